@@ -1,0 +1,143 @@
+"""One shape for every data set: a vocabulary and splits of captions with image features.
+
+After a source has returned a `Corpus`, nothing knows where the data came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captioner.errors import DataError
+from captioner.vocab import Vocab
+
+ROWS_AT_ONCE = 4096
+
+
+class Features(Protocol):
+    """A matrix of image features (M, F) that gives rows by index: an array, or rows of a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """The captions of some images.
+
+    `is_true(image, words)` says whether a caption is true of an image, where the source can know that.
+
+    Shapes: captions (K, T) int32, `<START> w1 .. wn <END> <NULL> ...`; image_idxs (K,) rows of features;
+    features (M, F); image_ids M names.
+    """
+
+    captions: NDArray[np.int32]
+    image_idxs: NDArray[np.int32]
+    features: Features
+    image_ids: Sequence[str]
+    is_true: Callable[[int, Sequence[str]], bool] | None = None
+
+    def captions_of(self, image: int) -> NDArray[np.int32]:
+        """The reference captions of one image, in file order."""
+        return self.captions[self.image_idxs == image]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A vocabulary, splits by name, and the identity of the encoder that made the features."""
+
+    vocab: Vocab
+    splits: Mapping[str, Split]
+    encoder: str
+
+    @property
+    def feature_dim(self) -> int:
+        return int(next(iter(self.splits.values())).features.shape[1])
+
+    def split(self, name: str) -> Split:
+        """Raises: DataError when there is no such split."""
+        if name not in self.splits:
+            raise DataError(f"split {name!r}: no such split; this data set has {', '.join(self.splits)}")
+        return self.splits[name]
+
+    def fingerprint(self) -> str:
+        """A digest of the vocabulary, captions and feature shapes: equal digests train alike."""
+        digest = hashlib.sha256("\n".join(self.vocab.words).encode())
+        for name, split in self.splits.items():
+            digest.update(f"\n{name} {split.captions.shape} {split.features.shape} {self.encoder}\n".encode())
+            digest.update(np.ascontiguousarray(split.captions).tobytes())
+            digest.update(np.ascontiguousarray(split.image_idxs).tobytes())
+        return digest.hexdigest()
+
+
+def validate(corpus: Corpus, where: str) -> Corpus:
+    """Check every array of a corpus once, and return it.
+
+    Raises: DataError that names the split, the array and the first bad row.
+    """
+    widths = {name: split.features.shape[1:] for name, split in corpus.splits.items()}
+    if len(set(widths.values())) > 1:
+        raise DataError(f"{where}: the splits' features differ in width: {widths}; encode all images alike")
+    for name, split in corpus.splits.items():
+        check_captions(split.captions, corpus.vocab, f"{where}: {name} captions")
+        check_image_idxs(split, f"{where}: {name}")
+        check_features(split.features, f"{where}: {name} features")
+    return corpus
+
+
+def check_captions(captions: NDArray[Any], vocab: Vocab, where: str) -> None:
+    """Raises: DataError for a shape, id or order of special tokens that a captioner cannot learn from."""
+    if captions.ndim != 2 or captions.shape[0] < 1 or captions.shape[1] < 3 or captions.dtype.kind not in "iu":
+        raise DataError(
+            f"{where}: expected integers (captions, words) of at least (1, 3), got {captions.dtype} {captions.shape}"
+        )
+    ends = captions == vocab.end
+    ended = np.cumsum(ends, axis=1) - ends > 0
+    rules = (
+        (((captions < 0) | (captions >= len(vocab))).any(axis=1), f"an id outside 0..{len(vocab) - 1}"),
+        (captions[:, 0] != vocab.start, "does not begin with <START>"),
+        (~ends.any(axis=1), "has no <END>"),
+        (((captions == vocab.null) & ~ended & ~ends).any(axis=1), "has <NULL> before <END>"),
+        ((ended & (captions != vocab.null)).any(axis=1), "goes on after <END>"),
+        ((captions[:, 1:] == vocab.start).any(axis=1), "has a second <START>"),
+    )
+    for bad, problem in rules:
+        if bad.any():
+            row = int(bad.argmax())
+            raise DataError(f"{where}: row {row}: {problem} ({int(bad.sum())} such rows): {captions[row].tolist()}")
+
+
+def check_image_idxs(split: Split, where: str) -> None:
+    """Raises: DataError when captions and images do not fit together."""
+    images, idxs = int(split.features.shape[0]), split.image_idxs
+    if idxs.shape != split.captions.shape[:1] or idxs.dtype.kind not in "iu":
+        raise DataError(
+            f"{where} image_idxs: expected integers {split.captions.shape[:1]}, one a caption, "
+            f"got {idxs.dtype} {idxs.shape}"
+        )
+    bad = (idxs < 0) | (idxs >= images)
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(f"{where} image_idxs: row {row}: expected 0..{images - 1}, got {int(idxs[row])}")
+    if len(split.image_ids) != images:
+        raise DataError(f"{where} image ids: expected {images}, one a row of features, got {len(split.image_ids)}")
+
+
+def check_features(features: Features, where: str) -> None:
+    """Raises: DataError for features that are not a matrix of finite floats."""
+    if len(features.shape) != 2 or 0 in features.shape or features.dtype.kind != "f":
+        raise DataError(
+            f"{where}: expected floats (images, feature), got {features.dtype} {tuple(features.shape)}"
+        )
+    for first in range(0, features.shape[0], ROWS_AT_ONCE):
+        finite = np.isfinite(features[first : first + ROWS_AT_ONCE]).all(axis=1)
+        if not finite.all():
+            raise DataError(f"{where}: row {first + int(finite.argmin())}: a number is not finite (NaN or infinity)")
