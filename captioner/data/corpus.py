@@ -47,7 +47,8 @@ class Split:
 
     def captions_of(self, image: int) -> NDArray[np.int32]:
         """The reference captions of one image, in file order."""
-        return self.captions[self.image_idxs == image]
+        captions: NDArray[np.int32] = self.captions[self.image_idxs == image]
+        return captions
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,7 @@ def check_image_idxs(split: Split, where: str) -> None:
 def check_features(features: Features, where: str) -> None:
     """Raises: DataError for features that are not a matrix of finite floats."""
     if len(features.shape) != 2 or 0 in features.shape or features.dtype.kind != "f":
-        raise DataError(
-            f"{where}: expected floats (images, feature), got {features.dtype} {tuple(features.shape)}"
-        )
+        raise DataError(f"{where}: expected floats (images, feature), got {features.dtype} {tuple(features.shape)}")
     for first in range(0, features.shape[0], ROWS_AT_ONCE):
         finite = np.isfinite(features[first : first + ROWS_AT_ONCE]).all(axis=1)
         if not finite.all():
