@@ -1,0 +1,171 @@
+"""What a recurrent cell is; one time step of it, and the fast scan over packed sequences.
+
+A cell is its pointwise gate equations and nothing else: `step_*` and `scan_*` do the matrix products for every
+cell alike, and both call the same equations. We are at step t: x is x_t, `prev` is the state at t - 1.
+
+    ax = x Wx + b,   ah = h_prev Wh,   state = cell(ax, ah, prev)
+
+Letters: N captions, P packed rows, D input, H hidden, G pre-activations a unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.layers.affine import affine_backward, affine_forward
+from captioner.layers.embedding import word_embedding_backward
+from captioner.layers.packing import Packing
+
+State: TypeAlias = tuple[Array, ...]
+"""Row arrays (N, H); the first is h, which alone is seen from outside."""
+
+
+class Cell(NamedTuple):
+    """The pointwise equations of a recurrent cell, with no matrix product inside.
+
+    `forward(ax, ah, prev, out, kept)` writes the new state into `out` and what the backward pass needs into `kept`
+    (None when there will be none); it may use `ah` as scratch.
+    `backward(dstate, kept, dax, dah)` writes the gradients of ax and ah. It replaces the gradients in `dstate[1:]`
+    by those of the previous state, and returns the gradient that reaches h_prev by another way than ah, or None.
+
+    Shapes: ax, ah, dax, dah (N, G H); states (N, H); kept (N, kept H).
+    """
+
+    gates: int
+    states: int
+    kept: int
+    added: bool
+    """ax and ah are only ever added, so that dax and dah are one array."""
+    forward: Callable[[Array, Array, State, State, Array | None], None]
+    backward: Callable[[State, Array, Array, Array], Array | None]
+
+
+class StepCache(NamedTuple):
+    x: Array
+    h_prev: Array
+    Wx: Array
+    Wh: Array
+    kept: Array
+
+
+def step_forward(cell: Cell, x: Array, prev: State, Wx: Array, Wh: Array, b: Array) -> tuple[State, StepCache]:
+    """One time step of N captions.
+
+    Shapes: x (N, D), prev arrays (N, H), Wx (D, G H), Wh (H, G H), b (G H,) -> state arrays (N, H).
+    """
+    ax, _ = affine_forward(x, Wx, b)
+    ah = prev[0] @ Wh
+    out = tuple(np.empty_like(ah, shape=h.shape) for h in prev)
+    kept = np.empty_like(ah, shape=(len(x), cell.kept * len(Wh)))
+    cell.forward(ax, ah, prev, out, kept)
+    return out, StepCache(x, prev[0], Wx, Wh, kept)
+
+
+def step_backward(cell: Cell, dstate: State, cache: StepCache) -> tuple[Array, State, Array, Array, Array]:
+    """Gradients of `step_forward`, given those of the new state.
+
+    dx = dax Wxᵀ, dh_prev = dah Whᵀ, dWx = xᵀ dax, dWh = h_prevᵀ dah, db = Σ_n dax
+
+    Shapes: dstate arrays (N, H) -> dx (N, D), dprev arrays (N, H), dWx (D, G H), dWh (H, G H), db (G H,).
+    """
+    x, h_prev, Wx, Wh, kept = cache
+    dprev = tuple(d.astype(kept.dtype) for d in dstate)
+    dax = np.empty_like(kept, shape=(len(x), Wh.shape[1]))
+    dah = dax if cell.added else np.empty_like(dax)
+    direct = cell.backward(dprev, kept, dax, dah)
+    dh_prev = dah @ Wh.T
+    if direct is not None:
+        dh_prev += direct
+    dx, dWx, db = affine_backward(dax, (x, Wx))
+    return dx, (dh_prev, *dprev[1:]), dWx, h_prev.T @ dah, db
+
+
+class ScanCache(NamedTuple):
+    inputs: Array
+    ids: Array | None
+    states: State
+    Wx: Array
+    Wh: Array
+    kept: Array
+    packing: Packing
+
+
+def scan_forward(
+    cell: Cell,
+    inputs: Array,
+    ids: Array | None,
+    initial: State,
+    Wx: Array,
+    Wh: Array,
+    b: Array,
+    packing: Packing,
+    keep: bool = True,
+) -> tuple[Array, ScanCache]:
+    """All steps of packed sequences: the hidden state of every row.
+
+    The input of row p is inputs[ids[p]] (inputs[p] without ids). A batch repeats its words, so projecting
+    the U distinct ones and reading rows of the product saves most of x Wx. The loop does nothing but h_prev Wh and
+    the gates. `keep=False` does without what only the backward pass needs.
+
+    Shapes: inputs (U, D), ids (P,), initial arrays (N, H), Wx (D, G H), Wh (H, G H), b (G H,) -> h (P, H).
+    """
+    count, hidden = len(packing.order), len(Wh)
+    ax, _ = affine_forward(inputs, Wx, b)
+    rows = int(packing.starts[-1])
+    states = tuple(np.empty_like(ax, shape=(count + rows, hidden)) for _ in initial)
+    for state, first in zip(states, initial, strict=True):
+        state[:count] = first[packing.order]
+    kept = np.empty_like(ax, shape=(rows if keep else 0, cell.kept * hidden))
+    scratch = np.empty_like(ax, shape=(count, Wh.shape[1]))
+    Wh_spread = _spread(Wh)
+    for start, end in packing.steps():
+        before = int(packing.previous[start])
+        prev = tuple(s[before : before + end - start] for s in states)
+        out = tuple(s[count + start : count + end] for s in states)
+        ah = np.matmul(prev[0], Wh_spread, out=scratch[: end - start])
+        ax_t = ax[start:end] if ids is None else ax[ids[start:end]]
+        cell.forward(ax_t, ah, prev, out, kept[start:end] if keep else None)
+    return states[0][count:], ScanCache(inputs, ids, states, Wx, Wh, kept, packing)
+
+
+def scan_backward(cell: Cell, dh: Array, cache: ScanCache) -> tuple[Array, State, Array, Array, Array]:
+    """Gradients of `scan_forward`, given those of every row's hidden state.
+
+    The loop does dah Whᵀ and the gates, last step first; every weight gradient is one product after it.
+
+    Shapes: dh (P, H) -> dinputs (U, D), dinitial arrays (N, H), dWx (D, G H), dWh (H, G H), db (G H,).
+    """
+    inputs, ids, states, Wx, Wh, kept, packing = cache
+    count = len(packing.order)
+    dax = np.empty_like(kept, shape=(len(dh), Wh.shape[1]))
+    dah = dax if cell.added else np.empty_like(dax)
+    dstate = tuple(np.zeros_like(kept, shape=(count, len(Wh))) for _ in states)
+    Wh_T = np.ascontiguousarray(Wh.T)
+    for start, end in reversed(list(packing.steps())):
+        live = tuple(d[: end - start] for d in dstate)
+        live[0][...] += dh[start:end]
+        direct = cell.backward(live, kept[start:end], dax[start:end], dah[start:end])
+        np.matmul(dah[start:end], Wh_T, out=live[0])
+        if direct is not None:
+            live[0][...] += direct
+    dinitial = tuple(np.empty_like(d) for d in dstate)
+    for to, d in zip(dinitial, dstate, strict=True):
+        to[packing.order] = d
+    dWh = states[0][packing.previous].T @ dah
+    dprojected = dax if ids is None else word_embedding_backward(dax, (ids, (len(inputs), dax.shape[1])))
+    dinputs, dWx, db = affine_backward(dprojected, (inputs, Wx))
+    return dinputs, dinitial, dWx, dWh, db
+
+
+def _spread(W: Array) -> Array:
+    """A copy whose rows lie no power of two apart.
+
+    Rows a power of two apart compete for the same cache lines while BLAS packs the matrix, once every step.
+    """
+    wide = np.empty_like(W, shape=(len(W), W.shape[1] + 16))
+    wide[:, : W.shape[1]] = W
+    return wide[:, : W.shape[1]]

@@ -1,0 +1,138 @@
+"""The LSTM cell, with the names and the gate order (i, f, o, g) of CS231n."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.layers.cell import Cell, ScanCache, State, StepCache, step_backward, step_forward
+from captioner.layers.sequence import sequence_backward, sequence_forward
+
+
+def sigmoid(x: Array) -> Array:
+    """The logistic function by way of tanh, which neither overflows nor branches: σ(x) = ½ tanh(½ x) + ½.
+
+    Shapes: x (any) -> like x.
+    """
+    return _half_tanh_half(0.5 * x)
+
+
+def _half_tanh_half(half_x: Array) -> Array:
+    """½ tanh(½ x) + ½ from ½ x, in place."""
+    np.tanh(half_x, out=half_x)
+    half_x *= 0.5
+    half_x += 0.5
+    return half_x
+
+
+def _blocks(columns: Array, count: int) -> list[Array]:
+    """The `count` column blocks of one hidden width each, as views."""
+    width = columns.shape[1] // count
+    return [columns[:, k * width : (k + 1) * width] for k in range(count)]
+
+
+def gates_forward(ax: Array, ah: Array, prev: State, out: State, kept: Array | None) -> None:
+    """The new states, with a = ax + ah in four blocks a_i, a_f, a_o, a_g:
+
+    i = σ(a_i), f = σ(a_f), o = σ(a_o), g = tanh(a_g);   c = f c_prev + i g;   h = o tanh(c)
+
+    Keeps the six local derivatives that the backward pass multiplies with, while their factors are in the cache:
+    ∂c/∂a_i = g i (1 - i), ∂c/∂a_f = c_prev f (1 - f), ∂h/∂a_o = tanh(c) o (1 - o), ∂c/∂a_g = i (1 - g²),
+    ∂h/∂c = o (1 - tanh²c), ∂c/∂c_prev = f.
+
+    Shapes: ax, ah (N, 4 H); prev, out h and c (N, H); kept (N, 6 H).
+    Source: Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate).
+    """
+    c_prev = prev[1]
+    h, c = out
+    hidden = h.shape[1]
+    ah += ax
+    # With the sigmoids' halves taken before, one call of tanh serves all four gates.
+    ifo = ah[:, : 3 * hidden]
+    ifo *= 0.5
+    np.tanh(ah, out=ah)
+    ifo *= 0.5
+    ifo += 0.5
+    i, f, o, g = _blocks(ah, 4)
+    np.multiply(f, c_prev, out=c)
+    c += i * g
+    tanh_c = np.tanh(c)
+    np.multiply(o, tanh_c, out=h)
+    if kept is None:
+        return
+    d_i, d_f, d_o, d_g, dh_dc, dc_dc = _blocks(kept, 6)
+    d_ifo = kept[:, : 3 * hidden]
+    np.subtract(1, ifo, out=d_ifo)
+    d_ifo *= ifo
+    d_i *= g
+    d_f *= c_prev
+    d_o *= tanh_c
+    np.multiply(g, g, out=d_g)
+    np.subtract(1, d_g, out=d_g)
+    d_g *= i
+    np.multiply(tanh_c, tanh_c, out=dh_dc)
+    np.subtract(1, dh_dc, out=dh_dc)
+    dh_dc *= o
+    dc_dc[...] = f
+
+
+def gates_backward(dstate: State, kept: Array, dax: Array, dah: Array) -> None:
+    """Gradients of the pre-activations and, in place of dc, of c_prev:
+
+    dc += dh ∂h/∂c;   da_i, da_f, da_g = dc ∂c/∂a;   da_o = dh ∂h/∂a_o;   dc_prev = dc f
+
+    Shapes: dstate dh and dc (N, H), kept (N, 6 H) -> dah, the same array as dax, (N, 4 H).
+    """
+    dh, dc = dstate
+    d_i, d_f, d_o, d_g, dh_dc, dc_dc = _blocks(kept, 6)
+    da_i, da_f, da_o, da_g = _blocks(dah, 4)
+    dc += dh * dh_dc
+    np.multiply(dc, d_i, out=da_i)
+    np.multiply(dc, d_f, out=da_f)
+    np.multiply(dh, d_o, out=da_o)
+    np.multiply(dc, d_g, out=da_g)
+    dc *= dc_dc
+
+
+LSTM = Cell(gates=4, states=2, kept=6, added=True, forward=gates_forward, backward=gates_backward)
+
+
+def lstm_step_forward(
+    x: Array, prev_h: Array, prev_c: Array, Wx: Array, Wh: Array, b: Array
+) -> tuple[Array, Array, StepCache]:
+    """One step of N captions.
+
+    Shapes: x (N, D), prev_h, prev_c (N, H), Wx (D, 4 H), Wh (H, 4 H), b (4 H,) -> next_h, next_c (N, H).
+    Source: CS231n, assignment 3, rnn_layers.py.
+    """
+    (next_h, next_c), cache = step_forward(LSTM, x, (prev_h, prev_c), Wx, Wh, b)
+    return next_h, next_c, cache
+
+
+def lstm_step_backward(
+    dnext_h: Array, dnext_c: Array, cache: StepCache
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """Gradients of `lstm_step_forward`.
+
+    Shapes: dnext_h, dnext_c (N, H) -> dx (N, D), dprev_h, dprev_c (N, H), dWx (D, 4 H), dWh (H, 4 H), db (4 H,).
+    """
+    dx, (dprev_h, dprev_c), dWx, dWh, db = step_backward(LSTM, (dnext_h, dnext_c), cache)
+    return dx, dprev_h, dprev_c, dWx, dWh, db
+
+
+def lstm_forward(x: Array, h0: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Array, ScanCache]:
+    """All T steps of N sequences, from c0 = 0.
+
+    Shapes: x (N, T, D), h0 (N, H), Wx (D, 4 H), Wh (H, 4 H), b (4 H,) -> h (N, T, H).
+    Source: CS231n, assignment 3, rnn_layers.py.
+    """
+    return sequence_forward(LSTM, x, (h0, np.zeros_like(h0)), Wx, Wh, b)
+
+
+def lstm_backward(dh: Array, cache: ScanCache) -> tuple[Array, Array, Array, Array, Array]:
+    """Gradients of `lstm_forward`.
+
+    Shapes: dh (N, T, H) -> dx (N, T, D), dh0 (N, H), dWx (D, 4 H), dWh (H, 4 H), db (4 H,).
+    """
+    dx, (dh0, _), dWx, dWh, db = sequence_backward(LSTM, dh, cache)
+    return dx, dh0, dWx, dWh, db

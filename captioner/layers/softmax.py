@@ -1,0 +1,61 @@
+"""Softmax and its cross-entropy with the next word."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from captioner.arrays import Array
+
+# So many rows of scores at a time that the passes over them (max, exp, sum, scale) find them in the cache.
+BLOCK = 64
+
+
+def log_softmax(scores: Array) -> Array:
+    """Log-probabilities of a row of scores: s - m - log Σ_v exp(s_v - m), with m the row's maximum.
+
+    Shapes: scores (N, V) -> (N, V).
+    """
+    shifted: Array = scores - scores.max(axis=1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted
+
+
+def cross_entropy(scores: Array, targets: Array, scale: float) -> tuple[Array, Array]:
+    """Negative log-probability of each row's target, and the gradient of scale · Σ losses.
+
+    loss_p = log Σ_v exp(s_pv - m_p) - (s_py - m_p),  dscores_pv = scale (softmax(s_p)_v - [v = y_p])
+
+    The maximum m_p keeps every exponent at or below 0, so scores of 1e4 are as good as any.
+    In place: `dscores` is the memory of `scores`.
+
+    Shapes: scores (P, V), targets (P,) ids -> losses (P,), dscores (P, V).
+    """
+    losses = np.empty(len(scores), scores.dtype)
+    for first in range(0, len(scores), BLOCK):
+        s = scores[first : first + BLOCK]
+        target = np.arange(len(s)), targets[first : first + BLOCK]
+        s -= s.max(axis=1, keepdims=True)
+        at_target = s[target]
+        np.exp(s, out=s)
+        total = s.sum(axis=1, keepdims=True)
+        losses[first : first + BLOCK] = np.log(total[:, 0]) - at_target
+        s *= scale / total
+        s[target] -= scale
+    return losses, scores
+
+
+def temporal_softmax_loss(x: Array, y: Array, mask: Array, verbose: bool = False) -> tuple[float, Array]:
+    """Cross-entropy over the unmasked words of N captions, summed over time and divided by N, with its gradient.
+
+    loss = 1/N Σ_nt mask_nt (-log softmax(x_nt)[y_nt])
+
+    `verbose` is part of the assignment's signature and has no effect.
+
+    Shapes: x (N, T, V) scores, y (N, T) ids, mask (N, T) bool -> loss, dx (N, T, V).
+    Source: CS231n, assignment 3, rnn_layers.py.
+    """
+    live = np.asarray(mask, bool)
+    losses, dscores = cross_entropy(x[live], y[live], 1 / len(x))
+    dx = np.zeros_like(x)
+    dx[live] = dscores
+    return float(losses.sum(dtype=np.float64)) / len(x), dx
