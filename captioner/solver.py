@@ -1,0 +1,131 @@
+"""The training loop, as an iterator of step records.
+
+Everything that a step depends on is in `TrainState` and the plan: batches and dropout noise are functions of
+(seed, step). To resume is to start from a state; to stop is to leave the loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from captioner.arrays import Array, Params
+from captioner.errors import DivergenceError
+from captioner.model import CaptioningRNN
+from captioner.optim import (
+    Hyper,
+    Rule,
+    Schedule,
+    Slots,
+    Span,
+    clip_scale,
+    global_norm,
+    initial_slots,
+    learning_rate_factor,
+    update,
+)
+
+
+class Batches(Protocol):
+    """Where the solver gets the batch of a step: features (N, F) and captions (N, T)."""
+
+    def batch(self, step: int, /) -> tuple[Array, Array]: ...
+
+
+@dataclass
+class TrainState:
+    """All that changes while training: steps done, parameters, and the update rule's slots.
+
+    The arrays are the model's own, and are overwritten by every step.
+    """
+
+    params: Params
+    slots: Slots
+    step: int = 0
+
+    @classmethod
+    def fresh(cls, model: CaptioningRNN, rule: Rule) -> TrainState:
+        return cls(model.params, initial_slots(rule, model.params))
+
+
+class Plan(NamedTuple):
+    """How to train: nothing in it changes on the way."""
+
+    rule: Rule
+    hyper: Hyper
+    schedule: Schedule
+    span: Span
+    clip_norm: float | None = None
+    seed: int = 0
+
+
+class Step(NamedTuple):
+    """One update: its number (1, 2, ...), the loss and the gradient's norm before it."""
+
+    step: int
+    epoch: int
+    loss: float
+    captions: int
+    words: int
+    grad_norm: float
+    learning_rate: float
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the loss a word."""
+        return perplexity(self.loss * self.captions / max(1, self.words))
+
+
+def perplexity(word_loss: float) -> float:
+    """exp of a mean word loss in nats; infinite where that has no float."""
+    return math.exp(word_loss) if word_loss < 700 else math.inf
+
+
+def steps(model: CaptioningRNN, batches: Batches, state: TrainState, plan: Plan) -> Iterator[Step]:
+    """Train until `plan.span.total_steps`, one record after every update.
+
+    Raises: DivergenceError before the update, when a loss or gradient is not finite: the state is then still good.
+    """
+    while state.step < plan.span.total_steps:
+        features, captions = batches.batch(state.step)
+        noise = np.random.default_rng((plan.seed, 1, state.step))
+        loss, grads = model.loss(features, captions, noise)
+        norm = global_norm(grads)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise DivergenceError(_diagnosis(state.step + 1, loss, grads))
+        rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
+        hyper = plan.hyper._replace(learning_rate=rate)
+        scale = clip_scale(norm, plan.clip_norm)
+        update(plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale)
+        state.step += 1
+        yield Step(
+            step=state.step,
+            epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
+            loss=loss,
+            captions=len(captions),
+            words=int((captions[:, 1:] != model.null).sum()),
+            grad_norm=norm,
+            learning_rate=rate,
+        )
+
+
+def _diagnosis(step: int, loss: float, grads: Params) -> str:
+    bad = ", ".join(name for name, g in grads.items() if not np.isfinite(g).all()) or "their norm overflows"
+    return (
+        f"step {step}: training diverged: loss {loss:g}, gradients not finite: {bad}; "
+        "try a smaller train.learning_rate, or train.clip_norm 1"
+    )
+
+
+def word_loss(model: CaptioningRNN, batches: Iterable[tuple[Array, Array]]) -> float:
+    """The mean loss of a word in nats over batches of features and captions, without dropout."""
+    total, words = 0.0, 0
+    for features, captions in batches:
+        losses = model.word_losses(features, captions)
+        total += float(losses.sum(dtype=np.float64))
+        words += len(losses)
+    return total / max(1, words)
