@@ -1,0 +1,185 @@
+"""Checkpoints: sealed HDF5 files that hold all that training and decoding need.
+
+A file is a seal of 512 bytes and an HDF5 image: groups `params`, `slots/<slot>`, and where features are
+standardised `standardizer`, each with one contiguous array a name, and `meta`, a text of JSON. The seal carries
+the SHA-256 of the image and is verified before the HDF5 library parses a byte, since damage inside an HDF5 file
+goes unnoticed or crashes its reader. There is no pickle, no filter, no link and no code in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from captioner.arrays import Array, Params
+from captioner.atomic import write_atomically
+from captioner.errors import CheckpointError
+
+VERSION = 1
+SEAL_SIZE = 512
+MAGIC = b"captioner checkpoint"
+MOST_BYTES = 8 << 30
+MOST_OBJECTS = 1000
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model at a step of its training.
+
+    `meta` is made of JSON types: config, words, encoder, fingerprint, step, history and what else run.py knows.
+    """
+
+    meta: dict[str, Any]
+    params: Params
+    slots: dict[str, Params]
+    standardizer: Params
+
+    def groups(self) -> dict[str, Params]:
+        return {
+            "params": self.params,
+            "standardizer": self.standardizer,
+            **{f"slots/{slot}": arrays for slot, arrays in self.slots.items()},
+        }
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically: the file at `path` is the old one or the new one.
+
+    Raises: CheckpointError with the old file whole.
+    """
+    image = _to_image(checkpoint)
+    seal = b"%s %d %d %s\n" % (MAGIC, VERSION, len(image), hashlib.sha256(image).hexdigest().encode())
+    try:
+        write_atomically(path, (seal.ljust(SEAL_SIZE, b"\0"), image))
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot write the checkpoint: {error.strerror or error}; an earlier one there is whole"
+        ) from error
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint, verifying the seal before anything else.
+
+    Raises: CheckpointError that names the file, and where it is past the seal the array, expected and got.
+    """
+    image = _unsealed(path)
+    try:
+        file_id = h5py.h5f.open_file_image(image)
+        with h5py.File(file_id) as file:
+            return _from_file(file, path)
+    except CheckpointError:
+        raise
+    except Exception as error:  # h5py lets out nearly every kind
+        raise CheckpointError(f"{path}: not readable as a checkpoint: {type(error).__name__}: {error}") from error
+
+
+def _to_image(checkpoint: Checkpoint) -> bytes:
+    meta = np.bytes_(json.dumps({**checkpoint.meta, "version": VERSION}, allow_nan=False).encode())
+    with h5py.File("checkpoint", "w", libver="latest", driver="core", backing_store=False) as file:
+        file.create_dataset("meta", data=meta)
+        for group, arrays in checkpoint.groups().items():
+            for name, array in arrays.items():
+                file.create_dataset(f"{group}/{name}", data=array)
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
+
+
+def _unsealed(path: Path) -> bytes:
+    """The HDF5 image behind the seal, read through one descriptor and checked against its digest."""
+    try:
+        # Without O_NONBLOCK a pipe of that name would hang the reader.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot open the checkpoint: {error.strerror}") from error
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError(f"{path}: expected a checkpoint file, got something that is not a regular file")
+        seal = file.read(SEAL_SIZE).rstrip(b"\0\n").split(b" ")
+        if len(seal) != 5 or b" ".join(seal[:2]) != MAGIC:
+            raise CheckpointError(f"{path}: not a captioner checkpoint; expected a file that `captioner train` wrote")
+        version, length, digest = seal[2:]
+        if version != b"%d" % VERSION:
+            raise CheckpointError(
+                f"{path}: expected checkpoint version {VERSION}, got {version.decode(errors='replace')}; "
+                "use the captioner that wrote it"
+            )
+        expected = int(length) if length.isdigit() and len(length) < 20 else -1
+        got = status.st_size - SEAL_SIZE
+        if got != expected or got > MOST_BYTES:
+            raise CheckpointError(f"{path}: damaged: expected {expected:,} bytes after the seal, got {got:,}")
+        image = file.read()
+    if hashlib.sha256(image).hexdigest().encode() != digest:
+        raise CheckpointError(f"{path}: damaged: its content does not match its seal; use another checkpoint")
+    return image
+
+
+def _from_file(file: h5py.File, path: Path) -> Checkpoint:
+    tree = _walk(file, path)
+    arrays: dict[str, Params] = {}
+    for name, array in tree.items():
+        group, _, leaf = name.rpartition("/")
+        arrays.setdefault(group, {})[leaf] = array
+    meta = arrays.pop("", {}).get("meta")
+    if meta is None or meta.dtype.kind != "S":
+        raise CheckpointError(f"{path}: meta: expected a text, got {'nothing' if meta is None else meta.dtype}")
+    slots = {name.removeprefix("slots/"): a for name, a in arrays.items() if name.startswith("slots/")}
+    known = {"params", "standardizer", *(f"slots/{slot}" for slot in slots)}
+    if unknown := arrays.keys() - known:
+        raise CheckpointError(f"{path}: unknown group {min(unknown)!r}; expected params, slots and standardizer")
+    return Checkpoint(json.loads(meta.item()), arrays.get("params", {}), slots, arrays.get("standardizer", {}))
+
+
+def _walk(file: h5py.File, path: Path) -> dict[str, Array]:
+    """Every array by its full name, after checks that a hostile but well-sealed file must fail.
+
+    Hard links only, no object twice, a bound on depth and number, plain contiguous arrays of floats or one text.
+    """
+    found: dict[str, Array] = {}
+    seen: set[object] = set()
+    pending: list[tuple[str, h5py.Group]] = [("", file["/"])]
+    while pending:
+        prefix, group = pending.pop()
+        for leaf in group:
+            name = f"{prefix}{leaf}"
+            if len(seen) > MOST_OBJECTS or name.count("/") > 2:
+                raise CheckpointError(f"{path}: {name[:80]}: too many or too deep objects for a checkpoint")
+            if not isinstance(group.get(leaf, getlink=True), h5py.HardLink):
+                raise CheckpointError(f"{path}: {name}: expected an array in this file, got a link")
+            item = group[leaf]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                raise CheckpointError(f"{path}: {name}: the same object stands under two names")
+            seen.add(address)
+            if isinstance(item, h5py.Group):
+                pending.append((f"{name}/", item))
+            else:
+                found[name] = _array(item, name, path)
+    return found
+
+
+def _array(item: Any, name: str, path: Path) -> Array:
+    plain = (
+        isinstance(item, h5py.Dataset)
+        and item.dtype.kind in "fS"
+        and h5py.check_vlen_dtype(item.dtype) is None
+        and item.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+        and item.id.get_create_plist().get_nfilters() == 0
+        and item.id.get_create_plist().get_external_count() == 0
+        and item.id.get_storage_size() == item.size * item.dtype.itemsize
+    )
+    if not plain:
+        raise CheckpointError(f"{path}: array {name}: expected a plain array of floats, got {item}")
+    array: Array = np.asarray(item[()])
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise CheckpointError(f"{path}: array {name}: a number is not finite (NaN or infinity)")
+    return array
