@@ -1,0 +1,242 @@
+"""Every option of captioner: its type, default, bounds and one line of doc.
+
+To add an option, add one line to its section: reading, checking, `captioner config init` and the tests follow from it.
+A line reads `name: Annotated[type, doc, *bounds] = default`; a default lives here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Generated drawings of coloured shapes (data.source scenes)."""
+
+    seed: Annotated[int, "which drawings are made; independent of the seed above", ">= 0"] = 0
+    train: Annotated[int, "images to learn from", ">= 1"] = 4000
+    val: Annotated[int, "images to validate on", ">= 1"] = 500
+    test: Annotated[int, "images kept for the last measurement", ">= 1"] = 500
+    heldout: Annotated[int, "images with combinations that train never shows", ">= 1"] = 500
+
+
+@dataclass(frozen=True)
+class Cs231n:
+    """The assignment's COCO files (data.source cs231n)."""
+
+    pca: Annotated[bool, "read the 512-d PCA features instead of the 4096-d fc7"] = True
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where images and captions come from."""
+
+    source: Annotated[Literal["scenes", "cs231n"], "the kind of data set"] = "scenes"
+    root: Annotated[Path | None, "folder of the data set; relative to this file"] = None
+    standardize: Annotated[bool, "scale features to zero mean and unit deviation, as measured on train"] = False
+    memory_mib: Annotated[int, "MiB; larger features stay in their file and are read by rows", ">= 1"] = 1024
+    max_train: Annotated[int | None, "use only so many captions of train; null: all", ">= 1"] = None
+    scenes: Scenes = Scenes()
+    cs231n: Cs231n = Cs231n()
+
+
+@dataclass(frozen=True)
+class Model:
+    """The captioner: image features start a recurrent net that predicts word after word."""
+
+    cell: Annotated[Literal["rnn", "lstm"], "the recurrent cell"] = "lstm"
+    wordvec_dim: Annotated[int, "numbers in a word vector (D)", ">= 1"] = 256
+    hidden_dim: Annotated[int, "numbers in the hidden state (H)", ">= 1"] = 512
+    dtype: Annotated[Literal["float32", "float64"], "precision of parameters and sums"] = "float32"
+    dropout_features: Annotated[float, "share of projected features dropped while training", ">= 0", "< 1"] = 0.0
+    dropout_words: Annotated[float, "share of word vectors' numbers dropped while training", ">= 0", "< 1"] = 0.0
+    dropout_hidden: Annotated[float, "share of hidden numbers dropped before the words", ">= 0", "< 1"] = 0.0
+    output_bias: Annotated[Literal["zeros", "log_frequency"], "how the words' biases start"] = "zeros"
+
+
+@dataclass(frozen=True)
+class Train:
+    """How the parameters are learnt."""
+
+    epochs: Annotated[int, "passes over the captions of train", ">= 1"] = 10
+    max_steps: Annotated[int | None, "stop after so many steps; null: by epochs alone", ">= 1"] = None
+    batch_size: Annotated[int, "captions a step", ">= 1"] = 64
+    update_rule: Annotated[
+        Literal["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"], "how a gradient moves a parameter"
+    ] = "adam"
+    learning_rate: Annotated[float, "size of a step, before schedule and warm-up", "> 0"] = 1e-3
+    momentum: Annotated[float, "share of the last move that is kept (sgd_momentum)", ">= 0", "< 1"] = 0.9
+    decay_rate: Annotated[float, "memory of squared gradients (rmsprop)", ">= 0", "< 1"] = 0.99
+    beta1: Annotated[float, "memory of gradients (adam, adamw)", ">= 0", "< 1"] = 0.9
+    beta2: Annotated[float, "memory of squared gradients (adam, adamw)", ">= 0", "< 1"] = 0.999
+    epsilon: Annotated[float, "keeps divisions finite (rmsprop, adam, adamw)", "> 0"] = 1e-8
+    weight_decay: Annotated[float, "decoupled shrinking of weights (adamw)", ">= 0"] = 0.0
+    clip_norm: Annotated[float | None, "scale gradients down to this joint norm; null: never", "> 0"] = 5.0
+    schedule: Annotated[Literal["constant", "exponential", "cosine"], "the learning rate over time"] = "constant"
+    lr_decay: Annotated[float, "factor of the learning rate per epoch (exponential)", "> 0", "<= 1"] = 1.0
+    warmup_steps: Annotated[int, "steps over which the learning rate rises from 0", ">= 0"] = 0
+    log_every: Annotated[int, "steps between lines of history.jsonl", ">= 1"] = 10
+    save_every: Annotated[int | None, "steps between checkpoints; null: after each epoch alone", ">= 1"] = None
+    patience: Annotated[int | None, "epochs without a better validation loss before stopping", ">= 1"] = None
+
+
+@dataclass(frozen=True)
+class Validate:
+    """The loss on images that are not learnt from."""
+
+    every: Annotated[int, "epochs between validations", ">= 1"] = 1
+    split: Annotated[str, "the split to validate on"] = "val"
+    max_captions: Annotated[int | None, "use only so many captions; null: all", ">= 1"] = None
+
+
+@dataclass(frozen=True)
+class Decode:
+    """How captions are written."""
+
+    max_length: Annotated[int, "words; longer captions are cut", ">= 1"] = 30
+    suppress_unk: Annotated[bool, "never write <UNK>"] = True
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that a run depends on."""
+
+    seed: Annotated[int, "start of every random choice of a run", ">= 0"] = 0
+    data: Data = Data()
+    model: Model = Model()
+    train: Train = Train()
+    validate: Validate = Validate()
+    decode: Decode = Decode()
+
+
+class Rule(NamedTuple):
+    """A combination of options that must hold, or `option` has the `problem`; it depends on one `other` option."""
+
+    option: str
+    other: str
+    holds: Callable[[Config], bool]
+    problem: str
+
+
+RULES = (
+    Rule(
+        "data.root",
+        "data.source",
+        lambda c: c.data.source != "cs231n" or c.data.root is not None,
+        "needed by data.source cs231n (the folder with coco2014_captions.h5)",
+    ),
+    Rule(
+        "train.lr_decay",
+        "train.schedule",
+        lambda c: c.train.lr_decay == 1 or c.train.schedule == "exponential",
+        "does nothing without train.schedule exponential (set that, or remove this)",
+    ),
+    Rule(
+        "train.weight_decay",
+        "train.update_rule",
+        lambda c: c.train.weight_decay == 0 or c.train.update_rule == "adamw",
+        "does nothing without train.update_rule adamw (set that, or remove this)",
+    ),
+)
+
+COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+NOUNS: Mapping[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a name", Path: "a path"}
+
+
+class Bound(NamedTuple):
+    """One side of a range: `>= 1`."""
+
+    sign: str
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.limit:g}"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the table of options; `kind` is bool, int, float, str or Path."""
+
+    path: str
+    kind: type
+    nullable: bool
+    default: Any
+    bounds: tuple[Bound, ...]
+    choices: tuple[str, ...]
+    doc: str
+
+    def admits(self, value: Any) -> bool:
+        """Whether a value of the right type is in bounds and among the choices."""
+        if value is None:
+            return self.nullable
+        in_bounds = all(COMPARE[bound.sign](value, bound.limit) for bound in self.bounds)
+        return in_bounds and (not self.choices or value in self.choices)
+
+    def expected(self) -> str:
+        """What may stand here, in words: `an integer >= 1 or null`."""
+        noun = either(self.choices) if self.choices else NOUNS[self.kind]
+        bounds = " and ".join(map(str, self.bounds))
+        return f"{noun} {bounds}".rstrip() + (" or null" if self.nullable else "")
+
+
+def either(words: Sequence[str]) -> str:
+    """The words as a choice: `sgd, adam or adamw`."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def options(section: type[Any] = Config, prefix: str = "") -> tuple[Option, ...]:
+    """The table of options in a section and below it, in the order of the file."""
+    hints = get_type_hints(section, include_extras=True)
+    rows: list[Option] = []
+    for field in fields(section):
+        path = prefix + field.name
+        if is_dataclass(field.default):
+            rows.extend(options(type(field.default), f"{path}."))
+            continue
+        annotation, doc, *bounds = get_args(hints[field.name])
+        parts = get_args(annotation) or (annotation,)
+        choices = tuple(part for part in parts if isinstance(part, str))
+        rows.append(
+            Option(
+                path=path,
+                kind=str if choices else parts[0],
+                nullable=NoneType in parts,
+                default=field.default,
+                bounds=tuple(Bound(sign, float(limit)) for sign, limit in map(str.split, bounds)),
+                choices=choices,
+                doc=doc,
+            )
+        )
+    return tuple(rows)
+
+
+def sections(section: type[Any] = Config, prefix: str = "") -> Mapping[str, str]:
+    """The path of every section below this one, with its line of doc."""
+    docs: dict[str, str] = {}
+    for field in fields(section):
+        if is_dataclass(field.default):
+            path = prefix + field.name
+            docs |= {path: str(field.default.__doc__), **sections(type(field.default), f"{path}.")}
+    return docs
+
+
+def build(values: Mapping[str, Any], section: Any = Config, prefix: str = "") -> Any:
+    """A Config with these values, by path, and defaults for the rest; the values are taken as they are."""
+    given: dict[str, Any] = {}
+    for field in fields(section):
+        path = prefix + field.name
+        if is_dataclass(field.default):
+            given[field.name] = build(values, type(field.default), f"{path}.")
+        elif path in values:
+            given[field.name] = values[path]
+    return section(**given)
