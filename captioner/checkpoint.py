@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,47 @@ MOST_OBJECTS = 1000
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A model at a step of its training.
-
-    `meta` is made of JSON types: config, words, encoder, fingerprint, step, history and what else run.py knows.
+class Meta:
+    """What a checkpoint knows besides arrays: the config as YAML, the vocabulary, where its features come from,
+    the digest of its data set, the steps done, and the best validation so far with the number of worse ones since.
     """
 
-    meta: dict[str, Any]
+    config: str
+    words: list[str]
+    feature_dim: int
+    encoder: str
+    fingerprint: str
+    step: int
+    best: dict[str, float] | None
+    since_best: int
+
+    @classmethod
+    def from_json(cls, text: str) -> Meta:
+        """Raises: ValueError when a field is missing, unknown or of another type."""
+        values = json.loads(text)
+        kinds: dict[str, Any] = {
+            "words": list,
+            "best": (dict, type(None)),
+            "feature_dim": int,
+            "step": int,
+            "since_best": int,
+        }
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or values.keys() != names:
+            raise ValueError(f"expected the fields {', '.join(sorted(names))}")
+        for name, value in values.items():
+            if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
+                raise ValueError(f"{name}: unexpected {value!r:.40}")
+        if not all(isinstance(word, str) for word in values["words"]):
+            raise ValueError("words: expected texts")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model at a step of its training."""
+
+    meta: Meta
     params: Params
     slots: dict[str, Params]
     standardizer: Params
@@ -82,7 +116,7 @@ def load(path: Path) -> Checkpoint:
 
 
 def _to_image(checkpoint: Checkpoint) -> bytes:
-    meta = np.bytes_(json.dumps({**checkpoint.meta, "version": VERSION}, allow_nan=False).encode())
+    meta = np.bytes_(json.dumps(asdict(checkpoint.meta), allow_nan=False).encode())
     with h5py.File("checkpoint", "w", libver="latest", driver="core", backing_store=False) as file:
         file.create_dataset("meta", data=meta)
         for group, arrays in checkpoint.groups().items():
@@ -136,7 +170,9 @@ def _from_file(file: h5py.File, path: Path) -> Checkpoint:
     known = {"params", "standardizer", *(f"slots/{slot}" for slot in slots)}
     if unknown := arrays.keys() - known:
         raise CheckpointError(f"{path}: unknown group {min(unknown)!r}; expected params, slots and standardizer")
-    return Checkpoint(json.loads(meta.item()), arrays.get("params", {}), slots, arrays.get("standardizer", {}))
+    return Checkpoint(
+        Meta.from_json(meta.item().decode()), arrays.get("params", {}), slots, arrays.get("standardizer", {})
+    )
 
 
 def _walk(file: h5py.File, path: Path) -> dict[str, Array]:

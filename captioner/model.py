@@ -70,11 +70,11 @@ def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Pa
 
     Source: CS231n, assignment 3, classifiers/rnn.py.
     """
-    scales = {"W_embed": 1 / 100}
+    divisors = {"W_embed": 100.0}
     return {
-        name: np.zeros(shape, dtype)
-        if len(shape) == 1
-        else (normal(shape) * scales.get(name, 1 / np.sqrt(shape[0]))).astype(dtype)
+        name: (normal(shape) / divisors.get(name, np.sqrt(shape[0]))).astype(dtype)
+        if len(shape) > 1
+        else np.zeros(shape, dtype)
         for name, shape in sizes.shapes().items()
     }
 

@@ -14,8 +14,11 @@ def sequence_forward(cell: Cell, x: Array, initial: State, Wx: Array, Wh: Array,
 
     Shapes: x (N, T, D), initial arrays (N, H) -> h (N, T, H).
     """
+    dtype = np.result_type(x, Wx, Wh, b, *initial)
+    x, Wx, Wh, b, *initial_arrays = (a.astype(dtype, copy=False) for a in (x, Wx, Wh, b, *initial))
     packing = pack(np.full(len(x), x.shape[1]))
-    h, cache = scan_forward(cell, x[packing.caption, packing.time], None, initial, Wx, Wh, b, packing)
+    rows = x[packing.caption, packing.time]
+    h, cache = scan_forward(cell, rows, None, tuple(initial_arrays), Wx, Wh, b, packing)
     return packing.unpack(h, x.shape[1]), cache
 
 

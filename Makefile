@@ -1,0 +1,48 @@
+# Every target sets up what it needs in .venv; the machine needs Python 3.11 or later, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test lint types gradcheck docs build clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(VENV)/installed ## the captioner command, in .venv
+$(VENV)/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/dev: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/installed
+
+demo: install ## train on the generated pictures and caption ten of them (under two minutes)
+	$(BIN)/captioner train -c configs/scenes-lstm.yaml --run runs/demo --overwrite
+	$(BIN)/captioner sample runs/demo --split val -n 10
+	$(BIN)/captioner evaluate runs/demo --split val --split heldout
+
+test: $(VENV)/dev ## all tests
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+
+lint: $(VENV)/dev ## style, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/dev ## mypy, strict
+	$(BIN)/mypy
+
+gradcheck: install ## prove every gradient
+	$(BIN)/captioner gradcheck --full
+
+docs: install ## write docs/commands.md from the commands' own help
+	$(BIN)/python docs/commands.py
+
+build: $(VENV)/dev ## a wheel and a source archive in dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove .venv, runs/ and caches
+	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,75 @@
+"""What `captioner train` tells on stderr while it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from captioner.run.train import Began, Ended, Event, Validated
+from captioner.solver import Step
+
+
+def show(events: Iterator[Event]) -> None:
+    """Consume the events of a training, with a bar that knows loss, words a second and the time left."""
+    bar: tqdm[Any] = tqdm(disable=True)
+    words = 0
+    try:
+        for event in events:
+            match event:
+                case Began():
+                    click.echo(_began(event), err=True)
+                    bar = tqdm(
+                        total=event.total_steps, initial=event.step, unit="step", disable=None, dynamic_ncols=True,
+                        file=sys.stderr, mininterval=0.2,
+                    )  # fmt: skip
+                case Step():
+                    words += event.words
+                    _advance(bar, event, words)
+                case Validated():
+                    with tqdm.external_write_mode(file=sys.stderr):
+                        click.echo(_validated(event), err=True)
+                case Ended():
+                    bar.close()
+                    click.echo(_ended(event), err=True)
+    finally:
+        bar.close()
+
+
+def _advance(bar: tqdm[Any], step: Step, words: int) -> None:
+    elapsed = bar.format_dict["elapsed"] if not bar.disable else 0.0
+    if elapsed:
+        bar.set_postfix_str(f"loss {step.loss:.3f}, {words / elapsed:,.0f} words/s", refresh=False)
+    bar.update()
+
+
+def _began(event: Began) -> str:
+    config, corpus = event.config, event.corpus
+    splits = ", ".join(
+        f"{name} {split.features.shape[0]:,} images {len(split.captions):,} captions"
+        for name, split in corpus.splits.items()
+    )
+    again = f", from step {event.step:,}" if event.step else ""
+    return (
+        f"{config.data.source}: {splits}; {len(corpus.vocab):,} words\n"
+        f"{config.model.cell}: {event.parameters:,} parameters; {event.total_steps:,} steps of "
+        f"{config.train.batch_size} captions, {event.steps_per_epoch:,} an epoch{again} -> {event.folder}"
+    )
+
+
+def _validated(event: Validated) -> str:
+    best = "  best so far" if event.best else ""
+    return f"epoch {event.epoch}  validation loss {event.loss:.4f} a word, perplexity {event.perplexity:.2f}{best}"
+
+
+def _ended(event: Ended) -> str:
+    summary = event.summary
+    best = summary["best"]
+    found = f"; best perplexity {best['perplexity']:.2f} in epoch {best['epoch']}" if best else ""
+    return (
+        f"{summary['ended']} after {summary['steps']:,} steps, {summary['seconds']:.0f} s, "
+        f"{summary['words_per_second']:,} words/s{found} -> {event.folder}"
+    )

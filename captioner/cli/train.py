@@ -1,0 +1,77 @@
+"""captioner train"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from captioner.cli.options import config_options
+from captioner.errors import UsageError
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  captioner train                                        # the generated pictures, into runs/scenes
+  captioner train -c configs/scenes-rnn.yaml -o train.epochs=3
+  captioner train --resume runs/scenes -o train.epochs=20
+"""
+)
+@config_options
+@click.option(
+    "--run", type=click.Path(path_type=Path), metavar="FOLDER",
+    help="The run folder to make.  [default: runs/ and the config's name, or the data source]",
+)  # fmt: skip
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with a run, exactly where it was saved."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a run that is in the folder already.")
+def train(
+    config_file: Path | None, overrides: tuple[str, ...], run: Path | None, resume: Path | None, overwrite: bool
+) -> int:
+    """Train a captioner.
+
+    The run folder then holds config.yaml as it took effect, history.jsonl, last.h5, best.h5 and summary.json.
+    Ctrl-C finishes the step and saves before it stops.
+    """
+    if resume is not None and (config_file or run or overwrite):
+        raise UsageError("--resume takes its config and folder from the run; give it alone, or with -o")
+    from captioner import configio
+    from captioner.cli.progress import show
+    from captioner.run import train as use_case
+
+    with stop_signals() as caught:
+
+        def stop() -> bool:
+            return bool(caught)
+
+        if resume is not None:
+            events = use_case.resume(resume, overrides, stop)
+        else:
+            config = configio.load(config_file, overrides)
+            folder = run or Path("runs") / (config_file.stem if config_file else config.data.source)
+            events = use_case.train(config, folder, overwrite, stop)
+        show(events)
+    return 128 + caught[0] if caught else 0
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that fills with the signals that ask to stop; a second one stops at once."""
+    caught: list[int] = []
+
+    def catch(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

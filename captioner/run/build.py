@@ -1,0 +1,70 @@
+"""From the config to the objects it names."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from captioner.config import Config
+from captioner.data import SOURCES
+from captioner.data.batches import steps_per_epoch
+from captioner.data.corpus import Corpus, Split
+from captioner.data.features import standardization
+from captioner.model import CaptioningRNN, Dropout, Sizes, Standardizer, initial_params, log_frequency_bias
+from captioner.optim import RULES, SCHEDULES, Hyper, Span
+from captioner.solver import Plan
+
+
+def build_corpus(config: Config) -> Corpus:
+    """Load, or generate, the configured data set."""
+    source = config.data.source
+    options = dataclasses.asdict(getattr(config.data, source))
+    corpus = SOURCES[source](config.data.root, memory_mib=config.data.memory_mib, **options)
+    if config.data.max_train is None:
+        return corpus
+    train = corpus.split("train")
+    few = np.random.default_rng((config.seed, 2)).permutation(len(train.captions))[: config.data.max_train]
+    few.sort()
+    cut = dataclasses.replace(train, captions=train.captions[few], image_idxs=train.image_idxs[few])
+    return dataclasses.replace(corpus, splits={**corpus.splits, "train": cut})
+
+
+def build_sizes(config: Config, vocab: int, feature: int) -> Sizes:
+    return Sizes(vocab, feature, config.model.wordvec_dim, config.model.hidden_dim, config.model.cell)
+
+
+def build_dropout(config: Config) -> Dropout:
+    return Dropout(config.model.dropout_features, config.model.dropout_words, config.model.dropout_hidden)
+
+
+def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
+    """A fresh model for a data set."""
+    sizes = build_sizes(config, len(corpus.vocab), corpus.feature_dim)
+    dtype = np.dtype(config.model.dtype).type
+    params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
+    train = corpus.split("train")
+    params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)
+    standardizer = Standardizer(*standardization(train.features)) if config.data.standardize else None
+    return CaptioningRNN(sizes, params, corpus.vocab.null, build_dropout(config), standardizer)
+
+
+OUTPUT_BIASES = {
+    "zeros": lambda train, vocab, null: np.zeros(vocab),
+    "log_frequency": lambda train, vocab, null: log_frequency_bias(train.captions, vocab, null),
+}
+
+
+def build_plan(config: Config, train: Split) -> Plan:
+    """How long and how to train on a split."""
+    options = config.train
+    per_epoch = steps_per_epoch(len(train.captions), options.batch_size)
+    total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
+    return Plan(
+        rule=RULES[options.update_rule],
+        hyper=Hyper(**{name: getattr(options, name) for name in Hyper._fields}),
+        schedule=SCHEDULES[options.schedule],
+        span=Span(total, per_epoch, options.lr_decay, options.warmup_steps),
+        clip_norm=options.clip_norm,
+        seed=config.seed,
+    )

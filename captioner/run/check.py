@@ -1,0 +1,161 @@
+"""The gradient check of every layer, and of the configured model, at a small slice of its own sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array, Params
+from captioner.config import Config
+from captioner.gradcheck import Case, Row, check
+from captioner.layers import CELLS
+from captioner.layers.affine import (
+    affine_backward,
+    affine_forward,
+    temporal_affine_backward,
+    temporal_affine_forward,
+)
+from captioner.layers.cell import Cell, scan_backward, scan_forward, step_backward, step_forward
+from captioner.layers.dropout import dropout_backward, dropout_forward
+from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
+from captioner.layers.packing import pack
+from captioner.layers.softmax import temporal_softmax_loss
+from captioner.model import CaptioningRNN, Sizes, Standardizer, initial_params
+from captioner.run.build import build_dropout
+
+# Large enough for every index to matter, small enough for element-wise checks in seconds.
+CAPTIONS, STEPS, MOST_VOCAB, MOST_FEATURE, MOST_WORDVEC, MOST_HIDDEN = 4, 5, 11, 7, 6, 5
+
+
+class Layer(NamedTuple):
+    """A layer to check: the shapes of its inputs, and its two functions of named inputs.
+
+    Letters of `shapes`: N captions, T steps, D input, H hidden, G pre-activations, V vocabulary.
+    """
+
+    shapes: dict[str, str]
+    forward: Callable[..., tuple[Any, Any]]
+    backward: Callable[..., Any]
+    gates: int = 1
+    """G as a multiple of H."""
+
+
+def _ids(arrays: tuple[int, ...], most: int) -> Array:
+    """Fixed ids with repeats and gaps."""
+    return np.arange(int(np.prod(arrays))).reshape(arrays) * 3 % most
+
+
+def _words_forward(W: Array) -> tuple[Array, Any]:
+    return word_embedding_forward(_ids((CAPTIONS, STEPS), len(W) - 1), W)
+
+
+def _softmax_forward(x: Array) -> tuple[Array, Array]:
+    mask = _ids(x.shape[:2], 4) > 0
+    loss, dx = temporal_softmax_loss(x, _ids(x.shape[:2], x.shape[2]), mask)
+    return np.array(loss), dx
+
+
+def _dropout_forward(x: Array) -> tuple[Array, Array]:
+    return dropout_forward(x, 0.4, np.random.default_rng(0))
+
+
+def _step(cell: Cell) -> Layer:
+    def forward(x: Array, Wx: Array, Wh: Array, b: Array, **state: Array) -> tuple[Any, Any]:
+        return step_forward(cell, x, tuple(state.values()), Wx, Wh, b)
+
+    def backward(*args: Any) -> tuple[Array, ...]:
+        dx, dprev, dWx, dWh, db = step_backward(cell, args[:-1], args[-1])
+        return dx, dWx, dWh, db, *dprev
+
+    return Layer({"x": "ND", "Wx": "DG", "Wh": "HG", "b": "G", **_states(cell)}, forward, backward, cell.gates)
+
+
+def _scan(cell: Cell) -> Layer:
+    """Captions of different lengths, one of them without a step, that share input rows."""
+    packing = pack(np.arange(CAPTIONS) * STEPS // CAPTIONS)
+
+    def forward(inputs: Array, Wx: Array, Wh: Array, b: Array, **state: Array) -> tuple[Any, Any]:
+        ids = _ids((len(packing.caption),), len(inputs) - 1)
+        return scan_forward(cell, inputs, ids, tuple(state.values()), Wx, Wh, b, packing)
+
+    def backward(dh: Array, cache: Any) -> tuple[Array, ...]:
+        dinputs, dinitial, dWx, dWh, db = scan_backward(cell, dh, cache)
+        return dinputs, dWx, dWh, db, *dinitial
+
+    return Layer({"inputs": "ND", "Wx": "DG", "Wh": "HG", "b": "G", **_states(cell)}, forward, backward, cell.gates)
+
+
+def _states(cell: Cell) -> dict[str, str]:
+    return dict.fromkeys(("h", "c")[: cell.states], "NH")
+
+
+LAYERS: dict[str, Layer] = {
+    "affine": Layer({"x": "ND", "w": "DH", "b": "H"}, affine_forward, affine_backward),
+    "temporal_affine": Layer({"x": "NTD", "w": "DH", "b": "H"}, temporal_affine_forward, temporal_affine_backward),
+    "word_embedding": Layer({"W": "VD"}, _words_forward, word_embedding_backward),
+    "temporal_softmax_loss": Layer({"x": "NTV"}, _softmax_forward, lambda dloss, dx: dloss * dx),
+    "dropout": Layer({"x": "ND"}, _dropout_forward, dropout_backward),
+    **{f"{name}_step": _step(cell) for name, cell in CELLS.items()},
+    **{f"{name}_scan": _scan(cell) for name, cell in CELLS.items()},
+}
+"""Every layer that `captioner gradcheck` proves."""
+
+
+def gradcheck(config: Config, full: bool = False) -> Iterator[Row]:
+    """Check all layers, then the configured model with its cell, dropout and standardisation, in float64."""
+    sizes = Sizes(
+        MOST_VOCAB,
+        MOST_FEATURE,
+        min(config.model.wordvec_dim, MOST_WORDVEC),
+        min(config.model.hidden_dim, MOST_HIDDEN),
+        config.model.cell,
+    )
+    rng = np.random.default_rng(config.seed)
+    for name, layer in LAYERS.items():
+        yield from check(layer_case(name, layer, sizes, rng), rng, full)
+    yield from check(model_case(config, sizes, rng), rng, full)
+
+
+def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) -> Case:
+    """The scalar Σ <out, dout> of a layer's outputs, for fixed random dout."""
+    n, t, d, h, v = CAPTIONS, STEPS, sizes.wordvec, sizes.hidden, sizes.vocab
+    letters = {"N": n, "T": t, "D": d, "H": h, "G": layer.gates * h, "V": v}
+    arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}
+    outs = _tuple(layer.forward(**arrays)[0])
+    douts = [rng.standard_normal(np.shape(out)) for out in outs]
+
+    def loss() -> float:
+        outs = _tuple(layer.forward(**arrays)[0])
+        return float(sum(np.vdot(out, dout) for out, dout in zip(outs, douts, strict=True)))
+
+    def grads() -> Params:
+        _, cache = layer.forward(**arrays)
+        return dict(zip(arrays, _tuple(layer.backward(*douts, cache)), strict=False))
+
+    return Case(name, arrays, loss, grads)
+
+
+def model_case(config: Config, sizes: Sizes, rng: np.random.Generator) -> Case:
+    """The loss of a small model on captions of all lengths, with the configured dropout held still."""
+    params = initial_params(sizes, rng.standard_normal, np.float64)
+    for w in params.values():
+        w += 0.1 * rng.standard_normal(w.shape)
+    standardizer = None
+    if config.data.standardize:
+        standardizer = Standardizer(rng.standard_normal(sizes.feature), 0.5 + rng.random(sizes.feature))
+    model = CaptioningRNN(sizes, params, 0, build_dropout(config), standardizer)
+    features = rng.standard_normal((CAPTIONS, sizes.feature))
+    captions = rng.integers(1, sizes.vocab, (CAPTIONS, STEPS))
+    for n, caption in enumerate(captions):
+        caption[2 + n % (STEPS - 1) :] = 0
+
+    def run() -> tuple[float, Params]:
+        return model.loss(features, captions, np.random.default_rng(0))
+
+    return Case(f"model ({sizes.cell})", params, lambda: run()[0], lambda: run()[1])
+
+
+def _tuple(x: Any) -> tuple[Any, ...]:
+    return x if isinstance(x, tuple) else (x,)

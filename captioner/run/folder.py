@@ -1,0 +1,93 @@
+"""A run folder: the config as it took effect, the history, the checkpoints and a summary."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from captioner.atomic import sweep, write_atomically
+from captioner.errors import CaptionerError, CheckpointError, UsageError
+
+BEST, LAST = "best.h5", "last.h5"
+
+
+class RunFolder:
+    """The files of one training run.
+
+    Raises: CaptionerError that names the file when one cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = path / BEST
+        self.last = path / LAST
+        self.config = path / "config.yaml"
+        self.history = path / "history.jsonl"
+        self.summary = path / "summary.json"
+
+    def files(self) -> tuple[Path, ...]:
+        return self.config, self.history, self.last, self.best, self.summary
+
+    def create(self, overwrite: bool) -> None:
+        """Make the folder ready for a new run.
+
+        Raises: UsageError when it holds a run already and is not to be overwritten.
+        """
+        if not overwrite and any(file.exists() for file in self.files()):
+            raise UsageError(
+                f"{self.path}: holds a run already; go on with it by --resume {self.path}, "
+                "name another folder with --run, or start anew with --overwrite"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for file in self.files():
+                file.unlink(missing_ok=True)
+            sweep(self.path)
+        except OSError as error:
+            raise CaptionerError(f"{self.path}: cannot make the run folder: {error.strerror}") from error
+
+    def reopen(self, step: int) -> None:
+        """Make the folder ready to go on after a step: what came later is cut from the history."""
+        sweep(self.path)
+        if self.history.exists():
+            lines = self.history.read_text().splitlines(keepends=True)
+            self.write(self.history, "".join(line for line in lines if _step_of(line) <= step))
+
+    def write(self, file: Path, text: str) -> None:
+        """Write one of the folder's text files atomically."""
+        try:
+            write_atomically(file, (text.encode(),))
+        except OSError as error:
+            raise CaptionerError(f"{file}: cannot write: {error.strerror}") from error
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one line to the history."""
+        try:
+            with open(self.history, "a") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise CaptionerError(f"{self.history}: cannot write: {error.strerror}") from error
+
+
+def _step_of(line: str) -> float:
+    """The step of a history line; a line cut short by a kill belongs to no step."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that a user means by a run folder (the best, else the last) or by a file.
+
+    Raises: CheckpointError when there is none.
+    """
+    if not path.is_dir():
+        return path
+    for file in (path / BEST, path / LAST):
+        if file.exists():
+            return file
+    raise CheckpointError(
+        f"{path}: no checkpoint here; expected {BEST} or {LAST} in a folder that `captioner train` made"
+    )

@@ -1,0 +1,97 @@
+"""From a checkpoint to the objects that were saved in it, checked against each other by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from captioner import checkpoint
+from captioner.arrays import Params
+from captioner.checkpoint import Meta
+from captioner.config import Config
+from captioner.configio import parse
+from captioner.data.corpus import Corpus
+from captioner.errors import CaptionerError, CheckpointError
+from captioner.model import CaptioningRNN, Standardizer
+from captioner.run.build import build_dropout, build_sizes
+from captioner.vocab import Vocab
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A model as it was saved, with its config, vocabulary and training state."""
+
+    path: Path
+    config: Config
+    vocab: Vocab
+    model: CaptioningRNN
+    slots: dict[str, Params]
+    meta: Meta
+
+
+def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
+    """Open a checkpoint; overrides change its config, but not what fixes the shape of its parameters.
+
+    Raises: CheckpointError when the file is not whole, or its parts do not belong together.
+    """
+    saved = checkpoint.load(path)
+    meta = saved.meta
+    where = f"the config in {path}"
+    try:
+        as_saved, vocab = parse(meta.config, where), Vocab(meta.words)
+    except CaptionerError as error:
+        raise CheckpointError(f"{path}: meta: {error}") from error
+    config = parse(meta.config, where, overrides) if overrides else as_saved
+    if config.model.cell != as_saved.model.cell:
+        raise CheckpointError(f"{path}: model.cell: expected {as_saved.model.cell} as saved, got {config.model.cell}")
+    sizes = build_sizes(config, len(vocab), meta.feature_dim)
+    _check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
+    for slot, arrays in saved.slots.items():
+        _check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
+    standardizer = None
+    if saved.standardizer:
+        _check_arrays(
+            path, "standardizer", saved.standardizer, dict.fromkeys(("mean", "std"), (meta.feature_dim,)), "float64"
+        )
+        standardizer = Standardizer(saved.standardizer["mean"], saved.standardizer["std"])
+    model = CaptioningRNN(sizes, saved.params, vocab.null, build_dropout(config), standardizer)
+    return Restored(path, config, vocab, model, saved.slots, meta)
+
+
+def _check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
+    if extra := arrays.keys() - shapes.keys():
+        raise CheckpointError(f"{path}: array {group}/{min(extra)}: unknown; expected {', '.join(shapes)}")
+    for name, shape in shapes.items():
+        array = arrays.get(name)
+        if array is None or array.shape != shape or array.dtype != np.dtype(dtype):
+            got = "nothing" if array is None else f"{array.dtype} {array.shape}"
+            raise CheckpointError(f"{path}: array {group}/{name}: expected {dtype} {shape}, got {got}")
+
+
+def check_corpus(restored: Restored, corpus: Corpus) -> None:
+    """Raises: CheckpointError when a data set does not belong to the model: its words, encoder or feature width."""
+    where, meta = restored.path, restored.meta
+    if corpus.vocab != restored.vocab:
+        pairs = zip(restored.vocab.words, corpus.vocab.words, strict=False)
+        at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(restored.vocab), len(corpus.vocab)))
+        raise CheckpointError(
+            f"{where}: vocabulary: expected the {len(restored.vocab)} words of the checkpoint, got {len(corpus.vocab)} "
+            f"words that differ from id {at} on; use the data set that the model was trained on"
+        )
+    if corpus.encoder != meta.encoder:
+        raise CheckpointError(
+            f"{where}: features: expected those of encoder {meta.encoder}, got {corpus.encoder}; "
+            "encode the images as they were for training"
+        )
+    check_width(restored, corpus.feature_dim)
+
+
+def check_width(restored: Restored, width: int) -> None:
+    """Raises: CheckpointError when features are wider or narrower than those the model was trained on."""
+    if width != restored.model.sizes.feature:
+        raise CheckpointError(
+            f"{restored.path}: features: expected {restored.model.sizes.feature} numbers an image, got {width}"
+        )

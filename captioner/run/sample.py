@@ -1,0 +1,116 @@
+"""Captions from a checkpoint: for the images of a split, or for features from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.data.batches import in_order
+from captioner.data.corpus import Corpus, Split, check_features
+from captioner.data.features import open_features
+from captioner.decode import greedy
+from captioner.run.build import build_corpus
+from captioner.run.folder import find_checkpoint
+from captioner.run.restore import Restored, check_corpus, check_width, restore
+from captioner.solver import perplexity, word_loss
+
+BATCH = 256
+
+
+class Caption(NamedTuple):
+    """What the model says of one image, and what people said of it where that is known.
+
+    `log_prob` is natural, of the whole caption; `true` is None where the source cannot tell.
+    """
+
+    image: str
+    caption: str
+    log_prob: float
+    references: list[str]
+    true: bool | None
+
+
+class Score(NamedTuple):
+    """How good a model is on a split; `true` is the share of captions that are true of their picture."""
+
+    split: str
+    images: int
+    loss: float
+    perplexity: float
+    distinct: int
+    true: float | None
+
+
+def open_run(path: Path, overrides: Sequence[str] = ()) -> Restored:
+    """Restore the model of a run folder (its best checkpoint) or of a checkpoint file."""
+    return restore(find_checkpoint(path), overrides)
+
+
+def open_corpus(restored: Restored) -> Corpus:
+    """The data set that a model was trained on.
+
+    Raises: CheckpointError when it is no longer that of the checkpoint.
+    """
+    corpus = build_corpus(restored.config)
+    check_corpus(restored, corpus)
+    return corpus
+
+
+def caption_split(restored: Restored, split: Split, most: int | None = None) -> Iterator[Caption]:
+    """Caption the images of a split (or the first `most`), in file order."""
+    count = min(len(split.image_ids), most or len(split.image_ids))
+    for image, (words, log_prob) in enumerate(_captions(restored, split.features, count)):
+        references = [" ".join(restored.vocab.decode(row.tolist())) for row in split.captions_of(image)]
+        true = None if split.is_true is None else split.is_true(image, words)
+        yield Caption(split.image_ids[image], " ".join(words), log_prob, references, true)
+
+
+def caption_features(restored: Restored, path: Path, most: int | None = None) -> Iterator[Caption]:
+    """Caption the rows of the `features` in an HDF5 file.
+
+    Raises: DataError, or CheckpointError when the rows are not as wide as the model's.
+    """
+    features = open_features(path, memory_mib=restored.config.data.memory_mib)
+    check_features(features, f"{path}: features")
+    check_width(restored, features.shape[1])
+    count = min(features.shape[0], most or features.shape[0])
+    for row, (words, log_prob) in enumerate(_captions(restored, features, count)):
+        yield Caption(str(row), " ".join(words), log_prob, [], None)
+
+
+def score(restored: Restored, name: str, split: Split) -> Score:
+    """Perplexity of the reference captions, and what can be told of the model's own."""
+    loss = word_loss(restored.model, in_order(split, BATCH))
+    captions = list(caption_split(restored, split))
+    truths = [c.true for c in captions if c.true is not None]
+    return Score(
+        split=name,
+        images=len(captions),
+        loss=loss,
+        perplexity=perplexity(loss),
+        distinct=len({c.caption for c in captions}),
+        true=sum(truths) / len(truths) if truths else None,
+    )
+
+
+def _captions(restored: Restored, features: Any, count: int) -> Iterator[tuple[list[str], float]]:
+    """Words and log-probability of the first `count` images, a batch at a time."""
+    vocab, options = restored.vocab, restored.config.decode
+    banned = [vocab.null, vocab.start, *([vocab.unk] if options.suppress_unk else [])]
+    for first in range(0, count, BATCH):
+        rows: Array = features[np.arange(first, min(first + BATCH, count))]
+        tokens, scores = greedy(
+            restored.model.step,
+            restored.model.start(rows),
+            start=vocab.start,
+            end=vocab.end,
+            null=vocab.null,
+            max_length=options.max_length,
+            banned=banned,
+        )
+        for ids, log_prob in zip(tokens[:, 0].tolist(), scores[:, 0].tolist(), strict=True):
+            yield vocab.decode(ids), log_prob

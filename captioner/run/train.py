@@ -1,0 +1,231 @@
+"""Training: a run folder filled by the solver, as an iterator of events."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+import captioner
+from captioner import checkpoint
+from captioner.config import Config
+from captioner.configio import dump
+from captioner.data.batches import ShuffledBatches, in_order
+from captioner.data.corpus import Corpus
+from captioner.errors import CheckpointError, DivergenceError, UsageError
+from captioner.model import CaptioningRNN
+from captioner.optim import RULES
+from captioner.run.build import build_corpus, build_model, build_plan
+from captioner.run.folder import RunFolder
+from captioner.run.restore import check_corpus, restore
+from captioner.solver import Plan, Step, TrainState, perplexity, steps, word_loss
+
+
+class Began(NamedTuple):
+    """Everything is loaded; training goes from `step` to `total_steps`."""
+
+    folder: Path
+    config: Config
+    corpus: Corpus
+    parameters: int
+    step: int
+    total_steps: int
+    steps_per_epoch: int
+
+
+class Validated(NamedTuple):
+    """The loss of a word on the validation split."""
+
+    step: int
+    epoch: int
+    loss: float
+    best: bool
+
+    @property
+    def perplexity(self) -> float:
+        return perplexity(self.loss)
+
+
+class Ended(NamedTuple):
+    """Training is over; the summary is what stands in summary.json."""
+
+    folder: Path
+    summary: dict[str, Any]
+
+
+Event = Began | Step | Validated | Ended
+
+
+def train(
+    config: Config, folder: Path, overwrite: bool = False, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
+    """Train a fresh model into a new run folder; `stop()` is asked after every step.
+
+    Raises: UsageError, DataError, DivergenceError, CheckpointError.
+    """
+    run = RunFolder(folder)
+    corpus = build_corpus(config)
+    corpus.split(config.validate.split)
+    run.create(overwrite)
+    run.write(run.config, dump(config))
+    model = build_model(config, corpus)
+    state = TrainState.fresh(model, RULES[config.train.update_rule])
+    yield from _Training(config, run, corpus, model, state).events(stop)
+
+
+def resume(folder: Path, overrides: Sequence[str] = (), stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """Go on with a run exactly where its last checkpoint was written.
+
+    Raises: UsageError, DataError, DivergenceError, CheckpointError.
+    """
+    run = RunFolder(folder)
+    if not run.last.exists():
+        raise CheckpointError(
+            f"{folder}: no {run.last.name} here to resume from; expected a folder that `captioner train` made"
+        )
+    restored = restore(run.last, overrides)
+    config = restored.config
+    corpus = build_corpus(config)
+    check_corpus(restored, corpus)
+    if corpus.fingerprint() != restored.meta.fingerprint:
+        raise UsageError(
+            f"{run.last}: the data set has changed since the run began, so it cannot go on exactly; "
+            "restore the captions, or start a new run"
+        )
+    if set(restored.slots) != set(RULES[config.train.update_rule].slots):
+        raise UsageError(
+            f"{run.last}: train.update_rule {config.train.update_rule} needs other running state than was saved "
+            f"({', '.join(restored.slots) or 'none'}); resume with the rule of the run"
+        )
+    run.reopen(restored.meta.step)
+    run.write(run.config, dump(config))
+    state = TrainState(restored.model.params, restored.slots, restored.meta.step)
+    yield from _Training(
+        config, run, corpus, restored.model, state, restored.meta.best, restored.meta.since_best
+    ).events(stop)
+
+
+@dataclasses.dataclass
+class _Training:
+    """One call of train or resume: the solver's records are logged, validated and saved between steps."""
+
+    config: Config
+    run: RunFolder
+    corpus: Corpus
+    model: CaptioningRNN
+    state: TrainState
+    best: dict[str, float] | None = None
+    since_best: int = 0
+
+    def __post_init__(self) -> None:
+        self.fingerprint = self.corpus.fingerprint()
+
+    def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        options, split = self.config.train, self.corpus.split("train")
+        plan = build_plan(self.config, split)
+        batches = ShuffledBatches(split, options.batch_size, self.config.seed)
+        began, first, words = time.perf_counter(), self.state.step, 0
+        yield self._began(plan)
+        reason = "done"
+        try:
+            if self._out_of_patience():
+                reason = "no better validation"
+            else:
+                for step in steps(self.model, batches, self.state, plan):
+                    words += step.words
+                    yield step
+                    ended = step.step % plan.span.steps_per_epoch == 0 or step.step == plan.span.total_steps
+                    if ended or step.step % options.log_every == 0:
+                        self.run.log({"kind": "step", **step._asdict(), "perplexity": _json(step.perplexity)})
+                    if ended and (step.epoch % self.config.validate.every == 0 or step.step == plan.span.total_steps):
+                        yield self._validate(step)
+                    halt = stop()
+                    if ended or halt or (options.save_every and step.step % options.save_every == 0):
+                        self._save(self.run.last)
+                    if halt or self._out_of_patience():
+                        reason = "stopped" if halt else "no better validation"
+                        break
+        except DivergenceError as error:
+            self._summarize("diverged", began, first, words)
+            kept = f"{self.run.last} holds the last good checkpoint" if self.run.last.exists() else "no checkpoint yet"
+            raise DivergenceError(f"{error}; {kept}") from error
+        yield Ended(self.run.path, self._summarize(reason, began, first, words))
+
+    def _began(self, plan: Plan) -> Began:
+        count = sum(w.size for w in self.model.params.values())
+        span = plan.span
+        return Began(
+            self.run.path, self.config, self.corpus, count, self.state.step, span.total_steps, span.steps_per_epoch
+        )
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.train.patience
+        return patience is not None and self.since_best >= patience
+
+    def _validate(self, step: Step) -> Validated:
+        options = self.config.validate
+        batches = in_order(self.corpus.split(options.split), self.config.train.batch_size, options.max_captions)
+        loss = word_loss(self.model, batches)
+        if not math.isfinite(loss):
+            raise DivergenceError(
+                f"step {step.step}: the validation loss is not finite; try a smaller train.learning_rate"
+            )
+        better = self.best is None or loss < self.best["loss"]
+        self.since_best = 0 if better else self.since_best + 1
+        if better:
+            self.best = {"step": step.step, "epoch": step.epoch, "loss": loss}
+            self._save(self.run.best)
+        event = Validated(step.step, step.epoch, loss, better)
+        self.run.log({"kind": "validation", **event._asdict(), "perplexity": _json(event.perplexity)})
+        return event
+
+    def _save(self, path: Path) -> None:
+        meta = checkpoint.Meta(
+            config=dump(self.config),
+            words=list(self.corpus.vocab.words),
+            feature_dim=self.corpus.feature_dim,
+            encoder=self.corpus.encoder,
+            fingerprint=self.fingerprint,
+            step=self.state.step,
+            best=self.best,
+            since_best=self.since_best,
+        )
+        standard = self.model.standardizer
+        checkpoint.save(
+            path,
+            checkpoint.Checkpoint(meta, self.state.params, self.state.slots, standard._asdict() if standard else {}),
+        )
+
+    def _summarize(self, reason: str, began: float, first: int, words: int) -> dict[str, Any]:
+        seconds = time.perf_counter() - began
+        best: dict[str, Any] | None = self.best
+        summary = {
+            "ended": reason,
+            "steps": self.state.step,
+            "best": best and {**best, "perplexity": _json(perplexity(best["loss"]))},
+            "seconds": round(seconds, 3),
+            "steps_this_time": self.state.step - first,
+            "words_per_second": round(words / max(seconds, 1e-9)),
+            "parameters": sum(w.size for w in self.model.params.values()),
+            "versions": {
+                "captioner": captioner.__version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "h5py": h5py.__version__,
+            },
+        }
+        self.run.write(self.run.summary, json.dumps(summary, indent=2) + "\n")
+        return summary
+
+
+def _json(x: float) -> float | None:
+    """JSON has no infinity."""
+    return x if math.isfinite(x) else None
