@@ -1,0 +1,12 @@
+"""Any source of images and captions -> one Corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from captioner.data.corpus import Corpus
+from captioner.data.cs231n import cs231n
+from captioner.data.scenes import scenes
+
+SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n}
+"""Every source by its name in the config: a function (root, memory_mib, **options of its section) -> Corpus."""

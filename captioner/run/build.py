@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
+from captioner.arrays import Array
 from captioner.config import Config
 from captioner.data import SOURCES
 from captioner.data.batches import steps_per_epoch
@@ -14,6 +16,13 @@ from captioner.data.features import standardization
 from captioner.model import CaptioningRNN, Dropout, Sizes, Standardizer, initial_params, log_frequency_bias
 from captioner.optim import RULES, SCHEDULES, Hyper, Span
 from captioner.solver import Plan
+
+
+OUTPUT_BIASES: dict[str, Callable[[Split, int, int], Array]] = {
+    "zeros": lambda train, vocab, null: np.zeros(vocab),
+    "log_frequency": lambda train, vocab, null: log_frequency_bias(train.captions, vocab, null),
+}
+"""How b_vocab may start, from the train split, V and the id of `<NULL>`."""
 
 
 def build_corpus(config: Config) -> Corpus:
@@ -47,12 +56,6 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)
     standardizer = Standardizer(*standardization(train.features)) if config.data.standardize else None
     return CaptioningRNN(sizes, params, corpus.vocab.null, build_dropout(config), standardizer)
-
-
-OUTPUT_BIASES = {
-    "zeros": lambda train, vocab, null: np.zeros(vocab),
-    "log_frequency": lambda train, vocab, null: log_frequency_bias(train.captions, vocab, null),
-}
 
 
 def build_plan(config: Config, train: Split) -> Plan:

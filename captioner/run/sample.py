@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array
 from captioner.data.batches import in_order
-from captioner.data.corpus import Corpus, Split, check_features
+from captioner.data.corpus import Corpus, Features, Split, check_features
 from captioner.data.features import open_features
 from captioner.decode import greedy
 from captioner.run.build import build_corpus
@@ -62,11 +61,10 @@ def open_corpus(restored: Restored) -> Corpus:
 
 def caption_split(restored: Restored, split: Split, most: int | None = None) -> Iterator[Caption]:
     """Caption the images of a split (or the first `most`), in file order."""
-    count = min(len(split.image_ids), most or len(split.image_ids))
-    for image, (words, log_prob) in enumerate(_captions(restored, split.features, count)):
+    for image, (caption, log_prob) in enumerate(describe(restored, split.features, most)):
         references = [" ".join(restored.vocab.decode(row.tolist())) for row in split.captions_of(image)]
-        true = None if split.is_true is None else split.is_true(image, words)
-        yield Caption(split.image_ids[image], " ".join(words), log_prob, references, true)
+        true = None if split.is_true is None else split.is_true(image, caption.split())
+        yield Caption(split.image_ids[image], caption, log_prob, references, true)
 
 
 def caption_features(restored: Restored, path: Path, most: int | None = None) -> Iterator[Caption]:
@@ -77,9 +75,8 @@ def caption_features(restored: Restored, path: Path, most: int | None = None) ->
     features = open_features(path, memory_mib=restored.config.data.memory_mib)
     check_features(features, f"{path}: features")
     check_width(restored, features.shape[1])
-    count = min(features.shape[0], most or features.shape[0])
-    for row, (words, log_prob) in enumerate(_captions(restored, features, count)):
-        yield Caption(str(row), " ".join(words), log_prob, [], None)
+    for row, (caption, log_prob) in enumerate(describe(restored, features, most)):
+        yield Caption(str(row), caption, log_prob, [], None)
 
 
 def score(restored: Restored, name: str, split: Split) -> Score:
@@ -97,12 +94,16 @@ def score(restored: Restored, name: str, split: Split) -> Score:
     )
 
 
-def _captions(restored: Restored, features: Any, count: int) -> Iterator[tuple[list[str], float]]:
-    """Words and log-probability of the first `count` images, a batch at a time."""
+def describe(restored: Restored, features: Features, most: int | None = None) -> Iterator[tuple[str, float]]:
+    """The caption of each row of features (or of the first `most`), with its log-probability, a batch at a time.
+
+    Shapes: features (M, F) as the encoder made them; standardisation is the model's own business.
+    """
     vocab, options = restored.vocab, restored.config.decode
     banned = [vocab.null, vocab.start, *([vocab.unk] if options.suppress_unk else [])]
+    count = min(features.shape[0], most or features.shape[0])
     for first in range(0, count, BATCH):
-        rows: Array = features[np.arange(first, min(first + BATCH, count))]
+        rows = features[np.arange(first, min(first + BATCH, count))]
         tokens, scores = greedy(
             restored.model.step,
             restored.model.start(rows),
@@ -113,4 +114,4 @@ def _captions(restored: Restored, features: Any, count: int) -> Iterator[tuple[l
             banned=banned,
         )
         for ids, log_prob in zip(tokens[:, 0].tolist(), scores[:, 0].tolist(), strict=True):
-            yield vocab.decode(ids), log_prob
+            yield " ".join(vocab.decode(ids)), log_prob
