@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,10 +14,12 @@ from captioner.data import SOURCES
 from captioner.data.batches import steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
+from captioner.errors import UsageError
 from captioner.model import CaptioningRNN, Dropout, Sizes, Standardizer, initial_params, log_frequency_bias
 from captioner.optim import RULES, SCHEDULES, Hyper, Span
 from captioner.solver import Plan
 
+MOST_PARAMETERS = 10**9
 
 OUTPUT_BIASES: dict[str, Callable[[Split, int, int], Array]] = {
     "zeros": lambda train, vocab, null: np.zeros(vocab),
@@ -50,6 +53,12 @@ def build_dropout(config: Config) -> Dropout:
 def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
     """A fresh model for a data set."""
     sizes = build_sizes(config, len(corpus.vocab), corpus.feature_dim)
+    count = sum(math.prod(shape) for shape in sizes.shapes().values())
+    if count > MOST_PARAMETERS:
+        raise UsageError(
+            f"model: expected at most {MOST_PARAMETERS:,} parameters, got {count:,}; "
+            "try a smaller model.hidden_dim or model.wordvec_dim"
+        )
     dtype = np.dtype(config.model.dtype).type
     params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
     train = corpus.split("train")

@@ -43,7 +43,7 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
     try:
         as_saved, vocab = parse(meta.config, where), Vocab(meta.words)
     except CaptionerError as error:
-        raise CheckpointError(f"{path}: meta: {error}") from error
+        raise CheckpointError(f"{path}: meta: {'; '.join(str(error).splitlines())}") from error
     config = parse(meta.config, where, overrides) if overrides else as_saved
     if config.model.cell != as_saved.model.cell:
         raise CheckpointError(f"{path}: model.cell: expected {as_saved.model.cell} as saved, got {config.model.cell}")

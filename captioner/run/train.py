@@ -73,12 +73,11 @@ def train(
     """
     run = RunFolder(folder)
     corpus = build_corpus(config)
-    corpus.split(config.validate.split)
+    model = build_model(config, corpus)
+    training = _Training(config, run, corpus, model, TrainState.fresh(model, RULES[config.train.update_rule]))
     run.create(overwrite)
     run.write(run.config, dump(config))
-    model = build_model(config, corpus)
-    state = TrainState.fresh(model, RULES[config.train.update_rule])
-    yield from _Training(config, run, corpus, model, state).events(stop)
+    yield from training.events(stop)
 
 
 def resume(folder: Path, overrides: Sequence[str] = (), stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
@@ -105,12 +104,11 @@ def resume(folder: Path, overrides: Sequence[str] = (), stop: Callable[[], bool]
             f"{run.last}: train.update_rule {config.train.update_rule} needs other running state than was saved "
             f"({', '.join(restored.slots) or 'none'}); resume with the rule of the run"
         )
+    state = TrainState(restored.model.params, restored.slots, restored.meta.step)
+    training = _Training(config, run, corpus, restored.model, state, restored.meta.best, restored.meta.since_best)
     run.reopen(restored.meta.step)
     run.write(run.config, dump(config))
-    state = TrainState(restored.model.params, restored.slots, restored.meta.step)
-    yield from _Training(
-        config, run, corpus, restored.model, state, restored.meta.best, restored.meta.since_best
-    ).events(stop)
+    yield from training.events(stop)
 
 
 @dataclasses.dataclass
@@ -126,12 +124,14 @@ class _Training:
     since_best: int = 0
 
     def __post_init__(self) -> None:
+        self.split = self.corpus.split("train")
+        self.validation = self.corpus.split(self.config.validate.split)
         self.fingerprint = self.corpus.fingerprint()
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
-        options, split = self.config.train, self.corpus.split("train")
-        plan = build_plan(self.config, split)
-        batches = ShuffledBatches(split, options.batch_size, self.config.seed)
+        options = self.config.train
+        plan = build_plan(self.config, self.split)
+        batches = ShuffledBatches(self.split, options.batch_size, self.config.seed)
         began, first, words = time.perf_counter(), self.state.step, 0
         yield self._began(plan)
         reason = "done"
@@ -171,8 +171,7 @@ class _Training:
         return patience is not None and self.since_best >= patience
 
     def _validate(self, step: Step) -> Validated:
-        options = self.config.validate
-        batches = in_order(self.corpus.split(options.split), self.config.train.batch_size, options.max_captions)
+        batches = in_order(self.validation, self.config.train.batch_size, self.config.validate.max_captions)
         loss = word_loss(self.model, batches)
         if not math.isfinite(loss):
             raise DivergenceError(
