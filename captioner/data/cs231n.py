@@ -1,0 +1,133 @@
+"""The folder of CS231n, assignment 3: COCO captions and VGG-16 features in HDF5, or any data laid out alike."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.data.corpus import Corpus, Features, Split, validate
+from captioner.data.features import open_features
+from captioner.data.files import read_text
+from captioner.data.h5 import open_dataset
+from captioner.errors import DataError
+from captioner.vocab import Vocab
+
+CAPTIONS, VOCAB = "coco2014_captions.h5", "coco2014_vocab.json"
+SPLITS = ("train", "val")
+ENCODERS = {False: "vgg16_fc7", True: "vgg16_fc7_pca"}
+CAPTIONS_LIMIT = 1 << 30
+
+
+def cs231n(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib: int = 1024) -> Corpus:
+    """The assignment's splits train and val; a features file of more than `memory_mib` is read by rows.
+
+    Raises: DataError when a file is missing or damaged, or the files do not fit together.
+    """
+    contents = [CAPTIONS, VOCAB, *(_features_file(split, pca) for split in SPLITS)]
+    expected = f"expected a folder that holds {', '.join(contents)}"
+    if root is None or not os.path.isdir(root):
+        raise DataError(f"cs231n: {expected}, got {root}, which is not a folder")
+    folder = Path(root)
+    missing = [name for name in contents if not os.path.exists(folder / name)]
+    if missing:
+        others = all(os.path.exists(folder / _features_file(split, not pca)) for split in SPLITS)
+        hint = f" (features {ENCODERS[not pca]} are there: try pca={not pca})" if others else ""
+        raise DataError(f"{folder}: {expected}; {', '.join(missing)} is missing{hint}")
+    vocab = read_vocab(folder / VOCAB)
+    splits = {split: _read_split(folder, split, pca, memory_mib) for split in SPLITS}
+    return validate(Corpus(vocab, splits, f"cs231n:{ENCODERS[pca]}"), where=str(folder))
+
+
+def read_folder(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib: int = 1024) -> dict[str, Any]:
+    """The same folder as the assignment's dict: idx_to_word, word_to_idx, and of each split what follows.
+
+    Shapes: train_captions (K, T) int32, train_image_idxs (K,) int32, train_features (M, F), train_urls (M,) str.
+    Raises: DataError, as `cs231n`.
+    """
+    corpus = cs231n(root, pca=pca, memory_mib=memory_mib)
+    data: dict[str, Any] = {"idx_to_word": list(corpus.vocab.words), "word_to_idx": dict(corpus.vocab.word_to_idx)}
+    for name, split in corpus.splits.items():
+        data[f"{name}_captions"] = split.captions
+        data[f"{name}_image_idxs"] = split.image_idxs
+        data[f"{name}_features"] = split.features
+        data[f"{name}_urls"] = np.asarray(split.image_ids)
+    return data
+
+
+def read_vocab(path: Path) -> Vocab:
+    """The vocabulary of a JSON object with the list `idx_to_word` and, if it is there, the inverse `word_to_idx`.
+
+    Raises: DataError when it is not that, or the two disagree.
+    """
+    try:
+        content = json.loads(read_text(path))
+    except (ValueError, RecursionError) as problem:
+        raise DataError(f"{path}: expected JSON, got something else: {problem}") from problem
+    words = content.get("idx_to_word") if isinstance(content, dict) else None
+    if not isinstance(words, list):
+        raise DataError(f"{path}: expected an object with the list idx_to_word, got {_brief(content)}")
+    for i, word in enumerate(words):
+        if not _is_word(word):
+            raise DataError(f"{path}: idx_to_word[{i}]: expected a word without spaces, got {_brief(word)}")
+    try:
+        vocab = Vocab(words)
+    except DataError as problem:
+        raise DataError(f"{path}: {problem}") from problem
+    _check_inverse(content.get("word_to_idx", vocab.word_to_idx), vocab, path)
+    return vocab
+
+
+def _check_inverse(given: Any, vocab: Vocab, path: Path) -> None:
+    if not isinstance(given, dict):
+        raise DataError(f"{path}: word_to_idx: expected an object, got {_brief(given)}")
+    for word in [*vocab.words, *given]:
+        expected, got = vocab.word_to_idx.get(word), given.get(word)
+        if expected != got:
+            raise DataError(f"{path}: word_to_idx: {word!r}: expected {expected} as in idx_to_word, got {_brief(got)}")
+
+
+def _read_split(folder: Path, split: str, pca: bool, memory_mib: int) -> Split:
+    features = open_features(folder / _features_file(split, pca), memory_mib=memory_mib)
+    return Split(
+        captions=_read_ids(folder / CAPTIONS, f"{split}_captions", ndim=2),
+        image_idxs=_read_ids(folder / CAPTIONS, f"{split}_image_idxs", ndim=1),
+        features=features,
+        image_ids=_read_image_ids(folder / f"{split}2014_urls.txt", split, features),
+    )
+
+
+def _read_ids(path: Path, name: str, ndim: int) -> Array:
+    stored = open_dataset(path, name, numbers="iu", ndim=ndim)
+    if stored.values.nbytes > CAPTIONS_LIMIT:
+        raise DataError(f"{stored.where}: expected at most {CAPTIONS_LIMIT} bytes, got {stored.values.nbytes}")
+    ids = stored[:]
+    narrow = ids.astype(np.int32)
+    # an id that int32 cannot hold stays as it is, to be named with its row when the corpus is validated
+    return narrow if np.array_equal(narrow, ids) else ids
+
+
+def _read_image_ids(path: Path, split: str, features: Features) -> list[str]:
+    images = features.shape[0]
+    if not os.path.exists(path):
+        return [f"{split}-{row:05d}" for row in range(images)]
+    ids = [line.strip() for line in read_text(path).rstrip().split("\n")]
+    if len(ids) != images:
+        raise DataError(f"{path}: expected {images} lines, one a row of the features, got {len(ids)}")
+    return ids
+
+
+def _features_file(split: str, pca: bool) -> str:
+    return f"{split}2014_{ENCODERS[pca]}.h5"
+
+
+def _is_word(word: object) -> bool:
+    return isinstance(word, str) and word.split() == [word] and word.encode(errors="ignore").decode() == word
+
+
+def _brief(value: object) -> str:
+    return f"{value!r:.60}"

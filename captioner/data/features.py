@@ -1,0 +1,83 @@
+"""Image features from an HDF5 file: an array while it fits in memory, rows of the file beyond that."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.data.corpus import Features
+from captioner.data.h5 import Stored, open_dataset
+
+DENSE = 16
+NUMBERS_AT_ONCE = 1 << 20
+
+
+class Rows:
+    """Rows of a stored dataset by any index that NumPy takes for rows, read as few and rising ones.
+
+    Shapes: index of shape S -> S + (F,).
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+        self._numbers = np.arange(stored.values.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = self._stored.values.shape
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._stored.dtype
+
+    def __getitem__(self, rows: Any, /) -> Array:
+        wanted = np.asarray(self._numbers[rows])
+        if not wanted.size:
+            return np.empty((*wanted.shape, self.shape[1]), self.dtype)
+        first, last = int(wanted.min()), int(wanted.max())
+        if last - first < DENSE * wanted.size:
+            # to select one row of many costs HDF5 as much as to read a run of about so many
+            read, place = self._stored[first : last + 1], wanted - first
+        else:
+            rising, place = np.unique(wanted, return_inverse=True)
+            read, place = self._stored[rising], place.reshape(wanted.shape)
+        return np.asarray(read[place])
+
+
+def open_features(path: str | os.PathLike[str], dataset: str = "features", memory_mib: int = 1024) -> Features:
+    """Features of at most `memory_mib` as an array, larger ones as rows of the file; the stored precision is kept.
+
+    Raises: DataError when the file or the dataset cannot be used, here or when rows are read.
+    """
+    budget = memory_mib << 20
+    stored = open_dataset(path, dataset, numbers="f", ndim=2, cache=budget)
+    if stored.values.nbytes <= budget:
+        return stored[:]
+    return Rows(stored) if stored.offset is None else stored.mapped()
+
+
+def standardization(features: Features) -> tuple[Array, Array]:
+    """The mean and deviation of each column, merged block by block; the deviation of a constant column is 1.
+
+        m = m_a + δ n_b/n,   M = M_a + M_b + δ² n_a n_b/n,   δ = m_b − m_a,   std = sqrt(M/n)
+
+    Shapes: features (M, F) -> mean (F,) float64, std (F,) float64.
+    Source: Chan, Golub and LeVeque 1979, Updating formulae and a pairwise algorithm for computing sample variances.
+    """
+    count, width = features.shape
+    # measured from the first row, a constant column is exactly 0 and rounding cannot give it a deviation
+    origin = features[0].astype(np.float64)
+    mean, squares = np.zeros(width), np.zeros(width)
+    step = max(1, NUMBERS_AT_ONCE // width)
+    for done in range(0, count, step):
+        block = features[done : done + step] - origin
+        block_mean = block.mean(axis=0)
+        new, delta = len(block), block_mean - mean
+        mean += delta * new / (done + new)
+        squares += np.square(block - block_mean).sum(axis=0) + delta**2 * done * new / (done + new)
+    std = np.sqrt(squares / count)
+    return origin + mean, np.where(std == 0, 1.0, std)

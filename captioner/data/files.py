@@ -1,0 +1,50 @@
+"""Files that a user names: regular ones of a bounded size, whatever the path leads to."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from captioner.errors import DataError
+
+TEXT_LIMIT = 1 << 26
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+@contextmanager
+def regular_file(path: str | os.PathLike[str], limit: int) -> Iterator[int]:
+    """The descriptor of a file, open for reading and known to be a regular one of at most `limit` bytes.
+
+    Raises: DataError when it is not.
+    """
+    try:
+        # without O_NONBLOCK a named pipe would wait for a writer before it can be told from a file
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{path}: cannot be opened: {getattr(problem, 'strerror', problem)}") from problem
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise DataError(f"{path}: expected a regular file, got {kind}")
+        if status.st_size > limit:
+            raise DataError(f"{path}: expected a file of at most {limit} bytes, got {status.st_size}")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark.
+
+    Raises: DataError when it is not a regular file, is larger than `TEXT_LIMIT` or is not UTF-8.
+    """
+    with regular_file(path, TEXT_LIMIT) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        content = file.read(TEXT_LIMIT)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        bad = content[problem.start : problem.start + 1]
+        raise DataError(f"{path}: expected UTF-8 text, got {bad!r} at byte {problem.start}") from problem

@@ -1,0 +1,188 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioner.data.corpus import ROWS_AT_ONCE, Corpus, Split, validate
+from captioner.errors import DataError
+from captioner.vocab import SPECIAL, Vocab
+
+NULL, START, END, UNK, CAT, DOG = range(6)
+VOCAB = Vocab((*SPECIAL, "cat", "dog"))
+CAPTIONS = [[START, CAT, END, NULL], [START, DOG, UNK, END], [START, END, NULL, NULL]]
+
+
+def split(**changes):
+    whole = Split(
+        captions=np.array(CAPTIONS, np.int32),
+        image_idxs=np.array([1, 0, 1], np.int32),
+        features=np.arange(6, dtype=np.float32).reshape(2, 3),
+        image_ids=("a.jpg", "b.jpg"),
+    )
+    return replace(whole, **changes)
+
+
+def corpus(**changes):
+    return Corpus(VOCAB, {"train": split(), "val": split(**changes)}, "test:1")
+
+
+def captions(*row):
+    """The whole split, with a planted row 1."""
+    return np.array([CAPTIONS[0], row, CAPTIONS[2]])
+
+
+def planted(value, dtype=np.float32, rows=2, at=(1, 2)):
+    features = np.ones((rows, 3), dtype)
+    features[at] = value
+    return features
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64, np.uint16])
+@pytest.mark.parametrize("float_type", [np.float16, np.float32, np.float64])
+def test_a_sound_corpus_is_returned_as_it_is(dtype, float_type):
+    sound = corpus(
+        captions=np.array(CAPTIONS, dtype),
+        image_idxs=np.array([1, 0, 1], dtype),
+        features=np.ones((2, 3), float_type),
+    )
+    assert validate(sound, "here") is sound
+
+
+SHAPE = "here: val captions: expected integers (captions, words) of at least (1, 3), got "
+BAD_ROWS = {
+    "id too large": (captions(START, 6, END, NULL), "an id outside 0..5", [1, 6, 2, 0]),
+    "id below zero": (captions(START, -1, END, NULL), "an id outside 0..5", [1, -1, 2, 0]),
+    "no start": (captions(CAT, DOG, END, NULL), "does not begin with <START>", [4, 5, 2, 0]),
+    "no end": (captions(START, CAT, DOG, CAT), "has no <END>", [1, 4, 5, 4]),
+    "null for end": (captions(START, CAT, NULL, NULL), "has no <END>", [1, 4, 0, 0]),
+    "a gap": (captions(START, NULL, CAT, END), "has <NULL> before <END>", [1, 0, 4, 2]),
+    "words after the end": (captions(START, CAT, END, DOG), "goes on after <END>", [1, 4, 2, 5]),
+    "two ends": (captions(START, CAT, END, END), "goes on after <END>", [1, 4, 2, 2]),
+    "two starts": (captions(START, START, CAT, END), "has a second <START>", [1, 1, 4, 2]),
+}
+BAD = {
+    **{
+        name: ({"captions": rows}, f"here: val captions: row 1: {problem} (1 such rows): {row}")
+        for name, (rows, problem, row) in BAD_ROWS.items()
+    },
+    "float captions": ({"captions": np.ones((3, 4), np.float32)}, SHAPE + "float32 (3, 4)"),
+    "flat captions": ({"captions": np.ones(3, np.int32)}, SHAPE + "int32 (3,)"),
+    "no captions": ({"captions": np.ones((0, 4), np.int32)}, SHAPE + "int32 (0, 4)"),
+    "captions without a word": ({"captions": np.ones((3, 2), np.int32)}, SHAPE + "int32 (3, 2)"),
+    "float indices": (
+        {"image_idxs": np.zeros(3)},
+        "here: val image_idxs: expected integers (3,), one a caption, got float64 (3,)",
+    ),
+    "an index too few": (
+        {"image_idxs": np.zeros(2, np.int32)},
+        "here: val image_idxs: expected integers (3,), one a caption, got int32 (2,)",
+    ),
+    "index too large": ({"image_idxs": np.array([0, 1, 2])}, "here: val image_idxs: row 2: expected 0..1, got 2"),
+    "index below zero": ({"image_idxs": np.array([0, -1, 0])}, "here: val image_idxs: row 1: expected 0..1, got -1"),
+    "a name too many": (
+        {"image_ids": ("a", "b", "c")},
+        "here: val image ids: expected 2, one a row of features, got 3",
+    ),
+    "integer features": (
+        {"features": np.ones((2, 3), np.int32)},
+        "here: val features: expected floats (images, feature), got int32 (2, 3)",
+    ),
+    "another width": (
+        {"features": np.ones((2, 4))},
+        "here: the splits' features differ in width: {'train': (3,), 'val': (4,)}; encode all images alike",
+    ),
+    "another rank": (
+        {"features": np.ones((2, 3, 1))},
+        "here: the splits' features differ in width: {'train': (3,), 'val': (3, 1)}; encode all images alike",
+    ),
+    "not a number": (
+        {"features": planted(np.nan)},
+        "here: val features: row 1: a number is not finite (NaN or infinity)",
+    ),
+    "infinity in half precision": (
+        {"features": planted(-np.inf, np.float16)},
+        "here: val features: row 1: a number is not finite (NaN or infinity)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
+def test_what_a_captioner_cannot_learn_from_is_named(changes, message):
+    with pytest.raises(DataError) as caught:
+        validate(corpus(**changes), "here")
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (2,)])
+def test_features_must_be_a_matrix_with_rows_and_columns(shape):
+    alone = Corpus(VOCAB, {"train": split(features=np.ones(shape), image_ids=("a", "b")[: shape[0]])}, "test:1")
+    if shape[0] == 0:
+        alone = replace(alone, splits={"train": replace(alone.splits["train"], image_idxs=np.zeros(3, np.int32))})
+        expected = "row 0: expected 0..-1, got 0"
+    else:
+        expected = f"here: train features: expected floats (images, feature), got float64 {shape}"
+    with pytest.raises(DataError) as caught:
+        validate(alone, "here")
+    assert str(caught.value).endswith(expected)
+
+
+@given(row=st.integers(0, 2 * ROWS_AT_ONCE))
+def test_the_first_row_with_a_bad_number_is_named_wherever_it_stands(row):
+    rows = 2 * ROWS_AT_ONCE + 1
+    features = planted(np.nan, rows=rows, at=(slice(row, None, 700), 1))
+    ids = [""] * rows
+    with pytest.raises(DataError, match=rf"^here: val features: row {row}: "):
+        validate(corpus(features=features, image_ids=ids), "here")
+
+
+def test_the_number_of_bad_captions_is_told_with_the_first():
+    rows = np.array([CAPTIONS[0], [START, CAT, DOG, CAT], [START, DOG, DOG, CAT]])
+    with pytest.raises(DataError, match=r"row 1: has no <END> \(2 such rows\): \[1, 4, 5, 4\]$"):
+        validate(corpus(captions=rows), "here")
+
+
+def test_the_special_tokens_may_have_other_ids():
+    vocab = Vocab(("cat", "<END>", "<NULL>", "<UNK>", "<START>"))
+    sound = split(captions=np.array([[4, 0, 1], [4, 1, 2]]), image_idxs=np.array([0, 1]))
+    validate(Corpus(vocab, {"train": sound}, "test:1"), "here")
+
+
+def test_captions_of_an_image_are_in_file_order():
+    assert split().captions_of(1).tolist() == [CAPTIONS[0], CAPTIONS[2]]
+    assert split().captions_of(0).tolist() == [CAPTIONS[1]]
+
+
+def test_a_split_is_found_by_its_name_or_refused_with_the_names_there_are():
+    data = corpus()
+    assert data.split("val") is data.splits["val"]
+    with pytest.raises(DataError) as caught:
+        data.split("test")
+    assert str(caught.value) == "split 'test': no such split; this data set has train, val"
+
+
+def test_the_feature_width_is_that_of_every_split():
+    assert corpus().feature_dim == 3
+
+
+def test_equal_data_have_equal_fingerprints():
+    strided = np.array(CAPTIONS, np.int32, order="F")
+    assert corpus(captions=strided).fingerprint() == corpus().fingerprint()
+    assert len(corpus().fingerprint()) == 64
+
+
+def test_whatever_changes_training_changes_the_fingerprint():
+    data, other = corpus(), np.array(CAPTIONS, np.int32)
+    other[0, 1] = DOG
+    variants = [
+        data,
+        corpus(captions=other),
+        corpus(image_idxs=np.array([0, 0, 1], np.int32)),
+        corpus(features=np.ones((3, 3), np.float32)),
+        replace(data, encoder="test:2"),
+        replace(data, vocab=Vocab((*SPECIAL, "dog", "cat"))),
+        replace(data, splits={"train": split()}),
+        replace(data, splits={"train": split(), "test": split()}),
+    ]
+    assert len({variant.fingerprint() for variant in variants}) == len(variants)

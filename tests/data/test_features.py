@@ -1,0 +1,176 @@
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from captioner.data import features as module
+from captioner.data.features import Rows, open_features, standardization
+from captioner.errors import DataError
+
+CHUNKED = {"chunks": (7, 2), "compression": "gzip", "shuffle": True}
+
+
+def write(path, values, **options):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("features", data=values, **options)
+    return path
+
+
+def index_of(rows):
+    """Anything that takes rows of an array: numbers in any order and shape, slices, masks, one number."""
+    numbers = st.integers(-rows, rows - 1)
+    return st.one_of(
+        hnp.arrays(np.int64, hnp.array_shapes(min_dims=1, max_dims=2, min_side=0, max_side=9), elements=numbers),
+        st.slices(rows),
+        hnp.arrays(bool, rows),
+        numbers,
+    )
+
+
+@given(data=st.data(), rows=st.integers(1, 40), columns=st.integers(2, 5), dtype=st.sampled_from(["f2", "f4", "f8"]))
+def test_all_routes_give_the_rows_of_the_array(tmp_path_factory, data, rows, columns, dtype):
+    values = np.random.default_rng(rows).standard_normal((rows, columns)).astype(dtype)
+    folder = tmp_path_factory.mktemp("routes")
+    plain = write(folder / "plain.h5", values)
+    swapped = write(folder / "swapped.h5", values.astype(values.dtype.newbyteorder(">")))
+    chunked = write(folder / "chunked.h5", values, maxshape=(None, None), **CHUNKED)
+    routes = {
+        "array": open_features(plain),
+        "swapped array": open_features(swapped),
+        "unpacked array": open_features(chunked),
+        "pages": open_features(plain, memory_mib=0),
+        "rows of foreign order": open_features(swapped, memory_mib=0),
+        "rows of chunks": open_features(chunked, memory_mib=0),
+    }
+    assert [type(features) for features in routes.values()] == [np.ndarray] * 4 + [Rows] * 2
+    index = data.draw(index_of(rows))
+    for route, features in routes.items():
+        assert (features.shape, features.dtype) == (values.shape, values.dtype), route
+        got = features[index]
+        assert (got.dtype, got.shape) == (values.dtype, values[index].shape), route
+        assert np.array_equal(got, values[index]), route
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (64, 512)}, {"chunks": (64, 512), "compression": "gzip"}])
+def test_features_above_the_budget_stay_in_the_file(tmp_path, options):
+    values = np.random.default_rng(0).random((600, 512), np.float32)
+    path = write(tmp_path / "a.h5", values, **options)
+    whole, part = open_features(path, memory_mib=2), open_features(path, memory_mib=1)
+    assert whole.flags.owndata
+    assert isinstance(part, Rows) if options else not part.flags.owndata
+    index = np.array([[599, 0], [3, 599]])
+    for features in (whole, part):
+        assert np.array_equal(features[index], values[index])
+        assert np.array_equal(features[590:700], values[590:])
+
+
+def test_the_budget_of_chunked_features_is_spent_on_unpacked_chunks(tmp_path):
+    path = write(tmp_path / "a.h5", np.ones((600, 512), np.float32), chunks=(64, 512), compression="gzip")
+    features = open_features(path, memory_mib=1)
+    assert features._stored.values.id.get_access_plist().get_chunk_cache()[1] == 1 << 20
+
+
+def test_half_precision_of_1280_columns_is_kept(tmp_path):
+    values = np.random.default_rng(0).random((9, 1280)).astype(np.float16)
+    path = write(tmp_path / "a.h5", values)
+    for memory_mib in (0, 1):
+        features = open_features(path, memory_mib=memory_mib)
+        assert features.dtype == np.float16
+        assert np.array_equal(features[[8, 8, 1]], values[[8, 8, 1]])
+
+
+def test_another_name_for_the_dataset(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["layers/fc7"] = np.ones((2, 3))
+    assert open_features(path, "layers/fc7").shape == (2, 3)
+    with pytest.raises(DataError) as caught:
+        open_features(path)
+    assert str(caught.value) == f"{path}: dataset 'features': no such dataset; this file has 'layers'"
+
+
+class Spy:
+    """A stored dataset that notes what is read of it."""
+
+    def __init__(self, values):
+        self.values, self.dtype, self.reads = values, values.dtype, []
+
+    def __getitem__(self, rows):
+        self.reads.append(rows)
+        return self.values[rows]
+
+
+@given(index=hnp.arrays(np.int64, st.integers(1, 60), elements=st.integers(0, 4999)))
+def test_any_number_of_rows_is_one_read_of_rising_rows(index):
+    spy = Spy(np.arange(10_000.0).reshape(5000, 2))
+    assert np.array_equal(Rows(spy)[index], spy.values[index])
+    (read,) = spy.reads
+    if isinstance(read, slice):
+        assert read.stop - read.start <= module.DENSE * len(index)
+    else:
+        assert (np.diff(read) > 0).all()
+
+
+def test_rows_outside_the_file_are_an_index_error_as_of_an_array(tmp_path):
+    features = open_features(write(tmp_path / "a.h5", np.ones((9, 2)), **CHUNKED), memory_mib=0)
+    for index in (9, -10, [0, 9], np.ones(8, bool)):
+        with pytest.raises(IndexError):
+            features[index]
+
+
+def test_a_damaged_chunk_is_named_when_its_rows_are_read(tmp_path):
+    path = write(tmp_path / "a.h5", np.ones((14, 2)), **CHUNKED)
+    with h5py.File(path, "r+") as file:
+        file["features"].id.write_direct_chunk((7, 0), b"not what gzip writes")
+    features = open_features(path, memory_mib=0)
+    assert features[:7].sum() == 14
+    for index in (slice(7, 9), [0, 13]):
+        with pytest.raises(DataError, match=r"a\.h5: dataset 'features': cannot be read \(.+\); it may be"):
+            features[index]
+
+
+@given(
+    rows=st.integers(1, 50),
+    columns=st.integers(1, 4),
+    block=st.integers(1, 64),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
+    shift=st.sampled_from([0.0, -7.0, 1e4]),
+    dtype=st.sampled_from(["f2", "f4", "f8"]),
+)
+def test_standardization_is_the_mean_and_deviation_whatever_the_blocks(rows, columns, block, scale, shift, dtype):
+    values = (np.random.default_rng(rows).standard_normal((rows, columns)) * scale + shift).astype(dtype)
+    exact = values.astype(np.longdouble)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "NUMBERS_AT_ONCE", block)
+        mean, std = standardization(values)
+    assert (mean.dtype, mean.shape, std.dtype, std.shape) == (np.float64, (columns,), np.float64, (columns,))
+    expected = exact.std(axis=0)
+    assert np.allclose(mean, exact.mean(axis=0), rtol=1e-12, atol=1e-12 * scale)
+    assert np.allclose(std, np.where(np.ptp(values, axis=0) == 0, 1, expected), rtol=1e-9, atol=0)
+
+
+@given(
+    value=st.floats(-1e4, 1e4, width=16),
+    rows=st.integers(1, 60),
+    block=st.integers(1, 20),
+    dtype=st.sampled_from("efd"),
+)
+def test_a_constant_column_has_deviation_one(value, rows, block, dtype):
+    values = np.full((rows, 2), value + 0.1, dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "NUMBERS_AT_ONCE", block)
+        mean, std = standardization(values)
+    assert std.tolist() == [1.0, 1.0]
+    assert mean.tolist() == values[0].tolist()
+
+
+def test_standardized_columns_have_mean_zero_and_deviation_one(tmp_path):
+    values = np.random.default_rng(0).gamma(2.0, 3.0, (500, 6))
+    features = open_features(write(tmp_path / "a.h5", values, chunks=(64, 6)), memory_mib=0)
+    assert isinstance(features, Rows)
+    mean, std = standardization(features)
+    scaled = (values - mean) / std
+    assert np.allclose(scaled.mean(axis=0), 0, atol=1e-12)
+    assert np.allclose(scaled.std(axis=0), 1, atol=1e-12)
