@@ -129,8 +129,10 @@ class CaptioningRNN:
 Update = Callable[..., tuple[Array, dict[str, Any]]]
 
 
-def _update(name: str, learning_rate: float, options: tuple[str, ...], doc: str) -> Update:
-    """The assignment's form of an update rule: running state and hyper-parameters share one dict."""
+def _update(name: str, learning_rate: float, options: tuple[str, ...], doc: str, counts: bool = False) -> Update:
+    """The assignment's form of an update rule: running state and hyper-parameters, and t where it counts updates,
+    share one dict.
+    """
     rule = RULES[name]
 
     def update(w: Array, dw: Array, config: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
@@ -140,7 +142,9 @@ def _update(name: str, learning_rate: float, options: tuple[str, ...], doc: str)
             config.setdefault(option, Hyper._field_defaults[option])
         for slot in rule.slots:
             config[slot] = np.array(config.get(slot, np.zeros_like(w)))
-        config["t"] = t = config.get("t", 0) + 1
+        t = config.get("t", 0) + 1
+        if counts:
+            config["t"] = t
         next_w = np.array(w)
         hyper = Hyper(**{field: config[field] for field in ("learning_rate", *options)})
         rule.apply(next_w, dw, tuple(config[slot] for slot in rule.slots), hyper, t)
@@ -157,7 +161,11 @@ rmsprop = _update(
     "rmsprop", 1e-2, ("decay_rate", "epsilon"), "RMSProp; config: learning_rate, decay_rate, epsilon, cache."
 )
 adam = _update(
-    "adam", 1e-3, ("beta1", "beta2", "epsilon"), "Adam; config: learning_rate, beta1, beta2, epsilon, m, v, t."
+    "adam",
+    1e-3,
+    ("beta1", "beta2", "epsilon"),
+    "Adam; config: learning_rate, beta1, beta2, epsilon, m, v, t.",
+    counts=True,
 )
 UPDATES: dict[str, Update] = {"sgd": sgd, "sgd_momentum": sgd_momentum, "rmsprop": rmsprop, "adam": adam}
 
@@ -259,9 +267,12 @@ def decode_captions(captions: Array, idx_to_word: Sequence[str] | Mapping[int, s
 
 
 def _text(ids: list[int], idx_to_word: Sequence[str] | Mapping[int, str]) -> str:
-    words = [idx_to_word[i] for i in ids]
-    end = words.index("<END>") + 1 if "<END>" in words else len(words)
-    return " ".join(word for word in words[:end] if word != "<NULL>")
+    words = []
+    for i in ids:
+        words.append(idx_to_word[i])
+        if words[-1] == "<END>":
+            break
+    return " ".join(word for word in words if word != "<NULL>")
 
 
 def eval_numerical_gradient(f: Callable[[Array], float], x: Array, verbose: bool = True, h: float = 1e-5) -> Array:
@@ -274,4 +285,4 @@ def eval_numerical_gradient(f: Callable[[Array], float], x: Array, verbose: bool
 
 def eval_numerical_gradient_array(f: Callable[[Array], Array], x: Array, df: Array, h: float = 1e-5) -> Array:
     """Central differences of Σ <f(x), df> for an array-valued function."""
-    return numeric_gradient(lambda: float(np.sum(f(x) * df)), x, h)
+    return numeric_gradient(lambda: f(x), x, h, df)

@@ -40,8 +40,9 @@ def greedy(
     words = np.full(count, start)
     for t in range(max_length):
         log_probs, state = step(words, state)
-        log_probs[:, list(banned)] = -np.inf
-        words = log_probs.argmax(axis=1)
+        allowed = log_probs.copy() if banned else log_probs
+        allowed[:, list(banned)] = -np.inf
+        words = allowed.argmax(axis=1)
         tokens[live, 0, t] = words
         scores[live, 0] += log_probs[np.arange(len(live)), words]
         going = words != end

@@ -39,18 +39,20 @@ class Row(NamedTuple):
     passed: bool
 
 
-def numeric_gradient(loss: Callable[[], float], x: Array, step: float = STEP) -> Array:
-    """Central differences element by element: (loss(x + h e_i) - loss(x - h e_i)) / 2h.
+def numeric_gradient(f: Callable[[], Array | float], x: Array, step: float = STEP, dout: Array | float = 1.0) -> Array:
+    """Central differences element by element: Σ (f(x + h e_i) - f(x - h e_i)) dout / 2h.
 
-    Shapes: x (any) float64 -> like x.
+    The difference is taken before the sum: what does not depend on x_i then costs no digits.
+
+    Shapes: x (any) float64, f and dout alike -> like x.
     """
     grad = np.zeros_like(x)
     for i in np.ndindex(x.shape):
         kept = x[i]
         x[i] = kept + step
-        above = loss()
+        above = np.array(f())
         x[i] = kept - step
-        grad[i] = (above - loss()) / (2 * step)
+        grad[i] = np.sum((above - f()) * dout) / (2 * step)
         x[i] = kept
     return grad
 

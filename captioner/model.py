@@ -177,9 +177,9 @@ class CaptioningRNN:
         image, _ = self._drop(self._image(features), self.dropout.features, rng)
         h0, _ = affine_forward(image, p["W_proj"], p["b_proj"])
 
-        masked = captions[:, 1:] == self.null
         # The steps of a caption end with its last target; a masked target before it is a step without a loss.
-        packing = pack(np.where(masked.all(axis=1), 0, masked.shape[1] - masked[:, ::-1].argmin(axis=1)))
+        ends = np.arange(1, captions.shape[1]) * (captions[:, 1:] != self.null)
+        packing = pack(ends.max(axis=1, initial=0))
         read = captions[packing.caption, packing.time]
         targets = captions[packing.caption, packing.time + 1]
         if rng is not None and self.dropout.words:

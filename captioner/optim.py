@@ -129,7 +129,10 @@ def update(rule: Rule, params: Params, grads: Params, slots: Slots, hyper: Hyper
 
 
 def _chunks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """The same stretch of each array in turn, as flat views."""
+    """The same stretch of each array in turn, as flat views; the whole arrays where there is no flat view of one."""
+    if not all(a.flags.c_contiguous for a in arrays):
+        yield arrays
+        return
     flat = [a.reshape(-1) for a in arrays]
     for first in range(0, flat[0].size, CHUNK):
         yield tuple(a[first : first + CHUNK] for a in flat)

@@ -14,7 +14,7 @@ def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, AffineCache]:
 
     Shapes: x (N, ...) of D numbers a row, w (D, M), b (M,) -> out (N, M).
     """
-    out = x.reshape(len(x), -1) @ w
+    out = x.reshape(len(x), len(w)) @ w
     out += b
     return out, (x, w)
 
@@ -25,7 +25,7 @@ def affine_backward(dout: Array, cache: AffineCache) -> tuple[Array, Array, Arra
     Shapes: dout (N, M) -> dx like x, dw (D, M), db (M,).
     """
     x, w = cache
-    return (dout @ w.T).reshape(x.shape), x.reshape(len(x), -1).T @ dout, dout.sum(axis=0)
+    return (dout @ w.T).reshape(x.shape), x.reshape(len(x), len(w)).T @ dout, dout.sum(axis=0)
 
 
 def temporal_affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, AffineCache]:
@@ -33,8 +33,8 @@ def temporal_affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, Affine
 
     Shapes: x (N, T, D), w (D, M), b (M,) -> out (N, T, M).
     """
-    out, cache = affine_forward(x.reshape(-1, x.shape[-1]), w, b)
-    return out.reshape(*x.shape[:-1], -1), cache
+    out, cache = affine_forward(x.reshape(-1, len(w)), w, b)
+    return out.reshape(*x.shape[:-1], len(b)), cache
 
 
 def temporal_affine_backward(dout: Array, cache: AffineCache) -> tuple[Array, Array, Array]:
@@ -43,4 +43,4 @@ def temporal_affine_backward(dout: Array, cache: AffineCache) -> tuple[Array, Ar
     Shapes: dout (N, T, M) -> dx (N, T, D), dw (D, M), db (M,).
     """
     dx, dw, db = affine_backward(dout.reshape(-1, dout.shape[-1]), cache)
-    return dx.reshape(*dout.shape[:-1], -1), dw, db
+    return dx.reshape(*dout.shape[:-1], len(dw)), dw, db
