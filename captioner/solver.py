@@ -30,6 +30,10 @@ from captioner.optim import (
 )
 
 
+HOPELESS = 10
+"""A loss of so many times that of guessing, log V a word, is divergence too: a saturated model stays finite for ever."""
+
+
 class Batches(Protocol):
     """Where the solver gets the batch of a step: features (N, F) and captions (N, T)."""
 
@@ -88,15 +92,19 @@ def perplexity(word_loss: float) -> float:
 def steps(model: CaptioningRNN, batches: Batches, state: TrainState, plan: Plan) -> Iterator[Step]:
     """Train until `plan.span.total_steps`, one record after every update.
 
-    Raises: DivergenceError before the update, when a loss or gradient is not finite: the state is then still good.
+    Raises: DivergenceError before the update, when a loss or gradient is not finite, or a loss hopelessly large: the
+    state is then still finite.
     """
+    limit = HOPELESS * math.log(model.sizes.vocab)
     while state.step < plan.span.total_steps:
         features, captions = batches.batch(state.step)
         noise = np.random.default_rng((plan.seed, 1, state.step))
         loss, grads = model.loss(features, captions, noise)
         norm = global_norm(grads)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise DivergenceError(_diagnosis(state.step + 1, loss, grads))
+        words = int((captions[:, 1:] != model.null).sum())
+        word_loss = loss * len(captions) / max(1, words)
+        if not (word_loss <= limit and math.isfinite(norm)):
+            raise DivergenceError(_diagnosis(state.step + 1, word_loss, limit, grads))
         rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
         hyper = plan.hyper._replace(learning_rate=rate)
         scale = clip_scale(norm, plan.clip_norm)
@@ -107,21 +115,22 @@ def steps(model: CaptioningRNN, batches: Batches, state: TrainState, plan: Plan)
             epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
             loss=loss,
             captions=len(captions),
-            words=int((captions[:, 1:] != model.null).sum()),
+            words=words,
             grad_norm=norm,
             learning_rate=rate,
         )
 
 
-def _diagnosis(step: int, loss: float, grads: Params) -> str:
-    bad = ", ".join(name for name, g in grads.items() if not np.isfinite(g).all()) or "their norm overflows"
+def _diagnosis(step: int, loss: float, limit: float, grads: Params) -> str:
+    bad = ", ".join(name for name, g in grads.items() if not np.isfinite(g).all())
     return (
-        f"step {step}: training diverged: loss {loss:g}, gradients not finite: {bad}; "
+        f"step {step}: training diverged: expected a loss of at most {limit:.1f} a word, got {loss:g}"
+        f"{f', and gradients that are not finite: {bad}' if bad else ''}; "
         "try a smaller train.learning_rate, or train.clip_norm 1"
     )
 
 
-def word_loss(model: CaptioningRNN, batches: Iterable[tuple[Array, Array]]) -> float:
+def mean_word_loss(model: CaptioningRNN, batches: Iterable[tuple[Array, Array]]) -> float:
     """The mean loss of a word in nats over batches of features and captions, without dropout."""
     total, words = 0.0, 0
     for features, captions in batches:

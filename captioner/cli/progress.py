@@ -10,7 +10,7 @@ import click
 from tqdm import tqdm
 
 from captioner.run.train import Began, Ended, Event, Validated
-from captioner.solver import Step
+from captioner.solver import Step, perplexity
 
 
 def show(events: Iterator[Event]) -> None:
@@ -68,7 +68,7 @@ def _validated(event: Validated) -> str:
 def _ended(event: Ended) -> str:
     summary = event.summary
     best = summary["best"]
-    found = f"; best perplexity {best['perplexity']:.2f} in epoch {best['epoch']}" if best else ""
+    found = f"; best perplexity {perplexity(best['loss']):.2f} in epoch {best['epoch']}" if best else ""
     return (
         f"{summary['ended']} after {summary['steps']:,} steps, {summary['seconds']:.0f} s, "
         f"{summary['words_per_second']:,} words/s{found} -> {event.folder}"

@@ -15,7 +15,7 @@ from captioner.decode import greedy
 from captioner.run.build import build_corpus
 from captioner.run.folder import find_checkpoint
 from captioner.run.restore import Restored, check_corpus, check_width, restore
-from captioner.solver import perplexity, word_loss
+from captioner.solver import mean_word_loss, perplexity
 
 BATCH = 256
 
@@ -81,7 +81,7 @@ def caption_features(restored: Restored, path: Path, most: int | None = None) ->
 
 def score(restored: Restored, name: str, split: Split) -> Score:
     """Perplexity of the reference captions, and what can be told of the model's own."""
-    loss = word_loss(restored.model, in_order(split, BATCH))
+    loss = mean_word_loss(restored.model, in_order(split, BATCH))
     captions = list(caption_split(restored, split))
     truths = [c.true for c in captions if c.true is not None]
     return Score(

@@ -26,7 +26,7 @@ from captioner.optim import RULES
 from captioner.run.build import build_corpus, build_model, build_plan
 from captioner.run.folder import RunFolder
 from captioner.run.restore import check_corpus, restore
-from captioner.solver import Plan, Step, TrainState, perplexity, steps, word_loss
+from captioner.solver import Plan, Step, TrainState, perplexity, steps
 
 
 class Began(NamedTuple):
@@ -172,7 +172,7 @@ class _Training:
 
     def _validate(self, step: Step) -> Validated:
         batches = in_order(self.validation, self.config.train.batch_size, self.config.validate.max_captions)
-        loss = word_loss(self.model, batches)
+        loss = mean_word_loss(self.model, batches)
         if not math.isfinite(loss):
             raise DivergenceError(
                 f"step {step.step}: the validation loss is not finite; try a smaller train.learning_rate"
