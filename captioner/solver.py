@@ -29,9 +29,8 @@ from captioner.optim import (
     update,
 )
 
-
 HOPELESS = 10
-"""A loss of so many times that of guessing, log V a word, is divergence too: a saturated model stays finite for ever."""
+"""A loss of so many times that of guessing, log V a word, is divergence too: a saturated model stays finite."""
 
 
 class Batches(Protocol):

@@ -26,7 +26,7 @@ from captioner.optim import RULES
 from captioner.run.build import build_corpus, build_model, build_plan
 from captioner.run.folder import RunFolder
 from captioner.run.restore import check_corpus, restore
-from captioner.solver import Plan, Step, TrainState, perplexity, steps
+from captioner.solver import Plan, Step, TrainState, mean_word_loss, perplexity, steps
 
 
 class Began(NamedTuple):
