@@ -56,6 +56,9 @@ class Model:
     dropout_features: Annotated[float, "share of projected features dropped while training", ">= 0", "< 1"] = 0.0
     dropout_words: Annotated[float, "share of word vectors' numbers dropped while training", ">= 0", "< 1"] = 0.0
     dropout_hidden: Annotated[float, "share of hidden numbers dropped before the words", ">= 0", "< 1"] = 0.0
+    forget_bias: Annotated[
+        float, "where the forget gate's bias starts (lstm); 1 keeps memory from the first step on"
+    ] = 0.0
     output_bias: Annotated[Literal["zeros", "log_frequency"], "how the words' biases start"] = "zeros"
 
 
@@ -107,6 +110,7 @@ class Config:
     """All that a run depends on."""
 
     seed: Annotated[int, "start of every random choice of a run", ">= 0"] = 0
+    threads: Annotated[int, "threads of matrix products; more than 1 pays only while nothing else runs", ">= 1"] = 1
     data: Data = Data()
     model: Model = Model()
     train: Train = Train()
@@ -129,6 +133,12 @@ RULES = (
         "data.source",
         lambda c: c.data.source != "cs231n" or c.data.root is not None,
         "needed by data.source cs231n (the folder with coco2014_captions.h5)",
+    ),
+    Rule(
+        "model.forget_bias",
+        "model.cell",
+        lambda c: c.model.forget_bias == 0 or c.model.cell == "lstm",
+        "does nothing without model.cell lstm (set that, or remove this)",
     ),
     Rule(
         "train.lr_decay",

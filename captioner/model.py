@@ -79,6 +79,16 @@ def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Pa
     }
 
 
+def add_forget_bias(params: Params, sizes: Sizes, bias: float) -> None:
+    """Start the forget gate open, in place: b_f += bias. A cell without that gate stays as it is.
+
+    Source: Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent Network Architectures", section 2.2.
+    """
+    gate = CELLS[sizes.cell].forget
+    if gate is not None:
+        params["b"][gate * sizes.hidden : (gate + 1) * sizes.hidden] += bias
+
+
 def log_frequency_bias(captions: Array, vocab: int, null: int) -> Array:
     """A start for b_vocab: the log-frequency of every word as a target, so that the first loss is the unigram entropy.
 

@@ -42,6 +42,8 @@ class Cell(NamedTuple):
     """ax and ah are only ever added, so that dax and dah are one array."""
     forward: Callable[[Array, Array, State, State, Array | None], None]
     backward: Callable[[State, Array, Array, Array], Array | None]
+    forget: int | None = None
+    """Which of the G blocks of pre-activations is the forget gate, if there is one."""
 
 
 class StepCache(NamedTuple):

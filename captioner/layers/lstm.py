@@ -94,7 +94,7 @@ def gates_backward(dstate: State, kept: Array, dax: Array, dah: Array) -> None:
     dc *= dc_dc
 
 
-LSTM = Cell(gates=4, states=2, kept=6, added=True, forward=gates_forward, backward=gates_backward)
+LSTM = Cell(gates=4, states=2, kept=6, added=True, forward=gates_forward, backward=gates_backward, forget=1)
 
 
 def lstm_step_forward(

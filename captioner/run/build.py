@@ -15,7 +15,15 @@ from captioner.data.batches import steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.errors import UsageError
-from captioner.model import CaptioningRNN, Dropout, Sizes, Standardizer, initial_params, log_frequency_bias
+from captioner.model import (
+    CaptioningRNN,
+    Dropout,
+    Sizes,
+    Standardizer,
+    add_forget_bias,
+    initial_params,
+    log_frequency_bias,
+)
 from captioner.optim import RULES, SCHEDULES, Hyper, Span
 from captioner.solver import Plan
 
@@ -61,6 +69,7 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
         )
     dtype = np.dtype(config.model.dtype).type
     params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
+    add_forget_bias(params, sizes, config.model.forget_bias)
     train = corpus.split("train")
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)
     standardizer = Standardizer(*standardization(train.features)) if config.data.standardize else None

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from captioner.blas import set_threads
 from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus, Features, Split, check_features
 from captioner.data.features import open_features
@@ -46,7 +47,9 @@ class Score(NamedTuple):
 
 def open_run(path: Path, overrides: Sequence[str] = ()) -> Restored:
     """Restore the model of a run folder (its best checkpoint) or of a checkpoint file."""
-    return restore(find_checkpoint(path), overrides)
+    restored = restore(find_checkpoint(path), overrides)
+    set_threads(restored.config.threads)
+    return restored
 
 
 def open_corpus(restored: Restored) -> Corpus:

@@ -16,6 +16,7 @@ import numpy as np
 
 import captioner
 from captioner import checkpoint
+from captioner.blas import set_threads
 from captioner.config import Config
 from captioner.configio import dump
 from captioner.data.batches import ShuffledBatches, in_order
@@ -72,6 +73,7 @@ def train(
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
     run = RunFolder(folder)
+    set_threads(config.threads)
     corpus = build_corpus(config)
     model = build_model(config, corpus)
     training = _Training(config, run, corpus, model, TrainState.fresh(model, RULES[config.train.update_rule]))
@@ -92,6 +94,7 @@ def resume(folder: Path, overrides: Sequence[str] = (), stop: Callable[[], bool]
         )
     restored = restore(run.last, overrides)
     config = restored.config
+    set_threads(config.threads)
     corpus = build_corpus(config)
     check_corpus(restored, corpus)
     if corpus.fingerprint() != restored.meta.fingerprint:

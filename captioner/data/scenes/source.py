@@ -1,0 +1,73 @@
+"""The generated data set as a Corpus: nothing is read, and a seed tells all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captioner.data.corpus import Corpus, Split, validate
+from captioner.data.scenes.encoder import ENCODER, encode
+from captioner.data.scenes.grammar import LANGUAGE, PARAPHRASES, paraphrases
+from captioner.data.scenes.render import render
+from captioner.data.scenes.truth import is_true
+from captioner.data.scenes.world import SPLITS, Scene, draw_scene
+from captioner.vocab import Vocab
+
+
+def scenes(
+    root: str | os.PathLike[str] | None = None,
+    *,
+    memory_mib: int = 1024,
+    seed: int = 0,
+    train: int = 4000,
+    val: int = 500,
+    test: int = 500,
+    heldout: int = 500,
+) -> Corpus:
+    """Draw, paint, describe and encode the scenes; every image has five captions.
+
+    `train`, `val`, `test` and `heldout` are numbers of images. The first three share no scene, and only `heldout`
+    has things whose colour and shape never go together in the others. There is nothing to read: `root` and
+    `memory_mib`, which every source takes, have no effect.
+    """
+    counts = {"train": train, "val": val, "test": test, "heldout": heldout}
+    vocab = Vocab.build([LANGUAGE])
+    splits = {name: make_split(seed, name, count, vocab) for name, count in counts.items() if count}
+    return validate(Corpus(vocab, splits, ENCODER), "scenes")
+
+
+class Example(NamedTuple):
+    """A scene, its picture (64, 64, 3) uint8, and five captions as words."""
+
+    scene: Scene
+    picture: NDArray[np.uint8]
+    captions: list[list[str]]
+
+
+def example(seed: int, split: str, index: int) -> Example:
+    """Image `index` of a split: the same whatever the split's size, and without drawing any other."""
+    rng = np.random.default_rng((seed, SPLITS.index(split), index))
+    scene = draw_scene(rng, split)
+    return Example(scene, render(scene, rng), paraphrases(scene, rng))
+
+
+def make_split(seed: int, name: str, count: int, vocab: Vocab) -> Split:
+    """The first `count` examples of a split, encoded."""
+    examples = [example(seed, name, index) for index in range(count)]
+    return Split(
+        captions=vocab.encode([words for one in examples for words in one.captions]),
+        image_idxs=np.arange(count, dtype=np.int32).repeat(PARAPHRASES),
+        features=encode(np.stack([one.picture for one in examples])),
+        image_ids=[f"{name}-{index:05d}" for index in range(count)],
+        is_true=partial(judge, [one.scene for one in examples]),
+    )
+
+
+def judge(scenes: Sequence[Scene], image: int, words: Sequence[str]) -> bool:
+    """Whether a caption is complete and true of an image."""
+    return is_true(scenes[image], words)

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from captioner.data.scenes.encoder import BATCH, FEATURES, GAIN, GLIMPSES, GRID, encode
+from captioner.data.scenes.render import render
+from captioner.data.scenes.world import COLOURS, SHAPES, SIDE, SIZES, UNSEEN, Scene, Thing, draw_scene
+
+CODES = FEATURES // GLIMPSES
+PRESENT, PLACE = 0, slice(1, 1 + GRID * GRID)
+
+
+def examples(split, count, seed):
+    rng = np.random.default_rng(seed)
+    scenes = [draw_scene(rng, split) for _ in range(count)]
+    return scenes, np.stack([render(scene, rng) for scene in scenes])
+
+
+def glimpses(images):
+    return encode(images).reshape(len(images), GLIMPSES, CODES)
+
+
+@given(arrays(np.uint8, (2, SIDE, SIDE, 3), fill=st.integers(0, 255)))
+def test_any_pixels_give_finite_numbers_from_0_to_the_gain(images):
+    features = encode(images)
+    assert features.shape == (2, FEATURES)
+    assert features.dtype == np.float32
+    assert np.isfinite(features).all()
+    assert features.min() >= 0
+    assert features.max() <= GAIN * 1.0001
+
+
+@pytest.mark.parametrize("count", [0, 1, BATCH, BATCH + 1])
+def test_a_picture_has_the_same_features_in_whatever_batch(count):
+    _, images = examples("train", BATCH + 1, seed=0)
+    some = encode(images[:count])
+    assert some.shape == (count, FEATURES)
+    assert np.allclose(some, encode(images)[:count], atol=1e-5)
+
+
+def test_an_empty_picture_shows_nothing():
+    assert not encode(render(Scene(()), np.random.default_rng(0))[None]).any()
+
+
+def test_it_glimpses_at_every_thing_in_reading_order():
+    scenes, images = examples("heldout", 200, seed=1)
+    for scene, seen in zip(scenes, glimpses(images), strict=True):
+        assert (seen[:, PRESENT] > 0).sum() == len(scene.things)
+        places = seen[: len(scene.things), PLACE].argmax(axis=1).tolist()
+        assert places == [t.row * GRID + t.column for t in scene.things]
+
+
+def test_a_thing_looks_the_same_wherever_it_is():
+    def look(x, y, seed):
+        return glimpses(render(Scene((Thing("triangle", "red", "large", x, y),)), np.random.default_rng(seed))[None])[
+            0, 0
+        ]
+
+    codes = slice(PLACE.stop, None)
+    here, there, noise = look(11, 11, 1)[codes], look(53, 32, 1)[codes], look(11, 11, 2)[codes]
+    assert abs(here - there).max() < 0.5
+    assert abs(here - noise).mean() < 0.2
+
+
+ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "size": SIZES}
+
+
+@pytest.mark.parametrize("attribute", ATTRIBUTES)
+def test_a_linear_map_learnt_without_them_reads_the_held_out_combinations(attribute):
+    def rows(split, seed):
+        scenes, images = examples(split, 400, seed)
+        seen = glimpses(images)  # a glimpse for every thing, in the same order
+        things = [thing for scene in scenes for thing in scene.things]
+        return things, seen[seen[:, :, PRESENT] > 0]
+
+    values = ATTRIBUTES[attribute]
+    things, codes = rows("train", 2)
+    wanted = np.eye(len(values))[[values.index(getattr(thing, attribute)) for thing in things]]
+    weights = np.linalg.lstsq(codes, wanted, rcond=1e-4)[0]
+    things, codes = rows("heldout", 3)
+    right = [
+        values[scores.argmax()] == getattr(thing, attribute)
+        for thing, scores in zip(things, codes @ weights, strict=True)
+        if (thing.colour, thing.shape) in UNSEEN
+    ]
+    assert len(right) > 300
+    assert np.mean(right) > 0.97

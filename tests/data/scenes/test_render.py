@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioner.data.scenes.render import RGB, render
+from captioner.data.scenes.world import COLOURS, SHAPES, SIDE, SIZES, Scene, Thing
+
+things = st.builds(
+    Thing,
+    shape=st.sampled_from(SHAPES),
+    colour=st.sampled_from(COLOURS),
+    size=st.sampled_from(SIZES),
+    x=st.floats(0, SIDE),
+    y=st.floats(0, SIDE),
+)
+
+
+def painted(*things, seed=0):
+    return render(Scene(things), np.random.default_rng(seed)).astype(float)
+
+
+def ink(picture):
+    """Where a picture differs from its ground."""
+    return abs(picture - np.median(picture, axis=(0, 1))).max(axis=2) > 60
+
+
+@given(things, st.integers(0, 2**32))
+def test_a_picture_is_bytes_and_a_function_of_scene_and_seed(thing, seed):
+    picture = render(Scene((thing,)), np.random.default_rng(seed))
+    assert picture.shape == (SIDE, SIDE, 3)
+    assert picture.dtype == np.uint8
+    assert np.array_equal(picture, render(Scene((thing,)), np.random.default_rng(seed)))
+
+
+def test_no_two_pictures_of_one_scene_are_alike():
+    thing = Thing("circle", "red", "large", 32, 32)
+    assert (painted(thing, seed=0) != painted(thing, seed=1)).mean() > 0.5
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_paint_is_nearest_to_the_colour_it_is_called_by(colour):
+    middle = painted(Thing("square", colour, "large", 20, 40))[37:44, 17:24].mean(axis=(0, 1))
+    assert min(RGB, key=lambda name: np.linalg.norm(middle - RGB[name])) == colour
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("x", "y"), [(12, 40), (50, 15)])
+def test_a_shape_lies_where_the_scene_says_and_large_is_larger(shape, x, y):
+    areas = {}
+    for size in SIZES:
+        rows, columns = np.nonzero(ink(painted(Thing(shape, "yellow", size, x, y))))
+        assert abs((columns.min() + columns.max() + 1) / 2 - x) <= 1
+        assert abs((rows.min() + rows.max() + 1) / 2 - y) <= 1.5
+        areas[size] = len(rows)
+    assert areas["large"] > 1.7 * areas["small"]
+
+
+def test_shapes_have_the_outlines_of_their_names():
+    on = {shape: ink(painted(Thing(shape, "white", "large", 32, 32))) for shape in SHAPES}
+    middle, corner, edge, tip = (32, 32), (25, 25), (32, 26), (25, 32)
+    expected = {  # middle, upper left corner, left edge, top
+        "circle": (True, False, True, True),
+        "square": (True, True, True, True),
+        "diamond": (True, False, True, True),
+        "cross": (True, False, True, True),
+        "ring": (False, False, True, True),
+        "triangle": (True, False, False, True),
+    }
+    assert {s: tuple(bool(on[s][at]) for at in (middle, corner, edge, tip)) for s in SHAPES} == expected
+    filled = {shape: on[shape][25:39, 25:39].mean() for shape in ("circle", "diamond", "cross")}
+    assert filled["circle"] > filled["diamond"] > filled["cross"]
+    upper, lower = on["triangle"][24:32].sum(), on["triangle"][32:40].sum()
+    assert upper < lower

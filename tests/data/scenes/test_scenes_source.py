@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from captioner.data.corpus import validate
+from captioner.data.scenes import example, scenes
+from captioner.data.scenes.encoder import encode
+from captioner.data.scenes.grammar import LANGUAGE, PARAPHRASES
+from captioner.data.scenes.world import SPLITS
+
+SIZES = {"train": 40, "val": 12, "test": 11, "heldout": 10}
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return scenes(**SIZES)
+
+
+def test_it_is_a_valid_corpus_of_the_sizes_asked_for(corpus):
+    assert validate(corpus, "scenes") is corpus
+    assert {name: len(split.image_ids) for name, split in corpus.splits.items()} == SIZES
+    assert set(corpus.vocab.words) >= set(LANGUAGE)
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_captions_features_names_and_truth_belong_to_the_picture(corpus, name):
+    split = corpus.split(name)
+    assert split.image_idxs.tolist() == np.arange(SIZES[name]).repeat(PARAPHRASES).tolist()
+    index = SIZES[name] - 1
+    _, picture, captions = example(0, name, index)
+    assert split.image_ids[index] == f"{name}-{index:05d}"
+    assert np.allclose(split.features[index], encode(picture[None])[0], atol=1e-5)
+    assert [corpus.vocab.decode(row) for row in split.captions_of(index)] == captions
+    assert len(captions) == PARAPHRASES
+    for words in captions:
+        assert split.is_true(index, words)
+        assert not split.is_true(index, words[:-1])
+    assert not all(split.is_true(i, captions[0]) for i in range(SIZES[name]))
+
+
+def test_a_seed_tells_all(corpus):
+    again, other = scenes(**SIZES), scenes(seed=1, **SIZES)
+    assert again.fingerprint() == corpus.fingerprint()
+    assert other.fingerprint() != corpus.fingerprint()
+    for name, split in corpus.splits.items():
+        assert np.array_equal(split.features, again.split(name).features)
+        assert not np.array_equal(split.features, other.split(name).features)
+    assert other.vocab == corpus.vocab
+
+
+def test_a_larger_split_begins_with_the_smaller_one_and_leaves_the_others_alone(corpus):
+    larger = scenes(**{**SIZES, "train": 50})
+    rows = SIZES["train"] * PARAPHRASES
+    assert [larger.vocab.decode(row) for row in larger.split("train").captions[:rows]] == [
+        corpus.vocab.decode(row) for row in corpus.split("train").captions
+    ]
+    assert np.array_equal(larger.split("val").captions, corpus.split("val").captions)
+
+
+def test_splits_draw_from_streams_of_their_own(corpus):
+    first = [example(0, name, 0).picture for name in SPLITS]
+    assert not any(np.array_equal(first[i], first[j]) for i in range(4) for j in range(i))
+
+
+def test_the_examples_are_the_same_on_every_machine():
+    scene, picture, captions = example(0, "val", 12)
+    assert scene.description() == "small white ring 0 1; large red triangle 0 2; small green square 1 0"
+    assert picture.mean() == pytest.approx(35.046, abs=0.01)
+    expected = "a small white ring left of a large red triangle with a small green square on the left"
+    assert " ".join(captions[0]) == expected

@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from captioner.data.scenes.grammar import LANGUAGE, paraphrases
+from captioner.data.scenes.truth import COUNTS, PLACES, RELATIONS, is_true
+from captioner.data.scenes.world import COLOURS, SHAPES, SIZES, SPLITS, Scene, Thing, draw_scene
+
+RING = Thing("ring", "red", "small", 10, 11)
+CROSS = Thing("cross", "blue", "large", 53, 31)
+DISC = Thing("circle", "red", "small", 31, 54)
+ONE, TWO, THREE = Scene((RING,)), Scene((RING, CROSS)), Scene((RING, CROSS, DISC))
+R, C, D = "a small red ring", "a large blue cross", "a small red circle"
+
+
+@st.composite
+def told(draw):
+    """A scene and a caption that is true of it."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    scene = draw_scene(rng, draw(st.sampled_from(SPLITS)))
+    return scene, draw(st.sampled_from(paraphrases(scene, rng)))
+
+
+@pytest.mark.parametrize(
+    ("scene", "caption"),
+    [
+        (ONE, R),
+        (ONE, f"{R} in the top left"),
+        (ONE, f"there is {R} at the top"),
+        (ONE, f"on the left there is {R}"),
+        (ONE, f"nothing but {R}"),
+        (TWO, f"{R} and {C}"),
+        (TWO, f"{C} and {R}"),
+        (TWO, f"{R} left of {C}"),
+        (TWO, f"{R} is above {C}"),
+        (TWO, f"the picture shows {C} right of {R}"),
+        (TWO, f"two shapes {C} and {R}"),
+        (TWO, f"{C} on the right and {R} at the top"),
+        (THREE, f"there are three shapes {D} {R} and {C}"),
+        (THREE, f"{C} is right of {D} and below {R}"),
+        (THREE, f"there is {D} below {C} with {R} in the top left"),
+    ],
+)
+def test_true(scene, caption):
+    assert is_true(scene, caption.split())
+
+
+@pytest.mark.parametrize(
+    ("scene", "caption", "why"),
+    [
+        (ONE, "", "empty"),
+        (ONE, "a", "a stump"),
+        (ONE, "a small red", "a stump"),
+        (ONE, f"there is {R} in the", "a stump"),
+        (ONE, f"{R} in the top", "a stump"),
+        (ONE, "a red ring", "no size"),
+        (ONE, "a small ring", "no colour"),
+        (ONE, "small red ring", "no article"),
+        (ONE, f"{R} {R}", "said twice"),
+        (ONE, f"{R} and {R}", "said twice"),
+        (ONE, f"{R} and {C}", "one too many"),
+        (ONE, f"{R} in the centre", "elsewhere"),
+        (ONE, f"{R} at the bottom", "elsewhere"),
+        (ONE, f"there is {R} in the top right", "elsewhere"),
+        (ONE, f"{R} in the top left in the top left", "word salad"),
+        (ONE, "ring red small a", "word salad"),
+        (ONE, f"<UNK> {R}", "a word that means nothing"),
+        (TWO, R, "one of two"),
+        (TWO, f"nothing but {C}", "one of two"),
+        (TWO, f"{R} and", "a stump"),
+        (TWO, f"{R} above", "a stump"),
+        (TWO, f"{R} left of a", "a stump"),
+        (TWO, f"{R} below {C}", "the wrong way round"),
+        (TWO, f"{C} is left of {R}", "the wrong way round"),
+        (TWO, f"three shapes {R} and {C}", "a wrong count"),
+        (TWO, f"{R} in the centre and {C} on the right", "elsewhere"),
+        (TWO, f"{R} in the top left and {C} at the bottom", "elsewhere"),
+        (TWO, f"{C} is right of {C}", "one thing twice"),
+        (THREE, f"{R} and {C}", "two of three"),
+        (THREE, f"{R} above {C}", "two of three"),
+        (THREE, f"two shapes {R} and {C}", "two of three"),
+        (THREE, f"two shapes {R} {C} and {D}", "a wrong count"),
+        (THREE, f"{R} above {C} and {D}", "can be read in two ways"),
+        (THREE, f"{D} is below {R} and right of {C}", "the second relation"),
+        (THREE, f"{R} above {D} with {C} on the left", "elsewhere"),
+    ],
+)
+def test_false(scene, caption, why):
+    assert not is_true(scene, caption.split()), why
+
+
+def test_things_that_look_alike_are_told_apart_by_their_places():
+    twins = Scene((RING, Thing("ring", "red", "small", 53, 54)))
+    assert is_true(twins, f"{R} in the bottom right and {R} in the top left".split())
+    assert is_true(twins, f"{R} below {R}".split())
+    assert not is_true(twins, f"{R} in the top left and {R} in the top left".split())
+
+
+@given(told(), st.data())
+def test_a_wrong_attribute_makes_a_caption_false(case, data):
+    scene, words = case
+    table = {word: group for group in (SIZES, COLOURS, SHAPES) for word in group}
+    at = data.draw(st.sampled_from([i for i, word in enumerate(words) if word in table]))
+    wrong = data.draw(st.sampled_from([word for word in table[words[at]] if word != words[at]]))
+    assert not is_true(scene, [*words[:at], wrong, *words[at + 1 :]])
+
+
+@given(told())
+def test_a_caption_without_its_last_word_is_false(case):
+    scene, words = case
+    assert not is_true(scene, words[:-1])
+
+
+@given(told(), told())
+def test_a_caption_is_false_of_a_scene_with_other_things(case, other):
+    scene, words = case
+    assume(
+        {(t.size, t.colour, t.shape) for t in scene.things} != {(t.size, t.colour, t.shape) for t in other[0].things}
+    )
+    assert not is_true(other[0], words)
+
+
+@given(st.lists(st.sampled_from([*LANGUAGE, "<UNK>", "", "a small"]), max_size=25))
+def test_word_salad_is_read_without_an_error_and_is_false(words):
+    assert not is_true(THREE, words)
+
+
+SWAPS = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"} | {
+    "two shapes": "three shapes",
+    "three shapes": "two shapes",
+}
+
+
+@given(told(), st.data())
+def test_a_wrong_relation_or_count_makes_a_caption_false(case, data):
+    assert SWAPS.keys() == RELATIONS.keys() | COUNTS.keys()
+    scene, words = case
+    text = " ".join(words)
+    claimed = [phrase for phrase in SWAPS if phrase in text]
+    assume(claimed)
+    phrase = data.draw(st.sampled_from(claimed))
+    assert not is_true(scene, text.replace(phrase, SWAPS[phrase], 1).split())
+
+
+ROW, COLUMN = range(3), range(3)
+AT = {
+    "in the top left": {(0, 0)},
+    "in the top right": {(0, 2)},
+    "in the bottom left": {(2, 0)},
+    "in the bottom right": {(2, 2)},
+    "in the centre": {(1, 1)},
+    "at the top": {(0, column) for column in COLUMN},
+    "at the bottom": {(2, column) for column in COLUMN},
+    "on the left": {(row, 0) for row in ROW},
+    "on the right": {(row, 2) for row in ROW},
+}
+
+
+def name(thing):
+    return f"a {thing.size} {thing.colour} {thing.shape}"
+
+
+def pairs_of_things():
+    return told().map(lambda case: case[0].things[:2]).filter(lambda things: len(things) == 2)
+
+
+@given(pairs_of_things(), st.sampled_from(sorted(AT)), st.sampled_from(sorted(AT)))
+def test_places_are_true_of_their_part_of_the_picture_alone(things, here, there):
+    assert AT.keys() == PLACES.keys()
+    one, other = things
+    caption = f"{name(one)} {here} and {name(other)} {there}"
+    expected = (one.row, one.column) in AT[here] and (other.row, other.column) in AT[there]
+    assert is_true(Scene(things), caption.split()) == expected
+
+
+@given(pairs_of_things(), st.permutations([0, 1]))
+def test_relations_are_true_when_they_hold(things, order):
+    one, other = (things[i] for i in order)
+    expected = {
+        "left of": one.column < other.column,
+        "right of": one.column > other.column,
+        "above": one.row < other.row,
+        "below": one.row > other.row,
+    }
+    for relation, holds in expected.items():
+        assert is_true(Scene(things), f"{name(one)} is {relation} {name(other)}".split()) == holds

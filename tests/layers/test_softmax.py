@@ -1,0 +1,112 @@
+"""Softmax and cross-entropy: against sums in exact arithmetic, for scores of any size, and blind to masked words."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captioner.layers.softmax import BLOCK, cross_entropy, log_softmax, temporal_softmax_loss
+
+
+def brute_force(scores: np.ndarray, target: int) -> float:
+    """-log(exp(s_y) / Σ exp(s_v)), with the sum of exponentials of differences from the target itself."""
+    return math.log(math.fsum(math.exp(float(s) - float(scores[target])) for s in scores))
+
+
+@settings(deadline=None, max_examples=40)
+@given(captions=st.integers(1, 4), steps=st.integers(0, 5), vocab=st.integers(1, 6), seed=st.integers(0, 99))
+def test_temporal_loss_is_the_brute_force_sum(captions: int, steps: int, vocab: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = 3 * rng.standard_normal((captions, steps, vocab)), rng.integers(0, vocab, (captions, steps))
+    mask = rng.random((captions, steps)) < 0.6
+
+    loss, dx = temporal_softmax_loss(x, y, mask)
+
+    expected = sum(brute_force(x[place], y[place]) for place in np.ndindex(*mask.shape) if mask[place]) / captions
+    assert loss == pytest.approx(expected, abs=1e-12)
+    probabilities = np.exp(x) / np.exp(x).sum(axis=2, keepdims=True)
+    dx_expected = (probabilities - np.eye(vocab)[y]) * mask[:, :, None] / captions
+    np.testing.assert_allclose(dx, dx_expected, atol=1e-12)
+
+
+def test_masked_words_have_no_influence() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((3, 4, 5)), rng.integers(0, 5, (3, 4))
+    mask = rng.random((3, 4)) < 0.5
+    loss, dx = temporal_softmax_loss(x, y, mask)
+
+    x[~mask], y[~mask] = np.nan, 99
+    again, dx_again = temporal_softmax_loss(x, y, mask)
+
+    assert again == loss
+    assert (dx_again == dx).all()
+    assert (dx[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("kind", [bool, int, float])
+def test_any_kind_of_mask_will_do(kind: type) -> None:
+    x, y = np.random.default_rng(0).standard_normal((1, 3, 4)), np.array([[0, 1, 2]])
+    loss, _ = temporal_softmax_loss(x, y, np.array([[1, 0, 1]], kind))
+    assert loss == pytest.approx(brute_force(x[0, 0], 0) + brute_force(x[0, 2], 2))
+
+
+def test_everything_masked_is_nothing_lost() -> None:
+    loss, dx = temporal_softmax_loss(np.ones((2, 3, 4)), np.zeros((2, 3), int), np.zeros((2, 3), bool))
+    assert loss == 0
+    assert (dx == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1e4, -1e4, 1e30])
+def test_finite_for_huge_scores(dtype: type, size: float) -> None:
+    x = np.array([[[size, 0, 0], [0, size, 0]]], dtype)
+    loss, dx = temporal_softmax_loss(x, np.array([[1, 1]]), np.ones((1, 2), bool))
+    assert loss == pytest.approx(abs(size) if size > 0 else abs(size) + 2 * math.log(2))
+    assert np.isfinite(dx).all()
+    assert dx.dtype == dtype
+    log_probs = log_softmax(x[0])
+    assert np.isfinite(log_probs).all()
+    np.testing.assert_allclose(np.exp(log_probs).sum(axis=1), 1, rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(rows=st.integers(0, 3 * BLOCK), scale=st.floats(0.01, 100))
+def test_blocks_of_rows_leave_no_seam(rows: int, scale: float) -> None:
+    rng = np.random.default_rng(rows)
+    scores, targets = rng.standard_normal((rows, 7)), rng.integers(0, 7, rows)
+    expected = -log_softmax(scores)[np.arange(rows), targets] if rows else np.zeros(0)
+    gradient = scale * (np.exp(log_softmax(scores)) - np.eye(7)[targets]) if rows else np.zeros((0, 7))
+
+    losses, dscores = cross_entropy(scores, targets, scale)
+
+    np.testing.assert_allclose(losses, expected, atol=1e-12)
+    np.testing.assert_allclose(dscores, gradient, atol=1e-12 * scale)
+    assert dscores is scores
+
+
+@settings(deadline=None, max_examples=30)
+@given(shift=st.floats(-1e6, 1e6), seed=st.integers(0, 99))
+def test_only_differences_of_scores_matter(shift: float, seed: int) -> None:
+    scores = np.random.default_rng(seed).standard_normal((4, 5))
+    np.testing.assert_allclose(log_softmax(scores + shift), log_softmax(scores), atol=1e-9)
+
+
+def test_each_row_is_shifted_by_its_own_maximum() -> None:
+    log_probs = log_softmax(np.array([[1e4, 1e4], [0.0, 0.0], [-1e4, -1e4]]))
+    np.testing.assert_allclose(log_probs, -math.log(2))
+    losses, _ = cross_entropy(np.array([[1e4, 1e4], [0.0, 0.0], [-1e4, -1e4]]), np.array([0, 1, 0]), 1.0)
+    np.testing.assert_allclose(losses, math.log(2))
+
+
+def test_log_softmax_leaves_its_input() -> None:
+    scores = np.arange(6.0).reshape(2, 3)
+    log_softmax(scores)
+    assert (scores == np.arange(6.0).reshape(2, 3)).all()
+
+
+def test_verbose_has_no_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    x, y, mask = np.zeros((1, 2, 3)), np.zeros((1, 2), int), np.ones((1, 2))
+    assert temporal_softmax_loss(x, y, mask, verbose=True)[0] == temporal_softmax_loss(x, y, mask)[0]
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,184 @@
+"""`captioner gradcheck`: proves every layer and the model, and a fault planted anywhere comes out by name."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioner.cli import main
+from captioner.config import Config, Data, Model
+from captioner.gradcheck import Row, check
+from captioner.model import CaptioningRNN, Dropout, Sizes
+from captioner.run.check import LAYERS, gradcheck, layer_case
+
+Array = np.ndarray
+SIZES = Sizes(vocab=7, feature=4, wordvec=3, hidden=4)
+PARAMS = ("W_embed", "W_proj", "b_proj", "Wx", "Wh", "b", "W_vocab", "b_vocab")
+
+
+def one_element(grad: Array) -> Array:
+    wrong = grad.copy()
+    wrong.flat[wrong.size // 2] += 0.01 * np.abs(grad).max()
+    return wrong
+
+
+def nan(grad: Array) -> Array:
+    wrong = grad.copy()
+    wrong.flat[-1] = np.nan
+    return wrong
+
+
+FAULTS: dict[str, Callable[[Array], Array]] = {
+    "one_element": one_element,
+    "scaled": lambda grad: grad * 1.01,
+    "zeros": np.zeros_like,
+    "shape": lambda grad: grad[..., None],
+    "nan": nan,
+}
+every_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+GRADIENTS = [(name, array) for name, layer in LAYERS.items() for array in layer.shapes]
+
+
+def config(**model: Any) -> Config:
+    return dataclasses.replace(Config(), model=Model(**model))
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, name: str, array: str, fault: Callable[[Array], Array]) -> None:
+    """Let the backward of a layer return one wrong gradient."""
+    layer = LAYERS[name]
+    place = list(layer.shapes).index(array)
+
+    def backward(*args: Any) -> Any:
+        grads = layer.backward(*args)
+        if not isinstance(grads, tuple):
+            return fault(grads)
+        return tuple(fault(grad) if k == place else grad for k, grad in enumerate(grads))
+
+    monkeypatch.setitem(LAYERS, name, layer._replace(backward=backward))
+
+
+def plant_in_model(monkeypatch: pytest.MonkeyPatch, array: str, fault: Callable[[Array], Array]) -> None:
+    loss = CaptioningRNN.loss
+
+    def faulty(self: CaptioningRNN, *args: Any) -> tuple[float, dict[str, Array]]:
+        value, grads = loss(self, *args)
+        return value, {**grads, array: fault(grads[array])}
+
+    monkeypatch.setattr(CaptioningRNN, "loss", faulty)
+
+
+def failed(rows: Iterable[Row]) -> list[tuple[str, str]]:
+    return [(row.case, row.array) for row in rows if not row.passed]
+
+
+def test_the_table_holds_what_there_is_to_check() -> None:
+    assert list(LAYERS) == [
+        "affine",
+        "temporal_affine",
+        "word_embedding",
+        "temporal_softmax_loss",
+        "dropout",
+        "rnn_step",
+        "lstm_step",
+        "rnn_scan",
+        "lstm_scan",
+    ]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_returns_as_many_gradients_as_it_has_inputs(name: str) -> None:
+    case = layer_case(name, LAYERS[name], SIZES, np.random.default_rng(0))
+    outs, cache = LAYERS[name].forward(**case.arrays)
+    grads = LAYERS[name].backward(*(outs if isinstance(outs, tuple) else (outs,)), cache)
+    assert len(grads if isinstance(grads, tuple) else (grads,)) == len(LAYERS[name].shapes)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dropout_features": 0.5, "dropout_words": 0.5, "dropout_hidden": 0.5},
+        {"wordvec_dim": 2, "hidden_dim": 1},
+    ],
+    ids=["plain", "dropout", "tiny"],
+)
+def test_everything_passes(cell: str, options: dict[str, Any], full: bool) -> None:
+    rows = list(gradcheck(config(cell=cell, **options), full))
+    assert failed(rows) == []
+    assert [(row.case, row.array) for row in rows] == [*GRADIENTS, *((f"model ({cell})", name) for name in PARAMS)]
+    assert {row.check for row in rows} == ({"elements"} if full else {"direction"})
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_the_model_is_checked_as_it_is_configured(standardize: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = []
+    loss = CaptioningRNN.loss
+    monkeypatch.setattr(CaptioningRNN, "loss", lambda self, *args: models.append(self) or loss(self, *args))
+    chosen = dataclasses.replace(config(dropout_words=0.4), data=Data(standardize=standardize))
+    assert failed(gradcheck(chosen)) == []
+    assert {m.dropout for m in models} == {Dropout(words=0.4)}
+    assert {m.standardizer is not None for m in models} == {standardize}
+
+
+@every_fault
+@pytest.mark.parametrize(("name", "array"), GRADIENTS)
+def test_a_fault_in_a_layer_is_seen(
+    name: str, array: str, fault: Callable[[Array], Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, name, array, fault)
+    rng = np.random.default_rng(0)
+    assert failed(check(layer_case(name, LAYERS[name], SIZES, rng), rng)) == [(name, array)]
+
+
+@every_fault
+@pytest.mark.parametrize("array", PARAMS)
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_a_fault_in_the_model_is_seen(
+    cell: str, array: str, fault: Callable[[Array], Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_in_model(monkeypatch, array, fault)
+    assert failed(gradcheck(config(cell=cell))) == [(f"model ({cell})", array)]
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, list[str]]:
+    """The exit code of `captioner gradcheck`, and its lines on stdout."""
+    with pytest.raises(SystemExit) as done:
+        main(["gradcheck", *args])
+    out, err = capsys.readouterr()
+    assert err == ""
+    return int(done.value.code or 0), out.splitlines()
+
+
+@pytest.mark.parametrize(("name", "array"), GRADIENTS)
+def test_the_command_fails_with_the_name_of_the_gradient(
+    name: str, array: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant(monkeypatch, name, array, np.zeros_like)
+    code, lines = run(capsys)
+    assert code == 1
+    assert [line.split()[:2] for line in lines if line.endswith("FAIL")] == [[name, array]]
+    assert lines[-1].startswith("FAIL: 1 of ")
+    assert lines[-1].endswith(f": {name} {array}")
+
+
+@pytest.mark.parametrize("array", PARAMS)
+def test_the_command_fails_with_the_name_of_the_parameter(
+    array: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant_in_model(monkeypatch, array, lambda grad: grad * 1.01)
+    code, lines = run(capsys)
+    assert code == 1
+    assert [line.split()[:3] for line in lines if line.endswith("FAIL")] == [["model", "(lstm)", array]]
+    assert lines[-1].endswith(f": model (lstm) {array}")
+
+
+@pytest.mark.parametrize("args", [(), ("-o", "model.cell=rnn"), ("--full",)])
+def test_the_command_passes(args: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines = run(capsys, *args)
+    assert code == 0
+    assert lines[-1].startswith(f"PASS: {len(GRADIENTS) + len(PARAMS)} gradients")
+    assert not any("FAIL" in line for line in lines)

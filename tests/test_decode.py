@@ -1,0 +1,155 @@
+"""Greedy decoding against a plain loop over a table of probabilities, and over a real model one image at a time."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captioner.decode import State, greedy
+from captioner.model import CaptioningRNN, Sizes, initial_params
+
+Array = np.ndarray
+NULL, START, END, UNK = range(4)
+VOCAB = 7
+
+
+def markov(seed: int) -> Array:
+    """Log-probabilities of the next word by image, word before, and number of words before."""
+    scores = 2 * np.random.default_rng(seed).standard_normal((5, 9, VOCAB, VOCAB))
+    table: Array = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+    return table
+
+
+def chain(table: Array, seen: list[State] | None = None):  # type: ignore[no-untyped-def]
+    """A step function whose state is the image of every row and the number of words it has read."""
+
+    def step(tokens: Array, state: State) -> tuple[Array, State]:
+        image, read = state
+        assert len(tokens) == len(image) == len(read)
+        if seen is not None:
+            seen.append(state)
+        return table[image, read % table.shape[1], tokens], (image, read + 1)
+
+    return step
+
+
+def initial(count: int) -> State:
+    return np.arange(count), np.zeros(count, int)
+
+
+def by_hand(table: Array, image: int, banned: list[int], max_length: int) -> tuple[list[int], float]:
+    words, score = [START], 0.0
+    while len(words) <= max_length and words[-1] != END:
+        log_probs = table[image, (len(words) - 1) % table.shape[1], words[-1]]
+        best = max((v for v in range(VOCAB) if v not in banned), key=lambda v: (log_probs[v], -v))
+        score += log_probs[best]
+        words.append(best)
+    return words[1:] + [NULL] * (max_length - len(words) + 1), score
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(0, 5),
+    max_length=st.integers(0, 9),
+    banned=st.sets(st.sampled_from([NULL, START, UNK, 4, 5]), max_size=5),
+)
+def test_greedy_is_the_plain_loop(seed: int, count: int, max_length: int, banned: set[int]) -> None:
+    table = markov(seed)
+    tokens, scores = greedy(
+        chain(table), initial(count), start=START, end=END, null=NULL, max_length=max_length, banned=sorted(banned)
+    )
+    assert tokens.shape == (count, 1, max_length)
+    assert tokens.dtype == np.int32
+    assert scores.shape == (count, 1)
+    for image in range(count):
+        words, score = by_hand(table, image, sorted(banned), max_length)
+        assert tokens[image, 0].tolist() == words
+        assert scores[image, 0] == pytest.approx(score, abs=1e-12)
+
+
+def certain(*words: list[int]) -> Array:
+    """A table that makes each image say its words, and then `<END>`."""
+    table = np.full((len(words), 9, VOCAB, VOCAB), math.log(0.5 / (VOCAB - 1)))
+    for image, caption in enumerate(words):
+        for t, (before, word) in enumerate(pairwise([START, *caption, END])):
+            table[image, t, before, word] = math.log(0.5)
+    return table
+
+
+def test_a_caption_ends_with_end_and_leaves_the_batch() -> None:
+    seen: list[State] = []
+    tokens, scores = greedy(
+        chain(certain([4, 5, 4], [], [6]), seen), initial(3), start=START, end=END, null=NULL, max_length=6
+    )
+    assert tokens[:, 0].tolist() == [[4, 5, 4, 2, 0, 0], [2, 0, 0, 0, 0, 0], [6, 2, 0, 0, 0, 0]]
+    assert [image.tolist() for image, _ in seen] == [[0, 1, 2], [0, 2], [0], [0]]
+    np.testing.assert_allclose(scores[:, 0], np.log(0.5) * np.array([4, 1, 2]))
+
+
+def test_max_length_cuts_a_caption_without_end() -> None:
+    seen: list[State] = []
+    tokens, scores = greedy(
+        chain(certain([4, 5, 6, 4]), seen), initial(1), start=START, end=END, null=NULL, max_length=2
+    )
+    assert tokens[0, 0].tolist() == [4, 5]
+    assert len(seen) == 2
+    np.testing.assert_allclose(scores, 2 * np.log(0.5))
+
+
+def test_a_banned_word_gives_way_to_the_next_likeliest() -> None:
+    table = certain([UNK])
+    table[0, 0, START, 5] = math.log(0.4)
+    free, _ = greedy(chain(table), initial(1), start=START, end=END, null=NULL, max_length=1)
+    without, scores = greedy(chain(table), initial(1), start=START, end=END, null=NULL, max_length=1, banned=[UNK])
+    assert free[0, 0].tolist() == [UNK]
+    assert without[0, 0].tolist() == [5]
+    np.testing.assert_allclose(scores, np.log(0.4))
+
+
+def test_what_the_model_returned_is_left_alone() -> None:
+    log_probs = np.log(np.full((2, VOCAB), 1 / VOCAB))
+    kept = log_probs.copy()
+    greedy(
+        lambda tokens, state: (log_probs[: len(tokens)], state),
+        initial(2),
+        start=START,
+        end=END,
+        null=NULL,
+        max_length=3,
+        banned=[UNK],
+    )
+    np.testing.assert_array_equal(log_probs, kept)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
+    sizes = Sizes(vocab=12, feature=5, wordvec=4, hidden=8, cell=cell)
+    rng = np.random.default_rng(3)
+    params = {name: 6 * w for name, w in initial_params(sizes, rng.standard_normal, np.float64).items()}
+    params["W_embed"] *= 16
+    model, features = CaptioningRNN(sizes, params), rng.standard_normal((12, 5))
+
+    def decode(rows: Array) -> tuple[Array, Array]:
+        return greedy(
+            model.step, model.start(rows), start=START, end=END, null=NULL, max_length=10, banned=[NULL, START]
+        )
+
+    tokens, scores = decode(features)
+    # The test says something only where captions differ in words and in length.
+    assert len({tuple(t) for t in tokens[:, 0].tolist()}) > 6
+    assert len(set((tokens[:, 0] == END).argmax(axis=1).tolist())) > 2
+    for n in range(len(features)):
+        alone, score = decode(features[n : n + 1])
+        assert (alone[0] == tokens[n]).all()
+        np.testing.assert_allclose(score[0], scores[n], atol=1e-12)
+        assert scores[n, 0] == pytest.approx(sum_of_log_probs(model, features[n : n + 1], tokens[n, 0].tolist()))
+
+
+def sum_of_log_probs(model: CaptioningRNN, feature: Array, tokens: list[int]) -> float:
+    """The probability of a caption by the other road: the training loss of its words."""
+    words = tokens[: tokens.index(END) + 1] if END in tokens else tokens
+    return -float(model.word_losses(feature, np.array([[START, *words]])).sum())
