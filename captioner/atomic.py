@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -36,8 +37,11 @@ def write_atomically(path: Path, chunks: Iterable[Chunk]) -> None:
         os.close(folder)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed writers left behind."""
-    for left in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            left.unlink()
+def sweep(*paths: Path) -> None:
+    """Remove what killed writers of these files left behind."""
+    for path in paths:
+        left_behind = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+\.tmp")
+        for left in path.parent.iterdir():
+            if left_behind.fullmatch(left.name):
+                with contextlib.suppress(OSError):
+                    left.unlink()

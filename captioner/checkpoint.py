@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
 import stat
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -26,6 +28,7 @@ from captioner.errors import CheckpointError
 VERSION = 1
 SEAL_SIZE = 512
 MAGIC = b"captioner checkpoint"
+SEAL = re.compile(MAGIC + rb" ([0-9]{1,9}) ([0-9]{1,18}) ([0-9a-f]{64})\n\0*")
 MOST_BYTES = 8 << 30
 MOST_OBJECTS = 1000
 
@@ -62,9 +65,17 @@ class Meta:
         for name, value in values.items():
             if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
                 raise ValueError(f"{name}: unexpected {value!r:.40}")
-        if not all(isinstance(word, str) for word in values["words"]):
+        meta = cls(**values)
+        if not all(isinstance(word, str) for word in meta.words):
             raise ValueError("words: expected texts")
-        return cls(**values)
+        for name, least in (("feature_dim", 1), ("step", 0), ("since_best", 0)):
+            if values[name] < least:
+                raise ValueError(f"{name}: expected at least {least}, got {values[name]}")
+        if meta.best is not None:
+            numbers = [x for x in values["best"].values() if isinstance(x, int | float) and math.isfinite(x)]
+            if meta.best.keys() != {"step", "epoch", "loss"} or len(numbers) < 3:
+                raise ValueError(f"best: expected the numbers step, epoch, loss, got {meta.best!s:.80}")
+        return meta
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
     Raises: CheckpointError with the old file whole.
     """
+    for group, arrays in checkpoint.groups().items():
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise CheckpointError(f"{path}: array {group}/{name}: a number is not finite, so it is not saved")
     image = _to_image(checkpoint)
     seal = b"%s %d %d %s\n" % (MAGIC, VERSION, len(image), hashlib.sha256(image).hexdigest().encode())
     try:
@@ -112,7 +127,9 @@ def load(path: Path) -> Checkpoint:
     except CheckpointError:
         raise
     except Exception as error:  # h5py lets out nearly every kind
-        raise CheckpointError(f"{path}: not readable as a checkpoint: {type(error).__name__}: {error}") from error
+        raise CheckpointError(
+            f"{path}: not readable as a checkpoint: {type(error).__name__}: {_shown(str(error))}"
+        ) from error
 
 
 def _to_image(checkpoint: Checkpoint) -> bytes:
@@ -129,32 +146,39 @@ def _to_image(checkpoint: Checkpoint) -> bytes:
 
 def _unsealed(path: Path) -> bytes:
     """The HDF5 image behind the seal, read through one descriptor and checked against its digest."""
-    try:
-        # Without O_NONBLOCK a pipe of that name would hang the reader.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot open the checkpoint: {error.strerror}") from error
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
+
+    with _open(path) as file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise CheckpointError(f"{path}: expected a checkpoint file, got something that is not a regular file")
-        seal = file.read(SEAL_SIZE).rstrip(b"\0\n").split(b" ")
-        if len(seal) != 5 or b" ".join(seal[:2]) != MAGIC:
+        seal = file.read(SEAL_SIZE)
+        match = SEAL.fullmatch(seal)
+        if not seal.startswith(MAGIC):
             raise CheckpointError(f"{path}: not a captioner checkpoint; expected a file that `captioner train` wrote")
-        version, length, digest = seal[2:]
-        if version != b"%d" % VERSION:
+        if match is None or len(seal) < SEAL_SIZE:
+            raise CheckpointError(f"{path}: damaged: its seal is not whole; use another checkpoint")
+        version, length, digest = match.groups()
+        if int(version) != VERSION:
             raise CheckpointError(
-                f"{path}: expected checkpoint version {VERSION}, got {version.decode(errors='replace')}; "
-                "use the captioner that wrote it"
+                f"{path}: expected checkpoint version {VERSION}, got {int(version)}; use the captioner that wrote it"
             )
-        expected = int(length) if length.isdigit() and len(length) < 20 else -1
-        got = status.st_size - SEAL_SIZE
-        if got != expected or got > MOST_BYTES:
+        expected, got = min(int(length), MOST_BYTES), status.st_size - SEAL_SIZE
+        if got != expected:
             raise CheckpointError(f"{path}: damaged: expected {expected:,} bytes after the seal, got {got:,}")
         image = file.read()
     if hashlib.sha256(image).hexdigest().encode() != digest:
         raise CheckpointError(f"{path}: damaged: its content does not match its seal; use another checkpoint")
     return image
+
+
+def _open(path: Path) -> BinaryIO:
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK)  # or a pipe of that name would hang the reader
+
+    try:
+        return open(path, "rb", opener=opener)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot open the checkpoint: {error.strerror}") from error
 
 
 def _from_file(file: h5py.File, path: Path) -> Checkpoint:
@@ -163,13 +187,13 @@ def _from_file(file: h5py.File, path: Path) -> Checkpoint:
     for name, array in tree.items():
         group, _, leaf = name.rpartition("/")
         arrays.setdefault(group, {})[leaf] = array
-    meta = arrays.pop("", {}).get("meta")
+    meta = arrays.get("", {}).get("meta")
     if meta is None or meta.dtype.kind != "S":
         raise CheckpointError(f"{path}: meta: expected a text, got {'nothing' if meta is None else meta.dtype}")
     slots = {name.removeprefix("slots/"): a for name, a in arrays.items() if name.startswith("slots/")}
     known = {"params", "standardizer", *(f"slots/{slot}" for slot in slots)}
-    if unknown := arrays.keys() - known:
-        raise CheckpointError(f"{path}: unknown group {min(unknown)!r}; expected params, slots and standardizer")
+    if unknown := sorted((arrays.keys() - known - {""}) | (arrays[""].keys() - {"meta"})):
+        raise CheckpointError(f"{path}: unknown '{_shown(unknown[0])}'; expected meta, params, slots and standardizer")
     return Checkpoint(
         Meta.from_json(meta.item().decode()), arrays.get("params", {}), slots, arrays.get("standardizer", {})
     )
@@ -188,13 +212,13 @@ def _walk(file: h5py.File, path: Path) -> dict[str, Array]:
         for leaf in group:
             name = f"{prefix}{leaf}"
             if len(seen) > MOST_OBJECTS or name.count("/") > 2:
-                raise CheckpointError(f"{path}: {name[:80]}: too many or too deep objects for a checkpoint")
+                raise CheckpointError(f"{path}: {_shown(name)}: too many or too deep objects for a checkpoint")
             if not isinstance(group.get(leaf, getlink=True), h5py.HardLink):
-                raise CheckpointError(f"{path}: {name}: expected an array in this file, got a link")
+                raise CheckpointError(f"{path}: {_shown(name)}: expected an array in this file, got a link")
             item = group[leaf]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
-                raise CheckpointError(f"{path}: {name}: the same object stands under two names")
+                raise CheckpointError(f"{path}: {_shown(name)}: the same object stands under two names")
             seen.add(address)
             if isinstance(item, h5py.Group):
                 pending.append((f"{name}/", item))
@@ -214,8 +238,15 @@ def _array(item: Any, name: str, path: Path) -> Array:
         and item.id.get_storage_size() == item.size * item.dtype.itemsize
     )
     if not plain:
-        raise CheckpointError(f"{path}: array {name}: expected a plain array of floats, got {item}")
+        raise CheckpointError(
+            f"{path}: array {_shown(name)}: expected a plain array of floats, got {_shown(str(item))}"
+        )
     array: Array = np.asarray(item[()])
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise CheckpointError(f"{path}: array {name}: a number is not finite (NaN or infinity)")
+        raise CheckpointError(f"{path}: array {_shown(name)}: a number is not finite (NaN or infinity)")
     return array
+
+
+def _shown(text: str) -> str:
+    """A name from inside a file as a piece of a message: in one line, and not too long."""
+    return (text if text.isprintable() else repr(text)[1:-1])[:80]

@@ -53,12 +53,10 @@ class Model:
     wordvec_dim: Annotated[int, "numbers in a word vector (D)", ">= 1"] = 256
     hidden_dim: Annotated[int, "numbers in the hidden state (H)", ">= 1"] = 512
     dtype: Annotated[Literal["float32", "float64"], "precision of parameters and sums"] = "float32"
-    dropout_features: Annotated[float, "share of projected features dropped while training", ">= 0", "< 1"] = 0.0
+    dropout_features: Annotated[float, "share of image features' numbers dropped while training", ">= 0", "< 1"] = 0.0
     dropout_words: Annotated[float, "share of word vectors' numbers dropped while training", ">= 0", "< 1"] = 0.0
     dropout_hidden: Annotated[float, "share of hidden numbers dropped before the words", ">= 0", "< 1"] = 0.0
-    forget_bias: Annotated[
-        float, "where the forget gate's bias starts (lstm); 1 keeps memory from the first step on"
-    ] = 0.0
+    forget_bias: Annotated[float, "start of the forget gate's bias (lstm); 1 keeps memory at first", ">= 0"] = 0.0
     output_bias: Annotated[Literal["zeros", "log_frequency"], "how the words' biases start"] = "zeros"
 
 
@@ -110,7 +108,7 @@ class Config:
     """All that a run depends on."""
 
     seed: Annotated[int, "start of every random choice of a run", ">= 0"] = 0
-    threads: Annotated[int, "threads of matrix products; more than 1 pays only while nothing else runs", ">= 1"] = 1
+    threads: Annotated[int, "threads of matrix products; more pays while nothing else runs", ">= 1"] = 1
     data: Data = Data()
     model: Model = Model()
     train: Train = Train()

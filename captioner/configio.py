@@ -109,6 +109,8 @@ def _read_file(path: Path) -> str:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError([f"{name}: expected a regular file; write the options into one"])
             data = file.read(4 * MAX_CHARS + 1)
+    except IsADirectoryError:
+        raise ConfigError([f"{name}: expected a regular file; write the options into one"]) from None
     except FileNotFoundError:
         raise ConfigError([f"{name}: no such file (captioner config init FILE writes one)"]) from None
     except (OSError, ValueError) as error:

@@ -30,7 +30,10 @@ class Case(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The verdict on one gradient; `check` is "direction" or "elements"."""
+    """The verdict on one gradient.
+
+    `check` is "direction", "elements", or "shape" where the gradient is missing, misshapen or not finite.
+    """
 
     case: str
     array: str

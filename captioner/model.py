@@ -143,6 +143,9 @@ class CaptioningRNN:
             if name not in params or params[name].shape != shape:
                 got = params[name].shape if name in params else "nothing"
                 raise DataError(f"parameter {name}: expected {shape}, got {got}")
+        if params.keys() != sizes.shapes().keys() or len({w.dtype for w in params.values()}) > 1:
+            kinds = {name: str(w.dtype) for name, w in params.items()}
+            raise DataError(f"parameters: expected {', '.join(sizes.shapes())} of one float type, got {kinds}")
         self.sizes = sizes
         self.params = params
         self.null = null

@@ -94,30 +94,35 @@ def steps(model: CaptioningRNN, batches: Batches, state: TrainState, plan: Plan)
     Raises: DivergenceError before the update, when a loss or gradient is not finite, or a loss hopelessly large: the
     state is then still finite.
     """
-    limit = HOPELESS * math.log(model.sizes.vocab)
     while state.step < plan.span.total_steps:
-        features, captions = batches.batch(state.step)
-        noise = np.random.default_rng((plan.seed, 1, state.step))
-        loss, grads = model.loss(features, captions, noise)
-        norm = global_norm(grads)
-        words = int((captions[:, 1:] != model.null).sum())
-        word_loss = loss * len(captions) / max(1, words)
-        if not (word_loss <= limit and math.isfinite(norm)):
-            raise DivergenceError(_diagnosis(state.step + 1, word_loss, limit, grads))
-        rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
-        hyper = plan.hyper._replace(learning_rate=rate)
-        scale = clip_scale(norm, plan.clip_norm)
-        update(plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale)
-        state.step += 1
-        yield Step(
-            step=state.step,
-            epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
-            loss=loss,
-            captions=len(captions),
-            words=words,
-            grad_norm=norm,
-            learning_rate=rate,
-        )
+        yield _step(model, *batches.batch(state.step), state, plan)
+
+
+# What overflows is told by name, not as a warning of NumPy's from some inner line.
+@np.errstate(over="ignore", invalid="ignore")
+def _step(model: CaptioningRNN, features: Array, captions: Array, state: TrainState, plan: Plan) -> Step:
+    noise = np.random.default_rng((plan.seed, 1, state.step))
+    loss, grads = model.loss(features, captions, noise)
+    norm = global_norm(grads)
+    words = int((captions[:, 1:] != model.null).sum())
+    word_loss = loss * len(captions) / max(1, words)
+    limit = HOPELESS * math.log(model.sizes.vocab)
+    if not (word_loss <= limit and math.isfinite(norm)):
+        raise DivergenceError(_diagnosis(state.step + 1, word_loss, limit, grads))
+    rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
+    hyper = plan.hyper._replace(learning_rate=rate)
+    scale = clip_scale(norm, plan.clip_norm)
+    update(plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale)
+    state.step += 1
+    return Step(
+        step=state.step,
+        epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
+        loss=loss,
+        captions=len(captions),
+        words=words,
+        grad_norm=norm,
+        learning_rate=rate,
+    )
 
 
 def _diagnosis(step: int, loss: float, limit: float, grads: Params) -> str:
@@ -129,6 +134,7 @@ def _diagnosis(step: int, loss: float, limit: float, grads: Params) -> str:
     )
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def mean_word_loss(model: CaptioningRNN, batches: Iterable[tuple[Array, Array]]) -> float:
     """The mean loss of a word in nats over batches of features and captions, without dropout."""
     total, words = 0.0, 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from captioner.errors import DataError
 from captioner.layers import CELLS
-from captioner.model import CaptioningRNN, Sizes, initial_params, log_frequency_bias
+from captioner.model import CaptioningRNN, Sizes, add_forget_bias, initial_params, log_frequency_bias
 
 V, F = 7, 4
 SIZES = Sizes(vocab=V, feature=F, wordvec=3, hidden=5)
@@ -40,6 +40,29 @@ def test_fresh_parameters(cell: str, dtype: type) -> None:
         deviation = 0 if w.ndim == 1 else 0.01 if name == "W_embed" else 1 / math.sqrt(len(w))
         assert w.std() == pytest.approx(deviation, rel=0.05)
         assert abs(w.mean()) <= 4 * deviation / math.sqrt(w.size)
+
+
+def test_an_open_forget_gate_is_the_one_that_carries_the_memory() -> None:
+    params = initial_params(SIZES, np.zeros, np.float64)
+    add_forget_bias(params, SIZES, 50.0)
+    model = CaptioningRNN(SIZES, params)
+    memory = np.random.default_rng(0).standard_normal((2, 5))
+    _, (_, kept) = model.step(np.array([1, 4]), (np.zeros((2, 5)), memory))
+    np.testing.assert_array_equal(kept, memory)
+    assert params["b"].sum() == 5 * 50
+    assert all((w == 0).all() for name, w in params.items() if name != "b")
+
+
+def test_the_forget_bias_is_added_to_what_is_there() -> None:
+    params = {"b": np.ones(20)}
+    add_forget_bias(params, SIZES, 0.5)
+    assert params["b"].tolist() == [1] * 5 + [1.5] * 5 + [1] * 10
+
+
+def test_a_cell_without_a_forget_gate_stays_as_it_is() -> None:
+    params = {"b": np.zeros(5)}
+    add_forget_bias(params, Sizes(vocab=V, feature=F, wordvec=3, hidden=5, cell="rnn"), 1.0)
+    assert (params["b"] == 0).all()
 
 
 @pytest.mark.parametrize("name", SIZES.shapes())

@@ -52,12 +52,18 @@ def _run(args: list[str]) -> int:
     debug = "--debug" in args
     try:
         code = cli.main(args=args, prog_name="captioner", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as done:
         return done.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "captioner"
+        click.echo(f"captioner: {error.format_message().rstrip('.')}; see {command} --help", err=True)
         return error.exit_code
     except CaptionerError as error:
         if debug:
@@ -68,8 +74,8 @@ def _run(args: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("captioner: interrupted", err=True)
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # The reader has seen enough. Without this, Python would complain once more when it closes stdout.
+    except (BrokenPipeError, SystemExit):
+        # The reader has seen enough; click makes a SystemExit of it. Python must not complain when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

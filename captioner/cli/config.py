@@ -38,7 +38,7 @@ def init(file: Path | None) -> None:
 
     text = HEADER + dump(Config(), comments=True)
     if file is None:
-        click.echo(text, nl=False)
+        print(text, end="")
         return
     name = click.format_filename(file)
     try:
@@ -62,7 +62,7 @@ def show(config_file: Path | None, overrides: tuple[str, ...]) -> None:
     """
     from captioner.configio import dump, load
 
-    click.echo(dump(load(config_file, overrides)), nl=False)
+    print(dump(load(config_file, overrides)), end="")
 
 
 @config.command("check")
@@ -78,4 +78,4 @@ def check(file: Path, overrides: tuple[str, ...]) -> None:
     from captioner.configio import load
 
     load(file, overrides)
-    click.echo(f"{click.format_filename(file)}: ok")
+    print(f"{click.format_filename(file)}: ok")

@@ -25,22 +25,23 @@ Examples:
 def evaluate(run: Path, splits: tuple[str, ...], as_json: bool, overrides: tuple[str, ...]) -> None:
     """Score a model on splits of its data set.
 
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file.
+
     Perplexity is that of the reference captions. The other figures are of the model's own captions: how many differ
     and, where the data set can tell, the share that is true of its picture.
     """
-    import json
-
     from captioner.run import sample as use_case
+    from captioner.run.folder import to_json
 
     restored = use_case.open_run(run, overrides)
     corpus = use_case.open_corpus(restored)
     for name in splits or ("val",):
         score = use_case.score(restored, name, corpus.split(name))
         if as_json:
-            click.echo(json.dumps(score._asdict()))
+            print(to_json(score._asdict()))
             continue
         true = "" if score.true is None else f", {score.true:.1%} true of their picture"
-        click.echo(
+        print(
             f"{name}: {score.images:,} images, perplexity {score.perplexity:.2f}, "
             f"{score.distinct:,} different captions{true}"
         )

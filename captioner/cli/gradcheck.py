@@ -29,16 +29,17 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) 
     from captioner.gradcheck import TOLERANCE
     from captioner.run.check import gradcheck as use_case
 
+    config = configio.load(config_file, overrides)
     rows = []
-    click.echo(f"{'layer':<22} {'gradient':<9} {'check':<10} relative error")
-    for row in use_case(configio.load(config_file, overrides), full):
+    print(f"{'layer':<22} {'gradient':<9} {'check':<10} relative error")
+    for row in use_case(config, full):
         verdict = "PASS" if row.passed else "FAIL"
-        click.echo(f"{row.case:<22} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
+        print(f"{row.case:<22} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
         rows.append(row)
     failed = [f"{row.case} {row.array}" for row in rows if not row.passed]
     worst = max(row.error for row in rows)
     if failed:
-        click.echo(f"FAIL: {len(failed)} of {len(rows)} gradients are wrong: {', '.join(failed)}")
+        print(f"FAIL: {len(failed)} of {len(rows)} gradients are wrong: {', '.join(failed)}")
         return 1
-    click.echo(f"PASS: {len(rows)} gradients, worst relative error {worst:.1e} (at most {TOLERANCE:.0e})")
+    print(f"PASS: {len(rows)} gradients, worst relative error {worst:.1e} (at most {TOLERANCE:.0e})")
     return 0

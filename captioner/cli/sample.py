@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from captioner.cli.options import override_option
+from captioner.errors import UsageError
 
 
 @click.command(
@@ -17,7 +18,7 @@ Examples:
 """
 )
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN_OR_CHECKPOINT")
-@click.option("--split", default="val", show_default=True, help="Caption the images of this split.")
+@click.option("--split", metavar="SPLIT", help="Caption the images of this split.  [default: val]")
 @click.option(
     "--features",
     type=click.Path(path_type=Path),
@@ -28,27 +29,28 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @override_option
 def sample(
-    run: Path, split: str, features: Path | None, number: int | None, as_json: bool, overrides: tuple[str, ...]
+    run: Path, split: str | None, features: Path | None, number: int | None, as_json: bool, overrides: tuple[str, ...]
 ) -> None:
     """Write captions of images.
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file. A line has the image,
     the caption and its log-probability (natural, of the whole caption); the references, where known, follow.
     """
-    import json
-
+    if split is not None and features is not None:
+        raise UsageError("--split and --features do not go together; give one of them")
     from captioner.run import sample as use_case
+    from captioner.run.folder import to_json
 
     restored = use_case.open_run(run, overrides)
     if features is not None:
         captions = use_case.caption_features(restored, features, number)
     else:
-        captions = use_case.caption_split(restored, use_case.open_corpus(restored).split(split), number)
+        captions = use_case.caption_split(restored, use_case.open_corpus(restored).split(split or "val"), number)
     for caption in captions:
         if as_json:
-            click.echo(json.dumps(caption._asdict(), ensure_ascii=False))
+            print(to_json(caption._asdict()))
             continue
         mark = {True: "  true", False: "  not true", None: ""}[caption.true]
-        click.echo(f"{caption.image}\t{caption.caption}\t{caption.log_prob:.2f}{mark}")
+        print(f"{caption.image}\t{caption.caption}\t{caption.log_prob:.2f}{mark}")
         for reference in caption.references:
-            click.echo(f"\t  {reference}")
+            print(f"\t  {reference}")

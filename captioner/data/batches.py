@@ -36,7 +36,7 @@ class ShuffledBatches:
         """
         epoch, batch = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.split.captions))
+            self._order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.split.captions))
             self._epoch = epoch
         return self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
 

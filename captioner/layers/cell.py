@@ -30,7 +30,8 @@ class Cell(NamedTuple):
     `forward(ax, ah, prev, out, kept)` writes the new state into `out` and what the backward pass needs into `kept`
     (None when there will be none); it may use `ah` as scratch.
     `backward(dstate, kept, dax, dah)` writes the gradients of ax and ah. It replaces the gradients in `dstate[1:]`
-    by those of the previous state, and returns the gradient that reaches h_prev by another way than ah, or None.
+    by those of the previous state, and returns the gradient that reaches h_prev by another way than ah, in an array of
+    its own, or None.
 
     Shapes: ax, ah, dax, dah (N, G H); states (N, H); kept (N, kept H).
     """

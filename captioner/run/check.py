@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -132,7 +133,7 @@ def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) 
 
     def grads() -> Params:
         _, cache = layer.forward(**arrays)
-        return dict(zip(arrays, _tuple(layer.backward(*douts, cache)), strict=False))
+        return dict(itertools.zip_longest(arrays, _tuple(layer.backward(*douts, cache))))
 
     return Case(name, arrays, loss, grads)
 

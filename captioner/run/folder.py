@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,15 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             for file in self.files():
                 file.unlink(missing_ok=True)
-            sweep(self.path)
+            sweep(*self.files())
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot make the run folder: {error.strerror}") from error
 
     def reopen(self, step: int) -> None:
         """Make the folder ready to go on after a step: what came later is cut from the history."""
-        sweep(self.path)
+        sweep(*self.files())
         if self.history.exists():
-            lines = self.history.read_text().splitlines(keepends=True)
+            lines = self.history.read_text(errors="replace").splitlines(keepends=True)
             self.write(self.history, "".join(line for line in lines if _step_of(line) <= step))
 
     def write(self, file: Path, text: str) -> None:
@@ -65,9 +66,20 @@ class RunFolder:
         """Append one line to the history."""
         try:
             with open(self.history, "a") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write(to_json(record) + "\n")
         except OSError as error:
             raise CaptionerError(f"{self.history}: cannot write: {error.strerror}") from error
+
+
+def to_json(record: dict[str, Any], indent: int | None = None) -> str:
+    """A record as JSON, which has no infinity and no NaN: they become null."""
+    return json.dumps(_finite(record), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _step_of(line: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,22 @@ from captioner.model import CaptioningRNN, Standardizer
 from captioner.run.build import build_dropout, build_sizes
 from captioner.vocab import Vocab
 
+FIXED = (
+    "seed",
+    "data.source",
+    "data.standardize",
+    "data.max_train",
+    "model.cell",
+    "model.wordvec_dim",
+    "model.hidden_dim",
+    "model.dtype",
+    "model.forget_bias",
+    "model.output_bias",
+    "train.batch_size",
+    "train.update_rule",
+)
+"""Options that a checkpoint has settled: they shaped its parameters, its slots, or what a step number means."""
+
 
 @dataclass(frozen=True)
 class Restored:
@@ -33,7 +50,7 @@ class Restored:
 
 
 def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
-    """Open a checkpoint; overrides change its config, but not what fixes the shape of its parameters.
+    """Open a checkpoint; overrides change its config, but for the options in `FIXED`.
 
     Raises: CheckpointError when the file is not whole, or its parts do not belong together.
     """
@@ -45,8 +62,10 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
     except CaptionerError as error:
         raise CheckpointError(f"{path}: meta: {'; '.join(str(error).splitlines())}") from error
     config = parse(meta.config, where, overrides) if overrides else as_saved
-    if config.model.cell != as_saved.model.cell:
-        raise CheckpointError(f"{path}: model.cell: expected {as_saved.model.cell} as saved, got {config.model.cell}")
+    for option in FIXED:
+        expected, got = attrgetter(option)(as_saved), attrgetter(option)(config)
+        if expected != got:
+            raise CheckpointError(f"{path}: {option}: expected {expected} as saved, got {got}")
     sizes = build_sizes(config, len(vocab), meta.feature_dim)
     _check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
     for slot, arrays in saved.slots.items():
@@ -86,12 +105,13 @@ def check_corpus(restored: Restored, corpus: Corpus) -> None:
             f"{where}: features: expected those of encoder {meta.encoder}, got {corpus.encoder}; "
             "encode the images as they were for training"
         )
-    check_width(restored, corpus.feature_dim)
+    check_width(restored, corpus.feature_dim, "the data set")
 
 
-def check_width(restored: Restored, width: int) -> None:
+def check_width(restored: Restored, width: int, where: str) -> None:
     """Raises: CheckpointError when features are wider or narrower than those the model was trained on."""
     if width != restored.model.sizes.feature:
         raise CheckpointError(
-            f"{restored.path}: features: expected {restored.model.sizes.feature} numbers an image, got {width}"
+            f"{where}: features: expected {restored.model.sizes.feature} numbers an image, got {width}; "
+            f"{restored.path} was trained on others"
         )

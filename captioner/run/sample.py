@@ -77,7 +77,7 @@ def caption_features(restored: Restored, path: Path, most: int | None = None) ->
     """
     features = open_features(path, memory_mib=restored.config.data.memory_mib)
     check_features(features, f"{path}: features")
-    check_width(restored, features.shape[1])
+    check_width(restored, features.shape[1], str(path))
     for row, (caption, log_prob) in enumerate(describe(restored, features, most)):
         yield Caption(str(row), caption, log_prob, [], None)
 

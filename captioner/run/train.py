@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import platform
 import time
@@ -25,7 +24,7 @@ from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.model import CaptioningRNN
 from captioner.optim import RULES
 from captioner.run.build import build_corpus, build_model, build_plan
-from captioner.run.folder import RunFolder
+from captioner.run.folder import RunFolder, to_json
 from captioner.run.restore import check_corpus, restore
 from captioner.solver import Plan, Step, TrainState, mean_word_loss, perplexity, steps
 
@@ -102,11 +101,9 @@ def resume(folder: Path, overrides: Sequence[str] = (), stop: Callable[[], bool]
             f"{run.last}: the data set has changed since the run began, so it cannot go on exactly; "
             "restore the captions, or start a new run"
         )
-    if set(restored.slots) != set(RULES[config.train.update_rule].slots):
-        raise UsageError(
-            f"{run.last}: train.update_rule {config.train.update_rule} needs other running state than was saved "
-            f"({', '.join(restored.slots) or 'none'}); resume with the rule of the run"
-        )
+    expected, got = RULES[config.train.update_rule].slots, restored.slots.keys()
+    if set(expected) != got:
+        raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     state = TrainState(restored.model.params, restored.slots, restored.meta.step)
     training = _Training(config, run, corpus, restored.model, state, restored.meta.best, restored.meta.since_best)
     run.reopen(restored.meta.step)
@@ -147,7 +144,7 @@ class _Training:
                     yield step
                     ended = step.step % plan.span.steps_per_epoch == 0 or step.step == plan.span.total_steps
                     if ended or step.step % options.log_every == 0:
-                        self.run.log({"kind": "step", **step._asdict(), "perplexity": _json(step.perplexity)})
+                        self.run.log({"kind": "step", **step._asdict(), "perplexity": step.perplexity})
                     if ended and (step.epoch % self.config.validate.every == 0 or step.step == plan.span.total_steps):
                         yield self._validate(step)
                     halt = stop()
@@ -186,10 +183,16 @@ class _Training:
             self.best = {"step": step.step, "epoch": step.epoch, "loss": loss}
             self._save(self.run.best)
         event = Validated(step.step, step.epoch, loss, better)
-        self.run.log({"kind": "validation", **event._asdict(), "perplexity": _json(event.perplexity)})
+        self.run.log({"kind": "validation", **event._asdict(), "perplexity": event.perplexity})
         return event
 
     def _save(self, path: Path) -> None:
+        bad = ", ".join(name for name, w in self.state.params.items() if not np.isfinite(w).all())
+        if bad:
+            raise DivergenceError(
+                f"step {self.state.step}: training diverged: parameters not finite: {bad}; "
+                "try a smaller train.learning_rate"
+            )
         meta = checkpoint.Meta(
             config=dump(self.config),
             words=list(self.corpus.vocab.words),
@@ -212,7 +215,7 @@ class _Training:
         summary = {
             "ended": reason,
             "steps": self.state.step,
-            "best": best and {**best, "perplexity": _json(perplexity(best["loss"]))},
+            "best": best and {**best, "perplexity": perplexity(best["loss"])},
             "seconds": round(seconds, 3),
             "steps_this_time": self.state.step - first,
             "words_per_second": round(words / max(seconds, 1e-9)),
@@ -224,10 +227,5 @@ class _Training:
                 "h5py": h5py.__version__,
             },
         }
-        self.run.write(self.run.summary, json.dumps(summary, indent=2) + "\n")
+        self.run.write(self.run.summary, to_json(summary, indent=2) + "\n")
         return summary
-
-
-def _json(x: float) -> float | None:
-    """JSON has no infinity."""
-    return x if math.isfinite(x) else None

@@ -143,6 +143,18 @@ def test_no_steps_and_equal_steps(cell: Cell, lengths: list[int]) -> None:
 
 
 @every_cell
+def test_wide_layers_leave_no_seam(cell: Cell) -> None:
+    """The recurrent weights are laid out anew in blocks of columns; these have more than one block each way."""
+    p = problem(cell, [3, 1], hidden=70)
+    p = p._replace(Wh=p.Wh / 8)
+    h, grads = scan(cell, p)
+    h_steps, grads_steps = step_by_step(cell, p)
+    np.testing.assert_allclose(h, h_steps, atol=1e-12)
+    for grad, grad_steps in zip(grads, grads_steps, strict=True):
+        np.testing.assert_allclose(grad, grad_steps, atol=1e-11)
+
+
+@every_cell
 def test_shared_rows_equal_rows_of_their_own(cell: Cell) -> None:
     p = problem(cell, [4, 2, 3])
     h, (dinputs, *others) = scan(cell, p)

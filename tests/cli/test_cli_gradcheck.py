@@ -1,0 +1,37 @@
+"""captioner gradcheck: a table, and an exit code."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from captioner.run.check import LAYERS
+
+
+def masked(text: str) -> str:
+    """Without the digits of the errors, which differ from machine to machine."""
+    return re.sub(r"\d\.\de[-+]\d\d", "#.#e-##", text)
+
+
+def test_the_table(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
+    done = cli("gradcheck")
+    assert (done.code, done.err) == (0, "")
+    golden("gradcheck.txt", masked(done.out))
+
+
+def test_a_planted_fault_is_named_and_the_exit_code_is_1(
+    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = LAYERS["affine"]
+
+    def wrong(*args: Any) -> tuple[Any, ...]:
+        dx, dw, db = layer.backward(*args)
+        return dx, dw * 1.001, db
+
+    monkeypatch.setitem(LAYERS, "affine", layer._replace(backward=wrong))
+    done = cli("gradcheck")
+    assert (done.code, done.err) == (1, "")
+    *_, last = lines = done.out.splitlines()
+    assert re.fullmatch(r"FAIL: 1 of \d+ gradients are wrong: affine w", last)
+    assert [line.split()[:3] for line in lines if line.endswith("FAIL")] == [["affine", "w", "elements"]]

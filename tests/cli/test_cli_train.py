@@ -1,0 +1,97 @@
+"""captioner train: what it says, where it puts a run, and the bar on a terminal."""
+
+import io
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captioner.cli import progress
+from captioner.cli.train import stop_signals
+from captioner.configio import load, parse
+from captioner.run.train import train
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def masked(text: str) -> str:
+    """Without the numbers, which differ from machine to machine."""
+    return re.sub(r"\d[\d.,]*(?<![.,])", "#", text)
+
+
+def test_what_it_tells(cli: Callable[..., Any], small_options: tuple[str, ...], golden: Callable[..., None]) -> None:
+    done = cli("train", *small_options, "-o", "train.epochs=1", "--run", "new")
+    assert (done.code, done.out) == (0, "")
+    again = cli("train", "--resume", "new", "-o", "train.epochs=2")
+    assert (again.code, again.out) == (0, "")
+    golden("train.txt", masked(done.err + again.err))
+
+
+def test_the_folder_has_the_name_of_the_config_or_the_source(
+    cli: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    Path("mine.yaml").write_text("seed: 3\n")
+    for args, folder in ((["-c", "mine.yaml"], "runs/mine"), ([], "runs/scenes"), (["--run", "a/b"], "a/b")):
+        assert cli("train", *args, *small_options, "-o", "train.max_steps=1").code == 0
+        assert load(Path(folder, "config.yaml")).seed == (3 if args and args[0] == "-c" else 0)
+
+
+def test_overwrite_replaces(cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...]) -> None:
+    before = (own_run / "last.h5").read_bytes()
+    assert cli("train", *small_options, "-o", "seed=9", "--run", own_run, "--overwrite").code == 0
+    assert load(own_run / "config.yaml").seed == 9
+    assert (own_run / "last.h5").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("rate", "batch"), [("1e20", 64), ("1e39", 64), ("1e30", 256)], ids=["loss", "parameters", "validation"]
+)
+def test_divergence_is_one_line_and_exit_code_1(
+    rate: str, batch: int, cli: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    options = [f"train.learning_rate={rate}", f"train.batch_size={batch}", "train.clip_norm=null"]
+    done = cli("train", *small_options, *(f"--set={option}" for option in options), "--run", "new")
+    assert done.code == 1
+    *talk, last = done.err.splitlines()
+    assert re.fullmatch(r"captioner: step \d+: .*; try a smaller train.learning_rate.*; no checkpoint yet", last)
+    assert len(talk) == 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_a_bar_on_a_terminal_alone(
+    stream: type[io.StringIO], small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", shown := stream())
+    monkeypatch.setenv("NO_COLOR", "1")
+    progress.show(train(parse("", "", [*small, "train.epochs=2"]), tmp_path / "new"))
+    assert ("\r" in shown.getvalue()) is (stream is Terminal)
+    assert "\x1b" not in shown.getvalue().replace("\x1b[A", "")
+    assert re.search(r"[\r\n]epoch 1  validation loss ", shown.getvalue())
+    if stream is Terminal:
+        assert re.search(r"8/8 .*step/s", shown.getvalue())
+
+
+def test_the_second_signal_is_not_caught() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_signals() as caught:
+        signal.raise_signal(signal.SIGTERM)
+        assert caught == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_handlers_go_when_the_training_fails(cli: Callable[..., Any]) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert cli("train", "--resume", "nowhere").code == 1
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

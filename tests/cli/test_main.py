@@ -1,0 +1,229 @@
+"""Whatever goes wrong: one line on stderr that names it, the right exit code, and nothing lost."""
+
+import io
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import captioner
+from captioner.run import sample as use_case
+
+PIECE = r"[^\n]*"
+
+
+@pytest.fixture(autouse=True)
+def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder has a run in `run`, and some files that are none."""
+    monkeypatch.chdir(own_run.parent)
+    Path("empty").mkdir()
+    Path("file").touch()
+    Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  cell: gru\n")
+    whole = Path("run/last.h5").read_bytes()
+    Path("damaged.h5").write_bytes(whole[:5000] + b"damage" + whole[5006:])
+
+
+RUN_FILES = ("best.h5", "config.yaml", "history.jsonl", "last.h5", "summary.json")
+FAILURES: dict[str, tuple[int, str]] = {
+    # config: every problem has a line
+    "train -c nope.yaml": (2, "nope.yaml: no such file (captioner config init FILE writes one)"),
+    "train -c empty": (2, "empty: expected a regular file; write the options into one"),
+    "train -c wrong.yaml": (
+        2,
+        "wrong.yaml:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)\n"
+        "wrong.yaml:4: model.cell: expected rnn or lstm, got gru",
+    ),
+    "train -o model.hiden_dim=7": (2, "-o model.hiden_dim=7: unknown option (did you mean model.hidden_dim?)"),
+    "train -o model.hidden_dim=-2": (2, "-o model.hidden_dim=-2: expected an integer >= 1, got -2"),
+    "gradcheck -o nonsense": (2, "-o nonsense: expected key=value, such as model.cell=rnn"),
+    "sample run -o decode.max_length=0": (2, "-o decode.max_length=0: expected an integer >= 1, got 0"),
+    "evaluate run -o decode.length=0": (2, "-o decode.length=0: unknown option (did you mean decode.max_length?)"),
+    "train -o data.source=cs231n": (
+        2, "-o data.source=cs231n: data.root: needed by data.source cs231n (the folder with coco2014_captions.h5)"
+    ),
+    # train
+    "train --run run": (
+        2,
+        "run: holds a run already; go on with it by --resume run, name another folder with --run, "
+        "or start anew with --overwrite",
+    ),
+    "train --run file": (1, "file: cannot make the run folder: File exists"),
+    "train --run file/below": (1, "file/below: cannot make the run folder: Not a directory"),
+    "train --run new -o validate.split=dev": (
+        1, "split 'dev': no such split; this data set has train, val, test, heldout"
+    ),
+    "train --resume nope": (
+        1, "nope: no last.h5 here to resume from; expected a folder that `captioner train` made"
+    ),
+    "train --resume file": (
+        1, "file: no last.h5 here to resume from; expected a folder that `captioner train` made"
+    ),
+    "train --resume empty": (
+        1, "empty: no last.h5 here to resume from; expected a folder that `captioner train` made"
+    ),
+    "train --resume run --overwrite": (
+        2, "--resume takes its config and folder from the run; give it alone, or with -o"
+    ),
+    "train --resume run -c wrong.yaml": (
+        2, "--resume takes its config and folder from the run; give it alone, or with -o"
+    ),
+    # checkpoints
+    "sample nope": (1, "nope: cannot open the checkpoint: No such file or directory"),
+    "sample empty": (
+        1, "empty: no checkpoint here; expected best.h5 or last.h5 in a folder that `captioner train` made"
+    ),
+    "sample file": (1, "file: not a captioner checkpoint; expected a file that `captioner train` wrote"),
+    "sample run/config.yaml": (
+        1, "run/config.yaml: not a captioner checkpoint; expected a file that `captioner train` wrote"
+    ),
+    "sample damaged.h5": (1, "damaged.h5: damaged: its content does not match its seal; use another checkpoint"),
+    "evaluate damaged.h5": (1, "damaged.h5: damaged: its content does not match its seal; use another checkpoint"),
+    "sample run -o model.cell=rnn": (1, "run/best.h5: model.cell: expected lstm as saved, got rnn"),
+    # data
+    "sample run --split dev": (1, "split 'dev': no such split; this data set has train, val, test, heldout"),
+    "evaluate run --split dev": (1, "split 'dev': no such split; this data set has train, val, test, heldout"),
+    "sample run --features nope.h5": (1, "nope.h5: cannot be opened: No such file or directory"),
+    "sample run --features empty": (1, "empty: expected a regular file, got a folder"),
+    "sample run --features file": (1, "file: expected an HDF5 file, got one that begins with b''"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", FAILURES)
+def test_a_failure_is_told_in_a_line(command: str, cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+    code, said = FAILURES[command]
+    before = {name: Path("run", name).read_bytes() for name in RUN_FILES}
+    fresh = command.startswith("train --run")
+    done = cli(*command.split(), *(small_options if fresh else ()))
+    assert done.err == "".join(f"captioner: {line}\n" for line in said.split("\n"))
+    assert (done.code, done.out) == (code, "")
+    assert {name: Path("run", name).read_bytes() for name in RUN_FILES} == before
+    assert not Path("new").exists()
+
+
+MISUSES = {
+    "--foo": "--foo",
+    "tran": "tran",
+    "train --foo": "--foo",
+    "train more": "more",
+    "train --run": "--run",
+    "sample": "RUN_OR_CHECKPOINT",
+    "sample run -n 0": "-n",
+    "sample run -n many": "many",
+    "config": "captioner config",
+}
+
+
+@pytest.mark.parametrize("command", MISUSES)
+def test_a_misuse_exits_with_2_and_names_the_word(command: str, cli: Callable[..., Any]) -> None:
+    done = cli(*command.split())
+    assert (done.code, done.out) == (2, "")
+    assert MISUSES[command] in done.err
+
+
+@pytest.mark.parametrize("command", [command for command in MISUSES if command != "config"])
+def test_a_misuse_is_told_in_a_line(command: str, cli: Callable[..., Any]) -> None:
+    assert re.fullmatch(rf"captioner: {PIECE}--help{PIECE}\n", cli(*command.split()).err)
+
+
+def test_without_a_command_there_is_help(cli: Callable[..., Any]) -> None:
+    done = cli()
+    assert done.code == 2
+    assert done.out + done.err == cli("--help").out
+
+
+def test_the_version(cli: Callable[..., Any]) -> None:
+    assert cli("--version") == (0, f"captioner, version {captioner.__version__}\n", "")
+
+
+def test_debug_shows_where(cli: Callable[..., Any]) -> None:
+    with pytest.raises(captioner.CaptionerError, match=r"^nope: "):
+        cli("--debug", "sample", "nope")
+
+
+RAISED = {
+    "interrupt": (lambda: signal.raise_signal(signal.SIGINT), 130, "\ncaptioner: interrupted\n"),
+    "memory": (lambda: [0] * (1 << 61), 1, "captioner: not enough memory; try a smaller train.batch_size or data.m"),
+    "file": (Path("/nowhere/x").read_text, 1, "captioner: /nowhere/x: No such file or directory\n"),
+    "system": (lambda: os.close(-1), 1, "captioner: output: Bad file descriptor\n"),
+}
+
+
+@pytest.mark.parametrize("name", RAISED)
+def test_what_is_raised_deep_inside(name: str, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    act, code, said = RAISED[name]
+    monkeypatch.setattr(use_case, "describe", lambda *_: act())
+    done = cli("sample", "run")
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith(said)
+
+
+# --- where the words go
+
+
+def test_stdout_that_cannot_be_written(shell: Callable[..., Any]) -> None:
+    with open("/dev/full", "w") as full:
+        done = shell("sample", "run", stdout=full)
+    assert (done.returncode, done.stderr) == (1, "captioner: output: No space left on device\n")
+
+
+def test_a_reader_who_has_seen_enough(shell: Callable[..., Any]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = shell("sample", "run", stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_shell_completes_commands(shell: Callable[..., Any]) -> None:
+    asked = {"_CAPTIONER_COMPLETE": "bash_complete", "COMP_WORDS": "captioner tr", "COMP_CWORD": "1"}
+    done = shell(code="from captioner.cli import main; main()", env={**os.environ, **asked})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "plain,train\n", "")
+
+
+def test_no_stdout_at_all(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli("config", "show") == (0, "", "")
+
+
+@pytest.fixture
+def encoded_cli(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """The output of a command on a terminal of some encoding, as that terminal shows it."""
+
+    def run(encoding: str, *args: object) -> str:
+        out = io.BytesIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=encoding))
+            assert cli(*args).code == 0
+            sys.stdout.flush()
+            return out.getvalue().decode(encoding)
+
+    return run
+
+
+def test_a_letter_that_the_terminal_lacks(encoded_cli: Callable[..., str], coco_run: Path) -> None:
+    assert "\t  a café 猫\n" in encoded_cli("utf-8", "sample", coco_run)
+    for encoding in ("ascii", "cyrillic"):
+        assert "\t  a caf\\xe9 \\u732b\n" in encoded_cli(encoding, "sample", coco_run)
+
+
+def test_json_is_json_on_any_terminal(encoded_cli: Callable[..., str], coco_run: Path) -> None:
+    for encoding in ("utf-8", "ascii", "cyrillic", "latin-1"):
+        line, *_ = encoded_cli(encoding, "sample", coco_run, "--json").splitlines()
+        assert json.loads(line)["references"][0] == "a café 猫"
+
+
+def test_colours_and_cursor_movements_are_for_terminals(
+    shell: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    """In a process with an encoding, a colour setting and streams of its own: what is piped is plain lines."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
+    done = shell("train", *small_options, "--run", "new", "-o", "train.epochs=1", env=environment)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert re.fullmatch(r"[\x20-\x7e\n]+", done.stderr)
+    assert len(done.stderr.splitlines()) == 4

@@ -1,0 +1,174 @@
+"""Shared by all tests: one BLAS thread, the command line, a tiny trained run, golden files."""
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+SMALL = (
+    "data.scenes.train=40",
+    "data.scenes.val=10",
+    "data.scenes.test=5",
+    "data.scenes.heldout=5",
+    "model.hidden_dim=16",
+    "model.wordvec_dim=16",
+)
+WORDS = ("<NULL>", "<START>", "<END>", "<UNK>", "a", "café", "猫")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="Write tests/golden/*.txt anew; then read the diff.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Before the first import of NumPy: runs agree to the bit for one number of threads, and processes inherit it.
+    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """The whole command line in this process, errors and exit code included."""
+    from captioner.cli import main
+
+    def run(*args: object) -> Done:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(arg) for arg in args])
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shell() -> Callable[..., subprocess.CompletedProcess[Any]]:
+    """The command line in a process of its own, or a `code` instead of it; a hang is a failure."""
+
+    def run(*args: object, code: str | None = None, **options: Any) -> subprocess.CompletedProcess[Any]:
+        start = ("-m", "captioner") if code is None else ("-c", code)
+        if "stdout" not in options:
+            options["stdout"] = subprocess.PIPE
+        options = {"stderr": subprocess.PIPE, "text": True, "timeout": 120, **options}
+        return subprocess.run([sys.executable, *start, *map(str, args)], **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small() -> tuple[str, ...]:
+    """Overrides that make any config fit into half a second."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def small_options() -> tuple[str, ...]:
+    """The same, as words of a command."""
+    return tuple(f"--set={override}" for override in SMALL)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of two epochs, to be read alone."""
+    from captioner.configio import parse
+    from captioner.run.train import train
+
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    overrides = [*SMALL, "train.epochs=2", "train.learning_rate=0.01", "train.log_every=1"]
+    for _ in train(parse("", "", overrides), folder):
+        pass
+    return folder
+
+
+@pytest.fixture
+def own_run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny run, to be changed."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def write_coco() -> Callable[..., Path]:
+    """Writes a tiny data set in the assignment's layout."""
+    import h5py
+    import numpy as np
+
+    def write(folder: Path, width: int = 8, words: tuple[str, ...] = WORDS) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "coco2014_vocab.json").write_text(json.dumps({"idx_to_word": words}))
+        rng = np.random.default_rng(0)
+        with h5py.File(folder / "coco2014_captions.h5", "w") as file:
+            for split, count in (("train", 12), ("val", 6)):
+                file[f"{split}_captions"] = np.array([[1, 4, 5, 6, 2], [1, 4, 6, 2, 0], [1, 3, 2, 0, 0]] * (count // 3))
+                file[f"{split}_image_idxs"] = np.arange(count) // 3
+                for kind in ("vgg16_fc7", "vgg16_fc7_pca"):
+                    with h5py.File(folder / f"{split}2014_{kind}.h5", "w") as features:
+                        features["features"] = rng.standard_normal((count // 3, width)).astype(np.float32)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def coco_run(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the assignment's layout that says `a` for ever, as likely on every machine."""
+    from captioner import checkpoint
+    from captioner.configio import parse
+    from captioner.run.train import train
+
+    folder = tmp_path_factory.mktemp("coco")
+    overrides = ["data.source=cs231n", f"data.root={write_coco(folder / 'data')}", "train.max_steps=2"]
+    for _ in train(parse("", "", [*SMALL, *overrides]), folder / "run"):
+        pass
+    saved = checkpoint.load(folder / "run" / "best.h5")
+    for array in saved.params.values():
+        array[...] = 0
+    saved.params["b_vocab"][WORDS.index("a")] = 1
+    checkpoint.save(folder / "run" / "best.h5", saved)
+    return folder / "run"
+
+
+@pytest.fixture
+def files_of_at_most() -> Callable[[int], AbstractContextManager[None]]:
+    """In its context no file grows beyond some bytes, as on a full disk."""
+
+    @contextlib.contextmanager
+    def limit(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compares a text with tests/golden/NAME, or writes it there: `pytest --update-golden`."""
+
+    def compare(name: str, text: str) -> None:
+        file = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            file.write_text(text)
+        assert text == file.read_text(), f"{name} differs; if that is meant, pytest --update-golden and read the diff"
+
+    return compare

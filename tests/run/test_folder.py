@@ -1,0 +1,105 @@
+"""A run folder: what it takes over, what it refuses to lose, and how it is reopened."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from captioner.errors import CaptionerError, CheckpointError, UsageError
+from captioner.run.folder import RunFolder, find_checkpoint
+
+
+def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "a" / "b").create(overwrite=False)
+    assert os.listdir(tmp_path / "a" / "b") == []
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "history.jsonl", "last.h5", "best.h5", "summary.json"])
+def test_any_file_of_a_run_protects_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("old")
+    with pytest.raises(UsageError) as caught:
+        RunFolder(tmp_path).create(overwrite=False)
+    assert str(caught.value) == (
+        f"{tmp_path}: holds a run already; go on with it by --resume {tmp_path}, "
+        "name another folder with --run, or start anew with --overwrite"
+    )
+    assert (tmp_path / name).read_text() == "old"
+
+
+def test_overwriting_removes_the_run_and_nothing_else(own_run: Path) -> None:
+    for other in ("notes.txt", ".notes.7.tmp", "last.h5.old"):
+        (own_run / other).touch()
+    RunFolder(own_run).create(overwrite=True)
+    assert sorted(os.listdir(own_run)) == [".notes.7.tmp", "last.h5.old", "notes.txt"]
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    for path in (tmp_path / "run", tmp_path / "run" / "below"):
+        with pytest.raises(CaptionerError, match=rf"^{path}: cannot make .*: (File exists|Not a directory)$"):
+            RunFolder(path).create(overwrite=False)
+
+
+def history(folder: Path, *lines: str) -> str:
+    run = RunFolder(folder)
+    run.history.write_text("".join(lines))
+    run.reopen(4)
+    return run.history.read_text()
+
+
+def test_reopening_cuts_the_history_after_the_checkpoint(tmp_path: Path) -> None:
+    lines = [json.dumps({"kind": "step", "step": step}) + "\n" for step in (2, 4, 6)]
+    validation = '{"kind": "validation", "step": 4}\n'
+    assert history(tmp_path, lines[0], lines[1], validation, lines[2]) == lines[0] + lines[1] + validation
+
+
+@pytest.mark.parametrize("torn", ['{"kind": "st', '{"kind": "step", "ste', "{}", "[]", "7", '{"step": null}', "\x00"])
+def test_reopening_drops_a_line_that_a_kill_cut_short(torn: str, tmp_path: Path) -> None:
+    assert history(tmp_path, '{"step": 2}\n', torn) == '{"step": 2}\n'
+
+
+def test_reopening_copes_with_a_damaged_history(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.history.write_bytes(b'{"step": 2}\n\xff\xfe\x80\n')
+    run.reopen(4)
+    assert run.history.read_bytes() == b'{"step": 2}\n'
+
+
+def test_reopening_without_a_history(tmp_path: Path) -> None:
+    RunFolder(tmp_path).reopen(4)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_log_line_is_one_json_object(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for step in (1, 2):
+        run.log({"step": step, "loss": 0.5})
+    assert [json.loads(line) for line in run.history.read_text().splitlines()] == [
+        {"step": 1, "loss": 0.5},
+        {"step": 2, "loss": 0.5},
+    ]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, files_of_at_most: Callable) -> None:
+    run = RunFolder(tmp_path)
+    run.write(run.summary, "old")
+    with files_of_at_most(100):
+        for write in (lambda: run.write(run.summary, "x" * 200), lambda: run.log({"x": "x" * 200})):
+            with pytest.raises(CaptionerError, match=r"(summary.json|history.jsonl): cannot write: File too large$"):
+                write()
+    assert run.summary.read_text() == "old"
+
+
+def test_the_best_checkpoint_is_meant_or_else_the_last(own_run: Path) -> None:
+    assert find_checkpoint(own_run) == own_run / "best.h5"
+    assert find_checkpoint(own_run / "last.h5") == own_run / "last.h5"
+    (own_run / "best.h5").unlink()
+    assert find_checkpoint(own_run) == own_run / "last.h5"
+    (own_run / "last.h5").unlink()
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(own_run)
+    assert str(caught.value) == (
+        f"{own_run}: no checkpoint here; expected best.h5 or last.h5 in a folder that `captioner train` made"
+    )

@@ -1,0 +1,186 @@
+"""Captions from a checkpoint: the model's own words, for a split or a file, and only for data that fit it."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from captioner import checkpoint
+from captioner.errors import CheckpointError, DataError
+from captioner.model import CaptioningRNN
+from captioner.run import sample
+from captioner.run.restore import Restored, restore
+from captioner.run.sample import caption_features, caption_split, describe, open_corpus, open_run, score
+
+
+@pytest.fixture(scope="module")
+def restored(tiny_run: Path) -> Restored:
+    """The tiny run with large random parameters, whose captions differ as those of so short a training do not."""
+    tiny, rng = open_run(tiny_run), np.random.default_rng(0)
+    params = {name: rng.standard_normal(w.shape) for name, w in tiny.model.params.items()}
+    params["b_vocab"][tiny.vocab.end] += 3
+    return dataclasses.replace(tiny, model=CaptioningRNN(tiny.model.sizes, params, tiny.vocab.null))
+
+
+@pytest.fixture(scope="module")
+def val(restored: Restored):
+    return open_corpus(restored).split("val")
+
+
+def test_a_folder_means_its_best_checkpoint_and_a_file_itself(tiny_run: Path) -> None:
+    assert open_run(tiny_run).path == tiny_run / "best.h5"
+    assert open_run(tiny_run / "last.h5").path == tiny_run / "last.h5"
+
+
+def test_greedy_is_the_likeliest_allowed_word_step_by_step(restored: Restored, val) -> None:
+    vocab, model, most = restored.vocab, restored.model, restored.config.decode.max_length
+    texts = []
+    for row in range(10):
+        state, word, words = model.start(val.features[row : row + 1]), vocab.start, []
+        while word != vocab.end and len(words) < most:
+            log_probs, state = model.step(np.array([word]), state)
+            log_probs[0, [vocab.null, vocab.start, vocab.unk]] = -np.inf
+            word = int(log_probs.argmax())
+            words.append(word)
+        texts.append(" ".join(vocab.decode(words)))
+    assert [caption for caption, _ in describe(restored, val.features)] == texts
+    assert len(set(texts)) > 5
+    assert {len(text.split()) == most for text in texts} == {False, True}, "some captions end, and some are cut"
+
+
+def test_the_log_probability_is_that_of_the_caption_as_a_reference(restored: Restored, val) -> None:
+    for row, (caption, log_prob) in enumerate(describe(restored, val.features)):
+        words = caption.split()
+        (ids,) = restored.vocab.encode([words])
+        ended = len(words) < restored.config.decode.max_length
+        reference = ids[None, : None if ended else -1]
+        expected = -restored.model.word_losses(val.features[row : row + 1], reference).sum(dtype=float)
+        assert log_prob == pytest.approx(expected, rel=1e-5)
+
+
+def test_batches_and_a_part_change_no_caption(restored: Restored, val, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list(describe(restored, val.features))
+    monkeypatch.setattr(sample, "BATCH", 3)
+    assert [caption for caption, _ in describe(restored, val.features)] == [caption for caption, _ in whole]
+    assert [caption for caption, _ in describe(restored, val.features, 4)] == [caption for caption, _ in whole[:4]]
+    assert len(list(describe(restored, val.features, 10_000))) == len(whole) == 10
+
+
+def constant_run(run: Path, word: str) -> Path:
+    """Make the checkpoint say one word for ever, or `a` where it may not."""
+    path = run / "last.h5"
+    saved = checkpoint.load(path)
+    for array in saved.params.values():
+        array[...] = 0
+    saved.params["b_vocab"][saved.meta.words.index("a")] = 5
+    saved.params["b_vocab"][saved.meta.words.index(word)] = 9
+    checkpoint.save(path, saved)
+    return path
+
+
+def test_special_words_are_never_written_and_unk_on_request_alone(own_run: Path, val) -> None:
+    for word in ("<NULL>", "<START>", "<UNK>"):
+        path = constant_run(own_run, word)
+        ((caption, _),) = describe(restore(path, ["decode.max_length=2"]), val.features, 1)
+        assert caption == "a a"
+    ((caption, _),) = describe(restore(path, ["decode.max_length=2", "decode.suppress_unk=false"]), val.features, 1)
+    assert caption == "<UNK> <UNK>"
+
+
+def test_a_caption_may_be_empty(own_run: Path, val) -> None:
+    ((caption, log_prob),) = describe(restore(constant_run(own_run, "<END>")), val.features, 1)
+    assert caption == ""
+    assert -0.1 < log_prob < 0
+
+
+def test_a_split_has_names_references_and_truth(restored: Restored, val) -> None:
+    captions = list(caption_split(restored, val))
+    assert [c.image for c in captions] == list(val.image_ids)
+    assert [c.caption for c in captions] == [caption for caption, _ in describe(restored, val.features)]
+    for image, caption in enumerate(captions):
+        assert len(caption.references) == 5
+        assert all(val.is_true(image, reference.split()) for reference in caption.references)
+        assert caption.true is val.is_true(image, caption.caption.split())
+    assert len(list(caption_split(restored, val, 3))) == 3
+
+
+def test_a_source_that_cannot_judge_gives_no_truth(coco_run: Path) -> None:
+    restored = open_run(coco_run)
+    val = open_corpus(restored).split("val")
+    captions = list(caption_split(restored, val))
+    assert [c.true for c in captions] == [None, None]
+    assert captions[0].references == ["a café 猫", "a 猫", "<UNK>"]
+    assert score(restored, "val", val).true is None
+
+
+def write_features(path: Path, values: np.ndarray) -> Path:
+    with h5py.File(path, "w") as file:
+        file["features"] = values
+    return path
+
+
+def test_features_from_a_file_are_captioned_alike(restored: Restored, val, tmp_path: Path) -> None:
+    path = write_features(tmp_path / "new.h5", np.asarray(val.features))
+    captions = list(caption_features(restored, path))
+    assert [c.image for c in captions] == [str(row) for row in range(10)]
+    assert [c.caption for c in captions] == [caption for caption, _ in describe(restored, val.features)]
+    assert {(c.true, *c.references) for c in captions} == {(None,)}
+    assert len(list(caption_features(restored, path, 2))) == 2
+
+
+def test_features_of_another_width_are_refused(restored: Restored, tmp_path: Path) -> None:
+    path = write_features(tmp_path / "new.h5", np.zeros((2, 8), np.float32))
+    with pytest.raises(CheckpointError, match=r"expected \d+ numbers an image, got 8") as caught:
+        list(caption_features(restored, path))
+    assert str(path) in str(caught.value)
+
+
+def test_features_that_are_not_finite_are_refused(restored: Restored, tmp_path: Path) -> None:
+    values = np.zeros((2, restored.meta.feature_dim), np.float32)
+    values[1, 0] = np.nan
+    path = write_features(tmp_path / "new.h5", values)
+    with pytest.raises(DataError, match=rf"^{path}: features: row 1: a number is not finite"):
+        list(caption_features(restored, path))
+
+
+def test_a_data_set_with_another_vocabulary_is_refused(
+    coco_run: Path, write_coco: Callable[..., Path], tmp_path: Path
+) -> None:
+    words = ("<NULL>", "<START>", "<END>", "<UNK>", "a", "dog", "猫")
+    other = write_coco(tmp_path / "other", words=words)
+    with pytest.raises(CheckpointError, match=r"vocabulary: expected the 7 words .* differ from id 5 on"):
+        open_corpus(open_run(coco_run, [f"data.root={other}"]))
+
+
+def test_a_data_set_of_another_encoder_is_refused(coco_run: Path) -> None:
+    with pytest.raises(CheckpointError, match="expected those of encoder cs231n:vgg16_fc7_pca, got cs231n:vgg16_fc7;"):
+        open_corpus(open_run(coco_run, ["data.cs231n.pca=false"]))
+
+
+def test_a_data_set_of_another_width_is_refused(
+    coco_run: Path, write_coco: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = write_coco(tmp_path / "other", width=9)
+    with pytest.raises(CheckpointError, match=r"features: expected 8 numbers an image, got 9"):
+        open_corpus(open_run(coco_run, [f"data.root={other}"]))
+
+
+def test_the_score_of_a_split(restored: Restored, val) -> None:
+    measured = score(restored, "val", val)
+    losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
+    captions = list(caption_split(restored, val))
+    assert (measured.split, measured.images) == ("val", 10)
+    assert measured.loss == pytest.approx(losses.mean(), rel=1e-6)
+    assert measured.perplexity == pytest.approx(math.exp(measured.loss))
+    assert measured.distinct == len({c.caption for c in captions})
+    assert measured.true == sum(bool(c.true) for c in captions) / 10
+
+
+def test_the_references_score_as_true(restored: Restored, val, monkeypatch: pytest.MonkeyPatch) -> None:
+    references = [restored.vocab.decode(row) for row in val.captions.tolist()]
+    monkeypatch.setattr(sample, "describe", lambda *_: ((" ".join(words), -1.0) for words in references[::5]))
+    assert score(restored, "val", val).true == 1

@@ -1,0 +1,81 @@
+"""A file is the old one or the new one, whatever happens while it is written."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from captioner.atomic import sweep, write_atomically
+
+
+def test_file_first_then_its_name_then_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, calls = tmp_path / "a", []
+    fsync, replace = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        calls.append("fsync folder" if stat.S_ISDIR(status.st_mode) else f"fsync file of {status.st_size}")
+        fsync(descriptor)
+
+    def recorded_replace(source: Path, target: Path) -> None:
+        assert Path(source).parent == target.parent
+        calls.append(f"rename to {Path(target).name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    write_atomically(path, (b"abc", b"de"))
+    assert calls == ["fsync file of 5", "rename to a", "fsync folder"]
+    assert path.read_bytes() == b"abcde"
+
+
+def broken_chunks(error: BaseException) -> Iterator[bytes]:
+    yield b"new"
+    raise error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+    call: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    def fail(*args: object) -> None:
+        raise error
+
+    if call != "write":
+        monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error)):
+        write_atomically(path, broken_chunks(error) if call == "write" else (b"new",))
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_full_disk(tmp_path: Path, files_of_at_most: Callable) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with files_of_at_most(10_000), pytest.raises(OSError, match="too large"):
+        write_atomically(path, (b"x" * 9_000, b"x" * 9_000))
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_sweep_removes_what_a_killed_writer_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "replace", lambda source, target: None)
+    for name in ("last.h5", "config.yaml"):
+        write_atomically(tmp_path / name, (b"new",))
+    assert len(os.listdir(tmp_path)) == 2
+    sweep(tmp_path / "last.h5", tmp_path / "config.yaml", tmp_path / "best.h5")
+    assert os.listdir(tmp_path) == []
+
+
+def test_sweep_leaves_the_files_of_others(tmp_path: Path) -> None:
+    others = {"last.h5", "last.h5.tmp", ".last.h5.tmp", ".last.h5.old.tmp", ".tmp", ".notes.7.tmp", ".lastxh5.7.tmp"}
+    for name in others:
+        (tmp_path / name).touch()
+    sweep(tmp_path / "last.h5")
+    assert set(os.listdir(tmp_path)) == others

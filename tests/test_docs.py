@@ -1,0 +1,172 @@
+"""What is written is true: every example of the help, the README and the guides runs."""
+
+import re
+import runpy
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import h5py
+import numpy as np
+import pytest
+
+from captioner import checkpoint, configio
+from captioner.cli import cli as root
+from captioner.run.folder import find_checkpoint
+
+HERE = Path(__file__).parents[1]
+PAGES = [*sorted(HERE.glob("*.md")), *sorted(HERE.glob("docs/*.md"))]
+every_page = pytest.mark.parametrize("page", PAGES, ids=[path.name for path in PAGES])
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(lines: Iterator[str]) -> Iterator[list[str]]:
+    """The words of every command, one of several that `&&` joins being one."""
+    for line in lines:
+        for command in line.split(" && "):
+            yield shlex.split(command, comments=True)
+
+
+def of_page(page: Path) -> list[list[str]]:
+    """The commands of a page: lines of its console blocks that begin with `$`."""
+    lines = "\n".join(blocks(page, "console")).replace("\\\n", " ").splitlines()
+    return list(commands(line.removeprefix("$ ") for line in lines if line.startswith("$ ")))
+
+
+def of_help(path: tuple[str, ...], command: click.Command) -> Iterator[tuple[tuple[str, ...], list[list[str]]]]:
+    """The examples of every command's help."""
+    context = click.Context(command, info_name=" ".join(("captioner", *path)))
+    _, _, examples = re.split(r"(Examples?:\n)", command.get_help(context))
+    lines = examples.partition("\n\n")[0].splitlines()
+    yield path, list(commands(line.strip() for line in lines))
+    for name, below in getattr(command, "commands", {}).items():
+        yield from of_help((*path, name), below)
+
+
+def parsed(words: list[str]) -> dict[str, Any]:
+    """The parameters of a command line, which must be one that the command takes.
+
+    Raises: click.UsageError.
+    """
+    assert words[0] == "captioner"
+    command, context, rest = root, root.make_context("captioner", words[1:]), words[1:]
+    while isinstance(command, click.Group):
+        _, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(command.name, list(rest))
+    return context.params
+
+
+class Desk:
+    """A folder with what the examples need, where their commands are run at a small size."""
+
+    def __init__(
+        self, cli: Callable[..., Any], small: tuple[str, ...], run: Path, write_coco: Callable[..., Path]
+    ) -> None:
+        self.cli, self.small, self.run_folder, self.write_coco = cli, small, run, write_coco
+        shutil.copytree(HERE / "configs", "configs")
+
+    def run(self, words: list[str]) -> None:
+        if "--help" in words or "--version" in words:
+            assert self.cli(*words[1:]).code == 0
+            return
+        params = parsed(words)
+        run = params.get("resume") or (None if words[1] == "train" else params.get("run"))
+        if run is not None:
+            self.provide_run(run)
+        if params.get("features"):
+            self.provide_features(params["features"], run)
+        if "config_file" in params:
+            config = configio.load(params["config_file"], params["overrides"])
+            if config.data.source == "cs231n" and words[1] == "train":
+                self.write_coco(config.data.root)
+        steps = [f"train.max_steps={4 if params.get('resume') else 2}"]
+        small = [f"--set={override}" for override in (*self.small, *steps)] if "overrides" in params else []
+        done = self.cli(*words[1:], *small)
+        assert done.code == 0, f"{shlex.join(words)}: {done.err}"
+
+    def provide_run(self, run: Path) -> None:
+        folder = run.parent if run.suffix == ".h5" else run
+        if not folder.exists():
+            shutil.copytree(self.run_folder, folder)
+
+    def provide_features(self, path: Path, run: Path) -> None:
+        width = checkpoint.load(find_checkpoint(run)).meta.feature_dim
+        with h5py.File(path, "w") as file:
+            file["features"] = np.zeros((2, width), np.float32)
+
+
+@pytest.fixture
+def desk(
+    cli: Callable[..., Any],
+    small: tuple[str, ...],
+    tiny_run: Path,
+    write_coco: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Desk:
+    monkeypatch.chdir(tmp_path)
+    return Desk(cli, small, tiny_run, write_coco)
+
+
+HELP = dict(of_help((), root))
+
+
+@pytest.mark.parametrize("path", HELP, ids=" ".join)
+def test_the_examples_of_the_help_run(path: tuple[str, ...], desk: Desk) -> None:
+    assert HELP[path], "every command has an example"
+    for words in HELP[path]:
+        assert words[: len(path) + 1] == ["captioner", *path] or words[:2] == ["captioner", "config"]
+        desk.run(words)
+
+
+@every_page
+def test_the_commands_of_a_page_run(page: Path, desk: Desk) -> None:
+    targets = re.findall(r"^(\w+):", (HERE / "Makefile").read_text(), re.MULTILINE)
+    for words in of_page(page):
+        if words[:1] == ["captioner"]:
+            desk.run(words)
+        elif words[:1] == ["make"]:
+            assert set(words[1:]) <= {*targets, *(word for word in words if "=" in word)}
+
+
+@every_page
+def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for number, block in enumerate(blocks(page, "python"), 1):
+        exec(compile(block, f"{page.name}, python block {number}", "exec"), names)
+
+
+@every_page
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert "://" in link or (page.parent / link).exists(), link
+
+
+@every_page
+def test_every_block_has_a_language_that_is_tried_or_none(page: Path) -> None:
+    fences = re.findall(r"^```(.*)$", page.read_text(), re.MULTILINE)
+    assert set(fences[::2]) <= {"", "console", "python", "text", "yaml", "json"}
+    assert set(fences[1::2]) <= {""}
+
+
+@every_page
+def test_the_yaml_of_a_page_is_a_config(page: Path) -> None:
+    for block in blocks(page, "yaml"):
+        configio.parse(block, page.name)
+
+
+def test_the_readme_says_how_to_begin() -> None:
+    programs = {tuple(words[:2]) for words in of_page(HERE / "README.md")}
+    assert {("captioner", name) for name in root.commands} | {("make", "demo"), ("make", "test")} <= programs
+
+
+def test_the_page_of_commands_is_what_their_help_says() -> None:
+    render = runpy.run_path(str(HERE / "docs" / "commands.py"))["render"]
+    assert (HERE / "docs" / "commands.md").read_text() == render(), "run `make docs`"
