@@ -233,7 +233,6 @@ def _array(item: Any, name: str, path: Path) -> Array:
         and item.dtype.kind in "fS"
         and h5py.check_vlen_dtype(item.dtype) is None
         and item.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
-        and item.id.get_create_plist().get_nfilters() == 0
         and item.id.get_create_plist().get_external_count() == 0
         and item.id.get_storage_size() == item.size * item.dtype.itemsize
     )

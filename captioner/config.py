@@ -83,7 +83,7 @@ class Train:
     warmup_steps: Annotated[int, "steps over which the learning rate rises from 0", ">= 0"] = 0
     log_every: Annotated[int, "steps between lines of history.jsonl", ">= 1"] = 10
     save_every: Annotated[int | None, "steps between checkpoints; null: after each epoch alone", ">= 1"] = None
-    patience: Annotated[int | None, "epochs without a better validation loss before stopping", ">= 1"] = None
+    patience: Annotated[int | None, "validations without a better loss before stopping", ">= 1"] = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ SPECIAL = (NULL, START, END, UNK)
 class Vocab:
     """A two-way table between words and ids; an id is a word's place in `words`.
 
-    Raises: DataError when a word stands twice or a special token is missing.
+    Raises: DataError when a word stands twice or is not printable, or a special token is missing.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -25,6 +25,8 @@ class Vocab:
         if len(self.word_to_idx) < len(self.words):
             twice = next(w for i, w in enumerate(self.words) if self.word_to_idx[w] != i)
             raise DataError(f"vocabulary: {twice!r} stands twice; each word needs one id")
+        if odd := [word for word in self.words if not word.isprintable()]:
+            raise DataError(f"vocabulary: {odd[0]!r:.60}: expected printable words, got control characters")
         for token in SPECIAL:
             if token not in self.word_to_idx:
                 raise DataError(f"vocabulary: {token} is missing; expected all of {' '.join(SPECIAL)}")

@@ -1,7 +1,7 @@
 """The command line: one file a command. Results go to stdout, talk to stderr.
 
-Only here errors become lines and exit codes: 0 done, 1 failed or a check failed, 2 usage or config, 130 and 143
-stopped by a signal after saving.
+Only here errors become lines and exit codes: 0 done, 1 failed or a check failed, 2 usage or config, 129, 130 and
+143 stopped by a signal after saving.
 """
 
 from __future__ import annotations
@@ -55,8 +55,6 @@ def _run(args: list[str]) -> int:
         if sys.stdout:
             sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as done:
-        return done.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code

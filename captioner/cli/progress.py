@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,7 @@ def show(events: Iterator[Event]) -> None:
         for event in events:
             match event:
                 case Began():
-                    click.echo(_began(event), err=True)
+                    _say(_began(event))
                     bar = tqdm(
                         total=event.total_steps, initial=event.step, unit="step", disable=None, dynamic_ncols=True,
                         file=sys.stderr, mininterval=0.2,
@@ -31,12 +32,20 @@ def show(events: Iterator[Event]) -> None:
                     _advance(bar, event, words)
                 case Validated():
                     with tqdm.external_write_mode(file=sys.stderr):
-                        click.echo(_validated(event), err=True)
+                        _say(_validated(event))
                 case Ended():
                     bar.close()
-                    click.echo(_ended(event), err=True)
+                    _say(_ended(event))
     finally:
         bar.close()
+
+
+def _say(text: str) -> None:
+    try:
+        click.echo(text, err=True)
+    except BrokenPipeError:
+        # Nobody listens any more: that ends the talk, not the training.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _advance(bar: tqdm[Any], step: Step, words: int) -> None:

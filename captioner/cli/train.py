@@ -17,7 +17,7 @@ from captioner.errors import UsageError
 @click.command(
     epilog="""\b
 Examples:
-  captioner train                                        # the generated pictures, into runs/scenes
+  captioner train                       # the generated pictures, into runs/scenes
   captioner train -c configs/scenes-rnn.yaml -o train.epochs=3
   captioner train --resume runs/scenes -o train.epochs=20
 """
@@ -69,7 +69,7 @@ def stop_signals() -> Iterator[list[int]]:
         caught.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield caught
     finally:

@@ -70,7 +70,10 @@ class Corpus:
         return self.splits[name]
 
     def fingerprint(self) -> str:
-        """A digest of the vocabulary, captions and feature shapes: equal digests train alike."""
+        """A digest of the vocabulary, the captions, their images, and the features' shapes and encoder.
+
+        The features' numbers are left out: the last bits of generated ones differ between machines.
+        """
         digest = hashlib.sha256("\n".join(self.vocab.words).encode())
         for name, split in self.splits.items():
             digest.update(f"\n{name} {split.captions.shape} {split.features.shape} {self.encoder}\n".encode())

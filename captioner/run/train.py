@@ -72,7 +72,6 @@ def train(
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
     run = RunFolder(folder)
-    set_threads(config.threads)
     corpus = build_corpus(config)
     model = build_model(config, corpus)
     training = _Training(config, run, corpus, model, TrainState.fresh(model, RULES[config.train.update_rule]))
@@ -93,7 +92,6 @@ def resume(folder: Path, overrides: Sequence[str] = (), stop: Callable[[], bool]
         )
     restored = restore(run.last, overrides)
     config = restored.config
-    set_threads(config.threads)
     corpus = build_corpus(config)
     check_corpus(restored, corpus)
     if corpus.fingerprint() != restored.meta.fingerprint:
@@ -127,6 +125,8 @@ class _Training:
         self.split = self.corpus.split("train")
         self.validation = self.corpus.split(self.config.validate.split)
         self.fingerprint = self.corpus.fingerprint()
+        self.saved = self.state.step or None
+        self.threads = set_threads(self.config.threads)
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         options = self.config.train
@@ -145,17 +145,19 @@ class _Training:
                     ended = step.step % plan.span.steps_per_epoch == 0 or step.step == plan.span.total_steps
                     if ended or step.step % options.log_every == 0:
                         self.run.log({"kind": "step", **step._asdict(), "perplexity": step.perplexity})
-                    if ended and (step.epoch % self.config.validate.every == 0 or step.step == plan.span.total_steps):
-                        yield self._validate(step)
+                    due = ended and (step.epoch % self.config.validate.every == 0 or step.step == plan.span.total_steps)
+                    validations = [self._validate(step)] if due else []
                     halt = stop()
                     if ended or halt or (options.save_every and step.step % options.save_every == 0):
                         self._save(self.run.last)
+                    # Only now: who leaves at this event leaves a run that can be resumed.
+                    yield from validations
                     if halt or self._out_of_patience():
                         reason = "stopped" if halt else "no better validation"
                         break
         except DivergenceError as error:
             self._summarize("diverged", began, first, words)
-            kept = f"{self.run.last} holds the last good checkpoint" if self.run.last.exists() else "no checkpoint yet"
+            kept = "no checkpoint yet" if self.saved is None else f"{self.run.last} holds step {self.saved}"
             raise DivergenceError(f"{error}; {kept}") from error
         yield Ended(self.run.path, self._summarize(reason, began, first, words))
 
@@ -208,6 +210,8 @@ class _Training:
             path,
             checkpoint.Checkpoint(meta, self.state.params, self.state.slots, standard._asdict() if standard else {}),
         )
+        if path == self.run.last:
+            self.saved = self.state.step
 
     def _summarize(self, reason: str, began: float, first: int, words: int) -> dict[str, Any]:
         seconds = time.perf_counter() - began
@@ -219,6 +223,7 @@ class _Training:
             "seconds": round(seconds, 3),
             "steps_this_time": self.state.step - first,
             "words_per_second": round(words / max(seconds, 1e-9)),
+            "threads": self.threads,
             "parameters": sum(w.size for w in self.model.params.values()),
             "versions": {
                 "captioner": captioner.__version__,
@@ -227,5 +232,6 @@ class _Training:
                 "h5py": h5py.__version__,
             },
         }
-        self.run.write(self.run.summary, to_json(summary, indent=2) + "\n")
+        if self.state.step > first or not self.run.summary.exists():
+            self.run.write(self.run.summary, to_json(summary, indent=2) + "\n")
         return summary

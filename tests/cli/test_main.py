@@ -180,6 +180,18 @@ def test_a_reader_who_has_seen_enough(shell: Callable[..., Any]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_who_stops_listening_does_not_stop_a_training(
+    shell: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    """`captioner train 2>&1 | head -1`: whatever becomes of the talk, exit code 0 means a finished run."""
+    read, write = os.pipe()
+    os.close(read)
+    done = shell("train", *small_options, "--run", "new", "-o", "train.epochs=1", stdout=write, stderr=write)
+    os.close(write)
+    assert done.returncode == 0
+    assert json.loads(Path("new/summary.json").read_text())["ended"] == "done"
+
+
 def test_the_shell_completes_commands(shell: Callable[..., Any]) -> None:
     asked = {"_CAPTIONER_COMPLETE": "bash_complete", "COMP_WORDS": "captioner tr", "COMP_CWORD": "1"}
     done = shell(code="from captioner.cli import main; main()", env={**os.environ, **asked})

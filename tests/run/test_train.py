@@ -332,6 +332,13 @@ def test_resuming_on_other_captions_is_refused(own_run: Path) -> None:
     assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
 
 
+def test_resuming_without_the_state_of_the_rule_is_refused(own_run: Path) -> None:
+    saved = checkpoint.load(own_run / "last.h5")
+    checkpoint.save(own_run / "last.h5", dataclasses.replace(saved, slots={"m": saved.slots["m"]}))
+    with pytest.raises(CheckpointError, match=rf"^{own_run}/last.h5: slots: expected m, v, got m$"):
+        next(resume(own_run))
+
+
 def test_resuming_with_another_rule_is_refused(own_run: Path) -> None:
     with pytest.raises(CheckpointError, match=r"train.update_rule: expected adam as saved, got sgd"):
         next(resume(own_run, ["train.update_rule=sgd"]))
