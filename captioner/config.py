@@ -116,7 +116,7 @@ class Config:
     decode: Decode = Decode()
 
 
-class Rule(NamedTuple):
+class Constraint(NamedTuple):
     """A combination of options that must hold, or `option` has the `problem`; it depends on one `other` option."""
 
     option: str
@@ -125,26 +125,20 @@ class Rule(NamedTuple):
     problem: str
 
 
-RULES = (
-    Rule(
+CONSTRAINTS = (
+    Constraint(
         "data.root",
         "data.source",
         lambda c: c.data.source != "cs231n" or c.data.root is not None,
         "needed by data.source cs231n (the folder with coco2014_captions.h5)",
     ),
-    Rule(
-        "model.forget_bias",
-        "model.cell",
-        lambda c: c.model.forget_bias == 0 or c.model.cell == "lstm",
-        "does nothing without model.cell lstm (set that, or remove this)",
-    ),
-    Rule(
+    Constraint(
         "train.lr_decay",
         "train.schedule",
         lambda c: c.train.lr_decay == 1 or c.train.schedule == "exponential",
         "does nothing without train.schedule exponential (set that, or remove this)",
     ),
-    Rule(
+    Constraint(
         "train.weight_decay",
         "train.update_rule",
         lambda c: c.train.weight_decay == 0 or c.train.update_rule == "adamw",

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from captioner.config import RULES, Config, Option, build, options, sections
+from captioner.config import CONSTRAINTS, Config, Option, build, options, sections
 from captioner.errors import ConfigError
 from captioner.scalars import FORBIDDEN, Scalar, closest, escape, read, show, write
 
@@ -75,7 +75,7 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
         if len(problems) == MAX_PROBLEMS:
             raise ConfigError((*problems, f"stopped after {MAX_PROBLEMS} problems; there may be more"))
     config: Config = build(values)
-    for rule in RULES:
+    for rule in CONSTRAINTS:
         if not bad & {rule.option, rule.other} and not rule.holds(config):
             place = places.get(rule.option) or places.get(rule.other)
             problems.append(": ".join(filter(None, (place, rule.option, rule.problem))))

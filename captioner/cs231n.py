@@ -18,6 +18,7 @@ from captioner.arrays import Array, Params
 from captioner.data.cs231n import read_folder
 from captioner.decode import greedy
 from captioner.gradcheck import numeric_gradient
+from captioner.layers import CELLS
 from captioner.layers.affine import (
     affine_backward,
     affine_forward,
@@ -80,7 +81,7 @@ class CaptioningRNN:
         cell_type: str = "rnn",
         dtype: type = np.float32,
     ) -> None:
-        if cell_type not in ("rnn", "lstm"):
+        if cell_type not in CELLS:
             raise ValueError(f'Invalid cell_type "{cell_type}"')
         self.cell_type = cell_type
         self.dtype = dtype

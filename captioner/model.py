@@ -11,7 +11,7 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.errors import DataError
 from captioner.layers import CELLS
-from captioner.layers.affine import affine_backward, affine_forward
+from captioner.layers.affine import affine_backward, affine_forward, affine_weights_backward
 from captioner.layers.cell import ScanCache, State, scan_backward, scan_forward, step_forward
 from captioner.layers.dropout import dropout_backward, dropout_forward
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
@@ -185,11 +185,13 @@ class CaptioningRNN:
             image /= self.standardizer.std.astype(self.dtype)
         return image
 
+    def _state(self, image: Array) -> State:
+        h0, _ = affine_forward(image, self.params["W_proj"], self.params["b_proj"])
+        return (h0, *(np.zeros_like(h0) for _ in range(self.cell.states - 1)))
+
     def _encode(self, features: Array, captions: Array, rng: np.random.Generator | None, keep: bool) -> Encoded:
         p = self.params
-        image, _ = self._drop(self._image(features), self.dropout.features, rng)
-        h0, _ = affine_forward(image, p["W_proj"], p["b_proj"])
-
+        image, _ = _drop(self._image(features), self.dropout.features, rng)
         # The steps of a caption end with its last target; a masked target before it is a step without a loss.
         ends = np.arange(1, captions.shape[1]) * (captions[:, 1:] != self.null)
         packing = pack(ends.max(axis=1, initial=0))
@@ -201,14 +203,13 @@ class CaptioningRNN:
         else:
             distinct, ids = np.unique(read, return_inverse=True)
         inputs, words = word_embedding_forward(distinct, p["W_embed"])
-        inputs, words_mask = self._drop(inputs, self.dropout.words, rng)
+        inputs, words_mask = _drop(inputs, self.dropout.words, rng)
 
-        initial = (h0, *(np.zeros_like(h0) for _ in range(self.cell.states - 1)))
-        hidden, scan = scan_forward(self.cell, inputs, ids, initial, p["Wx"], p["Wh"], p["b"], packing, keep)
+        hidden, scan = scan_forward(self.cell, inputs, ids, self._state(image), p["Wx"], p["Wh"], p["b"], packing, keep)
         scored = targets != self.null
         if not scored.all():
             hidden, targets = hidden[scored], targets[scored]
-        hidden, hidden_mask = self._drop(hidden, self.dropout.hidden, rng)
+        hidden, hidden_mask = _drop(hidden, self.dropout.hidden, rng)
         return Encoded(hidden, targets, image, words, words_mask, hidden_mask, scored, scan)
 
     def _backward(self, dscores: Array, encoded: Encoded) -> Params:
@@ -221,7 +222,7 @@ class CaptioningRNN:
             dhidden = scattered
         dinputs, (dh0, *_), dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan)
         dW_embed = word_embedding_backward(_undrop(dinputs, e.words_mask), e.words)
-        _, dW_proj, db_proj = affine_backward(dh0, (e.image, p["W_proj"]))
+        dW_proj, db_proj = affine_weights_backward(dh0, e.image)
         return {
             "W_embed": dW_embed,
             "W_proj": dW_proj,
@@ -238,8 +239,7 @@ class CaptioningRNN:
 
         Shapes: features (N, F) -> arrays (N, H).
         """
-        h0, _ = affine_forward(self._image(features), self.params["W_proj"], self.params["b_proj"])
-        return (h0, *(np.zeros_like(h0) for _ in range(self.cell.states - 1)))
+        return self._state(self._image(features))
 
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """Read one word of every caption and tell the log-probabilities of the next.
@@ -251,9 +251,9 @@ class CaptioningRNN:
         scores, _ = affine_forward(state[0], p["W_vocab"], p["b_vocab"])
         return log_softmax(scores), state
 
-    @staticmethod
-    def _drop(x: Array, p: float, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
-        return (x, None) if rng is None or not p else dropout_forward(x, p, rng)
+
+def _drop(x: Array, p: float, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
+    return (x, None) if rng is None or not p else dropout_forward(x, p, rng)
 
 
 def _undrop(dout: Array, mask: Array | None) -> Array:

@@ -67,7 +67,10 @@ class Plan(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One update: its number (1, 2, ...), the loss and the gradient's norm before it."""
+    """One update: its number (1, 2, ...) and epoch, the loss and gradient's norm before it, and what it learnt from.
+
+    `loss` is summed over words and divided by captions, as CS231n's.
+    """
 
     step: int
     epoch: int
@@ -108,7 +111,7 @@ def _step(model: CaptioningRNN, features: Array, captions: Array, state: TrainSt
     word_loss = loss * len(captions) / max(1, words)
     limit = HOPELESS * math.log(model.sizes.vocab)
     if not (word_loss <= limit and math.isfinite(norm)):
-        raise DivergenceError(_diagnosis(state.step + 1, word_loss, limit, grads))
+        raise DivergenceError(_diagnosis(state.step + 1, word_loss, limit, norm, grads))
     rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
     hyper = plan.hyper._replace(learning_rate=rate)
     scale = clip_scale(norm, plan.clip_norm)
@@ -125,11 +128,11 @@ def _step(model: CaptioningRNN, features: Array, captions: Array, state: TrainSt
     )
 
 
-def _diagnosis(step: int, loss: float, limit: float, grads: Params) -> str:
+def _diagnosis(step: int, loss: float, limit: float, norm: float, grads: Params) -> str:
     bad = ", ".join(name for name, g in grads.items() if not np.isfinite(g).all())
     return (
-        f"step {step}: training diverged: expected a loss of at most {limit:.1f} a word, got {loss:g}"
-        f"{f', and gradients that are not finite: {bad}' if bad else ''}; "
+        f"step {step}: training diverged: expected a loss of at most {limit:.1f} a word, got {loss:g}, "
+        f"with gradients of norm {norm:g}{f', not finite: {bad}' if bad else ''}; "
         "try a smaller train.learning_rate, or train.clip_norm 1"
     )
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import pytest
 
-from captioner.config import NOUNS, RULES, Config, Option, build, options, sections
+from captioner.config import CONSTRAINTS, NOUNS, Config, Option, build, options, sections
 
 TABLE = {option.path: option for option in options()}
 
@@ -95,7 +95,7 @@ def test_build_sets_what_is_given_and_leaves_the_rest() -> None:
 
 
 def test_rules_speak_of_options_and_hold_for_the_defaults() -> None:
-    for rule in RULES:
+    for rule in CONSTRAINTS:
         assert {rule.option, rule.other} <= TABLE.keys()
         assert rule.other in rule.problem
         assert rule.holds(Config())

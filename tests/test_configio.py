@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner import configio
-from captioner.config import RULES, Config, Option, build, options
+from captioner.config import CONSTRAINTS, Config, Option, build, options
 from captioner.configio import MAX_CHARS, MAX_PROBLEMS, dump, load, parse
 from captioner.errors import ConfigError
 from captioner.scalars import write
@@ -174,7 +174,7 @@ def test_the_last_override_wins_over_earlier_ones_and_the_text() -> None:
     ],
 )
 def test_a_broken_rule_is_a_line_where_it_was_broken(text: str, overrides: tuple[str, ...], place: str) -> None:
-    rule = next(rule for rule in RULES if place.endswith(rule.option))
+    rule = next(rule for rule in CONSTRAINTS if place.endswith(rule.option))
     assert problems(text, *overrides) == [f"{place}: {rule.problem}"]
 
 
@@ -243,9 +243,9 @@ def values(option: Option) -> st.SearchStrategy[Any]:
 def configs(draw: st.DrawFn) -> Config:
     some = draw(st.lists(st.sampled_from(options()), unique=True))
     config: Config = build({option.path: draw(values(option)) for option in some})
-    fixes = {"data.root": Path("/x"), "model.forget_bias": 0.0, "train.lr_decay": 1.0, "train.weight_decay": 0.0}
+    fixes = {"data.root": Path("/x"), "train.lr_decay": 1.0, "train.weight_decay": 0.0}
     whole = {option.path: attrgetter(option.path)(config) for option in options()}
-    fixed: Config = build(whole | {rule.option: fixes[rule.option] for rule in RULES if not rule.holds(config)})
+    fixed: Config = build(whole | {rule.option: fixes[rule.option] for rule in CONSTRAINTS if not rule.holds(config)})
     return fixed
 
 

@@ -36,7 +36,11 @@ def cs231n(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib:
     missing = [name for name in contents if not os.path.exists(folder / name)]
     if missing:
         others = all(os.path.exists(folder / _features_file(split, not pca)) for split in SPLITS)
-        hint = f" (features {ENCODERS[not pca]} are there: try pca={not pca})" if others else ""
+        hint = (
+            f" (features {ENCODERS[not pca]} are there: try -o data.cs231n.pca={str(not pca).lower()})"
+            if others
+            else ""
+        )
         raise DataError(f"{folder}: {expected}; {', '.join(missing)} is missing{hint}")
     vocab = read_vocab(folder / VOCAB)
     splits = {split: _read_split(folder, split, pca, memory_mib) for split in SPLITS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 from captioner.arrays import Array
@@ -25,7 +26,15 @@ def affine_backward(dout: Array, cache: AffineCache) -> tuple[Array, Array, Arra
     Shapes: dout (N, M) -> dx like x, dw (D, M), db (M,).
     """
     x, w = cache
-    return (dout @ w.T).reshape(x.shape), x.reshape(len(x), len(w)).T @ dout, dout.sum(axis=0)
+    return (dout @ w.T).reshape(x.shape), *affine_weights_backward(dout, x)
+
+
+def affine_weights_backward(dout: Array, x: Array) -> tuple[Array, Array]:
+    """The half of `affine_backward` that is needed where x is data: dw = xᵀ dout, db = Σ_n dout.
+
+    Shapes: dout (N, M), x (N, ...) of D numbers a row -> dw (D, M), db (M,).
+    """
+    return x.reshape(len(x), math.prod(x.shape[1:])).T @ dout, dout.sum(axis=0)
 
 
 def temporal_affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, AffineCache]:

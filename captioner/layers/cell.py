@@ -55,11 +55,19 @@ class StepCache(NamedTuple):
     kept: Array
 
 
+def alike(*arrays: Array) -> list[Array]:
+    """The arrays in the widest of their float types, so that none is cut down on the way."""
+    dtype = np.result_type(*arrays)
+    return [a.astype(dtype, copy=False) for a in arrays]
+
+
 def step_forward(cell: Cell, x: Array, prev: State, Wx: Array, Wh: Array, b: Array) -> tuple[State, StepCache]:
     """One time step of N captions.
 
     Shapes: x (N, D), prev arrays (N, H), Wx (D, G H), Wh (H, G H), b (G H,) -> state arrays (N, H).
     """
+    x, Wx, Wh, b, *prev_arrays = alike(x, Wx, Wh, b, *prev)
+    prev = tuple(prev_arrays)
     ax, _ = affine_forward(x, Wx, b)
     ah = prev[0] @ Wh
     out = tuple(np.empty_like(ah, shape=h.shape) for h in prev)

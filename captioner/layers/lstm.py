@@ -14,15 +14,8 @@ def sigmoid(x: Array) -> Array:
 
     Shapes: x (any) -> like x.
     """
-    return _half_tanh_half(0.5 * x)
-
-
-def _half_tanh_half(half_x: Array) -> Array:
-    """½ tanh(½ x) + ½ from ½ x, in place."""
-    np.tanh(half_x, out=half_x)
-    half_x *= 0.5
-    half_x += 0.5
-    return half_x
+    out: Array = 0.5 * np.tanh(0.5 * x) + 0.5
+    return out
 
 
 def _blocks(columns: Array, count: int) -> list[Array]:

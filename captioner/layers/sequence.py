@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.layers.cell import Cell, ScanCache, State, scan_backward, scan_forward
+from captioner.layers.cell import Cell, ScanCache, State, alike, scan_backward, scan_forward
 from captioner.layers.packing import pack
 
 
@@ -14,8 +14,7 @@ def sequence_forward(cell: Cell, x: Array, initial: State, Wx: Array, Wh: Array,
 
     Shapes: x (N, T, D), initial arrays (N, H) -> h (N, T, H).
     """
-    dtype = np.result_type(x, Wx, Wh, b, *initial)
-    x, Wx, Wh, b, *initial_arrays = (a.astype(dtype, copy=False) for a in (x, Wx, Wh, b, *initial))
+    x, Wx, Wh, b, *initial_arrays = alike(x, Wx, Wh, b, *initial)
     packing = pack(np.full(len(x), x.shape[1]))
     rows = x[packing.caption, packing.time]
     h, cache = scan_forward(cell, rows, None, tuple(initial_arrays), Wx, Wh, b, packing)

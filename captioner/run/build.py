@@ -14,7 +14,8 @@ from captioner.data import SOURCES
 from captioner.data.batches import steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
-from captioner.errors import UsageError
+from captioner.errors import ConfigError, UsageError
+from captioner.layers import CELLS
 from captioner.model import (
     CaptioningRNN,
     Dropout,
@@ -37,7 +38,10 @@ OUTPUT_BIASES: dict[str, Callable[[Split, int, int], Array]] = {
 
 
 def build_corpus(config: Config) -> Corpus:
-    """Load, or generate, the configured data set."""
+    """Load, or generate, the configured data set.
+
+    Raises: DataError when it cannot be used.
+    """
     source = config.data.source
     options = dataclasses.asdict(getattr(config.data, source))
     corpus = SOURCES[source](config.data.root, memory_mib=config.data.memory_mib, **options)
@@ -59,7 +63,10 @@ def build_dropout(config: Config) -> Dropout:
 
 
 def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
-    """A fresh model for a data set."""
+    """A fresh model for a data set.
+
+    Raises: UsageError when it would be too large, ConfigError when an option does not go with its cell.
+    """
     sizes = build_sizes(config, len(corpus.vocab), corpus.feature_dim)
     count = sum(math.prod(shape) for shape in sizes.shapes().values())
     if count > MOST_PARAMETERS:
@@ -69,6 +76,8 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
         )
     dtype = np.dtype(config.model.dtype).type
     params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
+    if config.model.forget_bias and CELLS[sizes.cell].forget is None:
+        raise ConfigError([f"model.forget_bias: the cell {sizes.cell} has no forget gate; remove this option"])
     add_forget_bias(params, sizes, config.model.forget_bias)
     train = corpus.split("train")
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)

@@ -15,7 +15,7 @@ from captioner.checkpoint import Meta
 from captioner.config import Config
 from captioner.configio import parse
 from captioner.data.corpus import Corpus
-from captioner.errors import CaptionerError, CheckpointError
+from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.model import CaptioningRNN, Standardizer
 from captioner.run.build import build_dropout, build_sizes
 from captioner.vocab import Vocab
@@ -33,8 +33,10 @@ FIXED = (
     "model.output_bias",
     "train.batch_size",
     "train.update_rule",
+    "validate.split",
+    "validate.max_captions",
 )
-"""Options that a checkpoint has settled: they shaped its parameters, its slots, or what a step number means."""
+"""Options that a checkpoint has settled: they shaped its parameters and slots, or what a step or a loss means."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Restored:
 def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
     """Open a checkpoint; overrides change its config, but for the options in `FIXED`.
 
-    Raises: CheckpointError when the file is not whole, or its parts do not belong together.
+    Raises: CheckpointError when the file is not whole, or its parts do not belong together; ConfigError for overrides.
     """
     saved = checkpoint.load(path)
     meta = saved.meta
@@ -62,10 +64,14 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
     except CaptionerError as error:
         raise CheckpointError(f"{path}: meta: {'; '.join(str(error).splitlines())}") from error
     config = parse(meta.config, where, overrides) if overrides else as_saved
-    for option in FIXED:
-        expected, got = attrgetter(option)(as_saved), attrgetter(option)(config)
-        if expected != got:
-            raise CheckpointError(f"{path}: {option}: expected {expected} as saved, got {got}")
+    values = ((option, attrgetter(option)(as_saved), attrgetter(option)(config)) for option in FIXED)
+    settled = [
+        f"-o {option}: expected {saved} as in {path}, got {given}; start a new run to change it"
+        for option, saved, given in values
+        if saved != given
+    ]
+    if settled:
+        raise ConfigError(settled)
     sizes = build_sizes(config, len(vocab), meta.feature_dim)
     _check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
     for slot, arrays in saved.slots.items():

@@ -46,7 +46,12 @@ class Score(NamedTuple):
 
 
 def open_run(path: Path, overrides: Sequence[str] = ()) -> Restored:
-    """Restore the model of a run folder (its best checkpoint) or of a checkpoint file."""
+    """Restore the model of a run folder (its best checkpoint) or of a checkpoint file.
+
+    The number of BLAS threads is set for the whole process, to the config's.
+
+    Raises: CheckpointError, or ConfigError for overrides.
+    """
     restored = restore(find_checkpoint(path), overrides)
     set_threads(restored.config.threads)
     return restored
@@ -76,32 +81,36 @@ def caption_features(restored: Restored, path: Path, most: int | None = None) ->
     Raises: DataError, or CheckpointError when the rows are not as wide as the model's.
     """
     features = open_features(path, memory_mib=restored.config.data.memory_mib)
-    check_features(features, f"{path}: features")
-    check_width(restored, features.shape[1], str(path))
-    for row, (caption, log_prob) in enumerate(describe(restored, features, most)):
+    for row, (caption, log_prob) in enumerate(describe(restored, features, most, str(path))):
         yield Caption(str(row), caption, log_prob, [], None)
 
 
 def score(restored: Restored, name: str, split: Split) -> Score:
     """Perplexity of the reference captions, and what can be told of the model's own."""
     loss = mean_word_loss(restored.model, in_order(split, BATCH))
-    captions = list(caption_split(restored, split))
-    truths = [c.true for c in captions if c.true is not None]
+    captions = [caption for caption, _ in describe(restored, split.features)]
+    judge = split.is_true
+    truths = [judge(image, caption.split()) for image, caption in enumerate(captions)] if judge else []
     return Score(
         split=name,
         images=len(captions),
         loss=loss,
         perplexity=perplexity(loss),
-        distinct=len({c.caption for c in captions}),
+        distinct=len(set(captions)),
         true=sum(truths) / len(truths) if truths else None,
     )
 
 
-def describe(restored: Restored, features: Features, most: int | None = None) -> Iterator[tuple[str, float]]:
+def describe(
+    restored: Restored, features: Features, most: int | None = None, where: str = "the input"
+) -> Iterator[tuple[str, float]]:
     """The caption of each row of features (or of the first `most`), with its log-probability, a batch at a time.
 
     Shapes: features (M, F) as the encoder made them; standardisation is the model's own business.
+    Raises: DataError for features that are not finite floats, CheckpointError when they are not the model's width.
     """
+    check_features(features, f"{where}: features")
+    check_width(restored, features.shape[1], where)
     vocab, options = restored.vocab, restored.config.decode
     banned = [vocab.null, vocab.start, *([vocab.unk] if options.suppress_unk else [])]
     count = min(features.shape[0], most or features.shape[0])

@@ -69,6 +69,9 @@ def train(
 ) -> Iterator[Event]:
     """Train a fresh model into a new run folder; `stop()` is asked after every step.
 
+    Who leaves the iterator early goes back to the last checkpoint; a true `stop()` ends after saving. The number of
+    BLAS threads is set for the whole process.
+
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
     run = RunFolder(folder)
@@ -94,16 +97,16 @@ def resume(folder: Path, overrides: Sequence[str] = (), stop: Callable[[], bool]
     config = restored.config
     corpus = build_corpus(config)
     check_corpus(restored, corpus)
-    if corpus.fingerprint() != restored.meta.fingerprint:
-        raise UsageError(
-            f"{run.last}: the data set has changed since the run began, so it cannot go on exactly; "
-            "restore the captions, or start a new run"
-        )
     expected, got = RULES[config.train.update_rule].slots, restored.slots.keys()
     if set(expected) != got:
         raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     state = TrainState(restored.model.params, restored.slots, restored.meta.step)
     training = _Training(config, run, corpus, restored.model, state, restored.meta.best, restored.meta.since_best)
+    if training.fingerprint != restored.meta.fingerprint:
+        raise UsageError(
+            f"{run.last}: the captions have changed since the run began, so it cannot go on exactly; "
+            "restore them, or start a new run"
+        )
     run.reopen(restored.meta.step)
     run.write(run.config, dump(config))
     yield from training.events(stop)

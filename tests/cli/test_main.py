@@ -84,7 +84,9 @@ FAILURES: dict[str, tuple[int, str]] = {
     ),
     "sample damaged.h5": (1, "damaged.h5: damaged: its content does not match its seal; use another checkpoint"),
     "evaluate damaged.h5": (1, "damaged.h5: damaged: its content does not match its seal; use another checkpoint"),
-    "sample run -o model.cell=rnn": (1, "run/best.h5: model.cell: expected lstm as saved, got rnn"),
+    "sample run -o model.cell=rnn": (
+        2, "-o model.cell: expected lstm as in run/best.h5, got rnn; start a new run to change it"
+    ),
     # data
     "sample run --split dev": (1, "split 'dev': no such split; this data set has train, val, test, heldout"),
     "evaluate run --split dev": (1, "split 'dev': no such split; this data set has train, val, test, heldout"),

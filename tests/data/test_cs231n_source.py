@@ -146,7 +146,7 @@ def test_features_of_the_other_kind_are_pointed_out(folder):
     missing = "train2014_vgg16_fc7.h5, val2014_vgg16_fc7.h5"
     assert refusal(folder, pca=False) == (
         f"here: expected a folder that holds {FILES.format('')}; {missing} is missing "
-        "(features vgg16_fc7_pca are there: try pca=True)"
+        "(features vgg16_fc7_pca are there: try -o data.cs231n.pca=true)"
     )
 
 

@@ -15,7 +15,7 @@ from captioner import checkpoint
 from captioner.atomic import write_atomically
 from captioner.config import Config
 from captioner.configio import parse
-from captioner.errors import CaptionerError, CheckpointError, DataError, DivergenceError, UsageError
+from captioner.errors import CaptionerError, CheckpointError, ConfigError, DataError, DivergenceError, UsageError
 from captioner.model import CaptioningRNN
 from captioner.run import train as use_case
 from captioner.run.build import build_corpus
@@ -327,7 +327,7 @@ def test_resuming_a_finished_run_keeps_what_it_measured(own_run: Path) -> None:
 
 def test_resuming_on_other_captions_is_refused(own_run: Path) -> None:
     before = {path.name: path.read_bytes() for path in own_run.iterdir()}
-    with pytest.raises(UsageError, match=rf"^{own_run}/last.h5: the data set has changed since the run began"):
+    with pytest.raises(UsageError, match=rf"^{own_run}/last.h5: the captions have changed since the run began"):
         next(resume(own_run, ["data.scenes.seed=1"]))
     assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
 
@@ -340,7 +340,7 @@ def test_resuming_without_the_state_of_the_rule_is_refused(own_run: Path) -> Non
 
 
 def test_resuming_with_another_rule_is_refused(own_run: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"train.update_rule: expected adam as saved, got sgd"):
+    with pytest.raises(ConfigError, match=r"^-o train.update_rule: expected adam as in .*, got sgd; "):
         next(resume(own_run, ["train.update_rule=sgd"]))
 
 
