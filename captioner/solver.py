@@ -81,9 +81,14 @@ class Step(NamedTuple):
     learning_rate: float
 
     @property
+    def word_loss(self) -> float:
+        """The loss a word, in nats."""
+        return self.loss * self.captions / max(1, self.words)
+
+    @property
     def perplexity(self) -> float:
         """exp of the loss a word."""
-        return perplexity(self.loss * self.captions / max(1, self.words))
+        return perplexity(self.word_loss)
 
 
 def perplexity(word_loss: float) -> float:

@@ -51,7 +51,7 @@ def _say(text: str) -> None:
 def _advance(bar: tqdm[Any], step: Step, words: int) -> None:
     elapsed = bar.format_dict["elapsed"] if not bar.disable else 0.0
     if elapsed:
-        bar.set_postfix_str(f"loss {step.loss:.3f}, {words / elapsed:,.0f} words/s", refresh=False)
+        bar.set_postfix_str(f"loss {step.word_loss:.3f} a word, {words / elapsed:,.0f} words/s", refresh=False)
     bar.update()
 
 
@@ -78,7 +78,11 @@ def _ended(event: Ended) -> str:
     summary = event.summary
     best = summary["best"]
     found = f"; best perplexity {perplexity(best['loss']):.2f} in epoch {best['epoch']}" if best else ""
+    go_on = {
+        "stopped": f"; go on with captioner train --resume {event.folder}",
+        "nothing left to do": "; raise train.epochs to go on",
+    }
     return (
         f"{summary['ended']} after {summary['steps']:,} steps, {summary['seconds']:.0f} s, "
-        f"{summary['words_per_second']:,} words/s{found} -> {event.folder}"
+        f"{summary['words_per_second']:,} words/s{found} -> {event.folder}{go_on.get(summary['ended'], '')}"
     )

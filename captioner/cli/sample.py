@@ -34,7 +34,8 @@ def sample(
     """Write captions of images.
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file. A line has the image,
-    the caption and its log-probability (natural, of the whole caption); the references, where known, follow.
+    the caption, its log-probability (natural, of the whole caption) and, where the data set can tell, whether it is
+    true, with tabs between; the references, where known, follow on lines that begin with a tab.
     """
     if split is not None and features is not None:
         raise UsageError("--split and --features do not go together; give one of them")
@@ -50,7 +51,7 @@ def sample(
         if as_json:
             print(to_json(caption._asdict()))
             continue
-        mark = {True: "  true", False: "  not true", None: ""}[caption.true]
+        mark = {True: "\ttrue", False: "\tnot true", None: ""}[caption.true]
         print(f"{caption.image}\t{caption.caption}\t{caption.log_prob:.2f}{mark}")
         for reference in caption.references:
             print(f"\t  {reference}")

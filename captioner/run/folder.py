@@ -33,13 +33,19 @@ class RunFolder:
     def create(self, overwrite: bool) -> None:
         """Make the folder ready for a new run.
 
-        Raises: UsageError when it holds a run already and is not to be overwritten.
+        Raises: UsageError when it holds a run already and is not to be overwritten, or files of other kinds alone.
         """
-        if not overwrite and any(file.exists() for file in self.files()):
+        has_run = any(file.exists() for file in self.files())
+        if has_run and not overwrite:
+            go_on = (
+                f"go on with it by --resume {self.path}" if self.last.exists() else "it has no last.h5 to go on from"
+            )
             raise UsageError(
-                f"{self.path}: holds a run already; go on with it by --resume {self.path}, "
+                f"{self.path}: holds a run already; {go_on}, "
                 "name another folder with --run, or start anew with --overwrite"
             )
+        if not has_run and self.path.is_dir() and any(self.path.iterdir()):
+            raise UsageError(f"{self.path}: expected a new or empty folder, got one with other files; name another")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for file in self.files():

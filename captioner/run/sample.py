@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -45,14 +46,14 @@ class Score(NamedTuple):
     true: float | None
 
 
-def open_run(path: Path, overrides: Sequence[str] = ()) -> Restored:
+def open_run(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Restored:
     """Restore the model of a run folder (its best checkpoint) or of a checkpoint file.
 
     The number of BLAS threads is set for the whole process, to the config's.
 
     Raises: CheckpointError, or ConfigError for overrides.
     """
-    restored = restore(find_checkpoint(path), overrides)
+    restored = restore(find_checkpoint(Path(path)), overrides)
     set_threads(restored.config.threads)
     return restored
 

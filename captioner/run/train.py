@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -65,7 +66,7 @@ Event = Began | Step | Validated | Ended
 
 
 def train(
-    config: Config, folder: Path, overwrite: bool = False, stop: Callable[[], bool] = lambda: False
+    config: Config, folder: str | os.PathLike[str], overwrite: bool = False, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Event]:
     """Train a fresh model into a new run folder; `stop()` is asked after every step.
 
@@ -74,7 +75,7 @@ def train(
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
-    run = RunFolder(folder)
+    run = RunFolder(Path(folder))
     corpus = build_corpus(config)
     model = build_model(config, corpus)
     training = _Training(config, run, corpus, model, TrainState.fresh(model, RULES[config.train.update_rule]))
@@ -83,12 +84,14 @@ def train(
     yield from training.events(stop)
 
 
-def resume(folder: Path, overrides: Sequence[str] = (), stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+def resume(
+    folder: str | os.PathLike[str], overrides: Sequence[str] = (), stop: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
     """Go on with a run exactly where its last checkpoint was written.
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
-    run = RunFolder(folder)
+    run = RunFolder(Path(folder))
     if not run.last.exists():
         raise CheckpointError(
             f"{folder}: no {run.last.name} here to resume from; expected a folder that `captioner train` made"
@@ -107,8 +110,9 @@ def resume(folder: Path, overrides: Sequence[str] = (), stop: Callable[[], bool]
             f"{run.last}: the captions have changed since the run began, so it cannot go on exactly; "
             "restore them, or start a new run"
         )
-    run.reopen(restored.meta.step)
-    run.write(run.config, dump(config))
+    if not training.over:
+        run.reopen(restored.meta.step)
+        run.write(run.config, dump(config))
     yield from training.events(stop)
 
 
@@ -128,16 +132,18 @@ class _Training:
         self.split = self.corpus.split("train")
         self.validation = self.corpus.split(self.config.validate.split)
         self.fingerprint = self.corpus.fingerprint()
+        self.plan = build_plan(self.config, self.split)
+        self.over = self.state.step >= self.plan.span.total_steps
         self.saved = self.state.step or None
         self.threads = set_threads(self.config.threads)
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         options = self.config.train
-        plan = build_plan(self.config, self.split)
+        plan = self.plan
         batches = ShuffledBatches(self.split, options.batch_size, self.config.seed)
         began, first, words = time.perf_counter(), self.state.step, 0
         yield self._began(plan)
-        reason = "done"
+        reason = "nothing left to do" if self.over else "done"
         try:
             if self._out_of_patience():
                 reason = "no better validation"
@@ -147,7 +153,14 @@ class _Training:
                     yield step
                     ended = step.step % plan.span.steps_per_epoch == 0 or step.step == plan.span.total_steps
                     if ended or step.step % options.log_every == 0:
-                        self.run.log({"kind": "step", **step._asdict(), "perplexity": step.perplexity})
+                        self.run.log(
+                            {
+                                "kind": "step",
+                                **step._asdict(),
+                                "word_loss": step.word_loss,
+                                "perplexity": step.perplexity,
+                            }
+                        )
                     due = ended and (step.epoch % self.config.validate.every == 0 or step.step == plan.span.total_steps)
                     validations = [self._validate(step)] if due else []
                     halt = stop()

@@ -33,7 +33,7 @@ def test_text_tells_what_is_true(cli: Callable[..., Any], tiny_run: Path, monkey
     told = [Caption("x", "a b", -1.234, ["c", "d"], true) for true in (True, False, None)]
     monkeypatch.setattr("captioner.run.sample.caption_split", lambda *_: iter(told))
     lines = cli("sample", tiny_run).out.splitlines()
-    assert lines[::3] == ["x\ta b\t-1.23  true", "x\ta b\t-1.23  not true", "x\ta b\t-1.23"]
+    assert lines[::3] == ["x\ta b\t-1.23\ttrue", "x\ta b\t-1.23\tnot true", "x\ta b\t-1.23"]
     assert lines[1:3] == ["\t  c", "\t  d"]
 
 

@@ -95,3 +95,9 @@ def test_the_handlers_go_when_the_training_fails(cli: Callable[..., Any]) -> Non
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert cli("train", "--resume", "nowhere").code == 1
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_finished_run_is_told_how_to_go_on(cli: Callable[..., Any], own_run: Path) -> None:
+    done = cli("train", "--resume", own_run)
+    assert (done.code, done.out) == (0, "")
+    assert done.err.endswith(f"-> {own_run}; raise train.epochs to go on\n")

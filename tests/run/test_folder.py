@@ -21,11 +21,19 @@ def test_any_file_of_a_run_protects_it(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("old")
     with pytest.raises(UsageError) as caught:
         RunFolder(tmp_path).create(overwrite=False)
+    can_go_on = f"go on with it by --resume {tmp_path}" if name == "last.h5" else "it has no last.h5 to go on from"
     assert str(caught.value) == (
-        f"{tmp_path}: holds a run already; go on with it by --resume {tmp_path}, "
-        "name another folder with --run, or start anew with --overwrite"
+        f"{tmp_path}: holds a run already; {can_go_on}, name another folder with --run, or start anew with --overwrite"
     )
     assert (tmp_path / name).read_text() == "old"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_other_files_is_left_alone(overwrite: bool, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(UsageError, match=rf"^{tmp_path}: expected a new or empty folder, got one with other files"):
+        RunFolder(tmp_path).create(overwrite)
+    assert os.listdir(tmp_path) == ["photo.jpg"]
 
 
 def test_overwriting_removes_the_run_and_nothing_else(own_run: Path) -> None:

@@ -89,7 +89,9 @@ def test_the_config_as_it_took_effect(events, config, run: Path) -> None:
 def test_the_history_has_a_line_for_each_step_and_validation(events, run: Path) -> None:
     told = events("train.epochs=2")
     steps = [event for event in told if isinstance(event, Step)]
-    assert history(run, "step") == [{"kind": "step", **s._asdict(), "perplexity": s.perplexity} for s in steps]
+    assert history(run, "step") == [
+        {"kind": "step", **s._asdict(), "word_loss": s.word_loss, "perplexity": s.perplexity} for s in steps
+    ]
     validations = [event for event in told if isinstance(event, Validated)]
     assert [(v.step, v.epoch) for v in validations] == [(4, 1), (8, 2)]
     assert history(run, "validation") == [
@@ -354,3 +356,11 @@ def test_a_truth_that_only_the_source_knows_is_not_needed(config, monkeypatch: p
     splits = {name: dataclasses.replace(split, is_true=None) for name, split in corpus.splits.items()}
     monkeypatch.setattr(use_case, "build_corpus", lambda _: dataclasses.replace(corpus, splits=splits))
     assert kinds(list(train(config("train.max_steps=1"), run))) == "BSVE"
+
+
+def test_a_finished_run_is_left_as_it_is(own_run: Path) -> None:
+    before = {name: (own_run / name).read_bytes() for name in FILES}
+    events = list(resume(str(own_run), ["train.learning_rate=0.5"]))
+    assert kinds(events) == "BE"
+    assert events[-1].summary["ended"] == "nothing left to do"
+    assert {name: (own_run / name).read_bytes() for name in FILES} == before
