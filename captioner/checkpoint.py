@@ -36,7 +36,8 @@ MOST_OBJECTS = 1000
 @dataclass(frozen=True)
 class Meta:
     """What a checkpoint knows besides arrays: the config as YAML, the vocabulary, where its features come from,
-    the digest of its data set, the steps done, and the best validation so far with the number of worse ones since.
+    the digest and probe of its data set, the steps done, and the best validation so far with the number of worse ones
+    since.
     """
 
     config: str
@@ -44,6 +45,7 @@ class Meta:
     feature_dim: int
     encoder: str
     fingerprint: str
+    probe: list[float]
     step: int
     best: dict[str, float] | None
     since_best: int
@@ -54,6 +56,7 @@ class Meta:
         values = json.loads(text)
         kinds: dict[str, Any] = {
             "words": list,
+            "probe": list,
             "best": (dict, type(None)),
             "feature_dim": int,
             "step": int,
@@ -68,6 +71,8 @@ class Meta:
         meta = cls(**values)
         if not all(isinstance(word, str) for word in meta.words):
             raise ValueError("words: expected texts")
+        if not all(isinstance(x, float) and math.isfinite(x) for x in values["probe"]):
+            raise ValueError("probe: expected numbers")
         for name, least in (("feature_dim", 1), ("step", 0), ("since_best", 0)):
             if values[name] < least:
                 raise ValueError(f"{name}: expected at least {least}, got {values[name]}")
@@ -109,9 +114,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     try:
         write_atomically(path, (seal.ljust(SEAL_SIZE, b"\0"), image))
     except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot write the checkpoint: {error.strerror or error}; an earlier one there is whole"
-        ) from error
+        whole = "; an earlier one there is whole" if path.exists() else ""
+        raise CheckpointError(f"{path}: cannot write the checkpoint: {error.strerror or error}{whole}") from error
 
 
 def load(path: Path) -> Checkpoint:

@@ -75,7 +75,7 @@ class Train:
     decay_rate: Annotated[float, "memory of squared gradients (rmsprop)", ">= 0", "< 1"] = 0.99
     beta1: Annotated[float, "memory of gradients (adam, adamw)", ">= 0", "< 1"] = 0.9
     beta2: Annotated[float, "memory of squared gradients (adam, adamw)", ">= 0", "< 1"] = 0.999
-    epsilon: Annotated[float, "keeps divisions finite (rmsprop, adam, adamw)", "> 0"] = 1e-8
+    epsilon: Annotated[float, "keeps divisions finite (rmsprop, adam, adamw)", ">= 1e-30"] = 1e-8
     weight_decay: Annotated[float, "decoupled shrinking of weights (adamw)", ">= 0"] = 0.0
     clip_norm: Annotated[float | None, "scale gradients down to this joint norm; null: never", "> 0"] = 5.0
     schedule: Annotated[Literal["constant", "exponential", "cosine"], "the learning rate over time"] = "constant"

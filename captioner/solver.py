@@ -151,3 +151,21 @@ def mean_word_loss(model: CaptioningRNN, batches: Iterable[tuple[Array, Array]])
         total += float(losses.sum(dtype=np.float64))
         words += len(losses)
     return total / max(1, words)
+
+
+def look_again(model: CaptioningRNN, batches: Batches, state: TrainState) -> None:
+    """Measure the last batch anew: what an update has done shows only in the next loss, too late for a checkpoint.
+
+    Raises: DivergenceError when that loss is hopeless.
+    """
+    refuse_hopeless(model, state.step, mean_word_loss(model, [batches.batch(state.step - 1)]))
+
+
+def refuse_hopeless(model: CaptioningRNN, step: int, word_loss: float) -> None:
+    """Raises: DivergenceError when a loss a word is not finite, or hopelessly large."""
+    limit = HOPELESS * math.log(model.sizes.vocab)
+    if not word_loss <= limit:
+        raise DivergenceError(
+            f"step {step}: training diverged: expected a loss of at most {limit:.1f} a word after the update, "
+            f"got {word_loss:g}; try a smaller train.learning_rate, or train.clip_norm 1"
+        )

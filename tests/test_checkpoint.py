@@ -25,6 +25,7 @@ META = Meta(
     feature_dim=2,
     encoder="drawn",
     fingerprint="ab" * 32,
+    probe=[0.5, -0.25],
     step=7,
     best={"step": 5, "epoch": 1, "loss": 2.5},
     since_best=1,
@@ -87,7 +88,7 @@ def test_any_words_numbers_and_shapes(
     tmp_path_factory: pytest.TempPathFactory, words: list[str], step: int, best: Any, shape: list[int]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.h5"
-    meta = Meta("", words, 1, "", "", step, best, 0)
+    meta = Meta("", words, 1, "", "", [], step, best, 0)
     saved = Checkpoint(meta, {"w": np.full(shape, -0.0)}, {}, {})
     save(path, saved)
     assert_same(load(path), saved)
@@ -319,6 +320,8 @@ WRONG_META: dict[str, tuple[object, str]] = {
     "width_0": ({**GOOD, "feature_dim": 0}, "feature_dim"),
     "words": ({**GOOD, "words": "a b"}, "words"),
     "a_word": ({**GOOD, "words": ["a", 1]}, "words"),
+    "probe": ({**GOOD, "probe": ["x"]}, "probe"),
+    "probe_nan": ({**GOOD, "probe": [float("nan")]}, "probe"),
     "best_list": ({**GOOD, "best": [1]}, "best"),
     "best_without_loss": ({**GOOD, "best": {"step": 1, "epoch": 1}}, "best"),
     "best_loss_text": ({**GOOD, "best": {"step": 1, "epoch": 1, "loss": "low"}}, "best"),

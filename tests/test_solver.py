@@ -15,7 +15,7 @@ from captioner.data.corpus import Split
 from captioner.errors import DivergenceError
 from captioner.model import CaptioningRNN, Dropout, Sizes, initial_params
 from captioner.optim import RULES, SCHEDULES, Hyper, Span, clip_scale, global_norm, initial_slots, update
-from captioner.solver import Plan, Step, TrainState, mean_word_loss, perplexity, steps
+from captioner.solver import Plan, Step, TrainState, look_again, mean_word_loss, perplexity, steps
 
 SIZES = Sizes(vocab=9, feature=5, wordvec=4, hidden=6)
 PER_EPOCH = 4
@@ -198,3 +198,13 @@ def test_perplexity_has_no_overflow() -> None:
 def test_it_learns() -> None:
     records = run(model(Dropout()), plan(120, learning_rate=0.02))
     assert records[-1].perplexity < 1.5 < 4 < records[0].perplexity
+
+
+def test_a_state_that_the_last_update_blew_up_is_seen_before_it_is_saved() -> None:
+    trained, how = model(), plan(3)
+    state = TrainState.fresh(trained, how.rule)
+    list(steps(trained, batches(), state, how))
+    look_again(trained, batches(), state)
+    trained.params["b_vocab"][0] = 1e9
+    with pytest.raises(DivergenceError, match=r"^step 3: training diverged: expected a loss of at most 22.0 a word"):
+        look_again(trained, batches(), state)

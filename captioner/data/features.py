@@ -12,6 +12,7 @@ from captioner.data.corpus import Features
 from captioner.data.h5 import Stored, open_dataset
 
 DENSE = 16
+MOST_MIB = 1 << 30
 NUMBERS_AT_ONCE = 1 << 20
 
 
@@ -53,7 +54,7 @@ def open_features(path: str | os.PathLike[str], dataset: str = "features", memor
 
     Raises: DataError when the file or the dataset cannot be used, here or when rows are read.
     """
-    budget = memory_mib << 20
+    budget = min(memory_mib, MOST_MIB) << 20
     stored = open_dataset(path, dataset, numbers="f", ndim=2, cache=budget)
     if stored.values.nbytes <= budget:
         return stored[:]

@@ -18,22 +18,24 @@ from captioner.layers.affine import (
     temporal_affine_backward,
     temporal_affine_forward,
 )
-from captioner.layers.cell import Cell, scan_backward, scan_forward, step_backward, step_forward
+from captioner.layers.cell import Cell, scan_backward, scan_forward
 from captioner.layers.dropout import dropout_backward, dropout_forward
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
+from captioner.layers.lstm import lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
 from captioner.layers.packing import pack
+from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
 from captioner.layers.softmax import temporal_softmax_loss
-from captioner.model import CaptioningRNN, Sizes, Standardizer, initial_params
+from captioner.model import CaptioningRNN, Dropout, Sizes, Standardizer, initial_params
 from captioner.run.build import build_dropout
 
-# Large enough for every index to matter, small enough for element-wise checks in seconds.
-CAPTIONS, STEPS, MOST_VOCAB, MOST_FEATURE, MOST_WORDVEC, MOST_HIDDEN = 4, 5, 11, 7, 6, 5
+# Large enough for every index and block of rows or columns to matter, small enough for element-wise checks in seconds.
+CAPTIONS, STEPS, LONG, MOST_VOCAB, MOST_FEATURE, MOST_WORDVEC, MOST_HIDDEN = 4, 5, 20, 11, 7, 6, 17
 
 
 class Layer(NamedTuple):
-    """A layer to check: the shapes of its inputs, and its two functions of named inputs.
+    """A layer to check: the shapes of its inputs, and its two functions of these inputs.
 
-    Letters of `shapes`: N captions, T steps, D input, H hidden, G pre-activations, V vocabulary.
+    Letters of `shapes`: N captions, T steps, L many steps, D input, H hidden, G pre-activations, V vocabulary.
     """
 
     shapes: dict[str, str]
@@ -62,30 +64,27 @@ def _dropout_forward(x: Array) -> tuple[Array, Array]:
     return dropout_forward(x, 0.4, np.random.default_rng(0))
 
 
-def _step(cell: Cell) -> Layer:
-    def forward(x: Array, Wx: Array, Wh: Array, b: Array, **state: Array) -> tuple[Any, Any]:
-        return step_forward(cell, x, tuple(state.values()), Wx, Wh, b)
+_WEIGHTS = {"Wx": "DG", "Wh": "HG", "b": "G"}
 
-    def backward(*args: Any) -> tuple[Array, ...]:
-        dx, dprev, dWx, dWh, db = step_backward(cell, args[:-1], args[-1])
-        return dx, dWx, dWh, db, *dprev
 
-    return Layer({"x": "ND", "Wx": "DG", "Wh": "HG", "b": "G", **_states(cell)}, forward, backward, cell.gates)
+def _lstm_step_forward(*inputs: Array) -> tuple[Any, Any]:
+    next_h, next_c, cache = lstm_step_forward(*inputs)
+    return (next_h, next_c), cache
 
 
 def _scan(cell: Cell) -> Layer:
     """Captions of different lengths, one of them without a step, that share input rows."""
     packing = pack(np.arange(CAPTIONS) * STEPS // CAPTIONS)
 
-    def forward(inputs: Array, Wx: Array, Wh: Array, b: Array, **state: Array) -> tuple[Any, Any]:
+    def forward(inputs: Array, Wx: Array, Wh: Array, b: Array, *state: Array) -> tuple[Any, Any]:
         ids = _ids((len(packing.caption),), len(inputs) - 1)
-        return scan_forward(cell, inputs, ids, tuple(state.values()), Wx, Wh, b, packing)
+        return scan_forward(cell, inputs, ids, state, Wx, Wh, b, packing)
 
     def backward(dh: Array, cache: Any) -> tuple[Array, ...]:
         dinputs, dinitial, dWx, dWh, db = scan_backward(cell, dh, cache)
         return dinputs, dWx, dWh, db, *dinitial
 
-    return Layer({"inputs": "ND", "Wx": "DG", "Wh": "HG", "b": "G", **_states(cell)}, forward, backward, cell.gates)
+    return Layer({"inputs": "ND", **_WEIGHTS, **_states(cell)}, forward, backward, cell.gates)
 
 
 def _states(cell: Cell) -> dict[str, str]:
@@ -96,16 +95,19 @@ LAYERS: dict[str, Layer] = {
     "affine": Layer({"x": "ND", "w": "DH", "b": "H"}, affine_forward, affine_backward),
     "temporal_affine": Layer({"x": "NTD", "w": "DH", "b": "H"}, temporal_affine_forward, temporal_affine_backward),
     "word_embedding": Layer({"W": "VD"}, _words_forward, word_embedding_backward),
-    "temporal_softmax_loss": Layer({"x": "NTV"}, _softmax_forward, lambda dloss, dx: dloss * dx),
+    "temporal_softmax_loss": Layer({"x": "NLV"}, _softmax_forward, lambda dloss, dx: dloss * dx),
     "dropout": Layer({"x": "ND"}, _dropout_forward, dropout_backward),
-    **{f"{name}_step": _step(cell) for name, cell in CELLS.items()},
+    "rnn_step": Layer({"x": "ND", "h": "NH", **_WEIGHTS}, rnn_step_forward, rnn_step_backward),
+    "lstm_step": Layer({"x": "ND", "h": "NH", "c": "NH", **_WEIGHTS}, _lstm_step_forward, lstm_step_backward, 4),
+    "rnn": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, rnn_forward, rnn_backward),
+    "lstm": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, lstm_forward, lstm_backward, 4),
     **{f"{name}_scan": _scan(cell) for name, cell in CELLS.items()},
 }
 """Every layer that `captioner gradcheck` proves."""
 
 
 def gradcheck(config: Config, full: bool = False) -> Iterator[Row]:
-    """Check all layers, then the configured model with its cell, dropout and standardisation, in float64."""
+    """Check all layers, then the model as configured and with dropout everywhere, in float64."""
     sizes = Sizes(
         MOST_VOCAB,
         MOST_FEATURE,
@@ -116,46 +118,48 @@ def gradcheck(config: Config, full: bool = False) -> Iterator[Row]:
     rng = np.random.default_rng(config.seed)
     for name, layer in LAYERS.items():
         yield from check(layer_case(name, layer, sizes, rng), rng, full)
-    yield from check(model_case(config, sizes, rng), rng, full)
+    for name, dropout in (("model", build_dropout(config)), ("model, dropout", Dropout(0.2, 0.3, 0.4))):
+        yield from check(model_case(f"{name} ({sizes.cell})", config, dropout, sizes, rng), rng, full)
 
 
 def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) -> Case:
     """The scalar Σ <out, dout> of a layer's outputs, for fixed random dout."""
     n, t, d, h, v = CAPTIONS, STEPS, sizes.wordvec, sizes.hidden, sizes.vocab
-    letters = {"N": n, "T": t, "D": d, "H": h, "G": layer.gates * h, "V": v}
+    letters = {"N": n, "T": t, "L": LONG, "D": d, "H": h, "G": layer.gates * h, "V": v}
     arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}
-    outs = _tuple(layer.forward(**arrays)[0])
+    outs = _tuple(layer.forward(*arrays.values())[0])
     douts = [rng.standard_normal(np.shape(out)) for out in outs]
 
     def loss() -> float:
-        outs = _tuple(layer.forward(**arrays)[0])
+        outs = _tuple(layer.forward(*arrays.values())[0])
         return float(sum(np.vdot(out, dout) for out, dout in zip(outs, douts, strict=True)))
 
     def grads() -> Params:
-        _, cache = layer.forward(**arrays)
+        _, cache = layer.forward(*arrays.values())
         return dict(itertools.zip_longest(arrays, _tuple(layer.backward(*douts, cache))))
 
     return Case(name, arrays, loss, grads)
 
 
-def model_case(config: Config, sizes: Sizes, rng: np.random.Generator) -> Case:
-    """The loss of a small model on captions of all lengths, with the configured dropout held still."""
+def model_case(name: str, config: Config, dropout: Dropout, sizes: Sizes, rng: np.random.Generator) -> Case:
+    """The loss of a small model on captions of all lengths, one with `<NULL>` inside, with its dropout held still."""
     params = initial_params(sizes, rng.standard_normal, np.float64)
     for w in params.values():
         w += 0.1 * rng.standard_normal(w.shape)
     standardizer = None
     if config.data.standardize:
         standardizer = Standardizer(rng.standard_normal(sizes.feature), 0.5 + rng.random(sizes.feature))
-    model = CaptioningRNN(sizes, params, 0, build_dropout(config), standardizer)
+    model = CaptioningRNN(sizes, params, 0, dropout, standardizer)
     features = rng.standard_normal((CAPTIONS, sizes.feature))
     captions = rng.integers(1, sizes.vocab, (CAPTIONS, STEPS))
     for n, caption in enumerate(captions):
         caption[2 + n % (STEPS - 1) :] = 0
+    captions[-1, 2] = 0
 
     def run() -> tuple[float, Params]:
         return model.loss(features, captions, np.random.default_rng(0))
 
-    return Case(f"model ({sizes.cell})", params, lambda: run()[0], lambda: run()[1])
+    return Case(name, params, lambda: run()[0], lambda: run()[1])
 
 
 def _tuple(x: Any) -> tuple[Any, ...]:

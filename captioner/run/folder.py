@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,7 @@ class RunFolder:
             raise UsageError(f"{self.path}: expected a new or empty folder, got one with other files; name another")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._lock()
             for file in self.files():
                 file.unlink(missing_ok=True)
             sweep(*self.files())
@@ -55,11 +59,27 @@ class RunFolder:
             raise CaptionerError(f"{self.path}: cannot make the run folder: {error.strerror}") from error
 
     def reopen(self, step: int) -> None:
-        """Make the folder ready to go on after a step: what came later is cut from the history."""
+        """Make the folder ready to go on after a step: what came later is cut from the history.
+
+        Raises: UsageError when another process trains in it.
+        """
+        self._lock()
         sweep(*self.files())
         if self.history.exists():
             lines = self.history.read_text(errors="replace").splitlines(keepends=True)
             self.write(self.history, "".join(line for line in lines if _step_of(line) <= step))
+
+    def _lock(self) -> None:
+        """Claim the folder for as long as this object lives; the claim dies with its process."""
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise UsageError(
+                f"{self.path}: another process trains in this folder; wait for it, or name another with --run"
+            ) from None
+        weakref.finalize(self, os.close, descriptor)
 
     def write(self, file: Path, text: str) -> None:
         """Write one of the folder's text files atomically."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import platform
 import time
@@ -27,7 +26,7 @@ from captioner.optim import RULES
 from captioner.run.build import build_corpus, build_model, build_plan
 from captioner.run.folder import RunFolder, to_json
 from captioner.run.restore import check_corpus, restore
-from captioner.solver import Plan, Step, TrainState, mean_word_loss, perplexity, steps
+from captioner.solver import Plan, Step, TrainState, look_again, mean_word_loss, perplexity, refuse_hopeless, steps
 
 
 class Began(NamedTuple):
@@ -105,9 +104,11 @@ def resume(
         raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     state = TrainState(restored.model.params, restored.slots, restored.meta.step)
     training = _Training(config, run, corpus, restored.model, state, restored.meta.best, restored.meta.since_best)
-    if training.fingerprint != restored.meta.fingerprint:
+    same_features = np.allclose(training.probe, restored.meta.probe, rtol=1e-3, atol=1e-9)
+    if training.fingerprint != restored.meta.fingerprint or not same_features:
+        what = "features" if training.fingerprint == restored.meta.fingerprint else "captions"
         raise UsageError(
-            f"{run.last}: the captions have changed since the run began, so it cannot go on exactly; "
+            f"{run.last}: the {what} have changed since the run began, so it cannot go on exactly; "
             "restore them, or start a new run"
         )
     if not training.over:
@@ -131,7 +132,7 @@ class _Training:
     def __post_init__(self) -> None:
         self.split = self.corpus.split("train")
         self.validation = self.corpus.split(self.config.validate.split)
-        self.fingerprint = self.corpus.fingerprint()
+        self.fingerprint, self.probe = self.corpus.fingerprint(), self.corpus.probe()
         self.plan = build_plan(self.config, self.split)
         self.over = self.state.step >= self.plan.span.total_steps
         self.saved = self.state.step or None
@@ -165,6 +166,7 @@ class _Training:
                     validations = [self._validate(step)] if due else []
                     halt = stop()
                     if ended or halt or (options.save_every and step.step % options.save_every == 0):
+                        look_again(self.model, batches, self.state)
                         self._save(self.run.last)
                     # Only now: who leaves at this event leaves a run that can be resumed.
                     yield from validations
@@ -173,7 +175,7 @@ class _Training:
                         break
         except DivergenceError as error:
             self._summarize("diverged", began, first, words)
-            kept = "no checkpoint yet" if self.saved is None else f"{self.run.last} holds step {self.saved}"
+            kept = "no checkpoint yet" if self.saved is None else f"{self.run.last} holds the good step {self.saved}"
             raise DivergenceError(f"{error}; {kept}") from error
         yield Ended(self.run.path, self._summarize(reason, began, first, words))
 
@@ -191,10 +193,7 @@ class _Training:
     def _validate(self, step: Step) -> Validated:
         batches = in_order(self.validation, self.config.train.batch_size, self.config.validate.max_captions)
         loss = mean_word_loss(self.model, batches)
-        if not math.isfinite(loss):
-            raise DivergenceError(
-                f"step {step.step}: the validation loss is not finite; try a smaller train.learning_rate"
-            )
+        refuse_hopeless(self.model, step.step, loss)
         better = self.best is None or loss < self.best["loss"]
         self.since_best = 0 if better else self.since_best + 1
         if better:
@@ -205,18 +204,13 @@ class _Training:
         return event
 
     def _save(self, path: Path) -> None:
-        bad = ", ".join(name for name, w in self.state.params.items() if not np.isfinite(w).all())
-        if bad:
-            raise DivergenceError(
-                f"step {self.state.step}: training diverged: parameters not finite: {bad}; "
-                "try a smaller train.learning_rate"
-            )
         meta = checkpoint.Meta(
             config=dump(self.config),
             words=list(self.corpus.vocab.words),
             feature_dim=self.corpus.feature_dim,
             encoder=self.corpus.encoder,
             fingerprint=self.fingerprint,
+            probe=self.probe,
             step=self.state.step,
             best=self.best,
             since_best=self.since_best,

@@ -21,7 +21,7 @@ def inputs_and_douts(name: str, dtype: type = np.float64) -> tuple[dict[str, Any
     rng = np.random.default_rng(3)
     arrays = layer_case(name, LAYERS[name], SIZES, rng).arrays
     inputs = {key: value.astype(dtype) for key, value in arrays.items()}
-    outs = as_tuple(LAYERS[name].forward(**inputs)[0])
+    outs = as_tuple(LAYERS[name].forward(*inputs.values())[0])
     return inputs, [rng.standard_normal(np.shape(out)).astype(dtype) for out in outs]
 
 
@@ -42,7 +42,7 @@ def test_every_element_of_every_gradient(name: str, seed: int) -> None:
 def test_inputs_are_left_alone(name: str) -> None:
     inputs, douts = inputs_and_douts(name)
     kept, douts_kept = {key: value.copy() for key, value in inputs.items()}, [d.copy() for d in douts]
-    _, cache = LAYERS[name].forward(**inputs)
+    _, cache = LAYERS[name].forward(*inputs.values())
     LAYERS[name].backward(*douts, cache)
     for key, value in inputs.items():
         np.testing.assert_array_equal(value, kept[key], err_msg=key)
@@ -54,10 +54,10 @@ def test_inputs_are_left_alone(name: str) -> None:
 def test_forward_and_backward_twice_are_the_same_bit_for_bit(name: str) -> None:
     inputs, douts = inputs_and_douts(name)
     layer = LAYERS[name]
-    outs, cache = layer.forward(**inputs)
+    outs, cache = layer.forward(*inputs.values())
     first = as_tuple(layer.backward(*douts, cache))
     kept = [np.copy(grad) for grad in first]
-    again, _ = layer.forward(**inputs)
+    again, _ = layer.forward(*inputs.values())
     second = as_tuple(layer.backward(*douts, cache))
     for a, b in zip(as_tuple(outs), as_tuple(again), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -70,7 +70,7 @@ def test_forward_and_backward_twice_are_the_same_bit_for_bit(name: str) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_precision_in_is_precision_out(name: str, dtype: type) -> None:
     inputs, douts = inputs_and_douts(name, dtype)
-    outs, cache = LAYERS[name].forward(**inputs)
+    outs, cache = LAYERS[name].forward(*inputs.values())
     grads = as_tuple(LAYERS[name].backward(*douts, cache))
     # The loss itself is a Python float, whatever it sums.
     kinds = {np.asarray(a).dtype for a in (*as_tuple(outs), *grads) if np.ndim(a)}
@@ -80,9 +80,9 @@ def test_precision_in_is_precision_out(name: str, dtype: type) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_float32_is_float64_rounded(name: str) -> None:
     inputs, douts = inputs_and_douts(name)
-    _, cache = LAYERS[name].forward(**inputs)
+    _, cache = LAYERS[name].forward(*inputs.values())
     exact = as_tuple(LAYERS[name].backward(*douts, cache))
-    _, cache = LAYERS[name].forward(**{key: value.astype(np.float32) for key, value in inputs.items()})
+    _, cache = LAYERS[name].forward(*(value.astype(np.float32) for value in inputs.values()))
     rough = as_tuple(LAYERS[name].backward(*(d.astype(np.float32) for d in douts), cache))
     for a, b in zip(exact, rough, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5, rtol=2e-5)

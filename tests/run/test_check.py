@@ -82,6 +82,8 @@ def test_the_table_holds_what_there_is_to_check() -> None:
         "dropout",
         "rnn_step",
         "lstm_step",
+        "rnn",
+        "lstm",
         "rnn_scan",
         "lstm_scan",
     ]
@@ -90,7 +92,7 @@ def test_the_table_holds_what_there_is_to_check() -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_returns_as_many_gradients_as_it_has_inputs(name: str) -> None:
     case = layer_case(name, LAYERS[name], SIZES, np.random.default_rng(0))
-    outs, cache = LAYERS[name].forward(**case.arrays)
+    outs, cache = LAYERS[name].forward(*case.arrays.values())
     grads = LAYERS[name].backward(*(outs if isinstance(outs, tuple) else (outs,)), cache)
     assert len(grads if isinstance(grads, tuple) else (grads,)) == len(LAYERS[name].shapes)
 
@@ -109,7 +111,10 @@ def test_a_layer_returns_as_many_gradients_as_it_has_inputs(name: str) -> None:
 def test_everything_passes(cell: str, options: dict[str, Any], full: bool) -> None:
     rows = list(gradcheck(config(cell=cell, **options), full))
     assert failed(rows) == []
-    assert [(row.case, row.array) for row in rows] == [*GRADIENTS, *((f"model ({cell})", name) for name in PARAMS)]
+    assert [(row.case, row.array) for row in rows] == [
+        *GRADIENTS,
+        *((f"{model} ({cell})", name) for model in ("model", "model, dropout") for name in PARAMS),
+    ]
     assert {row.check for row in rows} == ({"elements"} if full else {"direction"})
 
 
@@ -120,7 +125,7 @@ def test_the_model_is_checked_as_it_is_configured(standardize: bool, monkeypatch
     monkeypatch.setattr(CaptioningRNN, "loss", lambda self, *args: models.append(self) or loss(self, *args))
     chosen = dataclasses.replace(config(dropout_words=0.4), data=Data(standardize=standardize))
     assert failed(gradcheck(chosen)) == []
-    assert {m.dropout for m in models} == {Dropout(words=0.4)}
+    assert {m.dropout for m in models} == {Dropout(words=0.4), Dropout(0.2, 0.3, 0.4)}
     assert {m.standardizer is not None for m in models} == {standardize}
 
 
@@ -141,7 +146,9 @@ def test_a_fault_in_the_model_is_seen(
     cell: str, array: str, fault: Callable[[Array], Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant_in_model(monkeypatch, array, fault)
-    assert failed(gradcheck(config(cell=cell))) == [(f"model ({cell})", array)]
+    assert failed(gradcheck(config(cell=cell))) == [
+        (f"{model} ({cell})", array) for model in ("model", "model, dropout")
+    ]
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, list[str]]:
@@ -172,13 +179,16 @@ def test_the_command_fails_with_the_name_of_the_parameter(
     plant_in_model(monkeypatch, array, lambda grad: grad * 1.01)
     code, lines = run(capsys)
     assert code == 1
-    assert [line.split()[:3] for line in lines if line.endswith("FAIL")] == [["model", "(lstm)", array]]
-    assert lines[-1].endswith(f": model (lstm) {array}")
+    assert [line.split()[:3] for line in lines if line.endswith("FAIL")] == [
+        ["model", "(lstm)", array],
+        ["model,", "dropout", "(lstm)"],
+    ]
+    assert lines[-1].endswith(f": model (lstm) {array}, model, dropout (lstm) {array}")
 
 
 @pytest.mark.parametrize("args", [(), ("-o", "model.cell=rnn"), ("--full",)])
 def test_the_command_passes(args: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     code, lines = run(capsys, *args)
     assert code == 0
-    assert lines[-1].startswith(f"PASS: {len(GRADIENTS) + len(PARAMS)} gradients")
+    assert lines[-1].startswith(f"PASS: {len(GRADIENTS) + 2 * len(PARAMS)} gradients")
     assert not any("FAIL" in line for line in lines)

@@ -1,5 +1,6 @@
 """A run folder: what it takes over, what it refuses to lose, and how it is reopened."""
 
+import gc
 import json
 import os
 from collections.abc import Callable
@@ -111,3 +112,17 @@ def test_the_best_checkpoint_is_meant_or_else_the_last(own_run: Path) -> None:
     assert str(caught.value) == (
         f"{own_run}: no checkpoint here; expected best.h5 or last.h5 in a folder that `captioner train` made"
     )
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = RunFolder(run)
+    first.create(overwrite=False)
+    first.write(first.config, "seed: 1\n")
+    for claim in (lambda: RunFolder(run).create(overwrite=True), lambda: RunFolder(run).reopen(0)):
+        with pytest.raises(UsageError, match=rf"^{run}: another process trains in this folder; wait for it, or"):
+            claim()
+    assert first.config.read_text() == "seed: 1\n"
+    del first
+    gc.collect()
+    RunFolder(run).create(overwrite=True)

@@ -280,7 +280,7 @@ def test_divergence_before_the_first_checkpoint(events, run: Path, monkeypatch: 
 
 def test_a_validation_that_is_not_finite_is_divergence(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted_losses(monkeypatch, 2.0, math.nan)
-    with pytest.raises(DivergenceError, match=r"^step 8: the validation loss is not finite; try a smaller"):
+    with pytest.raises(DivergenceError, match=r"^step 8: training diverged: .* got nan; try a smaller"):
         events("train.epochs=3")
     assert checkpoint.load(run / "last.h5").meta.step == 4
 
@@ -364,3 +364,17 @@ def test_a_finished_run_is_left_as_it_is(own_run: Path) -> None:
     assert kinds(events) == "BE"
     assert events[-1].summary["ended"] == "nothing left to do"
     assert {name: (own_run / name).read_bytes() for name in FILES} == before
+
+
+def test_other_features_of_the_same_shape_are_noticed(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = build_corpus(parse((own_run / "config.yaml").read_text(), "saved"))
+    train_split = corpus.split("train")
+    for factor, said in ((1 + 1e-6, None), (1.01, "the features have changed since the run began")):
+        features = train_split.features[:] * np.float32(factor)
+        changed = {**corpus.splits, "train": dataclasses.replace(train_split, features=features)}
+        monkeypatch.setattr(use_case, "build_corpus", lambda _, s=changed: dataclasses.replace(corpus, splits=s))
+        if said is None:
+            assert kinds(list(resume(own_run))) == "BE"
+        else:
+            with pytest.raises(UsageError, match=said):
+                next(resume(own_run))
