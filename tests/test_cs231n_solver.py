@@ -1,6 +1,7 @@
 """The assignment's data dict and its solver: bookkeeping, and draws from NumPy's global state."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ Array = np.ndarray
 WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "red", "ball", "near", "dog"]
 WORD_TO_IDX = {word: i for i, word in enumerate(WORDS)}
 V = len(WORDS)
+FLICKR8K = Path(__file__).parents[1] / "../shared/data/flickr8k/cs231n"
 every_cell = pytest.mark.parametrize("cell", ["rnn", "lstm"])
 
 
@@ -221,3 +223,24 @@ def test_overfitting_a_few_captions_and_saying_them_again(cell: str) -> None:
     owners = data["train_image_idxs"]
     np.testing.assert_array_equal(said[owners], data["train_captions"][:, 1:])
     assert {w.dtype for w in solver.model.params.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.skipif(not FLICKR8K.is_dir(), reason="needs Flickr8k in the assignment's layout")
+@pytest.mark.parametrize(("cell_type", "lr_decay", "goal"), [("rnn", 1.0, 0.1), ("lstm", 0.995, 0.5)])
+def test_the_assignments_goal_of_overfitting_50_captions(cell_type: str, lr_decay: float, goal: float) -> None:
+    np.random.seed(231)
+    data = load_coco_data(base_dir=FLICKR8K, max_train=50)
+    width = data["train_features"].shape[1]
+    model = CaptioningRNN(data["word_to_idx"], width, wordvec_dim=256, hidden_dim=512, cell_type=cell_type)
+    solver = CaptioningSolver(
+        model,
+        data,
+        update_rule="adam",
+        optim_config={"learning_rate": 5e-3},
+        lr_decay=lr_decay,
+        batch_size=25,
+        num_epochs=50,
+        verbose=False,
+    )
+    solver.train()
+    assert solver.loss_history[-1] < goal
