@@ -63,8 +63,10 @@ class Meta:
             "since_best": int,
         }
         names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or values.keys() != names:
+        if not isinstance(values, dict):
             raise ValueError(f"expected the fields {', '.join(sorted(names))}")
+        if other := sorted(values.keys() ^ names):
+            raise ValueError(f"expected the fields of this version; missing or unknown: {', '.join(other)}")
         for name, value in values.items():
             if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
                 raise ValueError(f"{name}: unexpected {value!r:.40}")
@@ -150,7 +152,6 @@ def _to_image(checkpoint: Checkpoint) -> bytes:
 
 def _unsealed(path: Path) -> bytes:
     """The HDF5 image behind the seal, read through one descriptor and checked against its digest."""
-
     with _open(path) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):

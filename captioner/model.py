@@ -247,7 +247,7 @@ class CaptioningRNN:
         Shapes: tokens (N,) ids, state arrays (N, H) -> log_probs (N, V), state arrays (N, H).
         """
         p = self.params
-        state, _ = step_forward(self.cell, p["W_embed"][tokens], state, p["Wx"], p["Wh"], p["b"])
+        state, _ = step_forward(self.cell, p["W_embed"][tokens], state, p["Wx"], p["Wh"], p["b"], keep=False)
         scores, _ = affine_forward(state[0], p["W_vocab"], p["b_vocab"])
         return log_softmax(scores), state
 

@@ -309,8 +309,8 @@ def test_a_size_cap_comes_before_reading(whole: bytes, tmp_path: Path, monkeypat
 GOOD = vars(META)
 WRONG_META: dict[str, tuple[object, str]] = {
     "list": ([], "expected the fields best, config"),
-    "missing": ({name: value for name, value in GOOD.items() if name != "step"}, "expected the fields"),
-    "unknown": ({**GOOD, "more": 1}, "expected the fields"),
+    "missing": ({name: value for name, value in GOOD.items() if name != "step"}, "missing or unknown: step"),
+    "unknown": ({**GOOD, "more": 1}, "missing or unknown: more"),
     "config": ({**GOOD, "config": 1}, "config"),
     "step_text": ({**GOOD, "step": "7"}, "step"),
     "step_bool": ({**GOOD, "step": True}, "step"),

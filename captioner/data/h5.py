@@ -134,7 +134,7 @@ def _check_numbers(dataset: h5d.DatasetID, numbers: str, ndim: int, where: str) 
     plain = kind.get_class() in (h5t.INTEGER, h5t.FLOAT) and h5t.py_create(dtype) == kind
     shape = dataset.shape or ()
     if not plain or dtype.kind not in numbers or len(shape) != ndim or 0 in shape:
-        got = f"{dtype} {shape}" if plain else f"other data ({dtype})"
+        got = f"{dtype} {shape}{', which is empty' if 0 in shape else ''}" if plain else f"other data ({dtype})"
         raise DataError(f"{where}: expected {NUMBERS[numbers]} {SHAPES[ndim]}, got {got}")
     return dtype
 

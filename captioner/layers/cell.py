@@ -61,8 +61,10 @@ def alike(*arrays: Array) -> list[Array]:
     return [a.astype(dtype, copy=False) for a in arrays]
 
 
-def step_forward(cell: Cell, x: Array, prev: State, Wx: Array, Wh: Array, b: Array) -> tuple[State, StepCache]:
-    """One time step of N captions.
+def step_forward(
+    cell: Cell, x: Array, prev: State, Wx: Array, Wh: Array, b: Array, keep: bool = True
+) -> tuple[State, StepCache]:
+    """One time step of N captions; `keep=False` does without what only the backward pass needs.
 
     Shapes: x (N, D), prev arrays (N, H), Wx (D, G H), Wh (H, G H), b (G H,) -> state arrays (N, H).
     """
@@ -71,8 +73,8 @@ def step_forward(cell: Cell, x: Array, prev: State, Wx: Array, Wh: Array, b: Arr
     ax, _ = affine_forward(x, Wx, b)
     ah = prev[0] @ Wh
     out = tuple(np.empty_like(ah, shape=h.shape) for h in prev)
-    kept = np.empty_like(ah, shape=(len(x), cell.kept * len(Wh)))
-    cell.forward(ax, ah, prev, out, kept)
+    kept = np.empty_like(ah, shape=(len(x) if keep else 0, cell.kept * len(Wh)))
+    cell.forward(ax, ah, prev, out, kept if keep else None)
     return out, StepCache(x, prev[0], Wx, Wh, kept)
 
 
@@ -175,8 +177,8 @@ def scan_backward(cell: Cell, dh: Array, cache: ScanCache) -> tuple[Array, State
 def _spread(W: Array) -> Array:
     """A copy whose rows lie no power of two apart.
 
-    Rows a power of two apart compete for the same cache lines while BLAS packs the matrix, once every step. Copied
-    in narrow columns, a transposed view takes a third of the time of `np.ascontiguousarray`.
+    Rows a power of two apart compete for the same cache lines while BLAS packs the matrix, once every step. It is
+    copied in narrow columns, so that a transposed view is read by whole cache lines.
     """
     columns = W.shape[1]
     wide = np.empty_like(W, shape=(len(W), columns + 16), order="C")

@@ -157,7 +157,7 @@ PLANTED = {
     "one axis": (lambda f: f.update({"x": MATRIX[0]}), FLOATS + "float32 (3,)"),
     "scalar": (lambda f: f.update({"x": 1.5}), FLOATS + "float64 ()"),
     "null": (lambda f: f.update({"x": h5py.Empty("f4")}), FLOATS + "float32 ()"),
-    "no rows": (lambda f: f.update({"x": MATRIX[:0]}), FLOATS + "float32 (0, 3)"),
+    "no rows": (lambda f: f.update({"x": MATRIX[:0]}), FLOATS + "float32 (0, 3), which is empty"),
     "never written": (lambda f: f.create_dataset("x", (20, 3), "f4"), "expected 240 bytes of numbers, got 0"),
     "no chunks": (
         lambda f: f.create_dataset("x", (20, 3), "f4", chunks=(6, 2)),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -192,3 +193,21 @@ def test_the_command_passes(args: tuple[str, ...], capsys: pytest.CaptureFixture
     assert code == 0
     assert lines[-1].startswith(f"PASS: {len(GRADIENTS) + 2 * len(PARAMS)} gradients")
     assert not any("FAIL" in line for line in lines)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+@pytest.mark.parametrize(("inner", "suffix"), [("sequence_backward", ""), ("step_backward", "_step")])
+def test_a_fault_in_the_public_functions_is_seen(
+    cell: str, inner: str, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the table but in the code behind it: all gradients zero, of the right shapes."""
+    module = import_module(f"captioner.layers.{cell}")
+    right = getattr(module, inner)
+
+    def zeros(*args: Any) -> Any:
+        dx, dstate, *dweights = right(*args)
+        return 0 * dx, tuple(0 * d for d in dstate), *(0 * d for d in dweights)
+
+    monkeypatch.setattr(module, inner, zeros)
+    name = f"{cell}{suffix}"
+    assert failed(gradcheck(config())) == [(name, array) for array in LAYERS[name].shapes]
