@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -119,6 +119,10 @@ class Encoded(NamedTuple):
     scan: ScanCache
 
 
+LossCache: TypeAlias = tuple[Array, Encoded]
+"""The gradient of the scores, and what led to them."""
+
+
 class CaptioningRNN:
     """An image captioner with a recurrent decoder.
 
@@ -164,10 +168,43 @@ class CaptioningRNN:
 
         Shapes: features (N, F), captions (N, T) -> loss, a gradient for every parameter.
         """
+        loss, cache = self.forward(features, captions, rng)
+        return loss, self.backward(cache)
+
+    def forward(
+        self, features: Array, captions: Array, rng: np.random.Generator | None = None
+    ) -> tuple[float, LossCache]:
+        """The loss alone, and what `backward` needs.
+
+        Shapes: features (N, F), captions (N, T) -> loss, cache.
+        """
         encoded = self._encode(features, captions, rng, keep=True)
         scores, _ = affine_forward(encoded.hidden, self.params["W_vocab"], self.params["b_vocab"])
         losses, dscores = cross_entropy(scores, encoded.targets, 1 / len(captions))
-        return float(losses.sum(dtype=np.float64)) / len(captions), self._backward(dscores, encoded)
+        return float(losses.sum(dtype=np.float64)) / len(captions), (dscores, encoded)
+
+    def backward(self, cache: LossCache) -> Params:
+        """The gradients of `forward`'s loss, for every parameter."""
+        p, (dscores, e) = self.params, cache
+        dhidden, dW_vocab, db_vocab = affine_backward(dscores, (e.hidden, p["W_vocab"]))
+        dhidden = _undrop(dhidden, e.hidden_mask)
+        if len(dhidden) < len(e.scored):
+            scattered = np.zeros_like(dhidden, shape=(len(e.scored), dhidden.shape[1]))
+            scattered[e.scored] = dhidden
+            dhidden = scattered
+        dinputs, (dh0, *_), dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan)
+        dW_embed = word_embedding_backward(_undrop(dinputs, e.words_mask), e.words)
+        dW_proj, db_proj = affine_weights_backward(dh0, e.image)
+        return {
+            "W_embed": dW_embed,
+            "W_proj": dW_proj,
+            "b_proj": db_proj,
+            "Wx": dWx,
+            "Wh": dWh,
+            "b": db,
+            "W_vocab": dW_vocab,
+            "b_vocab": db_vocab,
+        }
 
     def word_losses(self, features: Array, captions: Array) -> Array:
         """The negative log-probability of every unmasked word, without dropout or gradients.
@@ -211,28 +248,6 @@ class CaptioningRNN:
             hidden, targets = hidden[scored], targets[scored]
         hidden, hidden_mask = _drop(hidden, self.dropout.hidden, rng)
         return Encoded(hidden, targets, image, words, words_mask, hidden_mask, scored, scan)
-
-    def _backward(self, dscores: Array, encoded: Encoded) -> Params:
-        p, e = self.params, encoded
-        dhidden, dW_vocab, db_vocab = affine_backward(dscores, (e.hidden, p["W_vocab"]))
-        dhidden = _undrop(dhidden, e.hidden_mask)
-        if len(dhidden) < len(e.scored):
-            scattered = np.zeros_like(dhidden, shape=(len(e.scored), dhidden.shape[1]))
-            scattered[e.scored] = dhidden
-            dhidden = scattered
-        dinputs, (dh0, *_), dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan)
-        dW_embed = word_embedding_backward(_undrop(dinputs, e.words_mask), e.words)
-        dW_proj, db_proj = affine_weights_backward(dh0, e.image)
-        return {
-            "W_embed": dW_embed,
-            "W_proj": dW_proj,
-            "b_proj": db_proj,
-            "Wx": dWx,
-            "Wh": dWh,
-            "b": db,
-            "W_vocab": dW_vocab,
-            "b_vocab": db_vocab,
-        }
 
     def start(self, features: Array) -> State:
         """The state before the first word.
