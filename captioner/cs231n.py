@@ -148,7 +148,7 @@ def _update(name: str, learning_rate: float, options: tuple[str, ...], doc: str,
             config["t"] = t
         next_w = np.array(w)
         hyper = Hyper(**{field: config[field] for field in ("learning_rate", *options)})
-        rule.apply(next_w, dw, tuple(config[slot] for slot in rule.slots), hyper, t)
+        rule.apply(next_w, dw, tuple(config[slot] for slot in rule.slots), hyper, t, 1.0)
         return next_w, config
 
     update.__name__ = update.__qualname__ = name

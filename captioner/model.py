@@ -11,12 +11,13 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.errors import DataError
 from captioner.layers import CELLS
-from captioner.layers.affine import affine_backward, affine_forward, affine_weights_backward
+from captioner.layers.affine import affine_forward, affine_weights_backward
 from captioner.layers.cell import ScanCache, State, scan_backward, scan_forward, step_forward
 from captioner.layers.dropout import dropout_backward, dropout_forward
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
 from captioner.layers.packing import pack
 from captioner.layers.softmax import cross_entropy, log_softmax
+from captioner.workspace import Workspace
 
 Normal = Callable[[tuple[int, ...]], Array]
 """Draws standard normal numbers of a shape."""
@@ -119,8 +120,8 @@ class Encoded(NamedTuple):
     scan: ScanCache
 
 
-LossCache: TypeAlias = tuple[Array, Encoded]
-"""The gradient of the scores, and what led to them."""
+LossCache: TypeAlias = tuple[Array, Array, Encoded]
+"""The gradients of the scores and of their bias, and what led to them."""
 
 
 class CaptioningRNN:
@@ -161,39 +162,52 @@ class CaptioningRNN:
     def dtype(self) -> np.dtype[np.floating]:
         return self.params["Wh"].dtype
 
-    def loss(self, features: Array, captions: Array, rng: np.random.Generator | None = None) -> tuple[float, Params]:
+    def loss(
+        self,
+        features: Array,
+        captions: Array,
+        rng: np.random.Generator | None = None,
+        workspace: Workspace | None = None,
+    ) -> tuple[float, Params]:
         """Cross-entropy of the captions, summed over words and divided by N, and its gradients.
 
         A target that is `<NULL>` is masked. Dropout takes its noise from `rng`; without it nothing is dropped.
+        With a workspace the gradients stand in it until its next use.
 
         Shapes: features (N, F), captions (N, T) -> loss, a gradient for every parameter.
         """
-        loss, cache = self.forward(features, captions, rng)
-        return loss, self.backward(cache)
+        loss, cache = self.forward(features, captions, rng, workspace)
+        return loss, self.backward(cache, workspace)
 
     def forward(
-        self, features: Array, captions: Array, rng: np.random.Generator | None = None
+        self,
+        features: Array,
+        captions: Array,
+        rng: np.random.Generator | None = None,
+        workspace: Workspace | None = None,
     ) -> tuple[float, LossCache]:
         """The loss alone, and what `backward` needs.
 
         Shapes: features (N, F), captions (N, T) -> loss, cache.
         """
-        encoded = self._encode(features, captions, rng, keep=True)
-        scores, _ = affine_forward(encoded.hidden, self.params["W_vocab"], self.params["b_vocab"])
-        losses, dscores = cross_entropy(scores, encoded.targets, 1 / len(captions))
-        return float(losses.sum(dtype=np.float64)) / len(captions), (dscores, encoded)
+        encoded = self._encode(features, captions, rng, True, workspace)
+        losses, dscores, db_vocab = self._cross_entropy(encoded, 1 / len(captions), workspace)
+        return float(losses.sum(dtype=np.float64)) / len(captions), (dscores, db_vocab, encoded)
 
-    def backward(self, cache: LossCache) -> Params:
-        """The gradients of `forward`'s loss, for every parameter."""
-        p, (dscores, e) = self.params, cache
-        dhidden, dW_vocab, db_vocab = affine_backward(dscores, (e.hidden, p["W_vocab"]))
+    def backward(self, cache: LossCache, workspace: Workspace | None = None) -> Params:
+        """The gradients of `forward`'s loss, for every parameter; in the workspace, where one is given."""
+        empty = (workspace or Workspace()).empty
+        p, (dscores, db_vocab, e) = self.params, cache
+        dhidden = np.matmul(dscores, p["W_vocab"].T, out=empty("dhidden", e.hidden.shape, self.dtype))
+        dW_vocab = np.matmul(e.hidden.T, dscores, out=empty("dW_vocab", p["W_vocab"].shape, self.dtype))
         dhidden = _undrop(dhidden, e.hidden_mask)
         if len(dhidden) < len(e.scored):
             scattered = np.zeros_like(dhidden, shape=(len(e.scored), dhidden.shape[1]))
             scattered[e.scored] = dhidden
             dhidden = scattered
-        dinputs, (dh0, *_), dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan)
-        dW_embed = word_embedding_backward(_undrop(dinputs, e.words_mask), e.words)
+        dinputs, (dh0, *_), dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan, workspace)
+        dW_embed = empty("dW_embed", p["W_embed"].shape, self.dtype)
+        word_embedding_backward(_undrop(dinputs, e.words_mask), e.words, out=dW_embed)
         dW_proj, db_proj = affine_weights_backward(dh0, e.image)
         return {
             "W_embed": dW_embed,
@@ -206,14 +220,19 @@ class CaptioningRNN:
             "b_vocab": db_vocab,
         }
 
-    def word_losses(self, features: Array, captions: Array) -> Array:
+    def word_losses(self, features: Array, captions: Array, workspace: Workspace | None = None) -> Array:
         """The negative log-probability of every unmasked word, without dropout or gradients.
 
         Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
         """
-        encoded = self._encode(features, captions, None, keep=False)
-        scores, _ = affine_forward(encoded.hidden, self.params["W_vocab"], self.params["b_vocab"])
-        return cross_entropy(scores, encoded.targets, 1.0)[0]
+        encoded = self._encode(features, captions, None, False, workspace)
+        return self._cross_entropy(encoded, 1.0, workspace)[0]
+
+    def _cross_entropy(self, encoded: Encoded, scale: float, workspace: Workspace | None) -> tuple[Array, Array, Array]:
+        hidden, W_vocab = encoded.hidden, self.params["W_vocab"]
+        scores = (workspace or Workspace()).empty("scores", (len(hidden), self.sizes.vocab), self.dtype)
+        np.matmul(hidden, W_vocab, out=scores)
+        return cross_entropy(scores, encoded.targets, scale, self.params["b_vocab"])
 
     def _image(self, features: Array) -> Array:
         image = features.astype(self.dtype)
@@ -226,7 +245,14 @@ class CaptioningRNN:
         h0, _ = affine_forward(image, self.params["W_proj"], self.params["b_proj"])
         return (h0, *(np.zeros_like(h0) for _ in range(self.cell.states - 1)))
 
-    def _encode(self, features: Array, captions: Array, rng: np.random.Generator | None, keep: bool) -> Encoded:
+    def _encode(
+        self,
+        features: Array,
+        captions: Array,
+        rng: np.random.Generator | None,
+        keep: bool,
+        workspace: Workspace | None,
+    ) -> Encoded:
         p = self.params
         image, _ = _drop(self._image(features), self.dropout.features, rng)
         # The steps of a caption end with its last target; a masked target before it is a step without a loss.
@@ -242,7 +268,8 @@ class CaptioningRNN:
         inputs, words = word_embedding_forward(distinct, p["W_embed"])
         inputs, words_mask = _drop(inputs, self.dropout.words, rng)
 
-        hidden, scan = scan_forward(self.cell, inputs, ids, self._state(image), p["Wx"], p["Wh"], p["b"], packing, keep)
+        initial = self._state(image)
+        hidden, scan = scan_forward(self.cell, inputs, ids, initial, p["Wx"], p["Wh"], p["b"], packing, keep, workspace)
         scored = targets != self.null
         if not scored.all():
             hidden, targets = hidden[scored], targets[scored]

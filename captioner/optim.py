@@ -14,7 +14,7 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 
-CHUNK = 1 << 14
+CHUNK = 1 << 16
 """Numbers a rule sees at a time: few enough that its several passes find them in the cache."""
 
 
@@ -31,33 +31,34 @@ class Hyper(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """An update rule: the names of its slots, and `apply(w, dw, slots, hyper, t)` for update number t = 1, 2, ...
+    """An update rule: the names of its slots, and `apply(w, dw, slots, hyper, t, scale)` for update t = 1, 2, ...
 
+    The gradient is scale · dw; whoever clips need not make another pass over it.
     `decoupled` rules shrink weights by learning_rate * weight_decay beside the gradient step.
     """
 
     slots: tuple[str, ...]
-    apply: Callable[[Array, Array, tuple[Array, ...], Hyper, int], None]
+    apply: Callable[[Array, Array, tuple[Array, ...], Hyper, int, float], None]
     decoupled: bool = False
 
 
-def sgd(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int) -> None:
+def sgd(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int, scale: float) -> None:
     """Stochastic gradient descent: w -= η dw."""
-    w -= hyper.learning_rate * dw
+    w -= hyper.learning_rate * scale * dw
 
 
-def sgd_momentum(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int) -> None:
+def sgd_momentum(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int, scale: float) -> None:
     """Classical momentum: v = μ v - η dw; w += v.
 
     Source: Sutskever et al. 2013.
     """
     (v,) = slots
     v *= hyper.momentum
-    v -= hyper.learning_rate * dw
+    v -= hyper.learning_rate * scale * dw
     w += v
 
 
-def rmsprop(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int) -> None:
+def rmsprop(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int, scale: float) -> None:
     """Division by a running root mean square: s = ρ s + (1 - ρ) dw²; w -= η dw / (√s + ε).
 
     Source: Tieleman & Hinton 2012, lecture 6.5.
@@ -65,16 +66,16 @@ def rmsprop(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int)
     (s,) = slots
     s *= hyper.decay_rate
     scratch = dw * dw
-    scratch *= 1 - hyper.decay_rate
+    scratch *= (1 - hyper.decay_rate) * scale**2
     s += scratch
     np.sqrt(s, out=scratch)
     scratch += hyper.epsilon
     np.divide(dw, scratch, out=scratch)
-    scratch *= hyper.learning_rate
+    scratch *= hyper.learning_rate * scale
     w -= scratch
 
 
-def adam(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int) -> None:
+def adam(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int, scale: float) -> None:
     """Adam with bias correction.
 
     m = β₁ m + (1 - β₁) dw;   v = β₂ v + (1 - β₂) dw²;   w -= η m / (1 - β₁ᵗ) / (√(v / (1 - β₂ᵗ)) + ε)
@@ -82,18 +83,19 @@ def adam(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int) ->
     Source: Kingma & Ba 2015, algorithm 1.
     """
     m, v = slots
-    scratch = dw * (1 - hyper.beta1)
+    scratch = dw * ((1 - hyper.beta1) * scale)
     m *= hyper.beta1
     m += scratch
     np.multiply(dw, dw, out=scratch)
-    scratch *= 1 - hyper.beta2
+    scratch *= (1 - hyper.beta2) * scale**2
     v *= hyper.beta2
     v += scratch
     np.sqrt(v, out=scratch)
-    scratch *= 1 / math.sqrt(1 - hyper.beta2**t)
-    scratch += hyper.epsilon
+    # √(v / k) + ε is (√v + ε √k) / √k: one pass fewer.
+    root = math.sqrt(1 - hyper.beta2**t)
+    scratch += hyper.epsilon * root
     np.divide(m, scratch, out=scratch)
-    scratch *= hyper.learning_rate / (1 - hyper.beta1**t)
+    scratch *= hyper.learning_rate * root / (1 - hyper.beta1**t)
     w -= scratch
 
 
@@ -125,7 +127,7 @@ def update(rule: Rule, params: Params, grads: Params, slots: Slots, hyper: Hyper
         for w_part, dw, *parts in _chunks(w, grads[name], *(slots[slot][name] for slot in rule.slots)):
             if shrink != 1.0:
                 w_part *= shrink
-            rule.apply(w_part, dw if scale == 1.0 else dw * scale, tuple(parts), hyper, t)
+            rule.apply(w_part, dw, tuple(parts), hyper, t, scale)
 
 
 def _chunks(*arrays: Array) -> Iterator[tuple[Array, ...]]:

@@ -59,8 +59,10 @@ SIGNATURES = {
 
 
 def parameters(function: Callable[..., Any]) -> str:
+    """The parameters that a notebook can know of; `out`, by keyword only and optional, is ours."""
     signature = inspect.signature(function)
-    plain = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    own = {name for name, p in signature.parameters.items() if p.kind == p.KEYWORD_ONLY and name == "out"}
+    plain = [p.replace(annotation=p.empty) for name, p in signature.parameters.items() if name not in own]
     return str(signature.replace(parameters=plain, return_annotation=inspect.Signature.empty)).strip("()")
 
 

@@ -19,6 +19,7 @@ from captioner.arrays import Array
 from captioner.layers.affine import affine_backward, affine_forward
 from captioner.layers.embedding import word_embedding_backward
 from captioner.layers.packing import Packing
+from captioner.workspace import Empty, Workspace
 
 State: TypeAlias = tuple[Array, ...]
 """Row arrays (N, H); the first is h, which alone is seen from outside."""
@@ -117,6 +118,7 @@ def scan_forward(
     b: Array,
     packing: Packing,
     keep: bool = True,
+    workspace: Workspace | None = None,
 ) -> tuple[Array, ScanCache]:
     """All steps of packed sequences: the hidden state of every row.
 
@@ -126,62 +128,92 @@ def scan_forward(
 
     Shapes: inputs (U, D), ids (P,), initial arrays (N, H), Wx (D, G H), Wh (H, G H), b (G H,) -> h (P, H).
     """
-    count, hidden = len(packing.order), len(Wh)
-    ax, _ = affine_forward(inputs, Wx, b)
-    rows = int(packing.starts[-1])
-    states = tuple(np.empty_like(ax, shape=(count + rows, hidden)) for _ in initial)
+    empty = (workspace or Workspace()).empty
+    count, hidden, rows = len(packing.order), len(Wh), int(packing.starts[-1])
+    dtype = np.result_type(inputs, Wx)
+    ax, _ = affine_forward(inputs, Wx, b, out=empty("ax", (len(inputs), Wh.shape[1]), dtype))
+    states = tuple(empty(f"state {k}", (count + rows, hidden), dtype) for k in range(cell.states))
     for state, first in zip(states, initial, strict=True):
         state[:count] = first[packing.order]
-    kept = np.empty_like(ax, shape=(rows if keep else 0, cell.kept * hidden))
-    scratch = np.empty_like(ax, shape=(count, Wh.shape[1]))
-    Wh_spread = _spread(Wh)
+    kept = empty("kept", (rows if keep else 0, cell.kept * hidden), dtype)
+    scratch = empty("ah", (count, Wh.shape[1]), dtype)
+    Wh_spread = _spread(Wh, empty)
     for start, end in packing.steps():
         before = int(packing.previous[start])
-        prev = tuple(s[before : before + end - start] for s in states)
-        out = tuple(s[count + start : count + end] for s in states)
-        ah = np.matmul(prev[0], Wh_spread, out=scratch[: end - start])
-        ax_t = ax[start:end] if ids is None else ax[ids[start:end]]
-        cell.forward(ax_t, ah, prev, out, kept[start:end] if keep else None)
+        ah = np.matmul(states[0][before : before + end - start], Wh_spread, out=scratch[: end - start])
+        for block in _blocks(cell, end - start, hidden):
+            at = _shifted(block, start)
+            prev = tuple(s[_shifted(block, before)] for s in states)
+            out = tuple(s[_shifted(at, count)] for s in states)
+            ax_t = ax[at] if ids is None else ax[ids[at]]
+            cell.forward(ax_t, ah[block], prev, out, kept[at] if keep else None)
     return states[0][count:], ScanCache(inputs, ids, states, Wx, Wh, kept, packing)
 
 
-def scan_backward(cell: Cell, dh: Array, cache: ScanCache) -> tuple[Array, State, Array, Array, Array]:
+def scan_backward(
+    cell: Cell, dh: Array, cache: ScanCache, workspace: Workspace | None = None
+) -> tuple[Array, State, Array, Array, Array]:
     """Gradients of `scan_forward`, given those of every row's hidden state.
 
     The loop does dah Whᵀ and the gates, last step first; every weight gradient is one product after it.
 
     Shapes: dh (P, H) -> dinputs (U, D), dinitial arrays (N, H), dWx (D, G H), dWh (H, G H), db (G H,).
     """
+    empty = (workspace or Workspace()).empty
     inputs, ids, states, Wx, Wh, kept, packing = cache
-    count = len(packing.order)
-    dax = np.empty_like(kept, shape=(len(dh), Wh.shape[1]))
-    dah = dax if cell.added else np.empty_like(dax)
-    dstate = tuple(np.zeros_like(kept, shape=(count, len(Wh))) for _ in states)
-    Wh_T = _spread(Wh.T)
+    count, (hidden, width), dtype = len(packing.order), Wh.shape, kept.dtype
+    dax = empty("dax", (len(dh), width), dtype)
+    dah = dax if cell.added else empty("dah", dax.shape, dtype)
+    dstate = tuple(np.zeros((count, hidden), dtype) for _ in states)
+    Wh_T = _spread(Wh.T, empty)
     for start, end in reversed(list(packing.steps())):
-        live = tuple(d[: end - start] for d in dstate)
-        live[0][...] += dh[start:end]
-        direct = cell.backward(live, kept[start:end], dax[start:end], dah[start:end])
-        np.matmul(dah[start:end], Wh_T, out=live[0])
-        if direct is not None:
-            live[0][...] += direct
+        direct = []
+        for block in _blocks(cell, end - start, hidden):
+            at = _shifted(block, start)
+            live = tuple(d[block] for d in dstate)
+            live[0][...] += dh[at]
+            direct.append((block, cell.backward(live, kept[at], dax[at], dah[at])))
+        np.matmul(dah[start:end], Wh_T, out=dstate[0][: end - start])
+        for block, dh_prev in direct:
+            if dh_prev is not None:
+                dstate[0][block] += dh_prev
     dinitial = tuple(np.empty_like(d) for d in dstate)
     for to, d in zip(dinitial, dstate, strict=True):
         to[packing.order] = d
-    dWh = states[0][packing.previous].T @ dah
-    dprojected = dax if ids is None else word_embedding_backward(dax, (ids, (len(inputs), dax.shape[1])))
-    dinputs, dWx, db = affine_backward(dprojected, (inputs, Wx))
+    h_prev = empty("h_prev", dh.shape, dtype)
+    np.take(states[0], packing.previous, axis=0, out=h_prev, mode="clip")
+    dWh = np.matmul(h_prev.T, dah, out=empty("dWh", Wh.shape, dtype))
+    dprojected = dax
+    if ids is not None:
+        shape = (len(inputs), width)
+        dprojected = word_embedding_backward(dax, (ids, shape), out=empty("dprojected", shape, dtype))
+    out = empty("dinputs", inputs.shape, dtype), empty("dWx", Wx.shape, dtype), None
+    dinputs, dWx, db = affine_backward(dprojected, (inputs, Wx), out=out)
     return dinputs, dinitial, dWx, dWh, db
 
 
-def _spread(W: Array) -> Array:
+CACHE = 1 << 18
+"""So many numbers of a cell's work at a time that its many passes over them find them in the cache."""
+
+
+def _blocks(cell: Cell, rows: int, hidden: int) -> list[slice]:
+    size = max(1, CACHE // (hidden * (2 * cell.gates + cell.kept + 2 * cell.states)))
+    return [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
+
+
+def _shifted(rows: slice, by: int) -> slice:
+    return slice(rows.start + by, rows.stop + by)
+
+
+def _spread(W: Array, empty: Empty) -> Array:
     """A copy whose rows lie no power of two apart.
 
-    Rows a power of two apart compete for the same cache lines while BLAS packs the matrix, once every step. It is
-    copied in narrow columns, so that a transposed view is read by whole cache lines.
+    Rows a power of two apart compete for the same cache lines while BLAS packs the matrix, once every step. A
+    transposed view is copied in narrow columns, so that it is read by whole cache lines.
     """
     columns = W.shape[1]
-    wide = np.empty_like(W, shape=(len(W), columns + 16), order="C")
-    for first in range(0, columns, 64):
-        wide[:, first : min(first + 64, columns)] = W[:, first : first + 64]
-    return wide[:, :columns]
+    spread = empty(f"spread {W.shape}", (len(W), columns + 16), W.dtype)[:, :columns]
+    width = columns if W.flags.c_contiguous else 64
+    for first in range(0, columns, width):
+        spread[:, first : first + width] = W[:, first : first + width]
+    return spread

@@ -19,31 +19,23 @@ def word_embedding_forward(x: Array, W: Array) -> tuple[Array, EmbeddingCache]:
     return W[x], (x, W.shape)
 
 
-def word_embedding_backward(dout: Array, cache: EmbeddingCache) -> Array:
-    """Gradient of `word_embedding_forward`: dW[v] = Σ over all places of word v of dout.
+def word_embedding_backward(dout: Array, cache: EmbeddingCache, *, out: Array | None = None) -> Array:
+    """Gradient of `word_embedding_forward`: dW[v] = Σ over all places of word v of dout; into `out` where it is given.
+
+    Sorted by word, each sum is one reduction over a few rows; `np.add.at` and `np.add.reduceat` would add number by
+    number.
 
     Shapes: dout (N, T, D) -> dW (V, D).
     """
     x, shape = cache
-    dW = np.zeros(shape, dout.dtype)
-    ids, sums = sum_rows_by_id(x.reshape(-1), dout.reshape(-1, shape[1]))
-    dW[ids] = sums
-    return dW
-
-
-def sum_rows_by_id(ids: Array, rows: Array) -> tuple[Array, Array]:
-    """Add up the rows that share an id; the ids come out in rising order.
-
-    Sorted by id, each sum is one reduction over neighbouring rows; `np.add.at` and `np.add.reduceat` would add number
-    by number.
-
-    Shapes: ids (P,), rows (P, D) -> distinct ids (U,), sums (U, D).
-    """
+    ids, rows = x.reshape(-1), dout.reshape(-1, shape[1])
+    dW = np.empty(shape, dout.dtype) if out is None else out
     order = np.argsort(ids, kind="stable")
-    ordered, rows = ids[order], rows[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]][: len(ids)])
-    ends = np.r_[starts[1:], len(ids)]
-    sums = rows[starts]
-    for k in np.flatnonzero(ends - starts > 1).tolist():
-        np.add.reduce(rows[starts[k] : ends[k]], axis=0, out=sums[k])
-    return ordered[starts], sums
+    counts = np.bincount(ids, minlength=shape[0])
+    ends = np.cumsum(counts)
+    dW[counts == 0] = 0
+    once = np.flatnonzero(counts == 1)
+    dW[once] = rows[order[ends[once] - 1]]
+    for word in np.flatnonzero(counts > 1).tolist():
+        np.add.reduce(rows[order[ends[word] - counts[word] : ends[word]]], axis=0, out=dW[word])
+    return dW

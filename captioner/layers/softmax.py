@@ -6,8 +6,8 @@ import numpy as np
 
 from captioner.arrays import Array
 
-# So many rows of scores at a time that the passes over them (max, exp, sum, scale) find them in the cache.
-BLOCK = 64
+CACHE = 1 << 17
+"""So many scores at a time that the passes over them (bias, max, exp, sum, scale) find them in the cache."""
 
 
 def log_softmax(scores: Array) -> Array:
@@ -20,28 +20,33 @@ def log_softmax(scores: Array) -> Array:
     return shifted
 
 
-def cross_entropy(scores: Array, targets: Array, scale: float) -> tuple[Array, Array]:
-    """Negative log-probability of each row's target, and the gradient of scale · Σ losses.
+def cross_entropy(scores: Array, targets: Array, scale: float, bias: Array | float = 0.0) -> tuple[Array, Array, Array]:
+    """Negative log-probability of each row's target under scores + bias, and the gradients of scale · Σ losses.
 
-    loss_p = log Σ_v exp(s_pv - m_p) - (s_py - m_p),  dscores_pv = scale (softmax(s_p)_v - [v = y_p])
+    loss_p = log Σ_v exp(s_pv - m_p) - (s_py - m_p),  dscores_pv = scale (softmax(s_p)_v - [v = y_p]),
+    dbias = Σ_p dscores_p
 
     The maximum m_p keeps every exponent at or below 0, so scores of 1e4 are as good as any.
     In place: `dscores` is the memory of `scores`.
 
-    Shapes: scores (P, V), targets (P,) ids -> losses (P,), dscores (P, V).
+    Shapes: scores (P, V), targets (P,) ids, bias (V,) -> losses (P,), dscores (P, V), dbias (V,).
     """
     losses = np.empty(len(scores), scores.dtype)
-    for first in range(0, len(scores), BLOCK):
-        s = scores[first : first + BLOCK]
-        target = np.arange(len(s)), targets[first : first + BLOCK]
+    dbias = np.zeros(scores.shape[1], scores.dtype)
+    block = max(1, CACHE // scores.shape[1])
+    for first in range(0, len(scores), block):
+        s = scores[first : first + block]
+        target = np.arange(len(s)), targets[first : first + block]
+        s += bias
         s -= s.max(axis=1, keepdims=True)
         at_target = s[target]
         np.exp(s, out=s)
         total = s.sum(axis=1, keepdims=True)
-        losses[first : first + BLOCK] = np.log(total[:, 0]) - at_target
+        losses[first : first + block] = np.log(total[:, 0]) - at_target
         s *= scale / total
         s[target] -= scale
-    return losses, scores
+        dbias += s.sum(axis=0)
+    return losses, scores, dbias
 
 
 def temporal_softmax_loss(x: Array, y: Array, mask: Array, verbose: bool = False) -> tuple[float, Array]:
@@ -55,7 +60,7 @@ def temporal_softmax_loss(x: Array, y: Array, mask: Array, verbose: bool = False
     Source: CS231n, assignment 3, rnn_layers.py.
     """
     live = np.asarray(mask, bool)
-    losses, dscores = cross_entropy(x[live], y[live], 1 / len(x))
+    losses, dscores, _ = cross_entropy(x[live], y[live], 1 / len(x))
     dx = np.zeros_like(x)
     dx[live] = dscores
     return float(losses.sum(dtype=np.float64)) / len(x), dx

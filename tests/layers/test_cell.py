@@ -6,6 +6,7 @@ gate that multiplies h Wh alone, so that ax and ah have different gradients, and
 
 import dataclasses
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -117,13 +118,15 @@ def step_by_step(cell: Cell, p: Problem) -> tuple[Array, list[Array]]:
     hidden=st.integers(1, 4),
     width=st.integers(1, 4),
     words=st.integers(1, 5),
+    cache=st.sampled_from([1, 50, 1 << 18]),
     seed=st.integers(0, 999),
 )
-def test_the_scan_equals_the_steps(
-    cell: Cell, lengths: list[int], hidden: int, width: int, words: int, seed: int
+def test_the_scan_equals_the_steps_for_any_blocks_of_rows(
+    cell: Cell, lengths: list[int], hidden: int, width: int, words: int, cache: int, seed: int
 ) -> None:
     p = problem(cell, lengths, hidden, width, words, seed)
-    h, grads = scan(cell, p)
+    with mock.patch("captioner.layers.cell.CACHE", cache):
+        h, grads = scan(cell, p)
     h_steps, grads_steps = step_by_step(cell, p)
     np.testing.assert_allclose(h, h_steps, rtol=1e-12, atol=1e-12)
     for grad, grad_steps in zip(grads, grads_steps, strict=True):

@@ -1,13 +1,15 @@
 """Softmax and cross-entropy: against sums in exact arithmetic, for scores of any size, and blind to masked words."""
 
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.layers.softmax import BLOCK, cross_entropy, log_softmax, temporal_softmax_loss
+from captioner.layers import softmax
+from captioner.layers.softmax import cross_entropy, log_softmax, temporal_softmax_loss
 
 
 def brute_force(scores: np.ndarray, target: int) -> float:
@@ -72,17 +74,20 @@ def test_finite_for_huge_scores(dtype: type, size: float) -> None:
 
 
 @settings(deadline=None, max_examples=30)
-@given(rows=st.integers(0, 3 * BLOCK), scale=st.floats(0.01, 100))
-def test_blocks_of_rows_leave_no_seam(rows: int, scale: float) -> None:
+@given(rows=st.integers(0, 9), cache=st.integers(1, 40), scale=st.floats(0.01, 100), biased=st.booleans())
+def test_blocks_of_rows_leave_no_seam(rows: int, cache: int, scale: float, biased: bool) -> None:
     rng = np.random.default_rng(rows)
     scores, targets = rng.standard_normal((rows, 7)), rng.integers(0, 7, rows)
-    expected = -log_softmax(scores)[np.arange(rows), targets] if rows else np.zeros(0)
-    gradient = scale * (np.exp(log_softmax(scores)) - np.eye(7)[targets]) if rows else np.zeros((0, 7))
+    bias = rng.standard_normal(7) if biased else 0.0
+    log_probs = log_softmax(scores + bias) if rows else scores
+    gradient = scale * (np.exp(log_probs) - np.eye(7)[targets])
 
-    losses, dscores = cross_entropy(scores, targets, scale)
+    with mock.patch.object(softmax, "CACHE", cache):
+        losses, dscores, dbias = cross_entropy(scores, targets, scale, bias)
 
-    np.testing.assert_allclose(losses, expected, atol=1e-12)
+    np.testing.assert_allclose(losses, -log_probs[np.arange(rows), targets], atol=1e-12)
     np.testing.assert_allclose(dscores, gradient, atol=1e-12 * scale)
+    np.testing.assert_allclose(dbias, gradient.sum(axis=0), atol=1e-11 * scale)
     assert dscores is scores
 
 
@@ -96,7 +101,7 @@ def test_only_differences_of_scores_matter(shift: float, seed: int) -> None:
 def test_each_row_is_shifted_by_its_own_maximum() -> None:
     log_probs = log_softmax(np.array([[1e4, 1e4], [0.0, 0.0], [-1e4, -1e4]]))
     np.testing.assert_allclose(log_probs, -math.log(2))
-    losses, _ = cross_entropy(np.array([[1e4, 1e4], [0.0, 0.0], [-1e4, -1e4]]), np.array([0, 1, 0]), 1.0)
+    losses, _, _ = cross_entropy(np.array([[1e4, 1e4], [0.0, 0.0], [-1e4, -1e4]]), np.array([0, 1, 0]), 1.0)
     np.testing.assert_allclose(losses, math.log(2))
 
 
