@@ -6,6 +6,7 @@ A decoder knows the model only as `step(tokens, state) -> log_probs, state`, whe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -51,3 +52,91 @@ def greedy(
         if not len(live):
             break
     return tokens, scores
+
+
+def beam(
+    step: StepFunction,
+    state: State,
+    *,
+    start: int,
+    end: int,
+    null: int,
+    max_length: int,
+    width: int,
+    banned: Sequence[int] = (),
+) -> tuple[Array, Array]:
+    """Keep the K = `width` likeliest beginnings of every image's caption, and return its K likeliest captions.
+
+    score = Σ_t log P(word_t | words before). Of the 2K likeliest continuations of an image's beams, an `<END>` among
+    the first K makes a caption, and a later one is dropped; the first K others live on. A beam whose score is no
+    better than the K-th caption leaves the batch, since scores only fall. So K = 1 is `greedy`, and a beam as wide as
+    the tree of all captions finds the best of them.
+
+    Shapes: state arrays (N, H) -> tokens (N, K, max_length) int32, scores (N, K), best first; where there are fewer
+    than K captions, `<NULL>` alone with a score of -inf.
+    """
+    count = len(state[0])
+    image = np.arange(count)[:, None]
+    done, live = _Beams.none(count, width, max_length, null), _Beams.none(count, width, max_length, null)
+    live.scores[:, 0] = 0
+    words = np.full((count, width), start)
+    rows = np.tile(np.arange(count)[:, None], (1, width))
+    for t in range(max_length):
+        alive = live.scores > done.scores[:, -1:]
+        if not alive.any():
+            break
+        log_probs, state = step(words[alive], tuple(s[rows[alive]] for s in state))
+        rows[alive] = np.arange(len(log_probs))
+        top, top_scores = _likeliest(log_probs, min(2 * width, log_probs.shape[1]), banned)
+        # Candidates (N, K * top) of every image, beam after beam; those of a dead beam stay at -inf.
+        scores = np.full((*alive.shape, top.shape[1]), -np.inf)
+        scores[alive] = live.scores[alive][:, None] + top_scores
+        order = np.argsort(-scores.reshape(count, -1), axis=1, kind="stable")[:, : 2 * width]
+        parent, choice = np.divmod(order, top.shape[1])
+        candidates = np.full(scores.shape, null)
+        candidates[alive] = top
+        words, scores = candidates[image, parent, choice], scores[image, parent, choice]
+        tokens = live.tokens[image, parent]
+        tokens[:, :, t] = words
+        ended = words == end
+        captions = _Beams(tokens[:, :width], np.where(ended, scores, -np.inf)[:, :width])
+        done = done.joined(captions)
+        others = np.argsort(ended, axis=1, kind="stable")[:, :width]
+        live = _Beams(tokens[image, others], np.where(ended, -np.inf, scores)[image, others])
+        words, rows = words[image, others], rows[image, parent[image, others]]
+    return done.joined(live)
+
+
+class _Beams(NamedTuple):
+    """Captions of every image, best first: tokens (N, K, max_length), scores (N, K)."""
+
+    tokens: Array
+    scores: Array
+
+    @classmethod
+    def none(cls, count: int, width: int, max_length: int, null: int) -> _Beams:
+        return cls(np.full((count, width, max_length), null, np.int32), np.full((count, width), -np.inf))
+
+    def joined(self, others: _Beams) -> _Beams:
+        """The best K of both."""
+        tokens = np.concatenate([self.tokens, others.tokens], axis=1)
+        scores = np.concatenate([self.scores, others.scores], axis=1)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, : self.scores.shape[1]]
+        image = np.arange(len(scores))[:, None]
+        return _Beams(tokens[image, best], scores[image, best])
+
+
+def _likeliest(log_probs: Array, count: int, banned: Sequence[int]) -> tuple[Array, Array]:
+    """The `count` likeliest allowed words of every row, best first, and their log-probabilities (R, count).
+
+    So many passes of argmax beat a partial sort for the widths of beams, and settle ties as `greedy` does.
+    """
+    left, row = log_probs.copy(), np.arange(len(log_probs))
+    left[:, list(banned)] = -np.inf
+    words = np.empty((len(left), count), int)
+    scores = np.empty((len(left), count))
+    for rank in range(count):
+        words[:, rank] = left.argmax(axis=1)
+        scores[:, rank] = left[row, words[:, rank]]
+        left[row, words[:, rank]] = -np.inf
+    return words, scores

@@ -289,9 +289,10 @@ class CaptioningRNN:
         Shapes: tokens (N,) ids, state arrays (N, H) -> log_probs (N, V), state arrays (N, H).
         """
         p = self.params
-        state, _ = step_forward(self.cell, p["W_embed"][tokens], state, p["Wx"], p["Wh"], p["b"], keep=False)
-        scores, _ = affine_forward(state[0], p["W_vocab"], p["b_vocab"])
-        return log_softmax(scores), state
+        distinct, ids = np.unique(tokens, return_inverse=True)
+        state, _ = step_forward(self.cell, p["W_embed"][distinct], state, p["Wx"], p["Wh"], p["b"], False, ids)
+        scores = state[0] @ p["W_vocab"]
+        return log_softmax(scores, p["b_vocab"], out=scores), state
 
 
 def _drop(x: Array, p: float, rng: np.random.Generator | None) -> tuple[Array, Array | None]:

@@ -28,6 +28,8 @@ from captioner.optim import (
     learning_rate_factor,
     update,
 )
+from captioner.stopwatch import Stopwatch
+from captioner.workspace import Workspace
 
 HOPELESS = 10
 """A loss of so many times that of guessing, log V a word, is divergence too: a saturated model stays finite."""
@@ -96,33 +98,45 @@ def perplexity(word_loss: float) -> float:
     return math.exp(word_loss) if word_loss < 700 else math.inf
 
 
-def steps(model: CaptioningRNN, batches: Batches, state: TrainState, plan: Plan) -> Iterator[Step]:
+def steps(
+    model: CaptioningRNN, batches: Batches, state: TrainState, plan: Plan, watch: Stopwatch | None = None
+) -> Iterator[Step]:
     """Train until `plan.span.total_steps`, one record after every update.
+
+    `watch` learns the time of reading, forward, backward and update.
 
     Raises: DivergenceError before the update, when a loss or gradient is not finite, or a loss hopelessly large: the
     state is then still finite.
     """
+    watch, workspace = watch or Stopwatch(), Workspace()
     while state.step < plan.span.total_steps:
-        yield _step(model, *batches.batch(state.step), state, plan)
+        yield _step(model, batches, state, plan, watch, workspace)
 
 
 # What overflows is told by name, not as a warning of NumPy's from some inner line.
 @np.errstate(over="ignore", invalid="ignore")
-def _step(model: CaptioningRNN, features: Array, captions: Array, state: TrainState, plan: Plan) -> Step:
-    noise = np.random.default_rng((plan.seed, 1, state.step))
-    loss, cache = model.forward(features, captions, noise)
-    grads = model.backward(cache)
-    norm = global_norm(grads)
-    words = int((captions[:, 1:] != model.null).sum())
-    word_loss = loss * len(captions) / max(1, words)
-    limit = HOPELESS * math.log(model.sizes.vocab)
-    if not (word_loss <= limit and math.isfinite(norm)):
-        raise DivergenceError(_diagnosis(state.step + 1, word_loss, limit, norm, grads))
-    rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
-    hyper = plan.hyper._replace(learning_rate=rate)
-    scale = clip_scale(norm, plan.clip_norm)
-    update(plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale)
-    state.step += 1
+def _step(
+    model: CaptioningRNN, batches: Batches, state: TrainState, plan: Plan, watch: Stopwatch, workspace: Workspace
+) -> Step:
+    with watch("reading"):
+        features, captions = batches.batch(state.step)
+    with watch("forward"):
+        noise = np.random.default_rng((plan.seed, 1, state.step))
+        loss, cache = model.forward(features, captions, noise, workspace)
+    with watch("backward"):
+        grads = model.backward(cache, workspace)
+    with watch("update"):
+        norm = global_norm(grads)
+        words = int((captions[:, 1:] != model.null).sum())
+        word_loss = loss * len(captions) / max(1, words)
+        limit = HOPELESS * math.log(model.sizes.vocab)
+        if not (word_loss <= limit and math.isfinite(norm)):
+            raise DivergenceError(_diagnosis(state.step + 1, word_loss, limit, norm, grads))
+        rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
+        hyper = plan.hyper._replace(learning_rate=rate)
+        scale = clip_scale(norm, plan.clip_norm)
+        update(plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale)
+        state.step += 1
     return Step(
         step=state.step,
         epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
@@ -146,9 +160,9 @@ def _diagnosis(step: int, loss: float, limit: float, norm: float, grads: Params)
 @np.errstate(over="ignore", invalid="ignore")
 def mean_word_loss(model: CaptioningRNN, batches: Iterable[tuple[Array, Array]]) -> float:
     """The mean loss of a word in nats over batches of features and captions, without dropout."""
-    total, words = 0.0, 0
+    total, words, workspace = 0.0, 0, Workspace()
     for features, captions in batches:
-        losses = model.word_losses(features, captions)
+        losses = model.word_losses(features, captions, workspace)
         total += float(losses.sum(dtype=np.float64))
         words += len(losses)
     return total / max(1, words)

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import captioner.solver
 from captioner.data.batches import ShuffledBatches, in_order
 from captioner.data.corpus import Split
 from captioner.errors import DivergenceError
 from captioner.model import CaptioningRNN, Dropout, Sizes, initial_params
 from captioner.optim import RULES, SCHEDULES, Hyper, Span, clip_scale, global_norm, initial_slots, update
 from captioner.solver import Plan, Step, TrainState, look_again, mean_word_loss, perplexity, steps
+from captioner.stopwatch import Stopwatch
 
 SIZES = Sizes(vocab=9, feature=5, wordvec=4, hidden=6)
 PER_EPOCH = 4
@@ -208,3 +210,38 @@ def test_a_state_that_the_last_update_blew_up_is_seen_before_it_is_saved() -> No
     trained.params["b_vocab"][0] = 1e9
     with pytest.raises(DivergenceError, match=r"^step 3: training diverged: expected a loss of at most 22.0 a word"):
         look_again(trained, batches(), state)
+
+
+def test_the_watch_has_the_time_of_every_part_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def lasting(seconds: float, work):
+        def later(*args, **options):
+            clock[0] += seconds
+            return work(*args, **options)
+
+        return later
+
+    monkeypatch.setattr("captioner.stopwatch.perf_counter", lambda: clock[0])
+    trained, source, how, watch = model(), batches(), plan(3, clip_norm=1.0), Stopwatch()
+    state = TrainState.fresh(trained, how.rule)
+    for owner, name, seconds in (
+        (source, "batch", 1),
+        (trained, "forward", 10),
+        (trained, "backward", 100),
+        (captioner.solver, "global_norm", 1000),
+        (captioner.solver, "update", 10_000),
+    ):
+        monkeypatch.setattr(owner, name, lasting(seconds, getattr(owner, name)))
+    for _ in steps(trained, source, state, how, watch):
+        clock[0] += 1e6
+    assert watch.seconds == {"reading": 3, "forward": 30, "backward": 300, "update": 33_000}
+
+
+def test_watching_changes_nothing() -> None:
+    watched, unwatched = model(), model()
+    watch, how = Stopwatch(), plan(5)
+    records = list(steps(watched, batches(), TrainState.fresh(watched, how.rule), how, watch))
+    assert records == run(unwatched, how)
+    assert_equal(watched.params, unwatched.params)
+    assert all(seconds > 0 for seconds in watch.seconds.values())

@@ -14,8 +14,11 @@ from captioner.run.train import Began, Ended, Event, Validated
 from captioner.solver import Step, perplexity
 
 
-def show(events: Iterator[Event]) -> None:
-    """Consume the events of a training, with a bar that knows loss, words a second and the time left."""
+def show(events: Iterator[Event], profile: bool = False) -> None:
+    """Consume the events of a training, with a bar that knows loss, words a second and the time left.
+
+    With `profile`, end with a table of where the time went.
+    """
     bar: tqdm[Any] = tqdm(disable=True)
     words = 0
     try:
@@ -36,6 +39,8 @@ def show(events: Iterator[Event]) -> None:
                 case Ended():
                     bar.close()
                     _say(_ended(event))
+                    if profile:
+                        _say(_profile(event.summary))
     finally:
         bar.close()
 
@@ -85,4 +90,12 @@ def _ended(event: Ended) -> str:
     return (
         f"{summary['ended']} after {summary['steps']:,} steps, {summary['seconds']:.0f} s, "
         f"{summary['words_per_second']:,} words/s{found} -> {event.folder}{go_on.get(summary['ended'], '')}"
+    )
+
+
+def _profile(summary: dict[str, Any]) -> str:
+    total = summary["seconds"]
+    return "\n".join(
+        f"{part:<10} {seconds:>9,.1f} s {100 * seconds / (total or 1):>5.1f} %"
+        for part, seconds in {**summary["profile"], "total": total}.items()
     )

@@ -31,8 +31,17 @@ Examples:
     "--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with a run, exactly where it was saved."
 )
 @click.option("--overwrite", is_flag=True, help="Replace a run that is in the folder already.")
+@click.option(
+    "--profile", is_flag=True,
+    help="Tell at the end how long reading, forward, backward, update, validation and saving took.",
+)  # fmt: skip
 def train(
-    config_file: Path | None, overrides: tuple[str, ...], run: Path | None, resume: Path | None, overwrite: bool
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    run: Path | None,
+    resume: Path | None,
+    overwrite: bool,
+    profile: bool,
 ) -> int:
     """Train a captioner.
 
@@ -56,7 +65,7 @@ def train(
             config = configio.load(config_file, overrides)
             folder = run or Path("runs") / (config_file.stem if config_file else config.data.source)
             events = use_case.train(config, folder, overwrite, stop)
-        show(events)
+        show(events, profile)
     return 128 + caught[0] if caught else 0
 
 

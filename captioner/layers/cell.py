@@ -63,19 +63,28 @@ def alike(*arrays: Array) -> list[Array]:
 
 
 def step_forward(
-    cell: Cell, x: Array, prev: State, Wx: Array, Wh: Array, b: Array, keep: bool = True
+    cell: Cell,
+    x: Array,
+    prev: State,
+    Wx: Array,
+    Wh: Array,
+    b: Array,
+    keep: bool = True,
+    ids: Array | None = None,
 ) -> tuple[State, StepCache]:
     """One time step of N captions; `keep=False` does without what only the backward pass needs.
 
-    Shapes: x (N, D), prev arrays (N, H), Wx (D, G H), Wh (H, G H), b (G H,) -> state arrays (N, H).
+    With ids (for reading only) the input of caption n is x[ids[n]], as in `scan_forward`.
+
+    Shapes: x (N, D), prev arrays (N, H), Wx (D, G H), Wh (H, G H), b (G H,), ids (N,) -> state arrays (N, H).
     """
     x, Wx, Wh, b, *prev_arrays = alike(x, Wx, Wh, b, *prev)
     prev = tuple(prev_arrays)
     ax, _ = affine_forward(x, Wx, b)
     ah = prev[0] @ Wh
     out = tuple(np.empty_like(ah, shape=h.shape) for h in prev)
-    kept = np.empty_like(ah, shape=(len(x) if keep else 0, cell.kept * len(Wh)))
-    cell.forward(ax, ah, prev, out, kept if keep else None)
+    kept = np.empty_like(ah, shape=(len(ah) if keep else 0, cell.kept * len(Wh)))
+    _gates_forward(cell, ax, ids, ah, prev, out, kept if keep else None)
     return out, StepCache(x, prev[0], Wx, Wh, kept)
 
 
@@ -140,13 +149,11 @@ def scan_forward(
     Wh_spread = _spread(Wh, empty)
     for start, end in packing.steps():
         before = int(packing.previous[start])
-        ah = np.matmul(states[0][before : before + end - start], Wh_spread, out=scratch[: end - start])
-        for block in _blocks(cell, end - start, hidden):
-            at = _shifted(block, start)
-            prev = tuple(s[_shifted(block, before)] for s in states)
-            out = tuple(s[_shifted(at, count)] for s in states)
-            ax_t = ax[at] if ids is None else ax[ids[at]]
-            cell.forward(ax_t, ah[block], prev, out, kept[at] if keep else None)
+        prev = tuple(s[before : before + end - start] for s in states)
+        out = tuple(s[count + start : count + end] for s in states)
+        ah = np.matmul(prev[0], Wh_spread, out=scratch[: end - start])
+        ax_t, ids_t = (ax[start:end], None) if ids is None else (ax, ids[start:end])
+        _gates_forward(cell, ax_t, ids_t, ah, prev, out, kept[start:end] if keep else None)
     return states[0][count:], ScanCache(inputs, ids, states, Wx, Wh, kept, packing)
 
 
@@ -167,16 +174,16 @@ def scan_backward(
     dstate = tuple(np.zeros((count, hidden), dtype) for _ in states)
     Wh_T = _spread(Wh.T, empty)
     for start, end in reversed(list(packing.steps())):
+        live = tuple(d[: end - start] for d in dstate)
         direct = []
-        for block in _blocks(cell, end - start, hidden):
-            at = _shifted(block, start)
-            live = tuple(d[block] for d in dstate)
-            live[0][...] += dh[at]
-            direct.append((block, cell.backward(live, kept[at], dax[at], dah[at])))
-        np.matmul(dah[start:end], Wh_T, out=dstate[0][: end - start])
+        for block in _blocks(cell, *live[0].shape):
+            at = slice(start + block.start, start + block.stop)
+            live[0][block] += dh[at]
+            direct.append((block, cell.backward(tuple(d[block] for d in live), kept[at], dax[at], dah[at])))
+        np.matmul(dah[start:end], Wh_T, out=live[0])
         for block, dh_prev in direct:
             if dh_prev is not None:
-                dstate[0][block] += dh_prev
+                live[0][block] += dh_prev
     dinitial = tuple(np.empty_like(d) for d in dstate)
     for to, d in zip(dinitial, dstate, strict=True):
         to[packing.order] = d
@@ -201,8 +208,17 @@ def _blocks(cell: Cell, rows: int, hidden: int) -> list[slice]:
     return [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
 
 
-def _shifted(rows: slice, by: int) -> slice:
-    return slice(rows.start + by, rows.stop + by)
+def _gates_forward(
+    cell: Cell, ax: Array, ids: Array | None, ah: Array, prev: State, out: State, kept: Array | None
+) -> None:
+    for block in _blocks(cell, *out[0].shape):
+        cell.forward(
+            ax[block] if ids is None else ax[ids[block]],
+            ah[block],
+            tuple(s[block] for s in prev),
+            tuple(s[block] for s in out),
+            None if kept is None else kept[block],
+        )
 
 
 def _spread(W: Array, empty: Empty) -> Array:

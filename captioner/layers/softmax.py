@@ -10,14 +10,20 @@ CACHE = 1 << 17
 """So many scores at a time that the passes over them (bias, max, exp, sum, scale) find them in the cache."""
 
 
-def log_softmax(scores: Array) -> Array:
-    """Log-probabilities of a row of scores: s - m - log Σ_v exp(s_v - m), with m the row's maximum.
+def log_softmax(scores: Array, bias: Array | float = 0.0, *, out: Array | None = None) -> Array:
+    """Log-probabilities of rows of scores + bias: s - m - log Σ_v exp(s_v - m), with m the row's maximum.
 
-    Shapes: scores (N, V) -> (N, V).
+    Into `out` where it is given, which may be `scores` itself.
+
+    Shapes: scores (N, V), bias (V,) -> (N, V).
     """
-    shifted: Array = scores - scores.max(axis=1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return shifted
+    out = np.empty_like(scores) if out is None else out
+    block = max(1, CACHE // scores.shape[1])
+    for first in range(0, len(scores), block):
+        s = np.add(scores[first : first + block], bias, out=out[first : first + block])
+        s -= s.max(axis=1, keepdims=True)
+        s -= np.log(np.exp(s).sum(axis=1, keepdims=True))
+    return out
 
 
 def cross_entropy(scores: Array, targets: Array, scale: float, bias: Array | float = 0.0) -> tuple[Array, Array, Array]:

@@ -6,7 +6,8 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from captioner import checkpoint
 from captioner.blas import set_threads
 from captioner.config import Config
 from captioner.configio import dump
+from captioner.data.ahead import ReadAhead, in_memory
 from captioner.data.batches import ShuffledBatches, in_order
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DivergenceError, UsageError
@@ -26,7 +28,20 @@ from captioner.optim import RULES
 from captioner.run.build import build_corpus, build_model, build_plan
 from captioner.run.folder import RunFolder, to_json
 from captioner.run.restore import check_corpus, restore
-from captioner.solver import Plan, Step, TrainState, look_again, mean_word_loss, perplexity, refuse_hopeless, steps
+from captioner.solver import (
+    Batches,
+    Step,
+    TrainState,
+    look_again,
+    mean_word_loss,
+    perplexity,
+    refuse_hopeless,
+    steps,
+)
+from captioner.stopwatch import Stopwatch
+
+PARTS = ("reading", "forward", "backward", "update", "validation", "saving")
+"""Where the time of a training goes, apart from the rest; reading is the time waited for it."""
 
 
 class Began(NamedTuple):
@@ -137,54 +152,59 @@ class _Training:
         self.over = self.state.step >= self.plan.span.total_steps
         self.saved = self.state.step or None
         self.threads = set_threads(self.config.threads)
+        self.words, self.watch = 0, Stopwatch()
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
-        options = self.config.train
-        plan = self.plan
-        batches = ShuffledBatches(self.split, options.batch_size, self.config.seed)
-        began, first, words = time.perf_counter(), self.state.step, 0
-        yield self._began(plan)
-        reason = "nothing left to do" if self.over else "done"
+        began, first = time.perf_counter(), self.state.step
+        yield self._began()
         try:
-            if self._out_of_patience():
-                reason = "no better validation"
-            else:
-                for step in steps(self.model, batches, self.state, plan):
-                    words += step.words
-                    yield step
-                    ended = step.step % plan.span.steps_per_epoch == 0 or step.step == plan.span.total_steps
-                    if ended or step.step % options.log_every == 0:
-                        self.run.log(
-                            {
-                                "kind": "step",
-                                **step._asdict(),
-                                "word_loss": step.word_loss,
-                                "perplexity": step.perplexity,
-                            }
-                        )
-                    due = ended and (step.epoch % self.config.validate.every == 0 or step.step == plan.span.total_steps)
-                    validations = [self._validate(step)] if due else []
-                    halt = stop()
-                    if ended or halt or (options.save_every and step.step % options.save_every == 0):
-                        look_again(self.model, batches, self.state)
-                        self._save(self.run.last)
-                    # Only now: who leaves at this event leaves a run that can be resumed.
-                    yield from validations
-                    if halt or self._out_of_patience():
-                        reason = "stopped" if halt else "no better validation"
-                        break
+            with self._batches() as batches:
+                reason = yield from self._until_over(batches, stop)
         except DivergenceError as error:
-            self._summarize("diverged", began, first, words)
+            self._summarize("diverged", began, first)
             kept = "no checkpoint yet" if self.saved is None else f"{self.run.last} holds the good step {self.saved}"
             raise DivergenceError(f"{error}; {kept}") from error
-        yield Ended(self.run.path, self._summarize(reason, began, first, words))
+        yield Ended(self.run.path, self._summarize(reason, began, first))
 
-    def _began(self, plan: Plan) -> Began:
+    def _began(self) -> Began:
         count = sum(w.size for w in self.model.params.values())
-        span = plan.span
+        span = self.plan.span
         return Began(
             self.run.path, self.config, self.corpus, count, self.state.step, span.total_steps, span.steps_per_epoch
         )
+
+    def _batches(self) -> AbstractContextManager[Batches]:
+        """Only what may have to be read from a disk is worth a thread."""
+        plain = ShuffledBatches(self.split, self.config.train.batch_size, self.config.seed)
+        return nullcontext(plain) if in_memory(plain.split.features) else ReadAhead(plain, self.plan.span.total_steps)
+
+    def _until_over(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated, None, str]:
+        """Train, and return why it is over."""
+        options, span = self.config.train, self.plan.span
+        if self._out_of_patience():
+            return "no better validation"
+        for step in steps(self.model, batches, self.state, self.plan, self.watch):
+            self.words += step.words
+            yield step
+            ended = step.step % span.steps_per_epoch == 0 or step.step == span.total_steps
+            if ended or step.step % options.log_every == 0:
+                self.run.log(
+                    {"kind": "step", **step._asdict(), "word_loss": step.word_loss, "perplexity": step.perplexity}
+                )
+            due = ended and (step.epoch % self.config.validate.every == 0 or step.step == span.total_steps)
+            validations = [self._validate(step)] if due else []
+            halt = stop()
+            if ended or halt or (options.save_every and step.step % options.save_every == 0):
+                with self.watch("saving"):
+                    look_again(self.model, batches, self.state)
+                self._save(self.run.last)
+            # Only now: who leaves at this event leaves a run that can be resumed.
+            yield from validations
+            if halt:
+                return "stopped"
+            if self._out_of_patience():
+                return "no better validation"
+        return "nothing left to do" if self.over else "done"
 
     def _out_of_patience(self) -> bool:
         patience = self.config.train.patience
@@ -192,7 +212,8 @@ class _Training:
 
     def _validate(self, step: Step) -> Validated:
         batches = in_order(self.validation, self.config.train.batch_size, self.config.validate.max_captions)
-        loss = mean_word_loss(self.model, batches)
+        with self.watch("validation"):
+            loss = mean_word_loss(self.model, batches)
         refuse_hopeless(self.model, step.step, loss)
         better = self.best is None or loss < self.best["loss"]
         self.since_best = 0 if better else self.since_best + 1
@@ -216,15 +237,16 @@ class _Training:
             since_best=self.since_best,
         )
         standard = self.model.standardizer
-        checkpoint.save(
-            path,
-            checkpoint.Checkpoint(meta, self.state.params, self.state.slots, standard._asdict() if standard else {}),
-        )
+        arrays = self.state.params, self.state.slots, standard._asdict() if standard else {}
+        with self.watch("saving"):
+            checkpoint.save(path, checkpoint.Checkpoint(meta, *arrays))
         if path == self.run.last:
             self.saved = self.state.step
 
-    def _summarize(self, reason: str, began: float, first: int, words: int) -> dict[str, Any]:
+    def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
         seconds = time.perf_counter() - began
+        profile = {part: self.watch.seconds[part] for part in PARTS}
+        profile["other"] = seconds - sum(profile.values())
         best: dict[str, Any] | None = self.best
         summary = {
             "ended": reason,
@@ -232,7 +254,8 @@ class _Training:
             "best": best and {**best, "perplexity": perplexity(best["loss"])},
             "seconds": round(seconds, 3),
             "steps_this_time": self.state.step - first,
-            "words_per_second": round(words / max(seconds, 1e-9)),
+            "words_per_second": round(self.words / max(seconds, 1e-9)),
+            "profile": {part: round(spent, 3) for part, spent in profile.items()},
             "threads": self.threads,
             "parameters": sum(w.size for w in self.model.params.values()),
             "versions": {

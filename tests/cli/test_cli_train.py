@@ -1,6 +1,7 @@
 """captioner train: what it says, where it puts a run, and the bar on a terminal."""
 
 import io
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -31,6 +32,44 @@ def test_what_it_tells(cli: Callable[..., Any], small_options: tuple[str, ...], 
     again = cli("train", "--resume", "new", "-o", "train.epochs=2")
     assert (again.code, again.out) == (0, "")
     golden("train.txt", masked(done.err + again.err))
+
+
+LINE = r"(\w+) +([\d,]+\.\d) s +(\d+\.\d) %"
+
+
+def test_the_profile_is_told_only_when_asked_for(
+    cli: Callable[..., Any], small_options: tuple[str, ...], tmp_path: Path
+) -> None:
+    told = [
+        cli("train", *small_options, "-o", "train.epochs=1", "--run", f"new{i}", *("--profile",) * i) for i in (0, 1)
+    ]
+    assert [(done.code, done.out) for done in told] == [(0, "")] * 2
+    silent, talking = (done.err.splitlines() for done in told)
+    assert [masked(line) for line in talking[: len(silent)]] == [masked(line) for line in silent]
+    table = [re.fullmatch(LINE, line) for line in talking[len(silent) :]]
+    assert all(table)
+    summary = json.loads((tmp_path / "new1" / "summary.json").read_text())
+    assert [(row[1], row[2]) for row in table if row] == [
+        (part, f"{seconds:,.1f}") for part, seconds in {**summary["profile"], "total": summary["seconds"]}.items()
+    ]
+
+
+def test_the_table_of_the_profile() -> None:
+    profile = {"reading": 0.104, "forward": 20.25, "validation": 33.0, "other": 1234.567}
+    assert progress._profile({"profile": profile, "seconds": 1287.921}).splitlines() == [
+        "reading          0.1 s   0.0 %",
+        "forward         20.2 s   1.6 %",
+        "validation      33.0 s   2.6 %",
+        "other        1,234.6 s  95.9 %",
+        "total        1,287.9 s 100.0 %",
+    ]
+
+
+def test_a_run_that_took_no_time_has_a_profile_too(cli: Callable[..., Any], own_run: Path) -> None:
+    assert "total            0.0 s   0.0 %" in progress._profile({"profile": {"other": 0.0}, "seconds": 0.0})
+    done = cli("train", "--resume", own_run, "--profile")
+    assert (done.code, done.out) == (0, "")
+    assert re.fullmatch(LINE, done.err.splitlines()[-1])
 
 
 def test_the_folder_has_the_name_of_the_config_or_the_source(

@@ -15,6 +15,7 @@ from captioner import checkpoint
 from captioner.atomic import write_atomically
 from captioner.config import Config
 from captioner.configio import parse
+from captioner.data.batches import ShuffledBatches
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, DataError, DivergenceError, UsageError
 from captioner.model import CaptioningRNN
 from captioner.run import train as use_case
@@ -114,6 +115,52 @@ def test_the_summary(events, run: Path) -> None:
     assert summary["words_per_second"] > 0
     assert summary["versions"].keys() == {"captioner", "python", "numpy", "h5py"}
     assert summary["versions"]["captioner"] == captioner.__version__
+
+
+PROFILE = ["reading", "forward", "backward", "update", "validation", "saving", "other"]
+
+
+def test_the_summary_has_the_share_of_every_part(events, run: Path) -> None:
+    events("train.epochs=2")
+    summary = json.loads((run / "summary.json").read_text())
+    assert list(summary["profile"]) == PROFILE
+    assert min(summary["profile"].values()) >= 0
+    assert sum(summary["profile"].values()) == pytest.approx(summary["seconds"], abs=0.001 * len(PROFILE))
+    assert all(seconds == round(seconds, 3) for seconds in summary["profile"].values())
+
+
+def test_the_parts_are_told_apart(config, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def lasting(owner: Any, name: str, seconds: float) -> None:
+        work = getattr(owner, name)
+
+        def later(*args: Any, **options: Any) -> Any:
+            clock[0] += seconds
+            return work(*args, **options)
+
+        monkeypatch.setattr(owner, name, later)
+
+    monkeypatch.setattr("captioner.stopwatch.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("captioner.run.train.time.perf_counter", lambda: clock[0])
+    lasting(ShuffledBatches, "batch", 1)
+    lasting(CaptioningRNN, "forward", 10)
+    lasting(CaptioningRNN, "backward", 100)
+    lasting(use_case, "mean_word_loss", 1000)
+    lasting(use_case, "look_again", 10_000)
+    lasting(checkpoint, "save", 100_000)
+    for event in train(config("train.epochs=2"), run):
+        clock[0] += 0 if isinstance(event, Ended) else 1_000_000
+    # look_again reads too; both validations were the best so far
+    assert json.loads((run / "summary.json").read_text())["profile"] == {
+        "reading": 8,
+        "forward": 80,
+        "backward": 800,
+        "update": 0,
+        "validation": 2000,
+        "saving": 2 * 10_000 + 2 + 4 * 100_000,
+        "other": (1 + 8 + 2) * 1_000_000,
+    }
 
 
 def test_checkpoints_every_epoch_and_every_few_steps(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,14 +299,14 @@ def test_a_run_is_not_overwritten_unasked(events, run: Path) -> None:
 
 
 def diverge_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    real, calls = CaptioningRNN.loss, []
+    real, calls = CaptioningRNN.forward, []
 
-    def loss(*args: Any) -> tuple[float, dict[str, np.ndarray]]:
+    def forward(*args: Any, **options: Any) -> tuple[float, Any]:
         calls.append(1)
-        loss, grads = real(*args)
-        return (math.nan if len(calls) == step else loss), grads
+        loss, cache = real(*args, **options)
+        return (math.nan if len(calls) == step else loss), cache
 
-    monkeypatch.setattr(CaptioningRNN, "loss", loss)
+    monkeypatch.setattr(CaptioningRNN, "forward", forward)
 
 
 def test_a_diverging_run_keeps_its_last_good_checkpoint(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
