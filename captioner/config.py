@@ -100,6 +100,7 @@ class Decode:
     """How captions are written."""
 
     max_length: Annotated[int, "words; longer captions are cut", ">= 1"] = 30
+    beam: Annotated[int, "beginnings kept of a caption; 1 is greedy", ">= 1"] = 1
     suppress_unk: Annotated[bool, "never write <UNK>"] = True
 
 

@@ -14,6 +14,7 @@ from captioner.arrays import Array
 
 State = tuple[Array, ...]
 StepFunction = Callable[[Array, State], tuple[Array, State]]
+"""Its log_probs are the decoder's to overwrite."""
 
 
 def greedy(
@@ -41,9 +42,8 @@ def greedy(
     words = np.full(count, start)
     for t in range(max_length):
         log_probs, state = step(words, state)
-        allowed = log_probs.copy() if banned else log_probs
-        allowed[:, list(banned)] = -np.inf
-        words = allowed.argmax(axis=1)
+        log_probs[:, list(banned)] = -np.inf
+        words = log_probs.argmax(axis=1)
         tokens[live, 0, t] = words
         scores[live, 0] += log_probs[np.arange(len(live)), words]
         going = words != end
@@ -131,12 +131,12 @@ def _likeliest(log_probs: Array, count: int, banned: Sequence[int]) -> tuple[Arr
 
     So many passes of argmax beat a partial sort for the widths of beams, and settle ties as `greedy` does.
     """
-    left, row = log_probs.copy(), np.arange(len(log_probs))
-    left[:, list(banned)] = -np.inf
-    words = np.empty((len(left), count), int)
-    scores = np.empty((len(left), count))
+    log_probs[:, list(banned)] = -np.inf
+    words = np.empty((len(log_probs), count), int)
+    scores = np.empty((len(log_probs), count))
+    row = np.arange(len(log_probs))
     for rank in range(count):
-        words[:, rank] = left.argmax(axis=1)
-        scores[:, rank] = left[row, words[:, rank]]
-        left[row, words[:, rank]] = -np.inf
+        words[:, rank] = log_probs.argmax(axis=1)
+        scores[:, rank] = log_probs[row, words[:, rank]]
+        log_probs[row, words[:, rank]] = -np.inf
     return words, scores

@@ -110,21 +110,6 @@ def test_a_banned_word_gives_way_to_the_next_likeliest() -> None:
     np.testing.assert_allclose(scores, np.log(0.4))
 
 
-def test_what_the_model_returned_is_left_alone() -> None:
-    log_probs = np.log(np.full((2, VOCAB), 1 / VOCAB))
-    kept = log_probs.copy()
-    greedy(
-        lambda tokens, state: (log_probs[: len(tokens)], state),
-        initial(2),
-        start=START,
-        end=END,
-        null=NULL,
-        max_length=3,
-        banned=[UNK],
-    )
-    np.testing.assert_array_equal(log_probs, kept)
-
-
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
 def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
     sizes = Sizes(vocab=12, feature=5, wordvec=4, hidden=8, cell=cell)

@@ -131,15 +131,6 @@ def test_a_beam_that_cannot_win_leaves_the_batch() -> None:
     assert len(seen) == 4
 
 
-def test_what_the_model_returned_is_left_alone() -> None:
-    log_probs = np.log(np.full((6, 5), 1 / 5))
-    kept = log_probs.copy()
-    beam(
-        lambda tokens, state: (log_probs[: len(tokens)], state), initial(2), max_length=3, width=3, banned=[4], **WORDS
-    )
-    np.testing.assert_array_equal(log_probs, kept)
-
-
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
 def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
     sizes = Sizes(vocab=12, feature=5, wordvec=4, hidden=8, cell=cell)

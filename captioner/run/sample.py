@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from captioner.blas import set_threads
 from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus, Features, Split, check_features
 from captioner.data.features import open_features
-from captioner.decode import greedy
+from captioner.decode import beam, greedy
 from captioner.run.build import build_corpus
 from captioner.run.folder import find_checkpoint
 from captioner.run.restore import Restored, check_corpus, check_width, restore
@@ -115,9 +116,11 @@ def describe(
     vocab, options = restored.vocab, restored.config.decode
     banned = [vocab.null, vocab.start, *([vocab.unk] if options.suppress_unk else [])]
     count = min(features.shape[0], most or features.shape[0])
-    for first in range(0, count, BATCH):
-        rows = features[np.arange(first, min(first + BATCH, count))]
-        tokens, scores = greedy(
+    decode = greedy if options.beam == 1 else partial(beam, width=options.beam)
+    size = max(1, BATCH // options.beam)
+    for first in range(0, count, size):
+        rows = features[np.arange(first, min(first + size, count))]
+        tokens, scores = decode(
             restored.model.step,
             restored.model.start(rows),
             start=vocab.start,

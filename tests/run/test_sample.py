@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from captioner import checkpoint
+from captioner.decode import beam
 from captioner.errors import CheckpointError, DataError
 from captioner.model import CaptioningRNN
 from captioner.run import sample
@@ -68,6 +69,28 @@ def test_batches_and_a_part_change_no_caption(restored: Restored, val, monkeypat
     assert [caption for caption, _ in describe(restored, val.features)] == [caption for caption, _ in whole]
     assert [caption for caption, _ in describe(restored, val.features, 4)] == [caption for caption, _ in whole[:4]]
     assert len(list(describe(restored, val.features, 10_000))) == len(whole) == 10
+
+
+def test_a_beam_writes_its_likeliest_caption(tiny_run: Path, val, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = open_run(tiny_run, ["decode.beam=4"])
+    captions = list(describe(wide, val.features))
+    vocab, most = wide.vocab, wide.config.decode.max_length
+    tokens, scores = beam(
+        wide.model.step,
+        wide.model.start(val.features),
+        start=vocab.start,
+        end=vocab.end,
+        null=vocab.null,
+        max_length=most,
+        width=4,
+        banned=[vocab.null, vocab.start, vocab.unk],
+    )
+    assert [caption for caption, _ in captions] == [" ".join(vocab.decode(ids)) for ids in tokens[:, 0].tolist()]
+    np.testing.assert_allclose([log_prob for _, log_prob in captions], scores[:, 0], rtol=1e-5)
+    narrow = [log_prob for _, log_prob in describe(open_run(tiny_run), val.features)]
+    assert sum(log_prob for _, log_prob in captions) > sum(narrow)
+    monkeypatch.setattr(sample, "BATCH", 9)
+    assert [caption for caption, _ in describe(wide, val.features)] == [caption for caption, _ in captions]
 
 
 def constant_run(run: Path, word: str) -> Path:
