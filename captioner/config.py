@@ -109,7 +109,7 @@ class Config:
     """All that a run depends on."""
 
     seed: Annotated[int, "start of every random choice of a run", ">= 0"] = 0
-    threads: Annotated[int, "threads of matrix products; more pays while nothing else runs", ">= 1"] = 1
+    threads: Annotated[int, "threads that share out each batch", ">= 1"] = 2
     data: Data = Data()
     model: Model = Model()
     train: Train = Train()

@@ -30,8 +30,8 @@ from captioner.layers.lstm import lstm_backward, lstm_forward, lstm_step_backwar
 from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
 from captioner.layers.softmax import temporal_softmax_loss
 from captioner.model import CaptioningRNN as Model
-from captioner.model import Sizes, initial_params
 from captioner.optim import RULES, Hyper
+from captioner.parameters import Sizes, initial_params
 
 __all__ = [
     "CaptioningRNN",
@@ -117,7 +117,7 @@ class CaptioningRNN:
         if self._start is None or self._end is None:
             raise ValueError("sample needs <START> and <END> in word_to_idx")
         tokens, _ = greedy(
-            self._model.step,
+            self._model.reader().step,
             self._model.start(features),
             start=self._start,
             end=self._end,

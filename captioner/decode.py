@@ -14,7 +14,7 @@ from captioner.arrays import Array
 
 State = tuple[Array, ...]
 StepFunction = Callable[[Array, State], tuple[Array, State]]
-"""Its log_probs are the decoder's to overwrite."""
+"""Its log_probs are the decoder's to overwrite, until the next call."""
 
 
 def greedy(
@@ -126,6 +126,10 @@ class _Beams(NamedTuple):
         return _Beams(tokens[image, best], scores[image, best])
 
 
+CACHE = 1 << 16
+"""So many log-probabilities at a time that the passes over them find them in the cache."""
+
+
 def _likeliest(log_probs: Array, count: int, banned: Sequence[int]) -> tuple[Array, Array]:
     """The `count` likeliest allowed words of every row, best first, and their log-probabilities (R, count).
 
@@ -134,9 +138,12 @@ def _likeliest(log_probs: Array, count: int, banned: Sequence[int]) -> tuple[Arr
     log_probs[:, list(banned)] = -np.inf
     words = np.empty((len(log_probs), count), int)
     scores = np.empty((len(log_probs), count))
-    row = np.arange(len(log_probs))
-    for rank in range(count):
-        words[:, rank] = log_probs.argmax(axis=1)
-        scores[:, rank] = log_probs[row, words[:, rank]]
-        log_probs[row, words[:, rank]] = -np.inf
+    size = max(1, CACHE // log_probs.shape[1])
+    for first in range(0, len(log_probs), size):
+        some, row = log_probs[first : first + size], np.arange(min(size, len(log_probs) - first))
+        for rank in range(count):
+            best = some.argmax(axis=1)
+            words[first + row, rank] = best
+            scores[first + row, rank] = some[row, best]
+            some[row, best] = -np.inf
     return words, scores

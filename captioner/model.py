@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,41 +9,15 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.errors import DataError
 from captioner.layers import CELLS
-from captioner.layers.affine import affine_forward, affine_weights_backward
-from captioner.layers.cell import ScanCache, State, scan_backward, scan_forward, step_forward
-from captioner.layers.dropout import dropout_backward, dropout_forward
+from captioner.layers.cell import ScanCache, State, scan_backward, scan_forward
+from captioner.layers.dropout import draw_noise, dropout_backward, dropout_forward
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
 from captioner.layers.packing import pack
-from captioner.layers.softmax import cross_entropy, log_softmax
+from captioner.layers.softmax import cross_entropy
+from captioner.parameters import Sizes
+from captioner.reader import Reader
+from captioner.team import ALONE, Team
 from captioner.workspace import Workspace
-
-Normal = Callable[[tuple[int, ...]], Array]
-"""Draws standard normal numbers of a shape."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes that fix the shape of every parameter, and the cell."""
-
-    vocab: int
-    feature: int
-    wordvec: int
-    hidden: int
-    cell: str = "lstm"
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every parameter, by CS231n's names and in the order in which it draws them."""
-        gates = CELLS[self.cell].gates * self.hidden
-        return {
-            "W_embed": (self.vocab, self.wordvec),
-            "W_proj": (self.feature, self.hidden),
-            "b_proj": (self.hidden,),
-            "Wx": (self.wordvec, gates),
-            "Wh": (self.hidden, gates),
-            "b": (gates,),
-            "W_vocab": (self.hidden, self.vocab),
-            "b_vocab": (self.vocab,),
-        }
 
 
 class Dropout(NamedTuple):
@@ -64,44 +36,6 @@ class Standardizer(NamedTuple):
 
     mean: Array
     std: Array
-
-
-def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Params:
-    """Draw fresh parameters: weights N(0, 1) / sqrt(fan in), word vectors N(0, 1) / 100, biases 0.
-
-    Source: CS231n, assignment 3, classifiers/rnn.py.
-    """
-    divisors = {"W_embed": 100.0}
-    return {
-        name: (normal(shape) / divisors.get(name, np.sqrt(shape[0]))).astype(dtype)
-        if len(shape) > 1
-        else np.zeros(shape, dtype)
-        for name, shape in sizes.shapes().items()
-    }
-
-
-def add_forget_bias(params: Params, sizes: Sizes, bias: float) -> None:
-    """Start the forget gate open, in place: b_f += bias. A cell without that gate stays as it is.
-
-    Source: Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent Network Architectures", section 2.2.
-    """
-    gate = CELLS[sizes.cell].forget
-    if gate is not None:
-        params["b"][gate * sizes.hidden : (gate + 1) * sizes.hidden] += bias
-
-
-def log_frequency_bias(captions: Array, vocab: int, null: int) -> Array:
-    """A start for b_vocab: the log-frequency of every word as a target, so that the first loss is the unigram entropy.
-
-    b_v = log((count_v + 1) / Σ_w (count_w + 1))
-
-    Shapes: captions (K, T) -> (V,) float64.
-    Source: Karpathy's NeuralTalk, which starts its output bias the same way.
-    """
-    targets = captions[:, 1:]
-    counts = np.bincount(targets[targets != null], minlength=vocab) + 1.0
-    bias: Array = np.log(counts / counts.sum())
-    return bias
 
 
 class Encoded(NamedTuple):
@@ -168,16 +102,18 @@ class CaptioningRNN:
         captions: Array,
         rng: np.random.Generator | None = None,
         workspace: Workspace | None = None,
+        team: Team = ALONE,
     ) -> tuple[float, Params]:
         """Cross-entropy of the captions, summed over words and divided by N, and its gradients.
 
         A target that is `<NULL>` is masked. Dropout takes its noise from `rng`; without it nothing is dropped.
-        With a workspace the gradients stand in it until its next use.
+        With a workspace the gradients stand in it until its next use. The size of the team changes nothing but
+        rounding.
 
         Shapes: features (N, F), captions (N, T) -> loss, a gradient for every parameter.
         """
-        loss, cache = self.forward(features, captions, rng, workspace)
-        return loss, self.backward(cache, workspace)
+        loss, cache = self.forward(features, captions, rng, workspace, team)
+        return loss, self.backward(cache, workspace, team)
 
     def forward(
         self,
@@ -185,34 +121,35 @@ class CaptioningRNN:
         captions: Array,
         rng: np.random.Generator | None = None,
         workspace: Workspace | None = None,
+        team: Team = ALONE,
     ) -> tuple[float, LossCache]:
         """The loss alone, and what `backward` needs.
 
         Shapes: features (N, F), captions (N, T) -> loss, cache.
         """
-        encoded = self._encode(features, captions, rng, True, workspace)
-        losses, dscores, db_vocab = self._cross_entropy(encoded, 1 / len(captions), workspace)
+        encoded = self._encode(features, captions, rng, True, workspace, team)
+        losses, dscores, db_vocab = self._cross_entropy(encoded, 1 / len(captions), workspace, team)
         return float(losses.sum(dtype=np.float64)) / len(captions), (dscores, db_vocab, encoded)
 
-    def backward(self, cache: LossCache, workspace: Workspace | None = None) -> Params:
+    def backward(self, cache: LossCache, workspace: Workspace | None = None, team: Team = ALONE) -> Params:
         """The gradients of `forward`'s loss, for every parameter; in the workspace, where one is given."""
         empty = (workspace or Workspace()).empty
         p, (dscores, db_vocab, e) = self.params, cache
-        dhidden = np.matmul(dscores, p["W_vocab"].T, out=empty("dhidden", e.hidden.shape, self.dtype))
-        dW_vocab = np.matmul(e.hidden.T, dscores, out=empty("dW_vocab", p["W_vocab"].shape, self.dtype))
+        dhidden = team.matmul(dscores, p["W_vocab"].T, empty("dhidden", e.hidden.shape, self.dtype))
+        dW_vocab = team.matmul(e.hidden.T, dscores, empty("dW_vocab", p["W_vocab"].shape, self.dtype))
         dhidden = _undrop(dhidden, e.hidden_mask)
         if len(dhidden) < len(e.scored):
             scattered = np.zeros_like(dhidden, shape=(len(e.scored), dhidden.shape[1]))
             scattered[e.scored] = dhidden
             dhidden = scattered
-        dinputs, (dh0, *_), dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan, workspace)
+        dinputs, (dh0, *_), dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan, workspace, team)
         dW_embed = empty("dW_embed", p["W_embed"].shape, self.dtype)
         word_embedding_backward(_undrop(dinputs, e.words_mask), e.words, out=dW_embed)
-        dW_proj, db_proj = affine_weights_backward(dh0, e.image)
+        dW_proj = team.matmul(e.image.T, dh0, empty("dW_proj", p["W_proj"].shape, self.dtype))
         return {
             "W_embed": dW_embed,
             "W_proj": dW_proj,
-            "b_proj": db_proj,
+            "b_proj": dh0.sum(axis=0),
             "Wx": dWx,
             "Wh": dWh,
             "b": db,
@@ -220,19 +157,31 @@ class CaptioningRNN:
             "b_vocab": db_vocab,
         }
 
-    def word_losses(self, features: Array, captions: Array, workspace: Workspace | None = None) -> Array:
-        """The negative log-probability of every unmasked word, without dropout or gradients.
+    def word_losses(
+        self, features: Array, captions: Array, workspace: Workspace | None = None, team: Team = ALONE
+    ) -> Array:
+        """The negative log-probability of every unmasked word, without dropout or gradients, in no certain order.
 
         Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
         """
-        encoded = self._encode(features, captions, None, False, workspace)
-        return self._cross_entropy(encoded, 1.0, workspace)[0]
+        encoded = self._encode(features, captions, None, False, workspace, team)
+        return self._cross_entropy(encoded, 1.0, workspace, team)[0]
 
-    def _cross_entropy(self, encoded: Encoded, scale: float, workspace: Workspace | None) -> tuple[Array, Array, Array]:
-        hidden, W_vocab = encoded.hidden, self.params["W_vocab"]
+    def _cross_entropy(
+        self, encoded: Encoded, scale: float, workspace: Workspace | None, team: Team
+    ) -> tuple[Array, Array, Array]:
+        hidden, targets, p = encoded.hidden, encoded.targets, self.params
         scores = (workspace or Workspace()).empty("scores", (len(hidden), self.sizes.vocab), self.dtype)
-        np.matmul(hidden, W_vocab, out=scores)
-        return cross_entropy(scores, encoded.targets, scale, self.params["b_vocab"])
+        shares = team.shares(len(hidden))
+
+        def scored(member: int) -> tuple[Array, Array, Array]:
+            some = shares[member]
+            np.matmul(hidden[some], p["W_vocab"], out=scores[some])
+            return cross_entropy(scores[some], targets[some], scale, p["b_vocab"])
+
+        found = team.map(scored)
+        losses, _, dbiases = zip(*found, strict=True)
+        return np.concatenate(losses), scores, sum(dbiases[1:], dbiases[0])
 
     def _image(self, features: Array) -> Array:
         image = features.astype(self.dtype)
@@ -241,8 +190,9 @@ class CaptioningRNN:
             image /= self.standardizer.std.astype(self.dtype)
         return image
 
-    def _state(self, image: Array) -> State:
-        h0, _ = affine_forward(image, self.params["W_proj"], self.params["b_proj"])
+    def _state(self, image: Array, team: Team = ALONE) -> State:
+        h0 = team.matmul(image, self.params["W_proj"], np.empty((len(image), self.sizes.hidden), self.dtype))
+        h0 += self.params["b_proj"]
         return (h0, *(np.zeros_like(h0) for _ in range(self.cell.states - 1)))
 
     def _encode(
@@ -252,28 +202,34 @@ class CaptioningRNN:
         rng: np.random.Generator | None,
         keep: bool,
         workspace: Workspace | None,
+        team: Team,
     ) -> Encoded:
         p = self.params
-        image, _ = _drop(self._image(features), self.dropout.features, rng)
+        image, _ = _drop(self._image(features), self.dropout.features, rng, np.arange(len(features)), team)
         # The steps of a caption end with its last target; a masked target before it is a step without a loss.
         ends = np.arange(1, captions.shape[1]) * (captions[:, 1:] != self.null)
-        packing = pack(ends.max(axis=1, initial=0))
+        lengths = ends.max(axis=1, initial=0)
+        packing = pack(lengths, team.size)
         read = captions[packing.caption, packing.time]
         targets = captions[packing.caption, packing.time + 1]
+        # Noise is drawn caption after caption, so that it does not depend on who computes which.
+        rows = (np.cumsum(lengths) - lengths)[packing.caption] + packing.time
         if rng is not None and self.dropout.words:
             # Every place has its own noise, so that no two rows are alike.
             distinct, ids = read, None
         else:
             distinct, ids = np.unique(read, return_inverse=True)
         inputs, words = word_embedding_forward(distinct, p["W_embed"])
-        inputs, words_mask = _drop(inputs, self.dropout.words, rng)
+        inputs, words_mask = _drop(inputs, self.dropout.words, rng, rows, team)
 
-        initial = self._state(image)
-        hidden, scan = scan_forward(self.cell, inputs, ids, initial, p["Wx"], p["Wh"], p["b"], packing, keep, workspace)
+        initial = self._state(image, team)
+        weights = p["Wx"], p["Wh"], p["b"]
+        hidden, scan = scan_forward(self.cell, inputs, ids, initial, *weights, packing, keep, workspace, team)
+        hidden, hidden_mask = _drop(hidden, self.dropout.hidden, rng, rows, team)
         scored = targets != self.null
         if not scored.all():
             hidden, targets = hidden[scored], targets[scored]
-        hidden, hidden_mask = _drop(hidden, self.dropout.hidden, rng)
+            hidden_mask = None if hidden_mask is None else hidden_mask[scored]
         return Encoded(hidden, targets, image, words, words_mask, hidden_mask, scored, scan)
 
     def start(self, features: Array) -> State:
@@ -283,20 +239,30 @@ class CaptioningRNN:
         """
         return self._state(self._image(features))
 
+    def reader(self) -> Reader:
+        """The weights as they are now, laid out for decoding; later changes of `params` do not reach it."""
+        return Reader(self.cell, self.params)
+
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
-        """Read one word of every caption and tell the log-probabilities of the next.
+        """Read one word of every caption and tell the log-probabilities of the next; `reader().step` for many words.
 
         Shapes: tokens (N,) ids, state arrays (N, H) -> log_probs (N, V), state arrays (N, H).
         """
-        p = self.params
-        distinct, ids = np.unique(tokens, return_inverse=True)
-        state, _ = step_forward(self.cell, p["W_embed"][distinct], state, p["Wx"], p["Wh"], p["b"], False, ids)
-        scores = state[0] @ p["W_vocab"]
-        return log_softmax(scores, p["b_vocab"], out=scores), state
+        return self.reader().step(tokens, state)
 
 
-def _drop(x: Array, p: float, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
-    return (x, None) if rng is None or not p else dropout_forward(x, p, rng)
+def _drop(x: Array, p: float, rng: np.random.Generator | None, rows: Array, team: Team) -> tuple[Array, Array | None]:
+    """Dropout, where the noise of row r is the rows[r]-th of what is drawn."""
+    if rng is None or not p:
+        return x, None
+    noise, shares, out, mask = draw_noise(x.shape, rng), team.shares(len(x)), np.empty_like(x), np.empty_like(x)
+
+    def drop(member: int) -> None:
+        some = shares[member]
+        out[some], mask[some] = dropout_forward(x[some], p, noise[rows[some]])
+
+    team.map(drop)
+    return out, mask
 
 
 def _undrop(dout: Array, mask: Array | None) -> Array:

@@ -6,8 +6,9 @@ never change. Everything is in place: training overwrites its parameters.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -117,32 +118,55 @@ def initial_slots(rule: Rule, params: Params) -> Slots:
     return {slot: {name: np.zeros_like(w) for name, w in params.items()} for slot in rule.slots}
 
 
-def update(rule: Rule, params: Params, grads: Params, slots: Slots, hyper: Hyper, t: int, scale: float = 1.0) -> None:
-    """Apply a rule to all parameters, in place, with the gradients times `scale`.
+class Share(NamedTuple):
+    """Every `of`-th stretch of the parameters, from the `member`-th on: what one of a team takes upon itself."""
+
+    member: int = 0
+    of: int = 1
+
+
+WHOLE = Share()
+
+
+def update(
+    rule: Rule,
+    params: Params,
+    grads: Params,
+    slots: Slots,
+    hyper: Hyper,
+    t: int,
+    scale: float = 1.0,
+    share: Share = WHOLE,
+) -> None:
+    """Apply a rule to the parameters of a share, in place, with the gradients times `scale`.
 
     Weight decay (decoupled, Loshchilov & Hutter 2019) shrinks matrices only; biases are left alone.
     """
-    for name, w in params.items():
-        shrink = 1 - hyper.learning_rate * hyper.weight_decay if rule.decoupled and w.ndim > 1 else 1.0
-        for w_part, dw, *parts in _chunks(w, grads[name], *(slots[slot][name] for slot in rule.slots)):
-            if shrink != 1.0:
-                w_part *= shrink
-            rule.apply(w_part, dw, tuple(parts), hyper, t, scale)
+    decay = hyper.learning_rate * hyper.weight_decay if rule.decoupled else 0.0
+    for name, (w, dw, *parts) in _stretches([params, grads, *(slots[slot] for slot in rule.slots)], share):
+        if decay and params[name].ndim > 1:
+            w *= 1 - decay
+        rule.apply(w, dw, tuple(parts), hyper, t, scale)
+
+
+def global_norm(grads: Params) -> float:
+    """The Euclidean norm of all gradients together: √ Σ g²."""
+    return math.sqrt(sum(float(np.vdot(g, g)) for g in grads.values()))
+
+
+def _stretches(arrays: Sequence[Params], share: Share) -> Iterator[tuple[str, tuple[Array, ...]]]:
+    """The same stretch of each parameter in turn, as flat views; whole arrays where there is no flat view of one."""
+    parts = ((name, part) for name in arrays[0] for part in _chunks(*(named[name] for named in arrays)))
+    return itertools.islice(parts, share.member, None, share.of)
 
 
 def _chunks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """The same stretch of each array in turn, as flat views; the whole arrays where there is no flat view of one."""
     if not all(a.flags.c_contiguous for a in arrays):
         yield arrays
         return
     flat = [a.reshape(-1) for a in arrays]
     for first in range(0, flat[0].size, CHUNK):
         yield tuple(a[first : first + CHUNK] for a in flat)
-
-
-def global_norm(grads: Mapping[str, Array]) -> float:
-    """The Euclidean norm of all gradients together: √ Σ g²."""
-    return math.sqrt(sum(float(np.vdot(g, g)) for g in grads.values()))
 
 
 def clip_scale(norm: float, limit: float | None) -> float:

@@ -20,6 +20,7 @@ from captioner.optim import (
     Hyper,
     Rule,
     Schedule,
+    Share,
     Slots,
     Span,
     clip_scale,
@@ -29,6 +30,7 @@ from captioner.optim import (
     update,
 )
 from captioner.stopwatch import Stopwatch
+from captioner.team import ALONE, Team
 from captioner.workspace import Workspace
 
 HOPELESS = 10
@@ -99,32 +101,44 @@ def perplexity(word_loss: float) -> float:
 
 
 def steps(
-    model: CaptioningRNN, batches: Batches, state: TrainState, plan: Plan, watch: Stopwatch | None = None
+    model: CaptioningRNN,
+    batches: Batches,
+    state: TrainState,
+    plan: Plan,
+    watch: Stopwatch | None = None,
+    team: Team = ALONE,
 ) -> Iterator[Step]:
     """Train until `plan.span.total_steps`, one record after every update.
 
-    `watch` learns the time of reading, forward, backward and update.
+    `watch` learns the time of reading, forward, backward and update. The team shares out each batch, and the
+    update.
 
     Raises: DivergenceError before the update, when a loss or gradient is not finite, or a loss hopelessly large: the
     state is then still finite.
     """
     watch, workspace = watch or Stopwatch(), Workspace()
     while state.step < plan.span.total_steps:
-        yield _step(model, batches, state, plan, watch, workspace)
+        yield _step(model, batches, state, plan, watch, team, workspace)
 
 
 # What overflows is told by name, not as a warning of NumPy's from some inner line.
 @np.errstate(over="ignore", invalid="ignore")
 def _step(
-    model: CaptioningRNN, batches: Batches, state: TrainState, plan: Plan, watch: Stopwatch, workspace: Workspace
+    model: CaptioningRNN,
+    batches: Batches,
+    state: TrainState,
+    plan: Plan,
+    watch: Stopwatch,
+    team: Team,
+    workspace: Workspace,
 ) -> Step:
     with watch("reading"):
         features, captions = batches.batch(state.step)
     with watch("forward"):
-        noise = np.random.default_rng((plan.seed, 1, state.step))
-        loss, cache = model.forward(features, captions, noise, workspace)
+        rng = np.random.default_rng((plan.seed, 1, state.step))
+        loss, cache = model.forward(features, captions, rng, workspace, team)
     with watch("backward"):
-        grads = model.backward(cache, workspace)
+        grads = model.backward(cache, workspace, team)
     with watch("update"):
         norm = global_norm(grads)
         words = int((captions[:, 1:] != model.null).sum())
@@ -135,7 +149,8 @@ def _step(
         rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
         hyper = plan.hyper._replace(learning_rate=rate)
         scale = clip_scale(norm, plan.clip_norm)
-        update(plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale)
+        known = plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale
+        team.map(lambda member: update(*known, Share(member, team.size)))
         state.step += 1
     return Step(
         step=state.step,
@@ -158,22 +173,22 @@ def _diagnosis(step: int, loss: float, limit: float, norm: float, grads: Params)
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def mean_word_loss(model: CaptioningRNN, batches: Iterable[tuple[Array, Array]]) -> float:
+def mean_word_loss(model: CaptioningRNN, batches: Iterable[tuple[Array, Array]], team: Team = ALONE) -> float:
     """The mean loss of a word in nats over batches of features and captions, without dropout."""
     total, words, workspace = 0.0, 0, Workspace()
     for features, captions in batches:
-        losses = model.word_losses(features, captions, workspace)
+        losses = model.word_losses(features, captions, workspace, team)
         total += float(losses.sum(dtype=np.float64))
         words += len(losses)
     return total / max(1, words)
 
 
-def look_again(model: CaptioningRNN, batches: Batches, state: TrainState) -> None:
+def look_again(model: CaptioningRNN, batches: Batches, state: TrainState, team: Team = ALONE) -> None:
     """Measure the last batch anew: what an update has done shows only in the next loss, too late for a checkpoint.
 
     Raises: DivergenceError when that loss is hopeless.
     """
-    refuse_hopeless(model, state.step, mean_word_loss(model, [batches.batch(state.step - 1)]))
+    refuse_hopeless(model, state.step, mean_word_loss(model, [batches.batch(state.step - 1)], team))
 
 
 def refuse_hopeless(model: CaptioningRNN, step: int, word_loss: float) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.decode import State, greedy
-from captioner.model import CaptioningRNN, Sizes, initial_params
+from captioner.model import CaptioningRNN
+from captioner.parameters import Sizes, initial_params
 
 Array = np.ndarray
 NULL, START, END, UNK = range(4)

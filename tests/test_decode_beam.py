@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.decode import State, beam, greedy
-from captioner.model import CaptioningRNN, Sizes, initial_params
+from captioner.model import CaptioningRNN
+from captioner.parameters import Sizes, initial_params
 
 Array = np.ndarray
 Step = Callable[[Array, State], tuple[Array, State]]

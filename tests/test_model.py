@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from captioner.gradcheck import Case, check
 from captioner.layers import CELLS
-from captioner.model import NO_DROPOUT, CaptioningRNN, Dropout, Sizes, Standardizer
+from captioner.model import NO_DROPOUT, CaptioningRNN, Dropout, Standardizer
+from captioner.parameters import Sizes
 
 Array = np.ndarray
 every_cell = pytest.mark.parametrize("cell", CELLS)
@@ -183,7 +184,7 @@ def test_masked_positions_are_never_computed(cell: str, monkeypatch: pytest.Monk
     rows, right = [], CELLS[cell]
 
     def forward(ax: Array, *rest: Any) -> None:
-        rows.append(len(ax))
+        rows.append(ax.shape[1])
         right.forward(ax, *rest)
 
     monkeypatch.setitem(CELLS, cell, right._replace(forward=forward))

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from captioner.model import NO_DROPOUT, CaptioningRNN, Dropout, Sizes, initial_params
+from captioner.model import NO_DROPOUT, CaptioningRNN, Dropout
+from captioner.parameters import Sizes, initial_params
 
 SIZES = Sizes(vocab=7, feature=4, wordvec=3, hidden=5)
 CAPTIONS = np.array([[1, 4, 5, 2, 0, 0], [1, 6, 2, 0, 0, 0], [1, 4, 4, 4, 3, 2]])

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from captioner.errors import DataError
 from captioner.layers import CELLS
-from captioner.model import CaptioningRNN, Sizes, add_forget_bias, initial_params, log_frequency_bias
+from captioner.model import CaptioningRNN
+from captioner.parameters import Sizes, add_forget_bias, initial_params, log_frequency_bias
 
 V, F = 7, 4
 SIZES = Sizes(vocab=V, feature=F, wordvec=3, hidden=5)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from captioner.layers import CELLS
-from captioner.model import CaptioningRNN, Sizes
+from captioner.model import CaptioningRNN
+from captioner.parameters import Sizes
 
 torch = pytest.importorskip("torch")
 

@@ -15,6 +15,7 @@ from captioner.optim import (
     RULES,
     SCHEDULES,
     Hyper,
+    Share,
     Span,
     clip_scale,
     global_norm,
@@ -25,6 +26,8 @@ from captioner.optim import (
 
 Array = np.ndarray
 HYPER = Hyper(learning_rate=0.02, momentum=0.8, decay_rate=0.95, beta1=0.85, beta2=0.97, epsilon=1e-4, weight_decay=0.1)
+
+
 every_rule = pytest.mark.parametrize("name", RULES)
 
 
@@ -199,20 +202,36 @@ def test_cosine_falls_all_the_way() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(shapes=st.lists(st.lists(st.integers(0, 3), max_size=3), max_size=4))
-def test_global_norm_is_that_of_one_long_vector(shapes: list[list[int]]) -> None:
+def test_the_norm_is_that_of_one_long_vector(shapes: list[list[int]]) -> None:
     rng = np.random.default_rng(0)
     grads = {str(k): np.asarray(rng.standard_normal(shape)) for k, shape in enumerate(shapes)}
     whole = np.concatenate([np.zeros(1), *(g.ravel() for g in grads.values())])
     assert global_norm(grads) == pytest.approx(float(np.linalg.norm(whole)), rel=1e-12)
 
 
-def test_global_norm_of_float32_is_a_float() -> None:
-    norm = global_norm({"a": np.full(10_000, 3, np.float32), "b": np.full((2, 2), 4, np.float32)})
-    assert type(norm) is float
-    assert norm == pytest.approx(math.sqrt(90_064), rel=1e-6)
+SIZES = [(3, 5), (2 * CHUNK + 7,), (4,), (0, 3), (CHUNK,)]
 
 
-def test_global_norm_tells_what_is_not_finite() -> None:
+@pytest.mark.parametrize("team", [1, 2, 3, 9])
+def test_shares_of_a_team_make_up_the_whole(team: int) -> None:
+    rng = np.random.default_rng(0)
+    params, grads = ({str(k): rng.standard_normal(s) for k, s in enumerate(SIZES)} for _ in range(2))
+    alone = {k: w.copy() for k, w in params.items()}
+    slots, slots_alone = initial_slots(RULES["adam"], params), initial_slots(RULES["adam"], params)
+    for member in reversed(range(team)):
+        update(RULES["adam"], params, grads, slots, HYPER, 1, share=Share(member, team))
+    update(RULES["adam"], alone, grads, slots_alone, HYPER, 1)
+    for k in params:
+        np.testing.assert_array_equal(params[k], alone[k])
+
+
+def test_the_norm_of_float32_is_a_float() -> None:
+    length = global_norm({"a": np.full(10_000, 3, np.float32), "b": np.full((2, 2), 4, np.float32)})
+    assert type(length) is float
+    assert length == pytest.approx(math.sqrt(90_064), rel=1e-6)
+
+
+def test_the_norm_tells_what_is_not_finite() -> None:
     assert math.isnan(global_norm({"a": np.array([1.0, np.nan])}))
     assert math.isinf(global_norm({"a": np.array([1.0, np.inf])}))
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.layers import CELLS
-from captioner.model import CaptioningRNN, Dropout, Sizes, initial_params
+from captioner.model import CaptioningRNN, Dropout
+from captioner.parameters import Sizes, initial_params
 from captioner.workspace import Workspace
 
 

@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from typing import TypeAlias
-
-import numpy as np
 
 from captioner.arrays import Array
 
 AffineCache: TypeAlias = tuple[Array, Array]
-Out: TypeAlias = tuple[Array | None, Array | None, Array | None]
 
 
-def affine_forward(x: Array, w: Array, b: Array, *, out: Array | None = None) -> tuple[Array, AffineCache]:
-    """Map every row: out = x w + b, with x flattened to N rows; into `out` where it is given.
+def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, AffineCache]:
+    """Map every row: out = x w + b, with x flattened to N rows.
 
     Shapes: x (N, ...) of D numbers a row, w (D, M), b (M,) -> out (N, M).
     """
-    out = np.matmul(x.reshape(len(x), len(w)), w, out=out)
+    out = x.reshape(len(x), len(w)) @ w
     out += b
     return out, (x, w)
 
 
-def affine_backward(dout: Array, cache: AffineCache, *, out: Out = (None, None, None)) -> tuple[Array, Array, Array]:
-    """Gradients of `affine_forward`: dx = dout wᵀ, dw = xᵀ dout, db = Σ_n dout; into `out` where it is given.
+def affine_backward(dout: Array, cache: AffineCache) -> tuple[Array, Array, Array]:
+    """Gradients of `affine_forward`: dx = dout wᵀ, dw = xᵀ dout, db = Σ_n dout.
 
     Shapes: dout (N, M) -> dx like x, dw (D, M), db (M,).
     """
     x, w = cache
-    dx, dw, db = out
-    return np.matmul(dout, w.T, out=dx).reshape(x.shape), *affine_weights_backward(dout, x, out=(dw, db))
-
-
-def affine_weights_backward(
-    dout: Array, x: Array, *, out: tuple[Array | None, Array | None] = (None, None)
-) -> tuple[Array, Array]:
-    """The half of `affine_backward` that is needed where x is data: dw = xᵀ dout, db = Σ_n dout.
-
-    Shapes: dout (N, M), x (N, ...) of D numbers a row -> dw (D, M), db (M,).
-    """
-    dw, db = out
-    return np.matmul(x.reshape(len(x), math.prod(x.shape[1:])).T, dout, out=dw), dout.sum(axis=0, out=db)
+    return (dout @ w.T).reshape(x.shape), x.reshape(len(x), len(w)).T @ dout, dout.sum(axis=0)
 
 
 def temporal_affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, AffineCache]:

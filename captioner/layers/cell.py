@@ -16,10 +16,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.layers.affine import affine_backward, affine_forward
+from captioner.layers.affine import affine_backward
+from captioner.layers.blocked import RightFactor
 from captioner.layers.embedding import word_embedding_backward
 from captioner.layers.packing import Packing
-from captioner.workspace import Empty, Workspace
+from captioner.team import ALONE, Team
+from captioner.workspace import Workspace
 
 State: TypeAlias = tuple[Array, ...]
 """Row arrays (N, H); the first is h, which alone is seen from outside."""
@@ -34,7 +36,9 @@ class Cell(NamedTuple):
     by those of the previous state, and returns the gradient that reaches h_prev by another way than ah, in an array of
     its own, or None.
 
-    Shapes: ax, ah, dax, dah (N, G H); states (N, H); kept (N, kept H).
+    Pre-activations lie gate by gate, so that every pass over one of them is over memory without gaps.
+
+    Shapes: ax, ah, dax, dah (G, N, H); states (N, H); kept (kept, N, H).
     """
 
     gates: int
@@ -45,7 +49,7 @@ class Cell(NamedTuple):
     forward: Callable[[Array, Array, State, State, Array | None], None]
     backward: Callable[[State, Array, Array, Array], Array | None]
     forget: int | None = None
-    """Which of the G blocks of pre-activations is the forget gate, if there is one."""
+    """Which of the G gates is the forget gate, if there is one."""
 
 
 class StepCache(NamedTuple):
@@ -62,29 +66,35 @@ def alike(*arrays: Array) -> list[Array]:
     return [a.astype(dtype, copy=False) for a in arrays]
 
 
-def step_forward(
-    cell: Cell,
-    x: Array,
-    prev: State,
-    Wx: Array,
-    Wh: Array,
-    b: Array,
-    keep: bool = True,
-    ids: Array | None = None,
-) -> tuple[State, StepCache]:
-    """One time step of N captions; `keep=False` does without what only the backward pass needs.
+def by_gate(W: Array, gates: int) -> Array:
+    """A view of a matrix whose columns are those of one gate after another: a matrix for every gate.
 
-    With ids (for reading only) the input of caption n is x[ids[n]], as in `scan_forward`.
+    Shapes: W (K, G H) -> (G, K, H).
+    """
+    return W.reshape(len(W), gates, W.shape[1] // gates).swapaxes(0, 1)
 
-    Shapes: x (N, D), prev arrays (N, H), Wx (D, G H), Wh (H, G H), b (G H,), ids (N,) -> state arrays (N, H).
+
+def by_row(a: Array) -> Array:
+    """The gates of a row side by side, as in the assignment.
+
+    Shapes: a (G, N, H) -> (N, G H).
+    """
+    gates, count, hidden = a.shape
+    return a.swapaxes(0, 1).reshape(count, gates * hidden)
+
+
+def step_forward(cell: Cell, x: Array, prev: State, Wx: Array, Wh: Array, b: Array) -> tuple[State, StepCache]:
+    """One time step of N captions.
+
+    Shapes: x (N, D), prev arrays (N, H), Wx (D, G H), Wh (H, G H), b (G H,) -> state arrays (N, H).
     """
     x, Wx, Wh, b, *prev_arrays = alike(x, Wx, Wh, b, *prev)
     prev = tuple(prev_arrays)
-    ax, _ = affine_forward(x, Wx, b)
-    ah = prev[0] @ Wh
-    out = tuple(np.empty_like(ah, shape=h.shape) for h in prev)
-    kept = np.empty_like(ah, shape=(len(ah) if keep else 0, cell.kept * len(Wh)))
-    _gates_forward(cell, ax, ids, ah, prev, out, kept if keep else None)
+    ax = project(cell, x, Wx, b)
+    ah = prev[0] @ by_gate(Wh, cell.gates)
+    out = tuple(np.empty_like(h) for h in prev)
+    kept = np.empty_like(ah, shape=(cell.kept, len(x), len(Wh)))
+    cell.forward(ax, ah, prev, out, kept)
     return out, StepCache(x, prev[0], Wx, Wh, kept)
 
 
@@ -97,14 +107,35 @@ def step_backward(cell: Cell, dstate: State, cache: StepCache) -> tuple[Array, S
     """
     x, h_prev, Wx, Wh, kept = cache
     dprev = tuple(d.astype(kept.dtype) for d in dstate)
-    dax = np.empty_like(kept, shape=(len(x), Wh.shape[1]))
+    dax = np.empty_like(kept, shape=(cell.gates, len(x), len(Wh)))
     dah = dax if cell.added else np.empty_like(dax)
     direct = cell.backward(dprev, kept, dax, dah)
-    dh_prev = dah @ Wh.T
+    dh_prev = by_row(dah) @ Wh.T
     if direct is not None:
         dh_prev += direct
-    dx, dWx, db = affine_backward(dax, (x, Wx))
-    return dx, (dh_prev, *dprev[1:]), dWx, h_prev.T @ dah, db
+    dx, dWx, db = affine_backward(by_row(dax), (x, Wx))
+    return dx, (dh_prev, *dprev[1:]), dWx, h_prev.T @ by_row(dah), db
+
+
+def project(cell: Cell, x: Array, Wx: Array, b: Array, out: Array | None = None, team: Team = ALONE) -> Array:
+    """What the inputs say to every gate: ax = x Wx + b.
+
+    Shapes: x (N, D), Wx (D, G H), b (G H,) -> (G, N, H).
+    """
+    W = by_gate(Wx, cell.gates)
+    ax = team.matmul(x, W, np.empty((cell.gates, len(x), W.shape[2]), W.dtype) if out is None else out)
+    ax += b.reshape(cell.gates, 1, -1)
+    return ax
+
+
+def read(cell: Cell, ax: Array, ids: Array, prev: State, Wh: RightFactor) -> State:
+    """One time step for decoding, which has no backward pass; the input of caption n is ax[:, ids[n]].
+
+    Shapes: ax (G, U, H), ids (N,), prev arrays (N, H), Wh (G, H, H) -> state arrays (N, H).
+    """
+    out = tuple(np.empty_like(h) for h in prev)
+    cell.forward(ax.take(ids, axis=1), Wh.product(prev[0]), prev, out, None)
+    return out
 
 
 class ScanCache(NamedTuple):
@@ -128,37 +159,43 @@ def scan_forward(
     packing: Packing,
     keep: bool = True,
     workspace: Workspace | None = None,
+    team: Team = ALONE,
 ) -> tuple[Array, ScanCache]:
     """All steps of packed sequences: the hidden state of every row.
 
     The input of row p is inputs[ids[p]] (inputs[p] without ids). A batch repeats its words, so projecting
     the U distinct ones and reading rows of the product saves most of x Wx. The loop does nothing but h_prev Wh and
-    the gates. `keep=False` does without what only the backward pass needs.
+    the gates; each member of the team runs it over one part of the packing. `keep=False` does without what only the
+    backward pass needs.
 
     Shapes: inputs (U, D), ids (P,), initial arrays (N, H), Wx (D, G H), Wh (H, G H), b (G H,) -> h (P, H).
     """
-    empty = (workspace or Workspace()).empty
-    count, hidden, rows = len(packing.order), len(Wh), int(packing.starts[-1])
+    workspace = workspace or Workspace()
+    empty = workspace.empty
+    count, hidden, rows = len(packing.order), len(Wh), len(packing.time)
     dtype = np.result_type(inputs, Wx)
-    ax, _ = affine_forward(inputs, Wx, b, out=empty("ax", (len(inputs), Wh.shape[1]), dtype))
+    ax = project(cell, inputs, Wx, b, empty("ax", (cell.gates, len(inputs), hidden), dtype), team)
     states = tuple(empty(f"state {k}", (count + rows, hidden), dtype) for k in range(cell.states))
     for state, first in zip(states, initial, strict=True):
         state[:count] = first[packing.order]
-    kept = empty("kept", (rows if keep else 0, cell.kept * hidden), dtype)
-    scratch = empty("ah", (count, Wh.shape[1]), dtype)
-    Wh_spread = _spread(Wh, empty)
-    for start, end in packing.steps():
-        before = int(packing.previous[start])
-        prev = tuple(s[before : before + end - start] for s in states)
-        out = tuple(s[count + start : count + end] for s in states)
-        ah = np.matmul(prev[0], Wh_spread, out=scratch[: end - start])
-        ax_t, ids_t = (ax[start:end], None) if ids is None else (ax, ids[start:end])
-        _gates_forward(cell, ax_t, ids_t, ah, prev, out, kept[start:end] if keep else None)
+    kept = empty("kept", (cell.kept, rows if keep else 0, hidden), dtype)
+    recurrent = RightFactor(by_gate(Wh, cell.gates), "recurrent", workspace, team)
+
+    def loop(member: int) -> None:
+        for start, end in packing.parts[member]:
+            before = int(packing.previous[start])
+            prev = tuple(s[before : before + end - start] for s in states)
+            out = tuple(s[count + start : count + end] for s in states)
+            ax_t = ax[:, start:end] if ids is None else ax.take(ids[start:end], axis=1)
+            ah = recurrent.product(prev[0], member)
+            cell.forward(ax_t, ah, prev, out, kept[:, start:end] if keep else None)
+
+    team.map(loop)
     return states[0][count:], ScanCache(inputs, ids, states, Wx, Wh, kept, packing)
 
 
 def scan_backward(
-    cell: Cell, dh: Array, cache: ScanCache, workspace: Workspace | None = None
+    cell: Cell, dh: Array, cache: ScanCache, workspace: Workspace | None = None, team: Team = ALONE
 ) -> tuple[Array, State, Array, Array, Array]:
     """Gradients of `scan_forward`, given those of every row's hidden state.
 
@@ -166,70 +203,41 @@ def scan_backward(
 
     Shapes: dh (P, H) -> dinputs (U, D), dinitial arrays (N, H), dWx (D, G H), dWh (H, G H), db (G H,).
     """
-    empty = (workspace or Workspace()).empty
+    workspace = workspace or Workspace()
+    empty = workspace.empty
     inputs, ids, states, Wx, Wh, kept, packing = cache
-    count, (hidden, width), dtype = len(packing.order), Wh.shape, kept.dtype
-    dax = empty("dax", (len(dh), width), dtype)
+    count, hidden, dtype = len(packing.order), len(Wh), kept.dtype
+    dax = empty("dax", (cell.gates, *dh.shape), dtype)
     dah = dax if cell.added else empty("dah", dax.shape, dtype)
     dstate = tuple(np.zeros((count, hidden), dtype) for _ in states)
-    Wh_T = _spread(Wh.T, empty)
-    for start, end in reversed(list(packing.steps())):
-        live = tuple(d[: end - start] for d in dstate)
-        direct = []
-        for block in _blocks(cell, *live[0].shape):
-            at = slice(start + block.start, start + block.stop)
-            live[0][block] += dh[at]
-            direct.append((block, cell.backward(tuple(d[block] for d in live), kept[at], dax[at], dah[at])))
-        np.matmul(dah[start:end], Wh_T, out=live[0])
-        for block, dh_prev in direct:
-            if dh_prev is not None:
-                live[0][block] += dh_prev
+    recurrent = RightFactor(by_gate(Wh, cell.gates).swapaxes(1, 2), "recurrent", workspace, team)
+
+    def loop(member: int) -> None:
+        of_part = tuple(d[packing.places[member]] for d in dstate)
+        for start, end in reversed(packing.parts[member]):
+            live = tuple(d[: end - start] for d in of_part)
+            live[0][...] += dh[start:end]
+            direct = cell.backward(live, kept[:, start:end], dax[:, start:end], dah[:, start:end])
+            first, *others = recurrent.product(dah[:, None, start:end], member)
+            live[0][...] = first
+            for dh_prev in others if direct is None else (*others, direct):
+                live[0][...] += dh_prev
+
+    team.map(loop)
     dinitial = tuple(np.empty_like(d) for d in dstate)
     for to, d in zip(dinitial, dstate, strict=True):
         to[packing.order] = d
     h_prev = empty("h_prev", dh.shape, dtype)
     np.take(states[0], packing.previous, axis=0, out=h_prev, mode="clip")
-    dWh = np.matmul(h_prev.T, dah, out=empty("dWh", Wh.shape, dtype))
-    dprojected = dax
-    if ids is not None:
-        shape = (len(inputs), width)
-        dprojected = word_embedding_backward(dax, (ids, shape), out=empty("dprojected", shape, dtype))
-    out = empty("dinputs", inputs.shape, dtype), empty("dWx", Wx.shape, dtype), None
-    dinputs, dWx, db = affine_backward(dprojected, (inputs, Wx), out=out)
-    return dinputs, dinitial, dWx, dWh, db
-
-
-CACHE = 1 << 18
-"""So many numbers of a cell's work at a time that its many passes over them find them in the cache."""
-
-
-def _blocks(cell: Cell, rows: int, hidden: int) -> list[slice]:
-    size = max(1, CACHE // (hidden * (2 * cell.gates + cell.kept + 2 * cell.states)))
-    return [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
-
-
-def _gates_forward(
-    cell: Cell, ax: Array, ids: Array | None, ah: Array, prev: State, out: State, kept: Array | None
-) -> None:
-    for block in _blocks(cell, *out[0].shape):
-        cell.forward(
-            ax[block] if ids is None else ax[ids[block]],
-            ah[block],
-            tuple(s[block] for s in prev),
-            tuple(s[block] for s in out),
-            None if kept is None else kept[block],
-        )
-
-
-def _spread(W: Array, empty: Empty) -> Array:
-    """A copy whose rows lie no power of two apart.
-
-    Rows a power of two apart compete for the same cache lines while BLAS packs the matrix, once every step. A
-    transposed view is copied in narrow columns, so that it is read by whole cache lines.
-    """
-    columns = W.shape[1]
-    spread = empty(f"spread {W.shape}", (len(W), columns + 16), W.dtype)[:, :columns]
-    width = columns if W.flags.c_contiguous else 64
-    for first in range(0, columns, width):
-        spread[:, first : first + width] = W[:, first : first + width]
-    return spread
+    dWh = empty("dWh", Wh.shape, dtype)
+    team.matmul(h_prev.T, dah, by_gate(dWh, cell.gates))
+    shape = (len(inputs), cell.gates, hidden)
+    sums = empty("ax", shape, dtype)  # the projections have been read
+    if ids is None:
+        sums[...] = dax.swapaxes(0, 1)
+    else:
+        word_embedding_backward(dax.swapaxes(0, 1), (ids, shape), out=sums)
+    dprojected = sums.reshape(len(inputs), Wx.shape[1])
+    dinputs = team.matmul(dprojected, Wx.T, empty("dinputs", inputs.shape, dtype))
+    dWx = team.matmul(inputs.T, dprojected, empty("dWx", Wx.shape, dtype))
+    return dinputs, dinitial, dWx, dWh, dprojected.sum(axis=0)

@@ -6,17 +6,27 @@ import numpy as np
 
 from captioner.arrays import Array
 
+LEVELS = 1 << 16
+"""Noise is whole numbers below this: a quarter of the bits of a float, and p is still right to a part in 100,000."""
 
-def dropout_forward(x: Array, p: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Drop each number with probability p and scale the rest up: out = x m, m = [u >= p] / (1 - p), u ~ U(0, 1).
 
-    The expectation of out is x, so nothing changes when captions are decoded without dropout.
+def draw_noise(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Uniform noise for `dropout_forward`: whole numbers 0 .. LEVELS - 1."""
+    return rng.integers(0, LEVELS, shape, np.uint16)
 
-    Shapes: x (any) -> out, mask like x.
+
+def dropout_forward(x: Array, p: float, noise: Array) -> tuple[Array, Array]:
+    """Drop each number with probability p and scale the rest up: out = x m, m = [noise >= L p] / (1 - p), L = LEVELS.
+
+    The expectation of out is x, so nothing changes when captions are decoded without dropout. p is taken as the
+    nearest multiple of 1 / L below 1.
+
+    Shapes: x (any), noise like x -> out, mask like x.
     Source: Srivastava et al. 2014, "Dropout", section 10 (the inverted form).
     """
-    mask = (rng.random(x.shape, dtype=np.float32) >= p).astype(x.dtype)
-    mask *= 1 / (1 - p)
+    dropped = min(round(p * LEVELS), LEVELS - 1)
+    mask = (noise >= dropped).astype(x.dtype)
+    mask *= LEVELS / (LEVELS - dropped)
     return x * mask, mask
 
 

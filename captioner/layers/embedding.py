@@ -28,7 +28,7 @@ def word_embedding_backward(dout: Array, cache: EmbeddingCache, *, out: Array | 
     Shapes: dout (N, T, D) -> dW (V, D).
     """
     x, shape = cache
-    ids, rows = x.reshape(-1), dout.reshape(-1, shape[1])
+    ids, rows = x.reshape(-1), dout.reshape(-1, *shape[1:])
     dW = np.empty(shape, dout.dtype) if out is None else out
     order = np.argsort(ids, kind="stable")
     counts = np.bincount(ids, minlength=shape[0])

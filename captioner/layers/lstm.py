@@ -18,14 +18,8 @@ def sigmoid(x: Array) -> Array:
     return out
 
 
-def _blocks(columns: Array, count: int) -> list[Array]:
-    """The `count` column blocks of one hidden width each, as views."""
-    width = columns.shape[1] // count
-    return [columns[:, k * width : (k + 1) * width] for k in range(count)]
-
-
 def gates_forward(ax: Array, ah: Array, prev: State, out: State, kept: Array | None) -> None:
-    """The new states, with a = ax + ah in four blocks a_i, a_f, a_o, a_g:
+    """The new states, with a = ax + ah the pre-activations a_i, a_f, a_o, a_g:
 
     i = σ(a_i), f = σ(a_f), o = σ(a_o), g = tanh(a_g);   c = f c_prev + i g;   h = o tanh(c)
 
@@ -33,28 +27,27 @@ def gates_forward(ax: Array, ah: Array, prev: State, out: State, kept: Array | N
     ∂c/∂a_i = g i (1 - i), ∂c/∂a_f = c_prev f (1 - f), ∂h/∂a_o = tanh(c) o (1 - o), ∂c/∂a_g = i (1 - g²),
     ∂h/∂c = o (1 - tanh²c), ∂c/∂c_prev = f.
 
-    Shapes: ax, ah (N, 4 H); prev, out h and c (N, H); kept (N, 6 H).
+    Shapes: ax, ah (4, N, H); prev, out h and c (N, H); kept (6, N, H).
     Source: Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate).
     """
     c_prev = prev[1]
     h, c = out
-    hidden = h.shape[1]
     ah += ax
     # With the sigmoids' halves taken before, one call of tanh serves all four gates.
-    ifo = ah[:, : 3 * hidden]
+    ifo = ah[:3]
     ifo *= 0.5
     np.tanh(ah, out=ah)
     ifo *= 0.5
     ifo += 0.5
-    i, f, o, g = _blocks(ah, 4)
+    i, f, o, g = ah
     np.multiply(f, c_prev, out=c)
     c += i * g
     tanh_c = np.tanh(c)
     np.multiply(o, tanh_c, out=h)
     if kept is None:
         return
-    d_i, d_f, d_o, d_g, dh_dc, dc_dc = _blocks(kept, 6)
-    d_ifo = kept[:, : 3 * hidden]
+    d_i, d_f, d_o, d_g, dh_dc, dc_dc = kept
+    d_ifo = kept[:3]
     np.subtract(1, ifo, out=d_ifo)
     d_ifo *= ifo
     d_i *= g
@@ -74,11 +67,11 @@ def gates_backward(dstate: State, kept: Array, dax: Array, dah: Array) -> None:
 
     dc += dh ∂h/∂c;   da_i, da_f, da_g = dc ∂c/∂a;   da_o = dh ∂h/∂a_o;   dc_prev = dc f
 
-    Shapes: dstate dh and dc (N, H), kept (N, 6 H) -> dah, the same array as dax, (N, 4 H).
+    Shapes: dstate dh and dc (N, H), kept (6, N, H) -> dah, the same array as dax, (4, N, H).
     """
     dh, dc = dstate
-    d_i, d_f, d_o, d_g, dh_dc, dc_dc = _blocks(kept, 6)
-    da_i, da_f, da_o, da_g = _blocks(dah, 4)
+    d_i, d_f, d_o, d_g, dh_dc, dc_dc = kept
+    da_i, da_f, da_o, da_g = dah
     dc += dh * dh_dc
     np.multiply(dc, d_i, out=da_i)
     np.multiply(dc, d_f, out=da_f)

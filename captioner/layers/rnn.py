@@ -12,20 +12,20 @@ from captioner.layers.sequence import sequence_backward, sequence_forward
 def gates_forward(ax: Array, ah: Array, prev: State, out: State, kept: Array | None) -> None:
     """The new hidden state: h = tanh(ax + ah); keeps its derivative 1 - h².
 
-    Shapes: ax, ah (N, H) -> out h (N, H), kept (N, H).
+    Shapes: ax, ah (1, N, H) -> out h (N, H), kept (1, N, H).
     """
     (h,) = out
     ah += ax
-    np.tanh(ah, out=h)
+    np.tanh(ah[0], out=h)
     if kept is not None:
-        np.multiply(h, h, out=kept)
+        np.multiply(h, h, out=kept[0])
         np.subtract(1, kept, out=kept)
 
 
 def gates_backward(dstate: State, kept: Array, dax: Array, dah: Array) -> None:
     """Gradient of the pre-activation: da = dh (1 - h²).
 
-    Shapes: dstate dh (N, H), kept (N, H) -> dah, the same array as dax, (N, H).
+    Shapes: dstate dh (N, H), kept (1, N, H) -> dah, the same array as dax, (1, N, H).
     """
     np.multiply(dstate[0], kept, out=dah)
 

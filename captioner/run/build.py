@@ -16,16 +16,9 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.errors import ConfigError, UsageError
 from captioner.layers import CELLS
-from captioner.model import (
-    CaptioningRNN,
-    Dropout,
-    Sizes,
-    Standardizer,
-    add_forget_bias,
-    initial_params,
-    log_frequency_bias,
-)
+from captioner.model import CaptioningRNN, Dropout, Standardizer
 from captioner.optim import RULES, SCHEDULES, Hyper, Span
+from captioner.parameters import Sizes, add_forget_bias, initial_params, log_frequency_bias
 from captioner.solver import Plan
 
 MOST_PARAMETERS = 10**9

@@ -19,13 +19,14 @@ from captioner.layers.affine import (
     temporal_affine_forward,
 )
 from captioner.layers.cell import Cell, scan_backward, scan_forward
-from captioner.layers.dropout import dropout_backward, dropout_forward
+from captioner.layers.dropout import draw_noise, dropout_backward, dropout_forward
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
 from captioner.layers.lstm import lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
 from captioner.layers.packing import pack
 from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
 from captioner.layers.softmax import temporal_softmax_loss
-from captioner.model import CaptioningRNN, Dropout, Sizes, Standardizer, initial_params
+from captioner.model import CaptioningRNN, Dropout, Standardizer
+from captioner.parameters import Sizes, initial_params
 from captioner.run.build import build_dropout
 
 # Large enough for every index and block of rows or columns to matter, small enough for element-wise checks in seconds.
@@ -61,7 +62,7 @@ def _softmax_forward(x: Array) -> tuple[Array, Array]:
 
 
 def _dropout_forward(x: Array) -> tuple[Array, Array]:
-    return dropout_forward(x, 0.4, np.random.default_rng(0))
+    return dropout_forward(x, 0.4, draw_noise(x.shape, np.random.default_rng(0)))
 
 
 _WEIGHTS = {"Wx": "DG", "Wh": "HG", "b": "G"}

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,12 +15,15 @@ from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus, Features, Split, check_features
 from captioner.data.features import open_features
 from captioner.decode import beam, greedy
+from captioner.reader import writer
 from captioner.run.build import build_corpus
 from captioner.run.folder import find_checkpoint
 from captioner.run.restore import Restored, check_corpus, check_width, restore
 from captioner.solver import mean_word_loss, perplexity
+from captioner.team import Team
 
 BATCH = 256
+"""Images, or beams of them, that a thread decodes at a time."""
 
 
 class Caption(NamedTuple):
@@ -50,12 +53,12 @@ class Score(NamedTuple):
 def open_run(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Restored:
     """Restore the model of a run folder (its best checkpoint) or of a checkpoint file.
 
-    The number of BLAS threads is set for the whole process, to the config's.
+    BLAS gets one thread for the whole process.
 
     Raises: CheckpointError, or ConfigError for overrides.
     """
     restored = restore(find_checkpoint(Path(path)), overrides)
-    set_threads(restored.config.threads)
+    set_threads(1)
     return restored
 
 
@@ -89,7 +92,7 @@ def caption_features(restored: Restored, path: Path, most: int | None = None) ->
 
 def score(restored: Restored, name: str, split: Split) -> Score:
     """Perplexity of the reference captions, and what can be told of the model's own."""
-    loss = mean_word_loss(restored.model, in_order(split, BATCH))
+    loss = mean_word_loss(restored.model, in_order(split, BATCH), Team(restored.config.threads))
     captions = [caption for caption, _ in describe(restored, split.features)]
     judge = split.is_true
     truths = [judge(image, caption.split()) for image, caption in enumerate(captions)] if judge else []
@@ -115,19 +118,17 @@ def describe(
     check_width(restored, features.shape[1], where)
     vocab, options = restored.vocab, restored.config.decode
     banned = [vocab.null, vocab.start, *([vocab.unk] if options.suppress_unk else [])]
-    count = min(features.shape[0], most or features.shape[0])
+    words: dict[str, Any] = {
+        "start": vocab.start,
+        "end": vocab.end,
+        "null": vocab.null,
+        "max_length": options.max_length,
+    }
     decode = greedy if options.beam == 1 else partial(beam, width=options.beam)
-    size = max(1, BATCH // options.beam)
+    team = Team(restored.config.threads)
+    write = writer(restored.model, partial(decode, banned=banned, **words), team)
+    count, size = min(features.shape[0], most or features.shape[0]), team.size * max(1, BATCH // options.beam)
     for first in range(0, count, size):
-        rows = features[np.arange(first, min(first + size, count))]
-        tokens, scores = decode(
-            restored.model.step,
-            restored.model.start(rows),
-            start=vocab.start,
-            end=vocab.end,
-            null=vocab.null,
-            max_length=options.max_length,
-            banned=banned,
-        )
+        tokens, scores = write(features[np.arange(first, min(first + size, count))])
         for ids, log_prob in zip(tokens[:, 0].tolist(), scores[:, 0].tolist(), strict=True):
             yield " ".join(vocab.decode(ids)), log_prob

@@ -39,6 +39,7 @@ from captioner.solver import (
     steps,
 )
 from captioner.stopwatch import Stopwatch
+from captioner.team import Team
 
 PARTS = ("reading", "forward", "backward", "update", "validation", "saving")
 """Where the time of a training goes, apart from the rest; reading is the time waited for it."""
@@ -84,8 +85,8 @@ def train(
 ) -> Iterator[Event]:
     """Train a fresh model into a new run folder; `stop()` is asked after every step.
 
-    Who leaves the iterator early goes back to the last checkpoint; a true `stop()` ends after saving. The number of
-    BLAS threads is set for the whole process.
+    Who leaves the iterator early goes back to the last checkpoint; a true `stop()` ends after saving. BLAS gets one
+    thread for the whole process.
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
@@ -151,8 +152,8 @@ class _Training:
         self.plan = build_plan(self.config, self.split)
         self.over = self.state.step >= self.plan.span.total_steps
         self.saved = self.state.step or None
-        self.threads = set_threads(self.config.threads)
-        self.words, self.watch = 0, Stopwatch()
+        set_threads(1)
+        self.words, self.watch, self.team = 0, Stopwatch(), Team(self.config.threads)
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
@@ -183,7 +184,7 @@ class _Training:
         options, span = self.config.train, self.plan.span
         if self._out_of_patience():
             return "no better validation"
-        for step in steps(self.model, batches, self.state, self.plan, self.watch):
+        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.team):
             self.words += step.words
             yield step
             ended = step.step % span.steps_per_epoch == 0 or step.step == span.total_steps
@@ -196,7 +197,7 @@ class _Training:
             halt = stop()
             if ended or halt or (options.save_every and step.step % options.save_every == 0):
                 with self.watch("saving"):
-                    look_again(self.model, batches, self.state)
+                    look_again(self.model, batches, self.state, self.team)
                 self._save(self.run.last)
             # Only now: who leaves at this event leaves a run that can be resumed.
             yield from validations
@@ -213,7 +214,7 @@ class _Training:
     def _validate(self, step: Step) -> Validated:
         batches = in_order(self.validation, self.config.train.batch_size, self.config.validate.max_captions)
         with self.watch("validation"):
-            loss = mean_word_loss(self.model, batches)
+            loss = mean_word_loss(self.model, batches, self.team)
         refuse_hopeless(self.model, step.step, loss)
         better = self.best is None or loss < self.best["loss"]
         self.since_best = 0 if better else self.since_best + 1
@@ -256,7 +257,7 @@ class _Training:
             "steps_this_time": self.state.step - first,
             "words_per_second": round(self.words / max(seconds, 1e-9)),
             "profile": {part: round(spent, 3) for part, spent in profile.items()},
-            "threads": self.threads,
+            "threads": self.team.size,
             "parameters": sum(w.size for w in self.model.params.values()),
             "versions": {
                 "captioner": captioner.__version__,

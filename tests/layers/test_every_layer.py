@@ -7,7 +7,7 @@ import pytest
 
 from captioner.gradcheck import check
 from captioner.layers import CELLS
-from captioner.model import Sizes
+from captioner.parameters import Sizes
 from captioner.run.check import LAYERS, layer_case
 
 SIZES = Sizes(vocab=6, feature=4, wordvec=3, hidden=4)

@@ -11,7 +11,8 @@ import pytest
 from captioner.cli import main
 from captioner.config import Config, Data, Model
 from captioner.gradcheck import Row, check
-from captioner.model import CaptioningRNN, Dropout, Sizes
+from captioner.model import CaptioningRNN, Dropout
+from captioner.parameters import Sizes
 from captioner.run.check import LAYERS, gradcheck, layer_case
 
 Array = np.ndarray

@@ -22,6 +22,7 @@ from captioner.run import train as use_case
 from captioner.run.build import build_corpus
 from captioner.run.train import Began, Ended, Event, Validated, resume, train
 from captioner.solver import Step
+from captioner.team import Team
 
 PER_EPOCH = 4
 FILES = ["best.h5", "config.yaml", "history.jsonl", "last.h5", "summary.json"]
@@ -208,7 +209,7 @@ def test_a_run_out_of_patience_goes_on_when_it_is_given_more(events, run: Path, 
 def test_validation_by_its_own_options(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def measured(model: CaptioningRNN, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:
+    def measured(model: CaptioningRNN, batches: Iterator[tuple[np.ndarray, np.ndarray]], team: Team) -> float:
         sizes.append(sum(len(captions) for _, captions in batches))
         return 1.0
 

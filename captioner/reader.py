@@ -1,0 +1,66 @@
+"""A model laid out for decoding, and decoding with a team."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from captioner.arrays import Array, Params
+from captioner.layers.blocked import RightFactor
+from captioner.layers.cell import Cell, State, by_gate, project, read
+from captioner.layers.softmax import log_softmax
+from captioner.team import Team
+
+
+class Reader:
+    """What decoding needs of a model: weights laid out for many products, and words projected when first read."""
+
+    def __init__(self, cell: Cell, params: Params) -> None:
+        self._cell, self._params = cell, params.copy()
+        self._Wh = RightFactor(by_gate(params["Wh"], cell.gates))
+        self._W_vocab = RightFactor(params["W_vocab"][None])
+        vocab, hidden = len(params["W_embed"]), len(params["Wh"])
+        self._projected = np.empty((cell.gates, vocab, hidden), params["Wh"].dtype)
+        self._is_projected = np.zeros(vocab, bool)
+
+    def step(self, tokens: Array, state: State) -> tuple[Array, State]:
+        """Read one word of every caption and tell the log-probabilities of the next, which stand until the next call.
+
+        Shapes: tokens (N,) ids, state arrays (N, H) -> log_probs (N, V), state arrays (N, H).
+        """
+        p = self._params
+        new = np.unique(tokens[~self._is_projected[tokens]])
+        self._projected[:, new] = project(self._cell, p["W_embed"][new], p["Wx"], p["b"])
+        self._is_projected[new] = True
+        state = read(self._cell, self._projected, tokens, state, self._Wh)
+        (scores,) = self._W_vocab.product(state[0])
+        return log_softmax(scores, p["b_vocab"], out=scores), state
+
+
+Decode: TypeAlias = Callable[..., tuple[Array, Array]]
+"""A decoder with its options given: `step`, state -> tokens (N, K, T), scores (N, K)."""
+
+
+class Readable(Protocol):
+    """What a decoder's images are given to: a CaptioningRNN."""
+
+    def reader(self) -> Reader: ...
+    def start(self, features: Array) -> State: ...
+
+
+def writer(model: Readable, decode: Decode, team: Team) -> Callable[[Array], tuple[Array, Array]]:
+    """A function from images to their captions, by which every member of a team writes those of its share.
+
+    Shapes: features (N, F) -> tokens (N, K, T), scores (N, K).
+    """
+    readers = [model.reader() for _ in range(team.size)]
+
+    def write(features: Array) -> tuple[Array, Array]:
+        shares = [features[some] for some in team.shares(len(features))]
+        written = team.map(lambda member: decode(readers[member].step, model.start(shares[member])))
+        tokens, scores = zip(*written, strict=True)
+        return np.concatenate(tokens), np.concatenate(scores)
+
+    return write
