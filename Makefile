@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint types gradcheck docs build clean
+.PHONY: help install demo test lint types gradcheck bench docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +37,15 @@ types: $(VENV)/dev ## mypy, strict
 
 gradcheck: install ## prove every gradient
 	$(BIN)/captioner gradcheck --full
+
+$(VENV)/bench: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@ $(VENV)/installed
+
+bench: $(VENV)/bench ## measure beside PyTorch, and write the tables and the plot of README.md and docs (20 minutes)
+	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.plot
 
 docs: install ## write docs/commands.md from the commands' own help
 	$(BIN)/python docs/commands.py

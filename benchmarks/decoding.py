@@ -1,0 +1,128 @@
+"""Captions of 1,000 images and of one: greedy, and with a beam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from benchmarks import checks, shapes
+from benchmarks.session import Session, give
+from benchmarks.shapes import END, NULL, START, Shape
+from benchmarks.timing import Contender
+from captioner.arrays import Array, Params
+from captioner.decode import beam, greedy
+from captioner.model import CaptioningRNN
+from captioner.reader import writer
+from captioner.run.sample import BATCH
+from captioner.team import Team
+
+MOST, MEAN = 16, 11.5
+"""Words a caption at most and in the mean, END among them: as in COCO."""
+STEEPNESS = {"lstm": 3.0, "rnn": 10.0}
+"""How fast END gains on the words, so that lengths deviate by about 2: as in COCO."""
+CHECKED = 100
+"""Images whose beams are scored by PyTorch, which needs the scores of all words of all of them at once."""
+
+Decode: TypeAlias = Callable[[Array], Any]
+"""Features (N, F) -> tokens (N, K, T), scores (N, K)."""
+
+
+def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode]:
+    """Ours, by name, with a team of so many; weights are laid out anew in every call, as for a command."""
+    model, team = CaptioningRNN(shape.sizes, params), Team(threads)
+    words: dict[str, Any] = {"start": START, "end": END, "null": NULL, "max_length": MOST}
+
+    def by(decode: Callable[..., Any], width: int = 1) -> Decode:
+        def captions(images: Array) -> tuple[Array, Array]:
+            write, batch = writer(model, partial(decode, **words), team), threads * BATCH // width
+            written = [write(images[first : first + batch]) for first in range(0, len(images), batch)]
+            tokens, scores = zip(*written, strict=True)
+            return np.concatenate(tokens), np.concatenate(scores)
+
+        return captions
+
+    return {
+        "ours": by(greedy),
+        "ours beam 3": by(partial(beam, width=3), 3),
+        "ours beam 5": by(partial(beam, width=5), 5),
+    }
+
+
+def talking(shape: Shape, features: Array) -> Params:
+    """Random parameters whose captions differ, and are as long as COCO's.
+
+    Hidden unit 0 sees neither word nor image and counts the steps; END's score grows with it, from a bias that makes
+    captions `MEAN` words long.
+    """
+    p, hidden = shapes.parameters(shape), shape.hidden
+    p["W_embed"] *= 100
+    p["W_proj"][:, 0] = 0
+    p["Wx"][:, ::hidden] = p["Wh"][:, ::hidden] = 0
+    if shape.cell == "lstm":
+        p["b"][::hidden] = 10, 10, 10, 0.05  # gates open: c = 0.05 t
+    else:
+        p["Wh"][0, 0], p["b"][0] = 1, 0.05
+    p["W_vocab"][0, END] = STEEPNESS[shape.cell]
+    p["b_vocab"][[NULL, START]] = -20
+    low, high = -50.0, 50.0
+    for _ in range(16):
+        p["b_vocab"][END] = middle = (low + high) / 2
+        too_long = mean_length(decoders(shape, p)["ours"](features)[0]) > MEAN
+        low, high = (middle, high) if too_long else (low, middle)
+    return p
+
+
+def mean_length(tokens: Array) -> float:
+    return float((tokens != NULL).sum(axis=-1).mean())
+
+
+def measure(session: Session) -> dict[str, Any]:
+    """For both cells, numbers of threads, and 1,000 images or one: every decoder's time."""
+    many = shapes.QUICK if session.quick else tuple(Shape(cell, 1000, 1004) for cell in shapes.CELLS)
+    return {shape.cell: measure_cell(session, shape) for shape in many}
+
+
+def measure_cell(session: Session, shape: Shape) -> dict[str, Any]:
+    """Raises: WrongResultError when captions or their log-probabilities are not PyTorch's."""
+    images = shapes.batch(shape).features
+    params = talking(shape, images[:200])
+    ours, theirs = decoders(shape, params), {}
+    results: dict[str, Any] = {"words": mean_length(ours["ours"](images)[0]), "threads": {}, "image": {}}
+    if session.has_torch:
+        from benchmarks import torch_decoding
+        from benchmarks.torch_peer import Model
+
+        peer = Model(shape, params).eval()
+        theirs["torch"] = partial(torch_decoding.greedy, peer, max_length=MOST)
+        theirs["torch beam 5"] = partial(torch_decoding.beam, peer, width=5, max_length=MOST)
+        results["ties"] = check(ours | theirs, images, partial(torch_decoding.log_probabilities, peer))
+    for count in session.threads:
+        table = {name: ("team", decode) for name, decode in decoders(shape, params, count).items()}
+        table |= {name: ("torch", decode) for name, decode in theirs.items()}
+        for key, rows in (("threads", images), ("image", images[:1])):
+            contenders = {
+                name: Contender(partial(decode, rows), partial(give, library, count))
+                for name, (library, decode) in table.items()
+            }
+            results[key][str(count)] = session.race(f"{shape.cell}, {len(rows)} images, threads {count}", contenders)
+    return results
+
+
+def check(table: dict[str, Decode], images: Array, score: Callable[[Array, Array], Array]) -> int:
+    """Greedy captions are PyTorch's, our scores what PyTorch gives to our captions, and a beam finds likelier ones.
+
+    Returns the number of captions that part at a tie.
+    """
+    tokens = table["ours"](images)[0][:, 0]
+    ties = checks.same_captions("ours", tokens, table["torch"](images), lambda rows, ids: score(images[rows], ids))
+    some = images[:CHECKED]
+    found = {name: decode(some) for name, decode in table.items() if name != "torch"}
+    for name, (ids, scores) in found.items():
+        checks.same_scores(name, scores, score(some, ids))
+    best = {name: float(np.mean(scores[:, 0])) for name, (_, scores) in found.items()}
+    missed = max(best["ours"], best["torch beam 5"]) - best["ours beam 5"]
+    checks.within("ours beam 5: log-probability to find", missed, checks.SCORE)
+    return ties

@@ -1,0 +1,108 @@
+"""What each idea of the training step brings: the step as it is, beside the step without that one idea."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import checks, shapes
+from benchmarks.ours import Ours
+from benchmarks.session import Session, give
+from benchmarks.shapes import Shape
+from benchmarks.timing import Contender
+from captioner import model, optim, workspace
+from captioner.arrays import Array
+from captioner.layers import cell, softmax
+from captioner.layers.cell import ScanCache, State, scan_backward, scan_forward
+from captioner.layers.embedding import word_embedding_backward
+from captioner.layers.packing import Packing, pack
+
+WHOLE = 1 << 60
+
+
+class PlainFactor:
+    """A `RightFactor` that leaves its matrices as they lie."""
+
+    def __init__(self, W: Array, *others: object) -> None:
+        self.W = W
+
+    def product(self, x: Array, member: int) -> Array:
+        return (x[:, 0] if x.ndim == 4 else x) @ self.W
+
+
+class Off(NamedTuple):
+    """How to do without an idea: the names that stand for something else meanwhile."""
+
+    names: tuple[tuple[ModuleType | type, str, Any], ...]
+
+
+def _padded(lengths: Array, parts: int) -> Packing:
+    return pack(np.full(len(lengths), lengths.max()), parts)
+
+
+def _every_row(cell: Any, inputs: Array, ids: Array, *others: Any) -> tuple[Array, tuple[ScanCache, Array, int]]:
+    hidden, cache = scan_forward(cell, inputs[ids], None, *others)
+    return hidden, (cache, ids, len(inputs))
+
+
+def _every_row_back(
+    cell: Any, dh: Array, cache: tuple[ScanCache, Array, int], *others: Any
+) -> tuple[Array, State, Any]:
+    scan, ids, distinct = cache
+    dinputs, *grads = scan_backward(cell, dh, scan, *others)
+    return word_embedding_backward(dinputs, (ids, (distinct, dinputs.shape[1]))), *grads
+
+
+def _add_at(dout: Array, cache: tuple[Array, tuple[int, ...]], *, out: Array | None = None) -> Array:
+    ids, shape = cache
+    dW = np.zeros(shape, dout.dtype) if out is None else out
+    dW[...] = 0
+    np.add.at(dW, ids.reshape(-1), dout.reshape(-1, *shape[1:]))
+    return dW
+
+
+IDEAS = {
+    "packed captions": Off(((model, "pack", _padded),)),
+    "x Wx of distinct words": Off(((model, "scan_forward", _every_row), (model, "scan_backward", _every_row_back))),
+    "sums by word, not np.add.at": Off(
+        ((model, "word_embedding_backward", _add_at), (cell, "word_embedding_backward", _add_at))
+    ),
+    "softmax in cache-sized rows": Off(((softmax, "CACHE", WHOLE),)),
+    "Adam in cache-sized stretches": Off(((optim, "CHUNK", WHOLE),)),
+    "memory used again": Off(
+        ((workspace.Workspace, "empty", lambda self, name, shape, dtype: np.empty(shape, dtype)),)
+    ),
+    "Wh in blocks": Off(((cell, "RightFactor", PlainFactor),)),
+}
+SHAPES = tuple(shape for shape in shapes.COCO if (shape.captions, shape.vocab) != (50, 1004))
+"""Without N = 50, which tells nothing that N = 25 and 64 do not."""
+
+
+def measure(session: Session) -> dict[str, Any]:
+    """For every shape, the time of a step with all ideas (`ours`) and without each, with one thread."""
+    return {shape.key: _measure(session, shape) for shape in (shapes.QUICK if session.quick else SHAPES)}
+
+
+def _measure(session: Session, shape: Shape) -> dict[str, Any]:
+    ours = Ours(shape, shapes.parameters(shape), shapes.batch(shape))
+    expected = ours.gradients()
+    as_they_are = [(owner, name, getattr(owner, name)) for off in IDEAS.values() for owner, name, _ in off.names]
+    contenders = {"ours": Contender(ours.step, partial(_stand, as_they_are))}
+    for idea, off in IDEAS.items():
+        contenders[idea] = Contender(ours.step, partial(_stand, [*as_they_are, *off.names]))
+        contenders[idea].prepare()
+        checks.same_gradients(f"without {idea}", ours.gradients(), expected)
+    try:
+        return session.race(f"{shape.key}, without", contenders)
+    finally:
+        _stand(as_they_are)
+
+
+def _stand(names: list[tuple[ModuleType | type, str, Callable[..., Any]]]) -> None:
+    give("team", 1)
+    for owner, name, value in names:
+        setattr(owner, name, value)

@@ -1,0 +1,48 @@
+"""captioner's own training step, by its public way: one `next` of the solver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from benchmarks.shapes import Batch, Shape
+from captioner.arrays import Array, Params
+from captioner.model import NO_DROPOUT, CaptioningRNN
+from captioner.optim import RULES, SCHEDULES, Hyper, Span
+from captioner.solver import Plan, TrainState, steps
+from captioner.team import Team
+
+RATE, CLIP = 1e-4, 5.0
+"""For every contender: Adam at a rate that keeps the parameters where they started, and the usual clip."""
+
+
+class Cycle:
+    """The same few batches for ever, without reading."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches = batches
+
+    def batch(self, step: int, /) -> tuple[Array, Array]:
+        return self._batches[step % len(self._batches)]
+
+
+def training(model: CaptioningRNN, batches: Sequence[Batch], team: Team) -> Callable[[], float]:
+    """A call is one step of training on the next batch: its loss."""
+    rule, without_end = RULES["adam"], Span(10**9, 10**9)
+    plan = Plan(rule, Hyper(RATE), SCHEDULES["constant"], without_end, clip_norm=CLIP)
+    records = steps(model, Cycle(batches), TrainState.fresh(model, rule), plan, team=team)
+    return lambda: next(records).loss
+
+
+class Ours:
+    """One captioner model on one batch; its threads are a team's, and BLAS has one."""
+
+    library = "team"
+
+    def __init__(self, shape: Shape, params: Params, batch: Batch, threads: int = 1) -> None:
+        self.shape, self.batch = shape, batch
+        self.params, self.team = {name: w.copy() for name, w in params.items()}, Team(threads)
+        self.step = training(CaptioningRNN(shape.sizes, self.params, dropout=shape.dropout), [batch], self.team)
+
+    def gradients(self) -> tuple[float, Params]:
+        model = CaptioningRNN(self.shape.sizes, self.params, dropout=NO_DROPOUT)
+        return model.loss(*self.batch, team=self.team)

@@ -1,0 +1,41 @@
+"""python -m benchmarks.plot: draw docs/growth.svg from benchmarks/results.json."""
+
+from __future__ import annotations
+
+import json
+
+import matplotlib
+
+from benchmarks.session import ROOT
+
+matplotlib.use("svg")
+from matplotlib import pyplot as plt
+
+NAMES = {
+    "N": "N, captions a batch",
+    "T": "T, columns of a caption, all full",
+    "H": "H, hidden units",
+    "V": "V, words of the vocabulary",
+}
+
+
+def main() -> None:
+    """One panel a size, both axes logarithmic: a straight line of slope 1 is linear growth."""
+    growth = json.loads((ROOT / "benchmarks" / "results.json").read_text())["growth"]
+    plt.rcParams["svg.hashsalt"] = "captioner"
+    figure, panels = plt.subplots(1, len(growth), figsize=(13, 3.4), sharey=True, layout="constrained")
+    for panel, (letter, rows) in zip(panels, growth.items(), strict=True):
+        sizes = [row["size"] for row in rows]
+        for name, style in (("ours", "o-"), ("floor", ".--")):
+            panel.loglog(sizes, [1e3 * row[name]["median"] for row in rows], style, label=name)
+        panel.set_xticks(sizes, map(str, sizes), rotation=45)
+        panel.minorticks_off()
+        panel.set_xlabel(NAMES[letter])
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("ms a training step, one thread")
+    panels[0].legend(labels=["captioner", "its matrix products alone"])
+    figure.savefig(ROOT / "docs" / "growth.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()

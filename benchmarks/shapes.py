@@ -1,0 +1,84 @@
+"""The shapes that are measured, and random batches of each with the lengths and word frequencies of captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array, Params
+from captioner.model import NO_DROPOUT, Dropout
+from captioner.parameters import Sizes, initial_params
+
+NULL, START, END, WORDS = 0, 1, 2, 4
+"""The ids of COCO's special tokens, and of its first word."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """N captions, V words, F numbers an image, W a word vector, H hidden; lengths of captions as in COCO."""
+
+    cell: str
+    captions: int
+    vocab: int
+    feature: int = 512
+    wordvec: int = 256
+    hidden: int = 512
+    dropout: Dropout = NO_DROPOUT
+    columns: int = 17
+    mean: float = 10.5
+    deviation: float = 2.0
+    shortest: int = 6
+    suffix: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.cell}-{self.captions}-{self.vocab}{self.suffix}"
+
+    @property
+    def sizes(self) -> Sizes:
+        return Sizes(self.vocab, self.feature, self.wordvec, self.hidden, self.cell)
+
+
+class Batch(NamedTuple):
+    """Features (N, F) float32 and captions (N, T) ids."""
+
+    features: Array
+    captions: Array
+
+    @property
+    def words(self) -> int:
+        """The words to predict: real positions, END included."""
+        return int((self.captions[:, 1:] != NULL).sum())
+
+
+CELLS = ("lstm", "rnn")
+COCO = tuple(
+    Shape(cell, captions, vocab)
+    for cell in CELLS
+    for captions, vocab in ((25, 1004), (50, 1004), (64, 1004), (256, 1004), (64, 10_000))
+)
+FLICKR8K = tuple(
+    Shape(cell, 128, 2538, 1280, 256, 512, Dropout(0.2, 0.5, 0.5), 22, 10.77, 3.6, 2, "-flickr8k") for cell in CELLS
+)
+"""As in configs/flickr8k-lstm.yaml, dropout included, which the loops do without."""
+
+QUICK = tuple(Shape(cell, 5, 40, 12, 8, 16) for cell in CELLS)
+
+
+def parameters(shape: Shape) -> Params:
+    """Fresh parameters, the same for every contender."""
+    return initial_params(shape.sizes, np.random.default_rng(1).standard_normal)
+
+
+def batch(shape: Shape) -> Batch:
+    """A random batch: START, normally many words, END; the k-th word is 1/k times as frequent as the first."""
+    rng = np.random.default_rng(0)
+    counts = rng.normal(shape.mean, shape.deviation, shape.captions).round().astype(int)
+    frequency = 1 / np.arange(1, shape.vocab - WORDS + 1)
+    captions = np.full((shape.captions, shape.columns), NULL)
+    for caption, count in zip(captions, counts.clip(shape.shortest, shape.columns - 2), strict=True):
+        words = WORDS + rng.choice(len(frequency), count, p=frequency / frequency.sum())
+        caption[: count + 2] = START, *words, END
+    return Batch(rng.standard_normal((shape.captions, shape.feature), dtype=np.float32), captions)

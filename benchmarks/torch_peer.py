@@ -1,0 +1,135 @@
+"""The same model in PyTorch on the CPU, and the ways in which people train it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, dropout
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from benchmarks.ours import CLIP, RATE
+from benchmarks.shapes import NULL, Batch, Shape
+from captioner.arrays import Array, Params
+
+LAYERS = {"rnn": (nn.RNN, [0]), "lstm": (nn.LSTM, [0, 1, 3, 2])}
+"""PyTorch's layer of every cell, and the order of its gates: i, f, g, o where captioner has i, f, o, g."""
+NAMES = {
+    "W_embed": "embed.weight",
+    "W_proj": "project.weight",
+    "b_proj": "project.bias",
+    "Wx": "rnn.weight_ih_l0",
+    "Wh": "rnn.weight_hh_l0",
+    "b": "rnn.bias_ih_l0",
+    "W_vocab": "vocab.weight",
+    "b_vocab": "vocab.bias",
+}
+"""Where each of captioner's parameters stands; the matrices lie transposed there, but for the word vectors."""
+
+
+class Model(nn.Module):
+    """Image -> h0, words -> embedding -> nn.LSTM or nn.RNN -> scores; made of captioner's parameters."""
+
+    def __init__(self, shape: Shape, params: Params) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embed = nn.Embedding(shape.vocab, shape.wordvec)
+        self.project = nn.Linear(shape.feature, shape.hidden)
+        self.rnn = LAYERS[shape.cell][0](shape.wordvec, shape.hidden, batch_first=True)
+        self.vocab = nn.Linear(shape.hidden, shape.vocab)
+        with torch.no_grad():
+            for name, theirs in NAMES.items():
+                self.get_parameter(theirs).copy_(torch.from_numpy(_turn(name, self._swap(name, params[name]))))
+            self.rnn.bias_hh_l0.zero_()  # captioner has one bias
+
+    def gradients(self) -> Params:
+        """The gradients by captioner's names."""
+        grads = {name: self.get_parameter(theirs).grad for name, theirs in NAMES.items()}
+        return {n: self._swap(n, _turn(n, grad.numpy())).copy() for n, grad in grads.items() if grad is not None}
+
+    def _swap(self, name: str, array: Array) -> Array:
+        """From one order of gates to the other, whichever it is."""
+        if name not in ("Wx", "Wh", "b"):
+            return array
+        gates = array.reshape(*array.shape[:-1], -1, self.shape.hidden)
+        return gates[..., LAYERS[self.shape.cell][1], :].reshape(array.shape)
+
+    def _drop(self, x: Tensor, share: float) -> Tensor:
+        return dropout(x, share) if self.training and share else x
+
+    def start(self, features: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        h0 = self.project(self._drop(features, self.shape.dropout.features))[None]
+        return (h0, torch.zeros_like(h0)) if isinstance(self.rnn, nn.LSTM) else h0
+
+    def words(self, ids: Tensor) -> Tensor:
+        return self._drop(self.embed(ids), self.shape.dropout.words)
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        return torch.as_tensor(self.vocab(self._drop(hidden, self.shape.dropout.hidden)))
+
+
+def _turn(name: str, array: Array) -> Array:
+    return array if name == "W_embed" else array.T
+
+
+def padded(model: Model, features: Tensor, captions: Tensor) -> Tensor:
+    """Every position, the loss of masked ones ignored: as people write it."""
+    hidden, _ = model.rnn(model.words(captions[:, :-1]), model.start(features))
+    scores, targets = model.scores(hidden), captions[:, 1:]
+    flat = scores.reshape(-1, scores.shape[-1])
+    return cross_entropy(flat, targets.reshape(-1), ignore_index=NULL, reduction="sum") / len(captions)
+
+
+def packed(model: Model, features: Tensor, captions: Tensor) -> Tensor:
+    """Packed sequences: nn.LSTM and the projection see real positions only."""
+    lengths = (captions[:, 1:] != NULL).sum(dim=1)
+
+    def pack(x: Tensor) -> nn.utils.rnn.PackedSequence:
+        return pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+
+    hidden, _ = model.rnn(pack(model.words(captions[:, :-1])), model.start(features))
+    return cross_entropy(model.scores(hidden.data), pack(captions[:, 1:]).data, reduction="sum") / len(captions)
+
+
+def unmasked(model: Model, features: Tensor, captions: Tensor) -> Tensor:
+    """Padded through nn.LSTM, the projection of unmasked words only."""
+    hidden, _ = model.rnn(model.words(captions[:, :-1]), model.start(features))
+    targets = captions[:, 1:]
+    live = targets != NULL
+    return cross_entropy(model.scores(hidden[live]), targets[live], reduction="sum") / len(captions)
+
+
+VARIANTS = {
+    "torch eager": (padded, None),
+    "torch padded": (padded, True),
+    "torch packed": (packed, True),
+    "torch unmasked": (unmasked, True),
+}
+"""The loss, and whether Adam is fused; PyTorch's default is not."""
+
+
+class Peer:
+    """One variant on one batch."""
+
+    library = "torch"
+
+    def __init__(self, name: str, shape: Shape, params: Params, batch: Batch) -> None:
+        self.loss, fused = VARIANTS[name]
+        self.model = Model(shape, params)
+        self.adam = torch.optim.Adam(self.model.parameters(), lr=RATE, fused=fused)
+        self.batch = torch.from_numpy(batch.features), torch.from_numpy(batch.captions)
+
+    def gradients(self) -> tuple[float, Params]:
+        self.model.eval()  # without dropout
+        self.adam.zero_grad()
+        loss = self.loss(self.model, *self.batch)
+        loss.backward()
+        self.model.train()
+        return loss.item(), self.model.gradients()
+
+    def step(self) -> float:
+        self.adam.zero_grad()
+        loss = self.loss(self.model, *self.batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        self.adam.step()
+        return loss.item()
