@@ -1,6 +1,7 @@
-"""The matrix products that no way of computing a step can do without, and nothing else.
+"""The matrix products that no way of computing a step can do without, one call each, and nothing else.
 
-Real positions and distinct words only, everything allocated before, and the recurrent weights in their best layout.
+Real positions and distinct words only, everything allocated before, and the recurrent weights in the layout that is
+best for such a call; products cut into small ones can be faster.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from captioner.layers.packing import pack
 
 
 def spread(weights: Array) -> Array:
-    """A copy whose rows lie no power of two apart: BLAS reads it fastest."""
+    """A copy whose rows lie no power of two apart: BLAS copies it fastest."""
     wide = np.empty((len(weights), weights.shape[1] + 16), weights.dtype)[:, : weights.shape[1]]
     wide[...] = weights
     return wide

@@ -109,7 +109,7 @@ class Config:
     """All that a run depends on."""
 
     seed: Annotated[int, "start of every random choice of a run", ">= 0"] = 0
-    threads: Annotated[int, "threads that share out each batch", ">= 1"] = 2
+    threads: Annotated[int, "threads that share out each batch", ">= 1", "<= 64"] = 2
     data: Data = Data()
     model: Model = Model()
     train: Train = Train()

@@ -107,8 +107,8 @@ class CaptioningRNN:
         """Cross-entropy of the captions, summed over words and divided by N, and its gradients.
 
         A target that is `<NULL>` is masked. Dropout takes its noise from `rng`; without it nothing is dropped.
-        With a workspace the gradients stand in it until its next use. The size of the team changes nothing but
-        rounding.
+        With a workspace the gradients of matrices stand in it until its next use. The size of the team changes nothing
+        but rounding.
 
         Shapes: features (N, F), captions (N, T) -> loss, a gradient for every parameter.
         """
@@ -132,7 +132,7 @@ class CaptioningRNN:
         return float(losses.sum(dtype=np.float64)) / len(captions), (dscores, db_vocab, encoded)
 
     def backward(self, cache: LossCache, workspace: Workspace | None = None, team: Team = ALONE) -> Params:
-        """The gradients of `forward`'s loss, for every parameter; in the workspace, where one is given."""
+        """The gradients of `forward`'s loss, for every parameter; those of matrices stand in the workspace."""
         empty = (workspace or Workspace()).empty
         p, (dscores, db_vocab, e) = self.params, cache
         dhidden = team.matmul(dscores, p["W_vocab"].T, empty("dhidden", e.hidden.shape, self.dtype))
@@ -244,7 +244,9 @@ class CaptioningRNN:
         return Reader(self.cell, self.params)
 
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
-        """Read one word of every caption and tell the log-probabilities of the next; `reader().step` for many words.
+        """Read one word of every caption and tell the log-probabilities of the next.
+
+        Lays the weights out for this one word: who reads many takes `reader().step`.
 
         Shapes: tokens (N,) ids, state arrays (N, H) -> log_probs (N, V), state arrays (N, H).
         """

@@ -15,10 +15,14 @@ from captioner.team import Team
 
 
 class Reader:
-    """What decoding needs of a model: weights laid out for many products, and words projected when first read."""
+    """What decoding needs of a model, as it was: weights laid out, and words projected when they are first read.
+
+    It keeps what it has projected, and its last product: one reader is for one thread.
+    """
 
     def __init__(self, cell: Cell, params: Params) -> None:
-        self._cell, self._params = cell, params.copy()
+        self._cell = cell
+        self._params = {name: params[name].copy() for name in ("W_embed", "Wx", "b", "b_vocab")}
         self._Wh = RightFactor(by_gate(params["Wh"], cell.gates))
         self._W_vocab = RightFactor(params["W_vocab"][None])
         vocab, hidden = len(params["W_embed"]), len(params["Wh"])
@@ -55,12 +59,18 @@ def writer(model: Readable, decode: Decode, team: Team) -> Callable[[Array], tup
 
     Shapes: features (N, F) -> tokens (N, K, T), scores (N, K).
     """
-    readers = [model.reader() for _ in range(team.size)]
+    readers: list[Reader] = []
 
     def write(features: Array) -> tuple[Array, Array]:
-        shares = [features[some] for some in team.shares(len(features))]
-        written = team.map(lambda member: decode(readers[member].step, model.start(shares[member])))
-        tokens, scores = zip(*written, strict=True)
+        shares = np.array_split(features, min(team.size, len(features)))
+        readers.extend(model.reader() for _ in shares[len(readers) :])
+
+        def work(member: int) -> tuple[Array, Array] | None:
+            if member >= len(shares):
+                return None
+            return decode(readers[member].step, model.start(shares[member]))
+
+        tokens, scores = zip(*filter(None, team.map(work)), strict=True)
         return np.concatenate(tokens), np.concatenate(scores)
 
     return write

@@ -43,7 +43,7 @@ class Team:
     def map(self, work: Callable[[int], T]) -> list[T]:
         """What `work` returns for member 0, 1, ..., after all of them are done; what a member raises is raised here.
 
-        NumPy's error handling is everywhere the caller's.
+        NumPy's error handling is everywhere the caller's. `work` must not call `map` of the same team.
         """
         done: SimpleQueue[Outcome] = SimpleQueue()
         handling = np.geterr()

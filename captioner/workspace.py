@@ -18,8 +18,8 @@ Empty: TypeAlias = Callable[[str, tuple[int, ...], DTypeLike], Array]
 class Workspace:
     """Arrays by name whose memory outlives them: fresh memory costs a page fault for every 4 KiB.
 
-    One workspace serves one chain of calls. What a call hands out stands in it, and is overwritten by the next call
-    with the same workspace.
+    One workspace serves one chain of calls, and in it the members of a team, who ask for names of their own. What a
+    call hands out stands in it, and is overwritten by the next call with the same workspace.
     """
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from captioner.layers import CELLS
@@ -14,6 +14,11 @@ from captioner.workspace import Workspace
 TEAMS = [Team(size) for size in (1, 2, 3)]
 
 
+@pytest.fixture(autouse=True)
+def _share_every_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.team.WORTHWHILE", 0)
+
+
 def model(cell: str, dropout: Dropout) -> CaptioningRNN:
     sizes = Sizes(vocab=9, feature=4, wordvec=3, hidden=5, cell=cell)
     params = initial_params(sizes, np.random.default_rng(0).standard_normal, np.float64)
@@ -21,7 +26,7 @@ def model(cell: str, dropout: Dropout) -> CaptioningRNN:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     captions=st.integers(1, 7),
     columns=st.integers(1, 6),

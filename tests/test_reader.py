@@ -61,3 +61,23 @@ def test_a_team_writes_what_one_writes(size: int, decode: Any, images: int) -> N
     written, written_scores = writer(one, partial(decode, **WORDS), Team(size))(features)
     np.testing.assert_array_equal(written, tokens)
     np.testing.assert_allclose(written_scores, scores, atol=1e-12)
+
+
+def test_later_changes_of_the_parameters_do_not_reach_a_reader() -> None:
+    one = model("lstm")
+    tokens, state = np.array([5, 7]), one.start(np.ones((2, 4)))
+    expected = one.step(tokens, state)[0].copy()
+    reader = one.reader()
+    for w in one.params.values():
+        w *= 3
+    np.testing.assert_array_equal(reader.step(tokens, state)[0], expected)
+
+
+def test_one_image_needs_one_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, made = model("rnn"), []
+    true = one.reader
+    monkeypatch.setattr(one, "reader", lambda: made.append(1) or true())
+    write = writer(one, partial(greedy, **WORDS), Team(3))
+    for images, readers in ((1, 1), (1, 1), (5, 3), (2, 3)):
+        assert write(np.ones((images, 4)))[0].shape == (images, 1, 8)
+        assert len(made) == readers

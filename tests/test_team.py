@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -34,15 +35,14 @@ def test_results_are_not_kept() -> None:
 
 
 def test_threads_end_with_their_team() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     team = Team(3)
-    assert threading.active_count() == before + 2
+    threads = set(threading.enumerate()) - before
+    assert len(threads) == 2
     del team
-    for _ in range(100):
-        if threading.active_count() == before:
-            return
-        threading.Event().wait(0.05)
-    pytest.fail("threads are left")
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
@@ -87,8 +87,26 @@ def test_shares_are_stretches_that_make_up_the_whole(team: Team, count: int) -> 
     columns=st.integers(0, 5),
 )
 def test_products_are_products(team: Team, stack: tuple[int, ...], rows: int, inner: int, columns: int) -> None:
+    """Also into a view with gaps, of transposed factors."""
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((rows, inner)), rng.standard_normal((*stack, inner, columns))
-    out = np.full((*stack, rows, columns), np.nan)
-    assert team.matmul(x, w, out) is out
+    x, w = rng.standard_normal((inner, rows)).T, rng.standard_normal((*stack, columns, inner)).swapaxes(-1, -2)
+    out = np.full((*stack, rows, columns + 3), np.nan)[..., :columns]
+    with mock.patch("captioner.team.WORTHWHILE", 0):
+        assert team.matmul(x, w, out) is out
     np.testing.assert_allclose(out, x @ w, atol=1e-14)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 3), (3, 8)])
+def test_products_are_shared_when_they_are_worth_it(rows: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    team, shapes = Team(2), []
+    monkeypatch.setattr(team, "map", lambda work: shapes.append(work))
+    out = np.zeros((rows, columns))
+    team.matmul(np.ones((rows, 2)), np.ones((2, columns)), out)
+    assert (out == 2).all()
+    assert not shapes
+    monkeypatch.setattr("captioner.team.WORTHWHILE", rows * columns * 2)
+    out[...] = 0
+    team.matmul(np.ones((rows, 2)), np.ones((2, columns)), out)
+    (work,) = shapes
+    work(1)
+    assert out.sum() == out.size, "a half"

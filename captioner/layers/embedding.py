@@ -25,7 +25,7 @@ def word_embedding_backward(dout: Array, cache: EmbeddingCache, *, out: Array | 
     Sorted by word, each sum is one reduction over a few rows; `np.add.at` and `np.add.reduceat` would add number by
     number.
 
-    Shapes: dout (N, T, D) -> dW (V, D).
+    Shapes: dout (N, T, D) -> dW (V, D); D may stand for several axes.
     """
     x, shape = cache
     ids, rows = x.reshape(-1), dout.reshape(-1, *shape[1:])
