@@ -228,7 +228,7 @@ def values(option: Option) -> st.SearchStrategy[Any]:
     signs = {bound.sign for bound in option.bounds}
     of_kind: dict[type, Any] = {
         bool: st.booleans,
-        int: lambda: st.integers(int(low or 0), 2**63 - 1),
+        int: lambda: st.integers(int(low or 0), 2**63 - 1 if high is None else int(high)),
         float: lambda: st.floats(
             low, high, exclude_min=">" in signs, exclude_max="<" in signs, allow_nan=False, allow_infinity=False
         ),
