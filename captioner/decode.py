@@ -16,6 +16,9 @@ State = tuple[Array, ...]
 StepFunction = Callable[[Array, State], tuple[Array, State]]
 """Its log_probs are the decoder's to overwrite, until the next call."""
 
+CACHE = 1 << 16
+"""So many log-probabilities at a time that the passes over them find them in the cache."""
+
 
 def greedy(
     step: StepFunction,
@@ -124,10 +127,6 @@ class _Beams(NamedTuple):
         best = np.argsort(-scores, axis=1, kind="stable")[:, : self.scores.shape[1]]
         image = np.arange(len(scores))[:, None]
         return _Beams(tokens[image, best], scores[image, best])
-
-
-CACHE = 1 << 16
-"""So many log-probabilities at a time that the passes over them find them in the cache."""
 
 
 def _likeliest(log_probs: Array, count: int, banned: Sequence[int]) -> tuple[Array, Array]:

@@ -43,7 +43,8 @@ class Team:
     def map(self, work: Callable[[int], T]) -> list[T]:
         """What `work` returns for member 0, 1, ..., after all of them are done; what a member raises is raised here.
 
-        NumPy's error handling is everywhere the caller's. `work` must not call `map` of the same team.
+        What the caller has set by `np.seterr` holds everywhere. Only an exception from a signal handler ends the wait
+        early. `work` must not call `map` of the same team.
         """
         done: SimpleQueue[Outcome] = SimpleQueue()
         handling = np.geterr()

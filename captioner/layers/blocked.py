@@ -37,8 +37,8 @@ class RightFactor:
         gates, rows, _ = W.shape
         transposed = W.strides[1] < W.strides[2]
         # Rows a power of two apart compete for the same cache lines while columns of them are read.
-        gap = (WIDTH if transposed else 0, gates, rows + 16)
-        band = self._empty(f"{self._name} band {member}", gap, W.dtype)[:, :, :rows]
+        shape = WIDTH if transposed else 0, gates, rows + 16
+        band = self._empty(f"{self._name} band {member}", shape, W.dtype)[:, :, :rows]
         for b in range(share.start, share.stop):
             block = W[:, :, b * WIDTH : (b + 1) * WIDTH]
             width = block.shape[2]
