@@ -124,7 +124,7 @@ class Timer:
 
     def _burst(self, contender: Contender, calls: int) -> float:
         contender.prepare()
-        for _ in range(calls // 2):  # into the caches, and threads awake; a long call finds its own way
+        for _ in range(calls // 2 + 1):  # into the caches, and threads awake: the first step after a rest is slow
             contender.call()
         began = time.perf_counter()
         for _ in range(calls):
