@@ -7,7 +7,20 @@ from pathlib import Path
 
 import click
 
-from benchmarks import decoding, epochs, features, growth, ideas, machine, memory, report, startup, steps, targets
+from benchmarks import (
+    decoding,
+    epochs,
+    features,
+    growth,
+    ideas,
+    machine,
+    memory,
+    report,
+    startup,
+    steps,
+    streaming,
+    targets,
+)
 from benchmarks.session import ROOT, Session
 from benchmarks.timing import Timer
 
@@ -16,6 +29,7 @@ BENCHMARKS = {
     "decoding": decoding.measure,
     "epochs": epochs.measure,
     "features": features.measure,
+    "streaming": streaming.measure,
     "memory": memory.measure,
     "startup": startup.measure,
     "ideas": ideas.measure,

@@ -35,11 +35,11 @@ WAYS: dict[str, Callable[[Path], Read]] = {
     "ours in memory": lambda path: open_features(path, memory_mib=1 << 20).__getitem__,
     "h5py": sorted_fancy,
 }
-"""Pages of the file mapped at the data set's offset, the whole data set in memory, and h5py."""
+"""Rows read from their places in the file, the whole data set in memory (as it is up to data.memory_mib), and h5py."""
 
 
 def measure(session: Session) -> dict[str, Any]:
-    """Time of a batch, and the peak MB of a process that reads all rows; pages of a mapped file count as its own.
+    """Time of a batch, and the peak MB of a process that reads all rows.
 
     Raises: WrongResultError when a way gives other rows than were written.
     """

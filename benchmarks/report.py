@@ -115,10 +115,14 @@ def _others(results: Results) -> Iterator[Row]:
         words = (f"{epoch[key]:,.0f}" for key in ("words_per_second", "of_steps"))
         yield (f"epoch of {epoch['data']} / its steps alone, words/s", *words, f"{epoch['ratio']:.2f}")
     if features := results.get("features"):
-        for way, ours in (("mapped", "ours"), ("in memory", "ours in memory")):
+        for way, ours in (("by rows", "ours"), ("in memory", "ours in memory")):
             yield pair(f"64 rows of features, {way} / h5py, µs", {"": features}, ours, "h5py", 1e6)
             peaks = (f"{features[name]['peak']:.0f}" for name in (ours, "h5py"))
             yield (f"peak memory of reading all, {way} / h5py, MB", *peaks, "")
+    if streaming := results.get("streaming"):
+        what = f"training on {streaming['megabytes']:.0f} MB of features, {streaming['budget']} MiB for them"
+        yield (f"{what}: peak memory, MB", f"{streaming['peak']:.0f}", "", "")
+        yield (f"{what}: share of a step spent waiting", f"{streaming['share']:.1%}", "", "")
     if memory := results.get("memory"):
         ours, *theirs = memory["peak"].values()
         peer = (f"{min(theirs):.0f}", f"{ours / min(theirs):.2f}") if theirs else ("", "")

@@ -5,25 +5,35 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 Chunk = bytes | memoryview
 
 
 def write_atomically(path: Path, chunks: Iterable[Chunk]) -> None:
-    """Write a file under a temporary name in the same folder, sync it, and rename it into place.
+    """Write a file so that it is, whatever happens, the old one or the new one.
 
-    The folder is synced too, so that the new name survives a loss of power.
+    Raises: OSError with the old file whole.
+    """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name in the same folder, for a file that is then synced and renamed into place.
+
+    The folder is synced too, so that the new name survives a loss of power. When the block raises, the old file stays
+    and the temporary one goes.
 
     Raises: OSError with the old file whole.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
+        yield temporary
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:

@@ -1,9 +1,7 @@
 """Checkpoints: sealed HDF5 files that hold all that training and decoding need.
 
-A file is a seal of 512 bytes and an HDF5 image: groups `params`, `slots/<slot>`, and where features are
-standardised `standardizer`, each with one contiguous array a name, and `meta`, a text of JSON. The seal carries
-the SHA-256 of the image and is verified before the HDF5 library parses a byte, since damage inside an HDF5 file
-goes unnoticed or crashes its reader. There is no pickle, no filter, no link and no code in it.
+Behind the seal stand groups `params`, `slots/<slot>`, and where features are standardised `standardizer`, each with one
+contiguous array a name, and `meta`, a text of JSON. There is no pickle, no filter, no link and no code in it.
 """
 
 from __future__ import annotations
@@ -11,12 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import re
-import stat
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -24,12 +19,9 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.atomic import write_atomically
 from captioner.errors import CheckpointError
+from captioner.sealed import Seal
 
-VERSION = 1
-SEAL_SIZE = 512
-MAGIC = b"captioner checkpoint"
-SEAL = re.compile(MAGIC + rb" ([0-9]{1,9}) ([0-9]{1,18}) ([0-9a-f]{64})\n\0*")
-MOST_BYTES = 8 << 30
+SEAL = Seal("checkpoint", version=1, maker="`captioner train`", most=8 << 30, error=CheckpointError)
 MOST_OBJECTS = 1000
 
 
@@ -112,9 +104,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise CheckpointError(f"{path}: array {group}/{name}: a number is not finite, so it is not saved")
     image = _to_image(checkpoint)
-    seal = b"%s %d %d %s\n" % (MAGIC, VERSION, len(image), hashlib.sha256(image).hexdigest().encode())
+    seal = SEAL.of(len(image), hashlib.sha256(image).hexdigest())
     try:
-        write_atomically(path, (seal.ljust(SEAL_SIZE, b"\0"), image))
+        write_atomically(path, (seal, image))
     except OSError as error:
         whole = "; an earlier one there is whole" if path.exists() else ""
         raise CheckpointError(f"{path}: cannot write the checkpoint: {error.strerror or error}{whole}") from error
@@ -152,38 +144,12 @@ def _to_image(checkpoint: Checkpoint) -> bytes:
 
 def _unsealed(path: Path) -> bytes:
     """The HDF5 image behind the seal, read through one descriptor and checked against its digest."""
-    with _open(path) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError(f"{path}: expected a checkpoint file, got something that is not a regular file")
-        seal = file.read(SEAL_SIZE)
-        match = SEAL.fullmatch(seal)
-        if not seal.startswith(MAGIC):
-            raise CheckpointError(f"{path}: not a captioner checkpoint; expected a file that `captioner train` wrote")
-        if match is None or len(seal) < SEAL_SIZE:
-            raise CheckpointError(f"{path}: damaged: its seal is not whole; use another checkpoint")
-        version, length, digest = match.groups()
-        if int(version) != VERSION:
-            raise CheckpointError(
-                f"{path}: expected checkpoint version {VERSION}, got {int(version)}; use the captioner that wrote it"
-            )
-        expected, got = min(int(length), MOST_BYTES), status.st_size - SEAL_SIZE
-        if got != expected:
-            raise CheckpointError(f"{path}: damaged: expected {expected:,} bytes after the seal, got {got:,}")
+    file, digest = SEAL.open(path)
+    with file:
         image = file.read()
-    if hashlib.sha256(image).hexdigest().encode() != digest:
-        raise CheckpointError(f"{path}: damaged: its content does not match its seal; use another checkpoint")
+    if hashlib.sha256(image).hexdigest() != digest:
+        SEAL.broken(path)
     return image
-
-
-def _open(path: Path) -> BinaryIO:
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NONBLOCK)  # or a pipe of that name would hang the reader
-
-    try:
-        return open(path, "rb", opener=opener)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot open the checkpoint: {error.strerror}") from error
 
 
 def _from_file(file: h5py.File, path: Path) -> Checkpoint:

@@ -36,8 +36,8 @@ class Cs231n:
 class Data:
     """Where images and captions come from."""
 
-    source: Annotated[Literal["scenes", "cs231n"], "the kind of data set"] = "scenes"
-    root: Annotated[Path | None, "folder of the data set; relative to this file"] = None
+    source: Annotated[Literal["scenes", "cs231n", "prepared"], "the kind of data set"] = "scenes"
+    root: Annotated[Path | None, "file (prepared) or folder of the data set; relative to this file"] = None
     standardize: Annotated[bool, "scale features to zero mean and unit deviation, as measured on train"] = False
     memory_mib: Annotated[int, "MiB; larger features stay in their file and are read by rows", ">= 1"] = 1024
     max_train: Annotated[int | None, "use only so many captions of train; null: all", ">= 1"] = None
@@ -117,6 +117,26 @@ class Config:
     decode: Decode = Decode()
 
 
+@dataclass(frozen=True)
+class Prepare:
+    """What `captioner prepare` and `captioner data check` may be told: every option of theirs that has one value."""
+
+    images: Annotated[Path | None, "folder of the photographs; [default: that of SOURCE]"] = None
+    encoder: Annotated[str | None, "scenes, efficientnet-lite0 or onnx:FILE  [default: efficientnet-lite0]"] = None
+    features: Annotated[Path | None, "take the rows of `features` in this HDF5 file; encode nothing"] = None
+    dtype: Annotated[Literal["float16", "float32"], "precision of the features"] = "float16"
+    image_column: Annotated[str, "column of the image's name, in tables and JSON lines"] = "image"
+    caption_column: Annotated[str, "column of the caption"] = "caption"
+    split_column: Annotated[str, "column of the split, which need not be there"] = "split"
+    val: Annotated[float, "share of images drawn for val, where nothing else says the splits", ">= 0", "< 1"] = 0.1
+    test: Annotated[float, "share of images drawn for test", ">= 0", "< 1"] = 0.0
+    seed: Annotated[int, "which images are drawn", ">= 0"] = 0
+    min_count: Annotated[int, "rarer words of train become <UNK>", ">= 1"] = 5
+    max_words: Annotated[int | None, "words in the vocabulary at most", ">= 1"] = None
+    max_length: Annotated[int, "words a caption; longer ones are cut", ">= 1"] = 30
+    threads: Annotated[int, "threads that encode", ">= 1", "<= 64"] = 2
+
+
 class Constraint(NamedTuple):
     """A combination of options that must hold, or `option` has the `problem`; it depends on one `other` option."""
 
@@ -132,6 +152,12 @@ CONSTRAINTS = (
         "data.source",
         lambda c: c.data.source != "cs231n" or c.data.root is not None,
         "needed by data.source cs231n (the folder with coco2014_captions.h5)",
+    ),
+    Constraint(
+        "data.root",
+        "data.source",
+        lambda c: c.data.source != "prepared" or c.data.root is not None,
+        "needed by data.source prepared (the file that `captioner prepare` wrote)",
     ),
     Constraint(
         "train.lr_decay",

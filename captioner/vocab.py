@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -42,13 +43,14 @@ class Vocab:
         return hash(self.words)
 
     @classmethod
-    def build(cls, captions: Iterable[Sequence[str]]) -> Vocab:
-        """Collect the words of tokenised captions: the special tokens first, then by falling count, then by letter."""
-        counts: dict[str, int] = {}
-        for words in captions:
-            for word in words:
-                counts[word] = counts.get(word, 0) + 1
-        return cls((*SPECIAL, *sorted(counts.keys() - set(SPECIAL), key=lambda w: (-counts[w], w))))
+    def build(cls, captions: Iterable[Sequence[str]], min_count: int = 1, most: int | None = None) -> Vocab:
+        """Collect the words of tokenised captions: the special tokens first, then by falling count, then by letter.
+
+        Words that come less than `min_count` times stay out, and so do the rarest beyond `most`.
+        """
+        counts = Counter(word for words in captions for word in words)
+        often = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
+        return cls((*SPECIAL, *sorted(often, key=lambda word: (-counts[word], word))[:most]))
 
     def encode(self, captions: Sequence[Sequence[str]]) -> NDArray[np.int32]:
         """Write each caption as `<START> w1 .. wn <END> <NULL> ...`; an unknown word becomes `<UNK>`.

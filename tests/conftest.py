@@ -145,6 +145,55 @@ def coco_run(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathF
     return folder / "run"
 
 
+@pytest.fixture(scope="session")
+def album() -> Callable[..., Path]:
+    """Paints photographs of generated scenes into a folder, 000.png and so on, and a table of their captions."""
+    import csv
+
+    from PIL import Image
+
+    from captioner.data.scenes import example
+
+    def paint(folder: Path, count: int = 8, first: int = 0) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "captions.csv", "w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(("image", "caption"))
+            for index in range(first, first + count):
+                one = example(0, "train", index)
+                Image.fromarray(one.picture).save(folder / f"{index:03}.png")
+                table.writerows((f"{index:03}.png", " ".join(words)) for words in one.captions[:2])
+        return folder / "captions.csv"
+
+    return paint
+
+
+@pytest.fixture(scope="session")
+def photo_run(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on photographs in `photos` beside it and their data set `data.h5`, which says random words of each."""
+    import numpy as np
+
+    from captioner import checkpoint
+    from captioner.config import Prepare
+    from captioner.configio import parse
+    from captioner.run.prepare import prepare
+    from captioner.run.train import train
+
+    folder = tmp_path_factory.mktemp("photographs")
+    options = Prepare(encoder="scenes", val=0.25, min_count=1)
+    list(prepare([str(album(folder / "photos"))], folder / "data.h5", options))
+    overrides = ["data.source=prepared", f"data.root={folder / 'data.h5'}", "train.max_steps=2"]
+    for _ in train(parse("", "", [*SMALL, *overrides]), folder / "run"):
+        pass
+    saved = checkpoint.load(folder / "run" / "best.h5")
+    rng = np.random.default_rng(0)
+    for array in saved.params.values():
+        array[...] = rng.standard_normal(array.shape)
+    saved.params["b_vocab"][2] += 3  # <END>
+    checkpoint.save(folder / "run" / "best.h5", saved)
+    return folder / "run"
+
+
 @pytest.fixture
 def files_of_at_most() -> Callable[[int], AbstractContextManager[None]]:
     """In its context no file grows beyond some bytes, as on a full disk."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.atomic import sweep, write_atomically
+from captioner.atomic import replacing, sweep, write_atomically
 
 
 def test_file_first_then_its_name_then_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +79,50 @@ def test_sweep_leaves_the_files_of_others(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     sweep(tmp_path / "last.h5")
     assert set(os.listdir(tmp_path)) == others
+
+
+def test_who_writes_by_name_gets_a_name_in_the_same_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with replacing(path) as temporary:
+        assert temporary.parent == tmp_path
+        assert not temporary.exists()
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()])
+@pytest.mark.parametrize("wrote", [False, True])
+def test_who_fails_to_write_by_name_leaves_the_old_file(wrote: bool, error: BaseException, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    def write() -> None:
+        with replacing(path) as temporary:
+            if wrote:
+                temporary.write_bytes(b"new")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_who_writes_nothing_by_name_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(FileNotFoundError), replacing(path):
+        pass
+    assert path.read_bytes() == b"old"
+
+
+def test_what_a_killed_writer_by_name_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "replace", lambda source, target: None)
+    with replacing(tmp_path / "a") as temporary:
+        temporary.touch()
+    assert temporary.exists()
+    sweep(tmp_path / "a")
+    assert os.listdir(tmp_path) == []

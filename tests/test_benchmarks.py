@@ -309,7 +309,8 @@ def test_targets_are_read_and_judged() -> None:
         "steps": steps_of,
         "decoding": {"lstm": {"threads": {"1": a_race(0.64, torch=1.0, **{"ours beam 3": 3.0})}}},
         "epochs": {"ratio": 0.95},
-        "features": a_race(1.0, h5py=9.0),
+        "features": a_race(2.0, h5py=9.0, **{"ours in memory": 1.0}),
+        "streaming": {"peak": 700.0, "share": 0.05},
     }
     got = {t["name"]: (t["got"], t["reached"]) for t in targets.judge(results)}
     assert got["one thread: step / PyTorch best, mean"] == (pytest.approx(0.7 * 2**0.1), True)
@@ -323,4 +324,6 @@ def test_targets_are_read_and_judged() -> None:
     assert got["one thread: LSTM beam 3 / greedy"] == (pytest.approx(3 / 0.64), False)
     assert got["words/s of an epoch / of its steps"] == (0.95, True)
     assert got["batch of features / h5py"] == (pytest.approx(1 / 9), False)
+    assert got["waiting for these features / step"] == (0.05, True)
+    assert got.pop("peak memory with 800 MB of features and 256 MiB for them, MB") == (700.0, False)
     assert {got[name] for name in got if "two" in name or "memory" in name or "RNN greedy" in name} == {(None, None)}

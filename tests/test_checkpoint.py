@@ -1,5 +1,6 @@
 """Checkpoints: what is saved is loaded; whatever else a file may hold is refused with one clear line."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner import checkpoint
-from captioner.checkpoint import MAGIC, MOST_OBJECTS, SEAL_SIZE, VERSION, Checkpoint, Meta, load, save
+from captioner.checkpoint import MOST_OBJECTS, SEAL, Checkpoint, Meta, load, save
 from captioner.errors import CheckpointError
+from captioner.sealed import SIZE
 
 META = Meta(
     config="seed: 3\n",
@@ -54,8 +56,8 @@ def refusal(path: Path) -> str:
 
 def sealed(image: bytes) -> bytes:
     """An image as a hostile writer would seal it: with the right digest."""
-    digest = hashlib.sha256(image).hexdigest().encode()
-    return (b"%s %d %d %s\n" % (MAGIC, VERSION, len(image), digest)).ljust(SEAL_SIZE, b"\0") + image
+    digest = hashlib.sha256(image).hexdigest()
+    return SEAL.of(len(image), digest) + image
 
 
 def assert_same(one: Checkpoint, other: Checkpoint) -> None:
@@ -103,13 +105,13 @@ def test_any_hdf5_reader_finds_the_arrays_behind_the_seal(whole: bytes, tmp_path
     path = tmp_path / "last.h5"
     path.write_bytes(whole)
     with h5py.File(path) as file:
-        assert file.userblock_size == SEAL_SIZE
+        assert file.userblock_size == SIZE
         np.testing.assert_array_equal(file["slots/v/b"][()], PARAMS["b"] ** 2)
         assert json.loads(file["meta"][()])["words"] == META.words
 
 
 def test_no_code_can_hide_in_it(whole: bytes) -> None:
-    with h5py.File(h5py.h5f.open_file_image(whole[SEAL_SIZE:])) as file:
+    with h5py.File(h5py.h5f.open_file_image(whole[SIZE:])) as file:
         kinds: dict[str, str] = {}
         file.visititems(lambda name, item: kinds.update({name: item.dtype.kind} if hasattr(item, "dtype") else {}))
     assert {kind for name, kind in kinds.items() if name != "meta"} == {"f"}
@@ -145,7 +147,7 @@ def test_no_damage_goes_unnoticed(mutation: str, whole: bytes, tmp_path: Path) -
 
 def test_no_byte_of_the_seal_is_free(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
-    for at in range(SEAL_SIZE):
+    for at in range(SIZE):
         for byte in {0, 10, 32, ord("0"), whole[at] ^ 1} - {whole[at]}:
             path.write_bytes(whole[:at] + bytes((byte,)) + whole[at + 1 :])
             assert refusal(path), f"byte {at}: {byte} instead of {whole[at]} is let through"
@@ -158,7 +160,7 @@ def test_a_later_version_is_named(whole: bytes, tmp_path: Path) -> None:
 
 
 def test_a_size_is_told_as_expected_and_got(whole: bytes, tmp_path: Path) -> None:
-    path, size = tmp_path / "last.h5", len(whole) - SEAL_SIZE
+    path, size = tmp_path / "last.h5", len(whole) - SIZE
     path.write_bytes(whole[:-1000])
     assert refusal(path) == f"damaged: expected {size:,} bytes after the seal, got {size - 1000:,}"
     path.write_bytes(whole[:300])
@@ -300,7 +302,7 @@ def test_what_is_no_hdf5_behind_a_seal(tmp_path: Path) -> None:
 
 
 def test_a_size_cap_comes_before_reading(whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "MOST_BYTES", 100)
+    monkeypatch.setattr(checkpoint, "SEAL", dataclasses.replace(SEAL, most=100))
     path = tmp_path / "last.h5"
     path.write_bytes(whole)
     assert refusal(path).startswith("damaged") or "at most" in refusal(path)

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from captioner.configio import OPTIONS, load
 from captioner.data import SOURCES
+from captioner.data.prepared import write_prepared
 from captioner.layers import CELLS
 from captioner.optim import RULES, SCHEDULES
 from captioner.run.build import OUTPUT_BIASES
@@ -34,8 +36,12 @@ def test_there_are_configs() -> None:
 @every_config
 def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
     overrides = list(DATA)
+    folder = write_coco(tmp_path / "data")
     if load(path).data.source == "cs231n":
-        overrides.append(f"data.root={write_coco(tmp_path / 'data')}")
+        overrides.append(f"data.root={folder}")
+    if load(path).data.source == "prepared":
+        write_prepared(folder / "data.h5", SOURCES["cs231n"](folder), {})
+        overrides.append(f"data.root={folder / 'data.h5'}")
     *_, ended = train(load(path, overrides), tmp_path / "run")
     assert isinstance(ended, Ended)
     assert ended.summary["steps"] == 2
@@ -56,5 +62,7 @@ def test_the_choices_are_those_of_the_table(option: str) -> None:
     assert choices == tuple(TABLES[option]) if option in TABLES else choices == ("float32", "float64")
 
 
-def test_every_source_has_a_section() -> None:
-    assert all(any(option.startswith(f"data.{source}.") for option in OPTIONS) for source in SOURCES)
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_source_takes_the_options_of_its_section(source: str) -> None:
+    section = {option.rpartition(".")[2] for option in OPTIONS if option.startswith(f"data.{source}.")}
+    assert signature(SOURCES[source]).parameters.keys() - {"root", "memory_mib"} == section

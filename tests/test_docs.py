@@ -1,5 +1,6 @@
 """What is written is true: every example of the help, the README and the guides runs."""
 
+import json
 import re
 import runpy
 import shlex
@@ -12,12 +13,25 @@ import click
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from captioner import checkpoint, configio
 from captioner.cli import cli as root
 from captioner.run.folder import find_checkpoint
 
 HERE = Path(__file__).parents[1]
+CAPTIONS = {
+    ".csv": "image,caption\n" + "".join(f"{number}.png,A picture of number {number}.\n" for number in range(4)),
+    ".json": json.dumps(
+        {
+            "images": [
+                {"filename": f"{number}.png", "split": split, "imgid": number, "sentences": [{"raw": "A picture."}]}
+                for number, split in enumerate(("train", "train", "train", "val"))
+            ]
+        }
+    ),
+}
+"""Captions in the forms that examples name, of four pictures."""
 PAGES = [*sorted(HERE.glob("*.md")), *sorted(HERE.glob("docs/*.md"))]
 every_page = pytest.mark.parametrize("page", PAGES, ids=[path.name for path in PAGES])
 
@@ -76,12 +90,18 @@ class Desk:
             assert self.cli(*words[1:]).code == 0
             return
         params = parsed(words)
+        if words[1] in ("prepare", "data"):
+            self.provide_data(params)
+        if params.get("data"):
+            self.provide_prepared(params["data"])
+        for photo in params.get("photos", ()):
+            self.provide_photo(photo)
         run = params.get("resume") or (None if words[1] == "train" else params.get("run"))
         if run is not None:
             self.provide_run(run)
-        if params.get("features"):
+        if params.get("features") and run is not None:
             self.provide_features(params["features"], run)
-        if "config_file" in params:
+        if words[1] in ("train", "gradcheck"):
             config = configio.load(params["config_file"], params["overrides"])
             if config.data.source == "cs231n" and words[1] == "train":
                 self.write_coco(config.data.root)
@@ -89,6 +109,36 @@ class Desk:
         small = [f"--set={override}" for override in (*self.small, *steps)] if "overrides" in params else []
         done = self.cli(*words[1:], *small)
         assert done.code == 0, f"{shlex.join(words)}: {done.err}"
+
+    def provide_data(self, params: dict[str, Any]) -> None:
+        """What `prepare` and `data` read: captions with their photographs, or a prepared file."""
+        for source in [*params.get("sources", ()), params.get("source")]:
+            path = Path(source or "scenes")
+            if path.suffix == ".h5":
+                self.provide_prepared(path)
+            elif path.suffix in CAPTIONS and not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(CAPTIONS[path.suffix])
+                for number in () if params.get("features") else range(4):
+                    self.provide_photo(params.get("images") or path.parent, f"{number}.png")
+        if params.get("features"):
+            with h5py.File(params["features"], "w") as file:
+                file["features"] = np.zeros((4, 1280), np.float16)
+
+    def provide_prepared(self, path: Path) -> None:
+        """A data set for the examples that begin with one."""
+        if not path.exists():
+            table = Path("provided", "captions.csv")
+            self.provide_data({"sources": [table]})
+            assert self.cli("prepare", table, "-o", path, "--encoder", "scenes", "--min-count", "1").code == 0
+
+    def provide_photo(self, path: Path, name: str = "photo.png") -> None:
+        """A picture, in a folder that is named; a name without a suffix is one."""
+        file = path if path.suffix else path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            shade = sum(map(ord, file.name)) % 200
+            Image.new("RGB", (64, 64), (shade, 90, 200 - shade)).save(file)
 
     def provide_run(self, run: Path) -> None:
         folder = run.parent if run.suffix == ".h5" else run

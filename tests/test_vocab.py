@@ -43,6 +43,24 @@ def test_words_come_by_falling_count_and_then_by_letter() -> None:
     assert vocab.words == (*SPECIAL, "b", "c", "a", "d")
 
 
+COUNTED = [["b", "a", "b"], ["c", "b"], ["a", "c", "d"], [END, END, END, END]]
+
+
+@pytest.mark.parametrize(
+    ("min_count", "most", "words"),
+    [(1, None, "bacd"), (2, None, "bac"), (3, None, "b"), (4, None, ""), (1, 3, "bac"), (2, 1, "b"), (2, 9, "bac")],
+)
+def test_rare_words_stay_out(min_count: int, most: int | None, words: str) -> None:
+    vocab = Vocab.build(COUNTED, min_count, most)
+    assert vocab.words == (*SPECIAL, *words)
+    assert vocab.decode(vocab.encode([["d"]])[0]) == ["d" if "d" in words else UNK]
+
+
+def test_a_word_that_cannot_be_printed_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^vocabulary: 'a\\x07': expected printable words, got control characters$"):
+        Vocab.build([["a\x07"]])
+
+
 def test_special_tokens_in_captions_are_not_words() -> None:
     assert Vocab.build([[START, "a", END, NULL], [UNK]]).words == (*SPECIAL, "a")
 

@@ -15,11 +15,16 @@ import click
 
 import captioner
 from captioner.cli.config import config
+from captioner.cli.data import data
 from captioner.cli.evaluate import evaluate
 from captioner.cli.gradcheck import gradcheck
+from captioner.cli.prepare import prepare
 from captioner.cli.sample import sample
 from captioner.cli.train import train
 from captioner.errors import CaptionerError
+
+EXTRAS = ("PIL", "onnxruntime")
+"""What only photographs need."""
 
 
 @click.group(
@@ -35,7 +40,7 @@ def cli(debug: bool) -> None:
     """Train recurrent image captioners, written by hand in NumPy, and let them describe images."""
 
 
-for command in (train, sample, evaluate, gradcheck, config):
+for command in (prepare, train, sample, evaluate, data, gradcheck, config):
     cli.add_command(command)
 
 
@@ -76,6 +81,13 @@ def _run(args: list[str]) -> int:
         # The reader has seen enough; click makes a SystemExit of it. Python must not complain when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as missing:
+        if debug or missing.name not in EXTRAS:
+            raise
+        click.echo(
+            f"captioner: needs {missing.name}, which is not installed; try pip install 'captioner[images]'", err=True
+        )
+        return 2
     except OSError as error:
         if debug:
             raise

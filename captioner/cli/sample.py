@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from captioner.cli.options import override_option
-from captioner.errors import UsageError
+from captioner.cli.cards import one_line
+from captioner.cli.options import encoder_options, override_option
+from captioner.errors import CaptionerError, UsageError
+
+if TYPE_CHECKING:
+    from captioner.run.photos import Failed
+    from captioner.run.sample import Caption
 
 
 @click.command(
     epilog="""\b
 Examples:
+  captioner sample runs/birds new.jpg holiday/
   captioner sample runs/scenes --split val -n 10
   captioner sample runs/scenes/last.h5 --features new.h5 --json
 """
 )
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN_OR_CHECKPOINT")
-@click.option("--split", metavar="SPLIT", help="Caption the images of this split.  [default: val]")
+@click.argument("photos", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="[PHOTO_OR_FOLDER]...")
+@click.option("--split", metavar="SPLIT", help="Caption the images of this split.  [default: val, without photographs]")
 @click.option(
     "--features",
     type=click.Path(path_type=Path),
@@ -26,32 +37,100 @@ Examples:
     help="Caption the rows of `features` in this HDF5 file.",
 )
 @click.option("-n", "--number", type=click.IntRange(min=1), help="Only so many images.  [default: all]")
+@click.option("--n-best", type=click.IntRange(min=1, max=100), default=1, show_default=True, help="Captions an image.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--write-sidecar", metavar="SUFFIX", help="Write each caption beside its photograph, as photo.txt.")
+@click.option("--overwrite", is_flag=True, help="Replace sidecars that are there already.")
+@click.option(
+    "--encoder", metavar="NAME",
+    help="Where the encoder is (onnx:FILE), or which it is, when the checkpoint does not know.",
+)  # fmt: skip
+@encoder_options
 @override_option
 def sample(
-    run: Path, split: str | None, features: Path | None, number: int | None, as_json: bool, overrides: tuple[str, ...]
-) -> None:
+    run: Path,
+    photos: tuple[Path, ...],
+    split: str | None,
+    features: Path | None,
+    number: int | None,
+    n_best: int,
+    as_json: bool,
+    write_sidecar: str | None,
+    overwrite: bool,
+    encoder: str | None,
+    encoder_option: dict[str, str],
+    overrides: tuple[str, ...],
+) -> int:
     """Write captions of images.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file. A line has the image,
-    the caption, its log-probability (natural, of the whole caption) and, where the data set can tell, whether it is
-    true, with tabs between; the references, where known, follow on lines that begin with a tab.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file. Each PHOTO_OR_FOLDER is a
+    photograph, a folder whose photographs are taken in order, or - to read such names from stdin, one a line; without
+    any, the images of a split are captioned.
+
+    A line has the image, the caption, its log-probability (natural, of the whole caption) and, where the data set can
+    tell, whether it is true, with tabs between; other candidates, and the references where known, follow on lines that
+    begin with a tab. A photograph that cannot be read is told on stderr, the rest goes on, and the exit code is 1.
     """
-    if split is not None and features is not None:
-        raise UsageError("--split and --features do not go together; give one of them")
+    if sum((split is not None, features is not None, bool(photos))) > 1:
+        raise UsageError("photographs, --split and --features do not go together; give one of them")
+    if (write_sidecar or encoder or encoder_option) and not photos:
+        raise UsageError("--write-sidecar and --encoder are for photographs; name some")
+    if write_sidecar is not None:
+        from captioner.run.photos import check_suffix
+
+        check_suffix(write_sidecar)
     from captioner.run import sample as use_case
-    from captioner.run.folder import to_json
 
     restored = use_case.open_run(run, overrides)
-    if features is not None:
-        captions = use_case.caption_features(restored, features, number)
+    if photos:
+        from captioner.run.photos import caption_photos, find_photos, open_encoder_of
+
+        found = find_photos(_names(photos))
+        captions: Iterable[Caption | Failed] = caption_photos(
+            restored, open_encoder_of(restored, encoder, encoder_option), found, n_best, number
+        )
+    elif features is not None:
+        captions = use_case.caption_features(restored, features, number, n_best)
     else:
-        captions = use_case.caption_split(restored, use_case.open_corpus(restored).split(split or "val"), number)
+        corpus = use_case.open_corpus(restored)
+        captions = use_case.caption_split(restored, corpus.split(split or "val"), number, n_best)
+    return _show(captions, as_json, write_sidecar, overwrite)
+
+
+def _names(photos: tuple[Path, ...]) -> Iterator[Path]:
+    for photo in photos:
+        if os.fspath(photo) == "-":
+            yield from (Path(os.fsdecode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
+        else:
+            yield photo
+
+
+def _show(captions: Iterable[Caption | Failed], as_json: bool, suffix: str | None, overwrite: bool) -> int:
+    """Print captions, and tell failures; the exit code."""
+    from captioner.run.folder import to_json
+    from captioner.run.sample import Caption, to_dict
+
+    code = 0
     for caption in captions:
-        if as_json:
-            print(to_json(caption._asdict()))
+        try:
+            if not isinstance(caption, Caption):
+                raise CaptionerError(str(caption))
+            if suffix is not None:
+                from captioner.run.photos import write_sidecar
+
+                write_sidecar(caption, suffix, overwrite)
+        except CaptionerError as error:
+            click.echo(f"captioner: {one_line(error)}", err=True)
+            code = 1
             continue
-        mark = {True: "\ttrue", False: "\tnot true", None: ""}[caption.true]
-        print(f"{caption.image}\t{caption.caption}\t{caption.log_prob:.2f}{mark}")
-        for reference in caption.references:
-            print(f"\t  {reference}")
+        print(to_json(to_dict(caption)) if as_json else "\n".join(_lines(caption)))
+    return code
+
+
+def _lines(caption: Caption) -> Iterator[str]:
+    mark = {True: "\ttrue", False: "\tnot true", None: ""}[caption.true]
+    yield f"{one_line(caption.image)}\t{caption.caption}\t{caption.log_prob:.2f}{mark}"
+    for text, log_prob in (caption.candidates or [])[1:]:
+        yield f"\t{text}\t{log_prob:.2f}"
+    for reference in caption.references:
+        yield f"\t  {one_line(' '.join(reference.split()))}"

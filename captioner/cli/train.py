@@ -19,10 +19,15 @@ from captioner.errors import UsageError
 Examples:
   captioner train                       # the generated pictures, into runs/scenes
   captioner train -c configs/scenes-rnn.yaml -o train.epochs=3
+  captioner train -c configs/photos.yaml --data birds.h5
   captioner train --resume runs/scenes -o train.epochs=20
 """
 )
 @config_options
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="FILE",
+    help="The file that `captioner prepare` wrote: short for -o data.source=prepared -o data.root=FILE.",
+)  # fmt: skip
 @click.option(
     "--run", type=click.Path(path_type=Path), metavar="FOLDER",
     help="The run folder to make.  [default: runs/ and the config's name, or the data source]",
@@ -38,6 +43,7 @@ Examples:
 def train(
     config_file: Path | None,
     overrides: tuple[str, ...],
+    data: Path | None,
     run: Path | None,
     resume: Path | None,
     overwrite: bool,
@@ -48,7 +54,9 @@ def train(
     The run folder then holds config.yaml as it took effect, history.jsonl, last.h5, best.h5 and summary.json.
     Ctrl-C finishes the step and saves before it stops.
     """
-    if resume is not None and (config_file or run or overwrite):
+    if data is not None:
+        overrides = ("data.source=prepared", f"data.root={data}", *overrides)
+    if resume is not None and (config_file or data or run or overwrite):
         raise UsageError("--resume takes its config and folder from the run; give it alone, or with -o")
     from captioner import configio
     from captioner.cli.progress import show
@@ -63,7 +71,8 @@ def train(
             events = use_case.resume(resume, overrides, stop)
         else:
             config = configio.load(config_file, overrides)
-            folder = run or Path("runs") / (config_file.stem if config_file else config.data.source)
+            name = data.stem if data else config_file.stem if config_file else config.data.source
+            folder = run or Path("runs") / name
             events = use_case.train(config, folder, overwrite, stop)
         show(events, profile)
     return 128 + caught[0] if caught else 0

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from captioner.data.corpus import Corpus
 from captioner.data.cs231n import cs231n
+from captioner.data.prepared import prepared
 from captioner.data.scenes import scenes
 
-SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n}
+SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n, "prepared": prepared}
 """Every source by its name in the config: a function (root, memory_mib, **options of its section) -> Corpus."""

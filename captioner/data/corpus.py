@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.errors import DataError
+from captioner.tokenizer import join
 from captioner.vocab import Vocab
 
 ROWS_AT_ONCE = 1024
@@ -35,10 +36,11 @@ class Features(Protocol):
 class Split:
     """The captions of some images.
 
-    `is_true(image, words)` says whether a caption is true of an image, where the source can know that.
+    `texts` are the captions as people wrote them, where the source keeps them. `is_true(image, words)` says whether a
+    caption is true of an image, and `picture(image)` gives its pixels, where the source can know that.
 
     Shapes: captions (K, T) int32, `<START> w1 .. wn <END> <NULL> ...`; image_idxs (K,) rows of features;
-    features (M, F); image_ids M names.
+    features (M, F); image_ids M names; texts K.
     """
 
     captions: NDArray[np.int32]
@@ -46,11 +48,15 @@ class Split:
     features: Features
     image_ids: Sequence[str]
     is_true: Callable[[int, Sequence[str]], bool] | None = None
+    texts: Sequence[str] | None = None
+    picture: Callable[[int], NDArray[np.uint8]] | None = None
 
-    def captions_of(self, image: int) -> NDArray[np.int32]:
-        """The reference captions of one image, in file order."""
-        captions: NDArray[np.int32] = self.captions[self.image_idxs == image]
-        return captions
+    def references(self, image: int, vocab: Vocab) -> list[str]:
+        """The captions of one image, in file order: as people wrote them, or else what is left of them as ids."""
+        rows = np.flatnonzero(self.image_idxs == image).tolist()
+        if self.texts is not None:
+            return [self.texts[row] for row in rows]
+        return [join(vocab.decode(self.captions[row].tolist())) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,8 @@ def check_image_idxs(split: Split, where: str) -> None:
         raise DataError(f"{where} image_idxs: row {row}: expected 0..{images - 1}, got {int(idxs[row])}")
     if len(split.image_ids) != images:
         raise DataError(f"{where} image ids: expected {images}, one a row of features, got {len(split.image_ids)}")
+    if split.texts is not None and len(split.texts) != len(idxs):
+        raise DataError(f"{where} texts: expected {len(idxs)}, one a caption, got {len(split.texts)}")
 
 
 def check_features(features: Features, where: str) -> None:

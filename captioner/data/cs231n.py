@@ -12,9 +12,9 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Features, Split, validate
 from captioner.data.features import open_features
-from captioner.data.files import read_text
 from captioner.data.h5 import open_dataset
 from captioner.errors import DataError
+from captioner.files import read_text
 from captioner.vocab import Vocab
 
 CAPTIONS, VOCAB = "coco2014_captions.h5", "coco2014_vocab.json"

@@ -9,7 +9,8 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Features
-from captioner.data.h5 import Stored, open_dataset
+from captioner.data.h5 import Stored, open_dataset, readable
+from captioner.errors import DataError
 
 DENSE = 16
 MOST_MIB = 1 << 30
@@ -49,6 +50,67 @@ class Rows:
         return np.asarray(read[place])
 
 
+class Direct:
+    """Rows of numbers that stand in the file as NumPy keeps them, each read from its place: nothing stays in memory.
+
+    Shapes: index of shape S -> S + (F,).
+    """
+
+    def __init__(self, stored: Stored, offset: int) -> None:
+        self._stored = stored
+        self.shape: tuple[int, ...] = stored.values.shape
+        self.dtype = stored.dtype
+        self._descriptor, self._offset = stored.descriptor(), offset
+        self._size = self.shape[1] * self.dtype.itemsize
+        self._numbers = np.arange(self.shape[0])
+
+    def __getitem__(self, rows: Any, /) -> Array:
+        wanted = np.asarray(self._numbers[rows])
+        found = np.empty((*wanted.shape, self.shape[1]), self.dtype)
+        places: Any = found.reshape(-1).view(np.uint8).reshape(wanted.size, self._size)
+        with readable(self._stored.where):
+            if isinstance(rows, slice) and rows.step in (None, 1) and wanted.size:
+                self._read(int(wanted[0]), memoryview(places.ravel()))
+            else:
+                for row, place in zip(wanted.ravel().tolist(), places, strict=True):
+                    self._read(row, memoryview(place))
+        return found
+
+    def _read(self, row: int, into: memoryview) -> None:
+        start = self._offset + row * self._size
+        while into:  # the system gives at most 2 GiB at a time
+            count = os.preadv(self._descriptor, [into], start)
+            if not count:
+                raise DataError(f"{self._stored.where}: row {row}: the file has become shorter; try a fresh copy")
+            into, start = into[count:], start + count
+
+
+class Selected:
+    """Some rows of other features, in an order of their own, and where asked for as another type.
+
+    Shapes: index of shape S -> S + (F,).
+    Raises: DataError when that type cannot hold them, as rows are read.
+    """
+
+    def __init__(self, features: Features, rows: Array, dtype: np.dtype[Any] | None = None) -> None:
+        self._features = features
+        self._rows = rows
+        self.dtype = dtype or features.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self._rows), self._features.shape[1]
+
+    def __getitem__(self, rows: Any, /) -> Array:
+        found = self._features[self._rows[rows]]
+        with np.errstate(over="ignore"):
+            cast = np.asarray(found, self.dtype)
+        if np.isinf(cast).any() and np.isfinite(found).all():
+            largest = np.abs(found).max()
+            raise DataError(f"features: expected numbers that {self.dtype} can hold, got {largest:g}; try float32")
+        return cast
+
+
 def open_features(path: str | os.PathLike[str], dataset: str = "features", memory_mib: int = 1024) -> Features:
     """Features of at most `memory_mib` as an array, larger ones as rows of the file; the stored precision is kept.
 
@@ -58,7 +120,7 @@ def open_features(path: str | os.PathLike[str], dataset: str = "features", memor
     stored = open_dataset(path, dataset, numbers="f", ndim=2, cache=budget)
     if stored.values.nbytes <= budget:
         return stored[:]
-    return Rows(stored) if stored.offset is None else stored.mapped()
+    return Rows(stored) if stored.offset is None else Direct(stored, stored.offset)
 
 
 def standardization(features: Features) -> tuple[Array, Array]:

@@ -1,12 +1,12 @@
 """Datasets of a user's HDF5 file, read without trusting the file.
 
 HDF5 can point out of itself (external links and storage, virtual datasets) and declare more than it holds. Only
-plain numbers pass here: reached through hard links, stored whole in this file, behind filters that are known.
+plain numbers and texts of fixed length pass here: reached through hard links, stored whole in this file, behind
+filters that are known.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,16 +20,17 @@ import numpy as np
 from h5py import h5d, h5g, h5l, h5o, h5p, h5t, h5z
 
 from captioner.arrays import Array
-from captioner.data.files import regular_file
 from captioner.errors import CaptionerError, DataError
+from captioner.files import regular_file
 
 FILE_LIMIT = 1 << 40
 CHUNK_LIMIT = 1 << 28
 CHUNK_SLOTS = 100_003  # HDF5 asks for a prime far above the number of chunks that its cache can hold
 LAYOUTS = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
 FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_LZF)
-NUMBERS = {"f": "floats", "iu": "integers"}
-SHAPES = {1: "(rows,)", 2: "(rows, columns)"}
+NUMBERS = {"f": "floats", "iu": "integers", "S": "texts of fixed length"}
+CLASSES = (h5t.INTEGER, h5t.FLOAT, h5t.STRING)
+SHAPES = {0: "()", 1: "(rows,)", 2: "(rows, columns)"}
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class Stored:
         with readable(self.where):
             return np.asarray(self.values.astype(self.dtype)[rows])
 
-    def mapped(self) -> Array:
-        """The whole dataset as pages of the file, each read when it is touched; needs an `offset`."""
+    def descriptor(self) -> int:
+        """Of the open file, which lives as long as this."""
         with readable(self.where):
-            pages = mmap.mmap(self.values.file.id.get_vfd_handle(), 0, access=mmap.ACCESS_READ)
-            return np.frombuffer(pages, self.dtype, self.values.size, self.offset or 0).reshape(self.values.shape)
+            number: int = self.values.file.id.get_vfd_handle()
+            return number
 
 
 @contextmanager
@@ -131,10 +132,11 @@ def _check_numbers(dataset: h5d.DatasetID, numbers: str, ndim: int, where: str) 
     """The type as it is stored, which must be one that NumPy writes with the very same bits."""
     kind = dataset.get_type()
     dtype: np.dtype[Any] = kind.dtype
-    plain = kind.get_class() in (h5t.INTEGER, h5t.FLOAT) and h5t.py_create(dtype) == kind
+    plain = kind.get_class() in CLASSES and h5t.py_create(dtype) == kind
     shape = dataset.shape or ()
-    if not plain or dtype.kind not in numbers or len(shape) != ndim or 0 in shape:
-        got = f"{dtype} {shape}{', which is empty' if 0 in shape else ''}" if plain else f"other data ({dtype})"
+    empty = dataset.shape is None or 0 in shape
+    if not plain or dtype.kind not in numbers or len(shape) != ndim or empty:
+        got = f"{dtype} {shape}{', which is empty' if empty else ''}" if plain else f"other data ({dtype})"
         raise DataError(f"{where}: expected {NUMBERS[numbers]} {SHAPES[ndim]}, got {got}")
     return dtype
 

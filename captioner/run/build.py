@@ -36,7 +36,8 @@ def build_corpus(config: Config) -> Corpus:
     Raises: DataError when it cannot be used.
     """
     source = config.data.source
-    options = dataclasses.asdict(getattr(config.data, source))
+    section = getattr(config.data, source, None)
+    options = dataclasses.asdict(section) if section else {}
     corpus = SOURCES[source](config.data.root, memory_mib=config.data.memory_mib, **options)
     if config.data.max_train is None:
         return corpus

@@ -16,6 +16,7 @@ from captioner.config import Config
 from captioner.configio import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
+from captioner.images import are_same
 from captioner.model import CaptioningRNN, Standardizer
 from captioner.run.build import build_dropout, build_sizes
 from captioner.vocab import Vocab
@@ -106,7 +107,7 @@ def check_corpus(restored: Restored, corpus: Corpus) -> None:
             f"{where}: vocabulary: expected the {len(restored.vocab)} words of the checkpoint, got {len(corpus.vocab)} "
             f"words that differ from id {at} on; use the data set that the model was trained on"
         )
-    if corpus.encoder != meta.encoder:
+    if not are_same(corpus.encoder, meta.encoder):
         raise CheckpointError(
             f"{where}: features: expected those of encoder {meta.encoder}, got {corpus.encoder}; "
             "encode the images as they were for training"

@@ -21,6 +21,7 @@ from captioner.run.folder import find_checkpoint
 from captioner.run.restore import Restored, check_corpus, check_width, restore
 from captioner.solver import mean_word_loss, perplexity
 from captioner.team import Team
+from captioner.tokenizer import join
 
 BATCH = 256
 """Images, or beams of them, that a thread decodes at a time."""
@@ -29,7 +30,8 @@ BATCH = 256
 class Caption(NamedTuple):
     """What the model says of one image, and what people said of it where that is known.
 
-    `log_prob` is natural, of the whole caption; `true` is None where the source cannot tell.
+    `log_prob` is natural, of the whole caption; `true` is None where the source cannot tell. `candidates` are the best
+    captions with their log-probabilities, likeliest first, where more than one was asked for.
     """
 
     image: str
@@ -37,6 +39,16 @@ class Caption(NamedTuple):
     log_prob: float
     references: list[str]
     true: bool | None
+    candidates: list[tuple[str, float]] | None = None
+
+
+def to_dict(caption: Caption) -> dict[str, Any]:
+    """A caption for JSON; candidates are there only where they were asked for."""
+    record = caption._asdict()
+    candidates = record.pop("candidates")
+    if candidates is not None:
+        record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in candidates]
+    return record
 
 
 class Score(NamedTuple):
@@ -72,22 +84,22 @@ def open_corpus(restored: Restored) -> Corpus:
     return corpus
 
 
-def caption_split(restored: Restored, split: Split, most: int | None = None) -> Iterator[Caption]:
-    """Caption the images of a split (or the first `most`), in file order."""
-    for image, (caption, log_prob) in enumerate(describe(restored, split.features, most)):
-        references = [" ".join(restored.vocab.decode(row.tolist())) for row in split.captions_of(image)]
-        true = None if split.is_true is None else split.is_true(image, caption.split())
-        yield Caption(split.image_ids[image], caption, log_prob, references, true)
+def caption_split(restored: Restored, split: Split, most: int | None = None, best: int = 1) -> Iterator[Caption]:
+    """Caption the images of a split (or the first `most`), in file order, with the `best` candidates of each."""
+    for image, found in enumerate(candidates(restored, split.features, most, best=best)):
+        references = split.references(image, restored.vocab)
+        true = None if split.is_true is None else split.is_true(image, found[0][0].split())
+        yield Caption(split.image_ids[image], *found[0], references, true, found if best > 1 else None)
 
 
-def caption_features(restored: Restored, path: Path, most: int | None = None) -> Iterator[Caption]:
+def caption_features(restored: Restored, path: Path, most: int | None = None, best: int = 1) -> Iterator[Caption]:
     """Caption the rows of the `features` in an HDF5 file.
 
     Raises: DataError, or CheckpointError when the rows are not as wide as the model's.
     """
     features = open_features(path, memory_mib=restored.config.data.memory_mib)
-    for row, (caption, log_prob) in enumerate(describe(restored, features, most, str(path))):
-        yield Caption(str(row), caption, log_prob, [], None)
+    for row, found in enumerate(candidates(restored, features, most, str(path), best)):
+        yield Caption(str(row), *found[0], [], None, found if best > 1 else None)
 
 
 def score(restored: Restored, name: str, split: Split) -> Score:
@@ -114,6 +126,16 @@ def describe(
     Shapes: features (M, F) as the encoder made them; standardisation is the model's own business.
     Raises: DataError for features that are not finite floats, CheckpointError when they are not the model's width.
     """
+    return (found[0] for found in candidates(restored, features, most, where))
+
+
+def candidates(
+    restored: Restored, features: Features, most: int | None = None, where: str = "the input", best: int = 1
+) -> Iterator[list[tuple[str, float]]]:
+    """The `best` captions of each row, likeliest first; the beam is at least so wide.
+
+    Raises: as `describe`.
+    """
     check_features(features, f"{where}: features")
     check_width(restored, features.shape[1], where)
     vocab, options = restored.vocab, restored.config.decode
@@ -124,11 +146,13 @@ def describe(
         "null": vocab.null,
         "max_length": options.max_length,
     }
-    decode = greedy if options.beam == 1 else partial(beam, width=options.beam)
+    width = max(options.beam, best)
+    decode = greedy if width == 1 else partial(beam, width=width)
     team = Team(restored.config.threads)
     write = writer(restored.model, partial(decode, banned=banned, **words), team)
-    count, size = min(features.shape[0], most or features.shape[0]), team.size * max(1, BATCH // options.beam)
+    count, size = min(features.shape[0], most or features.shape[0]), team.size * max(1, BATCH // width)
     for first in range(0, count, size):
         tokens, scores = write(features[np.arange(first, min(first + size, count))])
-        for ids, log_prob in zip(tokens[:, 0].tolist(), scores[:, 0].tolist(), strict=True):
-            yield " ".join(vocab.decode(ids)), log_prob
+        for captions, log_probs in zip(tokens.tolist(), scores.tolist(), strict=True):
+            pairs = zip(captions[:best], log_probs, strict=False)
+            yield [(join(vocab.decode(ids)), log_prob) for ids, log_prob in pairs if log_prob > -np.inf]

@@ -36,7 +36,7 @@ def test_every_word_is_explained(path: tuple[str, ...], cli: Callable[..., Any])
             assert parameter.help, parameter.name
             assert all(option in text for option in parameter.opts)
         else:
-            assert text.count(parameter.make_metavar(click.Context(command)).strip("[]")) >= 2, "in usage and prose"
+            assert text.count(parameter.make_metavar(click.Context(command)).strip("[].")) >= 2, "in usage and prose"
 
 
 def test_the_list_of_commands_has_a_sentence_for_each(cli: Callable[..., Any]) -> None:

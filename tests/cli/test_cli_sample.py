@@ -1,6 +1,11 @@
-"""captioner sample, as text and as JSON lines."""
+"""captioner sample, as text and as JSON lines: of splits, of features, and of photographs."""
 
+import io
 import json
+import os
+import re
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +14,9 @@ import h5py
 import numpy as np
 import pytest
 
-from captioner.run.sample import Caption, caption_split, open_corpus, open_run
+from captioner import checkpoint
+from captioner.images import protobuf
+from captioner.run.sample import Caption, caption_split, open_corpus, open_run, to_dict
 
 SHORT = ("-o", "decode.max_length=3")
 
@@ -25,7 +32,7 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
     assert (done.code, done.err) == (0, "")
     restored = open_run(coco_run, ["decode.max_length=3"])
     captions = caption_split(restored, open_corpus(restored).split("train"), 2)
-    assert [json.loads(line) for line in done.out.splitlines()] == [caption._asdict() for caption in captions]
+    assert [json.loads(line) for line in done.out.splitlines()] == [to_dict(caption) for caption in captions]
     assert list(json.loads(done.out.splitlines()[0])) == ["image", "caption", "log_prob", "references", "true"]
 
 
@@ -70,8 +77,199 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     }  # fmt: skip
 
 
-def test_a_split_and_a_file_do_not_go_together(cli: Callable[..., Any], coco_run: Path, tmp_path: Path) -> None:
-    done = cli("sample", coco_run, "--features", tmp_path / "new.h5", "--split", "train")
-    assert done.code == 2
-    assert "--split" in done.err
-    assert "--features" in done.err
+TOGETHER = {
+    "--features new.h5 --split train": "photographs, --split and --features do not go together; give one of them",
+    "a.png --split train": "photographs, --split and --features do not go together; give one of them",
+    "a.png --features new.h5": "photographs, --split and --features do not go together; give one of them",
+    "--write-sidecar .txt": "--write-sidecar and --encoder are for photographs; name some",
+    "--split train --encoder scenes": "--write-sidecar and --encoder are for photographs; name some",
+    "a.png --write-sidecar txt": "--write-sidecar txt: expected a suffix such as .txt",
+    "a.png --write-sidecar .": "--write-sidecar .: expected a suffix such as .txt",
+    "a.png --write-sidecar .PNG --overwrite": "--write-sidecar .PNG: expected a suffix such as .txt",
+    "a.png --n-best 0": "Invalid value for '--n-best': 0 is not in the range 1<=x<=100; see captioner sample --help",
+}
+
+
+@pytest.mark.parametrize("words", TOGETHER)
+def test_options_that_do_not_go_together(words: str, cli: Callable[..., Any], coco_run: Path) -> None:
+    assert cli("sample", coco_run, *words.split()) == (2, "", f"captioner: {TOGETHER[words]}\n")
+
+
+def test_references_of_several_lines_are_told_in_one(
+    cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [Caption("a\nb", "c", -1.0, ["two\n lines", "an\x1b[2J escape"], None, [("c", -1.0), ("d", -2.5)])]
+    monkeypatch.setattr("captioner.run.sample.caption_split", lambda *_: iter(told))
+    assert cli("sample", tiny_run).out.splitlines() == [
+        r"a\nb	c	-1.00", "\td\t-2.50", "\t  two lines", "\t  an\\x1b[2J escape"
+    ]  # fmt: skip
+
+
+# --- photographs
+
+
+@pytest.fixture
+def new(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder `new` in the current one, with photographs 070.png to 074.png."""
+    monkeypatch.chdir(tmp_path)
+    folder = album(Path("new"), 5, first=70).parent
+    (folder / "captions.csv").unlink()
+    return folder
+
+
+def told(out: str) -> dict[str, str]:
+    return dict(line.split("\t")[:2] for line in out.splitlines())
+
+
+@pytest.fixture
+def captions(cli: Callable[..., Any], photo_run: Path, new: Path) -> dict[str, str]:
+    """What the model says of each of the new photographs, one by one."""
+    found = {}
+    for path in sorted(new.iterdir()):
+        done = cli("sample", photo_run, path)
+        assert (done.code, done.err) == (0, "")
+        found |= told(done.out)
+    assert len(set(found.values())) > 2
+    return found
+
+
+def test_a_folder_is_captioned_in_order(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
+    done = cli("sample", photo_run, "new")
+    assert (done.code, done.err) == (0, "")
+    assert list(told(done.out).items()) == list(captions.items())
+    several = cli("sample", photo_run, "new/074.png", "new", "new/070.png")
+    assert [line.split("\t")[0] for line in several.out.splitlines()] == ["new/074.png", *captions, "new/070.png"]
+    assert list(told(cli("sample", photo_run, "new", "-n", 2).out)) == list(captions)[:2]
+
+
+def test_one_that_cannot_be_read_does_not_stop_the_others(
+    cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]
+) -> None:
+    Path("new/072.png").write_bytes(b"no photograph")
+    Path("empty").mkdir()
+    done = cli("sample", photo_run, "empty", "new", "no\n.png")
+    assert done.code == 1
+    assert list(told(done.out).items()) == [(path, text) for path, text in captions.items() if "072" not in path]
+    lines = done.err.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("captioner: new/072.png: expected a photograph")
+    assert lines[1:] == [
+        r"captioner: no\n.png: cannot be opened: No such file or directory",
+        "captioner: empty: expected photographs in this folder, got none",
+    ]
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    def give(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    return give
+
+
+def test_names_from_stdin(
+    cli: Callable[..., Any], photo_run: Path, captions: dict[str, str], stdin: Callable[[bytes], None]
+) -> None:
+    odd = os.fsencode("new/ a b ") + b"\xff.png"
+    shutil.copy("new/070.png", odd)
+    stdin(b"new/073.png\n\n" + odd + b"\r\nnew/071.png")
+    done = cli("sample", photo_run, "-", "new/074.png")
+    assert (done.code, done.err) == (0, "")
+    assert list(told(done.out).items()) == [
+        ("new/073.png", captions["new/073.png"]),
+        (r"new/ a b \udcff.png", captions["new/070.png"]),
+        ("new/071.png", captions["new/071.png"]),
+        ("new/074.png", captions["new/074.png"]),
+    ]
+    stdin(b"\n")
+    assert cli("sample", photo_run, "-") == (0, "", "")
+
+
+def test_odd_names_are_one_line_each(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
+    names = ["new/a\nb.png", "new/a\tb.png", "new/\x1b[2J.png", "new/\udcff.png", "new/猫 .png"]
+    for name in names:
+        shutil.copy("new/070.png", name)
+    done = cli("sample", photo_run, *names)
+    assert (done.code, done.err) == (0, "")
+    shown = [r"new/a\nb.png", r"new/a\tb.png", r"new/\x1b[2J.png", r"new/\udcff.png", "new/猫 .png"]
+    assert told(done.out) == dict.fromkeys(shown, captions["new/070.png"])
+    lines = cli("sample", photo_run, *names, "--json").out.splitlines()
+    assert [json.loads(line)["image"] for line in lines] == names
+
+
+def test_candidates_follow_their_caption(cli: Callable[..., Any], photo_run: Path, new: Path) -> None:
+    done = cli("sample", photo_run, "new", "--n-best", 3)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    records = [json.loads(line) for line in cli("sample", photo_run, "new", "--n-best", 3, "--json").out.splitlines()]
+    assert len(lines) == 3 * len(records) == 15
+    for record, first, *others in zip(records, lines[::3], lines[1::3], lines[2::3], strict=True):
+        candidates = record["candidates"]
+        assert candidates[0] == {"caption": record["caption"], "log_prob": record["log_prob"]}
+        assert [one["log_prob"] for one in candidates] == sorted((one["log_prob"] for one in candidates), reverse=True)
+        shown = [f"{one['caption']}\t{one['log_prob']:.2f}" for one in candidates]
+        assert [first, *others] == [f"{record['image']}\t{shown[0]}", f"\t{shown[1]}", f"\t{shown[2]}"]
+    assert "candidates" not in json.loads(cli("sample", photo_run, "new/070.png", "--json").out)
+
+
+def test_sidecars(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
+    Path("new/072.txt").write_text("precious")
+    done = cli("sample", photo_run, "new", "--write-sidecar", ".txt")
+    assert done.code == 1
+    assert done.err == ("captioner: new/072.txt: exists already and is left as it is; replace it with --overwrite\n")
+    assert list(told(done.out).items()) == [(path, text) for path, text in captions.items() if "072" not in path]
+    for path, text in captions.items():
+        expected = "precious" if "072" in path else f"{text}\n"
+        assert Path(path).with_suffix(".txt").read_text() == expected
+    again = cli("sample", photo_run, "new", "--write-sidecar", ".txt", "--overwrite")
+    assert (again.code, again.err) == (0, "")
+    assert Path("new/072.txt").read_text() == f"{captions['new/072.png']}\n"
+    assert len(os.listdir("new")) == 10
+
+
+def test_another_encoder_is_refused_by_name(cli: Callable[..., Any], photo_run: Path, new: Path) -> None:
+    run = Path(shutil.copytree(photo_run, "run"))
+    saved = checkpoint.load(run / "best.h5")
+    saved.meta.__dict__["encoder"] = "scenes-0"
+    checkpoint.save(run / "best.h5", saved)
+    done = cli("sample", run, "new")
+    assert (done.code, done.out) == (1, "")
+    assert re.fullmatch(
+        r"captioner: run/best\.h5: expected the encoder scenes-0, got scenes-\d+; use that one\n", done.err
+    )
+
+
+def test_a_run_of_the_assignments_features_takes_no_photographs(
+    cli: Callable[..., Any], coco_run: Path, new: Path
+) -> None:
+    done = cli("sample", coco_run, "new")
+    assert (done.code, done.out) == (2, "")
+    assert "was trained on cs231n:vgg16_fc7_pca, which tells no encoder; name the one" in done.err
+    other = cli("sample", coco_run, "new", "--encoder", "scenes")
+    assert (other.code, other.out) == (1, "")
+    assert "features: expected 8 numbers an image, got " in other.err
+
+
+def test_a_net_of_the_users_from_photographs_to_captions(
+    cli: Callable[..., Any], small_options: tuple[str, ...], album: Callable[..., Path], new: Path
+) -> None:
+    """The file of the net is found beside the data set, wherever the command is called."""
+    nodes = [protobuf.node("GlobalAveragePool", ["x"], "mean"), protobuf.node("Flatten", ["mean"], "y")]
+    shapes = [protobuf.value_info("x", ["n", 3, 8, 8])], [protobuf.value_info("y", ["n", 3])]
+    home = Path("home")
+    table = album(home / "photos")
+    (home / "net.onnx").write_bytes(protobuf.model(nodes, {}, *shapes, {}))
+    settings = ("--encoder-option", "mean=127.5", "--encoder-option", "scale=127.5")
+    net = ("--encoder", "onnx:home/net.onnx", *settings, "--min-count", "1")
+    assert cli("prepare", table, "-o", "home/birds.h5", *net).code == 0
+    trained = cli("train", "--data", "home/birds.h5", *small_options, "-o", "train.epochs=1")
+    assert trained.code == 0
+    done = cli("sample", "runs/birds", "new")
+    assert (done.code, done.err) == (0, "")
+    assert len(told(done.out)) == 5
+    (home / "net.onnx").rename("moved.onnx")
+    lost = cli("sample", "runs/birds", "new")
+    assert (lost.code, lost.out) == (2, "")
+    assert lost.err == (
+        "captioner: runs/birds/best.h5: needs the encoder onnx:net.onnx, which is not here; say --encoder onnx:FILE\n"
+    )

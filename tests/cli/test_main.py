@@ -159,7 +159,7 @@ RAISED = {
 @pytest.mark.parametrize("name", RAISED)
 def test_what_is_raised_deep_inside(name: str, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     act, code, said = RAISED[name]
-    monkeypatch.setattr(use_case, "describe", lambda *_: act())
+    monkeypatch.setattr(use_case, "candidates", lambda *_, **__: act())
     done = cli("sample", "run")
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith(said)

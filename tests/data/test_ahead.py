@@ -298,5 +298,6 @@ def test_only_an_array_that_owns_its_numbers_is_in_memory(routes: dict[str, Any]
     assert in_memory(VALUES[3:][::2].T)
     assert not in_memory(routes["memmap"][3:][::2])
     assert not in_memory(np.asarray(routes["memmap"]))
-    assert not in_memory(routes["pages"][3:][::2])
-    assert in_memory(routes["pages"][[3, 4]])
+    for rows in (slice(3, None), slice(None, None, 2), [3, 4]):
+        assert in_memory(routes["pages"][rows])
+        assert in_memory(routes["chunks"][rows])

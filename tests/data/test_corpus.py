@@ -85,6 +85,10 @@ BAD = {
         {"image_ids": ("a", "b", "c")},
         "here: val image ids: expected 2, one a row of features, got 3",
     ),
+    "a text too few": (
+        {"texts": ("a", "b")},
+        "here: val texts: expected 3, one a caption, got 2",
+    ),
     "integer features": (
         {"features": np.ones((2, 3), np.int32)},
         "here: val features: expected floats (images, feature), got int32 (2, 3)",
@@ -149,9 +153,22 @@ def test_the_special_tokens_may_have_other_ids():
     validate(Corpus(vocab, {"train": sound}, "test:1"), "here")
 
 
-def test_captions_of_an_image_are_in_file_order():
-    assert split().captions_of(1).tolist() == [CAPTIONS[0], CAPTIONS[2]]
-    assert split().captions_of(0).tolist() == [CAPTIONS[1]]
+def test_references_of_an_image_are_in_file_order():
+    assert split().references(1, VOCAB) == ["cat", ""]
+    assert split().references(0, VOCAB) == ["dog <UNK>"]
+
+
+def test_references_are_the_texts_where_the_source_keeps_them():
+    written = split(texts=("A cat.", "The dog, rarely", "\n"))
+    assert written.references(1, VOCAB) == ["A cat.", "\n"]
+    assert written.references(0, VOCAB) == ["The dog, rarely"]
+
+
+def test_references_of_ids_are_a_text_again():
+    vocab = Vocab((*SPECIAL, "dog", "'s", "is", "n't"))
+    whole = split(captions=vocab.encode([["dog", "'s", "dog"], [], ["is", "n't"]]), image_idxs=np.array([0, 1, 0]))
+    assert whole.references(0, vocab) == ["dog's dog", "isn't"]
+    assert whole.references(1, vocab) == [""]
 
 
 def test_a_split_is_found_by_its_name_or_refused_with_the_names_there_are():

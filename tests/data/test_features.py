@@ -1,3 +1,6 @@
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import h5py
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from captioner.data import features as module
-from captioner.data.features import Rows, open_features, standardization
+from captioner.data.features import Direct, Rows, Selected, open_features, standardization
 from captioner.errors import DataError
 
 CHUNKED = {"chunks": (7, 2), "compression": "gzip", "shuffle": True}
@@ -44,13 +47,14 @@ def test_all_routes_give_the_rows_of_the_array(tmp_path_factory, data, rows, col
         "rows of foreign order": open_features(swapped, memory_mib=0),
         "rows of chunks": open_features(chunked, memory_mib=0),
     }
-    assert [type(features) for features in routes.values()] == [np.ndarray] * 4 + [Rows] * 2
+    assert [type(features) for features in routes.values()] == [np.ndarray] * 3 + [Direct] + [Rows] * 2
     index = data.draw(index_of(rows))
     for route, features in routes.items():
         assert (features.shape, features.dtype) == (values.shape, values.dtype), route
         got = features[index]
         assert (got.dtype, got.shape) == (values.dtype, values[index].shape), route
         assert np.array_equal(got, values[index]), route
+        assert got.flags.writeable, route
 
 
 @pytest.mark.parametrize("options", [{}, {"chunks": (64, 512)}, {"chunks": (64, 512), "compression": "gzip"}])
@@ -59,11 +63,88 @@ def test_features_above_the_budget_stay_in_the_file(tmp_path, options):
     path = write(tmp_path / "a.h5", values, **options)
     whole, part = open_features(path, memory_mib=2), open_features(path, memory_mib=1)
     assert whole.flags.owndata
-    assert isinstance(part, Rows) if options else not part.flags.owndata
+    assert isinstance(part, Rows if options else Direct)
     index = np.array([[599, 0], [3, 599]])
     for features in (whole, part):
         assert np.array_equal(features[index], values[index])
         assert np.array_equal(features[590:700], values[590:])
+
+
+def test_rows_of_a_file_that_became_shorter_are_named(tmp_path):
+    path = write(tmp_path / "a.h5", np.ones((100, 50), np.float32))
+    features = open_features(path, memory_mib=0)
+    os.truncate(path, path.stat().st_size - 200 * 20)
+    assert features[:70].sum() == features[[69] * 70].sum() == 70 * 50
+    for index, row in ((slice(0, 100), 0), ([0, 95], 95), (99, 99)):
+        with pytest.raises(DataError) as caught:
+            features[index]
+        expected = f"{path}: dataset 'features': row {row}: the file has become shorter; try a fresh copy"
+        assert str(caught.value) == expected
+
+
+def test_rows_come_whole_from_a_system_that_gives_little_at_a_time(tmp_path, monkeypatch):
+    values = np.random.default_rng(0).random((9, 50), np.float32)
+    features = open_features(write(tmp_path / "a.h5", values), memory_mib=0)
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, into, start: preadv(file, [part[:7] for part in into], start))
+    assert np.array_equal(features[:], values)
+    assert np.array_equal(features[[8, 0]], values[[8, 0]])
+
+
+def test_an_error_of_the_system_is_one_line(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.h5", np.ones((9, 5), np.float32))
+    features = open_features(path, memory_mib=0)
+
+    def fail(*args):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(
+        DataError, match=r"a\.h5: dataset 'features': cannot be read \(.*Input/output error\); it may be"
+    ):
+        features[:]
+
+
+def test_rows_are_read_after_their_file_got_another_name(tmp_path):
+    values = np.random.default_rng(0).random((9, 5), np.float32)
+    path = write(tmp_path / "a.h5", values)
+    features = open_features(path, memory_mib=0)
+    write(tmp_path / "b.h5", -values).replace(path)
+    assert np.array_equal(features[:], values)
+
+
+def test_threads_read_the_rows_they_ask_for(tmp_path):
+    values = np.arange(400, dtype=np.float32).repeat(64).reshape(400, 64)
+    features = open_features(write(tmp_path / "a.h5", values), memory_mib=0)
+    orders = [np.random.default_rng(seed).permutation(400) for seed in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        for order, got in zip(orders, pool.map(features.__getitem__, orders), strict=True):
+            assert np.array_equal(got, values[order])
+
+
+@given(
+    data=st.data(), rows=st.integers(1, 20), dtype=st.sampled_from(["f2", "f4", None]), source=st.sampled_from("efd")
+)
+def test_selected_rows_are_those_of_an_array_of_the_other_type(data, rows, dtype, source):
+    values = np.random.default_rng(rows).standard_normal((12, 3)).astype(source)
+    order = data.draw(hnp.arrays(np.int64, rows, elements=st.integers(0, 11)))
+    selected = Selected(values, order, dtype and np.dtype(dtype))
+    expected = values[order].astype(dtype or source)
+    assert (selected.shape, selected.dtype) == (expected.shape, expected.dtype)
+    index = data.draw(index_of(rows))
+    got = selected[index]
+    assert (got.dtype, got.shape) == (expected.dtype, expected[index].shape)
+    assert np.array_equal(got, expected[index])
+
+
+def test_what_the_other_type_cannot_hold_is_refused_when_it_is_read():
+    values = np.array([[1, 2], [3, -7e4], [5, 6]], np.float32)
+    selected = Selected(values, np.array([2, 1, 0]), np.dtype(np.float16))
+    assert selected[[0, 2]].tolist() == [[5, 6], [1, 2]]
+    with pytest.raises(DataError) as caught:
+        selected[:]
+    assert str(caught.value) == "features: expected numbers that float16 can hold, got 70000; try float32"
+    assert np.isnan(Selected(np.array([[np.nan, 7e4]]), np.array([0]), np.dtype(np.float16))[0][0])
 
 
 def test_the_budget_of_chunked_features_is_spent_on_unpacked_chunks(tmp_path):

@@ -87,15 +87,14 @@ def test_numbers_inside_the_header_are_read(tmp_path):
 
 
 @given(userblock=st.sampled_from([0, 512, 1024]), before=st.integers(1, 9))
-def test_mapped_pages_hold_what_hdf5_reads(tmp_path_factory, userblock, before):
-    path = tmp_path_factory.mktemp("mapped") / "a.h5"
+def test_the_numbers_stand_at_the_offset_of_the_descriptor(tmp_path_factory, userblock, before):
+    path = tmp_path_factory.mktemp("direct") / "a.h5"
     with h5py.File(path, "w", userblock_size=userblock) as file:
         file["odd"] = np.zeros(before, "i1")
         file["x"] = MATRIX
-    mapped = open_dataset(path, "x", numbers="f", ndim=2).mapped()
-    assert type(mapped) is np.ndarray
-    assert not mapped.flags.writeable
-    assert np.array_equal(mapped, MATRIX)
+    stored = open_dataset(path, "x", numbers="f", ndim=2)
+    assert os.path.samefile(f"/dev/fd/{stored.descriptor()}", path)
+    assert os.pread(stored.descriptor(), MATRIX.nbytes, stored.offset) == MATRIX.tobytes()
 
 
 def test_a_file_that_its_user_has_open_is_read_too(tmp_path):
@@ -114,7 +113,7 @@ def test_no_descriptor_outlives_its_dataset(tmp_path):
     kept, before = [], len(os.listdir("/dev/fd"))
     for _ in range(3):
         open_dataset(path, "x", numbers="f", ndim=2)[:]
-        open_dataset(path, "x", numbers="f", ndim=2).mapped()
+        open_dataset(path, "x", numbers="f", ndim=2).descriptor()
         with pytest.raises(DataError) as caught:
             open_dataset(path, "y", numbers="f", ndim=2)
         kept.append(caught)  # with the frames that raised it, as a notebook keeps them
@@ -147,7 +146,7 @@ PLANTED = {
     "scale": (lambda f: f.create_dataset("x", data=MATRIX, scaleoffset=2), FILTERS + "'scaleoffset'"),
     "gzip twice": (lambda f: low_level(f, "x", h5t.IEEE_F32LE, gzip_twice), FILTERS + "'deflate, deflate'"),
     "texts": (lambda f: f.update({"x": ["a", "b"]}), FLOATS + "other data (object)"),
-    "fixed texts": (lambda f: f.update({"x": np.array([[b"a"]])}), FLOATS + "other data (|S1)"),
+    "fixed texts": (lambda f: f.update({"x": np.array([[b"a"]])}), FLOATS + "|S1 (1, 1)"),
     "lists": (lambda f: f.create_dataset("x", (2, 3), h5py.vlen_dtype("f4")), FLOATS + "other data (object)"),
     "references": (lambda f: f.create_dataset("x", (2, 3), h5py.ref_dtype), FLOATS + "other data (object)"),
     "booleans": (lambda f: f.update({"x": MATRIX > 0}), FLOATS + "other data (bool)"),
@@ -156,7 +155,7 @@ PLANTED = {
     "integers": (lambda f: f.update({"x": MATRIX.astype("i4")}), FLOATS + "int32 (20, 3)"),
     "one axis": (lambda f: f.update({"x": MATRIX[0]}), FLOATS + "float32 (3,)"),
     "scalar": (lambda f: f.update({"x": 1.5}), FLOATS + "float64 ()"),
-    "null": (lambda f: f.update({"x": h5py.Empty("f4")}), FLOATS + "float32 ()"),
+    "null": (lambda f: f.update({"x": h5py.Empty("f4")}), FLOATS + "float32 (), which is empty"),
     "no rows": (lambda f: f.update({"x": MATRIX[:0]}), FLOATS + "float32 (0, 3), which is empty"),
     "never written": (lambda f: f.create_dataset("x", (20, 3), "f4"), "expected 240 bytes of numbers, got 0"),
     "no chunks": (
@@ -220,6 +219,53 @@ def test_integers_are_asked_for_by_their_own_name(tmp_path):
         file["u"] = np.arange(3, dtype="u2")
     assert open_dataset(path, "u", numbers="iu", ndim=1)[:].tolist() == [0, 1, 2]
     assert refusal(path, numbers="iu", ndim=1) == f"{path}: dataset 'x': expected integers (rows,), got float32 (20, 3)"
+
+
+TEXTS = ["a", "", "naïve", "猫"]
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (3,), "compression": "gzip"}])
+def test_texts_of_fixed_length_are_read_as_bytes(tmp_path, options):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=np.array([text.encode() for text in TEXTS]), **options)
+        file["one"] = np.bytes_(b"alone")
+    stored = open_dataset(path, "x", numbers="S", ndim=1)
+    assert [text.decode() for text in stored[()].tolist()] == TEXTS
+    assert [text.decode() for text in stored[1:3].tolist()] == TEXTS[1:3]
+    assert open_dataset(path, "one", numbers="S", ndim=0)[()].item() == b"alone"
+
+
+WORDS = "expected texts of fixed length (rows,), got "
+NOT_TEXTS = {
+    "numbers": (lambda f: f.update({"x": MATRIX[0]}), WORDS + "float32 (3,)"),
+    "no text": (lambda f: f.create_dataset("x", (0,), "S3"), WORDS + "|S3 (0,), which is empty"),
+    "variable length": (lambda f: f.update({"x": ["a", "b"]}), WORDS + "other data (object)"),
+    "a single one": (lambda f: f.update({"x": np.bytes_(b"alone")}), WORDS + "|S5 ()"),
+    "null": (lambda f: f.update({"x": h5py.Empty("S3")}), WORDS + "|S3 (), which is empty"),
+    "external storage": (
+        lambda f: f.create_dataset("x", (4,), "S8", external=[("secret", 0, 32)]),
+        IN_THIS_FILE + "external storage",
+    ),
+    "never written": (lambda f: f.create_dataset("x", (4,), "S8"), "expected 32 bytes of numbers, got 0"),
+}
+
+
+@pytest.mark.parametrize(("plant", "problem"), NOT_TEXTS.values(), ids=NOT_TEXTS)
+def test_what_is_not_plain_texts_of_this_file_is_refused(tmp_path, plant, problem):
+    (tmp_path / "secret").write_bytes(bytes(1000))
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        plant(file)
+    assert refusal(path, numbers="S", ndim=1) == f"{path}: dataset 'x': {problem}"
+
+
+def test_nothing_at_all_is_not_a_single_text(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = h5py.Empty("S3")
+    expected = f"{path}: dataset 'x': expected texts of fixed length (), got |S3 (), which is empty"
+    assert refusal(path, numbers="S", ndim=0) == expected
 
 
 def test_a_single_lost_chunk_is_noticed(tmp_path):

@@ -43,10 +43,10 @@ def test_every_source_gets_root_memory_and_its_own_section(monkeypatch: pytest.M
         monkeypatch.setitem(build.SOURCES, name, source)
         overrides = [f"data.source={name}", "data.root=/data", "data.memory_mib=7"]
         assert build_corpus(parse("", "", overrides)) == "corpus"
-        section = vars(getattr(Config().data, name))
+        section = getattr(Config().data, name, None)
         assert got.pop("memory_mib") == 7
         assert str(got.pop("root")) == "/data"
-        assert got == section
+        assert got == (vars(section) if section else {})
 
 
 def test_max_train_takes_a_seeded_part_of_the_captions(config, corpus) -> None:

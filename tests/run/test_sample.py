@@ -15,7 +15,16 @@ from captioner.errors import CheckpointError, DataError
 from captioner.model import CaptioningRNN
 from captioner.run import sample
 from captioner.run.restore import Restored, restore
-from captioner.run.sample import caption_features, caption_split, describe, open_corpus, open_run, score
+from captioner.run.sample import (
+    candidates,
+    caption_features,
+    caption_split,
+    describe,
+    open_corpus,
+    open_run,
+    score,
+    to_dict,
+)
 
 
 @pytest.fixture(scope="module")
@@ -207,3 +216,41 @@ def test_the_references_score_as_true(restored: Restored, val, monkeypatch: pyte
     references = [restored.vocab.decode(row) for row in val.captions.tolist()]
     monkeypatch.setattr(sample, "describe", lambda *_: ((" ".join(words), -1.0) for words in references[::5]))
     assert score(restored, "val", val).true == 1
+
+
+def test_candidates_are_the_best_captions_of_a_beam(tiny_run: Path, val) -> None:
+    wide = open_run(tiny_run, ["decode.beam=4"])
+    best = [text for text, _ in describe(wide, val.features)]
+    for count in (1, 3, 4):
+        found = list(candidates(wide, val.features, best=count))
+        assert [captions[0][0] for captions in found] == best
+        assert {len(captions) for captions in found} == {count}
+        for captions in found:
+            log_probs = [log_prob for _, log_prob in captions]
+            assert log_probs == sorted(log_probs, reverse=True)
+            assert len({text for text, _ in captions}) == count
+    wider = list(candidates(open_run(tiny_run), val.features, best=4))
+    assert [[text for text, _ in one] for one in wider] == [[text for text, _ in one] for one in found]
+    assert len(list(candidates(wide, val.features, most=2, best=3))) == 2
+
+
+def test_there_may_be_fewer_candidates_than_asked_for(own_run: Path, val) -> None:
+    path = constant_run(own_run, "<END>")
+    (found,) = candidates(restore(path, ["decode.max_length=1"]), val.features, most=1, best=100)
+    texts = [text for text, _ in found]
+    assert texts[:2] == ["", "a"]
+    assert len(texts) == len(set(texts)) == len(restore(path).vocab) - 3
+    assert all(math.isfinite(log_prob) for _, log_prob in found)
+
+
+def test_captions_have_candidates_where_asked_for(restored: Restored, val, tmp_path: Path) -> None:
+    path = write_features(tmp_path / "new.h5", np.asarray(val.features))
+    for several in (list(caption_split(restored, val, 3, 2)), list(caption_features(restored, path, 3, 2))):
+        for caption in several:
+            assert caption.candidates is not None
+            assert (caption.caption, caption.log_prob) == caption.candidates[0]
+            (first, second) = to_dict(caption)["candidates"]
+            assert (first["caption"], first["log_prob"]) == caption.candidates[0]
+            assert (second["caption"], second["log_prob"]) == caption.candidates[1]
+    (alone,) = caption_split(restored, val, 1)
+    assert list(to_dict(alone)) == ["image", "caption", "log_prob", "references", "true"]

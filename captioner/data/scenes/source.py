@@ -65,6 +65,7 @@ def make_split(seed: int, name: str, count: int, vocab: Vocab) -> Split:
         features=encode(np.stack([one.picture for one in examples])),
         image_ids=[f"{name}-{index:05d}" for index in range(count)],
         is_true=partial(judge, [one.scene for one in examples]),
+        picture=lambda image: example(seed, name, image).picture,
     )
 
 

@@ -29,7 +29,8 @@ def test_captions_features_names_and_truth_belong_to_the_picture(corpus, name):
     _, picture, captions = example(0, name, index)
     assert split.image_ids[index] == f"{name}-{index:05d}"
     assert np.allclose(split.features[index], encode(picture[None])[0], atol=1e-5)
-    assert [corpus.vocab.decode(row) for row in split.captions_of(index)] == captions
+    assert split.references(index, corpus.vocab) == [" ".join(words) for words in captions]
+    assert np.array_equal(split.picture(index), picture)
     assert len(captions) == PARAPHRASES
     for words in captions:
         assert split.is_true(index, words)

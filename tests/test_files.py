@@ -3,9 +3,9 @@ import re
 
 import pytest
 
-from captioner.data import files
-from captioner.data.files import read_text, regular_file
+from captioner import files
 from captioner.errors import DataError
+from captioner.files import read_bytes, read_text, regular_file
 
 
 def refusal(call, *args):
@@ -34,6 +34,16 @@ def test_a_file_above_the_limit_is_refused(tmp_path, monkeypatch):
     assert read_text(path) == "12345"
     monkeypatch.setattr(files, "TEXT_LIMIT", 4)
     assert refusal(read_text, path) == f"{path}: expected a file of at most 4 bytes, got 5"
+
+
+def test_bytes_are_read_as_they_are_up_to_a_limit(tmp_path):
+    path = tmp_path / "a"
+    for content in (b"", b"\xff\xfe\0\r\n"):
+        path.write_bytes(content)
+        assert read_bytes(path, 5) == read_bytes(str(path), 1 << 30) == content
+    assert refusal(read_bytes, path, 4) == f"{path}: expected a file of at most 4 bytes, got 5"
+    assert refusal(read_bytes, tmp_path, 4) == f"{tmp_path}: expected a regular file, got a folder"
+    assert refusal(read_bytes, "n" * 300, 4) == f"{'n' * 300}: cannot be opened: File name too long"
 
 
 def test_a_path_that_leads_to_no_regular_file_is_refused_without_waiting(tmp_path):

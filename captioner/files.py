@@ -36,13 +36,21 @@ def regular_file(path: str | os.PathLike[str], limit: int) -> Iterator[int]:
         os.close(descriptor)
 
 
+def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The content of a file.
+
+    Raises: DataError when it is not a regular file of at most `limit` bytes.
+    """
+    with regular_file(path, limit) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        return file.read(limit)
+
+
 def read_text(path: str | os.PathLike[str]) -> str:
     """The text of a UTF-8 file, with or without a byte order mark.
 
     Raises: DataError when it is not a regular file, is larger than `TEXT_LIMIT` or is not UTF-8.
     """
-    with regular_file(path, TEXT_LIMIT) as descriptor, open(descriptor, "rb", closefd=False) as file:
-        content = file.read(TEXT_LIMIT)
+    content = read_bytes(path, TEXT_LIMIT)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:

@@ -1,0 +1,74 @@
+"""Training on features larger than the memory that they may take: peak memory, and time spent waiting for them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks import shapes
+from benchmarks.memory import peak
+from benchmarks.session import Session, run
+from captioner.data.corpus import Corpus, Split
+from captioner.data.features import Selected
+from captioner.data.prepared import write_prepared
+from captioner.vocab import SPECIAL, Vocab
+
+ROWS, WIDTH, BUDGET, STEPS = 100_000, 2048, 256, 300
+"""Images, float32 numbers of each, MiB of them in memory, and steps of training."""
+STEP = ("reading", "forward", "backward", "update")
+DISTINCT = 997
+
+
+def measure(session: Session) -> dict[str, Any]:
+    """Peak MB of `captioner train` on 800 MB of features, and the share of a step that is spent waiting for them."""
+    rows, width, budget, steps = (2000, 256, 1, 5) if session.quick else (ROWS, WIDTH, BUDGET, STEPS)
+    options = [f"data.memory_mib={budget}", f"train.max_steps={steps}", "train.batch_size=64", "threads=1"]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "large.h5"
+        write_prepared(path, corpus(rows, width), {})
+        words = run("-m", "benchmarks.streaming", path, Path(folder) / "run", *options).split()
+        spent = json.loads(Path(folder, "run", "summary.json").read_text())["profile"]
+    share = spent["reading"] / sum(spent[part] for part in STEP)
+    session.say(f"streaming: peak {words[-1]} MB, {share:.2%} of a step spent waiting")
+    return {"megabytes": rows * width * 4 / 1e6, "budget": budget, "peak": float(words[-1]), "share": share}
+
+
+def corpus(rows: int, width: int) -> Corpus:
+    """As many captions as images, of COCO's lengths, and features of which only some rows differ."""
+    batch = shapes.batch(shapes.Shape("lstm", rows, 1004, 1))
+    distinct = np.random.default_rng(0).standard_normal((DISTINCT, width), dtype=np.float32)
+    vocab = Vocab([*SPECIAL, *(f"w{number}" for number in range(1000))])
+
+    def split(first: int, last: int) -> Split:
+        count = last - first
+        return Split(
+            captions=np.asarray(batch.captions[first:last], np.int32),
+            image_idxs=np.arange(count, dtype=np.int32),
+            features=Selected(distinct, np.arange(first, last) % DISTINCT),
+            image_ids=[f"{row}.jpg" for row in range(count)],
+        )
+
+    cut = rows - rows // 100
+    return Corpus(vocab, {"train": split(0, cut), "val": split(cut, rows)}, "random")
+
+
+def main(path: str, folder: str, *options: str) -> None:
+    """In the process that is measured: the real command."""
+    from captioner.cli import main as captioner
+
+    words = ["train", "--data", path, "--run", folder, *(f"--set={option}" for option in options)]
+    try:
+        captioner(words)
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    print(peak())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,130 @@
+"""captioner data: check, card and show"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from captioner.cli.cards import one_line
+from captioner.cli.options import chosen, config_options, list_option, prepare_options
+
+if TYPE_CHECKING:
+    from captioner.data.corpus import Corpus
+
+SOURCE = click.argument("source", required=False, metavar="SOURCE")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  captioner data check photos/captions.csv
+  captioner data show birds.h5
+"""
+)
+def data() -> None:
+    """Look at a data set without training on it."""
+
+
+@data.command(
+    epilog="""\b
+Examples:
+  captioner data check photos/captions.csv
+  captioner data check birds.h5
+"""
+)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@prepare_options
+@list_option
+@JSON
+def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **values: Any) -> int:
+    """Read all of a data set, and say what is wrong in it.
+
+    SOURCE is what `captioner prepare` takes (every flaw and missing photograph is told, nothing is encoded), or a data
+    set: a prepared file, a folder as in CS231n's assignment, or the word scenes. The exit code is 1 when something is
+    wrong.
+    """
+    from captioner.cli.cards import card_lines
+    from captioner.run import data as use_case
+    from captioner.run.folder import to_json
+
+    flaws, card = use_case.check(sources, lists, chosen(values))
+    for flaw in flaws:
+        click.echo(f"captioner: {one_line(flaw)}", err=True)
+    print(to_json(card) if as_json else "\n".join(card_lines(card, " ".join(sources))))
+    return 1 if flaws else 0
+
+
+@data.command(
+    epilog="""\b
+Examples:
+  captioner data card birds.h5
+  captioner data card scenes --json
+"""
+)
+@SOURCE
+@config_options
+@JSON
+def card(source: str | None, config_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print what is in a data set: sizes, lengths, words, duplicates.
+
+    SOURCE is a prepared file, a folder as in CS231n's assignment, or the word scenes; without it, the data set of the
+    config.
+    """
+    from captioner.cli.cards import card_lines
+    from captioner.run import data as use_case
+    from captioner.run.folder import to_json
+
+    told = use_case.card_of_corpus(_open(source, config_file, overrides), source)
+    print(to_json(told) if as_json else "\n".join(card_lines(told, source or "the config's data set")))
+
+
+@data.command(
+    epilog="""\b
+Examples:
+  captioner data show birds.h5 --split val -n 3
+  captioner data show scenes --html scenes.html
+"""
+)
+@SOURCE
+@click.option("--split", default="train", show_default=True, metavar="SPLIT", help="The split to show.")
+@click.option("-n", "--number", type=click.IntRange(min=1), default=5, show_default=True, help="How many images.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Which images.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page of pictures and captions.")
+@click.option(
+    "--images", type=click.Path(path_type=Path), metavar="FOLDER",
+    help="Where the photographs are, for the page.  [default: where they were when the file was prepared]",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace a page that is there already.")
+@config_options
+def show(
+    source: str | None, split: str, number: int, seed: int, html: Path | None, images: Path | None, overwrite: bool,
+    config_file: Path | None, overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Show random images of a data set with their captions.
+
+    SOURCE is a prepared file, a folder as in CS231n's assignment, or the word scenes; without it, the data set of the
+    config.
+    """
+    from captioner.run import data as use_case
+
+    corpus = _open(source, config_file, overrides)
+    examples = use_case.examples(corpus, split, number, seed)
+    if html is not None:
+        use_case.write_page(html, source, corpus.split(split), examples, images, overwrite)
+        click.echo(f"{click.format_filename(html)}: written", err=True)
+        return
+    for example in examples:
+        print(one_line(example.image))
+        for reference in example.references:
+            print(f"\t{one_line(' '.join(reference.split()))}")
+
+
+def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> Corpus:
+    from captioner import configio
+    from captioner.run import data as use_case
+    from captioner.run.build import build_corpus
+
+    return build_corpus(configio.load(config_file, [*(use_case.guess(source) if source else []), *overrides]))

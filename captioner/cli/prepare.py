@@ -1,0 +1,106 @@
+"""captioner prepare"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from captioner.cli.cards import one_line
+from captioner.cli.options import chosen, encoder_options, list_option, prepare_options, strict_option
+
+if TYPE_CHECKING:
+    from captioner.run.prepare import Event, Prepared
+
+MOST_LINES = 20
+"""Flaws, and lost photographs, that are told one by one; the card has the number of all."""
+LISTED = ", which --json lists"
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  captioner prepare photos/captions.csv -o birds.h5
+  captioner prepare dataset_flickr8k.json --features features.h5 --encoder efficientnet-lite0 -o flickr8k.h5
+"""
+)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where to write.")
+@prepare_options
+@list_option
+@encoder_options
+@strict_option
+@click.option("--json", "as_json", is_flag=True, help="Print the data card as JSON.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
+def prepare(
+    sources: tuple[str, ...],
+    output: Path,
+    lists: tuple[str, ...],
+    encoder_option: dict[str, str],
+    strict: bool,
+    as_json: bool,
+    overwrite: bool,
+    **values: Any,
+) -> int:
+    """Make a data set of photographs and captions.
+
+    SOURCE is a table (CSV or TSV with a header, JSON lines, Flickr's token.txt), Karpathy's dataset.json or COCO's
+    captions_*.json; of several, each may be SPLIT=FILE. The photographs are encoded, and everything that training
+    needs is written into one file. Ctrl-C stops, and the same command goes on without encoding twice.
+
+    What is left out is told line by line, and counted in the data card. The exit code is 1 when a photograph was
+    missing or could not be read; the others are there.
+    """
+    from captioner.cli.cards import card_lines
+    from captioner.run.folder import to_json
+    from captioner.run.prepare import prepare as use_case
+
+    events = use_case(
+        sources, output, chosen(values), lists=lists, encoder_options=encoder_option, strict=strict, overwrite=overwrite
+    )
+    prepared = show(events)
+    counts = prepared.card["counts"]
+    print(to_json(prepared.card) if as_json else "\n".join(card_lines(prepared.card, click.format_filename(output))))
+    if not as_json:
+        click.echo(f"next: captioner train --data {click.format_filename(output)}", err=True)
+    return 1 if counts["missing"] or counts["unreadable"] else 0
+
+
+def show(events: Iterator[Event]) -> Prepared:
+    """Consume the events of a preparation, with a bar that knows the time left; then what was left out, on stderr."""
+    from tqdm import tqdm
+
+    from captioner.run.prepare import Encoding, Prepared, Unreadable
+
+    bar: tqdm[Any] = tqdm(disable=True)
+    flaws: list[object] = []
+    lost: list[object] = []
+    try:
+        for event in events:
+            match event:
+                case Encoding():
+                    if bar.total is None:
+                        bar = tqdm(total=event.total, unit="photo", disable=None, dynamic_ncols=True, file=sys.stderr)
+                    bar.update(event.done - bar.n)
+                    if event.done == event.total and event.before:
+                        click.echo(f"{event.before:,} of {event.total:,} photographs were encoded before", err=True)
+                case Prepared():
+                    return event
+                case Unreadable():
+                    lost.append(event)
+                case _:
+                    flaws.append(event)
+    except KeyboardInterrupt:
+        click.echo("\ncaptioner: the same command goes on where this one stops", err=True)
+        raise
+    finally:
+        bar.close()
+        for told in (flaws, lost):
+            for one in told[:MOST_LINES]:
+                click.echo(f"captioner: {one_line(one)}", err=True)
+            if len(told) > MOST_LINES:
+                click.echo(f"captioner: and {len(told) - MOST_LINES:,} more{LISTED if told is lost else ''}", err=True)
+    raise AssertionError("a preparation ends with Prepared")

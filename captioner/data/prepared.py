@@ -1,0 +1,203 @@
+"""Prepared data sets: a whole Corpus in one sealed HDF5 file, as `captioner prepare` writes it.
+
+    meta                 JSON: encoder, splits, and what `prepare` did
+    vocabulary  (V,)     words by id
+    SPLIT/features       (M, F) float16 or float32, contiguous
+    SPLIT/images         (M,)   names
+    SPLIT/captions       (K, T) int32: <START> w1 .. wn <END> <NULL> ...
+    SPLIT/image_idxs     (K,)   int32: the row of the features that a caption describes
+    SPLIT/texts          (K,)   the captions as people wrote them
+
+Texts are UTF-8 of fixed length, filled up with NULs; there are no filters, links, attributes or references.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.atomic import replacing
+from captioner.data.corpus import ROWS_AT_ONCE, Corpus, Features, Split, validate
+from captioner.data.features import open_features
+from captioner.data.h5 import open_dataset
+from captioner.errors import DataError
+from captioner.sealed import SIZE, Seal, digest_of
+from captioner.vocab import Vocab
+
+SEAL = Seal("data set", version=1, maker="`captioner prepare`", most=1 << 42, error=DataError)
+TEXT_LIMIT = 1 << 31
+MOST_SPLITS = 64
+RESERVED = ("meta", "vocabulary", ".")
+
+
+def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = 1024) -> Corpus:
+    """The data set of a file; features of more than `memory_mib` stay there and are read by rows.
+
+    Raises: DataError when the file is not one that `captioner prepare` wrote, or is not whole.
+    """
+    path = Path(root or ".")
+    meta = read_meta(path)
+    vocab = _vocabulary(path)
+    splits = {name: _read_split(path, name, memory_mib) for name in meta["splits"]}
+    return validate(Corpus(vocab, splits, meta["encoder"]), str(path))
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What a file says of itself: `encoder`, `splits` and `about`.
+
+    Raises: DataError when the seal is broken.
+    """
+    file, digest = SEAL.open(path)
+    with file:
+        if digest_of(file) != digest:
+            SEAL.broken(path)
+    (text,) = _texts(path, "meta", ndim=0)
+    try:
+        meta = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: meta: expected JSON, got something else: {error}") from error
+    match meta:
+        case {"encoder": str(), "splits": [*splits], "about": dict()}:
+            check_names(splits, f"{path}: meta")
+            return dict(meta)
+        case _:
+            raise DataError(f"{path}: meta: expected encoder, splits and about, got {text!r:.80}")
+
+
+def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None:
+    """Write a data set atomically: the file at `path` is the old one or the new one.
+
+    Raises: DataError when it cannot be written, with the old file whole.
+    """
+    check_names(list(corpus.splits), str(path))
+    meta = {"encoder": corpus.encoder, "splits": list(corpus.splits), "about": dict(about)}
+    try:
+        with replacing(path) as temporary, _Unfailing(temporary) as target:
+            with h5py.File(target, "w", libver="latest", userblock_size=SIZE) as file:
+                file["meta"] = np.bytes_(json.dumps(meta, allow_nan=False).encode())
+                file["vocabulary"] = _bytes(corpus.vocab.words, f"{path}: vocabulary")
+                for name, split in corpus.splits.items():
+                    _write_split(file.create_group(name), split, corpus.vocab, f"{path}: {name}")
+            _seal(target)
+    except OSError as error:
+        whole = "; an earlier one there is whole" if path.exists() else ""
+        raise DataError(f"{path}: cannot write the data set: {error.strerror or error}{whole}") from error
+
+
+def check_names(splits: Sequence[Any], where: str) -> None:
+    """Raises: DataError for names of splits that a file cannot have."""
+    if not 0 < len(splits) <= MOST_SPLITS:
+        raise DataError(
+            f"{where}: expected 1 to {MOST_SPLITS} splits, got {len(splits):,}; check the column of the split"
+        )
+    for name in splits:
+        if not isinstance(name, str) or not name.isprintable() or "/" in name or name in ("", *RESERVED):
+            raise DataError(f"{where}: expected a split's name such as train, got {name!r:.60}; name it otherwise")
+    if len(set(splits)) < len(splits):
+        raise DataError(f"{where}: expected distinct splits, got {', '.join(splits):.80}")
+
+
+def _write_split(group: h5py.Group, split: Split, vocab: Vocab, where: str) -> None:
+    group["captions"] = np.asarray(split.captions, np.int32)
+    group["image_idxs"] = np.asarray(split.image_idxs, np.int32)
+    group["images"] = _bytes(split.image_ids, f"{where} images")
+    texts = split.texts or [" ".join(vocab.decode(row.tolist())) for row in split.captions]
+    group["texts"] = _bytes(texts, f"{where} texts")
+    count, width = split.features.shape
+    features = group.create_dataset("features", (count, width), split.features.dtype)
+    for first in range(0, count, ROWS_AT_ONCE):
+        features[first : first + ROWS_AT_ONCE] = split.features[first : first + ROWS_AT_ONCE]
+
+
+class _Unfailing(io.FileIO):
+    """A file whose first failure is raised at the end of the `with` block alone: over a full disk HDF5 crashes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self._failure: OSError | None = None
+
+    def write(self, content: Any, /) -> int:
+        rest = memoryview(content).cast("B")
+        try:
+            while rest and self._failure is None:
+                rest = rest[super().write(rest) :]
+        except OSError as failure:
+            self._failure = failure
+        return len(content)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as failure:
+            self._failure = self._failure or failure
+            return size or 0
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+        if self._failure is not None:
+            raise self._failure
+
+
+def _seal(file: io.FileIO) -> None:
+    length = file.seek(0, os.SEEK_END) - SIZE
+    file.seek(SIZE)
+    seal = SEAL.of(length, digest_of(file))
+    file.seek(0)
+    file.write(seal)
+
+
+def _read_split(path: Path, name: str, memory_mib: int) -> Split:
+    features: Features = open_features(path, f"{name}/features", memory_mib)
+    return Split(
+        captions=_integers(path, f"{name}/captions", ndim=2),
+        image_idxs=_integers(path, f"{name}/image_idxs", ndim=1),
+        features=features,
+        image_ids=_texts(path, f"{name}/images"),
+        texts=_texts(path, f"{name}/texts"),
+    )
+
+
+def _vocabulary(path: Path) -> Vocab:
+    words = _texts(path, "vocabulary")
+    try:
+        return Vocab(words)
+    except DataError as problem:
+        raise DataError(f"{path}: {problem}") from problem
+
+
+def _integers(path: Path, name: str, ndim: int) -> Array:
+    values = _limited(path, name, "iu", ndim)
+    if values.dtype != np.int32:  # of a wider type, what does not fit would become another number
+        raise DataError(f"{path}: dataset {name!r}: expected int32, got {values.dtype}")
+    return values
+
+
+def _texts(path: Path, name: str, ndim: int = 1) -> list[str]:
+    values = np.atleast_1d(_limited(path, name, "S", ndim))
+    return [text.decode("utf-8", "surrogateescape") for text in values.tolist()]
+
+
+def _limited(path: Path, name: str, numbers: str, ndim: int) -> Array:
+    stored = open_dataset(path, name, numbers=numbers, ndim=ndim)
+    if stored.values.nbytes > TEXT_LIMIT:
+        raise DataError(f"{stored.where}: expected at most {TEXT_LIMIT} bytes, got {stored.values.nbytes}")
+    return stored[()]
+
+
+def _bytes(texts: Sequence[str], where: str) -> Array:
+    encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
+    longest = max(encoded, key=len)
+    if len(encoded) * len(longest) > TEXT_LIMIT:
+        raise DataError(
+            f"{where}: expected at most {TEXT_LIMIT} bytes, got {len(encoded) * len(longest)}, since all take as much "
+            f"as the longest; shorten {longest!r:.60}"
+        )
+    return np.array(encoded)

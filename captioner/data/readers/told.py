@@ -1,0 +1,63 @@
+"""What a file tells: captions of named images, line by line, and its flaws."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+
+class Told(NamedTuple):
+    """One caption as its file has it.
+
+    `words` are its tokens, separated by spaces, where the file has tokens; `row` is that of the image in a matrix of
+    features, where the file numbers its images; `line` tells where it stands.
+    """
+
+    image: str
+    text: str
+    split: str | None
+    line: str
+    words: str | None = None
+    row: int | None = None
+
+
+class Flaw(NamedTuple):
+    """What is wrong with one piece of a file; `line` is `captions.csv:812`."""
+
+    line: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.line}: {self.problem}"
+
+
+class Columns(NamedTuple):
+    """What the columns of a table, or the keys of JSON lines, are called."""
+
+    image: str = "image"
+    caption: str = "caption"
+    split: str = "split"
+
+
+def brief(value: object) -> str:
+    return f"{value!r:.60}"
+
+
+def image_name(text: str) -> str:
+    """The name of an image, spelt in one way: images\\a.jpg is images/a.jpg, and ./a.jpg is a.jpg."""
+    return re.sub(r"^(?:\./+)+(?=[^/])", "", text.strip().replace("\\", "/"))
+
+
+def parse_json(text: str) -> Any:
+    """Raises: ValueError, also where an object has a key twice, of which one would be dropped; RecursionError."""
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"the key {brief(key)} stands twice")
+        content[key] = value
+    return content

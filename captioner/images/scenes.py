@@ -1,0 +1,37 @@
+"""The encoder of the generated pictures, for photographs of 64 x 64 pixels: needs nothing but NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from captioner.data.scenes.encoder import ENCODER, FEATURES, SIDE, encode
+from captioner.errors import UsageError
+from captioner.images.encoder import Encoder
+from captioner.images.photo import square
+
+
+class ScenesEncoder:
+    identity = ENCODER
+    width = FEATURES
+    side = SIDE
+
+    def prepare(self, photo: Image) -> NDArray[np.uint8]:
+        return np.asarray(square(photo, SIDE))
+
+    def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        return encode(batch)
+
+
+def open_scenes(path: str, options: Mapping[str, str]) -> Encoder:
+    """The encoder `scenes`.
+
+    Raises: UsageError for a path or options, which it does not have.
+    """
+    if path or options:
+        raise UsageError(f"encoder scenes: takes no file and no options, got {path or min(options)}")
+    return ScenesEncoder()

@@ -1,0 +1,111 @@
+"""Captions from files -> images by split, with every flaw told: how `captioner prepare` and `data check` begin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from captioner.config import Prepare
+from captioner.data.readers import Columns, Flaw, Told, read, read_list
+from captioner.data.splits import Pictured, by_split, draw, gather, listed
+from captioner.errors import DataError, UsageError
+from captioner.tokenizer import tokenize
+from captioner.vocab import SPECIAL
+
+LONGEST_TEXT = 2000
+
+
+@dataclass
+class Collected:
+    """The images of every split, the flaws found on the way, and the images that no split takes."""
+
+    splits: dict[str, list[Pictured]]
+    flaws: list[Flaw] = field(default_factory=list)
+    left_out: int = 0
+
+
+def collect(sources: Sequence[str], lists: Sequence[str], options: Prepare, strict: bool = False) -> Collected:
+    """Read captions, and put their images into splits: by lists, or as the files say, or drawn.
+
+    A source is FILE, or SPLIT=FILE where all its captions are of one split; a list is SPLIT=FILE.
+
+    Raises: DataError for a file that cannot be read, or with `strict` for the first flaw; UsageError.
+    """
+    columns = Columns(options.image_column, options.caption_column, options.split_column)
+    flaws: list[Flaw] = []
+
+    def note(flaw: Flaw) -> None:
+        if strict:
+            raise DataError(f"{flaw}; without --strict it is skipped and counted")
+        flaws.append(flaw)
+
+    def sift(told: Iterable[Told | Flaw]) -> Iterator[Told]:
+        for one in map(_checked, told):
+            if isinstance(one, Told):
+                yield one
+            else:
+                note(one)
+
+    told = (one for split, path in map(named_source, sources) for one in read(path, columns, split))
+    images, clashes = gather(sift(told))
+    for flaw in clashes:
+        note(flaw)
+    if not images:
+        first = f"; the first flaw: {flaws[0]}" if flaws else ""
+        raise DataError(f"{', '.join(sources)}: expected captions, got none that can be used{first}")
+    if lists:
+        names: dict[str, list[str]] = {}
+        for split, path in map(_list, lists):
+            names.setdefault(split, []).extend(read_list(path))
+        images, clashes = listed(images, names)
+        for flaw in clashes:
+            note(flaw)
+        if "train" not in names:
+            images = [one if one.split else _in_train(one) for one in images]
+    elif not any(one.split for one in images):
+        images = draw(images, {"val": options.val, "test": options.test}, options.seed)
+    splits = dict(by_split(images))
+    if "train" not in splits:
+        raise DataError(f"{', '.join(sources)}: expected images in the split train, got {', '.join(splits) or 'none'}")
+    return Collected(splits, flaws, sum(one.split is None for one in images))
+
+
+def words_of(told: Told) -> list[str]:
+    """The words of a caption: its own tokens, or those of its text."""
+    return tokenize(told.text) if told.words is None else told.words.split()
+
+
+def _checked(told: Told | Flaw) -> Told | Flaw:
+    if isinstance(told, Flaw):
+        return told
+    length = max(len(told.text), len(told.words or ""))
+    if length > LONGEST_TEXT:
+        return Flaw(told.line, f"caption: expected at most {LONGEST_TEXT:,} characters, got {length:,}")
+    words = words_of(told)
+    if not words:
+        return Flaw(told.line, f"caption: expected words, got {told.text!r:.60}")
+    if special := set(words) & set(SPECIAL):
+        return Flaw(told.line, f"caption: {min(special)} is a special token, not a word")
+    return told
+
+
+def _in_train(one: Pictured) -> Pictured:
+    one.split = "train"
+    return one
+
+
+def named_source(source: str) -> tuple[str | None, Path]:
+    """SPLIT=FILE, unless a file has that whole name."""
+    split, equals, path = source.partition("=")
+    if not equals or os.path.exists(source) or not split.isidentifier():
+        return None, Path(source)
+    return split, Path(path)
+
+
+def _list(text: str) -> tuple[str, Path]:
+    split, equals, path = text.partition("=")
+    if not equals or not split.isidentifier():
+        raise UsageError(f"--list {text}: expected SPLIT=FILE, such as val=val.txt")
+    return split, Path(path)

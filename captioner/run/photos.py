@@ -1,0 +1,132 @@
+"""Captions of photographs, by the encoder that the checkpoint names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from captioner.atomic import write_atomically
+from captioner.errors import CaptionerError, CheckpointError, UsageError
+from captioner.images import are_same, open_encoder, recognise
+from captioner.images.encoder import Encoder
+from captioner.images.encoding import encode_photos
+from captioner.images.photo import SUFFIXES, photos_in
+from captioner.run.restore import Restored, check_width
+from captioner.run.sample import Caption, candidates
+
+AT_ONCE = 8
+"""Photographs a thread between encoding and decoding: few, so that the first captions come soon."""
+
+
+class Failed(NamedTuple):
+    """A photograph that has no caption, or whose caption could not be written, and why."""
+
+    path: Path
+    problem: str
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+def open_encoder_of(
+    restored: Restored, given: str | None = None, given_options: Mapping[str, str] | None = None
+) -> Encoder:
+    """The encoder whose features a model was trained on; `given` says where it is, or who it is where that is not
+    known: of features that somebody else has made. Its options stand in the checkpoint, where it is known.
+
+    Raises: CheckpointError when it is another, UsageError when it is not to be found.
+    """
+    where, identity = restored.path, restored.meta.encoder
+    known = recognise(identity)
+    if known is None and given is None:
+        raise UsageError(
+            f"{where}: was trained on {identity}, which tells no encoder; name the one that made them with --encoder"
+        )
+    name, options = known or (given or "", {})
+    chosen = given or _find(name, restored)
+    # another kind of encoder takes no options of this one's, and is refused below
+    options = options if chosen.partition(":")[0] == name.partition(":")[0] else {}
+    encoder = open_encoder(chosen, {**options, **(given_options or {})})
+    if known is not None and not are_same(encoder.identity, identity):
+        raise CheckpointError(f"{where}: expected the encoder {identity}, got {encoder.identity}; use that one")
+    check_width(restored, encoder.width, f"encoder {encoder.identity}")
+    return encoder
+
+
+def _find(name: str, restored: Restored) -> str:
+    """`onnx:FILE` with the folder in which that file is: this one, the run's, or the data set's."""
+    kind, colon, file = name.partition(":")
+    if not colon:
+        return name
+    root = restored.config.data.root
+    folders = [Path(), restored.path.parent, *([root if root.is_dir() else root.parent] if root else [])]
+    for folder in folders:
+        if (folder / file).is_file():
+            return f"{kind}:{folder / file}"
+    raise UsageError(f"{restored.path}: needs the encoder {name}, which is not here; say --encoder {kind}:FILE")
+
+
+def find_photos(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Failed]:
+    """The photographs that names stand for, a folder's in their order."""
+    for path in map(Path, names):
+        if not os.path.isdir(path):  # unlike Path.is_dir, it takes any name
+            yield path
+            continue
+        found: list[Path | Failed] = [*photos_in(path)]
+        yield from found or [Failed(path, f"{path}: expected photographs in this folder, got none")]
+
+
+def caption_photos(
+    restored: Restored, encoder: Encoder, photos: Iterable[Path | Failed], best: int = 1, most: int | None = None
+) -> Iterator[Caption | Failed]:
+    """Caption photographs (or the first `most`) in their order; one that cannot be read does not stop the others."""
+    threads = restored.config.threads
+
+    def readable() -> Iterator[Path]:
+        for photo in photos:
+            if isinstance(photo, Failed):
+                failed.append(photo)
+            else:
+                yield photo
+
+    failed: list[Failed] = []
+    encoded = encode_photos(encoder, islice(readable(), most), threads)
+    while some := list(islice(encoded, AT_ONCE * threads)):
+        rows = [one.features for one in some if one.features is not None]
+        captions = candidates(restored, np.stack(rows), where=encoder.identity, best=best) if rows else iter(())
+        for one in some:
+            if one.features is None:
+                yield Failed(one.path, str(one.problem))
+                continue
+            found = next(captions)
+            yield Caption(os.fspath(one.path), *found[0], [], None, found if best > 1 else None)
+    yield from failed
+
+
+def check_suffix(suffix: str) -> None:
+    """Raises: UsageError for what is no suffix of texts; one of photographs would replace them."""
+    if len(suffix) < 2 or not suffix.startswith(".") or "/" in suffix or suffix.lower() in SUFFIXES:
+        raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
+
+
+def write_sidecar(caption: Caption, suffix: str, overwrite: bool = False) -> Path:
+    """Write a caption beside its photograph: photo.jpg -> photo.txt.
+
+    Raises: CaptionerError when there is such a file already, or it cannot be written.
+    """
+    photo = Path(caption.image)
+    path = photo.with_suffix(suffix)
+    if path == photo:
+        raise CaptionerError(f"{path}: is the photograph itself; choose another suffix")
+    if os.path.exists(path) and not overwrite:
+        raise CaptionerError(f"{path}: exists already and is left as it is; replace it with --overwrite")
+    try:
+        write_atomically(path, (f"{caption.caption}\n".encode(),))
+    except OSError as error:
+        raise CaptionerError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return path

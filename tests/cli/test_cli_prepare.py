@@ -1,0 +1,304 @@
+"""captioner prepare: what it tells, what it leaves behind, and how it goes on after any end."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioner.data.prepared import prepared
+from captioner.data.scenes import example
+from captioner.data.scenes.encoder import encode
+from captioner.run.sample import describe, open_run
+
+SCENES = ("--encoder", "scenes", "--min-count", "1", "--val", "0.25")
+
+
+@pytest.fixture(autouse=True)
+def _here(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder has eight photographs with captions in `photos`."""
+    monkeypatch.chdir(tmp_path)
+    album(Path("photos"))
+
+
+def masked(text: str) -> str:
+    """Without the encoder's version, and the formats that this Pillow reads."""
+    return re.sub(r"\(JPEG[\w, ]*\)", "(JPEG, #)", re.sub(r"scenes-\d+", "scenes-#", text))
+
+
+# --- what it tells
+
+
+def test_the_card(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
+    done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES)
+    assert (done.code, done.err) == (0, "next: captioner train --data birds.h5\n")
+    golden("prepare.txt", masked(done.out))
+    assert sorted(os.listdir()) == ["birds.h5", "photos"]
+
+
+def test_the_card_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> None:
+    done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--json")
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(done.out)
+    assert told.pop("lost") == []
+    assert told == json.loads(cli("data", "card", "birds.h5", "--json").out)
+    assert told["splits"]["train"]["images"] == 6
+
+
+def test_what_is_left_out_is_told(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
+    Path("photos/001.png").unlink()
+    Path("photos/002.png").write_bytes(b"no photograph")
+    shutil.copy("photos/000.png", "photos/003.png")
+    Path("val.txt").write_text("003.png\n")
+    with open("photos/captions.csv", "a") as table:
+        table.write('004.png,\n005.png,a dog,more\n"006\n\x1b[2J.png",a dog\n')
+    done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--list", "val=val.txt", "--max-length", 5)
+    assert done.code == 1
+    golden("prepare_flaws.txt", masked(done.err + done.out))
+    assert prepared("birds.h5").split("val").image_ids == ["003.png"]
+
+
+def test_many_flaws_are_told_in_a_few_lines(cli: Callable[..., Any]) -> None:
+    with open("photos/captions.csv", "a") as table:
+        table.write("000.png,\n" * 30)
+    done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES)
+    assert done.code == 0
+    lines = done.err.splitlines()
+    assert len(lines) == 20 + 2
+    assert lines[-2:] == ["captioner: and 10 more", "next: captioner train --data birds.h5"]
+
+
+def test_lost_photographs_are_told_by_name_at_the_end(cli: Callable[..., Any]) -> None:
+    with open("photos/captions.csv", "a") as table:
+        table.writelines(f"lost-{number:02}.png,a dog\n" for number in range(30))
+    done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--json")
+    assert done.code == 1
+    lost = [f"photos/lost-{number:02}.png: no such photograph" for number in range(30)]
+    more = "captioner: and 10 more, which --json lists"
+    told = json.loads(done.out)["lost"]
+    assert sorted(told) == lost
+    assert done.err.splitlines()[-21:] == [*(f"captioner: {line}" for line in told[:20]), more]
+
+
+FAILURES: dict[str, tuple[int, str]] = {
+    "photos/none.csv -o out.h5": (1, "photos/none.csv: cannot be opened: No such file or directory"),
+    "photos -o out.h5": (1, "photos: expected a file of captions, got a folder; name the file in it "),
+    "photos/captions.csv -o file": (2, "file: exists already; name another file, or replace it with --overwrite"),
+    "photos/captions.csv -o no/out.h5": (2, "no/out.h5: expected a folder to write into, got no, which is none"),
+    "photos/captions.csv -o out.h5 --images .": (
+        1, ".: expected the photographs, got none of 8, such as 000.png; name their folder with --images"
+    ),
+    "photos/captions.csv -o out.h5 --encoder nonsense": (2, "encoder nonsense: expected scenes, efficientnet-lite0, "),
+    "photos/captions.csv -o out.h5 --encoder onnx": (2, "encoder onnx: expected onnx:FILE, got no file"),
+    "photos/captions.csv -o out.h5 --encoder-option size": (
+        2, "--encoder-option size: expected KEY=VALUE, such as size=224"
+    ),
+    "photos/captions.csv -o out.h5 --val 0.9 --test 0.9": (1, "expected images left for train "),
+    "photos/captions.csv -o out.h5 --val 1": (2, "Invalid value for '--val': expected a number >= 0 and < 1, got 1.0;"),
+    "photos/captions.csv -o out.h5 --val nan": (2, "Invalid value for '--val': expected a number >= 0 and < 1, got"),
+    "photos/captions.csv -o out.h5 --min-count 0": (
+        2, "Invalid value for '--min-count': expected an integer >= 1, got 0; see captioner prepare --help"
+    ),
+    "photos/captions.csv -o out.h5 --dtype float64": (2, "Invalid value for '--dtype': 'float64' is not one of"),
+    "photos/captions.csv -o out.h5 --list val": (2, "--list val: expected SPLIT=FILE, such as val=val.txt"),
+    "photos/captions.csv -o out.h5 --features file": (1, "file: expected an HDF5 file, got one that begins with"),
+    "photos/captions.csv -o out.h5 --image-column name": (1, "captions.csv:1: expected a header with the columns name"),
+    "-o out.h5": (2, "Missing argument 'SOURCE...'"),
+    "photos/captions.csv": (2, "Missing option '-o' / '--output'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", FAILURES)
+def test_a_failure_is_told_in_a_line(command: str, cli: Callable[..., Any]) -> None:
+    Path("file").write_text("precious")
+    code, said = FAILURES[command]
+    encoder = () if "--encoder " in command else ("--encoder", "scenes")
+    if "--features" in command:
+        encoder = ()
+    done = cli("prepare", *command.split(), *encoder)
+    assert done.err.startswith(f"captioner: {said}")
+    assert done.err.count("\n") == 1
+    assert (done.code, done.out) == (code, "")
+    assert sorted(os.listdir()) == ["file", "photos"]
+    assert Path("file").read_text() == "precious"
+
+
+def test_strictly_the_first_flaw_stops(cli: Callable[..., Any]) -> None:
+    Path("photos/001.png").unlink()
+    done = cli("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES, "--strict")
+    assert done == (
+        1, "", "captioner: photos/001.png: no such photograph; without --strict it is left out and counted\n"
+    )  # fmt: skip
+    assert not Path("out.h5").exists()
+
+
+def test_a_file_is_replaced_on_request(cli: Callable[..., Any]) -> None:
+    Path("out.h5").write_text("old")
+    assert cli("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES).code == 2
+    assert Path("out.h5").read_text() == "old"
+    assert cli("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES, "--overwrite").code == 0
+    assert len(prepared("out.h5").split("train").image_ids) == 6
+
+
+def test_a_full_disk(cli: Callable[..., Any], files_of_at_most: Callable[[int], Any]) -> None:
+    with h5py.File("given.h5", "w") as file:
+        file["features"] = np.ones((8, 10_000), np.float16)
+    Path("out.h5").write_text("old")
+    with files_of_at_most(100_000):
+        done = cli("prepare", "photos/captions.csv", "-o", "out.h5", "--features", "given.h5", "--overwrite")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == ("captioner: out.h5: cannot write the data set: File too large; an earlier one there is whole\n")
+    assert Path("out.h5").read_text() == "old"
+    assert sorted(os.listdir()) == ["given.h5", "out.h5", "photos"]
+
+
+def test_without_the_library_of_photographs(shell: Callable[..., Any]) -> None:
+    code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
+    commands = [
+        ("prepare", "photos/captions.csv", "-o", "out.h5", "--encoder", "scenes"),
+        ("data", "check", "photos/captions.csv", "--min-count", "1"),
+    ]
+    refused, checked = (shell(*command, code=code) for command in commands)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert re.fullmatch(
+        r"captioner: .*needs PIL[\w.]*, which is not installed; try pip install 'captioner\[images\]'\n", refused.stderr
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+# --- an end and a new beginning, with real signals
+
+
+WAITING = """
+import os, sys, time
+from captioner.images.scenes import ScenesEncoder
+encode = ScenesEncoder.encode
+
+def waiting(self, batch):
+    with open("encoded", "ab") as log:
+        log.write(b".")
+    while os.path.getsize("encoded") > 3 and not os.path.exists("go"):
+        time.sleep(0.005)
+    return encode(self, batch)
+
+ScenesEncoder.encode = waiting
+from captioner.cli import main
+main(sys.argv[1:])
+"""
+COMMAND = ("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES, "--dtype", "float32", "--threads", "1")
+RECORD = 36 + 4 * encode(np.zeros((1, 64, 64, 3), np.uint8)).shape[1]
+
+
+def records() -> int:
+    part = Path("out.h5.part")
+    return max(0, part.stat().st_size - 1) // RECORD if part.exists() else 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_who_is_stopped_goes_on_without_encoding_twice(number: signal.Signals, shell: Callable[..., Any]) -> None:
+    command = [sys.executable, "-c", WAITING, *COMMAND]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and records() < 3:
+            time.sleep(0.005)
+        process.send_signal(number)
+        Path("go").touch()
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert out == ""
+    if number == signal.SIGINT:
+        assert re.search(r"^captioner: .*the same command goes on where", err, re.MULTILINE)
+        assert "Traceback" not in err
+    assert not Path("out.h5").exists()
+    kept = records()
+    assert 3 <= kept < 8
+    Path("encoded").unlink()
+    done = shell(*COMMAND, code=WAITING)
+    assert done.returncode == 0
+    assert f"{kept} of 8 photographs were encoded before\n" in done.stderr
+    assert Path("encoded").stat().st_size == 8 - kept
+    assert sorted(os.listdir()) == ["encoded", "go", "out.h5", "photos"]
+    corpus = prepared("out.h5")
+    for split in corpus.splits.values():
+        for row, image in enumerate(split.image_ids):
+            picture = example(0, "train", int(image[:3])).picture
+            np.testing.assert_allclose(split.features[row], encode(picture[None])[0], atol=1e-5)
+
+
+# --- the whole way
+
+
+def test_from_photographs_to_captions_of_new_ones(
+    cli: Callable[..., Any], album: Callable[..., Path], small_options: tuple[str, ...]
+) -> None:
+    assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--threads", "2").code == 0
+    trained = cli("train", "--data", "birds.h5", *small_options, "-o", "train.epochs=3", "-o", "data.standardize=true")
+    assert (trained.code, trained.out) == (0, "")
+    assert cli("evaluate", "runs/birds", "--split", "val").code == 0
+    new = album(Path("new"), 3, first=90).parent
+    done = cli("sample", "runs/birds", "new", "--json")
+    assert (done.code, done.err) == (0, "")
+    told = [json.loads(line) for line in done.out.splitlines()]
+    paths = sorted(new.glob("*.png"))
+    assert [one["image"] for one in told] == [str(path) for path in paths]
+    features = encode(np.stack([np.asarray(Image.open(path)) for path in paths]))
+    expected = list(describe(open_run("runs/birds"), features))
+    assert [one["caption"] for one in told] == [caption for caption, _ in expected]
+    np.testing.assert_allclose([one["log_prob"] for one in told], [log_prob for _, log_prob in expected], rtol=1e-4)
+    of_split = cli("sample", "runs/birds", "--split", "val", "--json").out.splitlines()
+    assert all(json.loads(line)["references"] for line in of_split)
+
+
+def test_a_run_notices_another_data_set(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+    assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES).code == 0
+    assert cli("train", "--data", "birds.h5", *small_options, "-o", "train.epochs=1").code == 0
+    assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--overwrite", "--min-count", 9).code == 0
+    done = cli("sample", "runs/birds", "--split", "val")
+    assert (done.code, done.out) == (1, "")
+    assert "vocabulary: expected the " in done.err
+
+
+def test_features_of_a_file_need_the_name_of_their_encoder(
+    cli: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    with h5py.File("given.h5", "w") as file:
+        file["features"] = encode(np.stack([example(0, "train", index).picture for index in range(8)]))
+    nameless = ("--features", "given.h5", "--min-count", "1", "--val", "0.25")
+    assert cli("prepare", "photos/captions.csv", "-o", "nameless.h5", *nameless).code == 0
+    assert cli("train", "--data", "nameless.h5", *small_options, "-o", "train.epochs=1").code == 0
+    done = cli("sample", "runs/nameless", "photos/000.png")
+    assert (done.code, done.out) == (2, "")
+    assert re.search(r"features:given\.h5,sha256=\w+, which tells no encoder; name .* with --encoder\n$", done.err)
+    told = cli("sample", "runs/nameless", "photos/000.png", "--encoder", "scenes")
+    assert (told.code, told.err) == (0, "")
+    assert cli("prepare", "photos/captions.csv", "-o", "named.h5", *nameless, "--encoder", "scenes").code == 0
+    assert cli("train", "--data", "named.h5", *small_options, "-o", "train.epochs=1").code == 0
+    assert cli("sample", "runs/named", "photos/000.png").out == told.out
+
+
+def test_a_config_may_name_the_data_set(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+    assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES).code == 0
+    Path("my.yaml").write_text("data:\n  source: prepared\n  root: birds.h5\n")
+    assert cli("train", "-c", "my.yaml", *small_options, "-o", "train.epochs=1").code == 0
+    assert cli("sample", "runs/my", "--split", "val").code == 0
+    done = cli("train", "-o", "data.source=prepared")
+    assert (done.code, done.out) == (2, "")
+    assert "data.root: needed by data.source prepared" in done.err
+    refused = cli("train", "--data", "photos/captions.csv")
+    assert (refused.code, refused.err) == (
+        1,
+        f"captioner: {Path.cwd() / 'photos/captions.csv'}: not a captioner data set; expected a file that "
+        "`captioner prepare` wrote\n",
+    )
+    alone = cli("train", "--resume", "runs/my", "--data", "birds.h5")
+    assert (alone.code, alone.out) == (2, "")

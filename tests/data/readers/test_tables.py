@@ -1,0 +1,261 @@
+"""CSV, TSV, token.txt and JSON lines: every line is told, or what is wrong with it."""
+
+import json
+
+import pytest
+
+from captioner.data.readers import tables
+from captioner.data.readers.tables import LONGEST_FIELD, MOST_LINES, json_lines, table, token_txt
+from captioner.data.readers.told import Columns, Flaw, Told
+from captioner.errors import DataError
+
+COLUMNS = Columns()
+
+
+def shown(captions):
+    """Each caption as `line image|text|split`, each flaw as it is printed."""
+    return [f"{one.line} {one.image}|{one.text}|{one.split}" if isinstance(one, Told) else str(one) for one in captions]
+
+
+def rows(text, columns=COLUMNS):
+    return shown(table("c.csv", text, columns))
+
+
+def refusal(text, columns=COLUMNS):
+    with pytest.raises(DataError) as caught:
+        rows(text, columns)
+    message = str(caught.value)
+    assert message.isprintable()
+    return message
+
+
+# --- CSV
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", [True, False])
+def test_any_separator_and_line_end(delimiter, end, last):
+    lines = [["image", "caption", "split"], ["a.jpg", " A dog ", "train"], ["b.jpg", '"A, cat; a\t|"', ""]]
+    text = end.join(map(delimiter.join, lines)) + (end if last else "")
+    assert rows(text) == ["c.csv:2 a.jpg|A dog|train", "c.csv:3 b.jpg|A, cat; a\t||None"]
+
+
+def test_columns_stand_in_any_order_under_any_name():
+    text = "n, text ,file,set\n1,A dog,a.jpg,val\n"
+    assert rows(text, Columns("file", "text", "set")) == ["c.csv:2 a.jpg|A dog|val"]
+    assert rows(text.replace("set", "split"), Columns("file", "text")) == ["c.csv:2 a.jpg|A dog|val"]
+    assert rows("both\nA dog\n", Columns("both", "both")) == ["c.csv:2 A dog|A dog|None"]
+
+
+def test_quoted_fields_hold_anything_and_lines_are_counted_through_them():
+    text = 'image,caption\n\na,"one\r\ntwo\n\n""three"", four"\n , \nb,x\nc\nd,"y\n"\ne,z'
+    assert rows(text) == [
+        'c.csv:3 a|one\r\ntwo\n\n"three", four|None',
+        "c.csv:8 b|x|None",
+        "c.csv:9: expected 2 columns, got 1; quote captions that hold ','",
+        "c.csv:10 d|y|None",
+        "c.csv:12 e|z|None",
+    ]
+
+
+CSV_FLAWS = {
+    "a,b,c": "expected 2 columns, got 3; quote captions that hold ','",
+    "a": "expected 2 columns, got 1; quote captions that hold ','",
+    ",b": "image: expected a text, got nothing",
+    "a,": "caption: expected a text, got nothing",
+    "a, \t": "caption: expected a text, got ' \\t'",
+    'a,"b" c': ("cannot be read as CSV: ',' expected after '\"'; close each quote that opens, and double those inside"),
+    'a,"b': "cannot be read as CSV: unexpected end of data; close each quote that opens, and double those inside",
+    "a," + "b" * (LONGEST_FIELD + 1): (
+        f"cannot be read as CSV: field larger than field limit ({LONGEST_FIELD}); close each quote that opens, and "
+        "double those inside"
+    ),
+}
+
+
+@pytest.mark.parametrize("row", CSV_FLAWS, ids=range(len(CSV_FLAWS)))
+def test_a_row_that_is_none_costs_no_other(row):
+    got = rows(f"image,caption\nx,y\n{row}\nz,z\n")
+    assert got == ["c.csv:2 x|y|None", f"c.csv:3: {CSV_FLAWS[row]}", "c.csv:4 z|z|None"]
+
+
+def test_a_quote_that_is_never_closed_does_not_swallow_the_rest():
+    text = "image,caption\n" + "".join(f'{n},"dog {n}\n' if n in (3, 6) else f'{n},"dog"\n' for n in range(9))
+    got = rows(text)
+    assert [line for line in got if "cannot" not in line] == [
+        f"c.csv:{n + 2} {n}|dog|None" for n in (0, 1, 2, 4, 5, 7, 8)
+    ]
+    assert [line[:32] for line in got if "cannot" in line] == [
+        "c.csv:5: cannot be read as CSV: ",
+        "c.csv:8: cannot be read as CSV: ",
+    ]
+
+
+def test_the_lines_of_a_record_that_cannot_be_read_are_told_one_by_one():
+    assert rows('image,caption\na,"b\nc\nd,"e"\n') == [
+        "c.csv:2: cannot be read as CSV: ',' expected after '\"'; close each quote that opens, and double those inside",
+        "c.csv:3: expected 2 columns, got 1; quote captions that hold ','",
+        "c.csv:4 d|e|None",
+    ]
+
+
+def test_a_record_of_other_width_does_not_swallow_its_lines():
+    assert rows('image,caption\n"a,b\nc,d\ne,f"\n') == [
+        "c.csv:2: expected 2 columns, got 1; quote captions that hold ','",
+        "c.csv:3 c|d|None",
+        'c.csv:4 e|f"|None',
+    ]
+
+
+def test_quotes_that_make_each_line_reach_for_the_end(monkeypatch):
+    """In `a","` a quote is open at the end of the line, whether one was open at its beginning or not."""
+    read = []
+    reader = tables.csv.reader
+
+    def counting(lines, **options):
+        return reader((read.append(line) or line for line in lines), **options)
+
+    monkeypatch.setattr(tables.csv, "reader", counting)
+    assert len(rows("image,caption\n" + 'a","\n' * 1000)) == 1000
+    assert len(read) < 1000 * (MOST_LINES + 1)
+
+
+def test_a_record_has_a_most_of_lines():
+    """More of them are each told by itself."""
+    for count in (MOST_LINES, MOST_LINES + 1):
+        lines = "\n".join(["x"] * count)
+        got = rows(f'image,caption\na,"{lines}"\nb,y\n')
+        assert got[-1] == f"c.csv:{count + 2} b|y|None"
+        assert len(got) == (2 if count == MOST_LINES else count + 1)
+
+
+def test_a_field_may_be_long_and_hold_a_nul():
+    (told,) = table("c.csv", f"image,caption\na\0b,{'x' * LONGEST_FIELD}\n", COLUMNS)
+    assert isinstance(told, Told)
+    assert (told.image, len(told.text)) == ("a\0b", LONGEST_FIELD)
+
+
+def test_a_header_alone_has_no_captions():
+    assert rows("image,caption\n") == rows("\n \nimage,caption") == []
+
+
+def test_blank_lines_before_the_header_are_counted():
+    assert rows("\r\n\r\nimage;caption\r\na;b") == ["c.csv:4 a|b|None"]
+    assert refusal("\n\na;b").startswith("c.csv:3: expected a header")
+
+
+NAME = "; name yours with --image-column and --caption-column"
+HEADERS = {
+    "img,cap\r\na,b": f"c.csv:1: expected a header with the columns image and caption, got 'img,cap'{NAME}",
+    "image\ta\nb": f"c.csv:1: expected a header with the columns image and caption, got 'image\\ta'{NAME}",
+    '"image': f"c.csv:1: expected a header with the columns image and caption, got '\"image'{NAME}",
+    "": f"c.csv:1: expected a header with the columns image and caption, got ''{NAME}",
+    "image,caption,caption\n": (
+        "c.csv:1: expected the column caption once, got 'image,caption,caption'; rename the others"
+    ),
+    "split,image,caption,split\n": (
+        "c.csv:1: expected the column split once, got 'split,image,caption,split'; rename the others"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", HEADERS, ids=range(len(HEADERS)))
+def test_a_header_that_does_not_name_the_columns_is_refused(text):
+    assert refusal(text) == HEADERS[text]
+
+
+def test_a_header_may_have_other_columns_twice():
+    assert rows("x,image,x,caption\n1,a,2,b\n") == ["c.csv:2 a|b|None"]
+
+
+def test_a_column_of_the_split_that_somebody_names_must_be_there():
+    assert refusal("image,caption\na,b\n", Columns(split="set")) == (
+        f"c.csv:1: expected a header with the columns image and caption and set, got 'image,caption'{NAME}"
+    )
+
+
+# --- token.txt
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_flickrs_tokens(end):
+    lines = [
+        "a.jpg#0\tA dog .",
+        "",
+        "a#1.jpg#12\tA\tcat \u2028 .",
+        "b.jpg\tA cow",
+        "c.jpg#x\tA cow",
+        "#1\tcow",
+        "d.jpg#3\t ",
+    ]
+    assert shown(token_txt("t.txt", end.join(lines) + end, COLUMNS)) == [
+        "t.txt:1 a.jpg|A dog .|None",
+        "t.txt:3 a#1.jpg|A\tcat \u2028 .|None",
+        "t.txt:4: expected IMAGE#NUMBER, a tab and a caption, got 'b.jpg\\tA cow'",
+        "t.txt:5: expected IMAGE#NUMBER, a tab and a caption, got 'c.jpg#x\\tA cow'",
+        "t.txt:6: expected IMAGE#NUMBER, a tab and a caption, got '#1\\tcow'",
+        "t.txt:7: caption: expected a text, got ' '",
+    ]
+
+
+# --- JSON lines
+
+
+def objects(*lines, columns=COLUMNS):
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    return shown(json_lines("c.jsonl", "\n".join(texts), columns))
+
+
+def test_json_lines():
+    assert objects(
+        {"image": " a ", "caption": " A dog "}, "", {"image": "b", "caption": ["x", "y"], "split": "val"}
+    ) == [
+        "c.jsonl:1 a|A dog|None",
+        "c.jsonl:3 b|x|val",
+        "c.jsonl:3 b|y|val",
+    ]
+    assert objects({"f": "a", "t": "x", "s": "q"}, columns=Columns("f", "t", "s")) == ["c.jsonl:1 a|x|q"]
+
+
+JSON_FLAWS = {
+    '{"image": "a"': "expected JSON, got something else: Expecting ',' delimiter: line 1 column 14 (char 13)",
+    '{"image": "a", "image": "b", "caption": "x"}': "expected JSON, got something else: the key 'image' stands twice",
+    '["a", "x"]': "expected an object with image and caption, got ['a', 'x']",
+    "null": "expected an object with image and caption, got None",
+    "{}": "image: expected a text, got nothing",
+    '{"image": "a"}': "caption: expected a text, got nothing",
+    '{"image": 7, "caption": "x"}': "image: expected a text, got 7",
+    '{"image": "a", "caption": null}': "caption: expected a text, got nothing",
+    '{"image": "a", "caption": 3.5}': "caption: expected a text, got 3.5",
+    '{"image": "a", "caption": false}': "caption: expected a text, got False",
+    '{"image": "a", "caption": []}': "caption: expected a text, got []",
+    '{"image": "a", "caption": [["x"]]}': "caption: expected a text, got ['x']",
+    '{"image": "a", "caption": {"x": 1}}': "caption: expected a text, got {'x': 1}",
+    '{"image": "a", "caption": "x", "split": 1}': "split: expected a name, got 1",
+    '{"image": "a", "caption": ' + "9" * 5000 + "}": "expected JSON, got something else: Exceeds the limit ",
+    '{"image": "a", "caption": ' + "[" * 100_000: "expected JSON, got something else: maximum recursion depth ",
+    '{"image": "a", "caption": ' + "9" * 4000 + "}": "caption: expected a text, got " + "9" * 60,
+}
+
+
+@pytest.mark.parametrize("line", JSON_FLAWS, ids=range(len(JSON_FLAWS)))
+def test_a_line_that_is_no_caption_costs_no_other(line):
+    before, flaw, after = objects({"image": "x", "caption": "y"}, line, {"image": "z", "caption": "z"})
+    assert (before, after) == ("c.jsonl:1 x|y|None", "c.jsonl:3 z|z|None")
+    problem = JSON_FLAWS[line]
+    assert flaw.startswith(f"c.jsonl:2: {problem}")
+    assert problem.endswith(" ") or flaw == f"c.jsonl:2: {problem}"
+
+
+def test_of_a_list_only_what_is_no_text_is_a_flaw():
+    assert objects({"image": "a", "caption": ["x", None, " ", "y"]}) == [
+        "c.jsonl:1 a|x|None",
+        "c.jsonl:1: caption: expected a text, got nothing",
+        "c.jsonl:1: caption: expected a text, got ' '",
+        "c.jsonl:1 a|y|None",
+    ]
+
+
+def test_a_flaw_is_printed_with_its_line():
+    assert str(Flaw("captions.csv:812", "no")) == "captions.csv:812: no"

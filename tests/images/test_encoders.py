@@ -1,0 +1,112 @@
+"""The table of encoders: every name is opened or refused in one line, and every identity leads back to its encoder."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioner.data.scenes.encoder import ENCODER, SIDE, encode
+from captioner.errors import UsageError
+from captioner.images import ENCODERS, KNOWN, open_encoder, recognise
+from captioner.images.photo import square
+
+
+def refusal(name: str, **options: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        open_encoder(name, options)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+def test_every_row_of_the_table_is_a_function_and_has_an_identity() -> None:
+    for module, function in ENCODERS.values():
+        assert callable(getattr(import_module(module), function))
+    assert {name for _, name in KNOWN} == set(ENCODERS)
+
+
+def test_an_unknown_name_is_told_the_known_ones() -> None:
+    expected = "expected scenes, efficientnet-lite0, onnx (as onnx:FILE), got "
+    assert refusal("vgg16") == f"encoder vgg16: {expected}vgg16"
+    assert refusal("vgg16:a.onnx") == f"encoder vgg16:a.onnx: {expected}vgg16"
+    assert refusal("") == f"encoder : {expected}"
+
+
+def test_what_an_encoder_does_not_take_is_not_ignored() -> None:
+    assert refusal("scenes:a.onnx") == "encoder scenes: takes no file and no options, got a.onnx"
+    assert refusal("scenes", size="3") == "encoder scenes: takes no file and no options, got size"
+    more = "; use onnx:FILE for other nets or sizes"
+    takes = "encoder efficientnet-lite0: takes no file and no options, got "
+    assert refusal("efficientnet-lite0:a.pth") == f"{takes}a.pth{more}"
+    assert refusal("efficientnet-lite0", size="3", mean="0") == f"{takes}mean{more}"
+    assert refusal("onnx") == refusal("onnx:") == "encoder onnx: expected onnx:FILE, got no file"
+
+
+@pytest.mark.parametrize(("name", "missing"), [("onnx:a.onnx", "onnxruntime"), ("efficientnet-lite0", "onnxruntime")])
+def test_a_missing_library_is_named(name: str, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("captioner.images.onnx", "captioner.images.efficientnet"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    message = refusal(name)
+    assert message == f"encoder {name}: needs {missing}, which is not installed; try pip install 'captioner[images]'"
+
+
+def test_without_pillow_the_table_still_tells_what_is_missing(
+    shell: Callable[..., subprocess.CompletedProcess[Any]],
+) -> None:
+    code = (
+        "import sys; sys.modules['PIL'] = None\n"
+        "from captioner.images import open_encoder\n"
+        "from captioner.errors import UsageError\n"
+        "try: open_encoder('scenes')\n"
+        "except UsageError as error: print(error)\n"
+    )
+    done = shell(code=code)
+    pattern = r"encoder scenes: needs PIL(\.\w+)?, which is not installed; try pip install 'captioner\[images\]'\n"
+    assert re.fullmatch(pattern, done.stdout)
+    assert done.stderr == ""
+
+
+def test_generated_pictures_have_their_own_encoder() -> None:
+    encoder = open_encoder("scenes")
+    assert (encoder.identity, encoder.width, encoder.side) == (ENCODER, 231, SIDE)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
+    batch = np.stack([encoder.prepare(Image.fromarray(one)) for one in pixels])
+    np.testing.assert_array_equal(batch, pixels)
+    np.testing.assert_array_equal(encoder.encode(batch), encode(pixels))
+    photo = Image.fromarray(pixels[0]).resize((100, 70))
+    np.testing.assert_array_equal(encoder.prepare(photo), np.asarray(square(photo, SIDE)))
+
+
+def test_an_identity_leads_back() -> None:
+    assert recognise(ENCODER) == ("scenes", {})
+    assert recognise("efficientnet-lite0-1") == ("efficientnet-lite0", {})
+    identity = "onnx:b%2C%25.onnx,size=4,mean=1/2/3,scale=-0.5,layout=nhwc,output=caf%C3%A9,sha256=" + "0f" * 32
+    options = {"size": "4", "mean": "1/2/3", "scale": "-0.5", "layout": "nhwc", "output": "café"}
+    assert recognise(identity) == ("onnx:b,%.onnx", options)
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        "", "drawn", "scenes", "scenes-1 ", "scenes-1\n", "efficientnet-lite0", "vgg16_fc7",
+        "features:f.h5,sha256=" + "0f" * 32,
+        "onnx:a.onnx,size=4,mean=0,scale=1,layout=nchw,output=f,sha256=0f",
+        "onnx:,size=4,mean=0,scale=1,layout=nchw,output=f,sha256=" + "0f" * 32,
+        "onnx:a.onnx,size=4,mean=0,scale=1,layout=nchw,sha256=" + "0f" * 32,
+    ],
+)  # fmt: skip
+def test_what_is_no_identity_of_these_leads_nowhere(identity: str) -> None:
+    assert recognise(identity) is None
+
+
+def test_the_names_in_the_table_are_those_that_the_options_tell() -> None:
+    from captioner.config import Prepare
+
+    hint = Prepare.__annotations__["encoder"]
+    assert all(re.search(rf"\b{name}\b", str(hint)) for name in ENCODERS)

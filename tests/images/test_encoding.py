@@ -1,0 +1,369 @@
+"""Encoding of many photographs: their order, their problems, and what is kept of an interrupted run."""
+
+import errno
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioner.errors import DataError, UsageError
+from captioner.images import encoding
+from captioner.images.encoding import AHEAD, Encoded, Store, encode_photos
+
+F4, F2 = np.dtype(np.float32), np.dtype(np.float16)
+
+
+class Colours:
+    """An encoder whose features are the mean colour; it counts what it encodes."""
+
+    identity = "colours"
+    width = 3
+    side = 2
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.gate: Callable[[Any], object] = lambda photo: None
+
+    def prepare(self, photo: Image.Image) -> Any:
+        self.gate(photo)
+        return np.asarray(photo, np.float32)
+
+    def encode(self, batch: Any) -> Any:
+        self.calls += 1
+        return batch.mean(axis=(1, 2))
+
+
+def write(folder: Path, count: int) -> list[Path]:
+    """Photographs, the i-th of colour (i, 0, 2 i)."""
+    paths = [folder / f"{i:02}.png" for i in range(count)]
+    for i, path in enumerate(paths):
+        Image.new("RGB", (3, 2), (i, 0, 2 * i)).save(path)
+    return paths
+
+
+def digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+def helpers() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("encode")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays() -> Iterator[None]:
+    yield
+    for thread in helpers():
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_photographs_come_in_their_order_with_their_features(tmp_path: Path, threads: int) -> None:
+    paths, encoder = write(tmp_path, 25), Colours()
+    encoder.gate = lambda photo: time.sleep(0.002 if photo.getpixel((0, 0))[0] % 3 == 0 else 0)
+    found = list(encode_photos(encoder, iter(paths), threads))
+    assert [one.path for one in found] == paths
+    assert [one.digest for one in found] == [digest(path) for path in paths]
+    assert [one.features.tolist() for one in found if one.features is not None] == [[i, 0, 2 * i] for i in range(25)]
+    assert all(one.problem is None for one in found)
+    assert encoder.calls == 25
+
+
+def test_no_photographs_are_none() -> None:
+    assert list(encode_photos(Colours(), [], 3)) == []
+
+
+def test_one_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> None:
+    paths = write(tmp_path, 3)
+    paths[1].write_bytes(b"a dog")
+    paths[1:1] = [tmp_path / "no.png", tmp_path]
+    found = list(encode_photos(Colours(), paths, 2))
+    assert [one.features is None for one in found] == [False, True, True, True, False]
+    assert [str(one.problem) for one in found[1:3]] == [
+        f"{tmp_path / 'no.png'}: cannot be opened: No such file or directory",
+        f"{tmp_path}: expected a regular file, got a folder",
+    ]
+    assert str(found[3].problem).startswith(f"{paths[3]}: expected a photograph (")
+    assert [one.digest for one in found[1:3]] == [b"", b""]
+    assert found[3].digest == digest(paths[3])
+
+
+def test_a_problem_of_the_encoder_names_the_photograph(tmp_path: Path) -> None:
+    def fails(photo: Any) -> None:
+        raise DataError("m.onnx: output f: a number is not finite")
+
+    (path,), encoder = write(tmp_path, 1), Colours()
+    encoder.gate = fails
+    (one,) = encode_photos(encoder, [path])
+    assert str(one.problem) == f"{path}: m.onnx: output f: a number is not finite"
+    assert one.digest == digest(path)
+
+
+def test_what_is_known_is_not_encoded(tmp_path: Path) -> None:
+    paths, encoder = write(tmp_path, 6), Colours()
+    found = list(encode_photos(encoder, paths, 2, (digest(path) for path in paths[::2])))
+    assert [one.features is None for one in found] == [True, False] * 3
+    assert [(one.digest, one.problem) for one in found] == [(digest(path), None) for path in paths]
+    assert encoder.calls == 3
+
+
+def test_the_same_photograph_twice_has_the_same_features(tmp_path: Path) -> None:
+    (path,) = write(tmp_path, 1)
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(path.read_bytes())
+    one, two, three = encode_photos(Colours(), [path, path, copy], 2)
+    assert one.digest == two.digest == three.digest
+    for other in (two, three):
+        assert one.features is not None
+        np.testing.assert_array_equal(one.features, other.features)
+
+
+@pytest.mark.parametrize("problem", [ZeroDivisionError(), UsageError("no")])
+def test_other_failures_are_not_hidden(tmp_path: Path, problem: Exception) -> None:
+    def fails(photo: Any) -> None:
+        if photo.getpixel((0, 0))[0] == 2:
+            raise problem
+
+    encoder, got = Colours(), []
+    encoder.gate = fails
+    with pytest.raises(type(problem)):
+        got.extend(encode_photos(encoder, write(tmp_path, 30), 2))
+    for one in encode_photos(Colours(), write(tmp_path, 2)):
+        assert one.problem is None
+
+
+def test_a_failure_of_the_list_is_not_hidden(tmp_path: Path) -> None:
+    def paths() -> Iterator[Path]:
+        yield from write(tmp_path, 2)
+        raise KeyError("list")
+
+    with pytest.raises(KeyError, match="list"):
+        list(encode_photos(Colours(), paths(), 2))
+
+
+def test_whoever_stops_early_leaves_no_work_behind(tmp_path: Path) -> None:
+    encoder, stopped = Colours(), threading.Event()
+    paths = write(tmp_path, 40)
+    found = encode_photos(encoder, paths, 2)
+    next(found)
+    encoder.gate = lambda photo: stopped.wait(10)
+    found.close()
+    before = encoder.calls
+    stopped.set()
+    for thread in helpers():
+        thread.join(10)
+    assert not helpers()
+    assert encoder.calls <= before + 2
+    assert encoder.calls <= AHEAD * 2 + 3
+
+
+def test_no_more_than_some_photographs_are_read_ahead(tmp_path: Path) -> None:
+    (path,), asked = write(tmp_path, 1), []
+
+    def paths() -> Iterator[Path]:
+        for number in range(100):
+            asked.append(number)
+            yield path
+
+    found = encode_photos(Colours(), paths(), 2)
+    next(found)
+    assert len(asked) == AHEAD * 2 + 1
+    found.close()
+
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.standard_normal((4, 5)).astype(np.float32)
+DIGESTS = [hashlib.sha256(bytes([i])).digest() for i in range(4)]
+SIZE = 32 + 4 + 5 * 4
+
+
+def fill(path: Path, dtype: np.dtype[Any] = F4) -> int:
+    """Writes four records; the length of what stands before them."""
+    with Store(path, "colours", 5, dtype) as store:
+        for name, row in zip(DIGESTS, ROWS, strict=True):
+            store.add(name, row)
+    return path.stat().st_size - 4 * (36 + 5 * dtype.itemsize)
+
+
+@pytest.mark.parametrize("dtype", [F4, F2])
+def test_what_was_encoded_is_there_again(tmp_path: Path, dtype: np.dtype[Any]) -> None:
+    path = tmp_path / "a.part"
+    fill(path, dtype)
+    with Store(path, "colours", 5, dtype) as store:
+        assert store.rows == {name: row for row, name in enumerate(DIGESTS)}
+        found = store.features()
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, ROWS.astype(dtype))
+        store.add(b"x" * 32, ROWS[0] + 1)
+        assert store.rows[b"x" * 32] == 4
+        np.testing.assert_array_equal(store.features()[4], (ROWS[0] + 1).astype(dtype))
+    np.testing.assert_array_equal(found, ROWS.astype(dtype))  # also after its end
+    with pytest.raises(UsageError, match="another process encodes"):  # which might cut pages off under its reader
+        Store(path, "colours", 5, dtype)
+    del found
+    with Store(path, "colours", 5, dtype) as store:
+        assert len(store.rows) == 5
+
+
+def test_an_empty_store_has_no_rows(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Store(tmp_path / "a.part", "colours", 5, F4) as store:
+            assert store.rows == {}
+            assert store.features().shape == (0, 5)
+
+
+def test_a_record_is_on_the_disk_as_soon_as_it_is_added(tmp_path: Path) -> None:
+    path = tmp_path / "a.part"
+    with Store(path, "colours", 5, F4) as store:
+        before = path.stat().st_size
+        store.add(DIGESTS[0], ROWS[0])
+        assert path.stat().st_size == before + SIZE
+
+
+@pytest.mark.parametrize("left", [0, 1, 35, 36, SIZE - 1])
+def test_a_half_written_record_is_cut_off(tmp_path: Path, left: int) -> None:
+    path = tmp_path / "a.part"
+    head = fill(path)
+    os.truncate(path, head + 3 * SIZE + left)
+    with Store(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS[:3]
+        store.add(DIGESTS[3], ROWS[3])
+    with Store(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS
+        np.testing.assert_array_equal(store.features(), ROWS)
+    assert path.stat().st_size == head + 4 * SIZE
+
+
+@pytest.mark.parametrize("offset", [0, 31, 32, 35, 36, SIZE - 1])
+def test_a_flipped_bit_stops_there(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "a.part"
+    head = fill(path)
+    content = bytearray(path.read_bytes())
+    content[head + 2 * SIZE + offset] ^= 4
+    path.write_bytes(content)
+    with Store(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS[:2]
+        np.testing.assert_array_equal(store.features(), ROWS[:2])
+    assert path.stat().st_size == head + 2 * SIZE
+
+
+def test_zeros_that_a_lost_power_left_are_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "a.part"
+    head = fill(path)
+    os.truncate(path, head + SIZE)
+    os.truncate(path, head + 3 * SIZE)
+    with Store(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS[:1]
+
+
+@pytest.mark.parametrize("other", [("drawn", 5, F4), ("colours", 4, F4), ("colours", 5, F2)])
+def test_what_another_encoder_left_is_thrown_away(tmp_path: Path, other: tuple[str, int, Any]) -> None:
+    path = tmp_path / "a.part"
+    fill(path)
+    with Store(path, *other) as store:
+        assert store.rows == {}
+        store.add(DIGESTS[0], ROWS[0, : other[1]])
+    with Store(path, *other) as store:
+        assert list(store.rows) == DIGESTS[:1]
+    with Store(path, "colours", 5, F4) as store:
+        assert store.rows == {}
+
+
+@pytest.mark.parametrize("length", [1, 20, 80])
+def test_a_header_cut_short_is_written_anew(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "a.part"
+    assert fill(path) > 80
+    os.truncate(path, length)
+    with Store(path, "colours", 5, F4) as store:
+        assert store.rows == {}
+    fill(path)
+    with Store(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS
+
+
+def test_two_cannot_write_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.part"
+    with Store(path, "colours", 5, F4) as store:
+        store.add(DIGESTS[0], ROWS[0])
+        for who in ("colours", "drawn"):
+            with pytest.raises(UsageError) as caught:
+                Store(path, who, 5, F4)
+            assert str(caught.value) == f"{path}: another process encodes into this file; wait for it"
+        store.add(DIGESTS[1], ROWS[1])
+    with Store(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS[:2]
+
+
+def test_a_folder_that_knows_no_locks_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(encoding.fcntl, "flock", fails)
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(OSError, match="No locks available"):
+        Store(tmp_path / "a.part", "colours", 5, F4)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+@pytest.mark.parametrize(("dtype", "number"), [(F2, 70000), (F2, -1e30), (F4, np.inf), (F4, np.nan)])
+def test_numbers_that_do_not_fit_are_refused(tmp_path: Path, dtype: np.dtype[Any], number: float) -> None:
+    path = tmp_path / "a.part"
+    head = fill(path, dtype)
+    length = path.stat().st_size
+    with Store(path, "colours", 5, dtype) as store:
+        with pytest.raises(DataError) as caught:
+            store.add(b"x" * 32, np.array([0, 0, number, 0, 0], np.float32))
+        got = f"{abs(number):g}"
+        assert str(caught.value) == f"features: expected numbers that {dtype} can hold, got {got}; try float32"
+        assert list(store.rows) == DIGESTS
+    assert path.stat().st_size == length
+    assert head < length
+
+
+def test_a_full_disk_costs_the_last_record_alone(
+    tmp_path: Path, files_of_at_most: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    path = tmp_path / "a.part"
+    head = fill(path)
+    full = files_of_at_most(head + 4 * SIZE + 10)
+    with pytest.raises(OSError, match="too large"), full, Store(path, "colours", 5, F4) as store:
+        store.add(b"x" * 32, ROWS[0])
+    with Store(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS
+        store.add(b"x" * 32, ROWS[0])
+    with Store(path, "colours", 5, F4) as store:
+        np.testing.assert_array_equal(store.features(), [*ROWS, ROWS[0]])
+
+
+def test_a_store_may_be_removed(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.part", "colours", 5, F4) as store:
+        store.remove()
+        store.remove()
+    assert os.listdir(tmp_path) == []
+
+
+def test_interrupted_and_taken_up_again(tmp_path: Path) -> None:
+    paths, path = write(tmp_path, 12), tmp_path / "a.part"
+    calls = []
+    for stop in (5, 12):
+        encoder = Colours()
+        with Store(path, encoder.identity, 3, F4) as store:
+            found: Iterator[Encoded] = encode_photos(encoder, paths, 2, list(store.rows))
+            for _, one in zip(range(stop), found, strict=False):
+                if one.features is not None:
+                    store.add(one.digest, one.features)
+            if stop == 12:
+                rows = store.features()[[store.rows[digest(one)] for one in paths]]
+                assert rows.tolist() == [[i, 0, 2 * i] for i in range(12)]
+        calls.append(encoder.calls)
+    assert calls[1] == 12 - 5
+    assert stat.S_ISREG(path.stat().st_mode)

@@ -1,0 +1,383 @@
+"""ONNX models: settings from options, metadata or shapes; numbers as NumPy computes them; no other model passes."""
+
+import os
+import threading
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.images import onnx, open_encoder, protobuf, recognise
+from captioner.images.onnx import OnnxEncoder
+from captioner.images.protobuf import message, node, value_info
+
+SIDE = 4
+PLAIN = {"mean": "0", "scale": "1"}
+PIXELS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+PHOTO = Image.fromarray(PIXELS)
+POOL = (node("GlobalAveragePool", ["x"], "p"), node("Flatten", ["p"], "f"))
+AVERAGE = (node("ReduceMean", ["x"], "f", axes=[1, 2], keepdims=0),)
+NCHW: tuple[int | str, ...] = ("N", 3, SIDE, SIDE)
+NHWC: tuple[int | str, ...] = ("N", SIDE, SIDE, 3)
+
+
+def model(
+    nodes: Sequence[bytes] = POOL,
+    shape: Sequence[int | str] = NCHW,
+    outputs: Mapping[str, Sequence[int | str]] | None = None,
+    weights: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, str] = PLAIN,
+) -> bytes:
+    told = [value_info(name, dims) for name, dims in ({"f": ("N", 3)} if outputs is None else outputs).items()]
+    return protobuf.model(nodes, weights or {}, [value_info("x", shape)], told, metadata)
+
+
+def features(content: bytes, photo: Image.Image = PHOTO, **options: str) -> Any:
+    encoder = OnnxEncoder(content, "m.onnx", options)
+    got = encoder.encode(encoder.prepare(photo)[None])
+    assert got.dtype == np.float32
+    assert got.shape == (1, encoder.width)
+    return got[0]
+
+
+def refusal(content: bytes, kind: type[CaptionerError] = UsageError, **options: str) -> str:
+    with pytest.raises(kind) as caught:
+        OnnxEncoder(content, "m.onnx", options)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert len(message) < 500
+    return message.removeprefix("m.onnx: ")
+
+
+@pytest.mark.parametrize(("nodes", "shape"), [(POOL, NCHW), (AVERAGE, NHWC)])
+def test_each_pixel_is_standardised_and_laid_out_as_the_model_wants(nodes: Any, shape: Any) -> None:
+    mean, scale = np.array([100, 110.5, 120]), np.array([50, 60, -0.25])
+    got = features(model(nodes, shape, metadata={}), mean="100/110.5/120", scale="50/60/-0.25")
+    np.testing.assert_allclose(got, (PIXELS.mean(axis=(0, 1)) - mean) / scale, rtol=1e-5)
+
+
+def test_rows_and_columns_are_not_mixed_up() -> None:
+    for nodes, shape in (((node("Flatten", ["x"], "f"),), NCHW), (AVERAGE, NHWC)):
+        assert OnnxEncoder(model(nodes, shape), "m.onnx", {}).prepare(PHOTO).shape == tuple(shape[1:])
+    flat = features(model((node("Flatten", ["x"], "f"),), outputs={"f": ("N", 48)}))
+    np.testing.assert_array_equal(flat, PIXELS.transpose(2, 0, 1).ravel())
+    flat = features(model((node("Flatten", ["x"], "f"),), NHWC, outputs={"f": ("N", 48)}))
+    np.testing.assert_array_equal(flat, PIXELS.ravel())
+
+
+def test_one_number_stands_for_three() -> None:
+    one = features(model(metadata={}), mean="7", scale="9")
+    np.testing.assert_array_equal(one, features(model(metadata={}), mean="7/7/7", scale="9/9/9"))
+
+
+def test_options_go_before_metadata_and_metadata_before_shapes() -> None:
+    free = ("N", 3, "h", "w")
+    told = model(shape=free, metadata={"size": "6", "mean": "1", "scale": "2", "layout": "nchw", "author": "a"})
+    assert OnnxEncoder(told, "m.onnx", {}).identity.startswith(
+        "onnx:m.onnx,size=6,mean=1,scale=2,layout=nchw,output=f,"
+    )
+    given = OnnxEncoder(told, "m.onnx", {"size": "05", "scale": "4.50"})
+    assert given.identity.startswith("onnx:m.onnx,size=5,mean=1,scale=4.5,layout=nchw,output=f,")
+    assert given.side == 5
+    assert given.prepare(PHOTO).shape == (3, 5, 5)
+    assert OnnxEncoder(model(), "m.onnx", {}).side == SIDE
+
+
+def test_a_batch_gives_what_its_photographs_give_alone() -> None:
+    rng = np.random.default_rng(1)
+    for batch_size in ("N", 1):
+        encoder = OnnxEncoder(model(shape=(batch_size, 3, SIDE, SIDE)), "m.onnx", {})
+        batch = np.stack([encoder.prepare(Image.fromarray(p)) for p in rng.integers(0, 256, (5, 9, 7, 3), np.uint8)])
+        alone = [encoder.encode(one[None])[0] for one in batch]
+        np.testing.assert_array_equal(encoder.encode(batch), alone)
+
+
+def test_several_threads_may_use_one_encoder() -> None:
+    encoder = OnnxEncoder(model(), "m.onnx", {})
+    batch = encoder.prepare(PHOTO)[None]
+    expected, wrong = encoder.encode(batch), []
+
+    def work() -> None:
+        wrong.extend(1 for _ in range(50) if not np.array_equal(encoder.encode(batch), expected))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def half(content: bytes) -> bytes:
+    """The same model with an input and output of float16."""
+    return content.replace(b"\x08\x01\x12", b"\x08\x0a\x12")
+
+
+def test_float16_models_are_fed_float16() -> None:
+    encoder = OnnxEncoder(half(model()), "m.onnx", {})
+    assert encoder.prepare(PHOTO).dtype == np.float16
+    np.testing.assert_allclose(features(half(model())), PIXELS.mean(axis=(0, 1)), rtol=1e-3)
+
+
+def test_numbers_too_large_for_float16_are_told() -> None:
+    encoder = OnnxEncoder(half(model()), "m.onnx", {"scale": "1e-5"})
+    with pytest.raises(DataError) as caught:
+        encoder.encode(encoder.prepare(PHOTO)[None])
+    assert str(caught.value) == "m.onnx: output f: a number is not finite; check mean and scale"
+
+
+def test_a_vector_with_axes_of_one_is_a_vector() -> None:
+    pooled = model(POOL[:1], outputs={"p": ("N", 3, 1, 1)})
+    np.testing.assert_allclose(features(pooled), PIXELS.mean(axis=(0, 1)), rtol=1e-5)
+
+
+def test_a_model_that_tells_directions_is_taken() -> None:
+    nodes = (*POOL, node("LpNormalization", ["f"], "n", axis=1))
+    got = features(model(nodes, outputs={"n": ("N", 3)}))
+    middle = PIXELS.mean(axis=(0, 1))
+    np.testing.assert_allclose(got, middle / np.linalg.norm(middle), rtol=1e-5)
+
+
+TWO = {"p": ("N", 3, 1, 1), "f": ("N", 3)}
+
+
+def test_one_of_several_outputs_is_named() -> None:
+    expected = "output: expected p or f, got "
+    assert refusal(model(outputs=TWO)) == f"{expected}nothing; say --encoder-option output=p"
+    assert refusal(model(outputs=TWO), output="q\nr") == f"{expected}q r; say --encoder-option output=p"
+    assert refusal(model(), output="p") == "output: expected f, got p; say --encoder-option output=f"
+    assert features(model(outputs=TWO), output="f").shape == (3,)
+    assert "output=p," in OnnxEncoder(model(outputs=TWO, metadata={**PLAIN, "output": "p"}), "m.onnx", {}).identity
+
+
+@pytest.mark.parametrize("key", ["mean", "scale"])
+def test_mean_and_scale_are_never_guessed(key: str) -> None:
+    expected = f"{key}: expected a number, or three with / between, in the unit of pixels (0 to 255), got "
+    more = f"; models of torchvision take {onnx.IMAGENET}, given by --encoder-option"
+    others = {name: text for name, text in PLAIN.items() if name != key}
+    assert refusal(model(metadata=others)) == f"{expected}nothing{more}"
+    for text in ("", "1/2", "1/2/3/4", "a", "1,2,3", "nan", "inf", "1e39", "1//2", "[0.1\n0.2]"):
+        shown = " ".join(text.split())
+        assert refusal(model(), **{key: text}) == f"{expected}{shown}{more}"
+        assert refusal(model(metadata={**PLAIN, key: text})) == f"{expected}{shown}{more}"
+
+
+def test_a_scale_of_nothing_is_refused() -> None:
+    for text in ("0", "1/0/1", "-0.0", "1e-60"):
+        assert refusal(model(), scale=text) == f"scale: expected numbers other than 0, got {text}"
+
+
+def test_the_size_is_one_number_that_the_model_takes() -> None:
+    free = model(shape=("N", 3, "h", "w"))
+    expected = "size: expected the pixels of a side (1 to 4096), got "
+    for text in ("", "0", "-4", "4097", "4.5", "4x4", "٤", "9" * 5000):
+        assert refusal(free, size=text) == f"{expected}{text[:160]}; say --encoder-option size=224"
+    assert refusal(free) == f"{expected}nothing; say --encoder-option size=224"
+    assert refusal(model(), size="5") == "size: expected 4 x 4 as in the model, a square, got 5"
+    wide = model(shape=("N", 3, 4, 6))
+    assert refusal(wide) == "size: expected 4 x 6 as in the model, a square, got 4"
+
+
+def test_the_layout_is_seen_or_asked_for() -> None:
+    expected = "layout: expected nchw or nhwc, got "
+    free = model(shape=("N", "c", 4, 4))
+    assert refusal(free) == f"{expected}nothing; say --encoder-option layout=nchw"
+    assert refusal(model(), layout="chw") == f"{expected}chw; say --encoder-option layout=nchw"
+    assert features(free, layout="nchw").shape == (3,)
+
+
+def test_an_unknown_option_is_told_the_known_ones() -> None:
+    assert refusal(model(), means="1") == "encoder option means: unknown; expected size, mean, scale, layout, output"
+
+
+def test_only_pictures_go_in() -> None:
+    expected = "expected one input of floats (images, channels, height, width), got "
+    assert refusal(model(shape=("N", 3)), DataError) == f"{expected}x tensor(float) ['N', 3]"
+    inputs = [value_info(name, NCHW) for name in "xy"]
+    two = protobuf.model([node("Add", ["x", "y"], "f")], {}, inputs, [value_info("f", NCHW)], PLAIN)
+    assert refusal(two, DataError).startswith(f"{expected}x tensor(float) ['N', 3, 4, 4]; y tensor(float)")
+    none = protobuf.model([node("Identity", ["w"], "f")], {"w": np.zeros(3)}, [], [value_info("f", (3,))], PLAIN)
+    assert refusal(none, DataError) == f"{expected}none"
+    four = "expected an input of one image or of any number, got one of 4"
+    assert refusal(model(shape=(4, 3, 4, 4)), DataError) == four
+
+
+def test_only_finite_vectors_come_out() -> None:
+    vector = "expected one vector an image, got "
+    hint = "; name a pooled output with the option output"
+    maps = model((node("Identity", ["x"], "f"),), outputs={"f": NCHW})
+    assert refusal(maps, DataError) == f"output f: {vector}(1, 3, 4, 4){hint}"
+    number = model((node("ReduceMean", ["x"], "f", keepdims=0),), outputs={"f": ()})
+    assert refusal(number, DataError) == f"output f: {vector}(){hint}"
+    flat = model((node("ReduceMean", ["x"], "f", axes=[1, 2, 3], keepdims=0),), outputs={"f": ("N",)})
+    assert refusal(flat, DataError) == f"output f: {vector}(1,){hint}"
+    other = model((node("Flatten", ["x"], "f", axis=2),), outputs={"f": ("M", 16)})
+    assert refusal(other, DataError) == f"output f: {vector}(3, 16){hint}"
+    root = model((*POOL, node("Neg", ["f"], "n"), node("Sqrt", ["n"], "r")), outputs={"r": ("N", 3)})
+    assert refusal(root, DataError) == "output r: a number is not finite; check mean and scale"
+
+
+def test_an_empty_vector_is_none() -> None:
+    nodes = (
+        *POOL,
+        node("Cast", ["from"], "i", to=7),
+        node("Cast", ["axis"], "j", to=7),
+        node("Slice", ["f", "i", "i", "j"], "g"),
+    )
+    for axis, shape in ((0, (0, 3)), (1, (1, 0))):
+        cut = model(nodes, outputs={"g": ("M", "k")}, weights={"from": np.zeros(1), "axis": np.full(1, axis)})
+        assert refusal(cut, DataError).startswith(f"output g: expected one vector an image, got {shape};")
+
+
+def test_only_floats_come_out() -> None:
+    whole = model((*POOL, node("ArgMax", ["f"], "i", axis=1)), outputs={"i": ("N", 1)})
+    whole = whole.replace(b"\x0a\x01i\x12\x0f\x0a\x0d\x08\x01", b"\x0a\x01i\x12\x0f\x0a\x0d\x08\x07")
+    assert refusal(whole, DataError) == "expected an output of floats, got ['tensor(int64)']"
+
+
+def test_a_model_that_fails_says_so() -> None:
+    fails = model((node("Reshape", ["x", "s"], "f"),), weights={"s": np.zeros(0)})
+    assert refusal(fails, DataError).startswith(
+        "expected an ONNX model, whole in this file, got one that onnxruntime ref"
+    )
+    sized = model(
+        (node("MatMul", ["x", "w"], "f"),), ("N", 3, "h", "w"), {"f": ("a", "b", "c", "d")}, {"w": np.ones((5, 2))}
+    )
+    assert refusal(sized, DataError, size="4").startswith("the model fails: [ONNXRuntimeError]")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(100), b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_model_is_refused(content: bytes) -> None:
+    expected = "expected an ONNX model, whole in this file, got one that onnxruntime refuses: "
+    assert refusal(content, DataError).startswith(expected)
+
+
+def test_weights_in_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.ones(9, "<f4").tofile("weights.bin")
+    for location in ("weights.bin", str(tmp_path / "weights.bin")):
+        place = message([(1, "location"), (2, location)])
+        weight = message([(1, [3, 3]), (2, 1), (8, "w"), (13, place), (14, 1)])
+        nodes = [*POOL, node("MatMul", ["f", "w"], "g")]
+        graph = message(
+            [(1, nodes), (2, "g"), (5, weight), (11, value_info("x", NCHW)), (12, value_info("g", ("N", 3)))]
+        )
+        settings = [message([(1, key), (2, text)]) for key, text in PLAIN.items()]
+        content = message([(1, 7), (7, graph), (8, message([(1, ""), (2, 13)])), (14, settings)])
+        assert "whole in this file" in refusal(content, DataError)
+
+
+def test_a_damaged_model_gives_vectors_or_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    content, rng = model(weights={"unused": np.arange(4.0)}), np.random.default_rng(0)
+    outcomes = {"vectors": 0, "refused": 0}
+    for turn in range(250):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(content))] = rng.integers(256)
+        if turn % 5 == 0:
+            del damaged[rng.integers(len(content)) :]
+        try:
+            features(bytes(damaged))
+            outcomes["vectors"] += 1
+        except (DataError, UsageError) as problem:
+            outcomes["refused"] += str(problem).isprintable()
+    assert sum(outcomes.values()) == 250
+    assert min(outcomes.values()) > 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("text", [b"mean", b"\x01f", b"\x01x", b"Global"])
+def test_names_that_are_no_text_are_told(text: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    content = model()
+    assert text in content
+    message = refusal(content.replace(text, text[:-1] + b"\xff"), DataError)
+    assert message.startswith("expected an ONNX model")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_whatever_changes_features_changes_the_identity() -> None:
+    wide = model(shape=("N", "c", "h", "w"), outputs=TWO)
+    plain = {"size": "4", "mean": "0", "scale": "1", "layout": "nchw", "output": "f"}
+    variants = [
+        {}, {"size": "5"}, {"mean": "1"}, {"mean": "0/0/1"}, {"mean": "0.1234567"}, {"mean": "0.1234568"},
+        {"mean": "123456789"}, {"mean": "123456788"}, {"scale": "2"}, {"scale": "1.0000001"}, {"output": "p"},
+        {"layout": "nhwc"},
+    ]  # fmt: skip
+    found = {OnnxEncoder(wide, "m.onnx", {**plain, **variant}).identity for variant in variants}
+    found.add(OnnxEncoder(model(shape=("N", "c", "h", "w"), outputs=TWO, metadata={}), "m.onnx", plain).identity)
+    found.add(OnnxEncoder(wide, "n.onnx", plain).identity)
+    assert len(found) == len(variants) + 2
+
+
+NAMES = st.text(min_size=1, max_size=12).filter(lambda text: "/" not in text and "\0" not in text)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=NAMES | st.sampled_from(["a,size=9,mean=1,scale=1,layout=nchw,output=b", "%2C", "x:y", "a b.onnx", "café"]),
+    output=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
+    | st.sampled_from(
+        ["f,g", "f,size=1,mean=0,scale=1,layout=nhwc,output=g", "%25", "a=b", "/pool/Flatten_output_0:0"]
+    ),
+    mean=st.floats(-1e3, 1e3),
+    scale=st.floats(1e-3, 1e3),
+)
+def test_an_identity_opens_the_very_same_encoder(
+    tmp_path_factory: pytest.TempPathFactory, name: str, output: str, mean: float, scale: float
+) -> None:
+    path = tmp_path_factory.getbasetemp() / os.fsdecode(name.encode("utf-8", "replace")).strip(".")
+    if path == tmp_path_factory.getbasetemp() or path.is_dir() or output in ("x", "p"):
+        return
+    path.write_bytes(model((POOL[0], node("Flatten", ["p"], output)), outputs={output: ("N", 3)}, metadata={}))
+    encoder = open_encoder(f"onnx:{path}", {"mean": repr(mean), "scale": f"{scale!r}/1/2"})
+    known = recognise(encoder.identity)
+    assert known is not None
+    assert encoder.identity.isprintable()
+    assert encoder.identity.isascii()
+    opened, options = known
+    assert opened == f"onnx:{path.name}"
+    assert options["output"] == output
+    assert float(options["mean"]) == mean
+    assert open_encoder(f"onnx:{path}", options).identity == encoder.identity
+
+
+def test_a_file_name_that_is_no_text_has_an_identity_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"caf\xe9\n.onnx")
+    Path(name).write_bytes(model())
+    encoder = open_encoder(f"onnx:{name}")
+    assert encoder.identity.startswith("onnx:caf%E9%0A.onnx,size=4,")
+    known = recognise(encoder.identity)
+    assert known is not None
+    assert known[0] == f"onnx:{name}"
+    assert open_encoder(*known).identity == encoder.identity
+
+
+def test_a_file_is_read_with_care(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.onnx"
+    for plant, problem in (
+        (lambda: None, "cannot be opened: No such file or directory"),
+        (lambda: os.mkfifo(path), "expected a regular file, got a named pipe"),
+    ):
+        plant()
+        with pytest.raises(DataError) as caught:
+            open_encoder(f"onnx:{path}")
+        assert str(caught.value) == f"{path}: {problem}"
+    path.unlink()
+    path.write_bytes(model())
+    monkeypatch.setattr(onnx, "BYTES", 10)
+    with pytest.raises(DataError, match="expected a file of at most 10 bytes"):
+        open_encoder(f"onnx:{path}")
+
+
+def test_numbers_are_written_as_protocol_buffers_are() -> None:
+    assert message([(1, 150)]) == bytes.fromhex("089601")  # the example of their documentation
+    assert message([(2, "testing")]) == bytes.fromhex("120774657374696e67")
+    assert message([(1, [1, 300]), (16, b"")]) == bytes.fromhex("080108ac02820100")
+    assert zlib.crc32(message([(3, 1 << 40)])) == zlib.crc32(bytes.fromhex("18808080808020"))
