@@ -52,6 +52,10 @@ class Model:
     cell: Annotated[Literal["rnn", "lstm"], "the recurrent cell"] = "lstm"
     wordvec_dim: Annotated[int, "numbers in a word vector (D)", ">= 1"] = 256
     hidden_dim: Annotated[int, "numbers in the hidden state (H)", ">= 1"] = 512
+    image: Annotated[
+        Literal["initial", "first", "every"], "the image is h0 alone, or also the first input, or joined to every word"
+    ] = "initial"
+    tie_words: Annotated[bool, "one matrix for word vectors and output weights; wordvec_dim = hidden_dim"] = False
     dtype: Annotated[Literal["float32", "float64"], "precision of parameters and sums"] = "float32"
     dropout_features: Annotated[float, "share of image features' numbers dropped while training", ">= 0", "< 1"] = 0.0
     dropout_words: Annotated[float, "share of word vectors' numbers dropped while training", ">= 0", "< 1"] = 0.0
@@ -67,6 +71,13 @@ class Train:
     epochs: Annotated[int, "passes over the captions of train", ">= 1"] = 10
     max_steps: Annotated[int | None, "stop after so many steps; null: by epochs alone", ">= 1"] = None
     batch_size: Annotated[int, "captions a step", ">= 1"] = 64
+    batches: Annotated[Literal["shuffled", "by_length"], "captions of a batch: any, or of about one length"] = (
+        "shuffled"
+    )
+    label_smoothing: Annotated[float, "share of a target that all words have evenly", ">= 0", "< 1"] = 0.0
+    average: Annotated[
+        float | None, "share of the running mean of parameters kept a step; null: none", "> 0", "< 1"
+    ] = None
     update_rule: Annotated[
         Literal["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"], "how a gradient moves a parameter"
     ] = "adam"

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from captioner.arrays import Array, Params
+from captioner.conditioning import WAYS, StartCache, start_backward, start_forward
 from captioner.errors import DataError
 from captioner.layers import CELLS
 from captioner.layers.cell import ScanCache, State, scan_backward, scan_forward
@@ -41,12 +42,14 @@ class Standardizer(NamedTuple):
 class Encoded(NamedTuple):
     """What one forward pass over a batch leaves behind for the loss and the backward pass.
 
-    Shapes: hidden (S, H), the rows of the scan that have a word to predict; targets (S,).
+    Shapes: hidden (S, H), the rows of the scan that have a word to predict; targets (S,); rows (S,), whose caption each
+    is.
     """
 
     hidden: Array
     targets: Array
-    image: Array
+    rows: Array
+    start: StartCache
     words: tuple[Array, tuple[int, ...]]
     words_mask: Array | None
     hidden_mask: Array | None
@@ -64,7 +67,9 @@ class CaptioningRNN:
     h0 = image W_proj + b_proj;   x_t = W_embed[word_t];   h_t = cell(x_t, h_{t-1});
     log P(word_{t+1}) = log softmax(h_t W_vocab + b_vocab)
 
-    `params` holds the parameters by CS231n's names; all are of one float type, and so are all gradients.
+    The image may also be an input (see `captioner.conditioning`), and W_vocab may be W_embedᵀ (`sizes.tied`).
+    `params` holds the parameters by CS231n's names; all are of one float type, and so are all gradients. `smoothing`
+    is the label smoothing of training's loss.
 
     Shapes: features (N, F) of any float type, captions (N, T) ids.
     Source: Vinyals et al. 2015, "Show and Tell"; CS231n, assignment 3 (the image as h0).
@@ -77,6 +82,7 @@ class CaptioningRNN:
         null: int = 0,
         dropout: Dropout = NO_DROPOUT,
         standardizer: Standardizer | None = None,
+        smoothing: float = 0.0,
     ) -> None:
         for name, shape in sizes.shapes().items():
             if name not in params or params[name].shape != shape:
@@ -90,7 +96,12 @@ class CaptioningRNN:
         self.null = null
         self.dropout = dropout
         self.standardizer = standardizer
+        self.smoothing = smoothing
         self.cell = CELLS[sizes.cell]
+
+    def with_params(self, params: Params) -> CaptioningRNN:
+        """The same model with other parameters."""
+        return CaptioningRNN(self.sizes, params, self.null, self.dropout, self.standardizer, self.smoothing)
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
@@ -103,16 +114,19 @@ class CaptioningRNN:
         rng: np.random.Generator | None = None,
         workspace: Workspace | None = None,
         team: Team = ALONE,
+        weights: Array | None = None,
     ) -> tuple[float, Params]:
         """Cross-entropy of the captions, summed over words and divided by N, and its gradients.
+
+        loss = 1/N Σ_n weight_n Σ_t -log P(word_nt | words before, image n), with all weights 1 unless given.
 
         A target that is `<NULL>` is masked. Dropout takes its noise from `rng`; without it nothing is dropped.
         With a workspace the gradients of matrices stand in it until its next use. The size of the team changes nothing
         but rounding.
 
-        Shapes: features (N, F), captions (N, T) -> loss, a gradient for every parameter.
+        Shapes: features (N, F), captions (N, T), weights (N,) -> loss, a gradient for every parameter.
         """
-        loss, cache = self.forward(features, captions, rng, workspace, team)
+        loss, cache = self.forward(features, captions, rng, workspace, team, weights)
         return loss, self.backward(cache, workspace, team)
 
     def forward(
@@ -122,40 +136,44 @@ class CaptioningRNN:
         rng: np.random.Generator | None = None,
         workspace: Workspace | None = None,
         team: Team = ALONE,
+        weights: Array | None = None,
     ) -> tuple[float, LossCache]:
         """The loss alone, and what `backward` needs.
 
-        Shapes: features (N, F), captions (N, T) -> loss, cache.
+        Shapes: features (N, F), captions (N, T), weights (N,) -> loss, cache.
         """
         encoded = self._encode(features, captions, rng, True, workspace, team)
-        losses, dscores, db_vocab = self._cross_entropy(encoded, 1 / len(captions), workspace, team)
-        return float(losses.sum(dtype=np.float64)) / len(captions), (dscores, db_vocab, encoded)
+        of_row = np.ones(len(encoded.rows), self.dtype) if weights is None else weights[encoded.rows]
+        scale = (of_row / len(captions)).astype(self.dtype)
+        losses, dscores, db_vocab = self._cross_entropy(encoded, scale, self.smoothing, workspace, team)
+        return float(np.vdot(losses.astype(np.float64), of_row)) / len(captions), (dscores, db_vocab, encoded)
 
     def backward(self, cache: LossCache, workspace: Workspace | None = None, team: Team = ALONE) -> Params:
         """The gradients of `forward`'s loss, for every parameter; those of matrices stand in the workspace."""
         empty = (workspace or Workspace()).empty
         p, (dscores, db_vocab, e) = self.params, cache
-        dhidden = team.matmul(dscores, p["W_vocab"].T, empty("dhidden", e.hidden.shape, self.dtype))
-        dW_vocab = team.matmul(e.hidden.T, dscores, empty("dW_vocab", p["W_vocab"].shape, self.dtype))
+        W_vocab = self.output_weights
+        dhidden = team.matmul(dscores, W_vocab.T, empty("dhidden", e.hidden.shape, self.dtype))
+        dW_vocab = team.matmul(e.hidden.T, dscores, empty("dW_vocab", W_vocab.shape, self.dtype))
         dhidden = _undrop(dhidden, e.hidden_mask)
         if len(dhidden) < len(e.scored):
             scattered = np.zeros_like(dhidden, shape=(len(e.scored), dhidden.shape[1]))
             scattered[e.scored] = dhidden
             dhidden = scattered
-        dinputs, (dh0, *_), dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan, workspace, team)
+        dinputs, dstart, dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan, workspace, team)
         dW_embed = empty("dW_embed", p["W_embed"].shape, self.dtype)
         word_embedding_backward(_undrop(dinputs, e.words_mask), e.words, out=dW_embed)
-        dW_proj = team.matmul(e.image.T, dh0, empty("dW_proj", p["W_proj"].shape, self.dtype))
-        return {
-            "W_embed": dW_embed,
-            "W_proj": dW_proj,
-            "b_proj": dh0.sum(axis=0),
-            "Wx": dWx,
-            "Wh": dWh,
-            "b": db,
-            "W_vocab": dW_vocab,
-            "b_vocab": db_vocab,
-        }
+        grads = {"W_embed": dW_embed, "Wx": dWx, "Wh": dWh, "b": db, "b_vocab": db_vocab}
+        if self.sizes.tied:
+            dW_embed += dW_vocab.T
+        else:
+            grads["W_vocab"] = dW_vocab
+        dW_proj = empty("dW_proj", p["W_proj"].shape, self.dtype)
+        for name, grad in start_backward(dstart, e.start, dW_proj, team).items():
+            if name in grads:
+                grad[: len(grads[name])] += grads[name]
+            grads[name] = grad
+        return {name: grads[name] for name in p}
 
     def word_losses(
         self, features: Array, captions: Array, workspace: Workspace | None = None, team: Team = ALONE
@@ -165,19 +183,24 @@ class CaptioningRNN:
         Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
         """
         encoded = self._encode(features, captions, None, False, workspace, team)
-        return self._cross_entropy(encoded, 1.0, workspace, team)[0]
+        return self._cross_entropy(encoded, np.ones(len(encoded.rows), self.dtype), 0.0, workspace, team)[0]
+
+    @property
+    def output_weights(self) -> Array:
+        """W_vocab (H, V)."""
+        return self.params["W_embed"].T if self.sizes.tied else self.params["W_vocab"]
 
     def _cross_entropy(
-        self, encoded: Encoded, scale: float, workspace: Workspace | None, team: Team
+        self, encoded: Encoded, scale: Array, smoothing: float, workspace: Workspace | None, team: Team
     ) -> tuple[Array, Array, Array]:
-        hidden, targets, p = encoded.hidden, encoded.targets, self.params
+        hidden, targets, W_vocab, bias = encoded.hidden, encoded.targets, self.output_weights, self.params["b_vocab"]
         scores = (workspace or Workspace()).empty("scores", (len(hidden), self.sizes.vocab), self.dtype)
         shares = team.shares(len(hidden))
 
         def scored(member: int) -> tuple[Array, Array, Array]:
             some = shares[member]
-            np.matmul(hidden[some], p["W_vocab"], out=scores[some])
-            return cross_entropy(scores[some], targets[some], scale, p["b_vocab"])
+            np.matmul(hidden[some], W_vocab, out=scores[some])
+            return cross_entropy(scores[some], targets[some], scale[some], bias, smoothing)
 
         found = team.map(scored)
         losses, _, dbiases = zip(*found, strict=True)
@@ -190,10 +213,8 @@ class CaptioningRNN:
             image /= self.standardizer.std.astype(self.dtype)
         return image
 
-    def _state(self, image: Array, team: Team = ALONE) -> State:
-        h0 = team.matmul(image, self.params["W_proj"], np.empty((len(image), self.sizes.hidden), self.dtype))
-        h0 += self.params["b_proj"]
-        return (h0, *(np.zeros_like(h0) for _ in range(self.cell.states - 1)))
+    def _start(self, image: Array, team: Team = ALONE) -> tuple[State, StartCache]:
+        return start_forward(WAYS[self.sizes.image], self.cell, self.params, image, team)
 
     def _encode(
         self,
@@ -222,33 +243,33 @@ class CaptioningRNN:
         inputs, words = word_embedding_forward(distinct, p["W_embed"])
         inputs, words_mask = _drop(inputs, self.dropout.words, rng, rows, team)
 
-        initial = self._state(image, team)
-        weights = p["Wx"], p["Wh"], p["b"]
+        initial, start = self._start(image, team)
+        weights = p["Wx"][: self.sizes.wordvec], p["Wh"], p["b"]
         hidden, scan = scan_forward(self.cell, inputs, ids, initial, *weights, packing, keep, workspace, team)
         hidden, hidden_mask = _drop(hidden, self.dropout.hidden, rng, rows, team)
-        scored = targets != self.null
+        scored, of = targets != self.null, packing.caption
         if not scored.all():
-            hidden, targets = hidden[scored], targets[scored]
+            hidden, targets, of = hidden[scored], targets[scored], of[scored]
             hidden_mask = None if hidden_mask is None else hidden_mask[scored]
-        return Encoded(hidden, targets, image, words, words_mask, hidden_mask, scored, scan)
+        return Encoded(hidden, targets, of, start, words, words_mask, hidden_mask, scored, scan)
 
     def start(self, features: Array) -> State:
         """The state before the first word.
 
-        Shapes: features (N, F) -> arrays (N, H).
+        Shapes: features (N, F) -> arrays (N, H), and perhaps a context (N, G, H).
         """
-        return self._state(self._image(features))
+        return self._start(self._image(features))[0]
 
     def reader(self) -> Reader:
         """The weights as they are now, laid out for decoding; later changes of `params` do not reach it."""
-        return Reader(self.cell, self.params)
+        return Reader(self.cell, {**self.params, "W_vocab": self.output_weights})
 
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """Read one word of every caption and tell the log-probabilities of the next.
 
         Lays the weights out for this one word: who reads many takes `reader().step`.
 
-        Shapes: tokens (N,) ids, state arrays (N, H) -> log_probs (N, V), state arrays (N, H).
+        Shapes: tokens (N,) ids, state arrays as `start` gives -> log_probs (N, V), state arrays.
         """
         return self.reader().step(tokens, state)
 

@@ -149,6 +149,24 @@ def update(
         rule.apply(w, dw, tuple(parts), hyper, t, scale)
 
 
+AVERAGE = "average"
+"""The slot where a running mean of the parameters stands."""
+
+
+def move_average(params: Params, mean: Params, decay: float, t: int, share: Share = WHOLE) -> None:
+    """Move the running mean of the parameters after update t, in place.
+
+    a += (1 - d) (w - a),   d = min(decay, t / (t + 9))
+
+    The mean of the first steps is short, so that it soon forgets the start.
+
+    Source: Polyak & Juditsky 1992; the warm-up is that of TensorFlow's ExponentialMovingAverage.
+    """
+    rate = 1 - min(decay, t / (t + 9))
+    for _, (w, a) in _stretches([params, mean], share):
+        a += rate * (w - a)
+
+
 def global_norm(grads: Params) -> float:
     """The Euclidean norm of all gradients together: √ Σ g²."""
     return math.sqrt(sum(float(np.vdot(g, g)) for g in grads.values()))

@@ -23,6 +23,7 @@ class Reader:
     def __init__(self, cell: Cell, params: Params) -> None:
         self._cell = cell
         self._params = {name: params[name].copy() for name in ("W_embed", "Wx", "b", "b_vocab")}
+        self._params["Wx"] = self._params["Wx"][: params["W_embed"].shape[1]]
         self._Wh = RightFactor(by_gate(params["Wh"], cell.gates))
         self._W_vocab = RightFactor(params["W_vocab"][None])
         vocab, hidden = len(params["W_embed"]), len(params["Wh"])
@@ -32,7 +33,7 @@ class Reader:
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """Read one word of every caption and tell the log-probabilities of the next, which stand until the next call.
 
-        Shapes: tokens (N,) ids, state arrays (N, H) -> log_probs (N, V), state arrays (N, H).
+        Shapes: tokens (N,) ids, state arrays as the model's `start` gives -> log_probs (N, V), state arrays.
         """
         p = self._params
         new = np.unique(tokens[~self._is_projected[tokens]])

@@ -17,6 +17,7 @@ from captioner.arrays import Array, Params
 from captioner.errors import DivergenceError
 from captioner.model import CaptioningRNN
 from captioner.optim import (
+    AVERAGE,
     Hyper,
     Rule,
     Schedule,
@@ -27,6 +28,7 @@ from captioner.optim import (
     global_norm,
     initial_slots,
     learning_rate_factor,
+    move_average,
     update,
 )
 from captioner.stopwatch import Stopwatch
@@ -47,7 +49,8 @@ class Batches(Protocol):
 class TrainState:
     """All that changes while training: steps done, parameters, and the update rule's slots.
 
-    The arrays are the model's own, and are overwritten by every step.
+    The arrays are the model's own, and are overwritten by every step. One more slot has the running mean of the
+    parameters, where the plan wants it.
     """
 
     params: Params
@@ -55,8 +58,11 @@ class TrainState:
     step: int = 0
 
     @classmethod
-    def fresh(cls, model: CaptioningRNN, rule: Rule) -> TrainState:
-        return cls(model.params, initial_slots(rule, model.params))
+    def fresh(cls, model: CaptioningRNN, rule: Rule, averaged: bool = False) -> TrainState:
+        slots = initial_slots(rule, model.params)
+        if averaged:
+            slots[AVERAGE] = {name: w.copy() for name, w in model.params.items()}
+        return cls(model.params, slots)
 
 
 class Plan(NamedTuple):
@@ -68,6 +74,7 @@ class Plan(NamedTuple):
     span: Span
     clip_norm: float | None = None
     seed: int = 0
+    average: float | None = None
 
 
 class Step(NamedTuple):
@@ -150,7 +157,14 @@ def _step(
         hyper = plan.hyper._replace(learning_rate=rate)
         scale = clip_scale(norm, plan.clip_norm)
         known = plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale
-        team.map(lambda member: update(*known, Share(member, team.size)))
+
+        def work(member: int) -> None:
+            share = Share(member, team.size)
+            update(*known, share)
+            if plan.average is not None:
+                move_average(state.params, state.slots[AVERAGE], plan.average, state.step + 1, share)
+
+        team.map(work)
         state.step += 1
     return Step(
         step=state.step,

@@ -21,6 +21,7 @@ from captioner.optim import (
     global_norm,
     initial_slots,
     learning_rate_factor,
+    move_average,
     update,
 )
 
@@ -251,3 +252,20 @@ def test_clipped_gradients_have_the_limit_as_their_norm() -> None:
     update(RULES["sgd"], params, grads, {}, Hyper(learning_rate=1.0), 1, scale)
     assert global_norm(params) == pytest.approx(2.0)
     np.testing.assert_allclose(params["W"], -scale * grads["W"])
+
+
+@pytest.mark.parametrize("team", [1, 3])
+def test_the_running_mean_is_its_formula(team: int) -> None:
+    rng = np.random.default_rng(0)
+    params = {str(k): rng.standard_normal(size) for k, size in enumerate(SIZES)}
+    mean = {name: w.copy() for name, w in params.items()}
+    expected = {name: w.copy() for name, w in params.items()}
+    for t in range(1, 8):
+        for w in params.values():
+            w += rng.standard_normal(w.shape)
+        decay = min(0.4, t / (t + 9))
+        expected = {name: decay * a + (1 - decay) * params[name] for name, a in expected.items()}
+        for member in range(team):
+            move_average(params, mean, 0.4, t, Share(member, team))
+    for name, a in expected.items():
+        np.testing.assert_allclose(mean[name], a, rtol=1e-12)

@@ -31,10 +31,10 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) 
 
     config = configio.load(config_file, overrides)
     rows = []
-    print(f"{'layer':<22} {'gradient':<9} {'check':<10} relative error")
+    print(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
     for row in use_case(config, full):
         verdict = "PASS" if row.passed else "FAIL"
-        print(f"{row.case:<22} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
+        print(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
         rows.append(row)
     failed = [f"{row.case} {row.array}" for row in rows if not row.passed]
     worst = max(row.error for row in rows)

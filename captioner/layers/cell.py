@@ -24,7 +24,10 @@ from captioner.team import ALONE, Team
 from captioner.workspace import Workspace
 
 State: TypeAlias = tuple[Array, ...]
-"""Row arrays (N, H); the first is h, which alone is seen from outside."""
+"""Row arrays (N, H); the first is h, which alone is seen from outside.
+
+After the cell's own may stand a context (N, G, H), which never changes and is added to ax at every step.
+"""
 
 
 class Cell(NamedTuple):
@@ -133,9 +136,12 @@ def read(cell: Cell, ax: Array, ids: Array, prev: State, Wh: RightFactor) -> Sta
 
     Shapes: ax (G, U, H), ids (N,), prev arrays (N, H), Wh (G, H, H) -> state arrays (N, H).
     """
-    out = tuple(np.empty_like(h) for h in prev)
-    cell.forward(ax.take(ids, axis=1), Wh.product(prev[0]), prev, out, None)
-    return out
+    own, context = prev[: cell.states], prev[cell.states :]
+    out, ax_t = tuple(np.empty_like(h) for h in own), ax.take(ids, axis=1)
+    for added in context:
+        ax_t += added.swapaxes(0, 1)
+    cell.forward(ax_t, Wh.product(own[0]), own, out, None)
+    return *out, *context
 
 
 class ScanCache(NamedTuple):
@@ -146,6 +152,7 @@ class ScanCache(NamedTuple):
     Wh: Array
     kept: Array
     packing: Packing
+    has_context: bool
 
 
 def scan_forward(
@@ -168,7 +175,8 @@ def scan_forward(
     the gates; each member of the team runs it over one part of the packing. `keep=False` does without what only the
     backward pass needs.
 
-    Shapes: inputs (U, D), ids (P,), initial arrays (N, H), Wx (D, G H), Wh (H, G H), b (G H,) -> h (P, H).
+    Shapes: inputs (U, D), ids (P,), initial arrays (N, H) and perhaps a context (N, G, H), Wx (D, G H), Wh (H, G H),
+    b (G H,) -> h (P, H).
     """
     workspace = workspace or Workspace()
     empty = workspace.empty
@@ -176,22 +184,27 @@ def scan_forward(
     dtype = np.result_type(inputs, Wx)
     ax = project(cell, inputs, Wx, b, empty("ax", (cell.gates, len(inputs), hidden), dtype), team)
     states = tuple(empty(f"state {k}", (count + rows, hidden), dtype) for k in range(cell.states))
-    for state, first in zip(states, initial, strict=True):
+    for state, first in zip(states, initial[: cell.states], strict=True):
         state[:count] = first[packing.order]
+    # Where captions stand in `order`, gate by gate.
+    contexts = [np.ascontiguousarray(context[packing.order].swapaxes(0, 1)) for context in initial[cell.states :]]
     kept = empty("kept", (cell.kept, rows if keep else 0, hidden), dtype)
     recurrent = RightFactor(by_gate(Wh, cell.gates), "recurrent", workspace, team)
 
     def loop(member: int) -> None:
+        place = packing.places[member].start
         for start, end in packing.parts[member]:
             before = int(packing.previous[start])
             prev = tuple(s[before : before + end - start] for s in states)
             out = tuple(s[count + start : count + end] for s in states)
             ax_t = ax[:, start:end] if ids is None else ax.take(ids[start:end], axis=1)
+            for context in contexts:
+                ax_t += context[:, place : place + end - start]
             ah = recurrent.product(prev[0], member)
             cell.forward(ax_t, ah, prev, out, kept[:, start:end] if keep else None)
 
     team.map(loop)
-    return states[0][count:], ScanCache(inputs, ids, states, Wx, Wh, kept, packing)
+    return states[0][count:], ScanCache(inputs, ids, states, Wx, Wh, kept, packing, bool(contexts))
 
 
 def scan_backward(
@@ -201,31 +214,35 @@ def scan_backward(
 
     The loop does dah Whᵀ and the gates, last step first; every weight gradient is one product after it.
 
-    Shapes: dh (P, H) -> dinputs (U, D), dinitial arrays (N, H), dWx (D, G H), dWh (H, G H), db (G H,).
+    Shapes: dh (P, H) -> dinputs (U, D), dinitial arrays like the initial ones, dWx (D, G H), dWh (H, G H), db (G H,).
     """
     workspace = workspace or Workspace()
     empty = workspace.empty
-    inputs, ids, states, Wx, Wh, kept, packing = cache
+    inputs, ids, states, Wx, Wh, kept, packing, has_context = cache
     count, hidden, dtype = len(packing.order), len(Wh), kept.dtype
     dax = empty("dax", (cell.gates, *dh.shape), dtype)
     dah = dax if cell.added else empty("dah", dax.shape, dtype)
     dstate = tuple(np.zeros((count, hidden), dtype) for _ in states)
+    dcontexts = [np.zeros((cell.gates, count, hidden), dtype) for _ in range(has_context)]
     recurrent = RightFactor(by_gate(Wh, cell.gates).swapaxes(1, 2), "recurrent", workspace, team)
 
     def loop(member: int) -> None:
-        of_part = tuple(d[packing.places[member]] for d in dstate)
+        of_part, place = tuple(d[packing.places[member]] for d in dstate), packing.places[member].start
         for start, end in reversed(packing.parts[member]):
             live = tuple(d[: end - start] for d in of_part)
             live[0][...] += dh[start:end]
             direct = cell.backward(live, kept[:, start:end], dax[:, start:end], dah[:, start:end])
+            for dcontext in dcontexts:
+                dcontext[:, place : place + end - start] += dax[:, start:end]
             first, *others = recurrent.product(dah[:, None, start:end], member)
             live[0][...] = first
             for dh_prev in others if direct is None else (*others, direct):
                 live[0][...] += dh_prev
 
     team.map(loop)
-    dinitial = tuple(np.empty_like(d) for d in dstate)
-    for to, d in zip(dinitial, dstate, strict=True):
+    dordered: State = (*dstate, *[dcontext.swapaxes(0, 1) for dcontext in dcontexts])
+    dinitial = tuple(np.empty(d.shape, dtype) for d in dordered)
+    for to, d in zip(dinitial, dordered, strict=True):
         to[packing.order] = d
     h_prev = empty("h_prev", dh.shape, dtype)
     np.take(states[0], packing.previous, axis=0, out=h_prev, mode="clip")

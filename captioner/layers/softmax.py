@@ -26,31 +26,42 @@ def log_softmax(scores: Array, bias: Array | float = 0.0, *, out: Array | None =
     return out
 
 
-def cross_entropy(scores: Array, targets: Array, scale: float, bias: Array | float = 0.0) -> tuple[Array, Array, Array]:
-    """Negative log-probability of each row's target under scores + bias, and the gradients of scale · Σ losses.
+def cross_entropy(
+    scores: Array, targets: Array, scale: Array | float, bias: Array | float = 0.0, smoothing: float = 0.0
+) -> tuple[Array, Array, Array]:
+    """Negative log-probability of each row's target under scores + bias, and the gradients of Σ_p scale_p loss_p.
 
-    loss_p = log Σ_v exp(s_pv - m_p) - (s_py - m_p),  dscores_pv = scale (softmax(s_p)_v - [v = y_p]),
-    dbias = Σ_p dscores_p
+    loss_p = log Σ_v exp(s_pv - m_p) - Σ_v q_pv (s_pv - m_p),  dscores_pv = scale_p (softmax(s_p)_v - q_pv),
+    dbias = Σ_p dscores_p,  q_pv = (1 - ε) [v = y_p] + ε / V
 
+    With label smoothing ε the target y_p has not all of the wanted probability q; without it, loss_p is -log P(y_p).
     The maximum m_p keeps every exponent at or below 0, so scores of 1e4 are as good as any.
     In place: `dscores` is the memory of `scores`.
 
-    Shapes: scores (P, V), targets (P,) ids, bias (V,) -> losses (P,), dscores (P, V), dbias (V,).
+    Shapes: scores (P, V), targets (P,) ids, scale (P,) or one, bias (V,) -> losses (P,), dscores (P, V), dbias (V,).
+    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7 (label smoothing).
     """
     losses = np.empty(len(scores), scores.dtype)
     dbias = np.zeros(scores.shape[1], scores.dtype)
     block = max(1, CACHE // scores.shape[1])
+    scales = np.broadcast_to(np.asarray(scale, scores.dtype), len(scores))
+    evenly = smoothing / scores.shape[1]
     for first in range(0, len(scores), block):
         s = scores[first : first + block]
+        of_row = scales[first : first + block]
         target = np.arange(len(s)), targets[first : first + block]
         s += bias
         s -= s.max(axis=1, keepdims=True)
-        at_target = s[target]
+        wanted = s[target]
+        if smoothing:
+            wanted = (1 - smoothing) * wanted + evenly * s.sum(axis=1)
         np.exp(s, out=s)
         total = s.sum(axis=1, keepdims=True)
-        losses[first : first + block] = np.log(total[:, 0]) - at_target
-        s *= scale / total
-        s[target] -= scale
+        losses[first : first + block] = np.log(total[:, 0]) - wanted
+        s *= of_row[:, None] / total
+        s[target] -= (1 - smoothing) * of_row
+        if smoothing:
+            s -= evenly * of_row[:, None]
         dbias += s.sum(axis=0)
     return losses, scores, dbias
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, Params
 from captioner.config import Config
 from captioner.data import SOURCES
 from captioner.data.batches import steps_per_epoch
@@ -49,7 +49,16 @@ def build_corpus(config: Config) -> Corpus:
 
 
 def build_sizes(config: Config, vocab: int, feature: int) -> Sizes:
-    return Sizes(vocab, feature, config.model.wordvec_dim, config.model.hidden_dim, config.model.cell)
+    """Raises: ConfigError when words cannot be tied."""
+    model = config.model
+    if model.tie_words and model.wordvec_dim != model.hidden_dim:
+        raise ConfigError(
+            [
+                "model.tie_words: expected model.wordvec_dim = model.hidden_dim, got "
+                f"{model.wordvec_dim} and {model.hidden_dim}; make them equal, or leave this option out"
+            ]
+        )
+    return Sizes(vocab, feature, model.wordvec_dim, model.hidden_dim, model.cell, model.image, model.tie_words)
 
 
 def build_dropout(config: Config) -> Dropout:
@@ -76,7 +85,14 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
     train = corpus.split("train")
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)
     standardizer = Standardizer(*standardization(train.features)) if config.data.standardize else None
-    return CaptioningRNN(sizes, params, corpus.vocab.null, build_dropout(config), standardizer)
+    return assemble(config, sizes, params, corpus.vocab.null, standardizer)
+
+
+def assemble(
+    config: Config, sizes: Sizes, params: Params, null: int, standardizer: Standardizer | None
+) -> CaptioningRNN:
+    """The configured model with these parameters."""
+    return CaptioningRNN(sizes, params, null, build_dropout(config), standardizer, config.train.label_smoothing)
 
 
 def build_plan(config: Config, train: Split) -> Plan:
@@ -91,4 +107,5 @@ def build_plan(config: Config, train: Split) -> Plan:
         span=Span(total, per_epoch, options.lr_decay, options.warmup_steps),
         clip_norm=options.clip_norm,
         seed=config.seed,
+        average=options.average,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from captioner.layers.lstm import lstm_backward, lstm_forward, lstm_step_backwar
 from captioner.layers.packing import pack
 from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
 from captioner.layers.softmax import temporal_softmax_loss
-from captioner.model import CaptioningRNN, Dropout, Standardizer
+from captioner.model import NO_DROPOUT, CaptioningRNN, Dropout, Standardizer
 from captioner.parameters import Sizes, initial_params
 from captioner.run.build import build_dropout
 
@@ -73,19 +74,22 @@ def _lstm_step_forward(*inputs: Array) -> tuple[Any, Any]:
     return (next_h, next_c), cache
 
 
-def _scan(cell: Cell) -> Layer:
-    """Captions of different lengths, one of them without a step, that share input rows."""
+def _scan(cell: Cell, has_context: bool = False) -> Layer:
+    """Captions of different lengths, one of them without a step, that share input rows, and perhaps have a context."""
     packing = pack(np.arange(CAPTIONS) * STEPS // CAPTIONS)
 
     def forward(inputs: Array, Wx: Array, Wh: Array, b: Array, *state: Array) -> tuple[Any, Any]:
         ids = _ids((len(packing.caption),), len(inputs) - 1)
-        return scan_forward(cell, inputs, ids, state, Wx, Wh, b, packing)
+        gated = [context.reshape(len(context), cell.gates, -1) for context in state[cell.states :]]
+        return scan_forward(cell, inputs, ids, (*state[: cell.states], *gated), Wx, Wh, b, packing)
 
     def backward(dh: Array, cache: Any) -> tuple[Array, ...]:
         dinputs, dinitial, dWx, dWh, db = scan_backward(cell, dh, cache)
-        return dinputs, dWx, dWh, db, *dinitial
+        dcontext = [d.reshape(len(d), -1) for d in dinitial[cell.states :]]
+        return dinputs, dWx, dWh, db, *dinitial[: cell.states], *dcontext
 
-    return Layer({"inputs": "ND", **_WEIGHTS, **_states(cell)}, forward, backward, cell.gates)
+    context = {"context": "NG"} if has_context else {}
+    return Layer({"inputs": "ND", **_WEIGHTS, **_states(cell), **context}, forward, backward, cell.gates)
 
 
 def _states(cell: Cell) -> dict[str, str]:
@@ -103,24 +107,43 @@ LAYERS: dict[str, Layer] = {
     "rnn": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, rnn_forward, rnn_backward),
     "lstm": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, lstm_forward, lstm_backward, 4),
     **{f"{name}_scan": _scan(cell) for name, cell in CELLS.items()},
+    **{f"{name}_scan_context": _scan(cell, has_context=True) for name, cell in CELLS.items()},
 }
 """Every layer that `captioner gradcheck` proves."""
 
 
+class Variant(NamedTuple):
+    """A model to check: what in its sizes is not as configured, and what its loss has."""
+
+    sizes: dict[str, Any]
+    dropout: Dropout = NO_DROPOUT
+    smoothing: float = 0.0
+    weighted: bool = False
+
+
+VARIANTS: dict[str, Variant] = {
+    "model, dropout": Variant({}, Dropout(0.2, 0.3, 0.4)),
+    "model, image first": Variant({"image": "first"}),
+    "model, image every": Variant({"image": "every"}, Dropout(0.2, 0.3, 0.4)),
+    "model, tied": Variant({"tied": True}),
+    "model, smoothing": Variant({}, smoothing=0.1),
+    "model, weights": Variant({}, weighted=True),
+}
+"""Every option of the loss, checked whether the config has it or not."""
+
+
 def gradcheck(config: Config, full: bool = False) -> Iterator[Row]:
-    """Check all layers, then the model as configured and with dropout everywhere, in float64."""
-    sizes = Sizes(
-        MOST_VOCAB,
-        MOST_FEATURE,
-        min(config.model.wordvec_dim, MOST_WORDVEC),
-        min(config.model.hidden_dim, MOST_HIDDEN),
-        config.model.cell,
-    )
+    """Check all layers, then the model as configured and in every variant, in float64."""
+    options = config.model
+    hidden = min(options.hidden_dim, MOST_HIDDEN)
+    wordvec = hidden if options.tie_words else min(options.wordvec_dim, MOST_WORDVEC)
+    sizes = Sizes(MOST_VOCAB, MOST_FEATURE, wordvec, hidden, options.cell, options.image, options.tie_words)
     rng = np.random.default_rng(config.seed)
     for name, layer in LAYERS.items():
         yield from check(layer_case(name, layer, sizes, rng), rng, full)
-    for name, dropout in (("model", build_dropout(config)), ("model, dropout", Dropout(0.2, 0.3, 0.4))):
-        yield from check(model_case(f"{name} ({sizes.cell})", config, dropout, sizes, rng), rng, full)
+    configured = Variant({}, build_dropout(config), config.train.label_smoothing)
+    for name, variant in {"model": configured, **VARIANTS}.items():
+        yield from check(model_case(f"{name} ({sizes.cell})", config, variant, sizes, rng), rng, full)
 
 
 def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) -> Case:
@@ -142,23 +165,27 @@ def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) 
     return Case(name, arrays, loss, grads)
 
 
-def model_case(name: str, config: Config, dropout: Dropout, sizes: Sizes, rng: np.random.Generator) -> Case:
+def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: np.random.Generator) -> Case:
     """The loss of a small model on captions of all lengths, one with `<NULL>` inside, with its dropout held still."""
+    sizes = dataclasses.replace(sizes, **variant.sizes)
+    if sizes.tied:
+        sizes = dataclasses.replace(sizes, wordvec=sizes.hidden)
     params = initial_params(sizes, rng.standard_normal, np.float64)
     for w in params.values():
         w += 0.1 * rng.standard_normal(w.shape)
     standardizer = None
     if config.data.standardize:
         standardizer = Standardizer(rng.standard_normal(sizes.feature), 0.5 + rng.random(sizes.feature))
-    model = CaptioningRNN(sizes, params, 0, dropout, standardizer)
+    model = CaptioningRNN(sizes, params, 0, variant.dropout, standardizer, variant.smoothing)
     features = rng.standard_normal((CAPTIONS, sizes.feature))
     captions = rng.integers(1, sizes.vocab, (CAPTIONS, STEPS))
     for n, caption in enumerate(captions):
         caption[2 + n % (STEPS - 1) :] = 0
     captions[-1, 2] = 0
+    weights = rng.standard_normal(CAPTIONS) if variant.weighted else None
 
     def run() -> tuple[float, Params]:
-        return model.loss(features, captions, np.random.default_rng(0))
+        return model.loss(features, captions, np.random.default_rng(0), weights=weights)
 
     return Case(name, params, lambda: run()[0], lambda: run()[1])
 

@@ -18,7 +18,8 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.images import are_same
 from captioner.model import CaptioningRNN, Standardizer
-from captioner.run.build import build_dropout, build_sizes
+from captioner.optim import AVERAGE
+from captioner.run.build import assemble, build_sizes
 from captioner.vocab import Vocab
 
 FIXED = (
@@ -29,10 +30,13 @@ FIXED = (
     "model.cell",
     "model.wordvec_dim",
     "model.hidden_dim",
+    "model.image",
+    "model.tie_words",
     "model.dtype",
     "model.forget_bias",
     "model.output_bias",
     "train.batch_size",
+    "train.batches",
     "train.update_rule",
     "validate.split",
     "validate.max_captions",
@@ -50,6 +54,11 @@ class Restored:
     model: CaptioningRNN
     slots: dict[str, Params]
     meta: Meta
+
+    @property
+    def speaker(self) -> CaptioningRNN:
+        """The model that captions: with the running mean of the parameters, where training kept one."""
+        return self.model.with_params(self.slots[AVERAGE]) if AVERAGE in self.slots else self.model
 
 
 def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
@@ -83,7 +92,7 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
             path, "standardizer", saved.standardizer, dict.fromkeys(("mean", "std"), (meta.feature_dim,)), "float64"
         )
         standardizer = Standardizer(saved.standardizer["mean"], saved.standardizer["std"])
-    model = CaptioningRNN(sizes, saved.params, vocab.null, build_dropout(config), standardizer)
+    model = assemble(config, sizes, saved.params, vocab.null, standardizer)
     return Restored(path, config, vocab, model, saved.slots, meta)
 
 

@@ -24,7 +24,7 @@ from captioner.data.batches import ShuffledBatches, in_order
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.model import CaptioningRNN
-from captioner.optim import RULES
+from captioner.optim import AVERAGE, RULES
 from captioner.run.build import build_corpus, build_model, build_plan
 from captioner.run.folder import RunFolder, to_json
 from captioner.run.restore import check_corpus, restore
@@ -93,7 +93,8 @@ def train(
     run = RunFolder(Path(folder))
     corpus = build_corpus(config)
     model = build_model(config, corpus)
-    training = _Training(config, run, corpus, model, TrainState.fresh(model, RULES[config.train.update_rule]))
+    start = TrainState.fresh(model, RULES[config.train.update_rule], config.train.average is not None)
+    training = _Training(config, run, corpus, model, start)
     run.create(overwrite)
     run.write(run.config, dump(config))
     yield from training.events(stop)
@@ -115,7 +116,8 @@ def resume(
     config = restored.config
     corpus = build_corpus(config)
     check_corpus(restored, corpus)
-    expected, got = RULES[config.train.update_rule].slots, restored.slots.keys()
+    expected, got = [*RULES[config.train.update_rule].slots], restored.slots.keys()
+    expected += [AVERAGE] if config.train.average is not None else []
     if set(expected) != got:
         raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     state = TrainState(restored.model.params, restored.slots, restored.meta.step)
@@ -150,6 +152,8 @@ class _Training:
         self.validation = self.corpus.split(self.config.validate.split)
         self.fingerprint, self.probe = self.corpus.fingerprint(), self.corpus.probe()
         self.plan = build_plan(self.config, self.split)
+        mean = self.state.slots.get(AVERAGE)
+        self.speaker = self.model if mean is None else self.model.with_params(mean)
         self.over = self.state.step >= self.plan.span.total_steps
         self.saved = self.state.step or None
         set_threads(1)
@@ -176,7 +180,10 @@ class _Training:
 
     def _batches(self) -> AbstractContextManager[Batches]:
         """Only what may have to be read from a disk is worth a thread."""
-        plain = ShuffledBatches(self.split, self.config.train.batch_size, self.config.seed)
+        options = self.config.train
+        captions = self.split.captions
+        lengths = (captions != self.corpus.vocab.null).sum(axis=1) if options.batches == "by_length" else None
+        plain = ShuffledBatches(self.split, options.batch_size, self.config.seed, lengths)
         return nullcontext(plain) if in_memory(plain.split.features) else ReadAhead(plain, self.plan.span.total_steps)
 
     def _until_over(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated, None, str]:
@@ -214,7 +221,7 @@ class _Training:
     def _validate(self, step: Step) -> Validated:
         batches = in_order(self.validation, self.config.train.batch_size, self.config.validate.max_captions)
         with self.watch("validation"):
-            loss = mean_word_loss(self.model, batches, self.team)
+            loss = mean_word_loss(self.speaker, batches, self.team)
         refuse_hopeless(self.model, step.step, loss)
         better = self.best is None or loss < self.best["loss"]
         self.since_best = 0 if better else self.since_best + 1

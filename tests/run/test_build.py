@@ -8,7 +8,7 @@ import pytest
 from captioner.config import Config
 from captioner.configio import parse
 from captioner.data.batches import ShuffledBatches
-from captioner.errors import UsageError
+from captioner.errors import ConfigError, UsageError
 from captioner.optim import RULES, SCHEDULES, Hyper, Span
 from captioner.run import build
 from captioner.run.build import OUTPUT_BIASES, build_corpus, build_model, build_plan
@@ -103,6 +103,15 @@ def test_the_output_bias(name: str, config, corpus) -> None:
         assert bias.argmax() == corpus.vocab.word_to_idx["a"]
 
 
+def test_tied_words_need_one_width(config, corpus) -> None:
+    with pytest.raises(
+        ConfigError, match=r"model.tie_words: expected model.wordvec_dim = model.hidden_dim, got 5 and 6"
+    ):
+        build_model(config("model.tie_words=true", "model.wordvec_dim=5", "model.hidden_dim=6"), corpus)
+    tied = build_model(config("model.tie_words=true", "model.wordvec_dim=6", "model.hidden_dim=6"), corpus)
+    assert "W_vocab" not in tied.params
+
+
 def test_a_model_that_is_too_large_is_refused_before_it_is_made(config, corpus) -> None:
     with pytest.raises(UsageError, match=r"^model: expected at most 1,000,000,000 parameters, got [\d,]+; try"):
         build_model(config("model.hidden_dim=100000"), corpus)
@@ -125,8 +134,10 @@ def test_the_plan_takes_every_option(config, corpus) -> None:
     hyper = Hyper(0.5, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7)
     overrides = [f"train.{name}={value}" for name, value in hyper._asdict().items()]
     more = ["train.update_rule=adamw", "train.schedule=exponential", "train.lr_decay=0.8", "train.warmup_steps=3"]
-    plan = build_plan(config(*overrides, *more, "train.clip_norm=2.5", "seed=9"), corpus.split("train"))
-    assert plan == (RULES["adamw"], hyper, SCHEDULES["exponential"], Span(40, 4, 0.8, 3), 2.5, 9)
+    plan = build_plan(
+        config(*overrides, *more, "train.clip_norm=2.5", "seed=9", "train.average=0.99"), corpus.split("train")
+    )
+    assert plan == (RULES["adamw"], hyper, SCHEDULES["exponential"], Span(40, 4, 0.8, 3), 2.5, 9, 0.99)
 
 
 def test_no_two_purposes_share_a_random_stream(config, monkeypatch: pytest.MonkeyPatch) -> None:

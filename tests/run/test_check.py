@@ -11,13 +11,13 @@ import pytest
 from captioner.cli import main
 from captioner.config import Config, Data, Model
 from captioner.gradcheck import Row, check
-from captioner.model import CaptioningRNN, Dropout
+from captioner.model import NO_DROPOUT, CaptioningRNN, Dropout
 from captioner.parameters import Sizes
-from captioner.run.check import LAYERS, gradcheck, layer_case
+from captioner.run.check import LAYERS, VARIANTS, gradcheck, layer_case
 
 Array = np.ndarray
 SIZES = Sizes(vocab=7, feature=4, wordvec=3, hidden=4)
-PARAMS = ("W_embed", "W_proj", "b_proj", "Wx", "Wh", "b", "W_vocab", "b_vocab")
+PARAMS = tuple(dataclasses.replace(SIZES, image="every").shapes())
 
 
 def one_element(grad: Array) -> Array:
@@ -43,6 +43,14 @@ every_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 GRADIENTS = [(name, array) for name, layer in LAYERS.items() for array in layer.shapes]
 
 
+def cases(cell: str) -> list[tuple[str, str]]:
+    """Every gradient of every model, as configured and in its variants."""
+    of_variant = {"model": {}, **{name: variant.sizes for name, variant in VARIANTS.items()}}
+    base = Sizes(vocab=7, feature=4, wordvec=3, hidden=3, cell=cell)
+    shapes = {name: dataclasses.replace(base, **sizes).shapes() for name, sizes in of_variant.items()}
+    return [(f"{name} ({cell})", array) for name, arrays in shapes.items() for array in arrays]
+
+
 def config(**model: Any) -> Config:
     return dataclasses.replace(Config(), model=Model(**model))
 
@@ -64,9 +72,9 @@ def plant(monkeypatch: pytest.MonkeyPatch, name: str, array: str, fault: Callabl
 def plant_in_model(monkeypatch: pytest.MonkeyPatch, array: str, fault: Callable[[Array], Array]) -> None:
     loss = CaptioningRNN.loss
 
-    def faulty(self: CaptioningRNN, *args: Any) -> tuple[float, dict[str, Array]]:
-        value, grads = loss(self, *args)
-        return value, {**grads, array: fault(grads[array])}
+    def faulty(self: CaptioningRNN, *args: Any, **options: Any) -> tuple[float, dict[str, Array]]:
+        value, grads = loss(self, *args, **options)
+        return value, {name: fault(grad) if name == array else grad for name, grad in grads.items()}
 
     monkeypatch.setattr(CaptioningRNN, "loss", faulty)
 
@@ -88,6 +96,8 @@ def test_the_table_holds_what_there_is_to_check() -> None:
         "lstm",
         "rnn_scan",
         "lstm_scan",
+        "rnn_scan_context",
+        "lstm_scan_context",
     ]
 
 
@@ -115,7 +125,7 @@ def test_everything_passes(cell: str, options: dict[str, Any], full: bool) -> No
     assert failed(rows) == []
     assert [(row.case, row.array) for row in rows] == [
         *GRADIENTS,
-        *((f"{model} ({cell})", name) for model in ("model", "model, dropout") for name in PARAMS),
+        *cases(cell),
     ]
     assert {row.check for row in rows} == ({"elements"} if full else {"direction"})
 
@@ -124,10 +134,12 @@ def test_everything_passes(cell: str, options: dict[str, Any], full: bool) -> No
 def test_the_model_is_checked_as_it_is_configured(standardize: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     models = []
     loss = CaptioningRNN.loss
-    monkeypatch.setattr(CaptioningRNN, "loss", lambda self, *args: models.append(self) or loss(self, *args))
+    monkeypatch.setattr(CaptioningRNN, "loss", lambda self, *a, **k: models.append(self) or loss(self, *a, **k))
     chosen = dataclasses.replace(config(dropout_words=0.4), data=Data(standardize=standardize))
     assert failed(gradcheck(chosen)) == []
-    assert {m.dropout for m in models} == {Dropout(words=0.4), Dropout(0.2, 0.3, 0.4)}
+    assert {m.dropout for m in models} == {Dropout(words=0.4), Dropout(0.2, 0.3, 0.4), NO_DROPOUT}
+    assert {m.smoothing for m in models} == {0.0, 0.1}
+    assert {m.sizes.image for m in models} == {"initial", "first", "every"}
     assert {m.standardizer is not None for m in models} == {standardize}
 
 
@@ -148,9 +160,7 @@ def test_a_fault_in_the_model_is_seen(
     cell: str, array: str, fault: Callable[[Array], Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant_in_model(monkeypatch, array, fault)
-    assert failed(gradcheck(config(cell=cell))) == [
-        (f"{model} ({cell})", array) for model in ("model", "model, dropout")
-    ]
+    assert failed(gradcheck(config(cell=cell))) == [case for case in cases(cell) if case[1] == array]
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, list[str]]:
@@ -181,18 +191,16 @@ def test_the_command_fails_with_the_name_of_the_parameter(
     plant_in_model(monkeypatch, array, lambda grad: grad * 1.01)
     code, lines = run(capsys)
     assert code == 1
-    assert [line.split()[:3] for line in lines if line.endswith("FAIL")] == [
-        ["model", "(lstm)", array],
-        ["model,", "dropout", "(lstm)"],
-    ]
-    assert lines[-1].endswith(f": model (lstm) {array}, model, dropout (lstm) {array}")
+    wrong = [f"{model} {name}" for model, name in cases("lstm") if name == array]
+    assert [" ".join(line.split()[:-3]) for line in lines if line.endswith("FAIL")] == wrong
+    assert lines[-1].endswith(f": {', '.join(wrong)}")
 
 
 @pytest.mark.parametrize("args", [(), ("-o", "model.cell=rnn"), ("--full",)])
 def test_the_command_passes(args: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     code, lines = run(capsys, *args)
     assert code == 0
-    assert lines[-1].startswith(f"PASS: {len(GRADIENTS) + 2 * len(PARAMS)} gradients")
+    assert lines[-1].startswith(f"PASS: {len(GRADIENTS) + len(cases('lstm'))} gradients")
     assert not any("FAIL" in line for line in lines)
 
 

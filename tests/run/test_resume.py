@@ -24,6 +24,9 @@ OPTIONS = (
     "model.dropout_features=0.2",
     "model.dropout_words=0.3",
     "model.dropout_hidden=0.4",
+    "model.image=every",
+    "train.batches=by_length",
+    "train.average=0.9",
 )
 AT_STEP = """
 import os, sys
@@ -65,7 +68,11 @@ def assert_same_training(run: Path, straight: Path) -> None:
     """Parameters and optimiser alone could agree by chance of an order not yet felt: the losses of all steps too."""
     one, other = checkpoint.load(run / "last.h5"), checkpoint.load(straight / "last.h5")
     assert one.meta.step == other.meta.step == TOTAL
-    assert one.groups().keys() == other.groups().keys() == {"params", "slots/m", "slots/v", "standardizer"}
+    assert (
+        one.groups().keys()
+        == other.groups().keys()
+        == {"params", "slots/average", "slots/m", "slots/v", "standardizer"}
+    )
     for group, arrays in one.groups().items():
         for name, array in arrays.items():
             np.testing.assert_array_equal(array, other.groups()[group][name], err_msg=f"{group}/{name}")
