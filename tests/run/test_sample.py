@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from captioner import checkpoint
-from captioner.decode import beam
+from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
 from captioner.model import CaptioningRNN
 from captioner.run import sample
@@ -92,7 +92,7 @@ def test_a_beam_writes_its_likeliest_caption(tiny_run: Path, val, monkeypatch: p
         null=vocab.null,
         max_length=most,
         width=4,
-        banned=[vocab.null, vocab.start, vocab.unk],
+        constraints=Constraints([vocab.null, vocab.start, vocab.unk]),
     )
     assert [caption for caption, _ in captions] == [" ".join(vocab.decode(ids)) for ids in tokens[:, 0].tolist()]
     np.testing.assert_allclose([log_prob for _, log_prob in captions], scores[:, 0], rtol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.decode import State, greedy
+from captioner.decode import Constraints, State, greedy
 from captioner.model import CaptioningRNN
 from captioner.parameters import Sizes, initial_params
 
@@ -61,7 +61,7 @@ def by_hand(table: Array, image: int, banned: list[int], max_length: int) -> tup
 def test_greedy_is_the_plain_loop(seed: int, count: int, max_length: int, banned: set[int]) -> None:
     table = markov(seed)
     tokens, scores = greedy(
-        chain(table), initial(count), start=START, end=END, null=NULL, max_length=max_length, banned=sorted(banned)
+        chain(table), initial(count), start=START, end=END, null=NULL, max_length=max_length, constraints=Constraints(sorted(banned))
     )
     assert tokens.shape == (count, 1, max_length)
     assert tokens.dtype == np.int32
@@ -105,7 +105,7 @@ def test_a_banned_word_gives_way_to_the_next_likeliest() -> None:
     table = certain([UNK])
     table[0, 0, START, 5] = math.log(0.4)
     free, _ = greedy(chain(table), initial(1), start=START, end=END, null=NULL, max_length=1)
-    without, scores = greedy(chain(table), initial(1), start=START, end=END, null=NULL, max_length=1, banned=[UNK])
+    without, scores = greedy(chain(table), initial(1), start=START, end=END, null=NULL, max_length=1, constraints=Constraints([UNK]))
     assert free[0, 0].tolist() == [UNK]
     assert without[0, 0].tolist() == [5]
     np.testing.assert_allclose(scores, np.log(0.4))
@@ -121,7 +121,7 @@ def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
 
     def decode(rows: Array) -> tuple[Array, Array]:
         return greedy(
-            model.step, model.start(rows), start=START, end=END, null=NULL, max_length=10, banned=[NULL, START]
+            model.step, model.start(rows), start=START, end=END, null=NULL, max_length=10, constraints=Constraints([NULL, START])
         )
 
     tokens, scores = decode(features)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.decode import State, beam, greedy
+from captioner.decode import Constraints, State, beam, greedy
 from captioner.model import CaptioningRNN
 from captioner.parameters import Sizes, initial_params
 
@@ -68,7 +68,7 @@ def plain(log_probs: Array, width: int, banned: list[int]) -> list[tuple[float, 
 def test_it_is_the_plain_search(seed: int, images: int, vocab: int, steps: int, width: int, banned: set[int]) -> None:
     log_probs = table(seed, images, vocab, steps)
     tokens, scores = beam(
-        chain(log_probs), initial(images), max_length=steps, width=width, banned=sorted(banned), **WORDS
+        chain(log_probs), initial(images), max_length=steps, width=width, constraints=Constraints(sorted(banned)), **WORDS
     )
     assert tokens.shape == (images, width, steps)
     assert (tokens.dtype, scores.shape) == (np.int32, (images, width))
@@ -86,8 +86,8 @@ def test_it_is_the_plain_search(seed: int, images: int, vocab: int, steps: int, 
 @given(seed=st.integers(0, 10_000), images=st.integers(0, 5), steps=st.integers(0, 6))
 def test_a_beam_of_one_is_greedy(seed: int, images: int, steps: int) -> None:
     log_probs = table(seed, images, 6, max(1, steps))
-    expected = greedy(chain(log_probs), initial(images), max_length=steps, banned=[NULL], **WORDS)
-    got = beam(chain(log_probs), initial(images), max_length=steps, width=1, banned=[NULL], **WORDS)
+    expected = greedy(chain(log_probs), initial(images), max_length=steps, constraints=Constraints([NULL]), **WORDS)
+    got = beam(chain(log_probs), initial(images), max_length=steps, width=1, constraints=Constraints([NULL]), **WORDS)
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -141,7 +141,7 @@ def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
     model, features = CaptioningRNN(sizes, params), rng.standard_normal((9, 5))
 
     def decode(rows: Array) -> tuple[Array, Array]:
-        return beam(model.step, model.start(rows), max_length=10, width=3, banned=[NULL, START], **WORDS)
+        return beam(model.step, model.start(rows), max_length=10, width=3, constraints=Constraints([NULL, START]), **WORDS)
 
     tokens, scores = decode(features)
     assert len({tuple(t) for t in tokens[:, 0].tolist()}) > 4
