@@ -1,7 +1,7 @@
 """Decoding: from a model that tells the next word's log-probabilities to whole captions.
 
-A decoder knows the model only as `step(tokens, state) -> log_probs, state`, and returns tokens (N, K, T) with the model's
-own natural log-probabilities of the captions (N, K): what forbids, ranks or draws words changes the choice alone.
+A decoder knows the model only as `step(tokens, state) -> log_probs, state`, and returns tokens (N, K, T) with the
+model's own natural log-probabilities of the captions (N, K): what forbids, ranks or draws changes the choice alone.
 """
 
 from captioner.decode.beam import beam

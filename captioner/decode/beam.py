@@ -31,8 +31,8 @@ def beam(
     score = Σ_t log P(word_t | words before);   the best have the greatest score / length^`length_power`
 
     The length counts `<END>`. Of the 2K likeliest continuations of an image's beams, an `<END>` among the first K makes
-    a caption, and a later one is dropped; the first K others live on. A beam leaves the batch when not even `max_length`
-    words for nothing would make it better than the K-th caption, since scores only fall. For K = 1 there is one
+    a caption, and a later one is dropped; the first K others live on. A beam leaves the batch when even its score,
+    at the greatest length, would be no better than the K-th caption: scores only fall. For K = 1 there is one
     continuation, as in `greedy`; and a beam as wide as the tree of all captions finds the best of them.
 
     Shapes: state arrays (N, ...) -> tokens (N, K, max_length) int32, scores (N, K), best first; where there are fewer

@@ -82,4 +82,5 @@ def log_mean(log_probs: Sequence[Array]) -> Array:
     for one in log_probs:
         total += np.exp(one - most)
     total /= len(log_probs)
-    return np.add(most, np.log(total, out=total), out=total)
+    most += np.log(total, out=total)
+    return most

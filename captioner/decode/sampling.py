@@ -81,12 +81,12 @@ def draw(log_probs: Array, uniform: Array, temperature: float, top_k: int | None
 
     Shapes: log_probs (R, V), uniform (R,) -> (R,).
     """
-    scaled = log_probs - log_probs.max(axis=1, keepdims=True)
-    with np.errstate(over="ignore"):  # a tiny temperature leaves the likeliest alone
-        scaled = scaled.astype(float) / temperature
+    shares = log_probs - log_probs.max(axis=1, keepdims=True)
+    shares /= temperature
+    np.exp(shares, out=shares)
     cut = top_k is not None or top_p < 1
-    order = np.argsort(-scaled, axis=1, kind="stable") if cut else None
-    below = np.cumsum(np.exp(scaled if order is None else np.take_along_axis(scaled, order, axis=1)), axis=1)
+    order = np.argsort(-log_probs, axis=1, kind="stable") if cut else None
+    below = np.cumsum(shares if order is None else np.take_along_axis(shares, order, axis=1), axis=1, dtype=float)
     total = below[:, min(top_k or below.shape[1], below.shape[1]) - 1, None]
     if top_p < 1:
         total = np.take_along_axis(below, (below < top_p * total).sum(axis=1, keepdims=True), axis=1)

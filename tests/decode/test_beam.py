@@ -68,7 +68,12 @@ def plain(log_probs: Array, width: int, banned: list[int]) -> list[tuple[float, 
 def test_it_is_the_plain_search(seed: int, images: int, vocab: int, steps: int, width: int, banned: set[int]) -> None:
     log_probs = table(seed, images, vocab, steps)
     tokens, scores = beam(
-        chain(log_probs), initial(images), max_length=steps, width=width, constraints=Constraints(sorted(banned)), **WORDS
+        chain(log_probs),
+        initial(images),
+        max_length=steps,
+        width=width,
+        constraints=Constraints(sorted(banned)),
+        **WORDS,
     )
     assert tokens.shape == (images, width, steps)
     assert (tokens.dtype, scores.shape) == (np.int32, (images, width))
@@ -141,7 +146,9 @@ def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
     model, features = CaptioningRNN(sizes, params), rng.standard_normal((9, 5))
 
     def decode(rows: Array) -> tuple[Array, Array]:
-        return beam(model.step, model.start(rows), max_length=10, width=3, constraints=Constraints([NULL, START]), **WORDS)
+        return beam(
+            model.step, model.start(rows), max_length=10, width=3, constraints=Constraints([NULL, START]), **WORDS
+        )
 
     tokens, scores = decode(features)
     assert len({tuple(t) for t in tokens[:, 0].tolist()}) > 4

@@ -51,11 +51,12 @@ def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
 
 def identity(restored: Restored, encoder: str, width: int | None = None) -> Restored:
     """The model as if it had been trained on features of another encoder."""
-    model = restored.model
+    model, meta = restored.model, dataclasses.replace(restored.meta, encoder=encoder)
     if width is not None:
         params = {**model.params, "W_proj": np.ones((width, model.sizes.hidden), np.float32)}
         model = CaptioningRNN(dataclasses.replace(model.sizes, feature=width), params, restored.vocab.null)
-    return dataclasses.replace(restored, model=model, meta=dataclasses.replace(restored.meta, encoder=encoder))
+        meta = dataclasses.replace(meta, feature_dim=width)
+    return dataclasses.replace(restored, model=model, meta=meta)
 
 
 # --- captions
