@@ -1,118 +1,164 @@
 """Beam search: a width of one is greedy, a width of the whole tree is brute force, and between them the plain lists."""
 
-import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trees import END, NULL, START, WORDS, allowed, captions, chain, constraints, initial, log_prob, model, table
 
-from captioner.decode import Constraints, State, beam, greedy
+from captioner.decode import Constraints, Ensemble, beam, greedy
 from captioner.model import CaptioningRNN
 from captioner.parameters import Sizes, initial_params
 
 Array = np.ndarray
-Step = Callable[[Array, State], tuple[Array, State]]
-NULL, START, END = range(3)
-WORDS = {"start": START, "end": END, "null": NULL}
+POWERS = st.sampled_from([0.0, 0.5, 1.0, 1.7])
 
 
-def table(seed: int, images: int, vocab: int, steps: int) -> Array:
-    """Log-probabilities of the next word by image, number of words before, and word before."""
-    scores = 2 * np.random.default_rng(seed).standard_normal((images, steps, vocab, vocab))
-    log_probs: Array = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
-    return log_probs
-
-
-def chain(log_probs: Array, seen: list[list[int]] | None = None) -> Step:
-    def step(tokens: Array, state: State) -> tuple[Array, State]:
-        image, read = state
-        if seen is not None:
-            seen.append(image.tolist())
-        return log_probs[image, read, tokens], (image, read + 1)
-
-    return step
-
-
-def initial(images: int) -> State:
-    return np.arange(images), np.zeros(images, int)
-
-
-def plain(log_probs: Array, width: int, banned: list[int]) -> list[tuple[float, list[int]]]:
+def plain(log_probs: Array, width: int, limits: Constraints, power: float) -> list[tuple[float, list[int]]]:
     """Beam search over one image with lists, never dropping a beam before the end."""
-    live, done = [(0.0, [START])], []
+    live: list[tuple[float, list[int]]] = [(0.0, [])]
+    done: list[tuple[float, list[int]]] = []
     for t in range(len(log_probs)):
         candidates = [
-            (score + log_probs[t, words[-1], v], [*words, v])
+            (score + log_probs[t, words[-1] if words else START, v], [*words, v])
             for score, words in live
-            for v in range(log_probs.shape[-1])
-            if v not in banned
+            for v in allowed(words, limits, log_probs.shape[-1])
         ]
-        best = sorted(candidates, reverse=True)[: 2 * width]
+        best = sorted(candidates, reverse=True)[: 2 * width if width > 1 else 1]
         done += [c for c in best[:width] if c[1][-1] == END]
         live = [c for c in best if c[1][-1] != END][:width]
-    return [(score, words[1:]) for score, words in sorted(done + live, reverse=True)[:width]]
+    return ranked(done + live, power)[:width]
 
 
-@settings(deadline=None, max_examples=80)
+def ranked(found: list[tuple[float, list[int]]], power: float) -> list[tuple[float, list[int]]]:
+    return sorted(found, key=lambda one: one[0] / len(one[1]) ** power, reverse=True)
+
+
+def padded(words: list[int], steps: int) -> list[int]:
+    return words + [NULL] * (steps - len(words))
+
+
+@settings(deadline=None, max_examples=150)
 @given(
     seed=st.integers(0, 10_000),
     images=st.integers(0, 4),
-    vocab=st.integers(3, 6),
+    vocab=st.integers(4, 6),
     steps=st.integers(1, 5),
     width=st.integers(1, 5),
-    banned=st.sets(st.sampled_from([NULL, START]), max_size=2),
+    limits=constraints(),
+    power=POWERS,
 )
-def test_it_is_the_plain_search(seed: int, images: int, vocab: int, steps: int, width: int, banned: set[int]) -> None:
+def test_it_is_the_plain_search(
+    seed: int, images: int, vocab: int, steps: int, width: int, limits: Constraints, power: float
+) -> None:
     log_probs = table(seed, images, vocab, steps)
     tokens, scores = beam(
         chain(log_probs),
         initial(images),
         max_length=steps,
         width=width,
-        constraints=Constraints(sorted(banned)),
+        length_power=power,
+        constraints=limits,
         **WORDS,
     )
     assert tokens.shape == (images, width, steps)
     assert (tokens.dtype, scores.shape) == (np.int32, (images, width))
     for image in range(images):
-        expected = plain(log_probs[image], width, sorted(banned))
+        expected = plain(log_probs[image], width, limits, power)
         found = np.isfinite(scores[image])
         assert found.sum() == len(expected)
         np.testing.assert_allclose(scores[image][found], [score for score, _ in expected], atol=1e-12)
-        padded = [words + [NULL] * (steps - len(words)) for _, words in expected]
-        assert tokens[image][found].tolist() == padded
+        assert tokens[image][found].tolist() == [padded(words, steps) for _, words in expected]
         assert (tokens[image][~found] == NULL).all()
 
 
 @settings(deadline=None, max_examples=60)
-@given(seed=st.integers(0, 10_000), images=st.integers(0, 5), steps=st.integers(0, 6))
-def test_a_beam_of_one_is_greedy(seed: int, images: int, steps: int) -> None:
-    log_probs = table(seed, images, 6, max(1, steps))
-    expected = greedy(chain(log_probs), initial(images), max_length=steps, constraints=Constraints([NULL]), **WORDS)
-    got = beam(chain(log_probs), initial(images), max_length=steps, width=1, constraints=Constraints([NULL]), **WORDS)
+@given(
+    seed=st.integers(0, 10_000),
+    images=st.integers(0, 5),
+    steps=st.integers(0, 6),
+    limits=constraints(),
+    power=POWERS,
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_a_beam_of_one_is_greedy(
+    seed: int, images: int, steps: int, limits: Constraints, power: float, dtype: type
+) -> None:
+    log_probs = table(seed, images, 6, max(1, steps)).astype(dtype)
+    expected = greedy(chain(log_probs), initial(images), max_length=steps, constraints=limits, **WORDS)
+    got = beam(
+        chain(log_probs),
+        initial(images),
+        max_length=steps,
+        width=1,
+        length_power=power,
+        constraints=limits,
+        **WORDS,
+    )
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_a_beam_as_wide_as_the_tree_is_brute_force(seed: int) -> None:
-    vocab, steps = 4, 3
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    vocab=st.integers(4, 5),
+    steps=st.integers(1, 3),
+    limits=constraints(),
+    power=POWERS,
+)
+def test_a_beam_as_wide_as_the_tree_is_brute_force(
+    seed: int, vocab: int, steps: int, limits: Constraints, power: float
+) -> None:
     log_probs = table(seed, 2, vocab, steps)
-    tokens, scores = beam(chain(log_probs), initial(2), max_length=steps, width=vocab**steps, **WORDS)
+    tokens, scores = beam(
+        chain(log_probs),
+        initial(2),
+        max_length=steps,
+        width=vocab**steps,
+        length_power=power,
+        constraints=limits,
+        **WORDS,
+    )
     for image in range(2):
-        every = {}
-        for words in itertools.product(range(vocab), repeat=steps):
-            caption = words[: words.index(END) + 1] if END in words else words
-            before = [START, *caption]
-            every[caption] = sum(log_probs[image, t, before[t], v] for t, v in enumerate(caption))
-        best = sorted(every.items(), key=lambda item: -item[1])
-        assert np.isfinite(scores[image]).sum() == len(best)
-        np.testing.assert_allclose(scores[image, : len(best)], [score for _, score in best], atol=1e-12)
-        first = best[0][0]
-        assert tokens[image, 0].tolist() == [*first, *[NULL] * (steps - len(first))]
+        every = ranked([(score, words) for words, score in captions(log_probs[image], limits)], power)
+        assert np.isfinite(scores[image]).sum() == len(every)
+        np.testing.assert_allclose(scores[image, : len(every)], [score for score, _ in every], atol=1e-12)
+        assert tokens[image, : len(every)].tolist() == [padded(words, steps) for _, words in every]
+
+
+@pytest.mark.parametrize("power", [0.0, 0.8])
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "ensemble"])
+def test_a_beam_as_wide_as_the_tree_finds_a_models_best_captions(kind: str, power: float) -> None:
+    speaker = Ensemble([model(0, "rnn", 5, 5), model(1, "lstm", 6, 5)]) if kind == "ensemble" else model(2, kind, 6, 5)
+    feature, steps, limits = np.random.default_rng(3).standard_normal((1, 4)), 4, Constraints([NULL, START], 1, 2)
+    every = [(log_prob(speaker, feature, words), words) for words, _ in captions(np.zeros((steps, 5, 5)), limits)]
+    best = ranked(every, power)[:9]
+    tokens, scores = beam(
+        speaker.reader().step,
+        speaker.start(feature),
+        max_length=steps,
+        width=3**steps,
+        length_power=power,
+        constraints=limits,
+        **WORDS,
+    )
+    assert tokens[0, :9].tolist() == [padded(words, steps) for _, words in best]
+    np.testing.assert_allclose(scores[0, :9], [score for score, _ in best], atol=1e-10)
+
+
+def test_the_power_of_the_length_makes_up_for_words() -> None:
+    log_probs = np.full((1, 3, 4, 4), math.log(1e-9))
+    log_probs[0, 0, START, [END, 3]] = np.log([0.5, 0.4])
+    log_probs[0, 1:, 3, 3] = math.log(0.9)
+    log_probs[0, 2, 3, END] = math.log(0.05)
+    for power, words in ((0.0, [END, NULL, NULL]), (1.0, [3, 3, 3])):
+        tokens, scores = beam(chain(log_probs), initial(1), max_length=3, width=2, length_power=power, **WORDS)
+        assert tokens[0, 0].tolist() == words
+        expected = math.log(0.5) if power == 0 else math.log(0.4 * 0.9 * 0.9)
+        assert scores[0, 0] == pytest.approx(expected), "the log-probability is the model's own"
 
 
 def test_a_wider_beam_finds_what_greed_misses() -> None:
@@ -156,7 +202,7 @@ def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
         alone, score = decode(features[n : n + 1])
         assert (alone[0] == tokens[n]).all()
         np.testing.assert_allclose(score[0], scores[n], atol=1e-12)
-        for words, log_prob in zip(tokens[n].tolist(), scores[n], strict=True):
+        for words, one in zip(tokens[n].tolist(), scores[n], strict=True):
             caption = words[: words.index(END) + 1] if END in words else words
             losses = model.word_losses(features[n : n + 1], np.array([[START, *caption]]))
-            assert log_prob == pytest.approx(-float(losses.sum()))
+            assert one == pytest.approx(-float(losses.sum()))
