@@ -89,6 +89,21 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(
     assert str(found[4]) == f"{new[4]}: cannot be opened: No such file or directory"
 
 
+def test_a_photographs_samples_are_its_own(restored: Restored, new: list[Path], tmp_path: Path) -> None:
+    decode = dataclasses.replace(restored.config.decode, method="sampling", max_length=6)
+    drawn = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
+
+    def said(photos: list[Path]) -> dict[str, list[str]]:
+        found = caption_photos(drawn, SCENES, photos, best=3)
+        return {Path(one.image).name: [text for text, _ in one.candidates or ()] for one in found}  # type: ignore[union-attr]
+
+    whole = said(new)
+    assert len({tuple(texts) for texts in whole.values()}) > 3
+    assert said(new[::-1]) == whole
+    moved = shutil.copy(new[2], tmp_path / "moved.png")
+    assert said([Path(moved)]) == {"moved.png": whole[new[2].name]}
+
+
 def test_the_number_of_photographs(restored: Restored, new: list[Path]) -> None:
     whole = list(caption_photos(restored, SCENES, new))
     for most in (1, 4, 100):
