@@ -75,21 +75,42 @@ def noise(seed: int, images: Array, samples: int, steps: int) -> Array:
 
 
 def draw(log_probs: Array, uniform: Array, temperature: float, top_k: int | None, top_p: float) -> Array:
-    """The word of every row at which the summed probabilities of the words that are left pass `uniform`.
-
-    Words are summed by falling probability where some are cut off, else by id.
+    """The word of every row at which the summed probabilities, by id, of the words that are left pass `uniform`.
 
     Shapes: log_probs (R, V), uniform (R,) -> (R,).
     """
-    shares = log_probs - log_probs.max(axis=1, keepdims=True)
+    shares = _shares(log_probs, temperature)
+    if top_k is not None or top_p < 1:
+        shares *= _kept(log_probs, temperature, top_k, top_p)
+    below = np.cumsum(shares.astype(float), axis=1)
+    total = below[:, -1:]
+    last = (below < total).sum(axis=1)  # where rounding takes uniform · total up to the total
+    words: Array = np.minimum((below <= uniform[:, None] * total).sum(axis=1), last)
+    return words
+
+
+def _shares(log_probs: Array, temperature: float) -> Array:
+    """What the words' probabilities are to the likeliest's."""
+    shares: Array = log_probs - log_probs.max(axis=1, keepdims=True)
     shares /= temperature
     np.exp(shares, out=shares)
-    cut = top_k is not None or top_p < 1
-    order = np.argsort(-log_probs, axis=1, kind="stable") if cut else None
-    below = np.cumsum(shares if order is None else np.take_along_axis(shares, order, axis=1), axis=1, dtype=float)
-    total = below[:, min(top_k or below.shape[1], below.shape[1]) - 1, None]
+    return shares
+
+
+def _kept(log_probs: Array, temperature: float, top_k: int | None, top_p: float) -> Array:
+    """Which words may be drawn; of equally likely ones the first, as in `greedy`.
+
+    Sorting values and comparing with the least takes a tenth of the time of sorting ids stably.
+    """
+    falling = np.sort(log_probs, axis=1)[:, ::-1][:, :top_k]
+    number = np.full((len(falling), 1), falling.shape[1])
     if top_p < 1:
-        total = np.take_along_axis(below, (below < top_p * total).sum(axis=1, keepdims=True), axis=1)
-    last = (below < total).sum(axis=1)  # where rounding takes uniform · total up to the total
-    chosen: Array = np.minimum((below <= uniform[:, None] * total).sum(axis=1), last)
-    return chosen if order is None else order[np.arange(len(order)), chosen]
+        total = np.cumsum(_shares(falling, temperature).astype(float), axis=1)
+        number = 1 + (total < top_p * total[:, -1:]).sum(axis=1, keepdims=True)
+    least = np.take_along_axis(falling, number - 1, axis=1)
+    kept, more = log_probs > least, log_probs == least
+    missing = number - kept.sum(axis=1, keepdims=True)
+    if (more.sum(axis=1, keepdims=True) > missing).any():
+        more &= more.cumsum(axis=1) <= missing
+    kept |= more
+    return kept
