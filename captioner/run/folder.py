@@ -121,7 +121,8 @@ def is_run(path: Path) -> bool:
     """Whether a name is that of a run folder with a checkpoint, or of a checkpoint file."""
     if os.path.isdir(path):  # unlike Path.is_dir, it takes any name
         return any(os.path.exists(path / name) for name in (BEST, LAST))
-    return SEAL.is_on(path)
+    # a pipe is not read: what is taken from it is gone
+    return os.path.isfile(path) and (path.suffix == Path(BEST).suffix or SEAL.is_on(path))
 
 
 def find_checkpoint(path: Path) -> Path:

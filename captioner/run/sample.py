@@ -31,8 +31,8 @@ BATCH = 256
 class Caption(NamedTuple):
     """What the model says of one image, and what people said of it where that is known.
 
-    `log_prob` is natural, of the whole caption; `true` is None where the source cannot tell. `candidates` are the best
-    captions with their log-probabilities, likeliest first, where more than one was asked for.
+    `log_prob` is natural, of the whole caption; `true` is None where the source cannot tell. `candidates` are the
+    captions with their log-probabilities, best first, where more than one was asked for.
     """
 
     image: str
