@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.config import Decode, options
+from captioner.config import Decode
 from captioner.decode import Constraints, beam, greedy, sample
 from captioner.errors import ConfigError
-from captioner.run.decoder import METHODS, build_decoder
+from captioner.run.decoder import build_decoder
 from captioner.vocab import SPECIAL, Vocab
 
 VOCAB = Vocab([*SPECIAL, "a", "cat", "dog", "sat"])
@@ -25,11 +25,6 @@ def step(tokens: np.ndarray, state: Any) -> Any:
 
 def written(options: Decode, best: int = 1) -> Any:
     return build_decoder(options, VOCAB, best).write(step, (np.zeros(3),), IMAGES)
-
-
-def test_methods_are_the_choices() -> None:
-    (method,) = (option for option in options() if option.path == "decode.method")
-    assert set(METHODS) == set(method.choices)
 
 
 @pytest.mark.parametrize(("best", "width"), [(1, 1), (2, 4), (4, 4), (6, 6)])
