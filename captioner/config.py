@@ -111,8 +111,17 @@ class Decode:
     """How captions are written."""
 
     max_length: Annotated[int, "words; longer captions are cut", ">= 1"] = 30
-    beam: Annotated[int, "beginnings kept of a caption; 1 is greedy", ">= 1"] = 1
+    min_length: Annotated[int, "words that a caption has at least", ">= 0"] = 0
+    no_repeat: Annotated[int | None, "so many words in a row never come twice; null: they may", ">= 1"] = None
+    suppress: Annotated[str | None, "words that are never written, with commas between"] = None
     suppress_unk: Annotated[bool, "never write <UNK>"] = True
+    method: Annotated[Literal["beam", "sampling"], "search for likely captions, or draw them at random"] = "beam"
+    beam: Annotated[int, "beginnings kept of a caption; 1 is greedy", ">= 1"] = 1
+    length_power: Annotated[float, "captions are ranked by log-probability / length^this", ">= 0", "<= 10"] = 0.0
+    temperature: Annotated[float, "below 1 draws likelier words (sampling)", ">= 0.01", "<= 100"] = 1.0
+    top_k: Annotated[int | None, "draw from so many likeliest words (sampling); null: all", ">= 1"] = None
+    top_p: Annotated[float, "draw from the likeliest words with this share (sampling)", "> 0", "<= 1"] = 1.0
+    seed: Annotated[int, "which captions are drawn (sampling)", ">= 0"] = 0
 
 
 @dataclass(frozen=True)
@@ -181,6 +190,48 @@ CONSTRAINTS = (
         "train.update_rule",
         lambda c: c.train.weight_decay == 0 or c.train.update_rule == "adamw",
         "does nothing without train.update_rule adamw (set that, or remove this)",
+    ),
+    Constraint(
+        "decode.min_length",
+        "decode.max_length",
+        lambda c: c.decode.min_length <= c.decode.max_length,
+        "expected at most decode.max_length",
+    ),
+    Constraint(
+        "decode.beam",
+        "decode.method",
+        lambda c: c.decode.beam == 1 or c.decode.method == "beam",
+        "does nothing without decode.method beam (set that, or remove this)",
+    ),
+    Constraint(
+        "decode.length_power",
+        "decode.beam",
+        lambda c: c.decode.length_power == 0 or c.decode.beam > 1,
+        "does nothing without a decode.beam of 2 or more (set that, or remove this)",
+    ),
+    Constraint(
+        "decode.temperature",
+        "decode.method",
+        lambda c: c.decode.temperature == 1 or c.decode.method == "sampling",
+        "does nothing without decode.method sampling (set that, or remove this)",
+    ),
+    Constraint(
+        "decode.top_k",
+        "decode.method",
+        lambda c: c.decode.top_k is None or c.decode.method == "sampling",
+        "does nothing without decode.method sampling (set that, or remove this)",
+    ),
+    Constraint(
+        "decode.top_p",
+        "decode.method",
+        lambda c: c.decode.top_p == 1 or c.decode.method == "sampling",
+        "does nothing without decode.method sampling (set that, or remove this)",
+    ),
+    Constraint(
+        "decode.seed",
+        "decode.method",
+        lambda c: c.decode.seed == 0 or c.decode.method == "sampling",
+        "does nothing without decode.method sampling (set that, or remove this)",
     ),
 )
 

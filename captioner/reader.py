@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -45,31 +45,41 @@ class Reader:
 
 
 Decode: TypeAlias = Callable[..., tuple[Array, Array]]
-"""A decoder with its options given: `step`, state -> tokens (N, K, T), scores (N, K)."""
+"""A decoder with its options given: `step`, state and further row arrays -> tokens (N, K, T), scores (N, K)."""
+
+
+class Steps(Protocol):
+    """What tells the next words: a Reader. Its state is its own business."""
+
+    def step(self, tokens: Array, state: tuple[Any, ...]) -> tuple[Array, tuple[Any, ...]]: ...
 
 
 class Readable(Protocol):
     """What a decoder's images are given to: a CaptioningRNN."""
 
-    def reader(self) -> Reader: ...
-    def start(self, features: Array) -> State: ...
+    def reader(self) -> Steps: ...
+    def start(self, features: Array) -> tuple[Any, ...]: ...
 
 
-def writer(model: Readable, decode: Decode, team: Team) -> Callable[[Array], tuple[Array, Array]]:
+def writer(model: Readable, decode: Decode, team: Team) -> Callable[..., tuple[Array, Array]]:
     """A function from images to their captions, by which every member of a team writes those of its share.
 
-    Shapes: features (N, F) -> tokens (N, K, T), scores (N, K).
-    """
-    readers: list[Reader] = []
+    What it is given besides the features, rows for rows, it hands on to the decoder.
 
-    def write(features: Array) -> tuple[Array, Array]:
-        shares = np.array_split(features, min(team.size, len(features)))
+    Shapes: features (N, F), ... -> tokens (N, K, T), scores (N, K).
+    """
+    readers: list[Steps] = []
+
+    def write(features: Array, *others: Array) -> tuple[Array, Array]:
+        size = min(team.size, len(features))
+        shares, *rest = (np.array_split(rows, size) for rows in (features, *others))
         readers.extend(model.reader() for _ in shares[len(readers) :])
 
         def work(member: int) -> tuple[Array, Array] | None:
             if member >= len(shares):
                 return None
-            return decode(readers[member].step, model.start(shares[member]))
+            own = (rows[member] for rows in rest)
+            return decode(readers[member].step, model.start(shares[member]), *own)
 
         tokens, scores = zip(*filter(None, team.map(work)), strict=True)
         return np.concatenate(tokens), np.concatenate(scores)

@@ -186,8 +186,14 @@ def _diagnosis(step: int, loss: float, limit: float, norm: float, grads: Params)
     )
 
 
+class Judge(Protocol):
+    """What tells the losses of words: a CaptioningRNN, or an ensemble."""
+
+    def word_losses(self, features: Array, captions: Array, workspace: Workspace, team: Team) -> Array: ...
+
+
 @np.errstate(over="ignore", invalid="ignore")
-def mean_word_loss(model: CaptioningRNN, batches: Iterable[tuple[Array, Array]], team: Team = ALONE) -> float:
+def mean_word_loss(model: Judge, batches: Iterable[tuple[Array, Array]], team: Team = ALONE) -> float:
     """The mean loss of a word in nats over batches of features and captions, without dropout."""
     total, words, workspace = 0.0, 0, Workspace()
     for features, captions in batches:

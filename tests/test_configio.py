@@ -171,6 +171,15 @@ def test_the_last_override_wins_over_earlier_ones_and_the_text() -> None:
         ("train: {lr_decay: 0.5}", (), "my.yaml:1: train.lr_decay"),
         ("train: {schedule: exponential, lr_decay: 0.5}", ("train.schedule=cosine",), "my.yaml:1: train.lr_decay"),
         ("train: {weight_decay: 0.1}", (), "my.yaml:1: train.weight_decay"),
+        ("decode: {min_length: 9}", ("decode.max_length=8",), "my.yaml:1: decode.min_length"),
+        ("", ("decode.max_length=8", "decode.min_length=9"), "-o decode.min_length=9: decode.min_length"),
+        ("decode: {method: sampling}", ("decode.beam=2",), "-o decode.beam=2: decode.beam"),
+        ("decode: {length_power: 0.7}", (), "my.yaml:1: decode.length_power"),
+        ("decode: {beam: 1, length_power: 0.7}", (), "my.yaml:1: decode.length_power"),
+        ("decode: {temperature: 0.7}", (), "my.yaml:1: decode.temperature"),
+        ("decode: {method: sampling, top_k: 5}", ("decode.method=beam",), "my.yaml:1: decode.top_k"),
+        ("", ("decode.top_p=0.9",), "-o decode.top_p=0.9: decode.top_p"),
+        ("", ("decode.seed=1",), "-o decode.seed=1: decode.seed"),
     ],
 )
 def test_a_broken_rule_is_a_line_where_it_was_broken(text: str, overrides: tuple[str, ...], place: str) -> None:
@@ -184,6 +193,9 @@ def test_a_broken_rule_is_a_line_where_it_was_broken(text: str, overrides: tuple
         ["data.source=cs231n", "data.root=x"],
         ["train.schedule=exponential", "train.lr_decay=0.5"],
         ["train.update_rule=adamw", "train.weight_decay=0.1"],
+        ["decode.min_length=8", "decode.max_length=8"],
+        ["decode.beam=2", "decode.length_power=0.7"],
+        [f"decode.{name}" for name in ("method=sampling", "temperature=0.7", "top_k=5", "top_p=0.9", "seed=1")],
     ],
 )
 def test_a_kept_rule_is_silent(overrides: list[str]) -> None:
@@ -243,10 +255,12 @@ def values(option: Option) -> st.SearchStrategy[Any]:
 def configs(draw: st.DrawFn) -> Config:
     some = draw(st.lists(st.sampled_from(options()), unique=True))
     config: Config = build({option.path: draw(values(option)) for option in some})
-    fixes = {"data.root": Path("/x"), "train.lr_decay": 1.0, "train.weight_decay": 0.0}
-    whole = {option.path: attrgetter(option.path)(config) for option in options()}
-    fixed: Config = build(whole | {rule.option: fixes[rule.option] for rule in CONSTRAINTS if not rule.holds(config)})
-    return fixed
+    fixes = {option.path: option.default for option in options()} | {"data.root": Path("/x")}
+    for rule in CONSTRAINTS:
+        if not rule.holds(config):
+            whole = {option.path: attrgetter(option.path)(config) for option in options()}
+            config = build(whole | {rule.option: fixes[rule.option]})
+    return config
 
 
 def named(split: str) -> Config:

@@ -13,6 +13,7 @@ from captioner.data.prepared import write_prepared
 from captioner.layers import CELLS
 from captioner.optim import RULES, SCHEDULES
 from captioner.run.build import OUTPUT_BIASES
+from captioner.run.decoder import METHODS
 from captioner.run.train import Ended, train
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -22,6 +23,7 @@ TABLES = {
     "model.output_bias": OUTPUT_BIASES,
     "train.update_rule": RULES,
     "train.schedule": SCHEDULES,
+    "decode.method": METHODS,
 }
 DATA = (
     "data.scenes.train=40", "data.scenes.val=10", "data.scenes.test=5", "data.scenes.heldout=5", "train.max_steps=2"

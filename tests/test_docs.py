@@ -94,8 +94,8 @@ class Desk:
             self.provide_data(params)
         if params.get("data"):
             self.provide_prepared(params["data"])
-        for photo in params.get("photos", ()):
-            self.provide_photo(photo)
+        for name in params.get("names", ()):
+            (self.provide_run if name.parts[0] == "runs" else self.provide_photo)(name)
         run = params.get("resume") or (None if words[1] == "train" else params.get("run"))
         if run is not None:
             self.provide_run(run)

@@ -63,6 +63,18 @@ def test_a_team_writes_what_one_writes(size: int, decode: Any, images: int) -> N
     np.testing.assert_allclose(written_scores, scores, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_further_rows_go_with_their_images(size: int) -> None:
+    def decode(step: Any, state: Any, *rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert {len(some) for some in rows} == {len(state[0])}
+        return np.stack(rows, axis=1), state[0][:, :1]
+
+    one, features = model("rnn"), np.random.default_rng(0).standard_normal((4, 4))
+    found, states = writer(one, decode, Team(size))(features, np.arange(4), np.arange(4) + 10)
+    assert found.tolist() == [[0, 10], [1, 11], [2, 12], [3, 13]]
+    np.testing.assert_allclose(states[:, 0], one.start(features)[0][:, 0], atol=1e-12)
+
+
 def test_later_changes_of_the_parameters_do_not_reach_a_reader() -> None:
     one = model("lstm")
     tokens, state = np.array([5, 7]), one.start(np.ones((2, 4)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,12 @@ Examples:
   captioner sample runs/birds new.jpg holiday/
   captioner sample runs/scenes --split val -n 10
   captioner sample runs/scenes/last.h5 --features new.h5 --json
+  captioner sample runs/birds runs/birds-2 new.jpg -o decode.beam=5 -o decode.length_power=0.7
+  captioner sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9
 """
 )
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN_OR_CHECKPOINT")
-@click.argument("photos", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="[PHOTO_OR_FOLDER]...")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN_OR_CHECKPOINT...")
+@click.argument("names", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="[PHOTO_OR_FOLDER]...")
 @click.option("--split", metavar="SPLIT", help="Caption the images of this split.  [default: val, without photographs]")
 @click.option(
     "--features",
@@ -49,7 +52,7 @@ Examples:
 @override_option
 def sample(
     run: Path,
-    photos: tuple[Path, ...],
+    names: tuple[Path, ...],
     split: str | None,
     features: Path | None,
     number: int | None,
@@ -63,7 +66,9 @@ def sample(
 ) -> int:
     """Write captions of images.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file. Each PHOTO_OR_FOLDER is a
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file. Several, of one vocabulary
+    and encoder, write as one: their probabilities are averaged word by word, and the options are those of the first.
+    The first name that is no run begins the photographs, after which no run may come. Each PHOTO_OR_FOLDER is a
     photograph, a folder whose photographs are taken in order, or - to read such names from stdin, one a line; without
     any, the images of a split are captioned.
 
@@ -71,6 +76,12 @@ def sample(
     tell, whether it is true, with tabs between; other candidates, and the references where known, follow on lines that
     begin with a tab. A photograph that cannot be read is told on stderr, the rest goes on, and the exit code is 1.
     """
+    from captioner.run.folder import is_run
+
+    runs = [run, *takewhile(is_run, names)]
+    photos = names[len(runs) - 1 :]
+    if late := [name for name in photos if is_run(name)]:
+        raise UsageError(f"{one_line(late[0])}: is a run, after a photograph; name all runs before the photographs")
     if sum((split is not None, features is not None, bool(photos))) > 1:
         raise UsageError("photographs, --split and --features do not go together; give one of them")
     if (write_sidecar or encoder or encoder_option) and not photos:
@@ -81,7 +92,7 @@ def sample(
         check_suffix(write_sidecar)
     from captioner.run import sample as use_case
 
-    restored = use_case.open_run(run, overrides)
+    restored = use_case.open_runs(runs, overrides)
     if photos:
         from captioner.run.photos import caption_photos, find_photos, open_encoder_of
 

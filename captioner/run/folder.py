@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.atomic import sweep, write_atomically
+from captioner.checkpoint import SEAL
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 
 BEST, LAST = "best.h5", "last.h5"
@@ -114,6 +115,14 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a name is that of a run folder with a checkpoint, or of a checkpoint file."""
+    if os.path.isdir(path):  # unlike Path.is_dir, it takes any name
+        return any(os.path.exists(path / name) for name in (BEST, LAST))
+    # a pipe is not read: what is taken from it is gone
+    return os.path.isfile(path) and (path.suffix == Path(BEST).suffix or SEAL.is_on(path))
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -16,7 +16,7 @@ from captioner.images import are_same, open_encoder, recognise
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import encode_photos
 from captioner.images.photo import SUFFIXES, photos_in
-from captioner.run.restore import Restored, check_width
+from captioner.run.restore import Speaker, check_width
 from captioner.run.sample import Caption, candidates
 
 AT_ONCE = 8
@@ -34,7 +34,7 @@ class Failed(NamedTuple):
 
 
 def open_encoder_of(
-    restored: Restored, given: str | None = None, given_options: Mapping[str, str] | None = None
+    restored: Speaker, given: str | None = None, given_options: Mapping[str, str] | None = None
 ) -> Encoder:
     """The encoder whose features a model was trained on; `given` says where it is, or who it is where that is not
     known: of features that somebody else has made. Its options stand in the checkpoint, where it is known.
@@ -58,7 +58,7 @@ def open_encoder_of(
     return encoder
 
 
-def _find(name: str, restored: Restored) -> str:
+def _find(name: str, restored: Speaker) -> str:
     """`onnx:FILE` with the folder in which that file is: this one, the run's, or the data set's."""
     kind, colon, file = name.partition(":")
     if not colon:
@@ -82,7 +82,7 @@ def find_photos(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Fail
 
 
 def caption_photos(
-    restored: Restored, encoder: Encoder, photos: Iterable[Path | Failed], best: int = 1, most: int | None = None
+    restored: Speaker, encoder: Encoder, photos: Iterable[Path | Failed], best: int = 1, most: int | None = None
 ) -> Iterator[Caption | Failed]:
     """Caption photographs (or the first `most`) in their order; one that cannot be read does not stop the others."""
     threads = restored.config.threads
@@ -98,7 +98,11 @@ def caption_photos(
     encoded = encode_photos(encoder, islice(readable(), most), threads)
     while some := list(islice(encoded, AT_ONCE * threads)):
         rows = [one.features for one in some if one.features is not None]
-        captions = candidates(restored, np.stack(rows), where=encoder.identity, best=best) if rows else iter(())
+        # a photograph is known by its content, so that its samples are the same under any name and in any order
+        numbers = [int.from_bytes(one.digest[:8], "little") for one in some if one.features is not None]
+        images = np.array(numbers, np.uint64)
+        where = encoder.identity
+        captions = candidates(restored, np.stack(rows), None, where, best, images) if rows else iter(())
         for one in some:
             if one.features is None:
                 yield Failed(one.path, str(one.problem))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from captioner.checkpoint import Meta
 from captioner.config import Config
 from captioner.configio import parse
 from captioner.data.corpus import Corpus
+from captioner.decode.ensemble import Member
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.images import are_same
 from captioner.model import CaptioningRNN, Standardizer
@@ -59,6 +61,21 @@ class Restored:
     def speaker(self) -> CaptioningRNN:
         """The model that captions: with the running mean of the parameters, where training kept one."""
         return self.model.with_params(self.slots[AVERAGE]) if AVERAGE in self.slots else self.model
+
+
+class Speaker(Protocol):
+    """What writes captions: a model as it was restored, or several that speak together."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def config(self) -> Config: ...
+    @property
+    def vocab(self) -> Vocab: ...
+    @property
+    def model(self) -> Member: ...
+    @property
+    def meta(self) -> Meta: ...
 
 
 def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
@@ -106,15 +123,13 @@ def _check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tupl
             raise CheckpointError(f"{path}: array {group}/{name}: expected {dtype} {shape}, got {got}")
 
 
-def check_corpus(restored: Restored, corpus: Corpus) -> None:
+def check_corpus(restored: Speaker, corpus: Corpus) -> None:
     """Raises: CheckpointError when a data set does not belong to the model: its words, encoder or feature width."""
     where, meta = restored.path, restored.meta
     if corpus.vocab != restored.vocab:
-        pairs = zip(restored.vocab.words, corpus.vocab.words, strict=False)
-        at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(restored.vocab), len(corpus.vocab)))
         raise CheckpointError(
-            f"{where}: vocabulary: expected the {len(restored.vocab)} words of the checkpoint, got {len(corpus.vocab)} "
-            f"words that differ from id {at} on; use the data set that the model was trained on"
+            f"{where}: vocabulary: expected the {len(restored.vocab)} words of the checkpoint, "
+            f"got {other_words(restored.vocab, corpus.vocab)}; use the data set that the model was trained on"
         )
     if not are_same(corpus.encoder, meta.encoder):
         raise CheckpointError(
@@ -124,10 +139,17 @@ def check_corpus(restored: Restored, corpus: Corpus) -> None:
     check_width(restored, corpus.feature_dim, "the data set")
 
 
-def check_width(restored: Restored, width: int, where: str) -> None:
+def other_words(expected: Vocab, got: Vocab) -> str:
+    """In a message, a vocabulary that is not the expected one."""
+    pairs = zip(expected.words, got.words, strict=False)
+    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(got)))
+    return f"{len(got)} words that differ from id {at} on"
+
+
+def check_width(restored: Speaker, width: int, where: str) -> None:
     """Raises: CheckpointError when features are wider or narrower than those the model was trained on."""
-    if width != restored.model.sizes.feature:
+    if width != restored.meta.feature_dim:
         raise CheckpointError(
-            f"{where}: features: expected {restored.model.sizes.feature} numbers an image, got {width}; "
+            f"{where}: features: expected {restored.meta.feature_dim} numbers an image, got {width}; "
             f"{restored.path} was trained on others"
         )

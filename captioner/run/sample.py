@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from captioner.arrays import Array
 from captioner.blas import set_threads
 from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus, Features, Split, check_features
 from captioner.data.features import open_features
-from captioner.decode import beam, greedy
 from captioner.reader import writer
 from captioner.run.build import build_corpus
+from captioner.run.decoder import build_decoder
 from captioner.run.folder import find_checkpoint
-from captioner.run.restore import Restored, check_corpus, check_width, restore
+from captioner.run.restore import Restored, Speaker, check_corpus, check_width, restore
+from captioner.run.together import together
 from captioner.solver import mean_word_loss, perplexity
 from captioner.team import Team
 from captioner.tokenizer import join
 
 BATCH = 256
-"""Images, or beams of them, that a thread decodes at a time."""
+"""Images, or captions of them, that a thread decodes at a time."""
 
 
 class Caption(NamedTuple):
     """What the model says of one image, and what people said of it where that is known.
 
-    `log_prob` is natural, of the whole caption; `true` is None where the source cannot tell. `candidates` are the best
-    captions with their log-probabilities, likeliest first, where more than one was asked for.
+    `log_prob` is natural, of the whole caption; `true` is None where the source cannot tell. `candidates` are the
+    captions with their log-probabilities, best first, where more than one was asked for.
     """
 
     image: str
@@ -74,7 +75,15 @@ def open_run(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Res
     return restored
 
 
-def open_corpus(restored: Restored) -> Corpus:
+def open_runs(paths: Sequence[str | os.PathLike[str]], overrides: Sequence[str] = ()) -> Speaker:
+    """Restore one model, or several that speak together; their probabilities are averaged word by word.
+
+    Raises: as `open_run`; CheckpointError when they do not belong together.
+    """
+    return together([open_run(path, overrides) for path in paths])
+
+
+def open_corpus(restored: Speaker) -> Corpus:
     """The data set that a model was trained on.
 
     Raises: CheckpointError when it is no longer that of the checkpoint.
@@ -84,7 +93,7 @@ def open_corpus(restored: Restored) -> Corpus:
     return corpus
 
 
-def caption_split(restored: Restored, split: Split, most: int | None = None, best: int = 1) -> Iterator[Caption]:
+def caption_split(restored: Speaker, split: Split, most: int | None = None, best: int = 1) -> Iterator[Caption]:
     """Caption the images of a split (or the first `most`), in file order, with the `best` candidates of each."""
     for image, found in enumerate(candidates(restored, split.features, most, best=best)):
         references = split.references(image, restored.vocab)
@@ -92,7 +101,7 @@ def caption_split(restored: Restored, split: Split, most: int | None = None, bes
         yield Caption(split.image_ids[image], *found[0], references, true, found if best > 1 else None)
 
 
-def caption_features(restored: Restored, path: Path, most: int | None = None, best: int = 1) -> Iterator[Caption]:
+def caption_features(restored: Speaker, path: Path, most: int | None = None, best: int = 1) -> Iterator[Caption]:
     """Caption the rows of the `features` in an HDF5 file.
 
     Raises: DataError, or CheckpointError when the rows are not as wide as the model's.
@@ -102,7 +111,7 @@ def caption_features(restored: Restored, path: Path, most: int | None = None, be
         yield Caption(str(row), *found[0], [], None, found if best > 1 else None)
 
 
-def score(restored: Restored, name: str, split: Split) -> Score:
+def score(restored: Speaker, name: str, split: Split) -> Score:
     """Perplexity of the reference captions, and what can be told of the model's own."""
     loss = mean_word_loss(restored.model, in_order(split, BATCH), Team(restored.config.threads))
     captions = [caption for caption, _ in describe(restored, split.features)]
@@ -119,40 +128,43 @@ def score(restored: Restored, name: str, split: Split) -> Score:
 
 
 def describe(
-    restored: Restored, features: Features, most: int | None = None, where: str = "the input"
+    restored: Speaker | Sequence[Speaker], features: Features, most: int | None = None, where: str = "the input"
 ) -> Iterator[tuple[str, float]]:
     """The caption of each row of features (or of the first `most`), with its log-probability, a batch at a time.
 
+    Several models speak together. The log-probability is the model's own, whatever the decoder ranks by.
+
     Shapes: features (M, F) as the encoder made them; standardisation is the model's own business.
-    Raises: DataError for features that are not finite floats, CheckpointError when they are not the model's width.
+    Raises: DataError for features that are not finite floats, CheckpointError when they are not the model's width,
+    ConfigError for words to suppress that are none of the vocabulary.
     """
     return (found[0] for found in candidates(restored, features, most, where))
 
 
 def candidates(
-    restored: Restored, features: Features, most: int | None = None, where: str = "the input", best: int = 1
+    restored: Speaker | Sequence[Speaker],
+    features: Features,
+    most: int | None = None,
+    where: str = "the input",
+    best: int = 1,
+    images: Array | None = None,
 ) -> Iterator[list[tuple[str, float]]]:
-    """The `best` captions of each row, likeliest first; the beam is at least so wide.
+    """The `best` captions of each row, best first: of a beam at least so wide, or so many samples, likeliest first.
+
+    `images` numbers the rows for the noise of samples, by default in their order.
 
     Raises: as `describe`.
     """
+    speaker = together(restored)
     check_features(features, f"{where}: features")
-    check_width(restored, features.shape[1], where)
-    vocab, options = restored.vocab, restored.config.decode
-    banned = [vocab.null, vocab.start, *([vocab.unk] if options.suppress_unk else [])]
-    words: dict[str, Any] = {
-        "start": vocab.start,
-        "end": vocab.end,
-        "null": vocab.null,
-        "max_length": options.max_length,
-    }
-    width = max(options.beam, best)
-    decode = greedy if width == 1 else partial(beam, width=width)
-    team = Team(restored.config.threads)
-    write = writer(restored.model, partial(decode, banned=banned, **words), team)
+    check_width(speaker, features.shape[1], where)
+    decode, width = build_decoder(speaker.config.decode, speaker.vocab, best)
+    team = Team(speaker.config.threads)
+    write = writer(speaker.model, decode, team)
     count, size = min(features.shape[0], most or features.shape[0]), team.size * max(1, BATCH // width)
     for first in range(0, count, size):
-        tokens, scores = write(features[np.arange(first, min(first + size, count))])
+        rows = np.arange(first, min(first + size, count))
+        tokens, scores = write(features[rows], rows if images is None else images[rows])
         for captions, log_probs in zip(tokens.tolist(), scores.tolist(), strict=True):
             pairs = zip(captions[:best], log_probs, strict=False)
-            yield [(join(vocab.decode(ids)), log_prob) for ids, log_prob in pairs if log_prob > -np.inf]
+            yield [(join(speaker.vocab.decode(ids)), log_prob) for ids, log_prob in pairs if log_prob > -np.inf]

@@ -27,6 +27,19 @@ def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., Non
     golden("sample.txt", done.out)
 
 
+DRAWN = (*SHORT, "-o", "decode.method=sampling", "-o", "decode.temperature=1.5", "-o", "decode.seed=4")
+
+
+def test_samples(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
+    done = cli("sample", coco_run, "--n-best", 3, *DRAWN)
+    assert (done.code, done.err) == (0, "")
+    golden("sample_drawn.txt", done.out)
+    records = [json.loads(line) for line in cli("sample", coco_run, "--n-best", 3, "--json", *DRAWN).out.splitlines()]
+    assert [line.split("\t")[1] for line in done.out.splitlines() if "\t  " not in line] == [
+        one["caption"] for record in records for one in record["candidates"]
+    ]
+
+
 def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
     done = cli("sample", coco_run, "--json", "--split", "train", "-n", "2", *SHORT)
     assert (done.code, done.err) == (0, "")
@@ -90,6 +103,15 @@ TOGETHER = {
 }
 
 
+TOGETHER |= {
+    "-o decode.suppress=a,dg": "decode.suppress: expected words of the vocabulary, got dg",
+    "-o decode.top_k=5": (
+        "-o decode.top_k=5: decode.top_k: does nothing without decode.method sampling (set that, or remove this)"
+    ),
+    "-o decode.min_length=31": "-o decode.min_length=31: decode.min_length: expected at most decode.max_length",
+}
+
+
 @pytest.mark.parametrize("words", TOGETHER)
 def test_options_that_do_not_go_together(words: str, cli: Callable[..., Any], coco_run: Path) -> None:
     assert cli("sample", coco_run, *words.split()) == (2, "", f"captioner: {TOGETHER[words]}\n")
@@ -103,6 +125,36 @@ def test_references_of_several_lines_are_told_in_one(
     assert cli("sample", tiny_run).out.splitlines() == [
         r"a\nb	c	-1.00", "\td\t-2.50", "\t  two lines", "\t  an\\x1b[2J escape"
     ]  # fmt: skip
+
+
+def test_constraints(cli: Callable[..., Any], coco_run: Path) -> None:
+    def said(*options: str) -> str:
+        words = [word for option in options for word in ("-o", f"decode.{option}")]
+        return str(cli("sample", coco_run, "-n", 1, "--json", *words).out)
+
+    assert json.loads(said("no_repeat=1", "min_length=2"))["caption"] == "a café"
+    assert json.loads(said("suppress=a,猫", "min_length=2", "max_length=2"))["caption"] == "café café"
+    wide = json.loads(said("beam=3", "length_power=1.0", "max_length=4"))
+    assert (wide["caption"], wide["log_prob"]) == ("a a a a", pytest.approx(4 * -3.4963 / 3, abs=1e-3))
+
+
+def test_several_runs_write_as_one(cli: Callable[..., Any], coco_run: Path, tiny_run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(coco_run, tmp_path / "other"))
+    saved = checkpoint.load(other / "best.h5")
+    saved.params["b_vocab"][[4, 5]] = 0, 3
+    checkpoint.save(other / "best.h5", saved)
+    alone = [json.loads(cli("sample", run, "-n", 1, "--json", *SHORT).out) for run in (coco_run, other)]
+    assert [one["caption"] for one in alone] == ["a a a", "café café café"]
+    for names in ((coco_run, other), (other, coco_run / "best.h5")):
+        done = cli("sample", *names, "-n", 1, "--json", *SHORT)
+        assert (done.code, done.err) == (0, "")
+        both = json.loads(done.out)
+        assert both["caption"] == "café café café"
+        chances = 1 / (np.e + 6), np.exp(3) / (np.exp(3) + 6)
+        assert both["log_prob"] == pytest.approx(3 * np.log(np.mean(chances)), abs=1e-4)
+    refused = cli("sample", coco_run, tiny_run)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err.startswith(f"captioner: {tiny_run}/best.h5: vocabulary: expected the 7 words of {coco_run}/best")
 
 
 # --- photographs
@@ -210,6 +262,22 @@ def test_candidates_follow_their_caption(cli: Callable[..., Any], photo_run: Pat
         shown = [f"{one['caption']}\t{one['log_prob']:.2f}" for one in candidates]
         assert [first, *others] == [f"{record['image']}\t{shown[0]}", f"\t{shown[1]}", f"\t{shown[2]}"]
     assert "candidates" not in json.loads(cli("sample", photo_run, "new/070.png", "--json").out)
+
+
+def test_runs_come_before_the_photographs(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
+    done = cli("sample", photo_run, photo_run / "best.h5", "new")
+    assert (done.code, done.err) == (0, "")
+    assert list(told(done.out).items()) == list(captions.items())
+    late = cli("sample", photo_run, "new/070.png", photo_run)
+    assert late == (
+        2,
+        "",
+        f"captioner: {photo_run}: is a run, after a photograph; name all runs before the photographs\n",
+    )
+    Path("empty").mkdir()
+    assert cli("sample", photo_run, "empty", "new", "-n", 1).code == 1, (
+        "a folder without a checkpoint is of photographs"
+    )
 
 
 def test_sidecars(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:

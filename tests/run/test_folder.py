@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from captioner.errors import CaptionerError, CheckpointError, UsageError
-from captioner.run.folder import RunFolder, find_checkpoint
+from captioner.run.folder import RunFolder, find_checkpoint, is_run
 
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
@@ -126,3 +126,22 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     del first
     gc.collect()
     RunFolder(run).create(overwrite=True)
+
+
+def test_what_looks_like_a_run(own_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photo.png").write_bytes(b"x")
+    renamed = (own_run / "last.h5").rename(tmp_path / "model")
+    os.mkfifo(tmp_path / "pipe.h5")
+    runs = [own_run, own_run / "best.h5", renamed]
+    others = [
+        tmp_path / "photos",
+        tmp_path / "photo.png",
+        tmp_path / "pipe.h5",
+        tmp_path / "nope",
+        Path("-"),
+        Path("\0"),
+    ]
+    assert [is_run(path) for path in (*runs, *others)] == [True] * 3 + [False] * 6
+    (own_run / "best.h5").unlink()
+    assert not is_run(own_run), "a run without a checkpoint cannot speak"

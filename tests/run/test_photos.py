@@ -51,11 +51,12 @@ def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
 
 def identity(restored: Restored, encoder: str, width: int | None = None) -> Restored:
     """The model as if it had been trained on features of another encoder."""
-    model = restored.model
+    model, meta = restored.model, dataclasses.replace(restored.meta, encoder=encoder)
     if width is not None:
         params = {**model.params, "W_proj": np.ones((width, model.sizes.hidden), np.float32)}
         model = CaptioningRNN(dataclasses.replace(model.sizes, feature=width), params, restored.vocab.null)
-    return dataclasses.replace(restored, model=model, meta=dataclasses.replace(restored.meta, encoder=encoder))
+        meta = dataclasses.replace(meta, feature_dim=width)
+    return dataclasses.replace(restored, model=model, meta=meta)
 
 
 # --- captions
@@ -86,6 +87,21 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(
     assert told == [text for text, _ in expected(restored, whole)]
     assert str(found[1]).startswith(f"{new[1]}: expected a photograph")
     assert str(found[4]) == f"{new[4]}: cannot be opened: No such file or directory"
+
+
+def test_a_photographs_samples_are_its_own(restored: Restored, new: list[Path], tmp_path: Path) -> None:
+    decode = dataclasses.replace(restored.config.decode, method="sampling", max_length=6)
+    drawn = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
+
+    def said(photos: list[Path]) -> dict[str, list[str]]:
+        found = caption_photos(drawn, SCENES, photos, best=3)
+        return {Path(one.image).name: [text for text, _ in one.candidates or ()] for one in found}  # type: ignore[union-attr]
+
+    whole = said(new)
+    assert len({tuple(texts) for texts in whole.values()}) > 3
+    assert said(new[::-1]) == whole
+    moved = shutil.copy(new[2], tmp_path / "moved.png")
+    assert said([Path(moved)]) == {"moved.png": whole[new[2].name]}
 
 
 def test_the_number_of_photographs(restored: Restored, new: list[Path]) -> None:

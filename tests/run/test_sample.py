@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from captioner import checkpoint
-from captioner.decode import beam
+from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
 from captioner.model import CaptioningRNN
 from captioner.run import sample
@@ -92,7 +92,7 @@ def test_a_beam_writes_its_likeliest_caption(tiny_run: Path, val, monkeypatch: p
         null=vocab.null,
         max_length=most,
         width=4,
-        banned=[vocab.null, vocab.start, vocab.unk],
+        constraints=Constraints([vocab.null, vocab.start, vocab.unk]),
     )
     assert [caption for caption, _ in captions] == [" ".join(vocab.decode(ids)) for ids in tokens[:, 0].tolist()]
     np.testing.assert_allclose([log_prob for _, log_prob in captions], scores[:, 0], rtol=1e-5)
@@ -254,3 +254,41 @@ def test_captions_have_candidates_where_asked_for(restored: Restored, val, tmp_p
             assert (second["caption"], second["log_prob"]) == caption.candidates[1]
     (alone,) = caption_split(restored, val, 1)
     assert list(to_dict(alone)) == ["image", "caption", "log_prob", "references", "true"]
+
+
+def drawing(restored: Restored, **options: object) -> Restored:
+    decode = dataclasses.replace(restored.config.decode, method="sampling", max_length=6, **options)
+    return dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
+
+
+def texts(found: list[list[tuple[str, float]]]) -> list[list[str]]:
+    return [[text for text, _ in one] for one in found]
+
+
+def test_samples_do_not_depend_on_batches_threads_or_order(
+    restored: Restored, val, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = drawing(restored, top_p=0.9)
+    whole = texts(list(candidates(drawn, val.features, best=3)))
+    assert len({text for one in whole for text in one}) > 15
+    for threads, batch in ((1, 256), (3, 5)):
+        monkeypatch.setattr(sample, "BATCH", batch)
+        config = dataclasses.replace(drawn.config, threads=threads)
+        other = dataclasses.replace(drawn, config=config)
+        assert texts(list(candidates(other, val.features, best=3))) == whole
+    order = np.arange(10)[::-1]
+    turned = candidates(drawn, val.features[order], best=3, images=order)
+    assert texts(list(turned)) == whole[::-1]
+    assert texts(list(candidates(drawing(restored, top_p=0.9, seed=1), val.features, best=3))) != whole
+
+
+def test_samples_are_sorted_and_have_the_models_log_probability(restored: Restored, val) -> None:
+    for row, found in enumerate(candidates(drawing(restored, temperature=2.0), val.features, best=4)):
+        log_probs = [log_prob for _, log_prob in found]
+        assert len(found) == 4
+        assert log_probs == sorted(log_probs, reverse=True)
+        for caption, log_prob in found:
+            (ids,) = restored.vocab.encode([caption.split()])
+            reference = ids[None, : None if len(caption.split()) < 6 else -1]
+            losses = restored.model.word_losses(val.features[row : row + 1], reference)
+            assert log_prob == pytest.approx(-losses.sum(dtype=float), rel=1e-5)

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.decode import State, greedy
+from captioner.decode import Constraints, State, greedy
 from captioner.model import CaptioningRNN
 from captioner.parameters import Sizes, initial_params
 
 Array = np.ndarray
 NULL, START, END, UNK = range(4)
+WORDS = {"start": START, "end": END, "null": NULL}
 VOCAB = 7
 
 
@@ -61,7 +62,11 @@ def by_hand(table: Array, image: int, banned: list[int], max_length: int) -> tup
 def test_greedy_is_the_plain_loop(seed: int, count: int, max_length: int, banned: set[int]) -> None:
     table = markov(seed)
     tokens, scores = greedy(
-        chain(table), initial(count), start=START, end=END, null=NULL, max_length=max_length, banned=sorted(banned)
+        chain(table),
+        initial(count),
+        max_length=max_length,
+        constraints=Constraints(sorted(banned)),
+        **WORDS,
     )
     assert tokens.shape == (count, 1, max_length)
     assert tokens.dtype == np.int32
@@ -83,9 +88,7 @@ def certain(*words: list[int]) -> Array:
 
 def test_a_caption_ends_with_end_and_leaves_the_batch() -> None:
     seen: list[State] = []
-    tokens, scores = greedy(
-        chain(certain([4, 5, 4], [], [6]), seen), initial(3), start=START, end=END, null=NULL, max_length=6
-    )
+    tokens, scores = greedy(chain(certain([4, 5, 4], [], [6]), seen), initial(3), max_length=6, **WORDS)
     assert tokens[:, 0].tolist() == [[4, 5, 4, 2, 0, 0], [2, 0, 0, 0, 0, 0], [6, 2, 0, 0, 0, 0]]
     assert [image.tolist() for image, _ in seen] == [[0, 1, 2], [0, 2], [0], [0]]
     np.testing.assert_allclose(scores[:, 0], np.log(0.5) * np.array([4, 1, 2]))
@@ -93,9 +96,7 @@ def test_a_caption_ends_with_end_and_leaves_the_batch() -> None:
 
 def test_max_length_cuts_a_caption_without_end() -> None:
     seen: list[State] = []
-    tokens, scores = greedy(
-        chain(certain([4, 5, 6, 4]), seen), initial(1), start=START, end=END, null=NULL, max_length=2
-    )
+    tokens, scores = greedy(chain(certain([4, 5, 6, 4]), seen), initial(1), max_length=2, **WORDS)
     assert tokens[0, 0].tolist() == [4, 5]
     assert len(seen) == 2
     np.testing.assert_allclose(scores, 2 * np.log(0.5))
@@ -104,8 +105,14 @@ def test_max_length_cuts_a_caption_without_end() -> None:
 def test_a_banned_word_gives_way_to_the_next_likeliest() -> None:
     table = certain([UNK])
     table[0, 0, START, 5] = math.log(0.4)
-    free, _ = greedy(chain(table), initial(1), start=START, end=END, null=NULL, max_length=1)
-    without, scores = greedy(chain(table), initial(1), start=START, end=END, null=NULL, max_length=1, banned=[UNK])
+    free, _ = greedy(chain(table), initial(1), max_length=1, **WORDS)
+    without, scores = greedy(
+        chain(table),
+        initial(1),
+        max_length=1,
+        constraints=Constraints([UNK]),
+        **WORDS,
+    )
     assert free[0, 0].tolist() == [UNK]
     assert without[0, 0].tolist() == [5]
     np.testing.assert_allclose(scores, np.log(0.4))
@@ -121,7 +128,11 @@ def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
 
     def decode(rows: Array) -> tuple[Array, Array]:
         return greedy(
-            model.step, model.start(rows), start=START, end=END, null=NULL, max_length=10, banned=[NULL, START]
+            model.step,
+            model.start(rows),
+            max_length=10,
+            constraints=Constraints([NULL, START]),
+            **WORDS,
         )
 
     tokens, scores = decode(features)

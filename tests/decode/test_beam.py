@@ -1,0 +1,208 @@
+"""Beam search: a width of one is greedy, a width of the whole tree is brute force, and between them the plain lists."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trees import END, NULL, START, WORDS, allowed, captions, chain, constraints, initial, log_prob, model, table
+
+from captioner.decode import Constraints, Ensemble, beam, greedy
+from captioner.model import CaptioningRNN
+from captioner.parameters import Sizes, initial_params
+
+Array = np.ndarray
+POWERS = st.sampled_from([0.0, 0.5, 1.0, 1.7])
+
+
+def plain(log_probs: Array, width: int, limits: Constraints, power: float) -> list[tuple[float, list[int]]]:
+    """Beam search over one image with lists, never dropping a beam before the end."""
+    live: list[tuple[float, list[int]]] = [(0.0, [])]
+    done: list[tuple[float, list[int]]] = []
+    for t in range(len(log_probs)):
+        candidates = [
+            (score + log_probs[t, words[-1] if words else START, v], [*words, v])
+            for score, words in live
+            for v in allowed(words, limits, log_probs.shape[-1])
+        ]
+        best = sorted(candidates, reverse=True)[: 2 * width if width > 1 else 1]
+        done += [c for c in best[:width] if c[1][-1] == END]
+        live = [c for c in best if c[1][-1] != END][:width]
+    return ranked(done + live, power)[:width]
+
+
+def ranked(found: list[tuple[float, list[int]]], power: float) -> list[tuple[float, list[int]]]:
+    return sorted(found, key=lambda one: one[0] / len(one[1]) ** power, reverse=True)
+
+
+def padded(words: list[int], steps: int) -> list[int]:
+    return words + [NULL] * (steps - len(words))
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    seed=st.integers(0, 10_000),
+    images=st.integers(0, 4),
+    vocab=st.integers(4, 6),
+    steps=st.integers(1, 5),
+    width=st.integers(1, 5),
+    limits=constraints(),
+    power=POWERS,
+)
+def test_it_is_the_plain_search(
+    seed: int, images: int, vocab: int, steps: int, width: int, limits: Constraints, power: float
+) -> None:
+    log_probs = table(seed, images, vocab, steps)
+    tokens, scores = beam(
+        chain(log_probs),
+        initial(images),
+        max_length=steps,
+        width=width,
+        length_power=power,
+        constraints=limits,
+        **WORDS,
+    )
+    assert tokens.shape == (images, width, steps)
+    assert (tokens.dtype, scores.shape) == (np.int32, (images, width))
+    for image in range(images):
+        expected = plain(log_probs[image], width, limits, power)
+        found = np.isfinite(scores[image])
+        assert found.sum() == len(expected)
+        np.testing.assert_allclose(scores[image][found], [score for score, _ in expected], atol=1e-12)
+        assert tokens[image][found].tolist() == [padded(words, steps) for _, words in expected]
+        assert (tokens[image][~found] == NULL).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    images=st.integers(0, 5),
+    steps=st.integers(0, 6),
+    limits=constraints(),
+    power=POWERS,
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_a_beam_of_one_is_greedy(
+    seed: int, images: int, steps: int, limits: Constraints, power: float, dtype: type
+) -> None:
+    log_probs = table(seed, images, 6, max(1, steps)).astype(dtype)
+    expected = greedy(chain(log_probs), initial(images), max_length=steps, constraints=limits, **WORDS)
+    got = beam(
+        chain(log_probs),
+        initial(images),
+        max_length=steps,
+        width=1,
+        length_power=power,
+        constraints=limits,
+        **WORDS,
+    )
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    vocab=st.integers(4, 5),
+    steps=st.integers(1, 3),
+    limits=constraints(),
+    power=POWERS,
+)
+def test_a_beam_as_wide_as_the_tree_is_brute_force(
+    seed: int, vocab: int, steps: int, limits: Constraints, power: float
+) -> None:
+    log_probs = table(seed, 2, vocab, steps)
+    tokens, scores = beam(
+        chain(log_probs),
+        initial(2),
+        max_length=steps,
+        width=vocab**steps,
+        length_power=power,
+        constraints=limits,
+        **WORDS,
+    )
+    for image in range(2):
+        every = ranked([(score, words) for words, score in captions(log_probs[image], limits)], power)
+        assert np.isfinite(scores[image]).sum() == len(every)
+        np.testing.assert_allclose(scores[image, : len(every)], [score for score, _ in every], atol=1e-12)
+        assert tokens[image, : len(every)].tolist() == [padded(words, steps) for _, words in every]
+
+
+@pytest.mark.parametrize("power", [0.0, 0.8])
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "ensemble"])
+def test_a_beam_as_wide_as_the_tree_finds_a_models_best_captions(kind: str, power: float) -> None:
+    speaker = Ensemble([model(0, "rnn", 5, 5), model(1, "lstm", 6, 5)]) if kind == "ensemble" else model(2, kind, 6, 5)
+    feature, steps, limits = np.random.default_rng(3).standard_normal((1, 4)), 4, Constraints([NULL, START], 1, 2)
+    every = [(log_prob(speaker, feature, words), words) for words, _ in captions(np.zeros((steps, 5, 5)), limits)]
+    best = ranked(every, power)[:9]
+    tokens, scores = beam(
+        speaker.reader().step,
+        speaker.start(feature),
+        max_length=steps,
+        width=3**steps,
+        length_power=power,
+        constraints=limits,
+        **WORDS,
+    )
+    assert tokens[0, :9].tolist() == [padded(words, steps) for _, words in best]
+    np.testing.assert_allclose(scores[0, :9], [score for score, _ in best], atol=1e-10)
+
+
+def test_the_power_of_the_length_makes_up_for_words() -> None:
+    log_probs = np.full((1, 3, 4, 4), math.log(1e-9))
+    log_probs[0, 0, START, [END, 3]] = np.log([0.5, 0.4])
+    log_probs[0, 1:, 3, 3] = math.log(0.9)
+    log_probs[0, 2, 3, END] = math.log(0.05)
+    for power, words in ((0.0, [END, NULL, NULL]), (1.0, [3, 3, 3])):
+        tokens, scores = beam(chain(log_probs), initial(1), max_length=3, width=2, length_power=power, **WORDS)
+        assert tokens[0, 0].tolist() == words
+        expected = math.log(0.5) if power == 0 else math.log(0.4 * 0.9 * 0.9)
+        assert scores[0, 0] == pytest.approx(expected), "the log-probability is the model's own"
+
+
+def test_a_wider_beam_finds_what_greed_misses() -> None:
+    log_probs = np.full((1, 2, 5, 5), math.log(1e-9))
+    log_probs[0, 0, START, [3, 4]] = np.log([0.6, 0.4])
+    log_probs[0, 1, 3, [3, 4, END]] = np.log([0.3, 0.3, 0.3])
+    log_probs[0, 1, 4, END] = math.log(0.9)
+    tokens, scores = beam(chain(log_probs), initial(1), max_length=2, width=2, **WORDS)
+    assert tokens[0, 0].tolist() == [4, END]
+    assert scores[0, 0] == pytest.approx(math.log(0.4 * 0.9))
+
+
+def test_a_beam_that_cannot_win_leaves_the_batch() -> None:
+    log_probs = np.full((2, 4, 5, 5), math.log(0.1))
+    log_probs[0, 0, START, END] = log_probs[0, 0, START, 3] = math.log(0.4)
+    log_probs[0, 1, 3, END] = math.log(0.9)
+    seen: list[list[int]] = []
+    beam(chain(log_probs, seen), initial(2), max_length=4, width=2, **WORDS)
+    assert seen[0] == [0, 1]
+    assert seen[1] == [0, 0, 1, 1]
+    assert all(0 not in images for images in seen[2:])
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
+    sizes = Sizes(vocab=12, feature=5, wordvec=4, hidden=8, cell=cell)
+    rng = np.random.default_rng(3)
+    params = {name: 6 * w for name, w in initial_params(sizes, rng.standard_normal, np.float64).items()}
+    params["W_embed"] *= 16
+    model, features = CaptioningRNN(sizes, params), rng.standard_normal((9, 5))
+
+    def decode(rows: Array) -> tuple[Array, Array]:
+        return beam(
+            model.step, model.start(rows), max_length=10, width=3, constraints=Constraints([NULL, START]), **WORDS
+        )
+
+    tokens, scores = decode(features)
+    assert len({tuple(t) for t in tokens[:, 0].tolist()}) > 4
+    for n in range(len(features)):
+        alone, score = decode(features[n : n + 1])
+        assert (alone[0] == tokens[n]).all()
+        np.testing.assert_allclose(score[0], scores[n], atol=1e-12)
+        for words, one in zip(tokens[n].tolist(), scores[n], strict=True):
+            caption = words[: words.index(END) + 1] if END in words else words
+            losses = model.word_losses(features[n : n + 1], np.array([[START, *caption]]))
+            assert one == pytest.approx(-float(losses.sum()))
