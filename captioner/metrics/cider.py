@@ -20,13 +20,15 @@ class CiderD:
 
     CIDEr-D = 10 mean_{n = 1..4} mean_r exp(-(l_h - l_r)^2 / 2 sigma^2) min(h, r) . r / (|h| |r|)
 
+    The images by which n-grams are weighed are those of `weights`, where that is given.
+
     Raises: DataError when an image has no reference.
     Source: Vedantam et al., "CIDEr", 2015, section 4; sigma, and lengths in bigrams, as in pycocoevalcap 1.2.
     """
 
-    def __init__(self, references: Sequence[Sequence[Words]]) -> None:
+    def __init__(self, references: Sequence[Sequence[Words]], weights: CiderD | None = None) -> None:
         flat, image = flatten(references)
-        self.ids: dict[Hashable, int] = {}
+        self.ids: dict[Hashable, int] = dict(weights.ids) if weights else {}
         counts = count(flat, self.ids)
         self.keys, gram = np.unique(counts.key, return_inverse=True)
         # entries by image and n-gram: those of one pair, one a reference, stand together
@@ -36,12 +38,19 @@ class CiderD:
         self.first = np.append(first, len(pair))
         self.reference, self.count = counts.row[by], counts.count[by]
 
-        self.log_images = float(np.log(max(1, len(references))))
         having = np.bincount(self.pairs % max(1, len(self.keys)), minlength=len(self.keys))
-        self.idf = self.log_images - np.log(having)
+        self.log_images = weights.log_images if weights else float(np.log(max(1, len(references))))
+        self.idf = weights.weigh(self.keys)[0] if weights else self.log_images - np.log(having)
         self.norms = _norms(counts.row, counts.order, counts.count * self.idf[gram], len(flat))
         self.bigrams = _bigrams(flat)
         self.references = np.bincount(image, minlength=len(references))
+
+    def weigh(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
+        """The weight of each n-gram, its place among those of the references, and whether it is there at all."""
+        place, known = _find(self.keys, keys)
+        idf = np.full(len(keys), self.log_images)
+        idf[known] = self.idf[place[known]]
+        return idf, place, known
 
     def score(self, images: ArrayLike, captions: Sequence[Words]) -> NDArray[np.float64]:
         """The CIDEr-D of captions, each against the references of its image.
@@ -50,9 +59,7 @@ class CiderD:
         """
         image = np.asarray(images, np.int64)
         told = count(captions, dict(self.ids))
-        gram, known = _find(self.keys, told.key)
-        idf = np.full(len(gram), self.log_images)
-        idf[known] = self.idf[gram[known]]
+        idf, gram, known = self.weigh(told.key)
         norms = _norms(told.row, told.order, told.count * idf, len(captions))
 
         # a match is an n-gram of a caption in one reference of its image
