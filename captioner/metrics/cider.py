@@ -36,21 +36,23 @@ class CiderD:
         by = np.argsort(pair, kind="stable")
         self.pairs, first = np.unique(pair[by], return_index=True)
         self.first = np.append(first, len(pair))
-        self.reference, self.count = counts.row[by], counts.count[by]
+        self.reference, self.times = counts.row[by], counts.times[by]
 
+        self.weights = weights or self
         having = np.bincount(self.pairs % max(1, len(self.keys)), minlength=len(self.keys))
-        self.log_images = weights.log_images if weights else float(np.log(max(1, len(references))))
-        self.idf = weights.weigh(self.keys)[0] if weights else self.log_images - np.log(having)
-        self.norms = _norms(counts.row, counts.order, counts.count * self.idf[gram], len(flat))
+        self.log_images = float(np.log(max(1, len(references))))
+        self.idf = self.log_images - np.log(having)
+        idf = self.weights.weigh(self.keys)
+        self.norms = _norms(counts.row, counts.order, counts.times * idf[gram], len(flat))
         self.bigrams = _bigrams(flat)
         self.references = np.bincount(image, minlength=len(references))
 
-    def weigh(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
-        """The weight of each n-gram, its place among those of the references, and whether it is there at all."""
+    def weigh(self, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
+        """How telling each n-gram is: those that no reference has are most so."""
         place, known = _find(self.keys, keys)
         idf = np.full(len(keys), self.log_images)
         idf[known] = self.idf[place[known]]
-        return idf, place, known
+        return idf
 
     def score(self, images: ArrayLike, captions: Sequence[Words]) -> NDArray[np.float64]:
         """The CIDEr-D of captions, each against the references of its image.
@@ -59,8 +61,9 @@ class CiderD:
         """
         image = np.asarray(images, np.int64)
         told = count(captions, dict(self.ids))
-        idf, gram, known = self.weigh(told.key)
-        norms = _norms(told.row, told.order, told.count * idf, len(captions))
+        idf = self.weights.weigh(told.key)
+        gram, known = _find(self.keys, told.key)
+        norms = _norms(told.row, told.order, told.times * idf, len(captions))
 
         # a match is an n-gram of a caption in one reference of its image
         place, there = _find(self.pairs, image[told.row] * len(self.keys) + gram)
@@ -71,7 +74,7 @@ class CiderD:
         match = np.arange(len(entry)) + np.repeat(self.first[place] - (np.cumsum(sizes) - sizes), sizes)
 
         row, order, reference = told.row[entry], told.order[entry], self.reference[match]
-        product = np.minimum(told.count[entry], self.count[match]) * self.count[match] * idf[entry] ** 2
+        product = np.minimum(told.times[entry], self.times[match]) * self.times[match] * idf[entry] ** 2
         norm = norms[row, order] * self.norms[reference, order]
         apart = _bigrams(captions)[row] - self.bigrams[reference]
         # where a norm is 0, every n-gram of the order is in the references of all images, and the product is 0 too

@@ -22,13 +22,13 @@ LONGEST = 4
 class Counts(NamedTuple):
     """One entry for each n-gram of each caption, ordered by caption.
 
-    Shapes: all (E,): `row` of the caption, `order` n - 1, `key` of the n-gram, `count` of it in the caption.
+    Shapes: all (E,): `row` of the caption, `order` n - 1, `key` of the n-gram, `times` it comes there.
     """
 
     row: NDArray[np.int64]
     order: NDArray[np.int64]
     key: NDArray[np.uint64]
-    count: NDArray[np.int64]
+    times: NDArray[np.int64]
 
 
 def lengths(captions: Sequence[Words]) -> NDArray[np.int64]:

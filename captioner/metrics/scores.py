@@ -25,8 +25,9 @@ def score_rows(captions: Sequence[Words], references: Sequence[Sequence[Words]])
     Shapes: N captions and N lists of references -> (N, 13): BLEU's 10, ROUGE-L, CIDEr-D and 1.
     Raises: DataError when an image has no reference.
     """
+    rows = bleu_rows(captions, references)
     means = rouge_l(captions, references), cider_d(captions, references), np.ones(len(captions))
-    return np.column_stack((bleu_rows(captions, references), *means))
+    return np.column_stack((rows, *means))
 
 
 def figures(totals: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -42,9 +43,7 @@ def corpus_scores(captions: Sequence[Words], references: Sequence[Sequence[Words
     return dict(zip(NAMES, figures(score_rows(captions, references).sum(axis=0)).tolist(), strict=True))
 
 
-def interval(
-    rows: NDArray[np.float64], other: NDArray[np.float64] | None = None, seed: int = 0
-) -> NDArray[np.float64]:
+def interval(rows: NDArray[np.float64], other: NDArray[np.float64] | None = None, seed: int = 0) -> NDArray[np.float64]:
     """Where 95 % of the figures lie when images are drawn anew, or of their differences from those of other captions.
 
     Both sets of captions are of the same images, and are drawn alike.
