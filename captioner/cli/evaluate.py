@@ -52,7 +52,7 @@ def evaluate(
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Score the captions of a model, or of a file, by what people said of the same images.
+    """Score captions, a model's or others, by what people said.
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file. A FILE of captions is in
     the form of COCO's results, `[{"image_id", "caption"}]`; references are COCO's captions_*.json, Karpathy's
@@ -67,6 +67,8 @@ def evaluate(
         raise UsageError("--captions, --against and --coco take one --split")
     if captions is not None and (baseline or coco or overrides):
         raise UsageError("--baseline, --coco and -o are for a run; leave them out with --captions")
+    if baseline and "train" in splits:
+        raise UsageError("--baseline borrows captions from train, and cannot be scored there; name another split")
     from captioner.run import evaluate as use_case
     from captioner.run import results
 

@@ -64,8 +64,9 @@ def worst_lines(worst: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _cell(value: float, bounds: list[float] | None, sign: str = "") -> str:
-    text = f"{100 * value:{sign}.1f}"
-    return text if bounds is None else f"{text}  ({100 * bounds[0]:{sign}.1f} to {100 * bounds[1]:{sign}.1f})"
+    # + 0.0 since there is no score of -0.0
+    first, *interval = (f"{round(100 * number, 1) + 0.0:{sign}.1f}" for number in (value, *(bounds or ())))
+    return f"{first}  ({' to '.join(interval)})" if interval else first
 
 
 def _line(title: str, cells: list[str]) -> str:
