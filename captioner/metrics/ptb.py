@@ -24,7 +24,7 @@ _TOKENS = re.compile(
     rf"""
     </?{_A}[^<>]*>                                                # a tag, such as <UNK>
     | (?:https?://|www\.)[^\s<>"()]*[^\s<>"().,;:!?']             # an address
-    | [\w.+-]+@\w[\w-]*(?:\.\w[\w-]*)+
+    | (?<![\w.+-])[\w.+-]+@\w[\w-]*(?:\.\w[\w-]*)+
     | [<>]?[:;=][-']?[()DPp\]\[](?!{_L})                          # a smile
     | (?i:(?:'t(?=is|was))|(?<='t)(?:is|was)                      # 't is
         | can(?=not(?!{_L})) | (?<=can)not(?!{_L})                # can not, gon na

@@ -35,6 +35,11 @@ class Task:
         """The references in the metrics' words."""
         return [list(map(tokenize, several)) for several in self.references]
 
+    @cached_property
+    def trained(self) -> list[list[str]] | None:
+        """The captions of train in the metrics' words."""
+        return None if self.train is None else [tokenize(text) for several in self.train for text in several]
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -57,8 +62,8 @@ def judge(task: Task, by: str, captions: Sequence[str], **known: Any) -> Judged:
     scores = dict(zip(NAMES, figures(rows.sum(axis=0)).tolist(), strict=True))
     every = [word for caption in words for word in caption]
     rest: dict[str, Any] = {**wording(words), "unk": share(every.count(UNK.lower()), every)}
-    if task.train is not None:
-        rest["novel"] = novel(words, list(map(tokenize, (text for several in task.train for text in several))))
+    if task.trained is not None:
+        rest["novel"] = novel(words, task.trained)
     return Judged(by, list(captions), rows, {**known, **scores, **rest})
 
 
