@@ -148,5 +148,10 @@ def with_meteor(task: Task, judged: Judged) -> Judged:
 
     told = {place: [" ".join(tokenize(caption))] for place, caption in enumerate(judged.captions)}
     known = {place: list(map(" ".join, several)) for place, several in enumerate(task.words)}
-    score, _ = Meteor().compute_score(known, told)
+    meteor = Meteor()
+    try:
+        score, _ = meteor.compute_score(known, told)
+    finally:  # the others it closes itself
+        meteor.meteor_p.stdout.close()
+        meteor.meteor_p.stderr.close()
     return replace(judged, figures={**judged.figures, "meteor": float(score)})
