@@ -53,10 +53,11 @@ class Split:
 
     def references(self, image: int, vocab: Vocab) -> list[str]:
         """The captions of one image, in file order: as people wrote them, or else what is left of them as ids."""
-        rows = np.flatnonzero(self.image_idxs == image).tolist()
-        if self.texts is not None:
-            return [self.texts[row] for row in rows]
-        return [join(vocab.decode(self.captions[row].tolist())) for row in rows]
+        return [self.text(row, vocab) for row in np.flatnonzero(self.image_idxs == image).tolist()]
+
+    def text(self, row: int, vocab: Vocab) -> str:
+        """One caption."""
+        return self.texts[row] if self.texts is not None else join(vocab.decode(self.captions[row].tolist()))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.blas import set_threads
-from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus, Features, Split, check_features
 from captioner.data.features import open_features
 from captioner.reader import writer
@@ -20,7 +19,6 @@ from captioner.run.decoder import build_decoder
 from captioner.run.folder import find_checkpoint
 from captioner.run.restore import Restored, Speaker, check_corpus, check_width, restore
 from captioner.run.together import together
-from captioner.solver import mean_word_loss, perplexity
 from captioner.team import Team
 from captioner.tokenizer import join
 
@@ -50,17 +48,6 @@ def to_dict(caption: Caption) -> dict[str, Any]:
     if candidates is not None:
         record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in candidates]
     return record
-
-
-class Score(NamedTuple):
-    """How good a model is on a split; `true` is the share of captions that are true of their picture."""
-
-    split: str
-    images: int
-    loss: float
-    perplexity: float
-    distinct: int
-    true: float | None
 
 
 def open_run(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Restored:
@@ -109,22 +96,6 @@ def caption_features(restored: Speaker, path: Path, most: int | None = None, bes
     features = open_features(path, memory_mib=restored.config.data.memory_mib)
     for row, found in enumerate(candidates(restored, features, most, str(path), best)):
         yield Caption(str(row), *found[0], [], None, found if best > 1 else None)
-
-
-def score(restored: Speaker, name: str, split: Split) -> Score:
-    """Perplexity of the reference captions, and what can be told of the model's own."""
-    loss = mean_word_loss(restored.model, in_order(split, BATCH), Team(restored.config.threads))
-    captions = [caption for caption, _ in describe(restored, split.features)]
-    judge = split.is_true
-    truths = [judge(image, caption.split()) for image, caption in enumerate(captions)] if judge else []
-    return Score(
-        split=name,
-        images=len(captions),
-        loss=loss,
-        perplexity=perplexity(loss),
-        distinct=len(set(captions)),
-        true=sum(truths) / len(truths) if truths else None,
-    )
 
 
 def describe(

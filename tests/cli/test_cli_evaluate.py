@@ -1,37 +1,131 @@
-"""captioner evaluate, as text and as JSON lines."""
+"""captioner evaluate, as text and as JSON lines, of a run and of files."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from captioner.run.sample import Score, open_corpus, open_run, score
+from captioner.cli.scores import score_lines
+from captioner.metrics import NAMES
+from captioner.run.evaluate import judge_model, task_of, to_dict
+from captioner.run.sample import open_corpus, open_run
+
+KEYS = ["split", "images", "loss", "perplexity", "true", *NAMES, "mean_length", "vocabulary", "distinct", "repeats"]
+KEYS += ["unk", "novel", "intervals"]
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captions and references of three images, in the folder where the command runs."""
+    monkeypatch.chdir(tmp_path)
+    captions = {"a.jpg": "a dog runs", 7: "two men on a boat", "c.jpg": "the sea"}
+    Path("results.json").write_text(json.dumps([{"image_id": i, "caption": text} for i, text in captions.items()]))
+    Path("other.json").write_text(json.dumps([{"image_id": i, "caption": "a dog"} for i in captions]))
+    names = {5: "a.jpg", 7: "b.jpg", 9: "c.jpg"}
+    said = [
+        (5, "A dog runs."),
+        (5, "A brown dog is here!"),
+        (7, "Two men sit in a boat."),
+        (9, "The sea\tat night."),
+    ]
+    annotations = {
+        "images": [{"id": i, "file_name": name} for i, name in names.items()],
+        "annotations": [{"image_id": i, "caption": text} for i, text in said],
+    }
+    Path("captions.json").write_text(json.dumps(annotations))
 
 
 def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
-    done = cli("evaluate", coco_run, "--split", "train", "--split", "val")
+    done = cli("evaluate", coco_run, "--split", "train", "--split", "val", "--worst", "1")
     assert (done.code, done.err) == (0, "")
     golden("evaluate.txt", done.out)
+
+
+@pytest.mark.usefixtures("files")
+def test_text_of_files(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
+    words = ("--captions", "results.json", "--references", "captions.json", "--against", "other.json", "--worst", "1")
+    done = cli("evaluate", *words)
+    assert (done.code, done.err) == (0, "")
+    golden("evaluate_files.txt", done.out)
 
 
 def test_json_lines(cli: Callable[..., Any], tiny_run: Path) -> None:
     done = cli("evaluate", tiny_run, "--json", "--split", "heldout", "--split", "test")
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
-    scores = [score(restored, name, corpus.split(name)) for name in ("heldout", "test")]
-    assert [json.loads(line) for line in done.out.splitlines()] == [one._asdict() for one in scores]
-    assert list(json.loads(done.out.splitlines()[0])) == ["split", "images", "loss", "perplexity", "distinct", "true"]
+    for name, line in zip(("heldout", "test"), done.out.splitlines(), strict=True):
+        task, rows = task_of(corpus, name)
+        judged = judge_model(restored, corpus, name, task, rows)
+        assert json.loads(line) == {"split": name, **to_dict(task, judged)}
+        assert list(json.loads(line)) == KEYS
 
 
-def test_the_share_that_is_true(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.run.sample.score", lambda *_: Score("val", 1200, 1.5, 4.4817, 1100, 0.9876))
-    said = "val: 1,200 images, perplexity 4.48, 1,100 different captions, 98.8% true of their picture\n"
-    assert cli("evaluate", tiny_run) == (0, said, "")
+@pytest.mark.usefixtures("files")
+def test_json_of_files(cli: Callable[..., Any]) -> None:
+    words = ("--captions", "results.json", "--references", "captions.json", "--against", "other.json", "--worst", "2")
+    record = json.loads(cli("evaluate", *words, "--json").out)
+    assert (record["split"], record["images"]) == ("captions.json", 3)
+    assert record["others"]["other.json"]["distinct"] == 1
+    assert len(record["worst"]) == 2
+    assert record["worst"][0]["cider_d"] <= record["worst"][1]["cider_d"]
+
+
+def test_what_a_run_writes_scores_the_same(cli: Callable[..., Any], photo_run: Path, tmp_path: Path) -> None:
+    table, results = photo_run.parent / "photos" / "captions.csv", tmp_path / "results.json"
+    record = json.loads(cli("evaluate", photo_run, "--coco", results, "--against", results, "--json").out)
+    assert record["others"]["results.json"]["difference"] == {name: [0, 0] for name in NAMES}
+    images = {entry["image_id"] for entry in json.loads(results.read_text())}
+    lines = table.read_text().splitlines()
+    references = tmp_path / "captions.csv"
+    references.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[0] in images)]))
+    again = json.loads(cli("evaluate", "--captions", results, "--references", references, "--json").out)
+    assert len(images) == record["images"] == again["images"] == 2
+    assert {name: again[name] for name in NAMES} == {name: record[name] for name in NAMES}
+    assert again["intervals"] == record["intervals"]
+
+
+def test_the_baseline_stands_beside_the_model(cli: Callable[..., Any], tiny_run: Path) -> None:
+    record = json.loads(cli("evaluate", tiny_run, "--baseline", "nn", "--json").out)
+    borrowed = record["others"]["nn"]
+    assert borrowed["novel"] == 0
+    assert borrowed["bleu4"] > record["bleu4"], "an untrained model"
+    assert "above nn" in cli("evaluate", tiny_run, "--baseline", "nn").out
 
 
 def test_json_has_no_infinity(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.run.sample.mean_word_loss", lambda *_: 1000.0)
+    monkeypatch.setattr("captioner.run.evaluate.mean_word_loss", lambda *_: 1000.0)
     line = cli("evaluate", tiny_run, "--json").out
     assert json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["loss"] == 1000
+
+
+def test_a_share_that_is_true_is_told() -> None:
+    record = {"split": "a\nb", "images": 1200, "perplexity": 4.4817, "true": 0.9876}
+    assert next(score_lines(record, "model")) == "a\\nb: 1,200 images, perplexity 4.48, 98.8% true of their picture"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("", "expected a run, or --captions with --references"),
+        ("run --captions a", "expected a run, or --captions with --references"),
+        ("--captions a", "expected a run, or --captions with --references"),
+        ("run --references a", "expected a run, or --captions with --references"),
+        ("run --coco a --split val --split test", "--captions, --against and --coco take one --split"),
+        ("--captions a --references b --baseline nn", "--baseline, --coco and -o are for a run; leave them out"),
+        ("run --baseline nn --split train", "--baseline borrows captions from train, and cannot be scored there"),
+    ],
+)
+def test_options_that_do_not_fit_together(command: str, said: str, cli: Callable[..., Any]) -> None:
+    done = cli("evaluate", *command.split())
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_meteor_without_its_package(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycocoevalcap.meteor.meteor", None)
+    done = cli("evaluate", "--meteor", "--captions", "a", "--references", "b")
+    assert done == (1, "", "captioner: METEOR: needs the package pycocoevalcap: pip install 'captioner[eval]'\n")

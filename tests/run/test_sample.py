@@ -22,7 +22,6 @@ from captioner.run.sample import (
     describe,
     open_corpus,
     open_run,
-    score,
     to_dict,
 )
 
@@ -146,7 +145,6 @@ def test_a_source_that_cannot_judge_gives_no_truth(coco_run: Path) -> None:
     captions = list(caption_split(restored, val))
     assert [c.true for c in captions] == [None, None]
     assert captions[0].references == ["a café 猫", "a 猫", "<UNK>"]
-    assert score(restored, "val", val).true is None
 
 
 def write_features(path: Path, values: np.ndarray) -> Path:
@@ -199,23 +197,6 @@ def test_a_data_set_of_another_width_is_refused(
     other = write_coco(tmp_path / "other", width=9)
     with pytest.raises(CheckpointError, match=r"features: expected 8 numbers an image, got 9"):
         open_corpus(open_run(coco_run, [f"data.root={other}"]))
-
-
-def test_the_score_of_a_split(restored: Restored, val) -> None:
-    measured = score(restored, "val", val)
-    losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
-    captions = list(caption_split(restored, val))
-    assert (measured.split, measured.images) == ("val", 10)
-    assert measured.loss == pytest.approx(losses.mean(), rel=1e-6)
-    assert measured.perplexity == pytest.approx(math.exp(measured.loss))
-    assert measured.distinct == len({c.caption for c in captions})
-    assert measured.true == sum(bool(c.true) for c in captions) / 10
-
-
-def test_the_references_score_as_true(restored: Restored, val, monkeypatch: pytest.MonkeyPatch) -> None:
-    references = [restored.vocab.decode(row) for row in val.captions.tolist()]
-    monkeypatch.setattr(sample, "describe", lambda *_: ((" ".join(words), -1.0) for words in references[::5]))
-    assert score(restored, "val", val).true == 1
 
 
 def test_candidates_are_the_best_captions_of_a_beam(tiny_run: Path, val) -> None:

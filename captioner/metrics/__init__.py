@@ -1,0 +1,19 @@
+"""The metrics of captions, equal to those of pycocoevalcap 1.2, in NumPy."""
+
+from captioner.metrics.cider import CiderD
+from captioner.metrics.ptb import tokenize
+from captioner.metrics.scores import NAMES, corpus_scores, figures, interval, score_rows
+from captioner.metrics.wording import novel, share, wording
+
+__all__ = [
+    "NAMES",
+    "CiderD",
+    "corpus_scores",
+    "figures",
+    "interval",
+    "novel",
+    "score_rows",
+    "share",
+    "tokenize",
+    "wording",
+]

@@ -1,0 +1,37 @@
+"""Intervals cover what they should, and figures without references are counted right."""
+
+import numpy as np
+import pytest
+
+from captioner.metrics import figures, interval, novel, score_rows, wording
+
+
+def corpus(share_right: float, images: int = 200) -> np.ndarray:
+    references = [[["a", f"w{image}", "b", "c", "d"]] for image in range(images)]
+    captions = [several[0] if image < share_right * images else ["x"] * 5 for image, several in enumerate(references)]
+    return score_rows(captions, references)
+
+
+def test_an_interval_is_that_of_the_binomial() -> None:
+    rows = corpus(0.5)
+    (lower, upper) = interval(rows)
+    deviation = (0.25 / len(rows)) ** 0.5
+    assert upper[0] - lower[0] == pytest.approx(2 * 1.96 * deviation, rel=0.1)
+    assert ((lower < figures(rows.sum(axis=0))) & (figures(rows.sum(axis=0)) < upper)).all()
+    np.testing.assert_array_equal(interval(rows), (lower, upper))
+    assert (interval(rows, seed=1) != (lower, upper)).any()
+
+
+def test_differences_are_of_the_same_images() -> None:
+    better, worse = corpus(0.6), corpus(0.5)
+    (lower, _), (_, upper) = interval(better, worse), interval(worse, better)
+    assert (lower > 0).all()
+    assert (upper < 0).all()
+    np.testing.assert_array_equal(interval(better, better), 0)
+
+
+def test_wording() -> None:
+    captions = [["a", "dog"], ["a", "dog"], ["a", "a", "a"], []]
+    assert wording(captions) == {"mean_length": 7 / 4, "vocabulary": 2, "distinct": 3, "repeats": 1 / 4}
+    assert novel(captions, [["a", "dog"], ["dog", "a"]]) == 1 / 2
+    assert wording([]) == {"mean_length": 0, "vocabulary": 0, "distinct": 0, "repeats": 0}

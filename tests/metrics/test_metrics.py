@@ -1,0 +1,145 @@
+"""The metrics equal those of pycocoevalcap: recorded ones, and the package itself where it is installed."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import record
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioner.errors import DataError
+from captioner.metrics import NAMES, CiderD, corpus_scores, figures, score_rows, tokenize
+from captioner.metrics.cider import cider_d
+from captioner.metrics.ngrams import count
+from captioner.metrics.rouge import lcs, rouge_l
+
+RECORDED = json.loads(record.FILE.read_text())
+CAPTIONS = [text.split() for text in RECORDED["captions"]]
+REFERENCES = [[text.split() for text in several] for several in RECORDED["references"]]
+
+captions_of_few_words = st.lists(st.integers(0, 3), max_size=8)
+corpora = st.lists(
+    st.tuples(captions_of_few_words, st.lists(captions_of_few_words.filter(bool), min_size=1, max_size=3)),
+    min_size=1,
+    max_size=5,
+)
+
+
+def test_the_record_is_of_the_random_corpus() -> None:
+    assert record.corpus() == (CAPTIONS, REFERENCES)
+    assert [text for text, _ in RECORDED["tokens"]] == record.TEXTS
+
+
+def test_the_figures_are_those_recorded() -> None:
+    scores = corpus_scores(CAPTIONS, REFERENCES)
+    assert tuple(scores) == NAMES == ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
+    np.testing.assert_allclose(list(scores.values()), RECORDED["corpus"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(figures(score_rows(CAPTIONS, REFERENCES)), RECORDED["images"], rtol=0, atol=1e-9)
+
+
+def test_another_word_changes_every_figure() -> None:
+    changed = [[*words[:-1], "other"] if words else words for words in CAPTIONS]
+    assert (abs(np.subtract(list(corpus_scores(changed, REFERENCES).values()), RECORDED["corpus"])) > 1e-3).all()
+
+
+@pytest.mark.parametrize(("text", "words"), RECORDED["tokens"])
+def test_tokens_are_those_recorded(text: str, words: str) -> None:
+    assert tokenize(text) == words.split()
+
+
+@given(st.text(max_size=40))
+def test_tokens_are_lower_case_words_without_spaces(text: str) -> None:
+    for word in tokenize(text):
+        assert word == word.lower()
+        assert word.split() == [word]
+
+
+def test_figures_equal_the_package_on_random_corpora() -> None:
+    pytest.importorskip("pycocoevalcap")
+    for seed in range(20):
+        captions, references = record.corpus(seed, images=1 + 2 * seed)
+        scores, each = record.peer_scores(captions, references)
+        rows = score_rows(captions, references)
+        np.testing.assert_allclose(figures(rows.sum(axis=0)), scores, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(figures(rows), each, rtol=0, atol=1e-9)
+
+
+def test_tokens_equal_the_package_on_flickr8k() -> None:
+    pytest.importorskip("pycocoevalcap")
+    data = Path(__file__).parents[3] / "shared/data/flickr8k/dataset_flickr8k.json"
+    if not data.exists() or shutil.which("java") is None:
+        pytest.skip("needs Flickr8k and Java")
+    texts = [one["raw"] for image in json.loads(data.read_text())["images"] for one in image["sentences"]]
+    assert list(map(tokenize, texts)) == record.peer_tokens(texts)
+
+
+@given(corpora)
+def test_words_may_be_anything_and_images_come_in_any_order(corpus: list) -> None:
+    captions, references = zip(*corpus, strict=True)
+    scores = corpus_scores(captions, references)
+    named = corpus_scores(
+        [[f"w{word}" for word in words] for words in captions[::-1]],
+        [[[f"w{word}" for word in words] for words in several] for several in references[::-1]],
+    )
+    assert named == pytest.approx(scores, abs=1e-12)
+    assert all(np.isfinite(list(scores.values())))
+
+
+@given(corpora)
+def test_a_reference_as_a_caption_is_right(corpus: list) -> None:
+    references = [several for _, several in corpus]
+    scores = corpus_scores([several[0] for several in references], references)
+    assert scores["bleu1"] == pytest.approx(1)
+    assert scores["rouge_l"] == pytest.approx(1)
+
+
+@given(captions_of_few_words, captions_of_few_words)
+def test_lcs_is_that_of_the_textbook(one: list[int], other: list[int]) -> None:
+    table = np.zeros((len(one) + 1, len(other) + 1), int)
+    for i, a in enumerate(one):
+        for j, b in enumerate(other):
+            table[i + 1, j + 1] = table[i, j] + 1 if a == b else max(table[i, j + 1], table[i + 1, j])
+    assert lcs(one, other) == table[-1, -1]
+
+
+def test_n_grams_are_counted() -> None:
+    ids = {}
+    found = count([["a", "b", "a", "b"], [], ["b"]], ids)
+    assert ids == {"a": 0, "b": 1}
+    assert sorted(zip(found.row.tolist(), found.order.tolist(), found.times.tolist(), strict=True)) == [
+        (0, 0, 2), (0, 0, 2), (0, 1, 1), (0, 1, 2), (0, 2, 1), (0, 2, 1), (0, 3, 1), (2, 0, 1),
+    ]  # fmt: skip
+    assert found.key[found.row == 2][0] in found.key[found.row == 0]
+
+
+def test_fixed_references_score_any_images_in_any_number() -> None:
+    scorer, rng = CiderD(REFERENCES), random.Random(1)
+    images = [rng.randrange(len(REFERENCES)) for _ in range(200)]
+    captions = [rng.choice(CAPTIONS) + ["new"] * rng.randrange(3) for _ in images]
+    together = scorer.score(images, captions)
+    alone = [scorer.score([image], [words])[0] for image, words in zip(images, captions, strict=True)]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+    one_each = [captions[images.index(image)] if image in images else [] for image in range(len(REFERENCES))]
+    np.testing.assert_allclose(
+        cider_d(one_each, REFERENCES)[images[:1]], scorer.score(images[:1], captions[:1]), rtol=1e-12
+    )
+    assert scorer.score([], []).shape == (0,)
+
+
+def test_weights_may_come_from_other_references() -> None:
+    whole = CiderD(REFERENCES)
+    part = CiderD(REFERENCES[5:9], whole)
+    np.testing.assert_allclose(part.score([0, 3, 0], CAPTIONS[:3]), whole.score([5, 8, 5], CAPTIONS[:3]), rtol=1e-12)
+    assert CiderD([[["a", "b", "c", "d"]]], whole).score([0], [["a", "b", "c", "d"]])[0] == pytest.approx(10)
+
+
+def test_captions_and_references_may_be_empty_but_must_be_there() -> None:
+    assert corpus_scores([[], []], [[["a"]], [["b"]]]) == pytest.approx(dict.fromkeys(NAMES, 0), abs=1e-9)
+    assert rouge_l([[]], [[[]]]).tolist() == [1]
+    assert cider_d([[]], [[[]]]).tolist() == [0]
+    with pytest.raises(DataError, match="image 1: expected a caption or more, got none"):
+        corpus_scores([["a"], ["b"]], [[["a"]], []])
