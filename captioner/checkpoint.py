@@ -72,7 +72,7 @@ class Meta:
                 raise ValueError(f"{name}: expected at least {least}, got {values[name]}")
         if meta.best is not None:
             numbers = [x for x in values["best"].values() if isinstance(x, int | float) and math.isfinite(x)]
-            if meta.best.keys() != {"step", "epoch", "loss"} or len(numbers) < 3:
+            if not meta.best.keys() >= {"step", "epoch", "loss"} or len(numbers) < len(meta.best):
                 raise ValueError(f"best: expected the numbers step, epoch, loss, got {meta.best!s:.80}")
         return meta
 

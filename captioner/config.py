@@ -68,6 +68,10 @@ class Model:
 class Train:
     """How the parameters are learnt."""
 
+    objective: Annotated[
+        Literal["likelihood", "scst"], "learn people's captions; or (self-critical) to earn CIDEr-D by own ones"
+    ] = "likelihood"
+    start: Annotated[Path | None, "run or checkpoint to start from; relative to this file"] = None
     epochs: Annotated[int, "passes over the captions of train", ">= 1"] = 10
     max_steps: Annotated[int | None, "stop after so many steps; null: by epochs alone", ">= 1"] = None
     batch_size: Annotated[int, "captions a step", ">= 1"] = 64
@@ -104,6 +108,10 @@ class Validate:
     every: Annotated[int, "epochs between validations", ">= 1"] = 1
     split: Annotated[str, "the split to validate on"] = "val"
     max_captions: Annotated[int | None, "use only so many captions; null: all", ">= 1"] = None
+    metrics: Annotated[int | None, "epochs between scorings of its own captions; null: never", ">= 1"] = None
+    best: Annotated[
+        Literal["loss", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d"], "what chooses the best checkpoint"
+    ] = "loss"
 
 
 @dataclass(frozen=True)
@@ -190,6 +198,18 @@ CONSTRAINTS = (
         "train.update_rule",
         lambda c: c.train.weight_decay == 0 or c.train.update_rule == "adamw",
         "does nothing without train.update_rule adamw (set that, or remove this)",
+    ),
+    Constraint(
+        "train.objective",
+        "train.start",
+        lambda c: c.train.objective == "likelihood" or c.train.start is not None,
+        "self-critical training goes on from a trained model (set train.start to its run)",
+    ),
+    Constraint(
+        "validate.best",
+        "validate.metrics",
+        lambda c: c.validate.best == "loss" or c.validate.metrics is not None,
+        "is never measured (set validate.metrics 1, or remove this)",
     ),
     Constraint(
         "decode.min_length",

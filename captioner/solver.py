@@ -40,9 +40,9 @@ HOPELESS = 10
 
 
 class Batches(Protocol):
-    """Where the solver gets the batch of a step: features (N, F) and captions (N, T)."""
+    """Where the solver gets the batch of a step: features (N, F), captions (N, T), and perhaps their weights (N,)."""
 
-    def batch(self, step: int, /) -> tuple[Array, Array]: ...
+    def batch(self, step: int, /) -> tuple[Array, ...]: ...
 
 
 @dataclass
@@ -140,10 +140,10 @@ def _step(
     workspace: Workspace,
 ) -> Step:
     with watch("reading"):
-        features, captions = batches.batch(state.step)
+        features, captions, *weights = batches.batch(state.step)
     with watch("forward"):
         rng = np.random.default_rng((plan.seed, 1, state.step))
-        loss, cache = model.forward(features, captions, rng, workspace, team)
+        loss, cache = model.forward(features, captions, rng, workspace, team, *weights)
     with watch("backward"):
         grads = model.backward(cache, workspace, team)
     with watch("update"):
@@ -208,7 +208,8 @@ def look_again(model: CaptioningRNN, batches: Batches, state: TrainState, team: 
 
     Raises: DivergenceError when that loss is hopeless.
     """
-    refuse_hopeless(model, state.step, mean_word_loss(model, [batches.batch(state.step - 1)], team))
+    features, captions, *_ = batches.batch(state.step - 1)
+    refuse_hopeless(model, state.step, mean_word_loss(model, [(features, captions)], team))
 
 
 def refuse_hopeless(model: CaptioningRNN, step: int, word_loss: float) -> None:

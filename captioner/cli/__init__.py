@@ -18,6 +18,7 @@ from captioner.cli.config import config
 from captioner.cli.data import data
 from captioner.cli.evaluate import evaluate
 from captioner.cli.gradcheck import gradcheck
+from captioner.cli.inspect import inspect
 from captioner.cli.prepare import prepare
 from captioner.cli.sample import sample
 from captioner.cli.train import train
@@ -40,7 +41,7 @@ def cli(debug: bool) -> None:
     """Train recurrent image captioners, written by hand in NumPy, and let them describe images."""
 
 
-for command in (prepare, train, sample, evaluate, data, gradcheck, config):
+for command in (prepare, train, sample, evaluate, data, gradcheck, inspect, config):
     cli.add_command(command)
 
 

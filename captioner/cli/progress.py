@@ -76,6 +76,8 @@ def _began(event: Began) -> str:
 
 def _validated(event: Validated) -> str:
     best = "  best so far" if event.best else ""
+    if event.scores:
+        best = f"  BLEU-4 {100 * event.scores['bleu4']:.1f}, CIDEr-D {100 * event.scores['cider_d']:.1f}{best}"
     return f"epoch {event.epoch}  validation loss {event.loss:.4f} a word, perplexity {event.perplexity:.2f}{best}"
 
 

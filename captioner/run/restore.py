@@ -39,28 +39,29 @@ FIXED = (
     "model.output_bias",
     "train.batch_size",
     "train.batches",
+    "train.objective",
     "train.update_rule",
     "validate.split",
     "validate.max_captions",
+    "validate.best",
 )
 """Options that a checkpoint has settled: they shaped its parameters and slots, or what a step or a loss means."""
 
 
 @dataclass(frozen=True)
 class Restored:
-    """A model as it was saved, with its config, vocabulary and training state."""
+    """A model as it was saved, with its config, vocabulary and training state.
+
+    The model captions with the running mean of the parameters where training kept one; `params` are those in training.
+    """
 
     path: Path
     config: Config
     vocab: Vocab
     model: CaptioningRNN
+    params: Params
     slots: dict[str, Params]
     meta: Meta
-
-    @property
-    def speaker(self) -> CaptioningRNN:
-        """The model that captions: with the running mean of the parameters, where training kept one."""
-        return self.model.with_params(self.slots[AVERAGE]) if AVERAGE in self.slots else self.model
 
 
 class Speaker(Protocol):
@@ -109,8 +110,8 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
             path, "standardizer", saved.standardizer, dict.fromkeys(("mean", "std"), (meta.feature_dim,)), "float64"
         )
         standardizer = Standardizer(saved.standardizer["mean"], saved.standardizer["std"])
-    model = assemble(config, sizes, saved.params, vocab.null, standardizer)
-    return Restored(path, config, vocab, model, saved.slots, meta)
+    model = assemble(config, sizes, saved.slots.get(AVERAGE, saved.params), vocab.null, standardizer)
+    return Restored(path, config, vocab, model, saved.params, saved.slots, meta)
 
 
 def _check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
@@ -121,6 +122,21 @@ def _check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tupl
         if array is None or array.shape != shape or array.dtype != np.dtype(dtype):
             got = "nothing" if array is None else f"{array.dtype} {array.shape}"
             raise CheckpointError(f"{path}: array {group}/{name}: expected {dtype} {shape}, got {got}")
+
+
+def started(model: CaptioningRNN, restored: Restored, corpus: Corpus) -> CaptioningRNN:
+    """A fresh model with the parameters, and the standardizer, of another that was trained on the same data set.
+
+    Raises: CheckpointError when it was trained on another data set, or its sizes are not the model's.
+    """
+    check_corpus(restored, corpus)
+    if restored.model.sizes != model.sizes:
+        raise CheckpointError(
+            f"train.start: {restored.path}: expected {model.sizes}, got {restored.model.sizes}; "
+            "set the options of model as they were there"
+        )
+    params = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
+    return CaptioningRNN(model.sizes, params, model.null, model.dropout, restored.model.standardizer, model.smoothing)
 
 
 def check_corpus(restored: Speaker, corpus: Corpus) -> None:

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 
 import captioner
 from captioner import checkpoint
+from captioner.arrays import Array
 from captioner.blas import set_threads
 from captioner.config import Config
 from captioner.configio import dump
@@ -23,11 +25,15 @@ from captioner.data.ahead import ReadAhead, in_memory
 from captioner.data.batches import ShuffledBatches, in_order
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DivergenceError, UsageError
+from captioner.metrics import NAMES
 from captioner.model import CaptioningRNN
 from captioner.optim import AVERAGE, RULES
 from captioner.run.build import build_corpus, build_model, build_plan
+from captioner.run.evaluate import Task, judge, task_of
 from captioner.run.folder import RunFolder, to_json
-from captioner.run.restore import check_corpus, restore
+from captioner.run.restore import Restored, check_corpus, restore, started
+from captioner.run.sample import describe, open_run
+from captioner.run.scst import SelfCritical
 from captioner.solver import (
     Batches,
     Step,
@@ -58,11 +64,12 @@ class Began(NamedTuple):
 
 
 class Validated(NamedTuple):
-    """The loss of a word on the validation split."""
+    """The loss of a word on the validation split, and where it is time for them the scores of the model's captions."""
 
     step: int
     epoch: int
     loss: float
+    scores: dict[str, float]
     best: bool
 
     @property
@@ -93,6 +100,8 @@ def train(
     run = RunFolder(Path(folder))
     corpus = build_corpus(config)
     model = build_model(config, corpus)
+    if config.train.start is not None:
+        model = started(model, open_run(config.train.start), corpus)
     start = TrainState.fresh(model, RULES[config.train.update_rule], config.train.average is not None)
     training = _Training(config, run, corpus, model, start)
     run.create(overwrite)
@@ -120,8 +129,9 @@ def resume(
     expected += [AVERAGE] if config.train.average is not None else []
     if set(expected) != got:
         raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
-    state = TrainState(restored.model.params, restored.slots, restored.meta.step)
-    training = _Training(config, run, corpus, restored.model, state, restored.meta.best, restored.meta.since_best)
+    model = restored.model.with_params(restored.params)
+    state = TrainState(model.params, restored.slots, restored.meta.step)
+    training = _Training(config, run, corpus, model, state, restored.meta.best, restored.meta.since_best)
     same_features = np.allclose(training.probe, restored.meta.probe, rtol=1e-3, atol=1e-9)
     if training.fingerprint != restored.meta.fingerprint or not same_features:
         what = "features" if training.fingerprint == restored.meta.fingerprint else "captions"
@@ -184,6 +194,8 @@ class _Training:
         captions = self.split.captions
         lengths = (captions != self.corpus.vocab.null).sum(axis=1) if options.batches == "by_length" else None
         plain = ShuffledBatches(self.split, options.batch_size, self.config.seed, lengths)
+        if options.objective == "scst":
+            return nullcontext(SelfCritical(self.model, plain, self.corpus.vocab, self.config.seed, self.team))
         return nullcontext(plain) if in_memory(plain.split.features) else ReadAhead(plain, self.plan.span.total_steps)
 
     def _until_over(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated, None, str]:
@@ -222,18 +234,47 @@ class _Training:
         batches = in_order(self.validation, self.config.train.batch_size, self.config.validate.max_captions)
         with self.watch("validation"):
             loss = mean_word_loss(self.speaker, batches, self.team)
+            scores = self._scores() if self._is_scored(step) else {}
         refuse_hopeless(self.model, step.step, loss)
-        better = self.best is None or loss < self.best["loss"]
+        found = {"loss": loss, **scores}
+        better = self._is_better(found)
         self.since_best = 0 if better else self.since_best + 1
         if better:
-            self.best = {"step": step.step, "epoch": step.epoch, "loss": loss}
+            name = self.config.validate.best
+            self.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: found[name]}
             self._save(self.run.best)
-        event = Validated(step.step, step.epoch, loss, better)
-        self.run.log({"kind": "validation", **event._asdict(), "perplexity": event.perplexity})
+        event = Validated(step.step, step.epoch, loss, scores, better)
+        record = {**event._asdict(), **scores, "perplexity": event.perplexity}
+        del record["scores"]
+        self.run.log({"kind": "validation", **record})
         return event
 
-    def _save(self, path: Path) -> None:
-        meta = checkpoint.Meta(
+    def _is_scored(self, step: Step) -> bool:
+        every = self.config.validate.metrics
+        return every is not None and (step.epoch % every == 0 or step.step == self.plan.span.total_steps)
+
+    def _scores(self) -> dict[str, float]:
+        """How good the captions are that the model now writes for the validation images."""
+        task, rows = self._task
+        speaker = Restored(self.run.path, self.config, self.corpus.vocab, self.speaker, {}, {}, self._meta())
+        captions = [caption for caption, _ in describe(speaker, self.validation.features)]
+        figures = judge(task, "model", [captions[row] for row in rows]).figures
+        return {name: figures[name] for name in NAMES}
+
+    @cached_property
+    def _task(self) -> tuple[Task, Array]:
+        task, rows = task_of(self.corpus, self.config.validate.split)
+        return dataclasses.replace(task, train=None), rows
+
+    def _is_better(self, found: dict[str, float]) -> bool:
+        """Losses are the better the lower, all others the higher; who is not scored is not compared."""
+        name = self.config.validate.best
+        if self.best is None or name not in found:
+            return name in found
+        return (found[name] < self.best[name]) if name == "loss" else (found[name] > self.best[name])
+
+    def _meta(self) -> checkpoint.Meta:
+        return checkpoint.Meta(
             config=dump(self.config),
             words=list(self.corpus.vocab.words),
             feature_dim=self.corpus.feature_dim,
@@ -244,10 +285,12 @@ class _Training:
             best=self.best,
             since_best=self.since_best,
         )
+
+    def _save(self, path: Path) -> None:
         standard = self.model.standardizer
         arrays = self.state.params, self.state.slots, standard._asdict() if standard else {}
         with self.watch("saving"):
-            checkpoint.save(path, checkpoint.Checkpoint(meta, *arrays))
+            checkpoint.save(path, checkpoint.Checkpoint(self._meta(), *arrays))
         if path == self.run.last:
             self.saved = self.state.step
 
