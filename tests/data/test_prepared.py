@@ -1,5 +1,6 @@
 """Prepared data sets: what is written is read; whatever else a file may hold is refused with one clear line."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from captioner.data.corpus import ROWS_AT_ONCE, Corpus, Split, validate
 from captioner.data.features import Direct, Selected, open_features
-from captioner.data.prepared import MOST_SPLITS, SEAL, prepared, read_meta, write_prepared
+from captioner.data.prepared import MOST_SPLITS, SEAL, prepared, write_prepared
 from captioner.errors import DataError
 from captioner.sealed import SIZE
 from captioner.vocab import SPECIAL, Vocab
@@ -132,7 +133,7 @@ def test_any_corpus_that_is_written_is_read(
 
 def test_a_file_tells_what_it_is(tmp_path: Path) -> None:
     write_prepared(tmp_path / "a.h5", WHOLE, ABOUT)
-    assert read_meta(tmp_path / "a.h5") == {"encoder": "drawn", "splits": ["train", "val"], "about": ABOUT}
+    assert prepared(tmp_path / "a.h5").about == ABOUT
     assert os.listdir(tmp_path) == ["a.h5"]
 
 
@@ -177,6 +178,35 @@ def test_rows_of_another_file_are_written_block_by_block(dtype: str, tmp_path: P
     assert train.features.dtype == dtype
     np.testing.assert_array_equal(train.features[:], values[order].astype(dtype))
     np.testing.assert_array_equal(train.features[[5, 2000, 5]], values[order].astype(dtype)[[5, 2000, 5]])
+
+
+def test_a_file_that_takes_the_place_of_a_verified_one_is_not_read(
+    whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened = tmp_path / "a.h5", []
+    path.write_bytes(whole)
+    write_prepared(tmp_path / "other.h5", corpus_of(train=split_of(3, [["a"]]), val=split_of(1, [["a"]])), {})
+    open_dataset = MODULE.open_dataset
+
+    def swapped(*args: Any, **options: Any) -> Any:
+        opened.append(args)
+        (tmp_path / "other.h5").replace(path) if len(opened) == 1 else None
+        return open_dataset(*args, **options)
+
+    monkeypatch.setattr(MODULE, "open_dataset", swapped)
+    with contextlib.suppress(DataError):  # HDF5 opens no file that has lost its name
+        assert_same(prepared(path, memory_mib=0), WHOLE)
+    assert len(opened) > 0
+    assert path.read_bytes() != whole
+
+
+def test_the_memory_is_shared_by_all_splits(tmp_path: Path) -> None:
+    half = np.ones((1024, 256), np.float32)  # 1 MiB
+    ids = [str(row) for row in range(len(half))]
+    splits = {name: split_of(1, [["a"]], features=half, image_ids=ids) for name in ("train", "val", "test")}
+    write_prepared(tmp_path / "a.h5", corpus_of(**splits), {})
+    read = prepared(tmp_path / "a.h5", memory_mib=2)
+    assert [type(split.features) for split in read.splits.values()] == [np.ndarray, np.ndarray, Direct]
 
 
 def test_no_descriptor_outlives_a_corpus(whole: bytes, tmp_path: Path) -> None:
@@ -226,7 +256,7 @@ def test_what_is_another_kind_of_file(whole: bytes, tmp_path: Path) -> None:
         assert refusal(path) == "not a captioner data set; expected a file that `captioner prepare` wrote"
     path.unlink()
     os.mkfifo(path)
-    assert refusal(path) == "expected a data set file, got something that is not a regular file"
+    assert refusal(path) == "expected a data set file, got a named pipe"
     path.unlink()
     path.mkdir()
     assert refusal(path) == "cannot open the data set: Is a directory"

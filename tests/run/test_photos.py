@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captioner.configio import parse
+from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoder import ENCODER, FEATURES, encode
 from captioner.errors import CaptionerError, CheckpointError, DataError, UsageError
 from captioner.images import are_same, photo, protobuf
@@ -29,6 +31,7 @@ from captioner.run.photos import (
 )
 from captioner.run.restore import Restored
 from captioner.run.sample import Caption, candidates, describe, open_run
+from captioner.run.train import resume, train
 
 SCENES = ScenesEncoder()
 
@@ -91,7 +94,8 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(
 def test_the_number_of_photographs(restored: Restored, new: list[Path]) -> None:
     whole = list(caption_photos(restored, SCENES, new))
     for most in (1, 4, 100):
-        assert list(caption_photos(restored, SCENES, new, most=most)) == whole[:most]
+        found = [one for one in caption_photos(restored, SCENES, new, most=most) if isinstance(one, Caption)]
+        assert [(one.image, one.caption) for one in found] == [(one.image, one.caption) for one in whole[:most]]
     assert list(caption_photos(restored, SCENES, [])) == []
 
 
@@ -124,6 +128,24 @@ def test_a_folder_stands_for_its_photographs_in_order(tmp_path: Path, album: Cal
     inside = [folder / name for name in ("000.png", "001.png", "002.png", "below/x.JPG")]
     empty = Failed(tmp_path / "empty", f"{tmp_path / 'empty'}: expected photographs in this folder, got none")
     assert found == [tmp_path / "a.png", *inside, empty, Path("no"), folder / "captions.csv"]
+
+
+def test_a_folder_that_cannot_be_read_is_told_after_its_photographs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "a.png").touch()
+    scandir = os.scandir
+
+    def shut(folder: str) -> Any:
+        if Path(folder).name == "shut":
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", shut)  # permissions do not stop root
+    failed = Failed(tmp_path / "shut", f"{tmp_path / 'shut'}: cannot be read: Permission denied")
+    assert list(find_photos([tmp_path])) == [tmp_path / "a.png", failed]
+    assert list(find_photos([tmp_path / "shut"])) == [failed]
 
 
 def test_an_empty_folder_is_told_after_the_others(restored: Restored, new: list[Path], tmp_path: Path) -> None:
@@ -230,6 +252,28 @@ def test_a_model_file_is_found(place: str, restored: Restored, tmp_path: Path, m
         CheckpointError, match=rf"best\.h5: expected the encoder onnx:mean\.onnx,.*, got {ENCODER}; use"
     ):
         open_encoder_of(trained, "scenes")
+
+
+def test_a_run_goes_on_where_the_file_of_its_encoder_has_another_name(
+    photo_run: Path, tmp_path: Path, small: tuple[str, ...]
+) -> None:
+    corpus, data = prepared(photo_run.parent / "data.h5"), tmp_path / "data.h5"
+    for kind, rest in (("features", ""), ("onnx", ",size=8,mean=0,scale=1,layout=nchw,output=x")):
+        run = tmp_path / kind
+        for name, digest, most in (("old", "0", 2), ("new", "0", 3), ("new", "1", 4)):
+            encoder = f"{kind}:{name}{rest},sha256={64 * digest}"
+            write_prepared(data, dataclasses.replace(corpus, encoder=encoder), {})
+            if name == "old":
+                list(
+                    train(
+                        parse("", "", [*small, "data.source=prepared", f"data.root={data}", "train.max_steps=2"]), run
+                    )
+                )
+            elif digest == "0":
+                assert list(resume(run, [f"train.max_steps={most}"]))[-1].summary["steps"] == most
+            else:
+                with pytest.raises(CheckpointError, match="expected those of encoder"):
+                    next(resume(run, [f"train.max_steps={most}"]))
 
 
 def test_an_encoder_that_nobody_knows_takes_its_options_here(restored: Restored, tmp_path: Path) -> None:
