@@ -72,19 +72,27 @@ def _find(name: str, restored: Restored) -> str:
 
 
 def find_photos(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Failed]:
-    """The photographs that names stand for, a folder's in their order."""
+    """The photographs that names stand for, those of a folder by name, and then the folders that cannot be read."""
     for path in map(Path, names):
         if not os.path.isdir(path):  # unlike Path.is_dir, it takes any name
             yield path
             continue
-        found: list[Path | Failed] = [*photos_in(path)]
-        yield from found or [Failed(path, f"{path}: expected photographs in this folder, got none")]
+        unread: list[OSError] = []
+        found = photos_in(path, unread.append)
+        yield from found
+        for error in unread:
+            yield Failed(Path(error.filename), f"{error.filename}: cannot be read: {error.strerror}")
+        if not found and not unread:
+            yield Failed(path, f"{path}: expected photographs in this folder, got none")
 
 
 def caption_photos(
     restored: Restored, encoder: Encoder, photos: Iterable[Path | Failed], best: int = 1, most: int | None = None
 ) -> Iterator[Caption | Failed]:
-    """Caption photographs (or the first `most`) in their order; one that cannot be read does not stop the others."""
+    """Caption photographs (or the first `most`) in their order; one that cannot be read does not stop the others.
+
+    What was no photograph to begin with comes last.
+    """
     threads = restored.config.threads
 
     def readable() -> Iterator[Path]:

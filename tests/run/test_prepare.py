@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import captioner
 from captioner.config import Prepare
 from captioner.data.card import card
 from captioner.data.corpus import Corpus
-from captioner.data.prepared import prepared, read_meta
+from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoder import ENCODER, FEATURES, encode
 from captioner.errors import DataError, UsageError
@@ -26,16 +27,8 @@ from captioner.images.encoding import Store
 from captioner.images.scenes import ScenesEncoder
 from captioner.run import prepare as use_case
 from captioner.run.collect import collect
-from captioner.run.prepare import (
-    Encoding,
-    Event,
-    Prepared,
-    Unreadable,
-    card_of,
-    find_photo,
-    missing_photos,
-    prepare,
-)
+from captioner.run.features import Encoding, Unreadable, find_photo, missing_photos
+from captioner.run.prepare import Event, Prepared, card_of, prepare
 
 COUNT = 8
 SCENES = {"encoder": "scenes", "min_count": 1, "val": 0.25, "dtype": "float32"}
@@ -141,7 +134,7 @@ def test_the_card_is_that_of_the_file(photos: Path) -> None:
 def test_the_file_tells_how_it_was_made(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos.parent)
     (_, *_, last) = events_of(Path("photos"), Path("out.h5"), seed=3)
-    about = read_meta(Path("out.h5"))["about"]
+    about = prepared("out.h5").about
     assert about["made_by"] == f"captioner {captioner.__version__}"
     digest = hashlib.sha256((photos / "captions.csv").read_bytes()).hexdigest()
     assert about["sources"] == [{"file": "captions.csv", "sha256": digest}]
@@ -256,11 +249,31 @@ def test_what_was_half_written_is_encoded_again(photos: Path, encoded: Counted) 
     np.testing.assert_allclose(features_by_name(corpus)["004.png"], EXPECTED[4], atol=1e-5)
 
 
-@pytest.mark.parametrize("content", [b"", b"another kind of file\n" * 999])
-def test_a_file_of_another_kind_is_no_work_done(content: bytes, photos: Path, encoded: Counted) -> None:
+@pytest.mark.parametrize("content", [b"", b"captioner", b"captioner encodings " + b"0" * 64 + b"\nmore"])
+def test_what_another_encoder_or_nobody_has_done_is_no_work_done(
+    content: bytes, photos: Path, encoded: Counted
+) -> None:
     (photos.parent / "out.h5.part").write_bytes(content)
     made(photos)
     assert encoded() == COUNT
+
+
+def test_a_file_of_another_kind_is_left_as_it_is(photos: Path) -> None:
+    part = photos.parent / "out.h5.part"
+    part.write_bytes(b"half a download")
+    said = f"{part}: expected what an earlier run encoded, got another file; move it away"
+    assert refusal(photos, UsageError) == said
+    assert part.read_bytes() == b"half a download"
+    part.unlink()
+    part.symlink_to("/dev/zero")
+    said = f"{part}: expected a file to keep what is encoded, got a device; move it away"
+    assert refusal(photos, UsageError) == said
+
+
+def test_what_a_killed_writer_left_is_swept(photos: Path) -> None:
+    (photos.parent / ".out.h5.123.tmp").write_bytes(b"half a data set")
+    made(photos)
+    assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
 
 
 def test_another_precision_is_other_work(photos: Path, encoded: Counted) -> None:
@@ -318,7 +331,7 @@ def test_a_photograph_that_cannot_be_read_is_told_and_the_rest_written(photos: P
     assert str(told[1]).startswith(f"{photos / '002.png'}: expected a photograph")
     counts = events[-1].card["counts"]  # type: ignore[union-attr]
     assert (counts["missing"], counts["unreadable"]) == (1, 1)
-    assert read_meta(photos.parent / "out.h5")["about"]["counts"] == counts
+    assert prepared(photos.parent / "out.h5").about["counts"] == counts
 
 
 @pytest.mark.parametrize("missing", [True, False])
@@ -411,16 +424,50 @@ def test_a_file_that_is_there_is_left_as_it_is(photos: Path) -> None:
     said = refusal(photos, UsageError)
     assert said == f"{output}: exists already; name another file, or replace it with --overwrite"
     assert output.read_bytes() == b"precious"
+    output.write_bytes(SEAL.magic + b" of old")
     list(events_of(photos, overwrite=True))
     assert prepared(output).encoder == ENCODER
 
 
+NO_DATA_SETS: dict[str, Callable[[Path], object]] = {
+    "a folder": os.mkdir,
+    "a pipe": os.mkfifo,
+    "a device": lambda path: os.symlink("/dev/null", path),
+    "a link to nowhere": lambda path: os.symlink("nowhere", path),
+    "the captions by another name": lambda path: os.symlink(path.parent / "photos" / "captions.csv", path),
+    "a photograph": lambda path: os.link(path.parent / "photos" / "000.png", path),
+    "given features": lambda path: given_features(path.parent, np.ones((2, 2))).rename(path),
+}
+
+
+@pytest.mark.parametrize("make", NO_DATA_SETS.values(), ids=NO_DATA_SETS)
+def test_nothing_but_a_data_set_is_replaced(make: Callable[[Path], object], photos: Path) -> None:
+    output = photos.parent / "out.h5"
+    make(output)
+    before = os.lstat(output)
+    said = refusal(photos, UsageError, overwrite=True)
+    assert said == f"{output}: expected a data set to replace, got something else; name another file"
+    assert os.path.samestat(os.lstat(output), before)
+    assert refusal(photos, UsageError) == f"{output}: exists already; name another file, or replace it with --overwrite"
+
+
+def test_what_has_come_while_photographs_were_encoded_is_left_as_it_is(photos: Path, encoded: Counted) -> None:
+    output = photos.parent / "out.h5"
+    events = events_of(photos)
+    while next(events) != Encoding(COUNT, COUNT, 0):
+        pass
+    output.write_bytes(b"precious")
+    with pytest.raises(UsageError, match="exists already"):
+        next(events)
+    assert output.read_bytes() == b"precious"
+    output.unlink()
+    encoded()
+    made(photos)
+    assert encoded() == 0
+
+
 def test_a_place_where_nothing_can_be_written(photos: Path) -> None:
-    folder, absent = photos.parent / "folder", photos.parent / "absent" / "out.h5"
-    folder.mkdir()
-    assert refusal(photos, UsageError, output=folder, overwrite=True) == (
-        f"{folder}: expected a file to write, got a folder; name another file"
-    )
+    absent = photos.parent / "absent" / "out.h5"
     assert refusal(photos, UsageError, output=absent) == (
         f"{absent}: expected a folder to write into, got {absent.parent}, which is none"
     )
@@ -430,7 +477,7 @@ def test_the_captions_are_not_overwritten(photos: Path) -> None:
     table = photos / "captions.csv"
     before = table.read_bytes()
     assert refusal(photos, UsageError, output=table, overwrite=True) == (
-        f"{table}: expected a file to write, got captions to read; name another file"
+        f"{table}: expected a data set to replace, got something else; name another file"
     )
     assert table.read_bytes() == before
 
@@ -449,6 +496,18 @@ def test_more_splits_than_a_file_can_have_are_told_before_anything_is_encoded(ph
     rows = "".join(f"{row}.png,a,train{row or ''}\n" for row in range(100))
     (photos / "captions.csv").write_text(f"image,caption,split\n{rows}")
     assert refusal(photos).endswith("expected 1 to 64 splits, got 100; check the column of the split")
+    assert encoded() == 0
+
+
+def test_texts_that_no_file_can_hold_are_told_before_anything_is_encoded(
+    photos: Path, encoded: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # in its package the name of the module is that of its function
+    monkeypatch.setattr(sys.modules["captioner.data.prepared"], "TEXT_LIMIT", 4000)
+    with open(photos / "captions.csv", "a") as file:
+        file.write(f"000.png,{'long ' * 300}\n000.png,{'n' * 300}\n")
+    said = refusal(photos)
+    assert re.search(r"captions\.csv: \w+ texts: expected at most 4000 bytes, got \d+, since all take as much", said)
     assert encoded() == 0
 
 
