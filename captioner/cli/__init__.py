@@ -21,7 +21,7 @@ from captioner.cli.gradcheck import gradcheck
 from captioner.cli.prepare import prepare
 from captioner.cli.sample import sample
 from captioner.cli.train import train
-from captioner.errors import CaptionerError
+from captioner.errors import CaptionerError, MissingLibraryError
 
 EXTRAS = ("PIL", "onnxruntime")
 """What only photographs need."""
@@ -84,10 +84,9 @@ def _run(args: list[str]) -> int:
     except ModuleNotFoundError as missing:
         if debug or missing.name not in EXTRAS:
             raise
-        click.echo(
-            f"captioner: needs {missing.name}, which is not installed; try pip install 'captioner[images]'", err=True
-        )
-        return 2
+        told = MissingLibraryError(missing)
+        click.echo(f"captioner: {told}", err=True)
+        return told.exit_code
     except OSError as error:
         if debug:
             raise
