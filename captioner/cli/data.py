@@ -127,4 +127,4 @@ def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ..
     from captioner.run import data as use_case
     from captioner.run.build import build_corpus
 
-    return build_corpus(configio.load(config_file, [*(use_case.guess(source) if source else []), *overrides]))
+    return build_corpus(configio.load(config_file, [*([] if source is None else use_case.guess(source)), *overrides]))

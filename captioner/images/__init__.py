@@ -49,11 +49,13 @@ def recognise(identity: str) -> tuple[str, dict[str, str]] | None:
 
 
 def are_same(identity: str, other: str) -> bool:
-    """Whether two identities are of one encoder: what a file of a model, or of features, is called makes no
-    difference.
-    """
-    one, another = (re.sub(r"^(onnx|features):.*?(?=,size=|,sha256=)", r"\1:", text) for text in (identity, other))
-    return one == another
+    """Whether two identities are of one encoder: what a file is called makes no difference."""
+    return nameless(identity) == nameless(other)
+
+
+def nameless(identity: str) -> str:
+    """An identity without the name of a file of a model, or of features."""
+    return re.sub(r"^(onnx|features):.*?(?=,size=|,sha256=)", r"\1:", identity)
 
 
 def open_encoder(name: str, options: Mapping[str, str] | None = None) -> Encoder:

@@ -68,11 +68,11 @@ def collect(sources: Sequence[str], lists: Sequence[str], options: Prepare, stri
             images = [one if one.split else _in_train(one) for one in images]
     elif not any(one.split for one in images):
         images = draw(images, {"val": options.val, "test": options.test}, options.seed)
-    splits = dict(by_split(images))
+    splits, where = dict(by_split(images)), ", ".join(sources)
+    if splits:
+        check_names(list(splits), where)
     if "train" not in splits:
-        raise DataError(f"{', '.join(sources)}: expected images in the split train, got {', '.join(splits) or 'none'}")
-    where = ", ".join(sources)
-    check_names(list(splits), where)
+        raise DataError(f"{where}: expected images in the split train, got {', '.join(splits) or 'none'}")
     for name, taken in splits.items():
         check_texts([one.image for one in taken], f"{where}: {name} images")
         check_texts([told.text for one in taken for told in one.captions], f"{where}: {name} texts")

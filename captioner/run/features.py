@@ -17,7 +17,7 @@ from captioner.config import ENCODER, Prepare
 from captioner.data.corpus import Features
 from captioner.data.features import open_features
 from captioner.data.splits import Pictured
-from captioner.errors import DataError
+from captioner.errors import DataError, UsageError
 from captioner.run.collect import Collected, named_source
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class Found(NamedTuple):
 
 def given(work: Work, path: Path) -> Generator[Encoding | Unreadable, None, Found]:
     """The rows of a file that somebody has encoded."""
+    if work.encoder_options and work.options.encoder is None:
+        raise UsageError(f"{path}: expected an encoder with --encoder-option; name the one of these features")
     features = open_features(path)
     count = features.shape[0]
     rows = {one.image: one.row for one in work.images if one.row < count}
@@ -102,7 +104,7 @@ def given(work: Work, path: Path) -> Generator[Encoding | Unreadable, None, Foun
 
 def encoded(work: Work, store: Path) -> Generator[Encoding | Unreadable, None, Found]:
     """Features of the photographs themselves."""
-    from captioner.images import open_encoder
+    from captioner.images import nameless, open_encoder
 
     encoder = open_encoder(work.options.encoder or ENCODER, work.encoder_options)
     from captioner.images.encoding import Store, encode_photos  # both need Pillow, which only the first asks for kindly
@@ -121,7 +123,7 @@ def encoded(work: Work, store: Path) -> Generator[Encoding | Unreadable, None, F
     dtype = np.dtype(work.options.dtype)
     rows: dict[str, int] = {}
     try:
-        with Store(store, encoder.identity, encoder.width, dtype) as kept:
+        with Store(store, nameless(encoder.identity), encoder.width, dtype) as kept:
             before = 0
             with closing(encode_photos(encoder, paths, work.options.threads, list(kept.rows))) as encoded:
                 for done, (name, one) in enumerate(zip(names, encoded, strict=True), 1):

@@ -14,13 +14,15 @@ from captioner.atomic import write_atomically
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.images import are_same, open_encoder, recognise
 from captioner.images.encoder import Encoder
-from captioner.images.encoding import encode_photos
+from captioner.images.encoding import Encoded, encode_photos
 from captioner.images.photo import SUFFIXES, photos_in
 from captioner.run.restore import Restored, check_width
 from captioner.run.sample import Caption, candidates
 
 AT_ONCE = 8
-"""Photographs a thread between encoding and decoding: few, so that the first captions come soon."""
+"""Photographs a thread between encoding and decoding: few at first, so that the first captions come soon."""
+LARGEST = 8
+"""So many times more they become: for every group of them the model is laid out anew."""
 
 
 class Failed(NamedTuple):
@@ -104,7 +106,7 @@ def caption_photos(
 
     failed: list[Failed] = []
     encoded = encode_photos(encoder, islice(readable(), most), threads)
-    while some := list(islice(encoded, AT_ONCE * threads)):
+    for some in _groups(encoded, AT_ONCE * threads):
         rows = [one.features for one in some if one.features is not None]
         captions = candidates(restored, np.stack(rows), where=encoder.identity, best=best) if rows else iter(())
         for one in some:
@@ -114,6 +116,14 @@ def caption_photos(
             found = next(captions)
             yield Caption(os.fspath(one.path), *found[0], [], None, found if best > 1 else None)
     yield from failed
+
+
+def _groups(encoded: Iterator[Encoded], size: int) -> Iterator[list[Encoded]]:
+    """So many photographs, and then twice as many again and again, up to `LARGEST` times."""
+    most = LARGEST * size
+    while some := list(islice(encoded, size)):
+        yield some
+        size = min(2 * size, most)
 
 
 def check_suffix(suffix: str) -> None:
@@ -131,7 +141,7 @@ def write_sidecar(caption: Caption, suffix: str, overwrite: bool = False) -> Pat
     path = photo.with_suffix(suffix)
     if path == photo:
         raise CaptionerError(f"{path}: is the photograph itself; choose another suffix")
-    if os.path.exists(path) and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise CaptionerError(f"{path}: exists already and is left as it is; replace it with --overwrite")
     try:
         write_atomically(path, (f"{caption.caption}\n".encode(),))

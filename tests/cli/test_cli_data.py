@@ -148,6 +148,11 @@ def test_a_name_is_one_line() -> None:
     ]  # fmt: skip
 
 
+def test_a_refusal_is_one_line_whatever_the_name(cli: Callable[..., Any]) -> None:
+    done = cli("data", "check", "no\n\x1b[2J\u2028.csv")
+    assert done == (1, "", "captioner: no\\n\\x1b[2J\\u2028.csv: cannot be opened: No such file or directory\n")
+
+
 # --- show
 
 

@@ -91,6 +91,23 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(
     assert str(found[4]) == f"{new[4]}: cannot be opened: No such file or directory"
 
 
+def test_groups_grow_so_that_the_model_is_laid_out_few_times(
+    restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, candidates = [], use_case.candidates
+
+    def counted(restored: Any, features: np.ndarray, *args: Any, **options: Any) -> Any:
+        sizes.append(len(features))
+        return candidates(restored, features, *args, **options)
+
+    monkeypatch.setattr(use_case, "candidates", counted)
+    monkeypatch.setattr(use_case, "AT_ONCE", 1)
+    one = dataclasses.replace(restored, config=dataclasses.replace(restored.config, threads=1))
+    photos = new[:6] * 6
+    assert len(list(caption_photos(one, SCENES, photos))) == 36
+    assert sizes == [1, 2, 4, 8, 8, 8, 5]
+
+
 def test_the_number_of_photographs(restored: Restored, new: list[Path]) -> None:
     whole = list(caption_photos(restored, SCENES, new))
     for most in (1, 4, 100):
@@ -307,6 +324,9 @@ def test_a_sidecar_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
         f"{tmp_path / 'a.txt'}: exists already and is left as it is; replace it with --overwrite"
     )
     assert (tmp_path / "a.txt").read_text() == "precious"
+    (tmp_path / "b.txt").symlink_to("not/yet/there")
+    with pytest.raises(CaptionerError, match="exists already"):
+        write_sidecar(caption_of(tmp_path / "b.png"), ".txt")
     write_sidecar(caption_of(tmp_path / "a.png"), ".txt", overwrite=True)
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a café 猫\n"
 

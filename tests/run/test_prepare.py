@@ -287,6 +287,21 @@ def test_another_precision_is_other_work(photos: Path, encoded: Counted) -> None
     np.testing.assert_allclose(features_by_name(corpus)["000.png"], EXPECTED[0], atol=1e-5)
 
 
+def test_what_a_model_of_another_name_has_done_is_not_done_again(
+    photos: Path, encoded: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = "onnx:{},size=8,mean=0,scale=1,layout=nchw,output=x,sha256=" + 64 * "0"
+    monkeypatch.setattr(ScenesEncoder, "identity", identity.format("old.onnx"))
+    events = events_of(photos, threads=1)
+    while next(events) != Encoding(5, COUNT, 0):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    encoded()
+    monkeypatch.setattr(ScenesEncoder, "identity", identity.format("new.onnx"))
+    made(photos)
+    assert encoded() == COUNT - 5
+
+
 def test_a_changed_photograph_is_encoded_again(photos: Path, encoded: Counted) -> None:
     events = events_of(photos, threads=1)
     while next(events) != Encoding(5, COUNT, 0):
@@ -604,6 +619,12 @@ def test_given_features_of_another_encoder_are_refused(photos: Path) -> None:
     assert refusal(photos, features=given) == (
         f"{given}: expected {FEATURES} numbers an image, as {ENCODER} has, got {FEATURES - 1}"
     )
+
+
+def test_options_of_an_encoder_that_nobody_names_are_refused(photos: Path) -> None:
+    given = given_features(photos.parent, EXPECTED)
+    said = refusal(photos, UsageError, features=given, encoder=None, encoder_options={"size": "8"})
+    assert said == f"{given}: expected an encoder with --encoder-option; name the one of these features"
 
 
 def test_without_photographs_the_user_is_believed(photos: Path) -> None:
