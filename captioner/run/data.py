@@ -18,7 +18,7 @@ from captioner.data.prepared import SEAL
 from captioner.errors import UsageError
 from captioner.run.build import build_corpus
 from captioner.run.collect import collect
-from captioner.run.features import find_photo, missing_photos, photo_folder
+from captioner.run.features import find_all, missing_photos, photo_folder
 from captioner.run.prepare import card_of
 
 
@@ -103,11 +103,12 @@ def write_page(
     from captioner.images.page import Entry, write
 
     split, folder = corpus.split(name), images or Path(str(corpus.about.get("images", ".")))
+    photos = {} if split.picture else find_all(folder, [one for s in corpus.splits.values() for one in s.image_ids])
     entries = []
     for example in shown:
         if split.picture is not None:
             picture: Any = split.picture(example.row)
         else:
-            picture = find_photo(folder, example.image)
+            picture = photos[example.image]
         entries.append(Entry(example.image, picture, example.references))
     write(path, entries, overwrite)

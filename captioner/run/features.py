@@ -109,7 +109,7 @@ def encoded(work: Work, store: Path) -> Generator[Encoding | Unreadable, None, F
     encoder = open_encoder(work.options.encoder or ENCODER, work.encoder_options)
     from captioner.images.encoding import Store, encode_photos  # both need Pillow, which only the first asks for kindly
 
-    found = {one.image: find_photo(work.folder, one.image) for one in work.images}
+    found = find_all(work.folder, [one.image for one in work.images])
     missing = [name for name, path in found.items() if path is None]
     if len(missing) == len(found):
         raise DataError(
@@ -144,9 +144,22 @@ def encoded(work: Work, store: Path) -> Generator[Encoding | Unreadable, None, F
 
 def missing_photos(collected: Collected, folder: Path) -> Iterator[Unreadable]:
     """The images whose photographs are not in a folder."""
-    for one in chain(*collected.splits.values()):
-        if find_photo(folder, one.image) is None:
-            yield Unreadable(one.image, f"{folder / one.image}: no such photograph")
+    for name, path in find_all(folder, [one.image for one in chain(*collected.splits.values())]).items():
+        if path is None:
+            yield Unreadable(name, f"{folder / name}: no such photograph")
+
+
+def find_all(folder: Path, names: Sequence[str]) -> dict[str, Path | None]:
+    """The photograph of every name, where there is one; without its folders no name stands for two.
+
+    Where there is 1.jpg alone, it is neither cats/1.jpg nor dogs/1.jpg.
+    """
+    found = {name: find_photo(folder, name) for name in names}
+    stems = Counter(PurePath(name).stem for name in found)
+    return {
+        name: path if path is None or stems[PurePath(name).stem] == 1 or path.parent == (folder / name).parent else None
+        for name, path in found.items()
+    }
 
 
 def find_photo(folder: Path, name: str) -> Path | None:
@@ -167,8 +180,8 @@ def _compare(encoder: Encoder, features: Features, rows: Mapping[str, int], fold
         raise DataError(
             f"{path}: expected {encoder.width} numbers an image, as {encoder.identity} has, got {features.shape[1]}"
         )
-    found = ((find_photo(folder, name), name) for name in rows)
-    photos = {photo: name for photo, name in islice((pair for pair in found if pair[0]), COMPARED) if photo}
+    found = ((photo, name) for name, photo in find_all(folder, list(rows)).items() if photo)
+    photos = dict(islice(found, COMPARED))
     for one in encode_photos(encoder, photos):
         if one.features is None:
             continue

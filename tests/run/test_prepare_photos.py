@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from preparing import COUNT, features_by_name, made, refusal
+from preparing import COUNT, EXPECTED, features_by_name, made, refusal
 
 from captioner.data.prepared import prepared
-from captioner.run.features import Unreadable, find_photo
+from captioner.run.features import Unreadable, find_all, find_photo
 
 
 def test_a_photograph_that_cannot_be_read_is_told_and_the_rest_written(photos: Path) -> None:
@@ -93,6 +94,22 @@ def test_a_name_that_no_photograph_has(name: str, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     for folder in (tmp_path, Path(), Path("/"), Path("no")):
         assert find_photo(folder, name) is None
+
+
+def test_two_names_do_not_share_the_photograph_of_one(photos: Path) -> None:
+    (photos / "cats").mkdir()
+    (photos / "cats" / "000.png").write_bytes((photos / "003.png").read_bytes())
+    names = ["cats/000.png", "dogs/000.png", "x/001.png", "y/001.png", "z/002.png", "004.png", "cats/004.png"]
+    places = ["cats/000.png", None, None, None, "002.png", "004.png", None]
+    expected = {name: place and photos / place for name, place in zip(names, places, strict=True)}
+    assert find_all(photos, [*names, "dogs/004"]) == {**expected, "dogs/004": None}
+    assert find_all(photos, names[1:2]) == {"dogs/000.png": photos / "000.png"}
+    (photos / "captions.csv").write_text("image,caption\n" + "".join(f"{name},a dog\n" for name in names))
+    corpus, events = made(photos, val=0)
+    assert [event.image for event in events if isinstance(event, Unreadable)] == [
+        name for name, place in expected.items() if place is None
+    ]
+    np.testing.assert_allclose(features_by_name(corpus)["cats/000.png"], EXPECTED[3], atol=1e-5)
 
 
 def test_captions_in_the_place_of_names_are_missing_photographs(photos: Path) -> None:
