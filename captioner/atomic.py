@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ Chunk = bytes | memoryview
 def write_atomically(path: Path, chunks: Iterable[Chunk]) -> None:
     """Write a file so that it is, whatever happens, the old one or the new one.
 
-    Raises: OSError with the old file whole.
+    Raises: OSError, as `replacing`.
     """
     with replacing(path) as temporary, open(temporary, "wb") as file:
         for chunk in chunks:
@@ -28,8 +29,11 @@ def replacing(path: Path) -> Iterator[Path]:
     The folder is synced too, so that the new name survives a loss of power. When the block raises, the old file stays
     and the temporary one goes.
 
-    Raises: OSError with the old file whole.
+    Raises: OSError: with the old file whole, or where the folder alone cannot be synced, with the new one in its place;
+    also for what is there and is no regular file, such as /dev/null.
     """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "there is something that is not a regular file", os.fspath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

@@ -145,12 +145,16 @@ class Config:
     decode: Decode = Decode()
 
 
+ENCODER = "efficientnet-lite0"
+"""Encodes photographs where nobody says which; given features are of an encoder that nobody knows."""
+
+
 @dataclass(frozen=True)
 class Prepare:
     """What `captioner prepare` and `captioner data check` may be told: every option of theirs that has one value."""
 
-    images: Annotated[Path | None, "folder of the photographs; [default: that of SOURCE]"] = None
-    encoder: Annotated[str | None, "scenes, efficientnet-lite0 or onnx:FILE  [default: efficientnet-lite0]"] = None
+    images: Annotated[Path | None, "folder of the photographs; [default: that of the first SOURCE]"] = None
+    encoder: Annotated[str | None, f"scenes, efficientnet-lite0 or onnx:FILE  [default: {ENCODER}]"] = None
     features: Annotated[Path | None, "take the rows of `features` in this HDF5 file; encode nothing"] = None
     dtype: Annotated[Literal["float16", "float32"], "precision of the features"] = "float16"
     image_column: Annotated[str, "column of the image's name, in tables and JSON lines"] = "image"

@@ -21,6 +21,13 @@ class UsageError(CaptionerError):
     exit_code = 2
 
 
+class MissingLibraryError(UsageError):
+    """A library of the extra `images` is not installed."""
+
+    def __init__(self, missing: ModuleNotFoundError, where: str = "") -> None:
+        super().__init__(f"{where}needs {missing.name}, which is not installed; try pip install 'captioner[images]'")
+
+
 class ConfigError(CaptionerError):
     """One or more options are wrong; `problems` holds a line for each."""
 

@@ -13,6 +13,19 @@ TEXT_LIMIT = 1 << 26
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
+def without_waiting(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
+    """An opener of files: a named pipe would wait for a writer before it can be told from a file.
+
+    Raises: OSError, ValueError.
+    """
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+
+
+def irregular(status: os.stat_result) -> str | None:
+    """What stands there instead of a regular file."""
+    return None if stat.S_ISREG(status.st_mode) else KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+
+
 @contextmanager
 def regular_file(path: str | os.PathLike[str], limit: int) -> Iterator[int]:
     """The descriptor of a file, open for reading and known to be a regular one of at most `limit` bytes.
@@ -20,14 +33,12 @@ def regular_file(path: str | os.PathLike[str], limit: int) -> Iterator[int]:
     Raises: DataError when it is not.
     """
     try:
-        # without O_NONBLOCK a named pipe would wait for a writer before it can be told from a file
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = without_waiting(path)
     except (OSError, ValueError) as problem:
         raise DataError(f"{path}: cannot be opened: {getattr(problem, 'strerror', problem)}") from problem
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        if kind := irregular(status):
             raise DataError(f"{path}: expected a regular file, got {kind}")
         if status.st_size > limit:
             raise DataError(f"{path}: expected a file of at most {limit} bytes, got {status.st_size}")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from captioner.errors import CaptionerError
+from captioner.files import irregular, without_waiting
 
 SIZE = 512
 BLOCK = 1 << 20
@@ -44,7 +44,7 @@ class Seal:
         Raises: `error` when it cannot be opened, or is not a file of this kind, version and length.
         """
         try:
-            file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+            file = open(path, "rb", opener=without_waiting)  # noqa: SIM115 - the caller closes it
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", error)
             raise self.error(f"{path}: cannot open the {self.what}: {reason}") from error
@@ -56,8 +56,8 @@ class Seal:
 
     def _digest(self, file: BinaryIO, path: Path) -> str:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise self.error(f"{path}: expected a {self.what} file, got something that is not a regular file")
+        if kind := irregular(status):
+            raise self.error(f"{path}: expected a {self.what} file, got {kind}")
         seal = file.read(SIZE)
         match = re.fullmatch(self.magic + rb" ([0-9]{1,9}) ([0-9]{1,18}) ([0-9a-f]{64})\n\0*", seal)
         if not seal.startswith(self.magic):
@@ -86,7 +86,7 @@ class Seal:
     def is_on(self, path: str | os.PathLike[str]) -> bool:
         """Whether a file begins like one of this kind; what cannot be read does not."""
         try:
-            with open(path, "rb", opener=_without_waiting) as file:
+            with open(path, "rb", opener=without_waiting) as file:
                 return file.read(len(self.magic)) == self.magic
         except (OSError, ValueError):
             return False
@@ -98,7 +98,3 @@ def digest_of(file: BinaryIO) -> str:
     while block := file.read(BLOCK):
         digest.update(block)
     return digest.hexdigest()
-
-
-def _without_waiting(name: str, flags: int) -> int:
-    return os.open(name, flags | os.O_NONBLOCK)  # or a pipe of that name would hang the reader

@@ -126,3 +126,31 @@ def test_what_a_killed_writer_by_name_left_is_swept(tmp_path: Path, monkeypatch:
     assert temporary.exists()
     sweep(tmp_path / "a")
     assert os.listdir(tmp_path) == []
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "null", "folder"):
+        before = os.lstat(tmp_path / name)
+        with pytest.raises(FileExistsError, match="something that is not a regular file"):
+            write_atomically(tmp_path / name, (b"new",))
+        assert os.path.samestat(os.lstat(tmp_path / name), before)
+    assert sorted(os.listdir(tmp_path)) == ["folder", "null", "pipe"]
+
+
+def test_where_the_folder_alone_cannot_be_synced_the_new_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(5, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_atomically(tmp_path / "a", (b"new",))
+    assert (tmp_path / "a").read_bytes() == b"new"

@@ -183,8 +183,8 @@ NOT_CHECKPOINTS: dict[str, Callable[[Path], object]] = {
 SAID = {
     "missing": "cannot open the checkpoint: No such file or directory",
     "folder": "cannot open the checkpoint: Is a directory",
-    "pipe": "expected a checkpoint file, got something that is not a regular file",
-    "device": "expected a checkpoint file, got something that is not a regular file",
+    "pipe": "expected a checkpoint file, got a named pipe",
+    "device": "expected a checkpoint file, got a device",
     "dangling": "cannot open the checkpoint: No such file or directory",
     "circle": "cannot open the checkpoint: Too many levels of symbolic links",
     "below_a_file": "cannot open the checkpoint: Not a directory",

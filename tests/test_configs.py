@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from captioner.config import ENCODER, Prepare
 from captioner.configio import OPTIONS, load
 from captioner.data import SOURCES
+from captioner.data.features import MEMORY_MIB
 from captioner.data.prepared import write_prepared
+from captioner.data.readers import Columns
+from captioner.images import ENCODERS
 from captioner.layers import CELLS
 from captioner.optim import RULES, SCHEDULES
 from captioner.run.build import OUTPUT_BIASES
@@ -62,6 +66,14 @@ def test_a_config_begins_with_the_command_that_runs_it(path: Path) -> None:
 def test_the_choices_are_those_of_the_table(option: str) -> None:
     choices = OPTIONS[option].choices
     assert choices == tuple(TABLES[option]) if option in TABLES else choices == ("float32", "float64")
+
+
+def test_who_has_no_config_gets_its_defaults() -> None:
+    prepare = Prepare()
+    assert Columns() == (prepare.image_column, prepare.caption_column, prepare.split_column)
+    assert OPTIONS["data.memory_mib"].default == MEMORY_MIB
+    assert prepare.encoder is None
+    assert ENCODER in ENCODERS
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -6,7 +6,7 @@ from captioner import errors
 from captioner.errors import CaptionerError, ConfigError
 
 KINDS = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
-CODES = {"UsageError": 2, "ConfigError": 2}
+CODES = {"UsageError": 2, "ConfigError": 2, "MissingLibraryError": 2}
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS, key=lambda kind: kind.__name__))

@@ -41,7 +41,7 @@ def rows(case: Case, full: bool = False) -> list[Row]:
 def test_numeric_gradient_of_a_known_function() -> None:
     case = quadratic()
     for name, x in case.arrays.items():
-        np.testing.assert_allclose(numeric_gradient(case.loss, x), case.grads()[name], rtol=1e-9)
+        np.testing.assert_allclose(numeric_gradient(case.loss, x), case.grads()[name], rtol=1e-9, atol=1e-9)
 
 
 def test_numeric_gradient_of_a_scalar_array() -> None:

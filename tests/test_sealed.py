@@ -102,10 +102,8 @@ PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "cannot open the thing: No such file or directory"),
     "a folder": (lambda path: path.mkdir(), "cannot open the thing: Is a directory"),
     "a circle": (lambda path: path.symlink_to(path), "cannot open the thing: Too many levels of symbolic links"),
-    "a pipe": (lambda path: os.mkfifo(path), "expected a thing file, got something that is not a regular file"),
-    "a device": (
-        lambda path: path.symlink_to("/dev/zero"), "expected a thing file, got something that is not a regular file"
-    ),
+    "a pipe": (lambda path: os.mkfifo(path), "expected a thing file, got a named pipe"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "expected a thing file, got a device"),
 }  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def card(source: str | None, config_file: Path | None, overrides: tuple[str, ...
     from captioner.run import data as use_case
     from captioner.run.folder import to_json
 
-    told = use_case.card_of_corpus(_open(source, config_file, overrides), source)
+    told = use_case.card_of_corpus(_open(source, config_file, overrides))
     print(to_json(told) if as_json else "\n".join(card_lines(told, source or "the config's data set")))
 
 
@@ -113,7 +113,7 @@ def show(
     corpus = _open(source, config_file, overrides)
     examples = use_case.examples(corpus, split, number, seed)
     if html is not None:
-        use_case.write_page(html, source, corpus.split(split), examples, images, overwrite)
+        use_case.write_page(html, corpus, split, examples, images, overwrite)
         click.echo(f"{click.format_filename(html)}: written", err=True)
         return
     for example in examples:
@@ -127,4 +127,4 @@ def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ..
     from captioner.run import data as use_case
     from captioner.run.build import build_corpus
 
-    return build_corpus(configio.load(config_file, [*(use_case.guess(source) if source else []), *overrides]))
+    return build_corpus(configio.load(config_file, [*([] if source is None else use_case.guess(source)), *overrides]))

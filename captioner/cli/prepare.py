@@ -34,7 +34,7 @@ Examples:
 @encoder_options
 @strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the data card as JSON.")
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
+@click.option("--overwrite", is_flag=True, help="Replace a data set that is there already.")
 def prepare(
     sources: tuple[str, ...],
     output: Path,
@@ -73,7 +73,8 @@ def show(events: Iterator[Event]) -> Prepared:
     """Consume the events of a preparation, with a bar that knows the time left; then what was left out, on stderr."""
     from tqdm import tqdm
 
-    from captioner.run.prepare import Encoding, Prepared, Unreadable
+    from captioner.run.features import Encoding, Unreadable
+    from captioner.run.prepare import Prepared
 
     bar: tqdm[Any] = tqdm(disable=True)
     flaws: list[object] = []

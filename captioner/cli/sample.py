@@ -126,6 +126,7 @@ def _show(captions: Iterable[Caption | Failed], as_json: bool, suffix: str | Non
         try:
             if not isinstance(caption, Caption):
                 raise CaptionerError(str(caption))
+            print(to_json(to_dict(caption)) if as_json else "\n".join(_lines(caption)))
             if suffix is not None:
                 from captioner.run.photos import write_sidecar
 
@@ -133,8 +134,6 @@ def _show(captions: Iterable[Caption | Failed], as_json: bool, suffix: str | Non
         except CaptionerError as error:
             click.echo(f"captioner: {one_line(error)}", err=True)
             code = 1
-            continue
-        print(to_json(to_dict(caption)) if as_json else "\n".join(_lines(caption)))
     return code
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,11 +62,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A vocabulary, splits by name, and the identity of the encoder that made the features."""
+    """A vocabulary, splits by name, the identity of the encoder that made the features, and what else the maker of the
+    data set wrote down `about` it, which nothing depends on.
+    """
 
     vocab: Vocab
     splits: Mapping[str, Split]
     encoder: str
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def feature_dim(self) -> int:
@@ -79,13 +82,14 @@ class Corpus:
         return self.splits[name]
 
     def fingerprint(self) -> str:
-        """A digest of the vocabulary, the captions, their images, and the features' shapes and encoder.
+        """A digest of the vocabulary, the captions, their images, and the features' shapes.
 
-        The features' numbers are left to `probe`.
+        The features' numbers are left to `probe`, and their encoder to `images.are_same`: one encoder may have several
+        names.
         """
         digest = hashlib.sha256("\n".join(self.vocab.words).encode())
         for name, split in self.splits.items():
-            digest.update(f"\n{name} {split.captions.shape} {split.features.shape} {self.encoder}\n".encode())
+            digest.update(f"\n{name} {split.captions.shape} {split.features.shape}\n".encode())
             digest.update(np.ascontiguousarray(split.captions).tobytes())
             digest.update(np.ascontiguousarray(split.image_idxs).tobytes())
         return digest.hexdigest()

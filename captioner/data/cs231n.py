@@ -11,7 +11,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Features, Split, validate
-from captioner.data.features import open_features
+from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.h5 import open_dataset
 from captioner.errors import DataError
 from captioner.files import read_text
@@ -23,8 +23,8 @@ ENCODERS = {False: "vgg16_fc7", True: "vgg16_fc7_pca"}
 CAPTIONS_LIMIT = 1 << 30
 
 
-def cs231n(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib: int = 1024) -> Corpus:
-    """The assignment's splits train and val; a features file of more than `memory_mib` is read by rows.
+def cs231n(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib: int = MEMORY_MIB) -> Corpus:
+    """The assignment's splits train and val; features beyond `memory_mib` in all are read by rows.
 
     Raises: DataError when a file is missing or damaged, or the files do not fit together.
     """
@@ -43,11 +43,16 @@ def cs231n(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib:
         )
         raise DataError(f"{folder}: {expected}; {', '.join(missing)} is missing{hint}")
     vocab = read_vocab(folder / VOCAB)
-    splits = {split: _read_split(folder, split, pca, memory_mib) for split in SPLITS}
+    splits: dict[str, Split] = {}
+    for split in SPLITS:
+        splits[split] = _read_split(folder, split, pca, memory_mib)
+        memory_mib = max(0, memory_mib - memory_of(splits[split].features))
     return validate(Corpus(vocab, splits, f"cs231n:{ENCODERS[pca]}"), where=str(folder))
 
 
-def read_folder(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib: int = 1024) -> dict[str, Any]:
+def read_folder(
+    root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib: int = MEMORY_MIB
+) -> dict[str, Any]:
     """The same folder as the assignment's dict: idx_to_word, word_to_idx, and of each split what follows.
 
     Shapes: train_captions (K, T) int32, train_image_idxs (K,) int32, train_features (M, F), train_urls (M,) str.

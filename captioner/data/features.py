@@ -14,6 +14,8 @@ from captioner.errors import DataError
 
 DENSE = 16
 MOST_MIB = 1 << 30
+MEMORY_MIB = 1024
+"""As `data.memory_mib`, for those who have no config."""
 NUMBERS_AT_ONCE = 1 << 20
 
 
@@ -111,16 +113,28 @@ class Selected:
         return cast
 
 
-def open_features(path: str | os.PathLike[str], dataset: str = "features", memory_mib: int = 1024) -> Features:
+def open_features(
+    path: str | os.PathLike[str],
+    dataset: str = "features",
+    memory_mib: int = MEMORY_MIB,
+    descriptor: int | None = None,
+) -> Features:
     """Features of at most `memory_mib` as an array, larger ones as rows of the file; the stored precision is kept.
+
+    `descriptor` is that of the file, where it is open already.
 
     Raises: DataError when the file or the dataset cannot be used, here or when rows are read.
     """
     budget = min(memory_mib, MOST_MIB) << 20
-    stored = open_dataset(path, dataset, numbers="f", ndim=2, cache=budget)
+    stored = open_dataset(path, dataset, numbers="f", ndim=2, cache=budget, descriptor=descriptor)
     if stored.values.nbytes <= budget:
         return stored[:]
     return Rows(stored) if stored.offset is None else Direct(stored, stored.offset)
+
+
+def memory_of(features: Features) -> int:
+    """The whole MiB that features take; rows of a file take none."""
+    return features.nbytes >> 20 if isinstance(features, np.ndarray) else 0
 
 
 def standardization(features: Features) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
@@ -70,15 +70,25 @@ def readable(where: str) -> Iterator[None]:
         raise DataError(f"{where}: cannot be read ({reason}); {hint}") from problem
 
 
-def open_dataset(path: str | os.PathLike[str], name: str, *, numbers: str, ndim: int, cache: int = 1 << 20) -> Stored:
+def open_dataset(
+    path: str | os.PathLike[str],
+    name: str,
+    *,
+    numbers: str,
+    ndim: int,
+    cache: int = 1 << 20,
+    descriptor: int | None = None,
+) -> Stored:
     """Open one dataset and check all that can be checked before its numbers are read.
 
-    `numbers` is a key of `NUMBERS`; up to `cache` bytes of unpacked chunks are kept for the next read.
+    `numbers` is a key of `NUMBERS`; up to `cache` bytes of unpacked chunks are kept for the next read. Whoever has
+    opened the file already gives its `descriptor`: then it is that very file, and `path` its name alone.
 
     Raises: DataError that names the file and the dataset, and says what was expected and what is there.
     """
     where = f"{os.fspath(path)}: dataset {name!r}"
-    with regular_file(path, FILE_LIMIT) as descriptor, readable(os.fspath(path)):
+    opened = regular_file(path, FILE_LIMIT) if descriptor is None else nullcontext(descriptor)
+    with opened as descriptor, readable(os.fspath(path)):
         # HDF5 opens by name only; this name is the very file that was checked, whatever became of the path
         alias = f"/dev/fd/{descriptor}"
         source = alias if os.path.exists(alias) else os.fspath(path)

@@ -16,9 +16,10 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -26,40 +27,54 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.atomic import replacing
 from captioner.data.corpus import ROWS_AT_ONCE, Corpus, Features, Split, validate
-from captioner.data.features import open_features
-from captioner.data.h5 import open_dataset
+from captioner.data.features import MEMORY_MIB, memory_of, open_features
+from captioner.data.h5 import FILE_LIMIT, open_dataset
 from captioner.errors import DataError
 from captioner.sealed import SIZE, Seal, digest_of
 from captioner.vocab import Vocab
 
-SEAL = Seal("data set", version=1, maker="`captioner prepare`", most=1 << 42, error=DataError)
+SEAL = Seal("data set", version=1, maker="`captioner prepare`", most=FILE_LIMIT - SIZE, error=DataError)
 TEXT_LIMIT = 1 << 31
 MOST_SPLITS = 64
 RESERVED = ("meta", "vocabulary", ".")
 
 
-def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = 1024) -> Corpus:
-    """The data set of a file; features of more than `memory_mib` stay there and are read by rows.
+class _Verified(NamedTuple):
+    """A file whose content is that of its seal, by a descriptor that no other file can take the place of."""
+
+    path: Path
+    descriptor: int
+
+
+def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MIB) -> Corpus:
+    """The data set of a file; features beyond `memory_mib` in all stay there and are read by rows.
 
     Raises: DataError when the file is not one that `captioner prepare` wrote, or is not whole.
     """
     path = Path(root or ".")
-    meta = read_meta(path)
-    vocab = _vocabulary(path)
-    splits = {name: _read_split(path, name, memory_mib) for name in meta["splits"]}
-    return validate(Corpus(vocab, splits, meta["encoder"]), str(path))
+    splits: dict[str, Split] = {}
+    with _verified(path) as file:
+        meta = _meta(file)
+        vocab = _vocabulary(file)
+        for name in meta["splits"]:
+            splits[name] = _read_split(file, name, memory_mib)
+            memory_mib = max(0, memory_mib - memory_of(splits[name].features))
+    return validate(Corpus(vocab, splits, meta["encoder"], meta["about"]), str(path))
 
 
-def read_meta(path: Path) -> dict[str, Any]:
-    """What a file says of itself: `encoder`, `splits` and `about`.
-
-    Raises: DataError when the seal is broken.
-    """
+@contextmanager
+def _verified(path: Path) -> Iterator[_Verified]:
     file, digest = SEAL.open(path)
     with file:
         if digest_of(file) != digest:
             SEAL.broken(path)
-    (text,) = _texts(path, "meta", ndim=0)
+        yield _Verified(path, file.fileno())
+
+
+def _meta(file: _Verified) -> dict[str, Any]:
+    """What a file says of itself: `encoder`, `splits` and `about`."""
+    path = file.path
+    (text,) = _texts(file, "meta", ndim=0)
     try:
         meta = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -154,45 +169,50 @@ def _seal(file: io.FileIO) -> None:
     file.write(seal)
 
 
-def _read_split(path: Path, name: str, memory_mib: int) -> Split:
-    features: Features = open_features(path, f"{name}/features", memory_mib)
+def _read_split(file: _Verified, name: str, memory_mib: int) -> Split:
+    features: Features = open_features(file.path, f"{name}/features", memory_mib, file.descriptor)
     return Split(
-        captions=_integers(path, f"{name}/captions", ndim=2),
-        image_idxs=_integers(path, f"{name}/image_idxs", ndim=1),
+        captions=_integers(file, f"{name}/captions", ndim=2),
+        image_idxs=_integers(file, f"{name}/image_idxs", ndim=1),
         features=features,
-        image_ids=_texts(path, f"{name}/images"),
-        texts=_texts(path, f"{name}/texts"),
+        image_ids=_texts(file, f"{name}/images"),
+        texts=_texts(file, f"{name}/texts"),
     )
 
 
-def _vocabulary(path: Path) -> Vocab:
-    words = _texts(path, "vocabulary")
+def _vocabulary(file: _Verified) -> Vocab:
+    words = _texts(file, "vocabulary")
     try:
         return Vocab(words)
     except DataError as problem:
-        raise DataError(f"{path}: {problem}") from problem
+        raise DataError(f"{file.path}: {problem}") from problem
 
 
-def _integers(path: Path, name: str, ndim: int) -> Array:
-    values = _limited(path, name, "iu", ndim)
+def _integers(file: _Verified, name: str, ndim: int) -> Array:
+    values = _limited(file, name, "iu", ndim)
     if values.dtype != np.int32:  # of a wider type, what does not fit would become another number
-        raise DataError(f"{path}: dataset {name!r}: expected int32, got {values.dtype}")
+        raise DataError(f"{file.path}: dataset {name!r}: expected int32, got {values.dtype}")
     return values
 
 
-def _texts(path: Path, name: str, ndim: int = 1) -> list[str]:
-    values = np.atleast_1d(_limited(path, name, "S", ndim))
+def _texts(file: _Verified, name: str, ndim: int = 1) -> list[str]:
+    values = np.atleast_1d(_limited(file, name, "S", ndim))
     return [text.decode("utf-8", "surrogateescape") for text in values.tolist()]
 
 
-def _limited(path: Path, name: str, numbers: str, ndim: int) -> Array:
-    stored = open_dataset(path, name, numbers=numbers, ndim=ndim)
+def _limited(file: _Verified, name: str, numbers: str, ndim: int) -> Array:
+    stored = open_dataset(file.path, name, numbers=numbers, ndim=ndim, descriptor=file.descriptor)
     if stored.values.nbytes > TEXT_LIMIT:
         raise DataError(f"{stored.where}: expected at most {TEXT_LIMIT} bytes, got {stored.values.nbytes}")
     return stored[()]
 
 
 def _bytes(texts: Sequence[str], where: str) -> Array:
+    return np.array(check_texts(texts, where))
+
+
+def check_texts(texts: Sequence[str], where: str) -> list[bytes]:
+    """The texts as UTF-8. Raises: DataError when a file cannot hold them, each of the length of the longest."""
     encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
     longest = max(encoded, key=len)
     if len(encoded) * len(longest) > TEXT_LIMIT:
@@ -200,4 +220,4 @@ def _bytes(texts: Sequence[str], where: str) -> Array:
             f"{where}: expected at most {TEXT_LIMIT} bytes, got {len(encoded) * len(longest)}, since all take as much "
             f"as the longest; shorten {longest!r:.60}"
         )
-    return np.array(encoded)
+    return encoded

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from urllib.parse import unquote
 
-from captioner.errors import UsageError
+from captioner.errors import MissingLibraryError, UsageError
 from captioner.images.encoder import Encoder
 
 ENCODERS: dict[str, tuple[str, str]] = {
@@ -49,9 +49,13 @@ def recognise(identity: str) -> tuple[str, dict[str, str]] | None:
 
 
 def are_same(identity: str, other: str) -> bool:
-    """Whether two identities are of one encoder: what a model's file is called makes no difference."""
-    one, another = (re.sub(r"^onnx:[^,]+", "onnx:", text) for text in (identity, other))
-    return one == another
+    """Whether two identities are of one encoder: what a file is called makes no difference."""
+    return nameless(identity) == nameless(other)
+
+
+def nameless(identity: str) -> str:
+    """An identity without the name of a file of a model, or of features."""
+    return re.sub(r"^(onnx|features):.*?(?=,size=|,sha256=)", r"\1:", identity)
 
 
 def open_encoder(name: str, options: Mapping[str, str] | None = None) -> Encoder:
@@ -66,7 +70,5 @@ def open_encoder(name: str, options: Mapping[str, str] | None = None) -> Encoder
     try:
         opener: Callable[[str, Mapping[str, str]], Encoder] = getattr(import_module(module), function)
     except ModuleNotFoundError as missing:
-        raise UsageError(
-            f"encoder {name}: needs {missing.name}, which is not installed; try pip install 'captioner[images]'"
-        ) from missing
+        raise MissingLibraryError(missing, f"encoder {name}: ") from missing
     return opener(path, options or {})

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from captioner.arrays import Array
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.files import read_bytes
+from captioner.files import irregular, read_bytes
 from captioner.images.encoder import Encoder
 from captioner.images.photo import BYTES, decode
 
+MAGIC = b"captioner encodings "
 AHEAD = 4
 """Photographs a thread that are in work before their turn."""
 
@@ -77,14 +78,14 @@ class Store:
     A record is the digest (32 bytes), a checksum of all the rest (4) and the numbers. What the last writer left half
     done is cut off, and the work of another encoder is thrown away. Use it in a `with` block.
 
-    Raises: UsageError when another process writes it, OSError.
+    Raises: UsageError when another process writes it, or it is a file of another kind; OSError.
     """
 
     def __init__(self, path: Path, encoder: str, width: int, dtype: np.dtype[np.floating]) -> None:
         self.path = path
         self._record = np.dtype([("digest", "V32"), ("check", "<u4"), ("numbers", dtype.newbyteorder("<"), (width,))])
         who = hashlib.sha256(f"{encoder} {width} {dtype}".encode()).hexdigest()
-        self._header = f"captioner encodings {who}\n".encode()
+        self._header = MAGIC + f"{who}\n".encode()
         self._file = open(path, "a+b")  # noqa: SIM115 - closed by __exit__
         self.rows: dict[bytes, int] = {}
         """Of every digest, its row."""
@@ -98,8 +99,13 @@ class Store:
             raise
 
     def _recover(self) -> None:
+        if kind := irregular(os.fstat(self._file.fileno())):
+            raise UsageError(f"{self.path}: expected a file to keep what is encoded, got {kind}; move it away")
         self._file.seek(0)
-        if self._file.read(len(self._header)) != self._header:
+        header = self._file.read(len(self._header))
+        if header[: len(MAGIC)] != MAGIC[: len(header)]:
+            raise UsageError(f"{self.path}: expected what an earlier run encoded, got another file; move it away")
+        if header != self._header:
             self._file.truncate(0)
             self._file.write(self._header)
             self._file.flush()

@@ -109,7 +109,10 @@ class OnnxEncoder:
 
 
 def open_onnx(path: str, options: Mapping[str, str]) -> OnnxEncoder:
-    """The encoder `onnx:FILE`."""
+    """The encoder `onnx:FILE`.
+
+    Raises: UsageError without a file, or for its options; DataError when it cannot be read, and as `OnnxEncoder`.
+    """
     if not path:
         raise UsageError("encoder onnx: expected onnx:FILE, got no file")
     return OnnxEncoder(read_bytes(path, BYTES), Path(path).name, options)

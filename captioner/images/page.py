@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -40,7 +41,7 @@ def write(path: Path, entries: Iterable[Entry], overwrite: bool = False) -> None
 
     Raises: UsageError when the file exists and is not to be replaced, CaptionerError when it cannot be written.
     """
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise UsageError(f"{path}: exists already; name another file, or replace it with --overwrite")
     figures = "\n".join(map(_figure, entries))
     page = (

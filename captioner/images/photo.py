@@ -6,7 +6,7 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -142,10 +142,13 @@ def square(photo: Image.Image, side: int) -> Image.Image:
     return ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC)
 
 
-def photos_in(folder: Path) -> list[Path]:
-    """The photographs in a folder and the folders below, by name; hidden files are none."""
+def photos_in(folder: Path, unread: Callable[[OSError], object]) -> list[Path]:
+    """The photographs in a folder and the folders below, by name; hidden files are none.
+
+    `unread` is told of every folder that cannot be read.
+    """
     found: list[Path] = []
-    for where, folders, names in os.walk(folder):
+    for where, folders, names in os.walk(folder, onerror=unread):
         folders[:] = [one for one in folders if not one.startswith(".")]
         found += [
             Path(where, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captioner.config import Prepare
+from captioner.data.prepared import check_names, check_texts
 from captioner.data.readers import Columns, Flaw, Told, read, read_list
 from captioner.data.splits import Pictured, by_split, draw, gather, listed
 from captioner.errors import DataError, UsageError
@@ -31,7 +32,8 @@ def collect(sources: Sequence[str], lists: Sequence[str], options: Prepare, stri
 
     A source is FILE, or SPLIT=FILE where all its captions are of one split; a list is SPLIT=FILE.
 
-    Raises: DataError for a file that cannot be read, or with `strict` for the first flaw; UsageError.
+    Raises: DataError for a file that cannot be read, for what a data set cannot hold, or with `strict` for the first
+    flaw; UsageError.
     """
     columns = Columns(options.image_column, options.caption_column, options.split_column)
     flaws: list[Flaw] = []
@@ -66,9 +68,14 @@ def collect(sources: Sequence[str], lists: Sequence[str], options: Prepare, stri
             images = [one if one.split else _in_train(one) for one in images]
     elif not any(one.split for one in images):
         images = draw(images, {"val": options.val, "test": options.test}, options.seed)
-    splits = dict(by_split(images))
+    splits, where = dict(by_split(images)), ", ".join(sources)
+    if splits:
+        check_names(list(splits), where)
     if "train" not in splits:
-        raise DataError(f"{', '.join(sources)}: expected images in the split train, got {', '.join(splits) or 'none'}")
+        raise DataError(f"{where}: expected images in the split train, got {', '.join(splits) or 'none'}")
+    for name, taken in splits.items():
+        check_texts([one.image for one in taken], f"{where}: {name} images")
+        check_texts([told.text for one in taken for told in one.captions], f"{where}: {name} texts")
     return Collected(splits, flaws, sum(one.split is None for one in images))
 
 

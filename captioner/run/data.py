@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +13,13 @@ import numpy as np
 from captioner.config import Prepare
 from captioner.configio import load
 from captioner.data.card import card
-from captioner.data.corpus import Corpus, Split
-from captioner.data.prepared import SEAL, read_meta
+from captioner.data.corpus import Corpus
+from captioner.data.prepared import SEAL
 from captioner.errors import UsageError
 from captioner.run.build import build_corpus
 from captioner.run.collect import collect
-from captioner.run.prepare import card_of, find_photo, missing_photos, photo_folder
+from captioner.run.features import find_all, missing_photos, photo_folder
+from captioner.run.prepare import card_of
 
 
 class Example(NamedTuple):
@@ -33,26 +35,35 @@ def guess(source: str) -> list[str]:
 
     Raises: UsageError when it is none of them.
     """
+    kind = _kind(source) or (None if os.path.exists(source) else "prepared")
+    if kind is None:
+        raise UsageError(
+            f"{source}: expected a file that `captioner prepare` wrote, a folder as in CS231n's assignment, or scenes; "
+            "captions as they are can be checked with `captioner data check`"
+        )
+    return [f"data.source={kind}", *([] if kind == "scenes" else [f"data.root={source}"])]
+
+
+def _kind(source: str) -> str | None:
+    """The kind of a data set that is there, or None: captions that are none yet, or nothing."""
     if source == "scenes":
-        return ["data.source=scenes"]
-    if os.path.isdir(source):
-        return ["data.source=cs231n", f"data.root={source}"]
-    if SEAL.is_on(source) or not os.path.exists(source):
-        return ["data.source=prepared", f"data.root={source}"]
-    raise UsageError(
-        f"{source}: expected a file that `captioner prepare` wrote, a folder as in CS231n's assignment, or scenes; "
-        "captions as they are can be checked with `captioner data check`"
-    )
+        return "scenes"
+    return "cs231n" if os.path.isdir(source) else "prepared" if SEAL.is_on(source) else None
 
 
 def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tuple[list[object], dict[str, Any]]:
     """All flaws of captions with their photographs, and their card; or the card of a data set that is whole.
 
-    Raises: DataError for a data set that is not.
+    Raises: DataError for a data set that is not, UsageError for options that have no effect on it.
     """
     (first, *others) = sources
-    if not others and (first == "scenes" or os.path.isdir(first) or SEAL.is_on(first)):
-        return [], card_of_corpus(build_corpus(load(None, guess(first))), first)
+    if not others and _kind(first):
+        fields = [field.name for field in dataclasses.fields(options)]
+        given = [name for name in fields if getattr(options, name) != getattr(Prepare(), name)]
+        if given or lists:
+            option = given[0].replace("_", "-") if given else "list"
+            raise UsageError(f"{first}: is a data set already, on which --{option} has no effect; leave it out")
+        return [], card_of_corpus(build_corpus(load(None, guess(first))))
     collected = collect(sources, lists, options)
     folder = photo_folder(sources, options)
     missing = [] if options.features else list(missing_photos(collected, folder))
@@ -61,9 +72,9 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
     return [*collected.flaws, *missing], told
 
 
-def card_of_corpus(corpus: Corpus, source: str | None) -> dict[str, Any]:
+def card_of_corpus(corpus: Corpus) -> dict[str, Any]:
     """The card of a data set, with what was counted when it was prepared."""
-    counts = _about(source).get("counts")
+    counts = corpus.about.get("counts")
     return {**card(corpus), **({"counts": counts} if _are_counts(counts) else {})}
 
 
@@ -83,28 +94,21 @@ def examples(corpus: Corpus, name: str, count: int, seed: int) -> list[Example]:
 
 
 def write_page(
-    path: Path, source: str | None, split: Split, shown: Sequence[Example], images: Path | None, overwrite: bool
+    path: Path, corpus: Corpus, name: str, shown: Sequence[Example], images: Path | None, overwrite: bool
 ) -> None:
-    """Write examples as one HTML page that needs no other file.
+    """Write examples of a split as one HTML page that needs no other file.
 
     Raises: UsageError when the file exists, CaptionerError when it cannot be written.
     """
     from captioner.images.page import Entry, write
 
-    folder = images or Path(str(_about(source).get("images", ".")))
+    split, folder = corpus.split(name), images or Path(str(corpus.about.get("images", ".")))
+    photos = {} if split.picture else find_all(folder, [one for s in corpus.splits.values() for one in s.image_ids])
     entries = []
     for example in shown:
         if split.picture is not None:
             picture: Any = split.picture(example.row)
         else:
-            picture = find_photo(folder, example.image)
+            picture = photos[example.image]
         entries.append(Entry(example.image, picture, example.references))
     write(path, entries, overwrite)
-
-
-def _about(source: str | None) -> dict[str, Any]:
-    """What a prepared file says of how it was made."""
-    if source is None or not SEAL.is_on(source):
-        return {}
-    about: dict[str, Any] = read_meta(Path(source))["about"]
-    return about

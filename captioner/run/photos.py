@@ -14,13 +14,15 @@ from captioner.atomic import write_atomically
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.images import are_same, open_encoder, recognise
 from captioner.images.encoder import Encoder
-from captioner.images.encoding import encode_photos
+from captioner.images.encoding import Encoded, encode_photos
 from captioner.images.photo import SUFFIXES, photos_in
 from captioner.run.restore import Speaker, check_width
 from captioner.run.sample import Caption, candidates
 
 AT_ONCE = 8
-"""Photographs a thread between encoding and decoding: few, so that the first captions come soon."""
+"""Photographs a thread between encoding and decoding: few at first, so that the first captions come soon."""
+LARGEST = 8
+"""So many times more they become: for every group of them the model is laid out anew."""
 
 
 class Failed(NamedTuple):
@@ -72,19 +74,27 @@ def _find(name: str, restored: Speaker) -> str:
 
 
 def find_photos(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Failed]:
-    """The photographs that names stand for, a folder's in their order."""
+    """The photographs that names stand for, those of a folder by name, and then the folders that cannot be read."""
     for path in map(Path, names):
         if not os.path.isdir(path):  # unlike Path.is_dir, it takes any name
             yield path
             continue
-        found: list[Path | Failed] = [*photos_in(path)]
-        yield from found or [Failed(path, f"{path}: expected photographs in this folder, got none")]
+        unread: list[OSError] = []
+        found = photos_in(path, unread.append)
+        yield from found
+        for error in unread:
+            yield Failed(Path(error.filename), f"{error.filename}: cannot be read: {error.strerror}")
+        if not found and not unread:
+            yield Failed(path, f"{path}: expected photographs in this folder, got none")
 
 
 def caption_photos(
     restored: Speaker, encoder: Encoder, photos: Iterable[Path | Failed], best: int = 1, most: int | None = None
 ) -> Iterator[Caption | Failed]:
-    """Caption photographs (or the first `most`) in their order; one that cannot be read does not stop the others."""
+    """Caption photographs (or the first `most`) in their order; one that cannot be read does not stop the others.
+
+    What was no photograph to begin with comes last.
+    """
     threads = restored.config.threads
 
     def readable() -> Iterator[Path]:
@@ -96,7 +106,7 @@ def caption_photos(
 
     failed: list[Failed] = []
     encoded = encode_photos(encoder, islice(readable(), most), threads)
-    while some := list(islice(encoded, AT_ONCE * threads)):
+    for some in _groups(encoded, AT_ONCE * threads):
         rows = [one.features for one in some if one.features is not None]
         # a photograph is known by its content, so that its samples are the same under any name and in any order
         numbers = [int.from_bytes(one.digest[:8], "little") for one in some if one.features is not None]
@@ -110,6 +120,14 @@ def caption_photos(
             found = next(captions)
             yield Caption(os.fspath(one.path), *found[0], [], None, found if best > 1 else None)
     yield from failed
+
+
+def _groups(encoded: Iterator[Encoded], size: int) -> Iterator[list[Encoded]]:
+    """So many photographs, and then twice as many again and again, up to `LARGEST` times."""
+    most = LARGEST * size
+    while some := list(islice(encoded, size)):
+        yield some
+        size = min(2 * size, most)
 
 
 def check_suffix(suffix: str) -> None:
@@ -127,7 +145,7 @@ def write_sidecar(caption: Caption, suffix: str, overwrite: bool = False) -> Pat
     path = photo.with_suffix(suffix)
     if path == photo:
         raise CaptionerError(f"{path}: is the photograph itself; choose another suffix")
-    if os.path.exists(path) and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise CaptionerError(f"{path}: exists already and is left as it is; replace it with --overwrite")
     try:
         write_atomically(path, (f"{caption.caption}\n".encode(),))

@@ -148,6 +148,11 @@ def test_a_name_is_one_line() -> None:
     ]  # fmt: skip
 
 
+def test_a_refusal_is_one_line_whatever_the_name(cli: Callable[..., Any]) -> None:
+    done = cli("data", "check", "no\n\x1b[2J\u2028.csv")
+    assert done == (1, "", "captioner: no\\n\\x1b[2J\\u2028.csv: cannot be opened: No such file or directory\n")
+
+
 # --- show
 
 
@@ -201,5 +206,8 @@ def test_a_page(cli: Callable[..., Any], small_config: Path) -> None:
     assert Path("birds.html").read_text() == page
     assert cli("data", "show", "birds.h5", "-n", 2, "--html", "birds.html", "--overwrite", "--images", "coco").code == 0
     assert Path("birds.html").read_text().count("the photograph is not there") == 2
+    options = ("-o", "data.source=prepared", "-o", "data.root=birds.h5")
+    assert cli("data", "show", *options, "-n", 3, "--html", "config.html").code == 0
+    assert Path("config.html").read_text().count("data:image/jpeg;base64,") == 3
     assert cli("data", "show", "scenes", "-c", small_config, "-n", 2, "--html", "scenes.html").code == 0
     assert Path("scenes.html").read_text().count("data:image/png;base64,") == 2

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.data.prepared import prepared
+from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoder import encode
 from captioner.run.sample import describe, open_run
@@ -144,9 +144,10 @@ def test_strictly_the_first_flaw_stops(cli: Callable[..., Any]) -> None:
 
 
 def test_a_file_is_replaced_on_request(cli: Callable[..., Any]) -> None:
-    Path("out.h5").write_text("old")
+    old = SEAL.magic + b" of old"
+    Path("out.h5").write_bytes(old)
     assert cli("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES).code == 2
-    assert Path("out.h5").read_text() == "old"
+    assert Path("out.h5").read_bytes() == old
     assert cli("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES, "--overwrite").code == 0
     assert len(prepared("out.h5").split("train").image_ids) == 6
 
@@ -154,12 +155,12 @@ def test_a_file_is_replaced_on_request(cli: Callable[..., Any]) -> None:
 def test_a_full_disk(cli: Callable[..., Any], files_of_at_most: Callable[[int], Any]) -> None:
     with h5py.File("given.h5", "w") as file:
         file["features"] = np.ones((8, 10_000), np.float16)
-    Path("out.h5").write_text("old")
+    Path("out.h5").write_bytes(old := SEAL.magic + b" of old")
     with files_of_at_most(100_000):
         done = cli("prepare", "photos/captions.csv", "-o", "out.h5", "--features", "given.h5", "--overwrite")
     assert (done.code, done.out) == (1, "")
     assert done.err == ("captioner: out.h5: cannot write the data set: File too large; an earlier one there is whole\n")
-    assert Path("out.h5").read_text() == "old"
+    assert Path("out.h5").read_bytes() == old
     assert sorted(os.listdir()) == ["given.h5", "out.h5", "photos"]
 
 

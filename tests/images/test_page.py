@@ -129,7 +129,10 @@ def test_a_page_that_exists_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path / "no" / "a.html", "No such file or directory"), (tmp_path, "Is a directory")):
+    for path, reason in (
+        (tmp_path / "no" / "a.html", "No such file or directory"),
+        (tmp_path, "there is something that is not a regular file"),
+    ):
         with pytest.raises(CaptionerError) as caught:
             write(path, [], overwrite=True)
         assert str(caught.value) == f"{path}: cannot be written: {reason}"

@@ -465,14 +465,31 @@ def test_photographs_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "sub" / "loop").symlink_to(tmp_path)
-    found = [str(path.relative_to(tmp_path)) for path in photos_in(tmp_path)]
+    found = [str(path.relative_to(tmp_path)) for path in photos_in(tmp_path, pytest.fail)]
     assert found == ["a.png", "b.JPG", "g.jpg/h.gif", "sub/c.webp"]
 
 
 def test_a_hidden_folder_that_is_named_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".photos").mkdir()
     (tmp_path / ".photos" / "a.png").write_bytes(b"")
-    assert photos_in(tmp_path / ".photos") == [tmp_path / ".photos" / "a.png"]
+    assert photos_in(tmp_path / ".photos", pytest.fail) == [tmp_path / ".photos" / "a.png"]
     monkeypatch.chdir(tmp_path / ".photos")
-    assert photos_in(Path()) == [Path("a.png")]
-    assert photos_in(Path("../.photos")) == [Path("../.photos/a.png")]
+    assert photos_in(Path(), pytest.fail) == [Path("a.png")]
+    assert photos_in(Path("../.photos"), pytest.fail) == [Path("../.photos/a.png")]
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.png", "shut/b.png", "z/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    scandir = os.scandir
+
+    def shut(folder: str) -> Any:
+        if Path(folder).name == "shut":
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", shut)  # permissions do not stop root
+    told: list[OSError] = []
+    assert photos_in(tmp_path, told.append) == [tmp_path / "a.png", tmp_path / "z" / "c.png"]
+    assert [error.filename for error in told] == [str(tmp_path / "shut")]

@@ -1,10 +1,12 @@
 """Looking at data sets: what is in them, and what is wrong with what they are to be made of."""
 
+import dataclasses
 import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -70,7 +72,7 @@ def test_what_is_no_data_set(photos: Path, tmp_path: Path) -> None:
 def test_sound_captions_have_a_card_and_no_flaws(photos: Path, data: Path) -> None:
     flaws, told = check([str(photos / "captions.csv")], [], SCENES)
     assert flaws == []
-    whole = card_of_corpus(prepared(data), str(data))
+    whole = card_of_corpus(prepared(data))
     assert told["splits"] == whole["splits"]
     assert told["counts"] == {name: n for name, n in whole["counts"].items() if name != "unreadable"}
 
@@ -106,7 +108,7 @@ def test_a_data_set_is_whole_or_refused(
     for source in (str(data), "scenes", str(write_coco(tmp_path / "coco"))):
         flaws, told = check([source], [], Prepare())
         assert flaws == []
-        assert told == card_of_corpus(build_corpus(load(None, [*guess(source), *small])), source)
+        assert told == card_of_corpus(build_corpus(load(None, [*guess(source), *small])))
     content = bytearray(data.read_bytes())
     content[-9] ^= 1
     damaged = tmp_path / "damaged.h5"
@@ -116,15 +118,31 @@ def test_a_data_set_is_whole_or_refused(
     assert str(caught.value) == (f"{damaged}: damaged: its content does not match its seal; use another data set")
 
 
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [({"min_count": 3}, "min-count"), ({"image_column": "x", "threads": 9}, "image-column"), ({}, "list")],
+)
+def test_options_of_captions_are_none_of_a_data_set(given: dict[str, Any], option: str, data: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        check([str(data)], [] if given else ["val=val.txt"], Prepare(**given))
+    said = f"{data}: is a data set already, on which --{option} has no effect; leave it out"
+    assert str(caught.value) == said
+
+
+def test_a_split_that_no_file_can_have_is_a_flaw_of_the_captions(photos: Path) -> None:
+    (photos / "captions.csv").write_text("image,caption,split\n000.png,a,train\n001.png,b,../x\n")
+    with pytest.raises(DataError, match=r"expected a split's name such as train, got '\.\./x'"):
+        check([str(photos / "captions.csv")], [], SCENES)
+
+
 # --- card
 
 
 def test_a_card_has_what_was_counted(data: Path, corpus: Corpus) -> None:
     with h5py.File(data) as file:
         counts = json.loads(file["meta"][()])["about"]["counts"]
-    assert card_of_corpus(corpus, str(data)) == {**card(corpus), "counts": counts}
-    assert card_of_corpus(corpus, None) == card(corpus)
-    assert card_of_corpus(corpus, "scenes") == card(corpus)
+    assert card_of_corpus(corpus) == {**card(corpus), "counts": counts}
+    assert card_of_corpus(dataclasses.replace(corpus, about={})) == card(corpus)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +152,7 @@ def test_a_card_has_what_was_counted(data: Path, corpus: Corpus) -> None:
 )  # fmt: skip
 def test_counts_that_are_none_are_left_out(about: dict[str, object], corpus: Corpus, tmp_path: Path) -> None:
     write_prepared(tmp_path / "a.h5", corpus, about)
-    assert card_of_corpus(prepared(tmp_path / "a.h5"), str(tmp_path / "a.h5")) == card(corpus)
+    assert card_of_corpus(prepared(tmp_path / "a.h5")) == card(corpus)
 
 
 # --- show
@@ -165,24 +183,24 @@ def test_a_page_has_the_photographs_that_the_file_knows(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     page, shown = tmp_path / "a.html", examples(corpus, "val", 2, 0)
-    write_page(page, str(data), corpus.split("val"), shown, None, overwrite=False)
+    write_page(page, corpus, "val", shown, None, overwrite=False)
     assert len(pictures_in(page)) == 2
     for example in shown:
         assert example.image in page.read_text()
         assert all(reference in page.read_text() for reference in example.references)
     with pytest.raises(UsageError, match=r"a\.html: exists already"):
-        write_page(page, str(data), corpus.split("val"), shown, None, overwrite=False)
-    write_page(page, str(data), corpus.split("val"), shown, tmp_path, overwrite=True)
+        write_page(page, corpus, "val", shown, None, overwrite=False)
+    write_page(page, corpus, "val", shown, tmp_path, overwrite=True)
     assert pictures_in(page) == []
     assert page.read_text().count("the photograph is not there; name its folder with --images") == 2
 
 
 def test_a_page_of_generated_pictures(tmp_path: Path, small: tuple[str, ...]) -> None:
     scenes = build_corpus(load(None, ["data.source=scenes", *small]))
-    write_page(tmp_path / "a.html", "scenes", scenes.split("train"), examples(scenes, "train", 3, 0), None, False)
+    write_page(tmp_path / "a.html", scenes, "train", examples(scenes, "train", 3, 0), None, False)
     assert pictures_in(tmp_path / "a.html") == ["png"] * 3
 
 
 def test_a_page_that_cannot_be_written(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(CaptionerError, match="cannot be written: No such file or directory"):
-        write_page(tmp_path / "absent" / "a.html", None, corpus.split("val"), [], None, False)
+        write_page(tmp_path / "absent" / "a.html", corpus, "val", [], None, False)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captioner.configio import parse
+from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoder import ENCODER, FEATURES, encode
 from captioner.errors import CaptionerError, CheckpointError, DataError, UsageError
 from captioner.images import are_same, photo, protobuf
@@ -29,6 +31,7 @@ from captioner.run.photos import (
 )
 from captioner.run.restore import Restored
 from captioner.run.sample import Caption, candidates, describe, open_run
+from captioner.run.train import resume, train
 
 SCENES = ScenesEncoder()
 
@@ -104,10 +107,28 @@ def test_a_photographs_samples_are_its_own(restored: Restored, new: list[Path], 
     assert said([Path(moved)]) == {"moved.png": whole[new[2].name]}
 
 
+def test_groups_grow_so_that_the_model_is_laid_out_few_times(
+    restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, candidates = [], use_case.candidates
+
+    def counted(restored: Any, features: np.ndarray, *args: Any, **options: Any) -> Any:
+        sizes.append(len(features))
+        return candidates(restored, features, *args, **options)
+
+    monkeypatch.setattr(use_case, "candidates", counted)
+    monkeypatch.setattr(use_case, "AT_ONCE", 1)
+    one = dataclasses.replace(restored, config=dataclasses.replace(restored.config, threads=1))
+    photos = new[:6] * 6
+    assert len(list(caption_photos(one, SCENES, photos))) == 36
+    assert sizes == [1, 2, 4, 8, 8, 8, 5]
+
+
 def test_the_number_of_photographs(restored: Restored, new: list[Path]) -> None:
     whole = list(caption_photos(restored, SCENES, new))
     for most in (1, 4, 100):
-        assert list(caption_photos(restored, SCENES, new, most=most)) == whole[:most]
+        found = [one for one in caption_photos(restored, SCENES, new, most=most) if isinstance(one, Caption)]
+        assert [(one.image, one.caption) for one in found] == [(one.image, one.caption) for one in whole[:most]]
     assert list(caption_photos(restored, SCENES, [])) == []
 
 
@@ -140,6 +161,24 @@ def test_a_folder_stands_for_its_photographs_in_order(tmp_path: Path, album: Cal
     inside = [folder / name for name in ("000.png", "001.png", "002.png", "below/x.JPG")]
     empty = Failed(tmp_path / "empty", f"{tmp_path / 'empty'}: expected photographs in this folder, got none")
     assert found == [tmp_path / "a.png", *inside, empty, Path("no"), folder / "captions.csv"]
+
+
+def test_a_folder_that_cannot_be_read_is_told_after_its_photographs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "a.png").touch()
+    scandir = os.scandir
+
+    def shut(folder: str) -> Any:
+        if Path(folder).name == "shut":
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", shut)  # permissions do not stop root
+    failed = Failed(tmp_path / "shut", f"{tmp_path / 'shut'}: cannot be read: Permission denied")
+    assert list(find_photos([tmp_path])) == [tmp_path / "a.png", failed]
+    assert list(find_photos([tmp_path / "shut"])) == [failed]
 
 
 def test_an_empty_folder_is_told_after_the_others(restored: Restored, new: list[Path], tmp_path: Path) -> None:
@@ -248,6 +287,28 @@ def test_a_model_file_is_found(place: str, restored: Restored, tmp_path: Path, m
         open_encoder_of(trained, "scenes")
 
 
+def test_a_run_goes_on_where_the_file_of_its_encoder_has_another_name(
+    photo_run: Path, tmp_path: Path, small: tuple[str, ...]
+) -> None:
+    corpus, data = prepared(photo_run.parent / "data.h5"), tmp_path / "data.h5"
+    for kind, rest in (("features", ""), ("onnx", ",size=8,mean=0,scale=1,layout=nchw,output=x")):
+        run = tmp_path / kind
+        for name, digest, most in (("old", "0", 2), ("new", "0", 3), ("new", "1", 4)):
+            encoder = f"{kind}:{name}{rest},sha256={64 * digest}"
+            write_prepared(data, dataclasses.replace(corpus, encoder=encoder), {})
+            if name == "old":
+                list(
+                    train(
+                        parse("", "", [*small, "data.source=prepared", f"data.root={data}", "train.max_steps=2"]), run
+                    )
+                )
+            elif digest == "0":
+                assert list(resume(run, [f"train.max_steps={most}"]))[-1].summary["steps"] == most
+            else:
+                with pytest.raises(CheckpointError, match="expected those of encoder"):
+                    next(resume(run, [f"train.max_steps={most}"]))
+
+
 def test_an_encoder_that_nobody_knows_takes_its_options_here(restored: Restored, tmp_path: Path) -> None:
     model = onnx_model(tmp_path / "mean.onnx")
     trained = identity(restored, "features:given.h5,sha256=0", 3)
@@ -279,6 +340,9 @@ def test_a_sidecar_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
         f"{tmp_path / 'a.txt'}: exists already and is left as it is; replace it with --overwrite"
     )
     assert (tmp_path / "a.txt").read_text() == "precious"
+    (tmp_path / "b.txt").symlink_to("not/yet/there")
+    with pytest.raises(CaptionerError, match="exists already"):
+        write_sidecar(caption_of(tmp_path / "b.png"), ".txt")
     write_sidecar(caption_of(tmp_path / "a.png"), ".txt", overwrite=True)
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a café 猫\n"
 

@@ -38,7 +38,8 @@ def read(path: Path, columns: Columns | None = None, split: str | None = None) -
         raise DataError(f"{path}: expected a file of captions, got a folder; name the file in it ({EXPECTED})")
     content = read_bytes(path, LIMIT)
     if b"\0" in content[:4096] and content[:2] not in MARKS:
-        raise DataError(f"{path}: {EXPECTED}, got a file that begins with {content[:16]!r}")
+        begins, at = content[:16], content.index(0)
+        raise DataError(f"{path}: {EXPECTED}, got a file that begins with {begins!r} and has a NUL at byte {at:,}")
     encoding = next((MARKS[mark] for mark in MARKS if content.startswith(mark)), "utf-8")
     try:
         # what is no Unicode stays visible in its line, to be told there

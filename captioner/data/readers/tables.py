@@ -24,8 +24,7 @@ def table(name: str, text: str, columns: Columns) -> Iterator[Told | Flaw]:
 
     Raises: DataError when the header does not name the columns.
     """
-    found = re.search(r"[^\r\n]*\S[^\r\n]*", text)
-    header = found[0] if found else ""
+    header = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
     delimiter = max(DELIMITERS, key=header.count)
     records = _records(text, delimiter)
     first, cells = next(records, (1, ""))

@@ -22,7 +22,7 @@ from captioner.vocab import Vocab
 def scenes(
     root: str | os.PathLike[str] | None = None,
     *,
-    memory_mib: int = 1024,
+    memory_mib: int = 0,
     seed: int = 0,
     train: int = 4000,
     val: int = 500,
