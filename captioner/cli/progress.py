@@ -11,7 +11,7 @@ import click
 from tqdm import tqdm
 
 from captioner.run.train import Began, Ended, Event, Validated
-from captioner.solver import Step, perplexity
+from captioner.solver import Step
 
 
 def show(events: Iterator[Event], profile: bool = False) -> None:
@@ -84,7 +84,9 @@ def _validated(event: Validated) -> str:
 def _ended(event: Ended) -> str:
     summary = event.summary
     best = summary["best"]
-    found = f"; best perplexity {perplexity(best['loss']):.2f} in epoch {best['epoch']}" if best else ""
+    chosen = next((name for name in best or () if name not in ("step", "epoch", "loss", "perplexity")), None)
+    value = f"{chosen} {best[chosen]:.3f}" if chosen else f"perplexity {best['perplexity']:.2f}" if best else ""
+    found = f"; best {value} in epoch {best['epoch']}" if best else ""
     go_on = {
         "stopped": f"; go on with captioner train --resume {event.folder}",
         "nothing left to do": "; raise train.epochs to go on",

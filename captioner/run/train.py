@@ -244,9 +244,7 @@ class _Training:
             self.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: found[name]}
             self._save(self.run.best)
         event = Validated(step.step, step.epoch, loss, scores, better)
-        record = {**event._asdict(), **scores, "perplexity": event.perplexity}
-        del record["scores"]
-        self.run.log({"kind": "validation", **record})
+        self.run.log({"kind": "validation", **event._asdict(), "perplexity": event.perplexity})
         return event
 
     def _is_scored(self, step: Step) -> bool:
