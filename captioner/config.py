@@ -53,9 +53,9 @@ class Model:
     wordvec_dim: Annotated[int, "numbers in a word vector (D)", ">= 1"] = 256
     hidden_dim: Annotated[int, "numbers in the hidden state (H)", ">= 1"] = 512
     image: Annotated[
-        Literal["initial", "first", "every"], "the image is h0 alone, or also the first input, or joined to every word"
+        Literal["initial", "first", "every"], "the image is h0; and the first input; or joins every word"
     ] = "initial"
-    tie_words: Annotated[bool, "one matrix for word vectors and output weights; wordvec_dim = hidden_dim"] = False
+    tie_words: Annotated[bool, "one matrix for word vectors and output weights; needs D = H"] = False
     dtype: Annotated[Literal["float32", "float64"], "precision of parameters and sums"] = "float32"
     dropout_features: Annotated[float, "share of image features' numbers dropped while training", ">= 0", "< 1"] = 0.0
     dropout_words: Annotated[float, "share of word vectors' numbers dropped while training", ">= 0", "< 1"] = 0.0
@@ -68,9 +68,9 @@ class Model:
 class Train:
     """How the parameters are learnt."""
 
-    objective: Annotated[
-        Literal["likelihood", "scst"], "learn people's captions; or (self-critical) to earn CIDEr-D by own ones"
-    ] = "likelihood"
+    objective: Annotated[Literal["likelihood", "scst"], "people's captions, or CIDEr-D of own ones (self-critical)"] = (
+        "likelihood"
+    )
     start: Annotated[Path | None, "run or checkpoint to start from; relative to this file"] = None
     epochs: Annotated[int, "passes over the captions of train", ">= 1"] = 10
     max_steps: Annotated[int | None, "stop after so many steps; null: by epochs alone", ">= 1"] = None
@@ -79,9 +79,7 @@ class Train:
         "shuffled"
     )
     label_smoothing: Annotated[float, "share of a target that all words have evenly", ">= 0", "< 1"] = 0.0
-    average: Annotated[
-        float | None, "share of the running mean of parameters kept a step; null: none", "> 0", "< 1"
-    ] = None
+    average: Annotated[float | None, "memory of the running mean of parameters; null: no mean", "> 0", "< 1"] = None
     update_rule: Annotated[
         Literal["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"], "how a gradient moves a parameter"
     ] = "adam"
@@ -110,7 +108,7 @@ class Validate:
     max_captions: Annotated[int | None, "use only so many captions; null: all", ">= 1"] = None
     metrics: Annotated[int | None, "epochs between scorings of its own captions; null: never", ">= 1"] = None
     best: Annotated[
-        Literal["loss", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d"], "what chooses the best checkpoint"
+        Literal["loss", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d"], "what makes a checkpoint the best"
     ] = "loss"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from captioner.conditioning import WAYS
 from captioner.config import ENCODER, Prepare
 from captioner.configio import OPTIONS, load
 from captioner.data import SOURCES
@@ -15,10 +16,11 @@ from captioner.data.prepared import write_prepared
 from captioner.data.readers import Columns
 from captioner.images import ENCODERS
 from captioner.layers import CELLS
+from captioner.metrics import NAMES
 from captioner.optim import RULES, SCHEDULES
 from captioner.run.build import OUTPUT_BIASES
 from captioner.run.decoder import METHODS
-from captioner.run.train import Ended, train
+from captioner.run.train import LENGTHS, Ended, train
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 TABLES = {
@@ -28,6 +30,10 @@ TABLES = {
     "train.update_rule": RULES,
     "train.schedule": SCHEDULES,
     "decode.method": METHODS,
+    "model.image": WAYS,
+    "train.batches": LENGTHS,
+    "train.objective": ("likelihood", "scst"),
+    "validate.best": ("loss", *NAMES),
 }
 DATA = (
     "data.scenes.train=40", "data.scenes.val=10", "data.scenes.test=5", "data.scenes.heldout=5", "train.max_steps=2"

@@ -14,7 +14,12 @@ DECADES = 6
 """Powers of ten from no bar to a whole one."""
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  captioner inspect gradients runs/scenes
+"""
+)
 def inspect() -> None:
     """Look into a trained model."""
 
@@ -22,8 +27,8 @@ def inspect() -> None:
 @inspect.command(
     epilog="""\b
 Examples:
-  captioner inspect gradients runs/rnn runs/lstm
-  captioner inspect gradients runs/lstm --words 20 --json
+  captioner inspect gradients runs/scenes
+  captioner inspect gradients runs/scenes runs/other --words 5 --json
 """
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_OR_CHECKPOINT...")
@@ -34,9 +39,10 @@ Examples:
 def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Draw how the gradient of one word's loss fades over the words before it.
 
-    For each run: the norm of the gradient of -log P(word T) with respect to the state 0, 1, ... steps before, as a mean
-    over captions of at least T words. A bar's length is the logarithm: one that shrinks evenly is a gradient that
-    vanishes by a factor a step, as the vanilla RNN's does and the LSTM's is meant not to.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file. For each: the norm of the
+    gradient of -log P(word T) with respect to the state 0, 1, ... steps before, as a mean over captions of at least T
+    words. A bar's length is the logarithm: one that shrinks evenly is a gradient that vanishes by a factor a step, as
+    the vanilla RNN's does and the LSTM's is meant not to.
     """
     from captioner.run import sample as use_case
     from captioner.run.folder import to_json

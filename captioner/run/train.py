@@ -50,6 +50,12 @@ from captioner.team import Team
 PARTS = ("reading", "forward", "backward", "update", "validation", "saving")
 """Where the time of a training goes, apart from the rest; reading is the time waited for it."""
 
+LENGTHS: dict[str, Callable[[Array, int], Array | None]] = {
+    "shuffled": lambda captions, null: None,
+    "by_length": lambda captions, null: (captions != null).sum(axis=1),
+}
+"""By what batches are sorted, from the captions and the id of `<NULL>`."""
+
 
 class Began(NamedTuple):
     """Everything is loaded; training goes from `step` to `total_steps`."""
@@ -190,12 +196,12 @@ class _Training:
 
     def _batches(self) -> AbstractContextManager[Batches]:
         """Only what may have to be read from a disk is worth a thread."""
-        options = self.config.train
-        captions = self.split.captions
-        lengths = (captions != self.corpus.vocab.null).sum(axis=1) if options.batches == "by_length" else None
+        options, vocab = self.config.train, self.corpus.vocab
+        lengths = LENGTHS[options.batches](self.split.captions, vocab.null)
         plain = ShuffledBatches(self.split, options.batch_size, self.config.seed, lengths)
         if options.objective == "scst":
-            return nullcontext(SelfCritical(self.model, plain, self.corpus.vocab, self.config.seed, self.team))
+            # Its batches come of the parameters as they are, so none can be made ahead.
+            return nullcontext(SelfCritical(self.model, plain, vocab, self.config.seed, self.team))
         return nullcontext(plain) if in_memory(plain.split.features) else ReadAhead(plain, self.plan.span.total_steps)
 
     def _until_over(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated, None, str]:

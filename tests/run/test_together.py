@@ -10,8 +10,9 @@ from captioner.decode import Ensemble
 from captioner.errors import CheckpointError
 from captioner.model import CaptioningRNN
 from captioner.parameters import Sizes
+from captioner.run.evaluate import judge_model, task_of
 from captioner.run.restore import Restored, restore
-from captioner.run.sample import candidates, caption_split, describe, open_corpus, open_runs, score
+from captioner.run.sample import candidates, caption_split, describe, open_corpus, open_runs
 from captioner.run.together import together
 from captioner.vocab import Vocab
 
@@ -70,11 +71,14 @@ def test_a_list_is_captioned_with_the_log_probability_of_the_mean(
 def test_splits_are_captioned_and_scored_together(members: list[Restored]) -> None:
     speaker, val = together(members), open_corpus(together(members)).split("val")
     captions = [caption.caption for caption in caption_split(speaker, val)]
-    measured = score(speaker, "val", val)
+    corpus = open_corpus(speaker)
+    measured = judge_model(speaker, corpus, "val", *task_of(corpus, "val")).figures
     losses = [one.model.word_losses(val.features[val.image_idxs], val.captions) for one in members]
-    assert measured.loss == pytest.approx(-np.log(np.mean(np.exp([-one for one in losses]), axis=0)).mean(), rel=1e-5)
-    assert measured.distinct == len(set(captions))
-    assert measured.loss < max(one.mean() for one in losses)
+    assert measured["loss"] == pytest.approx(
+        -np.log(np.mean(np.exp([-one for one in losses]), axis=0)).mean(), rel=1e-5
+    )
+    assert measured["distinct"] == len(set(captions))
+    assert measured["loss"] < max(one.mean() for one in losses)
 
 
 def other(members: list[Restored], **meta: object) -> list[Restored]:

@@ -1,0 +1,172 @@
+"""python -m benchmarks.quality FLICKR8K RUNS: train the Flickr8k configs with three seeds, and score them.
+
+Everything goes through the commands that people use. A run that is there and finished is not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import machine
+from benchmarks.report import insert
+from benchmarks.session import ROOT
+
+SEEDS = (0, 1, 2)
+CONFIGS = {
+    "rnn": "plain RNN",
+    "lstm": "plain LSTM",
+    "best": "LSTM, image at every step",
+    "scst": "the same, self-critical",
+}
+ENSEMBLES = {"best": "three of *image at every step*", "scst": "three of *self-critical*"}
+GREEDY = ("decode.beam=1", "decode.length_power=0", "decode.no_repeat=null")
+SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
+
+
+class Desk:
+    """Where the data and the runs are, and the command line."""
+
+    def __init__(self, data: Path, runs: Path) -> None:
+        self.data, self.runs = data, runs
+
+    def captioner(self, *args: object) -> str:
+        command = [sys.executable, "-m", "captioner", *map(str, args)]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def train(self, name: str, seed: int) -> Path:
+        run = self.runs / f"{name}-{seed}"
+        summary = run / "summary.json"
+        if summary.exists() and json.loads(summary.read_text())["ended"] == "done":
+            return run
+        start = ("-o", f"train.start={self.runs / f'best-{seed}'}") if name == "scst" else ()
+        where = "-o", f"data.root={self.data / 'cs231n'}"
+        self.captioner(
+            "train", "-c", ROOT / "configs" / f"flickr8k-{name}.yaml", *where, "-o", f"seed={seed}", *start,
+            "--run", run, "--overwrite",
+        )  # fmt: skip
+        return run
+
+    def score(self, runs: Sequence[Path], *options: str) -> dict[str, Any]:
+        """Against what people wrote, not what is left of it in the assignment's layout."""
+        overrides = [word for option in options for word in ("-o", option)]
+        captions = self.runs / "captions.json"
+        own = json.loads(self.captioner("evaluate", *runs, "--coco", captions, "--json", *overrides))
+        references = self.data / "dataset_flickr8k.json"
+        said = self.captioner(
+            "evaluate", "--captions", captions, "--references", references, "--split", "val", "--json"
+        )
+        return {"perplexity": own["perplexity"], "novel": own["novel"]} | json.loads(said)
+
+
+def measure(desk: Desk) -> dict[str, Any]:
+    """Every seed of every config, decoded greedily and as its config says; ensembles; and the neighbours' captions."""
+    found: dict[str, Any] = {"single": {}, "ensemble": {}, "curves": {}, "gradients": {}}
+    for name in CONFIGS:
+        runs = [desk.train(name, seed) for seed in SEEDS]
+        summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
+        found["single"][name] = {
+            "minutes": [round(summary["seconds"] / 60, 2) for summary in summaries],
+            "greedy": [desk.score([run], *GREEDY) for run in runs],
+            "beam": [desk.score([run]) for run in runs],
+        }
+        lines = map(json.loads, (runs[0] / "history.jsonl").read_text().splitlines())
+        found["curves"][name] = [(line["epoch"], line["perplexity"]) for line in lines if line["kind"] == "validation"]
+    for name in ENSEMBLES:
+        found["ensemble"][name] = desk.score([desk.runs / f"{name}-{seed}" for seed in SEEDS])
+    for name in ("rnn", "lstm"):
+        told = desk.captioner("inspect", "gradients", desk.runs / f"{name}-0", "--words", 14, "--json")
+        found["gradients"][name] = json.loads(told)["norms"]
+    baseline = json.loads(desk.captioner("evaluate", desk.runs / "lstm-0", "--baseline", "nn", "--json"))
+    found["neighbours"] = {score: baseline["others"]["nn"][score] for score in SCORES}
+    return found | {"machine": machine.describe()}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Means over seeds with the distance from lowest to highest, in percent."""
+    heads = (
+        "",
+        "decoding",
+        "perplexity",
+        "BLEU-1",
+        "BLEU-2",
+        "BLEU-3",
+        "BLEU-4",
+        "ROUGE-L",
+        "CIDEr-D",
+        "distinct",
+        "minutes",
+    )
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ("---",) * len(heads), *_rows(found)))
+
+
+def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, label in CONFIGS.items():
+        one = found["single"][name]
+        for decoding in ("greedy", "beam"):
+            many = one[decoding]
+            minutes = _mean(one["minutes"], 1) if decoding == "beam" else ""
+            yield (label, decoding, _mean([s["perplexity"] for s in many], 2), *_scores(many), minutes)
+    for name, label in ENSEMBLES.items():
+        one = found["ensemble"][name]
+        yield (label, "beam", f"{one['perplexity']:.2f}", *_scores([one]), "")
+    neighbours = [f"{100 * found['neighbours'][score]:.1f}" for score in SCORES]
+    yield ("30 nearest neighbours", "", "", *neighbours, "", "")
+
+
+def _scores(many: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for score in SCORES:
+        yield _mean([100 * one[score] for one in many], 1)
+    yield _mean([one["distinct"] for one in many], 0)
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    spread = f" ±{(max(values) - min(values)) / 2:.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):,.{digits}f}{spread}"
+
+
+def draw(found: dict[str, Any], file: Path) -> None:
+    """Validation perplexity over epochs, and how a gradient fades over the words before."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "captioner"
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+    for name in ("rnn", "lstm", "best"):
+        left.plot(*zip(*found["curves"][name], strict=True), "o-", label=CONFIGS[name])
+    left.set(xlabel="epoch", ylabel="validation perplexity", ylim=(14, 36))
+    for name, norms in found["gradients"].items():
+        right.semilogy(range(len(norms)), norms, "o-", label=CONFIGS[name])
+    right.set(xlabel="steps back from word 14", ylabel="norm of its loss's gradient by the state")
+    for panel in (left, right):
+        panel.grid(alpha=0.3)
+        panel.legend()
+    figure.savefig(file, metadata={"Date": None})
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.argument("runs", type=click.Path(path_type=Path))
+def main(data: Path, runs: Path) -> None:
+    """Train, score, and write the table and the plot of docs/results.md.
+
+    DATA is Flickr8k with cs231n/ and dataset_flickr8k.json, as in docs/data.md; RUNS is the folder of the runs.
+    """
+    found = measure(Desk(data.absolute(), runs.absolute()))
+    (ROOT / "benchmarks" / "quality.json").write_text(json.dumps(found, indent=1) + "\n")
+    page = ROOT / "docs" / "results.md"
+    page.write_text(insert(page.read_text(), table(found)))
+    draw(found, ROOT / "docs" / "results.svg")
+
+
+if __name__ == "__main__":
+    main()
