@@ -172,6 +172,11 @@ def find_photo(folder: Path, name: str) -> Path | None:
     return None
 
 
+def is_address(name: str | os.PathLike[str]) -> bool:
+    """Whether a name is an address in the net, as it is or as a path, which has but one slash."""
+    return os.fspath(name).startswith(("http:/", "https:/"))
+
+
 def _compare(encoder: Encoder, features: Features, rows: Mapping[str, int], folder: Path, path: Path) -> None:
     """Raises: DataError when features are not those of the encoder, as far as photographs are there to tell."""
     from captioner.images.encoding import encode_photos
