@@ -9,7 +9,8 @@ from pathlib import Path
 
 from captioner.config import Prepare
 from captioner.data.prepared import check_names, check_texts
-from captioner.data.readers import Columns, Flaw, Told, read, read_list
+from captioner.data.readers import Columns, Flaw, Told, read, read_list, split_name
+from captioner.data.readers.told import brief
 from captioner.data.splits import Pictured, by_split, draw, gather, listed
 from captioner.errors import DataError, UsageError
 from captioner.tokenizer import tokenize
@@ -92,7 +93,7 @@ def _checked(told: Told | Flaw) -> Told | Flaw:
         return Flaw(told.line, f"caption: expected at most {LONGEST_TEXT:,} characters, got {length:,}")
     words = words_of(told)
     if not words:
-        return Flaw(told.line, f"caption: expected words, got {told.text!r:.60}")
+        return Flaw(told.line, f"caption: expected words, got {brief(told.text)}")
     if special := set(words) & set(SPECIAL):
         return Flaw(told.line, f"caption: {min(special)} is a special token, not a word")
     return told
@@ -108,11 +109,11 @@ def named_source(source: str) -> tuple[str | None, Path]:
     split, equals, path = source.partition("=")
     if not equals or os.path.exists(source) or not split.isidentifier():
         return None, Path(source)
-    return split, Path(path)
+    return split_name(split), Path(path)
 
 
 def _list(text: str) -> tuple[str, Path]:
     split, equals, path = text.partition("=")
     if not equals or not split.isidentifier():
         raise UsageError(f"--list {text}: expected SPLIT=FILE, such as val=val.txt")
-    return split, Path(path)
+    return split_name(split) or split, Path(path)
