@@ -15,10 +15,10 @@ from captioner.configio import load
 from captioner.data.card import card
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import SEAL
-from captioner.errors import UsageError
+from captioner.errors import DataError, UsageError
 from captioner.run.build import build_corpus
-from captioner.run.collect import collect
-from captioner.run.features import find_all, missing_photos, photo_folder
+from captioner.run.collect import collect, telling
+from captioner.run.features import Unreadable, find_all, missing_photos, photo_folder
 from captioner.run.prepare import card_of
 
 
@@ -66,10 +66,18 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
         return [], card_of_corpus(build_corpus(load(None, guess(first))))
     collected = collect(sources, lists, options)
     folder = photo_folder(sources, options)
-    missing = [] if options.features else list(missing_photos(collected, folder))
-    told = card_of(collected, options)
-    told["counts"]["missing"] = len(missing)
-    return [*collected.flaws, *missing], told
+    missing: Sequence[Unreadable] = ()
+    lost: Sequence[object] = ()
+    if not options.features:
+        try:
+            lost = missing = missing_photos(collected, folder)
+        except DataError as error:  # of none there is any: their captions are looked at all the same
+            lost = [error]
+    with telling(collected.flaws):
+        told = card_of(collected, options, {one.image for one in missing})
+    images = sum(split["images"] for split in told["splits"].values())
+    told["counts"]["missing"] = len(missing) or (images if lost else 0)
+    return [*collected.flaws, *lost], told
 
 
 def card_of_corpus(corpus: Corpus) -> dict[str, Any]:

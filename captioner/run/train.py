@@ -24,7 +24,7 @@ from captioner.configio import dump
 from captioner.data.ahead import ReadAhead, in_memory
 from captioner.data.batches import ShuffledBatches, in_order
 from captioner.data.corpus import Corpus
-from captioner.errors import CheckpointError, DivergenceError, UsageError
+from captioner.errors import CheckpointError, DataError, DivergenceError, UsageError
 from captioner.metrics import NAMES
 from captioner.model import CaptioningRNN
 from captioner.optim import AVERAGE, RULES
@@ -158,8 +158,13 @@ class _Training:
     since_best: int = 0
 
     def __post_init__(self) -> None:
-        self.split = self.corpus.split("train")
-        self.validation = self.corpus.split(self.config.validate.split)
+        self.split, validation = self.corpus.split("train"), self.config.validate.split
+        if validation not in self.corpus.splits:
+            raise DataError(
+                f"validate.split: expected a split of this data set ({', '.join(self.corpus.splits)}), got "
+                f"{validation}; try -o validate.split=train, or prepare it with --val 0.1"
+            )
+        self.validation = self.corpus.split(validation)
         self.fingerprint, self.probe = self.corpus.fingerprint(), self.corpus.probe()
         self.plan = build_plan(self.config, self.split)
         mean = self.state.slots.get(AVERAGE)

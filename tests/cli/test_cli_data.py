@@ -56,7 +56,12 @@ def test_check_as_json(cli: Callable[..., Any]) -> None:
     assert (done.code, done.err) == (1, "captioner: photos/003.png: no such photograph\n")
     told = json.loads(done.out)
     assert told["counts"]["missing"] == 1
-    assert sum(split["images"] for split in told["splits"].values()) == 8
+    assert sum(split["images"] for split in told["splits"].values()) == 7
+    absent = cli("data", "check", "photos/captions.csv", "--images", "nofolder", "--min-count", 1)
+    assert (absent.code, absent.err) == (
+        1, "captioner: nofolder: no such folder; name that of the photographs with --images\n"
+    )  # fmt: skip
+    assert "photographs missing: 8" in absent.out
 
 
 @pytest.mark.parametrize("source", ["birds.h5", "coco"])
@@ -131,10 +136,11 @@ def test_a_card_tells_what_may_be_wrong() -> None:
     }
     lines = list(card_lines(told, "name"))
     assert lines[1].split() == ["train", "a", "very", "long"]
-    assert lines[-5:] == [
+    assert lines[-6:] == [
         "  vocabulary: 12,345 words of 99,999 in train, seen 5 times or more",
-        "  images in no split: 1,000",
+        "  images left out, as they are in no list or their split is empty: 1,000",
         "  captions cut to the longest length: 3",
+        "  split 'a very long name' is used by no command unless named",
         r"  the same photograph in two splits: 4 (train: a\n = val: b, c = d, c = d)",
         "  many words are too rare to learn: try a smaller --min-count, or more captions",
     ]
@@ -143,8 +149,9 @@ def test_a_card_tells_what_may_be_wrong() -> None:
 
 
 def test_a_name_is_one_line() -> None:
-    assert [one_line(text) for text in ("a é 猫.jpg", "a\tb", "a\nb'\"", "\udcff", 3)] == [
-        "a é 猫.jpg", r"a\tb", r"a\nb\'"[:-2] + "\\'\"", r"\udcff", "3"
+    texts = ("a é 猫.jpg", "a\tb", "a\nb'\"", "\udcff", 3, r"expected ' \t'" + "\n", "می\u200cرود")
+    assert [one_line(text) for text in texts] == [
+        "a é 猫.jpg", r"a\tb", "a\\nb'\"", r"\udcff", "3", r"expected ' \t'\n", "می\u200cرود"
     ]  # fmt: skip
 
 

@@ -160,16 +160,23 @@ def test_what_leaves_nothing_is_refused():
     assert refusal(DataError, ["c.csv"], [], DEFAULTS) == "c.csv: expected captions, got none that can be used"
     write("c.csv", "a,?,train", ",,x")
     assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
-        "c.csv: expected captions, got none that can be used; the first flaw: c.csv:2: caption: expected words, got '?'"
+        "c.csv: expected captions, got none that can be used; before that, 2 flaws, the first: c.csv:2: caption: "
+        "expected words, got '?'"
     )
     write("c.csv", "a,b,val", "c,d,TrainSet")
     assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
         "c.csv: expected images in the split train, got val, TrainSet"
     )
+    write("c.csv", "a,b,val", "c,?,val")
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
+        "c.csv: expected images in the split train, got val; before that, a flaw: c.csv:3: caption: expected words, "
+        "got '?'"
+    )
     write("c.csv", "a,b,")
     Path("none.txt").write_text("z\n")
     assert refusal(DataError, ["c.csv"], ["train=none.txt"], DEFAULTS) == (
-        "c.csv: expected images in the split train, got none"
+        "c.csv: expected images in the split train, got none; before that, a flaw: list of train, image 1: z: has no "
+        "caption"
     )
 
 
