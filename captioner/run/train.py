@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import shlex
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -31,8 +32,8 @@ from captioner.optim import AVERAGE, RULES
 from captioner.run.build import build_corpus, build_model, build_plan
 from captioner.run.evaluate import Task, judge, task_of
 from captioner.run.folder import RunFolder, to_json
-from captioner.run.restore import Restored, check_corpus, restore, started
-from captioner.run.sample import describe, open_run
+from captioner.run.restore import Restored, restore, started
+from captioner.run.sample import describe, open_corpus, open_run
 from captioner.run.scst import SelfCritical
 from captioner.solver import (
     Batches,
@@ -117,14 +118,16 @@ def resume(
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
     run = RunFolder(Path(folder))
+    if os.path.isfile(folder):
+        parent = shlex.quote(os.path.dirname(folder) or ".")
+        raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {parent}")
     if not run.last.exists():
         raise CheckpointError(
             f"{folder}: no {run.last.name} here to resume from; expected a folder that `captioner train` made"
         )
     restored = restore(run.last, overrides)
     config = restored.config
-    corpus = build_corpus(config)
-    check_corpus(restored, corpus)
+    corpus = open_corpus(restored)
     expected, got = [*RULES[config.train.update_rule].slots], restored.slots.keys()
     expected += [AVERAGE] if config.train.average is not None else []
     if set(expected) != got:
@@ -183,6 +186,7 @@ class _Training:
         except DivergenceError as error:
             self._summarize("diverged", began, first)
             kept = "no checkpoint yet" if self.saved is None else f"{self.run.last} holds the good step {self.saved}"
+            kept += self.run.told_before()
             raise DivergenceError(f"{error}; {kept}") from error
         yield Ended(self.run.path, self._summarize(reason, began, first))
 
@@ -248,6 +252,7 @@ class _Training:
             name = self.config.validate.best
             self.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: found[name]}
             self._save(self.run.best)
+            self.run.found_best()
         event = Validated(step.step, step.epoch, loss, scores, better)
         record = {**event._asdict(), **scores, "perplexity": event.perplexity}
         del record["scores"]

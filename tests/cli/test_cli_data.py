@@ -71,6 +71,15 @@ def test_check_of_a_data_set_is_its_card(source: str, cli: Callable[..., Any]) -
     assert done.out == cli("data", "card", source).out
 
 
+def test_a_folder_of_photographs_is_no_table(cli: Callable[..., Any]) -> None:
+    done = cli("data", "check", "photos")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("captioner: photos: expected a file of captions, got a folder; name the file in it ")
+    card = cli("data", "card", "photos")
+    assert (card.code, card.out) == (2, "")
+    assert card.err.endswith("; captions as they are can be checked with `captioner data check`\n")
+
+
 def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
     content = bytearray(Path("birds.h5").read_bytes())
     content[len(content) // 2] ^= 1
@@ -211,7 +220,12 @@ def test_a_page(cli: Callable[..., Any], small_config: Path) -> None:
         2, "captioner: birds.html: exists already; name another file, or replace it with --overwrite\n"
     )  # fmt: skip
     assert Path("birds.html").read_text() == page
-    assert cli("data", "show", "birds.h5", "-n", 2, "--html", "birds.html", "--overwrite", "--images", "coco").code == 0
+    moved = cli("data", "show", "birds.h5", "-n", 2, "--html", "birds.html", "--overwrite", "--images", "coco")
+    assert moved == (
+        0,
+        "",
+        "captioner: 2 of 2 photographs not found; name their folder with --images\nbirds.html: written\n",
+    )
     assert Path("birds.html").read_text().count("the photograph is not there") == 2
     options = ("-o", "data.source=prepared", "-o", "data.root=birds.h5")
     assert cli("data", "show", *options, "-n", 3, "--html", "config.html").code == 0
