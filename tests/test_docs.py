@@ -1,6 +1,7 @@
 """What is written is true: every example of the help, the README and the guides runs."""
 
 import json
+import math
 import re
 import runpy
 import shlex
@@ -17,7 +18,9 @@ from PIL import Image
 
 from captioner import checkpoint, configio
 from captioner.cli import cli as root
+from captioner.run.build import build_sizes
 from captioner.run.folder import find_checkpoint
+from captioner.vocab import SPECIAL
 
 HERE = Path(__file__).parents[1]
 CAPTIONS = {
@@ -230,3 +233,11 @@ def test_the_readme_says_how_to_begin() -> None:
 def test_the_page_of_commands_is_what_their_help_says() -> None:
     render = runpy.run_path(str(HERE / "docs" / "commands.py"))["render"]
     assert (HERE / "docs" / "commands.md").read_text() == render(), "run `make docs`"
+
+
+def test_the_guide_has_the_size_of_its_model() -> None:
+    guide = (HERE / "docs" / "own-photos.md").read_text()
+    (words,), (told,) = re.findall(r"captions; ([\d,]+) words", guide), re.findall(r"([\d,]+) parameters", guide)
+    config = configio.load(HERE / "configs" / "photos.yaml", [])
+    shapes = build_sizes(config, int(words.replace(",", "")) + len(SPECIAL), 1280).shapes()
+    assert told == f"{sum(math.prod(shape) for shape in shapes.values()):,}"

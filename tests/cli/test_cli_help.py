@@ -43,3 +43,8 @@ def test_the_list_of_commands_has_a_sentence_for_each(cli: Callable[..., Any]) -
     listed = cli("--help").out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in listed] == sorted(root.commands)
     assert all(line.endswith(".") and not line.endswith("..") for line in listed)
+
+
+@every_command
+def test_help_is_short_for_help(path: tuple[str, ...], cli: Callable[..., Any]) -> None:
+    assert cli(*path, "-h") == cli(*path, "--help")
