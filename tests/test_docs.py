@@ -24,11 +24,11 @@ from captioner.vocab import SPECIAL
 
 HERE = Path(__file__).parents[1]
 CAPTIONS = {
-    ".csv": "image,caption\n" + "".join(f"{number}.png,A picture of number {number}.\n" for number in range(4)),
+    ".csv": "image,caption\n" + "".join(f"{number}.png,A picture of number {number}.\n" * 2 for number in range(4)),
     ".json": json.dumps(
         {
             "images": [
-                {"filename": f"{number}.png", "split": split, "imgid": number, "sentences": [{"raw": "A picture."}]}
+                {"filename": f"{number}.png", "split": split, "imgid": number, "sentences": [{"raw": "A picture."}] * 2}
                 for number, split in enumerate(("train", "train", "train", "val"))
             ]
         }
