@@ -118,9 +118,9 @@ def resume(
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
     run = RunFolder(Path(folder))
-    if os.path.isfile(folder):
-        parent = shlex.quote(os.path.dirname(folder) or ".")
-        raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {parent}")
+    parent = os.path.dirname(folder) or "."
+    if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
+        raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
     if not run.last.exists():
         raise CheckpointError(
             f"{folder}: no {run.last.name} here to resume from; expected a folder that `captioner train` made"
