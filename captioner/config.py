@@ -108,7 +108,7 @@ class Validate:
     max_captions: Annotated[int | None, "use only so many captions; null: all", ">= 1"] = None
     metrics: Annotated[int | None, "epochs between scorings of its own captions; null: never", ">= 1"] = None
     best: Annotated[
-        Literal["loss", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d"], "what makes a checkpoint the best"
+        Literal["loss", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d"], "what makes a checkpoint best"
     ] = "loss"
 
 

@@ -25,6 +25,11 @@ _CLITIC = re.compile(r"(.+?)(n't|'(?:s|m|d|re|ve|ll))")
 _IS_CJK = re.compile(f"[{CJK}]").fullmatch
 _IS_INVISIBLE = re.compile("[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]").fullmatch
 """Marks without a shape of their own, such as the one that gives an emoji its colours."""
+_REPEATED = re.compile("([\u200c\u200d])[\u200c\u200d]+")
+_OUTSIDE = re.compile("(?<![\u0600-\u1cff])[\u200c\u200d]|[\u200c\u200d](?![\u0600-\u1cff])")
+"""Joiners (ZWNJ, ZWJ) are letters inside words of scripts from Arabic on, such as Persian and Hindi, and nothing
+elsewhere.
+"""
 _BLANK = "_\u115f\u1160\u2800\u3164\uffa0"
 """Letters and symbols that are blank: Hangul fillers, and Braille without dots."""
 
@@ -35,7 +40,9 @@ class _Table(dict[int, str]):
     def __missing__(self, code: int) -> str:
         character = chr(code)
         category = unicodedata.category(character)
-        if category == "Cf" or _IS_INVISIBLE(character):
+        if code in (0x200C, 0x200D):
+            kept = character
+        elif category == "Cf" or _IS_INVISIBLE(character):
             kept = ""
         elif category[0] in "LMN" or character in _INNER:
             kept = character
@@ -54,12 +61,13 @@ _TABLE |= dict.fromkeys(map(ord, _BLANK), " ")
 def tokenize(text: str) -> list[str]:
     """The words of a text, in lower case.
 
-    A word is a run of letters, marks and digits of any script, with single hyphens and apostrophes inside (points and
-    commas too in numbers, points in abbreviations), or one symbol, or one Han or Kana character. English clitics ('s,
-    n't, 're ...) are words of their own, as in the Penn Treebank. Punctuation is dropped: what the tokenizer of the
-    caption metrics drops, and brackets too.
+    A word is a run of letters, marks and digits of any script, with single hyphens, apostrophes and joiners inside
+    (points and commas too in numbers, points in abbreviations), or one symbol, or one Han or Kana character. English
+    clitics ('s, n't, 're ...) are words of their own, as in the Penn Treebank. Punctuation is dropped: what the
+    tokenizer of the caption metrics drops, and brackets too.
     """
     plain = unicodedata.normalize("NFC", text).lower().translate(_TABLE)
+    plain = _OUTSIDE.sub("", _REPEATED.sub(r"\1", plain))
     words: list[str] = []
     # once more, since a letter in lower case, or without the invisible mark behind it, may compose with an accent
     for word in _PIECES.findall(unicodedata.normalize("NFC", plain)):

@@ -12,6 +12,11 @@ from captioner.errors import DataError
 
 NULL, START, END, UNK = "<NULL>", "<START>", "<END>", "<UNK>"
 SPECIAL = (NULL, START, END, UNK)
+JOINERS = "\u200c\u200d"
+"""Zero-width characters that belong to words of Arabic and Indic scripts."""
+
+
+_PLAIN = dict.fromkeys(map(ord, JOINERS))
 
 
 class Vocab:
@@ -26,7 +31,7 @@ class Vocab:
         if len(self.word_to_idx) < len(self.words):
             twice = next(w for i, w in enumerate(self.words) if self.word_to_idx[w] != i)
             raise DataError(f"vocabulary: {twice!r} stands twice; each word needs one id")
-        if odd := [word for word in self.words if not word.isprintable()]:
+        if odd := [word for word in self.words if not word.translate(_PLAIN).isprintable()]:
             raise DataError(f"vocabulary: {odd[0]!r:.60}: expected printable words, got control characters")
         for token in SPECIAL:
             if token not in self.word_to_idx:

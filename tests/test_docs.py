@@ -1,6 +1,7 @@
 """What is written is true: every example of the help, the README and the guides runs."""
 
 import json
+import math
 import re
 import runpy
 import shlex
@@ -17,15 +18,17 @@ from PIL import Image
 
 from captioner import checkpoint, configio
 from captioner.cli import cli as root
+from captioner.run.build import build_sizes
 from captioner.run.folder import find_checkpoint
+from captioner.vocab import SPECIAL
 
 HERE = Path(__file__).parents[1]
 CAPTIONS = {
-    ".csv": "image,caption\n" + "".join(f"{number}.png,A picture of number {number}.\n" for number in range(4)),
+    ".csv": "image,caption\n" + "".join(f"{number}.png,A picture of number {number}.\n" * 2 for number in range(4)),
     ".json": json.dumps(
         {
             "images": [
-                {"filename": f"{number}.png", "split": split, "imgid": number, "sentences": [{"raw": "A picture."}]}
+                {"filename": f"{number}.png", "split": split, "imgid": number, "sentences": [{"raw": "A picture."}] * 2}
                 for number, split in enumerate(("train", "train", "train", "val"))
             ]
         }
@@ -94,6 +97,8 @@ class Desk:
             self.provide_data(params)
         if params.get("data"):
             self.provide_prepared(params["data"])
+        for name in params.get("runs", ()):
+            self.provide_run(name)
         for name in params.get("names", ()):
             (self.provide_run if name.parts[0] == "runs" else self.provide_photo)(name)
         run = params.get("resume") or (None if words[1] == "train" else params.get("run"))
@@ -230,3 +235,11 @@ def test_the_readme_says_how_to_begin() -> None:
 def test_the_page_of_commands_is_what_their_help_says() -> None:
     render = runpy.run_path(str(HERE / "docs" / "commands.py"))["render"]
     assert (HERE / "docs" / "commands.md").read_text() == render(), "run `make docs`"
+
+
+def test_the_guide_has_the_size_of_its_model() -> None:
+    guide = (HERE / "docs" / "own-photos.md").read_text()
+    (words,), (told,) = re.findall(r"captions; ([\d,]+) words", guide), re.findall(r"([\d,]+) parameters", guide)
+    config = configio.load(HERE / "configs" / "photos.yaml", [])
+    shapes = build_sizes(config, int(words.replace(",", "")) + len(SPECIAL), 1280).shapes()
+    assert told == f"{sum(math.prod(shape) for shape in shapes.values()):,}"

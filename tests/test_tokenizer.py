@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from captioner import tokenizer
 from captioner.tokenizer import join, tokenize
-from captioner.vocab import SPECIAL, Vocab
+from captioner.vocab import JOINERS, SPECIAL, Vocab
 
 # plain text hardly ever has a clitic or an accent apart from its letter
 PIECES = (
     "a b n t s d 1 2 A İ Σ é e\u0301 \u0301 \u0345 Ί n't 's 'd 've ' - . , .b.a _ < > <END> 猫 か \u3099 々 한 कि क "
-    "\u200d \u200b \ufe0f \u034f \u2800 \u3164 ❤️ 👍🏽 \ud800 \0 \x1c \u2028 ’ % # ½ ٣"
+    "\u200d \u200c ی ক্ \u200b \ufe0f \u034f \u2800 \u3164 ❤️ 👍🏽 \ud800 \0 \x1c \u2028 ’ % # ½ ٣"
 )
 ODD = st.sampled_from([" ", *PIECES.split(" ")])
 TEXTS = st.text(max_size=30) | st.lists(ODD, max_size=12).map("".join)
@@ -48,6 +48,9 @@ WORDS = {
     "빨간 공": "빨간 공",
     "кот, который спит": "кот который спит",
     "قطة حمراء؟": "قطة حمراء",
+    "می\u200cرود\u200c، \u200cکتاب\u200c\u200cها": "می\u200cرود کتاب\u200cها",
+    "क्\u200dष \u200d र\u200d": "क्\u200dष र",
+    "zero\u200dwidth 👩\u200d💻 ا\u200d👍": "zerowidth 👩 💻 ا 👍",
     "I \u2764\ufe0f cats😀😀": "i ❤ cats 😀 😀",
     "\u2800 \u3164 \u200b \ufe0f \0 \ud800 \ue000": "",
     "": "",
@@ -97,7 +100,8 @@ def test_what_a_word_is(text: str) -> None:
     words = tokenize(text)
     for word in words:
         assert word.split() == [word]
-        assert word.isprintable()
+        assert word.translate(dict.fromkeys(map(ord, JOINERS))).isprintable()
+        assert not {word[0], word[-1]} & {*JOINERS}
         assert unicodedata.is_normalized("NFC", word)
         assert word[-1] not in "'.,-"
         assert word[0] not in ".,-"

@@ -30,11 +30,12 @@ EXTRAS = ("PIL", "onnxruntime")
 
 
 @click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:
   captioner train                          # learn to describe generated pictures
   captioner sample runs/scenes -n 10       # what it says of ten of them
-"""
+""",
 )
 @click.version_option(captioner.__version__, prog_name="captioner")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")

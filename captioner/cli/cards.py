@@ -16,11 +16,14 @@ ROWS = {
 }
 COUNTS = {
     "skipped": "lines skipped",
-    "left_out": "images in no split",
+    "left_out": "images left out, as they are in no list or their split is empty",
     "missing": "photographs missing",
     "unreadable": "photographs that cannot be read",
     "cut": "captions cut to the longest length",
 }
+JOINERS = "\u200c\u200d"
+"""What words of Persian and Hindi hold, and terminals know."""
+USED = ("train", "val", "test")
 RARE = 0.05
 
 
@@ -31,13 +34,17 @@ def card_lines(card: dict[str, Any], name: str) -> Iterator[str]:
     yield f"{'':<24}" + "".join(f"{split:>12.11}" for split in splits)
     for key, (title, form) in ROWS.items():
         yield f"  {title:<22}" + "".join(f"{split[key]:>12{form}}" for split in splits.values())
-    of = f" of {counts['different']:,} in train, seen {counts['min_count']} times or more" if counts else ""
+    of = f" of {counts['different']:,} in train" if counts else ""
+    of += f", seen {counts['min_count']} times or more" if counts.get("min_count", 1) > 1 else ""
     yield f"  vocabulary: {card['vocabulary']:,} words{of}"
     if "encoder" in card:
         yield f"  features: {card['feature']:,} numbers an image, {card['dtype']}, by {one_line(card['encoder'])}"
     for key, title in COUNTS.items():
         if counts.get(key):
             yield f"  {title}: {counts[key]:,}"
+    for split in splits if counts else ():
+        if split not in USED:
+            yield f"  split {one_line(repr(split))} is used by no command unless named"
     duplicates = card.get("duplicates", {"images": 0, "examples": []})
     if duplicates["images"]:
         pairs = ", ".join(one_line(" = ".join(pair)) for pair in duplicates["examples"][:3])
@@ -49,5 +56,4 @@ def card_lines(card: dict[str, Any], name: str) -> Iterator[str]:
 
 def one_line(told: object) -> str:
     """A message or a name in one line: names of files may hold tabs and line ends."""
-    text = str(told)
-    return text if text.isprintable() else repr(text)[1:-1]
+    return "".join(c if c.isprintable() or c in JOINERS else repr(c)[1:-1] for c in str(told))

@@ -113,7 +113,12 @@ def show(
     corpus = _open(source, config_file, overrides)
     examples = use_case.examples(corpus, split, number, seed)
     if html is not None:
-        use_case.write_page(html, corpus, split, examples, images, overwrite)
+        missing = use_case.write_page(html, corpus, split, examples, images, overwrite)
+        if missing:
+            click.echo(
+                f"captioner: {missing:,} of {len(examples):,} photographs not found; name their folder with --images",
+                err=True,
+            )
         click.echo(f"{click.format_filename(html)}: written", err=True)
         return
     for example in examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 20
 """Flaws, and lost photographs, that are told one by one; the card has the number of all."""
+SCENES = "the encoder scenes is made for the generated pictures; for photographs: --encoder efficientnet-lite0"
 LISTED = ", which --json lists"
 
 
@@ -64,16 +66,29 @@ def prepare(
     prepared = show(events)
     counts = prepared.card["counts"]
     print(to_json(prepared.card) if as_json else "\n".join(card_lines(prepared.card, click.format_filename(output))))
+    if chosen(values).encoder == "scenes":
+        click.echo(f"captioner: {SCENES}", err=True)
     if not as_json:
-        click.echo(f"next: captioner train --data {click.format_filename(output)}", err=True)
+        click.echo(_next(prepared), err=True)
     return 1 if counts["missing"] or counts["unreadable"] else 0
+
+
+def _next(prepared: Prepared) -> str:
+    """The command that trains on a data set, and what is missing where the one without options would refuse it."""
+    command = f"next: captioner train --data {shlex.quote(click.format_filename(prepared.path))}"
+    if "val" in prepared.card["splits"]:
+        return command
+    return (
+        "captioner: no images in the split val, which tells how training goes; give it some by --val, --list or the "
+        f"column of the split\n{command} -o validate.split=train"
+    )
 
 
 def show(events: Iterator[Event]) -> Prepared:
     """Consume the events of a preparation, with a bar that knows the time left; then what was left out, on stderr."""
     from tqdm import tqdm
 
-    from captioner.run.features import Encoding, Unreadable
+    from captioner.run.features import Discarded, Encoding, Unreadable
     from captioner.run.prepare import Prepared
 
     bar: tqdm[Any] = tqdm(disable=True)
@@ -90,6 +105,8 @@ def show(events: Iterator[Event]) -> Prepared:
                         click.echo(f"{event.before:,} of {event.total:,} photographs were encoded before", err=True)
                 case Prepared():
                     return event
+                case Discarded():
+                    click.echo(f"captioner: {one_line(event)}", err=True)
                 case Unreadable():
                     lost.append(event)
                 case _:

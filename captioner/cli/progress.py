@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from captioner.run.folder import RunFolder
 from captioner.run.train import Began, Ended, Event, Validated
 from captioner.solver import Step
+from captioner.vocab import SPECIAL
 
 
 def show(events: Iterator[Event], profile: bool = False) -> None:
@@ -66,10 +69,11 @@ def _began(event: Began) -> str:
         f"{name} {split.features.shape[0]:,} images {len(split.captions):,} captions"
         for name, split in corpus.splits.items()
     )
+    many = "s" if event.total_steps != 1 else ""
     again = f", from step {event.step:,}" if event.step else ""
     return (
-        f"{config.data.source}: {splits}; {len(corpus.vocab):,} words\n"
-        f"{config.model.cell}: {event.parameters:,} parameters; {event.total_steps:,} steps of "
+        f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words\n"
+        f"{config.model.cell}: {event.parameters:,} parameters; {event.total_steps:,} step{many} of "
         f"{config.train.batch_size} captions, {event.steps_per_epoch:,} an epoch{again} -> {event.folder}"
     )
 
@@ -87,12 +91,14 @@ def _ended(event: Ended) -> str:
     chosen = next((name for name in best or () if name not in ("step", "epoch", "loss", "perplexity")), None)
     value = f"{chosen} {best[chosen]:.3f}" if chosen else f"perplexity {best['perplexity']:.2f}" if best else ""
     found = f"; best {value} in epoch {best['epoch']}" if best else ""
+    before = RunFolder(event.folder).told_before()
     go_on = {
-        "stopped": f"; go on with captioner train --resume {event.folder}",
+        "stopped": f"; go on with captioner train --resume {shlex.quote(os.fspath(event.folder))}{before}",
         "nothing left to do": "; raise train.epochs to go on",
     }
+    steps = f"{summary['steps']:,} step{'s' if summary['steps'] != 1 else ''}"
     return (
-        f"{summary['ended']} after {summary['steps']:,} steps, {summary['seconds']:.0f} s, "
+        f"{summary['ended']} after {steps}, {summary['seconds']:.0f} s, "
         f"{summary['words_per_second']:,} words/s{found} -> {event.folder}{go_on.get(summary['ended'], '')}"
     )
 

@@ -16,7 +16,7 @@ from captioner.cli.options import encoder_options, override_option
 from captioner.errors import CaptionerError, UsageError
 
 if TYPE_CHECKING:
-    from captioner.run.photos import Failed
+    from captioner.run.photos import Failed, Sidecars
     from captioner.run.sample import Caption
 
 
@@ -40,7 +40,13 @@ Examples:
     help="Caption the rows of `features` in this HDF5 file.",
 )
 @click.option("-n", "--number", type=click.IntRange(min=1), help="Only so many images.  [default: all]")
-@click.option("--n-best", type=click.IntRange(min=1, max=100), default=1, show_default=True, help="Captions an image.")
+@click.option(
+    "--n-best",
+    type=click.IntRange(min=1, max=100),
+    default=1,
+    show_default=True,
+    help="Captions an image, of a beam at least so wide: the first may differ from that of decode.beam.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--write-sidecar", metavar="SUFFIX", help="Write each caption beside its photograph, as photo.txt.")
 @click.option("--overwrite", is_flag=True, help="Replace sidecars that are there already.")
@@ -105,18 +111,32 @@ def sample(
     else:
         corpus = use_case.open_corpus(restored)
         captions = use_case.caption_split(restored, corpus.split(split or "val"), number, n_best)
-    return _show(captions, as_json, write_sidecar, overwrite)
+    if write_sidecar is None:
+        return _show(captions, as_json, None)
+    from captioner.run.photos import Sidecars
+
+    sidecars = Sidecars(write_sidecar, overwrite)
+    code = _show(captions, as_json, sidecars)
+    if sidecars.left:
+        many = sidecars.left > 1
+        were = "s were there already and are left as they are" if many else " was there already and is left as it is"
+        click.echo(f"captioner: {sidecars.left:,} sidecar{were}; --overwrite replaces them", err=True)
+    return code
 
 
 def _names(photos: tuple[Path, ...]) -> Iterator[Path]:
     for photo in photos:
         if os.fspath(photo) == "-":
-            yield from (Path(os.fsdecode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
+            read = (Path(os.fsdecode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
+            if (first := next(read, None)) is None:
+                raise UsageError("-: expected names of photographs on stdin, one a line, got none")
+            yield first
+            yield from read
         else:
             yield photo
 
 
-def _show(captions: Iterable[Caption | Failed], as_json: bool, suffix: str | None, overwrite: bool) -> int:
+def _show(captions: Iterable[Caption | Failed], as_json: bool, sidecars: Sidecars | None) -> int:
     """Print captions, and tell failures; the exit code."""
     from captioner.run.folder import to_json
     from captioner.run.sample import Caption, to_dict
@@ -127,10 +147,8 @@ def _show(captions: Iterable[Caption | Failed], as_json: bool, suffix: str | Non
             if not isinstance(caption, Caption):
                 raise CaptionerError(str(caption))
             print(to_json(to_dict(caption)) if as_json else "\n".join(_lines(caption)))
-            if suffix is not None:
-                from captioner.run.photos import write_sidecar
-
-                write_sidecar(caption, suffix, overwrite)
+            if sidecars is not None:
+                sidecars.write(caption)
         except CaptionerError as error:
             click.echo(f"captioner: {one_line(error)}", err=True)
             code = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--run", type=click.Path(path_type=Path), metavar="FOLDER",
-    help="The run folder to make.  [default: runs/ and the config's name, or the data source]",
+    help="The run folder to make.  [default: runs/ and the name of --data, the config or the source]",
 )  # fmt: skip
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with a run, exactly where it was saved."
@@ -57,7 +58,8 @@ def train(
     if data is not None:
         overrides = ("data.source=prepared", f"data.root={data}", *overrides)
     if resume is not None and (config_file or data or run or overwrite):
-        raise UsageError("--resume takes its config and folder from the run; give it alone, or with -o")
+        moved = f"; for data that has moved: -o data.root={shlex.quote(str(data))}" if data else ""
+        raise UsageError(f"--resume takes its config and folder from the run; give it alone, or with -o{moved}")
     from captioner import configio
     from captioner.cli.progress import show
     from captioner.run import train as use_case

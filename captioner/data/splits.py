@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -46,16 +46,19 @@ def gather(captions: Iterable[Told]) -> tuple[list[Pictured], list[Flaw]]:
     return list(images.values()), flaws
 
 
-def draw(images: Sequence[Pictured], shares: Mapping[str, float], seed: int) -> list[Pictured]:
-    """The images with a split each, drawn: `train` gets what no share takes.
+def draw(
+    images: Sequence[Pictured], shares: Mapping[str, float], seed: int, usable: Container[str] | None = None
+) -> list[Pictured]:
+    """The images (that are `usable`, where that is known) with a split each, drawn: `train` gets what no share takes.
 
-    Which images a split gets depends on the seed and on their names, not on their order. No split of a positive
+    Which images a split gets depends on the seed and on the names of all, not on their order. No split of a positive
     share stays empty while there are images.
 
     Raises: DataError when nothing would be left to train on.
     """
-    names = sorted(one.image for one in images)
-    order = np.random.default_rng(seed).permutation(len(names))
+    every = sorted(one.image for one in images)
+    order = (every[i] for i in np.random.default_rng(seed).permutation(len(every)))
+    names = [name for name in order if usable is None or name in usable]
     counts = {split: max(1, round(share * len(names))) for split, share in shares.items() if share}
     if sum(counts.values()) >= len(names):
         wanted = " and ".join(f"{count:,} for {split}" for split, count in counts.items())
@@ -65,9 +68,10 @@ def draw(images: Sequence[Pictured], shares: Mapping[str, float], seed: int) -> 
     drawn: dict[str, str] = {}
     first = 0
     for split, count in counts.items():
-        drawn |= {names[i]: split for i in order[first : first + count]}
+        drawn |= dict.fromkeys(names[first : first + count], split)
         first += count
-    return [dataclasses.replace(one, split=drawn.get(one.image, "train")) for one in images]
+    drawn |= dict.fromkeys(names[first:], "train")
+    return [dataclasses.replace(one, split=drawn[one.image]) for one in images if one.image in drawn]
 
 
 def listed(images: Sequence[Pictured], lists: Mapping[str, Sequence[str]]) -> tuple[list[Pictured], list[Flaw]]:

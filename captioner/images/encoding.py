@@ -89,6 +89,8 @@ class Store:
         self._file = open(path, "a+b")  # noqa: SIM115 - closed by __exit__
         self.rows: dict[bytes, int] = {}
         """Of every digest, its row."""
+        self.discarded = False
+        """Whether there was work of another encoder."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._recover()
@@ -106,6 +108,7 @@ class Store:
         if header[: len(MAGIC)] != MAGIC[: len(header)]:
             raise UsageError(f"{self.path}: expected what an earlier run encoded, got another file; move it away")
         if header != self._header:
+            self.discarded = len(header) == len(self._header) and bool(self._file.read(1))
             self._file.truncate(0)
             self._file.write(self._header)
             self._file.flush()

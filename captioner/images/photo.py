@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +39,8 @@ SUFFIXES = frozenset(
         ".pnm",
     )
 )
+UNKNOWN = frozenset((".heic", ".heif"))
+"""Photographs that Pillow alone cannot read."""
 BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """A photograph may have so many; beyond them Pillow suspects that a small file was made to fill the memory."""
@@ -83,13 +86,15 @@ def decode(content: bytes, name: str, least: int) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name}: expected at most {PIXELS:,} pixels; make the photograph smaller") from error
     except UnidentifiedImageError as error:
+        if re.match(rb".{4}ftyp(?:hei|hev|mif1|msf1)", content, re.DOTALL):
+            raise DataError(f"{name}: expected a photograph of another format, got HEIC; convert it to JPEG") from error
         known, got = ", ".join(FORMATS), f"a file that begins with {content[:12]!r}" if content else "an empty file"
         raise DataError(f"{name}: expected a photograph ({known}), got {got}") from error
     except MemoryError as error:
         raise DataError(f"{name}: not enough memory to read this photograph") from error
     except Exception as error:  # decoders let out every kind
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name}: damaged or cut short ({reason:.100}); try a fresh copy") from error
+        raise DataError(f"{name}: damaged or cut short: {reason:.100}; try a fresh copy") from error
 
 
 def rgb(photo: Image.Image, name: str) -> Image.Image:
@@ -142,7 +147,7 @@ def square(photo: Image.Image, side: int) -> Image.Image:
     return ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC)
 
 
-def photos_in(folder: Path, unread: Callable[[OSError], object]) -> list[Path]:
+def photos_in(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """The photographs in a folder and the folders below, by name; hidden files are none.
 
     `unread` is told of every folder that cannot be read.
@@ -151,6 +156,6 @@ def photos_in(folder: Path, unread: Callable[[OSError], object]) -> list[Path]:
     for where, folders, names in os.walk(folder, onerror=unread):
         folders[:] = [one for one in folders if not one.startswith(".")]
         found += [
-            Path(where, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+            Path(where, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in suffixes
         ]
     return sorted(found)

@@ -14,11 +14,12 @@ from captioner.config import Prepare
 from captioner.configio import load
 from captioner.data.card import card
 from captioner.data.corpus import Corpus
+from captioner.data.cs231n import CAPTIONS, VOCAB
 from captioner.data.prepared import SEAL
-from captioner.errors import UsageError
+from captioner.errors import DataError, UsageError
 from captioner.run.build import build_corpus
-from captioner.run.collect import collect
-from captioner.run.features import find_all, missing_photos, photo_folder
+from captioner.run.collect import collect, telling
+from captioner.run.features import Unreadable, find_all, missing_photos, photo_folder
 from captioner.run.prepare import card_of
 
 
@@ -48,7 +49,9 @@ def _kind(source: str) -> str | None:
     """The kind of a data set that is there, or None: captions that are none yet, or nothing."""
     if source == "scenes":
         return "scenes"
-    return "cs231n" if os.path.isdir(source) else "prepared" if SEAL.is_on(source) else None
+    if os.path.isdir(source):  # the assignment's, or one of photographs
+        return "cs231n" if any(os.path.exists(os.path.join(source, name)) for name in (CAPTIONS, VOCAB)) else None
+    return "prepared" if SEAL.is_on(source) else None
 
 
 def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tuple[list[object], dict[str, Any]]:
@@ -66,10 +69,18 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
         return [], card_of_corpus(build_corpus(load(None, guess(first))))
     collected = collect(sources, lists, options)
     folder = photo_folder(sources, options)
-    missing = [] if options.features else list(missing_photos(collected, folder))
-    told = card_of(collected, options)
-    told["counts"]["missing"] = len(missing)
-    return [*collected.flaws, *missing], told
+    missing: Sequence[Unreadable] = ()
+    lost: Sequence[object] = ()
+    if not options.features:
+        try:
+            lost = missing = missing_photos(collected, folder)
+        except DataError as error:  # of none there is any: their captions are looked at all the same
+            lost = [error]
+    with telling(collected.flaws):
+        told = card_of(collected, options, {one.image for one in missing})
+    images = sum(split["images"] for split in told["splits"].values())
+    told["counts"]["missing"] = len(missing) or (images if lost else 0)
+    return [*collected.flaws, *lost], told
 
 
 def card_of_corpus(corpus: Corpus) -> dict[str, Any]:
@@ -95,8 +106,8 @@ def examples(corpus: Corpus, name: str, count: int, seed: int) -> list[Example]:
 
 def write_page(
     path: Path, corpus: Corpus, name: str, shown: Sequence[Example], images: Path | None, overwrite: bool
-) -> None:
-    """Write examples of a split as one HTML page that needs no other file.
+) -> int:
+    """Write examples of a split as one HTML page that needs no other file; the number of pictures that are not there.
 
     Raises: UsageError when the file exists, CaptionerError when it cannot be written.
     """
@@ -112,3 +123,4 @@ def write_page(
             picture = photos[example.image]
         entries.append(Entry(example.image, picture, example.references))
     write(path, entries, overwrite)
+    return sum(entry.picture is None for entry in entries)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import math
 import os
+import shlex
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from captioner.checkpoint import SEAL
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 
 BEST, LAST = "best.h5", "last.h5"
+BEFORE = "before"
+"""Where a run that is overwritten is kept until the new one has a best checkpoint."""
 
 
 class RunFolder:
@@ -30,20 +35,22 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.history = path / "history.jsonl"
         self.summary = path / "summary.json"
+        self.before = path / BEFORE
 
     def files(self) -> tuple[Path, ...]:
         return self.config, self.history, self.last, self.best, self.summary
 
     def create(self, overwrite: bool) -> None:
-        """Make the folder ready for a new run.
+        """Make the folder ready for a new run; the best of the old one stays, in a folder inside, until `found_best`.
 
-        Raises: UsageError when it holds a run already and is not to be overwritten, or files of other kinds alone.
+        Raises: UsageError when another process trains in it, when it holds a run already and is not to be overwritten,
+        or files of other kinds alone.
         """
-        has_run = any(file.exists() for file in self.files())
+        has_run = any(file.exists() for file in (*self.files(), self.before / BEST))
         if has_run and not overwrite:
-            go_on = (
-                f"go on with it by --resume {self.path}" if self.last.exists() else "it has no last.h5 to go on from"
-            )
+            self._lock()()  # who trains here is told first
+            path = shlex.quote(os.fspath(self.path))
+            go_on = f"go on with it by --resume {path}" if self.last.exists() else "it has no last.h5 to go on from"
             raise UsageError(
                 f"{self.path}: holds a run already; {go_on}, "
                 "name another folder with --run, or start anew with --overwrite"
@@ -53,11 +60,26 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock()
+            if has_best := self.best.exists():
+                self.before.mkdir(exist_ok=True)
             for file in self.files():
+                if has_best and file.exists():
+                    os.replace(file, self.before / file.name)
                 file.unlink(missing_ok=True)
             sweep(*self.files())
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot make the run folder: {error.strerror}") from error
+
+    def told_before(self) -> str:
+        """Where the run before is, as long as it is there."""
+        return f"; the run before is in {self.before}" if (self.before / BEST).exists() else ""
+
+    def found_best(self) -> None:
+        """The new run has a best checkpoint: the one before goes."""
+        with contextlib.suppress(OSError):  # what cannot go does no harm
+            for file in self.files():
+                (self.before / file.name).unlink(missing_ok=True)
+            self.before.rmdir()
 
     def reopen(self, step: int) -> None:
         """Make the folder ready to go on after a step: what came later is cut from the history.
@@ -70,8 +92,10 @@ class RunFolder:
             lines = self.history.read_text(errors="replace").splitlines(keepends=True)
             self.write(self.history, "".join(line for line in lines if _step_of(line) <= step))
 
-    def _lock(self) -> None:
-        """Claim the folder for as long as this object lives; the claim dies with its process."""
+    def _lock(self) -> Callable[[], object]:
+        """Claim the folder for as long as this object lives, or until what is returned is called; the claim dies with
+        its process.
+        """
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,7 +104,7 @@ class RunFolder:
             raise UsageError(
                 f"{self.path}: another process trains in this folder; wait for it, or name another with --run"
             ) from None
-        weakref.finalize(self, os.close, descriptor)
+        return weakref.finalize(self, os.close, descriptor)
 
     def write(self, file: Path, text: str) -> None:
         """Write one of the folder's text files atomically."""

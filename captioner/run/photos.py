@@ -15,7 +15,8 @@ from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.images import are_same, open_encoder, recognise
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import Encoded, encode_photos
-from captioner.images.photo import SUFFIXES, photos_in
+from captioner.images.photo import SUFFIXES, UNKNOWN, photos_in
+from captioner.run.features import is_address
 from captioner.run.restore import Speaker, check_width
 from captioner.run.sample import Caption, candidates
 
@@ -76,6 +77,9 @@ def _find(name: str, restored: Speaker) -> str:
 def find_photos(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Failed]:
     """The photographs that names stand for, those of a folder by name, and then the folders that cannot be read."""
     for path in map(Path, names):
+        if is_address(path) and not os.path.lexists(path):
+            yield Failed(path, f"{path}: photographs are not fetched from the net; download it, and name the file")
+            continue
         if not os.path.isdir(path):  # unlike Path.is_dir, it takes any name
             yield path
             continue
@@ -84,7 +88,10 @@ def find_photos(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Fail
         yield from found
         for error in unread:
             yield Failed(Path(error.filename), f"{error.filename}: cannot be read: {error.strerror}")
-        if not found and not unread:
+        if unknown := photos_in(path, lambda error: None, UNKNOWN):
+            others = f" and {len(unknown) - 1:,} more are" if len(unknown) > 1 else " is"
+            yield Failed(unknown[0], f"{unknown[0]}{others} HEIC and left out; convert to JPEG first")
+        elif not found and not unread:
             yield Failed(path, f"{path}: expected photographs in this folder, got none")
 
 
@@ -136,19 +143,32 @@ def check_suffix(suffix: str) -> None:
         raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
 
 
-def write_sidecar(caption: Caption, suffix: str, overwrite: bool = False) -> Path:
-    """Write a caption beside its photograph: photo.jpg -> photo.txt.
-
-    Raises: CaptionerError when there is such a file already, or it cannot be written.
+class Sidecars:
+    """Captions beside their photographs: photo.jpg -> photo.txt. A file that is there already is left as it is, unless
+    it may be overwritten; none is written for two photographs.
     """
-    photo = Path(caption.image)
-    path = photo.with_suffix(suffix)
-    if path == photo:
-        raise CaptionerError(f"{path}: is the photograph itself; choose another suffix")
-    if os.path.lexists(path) and not overwrite:
-        raise CaptionerError(f"{path}: exists already and is left as it is; replace it with --overwrite")
-    try:
-        write_atomically(path, (f"{caption.caption}\n".encode(),))
-    except OSError as error:
-        raise CaptionerError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return path
+
+    def __init__(self, suffix: str, overwrite: bool = False) -> None:
+        self.suffix = suffix
+        self.overwrite = overwrite
+        self.left = 0
+        """The number of files that were there already."""
+        self._owners: dict[str, str] = {}
+
+    def write(self, caption: Caption) -> None:
+        """Raises: CaptionerError when another photograph of this run has the same file, or it cannot be written."""
+        photo = Path(caption.image)
+        path = photo.with_suffix(self.suffix)
+        if path == photo:
+            raise CaptionerError(f"{path}: is the photograph itself; choose another suffix")
+        place = os.path.join(os.path.realpath(path.parent), path.name)
+        owner = self._owners.setdefault(place, caption.image)
+        if os.path.realpath(owner) != os.path.realpath(photo):
+            raise CaptionerError(f"{path}: is for {owner}, and {photo} has the same; rename one of the photographs")
+        if os.path.lexists(path) and not self.overwrite:
+            self.left += 1
+            return
+        try:
+            write_atomically(path, (f"{caption.caption}\n".encode(),))
+        except OSError as error:
+            raise CaptionerError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +21,9 @@ from captioner.data.features import Selected
 from captioner.data.prepared import SEAL, write_prepared
 from captioner.data.readers import Flaw
 from captioner.errors import DataError, UsageError
-from captioner.run.collect import Collected, collect, named_source, words_of
-from captioner.run.features import Encoding, Found, Unreadable, Work, encoded, given, photo_folder, sha256_of
-from captioner.vocab import Vocab
+from captioner.run.collect import Collected, among, collect, named_source, words_of
+from captioner.run.features import Discarded, Encoding, Found, Unreadable, Work, encoded, given, photo_folder, sha256_of
+from captioner.vocab import SPECIAL, Vocab
 
 
 class Prepared(NamedTuple):
@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
     card: dict[str, Any]
 
 
-Event = Flaw | Encoding | Unreadable | Prepared
+Event = Flaw | Encoding | Unreadable | Discarded | Prepared
 
 
 def prepare(
@@ -93,13 +93,14 @@ def _check_output(output: Path, overwrite: bool) -> None:
 
 def _corpus(collected: Collected, found: Found, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
     """The captions of the images that have features, as ids, and what was counted on the way."""
-    kept = {name: [one for one in images if one.image in found.rows] for name, images in collected.splits.items()}
-    if not kept.get("train"):
-        raise DataError("expected images in the split train, got none whose photograph can be read")
-    words = {
-        name: [words_of(told) for one in images for told in one.captions] for name, images in kept.items() if images
-    }
+    kept = among(collected, found.rows, options)
+    words = {name: [words_of(told) for one in images for told in one.captions] for name, images in kept.items()}
     vocab = Vocab.build(words["train"], options.min_count, options.max_words)
+    if len(vocab) == len(SPECIAL):
+        raise DataError(
+            f"vocabulary: expected words that come {options.min_count:,} times or more in train, got none; "
+            "try a smaller --min-count"
+        )
     cut = sum(len(caption) > options.max_length for captions in words.values() for caption in captions)
     splits = {}
     for name, captions in words.items():
@@ -115,9 +116,13 @@ def _corpus(collected: Collected, found: Found, options: Prepare) -> tuple[Corpu
     return Corpus(vocab, splits, found.encoder), {"cut": cut, "different": different, "min_count": options.min_count}
 
 
-def card_of(collected: Collected, options: Prepare) -> dict[str, Any]:
-    """The card of captions alone, without photographs or features."""
-    names = {one.image: row for row, one in enumerate(chain(*collected.splits.values()))}
+def card_of(collected: Collected, options: Prepare, without: Container[str] = ()) -> dict[str, Any]:
+    """The card of captions alone, without photographs or features, and without those images.
+
+    Raises: DataError when nothing is left to train on.
+    """
+    images = [one.image for one in chain(*collected.splits.values()) if one.image not in without]
+    names = {image: row for row, image in enumerate(images)}
     blank = Found(np.arange(len(names), dtype=np.float32)[:, None], names, "", np.dtype(np.float32), 0)
     corpus, counts = _corpus(collected, blank, options)
     told = card(corpus)

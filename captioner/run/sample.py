@@ -13,6 +13,7 @@ from captioner.arrays import Array
 from captioner.blas import set_threads
 from captioner.data.corpus import Corpus, Features, Split, check_features
 from captioner.data.features import open_features
+from captioner.errors import DataError
 from captioner.reader import writer
 from captioner.run.build import build_corpus
 from captioner.run.decoder import build_decoder
@@ -73,8 +74,11 @@ def open_runs(paths: Sequence[str | os.PathLike[str]], overrides: Sequence[str] 
 def open_corpus(restored: Speaker) -> Corpus:
     """The data set that a model was trained on.
 
-    Raises: CheckpointError when it is no longer that of the checkpoint.
+    Raises: CheckpointError when it is no longer that of the checkpoint, DataError when it is not there.
     """
+    root = restored.config.data.root
+    if root is not None and not root.exists():
+        raise DataError(f"{root}: the data set is not there; if it has moved, tell where it is: -o data.root=NEW")
     corpus = build_corpus(restored.config)
     check_corpus(restored, corpus)
     return corpus

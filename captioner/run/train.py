@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import shlex
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,15 +25,15 @@ from captioner.configio import dump
 from captioner.data.ahead import ReadAhead, in_memory
 from captioner.data.batches import ShuffledBatches, in_order
 from captioner.data.corpus import Corpus
-from captioner.errors import CheckpointError, DivergenceError, UsageError
+from captioner.errors import CheckpointError, DataError, DivergenceError, UsageError
 from captioner.metrics import NAMES
 from captioner.model import CaptioningRNN
 from captioner.optim import AVERAGE, RULES
 from captioner.run.build import build_corpus, build_model, build_plan
 from captioner.run.evaluate import Task, judge, task_of
 from captioner.run.folder import RunFolder, to_json
-from captioner.run.restore import Restored, check_corpus, restore, started
-from captioner.run.sample import describe, open_run
+from captioner.run.restore import Restored, restore, started
+from captioner.run.sample import describe, open_corpus, open_run
 from captioner.run.scst import SelfCritical
 from captioner.solver import (
     Batches,
@@ -123,14 +124,16 @@ def resume(
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
     run = RunFolder(Path(folder))
+    parent = os.path.dirname(folder) or "."
+    if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
+        raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
     if not run.last.exists():
         raise CheckpointError(
             f"{folder}: no {run.last.name} here to resume from; expected a folder that `captioner train` made"
         )
     restored = restore(run.last, overrides)
     config = restored.config
-    corpus = build_corpus(config)
-    check_corpus(restored, corpus)
+    corpus = open_corpus(restored)
     expected, got = [*RULES[config.train.update_rule].slots], restored.slots.keys()
     expected += [AVERAGE] if config.train.average is not None else []
     if set(expected) != got:
@@ -164,8 +167,13 @@ class _Training:
     since_best: int = 0
 
     def __post_init__(self) -> None:
-        self.split = self.corpus.split("train")
-        self.validation = self.corpus.split(self.config.validate.split)
+        self.split, validation = self.corpus.split("train"), self.config.validate.split
+        if validation not in self.corpus.splits:
+            raise DataError(
+                f"validate.split: expected a split of this data set ({', '.join(self.corpus.splits)}), got "
+                f"{validation}; try -o validate.split=train, or prepare it with --val 0.1"
+            )
+        self.validation = self.corpus.split(validation)
         self.fingerprint, self.probe = self.corpus.fingerprint(), self.corpus.probe()
         self.plan = build_plan(self.config, self.split)
         mean = self.state.slots.get(AVERAGE)
@@ -184,6 +192,7 @@ class _Training:
         except DivergenceError as error:
             self._summarize("diverged", began, first)
             kept = "no checkpoint yet" if self.saved is None else f"{self.run.last} holds the good step {self.saved}"
+            kept += self.run.told_before()
             raise DivergenceError(f"{error}; {kept}") from error
         yield Ended(self.run.path, self._summarize(reason, began, first))
 
@@ -249,6 +258,7 @@ class _Training:
             name = self.config.validate.best
             self.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: found[name]}
             self._save(self.run.best)
+            self.run.found_best()
         event = Validated(step.step, step.epoch, loss, scores, better)
         self.run.log({"kind": "validation", **event._asdict(), "perplexity": event.perplexity})
         return event

@@ -56,7 +56,12 @@ def test_check_as_json(cli: Callable[..., Any]) -> None:
     assert (done.code, done.err) == (1, "captioner: photos/003.png: no such photograph\n")
     told = json.loads(done.out)
     assert told["counts"]["missing"] == 1
-    assert sum(split["images"] for split in told["splits"].values()) == 8
+    assert sum(split["images"] for split in told["splits"].values()) == 7
+    absent = cli("data", "check", "photos/captions.csv", "--images", "nofolder", "--min-count", 1)
+    assert (absent.code, absent.err) == (
+        1, "captioner: nofolder: no such folder; name that of the photographs with --images\n"
+    )  # fmt: skip
+    assert "photographs missing: 8" in absent.out
 
 
 @pytest.mark.parametrize("source", ["birds.h5", "coco"])
@@ -64,6 +69,15 @@ def test_check_of_a_data_set_is_its_card(source: str, cli: Callable[..., Any]) -
     done = cli("data", "check", source)
     assert (done.code, done.err) == (0, "")
     assert done.out == cli("data", "card", source).out
+
+
+def test_a_folder_of_photographs_is_no_table(cli: Callable[..., Any]) -> None:
+    done = cli("data", "check", "photos")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("captioner: photos: expected a file of captions, got a folder; name the file in it ")
+    card = cli("data", "card", "photos")
+    assert (card.code, card.out) == (2, "")
+    assert card.err.endswith("; captions as they are can be checked with `captioner data check`\n")
 
 
 def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
@@ -131,10 +145,11 @@ def test_a_card_tells_what_may_be_wrong() -> None:
     }
     lines = list(card_lines(told, "name"))
     assert lines[1].split() == ["train", "a", "very", "long"]
-    assert lines[-5:] == [
+    assert lines[-6:] == [
         "  vocabulary: 12,345 words of 99,999 in train, seen 5 times or more",
-        "  images in no split: 1,000",
+        "  images left out, as they are in no list or their split is empty: 1,000",
         "  captions cut to the longest length: 3",
+        "  split 'a very long name' is used by no command unless named",
         r"  the same photograph in two splits: 4 (train: a\n = val: b, c = d, c = d)",
         "  many words are too rare to learn: try a smaller --min-count, or more captions",
     ]
@@ -143,8 +158,9 @@ def test_a_card_tells_what_may_be_wrong() -> None:
 
 
 def test_a_name_is_one_line() -> None:
-    assert [one_line(text) for text in ("a é 猫.jpg", "a\tb", "a\nb'\"", "\udcff", 3)] == [
-        "a é 猫.jpg", r"a\tb", r"a\nb\'"[:-2] + "\\'\"", r"\udcff", "3"
+    texts = ("a é 猫.jpg", "a\tb", "a\nb'\"", "\udcff", 3, r"expected ' \t'" + "\n", "می\u200cرود")
+    assert [one_line(text) for text in texts] == [
+        "a é 猫.jpg", r"a\tb", "a\\nb'\"", r"\udcff", "3", r"expected ' \t'\n", "می\u200cرود"
     ]  # fmt: skip
 
 
@@ -204,7 +220,12 @@ def test_a_page(cli: Callable[..., Any], small_config: Path) -> None:
         2, "captioner: birds.html: exists already; name another file, or replace it with --overwrite\n"
     )  # fmt: skip
     assert Path("birds.html").read_text() == page
-    assert cli("data", "show", "birds.h5", "-n", 2, "--html", "birds.html", "--overwrite", "--images", "coco").code == 0
+    moved = cli("data", "show", "birds.h5", "-n", 2, "--html", "birds.html", "--overwrite", "--images", "coco")
+    assert moved == (
+        0,
+        "",
+        "captioner: 2 of 2 photographs not found; name their folder with --images\nbirds.html: written\n",
+    )
     assert Path("birds.html").read_text().count("the photograph is not there") == 2
     options = ("-o", "data.source=prepared", "-o", "data.root=birds.h5")
     assert cli("data", "show", *options, "-n", 3, "--html", "config.html").code == 0

@@ -43,3 +43,11 @@ def test_the_list_of_commands_has_a_sentence_for_each(cli: Callable[..., Any]) -
     listed = cli("--help").out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in listed] == sorted(root.commands)
     assert all(line.endswith(".") and not line.endswith("..") for line in listed)
+
+
+@pytest.mark.parametrize("path", [(), ("config", "init"), ("train",)], ids=" ".join)
+def test_h_is_short_for_help(path: tuple[str, ...], shell: Callable[..., Any]) -> None:
+    """In a process of its own: click keeps the option of a command from its first call, which other tests make."""
+    short, long = (shell(*path, option) for option in ("-h", "--help"))
+    assert (short.returncode, short.stdout) == (0, long.stdout)
+    assert short.stdout.startswith(" ".join(["Usage: captioner", *path]))

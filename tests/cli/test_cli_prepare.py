@@ -1,8 +1,10 @@
 """captioner prepare: what it tells, what it leaves behind, and how it goes on after any end."""
 
+import gc
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -32,6 +34,11 @@ def _here(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monkey
     album(Path("photos"))
 
 
+WARNED = (
+    "captioner: the encoder scenes is made for the generated pictures; for photographs: --encoder efficientnet-lite0\n"
+)
+
+
 def masked(text: str) -> str:
     """Without the encoder's version, and the formats that this Pillow reads."""
     return re.sub(r"\(JPEG[\w, ]*\)", "(JPEG, #)", re.sub(r"scenes-\d+", "scenes-#", text))
@@ -42,14 +49,14 @@ def masked(text: str) -> str:
 
 def test_the_card(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES)
-    assert (done.code, done.err) == (0, "next: captioner train --data birds.h5\n")
+    assert (done.code, done.err) == (0, f"{WARNED}next: captioner train --data birds.h5\n")
     golden("prepare.txt", masked(done.out))
     assert sorted(os.listdir()) == ["birds.h5", "photos"]
 
 
 def test_the_card_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> None:
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--json")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, WARNED)
     told = json.loads(done.out)
     assert told.pop("lost") == []
     assert told == json.loads(cli("data", "card", "birds.h5", "--json").out)
@@ -75,8 +82,8 @@ def test_many_flaws_are_told_in_a_few_lines(cli: Callable[..., Any]) -> None:
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES)
     assert done.code == 0
     lines = done.err.splitlines()
-    assert len(lines) == 20 + 2
-    assert lines[-2:] == ["captioner: and 10 more", "next: captioner train --data birds.h5"]
+    assert len(lines) == 20 + 3
+    assert lines[-3:] == ["captioner: and 10 more", WARNED.rstrip(), "next: captioner train --data birds.h5"]
 
 
 def test_lost_photographs_are_told_by_name_at_the_end(cli: Callable[..., Any]) -> None:
@@ -88,7 +95,7 @@ def test_lost_photographs_are_told_by_name_at_the_end(cli: Callable[..., Any]) -
     more = "captioner: and 10 more, which --json lists"
     told = json.loads(done.out)["lost"]
     assert sorted(told) == lost
-    assert done.err.splitlines()[-21:] == [*(f"captioner: {line}" for line in told[:20]), more]
+    assert done.err.splitlines()[-22:-1] == [*(f"captioner: {line}" for line in told[:20]), more]
 
 
 FAILURES: dict[str, tuple[int, str]] = {
@@ -98,6 +105,12 @@ FAILURES: dict[str, tuple[int, str]] = {
     "photos/captions.csv -o no/out.h5": (2, "no/out.h5: expected a folder to write into, got no, which is none"),
     "photos/captions.csv -o out.h5 --images .": (
         1, ".: expected the photographs, got none of 8, such as 000.png; name their folder with --images"
+    ),
+    "photos/captions.csv -o out.h5 --images nofolder": (
+        1, "nofolder: no such folder; name that of the photographs with --images"
+    ),
+    "photos/captions.csv -o out.h5 --min-count 1000 --encoder scenes": (
+        1, "vocabulary: expected words that come 1,000 times or more in train, got none; try a smaller --min-count"
     ),
     "photos/captions.csv -o out.h5 --encoder nonsense": (2, "encoder nonsense: expected scenes, efficientnet-lite0, "),
     "photos/captions.csv -o out.h5 --encoder onnx": (2, "encoder onnx: expected onnx:FILE, got no file"),
@@ -130,8 +143,38 @@ def test_a_failure_is_told_in_a_line(command: str, cli: Callable[..., Any]) -> N
     assert done.err.startswith(f"captioner: {said}")
     assert done.err.count("\n") == 1
     assert (done.code, done.out) == (code, "")
-    assert sorted(os.listdir()) == ["file", "photos"]
+    assert {*os.listdir()} - {"out.h5.part"} == {"file", "photos"}
     assert Path("file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("output", ["birds.h5", "my birds.h5"])
+def test_without_val_the_next_command_says_what_to_validate_on(
+    output: str, cli: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    done = cli("prepare", "photos/captions.csv", "-o", output, *SCENES, "--val", "0")
+    assert done.code == 0
+    *_, missing, following = done.err.splitlines()
+    assert missing == (
+        "captioner: no images in the split val, which tells how training goes; give it some by --val, --list or the "
+        "column of the split"
+    )
+    words = shlex.split(following)
+    assert words == ["next:", "captioner", "train", "--data", output, "-o", "validate.split=train"]
+    refused = cli("train", "--data", output, *small_options)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == (
+        "captioner: validate.split: expected a split of this data set (train), got val; try -o validate.split=train, "
+        "or prepare it with --val 0.1\n"
+    )
+    assert cli(*words[2:], *small_options, "-o", "train.epochs=1").code == 0
+
+
+def test_the_work_of_another_encoder_is_not_thrown_away_silently(cli: Callable[..., Any]) -> None:
+    command = ("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES)
+    assert cli(*command, "--min-count", 1000, "--dtype", "float32").code == 1  # ends after encoding
+    gc.collect()  # of the refusal, which holds the features
+    said = "out.h5.part: another encoder or precision made what was encoded before; all is encoded anew"
+    assert cli(*command).err.splitlines()[0] == f"captioner: {said}"
 
 
 def test_strictly_the_first_flaw_stops(cli: Callable[..., Any]) -> None:

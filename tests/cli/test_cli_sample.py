@@ -234,7 +234,8 @@ def test_names_from_stdin(
         ("new/074.png", captions["new/074.png"]),
     ]
     stdin(b"\n")
-    assert cli("sample", photo_run, "-") == (0, "", "")
+    nothing = "captioner: -: expected names of photographs on stdin, one a line, got none\n"
+    assert cli("sample", photo_run, "-") == (2, "", nothing)
 
 
 def test_odd_names_are_one_line_each(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
@@ -283,16 +284,26 @@ def test_runs_come_before_the_photographs(cli: Callable[..., Any], photo_run: Pa
 def test_sidecars(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
     Path("new/072.txt").write_text("precious")
     done = cli("sample", photo_run, "new", "--write-sidecar", ".txt")
-    assert done.code == 1
-    assert done.err == ("captioner: new/072.txt: exists already and is left as it is; replace it with --overwrite\n")
+    assert done.code == 0
+    assert done.err == ("captioner: 1 sidecar was there already and is left as it is; --overwrite replaces them\n")
     assert told(done.out) == captions, "what has no place beside its photograph is printed all the same"
     for path, text in captions.items():
         expected = "precious" if "072" in path else f"{text}\n"
         assert Path(path).with_suffix(".txt").read_text() == expected
+    kept = cli("sample", photo_run, "new", "--write-sidecar", ".txt")
+    assert (kept.code, kept.out) == (0, done.out)
+    assert kept.err == "captioner: 5 sidecars were there already and are left as they are; --overwrite replaces them\n"
     again = cli("sample", photo_run, "new", "--write-sidecar", ".txt", "--overwrite")
     assert (again.code, again.err) == (0, "")
     assert Path("new/072.txt").read_text() == f"{captions['new/072.png']}\n"
     assert len(os.listdir("new")) == 10
+    shutil.copy("new/070.png", "new/071.jpg")
+    clash = cli("sample", photo_run, "new", "--write-sidecar", ".txt", "--overwrite")
+    assert clash.code == 1
+    assert clash.err == (
+        "captioner: new/071.txt: is for new/071.jpg, and new/071.png has the same; rename one of the photographs\n"
+    )
+    assert Path("new/071.txt").read_text() == f"{captions['new/070.png']}\n"
 
 
 def test_another_encoder_is_refused_by_name(cli: Callable[..., Any], photo_run: Path, new: Path) -> None:

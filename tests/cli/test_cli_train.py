@@ -1,15 +1,20 @@
 """captioner train: what it says, where it puts a run, and the bar on a terminal."""
 
+import dataclasses
 import io
 import json
 import re
+import shutil
 import signal
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from captioner import checkpoint
 from captioner.cli import progress
 from captioner.cli.train import stop_signals
 from captioner.configio import load, parse
@@ -86,6 +91,51 @@ def test_overwrite_replaces(cli: Callable[..., Any], own_run: Path, small_option
     assert cli("train", *small_options, "-o", "seed=9", "--run", own_run, "--overwrite").code == 0
     assert load(own_run / "config.yaml").seed == 9
     assert (own_run / "last.h5").read_bytes() != before
+
+
+def test_an_early_end_does_not_cost_the_run_before(
+    cli: Callable[..., Any],
+    tmp_path: Path,
+    own_run: Path,
+    small_options: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = own_run.rename(tmp_path / "my run")
+    files = {name: (run / name).read_bytes() for name in ("best.h5", "last.h5", "config.yaml")}
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["captioner.cli.train"], "stop_signals", lambda: nullcontext([signal.SIGINT]))
+        done = cli("train", *small_options, "--run", run, "--overwrite")
+    assert done.code == 130
+    assert done.err.endswith(f"; go on with captioner train --resume '{run}'; the run before is in {run}/before\n")
+    assert "stopped after 1 step," in done.err
+    assert {name: (run / "before" / name).read_bytes() for name in files} == files
+    assert cli("sample", run / "before", "-n", 1).code == 0
+    assert cli("train", "--resume", run).code == 0
+    assert not (run / "before").exists()
+
+
+def test_a_file_of_a_run_is_not_the_run(cli: Callable[..., Any], own_run: Path) -> None:
+    done = cli("train", "--resume", own_run / "last.h5")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"captioner: {own_run}/last.h5: expected a run folder, got a file; try --resume {own_run}\n"
+
+
+def test_data_that_has_moved(cli: Callable[..., Any], photo_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(photo_run, tmp_path / "run"))
+    data = shutil.copy(photo_run.parent / "data.h5", tmp_path / "my data.h5")
+    old, lost = str(photo_run.parent / "data.h5"), str(tmp_path / "gone.h5")
+    for name in ("last.h5", "best.h5"):
+        saved = checkpoint.load(run / name)
+        meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace(old, lost))
+        checkpoint.save(run / name, dataclasses.replace(saved, meta=meta))
+    gone = f"{tmp_path}/gone.h5: the data set is not there; if it has moved, tell where it is: -o data.root=NEW"
+    said = f"captioner: {gone}\n"
+    for command in (("train", "--resume", run), ("sample", run, "--split", "val")):
+        assert cli(*command) == (1, "", said)
+    refused = cli("train", "--resume", run, "--data", data)
+    assert refused.code == 2
+    assert refused.err.endswith(f"or with -o; for data that has moved: -o data.root='{data}'\n")
+    assert cli("train", "--resume", run, "-o", f"data.root={data}").code == 0
 
 
 @pytest.mark.parametrize(

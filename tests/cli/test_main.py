@@ -56,7 +56,9 @@ FAILURES: dict[str, tuple[int, str]] = {
     "train --run file": (1, "file: cannot make the run folder: File exists"),
     "train --run file/below": (1, "file/below: cannot make the run folder: Not a directory"),
     "train --run new -o validate.split=dev": (
-        1, "split 'dev': no such split; this data set has train, val, test, heldout"
+        1,
+        "validate.split: expected a split of this data set (train, val, test, heldout), got dev; "
+        "try -o validate.split=train, or prepare it with --val 0.1",
     ),
     "train --resume nope": (
         1, "nope: no last.h5 here to resume from; expected a folder that `captioner train` made"

@@ -113,6 +113,17 @@ def test_a_draw_depends_on_seed_and_names_alone(data, names, seed):
     assert {"train", "val", "test"} == set(drawn.values())
 
 
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(st.data(), NAMES, st.integers(0, 5))
+def test_who_cannot_be_used_is_not_drawn_and_moves_few_others(data, names, seed):
+    shares = {"val": 0.3, "test": 0.2}
+    usable = data.draw(st.sets(st.sampled_from(names), min_size=4))
+    some = splits_of(draw(pictures(names), shares, seed, usable))
+    assert set(some) == usable
+    assert {"train", "val", "test"} == set(some.values())
+    assert splits_of(draw(pictures(names), shares, seed, set(names))) == splits_of(draw(pictures(names), shares, seed))
+
+
 def test_another_seed_draws_others():
     images = pictures(map(str, range(50)))
     assert len({tuple(one.split for one in draw(images, {"val": 0.3}, seed)) for seed in range(5)}) == 5

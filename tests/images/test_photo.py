@@ -325,8 +325,8 @@ def test_a_file_cut_short_is_told(kind: str) -> None:
     content = encoded(Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)), kind)
     for length in (len(content) // 2, len(content) - 100):
         message = refusal(content[:length])
-        assert message.startswith("damaged or cut short (")
-        assert message.endswith("); try a fresh copy")
+        assert message.startswith("damaged or cut short: ")
+        assert message.endswith("; try a fresh copy")
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
@@ -493,3 +493,8 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
     told: list[OSError] = []
     assert photos_in(tmp_path, told.append) == [tmp_path / "a.png", tmp_path / "z" / "c.png"]
     assert [error.filename for error in told] == [str(tmp_path / "shut")]
+
+
+def test_a_photograph_of_a_telephone_is_told_by_its_name() -> None:
+    content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    assert refusal(content) == "expected a photograph of another format, got HEIC; convert it to JPEG"

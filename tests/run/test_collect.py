@@ -73,6 +73,7 @@ def test_splits_by_lists():
     collected = collect(["c.csv"], ["val=1.txt", "val=2.txt"], DEFAULTS)
     assert splits_of(collected) == {"train": ["x/b", "d"], "val": ["x/a", "c"]}
     assert list(map(str, collected.flaws)) == ["list of val, image 3: none: has no caption"]
+    assert splits_of(collect(["c.csv"], ["Dev=1.txt"], DEFAULTS)) == {"train": ["x/b", "c", "d"], "val": ["x/a"]}
     collected = collect(["c.csv"], ["train=2.txt"], DEFAULTS)
     assert splits_of(collected) == {"train": ["c"], "test": ["x/a"]}
     assert collected.left_out == 2
@@ -159,14 +160,23 @@ def test_what_leaves_nothing_is_refused():
     assert refusal(DataError, ["c.csv"], [], DEFAULTS) == "c.csv: expected captions, got none that can be used"
     write("c.csv", "a,?,train", ",,x")
     assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
-        "c.csv: expected captions, got none that can be used; the first flaw: c.csv:2: caption: expected words, got '?'"
+        "c.csv: expected captions, got none that can be used; before that, 2 flaws, the first: c.csv:2: caption: "
+        "expected words, got '?'"
     )
-    write("c.csv", "a,b,val", "c,d,Train")
-    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == ("c.csv: expected images in the split train, got val, Train")
+    write("c.csv", "a,b,val", "c,d,TrainSet")
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
+        "c.csv: expected images in the split train, got val, TrainSet"
+    )
+    write("c.csv", "a,b,val", "c,?,val")
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
+        "c.csv: expected images in the split train, got val; before that, a flaw: c.csv:3: caption: expected words, "
+        "got '?'"
+    )
     write("c.csv", "a,b,")
     Path("none.txt").write_text("z\n")
     assert refusal(DataError, ["c.csv"], ["train=none.txt"], DEFAULTS) == (
-        "c.csv: expected images in the split train, got none"
+        "c.csv: expected images in the split train, got none; before that, a flaw: list of train, image 1: z: has no "
+        "caption"
     )
 
 
@@ -181,6 +191,7 @@ def test_a_list_is_split_and_file(text):
 def test_a_source_may_begin_with_its_split():
     assert named_source("val=c.csv") == ("val", Path("c.csv"))
     assert named_source("val=a=b.csv") == ("val", Path("a=b.csv"))
+    assert named_source("Validation=c.csv") == ("val", Path("c.csv"))
     assert named_source("c.csv") == (None, Path("c.csv"))
     assert named_source("a/b=c.csv") == (None, Path("a/b=c.csv"))
     Path("val=c.csv").touch()

@@ -40,8 +40,31 @@ def test_a_folder_of_other_files_is_left_alone(overwrite: bool, tmp_path: Path) 
 def test_overwriting_removes_the_run_and_nothing_else(own_run: Path) -> None:
     for other in ("notes.txt", ".notes.7.tmp", "last.h5.old"):
         (own_run / other).touch()
-    RunFolder(own_run).create(overwrite=True)
+    run = RunFolder(own_run)
+    run.create(overwrite=True)
+    run.found_best()
     assert sorted(os.listdir(own_run)) == [".notes.7.tmp", "last.h5.old", "notes.txt"]
+
+
+def test_the_run_before_stays_until_the_new_one_has_a_best(own_run: Path) -> None:
+    files = {file.name: file.read_bytes() for file in own_run.iterdir()}
+    for _ in range(3):  # a run that has no best yet does not take its place
+        run = RunFolder(own_run)
+        run.create(overwrite=True)
+        assert {file.name: file.read_bytes() for file in run.before.iterdir()} == files
+        assert os.listdir(own_run) == ["before"]
+        assert run.told_before() == f"; the run before is in {own_run}/before"
+        assert is_run(run.before)
+        run.write(run.last, "young")
+        del run
+        gc.collect()
+    with pytest.raises(UsageError, match="holds a run already"):
+        RunFolder(own_run).create(overwrite=False)
+    run = RunFolder(own_run)
+    (run.before / "notes.txt").touch()
+    run.found_best()
+    assert os.listdir(run.before) == ["notes.txt"]
+    assert run.told_before() == ""
 
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
@@ -119,7 +142,12 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     first = RunFolder(run)
     first.create(overwrite=False)
     first.write(first.config, "seed: 1\n")
-    for claim in (lambda: RunFolder(run).create(overwrite=True), lambda: RunFolder(run).reopen(0)):
+    claims = (
+        lambda: RunFolder(run).create(overwrite=True),
+        lambda: RunFolder(run).create(overwrite=False),
+        lambda: RunFolder(run).reopen(0),
+    )
+    for claim in claims:
         with pytest.raises(UsageError, match=rf"^{run}: another process trains in this folder; wait for it, or"):
             claim()
     assert first.config.read_text() == "seed: 1\n"

@@ -23,11 +23,11 @@ from captioner.model import CaptioningRNN
 from captioner.run import photos as use_case
 from captioner.run.photos import (
     Failed,
+    Sidecars,
     caption_photos,
     check_suffix,
     find_photos,
     open_encoder_of,
-    write_sidecar,
 )
 from captioner.run.restore import Restored
 from captioner.run.sample import Caption, candidates, describe, open_run
@@ -161,6 +161,20 @@ def test_a_folder_stands_for_its_photographs_in_order(tmp_path: Path, album: Cal
     inside = [folder / name for name in ("000.png", "001.png", "002.png", "below/x.JPG")]
     empty = Failed(tmp_path / "empty", f"{tmp_path / 'empty'}: expected photographs in this folder, got none")
     assert found == [tmp_path / "a.png", *inside, empty, Path("no"), folder / "captions.csv"]
+
+
+def test_what_cannot_be_captioned_is_told_with_the_remedy(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.HEIC", "c.heif"):
+        (tmp_path / name).touch()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "d.heic").touch()
+    found = [str(one) for one in find_photos([tmp_path, tmp_path / "b", Path("https://h.org/a.jpg")])]
+    assert found == [
+        f"{tmp_path}/a.jpg",
+        f"{tmp_path}/b/d.heic and 2 more are HEIC and left out; convert to JPEG first",
+        f"{tmp_path}/b/d.heic is HEIC and left out; convert to JPEG first",
+        "https:/h.org/a.jpg: photographs are not fetched from the net; download it, and name the file",
+    ]
 
 
 def test_a_folder_that_cannot_be_read_is_told_after_its_photographs(
@@ -326,32 +340,49 @@ def caption_of(path: Path) -> Caption:
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.b.jpg", ".hidden", "a\nb.png"])
 def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> None:
-    written = write_sidecar(caption_of(tmp_path / name), ".txt")
-    assert written == (tmp_path / name).with_suffix(".txt")
+    Sidecars(".txt").write(caption_of(tmp_path / name))
+    written = (tmp_path / name).with_suffix(".txt")
     assert os.listdir(tmp_path) == [written.name]
     assert written.read_text(encoding="utf-8") == "a café 猫\n"
 
 
 def test_a_sidecar_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("precious")
-    with pytest.raises(CaptionerError) as caught:
-        write_sidecar(caption_of(tmp_path / "a.png"), ".txt")
-    assert str(caught.value) == (
-        f"{tmp_path / 'a.txt'}: exists already and is left as it is; replace it with --overwrite"
-    )
-    assert (tmp_path / "a.txt").read_text() == "precious"
     (tmp_path / "b.txt").symlink_to("not/yet/there")
-    with pytest.raises(CaptionerError, match="exists already"):
-        write_sidecar(caption_of(tmp_path / "b.png"), ".txt")
-    write_sidecar(caption_of(tmp_path / "a.png"), ".txt", overwrite=True)
+    sidecars = Sidecars(".txt")
+    for name in ("a.png", "b.png", "c.png"):
+        sidecars.write(caption_of(tmp_path / name))
+    assert sidecars.left == 2
+    assert (tmp_path / "a.txt").read_text() == "precious"
+    assert not (tmp_path / "not").exists()
+    Sidecars(".txt", overwrite=True).write(caption_of(tmp_path / "a.png"))
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a café 猫\n"
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+def test_no_sidecar_is_for_two_photographs(overwrite: bool, before: bool, tmp_path: Path) -> None:
+    if before:
+        (tmp_path / "a.txt").write_text("precious")
+    sidecars = Sidecars(".txt", overwrite)
+    sidecars.write(caption_of(tmp_path / "a.png"))
+    sidecars.write(caption_of(tmp_path / "." / "a.png"))
+    (tmp_path / "again").symlink_to(tmp_path)
+    sidecars.write(caption_of(tmp_path / "again" / "a.png"))
+    with pytest.raises(CaptionerError) as caught:
+        sidecars.write(caption_of(tmp_path / "a.jpg")._replace(caption="another"))
+    assert str(caught.value) == (
+        f"{tmp_path}/a.txt: is for {tmp_path}/a.png, and {tmp_path}/a.jpg has the same; rename one of the photographs"
+    )
+    whole = "precious" if before and not overwrite else "a café 猫\n"
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == whole
 
 
 def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"the photograph")
     with pytest.raises(CaptionerError) as caught:
-        write_sidecar(caption_of(path), ".txt", overwrite=True)
+        Sidecars(".txt", overwrite=True).write(caption_of(path))
     assert str(caught.value) == f"{path}: is the photograph itself; choose another suffix"
     assert path.read_bytes() == b"the photograph"
 
@@ -359,9 +390,9 @@ def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
 def test_a_sidecar_that_cannot_be_written(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
     for name, said in (("absent/a.png", "No such file or directory"), (f"{'a' * 250}.png", "File name too long")):
         with pytest.raises(CaptionerError, match=rf"\.txt: cannot be written: {said}$"):
-            write_sidecar(caption_of(tmp_path / name), ".txt")
+            Sidecars(".txt").write(caption_of(tmp_path / name))
     with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.txt: cannot be written: File too large$"):
-        write_sidecar(caption_of(tmp_path / "a.png"), ".txt")
+        Sidecars(".txt").write(caption_of(tmp_path / "a.png"))
     assert os.listdir(tmp_path) == []
 
 

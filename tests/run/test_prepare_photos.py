@@ -45,7 +45,8 @@ def test_strictly_the_first_flaw_stops(photos: Path) -> None:
 def test_no_photograph_at_all(photos: Path) -> None:
     said = refusal(photos, images=photos.parent)
     assert said == (
-        f"{photos.parent}: expected the photographs, got none of 8, such as 000.png; name their folder with --images"
+        f"{photos.parent}: expected the photographs, got none of 8, such as 000.png; name their folder with --images, "
+        "or in the names the subfolders: photos/000.png is there"
     )
     for index in range(COUNT):
         (photos / f"{index:03}.png").write_bytes(b"no photograph")
@@ -65,6 +66,63 @@ def test_a_split_without_photographs_is_left_out(photos: Path) -> None:
     (photos / "001.png").unlink()
     corpus, _ = made(photos, lists=[f"val={photos / 'val.txt'}"])
     assert list(corpus.splits) == ["train"]
+
+
+def test_no_folder_of_photographs(photos: Path) -> None:
+    absent = photos / "absent"
+    assert refusal(photos, images=absent) == f"{absent}: no such folder; name that of the photographs with --images"
+
+
+def test_splits_are_drawn_among_the_photographs_that_can_be_read(photos: Path) -> None:
+    whole, _ = made(photos)
+    val = whole.split("val").image_ids
+    assert len(val) == 2
+    for lost in val:
+        (photos / lost).write_bytes(b"no photograph")
+    left, _ = made(photos, overwrite=True)
+    assert {name: len(split.image_ids) for name, split in left.splits.items()} == {"train": 4, "val": 2}
+    assert not {*left.split("val").image_ids} & {*val}
+    again, _ = made(photos, overwrite=True)
+    assert again.fingerprint() == left.fingerprint()
+
+
+def test_a_photograph_below_is_a_hint(photos: Path) -> None:
+    (photos / "2020").mkdir()
+    (photos / "003.png").rename(photos / "2020" / "003.png")
+    _, events = made(photos)
+    assert [event.problem for event in events if isinstance(event, Unreadable)] == [
+        f"{photos}/003.png: no such photograph; 2020/003.png is there: the names must include subfolders"
+    ]
+
+
+def test_an_address_is_told(photos: Path) -> None:
+    with open(photos / "captions.csv", "a") as file:
+        file.write("https://h.org/a.jpg,a dog\n")
+    _, events = made(photos)
+    assert [event.problem for event in events if isinstance(event, Unreadable)] == [
+        "https://h.org/a.jpg: photographs are not fetched from the net; download it, and name the file"
+    ]
+
+
+def test_a_name_may_differ_by_capitals_and_normal_form(tmp_path: Path) -> None:
+    composed, apart = "caf\u00e9.jpg", "cafe\u0301.jpg"
+    places = ["DSC01.JPG", apart, "Cats/b.png", "c.jpg", "C.jpg", "D.jpg", "both/E.jpg", "both/e.JPG"]
+    for place in places:
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).touch()
+    expected = {
+        "dsc01.jpg": "DSC01.JPG",
+        composed: apart,
+        "cats/B": "Cats/b.png",
+        "c.jpg": "c.jpg",
+        "C.JPG": None,  # two are alike
+        "D.jpg": "D.jpg",
+        "d.jpg": None,  # it is that of another name
+        "both/e.jpg": None,
+        "../D.jpg.": None,
+    }
+    found = find_all(tmp_path, list(expected))
+    assert found == {name: place and tmp_path / place for name, place in expected.items()}
 
 
 PLACES = {

@@ -276,7 +276,7 @@ def test_every_rule_can_be_resumed(rule: str, events, config, run: Path, tmp_pat
 
 
 REFUSED_EARLY = {
-    "unknown_split": (["validate.split=dev"], DataError, "split 'dev': no such split; .* train, val, test, heldout"),
+    "unknown_split": (["validate.split=dev"], DataError, r"\(train, val, test, heldout\), got dev; try -o validate"),
     "too_large": (["model.hidden_dim=100000"], UsageError, "expected at most 1,000,000,000 parameters"),
     "no_data": (["data.source=cs231n", "data.root=/nowhere"], DataError, "/nowhere"),
 }
@@ -422,7 +422,7 @@ def test_other_features_of_the_same_shape_are_noticed(own_run: Path, monkeypatch
     for factor, said in ((1 + 1e-6, None), (1.01, "the features have changed since the run began")):
         features = train_split.features[:] * np.float32(factor)
         changed = {**corpus.splits, "train": dataclasses.replace(train_split, features=features)}
-        monkeypatch.setattr(use_case, "build_corpus", lambda _, s=changed: dataclasses.replace(corpus, splits=s))
+        monkeypatch.setattr(use_case, "open_corpus", lambda _, s=changed: dataclasses.replace(corpus, splits=s))
         if said is None:
             assert kinds(list(resume(own_run))) == "BE"
         else:

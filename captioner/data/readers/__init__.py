@@ -6,20 +6,23 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from captioner.data.readers.annotations import SPLITS, coco, karpathy
+from captioner.data.readers.annotations import coco, karpathy
 from captioner.data.readers.tables import FORMATS, TOKEN, json_entry
-from captioner.data.readers.told import Columns, Flaw, Told, brief, image_name, parse_json
+from captioner.data.readers.told import SPLITS, Columns, Flaw, Told, brief, image_name, parse_json, split_name
 from captioner.errors import DataError
 from captioner.files import read_bytes, read_text
 
-__all__ = ["Columns", "Flaw", "Told", "read", "read_list", "split_in_name"]
+__all__ = ["Columns", "Flaw", "Told", "read", "read_list", "split_in_name", "split_name"]
 
 LIMIT = 1 << 30
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 """How a text may begin: what spreadsheets call Unicode text is UTF-16."""
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How files of spreadsheets begin."""
 EXPECTED = (
     "expected CSV or TSV with a header, JSON lines, Flickr's token.txt, Karpathy's dataset.json or COCO's "
     "captions_*.json"
@@ -37,6 +40,8 @@ def read(path: Path, columns: Columns | None = None, split: str | None = None) -
     if os.path.isdir(path):
         raise DataError(f"{path}: expected a file of captions, got a folder; name the file in it ({EXPECTED})")
     content = read_bytes(path, LIMIT)
+    if content.startswith(WORKBOOKS):
+        raise DataError(f"{path}: expected a table as text, got a workbook or an archive; save it as CSV")
     if b"\0" in content[:4096] and content[:2] not in MARKS:
         begins, at = content[:16], content.index(0)
         raise DataError(f"{path}: {EXPECTED}, got a file that begins with {begins!r} and has a NUL at byte {at:,}")
@@ -51,7 +56,7 @@ def read(path: Path, columns: Columns | None = None, split: str | None = None) -
         ) from error
     for told in _told(path, text, columns or Columns(), split):
         if isinstance(told, Told):
-            told = _checked(told._replace(split=split or SPLITS.get(told.split or "", told.split)))
+            told = _checked(told._replace(split=split_name(split or told.split)))
         yield told
 
 
@@ -93,7 +98,9 @@ def _json(path: Path, text: str) -> Any:
             first = json.loads(re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0])
         except (ValueError, RecursionError):
             raise DataError(f"{path}: expected JSON, got something else: {error}") from error
-        return None if isinstance(first, dict) else first
+        if isinstance(first, dict):
+            return None
+        raise DataError(f"{path}: {EXPECTED}, got a JSON {type(first).__name__} a line") from error
 
 
 def _annotations(path: Path, content: Any, columns: Columns, split: str | None) -> Iterator[Told | Flaw]:
@@ -104,6 +111,9 @@ def _annotations(path: Path, content: Any, columns: Columns, split: str | None) 
             return karpathy(path.name, content)
         case dict() if columns.image in content:  # JSON lines of a single line
             return json_entry(f"{path.name}:1", content, columns)
+        case [dict(), *_]:
+            entries = (json_entry(f"{path.name}: [{number}]", one, columns) for number, one in enumerate(content))
+            return chain.from_iterable(entries)
         case dict():
             keys = ", ".join(map(brief, list(content)[:8]))
             raise DataError(f"{path}: {EXPECTED}, got JSON with {keys or 'nothing in it'}")

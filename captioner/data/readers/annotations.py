@@ -7,9 +7,6 @@ from typing import Any
 
 from captioner.data.readers.told import Flaw, Told, brief
 
-SPLITS = {"restval": "train", "valid": "val", "validation": "val", "dev": "val"}
-"""Names that mean another: Karpathy's restval is trained on."""
-
 
 def karpathy(name: str, content: dict[str, Any]) -> Iterator[Told | Flaw]:
     """`{"images": [{"filename", "split", "imgid", "sentences": [{"tokens", "raw"}]}]}`."""

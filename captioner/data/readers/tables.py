@@ -13,6 +13,8 @@ from captioner.data.readers.told import Columns, Flaw, Told, brief, parse_json
 from captioner.errors import DataError
 
 DELIMITERS = (",", "\t", ";", "|")
+SEPARATOR = re.compile(r"(?P<blank>\s*)sep=(?P<separator>[,\t;|])[^\S\r\n]*(?=[\r\n])", re.IGNORECASE)
+"""The first line that spreadsheets write, or ask for."""
 LONGEST_FIELD = 1 << 20
 MOST_LINES = 100
 """Of a record; without a bound, quotes gone wrong can make each line reach for the end of the file."""
@@ -24,13 +26,15 @@ def table(name: str, text: str, columns: Columns) -> Iterator[Told | Flaw]:
 
     Raises: DataError when the header does not name the columns.
     """
+    said = SEPARATOR.match(text)
+    if said:  # blank lines are none, and the others keep their numbers
+        text = said["blank"] + text[said.end() :]
     header = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
-    delimiter = max(DELIMITERS, key=header.count)
+    delimiter = said["separator"] if said else max(DELIMITERS, key=header.count)
     records = _records(text, delimiter)
     first, cells = next(records, (1, ""))
     names = [cell.strip() for cell in cells]
-    _check_header(f"{name}:{first}", names, header, columns)
-    places = {key: names.index(column) for column, key in _keys(columns) if column in names}
+    places = _places(f"{name}:{first}", names, header, columns)
     for number, cells in records:
         line = f"{name}:{number}"
         if isinstance(cells, str):
@@ -82,18 +86,26 @@ def _keys(columns: Columns) -> tuple[tuple[str, str], ...]:
     return (columns.image, "image"), (columns.caption, "caption"), (columns.split, "split")
 
 
-def _check_header(line: str, names: list[str], header: str, columns: Columns) -> None:
-    """Raises: DataError when a column is missing (that of the split may, where nobody names it), or stands twice."""
-    wanted = [columns.image, columns.caption]
-    wanted += [columns.split] if columns.split != Columns().split else []
-    if not set(wanted) <= set(names):
-        raise DataError(
-            f"{line}: expected a header with the columns {' and '.join(wanted)}, got {header!r:.80}; "
-            "name yours with --image-column and --caption-column"
-        )
-    for column in columns:
-        if names.count(column) > 1:
+def _places(line: str, names: list[str], header: str, columns: Columns) -> dict[str, int]:
+    """Where the columns stand that are there; capitals matter only where two names are the same without them.
+
+    Raises: DataError when a column is missing (that of the split may, where nobody names it), or stands twice.
+    """
+    places: dict[str, int] = {}
+    for column, key in _keys(columns):
+        found = [place for place, name in enumerate(names) if name == column]
+        found = found or [place for place, name in enumerate(names) if name.lower() == column.lower()]
+        if len(found) > 1:
             raise DataError(f"{line}: expected the column {column} once, got {header!r:.80}; rename the others")
+        if found:
+            places[key] = found[0]
+    wanted = ["image", "caption"] + (["split"] if columns.split != Columns().split else [])
+    if not set(wanted) <= set(places):
+        raise DataError(
+            f"{line}: expected a header with the columns {' and '.join(getattr(columns, key) for key in wanted)}, got "
+            f"{header!r:.80}; name yours with --image-column and --caption-column"
+        )
+    return places
 
 
 def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:

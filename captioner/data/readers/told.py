@@ -40,8 +40,21 @@ class Columns(NamedTuple):
     split: str = "split"
 
 
-def brief(value: object) -> str:
-    return f"{value!r:.60}"
+SPLITS = {"restval": "train", "training": "train", "testing": "test"} | dict.fromkeys(
+    ("valid", "validation", "dev"), "val"
+)
+"""Names that mean another: Karpathy's restval is trained on."""
+
+
+def split_name(text: str | None) -> str | None:
+    """The name of a split, spelt in one way: Training is train; names that nobody knows stay as they are."""
+    known = (text or "").lower()
+    return SPLITS.get(known, known) if known in ("train", "val", "test", *SPLITS) else text
+
+
+def brief(value: object, most: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def image_name(text: str) -> str:

@@ -97,6 +97,9 @@ REFUSED = {
     ),
     b"[1, 2]": f"{EXPECTED}, got a JSON list",
     b"[1]\n[2]": f"{EXPECTED}, got a JSON list",
+    b"PK\x03\x04\x14\0\x06\0": "expected a table as text, got a workbook or an archive; save it as CSV",
+    b"\xd0\xcf\x11\xe0\xa1\xb1": "expected a table as text, got a workbook or an archive; save it as CSV",
+    b'[{"image": "a", "caption": "x"}]\n[{"image": "b", "caption": "x"}]': f"{EXPECTED}, got a JSON list a line",
     b"{}": f"{EXPECTED}, got JSON with nothing in it",
     b'{"a": 1, "\\ud800": 2}': f"{EXPECTED}, got JSON with 'a', '\\ud800'",
     b'{"annotations": []}': f"{EXPECTED}, got JSON with 'annotations'",
@@ -127,6 +130,16 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text("image,caption\n")
     monkeypatch.setattr(readers, "LIMIT", 13)
     assert told(tmp_path / "a.csv") == f"{tmp_path}/a.csv: expected a file of at most 13 bytes, got 14"
+
+
+def test_a_list_of_objects_is_one_caption_each(reading):
+    content = [{"image": "a.jpg", "caption": "a dog"}, 3, {"image": "b.jpg", "caption": ["a cat", "b"]}]
+    assert reading(json.dumps(content, indent=1), "c.json") == [
+        "a.jpg|a dog|None",
+        "c.json: [1]: expected an object with image and caption, got 3",
+        "b.jpg|a cat|None",
+        "b.jpg|b|None",
+    ]
 
 
 # --- which encoding
@@ -187,10 +200,12 @@ def test_an_image_without_a_name_is_a_flaw(reading):
 
 
 def test_other_names_of_splits_and_a_split_for_all(reading):
-    named = ["train", "restval", "valid", "validation", "dev", "test", "x"]
+    named = ["train", "restval", "valid", "validation", "dev", "test", "x", "Training", "VAL", "Testing", "X"]
     text = "image,caption,split\n" + "".join(f"{n},x,{split}\n" for n, split in enumerate(named))
-    assert [line[4:] for line in reading(text)] == ["train", "train", "val", "val", "val", "test", "x"]
-    assert {line[4:] for line in reading(text, split="test")} == {"test"}
+    assert [line.split("|")[2] for line in reading(text)] == [
+        *("train", "train", "val", "val", "val", "test", "x", "train", "val", "test", "X")
+    ]
+    assert {line.split("|")[2] for line in reading(text, split="test")} == {"test"}
     assert reading(json.dumps(KARPATHY), split="val") == ["a.jpg|a dog|val"]
     assert reading(text, columns=Columns("caption", "image", "split"))[0] == "x|0|train"
 

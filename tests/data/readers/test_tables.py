@@ -53,6 +53,26 @@ def test_columns_stand_in_any_order_under_any_name():
     assert rows("both\nA dog\n", Columns("both", "both")) == ["c.csv:2 A dog|A dog|None"]
 
 
+def test_capitals_of_a_header_matter_only_where_they_tell_columns_apart():
+    assert rows("Image,CAPTION,Split\na,x,val\n") == ["c.csv:2 a|x|val"]
+    assert rows("Photo,caption\na,x\n", Columns("photo")) == ["c.csv:2 a|x|None"]
+    assert rows("Image,image,caption\nb,a,x\n") == ["c.csv:2 a|x|None"]
+    assert refusal("Image,IMAGE,caption\n") == (
+        "c.csv:1: expected the column image once, got 'Image,IMAGE,caption'; rename the others"
+    )
+
+
+@pytest.mark.parametrize("said", ["sep=;", "SEP=; ", "\n sep=;"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_line_that_tells_the_separator(said, end):
+    first = 2 + said.count("\n")
+    lines = [said.replace("\n", end), "image;caption", "a;one, two, three", "b"]
+    assert rows(end.join(lines)) == [
+        f"c.csv:{first + 1} a|one, two, three|None",
+        f"c.csv:{first + 2}: expected 2 columns, got 1; quote captions that hold ';'",
+    ]
+
+
 def test_quoted_fields_hold_anything_and_lines_are_counted_through_them():
     text = 'image,caption\n\na,"one\r\ntwo\n\n""three"", four"\n , \nb,x\nc\nd,"y\n"\ne,z'
     assert rows(text) == [
@@ -240,7 +260,7 @@ JSON_FLAWS = {
     '{"image": "a", "caption": "x", "split": 1}': "split: expected a name, got 1",
     '{"image": "a", "caption": ' + "9" * 5000 + "}": "expected JSON, got something else: Exceeds the limit ",
     '{"image": "a", "caption": ' + "[" * 100_000: "expected JSON, got something else: maximum recursion depth ",
-    '{"image": "a", "caption": ' + "9" * 4000 + "}": "caption: expected a text, got " + "9" * 60,
+    '{"image": "a", "caption": ' + "9" * 4000 + "}": "caption: expected a text, got " + "9" * 59 + "…",
 }
 
 
