@@ -54,6 +54,10 @@ def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tm
     if load(path).data.source == "prepared":
         write_prepared(folder / "data.h5", SOURCES["cs231n"](folder), {})
         overrides.append(f"data.root={folder / 'data.h5'}")
+    if load(path, overrides).train.start is not None:
+        start = ("train.objective=likelihood", "train.start=null")
+        list(train(load(path, [*overrides, *start]), tmp_path / "start"))
+        overrides.append(f"train.start={tmp_path / 'start'}")
     *_, ended = train(load(path, overrides), tmp_path / "run")
     assert isinstance(ended, Ended)
     assert ended.summary["steps"] == 2
