@@ -75,7 +75,7 @@ def _filtered(**how: Any) -> Change:
 
 
 def _bomb(aim: Aim) -> None:
-    count = 1 << int(aim.rng.integers(22, 27))
+    count = 1 << int(aim.rng.integers(18, 24))
     aim.put(shape=(count,), dtype="f4", chunks=(count,), compression="gzip")
     aim.file[aim.name].write_direct(np.zeros(count, "f4"))
 
