@@ -12,13 +12,15 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import report, resealed, sealed, users
+from faults import killed, report, resealed, sealed, stopped, users
 from faults.session import ROOT, Figure, Row, Session
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "sealed": sealed.measure,
     "resealed": resealed.measure,
     "users": users.measure,
+    "killed": killed.measure,
+    "stopped": stopped.measure,
 }
 
 

@@ -13,6 +13,8 @@ import click
 from captioner.cli.options import config_options
 from captioner.errors import UsageError
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @click.command(
     epilog="""\b
@@ -80,14 +82,15 @@ def train(
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that fills with the signals that ask to stop; a second one stops at once."""
+    """A list that fills with the signal that asks to stop; a second one, of whatever kind, stops at once."""
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:
         caught.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        for other in STOPPING:
+            signal.signal(other, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, catch) for number in STOPPING}
     try:
         yield caught
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from captioner.cli import progress
-from captioner.cli.train import stop_signals
+from captioner.cli.train import STOPPING, stop_signals
 from captioner.configio import load, parse
 from captioner.run.train import train
 
@@ -122,12 +122,12 @@ def test_a_bar_on_a_terminal_alone(
 
 
 def test_the_second_signal_is_not_caught() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+    before = [signal.getsignal(number) for number in STOPPING]
     with stop_signals() as caught:
         signal.raise_signal(signal.SIGTERM)
         assert caught == [signal.SIGTERM]
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) is before
+        assert [signal.getsignal(number) for number in STOPPING] == [signal.SIG_DFL] * 3, "nor one of another kind"
+    assert [signal.getsignal(number) for number in STOPPING] == before
 
 
 def test_the_handlers_go_when_the_training_fails(cli: Callable[..., Any]) -> None:
