@@ -86,9 +86,10 @@ def stop_signals() -> Iterator[list[int]]:
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:
+        if caught:  # not SIG_DFL before: Python loses a second signal that comes before it has handled the first
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         caught.append(number)
-        for other in STOPPING:
-            signal.signal(other, signal.SIG_DFL)
 
     before = {number: signal.signal(number, catch) for number in STOPPING}
     try:
