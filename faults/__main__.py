@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import killed, report, resealed, sealed, stopped, users
+from faults import disks, killed, report, resealed, sealed, stopped, users
 from faults.session import ROOT, Figure, Row, Session
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
@@ -21,6 +21,7 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "users": users.measure,
     "killed": killed.measure,
     "stopped": stopped.measure,
+    "disks": disks.measure,
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,20 +33,35 @@ MOST_SECONDS = 120.0
 class Training:
     """`captioner train` into a folder, or on with it where it has a checkpoint; stderr ends in `told`."""
 
-    def __init__(self, folder: Path, steps: int, options: Iterable[str] = OPTIONS, **how: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        steps: int,
+        options: Iterable[str] = OPTIONS,
+        more: Iterable[object] = (),
+        code: str = "",
+        **how: Any,
+    ) -> None:
         self.folder = folder
         if (folder / LAST).exists():
-            words: list[object] = ["train", "--resume", folder]
+            words: list[object] = ["train", "--resume", folder, *more]
         else:
             words = ["train", "--run", folder, "--overwrite", *settings([*options, f"train.max_steps={steps}"])]
-        self._told = folder.with_suffix(".log")
-        with open(self._told, "w") as log:
-            self.process = captioner(*words, stderr=log, **how)
+        # through a pipe: what limits the size of files must not cut what is told
+        self._lines: list[str] = []
+        self.process = captioner(*words, code=code, **how)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         self._began = time.monotonic()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._lines.append(line)
 
     @property
     def told(self) -> str:
-        return self._told.read_text(errors="replace")
+        return "".join(self._lines)
 
     def until_it_trains(self) -> bool:
         """Wait until all is loaded; False when it ended before."""
@@ -64,11 +79,13 @@ class Training:
     def end(self, seconds: float = MOST_SECONDS) -> int | None:
         """Its exit code; None, and the process is gone, when it does not end in time."""
         try:
-            return self.process.wait(seconds)
+            code: int | None = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            return None
+            code = None
+        self._listener.join()
+        return code
 
     def _wait(self) -> None:
         if time.monotonic() > self._began + MOST_SECONDS:
@@ -81,11 +98,6 @@ def _stamp(folder: Path) -> int:
         return (folder / LAST).stat().st_mtime_ns
     except FileNotFoundError:
         return 0
-
-
-def kill(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
-    """Send a signal to a process, which may have ended meanwhile."""
-    process.send_signal(number)
 
 
 def difference(one: Checkpoint, other: Checkpoint) -> str:

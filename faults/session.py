@@ -84,11 +84,13 @@ def row(fault: str, must: str, tally: Tally) -> Row:
     }
 
 
-def captioner(*words: object, **options: Any) -> subprocess.Popen[str]:
-    """The command line in a process of its own, with pipes for its output."""
+def captioner(*words: object, code: str = "", **options: Any) -> subprocess.Popen[str]:
+    """The command line in a process of its own, or some code instead of it; what it tells comes through a pipe."""
+    start = ("-c", code) if code else ("-m", "captioner")
     pipes: Mapping[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-m", "captioner", *map(str, words)]
-    return subprocess.Popen(command, **{**pipes, "env": ENVIRONMENT, **options})
+    return subprocess.Popen(
+        [sys.executable, *start, *map(str, words)], **{**pipes, "env": ENVIRONMENT, "errors": "replace", **options}
+    )
 
 
 def settings(overrides: Iterable[str]) -> list[str]:
