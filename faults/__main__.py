@@ -12,13 +12,14 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import disks, killed, report, resealed, sealed, stopped, users
+from faults import disks, killed, report, resealed, sealed, stopped, texts, users
 from faults.session import ROOT, Figure, Row, Session
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "sealed": sealed.measure,
     "resealed": resealed.measure,
     "users": users.measure,
+    "texts": texts.measure,
     "killed": killed.measure,
     "stopped": stopped.measure,
     "disks": disks.measure,
