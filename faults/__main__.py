@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import disks, killed, report, resealed, sealed, stopped, texts, users
+from faults import captions, disks, killed, report, resealed, sealed, stopped, texts, users
 from faults.session import ROOT, Figure, Row, Session
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
@@ -20,6 +20,7 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "resealed": resealed.measure,
     "users": users.measure,
     "texts": texts.measure,
+    "captions": captions.measure,
     "killed": killed.measure,
     "stopped": stopped.measure,
     "disks": disks.measure,
