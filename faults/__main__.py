@@ -28,7 +28,9 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
 
 
 @click.command()
-@click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Of all counts.")
+@click.option(
+    "--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Of all counts."
+)
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="This part; may be given again.")
 @click.option("--seed", type=int, default=Session.seed, show_default=True, help="What is damaged, and when.")
 @click.option("--output", type=click.Path(path_type=Path), help="[default: faults/results.json for a whole run]")

@@ -46,13 +46,18 @@ def _karpathy(pairs: Pairs) -> str:
 
 def _coco(pairs: Pairs) -> str:
     images = [{"id": k, "file_name": image} for k, (image, _) in enumerate(pairs)]
-    return json.dumps({"images": images, "annotations": [{"image_id": k, "caption": t} for k, (_, t) in enumerate(pairs)]})
+    return json.dumps(
+        {"images": images, "annotations": [{"image_id": k, "caption": t} for k, (_, t) in enumerate(pairs)]}
+    )
 
 
 FORMATS: Mapping[str, tuple[str, Callable[[Pairs], str]]] = {
     "CSV": ("captions.csv", _csv),
     "TSV": ("captions.tsv", lambda pairs: "image\tcaption\n" + "".join(f"{i}\t{_quoted(c)}\n" for i, c in pairs)),
-    "JSON lines": ("captions.jsonl", lambda pairs: "".join(json.dumps(dict(image=i, caption=c)) + "\n" for i, c in pairs)),
+    "JSON lines": (
+        "captions.jsonl",
+        lambda pairs: "".join(json.dumps(dict(image=i, caption=c)) + "\n" for i, c in pairs),
+    ),
     "token.txt": ("Flickr8k.token.txt", lambda pairs: "".join(f"{i}#{k}\t{c}\n" for k, (i, c) in enumerate(pairs))),
     "Karpathy": ("dataset.json", _karpathy),
     "COCO": ("captions_train.json", _coco),
@@ -81,7 +86,10 @@ def cases(draw: st.DrawFn) -> Case:
     for _ in range(edits):
         start = draw(st.integers(0, len(content)))
         end = draw(st.integers(start, min(start + 20, len(content))))
-        piece = draw(st.binary(max_size=6) | st.sampled_from((b'"', b"\n", b"\r", b"\0", b"{", b"[" * 3000, b"\xff", b"\t", b"#1\t")))
+        piece = draw(
+            st.binary(max_size=6)
+            | st.sampled_from((b'"', b"\n", b"\r", b"\0", b"{", b"[" * 3000, b"\xff", b"\t", b"#1\t"))
+        )
         content = content[:start] + piece + content[end:]
     return Case(name, content, None if edits else pairs)
 

@@ -57,5 +57,3 @@ def _digest(texts: object, groups: dict[str, dict[str, Any]]) -> str:
             digest.update(f"\n{group} {name} {array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-

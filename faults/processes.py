@@ -132,5 +132,3 @@ def side_by_side(trials: Callable[[int, np.random.Generator], list[Outcome]], co
                     tally.add(begun, outcome)
             begun += WORKERS
     return tally
-
-

@@ -109,7 +109,9 @@ def attempt(data: bytes, path: Path) -> Outcome:
     outcome = judge(lambda: load(path), same, ConfigError)
     if outcome.kind == "harmless":
         return Outcome("taken as meant")
-    return outcome._replace(note=f"{outcome.note} {problems} {data[:200]!r}") if outcome.kind in watch.ESCAPED else outcome
+    return (
+        outcome._replace(note=f"{outcome.note} {problems} {data[:200]!r}") if outcome.kind in watch.ESCAPED else outcome
+    )
 
 
 PIECES: tuple[bytes, ...] = tuple(
@@ -125,7 +127,11 @@ PIECES: tuple[bytes, ...] = tuple(
     )
 ) + (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xfe\xff", b"\xff\xfe")  # fmt: skip
 _TREE = build({"data.root": Path("/a b"), "train.patience": 3, "train.schedule": "exponential", "train.lr_decay": 0.5})
-SEEDS = (dump(_TREE).encode(), dump(Config()).encode(), b"seed: 1\nmodel: {cell: rnn, hidden_dim: 8}\ntrain:\n  epochs: 3\n")
+SEEDS = (
+    dump(_TREE).encode(),
+    dump(Config()).encode(),
+    b"seed: 1\nmodel: {cell: rnn, hidden_dim: 8}\ntrain:\n  epochs: 3\n",
+)
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,11 @@ def measure(session: Session) -> Iterator[Row | Figure]:
     held = watch.run(Hostile(folder, session.seed), most)
     yield row("users' HDF5 with links, storage, filters and types", "refused in one line", held)
     must = "no crash, hang or traceback"
-    yield row("users' HDF5 with its structure damaged", must, watch.run(Noise(folder, session.seed), session.count(8_000)))
-    yield row("CS231n's folder with a file damaged", must, watch.run(Folder(folder, session.seed), session.count(2_000)))
+    yield row(
+        "users' HDF5 with its structure damaged", must, watch.run(Noise(folder, session.seed), session.count(8_000))
+    )
+    yield row(
+        "CS231n's folder with a file damaged", must, watch.run(Folder(folder, session.seed), session.count(2_000))
+    )
     few, many = (min(groups_in_time(folder, count) for _ in range(3)) for count in (1_000, 4_000))
     yield {"what": "time for 4,000 groups / for 1,000", "got": round(many / few, 2), "most": 8.0, "unit": "times"}

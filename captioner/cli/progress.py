@@ -10,7 +10,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from captioner.run.train import Began, Ended, Event, Validated
+from captioner.run.train import Began, Ended, Event, Validated, Warned
 from captioner.solver import Step, perplexity
 
 
@@ -36,6 +36,9 @@ def show(events: Iterator[Event], profile: bool = False) -> None:
                 case Validated():
                     with tqdm.external_write_mode(file=sys.stderr):
                         _say(_validated(event))
+                case Warned():
+                    with tqdm.external_write_mode(file=sys.stderr):
+                        _say(f"warning: {event.problem}")
                 case Ended():
                     bar.close()
                     _say(_ended(event))
