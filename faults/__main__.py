@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import captions, disks, killed, report, resealed, sealed, stopped, texts, users
+from faults import captions, costs, disks, killed, numbers, report, resealed, sealed, stopped, texts, users
 from faults.session import ROOT, Figure, Row, Session
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
@@ -21,9 +21,11 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "users": users.measure,
     "texts": texts.measure,
     "captions": captions.measure,
+    "numbers": numbers.measure,
     "killed": killed.measure,
     "stopped": stopped.measure,
     "disks": disks.measure,
+    "costs": costs.measure,
 }
 
 
