@@ -132,4 +132,6 @@ class Planted:
 
 def measure(session: Session) -> Iterator[Row]:
     tally = watch.run(Planted(session.folder("numbers"), session.seed), session.count(400))
-    yield row("a feature, loss, gradient or parameter not finite", "stopped at its step, by name; the one before kept", tally)
+    yield row(
+        "a feature, loss, gradient or parameter not finite", "stopped at its step, by name; the one before kept", tally
+    )

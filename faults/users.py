@@ -122,6 +122,26 @@ class Folder:
             chosen.write_bytes(whole)
 
 
+@dataclass(frozen=True)
+class Overwritten:
+    """Trial k writes into a file of features that is open, and reads on."""
+
+    folder: Path
+    seed: int
+
+    def __call__(self, number: int) -> Outcome:
+        rng = np.random.default_rng((self.seed, number, 7))
+        layout = list(LAYOUTS)[number % len(LAYOUTS)]
+        path = write_features(self.folder / f"open-{os.getpid()}.h5", layout, "latest", rows=20_000)
+        features = open_features(path, memory_mib=1)
+        before = features[:100].tobytes()
+        time.sleep(0.01)  # beyond the grain of a file's time
+        with open(path, "r+b") as file:
+            file.seek(int(rng.integers(path.stat().st_size - 4096)))
+            file.write(rng.bytes(4096))
+        return judge(lambda: features[:100], lambda found: found.tobytes() == before, DataError)
+
+
 def _mutated(whole: bytes, rng: np.random.Generator) -> bytes:
     if rng.random() < 0.3:
         return damaged(whole, [whole[::-1]], rng)
@@ -160,5 +180,7 @@ def measure(session: Session) -> Iterator[Row | Figure]:
     yield row(
         "CS231n's folder with a file damaged", must, watch.run(Folder(folder, session.seed), session.count(2_000))
     )
+    changed = watch.run(Overwritten(folder, session.seed), session.count(500))
+    yield row("an open file of features written to", "refused in one line, or the same numbers", changed)
     few, many = (min(groups_in_time(folder, count) for _ in range(3)) for count in (1_000, 4_000))
     yield {"what": "time for 4,000 groups / for 1,000", "got": round(many / few, 2), "most": 8.0, "unit": "times"}

@@ -138,7 +138,10 @@ class Poisoned(ShuffledBatches):
 def test_a_step_that_is_not_finite_is_not_taken() -> None:
     diverging, good = model(), model()
     state = TrainState.fresh(diverging, RULES["adam"])
-    with pytest.raises(DivergenceError, match=r"^step 3: .*got nan, .*not finite: features of 4 of 4 images in the batch; they were finite"):
+    with pytest.raises(
+        DivergenceError,
+        match=r"^step 3: .*got nan, .*not finite: features of 4 of 4 images in the batch; they were finite",
+    ):
         list(steps(diverging, Poisoned(split(), 4, 0), state, plan()))
     assert state.step == 2
     run(good, plan(2))
@@ -150,7 +153,9 @@ def test_the_gradient_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatc
     _, grads = diverging.loss(*batches().batch(0))
     grads["Wh"].flat[0] = np.inf
     monkeypatch.setattr(diverging, "backward", lambda *_, **__: grads)
-    with pytest.raises(DivergenceError, match=r"^step 1: .* not finite: gradients Wh; try a smaller train.learning_rate"):
+    with pytest.raises(
+        DivergenceError, match=r"^step 1: .* not finite: gradients Wh; try a smaller train.learning_rate"
+    ):
         run(diverging, plan())
 
 
