@@ -56,8 +56,9 @@ class Training:
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._lines.append(line)
+        with self.process.stderr as lines:
+            for line in lines:
+                self._lines.append(line)
 
     @property
     def told(self) -> str:
