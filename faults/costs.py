@@ -68,8 +68,14 @@ def checks(session: Session) -> Iterator[Figure]:
     set_threads(1)
     sizes = Sizes(VOCAB, FEATURE, WORDVEC, HIDDEN, "lstm")
     model = CaptioningRNN(sizes, initial_params(sizes, np.random.default_rng(0).standard_normal, np.float32), 0)
-    hyper: Any = dict(learning_rate=1e-4, momentum=0.9, decay_rate=0.9, beta1=0.9, beta2=0.999, epsilon=1e-8)
-    plan = Plan(RULES["adam"], Hyper(**hyper, weight_decay=0.0), SCHEDULES["constant"], Span(1 << 30, 100), 5.0)
+    hyper: Any = {"momentum": 0.9, "decay_rate": 0.9, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+    plan = Plan(
+        RULES["adam"],
+        Hyper(**hyper, learning_rate=1e-4, weight_decay=0.0),
+        SCHEDULES["constant"],
+        Span(1 << 30, 100),
+        5.0,
+    )
     taken = steps(model, Drawn(), TrainState.fresh(model, plan.rule), plan)
     spent = [0.0]
     real = captioner.solver.refuse_infinite

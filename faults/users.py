@@ -36,7 +36,7 @@ CHANGES: Mapping[str, Change] = {
     **{name: change for name, change in hostile.ANY.items() if name not in ("another shape", "a bomb of gzip")},
     **{name: change for name, change in hostile.FLOATS.items() if name != "not finite"},
 }
-"""What must be refused in a file of features; a shape is the user's own affair, numbers are checked by who reads them."""
+"""What must be refused in a file of features; a shape is the user's own affair, and numbers are checked later."""
 VICTIM = b"\x00\x00\x80\x3f" * 65_536
 
 

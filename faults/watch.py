@@ -54,7 +54,7 @@ class Tally:
 
 
 def judge(act: Callable[[], Any], same: Callable[[Any], bool], told: type[CaptionerError] = CaptionerError) -> Outcome:
-    """What became of an attempt: `refused` in one line (or one a problem), or taken, and then `harmless` or `silent`."""
+    """What became of an attempt: `refused` in one line (or one a problem), or taken: `harmless` or `silent`."""
     try:
         value = act()
     except told as error:

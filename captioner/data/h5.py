@@ -60,7 +60,9 @@ class Stored:
     def refuse_changed(self) -> None:
         """Ask after reading. Raises: DataError when the file was written to since it was opened."""
         if _stamp(os.fstat(self.descriptor())) != self.stamp:
-            raise DataError(f"{self.where}: the file was written to while it was in use; leave it alone, and start again")
+            raise DataError(
+                f"{self.where}: the file was written to while it was in use; leave it alone, and start again"
+            )
 
     def descriptor(self) -> int:
         """Of the open file, which lives as long as this."""
