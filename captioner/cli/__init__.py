@@ -14,6 +14,7 @@ import sys
 import click
 
 import captioner
+from captioner.cli.cards import one_line
 from captioner.cli.config import config
 from captioner.cli.data import data
 from captioner.cli.evaluate import evaluate
@@ -21,7 +22,7 @@ from captioner.cli.gradcheck import gradcheck
 from captioner.cli.prepare import prepare
 from captioner.cli.sample import sample
 from captioner.cli.train import train
-from captioner.errors import CaptionerError
+from captioner.errors import CaptionerError, ConfigError
 
 EXTRAS = ("PIL", "onnxruntime")
 """What only photographs need."""
@@ -75,8 +76,8 @@ def _run(args: list[str]) -> int:
     except CaptionerError as error:
         if debug:
             raise
-        for line in str(error).splitlines():
-            click.echo(f"captioner: {line}", err=True)
+        for problem in error.problems if isinstance(error, ConfigError) else (error,):
+            click.echo(f"captioner: {one_line(problem)}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("captioner: interrupted", err=True)
@@ -95,7 +96,7 @@ def _run(args: list[str]) -> int:
     except OSError as error:
         if debug:
             raise
-        click.echo(f"captioner: {error.filename or 'output'}: {error.strerror or error}", err=True)
+        click.echo(one_line(f"captioner: {error.filename or 'output'}: {error.strerror or error}"), err=True)
         return 1
     except MemoryError:
         click.echo("captioner: not enough memory; try a smaller train.batch_size or data.memory_mib", err=True)

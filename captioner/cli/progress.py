@@ -10,6 +10,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from captioner.cli.cards import one_line
 from captioner.run.train import Began, Ended, Event, Validated, Warned
 from captioner.solver import Step, perplexity
 
@@ -51,8 +52,8 @@ def show(events: Iterator[Event], profile: bool = False) -> None:
 def _say(text: str) -> None:
     try:
         click.echo(text, err=True)
-    except BrokenPipeError:
-        # Nobody listens any more: that ends the talk, not the training.
+    except OSError:
+        # Nobody listens any more, or the disk behind stderr is full: that ends the talk, not the training.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
@@ -73,7 +74,7 @@ def _began(event: Began) -> str:
     return (
         f"{config.data.source}: {splits}; {len(corpus.vocab):,} words\n"
         f"{config.model.cell}: {event.parameters:,} parameters; {event.total_steps:,} steps of "
-        f"{config.train.batch_size} captions, {event.steps_per_epoch:,} an epoch{again} -> {event.folder}"
+        f"{config.train.batch_size} captions, {event.steps_per_epoch:,} an epoch{again} -> {one_line(event.folder)}"
     )
 
 
@@ -87,12 +88,12 @@ def _ended(event: Ended) -> str:
     best = summary["best"]
     found = f"; best perplexity {perplexity(best['loss']):.2f} in epoch {best['epoch']}" if best else ""
     go_on = {
-        "stopped": f"; go on with captioner train --resume {event.folder}",
+        "stopped": f"; go on with captioner train --resume {one_line(event.folder)}",
         "nothing left to do": "; raise train.epochs to go on",
     }
     return (
         f"{summary['ended']} after {summary['steps']:,} steps, {summary['seconds']:.0f} s, "
-        f"{summary['words_per_second']:,} words/s{found} -> {event.folder}{go_on.get(summary['ended'], '')}"
+        f"{summary['words_per_second']:,} words/s{found} -> {one_line(event.folder)}{go_on.get(summary['ended'], '')}"
     )
 
 
