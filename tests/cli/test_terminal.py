@@ -108,7 +108,9 @@ def test_a_file_of_any_name_that_is_not_there_is_told_in_a_line(
     assert re.fullmatch(LINE, done.err), done.err
 
 
-def test_a_full_disk_behind_stderr_does_not_stop_a_training(shell: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+def test_a_full_disk_behind_stderr_does_not_stop_a_training(
+    shell: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
     with open("/dev/full", "w") as full:
         done = shell("train", *small_options, "-o", "train.max_steps=2", "--run", "new", stderr=full)
     assert (done.returncode, done.stdout) == (0, "")
