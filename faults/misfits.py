@@ -52,7 +52,7 @@ def _field(content: Content, aim: Aim) -> str:
     return known[aim.below(len(known))]
 
 
-JUNK = (True, -1, 1.5, [], {}, 10**30, [[]], float("nan"), [None], {"a": 1}, ["\0"])
+JUNK: tuple[Any, ...] = (True, -1, 1.5, [], {}, 10**30, [[]], float("nan"), [None], {"a": 1}, ["\0"])
 META: Mapping[str, Change] = {
     "meta: junk in a field": _meta(
         lambda content, aim: content.update({_field(content, aim): [JUNK[aim.below(len(JUNK))], {}, 7]})

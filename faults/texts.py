@@ -65,7 +65,7 @@ def misread(text: str, config: Config, folder: Path) -> str:
         null = plain and words in NULLS
         if (value is None) != null or not (null or MEANT[option.kind](words, value)):
             return f"{path}: {value!r} from {words!r}"
-        if isinstance(value, Path) and str(value) != os.path.normpath(folder / words):
+        if isinstance(value, Path) and str(value) != os.path.normpath(folder / os.path.expanduser(words)):
             return f"{path}: {value!r} from {words!r}"
         if option.kind in (bool, int, float) and not plain:
             return f"{path}: {value!r} from quotes"

@@ -127,6 +127,7 @@ TAKEN: Mapping[str, str | bytes] = {
     "a path `1.0`": "data: {root: 1.0}",
     "a path `017`": "data: {root: 017}",
     "a path `2026-11-25`": "data: {root: 2026-11-25}",
+    "a path at home": "data: {root: ~/x}",
     "a path in quotes": "data: {root: 'null'}",
     "a path of other letters": "data: {root: données/猫}",
     "a name `on`": "validate: {split: on}",
