@@ -103,3 +103,15 @@ def damaged(whole: bytes, others: list[bytes], rng: np.random.Generator) -> byte
         other = others[int(rng.integers(len(others)))]
         data = bytearray(DAMAGES[names[int(rng.integers(len(names)))]](data, rng, other))
     return bytes(data)
+
+
+def mutated(whole: bytes, rng: np.random.Generator) -> bytes:
+    """Damage, or more often a few bytes changed near the beginning, where the structure of an HDF5 file is."""
+    if rng.random() < 0.3:
+        return damaged(whole, [whole[::-1]], rng)
+    data = bytearray(whole)
+    for _ in range(int(rng.integers(1, 6))):
+        near = rng.random() < 0.8
+        at = int(rng.integers(min(len(data), 8192) if near else len(data)))
+        data[at] = int(rng.choice((0, 1, 127, 128, 255, int(rng.integers(256)))))
+    return bytes(data)

@@ -14,7 +14,7 @@ from captioner.checkpoint import SEAL as CHECKPOINT
 from captioner.data.prepared import SEAL as DATA_SET
 from captioner.sealed import SIZE, Seal
 from faults import hostile, materials, misfits, watch
-from faults.damage import damaged
+from faults.damage import mutated
 from faults.hostile import Change
 from faults.sealed import READERS
 from faults.session import Row, Session, row
@@ -87,18 +87,19 @@ class Resealed:
 
 @dataclass(frozen=True)
 class Noise:
-    """Trial k damages the image behind a seal, seals it again, and reads it: whatever it holds now is its content."""
+    """Trial k damages the image behind a seal, in HDF5's older format by turns, seals it again, and reads it: whatever
+    it holds now is its content.
+    """
 
     kind: str
     whole: Path
-    other: Path
     seed: int
 
     def __call__(self, number: int) -> Outcome:
         rng = np.random.default_rng((self.seed, number, 1))
         path = self.whole.with_name(f"noise-{os.getpid()}.h5")
-        image = damaged(self.whole.read_bytes()[SIZE:], [self.other.read_bytes()[SIZE:]], rng)
-        path.write_bytes(sealed(image, SEALS[self.kind]))
+        image = self.whole.read_bytes()[SIZE:]
+        path.write_bytes(sealed(mutated(hostile.older(image) if number % 4 > 1 else image, rng), SEALS[self.kind]))
         read, content, told = READERS[self.kind]
         return judge(lambda: read(path), lambda value: bool(content(value)), told)
 
@@ -106,15 +107,15 @@ class Noise:
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("resealed")
     files = {
-        "checkpoint": [materials.make_run(folder / f"run-{seed}", f"seed={seed}") / "last.h5" for seed in (0, 1)],
-        "data set": [materials.make_prepared(folder / f"set-{seed}.h5", seed) for seed in (0, 1)],
+        "checkpoint": materials.make_run(folder / "run") / "last.h5",
+        "data set": materials.make_prepared(folder / "set.h5"),
     }
-    for kind, (whole, other) in files.items():
+    for kind, whole in files.items():
         read, content, _ = READERS[kind]
         trial = Resealed(kind, whole, content(read(whole)), session.seed)
         most = max(session.count(2_500), len(CHANGES[kind]) + len(PLACES))
         yield row(f"hostile {kind}s, sealed again", "refused in one line", watch.run(trial, most))
-        noise = Noise(kind, whole, other, session.seed)
+        noise = Noise(kind, whole, session.seed)
         yield row(
             f"{kind}s damaged and sealed again",
             "no crash, hang or traceback",

@@ -19,7 +19,7 @@ from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
 from captioner.data.features import open_features
 from captioner.errors import CaptionerError, DataError
 from faults import hostile, watch
-from faults.damage import damaged
+from faults.damage import mutated
 from faults.hostile import Change
 from faults.session import Figure, Row, Session, row
 from faults.watch import Outcome, judge
@@ -96,7 +96,7 @@ class Noise:
         layout, libver = list(LAYOUTS)[number % len(LAYOUTS)], LIBVERS[number // len(LAYOUTS) % 2]
         whole = write_features(self.folder / f"whole-{os.getpid()}.h5", layout, libver).read_bytes()
         path = self.folder / f"noise-{os.getpid()}.h5"
-        path.write_bytes(_mutated(whole, rng))
+        path.write_bytes(mutated(whole, rng))
         return judge(lambda: read_all(path, 64), lambda found: True, DataError)._replace(note=f"{layout}, {libver}")
 
 
@@ -115,7 +115,7 @@ class Folder:
         files = sorted(folder.iterdir())
         chosen = files[int(rng.integers(len(files)))]
         whole = chosen.read_bytes()
-        chosen.write_bytes(_mutated(whole, rng))
+        chosen.write_bytes(mutated(whole, rng))
         try:
             return judge(lambda: cs231n(folder, memory_mib=64), lambda found: True, CaptionerError)
         finally:
@@ -140,16 +140,6 @@ class Overwritten:
             file.seek(int(rng.integers(path.stat().st_size - 4096)))
             file.write(rng.bytes(4096))
         return judge(lambda: features[:100], lambda found: found.tobytes() == before, DataError)
-
-
-def _mutated(whole: bytes, rng: np.random.Generator) -> bytes:
-    if rng.random() < 0.3:
-        return damaged(whole, [whole[::-1]], rng)
-    data = bytearray(whole)
-    for _ in range(int(rng.integers(1, 5))):
-        at = int(rng.integers(min(len(data), 4096)))
-        data[at] = int(rng.choice((0, 1, 127, 128, 255, int(rng.integers(256)))))
-    return bytes(data)
 
 
 def groups_in_time(folder: Path, groups: int) -> float:
