@@ -20,6 +20,7 @@ from faults.watch import WORKERS, Outcome, Tally
 
 OPTIONS = (
     *SMALL,
+    "train.epochs=1000",
     "train.save_every=1",
     "train.log_every=1",
     "model.dropout_words=0.3",
