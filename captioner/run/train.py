@@ -137,7 +137,9 @@ def resume(
             "restore them, or start a new run"
         )
     training.warnings.extend(changes(restored.meta.surroundings, surroundings(config.threads)))
-    if not training.over:
+    if training.over:
+        run.claim()
+    else:
         run.reopen(restored.meta.step)
         run.write(run.config, dump(config))
     yield from training.events(stop)
