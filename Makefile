@@ -48,7 +48,7 @@ bench: $(VENV)/bench ## measure beside PyTorch, and write the tables and the plo
 	$(BIN)/python -m benchmarks.plot
 
 FAULTS ?= 1
-faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (half an hour; FAULTS=0.01: a minute)
+faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (15 minutes; FAULTS=0.01: one)
 	$(BIN)/python -m faults --share $(FAULTS) $(ARGS)
 
 docs: install ## write docs/commands.md from the commands' own help
