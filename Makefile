@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint types gradcheck bench docs build clean
+.PHONY: help install demo test lint types gradcheck bench faults docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -46,6 +46,10 @@ $(VENV)/bench: setup.cfg pyproject.toml
 bench: $(VENV)/bench ## measure beside PyTorch, and write the tables and the plot of README.md and docs (20 minutes)
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.plot
+
+FAULTS ?= 1
+faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (15 minutes; FAULTS=0.01: one)
+	$(BIN)/python -m faults --share $(FAULTS) $(ARGS)
 
 docs: install ## write docs/commands.md from the commands' own help
 	$(BIN)/python docs/commands.py

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import re
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from captioner import blas
+
 
 def describe() -> dict[str, str]:
     """What a time depends on, by name."""
@@ -21,19 +22,8 @@ def describe() -> dict[str, str]:
     return {
         "CPU": f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores",
         "Python": platform.python_version(),
-        "NumPy": f"{np.__version__} with {_blas()}",
+        "NumPy": f"{np.__version__} with {blas.name()}",
         "PyTorch": version("torch") if find_spec("torch") else "not installed",
         "captioner": version("captioner"),
         "on": date.today().isoformat(),
     }
-
-
-def _blas() -> str:
-    """The BLAS that NumPy came with, and where it is OpenBLAS, the kernel that it has chosen for this CPU."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    for path in Path(np.__file__).parent.glob("../numpy.libs/*openblas*"):
-        core = getattr(ctypes.CDLL(str(path)), "scipy_openblas_get_corename64_", None)
-        if core is not None:
-            core.restype = ctypes.c_char_p
-            return f"OpenBLAS {blas['version']} ({core().decode()})"
-    return f"{blas['name']} {blas['version']}"

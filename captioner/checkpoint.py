@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ MOST_OBJECTS = 1000
 @dataclass(frozen=True)
 class Meta:
     """What a checkpoint knows besides arrays: the config as YAML, the vocabulary, where its features come from,
-    the digest and probe of its data set, the steps done, and the best validation so far with the number of worse ones
-    since.
+    the digest and probe of its data set, the steps done, the best validation so far with the number of worse ones
+    since, and what the last bits depend on besides (threads and libraries).
     """
 
     config: str
@@ -41,6 +41,7 @@ class Meta:
     step: int
     best: dict[str, float] | None
     since_best: int
+    surroundings: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str) -> Meta:
@@ -53,10 +54,12 @@ class Meta:
             "feature_dim": int,
             "step": int,
             "since_best": int,
+            "surroundings": dict,
         }
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict):
             raise ValueError(f"expected the fields {', '.join(sorted(names))}")
+        values.setdefault("surroundings", {})  # which the first checkpoints did not keep
         if other := sorted(values.keys() ^ names):
             raise ValueError(f"expected the fields of this version; missing or unknown: {', '.join(other)}")
         for name, value in values.items():
@@ -65,6 +68,8 @@ class Meta:
         meta = cls(**values)
         if not all(isinstance(word, str) for word in meta.words):
             raise ValueError("words: expected texts")
+        if not all(isinstance(text, str) and text.isprintable() for text in values["surroundings"].values()):
+            raise ValueError("surroundings: expected texts")
         if not all(isinstance(x, float) and math.isfinite(x) for x in values["probe"]):
             raise ValueError("probe: expected numbers")
         for name, least in (("feature_dim", 1), ("step", 0), ("since_best", 0)):

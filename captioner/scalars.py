@@ -24,8 +24,11 @@ NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+
 LEADING_ZEROS = re.compile(r"([-+]?)0+(0|[1-9][0-9]*)")
 NOT_FINITE = re.compile(r"[-+]?\.?(inf|infinity|nan)", re.IGNORECASE)
 INT_LIMIT, MAX_SHOWN = 2**63, 60
-# Controls, surrogates, and the marks and line ends over which editors and YAML parsers disagree.
-FORBIDDEN = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+# Controls, surrogates, the marks and line ends over which editors and YAML parsers disagree, and what turns the
+# direction of writing, so that a line reads otherwise than it is.
+FORBIDDEN = re.compile(
+    "[^\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
 # What older YAML readers, or this one, would take for something else is written in quotes.
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 NOT_PLAIN = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))

@@ -35,6 +35,7 @@ from captioner.stopwatch import Stopwatch
 from captioner.team import ALONE, Team
 from captioner.workspace import Workspace
 
+REMEDY = "try a smaller train.learning_rate, or train.clip_norm 1"
 HOPELESS = 10
 """A loss of so many times that of guessing, log V a word, is divergence too: a saturated model stays finite."""
 
@@ -120,8 +121,8 @@ def steps(
     `watch` learns the time of reading, forward, backward and update. The team shares out each batch, and the
     update.
 
-    Raises: DivergenceError before the update, when a loss or gradient is not finite, or a loss hopelessly large: the
-    state is then still finite.
+    Raises: DivergenceError before the update, when a feature, loss or gradient is not finite, or a loss hopelessly
+    large: the state is then still finite; and after it, when a parameter is not.
     """
     watch, workspace = watch or Stopwatch(), Workspace()
     while state.step < plan.span.total_steps:
@@ -152,7 +153,7 @@ def _step(
         word_loss = loss * len(captions) / max(1, words)
         limit = HOPELESS * math.log(model.sizes.vocab)
         if not (word_loss <= limit and math.isfinite(norm)):
-            raise DivergenceError(_diagnosis(state.step + 1, word_loss, limit, norm, grads))
+            raise DivergenceError(_diagnosis(state.step + 1, word_loss, limit, norm, features, grads))
         rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
         hyper = plan.hyper._replace(learning_rate=rate)
         scale = clip_scale(norm, plan.clip_norm)
@@ -166,6 +167,7 @@ def _step(
 
         team.map(work)
         state.step += 1
+        refuse_infinite(state)
     return Step(
         step=state.step,
         epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
@@ -177,13 +179,29 @@ def _step(
     )
 
 
-def _diagnosis(step: int, loss: float, limit: float, norm: float, grads: Params) -> str:
-    bad = ", ".join(name for name, g in grads.items() if not np.isfinite(g).all())
+def refuse_infinite(state: TrainState) -> None:
+    """Raises: DivergenceError that names the parameters in which a number is not finite, or its square is not."""
+    if not math.isfinite(global_norm(state.params)):
+        raise DivergenceError(
+            f"step {state.step}: training diverged: not finite after the update: "
+            f"parameters {_not_finite(state.params) or 'together'}; {REMEDY}"
+        )
+
+
+def _diagnosis(step: int, loss: float, limit: float, norm: float, features: Array, grads: Params) -> str:
+    images = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    found, remedy = (f", not finite: gradients {bad}" if (bad := _not_finite(grads)) else ""), REMEDY
+    if len(images):
+        found = f", not finite: features of {len(images)} of {len(features)} images in the batch"
+        remedy = "they were finite when the data set was opened: prepare it anew, or try another disk"
     return (
         f"step {step}: training diverged: expected a loss of at most {limit:.1f} a word, got {loss:g}, "
-        f"with gradients of norm {norm:g}{f', not finite: {bad}' if bad else ''}; "
-        "try a smaller train.learning_rate, or train.clip_norm 1"
+        f"with gradients of norm {norm:g}{found}; {remedy}"
     )
+
+
+def _not_finite(arrays: Params) -> str:
+    return ", ".join(name for name, array in arrays.items() if not math.isfinite(global_norm({name: array})))
 
 
 class Judge(Protocol):
@@ -218,5 +236,5 @@ def refuse_hopeless(model: CaptioningRNN, step: int, word_loss: float) -> None:
     if not word_loss <= limit:
         raise DivergenceError(
             f"step {step}: training diverged: expected a loss of at most {limit:.1f} a word after the update, "
-            f"got {word_loss:g}; try a smaller train.learning_rate, or train.clip_norm 1"
+            f"got {word_loss:g}; {REMEDY}"
         )

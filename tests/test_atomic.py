@@ -1,7 +1,11 @@
 """A file is the old one or the new one, whatever happens while it is written."""
 
 import os
+import re
+import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +33,35 @@ def test_file_first_then_its_name_then_the_folder(tmp_path: Path, monkeypatch: p
     write_atomically(path, (b"abc", b"de"))
     assert calls == ["fsync file of 5", "rename to a", "fsync folder"]
     assert path.read_bytes() == b"abcde"
+
+
+STRACE = shutil.which("strace")
+WRITE = """
+import sys
+from pathlib import Path
+from captioner.atomic import write_atomically
+
+write_atomically(Path(sys.argv[1]), (b"abc", b"de"))
+"""
+
+
+@pytest.mark.skipif(STRACE is None, reason="the order of os calls is asserted above; strace sees the system's")
+def test_the_system_is_asked_in_that_order(tmp_path: Path) -> None:
+    path, trace = tmp_path / "a", tmp_path / "trace"
+    calls = "trace=openat,write,fsync,fdatasync,rename,renameat,renameat2"
+    command = [str(STRACE), "-f", "-y", "-e", calls, "-o", trace, sys.executable, "-c", WRITE, path]
+    subprocess.run(command, check=True, timeout=60)
+    asked = [line for line in trace.read_text().splitlines() if str(tmp_path) in line and "openat" not in line]
+    file, folder = re.escape(str(tmp_path / ".a.")), re.escape(str(tmp_path))
+    patterns = (
+        rf"write\(\d+<{file}\d+\.tmp>, \"abcde\", 5\) += 5",
+        rf"fsync\(\d+<{file}\d+\.tmp>\) += 0",
+        rf"rename\w*\(.*{file}\d+\.tmp\", .*\"{folder}/a\".*\) += 0",
+        rf"fsync\(\d+<{folder}>\) += 0",
+    )
+    assert len(asked) == len(patterns), asked
+    for line, pattern in zip(asked, patterns, strict=True):
+        assert re.search(pattern, line), line
 
 
 def broken_chunks(error: BaseException) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,7 +138,10 @@ class Poisoned(ShuffledBatches):
 def test_a_step_that_is_not_finite_is_not_taken() -> None:
     diverging, good = model(), model()
     state = TrainState.fresh(diverging, RULES["adam"])
-    with pytest.raises(DivergenceError, match=r"^step 3: .*got nan, .*W_proj.*; try a smaller train.learning_rate"):
+    with pytest.raises(
+        DivergenceError,
+        match=r"^step 3: .*got nan, .*not finite: features of 4 of 4 images in the batch; they were finite",
+    ):
         list(steps(diverging, Poisoned(split(), 4, 0), state, plan()))
     assert state.step == 2
     run(good, plan(2))
@@ -149,7 +153,24 @@ def test_the_gradient_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatc
     _, grads = diverging.loss(*batches().batch(0))
     grads["Wh"].flat[0] = np.inf
     monkeypatch.setattr(diverging, "backward", lambda *_, **__: grads)
-    with pytest.raises(DivergenceError, match=r"^step 1: .* not finite: Wh; "):
+    with pytest.raises(
+        DivergenceError, match=r"^step 1: .* not finite: gradients Wh; try a smaller train.learning_rate"
+    ):
+        run(diverging, plan())
+
+
+@pytest.mark.parametrize("name", model().params)
+def test_a_parameter_is_named_at_the_step_that_spoils_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that the next batch does not read, as the vector of another word."""
+    diverging, real = model(), captioner.solver.update
+
+    def spoil(*known: Any) -> None:
+        real(*known)
+        if known[5] == 3:
+            diverging.params[name].flat[-1] = np.inf
+
+    monkeypatch.setattr(captioner.solver, "update", spoil)
+    with pytest.raises(DivergenceError, match=rf"^step 3: .* after the update: parameters {name}; try a smaller"):
         run(diverging, plan())
 
 
@@ -236,7 +257,7 @@ def test_the_watch_has_the_time_of_every_part_and_no_other(monkeypatch: pytest.M
         monkeypatch.setattr(owner, name, lasting(seconds, getattr(owner, name)))
     for _ in steps(trained, source, state, how, watch):
         clock[0] += 1e6
-    assert watch.seconds == {"reading": 3, "forward": 30, "backward": 300, "update": 33_000}
+    assert watch.seconds == {"reading": 3, "forward": 30, "backward": 300, "update": 36_000}
 
 
 def test_watching_changes_nothing() -> None:

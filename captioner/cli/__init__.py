@@ -53,7 +53,11 @@ def main(args: list[str] | None = None) -> None:
         # A word that the terminal's encoding lacks must not end the program.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(_run(sys.argv[1:] if args is None else args))
+    code = _run(sys.argv[1:] if args is None else args)
+    if args is None:
+        # Python is about to shut down, where it takes an interrupt for a fault of its own.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def _run(args: list[str]) -> int:

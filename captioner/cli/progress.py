@@ -11,8 +11,9 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from captioner.cli.cards import one_line
 from captioner.run.folder import RunFolder
-from captioner.run.train import Began, Ended, Event, Validated
+from captioner.run.train import Began, Ended, Event, Validated, Warned
 from captioner.solver import Step
 from captioner.vocab import SPECIAL
 
@@ -39,6 +40,9 @@ def show(events: Iterator[Event], profile: bool = False) -> None:
                 case Validated():
                     with tqdm.external_write_mode(file=sys.stderr):
                         _say(_validated(event))
+                case Warned():
+                    with tqdm.external_write_mode(file=sys.stderr):
+                        _say(f"warning: {event.problem}")
                 case Ended():
                     bar.close()
                     _say(_ended(event))
@@ -51,8 +55,8 @@ def show(events: Iterator[Event], profile: bool = False) -> None:
 def _say(text: str) -> None:
     try:
         click.echo(text, err=True)
-    except BrokenPipeError:
-        # Nobody listens any more: that ends the talk, not the training.
+    except OSError:
+        # Nobody listens any more, or the disk behind stderr is full: that ends the talk, not the training.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
@@ -74,7 +78,7 @@ def _began(event: Began) -> str:
     return (
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words\n"
         f"{config.model.cell}: {event.parameters:,} parameters; {event.total_steps:,} step{many} of "
-        f"{config.train.batch_size} captions, {event.steps_per_epoch:,} an epoch{again} -> {event.folder}"
+        f"{config.train.batch_size} captions, {event.steps_per_epoch:,} an epoch{again} -> {one_line(event.folder)}"
     )
 
 
@@ -93,13 +97,13 @@ def _ended(event: Ended) -> str:
     found = f"; best {value} in epoch {best['epoch']}" if best else ""
     before = RunFolder(event.folder).told_before()
     go_on = {
-        "stopped": f"; go on with captioner train --resume {shlex.quote(os.fspath(event.folder))}{before}",
+        "stopped": f"; go on with captioner train --resume {one_line(shlex.quote(os.fspath(event.folder)))}{before}",
         "nothing left to do": "; raise train.epochs to go on",
     }
     steps = f"{summary['steps']:,} step{'s' if summary['steps'] != 1 else ''}"
     return (
         f"{summary['ended']} after {steps}, {summary['seconds']:.0f} s, "
-        f"{summary['words_per_second']:,} words/s{found} -> {event.folder}{go_on.get(summary['ended'], '')}"
+        f"{summary['words_per_second']:,} words/s{found} -> {one_line(event.folder)}{go_on.get(summary['ended'], '')}"
     )
 
 

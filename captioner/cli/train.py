@@ -14,6 +14,8 @@ import click
 from captioner.cli.options import config_options
 from captioner.errors import UsageError
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @click.command(
     epilog="""\b
@@ -82,14 +84,16 @@ def train(
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that fills with the signals that ask to stop; a second one stops at once."""
+    """A list that fills with the signal that asks to stop; a second one, of whatever kind, stops at once."""
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:
+        if caught:  # not SIG_DFL before: Python loses a second signal that comes before it has handled the first
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         caught.append(number)
-        signal.signal(number, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, catch) for number in STOPPING}
     try:
         yield caught
     finally:

@@ -76,6 +76,7 @@ class Direct:
             else:
                 for row, place in zip(wanted.ravel().tolist(), places, strict=True):
                     self._read(row, memoryview(place))
+        self._stored.refuse_changed()
         return found
 
     def _read(self, row: int, into: memoryview) -> None:

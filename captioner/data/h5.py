@@ -37,18 +37,32 @@ SHAPES = {0: "()", 1: "(rows,)", 2: "(rows, columns)"}
 class Stored:
     """A checked dataset that gives rows in the machine's byte order; its file is open as long as this lives.
 
-    `offset` is the place of the numbers in the file, where they stand there just as NumPy keeps them.
+    `offset` is the place of the numbers in the file, where they stand there just as NumPy keeps them; `stamp` tells
+    whether it is still the file that was checked.
     """
 
     where: str
     values: h5py.Dataset
     dtype: np.dtype[Any]
     offset: int | None
+    stamp: tuple[int, int]
 
     def __getitem__(self, rows: Any, /) -> Array:
-        """Rows by slice, or by rising distinct numbers. Raises: DataError when the stored bytes do not decode."""
+        """Rows by slice, or by rising distinct numbers.
+
+        Raises: DataError when the stored bytes do not decode, or the file has changed.
+        """
         with readable(self.where):
-            return np.asarray(self.values.astype(self.dtype)[rows])
+            found = np.asarray(self.values.astype(self.dtype)[rows])
+        self.refuse_changed()
+        return found
+
+    def refuse_changed(self) -> None:
+        """Ask after reading. Raises: DataError when the file was written to since it was opened."""
+        if _stamp(os.fstat(self.descriptor())) != self.stamp:
+            raise DataError(
+                f"{self.where}: the file was written to while it was in use; leave it alone, and start again"
+            )
 
     def descriptor(self) -> int:
         """Of the open file, which lives as long as this."""
@@ -94,7 +108,8 @@ def open_dataset(
         source = alias if os.path.exists(alias) else os.fspath(path)
         if not h5py.is_hdf5(source):
             raise DataError(f"{path}: expected an HDF5 file, got one that begins with {os.read(descriptor, 16)!r}")
-        file, size = h5py.File(source, "r"), os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        file, size = h5py.File(source, "r"), status.st_size
     try:
         with readable(where):
             dataset = _walk(file.id, name, where, cache)
@@ -102,10 +117,14 @@ def open_dataset(
             stored = _check_numbers(dataset, numbers, ndim, where)
             offset = _check_whole(dataset, layout, stored.itemsize, size, where)
             dtype = stored.newbyteorder("=")
-            return Stored(where, h5py.Dataset(dataset), dtype, offset if dtype == stored else None)
+            return Stored(where, h5py.Dataset(dataset), dtype, offset if dtype == stored else None, _stamp(status))
     except DataError:
         file.close()  # the error keeps its frames alive, and an open file could not be written anew
         raise
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
 
 
 def _walk(here: h5g.GroupID, name: str, where: str, cache: int) -> h5d.DatasetID:

@@ -86,11 +86,18 @@ class RunFolder:
 
         Raises: UsageError when another process trains in it.
         """
-        self._lock()
-        sweep(*self.files())
+        self.claim()
         if self.history.exists():
             lines = self.history.read_text(errors="replace").splitlines(keepends=True)
             self.write(self.history, "".join(line for line in lines if _step_of(line) <= step))
+
+    def claim(self) -> None:
+        """Keep others out, and remove what killed writers left behind.
+
+        Raises: UsageError when another process trains in it.
+        """
+        self._lock()
+        sweep(*self.files())
 
     def _lock(self) -> Callable[[], object]:
         """Claim the folder for as long as this object lives, or until what is returned is called; the claim dies with

@@ -35,6 +35,8 @@ from captioner.run.folder import RunFolder, to_json
 from captioner.run.restore import Restored, restore, started
 from captioner.run.sample import describe, open_corpus, open_run
 from captioner.run.scst import SelfCritical
+from captioner.run.surroundings import changes, surroundings
+from captioner.run.symptoms import FIRST_EPOCH, symptoms
 from captioner.solver import (
     Batches,
     Step,
@@ -84,6 +86,13 @@ class Validated(NamedTuple):
         return perplexity(self.loss)
 
 
+class Warned(NamedTuple):
+    """Something that does not stop a training, but that its user should know."""
+
+    step: int
+    problem: str
+
+
 class Ended(NamedTuple):
     """Training is over; the summary is what stands in summary.json."""
 
@@ -91,7 +100,7 @@ class Ended(NamedTuple):
     summary: dict[str, Any]
 
 
-Event = Began | Step | Validated | Ended
+Event = Began | Step | Validated | Warned | Ended
 
 
 def train(
@@ -148,7 +157,10 @@ def resume(
             f"{run.last}: the {what} have changed since the run began, so it cannot go on exactly; "
             "restore them, or start a new run"
         )
-    if not training.over:
+    training.warnings.extend(changes(restored.meta.surroundings, surroundings(config.threads)))
+    if training.over:
+        run.claim()
+    else:
         run.reopen(restored.meta.step)
         run.write(run.config, dump(config))
     yield from training.events(stop)
@@ -165,6 +177,7 @@ class _Training:
     state: TrainState
     best: dict[str, float] | None = None
     since_best: int = 0
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.split, validation = self.corpus.split("train"), self.config.validate.split
@@ -186,6 +199,7 @@ class _Training:
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
         yield self._began()
+        yield from (Warned(first, problem) for problem in self.warnings)
         try:
             with self._batches() as batches:
                 reason = yield from self._until_over(batches, stop)
@@ -213,7 +227,9 @@ class _Training:
             return nullcontext(SelfCritical(self.model, plain, vocab, self.config.seed, self.team))
         return nullcontext(plain) if in_memory(plain.split.features) else ReadAhead(plain, self.plan.span.total_steps)
 
-    def _until_over(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated, None, str]:
+    def _until_over(
+        self, batches: Batches, stop: Callable[[], bool]
+    ) -> Generator[Step | Validated | Warned, None, str]:
         """Train, and return why it is over."""
         options, span = self.config.train, self.plan.span
         if self._out_of_patience():
@@ -227,7 +243,7 @@ class _Training:
                     {"kind": "step", **step._asdict(), "word_loss": step.word_loss, "perplexity": step.perplexity}
                 )
             due = ended and (step.epoch % self.config.validate.every == 0 or step.step == span.total_steps)
-            validations = [self._validate(step)] if due else []
+            validations: list[Validated | Warned] = [self._validate(step), *self._look(step)] if due else []
             halt = stop()
             if ended or halt or (options.save_every and step.step % options.save_every == 0):
                 with self.watch("saving"):
@@ -262,6 +278,15 @@ class _Training:
         event = Validated(step.step, step.epoch, loss, scores, better)
         self.run.log({"kind": "validation", **event._asdict(), "perplexity": event.perplexity})
         return event
+
+    def _look(self, step: Step) -> Iterator[Warned]:
+        """What the captions themselves tell, once they should tell anything."""
+        if step.epoch >= FIRST_EPOCH:
+            with self.watch("validation"):
+                found = list(symptoms(self.speaker, self.validation, self.corpus.vocab, self.config.decode.max_length))
+            for problem in found:
+                self.run.log({"kind": "warning", "step": step.step, "epoch": step.epoch, "problem": problem})
+                yield Warned(step.step, problem)
 
     def _is_scored(self, step: Step) -> bool:
         every = self.config.validate.metrics
@@ -298,6 +323,7 @@ class _Training:
             step=self.state.step,
             best=self.best,
             since_best=self.since_best,
+            surroundings=surroundings(self.team.size),
         )
 
     def _save(self, path: Path) -> None:

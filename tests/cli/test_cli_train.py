@@ -16,7 +16,7 @@ import pytest
 
 from captioner import checkpoint
 from captioner.cli import progress
-from captioner.cli.train import stop_signals
+from captioner.cli.train import STOPPING, stop_signals
 from captioner.configio import load, parse
 from captioner.run.train import train
 
@@ -171,13 +171,36 @@ def test_a_bar_on_a_terminal_alone(
         assert re.search(r"8/8 .*step/s", shown.getvalue())
 
 
-def test_the_second_signal_is_not_caught() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+def test_the_first_signal_is_caught_and_the_handlers_go() -> None:
+    before = [signal.getsignal(number) for number in STOPPING]
     with stop_signals() as caught:
         signal.raise_signal(signal.SIGTERM)
         assert caught == [signal.SIGTERM]
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert [signal.getsignal(number) for number in STOPPING] == before
+
+
+TWICE = """
+import signal, sys
+from captioner.cli.train import stop_signals
+
+first, second, together = map(int, sys.argv[1:])
+with stop_signals() as caught:
+    if together:  # both come before Python can handle either
+        signal.pthread_sigmask(signal.SIG_BLOCK, {first, second})
+    signal.raise_signal(first)
+    signal.raise_signal(second)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {first, second})
+print("goes on", caught)
+"""
+
+
+@pytest.mark.parametrize("together", [0, 1])
+@pytest.mark.parametrize("pair", [(first, second) for first in STOPPING for second in STOPPING])
+def test_a_second_signal_of_any_kind_stops_at_once(pair: tuple[int, int], together: int, shell) -> None:
+    done = shell(int(pair[0]), int(pair[1]), together, code=TWICE)
+    merged = together and pair[0] == pair[1]  # the system keeps one of each kind
+    assert done.returncode in ((0,) if merged else (-pair[0], -pair[1]))
+    assert done.stderr == ""
 
 
 def test_the_handlers_go_when_the_training_fails(cli: Callable[..., Any]) -> None:

@@ -74,12 +74,36 @@ def test_rows_of_a_file_that_became_shorter_are_named(tmp_path):
     path = write(tmp_path / "a.h5", np.ones((100, 50), np.float32))
     features = open_features(path, memory_mib=0)
     os.truncate(path, path.stat().st_size - 200 * 20)
-    assert features[:70].sum() == features[[69] * 70].sum() == 70 * 50
     for index, row in ((slice(0, 100), 0), ([0, 95], 95), (99, 99)):
         with pytest.raises(DataError) as caught:
             features[index]
         expected = f"{path}: dataset 'features': row {row}: the file has become shorter; try a fresh copy"
         assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("chunks", [None, (10, 50)], ids=["contiguous", "chunked"])
+def test_rows_of_a_file_that_is_written_to_are_refused(chunks, tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("features", data=np.ones((100, 50), np.float32), chunks=chunks)
+    features = open_features(path, memory_mib=0)
+    assert features[:70].sum() == features[[69] * 70].sum() == 70 * 50
+    with open(path, "r+b") as file:
+        file.seek(-200, os.SEEK_END)
+        file.write(b"\0" * 4)
+    os.utime(path, ns=(1, 1))  # whatever the grain of the system's clock
+    for index in (slice(0, 10), [0, 95], 99):
+        with pytest.raises(DataError) as caught:
+            features[index]
+        expected = f"{path}: dataset 'features': the file was written to while it was in use; leave it alone, and"
+        assert str(caught.value).startswith(expected)
+
+
+def test_rows_of_a_file_that_is_replaced_are_those_of_the_old_one(tmp_path):
+    path = write(tmp_path / "a.h5", np.ones((100, 50), np.float32))
+    features = open_features(path, memory_mib=0)
+    os.replace(write(tmp_path / "b.h5", np.zeros((100, 50), np.float32)), path)
+    assert features[:].sum() == 100 * 50
 
 
 def test_rows_come_whole_from_a_system_that_gives_little_at_a_time(tmp_path, monkeypatch):

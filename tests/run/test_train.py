@@ -428,3 +428,11 @@ def test_other_features_of_the_same_shape_are_noticed(own_run: Path, monkeypatch
         else:
             with pytest.raises(UsageError, match=said):
                 next(resume(own_run))
+
+
+@pytest.mark.parametrize("epochs", [2, 3], ids=["over", "to go on"])
+def test_what_a_kill_left_behind_is_swept(epochs: int, cli: Callable[..., Any], own_run: Path) -> None:
+    for name in (".summary.json.7.tmp", ".last.h5.7.tmp"):
+        (own_run / name).touch()
+    assert cli("train", "--resume", own_run, "-o", f"train.epochs={epochs}").code == 0
+    assert list(own_run.glob(".*")) == []

@@ -1,0 +1,72 @@
+"""python -m faults"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import click
+
+from benchmarks import machine
+from faults import captions, costs, disks, killed, numbers, report, resealed, sealed, stopped, texts, users
+from faults.session import ROOT, Figure, Row, Session
+
+PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
+    "sealed": sealed.measure,
+    "resealed": resealed.measure,
+    "users": users.measure,
+    "texts": texts.measure,
+    "captions": captions.measure,
+    "numbers": numbers.measure,
+    "killed": killed.measure,
+    "stopped": stopped.measure,
+    "disks": disks.measure,
+    "costs": costs.measure,
+}
+
+
+@click.command()
+@click.option(
+    "--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Of all counts."
+)
+@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="This part; may be given again.")
+@click.option("--seed", type=int, default=Session.seed, show_default=True, help="What is damaged, and when.")
+@click.option("--output", type=click.Path(path_type=Path), help="[default: faults/results.json for a whole run]")
+def main(share: float, only: tuple[str, ...], seed: int, output: Path | None) -> None:
+    """Damage, kill, fill up and confuse captioner many times, and tell what got through."""
+    whole = share == 1 and not only
+    with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
+        session = Session(Path(scratch), share, seed)
+        rows: list[Row | Figure] = []
+        seconds: dict[str, float] = {}
+        for name, measure in PARTS.items():
+            if name in (only or PARTS):
+                began = time.perf_counter()
+                for found in measure(session):
+                    rows.append(found)
+                    session.say("\n".join((report.line(found), *found.get("notes", ()))))
+                seconds[name] = round(time.perf_counter() - began, 1)
+    results: report.Results = {
+        "command": "make faults" if whole else " ".join(("python -m faults", *sys.argv[1:])),
+        "share": share,
+        "seed": seed,
+        "machine": machine.describe(),
+        "rows": rows,
+        "seconds": seconds,
+        "notes": session.notes,
+    }
+    print(report.render(results))
+    if output or whole:
+        (output or ROOT / "faults" / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    if whole:
+        page = ROOT / "docs" / "reliability.md"
+        page.write_text(report.insert(page.read_text(), report.render(results)))
+    sys.exit(1 if report.escaped(results) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What the guards cost: the time to save and load a checkpoint, and the checks of a training step."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+import captioner.solver
+from captioner import checkpoint
+from captioner.arrays import Params
+from captioner.blas import set_threads
+from captioner.checkpoint import Checkpoint, Meta
+from captioner.model import CaptioningRNN
+from captioner.optim import RULES, SCHEDULES, Hyper, Span
+from captioner.parameters import Sizes, initial_params
+from captioner.solver import Plan, TrainState, steps
+from captioner.vocab import SPECIAL
+from faults.session import Figure, Session
+
+VOCAB, FEATURE, WORDVEC, HIDDEN, CAPTIONS, TIME = 1004, 512, 256, 512, 64, 17
+"""An LSTM at the assignment's sizes."""
+PARAMETERS = 10_000_000
+
+
+class Drawn:
+    """Batches of random captions as long as COCO's."""
+
+    def batch(self, step: int, /) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(step)
+        captions = rng.integers(len(SPECIAL), VOCAB, (CAPTIONS, TIME)).astype(np.int32)
+        captions[:, 0] = 1
+        for caption, length in zip(captions, rng.integers(8, TIME - 1, CAPTIONS), strict=True):
+            caption[length], caption[length + 1 :] = 2, 0
+        return rng.standard_normal((CAPTIONS, FEATURE)).astype(np.float32), captions
+
+
+def fastest(act: Callable[[], object], times: int) -> float:
+    def once() -> float:
+        began = time.perf_counter()
+        act()
+        return time.perf_counter() - began
+
+    return min(once() for _ in range(times))
+
+
+def checkpoints(session: Session) -> Iterator[Figure]:
+    """The best of some times, of the parameters and both slots of Adam."""
+    parameters = session.count(PARAMETERS)
+    params: Params = {f"w{k}": np.random.default_rng(k).standard_normal(parameters // 8, np.float32) for k in range(8)}
+    slots = {slot: {name: w.copy() for name, w in params.items()} for slot in ("m", "v")}
+    meta = Meta("", list(SPECIAL), 1, "", "", [], 0, None, 0)
+    path = session.folder("costs") / "large.h5"
+    whole = Checkpoint(meta, params, slots, {})
+    saving = fastest(lambda: checkpoint.save(path, whole), 5)
+    loading = fastest(lambda: checkpoint.load(path), 5)
+    what = f"a checkpoint of {parameters:,} parameters and the slots of Adam"
+    yield {"what": f"to save {what}", "got": round(saving, 3), "most": 0.5, "unit": "s"}
+    yield {"what": f"to load {what}", "got": round(loading, 3), "most": 0.5, "unit": "s"}
+
+
+def checks(session: Session) -> Iterator[Figure]:
+    """Steps with and without the checks, in turns: what is checked costs the difference of the medians."""
+    set_threads(1)
+    sizes = Sizes(VOCAB, FEATURE, WORDVEC, HIDDEN, "lstm")
+    model = CaptioningRNN(sizes, initial_params(sizes, np.random.default_rng(0).standard_normal, np.float32), 0)
+    hyper: Any = {"momentum": 0.9, "decay_rate": 0.9, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+    plan = Plan(
+        RULES["adam"],
+        Hyper(**hyper, learning_rate=1e-4, weight_decay=0.0),
+        SCHEDULES["constant"],
+        Span(1 << 30, 100),
+        5.0,
+    )
+    taken = steps(model, Drawn(), TrainState.fresh(model, plan.rule), plan)
+    spent = [0.0]
+    real = captioner.solver.refuse_infinite
+
+    def timed(state: TrainState) -> None:
+        began = time.perf_counter()
+        real(state)
+        spent[0] += time.perf_counter() - began
+
+    times: dict[str, list[float]] = {"with": [], "without": []}
+    inside: list[float] = []
+    for _ in range(max(4, session.count(120))):
+        for name, check in (("with", timed), ("without", lambda state: None)):
+            with mock.patch.object(captioner.solver, "refuse_infinite", check):
+                spent[0], began = 0.0, time.perf_counter()
+                next(taken)
+                times[name].append(time.perf_counter() - began)
+            if name == "with":
+                inside.append(spent[0])
+    median = statistics.median(times["without"])
+    difference = 100 * (statistics.median(times["with"]) / median - 1)
+    session.note(f"steps with the checks less those without, in turns: {difference:+.1f} %, of {1e3 * median:.1f} ms")
+    share = 100 * statistics.median(inside) / median
+    yield {"what": "the checks of a training step", "got": round(share, 2), "most": 1.0, "unit": "% of it"}
+
+
+def measure(session: Session) -> Iterator[Figure]:
+    yield from checkpoints(session)
+    yield from checks(session)

@@ -1,0 +1,204 @@
+"""Disks that are full, folders that may not be written or are gone, a clock that goes backwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioner import checkpoint
+from captioner.errors import CheckpointError
+from captioner.run.folder import LAST
+from faults.processes import OPTIONS, Training, difference, side_by_side, straight
+from faults.session import Row, Session, row
+from faults.watch import Outcome
+
+STEPS = 4_000
+BACKWARDS = """
+import sys, time
+now = [2e9]
+def earlier():
+    now[0] -= 1.0
+    return now[0]
+time.time, time.time_ns = earlier, lambda: int(earlier() * 1e9)
+from captioner.cli import main
+main()
+"""
+AS_NOBODY = """
+import os
+from captioner.cli import main
+from captioner.run.folder import RunFolder
+
+def as_nobody(do):
+    def done(*args):
+        if os.getuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        return do(*args)
+    return done
+
+# Not before: nobody might not be allowed to read the libraries.
+RunFolder.create, RunFolder.reopen = as_nobody(RunFolder.create), as_nobody(RunFolder.reopen)
+main()
+"""
+
+
+def told_in_a_line(training: Training, folder: Path) -> str:
+    """What is wrong with how a training failed; nothing where it told a file of the folder and a reason in one line."""
+    code, told = training.end(), training.told
+    lines = [line for line in told.splitlines() if line.startswith("captioner: ")]
+    if code != 1 or len(lines) != 1 or "Traceback" in told or not told.endswith(f"{lines[0]}\n"):
+        return f"exit code {code}: {told[-400:]}"
+    if not lines[0].startswith(f"captioner: {folder}") or ": cannot " not in lines[0]:
+        return f"names no file and reason: {lines[0]}"
+    return ""
+
+
+def whole(folder: Path) -> str:
+    """What is wrong with the files that a failure leaves; nothing where the last checkpoint is whole, and alone."""
+    try:
+        checkpoint.load(folder / LAST)
+    except CheckpointError as error:
+        return str(error)
+    left = [path.name for path in folder.glob(".*.tmp")]
+    return f"left behind: {left}" if left else ""
+
+
+def outcome(problem: str) -> Outcome:
+    return Outcome("wrong", problem) if problem else Outcome("told, and whole")
+
+
+def file_size(folder: Path, rng: np.random.Generator) -> Outcome:
+    """No file may grow beyond some bytes: as a full disk, at any byte of any file."""
+    training = Training(folder, 3)
+    training.end()
+    size = int(rng.integers(1, (folder / LAST).stat().st_size))
+    training = Training(
+        folder,
+        STEPS,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+        more=["-o", f"train.max_steps={STEPS}"],
+    )
+    return outcome(told_in_a_line(training, folder) or whole(folder))
+
+
+def full_disk(folder: Path, rng: np.random.Generator) -> Outcome:
+    """A small disk of its own, which others fill up while the training goes on."""
+    disk = folder.with_suffix(".disk")
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={int(rng.integers(400, 800))}k", "none", disk], check=True)
+    try:
+        training = Training(disk / "run", STEPS)
+        if not training.until_it_saves():
+            return Outcome("wrong", f"ended before: {training.told[-200:]}")
+        with contextlib.suppress(OSError), open(disk / "others", "wb", buffering=0) as others:
+            while True:
+                others.write(rng.bytes(4096))
+        return outcome(told_in_a_line(training, disk / "run") or whole(disk / "run"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def read_only(folder: Path, rng: np.random.Generator) -> Outcome:
+    """A folder that the user may read alone: a new run below it, or one to go on with in it."""
+    if rng.random() < 0.5:
+        Training(folder, 3).end()
+        before = (folder / LAST).read_bytes()
+        os.chmod(folder, 0o555)
+        training = Training(folder, 5, code=AS_NOBODY, more=["-o", "train.max_steps=5"])
+        problem = told_in_a_line(training, folder) or whole(folder)
+        os.chmod(folder, 0o755)
+        return outcome(problem or ("changed" if (folder / LAST).read_bytes() != before else ""))
+    folder.mkdir(mode=0o555)
+    training = Training(folder / "run", 5, code=AS_NOBODY)
+    return outcome(told_in_a_line(training, folder / "run"))
+
+
+def removed(folder: Path, rng: np.random.Generator) -> Outcome:
+    """The run folder is removed, or moved, under the training."""
+    training = Training(folder, STEPS)
+    if not training.until_it_saves():
+        return Outcome("wrong", f"ended before: {training.told[-200:]}")
+    moved = folder.with_suffix(".moved")
+    os.rename(folder, moved)
+    if rng.random() < 0.5:
+        shutil.rmtree(moved)
+        return outcome(told_in_a_line(training, folder))
+    return outcome(told_in_a_line(training, folder) or whole(moved))
+
+
+def in_the_way(folder: Path, rng: np.random.Generator) -> Outcome:
+    """Something else takes the place of a file of the run: a folder, or a device that is full."""
+    training = Training(folder, STEPS)
+    if not training.until_it_saves():
+        return Outcome("wrong", f"ended before: {training.told[-200:]}")
+    if rng.random() < 0.5:
+        made = folder.with_suffix(".made")
+        made.symlink_to("/dev/full")
+        os.replace(made, folder / "history.jsonl")
+        return outcome(told_in_a_line(training, folder) or whole(folder))
+    for _ in range(1000):  # until it stands between two renames of the training
+        with contextlib.suppress(OSError):
+            (folder / LAST).unlink()
+            (folder / LAST).mkdir()
+            (folder / LAST / "x").touch()
+            break
+    return outcome(told_in_a_line(training, folder))
+
+
+CASES: Mapping[str, Callable[[Path, np.random.Generator], Outcome]] = {
+    "no file may grow further (RLIMIT_FSIZE)": file_size,
+    "a full disk (tmpfs)": full_disk,
+    "a folder that may only be read": read_only,
+    "the run folder removed or moved": removed,
+    "a folder or /dev/full in place of a file": in_the_way,
+}
+
+
+def backwards(folder: Path, expected: checkpoint.Checkpoint) -> Outcome:
+    """A clock that goes back by a second whenever it is read."""
+    training = Training(folder, 12, OPTIONS, code=BACKWARDS)
+    if training.end() != 0 or "-" in training.told.split("done after")[-1].split("->")[0]:
+        return Outcome("wrong", training.told[-300:])
+    problem = difference(checkpoint.load(folder / LAST), expected)
+    return Outcome("wrong", problem) if problem else Outcome("the same bits")
+
+
+def can_mount(folder: Path) -> bool:
+    """Whether this user may mount a disk of memory."""
+    command: list[Any] = ["mount", "-t", "tmpfs", "-o", "size=16k", "none", folder]
+    try:
+        if subprocess.run(command, capture_output=True).returncode:
+            return False
+    except FileNotFoundError:
+        return False
+    subprocess.run(["umount", folder], check=True)
+    return True
+
+
+def measure(session: Session) -> Iterator[Row]:
+    folder = session.folder("disks")
+    for path in (session.scratch, folder):
+        os.chmod(path, 0o755)  # a user without rights must come as far as the run
+    for index, (name, case) in enumerate(CASES.items()):
+        if case is full_disk and not can_mount(folder):
+            session.note(f"{name}: not tried, since this user may not mount one")
+            continue
+        tally = side_by_side(
+            lambda number, rng, case=case, index=index: [case(folder / f"{index}-{number}", rng)],
+            session.count(20),
+            session.seed,
+        )
+        yield row(name, "exit 1, one line with file and reason, the last checkpoint whole", tally)
+    expected = straight(folder / "straight", 12)
+    tally = side_by_side(
+        lambda number, rng: [backwards(folder / f"back-{number}", expected)], session.count(10), session.seed
+    )
+    yield row("a clock that goes backwards", "the same bits, no time below 0", tally)

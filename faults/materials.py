@@ -1,0 +1,59 @@
+"""The files that are damaged: small, and made by the commands themselves."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioner.checkpoint import Checkpoint
+from captioner.configio import parse
+from captioner.data.corpus import Corpus
+from captioner.data.prepared import write_prepared
+from captioner.run.build import build_corpus
+from captioner.run.restore import Restored
+from captioner.run.train import train
+from faults.session import SMALL
+
+
+def make_run(folder: Path, *overrides: str) -> Path:
+    """A finished run, and in it a checkpoint `last.h5`."""
+    for _ in train(parse("", "", [*SMALL, "train.max_steps=3", *overrides]), folder):
+        pass
+    return folder
+
+
+def make_prepared(path: Path, seed: int = 0) -> Path:
+    """A prepared data set of generated pictures."""
+    write_prepared(path, build_corpus(parse("", "", [*SMALL, f"data.scenes.seed={seed}"])), {"sources": []})
+    return path
+
+
+def of_checkpoint(restored: Restored) -> str:
+    """A digest of all that a checkpoint holds."""
+    standard = restored.model.standardizer
+    groups = Checkpoint(restored.meta, restored.model.params, restored.slots, standard._asdict() if standard else {})
+    return _digest(asdict(restored.meta), groups.groups())
+
+
+def of_corpus(corpus: Corpus) -> str:
+    """A digest of all that a data set holds."""
+    splits: dict[str, dict[str, Any]] = {
+        name: {"captions": s.captions, "image_idxs": s.image_idxs, "features": np.asarray(s.features[:])}
+        for name, s in corpus.splits.items()
+    }
+    texts = {name: [*s.image_ids, "|", *(s.texts or ())] for name, s in corpus.splits.items()}
+    return _digest([corpus.encoder, corpus.vocab.words, texts], splits)
+
+
+def _digest(texts: object, groups: dict[str, dict[str, Any]]) -> str:
+    digest = hashlib.sha256(repr(texts).encode(errors="surrogateescape"))
+    for group in sorted(groups):
+        for name in sorted(groups[group]):
+            array = groups[group][name]
+            digest.update(f"\n{group} {name} {array.dtype} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

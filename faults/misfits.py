@@ -1,0 +1,131 @@
+"""Sealed files whose parts do not fit: texts, vocabularies, configs and ids that a hostile writer would choose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from faults.hostile import Aim, Change
+
+Content = dict[str, Any]
+OPTIONAL = {"surroundings"}
+"""What the first checkpoints did not keep: without it a file is an old one."""
+
+
+def _text(change: Callable[[Content, Aim], bytes]) -> Change:
+    """Another text of `meta`."""
+
+    def changed(aim: Aim) -> None:
+        content = json.loads(aim.file["meta"][()])
+        aim._replace(name="meta").put(data=np.bytes_(change(content, aim)))
+
+    return changed
+
+
+def _meta(change: Callable[[Content, Aim], object]) -> Change:
+    """Another content of `meta`."""
+
+    def changed(content: Content, aim: Aim) -> bytes:
+        change(content, aim)
+        return json.dumps(content).encode()
+
+    return _text(changed)
+
+
+def _set(**values: Any) -> Change:
+    return _meta(lambda content, aim: content.update(values))
+
+
+def _words(change: Callable[[list[Any], Aim], object]) -> Change:
+    return _meta(lambda content, aim: change(content["words"], aim))
+
+
+def _config(old: str, new: str) -> Change:
+    return _meta(lambda content, aim: content.update(config=content["config"].replace(old, new)))
+
+
+def _field(content: Content, aim: Aim) -> str:
+    known = sorted(content.keys() - OPTIONAL)
+    return known[aim.below(len(known))]
+
+
+JUNK: tuple[Any, ...] = (True, -1, 1.5, [], {}, 10**30, [[]], float("nan"), [None], {"a": 1}, ["\0"])
+META: Mapping[str, Change] = {
+    "meta: junk in a field": _meta(
+        lambda content, aim: content.update({_field(content, aim): [JUNK[aim.below(len(JUNK))], {}, 7]})
+    ),
+    "meta: a field less": _meta(lambda content, aim: content.pop(_field(content, aim))),
+    "meta: deep JSON": _text(lambda content, aim: b"[" * int(aim.rng.integers(2000, 60_000))),
+    "meta: cut JSON": _text(lambda content, aim: json.dumps(content).encode()[: 1 + aim.below(60)]),
+    "meta: not UTF-8": _text(lambda content, aim: json.dumps(content).encode().replace(b'": ', b'\xff": ', 1)),
+    "meta: another type": _text(lambda content, aim: (b"[]", b"null", b"7", b'"x"', b"{}", b"NaN")[aim.below(6)]),
+}
+CHECKPOINT: Mapping[str, Change] = {
+    **META,
+    "meta: one field more": _set(more=1),
+    "meta: a huge number": _text(
+        lambda content, aim: json.dumps(content).encode().replace(b'"step": ', b'"step": ' + b"9" * 5000)
+    ),
+    "words: one less": _words(lambda words, aim: words.pop(aim.below(len(words)))),
+    "words: one more": _words(lambda words, aim: words.append("zebra")),
+    "words: one twice": _words(lambda words, aim: words.__setitem__(-1, words[aim.below(len(words) - 1)])),
+    "words: a control character": _words(lambda words, aim: words.__setitem__(aim.below(len(words)), "\x1b[2J")),
+    "words: a line end": _words(lambda words, aim: words.__setitem__(aim.below(len(words)), "a\nb")),
+    "words: not a text": _words(lambda words, aim: words.__setitem__(aim.below(len(words)), 7)),
+    "config: another width": _config("hidden_dim: 16", "hidden_dim: 17"),
+    "config: a vast width": _config("hidden_dim: 16", "hidden_dim: 9000000000000"),
+    "config: another cell": _config("cell: lstm", "cell: rnn"),
+    "config: another precision": _config("dtype: float32", "dtype: float64"),
+    "config: an unknown option": _config("seed: ", "sead: "),
+    "config: an alias": _config("seed: 0", "seed: &a 0"),
+    "config: a tag": _config("seed: 0", "seed: !!python/object/apply:os.system ['true']"),
+    "config: not a number": _config("learning_rate: 0.001", "learning_rate: .nan"),
+    "features: another width": _set(feature_dim=7),
+    "features: a vast width": _set(feature_dim=1 << 60),
+}
+
+
+def _array(name: str, change: Callable[[np.ndarray, Aim], object]) -> Change:
+    """Another content of one array of the train split; what `change` returns, if anything, in its place."""
+
+    def changed(aim: Aim) -> None:
+        aim = aim._replace(name=name)
+        data = aim.data
+        found = change(data, aim)
+        aim.put(data=data if found is None else found)
+
+    return changed
+
+
+def _put(value: int, column: int | None = None) -> Callable[[np.ndarray, Aim], None]:
+    """A number at a random place, or in a random row of a column."""
+
+    def change(data: np.ndarray, aim: Aim) -> None:
+        place = tuple(aim.below(n) for n in data.shape)
+        data[place if column is None else (place[0], column)] = value
+
+    return change
+
+
+DATA_SET: Mapping[str, Change] = {
+    **META,
+    "ids: beyond the vocabulary": _array("train/captions", _put(1 << 30)),
+    "ids: below 0": _array("train/captions", _put(-1)),
+    "ids: a second <START>": _array("train/captions", _put(1, column=1)),
+    "ids: no <START>": _array("train/captions", _put(5, column=0)),
+    "ids: of 64 bits": _array("train/captions", lambda data, aim: data.astype("i8")),
+    "ids: floats": _array("train/captions", lambda data, aim: data.astype("f4")),
+    "rows: beyond the images": _array("train/image_idxs", _put(1 << 30)),
+    "rows: below 0": _array("train/image_idxs", _put(-5)),
+    "texts: one more": _array("train/texts", lambda data, aim: np.concatenate((data, data[:1]))),
+    "images: one less": _array("train/images", lambda data, aim: data[1:]),
+    "words: one less": _array("vocabulary", lambda data, aim: data[:-1]),
+    "words: one twice": _array("vocabulary", lambda data, aim: np.concatenate((data[:-1], data[:1]))),
+    "splits: one that is not there": _meta(lambda content, aim: content["splits"].append("dev")),
+    "splits: a path": _meta(lambda content, aim: content["splits"].__setitem__(0, "../train")),
+    "splits: one twice": _meta(lambda content, aim: content["splits"].append("train")),
+    "splits: thousands": _meta(lambda content, aim: content.update(splits=[f"s{i}" for i in range(9999)])),
+}

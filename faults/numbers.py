@@ -1,0 +1,137 @@
+"""Numbers that stop being finite, anywhere and at any step of a training."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+import captioner.solver
+from captioner import checkpoint
+from captioner.configio import parse
+from captioner.data.batches import ShuffledBatches
+from captioner.errors import DivergenceError
+from captioner.model import CaptioningRNN
+from captioner.run.folder import LAST
+from captioner.run.train import train
+from faults import watch
+from faults.session import SMALL, Row, Session, row
+from faults.watch import Outcome
+
+STEPS = 8
+NAMES = ("W_proj", "b_proj", "W_embed", "Wx", "Wh", "b", "W_vocab", "b_vocab")
+Plant = Callable[[int, float, np.random.Generator], tuple[Any, str, Any, str]]
+"""(step, number, random numbers) -> what to replace, its name, by what, and what the message must say."""
+
+
+def _features(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str, Any, str]:
+    real, row, column = ShuffledBatches.batch, int(rng.integers(16)), int(rng.integers(100))
+
+    def batch(self: ShuffledBatches, at: int) -> Any:
+        features, captions = real(self, at)
+        if at == step - 1:
+            features = features.copy()
+            features[row % len(features), column] = number
+        return features, captions
+
+    return ShuffledBatches, "batch", batch, "features of 1 of"
+
+
+def _loss(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str, Any, str]:
+    real, calls = CaptioningRNN.forward, [0]
+
+    def forward(self: CaptioningRNN, *args: Any, **how: Any) -> Any:
+        loss, cache = real(self, *args, **how)
+        calls[0] += 1
+        return (number if calls[0] == step else loss), cache
+
+    return CaptioningRNN, "forward", forward, "expected a loss of at most"
+
+
+def _gradient(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str, Any, str]:
+    real, calls, name, place = CaptioningRNN.backward, [0], NAMES[int(rng.integers(len(NAMES)))], rng.random()
+
+    def backward(self: CaptioningRNN, *args: Any, **how: Any) -> Any:
+        grads = real(self, *args, **how)
+        calls[0] += 1
+        if calls[0] == step:
+            grads[name].flat[int(place * grads[name].size)] = number
+        return grads
+
+    return CaptioningRNN, "backward", backward, f"gradients {name};"
+
+
+def _parameter(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str, Any, str]:
+    real, name, place = captioner.solver.update, NAMES[int(rng.integers(len(NAMES)))], rng.random()
+
+    def update(rule: Any, params: Any, grads: Any, slots: Any, hyper: Any, t: int, *rest: Any) -> None:
+        real(rule, params, grads, slots, hyper, t, *rest)
+        if t == step:
+            params[name].flat[int(place * params[name].size)] = number
+
+    return captioner.solver, "update", update, f"parameters {name};"
+
+
+PLANTS: Mapping[str, Plant] = {
+    "a feature": _features,
+    "the loss": _loss,
+    "a gradient": _gradient,
+    "a parameter": _parameter,
+}
+
+
+@contextmanager
+def planted(plant: Plant, step: int, number: float, rng: np.random.Generator) -> Iterator[str]:
+    """While it lasts, a step meets a number that is not finite; what its message must say."""
+    owner, name, by, said = plant(step, number, rng)
+    with mock.patch.object(owner, name, by):
+        yield said
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Trial k plants a number somewhere, at some step."""
+
+    folder: Path
+    seed: int
+
+    def __call__(self, trial: int) -> Outcome:
+        rng = np.random.default_rng((self.seed, trial, 6))
+        name, step = list(PLANTS)[trial % len(PLANTS)], int(rng.integers(1, STEPS + 1))
+        number = float(rng.choice((np.nan, np.inf, -np.inf)))
+        if name == "the loss" and number < 0:
+            number = np.nan  # below every bound
+        run = self.folder / f"planted-{os.getpid()}"
+        shutil.rmtree(run, ignore_errors=True)
+        config = parse("", "", [*SMALL, "train.save_every=1", f"train.max_steps={STEPS}"])
+        try:
+            with planted(PLANTS[name], step, number, rng) as said:
+                for _ in train(config, run):
+                    pass
+        except DivergenceError as error:
+            kept = f"{run / LAST} holds the good step {step - 1}" if step > 1 else "no checkpoint yet"
+            text = str(error)
+            if not (text.startswith(f"step {step}: ") and said in text and text.endswith(f"; {kept}")):
+                return Outcome("wrong", f"{name}, {number} at step {step}: {text}")
+            if not re.search("; (try|they were finite)", text):
+                return Outcome("wrong", f"suggests nothing: {text}")
+        else:
+            return Outcome("silent", f"{name}, {number} at step {step}")
+        if step > 1 and checkpoint.load(run / LAST).meta.step != step - 1:
+            return Outcome("wrong", f"{name}: not the checkpoint of the step before")
+        return Outcome("stopped at its step, by name")
+
+
+def measure(session: Session) -> Iterator[Row]:
+    tally = watch.run(Planted(session.folder("numbers"), session.seed), session.count(400))
+    yield row(
+        "a feature, loss, gradient or parameter not finite", "stopped at its step, by name; the one before kept", tally
+    )

@@ -1,0 +1,136 @@
+"""A training in a process of its own: when it has begun, how far it is, how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioner import checkpoint
+from captioner.checkpoint import Checkpoint
+from captioner.run.folder import LAST
+from faults.session import SMALL, captioner, settings
+from faults.watch import WORKERS, Outcome, Tally
+
+OPTIONS = (
+    *SMALL,
+    "train.epochs=1000",
+    "train.save_every=1",
+    "train.log_every=1",
+    "model.dropout_words=0.3",
+    "train.learning_rate=0.01",
+    "threads=2",
+)
+"""A run that a fault may hit anywhere: it saves after every step, and what is learnt depends on order and noise."""
+MOST_SECONDS = 120.0
+
+
+class Training:
+    """`captioner train` into a folder, or on with it where it has a checkpoint; stderr ends in `told`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        steps: int,
+        options: Iterable[str] = OPTIONS,
+        more: Iterable[object] = (),
+        code: str = "",
+        **how: Any,
+    ) -> None:
+        self.folder = folder
+        if (folder / LAST).exists():
+            words: list[object] = ["train", "--resume", folder, *more]
+        else:
+            words = ["train", "--run", folder, "--overwrite", *settings([*options, f"train.max_steps={steps}"])]
+        # through a pipe: what limits the size of files must not cut what is told
+        self._lines: list[str] = []
+        self.process = captioner(*words, code=code, **how)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        self._began = time.monotonic()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                self._lines.append(line)
+
+    @property
+    def told(self) -> str:
+        return "".join(self._lines)
+
+    def until_it_trains(self) -> bool:
+        """Wait until all is loaded; False when it ended before."""
+        while self.process.poll() is None and self.told.count("\n") < 2:
+            self._wait()
+        return self.process.poll() is None
+
+    def until_it_saves(self) -> bool:
+        """Wait until this process has written a checkpoint; False when it ended before."""
+        before = _stamp(self.folder)
+        while self.process.poll() is None and _stamp(self.folder) == before:
+            self._wait()
+        return self.process.poll() is None
+
+    def end(self, seconds: float = MOST_SECONDS) -> int | None:
+        """Its exit code; None, and the process is gone, when it does not end in time."""
+        try:
+            code: int | None = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            code = None
+        self._listener.join()
+        return code
+
+    def _wait(self) -> None:
+        if time.monotonic() > self._began + MOST_SECONDS:
+            self.process.kill()
+        time.sleep(0.002)
+
+
+def _stamp(folder: Path) -> int:
+    try:
+        return (folder / LAST).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def difference(one: Checkpoint, other: Checkpoint) -> str:
+    """What differs between two checkpoints, to the bit; nothing where they are the same training."""
+    if one.meta.step != other.meta.step:
+        return f"step {one.meta.step}, not {other.meta.step}"
+    a, b = one.groups(), other.groups()
+    for group in a.keys() | b.keys():
+        for name in a.get(group, {}).keys() | b.get(group, {}).keys():
+            mine, theirs = a.get(group, {}).get(name), b.get(group, {}).get(name)
+            if mine is None or theirs is None or mine.tobytes() != theirs.tobytes():
+                return f"{group}/{name} differs"
+    return ""
+
+
+def straight(folder: Path, steps: int, options: Iterable[str] = OPTIONS) -> Checkpoint:
+    """The checkpoint of a run that nothing disturbs."""
+    training = Training(folder, steps, options)
+    if training.end() != 0:
+        raise RuntimeError(training.told)
+    return checkpoint.load(folder / LAST)
+
+
+def side_by_side(trials: Callable[[int, np.random.Generator], list[Outcome]], count: int, seed: int) -> Tally:
+    """Lists of outcomes of numbered trials, until there are so many; two at a time."""
+    tally, begun = Tally(), 0
+    with ThreadPoolExecutor(WORKERS) as pool:
+        while tally.counts.total() < count:
+            numbers = range(begun, begun + WORKERS)
+            for outcomes in pool.map(lambda number: trials(number, np.random.default_rng((seed, number))), numbers):
+                for outcome in outcomes[: count - tally.counts.total()]:
+                    tally.add(begun, outcome)
+            begun += WORKERS
+    return tally

@@ -1,0 +1,53 @@
+"""The results as one Markdown table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from faults.session import Figure, Row
+from faults.watch import ESCAPED
+
+BEGIN, END = "<!-- faults:begin -->", "<!-- faults:end -->"
+Results: TypeAlias = dict[str, Any]
+
+
+def insert(page: str, text: str) -> str:
+    """The page with the text between its two marks; as it is where it has none."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{begin}\n{text}\n{end}{after}" if end else page
+
+
+def line(found: Row | Figure) -> str:
+    """One row of the table."""
+    return f"| {' | '.join(_cells(found))} |"
+
+
+def render(results: Results) -> str:
+    """The command, the machine, the table, and what escaped."""
+    machine = " · ".join(f"{name} {value}" for name, value in results["machine"].items() if name != "PyTorch")
+    table = [
+        "| what goes wrong | what must happen | times | how it ended | got through |",
+        "|---|---|---|---|---|",
+        *map(line, results["rows"]),
+    ]
+    notes = [f"Note: {note}." for note in results["notes"]]
+    notes += [f"Escaped: {found['fault']}: {note}" for found in results["rows"] for note in found.get("notes", ())]
+    return "\n\n".join((f"`{results['command']}` · seed {results['seed']} · {machine}", "\n".join(table), *notes))
+
+
+def escaped(results: Results) -> bool:
+    """Whether anything got through, or a figure is beyond its bound."""
+    return any(found["escaped"] if "escaped" in found else found["got"] > found["most"] for found in results["rows"])
+
+
+def _cells(found: Row | Figure) -> Iterator[str]:
+    if "fault" in found:
+        ended = ", ".join(f"{count:,} {kind}" for kind, count in found["ended"].items() if kind not in ESCAPED)
+        through = ", ".join(f"**{count:,} {kind}**" for kind, count in found["ended"].items() if kind in ESCAPED)
+        yield from (found["fault"], found["must"], f"{found['trials']:,}", ended, through or "0")
+    else:
+        over = "" if found["got"] <= found["most"] else " **missed**"
+        yield from (found["what"], f"at most {found['most']:g} {found['unit']}", "")
+        yield from (f"{found['got']:.3g} {found['unit']}{over}", "")

@@ -1,0 +1,123 @@
+"""Hostile files behind a right seal: a seal finds damage, and is no signature."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from captioner.checkpoint import SEAL as CHECKPOINT
+from captioner.data.prepared import SEAL as DATA_SET
+from captioner.sealed import SIZE, Seal
+from faults import hostile, materials, misfits, watch
+from faults.damage import mutated
+from faults.hostile import Change
+from faults.sealed import READERS
+from faults.session import Row, Session, row
+from faults.watch import Outcome, judge
+
+SEALS: Mapping[str, Seal] = {"checkpoint": CHECKPOINT, "data set": DATA_SET}
+CHANGES: Mapping[str, Mapping[str, tuple[Change, bool]]] = {
+    "checkpoint": {
+        **{name: (change, False) for name, change in {**hostile.ANY, **misfits.CHECKPOINT}.items()},
+        **{f"floats: {name}": (change, True) for name, change in hostile.CHECKPOINT_FLOATS.items()},
+    },
+    "data set": {
+        **{name: (change, False) for name, change in {**hostile.ANY, **misfits.DATA_SET}.items()},
+        **{f"floats: {name}": (change, True) for name, change in hostile.FLOATS.items()},
+    },
+}
+"""Of each kind of file, every change by name, and whether it is one to floats alone."""
+VICTIM = b"\x00\x00\x80\x3f" * 65_536
+"""Floats, so that whoever reads the victim would find numbers."""
+PLACES: Mapping[str, Callable[[Path], object]] = {
+    "a pipe": os.mkfifo,
+    "a folder": Path.mkdir,
+    "an endless device": lambda path: path.symlink_to("/dev/zero"),
+    "a full device": lambda path: path.symlink_to("/dev/full"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a link to nowhere": lambda path: path.symlink_to("nowhere"),
+    "an empty file": Path.touch,
+}
+"""What may stand at the path instead of a file."""
+
+
+def sealed(image: bytes, seal: Seal) -> bytes:
+    return seal.of(len(image), hashlib.sha256(image).hexdigest()) + image
+
+
+@dataclass(frozen=True)
+class Resealed:
+    """Trial k makes one change to a file, seals it again, and reads it; the victim must be as it was."""
+
+    kind: str
+    whole: Path
+    content: str
+    seed: int
+
+    def __call__(self, number: int) -> Outcome:
+        rng = np.random.default_rng((self.seed, number))
+        table: dict[str, tuple[Change, bool] | None] = {**CHANGES[self.kind], **dict.fromkeys(PLACES)}
+        name = list(table)[number % len(table)]
+        path = self.whole.with_name(f"hostile-{os.getpid()}.h5")
+        victim = self.whole.with_name(f"victim-{os.getpid()}.bin")
+        victim.write_bytes(VICTIM)
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        path.unlink(missing_ok=True)
+        chosen = table[name]
+        if chosen is None:
+            PLACES[name](path)
+        else:
+            change, floats = chosen
+            whole = self.whole.read_bytes()
+            # A data set is written with its seal as HDF5's user block: its addresses count from behind it.
+            image = hostile.apply(whole[SIZE:], change, rng, str(victim), floats)
+            path.write_bytes(sealed(image, SEALS[self.kind]))
+        read, content, told = READERS[self.kind]
+        outcome = judge(lambda: read(path), lambda value: content(value) == self.content, told)
+        if victim.read_bytes() != VICTIM:
+            return Outcome("wrong", f"{name}: the victim was written")
+        return outcome._replace(note=f"{name}: {outcome.note}")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Trial k damages the image behind a seal, in HDF5's older format by turns, seals it again, and reads it: whatever
+    it holds now is its content.
+    """
+
+    kind: str
+    whole: Path
+    seed: int
+
+    def __call__(self, number: int) -> Outcome:
+        rng = np.random.default_rng((self.seed, number, 1))
+        path = self.whole.with_name(f"noise-{os.getpid()}.h5")
+        image = self.whole.read_bytes()[SIZE:]
+        path.write_bytes(sealed(mutated(hostile.older(image) if number % 4 > 1 else image, rng), SEALS[self.kind]))
+        read, content, told = READERS[self.kind]
+        return judge(lambda: read(path), lambda value: bool(content(value)), told)
+
+
+def measure(session: Session) -> Iterator[Row]:
+    folder = session.folder("resealed")
+    files = {
+        "checkpoint": materials.make_run(folder / "run") / "last.h5",
+        "data set": materials.make_prepared(folder / "set.h5"),
+    }
+    for kind, whole in files.items():
+        read, content, _ = READERS[kind]
+        trial = Resealed(kind, whole, content(read(whole)), session.seed)
+        most = max(session.count(2_500), len(CHANGES[kind]) + len(PLACES))
+        yield row(f"hostile {kind}s, sealed again", "refused in one line", watch.run(trial, most))
+        noise = Noise(kind, whole, session.seed)
+        yield row(
+            f"{kind}s damaged and sealed again",
+            "no crash, hang or traceback",
+            watch.run(noise, session.count(2_500)),
+        )

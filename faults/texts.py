@@ -1,0 +1,182 @@
+"""Config files that are mutated, or full of what YAML does to the unwary: refused, or taken as their author meant them.
+
+The oracle knows nothing of `configio`: it reads the text with PyYAML's loader that makes a text of everything, and asks
+of every value that was taken whether its own text is of the form that the documentation gives.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from captioner.config import Config, build, options
+from captioner.configio import dump, load, parse
+from captioner.errors import ConfigError
+from faults import watch
+from faults.session import ROOT, Row, Session, row
+from faults.traps import PIECES, REFUSED, TAKEN
+from faults.watch import Outcome, judge
+
+BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+NULLS = ("", "~", "null", "Null", "NULL")
+INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+
+
+def _is_int(text: str, value: Any) -> bool:
+    return bool(INTEGER.fullmatch(text)) and type(value) is int and int(text) == value
+
+
+def _is_float(text: str, value: Any) -> bool:
+    digits = NUMBER.fullmatch(text) and any(c.isdigit() for c in text)
+    return bool(digits) and type(value) is float and math.isfinite(value) and float(text) == value
+
+
+MEANT: Mapping[type, Callable[[str, Any], bool]] = {
+    bool: lambda text, value: BOOLS.get(text) is value,
+    int: _is_int,
+    float: _is_float,
+    str: lambda text, value: text == value,
+    Path: lambda text, value: isinstance(value, Path),
+}
+"""Whether a value of a type is what its text means."""
+OPTIONS = {option.path: option for option in options()}
+
+
+def misread(text: str, config: Config, folder: Path) -> str:
+    """The first option whose value is not what the text says; nothing where all are."""
+    said = dict(_leaves(yaml.compose(text, yaml.SafeLoader), ""))
+    for path, option in OPTIONS.items():
+        value = attrgetter(path)(config)
+        if path not in said:
+            if value != option.default:
+                return f"{path}: {value!r} from nowhere"
+            continue
+        words, plain = said.pop(path)
+        null = plain and words in NULLS
+        if (value is None) != null or not (null or MEANT[option.kind](words, value)):
+            return f"{path}: {value!r} from {words!r}"
+        if isinstance(value, Path) and str(value) != os.path.normpath(folder / os.path.expanduser(words)):
+            return f"{path}: {value!r} from {words!r}"
+        if option.kind in (bool, int, float) and not plain:
+            return f"{path}: {value!r} from quotes"
+    return f"dropped: {', '.join(said)}" if said else ""
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, tuple[str, bool]]]:
+    """Every scalar with its path; a path that comes twice, a list or an odd key fails the oracle."""
+    if node is None:
+        return
+    if isinstance(node, yaml.ScalarNode):
+        if path in OPTIONS or (node.value not in NULLS):  # a section whose options are all commented out is nothing
+            yield path, (node.value, node.style is None)
+        return
+    if not isinstance(node, yaml.MappingNode):
+        yield f"a list at {path}", ("", True)
+        return
+    seen = set()
+    for key, value in node.value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else repr(key)
+        if name in seen:
+            yield f"{name} twice", ("", True)
+        seen.add(name)
+        yield from _leaves(value, f"{path}.{name}" if path else name)
+
+
+def _same(text: str, config: Config, folder: Path) -> str:
+    if parse(dump(config), "again") != config:
+        return "dumped, it is another config"
+    return misread(text.removeprefix("\ufeff"), config, folder)
+
+
+def attempt(data: bytes, path: Path) -> Outcome:
+    """What becomes of a config file."""
+    path.write_bytes(data)
+    problems: list[str] = []
+
+    def same(config: Config) -> bool:
+        problems.append(_same(data.decode(), config, path.parent))
+        return not problems[0]
+
+    outcome = judge(lambda: load(path), same, ConfigError)
+    if outcome.kind == "harmless":
+        return Outcome("taken as meant")
+    return (
+        outcome._replace(note=f"{outcome.note} {problems} {data[:200]!r}") if outcome.kind in watch.ESCAPED else outcome
+    )
+
+
+_TREE = build({"data.root": Path("/a b"), "train.patience": 3, "train.schedule": "exponential", "train.lr_decay": 0.5})
+SEEDS = (
+    dump(_TREE).encode(),
+    dump(Config()).encode(),
+    b"seed: 1\nmodel: {cell: rnn, hidden_dim: 8}\ntrain:\n  epochs: 3\n",
+)
+
+
+@dataclass(frozen=True)
+class Mutated:
+    """Trial k mutates a config, shipped or dumped, in one to six places."""
+
+    folder: Path
+    seed: int
+
+    def __call__(self, number: int) -> Outcome:
+        rng = np.random.default_rng((self.seed, number, 5))
+        shipped = [path.read_bytes() for path in sorted((ROOT / "configs").glob("*.yaml"))]
+        seeds = [*SEEDS, *shipped]
+        data = bytearray(seeds[int(rng.integers(len(seeds)))])
+        for _ in range(int(rng.integers(1, 7))):
+            at = int(rng.integers(len(data) + 1))
+            match int(rng.integers(6)):
+                case 0:
+                    data[at : at + int(rng.integers(1, 12))] = b""
+                case 1:
+                    data[at : at + 1] = bytes((int(rng.integers(256)),))
+                case 2:  # a line twice, or moved
+                    lines = data.split(b"\n")
+                    lines.insert(int(rng.integers(len(lines) + 1)), lines[int(rng.integers(len(lines)))])
+                    data = bytearray(b"\n".join(lines))
+                case 3:  # another value on some line
+                    lines = data.split(b"\n")
+                    k = int(rng.integers(len(lines)))
+                    lines[k] = lines[k].partition(b":")[0] + b": " + PIECES[int(rng.integers(len(PIECES)))]
+                    data = bytearray(b"\n".join(lines))
+                case 4:
+                    data = data[: int(rng.integers(len(data) + 1))]
+                case _:
+                    data[at:at] = PIECES[int(rng.integers(len(PIECES)))]
+        return attempt(bytes(data), self.folder / f"mutated-{os.getpid()}.yaml")
+
+
+@dataclass(frozen=True)
+class Traps:
+    """Trial k is the k-th of the texts that were written by hand."""
+
+    folder: Path
+
+    def __call__(self, number: int) -> Outcome:
+        expected = "refused" if number < len(REFUSED) else "taken as meant"
+        name, text = (*REFUSED.items(), *TAKEN.items())[number]
+        data = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
+        outcome = attempt(data, self.folder / f"trap-{os.getpid()}.yaml")
+        if outcome.kind in watch.ESCAPED or outcome.kind == expected:
+            return outcome._replace(note=f"{name}: {outcome.note}")
+        return Outcome("wrong", f"{name}: {outcome.kind}, not {expected}")
+
+
+def measure(session: Session) -> Iterator[Row]:
+    folder = session.folder("texts")
+    must = "refused by line, or taken as its author meant it"
+    traps = watch.run(Traps(folder), len(REFUSED) + len(TAKEN))
+    yield row("config files with the traps of YAML", must, traps)
+    yield row("config files mutated", must, watch.run(Mutated(folder, session.seed), session.count(20_000)))

@@ -1,0 +1,176 @@
+"""Users' own HDF5, which has no seal: a file of features, and the folder of CS231n's assignment.
+
+A changed number in it is a number like any other; what must not be is a crash, a hang, a traceback, or a number that
+the file does not hold.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
+from captioner.data.features import open_features
+from captioner.errors import CaptionerError, DataError
+from faults import hostile, watch
+from faults.damage import mutated
+from faults.hostile import Change
+from faults.session import Figure, Row, Session, row
+from faults.watch import Outcome, judge
+
+LIBVERS = ("earliest", "latest")
+"""The older format has no checksums over its own structure."""
+LAYOUTS: Mapping[str, dict[str, object]] = {
+    "contiguous": {},
+    "chunked": {"chunks": (16, 8)},
+    "gzip": {"chunks": (16, 8), "compression": "gzip", "shuffle": True},
+    "lzf": {"chunks": (16, 8), "compression": "lzf"},
+}
+CHANGES: Mapping[str, Change] = {
+    **{name: change for name, change in hostile.ANY.items() if name not in ("another shape", "a bomb of gzip")},
+    **{name: change for name, change in hostile.FLOATS.items() if name != "not finite"},
+}
+"""What must be refused in a file of features; a shape is the user's own affair, and numbers are checked later."""
+VICTIM = b"\x00\x00\x80\x3f" * 65_536
+
+
+def write_features(path: Path, layout: str, libver: str, rows: int = 64) -> Path:
+    with h5py.File(path, "w", libver=libver) as file:
+        data = np.random.default_rng(0).standard_normal((rows, 32)).astype("f4")
+        file.create_dataset("features", data=data, **LAYOUTS[layout])
+    return path
+
+
+def write_folder(folder: Path, libver: str) -> Path:
+    """A data set in the assignment's layout."""
+    folder.mkdir()
+    (folder / VOCAB).write_text('{"idx_to_word": ["<NULL>", "<START>", "<END>", "<UNK>", "a", "cat"]}')
+    with h5py.File(folder / CAPTIONS, "w", libver=libver) as file:
+        for split in ("train", "val"):
+            file[f"{split}_captions"] = np.array([[1, 4, 5, 2], [1, 5, 2, 0]] * 32, "i4")
+            file[f"{split}_image_idxs"] = np.arange(64, dtype="i4")
+            write_features(folder / f"{split}2014_vgg16_fc7_pca.h5", "contiguous", libver)
+    return folder
+
+
+def read_all(path: Path, memory_mib: int) -> bytes:
+    features = open_features(path, memory_mib=memory_mib)
+    return features[:].tobytes() + features[np.arange(features.shape[0])[::3]].tobytes()
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """Trial k puts something else in the place of the features."""
+
+    folder: Path
+    seed: int
+
+    def __call__(self, number: int) -> Outcome:
+        rng = np.random.default_rng((self.seed, number, 2))
+        name, libver = list(CHANGES)[number % len(CHANGES)], LIBVERS[number // len(CHANGES) % 2]
+        whole = write_features(self.folder / f"whole-{os.getpid()}.h5", "contiguous", libver)
+        victim, path = (self.folder / f"{what}-{os.getpid()}" for what in ("victim", "hostile"))
+        victim.write_bytes(VICTIM)
+        path.write_bytes(hostile.apply(whole.read_bytes(), CHANGES[name], rng, str(victim), libver=libver))
+        outcome = judge(lambda: read_all(path, 64), lambda found: False, DataError)
+        if victim.read_bytes() != VICTIM:
+            return Outcome("wrong", f"{name}: the victim was written")
+        return outcome._replace(note=f"{name}, {libver}: {outcome.note}")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Trial k damages a file, and reads all of it: in its structure, where HDF5 is weakest, more often than not."""
+
+    folder: Path
+    seed: int
+
+    def __call__(self, number: int) -> Outcome:
+        rng = np.random.default_rng((self.seed, number, 3))
+        layout, libver = list(LAYOUTS)[number % len(LAYOUTS)], LIBVERS[number // len(LAYOUTS) % 2]
+        whole = write_features(self.folder / f"whole-{os.getpid()}.h5", layout, libver).read_bytes()
+        path = self.folder / f"noise-{os.getpid()}.h5"
+        path.write_bytes(mutated(whole, rng))
+        return judge(lambda: read_all(path, 64), lambda found: True, DataError)._replace(note=f"{layout}, {libver}")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Trial k damages one file of the assignment's folder, and reads the folder."""
+
+    folder: Path
+    seed: int
+
+    def __call__(self, number: int) -> Outcome:
+        rng = np.random.default_rng((self.seed, number, 4))
+        folder = self.folder / f"cs231n-{os.getpid()}-{number % 2}"
+        if not folder.exists():
+            write_folder(folder, LIBVERS[number % 2])
+        files = sorted(folder.iterdir())
+        chosen = files[int(rng.integers(len(files)))]
+        whole = chosen.read_bytes()
+        chosen.write_bytes(mutated(whole, rng))
+        try:
+            return judge(lambda: cs231n(folder, memory_mib=64), lambda found: True, CaptionerError)
+        finally:
+            chosen.write_bytes(whole)
+
+
+@dataclass(frozen=True)
+class Overwritten:
+    """Trial k writes into a file of features that is open, and reads on."""
+
+    folder: Path
+    seed: int
+
+    def __call__(self, number: int) -> Outcome:
+        rng = np.random.default_rng((self.seed, number, 7))
+        layout = list(LAYOUTS)[number % len(LAYOUTS)]
+        path = write_features(self.folder / f"open-{os.getpid()}.h5", layout, "latest", rows=20_000)
+        features = open_features(path, memory_mib=1)
+        before = features[:100].tobytes()
+        time.sleep(0.01)  # beyond the grain of a file's time
+        with open(path, "r+b") as file:
+            file.seek(int(rng.integers(path.stat().st_size - 4096)))
+            file.write(rng.bytes(4096))
+        return judge(lambda: features[:100], lambda found: found.tobytes() == before, DataError)
+
+
+def groups_in_time(folder: Path, groups: int) -> float:
+    """Seconds to find the features missing in a file of so many groups, and of so many nested ones."""
+    path = folder / f"groups-{groups}.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        for index in range(groups):
+            file.create_group(f"g{index}")
+        file.create_group("/".join("n" * groups))
+    began = time.perf_counter()
+    for name in ("features", "/".join("n" * groups) + "/features"):
+        try:
+            open_features(path, name)
+        except DataError:
+            continue
+    return time.perf_counter() - began
+
+
+def measure(session: Session) -> Iterator[Row | Figure]:
+    folder = session.folder("users")
+    most = max(session.count(2_000), len(CHANGES))
+    held = watch.run(Hostile(folder, session.seed), most)
+    yield row("users' HDF5 with links, storage, filters and types", "refused in one line", held)
+    must = "no crash, hang or traceback"
+    yield row(
+        "users' HDF5 with its structure damaged", must, watch.run(Noise(folder, session.seed), session.count(8_000))
+    )
+    yield row(
+        "CS231n's folder with a file damaged", must, watch.run(Folder(folder, session.seed), session.count(2_000))
+    )
+    changed = watch.run(Overwritten(folder, session.seed), session.count(500))
+    yield row("an open file of features written to", "refused in one line, or the same numbers", changed)
+    few, many = (min(groups_in_time(folder, count) for _ in range(3)) for count in (1_000, 4_000))
+    yield {"what": "time for 4,000 groups / for 1,000", "got": round(many / few, 2), "most": 8.0, "unit": "times"}

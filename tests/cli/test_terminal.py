@@ -1,0 +1,117 @@
+"""Whatever the words go to, and whatever files are called: lines, exit codes, and never a traceback."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captioner.run.folder import BEST, LAST
+
+NAMES = {
+    "spaces": "my runs  here",
+    "a line end": "two\nlines",
+    "an escape": "\x1b[2Jgone",
+    "right to left": "\u202etxt",
+    "no UTF-8": os.fsdecode(b"caf\xe9\xff"),
+    "other letters": "données 猫",
+    "an option": "-o",
+    "quotes": "a'b\"c$d`e",
+}
+LINE = r"captioner: [\x20-\x7e\xa0-\U0010ffff]+\n"
+TALKERS = (
+    "--help",
+    "--version",
+    "config show",
+    "sample run",
+    "sample run --json",
+    "evaluate run",
+    "data show",
+    "data card",
+    "gradcheck",
+)
+
+
+@pytest.fixture(autouse=True)
+def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own_run.parent)
+
+
+def args_of(command: str, small_options: tuple[str, ...]) -> list[str]:
+    return [*command.split(), *(small_options if command.startswith("data") else ())]
+
+
+@pytest.mark.parametrize("command", TALKERS)
+def test_a_full_disk_behind_stdout_is_told(command: str, shell: Callable[..., Any], small_options) -> None:
+    with open("/dev/full", "w") as full:
+        done = shell(*args_of(command, small_options), stdout=full)
+    assert (done.returncode, done.stderr) == (1, "captioner: output: No space left on device\n")
+
+
+@pytest.mark.parametrize("command", TALKERS)
+def test_a_reader_who_leaves_at_once_is_no_failure(command: str, shell: Callable[..., Any], small_options) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = shell(*args_of(command, small_options), stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+ENVIRONMENTS = {
+    "plain C": {"LC_ALL": "C"},
+    "C in ASCII": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "dumb": {"TERM": "dumb", "NO_COLOR": "1"},
+    "nothing set": {},
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_any_locale_shows_any_word(name: str, shell: Callable[..., Any], coco_run: Path) -> None:
+    kept = {key: os.environ[key] for key in ("PATH", "PYTHONPATH", "OPENBLAS_NUM_THREADS") if key in os.environ}
+    done = shell("sample", coco_run, env=kept | ENVIRONMENTS[name], text=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown = done.stdout.decode()
+    assert "\t  a café 猫\n" in shown or "\t  a caf\\xe9 \\u732b\n" in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_may_have_any_name(name: str, cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+    run = Path("runs", NAMES[name])
+    first = cli("train", *small_options, "-o", "train.max_steps=2", "--run", run)
+    assert (first.code, first.out) == (0, ""), first.err
+    again = cli("train", "--resume", run, "-o", "train.max_steps=3")
+    assert (again.code, again.out) == (0, ""), again.err
+    assert {LAST, BEST} <= set(os.listdir(run))
+    done = cli("sample", run, "-n", "1")
+    assert (done.code, done.err) == (0, "")
+    for told in (first.err, again.err):
+        assert all(line.isprintable() for line in told.split("\n"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "command", ["sample {}", "sample run {}", "sample run --features {}", "train --resume {}", "train -c {} --run new",
+                "evaluate {}", "data show -o data.root={} -o data.source=prepared", "train --data {} --run new",
+                "prepare {} --output new.h5"]
+)  # fmt: skip
+def test_a_file_of_any_name_that_is_not_there_is_told_in_a_line(
+    command: str, name: str, cli: Callable[..., Any]
+) -> None:
+    path = f"{Path('nowhere', NAMES[name])}"
+    done = cli(*(word.replace("{}", path) for word in command.split()))
+    assert done.code in (1, 2)
+    assert done.out == ""
+    assert re.fullmatch(LINE, done.err), done.err
+
+
+def test_a_full_disk_behind_stderr_does_not_stop_a_training(
+    shell: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    with open("/dev/full", "w") as full:
+        done = shell("train", *small_options, "-o", "train.max_steps=2", "--run", "new", stderr=full)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert json.loads(Path("new/summary.json").read_text())["ended"] == "done"

@@ -1,0 +1,207 @@
+"""Every part of the suite at a small size: nothing gets through, and what is let through on purpose is told."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import faults.__main__ as program
+from captioner.data import h5
+from captioner.errors import ConfigError, DataError
+from faults import costs, disks, killed, materials, numbers, report, resealed, sealed, stopped, texts, users, watch
+from faults.session import ROOT, Session, row
+from faults.watch import ESCAPED, Outcome, Tally, judge
+
+QUICK = ("sealed", "resealed", "users", "texts", "captions", "numbers")
+"""Parts that need no process of the command line."""
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(tmp_path, share=0.005)
+
+
+@pytest.mark.parametrize("part", QUICK)
+def test_nothing_gets_through(part: str, session: Session) -> None:
+    rows = [found for found in program.PARTS[part](session) if "fault" in found]
+    assert rows
+    for found in rows:
+        assert found["trials"] > 0
+        assert found["escaped"] == 0, found["notes"]
+
+
+def test_kills_and_signals_cost_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    expected = killed.straight(tmp_path / "straight", killed.STEPS)
+    assert {outcome.kind for outcome in killed.one_run(tmp_path / "killed", expected, rng)} <= {
+        "resumed to the same bits"
+    }
+    expected = stopped.straight(tmp_path / "again", stopped.STEPS, stopped.SELDOM)
+    for outcome in (
+        stopped.stop_and_resume(tmp_path / "stopped", expected, rng),
+        stopped.stop_at_the_end(tmp_path / "e", rng),
+    ):
+        assert outcome.kind not in ESCAPED, outcome
+
+
+@pytest.mark.parametrize("name", [name for name, case in disks.CASES.items() if case is not disks.full_disk])
+def test_a_disk_that_fails_is_told(name: str, tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        if folder.stat().st_uid == 0 and folder != Path("/tmp"):
+            folder.chmod(0o755)  # a user without rights must come as far as the run
+    outcome = disks.CASES[name](tmp_path / "run", np.random.default_rng(1))
+    assert outcome.kind == "told, and whole", outcome
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(tmp_path: Path) -> None:
+    expected = disks.straight(tmp_path / "straight", 12)
+    assert disks.backwards(tmp_path / "back", expected) == Outcome("the same bits")
+
+
+# The suite itself: it finds what it is there for.
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Trial k ends in the way of its number."""
+
+    def __call__(self, number: int) -> Outcome:
+        match number:
+            case 1:
+                import os
+
+                os._exit(3)
+            case 3:
+                time.sleep(60)
+            case 4:
+                raise RuntimeError("a mistake of the suite")
+            case 5:
+                return Outcome("refused", str(bytearray(600 << 20)[:1]))
+        return Outcome("refused")
+
+
+def test_crashes_hangs_and_greed_are_counted_and_the_rest_goes_on() -> None:
+    tally = watch.run(Bad(), 8, workers=2, patience=2.0)
+    assert tally.counts == {"crashed": 1, "hung": 1, "traceback": 1, "greedy": 1, "refused": 4}
+    assert tally.escaped == 4
+    assert len(tally.notes) == 4
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def act() -> object:
+        raise error
+
+    return act
+
+
+JUDGED = {
+    "refused": raising(DataError("a: one line")),
+    "messy": raising(DataError("a: two\nlines")),
+    "traceback": raising(ValueError("of a library")),
+    "silent": lambda: "changed",
+    "harmless": lambda: "same",
+}
+
+
+@pytest.mark.parametrize("kind", JUDGED)
+def test_an_attempt_is_judged(kind: str) -> None:
+    assert judge(JUDGED[kind], lambda value: value == "same", DataError).kind == kind
+
+
+def test_an_error_of_another_kind_is_a_traceback() -> None:
+    assert judge(JUDGED["refused"], lambda value: True, ConfigError).kind == "traceback"
+
+
+def test_a_guard_that_is_taken_away_is_missed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = session.folder("files")
+    one, other = (materials.make_prepared(folder / f"{seed}.h5", seed) for seed in (0, 1))
+    read, content, _ = sealed.READERS["data set"]
+    trial = sealed.Damaged("data set", one, (other,), content(read(one)), 0)
+    monkeypatch.setattr("captioner.sealed.Seal.broken", lambda seal, path: None)
+    assert "silent" in {trial(number).kind for number in range(60)}
+
+
+def test_links_out_of_a_file_are_missed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(h5, "_check_storage", lambda plan, where: h5.h5d.CHUNKED + 1)
+    monkeypatch.setattr(h5, "_check_whole", lambda *_: None)
+    assert users.Hostile(session.scratch, 0)(list(users.CHANGES).index("external storage")).kind == "silent"
+
+
+def test_yaml_that_means_something_else_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.scalars.INTEGER", texts.re.compile(r"[-+]?[0-9]+"))
+    assert texts.attempt(b"seed: 017", tmp_path / "a.yaml").kind == "silent"
+
+
+@pytest.mark.parametrize(
+    ("name", "guard", "gone"),
+    [
+        ("a gradient", "_not_finite", lambda arrays: ""),
+        ("a parameter", "_not_finite", lambda arrays: ""),
+        ("a parameter", "refuse_infinite", lambda state: None),
+        ("a feature", "_diagnosis", lambda step, *_: f"step {step}: diverged; try"),
+    ],
+)
+def test_a_number_told_without_its_name_or_step_is_missed(
+    name: str, guard: str, gone: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"captioner.solver.{guard}", gone)
+    assert numbers.Planted(tmp_path, 0)(list(numbers.PLANTS).index(name)).kind in ESCAPED
+
+
+def test_every_hostile_change_changes_something(session: Session) -> None:
+    folder = session.folder("files")
+    files = {
+        "checkpoint": materials.make_run(folder / "run") / "last.h5",
+        "data set": materials.make_prepared(folder / "d.h5"),
+    }
+    for kind, whole in files.items():
+        image = whole.read_bytes()[resealed.SIZE :]
+        for name, (change, floats) in resealed.CHANGES[kind].items():
+            made = resealed.hostile.apply(image, change, np.random.default_rng(0), str(folder / "victim"), floats)
+            assert made != image, name
+        again = folder / "again.h5"
+        same = resealed.hostile.apply(image, lambda aim: None, np.random.default_rng(0), "")
+        again.write_bytes(resealed.sealed(same, resealed.SEALS[kind]))
+        read, content, _ = sealed.READERS[kind]
+        assert content(read(again)) == content(read(whole)), "sealed again without a change, it is the same file"
+
+
+# What is told
+
+
+def test_the_page_shows_the_results() -> None:
+    results = json.loads((ROOT / "faults" / "results.json").read_text())
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    assert f"{report.BEGIN}\n{report.render(results)}\n{report.END}" in page, "run `make faults`"
+    assert results["share"] == 1
+    assert not report.escaped(results)
+
+
+@pytest.mark.parametrize(("kind", "code"), [("refused", 0), ("silent", 1)])
+def test_the_exit_code_tells_whether_anything_got_through(
+    kind: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tally = Tally()
+    tally.add(7, Outcome(kind, "so"))
+    monkeypatch.setitem(program.PARTS, "sealed", lambda session: iter([row("a", "b", tally)]))
+    output = tmp_path / "results.json"
+    done = CliRunner().invoke(program.main, ["--only", "sealed", "--share", "0.01", "--output", str(output)])
+    assert done.exit_code == code
+    assert json.loads(output.read_text())["rows"][0]["trials"] == 1
+    assert ("Escaped: a: trial 7: silent: so" in done.output) == bool(code)
+
+
+def test_a_figure_beyond_its_bound_is_told() -> None:
+    figure = {"what": "a", "got": 2.0, "most": 1.0, "unit": "s"}
+    assert report.escaped({"rows": [figure]})
+    assert "**missed**" in report.line(figure)  # type: ignore[arg-type]
+
+
+def test_what_is_measured_is_what_is_used(session: Session) -> None:
+    figures = list(costs.measure(session))
+    assert [figure["got"] > 0 for figure in figures] == [True] * 3
