@@ -43,7 +43,7 @@ def stop_and_resume(folder: Path, expected: checkpoint.Checkpoint, rng: np.rando
     if took > PROMPT:
         return Outcome("wrong", f"{number.name}: took {took:.1f} s")
     saved = checkpoint.load(folder / LAST).meta.step
-    if f"stopped after {saved:,} steps" not in told and f"done after {saved:,} steps" not in told:
+    if f"stopped after {saved:,} step" not in told and f"done after {saved:,} step" not in told:
         return Outcome("wrong", f"{number.name}: saved step {saved}: {told[-200:]}")
     if (code := Training(folder, STEPS).end()) != 0:
         return Outcome("wrong", f"resumed with exit code {code}")
