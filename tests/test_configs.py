@@ -18,9 +18,10 @@ from captioner.images import ENCODERS
 from captioner.layers import CELLS
 from captioner.metrics import NAMES
 from captioner.optim import RULES, SCHEDULES
-from captioner.run.build import OUTPUT_BIASES
+from captioner.run.build import LENGTHS, OUTPUT_BIASES
 from captioner.run.decoder import METHODS
-from captioner.run.train import LENGTHS, Ended, train
+from captioner.run.events import Ended
+from captioner.run.train import train
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 TABLES = {

@@ -12,8 +12,8 @@ import click
 from tqdm import tqdm
 
 from captioner.cli.cards import one_line
+from captioner.run.events import Began, Ended, Event, Validated, Warned
 from captioner.run.folder import RunFolder
-from captioner.run.train import Began, Ended, Event, Validated, Warned
 from captioner.solver import Step
 from captioner.vocab import SPECIAL
 

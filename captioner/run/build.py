@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.config import Config
 from captioner.data import SOURCES
-from captioner.data.batches import steps_per_epoch
+from captioner.data.ahead import ReadAhead, in_memory
+from captioner.data.batches import ShuffledBatches, steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.errors import ConfigError, UsageError
@@ -19,7 +21,9 @@ from captioner.layers import CELLS
 from captioner.model import CaptioningRNN, Dropout, Standardizer
 from captioner.optim import RULES, SCHEDULES, Hyper, Span
 from captioner.parameters import Sizes, add_forget_bias, initial_params, log_frequency_bias
-from captioner.solver import Plan
+from captioner.run.scst import SelfCritical
+from captioner.solver import Batches, Plan
+from captioner.team import Team
 
 MOST_PARAMETERS = 10**9
 
@@ -28,6 +32,12 @@ OUTPUT_BIASES: dict[str, Callable[[Split, int, int], Array]] = {
     "log_frequency": lambda train, vocab, null: log_frequency_bias(train.captions, vocab, null),
 }
 """How b_vocab may start, from the train split, V and the id of `<NULL>`."""
+
+LENGTHS: dict[str, Callable[[Array, int], Array | None]] = {
+    "shuffled": lambda captions, null: None,
+    "by_length": lambda captions, null: (captions != null).sum(axis=1),
+}
+"""By what batches are sorted, from the captions and the id of `<NULL>`."""
 
 
 def build_corpus(config: Config) -> Corpus:
@@ -93,6 +103,20 @@ def assemble(
 ) -> CaptioningRNN:
     """The configured model with these parameters."""
     return CaptioningRNN(sizes, params, null, build_dropout(config), standardizer, config.train.label_smoothing)
+
+
+def build_batches(
+    config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, team: Team
+) -> AbstractContextManager[Batches]:
+    """Where training gets its batches, to be closed after it."""
+    train, options = corpus.split("train"), config.train
+    lengths = LENGTHS[options.batches](train.captions, corpus.vocab.null)
+    plain = ShuffledBatches(train, options.batch_size, config.seed, lengths)
+    if options.objective == "scst":
+        # Its batches come of the parameters as they are, so none can be made ahead.
+        return nullcontext(SelfCritical(model, plain, corpus.vocab, config.seed, team))
+    # Only what may have to be read from a disk is worth a thread.
+    return nullcontext(plain) if in_memory(train.features) else ReadAhead(plain, total_steps)
 
 
 def build_plan(config: Config, train: Split) -> Plan:

@@ -8,41 +8,33 @@ import platform
 import shlex
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
 
 import captioner
 from captioner import checkpoint
-from captioner.arrays import Array
 from captioner.blas import set_threads
 from captioner.config import Config
 from captioner.configio import dump
-from captioner.data.ahead import ReadAhead, in_memory
-from captioner.data.batches import ShuffledBatches, in_order
 from captioner.data.corpus import Corpus
-from captioner.errors import CheckpointError, DataError, DivergenceError, UsageError
-from captioner.metrics import NAMES
+from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.model import CaptioningRNN
 from captioner.optim import AVERAGE, RULES
-from captioner.run.build import build_corpus, build_model, build_plan
-from captioner.run.evaluate import Task, judge, task_of
+from captioner.run.build import build_batches, build_corpus, build_model, build_plan
+from captioner.run.events import Began, Ended, Event, Validated, Warned
 from captioner.run.folder import RunFolder, to_json
 from captioner.run.restore import Restored, restore, started
-from captioner.run.sample import describe, open_corpus, open_run
-from captioner.run.scst import SelfCritical
+from captioner.run.sample import open_corpus, open_run
 from captioner.run.surroundings import changes, surroundings
-from captioner.run.symptoms import FIRST_EPOCH, symptoms
+from captioner.run.validation import Validation, is_better
 from captioner.solver import (
     Batches,
     Step,
     TrainState,
     look_again,
-    mean_word_loss,
     perplexity,
     refuse_hopeless,
     steps,
@@ -52,55 +44,6 @@ from captioner.team import Team
 
 PARTS = ("reading", "forward", "backward", "update", "validation", "saving")
 """Where the time of a training goes, apart from the rest; reading is the time waited for it."""
-
-LENGTHS: dict[str, Callable[[Array, int], Array | None]] = {
-    "shuffled": lambda captions, null: None,
-    "by_length": lambda captions, null: (captions != null).sum(axis=1),
-}
-"""By what batches are sorted, from the captions and the id of `<NULL>`."""
-
-
-class Began(NamedTuple):
-    """Everything is loaded; training goes from `step` to `total_steps`."""
-
-    folder: Path
-    config: Config
-    corpus: Corpus
-    parameters: int
-    step: int
-    total_steps: int
-    steps_per_epoch: int
-
-
-class Validated(NamedTuple):
-    """The loss of a word on the validation split, and where it is time for them the scores of the model's captions."""
-
-    step: int
-    epoch: int
-    loss: float
-    scores: dict[str, float]
-    best: bool
-
-    @property
-    def perplexity(self) -> float:
-        return perplexity(self.loss)
-
-
-class Warned(NamedTuple):
-    """Something that does not stop a training, but that its user should know."""
-
-    step: int
-    problem: str
-
-
-class Ended(NamedTuple):
-    """Training is over; the summary is what stands in summary.json."""
-
-    folder: Path
-    summary: dict[str, Any]
-
-
-Event = Began | Step | Validated | Warned | Ended
 
 
 def train(
@@ -180,13 +123,7 @@ class _Training:
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.split, validation = self.corpus.split("train"), self.config.validate.split
-        if validation not in self.corpus.splits:
-            raise DataError(
-                f"validate.split: expected a split of this data set ({', '.join(self.corpus.splits)}), got "
-                f"{validation}; try -o validate.split=train, or prepare it with --val 0.1"
-            )
-        self.validation = self.corpus.split(validation)
+        self.split = self.corpus.split("train")
         self.fingerprint, self.probe = self.corpus.fingerprint(), self.corpus.probe()
         self.plan = build_plan(self.config, self.split)
         mean = self.state.slots.get(AVERAGE)
@@ -195,13 +132,14 @@ class _Training:
         self.saved = self.state.step or None
         set_threads(1)
         self.words, self.watch, self.team = 0, Stopwatch(), Team(self.config.threads)
+        self.validation = Validation(self.config, self.corpus, self.plan.span.total_steps, self.team)
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
         yield self._began()
         yield from (Warned(first, problem) for problem in self.warnings)
         try:
-            with self._batches() as batches:
+            with build_batches(self.config, self.corpus, self.model, self.plan.span.total_steps, self.team) as batches:
                 reason = yield from self._until_over(batches, stop)
         except DivergenceError as error:
             self._summarize("diverged", began, first)
@@ -216,16 +154,6 @@ class _Training:
         return Began(
             self.run.path, self.config, self.corpus, count, self.state.step, span.total_steps, span.steps_per_epoch
         )
-
-    def _batches(self) -> AbstractContextManager[Batches]:
-        """Only what may have to be read from a disk is worth a thread."""
-        options, vocab = self.config.train, self.corpus.vocab
-        lengths = LENGTHS[options.batches](self.split.captions, vocab.null)
-        plain = ShuffledBatches(self.split, options.batch_size, self.config.seed, lengths)
-        if options.objective == "scst":
-            # Its batches come of the parameters as they are, so none can be made ahead.
-            return nullcontext(SelfCritical(self.model, plain, vocab, self.config.seed, self.team))
-        return nullcontext(plain) if in_memory(plain.split.features) else ReadAhead(plain, self.plan.span.total_steps)
 
     def _until_over(
         self, batches: Batches, stop: Callable[[], bool]
@@ -242,7 +170,7 @@ class _Training:
                 self.run.log(
                     {"kind": "step", **step._asdict(), "word_loss": step.word_loss, "perplexity": step.perplexity}
                 )
-            due = ended and (step.epoch % self.config.validate.every == 0 or step.step == span.total_steps)
+            due = ended and self.validation.is_due(step)
             validations: list[Validated | Warned] = [self._validate(step), *self._look(step)] if due else []
             halt = stop()
             if ended or halt or (options.save_every and step.step % options.save_every == 0):
@@ -262,16 +190,14 @@ class _Training:
         return patience is not None and self.since_best >= patience
 
     def _validate(self, step: Step) -> Validated:
-        batches = in_order(self.validation, self.config.train.batch_size, self.config.validate.max_captions)
         with self.watch("validation"):
-            loss = mean_word_loss(self.speaker, batches, self.team)
-            scores = self._scores() if self._is_scored(step) else {}
+            loss = self.validation.loss(self.speaker)
+            scores = self.validation.scores(self._restored()) if self.validation.is_scored(step) else {}
         refuse_hopeless(self.model, step.step, loss)
-        found = {"loss": loss, **scores}
-        better = self._is_better(found)
+        name, found = self.config.validate.best, {"loss": loss, **scores}
+        better = is_better(name, found, self.best)
         self.since_best = 0 if better else self.since_best + 1
         if better:
-            name = self.config.validate.best
             self.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: found[name]}
             self._save(self.run.best)
             self.run.found_best()
@@ -280,37 +206,18 @@ class _Training:
         return event
 
     def _look(self, step: Step) -> Iterator[Warned]:
-        """What the captions themselves tell, once they should tell anything."""
-        if step.epoch >= FIRST_EPOCH:
-            with self.watch("validation"):
-                found = list(symptoms(self.speaker, self.validation, self.corpus.vocab, self.config.decode.max_length))
-            for problem in found:
-                self.run.log({"kind": "warning", "step": step.step, "epoch": step.epoch, "problem": problem})
-                yield Warned(step.step, problem)
+        with self.watch("validation"):
+            problems = list(self.validation.problems(self.speaker, step))
+        for problem in problems:
+            self.run.log({"kind": "warning", "step": step.step, "epoch": step.epoch, "problem": problem})
+            yield Warned(step.step, problem)
 
-    def _is_scored(self, step: Step) -> bool:
-        every = self.config.validate.metrics
-        return every is not None and (step.epoch % every == 0 or step.step == self.plan.span.total_steps)
-
-    def _scores(self) -> dict[str, float]:
-        """How good the captions are that the model now writes for the validation images."""
-        task, rows = self._task
-        speaker = Restored(self.run.path, self.config, self.corpus.vocab, self.speaker, {}, {}, self._meta())
-        captions = [caption for caption, _ in describe(speaker, self.validation.features)]
-        figures = judge(task, "model", [captions[row] for row in rows]).figures
-        return {name: figures[name] for name in NAMES}
-
-    @cached_property
-    def _task(self) -> tuple[Task, Array]:
-        task, rows = task_of(self.corpus, self.config.validate.split)
-        return dataclasses.replace(task, train=None), rows
-
-    def _is_better(self, found: dict[str, float]) -> bool:
-        """Losses are the better the lower, all others the higher; who is not scored is not compared."""
-        name = self.config.validate.best
-        if self.best is None or name not in found:
-            return name in found
-        return (found[name] < self.best[name]) if name == "loss" else (found[name] > self.best[name])
+    def _restored(self) -> Restored:
+        """What a checkpoint of this moment would be restored to."""
+        state = self.state
+        return Restored(
+            self.run.path, self.config, self.corpus.vocab, self.speaker, state.params, state.slots, self._meta()
+        )
 
     def _meta(self) -> checkpoint.Meta:
         return checkpoint.Meta(

@@ -12,9 +12,10 @@ from captioner.configio import parse
 from captioner.data.corpus import Split
 from captioner.model import CaptioningRNN
 from captioner.parameters import Sizes, initial_params
-from captioner.run import train as use_case
+from captioner.run import validation
+from captioner.run.events import Warned
 from captioner.run.symptoms import IMAGES, symptoms
-from captioner.run.train import Warned, train
+from captioner.run.train import train
 from captioner.vocab import Vocab
 
 VOCAB = Vocab.build([["a", "cat", "dog", "bird"]])
@@ -91,7 +92,7 @@ def test_no_more_images_are_looked_at_than_are_needed(monkeypatch: pytest.Monkey
 def test_a_warning_is_an_event_a_line_and_stands_in_the_history(
     small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(use_case, "symptoms", lambda *_: iter(["all is alike"]))
+    monkeypatch.setattr(validation, "symptoms", lambda *_: iter(["all is alike"]))
     events = list(train(parse("", "", [*small, "train.epochs=4"]), tmp_path / "run"))
     warned = [event for event in events if isinstance(event, Warned)]
     assert warned == [Warned(12, "all is alike"), Warned(16, "all is alike")]
@@ -104,6 +105,6 @@ def test_a_warning_is_an_event_a_line_and_stands_in_the_history(
 def test_looking_changes_nothing(small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run: Callable[[Path], Any] = lambda folder: list(train(parse("", "", [*small, "train.epochs=4"]), folder))  # noqa: E731
     run(tmp_path / "looking")
-    monkeypatch.setattr(use_case, "symptoms", lambda *_: iter(()))
+    monkeypatch.setattr(validation, "symptoms", lambda *_: iter(()))
     run(tmp_path / "not")
     assert (tmp_path / "looking" / "last.h5").read_bytes() == (tmp_path / "not" / "last.h5").read_bytes()

@@ -19,8 +19,10 @@ from captioner.data.batches import ShuffledBatches
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, DataError, DivergenceError, UsageError
 from captioner.model import CaptioningRNN
 from captioner.run import train as use_case
+from captioner.run import validation
 from captioner.run.build import build_corpus
-from captioner.run.train import Began, Ended, Event, Validated, resume, train
+from captioner.run.events import Began, Ended, Event, Validated
+from captioner.run.train import resume, train
 from captioner.solver import Step
 from captioner.team import Team
 
@@ -66,7 +68,7 @@ def saved_steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 def scripted_losses(monkeypatch: pytest.MonkeyPatch, *losses: float) -> None:
     script = iter(losses)
-    monkeypatch.setattr(use_case, "mean_word_loss", lambda *_: next(script))
+    monkeypatch.setattr(validation, "mean_word_loss", lambda *_: next(script))
 
 
 def test_the_events_of_a_run_in_their_order(events, run: Path) -> None:
@@ -147,7 +149,7 @@ def test_the_parts_are_told_apart(config, run: Path, monkeypatch: pytest.MonkeyP
     lasting(ShuffledBatches, "batch", 1)
     lasting(CaptioningRNN, "forward", 10)
     lasting(CaptioningRNN, "backward", 100)
-    lasting(use_case, "mean_word_loss", 1000)
+    lasting(validation, "mean_word_loss", 1000)
     lasting(use_case, "look_again", 10_000)
     lasting(checkpoint, "save", 100_000)
     for event in train(config("train.epochs=2"), run):
@@ -215,7 +217,7 @@ def test_validation_by_its_own_options(events, run: Path, monkeypatch: pytest.Mo
         sizes.append(sum(len(captions) for _, captions in batches))
         return 1.0
 
-    monkeypatch.setattr(use_case, "mean_word_loss", measured)
+    monkeypatch.setattr(validation, "mean_word_loss", measured)
     told = events("train.max_steps=17", "validate.every=2", "validate.split=heldout", "validate.max_captions=7")
     assert [(event.step, event.epoch) for event in told if isinstance(event, Validated)] == [(8, 2), (16, 4), (17, 5)]
     assert sizes == [7, 7, 7]

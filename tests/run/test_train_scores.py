@@ -11,10 +11,11 @@ from captioner import checkpoint
 from captioner.configio import parse
 from captioner.errors import ConfigError
 from captioner.metrics import NAMES
-from captioner.run import train as use_case
 from captioner.run.evaluate import judge_model, task_of
+from captioner.run.events import Validated
 from captioner.run.sample import open_corpus, open_run
-from captioner.run.train import Validated, resume, train
+from captioner.run.train import resume, train
+from captioner.run.validation import Validation
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_the_scores_are_those_of_evaluate(average: str, go: Callable[..., Any], 
 
 def test_a_score_chooses_the_best(go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = iter([0.3, 0.5, 0.4, 0.5, 0.6])
-    monkeypatch.setattr(use_case._Training, "_scores", lambda self: dict.fromkeys(NAMES, next(script)))
+    monkeypatch.setattr(Validation, "scores", lambda *_: dict.fromkeys(NAMES, next(script)))
     told = go("train.epochs=5", "validate.metrics=1", "validate.best=cider_d")
     assert [event.best for event in told] == [True, True, False, False, True]
     best = checkpoint.load(tmp_path / "run" / "best.h5").meta.best
@@ -66,7 +67,7 @@ def test_a_resumed_run_compares_with_the_score_before(
     go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     script = iter([0.5, 0.4, 0.6])
-    monkeypatch.setattr(use_case._Training, "_scores", lambda self: dict.fromkeys(NAMES, next(script)))
+    monkeypatch.setattr(Validation, "scores", lambda *_: dict.fromkeys(NAMES, next(script)))
     go("train.epochs=1", "validate.metrics=1", "validate.best=cider_d")
     again = [e for e in resume(tmp_path / "run", ["train.epochs=3"]) if isinstance(e, Validated)]
     assert [event.best for event in again] == [False, True]

@@ -1,0 +1,79 @@
+"""What is measured between epochs: how well a model foretells captions, how good its own are, what is odd in them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from captioner.arrays import Array
+from captioner.config import Config
+from captioner.data.batches import in_order
+from captioner.data.corpus import Corpus
+from captioner.errors import DataError
+from captioner.metrics import NAMES
+from captioner.model import CaptioningRNN
+from captioner.run.evaluate import Task, judge, task_of
+from captioner.run.restore import Speaker
+from captioner.run.sample import describe
+from captioner.run.symptoms import FIRST_EPOCH, symptoms
+from captioner.solver import Step, mean_word_loss
+from captioner.team import Team
+
+
+class Validation:
+    """The validation split, and when it is time for what.
+
+    Raises: DataError when the data set has no such split.
+    """
+
+    def __init__(self, config: Config, corpus: Corpus, total_steps: int, team: Team) -> None:
+        name = config.validate.split
+        if name not in corpus.splits:
+            raise DataError(
+                f"validate.split: expected a split of this data set ({', '.join(corpus.splits)}), got "
+                f"{name}; try -o validate.split=train, or prepare it with --val 0.1"
+            )
+        self._config, self._corpus, self._split = config, corpus, corpus.split(name)
+        self._total_steps, self._team = total_steps, team
+
+    def is_due(self, step: Step) -> bool:
+        """Whether to validate after the last step of an epoch."""
+        return self._is_time(step, self._config.validate.every)
+
+    def is_scored(self, step: Step) -> bool:
+        """Whether that validation scores captions."""
+        every = self._config.validate.metrics
+        return every is not None and self._is_time(step, every)
+
+    def _is_time(self, step: Step, every: int) -> bool:
+        return step.epoch % every == 0 or step.step == self._total_steps
+
+    def loss(self, model: CaptioningRNN) -> float:
+        """The mean loss of a word in nats."""
+        batches = in_order(self._split, self._config.train.batch_size, self._config.validate.max_captions)
+        return mean_word_loss(model, batches, self._team)
+
+    def scores(self, speaker: Speaker) -> dict[str, float]:
+        """How good the captions are that it now writes, by the names of the metrics."""
+        task, rows = self._task
+        captions = [caption for caption, _ in describe(speaker, self._split.features)]
+        figures = judge(task, "model", [captions[row] for row in rows]).figures
+        return {name: figures[name] for name in NAMES}
+
+    @cached_property
+    def _task(self) -> tuple[Task, Array]:
+        task, rows = task_of(self._corpus, self._config.validate.split)
+        return dataclasses.replace(task, train=None), rows
+
+    def problems(self, model: CaptioningRNN, step: Step) -> Iterator[str]:
+        """What the captions themselves tell, once they should tell anything."""
+        if step.epoch >= FIRST_EPOCH:
+            yield from symptoms(model, self._split, self._corpus.vocab, self._config.decode.max_length)
+
+
+def is_better(name: str, found: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
+    """Losses are the better the lower, scores the higher; who has not the figure `name` is not compared."""
+    if name not in found or best is None:
+        return name in found
+    return found[name] < best[name] if name == "loss" else found[name] > best[name]
