@@ -6,39 +6,30 @@ Each way is a layer pair: forward makes the state before `<START>` of an image, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.layers.affine import affine_backward, affine_forward
 from captioner.layers.cell import Cell, State, step_backward, step_forward
-from captioner.layers.dropout import undrop
 from captioner.team import ALONE, Team
-
-Drop: TypeAlias = Callable[[Array], tuple[Array, Array | None]]
-"""Dropout of the image's vector in training: rows -> rows, mask."""
-
-
-def keep(x: Array) -> tuple[Array, None]:
-    """No dropout."""
-    return x, None
 
 
 class Way(NamedTuple):
-    """`forward(cell, params, image, state, drop) -> state, cache` takes h0 further, and `backward(dstate, cache)`
-    undoes it to `dstate, grads`.
+    """`forward(cell, params, image, state) -> state, cache` takes h0 further, and `backward(dstate, cache)` undoes it
+    to `dstate, grads`.
 
     The gradients are in arrays of their own, and those of the scan, which knows the upper rows of Wx, come on top.
     """
 
-    forward: Callable[[Cell, Params, Array, State, Drop], tuple[State, Any]]
+    forward: Callable[[Cell, Params, Array, State], tuple[State, Any]]
     backward: Callable[[State, Any], tuple[State, Params]]
     parts: int = 1
     """Rows of Wx as a multiple of W."""
 
 
-def initial_forward(cell: Cell, p: Params, image: Array, state: State, drop: Drop) -> tuple[State, None]:
+def initial_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[State, None]:
     """The image is h0 = image W_proj + b_proj alone.
 
     Source: CS231n, assignment 3.
@@ -50,25 +41,24 @@ def initial_backward(dstate: State, cache: None) -> tuple[State, Params]:
     return dstate, {}
 
 
-def first_forward(cell: Cell, p: Params, image: Array, state: State, drop: Drop) -> tuple[State, Any]:
+def first_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[State, Any]:
     """The image is read like a word before all others: state = cell(image W_image + b_image, h0).
 
     Source: Vinyals et al. 2015, "Show and Tell", equation 10.
     """
     vector, projection = affine_forward(image, p["W_image"], p["b_image"])
-    vector, mask = drop(vector)
     state, step = step_forward(cell, vector, state, p["Wx"], p["Wh"], p["b"])
-    return state, (cell, projection, mask, step)
+    return state, (cell, projection, step)
 
 
 def first_backward(dstate: State, cache: Any) -> tuple[State, Params]:
-    cell, projection, mask, step = cache
+    cell, projection, step = cache
     dvector, dstate, dWx, dWh, db = step_backward(cell, dstate, step)
-    _, dW_image, db_image = affine_backward(undrop(dvector, mask), projection)
+    _, dW_image, db_image = affine_backward(dvector, projection)
     return dstate, {"W_image": dW_image, "b_image": db_image, "Wx": dWx, "Wh": dWh, "b": db}
 
 
-def every_forward(cell: Cell, p: Params, image: Array, state: State, drop: Drop) -> tuple[State, Any]:
+def every_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[State, Any]:
     """The image is joined to the word at every step: x_t = [W_embed[word_t], image W_image + b_image].
 
     Its part of x_t Wx is the same at every step, so it is computed once and goes along in the state, as a context that
@@ -77,17 +67,16 @@ def every_forward(cell: Cell, p: Params, image: Array, state: State, drop: Drop)
     Source: Mao et al. 2015, "Deep Captioning with Multimodal Recurrent Neural Networks" (the image at every step).
     """
     vector, projection = affine_forward(image, p["W_image"], p["b_image"])
-    vector, mask = drop(vector)
     lower = p["Wx"][vector.shape[1] :]
     context = (vector @ lower).reshape(len(image), cell.gates, -1)
-    return (*state, context), (projection, mask, vector, lower)
+    return (*state, context), (projection, vector, lower)
 
 
 def every_backward(dstate: State, cache: Any) -> tuple[State, Params]:
-    projection, mask, vector, lower = cache
+    projection, vector, lower = cache
     *dstates, dcontext = dstate
     dlower = dcontext.reshape(len(dcontext), -1)
-    _, dW_image, db_image = affine_backward(undrop(dlower @ lower.T, mask), projection)
+    _, dW_image, db_image = affine_backward(dlower @ lower.T, projection)
     dWx = np.concatenate([np.zeros_like(lower), vector.T @ dlower])
     return tuple(dstates), {"W_image": dW_image, "b_image": db_image, "Wx": dWx}
 
@@ -106,16 +95,14 @@ class StartCache(NamedTuple):
     further: Any
 
 
-def start_forward(
-    way: Way, cell: Cell, p: Params, image: Array, team: Team = ALONE, drop: Drop = keep
-) -> tuple[State, StartCache]:
+def start_forward(way: Way, cell: Cell, p: Params, image: Array, team: Team = ALONE) -> tuple[State, StartCache]:
     """The state before `<START>`: h0 = image W_proj + b_proj, the cell's other states 0, and what the way makes of it.
 
     Shapes: image (N, F) -> state arrays (N, H), and where the way has a context (N, G, H).
     """
     h0 = team.matmul(image, p["W_proj"], np.empty((len(image), p["W_proj"].shape[1]), image.dtype))
     h0 += p["b_proj"]
-    state, further = way.forward(cell, p, image, (h0, *(np.zeros_like(h0) for _ in range(cell.states - 1))), drop)
+    state, further = way.forward(cell, p, image, (h0, *(np.zeros_like(h0) for _ in range(cell.states - 1))))
     return state, StartCache(way, image, further)
 
 

@@ -58,7 +58,7 @@ class Model:
     tie_words: Annotated[bool, "one matrix for word vectors and output weights; needs D = H"] = False
     dtype: Annotated[Literal["float32", "float64"], "precision of parameters and sums"] = "float32"
     dropout_features: Annotated[float, "share of image features' numbers dropped while training", ">= 0", "< 1"] = 0.0
-    dropout_words: Annotated[float, "share of word vectors' and joined images' numbers dropped", ">= 0", "< 1"] = 0.0
+    dropout_words: Annotated[float, "share of word vectors' numbers dropped while training", ">= 0", "< 1"] = 0.0
     dropout_hidden: Annotated[float, "share of hidden numbers dropped before the words", ">= 0", "< 1"] = 0.0
     forget_bias: Annotated[float, "start of the forget gate's bias (lstm); 1 keeps memory at first", ">= 0"] = 0.0
     output_bias: Annotated[Literal["zeros", "log_frequency"], "how the words' biases start"] = "zeros"

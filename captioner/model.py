@@ -7,11 +7,11 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from captioner.arrays import Array, Params
-from captioner.conditioning import WAYS, Drop, StartCache, keep, start_backward, start_forward
+from captioner.conditioning import WAYS, StartCache, start_backward, start_forward
 from captioner.errors import DataError
 from captioner.layers import CELLS
 from captioner.layers.cell import ScanCache, State, scan_backward, scan_forward
-from captioner.layers.dropout import draw_noise, dropout_forward, undrop
+from captioner.layers.dropout import draw_noise, dropout_backward, dropout_forward
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
 from captioner.layers.packing import pack
 from captioner.layers.softmax import cross_entropy
@@ -22,9 +22,7 @@ from captioner.workspace import Workspace
 
 
 class Dropout(NamedTuple):
-    """The share of numbers dropped in training: of the image feature, the vectors of words and of the image where it is
-    an input beside them, the hidden output.
-    """
+    """The share of numbers dropped in training: of the image feature, the word vectors, the hidden output."""
 
     features: float = 0.0
     words: float = 0.0
@@ -157,14 +155,14 @@ class CaptioningRNN:
         W_vocab = self.output_weights
         dhidden = team.matmul(dscores, W_vocab.T, empty("dhidden", e.hidden.shape, self.dtype))
         dW_vocab = team.matmul(e.hidden.T, dscores, empty("dW_vocab", W_vocab.shape, self.dtype))
-        dhidden = undrop(dhidden, e.hidden_mask)
+        dhidden = _undrop(dhidden, e.hidden_mask)
         if len(dhidden) < len(e.scored):
             scattered = np.zeros_like(dhidden, shape=(len(e.scored), dhidden.shape[1]))
             scattered[e.scored] = dhidden
             dhidden = scattered
         dinputs, dstart, dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan, workspace, team)
         dW_embed = empty("dW_embed", p["W_embed"].shape, self.dtype)
-        word_embedding_backward(undrop(dinputs, e.words_mask), e.words, out=dW_embed)
+        word_embedding_backward(_undrop(dinputs, e.words_mask), e.words, out=dW_embed)
         grads = {"W_embed": dW_embed, "Wx": dWx, "Wh": dWh, "b": db, "b_vocab": db_vocab}
         if self.sizes.tied:
             dW_embed += dW_vocab.T
@@ -215,8 +213,8 @@ class CaptioningRNN:
             image /= self.standardizer.std.astype(self.dtype)
         return image
 
-    def _start(self, image: Array, team: Team = ALONE, drop: Drop = keep) -> tuple[State, StartCache]:
-        return start_forward(WAYS[self.sizes.image], self.cell, self.params, image, team, drop)
+    def _start(self, image: Array, team: Team = ALONE) -> tuple[State, StartCache]:
+        return start_forward(WAYS[self.sizes.image], self.cell, self.params, image, team)
 
     def _encode(
         self,
@@ -228,8 +226,7 @@ class CaptioningRNN:
         team: Team,
     ) -> Encoded:
         p = self.params
-        every = np.arange(len(features))
-        image, _ = _drop(self._image(features), self.dropout.features, rng, every, team)
+        image, _ = _drop(self._image(features), self.dropout.features, rng, np.arange(len(features)), team)
         # The steps of a caption end with its last target; a masked target before it is a step without a loss.
         ends = np.arange(1, captions.shape[1]) * (captions[:, 1:] != self.null)
         lengths = ends.max(axis=1, initial=0)
@@ -246,7 +243,7 @@ class CaptioningRNN:
         inputs, words = word_embedding_forward(distinct, p["W_embed"])
         inputs, words_mask = _drop(inputs, self.dropout.words, rng, rows, team)
 
-        initial, start = self._start(image, team, lambda vector: _drop(vector, self.dropout.words, rng, every, team))
+        initial, start = self._start(image, team)
         weights = p["Wx"][: self.sizes.wordvec], p["Wh"], p["b"]
         hidden, scan = scan_forward(self.cell, inputs, ids, initial, *weights, packing, keep, workspace, team)
         hidden, hidden_mask = _drop(hidden, self.dropout.hidden, rng, rows, team)
@@ -289,3 +286,7 @@ def _drop(x: Array, p: float, rng: np.random.Generator | None, rows: Array, team
 
     team.map(drop)
     return out, mask
+
+
+def _undrop(dout: Array, mask: Array | None) -> Array:
+    return dout if mask is None else dropout_backward(dout, mask)

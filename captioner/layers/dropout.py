@@ -37,8 +37,3 @@ def dropout_backward(dout: Array, mask: Array) -> Array:
     """
     dx: Array = dout * mask
     return dx
-
-
-def undrop(dout: Array, mask: Array | None) -> Array:
-    """The gradient where dropout may not have been: without a mask, dout itself."""
-    return dout if mask is None else dropout_backward(dout, mask)
