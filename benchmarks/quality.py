@@ -118,7 +118,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         one = found["ensemble"][name]
         yield (label, "beam", f"{one['perplexity']:.2f}", *_scores([one]), "")
     neighbours = [f"{100 * found['neighbours'][score]:.1f}" for score in SCORES]
-    yield ("30 nearest neighbours", "", "", *neighbours, "", "")
+    yield ("30 nearest neighbours, by the layout's references", "", "", *neighbours, "", "")
 
 
 def _scores(many: Sequence[dict[str, Any]]) -> Iterator[str]:

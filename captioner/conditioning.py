@@ -27,6 +27,8 @@ class Way(NamedTuple):
     backward: Callable[[State, Any], tuple[State, Params]]
     parts: int = 1
     """Rows of Wx as a multiple of W."""
+    own: tuple[str, ...] = ()
+    """Parameters that no other way has."""
 
 
 def initial_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[State, None]:
@@ -44,7 +46,7 @@ def initial_backward(dstate: State, cache: None) -> tuple[State, Params]:
 def first_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[State, Any]:
     """The image is read like a word before all others: state = cell(image W_image + b_image, h0).
 
-    Source: Vinyals et al. 2015, "Show and Tell", equation 10.
+    Source: Vinyals et al. 2015, "Show and Tell", equation 10, where h0 is 0.
     """
     vector, projection = affine_forward(image, p["W_image"], p["b_image"])
     state, step = step_forward(cell, vector, state, p["Wx"], p["Wh"], p["b"])
@@ -83,8 +85,8 @@ def every_backward(dstate: State, cache: Any) -> tuple[State, Params]:
 
 WAYS: dict[str, Way] = {
     "initial": Way(initial_forward, initial_backward),
-    "first": Way(first_forward, first_backward),
-    "every": Way(every_forward, every_backward, parts=2),
+    "first": Way(first_forward, first_backward, own=("W_image", "b_image")),
+    "every": Way(every_forward, every_backward, parts=2, own=("W_image", "b_image")),
 }
 """Every way by its name in the config."""
 

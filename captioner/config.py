@@ -96,12 +96,12 @@ class Train:
     warmup_steps: Annotated[int, "steps over which the learning rate rises from 0", ">= 0"] = 0
     log_every: Annotated[int, "steps between lines of history.jsonl", ">= 1"] = 10
     save_every: Annotated[int | None, "steps between checkpoints; null: after each epoch alone", ">= 1"] = None
-    patience: Annotated[int | None, "validations without a better loss before stopping", ">= 1"] = None
+    patience: Annotated[int | None, "validations that are not better before stopping", ">= 1"] = None
 
 
 @dataclass(frozen=True)
 class Validate:
-    """The loss on images that are not learnt from."""
+    """The loss, and the scores of captions, on images that are not learnt from."""
 
     every: Annotated[int, "epochs between validations", ">= 1"] = 1
     split: Annotated[str, "the split to validate on"] = "val"
@@ -206,6 +206,24 @@ CONSTRAINTS = (
         "train.start",
         lambda c: c.train.objective == "likelihood" or c.train.start is not None,
         "self-critical training goes on from a trained model (set train.start to its run)",
+    ),
+    Constraint(
+        "train.label_smoothing",
+        "train.objective",
+        lambda c: c.train.label_smoothing == 0 or c.train.objective == "likelihood",
+        "smooths no reward (set train.objective likelihood, or remove this)",
+    ),
+    Constraint(
+        "train.batches",
+        "train.objective",
+        lambda c: c.train.batches == "shuffled" or c.train.objective == "likelihood",
+        "sorts captions that self-critical training does not read (set train.objective likelihood, or remove this)",
+    ),
+    Constraint(
+        "validate.metrics",
+        "validate.every",
+        lambda c: c.validate.metrics is None or c.validate.metrics % c.validate.every == 0,
+        "expected a multiple of validate.every",
     ),
     Constraint(
         "validate.best",

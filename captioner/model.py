@@ -170,6 +170,7 @@ class CaptioningRNN:
             grads["W_vocab"] = dW_vocab
         dW_proj = empty("dW_proj", p["W_proj"].shape, self.dtype)
         for name, grad in start_backward(dstart, e.start, dW_proj, team).items():
+            # An array of its own; only Wx may have rows below those that the scan knows.
             if name in grads:
                 grad[: len(grads[name])] += grads[name]
             grads[name] = grad

@@ -33,20 +33,20 @@ class Sizes:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, by CS231n's names and in the order in which it draws them."""
-        gates = CELLS[self.cell].gates * self.hidden
+        gates, way = CELLS[self.cell].gates * self.hidden, WAYS[self.image]
         shapes: dict[str, tuple[int, ...]] = {
             "W_embed": (self.vocab, self.wordvec),
             "W_proj": (self.feature, self.hidden),
             "b_proj": (self.hidden,),
             "W_image": (self.feature, self.wordvec),
             "b_image": (self.wordvec,),
-            "Wx": (self.wordvec * WAYS[self.image].parts, gates),
+            "Wx": (self.wordvec * way.parts, gates),
             "Wh": (self.hidden, gates),
             "b": (gates,),
             "W_vocab": (self.hidden, self.vocab),
             "b_vocab": (self.vocab,),
         }
-        left_out = [*(("W_image", "b_image") if self.image == "initial" else ()), *(["W_vocab"] if self.tied else [])]
+        left_out = {"W_image", "b_image"} - set(way.own) | ({"W_vocab"} if self.tied else set())
         return {name: shape for name, shape in shapes.items() if name not in left_out}
 
 

@@ -158,15 +158,11 @@ def _step(
         hyper = plan.hyper._replace(learning_rate=rate)
         scale = clip_scale(norm, plan.clip_norm)
         known = plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale
-
-        def work(member: int) -> None:
-            share = Share(member, team.size)
-            update(*known, share)
-            if plan.average is not None:
-                move_average(state.params, state.slots[AVERAGE], plan.average, state.step + 1, share)
-
-        team.map(work)
+        team.map(lambda member: update(*known, Share(member, team.size)))
         state.step += 1
+        if (decay := plan.average) is not None:
+            moved = state.params, state.slots[AVERAGE], decay, state.step
+            team.map(lambda member: move_average(*moved, Share(member, team.size)))
         refuse_infinite(state)
     return Step(
         step=state.step,

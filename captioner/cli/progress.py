@@ -12,6 +12,7 @@ import click
 from tqdm import tqdm
 
 from captioner.cli.cards import one_line
+from captioner.metrics import NAMES
 from captioner.run.events import Began, Ended, Event, Validated, Warned
 from captioner.run.folder import RunFolder
 from captioner.solver import Step
@@ -92,8 +93,8 @@ def _validated(event: Validated) -> str:
 def _ended(event: Ended) -> str:
     summary = event.summary
     best = summary["best"]
-    chosen = next((name for name in best or () if name not in ("step", "epoch", "loss", "perplexity")), None)
-    value = f"{chosen} {best[chosen]:.3f}" if chosen else f"perplexity {best['perplexity']:.2f}" if best else ""
+    chosen = next((name for name in NAMES if name in (best or ())), None)
+    value = f"{chosen} {100 * best[chosen]:.1f}" if chosen else f"perplexity {best['perplexity']:.2f}" if best else ""
     found = f"; best {value} in epoch {best['epoch']}" if best else ""
     before = RunFolder(event.folder).told_before()
     go_on = {

@@ -26,7 +26,8 @@ from captioner.workspace import Workspace
 State: TypeAlias = tuple[Array, ...]
 """Row arrays (N, H); the first is h, which alone is seen from outside.
 
-After the cell's own may stand a context (N, G, H), which never changes and is added to ax at every step.
+For `scan_*` and `read`, a context (N, G, H) may stand after the cell's own: it never changes, and is added to ax at
+every step.
 """
 
 
@@ -223,7 +224,7 @@ def scan_backward(
     dax = empty("dax", (cell.gates, *dh.shape), dtype)
     dah = dax if cell.added else empty("dah", dax.shape, dtype)
     dstate = tuple(np.zeros((count, hidden), dtype) for _ in states)
-    dcontexts = [np.zeros((cell.gates, count, hidden), dtype) for _ in range(has_context)]
+    dcontexts = [np.zeros((cell.gates, count, hidden), dtype)] if has_context else []
     recurrent = RightFactor(by_gate(Wh, cell.gates).swapaxes(1, 2), "recurrent", workspace, team)
 
     def loop(member: int) -> None:

@@ -46,7 +46,8 @@ def corpus_scores(captions: Sequence[Words], references: Sequence[Sequence[Words
 def interval(rows: NDArray[np.float64], other: NDArray[np.float64] | None = None, seed: int = 0) -> NDArray[np.float64]:
     """Where 95 % of the figures lie when images are drawn anew, or of their differences from those of other captions.
 
-    Both sets of captions are of the same images, and are drawn alike.
+    Both sets of captions are of the same images, and are drawn alike. The weights of CIDEr-D's n-grams stay those of
+    all images.
 
     Shapes: rows (N, 13) -> (2, 6), lower and upper bounds.
     Source: Koehn, "Statistical significance tests for machine translation evaluation", 2004.

@@ -54,7 +54,8 @@ def build_corpus(config: Config) -> Corpus:
     train = corpus.split("train")
     few = np.random.default_rng((config.seed, 2)).permutation(len(train.captions))[: config.data.max_train]
     few.sort()
-    cut = dataclasses.replace(train, captions=train.captions[few], image_idxs=train.image_idxs[few])
+    texts = None if train.texts is None else [train.texts[row] for row in few.tolist()]
+    cut = dataclasses.replace(train, captions=train.captions[few], image_idxs=train.image_idxs[few], texts=texts)
     return dataclasses.replace(corpus, splits={**corpus.splits, "train": cut})
 
 
@@ -112,11 +113,28 @@ def build_batches(
     train, options = corpus.split("train"), config.train
     lengths = LENGTHS[options.batches](train.captions, corpus.vocab.null)
     plain = ShuffledBatches(train, options.batch_size, config.seed, lengths)
-    if options.objective == "scst":
-        # Its batches come of the parameters as they are, so none can be made ahead.
-        return nullcontext(SelfCritical(model, plain, corpus.vocab, config.seed, team))
-    # Only what may have to be read from a disk is worth a thread.
-    return nullcontext(plain) if in_memory(train.features) else ReadAhead(plain, total_steps)
+    return OBJECTIVES[options.objective](plain, config, corpus, model, total_steps, team)
+
+
+def _of_people(
+    plain: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, team: Team
+) -> AbstractContextManager[Batches]:
+    """Only what may have to be read from a disk is worth a thread."""
+    return nullcontext(plain) if in_memory(plain.split.features) else ReadAhead(plain, total_steps)
+
+
+def _self_critical(
+    plain: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, team: Team
+) -> AbstractContextManager[Batches]:
+    """Batches that come of the parameters as they are, so none can be made ahead."""
+    return nullcontext(SelfCritical(model, plain, corpus.vocab, config.seed, config.decode.max_length, team))
+
+
+OBJECTIVES: dict[str, Callable[..., AbstractContextManager[Batches]]] = {
+    "likelihood": _of_people,
+    "scst": _self_critical,
+}
+"""What training learns from: people's captions, or rewards of the model's own."""
 
 
 def build_plan(config: Config, train: Split) -> Plan:

@@ -30,8 +30,8 @@ def gradient_reach(model: CaptioningRNN, split: Split, words: int, most: int = M
     """‖∂ loss_T / ∂ state_t‖ for t = T, T - 1, ... 1, as a mean over captions with at least T words.
 
     loss_T = -log P(word_T | words before, image); state_t is what the cell knows before it reads word t (the first is
-    `<START>`), all its arrays together. Where the norms fall by a factor a step, what was read so long ago cannot be
-    learnt from: the vanishing gradient.
+    `<START>`), all its arrays together; `<END>` counts as a word. Where the norms fall by a factor a step, what was
+    read so long ago cannot be learnt from: the vanishing gradient.
 
     Raises: DataError when no caption is so long.
     Source: Bengio et al. 1994, "Learning Long-Term Dependencies with Gradient Descent is Difficult".

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
@@ -40,6 +40,7 @@ FIXED = (
     "train.batch_size",
     "train.batches",
     "train.objective",
+    "train.start",
     "train.update_rule",
     "validate.split",
     "validate.max_captions",
@@ -98,8 +99,15 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
         for option, saved, given in values
         if saved != given
     ]
+    if (as_saved.train.average is None) != (config.train.average is None):
+        had = "none" if as_saved.train.average is None else "one"
+        settled.append(f"-o train.average: the run in {path} has {had}; start a new run to change that")
     if settled:
         raise ConfigError(settled)
+    if meta.best is not None and config.validate.best not in meta.best:
+        raise CheckpointError(
+            f"{path}: meta: best: expected a figure {config.validate.best}, got {', '.join(meta.best)}"
+        )
     sizes = build_sizes(config, len(vocab), meta.feature_dim)
     _check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
     for slot, arrays in saved.slots.items():
@@ -125,16 +133,16 @@ def _check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tupl
 
 
 def started(model: CaptioningRNN, restored: Restored, corpus: Corpus) -> CaptioningRNN:
-    """A fresh model with the parameters, and the standardizer, of another that was trained on the same data set.
+    """A fresh model with the parameters, and the standardizer, of another that has the same words and encoder.
 
-    Raises: CheckpointError when it was trained on another data set, or its sizes are not the model's.
+    Raises: CheckpointError when it has others, or its sizes or its way with features are not the model's.
     """
     check_corpus(restored, corpus)
-    if restored.model.sizes != model.sizes:
-        raise CheckpointError(
-            f"train.start: {restored.path}: expected {model.sizes}, got {restored.model.sizes}; "
-            "set the options of model as they were there"
-        )
+    expected, got = (
+        {**asdict(one.sizes), "standardized": one.standardizer is not None} for one in (restored.model, model)
+    )
+    if other := [f"{name}: expected {expected[name]}, got {got[name]}" for name in got if got[name] != expected[name]]:
+        raise CheckpointError(f"train.start: {restored.path}: {'; '.join(other)}; set these options as they were there")
     params = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
     return CaptioningRNN(model.sizes, params, model.null, model.dropout, restored.model.standardizer, model.smoothing)
 

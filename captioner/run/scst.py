@@ -10,14 +10,12 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.batches import ShuffledBatches
 from captioner.decode import Constraints, greedy, sample
+from captioner.errors import DataError
 from captioner.metrics import CiderD
 from captioner.model import CaptioningRNN
 from captioner.reader import writer
 from captioner.team import ALONE, Team
 from captioner.vocab import Vocab
-
-MAX_LENGTH = 20
-"""Words that a caption is drawn to: people's are 11 on average, and a longer one costs time and earns nothing."""
 
 
 class SelfCritical:
@@ -27,18 +25,29 @@ class SelfCritical:
 
     loss = -1/N Σ_n (r(w_n) - r(ŵ_n)) Σ_t log P(w_nt | w before, image n),   r = CIDEr-D against the image's references
 
-    Its gradient is an estimate of -∇ E[r(w)] without bias, since r(ŵ) does not depend on w. `<END>` counts as a word in
-    r: else captions that break off would be as good as whole ones. The noise is a function of (seed, step), so a batch
-    is one of (seed, step, parameters).
+    Its gradient is an estimate of -∇ E[r(w)] without bias, since r(ŵ) does not depend on w; with dropout, which is in
+    the loss but not in the drawing, it is only near to one. `<END>` counts as a word in r: else captions that break off
+    would be as good as whole ones. The noise is a function of (seed, step), so a batch is one of (seed, step,
+    parameters).
 
+    Raises: DataError for a single image, whose n-grams tell nothing.
     Source: Rennie et al. 2017, "Self-critical Sequence Training for Image Captioning", equations 6 to 8.
     """
 
     def __init__(
-        self, model: CaptioningRNN, batches: ShuffledBatches, vocab: Vocab, seed: int, team: Team = ALONE
+        self,
+        model: CaptioningRNN,
+        batches: ShuffledBatches,
+        vocab: Vocab,
+        seed: int,
+        max_length: int,
+        team: Team = ALONE,
     ) -> None:
-        self._model, self._batches, self._vocab, self._seed, self._team = model, batches, vocab, seed, team
+        self._model, self._batches, self._vocab, self._team = model, batches, vocab, team
+        self._seed, self._max_length = seed, max_length
         self._images, place = np.unique(batches.split.image_idxs, return_inverse=True)
+        if len(self._images) < 2:
+            raise DataError("train: expected two or more images for CIDEr-D to be a reward, got 1; add some")
         references: list[list[list[int]]] = [[] for _ in self._images]
         # A word that was too rare for the vocabulary is no word that the model could say.
         known = np.where(batches.split.captions == vocab.unk, -1, batches.split.captions)
@@ -58,7 +67,7 @@ class SelfCritical:
             "start": vocab.start,
             "end": vocab.end,
             "null": vocab.null,
-            "max_length": MAX_LENGTH,
+            "max_length": self._max_length,
             "constraints": Constraints([vocab.null, vocab.start]),
         }
         features = split.features[distinct]

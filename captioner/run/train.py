@@ -196,7 +196,8 @@ class _Training:
         refuse_hopeless(self.model, step.step, loss)
         name, found = self.config.validate.best, {"loss": loss, **scores}
         better = is_better(name, found, self.best)
-        self.since_best = 0 if better else self.since_best + 1
+        if name in found:
+            self.since_best = 0 if better else self.since_best + 1
         if better:
             self.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: found[name]}
             self._save(self.run.best)

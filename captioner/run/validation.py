@@ -13,6 +13,7 @@ from captioner.data.corpus import Corpus
 from captioner.errors import DataError
 from captioner.metrics import NAMES
 from captioner.model import CaptioningRNN
+from captioner.run.decoder import build_decoder
 from captioner.run.evaluate import Task, judge, task_of
 from captioner.run.restore import Speaker
 from captioner.run.sample import describe
@@ -20,11 +21,14 @@ from captioner.run.symptoms import FIRST_EPOCH, symptoms
 from captioner.solver import Step, mean_word_loss
 from captioner.team import Team
 
+LOWER = frozenset({"loss"})
+"""Figures that are the better the lower; all others are scores."""
+
 
 class Validation:
     """The validation split, and when it is time for what.
 
-    Raises: DataError when the data set has no such split.
+    Raises: DataError when the data set has no such split, ConfigError for words to suppress that it does not have.
     """
 
     def __init__(self, config: Config, corpus: Corpus, total_steps: int, team: Team) -> None:
@@ -36,6 +40,8 @@ class Validation:
             )
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
         self._total_steps, self._team = total_steps, team
+        if config.validate.metrics is not None:
+            build_decoder(config.decode, corpus.vocab)  # what is wrong with its options is told now, not after an epoch
 
     def is_due(self, step: Step) -> bool:
         """Whether to validate after the last step of an epoch."""
@@ -73,7 +79,7 @@ class Validation:
 
 
 def is_better(name: str, found: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
-    """Losses are the better the lower, scores the higher; who has not the figure `name` is not compared."""
+    """Whether `name` is better in what was found than in the best; who has no such figure is not compared."""
     if name not in found or best is None:
         return name in found
-    return found[name] < best[name] if name == "loss" else found[name] > best[name]
+    return found[name] < best[name] if name in LOWER else found[name] > best[name]

@@ -1,5 +1,6 @@
 """From the config to objects: every option reaches what it names."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,6 +60,15 @@ def test_max_train_takes_a_seeded_part_of_the_captions(config, corpus) -> None:
     assert {(image, *row) for image, row in zip(few[0].image_idxs, few[0].captions.tolist(), strict=True)} <= pairs
     assert (np.diff(few[0].image_idxs) >= 0).all()
     assert len(build_corpus(config("data.max_train=100000")).split("train").captions) == len(whole.captions)
+
+
+def test_max_train_keeps_texts_with_their_captions(config, corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = corpus.split("train")
+    texts = [" ".join(map(str, row)) for row in train.captions.tolist()]
+    told = dataclasses.replace(corpus, splits={**corpus.splits, "train": dataclasses.replace(train, texts=texts)})
+    monkeypatch.setitem(build.SOURCES, "scenes", lambda *_, **__: told)
+    few = build_corpus(config("data.max_train=9")).split("train")
+    assert few.texts == [" ".join(map(str, row)) for row in few.captions.tolist()]
 
 
 def test_the_model_has_the_configured_sizes_type_and_dropout(config, corpus) -> None:

@@ -1,5 +1,6 @@
 """Self-critical training: rewards by hand, the surrogate's gradient, and a run that is resumed and learns."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from captioner import checkpoint
 from captioner.configio import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
-from captioner.errors import CheckpointError, ConfigError
+from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.gradcheck import Case, check
 from captioner.metrics import CiderD
 from captioner.model import CaptioningRNN
@@ -46,7 +47,7 @@ def model(trained: Path) -> CaptioningRNN:
 
 def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, seed: int = 7, threads: int = 1) -> tuple[Any, ...]:
     batches = ShuffledBatches(corpus.split("train"), 16, seed)
-    return SelfCritical(model, batches, corpus.vocab, seed, Team(threads)).batch(step)
+    return SelfCritical(model, batches, corpus.vocab, seed, 20, Team(threads)).batch(step)
 
 
 def test_weights_are_rewards_beyond_the_greedy_captions(model: CaptioningRNN, corpus: Corpus, trained: Path) -> None:
@@ -137,7 +138,7 @@ def test_rewarded_captions_become_likelier(go: Callable[..., Path], trained: Pat
         """Of some thousand captions: a single one's reward tells little."""
         batches, rewards = ShuffledBatches(split, len(split.captions), 0), []
         for seed in range(20):
-            _, captions, _ = SelfCritical(model, batches, corpus.vocab, seed).batch(0)
+            _, captions, _ = SelfCritical(model, batches, corpus.vocab, seed, 20).batch(0)
             words = [[token for token in caption if token] for caption in captions[:, 1:].tolist()]
             rewards.append(reward.score(split.image_idxs[batches.rows(0)], words).mean())
         return float(np.mean(rewards))
@@ -153,8 +154,20 @@ def test_training_starts_from_another_run(go: Callable[..., Path], trained: Path
 
 
 def test_a_start_that_does_not_fit(go: Callable[..., Path]) -> None:
-    with pytest.raises(CheckpointError, match=r"train.start: .*best.h5: expected Sizes.*hidden=7.*, got Sizes.*; set"):
+    with pytest.raises(CheckpointError, match=r"train.start: .*best.h5: hidden: expected 16, got 7; set these options"):
         go("wide", "model.hidden_dim=7")
+
+
+def test_a_single_image_earns_nothing(model: CaptioningRNN, corpus: Corpus) -> None:
+    split = corpus.split("train")
+    one = dataclasses.replace(split, captions=split.captions[:2], image_idxs=split.image_idxs[:2] * 0)
+    with pytest.raises(DataError, match="two or more images for CIDEr-D"):
+        SelfCritical(model, ShuffledBatches(one, 2, 0), corpus.vocab, 0, 20)
+
+
+def test_other_features_are_no_start(go: Callable[..., Path]) -> None:
+    with pytest.raises(CheckpointError, match="standardized: expected False, got True"):
+        go("plain", "data.standardize=true")
 
 
 def test_self_critical_training_needs_a_start(small: Sequence[str]) -> None:
