@@ -71,9 +71,7 @@ def measure(desk: Desk) -> dict[str, Any]:
     found: dict[str, Any] = {"single": {}, "ensemble": {}, "curves": {}, "gradients": {}}
     for name in CONFIGS:
         runs = [desk.train(name, seed) for seed in SEEDS]
-        summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
         found["single"][name] = {
-            "minutes": [round(summary["seconds"] / 60, 2) for summary in summaries],
             "greedy": [desk.score([run], *GREEDY) for run in runs],
             "beam": [desk.score([run]) for run in runs],
         }
@@ -102,7 +100,6 @@ def table(found: dict[str, Any]) -> str:
         "ROUGE-L",
         "CIDEr-D",
         "distinct",
-        "minutes",
     )
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ("---",) * len(heads), *_rows(found)))
 
@@ -112,13 +109,12 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         one = found["single"][name]
         for decoding in ("greedy", "beam"):
             many = one[decoding]
-            minutes = _mean(one["minutes"], 1) if decoding == "beam" else ""
-            yield (label, decoding, _mean([s["perplexity"] for s in many], 2), *_scores(many), minutes)
+            yield (label, decoding, _mean([s["perplexity"] for s in many], 2), *_scores(many))
     for name, label in ENSEMBLES.items():
         one = found["ensemble"][name]
-        yield (label, "beam", f"{one['perplexity']:.2f}", *_scores([one]), "")
+        yield (label, "beam", f"{one['perplexity']:.2f}", *_scores([one]))
     neighbours = [f"{100 * found['neighbours'][score]:.1f}" for score in SCORES]
-    yield ("30 nearest neighbours, by the layout's references", "", "", *neighbours, "", "")
+    yield ("30 nearest neighbours, by the layout's references", "", "", *neighbours, "")
 
 
 def _scores(many: Sequence[dict[str, Any]]) -> Iterator[str]:

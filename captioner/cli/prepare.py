@@ -88,7 +88,8 @@ def show(events: Iterator[Event]) -> Prepared:
     """Consume the events of a preparation, with a bar that knows the time left; then what was left out, on stderr."""
     from tqdm import tqdm
 
-    from captioner.run.features import Discarded, Encoding, Unreadable
+    from captioner.run.features import Discarded, Encoding
+    from captioner.run.find import Unreadable
     from captioner.run.prepare import Prepared
 
     bar: tqdm[Any] = tqdm(disable=True)

@@ -19,7 +19,7 @@ from captioner.data.prepared import SEAL
 from captioner.errors import DataError, UsageError
 from captioner.run.build import build_corpus
 from captioner.run.collect import collect, telling
-from captioner.run.features import Unreadable, find_all, missing_photos, photo_folder
+from captioner.run.find import Unreadable, find_all, missing_photos, photo_folder
 from captioner.run.prepare import card_of
 
 

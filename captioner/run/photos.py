@@ -16,7 +16,7 @@ from captioner.images import are_same, open_encoder, recognise
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import Encoded, encode_photos
 from captioner.images.photo import SUFFIXES, UNKNOWN, photos_in
-from captioner.run.features import is_address
+from captioner.run.find import is_address
 from captioner.run.restore import Speaker, check_width
 from captioner.run.sample import Caption, candidates
 

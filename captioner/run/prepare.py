@@ -22,7 +22,8 @@ from captioner.data.prepared import SEAL, write_prepared
 from captioner.data.readers import Flaw
 from captioner.errors import DataError, UsageError
 from captioner.run.collect import Collected, among, collect, named_source, words_of
-from captioner.run.features import Discarded, Encoding, Found, Unreadable, Work, encoded, given, photo_folder, sha256_of
+from captioner.run.features import Discarded, Encoding, Found, Work, encoded, given, sha256_of
+from captioner.run.find import Unreadable, photo_folder
 from captioner.vocab import SPECIAL, Vocab
 
 

@@ -22,7 +22,8 @@ from captioner.data.scenes import example
 from captioner.data.scenes.encoder import ENCODER, FEATURES
 from captioner.errors import UsageError
 from captioner.run.collect import collect
-from captioner.run.features import Encoding, missing_photos
+from captioner.run.features import Encoding
+from captioner.run.find import missing_photos
 from captioner.run.prepare import Prepared, card_of
 
 # --- what is in a data set

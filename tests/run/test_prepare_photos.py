@@ -7,7 +7,7 @@ import pytest
 from preparing import COUNT, EXPECTED, features_by_name, made, refusal
 
 from captioner.data.prepared import prepared
-from captioner.run.features import Unreadable, find_all, find_photo
+from captioner.run.find import Unreadable, find_all, find_photo
 
 
 def test_a_photograph_that_cannot_be_read_is_told_and_the_rest_written(photos: Path) -> None:
