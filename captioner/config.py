@@ -116,13 +116,13 @@ class Validate:
 class Decode:
     """How captions are written."""
 
-    max_length: Annotated[int, "words; longer captions are cut", ">= 1"] = 30
+    max_length: Annotated[int, "words; longer captions are cut", ">= 1", "<= 1000"] = 30
     min_length: Annotated[int, "words that a caption has at least", ">= 0"] = 0
     no_repeat: Annotated[int | None, "so many words in a row never come twice; null: they may", ">= 1"] = None
     suppress: Annotated[str | None, "words that are never written, with commas between"] = None
     suppress_unk: Annotated[bool, "never write <UNK>"] = True
     method: Annotated[Literal["beam", "sampling"], "search for likely captions, or draw them at random"] = "beam"
-    beam: Annotated[int, "beginnings kept of a caption; 1 is greedy", ">= 1"] = 1
+    beam: Annotated[int, "beginnings kept of a caption; 1 is greedy", ">= 1", "<= 1000"] = 1
     length_power: Annotated[float, "captions are ranked by log-probability / length^this", ">= 0", "<= 10"] = 0.0
     temperature: Annotated[float, "below 1 draws likelier words (sampling)", ">= 0.01", "<= 100"] = 1.0
     top_k: Annotated[int | None, "draw from so many likeliest words (sampling); null: all", ">= 1"] = None

@@ -100,5 +100,7 @@ def _run(args: list[str]) -> int:
         click.echo(one_line(f"captioner: {error.filename or 'output'}: {error.strerror or error}"), err=True)
         return 1
     except MemoryError:
-        click.echo("captioner: not enough memory; try a smaller train.batch_size or data.memory_mib", err=True)
+        click.echo(
+            "captioner: not enough memory; try a smaller train.batch_size, decode.beam or data.memory_mib", err=True
+        )
         return 1

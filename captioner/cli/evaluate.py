@@ -76,6 +76,8 @@ def evaluate(
 
     if meteor:
         use_case.check_meteor()
+    if coco is not None:
+        results.check_writable(coco)
     if captions is not None and references is not None:
         split = splits[0] if splits else None
         task, numbers = results.read_references(references, split)
@@ -92,7 +94,10 @@ def evaluate(
 
     restored = sample.open_runs(runs, overrides)
     corpus = sample.open_corpus(restored)
-    for name in splits or ("val",):
+    names = tuple(dict.fromkeys(splits)) or ("val",)
+    for name in names:
+        corpus.split(name)  # what is wrong with one is told before the others are scored
+    for name in names:
         task, rows = use_case.task_of(corpus, name)
         found = [use_case.judge_model(restored, corpus, name, task, rows)]
         if coco is not None:

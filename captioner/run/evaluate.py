@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -143,7 +145,10 @@ def check_meteor() -> None:
 
 
 def with_meteor(task: Task, judged: Judged) -> Judged:
-    """The same with METEOR, as pycocoevalcap's Java program has it."""
+    """The same with METEOR, as pycocoevalcap's Java program has it.
+
+    Raises: CaptionerError when that program fails.
+    """
     from pycocoevalcap.meteor.meteor import Meteor
 
     told = {place: [" ".join(tokenize(caption))] for place, caption in enumerate(judged.captions)}
@@ -151,6 +156,13 @@ def with_meteor(task: Task, judged: Judged) -> Judged:
     meteor = Meteor()
     try:
         score, _ = meteor.compute_score(known, told)
+    except (OSError, ValueError) as error:
+        # It shuts its pipes when it goes, for which it would wait for a lock that it holds since it failed.
+        meteor.lock = threading.Lock()
+        meteor.meteor_p.kill()
+        with contextlib.suppress(OSError):
+            meteor.meteor_p.stdin.close()
+        raise CaptionerError("METEOR: its Java program failed; try another Java, or leave --meteor out") from error
     finally:  # the others it closes itself
         meteor.meteor_p.stdout.close()
         meteor.meteor_p.stderr.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import Counter
@@ -13,13 +14,22 @@ from captioner.atomic import write_atomically
 from captioner.data.readers import Flaw, Told, read
 from captioner.data.readers.told import brief, image_name, parse_json
 from captioner.data.splits import gather
-from captioner.errors import CaptionerError, DataError
+from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.files import read_bytes
 from captioner.run.evaluate import Task
 
 LIMIT = 1 << 30
 Id: TypeAlias = int | str
 _IN_NAME = re.compile(r"(?:^|.*[^0-9])([0-9]{12})")
+
+
+def is_text(caption: str) -> bool:
+    """Whether it can be written: JSON lets half a surrogate pair stand for itself."""
+    try:
+        caption.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def image_id(image: str) -> Id:
@@ -36,6 +46,7 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str]) ->
 
     Raises: DataError when two images have one id; CaptionerError when the file cannot be written.
     """
+    check_writable(path)
     entries: dict[Id, str] = {}
     for image, caption in zip(images, captions, strict=True):
         if image_id(image) in entries:
@@ -45,6 +56,16 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str]) ->
         write_atomically(path, (("[" + ",\n".join(entries.values()) + "]\n").encode(),))
     except OSError as error:
         raise CaptionerError(f"{path}: cannot write: {error.strerror}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Raises: UsageError when there is something else than results of captions."""
+    if not path.exists():
+        return
+    with contextlib.suppress(OSError):
+        if path.is_file() and path.read_bytes()[:1] in (b"", b"["):
+            return
+    raise UsageError(f"{path}: expected a new file, or results to replace, got another file; name another")
 
 
 def read_results(path: Path) -> dict[Id, str]:
@@ -63,6 +84,8 @@ def read_results(path: Path) -> dict[Id, str]:
                     raise DataError(
                         f"{path}: [{number}]: image_id {name!r:.80} stands twice; give one caption an image"
                     )
+                if not is_text(caption):
+                    raise DataError(f"{path}: [{number}]: caption: expected UTF-8 text, got {caption!r:.80}")
                 captions[name] = caption
             case _:
                 raise DataError(f"{path}: [{number}]: expected an object with image_id and caption, got {brief(entry)}")

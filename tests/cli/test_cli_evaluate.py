@@ -129,3 +129,21 @@ def test_meteor_without_its_package(cli: Callable[..., Any], monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "pycocoevalcap.meteor.meteor", None)
     done = cli("evaluate", "--meteor", "--captions", "a", "--references", "b")
     assert done == (1, "", "captioner: METEOR: needs the package pycocoevalcap: pip install 'captioner[eval]'\n")
+
+
+def test_every_split_is_known_before_one_is_scored(cli: Callable[..., Any], tiny_run: Path) -> None:
+    done = cli("evaluate", tiny_run, "--split", "val", "--split", "nope", "--json")
+    assert (done.code, done.out) == (1, "")
+    assert "nope" in done.err
+
+
+def test_a_split_named_twice_is_scored_once(cli: Callable[..., Any], tiny_run: Path) -> None:
+    assert cli("evaluate", tiny_run, "--split", "val", "--split", "val", "--json").out.count("\n") == 1
+
+
+def test_a_checkpoint_is_no_place_for_results(cli: Callable[..., Any], own_run: Path) -> None:
+    before = (own_run / "last.h5").read_bytes()
+    done = cli("evaluate", own_run, "--coco", own_run / "last.h5")
+    assert (done.code, done.out) == (2, "")
+    assert "got another file; name another" in done.err
+    assert (own_run / "last.h5").read_bytes() == before

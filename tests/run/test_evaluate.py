@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -130,3 +131,13 @@ def test_images_without_references_are_left_out(tiny_run: Path) -> None:
     judged = judge_model(restored, corpus, "val", task, rows)
     said = [c.caption for c in caption_split(restored, val)]
     assert judged.captions == [*said[:3], *said[4:]]
+
+
+def test_a_java_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("pycocoevalcap.meteor.meteor")
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\nexit 1\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(CaptionerError, match="METEOR: its Java program failed"):
+        with_meteor(TASK, judge(TASK, "me", CAPTIONS))

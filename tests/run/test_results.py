@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from captioner.errors import CaptionerError, DataError
+from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.run.results import image_id, match, read_references, read_results, write_results
 
 
@@ -47,6 +47,7 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
         ("[3]", r"\[0\]: expected an object with image_id and caption, got 3"),
         ('[{"image_id": true, "caption": "a"}]', r"\[0\]: expected an object"),
         ('[{"image_id": 1, "caption": null}]', r"\[0\]: expected an object"),
+        (r'[{"image_id": 1, "caption": "\ud800"}]', r"\[0\]: caption: expected UTF-8 text, got"),
         ('[{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "b"}]', r"\[1\]: image_id 1 stands twice"),
     ],
 )
@@ -126,3 +127,15 @@ def test_every_image_has_one_caption_and_every_caption_an_image() -> None:
     del every["b/x.jpg"]
     with pytest.raises(DataError, match="expected a caption of each of 3 images, got none of 1, such as b/x"):
         match(every, where, images, {})
+
+
+def test_only_results_are_replaced(tmp_path: Path) -> None:
+    path, other = tmp_path / "results.json", tmp_path / "last.h5"
+    write_results(path, ["a"], ["one"])
+    write_results(path, ["a"], ["two"])
+    assert read_results(path) == {"a": "two"}
+    other.write_bytes(b"\x89HDF")
+    for place in (other, tmp_path):
+        with pytest.raises(UsageError, match="expected a new file, or results to replace, got another file"):
+            write_results(place, ["a"], ["one"])
+    assert other.read_bytes() == b"\x89HDF"
