@@ -42,7 +42,7 @@ FAILURES: dict[str, tuple[int, str]] = {
     "train -o model.hiden_dim=7": (2, "-o model.hiden_dim=7: unknown option (did you mean model.hidden_dim?)"),
     "train -o model.hidden_dim=-2": (2, "-o model.hidden_dim=-2: expected an integer >= 1, got -2"),
     "gradcheck -o nonsense": (2, "-o nonsense: expected key=value, such as model.cell=rnn"),
-    "sample run -o decode.max_length=0": (2, "-o decode.max_length=0: expected an integer >= 1, got 0"),
+    "sample run -o decode.max_length=0": (2, "-o decode.max_length=0: expected an integer >= 1 and <= 1000, got 0"),
     "evaluate run -o decode.length=0": (2, "-o decode.length=0: unknown option (did you mean decode.max_length?)"),
     "train -o data.source=cs231n": (
         2, "-o data.source=cs231n: data.root: needed by data.source cs231n (the folder with coco2014_captions.h5)"
