@@ -18,6 +18,7 @@ import click
 from benchmarks import machine
 from benchmarks.report import insert
 from benchmarks.session import ROOT
+from captioner.configio import load
 
 SEEDS = (0, 1, 2)
 CONFIGS = {
@@ -29,6 +30,12 @@ CONFIGS = {
 ENSEMBLES = {"best": "three of *image at every step*", "scst": "three of *self-critical*"}
 GREEDY = ("decode.beam=1", "decode.length_power=0", "decode.no_repeat=null")
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
+
+
+def as_configured(name: str) -> tuple[str, ...]:
+    """The decoding that a config names now, whatever it named when a run was trained."""
+    decode = load(ROOT / "configs" / f"flickr8k-{name}.yaml").decode
+    return tuple(f"decode.{option}={getattr(decode, option)}" for option in ("beam", "length_power", "no_repeat"))
 
 
 class Desk:
@@ -73,12 +80,12 @@ def measure(desk: Desk) -> dict[str, Any]:
         runs = [desk.train(name, seed) for seed in SEEDS]
         found["single"][name] = {
             "greedy": [desk.score([run], *GREEDY) for run in runs],
-            "beam": [desk.score([run]) for run in runs],
+            "beam": [desk.score([run], *as_configured(name)) for run in runs],
         }
         lines = map(json.loads, (runs[0] / "history.jsonl").read_text().splitlines())
         found["curves"][name] = [(line["epoch"], line["perplexity"]) for line in lines if line["kind"] == "validation"]
     for name in ENSEMBLES:
-        found["ensemble"][name] = desk.score([desk.runs / f"{name}-{seed}" for seed in SEEDS])
+        found["ensemble"][name] = desk.score([desk.runs / f"{name}-{seed}" for seed in SEEDS], *as_configured(name))
     for name in ("rnn", "lstm"):
         told = desk.captioner("inspect", "gradients", desk.runs / f"{name}-0", "--words", 14, "--json")
         found["gradients"][name] = json.loads(told)["norms"]

@@ -1,0 +1,36 @@
+"""The table of scores on Flickr8k: means over seeds, and decoding as the configs name it."""
+
+import json
+
+import pytest
+
+from benchmarks import quality
+from benchmarks.session import ROOT
+
+SCORES = dict.fromkeys(quality.SCORES, 0.2) | {"perplexity": 16.0, "distinct": 800}
+FOUND = {
+    "single": {name: {"greedy": [SCORES] * 3, "beam": [SCORES] * 3} for name in quality.CONFIGS},
+    "ensemble": dict.fromkeys(quality.ENSEMBLES, SCORES),
+    "neighbours": dict.fromkeys(quality.SCORES, 0.151),
+}
+
+
+def test_the_table_has_means_and_spreads() -> None:
+    found = json.loads(json.dumps(FOUND))
+    for seed, bleu in enumerate((0.19, 0.20, 0.22)):
+        found["single"]["lstm"]["beam"][seed]["bleu4"] = bleu
+    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in quality.table(found).splitlines())
+    (row,) = (row for row in rows if row[:2] == ["plain LSTM", "beam"])
+    assert row[head.index("BLEU-4")] == "20.3 ±1.5"
+    assert row[head.index("perplexity")] == "16.00 ±0.00"
+    assert len(rows) == 2 * len(quality.CONFIGS) + len(quality.ENSEMBLES) + 1
+
+
+@pytest.mark.parametrize("name", quality.CONFIGS)
+def test_every_config_is_there_and_decodes_by_a_beam(name: str) -> None:
+    assert "decode.no_repeat=2" in quality.as_configured(name)
+
+
+def test_the_page_has_the_table_of_the_results() -> None:
+    found = json.loads((ROOT / "benchmarks" / "quality.json").read_text())
+    assert quality.table(found) in (ROOT / "docs" / "results.md").read_text()
