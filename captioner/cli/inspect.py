@@ -41,8 +41,7 @@ def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, ove
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file. For each: the norm of the
     gradient of -log P(word T) with respect to the state 0, 1, ... steps before, as a mean over captions of at least T
-    words. A bar's length is the logarithm: one that shrinks evenly is a gradient that vanishes by a factor a step, as
-    the vanilla RNN's does and the LSTM's is meant not to.
+    words. A bar's length is the logarithm: bars that shrink evenly are a gradient that vanishes by a factor a step.
     """
     from captioner.run import sample as use_case
     from captioner.run.folder import to_json
