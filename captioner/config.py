@@ -176,6 +176,17 @@ class Constraint(NamedTuple):
     problem: str
 
 
+def _only_with(option: str, other: str, value: str) -> Constraint:
+    """An option that must stay at its default unless another has a value."""
+    get, get_other = operator.attrgetter(option), operator.attrgetter(other)
+    return Constraint(
+        option,
+        other,
+        lambda c: get(c) == get(Config()) or get_other(c) == value,
+        f"does nothing without {other} {value} (set that, or remove this)",
+    )
+
+
 CONSTRAINTS = (
     Constraint(
         "data.root",
@@ -189,18 +200,8 @@ CONSTRAINTS = (
         lambda c: c.data.source != "prepared" or c.data.root is not None,
         "needed by data.source prepared (the file that `captioner prepare` wrote)",
     ),
-    Constraint(
-        "train.lr_decay",
-        "train.schedule",
-        lambda c: c.train.lr_decay == 1 or c.train.schedule == "exponential",
-        "does nothing without train.schedule exponential (set that, or remove this)",
-    ),
-    Constraint(
-        "train.weight_decay",
-        "train.update_rule",
-        lambda c: c.train.weight_decay == 0 or c.train.update_rule == "adamw",
-        "does nothing without train.update_rule adamw (set that, or remove this)",
-    ),
+    _only_with("train.lr_decay", "train.schedule", "exponential"),
+    _only_with("train.weight_decay", "train.update_rule", "adamw"),
     Constraint(
         "train.objective",
         "train.start",
@@ -237,42 +238,17 @@ CONSTRAINTS = (
         lambda c: c.decode.min_length <= c.decode.max_length,
         "expected at most decode.max_length",
     ),
-    Constraint(
-        "decode.beam",
-        "decode.method",
-        lambda c: c.decode.beam == 1 or c.decode.method == "beam",
-        "does nothing without decode.method beam (set that, or remove this)",
-    ),
+    _only_with("decode.beam", "decode.method", "beam"),
     Constraint(
         "decode.length_power",
         "decode.beam",
         lambda c: c.decode.length_power == 0 or c.decode.beam > 1,
         "does nothing without a decode.beam of 2 or more (set that, or remove this)",
     ),
-    Constraint(
-        "decode.temperature",
-        "decode.method",
-        lambda c: c.decode.temperature == 1 or c.decode.method == "sampling",
-        "does nothing without decode.method sampling (set that, or remove this)",
-    ),
-    Constraint(
-        "decode.top_k",
-        "decode.method",
-        lambda c: c.decode.top_k is None or c.decode.method == "sampling",
-        "does nothing without decode.method sampling (set that, or remove this)",
-    ),
-    Constraint(
-        "decode.top_p",
-        "decode.method",
-        lambda c: c.decode.top_p == 1 or c.decode.method == "sampling",
-        "does nothing without decode.method sampling (set that, or remove this)",
-    ),
-    Constraint(
-        "decode.seed",
-        "decode.method",
-        lambda c: c.decode.seed == 0 or c.decode.method == "sampling",
-        "does nothing without decode.method sampling (set that, or remove this)",
-    ),
+    _only_with("decode.temperature", "decode.method", "sampling"),
+    _only_with("decode.top_k", "decode.method", "sampling"),
+    _only_with("decode.top_p", "decode.method", "sampling"),
+    _only_with("decode.seed", "decode.method", "sampling"),
 )
 
 COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {

@@ -2,7 +2,7 @@
 
 from captioner.metrics.cider import CiderD
 from captioner.metrics.ptb import tokenize
-from captioner.metrics.scores import NAMES, corpus_scores, figures, interval, score_rows
+from captioner.metrics.scores import NAMES, corpus_scores, figures, interval, named, score_rows
 from captioner.metrics.wording import novel, share, wording
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "corpus_scores",
     "figures",
     "interval",
+    "named",
     "novel",
     "score_rows",
     "share",

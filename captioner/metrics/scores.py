@@ -40,7 +40,15 @@ def figures(totals: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def corpus_scores(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> dict[str, float]:
     """BLEU-1 to -4, ROUGE-L and CIDEr-D of captions, one an image, by the names in `NAMES`."""
-    return dict(zip(NAMES, figures(score_rows(captions, references).sum(axis=0)).tolist(), strict=True))
+    return named(score_rows(captions, references))
+
+
+def named(rows: NDArray[np.float64]) -> dict[str, float]:
+    """The scores of a corpus by the names in `NAMES`.
+
+    Shapes: rows (N, 13).
+    """
+    return dict(zip(NAMES, figures(rows.sum(axis=0)).tolist(), strict=True))
 
 
 def interval(rows: NDArray[np.float64], other: NDArray[np.float64] | None = None, seed: int = 0) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from captioner.arrays import Array
 from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import CaptionerError
-from captioner.metrics import NAMES, figures, interval, novel, score_rows, share, tokenize, wording
+from captioner.metrics import NAMES, figures, interval, named, novel, score_rows, share, tokenize, wording
 from captioner.run.restore import Speaker
 from captioner.run.sample import BATCH, describe
 from captioner.solver import mean_word_loss, perplexity
@@ -61,7 +61,7 @@ def judge(task: Task, by: str, captions: Sequence[str], **known: Any) -> Judged:
     """
     words = list(map(tokenize, captions))
     rows = score_rows(words, task.words)
-    scores = dict(zip(NAMES, figures(rows.sum(axis=0)).tolist(), strict=True))
+    scores = named(rows)
     every = [word for caption in words for word in caption]
     rest: dict[str, Any] = {**wording(words), "unk": share(every.count(UNK.lower()), every)}
     if task.trained is not None:

@@ -39,7 +39,9 @@ def gradient_reach(model: CaptioningRNN, split: Split, words: int, most: int = M
     long = np.flatnonzero((split.captions[:, 1:] != model.null).sum(axis=1) >= words)[:most]
     if not len(long):
         longest = int((split.captions[:, 1:] != model.null).sum(axis=1).max())
-        raise DataError(f"captions: expected some of at least {words} words, got at most {longest}; ask for fewer")
+        raise DataError(
+            f"captions: expected some of at least {words} words, got at most {longest}; try --words {longest}"
+        )
     features, captions = take(split, long)
     state, norms, reader = model.start(features), [], model.reader()
     for t in range(words):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
@@ -132,17 +132,31 @@ def _check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tupl
             raise CheckpointError(f"{path}: array {group}/{name}: expected {dtype} {shape}, got {got}")
 
 
-def started(model: CaptioningRNN, restored: Restored, corpus: Corpus) -> CaptioningRNN:
+SHAPING = (
+    "model.cell",
+    "model.wordvec_dim",
+    "model.hidden_dim",
+    "model.image",
+    "model.tie_words",
+    "data.standardize",
+)
+"""Options that say which parameters there are, and what they are given."""
+
+
+def started(model: CaptioningRNN, config: Config, restored: Restored, corpus: Corpus) -> CaptioningRNN:
     """A fresh model with the parameters, and the standardizer, of another that has the same words and encoder.
 
-    Raises: CheckpointError when it has others, or its sizes or its way with features are not the model's.
+    Raises: CheckpointError when it has others; ConfigError when its options in `SHAPING` are not the config's.
     """
     check_corpus(restored, corpus)
-    expected, got = (
-        {**asdict(one.sizes), "standardized": one.standardizer is not None} for one in (restored.model, model)
-    )
-    if other := [f"{name}: expected {expected[name]}, got {got[name]}" for name in got if got[name] != expected[name]]:
-        raise CheckpointError(f"train.start: {restored.path}: {'; '.join(other)}; set these options as they were there")
+    values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
+    other = [
+        f"{option}: expected {had} as in {restored.path}, which train.start names, got {given}; set it to that"
+        for option, had, given in values
+        if had != given
+    ]
+    if other:
+        raise ConfigError(other)
     params = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
     return CaptioningRNN(model.sizes, params, model.null, model.dropout, restored.model.standardizer, model.smoothing)
 

@@ -10,7 +10,7 @@ import numpy as np
 from captioner.data.corpus import Split
 from captioner.decode import greedy
 from captioner.model import CaptioningRNN
-from captioner.vocab import Vocab
+from captioner.vocab import UNK, Vocab
 
 IMAGES = 64
 """Looked at in a validation: enough for a share, and a moment's work."""
@@ -50,4 +50,4 @@ def _alike(captions: Sequence[Sequence[str]]) -> float:
 def _unk(captions: Sequence[Sequence[str]]) -> float:
     """The share of `<UNK>` among the words."""
     words = [word for caption in captions for word in caption]
-    return words.count("<UNK>") / max(1, len(words))
+    return words.count(UNK) / max(1, len(words))

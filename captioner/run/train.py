@@ -60,7 +60,7 @@ def train(
     corpus = build_corpus(config)
     model = build_model(config, corpus)
     if config.train.start is not None:
-        model = started(model, open_run(config.train.start), corpus)
+        model = started(model, config, open_run(config.train.start), corpus)
     start = TrainState.fresh(model, RULES[config.train.update_rule], config.train.average is not None)
     training = _Training(config, run, corpus, model, start)
     run.create(overwrite)

@@ -50,7 +50,7 @@ def test_norms_are_those_of_numeric_gradients(cell: str, image: str) -> None:
 def test_too_many_words() -> None:
     sizes = Sizes(V, F, 3, H)
     model = CaptioningRNN(sizes, {name: np.zeros(shape) for name, shape in sizes.shapes().items()})
-    with pytest.raises(DataError, match="expected some of at least 9 words, got at most 4; ask for fewer"):
+    with pytest.raises(DataError, match="expected some of at least 9 words, got at most 4; try --words 4"):
         gradient_reach(model, SPLIT, 9)
     assert gradient_reach(model, SPLIT, 3).norms == [0.0, 0.0, 0.0]
 

@@ -12,7 +12,7 @@ from captioner import checkpoint
 from captioner.configio import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
-from captioner.errors import CheckpointError, ConfigError, DataError
+from captioner.errors import ConfigError, DataError
 from captioner.gradcheck import Case, check
 from captioner.metrics import CiderD
 from captioner.model import CaptioningRNN
@@ -154,7 +154,7 @@ def test_training_starts_from_another_run(go: Callable[..., Path], trained: Path
 
 
 def test_a_start_that_does_not_fit(go: Callable[..., Path]) -> None:
-    with pytest.raises(CheckpointError, match=r"train.start: .*best.h5: hidden: expected 16, got 7; set these options"):
+    with pytest.raises(ConfigError, match=r"^model.hidden_dim: expected 16 as in .*, got 7; set it to that$"):
         go("wide", "model.hidden_dim=7")
 
 
@@ -166,7 +166,7 @@ def test_a_single_image_earns_nothing(model: CaptioningRNN, corpus: Corpus) -> N
 
 
 def test_other_features_are_no_start(go: Callable[..., Path]) -> None:
-    with pytest.raises(CheckpointError, match="standardized: expected False, got True"):
+    with pytest.raises(ConfigError, match=r"^data.standardize: expected False as in .*, got True; set it to that$"):
         go("plain", "data.standardize=true")
 
 
