@@ -124,6 +124,7 @@ class Decode:
     method: Annotated[Literal["beam", "sampling"], "search for likely captions, or draw them at random"] = "beam"
     beam: Annotated[int, "beginnings kept of a caption; 1 is greedy", ">= 1", "<= 1000"] = 1
     length_power: Annotated[float, "captions are ranked by log-probability / length^this", ">= 0", "<= 10"] = 0.0
+    consensus: Annotated[float, "weight of the CIDEr-D expected by similar images of train", ">= 0", "<= 1000"] = 0.0
     temperature: Annotated[float, "below 1 draws likelier words (sampling)", ">= 0.01", "<= 100"] = 1.0
     top_k: Annotated[int | None, "draw from so many likeliest words (sampling); null: all", ">= 1"] = None
     top_p: Annotated[float, "draw from the likeliest words with this share (sampling)", "> 0", "<= 1"] = 1.0
@@ -187,6 +188,17 @@ def _only_with(option: str, other: str, value: str) -> Constraint:
     )
 
 
+def _only_with_a_beam(option: str) -> Constraint:
+    """An option that ranks captions, of which a beam has several."""
+    get = operator.attrgetter(option)
+    return Constraint(
+        option,
+        "decode.beam",
+        lambda c: get(c) == 0 or c.decode.beam > 1,
+        "does nothing without a decode.beam of 2 or more (set that, or remove this)",
+    )
+
+
 CONSTRAINTS = (
     Constraint(
         "data.root",
@@ -239,12 +251,8 @@ CONSTRAINTS = (
         "expected at most decode.max_length",
     ),
     _only_with("decode.beam", "decode.method", "beam"),
-    Constraint(
-        "decode.length_power",
-        "decode.beam",
-        lambda c: c.decode.length_power == 0 or c.decode.beam > 1,
-        "does nothing without a decode.beam of 2 or more (set that, or remove this)",
-    ),
+    _only_with_a_beam("decode.length_power"),
+    _only_with_a_beam("decode.consensus"),
     _only_with("decode.temperature", "decode.method", "sampling"),
     _only_with("decode.top_k", "decode.method", "sampling"),
     _only_with("decode.top_p", "decode.method", "sampling"),

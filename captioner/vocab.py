@@ -68,6 +68,13 @@ class Vocab:
             row[: len(ids)] = ids
         return rows
 
+    def unpadded(self, captions: NDArray[np.integer]) -> list[list[int]]:
+        """The ids of captions without `<NULL>`.
+
+        Shapes: (N, T) -> N lists.
+        """
+        return [[i for i in ids if i != self.null] for ids in captions.tolist()]
+
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The words of one caption: up to `<END>`, without `<NULL>` and `<START>`."""
         words: list[str] = []

@@ -178,6 +178,7 @@ def test_the_last_override_wins_over_earlier_ones_and_the_text() -> None:
         ("decode: {method: sampling}", ("decode.beam=2",), "-o decode.beam=2: decode.beam"),
         ("decode: {length_power: 0.7}", (), "my.yaml:1: decode.length_power"),
         ("decode: {beam: 1, length_power: 0.7}", (), "my.yaml:1: decode.length_power"),
+        ("decode: {beam: 1, consensus: 4}", (), "my.yaml:1: decode.consensus"),
         ("decode: {temperature: 0.7}", (), "my.yaml:1: decode.temperature"),
         ("decode: {method: sampling, top_k: 5}", ("decode.method=beam",), "my.yaml:1: decode.top_k"),
         ("", ("decode.top_p=0.9",), "-o decode.top_p=0.9: decode.top_p"),

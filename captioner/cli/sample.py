@@ -109,8 +109,11 @@ def sample(
     elif features is not None:
         captions = use_case.caption_features(restored, features, number, n_best)
     else:
+        from captioner.run.decoder import build_consensus
+
         corpus = use_case.open_corpus(restored)
-        captions = use_case.caption_split(restored, corpus.split(split or "val"), number, n_best)
+        consensus = build_consensus(restored.config.decode, corpus)
+        captions = use_case.caption_split(restored, corpus.split(split or "val"), number, n_best, consensus)
     if write_sidecar is None:
         return _show(captions, as_json, None)
     from captioner.run.photos import Sidecars

@@ -55,6 +55,18 @@ class Split:
         """The captions of one image, in file order: as people wrote them, or else what is left of them as ids."""
         return [self.text(row, vocab) for row in np.flatnonzero(self.image_idxs == image).tolist()]
 
+    def spoken(self, vocab: Vocab) -> tuple[NDArray[np.int32], list[list[list[int]]]]:
+        """The images that have captions, and the captions of each as ids with `<END>`.
+
+        A word that was too rare for the vocabulary is -1, since it is none that a model could say.
+        """
+        images, place = np.unique(self.image_idxs, return_inverse=True)
+        known = np.where(self.captions == vocab.unk, -1, self.captions)[:, 1:]
+        captions: list[list[list[int]]] = [[] for _ in images]
+        for image, words in zip(place.tolist(), vocab.unpadded(known), strict=True):
+            captions[image].append(words)
+        return images, captions
+
     def text(self, row: int, vocab: Vocab) -> str:
         """One caption."""
         return self.texts[row] if self.texts is not None else join(vocab.decode(self.captions[row].tolist()))

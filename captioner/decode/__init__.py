@@ -5,10 +5,22 @@ model's own natural log-probabilities of the captions (N, K): what forbids, rank
 """
 
 from captioner.decode.beam import beam
+from captioner.decode.consensus import Consensus, rank
 from captioner.decode.constraints import FREE, Constraints
 from captioner.decode.ensemble import Ensemble
 from captioner.decode.greedy import greedy
 from captioner.decode.sampling import sample
 from captioner.decode.state import State, StepFunction
 
-__all__ = ["FREE", "Constraints", "Ensemble", "State", "StepFunction", "beam", "greedy", "sample"]
+__all__ = [
+    "FREE",
+    "Consensus",
+    "Constraints",
+    "Ensemble",
+    "State",
+    "StepFunction",
+    "beam",
+    "greedy",
+    "rank",
+    "sample",
+]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +32,8 @@ class CiderD:
         flat, image = flatten(references)
         self.ids: dict[Hashable, int] = dict(weights.ids) if weights else {}
         counts = count(flat, self.ids)
-        self.keys, gram = np.unique(counts.key, return_inverse=True)
+        self.keys, some, gram = np.unique(counts.key, return_index=True, return_inverse=True)
+        self.order = counts.order[some]
         # entries by image and n-gram: those of one pair, one a reference, stand together
         pair = image[counts.row] * len(self.keys) + gram
         by = np.argsort(pair, kind="stable")
@@ -45,6 +48,7 @@ class CiderD:
         idf = self.weights.weigh(self.keys)
         self.norms = _norms(counts.row, counts.order, counts.times * idf[gram], len(flat))
         self.bigrams = _bigrams(flat)
+        self.image = image
         self.references = np.bincount(image, minlength=len(references))
 
     def weigh(self, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -81,6 +85,67 @@ class CiderD:
         alike = product / np.where(norm > 0, norm, 1) * np.exp(-(apart**2) / (2 * SIGMA**2))
         scores: NDArray[np.float64] = 10 / LONGEST * np.bincount(row, alike, len(captions)) / self.references[image]
         return scores
+
+    def expected(self, captions: Sequence[Words], shares: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The CIDEr-D of captions against every image, each image by its share: Σ_i shares_i CIDEr-D(caption, i).
+
+        Captions of a beam have most n-grams in common: each is looked up once among all references.
+
+        Shapes: N captions, shares (images,) -> (N,).
+        """
+        told = count(captions, dict(self.ids))
+        idf = self.weights.weigh(told.key)
+        norms = _norms(told.row, told.order, told.times * idf, len(captions))
+        gram, known = _find(self.keys, told.key)
+        row, order, times, gram, idf = told.row[known], told.order[known], told.times[known], gram[known], idf[known]
+        # what is sought among the references: an n-gram, as often as a caption has it
+        most = int(times.max(initial=0)) + 1
+        sought, of = np.unique(gram * most + times, return_inverse=True)
+        gram, often = np.divmod(sought, most)
+        entries = self._entries
+        sizes = entries.first[gram + 1] - entries.first[gram]
+        match = np.arange(sizes.sum()) + np.repeat(entries.first[gram] - (np.cumsum(sizes) - sizes), sizes)
+        value = (np.asarray(shares, np.float64) / self.references)[entries.image[match]] * entries.value[match]
+        value *= np.minimum(np.repeat(often, sizes), entries.times[match])
+        # by the references' lengths, for captions of several
+        longest = int(self.bigrams.max()) + 1
+        place = np.repeat(np.arange(len(sought)) * longest, sizes) + entries.bigrams[match]
+        by_length = np.bincount(place, value, len(sought) * longest).reshape(len(sought), longest)
+        apart = _bigrams(captions)[:, None] - np.arange(longest)
+        near = np.exp(-(apart**2) / (2 * SIGMA**2))
+        length = norms[row, order]
+        alike = np.einsum("el,el->e", by_length[of], near[row]) * idf / np.where(length > 0, length, 1)
+        return np.asarray(10 / LONGEST * np.bincount(row, alike, len(captions)))
+
+    @cached_property
+    def _entries(self) -> _Entries:
+        """The n-grams of all references, those of one n-gram together."""
+        sizes = np.diff(self.first)
+        gram = np.repeat(self.pairs % max(1, len(self.keys)), sizes)
+        by = np.argsort(gram, kind="stable")
+        reference, times, gram = self.reference[by], self.times[by], gram[by]
+        norm = self.norms[reference, self.order[gram]]
+        return _Entries(
+            np.searchsorted(gram, np.arange(len(self.keys) + 1)),
+            self.image[reference],
+            self.bigrams[reference],
+            times,
+            times * self.weights.weigh(self.keys)[gram] / np.where(norm > 0, norm, 1),
+        )
+
+
+class _Entries(NamedTuple):
+    """The n-grams of references, ordered by n-gram.
+
+    Shapes: `first` (n-grams + 1,) where those of each begin; the others (E,): the image and the bigrams of the
+    reference, the times the n-gram comes there, and its part of the reference's vector of length 1.
+    """
+
+    first: NDArray[np.int64]
+    image: NDArray[np.int64]
+    bigrams: NDArray[np.int64]
+    times: NDArray[np.int64]
+    value: NDArray[np.float64]
 
 
 def cider_d(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:

@@ -6,12 +6,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from captioner.arrays import Array
 from captioner.config import Decode
-from captioner.decode import Constraints, State, StepFunction, beam, greedy, sample
+from captioner.data.corpus import Corpus
+from captioner.decode import Consensus, Constraints, State, StepFunction, beam, greedy, sample
 from captioner.errors import ConfigError
 from captioner.scalars import closest, show
 from captioner.vocab import SPECIAL, Vocab
+
+MOST = 8192
+"""Images of train that a consensus is of; of more, so many evenly. It takes their square in memory, cubed in time."""
 
 
 class Decoder(NamedTuple):
@@ -40,6 +46,19 @@ def build_decoder(options: Decode, vocab: Vocab, best: int = 1) -> Decoder:
         "constraints": Constraints(banned, options.min_length, options.no_repeat or 0),
     }
     return METHODS[options.method](options, best, words)
+
+
+def build_consensus(options: Decode, corpus: Corpus) -> Consensus | None:
+    """What ranks captions by those of train, where the options ask for that.
+
+    Raises: DataError when the data set has no train.
+    """
+    if options.consensus == 0:
+        return None
+    train = corpus.split("train")
+    images, references = train.spoken(corpus.vocab)
+    some = np.unique(np.linspace(0, len(images) - 1, min(MOST, len(images))).astype(int))
+    return Consensus(train.features[images[some]], [references[image] for image in some])
 
 
 def _search(options: Decode, best: int, words: dict[str, Any]) -> Decoder:

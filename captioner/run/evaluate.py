@@ -17,6 +17,7 @@ from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import CaptionerError
 from captioner.metrics import NAMES, figures, interval, named, novel, score_rows, share, tokenize, wording
+from captioner.run.decoder import build_consensus
 from captioner.run.restore import Speaker
 from captioner.run.sample import BATCH, describe
 from captioner.solver import mean_word_loss, perplexity
@@ -94,7 +95,8 @@ def judge_model(restored: Speaker, corpus: Corpus, name: str, task: Task, rows: 
     """Score the model's own captions of a split, and how well it foretells the references."""
     split = corpus.split(name)
     loss = mean_word_loss(restored.model, in_order(split, BATCH), Team(restored.config.threads))
-    said = [caption for caption, _ in describe(restored, split.features)]
+    consensus = build_consensus(restored.config.decode, corpus)
+    said = [caption for caption, _ in describe(restored, split.features, consensus=consensus)]
     captions = [said[row] for row in rows]
     true = None
     if split.is_true is not None:

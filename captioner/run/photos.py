@@ -18,7 +18,7 @@ from captioner.images.encoding import Encoded, encode_photos
 from captioner.images.photo import SUFFIXES, UNKNOWN, photos_in
 from captioner.run.find import is_address
 from captioner.run.restore import Speaker, check_width
-from captioner.run.sample import Caption, candidates
+from captioner.run.sample import Caption, candidates, consensus_of
 
 AT_ONCE = 8
 """Photographs a thread between encoding and decoding: few at first, so that the first captions come soon."""
@@ -103,6 +103,7 @@ def caption_photos(
     What was no photograph to begin with comes last.
     """
     threads = restored.config.threads
+    consensus = consensus_of(restored)
 
     def readable() -> Iterator[Path]:
         for photo in photos:
@@ -119,7 +120,7 @@ def caption_photos(
         numbers = [int.from_bytes(one.digest[:8], "little") for one in some if one.features is not None]
         images = np.array(numbers, np.uint64)
         where = encoder.identity
-        captions = candidates(restored, np.stack(rows), None, where, best, images) if rows else iter(())
+        captions = candidates(restored, np.stack(rows), None, where, best, images, consensus) if rows else iter(())
         for one in some:
             if one.features is None:
                 yield Failed(one.path, str(one.problem))

@@ -13,10 +13,11 @@ from captioner.arrays import Array
 from captioner.blas import set_threads
 from captioner.data.corpus import Corpus, Features, Split, check_features
 from captioner.data.features import open_features
+from captioner.decode import Consensus, rank
 from captioner.errors import DataError
 from captioner.reader import writer
 from captioner.run.build import build_corpus
-from captioner.run.decoder import build_decoder
+from captioner.run.decoder import build_consensus, build_decoder
 from captioner.run.folder import find_checkpoint
 from captioner.run.restore import Restored, Speaker, check_corpus, check_width, restore
 from captioner.run.together import together
@@ -84,9 +85,20 @@ def open_corpus(restored: Speaker) -> Corpus:
     return corpus
 
 
-def caption_split(restored: Speaker, split: Split, most: int | None = None, best: int = 1) -> Iterator[Caption]:
+def consensus_of(restored: Speaker) -> Consensus | None:
+    """What ranks a model's captions by those of the data set that it was trained on, where its options ask for that.
+
+    Raises: as `open_corpus`.
+    """
+    options = restored.config.decode
+    return build_consensus(options, open_corpus(restored)) if options.consensus else None
+
+
+def caption_split(
+    restored: Speaker, split: Split, most: int | None = None, best: int = 1, consensus: Consensus | None = None
+) -> Iterator[Caption]:
     """Caption the images of a split (or the first `most`), in file order, with the `best` candidates of each."""
-    for image, found in enumerate(candidates(restored, split.features, most, best=best)):
+    for image, found in enumerate(candidates(restored, split.features, most, best=best, consensus=consensus)):
         references = split.references(image, restored.vocab)
         true = None if split.is_true is None else split.is_true(image, found[0][0].split())
         yield Caption(split.image_ids[image], *found[0], references, true, found if best > 1 else None)
@@ -103,7 +115,11 @@ def caption_features(restored: Speaker, path: Path, most: int | None = None, bes
 
 
 def describe(
-    restored: Speaker | Sequence[Speaker], features: Features, most: int | None = None, where: str = "the input"
+    restored: Speaker | Sequence[Speaker],
+    features: Features,
+    most: int | None = None,
+    where: str = "the input",
+    consensus: Consensus | None = None,
 ) -> Iterator[tuple[str, float]]:
     """The caption of each row of features (or of the first `most`), with its log-probability, a batch at a time.
 
@@ -113,7 +129,7 @@ def describe(
     Raises: DataError for features that are not finite floats, CheckpointError when they are not the model's width,
     ConfigError for words to suppress that are none of the vocabulary.
     """
-    return (found[0] for found in candidates(restored, features, most, where))
+    return (found[0] for found in candidates(restored, features, most, where, consensus=consensus))
 
 
 def candidates(
@@ -123,23 +139,30 @@ def candidates(
     where: str = "the input",
     best: int = 1,
     images: Array | None = None,
+    consensus: Consensus | None = None,
 ) -> Iterator[list[tuple[str, float]]]:
     """The `best` captions of each row, best first: of a beam at least so wide, or so many samples, likeliest first.
 
-    `images` numbers the rows for the noise of samples, by default in their order.
+    `images` numbers the rows for the noise of samples, by default in their order. A `consensus` that the options ask
+    for and nobody gives is made here.
 
     Raises: as `describe`.
     """
     speaker = together(restored)
     check_features(features, f"{where}: features")
     check_width(speaker, features.shape[1], where)
-    decode, width = build_decoder(speaker.config.decode, speaker.vocab, best)
+    options, vocab = speaker.config.decode, speaker.vocab
+    decode, width = build_decoder(options, vocab, best)
+    consensus = consensus or consensus_of(speaker)
     team = Team(speaker.config.threads)
     write = writer(speaker.model, decode, team)
     count, size = min(features.shape[0], most or features.shape[0]), team.size * max(1, BATCH // width)
     for first in range(0, count, size):
         rows = np.arange(first, min(first + size, count))
         tokens, scores = write(features[rows], rows if images is None else images[rows])
+        if consensus is not None:
+            expected = consensus.expected(features[rows], list(map(vocab.unpadded, tokens)))
+            tokens, scores = rank(tokens, scores, expected, vocab.null, options.consensus, options.length_power)
         for captions, log_probs in zip(tokens.tolist(), scores.tolist(), strict=True):
             pairs = zip(captions[:best], log_probs, strict=False)
-            yield [(join(speaker.vocab.decode(ids)), log_prob) for ids, log_prob in pairs if log_prob > -np.inf]
+            yield [(join(vocab.decode(ids)), log_prob) for ids, log_prob in pairs if log_prob > -np.inf]

@@ -45,14 +45,9 @@ class SelfCritical:
     ) -> None:
         self._model, self._batches, self._vocab, self._team = model, batches, vocab, team
         self._seed, self._max_length = seed, max_length
-        self._images, place = np.unique(batches.split.image_idxs, return_inverse=True)
-        if len(self._images) < 2:
+        self._images, references = batches.split.spoken(vocab)
+        if len(references) < 2:
             raise DataError("train: expected two or more images for CIDEr-D to be a reward, got 1; add some")
-        references: list[list[list[int]]] = [[] for _ in self._images]
-        # A word that was too rare for the vocabulary is no word that the model could say.
-        known = np.where(batches.split.captions == vocab.unk, -1, batches.split.captions)
-        for image, words in zip(place.tolist(), self._words(known[:, 1:]), strict=True):
-            references[image].append(words)
         self._reward = CiderD(references)
 
     def batch(self, step: int, /) -> tuple[Array, Array, Array]:
@@ -76,10 +71,7 @@ class SelfCritical:
         sampled = drawn(features[of], np.arange(len(images)))[0][:, 0]
         likeliest = writer(self._model, partial(greedy, **words), self._team)(features)[0][:, 0]
         place = np.searchsorted(self._images, distinct)
-        baseline = self._reward.score(place, self._words(likeliest))
-        weights = self._reward.score(place[of], self._words(sampled)) - baseline[of]
+        baseline = self._reward.score(place, vocab.unpadded(likeliest))
+        weights = self._reward.score(place[of], vocab.unpadded(sampled)) - baseline[of]
         starts = np.full((len(sampled), 1), vocab.start, sampled.dtype)
         return features[of], np.concatenate([starts, sampled], axis=1), weights
-
-    def _words(self, tokens: Array) -> list[list[int]]:
-        return [[token for token in caption if token != self._vocab.null] for caption in tokens.tolist()]

@@ -10,10 +10,11 @@ from captioner.arrays import Array
 from captioner.config import Config
 from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus
+from captioner.decode import Consensus
 from captioner.errors import DataError
 from captioner.metrics import NAMES
 from captioner.model import CaptioningRNN
-from captioner.run.decoder import build_decoder
+from captioner.run.decoder import build_consensus, build_decoder
 from captioner.run.evaluate import Task, judge, task_of
 from captioner.run.restore import Speaker
 from captioner.run.sample import describe
@@ -63,9 +64,14 @@ class Validation:
     def scores(self, speaker: Speaker) -> dict[str, float]:
         """How good the captions are that it now writes, by the names of the metrics."""
         task, rows = self._task
-        captions = [caption for caption, _ in describe(speaker, self._split.features)]
+        described = describe(speaker, self._split.features, consensus=self._consensus)
+        captions = [caption for caption, _ in described]
         figures = judge(task, "model", [captions[row] for row in rows]).figures
         return {name: figures[name] for name in NAMES}
+
+    @cached_property
+    def _consensus(self) -> Consensus | None:
+        return build_consensus(self._config.decode, self._corpus)
 
     @cached_property
     def _task(self) -> tuple[Task, Array]:

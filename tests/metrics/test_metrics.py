@@ -137,6 +137,15 @@ def test_weights_may_come_from_other_references() -> None:
     assert CiderD([[["a", "b", "c", "d"]]], whole).score([0], [["a", "b", "c", "d"]])[0] == pytest.approx(10)
 
 
+@given(corpora, st.lists(captions_of_few_words, max_size=4), st.integers(0, 2**32))
+def test_the_expected_score_is_that_of_every_image_by_its_share(corpus: list, captions: list, seed: int) -> None:
+    scores = CiderD([references for _, references in corpus])
+    shares = np.random.default_rng(seed).standard_normal(len(corpus))
+    images = np.arange(len(corpus))
+    each = [scores.score(images, [caption] * len(corpus)) @ shares for caption in captions]
+    np.testing.assert_allclose(scores.expected(captions, shares), each, rtol=0, atol=1e-12)
+
+
 def test_captions_and_references_may_be_empty_but_must_be_there() -> None:
     assert corpus_scores([[], []], [[["a"]], [["b"]]]) == pytest.approx(dict.fromkeys(NAMES, 0), abs=1e-9)
     assert rouge_l([[]], [[[]]]).tolist() == [1]

@@ -57,7 +57,7 @@ def test_the_references_score_as_true(tiny_run: Path, monkeypatch: pytest.Monkey
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     task, rows = task_of(corpus, "val")
-    monkeypatch.setattr(evaluate, "describe", lambda *_: ((several[0], -1.0) for several in task.references))
+    monkeypatch.setattr(evaluate, "describe", lambda *_, **__: ((several[0], -1.0) for several in task.references))
     figures = judge_model(restored, corpus, "val", task, rows).figures
     assert figures["true"] == 1
     assert figures["bleu4"] == pytest.approx(1)

@@ -13,7 +13,8 @@ from captioner import checkpoint
 from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
 from captioner.model import CaptioningRNN
-from captioner.run import sample
+from captioner.run import decoder, sample
+from captioner.run.decoder import build_consensus
 from captioner.run.restore import Restored, restore
 from captioner.run.sample import (
     candidates,
@@ -273,3 +274,45 @@ def test_samples_are_sorted_and_have_the_models_log_probability(restored: Restor
             reference = ids[None, : None if len(caption.split()) < 6 else -1]
             losses = restored.model.word_losses(val.features[row : row + 1], reference)
             assert log_prob == pytest.approx(-losses.sum(dtype=float), rel=1e-5)
+
+
+def test_a_consensus_ranks_the_captions_of_the_beam_anew(tiny_run: Path, restored: Restored) -> None:
+    wide = dataclasses.replace(restored, config=open_run(tiny_run, ["decode.beam=6"]).config)
+    heeding = dataclasses.replace(wide, config=open_run(tiny_run, ["decode.beam=6", "decode.consensus=300"]).config)
+    corpus, vocab = open_corpus(restored), restored.vocab
+    val = corpus.split("val")
+    consensus = build_consensus(heeding.config.decode, corpus)
+    assert consensus is not None
+    assert build_consensus(wide.config.decode, corpus) is None
+    plain = list(candidates(wide, val.features, best=6))
+    ranked = list(candidates(heeding, val.features, best=6, consensus=consensus))
+    assert ranked != plain
+    for row, (before, after) in enumerate(zip(plain, ranked, strict=True)):
+        assert sorted(before) == sorted(after)
+        tokens = [vocab.encode([text.split()])[0, 1:].tolist() for text, _ in before]
+        cut = [words[:-1] if len(words) > heeding.config.decode.max_length else words for words in tokens]
+        (expected,) = consensus.expected(val.features[[row]], [cut])
+        totals = [log_prob + 300 * one for (_, log_prob), one in zip(before, expected, strict=True)]
+        assert after == [before[place] for place in sorted(range(6), key=lambda place: -totals[place])]
+    assert list(candidates(heeding, val.features, best=6)) == ranked, "it finds what it was trained on by itself"
+    assert [one.caption for one in caption_split(heeding, val, consensus=consensus)] == [one[0][0] for one in ranked]
+
+
+def test_a_consensus_needs_train(tiny_run: Path, restored: Restored) -> None:
+    heeding = open_run(tiny_run, ["decode.beam=2", "decode.consensus=1"])
+    corpus = open_corpus(heeding)
+    with pytest.raises(DataError, match="split 'train': no such split"):
+        build_consensus(heeding.config.decode, dataclasses.replace(corpus, splits={"val": corpus.split("val")}))
+
+
+def test_a_consensus_of_many_images_is_of_some(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heeding = open_run(tiny_run, ["decode.beam=2", "decode.consensus=1"])
+    corpus = open_corpus(heeding)
+    monkeypatch.setattr(decoder, "MOST", 7)
+    some = build_consensus(heeding.config.decode, corpus)
+    assert some is not None
+    shares = some.shares(corpus.split("train").features[:])
+    assert shares.shape == (40, 7)
+    assert np.flatnonzero((shares == 0).any(axis=1)).tolist() == [0, 6, 13, 19, 26, 32, 39], (
+        "those do not hear themselves"
+    )

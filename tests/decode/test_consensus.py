@@ -1,0 +1,94 @@
+"""The consensus is kernel ridge regression, in which an image of train does not hear itself; it ranks a beam anew."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioner.decode import Consensus, rank
+from captioner.decode.consensus import RIDGE, SHARPNESS
+from captioner.errors import DataError
+from captioner.metrics import CiderD
+
+REFERENCES = [[[4, 5, 6, 2], [4, 6, 2]], [[7, 8, 2]], [[4, 5, 9, 10, 2]], [[11, 2], [12, 13, 2]], [[5, 6, 2]]]
+N, F = len(REFERENCES), 6
+
+
+def images(seed: int = 0, count: int = N) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, F)) * 3 + 1
+
+
+def regressed(known: np.ndarray, asked: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """The shares of the known images by the textbook; features are standardised by those they are `among`."""
+    directions = [(x - among.mean(axis=0)) / among.std(axis=0) for x in (known, asked)]
+    known, asked = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in directions)
+    kernel = np.exp(SHARPNESS * (known @ known.T - 1)) + RIDGE * np.eye(len(known))
+    return np.linalg.solve(kernel, np.exp(SHARPNESS * (known @ asked.T - 1))).T
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_shares_are_those_of_the_textbook(seed: int, asked: int) -> None:
+    known, others = images(seed), images(seed + 1, asked)
+    found = Consensus(known, REFERENCES).shares(others)
+    np.testing.assert_allclose(found, regressed(known, others, known), rtol=0, atol=1e-4)
+
+
+@given(st.integers(0, 2**32), st.integers(0, N - 1))
+def test_an_image_does_not_hear_itself(seed: int, image: int) -> None:
+    known = images(seed)
+    (found,) = Consensus(known, REFERENCES).shares(known[[image]])
+    others = np.delete(np.arange(N), image)
+    assert found[image] == 0
+    np.testing.assert_allclose(found[others], regressed(known[others], known[[image]], known)[0], rtol=0, atol=1e-4)
+
+
+def test_nor_the_same_image_under_another_name() -> None:
+    known = images()
+    known[3] = known[1]
+    (found,) = Consensus(known, REFERENCES).shares(known[[1]])
+    assert found[[1, 3]].tolist() == [0, 0]
+    others = [0, 2, 4]
+    np.testing.assert_allclose(found[others], regressed(known[others], known[[1]], known)[0], rtol=0, atol=1e-4)
+
+
+def test_what_was_said_of_like_images_is_expected() -> None:
+    known = images()
+    consensus = Consensus(known, REFERENCES)
+    asked = known[[1, 2]] + 0.05
+    captions = [[[7, 8, 2], [4, 5, 9, 10, 2], []]] * 2
+    first, second = consensus.expected(asked, captions)
+    assert first[0] > first[1]
+    assert second[1] > second[0]
+    assert first[2] == second[2] == 0
+    each = np.stack([CiderD(REFERENCES).score(np.arange(N), [caption] * N) for caption in captions[0]])
+    np.testing.assert_allclose(np.stack([first, second]), consensus.shares(asked) @ each.T, rtol=1e-6)
+
+
+def test_features_may_be_all_the_same_and_of_low_precision() -> None:
+    same = np.ones((N, F), np.float16)
+    consensus = Consensus(same, REFERENCES)
+    assert np.isfinite(consensus.shares(same)).all()
+    assert np.isfinite(consensus.shares(np.full((1, F), 60_000, np.float16))).all()
+
+
+def test_one_image_is_enough_and_each_needs_a_reference() -> None:
+    alone = Consensus(images(count=1), [[[4, 5, 2]]])
+    assert alone.shares(images(1, 3)).shape == (3, 1)
+    with pytest.raises(DataError, match="image 1: expected a caption"):
+        Consensus(images(count=2), [[[4, 2]], []])
+
+
+def test_captions_are_ranked_by_likelihood_and_expectation() -> None:
+    tokens = np.array([[[4, 5, 2], [6, 2, 0], [0, 0, 0]], [[4, 2, 0], [5, 2, 0], [6, 2, 0]]])
+    scores = np.array([[-3.0, -2.4, -np.inf], [-1.0, -1.0, -1.5]])
+    expected = [np.array([0.0, 0.1, 9.0]), np.array([0.0, 0.0, 0.1])]
+
+    def order(weight: float, power: float) -> list[list[int]]:
+        ranked, log_probs = rank(tokens, scores, expected, 0, weight, power)
+        found = [[tokens[n].tolist().index(words) for words in ranked[n].tolist()] for n in range(2)]
+        np.testing.assert_array_equal(log_probs, np.take_along_axis(scores, np.array(found), axis=1))
+        return found
+
+    assert order(0, 0) == [[1, 0, 2], [0, 1, 2]], "as the beam has them"
+    assert order(0, 1) == [[0, 1, 2], [0, 1, 2]], "-3 / 3 > -2.4 / 2"
+    assert order(3, 1) == [[1, 0, 2], [2, 0, 1]], "what is expected counts, but no caption is none"
