@@ -27,15 +27,21 @@ CONFIGS = {
     "best": "LSTM, image at every step",
     "scst": "the same, self-critical",
 }
+GRADIENTS = ("rnn", "lstm")
 ENSEMBLES = {"best": "three of *image at every step*", "scst": "three of *self-critical*"}
-GREEDY = ("decode.beam=1", "decode.length_power=0", "decode.no_repeat=null")
+GREEDY = ("decode.beam=1", "decode.length_power=0", "decode.no_repeat=null", "decode.consensus=0")
+BEAM = ("decode.beam=10", "decode.length_power=0.7", "decode.no_repeat=2", "decode.consensus=0")
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
 
 
-def as_configured(name: str) -> tuple[str, ...]:
-    """The decoding that a config names now, whatever it named when a run was trained."""
+def decodings(name: str) -> dict[str, tuple[str, ...]]:
+    """Greedy; as a config decodes now, whatever it named when a run was trained; and without its consensus."""
     decode = load(ROOT / "configs" / f"flickr8k-{name}.yaml").decode
-    return tuple(f"decode.{option}={getattr(decode, option)}" for option in ("beam", "length_power", "no_repeat"))
+    options = ("beam", "length_power", "no_repeat", "consensus")
+    configured = tuple(f"decode.{option}={getattr(decode, option)}" for option in options)
+    if decode.consensus:
+        return {"greedy": GREEDY, "beam": BEAM, "beam, consensus": configured}
+    return {"greedy": GREEDY, "beam": configured}
 
 
 class Desk:
@@ -73,25 +79,34 @@ class Desk:
         return {"perplexity": own["perplexity"], "novel": own["novel"]} | json.loads(said)
 
 
-def measure(desk: Desk) -> dict[str, Any]:
-    """Every seed of every config, decoded greedily and as its config says; ensembles; and the neighbours' captions."""
+def measure(desk: Desk, names: Sequence[str]) -> dict[str, Any]:
+    """Every seed of these configs in all decodings, several together, their curves and gradients; and neighbours."""
     found: dict[str, Any] = {"single": {}, "ensemble": {}, "curves": {}, "gradients": {}}
-    for name in CONFIGS:
+    for name in names:
         runs = [desk.train(name, seed) for seed in SEEDS]
-        found["single"][name] = {
-            "greedy": [desk.score([run], *GREEDY) for run in runs],
-            "beam": [desk.score([run], *as_configured(name)) for run in runs],
-        }
+        ways = decodings(name)
+        found["single"][name] = {way: [desk.score([run], *options) for run in runs] for way, options in ways.items()}
         lines = map(json.loads, (runs[0] / "history.jsonl").read_text().splitlines())
         found["curves"][name] = [(line["epoch"], line["perplexity"]) for line in lines if line["kind"] == "validation"]
-    for name in ENSEMBLES:
-        found["ensemble"][name] = desk.score([desk.runs / f"{name}-{seed}" for seed in SEEDS], *as_configured(name))
-    for name in ("rnn", "lstm"):
-        told = desk.captioner("inspect", "gradients", desk.runs / f"{name}-0", "--words", 14, "--json")
-        found["gradients"][name] = json.loads(told)["norms"]
-    baseline = json.loads(desk.captioner("evaluate", desk.runs / "lstm-0", "--baseline", "nn", "--json"))
+        if name in ENSEMBLES:
+            together = {way: desk.score(runs, *options) for way, options in ways.items() if way != "greedy"}
+            found["ensemble"][name] = together
+        if name in GRADIENTS:
+            told = desk.captioner("inspect", "gradients", runs[0], "--words", 14, "--json")
+            found["gradients"][name] = json.loads(told)["norms"]
+    run = desk.runs / f"{names[0]}-0"
+    baseline = json.loads(desk.captioner("evaluate", run, "--baseline", "nn", "--json"))
     found["neighbours"] = {score: baseline["others"]["nn"][score] for score in SCORES}
     return found | {"machine": machine.describe()}
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The figures of some configs measured anew, and those of the others as they were, in the table's order."""
+    found = old | new
+    for part in ("single", "ensemble", "curves", "gradients"):
+        both = old.get(part, {}) | new[part]
+        found[part] = {name: both[name] for name in CONFIGS if name in both}
+    return found
 
 
 def table(found: dict[str, Any]) -> str:
@@ -113,13 +128,11 @@ def table(found: dict[str, Any]) -> str:
 
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, label in CONFIGS.items():
-        one = found["single"][name]
-        for decoding in ("greedy", "beam"):
-            many = one[decoding]
+        for decoding, many in found["single"].get(name, {}).items():
             yield (label, decoding, _mean([s["perplexity"] for s in many], 2), *_scores(many))
     for name, label in ENSEMBLES.items():
-        one = found["ensemble"][name]
-        yield (label, "beam", f"{one['perplexity']:.2f}", *_scores([one]))
+        for decoding, one in found["ensemble"].get(name, {}).items():
+            yield (label, decoding, f"{one['perplexity']:.2f}", *_scores([one]))
     neighbours = [f"{100 * found['neighbours'][score]:.1f}" for score in SCORES]
     yield ("30 nearest neighbours, by the layout's references", "", "", *neighbours, "")
 
@@ -159,13 +172,16 @@ def draw(found: dict[str, Any], file: Path) -> None:
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.argument("runs", type=click.Path(path_type=Path))
-def main(data: Path, runs: Path) -> None:
+@click.option("--only", "names", type=click.Choice(list(CONFIGS)), multiple=True, help="Measure this config anew.")
+def main(data: Path, runs: Path, names: tuple[str, ...]) -> None:
     """Train, score, and write the table and the plot of docs/results.md.
 
     DATA is Flickr8k with cs231n/ and dataset_flickr8k.json, as in docs/data.md; RUNS is the folder of the runs.
     """
-    found = measure(Desk(data.absolute(), runs.absolute()))
-    (ROOT / "benchmarks" / "quality.json").write_text(json.dumps(found, indent=1) + "\n")
+    figures = ROOT / "benchmarks" / "quality.json"
+    found = measure(Desk(data.absolute(), runs.absolute()), names or tuple(CONFIGS))
+    found = merged(json.loads(figures.read_text()) if names else {}, found)
+    figures.write_text(json.dumps(found, indent=1) + "\n")
     page = ROOT / "docs" / "results.md"
     page.write_text(insert(page.read_text(), table(found)))
     draw(found, ROOT / "docs" / "results.svg")

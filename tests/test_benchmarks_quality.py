@@ -10,7 +10,9 @@ from benchmarks.session import ROOT
 SCORES = dict.fromkeys(quality.SCORES, 0.2) | {"perplexity": 16.0, "distinct": 800}
 FOUND = {
     "single": {name: {"greedy": [SCORES] * 3, "beam": [SCORES] * 3} for name in quality.CONFIGS},
-    "ensemble": dict.fromkeys(quality.ENSEMBLES, SCORES),
+    "ensemble": {name: {"beam": SCORES} for name in quality.ENSEMBLES},
+    "curves": {"lstm": [[1, 30.0]]},
+    "gradients": {},
     "neighbours": dict.fromkeys(quality.SCORES, 0.151),
 }
 
@@ -26,9 +28,26 @@ def test_the_table_has_means_and_spreads() -> None:
     assert len(rows) == 2 * len(quality.CONFIGS) + len(quality.ENSEMBLES) + 1
 
 
+def test_some_configs_are_measured_anew_and_the_others_stay() -> None:
+    old = json.loads(json.dumps(FOUND))
+    new = {part: {} for part in ("single", "ensemble", "curves", "gradients")} | {"neighbours": {}, "machine": "new"}
+    new["single"] = {"lstm": {"greedy": []}}
+    new["ensemble"] = {"best": {}}
+    found = quality.merged(old, new)
+    assert list(found["single"]) == list(quality.CONFIGS)
+    assert found["single"]["lstm"] == {"greedy": []}
+    assert found["single"]["rnn"] == FOUND["single"]["rnn"]
+    assert found["ensemble"] == {"best": {}, "scst": FOUND["ensemble"]["scst"]}
+    assert found["curves"] == FOUND["curves"]
+    assert (found["machine"], found["neighbours"]) == ("new", {})
+
+
 @pytest.mark.parametrize("name", quality.CONFIGS)
 def test_every_config_is_there_and_decodes_by_a_beam(name: str) -> None:
-    assert "decode.no_repeat=2" in quality.as_configured(name)
+    ways = quality.decodings(name)
+    assert list(ways) == ["greedy", "beam", "beam, consensus"][: len(ways)]
+    assert all("decode.no_repeat=2" in options for way, options in ways.items() if way != "greedy")
+    assert ("beam, consensus" in ways) == (name in quality.ENSEMBLES)
 
 
 def test_the_page_has_the_table_of_the_results() -> None:
