@@ -22,7 +22,8 @@ class Consensus:
     k(x)_j = exp(γ (cos(x, x_j) - 1)),   K_ij = k(x_i)_j,   γ = `SHARPNESS`,   λ = `RIDGE`
 
     with features standardised by those of the n images. One that is among them is regressed on the others alone, so
-    that what was said of itself tells nothing: α_j = -G_ij / G_ii and α_i = 0, where G = (K + λI)^-1.
+    that what was said of itself tells nothing: α_j = -G_ij / G_ii and α_i = 0, where G = (K + λI)^-1. (Where a set S of
+    them is the same image, α is its row of -G_SS^-1 G_S, and 0 in S.)
 
     Shapes: features (n, F), references n lists of captions.
     Raises: DataError when an image has no reference.
@@ -33,7 +34,7 @@ class Consensus:
 
     def __init__(self, features: Array, references: Sequence[Sequence[Sequence[int]]]) -> None:
         self._cider = CiderD(references)
-        features = features.astype(np.float32)
+        features = features.astype(np.float64)
         deviation = features.std(axis=0)
         self._mean, self._deviation = features.mean(axis=0), np.where(deviation > 0, deviation, 1)
         self._images = self._directions(features)
@@ -46,7 +47,7 @@ class Consensus:
 
         Shapes: (N, F) -> (N, n).
         """
-        cosines = self._directions(features.astype(np.float32)) @ self._images.T
+        cosines = self._directions(features) @ self._images.T
         same = cosines > SAME
         shares = _kernel(cosines) @ self._inverse
         for row in np.flatnonzero(same.any(axis=1)):
@@ -69,7 +70,7 @@ class Consensus:
         """Standardised features as vectors of length 1; the mean of all stays 0."""
         features = (features - self._mean) / self._deviation
         norm = np.linalg.norm(features, axis=1, keepdims=True)
-        return np.asarray(features / np.where(norm > 0, norm, 1))
+        return np.asarray(features / np.where(norm > 0, norm, 1), np.float32)
 
 
 def _kernel(cosines: Array) -> Array:

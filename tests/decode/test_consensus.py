@@ -71,6 +71,12 @@ def test_features_may_be_all_the_same_and_of_low_precision() -> None:
     assert np.isfinite(consensus.shares(np.full((1, F), 60_000, np.float16))).all()
 
 
+def test_large_features_are_compared_as_small_ones_are() -> None:
+    known, asked = images(), images(1, 2)
+    found = Consensus((known * 1e29).astype(np.float32), REFERENCES).shares((asked * 1e29).astype(np.float32))
+    np.testing.assert_allclose(found, regressed(known, asked, known), rtol=0, atol=1e-4)
+
+
 def test_one_image_is_enough_and_each_needs_a_reference() -> None:
     alone = Consensus(images(count=1), [[[4, 5, 2]]])
     assert alone.shares(images(1, 3)).shape == (3, 1)
