@@ -97,13 +97,13 @@ def measure(desk: Desk, names: Sequence[str]) -> dict[str, Any]:
     run = desk.runs / f"{names[0]}-0"
     baseline = json.loads(desk.captioner("evaluate", run, "--baseline", "nn", "--json"))
     found["neighbours"] = {score: baseline["others"]["nn"][score] for score in SCORES}
-    return found | {"machine": machine.describe()}
+    return found | {"machine": dict.fromkeys(names, machine.describe())}
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """The figures of some configs measured anew, and those of the others as they were, in the table's order."""
     found = old | new
-    for part in ("single", "ensemble", "curves", "gradients"):
+    for part in ("single", "ensemble", "curves", "gradients", "machine"):
         both = old.get(part, {}) | new[part]
         found[part] = {name: both[name] for name in CONFIGS if name in both}
     return found

@@ -180,11 +180,12 @@ class Constraint(NamedTuple):
 def _only_with(option: str, other: str, value: str) -> Constraint:
     """An option that must stay at its default unless another has a value."""
     get, get_other = operator.attrgetter(option), operator.attrgetter(other)
+    default = get(Config())
     return Constraint(
         option,
         other,
-        lambda c: get(c) == get(Config()) or get_other(c) == value,
-        f"does nothing without {other} {value} (set that, or remove this)",
+        lambda c: get(c) == default or get_other(c) == value,
+        f"does nothing without {other} {value} (set that, or leave this at {'null' if default is None else default})",
     )
 
 
@@ -194,8 +195,8 @@ def _only_with_a_beam(option: str) -> Constraint:
     return Constraint(
         option,
         "decode.beam",
-        lambda c: get(c) == 0 or c.decode.beam > 1,
-        "does nothing without a decode.beam of 2 or more (set that, or remove this)",
+        lambda c: get(c) == 0 or (c.decode.method == "beam" and c.decode.beam > 1),
+        "does nothing without decode.method beam and a decode.beam of 2 or more (set those, or leave this at 0)",
     )
 
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.metrics import CiderD
+from captioner.model import Standardizer
 
 SHARPNESS, RIDGE = 3.0, 0.5
 """Of the kernel and of the regression: so the words of an image of Flickr8k are best told from those of the others."""
-SAME = 1 - 1e-6
-"""Images with a greater cosine are one."""
+SAME = 1 - 1e-4
+"""Images with a greater cosine are one, whether their features were kept as float16 or float32."""
 
 
 class Consensus:
@@ -21,22 +22,21 @@ class Consensus:
     E[CIDEr-D(c) | x] = Σ_j α_j CIDEr-D(c, references of x_j),   α = k(x) (K + λI)^-1,
     k(x)_j = exp(γ (cos(x, x_j) - 1)),   K_ij = k(x_i)_j,   γ = `SHARPNESS`,   λ = `RIDGE`
 
-    with features standardised by those of the n images. One that is among them is regressed on the others alone, so
-    that what was said of itself tells nothing: α_j = -G_ij / G_ii and α_i = 0, where G = (K + λI)^-1. (Where a set S of
-    them is the same image, α is its row of -G_SS^-1 G_S, and 0 in S.)
+    with standardised features. One that is among the n images is regressed on the others alone, so that it is not
+    judged by its own references: α_j = -G_ij / G_ii and α_i = 0, where G = (K + λI)^-1. (Where a set S of them is the
+    same image, α is a row of -G_SS^-1 G_S, and 0 in S.)
 
-    Shapes: features (n, F), references n lists of captions.
+    Shapes: features (n, F), references n lists of captions, standardizer (F,) each.
     Raises: DataError when an image has no reference.
     Source: Ciliberto et al. 2016, "A Consistent Regularization Approach for Structured Prediction" (such a regression
     of a loss); Mao et al. 2015, "Deep Captioning with Multimodal Recurrent Neural Networks", section 8 (captions ranked
     by their likeness to those of the nearest images).
     """
 
-    def __init__(self, features: Array, references: Sequence[Sequence[Sequence[int]]]) -> None:
-        self._cider = CiderD(references)
-        features = features.astype(np.float64)
-        deviation = features.std(axis=0)
-        self._mean, self._deviation = features.mean(axis=0), np.where(deviation > 0, deviation, 1)
+    def __init__(
+        self, features: Array, references: Sequence[Sequence[Sequence[int]]], standardizer: Standardizer
+    ) -> None:
+        self._cider, self._standardizer = CiderD(references), standardizer
         self._images = self._directions(features)
         kernel = _kernel(self._images @ self._images.T)
         kernel[np.diag_indices_from(kernel)] += RIDGE
@@ -50,10 +50,18 @@ class Consensus:
         cosines = self._directions(features) @ self._images.T
         same = cosines > SAME
         shares = _kernel(cosines) @ self._inverse
+        without: dict[bytes, Array] = {}
         for row in np.flatnonzero(same.any(axis=1)):
             own = np.flatnonzero(same[row])
-            shares[row] = -np.linalg.solve(self._inverse[np.ix_(own, own)], self._inverse[own])[0]
-            shares[row, own] = 0
+            if own.tobytes() not in without:
+                without[own.tobytes()] = self._without(own)
+            shares[row] = without[own.tobytes()]
+        return shares
+
+    def _without(self, own: Array) -> Array:
+        """The shares for an image that is some of the n images, of the others."""
+        shares: Array = -np.linalg.solve(self._inverse[np.ix_(own, own)], self._inverse[own])[0]
+        shares[own] = 0
         return shares
 
     def expected(self, features: Array, captions: Sequence[Sequence[Sequence[int]]]) -> list[Array]:
@@ -68,13 +76,17 @@ class Consensus:
 
     def _directions(self, features: Array) -> Array:
         """Standardised features as vectors of length 1; the mean of all stays 0."""
-        features = (features - self._mean) / self._deviation
+        mean, std = self._standardizer
+        features = (features.astype(np.float64) - mean) / std
         norm = np.linalg.norm(features, axis=1, keepdims=True)
         return np.asarray(features / np.where(norm > 0, norm, 1), np.float32)
 
 
 def _kernel(cosines: Array) -> Array:
-    return np.asarray(np.exp(SHARPNESS * (cosines - 1)))
+    """The same array, with each cosine's kernel in its place."""
+    cosines -= 1
+    cosines *= SHARPNESS
+    return np.asarray(np.exp(cosines, out=cosines))
 
 
 def rank(

@@ -11,13 +11,16 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.config import Decode
 from captioner.data.corpus import Corpus
+from captioner.data.features import standardization
 from captioner.decode import Consensus, Constraints, State, StepFunction, beam, greedy, sample
 from captioner.errors import ConfigError
+from captioner.model import Standardizer
 from captioner.scalars import closest, show
 from captioner.vocab import SPECIAL, Vocab
 
 MOST = 8192
-"""Images of train that a consensus is of; of more, so many evenly. It takes their square in memory, cubed in time."""
+"""Images of train that a consensus is of; of more, so many evenly. It takes their square in memory, a few times 256 MiB
+for these, and their cube in time."""
 
 
 class Decoder(NamedTuple):
@@ -58,7 +61,8 @@ def build_consensus(options: Decode, corpus: Corpus) -> Consensus | None:
     train = corpus.split("train")
     images, references = train.spoken(corpus.vocab)
     some = np.unique(np.linspace(0, len(images) - 1, min(MOST, len(images))).astype(int))
-    return Consensus(train.features[images[some]], [references[image] for image in some])
+    features = train.features[images[some]]
+    return Consensus(features, [references[image] for image in some], Standardizer(*standardization(features)))
 
 
 def _search(options: Decode, best: int, words: dict[str, Any]) -> Decoder:

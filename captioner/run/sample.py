@@ -91,7 +91,14 @@ def consensus_of(restored: Speaker) -> Consensus | None:
     Raises: as `open_corpus`.
     """
     options = restored.config.decode
-    return build_consensus(options, open_corpus(restored)) if options.consensus else None
+    if options.consensus == 0:
+        return None
+    try:
+        return build_consensus(options, open_corpus(restored))
+    except DataError as error:
+        raise DataError(
+            f"decode.consensus: needs the training's data set: {error}; or -o decode.consensus=0"
+        ) from error
 
 
 def caption_split(

@@ -106,7 +106,7 @@ TOGETHER = {
 TOGETHER |= {
     "-o decode.suppress=a,dg": "decode.suppress: expected words of the vocabulary, got dg",
     "-o decode.top_k=5": (
-        "-o decode.top_k=5: decode.top_k: does nothing without decode.method sampling (set that, or remove this)"
+        "-o decode.top_k=5: decode.top_k: does nothing without decode.method sampling (set that, or leave this at null)"
     ),
     "-o decode.min_length=31": "-o decode.min_length=31: decode.min_length: expected at most decode.max_length",
 }

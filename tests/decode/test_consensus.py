@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captioner.data.features import standardization
 from captioner.decode import Consensus, rank
 from captioner.decode.consensus import RIDGE, SHARPNESS
 from captioner.errors import DataError
 from captioner.metrics import CiderD
+from captioner.model import Standardizer
 
 REFERENCES = [[[4, 5, 6, 2], [4, 6, 2]], [[7, 8, 2]], [[4, 5, 9, 10, 2]], [[11, 2], [12, 13, 2]], [[5, 6, 2]]]
 N, F = len(REFERENCES), 6
@@ -16,6 +18,10 @@ N, F = len(REFERENCES), 6
 
 def images(seed: int = 0, count: int = N) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, F)) * 3 + 1
+
+
+def of(known: np.ndarray, references: list = REFERENCES) -> Consensus:
+    return Consensus(known, references, Standardizer(*standardization(known)))
 
 
 def regressed(known: np.ndarray, asked: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -29,14 +35,14 @@ def regressed(known: np.ndarray, asked: np.ndarray, among: np.ndarray) -> np.nda
 @given(st.integers(0, 2**32), st.integers(1, 4))
 def test_shares_are_those_of_the_textbook(seed: int, asked: int) -> None:
     known, others = images(seed), images(seed + 1, asked)
-    found = Consensus(known, REFERENCES).shares(others)
+    found = of(known).shares(others)
     np.testing.assert_allclose(found, regressed(known, others, known), rtol=0, atol=1e-4)
 
 
 @given(st.integers(0, 2**32), st.integers(0, N - 1))
 def test_an_image_does_not_hear_itself(seed: int, image: int) -> None:
     known = images(seed)
-    (found,) = Consensus(known, REFERENCES).shares(known[[image]])
+    (found,) = of(known).shares(known[[image]])
     others = np.delete(np.arange(N), image)
     assert found[image] == 0
     np.testing.assert_allclose(found[others], regressed(known[others], known[[image]], known)[0], rtol=0, atol=1e-4)
@@ -45,7 +51,7 @@ def test_an_image_does_not_hear_itself(seed: int, image: int) -> None:
 def test_nor_the_same_image_under_another_name() -> None:
     known = images()
     known[3] = known[1]
-    (found,) = Consensus(known, REFERENCES).shares(known[[1]])
+    (found,) = of(known).shares(known[[1]])
     assert found[[1, 3]].tolist() == [0, 0]
     others = [0, 2, 4]
     np.testing.assert_allclose(found[others], regressed(known[others], known[[1]], known)[0], rtol=0, atol=1e-4)
@@ -53,7 +59,7 @@ def test_nor_the_same_image_under_another_name() -> None:
 
 def test_what_was_said_of_like_images_is_expected() -> None:
     known = images()
-    consensus = Consensus(known, REFERENCES)
+    consensus = of(known)
     asked = known[[1, 2]] + 0.05
     captions = [[[7, 8, 2], [4, 5, 9, 10, 2], []]] * 2
     first, second = consensus.expected(asked, captions)
@@ -66,22 +72,39 @@ def test_what_was_said_of_like_images_is_expected() -> None:
 
 def test_features_may_be_all_the_same_and_of_low_precision() -> None:
     same = np.ones((N, F), np.float16)
-    consensus = Consensus(same, REFERENCES)
+    consensus = of(same)
     assert np.isfinite(consensus.shares(same)).all()
     assert np.isfinite(consensus.shares(np.full((1, F), 60_000, np.float16))).all()
 
 
+def test_columns_that_are_constant_tell_nothing() -> None:
+    known, asked = images().astype(np.float32), images(1, 2).astype(np.float32)
+
+    def widened(features: np.ndarray) -> np.ndarray:
+        return np.concatenate([features, np.full((len(features), 40), 0.1, np.float32)], axis=1)
+
+    np.testing.assert_allclose(of(widened(known)).shares(widened(asked)), of(known).shares(asked), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_an_image_knows_itself_among_many_in_either_precision(dtype: type) -> None:
+    known = np.maximum(np.random.default_rng(0).standard_normal((400, 600)), 0).astype(np.float32)
+    found = of(known.astype(dtype), [[[4, 2]]] * 400).shares(known)
+    assert (found.diagonal() == 0).all()
+    assert (found == 0).sum() == 400, "and nobody else"
+
+
 def test_large_features_are_compared_as_small_ones_are() -> None:
     known, asked = images(), images(1, 2)
-    found = Consensus((known * 1e29).astype(np.float32), REFERENCES).shares((asked * 1e29).astype(np.float32))
+    found = of((known * 1e29).astype(np.float32)).shares((asked * 1e29).astype(np.float32))
     np.testing.assert_allclose(found, regressed(known, asked, known), rtol=0, atol=1e-4)
 
 
 def test_one_image_is_enough_and_each_needs_a_reference() -> None:
-    alone = Consensus(images(count=1), [[[4, 5, 2]]])
+    alone = of(images(count=1), [[[4, 5, 2]]])
     assert alone.shares(images(1, 3)).shape == (3, 1)
     with pytest.raises(DataError, match="image 1: expected a caption"):
-        Consensus(images(count=2), [[[4, 2]], []])
+        of(images(count=2), [[[4, 2]], []])
 
 
 def test_captions_are_ranked_by_likelihood_and_expectation() -> None:

@@ -3,12 +3,15 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from preparing import COUNT, Counted
 
+from captioner.decode import Consensus
 from captioner.images.scenes import ScenesEncoder
+from captioner.run import decoder
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +35,16 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
     monkeypatch.setattr(ScenesEncoder, "encode", encode)
     return counted
+
+
+@pytest.fixture
+def consensuses(monkeypatch: pytest.MonkeyPatch) -> list[Consensus]:
+    """Every consensus that is made from now on."""
+    made: list[Consensus] = []
+
+    def make(*args: Any) -> Consensus:
+        made.append(Consensus(*args))
+        return made[-1]
+
+    monkeypatch.setattr(decoder, "Consensus", make)
+    return made

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from captioner.configio import parse
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoder import ENCODER, FEATURES, encode
+from captioner.decode import Consensus
 from captioner.errors import CaptionerError, CheckpointError, DataError, UsageError
 from captioner.images import are_same, photo, protobuf
 from captioner.images.onnx import open_onnx
@@ -122,6 +123,23 @@ def test_groups_grow_so_that_the_model_is_laid_out_few_times(
     photos = new[:6] * 6
     assert len(list(caption_photos(one, SCENES, photos))) == 36
     assert sizes == [1, 2, 4, 8, 8, 8, 5]
+
+
+def test_one_consensus_is_made_for_all_groups(
+    restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch, consensuses: list[Consensus]
+) -> None:
+    decode = dataclasses.replace(restored.config.decode, beam=5, consensus=300.0)
+    heeding = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
+    monkeypatch.setattr(use_case, "AT_ONCE", 1)
+
+    def texts(several: Iterable[Any]) -> list[list[str]]:
+        return [[text for text, _ in one] for one in several]
+
+    found = texts(one.candidates for one in caption_photos(heeding, SCENES, new, best=5))  # type: ignore[union-attr]
+    (consensus,) = consensuses
+    pictures = np.stack([read_photo(photo, 64) for photo in new])
+    assert found == texts(candidates(heeding, encode(pictures), best=5, consensus=consensus))
+    assert found != texts(candidates(restored, encode(pictures), best=5))
 
 
 def test_the_number_of_photographs(restored: Restored, new: list[Path]) -> None:

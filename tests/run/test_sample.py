@@ -305,6 +305,16 @@ def test_a_consensus_needs_train(tiny_run: Path, restored: Restored) -> None:
         build_consensus(heeding.config.decode, dataclasses.replace(corpus, splits={"val": corpus.split("val")}))
 
 
+def test_a_consensus_needs_the_data_set(tmp_path: Path, coco_run: Path) -> None:
+    root = tmp_path / "elsewhere"
+    moved = open_run(coco_run, ["decode.beam=2", "decode.consensus=1", f"data.root={root}"])
+    features = np.zeros((1, moved.meta.feature_dim), np.float32)
+    with pytest.raises(
+        DataError, match=rf"^decode.consensus: needs .*: {root}: .* -o data.root=NEW; or -o decode.cons"
+    ):
+        list(candidates(moved, features))
+
+
 def test_a_consensus_of_many_images_is_of_some(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heeding = open_run(tiny_run, ["decode.beam=2", "decode.consensus=1"])
     corpus = open_corpus(heeding)
