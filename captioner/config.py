@@ -169,12 +169,16 @@ class Prepare:
 
 
 class Constraint(NamedTuple):
-    """A combination of options that must hold, or `option` has the `problem`; it depends on one `other` option."""
+    """A combination of options that must hold, or `option` has the `problem`; it depends on one `other` option.
+
+    An option that `gives_way` is left at its default instead, where an override of the other left it without effect.
+    """
 
     option: str
     other: str
     holds: Callable[[Config], bool]
     problem: str
+    gives_way: bool = False
 
 
 def _only_with(option: str, other: str, value: str) -> Constraint:
@@ -186,6 +190,7 @@ def _only_with(option: str, other: str, value: str) -> Constraint:
         other,
         lambda c: get(c) == default or get_other(c) == value,
         f"does nothing without {other} {value} (set that, or leave this at {'null' if default is None else default})",
+        gives_way=option.startswith("decode."),
     )
 
 
@@ -197,6 +202,7 @@ def _only_with_a_beam(option: str) -> Constraint:
         "decode.beam",
         lambda c: get(c) == 0 or (c.decode.method == "beam" and c.decode.beam > 1),
         "does nothing without decode.method beam and a decode.beam of 2 or more (set those, or leave this at 0)",
+        gives_way=True,
     )
 
 

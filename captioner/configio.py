@@ -57,6 +57,7 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
 def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
     """The Config of a YAML text, called `name` in messages, with `key=value` overrides.
 
+    How captions are written may be told anew at any time: what an override leaves without effect there gives way.
     Relative paths in the text begin at `folder`, or at the current folder when there is none.
 
     Raises: ConfigError with a line for each problem.
@@ -75,8 +76,14 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
         if len(problems) == MAX_PROBLEMS:
             raise ConfigError((*problems, f"stopped after {MAX_PROBLEMS} problems; there may be more"))
     config: Config = build(values)
+    overridden = {given.path for given in map(_of_override, overrides)}
     for rule in CONSTRAINTS:
         if not bad & {rule.option, rule.other} and not rule.holds(config):
+            if rule.gives_way and rule.other in overridden and rule.option not in overridden:
+                del values[rule.option]
+                overridden.add(rule.option)
+                config = build(values)
+                continue
             place = places.get(rule.option) or places.get(rule.other)
             problems.append(": ".join(filter(None, (place, rule.option, rule.problem))))
     if problems:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner import configio
-from captioner.config import CONSTRAINTS, Config, Option, build, options
+from captioner.config import CONSTRAINTS, Config, Decode, Option, build, options
 from captioner.configio import MAX_CHARS, MAX_PROBLEMS, dump, load, parse
 from captioner.errors import ConfigError
 from captioner.scalars import write
@@ -180,7 +180,7 @@ def test_the_last_override_wins_over_earlier_ones_and_the_text() -> None:
         ("decode: {beam: 1, length_power: 0.7}", (), "my.yaml:1: decode.length_power"),
         ("decode: {beam: 1, consensus: 4}", (), "my.yaml:1: decode.consensus"),
         ("decode: {temperature: 0.7}", (), "my.yaml:1: decode.temperature"),
-        ("decode: {method: sampling, top_k: 5}", ("decode.method=beam",), "my.yaml:1: decode.top_k"),
+        ("decode: {method: sampling}", ("decode.method=beam", "decode.top_k=5"), "-o decode.top_k=5: decode.top_k"),
         ("", ("decode.top_p=0.9",), "-o decode.top_p=0.9: decode.top_p"),
         ("", ("decode.seed=1",), "-o decode.seed=1: decode.seed"),
     ],
@@ -289,6 +289,26 @@ def test_any_yaml_reader_sees_the_same_values(config: Config) -> None:
         expected = attrgetter(option.path)(config)
         assert value == (str(expected) if isinstance(expected, Path) else expected)
         assert not isinstance(expected, int | float) or type(value) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["decode.method=sampling"], Decode(method="sampling", no_repeat=2)),
+        (["decode.beam=1"], Decode(no_repeat=2)),
+        (["decode.beam=3"], Decode(beam=3, length_power=0.5, consensus=4.0, no_repeat=2)),
+    ],
+)
+def test_how_captions_are_written_gives_way_to_overrides(overrides: list[str], expected: Decode) -> None:
+    text = "decode: {beam: 5, length_power: 0.5, consensus: 4, no_repeat: 2}"
+    assert parse(text, "my.yaml", overrides).decode == expected
+
+
+def test_what_is_said_in_one_breath_does_not_give_way() -> None:
+    with pytest.raises(ConfigError, match=r"decode\.beam: does nothing without decode.method beam"):
+        parse("decode: {beam: 5}", "my.yaml", ["decode.method=sampling", "decode.beam=4"])
+    with pytest.raises(ConfigError, match=r"train\.weight_decay: does nothing"):
+        parse("train: {update_rule: adamw, weight_decay: 0.1}", "my.yaml", ["train.update_rule=adam"])
 
 
 def test_comments_tell_all_of_an_option_within_a_line() -> None:

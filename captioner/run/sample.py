@@ -14,7 +14,7 @@ from captioner.blas import set_threads
 from captioner.data.corpus import Corpus, Features, Split, check_features
 from captioner.data.features import open_features
 from captioner.decode import Consensus, rank
-from captioner.errors import DataError
+from captioner.errors import CheckpointError, DataError
 from captioner.reader import writer
 from captioner.run.build import build_corpus
 from captioner.run.decoder import build_consensus, build_decoder
@@ -88,14 +88,14 @@ def open_corpus(restored: Speaker) -> Corpus:
 def consensus_of(restored: Speaker) -> Consensus | None:
     """What ranks a model's captions by those of the data set that it was trained on, where its options ask for that.
 
-    Raises: as `open_corpus`.
+    Raises: DataError when that is not there, or is another.
     """
     options = restored.config.decode
     if options.consensus == 0:
         return None
     try:
         return build_consensus(options, open_corpus(restored))
-    except DataError as error:
+    except (DataError, CheckpointError) as error:
         raise DataError(
             f"decode.consensus: needs the training's data set: {error}; or -o decode.consensus=0"
         ) from error

@@ -315,6 +315,13 @@ def test_a_consensus_needs_the_data_set(tmp_path: Path, coco_run: Path) -> None:
         list(candidates(moved, features))
 
 
+def test_another_data_set_is_no_consensus(tiny_run: Path, coco_run: Path) -> None:
+    tiny, other = open_run(tiny_run, ["decode.beam=2", "decode.consensus=1"]), open_run(coco_run)
+    mixed = dataclasses.replace(tiny, vocab=other.vocab)
+    with pytest.raises(DataError, match=r"^decode.consensus: needs .* vocabulary: .*; or -o decode.consensus=0$"):
+        list(candidates(mixed, np.zeros((1, tiny.meta.feature_dim), np.float32)))
+
+
 def test_a_consensus_of_many_images_is_of_some(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heeding = open_run(tiny_run, ["decode.beam=2", "decode.consensus=1"])
     corpus = open_corpus(heeding)
