@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from captioner.data.features import standardization
 from captioner.decode import Consensus, rank
-from captioner.decode.consensus import RIDGE, SHARPNESS
+from captioner.decode.consensus import RIDGE, SHARPNESS, _inverse
 from captioner.errors import DataError
 from captioner.metrics import CiderD
 from captioner.model import Standardizer
@@ -105,6 +105,15 @@ def test_one_image_is_enough_and_each_needs_a_reference() -> None:
     assert alone.shares(images(1, 3)).shape == (3, 1)
     with pytest.raises(DataError, match="image 1: expected a caption"):
         of(images(count=2), [[[4, 2]], []])
+
+
+@pytest.mark.parametrize("count", [1, 5, 256, 257, 1001])
+def test_a_kernel_is_inverted_by_halves(count: int) -> None:
+    directions = np.random.default_rng(count).standard_normal((count, 8))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    kernel = np.exp(SHARPNESS * (directions @ directions.T - 1)) + RIDGE * np.eye(count)
+    found = _inverse(kernel.astype(np.float32))
+    np.testing.assert_allclose(found, np.linalg.inv(kernel), rtol=0, atol=2e-5)
 
 
 def test_captions_are_ranked_by_likelihood_and_expectation() -> None:
