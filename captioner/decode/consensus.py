@@ -93,7 +93,7 @@ def _kernel(cosines: Array) -> Array:
 
 
 def _inverse(matrix: Array) -> Array:
-    """The inverse of a symmetric positive definite matrix, by halves: all in products, a quarter of LAPACK's time.
+    """The inverse of a symmetric positive definite matrix, by halves: nearly all of it is products.
 
     [A B; Bᵀ C]^-1 = [A^-1 + X S^-1 Xᵀ, -X S^-1; -S^-1 Xᵀ, S^-1],   X = A^-1 B,   S = C - Bᵀ X
 
