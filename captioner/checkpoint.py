@@ -7,8 +7,10 @@ contiguous array a name, and `meta`, a text of JSON. There is no pickle, no filt
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from captioner.arrays import Array, Params
-from captioner.atomic import write_atomically
+from captioner.arrays import Params
+from captioner.atomic import replacing
 from captioner.errors import CheckpointError
+from captioner.plain_arrays import read_arrays, shown
 from captioner.sealed import Seal
 
 SEAL = Seal("checkpoint", version=1, maker="`captioner train`", most=8 << 30, error=CheckpointError)
-MOST_OBJECTS = 1000
 
 
 @dataclass(frozen=True)
@@ -99,19 +101,26 @@ class Checkpoint:
         }
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically: the file at `path` is the old one or the new one.
+def save(path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda: None) -> None:
+    """Write a checkpoint atomically: the new file is read back and compared before it replaces the old one.
+
+    `check` is called as in `replacing`.
 
     Raises: CheckpointError with the old file whole.
     """
-    for group, arrays in checkpoint.groups().items():
-        for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise CheckpointError(f"{path}: array {group}/{name}: a number is not finite, so it is not saved")
-    image = _to_image(checkpoint)
-    seal = SEAL.of(len(image), hashlib.sha256(image).hexdigest())
+    for name, array in _by_name(checkpoint).items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise CheckpointError(f"{path}: array {name}: a number is not finite, so it is not saved")
     try:
-        write_atomically(path, (seal, image))
+        with replacing(path, check) as temporary:
+            _write(temporary, checkpoint)
+            difference = _difference(temporary, checkpoint)
+            if difference:
+                kept = "the previous checkpoint is kept" if path.exists() else "there is no previous checkpoint"
+                raise CheckpointError(
+                    f"{path}: the new checkpoint does not read back as saved: {difference}; {kept}; "
+                    f"try another version of h5py (this is {h5py.__version__}), or check the disk and the memory"
+                )
     except OSError as error:
         whole = "; an earlier one there is whole" if path.exists() else ""
         raise CheckpointError(f"{path}: cannot write the checkpoint: {error.strerror or error}{whole}") from error
@@ -124,27 +133,51 @@ def load(path: Path) -> Checkpoint:
     """
     image = _unsealed(path)
     try:
-        file_id = h5py.h5f.open_file_image(image)
-        with h5py.File(file_id) as file:
+        with h5py.File(io.BytesIO(image), "r") as file:  # reads the image where it is; `open_file_image` copies it
             return _from_file(file, path)
     except CheckpointError:
         raise
     except Exception as error:  # h5py lets out nearly every kind
         raise CheckpointError(
-            f"{path}: not readable as a checkpoint: {type(error).__name__}: {_shown(str(error))}"
+            f"{path}: not readable as a checkpoint: {type(error).__name__}: {shown(str(error))}"
         ) from error
 
 
-def _to_image(checkpoint: Checkpoint) -> bytes:
-    meta = np.bytes_(json.dumps(asdict(checkpoint.meta), allow_nan=False).encode())
-    with h5py.File("checkpoint", "w", libver="latest", driver="core", backing_store=False) as file:
-        file.create_dataset("meta", data=meta)
-        for group, arrays in checkpoint.groups().items():
-            for name, array in arrays.items():
-                file.create_dataset(f"{group}/{name}", data=array)
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
+def _write(path: Path, checkpoint: Checkpoint) -> None:
+    # In memory, since a full disk would crash HDF5. Not by the core driver: with libver="latest" and h5py before 3.16,
+    # its image before the file is closed is not a whole HDF5 file.
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver="latest") as file:
+        file.create_dataset("meta", data=np.bytes_(json.dumps(asdict(checkpoint.meta), allow_nan=False).encode()))
+        for name, array in _by_name(checkpoint).items():
+            file.create_dataset(name, data=array)
+    content = image.getbuffer()
+    with open(path, "wb") as target:
+        target.write(SEAL.of(len(content), hashlib.sha256(content).hexdigest()))
+        target.write(content)
+
+
+def _difference(path: Path, checkpoint: Checkpoint) -> str:
+    """What a file holds otherwise than a checkpoint, to the bit; "" where nothing differs."""
+    try:
+        found = load(path)
+    except CheckpointError as error:
+        return str(error).removeprefix(f"{path}: ")
+    expected, got = _by_name(checkpoint), _by_name(found)
+    for name in sorted(expected.keys() ^ got.keys()):
+        return f"array {name}: {'missing' if name in expected else 'not expected'}"
+    for name, array in expected.items():
+        one, other = (f"{a.dtype} {a.shape}" for a in (array, got[name]))
+        if one != other:
+            return f"array {name}: expected {one}, got {other}"
+        if array.tobytes() != got[name].tobytes():
+            return f"array {name}: its numbers differ"
+    return "" if found.meta == checkpoint.meta else "meta differs"
+
+
+def _by_name(checkpoint: Checkpoint) -> Params:
+    """Every array by its name in the file."""
+    return {f"{group}/{name}": a for group, arrays in checkpoint.groups().items() for name, a in arrays.items()}
 
 
 def _unsealed(path: Path) -> bytes:
@@ -158,7 +191,7 @@ def _unsealed(path: Path) -> bytes:
 
 
 def _from_file(file: h5py.File, path: Path) -> Checkpoint:
-    tree = _walk(file, path)
+    tree = read_arrays(file, path)
     arrays: dict[str, Params] = {}
     for name, array in tree.items():
         group, _, leaf = name.rpartition("/")
@@ -169,59 +202,7 @@ def _from_file(file: h5py.File, path: Path) -> Checkpoint:
     slots = {name.removeprefix("slots/"): a for name, a in arrays.items() if name.startswith("slots/")}
     known = {"params", "standardizer", *(f"slots/{slot}" for slot in slots)}
     if unknown := sorted((arrays.keys() - known - {""}) | (arrays[""].keys() - {"meta"})):
-        raise CheckpointError(f"{path}: unknown '{_shown(unknown[0])}'; expected meta, params, slots and standardizer")
+        raise CheckpointError(f"{path}: unknown '{shown(unknown[0])}'; expected meta, params, slots and standardizer")
     return Checkpoint(
         Meta.from_json(meta.item().decode()), arrays.get("params", {}), slots, arrays.get("standardizer", {})
     )
-
-
-def _walk(file: h5py.File, path: Path) -> dict[str, Array]:
-    """Every array by its full name, after checks that a hostile but well-sealed file must fail.
-
-    Hard links only, no object twice, a bound on depth and number, plain contiguous arrays of floats or one text.
-    """
-    found: dict[str, Array] = {}
-    seen: set[object] = set()
-    pending: list[tuple[str, h5py.Group]] = [("", file["/"])]
-    while pending:
-        prefix, group = pending.pop()
-        for leaf in group:
-            name = f"{prefix}{leaf}"
-            if len(seen) > MOST_OBJECTS or name.count("/") > 2:
-                raise CheckpointError(f"{path}: {_shown(name)}: too many or too deep objects for a checkpoint")
-            if not isinstance(group.get(leaf, getlink=True), h5py.HardLink):
-                raise CheckpointError(f"{path}: {_shown(name)}: expected an array in this file, got a link")
-            item = group[leaf]
-            address = h5py.h5o.get_info(item.id).addr
-            if address in seen:
-                raise CheckpointError(f"{path}: {_shown(name)}: the same object stands under two names")
-            seen.add(address)
-            if isinstance(item, h5py.Group):
-                pending.append((f"{name}/", item))
-            else:
-                found[name] = _array(item, name, path)
-    return found
-
-
-def _array(item: Any, name: str, path: Path) -> Array:
-    plain = (
-        isinstance(item, h5py.Dataset)
-        and item.dtype.kind in "fS"
-        and h5py.check_vlen_dtype(item.dtype) is None
-        and item.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
-        and item.id.get_create_plist().get_external_count() == 0
-        and item.id.get_storage_size() == item.size * item.dtype.itemsize
-    )
-    if not plain:
-        raise CheckpointError(
-            f"{path}: array {_shown(name)}: expected a plain array of floats, got {_shown(str(item))}"
-        )
-    array: Array = np.asarray(item[()])
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise CheckpointError(f"{path}: array {_shown(name)}: a number is not finite (NaN or infinity)")
-    return array
-
-
-def _shown(text: str) -> str:
-    """A name from inside a file as a piece of a message: in one line, and not too long."""
-    return (text if text.isprintable() else repr(text)[1:-1])[:80]
