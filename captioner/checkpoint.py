@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from captioner.arrays import Params
+from captioner.arrays import Array, Params
 from captioner.atomic import replacing
 from captioner.errors import CheckpointError
 from captioner.plain_arrays import read_arrays, shown
@@ -170,9 +170,15 @@ def _difference(path: Path, checkpoint: Checkpoint) -> str:
         one, other = (f"{a.dtype} {a.shape}" for a in (array, got[name]))
         if one != other:
             return f"array {name}: expected {one}, got {other}"
-        if array.tobytes() != got[name].tobytes():
+        if not np.array_equal(_bits(array), _bits(got[name])):
             return f"array {name}: its numbers differ"
     return "" if found.meta == checkpoint.meta else "meta differs"
+
+
+def _bits(array: Array) -> Array:
+    """The numbers as integers of the same size where there are such: unlike floats, they compare to the bit."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return flat.view(f"u{array.itemsize}" if array.itemsize in (2, 4, 8) else np.uint8)
 
 
 def _by_name(checkpoint: Checkpoint) -> Params:

@@ -10,8 +10,9 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from captioner.errors import CaptionerError
 from captioner.files import irregular, without_waiting
@@ -38,13 +39,14 @@ class Seal:
         """The seal of an image."""
         return (b"%s %d %d %s\n" % (self.magic, self.version, length, digest.encode())).ljust(SIZE, b"\0")
 
-    def open(self, path: Path) -> tuple[BinaryIO, str]:
+    def open(self, path: Path) -> tuple[FileIO, str]:
         """A file whose seal is whole, to be read from its image on, and the digest that the image must have.
 
         Raises: `error` when it cannot be opened, or is not a file of this kind, version and length.
         """
         try:
-            file = open(path, "rb", opener=without_waiting)  # noqa: SIM115 - the caller closes it
+            # unbuffered: a buffered reader copies all that it reads after the seal once more
+            file = open(path, "rb", buffering=0, opener=without_waiting)  # noqa: SIM115 - the caller closes it
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", error)
             raise self.error(f"{path}: cannot open the {self.what}: {reason}") from error
@@ -54,7 +56,7 @@ class Seal:
             file.close()
             raise
 
-    def _digest(self, file: BinaryIO, path: Path) -> str:
+    def _digest(self, file: FileIO, path: Path) -> str:
         status = os.fstat(file.fileno())
         if kind := irregular(status):
             raise self.error(f"{path}: expected a {self.what} file, got {kind}")
@@ -92,7 +94,7 @@ class Seal:
             return False
 
 
-def digest_of(file: BinaryIO) -> str:
+def digest_of(file: FileIO) -> str:
     """The SHA-256 of the rest of a file, read block by block."""
     digest = hashlib.sha256()
     while block := file.read(BLOCK):

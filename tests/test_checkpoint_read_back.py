@@ -1,0 +1,104 @@
+"""A checkpoint that does not read back as it was saved never replaces the one before."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from test_checkpoint import META, PARAMS, WHOLE, sealed
+
+from captioner import checkpoint
+from captioner.checkpoint import SEAL, Checkpoint, save
+from captioner.errors import CheckpointError
+from captioner.sealed import SIZE
+
+
+def faulty(change: Callable[[bytearray], object]) -> Callable[..., None]:
+    """A writer whose file is changed afterwards, and well sealed."""
+    real = checkpoint._write
+
+    def write(path: Path, saved: Checkpoint) -> None:
+        real(path, saved)
+        image = bytearray(path.read_bytes()[SIZE:])
+        change(image)
+        path.write_bytes(sealed(bytes(image)))
+
+    return write
+
+
+def writing(change: Callable[[Checkpoint], Checkpoint]) -> Callable[..., None]:
+    """A writer of another checkpoint than it is given."""
+    real = checkpoint._write
+    return lambda path, saved: real(path, change(saved))
+
+
+def with_params(**params: np.ndarray) -> Callable[..., None]:
+    return writing(lambda saved: dataclasses.replace(saved, params={**saved.params, **params}))
+
+
+def flip(image: bytearray) -> None:
+    at = image.index(PARAMS["W_proj"].tobytes())
+    image[at] ^= 1
+
+
+def negative_zero(saved: Checkpoint) -> Checkpoint:
+    return dataclasses.replace(saved, standardizer={"mean": -saved.standardizer["mean"]})
+
+
+OTHER = "array params/W_proj: expected float32 (3, 4), got"
+FAULTY: dict[str, tuple[Callable[..., None], str]] = {
+    "an array less": (
+        writing(lambda saved: dataclasses.replace(saved, params={"b": PARAMS["b"]})), "array params/W_proj: missing"
+    ),
+    "a slot less": (writing(lambda saved: dataclasses.replace(saved, slots={})), "array slots/m/W_proj: missing"),
+    "an array more": (with_params(x=np.ones(2)), "array params/x: not expected"),
+    "another dtype": (with_params(W_proj=PARAMS["W_proj"].astype(np.float64)), f"{OTHER} float64 (3, 4)"),
+    "another shape": (with_params(W_proj=PARAMS["W_proj"].T.copy()), f"{OTHER} float32 (4, 3)"),
+    "a bit flipped": (faulty(flip), "array params/W_proj: its numbers differ"),
+    "the sign of a zero": (writing(negative_zero), "array standardizer/mean: its numbers differ"),
+    "cut short": (faulty(lambda image: image.__delitem__(slice(-200, None))), "not readable as a checkpoint: "),
+    "empty": (faulty(bytearray.clear), "not readable as a checkpoint: "),
+    "no superblock": (faulty(lambda image: image.__setitem__(slice(8), bytes(8))), "not readable as a checkpoint: "),
+    "another step": (
+        writing(lambda saved: dataclasses.replace(saved, meta=dataclasses.replace(META, step=8))), "meta differs"
+    ),
+    "not sealed": (lambda path, saved: path.write_bytes(bytes(2000)), "not a captioner checkpoint"),
+    "not written": (lambda path, saved: path.touch(), "not a captioner checkpoint"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("name", FAULTY)
+def test_what_reads_back_otherwise_does_not_replace(
+    name: str, before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, difference = FAULTY[name]
+    path = tmp_path / "last.h5"
+    save(path, WHOLE)
+    whole = path.read_bytes()
+    if not before:
+        path.unlink()
+    monkeypatch.setattr(checkpoint, "_write", write)
+    with pytest.raises(CheckpointError) as caught:
+        save(path, WHOLE)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: the new checkpoint does not read back as saved: {difference}")
+    kept = "the previous checkpoint is kept" if before else "there is no previous checkpoint"
+    assert f"; {kept}; try another version of h5py (this is {h5py.__version__}), or check" in message
+    assert message.isprintable()
+    assert ".tmp" not in message
+    assert os.listdir(tmp_path) == (["last.h5"] if before else [])
+    assert not before or path.read_bytes() == whole
+
+
+def test_what_is_larger_than_a_checkpoint_may_be_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.h5"
+    save(path, WHOLE)
+    whole = path.read_bytes()
+    monkeypatch.setattr(checkpoint, "SEAL", dataclasses.replace(SEAL, most=100))
+    with pytest.raises(CheckpointError, match="does not read back as saved: damaged: expected 100 bytes"):
+        save(path, WHOLE)
+    assert path.read_bytes() == whole
