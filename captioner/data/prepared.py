@@ -26,9 +26,10 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.atomic import replacing
-from captioner.data.corpus import ROWS_AT_ONCE, Corpus, Features, Split, validate
+from captioner.data.corpus import Corpus, Features, Split, validate
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.h5 import FILE_LIMIT, open_dataset
+from captioner.data.written import Writer
 from captioner.errors import DataError
 from captioner.sealed import SIZE, Seal, digest_of
 from captioner.vocab import Vocab
@@ -95,16 +96,34 @@ def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None
     check_names(list(corpus.splits), str(path))
     meta = {"encoder": corpus.encoder, "splits": list(corpus.splits), "about": dict(about)}
     try:
-        with replacing(path) as temporary, _Unfailing(temporary) as target:
-            with h5py.File(target, "w", libver="latest", userblock_size=SIZE) as file:
-                file["meta"] = np.bytes_(json.dumps(meta, allow_nan=False).encode())
-                file["vocabulary"] = _bytes(corpus.vocab.words, f"{path}: vocabulary")
-                for name, split in corpus.splits.items():
-                    _write_split(file.create_group(name), split, corpus.vocab, f"{path}: {name}")
-            _seal(target)
+        with replacing(path) as temporary:
+            difference = _written_otherwise(temporary, path, corpus, meta)
+            if difference:
+                kept = "the previous data set is kept" if path.exists() else "there is no previous data set"
+                raise DataError(
+                    f"{path}: the new data set does not read back as written: {difference}; {kept}; "
+                    f"try another version of h5py (this is {h5py.__version__}), or check the disk and the memory"
+                )
     except OSError as error:
         whole = "; an earlier one there is whole" if path.exists() else ""
         raise DataError(f"{path}: cannot write the data set: {error.strerror or error}{whole}") from error
+
+
+def _written_otherwise(temporary: Path, path: Path, corpus: Corpus, meta: Mapping[str, Any]) -> str:
+    """Write and seal a file, and compare it with what was to be written; "" where nothing differs."""
+    with _Unfailing(temporary) as target:
+        with h5py.File(target, "w", libver="latest", userblock_size=SIZE) as file:
+            writer = Writer(file)
+            writer.add("meta", np.array(json.dumps(meta, allow_nan=False).encode()))
+            writer.add("vocabulary", _bytes(corpus.vocab.words, f"{path}: vocabulary"))
+            for name, split in corpus.splits.items():
+                _write_split(writer, name, split, corpus.vocab, f"{path}: {name}")
+        _seal(target)
+    try:
+        with _verified(temporary) as verified:
+            return writer.difference(*verified)
+    except DataError as error:
+        return str(error).removeprefix(f"{temporary}: ")
 
 
 def check_names(splits: Sequence[Any], where: str) -> None:
@@ -120,16 +139,13 @@ def check_names(splits: Sequence[Any], where: str) -> None:
         raise DataError(f"{where}: expected distinct splits, got {', '.join(splits):.80}")
 
 
-def _write_split(group: h5py.Group, split: Split, vocab: Vocab, where: str) -> None:
-    group["captions"] = np.asarray(split.captions, np.int32)
-    group["image_idxs"] = np.asarray(split.image_idxs, np.int32)
-    group["images"] = _bytes(split.image_ids, f"{where} images")
+def _write_split(writer: Writer, name: str, split: Split, vocab: Vocab, where: str) -> None:
+    writer.add(f"{name}/captions", np.asarray(split.captions, np.int32))
+    writer.add(f"{name}/image_idxs", np.asarray(split.image_idxs, np.int32))
+    writer.add(f"{name}/images", _bytes(split.image_ids, f"{where} images"))
     texts = split.texts or [" ".join(vocab.decode(row.tolist())) for row in split.captions]
-    group["texts"] = _bytes(texts, f"{where} texts")
-    count, width = split.features.shape
-    features = group.create_dataset("features", (count, width), split.features.dtype)
-    for first in range(0, count, ROWS_AT_ONCE):
-        features[first : first + ROWS_AT_ONCE] = split.features[first : first + ROWS_AT_ONCE]
+    writer.add(f"{name}/texts", _bytes(texts, f"{where} texts"))
+    writer.add_rows(f"{name}/features", split.features)
 
 
 class _Unfailing(io.FileIO):
