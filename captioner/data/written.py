@@ -83,5 +83,5 @@ def _blocks(stored: Stored) -> Iterator[Array]:
 def _digest(blocks: Iterable[Array]) -> str:
     digest = hashlib.sha256()
     for block in blocks:
-        digest.update(np.ascontiguousarray(block))
+        digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()

@@ -9,12 +9,13 @@ import math
 import os
 import shlex
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from captioner import checkpoint
 from captioner.atomic import sweep, write_atomically
-from captioner.checkpoint import SEAL
+from captioner.checkpoint import SEAL, Checkpoint
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 
 BEST, LAST = "best.h5", "last.h5"
@@ -24,6 +25,8 @@ BEFORE = "before"
 
 class RunFolder:
     """The files of one training run.
+
+    Once the folder is locked, nothing is written after it was moved or replaced: paths would lead into another run.
 
     Raises: CaptionerError that names the file when one cannot be written.
     """
@@ -36,6 +39,7 @@ class RunFolder:
         self.history = path / "history.jsonl"
         self.summary = path / "summary.json"
         self.before = path / BEFORE
+        self._descriptor: int | None = None  # of the folder that is locked
 
     def files(self) -> tuple[Path, ...]:
         return self.config, self.history, self.last, self.best, self.summary
@@ -48,7 +52,7 @@ class RunFolder:
         """
         has_run = any(file.exists() for file in (*self.files(), self.before / BEST))
         if has_run and not overwrite:
-            self._lock()()  # who trains here is told first
+            os.close(_locked(self.path))  # a running training is reported first
             path = shlex.quote(os.fspath(self.path))
             go_on = f"go on with it by --resume {path}" if self.last.exists() else "it has no last.h5 to go on from"
             raise UsageError(
@@ -60,6 +64,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock()
+            self._refuse_moved(self.path)
             if has_best := self.best.exists():
                 self.before.mkdir(exist_ok=True)
             for file in self.files():
@@ -77,6 +82,7 @@ class RunFolder:
     def found_best(self) -> None:
         """The new run has a best checkpoint: the one before goes."""
         with contextlib.suppress(OSError):  # what cannot go does no harm
+            self._refuse_moved(self.before)
             for file in self.files():
                 (self.before / file.name).unlink(missing_ok=True)
             self.before.rmdir()
@@ -97,36 +103,87 @@ class RunFolder:
         Raises: UsageError when another process trains in it.
         """
         self._lock()
+        self._refuse_moved(self.path)
         sweep(*self.files())
 
-    def _lock(self) -> Callable[[], object]:
-        """Claim the folder for as long as this object lives, or until what is returned is called; the claim dies with
-        its process.
-        """
-        descriptor = os.open(self.path, os.O_RDONLY)
+    def _lock(self) -> None:
+        """Lock the folder for as long as this object lives; the lock dies with its process."""
+        self._descriptor = _locked(self.path)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def _refuse_moved(self, file: Path) -> None:
+        """Raises: CaptionerError when the locked folder is not the one at the path any more."""
+        if self._descriptor is None:
+            return
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise UsageError(
-                f"{self.path}: another process trains in this folder; wait for it, or name another with --run"
-            ) from None
-        return weakref.finalize(self, os.close, descriptor)
+            now: os.stat_result | None = os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            now = None
+        if now is None or not os.path.samestat(now, os.fstat(self._descriptor)):
+            raise CaptionerError(f"{file}: cannot write: {_whereabouts(self._descriptor)}")
+
+    @contextlib.contextmanager
+    def _writing(self, file: Path) -> Iterator[Callable[[], None]]:
+        """Yield the check that precedes a write, and turn its failures into one error that names the file."""
+
+        def check() -> None:
+            self._refuse_moved(file)
+
+        try:
+            yield check
+        except (OSError, CheckpointError) as error:
+            with contextlib.suppress(OSError):
+                check()  # a folder that was moved is the reason of any other failure
+            if isinstance(error, CheckpointError):
+                raise
+            raise CaptionerError(f"{file}: cannot write: {error.strerror}") from error
+
+    def save(self, file: Path, saved: Checkpoint) -> None:
+        """Write one of the folder's checkpoints atomically."""
+        with self._writing(file) as check:
+            checkpoint.save(file, saved, check)
 
     def write(self, file: Path, text: str) -> None:
         """Write one of the folder's text files atomically."""
-        try:
-            write_atomically(file, (text.encode(),))
-        except OSError as error:
-            raise CaptionerError(f"{file}: cannot write: {error.strerror}") from error
+        with self._writing(file) as check:
+            write_atomically(file, (text.encode(),), check)
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to the history."""
-        try:
+        with self._writing(self.history) as check:
+            check()  # first, lest a file is made in another run
             with open(self.history, "a") as file:
+                check()  # again, since the open file can only be in the folder that is still at the path
                 file.write(to_json(record) + "\n")
-        except OSError as error:
-            raise CaptionerError(f"{self.history}: cannot write: {error.strerror}") from error
+
+
+def _locked(path: Path) -> int:
+    """The descriptor of a folder, locked until it is closed.
+
+    Raises: UsageError when another process trains in it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UsageError(
+            f"{path}: another process trains in this folder; wait for it, or name another with --run"
+        ) from None
+    return descriptor
+
+
+def _whereabouts(descriptor: int) -> str:
+    """What became of a run folder that is not at its path any more, and what to try."""
+    moved = "the run folder was moved or replaced during the training"
+    try:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+    except OSError:  # not on Linux
+        return f"{moved}; its files are where it was moved to: resume from there, or train again in another folder"
+    if not path.exists():
+        return f"{moved}, and its files were removed; train again, with --run and another folder"
+    go_on = f"try --resume {shlex.quote(os.fspath(path))}" if (path / LAST).exists() else "no checkpoint is in it yet"
+    return f"{moved}; its files are in {path}: {go_on}"
 
 
 def to_json(record: dict[str, Any], indent: int | None = None) -> str:

@@ -238,7 +238,7 @@ class _Training:
         standard = self.model.standardizer
         arrays = self.state.params, self.state.slots, standard._asdict() if standard else {}
         with self.watch("saving"):
-            checkpoint.save(path, checkpoint.Checkpoint(self._meta(), *arrays))
+            self.run.save(path, checkpoint.Checkpoint(self._meta(), *arrays))
         if path == self.run.last:
             self.saved = self.state.step
 

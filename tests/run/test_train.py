@@ -58,9 +58,9 @@ def saved_steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Fills with the file and step of every checkpoint that is written."""
     saves, save = [], checkpoint.save
 
-    def recorded(path: Path, saved: checkpoint.Checkpoint) -> None:
+    def recorded(path: Path, saved: checkpoint.Checkpoint, *check: Callable[[], None]) -> None:
         saves.append((path.name, saved.meta.step))
-        save(path, saved)
+        save(path, saved, *check)
 
     monkeypatch.setattr(checkpoint, "save", recorded)
     return saves
