@@ -12,7 +12,21 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import captions, costs, disks, killed, numbers, report, resealed, sealed, stopped, texts, users
+from faults import (
+    captions,
+    costs,
+    disks,
+    killed,
+    numbers,
+    replaced,
+    report,
+    resealed,
+    sealed,
+    stopped,
+    texts,
+    users,
+    versions,
+)
 from faults.session import ROOT, Figure, Row, Session
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
@@ -25,6 +39,8 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "killed": killed.measure,
     "stopped": stopped.measure,
     "disks": disks.measure,
+    "replaced": replaced.measure,
+    "versions": versions.measure,
     "costs": costs.measure,
 }
 

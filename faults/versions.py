@@ -1,0 +1,223 @@
+"""Files written with the lowest declared versions of the libraries, read with the newest, and the other way round."""
+
+from __future__ import annotations
+
+import configparser
+import csv
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+from faults.session import ENVIRONMENT, ROOT, SMALL, Row, Session, row, settings
+from faults.watch import Outcome, Tally
+
+LOWEST_PYTHON = (3, 11)
+"""Of python_requires: the lowest versions of the libraries need not have wheels for later ones."""
+PHOTOS = 8
+SECONDS = 300.0
+PREPARE = ("--val", "0.25", "--min-count", "1")
+CONTENT = """
+import sys
+from pathlib import Path
+from faults.sealed import READERS
+read, content, _ = READERS[sys.argv[1]]
+print(content(read(Path(sys.argv[2]))))
+"""
+INTERRUPTED = """
+import os, sys
+from captioner.run import prepare
+prepare.write_prepared = lambda *_: os._exit(9)
+from captioner.cli import main
+main(sys.argv[1:])
+"""
+"""`captioner prepare`, killed when all photographs are encoded."""
+NOTHING_ENCODED = """
+import sys
+from captioner.images.encoding import Store
+Store.add = lambda *_: sys.exit("a photograph was encoded again")
+from captioner.cli import main
+main(sys.argv[1:])
+"""
+VERSIONS = """
+import sys
+from importlib.metadata import version
+print(", ".join(f"{name} {version(name)}" for name in sys.argv[1:]))
+"""
+
+
+class CommandError(Exception):
+    """A command that did not do what it must; the message is its last line."""
+
+
+class Written(NamedTuple):
+    """A file, the digest of its content as its writer reads it, and the album that it was made from."""
+
+    path: Path
+    content: str
+    album: Path
+
+
+def run(python: Path, *words: object, code: str = "", exit_code: int = 0) -> str:
+    """What a command of some environment prints. Raises: CommandError."""
+    start = ("-c", code) if code else ("-m", "captioner")
+    command = [str(python), *start, *map(str, words)]
+    try:
+        done = subprocess.run(
+            command, env=ENVIRONMENT, capture_output=True, text=True, errors="replace", timeout=SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CommandError(f"{' '.join(command[1:4])}: {error}") from error
+    if done.returncode != exit_code:
+        said = (done.stderr.strip() or "nothing on stderr").splitlines()[-1]
+        raise CommandError(f"{' '.join(map(str, words))}: exit code {done.returncode}: {said}")
+    return done.stdout.strip()
+
+
+def content(python: Path, kind: str, path: Path) -> str:
+    return run(python, kind, path, code=CONTENT)
+
+
+def paint(folder: Path) -> Path:
+    """Photographs of generated pictures with a table of captions, and a small ONNX model of their mean colours."""
+    from PIL import Image
+
+    from captioner.data.scenes import example
+    from captioner.images.protobuf import model, node, value_info
+
+    folder.mkdir()
+    with open(folder / "captions.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("image", "caption"))
+        for index in range(PHOTOS):
+            one = example(0, "train", index)
+            Image.fromarray(one.picture).save(folder / f"{index}.png")
+            table.writerows((f"{index}.png", " ".join(words)) for words in one.captions[:2])
+    nodes = (node("GlobalAveragePool", ["x"], "p"), node("Flatten", ["p"], "f"))
+    inputs, outputs = [value_info("x", ("N", 3, 16, 16))], [value_info("f", ("N", 3))]
+    (folder / "mean.onnx").write_bytes(model(nodes, {}, inputs, outputs, {"mean": "0", "scale": "1"}))
+    return folder
+
+
+def prepare_words(album: Path, encoder: str, output: Path) -> list[object]:
+    chosen = encoder.format(album=album)
+    return ["prepare", album / "captions.csv", *PREPARE, "--encoder", chosen, "-o", output]
+
+
+def write_checkpoint(python: Path, album: Path, folder: Path) -> Written:
+    run(python, "train", "--run", folder, *settings([*SMALL, "train.max_steps=3", "train.update_rule=adam"]))
+    path = folder / "last.h5"
+    return Written(path, content(python, "checkpoint", path), album)
+
+
+def read_checkpoint(python: Path, written: Written) -> None:
+    """The same content; a training that goes on, and captions."""
+    _compare(content(python, "checkpoint", written.path), written)
+    folder = written.path.parent
+    if not run(python, "sample", folder, "--split", "val", "-n", "2"):
+        raise CommandError("sample: no captions")
+    run(python, "train", "--resume", folder, "-o", "train.max_steps=5")
+    content(python, "checkpoint", written.path)
+
+
+def write_prepared(encoder: str, python: Path, album: Path, folder: Path) -> Written:
+    folder.mkdir()
+    path = folder / "data.h5"
+    run(python, *prepare_words(album, encoder, path))
+    return Written(path, content(python, "data set", path), album)
+
+
+def read_prepared(encoder: str, python: Path, written: Written) -> None:
+    _compare(content(python, "data set", written.path), written)
+    run(python, "data", "check", written.path)
+
+
+def write_encodings(encoder: str, python: Path, album: Path, folder: Path) -> Written:
+    """What an interrupted `prepare` leaves, and the content that it would have written."""
+    whole = write_prepared(encoder, python, album, folder)
+    output = folder / "interrupted.h5"
+    run(python, *prepare_words(album, encoder, output), code=INTERRUPTED, exit_code=9)
+    return Written(output, whole.content, album)
+
+
+def read_encodings(encoder: str, python: Path, written: Written) -> None:
+    run(python, *prepare_words(written.album, encoder, written.path), code=NOTHING_ENCODED)
+    _compare(content(python, "data set", written.path), written)
+
+
+def _compare(got: str, written: Written) -> None:
+    if got != written.content:
+        raise CommandError(f"{written.path.name}: other content than its writer reads")
+
+
+Write = Callable[[Path, Path, Path], Written]
+Read = Callable[[Path, Written], None]
+ENCODERS = {"scenes": "scenes", "onnx": "onnx:{album}/mean.onnx"}
+FILES: Mapping[str, tuple[Write, Read]] = {
+    "checkpoints": (write_checkpoint, read_checkpoint),
+    **{
+        f"{what}, encoder {name}": (partial(write, encoder), partial(read, encoder))
+        for what, write, read in (
+            ("data sets", write_prepared, read_prepared),
+            ("interrupted encodings", write_encodings, read_encodings),
+        )
+        for name, encoder in ENCODERS.items()
+    },
+}
+"""How each kind of file is written, and read; the reader's work fails with `CommandError`."""
+
+
+def trial(files: str, writer: Path, reader: Path, album: Path, folder: Path) -> Outcome:
+    """One kind of file, written in one environment and read in another."""
+    write, read = FILES[files]
+    try:
+        read(reader, write(writer, album, folder))
+    except CommandError as failure:
+        return Outcome("wrong", f"{writer} to {reader}: {failure}")
+    return Outcome("read by the other")
+
+
+def declared(path: Path = ROOT / "setup.cfg") -> dict[str, str]:
+    """The lowest declared version of every library that captions and photographs need."""
+    parser = configparser.ConfigParser()
+    parser.read(path)
+    lines = parser["options"]["install_requires"], parser["options.extras_require"]["images"]
+    return dict(re.findall(r"^\s*([\w-]+)\s*>=\s*([\w.]+)", "\n".join(lines), re.MULTILINE))
+
+
+def install(folder: Path, libraries: list[str]) -> str:
+    """Make an environment in a new folder; "" or why pip could not."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "--disable-pip-version-check"]
+    done = subprocess.run([*pip, "install", "--quiet", *libraries], capture_output=True, text=True, errors="replace")
+    return (done.stderr.strip().splitlines() or ["pip failed"])[-1] if done.returncode else ""
+
+
+def measure(session: Session) -> Iterator[Row]:
+    folder = session.folder("versions")
+    floors = declared()
+    pythons = {name: folder / name / "bin" / "python" for name in ("lowest", "newest")}
+    if problem := install(folder / "newest", list(floors)):  # none but the registry can be the reason
+        session.note(f"versions: not tried, since pip could not install {', '.join(floors)}: {problem}")
+        return
+    if problem := install(folder / "lowest", [f"{name}=={version}" for name, version in floors.items()]):
+        if sys.version_info[:2] > LOWEST_PYTHON:
+            session.note(f"versions: not tried, since the lowest are for Python 3.11 and may not install: {problem}")
+            return
+        tally = Tally()
+        tally.add(0, Outcome("wrong", problem))
+        yield row("the lowest declared versions", "pip installs them together", tally)
+        return
+    for name, python in pythons.items():
+        session.note(f"versions: {name}: {run(python, *floors, code=VERSIONS)}")
+    album = paint(folder / "album")
+    for files in FILES:
+        tally = Tally()
+        for number, (writer, reader) in enumerate(product(pythons, repeat=2)):
+            where = folder / f"{files}-{number}".replace(" ", "-")
+            tally.add(number, trial(files, pythons[writer], pythons[reader], album, where))
+        yield row(f"{files}: lowest and newest libraries", "each reads what the other wrote, and goes on", tally)
