@@ -21,7 +21,7 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.atomic import replacing
 from captioner.errors import CheckpointError
-from captioner.plain_arrays import read_arrays, shown
+from captioner.plain_arrays import new_file, read_arrays, shown
 from captioner.sealed import Seal
 
 SEAL = Seal("checkpoint", version=1, maker="`captioner train`", most=8 << 30, error=CheckpointError)
@@ -147,9 +147,11 @@ def _write(path: Path, checkpoint: Checkpoint) -> None:
     # In memory, since a full disk would crash HDF5. Not by the core driver: with libver="latest" and h5py before 3.16,
     # its image before the file is closed is not a whole HDF5 file.
     image = io.BytesIO()
-    with h5py.File(image, "w", libver="latest") as file:
+    arrays = _by_name(checkpoint)
+    groups = {parent for name in arrays for parent in (name.partition("/")[0], name.rpartition("/")[0])}
+    with new_file(image, sorted(groups)) as file:
         file.create_dataset("meta", data=np.bytes_(json.dumps(asdict(checkpoint.meta), allow_nan=False).encode()))
-        for name, array in _by_name(checkpoint).items():
+        for name, array in arrays.items():
             file.create_dataset(name, data=array)
     content = image.getbuffer()
     with open(path, "wb") as target:

@@ -31,6 +31,7 @@ from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.h5 import FILE_LIMIT, open_dataset
 from captioner.data.written import Writer
 from captioner.errors import DataError
+from captioner.plain_arrays import new_file
 from captioner.sealed import SIZE, Seal, digest_of
 from captioner.vocab import Vocab
 
@@ -112,7 +113,7 @@ def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None
 def _written_otherwise(temporary: Path, path: Path, corpus: Corpus, meta: Mapping[str, Any]) -> str:
     """Write and seal a file, and compare it with what was to be written; "" where nothing differs."""
     with _Unfailing(temporary) as target:
-        with h5py.File(target, "w", libver="latest", userblock_size=SIZE) as file:
+        with new_file(target, corpus.splits, userblock=SIZE) as file:
             writer = Writer(file)
             writer.add("meta", np.array(json.dumps(meta, allow_nan=False).encode()))
             writer.add("vocabulary", _bytes(corpus.vocab.words, f"{path}: vocabulary"))
