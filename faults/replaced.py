@@ -26,7 +26,7 @@ SAVE_EVERY = (1, 200, 1_000)
 """Steps between two writes of the first: it writes before the second has begun, or while it trains."""
 LONG = ("data.scenes.train=800", "train.batch_size=4")
 """Epochs of 1,000 steps: each ends with a checkpoint."""
-MOST_STEPS = 5_000
+MOST_STEPS = 3_000
 """Of the first training."""
 SELDOM = tuple(option for option in OPTIONS if "_every" not in option)
 

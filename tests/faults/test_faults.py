@@ -1,6 +1,8 @@
 """Every part of the suite at a small size: nothing gets through, and what is let through on purpose is told."""
 
 import json
+import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,22 @@ from click.testing import CliRunner
 import faults.__main__ as program
 from captioner.data import h5
 from captioner.errors import ConfigError, DataError
-from faults import costs, disks, killed, materials, numbers, report, resealed, sealed, stopped, texts, users, watch
+from faults import (
+    costs,
+    disks,
+    killed,
+    materials,
+    numbers,
+    replaced,
+    report,
+    resealed,
+    sealed,
+    stopped,
+    texts,
+    users,
+    versions,
+    watch,
+)
 from faults.session import ROOT, Session, row
 from faults.watch import ESCAPED, Outcome, Tally, judge
 
@@ -62,6 +79,22 @@ def test_a_disk_that_fails_is_told(name: str, tmp_path: Path) -> None:
 def test_a_clock_that_goes_backwards_changes_nothing(tmp_path: Path) -> None:
     expected = disks.straight(tmp_path / "straight", 12)
     assert disks.backwards(tmp_path / "back", expected) == Outcome("the same bits")
+
+
+@pytest.mark.parametrize("how", replaced.CASES)
+def test_a_replaced_run_folder_stops_the_training(how: str, tmp_path: Path) -> None:
+    expected = replaced.straight(tmp_path / "straight", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
+    outcome = replaced.replaced(how, tmp_path / "run", expected, 1, np.random.default_rng(0))
+    assert outcome.kind == "stopped, and nothing mixed", outcome
+
+
+HERE = Path(sys.executable)
+
+
+@pytest.mark.parametrize("files", ["checkpoints", "interrupted encodings, encoder onnx"])
+def test_one_environment_reads_what_another_wrote(files: str, tmp_path: Path) -> None:
+    album = versions.paint(tmp_path / "album")
+    assert versions.trial(files, HERE, HERE, album, tmp_path / "run") == Outcome("read by the other")
 
 
 # The suite itself: it finds what it is there for.
@@ -152,6 +185,67 @@ def test_a_number_told_without_its_name_or_step_is_missed(
 ) -> None:
     monkeypatch.setattr(f"captioner.solver.{guard}", gone)
     assert numbers.Planted(tmp_path, 0)(list(numbers.PLANTS).index(name)).kind in ESCAPED
+
+
+UNGUARDED = """
+from captioner.run.folder import RunFolder
+RunFolder._refuse_moved = lambda *_: None
+from captioner.cli import main
+main()
+"""
+
+
+def test_two_trainings_in_one_folder_are_missed(tmp_path: Path) -> None:
+    expected = replaced.straight(tmp_path / "straight", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
+    every = replaced.SAVE_EVERY[-1]
+    outcome = replaced.replaced("moved", tmp_path / "run", expected, every, np.random.default_rng(0), UNGUARDED)
+    assert outcome.kind in ESCAPED, outcome
+
+
+def cut_short(written: versions.Written) -> versions.Written:
+    written.path.write_bytes(written.path.read_bytes()[:-9])
+    return written
+
+
+def without_encodings(written: versions.Written) -> versions.Written:
+    written.path.with_name(f"{written.path.name}.part").unlink()
+    return written
+
+
+CHANGED: dict[str, tuple[str, Callable[[versions.Written], versions.Written], str]] = {
+    "cut short": ("checkpoints", cut_short, "damaged"),
+    "other content": ("checkpoints", lambda written: written._replace(content="other"), "other content"),
+    "nothing kept": ("interrupted encodings, encoder scenes", without_encodings, "was encoded again"),
+    "not there": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "No such file"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_file_that_another_environment_cannot_read_is_missed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, change, said = CHANGED[name]
+    write, read = versions.FILES[files]
+    monkeypatch.setattr(versions, "FILES", {files: (lambda *args: change(write(*args)), read)})
+    outcome = versions.trial(files, HERE, HERE, versions.paint(tmp_path / "album"), tmp_path / "run")
+    assert outcome.kind == "wrong"
+    assert said in outcome.note
+
+
+def test_versions_that_cannot_be_installed_are_noted(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"INDEX_URL": "http://127.0.0.1:9/", "RETRIES": "0", "CONFIG_FILE": os.devnull}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    assert list(versions.measure(session)) == []
+    (note,) = session.notes
+    assert note.startswith("versions: not tried, since pip could not install numpy, click, h5py, ")
+
+
+def test_the_lowest_versions_are_those_declared(tmp_path: Path) -> None:
+    assert versions.declared().keys() == {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime"}
+    (tmp_path / "setup.cfg").write_text(
+        "[options]\ninstall_requires =\n    a-b>=1.2\n[options.extras_require]\nimages =\n    c >= 3\n    d==4\n"
+    )
+    assert versions.declared(tmp_path / "setup.cfg") == {"a-b": "1.2", "c": "3"}
 
 
 def test_every_hostile_change_changes_something(session: Session) -> None:
