@@ -92,7 +92,8 @@ class CaptioningRNN:
             kinds = {name: str(w.dtype) for name, w in params.items()}
             raise DataError(f"parameters: expected {', '.join(sizes.shapes())} of one float type, got {kinds}")
         self.sizes = sizes
-        self.params = params
+        # In one order, whatever file or dict they are from: sums over parameters have the same last bit.
+        self.params = {name: params[name] for name in sizes.shapes()}
         self.null = null
         self.dropout = dropout
         self.standardizer = standardizer
