@@ -167,9 +167,7 @@ class _Training:
             yield step
             ended = step.step % span.steps_per_epoch == 0 or step.step == span.total_steps
             if ended or step.step % options.log_every == 0:
-                self.run.log(
-                    {"kind": "step", **step._asdict(), "word_loss": step.word_loss, "perplexity": step.perplexity}
-                )
+                self.run.log({"kind": "step", **step.record()})
             due = ended and self.validation.is_due(step)
             validations: list[Validated | Warned] = [self._validate(step), *self._look(step)] if due else []
             halt = stop()
