@@ -382,7 +382,9 @@ def test_resuming_a_finished_run_keeps_what_it_measured(own_run: Path) -> None:
 
 def test_resuming_on_other_captions_is_refused(own_run: Path) -> None:
     before = {path.name: path.read_bytes() for path in own_run.iterdir()}
-    with pytest.raises(UsageError, match=rf"^{own_run}/last.h5: the captions have changed since the run began"):
+    with pytest.raises(
+        UsageError, match=rf"^{own_run}/last.h5: the captions, images or splits have changed since the run began"
+    ):
         next(resume(own_run, ["data.scenes.seed=1"]))
     assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
 
