@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import captions, costs, disks, killed, numbers, report, resealed, sealed, stopped, texts, users
+from faults import captions, costs, disks, killed, numbers, report, resealed, resumed, sealed, stopped, texts, users
 from faults.session import ROOT, Figure, Row, Session
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
@@ -24,6 +24,7 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "numbers": numbers.measure,
     "killed": killed.measure,
     "stopped": stopped.measure,
+    "resumed": resumed.measure,
     "disks": disks.measure,
     "costs": costs.measure,
 }

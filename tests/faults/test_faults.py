@@ -17,7 +17,7 @@ from faults import costs, disks, killed, materials, numbers, report, resealed, s
 from faults.session import ROOT, Session, row
 from faults.watch import ESCAPED, Outcome, Tally, judge
 
-QUICK = ("sealed", "resealed", "users", "texts", "captions", "numbers")
+QUICK = ("sealed", "resealed", "users", "texts", "captions", "numbers", "resumed")
 """Parts that need no process of the command line."""
 
 
