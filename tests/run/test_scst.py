@@ -13,7 +13,7 @@ from captioner import checkpoint
 from captioner.configio import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
-from captioner.errors import ConfigError, DataError
+from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.gradcheck import Case, check
 from captioner.metrics import CiderD
 from captioner.model import CaptioningRNN
@@ -186,6 +186,17 @@ def test_training_starts_from_another_run(go: Callable[..., Path], trained: Path
 def test_a_start_that_does_not_fit(go: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match=r"^model.hidden_dim: expected 16 as in .*, got 7; set it to that$"):
         go("wide", "model.hidden_dim=7")
+
+
+def test_a_start_with_numbers_too_large_for_the_type(go: Callable[..., Path], trained: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(trained / "best.h5")
+    params = {name: w.astype(np.float64) for name, w in saved.params.items()}
+    params["Wh"][0, 0] = 1e200
+    slots = {slot: {name: w.astype(np.float64) for name, w in arrays.items()} for slot, arrays in saved.slots.items()}
+    meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace("dtype: float32", "dtype: float64"))
+    checkpoint.save(tmp_path / "large.h5", dataclasses.replace(saved, meta=meta, params=params, slots=slots))
+    with pytest.raises(CheckpointError, match=r"params/Wh: a number is too large for .* float32; set it to fl"):
+        go("run", f"train.start={tmp_path / 'large.h5'}")
 
 
 def test_a_single_image_earns_nothing(model: CaptioningRNN, corpus: Corpus) -> None:
