@@ -34,7 +34,7 @@ def measure(session: Session) -> dict[str, Any]:
     config = load(path, options)
     corpus = build_corpus(config)
     shuffled = ShuffledBatches(corpus.split("train"), config.train.batch_size, config.seed)
-    batches = [Batch(*shuffled.batch(step)) for step in range(BATCHES)]
+    batches = [Batch(*shuffled.batch(step)[:2]) for step in range(BATCHES)]
     step = training(build_model(config, corpus), batches, Team(1))
     steps = {"ours": Contender(lambda: [step() for _ in batches], partial(give, "team", 1))}
 

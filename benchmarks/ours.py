@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from benchmarks.shapes import Batch, Shape
-from captioner.arrays import Array, Params
+from captioner import arrays
+from captioner.arrays import Params
 from captioner.model import NO_DROPOUT, CaptioningRNN
 from captioner.optim import RULES, SCHEDULES, Hyper, Span
 from captioner.solver import Plan, TrainState, steps
@@ -21,8 +22,8 @@ class Cycle:
     def __init__(self, batches: Sequence[Batch]) -> None:
         self._batches = batches
 
-    def batch(self, step: int, /) -> tuple[Array, Array]:
-        return self._batches[step % len(self._batches)]
+    def batch(self, step: int, /) -> arrays.Batch:
+        return arrays.Batch(*self._batches[step % len(self._batches)])
 
 
 def training(model: CaptioningRNN, batches: Sequence[Batch], team: Team) -> Callable[[], float]:

@@ -1,8 +1,9 @@
-"""The two array types of every signature."""
+"""The array types of every signature, and the batch that training reads."""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -11,3 +12,18 @@ Array: TypeAlias = NDArray[Any]
 
 Params: TypeAlias = dict[str, Array]
 """Arrays by name: the parameters of a model, or their gradients."""
+
+
+class Batch(NamedTuple):
+    """The captions of one training step, and what to record of them.
+
+    With weights, the loss of caption n counts weights[n] times, and is no cross-entropy of the captions. `figures` are
+    recorded with the step, by name.
+
+    Shapes: features (N, F), captions (N, T), weights (N,).
+    """
+
+    features: Array
+    captions: Array
+    weights: Array | None = None
+    figures: Mapping[str, float] = {}

@@ -57,6 +57,19 @@ class Encoded(NamedTuple):
     scan: ScanCache
 
 
+class Losses(NamedTuple):
+    """What a forward pass measures: the loss that is minimised, and means over the words without any weights.
+
+    `loss` is weighted, smoothed, summed over words and divided by captions. Per word, `trained` is smoothed, and `nll`
+    is the negative log-probability.
+    """
+
+    loss: float
+    words: int
+    trained: float
+    nll: float
+
+
 LossCache: TypeAlias = tuple[Array, Array, Encoded]
 """The gradients of the scores and of their bias, and what led to them."""
 
@@ -92,7 +105,8 @@ class CaptioningRNN:
             kinds = {name: str(w.dtype) for name, w in params.items()}
             raise DataError(f"parameters: expected {', '.join(sizes.shapes())} of one float type, got {kinds}")
         self.sizes = sizes
-        self.params = params
+        # In one order, whatever file or dict they are from: sums over parameters have the same last bit.
+        self.params = {name: params[name] for name in sizes.shapes()}
         self.null = null
         self.dropout = dropout
         self.standardizer = standardizer
@@ -126,8 +140,8 @@ class CaptioningRNN:
 
         Shapes: features (N, F), captions (N, T), weights (N,) -> loss, a gradient for every parameter.
         """
-        loss, cache = self.forward(features, captions, rng, workspace, team, weights)
-        return loss, self.backward(cache, workspace, team)
+        losses, cache = self.forward(features, captions, rng, workspace, team, weights)
+        return losses.loss, self.backward(cache, workspace, team)
 
     def forward(
         self,
@@ -137,16 +151,22 @@ class CaptioningRNN:
         workspace: Workspace | None = None,
         team: Team = ALONE,
         weights: Array | None = None,
-    ) -> tuple[float, LossCache]:
-        """The loss alone, and what `backward` needs.
+    ) -> tuple[Losses, LossCache]:
+        """The losses alone, and what `backward` needs.
 
-        Shapes: features (N, F), captions (N, T), weights (N,) -> loss, cache.
+        Shapes: features (N, F), captions (N, T), weights (N,) -> losses, cache.
         """
         encoded = self._encode(features, captions, rng, True, workspace, team)
         of_row = np.ones(len(encoded.rows), self.dtype) if weights is None else weights[encoded.rows]
         scale = (of_row / len(captions)).astype(self.dtype)
-        losses, dscores, db_vocab = self._cross_entropy(encoded, scale, self.smoothing, workspace, team)
-        return float(np.vdot(losses.astype(np.float64), of_row)) / len(captions), (dscores, db_vocab, encoded)
+        losses, nll, dscores, db_vocab = self._cross_entropy(encoded, scale, self.smoothing, workspace, team)
+        found = Losses(
+            loss=float(np.vdot(losses.astype(np.float64), of_row)) / len(captions),
+            words=len(losses),
+            trained=float(losses.sum(dtype=np.float64)) / max(1, len(losses)),
+            nll=float(nll.sum(dtype=np.float64)) / max(1, len(losses)),
+        )
+        return found, (dscores, db_vocab, encoded)
 
     def backward(self, cache: LossCache, workspace: Workspace | None = None, team: Team = ALONE) -> Params:
         """The gradients of `forward`'s loss, for every parameter; those of matrices stand in the workspace."""
@@ -193,19 +213,19 @@ class CaptioningRNN:
 
     def _cross_entropy(
         self, encoded: Encoded, scale: Array, smoothing: float, workspace: Workspace | None, team: Team
-    ) -> tuple[Array, Array, Array]:
+    ) -> tuple[Array, Array, Array, Array]:
         hidden, targets, W_vocab, bias = encoded.hidden, encoded.targets, self.output_weights, self.params["b_vocab"]
         scores = (workspace or Workspace()).empty("scores", (len(hidden), self.sizes.vocab), self.dtype)
         shares = team.shares(len(hidden))
 
-        def scored(member: int) -> tuple[Array, Array, Array]:
+        def scored(member: int) -> tuple[Array, Array, Array, Array]:
             some = shares[member]
             np.matmul(hidden[some], W_vocab, out=scores[some])
             return cross_entropy(scores[some], targets[some], scale[some], bias, smoothing)
 
         found = team.map(scored)
-        losses, _, dbiases = zip(*found, strict=True)
-        return np.concatenate(losses), scores, sum(dbiases[1:], dbiases[0])
+        losses, nll, _, dbiases = zip(*found, strict=True)
+        return np.concatenate(losses), np.concatenate(nll), scores, sum(dbiases[1:], dbiases[0])
 
     def _image(self, features: Array) -> Array:
         image = features.astype(self.dtype)

@@ -168,8 +168,11 @@ def move_average(params: Params, mean: Params, decay: float, t: int, share: Shar
 
 
 def global_norm(grads: Params) -> float:
-    """The Euclidean norm of all gradients together: √ Σ g²."""
-    return math.sqrt(sum(float(np.vdot(g, g)) for g in grads.values()))
+    """The Euclidean norm of all gradients together: √ Σ g².
+
+    The sum is in the order of the names: the order of the dict does not change its last bit.
+    """
+    return math.sqrt(sum(float(np.vdot(grads[name], grads[name])) for name in sorted(grads)))
 
 
 def _stretches(arrays: Sequence[Params], share: Share) -> Iterator[tuple[str, tuple[Array, ...]]]:

@@ -7,13 +7,13 @@ Everything that a step depends on is in `TrainState` and the plan: batches and d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from captioner.arrays import Array, Params
+from captioner.arrays import Array, Batch, Params
 from captioner.errors import DivergenceError
 from captioner.model import CaptioningRNN
 from captioner.optim import (
@@ -41,9 +41,9 @@ HOPELESS = 10
 
 
 class Batches(Protocol):
-    """Where the solver gets the batch of a step: features (N, F), captions (N, T), and perhaps their weights (N,)."""
+    """Where the solver gets the batch of a step."""
 
-    def batch(self, step: int, /) -> tuple[Array, ...]: ...
+    def batch(self, step: int, /) -> Batch: ...
 
 
 @dataclass
@@ -81,7 +81,9 @@ class Plan(NamedTuple):
 class Step(NamedTuple):
     """One update: its number (1, 2, ...) and epoch, the loss and gradient's norm before it, and what it learnt from.
 
-    `loss` is summed over words and divided by captions, as CS231n's.
+    `loss` is what was minimised: summed over words and divided by captions, as CS231n's. `figures` are those of the
+    batch, after the perplexity of its captions and its log, the mean negative log-probability of a word, where nothing
+    weights them.
     """
 
     step: int
@@ -91,16 +93,13 @@ class Step(NamedTuple):
     words: int
     grad_norm: float
     learning_rate: float
+    figures: Mapping[str, float]
 
-    @property
-    def word_loss(self) -> float:
-        """The loss a word, in nats."""
-        return self.loss * self.captions / max(1, self.words)
-
-    @property
-    def perplexity(self) -> float:
-        """exp of the loss a word."""
-        return perplexity(self.word_loss)
+    def record(self) -> dict[str, Any]:
+        """All of it by name, the figures among the rest."""
+        record = self._asdict()
+        del record["figures"]
+        return {**record, **self.figures}
 
 
 def perplexity(word_loss: float) -> float:
@@ -141,19 +140,17 @@ def _step(
     workspace: Workspace,
 ) -> Step:
     with watch("reading"):
-        features, captions, *weights = batches.batch(state.step)
+        batch = batches.batch(state.step)
     with watch("forward"):
         rng = np.random.default_rng((plan.seed, 1, state.step))
-        loss, cache = model.forward(features, captions, rng, workspace, team, *weights)
+        losses, cache = model.forward(batch.features, batch.captions, rng, workspace, team, batch.weights)
     with watch("backward"):
         grads = model.backward(cache, workspace, team)
     with watch("update"):
         norm = global_norm(grads)
-        words = int((captions[:, 1:] != model.null).sum())
-        word_loss = loss * len(captions) / max(1, words)
         limit = HOPELESS * math.log(model.sizes.vocab)
-        if not (word_loss <= limit and math.isfinite(norm)):
-            raise DivergenceError(_diagnosis(state.step + 1, word_loss, limit, norm, features, grads))
+        if not (losses.trained <= limit and math.isfinite(losses.loss) and math.isfinite(norm)):
+            raise DivergenceError(_diagnosis(state.step + 1, losses.trained, limit, norm, batch.features, grads))
         rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
         hyper = plan.hyper._replace(learning_rate=rate)
         scale = clip_scale(norm, plan.clip_norm)
@@ -167,12 +164,17 @@ def _step(
     return Step(
         step=state.step,
         epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
-        loss=loss,
-        captions=len(captions),
-        words=words,
+        loss=losses.loss,
+        captions=len(batch.captions),
+        words=losses.words,
         grad_norm=norm,
         learning_rate=rate,
+        figures=batch.figures if batch.weights is not None else {**_likelihood(losses.nll), **batch.figures},
     )
+
+
+def _likelihood(nll: float) -> dict[str, float]:
+    return {"word_loss": nll, "perplexity": perplexity(nll)}
 
 
 def refuse_infinite(state: TrainState) -> None:
@@ -222,8 +224,8 @@ def look_again(model: CaptioningRNN, batches: Batches, state: TrainState, team: 
 
     Raises: DivergenceError when that loss is hopeless.
     """
-    features, captions, *_ = batches.batch(state.step - 1)
-    refuse_hopeless(model, state.step, mean_word_loss(model, [(features, captions)], team))
+    batch = batches.batch(state.step - 1)
+    refuse_hopeless(model, state.step, mean_word_loss(model, [(batch.features, batch.captions)], team))
 
 
 def refuse_hopeless(model: CaptioningRNN, step: int, word_loss: float) -> None:

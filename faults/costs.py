@@ -12,7 +12,7 @@ import numpy as np
 
 import captioner.solver
 from captioner import checkpoint
-from captioner.arrays import Params
+from captioner.arrays import Batch, Params
 from captioner.blas import set_threads
 from captioner.checkpoint import Checkpoint, Meta
 from captioner.model import CaptioningRNN
@@ -30,13 +30,13 @@ PARAMETERS = 10_000_000
 class Drawn:
     """Batches of random captions as long as COCO's."""
 
-    def batch(self, step: int, /) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, step: int, /) -> Batch:
         rng = np.random.default_rng(step)
         captions = rng.integers(len(SPECIAL), VOCAB, (CAPTIONS, TIME)).astype(np.int32)
         captions[:, 0] = 1
         for caption, length in zip(captions, rng.integers(8, TIME - 1, CAPTIONS), strict=True):
             caption[length], caption[length + 1 :] = 2, 0
-        return rng.standard_normal((CAPTIONS, FEATURE)).astype(np.float32), captions
+        return Batch(rng.standard_normal((CAPTIONS, FEATURE)).astype(np.float32), captions)
 
 
 def fastest(act: Callable[[], object], times: int) -> float:

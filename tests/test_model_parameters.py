@@ -108,3 +108,12 @@ def test_with_that_bias_the_first_loss_is_the_unigram_entropy() -> None:
     counts = np.bincount(captions[:, 1:].ravel(), minlength=V)
     shares = counts[counts > 0] / counts.sum()
     assert words.mean() == pytest.approx(-(shares * np.log(shares)).sum(), abs=0.01)
+
+
+def test_parameters_have_one_order_wherever_they_are_from() -> None:
+    params = initial_params(SIZES, np.random.default_rng(0).standard_normal)
+    shuffled = {name: params[name] for name in sorted(params)}
+    assert list(shuffled) != list(params)
+    model = CaptioningRNN(SIZES, shuffled)
+    assert list(model.params) == list(model.with_params(shuffled).params) == list(SIZES.shapes())
+    assert all(model.params[name] is params[name] for name in params)

@@ -99,6 +99,10 @@ def test_label_smoothing_is_in_training_only(smoothing: float) -> None:
     m = model(smoothing=smoothing)
     assert m.loss(IMAGES, CAPTIONS)[0] == pytest.approx(math.fsum(by_hand(m, smoothing)) / len(CAPTIONS), abs=1e-12)
     assert m.word_losses(IMAGES, CAPTIONS).sum() == pytest.approx(math.fsum(by_hand(m)), abs=1e-12)
+    losses, _ = m.forward(IMAGES, CAPTIONS)
+    assert losses.words == np.count_nonzero(CAPTIONS[:, 1:])
+    assert losses.trained * losses.words == pytest.approx(math.fsum(by_hand(m, smoothing)), abs=1e-12)
+    assert losses.nll * losses.words == pytest.approx(math.fsum(by_hand(m)), abs=1e-12)
 
 
 @every_cell

@@ -1,6 +1,8 @@
 """Update rules against their formulas in plain float64, schedules at their edges, clipping."""
 
+import functools
 import math
+import operator
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -230,6 +232,15 @@ def test_the_norm_of_float32_is_a_float() -> None:
     length = global_norm({"a": np.full(10_000, 3, np.float32), "b": np.full((2, 2), 4, np.float32)})
     assert type(length) is float
     assert length == pytest.approx(math.sqrt(90_064), rel=1e-6)
+
+
+def test_the_norm_does_not_depend_on_the_order_of_the_names() -> None:
+    """Plain addition keeps 2⁻⁵⁴ before 1 is added, and loses it after."""
+    tiny = {f"b{k:02}": np.array([2.0**-27]) for k in range(8)}
+    first, last = {"a": np.array([1.0]), **tiny}, {**tiny, "a": np.array([1.0])}
+    plain = [functools.reduce(operator.add, (float(g @ g) for g in grads.values())) for grads in (first, last)]
+    assert math.sqrt(plain[0]) != math.sqrt(plain[1])
+    assert global_norm(first) == global_norm(last)
 
 
 def test_the_norm_tells_what_is_not_finite() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import captioner.solver
+from captioner.arrays import Batch
 from captioner.data.batches import ShuffledBatches, in_order
 from captioner.data.corpus import Split
 from captioner.errors import DivergenceError
@@ -66,10 +67,12 @@ def test_records_count_steps_epochs_captions_and_words() -> None:
 def test_loss_and_norm_are_those_before_the_update() -> None:
     fresh, trained, how = model(), model(), plan(1, seed=7)
     (record,) = run(trained, how)
-    loss, grads = fresh.loss(*batches().batch(0), np.random.default_rng((7, 1, 0)))
+    loss, grads = fresh.loss(*batches().batch(0)[:2], np.random.default_rng((7, 1, 0)))
     assert record.loss == loss
     assert record.grad_norm == global_norm(grads)
-    assert record.perplexity == pytest.approx(math.exp(loss * 4 / record.words))
+    assert record.figures == pytest.approx(
+        {"word_loss": loss * 4 / record.words, "perplexity": math.exp(loss * 4 / record.words)}
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -77,7 +80,7 @@ def test_a_step_is_one_update_by_the_rule(rule: str) -> None:
     by_hand, trained, how = model(), model(), plan(2, rule, clip_norm=0.5)
     slots = initial_slots(how.rule, by_hand.params)
     for step in range(2):
-        _, grads = by_hand.loss(*batches().batch(step), np.random.default_rng((0, 1, step)))
+        _, grads = by_hand.loss(*batches().batch(step)[:2], np.random.default_rng((0, 1, step)))
         scale = clip_scale(global_norm(grads), 0.5)
         update(how.rule, by_hand.params, grads, slots, how.hyper, step + 1, scale)
     run(trained, how)
@@ -130,9 +133,9 @@ def test_noise_and_order_change_with_the_seed_and_the_step() -> None:
 class Poisoned(ShuffledBatches):
     """A feature is not finite at step 3."""
 
-    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        features, captions = super().batch(step)
-        return (features * np.nan if step == 2 else features), captions
+    def batch(self, step: int) -> Batch:
+        batch = super().batch(step)
+        return batch._replace(features=batch.features * np.nan) if step == 2 else batch
 
 
 def test_a_step_that_is_not_finite_is_not_taken() -> None:
@@ -150,7 +153,7 @@ def test_a_step_that_is_not_finite_is_not_taken() -> None:
 
 def test_the_gradient_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     diverging = model()
-    _, grads = diverging.loss(*batches().batch(0))
+    _, grads = diverging.loss(*batches().batch(0)[:2])
     grads["Wh"].flat[0] = np.inf
     monkeypatch.setattr(diverging, "backward", lambda *_, **__: grads)
     with pytest.raises(
@@ -177,6 +180,66 @@ def test_a_parameter_is_named_at_the_step_that_spoils_it(name: str, monkeypatch:
 def test_a_loss_far_above_guessing_is_divergence() -> None:
     hopeless = model()
     hopeless.params["b_vocab"][5] = -1e4
+    with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 a word, got [1-9]"):
+        run(hopeless, plan())
+
+
+class Weighted(ShuffledBatches):
+    """Captions with weights, and figures to record."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__(split(), 4, 0)
+        self.weight = weight
+
+    def batch(self, step: int) -> Batch:
+        batch = super().batch(step)
+        return batch._replace(weights=np.full(len(batch.captions), self.weight), figures={"reward": 0.5 + step})
+
+
+def test_a_weighted_loss_is_no_perplexity() -> None:
+    trained, plain, how = model(Dropout()), model(Dropout()), plan(2)
+    weighted = list(steps(trained, Weighted(-0.5), TrainState.fresh(trained, how.rule), how))
+    assert [record.figures for record in weighted] == [{"reward": 0.5}, {"reward": 1.5}]
+    assert weighted[0].loss == pytest.approx(-0.5 * run(plain, plan(1))[0].loss)
+    assert weighted[0].record() == {
+        "step": 1,
+        "epoch": 1,
+        "loss": weighted[0].loss,
+        "captions": 4,
+        "words": weighted[0].words,
+        "grad_norm": weighted[0].grad_norm,
+        "learning_rate": 0.01,
+        "reward": 0.5,
+    }
+
+
+@pytest.mark.parametrize("weight", [-1.0, 0.0, 1e-6])
+def test_weights_hide_no_divergence(weight: float) -> None:
+    hopeless = model()
+    hopeless.params["b_vocab"][5] = -1e4
+    with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 a word, got [1-9]"):
+        list(steps(hopeless, Weighted(weight), TrainState.fresh(hopeless, RULES["adam"]), plan()))
+
+
+def test_a_weight_that_is_not_finite_is_divergence() -> None:
+    trained = model()
+    with pytest.raises(DivergenceError, match=r"^step 1: training diverged: .* not finite: gradients "):
+        list(steps(trained, Weighted(-math.inf), TrainState.fresh(trained, RULES["adam"]), plan()))
+
+
+def test_label_smoothing_is_in_no_perplexity() -> None:
+    smooth, plain = model(Dropout()), model(Dropout())
+    smooth.smoothing = 0.3
+    (one,), (other,) = run(smooth, plan(1)), run(plain, plan(1))
+    assert one.figures == other.figures
+    assert one.loss != other.loss
+
+
+def test_a_smoothed_loss_that_is_hopeless_is_divergence() -> None:
+    """The words of the captions are likely, but others so unlikely that their share of the target is hopeless."""
+    hopeless = model()
+    hopeless.smoothing = 0.5
+    hopeless.params["b_vocab"][3] = -1e4
     with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 a word, got [1-9]"):
         run(hopeless, plan())
 
@@ -221,7 +284,7 @@ def test_perplexity_has_no_overflow() -> None:
 
 def test_it_learns() -> None:
     records = run(model(Dropout()), plan(120, learning_rate=0.02))
-    assert records[-1].perplexity < 1.5 < 4 < records[0].perplexity
+    assert records[-1].figures["perplexity"] < 1.5 < 4 < records[0].figures["perplexity"]
 
 
 def test_a_state_that_the_last_update_blew_up_is_seen_before_it_is_saved() -> None:

@@ -18,6 +18,14 @@ from captioner.run.folder import RunFolder
 from captioner.solver import Step
 from captioner.vocab import SPECIAL
 
+FIGURES = {
+    "word_loss": "loss {:.3f} a word",
+    "reward": "reward {:.3f}",
+    "greedy_reward": "greedy {:.3f}",
+    "advantages": "{:.0%} with an advantage",
+}
+"""Figures of a step in the bar, by their names in history.jsonl; others are only there."""
+
 
 def show(events: Iterator[Event], profile: bool = False) -> None:
     """Consume the events of a training, with a bar that knows loss, words a second and the time left.
@@ -64,7 +72,8 @@ def _say(text: str) -> None:
 def _advance(bar: tqdm[Any], step: Step, words: int) -> None:
     elapsed = bar.format_dict["elapsed"] if not bar.disable else 0.0
     if elapsed:
-        bar.set_postfix_str(f"loss {step.word_loss:.3f} a word, {words / elapsed:,.0f} words/s", refresh=False)
+        figures = [text.format(step.figures[name]) for name, text in FIGURES.items() if name in step.figures]
+        bar.set_postfix_str(", ".join((*figures, f"{words / elapsed:,.0f} words/s")), refresh=False)
     bar.update()
 
 

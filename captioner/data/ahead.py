@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Batch
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Features
 
@@ -23,13 +23,10 @@ class ReadAhead:
         self._batches = batches
         self._end = end
         self._thread = ThreadPoolExecutor(1, "read-ahead")
-        self._reads: dict[int, Future[tuple[Array, Array]]] = {}
+        self._reads: dict[int, Future[Batch]] = {}
 
-    def batch(self, step: int, /) -> tuple[Array, Array]:
-        """Features and captions of a step; what reading them has raised, now or ahead, is raised here.
-
-        Shapes: -> features (N, F), captions (N, T).
-        """
+    def batch(self, step: int, /) -> Batch:
+        """The batch of a step; what reading it has raised, now or ahead, is raised here."""
         wanted = [step, step + 1] if step + 1 < self._end else [step]
         self._reads = {one: self._reads.get(one) or self._thread.submit(self._batches.batch, one) for one in wanted}
         return self._reads.pop(step).result()

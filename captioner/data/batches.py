@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, Batch
 from captioner.data.corpus import Split
 
 POOL = 32
@@ -59,12 +59,9 @@ class ShuffledBatches:
         batches = rng.permutation(order[:full].reshape(-1, self.batch_size))
         return np.concatenate([batches.reshape(-1), order[full:]])
 
-    def batch(self, step: int) -> tuple[Array, Array]:
-        """Features and captions of a step.
-
-        Shapes: -> features (N, F), captions (N, T).
-        """
-        return take(self.split, self.rows(step))
+    def batch(self, step: int) -> Batch:
+        """Features and captions of a step."""
+        return Batch(*take(self.split, self.rows(step)))
 
 
 def take(split: Split, rows: Array) -> tuple[Array, Array]:

@@ -28,20 +28,23 @@ def log_softmax(scores: Array, bias: Array | float = 0.0, *, out: Array | None =
 
 def cross_entropy(
     scores: Array, targets: Array, scale: Array | float, bias: Array | float = 0.0, smoothing: float = 0.0
-) -> tuple[Array, Array, Array]:
-    """Negative log-probability of each row's target under scores + bias, and the gradients of Σ_p scale_p loss_p.
+) -> tuple[Array, Array, Array, Array]:
+    """Cross-entropy of each row's target under scores + bias, and the gradients of Σ_p scale_p loss_p.
 
     loss_p = log Σ_v exp(s_pv - m_p) - Σ_v q_pv (s_pv - m_p),  dscores_pv = scale_p (softmax(s_p)_v - q_pv),
-    dbias = Σ_p dscores_p,  q_pv = (1 - ε) [v = y_p] + ε / V
+    dbias = Σ_p dscores_p,  q_pv = (1 - ε) [v = y_p] + ε / V,  nll_p = -log P(y_p)
 
-    With label smoothing ε the target y_p has not all of the wanted probability q; without it, loss_p is -log P(y_p).
+    With label smoothing ε the target y_p has not all of the wanted probability q; without it, loss_p is nll_p, and both
+    are one array.
     The maximum m_p keeps every exponent at or below 0, so scores of 1e4 are as good as any.
     In place: `dscores` is the memory of `scores`.
 
-    Shapes: scores (P, V), targets (P,) ids, scale (P,) or one, bias (V,) -> losses (P,), dscores (P, V), dbias (V,).
+    Shapes: scores (P, V), targets (P,) ids, scale (P,) or one, bias (V,) -> losses (P,), nll (P,), dscores (P, V),
+    dbias (V,).
     Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7 (label smoothing).
     """
-    losses = np.empty(len(scores), scores.dtype)
+    nll = np.empty(len(scores), scores.dtype)
+    losses = np.empty_like(nll) if smoothing else nll
     dbias = np.zeros(scores.shape[1], scores.dtype)
     block = max(1, CACHE // scores.shape[1])
     scales = np.broadcast_to(np.asarray(scale, scores.dtype), len(scores))
@@ -52,18 +55,21 @@ def cross_entropy(
         target = np.arange(len(s)), targets[first : first + block]
         s += bias
         s -= s.max(axis=1, keepdims=True)
-        wanted = s[target]
+        of_target = s[target]
         if smoothing:
-            wanted = (1 - smoothing) * wanted + evenly * s.sum(axis=1)
+            wanted = (1 - smoothing) * of_target + evenly * s.sum(axis=1)
         np.exp(s, out=s)
         total = s.sum(axis=1, keepdims=True)
-        losses[first : first + block] = np.log(total[:, 0]) - wanted
+        log_total = np.log(total[:, 0])
+        nll[first : first + block] = log_total - of_target
+        if smoothing:
+            losses[first : first + block] = log_total - wanted
         s *= of_row[:, None] / total
         s[target] -= (1 - smoothing) * of_row
         if smoothing:
             s -= evenly * of_row[:, None]
         dbias += s.sum(axis=0)
-    return losses, scores, dbias
+    return losses, nll, scores, dbias
 
 
 def temporal_softmax_loss(x: Array, y: Array, mask: Array, verbose: bool = False) -> tuple[float, Array]:
@@ -77,7 +83,7 @@ def temporal_softmax_loss(x: Array, y: Array, mask: Array, verbose: bool = False
     Source: CS231n, assignment 3, rnn_layers.py.
     """
     live = np.asarray(mask, bool)
-    losses, dscores, _ = cross_entropy(x[live], y[live], 1 / len(x))
+    losses, _, dscores, _ = cross_entropy(x[live], y[live], 1 / len(x))
     dx = np.zeros_like(x)
     dx[live] = dscores
     return float(losses.sum(dtype=np.float64)) / len(x), dx

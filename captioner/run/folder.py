@@ -21,6 +21,10 @@ from captioner.errors import CaptionerError, CheckpointError, UsageError
 BEST, LAST = "best.h5", "last.h5"
 BEFORE = "before"
 """Where a run that is overwritten is kept until the new one has a best checkpoint."""
+BEFORE_END = "best-before-end.h5"
+"""The best checkpoint of the validations that were due, where that of the end of the run is better and is best.h5."""
+AT_END = "at_end"
+"""Marks lines of the history that are there only because the run ended: they are cut when it goes on."""
 
 
 class RunFolder:
@@ -40,9 +44,10 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.before = path / BEFORE
         self._descriptor: int | None = None  # of the folder that is locked
+        self.before_end = path / BEFORE_END
 
     def files(self) -> tuple[Path, ...]:
-        return self.config, self.history, self.last, self.best, self.summary
+        return self.config, self.history, self.last, self.best, self.before_end, self.summary
 
     def create(self, overwrite: bool) -> None:
         """Make the folder ready for a new run; the best of the old one stays, in a folder inside, until `found_best`.
@@ -87,15 +92,29 @@ class RunFolder:
                 (self.before / file.name).unlink(missing_ok=True)
             self.before.rmdir()
 
-    def reopen(self, step: int) -> None:
-        """Make the folder ready to go on after a step: what came later is cut from the history.
+    def keep_best(self) -> None:
+        """Keep a copy of the best checkpoint, which one of the end of the run is about to replace."""
+        if self.best.exists():
+            with self._writing(self.before_end) as check:
+                write_atomically(self.before_end, (self.best.read_bytes(),), check)
+
+    def reopen(self, step: int, had_best: bool = True) -> None:
+        """Make the folder ready to go on after a step: what came later, or because the run ended there, is undone.
+
+        Such lines are cut from the history, and best.h5 is again that of the validations that were due, if any.
 
         Raises: UsageError when another process trains in it.
         """
         self.claim()
+        with self._writing(self.best) as check:
+            check()
+            if self.before_end.exists():
+                os.replace(self.before_end, self.best)
+            elif not had_best:
+                self.best.unlink(missing_ok=True)
         if self.history.exists():
             lines = self.history.read_text(errors="replace").splitlines(keepends=True)
-            self.write(self.history, "".join(line for line in lines if _step_of(line) <= step))
+            self.write(self.history, "".join(line for line in lines if _belongs(line, step)))
 
     def claim(self) -> None:
         """Keep others out, and remove what killed writers left behind.
@@ -199,12 +218,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _step_of(line: str) -> float:
-    """The step of a history line; a line cut short by a kill belongs to no step."""
+def _belongs(line: str, step: int) -> bool:
+    """Whether a history line is one of the steps up to this one; a line cut short by a kill belongs to no step."""
     try:
-        return float(json.loads(line)["step"])
+        record = json.loads(line)
+        return float(record["step"]) <= step and AT_END not in record
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return False
 
 
 def is_run(path: Path) -> bool:

@@ -59,7 +59,7 @@ def _norm_at(model: CaptioningRNN, state: tuple[Array, ...], read: Array, target
     hidden, cache = scan_forward(model.cell, inputs, None, state, *weights, packing)
     last = packing.time == steps - 1
     scores = hidden[last] @ model.output_weights
-    _, dscores, _ = cross_entropy(scores, targets[packing.caption[last]], 1.0, p["b_vocab"])
+    _, _, dscores, _ = cross_entropy(scores, targets[packing.caption[last]], 1.0, p["b_vocab"])
     dhidden = np.zeros_like(hidden)
     dhidden[last] = dscores @ model.output_weights.T
     _, dstate, *_ = scan_backward(model.cell, dhidden, cache)

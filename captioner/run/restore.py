@@ -146,7 +146,8 @@ SHAPING = (
 def started(model: CaptioningRNN, config: Config, restored: Restored, corpus: Corpus) -> CaptioningRNN:
     """A fresh model with the parameters, and the standardizer, of another that has the same words and encoder.
 
-    Raises: CheckpointError when it has others; ConfigError when its options in `SHAPING` are not the config's.
+    Raises: CheckpointError when it has others, or numbers too large for the type; ConfigError when its options in
+    `SHAPING` are not the config's.
     """
     check_corpus(restored, corpus)
     values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
@@ -157,7 +158,13 @@ def started(model: CaptioningRNN, config: Config, restored: Restored, corpus: Co
     ]
     if other:
         raise ConfigError(other)
-    params = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
+    with np.errstate(over="ignore"):
+        params = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
+    if large := [name for name, w in params.items() if not np.isfinite(w).all()]:
+        raise CheckpointError(
+            f"{restored.path}: array params/{large[0]}: a number is too large for model.dtype {config.model.dtype}; "
+            f"set it to {restored.config.model.dtype}"
+        )
     return CaptioningRNN(model.sizes, params, model.null, model.dropout, restored.model.standardizer, model.smoothing)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Batch
 from captioner.data.batches import ShuffledBatches
 from captioner.decode import Constraints, greedy, sample
 from captioner.errors import DataError
@@ -50,11 +50,8 @@ class SelfCritical:
             raise DataError("train: expected two or more images for CIDEr-D to be a reward, got 1; add some")
         self._reward = CiderD(references)
 
-    def batch(self, step: int, /) -> tuple[Array, Array, Array]:
-        """Features, sampled captions and weights of a step.
-
-        Shapes: -> features (N, F), captions (N, T), weights (N,).
-        """
+    def batch(self, step: int, /) -> Batch:
+        """Features, sampled captions and their weights; figures are mean rewards, and the share of non-zero weights."""
         split, vocab = self._batches.split, self._vocab
         images = split.image_idxs[self._batches.rows(step)]
         distinct, of = np.unique(images, return_inverse=True)
@@ -71,7 +68,13 @@ class SelfCritical:
         sampled = drawn(features[of], np.arange(len(images)))[0][:, 0]
         likeliest = writer(self._model, partial(greedy, **words), self._team)(features)[0][:, 0]
         place = np.searchsorted(self._images, distinct)
-        baseline = self._reward.score(place, vocab.unpadded(likeliest))
-        weights = self._reward.score(place[of], vocab.unpadded(sampled)) - baseline[of]
+        baseline = self._reward.score(place, vocab.unpadded(likeliest))[of]
+        rewards = self._reward.score(place[of], vocab.unpadded(sampled))
+        weights = rewards - baseline
         starts = np.full((len(sampled), 1), vocab.start, sampled.dtype)
-        return features[of], np.concatenate([starts, sampled], axis=1), weights
+        figures = {
+            "reward": float(rewards.mean()),
+            "greedy_reward": float(baseline.mean()),
+            "advantages": float(np.count_nonzero(weights) / len(weights)),
+        }
+        return Batch(features[of], np.concatenate([starts, sampled], axis=1), weights, figures)

@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import os
-import platform
 import shlex
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
-import captioner
 from captioner import checkpoint
 from captioner.blas import set_threads
 from captioner.config import Config
 from captioner.configio import dump
-from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DivergenceError, UsageError
-from captioner.model import CaptioningRNN
 from captioner.optim import AVERAGE, RULES
 from captioner.run.build import build_batches, build_corpus, build_model, build_plan
 from captioner.run.events import Began, Ended, Event, Validated, Warned
 from captioner.run.folder import RunFolder, to_json
-from captioner.run.restore import Restored, restore, started
+from captioner.run.recorder import Recorder
+from captioner.run.restore import restore, started
 from captioner.run.sample import open_corpus, open_run
+from captioner.run.summary import summarize
 from captioner.run.surroundings import changes, surroundings
-from captioner.run.validation import Validation, is_better
+from captioner.run.validation import Validation
 from captioner.solver import (
     Batches,
     Step,
     TrainState,
     look_again,
-    perplexity,
     refuse_hopeless,
     steps,
 )
 from captioner.stopwatch import Stopwatch
 from captioner.team import Team
-
-PARTS = ("reading", "forward", "backward", "update", "validation", "saving")
-"""Where the time of a training goes, apart from the rest; reading is the time waited for it."""
 
 
 def train(
@@ -62,7 +53,7 @@ def train(
     if config.train.start is not None:
         model = started(model, config, open_run(config.train.start), corpus)
     start = TrainState.fresh(model, RULES[config.train.update_rule], config.train.average is not None)
-    training = _Training(config, run, corpus, model, start)
+    training = _Training(Recorder(config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start))
     run.create(overwrite)
     run.write(run.config, dump(config))
     yield from training.events(stop)
@@ -90,49 +81,51 @@ def resume(
     expected += [AVERAGE] if config.train.average is not None else []
     if set(expected) != got:
         raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
+    fingerprint, probe = corpus.fingerprint(), corpus.probe()
+    _check_same_data(run.last, restored.meta, fingerprint, probe)
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, restored.meta.step)
-    training = _Training(config, run, corpus, model, state, restored.meta.best, restored.meta.since_best)
-    same_features = np.allclose(training.probe, restored.meta.probe, rtol=1e-3, atol=1e-9)
-    if training.fingerprint != restored.meta.fingerprint or not same_features:
-        what = "features" if training.fingerprint == restored.meta.fingerprint else "captions"
-        raise UsageError(
-            f"{run.last}: the {what} have changed since the run began, so it cannot go on exactly; "
-            "restore them, or start a new run"
-        )
-    training.warnings.extend(changes(restored.meta.surroundings, surroundings(config.threads)))
+    best, since_best = restored.meta.best, restored.meta.since_best
+    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
+    training = _Training(recorder, changes(restored.meta.surroundings, surroundings(config.threads)))
     if training.over:
         run.claim()
+        recorder.recall_best_at_end()
     else:
-        run.reopen(restored.meta.step)
+        run.reopen(restored.meta.step, had_best=best is not None)
         run.write(run.config, dump(config))
     yield from training.events(stop)
 
 
-@dataclasses.dataclass
+def _check_same_data(where: Path, meta: checkpoint.Meta, fingerprint: str, probe: Sequence[float]) -> None:
+    """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError when its own parts differ."""
+    what = "captions, images or splits" if fingerprint != meta.fingerprint else ""
+    if not what and len(probe) != len(meta.probe):
+        raise CheckpointError(
+            f"{where}: meta: probe: expected {len(probe)} numbers, one for each split, got {len(meta.probe)}"
+        )
+    pairs = zip(probe, meta.probe, strict=False)
+    if not what and not all(math.isclose(*pair, rel_tol=1e-3, abs_tol=1e-9) for pair in pairs):
+        what = "features"
+    if what:
+        raise UsageError(
+            f"{where}: the {what} have changed since the run began, so it cannot go on exactly; "
+            "restore them, or start a new run"
+        )
+
+
 class _Training:
-    """One call of train or resume: the solver's records are logged, validated and saved between steps."""
+    """One call of train or resume: the solver's steps are logged, validated and saved."""
 
-    config: Config
-    run: RunFolder
-    corpus: Corpus
-    model: CaptioningRNN
-    state: TrainState
-    best: dict[str, float] | None = None
-    since_best: int = 0
-    warnings: list[str] = dataclasses.field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.split = self.corpus.split("train")
-        self.fingerprint, self.probe = self.corpus.fingerprint(), self.corpus.probe()
-        self.plan = build_plan(self.config, self.split)
-        mean = self.state.slots.get(AVERAGE)
-        self.speaker = self.model if mean is None else self.model.with_params(mean)
+    def __init__(self, recorder: Recorder, warnings: Iterable[str] = ()) -> None:
+        self.recorder, self.warnings = recorder, warnings
+        self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
+        self.model, self.state = recorder.model, recorder.state
+        self.plan = build_plan(self.config, self.corpus.split("train"))
         self.over = self.state.step >= self.plan.span.total_steps
-        self.saved = self.state.step or None
         set_threads(1)
         self.words, self.watch, self.team = 0, Stopwatch(), Team(self.config.threads)
-        self.validation = Validation(self.config, self.corpus, self.plan.span.total_steps, self.team)
+        self.validation = Validation(self.config, self.corpus, self.team)
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
@@ -143,16 +136,22 @@ class _Training:
                 reason = yield from self._until_over(batches, stop)
         except DivergenceError as error:
             self._summarize("diverged", began, first)
-            kept = "no checkpoint yet" if self.saved is None else f"{self.run.last} holds the good step {self.saved}"
+            saved = self.recorder.saved
+            kept = "no checkpoint yet" if saved is None else f"{self.run.last} holds the good step {saved}"
             kept += self.run.told_before()
             raise DivergenceError(f"{error}; {kept}") from error
         yield Ended(self.run.path, self._summarize(reason, began, first))
 
     def _began(self) -> Began:
-        count = sum(w.size for w in self.model.params.values())
         span = self.plan.span
         return Began(
-            self.run.path, self.config, self.corpus, count, self.state.step, span.total_steps, span.steps_per_epoch
+            self.run.path,
+            self.config,
+            self.corpus,
+            self._size(),
+            self.state.step,
+            span.total_steps,
+            span.steps_per_epoch,
         )
 
     def _until_over(
@@ -165,18 +164,16 @@ class _Training:
         for step in steps(self.model, batches, self.state, self.plan, self.watch, self.team):
             self.words += step.words
             yield step
-            ended = step.step % span.steps_per_epoch == 0 or step.step == span.total_steps
-            if ended or step.step % options.log_every == 0:
-                self.run.log(
-                    {"kind": "step", **step._asdict(), "word_loss": step.word_loss, "perplexity": step.perplexity}
-                )
-            due = ended and self.validation.is_due(step)
-            validations: list[Validated | Warned] = [self._validate(step), *self._look(step)] if due else []
+            ended, at_end = step.step % span.steps_per_epoch == 0, step.step == span.total_steps
+            regular = ended or step.step % options.log_every == 0
+            if regular or at_end:
+                self.recorder.log("step", step.record(), at_end=not regular)
+            validations = list(self._validate(step, ended, at_end))
             halt = stop()
-            if ended or halt or (options.save_every and step.step % options.save_every == 0):
+            if ended or at_end or halt or (options.save_every and step.step % options.save_every == 0):
                 with self.watch("saving"):
                     look_again(self.model, batches, self.state, self.team)
-                self._save(self.run.last)
+                    self.recorder.save()
             # Only now: who leaves at this event leaves a run that can be resumed.
             yield from validations
             if halt:
@@ -187,83 +184,49 @@ class _Training:
 
     def _out_of_patience(self) -> bool:
         patience = self.config.train.patience
-        return patience is not None and self.since_best >= patience
+        return patience is not None and self.recorder.since_best >= patience
 
-    def _validate(self, step: Step) -> Validated:
+    def _validate(self, step: Step, ended: bool, at_end: bool) -> Iterator[Validated | Warned]:
+        """Validate when it is due, and at the end of the run also what is not due."""
+        due = ended and self.validation.is_due(step)
+        scored = due and self.validation.is_scored(step)
+        scored_at_end = self.config.validate.metrics is not None
+        more = at_end and not (scored if scored_at_end else due)
+        if not due and not more:
+            return
         with self.watch("validation"):
-            loss = self.validation.loss(self.speaker)
-            scores = self.validation.scores(self._restored()) if self.validation.is_scored(step) else {}
+            loss = self.validation.loss(self.recorder.speaker)
         refuse_hopeless(self.model, step.step, loss)
-        name, found = self.config.validate.best, {"loss": loss, **scores}
-        better = is_better(name, found, self.best)
-        if name in found:
-            self.since_best = 0 if better else self.since_best + 1
-        if better:
-            self.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: found[name]}
-            self._save(self.run.best)
-            self.run.found_best()
-        event = Validated(step.step, step.epoch, loss, scores, better)
-        self.run.log({"kind": "validation", **event._asdict(), "perplexity": event.perplexity})
-        return event
-
-    def _look(self, step: Step) -> Iterator[Warned]:
+        events = [self._validated(step, loss, scored, at_end=False)] if due else []
+        events += [self._validated(step, loss, scored_at_end, at_end=True)] if more else []
+        yield events[-1]._replace(best=any(event.best for event in events))
         with self.watch("validation"):
-            problems = list(self.validation.problems(self.speaker, step))
+            problems = list(self.validation.problems(self.recorder.speaker, step))
         for problem in problems:
-            self.run.log({"kind": "warning", "step": step.step, "epoch": step.epoch, "problem": problem})
+            self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": problem}, at_end=not due)
             yield Warned(step.step, problem)
 
-    def _restored(self) -> Restored:
-        """What a checkpoint of this moment would be restored to."""
-        state = self.state
-        return Restored(
-            self.run.path, self.config, self.corpus.vocab, self.speaker, state.params, state.slots, self._meta()
-        )
-
-    def _meta(self) -> checkpoint.Meta:
-        return checkpoint.Meta(
-            config=dump(self.config),
-            words=list(self.corpus.vocab.words),
-            feature_dim=self.corpus.feature_dim,
-            encoder=self.corpus.encoder,
-            fingerprint=self.fingerprint,
-            probe=self.probe,
-            step=self.state.step,
-            best=self.best,
-            since_best=self.since_best,
-            surroundings=surroundings(self.team.size),
-        )
-
-    def _save(self, path: Path) -> None:
-        standard = self.model.standardizer
-        arrays = self.state.params, self.state.slots, standard._asdict() if standard else {}
+    def _validated(self, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
+        with self.watch("validation"):
+            scores = self.validation.scores(self.recorder.restored()) if scored else {}
         with self.watch("saving"):
-            self.run.save(path, checkpoint.Checkpoint(self._meta(), *arrays))
-        if path == self.run.last:
-            self.saved = self.state.step
+            return self.recorder.validated(step, loss, scores, at_end)
+
+    def _size(self) -> int:
+        return sum(w.size for w in self.model.params.values())
 
     def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
-        seconds = time.perf_counter() - began
-        profile = {part: self.watch.seconds[part] for part in PARTS}
-        profile["other"] = seconds - sum(profile.values())
-        best: dict[str, Any] | None = self.best
-        summary = {
-            "ended": reason,
-            "steps": self.state.step,
-            "best": best and {**best, "perplexity": perplexity(best["loss"])},
-            "seconds": round(seconds, 3),
-            "steps_this_time": self.state.step - first,
-            "words_per_second": round(self.words / max(seconds, 1e-9)),
-            "profile": {part: round(spent, 3) for part, spent in profile.items()},
-            "threads": self.team.size,
-            "parameters": sum(w.size for w in self.model.params.values()),
-            "versions": {
-                "captioner": captioner.__version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "h5py": h5py.__version__,
-            },
-        }
+        summary = summarize(
+            ended=reason,
+            step=self.state.step,
+            first=first,
+            best=self.recorder.best_at_end or self.recorder.best,
+            seconds=time.perf_counter() - began,
+            spent=self.watch.seconds,
+            words=self.words,
+            threads=self.team.size,
+            parameters=self._size(),
+        )
         if self.state.step > first or not self.run.summary.exists():
             self.run.write(self.run.summary, to_json(summary, indent=2) + "\n")
         return summary

@@ -32,7 +32,7 @@ class Validation:
     Raises: DataError when the data set has no such split, ConfigError for words to suppress that it does not have.
     """
 
-    def __init__(self, config: Config, corpus: Corpus, total_steps: int, team: Team) -> None:
+    def __init__(self, config: Config, corpus: Corpus, team: Team) -> None:
         name = config.validate.split
         if name not in corpus.splits:
             raise DataError(
@@ -40,21 +40,18 @@ class Validation:
                 f"{name}; try -o validate.split=train, or prepare it with --val 0.1"
             )
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
-        self._total_steps, self._team = total_steps, team
+        self._team = team
         if config.validate.metrics is not None:
             build_decoder(config.decode, corpus.vocab)  # what is wrong with its options is told now, not after an epoch
 
     def is_due(self, step: Step) -> bool:
         """Whether to validate after the last step of an epoch."""
-        return self._is_time(step, self._config.validate.every)
+        return step.epoch % self._config.validate.every == 0
 
     def is_scored(self, step: Step) -> bool:
         """Whether that validation scores captions."""
         every = self._config.validate.metrics
-        return every is not None and self._is_time(step, every)
-
-    def _is_time(self, step: Step, every: int) -> bool:
-        return step.epoch % every == 0 or step.step == self._total_steps
+        return every is not None and step.epoch % every == 0
 
     def loss(self, model: CaptioningRNN) -> float:
         """The mean loss of a word in nats."""

@@ -19,6 +19,7 @@ from captioner.cli import progress
 from captioner.cli.train import STOPPING, stop_signals
 from captioner.configio import load, parse
 from captioner.run.train import train
+from captioner.solver import Step
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +170,25 @@ def test_a_bar_on_a_terminal_alone(
     assert re.search(r"[\r\n]epoch 1  validation loss ", shown.getvalue())
     if stream is Terminal:
         assert re.search(r"8/8 .*step/s", shown.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ({"word_loss": 2.34567, "perplexity": 10.4}, "loss 2.346 a word, "),
+        (
+            {"reward": 0.81234, "greedy_reward": 0.75, "advantages": 0.9375},
+            "reward 0.812, greedy 0.750, 94% with an advantage, ",
+        ),
+    ],
+)
+def test_the_bar_has_the_figures_of_the_objective(
+    figures: dict[str, float], expected: str, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", shown := Terminal())
+    events = train(parse("", "", [*small, "train.epochs=1"]), tmp_path / "new")
+    progress.show(event._replace(figures=figures) if isinstance(event, Step) else event for event in events)
+    assert re.search(rf"{re.escape(expected)}[\d,]+ words/s", shown.getvalue())
 
 
 def test_the_first_signal_is_caught_and_the_handlers_go() -> None:

@@ -35,7 +35,8 @@ def plain(features: Any = VALUES) -> ShuffledBatches:
 
 
 def assert_same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> None:
-    for got, expected in zip(one, other, strict=True):
+    assert one[2:] == other[2:]
+    for got, expected in zip(one[:2], other[:2], strict=True):
         assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
         assert got.tobytes() == expected.tobytes()
 
@@ -194,7 +195,7 @@ def test_a_validation_may_read_the_same_file_at_the_same_time(tmp_path: Path) ->
 
 def test_a_batch_is_the_callers_own(routes: dict[str, Any]) -> None:
     with ReadAhead(plain(routes["pages"]), END) as ahead:
-        for array in ahead.batch(0):
+        for array in ahead.batch(0)[:2]:
             array[...] = 0
         assert_same(ahead.batch(0), plain().batch(0))
 

@@ -34,7 +34,7 @@ from faults import (
 from faults.session import ROOT, Session, row
 from faults.watch import ESCAPED, Outcome, Tally, judge
 
-QUICK = ("sealed", "resealed", "users", "texts", "captions", "numbers")
+QUICK = ("sealed", "resealed", "users", "texts", "captions", "numbers", "resumed")
 """Parts that need no process of the command line."""
 
 

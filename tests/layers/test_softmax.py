@@ -83,12 +83,26 @@ def test_blocks_of_rows_leave_no_seam(rows: int, cache: int, scale: float, biase
     gradient = scale * (np.exp(log_probs) - np.eye(7)[targets])
 
     with mock.patch.object(softmax, "CACHE", cache):
-        losses, dscores, dbias = cross_entropy(scores, targets, scale, bias)
+        losses, nll, dscores, dbias = cross_entropy(scores, targets, scale, bias)
 
     np.testing.assert_allclose(losses, -log_probs[np.arange(rows), targets], atol=1e-12)
     np.testing.assert_allclose(dscores, gradient, atol=1e-12 * scale)
     np.testing.assert_allclose(dbias, gradient.sum(axis=0), atol=1e-11 * scale)
     assert dscores is scores
+    assert nll is losses
+
+
+@settings(deadline=None, max_examples=30)
+@given(rows=st.integers(0, 9), cache=st.integers(1, 40), smoothing=st.floats(0.01, 0.99))
+def test_label_smoothing_leaves_the_log_probabilities(rows: int, cache: int, smoothing: float) -> None:
+    rng = np.random.default_rng(rows)
+    scores, targets = rng.standard_normal((rows, 7)), rng.integers(0, 7, rows)
+    expected, *_ = cross_entropy(scores.copy(), targets, 1.0)
+    log_probs = log_softmax(scores) if rows else scores
+    with mock.patch.object(softmax, "CACHE", cache):
+        losses, nll, *_ = cross_entropy(scores, targets, 1.0, smoothing=smoothing)
+    np.testing.assert_array_equal(nll, expected)
+    np.testing.assert_allclose(losses, (1 - smoothing) * expected - smoothing * log_probs.mean(axis=1), atol=1e-12)
 
 
 @settings(deadline=None, max_examples=30)
@@ -101,7 +115,7 @@ def test_only_differences_of_scores_matter(shift: float, seed: int) -> None:
 def test_each_row_is_shifted_by_its_own_maximum() -> None:
     log_probs = log_softmax(np.array([[1e4, 1e4], [0.0, 0.0], [-1e4, -1e4]]))
     np.testing.assert_allclose(log_probs, -math.log(2))
-    losses, _, _ = cross_entropy(np.array([[1e4, 1e4], [0.0, 0.0], [-1e4, -1e4]]), np.array([0, 1, 0]), 1.0)
+    losses, *_ = cross_entropy(np.array([[1e4, 1e4], [0.0, 0.0], [-1e4, -1e4]]), np.array([0, 1, 0]), 1.0)
     np.testing.assert_allclose(losses, math.log(2))
 
 

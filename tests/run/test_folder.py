@@ -124,6 +124,28 @@ def test_a_full_disk_is_told_with_the_file(tmp_path: Path, files_of_at_most: Cal
     assert run.summary.read_text() == "old"
 
 
+def test_a_best_checkpoint_that_cannot_be_kept_stays(tmp_path: Path, files_of_at_most: Callable) -> None:
+    run = RunFolder(tmp_path)
+    run.best.write_bytes(b"x" * 200)
+    with files_of_at_most(100), pytest.raises(CaptionerError, match=r"before-end.h5: cannot write: File too large$"):
+        run.keep_best()
+    assert os.listdir(tmp_path) == ["best.h5"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "had_best", "expected"), [(True, True, "kept"), (False, True, "end"), (False, False, None)]
+)
+def test_reopening_undoes_the_best_of_the_end(kept: bool, had_best: bool, expected: str | None, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    if kept:
+        run.best.write_text("kept")
+        run.keep_best()
+    run.best.write_text("end")
+    run.reopen(4, had_best)
+    assert (run.best.read_text() if run.best.exists() else None) == expected
+    assert os.listdir(tmp_path) == (["best.h5"] if expected else [])
+
+
 def test_the_best_checkpoint_is_meant_or_else_the_last(own_run: Path) -> None:
     assert find_checkpoint(own_run) == own_run / "best.h5"
     assert find_checkpoint(own_run / "last.h5") == own_run / "last.h5"

@@ -1,6 +1,7 @@
 """Self-critical training: rewards by hand, the surrogate's gradient, and a run that is resumed and learns."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from captioner import checkpoint
 from captioner.configio import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
-from captioner.errors import ConfigError, DataError
+from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.gradcheck import Case, check
 from captioner.metrics import CiderD
 from captioner.model import CaptioningRNN
@@ -51,7 +52,7 @@ def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, seed: int = 7, th
 
 
 def test_weights_are_rewards_beyond_the_greedy_captions(model: CaptioningRNN, corpus: Corpus, trained: Path) -> None:
-    features, captions, weights = batch(model, corpus)
+    features, captions, weights, figures = batch(model, corpus)
     split, vocab = corpus.split("train"), corpus.vocab
     rows = ShuffledBatches(split, 16, 7).rows(3)
     np.testing.assert_array_equal(features, split.features[split.image_idxs[rows]])
@@ -69,16 +70,32 @@ def test_weights_are_rewards_beyond_the_greedy_captions(model: CaptioningRNN, co
     greedy = [[*said.split(), "<END>"] for said, _ in describe(restored, features)]
     drawn = list(map(words, captions.tolist()))
     images = split.image_idxs[rows]
-    np.testing.assert_allclose(weights, reward.score(images, drawn) - reward.score(images, greedy), atol=1e-9)
+    rewards, baseline = reward.score(images, drawn), reward.score(images, greedy)
+    np.testing.assert_allclose(weights, rewards - baseline, atol=1e-9)
+    assert figures == pytest.approx(
+        {"reward": rewards.mean(), "greedy_reward": baseline.mean(), "advantages": (rewards != baseline).mean()}
+    )
     assert len(set(map(tuple, drawn))) > 8
     assert (weights > 0).any()
     assert (weights < 0).any()
 
 
+def test_captions_that_are_the_greedy_ones_have_no_advantage(model: CaptioningRNN, corpus: Corpus) -> None:
+    """A model that is almost sure of every word: some captions are the greedy ones, and one that is sure: all are."""
+    shares = []
+    for factor in (1, 30, 3000):
+        sharp = {name: w * factor if name in ("W_vocab", "b_vocab") else w for name, w in model.params.items()}
+        _, _, weights, figures = batch(model.with_params(sharp), corpus)
+        assert figures["advantages"] == np.mean(weights != 0)
+        assert figures["reward"] - figures["greedy_reward"] == pytest.approx(weights.mean(), abs=1e-12)
+        shares.append(figures["advantages"])
+    assert shares[0] > shares[1] > shares[2] == 0
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_the_gradient_is_that_of_the_surrogate(model: CaptioningRNN, corpus: Corpus, full: bool) -> None:
     """The rewards held still, which is what makes the surrogate."""
-    features, captions, weights = batch(model, corpus)
+    features, captions, weights, _ = batch(model, corpus)
     few = np.flatnonzero(weights)[:3]
     params = {name: w for name, w in model.params.items() if not full or w.size < 40}
 
@@ -93,7 +110,8 @@ def test_the_gradient_is_that_of_the_surrogate(model: CaptioningRNN, corpus: Cor
 
 def test_a_batch_is_a_function_of_seed_step_and_parameters(model: CaptioningRNN, corpus: Corpus) -> None:
     first, again, split = batch(model, corpus), batch(model, corpus), batch(model, corpus, threads=3)
-    for one, two, three in zip(first, again, split, strict=True):
+    assert first[3] == again[3] == split[3]
+    for one, two, three in zip(first[:3], again[:3], split[:3], strict=True):
         np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(one, three)
     assert not np.array_equal(batch(model, corpus, step=4)[1], first[1])
@@ -122,6 +140,18 @@ def test_two_halves_are_a_whole(go: Callable[..., Path]) -> None:
             np.testing.assert_array_equal(array, two.groups()[group][name], err_msg=f"{group}/{name}")
 
 
+def test_the_history_has_rewards_and_no_perplexity_of_sampled_captions(go: Callable[..., Path]) -> None:
+    lines = [json.loads(line) for line in (go("run", "train.epochs=1") / "history.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "step"]
+    assert len(steps) > 2
+    for line in steps:
+        assert not line.keys() & {"word_loss", "perplexity"}
+        assert 0 <= line["advantages"] <= 1
+        assert min(line["reward"], line["greedy_reward"]) >= 0
+    assert any(line["reward"] != line["greedy_reward"] for line in steps)
+    assert all(line["perplexity"] > 1 for line in lines if line["kind"] == "validation")
+
+
 def test_rewarded_captions_become_likelier(go: Callable[..., Path], trained: Path, corpus: Corpus) -> None:
     """The mean reward of drawn captions, over more of them than one batch has."""
     after = open_run(
@@ -138,7 +168,7 @@ def test_rewarded_captions_become_likelier(go: Callable[..., Path], trained: Pat
         """Of some thousand captions: a single one's reward tells little."""
         batches, rewards = ShuffledBatches(split, len(split.captions), 0), []
         for seed in range(20):
-            _, captions, _ = SelfCritical(model, batches, corpus.vocab, seed, 20).batch(0)
+            captions = SelfCritical(model, batches, corpus.vocab, seed, 20).batch(0).captions
             words = [[token for token in caption if token] for caption in captions[:, 1:].tolist()]
             rewards.append(reward.score(split.image_idxs[batches.rows(0)], words).mean())
         return float(np.mean(rewards))
@@ -156,6 +186,17 @@ def test_training_starts_from_another_run(go: Callable[..., Path], trained: Path
 def test_a_start_that_does_not_fit(go: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match=r"^model.hidden_dim: expected 16 as in .*, got 7; set it to that$"):
         go("wide", "model.hidden_dim=7")
+
+
+def test_a_start_with_numbers_too_large_for_the_type(go: Callable[..., Path], trained: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(trained / "best.h5")
+    params = {name: w.astype(np.float64) for name, w in saved.params.items()}
+    params["Wh"][0, 0] = 1e200
+    slots = {slot: {name: w.astype(np.float64) for name, w in arrays.items()} for slot, arrays in saved.slots.items()}
+    meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace("dtype: float32", "dtype: float64"))
+    checkpoint.save(tmp_path / "large.h5", dataclasses.replace(saved, meta=meta, params=params, slots=slots))
+    with pytest.raises(CheckpointError, match=r"params/Wh: a number is too large for .* float32; set it to fl"):
+        go("run", f"train.start={tmp_path / 'large.h5'}")
 
 
 def test_a_single_image_earns_nothing(model: CaptioningRNN, corpus: Corpus) -> None:

@@ -94,7 +94,8 @@ def test_the_history_has_a_line_for_each_step_and_validation(events, run: Path) 
     told = events("train.epochs=2")
     steps = [event for event in told if isinstance(event, Step)]
     assert history(run, "step") == [
-        {"kind": "step", **s._asdict(), "word_loss": s.word_loss, "perplexity": s.perplexity} for s in steps
+        {"kind": "step", **{name: value for name, value in s._asdict().items() if name != "figures"}, **s.figures}
+        for s in steps
     ]
     validations = [event for event in told if isinstance(event, Validated)]
     assert [(v.step, v.epoch) for v in validations] == [(4, 1), (8, 2)]
@@ -306,10 +307,10 @@ def test_a_run_is_not_overwritten_unasked(events, run: Path) -> None:
 def diverge_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     real, calls = CaptioningRNN.forward, []
 
-    def forward(*args: Any, **options: Any) -> tuple[float, Any]:
+    def forward(*args: Any, **options: Any) -> tuple[Any, Any]:
         calls.append(1)
-        loss, cache = real(*args, **options)
-        return (math.nan if len(calls) == step else loss), cache
+        losses, cache = real(*args, **options)
+        return (losses._replace(loss=math.nan) if len(calls) == step else losses), cache
 
     monkeypatch.setattr(CaptioningRNN, "forward", forward)
 
@@ -381,7 +382,9 @@ def test_resuming_a_finished_run_keeps_what_it_measured(own_run: Path) -> None:
 
 def test_resuming_on_other_captions_is_refused(own_run: Path) -> None:
     before = {path.name: path.read_bytes() for path in own_run.iterdir()}
-    with pytest.raises(UsageError, match=rf"^{own_run}/last.h5: the captions have changed since the run began"):
+    with pytest.raises(
+        UsageError, match=rf"^{own_run}/last.h5: the captions, images or splits have changed since the run began"
+    ):
         next(resume(own_run, ["data.scenes.seed=1"]))
     assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from captioner import checkpoint
+from captioner.arrays import Batch
 from captioner.configio import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.errors import DataError
@@ -88,7 +89,7 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> set[threading.Thread]:
     seen: set[threading.Thread] = set()
     real = ShuffledBatches.batch
 
-    def batch(self: ShuffledBatches, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self: ShuffledBatches, step: int) -> Batch:
         assert step < TOTAL
         seen.add(threading.current_thread())
         return real(self, step)
@@ -145,7 +146,7 @@ def test_an_error_of_the_reading_ends_the_training_as_it_is(
 ) -> None:
     real = ShuffledBatches.batch
 
-    def batch(self: ShuffledBatches, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self: ShuffledBatches, step: int) -> Batch:
         if step == 7:
             raise DataError("features: gone")
         return real(self, step)

@@ -1,0 +1,208 @@
+"""Trainings of random configs, disturbed at random steps and resumed: they must end as if nothing had happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from captioner import checkpoint
+from captioner.cli.train import stop_signals
+from captioner.config import Config
+from captioner.configio import dump, parse
+from captioner.data.prepared import write_prepared
+from captioner.errors import DivergenceError
+from captioner.run.build import build_corpus
+from captioner.run.events import Began
+from captioner.run.folder import RunFolder
+from captioner.run.train import resume, train
+from captioner.solver import Step
+from faults import configs, watch
+from faults.processes import difference
+from faults.session import Row, Session, row
+from faults.watch import Outcome
+
+TINY = {
+    "data.scenes.train": 12,
+    "data.scenes.val": 4,
+    "data.scenes.test": 1,
+    "data.scenes.heldout": 3,
+}
+WIDE = 25_000
+"""Numbers of a feature that make one MiB of 12 images: those are read from their file, ahead of time."""
+SMALL = np.float32(0.03)
+"""Times numbers of variance 1: so many larger ones diverge."""
+MOST_STOPS = 3
+PATIENCE = 60.0
+
+
+class Stop(NamedTuple):
+    """An end of one sitting of a training, at or after a step."""
+
+    kind: str
+    step: int
+
+
+class Sitting(NamedTuple):
+    """One call of train or resume: its other lengths, when it is asked to stop, and whether its caller leaves it."""
+
+    lengths: Mapping[str, int] = {}
+    stop: Callable[[], bool] = lambda: False
+    happens: Callable[[], bool] = lambda: False
+
+
+@dataclass
+class Now:
+    """The step that a training has reached, and the signals that came."""
+
+    caught: list[int]
+    step: int = 0
+
+
+def _signalled(step: int, now: Now) -> Sitting:
+    def happens() -> bool:
+        if now.step >= step and not now.caught:
+            os.kill(os.getpid(), (signal.SIGINT, signal.SIGTERM)[step % 2])
+        return False
+
+    return Sitting(stop=lambda: bool(now.caught), happens=happens)
+
+
+STOPS: Mapping[str, Callable[[int, Now, int], Sitting]] = {
+    "stop()": lambda step, now, per_epoch: Sitting(stop=lambda: now.step >= step),
+    "a signal": lambda step, now, per_epoch: _signalled(step, now),
+    "left": lambda step, now, per_epoch: Sitting(happens=lambda: now.step >= step),
+    "train.max_steps": lambda step, now, per_epoch: Sitting({"train.max_steps": step}),
+    "train.epochs": lambda step, now, per_epoch: Sitting({"train.epochs": -(-step // per_epoch)}),
+}
+"""How a sitting ends: asked to, by a signal, by leaving the iterator (as a kill would), or by its length."""
+SHORTER = ("train.max_steps", "train.epochs")
+"""Stops by another length, by which the cosine schedule is another one too."""
+
+
+def sit(folder: Path, config: Config, stop: Stop | None, per_epoch: int = 1) -> tuple[Began | None, str]:
+    """Train, or resume where there is a checkpoint, until the end or the stop; how it began, and its divergence."""
+    began, diverged = None, ""
+    with stop_signals() as caught:
+        now = Now(caught)
+        here = STOPS[stop.kind](stop.step, now, per_epoch) if stop else Sitting()
+        lengths = {"train.max_steps": config.train.max_steps, "train.epochs": config.train.epochs, **here.lengths}
+        words = [f"{name}={'null' if value is None else value}" for name, value in lengths.items()]
+        if RunFolder(folder).last.exists():
+            events = resume(folder, words, here.stop)
+        else:
+            events = train(parse(dump(config), "a drawn config", words), folder, overwrite=True, stop=here.stop)
+        try:
+            for event in events:
+                if isinstance(event, Began):
+                    began = event
+                if isinstance(event, Step):
+                    now.step = event.step
+                if here.happens():
+                    break
+        except DivergenceError as error:
+            diverged = str(error).split("; ")[0]
+        del events  # and with it the claim of the folder
+    return began, diverged
+
+
+def compare(run: RunFolder, straight: RunFolder, diverged: bool = False) -> str:
+    """What differs between two runs: to the bit, by name, and by line; nothing where they are the same training.
+
+    Of trainings that diverged the last checkpoint may be another one: a stop saves too.
+    """
+    pairs = [(run.best, straight.best), (run.before_end, straight.before_end)]
+    for mine, theirs in pairs if diverged else [(run.last, straight.last), *pairs]:
+        if mine.exists() != theirs.exists():
+            return f"{mine.name}: {'there' if mine.exists() else 'missing'}"
+        if mine.exists():
+            one, other = checkpoint.load(mine), checkpoint.load(theirs)
+            if problem := difference(one, other):
+                return f"{mine.name}: {problem}"
+            for name in ("best", "since_best", "words", "fingerprint", "probe", "encoder", "surroundings"):
+                a, b = getattr(one.meta, name), getattr(other.meta, name)
+                if a != b:
+                    return f"{mine.name}: {name}: {a}, not {b}"
+    histories = [one.history.read_text().splitlines() if one.history.exists() else [] for one in (run, straight)]
+    for number, (got, expected) in enumerate(zip_longest(*histories), 1):
+        if got != expected:
+            return f"history.jsonl: line {number}: {_fields(got, expected)}"
+    return ""
+
+
+def _fields(one: str | None, other: str | None) -> str:
+    """What differs between two lines of a history."""
+    if one is None or other is None:
+        return f"{one or 'missing'}, not {other or 'missing'}"
+    a, b = json.loads(one), json.loads(other)
+    names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
+    return ", ".join(f"{name} {a.get(name)}, not {b.get(name)}" for name in names) or "written otherwise"
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Trial k trains by a config of its own, undisturbed and disturbed."""
+
+    folder: Path
+    seed: int
+
+    def __call__(self, trial: int) -> Outcome:
+        rng = np.random.default_rng((self.seed, trial, 7))
+        here = self.folder / f"trial-{trial}"
+        here.mkdir(parents=True)
+        config = self._config(rng, here)
+        began, diverged = sit(here / "straight", config, None)
+        assert began is not None
+        stops = self._stops(rng, config, began)
+        told = ""
+        for stop in (*stops, None):
+            _, told = sit(here / "run", config, stop, began.steps_per_epoch)
+        problem = "" if told == diverged else f"diverged: {told}, not {diverged}"
+        problem = problem or compare(RunFolder(here / "run"), RunFolder(here / "straight"), bool(diverged))
+        shutil.rmtree(here)
+        if problem:
+            return Outcome("wrong", f"{problem}; {', '.join(f'{kind} at {step}' for kind, step in stops)}")
+        return Outcome("diverged alike" if diverged else "the same bits and lines")
+
+    def _config(self, rng: np.random.Generator, here: Path) -> Config:
+        config = configs.draw(rng, self._data(rng, here), here / "start")
+        if config.train.start is not None:
+            plain = dataclasses.replace(Config().train, epochs=3, batch_size=16, learning_rate=0.01)
+            sit(here / "start", dataclasses.replace(config, train=plain), None)
+        return config
+
+    def _data(self, rng: np.random.Generator, here: Path) -> dict[str, Any]:
+        """Generated scenes, or a file of features too wide for the memory that is allowed."""
+        if rng.random() < 0.8:
+            return TINY
+        corpus = build_corpus(parse("", "", [f"{name}={value}" for name, value in TINY.items()]))
+        splits = {
+            name: dataclasses.replace(
+                split, features=SMALL * rng.standard_normal((len(split.image_ids), WIDE), np.float32)
+            )
+            for name, split in corpus.splits.items()
+        }
+        write_prepared(here / "data.h5", dataclasses.replace(corpus, splits=splits), {})
+        return {"data.source": "prepared", "data.root": here / "data.h5"}
+
+    def _stops(self, rng: np.random.Generator, config: Config, began: Began) -> Sequence[Stop]:
+        """Up to three stops, in the order of their steps; none by another length where that changes the schedule."""
+        kinds = [kind for kind in STOPS if config.train.schedule != "cosine" or kind not in SHORTER]
+        count = int(rng.integers(1, MOST_STOPS + 1))
+        at = np.sort(rng.integers(1, max(2, began.total_steps), count)).tolist()
+        return [Stop(kinds[int(rng.integers(len(kinds)))], step) for step in at]
+
+
+def measure(session: Session) -> Iterator[Row]:
+    trial = Resumed(session.folder("resumed"), session.seed)
+    tally = watch.run(trial, session.count(200), patience=PATIENCE)
+    yield row("random configs, stopped and resumed", "every bit, slot and line of the history as undisturbed", tally)

@@ -1,0 +1,138 @@
+"""Resumed trainings of random configs: none differs, every option is drawn, and a planted difference is found."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captioner import checkpoint
+from captioner.config import build, options
+from captioner.run.folder import RunFolder
+from captioner.run.recorder import Recorder
+from faults import configs, resumed
+from faults.session import SEED
+from faults.watch import ESCAPED
+
+GIVEN = {
+    "data.source",
+    "data.root",
+    "data.scenes.seed",
+    "data.scenes.train",
+    "data.scenes.val",
+    "data.scenes.test",
+    "data.scenes.heldout",
+    "data.cs231n.pca",
+    "train.start",
+}
+
+
+def test_every_option_is_drawn() -> None:
+    names = {option.path for option in options()}
+    assert configs.DRAWN.keys() | GIVEN == names
+    assert not configs.DRAWN.keys() & GIVEN
+
+
+def test_every_value_is_in_some_config() -> None:
+    """What goes with nothing is dropped from a config, but from no option in all of them."""
+    rng, seen = np.random.default_rng(0), {name: set() for name in configs.DRAWN}
+    for _ in range(150):
+        config = configs.draw(rng, resumed.TINY, Path("start"))
+        for name in seen:
+            section, _, leaf = name.rpartition(".")
+            seen[name].add(getattr(getattr(config, section) if section else config, leaf))
+    for name, choose in configs.DRAWN.items():
+        drawn = {choose(rng) for _ in range(100)}
+        assert seen[name] >= drawn, name
+
+
+@pytest.mark.parametrize("trial", range(12))
+def test_a_resumed_run_is_an_undisturbed_one(trial: int, tmp_path: Path) -> None:
+    outcome = resumed.Resumed(tmp_path, SEED)(trial)
+    assert outcome.kind not in ESCAPED, outcome
+
+
+@pytest.mark.parametrize("kind", resumed.STOPS)
+def test_every_stop_stops(kind: str, tmp_path: Path) -> None:
+    """In the middle of the second epoch, from which a run goes on."""
+    given = {**resumed.TINY, "train.batch_size": 10, "train.epochs": 3, "train.save_every": 3, "train.log_every": 100}
+    config = build(given)
+    small = dataclasses.replace(config, model=dataclasses.replace(config.model, wordvec_dim=4, hidden_dim=4))
+    began, _ = resumed.sit(tmp_path / "straight", small, None)
+    assert began is not None
+    assert (began.steps_per_epoch, began.total_steps) == (6, 18)
+    resumed.sit(tmp_path / "run", small, resumed.Stop(kind, 8), began.steps_per_epoch)
+    run, straight = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "straight")
+    assert checkpoint.load(run.last).meta.step == {"left": 6, "train.epochs": 12}.get(kind, 8)
+    assert resumed.compare(run, straight).startswith("last.h5: step ")
+    again, _ = resumed.sit(tmp_path / "run", small, None)
+    assert again is not None
+    assert again.step in (6, 8, 12)
+    assert resumed.compare(run, straight) == ""
+
+
+def last_bit(run: RunFolder) -> None:
+    saved = checkpoint.load(run.last)
+    moment = saved.slots["v"]["b_vocab"]
+    moment[3] = np.nextafter(moment[3], np.inf)
+    checkpoint.save(run.last, saved)
+
+
+def of_best(run: RunFolder) -> None:
+    saved = checkpoint.load(run.best)
+    saved.params["Wh"].flat[0] *= -1
+    checkpoint.save(run.best, saved)
+
+
+def waited(run: RunFolder) -> None:
+    saved = checkpoint.load(run.last)
+    checkpoint.save(run.last, dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, since_best=5)))
+
+
+def one_figure(run: RunFolder) -> None:
+    lines = run.history.read_text().splitlines()
+    record = json.loads(lines[2])
+    record["grad_norm"] = float(np.nextafter(record["grad_norm"], np.inf))
+    run.history.write_text("\n".join([*lines[:2], json.dumps(record), *lines[3:]]) + "\n")
+
+
+def one_line_less(run: RunFolder) -> None:
+    run.history.write_text("".join(run.history.read_text().splitlines(keepends=True)[:-1]))
+
+
+PLANTED: dict[str, tuple[Callable[[RunFolder], object], str]] = {
+    "a last bit of a slot": (last_bit, "last.h5: slots/v/b_vocab differs"),
+    "a sign in the best": (of_best, "best.h5: params/Wh differs"),
+    "validations without a better one": (waited, "last.h5: since_best: 5, not "),
+    "a last bit of a line": (one_figure, "history.jsonl: line 3: grad_norm "),
+    "a line less": (one_line_less, "history.jsonl: line "),
+    "no best": (lambda run: run.best.unlink(), "best.h5: missing"),
+    "a best of the end": (lambda run: shutil.copy(run.best, run.before_end), "best-before-end.h5: there"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_difference_is_found(name: str, tiny_run: Path, own_run: Path) -> None:
+    plant, expected = PLANTED[name]
+    run, straight = RunFolder(own_run), RunFolder(tiny_run)
+    assert resumed.compare(run, straight) == ""
+    plant(run)
+    assert resumed.compare(run, straight).startswith(expected)
+
+
+def test_lines_of_the_end_that_stay_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.run.folder._belongs", lambda line, step: json.loads(line)["step"] <= step)
+    outcomes = (resumed.Resumed(tmp_path, SEED)(trial) for trial in range(20))
+    assert any(outcome.kind == "wrong" and "history.jsonl: line" in outcome.note for outcome in outcomes)
+
+
+def test_a_validation_of_the_end_that_counts_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Recorder.validated
+    monkeypatch.setattr(
+        Recorder, "validated", lambda self, step, loss, scores, at_end: real(self, step, loss, scores, at_end=False)
+    )
+    outcomes = (resumed.Resumed(tmp_path, SEED)(trial) for trial in range(20))
+    assert any(outcome.kind == "wrong" for outcome in outcomes)
