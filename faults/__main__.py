@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import captions, costs, disks, killed, numbers, report, resealed, sealed, stopped, texts, users
+from faults import captions, costs, disks, killed, models, numbers, report, resealed, sealed, stopped, texts, users
 from faults.session import ROOT, Figure, Row, Session
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
@@ -21,6 +21,7 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "users": users.measure,
     "texts": texts.measure,
     "captions": captions.measure,
+    "models": models.measure,
     "numbers": numbers.measure,
     "killed": killed.measure,
     "stopped": stopped.measure,
