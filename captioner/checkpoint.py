@@ -19,6 +19,7 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.atomic import write_atomically
 from captioner.errors import CheckpointError
+from captioner.printable import printable
 from captioner.sealed import Seal
 
 SEAL = Seal("checkpoint", version=1, maker="`captioner train`", most=8 << 30, error=CheckpointError)
@@ -131,7 +132,7 @@ def load(path: Path) -> Checkpoint:
         raise
     except Exception as error:  # h5py lets out nearly every kind
         raise CheckpointError(
-            f"{path}: not readable as a checkpoint: {type(error).__name__}: {_shown(str(error))}"
+            f"{path}: not readable as a checkpoint: {type(error).__name__}: {printable(str(error), 80)}"
         ) from error
 
 
@@ -149,8 +150,7 @@ def _to_image(checkpoint: Checkpoint) -> bytes:
 
 def _unsealed(path: Path) -> bytes:
     """The HDF5 image behind the seal, read through one descriptor and checked against its digest."""
-    file, digest = SEAL.open(path)
-    with file:
+    with SEAL.open(path) as (file, digest):
         image = file.read()
     if hashlib.sha256(image).hexdigest() != digest:
         SEAL.broken(path)
@@ -169,7 +169,9 @@ def _from_file(file: h5py.File, path: Path) -> Checkpoint:
     slots = {name.removeprefix("slots/"): a for name, a in arrays.items() if name.startswith("slots/")}
     known = {"params", "standardizer", *(f"slots/{slot}" for slot in slots)}
     if unknown := sorted((arrays.keys() - known - {""}) | (arrays[""].keys() - {"meta"})):
-        raise CheckpointError(f"{path}: unknown '{_shown(unknown[0])}'; expected meta, params, slots and standardizer")
+        raise CheckpointError(
+            f"{path}: unknown '{printable(unknown[0], 80)}'; expected meta, params, slots and standardizer"
+        )
     return Checkpoint(
         Meta.from_json(meta.item().decode()), arrays.get("params", {}), slots, arrays.get("standardizer", {})
     )
@@ -188,13 +190,13 @@ def _walk(file: h5py.File, path: Path) -> dict[str, Array]:
         for leaf in group:
             name = f"{prefix}{leaf}"
             if len(seen) > MOST_OBJECTS or name.count("/") > 2:
-                raise CheckpointError(f"{path}: {_shown(name)}: too many or too deep objects for a checkpoint")
+                raise CheckpointError(f"{path}: {printable(name, 80)}: too many or too deep objects for a checkpoint")
             if not isinstance(group.get(leaf, getlink=True), h5py.HardLink):
-                raise CheckpointError(f"{path}: {_shown(name)}: expected an array in this file, got a link")
+                raise CheckpointError(f"{path}: {printable(name, 80)}: expected an array in this file, got a link")
             item = group[leaf]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
-                raise CheckpointError(f"{path}: {_shown(name)}: the same object stands under two names")
+                raise CheckpointError(f"{path}: {printable(name, 80)}: the same object stands under two names")
             seen.add(address)
             if isinstance(item, h5py.Group):
                 pending.append((f"{name}/", item))
@@ -214,14 +216,9 @@ def _array(item: Any, name: str, path: Path) -> Array:
     )
     if not plain:
         raise CheckpointError(
-            f"{path}: array {_shown(name)}: expected a plain array of floats, got {_shown(str(item))}"
+            f"{path}: array {printable(name, 80)}: expected a plain array of floats, got {printable(str(item), 80)}"
         )
     array: Array = np.asarray(item[()])
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise CheckpointError(f"{path}: array {_shown(name)}: a number is not finite (NaN or infinity)")
+        raise CheckpointError(f"{path}: array {printable(name, 80)}: a number is not finite (NaN or infinity)")
     return array
-
-
-def _shown(text: str) -> str:
-    """A name from inside a file as a piece of a message: in one line, and not too long."""
-    return (text if text.isprintable() else repr(text)[1:-1])[:80]

@@ -30,7 +30,7 @@ def irregular(status: os.stat_result) -> str | None:
 def regular_file(path: str | os.PathLike[str], limit: int) -> Iterator[int]:
     """The descriptor of a file, open for reading and known to be a regular one of at most `limit` bytes.
 
-    Raises: DataError when it is not.
+    Raises: DataError when it is not, and for whatever fails inside the `with` block while it is read.
     """
     try:
         descriptor = without_waiting(path)
@@ -43,6 +43,8 @@ def regular_file(path: str | os.PathLike[str], limit: int) -> Iterator[int]:
         if status.st_size > limit:
             raise DataError(f"{path}: expected a file of at most {limit} bytes, got {status.st_size}")
         yield descriptor
+    except OSError as problem:
+        raise DataError(f"{path}: cannot be read: {problem.strerror or problem}") from problem
     finally:
         os.close(descriptor)
 
@@ -53,7 +55,10 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
     Raises: DataError when it is not a regular file of at most `limit` bytes.
     """
     with regular_file(path, limit) as descriptor, open(descriptor, "rb", closefd=False) as file:
-        return file.read(limit)
+        content: bytes | None = file.read(limit)
+    if content is None:  # it would have to be waited for, as in /proc/kmsg
+        raise DataError(f"{path}: expected a regular file, got one that has nothing to read now")
+    return content
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -21,8 +21,8 @@ def printable(text: object, limit: int = LIMIT) -> str:
         words = "".join(c if c.isprintable() or c in JOINERS else repr(c)[1:-1] for c in words)
     if len(words) <= limit:
         return words
-    tail = limit // 3
-    return f"{words[: limit - tail - 3]}...{words[-tail:]}"
+    tail = (limit - 3) // 3
+    return f"{words[: limit - 3 - tail]}...{words[len(words) - tail :]}"
 
 
 def quoted(value: object, limit: int = 60) -> str:

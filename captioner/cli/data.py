@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from captioner.cli.cards import one_line
+from captioner.cli import output
 from captioner.cli.options import chosen, config_options, list_option, prepare_options
 
 if TYPE_CHECKING:
@@ -46,14 +46,12 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     set: a prepared file, a folder as in CS231n's assignment, or the word scenes. The exit code is 1 when something is
     wrong.
     """
-    from captioner.cli.cards import card_lines
     from captioner.run import data as use_case
-    from captioner.run.folder import to_json
 
     flaws, card = use_case.check(sources, lists, chosen(values))
     for flaw in flaws:
-        click.echo(f"captioner: {one_line(flaw)}", err=True)
-    print(to_json(card) if as_json else "\n".join(card_lines(card, " ".join(sources))))
+        output.problem(flaw)
+    _print_card(card, " ".join(sources), as_json)
     return 1 if flaws else 0
 
 
@@ -73,12 +71,10 @@ def card(source: str | None, config_file: Path | None, overrides: tuple[str, ...
     SOURCE is a prepared file, a folder as in CS231n's assignment, or the word scenes; without it, the data set of the
     config.
     """
-    from captioner.cli.cards import card_lines
     from captioner.run import data as use_case
-    from captioner.run.folder import to_json
 
     told = use_case.card_of_corpus(_open(source, config_file, overrides))
-    print(to_json(told) if as_json else "\n".join(card_lines(told, source or "the config's data set")))
+    _print_card(told, source or "the config's data set", as_json)
 
 
 @data.command(
@@ -115,16 +111,23 @@ def show(
     if html is not None:
         missing = use_case.write_page(html, corpus, split, examples, images, overwrite)
         if missing:
-            click.echo(
-                f"captioner: {missing:,} of {len(examples):,} photographs not found; name their folder with --images",
-                err=True,
-            )
-        click.echo(f"{click.format_filename(html)}: written", err=True)
+            output.problem(f"{missing:,} of {len(examples):,} photographs not found; name their folder with --images")
+        output.note(f"{html}: written")
         return
     for example in examples:
-        print(one_line(example.image))
+        output.result(example.image)
         for reference in example.references:
-            print(f"\t{one_line(' '.join(reference.split()))}")
+            output.result("", " ".join(reference.split()))
+
+
+def _print_card(card: dict[str, Any], name: str, as_json: bool) -> None:
+    from captioner.cli.cards import card_lines
+
+    if as_json:
+        output.record(card)
+        return
+    for line in card_lines(card, name):
+        output.result(line)
 
 
 def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> Corpus:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from captioner.cli import output
 from captioner.cli.options import override_option
 from captioner.errors import UsageError
 
@@ -115,14 +116,15 @@ def evaluate(
 def _show(name: str, task: Task, found: list[Judged], most: int | None, meteor: bool, as_json: bool) -> None:
     from captioner.cli.scores import score_lines, worst_lines
     from captioner.run import evaluate as use_case
-    from captioner.run.folder import to_json
 
     if meteor:
         found = [use_case.with_meteor(task, judged) for judged in found]
     record: dict[str, Any] = {"split": name, **use_case.to_dict(task, found[0], found[1:])}
     worst = [] if most is None else use_case.worst(task, found[0], most)
     if as_json:
-        print(to_json(record | ({} if most is None else {"worst": worst})))
+        output.record(record | ({} if most is None else {"worst": worst}))
         return
-    for line in (*score_lines(record, found[0].by), *worst_lines(worst)):
-        print(line)
+    for line in score_lines(record, found[0].by):
+        output.result(line)
+    for cells in worst_lines(worst):
+        output.result(*cells)

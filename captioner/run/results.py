@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 
 from captioner.atomic import write_atomically
 from captioner.data.readers import Flaw, Told, read
-from captioner.data.readers.told import brief, image_name, parse_json
+from captioner.data.readers.told import image_name, parse_json
 from captioner.data.splits import gather
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.files import read_bytes
+from captioner.printable import quoted
 from captioner.run.evaluate import Task
 
 LIMIT = 1 << 30
@@ -75,7 +76,7 @@ def read_results(path: Path) -> dict[Id, str]:
     """
     content = _json(path)
     if not isinstance(content, list):
-        raise DataError(f'{path}: expected a list of {{"image_id", "caption"}}, got {brief(content)}')
+        raise DataError(f'{path}: expected a list of {{"image_id", "caption"}}, got {quoted(content)}')
     captions: dict[Id, str] = {}
     for number, entry in enumerate(content):
         match entry:
@@ -88,7 +89,9 @@ def read_results(path: Path) -> dict[Id, str]:
                     raise DataError(f"{path}: [{number}]: caption: expected UTF-8 text, got {caption!r:.80}")
                 captions[name] = caption
             case _:
-                raise DataError(f"{path}: [{number}]: expected an object with image_id and caption, got {brief(entry)}")
+                raise DataError(
+                    f"{path}: [{number}]: expected an object with image_id and caption, got {quoted(entry)}"
+                )
     return captions
 
 

@@ -146,15 +146,20 @@ def test_the_version(cli: Callable[..., Any]) -> None:
 
 
 def test_debug_shows_where(cli: Callable[..., Any]) -> None:
-    with pytest.raises(captioner.CaptionerError, match=r"^nope: "):
-        cli("--debug", "sample", "nope")
+    done = cli("--debug", "sample", "no\x1b[2Jpe")
+    assert (done.code, done.out) == (1, "")
+    first, *_, last = done.err.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert last.startswith("captioner.errors.CheckpointError: no\\x1b[2Jpe: ")
+    assert "in restore" in done.err
+    assert done.err.replace("\n", "").isprintable()
 
 
 RAISED = {
     "interrupt": (lambda: signal.raise_signal(signal.SIGINT), 130, "\ncaptioner: interrupted\n"),
     "memory": (lambda: [0] * (1 << 61), 1, "captioner: not enough memory; try a smaller train.batch_size, decode.beam"),
     "file": (Path("/nowhere/x").read_text, 1, "captioner: /nowhere/x: No such file or directory\n"),
-    "system": (lambda: os.close(-1), 1, "captioner: output: Bad file descriptor\n"),
+    "system": (lambda: os.close(-1), 1, "captioner: a system call failed: Bad file descriptor; --debug shows where\n"),
 }
 
 
