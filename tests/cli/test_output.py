@@ -62,7 +62,8 @@ MISSING = (
     "prepare {} -o new.h5", "prepare a.csv -o {}/x.h5", "prepare a.csv -o new.h5 --list {}",
     "prepare a.csv -o new.h5 --val {}",
     "prepare a.csv -o new.h5 --encoder {}", "prepare {}=a.csv -o new.h5",
-    "data check {}", "data check a.csv --list train={}", "data card {}", "data show {}", "data show scenes --split {} -o data.scenes.train=4 -o data.scenes.val=4",
+    "data check {}", "data check a.csv --list train={}", "data card {}", "data show {}",
+    "data show scenes --split {} -o data.scenes.train=4 -o data.scenes.val=4",
     "data card -o data.source={}", "config check {}", "config show -c {}", "config init {}/x", "gradcheck -c {}",
     "--debug sample {}", "{}", "config {}", "train {}",
 )  # fmt: skip
