@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,7 @@ Examples:
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page of pictures and captions.")
 @click.option(
     "--images", type=click.Path(path_type=Path), metavar="FOLDER",
-    help="Where the photographs are, for the page.  [default: where they were when the file was prepared]",
+    help="Folder of the photographs for the page; only files below it are shown.",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a page that is there already.")
 @config_options
@@ -111,13 +112,20 @@ def show(
     if html is not None:
         missing = use_case.write_page(html, corpus, split, examples, images, overwrite)
         if missing:
-            output.problem(f"{missing:,} of {len(examples):,} photographs not found; name their folder with --images")
+            output.problem(f"{missing:,} of {len(examples):,} photographs not found; {_where(corpus, images)}")
         output.note(f"{html}: written")
         return
     for example in examples:
         output.result(example.image)
         for reference in example.references:
             output.result("", " ".join(reference.split()))
+
+
+def _where(corpus: Corpus, images: Path | None) -> str:
+    """What to try for photographs that are not on a page."""
+    told = corpus.about.get("images")
+    prepared_in = f", as in --images {shlex.quote(told)}" if images is None and isinstance(told, str) else ""
+    return f"name their folder with --images{prepared_in}"
 
 
 def _print_card(card: dict[str, Any], name: str, as_json: bool) -> None:

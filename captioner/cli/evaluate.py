@@ -37,6 +37,7 @@ Examples:
 @click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Captions to compare with.")
 @click.option("--baseline", type=click.Choice(["nn"]), help="Compare with captions of the 30 nearest images of train.")
 @click.option("--coco", type=click.Path(path_type=Path), metavar="FILE", help="Write the captions as COCO results.")
+@click.option("--overwrite", is_flag=True, help="Replace the file of --coco if it exists.")
 @click.option("--worst", "most", type=click.IntRange(min=1), metavar="N", help="Show the images of least CIDEr-D.")
 @click.option("--meteor", is_flag=True, help="METEOR, too; needs the extra `eval` and Java.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -49,6 +50,7 @@ def evaluate(
     against: Path | None,
     baseline: str | None,
     coco: Path | None,
+    overwrite: bool,
     most: int | None,
     meteor: bool,
     as_json: bool,
@@ -68,6 +70,8 @@ def evaluate(
         raise UsageError("expected a run, or --captions with --references")
     if len(splits) > 1 and (captions or against or coco):
         raise UsageError("--captions, --against and --coco take one --split")
+    if overwrite and coco is None:
+        raise UsageError("--overwrite is for --coco; leave it out")
     if captions is not None and (baseline or coco or overrides):
         raise UsageError("--baseline, --coco and -o are for a run; leave them out with --captions")
     if baseline and "train" in splits:
@@ -78,7 +82,7 @@ def evaluate(
     if meteor:
         use_case.check_meteor()
     if coco is not None:
-        results.check_writable(coco)
+        results.check_results_output(coco, overwrite)
     if captions is not None and references is not None:
         split = splits[0] if splits else None
         task, numbers = results.read_references(references, split)
@@ -102,7 +106,7 @@ def evaluate(
         task, rows = use_case.task_of(corpus, name)
         found = [use_case.judge_model(restored, corpus, name, task, rows)]
         if coco is not None:
-            results.write_results(coco, task.images, found[0].captions)
+            results.write_results(coco, task.images, found[0].captions, overwrite)
         if baseline:
             from captioner.run.neighbours import borrow
 

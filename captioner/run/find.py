@@ -112,6 +112,12 @@ def find_photo(folder: Path, name: str) -> Path | None:
     return None
 
 
+def is_below(folder: Path, path: Path) -> bool:
+    """Whether a path stays in a folder by its name, whatever links there are in it."""
+    inside = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
+    return ".." not in (*PurePath(inside).parts, *path.parts[len(folder.parts) :])
+
+
 def _alike(folder: Path, name: str, listing: Callable[[Path], dict[str, list[str]]]) -> Path | None:
     """The only photograph below a folder whose name is the same but for capitals and normal form."""
     for suffix in ("", *(SUFFIXES if not PurePath(name).suffix else ())):

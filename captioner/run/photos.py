@@ -15,7 +15,7 @@ from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.images import are_same, open_encoder, recognise
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import Encoded, encode_photos
-from captioner.images.photo import SUFFIXES, UNKNOWN, photos_in
+from captioner.images.photo import UNKNOWN, is_photo_suffix, photos_in
 from captioner.run.find import is_address
 from captioner.run.restore import Speaker, check_width
 from captioner.run.sample import Caption, candidates, consensus_of
@@ -140,7 +140,7 @@ def _groups(encoded: Iterator[Encoded], size: int) -> Iterator[list[Encoded]]:
 
 def check_suffix(suffix: str) -> None:
     """Raises: UsageError for what is no suffix of texts; one of photographs would replace them."""
-    if len(suffix) < 2 or not suffix.startswith(".") or "/" in suffix or suffix.lower() in SUFFIXES:
+    if len(suffix) < 2 or not suffix.startswith(".") or "/" in suffix or is_photo_suffix(suffix):
         raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,8 +14,8 @@ from captioner.atomic import write_atomically
 from captioner.data.readers import Flaw, Told, read
 from captioner.data.readers.told import image_name, parse_json
 from captioner.data.splits import gather
-from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.files import read_bytes
+from captioner.errors import CaptionerError, DataError
+from captioner.files import check_output, read_bytes
 from captioner.printable import quoted
 from captioner.run.evaluate import Task
 
@@ -42,12 +42,13 @@ def image_id(image: str) -> Id:
     return int(image) if image.isascii() and image.isdecimal() and str(int(image)) == image else image
 
 
-def write_results(path: Path, images: Sequence[str], captions: Sequence[str]) -> None:
+def write_results(path: Path, images: Sequence[str], captions: Sequence[str], overwrite: bool = False) -> None:
     """Write `[{"image_id", "caption"}]`, one a line.
 
-    Raises: DataError when two images have one id; CaptionerError when the file cannot be written.
+    Raises: UsageError when the file exists and may not be replaced; DataError when two images have one id;
+    CaptionerError when the file cannot be written.
     """
-    check_writable(path)
+    check_results_output(path, overwrite)
     entries: dict[Id, str] = {}
     for image, caption in zip(images, captions, strict=True):
         if image_id(image) in entries:
@@ -59,14 +60,16 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str]) ->
         raise CaptionerError(f"{path}: cannot write: {error.strerror}") from error
 
 
-def check_writable(path: Path) -> None:
-    """Raises: UsageError when there is something else than results of captions."""
-    if not path.exists():
-        return
-    with contextlib.suppress(OSError):
-        if path.is_file() and path.read_bytes()[:1] in (b"", b"["):
-            return
-    raise UsageError(f"{path}: expected a new file, or results to replace, got another file; name another")
+def check_results_output(path: Path, overwrite: bool) -> None:
+    """Raises: UsageError when results cannot be written there, or would replace a file of another kind."""
+    check_output(path, overwrite, "results of captions", _may_be_results)
+
+
+def _may_be_results(path: str | os.PathLike[str]) -> bool:
+    try:
+        return read_bytes(path, LIMIT)[:1] in (b"", b"[")
+    except DataError:
+        return False
 
 
 def read_results(path: Path) -> dict[Id, str]:

@@ -204,7 +204,12 @@ def test_show_of_other_data_sets(cli: Callable[..., Any], small_config: Path) ->
 
 
 def test_a_page(cli: Callable[..., Any], small_config: Path) -> None:
-    done = cli("data", "show", "birds.h5", "-n", 3, "--html", "birds.html")
+    folder = str(prepared("birds.h5").about["images"])
+    without = cli("data", "show", "birds.h5", "-n", 3, "--html", "without.html")
+    told = f"3 of 3 photographs not found; name their folder with --images, as in --images {folder}"
+    assert without == (0, "", f"captioner: {told}\nwithout.html: written\n")
+    assert "data:image" not in Path("without.html").read_text()
+    done = cli("data", "show", "birds.h5", "-n", 3, "--html", "birds.html", "--images", folder)
     assert done == (0, "", "birds.html: written\n")
     page = Path("birds.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 3
@@ -221,7 +226,7 @@ def test_a_page(cli: Callable[..., Any], small_config: Path) -> None:
     )
     assert Path("birds.html").read_text().count("the photograph is not there") == 2
     options = ("-o", "data.source=prepared", "-o", "data.root=birds.h5")
-    assert cli("data", "show", *options, "-n", 3, "--html", "config.html").code == 0
+    assert cli("data", "show", *options, "-n", 3, "--html", "config.html", "--images", folder).code == 0
     assert Path("config.html").read_text().count("data:image/jpeg;base64,") == 3
     assert cli("data", "show", "scenes", "-c", small_config, "-n", 2, "--html", "scenes.html").code == 0
     assert Path("scenes.html").read_text().count("data:image/png;base64,") == 2

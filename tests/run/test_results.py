@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.errors import DataError, UsageError
 from captioner.run.results import image_id, match, read_references, read_results, write_results
 
 
@@ -34,8 +34,8 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_results(path) == {"a/b.jpg": "a «dog»", 7: ""}
     assert match(read_results(path), path, images, {}) == ["a «dog»", ""]
     with pytest.raises(DataError, match="expected an id for each image, got 7 twice"):
-        write_results(path, ["7", "000000000007.png"], ["a", "b"])
-    with pytest.raises(CaptionerError, match="cannot write: No such file"):
+        write_results(tmp_path / "new.json", ["7", "000000000007.png"], ["a", "b"])
+    with pytest.raises(UsageError, match="expected a folder to write into"):
         write_results(tmp_path / "none" / "results.json", images, ["a", "b"])
 
 
@@ -132,10 +132,13 @@ def test_every_image_has_one_caption_and_every_caption_an_image() -> None:
 def test_only_results_are_replaced(tmp_path: Path) -> None:
     path, other = tmp_path / "results.json", tmp_path / "last.h5"
     write_results(path, ["a"], ["one"])
-    write_results(path, ["a"], ["two"])
+    with pytest.raises(UsageError, match="exists already"):
+        write_results(path, ["a"], ["two"])
+    assert read_results(path) == {"a": "one"}
+    write_results(path, ["a"], ["two"], overwrite=True)
     assert read_results(path) == {"a": "two"}
     other.write_bytes(b"\x89HDF")
-    for place in (other, tmp_path):
-        with pytest.raises(UsageError, match="expected a new file, or results to replace, got another file"):
-            write_results(place, ["a"], ["one"])
+    for place, said in ((other, "expected results of captions to replace"), (tmp_path, "got a folder")):
+        with pytest.raises(UsageError, match=said):
+            write_results(place, ["a"], ["one"], overwrite=True)
     assert other.read_bytes() == b"\x89HDF"
