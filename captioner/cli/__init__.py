@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 
 import click
 
@@ -48,6 +49,7 @@ for command in (prepare, train, sample, evaluate, data, gradcheck, inspect, conf
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     output.open_closed_streams()
+    warnings.showwarning = output.warn
     for stream in (sys.stdout, sys.stderr):
         # A word that the terminal's encoding lacks must not end the program.
         with contextlib.suppress(AttributeError):

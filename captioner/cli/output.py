@@ -73,6 +73,12 @@ def problem(message: object) -> None:
     note(f"captioner: {message}")
 
 
+def warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+    """Print a warning of a library in one line; those about numbers not, which are checked where they matter."""
+    if not issubclass(category, RuntimeWarning):
+        problem(f"warning: {message}")
+
+
 def progress(total: int, unit: str, initial: int = 0) -> tqdm[Any]:
     """A progress bar on stderr, where that is a terminal."""
     from tqdm import tqdm

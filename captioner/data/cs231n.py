@@ -42,7 +42,7 @@ def cs231n(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib:
             if others
             else ""
         )
-        raise DataError(f"{folder}: {expected}; {', '.join(missing)} is missing{hint}")
+        raise DataError(f"{folder}: {expected}; missing: {', '.join(missing)}{hint}")
     vocab = read_vocab(folder / VOCAB)
     splits: dict[str, Split] = {}
     for split in SPLITS:

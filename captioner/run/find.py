@@ -58,6 +58,8 @@ def located(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], list[U
     lost = []
     for name in missing:
         problem = f"{folder / name}: no such photograph{hints.get(name, '')}"
+        if os.path.islink(folder / name):
+            problem = f"{folder / name}: no such photograph: a link to a file that is not there"
         if is_address(name):
             problem = f"{name}: photographs are not fetched from the net; download it, and name the file"
         lost.append(Unreadable(name, problem))

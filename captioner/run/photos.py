@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -113,7 +114,7 @@ def caption_photos(
                 yield photo
 
     failed: list[Failed] = []
-    encoded = encode_photos(encoder, islice(readable(), most), threads)
+    encoded = encode_photos(encoder, islice(readable(), None if most is None else min(most, sys.maxsize)), threads)
     for some in _groups(encoded, AT_ONCE * threads):
         rows = [one.features for one in some if one.features is not None]
         # a photograph is known by its content, so that its samples are the same under any name and in any order

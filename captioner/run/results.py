@@ -21,6 +21,7 @@ from captioner.run.evaluate import Task
 
 LIMIT = 1 << 30
 Id: TypeAlias = int | str
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _IN_NAME = re.compile(r"(?:^|.*[^0-9])([0-9]{12})")
 
 
@@ -39,7 +40,7 @@ def image_id(image: str) -> Id:
     found = _IN_NAME.fullmatch(stem)
     if found:
         return int(found[1])
-    return int(image) if image.isascii() and image.isdecimal() and str(int(image)) == image else image
+    return int(image) if _NUMBER.fullmatch(image) else image
 
 
 def write_results(path: Path, images: Sequence[str], captions: Sequence[str], overwrite: bool = False) -> None:
@@ -173,10 +174,13 @@ def _numbers(path: Path) -> dict[str, int]:
     except DataError:  # a table of captions, which has names alone
         return {}
     numbers = {}
-    for image in content.get("images", ()) if isinstance(content, dict) else ():
+    listed = content.get("images") if isinstance(content, dict) else None
+    for image in listed if isinstance(listed, list) else ():
+        if not isinstance(image, dict):
+            continue
         name = image.get("file_name", image.get("filename"))
         number = image.get("id", image.get("cocoid", image.get("imgid")))
-        if type(number) is int:
+        if type(number) is int and isinstance(name, str):
             numbers[PurePath(image_name(name)).name] = number
     return numbers
 

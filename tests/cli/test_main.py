@@ -248,3 +248,23 @@ def test_colours_and_cursor_movements_are_for_terminals(
     assert (done.returncode, done.stdout) == (0, "")
     assert re.fullmatch(r"[\x20-\x7e\n]+", done.stderr)
     assert len(done.stderr.splitlines()) == 4
+
+
+HUGE = 2**63 - 1
+
+
+def test_numbers_beyond_all_need(cli: Callable[..., Any], photo_run: Path, small_options: tuple[str, ...]) -> None:
+    photo = photo_run.parent / "photos" / "000.png"
+    for number in (HUGE, HUGE + 1, 10**30):
+        done = cli("sample", photo_run, photo, "-n", number)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.count("\n") == 1
+    done = cli(
+        "train", *small_options, "--run", "new", "-o", f"train.batch_size={HUGE}", "-o", "train.batches=by_length",
+        "-o", "train.max_steps=2",
+    )  # fmt: skip
+    assert (done.code, done.out) == (0, ""), done.err
+    done = cli("data", "card", "scenes", "-o", "data.scenes.train=1000000000000")
+    assert done.err == (
+        "captioner: -o data.scenes.train=1000000000000: expected an integer >= 1 and <= 1000000, got 1000000000000\n"
+    )

@@ -142,3 +142,19 @@ def test_only_results_are_replaced(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=said):
             write_results(place, ["a"], ["one"], overwrite=True)
     assert other.read_bytes() == b"\x89HDF"
+
+
+@pytest.mark.parametrize("digits", [18, 19, 4_300, 4_301, 50_000])
+def test_a_name_of_many_digits_is_a_name(digits: int) -> None:
+    name = "9" * digits
+    assert image_id(name) == (int(name) if digits == 18 else name)
+    assert image_id(f"0{name}") == f"0{name}"
+
+
+@pytest.mark.parametrize("name", [3, None, ["a.jpg"], {"a": 1}, 1.5, True])
+def test_an_image_whose_file_name_is_no_text_has_no_number(name: object, tmp_path: Path) -> None:
+    image = {"filename": "a.jpg", "split": "val", "imgid": 0, "file_name": name, "sentences": [{"raw": "a dog"}]}
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"images": [image]}))
+    task, numbers = read_references(path, "val")
+    assert (task.images, numbers) == (["a.jpg"], {})
