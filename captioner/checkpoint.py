@@ -21,7 +21,8 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.atomic import replacing
 from captioner.errors import CheckpointError
-from captioner.plain_arrays import new_file, read_arrays, shown
+from captioner.plain_arrays import new_file, read_arrays
+from captioner.printable import printable
 from captioner.sealed import Seal
 
 SEAL = Seal("checkpoint", version=1, maker="`captioner train`", most=8 << 30, error=CheckpointError)
@@ -139,7 +140,7 @@ def load(path: Path) -> Checkpoint:
         raise
     except Exception as error:  # h5py lets out nearly every kind
         raise CheckpointError(
-            f"{path}: not readable as a checkpoint: {type(error).__name__}: {shown(str(error))}"
+            f"{path}: not readable as a checkpoint: {type(error).__name__}: {printable(str(error), 80)}"
         ) from error
 
 
@@ -190,8 +191,7 @@ def _by_name(checkpoint: Checkpoint) -> Params:
 
 def _unsealed(path: Path) -> bytes:
     """The HDF5 image behind the seal, read through one descriptor and checked against its digest."""
-    file, digest = SEAL.open(path)
-    with file:
+    with SEAL.open(path) as (file, digest):
         image = file.read()
     if hashlib.sha256(image).hexdigest() != digest:
         SEAL.broken(path)
@@ -210,7 +210,9 @@ def _from_file(file: h5py.File, path: Path) -> Checkpoint:
     slots = {name.removeprefix("slots/"): a for name, a in arrays.items() if name.startswith("slots/")}
     known = {"params", "standardizer", *(f"slots/{slot}" for slot in slots)}
     if unknown := sorted((arrays.keys() - known - {""}) | (arrays[""].keys() - {"meta"})):
-        raise CheckpointError(f"{path}: unknown '{shown(unknown[0])}'; expected meta, params, slots and standardizer")
+        raise CheckpointError(
+            f"{path}: unknown '{printable(unknown[0], 80)}'; expected meta, params, slots and standardizer"
+        )
     return Checkpoint(
         Meta.from_json(meta.item().decode()), arrays.get("params", {}), slots, arrays.get("standardizer", {})
     )

@@ -19,10 +19,10 @@ class Scenes:
     """Generated drawings of coloured shapes (data.source scenes)."""
 
     seed: Annotated[int, "which drawings are made; independent of the seed above", ">= 0"] = 0
-    train: Annotated[int, "images to learn from", ">= 1"] = 4000
-    val: Annotated[int, "images to validate on", ">= 1"] = 500
-    test: Annotated[int, "images kept for the last measurement", ">= 1"] = 500
-    heldout: Annotated[int, "images with combinations that train never shows", ">= 1"] = 500
+    train: Annotated[int, "images to learn from", ">= 1", "<= 1000000"] = 4000
+    val: Annotated[int, "images to validate on", ">= 1", "<= 1000000"] = 500
+    test: Annotated[int, "images kept for the last measurement", ">= 1", "<= 1000000"] = 500
+    heldout: Annotated[int, "images with combinations that train never shows", ">= 1", "<= 1000000"] = 500
 
 
 @dataclass(frozen=True)
@@ -282,7 +282,7 @@ class Bound(NamedTuple):
     limit: float
 
     def __str__(self) -> str:
-        return f"{self.sign} {self.limit:g}"
+        return f"{self.sign} {self.limit:.7g}"
 
 
 @dataclass(frozen=True)

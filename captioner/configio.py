@@ -20,7 +20,8 @@ import yaml
 
 from captioner.config import CONSTRAINTS, Config, Option, build, options, sections
 from captioner.errors import ConfigError
-from captioner.scalars import FORBIDDEN, Scalar, closest, escape, read, show, write
+from captioner.printable import printable
+from captioner.scalars import FORBIDDEN, MAX_SHOWN, Scalar, closest, read, write
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
@@ -66,7 +67,7 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
     places: dict[str, str] = {}
     problems: list[str] = []
     bad: set[str] = set()
-    for given in chain(_of_text(text, escape(name), folder), map(_of_override, overrides)):
+    for given in chain(_of_text(text, printable(name), folder), map(_of_override, overrides)):
         value, problem = _value(given)
         if problem is None:
             values[given.path], places[given.path] = value, given.place
@@ -110,7 +111,7 @@ def _read_file(path: Path) -> str:
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # or a FIFO would wait for its writer
 
-    name = escape(str(path))
+    name = printable(str(path))
     try:
         with open(path, "rb", opener=opener) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -136,7 +137,7 @@ def _value(given: Given) -> tuple[Any, str | None]:
 def _of_text(text: str, name: str, folder: Path | None) -> Iterator[Given]:
     for line, path, found in _lines(text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")):
         place = f"{name}:{line}"
-        label = f"{place}: {show(path)}" if path else place
+        label = f"{place}: {printable(path, MAX_SHOWN)}" if path else place
         yield Given(place, label, path, found if isinstance(found, str) else replace(found, folder=folder))
 
 
@@ -174,7 +175,10 @@ def _misuse(text: str) -> Iterator[tuple[int, str]]:
     # ValueError and OverflowError: the pure-Python parser, of "\Uffffffff".
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
-        yield mark.line + 1 if mark else 1, f"not YAML: {show(getattr(error, 'problem', None) or str(error))}"
+        yield (
+            mark.line + 1 if mark else 1,
+            f"not YAML: {printable(getattr(error, 'problem', None) or error, MAX_SHOWN)}",
+        )
 
 
 def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, str, Scalar | str]]:
@@ -219,7 +223,8 @@ def _of_override(text: str) -> Given:
         found = _unknown(path, path in SECTIONS)
     elif not value:
         found = f"expected {OPTIONS[path].expected()} after the =, got nothing"
-    return Given(f"-o {show(text)}", f"-o {show(text)}", path, found)
+    label = f"-o {printable(text, MAX_SHOWN)}"
+    return Given(label, label, path, found)
 
 
 def _unknown(path: str, is_section: bool) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from captioner.errors import DataError
+from captioner.errors import DataError, UsageError
 
 TEXT_LIMIT = 1 << 26
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -30,7 +30,7 @@ def irregular(status: os.stat_result) -> str | None:
 def regular_file(path: str | os.PathLike[str], limit: int) -> Iterator[int]:
     """The descriptor of a file, open for reading and known to be a regular one of at most `limit` bytes.
 
-    Raises: DataError when it is not.
+    Raises: DataError when it is not, and for whatever fails inside the `with` block while it is read.
     """
     try:
         descriptor = without_waiting(path)
@@ -43,8 +43,31 @@ def regular_file(path: str | os.PathLike[str], limit: int) -> Iterator[int]:
         if status.st_size > limit:
             raise DataError(f"{path}: expected a file of at most {limit} bytes, got {status.st_size}")
         yield descriptor
+    except OSError as problem:
+        raise DataError(f"{path}: cannot be read: {problem.strerror or problem}") from problem
     finally:
         os.close(descriptor)
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    overwrite: bool,
+    kind: str = "a file",
+    is_kind: Callable[[str | os.PathLike[str]], bool] = os.path.isfile,
+) -> None:
+    """Refuse a path to write to: without a folder to be in, taken without `overwrite`, or by another kind of file.
+
+    Raises: UsageError.
+    """
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise UsageError(f"{path}: expected a folder to write into, got {folder}, which is none")
+    if os.path.isdir(path):
+        raise UsageError(f"{path}: expected the name of a file, got a folder")
+    if os.path.lexists(path) and not overwrite:
+        raise UsageError(f"{path}: exists already; name another file, or replace it with --overwrite")
+    if os.path.lexists(path) and not is_kind(path):
+        raise UsageError(f"{path}: expected {kind} to replace, got something else; name another file")
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
@@ -53,7 +76,10 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
     Raises: DataError when it is not a regular file of at most `limit` bytes.
     """
     with regular_file(path, limit) as descriptor, open(descriptor, "rb", closefd=False) as file:
-        return file.read(limit)
+        content: bytes | None = file.read(limit)
+    if content is None:  # it would have to be waited for, as in /proc/kmsg
+        raise DataError(f"{path}: expected a regular file, got one that has nothing to read now")
+    return content
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

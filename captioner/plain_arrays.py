@@ -11,6 +11,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.errors import CheckpointError
+from captioner.printable import printable
 
 MOST_OBJECTS = 1000
 
@@ -50,13 +51,13 @@ def read_arrays(file: h5py.File, path: Path) -> dict[str, Array]:
         for leaf in group:
             name = f"{prefix}{leaf}"
             if len(seen) > MOST_OBJECTS or name.count("/") > 2:
-                raise CheckpointError(f"{path}: {shown(name)}: too many or too deep objects for a checkpoint")
+                raise CheckpointError(f"{path}: {printable(name, 80)}: too many or too deep objects for a checkpoint")
             if not isinstance(group.get(leaf, getlink=True), h5py.HardLink):
-                raise CheckpointError(f"{path}: {shown(name)}: expected an array in this file, got a link")
+                raise CheckpointError(f"{path}: {printable(name, 80)}: expected an array in this file, got a link")
             item = group[leaf]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
-                raise CheckpointError(f"{path}: {shown(name)}: the same object stands under two names")
+                raise CheckpointError(f"{path}: {printable(name, 80)}: the same object stands under two names")
             seen.add(address)
             if isinstance(item, h5py.Group):
                 pending.append((f"{name}/", item))
@@ -75,13 +76,10 @@ def _array(item: Any, name: str, path: Path) -> Array:
         and item.id.get_storage_size() == item.size * item.dtype.itemsize
     )
     if not plain:
-        raise CheckpointError(f"{path}: array {shown(name)}: expected a plain array of floats, got {shown(str(item))}")
+        raise CheckpointError(
+            f"{path}: array {printable(name, 80)}: expected a plain array of floats, got {printable(str(item), 80)}"
+        )
     array: Array = np.asarray(item[()])
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise CheckpointError(f"{path}: array {shown(name)}: a number is not finite (NaN or infinity)")
+        raise CheckpointError(f"{path}: array {printable(name, 80)}: a number is not finite (NaN or infinity)")
     return array
-
-
-def shown(text: str) -> str:
-    """A name from inside a file as a piece of a message: in one line, and not too long."""
-    return (text if text.isprintable() else repr(text)[1:-1])[:80]

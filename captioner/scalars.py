@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.config import Option
+from captioner.printable import printable, quoted
 
 NULL = re.compile(r"null|Null|NULL|~|")
 BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -47,7 +48,7 @@ class Scalar:
         return self.plain and NULL.fullmatch(self.text) is not None
 
     def __str__(self) -> str:
-        return show(self.text or "null") if self.plain else shorten(repr(self.text))
+        return printable(self.text or "null", MAX_SHOWN) if self.plain else quoted(self.text, MAX_SHOWN)
 
 
 def read(option: Option, scalar: Scalar) -> tuple[Any, str | None]:
@@ -61,21 +62,6 @@ def read(option: Option, scalar: Scalar) -> tuple[Any, str | None]:
 def write(option: Option, value: Any) -> str:
     """The text that `read` turns back into this value."""
     return "null" if value is None else WRITERS[option.kind](value)
-
-
-def escape(text: str) -> str:
-    """A text of the user's in one line, without control characters."""
-    return text if text.isprintable() else repr(text)[1:-1]
-
-
-def show(text: str) -> str:
-    """A text of the user's as a piece of a message: in one line, without control characters, and not too long."""
-    return shorten(escape(text))
-
-
-def shorten(text: str) -> str:
-    """The text, or its beginning and three dots."""
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def closest(path: str, known: Iterable[str]) -> str:
@@ -138,7 +124,7 @@ def _hint_bool(option: Option, text: str) -> str:
 
 def _hint_number(option: Option, text: str) -> str:
     if zeros := LEADING_ZEROS.fullmatch(text):
-        return f" (write {show(zeros[1] + zeros[2])})"
+        return f" (write {printable(zeros[1] + zeros[2], MAX_SHOWN)})"
     if NOT_FINITE.fullmatch(text):
         return " (it must be finite)"
     if not NUMBER.fullmatch(text):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -39,28 +41,30 @@ class Seal:
         """The seal of an image."""
         return (b"%s %d %d %s\n" % (self.magic, self.version, length, digest.encode())).ljust(SIZE, b"\0")
 
-    def open(self, path: Path) -> tuple[FileIO, str]:
+    @contextmanager
+    def open(self, path: Path) -> Iterator[tuple[FileIO, str]]:
         """A file whose seal is whole, to be read from its image on, and the digest that the image must have.
 
-        Raises: `error` when it cannot be opened, or is not a file of this kind, version and length.
+        Raises: `error` when it cannot be opened, is not a file of this kind, version and length, or cannot be read
+        inside the `with` block.
         """
         try:
             # unbuffered: a buffered reader copies all that it reads after the seal once more
-            file = open(path, "rb", buffering=0, opener=without_waiting)  # noqa: SIM115 - the caller closes it
+            file = open(path, "rb", buffering=0, opener=without_waiting)  # noqa: SIM115 - closed below
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", error)
             raise self.error(f"{path}: cannot open the {self.what}: {reason}") from error
-        try:
-            return file, self._digest(file, path)
-        except BaseException:
-            file.close()
-            raise
+        with file:
+            try:
+                yield file, self._digest(file, path)
+            except OSError as error:
+                raise self.error(f"{path}: cannot read the {self.what}: {error.strerror or error}") from error
 
     def _digest(self, file: FileIO, path: Path) -> str:
         status = os.fstat(file.fileno())
         if kind := irregular(status):
             raise self.error(f"{path}: expected a {self.what} file, got {kind}")
-        seal = file.read(SIZE)
+        seal = file.read(SIZE) or b""  # None where it would have to be waited for
         match = re.fullmatch(self.magic + rb" ([0-9]{1,9}) ([0-9]{1,18}) ([0-9a-f]{64})\n\0*", seal)
         if not seal.startswith(self.magic):
             raise self.error(f"{path}: not a captioner {self.what}; expected a file that {self.maker} wrote")

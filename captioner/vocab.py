@@ -9,14 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.errors import DataError
+from captioner.printable import printable, quoted
 
 NULL, START, END, UNK = "<NULL>", "<START>", "<END>", "<UNK>"
 SPECIAL = (NULL, START, END, UNK)
-JOINERS = "\u200c\u200d"
-"""Zero-width characters that belong to words of Arabic and Indic scripts."""
-
-
-_PLAIN = dict.fromkeys(map(ord, JOINERS))
 
 
 class Vocab:
@@ -30,9 +26,9 @@ class Vocab:
         self.word_to_idx: Mapping[str, int] = {word: i for i, word in enumerate(self.words)}
         if len(self.word_to_idx) < len(self.words):
             twice = next(w for i, w in enumerate(self.words) if self.word_to_idx[w] != i)
-            raise DataError(f"vocabulary: {twice!r} stands twice; each word needs one id")
-        if odd := [word for word in self.words if not word.translate(_PLAIN).isprintable()]:
-            raise DataError(f"vocabulary: {odd[0]!r:.60}: expected printable words, got control characters")
+            raise DataError(f"vocabulary: {quoted(twice)} stands twice; each word needs one id")
+        if odd := [word for word in self.words if printable(word, len(word)) != word]:
+            raise DataError(f"vocabulary: {quoted(odd[0])}: expected printable words, got control characters")
         for token in SPECIAL:
             if token not in self.word_to_idx:
                 raise DataError(f"vocabulary: {token} is missing; expected all of {' '.join(SPECIAL)}")

@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from captioner import tokenizer
+from captioner.printable import JOINERS
 from captioner.tokenizer import join, tokenize
-from captioner.vocab import JOINERS, SPECIAL, Vocab
+from captioner.vocab import SPECIAL, Vocab
 
 # plain text hardly ever has a clitic or an accent apart from its letter
 PIECES = (

@@ -10,11 +10,13 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
+import warnings
 
 import click
 
 import captioner
-from captioner.cli.cards import one_line
+from captioner.cli import output
 from captioner.cli.config import config
 from captioner.cli.data import data
 from captioner.cli.evaluate import evaluate
@@ -23,10 +25,7 @@ from captioner.cli.inspect import inspect
 from captioner.cli.prepare import prepare
 from captioner.cli.sample import sample
 from captioner.cli.train import train
-from captioner.errors import CaptionerError, ConfigError, MissingLibraryError
-
-EXTRAS = ("PIL", "onnxruntime")
-"""What only photographs need."""
+from captioner.errors import CaptionerError, ConfigError, MissingLibraryError, library_of
 
 
 @click.group(
@@ -49,6 +48,8 @@ for command in (prepare, train, sample, evaluate, data, gradcheck, inspect, conf
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    output.open_closed_streams()
+    warnings.showwarning = output.warn
     for stream in (sys.stdout, sys.stderr):
         # A word that the terminal's encoding lacks must not end the program.
         with contextlib.suppress(AttributeError):
@@ -61,11 +62,9 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(args: list[str]) -> int:
-    debug = "--debug" in args
     try:
         code = cli.main(args=args, prog_name="captioner", standalone_mode=False)
-        if sys.stdout:
-            sys.stdout.flush()
+        output.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -73,34 +72,46 @@ def _run(args: list[str]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "captioner"
-        click.echo(f"captioner: {error.format_message().rstrip('.')}; see {command} --help", err=True)
-        return error.exit_code
-    except CaptionerError as error:
-        if debug:
-            raise
-        for problem in error.problems if isinstance(error, ConfigError) else (error,):
-            click.echo(f"captioner: {one_line(problem)}", err=True)
+        output.problem(f"{error.format_message().rstrip('.')}; see {command} --help")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("captioner: interrupted", err=True)
+        output.problem("interrupted")
         return 128 + signal.SIGINT
     except (BrokenPipeError, SystemExit):
-        # The reader has seen enough; click makes a SystemExit of it. Python must not complain when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough; click makes a SystemExit of it.
+        output.discard(sys.stdout.fileno())
         return 0
-    except ModuleNotFoundError as missing:
-        if debug or missing.name not in EXTRAS:
+    except (CaptionerError, ImportError, OSError, MemoryError) as error:
+        failure = _failure(error)
+        if failure is None:
             raise
-        told = MissingLibraryError(missing)
-        click.echo(f"captioner: {told}", err=True)
-        return told.exit_code
-    except OSError as error:
-        if debug:
-            raise
-        click.echo(one_line(f"captioner: {error.filename or 'output'}: {error.strerror or error}"), err=True)
-        return 1
-    except MemoryError:
-        click.echo(
-            "captioner: not enough memory; try a smaller train.batch_size, decode.beam or data.memory_mib", err=True
-        )
-        return 1
+        if isinstance(failure, output.OutputError):
+            output.discard(sys.stdout.fileno())
+        if "--debug" in args:
+            output.note(*traceback.format_exc().splitlines())
+        else:
+            for problem in failure.problems if isinstance(failure, ConfigError) else (failure,):
+                output.problem(problem)
+        return failure.exit_code
+
+
+def _failure(error: BaseException) -> CaptionerError | None:
+    """An error as one of ours, or None for a fault of the program."""
+    match error:
+        case CaptionerError():
+            return error
+        case ImportError():
+            return MissingLibraryError(error) if library_of(error) else None
+        case MemoryError():
+            return CaptionerError(
+                "not enough memory; try a smaller train.batch_size, decode.beam, data.memory_mib or data.scenes.train"
+            )
+        case OSError(filename=None):
+            *_, last = traceback.walk_tb(error.__traceback__)
+            if last[0].f_globals["__name__"] == "click.utils":  # it could not print help
+                return output.OutputError(f"output: {error.strerror}")
+            return CaptionerError(f"a system call failed: {error.strerror or error}; --debug shows where")
+        case OSError():
+            return CaptionerError(f"{os.fsdecode(error.filename)}: {error.strerror or error}")
+        case _:
+            return None

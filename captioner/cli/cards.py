@@ -1,9 +1,11 @@
-"""Data cards, and whatever else comes from files, as text for a terminal."""
+"""Data cards as text for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+from captioner.printable import printable, quoted
 
 ROWS = {
     "images": ("images", ",d"),
@@ -21,10 +23,10 @@ COUNTS = {
     "unreadable": "photographs that cannot be read",
     "cut": "captions cut to the longest length",
 }
-JOINERS = "\u200c\u200d"
-"""What words of Persian and Hindi hold, and terminals know."""
 USED = ("train", "val", "test")
 RARE = 0.05
+LONGEST = 200
+"""Characters of one name in a line of several."""
 
 
 def card_lines(card: dict[str, Any], name: str) -> Iterator[str]:
@@ -38,22 +40,18 @@ def card_lines(card: dict[str, Any], name: str) -> Iterator[str]:
     of += f", seen {counts['min_count']} times or more" if counts.get("min_count", 1) > 1 else ""
     yield f"  vocabulary: {card['vocabulary']:,} words{of}"
     if "encoder" in card:
-        yield f"  features: {card['feature']:,} numbers an image, {card['dtype']}, by {one_line(card['encoder'])}"
+        encoder = printable(card["encoder"], LONGEST)
+        yield f"  features: {card['feature']:,} numbers an image, {card['dtype']}, by {encoder}"
     for key, title in COUNTS.items():
         if counts.get(key):
             yield f"  {title}: {counts[key]:,}"
     for split in splits if counts else ():
         if split not in USED:
-            yield f"  split {one_line(repr(split))} is used by no command unless named"
+            yield f"  split {quoted(split)} is used by no command unless named"
     duplicates = card.get("duplicates", {"images": 0, "examples": []})
     if duplicates["images"]:
-        pairs = ", ".join(one_line(" = ".join(pair)) for pair in duplicates["examples"][:3])
+        pairs = ", ".join(printable(" = ".join(pair), LONGEST) for pair in duplicates["examples"][:3])
         yield f"  the same photograph in two splits: {duplicates['images']:,} ({pairs})"
     if any(split["unk"] > RARE for split in splits.values()):
         smaller = "" if counts.get("min_count") == 1 else "a smaller --min-count, or "
         yield f"  many words are too rare to learn: try {smaller}more captions"
-
-
-def one_line(told: object) -> str:
-    """A message or a name in one line: names of files may hold tabs and line ends."""
-    return "".join(c if c.isprintable() or c in JOINERS else repr(c)[1:-1] for c in str(told))

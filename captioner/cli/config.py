@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from captioner.cli import output
 from captioner.cli.options import config_options, override_option
 
 HEADER = "# Every option with its default. Keep the lines that you change, and delete the others.\n"
@@ -24,9 +25,9 @@ def config() -> None:
 @config.command("init")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def init(file: Path | None) -> None:
-    """Write all options, with defaults, bounds and comments, to FILE or to the terminal.
+    """Write all options, with defaults, bounds and comments, to FILE, or to stdout without one or for -.
 
-    A FILE that exists is left as it is.
+    A FILE that exists is left unchanged.
 
     \b
     Example:
@@ -37,18 +38,17 @@ def init(file: Path | None) -> None:
     from captioner.errors import CaptionerError, UsageError
 
     text = HEADER + dump(Config(), comments=True)
-    if file is None:
-        print(text, end="")
+    if file is None or file == Path("-"):
+        output.text(text)
         return
-    name = click.format_filename(file)
     try:
         with open(file, "x", encoding="utf-8") as out:
             out.write(text)
     except FileExistsError:
-        raise UsageError(f"{name}: exists already and is left as it is; name a new file") from None
+        raise UsageError(f"{file}: exists already and is left as it is; name a new file") from None
     except OSError as error:
-        raise CaptionerError(f"{name}: cannot be written: {error.strerror}") from None
-    click.echo(f"{name}: written", err=True)
+        raise CaptionerError(f"{file}: cannot be written: {error.strerror}") from None
+    output.note(f"{file}: written")
 
 
 @config.command("show")
@@ -62,7 +62,7 @@ def show(config_file: Path | None, overrides: tuple[str, ...]) -> None:
     """
     from captioner.configio import dump, load
 
-    print(dump(load(config_file, overrides)), end="")
+    output.text(dump(load(config_file, overrides)))
 
 
 @config.command("check")
@@ -78,4 +78,4 @@ def check(file: Path, overrides: tuple[str, ...]) -> None:
     from captioner.configio import load
 
     load(file, overrides)
-    print(f"{click.format_filename(file)}: ok")
+    output.result(f"{file}: ok")

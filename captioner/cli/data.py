@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from captioner.cli.cards import one_line
+from captioner.cli import output
 from captioner.cli.options import chosen, config_options, list_option, prepare_options
 
 if TYPE_CHECKING:
@@ -46,14 +47,12 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     set: a prepared file, a folder as in CS231n's assignment, or the word scenes. The exit code is 1 when something is
     wrong.
     """
-    from captioner.cli.cards import card_lines
     from captioner.run import data as use_case
-    from captioner.run.folder import to_json
 
     flaws, card = use_case.check(sources, lists, chosen(values))
     for flaw in flaws:
-        click.echo(f"captioner: {one_line(flaw)}", err=True)
-    print(to_json(card) if as_json else "\n".join(card_lines(card, " ".join(sources))))
+        output.problem(flaw)
+    _print_card(card, " ".join(sources), as_json)
     return 1 if flaws else 0
 
 
@@ -73,12 +72,10 @@ def card(source: str | None, config_file: Path | None, overrides: tuple[str, ...
     SOURCE is a prepared file, a folder as in CS231n's assignment, or the word scenes; without it, the data set of the
     config.
     """
-    from captioner.cli.cards import card_lines
     from captioner.run import data as use_case
-    from captioner.run.folder import to_json
 
     told = use_case.card_of_corpus(_open(source, config_file, overrides))
-    print(to_json(told) if as_json else "\n".join(card_lines(told, source or "the config's data set")))
+    _print_card(told, source or "the config's data set", as_json)
 
 
 @data.command(
@@ -95,7 +92,7 @@ Examples:
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page of pictures and captions.")
 @click.option(
     "--images", type=click.Path(path_type=Path), metavar="FOLDER",
-    help="Where the photographs are, for the page.  [default: where they were when the file was prepared]",
+    help="Folder of the photographs for the page; only files below it are shown.",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a page that is there already.")
 @config_options
@@ -115,16 +112,30 @@ def show(
     if html is not None:
         missing = use_case.write_page(html, corpus, split, examples, images, overwrite)
         if missing:
-            click.echo(
-                f"captioner: {missing:,} of {len(examples):,} photographs not found; name their folder with --images",
-                err=True,
-            )
-        click.echo(f"{click.format_filename(html)}: written", err=True)
+            output.problem(f"{missing:,} of {len(examples):,} photographs not found; {_where(corpus, images)}")
+        output.note(f"{html}: written")
         return
     for example in examples:
-        print(one_line(example.image))
+        output.result(example.image)
         for reference in example.references:
-            print(f"\t{one_line(' '.join(reference.split()))}")
+            output.result("", " ".join(reference.split()))
+
+
+def _where(corpus: Corpus, images: Path | None) -> str:
+    """What to try for photographs that are not on a page."""
+    told = corpus.about.get("images")
+    prepared_in = f", as in --images {shlex.quote(told)}" if images is None and isinstance(told, str) else ""
+    return f"name their folder with --images{prepared_in}"
+
+
+def _print_card(card: dict[str, Any], name: str, as_json: bool) -> None:
+    from captioner.cli.cards import card_lines
+
+    if as_json:
+        output.record(card)
+        return
+    for line in card_lines(card, name):
+        output.result(line)
 
 
 def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> Corpus:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from captioner.cli import output
 from captioner.cli.options import override_option
 from captioner.errors import UsageError
 
@@ -36,6 +37,7 @@ Examples:
 @click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Captions to compare with.")
 @click.option("--baseline", type=click.Choice(["nn"]), help="Compare with captions of the 30 nearest images of train.")
 @click.option("--coco", type=click.Path(path_type=Path), metavar="FILE", help="Write the captions as COCO results.")
+@click.option("--overwrite", is_flag=True, help="Replace the file of --coco if it exists.")
 @click.option("--worst", "most", type=click.IntRange(min=1), metavar="N", help="Show the images of least CIDEr-D.")
 @click.option("--meteor", is_flag=True, help="METEOR, too; needs the extra `eval` and Java.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -48,6 +50,7 @@ def evaluate(
     against: Path | None,
     baseline: str | None,
     coco: Path | None,
+    overwrite: bool,
     most: int | None,
     meteor: bool,
     as_json: bool,
@@ -67,6 +70,8 @@ def evaluate(
         raise UsageError("expected a run, or --captions with --references")
     if len(splits) > 1 and (captions or against or coco):
         raise UsageError("--captions, --against and --coco take one --split")
+    if overwrite and coco is None:
+        raise UsageError("--overwrite is for --coco; leave it out")
     if captions is not None and (baseline or coco or overrides):
         raise UsageError("--baseline, --coco and -o are for a run; leave them out with --captions")
     if baseline and "train" in splits:
@@ -77,7 +82,7 @@ def evaluate(
     if meteor:
         use_case.check_meteor()
     if coco is not None:
-        results.check_writable(coco)
+        results.check_results_output(coco, overwrite)
     if captions is not None and references is not None:
         split = splits[0] if splits else None
         task, numbers = results.read_references(references, split)
@@ -101,7 +106,7 @@ def evaluate(
         task, rows = use_case.task_of(corpus, name)
         found = [use_case.judge_model(restored, corpus, name, task, rows)]
         if coco is not None:
-            results.write_results(coco, task.images, found[0].captions)
+            results.write_results(coco, task.images, found[0].captions, overwrite)
         if baseline:
             from captioner.run.neighbours import borrow
 
@@ -115,14 +120,15 @@ def evaluate(
 def _show(name: str, task: Task, found: list[Judged], most: int | None, meteor: bool, as_json: bool) -> None:
     from captioner.cli.scores import score_lines, worst_lines
     from captioner.run import evaluate as use_case
-    from captioner.run.folder import to_json
 
     if meteor:
         found = [use_case.with_meteor(task, judged) for judged in found]
     record: dict[str, Any] = {"split": name, **use_case.to_dict(task, found[0], found[1:])}
     worst = [] if most is None else use_case.worst(task, found[0], most)
     if as_json:
-        print(to_json(record | ({} if most is None else {"worst": worst})))
+        output.record(record | ({} if most is None else {"worst": worst}))
         return
-    for line in (*score_lines(record, found[0].by), *worst_lines(worst)):
-        print(line)
+    for line in score_lines(record, found[0].by):
+        output.result(line)
+    for cells in worst_lines(worst):
+        output.result(*cells)

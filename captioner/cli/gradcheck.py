@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from captioner.cli import output
 from captioner.cli.options import config_options
 
 
@@ -31,15 +32,15 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) 
 
     config = configio.load(config_file, overrides)
     rows = []
-    print(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
+    output.result(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
     for row in use_case(config, full):
         verdict = "PASS" if row.passed else "FAIL"
-        print(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
+        output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
         rows.append(row)
     failed = [f"{row.case} {row.array}" for row in rows if not row.passed]
     worst = max(row.error for row in rows)
     if failed:
-        print(f"FAIL: {len(failed)} of {len(rows)} gradients are wrong: {', '.join(failed)}")
+        output.result(f"FAIL: {len(failed)} of {len(rows)} gradients are wrong: {', '.join(failed)}")
         return 1
-    print(f"PASS: {len(rows)} gradients, worst relative error {worst:.1e} (at most {TOLERANCE:.0e})")
+    output.result(f"PASS: {len(rows)} gradients, worst relative error {worst:.1e} (at most {TOLERANCE:.0e})")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from captioner.cli import output
 from captioner.cli.options import override_option
 
 WIDTH = 36
@@ -44,7 +45,6 @@ def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, ove
     words. A bar's length is the logarithm: bars that shrink evenly are a gradient that vanishes by a factor a step.
     """
     from captioner.run import sample as use_case
-    from captioner.run.folder import to_json
     from captioner.run.inspect import gradient_reach
 
     for run in runs:
@@ -53,13 +53,13 @@ def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, ove
         reach = gradient_reach(restored.model, corpus.split(split), words)
         cell = restored.config.model.cell
         if as_json:
-            print(to_json({"run": str(run), "cell": cell, "split": split, "words": words, **reach._asdict()}))
+            output.record({"run": str(run), "cell": cell, "split": split, "words": words, **reach._asdict()})
             continue
         most = max(reach.norms)
-        print(f"{run}: {cell}, the loss of word {words} of {reach.captions:,} captions of {split}")
+        output.result(f"{run}: {cell}, the loss of word {words} of {reach.captions:,} captions of {split}")
         for back, norm in enumerate(reach.norms):
             share = 1 + math.log10(norm / most) / DECADES if norm and most else 0.0
-            print(f"{back:>3} steps back {norm:>9.2e} {'#' * round(WIDTH * max(0.0, share))}".rstrip())
+            output.result(f"{back:>3} steps back {norm:>9.2e} {'#' * round(WIDTH * max(0.0, share))}".rstrip())
         if len(reach.norms) > 1 and reach.norms[0] and reach.norms[-1]:
             factor = (reach.norms[-1] / reach.norms[0]) ** (1 / (len(reach.norms) - 1))
-            print(f"    on average times {factor:.2f} a step back")
+            output.result(f"    on average times {factor:.2f} a step back")

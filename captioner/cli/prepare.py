@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from captioner.cli.cards import one_line
+from captioner.cli import output
 from captioner.cli.options import chosen, encoder_options, list_option, prepare_options, strict_option
 
 if TYPE_CHECKING:
@@ -30,7 +29,9 @@ Examples:
 """
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where to write.")
+@click.option(
+    "-o", "--output", "file", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where to write."
+)
 @prepare_options
 @list_option
 @encoder_options
@@ -39,7 +40,7 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace a data set that is there already.")
 def prepare(
     sources: tuple[str, ...],
-    output: Path,
+    file: Path,
     lists: tuple[str, ...],
     encoder_option: dict[str, str],
     strict: bool,
@@ -57,31 +58,35 @@ def prepare(
     missing or could not be read; the others are there.
     """
     from captioner.cli.cards import card_lines
-    from captioner.run.folder import to_json
     from captioner.run.prepare import prepare as use_case
 
     events = use_case(
-        sources, output, chosen(values), lists=lists, encoder_options=encoder_option, strict=strict, overwrite=overwrite
+        sources, file, chosen(values), lists=lists, encoder_options=encoder_option, strict=strict, overwrite=overwrite
     )
     prepared = show(events)
     counts = prepared.card["counts"]
-    print(to_json(prepared.card) if as_json else "\n".join(card_lines(prepared.card, click.format_filename(output))))
+    if as_json:
+        output.record(prepared.card)
+    else:
+        for line in card_lines(prepared.card, str(file)):
+            output.result(line)
     if chosen(values).encoder == "scenes":
-        click.echo(f"captioner: {SCENES}", err=True)
+        output.problem(SCENES)
     if not as_json:
-        click.echo(_next(prepared), err=True)
+        output.note(*_next(prepared))
     return 1 if counts["missing"] or counts["unreadable"] else 0
 
 
-def _next(prepared: Prepared) -> str:
+def _next(prepared: Prepared) -> list[str]:
     """The command that trains on a data set, and what is missing where the one without options would refuse it."""
-    command = f"next: captioner train --data {shlex.quote(click.format_filename(prepared.path))}"
+    command = f"next: captioner train --data {shlex.quote(str(prepared.path))}"
     if "val" in prepared.card["splits"]:
-        return command
-    return (
+        return [command]
+    return [
         "captioner: no images in the split val, which tells how training goes; give it some by --val, --list or the "
-        f"column of the split\n{command} -o validate.split=train"
-    )
+        "column of the split",
+        f"{command} -o validate.split=train",
+    ]
 
 
 def show(events: Iterator[Event]) -> Prepared:
@@ -100,26 +105,26 @@ def show(events: Iterator[Event]) -> Prepared:
             match event:
                 case Encoding():
                     if bar.total is None:
-                        bar = tqdm(total=event.total, unit="photo", disable=None, dynamic_ncols=True, file=sys.stderr)
+                        bar = output.progress(event.total, "photo")
                     bar.update(event.done - bar.n)
                     if event.done == event.total and event.before:
-                        click.echo(f"{event.before:,} of {event.total:,} photographs were encoded before", err=True)
+                        output.note(f"{event.before:,} of {event.total:,} photographs were encoded before")
                 case Prepared():
                     return event
                 case Discarded():
-                    click.echo(f"captioner: {one_line(event)}", err=True)
+                    output.problem(event)
                 case Unreadable():
                     lost.append(event)
                 case _:
                     flaws.append(event)
     except KeyboardInterrupt:
-        click.echo("\ncaptioner: the same command goes on where this one stops", err=True)
+        output.note("", "captioner: the same command goes on where this one stops")
         raise
     finally:
         bar.close()
         for told in (flaws, lost):
             for one in told[:MOST_LINES]:
-                click.echo(f"captioner: {one_line(one)}", err=True)
+                output.problem(one)
             if len(told) > MOST_LINES:
-                click.echo(f"captioner: and {len(told) - MOST_LINES:,} more{LISTED if told is lost else ''}", err=True)
+                output.problem(f"and {len(told) - MOST_LINES:,} more{LISTED if told is lost else ''}")
     raise AssertionError("a preparation ends with Prepared")

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import click
 from tqdm import tqdm
 
-from captioner.cli.cards import one_line
+from captioner.cli import output
 from captioner.metrics import NAMES
 from captioner.run.events import Began, Ended, Event, Validated, Warned
 from captioner.run.folder import RunFolder
@@ -38,35 +37,24 @@ def show(events: Iterator[Event], profile: bool = False) -> None:
         for event in events:
             match event:
                 case Began():
-                    _say(_began(event))
-                    bar = tqdm(
-                        total=event.total_steps, initial=event.step, unit="step", disable=None, dynamic_ncols=True,
-                        file=sys.stderr, mininterval=0.2,
-                    )  # fmt: skip
+                    output.note(*_began(event))
+                    bar = output.progress(event.total_steps, "step", event.step)
                 case Step():
                     words += event.words
                     _advance(bar, event, words)
                 case Validated():
                     with tqdm.external_write_mode(file=sys.stderr):
-                        _say(_validated(event))
+                        output.note(_validated(event))
                 case Warned():
                     with tqdm.external_write_mode(file=sys.stderr):
-                        _say(f"warning: {event.problem}")
+                        output.note(f"warning: {event.problem}")
                 case Ended():
                     bar.close()
-                    _say(_ended(event))
+                    output.note(_ended(event))
                     if profile:
-                        _say(_profile(event.summary))
+                        output.note(*_profile(event.summary))
     finally:
         bar.close()
-
-
-def _say(text: str) -> None:
-    try:
-        click.echo(text, err=True)
-    except OSError:
-        # Nobody listens any more, or the disk behind stderr is full: that ends the talk, not the training.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _advance(bar: tqdm[Any], step: Step, words: int) -> None:
@@ -77,7 +65,7 @@ def _advance(bar: tqdm[Any], step: Step, words: int) -> None:
     bar.update()
 
 
-def _began(event: Began) -> str:
+def _began(event: Began) -> list[str]:
     config, corpus = event.config, event.corpus
     splits = ", ".join(
         f"{name} {split.features.shape[0]:,} images {len(split.captions):,} captions"
@@ -85,11 +73,11 @@ def _began(event: Began) -> str:
     )
     many = "s" if event.total_steps != 1 else ""
     again = f", from step {event.step:,}" if event.step else ""
-    return (
-        f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words\n"
+    return [
+        f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",
         f"{config.model.cell}: {event.parameters:,} parameters; {event.total_steps:,} step{many} of "
-        f"{config.train.batch_size} captions, {event.steps_per_epoch:,} an epoch{again} -> {one_line(event.folder)}"
-    )
+        f"{config.train.batch_size} captions, {event.steps_per_epoch:,} an epoch{again} -> {event.folder}",
+    ]
 
 
 def _validated(event: Validated) -> str:
@@ -107,19 +95,19 @@ def _ended(event: Ended) -> str:
     found = f"; best {value} in epoch {best['epoch']}" if best else ""
     before = RunFolder(event.folder).told_before()
     go_on = {
-        "stopped": f"; go on with captioner train --resume {one_line(shlex.quote(os.fspath(event.folder)))}{before}",
+        "stopped": f"; go on with captioner train --resume {shlex.quote(os.fspath(event.folder))}{before}",
         "nothing left to do": "; raise train.epochs to go on",
     }
     steps = f"{summary['steps']:,} step{'s' if summary['steps'] != 1 else ''}"
     return (
         f"{summary['ended']} after {steps}, {summary['seconds']:.0f} s, "
-        f"{summary['words_per_second']:,} words/s{found} -> {one_line(event.folder)}{go_on.get(summary['ended'], '')}"
+        f"{summary['words_per_second']:,} words/s{found} -> {event.folder}{go_on.get(summary['ended'], '')}"
     )
 
 
-def _profile(summary: dict[str, Any]) -> str:
+def _profile(summary: dict[str, Any]) -> list[str]:
     total = summary["seconds"]
-    return "\n".join(
+    return [
         f"{part:<10} {seconds:>9,.1f} s {100 * seconds / (total or 1):>5.1f} %"
         for part, seconds in {**summary["profile"], "total": total}.items()
-    )
+    ]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from captioner.cli.cards import one_line
+from captioner.cli import output
 from captioner.cli.options import encoder_options, override_option
-from captioner.errors import CaptionerError, UsageError
+from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
     from captioner.run.photos import Failed, Sidecars
@@ -87,7 +87,7 @@ def sample(
     runs = [run, *takewhile(is_run, names)]
     photos = names[len(runs) - 1 :]
     if late := [name for name in photos if is_run(name)]:
-        raise UsageError(f"{one_line(late[0])}: is a run, after a photograph; name all runs before the photographs")
+        raise UsageError(f"{late[0]}: is a run, after a photograph; name all runs before the photographs")
     if sum((split is not None, features is not None, bool(photos))) > 1:
         raise UsageError("photographs, --split and --features do not go together; give one of them")
     if (write_sidecar or encoder or encoder_option) and not photos:
@@ -123,25 +123,33 @@ def sample(
     if sidecars.left:
         many = sidecars.left > 1
         were = "s were there already and are left as they are" if many else " was there already and is left as it is"
-        click.echo(f"captioner: {sidecars.left:,} sidecar{were}; --overwrite replaces them", err=True)
+        output.problem(f"{sidecars.left:,} sidecar{were}; --overwrite replaces them")
     return code
 
 
 def _names(photos: tuple[Path, ...]) -> Iterator[Path]:
     for photo in photos:
-        if os.fspath(photo) == "-":
-            read = (Path(os.fsdecode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
-            if (first := next(read, None)) is None:
-                raise UsageError("-: expected names of photographs on stdin, one a line, got none")
-            yield first
-            yield from read
-        else:
+        if os.fspath(photo) != "-":
             yield photo
+            continue
+        names = _stdin()
+        if (first := next(names, None)) is None:
+            raise UsageError("-: expected names of photographs on stdin, one a line, got none")
+        yield first
+        yield from names
+
+
+def _stdin() -> Iterator[Path]:
+    if sys.stdin is None:
+        raise UsageError("-: expected names of photographs on stdin, one a line, but stdin is closed")
+    try:
+        yield from (Path(os.fsdecode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
+    except OSError as error:
+        raise DataError(f"-: stdin cannot be read: {error.strerror}") from error
 
 
 def _show(captions: Iterable[Caption | Failed], as_json: bool, sidecars: Sidecars | None) -> int:
     """Print captions, and tell failures; the exit code."""
-    from captioner.run.folder import to_json
     from captioner.run.sample import Caption, to_dict
 
     code = 0
@@ -149,19 +157,25 @@ def _show(captions: Iterable[Caption | Failed], as_json: bool, sidecars: Sidecar
         try:
             if not isinstance(caption, Caption):
                 raise CaptionerError(str(caption))
-            print(to_json(to_dict(caption)) if as_json else "\n".join(_lines(caption)))
+            if as_json:
+                output.record(to_dict(caption))
+            else:
+                for cells in _cells(caption):
+                    output.result(*cells)
             if sidecars is not None:
                 sidecars.write(caption)
+        except output.OutputError:
+            raise
         except CaptionerError as error:
-            click.echo(f"captioner: {one_line(error)}", err=True)
+            output.problem(error)
             code = 1
     return code
 
 
-def _lines(caption: Caption) -> Iterator[str]:
-    mark = {True: "\ttrue", False: "\tnot true", None: ""}[caption.true]
-    yield f"{one_line(caption.image)}\t{caption.caption}\t{caption.log_prob:.2f}{mark}"
+def _cells(caption: Caption) -> Iterator[tuple[str, ...]]:
+    mark = {True: ("true",), False: ("not true",), None: ()}[caption.true]
+    yield caption.image, caption.caption, f"{caption.log_prob:.2f}", *mark
     for text, log_prob in (caption.candidates or [])[1:]:
-        yield f"\t{text}\t{log_prob:.2f}"
+        yield "", text, f"{log_prob:.2f}"
     for reference in caption.references:
-        yield f"\t  {one_line(' '.join(reference.split()))}"
+        yield "", f"  {' '.join(reference.split())}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from captioner.cli.cards import one_line
+from captioner.printable import printable
 
 SCORES = {
     "bleu1": "BLEU-1",
@@ -26,6 +26,8 @@ REST = {
     "unk": ("words that are <UNK>", ".1%"),
 }
 WIDTH = 24
+LONGEST = 60
+"""Characters of a name in a table."""
 
 
 def score_lines(record: dict[str, Any], by: str) -> Iterator[str]:
@@ -33,13 +35,14 @@ def score_lines(record: dict[str, Any], by: str) -> Iterator[str]:
     others = record.get("others", {})
     true = record.get("true")
     yield (
-        f"{one_line(record['split'])}: {record['images']:,} images"
+        f"{printable(record['split'], LONGEST)}: {record['images']:,} images"
         + (f", perplexity {record['perplexity']:.2f}" if "perplexity" in record else "")
         + ("" if true is None else f", {true:.1%} true of their picture")
     )
     if others:
-        heads = [title for other in map(one_line, others) for title in (other, f"above {other}")]
-        yield _line("", [one_line(by), *heads])
+        names = [printable(other, LONGEST) for other in others]
+        heads = [title for name in names for title in (name, f"above {name}")]
+        yield _line("", [printable(by, LONGEST), *heads])
     for key, title in SCORES.items():
         if key in record:
             cells = [_cell(record[key], record["intervals"].get(key))]
@@ -55,12 +58,12 @@ def score_lines(record: dict[str, Any], by: str) -> Iterator[str]:
             yield _line(title, cells)
 
 
-def worst_lines(worst: list[dict[str, Any]]) -> Iterator[str]:
-    """Images with their CIDEr-D, caption and references."""
+def worst_lines(worst: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Images with their CIDEr-D, caption and references, as the cells of lines."""
     for entry in worst:
-        yield f"{one_line(entry['image'])}\t{one_line(entry['caption'])}\t{100 * entry['cider_d']:.1f}"
+        yield entry["image"], entry["caption"], f"{100 * entry['cider_d']:.1f}"
         for reference in entry["references"]:
-            yield f"\t  {one_line(' '.join(reference.split()))}"
+            yield "", f"  {' '.join(reference.split())}"
 
 
 def _cell(value: float, bounds: list[float] | None, sign: str = "") -> str:

@@ -30,7 +30,7 @@ class ShuffledBatches:
 
     def __init__(self, split: Split, batch_size: int, seed: int, lengths: Array | None = None) -> None:
         self.split = split
-        self.batch_size = batch_size
+        self.batch_size = min(batch_size, len(split.captions))  # no larger batch exists, and products of it stay small
         self.seed = seed
         self.per_epoch = steps_per_epoch(len(split.captions), batch_size)
         self._lengths = lengths

@@ -15,6 +15,7 @@ from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.h5 import open_dataset
 from captioner.errors import DataError
 from captioner.files import read_text
+from captioner.printable import quoted
 from captioner.vocab import Vocab
 
 CAPTIONS, VOCAB = "coco2014_captions.h5", "coco2014_vocab.json"
@@ -41,7 +42,7 @@ def cs231n(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib:
             if others
             else ""
         )
-        raise DataError(f"{folder}: {expected}; {', '.join(missing)} is missing{hint}")
+        raise DataError(f"{folder}: {expected}; missing: {', '.join(missing)}{hint}")
     vocab = read_vocab(folder / VOCAB)
     splits: dict[str, Split] = {}
     for split in SPLITS:
@@ -79,10 +80,10 @@ def read_vocab(path: Path) -> Vocab:
         raise DataError(f"{path}: expected JSON, got something else: {problem}") from problem
     words = content.get("idx_to_word") if isinstance(content, dict) else None
     if not isinstance(words, list):
-        raise DataError(f"{path}: expected an object with the list idx_to_word, got {_brief(content)}")
+        raise DataError(f"{path}: expected an object with the list idx_to_word, got {quoted(content)}")
     for i, word in enumerate(words):
         if not _is_word(word):
-            raise DataError(f"{path}: idx_to_word[{i}]: expected a word without spaces, got {_brief(word)}")
+            raise DataError(f"{path}: idx_to_word[{i}]: expected a word without spaces, got {quoted(word)}")
     try:
         vocab = Vocab(words)
     except DataError as problem:
@@ -93,11 +94,13 @@ def read_vocab(path: Path) -> Vocab:
 
 def _check_inverse(given: Any, vocab: Vocab, path: Path) -> None:
     if not isinstance(given, dict):
-        raise DataError(f"{path}: word_to_idx: expected an object, got {_brief(given)}")
+        raise DataError(f"{path}: word_to_idx: expected an object, got {quoted(given)}")
     for word in [*vocab.words, *given]:
         expected, got = vocab.word_to_idx.get(word), given.get(word)
         if expected != got:
-            raise DataError(f"{path}: word_to_idx: {word!r}: expected {expected} as in idx_to_word, got {_brief(got)}")
+            raise DataError(
+                f"{path}: word_to_idx: {quoted(word)}: expected {expected} as in idx_to_word, got {quoted(got)}"
+            )
 
 
 def _read_split(folder: Path, split: str, pca: bool, memory_mib: int) -> Split:
@@ -136,7 +139,3 @@ def _features_file(split: str, pca: bool) -> str:
 
 def _is_word(word: object) -> bool:
     return isinstance(word, str) and word.split() == [word] and word.encode(errors="ignore").decode() == word
-
-
-def _brief(value: object) -> str:
-    return f"{value!r:.60}"

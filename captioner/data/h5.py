@@ -81,6 +81,8 @@ def readable(where: str) -> Iterator[None]:
     except Exception as problem:
         reason = " ".join(str(problem).split()) or type(problem).__name__
         hint = "it may be damaged, cut short or still being written: try a fresh copy"
+        if "lock file" in reason:
+            hint = "its file system may have no locks: copy it to another, or set HDF5_USE_FILE_LOCKING=FALSE"
         raise DataError(f"{where}: cannot be read ({reason}); {hint}") from problem
 
 

@@ -66,8 +66,7 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
 
 @contextmanager
 def _verified(path: Path) -> Iterator[_Verified]:
-    file, digest = SEAL.open(path)
-    with file:
+    with SEAL.open(path) as (file, digest):
         if digest_of(file) != digest:
             SEAL.broken(path)
         yield _Verified(path, file.fileno())

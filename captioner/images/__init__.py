@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from urllib.parse import unquote
 
-from captioner.errors import MissingLibraryError, UsageError
+from captioner.errors import MissingLibraryError, UsageError, library_of
 from captioner.images.encoder import Encoder
 
 ENCODERS: dict[str, tuple[str, str]] = {
@@ -69,6 +69,8 @@ def open_encoder(name: str, options: Mapping[str, str] | None = None) -> Encoder
     module, function = ENCODERS[kind]
     try:
         opener: Callable[[str, Mapping[str, str]], Encoder] = getattr(import_module(module), function)
-    except ModuleNotFoundError as missing:
-        raise MissingLibraryError(missing, f"encoder {name}: ") from missing
+    except ImportError as error:
+        if library_of(error) is None:
+            raise
+        raise MissingLibraryError(error, f"encoder {name}: ") from error
     return opener(path, options or {})

@@ -16,7 +16,9 @@ from PIL.Image import Image
 
 from captioner.errors import DataError, UsageError
 from captioner.files import read_bytes
+from captioner.images.external import refuse_external_data
 from captioner.images.photo import square
+from captioner.printable import printable
 
 BYTES = 1 << 31
 OPTIONS = ("size", "mean", "scale", "layout", "output")
@@ -49,10 +51,12 @@ class OnnxEncoder:
     """
 
     def __init__(self, model: bytes, name: str, options: Mapping[str, str], identity: str | None = None) -> None:
+        refuse_external_data(model, name)
         setup = onnxruntime.SessionOptions()
         setup.intra_op_num_threads = setup.inter_op_num_threads = 1  # photographs are shared out among threads instead
         setup.log_severity_level = 4
-        # or weights would come from files in the working folder, and identity would not tell which
+        setup.add_session_config_entry("session.load_model_format", "ONNX")
+        # a second guard: weights never come from files beside the working folder, which identity would not tell
         setup.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
         try:
             # its way to fall back upon another provider is to print
@@ -187,6 +191,5 @@ def _quoted(name: str) -> str:
 
 
 def _line(text: object) -> str:
-    """What somebody else wrote, as a part of a message."""
-    words = " ".join(str("nothing" if text is None else text).split())
-    return "".join(letter if letter.isprintable() else "?" for letter in words[:160])
+    """A text from a model, or the message of an error, as a part of a message."""
+    return printable(" ".join(str("nothing" if text is None else text).split()), 160)

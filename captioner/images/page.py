@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from captioner.atomic import write_atomically
-from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.errors import CaptionerError, DataError
+from captioner.files import check_output
 from captioner.images.photo import read_photo
 
 SIDE = 320
@@ -41,8 +41,7 @@ def write(path: Path, entries: Iterable[Entry], overwrite: bool = False) -> None
 
     Raises: UsageError when the file exists and is not to be replaced, CaptionerError when it cannot be written.
     """
-    if os.path.lexists(path) and not overwrite:
-        raise UsageError(f"{path}: exists already; name another file, or replace it with --overwrite")
+    check_output(path, overwrite)
     figures = "\n".join(map(_figure, entries))
     page = (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'

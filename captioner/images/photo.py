@@ -41,6 +41,11 @@ SUFFIXES = frozenset(
 )
 UNKNOWN = frozenset((".heic", ".heif"))
 """Photographs that Pillow alone cannot read."""
+_ORIGINALS = re.compile(
+    r"\.(avifs|hif|jxl|jp2|j2k|jp[fx]|apng|dng|cr[23w]|nef|nrw|arw|sr[2fw]|raf|orf|rw2|pef|raw|3fr|iiq|x3f|psd|xcf|tga"
+    r"|ico|svg|eps|exr|hdr)"
+)
+"""Suffixes of further kinds of pictures, such as cameras' raw files."""
 BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """A photograph may have so many; beyond them Pillow suspects that a small file was made to fill the memory."""
@@ -57,6 +62,12 @@ TURNS = {
 """What EXIF's orientations ask for."""
 
 _filtering = threading.Lock()
+
+
+def is_photo_suffix(suffix: str) -> bool:
+    """Whether files with this suffix may be photographs, readable here or not."""
+    suffix = suffix.lower()
+    return suffix in SUFFIXES | UNKNOWN or _ORIGINALS.fullmatch(suffix) is not None
 
 
 def read_photo(path: str | os.PathLike[str], least: int) -> Image.Image:

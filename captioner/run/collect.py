@@ -11,9 +11,9 @@ from pathlib import Path
 from captioner.config import Prepare
 from captioner.data.prepared import check_names, check_texts
 from captioner.data.readers import Columns, Flaw, Told, read, read_list, split_name
-from captioner.data.readers.told import brief
 from captioner.data.splits import Pictured, by_split, draw, gather, listed
 from captioner.errors import DataError, UsageError
+from captioner.printable import quoted
 from captioner.tokenizer import tokenize
 from captioner.vocab import SPECIAL
 
@@ -138,7 +138,7 @@ def _checked(told: Told | Flaw) -> Told | Flaw:
         return Flaw(told.line, f"caption: expected at most {LONGEST_TEXT:,} characters, got {length:,}")
     words = words_of(told)
     if not words:
-        return Flaw(told.line, f"caption: expected words, got {brief(told.text)}")
+        return Flaw(told.line, f"caption: expected words, got {quoted(told.text)}")
     if special := set(words) & set(SPECIAL):
         return Flaw(told.line, f"caption: {min(special)} is a special token, not a word")
     return told

@@ -19,7 +19,7 @@ from captioner.data.prepared import SEAL
 from captioner.errors import DataError, UsageError
 from captioner.run.build import build_corpus
 from captioner.run.collect import collect, telling
-from captioner.run.find import Unreadable, find_all, missing_photos, photo_folder
+from captioner.run.find import Unreadable, find_all, is_below, missing_photos, photo_folder
 from captioner.run.prepare import card_of
 
 
@@ -107,20 +107,23 @@ def examples(corpus: Corpus, name: str, count: int, seed: int) -> list[Example]:
 def write_page(
     path: Path, corpus: Corpus, name: str, shown: Sequence[Example], images: Path | None, overwrite: bool
 ) -> int:
-    """Write examples of a split as one HTML page that needs no other file; the number of pictures that are not there.
+    """Write examples of a split as one HTML page that needs no other file; the number of pictures that are missing.
+
+    Photographs are those below the folder `images`. A data set may come from anybody, so neither the folder that it
+    names nor a path out of the given one is followed: the page may be shared.
 
     Raises: UsageError when the file exists, CaptionerError when it cannot be written.
     """
     from captioner.images.page import Entry, write
 
-    split, folder = corpus.split(name), images or Path(str(corpus.about.get("images", ".")))
-    photos = {} if split.picture else find_all(folder, [one for s in corpus.splits.values() for one in s.image_ids])
+    split = corpus.split(name)
+    photos: dict[str, Path | None] = {}
+    if images is not None and split.picture is None:
+        found = find_all(images, [one for s in corpus.splits.values() for one in s.image_ids])
+        photos = {name: path if path and is_below(images, path) else None for name, path in found.items()}
     entries = []
     for example in shown:
-        if split.picture is not None:
-            picture: Any = split.picture(example.row)
-        else:
-            picture = photos[example.image]
+        picture = photos.get(example.image) if split.picture is None else split.picture(example.row)
         entries.append(Entry(example.image, picture, example.references))
     write(path, entries, overwrite)
     return sum(entry.picture is None for entry in entries)

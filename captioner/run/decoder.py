@@ -15,7 +15,8 @@ from captioner.data.features import standardization
 from captioner.decode import Consensus, Constraints, State, StepFunction, beam, greedy, sample
 from captioner.errors import ConfigError
 from captioner.model import Standardizer
-from captioner.scalars import closest, show
+from captioner.printable import printable
+from captioner.scalars import MAX_SHOWN, closest
 from captioner.vocab import SPECIAL, Vocab
 
 MOST = 8192
@@ -84,5 +85,7 @@ def _suppressed(text: str | None, vocab: Vocab) -> list[int]:
     known = [word for word in vocab.words if word not in SPECIAL]
     if unknown := sorted(set(words) - set(known)):
         hint = closest(unknown[0], known) if known else ""
-        raise ConfigError([f"decode.suppress: expected words of the vocabulary, got {show(', '.join(unknown))}{hint}"])
+        raise ConfigError(
+            [f"decode.suppress: expected words of the vocabulary, got {printable(', '.join(unknown), MAX_SHOWN)}{hint}"]
+        )
     return [vocab.word_to_idx[word] for word in words]

@@ -15,8 +15,10 @@ import numpy as np
 from captioner.config import ENCODER, Prepare
 from captioner.data.corpus import Features
 from captioner.data.features import open_features
+from captioner.data.h5 import FILE_LIMIT
 from captioner.data.splits import Pictured
 from captioner.errors import DataError, UsageError
+from captioner.files import regular_file
 from captioner.run.find import Unreadable, find_all, located
 
 if TYPE_CHECKING:
@@ -156,5 +158,6 @@ def _compare(encoder: Encoder, features: Features, rows: Mapping[str, int], fold
 
 
 def sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
+    """Raises: DataError when the file cannot be read."""
+    with regular_file(path, FILE_LIMIT) as descriptor, open(descriptor, "rb", closefd=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

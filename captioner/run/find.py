@@ -58,6 +58,8 @@ def located(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], list[U
     lost = []
     for name in missing:
         problem = f"{folder / name}: no such photograph{hints.get(name, '')}"
+        if os.path.islink(folder / name):
+            problem = f"{folder / name}: no such photograph: a link to a file that is not there"
         if is_address(name):
             problem = f"{name}: photographs are not fetched from the net; download it, and name the file"
         lost.append(Unreadable(name, problem))
@@ -110,6 +112,12 @@ def find_photo(folder: Path, name: str) -> Path | None:
             if os.path.exists(candidate) and not os.path.isdir(candidate):  # unlike Path, they take any name
                 return Path(candidate)
     return None
+
+
+def is_below(folder: Path, path: Path) -> bool:
+    """Whether a path stays in a folder by its name, whatever links there are in it."""
+    inside = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
+    return ".." not in (*PurePath(inside).parts, *path.parts[len(folder.parts) :])
 
 
 def _alike(folder: Path, name: str, listing: Callable[[Path], dict[str, list[str]]]) -> Path | None:

@@ -113,7 +113,10 @@ class RunFolder:
             elif not had_best:
                 self.best.unlink(missing_ok=True)
         if self.history.exists():
-            lines = self.history.read_text(errors="replace").splitlines(keepends=True)
+            try:
+                lines = self.history.read_text(errors="replace").splitlines(keepends=True)
+            except OSError as error:
+                raise CaptionerError(f"{self.history}: cannot read: {error.strerror}") from error
             self.write(self.history, "".join(line for line in lines if _belongs(line, step)))
 
     def claim(self) -> None:
@@ -206,8 +209,8 @@ def _whereabouts(descriptor: int) -> str:
 
 
 def to_json(record: dict[str, Any], indent: int | None = None) -> str:
-    """A record as JSON, which has no infinity and no NaN: they become null."""
-    return json.dumps(_finite(record), indent=indent, allow_nan=False)
+    """A record as JSON, which has no infinity and no NaN: they become null. It is ASCII without control characters."""
+    return json.dumps(_finite(record), indent=indent, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def _finite(value: Any) -> Any:

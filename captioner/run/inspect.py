@@ -9,7 +9,7 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.batches import take
 from captioner.data.corpus import Split
-from captioner.errors import DataError
+from captioner.errors import CheckpointError, DataError
 from captioner.layers.cell import scan_backward, scan_forward
 from captioner.layers.packing import pack
 from captioner.layers.softmax import cross_entropy
@@ -33,7 +33,7 @@ def gradient_reach(model: CaptioningRNN, split: Split, words: int, most: int = M
     `<START>`), all its arrays together; `<END>` counts as a word. Where the norms fall by a factor a step, what was
     read so long ago cannot be learnt from: the vanishing gradient.
 
-    Raises: DataError when no caption is so long.
+    Raises: DataError when no caption is so long, CheckpointError when a gradient is not finite.
     Source: Bengio et al. 1994, "Learning Long-Term Dependencies with Gradient Descent is Difficult".
     """
     long = np.flatnonzero((split.captions[:, 1:] != model.null).sum(axis=1) >= words)[:most]
@@ -47,6 +47,8 @@ def gradient_reach(model: CaptioningRNN, split: Split, words: int, most: int = M
     for t in range(words):
         norms.append(_norm_at(model, state, captions[:, t:words], captions[:, words]))
         _, state = reader.step(captions[:, t], state)
+    if not np.isfinite(norms).all():
+        raise CheckpointError("the gradients of this model are not finite: its numbers are too large")
     return Reach(len(long), norms[::-1])
 
 

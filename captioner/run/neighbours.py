@@ -55,8 +55,10 @@ def nearest(features: Features, rows: Array, others: Features, there: Array, mos
 
 
 def _unit(features: Features, rows: Array) -> Array:
-    """Rows of length 1; a row of zeros stays one."""
+    """Rows of length 1; a row of zeros stays one. They are scaled by a power of 2 first, as squares may overflow."""
     block = np.concatenate([features[rows[first : first + ROWS]] for first in range(0, len(rows), ROWS)])
     block = block.astype(np.float32)
+    block = np.ldexp(block, -np.frexp(np.abs(block).max(axis=1, keepdims=True))[1])
     norm = np.sqrt((block**2).sum(axis=1, keepdims=True))
-    return block / np.where(norm > 0, norm, 1)
+    unit: Array = block / np.where(norm > 0, norm, 1)
+    return unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.images import are_same, open_encoder, recognise
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import Encoded, encode_photos
-from captioner.images.photo import SUFFIXES, UNKNOWN, photos_in
+from captioner.images.photo import UNKNOWN, is_photo_suffix, photos_in
 from captioner.run.find import is_address
 from captioner.run.restore import Speaker, check_width
 from captioner.run.sample import Caption, candidates, consensus_of
@@ -113,7 +114,7 @@ def caption_photos(
                 yield photo
 
     failed: list[Failed] = []
-    encoded = encode_photos(encoder, islice(readable(), most), threads)
+    encoded = encode_photos(encoder, islice(readable(), None if most is None else min(most, sys.maxsize)), threads)
     for some in _groups(encoded, AT_ONCE * threads):
         rows = [one.features for one in some if one.features is not None]
         # a photograph is known by its content, so that its samples are the same under any name and in any order
@@ -140,7 +141,7 @@ def _groups(encoded: Iterator[Encoded], size: int) -> Iterator[list[Encoded]]:
 
 def check_suffix(suffix: str) -> None:
     """Raises: UsageError for what is no suffix of texts; one of photographs would replace them."""
-    if len(suffix) < 2 or not suffix.startswith(".") or "/" in suffix or suffix.lower() in SUFFIXES:
+    if len(suffix) < 2 or not suffix.startswith(".") or "/" in suffix or is_photo_suffix(suffix):
         raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
 
 

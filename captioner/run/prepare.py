@@ -20,7 +20,8 @@ from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import Selected
 from captioner.data.prepared import SEAL, write_prepared
 from captioner.data.readers import Flaw
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError
+from captioner.files import check_output
 from captioner.run.collect import Collected, among, collect, named_source, words_of
 from captioner.run.features import Discarded, Encoding, Found, Work, encoded, given, sha256_of
 from captioner.run.find import Unreadable, photo_folder
@@ -55,7 +56,7 @@ def prepare(
     Raises: UsageError, DataError; with `strict` also for the first flaw or unreadable photograph.
     """
     options = options or Prepare()
-    _check_output(output, overwrite)
+    check_output(output, overwrite, "a data set", SEAL.is_on)
     collected = collect(sources, lists, options, strict)
     yield from collected.flaws
     set_threads(1)
@@ -74,22 +75,12 @@ def prepare(
         "options": {key: str(v) if isinstance(v, Path) else v for key, v in dataclasses.asdict(options).items()},
         "counts": counts,
     }
-    _check_output(output, overwrite)  # again, as encoding may have taken hours
+    check_output(output, overwrite, "a data set", SEAL.is_on)  # again, as encoding may have taken hours
     if not options.features:
         sweep(output)  # nobody else writes it: the features are locked
     write_prepared(output, validate(corpus, str(output)), about)
     store.unlink(missing_ok=True)
     yield Prepared(output, {**card(corpus), "counts": counts, "lost": [str(one) for one in work.all_lost]})
-
-
-def _check_output(output: Path, overwrite: bool) -> None:
-    """Raises: UsageError for what cannot be written, and for all that is there but for a data set to be replaced."""
-    if not output.parent.is_dir():
-        raise UsageError(f"{output}: expected a folder to write into, got {output.parent}, which is none")
-    if os.path.lexists(output) and not overwrite:
-        raise UsageError(f"{output}: exists already; name another file, or replace it with --overwrite")
-    if os.path.lexists(output) and not SEAL.is_on(output):
-        raise UsageError(f"{output}: expected a data set to replace, got something else; name another file")
 
 
 def _corpus(collected: Collected, found: Found, options: Prepare) -> tuple[Corpus, dict[str, Any]]:

@@ -117,6 +117,9 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
         _check_arrays(
             path, "standardizer", saved.standardizer, dict.fromkeys(("mean", "std"), (meta.feature_dim,)), "float64"
         )
+        if not (saved.standardizer["std"] > 0).all():
+            least = saved.standardizer["std"].min()
+            raise CheckpointError(f"{path}: array standardizer/std: expected numbers above 0, got {least:g}")
         standardizer = Standardizer(saved.standardizer["mean"], saved.standardizer["std"])
     model = assemble(config, sizes, saved.slots.get(AVERAGE, saved.params), vocab.null, standardizer)
     return Restored(path, config, vocab, model, saved.params, saved.slots, meta)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,16 @@ from typing import Any, TypeAlias
 
 from captioner.atomic import write_atomically
 from captioner.data.readers import Flaw, Told, read
-from captioner.data.readers.told import brief, image_name, parse_json
+from captioner.data.readers.told import image_name, parse_json
 from captioner.data.splits import gather
-from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.files import read_bytes
+from captioner.errors import CaptionerError, DataError
+from captioner.files import check_output, read_bytes
+from captioner.printable import quoted
 from captioner.run.evaluate import Task
 
 LIMIT = 1 << 30
 Id: TypeAlias = int | str
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _IN_NAME = re.compile(r"(?:^|.*[^0-9])([0-9]{12})")
 
 
@@ -38,15 +40,16 @@ def image_id(image: str) -> Id:
     found = _IN_NAME.fullmatch(stem)
     if found:
         return int(found[1])
-    return int(image) if image.isascii() and image.isdecimal() and str(int(image)) == image else image
+    return int(image) if _NUMBER.fullmatch(image) else image
 
 
-def write_results(path: Path, images: Sequence[str], captions: Sequence[str]) -> None:
+def write_results(path: Path, images: Sequence[str], captions: Sequence[str], overwrite: bool = False) -> None:
     """Write `[{"image_id", "caption"}]`, one a line.
 
-    Raises: DataError when two images have one id; CaptionerError when the file cannot be written.
+    Raises: UsageError when the file exists and may not be replaced; DataError when two images have one id;
+    CaptionerError when the file cannot be written.
     """
-    check_writable(path)
+    check_results_output(path, overwrite)
     entries: dict[Id, str] = {}
     for image, caption in zip(images, captions, strict=True):
         if image_id(image) in entries:
@@ -58,14 +61,16 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str]) ->
         raise CaptionerError(f"{path}: cannot write: {error.strerror}") from error
 
 
-def check_writable(path: Path) -> None:
-    """Raises: UsageError when there is something else than results of captions."""
-    if not path.exists():
-        return
-    with contextlib.suppress(OSError):
-        if path.is_file() and path.read_bytes()[:1] in (b"", b"["):
-            return
-    raise UsageError(f"{path}: expected a new file, or results to replace, got another file; name another")
+def check_results_output(path: Path, overwrite: bool) -> None:
+    """Raises: UsageError when results cannot be written there, or would replace a file of another kind."""
+    check_output(path, overwrite, "results of captions", _may_be_results)
+
+
+def _may_be_results(path: str | os.PathLike[str]) -> bool:
+    try:
+        return read_bytes(path, LIMIT)[:1] in (b"", b"[")
+    except DataError:
+        return False
 
 
 def read_results(path: Path) -> dict[Id, str]:
@@ -75,7 +80,7 @@ def read_results(path: Path) -> dict[Id, str]:
     """
     content = _json(path)
     if not isinstance(content, list):
-        raise DataError(f'{path}: expected a list of {{"image_id", "caption"}}, got {brief(content)}')
+        raise DataError(f'{path}: expected a list of {{"image_id", "caption"}}, got {quoted(content)}')
     captions: dict[Id, str] = {}
     for number, entry in enumerate(content):
         match entry:
@@ -88,7 +93,9 @@ def read_results(path: Path) -> dict[Id, str]:
                     raise DataError(f"{path}: [{number}]: caption: expected UTF-8 text, got {caption!r:.80}")
                 captions[name] = caption
             case _:
-                raise DataError(f"{path}: [{number}]: expected an object with image_id and caption, got {brief(entry)}")
+                raise DataError(
+                    f"{path}: [{number}]: expected an object with image_id and caption, got {quoted(entry)}"
+                )
     return captions
 
 
@@ -167,10 +174,13 @@ def _numbers(path: Path) -> dict[str, int]:
     except DataError:  # a table of captions, which has names alone
         return {}
     numbers = {}
-    for image in content.get("images", ()) if isinstance(content, dict) else ():
+    listed = content.get("images") if isinstance(content, dict) else None
+    for image in listed if isinstance(listed, list) else ():
+        if not isinstance(image, dict):
+            continue
         name = image.get("file_name", image.get("filename"))
         number = image.get("id", image.get("cocoid", image.get("imgid")))
-        if type(number) is int:
+        if type(number) is int and isinstance(name, str):
             numbers[PurePath(image_name(name)).name] = number
     return numbers
 

@@ -167,6 +167,11 @@ def candidates(
     for first in range(0, count, size):
         rows = np.arange(first, min(first + size, count))
         tokens, scores = write(features[rows], rows if images is None else images[rows])
+        if not np.isfinite(scores[:, 0]).all():
+            raise CheckpointError(
+                f"{speaker.path}: expected captions of finite probability from the model, got another: its numbers are "
+                "too large; use another checkpoint"
+            )
         if consensus is not None:
             expected = consensus.expected(features[rows], list(map(vocab.unpadded, tokens)))
             tokens, scores = rank(tokens, scores, expected, vocab.null, options.consensus, options.length_power)

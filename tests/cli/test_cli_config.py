@@ -49,6 +49,11 @@ def test_init_writes_a_new_file_and_no_other() -> None:
     assert Path("my.yaml").read_text() == "seed: 3"
 
 
+def test_init_writes_to_stdout_for_a_dash() -> None:
+    assert run("init", "-").stdout == run("init").stdout
+    assert not Path("-").exists()
+
+
 def test_init_says_why_it_cannot_write() -> None:
     assert str(failure("init", "absent/my.yaml")) == "absent/my.yaml: cannot be written: No such file or directory"
 

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import pytest
 
-from captioner.cli.cards import card_lines, one_line
+from captioner.cli.cards import card_lines
 from captioner.data.card import card
 from captioner.data.prepared import prepared, write_prepared
 
@@ -157,13 +157,6 @@ def test_a_card_tells_what_may_be_wrong() -> None:
     assert list(card_lines(told, "name"))[-1] == "  many words are too rare to learn: try more captions"
 
 
-def test_a_name_is_one_line() -> None:
-    texts = ("a é 猫.jpg", "a\tb", "a\nb'\"", "\udcff", 3, r"expected ' \t'" + "\n", "می\u200cرود")
-    assert [one_line(text) for text in texts] == [
-        "a é 猫.jpg", r"a\tb", "a\\nb'\"", r"\udcff", "3", r"expected ' \t'\n", "می\u200cرود"
-    ]  # fmt: skip
-
-
 def test_a_refusal_is_one_line_whatever_the_name(cli: Callable[..., Any]) -> None:
     done = cli("data", "check", "no\n\x1b[2J\u2028.csv")
     assert done == (1, "", "captioner: no\\n\\x1b[2J\\u2028.csv: cannot be opened: No such file or directory\n")
@@ -211,7 +204,12 @@ def test_show_of_other_data_sets(cli: Callable[..., Any], small_config: Path) ->
 
 
 def test_a_page(cli: Callable[..., Any], small_config: Path) -> None:
-    done = cli("data", "show", "birds.h5", "-n", 3, "--html", "birds.html")
+    folder = str(prepared("birds.h5").about["images"])
+    without = cli("data", "show", "birds.h5", "-n", 3, "--html", "without.html")
+    told = f"3 of 3 photographs not found; name their folder with --images, as in --images {folder}"
+    assert without == (0, "", f"captioner: {told}\nwithout.html: written\n")
+    assert "data:image" not in Path("without.html").read_text()
+    done = cli("data", "show", "birds.h5", "-n", 3, "--html", "birds.html", "--images", folder)
     assert done == (0, "", "birds.html: written\n")
     page = Path("birds.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 3
@@ -228,7 +226,7 @@ def test_a_page(cli: Callable[..., Any], small_config: Path) -> None:
     )
     assert Path("birds.html").read_text().count("the photograph is not there") == 2
     options = ("-o", "data.source=prepared", "-o", "data.root=birds.h5")
-    assert cli("data", "show", *options, "-n", 3, "--html", "config.html").code == 0
+    assert cli("data", "show", *options, "-n", 3, "--html", "config.html", "--images", folder).code == 0
     assert Path("config.html").read_text().count("data:image/jpeg;base64,") == 3
     assert cli("data", "show", "scenes", "-c", small_config, "-n", 2, "--html", "scenes.html").code == 0
     assert Path("scenes.html").read_text().count("data:image/png;base64,") == 2

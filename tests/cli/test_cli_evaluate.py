@@ -143,7 +143,29 @@ def test_a_split_named_twice_is_scored_once(cli: Callable[..., Any], tiny_run: P
 
 def test_a_checkpoint_is_no_place_for_results(cli: Callable[..., Any], own_run: Path) -> None:
     before = (own_run / "last.h5").read_bytes()
-    done = cli("evaluate", own_run, "--coco", own_run / "last.h5")
-    assert (done.code, done.out) == (2, "")
-    assert "got another file; name another" in done.err
+    for more, said in (([], "exists already"), (["--overwrite"], "expected results of captions to replace, got some")):
+        done = cli("evaluate", own_run, "--coco", own_run / "last.h5", *more)
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
     assert (own_run / "last.h5").read_bytes() == before
+
+
+def test_results_that_exist_are_replaced_only_when_asked(
+    cli: Callable[..., Any], own_run: Path, tmp_path: Path
+) -> None:
+    """A list of anything begins as results do."""
+    path = tmp_path / "my.json"
+    path.write_text('["years of work"]')
+    done = cli("evaluate", own_run, "--coco", path)
+    assert done == (
+        2, "", f"captioner: {path}: exists already; name another file, or replace it with --overwrite\n"
+    )  # fmt: skip
+    assert path.read_text() == '["years of work"]'
+    assert cli("evaluate", own_run, "--coco", path, "--overwrite").code == 0
+    assert json.loads(path.read_text())[0].keys() == {"image_id", "caption"}
+    assert cli("evaluate", own_run, "--overwrite").err == "captioner: --overwrite is for --coco; leave it out\n"
+
+
+def test_a_folder_that_does_not_exist_is_told_before_the_work(cli: Callable[..., Any], tiny_run: Path) -> None:
+    done = cli("evaluate", tiny_run, "--coco", "no/results.json")
+    assert done == (2, "", "captioner: no/results.json: expected a folder to write into, got no, which is none\n")

@@ -98,7 +98,10 @@ TOGETHER = {
     "--split train --encoder scenes": "--write-sidecar and --encoder are for photographs; name some",
     "a.png --write-sidecar txt": "--write-sidecar txt: expected a suffix such as .txt",
     "a.png --write-sidecar .": "--write-sidecar .: expected a suffix such as .txt",
-    "a.png --write-sidecar .PNG --overwrite": "--write-sidecar .PNG: expected a suffix such as .txt",
+    **{
+        f"a.png --write-sidecar {suffix} --overwrite": f"--write-sidecar {suffix}: expected a suffix such as .txt"
+        for suffix in (".PNG", ".heic", ".HEIF", ".hif", ".cr2", ".NEF", ".dng", ".jxl", ".raw", ".tif")
+    },
     "a.png --n-best 0": "Invalid value for '--n-best': 0 is not in the range 1<=x<=100; see captioner sample --help",
 }
 

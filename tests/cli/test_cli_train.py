@@ -62,7 +62,7 @@ def test_the_profile_is_told_only_when_asked_for(
 
 def test_the_table_of_the_profile() -> None:
     profile = {"reading": 0.104, "forward": 20.25, "validation": 33.0, "other": 1234.567}
-    assert progress._profile({"profile": profile, "seconds": 1287.921}).splitlines() == [
+    assert progress._profile({"profile": profile, "seconds": 1287.921}) == [
         "reading          0.1 s   0.0 %",
         "forward         20.2 s   1.6 %",
         "validation      33.0 s   2.6 %",

@@ -146,15 +146,20 @@ def test_the_version(cli: Callable[..., Any]) -> None:
 
 
 def test_debug_shows_where(cli: Callable[..., Any]) -> None:
-    with pytest.raises(captioner.CaptionerError, match=r"^nope: "):
-        cli("--debug", "sample", "nope")
+    done = cli("--debug", "sample", "no\x1b[2Jpe")
+    assert (done.code, done.out) == (1, "")
+    first, *_, last = done.err.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert last.startswith("captioner.errors.CheckpointError: no\\x1b[2Jpe: ")
+    assert "in restore" in done.err
+    assert done.err.replace("\n", "").isprintable()
 
 
 RAISED = {
     "interrupt": (lambda: signal.raise_signal(signal.SIGINT), 130, "\ncaptioner: interrupted\n"),
     "memory": (lambda: [0] * (1 << 61), 1, "captioner: not enough memory; try a smaller train.batch_size, decode.beam"),
     "file": (Path("/nowhere/x").read_text, 1, "captioner: /nowhere/x: No such file or directory\n"),
-    "system": (lambda: os.close(-1), 1, "captioner: output: Bad file descriptor\n"),
+    "system": (lambda: os.close(-1), 1, "captioner: a system call failed: Bad file descriptor; --debug shows where\n"),
 }
 
 
@@ -243,3 +248,23 @@ def test_colours_and_cursor_movements_are_for_terminals(
     assert (done.returncode, done.stdout) == (0, "")
     assert re.fullmatch(r"[\x20-\x7e\n]+", done.stderr)
     assert len(done.stderr.splitlines()) == 4
+
+
+HUGE = 2**63 - 1
+
+
+def test_numbers_beyond_all_need(cli: Callable[..., Any], photo_run: Path, small_options: tuple[str, ...]) -> None:
+    photo = photo_run.parent / "photos" / "000.png"
+    for number in (HUGE, HUGE + 1, 10**30):
+        done = cli("sample", photo_run, photo, "-n", number)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.count("\n") == 1
+    done = cli(
+        "train", *small_options, "--run", "new", "-o", f"train.batch_size={HUGE}", "-o", "train.batches=by_length",
+        "-o", "train.max_steps=2",
+    )  # fmt: skip
+    assert (done.code, done.out) == (0, ""), done.err
+    done = cli("data", "card", "scenes", "-o", "data.scenes.train=1000000000000")
+    assert done.err == (
+        "captioner: -o data.scenes.train=1000000000000: expected an integer >= 1 and <= 1000000, got 1000000000000\n"
+    )

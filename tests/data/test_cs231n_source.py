@@ -139,13 +139,13 @@ def test_what_is_no_folder_is_told_what_one_holds(root):
 @pytest.mark.parametrize("name", ["coco2014_captions.h5", "coco2014_vocab.json", *FEATURES])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
-    assert refusal(folder) == f"here: {HOLDS}; {name} is missing"
+    assert refusal(folder) == f"here: {HOLDS}; missing: {name}"
 
 
 def test_features_of_the_other_kind_are_pointed_out(folder):
     missing = "train2014_vgg16_fc7.h5, val2014_vgg16_fc7.h5"
     assert refusal(folder, pca=False) == (
-        f"here: expected a folder that holds {FILES.format('')}; {missing} is missing "
+        f"here: expected a folder that holds {FILES.format('')}; missing: {missing} "
         "(features vgg16_fc7_pca are there: try -o data.cs231n.pca=true)"
     )
 

@@ -1,10 +1,12 @@
 """The table of encoders: every name is opened or refused in one line, and every identity leads back to its encoder."""
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,30 @@ def test_without_pillow_the_table_still_tells_what_is_missing(
     pattern = r"encoder scenes: needs PIL(\.\w+)?, which is not installed; try pip install 'captioner\[images\]'\n"
     assert re.fullmatch(pattern, done.stdout)
     assert done.stderr == ""
+
+
+BROKEN = "raise ImportError('numpy.core.multiarray failed to import\\n\\x1b[31m')\n"
+
+
+@pytest.mark.parametrize(("name", "library"), [("scenes", "PIL"), ("onnx:a.onnx", "onnxruntime")])
+def test_a_library_that_cannot_be_imported_is_named(
+    name: str, library: str, shell: Callable[..., subprocess.CompletedProcess[Any]], tmp_path: Path
+) -> None:
+    """As onnxruntime 1.17 beside NumPy 2: it is installed, and its import fails."""
+    (tmp_path / library).mkdir()
+    (tmp_path / library / "__init__.py").write_text(BROKEN)
+    code = f"from captioner.images import open_encoder\nopen_encoder({name!r})"
+    done = shell(code=code, env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), *sys.path))})
+    assert done.stderr.splitlines()[-1] == (
+        f"captioner.errors.MissingLibraryError: encoder {name}: needs {library}, which cannot be imported "
+        "(numpy.core.multiarray failed to import\\n\\x1b[31m); try pip install --upgrade 'captioner[images]'"
+    )
+
+
+def test_an_import_error_of_our_own_is_not_blamed_on_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENCODERS, "odd", ("captioner.images.nothing", "open"))
+    with pytest.raises(ModuleNotFoundError, match=r"captioner\.images\.nothing"):
+        open_encoder("odd")
 
 
 def test_generated_pictures_have_their_own_encoder() -> None:

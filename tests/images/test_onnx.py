@@ -17,6 +17,7 @@ from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.images import onnx, open_encoder, protobuf, recognise
 from captioner.images.onnx import OnnxEncoder
 from captioner.images.protobuf import message, node, value_info
+from captioner.printable import printable
 
 SIDE = 4
 PLAIN = {"mean": "0", "scale": "1"}
@@ -178,7 +179,7 @@ def test_the_size_is_one_number_that_the_model_takes() -> None:
     free = model(shape=("N", 3, "h", "w"))
     expected = "size: expected the pixels of a side (1 to 4096), got "
     for text in ("", "0", "-4", "4097", "4.5", "4x4", "٤", "9" * 5000):
-        assert refusal(free, size=text) == f"{expected}{text[:160]}; say --encoder-option size=224"
+        assert refusal(free, size=text) == f"{expected}{printable(text, 160)}; say --encoder-option size=224"
     assert refusal(free) == f"{expected}nothing; say --encoder-option size=224"
     assert refusal(model(), size="5") == "size: expected 4 x 4 as in the model, a square, got 5"
     wide = model(shape=("N", 3, 4, 6))
@@ -253,25 +254,9 @@ def test_a_model_that_fails_says_so() -> None:
     assert refusal(sized, DataError, size="4").startswith("the model fails: [ONNXRuntimeError]")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", bytes(100), b"\x89PNG\r\n\x1a\n"])
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(100), b"\x89PNG\r\n\x1a\n", b"\0\0\0\0ORTM"])
 def test_what_is_no_model_is_refused(content: bytes) -> None:
-    expected = "expected an ONNX model, whole in this file, got one that onnxruntime refuses: "
-    assert refusal(content, DataError).startswith(expected)
-
-
-def test_weights_in_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    np.ones(9, "<f4").tofile("weights.bin")
-    for location in ("weights.bin", str(tmp_path / "weights.bin")):
-        place = message([(1, "location"), (2, location)])
-        weight = message([(1, [3, 3]), (2, 1), (8, "w"), (13, place), (14, 1)])
-        nodes = [*POOL, node("MatMul", ["f", "w"], "g")]
-        graph = message(
-            [(1, nodes), (2, "g"), (5, weight), (11, value_info("x", NCHW)), (12, value_info("g", ("N", 3)))]
-        )
-        settings = [message([(1, key), (2, text)]) for key, text in PLAIN.items()]
-        content = message([(1, 7), (7, graph), (8, message([(1, ""), (2, 13)])), (14, settings)])
-        assert "whole in this file" in refusal(content, DataError)
+    assert refusal(content, DataError).startswith("expected an ONNX model, ")
 
 
 def test_a_damaged_model_gives_vectors_or_one_line(capsys: pytest.CaptureFixture[str]) -> None:

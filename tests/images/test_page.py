@@ -130,12 +130,12 @@ def test_a_page_that_exists_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     for path, reason in (
-        (tmp_path / "no" / "a.html", "No such file or directory"),
-        (tmp_path, "there is something that is not a regular file"),
+        (tmp_path / "no" / "a.html", f"expected a folder to write into, got {tmp_path / 'no'}, which is none"),
+        (tmp_path, "expected the name of a file, got a folder"),
     ):
         with pytest.raises(CaptionerError) as caught:
             write(path, [], overwrite=True)
-        assert str(caught.value) == f"{path}: cannot be written: {reason}"
+        assert str(caught.value) == f"{path}: {reason}"
 
 
 def test_a_failure_on_the_way_leaves_the_old_page(tmp_path: Path) -> None:

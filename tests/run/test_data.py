@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from captioner.configio import load
 from captioner.data.card import card
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared, write_prepared
-from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.errors import DataError, UsageError
 from captioner.run import data as use_case
 from captioner.run.build import build_corpus
 from captioner.run.data import card_of_corpus, check, examples, guess, write_page
@@ -178,20 +179,21 @@ def pictures_in(page: Path) -> list[str]:
     return re.findall(r'src="data:image/(\w+);base64,[A-Za-z0-9+/=]+"', page.read_text())
 
 
-def test_a_page_has_the_photographs_that_the_file_knows(
+def test_a_page_has_the_photographs_of_the_folder_that_is_named(
     data: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     page, shown = tmp_path / "a.html", examples(corpus, "val", 2, 0)
-    write_page(page, corpus, "val", shown, None, overwrite=False)
+    assert write_page(page, corpus, "val", shown, Path(str(corpus.about["images"])), overwrite=False) == 0
     assert len(pictures_in(page)) == 2
     for example in shown:
         assert example.image in page.read_text()
         assert all(reference in page.read_text() for reference in example.references)
     with pytest.raises(UsageError, match=r"a\.html: exists already"):
         write_page(page, corpus, "val", shown, None, overwrite=False)
-    write_page(page, corpus, "val", shown, tmp_path, overwrite=True)
-    assert pictures_in(page) == []
+    for folder in (tmp_path, None):
+        assert write_page(page, corpus, "val", shown, folder, overwrite=True) == 2
+        assert pictures_in(page) == []
     assert page.read_text().count("the photograph is not there; name its folder with --images") == 2
 
 
@@ -202,5 +204,32 @@ def test_a_page_of_generated_pictures(tmp_path: Path, small: tuple[str, ...]) ->
 
 
 def test_a_page_that_cannot_be_written(corpus: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(CaptionerError, match="cannot be written: No such file or directory"):
+    with pytest.raises(UsageError, match="expected a folder to write into"):
         write_page(tmp_path / "absent" / "a.html", corpus, "val", [], None, False)
+
+
+def test_no_file_out_of_the_folder_comes_into_a_page(data: Path, corpus: Corpus, tmp_path: Path) -> None:
+    """A data set may be somebody else's, and name whatever it likes; the page is made to be shared."""
+    folder = Path(str(corpus.about["images"]))
+    private = tmp_path / "private"
+    shutil.copytree(folder, private)
+    (folder / "deep").mkdir(exist_ok=True)
+    (private / "secret").write_text("root:x:0:0")
+    whole = corpus.split("val")
+    photo = whole.image_ids[0]
+    out = os.path.relpath(private / photo, folder)
+    names = [
+        f"{private}/{photo}", out, f"deep/../{out}",
+        f"{private}/secret", f"{folder}/{out}", "/etc/passwd", "../" * 30 + "etc/passwd",
+    ]  # fmt: skip
+    for name in names:
+        ids = [name, *whole.image_ids[1:]]
+        hostile = dataclasses.replace(corpus, splits={"val": dataclasses.replace(whole, image_ids=ids)})
+        shown = [one for one in examples(hostile, "val", 99, 0) if one.image == name]
+        page = tmp_path / "a.html"
+        missing = write_page(page, hostile, "val", shown, folder, overwrite=True)
+        text = page.read_text()
+        assert (missing, pictures_in(page)) == (1, []), name
+        assert "root:" not in text
+    shown = examples(corpus, "val", 1, 0)
+    assert write_page(tmp_path / "a.html", corpus, "val", shown, folder / "deep" / "..", overwrite=True) == 0

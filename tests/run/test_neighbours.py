@@ -52,3 +52,14 @@ def test_the_caption_is_the_most_like_its_neighbours_captions(tiny_run: Path) ->
         every = [caption for other in near for caption in words[other]]
         likeness = [np.mean([weights.score([other], [one])[0] for other in near]) for one in every]
         assert likeness[every.index(borrowed[row].split())] == pytest.approx(max(likeness))
+
+
+@pytest.mark.parametrize("size", [1e30, 1e20, 1.0, 1e-30])
+def test_features_of_any_size_have_the_same_neighbours(size: float) -> None:
+    """Squares of numbers beyond 1.8e19 overflow in float32, and features up to 1e30 are allowed."""
+    rng = np.random.default_rng(0)
+    asked, others = rng.standard_normal((5, 8)), rng.standard_normal((50, 8))
+    rows, there = np.arange(5), np.arange(50)
+    expected = nearest(asked, rows, others, there, 7)
+    scaled = (asked * size).astype(np.float32), (others * size).astype(np.float32)
+    np.testing.assert_array_equal(nearest(scaled[0], rows, scaled[1], there, 7), expected)

@@ -159,9 +159,12 @@ def test_nothing_but_a_data_set_is_replaced(make: Callable[[Path], object], phot
     make(output)
     before = os.lstat(output)
     said = refusal(photos, UsageError, overwrite=True)
-    assert said == f"{output}: expected a data set to replace, got something else; name another file"
+    folder = f"{output}: expected the name of a file, got a folder"
+    other = f"{output}: expected a data set to replace, got something else; name another file"
+    assert said == (folder if output.is_dir() else other)
     assert os.path.samestat(os.lstat(output), before)
-    assert refusal(photos, UsageError) == f"{output}: exists already; name another file, or replace it with --overwrite"
+    taken = f"{output}: exists already; name another file, or replace it with --overwrite"
+    assert refusal(photos, UsageError) == (folder if output.is_dir() else taken)
 
 
 def test_what_has_come_while_photographs_were_encoded_is_left_as_it_is(photos: Path, encoded: Counted) -> None:

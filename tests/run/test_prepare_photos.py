@@ -7,7 +7,7 @@ import pytest
 from preparing import COUNT, EXPECTED, features_by_name, made, refusal
 
 from captioner.data.prepared import prepared
-from captioner.run.find import Unreadable, find_all, find_photo
+from captioner.run.find import Unreadable, find_all, find_photo, located
 
 
 def test_a_photograph_that_cannot_be_read_is_told_and_the_rest_written(photos: Path) -> None:
@@ -177,3 +177,10 @@ def test_captions_in_the_place_of_names_are_missing_photographs(photos: Path) ->
     told = [event.problem for event in events if isinstance(event, Unreadable)]
     assert len(told) == 2
     assert all(problem.endswith(": no such photograph") for problem in told)
+
+
+def test_a_link_to_nothing_is_told_as_one(photos: Path) -> None:
+    (photos / "003.png").unlink()
+    (photos / "003.png").symlink_to("gone.png")
+    _, [lost] = located(photos, ["000.png", "003.png"])
+    assert str(lost) == f"{photos / '003.png'}: no such photograph: a link to a file that is not there"

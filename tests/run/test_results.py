@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.errors import DataError, UsageError
 from captioner.run.results import image_id, match, read_references, read_results, write_results
 
 
@@ -34,8 +34,8 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_results(path) == {"a/b.jpg": "a «dog»", 7: ""}
     assert match(read_results(path), path, images, {}) == ["a «dog»", ""]
     with pytest.raises(DataError, match="expected an id for each image, got 7 twice"):
-        write_results(path, ["7", "000000000007.png"], ["a", "b"])
-    with pytest.raises(CaptionerError, match="cannot write: No such file"):
+        write_results(tmp_path / "new.json", ["7", "000000000007.png"], ["a", "b"])
+    with pytest.raises(UsageError, match="expected a folder to write into"):
         write_results(tmp_path / "none" / "results.json", images, ["a", "b"])
 
 
@@ -132,10 +132,29 @@ def test_every_image_has_one_caption_and_every_caption_an_image() -> None:
 def test_only_results_are_replaced(tmp_path: Path) -> None:
     path, other = tmp_path / "results.json", tmp_path / "last.h5"
     write_results(path, ["a"], ["one"])
-    write_results(path, ["a"], ["two"])
+    with pytest.raises(UsageError, match="exists already"):
+        write_results(path, ["a"], ["two"])
+    assert read_results(path) == {"a": "one"}
+    write_results(path, ["a"], ["two"], overwrite=True)
     assert read_results(path) == {"a": "two"}
     other.write_bytes(b"\x89HDF")
-    for place in (other, tmp_path):
-        with pytest.raises(UsageError, match="expected a new file, or results to replace, got another file"):
-            write_results(place, ["a"], ["one"])
+    for place, said in ((other, "expected results of captions to replace"), (tmp_path, "got a folder")):
+        with pytest.raises(UsageError, match=said):
+            write_results(place, ["a"], ["one"], overwrite=True)
     assert other.read_bytes() == b"\x89HDF"
+
+
+@pytest.mark.parametrize("digits", [18, 19, 4_300, 4_301, 50_000])
+def test_a_name_of_many_digits_is_a_name(digits: int) -> None:
+    name = "9" * digits
+    assert image_id(name) == (int(name) if digits == 18 else name)
+    assert image_id(f"0{name}") == f"0{name}"
+
+
+@pytest.mark.parametrize("name", [3, None, ["a.jpg"], {"a": 1}, 1.5, True])
+def test_an_image_whose_file_name_is_no_text_has_no_number(name: object, tmp_path: Path) -> None:
+    image = {"filename": "a.jpg", "split": "val", "imgid": 0, "file_name": name, "sentences": [{"raw": "a dog"}]}
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"images": [image]}))
+    task, numbers = read_references(path, "val")
+    assert (task.images, numbers) == (["a.jpg"], {})

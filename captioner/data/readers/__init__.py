@@ -12,9 +12,10 @@ from typing import Any
 
 from captioner.data.readers.annotations import coco, karpathy
 from captioner.data.readers.tables import FORMATS, TOKEN, json_entry
-from captioner.data.readers.told import SPLITS, Columns, Flaw, Told, brief, image_name, parse_json, split_name
+from captioner.data.readers.told import SPLITS, Columns, Flaw, Told, image_name, parse_json, split_name
 from captioner.errors import DataError
 from captioner.files import read_bytes, read_text
+from captioner.printable import quoted
 
 __all__ = ["Columns", "Flaw", "Told", "read", "read_list", "split_in_name", "split_name"]
 
@@ -115,7 +116,7 @@ def _annotations(path: Path, content: Any, columns: Columns, split: str | None) 
             entries = (json_entry(f"{path.name}: [{number}]", one, columns) for number, one in enumerate(content))
             return chain.from_iterable(entries)
         case dict():
-            keys = ", ".join(map(brief, list(content)[:8]))
+            keys = ", ".join(map(quoted, list(content)[:8]))
             raise DataError(f"{path}: {EXPECTED}, got JSON with {keys or 'nothing in it'}")
         case _:
             raise DataError(f"{path}: {EXPECTED}, got a JSON {type(content).__name__}")
@@ -132,5 +133,5 @@ def _checked(told: Told) -> Told | Flaw:
             return Flaw(told.line, f"{what}: expected UTF-8 text, got {byte!r}; save the file as UTF-8")
     image = image_name(told.image)
     if "\0" in image or image.endswith("/"):
-        return Flaw(told.line, f"image: expected a name, got {brief(image)}")
+        return Flaw(told.line, f"image: expected a name, got {quoted(image)}")
     return told._replace(image=image)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from captioner.data.readers.told import Columns, Flaw, Told, brief, parse_json
+from captioner.data.readers.told import Columns, Flaw, Told, parse_json
 from captioner.errors import DataError
+from captioner.printable import quoted
 
 DELIMITERS = (",", "\t", ";", "|")
 SEPARATOR = re.compile(r"(?P<blank>\s*)sep=(?P<separator>[,\t;|])[^\S\r\n]*(?=[\r\n])", re.IGNORECASE)
@@ -48,7 +49,7 @@ def token_txt(name: str, text: str, columns: Columns) -> Iterator[Told | Flaw]:
     for line, row in _lines(name, text):
         match = TOKEN.fullmatch(row)
         if match is None:
-            yield Flaw(line, f"expected IMAGE#NUMBER, a tab and a caption, got {brief(row)}")
+            yield Flaw(line, f"expected IMAGE#NUMBER, a tab and a caption, got {quoted(row)}")
         else:
             yield _told(line, match.groupdict())
 
@@ -67,7 +68,7 @@ def json_lines(name: str, text: str, columns: Columns) -> Iterator[Told | Flaw]:
 def json_entry(line: str, content: object, columns: Columns) -> Iterator[Told | Flaw]:
     """The captions of one object, and of an empty list the flaw."""
     if not isinstance(content, dict):
-        yield Flaw(line, f"expected an object with {columns.image} and {columns.caption}, got {brief(content)}")
+        yield Flaw(line, f"expected an object with {columns.image} and {columns.caption}, got {quoted(content)}")
         return
     values = {key: content.get(column) for column, key in _keys(columns)}
     captions = values["caption"]
@@ -149,9 +150,9 @@ def _lines(name: str, text: str) -> Iterator[tuple[str, str]]:
 def _told(line: str, values: dict[str, Any]) -> Told | Flaw:
     for key in ("image", "caption"):
         if not isinstance(values.get(key), str) or not values[key].strip():
-            got = "nothing" if values.get(key) in (None, "") else brief(values[key])
+            got = "nothing" if values.get(key) in (None, "") else quoted(values[key])
             return Flaw(line, f"{key}: expected a text, got {got}")
     split = values.get("split")
     if split is not None and not isinstance(split, str):
-        return Flaw(line, f"split: expected a name, got {brief(split)}")
+        return Flaw(line, f"split: expected a name, got {quoted(split)}")
     return Told(values["image"].strip(), values["caption"].strip(), (split or "").strip() or None, line)

@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from captioner.printable import quoted
+
 
 class Told(NamedTuple):
     """One caption as its file has it.
@@ -52,11 +54,6 @@ def split_name(text: str | None) -> str | None:
     return SPLITS.get(known, known) if known in ("train", "val", "test", *SPLITS) else text
 
 
-def brief(value: object, most: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
 def image_name(text: str) -> str:
     """The name of an image, spelt in one way: images\\a.jpg is images/a.jpg, and ./a.jpg is a.jpg."""
     return re.sub(r"^(?:\./+)+(?=[^/])", "", text.strip().replace("\\", "/"))
@@ -71,6 +68,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for key, value in pairs:
         if key in content:
-            raise ValueError(f"the key {brief(key)} stands twice")
+            raise ValueError(f"the key {quoted(key)} stands twice")
         content[key] = value
     return content

@@ -260,7 +260,7 @@ JSON_FLAWS = {
     '{"image": "a", "caption": "x", "split": 1}': "split: expected a name, got 1",
     '{"image": "a", "caption": ' + "9" * 5000 + "}": "expected JSON, got something else: Exceeds the limit ",
     '{"image": "a", "caption": ' + "[" * 100_000: "expected JSON, got something else: maximum recursion depth ",
-    '{"image": "a", "caption": ' + "9" * 4000 + "}": "caption: expected a text, got " + "9" * 59 + "…",
+    '{"image": "a", "caption": ' + "9" * 4000 + "}": "caption: expected a text, got " + "9" * 38 + "..." + "9" * 19,
 }
 
 

@@ -1,0 +1,121 @@
+"""ONNX models that point outside of their own file, in every place that can hold a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from captioner.errors import DataError
+from captioner.images import onnx
+from captioner.images.protobuf import message, node, value_info
+from faults import watch
+from faults.session import Row, Session, row
+from faults.watch import Outcome, judge
+
+SHAPE = ("N", 3, 4, 4)
+POOL = [node("GlobalAveragePool", ["x"], "p"), node("Flatten", ["p"], "f")]
+VICTIM = b"\x00\x00\x80\x3f" * 65_536
+
+
+def model(fields: list[tuple[int, Any]], beside: list[tuple[int, Any]] | None = None) -> bytes:
+    """A model that works, with more fields in its graph, and more beside the graph."""
+    ends = [(11, value_info("x", SHAPE)), (12, value_info("f", ("N", 3)))]
+    settings = [message([(1, key), (2, text)]) for key, text in {"mean": "0", "scale": "1"}.items()]
+    graph = message([(1, POOL), (2, "g"), *fields, *ends])
+    return message([(1, 8), (7, graph), (8, message([(1, ""), (2, 17)])), (14, settings), *(beside or [])])
+
+
+def attributed(*fields: tuple[int, Any]) -> bytes:
+    """A node with one attribute."""
+    return message([(2, "c"), (4, "Constant"), (5, message([(1, "value"), *fields]))])
+
+
+def nested(depth: int, number: int, tensor: bytes) -> bytes:
+    """A node with a graph in an attribute, as If and Loop have, and in that graph another such node."""
+    graph = message([(2, "inner"), (5, tensor)])
+    for _ in range(depth):
+        graph = message([(1, attributed((number, graph))), (2, "outer")])
+    return attributed((number, graph))
+
+
+PLACES: Mapping[str, Callable[[bytes], bytes]] = {
+    "an initializer": lambda tensor: model([(5, tensor)]),
+    "a tensor of an attribute": lambda tensor: model([(1, attributed((5, tensor)))]),
+    "tensors of an attribute": lambda tensor: model([(1, attributed((10, [tensor, tensor])))]),
+    "a subgraph": lambda tensor: model([(1, nested(0, 6, tensor))]),
+    "subgraphs": lambda tensor: model([(1, nested(0, 11, tensor))]),
+    "a deep subgraph": lambda tensor: model([(1, nested(9, 6, tensor))]),
+    "values of a sparse initializer": lambda tensor: model([(15, message([(1, tensor)]))]),
+    "indices of a sparse initializer": lambda tensor: model([(15, message([(2, tensor)]))]),
+    "a sparse tensor of an attribute": lambda tensor: model([(1, attributed((22, message([(1, tensor)]))))]),
+    "sparse tensors of an attribute": lambda tensor: model([(1, attributed((23, message([(2, tensor)]))))]),
+    "a function": lambda tensor: model([], [(25, message([(1, "F"), (7, attributed((5, tensor)))]))]),
+    "a default in a function": lambda tensor: model([], [(25, message([(11, message([(1, "a"), (5, tensor)]))]))]),
+    "a subgraph in a function": lambda tensor: model([], [(25, message([(7, nested(2, 6, tensor))]))]),
+    "a graph of training": lambda tensor: model([], [(20, message([(1, message([(5, tensor)]))]))]),
+    "a second graph": lambda tensor: model([], [(7, message([(5, tensor)]))]),
+    "behind unknown fields": lambda tensor: model([(99, "x"), (100, 1), (5, tensor)], [(1000, "y")]),
+}
+"""Where a tensor may be."""
+
+
+def entries(location: str) -> tuple[int, list[bytes]]:
+    pairs = {"location": location, "offset": "0", "length": "36"}
+    return 13, [message([(1, key), (2, value)]) for key, value in pairs.items()]
+
+
+def tensor(*fields: tuple[int, Any], raw: bytes = b"") -> bytes:
+    return message([(1, [3, 3]), (2, 1), (8, "w"), *fields]) + raw
+
+
+TRICKS: Mapping[str, Callable[[str], bytes]] = {
+    "an absolute path": lambda path: tensor(entries(path), (14, 1)),
+    "a relative path": lambda path: tensor(entries(Path(path).name), (14, 1)),
+    "a path out of the folder": lambda path: tensor(entries("../" * 20 + path), (14, 1)),
+    "an address in memory": lambda path: tensor(entries("*/_ORT_MEM_ADDR_/*"), (14, 1)),
+    "no entries": lambda path: tensor((14, 1)),
+    "entries alone": lambda path: tensor(entries(path)),
+    "an unknown location": lambda path: tensor(entries(path), (14, 7)),
+    "a location of 33 bits": lambda path: tensor(entries(path), (14, (1 << 32) + 1)),
+    "a location in ten bytes": lambda path: tensor(entries(path), raw=b"\x70\x81" + b"\x80" * 8 + b"\x00"),
+    "here and then there": lambda path: tensor((14, 0), entries(path), (14, 1)),
+    "there and then here": lambda path: tensor(entries(path), (14, 1), (14, 0)),
+    "here, without entries": lambda path: tensor((14, 1), (14, 0)),
+    "a long tag": lambda path: tensor(entries(path), raw=b"\xf0\x80\x80\x80\x00\x01"),
+    "a tag of 35 bits": lambda path: tensor(entries(path), raw=b"\xf0\x80\x80\x80\x10\x01"),
+    "a location of four bytes": lambda path: tensor(raw=b"\x75\x01\x00\x00\x00"),
+    "inside a group": lambda path: tensor(raw=b"\xfb\x01\x70\x01\xfc\x01"),
+    "before a field that is cut": lambda path: tensor(entries(path), (14, 1), raw=b"\x4a\x7f"),
+}
+"""How a tensor says that its data are elsewhere, however a parser may take it."""
+
+
+@dataclass(frozen=True)
+class External:
+    """Trial k opens a model with one trick in one place: onnxruntime must never see it."""
+
+    folder: Path
+
+    def __call__(self, number: int) -> Outcome:
+        place, trick = list(PLACES)[number % len(PLACES)], list(TRICKS)[number // len(PLACES) % len(TRICKS)]
+        victim = self.folder / "victim.bin"
+        content = PLACES[place](TRICKS[trick](str(victim)))
+        with mock.patch.object(onnx.onnxruntime, "InferenceSession") as opened:
+            outcome = judge(lambda: onnx.OnnxEncoder(content, "m.onnx", {}), lambda encoder: False, DataError)
+        if opened.called:
+            return Outcome("wrong", f"{place}, {trick}: onnxruntime opened it")
+        return outcome._replace(note=f"{place}, {trick}: {outcome.note}")
+
+
+def measure(session: Session) -> Iterator[Row]:
+    folder = session.folder("models")
+    (folder / "victim.bin").write_bytes(VICTIM)
+    every = len(PLACES) * len(TRICKS)
+    yield row(
+        "ONNX models with data outside of their file",
+        "refused in one line, before onnxruntime opens them",
+        watch.run(External(folder), max(every, session.count(every))),
+    )

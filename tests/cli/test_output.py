@@ -1,0 +1,211 @@
+"""Whatever names and captions contain, a terminal gets plain lines of bearable length; only one module prints."""
+
+import ast
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import captioner.cli
+from captioner.data.corpus import Corpus, Split
+from captioner.data.prepared import write_prepared
+from captioner.printable import LIMIT
+from captioner.vocab import SPECIAL, Vocab
+
+HOSTILE = {
+    "colour": "\x1b[31mred\x1b[0m",
+    "clear the screen": "\x1b[2J\x1b[H",
+    "title of the window": "\x1b]0;owned\x07",
+    "C1 controls": "\x9b2J\x85",
+    "line ends": "a\r\nok\n\ttrue\x0b\x0c\u2028\u2029",
+    "backspaces": "rm\b\bls\x7f",
+    "right to left": "\u202egpj.exe\u2066\u2069\u200f",
+    "surrogates": "caf\udce9\udcff",
+    "very long": "x" * 1_000_000,
+    "long and hostile": "\x1b[2J" * 250_000,
+}
+"""Names that were made to be printed."""
+ON_DISK = {key: name.replace("/", "_")[:200] for key, name in HOSTILE.items()}
+"""As far as a file may have such a name."""
+
+
+def check(done: Any, *, json_lines: bool = False) -> None:
+    """No control characters, no forged lines, no endless ones; and something was said."""
+    assert done.out or done.err
+    for stream in (done.out, done.err):
+        for line in stream.split("\n"):
+            assert line.replace("\t", "").isprintable(), ascii(line[:300])
+            if not (json_lines and stream is done.out):
+                assert len(line) <= 3 * LIMIT
+    if json_lines:
+        for line in done.out.splitlines():
+            assert line.isascii()
+            json.loads(line)
+
+
+@pytest.fixture(autouse=True)
+def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own_run.parent)
+
+
+MISSING = (
+    "sample {}", "sample run {}", "sample run --split {}", "sample run --features {}", "sample run --encoder {} a.jpg",
+    "sample run --encoder-option {} a.jpg", "sample run --write-sidecar {} a.jpg", "sample run -o {}",
+    "sample run -n {}",
+    "evaluate {}", "evaluate run --split {}", "evaluate run --against {}", "evaluate run --coco {}/x",
+    "evaluate --captions {} --references {}", "inspect gradients {}", "inspect gradients run --split {}",
+    "train -c {}", "train --resume {}", "train --data {} --run new", "train -o {}", "sample run -o decode.suppress={}",
+    "prepare {} -o new.h5", "prepare a.csv -o {}/x.h5", "prepare a.csv -o new.h5 --list {}",
+    "prepare a.csv -o new.h5 --val {}",
+    "prepare a.csv -o new.h5 --encoder {}", "prepare {}=a.csv -o new.h5",
+    "data check {}", "data check a.csv --list train={}", "data card {}", "data show {}",
+    "data show scenes --split {} -o data.scenes.train=4 -o data.scenes.val=4",
+    "data card -o data.source={}", "config check {}", "config show -c {}", "config init {}/x", "gradcheck -c {}",
+    "--debug sample {}", "{}", "config {}", "train {}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", HOSTILE)
+@pytest.mark.parametrize("command", MISSING)
+def test_a_hostile_word_in_a_command_is_one_short_plain_line(command: str, key: str, cli: Callable[..., Any]) -> None:
+    Path("a.csv").write_text("image,caption\na.jpg,a dog\n")
+    done = cli(*(word.replace("{}", HOSTILE[key]) for word in command.split()))
+    assert done.code in (1, 2)
+    check(done)
+
+
+def hostile_set(path: Path, name: str) -> None:
+    """A data set whose images, captions and encoder have a hostile name."""
+    vocab = Vocab([*SPECIAL, "a", "dog"])
+    name = name.encode(errors="surrogateescape").decode(errors="replace")[:5000]
+
+    def split(part: str) -> Split:
+        captions = vocab.encode([["a", "dog"]] * 4)
+        features = np.random.default_rng(len(part)).standard_normal((4, 6)).astype(np.float32)
+        images = [f"{part}{name}{i}" for i in range(4)]
+        return Split(captions, np.arange(4, dtype=np.int32), features, images, texts=[f"a dog {name}"] * 4)
+
+    write_prepared(path, Corpus(vocab, {"train": split("t"), "val": split("v")}, f"somebody{name}"), {"images": name})
+
+
+def commands(folder: str) -> Iterator[list[str]]:
+    """Every command that prints what a data set contains, or where it and a run are."""
+    source = f"{folder}/set.h5"
+    small = ["-o", "model.hidden_dim=4", "-o", "model.wordvec_dim=4", "-o", "train.max_steps=2", "-o", "seed=1"]
+    yield ["data", "check", source]
+    yield ["data", "card", source]
+    yield ["data", "card", source, "--json"]
+    yield ["data", "show", source]
+    yield ["data", "show", source, "--html", f"{folder}/page.html"]
+    yield ["config", "init", f"{folder}/my.yaml"]
+    yield ["config", "check", f"{folder}/my.yaml"]
+    yield ["train", "--data", source, "--run", f"{folder}/run", *small]
+    yield ["train", "--resume", f"{folder}/run", "-o", "train.max_steps=3"]
+    yield ["sample", f"{folder}/run", "--n-best", "2"]
+    yield ["sample", f"{folder}/run", "--json"]
+    yield ["sample", f"{folder}/run", f"{folder}/no.jpg", "--encoder", "scenes"]
+    yield ["evaluate", f"{folder}/run", "--worst", "2", "--baseline", "nn", "--coco", f"{folder}/results.json"]
+    yield ["evaluate", f"{folder}/run", "--worst", "2", "--json"]
+    yield ["inspect", "gradients", f"{folder}/run", "--words", "2"]
+    yield ["inspect", "gradients", f"{folder}/run", "--words", "2", "--json"]
+
+
+@pytest.mark.parametrize("key", HOSTILE)
+def test_what_files_contain_and_are_called_is_plain_lines(key: str, cli: Callable[..., Any], tmp_path: Path) -> None:
+    folder = ON_DISK[key].encode(errors="surrogateescape")[:200].decode(errors="surrogateescape")
+    Path(folder).mkdir()
+    # a config cannot hold such a path: what it is called is hostile where that is allowed
+    place = folder if key == "very long" else os.fspath(tmp_path)
+    hostile_set(Path(place, "set.h5"), HOSTILE[key])
+    shown = 0
+    for args in commands(place):
+        done = cli(*args)
+        check(done, json_lines="--json" in args)
+        shown += done.code == 0
+        if args[0] == "config":
+            check(cli(*(word.replace(place, folder) for word in args)))
+    assert shown >= 13
+    os.rename(Path(place, "run"), Path(folder, "moved"))
+    for command in ("sample {}", "evaluate {}", "inspect gradients {}", "train --resume {}"):
+        check(cli(*(word.replace("{}", f"{folder}/moved") for word in command.split())))
+
+
+@pytest.mark.parametrize("key", HOSTILE)
+def test_flaws_and_photographs_of_a_table_are_plain_lines(
+    key: str, cli: Callable[..., Any], album: Callable[..., Path], tmp_path: Path
+) -> None:
+    table = album(tmp_path / "photos")
+    name = HOSTILE[key].encode(errors="surrogateescape").decode(errors="replace")
+    cell = name.replace('"', '""')
+    with open(table, "a", newline="") as file:
+        file.write(f'"{cell}","a dog"\n000.png,"{cell}"\n"{cell}"\n"gone {cell}.png","a cat"\n')
+    for command in ("data check {}", "prepare {} -o {}.h5 --encoder scenes", "data show {}.h5 -n 99"):
+        check(cli(*(word.replace("{}", os.fspath(table)) for word in command.split())))
+
+
+def test_json_hides_no_control_character(cli: Callable[..., Any], tmp_path: Path) -> None:
+    hostile_set(tmp_path / "set.h5", "\x7f\x1b\x9b\u202e\n")
+    done = cli("data", "card", tmp_path / "set.h5", "--json")
+    check(done, json_lines=True)
+    assert json.loads(done.out)["encoder"] == "somebody\x7f\x1b\x9b\u202e\n"
+
+
+# --- one module prints
+
+PRINTERS = {"print", "echo", "secho", "style", "pprint"}
+STREAMS = {"stdout", "stderr", "__stdout__", "__stderr__"}
+ALLOWED = {
+    "__init__.py": {"sys.stdout", "sys.stderr"},  # to name them for `reconfigure` and `discard`
+    "progress.py": {"sys.stderr"},  # for tqdm, to put its bar aside
+}
+
+
+def raw_output(source: str) -> set[str]:
+    """What in a module can reach a standard stream without `captioner.cli.output`."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            called = node.func
+            name = (
+                called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+            )
+            if name in PRINTERS:
+                found.add(name)
+            if ast.unparse(called) in ("os.write", "tqdm.write", "click.get_text_stream", "click.get_binary_stream"):
+                found.add(ast.unparse(called))
+        if isinstance(node, ast.Attribute) and node.attr in STREAMS and ast.unparse(node.value) == "sys":
+            found.add(ast.unparse(node))
+        if isinstance(node, ast.ImportFrom) and node.module in ("sys", "click"):
+            found |= {alias.name for alias in node.names} & (STREAMS | PRINTERS)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(Path(captioner.cli.__file__).parent.glob("*.py")), ids=lambda path: path.name)
+def test_nothing_prints_but_output(path: Path) -> None:
+    if path.name != "output.py":
+        assert raw_output(path.read_text()) <= ALLOWED.get(path.name, set())
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["print(name)", "click.echo(name, err=True)", "echo(name)", "sys.stderr.write(name)", "from sys import stdout",
+     "print(name, file=out)", "tqdm.write(name)", "os.write(1, name)", "click.secho(name)",
+     "from click import echo as say",
+     "builtins.print(name)", "click.get_text_stream('stdout').write(name)", "sys.__stdout__.write(name)"],
+)  # fmt: skip
+def test_a_raw_print_is_found(line: str) -> None:
+    assert raw_output(f"def f(name):\n    {line}\n")
+
+
+def test_the_library_prints_nothing() -> None:
+    root = Path(captioner.cli.__file__).parents[1]
+    loud = {
+        os.fspath(path.relative_to(root)): found
+        for path in root.rglob("*.py")
+        if path.parent.name != "cli" and (found := raw_output(path.read_text()))
+    }
+    assert loud == {"cs231n.py": {"print"}}  # as the assignment's solver does when it is told to

@@ -1,0 +1,137 @@
+"""Files that open and then cannot be read (EIO, EAGAIN): one line names them, and a photograph costs no other one."""
+
+import errno
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captioner import files
+from captioner.errors import DataError
+from captioner.files import read_bytes
+
+BROKEN = Path("/proc/self/mem")
+"""A regular file of size 0 whose first byte cannot be read: EIO."""
+
+
+@pytest.fixture(autouse=True)
+def _here(photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(photo_run.parent, tmp_path / "all")
+    monkeypatch.chdir(tmp_path / "all")
+    for name in ("broken.h5", "broken.jpg", "broken.csv", "broken.json", "broken.yaml", "photos/003.png"):
+        Path(name).unlink(missing_ok=True)
+        Path(name).symlink_to(BROKEN)
+    Path("broken").mkdir()
+    Path("broken/coco2014_vocab.json").symlink_to(BROKEN)
+    for name in ("captions.h5", "train2014_vgg16_fc7_pca.h5", "val2014_vgg16_fc7_pca.h5"):
+        Path("broken", name.replace("captions", "coco2014_captions")).symlink_to(BROKEN)
+
+
+def test_the_file_of_these_tests_is_broken() -> None:
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        BROKEN.read_bytes()
+    assert caught.value.errno == errno.EIO
+    assert caught.value.filename is None
+
+
+INPUTS = {
+    "sample broken.h5": "broken.h5",
+    "sample run --features broken.h5": "broken.h5",
+    "sample run photos --encoder onnx:broken.h5": "broken.h5",
+    "evaluate broken.h5": "broken.h5",
+    "evaluate --captions broken.json --references photos/captions.csv": "broken.json",
+    "evaluate --captions broken.json --references broken.json": "broken.json",
+    "evaluate run --against broken.json": "broken.json",
+    "inspect gradients broken.h5": "broken.h5",
+    "train --data broken.h5 --run new": "broken.h5",
+    "train -c broken.yaml --run new": "broken.yaml",
+    "train -o data.source=cs231n -o data.root=broken --run new": "broken/coco2014_vocab.json",
+    "prepare broken.csv -o new.h5": "broken.csv",
+    "prepare photos/captions.csv -o new.h5 --list val=broken.csv": "broken.csv",
+    "prepare photos/captions.csv -o new.h5 --features broken.h5": "broken.h5",
+    "prepare photos/captions.csv -o new.h5 --encoder onnx:broken.h5": "broken.h5",
+    "data check broken.csv": "broken.csv",
+    "data card -o data.source=prepared -o data.root=broken.h5": "broken.h5",
+    "data show -o data.source=prepared -o data.root=broken.h5": "broken.h5",
+    "config check broken.yaml": "broken.yaml",
+}
+
+
+@pytest.mark.parametrize("command", INPUTS)
+def test_a_file_that_cannot_be_read_is_named(command: str, cli: Callable[..., Any]) -> None:
+    done = cli(*command.split())
+    assert done.code in (1, 2)
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    assert INPUTS[command] in line
+    assert "Input/output error" in line
+    assert not line.startswith("captioner: output")
+
+
+def test_a_history_that_cannot_be_read_is_named(cli: Callable[..., Any]) -> None:
+    Path("run/history.jsonl").unlink()
+    Path("run/history.jsonl").symlink_to(BROKEN)
+    done = cli("train", "--resume", "run", "-o", "train.max_steps=3")
+    assert done == (1, "", "captioner: run/history.jsonl: cannot read: Input/output error\n")
+
+
+def test_a_broken_photograph_costs_no_other_caption(shell: Callable[..., Any]) -> None:
+    """In a process of its own, as users run it."""
+    whole = [f"photos/{i:03}.png" for i in range(8) if i != 3]
+    done = shell("sample", "run", "photos", "broken.jpg", "photos/000.png")
+    assert done.returncode == 1
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [*whole, "photos/000.png"]
+    assert done.stderr.splitlines() == [
+        f"captioner: {name}: cannot be read: Input/output error" for name in ("photos/003.png", "broken.jpg")
+    ]
+
+
+def test_a_broken_photograph_costs_no_other_row(shell: Callable[..., Any]) -> None:
+    done = shell("prepare", "photos/captions.csv", "-o", "new.h5", "--encoder", "scenes", "--min-count", "1")
+    assert done.returncode == 1
+    assert "photographs that cannot be read: 1" in done.stdout
+    assert "captioner: photos/003.png: cannot be read: Input/output error" in done.stderr.splitlines()
+    assert Path("new.h5").exists()
+    page = shell("data", "show", "new.h5", "--html", "page.html", "--images", "photos", "-n", "99")
+    assert page.returncode == 0
+
+
+class Empty:
+    """A file that has nothing to read yet, as /proc/kmsg when it is open without waiting."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+    def __enter__(self) -> "Empty":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+    def read(self, size: int = -1) -> bytes | None:
+        return None
+
+
+def test_a_file_that_would_have_to_be_waited_for_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    monkeypatch.setattr(files, "open", Empty, raising=False)
+    with pytest.raises(DataError, match=f"^{path}: expected a regular file, got one that has nothing to read now$"):
+        read_bytes(path, 100)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/proc/self/mem",
+        "/proc/self/attr/current",
+        "/proc/self/pagemap",
+        "/sys/kernel/notes",
+        "/dev/null",
+        "/proc/self/clear_refs",
+        "/proc/self",
+    ],
+)
+def test_odd_files_are_no_photographs(name: str, cli: Callable[..., Any]) -> None:
+    done = cli("sample", "run", name, "photos/000.png")
+    assert done.code == 1
+    assert [line.split("\t")[0] for line in done.out.splitlines()] == ["photos/000.png"]
+    assert all(line.startswith(f"captioner: {name}") for line in done.err.splitlines())
