@@ -6,23 +6,18 @@ contiguous array a name, and `meta`, a text of JSON. There is no pickle, no filt
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
 from captioner.arrays import Array, Params
-from captioner.atomic import write_atomically
 from captioner.errors import CheckpointError
 from captioner.sealed import Seal
+from captioner.sealed_arrays import read, shown, write
 
 SEAL = Seal("checkpoint", version=1, maker="`captioner train`", most=8 << 30, error=CheckpointError)
-MOST_OBJECTS = 1000
 
 
 @dataclass(frozen=True)
@@ -104,17 +99,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
     Raises: CheckpointError with the old file whole.
     """
-    for group, arrays in checkpoint.groups().items():
-        for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise CheckpointError(f"{path}: array {group}/{name}: a number is not finite, so it is not saved")
-    image = _to_image(checkpoint)
-    seal = SEAL.of(len(image), hashlib.sha256(image).hexdigest())
-    try:
-        write_atomically(path, (seal, image))
-    except OSError as error:
-        whole = "; an earlier one there is whole" if path.exists() else ""
-        raise CheckpointError(f"{path}: cannot write the checkpoint: {error.strerror or error}{whole}") from error
+    arrays = {f"{group}/{name}": array for group, some in checkpoint.groups().items() for name, array in some.items()}
+    write(SEAL, path, arrays, asdict(checkpoint.meta))
 
 
 def load(path: Path) -> Checkpoint:
@@ -122,106 +108,16 @@ def load(path: Path) -> Checkpoint:
 
     Raises: CheckpointError that names the file, and where it is past the seal the array, expected and got.
     """
-    image = _unsealed(path)
-    try:
-        file_id = h5py.h5f.open_file_image(image)
-        with h5py.File(file_id) as file:
-            return _from_file(file, path)
-    except CheckpointError:
-        raise
-    except Exception as error:  # h5py lets out nearly every kind
-        raise CheckpointError(
-            f"{path}: not readable as a checkpoint: {type(error).__name__}: {_shown(str(error))}"
-        ) from error
+    return read(SEAL, path, "f", lambda tree, meta: _parse(tree, meta, path))
 
 
-def _to_image(checkpoint: Checkpoint) -> bytes:
-    meta = np.bytes_(json.dumps(asdict(checkpoint.meta), allow_nan=False).encode())
-    with h5py.File("checkpoint", "w", libver="latest", driver="core", backing_store=False) as file:
-        file.create_dataset("meta", data=meta)
-        for group, arrays in checkpoint.groups().items():
-            for name, array in arrays.items():
-                file.create_dataset(f"{group}/{name}", data=array)
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
-
-
-def _unsealed(path: Path) -> bytes:
-    """The HDF5 image behind the seal, read through one descriptor and checked against its digest."""
-    file, digest = SEAL.open(path)
-    with file:
-        image = file.read()
-    if hashlib.sha256(image).hexdigest() != digest:
-        SEAL.broken(path)
-    return image
-
-
-def _from_file(file: h5py.File, path: Path) -> Checkpoint:
-    tree = _walk(file, path)
+def _parse(tree: dict[str, Array], meta: str, path: Path) -> Checkpoint:
     arrays: dict[str, Params] = {}
     for name, array in tree.items():
         group, _, leaf = name.rpartition("/")
         arrays.setdefault(group, {})[leaf] = array
-    meta = arrays.get("", {}).get("meta")
-    if meta is None or meta.dtype.kind != "S":
-        raise CheckpointError(f"{path}: meta: expected a text, got {'nothing' if meta is None else meta.dtype}")
     slots = {name.removeprefix("slots/"): a for name, a in arrays.items() if name.startswith("slots/")}
     known = {"params", "standardizer", *(f"slots/{slot}" for slot in slots)}
-    if unknown := sorted((arrays.keys() - known - {""}) | (arrays[""].keys() - {"meta"})):
-        raise CheckpointError(f"{path}: unknown '{_shown(unknown[0])}'; expected meta, params, slots and standardizer")
-    return Checkpoint(
-        Meta.from_json(meta.item().decode()), arrays.get("params", {}), slots, arrays.get("standardizer", {})
-    )
-
-
-def _walk(file: h5py.File, path: Path) -> dict[str, Array]:
-    """Every array by its full name, after checks that a hostile but well-sealed file must fail.
-
-    Hard links only, no object twice, a bound on depth and number, plain contiguous arrays of floats or one text.
-    """
-    found: dict[str, Array] = {}
-    seen: set[object] = set()
-    pending: list[tuple[str, h5py.Group]] = [("", file["/"])]
-    while pending:
-        prefix, group = pending.pop()
-        for leaf in group:
-            name = f"{prefix}{leaf}"
-            if len(seen) > MOST_OBJECTS or name.count("/") > 2:
-                raise CheckpointError(f"{path}: {_shown(name)}: too many or too deep objects for a checkpoint")
-            if not isinstance(group.get(leaf, getlink=True), h5py.HardLink):
-                raise CheckpointError(f"{path}: {_shown(name)}: expected an array in this file, got a link")
-            item = group[leaf]
-            address = h5py.h5o.get_info(item.id).addr
-            if address in seen:
-                raise CheckpointError(f"{path}: {_shown(name)}: the same object stands under two names")
-            seen.add(address)
-            if isinstance(item, h5py.Group):
-                pending.append((f"{name}/", item))
-            else:
-                found[name] = _array(item, name, path)
-    return found
-
-
-def _array(item: Any, name: str, path: Path) -> Array:
-    plain = (
-        isinstance(item, h5py.Dataset)
-        and item.dtype.kind in "fS"
-        and h5py.check_vlen_dtype(item.dtype) is None
-        and item.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
-        and item.id.get_create_plist().get_external_count() == 0
-        and item.id.get_storage_size() == item.size * item.dtype.itemsize
-    )
-    if not plain:
-        raise CheckpointError(
-            f"{path}: array {_shown(name)}: expected a plain array of floats, got {_shown(str(item))}"
-        )
-    array: Array = np.asarray(item[()])
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise CheckpointError(f"{path}: array {_shown(name)}: a number is not finite (NaN or infinity)")
-    return array
-
-
-def _shown(text: str) -> str:
-    """A name from inside a file as a piece of a message: in one line, and not too long."""
-    return (text if text.isprintable() else repr(text)[1:-1])[:80]
+    if unknown := sorted((arrays.keys() - known - {""}) | arrays.get("", {}).keys()):
+        raise CheckpointError(f"{path}: unknown '{shown(unknown[0])}'; expected meta, params, slots and standardizer")
+    return Checkpoint(Meta.from_json(meta), arrays.get("params", {}), slots, arrays.get("standardizer", {}))

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner import checkpoint
-from captioner.checkpoint import MOST_OBJECTS, SEAL, Checkpoint, Meta, load, save
+from captioner.checkpoint import SEAL, Checkpoint, Meta, load, save
 from captioner.errors import CheckpointError
 from captioner.sealed import SIZE
+from captioner.sealed_arrays import MOST_OBJECTS
 
 META = Meta(
     config="seed: 3\n",
