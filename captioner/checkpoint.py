@@ -23,8 +23,8 @@ SEAL = Seal("checkpoint", version=1, maker="`captioner train`", most=8 << 30, er
 @dataclass(frozen=True)
 class Meta:
     """What a checkpoint knows besides arrays: the config as YAML, the vocabulary, where its features come from,
-    the digest and probe of its data set, the steps done, the best validation so far with the number of worse ones
-    since, and what the last bits depend on besides (threads and libraries).
+    the digest and probe of its data set and the digest of its training split, the steps done, the best validation so
+    far with the number of worse ones since, and what the last bits depend on besides (threads and libraries).
     """
 
     config: str
@@ -37,6 +37,7 @@ class Meta:
     best: dict[str, float] | None
     since_best: int
     surroundings: dict[str, str] = field(default_factory=dict)
+    train_fingerprint: str = ""
 
     @classmethod
     def from_json(cls, text: str) -> Meta:
@@ -54,7 +55,7 @@ class Meta:
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict):
             raise ValueError(f"expected the fields {', '.join(sorted(names))}")
-        values.setdefault("surroundings", {})  # which the first checkpoints did not keep
+        values = {"surroundings": {}, "train_fingerprint": "", **values}  # which the first checkpoints did not keep
         if other := sorted(values.keys() ^ names):
             raise ValueError(f"expected the fields of this version; missing or unknown: {', '.join(other)}")
         for name, value in values.items():

@@ -29,6 +29,7 @@ class Seal:
     maker: str
     most: int
     error: type[CaptionerError]
+    remedy: str = ""
 
     @property
     def magic(self) -> bytes:
@@ -81,7 +82,7 @@ class Seal:
 
     @property
     def _remedy(self) -> str:
-        return f"use another {self.what}"
+        return self.remedy or f"use another {self.what}"
 
     def is_on(self, path: str | os.PathLike[str]) -> bool:
         """Whether a file begins like one of this kind; what cannot be read does not."""

@@ -18,6 +18,7 @@ from captioner.checkpoint import SEAL
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 
 BEST, LAST = "best.h5", "last.h5"
+RERANKER = "reranker.h5"
 BEFORE = "before"
 """Where a run that is overwritten is kept until the new one has a best checkpoint."""
 
@@ -34,11 +35,12 @@ class RunFolder:
         self.last = path / LAST
         self.config = path / "config.yaml"
         self.history = path / "history.jsonl"
+        self.reranker = path / RERANKER
         self.summary = path / "summary.json"
         self.before = path / BEFORE
 
     def files(self) -> tuple[Path, ...]:
-        return self.config, self.history, self.last, self.best, self.summary
+        return self.config, self.history, self.last, self.best, self.reranker, self.summary
 
     def create(self, overwrite: bool) -> None:
         """Make the folder ready for a new run; the best of the old one stays, in a folder inside, until `found_best`.

@@ -23,6 +23,7 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.model import CaptioningRNN
 from captioner.optim import AVERAGE, RULES
+from captioner.run import reranker
 from captioner.run.build import build_batches, build_corpus, build_model, build_plan
 from captioner.run.events import Began, Ended, Event, Validated, Warned
 from captioner.run.folder import RunFolder, to_json
@@ -125,6 +126,7 @@ class _Training:
     def __post_init__(self) -> None:
         self.split = self.corpus.split("train")
         self.fingerprint, self.probe = self.corpus.fingerprint(), self.corpus.probe()
+        self.train_fingerprint = self.corpus.fingerprint(["train"])
         self.plan = build_plan(self.config, self.split)
         mean = self.state.slots.get(AVERAGE)
         self.speaker = self.model if mean is None else self.model.with_params(mean)
@@ -146,6 +148,7 @@ class _Training:
             kept = "no checkpoint yet" if self.saved is None else f"{self.run.last} holds the good step {self.saved}"
             kept += self.run.told_before()
             raise DivergenceError(f"{error}; {kept}") from error
+        self._save_reranker()
         yield Ended(self.run.path, self._summarize(reason, began, first))
 
     def _began(self) -> Began:
@@ -232,6 +235,7 @@ class _Training:
             best=self.best,
             since_best=self.since_best,
             surroundings=surroundings(self.team.size),
+            train_fingerprint=self.train_fingerprint,
         )
 
     def _save(self, path: Path) -> None:
@@ -241,6 +245,12 @@ class _Training:
             checkpoint.save(path, checkpoint.Checkpoint(self._meta(), *arrays))
         if path == self.run.last:
             self.saved = self.state.step
+
+    def _save_reranker(self) -> None:
+        """Keep what re-ranking needs of the data set, where the options ask for it; it is the same for every step."""
+        with self.watch("saving"):
+            if self.config.decode.consensus and not reranker.is_current(self.run.reranker, self.corpus):
+                reranker.save(self.run.reranker, self.validation.index)
 
     def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
         seconds = time.perf_counter() - began
