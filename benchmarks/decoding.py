@@ -16,7 +16,7 @@ from captioner.arrays import Array, Params
 from captioner.decode import beam, greedy
 from captioner.model import CaptioningRNN
 from captioner.reader import writer
-from captioner.run.sample import BATCH
+from captioner.run.captioner import BATCH
 from captioner.team import Team
 
 MOST, MEAN = 16, 11.5
@@ -37,8 +37,10 @@ def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode
 
     def by(decode: Callable[..., Any], width: int = 1) -> Decode:
         def captions(images: Array) -> tuple[Array, Array]:
-            write, batch = writer(model, partial(decode, **words), team), threads * BATCH // width
-            written = [write(images[first : first + batch]) for first in range(0, len(images), batch)]
+            write, batch = writer(model, team), threads * BATCH // width
+            written = [
+                write(partial(decode, **words), images[first : first + batch]) for first in range(0, len(images), batch)
+            ]
             tokens, scores = zip(*written, strict=True)
             return np.concatenate(tokens), np.concatenate(scores)
 

@@ -61,16 +61,17 @@ class Readable(Protocol):
     def start(self, features: Array) -> tuple[Any, ...]: ...
 
 
-def writer(model: Readable, decode: Decode, team: Team) -> Callable[..., tuple[Array, Array]]:
-    """A function from images to their captions, by which every member of a team writes those of its share.
+def writer(model: Readable, team: Team) -> Callable[..., tuple[Array, Array]]:
+    """A function from a decoder and images to their captions, by which a team writes: each member those of its share.
 
-    What it is given besides the features, rows for rows, it hands on to the decoder.
+    What it is given besides the features, rows for rows, it hands on to the decoder. The model is laid out once for
+    each member, not once for each call.
 
-    Shapes: features (N, F), ... -> tokens (N, K, T), scores (N, K).
+    Shapes: decode, features (N, F), ... -> tokens (N, K, T), scores (N, K).
     """
     readers: list[Steps] = []
 
-    def write(features: Array, *others: Array) -> tuple[Array, Array]:
+    def write(decode: Decode, features: Array, *others: Array) -> tuple[Array, Array]:
         size = min(team.size, len(features))
         shares, *rest = (np.array_split(rows, size) for rows in (features, *others))
         readers.extend(model.reader() for _ in shares[len(readers) :])

@@ -32,6 +32,7 @@ class Seal:
     maker: str
     most: int
     error: type[CaptionerError]
+    remedy: str = ""
 
     @property
     def magic(self) -> bytes:
@@ -87,7 +88,7 @@ class Seal:
 
     @property
     def _remedy(self) -> str:
-        return f"use another {self.what}"
+        return self.remedy or f"use another {self.what}"
 
     def is_on(self, path: str | os.PathLike[str]) -> bool:
         """Whether a file begins like one of this kind; what cannot be read does not."""

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from captioner import checkpoint
 from captioner.checkpoint import SEAL, Checkpoint, Meta, load, save
 from captioner.errors import CheckpointError
-from captioner.plain_arrays import MOST_OBJECTS
 from captioner.sealed import SIZE
+from captioner.sealed_arrays import MOST_OBJECTS
 
 META = Meta(
     config="seed: 3\n",

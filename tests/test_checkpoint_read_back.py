@@ -8,20 +8,23 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_checkpoint import META, PARAMS, WHOLE, sealed
+from test_checkpoint import PARAMS, WHOLE, sealed
 
-from captioner import checkpoint
-from captioner.checkpoint import SEAL, Checkpoint, save
+from captioner import checkpoint, sealed_arrays
+from captioner.checkpoint import SEAL, save
 from captioner.errors import CheckpointError
-from captioner.sealed import SIZE
+from captioner.sealed import SIZE, Seal
+
+Write = Callable[..., object]
+"""A writer of a path, a seal, arrays by name, and the text of `meta`."""
+REAL = sealed_arrays._write
 
 
-def faulty(change: Callable[[bytearray], object]) -> Callable[..., None]:
+def faulty(change: Callable[[bytearray], object]) -> Write:
     """A writer whose file is changed afterwards, and well sealed."""
-    real = checkpoint._write
 
-    def write(path: Path, saved: Checkpoint) -> None:
-        real(path, saved)
+    def write(path: Path, seal: Seal, arrays: dict[str, np.ndarray], meta: str) -> None:
+        REAL(path, seal, arrays, meta)
         image = bytearray(path.read_bytes()[SIZE:])
         change(image)
         path.write_bytes(sealed(bytes(image)))
@@ -29,14 +32,18 @@ def faulty(change: Callable[[bytearray], object]) -> Callable[..., None]:
     return write
 
 
-def writing(change: Callable[[Checkpoint], Checkpoint]) -> Callable[..., None]:
-    """A writer of another checkpoint than it is given."""
-    real = checkpoint._write
-    return lambda path, saved: real(path, change(saved))
+def writing(other: dict[str, np.ndarray | None]) -> Write:
+    """A writer of other arrays than it is given; None leaves one out."""
+
+    def write(path: Path, seal: Seal, arrays: dict[str, np.ndarray], meta: str) -> None:
+        changed = {**arrays, **other}
+        REAL(path, seal, {name: array for name, array in changed.items() if array is not None}, meta)
+
+    return write
 
 
-def with_params(**params: np.ndarray) -> Callable[..., None]:
-    return writing(lambda saved: dataclasses.replace(saved, params={**saved.params, **params}))
+def another_step(path: Path, seal: Seal, arrays: dict[str, np.ndarray], meta: str) -> None:
+    REAL(path, seal, arrays, meta.replace('"step": 7', '"step": 8'))
 
 
 def flip(image: bytearray) -> None:
@@ -44,29 +51,23 @@ def flip(image: bytearray) -> None:
     image[at] ^= 1
 
 
-def negative_zero(saved: Checkpoint) -> Checkpoint:
-    return dataclasses.replace(saved, standardizer={"mean": -saved.standardizer["mean"]})
-
-
 OTHER = "array params/W_proj: expected float32 (3, 4), got"
-FAULTY: dict[str, tuple[Callable[..., None], str]] = {
-    "an array less": (
-        writing(lambda saved: dataclasses.replace(saved, params={"b": PARAMS["b"]})), "array params/W_proj: missing"
-    ),
-    "a slot less": (writing(lambda saved: dataclasses.replace(saved, slots={})), "array slots/m/W_proj: missing"),
-    "an array more": (with_params(x=np.ones(2)), "array params/x: not expected"),
-    "another dtype": (with_params(W_proj=PARAMS["W_proj"].astype(np.float64)), f"{OTHER} float64 (3, 4)"),
-    "another shape": (with_params(W_proj=PARAMS["W_proj"].T.copy()), f"{OTHER} float32 (4, 3)"),
+FAULTY: dict[str, tuple[Write, str]] = {
+    "an array less": (writing({"params/W_proj": None}), "array params/W_proj: missing"),
+    "a slot less": (writing({f"slots/m/{name}": None for name in PARAMS}), "array slots/m/W_proj: missing"),
+    "an array more": (writing({"params/x": np.ones(2)}), "array params/x: not expected"),
+    "another dtype": (writing({"params/W_proj": PARAMS["W_proj"].astype(np.float64)}), f"{OTHER} float64 (3, 4)"),
+    "another shape": (writing({"params/W_proj": PARAMS["W_proj"].T.copy()}), f"{OTHER} float32 (4, 3)"),
     "a bit flipped": (faulty(flip), "array params/W_proj: its numbers differ"),
-    "the sign of a zero": (writing(negative_zero), "array standardizer/mean: its numbers differ"),
+    "the sign of a zero": (
+        writing({"standardizer/mean": -WHOLE.standardizer["mean"]}), "array standardizer/mean: its numbers differ"
+    ),
     "cut short": (faulty(lambda image: image.__delitem__(slice(-200, None))), "not readable as a checkpoint: "),
     "empty": (faulty(bytearray.clear), "not readable as a checkpoint: "),
     "no superblock": (faulty(lambda image: image.__setitem__(slice(8), bytes(8))), "not readable as a checkpoint: "),
-    "another step": (
-        writing(lambda saved: dataclasses.replace(saved, meta=dataclasses.replace(META, step=8))), "meta differs"
-    ),
-    "not sealed": (lambda path, saved: path.write_bytes(bytes(2000)), "not a captioner checkpoint"),
-    "not written": (lambda path, saved: path.touch(), "not a captioner checkpoint"),
+    "another step": (another_step, "meta differs"),
+    "not sealed": (lambda path, *_: path.write_bytes(bytes(2000)), "not a captioner checkpoint"),
+    "not written": (lambda path, *_: path.touch(), "not a captioner checkpoint"),
 }  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def test_what_reads_back_otherwise_does_not_replace(
     whole = path.read_bytes()
     if not before:
         path.unlink()
-    monkeypatch.setattr(checkpoint, "_write", write)
+    monkeypatch.setattr(sealed_arrays, "_write", write)
     with pytest.raises(CheckpointError) as caught:
         save(path, WHOLE)
     message = str(caught.value)

@@ -102,9 +102,10 @@ def evaluate(
     names = tuple(dict.fromkeys(splits)) or ("val",)
     for name in names:
         corpus.split(name)  # what is wrong with one is told before the others are scored
+    captioner = sample.open_captioner(restored, corpus)
     for name in names:
         task, rows = use_case.task_of(corpus, name)
-        found = [use_case.judge_model(restored, corpus, name, task, rows)]
+        found = [use_case.judge_model(captioner, corpus, name, task, rows)]
         if coco is not None:
             results.write_results(coco, task.images, found[0].captions, overwrite)
         if baseline:

@@ -16,7 +16,10 @@ from captioner.cli.options import encoder_options, override_option
 from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from captioner.data.corpus import Corpus
+    from captioner.run.captioner import Captioner
     from captioner.run.photos import Failed, Sidecars
+    from captioner.run.restore import Speaker
     from captioner.run.sample import Caption
 
 
@@ -102,18 +105,16 @@ def sample(
     if photos:
         from captioner.run.photos import caption_photos, find_photos, open_encoder_of
 
-        found = find_photos(_names(photos))
+        opened = open_encoder_of(restored, encoder, encoder_option)
         captions: Iterable[Caption | Failed] = caption_photos(
-            restored, open_encoder_of(restored, encoder, encoder_option), found, n_best, number
+            _open_captioner(restored), opened, find_photos(_names(photos)), n_best, number
         )
     elif features is not None:
-        captions = use_case.caption_features(restored, features, number, n_best)
+        captions = use_case.caption_features(_open_captioner(restored), features, number, n_best)
     else:
-        from captioner.run.decoder import build_consensus
-
         corpus = use_case.open_corpus(restored)
-        consensus = build_consensus(restored.config.decode, corpus)
-        captions = use_case.caption_split(restored, corpus.split(split or "val"), number, n_best, consensus)
+        chosen = corpus.split(split or "val")
+        captions = use_case.caption_split(_open_captioner(restored, corpus), chosen, number, n_best)
     if write_sidecar is None:
         return _show(captions, as_json, None)
     from captioner.run.photos import Sidecars
@@ -125,6 +126,15 @@ def sample(
         were = "s were there already and are left as they are" if many else " was there already and is left as it is"
         output.problem(f"{sidecars.left:,} sidecar{were}; --overwrite replaces them")
     return code
+
+
+def _open_captioner(restored: Speaker, corpus: Corpus | None = None) -> Captioner:
+    from captioner.run.sample import open_captioner
+
+    captioner = open_captioner(restored, corpus)
+    for warning in captioner.warnings:
+        output.problem(f"warning: {warning}")
+    return captioner
 
 
 def _names(photos: tuple[Path, ...]) -> Iterator[Path]:

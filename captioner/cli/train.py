@@ -54,7 +54,8 @@ def train(
 ) -> int:
     """Train a captioner.
 
-    The run folder then holds config.yaml as it took effect, history.jsonl, last.h5, best.h5 and summary.json.
+    The run folder then holds config.yaml as it took effect, history.jsonl, last.h5, best.h5, summary.json and, if
+    decode.consensus is set, reranker.h5.
     Ctrl-C finishes the step and saves before it stops.
     """
     if data is not None:

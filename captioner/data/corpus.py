@@ -93,14 +93,15 @@ class Corpus:
             raise DataError(f"split {name!r}: no such split; this data set has {', '.join(self.splits)}")
         return self.splits[name]
 
-    def fingerprint(self) -> str:
-        """A digest of the vocabulary, the captions, their images, and the features' shapes.
+    def fingerprint(self, names: Sequence[str] | None = None) -> str:
+        """A digest of the vocabulary, the captions, their images, and the features' shapes: of all splits, or of some.
 
         The features' numbers are left to `probe`, and their encoder to `images.are_same`: one encoder may have several
         names.
         """
         digest = hashlib.sha256("\n".join(self.vocab.words).encode())
-        for name, split in self.splits.items():
+        for name in self.splits if names is None else names:
+            split = self.splits[name]
             digest.update(f"\n{name} {split.captions.shape} {split.features.shape}\n".encode())
             digest.update(np.ascontiguousarray(split.captions).tobytes())
             digest.update(np.ascontiguousarray(split.image_idxs).tobytes())
@@ -173,12 +174,13 @@ def check_image_idxs(split: Split, where: str) -> None:
         raise DataError(f"{where} texts: expected {len(idxs)}, one a caption, got {len(split.texts)}")
 
 
-def check_features(features: Features, where: str) -> None:
-    """Raises: DataError for features that are not a matrix of finite floats."""
+def check_features(features: Features, where: str, most: int | None = None) -> None:
+    """Raises: DataError for features that are not a matrix of finite floats, in the first `most` rows."""
     if len(features.shape) != 2 or 0 in features.shape or features.dtype.kind != "f":
         raise DataError(f"{where}: expected floats (images, feature), got {features.dtype} {tuple(features.shape)}")
-    for first in range(0, features.shape[0], ROWS_AT_ONCE):
-        block = features[first : first + ROWS_AT_ONCE]
+    count = min(features.shape[0], most or features.shape[0])
+    for first in range(0, count, ROWS_AT_ONCE):
+        block = features[first : min(first + ROWS_AT_ONCE, count)]
         good = (np.abs(block) <= min(LARGEST, float(np.finfo(block.dtype).max))).all(axis=1)
         if not good.all():
             row = int(good.argmin())

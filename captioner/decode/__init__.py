@@ -5,7 +5,7 @@ model's own natural log-probabilities of the captions (N, K): what forbids, rank
 """
 
 from captioner.decode.beam import beam
-from captioner.decode.consensus import Consensus, rank
+from captioner.decode.consensus import Reranker, rank
 from captioner.decode.constraints import FREE, Constraints
 from captioner.decode.ensemble import Ensemble
 from captioner.decode.greedy import greedy
@@ -14,9 +14,9 @@ from captioner.decode.state import State, StepFunction
 
 __all__ = [
     "FREE",
-    "Consensus",
     "Constraints",
     "Ensemble",
+    "Reranker",
     "State",
     "StepFunction",
     "beam",

@@ -1,4 +1,4 @@
-"""What people said of similar images, as a judge of captions: by it those of a beam are ranked anew."""
+"""Consensus re-ranking: order the captions of a beam by the reference captions of similar images, too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HALVED = 256
 """Rows beyond which a matrix is inverted by halves."""
 
 
-class Consensus:
+class Reranker:
     """The CIDEr-D that a caption may expect of an image, by kernel ridge regression on images with references.
 
     E[CIDEr-D(c) | x] = Σ_j α_j CIDEr-D(c, references of x_j),   α = k(x) (K + λI)^-1,
@@ -29,7 +29,9 @@ class Consensus:
     judged by its own references: α_j = -G_ij / G_ii and α_i = 0, where G = (K + λI)^-1. (Where a set S of them is the
     same image, α is a row of -G_SS^-1 G_S, and 0 in S.)
 
-    Shapes: features (n, F), references n lists of captions, standardizer (F,) each.
+    `directions` are those of the n images' features (`directions_of`), `inverse` is G (`kernel_inverse`).
+
+    Shapes: directions (n, F), inverse (n, n), references n lists of captions, standardizer (F,) each.
     Raises: DataError when an image has no reference.
     Source: Ciliberto et al. 2016, "A Consistent Regularization Approach for Structured Prediction" (such a regression
     of a loss); Mao et al. 2015, "Deep Captioning with Multimodal Recurrent Neural Networks", section 8 (captions ranked
@@ -37,20 +39,21 @@ class Consensus:
     """
 
     def __init__(
-        self, features: Array, references: Sequence[Sequence[Sequence[int]]], standardizer: Standardizer
+        self,
+        directions: Array,
+        inverse: Array,
+        references: Sequence[Sequence[Sequence[int]]],
+        standardizer: Standardizer,
     ) -> None:
         self._cider, self._standardizer = CiderD(references), standardizer
-        self._images = self._directions(features)
-        kernel = _kernel(self._images @ self._images.T)
-        kernel[np.diag_indices_from(kernel)] += RIDGE
-        self._inverse = _inverse(kernel)
+        self._images, self._inverse = directions, inverse
 
     def shares(self, features: Array) -> Array:
         """How much the references of each of the n images tell of others: α.
 
         Shapes: (N, F) -> (N, n).
         """
-        cosines = self._directions(features) @ self._images.T
+        cosines = directions_of(features, self._standardizer) @ self._images.T
         same = cosines > SAME
         shares = _kernel(cosines) @ self._inverse
         without: dict[bytes, Array] = {}
@@ -77,12 +80,37 @@ class Consensus:
             for several, shares in zip(captions, self.shares(features), strict=True)
         ]
 
-    def _directions(self, features: Array) -> Array:
-        """Standardised features as vectors of length 1; the mean of all stays 0."""
-        mean, std = self._standardizer
-        features = (features.astype(np.float64) - mean) / std
-        norm = np.linalg.norm(features, axis=1, keepdims=True)
-        return np.asarray(features / np.where(norm > 0, norm, 1), np.float32)
+
+def directions_of(features: Array, standardizer: Standardizer) -> Array:
+    """Standardised features as vectors of length 1; the mean of all stays 0.
+
+    Shapes: (N, F) -> (N, F) float32.
+    """
+    mean, std = standardizer
+    return unit((features.astype(np.float64) - mean) / std)
+
+
+def unit(vectors: Array) -> Array:
+    """Scale every row to length 1; a row of zeros stays as it is.
+
+    Shapes: (N, F) -> (N, F) float32.
+    """
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(norm > 0, norm, 1), np.float32)
+
+
+def kernel_inverse(directions: Array) -> Array:
+    """(K + λI)^-1 of the images with these directions, exactly symmetric.
+
+    The mean with its transpose is 40 times as near to the true inverse as what rounding leaves of it: errors that
+    are not symmetric add up over all images.
+
+    Shapes: (n, F) -> (n, n).
+    """
+    kernel = _kernel(directions @ directions.T)
+    kernel[np.diag_indices_from(kernel)] += RIDGE
+    found = _inverse(kernel)
+    return np.asarray((found + found.T) / 2)
 
 
 def _kernel(cosines: Array) -> Array:

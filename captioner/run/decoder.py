@@ -6,22 +6,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from captioner.arrays import Array
 from captioner.config import Decode
-from captioner.data.corpus import Corpus
-from captioner.data.features import standardization
-from captioner.decode import Consensus, Constraints, State, StepFunction, beam, greedy, sample
+from captioner.decode import Constraints, State, StepFunction, beam, greedy, sample
 from captioner.errors import ConfigError
-from captioner.model import Standardizer
 from captioner.printable import printable
 from captioner.scalars import MAX_SHOWN, closest
 from captioner.vocab import SPECIAL, Vocab
-
-MOST = 8192
-"""Images of train that a consensus is of; of more, so many evenly. It takes their square in memory, a few times 256 MiB
-for these, and their cube in time."""
 
 
 class Decoder(NamedTuple):
@@ -50,20 +41,6 @@ def build_decoder(options: Decode, vocab: Vocab, best: int = 1) -> Decoder:
         "constraints": Constraints(banned, options.min_length, options.no_repeat or 0),
     }
     return METHODS[options.method](options, best, words)
-
-
-def build_consensus(options: Decode, corpus: Corpus) -> Consensus | None:
-    """What ranks captions by those of train, where the options ask for that.
-
-    Raises: DataError when the data set has no train.
-    """
-    if options.consensus == 0:
-        return None
-    train = corpus.split("train")
-    images, references = train.spoken(corpus.vocab)
-    some = np.unique(np.linspace(0, len(images) - 1, min(MOST, len(images))).astype(int))
-    features = train.features[images[some]]
-    return Consensus(features, [references[image] for image in some], Standardizer(*standardization(features)))
 
 
 def _search(options: Decode, best: int, words: dict[str, Any]) -> Decoder:

@@ -17,9 +17,7 @@ from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import CaptionerError
 from captioner.metrics import NAMES, figures, interval, named, novel, score_rows, share, tokenize, wording
-from captioner.run.decoder import build_consensus
-from captioner.run.restore import Speaker
-from captioner.run.sample import BATCH, describe
+from captioner.run.captioner import BATCH, Captioner
 from captioner.solver import mean_word_loss, perplexity
 from captioner.team import Team
 from captioner.vocab import UNK, Vocab
@@ -91,12 +89,11 @@ def task_of(corpus: Corpus, name: str) -> tuple[Task, Array]:
     return Task(images, [references[row] for row in rows], train), rows
 
 
-def judge_model(restored: Speaker, corpus: Corpus, name: str, task: Task, rows: Array) -> Judged:
+def judge_model(captioner: Captioner, corpus: Corpus, name: str, task: Task, rows: Array) -> Judged:
     """Score the model's own captions of a split, and how well it foretells the references."""
-    split = corpus.split(name)
-    loss = mean_word_loss(restored.model, in_order(split, BATCH), Team(restored.config.threads))
-    consensus = build_consensus(restored.config.decode, corpus)
-    said = [caption for caption, _ in describe(restored, split.features, consensus=consensus)]
+    split, speaker = corpus.split(name), captioner.speaker
+    loss = mean_word_loss(speaker.model, in_order(split, BATCH), Team(speaker.config.threads))
+    said = [found[0][0] for found in captioner.caption(split.features)]
     captions = [said[row] for row in rows]
     true = None
     if split.is_true is not None:

@@ -19,6 +19,7 @@ from captioner.checkpoint import SEAL, Checkpoint
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 
 BEST, LAST = "best.h5", "last.h5"
+RERANKER = "reranker.h5"
 BEFORE = "before"
 """Where a run that is overwritten is kept until the new one has a best checkpoint."""
 BEFORE_END = "best-before-end.h5"
@@ -41,13 +42,14 @@ class RunFolder:
         self.last = path / LAST
         self.config = path / "config.yaml"
         self.history = path / "history.jsonl"
+        self.reranker = path / RERANKER
         self.summary = path / "summary.json"
         self.before = path / BEFORE
         self._descriptor: int | None = None  # of the folder that is locked
         self.before_end = path / BEFORE_END
 
     def files(self) -> tuple[Path, ...]:
-        return self.config, self.history, self.last, self.best, self.before_end, self.summary
+        return self.config, self.history, self.last, self.best, self.before_end, self.reranker, self.summary
 
     def create(self, overwrite: bool) -> None:
         """Make the folder ready for a new run; the best of the old one stays, in a folder inside, until `found_best`.
@@ -95,7 +97,7 @@ class RunFolder:
     def keep_best(self) -> None:
         """Keep a copy of the best checkpoint, which one of the end of the run is about to replace."""
         if self.best.exists():
-            with self._writing(self.before_end) as check:
+            with self.writing(self.before_end) as check:
                 write_atomically(self.before_end, (self.best.read_bytes(),), check)
 
     def reopen(self, step: int, had_best: bool = True) -> None:
@@ -106,7 +108,7 @@ class RunFolder:
         Raises: UsageError when another process trains in it.
         """
         self.claim()
-        with self._writing(self.best) as check:
+        with self.writing(self.best) as check:
             check()
             if self.before_end.exists():
                 os.replace(self.before_end, self.best)
@@ -145,7 +147,7 @@ class RunFolder:
             raise CaptionerError(f"{file}: cannot write: {_whereabouts(self._descriptor)}")
 
     @contextlib.contextmanager
-    def _writing(self, file: Path) -> Iterator[Callable[[], None]]:
+    def writing(self, file: Path) -> Iterator[Callable[[], None]]:
         """Yield the check that precedes a write, and turn its failures into one error that names the file."""
 
         def check() -> None:
@@ -162,17 +164,17 @@ class RunFolder:
 
     def save(self, file: Path, saved: Checkpoint) -> None:
         """Write one of the folder's checkpoints atomically."""
-        with self._writing(file) as check:
+        with self.writing(file) as check:
             checkpoint.save(file, saved, check)
 
     def write(self, file: Path, text: str) -> None:
         """Write one of the folder's text files atomically."""
-        with self._writing(file) as check:
+        with self.writing(file) as check:
             write_atomically(file, (text.encode(),), check)
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to the history."""
-        with self._writing(self.history) as check:
+        with self.writing(self.history) as check:
             check()  # first, lest a file is made in another run
             with open(self.history, "a") as file:
                 check()  # again, since the open file can only be in the folder that is still at the path

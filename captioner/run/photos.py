@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from captioner.arrays import Array
 from captioner.atomic import write_atomically
+from captioner.data.corpus import check_features
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.images import are_same, open_encoder, recognise
 from captioner.images.encoder import Encoder
-from captioner.images.encoding import Encoded, encode_photos
+from captioner.images.encoding import encode_photos
 from captioner.images.photo import UNKNOWN, is_photo_suffix, photos_in
+from captioner.run.captioner import Captioner
 from captioner.run.find import is_address
 from captioner.run.restore import Speaker, check_width
-from captioner.run.sample import Caption, candidates, consensus_of
+from captioner.run.sample import Caption
 
-AT_ONCE = 8
-"""Photographs a thread between encoding and decoding: few at first, so that the first captions come soon."""
-LARGEST = 8
-"""So many times more they become: for every group of them the model is laid out anew."""
+AT_ONCE = 16
+"""Photographs of a thread that are decoded together: few enough that the first captions come soon."""
 
 
 class Failed(NamedTuple):
@@ -97,14 +98,13 @@ def find_photos(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Fail
 
 
 def caption_photos(
-    restored: Speaker, encoder: Encoder, photos: Iterable[Path | Failed], best: int = 1, most: int | None = None
+    captioner: Captioner, encoder: Encoder, photos: Iterable[Path | Failed], best: int = 1, most: int | None = None
 ) -> Iterator[Caption | Failed]:
     """Caption photographs (or the first `most`) in their order; one that cannot be read does not stop the others.
 
     What was no photograph to begin with comes last.
     """
-    threads = restored.config.threads
-    consensus = consensus_of(restored)
+    threads = captioner.speaker.config.threads
 
     def readable() -> Iterator[Path]:
         for photo in photos:
@@ -115,13 +115,12 @@ def caption_photos(
 
     failed: list[Failed] = []
     encoded = encode_photos(encoder, islice(readable(), None if most is None else min(most, sys.maxsize)), threads)
-    for some in _groups(encoded, AT_ONCE * threads):
+    while some := list(islice(encoded, AT_ONCE * threads)):
         rows = [one.features for one in some if one.features is not None]
         # a photograph is known by its content, so that its samples are the same under any name and in any order
         numbers = [int.from_bytes(one.digest[:8], "little") for one in some if one.features is not None]
         images = np.array(numbers, np.uint64)
-        where = encoder.identity
-        captions = candidates(restored, np.stack(rows), None, where, best, images, consensus) if rows else iter(())
+        captions = captioner.caption(_checked(rows, encoder), best, images=images) if rows else iter(())
         for one in some:
             if one.features is None:
                 yield Failed(one.path, str(one.problem))
@@ -131,12 +130,10 @@ def caption_photos(
     yield from failed
 
 
-def _groups(encoded: Iterator[Encoded], size: int) -> Iterator[list[Encoded]]:
-    """So many photographs, and then twice as many again and again, up to `LARGEST` times."""
-    most = LARGEST * size
-    while some := list(islice(encoded, size)):
-        yield some
-        size = min(2 * size, most)
+def _checked(rows: Sequence[Array], encoder: Encoder) -> Array:
+    features = np.stack(rows)
+    check_features(features, f"{encoder.identity}: features")
+    return features
 
 
 def check_suffix(suffix: str) -> None:

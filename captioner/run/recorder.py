@@ -41,6 +41,7 @@ class Recorder:
     best_at_end: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
+        self.train_fingerprint = self.corpus.fingerprint(["train"])
         self.saved = self.state.step or None
         mean = self.state.slots.get(AVERAGE)
         self.speaker = self.model if mean is None else self.model.with_params(mean)
@@ -101,6 +102,7 @@ class Recorder:
             best=self.best,
             since_best=self.since_best,
             surroundings=surroundings(self.config.threads),
+            train_fingerprint=self.train_fingerprint,
         )
 
     def _save(self, path: Path, meta: checkpoint.Meta) -> None:

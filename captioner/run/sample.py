@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from captioner.arrays import Array
 from captioner.blas import set_threads
 from captioner.data.corpus import Corpus, Features, Split, check_features
 from captioner.data.features import open_features
-from captioner.decode import Consensus, rank
 from captioner.errors import CheckpointError, DataError
-from captioner.reader import writer
 from captioner.run.build import build_corpus
-from captioner.run.decoder import build_consensus, build_decoder
-from captioner.run.folder import find_checkpoint
+from captioner.run.captioner import Captioner
+from captioner.run.folder import RERANKER, find_checkpoint
+from captioner.run.reranker import Index, build_index, check_index, check_train, load
 from captioner.run.restore import Restored, Speaker, check_corpus, check_width, restore
 from captioner.run.together import together
-from captioner.team import Team
-from captioner.tokenizer import join
-
-BATCH = 256
-"""Images, or captions of them, that a thread decodes at a time."""
 
 
 class Caption(NamedTuple):
@@ -85,96 +77,86 @@ def open_corpus(restored: Speaker) -> Corpus:
     return corpus
 
 
-def consensus_of(restored: Speaker) -> Consensus | None:
-    """What ranks a model's captions by those of the data set that it was trained on, where its options ask for that.
+def open_captioner(restored: Speaker | Sequence[Speaker], corpus: Corpus | None = None) -> Captioner:
+    """What captions by a model, or by several as an ensemble: with the re-ranker that the options of the first ask for.
 
-    Raises: DataError when that is not there, or is another.
+    The re-ranker is that of the run folder, or else made of the data set that the model was trained on: `corpus`, where
+    that is open already. If neither is found, captions are ranked without it, and the captioner has a warning.
+
+    Raises: DataError when what is found is damaged, or belongs to another model; CheckpointError as `together`.
     """
-    options = restored.config.decode
-    if options.consensus == 0:
-        return None
+    speaker = together(restored)
+    if speaker.config.decode.consensus == 0:
+        return Captioner(speaker)
+    file = speaker.path.parent / RERANKER
     try:
-        return build_consensus(options, open_corpus(restored))
+        index = _find_index(file, speaker, corpus)
     except (DataError, CheckpointError) as error:
-        raise DataError(
-            f"decode.consensus: needs the training's data set: {error}; or -o decode.consensus=0"
-        ) from error
+        raise DataError(f"decode.consensus: {error}; or -o decode.consensus=0") from error
+    if index is not None:
+        return Captioner(speaker, index.reranker())
+    options, root = speaker.config.decode, speaker.config.data.root
+    return Captioner(
+        speaker,
+        warnings=[
+            f"decode.consensus: neither {file} nor the data set {root} was found, so captions are ranked by "
+            f"log-probability / length^{options.length_power:g} alone; try -o data.root=NEW, or -o decode.consensus=0"
+        ],
+    )
 
 
-def caption_split(
-    restored: Speaker, split: Split, most: int | None = None, best: int = 1, consensus: Consensus | None = None
-) -> Iterator[Caption]:
+def _find_index(file: Path, speaker: Speaker, corpus: Corpus | None) -> Index | None:
+    if os.path.lexists(file):
+        return check_index(file, load(file), speaker)
+    root = speaker.config.data.root
+    if corpus is None and root is not None and not root.exists():
+        return None
+    corpus = corpus or open_corpus(speaker)
+    check_train(speaker, corpus)
+    return build_index(corpus)
+
+
+def caption_split(captioner: Captioner, split: Split, most: int | None = None, best: int = 1) -> Iterator[Caption]:
     """Caption the images of a split (or the first `most`), in file order, with the `best` candidates of each."""
-    for image, found in enumerate(candidates(restored, split.features, most, best=best, consensus=consensus)):
-        references = split.references(image, restored.vocab)
+    vocab = captioner.speaker.vocab
+    for image, found in enumerate(captioner.caption(split.features, best, most)):
+        references = split.references(image, vocab)
         true = None if split.is_true is None else split.is_true(image, found[0][0].split())
         yield Caption(split.image_ids[image], *found[0], references, true, found if best > 1 else None)
 
 
-def caption_features(restored: Speaker, path: Path, most: int | None = None, best: int = 1) -> Iterator[Caption]:
+def caption_features(captioner: Captioner, path: Path, most: int | None = None, best: int = 1) -> Iterator[Caption]:
     """Caption the rows of the `features` in an HDF5 file.
 
     Raises: DataError, or CheckpointError when the rows are not as wide as the model's.
     """
-    features = open_features(path, memory_mib=restored.config.data.memory_mib)
-    for row, found in enumerate(candidates(restored, features, most, str(path), best)):
+    features = open_features(path, memory_mib=captioner.speaker.config.data.memory_mib)
+    _check_rows(captioner.speaker, features, most, str(path))
+    for row, found in enumerate(captioner.caption(features, best, most)):
         yield Caption(str(row), *found[0], [], None, found if best > 1 else None)
 
 
 def describe(
-    restored: Speaker | Sequence[Speaker],
-    features: Features,
-    most: int | None = None,
-    where: str = "the input",
-    consensus: Consensus | None = None,
+    restored: Speaker | Sequence[Speaker], features: Features, most: int | None = None, where: str = "the input"
 ) -> Iterator[tuple[str, float]]:
     """The caption of each row of features (or of the first `most`), with its log-probability, a batch at a time.
 
-    Several models speak together. The log-probability is the model's own, whatever the decoder ranks by.
+    Several models are an ensemble. The log-probability is the model's own, whatever the decoder ranks by. What is
+    needed besides is made anew in every call: for repeated calls use `open_captioner`, whose warnings are given here as
+    those of Python.
 
     Shapes: features (M, F) as the encoder made them; standardisation is the model's own business.
     Raises: DataError for features that are not finite floats, CheckpointError when they are not the model's width,
     ConfigError for words to suppress that are none of the vocabulary.
     """
-    return (found[0] for found in candidates(restored, features, most, where, consensus=consensus))
-
-
-def candidates(
-    restored: Speaker | Sequence[Speaker],
-    features: Features,
-    most: int | None = None,
-    where: str = "the input",
-    best: int = 1,
-    images: Array | None = None,
-    consensus: Consensus | None = None,
-) -> Iterator[list[tuple[str, float]]]:
-    """The `best` captions of each row, best first: of a beam at least so wide, or so many samples, likeliest first.
-
-    `images` numbers the rows for the noise of samples, by default in their order. A `consensus` that the options ask
-    for and nobody gives is made here.
-
-    Raises: as `describe`.
-    """
     speaker = together(restored)
-    check_features(features, f"{where}: features")
+    _check_rows(speaker, features, most, where)
+    captioner = open_captioner(speaker)
+    for warning in captioner.warnings:
+        warnings.warn(warning, stacklevel=2)
+    return (found[0] for found in captioner.caption(features, most=most))
+
+
+def _check_rows(speaker: Speaker, features: Features, most: int | None, where: str) -> None:
+    check_features(features, f"{where}: features", most)
     check_width(speaker, features.shape[1], where)
-    options, vocab = speaker.config.decode, speaker.vocab
-    decode, width = build_decoder(options, vocab, best)
-    consensus = consensus or consensus_of(speaker)
-    team = Team(speaker.config.threads)
-    write = writer(speaker.model, decode, team)
-    count, size = min(features.shape[0], most or features.shape[0]), team.size * max(1, BATCH // width)
-    for first in range(0, count, size):
-        rows = np.arange(first, min(first + size, count))
-        tokens, scores = write(features[rows], rows if images is None else images[rows])
-        if not np.isfinite(scores[:, 0]).all():
-            raise CheckpointError(
-                f"{speaker.path}: expected captions of finite probability from the model, got another: its numbers are "
-                "too large; use another checkpoint"
-            )
-        if consensus is not None:
-            expected = consensus.expected(features[rows], list(map(vocab.unpadded, tokens)))
-            tokens, scores = rank(tokens, scores, expected, vocab.null, options.consensus, options.length_power)
-        for captions, log_probs in zip(tokens.tolist(), scores.tolist(), strict=True):
-            pairs = zip(captions[:best], log_probs, strict=False)
-            yield [(join(vocab.decode(ids)), log_prob) for ids, log_prob in pairs if log_prob > -np.inf]

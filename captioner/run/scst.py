@@ -64,9 +64,9 @@ class SelfCritical:
         }
         features = split.features[distinct]
         seed = int(np.random.default_rng((self._seed, 4, step)).integers(1 << 62))
-        drawn = writer(self._model, partial(sample, seed=seed, **words), self._team)
-        sampled = drawn(features[of], np.arange(len(images)))[0][:, 0]
-        likeliest = writer(self._model, partial(greedy, **words), self._team)(features)[0][:, 0]
+        write = writer(self._model, self._team)
+        sampled = write(partial(sample, seed=seed, **words), features[of], np.arange(len(images)))[0][:, 0]
+        likeliest = write(partial(greedy, **words), features)[0][:, 0]
         place = np.searchsorted(self._images, distinct)
         baseline = self._reward.score(place, vocab.unpadded(likeliest))[of]
         rewards = self._reward.score(place[of], vocab.unpadded(sampled))

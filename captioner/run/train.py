@@ -16,6 +16,7 @@ from captioner.config import Config
 from captioner.configio import dump
 from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.optim import AVERAGE, RULES
+from captioner.run import reranker
 from captioner.run.build import build_batches, build_corpus, build_model, build_plan
 from captioner.run.events import Began, Ended, Event, Validated, Warned
 from captioner.run.folder import RunFolder, to_json
@@ -140,6 +141,7 @@ class _Training:
             kept = "no checkpoint yet" if saved is None else f"{self.run.last} holds the good step {saved}"
             kept += self.run.told_before()
             raise DivergenceError(f"{error}; {kept}") from error
+        self._save_reranker()
         yield Ended(self.run.path, self._summarize(reason, began, first))
 
     def _began(self) -> Began:
@@ -214,6 +216,13 @@ class _Training:
 
     def _size(self) -> int:
         return sum(w.size for w in self.model.params.values())
+
+    def _save_reranker(self) -> None:
+        """Keep what re-ranking needs of the data set, where the options ask for it; it is the same for every step."""
+        with self.watch("saving"):
+            if self.config.decode.consensus and not reranker.is_current(self.run.reranker, self.corpus):
+                with self.run.writing(self.run.reranker) as check:
+                    reranker.save(self.run.reranker, self.validation.index, check)
 
     def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
         summary = summarize(

@@ -10,14 +10,15 @@ from captioner.arrays import Array
 from captioner.config import Config
 from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus
-from captioner.decode import Consensus
+from captioner.decode import Reranker
 from captioner.errors import DataError
 from captioner.metrics import NAMES
 from captioner.model import CaptioningRNN
-from captioner.run.decoder import build_consensus, build_decoder
+from captioner.run.captioner import Captioner
+from captioner.run.decoder import build_decoder
 from captioner.run.evaluate import Task, judge, task_of
+from captioner.run.reranker import Index, build_index
 from captioner.run.restore import Speaker
-from captioner.run.sample import describe
 from captioner.run.symptoms import FIRST_EPOCH, symptoms
 from captioner.solver import Step, mean_word_loss
 from captioner.team import Team
@@ -61,14 +62,18 @@ class Validation:
     def scores(self, speaker: Speaker) -> dict[str, float]:
         """How good the captions are that it now writes, by the names of the metrics."""
         task, rows = self._task
-        described = describe(speaker, self._split.features, consensus=self._consensus)
-        captions = [caption for caption, _ in described]
+        captions = [found[0][0] for found in Captioner(speaker, self._reranker).caption(self._split.features)]
         figures = judge(task, "model", [captions[row] for row in rows]).figures
         return {name: figures[name] for name in NAMES}
 
     @cached_property
-    def _consensus(self) -> Consensus | None:
-        return build_consensus(self._config.decode, self._corpus)
+    def index(self) -> Index:
+        """The re-ranking index of the training split."""
+        return build_index(self._corpus)
+
+    @cached_property
+    def _reranker(self) -> Reranker | None:
+        return self.index.reranker() if self._config.decode.consensus else None
 
     @cached_property
     def _task(self) -> tuple[Task, Array]:

@@ -11,7 +11,7 @@ import pytest
 from captioner.cli.scores import score_lines
 from captioner.metrics import NAMES
 from captioner.run.evaluate import judge_model, task_of, to_dict
-from captioner.run.sample import open_corpus, open_run
+from captioner.run.sample import open_captioner, open_corpus, open_run
 
 KEYS = ["split", "images", "loss", "perplexity", "true", *NAMES, "mean_length", "vocabulary", "distinct", "repeats"]
 KEYS += ["unk", "novel", "intervals"]
@@ -58,7 +58,7 @@ def test_json_lines(cli: Callable[..., Any], tiny_run: Path) -> None:
     corpus = open_corpus(restored)
     for name, line in zip(("heldout", "test"), done.out.splitlines(), strict=True):
         task, rows = task_of(corpus, name)
-        judged = judge_model(restored, corpus, name, task, rows)
+        judged = judge_model(open_captioner(restored), corpus, name, task, rows)
         assert json.loads(line) == {"split": name, **to_dict(task, judged)}
         assert list(json.loads(line)) == KEYS
 

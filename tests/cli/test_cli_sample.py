@@ -16,7 +16,7 @@ import pytest
 
 from captioner import checkpoint
 from captioner.images import protobuf
-from captioner.run.sample import Caption, caption_split, open_corpus, open_run, to_dict
+from captioner.run.sample import Caption, caption_split, open_captioner, open_corpus, open_run, to_dict
 
 SHORT = ("-o", "decode.max_length=3")
 
@@ -44,7 +44,7 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
     done = cli("sample", coco_run, "--json", "--split", "train", "-n", "2", *SHORT)
     assert (done.code, done.err) == (0, "")
     restored = open_run(coco_run, ["decode.max_length=3"])
-    captions = caption_split(restored, open_corpus(restored).split("train"), 2)
+    captions = caption_split(open_captioner(restored), open_corpus(restored).split("train"), 2)
     assert [json.loads(line) for line in done.out.splitlines()] == [to_dict(caption) for caption in captions]
     assert list(json.loads(done.out.splitlines()[0])) == ["image", "caption", "log_prob", "references", "true"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import captioner
-from captioner.run import sample as use_case
+from captioner.run.captioner import Captioner
 
 PIECE = r"[^\n]*"
 
@@ -166,7 +166,7 @@ RAISED = {
 @pytest.mark.parametrize("name", RAISED)
 def test_what_is_raised_deep_inside(name: str, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     act, code, said = RAISED[name]
-    monkeypatch.setattr(use_case, "candidates", lambda *_, **__: act())
+    monkeypatch.setattr(Captioner, "caption", lambda *_, **__: act())
     done = cli("sample", "run")
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith(said)

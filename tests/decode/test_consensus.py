@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.data.features import standardization
-from captioner.decode import Consensus, rank
-from captioner.decode.consensus import RIDGE, SHARPNESS, _inverse
+from captioner.decode import Reranker, rank
+from captioner.decode.consensus import RIDGE, SHARPNESS, _inverse, directions_of, kernel_inverse
 from captioner.errors import DataError
 from captioner.metrics import CiderD
 from captioner.model import Standardizer
@@ -20,8 +20,10 @@ def images(seed: int = 0, count: int = N) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, F)) * 3 + 1
 
 
-def of(known: np.ndarray, references: list = REFERENCES) -> Consensus:
-    return Consensus(known, references, Standardizer(*standardization(known)))
+def of(known: np.ndarray, references: list = REFERENCES) -> Reranker:
+    standardizer = Standardizer(*standardization(known))
+    directions = directions_of(known, standardizer)
+    return Reranker(directions, kernel_inverse(directions), references, standardizer)
 
 
 def regressed(known: np.ndarray, asked: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -114,6 +116,9 @@ def test_a_kernel_is_inverted_by_halves(count: int) -> None:
     kernel = np.exp(SHARPNESS * (directions @ directions.T - 1)) + RIDGE * np.eye(count)
     found = _inverse(kernel.astype(np.float32))
     np.testing.assert_allclose(found, np.linalg.inv(kernel), rtol=0, atol=2e-5)
+    whole = kernel_inverse(directions.astype(np.float32))
+    np.testing.assert_allclose(whole, np.linalg.inv(kernel), rtol=0, atol=2e-5)
+    np.testing.assert_array_equal(whole, whole.T)
 
 
 def test_captions_are_ranked_by_likelihood_and_expectation() -> None:

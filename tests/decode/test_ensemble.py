@@ -97,6 +97,6 @@ def test_a_team_writes_what_one_writes_and_ensembles_nest(name: str) -> None:
     for speaker in (whole, nested):
         tokens, scores = decode(speaker.reader().step, speaker.start(FEATURES))
         rest = (np.arange(7),) if name == "sample" else ()
-        written, written_scores = writer(speaker, decode, Team(3))(FEATURES, *rest)
+        written, written_scores = writer(speaker, Team(3))(decode, FEATURES, *rest)
         assert (written == tokens).all()
         np.testing.assert_allclose(written_scores, scores, rtol=1e-5)

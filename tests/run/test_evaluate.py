@@ -12,7 +12,7 @@ import pytest
 
 from captioner.errors import CaptionerError
 from captioner.metrics import NAMES, corpus_scores, tokenize
-from captioner.run import evaluate
+from captioner.run.captioner import Captioner
 from captioner.run.evaluate import (
     Task,
     check_meteor,
@@ -24,7 +24,7 @@ from captioner.run.evaluate import (
     with_meteor,
     worst,
 )
-from captioner.run.sample import caption_split, open_corpus, open_run
+from captioner.run.sample import caption_split, open_captioner, open_corpus, open_run
 
 TASK = Task(
     ["a.jpg", "b.jpg", "c.jpg"],
@@ -39,8 +39,8 @@ def test_the_figures_of_a_model_are_those_of_its_captions(tiny_run: Path) -> Non
     corpus = open_corpus(restored)
     val = corpus.split("val")
     task, rows = task_of(corpus, "val")
-    judged = judge_model(restored, corpus, "val", task, rows)
-    captions = list(caption_split(restored, val))
+    judged = judge_model(open_captioner(restored), corpus, "val", task, rows)
+    captions = list(caption_split(open_captioner(restored), val))
     assert (judged.by, judged.captions, task.images) == ("model", [c.caption for c in captions], list(val.image_ids))
     assert task.references == [c.references for c in captions]
     losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
@@ -57,8 +57,9 @@ def test_the_references_score_as_true(tiny_run: Path, monkeypatch: pytest.Monkey
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     task, rows = task_of(corpus, "val")
-    monkeypatch.setattr(evaluate, "describe", lambda *_, **__: ((several[0], -1.0) for several in task.references))
-    figures = judge_model(restored, corpus, "val", task, rows).figures
+    said = [[(several[0], -1.0)] for several in task.references]
+    monkeypatch.setattr(Captioner, "caption", lambda *_: iter(said))
+    figures = judge_model(open_captioner(restored), corpus, "val", task, rows).figures
     assert figures["true"] == 1
     assert figures["bleu4"] == pytest.approx(1)
 
@@ -68,7 +69,7 @@ def test_a_source_that_cannot_judge_gives_no_truth(coco_run: Path) -> None:
     corpus = open_corpus(restored)
     task, rows = task_of(corpus, "val")
     assert task.references == [["a café 猫", "a 猫", "<UNK>"]] * 2
-    assert judge_model(restored, corpus, "val", task, rows).figures["true"] is None
+    assert judge_model(open_captioner(restored), corpus, "val", task, rows).figures["true"] is None
 
 
 def test_figures_that_need_no_references() -> None:
@@ -128,8 +129,8 @@ def test_images_without_references_are_left_out(tiny_run: Path) -> None:
     corpus = dataclasses.replace(corpus, splits={**corpus.splits, "val": part})
     task, rows = task_of(corpus, "val")
     np.testing.assert_array_equal(rows, [0, 1, 2, 4, 5, 6, 7, 8, 9])
-    judged = judge_model(restored, corpus, "val", task, rows)
-    said = [c.caption for c in caption_split(restored, val)]
+    judged = judge_model(open_captioner(restored), corpus, "val", task, rows)
+    said = [c.caption for c in caption_split(open_captioner(restored), val)]
     assert judged.captions == [*said[:3], *said[4:]]
 
 

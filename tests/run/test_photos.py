@@ -14,7 +14,6 @@ import pytest
 from captioner.configio import parse
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoder import ENCODER, FEATURES, encode
-from captioner.decode import Consensus
 from captioner.errors import CaptionerError, CheckpointError, DataError, UsageError
 from captioner.images import are_same, photo, protobuf
 from captioner.images.onnx import open_onnx
@@ -31,7 +30,7 @@ from captioner.run.photos import (
     open_encoder_of,
 )
 from captioner.run.restore import Restored
-from captioner.run.sample import Caption, candidates, describe, open_run
+from captioner.run.sample import Caption, describe, open_captioner, open_run
 from captioner.run.train import resume, train
 
 SCENES = ScenesEncoder()
@@ -67,7 +66,7 @@ def identity(restored: Restored, encoder: str, width: int | None = None) -> Rest
 
 
 def test_captions_are_those_of_the_photographs_features(restored: Restored, new: list[Path]) -> None:
-    captions = list(caption_photos(restored, SCENES, new))
+    captions = list(caption_photos(open_captioner(restored), SCENES, new))
     assert [caption.image for caption in captions] == [str(path) for path in new]
     told = expected(restored, new)
     assert [caption.caption for caption in captions] == [text for text, _ in told]
@@ -84,7 +83,7 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(
     monkeypatch.setattr(use_case, "AT_ONCE", at_once)
     new[1].write_bytes(b"no photograph")
     new[4].unlink()
-    found = list(caption_photos(restored, SCENES, new))
+    found = list(caption_photos(open_captioner(restored), SCENES, new))
     assert [type(one) for one in found] == [Caption, Failed, Caption, Caption, Failed, Caption]
     whole = [path for path in new if path not in (new[1], new[4])]
     told = [one.caption for one in found if isinstance(one, Caption)]
@@ -98,7 +97,7 @@ def test_a_photographs_samples_are_its_own(restored: Restored, new: list[Path], 
     drawn = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
 
     def said(photos: list[Path]) -> dict[str, list[str]]:
-        found = caption_photos(drawn, SCENES, photos, best=3)
+        found = caption_photos(open_captioner(drawn), SCENES, photos, best=3)
         return {Path(one.image).name: [text for text, _ in one.candidates or ()] for one in found}  # type: ignore[union-attr]
 
     whole = said(new)
@@ -108,25 +107,24 @@ def test_a_photographs_samples_are_its_own(restored: Restored, new: list[Path], 
     assert said([Path(moved)]) == {"moved.png": whole[new[2].name]}
 
 
-def test_groups_grow_so_that_the_model_is_laid_out_few_times(
+def test_the_model_is_laid_out_once_for_all_groups(
     restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes, candidates = [], use_case.candidates
+    made, reader = [], CaptioningRNN.reader
 
-    def counted(restored: Any, features: np.ndarray, *args: Any, **options: Any) -> Any:
-        sizes.append(len(features))
-        return candidates(restored, features, *args, **options)
+    def counted(self: CaptioningRNN) -> Any:
+        made.append(self)
+        return reader(self)
 
-    monkeypatch.setattr(use_case, "candidates", counted)
+    monkeypatch.setattr(CaptioningRNN, "reader", counted)
     monkeypatch.setattr(use_case, "AT_ONCE", 1)
-    one = dataclasses.replace(restored, config=dataclasses.replace(restored.config, threads=1))
-    photos = new[:6] * 6
-    assert len(list(caption_photos(one, SCENES, photos))) == 36
-    assert sizes == [1, 2, 4, 8, 8, 8, 5]
+    two = dataclasses.replace(restored, config=dataclasses.replace(restored.config, threads=2))
+    assert len(list(caption_photos(open_captioner(two), SCENES, new))) == 6
+    assert made == [two.model] * 2, "one for each thread"
 
 
-def test_one_consensus_is_made_for_all_groups(
-    restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch, consensuses: list[Consensus]
+def test_one_reranker_is_made_for_all_groups(
+    restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch, inversions: list[int]
 ) -> None:
     decode = dataclasses.replace(restored.config.decode, beam=5, consensus=300.0)
     heeding = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
@@ -135,24 +133,36 @@ def test_one_consensus_is_made_for_all_groups(
     def texts(several: Iterable[Any]) -> list[list[str]]:
         return [[text for text, _ in one] for one in several]
 
-    found = texts(one.candidates for one in caption_photos(heeding, SCENES, new, best=5))  # type: ignore[union-attr]
-    (consensus,) = consensuses
+    captioner = open_captioner(heeding)
+    found = texts(one.candidates for one in caption_photos(captioner, SCENES, new, best=5))  # type: ignore[union-attr]
+    assert len(inversions) == 1
     pictures = np.stack([read_photo(photo, 64) for photo in new])
-    assert found == texts(candidates(heeding, encode(pictures), best=5, consensus=consensus))
-    assert found != texts(candidates(restored, encode(pictures), best=5))
+    assert found == texts(captioner.caption(encode(pictures), 5))
+    assert found != texts(open_captioner(restored).caption(encode(pictures), 5))
+
+
+def test_features_that_are_not_finite_are_refused(restored: Restored, new: list[Path]) -> None:
+    class Broken(ScenesEncoder):
+        def encode(self, batch: np.ndarray) -> np.ndarray:
+            return super().encode(batch) * np.float32(np.nan)
+
+    with pytest.raises(DataError, match=rf"^{ENCODER}: features: row 0: a number is not finite"):
+        list(caption_photos(open_captioner(restored), Broken(), new))
 
 
 def test_the_number_of_photographs(restored: Restored, new: list[Path]) -> None:
-    whole = list(caption_photos(restored, SCENES, new))
+    whole = list(caption_photos(open_captioner(restored), SCENES, new))
     for most in (1, 4, 100):
-        found = [one for one in caption_photos(restored, SCENES, new, most=most) if isinstance(one, Caption)]
+        found = [
+            one for one in caption_photos(open_captioner(restored), SCENES, new, most=most) if isinstance(one, Caption)
+        ]
         assert [(one.image, one.caption) for one in found] == [(one.image, one.caption) for one in whole[:most]]
-    assert list(caption_photos(restored, SCENES, [])) == []
+    assert list(caption_photos(open_captioner(restored), SCENES, [])) == []
 
 
 @pytest.mark.parametrize("best", [2, 5, 100])
 def test_candidates_are_sorted_and_the_first_is_the_caption(best: int, restored: Restored, new: list[Path]) -> None:
-    for one in caption_photos(restored, SCENES, new, best):
+    for one in caption_photos(open_captioner(restored), SCENES, new, best):
         assert isinstance(one, Caption)
         assert one.candidates is not None
         assert one.candidates[0] == (one.caption, one.log_prob)
@@ -160,8 +170,8 @@ def test_candidates_are_sorted_and_the_first_is_the_caption(best: int, restored:
         assert log_probs == sorted(log_probs, reverse=True)
         assert np.isfinite(log_probs).all()
         assert len(set(one.candidates)) == len(one.candidates) == best
-    (again, *_) = candidates(restored, encode(np.asarray(read_photo(new[0], 64))[None]), best=best)
-    (first, *_) = caption_photos(restored, SCENES, new, best)
+    (again, *_) = open_captioner(restored).caption(encode(np.asarray(read_photo(new[0], 64))[None]), best)
+    (first, *_) = caption_photos(open_captioner(restored), SCENES, new, best)
     assert [text for text, _ in again] == [text for text, _ in first.candidates or ()]
 
 
@@ -215,7 +225,7 @@ def test_a_folder_that_cannot_be_read_is_told_after_its_photographs(
 
 def test_an_empty_folder_is_told_after_the_others(restored: Restored, new: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    found = list(caption_photos(restored, SCENES, find_photos([tmp_path / "empty", *new])))
+    found = list(caption_photos(open_captioner(restored), SCENES, find_photos([tmp_path / "empty", *new])))
     assert [type(one) for one in found] == [Caption] * 6 + [Failed]
 
 
@@ -223,14 +233,14 @@ def test_an_empty_folder_is_told_after_the_others(restored: Restored, new: list[
 def test_any_name_of_a_photograph(name: str, restored: Restored, new: list[Path]) -> None:
     odd = new[0].rename(new[0].with_name(name))
     assert list(find_photos([odd])) == [odd]
-    (caption,) = caption_photos(restored, SCENES, [odd])
+    (caption,) = caption_photos(open_captioner(restored), SCENES, [odd])
     assert isinstance(caption, Caption)
     assert caption.image == str(odd)
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "a/" * 3000])
 def test_a_name_that_no_photograph_has(name: str, restored: Restored, new: list[Path]) -> None:
-    found = list(caption_photos(restored, SCENES, find_photos([name, new[0]])))
+    found = list(caption_photos(open_captioner(restored), SCENES, find_photos([name, new[0]])))
     assert [type(one) for one in found] == [Failed, Caption]
 
 

@@ -13,14 +13,13 @@ from captioner import checkpoint
 from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
 from captioner.model import CaptioningRNN
-from captioner.run import decoder, sample
-from captioner.run.decoder import build_consensus
+from captioner.run import captioner
 from captioner.run.restore import Restored, restore
 from captioner.run.sample import (
-    candidates,
     caption_features,
     caption_split,
     describe,
+    open_captioner,
     open_corpus,
     open_run,
     to_dict,
@@ -74,7 +73,7 @@ def test_the_log_probability_is_that_of_the_caption_as_a_reference(restored: Res
 
 def test_batches_and_a_part_change_no_caption(restored: Restored, val, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = list(describe(restored, val.features))
-    monkeypatch.setattr(sample, "BATCH", 3)
+    monkeypatch.setattr(captioner, "BATCH", 3)
     assert [caption for caption, _ in describe(restored, val.features)] == [caption for caption, _ in whole]
     assert [caption for caption, _ in describe(restored, val.features, 4)] == [caption for caption, _ in whole[:4]]
     assert len(list(describe(restored, val.features, 10_000))) == len(whole) == 10
@@ -98,7 +97,7 @@ def test_a_beam_writes_its_likeliest_caption(tiny_run: Path, val, monkeypatch: p
     np.testing.assert_allclose([log_prob for _, log_prob in captions], scores[:, 0], rtol=1e-5)
     narrow = [log_prob for _, log_prob in describe(open_run(tiny_run), val.features)]
     assert sum(log_prob for _, log_prob in captions) > sum(narrow)
-    monkeypatch.setattr(sample, "BATCH", 9)
+    monkeypatch.setattr(captioner, "BATCH", 9)
     assert [caption for caption, _ in describe(wide, val.features)] == [caption for caption, _ in captions]
 
 
@@ -130,20 +129,20 @@ def test_a_caption_may_be_empty(own_run: Path, val) -> None:
 
 
 def test_a_split_has_names_references_and_truth(restored: Restored, val) -> None:
-    captions = list(caption_split(restored, val))
+    captions = list(caption_split(open_captioner(restored), val))
     assert [c.image for c in captions] == list(val.image_ids)
     assert [c.caption for c in captions] == [caption for caption, _ in describe(restored, val.features)]
     for image, caption in enumerate(captions):
         assert len(caption.references) == 5
         assert all(val.is_true(image, reference.split()) for reference in caption.references)
         assert caption.true is val.is_true(image, caption.caption.split())
-    assert len(list(caption_split(restored, val, 3))) == 3
+    assert len(list(caption_split(open_captioner(restored), val, 3))) == 3
 
 
 def test_a_source_that_cannot_judge_gives_no_truth(coco_run: Path) -> None:
     restored = open_run(coco_run)
     val = open_corpus(restored).split("val")
-    captions = list(caption_split(restored, val))
+    captions = list(caption_split(open_captioner(restored), val))
     assert [c.true for c in captions] == [None, None]
     assert captions[0].references == ["a café 猫", "a 猫", "<UNK>"]
 
@@ -156,17 +155,17 @@ def write_features(path: Path, values: np.ndarray) -> Path:
 
 def test_features_from_a_file_are_captioned_alike(restored: Restored, val, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val.features))
-    captions = list(caption_features(restored, path))
+    captions = list(caption_features(open_captioner(restored), path))
     assert [c.image for c in captions] == [str(row) for row in range(10)]
     assert [c.caption for c in captions] == [caption for caption, _ in describe(restored, val.features)]
     assert {(c.true, *c.references) for c in captions} == {(None,)}
-    assert len(list(caption_features(restored, path, 2))) == 2
+    assert len(list(caption_features(open_captioner(restored), path, 2))) == 2
 
 
 def test_features_of_another_width_are_refused(restored: Restored, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.zeros((2, 8), np.float32))
     with pytest.raises(CheckpointError, match=r"expected \d+ numbers an image, got 8") as caught:
-        list(caption_features(restored, path))
+        list(caption_features(open_captioner(restored), path))
     assert str(path) in str(caught.value)
 
 
@@ -175,7 +174,7 @@ def test_features_that_are_not_finite_are_refused(restored: Restored, tmp_path: 
     values[1, 0] = np.nan
     path = write_features(tmp_path / "new.h5", values)
     with pytest.raises(DataError, match=rf"^{path}: features: row 1: a number is not finite"):
-        list(caption_features(restored, path))
+        list(caption_features(open_captioner(restored), path))
 
 
 def test_a_data_set_with_another_vocabulary_is_refused(
@@ -204,21 +203,21 @@ def test_candidates_are_the_best_captions_of_a_beam(tiny_run: Path, val) -> None
     wide = open_run(tiny_run, ["decode.beam=4"])
     best = [text for text, _ in describe(wide, val.features)]
     for count in (1, 3, 4):
-        found = list(candidates(wide, val.features, best=count))
+        found = list(open_captioner(wide).caption(val.features, n_best=count))
         assert [captions[0][0] for captions in found] == best
         assert {len(captions) for captions in found} == {count}
         for captions in found:
             log_probs = [log_prob for _, log_prob in captions]
             assert log_probs == sorted(log_probs, reverse=True)
             assert len({text for text, _ in captions}) == count
-    wider = list(candidates(open_run(tiny_run), val.features, best=4))
+    wider = list(open_captioner(open_run(tiny_run)).caption(val.features, n_best=4))
     assert [[text for text, _ in one] for one in wider] == [[text for text, _ in one] for one in found]
-    assert len(list(candidates(wide, val.features, most=2, best=3))) == 2
+    assert len(list(open_captioner(wide).caption(val.features, most=2, n_best=3))) == 2
 
 
 def test_there_may_be_fewer_candidates_than_asked_for(own_run: Path, val) -> None:
     path = constant_run(own_run, "<END>")
-    (found,) = candidates(restore(path, ["decode.max_length=1"]), val.features, most=1, best=100)
+    (found,) = open_captioner(restore(path, ["decode.max_length=1"])).caption(val.features, most=1, n_best=100)
     texts = [text for text, _ in found]
     assert texts[:2] == ["", "a"]
     assert len(texts) == len(set(texts)) == len(restore(path).vocab) - 3
@@ -227,14 +226,15 @@ def test_there_may_be_fewer_candidates_than_asked_for(own_run: Path, val) -> Non
 
 def test_captions_have_candidates_where_asked_for(restored: Restored, val, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val.features))
-    for several in (list(caption_split(restored, val, 3, 2)), list(caption_features(restored, path, 3, 2))):
+    one = open_captioner(restored)
+    for several in (list(caption_split(one, val, 3, 2)), list(caption_features(one, path, 3, 2))):
         for caption in several:
             assert caption.candidates is not None
             assert (caption.caption, caption.log_prob) == caption.candidates[0]
             (first, second) = to_dict(caption)["candidates"]
             assert (first["caption"], first["log_prob"]) == caption.candidates[0]
             assert (second["caption"], second["log_prob"]) == caption.candidates[1]
-    (alone,) = caption_split(restored, val, 1)
+    (alone,) = caption_split(open_captioner(restored), val, 1)
     assert list(to_dict(alone)) == ["image", "caption", "log_prob", "references", "true"]
 
 
@@ -251,21 +251,21 @@ def test_samples_do_not_depend_on_batches_threads_or_order(
     restored: Restored, val, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = drawing(restored, top_p=0.9)
-    whole = texts(list(candidates(drawn, val.features, best=3)))
+    whole = texts(list(open_captioner(drawn).caption(val.features, n_best=3)))
     assert len({text for one in whole for text in one}) > 15
     for threads, batch in ((1, 256), (3, 5)):
-        monkeypatch.setattr(sample, "BATCH", batch)
+        monkeypatch.setattr(captioner, "BATCH", batch)
         config = dataclasses.replace(drawn.config, threads=threads)
         other = dataclasses.replace(drawn, config=config)
-        assert texts(list(candidates(other, val.features, best=3))) == whole
+        assert texts(list(open_captioner(other).caption(val.features, n_best=3))) == whole
     order = np.arange(10)[::-1]
-    turned = candidates(drawn, val.features[order], best=3, images=order)
+    turned = open_captioner(drawn).caption(val.features[order], n_best=3, images=order)
     assert texts(list(turned)) == whole[::-1]
-    assert texts(list(candidates(drawing(restored, top_p=0.9, seed=1), val.features, best=3))) != whole
+    assert texts(list(open_captioner(drawing(restored, top_p=0.9, seed=1)).caption(val.features, n_best=3))) != whole
 
 
 def test_samples_are_sorted_and_have_the_models_log_probability(restored: Restored, val) -> None:
-    for row, found in enumerate(candidates(drawing(restored, temperature=2.0), val.features, best=4)):
+    for row, found in enumerate(open_captioner(drawing(restored, temperature=2.0)).caption(val.features, n_best=4)):
         log_probs = [log_prob for _, log_prob in found]
         assert len(found) == 4
         assert log_probs == sorted(log_probs, reverse=True)
@@ -274,62 +274,3 @@ def test_samples_are_sorted_and_have_the_models_log_probability(restored: Restor
             reference = ids[None, : None if len(caption.split()) < 6 else -1]
             losses = restored.model.word_losses(val.features[row : row + 1], reference)
             assert log_prob == pytest.approx(-losses.sum(dtype=float), rel=1e-5)
-
-
-def test_a_consensus_ranks_the_captions_of_the_beam_anew(tiny_run: Path, restored: Restored) -> None:
-    wide = dataclasses.replace(restored, config=open_run(tiny_run, ["decode.beam=6"]).config)
-    heeding = dataclasses.replace(wide, config=open_run(tiny_run, ["decode.beam=6", "decode.consensus=300"]).config)
-    corpus, vocab = open_corpus(restored), restored.vocab
-    val = corpus.split("val")
-    consensus = build_consensus(heeding.config.decode, corpus)
-    assert consensus is not None
-    assert build_consensus(wide.config.decode, corpus) is None
-    plain = list(candidates(wide, val.features, best=6))
-    ranked = list(candidates(heeding, val.features, best=6, consensus=consensus))
-    assert ranked != plain
-    for row, (before, after) in enumerate(zip(plain, ranked, strict=True)):
-        assert sorted(before) == sorted(after)
-        tokens = [vocab.encode([text.split()])[0, 1:].tolist() for text, _ in before]
-        cut = [words[:-1] if len(words) > heeding.config.decode.max_length else words for words in tokens]
-        (expected,) = consensus.expected(val.features[[row]], [cut])
-        totals = [log_prob + 300 * one for (_, log_prob), one in zip(before, expected, strict=True)]
-        assert after == [before[place] for place in sorted(range(6), key=lambda place: -totals[place])]
-    assert list(candidates(heeding, val.features, best=6)) == ranked, "it finds what it was trained on by itself"
-    assert [one.caption for one in caption_split(heeding, val, consensus=consensus)] == [one[0][0] for one in ranked]
-
-
-def test_a_consensus_needs_train(tiny_run: Path, restored: Restored) -> None:
-    heeding = open_run(tiny_run, ["decode.beam=2", "decode.consensus=1"])
-    corpus = open_corpus(heeding)
-    with pytest.raises(DataError, match="split 'train': no such split"):
-        build_consensus(heeding.config.decode, dataclasses.replace(corpus, splits={"val": corpus.split("val")}))
-
-
-def test_a_consensus_needs_the_data_set(tmp_path: Path, coco_run: Path) -> None:
-    root = tmp_path / "elsewhere"
-    moved = open_run(coco_run, ["decode.beam=2", "decode.consensus=1", f"data.root={root}"])
-    features = np.zeros((1, moved.meta.feature_dim), np.float32)
-    with pytest.raises(
-        DataError, match=rf"^decode.consensus: needs .*: {root}: .* -o data.root=NEW; or -o decode.cons"
-    ):
-        list(candidates(moved, features))
-
-
-def test_another_data_set_is_no_consensus(tiny_run: Path, coco_run: Path) -> None:
-    tiny, other = open_run(tiny_run, ["decode.beam=2", "decode.consensus=1"]), open_run(coco_run)
-    mixed = dataclasses.replace(tiny, vocab=other.vocab)
-    with pytest.raises(DataError, match=r"^decode.consensus: needs .* vocabulary: .*; or -o decode.consensus=0$"):
-        list(candidates(mixed, np.zeros((1, tiny.meta.feature_dim), np.float32)))
-
-
-def test_a_consensus_of_many_images_is_of_some(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heeding = open_run(tiny_run, ["decode.beam=2", "decode.consensus=1"])
-    corpus = open_corpus(heeding)
-    monkeypatch.setattr(decoder, "MOST", 7)
-    some = build_consensus(heeding.config.decode, corpus)
-    assert some is not None
-    shares = some.shares(corpus.split("train").features[:])
-    assert shares.shape == (40, 7)
-    assert np.flatnonzero((shares == 0).any(axis=1)).tolist() == [0, 6, 13, 19, 26, 32, 39], (
-        "those do not hear themselves"
-    )

@@ -12,7 +12,7 @@ from captioner.model import CaptioningRNN
 from captioner.parameters import Sizes
 from captioner.run.evaluate import judge_model, task_of
 from captioner.run.restore import Restored, restore
-from captioner.run.sample import candidates, caption_split, describe, open_corpus, open_runs
+from captioner.run.sample import caption_split, describe, open_captioner, open_corpus, open_runs
 from captioner.run.together import together
 from captioner.vocab import Vocab
 
@@ -54,8 +54,8 @@ def test_a_list_is_captioned_with_the_log_probability_of_the_mean(
     config = dataclasses.replace(first.config, decode=dataclasses.replace(first.config.decode, **override))
     members = [dataclasses.replace(first, config=config), *members[1:]]
     val = open_corpus(first).split("val")
-    told = list(candidates(members, val.features, best=2))
-    assert told == list(candidates(together(members), val.features, best=2))
+    told = list(open_captioner(members).caption(val.features, 2))
+    assert told == list(open_captioner(together(members)).caption(val.features, 2))
     assert [caption for caption, _ in describe(members, val.features)] != [
         caption for caption, _ in describe(members[0], val.features)
     ]
@@ -70,9 +70,9 @@ def test_a_list_is_captioned_with_the_log_probability_of_the_mean(
 
 def test_splits_are_captioned_and_scored_together(members: list[Restored]) -> None:
     speaker, val = together(members), open_corpus(together(members)).split("val")
-    captions = [caption.caption for caption in caption_split(speaker, val)]
+    captions = [caption.caption for caption in caption_split(open_captioner(speaker), val)]
     corpus = open_corpus(speaker)
-    measured = judge_model(speaker, corpus, "val", *task_of(corpus, "val")).figures
+    measured = judge_model(open_captioner(speaker), corpus, "val", *task_of(corpus, "val")).figures
     losses = [one.model.word_losses(val.features[val.image_idxs], val.captions) for one in members]
     assert measured["loss"] == pytest.approx(
         -np.log(np.mean(np.exp([-one for one in losses]), axis=0)).mean(), rel=1e-5

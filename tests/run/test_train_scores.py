@@ -9,12 +9,11 @@ import pytest
 
 from captioner import checkpoint
 from captioner.configio import parse
-from captioner.decode import Consensus
 from captioner.errors import ConfigError
 from captioner.metrics import NAMES
 from captioner.run.evaluate import judge_model, task_of
 from captioner.run.events import Validated
-from captioner.run.sample import open_corpus, open_run
+from captioner.run.sample import open_captioner, open_corpus, open_run
 from captioner.run.train import resume, train
 from captioner.run.validation import Validation
 
@@ -43,17 +42,16 @@ def test_every_few_epochs_and_at_the_end(go: Callable[..., Any], tmp_path: Path)
 
 @pytest.mark.parametrize("option", ["train.average=null", "train.average=0.5", "decode.consensus=100"])
 def test_the_scores_are_those_of_evaluate(
-    option: str, go: Callable[..., Any], tmp_path: Path, consensuses: list[Consensus]
+    option: str, go: Callable[..., Any], tmp_path: Path, inversions: list[int]
 ) -> None:
     told = go("train.epochs=20", "validate.metrics=10", "decode.beam=2", option)
     restored = open_run(tmp_path / "run" / "last.h5")
     corpus = open_corpus(restored)
-    judged = judge_model(restored, corpus, "val", *task_of(corpus, "val"))
+    judged = judge_model(open_captioner(restored, corpus), corpus, "val", *task_of(corpus, "val"))
     assert told[-1].scores["bleu1"] > 0.2
     assert {name: judged.figures[name] for name in NAMES} == pytest.approx(told[-1].scores, abs=1e-12)
     assert judged.figures["loss"] == pytest.approx(told[-1].loss, rel=1e-5)
-    expected = 2 if "consensus" in option else 0
-    assert len(consensuses) == expected, "one for all validations, and one for judge_model"
+    assert inversions == ([40] if "consensus" in option else []), "once for all validations, and for the run folder"
 
 
 def test_a_score_chooses_the_best(go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
