@@ -30,7 +30,7 @@ from captioner.run.sample import (
 def restored(tiny_run: Path) -> Restored:
     """The tiny run with large random parameters, whose captions differ as those of so short a training do not."""
     tiny, rng = open_run(tiny_run), np.random.default_rng(0)
-    params = {name: rng.standard_normal(w.shape) for name, w in tiny.model.params.items()}
+    params = {name: rng.standard_normal(w.shape) for name, w in sorted(tiny.model.params.items())}
     params["b_vocab"][tiny.vocab.end] += 3
     return dataclasses.replace(tiny, model=CaptioningRNN(tiny.model.sizes, params, tiny.vocab.null))
 
