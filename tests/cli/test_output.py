@@ -69,7 +69,7 @@ MISSING = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("key", HOSTILE)
+@pytest.mark.parametrize("key", ["C1 controls", "line ends", "surrogates", "long and hostile"])
 @pytest.mark.parametrize("command", MISSING)
 def test_a_hostile_word_in_a_command_is_one_short_plain_line(command: str, key: str, cli: Callable[..., Any]) -> None:
     Path("a.csv").write_text("image,caption\na.jpg,a dog\n")
