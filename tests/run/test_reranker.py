@@ -106,13 +106,13 @@ HOSTILE: dict[str, Callable[[dict[str, np.ndarray]], object]] = {
 def test_a_hostile_index_behind_a_whole_seal_is_refused(name: str, index: Index, tmp_path: Path) -> None:
     arrays = dict(index.arrays)
     HOSTILE[name](arrays)
-    write(SEAL, tmp_path / "x.h5", arrays, dataclasses.asdict(index.origin))
+    write(SEAL, tmp_path / "x.h5", arrays, dataclasses.asdict(index.origin), "fi")
     with pytest.raises(CheckpointError, match=rf"^{tmp_path}/x.h5: not readable as a re-ranking index: ValueError: "):
         load(tmp_path / "x.h5")
 
 
 @pytest.mark.parametrize("meta", [{}, {"train": "a"}, {"train": 1, "vocabulary": "b", "encoder": "c"}, {"x": "y"}])
 def test_an_index_of_unknown_origin_is_refused(meta: dict[str, Any], index: Index, tmp_path: Path) -> None:
-    write(SEAL, tmp_path / "x.h5", index.arrays, meta)
+    write(SEAL, tmp_path / "x.h5", index.arrays, meta, "fi")
     with pytest.raises(CheckpointError, match="not readable as a re-ranking index"):
         load(tmp_path / "x.h5")
