@@ -16,7 +16,7 @@ from captioner.arrays import Array, Params
 from captioner.atomic import replacing
 from captioner.plain_arrays import new_file
 from captioner.printable import printable
-from captioner.sealed import Seal
+from captioner.sealed import SIZE, Seal
 
 T = TypeVar("T")
 MOST_OBJECTS = 1000
@@ -45,9 +45,8 @@ def write(
     text = json.dumps(dict(meta), allow_nan=False)
     try:
         with replacing(path, check) as temporary:
-            _write(temporary, seal, arrays, text)
-            difference = _difference(temporary, seal, arrays, text, kinds)
-            if difference:
+            _write(temporary, arrays, text)
+            if difference := _check_and_seal(temporary, seal, arrays, text, kinds):
                 kept = f"the previous {seal.what} is kept" if path.exists() else f"there is no previous {seal.what}"
                 raise seal.error(
                     f"{path}: the new {seal.what} does not read back as saved: {difference}; {kept}; "
@@ -65,7 +64,14 @@ def read(seal: Seal, path: Path, kinds: str, parse: Callable[[dict[str, Array], 
 
     Raises: the seal's error, naming the file, and where it is past the seal the array, expected and got.
     """
-    image = _unsealed(seal, path)
+    return parse_image(seal, path, _unsealed(seal, path), kinds, parse)
+
+
+def parse_image(seal: Seal, path: Path, image: bytes, kinds: str, parse: Callable[[dict[str, Array], str], T]) -> T:
+    """What `parse` makes of the arrays and the JSON text of an HDF5 image.
+
+    Raises: as `read`.
+    """
     try:
         with h5py.File(io.BytesIO(image), "r") as file:  # reads the image where it is; `open_file_image` copies it
             tree = _walk(file, kinds, seal, path)
@@ -82,7 +88,8 @@ def read(seal: Seal, path: Path, kinds: str, parse: Callable[[dict[str, Array], 
         ) from error
 
 
-def _write(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: str) -> None:
+def _write(path: Path, arrays: Mapping[str, Array], meta: str) -> None:
+    """Write the HDF5 image behind an empty seal."""
     # In memory, since a full disk would crash HDF5. Not by the core driver: with libver="latest" and h5py before 3.16,
     # its image before the file is closed is not a whole HDF5 file.
     image = io.BytesIO()
@@ -91,16 +98,33 @@ def _write(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: str) -> No
         file.create_dataset("meta", data=np.bytes_(meta.encode()))
         for name, array in arrays.items():
             file.create_dataset(name, data=array)
-    content = image.getbuffer()
     with open(path, "wb") as target:
-        target.write(seal.of(len(content), hashlib.sha256(content).hexdigest()))
-        target.write(content)
+        target.write(bytes(SIZE))
+        target.write(image.getbuffer())
 
 
-def _difference(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: str, kinds: str) -> str:
-    """What a file holds otherwise than was written, to the bit; "" where nothing differs."""
+def _check_and_seal(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: str, kinds: str) -> str:
+    """Seal a new file if it reads back to the bit as it was written, or return the difference.
+
+    The digest is that of the bytes that were read back, so it is computed once.
+    """
+    with open(path, "r+b", buffering=0) as file:
+        file.seek(SIZE)
+        image = file.readall()
+        if difference := _difference(path, seal, image, arrays, meta, kinds):
+            return difference
+        digest = hashlib.sha256(image).hexdigest()
+        file.seek(0)
+        file.write(seal.of(len(image), digest))
+    with seal.open(path) as (_, sealed):
+        return "" if sealed == digest else "its seal differs"
+
+
+def _difference(path: Path, seal: Seal, image: bytes, arrays: Mapping[str, Array], meta: str, kinds: str) -> str:
+    if len(image) > seal.most:
+        return f"expected at most {seal.most:,} bytes, got {len(image):,}"
     try:
-        found, text = read(seal, path, kinds, lambda tree, text: (tree, text))
+        found, text = parse_image(seal, path, image, kinds, lambda tree, text: (tree, text))
     except seal.error as error:
         return str(error).removeprefix(f"{path}: ")
     for name in sorted(arrays.keys() ^ found.keys()):

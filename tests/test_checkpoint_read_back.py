@@ -8,26 +8,26 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_checkpoint import PARAMS, WHOLE, sealed
+from test_checkpoint import PARAMS, WHOLE
 
 from captioner import checkpoint, sealed_arrays
 from captioner.checkpoint import SEAL, save
 from captioner.errors import CheckpointError
-from captioner.sealed import SIZE, Seal
+from captioner.sealed import SIZE
 
 Write = Callable[..., object]
-"""A writer of a path, a seal, arrays by name, and the text of `meta`."""
+"""A writer of a path, arrays by name, and the text of `meta`."""
 REAL = sealed_arrays._write
 
 
 def faulty(change: Callable[[bytearray], object]) -> Write:
-    """A writer whose file is changed afterwards, and well sealed."""
+    """A writer whose file is changed afterwards, and whose seal is still to come."""
 
-    def write(path: Path, seal: Seal, arrays: dict[str, np.ndarray], meta: str) -> None:
-        REAL(path, seal, arrays, meta)
+    def write(path: Path, arrays: dict[str, np.ndarray], meta: str) -> None:
+        REAL(path, arrays, meta)
         image = bytearray(path.read_bytes()[SIZE:])
         change(image)
-        path.write_bytes(sealed(bytes(image)))
+        path.write_bytes(bytes(SIZE) + image)
 
     return write
 
@@ -35,15 +35,15 @@ def faulty(change: Callable[[bytearray], object]) -> Write:
 def writing(other: dict[str, np.ndarray | None]) -> Write:
     """A writer of other arrays than it is given; None leaves one out."""
 
-    def write(path: Path, seal: Seal, arrays: dict[str, np.ndarray], meta: str) -> None:
+    def write(path: Path, arrays: dict[str, np.ndarray], meta: str) -> None:
         changed = {**arrays, **other}
-        REAL(path, seal, {name: array for name, array in changed.items() if array is not None}, meta)
+        REAL(path, {name: array for name, array in changed.items() if array is not None}, meta)
 
     return write
 
 
-def another_step(path: Path, seal: Seal, arrays: dict[str, np.ndarray], meta: str) -> None:
-    REAL(path, seal, arrays, meta.replace('"step": 7', '"step": 8'))
+def another_step(path: Path, arrays: dict[str, np.ndarray], meta: str) -> None:
+    REAL(path, arrays, meta.replace('"step": 7', '"step": 8'))
 
 
 def flip(image: bytearray) -> None:
@@ -66,8 +66,8 @@ FAULTY: dict[str, tuple[Write, str]] = {
     "empty": (faulty(bytearray.clear), "not readable as a checkpoint: "),
     "no superblock": (faulty(lambda image: image.__setitem__(slice(8), bytes(8))), "not readable as a checkpoint: "),
     "another step": (another_step, "meta differs"),
-    "not sealed": (lambda path, *_: path.write_bytes(bytes(2000)), "not a captioner checkpoint"),
-    "not written": (lambda path, *_: path.touch(), "not a captioner checkpoint"),
+    "no HDF5": (lambda path, *_: path.write_bytes(bytes(2000)), "not readable as a checkpoint: "),
+    "not written": (lambda path, *_: path.touch(), "not readable as a checkpoint: "),
 }  # fmt: skip
 
 
@@ -100,6 +100,6 @@ def test_what_is_larger_than_a_checkpoint_may_be_is_not_saved(tmp_path: Path, mo
     save(path, WHOLE)
     whole = path.read_bytes()
     monkeypatch.setattr(checkpoint, "SEAL", dataclasses.replace(SEAL, most=100))
-    with pytest.raises(CheckpointError, match="does not read back as saved: damaged: expected 100 bytes"):
+    with pytest.raises(CheckpointError, match="does not read back as saved: expected at most 100 bytes"):
         save(path, WHOLE)
     assert path.read_bytes() == whole
