@@ -14,10 +14,10 @@ from benchmarks.shapes import END, NULL, START, Shape
 from benchmarks.timing import Contender
 from captioner.arrays import Array, Params
 from captioner.decode import beam, greedy
-from captioner.model import CaptioningRNN
-from captioner.reader import writer
-from captioner.run.captioner import BATCH
-from captioner.team import Team
+from captioner.decode.parallel import writer
+from captioner.inference.captioner import BATCH
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.parallel.thread_pool import Team
 
 MOST, MEAN = 16, 11.5
 """Words a caption at most and in the mean, END among them: as in COCO."""

@@ -12,10 +12,11 @@ from benchmarks.ours import training
 from benchmarks.session import CAPTIONER, ROOT, Session, give, run
 from benchmarks.shapes import Batch
 from benchmarks.timing import Contender
-from captioner.configio import load
+from captioner.config.yaml_io import load
 from captioner.data.batches import ShuffledBatches
-from captioner.run.build import build_corpus, build_model
-from captioner.team import Team
+from captioner.parallel.thread_pool import Team
+from captioner.preparation.load_corpus import build_corpus
+from captioner.training.build import build_model
 
 BATCHES = 4
 TINY = ("data.scenes.train=40", "data.scenes.val=10", "data.scenes.test=5", "data.scenes.heldout=5")

@@ -14,12 +14,15 @@ from benchmarks.ours import Ours
 from benchmarks.session import Session, give
 from benchmarks.shapes import Shape
 from benchmarks.timing import Contender
-from captioner import model, optim, workspace
 from captioner.arrays import Array
-from captioner.layers import cell, softmax
-from captioner.layers.cell import ScanCache, State, scan_backward, scan_forward
+from captioner.layers import scan, softmax
+from captioner.layers.cell import State
 from captioner.layers.embedding import word_embedding_backward
 from captioner.layers.packing import Packing, pack
+from captioner.layers.scan import ScanCache, scan_backward, scan_forward
+from captioner.model import captioning_rnn as model
+from captioner.optim import update_rules as optim
+from captioner.parallel import buffers as workspace
 
 WHOLE = 1 << 60
 
@@ -52,8 +55,8 @@ def _every_row(cell: Any, inputs: Array, ids: Array, *others: Any) -> tuple[Arra
 def _every_row_back(
     cell: Any, dh: Array, cache: tuple[ScanCache, Array, int], *others: Any
 ) -> tuple[Array, State, Any]:
-    scan, ids, distinct = cache
-    dinputs, *grads = scan_backward(cell, dh, scan, *others)
+    inner, ids, distinct = cache
+    dinputs, *grads = scan_backward(cell, dh, inner, *others)
     return word_embedding_backward(dinputs, (ids, (distinct, dinputs.shape[1]))), *grads
 
 
@@ -69,14 +72,14 @@ IDEAS = {
     "packed captions": Off(((model, "pack", _padded),)),
     "x Wx of distinct words": Off(((model, "scan_forward", _every_row), (model, "scan_backward", _every_row_back))),
     "sums by word, not np.add.at": Off(
-        ((model, "word_embedding_backward", _add_at), (cell, "word_embedding_backward", _add_at))
+        ((model, "word_embedding_backward", _add_at), (scan, "word_embedding_backward", _add_at))
     ),
     "softmax in cache-sized rows": Off(((softmax, "CACHE", WHOLE),)),
     "Adam in cache-sized stretches": Off(((optim, "CHUNK", WHOLE),)),
     "memory used again": Off(
         ((workspace.Workspace, "empty", lambda self, name, shape, dtype: np.empty(shape, dtype)),)
     ),
-    "Wh in blocks": Off(((cell, "RightFactor", PlainFactor),)),
+    "Wh in blocks": Off(((scan, "RightFactor", PlainFactor),)),
 }
 SHAPES = tuple(shape for shape in shapes.COCO if (shape.captions, shape.vocab) != (50, 1004))
 """Without N = 50, which tells nothing that N = 25 and 64 do not."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captioner import blas
+from captioner.parallel import blas
 
 
 def describe() -> dict[str, str]:

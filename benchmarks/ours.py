@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from benchmarks.shapes import Batch, Shape
 from captioner import arrays
 from captioner.arrays import Params
-from captioner.model import NO_DROPOUT, CaptioningRNN
-from captioner.optim import RULES, SCHEDULES, Hyper, Span
-from captioner.solver import Plan, TrainState, steps
-from captioner.team import Team
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.dropout import NO_DROPOUT
+from captioner.optim.schedules import SCHEDULES, Span
+from captioner.optim.update_rules import RULES, Hyper
+from captioner.parallel.thread_pool import Team
+from captioner.training.solver import Plan, TrainState, steps
 
 RATE, CLIP = 1e-4, 5.0
 """For every contender: Adam at a rate that keeps the parameters where they started, and the usual clip."""

@@ -18,7 +18,7 @@ import click
 from benchmarks import machine
 from benchmarks.report import insert
 from benchmarks.session import ROOT
-from captioner.configio import load
+from captioner.config.yaml_io import load
 
 SEEDS = (0, 1, 2)
 CONFIGS = {

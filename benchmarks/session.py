@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.timing import Contender, Result, Timer
-from captioner.blas import set_threads
+from captioner.parallel.blas import set_threads
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).with_name("captioner")

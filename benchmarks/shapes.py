@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.arrays import Array, Params
-from captioner.model import NO_DROPOUT, Dropout
-from captioner.parameters import Sizes, initial_params
+from captioner.model.dropout import NO_DROPOUT, Dropout
+from captioner.model.parameters import Sizes, initial_params
 
 NULL, START, END, WORDS = 0, 1, 2, 4
 """The ids of COCO's special tokens, and of its first word."""

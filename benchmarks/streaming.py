@@ -16,7 +16,7 @@ from benchmarks.session import Session, run
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import Selected
 from captioner.data.prepared import write_prepared
-from captioner.vocab import SPECIAL, Vocab
+from captioner.text.vocabulary import SPECIAL, Vocab
 
 ROWS, WIDTH, BUDGET, STEPS = 100_000, 2048, 256, 300
 """Images, float32 numbers of each, MiB of them in memory, and steps of training."""

@@ -9,25 +9,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from captioner.config import Config
+    from captioner.config.options import Config
     from captioner.errors import CaptionerError
-    from captioner.model import CaptioningRNN
-    from captioner.run.sample import describe, open_run
-    from captioner.run.train import resume, train
-    from captioner.vocab import Vocab
+    from captioner.inference.captions import describe, open_run
+    from captioner.model.captioning_rnn import CaptioningRNN
+    from captioner.text.vocabulary import Vocab
+    from captioner.training.train import resume, train
 
 __version__ = "0.1.0"
 __all__ = ["CaptionerError", "CaptioningRNN", "Config", "Vocab", "describe", "open_run", "resume", "train"]
 
 _HOMES = {
     "CaptionerError": "captioner.errors",
-    "CaptioningRNN": "captioner.model",
-    "Config": "captioner.config",
-    "Vocab": "captioner.vocab",
-    "describe": "captioner.run.sample",
-    "open_run": "captioner.run.sample",
-    "resume": "captioner.run.train",
-    "train": "captioner.run.train",
+    "CaptioningRNN": "captioner.model.captioning_rnn",
+    "Config": "captioner.config.options",
+    "Vocab": "captioner.text.vocabulary",
+    "describe": "captioner.inference.captions",
+    "open_run": "captioner.inference.captions",
+    "resume": "captioner.training.train",
+    "train": "captioner.training.train",
 }
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from captioner.config import CONSTRAINTS, Config, build
-from captioner.configio import dump, parse
+from captioner.config.constraints import CONSTRAINTS
+from captioner.config.options import Config
+from captioner.config.schema import build
+from captioner.config.yaml_io import dump, parse
 
 Draw = Callable[[np.random.Generator], Any]
 

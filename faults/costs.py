@@ -10,16 +10,17 @@ from unittest import mock
 
 import numpy as np
 
-import captioner.solver
-from captioner import checkpoint
+import captioner.training.solver
 from captioner.arrays import Batch, Params
-from captioner.blas import set_threads
-from captioner.checkpoint import Checkpoint, Meta
-from captioner.model import CaptioningRNN
-from captioner.optim import RULES, SCHEDULES, Hyper, Span
-from captioner.parameters import Sizes, initial_params
-from captioner.solver import Plan, TrainState, steps
-from captioner.vocab import SPECIAL
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.parameters import Sizes, initial_params
+from captioner.optim.schedules import SCHEDULES, Span
+from captioner.optim.update_rules import RULES, Hyper
+from captioner.parallel.blas import set_threads
+from captioner.storage import checkpoint
+from captioner.storage.checkpoint import Checkpoint, Meta
+from captioner.text.vocabulary import SPECIAL
+from captioner.training.solver import Plan, TrainState, steps
 from faults.session import Figure, Session
 
 VOCAB, FEATURE, WORDVEC, HIDDEN, CAPTIONS, TIME = 1004, 512, 256, 512, 64, 17
@@ -78,7 +79,7 @@ def checks(session: Session) -> Iterator[Figure]:
     )
     taken = steps(model, Drawn(), TrainState.fresh(model, plan.rule), plan)
     spent = [0.0]
-    real = captioner.solver.refuse_infinite
+    real = captioner.training.solver.refuse_infinite
 
     def timed(state: TrainState) -> None:
         began = time.perf_counter()
@@ -89,7 +90,7 @@ def checks(session: Session) -> Iterator[Figure]:
     inside: list[float] = []
     for _ in range(max(4, session.count(120))):
         for name, check in (("with", timed), ("without", lambda state: None)):
-            with mock.patch.object(captioner.solver, "refuse_infinite", check):
+            with mock.patch.object(captioner.training.solver, "refuse_infinite", check):
                 spent[0], began = 0.0, time.perf_counter()
                 next(taken)
                 times[name].append(time.perf_counter() - began)

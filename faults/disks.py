@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from captioner import checkpoint
 from captioner.errors import CheckpointError
-from captioner.run.folder import LAST
+from captioner.inference.find_checkpoint import LAST
+from captioner.storage import checkpoint
 from faults.processes import OPTIONS, Training, difference, side_by_side, straight
 from faults.session import Row, Session, row
 from faults.watch import Outcome
@@ -34,7 +34,7 @@ main()
 AS_NOBODY = """
 import os
 from captioner.cli import main
-from captioner.run.folder import RunFolder
+from captioner.training.run_folder import RunFolder
 
 def as_nobody(do):
     def done(*args):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from captioner import checkpoint
 from captioner.errors import CheckpointError
-from captioner.run.folder import LAST
+from captioner.inference.find_checkpoint import LAST
+from captioner.storage import checkpoint
 from faults.processes import Training, difference, side_by_side, straight
 from faults.session import Row, Session, row
 from faults.watch import Outcome

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from captioner.checkpoint import Checkpoint
-from captioner.configio import parse
+from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import write_prepared
-from captioner.run.build import build_corpus
-from captioner.run.restore import Restored
-from captioner.run.train import train
+from captioner.inference.restore import Restored
+from captioner.preparation.load_corpus import build_corpus
+from captioner.storage.checkpoint import Checkpoint
+from captioner.training.train import train
 from faults.session import SMALL
 
 

@@ -14,14 +14,14 @@ from unittest import mock
 
 import numpy as np
 
-import captioner.solver
-from captioner import checkpoint
-from captioner.configio import parse
+import captioner.training.solver
+from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.errors import DivergenceError
-from captioner.model import CaptioningRNN
-from captioner.run.folder import LAST
-from captioner.run.train import train
+from captioner.inference.find_checkpoint import LAST
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.storage import checkpoint
+from captioner.training.train import train
 from faults import watch
 from faults.session import SMALL, Row, Session, row
 from faults.watch import Outcome
@@ -71,14 +71,14 @@ def _gradient(step: int, number: float, rng: np.random.Generator) -> tuple[Any, 
 
 
 def _parameter(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str, Any, str]:
-    real, name, place = captioner.solver.update, NAMES[int(rng.integers(len(NAMES)))], rng.random()
+    real, name, place = captioner.training.solver.update, NAMES[int(rng.integers(len(NAMES)))], rng.random()
 
     def update(rule: Any, params: Any, grads: Any, slots: Any, hyper: Any, t: int, *rest: Any) -> None:
         real(rule, params, grads, slots, hyper, t, *rest)
         if t == step:
             params[name].flat[int(place * params[name].size)] = number
 
-    return captioner.solver, "update", update, f"parameters {name};"
+    return captioner.training.solver, "update", update, f"parameters {name};"
 
 
 PLANTS: Mapping[str, Plant] = {

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from captioner import checkpoint
-from captioner.checkpoint import Checkpoint
-from captioner.run.folder import LAST
+from captioner.inference.find_checkpoint import LAST
+from captioner.storage import checkpoint
+from captioner.storage.checkpoint import Checkpoint
 from faults.session import SMALL, captioner, settings
 from faults.watch import WORKERS, Outcome, Tally
 

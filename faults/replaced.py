@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from captioner import checkpoint
-from captioner.checkpoint import Checkpoint
-from captioner.configio import load
+from captioner.config.yaml_io import load
 from captioner.errors import CaptionerError
-from captioner.run.folder import LAST
+from captioner.inference.find_checkpoint import LAST
+from captioner.storage import checkpoint
+from captioner.storage.checkpoint import Checkpoint
 from faults.processes import OPTIONS, Training, difference, side_by_side, straight
 from faults.session import Row, Session, row
 from faults.watch import Outcome

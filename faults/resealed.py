@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from captioner.checkpoint import SEAL as CHECKPOINT
 from captioner.data.prepared import SEAL as DATA_SET
-from captioner.sealed import SIZE, Seal
+from captioner.storage.checkpoint import SEAL as CHECKPOINT
+from captioner.storage.sealed import SIZE, Seal
 from faults import hostile, materials, misfits, watch
 from faults.damage import mutated
 from faults.hostile import Change

@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from captioner import checkpoint
 from captioner.cli.train import stop_signals
-from captioner.config import Config
-from captioner.configio import dump, parse
+from captioner.config.options import Config
+from captioner.config.yaml_io import dump, parse
 from captioner.data.prepared import write_prepared
 from captioner.errors import DivergenceError
-from captioner.run.build import build_corpus
-from captioner.run.events import Began
-from captioner.run.folder import RunFolder
-from captioner.run.train import resume, train
-from captioner.solver import Step
+from captioner.preparation.load_corpus import build_corpus
+from captioner.storage import checkpoint
+from captioner.training.events import Began
+from captioner.training.run_folder import RunFolder
+from captioner.training.solver import Step
+from captioner.training.train import resume, train
 from faults import configs, watch
 from faults.processes import difference
 from faults.session import Row, Session, row

@@ -12,7 +12,7 @@ import numpy as np
 
 from captioner.data.prepared import prepared
 from captioner.errors import CaptionerError, CheckpointError, DataError
-from captioner.run.restore import restore
+from captioner.inference.restore import restore
 from faults import materials, watch
 from faults.damage import damaged
 from faults.session import Row, Session, row

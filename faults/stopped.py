@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from captioner import checkpoint
-from captioner.run.folder import LAST
+from captioner.inference.find_checkpoint import LAST
+from captioner.storage import checkpoint
 from faults.processes import OPTIONS, Training, difference, side_by_side, straight
 from faults.session import Row, Session, row
 from faults.watch import Outcome

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from captioner.config import Config, build, options
-from captioner.configio import dump, load, parse
+from captioner.config.options import Config
+from captioner.config.schema import build, options
+from captioner.config.yaml_io import dump, load, parse
 from captioner.errors import ConfigError
 from faults import watch
 from faults.session import ROOT, Row, Session, row

@@ -30,7 +30,7 @@ print(content(read(Path(sys.argv[2]))))
 """
 INTERRUPTED = """
 import os, sys
-from captioner.run import prepare
+from captioner.preparation import prepare
 prepare.write_prepared = lambda *_: os._exit(9)
 from captioner.cli import main
 main(sys.argv[1:])

@@ -88,8 +88,8 @@ def small_options() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run of two epochs, to be read alone."""
-    from captioner.configio import parse
-    from captioner.run.train import train
+    from captioner.config.yaml_io import parse
+    from captioner.training.train import train
 
     folder = tmp_path_factory.mktemp("tiny") / "run"
     overrides = [*SMALL, "train.epochs=2", "train.learning_rate=0.01", "train.log_every=1"]
@@ -129,9 +129,9 @@ def write_coco() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def coco_run(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the assignment's layout that says `a` for ever, as likely on every machine."""
-    from captioner import checkpoint
-    from captioner.configio import parse
-    from captioner.run.train import train
+    from captioner.config.yaml_io import parse
+    from captioner.storage import checkpoint
+    from captioner.training.train import train
 
     folder = tmp_path_factory.mktemp("coco")
     overrides = ["data.source=cs231n", f"data.root={write_coco(folder / 'data')}", "train.max_steps=2"]
@@ -173,11 +173,11 @@ def photo_run(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
     """A run on photographs in `photos` beside it and their data set `data.h5`, which says random words of each."""
     import numpy as np
 
-    from captioner import checkpoint
-    from captioner.config import Prepare
-    from captioner.configio import parse
-    from captioner.run.prepare import prepare
-    from captioner.run.train import train
+    from captioner.config.options import Prepare
+    from captioner.config.yaml_io import parse
+    from captioner.preparation.prepare import prepare
+    from captioner.storage import checkpoint
+    from captioner.training.train import train
 
     folder = tmp_path_factory.mktemp("photographs")
     options = Prepare(encoder="scenes", val=0.25, min_count=1)

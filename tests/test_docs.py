@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioner import checkpoint, configio
 from captioner.cli import cli as root
-from captioner.run.build import build_sizes
-from captioner.run.folder import find_checkpoint
-from captioner.vocab import SPECIAL
+from captioner.config import yaml_io as configio
+from captioner.inference.build_model import build_sizes
+from captioner.inference.find_checkpoint import find_checkpoint
+from captioner.storage import checkpoint
+from captioner.text.vocabulary import SPECIAL
 
 HERE = Path(__file__).parents[1]
 CAPTIONS = {

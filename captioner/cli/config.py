@@ -33,8 +33,8 @@ def init(file: Path | None) -> None:
     Example:
       captioner config init my.yaml
     """
-    from captioner.config import Config
-    from captioner.configio import dump
+    from captioner.config.options import Config
+    from captioner.config.yaml_io import dump
     from captioner.errors import CaptionerError, UsageError
 
     text = HEADER + dump(Config(), comments=True)
@@ -60,7 +60,7 @@ def show(config_file: Path | None, overrides: tuple[str, ...]) -> None:
     Example:
       captioner config show -o model.cell=rnn -o train.epochs=3
     """
-    from captioner.configio import dump, load
+    from captioner.config.yaml_io import dump, load
 
     output.text(dump(load(config_file, overrides)))
 
@@ -75,7 +75,7 @@ def check(file: Path, overrides: tuple[str, ...]) -> None:
     Example:
       captioner config init my.yaml && captioner config check my.yaml
     """
-    from captioner.configio import load
+    from captioner.config.yaml_io import load
 
     load(file, overrides)
     output.result(f"{file}: ok")

@@ -47,7 +47,7 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     set: a prepared file, a folder as in CS231n's assignment, or the word scenes. The exit code is 1 when something is
     wrong.
     """
-    from captioner.run import data as use_case
+    from captioner.preparation import inspect_data as use_case
 
     flaws, card = use_case.check(sources, lists, chosen(values))
     for flaw in flaws:
@@ -72,7 +72,7 @@ def card(source: str | None, config_file: Path | None, overrides: tuple[str, ...
     SOURCE is a prepared file, a folder as in CS231n's assignment, or the word scenes; without it, the data set of the
     config.
     """
-    from captioner.run import data as use_case
+    from captioner.preparation import inspect_data as use_case
 
     told = use_case.card_of_corpus(_open(source, config_file, overrides))
     _print_card(told, source or "the config's data set", as_json)
@@ -105,7 +105,7 @@ def show(
     SOURCE is a prepared file, a folder as in CS231n's assignment, or the word scenes; without it, the data set of the
     config.
     """
-    from captioner.run import data as use_case
+    from captioner.preparation import inspect_data as use_case
 
     corpus = _open(source, config_file, overrides)
     examples = use_case.examples(corpus, split, number, seed)
@@ -129,7 +129,7 @@ def _where(corpus: Corpus, images: Path | None) -> str:
 
 
 def _print_card(card: dict[str, Any], name: str, as_json: bool) -> None:
-    from captioner.cli.cards import card_lines
+    from captioner.cli.data_summary import card_lines
 
     if as_json:
         output.record(card)
@@ -139,8 +139,8 @@ def _print_card(card: dict[str, Any], name: str, as_json: bool) -> None:
 
 
 def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> Corpus:
-    from captioner import configio
-    from captioner.run import data as use_case
-    from captioner.run.build import build_corpus
+    from captioner.config import yaml_io as configio
+    from captioner.preparation import inspect_data as use_case
+    from captioner.preparation.load_corpus import build_corpus
 
     return build_corpus(configio.load(config_file, [*([] if source is None else use_case.guess(source)), *overrides]))

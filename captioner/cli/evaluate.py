@@ -12,7 +12,7 @@ from captioner.cli.options import override_option
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
-    from captioner.run.evaluate import Judged, Task
+    from captioner.evaluation.scoring import Judged, Task
 
 
 @click.command(
@@ -76,8 +76,8 @@ def evaluate(
         raise UsageError("--baseline, --coco and -o are for a run; leave them out with --captions")
     if baseline and "train" in splits:
         raise UsageError("--baseline borrows captions from train, and cannot be scored there; name another split")
-    from captioner.run import evaluate as use_case
-    from captioner.run import results
+    from captioner.evaluation import caption_files as results
+    from captioner.evaluation import scoring as use_case
 
     if meteor:
         use_case.check_meteor()
@@ -95,7 +95,7 @@ def evaluate(
         found = [judge(path) for path in (captions, against) if path is not None]
         _show(split or references.name, task, found, most, meteor, as_json)
         return
-    from captioner.run import sample
+    from captioner.inference import captions as sample
 
     restored = sample.open_runs(runs, overrides)
     corpus = sample.open_corpus(restored)
@@ -109,7 +109,7 @@ def evaluate(
         if coco is not None:
             results.write_results(coco, task.images, found[0].captions, overwrite)
         if baseline:
-            from captioner.run.neighbours import borrow
+            from captioner.evaluation.nearest_neighbours import borrow
 
             found.append(use_case.judge(task, baseline, borrow(corpus, name, rows)))
         if against is not None:
@@ -120,7 +120,7 @@ def evaluate(
 
 def _show(name: str, task: Task, found: list[Judged], most: int | None, meteor: bool, as_json: bool) -> None:
     from captioner.cli.scores import score_lines, worst_lines
-    from captioner.run import evaluate as use_case
+    from captioner.evaluation import scoring as use_case
 
     if meteor:
         found = [use_case.with_meteor(task, judged) for judged in found]

@@ -26,9 +26,9 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) 
     fails, or with --full, element by element. The sizes are a small slice of the configured ones.
     The exit code is 1 when a gradient fails.
     """
-    from captioner import configio
-    from captioner.gradcheck import TOLERANCE
-    from captioner.run.check import gradcheck as use_case
+    from captioner.config import yaml_io as configio
+    from captioner.gradcheck.check import gradcheck as use_case
+    from captioner.gradcheck.numeric import TOLERANCE
 
     config = configio.load(config_file, overrides)
     rows = []

@@ -44,8 +44,8 @@ def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, ove
     gradient of -log P(word T) with respect to the state 0, 1, ... steps before, as a mean over captions of at least T
     words. A bar's length is the logarithm: bars that shrink evenly are a gradient that vanishes by a factor a step.
     """
-    from captioner.run import sample as use_case
-    from captioner.run.inspect import gradient_reach
+    from captioner.gradcheck.gradient_norms import gradient_reach
+    from captioner.inference import captions as use_case
 
     for run in runs:
         restored = use_case.open_run(run, overrides)

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from captioner.config import Option, Prepare, build, options
+from captioner.config.options import Prepare
+from captioner.config.schema import Option, build, options
 from captioner.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -34,7 +34,7 @@ def record(values: dict[str, Any]) -> None:
 
     Raises: as `result`.
     """
-    from captioner.run.folder import to_json
+    from captioner.text.strict_json import to_json
 
     _print(to_json(values))
 

@@ -13,7 +13,7 @@ from captioner.cli import output
 from captioner.cli.options import chosen, encoder_options, list_option, prepare_options, strict_option
 
 if TYPE_CHECKING:
-    from captioner.run.prepare import Event, Prepared
+    from captioner.preparation.prepare import Event, Prepared
 
 MOST_LINES = 20
 """Flaws, and lost photographs, that are told one by one; the card has the number of all."""
@@ -57,8 +57,8 @@ def prepare(
     What is left out is told line by line, and counted in the data card. The exit code is 1 when a photograph was
     missing or could not be read; the others are there.
     """
-    from captioner.cli.cards import card_lines
-    from captioner.run.prepare import prepare as use_case
+    from captioner.cli.data_summary import card_lines
+    from captioner.preparation.prepare import prepare as use_case
 
     events = use_case(
         sources, file, chosen(values), lists=lists, encoder_options=encoder_option, strict=strict, overwrite=overwrite
@@ -93,9 +93,9 @@ def show(events: Iterator[Event]) -> Prepared:
     """Consume the events of a preparation, with a bar that knows the time left; then what was left out, on stderr."""
     from tqdm import tqdm
 
-    from captioner.run.features import Discarded, Encoding
-    from captioner.run.find import Unreadable
-    from captioner.run.prepare import Prepared
+    from captioner.preparation.encode import Discarded, Encoding
+    from captioner.preparation.find_photos import Unreadable
+    from captioner.preparation.prepare import Prepared
 
     bar: tqdm[Any] = tqdm(disable=True)
     flaws: list[object] = []

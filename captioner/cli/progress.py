@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from captioner.cli import output
 from captioner.metrics import NAMES
-from captioner.run.events import Began, Ended, Event, Validated, Warned
-from captioner.run.folder import RunFolder
-from captioner.solver import Step
-from captioner.vocab import SPECIAL
+from captioner.text.vocabulary import SPECIAL
+from captioner.training.events import Began, Ended, Event, Validated, Warned
+from captioner.training.run_folder import RunFolder
+from captioner.training.solver import Step
 
 FIGURES = {
     "word_loss": "loss {:.3f} a word",

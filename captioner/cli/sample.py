@@ -17,10 +17,10 @@ from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
-    from captioner.run.captioner import Captioner
-    from captioner.run.photos import Failed, Sidecars
-    from captioner.run.restore import Speaker
-    from captioner.run.sample import Caption
+    from captioner.inference.captioner import Captioner
+    from captioner.inference.captions import Caption
+    from captioner.inference.photos import Failed, Sidecars
+    from captioner.inference.restore import Speaker
 
 
 @click.command(
@@ -85,7 +85,7 @@ def sample(
     tell, whether it is true, with tabs between; other candidates, and the references where known, follow on lines that
     begin with a tab. A photograph that cannot be read is told on stderr, the rest goes on, and the exit code is 1.
     """
-    from captioner.run.folder import is_run
+    from captioner.inference.find_checkpoint import is_run
 
     runs = [run, *takewhile(is_run, names)]
     photos = names[len(runs) - 1 :]
@@ -96,14 +96,14 @@ def sample(
     if (write_sidecar or encoder or encoder_option) and not photos:
         raise UsageError("--write-sidecar and --encoder are for photographs; name some")
     if write_sidecar is not None:
-        from captioner.run.photos import check_suffix
+        from captioner.inference.photos import check_suffix
 
         check_suffix(write_sidecar)
-    from captioner.run import sample as use_case
+    from captioner.inference import captions as use_case
 
     restored = use_case.open_runs(runs, overrides)
     if photos:
-        from captioner.run.photos import caption_photos, find_photos, open_encoder_of
+        from captioner.inference.photos import caption_photos, find_photos, open_encoder_of
 
         opened = open_encoder_of(restored, encoder, encoder_option)
         captions: Iterable[Caption | Failed] = caption_photos(
@@ -117,7 +117,7 @@ def sample(
         captions = use_case.caption_split(_open_captioner(restored, corpus), chosen, number, n_best)
     if write_sidecar is None:
         return _show(captions, as_json, None)
-    from captioner.run.photos import Sidecars
+    from captioner.inference.photos import Sidecars
 
     sidecars = Sidecars(write_sidecar, overwrite)
     code = _show(captions, as_json, sidecars)
@@ -129,7 +129,7 @@ def sample(
 
 
 def _open_captioner(restored: Speaker, corpus: Corpus | None = None) -> Captioner:
-    from captioner.run.sample import open_captioner
+    from captioner.inference.captions import open_captioner
 
     captioner = open_captioner(restored, corpus)
     for warning in captioner.warnings:
@@ -160,7 +160,7 @@ def _stdin() -> Iterator[Path]:
 
 def _show(captions: Iterable[Caption | Failed], as_json: bool, sidecars: Sidecars | None) -> int:
     """Print captions, and tell failures; the exit code."""
-    from captioner.run.sample import Caption, to_dict
+    from captioner.inference.captions import Caption, to_dict
 
     code = 0
     for caption in captions:

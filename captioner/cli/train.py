@@ -63,9 +63,9 @@ def train(
     if resume is not None and (config_file or data or run or overwrite):
         moved = f"; for data that has moved: -o data.root={shlex.quote(str(data))}" if data else ""
         raise UsageError(f"--resume takes its config and folder from the run; give it alone, or with -o{moved}")
-    from captioner import configio
     from captioner.cli.progress import show
-    from captioner.run import train as use_case
+    from captioner.config import yaml_io as configio
+    from captioner.training import train as use_case
 
     with stop_signals() as caught:
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.errors import DataError
-from captioner.tokenizer import join
-from captioner.vocab import Vocab
+from captioner.text.tokenizer import join
+from captioner.text.vocabulary import Vocab
 
 ROWS_AT_ONCE = 1024
 LARGEST = 1e30

@@ -9,8 +9,8 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Features
-from captioner.data.h5 import Stored, open_dataset, readable
 from captioner.errors import DataError
+from captioner.storage.hdf5 import Stored, open_dataset, readable
 
 DENSE = 16
 MOST_MIB = 1 << 30

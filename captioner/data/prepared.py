@@ -25,15 +25,15 @@ import h5py
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.atomic import replacing
 from captioner.data.corpus import Corpus, Features, Split, validate
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
-from captioner.data.h5 import FILE_LIMIT, open_dataset
-from captioner.data.written import Writer
+from captioner.data.read_back import Writer
 from captioner.errors import DataError
-from captioner.plain_arrays import new_file
-from captioner.sealed import SIZE, Seal, digest_of
-from captioner.vocab import Vocab
+from captioner.storage.atomic import replacing
+from captioner.storage.hdf5 import FILE_LIMIT, open_dataset
+from captioner.storage.hdf5_writer import new_file
+from captioner.storage.sealed import SIZE, Seal, digest_of
+from captioner.text.vocabulary import Vocab
 
 SEAL = Seal("data set", version=1, maker="`captioner prepare`", most=FILE_LIMIT - SIZE, error=DataError)
 TEXT_LIMIT = 1 << 31

@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from captioner.data.readers.told import Flaw, Told
+from captioner.data.readers.records import Flaw, Told
 from captioner.errors import DataError
 
 

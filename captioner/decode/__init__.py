@@ -7,10 +7,10 @@ model's own natural log-probabilities of the captions (N, K): what forbids, rank
 from captioner.decode.beam import beam
 from captioner.decode.consensus import Reranker, rank
 from captioner.decode.constraints import FREE, Constraints
-from captioner.decode.ensemble import Ensemble
 from captioner.decode.greedy import greedy
 from captioner.decode.sampling import sample
-from captioner.decode.state import State, StepFunction
+from captioner.model.ensemble import Ensemble
+from captioner.model.state import State, StepFunction
 
 __all__ = [
     "FREE",

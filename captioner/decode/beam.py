@@ -8,7 +8,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.decode.constraints import FREE, Constraints
-from captioner.decode.state import State, StepFunction, count, take
+from captioner.model.state import State, StepFunction, count, take
 
 CACHE = 1 << 16
 """So many log-probabilities at a time that the passes over them find them in the cache."""

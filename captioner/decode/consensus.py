@@ -8,7 +8,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.metrics import CiderD
-from captioner.model import Standardizer
+from captioner.model.standardizer import Standardizer
 
 SHARPNESS, RIDGE = 3.0, 0.5
 """Of the kernel and of the regression: so the words of an image of Flickr8k are best told from those of the others."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from captioner.arrays import Array
+from captioner.decode.autoregressive import follow
 from captioner.decode.constraints import FREE, Constraints
-from captioner.decode.follow import follow
-from captioner.decode.state import State, StepFunction
+from captioner.model.state import State, StepFunction
 
 
 def greedy(

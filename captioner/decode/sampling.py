@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.decode.autoregressive import follow
 from captioner.decode.constraints import FREE, Constraints
-from captioner.decode.follow import follow
-from captioner.decode.state import State, StepFunction, count, take
+from captioner.model.state import State, StepFunction, count, take
 
 
 def sample(

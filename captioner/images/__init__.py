@@ -11,7 +11,7 @@ from captioner.errors import MissingLibraryError, UsageError, library_of
 from captioner.images.encoder import Encoder
 
 ENCODERS: dict[str, tuple[str, str]] = {
-    "scenes": ("captioner.images.scenes", "open_scenes"),
+    "scenes": ("captioner.images.scenes_encoder", "open_scenes"),
     "efficientnet-lite0": ("captioner.images.efficientnet", "open_efficientnet"),
     "onnx": ("captioner.images.onnx", "open_onnx"),
 }

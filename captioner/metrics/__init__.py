@@ -1,9 +1,9 @@
 """The metrics of captions, equal to those of pycocoevalcap 1.2, in NumPy."""
 
 from captioner.metrics.cider import CiderD
+from captioner.metrics.diversity import novel, share, wording
 from captioner.metrics.ptb import tokenize
 from captioner.metrics.scores import NAMES, corpus_scores, figures, interval, named, score_rows
-from captioner.metrics.wording import novel, share, wording
 
 __all__ = [
     "NAMES",

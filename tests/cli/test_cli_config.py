@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from captioner.cli.config import config
-from captioner.config import Config
-from captioner.configio import load, parse
+from captioner.config.options import Config
+from captioner.config.yaml_io import load, parse
 from captioner.errors import CaptionerError, ConfigError, UsageError
 
 

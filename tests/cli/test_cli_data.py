@@ -10,9 +10,9 @@ from typing import Any
 import h5py
 import pytest
 
-from captioner.cli.cards import card_lines
-from captioner.data.card import card
+from captioner.cli.data_summary import card_lines
 from captioner.data.prepared import prepared, write_prepared
+from captioner.data.summary import card
 
 
 @pytest.fixture(autouse=True)

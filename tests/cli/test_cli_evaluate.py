@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from captioner.cli.scores import score_lines
+from captioner.evaluation.scoring import judge_model, task_of, to_dict
+from captioner.inference.captions import open_captioner, open_corpus, open_run
 from captioner.metrics import NAMES
-from captioner.run.evaluate import judge_model, task_of, to_dict
-from captioner.run.sample import open_captioner, open_corpus, open_run
 
 KEYS = ["split", "images", "loss", "perplexity", "true", *NAMES, "mean_length", "vocabulary", "distinct", "repeats"]
 KEYS += ["unk", "novel", "intervals"]
@@ -96,7 +96,7 @@ def test_the_baseline_stands_beside_the_model(cli: Callable[..., Any], tiny_run:
 
 
 def test_json_has_no_infinity(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.run.evaluate.mean_word_loss", lambda *_: 1000.0)
+    monkeypatch.setattr("captioner.evaluation.scoring.mean_word_loss", lambda *_: 1000.0)
     line = cli("evaluate", tiny_run, "--json").out
     assert json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["loss"] == 1000
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from captioner.run.check import LAYERS
+from captioner.gradcheck.layer_cases import LAYERS
 
 
 def masked(text: str) -> str:

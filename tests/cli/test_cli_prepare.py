@@ -22,7 +22,7 @@ from PIL import Image
 from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoder import encode
-from captioner.run.sample import describe, open_run
+from captioner.inference.captions import describe, open_run
 
 SCENES = ("--encoder", "scenes", "--min-count", "1", "--val", "0.25")
 
@@ -226,7 +226,7 @@ def test_without_the_library_of_photographs(shell: Callable[..., Any]) -> None:
 
 WAITING = """
 import os, sys, time
-from captioner.images.scenes import ScenesEncoder
+from captioner.images.scenes_encoder import ScenesEncoder
 encode = ScenesEncoder.encode
 
 def waiting(self, batch):

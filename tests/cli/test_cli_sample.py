@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 import pytest
 
-from captioner import checkpoint
 from captioner.images import protobuf
-from captioner.run.sample import Caption, caption_split, open_captioner, open_corpus, open_run, to_dict
+from captioner.inference.captions import Caption, caption_split, open_captioner, open_corpus, open_run, to_dict
+from captioner.storage import checkpoint
 
 SHORT = ("-o", "decode.max_length=3")
 
@@ -51,7 +51,7 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
 
 def test_text_tells_what_is_true(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = [Caption("x", "a b", -1.234, ["c", "d"], true) for true in (True, False, None)]
-    monkeypatch.setattr("captioner.run.sample.caption_split", lambda *_: iter(told))
+    monkeypatch.setattr("captioner.inference.captions.caption_split", lambda *_: iter(told))
     lines = cli("sample", tiny_run).out.splitlines()
     assert lines[::3] == ["x\ta b\t-1.23\ttrue", "x\ta b\t-1.23\tnot true", "x\ta b\t-1.23"]
     assert lines[1:3] == ["\t  c", "\t  d"]
@@ -124,7 +124,7 @@ def test_references_of_several_lines_are_told_in_one(
     cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = [Caption("a\nb", "c", -1.0, ["two\n lines", "an\x1b[2J escape"], None, [("c", -1.0), ("d", -2.5)])]
-    monkeypatch.setattr("captioner.run.sample.caption_split", lambda *_: iter(told))
+    monkeypatch.setattr("captioner.inference.captions.caption_split", lambda *_: iter(told))
     assert cli("sample", tiny_run).out.splitlines() == [
         r"a\nb	c	-1.00", "\td\t-2.50", "\t  two lines", "\t  an\\x1b[2J escape"
     ]  # fmt: skip

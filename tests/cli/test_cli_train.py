@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from captioner import checkpoint
 from captioner.cli import progress
 from captioner.cli.train import STOPPING, stop_signals
-from captioner.configio import load, parse
-from captioner.run.train import train
-from captioner.solver import Step
+from captioner.config.yaml_io import load, parse
+from captioner.storage import checkpoint
+from captioner.training.solver import Step
+from captioner.training.train import train
 
 
 @pytest.fixture(autouse=True)

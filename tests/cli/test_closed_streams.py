@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from captioner.run.folder import LAST
+from captioner.inference.find_checkpoint import LAST
 
 WHOLE = ("-o", "train.max_steps=3")
 

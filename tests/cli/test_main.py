@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import captioner
-from captioner.run.captioner import Captioner
+from captioner.inference.captioner import Captioner
 
 PIECE = r"[^\n]*"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from captioner.run.folder import BEST, LAST
+from captioner.inference.find_checkpoint import BEST, LAST
 
 NAMES = {
     "spaces": "my runs  here",

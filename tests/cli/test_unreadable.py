@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from captioner import files
 from captioner.errors import DataError
-from captioner.files import read_bytes
+from captioner.storage import files
+from captioner.storage.files import read_bytes
 
 BROKEN = Path("/proc/self/mem")
 """A regular file of size 0 whose first byte cannot be read: EIO."""

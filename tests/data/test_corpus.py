@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from captioner.data.corpus import ROWS_AT_ONCE, Corpus, Split, validate
 from captioner.errors import DataError
-from captioner.vocab import SPECIAL, Vocab
+from captioner.text.vocabulary import SPECIAL, Vocab
 
 NULL, START, END, UNK, CAT, DOG = range(6)
 VOCAB = Vocab((*SPECIAL, "cat", "dog"))

@@ -18,8 +18,8 @@ from captioner.data.corpus import ROWS_AT_ONCE, Corpus, Split, validate
 from captioner.data.features import Direct, Selected, open_features
 from captioner.data.prepared import MOST_SPLITS, prepared, write_prepared
 from captioner.errors import DataError
-from captioner.sealed import SIZE
-from captioner.vocab import SPECIAL, Vocab
+from captioner.storage.sealed import SIZE
+from captioner.text.vocabulary import SPECIAL, Vocab
 
 # --- what is written is read
 

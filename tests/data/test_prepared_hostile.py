@@ -17,7 +17,7 @@ from sealed_sets import MODULE, VOCAB, WHOLE, assert_same, refusal
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import SEAL, prepared
 from captioner.errors import DataError
-from captioner.sealed import SIZE
+from captioner.storage.sealed import SIZE
 
 # --- damage
 

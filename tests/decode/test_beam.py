@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from trees import END, NULL, START, WORDS, allowed, captions, chain, constraints, initial, log_prob, model, table
 
 from captioner.decode import Constraints, Ensemble, beam, greedy
-from captioner.model import CaptioningRNN
-from captioner.parameters import Sizes, initial_params
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.parameters import Sizes, initial_params
 
 Array = np.ndarray
 POWERS = st.sampled_from([0.0, 0.5, 1.0, 1.7])

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.decode import Constraints, State, greedy
-from captioner.model import CaptioningRNN
-from captioner.parameters import Sizes, initial_params
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.parameters import Sizes, initial_params
 
 Array = np.ndarray
 NULL, START, END, UNK = range(4)

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 import faults.__main__ as program
-from captioner.data import h5
 from captioner.errors import ConfigError, DataError
+from captioner.storage import hdf5 as h5
 from faults import (
     costs,
     disks,
@@ -162,7 +162,7 @@ def test_a_guard_that_is_taken_away_is_missed(session: Session, monkeypatch: pyt
     one, other = (materials.make_prepared(folder / f"{seed}.h5", seed) for seed in (0, 1))
     read, content, _ = sealed.READERS["data set"]
     trial = sealed.Damaged("data set", one, (other,), content(read(one)), 0)
-    monkeypatch.setattr("captioner.sealed.Seal.broken", lambda seal, path: None)
+    monkeypatch.setattr("captioner.storage.sealed.Seal.broken", lambda seal, path: None)
     assert "silent" in {trial(number).kind for number in range(60)}
 
 
@@ -173,7 +173,7 @@ def test_links_out_of_a_file_are_missed(session: Session, monkeypatch: pytest.Mo
 
 
 def test_yaml_that_means_something_else_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.scalars.INTEGER", texts.re.compile(r"[-+]?[0-9]+"))
+    monkeypatch.setattr("captioner.config.values.INTEGER", texts.re.compile(r"[-+]?[0-9]+"))
     assert texts.attempt(b"seed: 017", tmp_path / "a.yaml").kind == "silent"
 
 
@@ -189,12 +189,12 @@ def test_yaml_that_means_something_else_is_missed(tmp_path: Path, monkeypatch: p
 def test_a_number_told_without_its_name_or_step_is_missed(
     name: str, guard: str, gone: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"captioner.solver.{guard}", gone)
+    monkeypatch.setattr(f"captioner.training.solver.{guard}", gone)
     assert numbers.Planted(tmp_path, 0)(list(numbers.PLANTS).index(name)).kind in ESCAPED
 
 
 UNGUARDED = """
-from captioner.run.folder import RunFolder
+from captioner.training.run_folder import RunFolder
 RunFolder._refuse_moved = lambda *_: None
 from captioner.cli import main
 main()

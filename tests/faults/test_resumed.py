@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner import checkpoint
-from captioner.config import build, options
-from captioner.run.folder import RunFolder
-from captioner.run.recorder import Recorder
+from captioner.config.schema import build, options
+from captioner.storage import checkpoint
+from captioner.training.recorder import Recorder
+from captioner.training.run_folder import RunFolder
 from faults import configs, resumed
 from faults.session import SEED
 from faults.watch import ESCAPED
@@ -124,7 +124,7 @@ def test_a_planted_difference_is_found(name: str, tiny_run: Path, own_run: Path)
 
 
 def test_lines_of_the_end_that_stay_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.run.folder._belongs", lambda line, step: json.loads(line)["step"] <= step)
+    monkeypatch.setattr("captioner.training.run_folder._belongs", lambda line, step: json.loads(line)["step"] <= step)
     outcomes = (resumed.Resumed(tmp_path, SEED)(trial) for trial in range(20))
     assert any(outcome.kind == "wrong" and "history.jsonl: line" in outcome.note for outcome in outcomes)
 

@@ -132,7 +132,7 @@ def test_what_is_no_identity_of_these_leads_nowhere(identity: str) -> None:
 
 
 def test_the_names_in_the_table_are_those_that_the_options_tell() -> None:
-    from captioner.config import Prepare
+    from captioner.config.options import Prepare
 
     hint = Prepare.__annotations__["encoder"]
     assert all(re.search(rf"\b{name}\b", str(hint)) for name in ENCODERS)

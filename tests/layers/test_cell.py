@@ -12,16 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.config import Config, Model
-from captioner.gradcheck import Case, check
+from captioner.config.options import Config, Model
+from captioner.gradcheck.check import gradcheck
+from captioner.gradcheck.numeric import Case, check
 from captioner.layers import CELLS
-from captioner.layers.cell import Cell, State, scan_backward, scan_forward, step_backward, step_forward
+from captioner.layers.cell import Cell, State, step_backward, step_forward
 from captioner.layers.lstm import sigmoid
 from captioner.layers.packing import pack
-from captioner.layers.sequence import sequence_backward, sequence_forward
-from captioner.model import CaptioningRNN
-from captioner.parameters import Sizes, initial_params
-from captioner.run.check import gradcheck
+from captioner.layers.padded import sequence_backward, sequence_forward
+from captioner.layers.scan import scan_backward, scan_forward
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.parameters import Sizes, initial_params
 
 Array = np.ndarray
 

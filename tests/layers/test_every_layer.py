@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.gradcheck import check
+from captioner.gradcheck.layer_cases import LAYERS, layer_case
+from captioner.gradcheck.numeric import check
 from captioner.layers import CELLS
-from captioner.parameters import Sizes
-from captioner.run.check import LAYERS, layer_case
+from captioner.model.parameters import Sizes
 
 SIZES = Sizes(vocab=6, feature=4, wordvec=3, hidden=4)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from captioner.data.readers.annotations import coco, karpathy
+from captioner.data.readers.records import SPLITS, Columns, Flaw, Told, image_name, parse_json, split_name
 from captioner.data.readers.tables import FORMATS, TOKEN, json_entry
-from captioner.data.readers.told import SPLITS, Columns, Flaw, Told, image_name, parse_json, split_name
 from captioner.errors import DataError
-from captioner.files import read_bytes, read_text
 from captioner.printable import quoted
+from captioner.storage.files import read_bytes, read_text
 
 __all__ = ["Columns", "Flaw", "Told", "read", "read_list", "split_in_name", "split_name"]
 

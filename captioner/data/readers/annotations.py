@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from captioner.data.readers.told import Flaw, Told
+from captioner.data.readers.records import Flaw, Told
 from captioner.printable import quoted
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from captioner.data.readers.told import Columns, Flaw, Told, parse_json
+from captioner.data.readers.records import Columns, Flaw, Told, parse_json
 from captioner.errors import DataError
 from captioner.printable import quoted
 

@@ -16,7 +16,7 @@ from captioner.data.scenes.grammar import LANGUAGE, PARAPHRASES, paraphrases
 from captioner.data.scenes.render import render
 from captioner.data.scenes.truth import is_true
 from captioner.data.scenes.world import SPLITS, Scene, draw_scene
-from captioner.vocab import Vocab
+from captioner.text.vocabulary import Vocab
 
 
 def scenes(

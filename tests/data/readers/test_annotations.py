@@ -3,7 +3,7 @@
 import pytest
 
 from captioner.data.readers.annotations import coco, karpathy
-from captioner.data.readers.told import Told
+from captioner.data.readers.records import Told
 
 DEEP = 1 << 70
 

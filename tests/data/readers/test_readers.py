@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from captioner.data import readers
 from captioner.data.readers import Columns, Flaw, Told, read, read_list, split_in_name
-from captioner.data.readers.told import image_name
+from captioner.data.readers.records import image_name
 from captioner.errors import DataError
 
 KARPATHY = {"images": [{"filename": "a.jpg", "split": "restval", "sentences": [{"tokens": ["a", "dog"]}]}]}

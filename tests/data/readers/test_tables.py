@@ -5,8 +5,8 @@ import json
 import pytest
 
 from captioner.data.readers import tables
+from captioner.data.readers.records import Columns, Flaw, Told
 from captioner.data.readers.tables import LONGEST_FIELD, MOST_LINES, json_lines, table, token_txt
-from captioner.data.readers.told import Columns, Flaw, Told
 from captioner.errors import DataError
 
 COLUMNS = Columns()

@@ -1,0 +1,1 @@
+"""Options of a run: dataclasses, constraints, schema, values and YAML."""

@@ -1,0 +1,111 @@
+"""The table of options, derived from the dataclasses in `config.options`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+from captioner.config.options import Config
+
+COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+
+
+NOUNS: Mapping[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a name", Path: "a path"}
+
+
+class Bound(NamedTuple):
+    """One side of a range: `>= 1`."""
+
+    sign: str
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.limit:.7g}"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the table of options; `kind` is bool, int, float, str or Path."""
+
+    path: str
+    kind: type
+    nullable: bool
+    default: Any
+    bounds: tuple[Bound, ...]
+    choices: tuple[str, ...]
+    doc: str
+
+    def admits(self, value: Any) -> bool:
+        """Whether a value of the right type is in bounds and among the choices."""
+        if value is None:
+            return self.nullable
+        in_bounds = all(COMPARE[bound.sign](value, bound.limit) for bound in self.bounds)
+        return in_bounds and (not self.choices or value in self.choices)
+
+    def expected(self) -> str:
+        """What may stand here, in words: `an integer >= 1 or null`."""
+        noun = either(self.choices) if self.choices else NOUNS[self.kind]
+        bounds = " and ".join(map(str, self.bounds))
+        return f"{noun} {bounds}".rstrip() + (" or null" if self.nullable else "")
+
+
+def either(words: Sequence[str]) -> str:
+    """The words as a choice: `sgd, adam or adamw`."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def options(section: type[Any] = Config, prefix: str = "") -> tuple[Option, ...]:
+    """The table of options in a section and below it, in the order of the file."""
+    hints = get_type_hints(section, include_extras=True)
+    rows: list[Option] = []
+    for field in fields(section):
+        path = prefix + field.name
+        if is_dataclass(field.default):
+            rows.extend(options(type(field.default), f"{path}."))
+            continue
+        annotation, doc, *bounds = get_args(hints[field.name])
+        parts = get_args(annotation) or (annotation,)
+        choices = tuple(part for part in parts if isinstance(part, str))
+        rows.append(
+            Option(
+                path=path,
+                kind=str if choices else parts[0],
+                nullable=NoneType in parts,
+                default=field.default,
+                bounds=tuple(Bound(sign, float(limit)) for sign, limit in map(str.split, bounds)),
+                choices=choices,
+                doc=doc,
+            )
+        )
+    return tuple(rows)
+
+
+def sections(section: type[Any] = Config, prefix: str = "") -> Mapping[str, str]:
+    """The path of every section below this one, with its line of doc."""
+    docs: dict[str, str] = {}
+    for field in fields(section):
+        if is_dataclass(field.default):
+            path = prefix + field.name
+            docs |= {path: str(field.default.__doc__), **sections(type(field.default), f"{path}.")}
+    return docs
+
+
+def build(values: Mapping[str, Any], section: Any = Config, prefix: str = "") -> Any:
+    """A Config with these values, by path, and defaults for the rest; the values are taken as they are."""
+    given: dict[str, Any] = {}
+    for field in fields(section):
+        path = prefix + field.name
+        if is_dataclass(field.default):
+            given[field.name] = build(values, type(field.default), f"{path}.")
+        elif path in values:
+            given[field.name] = values[path]
+    return section(**given)

@@ -1,0 +1,60 @@
+"""A data card: what is in a data set, as one dict of numbers and names."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from captioner.data.corpus import ROWS_AT_ONCE, Corpus, Split
+from captioner.text.vocabulary import SPECIAL, Vocab
+
+EXAMPLES = 10
+
+
+def card(corpus: Corpus) -> dict[str, Any]:
+    """Sizes, lengths and the share of `<UNK>` of each split, the vocabulary, the features, and photographs that stand
+    in two splits.
+    """
+    first = next(iter(corpus.splits.values()))
+    return {
+        "encoder": corpus.encoder,
+        "feature": corpus.feature_dim,
+        "dtype": str(first.features.dtype),
+        "vocabulary": len(corpus.vocab) - len(SPECIAL),
+        "splits": {name: _split(split, corpus.vocab) for name, split in corpus.splits.items()},
+        "duplicates": duplicates(corpus),
+    }
+
+
+def _split(split: Split, vocab: Vocab) -> dict[str, Any]:
+    words = ~np.isin(split.captions, (vocab.null, vocab.start, vocab.end))
+    lengths = words.sum(axis=1)
+    total = int(lengths.sum())
+    return {
+        "images": int(split.features.shape[0]),
+        "captions": len(split.captions),
+        "words": total,
+        "shortest": int(lengths.min()),
+        "mean": round(float(lengths.mean()), 2),
+        "longest": int(lengths.max()),
+        "unk": round(float((split.captions == vocab.unk).sum() / max(total, 1)), 5),
+    }
+
+
+def duplicates(corpus: Corpus) -> dict[str, Any]:
+    """Images of one split with the very features of an image in another: their number, and some pairs of names."""
+    seen: dict[bytes, tuple[str, str]] = {}
+    examples: list[list[str]] = []
+    count = 0
+    for name, split in corpus.splits.items():
+        for first in range(0, split.features.shape[0], ROWS_AT_ONCE):
+            rows = np.ascontiguousarray(split.features[first : first + ROWS_AT_ONCE])
+            for row, numbers in enumerate(rows, first):
+                digest = hashlib.blake2b(numbers, digest_size=16).digest()
+                other, image = seen.setdefault(digest, (name, split.image_ids[row]))
+                if other != name:
+                    count += 1
+                    examples += [[f"{other}: {image}", f"{name}: {split.image_ids[row]}"]][: EXAMPLES - len(examples)]
+    return {"images": count, "examples": examples}

@@ -1,0 +1,192 @@
+"""Captions in the form of COCO's results, and the references that they belong to."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import Any, TypeAlias
+
+from captioner.data.readers import Flaw, Told, read
+from captioner.data.readers.records import image_name, parse_json
+from captioner.data.splits import gather
+from captioner.errors import CaptionerError, DataError
+from captioner.evaluation.scoring import Task
+from captioner.printable import quoted
+from captioner.storage.atomic import write_atomically
+from captioner.storage.files import check_output, read_bytes
+
+LIMIT = 1 << 30
+Id: TypeAlias = int | str
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+_IN_NAME = re.compile(r"(?:^|.*[^0-9])([0-9]{12})")
+
+
+def is_text(caption: str) -> bool:
+    """Whether it can be written: JSON lets half a surrogate pair stand for itself."""
+    try:
+        caption.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def image_id(image: str) -> Id:
+    """COCO's number of an image where its name is one or ends in one of 12 digits, or else the name."""
+    stem = PurePath(image).stem
+    found = _IN_NAME.fullmatch(stem)
+    if found:
+        return int(found[1])
+    return int(image) if _NUMBER.fullmatch(image) else image
+
+
+def write_results(path: Path, images: Sequence[str], captions: Sequence[str], overwrite: bool = False) -> None:
+    """Write `[{"image_id", "caption"}]`, one a line.
+
+    Raises: UsageError when the file exists and may not be replaced; DataError when two images have one id;
+    CaptionerError when the file cannot be written.
+    """
+    check_results_output(path, overwrite)
+    entries: dict[Id, str] = {}
+    for image, caption in zip(images, captions, strict=True):
+        if image_id(image) in entries:
+            raise DataError(f"{path}: expected an id for each image, got {image_id(image)!r:.80} twice")
+        entries[image_id(image)] = json.dumps({"image_id": image_id(image), "caption": caption})
+    try:
+        write_atomically(path, (("[" + ",\n".join(entries.values()) + "]\n").encode(),))
+    except OSError as error:
+        raise CaptionerError(f"{path}: cannot write: {error.strerror}") from error
+
+
+def check_results_output(path: Path, overwrite: bool) -> None:
+    """Raises: UsageError when results cannot be written there, or would replace a file of another kind."""
+    check_output(path, overwrite, "results of captions", _may_be_results)
+
+
+def _may_be_results(path: str | os.PathLike[str]) -> bool:
+    try:
+        return read_bytes(path, LIMIT)[:1] in (b"", b"[")
+    except DataError:
+        return False
+
+
+def read_results(path: Path) -> dict[Id, str]:
+    """The caption of each id.
+
+    Raises: DataError when the file is not a list of entries, or an id stands twice.
+    """
+    content = _json(path)
+    if not isinstance(content, list):
+        raise DataError(f'{path}: expected a list of {{"image_id", "caption"}}, got {quoted(content)}')
+    captions: dict[Id, str] = {}
+    for number, entry in enumerate(content):
+        match entry:
+            case {"image_id": int() | str() as name, "caption": str() as caption} if not isinstance(name, bool):
+                if name in captions:
+                    raise DataError(
+                        f"{path}: [{number}]: image_id {name!r:.80} stands twice; give one caption an image"
+                    )
+                if not is_text(caption):
+                    raise DataError(f"{path}: [{number}]: caption: expected UTF-8 text, got {caption!r:.80}")
+                captions[name] = caption
+            case _:
+                raise DataError(
+                    f"{path}: [{number}]: expected an object with image_id and caption, got {quoted(entry)}"
+                )
+    return captions
+
+
+def read_references(path: Path, split: str | None) -> tuple[Task, dict[str, int]]:
+    """The captions of a file, or of a split of it, by image; and the images' numbers where the file has them.
+
+    Raises: DataError when the file cannot be read, has a flaw, or has no such split.
+    """
+    images, clashes = gather(_strict(read(path)))
+    for flaw in clashes:
+        raise DataError(str(flaw))
+    splits = {one.split for one in images}
+    chosen = [one for one in images if split is None or one.split == split]
+    if not chosen:
+        there = ", ".join(sorted(name or "images without a split" for name in splits)) or "no captions"
+        raise DataError(f"{path}: expected captions of {f'split {split}' if split else 'images'}, got {there}")
+    task = Task([one.image for one in chosen], [[told.text for told in one.captions] for one in chosen])
+    return task, _numbers(path)
+
+
+def match(results: dict[Id, str], where: Path, images: Sequence[str], numbers: dict[str, int]) -> list[str]:
+    """The captions in the order of the images, by number, name, or name without its folder.
+
+    Raises: DataError when an image has no caption or two, or a caption no image.
+    """
+    places = _places(images, numbers)
+    captions: dict[int, str] = {}
+    for name, caption in results.items():
+        place = places.get(image_name(name) if isinstance(name, str) else name)
+        if place is None:
+            raise DataError(
+                f"{where}: image_id {name!r:.80}: expected one of the {len(images):,} images of the references, "
+                f"such as {image_id(images[0])!r:.80}; name their split with --split, or leave it out"
+            )
+        if place in captions:
+            raise DataError(f"{where}: image_id {name!r:.80}: the image {images[place]:.80} has two captions; give one")
+        captions[place] = caption
+    missing = [image for place, image in enumerate(images) if place not in captions]
+    if missing:
+        raise DataError(
+            f"{where}: expected a caption of each of {len(images):,} images, got none of {len(missing):,}, "
+            f"such as {missing[0]:.80}; caption them all, or name a split with --split"
+        )
+    return [captions[place] for place in range(len(images))]
+
+
+def _places(images: Sequence[str], numbers: dict[str, int]) -> dict[Id, int]:
+    """The place of each image by whatever may name it; what could name several names none."""
+    places: dict[Id, int] = {}
+    bare = [PurePath(image).name for image in images]
+    kinds: tuple[Sequence[Id], ...] = (
+        [numbers.get(name, image) for name, image in zip(bare, images, strict=True)],
+        images,
+        bare,
+        list(map(image_id, images)),
+    )
+    for names in kinds:
+        counts = Counter(names)
+        for place, name in enumerate(names):
+            if counts[name] == 1:
+                places.setdefault(name, place)
+    return places
+
+
+def _strict(told: Iterator[Told | Flaw]) -> Iterator[Told]:
+    for one in told:
+        if isinstance(one, Flaw):
+            raise DataError(str(one))
+        yield one
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """The numbers that COCO's and Karpathy's files give to images, by name without its folder."""
+    try:
+        content = _json(path)
+    except DataError:  # a table of captions, which has names alone
+        return {}
+    numbers = {}
+    listed = content.get("images") if isinstance(content, dict) else None
+    for image in listed if isinstance(listed, list) else ():
+        if not isinstance(image, dict):
+            continue
+        name = image.get("file_name", image.get("filename"))
+        number = image.get("id", image.get("cocoid", image.get("imgid")))
+        if type(number) is int and isinstance(name, str):
+            numbers[PurePath(image_name(name)).name] = number
+    return numbers
+
+
+def _json(path: Path) -> Any:
+    try:
+        return parse_json(read_bytes(path, LIMIT).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected JSON, got something else: {error}") from error

@@ -1,0 +1,28 @@
+"""The gradient check of every layer and of the configured model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from captioner.config.options import Config
+from captioner.gradcheck.layer_cases import LAYERS, MOST_FEATURE, MOST_HIDDEN, MOST_VOCAB, MOST_WORDVEC, layer_case
+from captioner.gradcheck.model_cases import VARIANTS, Variant, model_case
+from captioner.gradcheck.numeric import Row, check
+from captioner.inference.build_model import build_dropout
+from captioner.model.parameters import Sizes
+
+
+def gradcheck(config: Config, full: bool = False) -> Iterator[Row]:
+    """Check all layers, then the model as configured and in every variant, in float64."""
+    options = config.model
+    hidden = min(options.hidden_dim, MOST_HIDDEN)
+    wordvec = hidden if options.tie_words else min(options.wordvec_dim, MOST_WORDVEC)
+    sizes = Sizes(MOST_VOCAB, MOST_FEATURE, wordvec, hidden, options.cell, options.image, options.tie_words)
+    rng = np.random.default_rng(config.seed)
+    for name, layer in LAYERS.items():
+        yield from check(layer_case(name, layer, sizes, rng), rng, full)
+    configured = Variant({}, build_dropout(config), config.train.label_smoothing)
+    for name, variant in {"model": configured, **VARIANTS}.items():
+        yield from check(model_case(f"{name} ({sizes.cell})", config, variant, sizes, rng), rng, full)

@@ -1,0 +1,69 @@
+"""How far back a word is felt: the gradient of one word's loss with respect to the states before it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.data.batches import take
+from captioner.data.corpus import Split
+from captioner.errors import CheckpointError, DataError
+from captioner.layers.packing import pack
+from captioner.layers.scan import scan_backward, scan_forward
+from captioner.layers.softmax import cross_entropy
+from captioner.model.captioning_rnn import CaptioningRNN
+
+MOST = 512
+"""Captions that a figure is the mean of: enough for two digits."""
+
+
+class Reach(NamedTuple):
+    """The mean norm of the gradient that the loss of word T sends to the state 0, 1, ... T - 1 steps before it."""
+
+    captions: int
+    norms: list[float]
+
+
+def gradient_reach(model: CaptioningRNN, split: Split, words: int, most: int = MOST) -> Reach:
+    """‖∂ loss_T / ∂ state_t‖ for t = T, T - 1, ... 1, as a mean over captions with at least T words.
+
+    loss_T = -log P(word_T | words before, image); state_t is what the cell knows before it reads word t (the first is
+    `<START>`), all its arrays together; `<END>` counts as a word. Where the norms fall by a factor a step, what was
+    read so long ago cannot be learnt from: the vanishing gradient.
+
+    Raises: DataError when no caption is so long, CheckpointError when a gradient is not finite.
+    Source: Bengio et al. 1994, "Learning Long-Term Dependencies with Gradient Descent is Difficult".
+    """
+    long = np.flatnonzero((split.captions[:, 1:] != model.null).sum(axis=1) >= words)[:most]
+    if not len(long):
+        longest = int((split.captions[:, 1:] != model.null).sum(axis=1).max())
+        raise DataError(
+            f"captions: expected some of at least {words} words, got at most {longest}; try --words {longest}"
+        )
+    features, captions = take(split, long)
+    state, norms, reader = model.start(features), [], model.reader()
+    for t in range(words):
+        norms.append(_norm_at(model, state, captions[:, t:words], captions[:, words]))
+        _, state = reader.step(captions[:, t], state)
+    if not np.isfinite(norms).all():
+        raise CheckpointError("the gradients of this model are not finite: its numbers are too large")
+    return Reach(len(long), norms[::-1])
+
+
+def _norm_at(model: CaptioningRNN, state: tuple[Array, ...], read: Array, targets: Array) -> float:
+    """The mean norm of the gradient of the targets' loss with respect to the state before the words that are read."""
+    p, count, steps = model.params, *read.shape
+    packing = pack(np.full(count, steps))
+    inputs = p["W_embed"][read[packing.caption, packing.time]]
+    weights = p["Wx"][: model.sizes.wordvec], p["Wh"], p["b"]
+    hidden, cache = scan_forward(model.cell, inputs, None, state, *weights, packing)
+    last = packing.time == steps - 1
+    scores = hidden[last] @ model.output_weights
+    _, _, dscores, _ = cross_entropy(scores, targets[packing.caption[last]], 1.0, p["b_vocab"])
+    dhidden = np.zeros_like(hidden)
+    dhidden[last] = dscores @ model.output_weights.T
+    _, dstate, *_ = scan_backward(model.cell, dhidden, cache)
+    squares = sum((d.astype(float) ** 2).sum(axis=1) for d in dstate[: model.cell.states])
+    return float(np.sqrt(squares).mean())

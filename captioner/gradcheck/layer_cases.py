@@ -1,0 +1,132 @@
+"""The gradient check of every layer, and of the configured model, at a small slice of its own sizes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array, Params
+from captioner.gradcheck.numeric import Case
+from captioner.layers import CELLS
+from captioner.layers.affine import (
+    affine_backward,
+    affine_forward,
+    temporal_affine_backward,
+    temporal_affine_forward,
+)
+from captioner.layers.cell import Cell
+from captioner.layers.dropout import draw_noise, dropout_backward, dropout_forward
+from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
+from captioner.layers.lstm import lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
+from captioner.layers.packing import pack
+from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
+from captioner.layers.scan import scan_backward, scan_forward
+from captioner.layers.softmax import temporal_softmax_loss
+from captioner.model.parameters import Sizes
+
+# Large enough for every index and block of rows or columns to matter, small enough for element-wise checks in seconds.
+CAPTIONS, STEPS, LONG, MOST_VOCAB, MOST_FEATURE, MOST_WORDVEC, MOST_HIDDEN = 4, 5, 20, 11, 7, 6, 17
+
+
+class Layer(NamedTuple):
+    """A layer to check: the shapes of its inputs, and its two functions of these inputs.
+
+    Letters of `shapes`: N captions, T steps, L many steps, D input, H hidden, G pre-activations, V vocabulary.
+    """
+
+    shapes: dict[str, str]
+    forward: Callable[..., tuple[Any, Any]]
+    backward: Callable[..., Any]
+    gates: int = 1
+    """G as a multiple of H."""
+
+
+def _ids(arrays: tuple[int, ...], most: int) -> Array:
+    """Fixed ids with repeats and gaps."""
+    return np.arange(int(np.prod(arrays))).reshape(arrays) * 3 % most
+
+
+def _words_forward(W: Array) -> tuple[Array, Any]:
+    return word_embedding_forward(_ids((CAPTIONS, STEPS), len(W) - 1), W)
+
+
+def _softmax_forward(x: Array) -> tuple[Array, Array]:
+    mask = _ids(x.shape[:2], 4) > 0
+    loss, dx = temporal_softmax_loss(x, _ids(x.shape[:2], x.shape[2]), mask)
+    return np.array(loss), dx
+
+
+def _dropout_forward(x: Array) -> tuple[Array, Array]:
+    return dropout_forward(x, 0.4, draw_noise(x.shape, np.random.default_rng(0)))
+
+
+_WEIGHTS = {"Wx": "DG", "Wh": "HG", "b": "G"}
+
+
+def _lstm_step_forward(*inputs: Array) -> tuple[Any, Any]:
+    next_h, next_c, cache = lstm_step_forward(*inputs)
+    return (next_h, next_c), cache
+
+
+def _scan(cell: Cell, has_context: bool = False) -> Layer:
+    """Captions of different lengths, one of them without a step, that share input rows, and perhaps have a context."""
+    packing = pack(np.arange(CAPTIONS) * STEPS // CAPTIONS)
+
+    def forward(inputs: Array, Wx: Array, Wh: Array, b: Array, *state: Array) -> tuple[Any, Any]:
+        ids = _ids((len(packing.caption),), len(inputs) - 1)
+        gated = [context.reshape(len(context), cell.gates, -1) for context in state[cell.states :]]
+        return scan_forward(cell, inputs, ids, (*state[: cell.states], *gated), Wx, Wh, b, packing)
+
+    def backward(dh: Array, cache: Any) -> tuple[Array, ...]:
+        dinputs, dinitial, dWx, dWh, db = scan_backward(cell, dh, cache)
+        dcontext = [d.reshape(len(d), -1) for d in dinitial[cell.states :]]
+        return dinputs, dWx, dWh, db, *dinitial[: cell.states], *dcontext
+
+    context = {"context": "NG"} if has_context else {}
+    return Layer({"inputs": "ND", **_WEIGHTS, **_states(cell), **context}, forward, backward, cell.gates)
+
+
+def _states(cell: Cell) -> dict[str, str]:
+    return dict.fromkeys(("h", "c")[: cell.states], "NH")
+
+
+LAYERS: dict[str, Layer] = {
+    "affine": Layer({"x": "ND", "w": "DH", "b": "H"}, affine_forward, affine_backward),
+    "temporal_affine": Layer({"x": "NTD", "w": "DH", "b": "H"}, temporal_affine_forward, temporal_affine_backward),
+    "word_embedding": Layer({"W": "VD"}, _words_forward, word_embedding_backward),
+    "temporal_softmax_loss": Layer({"x": "NLV"}, _softmax_forward, lambda dloss, dx: dloss * dx),
+    "dropout": Layer({"x": "ND"}, _dropout_forward, dropout_backward),
+    "rnn_step": Layer({"x": "ND", "h": "NH", **_WEIGHTS}, rnn_step_forward, rnn_step_backward),
+    "lstm_step": Layer({"x": "ND", "h": "NH", "c": "NH", **_WEIGHTS}, _lstm_step_forward, lstm_step_backward, 4),
+    "rnn": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, rnn_forward, rnn_backward),
+    "lstm": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, lstm_forward, lstm_backward, 4),
+    **{f"{name}_scan": _scan(cell) for name, cell in CELLS.items()},
+    **{f"{name}_scan_context": _scan(cell, has_context=True) for name, cell in CELLS.items()},
+}
+"""Every layer that `captioner gradcheck` proves."""
+
+
+def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) -> Case:
+    """The scalar Σ <out, dout> of a layer's outputs, for fixed random dout."""
+    n, t, d, h, v = CAPTIONS, STEPS, sizes.wordvec, sizes.hidden, sizes.vocab
+    letters = {"N": n, "T": t, "L": LONG, "D": d, "H": h, "G": layer.gates * h, "V": v}
+    arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}
+    outs = _tuple(layer.forward(*arrays.values())[0])
+    douts = [rng.standard_normal(np.shape(out)) for out in outs]
+
+    def loss() -> float:
+        outs = _tuple(layer.forward(*arrays.values())[0])
+        return float(sum(np.vdot(out, dout) for out, dout in zip(outs, douts, strict=True)))
+
+    def grads() -> Params:
+        _, cache = layer.forward(*arrays.values())
+        return dict(itertools.zip_longest(arrays, _tuple(layer.backward(*douts, cache))))
+
+    return Case(name, arrays, loss, grads)
+
+
+def _tuple(x: Any) -> tuple[Any, ...]:
+    return x if isinstance(x, tuple) else (x,)

@@ -1,0 +1,62 @@
+"""Gradient-check cases of the whole model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Params
+from captioner.config.options import Config
+from captioner.gradcheck.layer_cases import CAPTIONS, STEPS
+from captioner.gradcheck.numeric import Case
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.dropout import NO_DROPOUT, Dropout
+from captioner.model.parameters import Sizes, initial_params
+from captioner.model.standardizer import Standardizer
+
+
+class Variant(NamedTuple):
+    """A model to check: what in its sizes is not as configured, and what its loss has."""
+
+    sizes: dict[str, Any]
+    dropout: Dropout = NO_DROPOUT
+    smoothing: float = 0.0
+    weighted: bool = False
+
+
+VARIANTS: dict[str, Variant] = {
+    "model, dropout": Variant({}, Dropout(0.2, 0.3, 0.4)),
+    "model, image first": Variant({"image": "first"}),
+    "model, image every": Variant({"image": "every"}, Dropout(0.2, 0.3, 0.4)),
+    "model, tied": Variant({"tied": True}),
+    "model, smoothing": Variant({}, smoothing=0.1),
+    "model, weights": Variant({}, weighted=True),
+}
+"""Every option of the loss, checked whether the config has it or not."""
+
+
+def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: np.random.Generator) -> Case:
+    """The loss of a small model on captions of all lengths, one with `<NULL>` inside, with its dropout held still."""
+    sizes = dataclasses.replace(sizes, **variant.sizes)
+    if sizes.tied:
+        sizes = dataclasses.replace(sizes, wordvec=sizes.hidden)
+    params = initial_params(sizes, rng.standard_normal, np.float64)
+    for w in params.values():
+        w += 0.1 * rng.standard_normal(w.shape)
+    standardizer = None
+    if config.data.standardize:
+        standardizer = Standardizer(rng.standard_normal(sizes.feature), 0.5 + rng.random(sizes.feature))
+    model = CaptioningRNN(sizes, params, 0, variant.dropout, standardizer, variant.smoothing)
+    features = rng.standard_normal((CAPTIONS, sizes.feature))
+    captions = rng.integers(1, sizes.vocab, (CAPTIONS, STEPS))
+    for n, caption in enumerate(captions):
+        caption[2 + n % (STEPS - 1) :] = 0
+    captions[-1, 2] = 0
+    weights = rng.standard_normal(CAPTIONS) if variant.weighted else None
+
+    def run() -> tuple[float, Params]:
+        return model.loss(features, captions, np.random.default_rng(0), weights=weights)
+
+    return Case(name, params, lambda: run()[0], lambda: run()[1])

@@ -1,0 +1,1 @@
+"""Captions from checkpoints: restored models, decoders, photographs and ensembles."""

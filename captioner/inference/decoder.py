@@ -1,0 +1,68 @@
+"""A decoder as the config describes it, for the words of a vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from captioner.arrays import Array
+from captioner.config.options import Decode
+from captioner.config.values import MAX_SHOWN, closest
+from captioner.decode import Constraints, State, StepFunction, beam, greedy, sample
+from captioner.errors import ConfigError
+from captioner.printable import printable
+from captioner.text.vocabulary import SPECIAL, Vocab
+
+
+class Decoder(NamedTuple):
+    """How captions are written, of an image so many at a time.
+
+    Shapes: step, state, images (N,) -> tokens (N, K, T), scores (N, K).
+    """
+
+    write: Callable[[StepFunction, State, Array], tuple[Array, Array]]
+    width: int
+
+
+def build_decoder(options: Decode, vocab: Vocab, best: int = 1) -> Decoder:
+    """The decoder that writes the `best` captions of every image.
+
+    Raises: ConfigError for words to suppress that are none of the vocabulary.
+    """
+    banned = [vocab.null, vocab.start, *_suppressed(options.suppress, vocab)]
+    if options.suppress_unk:
+        banned.append(vocab.unk)
+    words: dict[str, Any] = {
+        "start": vocab.start,
+        "end": vocab.end,
+        "null": vocab.null,
+        "max_length": options.max_length,
+        "constraints": Constraints(banned, options.min_length, options.no_repeat or 0),
+    }
+    return METHODS[options.method](options, best, words)
+
+
+def _search(options: Decode, best: int, words: dict[str, Any]) -> Decoder:
+    width = max(options.beam, best)
+    decode = greedy if width == 1 else partial(beam, width=width, length_power=options.length_power)
+    return Decoder(lambda step, state, images: decode(step, state, **words), width)
+
+
+def _sampling(options: Decode, best: int, words: dict[str, Any]) -> Decoder:
+    settings: dict[str, Any] = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed")}
+    return Decoder(partial(sample, samples=best, **settings, **words), best)
+
+
+METHODS: Mapping[str, Callable[[Decode, int, dict[str, Any]], Decoder]] = {"beam": _search, "sampling": _sampling}
+
+
+def _suppressed(text: str | None, vocab: Vocab) -> list[int]:
+    words = [word for part in (text or "").split(",") if (word := part.strip())]
+    known = [word for word in vocab.words if word not in SPECIAL]
+    if unknown := sorted(set(words) - set(known)):
+        hint = closest(unknown[0], known) if known else ""
+        raise ConfigError(
+            [f"decode.suppress: expected words of the vocabulary, got {printable(', '.join(unknown), MAX_SHOWN)}{hint}"]
+        )
+    return [vocab.word_to_idx[word] for word in words]

@@ -1,0 +1,1 @@
+"""The captioning model: parameters, image inputs, inference step and ensembles."""

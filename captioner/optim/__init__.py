@@ -1,0 +1,1 @@
+"""Optimization: update rules, learning-rate schedules, gradient clipping and EMA."""

@@ -1,0 +1,161 @@
+"""Update rules: how an optimizer turns a gradient into a step."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array, Params
+
+CHUNK = 1 << 16
+"""Numbers a rule sees at a time: few enough that its several passes find them in the cache."""
+
+
+class Hyper(NamedTuple):
+    """The hyper-parameters of every rule, with CS231n's names; a rule reads those it needs."""
+
+    learning_rate: float
+    momentum: float = 0.9
+    decay_rate: float = 0.99
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+
+
+class Rule(NamedTuple):
+    """An update rule: the names of its slots, and `apply(w, dw, slots, hyper, t, scale)` for update t = 1, 2, ...
+
+    The gradient is scale · dw; whoever clips need not make another pass over it.
+    `decoupled` rules shrink weights by learning_rate * weight_decay beside the gradient step.
+    """
+
+    slots: tuple[str, ...]
+    apply: Callable[[Array, Array, tuple[Array, ...], Hyper, int, float], None]
+    decoupled: bool = False
+
+
+def sgd(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int, scale: float) -> None:
+    """Stochastic gradient descent: w -= η dw."""
+    w -= hyper.learning_rate * scale * dw
+
+
+def sgd_momentum(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int, scale: float) -> None:
+    """Classical momentum: v = μ v - η dw; w += v.
+
+    Source: Sutskever et al. 2013.
+    """
+    (v,) = slots
+    v *= hyper.momentum
+    v -= hyper.learning_rate * scale * dw
+    w += v
+
+
+def rmsprop(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int, scale: float) -> None:
+    """Division by a running root mean square: s = ρ s + (1 - ρ) dw²; w -= η dw / (√s + ε).
+
+    Source: Tieleman & Hinton 2012, lecture 6.5.
+    """
+    (s,) = slots
+    s *= hyper.decay_rate
+    scratch = dw * dw
+    scratch *= (1 - hyper.decay_rate) * scale**2
+    s += scratch
+    np.sqrt(s, out=scratch)
+    scratch += hyper.epsilon
+    np.divide(dw, scratch, out=scratch)
+    scratch *= hyper.learning_rate * scale
+    w -= scratch
+
+
+def adam(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int, scale: float) -> None:
+    """Adam with bias correction.
+
+    m = β₁ m + (1 - β₁) dw;   v = β₂ v + (1 - β₂) dw²;   w -= η m / (1 - β₁ᵗ) / (√(v / (1 - β₂ᵗ)) + ε)
+
+    Source: Kingma & Ba 2015, algorithm 1.
+    """
+    m, v = slots
+    scratch = dw * ((1 - hyper.beta1) * scale)
+    m *= hyper.beta1
+    m += scratch
+    np.multiply(dw, dw, out=scratch)
+    scratch *= (1 - hyper.beta2) * scale**2
+    v *= hyper.beta2
+    v += scratch
+    np.sqrt(v, out=scratch)
+    # √(v / k) + ε is (√v + ε √k) / √k: one pass fewer.
+    root = math.sqrt(1 - hyper.beta2**t)
+    scratch += hyper.epsilon * root
+    np.divide(m, scratch, out=scratch)
+    scratch *= hyper.learning_rate * root / (1 - hyper.beta1**t)
+    w -= scratch
+
+
+RULES: dict[str, Rule] = {
+    "sgd": Rule((), sgd),
+    "sgd_momentum": Rule(("velocity",), sgd_momentum),
+    "rmsprop": Rule(("cache",), rmsprop),
+    "adam": Rule(("m", "v"), adam),
+    "adamw": Rule(("m", "v"), adam, decoupled=True),
+}
+"""Every update rule by its name in the config."""
+
+
+Slots = dict[str, Params]
+"""The running state of a rule: slot -> parameter -> array."""
+
+
+def initial_slots(rule: Rule, params: Params) -> Slots:
+    """Slots of zeros for every parameter."""
+    return {slot: {name: np.zeros_like(w) for name, w in params.items()} for slot in rule.slots}
+
+
+class Share(NamedTuple):
+    """Every `of`-th stretch of the parameters, from the `member`-th on: what one of a team takes upon itself."""
+
+    member: int = 0
+    of: int = 1
+
+
+WHOLE = Share()
+
+
+def update(
+    rule: Rule,
+    params: Params,
+    grads: Params,
+    slots: Slots,
+    hyper: Hyper,
+    t: int,
+    scale: float = 1.0,
+    share: Share = WHOLE,
+) -> None:
+    """Apply a rule to the parameters of a share, in place, with the gradients times `scale`.
+
+    Weight decay (decoupled, Loshchilov & Hutter 2019) shrinks matrices only; biases are left alone.
+    """
+    decay = hyper.learning_rate * hyper.weight_decay if rule.decoupled else 0.0
+    for name, (w, dw, *parts) in _stretches([params, grads, *(slots[slot] for slot in rule.slots)], share):
+        if decay and params[name].ndim > 1:
+            w *= 1 - decay
+        rule.apply(w, dw, tuple(parts), hyper, t, scale)
+
+
+def _stretches(arrays: Sequence[Params], share: Share) -> Iterator[tuple[str, tuple[Array, ...]]]:
+    """The same stretch of each parameter in turn, as flat views; whole arrays where there is no flat view of one."""
+    parts = ((name, part) for name in arrays[0] for part in _chunks(*(named[name] for named in arrays)))
+    return itertools.islice(parts, share.member, None, share.of)
+
+
+def _chunks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    if not all(a.flags.c_contiguous for a in arrays):
+        yield arrays
+        return
+    flat = [a.reshape(-1) for a in arrays]
+    for first in range(0, flat[0].size, CHUNK):
+        yield tuple(a[first : first + CHUNK] for a in flat)

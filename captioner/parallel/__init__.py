@@ -1,0 +1,1 @@
+"""Parallel computation: the thread pool and BLAS threads."""

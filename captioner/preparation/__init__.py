@@ -1,0 +1,1 @@
+"""Prepare a data set from caption files and photographs."""

@@ -1,1 +1,0 @@
-"""The use cases: the only place where the config meets objects."""

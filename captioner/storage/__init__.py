@@ -1,0 +1,1 @@
+"""Files: atomic writing, sealed files, safe HDF5 and checkpoints."""

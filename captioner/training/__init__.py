@@ -1,0 +1,1 @@
+"""Train and resume: solver, run folder, validation and self-critical training."""

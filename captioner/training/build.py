@@ -1,0 +1,113 @@
+"""From the config to the objects it names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.config.options import Config
+from captioner.data.batches import ShuffledBatches, steps_per_epoch
+from captioner.data.corpus import Corpus, Split
+from captioner.data.features import standardization
+from captioner.data.prefetch import ReadAhead, in_memory
+from captioner.errors import ConfigError, UsageError
+from captioner.inference.build_model import assemble, build_sizes
+from captioner.layers import CELLS
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.parameters import add_forget_bias, initial_params, log_frequency_bias
+from captioner.model.standardizer import Standardizer
+from captioner.optim.schedules import SCHEDULES, Span
+from captioner.optim.update_rules import RULES, Hyper
+from captioner.parallel.thread_pool import Team
+from captioner.training.self_critical import SelfCritical
+from captioner.training.solver import Batches, Plan
+
+MOST_PARAMETERS = 10**9
+
+
+OUTPUT_BIASES: dict[str, Callable[[Split, int, int], Array]] = {
+    "zeros": lambda train, vocab, null: np.zeros(vocab),
+    "log_frequency": lambda train, vocab, null: log_frequency_bias(train.captions, vocab, null),
+}
+"""How b_vocab may start, from the train split, V and the id of `<NULL>`."""
+
+
+LENGTHS: dict[str, Callable[[Array, int], Array | None]] = {
+    "shuffled": lambda captions, null: None,
+    "by_length": lambda captions, null: (captions != null).sum(axis=1),
+}
+"""By what batches are sorted, from the captions and the id of `<NULL>`."""
+
+
+def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
+    """A fresh model for a data set.
+
+    Raises: UsageError when it would be too large, ConfigError when an option does not go with its cell.
+    """
+    sizes = build_sizes(config, len(corpus.vocab), corpus.feature_dim)
+    count = sum(math.prod(shape) for shape in sizes.shapes().values())
+    if count > MOST_PARAMETERS:
+        raise UsageError(
+            f"model: expected at most {MOST_PARAMETERS:,} parameters, got {count:,}; "
+            "try a smaller model.hidden_dim or model.wordvec_dim"
+        )
+    dtype = np.dtype(config.model.dtype).type
+    params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
+    if config.model.forget_bias and CELLS[sizes.cell].forget is None:
+        raise ConfigError([f"model.forget_bias: the cell {sizes.cell} has no forget gate; remove this option"])
+    add_forget_bias(params, sizes, config.model.forget_bias)
+    train = corpus.split("train")
+    params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)
+    standardizer = Standardizer(*standardization(train.features)) if config.data.standardize else None
+    return assemble(config, sizes, params, corpus.vocab.null, standardizer)
+
+
+def build_batches(
+    config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, team: Team
+) -> AbstractContextManager[Batches]:
+    """Where training gets its batches, to be closed after it."""
+    train, options = corpus.split("train"), config.train
+    lengths = LENGTHS[options.batches](train.captions, corpus.vocab.null)
+    plain = ShuffledBatches(train, options.batch_size, config.seed, lengths)
+    return OBJECTIVES[options.objective](plain, config, corpus, model, total_steps, team)
+
+
+def _of_people(
+    plain: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, team: Team
+) -> AbstractContextManager[Batches]:
+    """Only what may have to be read from a disk is worth a thread."""
+    return nullcontext(plain) if in_memory(plain.split.features) else ReadAhead(plain, total_steps)
+
+
+def _self_critical(
+    plain: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, team: Team
+) -> AbstractContextManager[Batches]:
+    """Batches that come of the parameters as they are, so none can be made ahead."""
+    return nullcontext(SelfCritical(model, plain, corpus.vocab, config.seed, config.decode.max_length, team))
+
+
+OBJECTIVES: dict[str, Callable[..., AbstractContextManager[Batches]]] = {
+    "likelihood": _of_people,
+    "scst": _self_critical,
+}
+"""What training learns from: people's captions, or rewards of the model's own."""
+
+
+def build_plan(config: Config, train: Split) -> Plan:
+    """How long and how to train on a split."""
+    options = config.train
+    per_epoch = steps_per_epoch(len(train.captions), options.batch_size)
+    total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
+    return Plan(
+        rule=RULES[options.update_rule],
+        hyper=Hyper(**{name: getattr(options, name) for name in Hyper._fields}),
+        schedule=SCHEDULES[options.schedule],
+        span=Span(total, per_epoch, options.lr_decay, options.warmup_steps),
+        clip_norm=options.clip_norm,
+        seed=config.seed,
+        average=options.average,
+    )

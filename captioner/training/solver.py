@@ -1,0 +1,208 @@
+"""The training loop, as an iterator of step records.
+
+Everything that a step depends on is in `TrainState` and the plan: batches and dropout noise are functions of
+(seed, step). To resume is to start from a state; to stop is to leave the loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from captioner.arrays import Array, Batch, Params
+from captioner.errors import DivergenceError
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.perplexity import mean_word_loss, perplexity
+from captioner.optim.clipping import clip_scale, global_norm
+from captioner.optim.ema import AVERAGE, move_average
+from captioner.optim.schedules import Schedule, Span, learning_rate_factor
+from captioner.optim.update_rules import Hyper, Rule, Share, Slots, initial_slots, update
+from captioner.parallel.buffers import Workspace
+from captioner.parallel.stopwatch import Stopwatch
+from captioner.parallel.thread_pool import ALONE, Team
+
+REMEDY = "try a smaller train.learning_rate, or train.clip_norm 1"
+
+
+HOPELESS = 10
+"""A loss of so many times that of guessing, log V a word, is divergence too: a saturated model stays finite."""
+
+
+class Batches(Protocol):
+    """Where the solver gets the batch of a step."""
+
+    def batch(self, step: int, /) -> Batch: ...
+
+
+@dataclass
+class TrainState:
+    """All that changes while training: steps done, parameters, and the update rule's slots.
+
+    The arrays are the model's own, and are overwritten by every step. One more slot has the running mean of the
+    parameters, where the plan wants it.
+    """
+
+    params: Params
+    slots: Slots
+    step: int = 0
+
+    @classmethod
+    def fresh(cls, model: CaptioningRNN, rule: Rule, averaged: bool = False) -> TrainState:
+        slots = initial_slots(rule, model.params)
+        if averaged:
+            slots[AVERAGE] = {name: w.copy() for name, w in model.params.items()}
+        return cls(model.params, slots)
+
+
+class Plan(NamedTuple):
+    """How to train: nothing in it changes on the way."""
+
+    rule: Rule
+    hyper: Hyper
+    schedule: Schedule
+    span: Span
+    clip_norm: float | None = None
+    seed: int = 0
+    average: float | None = None
+
+
+class Step(NamedTuple):
+    """One update: its number (1, 2, ...) and epoch, the loss and gradient's norm before it, and what it learnt from.
+
+    `loss` is what was minimised: summed over words and divided by captions, as CS231n's. `figures` are those of the
+    batch, after the perplexity of its captions and its log, the mean negative log-probability of a word, where nothing
+    weights them.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    captions: int
+    words: int
+    grad_norm: float
+    learning_rate: float
+    figures: Mapping[str, float]
+
+    def record(self) -> dict[str, Any]:
+        """All of it by name, the figures among the rest."""
+        record = self._asdict()
+        del record["figures"]
+        return {**record, **self.figures}
+
+
+def steps(
+    model: CaptioningRNN,
+    batches: Batches,
+    state: TrainState,
+    plan: Plan,
+    watch: Stopwatch | None = None,
+    team: Team = ALONE,
+) -> Iterator[Step]:
+    """Train until `plan.span.total_steps`, one record after every update.
+
+    `watch` learns the time of reading, forward, backward and update. The team shares out each batch, and the
+    update.
+
+    Raises: DivergenceError before the update, when a feature, loss or gradient is not finite, or a loss hopelessly
+    large: the state is then still finite; and after it, when a parameter is not.
+    """
+    watch, workspace = watch or Stopwatch(), Workspace()
+    while state.step < plan.span.total_steps:
+        yield _step(model, batches, state, plan, watch, team, workspace)
+
+
+# What overflows is told by name, not as a warning of NumPy's from some inner line.
+@np.errstate(over="ignore", invalid="ignore")
+def _step(
+    model: CaptioningRNN,
+    batches: Batches,
+    state: TrainState,
+    plan: Plan,
+    watch: Stopwatch,
+    team: Team,
+    workspace: Workspace,
+) -> Step:
+    with watch("reading"):
+        batch = batches.batch(state.step)
+    with watch("forward"):
+        rng = np.random.default_rng((plan.seed, 1, state.step))
+        losses, cache = model.forward(batch.features, batch.captions, rng, workspace, team, batch.weights)
+    with watch("backward"):
+        grads = model.backward(cache, workspace, team)
+    with watch("update"):
+        norm = global_norm(grads)
+        limit = HOPELESS * math.log(model.sizes.vocab)
+        if not (losses.trained <= limit and math.isfinite(losses.loss) and math.isfinite(norm)):
+            raise DivergenceError(_diagnosis(state.step + 1, losses.trained, limit, norm, batch.features, grads))
+        rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
+        hyper = plan.hyper._replace(learning_rate=rate)
+        scale = clip_scale(norm, plan.clip_norm)
+        known = plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale
+        team.map(lambda member: update(*known, Share(member, team.size)))
+        state.step += 1
+        if (decay := plan.average) is not None:
+            moved = state.params, state.slots[AVERAGE], decay, state.step
+            team.map(lambda member: move_average(*moved, Share(member, team.size)))
+        refuse_infinite(state)
+    return Step(
+        step=state.step,
+        epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
+        loss=losses.loss,
+        captions=len(batch.captions),
+        words=losses.words,
+        grad_norm=norm,
+        learning_rate=rate,
+        figures=batch.figures if batch.weights is not None else {**_likelihood(losses.nll), **batch.figures},
+    )
+
+
+def _likelihood(nll: float) -> dict[str, float]:
+    return {"word_loss": nll, "perplexity": perplexity(nll)}
+
+
+def refuse_infinite(state: TrainState) -> None:
+    """Raises: DivergenceError that names the parameters in which a number is not finite, or its square is not."""
+    if not math.isfinite(global_norm(state.params)):
+        raise DivergenceError(
+            f"step {state.step}: training diverged: not finite after the update: "
+            f"parameters {_not_finite(state.params) or 'together'}; {REMEDY}"
+        )
+
+
+def _diagnosis(step: int, loss: float, limit: float, norm: float, features: Array, grads: Params) -> str:
+    images = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    found, remedy = (f", not finite: gradients {bad}" if (bad := _not_finite(grads)) else ""), REMEDY
+    if len(images):
+        found = f", not finite: features of {len(images)} of {len(features)} images in the batch"
+        remedy = "they were finite when the data set was opened: prepare it anew, or try another disk"
+    return (
+        f"step {step}: training diverged: expected a loss of at most {limit:.1f} a word, got {loss:g}, "
+        f"with gradients of norm {norm:g}{found}; {remedy}"
+    )
+
+
+def _not_finite(arrays: Params) -> str:
+    return ", ".join(name for name, array in arrays.items() if not math.isfinite(global_norm({name: array})))
+
+
+def look_again(model: CaptioningRNN, batches: Batches, state: TrainState, team: Team = ALONE) -> None:
+    """Measure the last batch anew: what an update has done shows only in the next loss, too late for a checkpoint.
+
+    Raises: DivergenceError when that loss is hopeless.
+    """
+    batch = batches.batch(state.step - 1)
+    refuse_hopeless(model, state.step, mean_word_loss(model, [(batch.features, batch.captions)], team))
+
+
+def refuse_hopeless(model: CaptioningRNN, step: int, word_loss: float) -> None:
+    """Raises: DivergenceError when a loss a word is not finite, or hopelessly large."""
+    limit = HOPELESS * math.log(model.sizes.vocab)
+    if not word_loss <= limit:
+        raise DivergenceError(
+            f"step {step}: training diverged: expected a loss of at most {limit:.1f} a word after the update, "
+            f"got {word_loss:g}; {REMEDY}"
+        )

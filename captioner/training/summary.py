@@ -1,0 +1,50 @@
+"""summary.json: how a training ended, what is best, and where its time went."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+
+import captioner
+from captioner.model.perplexity import perplexity
+
+PARTS = ("reading", "forward", "backward", "update", "validation", "saving")
+"""Where the time of a training goes, apart from the rest; reading is the time waited for it."""
+
+
+def summarize(
+    *,
+    ended: str,
+    step: int,
+    first: int,
+    best: Mapping[str, float] | None,
+    seconds: float,
+    spent: Mapping[str, float],
+    words: int,
+    threads: int,
+    parameters: int,
+) -> dict[str, Any]:
+    """The summary of a training from step `first` to `step`."""
+    profile = {part: spent[part] for part in PARTS}
+    profile["other"] = seconds - sum(profile.values())
+    return {
+        "ended": ended,
+        "steps": step,
+        "best": best and {**best, "perplexity": perplexity(best["loss"])},
+        "seconds": round(seconds, 3),
+        "steps_this_time": step - first,
+        "words_per_second": round(words / max(seconds, 1e-9)),
+        "profile": {part: round(spent, 3) for part, spent in profile.items()},
+        "threads": threads,
+        "parameters": parameters,
+        "versions": {
+            "captioner": captioner.__version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "h5py": h5py.__version__,
+        },
+    }

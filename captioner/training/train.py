@@ -1,0 +1,237 @@
+"""Training: a run folder filled by the solver, as an iterator of events."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from captioner.config.options import Config
+from captioner.config.yaml_io import dump
+from captioner.errors import CheckpointError, DivergenceError, UsageError
+from captioner.inference import reranker_index as reranker
+from captioner.inference.captions import open_corpus, open_run
+from captioner.inference.restore import restore, started
+from captioner.optim.ema import AVERAGE
+from captioner.optim.update_rules import RULES
+from captioner.parallel.blas import set_threads
+from captioner.parallel.stopwatch import Stopwatch
+from captioner.parallel.thread_pool import Team
+from captioner.preparation.load_corpus import build_corpus
+from captioner.storage import checkpoint
+from captioner.text.strict_json import to_json
+from captioner.training.build import build_batches, build_model, build_plan
+from captioner.training.environment import changes, surroundings
+from captioner.training.events import Began, Ended, Event, Validated, Warned
+from captioner.training.recorder import Recorder
+from captioner.training.run_folder import RunFolder
+from captioner.training.solver import Batches, Step, TrainState, look_again, refuse_hopeless, steps
+from captioner.training.summary import summarize
+from captioner.training.validation import Validation
+
+
+def train(
+    config: Config, folder: str | os.PathLike[str], overwrite: bool = False, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
+    """Train a fresh model into a new run folder; `stop()` is asked after every step.
+
+    Who leaves the iterator early goes back to the last checkpoint; a true `stop()` ends after saving. BLAS gets one
+    thread for the whole process.
+
+    Raises: UsageError, DataError, DivergenceError, CheckpointError.
+    """
+    run = RunFolder(Path(folder))
+    corpus = build_corpus(config)
+    model = build_model(config, corpus)
+    if config.train.start is not None:
+        model = started(model, config, open_run(config.train.start), corpus)
+    start = TrainState.fresh(model, RULES[config.train.update_rule], config.train.average is not None)
+    training = _Training(Recorder(config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start))
+    run.create(overwrite)
+    run.write(run.config, dump(config))
+    yield from training.events(stop)
+
+
+def resume(
+    folder: str | os.PathLike[str], overrides: Sequence[str] = (), stop: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
+    """Go on with a run exactly where its last checkpoint was written.
+
+    Raises: UsageError, DataError, DivergenceError, CheckpointError.
+    """
+    run = RunFolder(Path(folder))
+    parent = os.path.dirname(folder) or "."
+    if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
+        raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
+    if not run.last.exists():
+        raise CheckpointError(
+            f"{folder}: no {run.last.name} here to resume from; expected a folder that `captioner train` made"
+        )
+    restored = restore(run.last, overrides)
+    config = restored.config
+    corpus = open_corpus(restored)
+    expected, got = [*RULES[config.train.update_rule].slots], restored.slots.keys()
+    expected += [AVERAGE] if config.train.average is not None else []
+    if set(expected) != got:
+        raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
+    fingerprint, probe = corpus.fingerprint(), corpus.probe()
+    _check_same_data(run.last, restored.meta, fingerprint, probe)
+    model = restored.model.with_params(restored.params)
+    state = TrainState(model.params, restored.slots, restored.meta.step)
+    best, since_best = restored.meta.best, restored.meta.since_best
+    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
+    training = _Training(recorder, changes(restored.meta.surroundings, surroundings(config.threads)))
+    if training.over:
+        run.claim()
+        recorder.recall_best_at_end()
+    else:
+        run.reopen(restored.meta.step, had_best=best is not None)
+        run.write(run.config, dump(config))
+    yield from training.events(stop)
+
+
+def _check_same_data(where: Path, meta: checkpoint.Meta, fingerprint: str, probe: Sequence[float]) -> None:
+    """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError when its own parts differ."""
+    what = "captions, images or splits" if fingerprint != meta.fingerprint else ""
+    if not what and len(probe) != len(meta.probe):
+        raise CheckpointError(
+            f"{where}: meta: probe: expected {len(probe)} numbers, one for each split, got {len(meta.probe)}"
+        )
+    pairs = zip(probe, meta.probe, strict=False)
+    if not what and not all(math.isclose(*pair, rel_tol=1e-3, abs_tol=1e-9) for pair in pairs):
+        what = "features"
+    if what:
+        raise UsageError(
+            f"{where}: the {what} have changed since the run began, so it cannot go on exactly; "
+            "restore them, or start a new run"
+        )
+
+
+class _Training:
+    """One call of train or resume: the solver's steps are logged, validated and saved."""
+
+    def __init__(self, recorder: Recorder, warnings: Iterable[str] = ()) -> None:
+        self.recorder, self.warnings = recorder, warnings
+        self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
+        self.model, self.state = recorder.model, recorder.state
+        self.plan = build_plan(self.config, self.corpus.split("train"))
+        self.over = self.state.step >= self.plan.span.total_steps
+        set_threads(1)
+        self.words, self.watch, self.team = 0, Stopwatch(), Team(self.config.threads)
+        self.validation = Validation(self.config, self.corpus, self.team)
+
+    def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        began, first = time.perf_counter(), self.state.step
+        yield self._began()
+        yield from (Warned(first, problem) for problem in self.warnings)
+        try:
+            with build_batches(self.config, self.corpus, self.model, self.plan.span.total_steps, self.team) as batches:
+                reason = yield from self._until_over(batches, stop)
+        except DivergenceError as error:
+            self._summarize("diverged", began, first)
+            saved = self.recorder.saved
+            kept = "no checkpoint yet" if saved is None else f"{self.run.last} holds the good step {saved}"
+            kept += self.run.told_before()
+            raise DivergenceError(f"{error}; {kept}") from error
+        self._save_reranker()
+        yield Ended(self.run.path, self._summarize(reason, began, first))
+
+    def _began(self) -> Began:
+        span = self.plan.span
+        return Began(
+            self.run.path,
+            self.config,
+            self.corpus,
+            self._size(),
+            self.state.step,
+            span.total_steps,
+            span.steps_per_epoch,
+        )
+
+    def _until_over(
+        self, batches: Batches, stop: Callable[[], bool]
+    ) -> Generator[Step | Validated | Warned, None, str]:
+        """Train, and return why it is over."""
+        options, span = self.config.train, self.plan.span
+        if self._out_of_patience():
+            return "no better validation"
+        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.team):
+            self.words += step.words
+            yield step
+            ended, at_end = step.step % span.steps_per_epoch == 0, step.step == span.total_steps
+            regular = ended or step.step % options.log_every == 0
+            if regular or at_end:
+                self.recorder.log("step", step.record(), at_end=not regular)
+            validations = list(self._validate(step, ended, at_end))
+            halt = stop()
+            if ended or at_end or halt or (options.save_every and step.step % options.save_every == 0):
+                with self.watch("saving"):
+                    look_again(self.model, batches, self.state, self.team)
+                    self.recorder.save()
+            # Only now: who leaves at this event leaves a run that can be resumed.
+            yield from validations
+            if halt:
+                return "stopped"
+            if self._out_of_patience():
+                return "no better validation"
+        return "nothing left to do" if self.over else "done"
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.train.patience
+        return patience is not None and self.recorder.since_best >= patience
+
+    def _validate(self, step: Step, ended: bool, at_end: bool) -> Iterator[Validated | Warned]:
+        """Validate when it is due, and at the end of the run also what is not due."""
+        due = ended and self.validation.is_due(step)
+        scored = due and self.validation.is_scored(step)
+        scored_at_end = self.config.validate.metrics is not None
+        more = at_end and not (scored if scored_at_end else due)
+        if not due and not more:
+            return
+        with self.watch("validation"):
+            loss = self.validation.loss(self.recorder.speaker)
+        refuse_hopeless(self.model, step.step, loss)
+        events = [self._validated(step, loss, scored, at_end=False)] if due else []
+        events += [self._validated(step, loss, scored_at_end, at_end=True)] if more else []
+        yield events[-1]._replace(best=any(event.best for event in events))
+        with self.watch("validation"):
+            problems = list(self.validation.problems(self.recorder.speaker, step))
+        for problem in problems:
+            self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": problem}, at_end=not due)
+            yield Warned(step.step, problem)
+
+    def _validated(self, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
+        with self.watch("validation"):
+            scores = self.validation.scores(self.recorder.restored()) if scored else {}
+        with self.watch("saving"):
+            return self.recorder.validated(step, loss, scores, at_end)
+
+    def _size(self) -> int:
+        return sum(w.size for w in self.model.params.values())
+
+    def _save_reranker(self) -> None:
+        """Keep what re-ranking needs of the data set, where the options ask for it; it is the same for every step."""
+        with self.watch("saving"):
+            if self.config.decode.consensus and not reranker.is_current(self.run.reranker, self.corpus):
+                with self.run.writing(self.run.reranker) as check:
+                    reranker.save(self.run.reranker, self.validation.index, check)
+
+    def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
+        summary = summarize(
+            ended=reason,
+            step=self.state.step,
+            first=first,
+            best=self.recorder.best_at_end or self.recorder.best,
+            seconds=time.perf_counter() - began,
+            spent=self.watch.seconds,
+            words=self.words,
+            threads=self.team.size,
+            parameters=self._size(),
+        )
+        if self.state.step > first or not self.run.summary.exists():
+            self.run.write(self.run.summary, to_json(summary, indent=2) + "\n")
+        return summary

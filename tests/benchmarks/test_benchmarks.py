@@ -1,0 +1,329 @@
+"""The benchmarks run, and none of them times a wrong result."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import benchmarks.__main__ as program
+from benchmarks import checks, decoding, loops, report, shapes, steps, targets, timing
+from benchmarks.floor import Floor
+from benchmarks.session import ROOT, Session, give
+from benchmarks.timing import Contender, Timer
+from captioner.arrays import Params
+from captioner.model.dropout import Dropout
+
+BENCHMARKS = tuple(program.BENCHMARKS)
+SHAPE = shapes.QUICK[0]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    yield
+    give("numpy", 1)
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(Timer(1, 0, 0), quick=True, threads=(1,))
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_each_benchmark_runs_and_is_told(name: str, tmp_path: Path) -> None:
+    output = tmp_path / "results.json"
+    done = CliRunner().invoke(
+        program.main, ["--quick", "--only", name, "--output", str(output)], catch_exceptions=False
+    )
+    results = json.loads(output.read_text())
+    assert done.exit_code == 0
+    assert results[name]
+    assert results["machine"]["NumPy"].startswith(np.__version__)
+    assert {target["reached"] for target in results["targets"]} == {None}, "tiny sizes say nothing"
+    assert report.render(results) in done.output
+    assert done.output.count("\n| ") > len(results["targets"]) + 2, "a table beside that of the targets"
+
+
+def test_the_pages_show_the_results() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    for name, part in report.pages(results).items():
+        page = (ROOT / name).read_text()
+        assert f"{report.BEGIN}\n{part}\n{report.END}" in page, f"{name}: run `make bench`"
+
+
+@pytest.mark.parametrize(("options", "whole"), [([], True), (["--quick"], False), (["--only", "steps"], False)])
+def test_a_whole_run_alone_is_kept(
+    options: list[str], whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    for name in BENCHMARKS:
+        monkeypatch.setitem(program.BENCHMARKS, name, lambda session: {})
+    (tmp_path / "benchmarks").mkdir()
+    page = f"before\n{report.BEGIN}\n{report.END}\n"
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "docs/performance.md"):
+        (tmp_path / name).write_text(page)
+    assert CliRunner().invoke(program.main, options, catch_exceptions=False).exit_code == 0
+    assert (tmp_path / "benchmarks" / "results.json").exists() == whole
+    assert ("make bench" in (tmp_path / "README.md").read_text()) == whole
+    assert ((tmp_path / "README.md").read_text() == page) != whole
+
+
+def test_a_table_is_put_between_its_marks_alone() -> None:
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    assert report.insert(page, "new") == page.replace("old", "new")
+    assert report.insert("no marks\n", "new") == "no marks\n"
+
+
+# Wrong results
+
+
+FAULTS: dict[str, Callable[[float, Params], tuple[float, Params]]] = {
+    "loss": lambda loss, grads: (loss * (1 + 2e-5), grads),
+    "not a number": lambda loss, grads: (loss, grads | {"b": grads["b"] * np.nan}),
+    "missing": lambda loss, grads: (loss, {name: grad for name, grad in grads.items() if name != "Wx"}),
+    **{
+        name: lambda loss, grads, name=name: (loss, grads | {name: grads[name] * 1.001})
+        for name in SHAPE.sizes.shapes()
+    },
+}
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Changes a method of one contender, by a function of what it returns."""
+    makers = steps.learners(Session.has_torch)
+
+    def change(contender: str, method: str, fault: Callable[[Any], Any]) -> None:
+        def make(*arguments: Any) -> Any:
+            learner = makers[contender](*arguments)
+            true = getattr(learner, method)
+            setattr(learner, method, lambda: fault(true()))
+            return learner
+
+        monkeypatch.setattr(steps, "learners", lambda with_torch, threads: makers | {contender: make})
+        monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
+
+    return change
+
+
+every_contender = pytest.mark.parametrize("contender", steps.learners(Session.has_torch))
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@every_contender
+def test_a_wrong_loss_or_gradient_is_not_timed(
+    contender: str, fault: Any, session: Session, plant: Callable[..., None]
+) -> None:
+    plant(contender, "gradients", lambda true: fault(*true))
+    with pytest.raises(checks.WrongResultError):
+        steps.measure_shape(session, SHAPE)
+
+
+@every_contender
+def test_the_step_that_is_timed_has_the_loss_that_is_checked(
+    contender: str, session: Session, plant: Callable[..., None]
+) -> None:
+    plant(contender, "step", lambda loss: loss * (1 + 2e-5))
+    with pytest.raises(checks.WrongResultError, match=f"{contender}, in training"):
+        steps.measure_shape(session, SHAPE)
+
+
+def test_a_contender_that_does_not_update_is_found(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "adam", lambda w, dw, config: w)
+    with pytest.raises(checks.WrongResultError, match="loops: expected a loss below"):
+        steps.measure_shape(session, SHAPE)
+
+
+def test_gates_in_another_order_are_found(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    torch_peer = pytest.importorskip("benchmarks.torch_peer")
+    monkeypatch.setitem(torch_peer.LAYERS, "lstm", (torch_peer.LAYERS["lstm"][0], [0, 1, 2, 3]))
+    with pytest.raises(checks.WrongResultError, match="torch"):
+        steps.measure_shape(session, SHAPE)
+
+
+CAPTIONS = np.array([[4, 5, 2, 0], [6, 7, 2, 0]])
+
+
+def test_captions_may_part_at_a_tie_alone() -> None:
+    other = np.array([[4, 5, 2, 0], [6, 8, 9, 2]])
+
+    def score(difference: float, images: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        assert images.tolist() == [1], "the caption that differs"
+        assert tokens.tolist() == [[[6, 7], [6, 8]]], "up to the word that differs"
+        return np.array([[-3.0, -3.0 + difference]])
+
+    assert checks.same_captions("ours", CAPTIONS, CAPTIONS, partial(score, 1.0)) == 0
+    assert checks.same_captions("ours", CAPTIONS, other, partial(score, 5e-5)) == 1
+    for difference in (2e-4, -2e-4, np.nan):
+        with pytest.raises(checks.WrongResultError, match="word 2 of caption 1"):
+            checks.same_captions("ours", CAPTIONS, other, partial(score, difference))
+
+
+def test_scores_of_captions_are_compared_where_there_is_one() -> None:
+    scores = np.array([[-3.0, -np.inf]])
+    checks.same_scores("beam", scores, np.array([[-3.0005, 0.0]]))
+    for wrong in (-3.002, np.nan):
+        with pytest.raises(checks.WrongResultError):
+            checks.same_scores("beam", scores, np.array([[wrong, 0.0]]))
+
+
+@pytest.mark.parametrize("decoder", ["ours", "ours beam 3", "ours beam 5"])
+def test_a_wrong_decoder_is_not_timed(decoder: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    true = decoding.decoders
+
+    def wrong(*arguments: Any) -> Any:
+        table = true(*arguments)
+        decode = table[decoder]
+        return table | {decoder: lambda images: (lambda ids, scores: (ids, scores - 0.002))(*decode(images))}
+
+    monkeypatch.setattr(decoding, "decoders", wrong)
+    monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
+    with pytest.raises(checks.WrongResultError, match=decoder):
+        decoding.measure_cell(session, SHAPE)
+
+
+# What is measured
+
+
+@pytest.mark.parametrize("cell", shapes.CELLS)
+def test_captions_of_the_decoders_are_as_long_as_cocos(cell: str) -> None:
+    shape = shapes.Shape(cell, 200, 300, 64, 64, 128)
+    images = shapes.batch(shape).features
+    tokens, _ = decoding.decoders(shape, decoding.talking(shape, images))["ours"](images)
+    lengths = (tokens != shapes.NULL).sum(axis=2)
+    assert lengths.mean() == pytest.approx(decoding.MEAN, abs=0.5)
+    assert 1 < lengths.std() < 4
+    assert len(np.unique(tokens, axis=0)) > 100
+
+
+def test_captions_of_the_steps_are_those_of_coco() -> None:
+    batch = shapes.batch(shapes.COCO[3])
+    lengths = (batch.captions != shapes.NULL).sum(axis=1)
+    assert batch.captions.shape == (256, 17)
+    assert batch.words == (lengths - 1).sum()
+    assert pytest.approx(batch.words / 256, abs=0.3) == 11.5
+    assert (batch.captions[:, 0] == shapes.START).all()
+    assert (batch.captions[np.arange(256), lengths - 1] == shapes.END).all()
+
+
+@pytest.mark.parametrize("contender", [name for name in steps.learners(Session.has_torch) if name != "loops"])
+def test_dropout_is_at_work_in_the_step_alone(contender: str) -> None:
+    shape = replace(SHAPE, dropout=Dropout(0.2, 0.5, 0.5))
+    learner = steps.learners(Session.has_torch)[contender](shape, shapes.parameters(shape), shapes.batch(shape))
+    whole = learner.gradients()[0]
+    assert learner.gradients()[0] == whole
+    assert learner.step() != pytest.approx(whole, rel=1e-5)
+
+
+def test_the_floor_is_the_products_of_a_step_and_never_grows() -> None:
+    shape = shapes.QUICK[0]
+    params, batch = shapes.parameters(shape), shapes.batch(shape)
+    floor = Floor(shape, params, batch)
+    assert len(floor.h) == batch.words
+    assert len(floor.x) < batch.words, "distinct words"
+    results = []
+    for _ in range(2):
+        floor.step()
+        results.append({name: array.copy() for name, array in floor.out.items()})
+    for name, array in results[0].items():
+        np.testing.assert_array_equal(array, results[1][name])
+        assert np.isfinite(array).all()
+    np.testing.assert_allclose(results[0]["ah"], floor.h @ params["Wh"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(results[0]["dh_prev"], floor.da @ params["Wh"].T, rtol=1e-4, atol=1e-5)
+    shapes_out = {name.removeprefix("d"): a.shape for name, a in results[0].items() if name.startswith("dW")}
+    assert shapes_out == {name: params[name].shape for name in ("W_proj", "Wx", "Wh", "W_vocab")}
+
+
+def test_contenders_take_turns() -> None:
+    calls: list[str] = []
+    contenders = {
+        name: Contender(partial(calls.append, name), partial(calls.append, name.upper())) for name in ("ours", "b")
+    }
+    times = Timer(3, 0, 0).race(contenders)
+    once, warm = ["OURS", "ours", "B", "b"], ["OURS", "ours", "ours", "B", "b", "b"]
+    assert calls == once + warm * 3, "once to warm up, and three bursts with a call before the clock starts"
+    assert times["ours"]["ratio"] == 1
+    assert times["b"]["ratio"] == pytest.approx(times["ours"]["median"] / times["b"]["median"])
+    assert all(took["min"] <= took["median"] for took in times.values())
+
+
+class Cpus:
+    """Stands for the machine: what others and this process use while it sleeps, and while it measures."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, others: list[float], asleep: int = 0) -> None:
+        self.machine = self.own = 0.0
+        self.others, self.asleep, self.bursts, self.sleeps = others, asleep, 0, 0
+        monkeypatch.setattr(timing, "machine_seconds", lambda: self.machine)
+        monkeypatch.setattr(timing, "own_seconds", lambda: self.own)
+        monkeypatch.setattr(timing.time, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeps += 1
+        self.machine += 1.0 if self.sleeps <= self.asleep else 0.0
+
+    def burst(self) -> int:
+        self.own += 1.0
+        self.machine += 1.0 + self.others[self.bursts]
+        self.bursts += 1
+        return self.bursts
+
+
+def test_a_burst_with_a_busy_neighbour_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpus, timer = Cpus(monkeypatch, [1.0, 0.5, 0.0]), Timer()
+    assert timer.undisturbed(cpus.burst) == (3, False)
+    assert timer.disturbed == 0
+
+
+def test_it_is_kept_and_counted_when_patience_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpus, timer = Cpus(monkeypatch, [1.0, 1.0, 0.0]), Timer(patience=1e-12)
+    assert timer.undisturbed(cpus.burst) == (2, True)
+    assert timer.disturbed == 1
+
+
+def test_nothing_is_measured_before_the_machine_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpus, timer = Cpus(monkeypatch, [0.0], asleep=5), Timer()
+    assert timer.undisturbed(cpus.burst) == (1, False)
+    assert cpus.sleeps > 5
+
+
+def a_race(ours: float, **others: float) -> dict[str, Any]:
+    return {name: {"median": took} for name, took in {"ours": ours, **others}.items()}
+
+
+def test_targets_are_read_and_judged() -> None:
+    torch = {"torch eager": 2.0, "torch packed": 1.0}
+    steps_of = {
+        shape.key: {"threads": {"1": a_race(0.7, floor=0.6, **torch)}, "loops": {"1": a_race(0.7, loops=3.0)}}
+        for shape in shapes.COCO
+    }
+    steps_of["rnn-64-10000"]["threads"]["1"] = a_race(1.4, floor=0.6, **torch)
+    results = {
+        "steps": steps_of,
+        "decoding": {"lstm": {"threads": {"1": a_race(0.64, torch=1.0, **{"ours beam 3": 3.0})}}},
+        "epochs": {"ratio": 0.95},
+        "features": a_race(2.0, h5py=9.0, **{"ours in memory": 1.0}),
+        "streaming": {"peak": 700.0, "share": 0.05},
+    }
+    got = {t["name"]: (t["got"], t["reached"]) for t in targets.judge(results)}
+    assert got["one thread: step / PyTorch best, mean"] == (pytest.approx(0.7 * 2**0.1), True)
+    assert got["one thread: step / PyTorch best, worst"] == (1.4, False)
+    assert got["one thread: step / plain eager, mean"] == (pytest.approx(0.35 * 2**0.1), True)
+    assert got["one thread: step / GEMM floor, lstm-64-1004"] == (pytest.approx(0.7 / 0.6), True)
+    assert got["one thread: step / GEMM floor, lstm-256-1004"] == (pytest.approx(0.7 / 0.6), False)
+    assert got["one thread: loops / LSTM step, mean"] == (pytest.approx(3 / 0.7), False)
+    assert got["one thread: loops / RNN step, mean"] == (pytest.approx(3 / 0.7), True)
+    assert got["one thread: LSTM greedy / PyTorch"] == (0.64, True)
+    assert got["one thread: LSTM beam 3 / greedy"] == (pytest.approx(3 / 0.64), False)
+    assert got["words/s of an epoch / of its steps"] == (0.95, True)
+    assert got["batch of features / h5py"] == (pytest.approx(1 / 9), False)
+    assert got["waiting for these features / step"] == (0.05, True)
+    assert got.pop("peak memory with 800 MB of features and 256 MiB for them, MB") == (700.0, False)
+    assert {got[name] for name in got if "two" in name or "memory" in name or "RNN greedy" in name} == {(None, None)}

@@ -1,0 +1,486 @@
+"""Texts and overrides become a Config, or a line for each problem; nothing else ever comes out."""
+
+import os
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioner.config import yaml_io as configio
+from captioner.config.constraints import CONSTRAINTS
+from captioner.config.options import Config, Decode
+from captioner.config.schema import Option, build, options
+from captioner.config.values import write
+from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, dump, load, parse
+from captioner.errors import ConfigError
+
+LOADERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
+
+
+@pytest.fixture(params=LOADERS, ids=lambda loader: loader.__name__)
+def either_loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configio, "LOADER", request.param)
+
+
+def problems(text: str, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "my.yaml", overrides)
+    assert str(caught.value).splitlines() == list(caught.value.problems)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "# nothing\n", "---\n", "null\n", "{}\n", "train:\n# epochs: 3\nmodel:\n", "\ufeff", "---\n...\n"],
+)
+@pytest.mark.usefixtures("either_loader")
+def test_nothing_given_is_the_defaults(text: str) -> None:
+    assert parse(text, "my.yaml") == Config()
+
+
+@pytest.mark.usefixtures("either_loader")
+def test_reads_options_of_every_depth_and_kind() -> None:
+    text = "seed: 7\r\ndata: {scenes: {train: 40}, root: no, standardize: true}\rtrain:\n  learning_rate: 1e-2\n"
+    config = parse(text, "my.yaml", ["model.cell=rnn", "train.patience = 3", "train.patience=null"], Path("/"))
+    expected = {
+        "seed": 7,
+        "data.scenes.train": 40,
+        "data.root": Path("/no"),
+        "data.standardize": True,
+        "train.learning_rate": 1e-2,
+        "model.cell": "rnn",
+    }
+    assert config == build(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("model:\n  hiden_dim: 3", "2: model.hiden_dim: unknown option (did you mean model.hidden_dim?)"),
+        ("\nhidden_dim: 3", "2: hidden_dim: unknown option (did you mean model.hidden_dim?)"),
+        ("zzz: 3", "1: zzz: unknown option (captioner config show lists all)"),
+        ("modle:\n  cell: rnn", "1: modle: unknown section (did you mean model?)"),
+        ("scenes: {seed: 1}", "1: scenes: unknown section (did you mean data.scenes?)"),
+        ("model.cell: rnn", "1: model.cell: expected a name without a dot; write cell below model:"),
+        ("<<: {seed: 1}", "1: <<: unknown section (captioner config show lists all)"),
+        ("train:\n\n  learning_rate: -1", "3: train.learning_rate: expected a number > 0, got -1"),
+        ("seed:\n  3.0", "1: seed: expected an integer >= 0, got 3.0 (write 3)"),
+        ("seed: [1]", "1: seed: expected an integer >= 0, got a list"),
+        ("seed: {a: 1}", "1: seed: expected an integer >= 0, got a section"),
+        ("seed: |\n  1", "1: seed: expected an integer >= 0, got '1' (without quotes)"),
+        ("model: lstm", "1: model: expected options as `name: value` lines, got lstm"),
+        ("model: 'null'", "1: model: expected options as `name: value` lines, got 'null'"),
+        ("- seed: 1", "1: expected options as `name: value` lines, got a list"),
+        ("seed:1", "1: expected options as `name: value` lines, got seed:1"),
+        ("model:\n  ? [a]\n  : 1", "2: model: expected the name of an option, got a list"),
+        ("seed: 1\nseed: 2", "2: seed: given twice, first in line 1; keep one"),
+        ("{seed: 1, seed: 1}", "1: seed: given twice, first in line 1; keep one"),
+        ("model: {}\nmodel: {}", "2: model: given twice, first in line 1; keep one"),
+        ("seed: &x 1", "1: an anchor (&name); write plain values"),
+        ("model:\n  &x cell: rnn", "2: an anchor (&name); write plain values"),
+        ("seed: !!int 1", "1: a tag (!name); write plain values"),
+        ("seed: ! 1", "1: a tag (!name); write plain values"),
+        ("!!python/object/apply:os.system ['true']", "1: a tag (!name); write plain values"),
+        ("%YAML 1.1\n---\nseed: 1", "1: a directive (%NAME); write plain values"),
+        ("seed: 1\n---\nseed: 1", "2: a second document; keep one"),
+        ("seed:\t1", "1: a tab; use spaces"),
+        ("model:\n\tcell: rnn", "2: a tab; use spaces"),
+        ("seed: 1\n\0", "2: a control character, U+0000; remove it"),
+        ("seed: 1\n# \x85", "2: a control character, U+0085; remove it"),
+        ("seed: 1 # \u202e", "1: a control character, U+202E; remove it"),
+        ("data: {root: a\u2066b}", "1: a control character, U+2066; remove it"),
+        ("seed: 1 # \u2028", "1: a control character, U+2028; remove it"),
+        ("\ufeff\ufeff", "1: a control character, U+FEFF; remove it"),
+        ("# \ud800", "1: a control character, U+D800; remove it"),
+        ("a: " * 9 + "1", "1: not YAML: mapping values are not allowed"),
+        ("[" * 9 + "]" * 9, "1: nested deeper than 8"),
+        ("#" * (MAX_CHARS + 1), "1: expected at most 65536 characters, got 65537 or more"),
+        ('data: {root: "\\0"}', "1: data.root: expected a path or null, got '\\x00' (it holds a control character)"),
+        ('data: {root: "\\Uffffffff"}', "1: not YAML: "),
+    ],
+)
+@pytest.mark.usefixtures("either_loader")
+def test_one_problem_is_one_line_with_its_place(text: str, line: str) -> None:
+    (problem,) = problems(text)
+    # What follows `not YAML` is the parser's own wording.
+    assert problem.startswith(f"my.yaml:{line}") if "not YAML" in line else problem == f"my.yaml:{line}"
+
+
+@pytest.mark.usefixtures("either_loader")
+def test_aliases_are_refused_before_they_grow() -> None:
+    levels = "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9))
+    assert problems(f"a0: &a0 x\n{levels}")[:3] == [
+        "my.yaml:1: an anchor (&name); write plain values",
+        "my.yaml:2: an anchor (&name); write plain values",
+        "my.yaml:2: an alias (*name); write plain values",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("model.hidden_dim=-2", "expected an integer >= 1, got -2"),
+        ("hidden_dim=2", "unknown option (did you mean model.hidden_dim?)"),
+        ("model=rnn", "expected an option, got a section; set what is in it, such as model.cell"),
+        ("train.patience=", "expected an integer >= 1 or null after the =, got nothing"),
+        ("train.patience", "expected key=value, such as model.cell=rnn"),
+        ("", "expected key=value, such as model.cell=rnn"),
+        ("=1", "unknown option (captioner config show lists all)"),
+        ("seed=&x 1", "expected an integer >= 0, got &x 1"),
+        ('seed="1"', 'expected an integer >= 0, got "1"'),
+    ],
+)
+def test_one_override_is_one_line(override: str, problem: str) -> None:
+    assert problems("", override) == [f"-o {override}: {problem}"]
+
+
+def test_an_override_is_shown_in_one_short_line() -> None:
+    (problem,) = problems("", "seed=\n\x1b[31m" + "9" * 5000)
+    assert problem.startswith("-o seed=\\n\\x1b[31m999")
+    assert len(problem) < 200
+
+
+def test_every_problem_comes_at_once_in_the_order_given() -> None:
+    found = problems("seed: x\nmodel: {cell: gru}\ntrane: {}\n", "seed=y", "a=b", "data.source=cs231n")
+    assert [problem.split(": expected")[0].split(": unknown")[0] for problem in found] == [
+        "my.yaml:1: seed",
+        "my.yaml:2: model.cell",
+        "my.yaml:3: trane",
+        "-o seed=y",
+        "-o a=b",
+        "-o data.source=cs231n: data.root: needed by data.source cs231n (the folder with coco2014_captions.h5)",
+    ]
+
+
+def test_a_flood_of_problems_is_cut() -> None:
+    found = problems("".join(f"a{i}: 1\n" for i in range(5000)))
+    assert len(found) == MAX_PROBLEMS + 1
+    assert found[-1] == "stopped after 50 problems; there may be more"
+
+
+def test_the_last_override_wins_over_earlier_ones_and_the_text() -> None:
+    assert parse("seed: 1", "my.yaml", ["seed=2", "seed=3"]).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "place"),
+    [
+        ("data:\n  source: cs231n", (), "my.yaml:2: data.root"),
+        ("data:\n  source: cs231n\n  root:", (), "my.yaml:3: data.root"),
+        ("", ("data.source=cs231n",), "-o data.source=cs231n: data.root"),
+        ("train: {lr_decay: 0.5}", (), "my.yaml:1: train.lr_decay"),
+        ("train: {schedule: exponential, lr_decay: 0.5}", ("train.schedule=cosine",), "my.yaml:1: train.lr_decay"),
+        ("train: {weight_decay: 0.1}", (), "my.yaml:1: train.weight_decay"),
+        ("decode: {min_length: 9}", ("decode.max_length=8",), "my.yaml:1: decode.min_length"),
+        ("", ("decode.max_length=8", "decode.min_length=9"), "-o decode.min_length=9: decode.min_length"),
+        ("decode: {method: sampling}", ("decode.beam=2",), "-o decode.beam=2: decode.beam"),
+        ("decode: {length_power: 0.7}", (), "my.yaml:1: decode.length_power"),
+        ("decode: {beam: 1, length_power: 0.7}", (), "my.yaml:1: decode.length_power"),
+        ("decode: {beam: 1, consensus: 4}", (), "my.yaml:1: decode.consensus"),
+        ("decode: {temperature: 0.7}", (), "my.yaml:1: decode.temperature"),
+        ("decode: {method: sampling}", ("decode.method=beam", "decode.top_k=5"), "-o decode.top_k=5: decode.top_k"),
+        ("", ("decode.top_p=0.9",), "-o decode.top_p=0.9: decode.top_p"),
+        ("", ("decode.seed=1",), "-o decode.seed=1: decode.seed"),
+    ],
+)
+def test_a_broken_rule_is_a_line_where_it_was_broken(text: str, overrides: tuple[str, ...], place: str) -> None:
+    rule = next(rule for rule in CONSTRAINTS if place.endswith(rule.option))
+    assert problems(text, *overrides) == [f"{place}: {rule.problem}"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.source=cs231n", "data.root=x"],
+        ["train.schedule=exponential", "train.lr_decay=0.5"],
+        ["train.update_rule=adamw", "train.weight_decay=0.1"],
+        ["decode.min_length=8", "decode.max_length=8"],
+        ["decode.beam=2", "decode.length_power=0.7"],
+        [f"decode.{name}" for name in ("method=sampling", "temperature=0.7", "top_k=5", "top_p=0.9", "seed=1")],
+    ],
+)
+def test_a_kept_rule_is_silent(overrides: list[str]) -> None:
+    parse("", "", overrides)
+
+
+def test_a_rule_is_silent_where_its_options_are_wrong_already() -> None:
+    (problem,) = problems("train: {schedule: exponentail, lr_decay: 0.5}")
+    assert "did you mean exponential?" in problem
+
+
+# Every option, from the table: a new one is tested from its first line on.
+
+
+@pytest.mark.parametrize("option", options(), ids=lambda option: option.path)
+def test_every_option_is_read_from_a_file_and_an_override(option: Option) -> None:
+    value = attrgetter(option.path)(parse("", "", [f"{option.path}={write(option, option.default)}"]))
+    assert value == option.default
+    assert problems(f"{option.path.replace('.', ': {')}: [1]" + "}" * option.path.count(".")) == [
+        f"my.yaml:1: {option.path}: expected {option.expected()}, got a list"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "bound"),
+    [(option, bound) for option in options() for bound in option.bounds],
+    ids=lambda x: getattr(x, "path", str(x)),
+)
+def test_every_bound_is_kept(option: Option, bound: Any) -> None:
+    beyond = int(bound.limit) + (-1 if bound.sign.startswith(">") else 1)
+    got = f"expected {option.expected()}, got {beyond}"
+    assert problems("", f"{option.path}={beyond}") == [f"-o {option.path}={beyond}: {got}"]
+
+
+TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def names() -> st.SearchStrategy[str]:
+    writable = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Cn"), exclude_characters=f"\ufeff{TURNS}")
+    return st.text(writable, min_size=1)
+
+
+def values(option: Option) -> st.SearchStrategy[Any]:
+    low, high = (max((b.limit for b in option.bounds if b.sign[0] == sign), default=None) for sign in "><")
+    signs = {bound.sign for bound in option.bounds}
+    of_kind: dict[type, Any] = {
+        bool: st.booleans,
+        int: lambda: st.integers(int(low or 0), 2**63 - 1 if high is None else int(high)),
+        float: lambda: st.floats(
+            low, high, exclude_min=">" in signs, exclude_max="<" in signs, allow_nan=False, allow_infinity=False
+        ),
+        str: names,
+        Path: lambda: names().map(lambda name: Path("/", name)),
+    }
+    one = st.sampled_from(option.choices) if option.choices else of_kind[option.kind]()
+    return st.none() | one if option.nullable else one
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    some = draw(st.lists(st.sampled_from(options()), unique=True))
+    config: Config = build({option.path: draw(values(option)) for option in some})
+    fixes = {option.path: option.default for option in options()} | {"data.root": Path("/x")}
+    for rule in CONSTRAINTS:
+        if not rule.holds(config):
+            whole = {option.path: attrgetter(option.path)(config) for option in options()}
+            config = build(whole | {rule.option: fixes[rule.option]})
+    return config
+
+
+def named(split: str) -> Config:
+    config: Config = build({"validate.split": split})
+    return config
+
+
+@given(configs(), st.booleans())
+def test_a_dumped_config_comes_back(config: Config, comments: bool) -> None:
+    assert parse(dump(config, comments=comments), "my.yaml") == config
+
+
+@given(configs() | st.sampled_from(["null", "True", "no", "on", "1e3", "017", "~", "", " "]).map(named))
+def test_any_yaml_reader_sees_the_same_values(config: Config) -> None:
+    tree = yaml.safe_load(dump(config))
+    for option in options():
+        value = tree
+        for name in option.path.split("."):
+            value = value[name]
+        expected = attrgetter(option.path)(config)
+        assert value == (str(expected) if isinstance(expected, Path) else expected)
+        assert not isinstance(expected, int | float) or type(value) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["decode.method=sampling"], Decode(method="sampling", no_repeat=2)),
+        (["decode.beam=1"], Decode(no_repeat=2)),
+        (["decode.beam=3"], Decode(beam=3, length_power=0.5, consensus=4.0, no_repeat=2)),
+    ],
+)
+def test_how_captions_are_written_gives_way_to_overrides(overrides: list[str], expected: Decode) -> None:
+    text = "decode: {beam: 5, length_power: 0.5, consensus: 4, no_repeat: 2}"
+    assert parse(text, "my.yaml", overrides).decode == expected
+
+
+def test_what_is_said_in_one_breath_does_not_give_way() -> None:
+    with pytest.raises(ConfigError, match=r"decode\.beam: does nothing without decode.method beam"):
+        parse("decode: {beam: 5}", "my.yaml", ["decode.method=sampling", "decode.beam=4"])
+    with pytest.raises(ConfigError, match=r"train\.weight_decay: does nothing"):
+        parse("train: {update_rule: adamw, weight_decay: 0.1}", "my.yaml", ["train.update_rule=adam"])
+
+
+def test_comments_tell_all_of_an_option_within_a_line() -> None:
+    text = dump(Config(), comments=True)
+    assert all(len(line) <= 120 for line in text.splitlines())
+    for option in options():
+        assert f"# {option.doc}; {option.expected()}\n" in text
+
+
+# No text may do anything else than give a Config or a ConfigError.
+
+VALID = dump(build({"data.root": Path("/a b"), "train.patience": 3}))
+SYNTAX = [
+    "\n",
+    "  ",
+    ": ",
+    "- ",
+    "[",
+    "{",
+    "}",
+    "]",
+    "&a ",
+    "*a",
+    "!!int ",
+    "<<: ",
+    "'",
+    '"',
+    "|",
+    ">",
+    "#",
+    "---\n",
+    "%TAG",
+]
+TRAPS = [
+    "1e400",
+    ".nan",
+    "0x1",
+    "017",
+    "1:30",
+    "yes",
+    "~",
+    "9" * 5000,
+    "\\Uffffffff",
+    "\0",
+    "\t",
+    "\ufeff",
+    "\u2028",
+    "model",
+]
+PIECES = st.sampled_from(SYNTAX + TRAPS) | st.text(max_size=4)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> str:
+    text = VALID
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        end = draw(st.integers(start, min(start + 30, len(text))))
+        text = text[:start] + draw(PIECES) + text[end:]
+    return text
+
+
+def outcome(text: str, overrides: list[str]) -> Config | None:
+    found: tuple[str, ...] = ()
+    try:
+        config = parse(text, "my\n.yaml", overrides)
+    except ConfigError as error:
+        config, found = None, error.problems
+    assert (config is None) == bool(found)
+    assert all(problem.isprintable() and len(problem) < 400 for problem in found)
+    assert config is None or parse(dump(config), "") == config
+    return config
+
+
+@given(mutated() | st.text() | st.lists(PIECES).map("".join), st.lists(st.text(), max_size=2))
+def test_any_text_gives_a_config_or_a_config_error_whichever_parser_reads_it(text: str, overrides: list[str]) -> None:
+    results = []
+    for loader in LOADERS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(configio, "LOADER", loader)
+            results.append(outcome(text, overrides))
+    assert all(result == results[0] for result in results)
+
+
+@given(st.sampled_from(options()), st.sampled_from(["=", " = ", "", "=="]), PIECES | st.text())
+def test_any_override_gives_a_config_or_a_config_error(option: Option, equals: str, value: str) -> None:
+    outcome("", [option.path + equals + value])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * MAX_CHARS,
+        "{a: " * 16_000,
+        "- " * 32_000,
+        "? " * 32_000,
+        "".join(" " * i + "a:\n" for i in range(300)),
+        "seed: " + "1:" * 32_000 + "1",
+        "seed: " + "9" * 65_000,
+        "train: {learning_rate: " + "9" * 65_000 + "}",
+        "train: {learning_rate: 1e" + "9" * 65_000 + "}",
+        "train: {learning_rate: 1e-" + "9" * 65_000 + "}",
+        "? " + "a" * 65_000 + "\n: 1",
+        "model: {cell: " + "l" * 65_000 + "}",
+        "a: {}\n" * 10_000,
+        "!" * 65_000,
+        "'" * 65_001,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_bomb_is_a_few_short_lines(text: str) -> None:
+    found = problems(text)
+    assert len(found) <= MAX_PROBLEMS + 1
+    assert all(len(problem) < 300 for problem in found)
+
+
+# Files
+
+
+def file_problem(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    (problem,) = caught.value.problems
+    assert problem.isprintable()
+    return problem
+
+
+def test_no_file_is_the_defaults() -> None:
+    assert load(None) == Config()
+    assert load(None, ["seed=3"]).seed == 3
+
+
+def test_paths_begin_at_the_file_and_of_overrides_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/my.yaml").write_text("data: {root: ../coco}")
+    monkeypatch.chdir(tmp_path)
+    assert load(Path("configs/my.yaml")).data.root == tmp_path.resolve() / "coco"
+    assert load(Path("configs/my.yaml"), ["data.root=here"]).data.root == tmp_path.resolve() / "here"
+
+
+@pytest.mark.parametrize("data", [b"\xef\xbb\xbfseed: 3\n", b"seed: 3\r\n", b"seed: 3"])
+def test_marks_and_line_ends_of_other_systems_are_read(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "my.yaml").write_bytes(data)
+    assert load(tmp_path / "my.yaml").seed == 3
+
+
+def test_a_problem_in_a_file_names_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "a name that is long, but whole all the same, so that an editor finds it.yaml"
+    path.write_text("seed: 1\nmodel:\n  hiden_dim: 3\n")
+    assert file_problem(path) == f"{path}:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)"
+
+
+def test_files_that_are_no_text_or_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("latin.yaml").write_bytes(b"seed: 1\n# caf\xe9\n")
+    Path("utf16.yaml").write_bytes("seed: 1".encode("utf-16"))
+    Path("nul.yaml").write_bytes(b"seed: 1\n\0")
+    Path("large.yaml").write_bytes(b"#" * 10 * MAX_CHARS)
+    Path("folder").mkdir()
+    os.mkfifo("fifo")
+    for name, problem in (
+        ("latin.yaml", "latin.yaml:2: expected UTF-8 text, got the byte 0xe9"),
+        ("utf16.yaml", "utf16.yaml:1: expected UTF-8 text, got the byte 0xff"),
+        ("nul.yaml", "nul.yaml:2: a control character, U+0000; remove it"),
+        ("large.yaml", "large.yaml:1: expected at most 65536 characters, got 262145 or more"),
+        ("folder", "folder: expected a regular file; write the options into one"),
+        ("fifo", "fifo: expected a regular file; write the options into one"),
+        ("/dev/zero", "/dev/zero: expected a regular file; write the options into one"),
+        ("absent.yaml", "absent.yaml: no such file (captioner config init FILE writes one)"),
+        ("a\0b", "a\\x00b: cannot be read: embedded null byte"),
+        ("a\nb", "a\\nb: no such file (captioner config init FILE writes one)"),
+    ):
+        assert file_problem(Path(name)) == problem

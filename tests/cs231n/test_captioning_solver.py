@@ -1,0 +1,241 @@
+"""The assignment's data dict and its solver: bookkeeping, and draws from NumPy's global state."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captioner.cs231n.captioning_solver import CaptioningSolver
+from captioner.cs231n.classifiers.rnn import CaptioningRNN
+from captioner.cs231n.coco_utils import decode_captions, load_coco_data, sample_coco_minibatch
+
+Array = np.ndarray
+WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "red", "ball", "near", "dog"]
+WORD_TO_IDX = {word: i for i, word in enumerate(WORDS)}
+V = len(WORDS)
+FLICKR8K = Path(__file__).parents[2] / "../shared/data/flickr8k/cs231n"
+every_cell = pytest.mark.parametrize("cell", ["rnn", "lstm"])
+
+
+def model(cell: str = "rnn", dtype: type = np.float64, hidden_dim: int = 8) -> CaptioningRNN:
+    return CaptioningRNN(WORD_TO_IDX, 6, 5, hidden_dim, cell, dtype)
+
+
+def coco(captions: int = 12, images: int = 5, seed: int = 0) -> dict[str, Any]:
+    """A data dict like the assignment's: each image has captions of its own."""
+    rng = np.random.default_rng(seed)
+    data: dict[str, Any] = {"idx_to_word": WORDS, "word_to_idx": WORD_TO_IDX}
+    for split, count in (("train", captions), ("val", 4)):
+        said = np.zeros((images, 6), np.int32)
+        for row, length in zip(said, rng.integers(1, 5, images), strict=True):
+            row[: length + 2] = [1, *rng.integers(4, V, length), 2]
+        owners = 2 * np.arange(count, dtype=np.int32) % images
+        data[f"{split}_captions"] = said[owners]
+        data[f"{split}_image_idxs"] = owners
+        data[f"{split}_features"] = rng.standard_normal((images, 6))
+        data[f"{split}_urls"] = np.array([f"http://x/{split}{k}.jpg" for k in range(images)])
+    return data
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_minibatch_is_drawn_with_replacement_and_keeps_image_and_caption_together(split: str) -> None:
+    data = coco()
+    np.random.seed(3)
+    captions, features, urls = sample_coco_minibatch(data, batch_size=40, split=split)
+    np.random.seed(3)
+    rows = np.random.choice(len(data[f"{split}_captions"]), 40)
+    images = data[f"{split}_image_idxs"][rows]
+    np.testing.assert_array_equal(captions, data[f"{split}_captions"][rows])
+    np.testing.assert_array_equal(features, data[f"{split}_features"][images])
+    np.testing.assert_array_equal(urls, data[f"{split}_urls"][images])
+    assert len(set(rows.tolist())) < 40
+    assert sample_coco_minibatch(data)[0].shape == (100, 6)
+
+
+def test_load_coco_data_cuts_train_with_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def read_folder(root: str, *, pca: bool) -> dict[str, Any]:
+        asked.append((root, pca))
+        return coco()
+
+    monkeypatch.setattr("captioner.cs231n.coco_utils.read_folder", read_folder)
+    whole = load_coco_data("there")
+    np.random.seed(1)
+    small = load_coco_data("there", max_train=30, pca_features=False)
+    np.random.seed(1)
+    rows = np.random.randint(12, size=30)
+    assert asked == [("there", True), ("there", False)]
+    assert small.keys() == whole.keys() == coco().keys()
+    for key, value in coco().items():
+        cut = value[rows] if key in ("train_captions", "train_image_idxs") else value
+        np.testing.assert_array_equal(small[key], cut)
+        np.testing.assert_array_equal(whole[key], value)
+
+
+def decode_by_hand(row: list[int]) -> str:
+    words = []
+    for i in row:
+        if WORDS[i] != "<NULL>":
+            words.append(WORDS[i])
+        if WORDS[i] == "<END>":
+            break
+    return " ".join(words)
+
+
+@settings(deadline=None, max_examples=60)
+@given(count=st.integers(0, 4), steps=st.integers(0, 6), seed=st.integers(0, 999))
+def test_decode_captions(count: int, steps: int, seed: int) -> None:
+    ids = np.random.default_rng(seed).integers(0, V, (count, steps))
+    captions = ids.tolist()
+    for words in (WORDS, dict(enumerate(WORDS))):
+        assert decode_captions(ids, words) == [decode_by_hand(row) for row in captions]
+        for row in captions:
+            assert decode_captions(np.array(row, int), words) == decode_by_hand(row)
+
+
+def test_decode_captions_reads_nothing_after_end() -> None:
+    assert decode_captions(np.array([1, 4, 2, 99]), WORDS) == "<START> a <END>"
+
+
+def test_the_solver_takes_no_unknown_keyword_or_rule() -> None:
+    with pytest.raises(ValueError, match=r'Unrecognized arguments "lr", "epochs"'):
+        CaptioningSolver(model(), coco(), lr=1, epochs=2)
+    with pytest.raises(ValueError, match=r'Invalid update_rule "adamax"'):
+        CaptioningSolver(model(), coco(), update_rule="adamax")
+
+
+@pytest.mark.parametrize(
+    ("batch", "epochs", "iterations"), [(4, 3, 9), (5, 2, 4), (12, 2, 2), (13, 2, 2), (100, 5, 5), (4, 0, 0)]
+)
+def test_the_solvers_books(batch: int, epochs: int, iterations: int, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"learning_rate": 0.5}
+    solver = CaptioningSolver(
+        model(), coco(), optim_config=options, batch_size=batch, num_epochs=epochs, lr_decay=0.9, print_every=2
+    )
+    assert (solver.epoch, solver.loss_history) == (0, [])
+    assert solver.optim_configs == {name: {"learning_rate": 0.5} for name in solver.model.params}
+    solver.train()
+    assert solver.epoch == epochs
+    assert len(solver.loss_history) == iterations
+    for config in solver.optim_configs.values():
+        assert config["learning_rate"] == pytest.approx(0.5 * 0.9**epochs)
+    assert options == {"learning_rate": 0.5}
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [
+        f"(Iteration {t + 1} / {iterations}) loss: {solver.loss_history[t]:f}" for t in range(0, iterations, 2)
+    ]
+
+
+def test_a_quiet_solver_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    CaptioningSolver(model(), coco(), num_epochs=2, verbose=False).train()
+    assert capsys.readouterr().out == ""
+
+
+Plain = Callable[[str, Array, Array, float, int], Array]
+
+
+def the_assignments_loop(
+    m: CaptioningRNN, data: dict[str, Any], update: Plain, batch: int, epochs: int, rate: float, decay: float
+) -> list[float]:
+    """The solver as the assignment describes it, with an update rule of plain formulas."""
+    losses = []
+    per_epoch = max(len(data["train_captions"]) // batch, 1)
+    for t in range(epochs * per_epoch):
+        rows = np.random.choice(len(data["train_captions"]), batch)
+        features = data["train_features"][data["train_image_idxs"][rows]]
+        loss, grads = m.loss(features, data["train_captions"][rows])
+        losses.append(loss)
+        for name, w in m.params.items():
+            m.params[name] = update(name, w, grads[name], rate, t + 1)
+        if (t + 1) % per_epoch == 0:
+            rate *= decay
+    return losses
+
+
+def plain_sgd() -> Plain:
+    return lambda name, w, dw, rate, t: w - rate * dw
+
+
+def plain_adam() -> Plain:
+    m: dict[str, Array] = {}
+    v: dict[str, Array] = {}
+
+    def update(name: str, w: Array, dw: Array, rate: float, t: int) -> Array:
+        m[name] = 0.9 * m.get(name, np.zeros_like(w)) + 0.1 * dw
+        v[name] = 0.999 * v.get(name, np.zeros_like(w)) + 0.001 * dw**2
+        step: Array = (m[name] / (1 - 0.9**t)) / (np.sqrt(v[name] / (1 - 0.999**t)) + 1e-8)
+        return w - rate * step
+
+    return update
+
+
+@every_cell
+@pytest.mark.parametrize(("rule", "plain"), [("sgd", plain_sgd), ("adam", plain_adam)])
+def test_the_solver_gives_the_assignments_numbers(cell: str, rule: str, plain: Callable[[], Plain]) -> None:
+    np.random.seed(231)
+    solver = CaptioningSolver(
+        model(cell),
+        coco(),
+        update_rule=rule,
+        optim_config={"learning_rate": 0.02},
+        lr_decay=0.9,
+        batch_size=5,
+        num_epochs=6,
+        verbose=False,
+    )
+    solver.train()
+    np.random.seed(231)
+    m = model(cell)
+    losses = the_assignments_loop(m, coco(), plain(), batch=5, epochs=6, rate=0.02, decay=0.9)
+    np.testing.assert_allclose(solver.loss_history, losses, rtol=1e-9)
+    for name, w in m.params.items():
+        np.testing.assert_allclose(solver.model.params[name], w, rtol=1e-7, atol=1e-9, err_msg=name)
+
+
+@every_cell
+def test_overfitting_a_few_captions_and_saying_them_again(cell: str) -> None:
+    np.random.seed(231)
+    data = coco()
+    solver = CaptioningSolver(
+        model(cell, np.float32, hidden_dim=32),
+        data,
+        update_rule="adam",
+        optim_config={"learning_rate": 1e-2},
+        lr_decay=0.99,
+        batch_size=12,
+        num_epochs=120,
+        verbose=False,
+    )
+    solver.train()
+    assert solver.loss_history[0] > 5
+    assert max(solver.loss_history[-5:]) < 0.1
+    said = solver.model.sample(data["train_features"], max_length=5)
+    owners = data["train_image_idxs"]
+    np.testing.assert_array_equal(said[owners], data["train_captions"][:, 1:])
+    assert {w.dtype for w in solver.model.params.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.skipif(not FLICKR8K.is_dir(), reason="needs Flickr8k in the assignment's layout")
+@pytest.mark.parametrize(("cell_type", "lr_decay", "goal"), [("rnn", 1.0, 0.1), ("lstm", 0.995, 0.5)])
+def test_the_assignments_goal_of_overfitting_50_captions(cell_type: str, lr_decay: float, goal: float) -> None:
+    np.random.seed(231)
+    data = load_coco_data(base_dir=FLICKR8K, max_train=50)
+    width = data["train_features"].shape[1]
+    model = CaptioningRNN(data["word_to_idx"], width, wordvec_dim=256, hidden_dim=512, cell_type=cell_type)
+    solver = CaptioningSolver(
+        model,
+        data,
+        update_rule="adam",
+        optim_config={"learning_rate": 5e-3},
+        lr_decay=lr_decay,
+        batch_size=25,
+        num_epochs=50,
+        verbose=False,
+    )
+    solver.train()
+    assert solver.loss_history[-1] < goal

@@ -1,0 +1,304 @@
+"""Reading ahead: the same batches, the next one being read already, and nobody kept waiting by the thread."""
+
+import gc
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captioner.data.batches import ShuffledBatches, in_order
+from captioner.data.corpus import Split
+from captioner.data.features import open_features
+from captioner.data.prefetch import ReadAhead, in_memory
+from captioner.errors import DataError
+
+PATIENCE = 30
+"""Seconds after which what should happen at once has failed to."""
+IMAGES, WIDTH, END = 40, 6, 30
+CHUNKED = {"chunks": (4, WIDTH), "compression": "gzip"}
+VALUES = np.random.default_rng(3).standard_normal((IMAGES, WIDTH)).astype(np.float32)
+
+
+def split_of(features: Any) -> Split:
+    captions = np.arange(3 * IMAGES, dtype=np.int32)[:, None] * [1, 1, 1]
+    return Split(captions, np.arange(3 * IMAGES, dtype=np.int32) // 3, features, [str(i) for i in range(IMAGES)])
+
+
+def plain(features: Any = VALUES) -> ShuffledBatches:
+    return ShuffledBatches(split_of(features), 16, seed=1)
+
+
+def assert_same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> None:
+    assert one[2:] == other[2:]
+    for got, expected in zip(one[:2], other[:2], strict=True):
+        assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
+        assert got.tobytes() == expected.tobytes()
+
+
+class Told:
+    """Batches that are their steps; every read is noted with its thread, and may be held up or fail."""
+
+    def __init__(self, hold: int | None = None, fail: int | None = None) -> None:
+        self.hold, self.fail = hold, fail
+        self.read: list[int] = []
+        self.threads: set[threading.Thread] = set()
+        self.began = [threading.Event() for _ in range(100)]
+        self.go_on = threading.Event()
+
+    def batch(self, step: int) -> tuple[int, int]:
+        self.read.append(step)
+        self.threads.add(threading.current_thread())
+        self.began[step].set()
+        if step == self.hold:
+            assert self.go_on.wait(PATIENCE)
+        if step == self.fail:
+            raise DataError(f"step {step}: no such rows")
+        return step, step
+
+
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same features in memory and in files."""
+    folder = tmp_path_factory.mktemp("routes")
+    np.save(folder / "a.npy", VALUES)
+    for name, options in (("pages", {}), ("chunks", CHUNKED)):
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            file.create_dataset("features", data=VALUES, **options)
+    return {
+        "array": VALUES,
+        "memmap": np.load(folder / "a.npy", mmap_mode="r"),
+        "pages": open_features(folder / "pages.h5", memory_mib=0),
+        "chunks": open_features(folder / "chunks.h5", memory_mib=0),
+    }
+
+
+@pytest.mark.parametrize("route", ["array", "memmap", "pages", "chunks"])
+@settings(max_examples=25)
+@given(steps=st.lists(st.integers(0, END + 3), max_size=20) | st.just(range(END + 1)))
+def test_any_order_of_requests_gives_the_plain_batches(route: str, routes: dict[str, Any], steps: Any) -> None:
+    expected = plain()
+    with ReadAhead(plain(routes[route]), END) as ahead:
+        for step in steps:
+            assert_same(ahead.batch(step), expected.batch(step))
+
+
+def test_the_next_is_read_while_the_caller_computes() -> None:
+    told = Told(hold=1)
+    with ReadAhead(told, END) as ahead:
+        assert ahead.batch(0) == (0, 0)
+        assert told.began[1].wait(PATIENCE)
+        told.go_on.set()
+        assert ahead.batch(1) == (1, 1)
+        assert told.began[2].wait(PATIENCE)
+    assert told.read == [0, 1, 2]
+
+
+def test_all_is_read_by_one_thread_that_is_not_the_callers() -> None:
+    told = Told()
+    with ReadAhead(told, END) as ahead:
+        for step in (0, 1, 7, 8, 8, 3, 99):
+            ahead.batch(step)
+    (thread,) = told.threads
+    assert thread is not threading.current_thread()
+
+
+def test_looking_at_the_last_again_keeps_what_was_read_ahead() -> None:
+    told = Told()
+    with ReadAhead(told, END) as ahead:
+        for step in (0, 1, 1, 2):
+            ahead.batch(step)
+        assert told.began[3].wait(PATIENCE)
+    assert told.read == [0, 1, 2, 1, 3]
+
+
+@pytest.mark.parametrize("end", [1, 2, 5])
+def test_nothing_is_read_beyond_the_end_unless_asked_for(end: int) -> None:
+    told = Told()
+    with ReadAhead(told, end) as ahead:
+        for step in range(end):
+            ahead.batch(step)
+        (thread,) = told.threads
+        ahead.close()
+        thread.join(PATIENCE)
+        assert told.read == list(range(end))
+    with ReadAhead(told, end) as ahead:
+        assert ahead.batch(end + 1) == (end + 1, end + 1)
+
+
+def test_an_error_is_raised_where_its_batch_is_asked_for_and_only_there() -> None:
+    told = Told(fail=2)
+    with ReadAhead(told, END) as ahead:
+        ahead.batch(1)
+        assert told.began[2].wait(PATIENCE)
+        for _ in range(2):
+            with pytest.raises(DataError) as caught:
+                ahead.batch(2)
+            assert (type(caught.value), str(caught.value)) == (DataError, "step 2: no such rows")
+        assert ahead.batch(3) == (3, 3)
+        assert ahead.batch(1) == (1, 1)
+
+
+def test_a_damaged_chunk_is_the_same_error_as_without(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("features", data=VALUES, **CHUNKED)
+        file["features"].id.write_direct_chunk((8, 0), b"not what gzip writes")
+    batches = plain(open_features(tmp_path / "a.h5", memory_mib=0))
+    with pytest.raises(DataError, match="cannot be read") as straight:
+        read(batches, 8)
+    with ReadAhead(batches, END) as ahead, pytest.raises(DataError) as caught:
+        read(ahead, 8)
+    assert str(caught.value) == str(straight.value)
+
+
+def read(batches: Any, steps: int) -> None:
+    for step in range(steps):
+        batches.batch(step)
+
+
+class Entered:
+    """Features that tell when a row is being read by another thread than the main one."""
+
+    def __init__(self, features: Any) -> None:
+        self.features, self.entered = features, threading.Semaphore(0)
+        self.shape, self.dtype = features.shape, features.dtype
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        if threading.current_thread() is not threading.main_thread():
+            self.entered.release()
+        return self.features[rows]
+
+
+def test_a_validation_may_read_the_same_file_at_the_same_time(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((2000, 64)).astype(np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("features", data=values, chunks=(50, 64), compression="gzip")
+    rows = open_features(tmp_path / "a.h5", memory_mib=0)
+    entered = Entered(rows)
+    captions, images = np.ones((2000, 3), np.int32), np.arange(2000, dtype=np.int32)
+    own, of_memory = (Split(captions, images, features, []) for features in (rows, values))
+    expected = ShuffledBatches(of_memory, 64, 0)
+    with ReadAhead(ShuffledBatches(Split(captions, images, entered, []), 64, 0), END) as ahead:
+        for step in range(END):
+            batch = ahead.batch(step)
+            assert entered.entered.acquire(timeout=PATIENCE)
+            # by now the thread is at the next batch, and here another reader begins
+            for one, other in zip(in_order(own, 100, 300), in_order(of_memory, 100, 300), strict=True):
+                assert_same(one, other)
+            assert_same(batch, expected.batch(step))
+
+
+def test_a_batch_is_the_callers_own(routes: dict[str, Any]) -> None:
+    with ReadAhead(plain(routes["pages"]), END) as ahead:
+        for array in ahead.batch(0)[:2]:
+            array[...] = 0
+        assert_same(ahead.batch(0), plain().batch(0))
+
+
+# --- the thread must never be in the way
+
+
+def closed(ahead: ReadAhead) -> None:
+    ahead.close()
+
+
+def failed(ahead: ReadAhead) -> None:
+    with pytest.raises(KeyboardInterrupt), ahead:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("leave", [closed, failed])
+def test_who_leaves_waits_for_nothing_and_the_thread_goes(leave: Callable[[ReadAhead], None]) -> None:
+    told = Told(hold=1)
+    ahead = ReadAhead(told, END)
+    ahead.batch(0)
+    assert told.began[1].wait(PATIENCE)
+    leave(ahead)
+    (thread,) = told.threads
+    assert thread.is_alive()
+    told.go_on.set()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert told.read == [0, 1]
+    with pytest.raises(RuntimeError):
+        ahead.batch(2)
+
+
+def test_the_thread_of_a_forgotten_one_goes_too() -> None:
+    told = Told()
+    ReadAhead(told, END).batch(0)
+    (thread,) = told.threads
+    gc.collect()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_it_can_be_closed_from_its_own_thread() -> None:
+    """As the garbage collector does, which runs in any thread."""
+
+    class Closing(Told):
+        def batch(self, step: int) -> tuple[int, int]:
+            ahead.close()
+            return super().batch(step)
+
+    ahead = ReadAhead(Closing(), 1)
+    assert ahead.batch(0) == (0, 0)
+
+
+ENDS = {
+    "forgotten": ("pass", 0, ""),
+    "an exception": ("raise ValueError('planted')", 1, "ValueError: planted"),
+    "an exception inside": ("with ahead: raise ValueError('planted')", 1, "ValueError: planted"),
+    "exit": ("import sys; sys.exit(3)", 3, ""),
+    "Ctrl-C": ("import signal; signal.raise_signal(signal.SIGINT)", -2, "KeyboardInterrupt"),
+    "SIGTERM": ("import signal; signal.raise_signal(signal.SIGTERM)", -15, ""),
+}
+PROCESS = """
+import threading, time
+from captioner.data.prefetch import ReadAhead
+
+class Slow:
+    def batch(self, step):
+        if step:
+            began.set()
+            time.sleep(seconds)
+        return step, step
+
+seconds, began = {seconds}, threading.Event()
+ahead = ReadAhead(Slow(), 100)
+assert ahead.batch(0) == (0, 0)
+assert began.wait({patience})
+{end}
+"""
+
+
+@pytest.mark.parametrize("seconds", [0, 0.3], ids=["idle", "reading"])
+@pytest.mark.parametrize("name", ENDS)
+def test_a_process_ends_with_the_thread_open(name: str, seconds: float, shell: Callable[..., Any]) -> None:
+    end, code, said = ENDS[name]
+    done = shell(code=PROCESS.format(seconds=seconds, patience=PATIENCE, end=end), timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert (done.stderr.splitlines() or [""])[-1] == said
+
+
+# --- what is worth it
+
+
+def test_only_an_array_that_owns_its_numbers_is_in_memory(routes: dict[str, Any]) -> None:
+    assert {route: in_memory(features) for route, features in routes.items()} == {
+        "array": True,
+        "memmap": False,
+        "pages": False,
+        "chunks": False,
+    }
+    assert in_memory(VALUES[3:][::2].T)
+    assert not in_memory(routes["memmap"][3:][::2])
+    assert not in_memory(np.asarray(routes["memmap"]))
+    for rows in (slice(3, None), slice(None, None, 2), [3, 4]):
+        assert in_memory(routes["pages"][rows])
+        assert in_memory(routes["chunks"][rows])

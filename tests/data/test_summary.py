@@ -1,0 +1,100 @@
+"""What a data card counts, on a data set that can be counted by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from captioner.data import summary as module
+from captioner.data.corpus import Corpus, Split
+from captioner.data.summary import card, duplicates
+from captioner.text.vocabulary import Vocab
+
+TRAIN = [["a", "dog"], ["a", "cat"], ["a"], []]
+
+
+def split_of(vocab, captions, features, name, dtype=np.float16):
+    features = np.asarray(features, dtype)
+    return Split(
+        captions=vocab.encode(captions),
+        image_idxs=np.arange(len(captions), dtype=np.int32) % len(features),
+        features=features,
+        image_ids=[f"{name}{row}" for row in range(len(features))],
+    )
+
+
+@pytest.fixture
+def corpus():
+    vocab = Vocab.build(TRAIN)
+    return Corpus(
+        vocab,
+        {
+            "train": split_of(vocab, TRAIN, [[1, 2, 3], [4, 5, 6], [1, 2, 3]], "t"),
+            "val": split_of(vocab, [["a", "cow", "cow"], ["cat", "dog"]], [[4, 5, 6], [1, 2, 3.5]], "v"),
+            "test": split_of(vocab, [["a", "b", "c", "d"]], [[4, 5, 6]], "e"),
+        },
+        "some:encoder",
+    )
+
+
+def test_a_card(corpus):
+    assert card(corpus) == {
+        "encoder": "some:encoder",
+        "feature": 3,
+        "dtype": "float16",
+        "vocabulary": 3,
+        "splits": {
+            "train": {
+                "images": 3, "captions": 4, "words": 5, "shortest": 0, "mean": 1.25, "longest": 2, "unk": 0.0,
+            },
+            "val": {"images": 2, "captions": 2, "words": 5, "shortest": 2, "mean": 2.5, "longest": 3, "unk": 0.4},
+            "test": {"images": 1, "captions": 1, "words": 4, "shortest": 4, "mean": 4.0, "longest": 4, "unk": 0.75},
+        },
+        "duplicates": {"images": 2, "examples": [["train: t1", "val: v0"], ["train: t1", "test: e0"]]},
+    }  # fmt: skip
+    assert json.loads(json.dumps(card(corpus), allow_nan=False)) == card(corpus)
+
+
+def test_special_tokens_are_counted_wherever_they_stand_in_the_vocabulary():
+    vocab = Vocab(["dog", "<UNK>", "<END>", "<NULL>", "<START>"])
+    told = card(Corpus(vocab, {"train": split_of(vocab, [["dog", "cow"], []], [[0.0]], "t")}, ""))
+    assert told["vocabulary"] == 1
+    assert told["splits"]["train"] | {"images": 0} == {
+        "images": 0, "captions": 2, "words": 2, "shortest": 0, "mean": 1.0, "longest": 2, "unk": 0.5,
+    }  # fmt: skip
+
+
+def test_captions_without_words_have_no_share_of_unk():
+    vocab = Vocab.build([["a"]])
+    told = card(Corpus(vocab, {"train": split_of(vocab, [[]], [[0.0]], "t")}, ""))
+    assert told["splits"]["train"]["unk"] == 0.0
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_same_photograph_in_two_splits_is_found_in_any_block_of_rows(dtype, monkeypatch):
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 3)
+    vocab = Vocab.build([["a"]])
+    rows = np.random.default_rng(0).standard_normal((40, 4))
+    others = np.vstack([rows[25:], -rows])
+    splits = {
+        name: split_of(vocab, [["a"]] * len(features), features, name[0], dtype)
+        for name, features in (("train", rows), ("val", others))
+    }
+    found = duplicates(Corpus(vocab, splits, ""))
+    assert found["images"] == 15
+    assert found["examples"] == [[f"train: t{row + 25}", f"val: v{row}"] for row in range(10)]
+
+
+def test_rows_that_do_not_lie_close_in_memory():
+    vocab = Vocab.build([["a"]])
+    features = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(4, 3))
+    splits = {"train": split_of(vocab, [["a"]], features, "t"), "val": split_of(vocab, [["a"]], features[::-2], "v")}
+    assert duplicates(Corpus(vocab, splits, "")) == {
+        "images": 2, "examples": [["train: t3", "val: v0"], ["train: t1", "val: v1"]],
+    }  # fmt: skip
+
+
+def test_one_split_has_no_duplicates_whatever_is_in_it():
+    vocab = Vocab.build([["a"]])
+    corpus = Corpus(vocab, {"train": split_of(vocab, [["a"]], [[1.0]] * 5, "t")}, "")
+    assert duplicates(corpus) == {"images": 0, "examples": []}

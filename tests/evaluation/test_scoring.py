@@ -1,0 +1,144 @@
+"""The scores of a model are those of its captions, and other captions are scored alike."""
+
+import dataclasses
+import math
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captioner.errors import CaptionerError
+from captioner.evaluation.scoring import (
+    Task,
+    check_meteor,
+    intervals,
+    judge,
+    judge_model,
+    task_of,
+    to_dict,
+    with_meteor,
+    worst,
+)
+from captioner.inference.captioner import Captioner
+from captioner.inference.captions import caption_split, open_captioner, open_corpus, open_run
+from captioner.metrics import NAMES, corpus_scores, tokenize
+
+TASK = Task(
+    ["a.jpg", "b.jpg", "c.jpg"],
+    [["A man's dog.", "a dog"], ["Two men run!"], ["the red <UNK> stands"]],
+    [["A dog"], ["a cat", "two men run"]],
+)
+CAPTIONS = ["a man 's dog", "two men run", "a <UNK> a <UNK> a"]
+
+
+def test_the_figures_of_a_model_are_those_of_its_captions(tiny_run: Path) -> None:
+    restored = open_run(tiny_run)
+    corpus = open_corpus(restored)
+    val = corpus.split("val")
+    task, rows = task_of(corpus, "val")
+    judged = judge_model(open_captioner(restored), corpus, "val", task, rows)
+    captions = list(caption_split(open_captioner(restored), val))
+    assert (judged.by, judged.captions, task.images) == ("model", [c.caption for c in captions], list(val.image_ids))
+    assert task.references == [c.references for c in captions]
+    losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
+    assert judged.figures["loss"] == pytest.approx(losses.mean(), rel=1e-6)
+    assert judged.figures["perplexity"] == pytest.approx(math.exp(losses.mean()), rel=1e-6)
+    assert judged.figures["true"] == sum(bool(c.true) for c in captions) / 10
+    scores = corpus_scores(
+        [tokenize(c.caption) for c in captions], [list(map(tokenize, c.references)) for c in captions]
+    )
+    assert {name: judged.figures[name] for name in NAMES} == scores
+
+
+def test_the_references_score_as_true(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    restored = open_run(tiny_run)
+    corpus = open_corpus(restored)
+    task, rows = task_of(corpus, "val")
+    said = [[(several[0], -1.0)] for several in task.references]
+    monkeypatch.setattr(Captioner, "caption", lambda *_: iter(said))
+    figures = judge_model(open_captioner(restored), corpus, "val", task, rows).figures
+    assert figures["true"] == 1
+    assert figures["bleu4"] == pytest.approx(1)
+
+
+def test_a_source_that_cannot_judge_gives_no_truth(coco_run: Path) -> None:
+    restored = open_run(coco_run)
+    corpus = open_corpus(restored)
+    task, rows = task_of(corpus, "val")
+    assert task.references == [["a café 猫", "a 猫", "<UNK>"]] * 2
+    assert judge_model(open_captioner(restored), corpus, "val", task, rows).figures["true"] is None
+
+
+def test_figures_that_need_no_references() -> None:
+    figures = judge(TASK, "me", CAPTIONS, loss=2.0).figures
+    assert list(figures)[:3] == ["loss", "bleu1", "bleu2"]
+    assert figures["novel"] == pytest.approx(2 / 3)
+    assert figures["unk"] == 2 / 12
+    assert figures["repeats"] == pytest.approx(1 / 3)
+    assert (figures["distinct"], figures["vocabulary"], figures["mean_length"]) == (3, 8, 4)
+    assert "novel" not in judge(TASK.__class__(TASK.images, TASK.references), "me", CAPTIONS).figures
+
+
+def test_other_captions_come_with_the_difference() -> None:
+    good, bad = judge(TASK, "good", CAPTIONS), judge(TASK, "bad", ["no", "no", "no"])
+    record = to_dict(TASK, good, [bad])
+    assert record["images"] == 3
+    assert record["bleu1"] == good.figures["bleu1"]
+    assert record["intervals"] == intervals(good)
+    other = record["others"]["bad"]
+    assert other["bleu1"] == bad.figures["bleu1"]
+    assert other["difference"] == intervals(good, bad)
+    (lower, upper) = other["difference"]["bleu1"]
+    assert 0 < lower < upper
+    assert "others" not in to_dict(TASK, good)
+
+
+def test_the_worst_come_first() -> None:
+    found = worst(TASK, judge(TASK, "me", CAPTIONS), 2)
+    assert [entry["image"] for entry in found] == ["c.jpg", "a.jpg"]
+    assert found[0]["caption"] == CAPTIONS[2]
+    assert found[0]["references"] == TASK.references[2]
+    assert found[0]["cider_d"] < found[1]["cider_d"]
+
+
+def test_meteor_needs_the_package_and_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycocoevalcap.meteor.meteor", None)
+    with pytest.raises(CaptionerError, match=r"needs the package pycocoevalcap: pip install 'captioner\[eval\]'$"):
+        check_meteor()
+
+
+def test_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pycocoevalcap")
+    if shutil.which("java"):
+        good, bad = (with_meteor(TASK, judge(TASK, "me", said)) for said in (CAPTIONS, ["no", "", "no"]))
+        assert 1 >= good.figures["meteor"] > 0.4 > bad.figures["meteor"]
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CaptionerError, match="needs the program java"):
+        check_meteor()
+
+
+def test_images_without_references_are_left_out(tiny_run: Path) -> None:
+    restored = open_run(tiny_run)
+    corpus = open_corpus(restored)
+    val = corpus.split("val")
+    kept = val.image_idxs != 3
+    part = dataclasses.replace(val, captions=val.captions[kept], image_idxs=val.image_idxs[kept])
+    corpus = dataclasses.replace(corpus, splits={**corpus.splits, "val": part})
+    task, rows = task_of(corpus, "val")
+    np.testing.assert_array_equal(rows, [0, 1, 2, 4, 5, 6, 7, 8, 9])
+    judged = judge_model(open_captioner(restored), corpus, "val", task, rows)
+    said = [c.caption for c in caption_split(open_captioner(restored), val)]
+    assert judged.captions == [*said[:3], *said[4:]]
+
+
+def test_a_java_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("pycocoevalcap.meteor.meteor")
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\nexit 1\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(CaptionerError, match="METEOR: its Java program failed"):
+        with_meteor(TASK, judge(TASK, "me", CAPTIONS))

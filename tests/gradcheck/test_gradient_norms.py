@@ -1,0 +1,68 @@
+"""How far a gradient reaches, against numeric derivatives, and as it is drawn."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioner.data.corpus import Split
+from captioner.errors import DataError
+from captioner.gradcheck.gradient_norms import gradient_reach
+from captioner.gradcheck.numeric import numeric_gradient
+from captioner.layers import CELLS
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.parameters import Sizes
+
+V, F, H = 7, 4, 5
+CAPTIONS = np.array([[1, 4, 5, 6, 2], [1, 6, 2, 0, 0], [1, 4, 4, 3, 2]])
+RNG = np.random.default_rng(3)
+SPLIT = Split(CAPTIONS, np.array([0, 1, 1]), RNG.standard_normal((2, F)), ["a", "b"])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("image", ["initial", "first", "every"])
+def test_norms_are_those_of_numeric_gradients(cell: str, image: str) -> None:
+    sizes = Sizes(V, F, 3, H, cell, image)
+    model = CaptioningRNN(sizes, {name: 0.7 * RNG.standard_normal(shape) for name, shape in sizes.shapes().items()})
+    reach = gradient_reach(model, SPLIT, 4)
+    assert reach.captions == 2
+    expected = np.zeros(4)
+    for row in (0, 2):
+        state = model.start(SPLIT.features[SPLIT.image_idxs[row : row + 1]])
+        for t in range(4):
+            own = state[: model.cell.states]
+
+            def loss(t: int = t, state: Any = state, row: int = row) -> float:
+                now = tuple(rows.copy() for rows in state)
+                for word in CAPTIONS[row, t:4]:
+                    log_probs, now = model.step(np.array([word]), now)
+                return -float(log_probs[0, CAPTIONS[row, 4]])
+
+            squares = sum((numeric_gradient(loss, array) ** 2).sum() for array in own)
+            expected[t] += np.sqrt(squares) / 2
+            _, state = model.step(CAPTIONS[row : row + 1, t], state)
+    np.testing.assert_allclose(reach.norms, expected[::-1], rtol=1e-6)
+
+
+def test_too_many_words() -> None:
+    sizes = Sizes(V, F, 3, H)
+    model = CaptioningRNN(sizes, {name: np.zeros(shape) for name, shape in sizes.shapes().items()})
+    with pytest.raises(DataError, match="expected some of at least 9 words, got at most 4; try --words 4"):
+        gradient_reach(model, SPLIT, 9)
+    assert gradient_reach(model, SPLIT, 3).norms == [0.0, 0.0, 0.0]
+
+
+def test_the_drawing(cli: Callable[..., Any], tiny_run: Path) -> None:
+    done = cli("inspect", "gradients", tiny_run, "--words", 5)
+    assert (done.code, done.err) == (0, "")
+    title, *bars, factor = done.out.splitlines()
+    assert title.startswith(f"{tiny_run}: lstm, the loss of word 5 of ")
+    assert [line.split()[:3] for line in bars] == [[str(back), "steps", "back"] for back in range(5)]
+    assert max(line.count("#") for line in bars) == 36
+    assert factor.strip().startswith("on average times ")
+    found = json.loads(cli("inspect", "gradients", tiny_run, "--words", 5, "--json").out)
+    assert found["cell"] == "lstm"
+    assert [f"{norm:.2e}" for norm in found["norms"]] == [line.split()[3] for line in bars]

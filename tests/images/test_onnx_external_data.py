@@ -1,0 +1,80 @@
+"""ONNX models with data outside of their file: refused in every place and spelling, before onnxruntime sees them."""
+
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from captioner.errors import DataError
+from captioner.images import onnx
+from captioner.images import onnx_external_data as external
+from captioner.images.onnx import OnnxEncoder
+from captioner.images.onnx_external_data import refuse_external_data
+from captioner.images.protobuf import message, node
+from faults.models import PLACES, POOL, TRICKS, External, entries, model, nested, tensor
+
+
+def refusal(content: bytes) -> str:
+    with mock.patch.object(onnx.onnxruntime, "InferenceSession") as opened, pytest.raises(DataError) as caught:
+        OnnxEncoder(content, "m.onnx", {})
+    assert not opened.called
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+@pytest.mark.parametrize("place", PLACES)
+def test_data_elsewhere_are_refused_before_the_model_is_opened(place: str, trick: str) -> None:
+    assert refusal(PLACES[place](TRICKS[trick]("/etc/passwd"))).startswith("m.onnx: expected an ONNX model")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_each_place_is_found_by_the_tensor_in_it(place: str) -> None:
+    """The same model with its data inside passes, so that it is the external data which is refused."""
+    inside = tensor((9, np.ones((3, 3), "<f4").tobytes()), (14, 0))
+    refuse_external_data(PLACES[place](inside), "m.onnx")
+    assert "external data for the tensor 'w'" in refusal(PLACES[place](tensor(entries("w.bin"), (14, 1))))
+
+
+def test_a_real_model_with_data_elsewhere_would_have_been_opened(tmp_path: Path) -> None:
+    """Against a suite that tests nothing: without the guard onnxruntime is asked to open the model."""
+    (tmp_path / "victim.bin").write_bytes(bytes(36))
+    trial = External(tmp_path)
+    assert trial(0).kind == "refused"
+    with mock.patch.object(onnx, "refuse_external_data"):
+        assert trial(0).kind == "wrong"
+
+
+def test_a_model_with_subgraphs_that_is_whole_still_works() -> None:
+    inner = message([(1, node("Identity", ["f"], "h")), (2, "then"), (12, message([(1, "h")]))])
+    branches = [message([(1, f"{name}_branch"), (6, inner), (20, 5)]) for name in ("then", "else")]
+    truth = message([(2, 9), (8, "yes"), (9, b"\x01")])
+    chosen = message([(1, "yes"), (2, "unused"), (4, "If"), (5, branches)])
+    content = model([(5, truth), (1, chosen)])
+    assert OnnxEncoder(content, "m.onnx", {}).width == 3
+
+
+def test_the_name_of_a_tensor_is_shown_in_one_line() -> None:
+    hostile = message([(8, "\x1b[2J\n" + "w" * 10_000), (14, 1)])
+    said = refusal(model([(5, hostile)]))
+    assert said.isprintable()
+    assert "\\x1b[2J\\nwww" in said
+    assert len(said) < 400
+
+
+def test_depth_and_size_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "more than 100 deep" in refusal(model([(1, nested(60, 6, tensor()))]))
+    monkeypatch.setattr(external, "MOST_FIELDS", 50)
+    assert "more than 50 fields" in refusal(model([(99, ["x"] * 60)]))
+    assert "more than 50 fields" in refusal(model([(5, tensor((99, ["x"] * 60)))]))
+
+
+@pytest.mark.parametrize(
+    "cut", [b"\x3a", b"\x3a\xff", b"\x3a\x80\x80\x80\x80\x80\x01", b"\x3d\x01", b"\x39\x01", b"\x38", b"\x07"]
+)
+def test_what_is_no_protocol_buffer_is_refused(cut: bytes) -> None:
+    assert "damaged or none: byte " in refusal(model([]) + cut)
+
+
+def test_onnxruntimes_own_format_is_refused() -> None:
+    assert "in the format of onnxruntime" in refusal(b"\x0a\x00\x00\x00ORTM" + message([(1, POOL)]))

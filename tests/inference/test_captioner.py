@@ -1,0 +1,103 @@
+"""A captioner does no work twice: it lays its model out once, and checks no features that were checked already."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from captioner.errors import ConfigError, DataError
+from captioner.inference.captions import (
+    caption_features,
+    caption_split,
+    describe,
+    open_captioner,
+    open_corpus,
+    open_run,
+)
+from captioner.inference.restore import Restored
+from captioner.model.captioning_rnn import CaptioningRNN
+
+
+class Watched:
+    """Features that remember which rows were read."""
+
+    def __init__(self, features: np.ndarray) -> None:
+        self._features, self.shape, self.dtype = features, features.shape, features.dtype
+        self.read: list[int] = []
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray:
+        self.read += np.arange(len(self._features))[rows].tolist()
+        return np.asarray(self._features[rows])
+
+
+@pytest.fixture(scope="module")
+def restored(tiny_run: Path) -> Restored:
+    return open_run(tiny_run)
+
+
+@pytest.fixture
+def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[CaptioningRNN]:
+    """The model of every reader that is made from now on."""
+    made: list[CaptioningRNN] = []
+    reader = CaptioningRNN.reader
+
+    def counted(self: CaptioningRNN) -> Any:
+        made.append(self)
+        return reader(self)
+
+    monkeypatch.setattr(CaptioningRNN, "reader", counted)
+    return made
+
+
+def test_the_model_is_laid_out_once_for_all_calls(restored: Restored, laid_out: list[CaptioningRNN]) -> None:
+    val, captioner = open_corpus(restored).split("val"), open_captioner(restored)
+    first = list(captioner.caption(val.features))
+    assert list(captioner.caption(val.features)) == first
+    list(captioner.caption(val.features, 5))
+    list(caption_split(captioner, val))
+    assert laid_out == [restored.model] * restored.config.threads
+
+
+def test_rows_of_a_data_set_are_read_to_be_captioned_alone(restored: Restored) -> None:
+    val = open_corpus(restored).split("val")
+    watched = Watched(np.asarray(val.features))
+    list(open_captioner(restored).caption(watched, most=1))
+    assert watched.read == [0]
+    list(open_captioner(restored).caption(watched))
+    assert watched.read == [0, *range(10)]
+
+
+def test_rows_that_nobody_has_checked_are_checked_as_far_as_they_are_captioned(
+    restored: Restored, tmp_path: Path
+) -> None:
+    rows = np.zeros((4, restored.meta.feature_dim), np.float32)
+    rows[2] = np.nan
+    watched = Watched(rows)
+    assert len(list(describe(restored, watched, 2))) == 2
+    assert watched.read == [0, 1, 0, 1]
+    with pytest.raises(DataError, match=r"^the input: features: row 2: a number is not finite"):
+        describe(restored, watched)
+    with h5py.File(tmp_path / "new.h5", "w") as file:
+        file["features"] = rows
+    captioner = open_captioner(restored)
+    assert len(list(caption_features(captioner, tmp_path / "new.h5", 2))) == 2
+    with pytest.raises(DataError, match=r"new\.h5: features: row 2: a number is not finite"):
+        list(caption_features(captioner, tmp_path / "new.h5", 3))
+
+
+def test_a_kernel_is_inverted_once_for_all_splits(
+    tiny_run: Path, cli: Callable[..., Any], inversions: list[int]
+) -> None:
+    asked = ("-o", "decode.beam=2", "-o", "decode.consensus=5")
+    done = cli("evaluate", tiny_run, "--split", "val", "--split", "test", "--split", "heldout", "--json", *asked)
+    assert (done.code, done.err, len(done.out.splitlines())) == (0, "", 3)
+    assert inversions == [40]
+
+
+def test_words_to_suppress_are_those_of_the_vocabulary(tiny_run: Path) -> None:
+    captioner = open_captioner(open_run(tiny_run, ["decode.suppress=unheard"]))
+    with pytest.raises(ConfigError, match=r"decode\.suppress: expected words of the vocabulary, got unheard"):
+        next(captioner.caption(np.zeros((1, captioner.speaker.meta.feature_dim))))

@@ -1,0 +1,75 @@
+"""From the decode section to a decoder: every option reaches it, and words to suppress are words."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioner.config.options import Decode
+from captioner.decode import Constraints, beam, greedy, sample
+from captioner.errors import ConfigError
+from captioner.inference.decoder import build_decoder
+from captioner.text.vocabulary import SPECIAL, Vocab
+
+VOCAB = Vocab([*SPECIAL, "a", "cat", "dog", "sat"])
+WORDS: dict[str, Any] = {"start": 1, "end": 2, "null": 0}
+TABLE = 2 * np.random.default_rng(0).standard_normal((9, 8))
+TABLE -= np.log(np.exp(TABLE).sum(axis=1, keepdims=True))
+IMAGES = np.array([3, 1, 4])
+
+
+def step(tokens: np.ndarray, state: Any) -> Any:
+    return TABLE[tokens], state
+
+
+def written(options: Decode, best: int = 1) -> Any:
+    return build_decoder(options, VOCAB, best).write(step, (np.zeros(3),), IMAGES)
+
+
+@pytest.mark.parametrize(("best", "width"), [(1, 1), (2, 4), (4, 4), (6, 6)])
+def test_a_beam_is_as_wide_as_its_option_and_the_candidates(best: int, width: int) -> None:
+    decoder = build_decoder(Decode(beam=1 if width == 1 else 4), VOCAB, best)
+    tokens, _ = decoder.write(step, (np.zeros(3),), IMAGES)
+    assert decoder.width == tokens.shape[1] == width
+
+
+EXAMPLES = {
+    "greedy": (Decode(), greedy, Constraints([0, 1, 3]), {}),
+    "unk": (Decode(suppress_unk=False), greedy, Constraints([0, 1]), {}),
+    "suppress": (Decode(suppress=" dog,a , ,"), greedy, Constraints([0, 1, 3, 6, 4]), {}),
+    "limits": (Decode(min_length=4, no_repeat=1, max_length=6), greedy, Constraints([0, 1, 3], 4, 1), {}),
+    "power": (Decode(beam=3, length_power=1.5), beam, Constraints([0, 1, 3]), {"width": 3, "length_power": 1.5}),
+    "sampling": (
+        Decode(method="sampling", temperature=2.0, top_k=4, top_p=0.9, seed=5, min_length=2),
+        sample,
+        Constraints([0, 1, 3], 2),
+        {"images": IMAGES, "temperature": 2.0, "top_k": 4, "top_p": 0.9, "seed": 5},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_options_reach_the_decoder(name: str) -> None:
+    config, decode, constraints, given = EXAMPLES[name]
+    expected = decode(step, (np.zeros(3),), max_length=config.max_length, constraints=constraints, **given, **WORDS)
+    for got, want in zip(written(config), expected, strict=True):
+        np.testing.assert_array_equal(got, want)
+    default = dataclasses.replace(Decode(), method=config.method, beam=config.beam)
+    assert name == "greedy" or written(default)[0].tolist() != expected[0].tolist(), "the options change something"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("cet", r"got cet \(did you mean cat\?\)"),
+        ("a, zebra,cat,axolotl", "got axolotl, zebra"),
+        ("<END>", "got <END>"),
+        ("Cat", r"got Cat \(did you mean cat\?\)"),
+        ("a cat", "got a cat"),
+    ],
+)
+def test_what_is_no_word_is_not_suppressed(words: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^decode.suppress: expected words of the vocabulary, {said}") as caught:
+        written(Decode(suppress=words))
+    assert len(caught.value.problems) == 1

@@ -1,0 +1,204 @@
+"""A captioner finds its re-ranker: in the run folder, or by the data set, and refuses one of another run."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioner.config.yaml_io import parse
+from captioner.data.corpus import Corpus
+from captioner.errors import DataError
+from captioner.inference.captions import describe, open_captioner, open_corpus, open_run
+from captioner.inference.find_checkpoint import RERANKER
+from captioner.inference.reranker_index import SEAL, Index, is_current, load, save
+from captioner.inference.restore import Restored
+
+ASKED = ("decode.beam=6", "decode.consensus=300")
+
+
+def without(restored: Restored, **changes: object) -> Restored:
+    decode = dataclasses.replace(restored.config.decode, **{"consensus": 0.0, **changes})
+    return dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
+
+
+def captions(restored: Restored, corpus: Corpus) -> list[Any]:
+    return list(open_captioner(restored).caption(corpus.split("val").features, 6))
+
+
+def test_captions_are_ordered_by_probability_and_expectation(heeding: Restored, corpus: Corpus, index: Index) -> None:
+    val, vocab, most = corpus.split("val"), heeding.vocab, heeding.config.decode.max_length
+    ranked = list(open_captioner(heeding, corpus).caption(val.features, 6))
+    plain = list(open_captioner(without(heeding)).caption(val.features, 6))
+    assert ranked != plain
+    for row, (before, after) in enumerate(zip(plain, ranked, strict=True)):
+        tokens = [vocab.encode([text.split()])[0, 1:].tolist() for text, _ in before]
+        cut = [words[:-1] if len(words) > most else words for words in tokens]
+        (expected,) = index.reranker().expected(val.features[[row]], [cut])
+        totals = [log_prob + 300 * one for (_, log_prob), one in zip(before, expected, strict=True)]
+        assert after == [before[place] for place in sorted(range(6), key=lambda place: -totals[place])]
+    assert captions(heeding, corpus) == ranked, "the data set is found without being given"
+
+
+def test_a_run_with_an_index_needs_no_data_set(
+    heeding: Restored, corpus: Corpus, index: Index, inversions: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inversions.clear()
+    expected = captions(heeding, corpus)
+    assert inversions == [40]
+    save(heeding.path.parent / RERANKER, index)
+    monkeypatch.setattr("captioner.inference.captions.open_corpus", None)
+    assert captions(heeding, corpus) == expected, "to the bit"
+    assert open_captioner(heeding, corpus).warnings == ()
+    assert inversions == [40]
+
+
+def test_an_ensemble_has_the_index_of_its_first_run(heeding: Restored, corpus: Corpus, index: Index) -> None:
+    other = dataclasses.replace(heeding, path=heeding.path.parent / "elsewhere" / "best.h5")
+    expected = list(open_captioner([heeding, other], corpus).caption(corpus.split("val").features, 6))
+    save(heeding.path.parent / RERANKER, index)
+    other.path.parent.mkdir()
+    (other.path.parent / RERANKER).write_bytes(b"damaged")
+    assert list(open_captioner([heeding, other]).caption(corpus.split("val").features, 6)) == expected
+    with pytest.raises(DataError, match=r"elsewhere/reranker\.h5"):
+        open_captioner([other, heeding])
+
+
+def test_neither_index_nor_data_set_is_a_warning(coco_run: Path, tmp_path: Path) -> None:
+    root = tmp_path / "gone"
+    moved = open_run(coco_run, ["decode.beam=2", "decode.length_power=0.5", "decode.consensus=1", f"data.root={root}"])
+    features = np.zeros((1, moved.meta.feature_dim), np.float32)
+    captioner = open_captioner(moved)
+    warning = (
+        f"decode.consensus: neither {coco_run}/reranker.h5 nor the data set {root} was found, so captions are "
+        "ranked by log-probability / length^0.5 alone; try -o data.root=NEW, or -o decode.consensus=0"
+    )
+    assert captioner.warnings == (warning,)
+    plain = list(open_captioner(without(moved)).caption(features, 2))
+    assert list(captioner.caption(features, 2)) == plain
+    with pytest.warns(UserWarning, match="neither") as caught:
+        assert list(describe(moved, features)) == [plain[0][0]]
+    assert [str(one.message) for one in caught] == [warning]
+    assert Path(caught[0].filename) == Path(__file__)
+    assert open_captioner(without(moved)).warnings == ()
+
+
+def test_sampling_writes_nothing_into_the_run(heeding: Restored, corpus: Corpus) -> None:
+    before = sorted(os.listdir(heeding.path.parent))
+    captions(heeding, corpus)
+    assert sorted(os.listdir(heeding.path.parent)) == before
+
+
+# --- what is damaged, or belongs to another run
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda whole: b"",
+    "text": lambda whole: b"no index",
+    "cut short": lambda whole: whole[:-1],
+    "in the seal": lambda whole: whole[:20] + b"x" + whole[21:],
+    "in the numbers": lambda whole: whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:],
+    "another version": lambda whole: whole.replace(SEAL.magic + b" 1 ", SEAL.magic + b" 2 "),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_index_is_refused_in_one_line(damage: str, heeding: Restored, corpus: Corpus, index: Index) -> None:
+    path = heeding.path.parent / RERANKER
+    save(path, index)
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    with pytest.raises(DataError) as caught:
+        open_captioner(heeding, corpus)
+    assert str(caught.value).startswith(f"decode.consensus: {path}: ")
+    assert str(caught.value).endswith("; or -o decode.consensus=0")
+    assert "\n" not in str(caught.value)
+    assert not is_current(path, corpus)
+    assert open_captioner(without(heeding), corpus).reranker is None
+
+
+def test_a_checkpoint_and_a_dangling_link_are_no_index(heeding: Restored, corpus: Corpus) -> None:
+    path = heeding.path.parent / RERANKER
+    path.write_bytes(heeding.path.read_bytes())
+    with pytest.raises(DataError, match="not a captioner re-ranking index; expected a file that `captioner train`"):
+        open_captioner(heeding, corpus)
+    path.unlink()
+    path.symlink_to("nowhere")
+    with pytest.raises(DataError, match="cannot open the re-ranking index: No such file"):
+        open_captioner(heeding, corpus)
+
+
+OTHER: dict[str, Callable[[Index], Index]] = {
+    "vocabulary": lambda index: dataclasses.replace(index, origin=dataclasses.replace(index.origin, vocabulary="0")),
+    "encoder": lambda index: dataclasses.replace(index, origin=dataclasses.replace(index.origin, encoder="scenes-0")),
+    "training split": lambda index: dataclasses.replace(index, origin=dataclasses.replace(index.origin, train="0")),
+    "feature width": lambda index: dataclasses.replace(
+        index,
+        arrays={
+            **index.arrays,
+            "directions": index.arrays["directions"][:, 1:],
+            "mean": index.arrays["mean"][1:],
+            "std": index.arrays["std"][1:],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OTHER)
+def test_an_index_of_another_run_is_refused_by_name(what: str, heeding: Restored, corpus: Corpus, index: Index) -> None:
+    path = heeding.path.parent / RERANKER
+    save(path, OTHER[what](index))
+    assert is_current(path, corpus) is (what == "feature width"), "which no data set of that training split has"
+    with pytest.raises(DataError) as caught:
+        open_captioner(heeding, corpus)
+    assert str(caught.value) == (
+        f"decode.consensus: {path}: expected the {what} of {heeding.path}, got that of another run; delete the file; "
+        "or -o decode.consensus=0"
+    )
+
+
+# --- the data set of the training
+
+
+def test_a_data_set_that_gained_a_split_is_accepted(heeding: Restored, corpus: Corpus) -> None:
+    more = dataclasses.replace(corpus, splits={**corpus.splits, "extra": corpus.split("val")})
+    assert more.fingerprint() != corpus.fingerprint()
+    val = corpus.split("val").features
+    assert list(open_captioner(heeding, more).caption(val)) == list(open_captioner(heeding, corpus).caption(val))
+
+
+def other_captions(corpus: Corpus) -> Corpus:
+    train = corpus.split("train")
+    swapped = dataclasses.replace(train, captions=train.captions[::-1].copy())
+    return dataclasses.replace(corpus, splits={**corpus.splits, "train": swapped})
+
+
+def test_a_data_set_of_other_training_captions_is_refused(heeding: Restored, corpus: Corpus) -> None:
+    other = other_captions(corpus)
+    with pytest.raises(DataError) as caught:
+        open_captioner(heeding, other)
+    assert str(caught.value) == (
+        f"decode.consensus: scenes: training split: expected the captions that {heeding.path} was trained on, "
+        "got others; use the data set of the training; or -o decode.consensus=0"
+    )
+    assert open_captioner(without(heeding), other).reranker is None
+    older = dataclasses.replace(heeding, meta=dataclasses.replace(heeding.meta, train_fingerprint=""))
+    assert open_captioner(older, other).reranker is not None, "the first checkpoints do not know"
+
+
+def test_a_data_set_of_other_words_is_refused(heeding: Restored, coco_run: Path) -> None:
+    mixed = dataclasses.replace(heeding, vocab=open_run(coco_run).vocab)
+    with pytest.raises(DataError, match=r"^decode.consensus: .* vocabulary: expected .*; or -o decode.consensus=0$"):
+        open_captioner(mixed)
+
+
+def test_the_digest_is_that_of_the_split_as_it_is_cut(small: tuple[str, ...], tmp_path: Path) -> None:
+    from captioner.training.train import train
+
+    for _ in train(parse("", "", [*small, *ASKED, "data.max_train=30", "train.max_steps=1"]), tmp_path / "run"):
+        pass
+    restored = open_run(tmp_path / "run")
+    assert restored.meta.train_fingerprint == open_corpus(restored).fingerprint(["train"])
+    assert len(load(tmp_path / "run" / RERANKER).arrays["lengths"]) == 30

@@ -1,0 +1,118 @@
+"""The re-ranking index of a run: what it holds is what was saved, and a hostile one is refused."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioner.data.corpus import Corpus
+from captioner.data.features import standardization
+from captioner.decode import Reranker
+from captioner.decode.consensus import directions_of, kernel_inverse
+from captioner.errors import CheckpointError, DataError
+from captioner.inference import reranker_index as reranker
+from captioner.inference.reranker_index import SEAL, Index, build_index, fold, load, save, unfold
+from captioner.model.standardizer import Standardizer
+from captioner.storage.sealed_arrays import write
+
+ASKED = ("decode.beam=6", "decode.consensus=300")
+
+
+def test_what_is_saved_is_loaded(index: Index, tmp_path: Path) -> None:
+    save(tmp_path / "x.h5", index)
+    found = load(tmp_path / "x.h5")
+    assert found.origin == index.origin
+    assert found.arrays.keys() == index.arrays.keys()
+    for name, array in index.arrays.items():
+        assert found.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.arrays[name], array)
+
+
+def test_rounding_moves_expectations_by_little(corpus: Corpus, index: Index) -> None:
+    train = corpus.split("train")
+    images, references = train.spoken(corpus.vocab)
+    features = train.features[images]
+    standardizer = Standardizer(*standardization(features))
+    directions = directions_of(features, standardizer)
+    exact = Reranker(directions, kernel_inverse(directions), references, standardizer)
+    for asked in (corpus.split("val").features[:], features):
+        said = [[several[0] for several in references]] * len(asked)
+        both = [np.array(one.expected(asked, said)) for one in (exact, index.reranker())]
+        assert both[0].std() > 0.1
+        np.testing.assert_allclose(both[1], both[0], atol=0.01)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 128, 129, 400])
+def test_a_triangle_is_the_symmetric_matrix(n: int) -> None:
+    matrix = np.random.default_rng(n).standard_normal((n, n)).astype(np.float16).astype(np.float32)
+    matrix = (matrix + matrix.T) / 2
+    assert fold(matrix).shape == (n * (n + 1) // 2,)
+    np.testing.assert_array_equal(unfold(fold(matrix), n), matrix.astype(np.float16))
+
+
+def test_many_images_are_some(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reranker, "MOST", 7)
+    shares = build_index(corpus).reranker().shares(corpus.split("train").features[:])
+    assert shares.shape == (40, 7)
+    own = np.flatnonzero((shares == 0).any(axis=1)).tolist()
+    assert own == [0, 6, 13, 19, 26, 32, 39], "those are not regressed on themselves"
+
+
+def test_it_needs_a_training_split(corpus: Corpus) -> None:
+    with pytest.raises(DataError, match="split 'train': no such split"):
+        build_index(dataclasses.replace(corpus, splits={"val": corpus.split("val")}))
+
+
+# --- behind a whole seal
+
+
+def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict[str, np.ndarray]], object]:
+    return lambda arrays: arrays.update({name: change(arrays[name])})
+
+
+def at_first(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda array: np.concatenate([np.array([value], array.dtype), array[1:]])
+
+
+def no_images(arrays: dict[str, np.ndarray]) -> None:
+    arrays.update({name: arrays[name][:0] for name in ("directions", "inverse", "words", "lengths", "counts")})
+
+
+HOSTILE: dict[str, Callable[[dict[str, np.ndarray]], object]] = {
+    "an array missing": lambda arrays: arrays.pop("counts"),
+    "another array": lambda arrays: arrays.update(x=np.zeros(3)),
+    "another type": changed("words", lambda words: words.astype(np.int64)),
+    "floats for ids": changed("words", lambda words: words.astype(np.float32)),
+    "more dimensions": changed("std", lambda std: std[None]),
+    "a word more": changed("words", lambda words: np.append(words, words[:1])),
+    "a caption less": changed("lengths", lambda lengths: lengths[:-1]),
+    "an image without captions": changed("counts", at_first(0)),
+    "a negative count": changed("counts", at_first(-5)),
+    "an id below -1": changed("words", at_first(-2)),
+    "a triangle too short": changed("inverse", lambda inverse: inverse[:-1]),
+    "another width": changed("mean", lambda mean: mean[:-1]),
+    "no deviation": changed("std", at_first(0)),
+    "next to no deviation": changed("std", at_first(1e-308)),
+    "a mean beyond all features": changed("mean", at_first(-1e300)),
+    "no images": no_images,
+    "a mean beyond them above": changed("mean", at_first(1e300)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_index_behind_a_whole_seal_is_refused(name: str, index: Index, tmp_path: Path) -> None:
+    arrays = dict(index.arrays)
+    HOSTILE[name](arrays)
+    write(SEAL, tmp_path / "x.h5", arrays, dataclasses.asdict(index.origin), "fi")
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path}/x.h5: not readable as a re-ranking index: ValueError: "):
+        load(tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize("meta", [{}, {"train": "a"}, {"train": 1, "vocabulary": "b", "encoder": "c"}, {"x": "y"}])
+def test_an_index_of_unknown_origin_is_refused(meta: dict[str, Any], index: Index, tmp_path: Path) -> None:
+    write(SEAL, tmp_path / "x.h5", index.arrays, meta, "fi")
+    with pytest.raises(CheckpointError, match="not readable as a re-ranking index"):
+        load(tmp_path / "x.h5")

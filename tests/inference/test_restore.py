@@ -1,0 +1,148 @@
+"""From a checkpoint to its model: every part must fit the others, and the data set that it is used on."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioner.arrays import Params
+from captioner.config.yaml_io import parse
+from captioner.data.corpus import Corpus
+from captioner.errors import CheckpointError, ConfigError
+from captioner.inference.restore import Restored, check_corpus, check_width, restore
+from captioner.preparation.load_corpus import build_corpus
+from captioner.storage import checkpoint
+from captioner.storage.checkpoint import Checkpoint
+from captioner.text.vocabulary import Vocab
+
+
+def test_all_that_was_saved_is_there(tiny_run: Path) -> None:
+    saved, restored = checkpoint.load(tiny_run / "last.h5"), restore(tiny_run / "last.h5")
+    assert restored.path == tiny_run / "last.h5"
+    assert restored.config == parse((tiny_run / "config.yaml").read_text(), "")
+    assert restored.vocab.words == tuple(saved.meta.words)
+    assert restored.meta == saved.meta
+    for name, array in saved.params.items():
+        np.testing.assert_array_equal(restored.model.params[name], array)
+    assert restored.slots.keys() == {"m", "v"}
+
+
+def test_overrides_change_the_config(tiny_run: Path) -> None:
+    restored = restore(tiny_run / "last.h5", ["decode.max_length=3", "model.dropout_hidden=0.5"])
+    assert restored.config.decode.max_length == 3
+    assert restored.model.dropout.hidden == 0.5
+
+
+@pytest.mark.parametrize("override", ["model.cell=rnn", "model.hidden_dim=8", "model.dtype=float64"])
+def test_overrides_cannot_change_the_shape_of_a_model(override: str, tiny_run: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"^-o model.* as in {tiny_run}/last.h5, got .*; start a new run"):
+        restore(tiny_run / "last.h5", [override])
+
+
+def test_a_wrong_override_is_a_config_error(tiny_run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^-o model.hiden_dim=8: unknown option \(did you mean model.hidden_dim\?\)"):
+        restore(tiny_run / "last.h5", ["model.hiden_dim=8"])
+
+
+def with_meta(**fields: Any) -> Callable[[Checkpoint], Checkpoint]:
+    return lambda saved: dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, **fields))
+
+
+def with_params(change: Callable[[Params], object]) -> Callable[[Checkpoint], Checkpoint]:
+    def changed(saved: Checkpoint) -> Checkpoint:
+        params = dict(saved.params)
+        change(params)
+        return dataclasses.replace(saved, params=params)
+
+    return changed
+
+
+MISFITS: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
+    "missing": (with_params(lambda p: p.pop("Wh")), r"array params/Wh: expected float32 \(16, 64\), got nothing"),
+    "unknown": (
+        with_params(lambda p: p.update(W_more=p["Wh"])),
+        "array params/W_more: unknown; expected W_embed, W_proj, b_proj, Wx, Wh, b, W_vocab, b_vocab",
+    ),
+    "shape": (
+        with_params(lambda p: p.update(Wh=p["Wh"].T)),
+        r"array params/Wh: expected float32 \(16, 64\), got float32 \(64, 16\)",
+    ),
+    "dtype": (
+        with_params(lambda p: p.update(b=p["b"].astype(np.float64))),
+        r"array params/b: expected float32 \(64,\), got float64 \(64,\)",
+    ),
+    "text": (with_params(lambda p: p.update(b=np.bytes_("b"))), r"array params/b: expected float32 \(64,\), got "),
+    "byte_order": (with_params(lambda p: p.update(b=p["b"].astype(">f4"))), "array params/b: expected float32"),
+    "slot": (
+        lambda saved: dataclasses.replace(saved, slots={**saved.slots, "m": {"b": saved.params["b"]}}),
+        r"array slots/m/W_embed: expected float32 \(\d+, 16\), got nothing",
+    ),
+    "standardizer": (
+        lambda saved: dataclasses.replace(saved, standardizer={"mean": np.zeros(saved.meta.feature_dim)}),
+        r"array standardizer/std: expected float64 \(\d+,\), got nothing",
+    ),
+    "words": (lambda saved: with_meta(words=saved.meta.words[:-1])(saved), r"array params/W_embed: expected float32"),
+    "width": (with_meta(feature_dim=3), r"array params/W_proj: expected float32 \(3, 16\), got float32 \(\d+, 16\)"),
+    "word_twice": (lambda saved: with_meta(words=[*saved.meta.words[:-1], "a"])(saved), "meta: vocabulary: 'a' stands"),
+    "no_end": (
+        lambda saved: with_meta(words=["x", *saved.meta.words[1:]])(saved),
+        "meta: vocabulary: <NULL> is missing",
+    ),
+    "config": (with_meta(config="seed: no\nmodle: 3\n"), r"meta: .*seed: expected .*; .*modle: unknown"),
+    "config_not_yaml": (with_meta(config="{"), r"meta: .*not YAML"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_parts_that_do_not_fit_are_named(name: str, own_run: Path) -> None:
+    change, said = MISFITS[name]
+    path = own_run / "last.h5"
+    checkpoint.save(path, change(checkpoint.load(path)))
+    with pytest.raises(CheckpointError, match=rf"^{path}: {said}") as caught:
+        restore(path)
+    assert str(caught.value).isprintable()
+
+
+@pytest.fixture(scope="module")
+def restored(tiny_run: Path) -> Restored:
+    return restore(tiny_run / "last.h5")
+
+
+@pytest.fixture(scope="module")
+def corpus(restored: Restored) -> Corpus:
+    return build_corpus(restored.config)
+
+
+def test_its_own_data_set_fits(restored: Restored, corpus: Corpus) -> None:
+    check_corpus(restored, corpus)
+
+
+def test_another_vocabulary_is_refused_by_the_first_id_that_differs(restored: Restored, corpus: Corpus) -> None:
+    words = list(corpus.vocab.words)
+    count = len(words)
+    for other, at in (([*words[:6], "new", *words[7:]], 6), ([*words, "new"], count), (words[:-1], count - 1)):
+        with pytest.raises(CheckpointError) as caught:
+            check_corpus(restored, dataclasses.replace(corpus, vocab=Vocab(other)))
+        assert str(caught.value) == (
+            f"{restored.path}: vocabulary: expected the {count} words of the checkpoint, got {len(other)} words "
+            f"that differ from id {at} on; use the data set that the model was trained on"
+        )
+
+
+def test_another_encoder_is_refused_by_name(restored: Restored, corpus: Corpus) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        check_corpus(restored, dataclasses.replace(corpus, encoder="vgg16_fc7"))
+    assert str(caught.value) == (
+        f"{restored.path}: features: expected those of encoder {corpus.encoder}, got vgg16_fc7; "
+        "encode the images as they were for training"
+    )
+
+
+def test_another_width_is_refused_with_both(restored: Restored) -> None:
+    width = restored.meta.feature_dim
+    check_width(restored, width, "new.h5")
+    with pytest.raises(CheckpointError, match=rf"^new.h5: .*features: expected {width} numbers an image, got 8"):
+        check_width(restored, 8, "new.h5")

@@ -1,0 +1,119 @@
+"""The parameters of a model: shapes, first values, and what is said of wrong ones."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captioner.errors import DataError
+from captioner.layers import CELLS
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.parameters import Sizes, add_forget_bias, initial_params, log_frequency_bias
+
+V, F = 7, 4
+SIZES = Sizes(vocab=V, feature=F, wordvec=3, hidden=5)
+
+
+def test_sizes_tell_every_shape() -> None:
+    assert Sizes(9, 8, 7, 6, "lstm").shapes() == {
+        "W_embed": (9, 7),
+        "W_proj": (8, 6),
+        "b_proj": (6,),
+        "Wx": (7, 24),
+        "Wh": (6, 24),
+        "b": (24,),
+        "W_vocab": (6, 9),
+        "b_vocab": (9,),
+    }
+    assert Sizes(9, 8, 7, 6, "rnn").shapes()["Wx"] == (7, 6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_fresh_parameters(cell: str, dtype: type) -> None:
+    big = Sizes(vocab=200, feature=150, wordvec=120, hidden=100, cell=cell)
+    params = initial_params(big, np.random.default_rng(0).standard_normal, dtype)
+    assert {name: w.shape for name, w in params.items()} == big.shapes()
+    assert {w.dtype for w in params.values()} == {np.dtype(dtype)}
+    for name, w in params.items():
+        deviation = 0 if w.ndim == 1 else 0.01 if name == "W_embed" else 1 / math.sqrt(len(w))
+        assert w.std() == pytest.approx(deviation, rel=0.05)
+        assert abs(w.mean()) <= 4 * deviation / math.sqrt(w.size)
+
+
+def test_an_open_forget_gate_is_the_one_that_carries_the_memory() -> None:
+    params = initial_params(SIZES, np.zeros, np.float64)
+    add_forget_bias(params, SIZES, 50.0)
+    model = CaptioningRNN(SIZES, params)
+    memory = np.random.default_rng(0).standard_normal((2, 5))
+    _, (_, kept) = model.step(np.array([1, 4]), (np.zeros((2, 5)), memory))
+    np.testing.assert_array_equal(kept, memory)
+    assert params["b"].sum() == 5 * 50
+    assert all((w == 0).all() for name, w in params.items() if name != "b")
+
+
+def test_the_forget_bias_is_added_to_what_is_there() -> None:
+    params = {"b": np.ones(20)}
+    add_forget_bias(params, SIZES, 0.5)
+    assert params["b"].tolist() == [1] * 5 + [1.5] * 5 + [1] * 10
+
+
+def test_a_cell_without_a_forget_gate_stays_as_it_is() -> None:
+    params = {"b": np.zeros(5)}
+    add_forget_bias(params, Sizes(vocab=V, feature=F, wordvec=3, hidden=5, cell="rnn"), 1.0)
+    assert (params["b"] == 0).all()
+
+
+@pytest.mark.parametrize("name", SIZES.shapes())
+def test_a_parameter_of_another_shape_is_named(name: str) -> None:
+    params = initial_params(SIZES, np.zeros)
+    expected = params[name].shape
+    params[name] = np.zeros((2, 3, 4), np.float32)
+    with pytest.raises(DataError) as error:
+        CaptioningRNN(SIZES, params)
+    assert str(error.value) == f"parameter {name}: expected {expected}, got (2, 3, 4)"
+
+
+def test_as_many_numbers_in_another_shape_are_not_the_same() -> None:
+    params = initial_params(SIZES, np.zeros)
+    params["W_vocab"] = params["W_vocab"].T
+    with pytest.raises(DataError, match=r"^parameter W_vocab: expected \(5, 7\), got \(7, 5\)$"):
+        CaptioningRNN(SIZES, params)
+
+
+def test_a_missing_parameter_is_named() -> None:
+    params = initial_params(SIZES, np.zeros)
+    del params["Wh"]
+    with pytest.raises(DataError, match=r"^parameter Wh: expected \(5, 20\), got nothing$"):
+        CaptioningRNN(SIZES, params)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(st.integers(0, V - 1), min_size=4, max_size=4), min_size=1, max_size=6))
+def test_the_output_bias_is_the_log_frequency_of_targets(captions: list[list[int]]) -> None:
+    bias = log_frequency_bias(np.array(captions), V, null=0)
+    counts = [1 + sum(row[1:].count(word) for row in captions) if word else 1 for word in range(V)]
+    np.testing.assert_allclose(bias, np.log(np.array(counts) / sum(counts)), atol=1e-14)
+    assert math.fsum(np.exp(bias)) == pytest.approx(1)
+
+
+def test_with_that_bias_the_first_loss_is_the_unigram_entropy() -> None:
+    captions = np.random.default_rng(0).choice([3, 4, 4, 4, 5, 5], (500, 7))
+    captions[:, 0] = 1
+    params = initial_params(SIZES, np.zeros, np.float64)
+    params["b_vocab"] = log_frequency_bias(captions, V, null=0)
+    words = CaptioningRNN(SIZES, params).word_losses(np.zeros((500, F)), captions)
+    counts = np.bincount(captions[:, 1:].ravel(), minlength=V)
+    shares = counts[counts > 0] / counts.sum()
+    assert words.mean() == pytest.approx(-(shares * np.log(shares)).sum(), abs=0.01)
+
+
+def test_parameters_have_one_order_wherever_they_are_from() -> None:
+    params = initial_params(SIZES, np.random.default_rng(0).standard_normal)
+    shuffled = {name: params[name] for name in sorted(params)}
+    assert list(shuffled) != list(params)
+    model = CaptioningRNN(SIZES, shuffled)
+    assert list(model.params) == list(model.with_params(shuffled).params) == list(SIZES.shapes())
+    assert all(model.params[name] is params[name] for name in params)

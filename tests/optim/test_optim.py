@@ -1,0 +1,272 @@
+"""Update rules against their formulas in plain float64, schedules at their edges, clipping."""
+
+import functools
+import math
+import operator
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captioner.optim.clipping import clip_scale, global_norm
+from captioner.optim.ema import move_average
+from captioner.optim.schedules import SCHEDULES, Span, learning_rate_factor
+from captioner.optim.update_rules import CHUNK, RULES, Hyper, Share, initial_slots, update
+
+Array = np.ndarray
+HYPER = Hyper(learning_rate=0.02, momentum=0.8, decay_rate=0.95, beta1=0.85, beta2=0.97, epsilon=1e-4, weight_decay=0.1)
+
+
+every_rule = pytest.mark.parametrize("name", RULES)
+
+
+class Reference:
+    """The formulas of the papers on whole float64 arrays, with nothing in place."""
+
+    def __init__(self, w: Array) -> None:
+        self.w, self.a, self.b = w.astype(np.float64), np.zeros(w.shape), np.zeros(w.shape)
+
+    def sgd(self, dw: Array, h: Hyper, t: int) -> None:
+        self.w = self.w - h.learning_rate * dw
+
+    def sgd_momentum(self, dw: Array, h: Hyper, t: int) -> None:
+        self.a = h.momentum * self.a - h.learning_rate * dw
+        self.w = self.w + self.a
+
+    def rmsprop(self, dw: Array, h: Hyper, t: int) -> None:
+        self.a = h.decay_rate * self.a + (1 - h.decay_rate) * dw**2
+        self.w = self.w - h.learning_rate * dw / (np.sqrt(self.a) + h.epsilon)
+
+    def adam(self, dw: Array, h: Hyper, t: int) -> None:
+        self.a = h.beta1 * self.a + (1 - h.beta1) * dw
+        self.b = h.beta2 * self.b + (1 - h.beta2) * dw**2
+        m_hat, v_hat = self.a / (1 - h.beta1**t), self.b / (1 - h.beta2**t)
+        self.w = self.w - h.learning_rate * m_hat / (np.sqrt(v_hat) + h.epsilon)
+
+    def adamw(self, dw: Array, h: Hyper, t: int) -> None:
+        decay = h.weight_decay if self.w.ndim > 1 else 0
+        before = self.w
+        self.adam(dw, h, t)
+        self.w = self.w - h.learning_rate * decay * before
+
+
+def train(name: str, w: Array, steps: int = 5, scale: float = 1.0, hyper: Hyper = HYPER) -> tuple[Array, Array]:
+    """The same gradients through the rule and through its reference."""
+    rng = np.random.default_rng(1)
+    rule, reference, params = RULES[name], Reference(w), {"w": np.copy(w, order="K")}
+    slots = initial_slots(rule, params)
+    for t in range(1, steps + 1):
+        dw = rng.standard_normal(w.shape).astype(w.dtype)
+        kept = dw.copy()
+        update(rule, params, {"w": dw}, slots, hyper, t, scale)
+        getattr(reference, name)(dw.astype(np.float64) * scale, hyper, t)
+        np.testing.assert_array_equal(dw, kept)
+    return params["w"], reference.w
+
+
+@every_rule
+@settings(deadline=None, max_examples=25)
+@given(shape=st.lists(st.integers(0, 4), max_size=3), scale=st.sampled_from([1.0, 0.25]), seed=st.integers(0, 99))
+def test_a_rule_is_its_formula(name: str, shape: list[int], scale: float, seed: int) -> None:
+    w = np.random.default_rng(seed).standard_normal(shape)
+    got, expected = train(name, np.asarray(w), scale=scale)
+    np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-13)
+
+
+@every_rule
+@pytest.mark.parametrize("size", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7])
+def test_chunks_leave_no_seam(name: str, size: int) -> None:
+    got, expected = train(name, np.random.default_rng(0).standard_normal(size), steps=2)
+    np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-13)
+
+
+@every_rule
+def test_float32_stays_float32(name: str) -> None:
+    w = np.random.default_rng(0).standard_normal((30, 40)).astype(np.float32)
+    got, expected = train(name, w)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    slots = initial_slots(RULES[name], {"w": w})
+    assert {array.dtype for slot in slots.values() for array in slot.values()} <= {np.dtype(np.float32)}
+    update(RULES[name], {"w": w}, {"w": np.ones_like(w)}, slots, HYPER, 1)
+    assert {array.dtype for slot in slots.values() for array in slot.values()} <= {np.dtype(np.float32)}
+
+
+@every_rule
+def test_every_parameter_is_updated_in_place_with_slots_of_its_own(name: str) -> None:
+    rng = np.random.default_rng(0)
+    params = {"W": rng.standard_normal((3, 4)), "b": rng.standard_normal(4)}
+    alone = {key: w.copy() for key, w in params.items()}
+    arrays = dict(params)
+    grads = {key: rng.standard_normal(w.shape) for key, w in params.items()}
+    slots = initial_slots(RULES[name], params)
+    assert slots.keys() == set(RULES[name].slots)
+    update(RULES[name], params, grads, slots, HYPER, 1)
+    for key, w in alone.items():
+        one = {key: w}
+        update(RULES[name], one, grads, initial_slots(RULES[name], one), HYPER, 1)
+        assert params[key] is arrays[key]
+        np.testing.assert_array_equal(params[key], w)
+
+
+@every_rule
+def test_any_layout_in_memory(name: str) -> None:
+    got, expected = train(name, np.random.default_rng(0).standard_normal((3, 4)).T)
+    np.testing.assert_allclose(got, expected, rtol=1e-11)
+
+
+def test_decay_is_beside_the_gradient_and_for_matrices_alone() -> None:
+    hyper = Hyper(learning_rate=0.1, weight_decay=0.5)
+    params = {"W": np.full((2, 2), 4.0), "b": np.full(2, 4.0)}
+    nothing = {key: np.zeros_like(w) for key, w in params.items()}
+    update(RULES["adamw"], params, nothing, initial_slots(RULES["adamw"], params), hyper, 1)
+    assert (params["W"] == 4 * (1 - 0.1 * 0.5)).all()
+    assert (params["b"] == 4).all()
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if name != "adamw"])
+def test_the_other_rules_do_not_decay(name: str) -> None:
+    w = np.ones((3, 3))
+    free, _ = train(name, w, hyper=HYPER._replace(weight_decay=0))
+    decayed, _ = train(name, w)
+    np.testing.assert_array_equal(free, decayed)
+
+
+def test_adam_starts_with_steps_of_the_learning_rate() -> None:
+    w = {"w": np.zeros(3)}
+    update(RULES["adam"], w, {"w": np.array([1e-3, -5.0, 1e6])}, initial_slots(RULES["adam"], w), Hyper(0.1), 1)
+    np.testing.assert_allclose(w["w"], [-0.1, 0.1, -0.1], rtol=1e-4)
+
+
+SPAN = Span(total_steps=100, steps_per_epoch=10, lr_decay=0.5, warmup_steps=20)
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "factor"),
+    [
+        *(("constant", step, 1.0) for step in (20, 50, 99)),
+        ("exponential", 20, 0.25),
+        ("exponential", 29, 0.25),
+        ("exponential", 30, 0.125),
+        ("exponential", 99, 0.5**9),
+        ("cosine", 20, 1.0),
+        ("cosine", 40, 0.5 * (1 + math.cos(math.pi / 4))),
+        ("cosine", 60, 0.5),
+        ("cosine", 100, 0.0),
+        ("cosine", 250, 0.0),
+    ],
+)
+def test_schedules_after_the_warm_up(name: str, step: int, factor: float) -> None:
+    assert learning_rate_factor(SCHEDULES[name], step, SPAN) == pytest.approx(factor, abs=1e-15)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_warm_up_rises_in_equal_steps_to_1(schedule: Callable[[int, Span], float]) -> None:
+    factors = [learning_rate_factor(schedule, step, SPAN) for step in range(20)]
+    np.testing.assert_allclose(np.diff([0, *factors]), 1 / 20)
+    assert factors[-1] == 1
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_without_warm_up_the_first_step_is_whole(schedule: Callable[[int, Span], float]) -> None:
+    assert learning_rate_factor(schedule, 0, SPAN._replace(warmup_steps=0)) == 1
+    assert learning_rate_factor(schedule, 0, SPAN._replace(warmup_steps=1)) == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(total=st.integers(1, 50), warmup=st.integers(0, 60), step=st.integers(0, 60))
+def test_a_factor_is_never_below_0_or_above_1(total: int, warmup: int, step: int) -> None:
+    span = Span(total, 5, 0.9, warmup)
+    for schedule in SCHEDULES.values():
+        assert 0 <= learning_rate_factor(schedule, step, span) <= 1
+
+
+def test_cosine_falls_all_the_way() -> None:
+    span = Span(total_steps=30, steps_per_epoch=3, warmup_steps=5)
+    factors = [learning_rate_factor(SCHEDULES["cosine"], step, span) for step in range(5, 31)]
+    assert all(before > after for before, after in pairwise(factors))
+    assert factors[0] == 1
+    assert factors[-1] == pytest.approx(0, abs=1e-15)
+
+
+@settings(deadline=None, max_examples=40)
+@given(shapes=st.lists(st.lists(st.integers(0, 3), max_size=3), max_size=4))
+def test_the_norm_is_that_of_one_long_vector(shapes: list[list[int]]) -> None:
+    rng = np.random.default_rng(0)
+    grads = {str(k): np.asarray(rng.standard_normal(shape)) for k, shape in enumerate(shapes)}
+    whole = np.concatenate([np.zeros(1), *(g.ravel() for g in grads.values())])
+    assert global_norm(grads) == pytest.approx(float(np.linalg.norm(whole)), rel=1e-12)
+
+
+SIZES = [(3, 5), (2 * CHUNK + 7,), (4,), (0, 3), (CHUNK,)]
+
+
+@pytest.mark.parametrize("team", [1, 2, 3, 9])
+def test_shares_of_a_team_make_up_the_whole(team: int) -> None:
+    rng = np.random.default_rng(0)
+    params, grads = ({str(k): rng.standard_normal(s) for k, s in enumerate(SIZES)} for _ in range(2))
+    alone = {k: w.copy() for k, w in params.items()}
+    slots, slots_alone = initial_slots(RULES["adam"], params), initial_slots(RULES["adam"], params)
+    for member in reversed(range(team)):
+        update(RULES["adam"], params, grads, slots, HYPER, 1, share=Share(member, team))
+    update(RULES["adam"], alone, grads, slots_alone, HYPER, 1)
+    for k in params:
+        np.testing.assert_array_equal(params[k], alone[k])
+
+
+def test_the_norm_of_float32_is_a_float() -> None:
+    length = global_norm({"a": np.full(10_000, 3, np.float32), "b": np.full((2, 2), 4, np.float32)})
+    assert type(length) is float
+    assert length == pytest.approx(math.sqrt(90_064), rel=1e-6)
+
+
+def test_the_norm_does_not_depend_on_the_order_of_the_names() -> None:
+    """Plain addition keeps 2⁻⁵⁴ before 1 is added, and loses it after."""
+    tiny = {f"b{k:02}": np.array([2.0**-27]) for k in range(8)}
+    first, last = {"a": np.array([1.0]), **tiny}, {**tiny, "a": np.array([1.0])}
+    plain = [functools.reduce(operator.add, (float(g @ g) for g in grads.values())) for grads in (first, last)]
+    assert math.sqrt(plain[0]) != math.sqrt(plain[1])
+    assert global_norm(first) == global_norm(last)
+
+
+def test_the_norm_tells_what_is_not_finite() -> None:
+    assert math.isnan(global_norm({"a": np.array([1.0, np.nan])}))
+    assert math.isinf(global_norm({"a": np.array([1.0, np.inf])}))
+
+
+@pytest.mark.parametrize(
+    ("norm", "limit", "scale"), [(4.0, None, 1.0), (4.0, 5.0, 1.0), (5.0, 5.0, 1.0), (10.0, 5.0, 0.5), (0.0, 5.0, 1.0)]
+)
+def test_clip_scale(norm: float, limit: float | None, scale: float) -> None:
+    assert clip_scale(norm, limit) == scale
+
+
+def test_clipped_gradients_have_the_limit_as_their_norm() -> None:
+    rng = np.random.default_rng(0)
+    params: dict[str, Any] = {"W": np.zeros((4, 5)), "b": np.zeros(5)}
+    grads = {key: 10 * rng.standard_normal(w.shape) for key, w in params.items()}
+    scale = clip_scale(global_norm(grads), 2.0)
+    update(RULES["sgd"], params, grads, {}, Hyper(learning_rate=1.0), 1, scale)
+    assert global_norm(params) == pytest.approx(2.0)
+    np.testing.assert_allclose(params["W"], -scale * grads["W"])
+
+
+@pytest.mark.parametrize("team", [1, 3])
+def test_the_running_mean_is_its_formula(team: int) -> None:
+    rng = np.random.default_rng(0)
+    params = {str(k): rng.standard_normal(size) for k, size in enumerate(SIZES)}
+    mean = {name: w.copy() for name, w in params.items()}
+    expected = {name: w.copy() for name, w in params.items()}
+    for t in range(1, 8):
+        for w in params.values():
+            w += rng.standard_normal(w.shape)
+        decay = min(0.4, t / (t + 9))
+        expected = {name: decay * a + (1 - decay) * params[name] for name, a in expected.items()}
+        for member in range(team):
+            move_average(params, mean, 0.4, t, Share(member, team))
+    for name, a in expected.items():
+        np.testing.assert_allclose(mean[name], a, rtol=1e-12)

@@ -1,0 +1,69 @@
+"""What the tests of `captioner prepare` share."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from captioner.config.options import Prepare
+from captioner.data.corpus import Corpus
+from captioner.data.prepared import prepared
+from captioner.data.scenes import example
+from captioner.data.scenes.encoder import encode
+from captioner.errors import DataError
+from captioner.preparation.prepare import Event, prepare
+
+COUNT = 8
+SCENES = {"encoder": "scenes", "min_count": 1, "val": 0.25, "dtype": "float32"}
+EXPECTED = encode(np.stack([example(0, "train", index).picture for index in range(COUNT)]))
+LOUD = "not one line"
+
+
+class Counted:
+    """The number of photographs that were encoded since the last look."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self) -> int:
+        for thread in threading.enumerate():
+            if thread.name.startswith("encode"):  # who was stopped may still be at work
+                thread.join()
+        number, self.number = self.number, 0
+        return number
+
+
+def events_of(photos: Path, output: Path | None = None, *, strict: bool = False, **options: Any) -> Iterator[Event]:
+    values = {name: options.pop(name) for name in ("lists", "encoder_options", "overwrite") if name in options}
+    chosen = Prepare(**{**SCENES, **options})
+    source = photos if photos.is_file() else photos / "captions.csv"
+    return prepare([str(source)], output or photos.parent / "out.h5", chosen, strict=strict, **values)
+
+
+def made(photos: Path, **options: Any) -> tuple[Corpus, list[Event]]:
+    events = list(events_of(photos, **options))
+    return prepared(photos.parent / "out.h5"), events
+
+
+def refusal(photos: Path, kind: type[Exception] = DataError, **options: Any) -> str:
+    before = {*os.listdir(photos.parent), "out.h5.part"}
+    with pytest.raises(kind) as caught:
+        list(events_of(photos, **options))
+    assert str(caught.value).isprintable(), LOUD
+    assert {*os.listdir(photos.parent), "out.h5.part"} == before
+    return str(caught.value)
+
+
+def features_by_name(corpus: Corpus) -> dict[str, np.ndarray]:
+    return {image: split.features[row] for split in corpus.splits.values() for row, image in enumerate(split.image_ids)}
+
+
+def given_features(folder: Path, values: np.ndarray) -> Path:
+    with h5py.File(folder / "given.h5", "w") as file:
+        file["features"] = values
+    return folder / "given.h5"

@@ -1,0 +1,252 @@
+"""Captions from files to images by split: every flaw is told, and nothing is dropped silently."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captioner.config.options import Prepare
+from captioner.config.schema import options
+from captioner.data.readers import Told
+from captioner.errors import DataError, UsageError
+from captioner.preparation.image_records import LONGEST_TEXT, collect, named_source, words_of
+
+DEFAULTS = Prepare(val=0.0)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name, *rows, header="image,caption,split"):
+    Path(name).write_text("\n".join([header, *rows]) + "\n")
+    return name
+
+
+def splits_of(collected):
+    return {name: [one.image for one in images] for name, images in collected.splits.items()}
+
+
+def refusal(error, *args, **more):
+    with pytest.raises(error) as caught:
+        collect(*args, **more)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+def test_splits_of_the_file():
+    write("c.csv", "a,one,val", "b,two,train", "a,three,val", "c,four,restval", "d,five,", "e,six,dev2")
+    collected = collect(["c.csv"], [], DEFAULTS)
+    assert splits_of(collected) == {"train": ["b", "c"], "val": ["a"], "dev2": ["e"]}
+    assert [one.text for one in collected.splits["val"][0].captions] == ["one", "three"]
+    assert (collected.flaws, collected.left_out) == ([], 1)
+
+
+def test_splits_of_several_files():
+    write("a.csv", "a,one,", "b,two,val")
+    write("b.csv", "c,three,", "a,four,")
+    collected = collect(["train=a.csv", "val=b.csv"], [], DEFAULTS)
+    assert splits_of(collected) == {"train": ["a", "b"], "val": ["c"]}
+    assert list(map(str, collected.flaws)) == ["b.csv:3: a: expected split train as before, got val; skipped"]
+
+
+def test_splits_that_are_drawn():
+    names = [f"{row}.jpg" for row in range(20)]
+    write("c.csv", *(f"{name},a dog" for name in names for _ in range(2)), header="image,caption")
+    write("turned.csv", *(f"{name},a dog" for name in names[::-1] for _ in range(2)), header="image,caption")
+    drawn = [collect([file], [], Prepare(val=0.2, test=0.1, seed=3)) for file in ("c.csv", "turned.csv")]
+    first, second = map(splits_of, drawn)
+    assert {split: len(images) for split, images in first.items()} == {"train": 14, "val": 4, "test": 2}
+    assert {split: set(images) for split, images in first.items()} == {s: set(images) for s, images in second.items()}
+    assert splits_of(collect(["c.csv"], [], Prepare(val=0.2, test=0.1, seed=4))) != first
+    assert refusal(DataError, ["c.csv"], [], Prepare(val=0.6, test=0.5)) == (
+        "expected images left for train beside 12 for val and 10 for test, got 20 in all; add some, or lower the shares"
+    )
+
+
+def test_splits_by_lists():
+    write("c.csv", "x/a,one,test", "x/b,two,", "c,three,", "d,four,")
+    Path("1.txt").write_text("a\n")
+    Path("2.txt").write_text("c\nnone\n")
+    collected = collect(["c.csv"], ["val=1.txt", "val=2.txt"], DEFAULTS)
+    assert splits_of(collected) == {"train": ["x/b", "d"], "val": ["x/a", "c"]}
+    assert list(map(str, collected.flaws)) == ["list of val, image 3: none: has no caption"]
+    assert splits_of(collect(["c.csv"], ["Dev=1.txt"], DEFAULTS)) == {"train": ["x/b", "c", "d"], "val": ["x/a"]}
+    collected = collect(["c.csv"], ["train=2.txt"], DEFAULTS)
+    assert splits_of(collected) == {"train": ["c"], "test": ["x/a"]}
+    assert collected.left_out == 2
+    assert refusal(DataError, ["c.csv"], ["val=2.txt"], DEFAULTS, strict=True) == (
+        "list of val, image 2: none: has no caption; without --strict it is skipped and counted"
+    )
+
+
+def test_images_of_test_do_not_slip_into_train_when_another_list_is_given():
+    write("c.csv", "a,one,train", "b,two,test", "c,three,train")
+    Path("val.txt").write_text("c\n")
+    assert splits_of(collect(["c.csv"], ["val=val.txt"], DEFAULTS)) == {"train": ["a"], "val": ["c"], "test": ["b"]}
+
+
+LONG = "a" * (LONGEST_TEXT + 1)
+
+
+def test_every_flaw_is_told_and_the_rest_is_taken():
+    write("c.csv", "a,!?,train", f"b,{LONG},train", "c,a dog", "d,a dog,train", "d,a cat,val", f"e,{LONG[1:]},train")
+    flaws = [
+        "c.csv:2: caption: expected words, got '!?'",
+        "c.csv:3: caption: expected at most 2,000 characters, got 2,001",
+        "c.csv:4: expected 3 columns, got 2; quote captions that hold ','",
+        "c.csv:6: d: expected split train as before, got val; skipped",
+    ]
+    collected = collect(["c.csv"], [], DEFAULTS)
+    assert list(map(str, collected.flaws)) == flaws
+    assert splits_of(collected) == {"train": ["d", "e"]}
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS, strict=True) == (
+        f"{flaws[0]}; without --strict it is skipped and counted"
+    )
+
+
+def test_strict_says_nothing_of_captions_without_flaws():
+    write("c.csv", "a,a dog,train", "", "b,a cat,train")
+    assert splits_of(collect(["c.csv"], [], DEFAULTS, strict=True)) == {"train": ["a", "b"]}
+
+
+def test_strict_stops_at_a_clash_of_splits():
+    write("c.csv", "d,a dog,train", "d,a cat,val")
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS, strict=True) == (
+        "c.csv:3: d: expected split train as before, got val; skipped; without --strict it is skipped and counted"
+    )
+
+
+def karpathy(*sentences):
+    images = [{"filename": "a", "split": "train", "sentences": list(sentences)}]
+    Path("d.json").write_text(json.dumps({"images": images}))
+    return "d.json"
+
+
+def test_tokens_of_a_file_are_its_words():
+    collected = collect([karpathy({"tokens": ["A", "dog's"], "raw": "A dog's."}, {"raw": "A dog's."})], [], DEFAULTS)
+    (image,) = collected.splits["train"]
+    assert [words_of(told) for told in image.captions] == [["A", "dog's"], ["a", "dog", "'s"]]
+    assert [told.text for told in image.captions] == ["A dog's.", "A dog's."]
+
+
+def test_special_and_endless_tokens_are_flaws():
+    collected = collect(
+        [
+            karpathy(
+                {"tokens": ["a", "<UNK>", "<END>"]}, {"tokens": ["x" * 1001] * 2, "raw": "x"}, {"tokens": ["<end>"]}
+            )
+        ],
+        [],
+        DEFAULTS,
+    )
+    assert list(map(str, collected.flaws)) == [
+        "d.json: images[0].sentences[0]: caption: <END> is a special token, not a word",
+        "d.json: images[0].sentences[1]: caption: expected at most 2,000 characters, got 2,003",
+    ]
+    assert [words_of(told) for told in collected.splits["train"][0].captions] == [["<end>"]]
+
+
+def test_special_tokens_in_a_text_are_only_words():
+    write("c.csv", "a,<END> of <UNK>,train")
+    (image,) = collect(["c.csv"], [], DEFAULTS, strict=True).splits["train"]
+    assert words_of(image.captions[0]) == ["<", "end", ">", "of", "<", "unk", ">"]
+
+
+def test_what_leaves_nothing_is_refused():
+    write("c.csv")
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == "c.csv: expected captions, got none that can be used"
+    write("c.csv", "a,?,train", ",,x")
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
+        "c.csv: expected captions, got none that can be used; before that, 2 flaws, the first: c.csv:2: caption: "
+        "expected words, got '?'"
+    )
+    write("c.csv", "a,b,val", "c,d,TrainSet")
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
+        "c.csv: expected images in the split train, got val, TrainSet"
+    )
+    write("c.csv", "a,b,val", "c,?,val")
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
+        "c.csv: expected images in the split train, got val; before that, a flaw: c.csv:3: caption: expected words, "
+        "got '?'"
+    )
+    write("c.csv", "a,b,")
+    Path("none.txt").write_text("z\n")
+    assert refusal(DataError, ["c.csv"], ["train=none.txt"], DEFAULTS) == (
+        "c.csv: expected images in the split train, got none; before that, a flaw: list of train, image 1: z: has no "
+        "caption"
+    )
+
+
+@pytest.mark.parametrize("text", ["val.txt", "=val.txt", "a b=val.txt", "../x=val.txt", ""])
+def test_a_list_is_split_and_file(text):
+    write("c.csv", "a,b,")
+    assert refusal(UsageError, ["c.csv"], [text], DEFAULTS) == (
+        f"--list {text}: expected SPLIT=FILE, such as val=val.txt"
+    )
+
+
+def test_a_source_may_begin_with_its_split():
+    assert named_source("val=c.csv") == ("val", Path("c.csv"))
+    assert named_source("val=a=b.csv") == ("val", Path("a=b.csv"))
+    assert named_source("Validation=c.csv") == ("val", Path("c.csv"))
+    assert named_source("c.csv") == (None, Path("c.csv"))
+    assert named_source("a/b=c.csv") == (None, Path("a/b=c.csv"))
+    Path("val=c.csv").touch()
+    assert named_source("val=c.csv") == (None, Path("val=c.csv"))
+
+
+@pytest.mark.parametrize("name", ["x=" + "n" * 300, "a\0b=c"])
+def test_a_source_of_any_name_is_refused_in_a_line(name):
+    with pytest.raises(DataError, match=r"cannot be opened: "):
+        collect([name], [], DEFAULTS)
+
+
+def test_other_columns():
+    write("c.csv", "a;val;one", "b;train;two", header="file;set;text")
+    columns = Prepare(image_column="file", caption_column="text", split_column="set")
+    assert splits_of(collect(["c.csv"], [], columns)) == {"train": ["b"], "val": ["a"]}
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
+        "c.csv:1: expected a header with the columns image and caption, got 'file;set;text'; "
+        "name yours with --image-column and --caption-column"
+    )
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abcd"), st.sampled_from(["x", "?", "", "x,y"]), st.sampled_from(["train", "val", ""])
+        ),
+        max_size=10,
+    )
+)
+def test_every_line_is_a_caption_or_a_flaw_and_no_image_is_in_two_splits(rows):
+    write("c.csv", "z,z,train", *map(",".join, rows))
+    collected = collect(["c.csv"], [], DEFAULTS)
+    images = [one for images in collected.splits.values() for one in images]
+    assert len({one.image for one in images}) == len(images)
+    kept = [told.line for one in images for told in one.captions] + [flaw.line for flaw in collected.flaws]
+    assert len(set(kept)) == len(kept)
+    lost = {f"c.csv:{number}" for number in range(2, len(rows) + 3)} - set(kept)
+    without = {f"c.csv:{number}" for number, (_, _, split) in enumerate(rows, 3) if not split}
+    assert lost <= without
+    assert bool(lost) <= bool(collected.left_out)
+
+
+@pytest.mark.parametrize("option", options(Prepare), ids=lambda option: option.path)
+def test_every_option_of_prepare_is_complete(option):
+    assert option.admits(getattr(Prepare(), option.path))
+    assert getattr(Prepare(), option.path) == option.default
+    assert type(option.default) is (type(None) if option.nullable else option.kind)
+    assert option.bounds or option.kind not in (int, float)
+    assert option.doc
+    assert "\n" not in option.doc
+
+
+def test_a_caption_of_a_table_has_the_words_of_its_text():
+    assert words_of(Told("a", "A dog.", None, "c:1")) == ["a", "dog"]
+    assert words_of(Told("a", "A dog.", None, "c:1", words="A dog .")) == ["A", "dog", "."]

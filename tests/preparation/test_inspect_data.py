@@ -1,0 +1,235 @@
+"""Looking at data sets: what is in them, and what is wrong with what they are to be made of."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+from captioner.config.options import Prepare
+from captioner.config.yaml_io import load
+from captioner.data.corpus import Corpus
+from captioner.data.prepared import prepared, write_prepared
+from captioner.data.summary import card
+from captioner.errors import DataError, UsageError
+from captioner.preparation import inspect_data as use_case
+from captioner.preparation.inspect_data import card_of_corpus, check, examples, guess, write_page
+from captioner.preparation.load_corpus import build_corpus
+
+SCENES = Prepare(encoder="scenes", val=0.25, min_count=1)
+
+
+@pytest.fixture
+def photos(photo_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(photo_run.parent / "photos", tmp_path / "photos"))
+
+
+@pytest.fixture(scope="module")
+def data(photo_run: Path) -> Path:
+    return photo_run.parent / "data.h5"
+
+
+@pytest.fixture(scope="module")
+def corpus(data: Path) -> Corpus:
+    return prepared(data)
+
+
+# --- which source a name means
+
+
+def test_a_name_means_a_source(data: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
+    assert guess("scenes") == ["data.source=scenes"]
+    for source in (str(data), str(tmp_path / "absent.h5")):
+        assert guess(source) == ["data.source=prepared", f"data.root={source}"]
+    folder = str(write_coco(tmp_path / "coco"))
+    assert guess(folder) == ["data.source=cs231n", f"data.root={folder}"]
+
+
+@pytest.mark.parametrize("name", ["a b.h5", "a: b.h5", "#.h5", "1.5", "null.h5", "猫.h5", "a=b"])
+def test_any_name_of_a_prepared_file(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(data, name)
+    assert build_corpus(load(None, guess(name))).fingerprint() == prepared(data).fingerprint()
+
+
+def test_what_is_no_data_set(photos: Path, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        file["features"] = 1.0
+    for path in (photos / "captions.csv", photos / "000.png", tmp_path / "plain.h5", Path("/dev/null")):
+        with pytest.raises(UsageError) as caught:
+            guess(str(path))
+        assert re.match(rf"{path}: expected a file that `captioner prepare` wrote, a folder", str(caught.value))
+
+
+# --- check
+
+
+def test_sound_captions_have_a_card_and_no_flaws(photos: Path, data: Path) -> None:
+    flaws, told = check([str(photos / "captions.csv")], [], SCENES)
+    assert flaws == []
+    whole = card_of_corpus(prepared(data))
+    assert told["splits"] == whole["splits"]
+    assert told["counts"] == {name: n for name, n in whole["counts"].items() if name != "unreadable"}
+
+
+def test_every_flaw_and_missing_photograph_is_told(photos: Path) -> None:
+    (photos / "003.png").unlink()
+    with open(photos / "captions.csv", "a") as file:
+        file.write("003.png,\n001.png,<UNK> again\n")
+    flaws, told = check([str(photos / "captions.csv")], [], SCENES)
+    assert [str(flaw) for flaw in flaws] == [
+        "captions.csv:18: caption: expected a text, got nothing",
+        *(str(flaw) for flaw in flaws[1:-1]),
+        f"{photos / '003.png'}: no such photograph",
+    ]
+    assert (told["counts"]["skipped"], told["counts"]["missing"]) == (len(flaws) - 1, 1)
+
+
+def test_photographs_do_not_matter_to_given_features(photos: Path) -> None:
+    (photos / "003.png").unlink()
+    options = Prepare(encoder="scenes", val=0.25, min_count=1, features=Path("given.h5"))
+    flaws, told = check([str(photos / "captions.csv")], [], options)
+    assert (flaws, told["counts"]["missing"]) == ([], 0)
+
+
+def test_a_data_set_is_whole_or_refused(
+    data: Path,
+    tmp_path: Path,
+    write_coco: Callable[..., Path],
+    small: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(use_case, "load", lambda file, overrides: load(file, [*overrides, *small]))
+    for source in (str(data), "scenes", str(write_coco(tmp_path / "coco"))):
+        flaws, told = check([source], [], Prepare())
+        assert flaws == []
+        assert told == card_of_corpus(build_corpus(load(None, [*guess(source), *small])))
+    content = bytearray(data.read_bytes())
+    content[-9] ^= 1
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        check([str(damaged)], [], Prepare())
+    assert str(caught.value) == (f"{damaged}: damaged: its content does not match its seal; use another data set")
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [({"min_count": 3}, "min-count"), ({"image_column": "x", "threads": 9}, "image-column"), ({}, "list")],
+)
+def test_options_of_captions_are_none_of_a_data_set(given: dict[str, Any], option: str, data: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        check([str(data)], [] if given else ["val=val.txt"], Prepare(**given))
+    said = f"{data}: is a data set already, on which --{option} has no effect; leave it out"
+    assert str(caught.value) == said
+
+
+def test_a_split_that_no_file_can_have_is_a_flaw_of_the_captions(photos: Path) -> None:
+    (photos / "captions.csv").write_text("image,caption,split\n000.png,a,train\n001.png,b,../x\n")
+    with pytest.raises(DataError, match=r"expected a split's name such as train, got '\.\./x'"):
+        check([str(photos / "captions.csv")], [], SCENES)
+
+
+# --- card
+
+
+def test_a_card_has_what_was_counted(data: Path, corpus: Corpus) -> None:
+    with h5py.File(data) as file:
+        counts = json.loads(file["meta"][()])["about"]["counts"]
+    assert card_of_corpus(corpus) == {**card(corpus), "counts": counts}
+    assert card_of_corpus(dataclasses.replace(corpus, about={})) == card(corpus)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [{}, {"counts": None}, {"counts": {}}, {"counts": {"x": 1}}, {"counts": {"different": 1, "min_count": "one"}},
+     {"counts": {"different": 1, "min_count": 1, "cut": [1]}}],
+)  # fmt: skip
+def test_counts_that_are_none_are_left_out(about: dict[str, object], corpus: Corpus, tmp_path: Path) -> None:
+    write_prepared(tmp_path / "a.h5", corpus, about)
+    assert card_of_corpus(prepared(tmp_path / "a.h5")) == card(corpus)
+
+
+# --- show
+
+
+def test_examples_are_some_images_in_file_order(corpus: Corpus) -> None:
+    train = corpus.split("train")
+    shown = examples(corpus, "train", 3, seed=0)
+    rows = [example.row for example in shown]
+    assert rows == sorted(set(rows))
+    assert len(rows) == 3
+    for example in shown:
+        assert example.image == train.image_ids[example.row]
+        assert example.references == train.references(example.row, corpus.vocab)
+    assert examples(corpus, "train", 3, seed=0) == shown
+    assert len({tuple(one.row for one in examples(corpus, "train", 3, seed)) for seed in range(9)}) > 1
+    assert [one.row for one in examples(corpus, "train", 99, 0)] == list(range(6))
+    with pytest.raises(DataError, match=r"^split 'dev': no such split; this data set has train, val$"):
+        examples(corpus, "dev", 1, 0)
+
+
+def pictures_in(page: Path) -> list[str]:
+    return re.findall(r'src="data:image/(\w+);base64,[A-Za-z0-9+/=]+"', page.read_text())
+
+
+def test_a_page_has_the_photographs_of_the_folder_that_is_named(
+    data: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page, shown = tmp_path / "a.html", examples(corpus, "val", 2, 0)
+    assert write_page(page, corpus, "val", shown, Path(str(corpus.about["images"])), overwrite=False) == 0
+    assert len(pictures_in(page)) == 2
+    for example in shown:
+        assert example.image in page.read_text()
+        assert all(reference in page.read_text() for reference in example.references)
+    with pytest.raises(UsageError, match=r"a\.html: exists already"):
+        write_page(page, corpus, "val", shown, None, overwrite=False)
+    for folder in (tmp_path, None):
+        assert write_page(page, corpus, "val", shown, folder, overwrite=True) == 2
+        assert pictures_in(page) == []
+    assert page.read_text().count("the photograph is not there; name its folder with --images") == 2
+
+
+def test_a_page_of_generated_pictures(tmp_path: Path, small: tuple[str, ...]) -> None:
+    scenes = build_corpus(load(None, ["data.source=scenes", *small]))
+    write_page(tmp_path / "a.html", scenes, "train", examples(scenes, "train", 3, 0), None, False)
+    assert pictures_in(tmp_path / "a.html") == ["png"] * 3
+
+
+def test_a_page_that_cannot_be_written(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected a folder to write into"):
+        write_page(tmp_path / "absent" / "a.html", corpus, "val", [], None, False)
+
+
+def test_no_file_out_of_the_folder_comes_into_a_page(data: Path, corpus: Corpus, tmp_path: Path) -> None:
+    """A data set may be somebody else's, and name whatever it likes; the page is made to be shared."""
+    folder = Path(str(corpus.about["images"]))
+    private = tmp_path / "private"
+    shutil.copytree(folder, private)
+    (folder / "deep").mkdir(exist_ok=True)
+    (private / "secret").write_text("root:x:0:0")
+    whole = corpus.split("val")
+    photo = whole.image_ids[0]
+    out = os.path.relpath(private / photo, folder)
+    names = [
+        f"{private}/{photo}", out, f"deep/../{out}",
+        f"{private}/secret", f"{folder}/{out}", "/etc/passwd", "../" * 30 + "etc/passwd",
+    ]  # fmt: skip
+    for name in names:
+        ids = [name, *whole.image_ids[1:]]
+        hostile = dataclasses.replace(corpus, splits={"val": dataclasses.replace(whole, image_ids=ids)})
+        shown = [one for one in examples(hostile, "val", 99, 0) if one.image == name]
+        page = tmp_path / "a.html"
+        missing = write_page(page, hostile, "val", shown, folder, overwrite=True)
+        text = page.read_text()
+        assert (missing, pictures_in(page)) == (1, []), name
+        assert "root:" not in text
+    shown = examples(corpus, "val", 1, 0)
+    assert write_page(tmp_path / "a.html", corpus, "val", shown, folder / "deep" / "..", overwrite=True) == 0

@@ -1,0 +1,247 @@
+"""From captions and photographs to a data set: the right numbers, in the right place."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from preparing import COUNT, EXPECTED, SCENES, Counted, events_of, features_by_name, given_features, made, refusal
+
+import captioner
+from captioner.config.options import Prepare
+from captioner.data.prepared import SEAL, prepared
+from captioner.data.scenes import example
+from captioner.data.scenes.encoder import ENCODER, FEATURES
+from captioner.data.summary import card
+from captioner.errors import UsageError
+from captioner.preparation.encode import Encoding
+from captioner.preparation.find_photos import missing_photos
+from captioner.preparation.image_records import collect
+from captioner.preparation.prepare import Prepared, card_of
+
+# --- what is in a data set
+
+
+def test_features_and_captions_are_those_of_the_photographs(photos: Path) -> None:
+    corpus, events = made(photos)
+    found = features_by_name(corpus)
+    assert sorted(found) == [f"{index:03}.png" for index in range(COUNT)]
+    for index in range(COUNT):
+        np.testing.assert_allclose(found[f"{index:03}.png"], EXPECTED[index], atol=1e-5)
+    for split in corpus.splits.values():
+        for row, image in enumerate(split.image_ids):
+            told = example(0, "train", int(image[:3])).captions[:2]
+            assert split.references(row, corpus.vocab) == [" ".join(words) for words in told]
+            ids = split.captions[split.image_idxs == row].tolist()
+            known = set(corpus.vocab.words)
+            assert [corpus.vocab.decode(row) for row in ids] == [
+                [word if word in known else "<UNK>" for word in words] for words in told
+            ]
+    assert {name: len(split.image_ids) for name, split in corpus.splits.items()} == {"train": 6, "val": 2}
+    assert (corpus.encoder, corpus.feature_dim) == (ENCODER, FEATURES)
+    assert events[:-1] == [Encoding(done, COUNT, 0) for done in range(1, COUNT + 1)]
+    assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
+
+
+def test_the_card_is_that_of_the_file(photos: Path) -> None:
+    corpus, events = made(photos)
+    assert isinstance(events[-1], Prepared)
+    counts = events[-1].card["counts"]
+    assert events[-1] == (photos.parent / "out.h5", {**card(corpus), "counts": counts, "lost": []})
+    zeros = dict.fromkeys(("cut", "skipped", "left_out", "missing", "unreadable"), 0)
+    assert counts == {**zeros, "min_count": 1, "different": len(corpus.vocab) - 4}
+
+
+def test_the_file_tells_how_it_was_made(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos.parent)
+    (_, *_, last) = events_of(Path("photos"), Path("out.h5"), seed=3)
+    about = prepared("out.h5").about
+    assert about["made_by"] == f"captioner {captioner.__version__}"
+    digest = hashlib.sha256((photos / "captions.csv").read_bytes()).hexdigest()
+    assert about["sources"] == [{"file": "captions.csv", "sha256": digest}]
+    assert about["images"] == str(photos), "the folder is found from anywhere"
+    assert (about["options"]["seed"], about["options"]["encoder"]) == (3, "scenes")
+    assert isinstance(last, Prepared)
+    assert about["counts"] == last.card["counts"]
+
+
+def test_half_precision_is_the_default(photos: Path) -> None:
+    corpus, _ = made(photos, dtype=Prepare().dtype)
+    found = features_by_name(corpus)
+    assert {row.dtype for row in found.values()} == {np.dtype(np.float16)}
+    np.testing.assert_array_equal(found["003.png"], made_again(photos)["003.png"].astype(np.float16))
+
+
+def made_again(photos: Path) -> dict[str, np.ndarray]:
+    list(events_of(photos, photos.parent / "again.h5"))
+    return features_by_name(prepared(photos.parent / "again.h5"))
+
+
+def test_equal_commands_make_equal_files(photos: Path) -> None:
+    for name, threads in (("a.h5", 1), ("b.h5", 3)):
+        list(events_of(photos, photos.parent / name, threads=threads))
+    first, second = ((photos.parent / name) for name in ("a.h5", "b.h5"))
+    with h5py.File(first) as one, h5py.File(second) as other:
+        metas = [json.loads(file["meta"][()]) for file in (one, other)]
+    for meta in metas:
+        meta["about"]["options"].pop("threads")
+    assert metas[0] == metas[1]
+    assert prepared(first).fingerprint() == prepared(second).fingerprint()
+    for name, row in features_by_name(prepared(first)).items():
+        np.testing.assert_array_equal(row, features_by_name(prepared(second))[name])
+
+
+def test_words_captions_and_lengths_are_bounded(photos: Path) -> None:
+    corpus, events = made(photos, min_count=3, max_words=5, max_length=4)
+    assert len(corpus.vocab) == 4 + 5
+    assert {split.captions.shape[1] for split in corpus.splits.values()} == {4 + 2}
+    counts = events[-1].card["counts"]  # type: ignore[union-attr]
+    lengths = [len(words) for index in range(COUNT) for words in example(0, "train", index).captions[:2]]
+    assert counts["cut"] == sum(length > 4 for length in lengths) > 0
+    assert counts["min_count"] == 3
+
+
+def test_lists_say_the_splits(photos: Path) -> None:
+    (photos / "val.txt").write_text("001.png\n005.png\nnobody.png\n")
+    (photos / "train.txt").write_text("000.png\n002.png\n")
+    lists = [f"{split}={photos / split}.txt" for split in ("train", "val")]
+    corpus, events = made(photos, lists=lists)
+    assert list(corpus.split("val").image_ids) == ["001.png", "005.png"]
+    assert list(corpus.split("train").image_ids) == ["000.png", "002.png"]
+    assert str(events[0]) == "list of val, image 3: nobody.png: has no caption"
+    counts = events[-1].card["counts"]  # type: ignore[union-attr]
+    assert (counts["left_out"], counts["skipped"]) == (COUNT - 4, 1)
+
+
+def test_a_photograph_in_two_splits_is_told(photos: Path) -> None:
+    shutil.copy(photos / "000.png", photos / "007.png")
+    (photos / "val.txt").write_text("007.png\n")
+    _, events = made(photos, lists=[f"val={photos / 'val.txt'}"])
+    told = events[-1].card["duplicates"]  # type: ignore[union-attr]
+    assert told == {"images": 1, "examples": [["train: 000.png", "val: 007.png"]]}
+
+
+# --- where to write
+
+
+def test_a_file_that_is_there_is_left_as_it_is(photos: Path) -> None:
+    output = photos.parent / "out.h5"
+    output.write_bytes(b"precious")
+    said = refusal(photos, UsageError)
+    assert said == f"{output}: exists already; name another file, or replace it with --overwrite"
+    assert output.read_bytes() == b"precious"
+    output.write_bytes(SEAL.magic + b" of old")
+    list(events_of(photos, overwrite=True))
+    assert prepared(output).encoder == ENCODER
+
+
+NO_DATA_SETS: dict[str, Callable[[Path], object]] = {
+    "a folder": os.mkdir,
+    "a pipe": os.mkfifo,
+    "a device": lambda path: os.symlink("/dev/null", path),
+    "a link to nowhere": lambda path: os.symlink("nowhere", path),
+    "the captions by another name": lambda path: os.symlink(path.parent / "photos" / "captions.csv", path),
+    "a photograph": lambda path: os.link(path.parent / "photos" / "000.png", path),
+    "given features": lambda path: given_features(path.parent, np.ones((2, 2))).rename(path),
+}
+
+
+@pytest.mark.parametrize("make", NO_DATA_SETS.values(), ids=NO_DATA_SETS)
+def test_nothing_but_a_data_set_is_replaced(make: Callable[[Path], object], photos: Path) -> None:
+    output = photos.parent / "out.h5"
+    make(output)
+    before = os.lstat(output)
+    said = refusal(photos, UsageError, overwrite=True)
+    folder = f"{output}: expected the name of a file, got a folder"
+    other = f"{output}: expected a data set to replace, got something else; name another file"
+    assert said == (folder if output.is_dir() else other)
+    assert os.path.samestat(os.lstat(output), before)
+    taken = f"{output}: exists already; name another file, or replace it with --overwrite"
+    assert refusal(photos, UsageError) == (folder if output.is_dir() else taken)
+
+
+def test_what_has_come_while_photographs_were_encoded_is_left_as_it_is(photos: Path, encoded: Counted) -> None:
+    output = photos.parent / "out.h5"
+    events = events_of(photos)
+    while next(events) != Encoding(COUNT, COUNT, 0):
+        pass
+    output.write_bytes(b"precious")
+    with pytest.raises(UsageError, match="exists already"):
+        next(events)
+    assert output.read_bytes() == b"precious"
+    output.unlink()
+    encoded()
+    made(photos)
+    assert encoded() == 0
+
+
+def test_a_place_where_nothing_can_be_written(photos: Path) -> None:
+    absent = photos.parent / "absent" / "out.h5"
+    assert refusal(photos, UsageError, output=absent) == (
+        f"{absent}: expected a folder to write into, got {absent.parent}, which is none"
+    )
+
+
+def test_the_captions_are_not_overwritten(photos: Path) -> None:
+    table = photos / "captions.csv"
+    before = table.read_bytes()
+    assert refusal(photos, UsageError, output=table, overwrite=True) == (
+        f"{table}: expected a data set to replace, got something else; name another file"
+    )
+    assert table.read_bytes() == before
+
+
+@pytest.mark.parametrize(("split", "shown"), [("a/b", "'a/b'"), ("meta", "'meta'"), ("a\x1bb", r"'a\x1bb'")])
+def test_a_split_that_no_file_can_have_is_told_before_anything_is_encoded(
+    split: str, shown: str, photos: Path, encoded: Counted
+) -> None:
+    (photos / "captions.csv").write_text(f"image,caption,split\n000.png,a,train\n001.png,b,{split}\n")
+    expected = f"{photos / 'captions.csv'}: expected a split's name such as train, got {shown}; name it otherwise"
+    assert refusal(photos) == expected
+    assert encoded() == 0
+
+
+def test_more_splits_than_a_file_can_have_are_told_before_anything_is_encoded(photos: Path, encoded: Counted) -> None:
+    rows = "".join(f"{row}.png,a,train{row or ''}\n" for row in range(100))
+    (photos / "captions.csv").write_text(f"image,caption,split\n{rows}")
+    assert refusal(photos).endswith("expected 1 to 64 splits, got 100; check the column of the split")
+    assert encoded() == 0
+
+
+def test_texts_that_no_file_can_hold_are_told_before_anything_is_encoded(
+    photos: Path, encoded: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # in its package the name of the module is that of its function
+    monkeypatch.setattr(sys.modules["captioner.data.prepared"], "TEXT_LIMIT", 4000)
+    with open(photos / "captions.csv", "a") as file:
+        file.write(f"000.png,{'long ' * 300}\n000.png,{'n' * 300}\n")
+    said = refusal(photos)
+    assert re.search(r"captions\.csv: \w+ texts: expected at most 4000 bytes, got \d+, since all take as much", said)
+    assert encoded() == 0
+
+
+# --- captions alone
+
+
+def test_the_card_of_captions_is_that_of_the_data_set(photos: Path) -> None:
+    _, events = made(photos)
+    collected = collect([str(photos / "captions.csv")], [], Prepare(**SCENES))
+    told = card_of(collected, Prepare(**SCENES))
+    whole = events[-1].card  # type: ignore[union-attr]
+    assert told["splits"] == whole["splits"]
+    assert told["vocabulary"] == whole["vocabulary"]
+    assert told["counts"] == {key: n for key, n in whole["counts"].items() if key not in ("missing", "unreadable")}
+
+
+def test_missing_photographs_are_told_without_reading_any(photos: Path) -> None:
+    (photos / "000.png").write_bytes(b"no photograph")
+    (photos / "001.png").unlink()
+    collected = collect([str(photos / "captions.csv")], [], Prepare(**SCENES))
+    assert [str(one) for one in missing_photos(collected, photos)] == [f"{photos / '001.png'}: no such photograph"]

@@ -1,0 +1,147 @@
+"""Whatever ends a preparation, no photograph is encoded twice."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, made, refusal
+
+from captioner.data.scenes.encoder import ENCODER, FEATURES
+from captioner.errors import UsageError
+from captioner.images.encoding import Store
+from captioner.images.scenes_encoder import ScenesEncoder
+from captioner.preparation import prepare as use_case
+from captioner.preparation.encode import Encoding
+
+
+def test_what_was_encoded_before_an_end_is_not_encoded_again(photos: Path, encoded: Counted) -> None:
+    events = events_of(photos, threads=1)
+    for event in events:
+        if event == Encoding(5, COUNT, 0):
+            break
+    events.close()  # type: ignore[attr-defined]
+    assert os.path.exists(photos.parent / "out.h5.part")
+    assert not os.path.exists(photos.parent / "out.h5")
+    encoded()
+    corpus, events = made(photos, threads=1)
+    assert encoded() == COUNT - 5
+    assert events[:-1] == [Encoding(done, COUNT, min(done, 5)) for done in range(1, COUNT + 1)]
+    for name, row in features_by_name(corpus).items():
+        np.testing.assert_allclose(row, EXPECTED[int(name[:3])], atol=1e-5)
+    assert not os.path.exists(photos.parent / "out.h5.part")
+
+
+def test_whatever_ends_it_later_keeps_all_that_was_encoded(
+    photos: Path, encoded: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(use_case, "write_prepared", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(events_of(photos))
+    encoded()
+    _, events = made(photos)
+    assert encoded() == 0
+    assert events[-2] == Encoding(COUNT, COUNT, COUNT)
+
+
+def test_what_was_half_written_is_encoded_again(photos: Path, encoded: Counted) -> None:
+    part = photos.parent / "out.h5.part"
+    events = events_of(photos, threads=1)
+    while next(events) != Encoding(5, COUNT, 0):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    os.truncate(part, part.stat().st_size - 100)
+    encoded()
+    corpus, _ = made(photos)
+    assert encoded() == COUNT - 4
+    np.testing.assert_allclose(features_by_name(corpus)["004.png"], EXPECTED[4], atol=1e-5)
+
+
+@pytest.mark.parametrize("content", [b"", b"captioner", b"captioner encodings " + b"0" * 64 + b"\nmore"])
+def test_what_another_encoder_or_nobody_has_done_is_no_work_done(
+    content: bytes, photos: Path, encoded: Counted
+) -> None:
+    (photos.parent / "out.h5.part").write_bytes(content)
+    made(photos)
+    assert encoded() == COUNT
+
+
+def test_a_file_of_another_kind_is_left_as_it_is(photos: Path) -> None:
+    part = photos.parent / "out.h5.part"
+    part.write_bytes(b"half a download")
+    said = f"{part}: expected what an earlier run encoded, got another file; move it away"
+    assert refusal(photos, UsageError) == said
+    assert part.read_bytes() == b"half a download"
+    part.unlink()
+    part.symlink_to("/dev/zero")
+    said = f"{part}: expected a file to keep what is encoded, got a device; move it away"
+    assert refusal(photos, UsageError) == said
+
+
+def test_what_a_killed_writer_left_is_swept(photos: Path) -> None:
+    (photos.parent / ".out.h5.123.tmp").write_bytes(b"half a data set")
+    made(photos)
+    assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
+
+
+def test_another_precision_is_other_work(photos: Path, encoded: Counted) -> None:
+    events = events_of(photos, dtype="float16")
+    while next(events) != Encoding(5, COUNT, 0):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    encoded()
+    corpus, _ = made(photos)
+    assert encoded() == COUNT
+    np.testing.assert_allclose(features_by_name(corpus)["000.png"], EXPECTED[0], atol=1e-5)
+
+
+def test_what_a_model_of_another_name_has_done_is_not_done_again(
+    photos: Path, encoded: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = "onnx:{},size=8,mean=0,scale=1,layout=nchw,output=x,sha256=" + 64 * "0"
+    monkeypatch.setattr(ScenesEncoder, "identity", identity.format("old.onnx"))
+    events = events_of(photos, threads=1)
+    while next(events) != Encoding(5, COUNT, 0):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    encoded()
+    monkeypatch.setattr(ScenesEncoder, "identity", identity.format("new.onnx"))
+    made(photos)
+    assert encoded() == COUNT - 5
+
+
+def test_a_changed_photograph_is_encoded_again(photos: Path, encoded: Counted) -> None:
+    events = events_of(photos, threads=1)
+    while next(events) != Encoding(5, COUNT, 0):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    shutil.copy(photos / "007.png", photos / "001.png")
+    encoded()
+    corpus, _ = made(photos)
+    assert encoded() == COUNT - 5 + 1
+    np.testing.assert_allclose(features_by_name(corpus)["001.png"], EXPECTED[7], atol=1e-5)
+
+
+def test_two_processes_do_not_write_one_file(photos: Path) -> None:
+    part = photos.parent / "out.h5.part"
+    with Store(part, ENCODER, FEATURES, np.dtype(np.float32)):
+        said = refusal(photos, UsageError)
+    assert said == f"{part}: another process encodes into this file; wait for it"
+
+
+def test_a_full_disk_keeps_what_was_encoded(
+    photos: Path, encoded: Counted, files_of_at_most: Callable[[int], Any]
+) -> None:
+    with files_of_at_most(3 * 4 * FEATURES):
+        said = refusal(photos)
+    assert said == f"{photos.parent / 'out.h5.part'}: cannot keep what is encoded: File too large"
+    encoded()
+    made(photos)
+    assert encoded() == COUNT - 2

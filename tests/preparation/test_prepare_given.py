@@ -1,0 +1,129 @@
+"""Features that somebody else has made, and the encoder that they are said to be of."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, given_features, made, refusal
+
+from captioner.config.options import Prepare
+from captioner.data.prepared import prepared
+from captioner.data.scenes.encoder import ENCODER, FEATURES
+from captioner.errors import DataError, UsageError
+from captioner.preparation.prepare import prepare
+
+
+def test_given_rows_are_taken_in_the_order_of_the_table(photos: Path, encoded: Counted) -> None:
+    values = np.arange(COUNT * 3, dtype=np.float32).reshape(COUNT, 3)
+    given = given_features(photos.parent, values)
+    corpus, events = made(photos, features=given, encoder=None)
+    for name, row in features_by_name(corpus).items():
+        np.testing.assert_array_equal(row, values[int(name[:3])])
+    digest = hashlib.sha256(given.read_bytes()).hexdigest()
+    assert corpus.encoder == f"features:given.h5,sha256={digest}"
+    assert (len(events), encoded()) == (1, 0)
+
+
+def test_given_rows_are_taken_by_the_numbers_of_the_images(photos: Path) -> None:
+    told = [
+        {"filename": f"{row:03}.png", "split": "train", "imgid": COUNT - 1 - row, "sentences": [{"raw": "a dog"}]}
+        for row in range(COUNT)
+    ]
+    (photos / "dataset.json").write_text(json.dumps({"images": told}))
+    values = np.arange(COUNT, dtype=np.float32)[:, None]
+    list(
+        events_of(
+            photos / "dataset.json", photos.parent / "out.h5", features=given_features(photos, values), encoder=None
+        )
+    )
+    train = prepared(photos.parent / "out.h5").split("train")
+    assert train.features[:].ravel().tolist() == values.ravel().tolist()[::-1]
+
+
+def test_two_images_do_not_share_a_row(photos: Path) -> None:
+    """Each file of COCO numbers its images from 0."""
+    for split in ("train", "val"):
+        content = {
+            "images": [{"id": 1, "file_name": f"{split}.png"}],
+            "annotations": [{"image_id": 1, "caption": "a dog"}],
+        }
+        (photos / f"captions_{split}.json").write_text(json.dumps(content))
+    given = given_features(photos.parent, np.ones((6, 3), np.float32))
+    sources = [str(photos / f"captions_{split}.json") for split in ("train", "val")]
+    with pytest.raises(DataError) as caught:
+        list(prepare(sources, photos.parent / "out.h5", Prepare(features=given)))
+    assert str(caught.value) == (
+        f"{given}: row 0: expected one image, got 2 (train.png, val.png); prepare each file by itself"
+    )
+
+
+def test_images_beyond_the_given_rows_are_left_out(photos: Path) -> None:
+    given = given_features(photos.parent, np.ones((6, 3), np.float32))
+    corpus, events = made(photos, features=given, encoder=None)
+    assert [str(event) for event in events[:-1]] == [
+        f"{name}: expected a row of {given} below 6, got {row}" for row, name in ((6, "006.png"), (7, "007.png"))
+    ]
+    assert sorted(features_by_name(corpus)) == [f"{index:03}.png" for index in range(6)]
+    counts = events[-1].card["counts"]  # type: ignore[union-attr]
+    assert (counts["missing"], counts["unreadable"]) == (2, 0)
+    (photos.parent / "out.h5").unlink()
+    said = refusal(photos, features=given, encoder=None, strict=True)
+    assert said == f"006.png: expected a row of {given} below 6, got 6; without --strict it is left out and counted"
+
+
+def test_no_given_row_at_all(photos: Path) -> None:
+    told = [{"filename": "000.png", "split": "train", "imgid": 9, "sentences": [{"raw": "a dog"}]}]
+    (photos / "dataset.json").write_text(json.dumps({"images": told}))
+    given = given_features(photos, np.ones((6, 3), np.float32))
+    with pytest.raises(DataError) as caught:
+        list(events_of(photos / "dataset.json", photos.parent / "out.h5", features=given, encoder=None))
+    assert str(caught.value) == f"{given}: expected a row for each image, got 6 rows and none that an image has"
+
+
+def test_given_features_of_the_encoder_are_those_of_the_encoder(photos: Path) -> None:
+    corpus, _ = made(photos, features=given_features(photos.parent, EXPECTED.astype(np.float16)))
+    assert corpus.encoder == ENCODER
+    np.testing.assert_allclose(features_by_name(corpus)["003.png"], EXPECTED[3], atol=1e-2)
+
+
+def test_given_features_of_another_encoder_are_refused(photos: Path) -> None:
+    given = given_features(photos.parent, EXPECTED[::-1])
+    said = refusal(photos, features=given)
+    pattern = (
+        rf"{given}: expected the features of {ENCODER}, got others: those of 00\d.png are apart by [\d.]+%; name .*"
+    )
+    assert re.fullmatch(pattern, said)
+    given = given_features(photos.parent, EXPECTED[:, :-1])
+    assert refusal(photos, features=given) == (
+        f"{given}: expected {FEATURES} numbers an image, as {ENCODER} has, got {FEATURES - 1}"
+    )
+
+
+def test_options_of_an_encoder_that_nobody_names_are_refused(photos: Path) -> None:
+    given = given_features(photos.parent, EXPECTED)
+    said = refusal(photos, UsageError, features=given, encoder=None, encoder_options={"size": "8"})
+    assert said == f"{given}: expected an encoder with --encoder-option; name the one of these features"
+
+
+def test_without_photographs_the_user_is_believed(photos: Path) -> None:
+    corpus, _ = made(photos, features=given_features(photos.parent, EXPECTED[::-1]), images=photos.parent)
+    assert corpus.encoder == ENCODER
+
+
+def test_given_features_that_cannot_be_used(photos: Path) -> None:
+    out = photos.parent / "out.h5"
+    given = given_features(photos.parent, np.full((COUNT, 3), 1e6, np.float32))
+    assert refusal(photos, features=given, encoder=None, dtype="float16") == (
+        "features: expected numbers that float16 can hold, got 1e+06; try float32"
+    )
+    given = given_features(photos.parent, np.full((COUNT, 3), np.nan, np.float32))
+    assert refusal(photos, features=given, encoder=None) == (
+        f"{out}: train features: row 0: a number is not finite (NaN or infinity)"
+    )
+    given.write_bytes(b"text")
+    assert refusal(photos, features=given, encoder=None) == (
+        f"{given}: expected an HDF5 file, got one that begins with b'text'"
+    )

@@ -1,0 +1,186 @@
+"""Photographs that are missing or damaged are told, and the others are prepared."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from preparing import COUNT, EXPECTED, features_by_name, made, refusal
+
+from captioner.data.prepared import prepared
+from captioner.preparation.find_photos import Unreadable, find_all, find_photo, located
+
+
+def test_a_photograph_that_cannot_be_read_is_told_and_the_rest_written(photos: Path) -> None:
+    (photos / "002.png").write_bytes(b"no photograph")
+    (photos / "004.png").unlink()
+    corpus, events = made(photos)
+    assert sorted(features_by_name(corpus)) == [f"{index:03}.png" for index in (0, 1, 3, 5, 6, 7)]
+    told = [event for event in events if isinstance(event, Unreadable)]
+    assert [event.image for event in told] == ["004.png", "002.png"]
+    assert str(told[0]) == f"{photos / '004.png'}: no such photograph"
+    assert str(told[1]).startswith(f"{photos / '002.png'}: expected a photograph")
+    counts = events[-1].card["counts"]  # type: ignore[union-attr]
+    assert (counts["missing"], counts["unreadable"]) == (1, 1)
+    assert prepared(photos.parent / "out.h5").about["counts"] == counts
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_strictly_the_first_one_stops(missing: bool, photos: Path) -> None:
+    (photos / "002.png").unlink() if missing else (photos / "002.png").write_bytes(b"no photograph")
+    said = refusal(photos, strict=True)
+    assert said.startswith(f"{photos / '002.png'}: ")
+    assert said.endswith("; without --strict it is left out and counted")
+
+
+def test_strictly_the_first_flaw_stops(photos: Path) -> None:
+    with open(photos / "captions.csv", "a") as file:
+        file.write("003.png,\n")
+    expected = "captions.csv:18: caption: expected a text, got nothing; without --strict it is skipped and counted"
+    assert refusal(photos, strict=True) == expected
+    _, events = made(photos)
+    assert str(events[0]) == expected.partition(";")[0]
+    assert events[-1].card["counts"]["skipped"] == 1  # type: ignore[union-attr]
+
+
+def test_no_photograph_at_all(photos: Path) -> None:
+    said = refusal(photos, images=photos.parent)
+    assert said == (
+        f"{photos.parent}: expected the photographs, got none of 8, such as 000.png; name their folder with --images, "
+        "or in the names the subfolders: photos/000.png is there"
+    )
+    for index in range(COUNT):
+        (photos / f"{index:03}.png").write_bytes(b"no photograph")
+    assert refusal(photos) == f"{photos}: expected photographs, got none that can be read"
+
+
+def test_no_photograph_of_train(photos: Path) -> None:
+    (photos / "train.txt").write_text("000.png\n")
+    (photos / "val.txt").write_text("001.png\n")
+    (photos / "000.png").unlink()
+    said = refusal(photos, lists=[f"{split}={photos / split}.txt" for split in ("train", "val")])
+    assert said == "expected images in the split train, got none whose photograph can be read"
+
+
+def test_a_split_without_photographs_is_left_out(photos: Path) -> None:
+    (photos / "val.txt").write_text("001.png\n")
+    (photos / "001.png").unlink()
+    corpus, _ = made(photos, lists=[f"val={photos / 'val.txt'}"])
+    assert list(corpus.splits) == ["train"]
+
+
+def test_no_folder_of_photographs(photos: Path) -> None:
+    absent = photos / "absent"
+    assert refusal(photos, images=absent) == f"{absent}: no such folder; name that of the photographs with --images"
+
+
+def test_splits_are_drawn_among_the_photographs_that_can_be_read(photos: Path) -> None:
+    whole, _ = made(photos)
+    val = whole.split("val").image_ids
+    assert len(val) == 2
+    for lost in val:
+        (photos / lost).write_bytes(b"no photograph")
+    left, _ = made(photos, overwrite=True)
+    assert {name: len(split.image_ids) for name, split in left.splits.items()} == {"train": 4, "val": 2}
+    assert not {*left.split("val").image_ids} & {*val}
+    again, _ = made(photos, overwrite=True)
+    assert again.fingerprint() == left.fingerprint()
+
+
+def test_a_photograph_below_is_a_hint(photos: Path) -> None:
+    (photos / "2020").mkdir()
+    (photos / "003.png").rename(photos / "2020" / "003.png")
+    _, events = made(photos)
+    assert [event.problem for event in events if isinstance(event, Unreadable)] == [
+        f"{photos}/003.png: no such photograph; 2020/003.png is there: the names must include subfolders"
+    ]
+
+
+def test_an_address_is_told(photos: Path) -> None:
+    with open(photos / "captions.csv", "a") as file:
+        file.write("https://h.org/a.jpg,a dog\n")
+    _, events = made(photos)
+    assert [event.problem for event in events if isinstance(event, Unreadable)] == [
+        "https://h.org/a.jpg: photographs are not fetched from the net; download it, and name the file"
+    ]
+
+
+def test_a_name_may_differ_by_capitals_and_normal_form(tmp_path: Path) -> None:
+    composed, apart = "caf\u00e9.jpg", "cafe\u0301.jpg"
+    places = ["DSC01.JPG", apart, "Cats/b.png", "c.jpg", "C.jpg", "D.jpg", "both/E.jpg", "both/e.JPG"]
+    for place in places:
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).touch()
+    expected = {
+        "dsc01.jpg": "DSC01.JPG",
+        composed: apart,
+        "cats/B": "Cats/b.png",
+        "c.jpg": "c.jpg",
+        "C.JPG": None,  # two are alike
+        "D.jpg": "D.jpg",
+        "d.jpg": None,  # it is that of another name
+        "both/e.jpg": None,
+        "../D.jpg.": None,
+    }
+    found = find_all(tmp_path, list(expected))
+    assert found == {name: place and tmp_path / place for name, place in expected.items()}
+
+
+PLACES = {
+    "a.png": ["a.png"],
+    "below/a.png": ["below/a.png"],
+    "train2014/a.png": ["a.png"],
+    "a": ["a.png", "a.jpeg", "a.jpg"],
+    "below/b": ["b.jpeg", "below/b.jpg"],
+    "A.PNG": ["A.PNG"],
+    "猫 \udcff\n.jpg": ["猫 \udcff\n.jpg"],
+    "a.b.c": ["a.b.c"],
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_name_leads_to_its_photograph(name: str, tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    assert find_photo(tmp_path, name) is None
+    for place in PLACES[name]:
+        (tmp_path / place).touch()
+        assert find_photo(tmp_path, name) == tmp_path / place
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "//", "a" * 5000, "a/" * 3000, "a\0b", "below", "~", "\udcff"])
+def test_a_name_that_no_photograph_has(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, Path(), Path("/"), Path("no")):
+        assert find_photo(folder, name) is None
+
+
+def test_two_names_do_not_share_the_photograph_of_one(photos: Path) -> None:
+    (photos / "cats").mkdir()
+    (photos / "cats" / "000.png").write_bytes((photos / "003.png").read_bytes())
+    names = ["cats/000.png", "dogs/000.png", "x/001.png", "y/001.png", "z/002.png", "004.png", "cats/004.png"]
+    places = ["cats/000.png", None, None, None, "002.png", "004.png", None]
+    expected = {name: place and photos / place for name, place in zip(names, places, strict=True)}
+    assert find_all(photos, [*names, "dogs/004"]) == {**expected, "dogs/004": None}
+    assert find_all(photos, names[1:2]) == {"dogs/000.png": photos / "000.png"}
+    (photos / "captions.csv").write_text("image,caption\n" + "".join(f"{name},a dog\n" for name in names))
+    corpus, events = made(photos, val=0)
+    assert [event.image for event in events if isinstance(event, Unreadable)] == [
+        name for name, place in expected.items() if place is None
+    ]
+    np.testing.assert_allclose(features_by_name(corpus)["cats/000.png"], EXPECTED[3], atol=1e-5)
+
+
+def test_captions_in_the_place_of_names_are_missing_photographs(photos: Path) -> None:
+    with open(photos / "captions.csv", "a") as file:
+        file.write(f"{'a long story ' * 40},a dog\n.,a cat\n")
+    _, events = made(photos)
+    told = [event.problem for event in events if isinstance(event, Unreadable)]
+    assert len(told) == 2
+    assert all(problem.endswith(": no such photograph") for problem in told)
+
+
+def test_a_link_to_nothing_is_told_as_one(photos: Path) -> None:
+    (photos / "003.png").unlink()
+    (photos / "003.png").symlink_to("gone.png")
+    _, [lost] = located(photos, ["000.png", "003.png"])
+    assert str(lost) == f"{photos / '003.png'}: no such photograph: a link to a file that is not there"

@@ -1,0 +1,52 @@
+"""Fixtures for tests of consensus re-ranking: a run that uses it, its data set and its index."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captioner.data.corpus import Corpus
+from captioner.decode.consensus import kernel_inverse
+from captioner.inference import reranker_index as reranker
+from captioner.inference.captions import open_corpus, open_run
+from captioner.inference.reranker_index import Index, build_index
+from captioner.inference.restore import Restored
+from captioner.model.captioning_rnn import CaptioningRNN
+
+__all__ = ["corpus", "heeding", "index", "inversions"]
+
+
+@pytest.fixture
+def inversions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of images of every kernel that is inverted from now on."""
+    counts: list[int] = []
+
+    def invert(directions: np.ndarray) -> np.ndarray:
+        counts.append(len(directions))
+        return kernel_inverse(directions)
+
+    monkeypatch.setattr(reranker, "kernel_inverse", invert)
+    return counts
+
+
+ASKED = ("decode.beam=6", "decode.consensus=300")
+
+
+@pytest.fixture
+def heeding(own_run: Path) -> Restored:
+    """A run of its own with large random parameters, whose captions differ, and which asks for re-ranking."""
+    tiny, rng = open_run(own_run, ASKED), np.random.default_rng(0)
+    params = {name: rng.standard_normal(w.shape) for name, w in tiny.model.params.items()}
+    params["b_vocab"][tiny.vocab.end] += 3
+    return dataclasses.replace(tiny, model=CaptioningRNN(tiny.model.sizes, params, tiny.vocab.null))
+
+
+@pytest.fixture
+def corpus(heeding: Restored) -> Corpus:
+    return open_corpus(heeding)
+
+
+@pytest.fixture
+def index(corpus: Corpus) -> Index:
+    return build_index(corpus)

@@ -1,0 +1,189 @@
+"""A file is the old one or the new one, whatever happens while it is written."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from captioner.storage.atomic import replacing, sweep, write_atomically
+
+
+def test_file_first_then_its_name_then_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, calls = tmp_path / "a", []
+    fsync, replace = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        calls.append("fsync folder" if stat.S_ISDIR(status.st_mode) else f"fsync file of {status.st_size}")
+        fsync(descriptor)
+
+    def recorded_replace(source: Path, target: Path) -> None:
+        assert Path(source).parent == target.parent
+        calls.append(f"rename to {Path(target).name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    write_atomically(path, (b"abc", b"de"))
+    assert calls == ["fsync file of 5", "rename to a", "fsync folder"]
+    assert path.read_bytes() == b"abcde"
+
+
+STRACE = shutil.which("strace")
+WRITE = """
+import sys
+from pathlib import Path
+from captioner.storage.atomic import write_atomically
+
+write_atomically(Path(sys.argv[1]), (b"abc", b"de"))
+"""
+
+
+@pytest.mark.skipif(STRACE is None, reason="the order of os calls is asserted above; strace sees the system's")
+def test_the_system_is_asked_in_that_order(tmp_path: Path) -> None:
+    path, trace = tmp_path / "a", tmp_path / "trace"
+    calls = "trace=openat,write,fsync,fdatasync,rename,renameat,renameat2"
+    command = [str(STRACE), "-f", "-y", "-e", calls, "-o", trace, sys.executable, "-c", WRITE, path]
+    subprocess.run(command, check=True, timeout=60)
+    asked = [line for line in trace.read_text().splitlines() if str(tmp_path) in line and "openat" not in line]
+    file, folder = re.escape(str(tmp_path / ".a.")), re.escape(str(tmp_path))
+    patterns = (
+        rf"write\(\d+<{file}\d+\.tmp>, \"abcde\", 5\) += 5",
+        rf"fsync\(\d+<{file}\d+\.tmp>\) += 0",
+        rf"rename\w*\(.*{file}\d+\.tmp\", .*\"{folder}/a\".*\) += 0",
+        rf"fsync\(\d+<{folder}>\) += 0",
+    )
+    assert len(asked) == len(patterns), asked
+    for line, pattern in zip(asked, patterns, strict=True):
+        assert re.search(pattern, line), line
+
+
+def broken_chunks(error: BaseException) -> Iterator[bytes]:
+    yield b"new"
+    raise error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+    call: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    def fail(*args: object) -> None:
+        raise error
+
+    if call != "write":
+        monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error)):
+        write_atomically(path, broken_chunks(error) if call == "write" else (b"new",))
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_full_disk(tmp_path: Path, files_of_at_most: Callable) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with files_of_at_most(10_000), pytest.raises(OSError, match="too large"):
+        write_atomically(path, (b"x" * 9_000, b"x" * 9_000))
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_sweep_removes_what_a_killed_writer_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "replace", lambda source, target: None)
+    for name in ("last.h5", "config.yaml"):
+        write_atomically(tmp_path / name, (b"new",))
+    assert len(os.listdir(tmp_path)) == 2
+    sweep(tmp_path / "last.h5", tmp_path / "config.yaml", tmp_path / "best.h5")
+    assert os.listdir(tmp_path) == []
+
+
+def test_sweep_leaves_the_files_of_others(tmp_path: Path) -> None:
+    others = {"last.h5", "last.h5.tmp", ".last.h5.tmp", ".last.h5.old.tmp", ".tmp", ".notes.7.tmp", ".lastxh5.7.tmp"}
+    for name in others:
+        (tmp_path / name).touch()
+    sweep(tmp_path / "last.h5")
+    assert set(os.listdir(tmp_path)) == others
+
+
+def test_who_writes_by_name_gets_a_name_in_the_same_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with replacing(path) as temporary:
+        assert temporary.parent == tmp_path
+        assert not temporary.exists()
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()])
+@pytest.mark.parametrize("wrote", [False, True])
+def test_who_fails_to_write_by_name_leaves_the_old_file(wrote: bool, error: BaseException, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    def write() -> None:
+        with replacing(path) as temporary:
+            if wrote:
+                temporary.write_bytes(b"new")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_who_writes_nothing_by_name_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(FileNotFoundError), replacing(path):
+        pass
+    assert path.read_bytes() == b"old"
+
+
+def test_what_a_killed_writer_by_name_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "replace", lambda source, target: None)
+    with replacing(tmp_path / "a") as temporary:
+        temporary.touch()
+    assert temporary.exists()
+    sweep(tmp_path / "a")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "null", "folder"):
+        before = os.lstat(tmp_path / name)
+        with pytest.raises(FileExistsError, match="something that is not a regular file"):
+            write_atomically(tmp_path / name, (b"new",))
+        assert os.path.samestat(os.lstat(tmp_path / name), before)
+    assert sorted(os.listdir(tmp_path)) == ["folder", "null", "pipe"]
+
+
+def test_where_the_folder_alone_cannot_be_synced_the_new_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(5, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_atomically(tmp_path / "a", (b"new",))
+    assert (tmp_path / "a").read_bytes() == b"new"

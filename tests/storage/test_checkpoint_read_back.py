@@ -1,0 +1,105 @@
+"""A checkpoint that does not read back as it was saved never replaces the one before."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from test_checkpoint import PARAMS, WHOLE
+
+from captioner.errors import CheckpointError
+from captioner.storage import checkpoint, sealed_arrays
+from captioner.storage.checkpoint import SEAL, save
+from captioner.storage.sealed import SIZE
+
+Write = Callable[..., object]
+"""A writer of a path, arrays by name, and the text of `meta`."""
+REAL = sealed_arrays._write
+
+
+def faulty(change: Callable[[bytearray], object]) -> Write:
+    """A writer whose file is changed afterwards, and whose seal is still to come."""
+
+    def write(path: Path, arrays: dict[str, np.ndarray], meta: str) -> None:
+        REAL(path, arrays, meta)
+        image = bytearray(path.read_bytes()[SIZE:])
+        change(image)
+        path.write_bytes(bytes(SIZE) + image)
+
+    return write
+
+
+def writing(other: dict[str, np.ndarray | None]) -> Write:
+    """A writer of other arrays than it is given; None leaves one out."""
+
+    def write(path: Path, arrays: dict[str, np.ndarray], meta: str) -> None:
+        changed = {**arrays, **other}
+        REAL(path, {name: array for name, array in changed.items() if array is not None}, meta)
+
+    return write
+
+
+def another_step(path: Path, arrays: dict[str, np.ndarray], meta: str) -> None:
+    REAL(path, arrays, meta.replace('"step": 7', '"step": 8'))
+
+
+def flip(image: bytearray) -> None:
+    at = image.index(PARAMS["W_proj"].tobytes())
+    image[at] ^= 1
+
+
+OTHER = "array params/W_proj: expected float32 (3, 4), got"
+FAULTY: dict[str, tuple[Write, str]] = {
+    "an array less": (writing({"params/W_proj": None}), "array params/W_proj: missing"),
+    "a slot less": (writing({f"slots/m/{name}": None for name in PARAMS}), "array slots/m/W_proj: missing"),
+    "an array more": (writing({"params/x": np.ones(2)}), "array params/x: not expected"),
+    "another dtype": (writing({"params/W_proj": PARAMS["W_proj"].astype(np.float64)}), f"{OTHER} float64 (3, 4)"),
+    "another shape": (writing({"params/W_proj": PARAMS["W_proj"].T.copy()}), f"{OTHER} float32 (4, 3)"),
+    "a bit flipped": (faulty(flip), "array params/W_proj: its numbers differ"),
+    "the sign of a zero": (
+        writing({"standardizer/mean": -WHOLE.standardizer["mean"]}), "array standardizer/mean: its numbers differ"
+    ),
+    "cut short": (faulty(lambda image: image.__delitem__(slice(-200, None))), "not readable as a checkpoint: "),
+    "empty": (faulty(bytearray.clear), "not readable as a checkpoint: "),
+    "no superblock": (faulty(lambda image: image.__setitem__(slice(8), bytes(8))), "not readable as a checkpoint: "),
+    "another step": (another_step, "meta differs"),
+    "no HDF5": (lambda path, *_: path.write_bytes(bytes(2000)), "not readable as a checkpoint: "),
+    "not written": (lambda path, *_: path.touch(), "not readable as a checkpoint: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("name", FAULTY)
+def test_what_reads_back_otherwise_does_not_replace(
+    name: str, before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, difference = FAULTY[name]
+    path = tmp_path / "last.h5"
+    save(path, WHOLE)
+    whole = path.read_bytes()
+    if not before:
+        path.unlink()
+    monkeypatch.setattr(sealed_arrays, "_write", write)
+    with pytest.raises(CheckpointError) as caught:
+        save(path, WHOLE)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: the new checkpoint does not read back as saved: {difference}")
+    kept = "the previous checkpoint is kept" if before else "there is no previous checkpoint"
+    assert f"; {kept}; try another version of h5py (this is {h5py.__version__}), or check" in message
+    assert message.isprintable()
+    assert ".tmp" not in message
+    assert os.listdir(tmp_path) == (["last.h5"] if before else [])
+    assert not before or path.read_bytes() == whole
+
+
+def test_what_is_larger_than_a_checkpoint_may_be_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.h5"
+    save(path, WHOLE)
+    whole = path.read_bytes()
+    monkeypatch.setattr(checkpoint, "SEAL", dataclasses.replace(SEAL, most=100))
+    with pytest.raises(CheckpointError, match="does not read back as saved: expected at most 100 bytes"):
+        save(path, WHOLE)
+    assert path.read_bytes() == whole

@@ -1,0 +1,67 @@
+import os
+import re
+
+import pytest
+
+from captioner.errors import DataError
+from captioner.storage import files
+from captioner.storage.files import read_bytes, read_text, regular_file
+
+
+def refusal(call, *args):
+    with pytest.raises(DataError) as caught:
+        call(*args)
+    return str(caught.value)
+
+
+def test_text_is_read_with_and_without_a_byte_order_mark(tmp_path):
+    path = tmp_path / "a.txt"
+    for mark in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(mark + "Öl\n".encode())
+        assert read_text(path) == "Öl\n"
+
+
+def test_text_of_another_encoding_is_refused_by_its_first_bad_byte(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"caf\xe9 au lait")
+    assert refusal(read_text, path) == f"{path}: expected UTF-8 text, got b'\\xe9' at byte 3"
+
+
+def test_a_file_above_the_limit_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"12345")
+    monkeypatch.setattr(files, "TEXT_LIMIT", 5)
+    assert read_text(path) == "12345"
+    monkeypatch.setattr(files, "TEXT_LIMIT", 4)
+    assert refusal(read_text, path) == f"{path}: expected a file of at most 4 bytes, got 5"
+
+
+def test_bytes_are_read_as_they_are_up_to_a_limit(tmp_path):
+    path = tmp_path / "a"
+    for content in (b"", b"\xff\xfe\0\r\n"):
+        path.write_bytes(content)
+        assert read_bytes(path, 5) == read_bytes(str(path), 1 << 30) == content
+    assert refusal(read_bytes, path, 4) == f"{path}: expected a file of at most 4 bytes, got 5"
+    assert refusal(read_bytes, tmp_path, 4) == f"{tmp_path}: expected a regular file, got a folder"
+    assert refusal(read_bytes, "n" * 300, 4) == f"{'n' * 300}: cannot be opened: File name too long"
+
+
+def test_a_path_that_leads_to_no_regular_file_is_refused_without_waiting(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    assert refusal(read_text, pipe) == f"{pipe}: expected a regular file, got a named pipe"
+    assert refusal(read_text, link) == f"{link}: expected a regular file, got a named pipe"
+    assert refusal(read_text, tmp_path) == f"{tmp_path}: expected a regular file, got a folder"
+    assert refusal(read_text, "/dev/null") == "/dev/null: expected a regular file, got a device"
+    assert refusal(read_text, tmp_path / "no") == f"{tmp_path / 'no'}: cannot be opened: No such file or directory"
+    assert re.fullmatch(r"a\\x00b: cannot be opened: .*null.*", refusal(read_text, "a\0b"))
+
+
+def test_the_descriptor_is_closed_afterwards(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"1")
+    with regular_file(path, 1) as descriptor:
+        assert os.read(descriptor, 2) == b"1"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)

@@ -1,0 +1,162 @@
+"""A seal tells the kind, version, length and digest of a file; what it does not fit is refused with one clear line."""
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioner.errors import CheckpointError, DataError
+from captioner.storage.sealed import BLOCK, SIZE, Seal, digest_of
+
+SEAL = Seal("thing", version=3, maker="a test", most=1000, error=DataError)
+OTHER = Seal("other thing", version=3, maker="a test", most=1000, error=DataError)
+IMAGE = bytes(range(200))
+DIGEST = hashlib.sha256(IMAGE).hexdigest()
+WHOLE = SEAL.of(len(IMAGE), DIGEST) + IMAGE
+
+
+def opened(path: Path, seal: Seal = SEAL) -> str:
+    """The digest that a whole seal tells."""
+    with seal.open(path) as (_, digest):
+        return digest
+
+
+def refusal(path: Path, seal: Seal = SEAL) -> str:
+    with pytest.raises(seal.error) as caught:
+        opened(path, seal)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert message.isprintable()
+    return message.removeprefix(f"{path}: ")
+
+
+@given(length=st.integers(0, 10**18 - 1), version=st.integers(0, 10**9 - 1))
+def test_a_seal_has_one_size_and_is_read_back(length: int, version: int) -> None:
+    seal = replace(SEAL, version=version).of(length, DIGEST)
+    assert len(seal) == SIZE
+    assert seal.rstrip(b"\0").decode() == f"captioner thing {version} {length} {DIGEST}\n"
+
+
+def test_a_whole_file_is_open_at_its_image(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(WHOLE)
+    with SEAL.open(path) as (file, digest):
+        assert file.tell() == SIZE
+        assert digest_of(file) == digest == DIGEST
+    assert file.closed
+
+
+@given(
+    size=st.sampled_from([0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 7]), first=st.sampled_from([0, 1, SIZE, BLOCK])
+)
+def test_the_digest_is_of_the_rest_whatever_its_blocks(size: int, first: int) -> None:
+    content = b"\x07" * first + b"\x09" * size
+    file = io.BytesIO(content)
+    file.seek(first)
+    assert digest_of(file) == hashlib.sha256(content[first:]).hexdigest()
+
+
+def test_no_byte_of_a_seal_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for at in range(SIZE):
+        for byte in {0, 10, 32, ord("0"), ord("f"), WHOLE[at] ^ 1} - {WHOLE[at]}:
+            path.write_bytes(WHOLE[:at] + bytes((byte,)) + WHOLE[at + 1 :])
+            try:
+                digest = opened(path)
+            except DataError:
+                continue
+            assert digest != DIGEST, f"byte {at}: {byte} instead of {WHOLE[at]} is let through"
+
+
+KIND = "not a captioner thing; expected a file that a test wrote"
+DAMAGED: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", KIND),
+    "a text": (b"seed: 3\n" * 100, KIND),
+    "another kind": (OTHER.of(len(IMAGE), DIGEST) + IMAGE, KIND),
+    "the magic word": (SEAL.magic, "damaged: its seal is not whole; use another thing"),
+    "half a seal": (WHOLE[: SIZE - 1], "damaged: its seal is not whole; use another thing"),
+    "a longer word": (WHOLE.replace(b"thing ", b"things "), "damaged: its seal is not whole; use another thing"),
+    "a negative length": (SEAL.of(-1, DIGEST) + IMAGE, "damaged: its seal is not whole; use another thing"),
+    "capitals": (SEAL.of(200, DIGEST.upper()) + IMAGE, "damaged: its seal is not whole; use another thing"),
+    "a later version": (
+        replace(SEAL, version=4).of(200, DIGEST) + IMAGE,
+        "expected thing version 3, got 4; use the captioner that wrote it",
+    ),
+    "no image": (WHOLE[:SIZE], "damaged: expected 200 bytes after the seal, got 0"),
+    "cut": (WHOLE[:-1], "damaged: expected 200 bytes after the seal, got 199"),
+    "more": (WHOLE + b"0", "damaged: expected 200 bytes after the seal, got 201"),
+    "too much": (SEAL.of(1001, DIGEST) + bytes(1001), "damaged: expected 1,000 bytes after the seal, got 1,001"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), DAMAGED.values(), ids=DAMAGED)
+def test_what_is_no_whole_file_of_the_kind(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    assert refusal(path) == said
+
+
+PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda path: None, "cannot open the thing: No such file or directory"),
+    "a folder": (lambda path: path.mkdir(), "cannot open the thing: Is a directory"),
+    "a circle": (lambda path: path.symlink_to(path), "cannot open the thing: Too many levels of symbolic links"),
+    "a pipe": (lambda path: os.mkfifo(path), "expected a thing file, got a named pipe"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "expected a thing file, got a device"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "said"), PLACES.values(), ids=PLACES)
+def test_what_is_no_file_at_all(make: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    make(path)
+    assert refusal(path) == said
+    assert not SEAL.is_on(path)
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    for name, said in (("a\0b", ".*null byte"), ("a" * 5000, "File name too long")):
+        with pytest.raises(DataError) as caught:
+            opened(tmp_path / name)
+        assert re.search(rf"cannot open the thing: {said}$", str(caught.value))
+        assert not SEAL.is_on(tmp_path / name)
+
+
+def test_every_kind_has_its_own_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="use another thing"):
+        replace(SEAL, error=CheckpointError).broken(tmp_path)
+    with pytest.raises(
+        DataError, match=f"^{tmp_path}: damaged: its content does not match its seal; use another thing$"
+    ):
+        SEAL.broken(tmp_path)
+
+
+def test_a_refused_file_is_closed(tmp_path: Path) -> None:
+    path, kept = tmp_path / "a", []
+    before = len(os.listdir("/dev/fd"))
+    for content in (b"", WHOLE[:-1], WHOLE[:300]):
+        path.write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            opened(path)
+        kept.append(caught)  # with the frames that raised it
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_the_kind_is_told_from_the_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for content, said in (
+        (WHOLE, True),
+        (SEAL.magic, True),
+        (SEAL.magic[:-1], False),
+        (OTHER.magic, False),
+        (b"", False),
+    ):
+        path.write_bytes(content)
+        assert SEAL.is_on(path) is said
+        assert SEAL.is_on(str(path)) is said

@@ -1,0 +1,115 @@
+"""Words to ids and back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captioner.errors import DataError
+from captioner.text.vocabulary import END, NULL, SPECIAL, START, UNK, Vocab
+
+WORDS = st.sampled_from(["a", "red", "ball", "near", "straße", "的", "don't", "<b>", "Ball"])
+CAPTIONS = st.lists(st.lists(WORDS, max_size=5), max_size=6)
+
+
+def test_an_id_is_a_place_in_words() -> None:
+    vocab = Vocab([*SPECIAL, "cat", "dog"])
+    assert len(vocab) == 6
+    assert [vocab.word_to_idx[word] for word in vocab.words] == list(range(6))
+    assert (vocab.null, vocab.start, vocab.end, vocab.unk) == (0, 1, 2, 3)
+
+
+def test_the_special_tokens_may_stand_anywhere() -> None:
+    vocab = Vocab(["cat", UNK, END, "dog", NULL, START])
+    assert (vocab.null, vocab.start, vocab.end, vocab.unk) == (4, 5, 2, 1)
+    assert vocab.encode([["dog", "cow"], []]).tolist() == [[5, 3, 1, 2], [5, 2, 4, 4]]
+    assert vocab.decode([5, 3, 1, 4, 2, 0]) == ["dog", UNK]
+
+
+@pytest.mark.parametrize("token", SPECIAL)
+def test_a_missing_special_token_is_named(token: str) -> None:
+    with pytest.raises(DataError, match=f"vocabulary: {token} is missing; expected all of <NULL> <START> <END> <UNK>"):
+        Vocab([word for word in (*SPECIAL, "cat") if word != token])
+
+
+def test_a_word_that_stands_twice_is_named() -> None:
+    with pytest.raises(DataError, match="vocabulary: 'cat' stands twice") as error:
+        Vocab([*SPECIAL, "dog", "cat", "cow", "cat"])
+    assert "\n" not in str(error.value)
+
+
+def test_words_come_by_falling_count_and_then_by_letter() -> None:
+    vocab = Vocab.build([["b", "a"], ["c", "b"], ["b", "c", "d"]])
+    assert vocab.words == (*SPECIAL, "b", "c", "a", "d")
+
+
+COUNTED = [["b", "a", "b"], ["c", "b"], ["a", "c", "d"], [END, END, END, END]]
+
+
+@pytest.mark.parametrize(
+    ("min_count", "most", "words"),
+    [(1, None, "bacd"), (2, None, "bac"), (3, None, "b"), (4, None, ""), (1, 3, "bac"), (2, 1, "b"), (2, 9, "bac")],
+)
+def test_rare_words_stay_out(min_count: int, most: int | None, words: str) -> None:
+    vocab = Vocab.build(COUNTED, min_count, most)
+    assert vocab.words == (*SPECIAL, *words)
+    assert vocab.decode(vocab.encode([["d"]])[0]) == ["d" if "d" in words else UNK]
+
+
+def test_a_word_that_cannot_be_printed_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^vocabulary: 'a\\x07': expected printable words, got control characters$"):
+        Vocab.build([["a\x07"]])
+
+
+def test_special_tokens_in_captions_are_not_words() -> None:
+    assert Vocab.build([[START, "a", END, NULL], [UNK]]).words == (*SPECIAL, "a")
+
+
+@settings(deadline=None, max_examples=60)
+@given(CAPTIONS)
+def test_known_words_come_back_as_they_went_in(captions: list[list[str]]) -> None:
+    vocab = Vocab.build(captions)
+    rows = vocab.encode(captions)
+    assert rows.dtype == np.int32
+    assert rows.shape == (len(captions), 2 + max(map(len, captions), default=0))
+    assert [vocab.decode(row) for row in rows] == captions
+
+
+@settings(deadline=None, max_examples=60)
+@given(CAPTIONS)
+def test_the_layout_of_a_row(captions: list[list[str]]) -> None:
+    vocab = Vocab.build(captions)
+    for row, words in zip(vocab.encode(captions), captions, strict=True):
+        assert row[0] == vocab.start
+        assert row[1 + len(words)] == vocab.end
+        assert (row[2 + len(words) :] == vocab.null).all()
+        assert not np.isin(row[1 : 1 + len(words)], [vocab.null, vocab.start, vocab.end, vocab.unk]).any()
+
+
+@settings(deadline=None, max_examples=30)
+@given(CAPTIONS)
+def test_the_order_of_captions_does_not_matter(captions: list[list[str]]) -> None:
+    vocab = Vocab.build(captions)
+    again = Vocab.build(captions[::-1])
+    assert vocab == again
+    assert hash(vocab) == hash(again)
+
+
+def test_vocabularies_differ_by_their_words_and_order() -> None:
+    vocab = Vocab([*SPECIAL, "a", "b"])
+    assert vocab != Vocab([*SPECIAL, "b", "a"])
+    assert vocab != [*SPECIAL, "a", "b"]
+
+
+def test_an_unknown_word_becomes_unk_and_stays_visible() -> None:
+    vocab = Vocab.build([["a"]])
+    (row,) = vocab.encode([["a", "z"]])
+    assert row.tolist() == [vocab.start, 4, vocab.unk, vocab.end]
+    assert vocab.decode(row) == ["a", UNK]
+
+
+def test_decoding_stops_at_the_first_end() -> None:
+    vocab = Vocab.build([["a", "b"]])
+    assert vocab.decode(np.array([4, 2, 5, 5])) == ["a"]
+    assert vocab.decode([0, 1, 4, 0, 5]) == ["a", "b"]
+    assert vocab.decode([]) == []

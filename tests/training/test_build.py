@@ -1,0 +1,166 @@
+"""From the config to objects: every option reaches what it names."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from captioner.config.options import Config
+from captioner.config.yaml_io import parse
+from captioner.data.batches import ShuffledBatches
+from captioner.errors import ConfigError, UsageError
+from captioner.optim.schedules import SCHEDULES, Span
+from captioner.optim.update_rules import RULES, Hyper
+from captioner.preparation import load_corpus
+from captioner.preparation.load_corpus import build_corpus
+from captioner.training.build import OUTPUT_BIASES, build_model, build_plan
+from captioner.training.solver import TrainState, steps
+
+COUNTS = {"train": 40, "val": 3, "test": 5, "heldout": 5}
+
+
+@pytest.fixture(scope="module")
+def config(small: Sequence[str]):
+    return lambda *overrides: parse("", "", [*small, *overrides])
+
+
+@pytest.fixture(scope="module")
+def corpus(config):
+    return build_corpus(config())
+
+
+def test_the_source_gets_its_options(config) -> None:
+    splits = build_corpus(config("data.scenes.val=3", "data.scenes.seed=1")).splits
+    assert {name: split.features.shape[0] for name, split in splits.items()} == COUNTS
+
+
+def test_every_source_gets_root_memory_and_its_own_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in load_corpus.SOURCES:
+        got = {}
+
+        def source(root: object, got: dict = got, **options: object) -> str:
+            got.update(root=root, **options)
+            return "corpus"
+
+        monkeypatch.setitem(load_corpus.SOURCES, name, source)
+        overrides = [f"data.source={name}", "data.root=/data", "data.memory_mib=7"]
+        assert build_corpus(parse("", "", overrides)) == "corpus"
+        section = getattr(Config().data, name, None)
+        assert got.pop("memory_mib") == 7
+        assert str(got.pop("root")) == "/data"
+        assert got == (vars(section) if section else {})
+
+
+def test_max_train_takes_a_seeded_part_of_the_captions(config, corpus) -> None:
+    few = [build_corpus(config("data.max_train=9", f"seed={seed}")).split("train") for seed in (0, 0, 1)]
+    whole = corpus.split("train")
+    assert [len(split.captions) for split in few] == [9, 9, 9]
+    np.testing.assert_array_equal(few[0].captions, few[1].captions)
+    assert not np.array_equal(few[0].captions, few[2].captions)
+    pairs = {(image, *row) for image, row in zip(whole.image_idxs, whole.captions.tolist(), strict=True)}
+    assert {(image, *row) for image, row in zip(few[0].image_idxs, few[0].captions.tolist(), strict=True)} <= pairs
+    assert (np.diff(few[0].image_idxs) >= 0).all()
+    assert len(build_corpus(config("data.max_train=100000")).split("train").captions) == len(whole.captions)
+
+
+def test_max_train_keeps_texts_with_their_captions(config, corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = corpus.split("train")
+    texts = [" ".join(map(str, row)) for row in train.captions.tolist()]
+    told = dataclasses.replace(corpus, splits={**corpus.splits, "train": dataclasses.replace(train, texts=texts)})
+    monkeypatch.setitem(load_corpus.SOURCES, "scenes", lambda *_, **__: told)
+    few = build_corpus(config("data.max_train=9")).split("train")
+    assert few.texts == [" ".join(map(str, row)) for row in few.captions.tolist()]
+
+
+def test_the_model_has_the_configured_sizes_type_and_dropout(config, corpus) -> None:
+    options = ["model.cell=rnn", "model.wordvec_dim=5", "model.hidden_dim=7", "model.dtype=float64"]
+    dropout = [f"model.dropout_{name}=0.{i}" for i, name in enumerate(("features", "words", "hidden"), 1)]
+    model = build_model(config(*options, *dropout), corpus)
+    assert model.params["Wx"].shape == (5, 7)
+    assert {w.dtype for w in model.params.values()} == {np.dtype("float64")}
+    assert model.dropout == (0.1, 0.2, 0.3)
+    assert model.standardizer is None
+    assert model.null == corpus.vocab.null
+
+
+def test_the_seed_fixes_the_parameters(config, corpus) -> None:
+    one, same, other = (build_model(config(f"seed={seed}"), corpus).params for seed in (0, 0, 1))
+    for name in one:
+        np.testing.assert_array_equal(one[name], same[name])
+    assert not np.array_equal(one["Wh"], other["Wh"])
+
+
+def test_features_are_standardised_as_measured_on_train(config, corpus) -> None:
+    standardizer = build_model(config("data.standardize=true"), corpus).standardizer
+    train = np.asarray(corpus.split("train").features, float)
+    np.testing.assert_allclose(standardizer.mean, train.mean(axis=0), rtol=1e-6, atol=1e-9)
+    deviation = train.std(axis=0)
+    np.testing.assert_allclose(standardizer.std[deviation > 1e-6], deviation[deviation > 1e-6], rtol=1e-6)
+
+
+def test_the_forget_gate_starts_where_it_is_told(config, corpus) -> None:
+    b = build_model(config("model.forget_bias=1.5"), corpus).params["b"].reshape(4, -1)
+    assert b.tolist() == [[start] * 16 for start in (0, 1.5, 0, 0)]
+
+
+@pytest.mark.parametrize("name", OUTPUT_BIASES)
+def test_the_output_bias(name: str, config, corpus) -> None:
+    bias = build_model(config(f"model.output_bias={name}"), corpus).params["b_vocab"]
+    assert bias.dtype == np.float32
+    if name == "zeros":
+        assert not bias.any()
+    else:
+        assert np.exp(bias.astype(float)).sum() == pytest.approx(1)
+        assert bias.argmax() == corpus.vocab.word_to_idx["a"]
+
+
+def test_tied_words_need_one_width(config, corpus) -> None:
+    with pytest.raises(
+        ConfigError, match=r"model.tie_words: expected model.wordvec_dim = model.hidden_dim, got 5 and 6"
+    ):
+        build_model(config("model.tie_words=true", "model.wordvec_dim=5", "model.hidden_dim=6"), corpus)
+    tied = build_model(config("model.tie_words=true", "model.wordvec_dim=6", "model.hidden_dim=6"), corpus)
+    assert "W_vocab" not in tied.params
+
+
+def test_a_model_that_is_too_large_is_refused_before_it_is_made(config, corpus) -> None:
+    with pytest.raises(UsageError, match=r"^model: expected at most 1,000,000,000 parameters, got [\d,]+; try"):
+        build_model(config("model.hidden_dim=100000"), corpus)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "total"),
+    [
+        (["train.epochs=3"], 12),
+        (["train.epochs=3", "train.max_steps=5"], 5),
+        (["train.epochs=1", "train.max_steps=50"], 4),
+        (["train.epochs=2", "train.batch_size=1000"], 2),
+    ],
+)
+def test_a_run_ends_by_epochs_or_steps_whichever_is_first(overrides: list[str], total: int, config, corpus) -> None:
+    assert build_plan(config(*overrides), corpus.split("train")).span.total_steps == total
+
+
+def test_the_plan_takes_every_option(config, corpus) -> None:
+    hyper = Hyper(0.5, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7)
+    overrides = [f"train.{name}={value}" for name, value in hyper._asdict().items()]
+    more = ["train.update_rule=adamw", "train.schedule=exponential", "train.lr_decay=0.8", "train.warmup_steps=3"]
+    plan = build_plan(
+        config(*overrides, *more, "train.clip_norm=2.5", "seed=9", "train.average=0.99"), corpus.split("train")
+    )
+    assert plan == (RULES["adamw"], hyper, SCHEDULES["exponential"], Span(40, 4, 0.8, 3), 2.5, 9, 0.99)
+
+
+def test_no_two_purposes_share_a_random_stream(config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cut of train, the first parameters, the orders and the noise each have one of their own."""
+    real, drawn = np.random.default_rng, []
+    monkeypatch.setattr(np.random, "default_rng", lambda entropy: drawn.append(real(entropy).random()) or real(entropy))
+    few = config("data.max_train=8", "train.batch_size=4", "train.epochs=4", "model.dropout_hidden=0.5")
+    corpus = build_corpus(few)
+    del drawn[:-1]  # the scenes' own
+    model, train = build_model(few, corpus), corpus.split("train")
+    plan = build_plan(few, train)
+    list(steps(model, ShuffledBatches(train, 4, few.seed), TrainState.fresh(model, plan.rule), plan))
+    assert len(drawn) == 1 + 1 + 4 + 8
+    assert len(set(drawn)) == len(drawn)

@@ -1,0 +1,166 @@
+"""The end of a run leaves no trace in the run that goes on beyond it: not in its state, its history or its best.h5."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captioner.config.yaml_io import parse
+from captioner.metrics import NAMES
+from captioner.storage import checkpoint
+from captioner.training import train as use_case
+from captioner.training import validation
+from captioner.training.events import Ended, Event, Validated
+from captioner.training.train import resume, train
+from captioner.training.validation import Validation
+
+PER_EPOCH = 4
+BY_STEP = {4: 3.0, 8: 2.0, 12: 2.5, 16: 2.4, 20: 1.9, 24: 2.2, 28: 2.3}
+"""Validation losses after each epoch."""
+
+
+@pytest.fixture
+def losses(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
+    """What a validation after some step measures, to be changed; the step is known from the solver's last one."""
+    found, at = dict(BY_STEP), [0]
+
+    def loss(self: Validation, model: Any) -> float:
+        return found[at[0]]
+
+    monkeypatch.setattr(Validation, "loss", loss)
+    steps = use_case.steps
+
+    def watched(*args: Any) -> Iterator[Any]:
+        for step in steps(*args):
+            at[0] = step.step
+            yield step
+
+    monkeypatch.setattr(use_case, "steps", watched)
+    return found
+
+
+@pytest.fixture
+def go(small: Sequence[str], tmp_path: Path) -> Callable[..., list[Event]]:
+    def run(name: str, *overrides: str) -> list[Event]:
+        if (tmp_path / name).exists():
+            return list(resume(tmp_path / name, overrides))
+        return list(train(parse("", "", [*small, "train.log_every=3", *overrides]), tmp_path / name))
+
+    return run
+
+
+def history(run: Path) -> list[str]:
+    return (run / "history.jsonl").read_text().splitlines()
+
+
+def state(path: Path) -> tuple[Any, ...]:
+    meta = checkpoint.load(path).meta
+    return meta.step, meta.best, meta.since_best
+
+
+def assert_same(run: Path, other: Path) -> None:
+    assert history(run) == history(other)
+    assert state(run / "last.h5") == state(other / "last.h5")
+    assert state(run / "best.h5") == state(other / "best.h5")
+    assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in other.iterdir())
+
+
+@pytest.mark.parametrize(("at", "loss"), [(10, 9.0), (10, 1.0), (11, 2.0), (2, 9.0), (2, 1.0)])
+def test_a_run_that_ended_in_mid_epoch_and_goes_on(
+    at: int, loss: float, losses: dict[int, float], go: Callable[..., Any], tmp_path: Path
+) -> None:
+    """With a patience of 3: the end neither uses it up nor renews it."""
+    losses[at] = loss
+    go("straight", "train.epochs=7", "train.patience=3")
+    go("run", "train.epochs=7", "train.patience=3", f"train.max_steps={at}")
+    assert (tmp_path / "run" / "best.h5").exists()
+    go("run", "train.max_steps=null")
+    assert_same(tmp_path / "run", tmp_path / "straight")
+    assert state(tmp_path / "run" / "best.h5")[0] == 20
+
+
+@pytest.mark.parametrize("at", [2, 10])
+def test_an_end_twice(at: int, losses: dict[int, float], go: Callable[..., Any], tmp_path: Path) -> None:
+    losses |= {at: 1.0, 18: 0.5}
+    go("straight", "train.epochs=7")
+    for steps in (at, 18, "null"):
+        go("run", "train.epochs=7", f"train.max_steps={steps}")
+    assert_same(tmp_path / "run", tmp_path / "straight")
+
+
+def test_the_best_at_the_end_is_best_h5_until_the_run_goes_on(
+    losses: dict[int, float], go: Callable[..., Any], tmp_path: Path
+) -> None:
+    losses[10] = 1.0
+    run = tmp_path / "run"
+    told = go("run", "train.epochs=7", "train.max_steps=10")
+    found = {"step": 10, "epoch": 3, "loss": 1.0}
+    assert [event.best for event in told if isinstance(event, Validated)] == [True, True, True]
+    assert state(run / "best.h5") == (10, found, 0)
+    assert state(run / "last.h5") == (10, {"step": 8, "epoch": 2, "loss": 2.0}, 0)
+    assert state(run / "best-before-end.h5") == (8, {"step": 8, "epoch": 2, "loss": 2.0}, 0)
+    assert json.loads((run / "summary.json").read_text())["best"].items() >= found.items()
+    again = go("run")
+    assert isinstance(again[-1], Ended)
+    assert again[-1].summary["best"].items() >= found.items()
+    for event in resume(run, ["train.max_steps=null"]):
+        if getattr(event, "step", 0) == 11:
+            break
+    assert state(run / "best.h5")[0] == 8
+    assert not (run / "best-before-end.h5").exists()
+
+
+def test_a_worse_end_is_not_the_best(losses: dict[int, float], go: Callable[..., Any], tmp_path: Path) -> None:
+    losses[10] = 2.1
+    go("run", "train.epochs=7", "train.max_steps=10")
+    assert state(tmp_path / "run" / "best.h5") == (8, {"step": 8, "epoch": 2, "loss": 2.0}, 0)
+    assert not (tmp_path / "run" / "best-before-end.h5").exists()
+
+
+def test_lines_of_the_end_are_marked(losses: dict[int, float], go: Callable[..., Any], tmp_path: Path) -> None:
+    losses[10] = 2.1
+    go("run", "train.epochs=7", "train.max_steps=10")
+    lines = [json.loads(line) for line in history(tmp_path / "run")]
+    marked = [(line["kind"], line["step"]) for line in lines if "at_end" in line]
+    assert marked == [("step", 10), ("validation", 10)]
+    assert [line["step"] for line in lines if line["kind"] == "step"] == [3, 4, 6, 8, 9, 10]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["validate.every=2", "train.epochs=3"],
+        ["validate.every=2", "train.epochs=5"],
+        ["validate.metrics=2", "train.epochs=3"],
+        ["validate.metrics=2", "train.epochs=3", "validate.best=cider_d"],
+        ["validate.every=3", "validate.metrics=3", "validate.best=bleu4", "train.epochs=1"],
+        ["validate.metrics=2", "validate.best=bleu4", "train.max_steps=9"],
+    ],
+    ids=" ".join,
+)
+def test_an_end_between_validations(
+    options: list[str],
+    losses: dict[int, float],
+    go: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scores are the better the later, so that the end is the best so far where it is scored."""
+    monkeypatch.setattr(Validation, "scores", lambda self, one: dict.fromkeys(NAMES, one.meta.step / 100))
+    losses |= {9: 1.0}
+    go("straight", *options, "train.epochs=7", "train.max_steps=null")
+    go("run", *options)
+    go("run", "train.epochs=7", "train.max_steps=null")
+    assert_same(tmp_path / "run", tmp_path / "straight")
+
+
+def test_the_end_of_an_epoch_that_is_due_is_no_other_validation(
+    go: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    monkeypatch.setattr(validation, "mean_word_loss", lambda *_: measured.append(1) or 2.0)
+    go("run", "train.epochs=2")
+    assert len(measured) == 2
+    assert not any("at_end" in line for line in history(tmp_path / "run"))

@@ -1,0 +1,216 @@
+"""Self-critical training: rewards by hand, the surrogate's gradient, and a run that is resumed and learns."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioner.config.yaml_io import parse
+from captioner.data.batches import ShuffledBatches
+from captioner.data.corpus import Corpus
+from captioner.errors import CheckpointError, ConfigError, DataError
+from captioner.gradcheck.numeric import Case, check
+from captioner.inference.captions import describe, open_run
+from captioner.metrics import CiderD
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.parallel.thread_pool import Team
+from captioner.preparation.load_corpus import build_corpus
+from captioner.storage import checkpoint
+from captioner.training.self_critical import SelfCritical
+from captioner.training.train import resume, train
+
+SCST = ("train.objective=scst", "train.learning_rate=0.003", "train.log_every=1")
+
+
+@pytest.fixture(scope="module")
+def corpus(small: Sequence[str]) -> Corpus:
+    return build_corpus(parse("", "", small))
+
+
+@pytest.fixture(scope="module")
+def trained(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learnt enough for its greedy captions to earn something."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    for _ in train(parse("", "", [*small, "train.epochs=30", "train.learning_rate=0.02"]), folder):
+        pass
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(trained: Path) -> CaptioningRNN:
+    trained = open_run(trained).model
+    return trained.with_params({name: w.astype(np.float64) for name, w in trained.params.items()})
+
+
+def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, seed: int = 7, threads: int = 1) -> tuple[Any, ...]:
+    batches = ShuffledBatches(corpus.split("train"), 16, seed)
+    return SelfCritical(model, batches, corpus.vocab, seed, 20, Team(threads)).batch(step)
+
+
+def test_weights_are_rewards_beyond_the_greedy_captions(model: CaptioningRNN, corpus: Corpus, trained: Path) -> None:
+    features, captions, weights, figures = batch(model, corpus)
+    split, vocab = corpus.split("train"), corpus.vocab
+    rows = ShuffledBatches(split, 16, 7).rows(3)
+    np.testing.assert_array_equal(features, split.features[split.image_idxs[rows]])
+    assert set(captions[:, 0]) == {vocab.start}
+
+    def words(ids: Sequence[int]) -> list[str]:
+        return [vocab.words[i] for i in ids if i not in (vocab.null, vocab.start)]
+
+    references: list[list[list[str]]] = [[] for _ in split.image_ids]
+    for image, caption in zip(split.image_idxs, split.captions.tolist(), strict=True):
+        references[image].append(words(caption))
+    reward = CiderD(references)
+    # The pictures' words are all in the vocabulary, and greedy captions need no suppression of <UNK>.
+    restored = open_run(trained, ["decode.max_length=20", "decode.suppress_unk=false"])
+    greedy = [[*said.split(), "<END>"] for said, _ in describe(restored, features)]
+    drawn = list(map(words, captions.tolist()))
+    images = split.image_idxs[rows]
+    rewards, baseline = reward.score(images, drawn), reward.score(images, greedy)
+    np.testing.assert_allclose(weights, rewards - baseline, atol=1e-9)
+    assert figures == pytest.approx(
+        {"reward": rewards.mean(), "greedy_reward": baseline.mean(), "advantages": (rewards != baseline).mean()}
+    )
+    assert len(set(map(tuple, drawn))) > 8
+    assert (weights > 0).any()
+    assert (weights < 0).any()
+
+
+def test_captions_that_are_the_greedy_ones_have_no_advantage(model: CaptioningRNN, corpus: Corpus) -> None:
+    """A model that is almost sure of every word: some captions are the greedy ones, and one that is sure: all are."""
+    shares = []
+    for factor in (1, 30, 3000):
+        sharp = {name: w * factor if name in ("W_vocab", "b_vocab") else w for name, w in model.params.items()}
+        _, _, weights, figures = batch(model.with_params(sharp), corpus)
+        assert figures["advantages"] == np.mean(weights != 0)
+        assert figures["reward"] - figures["greedy_reward"] == pytest.approx(weights.mean(), abs=1e-12)
+        shares.append(figures["advantages"])
+    assert shares[0] > shares[1] > shares[2] == 0
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_gradient_is_that_of_the_surrogate(model: CaptioningRNN, corpus: Corpus, full: bool) -> None:
+    """The rewards held still, which is what makes the surrogate."""
+    features, captions, weights, _ = batch(model, corpus)
+    few = np.flatnonzero(weights)[:3]
+    params = {name: w for name, w in model.params.items() if not full or w.size < 40}
+
+    def run() -> tuple[float, dict[str, np.ndarray]]:
+        return model.loss(features[few], captions[few], weights=weights[few])
+
+    case = Case("scst", params, lambda: run()[0], lambda: run()[1])
+    rows = list(check(case, np.random.default_rng(0), full))
+    assert len(rows) == len(params) > 0
+    assert [row for row in rows if not row.passed] == []
+
+
+def test_a_batch_is_a_function_of_seed_step_and_parameters(model: CaptioningRNN, corpus: Corpus) -> None:
+    first, again, split = batch(model, corpus), batch(model, corpus), batch(model, corpus, threads=3)
+    assert first[3] == again[3] == split[3]
+    for one, two, three in zip(first[:3], again[:3], split[:3], strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, three)
+    assert not np.array_equal(batch(model, corpus, step=4)[1], first[1])
+    assert not np.array_equal(batch(model, corpus, seed=8)[1], first[1])
+    other = model.with_params({name: 0 * w for name, w in model.params.items()})
+    assert not np.array_equal(batch(other, corpus)[1], first[1])
+
+
+@pytest.fixture
+def go(small: Sequence[str], trained: Path, tmp_path: Path) -> Callable[..., Path]:
+    def run(name: str, *overrides: str) -> Path:
+        for _ in train(parse("", "", [*small, *SCST, f"train.start={trained}", *overrides]), tmp_path / name):
+            pass
+        return tmp_path / name
+
+    return run
+
+
+def test_two_halves_are_a_whole(go: Callable[..., Path]) -> None:
+    whole, half = go("whole", "train.max_steps=6"), go("half", "train.max_steps=3")
+    for _ in resume(half, ["train.max_steps=6"]):
+        pass
+    one, two = checkpoint.load(whole / "last.h5"), checkpoint.load(half / "last.h5")
+    for group, arrays in one.groups().items():
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, two.groups()[group][name], err_msg=f"{group}/{name}")
+
+
+def test_the_history_has_rewards_and_no_perplexity_of_sampled_captions(go: Callable[..., Path]) -> None:
+    lines = [json.loads(line) for line in (go("run", "train.epochs=1") / "history.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "step"]
+    assert len(steps) > 2
+    for line in steps:
+        assert not line.keys() & {"word_loss", "perplexity"}
+        assert 0 <= line["advantages"] <= 1
+        assert min(line["reward"], line["greedy_reward"]) >= 0
+    assert any(line["reward"] != line["greedy_reward"] for line in steps)
+    assert all(line["perplexity"] > 1 for line in lines if line["kind"] == "validation")
+
+
+def test_rewarded_captions_become_likelier(go: Callable[..., Path], trained: Path, corpus: Corpus) -> None:
+    """The mean reward of drawn captions, over more of them than one batch has."""
+    after = open_run(
+        go("learnt", "train.epochs=40", "train.batch_size=200", "train.learning_rate=1e-2") / "last.h5"
+    ).model
+    split = corpus.split("train")
+    images = np.arange(split.features.shape[0])
+    references: list[list[list[int]]] = [[] for _ in images]
+    for image, caption in zip(split.image_idxs, split.captions.tolist(), strict=True):
+        references[image].append([token for token in caption[1:] if token])
+    reward = CiderD(references)
+
+    def mean_reward(model: CaptioningRNN) -> float:
+        """Of some thousand captions: a single one's reward tells little."""
+        batches, rewards = ShuffledBatches(split, len(split.captions), 0), []
+        for seed in range(20):
+            captions = SelfCritical(model, batches, corpus.vocab, seed, 20).batch(0).captions
+            words = [[token for token in caption if token] for caption in captions[:, 1:].tolist()]
+            rewards.append(reward.score(split.image_idxs[batches.rows(0)], words).mean())
+        return float(np.mean(rewards))
+
+    before = open_run(trained).model
+    assert mean_reward(after) > 1.05 * mean_reward(before)
+
+
+def test_training_starts_from_another_run(go: Callable[..., Path], trained: Path) -> None:
+    run = go("one", "train.max_steps=1", "train.learning_rate=1e-9", "model.dropout_hidden=0.1")
+    for name, w in checkpoint.load(trained / "best.h5").params.items():
+        np.testing.assert_allclose(checkpoint.load(run / "last.h5").params[name], w, atol=1e-7)
+
+
+def test_a_start_that_does_not_fit(go: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match=r"^model.hidden_dim: expected 16 as in .*, got 7; set it to that$"):
+        go("wide", "model.hidden_dim=7")
+
+
+def test_a_start_with_numbers_too_large_for_the_type(go: Callable[..., Path], trained: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(trained / "best.h5")
+    params = {name: w.astype(np.float64) for name, w in saved.params.items()}
+    params["Wh"][0, 0] = 1e200
+    slots = {slot: {name: w.astype(np.float64) for name, w in arrays.items()} for slot, arrays in saved.slots.items()}
+    meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace("dtype: float32", "dtype: float64"))
+    checkpoint.save(tmp_path / "large.h5", dataclasses.replace(saved, meta=meta, params=params, slots=slots))
+    with pytest.raises(CheckpointError, match=r"params/Wh: a number is too large for .* float32; set it to fl"):
+        go("run", f"train.start={tmp_path / 'large.h5'}")
+
+
+def test_a_single_image_earns_nothing(model: CaptioningRNN, corpus: Corpus) -> None:
+    split = corpus.split("train")
+    one = dataclasses.replace(split, captions=split.captions[:2], image_idxs=split.image_idxs[:2] * 0)
+    with pytest.raises(DataError, match="two or more images for CIDEr-D"):
+        SelfCritical(model, ShuffledBatches(one, 2, 0), corpus.vocab, 0, 20)
+
+
+def test_other_features_are_no_start(go: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match=r"^data.standardize: expected False as in .*, got True; set it to that$"):
+        go("plain", "data.standardize=true")
+
+
+def test_self_critical_training_needs_a_start(small: Sequence[str]) -> None:
+    with pytest.raises(ConfigError, match=r"train.objective.*set train.start to its run"):
+        parse("", "", [*small, "train.objective=scst"])

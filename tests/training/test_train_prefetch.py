@@ -1,0 +1,232 @@
+"""Training on features that stay in their file: to the bit as in memory, and no thread in the way of any end."""
+
+import gc
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from captioner.arrays import Batch
+from captioner.config.yaml_io import parse
+from captioner.data.batches import ShuffledBatches
+from captioner.errors import DataError
+from captioner.storage import checkpoint
+from captioner.training.solver import Step
+from captioner.training.train import train
+
+PATIENCE = 30
+CAPTIONS, IMAGES, WIDTH, TOTAL = 70, 2100, 128, 12
+"""Just above the smallest budget of 1 MiB; five steps an epoch, so the run ends in the middle of one."""
+OPTIONS = (
+    "data.source=cs231n",
+    "data.standardize=true",
+    "train.batch_size=16",
+    "train.log_every=1",
+    f"train.max_steps={TOTAL}",
+    "model.dropout_features=0.2",
+    "model.dropout_words=0.3",
+)
+LAYOUTS: dict[str, dict[str, Any]] = {"pages": {}, "chunks": {"chunks": (70, WIDTH), "compression": "gzip"}}
+
+
+@pytest.fixture(scope="module")
+def data(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same data set with its features in each layout, those of the validation in the same file as the others."""
+    roots = {}
+    for layout, options in LAYOUTS.items():
+        root = roots[layout] = write_coco(tmp_path_factory.mktemp("data") / layout)
+        rng = np.random.default_rng(0)
+        with h5py.File(root / "coco2014_captions.h5", "r+") as file:
+            for split in ("train", "val"):
+                captions = file[f"{split}_captions"][:][rng.integers(0, 6, CAPTIONS)]
+                images = rng.integers(0, IMAGES, CAPTIONS)
+                for name, array in (("captions", captions), ("image_idxs", images)):
+                    del file[f"{split}_{name}"]
+                    file[f"{split}_{name}"] = array
+        features, other = (root / f"{split}2014_vgg16_fc7_pca.h5" for split in ("train", "val"))
+        with h5py.File(features, "w") as file:
+            file.create_dataset("features", data=rng.standard_normal((IMAGES, WIDTH), np.float32), **options)
+        other.unlink()
+        other.hardlink_to(features)
+    return roots
+
+
+@pytest.fixture(scope="module")
+def options(data: dict[str, Path], small: Sequence[str]) -> Callable[..., list[str]]:
+    return lambda layout, mib=1: [*small, *OPTIONS, f"data.root={data[layout]}", f"data.memory_mib={mib}"]
+
+
+@pytest.fixture(scope="module")
+def in_memory(options: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("in_memory") / "run"
+    list(train(parse("", "", options("pages", 64)), run))
+    return run
+
+
+def assert_same_training(run: Path, other: Path) -> None:
+    assert lines(run) == lines(other)
+    one, two = (checkpoint.load(folder / "last.h5") for folder in (run, other))
+    assert one.meta.step == two.meta.step == TOTAL
+    assert one.groups().keys() == two.groups().keys()
+    for group, arrays in one.groups().items():
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, two.groups()[group][name], err_msg=f"{group}/{name}")
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def readers(monkeypatch: pytest.MonkeyPatch) -> set[threading.Thread]:
+    """Fills with the threads that read batches."""
+    seen: set[threading.Thread] = set()
+    real = ShuffledBatches.batch
+
+    def batch(self: ShuffledBatches, step: int) -> Batch:
+        assert step < TOTAL
+        seen.add(threading.current_thread())
+        return real(self, step)
+
+    monkeypatch.setattr(ShuffledBatches, "batch", batch)
+    return seen
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_reading_ahead_trains_to_the_bit_as_in_memory(
+    layout: str, options: Callable[..., list[str]], in_memory: Path, readers: set[threading.Thread], tmp_path: Path
+) -> None:
+    list(train(parse("", "", options(layout)), tmp_path / "run"))
+    (reader,) = readers
+    assert reader is not threading.current_thread()
+    assert_same_training(tmp_path / "run", in_memory)
+
+
+@pytest.mark.parametrize("source", ["cs231n", "scenes"])
+def test_what_is_in_memory_needs_no_thread(
+    source: str, options: Callable[..., list[str]], readers: set[threading.Thread], tmp_path: Path
+) -> None:
+    overrides = [*options("pages", 64), f"data.source={source}", "train.max_steps=2"]
+    list(train(parse("", "", overrides), tmp_path / "run"))
+    assert readers == {threading.current_thread()}
+
+
+def forget(events: Iterator[Any]) -> None:
+    del events
+    gc.collect()
+
+
+@pytest.mark.parametrize("leave", [lambda events: events.close(), forget], ids=["closed", "forgotten"])
+def test_who_leaves_early_leaves_no_thread(
+    leave: Callable[[Iterator[Any]], None],
+    options: Callable[..., list[str]],
+    readers: set[threading.Thread],
+    tmp_path: Path,
+) -> None:
+    def left() -> Iterator[Any]:
+        events = train(parse("", "", options("chunks")), tmp_path / "run")
+        while not isinstance(next(events), Step):
+            pass
+        return events
+
+    leave(left())
+    (reader,) = readers
+    reader.join(PATIENCE)
+    assert not reader.is_alive()
+
+
+def test_an_error_of_the_reading_ends_the_training_as_it_is(
+    options: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = ShuffledBatches.batch
+
+    def batch(self: ShuffledBatches, step: int) -> Batch:
+        if step == 7:
+            raise DataError("features: gone")
+        return real(self, step)
+
+    monkeypatch.setattr(ShuffledBatches, "batch", batch)
+    told: list[Any] = []
+    with pytest.raises(DataError, match=r"^features: gone$"):
+        told.extend(train(parse("", "", options("chunks")), tmp_path / "run"))
+    assert [event.step for event in told if isinstance(event, Step)] == [1, 2, 3, 4, 5, 6, 7]
+    assert checkpoint.load(tmp_path / "run" / "last.h5").meta.step == 5
+
+
+READING = """
+import os, sys, threading, time
+from captioner.data.batches import ShuffledBatches
+
+def batch(self, step):
+    if step == at and not happened:
+        assert threading.current_thread() is not threading.main_thread()
+        happened.append(step)
+        exec(what)
+        time.sleep(0.3)
+    return real(self, step)
+
+at, what, happened, real, ShuffledBatches.batch = int(sys.argv[1]), sys.argv[2], [], ShuffledBatches.batch, batch
+from captioner.cli import main
+main(sys.argv[3:])
+"""
+"""The command line, to which something happens while the thread reads a batch slowly."""
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_the_thread_reads_costs_nothing(
+    name: str,
+    layout: str,
+    options: Callable[..., list[str]],
+    in_memory: Path,
+    shell: Callable[..., Any],
+    cli: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    number, run = signal.Signals[name], tmp_path / "run"
+    words = [f"--set={option}" for option in options(layout)]
+    happens = f"os.kill(os.getpid(), {int(number)})"
+    stopped = shell(7, happens, "train", *words, "--run", run, code=READING, timeout=PATIENCE)
+    assert (stopped.returncode, stopped.stdout) == (128 + number, "")
+    saved = checkpoint.load(run / "last.h5").meta.step
+    assert saved in (7, 8), "of the step that was computed meanwhile, or of the one that waited"
+    assert stopped.stderr.splitlines()[-1].startswith(f"stopped after {saved} steps, ")
+    assert "Traceback" not in stopped.stderr
+    assert cli("train", "--resume", run).code == 0
+    assert_same_training(run, in_memory)
+
+
+TWICE = """
+import signal
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(0.5)  # Python has handled it: it waits for this thread
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+ENDS = {
+    "divergence": ("pass", ["train.learning_rate=1e39", "train.clip_norm=null"], 1, "captioner: step "),
+    "an error": (
+        "from captioner.errors import DataError; raise DataError('features: gone')",
+        [],
+        1,
+        "captioner: features: gone",
+    ),
+    "the second signal": (TWICE, [], -signal.SIGTERM, "cs231n: "),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_every_end_of_the_process_comes_at_once(
+    name: str, options: Callable[..., list[str]], shell: Callable[..., Any], tmp_path: Path
+) -> None:
+    happens, more, code, said = ENDS[name]
+    words = [f"--set={option}" for option in (*options("chunks"), *more)]
+    done = shell(1, happens, "train", *words, "--run", tmp_path / "run", code=READING, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert any(line.startswith(said) for line in done.stderr.splitlines()), done.stderr
+    assert "Traceback" not in done.stderr

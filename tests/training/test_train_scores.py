@@ -1,0 +1,117 @@
+"""Scores of the model's own captions while it trains, and the checkpoint that they choose."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captioner.config.yaml_io import parse
+from captioner.errors import ConfigError
+from captioner.evaluation.scoring import judge_model, task_of
+from captioner.inference.captions import open_captioner, open_corpus, open_run
+from captioner.metrics import NAMES
+from captioner.storage import checkpoint
+from captioner.training.events import Validated
+from captioner.training.train import resume, train
+from captioner.training.validation import Validation
+
+
+@pytest.fixture
+def go(small: Sequence[str], tmp_path: Path) -> Callable[..., list[Validated]]:
+    def run(*overrides: str) -> list[Validated]:
+        config = parse("", "", [*small, "train.learning_rate=0.02", *overrides])
+        return [event for event in train(config, tmp_path / "run") if isinstance(event, Validated)]
+
+    return run
+
+
+def test_every_few_epochs_and_at_the_end(go: Callable[..., Any], tmp_path: Path) -> None:
+    told = go("train.epochs=5", "validate.metrics=2")
+    assert [bool(event.scores) for event in told] == [False, True, False, True, True]
+    assert {tuple(event.scores) for event in told if event.scores} == {NAMES}
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    scores = [event.scores for event in told]
+    assert [(line["scores"], line.get("at_end", False)) for line in lines if line["kind"] == "validation"] == [
+        *((one, False) for one in scores[:4]),
+        ({}, False),  # as in a longer run, whose fifth epoch has no scores
+        (scores[4], True),
+    ]
+
+
+@pytest.mark.parametrize("option", ["train.average=null", "train.average=0.5", "decode.consensus=100"])
+def test_the_scores_are_those_of_evaluate(
+    option: str, go: Callable[..., Any], tmp_path: Path, inversions: list[int]
+) -> None:
+    told = go("train.epochs=20", "validate.metrics=10", "decode.beam=2", option)
+    restored = open_run(tmp_path / "run" / "last.h5")
+    corpus = open_corpus(restored)
+    judged = judge_model(open_captioner(restored, corpus), corpus, "val", *task_of(corpus, "val"))
+    assert told[-1].scores["bleu1"] > 0.2
+    assert {name: judged.figures[name] for name in NAMES} == pytest.approx(told[-1].scores, abs=1e-12)
+    assert judged.figures["loss"] == pytest.approx(told[-1].loss, rel=1e-5)
+    assert inversions == ([40] if "consensus" in option else []), "once for all validations, and for the run folder"
+
+
+def test_a_score_chooses_the_best(go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = iter([0.3, 0.5, 0.4, 0.5, 0.6])
+    monkeypatch.setattr(Validation, "scores", lambda *_: dict.fromkeys(NAMES, next(script)))
+    told = go("train.epochs=5", "validate.metrics=1", "validate.best=cider_d")
+    assert [event.best for event in told] == [True, True, False, False, True]
+    best = checkpoint.load(tmp_path / "run" / "best.h5").meta.best
+    assert best == {"step": told[4].step, "epoch": 5, "loss": told[4].loss, "cider_d": 0.6}
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["best"]["cider_d"] == 0.6
+
+
+def test_who_is_not_scored_is_not_chosen(go: Callable[..., Any], tmp_path: Path) -> None:
+    told = go("train.epochs=3", "validate.metrics=2", "validate.best=bleu4")
+    assert told[0].best is False
+    assert told[1].best is True
+    assert checkpoint.load(tmp_path / "run" / "last.h5").meta.best["epoch"] == 2
+    assert checkpoint.load(tmp_path / "run" / "best.h5").meta.best["epoch"] == (3 if told[2].best else 2)
+
+
+def test_a_resumed_run_compares_with_the_score_before(
+    go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = iter([0.5, 0.4, 0.6])
+    monkeypatch.setattr(Validation, "scores", lambda *_: dict.fromkeys(NAMES, next(script)))
+    go("train.epochs=1", "validate.metrics=1", "validate.best=cider_d")
+    again = [e for e in resume(tmp_path / "run", ["train.epochs=3"]) if isinstance(e, Validated)]
+    assert [event.best for event in again] == [False, True]
+
+
+def test_patience_counts_what_is_scored_alone(go: Callable[..., Any]) -> None:
+    """Loss-only validations tell nothing of captions, so they cost no patience."""
+    told = go("train.epochs=6", "validate.metrics=3", "validate.best=cider_d", "train.patience=2")
+    assert [event.epoch for event in told] == [1, 2, 3, 4, 5, 6]
+
+
+def test_words_to_suppress_are_known_before_an_epoch(go: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"decode\.suppress"):
+        go("validate.metrics=1", "decode.suppress=unheard")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_running_mean_comes_and_goes_with_a_run(go: Callable[..., Any], tmp_path: Path) -> None:
+    go("train.epochs=1")
+    with pytest.raises(ConfigError, match=r"-o train.average: the run in .* has none; start a new run"):
+        list(resume(tmp_path / "run", ["train.average=0.9", "train.epochs=2"]))
+
+
+def test_a_choice_by_scores_needs_scores(small: Sequence[str]) -> None:
+    with pytest.raises(ConfigError, match=r"validate.best.*is never measured \(set validate.metrics 1"):
+        parse("", "", [*small, "validate.best=cider_d"])
+
+
+def test_the_line_of_a_validation(cli: Callable[..., Any], small_options: Sequence[str], tmp_path: Path) -> None:
+    done = cli(
+        "train", *small_options, "--run", tmp_path / "run", "-o", "train.epochs=1", "-o", "validate.metrics=1",
+        "-o", "validate.best=bleu4",
+    )  # fmt: skip
+    assert done.code == 0
+    (line,) = [line for line in done.err.splitlines() if line.startswith("epoch 1")]
+    assert "  BLEU-4 " in line
+    assert ", CIDEr-D " in line
+    assert "; best bleu4 " in done.err

@@ -1,0 +1,88 @@
+"""Captions of a small table of probabilities, and what may come in them, told plainly."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from captioner.decode import Constraints, State
+from captioner.layers import CELLS
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.parameters import Sizes
+
+Array = np.ndarray
+Step = Callable[[Array, State], tuple[Array, State]]
+NULL, START, END = range(3)
+WORDS: dict[str, Any] = {"start": START, "end": END, "null": NULL}
+
+
+def table(seed: int, images: int, vocab: int, steps: int) -> Array:
+    """Log-probabilities of the next word by image, number of words before, and word before."""
+    scores = 2 * np.random.default_rng(seed).standard_normal((images, steps, vocab, vocab))
+    log_probs: Array = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+    return log_probs
+
+
+def chain(log_probs: Array, seen: list[list[int]] | None = None) -> Step:
+    """A step function whose state is the image of every row and the number of words it has read."""
+
+    def step(tokens: Array, state: State) -> tuple[Array, State]:
+        image, (read,) = state
+        if seen is not None:
+            seen.append(image.tolist())
+        return log_probs[image, read, tokens], (image, (read + 1,))
+
+    return step
+
+
+def initial(images: int) -> State:
+    return np.arange(images), (np.zeros(images, int),)
+
+
+def allowed(words: list[int], constraints: Constraints, vocab: int) -> list[int]:
+    """The words that may follow others."""
+    n = constraints.no_repeat
+    groups = {tuple(words[at : at + n]) for at in range(len(words) - n + 1)} if n else set()
+    free = [
+        word
+        for word in range(vocab)
+        if word not in constraints.banned
+        and (word != END or len(words) >= constraints.min_length)
+        and not (n and len(words) >= n and (*words[len(words) - n + 1 :], word) in groups)
+    ]
+    return free or [END]
+
+
+def constraints() -> st.SearchStrategy[Constraints]:
+    banned = st.sets(st.sampled_from([NULL, START, 3]), max_size=3).map(sorted)
+    return st.builds(Constraints, banned, st.integers(0, 4), st.integers(0, 3))
+
+
+def captions(log_probs: Array, limits: Constraints) -> Iterator[tuple[list[int], float]]:
+    """Every caption of one image (steps, vocab, vocab) that may be written, with its log-probability."""
+
+    def grow(words: list[int], score: float) -> Iterator[tuple[list[int], float]]:
+        if len(words) == len(log_probs) or words[-1:] == [END]:
+            yield words, score
+            return
+        before = words[-1] if words else START
+        for word in allowed(words, limits, log_probs.shape[-1]):
+            yield from grow([*words, word], score + log_probs[len(words), before, word])
+
+    return grow([], 0.0)
+
+
+def model(seed: int, cell: str = "lstm", hidden: int = 6, vocab: int = 7, dtype: Any = np.float64) -> CaptioningRNN:
+    """A captioner of random parameters, of features with 4 numbers."""
+    assert cell in CELLS
+    sizes, rng = Sizes(vocab=vocab, feature=4, wordvec=3, hidden=hidden, cell=cell), np.random.default_rng(seed)
+    return CaptioningRNN(
+        sizes, {name: rng.standard_normal(shape).astype(dtype) for name, shape in sizes.shapes().items()}
+    )
+
+
+def log_prob(speaker: Any, feature: Array, tokens: list[int]) -> float:
+    """The log-probability of a caption by the other road: the training loss of its words."""
+    words = tokens[: tokens.index(END) + 1] if END in tokens else tokens
+    return -float(speaker.word_losses(feature, np.array([[START, *words]])).sum(dtype=float))
