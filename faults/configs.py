@@ -31,7 +31,6 @@ DRAWN: Mapping[str, Draw] = {
     "model.wordvec_dim": one_of(4, 7, 12),
     "model.hidden_dim": one_of(4, 9, 12),
     "model.image": one_of("initial", "first", "every"),
-    "model.tie_words": one_of(False, False, True),
     "model.dtype": one_of("float32", "float64"),
     "model.dropout_features": one_of(0.0, 0.2),
     "model.dropout_words": one_of(0.0, 0.3),
@@ -42,7 +41,6 @@ DRAWN: Mapping[str, Draw] = {
     "train.epochs": one_of(1, 2, 3, 5),
     "train.max_steps": one_of(None, None, 7, 11, 18),
     "train.batch_size": one_of(7, 16, 16, 300),
-    "train.batches": one_of("shuffled", "by_length"),
     "train.label_smoothing": one_of(0.0, 0.1, 0.6),
     "train.average": one_of(None, 0.5, 0.99),
     "train.update_rule": one_of("sgd", "sgd_momentum", "rmsprop", "adam", "adam", "adamw"),
@@ -88,8 +86,6 @@ def draw(rng: np.random.Generator, given: Mapping[str, Any], start: Path) -> Con
     Self-critical training starts from `start`.
     """
     values = {name: choose(rng) for name, choose in DRAWN.items()} | dict(given)
-    if values["model.tie_words"]:
-        values["model.wordvec_dim"] = values["model.hidden_dim"]
     if values["model.cell"] == "rnn":
         del values["model.forget_bias"]
     if values["train.objective"] == "scst":

@@ -75,12 +75,6 @@ CONSTRAINTS = (
         "smooths no reward (set train.objective likelihood, or remove this)",
     ),
     Constraint(
-        "train.batches",
-        "train.objective",
-        lambda c: c.train.batches == "shuffled" or c.train.objective == "likelihood",
-        "sorts captions that self-critical training does not read (set train.objective likelihood, or remove this)",
-    ),
-    Constraint(
         "validate.metrics",
         "validate.every",
         lambda c: c.validate.metrics is None or c.validate.metrics % c.validate.every == 0,

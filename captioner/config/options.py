@@ -48,7 +48,6 @@ class Model:
     image: Annotated[
         Literal["initial", "first", "every"], "the image is h0; and the first input; or joins every word"
     ] = "initial"
-    tie_words: Annotated[bool, "one matrix for word vectors and output weights; needs D = H"] = False
     dtype: Annotated[Literal["float32", "float64"], "precision of parameters and sums"] = "float32"
     dropout_features: Annotated[float, "share of image features' numbers dropped while training", ">= 0", "< 1"] = 0.0
     dropout_words: Annotated[float, "share of word vectors' numbers dropped while training", ">= 0", "< 1"] = 0.0
@@ -68,9 +67,6 @@ class Train:
     epochs: Annotated[int, "passes over the captions of train", ">= 1"] = 10
     max_steps: Annotated[int | None, "stop after so many steps; null: by epochs alone", ">= 1"] = None
     batch_size: Annotated[int, "captions a step", ">= 1"] = 64
-    batches: Annotated[Literal["shuffled", "by_length"], "captions of a batch: any, or of about one length"] = (
-        "shuffled"
-    )
     label_smoothing: Annotated[float, "share of a target that all words have evenly", ">= 0", "< 1"] = 0.0
     average: Annotated[float | None, "memory of the running mean of parameters; null: no mean", "> 0", "< 1"] = None
     update_rule: Annotated[

@@ -12,9 +12,6 @@ import numpy as np
 from captioner.arrays import Array, Batch
 from captioner.data.corpus import Split
 
-POOL = 32
-"""Batches that are sorted by length together: many enough for captions of one length, few enough to mix."""
-
 
 def steps_per_epoch(captions: int, batch_size: int) -> int:
     """Batches that show every caption once; the last may be smaller."""
@@ -22,18 +19,13 @@ def steps_per_epoch(captions: int, batch_size: int) -> int:
 
 
 class ShuffledBatches:
-    """The batches of every epoch: each caption once, in an order drawn from (seed, epoch).
+    """The batches of every epoch: each caption once, in an order drawn from (seed, epoch)."""
 
-    With `lengths` (N,), a batch has captions of about one length: every `POOL` batches of the order are sorted by it,
-    and the batches shuffled.
-    """
-
-    def __init__(self, split: Split, batch_size: int, seed: int, lengths: Array | None = None) -> None:
+    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
         self.split = split
         self.batch_size = min(batch_size, len(split.captions))  # no larger batch exists, and products of it stay small
         self.seed = seed
         self.per_epoch = steps_per_epoch(len(split.captions), batch_size)
-        self._lengths = lengths
         self._epoch = -1
         self._order: Array = np.empty(0, int)
 
@@ -46,18 +38,8 @@ class ShuffledBatches:
         if epoch != self._epoch:
             rng = np.random.default_rng((self.seed, 0, epoch))
             self._order = rng.permutation(len(self.split.captions))
-            if self._lengths is not None:
-                self._order = self._sorted(self._order, self._lengths, rng)
             self._epoch = epoch
         return self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
-
-    def _sorted(self, order: Array, lengths: Array, rng: np.random.Generator) -> Array:
-        pools = np.split(order, range(POOL * self.batch_size, len(order), POOL * self.batch_size))
-        order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
-        # The last batch may be smaller, so it stays the last.
-        full = len(order) // self.batch_size * self.batch_size
-        batches = rng.permutation(order[:full].reshape(-1, self.batch_size))
-        return np.concatenate([batches.reshape(-1), order[full:]])
 
     def batch(self, step: int) -> Batch:
         """Features and captions of a step."""

@@ -18,8 +18,8 @@ def gradcheck(config: Config, full: bool = False) -> Iterator[Row]:
     """Check all layers, then the model as configured and in every variant, in float64."""
     options = config.model
     hidden = min(options.hidden_dim, MOST_HIDDEN)
-    wordvec = hidden if options.tie_words else min(options.wordvec_dim, MOST_WORDVEC)
-    sizes = Sizes(MOST_VOCAB, MOST_FEATURE, wordvec, hidden, options.cell, options.image, options.tie_words)
+    wordvec = min(options.wordvec_dim, MOST_WORDVEC)
+    sizes = Sizes(MOST_VOCAB, MOST_FEATURE, wordvec, hidden, options.cell, options.image)
     rng = np.random.default_rng(config.seed)
     for name, layer in LAYERS.items():
         yield from check(layer_case(name, layer, sizes, rng), rng, full)

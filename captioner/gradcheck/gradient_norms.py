@@ -60,10 +60,10 @@ def _norm_at(model: CaptioningRNN, state: tuple[Array, ...], read: Array, target
     weights = p["Wx"][: model.sizes.wordvec], p["Wh"], p["b"]
     hidden, cache = scan_forward(model.cell, inputs, None, state, *weights, packing)
     last = packing.time == steps - 1
-    scores = hidden[last] @ model.output_weights
+    scores = hidden[last] @ model.params["W_vocab"]
     _, _, dscores, _ = cross_entropy(scores, targets[packing.caption[last]], 1.0, p["b_vocab"])
     dhidden = np.zeros_like(hidden)
-    dhidden[last] = dscores @ model.output_weights.T
+    dhidden[last] = dscores @ model.params["W_vocab"].T
     _, dstate, *_ = scan_backward(model.cell, dhidden, cache)
     squares = sum((d.astype(float) ** 2).sum(axis=1) for d in dstate[: model.cell.states])
     return float(np.sqrt(squares).mean())

@@ -30,7 +30,6 @@ VARIANTS: dict[str, Variant] = {
     "model, dropout": Variant({}, Dropout(0.2, 0.3, 0.4)),
     "model, image first": Variant({"image": "first"}),
     "model, image every": Variant({"image": "every"}, Dropout(0.2, 0.3, 0.4)),
-    "model, tied": Variant({"tied": True}),
     "model, smoothing": Variant({}, smoothing=0.1),
     "model, weights": Variant({}, weighted=True),
 }
@@ -40,8 +39,6 @@ VARIANTS: dict[str, Variant] = {
 def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: np.random.Generator) -> Case:
     """The loss of a small model on captions of all lengths, one with `<NULL>` inside, with its dropout held still."""
     sizes = dataclasses.replace(sizes, **variant.sizes)
-    if sizes.tied:
-        sizes = dataclasses.replace(sizes, wordvec=sizes.hidden)
     params = initial_params(sizes, rng.standard_normal, np.float64)
     for w in params.values():
         w += 0.1 * rng.standard_normal(w.shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from captioner.arrays import Params
 from captioner.config.options import Config
-from captioner.errors import ConfigError
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.dropout import Dropout
 from captioner.model.parameters import Sizes
@@ -12,16 +11,8 @@ from captioner.model.standardizer import Standardizer
 
 
 def build_sizes(config: Config, vocab: int, feature: int) -> Sizes:
-    """Raises: ConfigError when words cannot be tied."""
     model = config.model
-    if model.tie_words and model.wordvec_dim != model.hidden_dim:
-        raise ConfigError(
-            [
-                "model.tie_words: expected model.wordvec_dim = model.hidden_dim, got "
-                f"{model.wordvec_dim} and {model.hidden_dim}; make them equal, or leave this option out"
-            ]
-        )
-    return Sizes(vocab, feature, model.wordvec_dim, model.hidden_dim, model.cell, model.image, model.tie_words)
+    return Sizes(vocab, feature, model.wordvec_dim, model.hidden_dim, model.cell, model.image)
 
 
 def build_dropout(config: Config) -> Dropout:

@@ -34,12 +34,10 @@ FIXED = (
     "model.wordvec_dim",
     "model.hidden_dim",
     "model.image",
-    "model.tie_words",
     "model.dtype",
     "model.forget_bias",
     "model.output_bias",
     "train.batch_size",
-    "train.batches",
     "train.objective",
     "train.start",
     "train.update_rule",
@@ -141,7 +139,6 @@ SHAPING = (
     "model.wordvec_dim",
     "model.hidden_dim",
     "model.image",
-    "model.tie_words",
     "data.standardize",
 )
 """Options that say which parameters there are, and what they are given."""

@@ -64,7 +64,7 @@ class CaptioningRNN:
     h0 = image W_proj + b_proj;   x_t = W_embed[word_t];   h_t = cell(x_t, h_{t-1});
     log P(word_{t+1}) = log softmax(h_t W_vocab + b_vocab)
 
-    The image may also be an input (see `captioner.model.image_input`), and W_vocab may be W_embedᵀ (`sizes.tied`).
+    The image may also be an input (see `captioner.model.image_input`).
     `params` holds the parameters by CS231n's names; all are of one float type, and so are all gradients. `smoothing`
     is the label smoothing of training's loss.
 
@@ -156,7 +156,7 @@ class CaptioningRNN:
         """The gradients of `forward`'s loss, for every parameter; those of matrices stand in the workspace."""
         empty = (workspace or Workspace()).empty
         p, (dscores, db_vocab, e) = self.params, cache
-        W_vocab = self.output_weights
+        W_vocab = self.params["W_vocab"]
         dhidden = team.matmul(dscores, W_vocab.T, empty("dhidden", e.hidden.shape, self.dtype))
         dW_vocab = team.matmul(e.hidden.T, dscores, empty("dW_vocab", W_vocab.shape, self.dtype))
         dhidden = _undrop(dhidden, e.hidden_mask)
@@ -167,11 +167,7 @@ class CaptioningRNN:
         dinputs, dstart, dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan, workspace, team)
         dW_embed = empty("dW_embed", p["W_embed"].shape, self.dtype)
         word_embedding_backward(_undrop(dinputs, e.words_mask), e.words, out=dW_embed)
-        grads = {"W_embed": dW_embed, "Wx": dWx, "Wh": dWh, "b": db, "b_vocab": db_vocab}
-        if self.sizes.tied:
-            dW_embed += dW_vocab.T
-        else:
-            grads["W_vocab"] = dW_vocab
+        grads = {"W_embed": dW_embed, "Wx": dWx, "Wh": dWh, "b": db, "W_vocab": dW_vocab, "b_vocab": db_vocab}
         dW_proj = empty("dW_proj", p["W_proj"].shape, self.dtype)
         for name, grad in start_backward(dstart, e.start, dW_proj, team).items():
             # An array of its own; only Wx may have rows below those that the scan knows.
@@ -190,15 +186,10 @@ class CaptioningRNN:
         encoded = self._encode(features, captions, None, False, workspace, team)
         return self._cross_entropy(encoded, np.ones(len(encoded.rows), self.dtype), 0.0, workspace, team)[0]
 
-    @property
-    def output_weights(self) -> Array:
-        """W_vocab (H, V)."""
-        return self.params["W_embed"].T if self.sizes.tied else self.params["W_vocab"]
-
     def _cross_entropy(
         self, encoded: Encoded, scale: Array, smoothing: float, workspace: Workspace | None, team: Team
     ) -> tuple[Array, Array, Array, Array]:
-        hidden, targets, W_vocab, bias = encoded.hidden, encoded.targets, self.output_weights, self.params["b_vocab"]
+        hidden, targets, W_vocab, bias = encoded.hidden, encoded.targets, self.params["W_vocab"], self.params["b_vocab"]
         scores = (workspace or Workspace()).empty("scores", (len(hidden), self.sizes.vocab), self.dtype)
         shares = team.shares(len(hidden))
 
@@ -267,7 +258,7 @@ class CaptioningRNN:
 
     def reader(self) -> Reader:
         """The weights as they are now, laid out for decoding; later changes of `params` do not reach it."""
-        return Reader(self.cell, {**self.params, "W_vocab": self.output_weights})
+        return Reader(self.cell, self.params)
 
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """Read one word of every caption and tell the log-probabilities of the next.

@@ -19,8 +19,7 @@ Normal = Callable[[tuple[int, ...]], Array]
 class Sizes:
     """The sizes that fix the shape of every parameter, the cell, and how image and words reach it.
 
-    `image` is the name of a way in which the image reaches the cell. `tied`: one matrix has the words' vectors and
-    their weights in the output, which needs W = H.
+    `image` is the name of a way in which the image reaches the cell.
     """
 
     vocab: int
@@ -29,7 +28,6 @@ class Sizes:
     hidden: int
     cell: str = "lstm"
     image: str = "initial"
-    tied: bool = False
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, by CS231n's names and in the order in which it draws them."""
@@ -46,18 +44,16 @@ class Sizes:
             "W_vocab": (self.hidden, self.vocab),
             "b_vocab": (self.vocab,),
         }
-        left_out = {"W_image", "b_image"} - set(way.own) | ({"W_vocab"} if self.tied else set())
+        left_out = {"W_image", "b_image"} - set(way.own)
         return {name: shape for name, shape in shapes.items() if name not in left_out}
 
 
 def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Params:
     """Draw fresh parameters: weights N(0, 1) / sqrt(fan in), word vectors N(0, 1) / 100, biases 0.
 
-    Word vectors that are the output's weights too are drawn as such: N(0, 1) / sqrt(W).
-
     Source: CS231n, assignment 3, classifiers/rnn.py.
     """
-    divisors = {"W_embed": np.sqrt(sizes.wordvec) if sizes.tied else 100.0}
+    divisors = {"W_embed": 100.0}
     return {
         name: (normal(shape) / divisors.get(name, np.sqrt(shape[0]))).astype(dtype)
         if len(shape) > 1

@@ -36,13 +36,6 @@ OUTPUT_BIASES: dict[str, Callable[[Split, int, int], Array]] = {
 """How b_vocab may start, from the train split, V and the id of `<NULL>`."""
 
 
-LENGTHS: dict[str, Callable[[Array, int], Array | None]] = {
-    "shuffled": lambda captions, null: None,
-    "by_length": lambda captions, null: (captions != null).sum(axis=1),
-}
-"""By what batches are sorted, from the captions and the id of `<NULL>`."""
-
-
 def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
     """A fresh model for a data set.
 
@@ -71,8 +64,7 @@ def build_batches(
 ) -> AbstractContextManager[Batches]:
     """Where training gets its batches, to be closed after it."""
     train, options = corpus.split("train"), config.train
-    lengths = LENGTHS[options.batches](train.captions, corpus.vocab.null)
-    plain = ShuffledBatches(train, options.batch_size, config.seed, lengths)
+    plain = ShuffledBatches(train, options.batch_size, config.seed)
     return OBJECTIVES[options.objective](plain, config, corpus, model, total_steps, team)
 
 

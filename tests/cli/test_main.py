@@ -260,7 +260,7 @@ def test_numbers_beyond_all_need(cli: Callable[..., Any], photo_run: Path, small
         assert (done.code, done.err) == (0, "")
         assert done.out.count("\n") == 1
     done = cli(
-        "train", *small_options, "--run", "new", "-o", f"train.batch_size={HUGE}", "-o", "train.batches=by_length",
+        "train", *small_options, "--run", "new", "-o", f"train.batch_size={HUGE}",
         "-o", "train.max_steps=2",
     )  # fmt: skip
     assert (done.code, done.out) == (0, ""), done.err

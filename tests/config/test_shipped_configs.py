@@ -20,7 +20,7 @@ from captioner.metrics import NAMES
 from captioner.model.image_input import WAYS
 from captioner.optim.schedules import SCHEDULES
 from captioner.optim.update_rules import RULES
-from captioner.training.build import LENGTHS, OUTPUT_BIASES
+from captioner.training.build import OUTPUT_BIASES
 from captioner.training.events import Ended
 from captioner.training.train import train
 
@@ -33,7 +33,6 @@ TABLES = {
     "train.schedule": SCHEDULES,
     "decode.method": METHODS,
     "model.image": WAYS,
-    "train.batches": LENGTHS,
     "train.objective": ("likelihood", "scst"),
     "validate.best": ("loss", *NAMES),
 }

@@ -70,21 +70,3 @@ def test_a_batch_is_a_copy() -> None:
         taken[...] = -1
     assert split.captions.min() == 0
     assert np.asarray(split.features).min() == 0
-
-
-@given(counts, sizes, seeds, st.integers(0, 3))
-def test_batches_by_length_are_the_same_captions(captions: int, size: int, seed: int, epoch: int) -> None:
-    lengths = np.random.default_rng(0).integers(1, 6, captions)
-    batches = ShuffledBatches(split_of(captions), size, seed, lengths)
-    rows = [batches.rows(epoch * batches.per_epoch + step) for step in range(batches.per_epoch)]
-    assert sorted(np.concatenate(rows)) == list(range(captions))
-    assert [len(few) for few in rows[:-1]] == [size] * (len(rows) - 1)
-
-
-def test_batches_by_length_have_one_length_and_no_order() -> None:
-    lengths = np.random.default_rng(0).permutation(np.repeat([3, 5, 9], 12))
-    batches = ShuffledBatches(split_of(36), 4, 7, lengths)
-    found = [set(lengths[batches.rows(step)].tolist()) for step in range(9)]
-    assert sorted(found, key=min) == [{3}] * 3 + [{5}] * 3 + [{9}] * 3
-    assert found != sorted(found, key=min)
-    assert not np.array_equal(batches.rows(0), batches.rows(9))

@@ -1,6 +1,5 @@
-"""Options of the model and its loss against sums by hand: ways of the image, tied words, smoothing, weights."""
+"""Options of the model and its loss against sums by hand: ways of the image, smoothing, weights."""
 
-import dataclasses
 import math
 from itertools import pairwise
 
@@ -9,7 +8,7 @@ import pytest
 
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.parameters import Sizes, initial_params
+from captioner.model.parameters import Sizes
 from captioner.parallel.thread_pool import Team
 
 Array = np.ndarray
@@ -18,11 +17,10 @@ CAPTIONS = np.array([[1, 4, 5, 2, 0], [1, 6, 2, 0, 0], [1, 4, 4, 3, 2], [1, 0, 0
 IMAGES = np.random.default_rng(6).standard_normal((len(CAPTIONS), F))
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_image = pytest.mark.parametrize("image", ["initial", "first", "every"])
-every_tie = pytest.mark.parametrize("tied", [False, True])
 
 
-def model(cell: str = "lstm", image: str = "initial", tied: bool = False, smoothing: float = 0.0) -> CaptioningRNN:
-    sizes = Sizes(vocab=V, feature=F, wordvec=H if tied else 3, hidden=H, cell=cell, image=image, tied=tied)
+def model(cell: str = "lstm", image: str = "initial", smoothing: float = 0.0) -> CaptioningRNN:
+    sizes = Sizes(vocab=V, feature=F, wordvec=3, hidden=H, cell=cell, image=image)
     rng = np.random.default_rng(5)
     params = {name: 0.7 * rng.standard_normal(shape) for name, shape in sizes.shapes().items()}
     return CaptioningRNN(sizes, params, smoothing=smoothing)
@@ -40,7 +38,7 @@ def cell_by_hand(m: CaptioningRNN, x: Array, h: Array, c: Array) -> tuple[Array,
 def by_hand(m: CaptioningRNN, smoothing: float = 0.0) -> list[float]:
     """The loss of every caption, one word at a time, with x_t joined from word and image as the formulas say."""
     p, losses = m.params, []
-    W_vocab = p["W_embed"].T if m.sizes.tied else p["W_vocab"]
+    W_vocab = p["W_vocab"]
     for image, caption in zip(IMAGES, CAPTIONS.tolist(), strict=True):
         h, c = image @ p["W_proj"] + p["b_proj"], np.zeros(H)
         vector = image @ p["W_image"] + p["b_image"] if m.sizes.image != "initial" else np.zeros(0)
@@ -60,10 +58,9 @@ def by_hand(m: CaptioningRNN, smoothing: float = 0.0) -> list[float]:
 
 @every_cell
 @every_image
-@every_tie
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_loss_is_the_sum_by_hand(cell: str, image: str, tied: bool, threads: int) -> None:
-    m = model(cell, image, tied)
+def test_the_loss_is_the_sum_by_hand(cell: str, image: str, threads: int) -> None:
+    m = model(cell, image)
     loss, grads = m.loss(IMAGES, CAPTIONS, team=Team(threads))
     assert loss == pytest.approx(math.fsum(by_hand(m)) / len(CAPTIONS), abs=1e-12)
     assert {name: grad.shape for name, grad in grads.items()} == m.sizes.shapes()
@@ -74,9 +71,8 @@ def test_the_loss_is_the_sum_by_hand(cell: str, image: str, tied: bool, threads:
 
 @every_cell
 @every_image
-@every_tie
-def test_step_by_step_reading_is_the_loss(cell: str, image: str, tied: bool) -> None:
-    m = model(cell, image, tied)
+def test_step_by_step_reading_is_the_loss(cell: str, image: str) -> None:
+    m = model(cell, image)
     state, total, reader = m.start(IMAGES), 0.0, m.reader()
     assert {len(rows) for rows in state} == {len(IMAGES)}
     for t in range(CAPTIONS.shape[1] - 1):
@@ -114,14 +110,6 @@ def test_weights_weigh_captions(cell: str) -> None:
     for name, grad in grads.items():
         by_caption = sum(w * one[name] for w, one in zip(weights, alone, strict=True)) / len(CAPTIONS)
         np.testing.assert_allclose(grad, by_caption, atol=1e-13)
-
-
-def test_tied_words_start_as_output_weights() -> None:
-    sizes = Sizes(vocab=400, feature=F, wordvec=100, hidden=100, tied=True)
-    normal = np.random.default_rng(0).standard_normal
-    assert initial_params(sizes, normal)["W_embed"].std() == pytest.approx(0.1, rel=0.05)
-    loose = dataclasses.replace(sizes, tied=False)
-    assert initial_params(loose, normal)["W_embed"].std() == pytest.approx(0.01, rel=0.05)
 
 
 def test_other_parameters_keep_everything_else() -> None:

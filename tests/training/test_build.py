@@ -9,7 +9,7 @@ import pytest
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
-from captioner.errors import ConfigError, UsageError
+from captioner.errors import UsageError
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import RULES, Hyper
 from captioner.preparation import load_corpus
@@ -113,15 +113,6 @@ def test_the_output_bias(name: str, config, corpus) -> None:
     else:
         assert np.exp(bias.astype(float)).sum() == pytest.approx(1)
         assert bias.argmax() == corpus.vocab.word_to_idx["a"]
-
-
-def test_tied_words_need_one_width(config, corpus) -> None:
-    with pytest.raises(
-        ConfigError, match=r"model.tie_words: expected model.wordvec_dim = model.hidden_dim, got 5 and 6"
-    ):
-        build_model(config("model.tie_words=true", "model.wordvec_dim=5", "model.hidden_dim=6"), corpus)
-    tied = build_model(config("model.tie_words=true", "model.wordvec_dim=6", "model.hidden_dim=6"), corpus)
-    assert "W_vocab" not in tied.params
 
 
 def test_a_model_that_is_too_large_is_refused_before_it_is_made(config, corpus) -> None:

@@ -25,7 +25,6 @@ OPTIONS = (
     "model.dropout_words=0.3",
     "model.dropout_hidden=0.4",
     "model.image=every",
-    "train.batches=by_length",
     "train.average=0.9",
 )
 AT_STEP = """
