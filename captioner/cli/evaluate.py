@@ -39,7 +39,6 @@ Examples:
 @click.option("--coco", type=click.Path(path_type=Path), metavar="FILE", help="Write the captions as COCO results.")
 @click.option("--overwrite", is_flag=True, help="Replace the file of --coco if it exists.")
 @click.option("--worst", "most", type=click.IntRange(min=1), metavar="N", help="Show the images of least CIDEr-D.")
-@click.option("--meteor", is_flag=True, help="METEOR, too; needs the extra `eval` and Java.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @override_option
 def evaluate(
@@ -52,7 +51,6 @@ def evaluate(
     coco: Path | None,
     overwrite: bool,
     most: int | None,
-    meteor: bool,
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> None:
@@ -79,8 +77,6 @@ def evaluate(
     from captioner.evaluation import caption_files as results
     from captioner.evaluation import scoring as use_case
 
-    if meteor:
-        use_case.check_meteor()
     if coco is not None:
         results.check_results_output(coco, overwrite)
     if captions is not None and references is not None:
@@ -93,7 +89,7 @@ def evaluate(
             )
 
         found = [judge(path) for path in (captions, against) if path is not None]
-        _show(split or references.name, task, found, most, meteor, as_json)
+        _show(split or references.name, task, found, most, as_json)
         return
     from captioner.inference import captions as sample
 
@@ -115,15 +111,13 @@ def evaluate(
         if against is not None:
             said = results.match(results.read_results(against), against, task.images, {})
             found.append(use_case.judge(task, against.name, said))
-        _show(name, task, found, most, meteor, as_json)
+        _show(name, task, found, most, as_json)
 
 
-def _show(name: str, task: Task, found: list[Judged], most: int | None, meteor: bool, as_json: bool) -> None:
+def _show(name: str, task: Task, found: list[Judged], most: int | None, as_json: bool) -> None:
     from captioner.cli.scores import score_lines, worst_lines
     from captioner.evaluation import scoring as use_case
 
-    if meteor:
-        found = [use_case.with_meteor(task, judged) for judged in found]
     record: dict[str, Any] = {"split": name, **use_case.to_dict(task, found[0], found[1:])}
     worst = [] if most is None else use_case.worst(task, found[0], most)
     if as_json:

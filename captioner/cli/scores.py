@@ -14,7 +14,6 @@ SCORES = {
     "bleu4": "BLEU-4",
     "rouge_l": "ROUGE-L",
     "cider_d": "CIDEr-D",
-    "meteor": "METEOR",
 }
 """Shares that are shown times 100, with intervals where there are some."""
 REST = {

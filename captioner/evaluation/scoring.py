@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +12,6 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus, Split
-from captioner.errors import CaptionerError
 from captioner.inference.captioner import BATCH, Captioner
 from captioner.metrics import NAMES, figures, interval, named, novel, score_rows, share, tokenize, wording
 from captioner.model.perplexity import mean_word_loss, perplexity
@@ -131,38 +127,3 @@ def worst(task: Task, judged: Judged, most: int) -> list[dict[str, Any]]:
         }
         for image in order
     ]
-
-
-def check_meteor() -> None:
-    """Raises: CaptionerError when METEOR cannot be run here."""
-    try:
-        import pycocoevalcap.meteor.meteor  # noqa: F401
-    except ImportError as error:
-        raise CaptionerError("METEOR: needs the package pycocoevalcap: pip install 'captioner[eval]'") from error
-    if shutil.which("java") is None:
-        raise CaptionerError("METEOR: needs the program java; install a Java runtime, or leave --meteor out")
-
-
-def with_meteor(task: Task, judged: Judged) -> Judged:
-    """The same with METEOR, as pycocoevalcap's Java program has it.
-
-    Raises: CaptionerError when that program fails.
-    """
-    from pycocoevalcap.meteor.meteor import Meteor
-
-    told = {place: [" ".join(tokenize(caption))] for place, caption in enumerate(judged.captions)}
-    known = {place: list(map(" ".join, several)) for place, several in enumerate(task.words)}
-    meteor = Meteor()
-    try:
-        score, _ = meteor.compute_score(known, told)
-    except (OSError, ValueError) as error:
-        # It shuts its pipes when it goes, for which it would wait for a lock that it holds since it failed.
-        meteor.lock = threading.Lock()
-        meteor.meteor_p.kill()
-        with contextlib.suppress(OSError):
-            meteor.meteor_p.stdin.close()
-        raise CaptionerError("METEOR: its Java program failed; try another Java, or leave --meteor out") from error
-    finally:  # the others it closes itself
-        meteor.meteor_p.stdout.close()
-        meteor.meteor_p.stderr.close()
-    return replace(judged, figures={**judged.figures, "meteor": float(score)})

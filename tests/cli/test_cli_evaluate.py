@@ -1,7 +1,6 @@
 """captioner evaluate, as text and as JSON lines, of a run and of files."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,12 +122,6 @@ def test_options_that_do_not_fit_together(command: str, said: str, cli: Callable
     assert (done.code, done.out) == (2, "")
     assert said in done.err
     assert done.err.count("\n") == 1
-
-
-def test_meteor_without_its_package(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pycocoevalcap.meteor.meteor", None)
-    done = cli("evaluate", "--meteor", "--captions", "a", "--references", "b")
-    assert done == (1, "", "captioner: METEOR: needs the package pycocoevalcap: pip install 'captioner[eval]'\n")
 
 
 def test_every_split_is_known_before_one_is_scored(cli: Callable[..., Any], tiny_run: Path) -> None:

@@ -2,24 +2,18 @@
 
 import dataclasses
 import math
-import os
-import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from captioner.errors import CaptionerError
 from captioner.evaluation.scoring import (
     Task,
-    check_meteor,
     intervals,
     judge,
     judge_model,
     task_of,
     to_dict,
-    with_meteor,
     worst,
 )
 from captioner.inference.captioner import Captioner
@@ -104,22 +98,6 @@ def test_the_worst_come_first() -> None:
     assert found[0]["cider_d"] < found[1]["cider_d"]
 
 
-def test_meteor_needs_the_package_and_java(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pycocoevalcap.meteor.meteor", None)
-    with pytest.raises(CaptionerError, match=r"needs the package pycocoevalcap: pip install 'captioner\[eval\]'$"):
-        check_meteor()
-
-
-def test_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pycocoevalcap")
-    if shutil.which("java"):
-        good, bad = (with_meteor(TASK, judge(TASK, "me", said)) for said in (CAPTIONS, ["no", "", "no"]))
-        assert 1 >= good.figures["meteor"] > 0.4 > bad.figures["meteor"]
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(CaptionerError, match="needs the program java"):
-        check_meteor()
-
-
 def test_images_without_references_are_left_out(tiny_run: Path) -> None:
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
@@ -132,13 +110,3 @@ def test_images_without_references_are_left_out(tiny_run: Path) -> None:
     judged = judge_model(open_captioner(restored), corpus, "val", task, rows)
     said = [c.caption for c in caption_split(open_captioner(restored), val)]
     assert judged.captions == [*said[:3], *said[4:]]
-
-
-def test_a_java_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("pycocoevalcap.meteor.meteor")
-    java = tmp_path / "java"
-    java.write_text("#!/bin/sh\nexit 1\n")
-    java.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(CaptionerError, match="METEOR: its Java program failed"):
-        with_meteor(TASK, judge(TASK, "me", CAPTIONS))
