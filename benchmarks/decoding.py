@@ -17,7 +17,7 @@ from captioner.decode import beam, greedy
 from captioner.decode.parallel import writer
 from captioner.inference.captioner import BATCH
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 
 MOST, MEAN = 16, 11.5
 """Words a caption at most and in the mean, END among them: as in COCO."""
@@ -32,12 +32,12 @@ Decode: TypeAlias = Callable[[Array], Any]
 
 def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode]:
     """Ours, by name, with a team of so many; weights are laid out anew in every call, as for a command."""
-    model, team = CaptioningRNN(shape.sizes, params), Team(threads)
+    model, pool = CaptioningRNN(shape.sizes, params), ThreadPool(threads)
     words: dict[str, Any] = {"start": START, "end": END, "null": NULL, "max_length": MOST}
 
     def by(decode: Callable[..., Any], width: int = 1) -> Decode:
         def captions(images: Array) -> tuple[Array, Array]:
-            write, batch = writer(model, team), threads * BATCH // width
+            write, batch = writer(model, pool), threads * BATCH // width
             written = [
                 write(partial(decode, **words), images[first : first + batch]) for first in range(0, len(images), batch)
             ]

@@ -14,7 +14,7 @@ from benchmarks.shapes import Batch
 from benchmarks.timing import Contender
 from captioner.config.yaml_io import load
 from captioner.data.batches import ShuffledBatches
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.build import build_model
 
@@ -36,7 +36,7 @@ def measure(session: Session) -> dict[str, Any]:
     corpus = build_corpus(config)
     shuffled = ShuffledBatches(corpus.split("train"), config.train.batch_size, config.seed)
     batches = [Batch(*shuffled.batch(step)[:2]) for step in range(BATCHES)]
-    step = training(build_model(config, corpus), batches, Team(1))
+    step = training(build_model(config, corpus), batches, ThreadPool(1))
     steps = {"ours": Contender(lambda: [step() for _ in batches], partial(give, "team", 1))}
 
     before = session.race(f"{name}, {BATCHES} steps", steps)["ours"]

@@ -28,12 +28,12 @@ WHOLE = 1 << 60
 
 
 class PlainFactor:
-    """A `RightFactor` that leaves its matrices as they lie."""
+    """A `BlockedMatrix` that leaves its matrices as they lie."""
 
     def __init__(self, W: Array, *others: object) -> None:
         self.W = W
 
-    def product(self, x: Array, member: int) -> Array:
+    def product(self, x: Array, worker: int) -> Array:
         return (x[:, 0] if x.ndim == 4 else x) @ self.W
 
 
@@ -79,7 +79,7 @@ IDEAS = {
     "memory used again": Off(
         ((workspace.Workspace, "empty", lambda self, name, shape, dtype: np.empty(shape, dtype)),)
     ),
-    "Wh in blocks": Off(((scan, "RightFactor", PlainFactor),)),
+    "Wh in blocks": Off(((scan, "BlockedMatrix", PlainFactor),)),
 }
 SHAPES = tuple(shape for shape in shapes.COCO if (shape.captions, shape.vocab) != (50, 1004))
 """Without N = 50, which tells nothing that N = 25 and 64 do not."""

@@ -10,8 +10,8 @@ from captioner.arrays import Params
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.dropout import NO_DROPOUT
 from captioner.optim.schedules import SCHEDULES, Span
-from captioner.optim.update_rules import RULES, Hyper
-from captioner.parallel.thread_pool import Team
+from captioner.optim.update_rules import UPDATE_RULES, Hyper
+from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.solver import Plan, TrainState, steps
 
 RATE, CLIP = 1e-4, 5.0
@@ -28,11 +28,11 @@ class Cycle:
         return arrays.Batch(*self._batches[step % len(self._batches)])
 
 
-def training(model: CaptioningRNN, batches: Sequence[Batch], team: Team) -> Callable[[], float]:
+def training(model: CaptioningRNN, batches: Sequence[Batch], pool: ThreadPool) -> Callable[[], float]:
     """A call is one step of training on the next batch: its loss."""
-    rule, without_end = RULES["adam"], Span(10**9, 10**9)
+    rule, without_end = UPDATE_RULES["adam"], Span(10**9, 10**9)
     plan = Plan(rule, Hyper(RATE), SCHEDULES["constant"], without_end, clip_norm=CLIP)
-    records = steps(model, Cycle(batches), TrainState.fresh(model, rule), plan, team=team)
+    records = steps(model, Cycle(batches), TrainState.fresh(model, rule), plan, pool=pool)
     return lambda: next(records).loss
 
 
@@ -43,9 +43,9 @@ class Ours:
 
     def __init__(self, shape: Shape, params: Params, batch: Batch, threads: int = 1) -> None:
         self.shape, self.batch = shape, batch
-        self.params, self.team = {name: w.copy() for name, w in params.items()}, Team(threads)
-        self.step = training(CaptioningRNN(shape.sizes, self.params, dropout=shape.dropout), [batch], self.team)
+        self.params, self.pool = {name: w.copy() for name, w in params.items()}, ThreadPool(threads)
+        self.step = training(CaptioningRNN(shape.sizes, self.params, dropout=shape.dropout), [batch], self.pool)
 
     def gradients(self) -> tuple[float, Params]:
         model = CaptioningRNN(self.shape.sizes, self.params, dropout=NO_DROPOUT)
-        return model.loss(*self.batch, team=self.team)
+        return model.loss(*self.batch, pool=self.pool)

@@ -29,15 +29,15 @@ CONFIGS = {
 }
 GRADIENTS = ("rnn", "lstm")
 ENSEMBLES = {"best": "three of *image at every step*", "scst": "three of *self-critical*"}
-GREEDY = ("decode.beam=1", "decode.length_power=0", "decode.no_repeat=null", "decode.consensus=0")
-BEAM = ("decode.beam=10", "decode.length_power=0.7", "decode.no_repeat=2", "decode.consensus=0")
+GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", "decode.consensus=0")
+BEAM = ("decode.beam_width=10", "decode.length_penalty=0.7", "decode.no_repeat_ngram=2", "decode.consensus=0")
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
 
 
 def decodings(name: str) -> dict[str, tuple[str, ...]]:
     """Greedy; as a config decodes now, whatever it named when a run was trained; and without its consensus."""
     decode = load(ROOT / "configs" / f"flickr8k-{name}.yaml").decode
-    options = ("beam", "length_power", "no_repeat", "consensus")
+    options = ("beam", "length_penalty", "no_repeat_ngram", "consensus")
     configured = tuple(f"decode.{option}={getattr(decode, option)}" for option in options)
     if decode.consensus:
         return {"greedy": GREEDY, "beam": BEAM, "beam, consensus": configured}
@@ -59,7 +59,7 @@ class Desk:
         summary = run / "summary.json"
         if summary.exists() and json.loads(summary.read_text())["ended"] == "done":
             return run
-        start = ("-o", f"train.start={self.runs / f'best-{seed}'}") if name == "scst" else ()
+        start = ("-o", f"train.init_from={self.runs / f'best-{seed}'}") if name == "scst" else ()
         where = "-o", f"data.root={self.data / 'cs231n'}"
         self.captioner(
             "train", "-c", ROOT / "configs" / f"flickr8k-{name}.yaml", *where, "-o", f"seed={seed}", *start,

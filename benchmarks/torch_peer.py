@@ -53,18 +53,18 @@ class Model(nn.Module):
         gates = array.reshape(*array.shape[:-1], -1, self.shape.hidden)
         return gates[..., LAYERS[self.shape.cell][1], :].reshape(array.shape)
 
-    def _drop(self, x: Tensor, share: float) -> Tensor:
+    def drop(self, x: Tensor, share: float) -> Tensor:
         return dropout(x, share) if self.training and share else x
 
     def start(self, features: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        h0 = self.project(self._drop(features, self.shape.dropout.features))[None]
+        h0 = self.project(self.drop(features, self.shape.dropout.features))[None]
         return (h0, torch.zeros_like(h0)) if isinstance(self.rnn, nn.LSTM) else h0
 
     def words(self, ids: Tensor) -> Tensor:
-        return self._drop(self.embed(ids), self.shape.dropout.words)
+        return self.drop(self.embed(ids), self.shape.dropout.words)
 
     def scores(self, hidden: Tensor) -> Tensor:
-        return torch.as_tensor(self.vocab(self._drop(hidden, self.shape.dropout.hidden)))
+        return torch.as_tensor(self.vocab(self.drop(hidden, self.shape.dropout.hidden)))
 
 
 def _turn(name: str, array: Array) -> Array:

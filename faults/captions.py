@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from captioner.data.readers import Flaw, Told, read
+from captioner.data.readers import CaptionRecord, Issue, read
 from captioner.errors import DataError
 from faults import watch
 from faults.session import Row, Session, row
@@ -108,7 +108,7 @@ def check(case: Case, folder: Path) -> None:
         assert case.name in refusal, f"names no file: {refusal}"
         assert "\n" not in refusal, f"more than a line: {refusal}"
     for one in found:
-        if isinstance(one, Flaw):
+        if isinstance(one, Issue):
             assert one.line
             assert one.problem
         else:
@@ -117,7 +117,7 @@ def check(case: Case, folder: Path) -> None:
             assert one.text.strip()
             assert one.image.strip()
     if case.pairs is not None:
-        told = [(one.image, one.text) for one in found if isinstance(one, Told)]
+        told = [(one.image, one.text) for one in found if isinstance(one, CaptionRecord)]
         assert told == case.pairs, f"{told} instead of {case.pairs}"
         assert len(told) == len(found), "flaws in a whole file"
 

@@ -30,19 +30,19 @@ DRAWN: Mapping[str, Draw] = {
     "model.cell": one_of("rnn", "lstm"),
     "model.wordvec_dim": one_of(4, 7, 12),
     "model.hidden_dim": one_of(4, 9, 12),
-    "model.image": one_of("initial", "first", "every"),
+    "model.image_input": one_of("init", "first", "every"),
     "model.dtype": one_of("float32", "float64"),
     "model.dropout_features": one_of(0.0, 0.2),
-    "model.dropout_words": one_of(0.0, 0.3),
+    "model.dropout_embedding": one_of(0.0, 0.3),
     "model.dropout_hidden": one_of(0.0, 0.4),
     "model.forget_bias": one_of(0.0, 1.0),
     "model.output_bias": one_of("zeros", "log_frequency"),
-    "train.objective": one_of("likelihood", "likelihood", "likelihood", "scst"),
+    "train.objective": one_of("cross_entropy", "cross_entropy", "cross_entropy", "self_critical"),
     "train.epochs": one_of(1, 2, 3, 5),
     "train.max_steps": one_of(None, None, 7, 11, 18),
     "train.batch_size": one_of(7, 16, 16, 300),
     "train.label_smoothing": one_of(0.0, 0.1, 0.6),
-    "train.average": one_of(None, 0.5, 0.99),
+    "train.ema_decay": one_of(None, 0.5, 0.99),
     "train.update_rule": one_of("sgd", "sgd_momentum", "rmsprop", "adam", "adam", "adamw"),
     "train.learning_rate": one_of(0.001, 0.01, 0.05),
     "train.momentum": one_of(0.9, 0.5),
@@ -61,23 +61,23 @@ DRAWN: Mapping[str, Draw] = {
     "validate.every": one_of(1, 1, 2, 3),
     "validate.split": one_of("val", "val", "train", "heldout"),
     "validate.max_captions": one_of(None, 5),
-    "validate.metrics": one_of(None, None, 1, 2, 3),
-    "validate.best": one_of("loss", "loss", "bleu1", "rouge_l", "cider_d"),
+    "validate.score_every": one_of(None, None, 1, 2, 3),
+    "validate.best_metric": one_of("loss", "loss", "bleu1", "rouge_l", "cider_d"),
     "decode.max_length": one_of(4, 12, 30),
     "decode.min_length": one_of(0, 3),
-    "decode.no_repeat": one_of(None, 2),
-    "decode.suppress": one_of(None, "a", "red, blue"),
+    "decode.no_repeat_ngram": one_of(None, 2),
+    "decode.suppress_words": one_of(None, "a", "red, blue"),
     "decode.suppress_unk": one_of(False, True),
     "decode.method": one_of("beam", "sampling"),
-    "decode.beam": one_of(1, 3),
-    "decode.length_power": one_of(0.0, 0.7),
+    "decode.beam_width": one_of(1, 3),
+    "decode.length_penalty": one_of(0.0, 0.7),
     "decode.consensus": one_of(0.0, 5.0),
     "decode.temperature": one_of(1.0, 0.5),
     "decode.top_k": one_of(None, 5),
     "decode.top_p": one_of(1.0, 0.8),
     "decode.seed": one_of(0, 3),
 }
-"""How the value of an option is drawn. Those of the data set and `train.start` are given."""
+"""How the value of an option is drawn. Those of the data set and `train.init_from` are given."""
 
 
 def draw(rng: np.random.Generator, given: Mapping[str, Any], start: Path) -> Config:
@@ -88,8 +88,8 @@ def draw(rng: np.random.Generator, given: Mapping[str, Any], start: Path) -> Con
     values = {name: choose(rng) for name, choose in DRAWN.items()} | dict(given)
     if values["model.cell"] == "rnn":
         del values["model.forget_bias"]
-    if values["train.objective"] == "scst":
-        values["train.start"] = start
+    if values["train.objective"] == "self_critical":
+        values["train.init_from"] = start
     while broken := [rule for rule in CONSTRAINTS if not rule.holds(build(values))]:
         del values[broken[0].option]
     return parse(dump(build(values)), "a drawn config")

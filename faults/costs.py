@@ -15,7 +15,7 @@ from captioner.arrays import Batch, Params
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
 from captioner.optim.schedules import SCHEDULES, Span
-from captioner.optim.update_rules import RULES, Hyper
+from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.parallel.blas import set_threads
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint, Meta
@@ -54,7 +54,7 @@ def checkpoints(session: Session) -> Iterator[Figure]:
     parameters = session.count(PARAMETERS)
     params: Params = {f"w{k}": np.random.default_rng(k).standard_normal(parameters // 8, np.float32) for k in range(8)}
     slots = {slot: {name: w.copy() for name, w in params.items()} for slot in ("m", "v")}
-    meta = Meta("", list(SPECIAL), 1, "", "", [], 0, None, 0)
+    meta = Meta("", list(SPECIAL), 1, "", "", [], 0, None, 0, {}, "")
     path = session.folder("costs") / "large.h5"
     whole = Checkpoint(meta, params, slots, {})
     saving = fastest(lambda: checkpoint.save(path, whole), 5)
@@ -71,7 +71,7 @@ def checks(session: Session) -> Iterator[Figure]:
     model = CaptioningRNN(sizes, initial_params(sizes, np.random.default_rng(0).standard_normal, np.float32), 0)
     hyper: Any = {"momentum": 0.9, "decay_rate": 0.9, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
     plan = Plan(
-        RULES["adam"],
+        UPDATE_RULES["adam"],
         Hyper(**hyper, learning_rate=1e-4, weight_decay=0.0),
         SCHEDULES["constant"],
         Span(1 << 30, 100),
@@ -79,7 +79,7 @@ def checks(session: Session) -> Iterator[Figure]:
     )
     taken = steps(model, Drawn(), TrainState.fresh(model, plan.rule), plan)
     spent = [0.0]
-    real = captioner.training.solver.refuse_infinite
+    real = captioner.training.solver.check_finite
 
     def timed(state: TrainState) -> None:
         began = time.perf_counter()
@@ -90,7 +90,7 @@ def checks(session: Session) -> Iterator[Figure]:
     inside: list[float] = []
     for _ in range(max(4, session.count(120))):
         for name, check in (("with", timed), ("without", lambda state: None)):
-            with mock.patch.object(captioner.training.solver, "refuse_infinite", check):
+            with mock.patch.object(captioner.training.solver, "check_finite", check):
                 spent[0], began = 0.0, time.perf_counter()
                 next(taken)
                 times[name].append(time.perf_counter() - began)

@@ -11,8 +11,6 @@ import numpy as np
 from faults.hostile import Aim, Change
 
 Content = dict[str, Any]
-OPTIONAL = {"surroundings"}
-"""What the first checkpoints did not keep: without it a file is an old one."""
 
 
 def _text(change: Callable[[Content, Aim], bytes]) -> Change:
@@ -48,7 +46,7 @@ def _config(old: str, new: str) -> Change:
 
 
 def _field(content: Content, aim: Aim) -> str:
-    known = sorted(content.keys() - OPTIONAL)
+    known = sorted(content)
     return known[aim.below(len(known))]
 
 

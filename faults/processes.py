@@ -23,7 +23,7 @@ OPTIONS = (
     "train.epochs=1000",
     "train.save_every=1",
     "train.log_every=1",
-    "model.dropout_words=0.3",
+    "model.dropout_embedding=0.3",
     "train.learning_rate=0.01",
     "threads=2",
 )

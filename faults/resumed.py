@@ -22,7 +22,7 @@ from captioner.data.prepared import write_prepared
 from captioner.errors import DivergenceError
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
-from captioner.training.events import Began
+from captioner.training.events import Started
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
 from captioner.training.train import resume, train
@@ -89,7 +89,7 @@ SHORTER = ("train.max_steps", "train.epochs")
 """Stops by another length, by which the cosine schedule is another one too."""
 
 
-def sit(folder: Path, config: Config, stop: Stop | None, per_epoch: int = 1) -> tuple[Began | None, str]:
+def sit(folder: Path, config: Config, stop: Stop | None, per_epoch: int = 1) -> tuple[Started | None, str]:
     """Train, or resume where there is a checkpoint, until the end or the stop; how it began, and its divergence."""
     began, diverged = None, ""
     with stop_signals() as caught:
@@ -103,7 +103,7 @@ def sit(folder: Path, config: Config, stop: Stop | None, per_epoch: int = 1) -> 
             events = train(parse(dump(config), "a drawn config", words), folder, overwrite=True, stop=here.stop)
         try:
             for event in events:
-                if isinstance(event, Began):
+                if isinstance(event, Started):
                     began = event
                 if isinstance(event, Step):
                     now.step = event.step
@@ -128,7 +128,7 @@ def compare(run: RunFolder, straight: RunFolder, diverged: bool = False) -> str:
             one, other = checkpoint.load(mine), checkpoint.load(theirs)
             if problem := difference(one, other):
                 return f"{mine.name}: {problem}"
-            for name in ("best", "since_best", "words", "fingerprint", "probe", "encoder", "surroundings"):
+            for name in ("best", "since_best", "words", "fingerprint", "probe", "encoder", "environment"):
                 a, b = getattr(one.meta, name), getattr(other.meta, name)
                 if a != b:
                     return f"{mine.name}: {name}: {a}, not {b}"
@@ -175,7 +175,7 @@ class Resumed:
 
     def _config(self, rng: np.random.Generator, here: Path) -> Config:
         config = configs.draw(rng, self._data(rng, here), here / "start")
-        if config.train.start is not None:
+        if config.train.init_from is not None:
             plain = dataclasses.replace(Config().train, epochs=3, batch_size=16, learning_rate=0.01)
             sit(here / "start", dataclasses.replace(config, train=plain), None)
         return config
@@ -194,7 +194,7 @@ class Resumed:
         write_prepared(here / "data.h5", dataclasses.replace(corpus, splits=splits), {})
         return {"data.source": "prepared", "data.root": here / "data.h5"}
 
-    def _stops(self, rng: np.random.Generator, config: Config, began: Began) -> Sequence[Stop]:
+    def _stops(self, rng: np.random.Generator, config: Config, began: Started) -> Sequence[Stop]:
         """Up to three stops, in the order of their steps; none by another length where that changes the schedule."""
         kinds = [kind for kind in STOPS if config.train.schedule != "cosine" or kind not in SHORTER]
         count = int(rng.integers(1, MOST_STOPS + 1))

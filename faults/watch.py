@@ -73,12 +73,12 @@ def run(
 ) -> Tally:
     """Trials `first` to `first + count`, dealt to processes."""
     tally, context = Tally(), multiprocessing.get_context("spawn")
-    team = [_Worker(context, trial, range(first + k, first + count, workers)) for k in range(min(workers, count))]
-    while alive := [worker for worker in team if worker.pending]:
+    pool = [_Worker(context, trial, range(first + k, first + count, workers)) for k in range(min(workers, count))]
+    while alive := [worker for worker in pool if worker.pending]:
         ready = wait([worker.pipe for worker in alive], timeout=0.5)
         for worker in alive:
             worker.listen(tally, worker.pipe in ready, patience)
-    for worker in team:
+    for worker in pool:
         worker.end()
     return tally
 

@@ -30,7 +30,7 @@ def inversions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-ASKED = ("decode.beam=6", "decode.consensus=300")
+ASKED = ("decode.beam_width=6", "decode.consensus=300")
 
 
 @pytest.fixture

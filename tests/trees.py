@@ -42,7 +42,7 @@ def initial(images: int) -> State:
 
 def allowed(words: list[int], constraints: Constraints, vocab: int) -> list[int]:
     """The words that may follow others."""
-    n = constraints.no_repeat
+    n = constraints.no_repeat_ngram
     groups = {tuple(words[at : at + n]) for at in range(len(words) - n + 1)} if n else set()
     free = [
         word

@@ -104,7 +104,8 @@ def _failure(error: BaseException) -> CaptionerError | None:
             return MissingLibraryError(error) if library_of(error) else None
         case MemoryError():
             return CaptionerError(
-                "not enough memory; try a smaller train.batch_size, decode.beam, data.memory_mib or data.scenes.train"
+                "not enough memory; "
+                "try a smaller train.batch_size, decode.beam_width, data.memory_mib or data.scenes.train"
             )
         case OSError(filename=None):
             *_, last = traceback.walk_tb(error.__traceback__)

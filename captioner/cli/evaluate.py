@@ -21,7 +21,7 @@ Examples:
   captioner evaluate runs/scenes
   captioner evaluate runs/scenes --split heldout --json
   captioner evaluate runs/scenes --baseline nn --worst 5
-  captioner evaluate runs/one runs/two runs/three -o decode.beam=5
+  captioner evaluate runs/one runs/two runs/three -o decode.beam_width=5
   captioner evaluate --captions results.json --references captions.json
 """
 )
@@ -105,9 +105,9 @@ def evaluate(
         if coco is not None:
             results.write_results(coco, task.images, found[0].captions, overwrite)
         if baseline:
-            from captioner.evaluation.nearest_neighbours import borrow
+            from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
 
-            found.append(use_case.judge(task, baseline, borrow(corpus, name, rows)))
+            found.append(use_case.judge(task, baseline, nearest_neighbour_captions(corpus, name, rows)))
         if against is not None:
             said = results.match(results.read_results(against), against, task.images, {})
             found.append(use_case.judge(task, against.name, said))

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from captioner.cli import output
 from captioner.metrics import NAMES
 from captioner.text.vocabulary import SPECIAL
-from captioner.training.events import Began, Ended, Event, Validated, Warned
+from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
 
@@ -36,7 +36,7 @@ def show(events: Iterator[Event], profile: bool = False) -> None:
     try:
         for event in events:
             match event:
-                case Began():
+                case Started():
                     output.note(*_began(event))
                     bar = output.progress(event.total_steps, "step", event.step)
                 case Step():
@@ -65,7 +65,7 @@ def _advance(bar: tqdm[Any], step: Step, words: int) -> None:
     bar.update()
 
 
-def _began(event: Began) -> list[str]:
+def _began(event: Started) -> list[str]:
     config, corpus = event.config, event.corpus
     splits = ", ".join(
         f"{name} {split.features.shape[0]:,} images {len(split.captions):,} captions"
@@ -93,7 +93,7 @@ def _ended(event: Ended) -> str:
     chosen = next((name for name in NAMES if name in (best or ())), None)
     value = f"{chosen} {100 * best[chosen]:.1f}" if chosen else f"perplexity {best['perplexity']:.2f}" if best else ""
     found = f"; best {value} in epoch {best['epoch']}" if best else ""
-    before = RunFolder(event.folder).told_before()
+    before = RunFolder(event.folder).previous_run_note()
     go_on = {
         "stopped": f"; go on with captioner train --resume {shlex.quote(os.fspath(event.folder))}{before}",
         "nothing left to do": "; raise train.epochs to go on",

@@ -29,7 +29,7 @@ Examples:
   captioner sample runs/birds new.jpg holiday/
   captioner sample runs/scenes --split val -n 10
   captioner sample runs/scenes/last.h5 --features new.h5 --json
-  captioner sample runs/birds runs/birds-2 new.jpg -o decode.beam=5 -o decode.length_power=0.7
+  captioner sample runs/birds runs/birds-2 new.jpg -o decode.beam_width=5 -o decode.length_penalty=0.7
   captioner sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9
 """
 )
@@ -48,7 +48,7 @@ Examples:
     type=click.IntRange(min=1, max=100),
     default=1,
     show_default=True,
-    help="Captions an image, of a beam at least so wide: the first may differ from that of decode.beam.",
+    help="Captions an image, of a beam at least so wide: the first may differ from that of decode.beam_width.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--write-sidecar", metavar="SUFFIX", help="Write each caption beside its photograph, as photo.txt.")

@@ -40,9 +40,9 @@ def _only_with_a_beam(option: str) -> Constraint:
     get = operator.attrgetter(option)
     return Constraint(
         option,
-        "decode.beam",
-        lambda c: get(c) == 0 or (c.decode.method == "beam" and c.decode.beam > 1),
-        "does nothing without decode.method beam and a decode.beam of 2 or more (set those, or leave this at 0)",
+        "decode.beam_width",
+        lambda c: get(c) == 0 or (c.decode.method == "beam" and c.decode.beam_width > 1),
+        "does nothing without decode.method beam and a decode.beam_width of 2 or more (set those, or leave this at 0)",
         gives_way=True,
     )
 
@@ -64,27 +64,27 @@ CONSTRAINTS = (
     _only_with("train.weight_decay", "train.update_rule", "adamw"),
     Constraint(
         "train.objective",
-        "train.start",
-        lambda c: c.train.objective == "likelihood" or c.train.start is not None,
-        "self-critical training goes on from a trained model (set train.start to its run)",
+        "train.init_from",
+        lambda c: c.train.objective == "cross_entropy" or c.train.init_from is not None,
+        "self-critical training goes on from a trained model (set train.init_from to its run)",
     ),
     Constraint(
         "train.label_smoothing",
         "train.objective",
-        lambda c: c.train.label_smoothing == 0 or c.train.objective == "likelihood",
-        "smooths no reward (set train.objective likelihood, or remove this)",
+        lambda c: c.train.label_smoothing == 0 or c.train.objective == "cross_entropy",
+        "smooths no reward (set train.objective cross_entropy, or remove this)",
     ),
     Constraint(
-        "validate.metrics",
+        "validate.score_every",
         "validate.every",
-        lambda c: c.validate.metrics is None or c.validate.metrics % c.validate.every == 0,
+        lambda c: c.validate.score_every is None or c.validate.score_every % c.validate.every == 0,
         "expected a multiple of validate.every",
     ),
     Constraint(
-        "validate.best",
-        "validate.metrics",
-        lambda c: c.validate.best == "loss" or c.validate.metrics is not None,
-        "is never measured (set validate.metrics 1, or remove this)",
+        "validate.best_metric",
+        "validate.score_every",
+        lambda c: c.validate.best_metric == "loss" or c.validate.score_every is not None,
+        "is never measured (set validate.score_every 1, or remove this)",
     ),
     Constraint(
         "decode.min_length",
@@ -92,8 +92,8 @@ CONSTRAINTS = (
         lambda c: c.decode.min_length <= c.decode.max_length,
         "expected at most decode.max_length",
     ),
-    _only_with("decode.beam", "decode.method", "beam"),
-    _only_with_a_beam("decode.length_power"),
+    _only_with("decode.beam_width", "decode.method", "beam"),
+    _only_with_a_beam("decode.length_penalty"),
     _only_with_a_beam("decode.consensus"),
     _only_with("decode.temperature", "decode.method", "sampling"),
     _only_with("decode.top_k", "decode.method", "sampling"),

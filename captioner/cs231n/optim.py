@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.optim.update_rules import RULES, Hyper
+from captioner.optim.update_rules import UPDATE_RULES, Hyper
 
 __all__ = ["adam", "rmsprop", "sgd", "sgd_momentum"]
 
@@ -19,7 +19,7 @@ def _update(name: str, learning_rate: float, options: tuple[str, ...], doc: str,
     """The assignment's form of an update rule: running state and hyper-parameters, and t where it counts updates,
     share one dict.
     """
-    rule = RULES[name]
+    rule = UPDATE_RULES[name]
 
     def update(w: Array, dw: Array, config: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         config = {} if config is None else config

@@ -55,7 +55,7 @@ class Split:
         """The captions of one image, in file order: as people wrote them, or else what is left of them as ids."""
         return [self.text(row, vocab) for row in np.flatnonzero(self.image_idxs == image).tolist()]
 
-    def spoken(self, vocab: Vocab) -> tuple[NDArray[np.int32], list[list[list[int]]]]:
+    def reference_ids(self, vocab: Vocab) -> tuple[NDArray[np.int32], list[list[list[int]]]]:
         """The images that have captions, and the captions of each as ids with `<END>`.
 
         A word that was too rare for the vocabulary is -1, since it is none that a model could say.

@@ -9,35 +9,35 @@ from pathlib import PurePath
 
 import numpy as np
 
-from captioner.data.readers.records import Flaw, Told
+from captioner.data.readers.records import CaptionRecord, Issue
 from captioner.errors import DataError
 
 
 @dataclass
-class Pictured:
+class ImageRecord:
     """An image, the split that its file puts it into, its row in a matrix of features, and its captions."""
 
     image: str
     split: str | None
     row: int
-    captions: list[Told] = field(default_factory=list)
+    captions: list[CaptionRecord] = field(default_factory=list)
 
 
-def gather(captions: Iterable[Told]) -> tuple[list[Pictured], list[Flaw]]:
+def gather(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord], list[Issue]]:
     """Captions by image, in the order in which the images first come; an image without a row gets its place there.
 
     A caption that puts its image into a second split is a flaw.
     """
-    images: dict[str, Pictured] = {}
+    images: dict[str, ImageRecord] = {}
     flaws = []
     for told in captions:
         row = len(images) if told.row is None else told.row
-        pictured = images.setdefault(told.image, Pictured(told.image, told.split, row))
+        pictured = images.setdefault(told.image, ImageRecord(told.image, told.split, row))
         if told.split == pictured.split:
             pictured.captions.append(told)
         else:
             flaws.append(
-                Flaw(
+                Issue(
                     told.line,
                     f"{told.image:.80}: expected split {pictured.split or 'none'} as before, got "
                     f"{told.split or 'none'}; skipped",
@@ -47,8 +47,8 @@ def gather(captions: Iterable[Told]) -> tuple[list[Pictured], list[Flaw]]:
 
 
 def draw(
-    images: Sequence[Pictured], shares: Mapping[str, float], seed: int, usable: Container[str] | None = None
-) -> list[Pictured]:
+    images: Sequence[ImageRecord], shares: Mapping[str, float], seed: int, usable: Container[str] | None = None
+) -> list[ImageRecord]:
     """The images (that are `usable`, where that is known) with a split each, drawn: `train` gets what no share takes.
 
     Which images a split gets depends on the seed and on the names of all, not on their order. No split of a positive
@@ -74,13 +74,13 @@ def draw(
     return [dataclasses.replace(one, split=drawn[one.image]) for one in images if one.image in drawn]
 
 
-def listed(images: Sequence[Pictured], lists: Mapping[str, Sequence[str]]) -> tuple[list[Pictured], list[Flaw]]:
+def listed(images: Sequence[ImageRecord], lists: Mapping[str, Sequence[str]]) -> tuple[list[ImageRecord], list[Issue]]:
     """The images with the splits that lists of names give them; images in none keep their own, or none.
 
     Names match whole, or without their folders. A name in two lists, or of no image or several, is a flaw.
     """
     whole = {one.image: [one] for one in images}
-    bare: dict[str, list[Pictured]] = {}
+    bare: dict[str, list[ImageRecord]] = {}
     for one in images:
         bare.setdefault(PurePath(one.image).name, []).append(one)
     given: dict[str, str] = {}
@@ -90,18 +90,18 @@ def listed(images: Sequence[Pictured], lists: Mapping[str, Sequence[str]]) -> tu
             line = f"list of {split}, image {number}"
             found = whole.get(name) or bare.get(PurePath(name).name, [])
             if not found:
-                flaws.append(Flaw(line, f"{name:.80}: has no caption"))
+                flaws.append(Issue(line, f"{name:.80}: has no caption"))
             elif len(found) > 1:
                 both = f"{found[0].image:.80} or {found[1].image:.80}"
-                flaws.append(Flaw(line, f"{name:.80}: expected the name of one image, got that of {both}"))
+                flaws.append(Issue(line, f"{name:.80}: expected the name of one image, got that of {both}"))
             elif given.setdefault(found[0].image, split) != split:
-                flaws.append(Flaw(line, f"{name:.80}: is in the list of {given[found[0].image]}, too"))
+                flaws.append(Issue(line, f"{name:.80}: is in the list of {given[found[0].image]}, too"))
     return [dataclasses.replace(one, split=given.get(one.image, one.split)) for one in images], flaws
 
 
-def by_split(images: Iterable[Pictured]) -> Iterator[tuple[str, list[Pictured]]]:
+def by_split(images: Iterable[ImageRecord]) -> Iterator[tuple[str, list[ImageRecord]]]:
     """Splits and their images: train, val and test first, then others by name; images without a split in none."""
-    splits: dict[str, list[Pictured]] = {}
+    splits: dict[str, list[ImageRecord]] = {}
     for one in images:
         if one.split is not None:
             splits.setdefault(one.split, []).append(one)

@@ -15,7 +15,7 @@ Choose: TypeAlias = Callable[[Array, Array, int], Array]
 """The next words (R,) from log_probs (R, V), the numbers (R,) of the rows that go on, and the time."""
 
 
-def follow(
+def autoregressive_loop(
     step: StepFunction,
     state: State,
     choose: Choose,

@@ -23,12 +23,12 @@ def beam(
     null: int,
     max_length: int,
     width: int,
-    length_power: float = 0.0,
+    length_penalty: float = 0.0,
     constraints: Constraints = FREE,
 ) -> tuple[Array, Array]:
     """Keep the K = `width` likeliest beginnings of every image's caption, and return the K best captions found.
 
-    score = Σ_t log P(word_t | words before);   the best have the greatest score / length^`length_power`
+    score = Σ_t log P(word_t | words before);   the best have the greatest score / length^`length_penalty`
 
     The length counts `<END>`. Of the 2K likeliest continuations of an image's beams, an `<END>` among the first K makes
     a caption, and a later one is dropped; the first K others live on. A beam leaves the batch when even its score,
@@ -46,7 +46,7 @@ def beam(
     words = np.full((images, width), start)
     rows = np.tile(np.arange(images)[:, None], (1, width))
     most = 2 * width if width > 1 else 1
-    longest = max(1, max_length) ** length_power
+    longest = max(1, max_length) ** length_penalty
     for t in range(max_length):
         alive = live.ranks > done.ranks[:, -1:]
         if not alive.any():
@@ -67,7 +67,7 @@ def beam(
         tokens[:, :, t] = words
         ended = words == end
         captions = np.where(ended, scores, -np.inf)[:, :width]
-        done = done.joined(_Beams(tokens[:, :width], captions, captions / (t + 1) ** length_power))
+        done = done.joined(_Beams(tokens[:, :width], captions, captions / (t + 1) ** length_penalty))
         others = np.argsort(ended, axis=1, kind="stable")[:, :width]
         scores = np.where(ended, -np.inf, scores)[image, others]
         live = _Beams(tokens[image, others], scores, scores / longest)

@@ -141,13 +141,13 @@ def _inverse(matrix: Array) -> Array:
 
 
 def rank(
-    tokens: Array, log_probs: Array, expected: Sequence[Array], null: int, weight: float, length_power: float
+    tokens: Array, log_probs: Array, expected: Sequence[Array], null: int, weight: float, length_penalty: float
 ) -> tuple[Array, Array]:
-    """The captions of every image in the order of log P / length^`length_power` + `weight` E[CIDEr-D], best first.
+    """The captions of every image in the order of log P / length^`length_penalty` + `weight` E[CIDEr-D], best first.
 
     Shapes: tokens (N, K, T), log_probs (N, K), expected N arrays (K,) -> the first two.
     """
     lengths = np.maximum((tokens != null).sum(axis=2), 1)
-    order = np.argsort(-(log_probs / lengths**length_power + weight * np.stack(expected)), axis=1, kind="stable")
+    order = np.argsort(-(log_probs / lengths**length_penalty + weight * np.stack(expected)), axis=1, kind="stable")
     image = np.arange(len(tokens))[:, None]
     return tokens[image, order], log_probs[image, order]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from captioner.arrays import Array
-from captioner.decode.autoregressive import follow
+from captioner.decode.autoregressive import autoregressive_loop
 from captioner.decode.constraints import FREE, Constraints
 from captioner.model.state import State, StepFunction
 
@@ -26,7 +26,7 @@ def greedy(
 
     Shapes: state arrays (N, ...) -> tokens (N, 1, max_length) int32, scores (N, 1).
     """
-    tokens, scores = follow(
+    tokens, scores = autoregressive_loop(
         step, state, _likeliest, start=start, end=end, null=null, max_length=max_length, constraints=constraints
     )
     return tokens[:, None], scores[:, None]

@@ -9,13 +9,13 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.model.inference_step import Readable, Steps
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 
 Decode: TypeAlias = Callable[..., tuple[Array, Array]]
 """A decoder with its options given: `step`, state and further row arrays -> tokens (N, K, T), scores (N, K)."""
 
 
-def writer(model: Readable, team: Team) -> Callable[..., tuple[Array, Array]]:
+def writer(model: Readable, pool: ThreadPool) -> Callable[..., tuple[Array, Array]]:
     """A function from a decoder and images to their captions, by which a team writes: each member those of its share.
 
     What it is given besides the features, rows for rows, it hands on to the decoder. The model is laid out once for
@@ -26,17 +26,17 @@ def writer(model: Readable, team: Team) -> Callable[..., tuple[Array, Array]]:
     readers: list[Steps] = []
 
     def write(decode: Decode, features: Array, *others: Array) -> tuple[Array, Array]:
-        size = min(team.size, len(features))
-        shares, *rest = (np.array_split(rows, size) for rows in (features, *others))
-        readers.extend(model.reader() for _ in shares[len(readers) :])
+        size = min(pool.size, len(features))
+        shards, *rest = (np.array_split(rows, size) for rows in (features, *others))
+        readers.extend(model.reader() for _ in shards[len(readers) :])
 
-        def work(member: int) -> tuple[Array, Array] | None:
-            if member >= len(shares):
+        def work(worker: int) -> tuple[Array, Array] | None:
+            if worker >= len(shards):
                 return None
-            own = (rows[member] for rows in rest)
-            return decode(readers[member].step, model.start(shares[member]), *own)
+            own = (rows[worker] for rows in rest)
+            return decode(readers[worker].step, model.start(shards[worker]), *own)
 
-        tokens, scores = zip(*filter(None, team.map(work)), strict=True)
+        tokens, scores = zip(*filter(None, pool.map(work)), strict=True)
         return np.concatenate(tokens), np.concatenate(scores)
 
     return write

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.decode.autoregressive import follow
+from captioner.decode.autoregressive import autoregressive_loop
 from captioner.decode.constraints import FREE, Constraints
 from captioner.model.state import State, StepFunction, count, take
 
@@ -45,7 +45,7 @@ def sample(
     def choose(log_probs: Array, live: Array, t: int) -> Array:
         return draw(log_probs, uniform[live, t], temperature, top_k, top_p)
 
-    tokens, scores = follow(
+    tokens, scores = autoregressive_loop(
         step,
         take(state, np.repeat(np.arange(len(images)), samples)),
         choose,
@@ -79,10 +79,10 @@ def draw(log_probs: Array, uniform: Array, temperature: float, top_k: int | None
 
     Shapes: log_probs (R, V), uniform (R,) -> (R,).
     """
-    shares = _shares(log_probs, temperature)
+    shards = _shares(log_probs, temperature)
     if top_k is not None or top_p < 1:
-        shares *= _kept(log_probs, temperature, top_k, top_p)
-    below = np.cumsum(shares.astype(float), axis=1)
+        shards *= _kept(log_probs, temperature, top_k, top_p)
+    below = np.cumsum(shards.astype(float), axis=1)
     total = below[:, -1:]
     last = (below < total).sum(axis=1)  # where rounding takes uniform · total up to the total
     words: Array = np.minimum((below <= uniform[:, None] * total).sum(axis=1), last)
@@ -91,10 +91,10 @@ def draw(log_probs: Array, uniform: Array, temperature: float, top_k: int | None
 
 def _shares(log_probs: Array, temperature: float) -> Array:
     """What the words' probabilities are to the likeliest's."""
-    shares: Array = log_probs - log_probs.max(axis=1, keepdims=True)
-    shares /= temperature
-    np.exp(shares, out=shares)
-    return shares
+    shards: Array = log_probs - log_probs.max(axis=1, keepdims=True)
+    shards /= temperature
+    np.exp(shards, out=shards)
+    return shards
 
 
 def _kept(log_probs: Array, temperature: float, top_k: int | None, top_p: float) -> Array:

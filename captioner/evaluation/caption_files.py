@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
-from captioner.data.readers import Flaw, Told, read
+from captioner.data.readers import CaptionRecord, Issue, read
 from captioner.data.readers.records import image_name, parse_json
 from captioner.data.splits import gather
 from captioner.errors import CaptionerError, DataError
@@ -160,9 +160,9 @@ def _places(images: Sequence[str], numbers: dict[str, int]) -> dict[Id, int]:
     return places
 
 
-def _strict(told: Iterator[Told | Flaw]) -> Iterator[Told]:
+def _strict(told: Iterator[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
     for one in told:
-        if isinstance(one, Flaw):
+        if isinstance(one, Issue):
             raise DataError(str(one))
         yield one
 

@@ -15,7 +15,7 @@ TOGETHER = 16
 """Images whose neighbours' captions are compared at a time."""
 
 
-def borrow(corpus: Corpus, name: str, rows: Array) -> list[str]:
+def nearest_neighbour_captions(corpus: Corpus, name: str, rows: Array) -> list[str]:
     """The consensus caption of each image: among those of its neighbours in train, the one most like all of them.
 
     Likeness is CIDEr-D, with n-grams weighed by train; neighbours have the greatest cosine of features.

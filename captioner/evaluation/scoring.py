@@ -15,7 +15,7 @@ from captioner.data.corpus import Corpus, Split
 from captioner.inference.captioner import BATCH, Captioner
 from captioner.metrics import NAMES, figures, interval, named, novel, score_rows, share, tokenize, wording
 from captioner.model.perplexity import mean_word_loss, perplexity
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.vocabulary import UNK, Vocab
 
 
@@ -88,7 +88,7 @@ def task_of(corpus: Corpus, name: str) -> tuple[Task, Array]:
 def judge_model(captioner: Captioner, corpus: Corpus, name: str, task: Task, rows: Array) -> Judged:
     """Score the model's own captions of a split, and how well it foretells the references."""
     split, speaker = corpus.split(name), captioner.speaker
-    loss = mean_word_loss(speaker.model, in_order(split, BATCH), Team(speaker.config.threads))
+    loss = mean_word_loss(speaker.model, in_order(split, BATCH), ThreadPool(speaker.config.threads))
     said = [found[0][0] for found in captioner.caption(split.features)]
     captions = [said[row] for row in rows]
     true = None

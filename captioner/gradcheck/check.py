@@ -19,7 +19,7 @@ def gradcheck(config: Config, full: bool = False) -> Iterator[Row]:
     options = config.model
     hidden = min(options.hidden_dim, MOST_HIDDEN)
     wordvec = min(options.wordvec_dim, MOST_WORDVEC)
-    sizes = Sizes(MOST_VOCAB, MOST_FEATURE, wordvec, hidden, options.cell, options.image)
+    sizes = Sizes(MOST_VOCAB, MOST_FEATURE, wordvec, hidden, options.cell, options.image_input)
     rng = np.random.default_rng(config.seed)
     for name, layer in LAYERS.items():
         yield from check(layer_case(name, layer, sizes, rng), rng, full)

@@ -19,7 +19,7 @@ from captioner.arrays import Array
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.images.encoder import Encoder
 from captioner.images.photo import BYTES, decode
-from captioner.storage.files import irregular, read_bytes
+from captioner.storage.files import irregular_kind, read_bytes
 
 MAGIC = b"captioner encodings "
 AHEAD = 4
@@ -101,7 +101,7 @@ class Store:
             raise
 
     def _recover(self) -> None:
-        if kind := irregular(os.fstat(self._file.fileno())):
+        if kind := irregular_kind(os.fstat(self._file.fileno())):
             raise UsageError(f"{self.path}: expected a file to keep what is encoded, got {kind}; move it away")
         self._file.seek(0)
         header = self._file.read(len(self._header))

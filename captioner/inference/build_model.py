@@ -12,11 +12,11 @@ from captioner.model.standardizer import Standardizer
 
 def build_sizes(config: Config, vocab: int, feature: int) -> Sizes:
     model = config.model
-    return Sizes(vocab, feature, model.wordvec_dim, model.hidden_dim, model.cell, model.image)
+    return Sizes(vocab, feature, model.wordvec_dim, model.hidden_dim, model.cell, model.image_input)
 
 
 def build_dropout(config: Config) -> Dropout:
-    return Dropout(config.model.dropout_features, config.model.dropout_words, config.model.dropout_hidden)
+    return Dropout(config.model.dropout_features, config.model.dropout_embedding, config.model.dropout_hidden)
 
 
 def assemble(

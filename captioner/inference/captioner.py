@@ -13,7 +13,7 @@ from captioner.decode.parallel import writer
 from captioner.errors import CheckpointError
 from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import Speaker
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.tokenizer import join
 
 BATCH = 256
@@ -29,7 +29,7 @@ class Captioner:
 
     def __init__(self, speaker: Speaker, reranker: Reranker | None = None, warnings: Sequence[str] = ()) -> None:
         self.speaker, self.reranker, self.warnings = speaker, reranker, tuple(warnings)
-        self._team = Team(speaker.config.threads)
+        self._team = ThreadPool(speaker.config.threads)
         self._write = writer(speaker.model, self._team)
 
     def caption(
@@ -59,7 +59,7 @@ class Captioner:
                 )
             if self.reranker is not None:
                 expected = self.reranker.expected(some, list(map(vocab.unpadded, tokens)))
-                tokens, scores = rank(tokens, scores, expected, vocab.null, options.consensus, options.length_power)
+                tokens, scores = rank(tokens, scores, expected, vocab.null, options.consensus, options.length_penalty)
             for captions, log_probs in zip(tokens.tolist(), scores.tolist(), strict=True):
                 pairs = zip(captions[:n_best], log_probs, strict=False)
                 yield [(join(vocab.decode(ids)), log_prob) for ids, log_prob in pairs if log_prob > -np.inf]

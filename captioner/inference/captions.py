@@ -100,7 +100,7 @@ def open_captioner(restored: Speaker | Sequence[Speaker], corpus: Corpus | None 
         speaker,
         warnings=[
             f"decode.consensus: neither {file} nor the data set {root} was found, so captions are ranked by "
-            f"log-probability / length^{options.length_power:g} alone; try -o data.root=NEW, or -o decode.consensus=0"
+            f"log-probability / length^{options.length_penalty:g} alone; try -o data.root=NEW, or -o decode.consensus=0"
         ],
     )
 

@@ -30,7 +30,7 @@ def build_decoder(options: Decode, vocab: Vocab, best: int = 1) -> Decoder:
 
     Raises: ConfigError for words to suppress that are none of the vocabulary.
     """
-    banned = [vocab.null, vocab.start, *_suppressed(options.suppress, vocab)]
+    banned = [vocab.null, vocab.start, *_suppressed(options.suppress_words, vocab)]
     if options.suppress_unk:
         banned.append(vocab.unk)
     words: dict[str, Any] = {
@@ -38,14 +38,14 @@ def build_decoder(options: Decode, vocab: Vocab, best: int = 1) -> Decoder:
         "end": vocab.end,
         "null": vocab.null,
         "max_length": options.max_length,
-        "constraints": Constraints(banned, options.min_length, options.no_repeat or 0),
+        "constraints": Constraints(banned, options.min_length, options.no_repeat_ngram or 0),
     }
     return METHODS[options.method](options, best, words)
 
 
 def _search(options: Decode, best: int, words: dict[str, Any]) -> Decoder:
-    width = max(options.beam, best)
-    decode = greedy if width == 1 else partial(beam, width=width, length_power=options.length_power)
+    width = max(options.beam_width, best)
+    decode = greedy if width == 1 else partial(beam, width=width, length_penalty=options.length_penalty)
     return Decoder(lambda step, state, images: decode(step, state, **words), width)
 
 
@@ -63,6 +63,9 @@ def _suppressed(text: str | None, vocab: Vocab) -> list[int]:
     if unknown := sorted(set(words) - set(known)):
         hint = closest(unknown[0], known) if known else ""
         raise ConfigError(
-            [f"decode.suppress: expected words of the vocabulary, got {printable(', '.join(unknown), MAX_SHOWN)}{hint}"]
+            [
+                "decode.suppress_words: expected words of the vocabulary, "
+                f"got {printable(', '.join(unknown), MAX_SHOWN)}{hint}"
+            ]
         )
     return [vocab.word_to_idx[word] for word in words]

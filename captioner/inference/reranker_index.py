@@ -90,7 +90,7 @@ def build_index(corpus: Corpus) -> Index:
     Raises: DataError when it has no training split.
     """
     train = corpus.split("train")
-    images, references = train.spoken(corpus.vocab)
+    images, references = train.reference_ids(corpus.vocab)
     some = np.unique(np.linspace(0, len(images) - 1, min(MOST, len(images))).astype(int))
     features = train.features[images[some]]
     standardizer = Standardizer(*standardization(features))
@@ -188,7 +188,7 @@ def check_index(path: Path, index: Index, restored: Speaker) -> Index:
         "vocabulary": origin.vocabulary == _digest(restored.vocab),
         "encoder": are_same(origin.encoder, meta.encoder),
         "feature width": index.arrays["directions"].shape[1] == meta.feature_dim,
-        "training split": meta.train_fingerprint in ("", origin.train),
+        "training split": meta.train_fingerprint == origin.train,
     }
     for what, is_same in expected.items():
         if not is_same:
@@ -200,8 +200,7 @@ def check_index(path: Path, index: Index, restored: Speaker) -> Index:
 
 def check_train(restored: Speaker, corpus: Corpus) -> None:
     """Raises: CheckpointError when a data set's training split is not the one that a model was trained on."""
-    expected = restored.meta.train_fingerprint  # which the first checkpoints did not keep
-    if expected and corpus.fingerprint(["train"]) != expected:
+    if corpus.fingerprint(["train"]) != restored.meta.train_fingerprint:
         root = restored.config.data.root or restored.config.data.source
         raise CheckpointError(
             f"{root}: training split: expected the captions that {restored.path} was trained on, got others; "

@@ -20,7 +20,7 @@ from captioner.inference.build_model import assemble, build_sizes
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.ensemble import Member
 from captioner.model.standardizer import Standardizer
-from captioner.optim.ema import AVERAGE
+from captioner.optim.ema import EMA
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Meta
 from captioner.text.vocabulary import Vocab
@@ -33,17 +33,17 @@ FIXED = (
     "model.cell",
     "model.wordvec_dim",
     "model.hidden_dim",
-    "model.image",
+    "model.image_input",
     "model.dtype",
     "model.forget_bias",
     "model.output_bias",
     "train.batch_size",
     "train.objective",
-    "train.start",
+    "train.init_from",
     "train.update_rule",
     "validate.split",
     "validate.max_captions",
-    "validate.best",
+    "validate.best_metric",
 )
 """Options that a checkpoint has settled: they shaped its parameters and slots, or what a step or a loss means."""
 
@@ -98,14 +98,14 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
         for option, saved, given in values
         if saved != given
     ]
-    if (as_saved.train.average is None) != (config.train.average is None):
-        had = "none" if as_saved.train.average is None else "one"
-        settled.append(f"-o train.average: the run in {path} has {had}; start a new run to change that")
+    if (as_saved.train.ema_decay is None) != (config.train.ema_decay is None):
+        had = "none" if as_saved.train.ema_decay is None else "one"
+        settled.append(f"-o train.ema_decay: the run in {path} has {had}; start a new run to change that")
     if settled:
         raise ConfigError(settled)
-    if meta.best is not None and config.validate.best not in meta.best:
+    if meta.best is not None and config.validate.best_metric not in meta.best:
         raise CheckpointError(
-            f"{path}: meta: best: expected a figure {config.validate.best}, got {', '.join(meta.best)}"
+            f"{path}: meta: best: expected a figure {config.validate.best_metric}, got {', '.join(meta.best)}"
         )
     sizes = build_sizes(config, len(vocab), meta.feature_dim)
     _check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
@@ -120,7 +120,7 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
             least = saved.standardizer["std"].min()
             raise CheckpointError(f"{path}: array standardizer/std: expected numbers above 0, got {least:g}")
         standardizer = Standardizer(saved.standardizer["mean"], saved.standardizer["std"])
-    model = assemble(config, sizes, saved.slots.get(AVERAGE, saved.params), vocab.null, standardizer)
+    model = assemble(config, sizes, saved.slots.get(EMA, saved.params), vocab.null, standardizer)
     return Restored(path, config, vocab, model, saved.params, saved.slots, meta)
 
 
@@ -138,13 +138,13 @@ SHAPING = (
     "model.cell",
     "model.wordvec_dim",
     "model.hidden_dim",
-    "model.image",
+    "model.image_input",
     "data.standardize",
 )
 """Options that say which parameters there are, and what they are given."""
 
 
-def started(model: CaptioningRNN, config: Config, restored: Restored, corpus: Corpus) -> CaptioningRNN:
+def initialized_from(model: CaptioningRNN, config: Config, restored: Restored, corpus: Corpus) -> CaptioningRNN:
     """A fresh model with the parameters, and the standardizer, of another that has the same words and encoder.
 
     Raises: CheckpointError when it has others, or numbers too large for the type; ConfigError when its options in
@@ -153,7 +153,7 @@ def started(model: CaptioningRNN, config: Config, restored: Restored, corpus: Co
     check_corpus(restored, corpus)
     values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
     other = [
-        f"{option}: expected {had} as in {restored.path}, which train.start names, got {given}; set it to that"
+        f"{option}: expected {had} as in {restored.path}, which train.init_from names, got {given}; set it to that"
         for option, had, given in values
         if had != given
     ]

@@ -17,8 +17,8 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.layers.affine import affine_backward
-from captioner.layers.blocked_matmul import RightFactor
-from captioner.parallel.thread_pool import ALONE, Team
+from captioner.layers.blocked_matmul import BlockedMatrix
+from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 State: TypeAlias = tuple[Array, ...]
 """Row arrays (N, H); the first is h, which alone is seen from outside.
@@ -118,18 +118,18 @@ def step_backward(cell: Cell, dstate: State, cache: StepCache) -> tuple[Array, S
     return dx, (dh_prev, *dprev[1:]), dWx, h_prev.T @ by_row(dah), db
 
 
-def project(cell: Cell, x: Array, Wx: Array, b: Array, out: Array | None = None, team: Team = ALONE) -> Array:
+def project(cell: Cell, x: Array, Wx: Array, b: Array, out: Array | None = None, pool: ThreadPool = SERIAL) -> Array:
     """What the inputs say to every gate: ax = x Wx + b.
 
     Shapes: x (N, D), Wx (D, G H), b (G H,) -> (G, N, H).
     """
     W = by_gate(Wx, cell.gates)
-    ax = team.matmul(x, W, np.empty((cell.gates, len(x), W.shape[2]), W.dtype) if out is None else out)
+    ax = pool.matmul(x, W, np.empty((cell.gates, len(x), W.shape[2]), W.dtype) if out is None else out)
     ax += b.reshape(cell.gates, 1, -1)
     return ax
 
 
-def read(cell: Cell, ax: Array, ids: Array, prev: State, Wh: RightFactor) -> State:
+def read(cell: Cell, ax: Array, ids: Array, prev: State, Wh: BlockedMatrix) -> State:
     """One time step for decoding, which has no backward pass; the input of caption n is ax[:, ids[n]].
 
     Shapes: ax (G, U, H), ids (N,), prev arrays (N, H), Wh (G, H, H) -> state arrays (N, H).

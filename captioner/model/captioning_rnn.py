@@ -14,13 +14,13 @@ from captioner.layers.embedding import word_embedding_backward, word_embedding_f
 from captioner.layers.packing import pack
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
 from captioner.layers.softmax import cross_entropy
-from captioner.model.dropout import NO_DROPOUT, Dropout, _drop, _undrop
-from captioner.model.image_input import WAYS, StartCache, start_backward, start_forward
+from captioner.model.dropout import NO_DROPOUT, Dropout, drop, undrop
+from captioner.model.image_input import IMAGE_INPUTS, StartCache, start_backward, start_forward
 from captioner.model.inference_step import Reader
 from captioner.model.parameters import Sizes
 from captioner.model.standardizer import Standardizer
 from captioner.parallel.buffers import Workspace
-from captioner.parallel.thread_pool import ALONE, Team
+from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
 class Encoded(NamedTuple):
@@ -111,7 +111,7 @@ class CaptioningRNN:
         captions: Array,
         rng: np.random.Generator | None = None,
         workspace: Workspace | None = None,
-        team: Team = ALONE,
+        pool: ThreadPool = SERIAL,
         weights: Array | None = None,
     ) -> tuple[float, Params]:
         """Cross-entropy of the captions, summed over words and divided by N, and its gradients.
@@ -124,8 +124,8 @@ class CaptioningRNN:
 
         Shapes: features (N, F), captions (N, T), weights (N,) -> loss, a gradient for every parameter.
         """
-        losses, cache = self.forward(features, captions, rng, workspace, team, weights)
-        return losses.loss, self.backward(cache, workspace, team)
+        losses, cache = self.forward(features, captions, rng, workspace, pool, weights)
+        return losses.loss, self.backward(cache, workspace, pool)
 
     def forward(
         self,
@@ -133,17 +133,17 @@ class CaptioningRNN:
         captions: Array,
         rng: np.random.Generator | None = None,
         workspace: Workspace | None = None,
-        team: Team = ALONE,
+        pool: ThreadPool = SERIAL,
         weights: Array | None = None,
     ) -> tuple[Losses, LossCache]:
         """The losses alone, and what `backward` needs.
 
         Shapes: features (N, F), captions (N, T), weights (N,) -> losses, cache.
         """
-        encoded = self._encode(features, captions, rng, True, workspace, team)
+        encoded = self._encode(features, captions, rng, True, workspace, pool)
         of_row = np.ones(len(encoded.rows), self.dtype) if weights is None else weights[encoded.rows]
         scale = (of_row / len(captions)).astype(self.dtype)
-        losses, nll, dscores, db_vocab = self._cross_entropy(encoded, scale, self.smoothing, workspace, team)
+        losses, nll, dscores, db_vocab = self._cross_entropy(encoded, scale, self.smoothing, workspace, pool)
         found = Losses(
             loss=float(np.vdot(losses.astype(np.float64), of_row)) / len(captions),
             words=len(losses),
@@ -152,24 +152,24 @@ class CaptioningRNN:
         )
         return found, (dscores, db_vocab, encoded)
 
-    def backward(self, cache: LossCache, workspace: Workspace | None = None, team: Team = ALONE) -> Params:
+    def backward(self, cache: LossCache, workspace: Workspace | None = None, pool: ThreadPool = SERIAL) -> Params:
         """The gradients of `forward`'s loss, for every parameter; those of matrices stand in the workspace."""
         empty = (workspace or Workspace()).empty
         p, (dscores, db_vocab, e) = self.params, cache
         W_vocab = self.params["W_vocab"]
-        dhidden = team.matmul(dscores, W_vocab.T, empty("dhidden", e.hidden.shape, self.dtype))
-        dW_vocab = team.matmul(e.hidden.T, dscores, empty("dW_vocab", W_vocab.shape, self.dtype))
-        dhidden = _undrop(dhidden, e.hidden_mask)
+        dhidden = pool.matmul(dscores, W_vocab.T, empty("dhidden", e.hidden.shape, self.dtype))
+        dW_vocab = pool.matmul(e.hidden.T, dscores, empty("dW_vocab", W_vocab.shape, self.dtype))
+        dhidden = undrop(dhidden, e.hidden_mask)
         if len(dhidden) < len(e.scored):
             scattered = np.zeros_like(dhidden, shape=(len(e.scored), dhidden.shape[1]))
             scattered[e.scored] = dhidden
             dhidden = scattered
-        dinputs, dstart, dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan, workspace, team)
+        dinputs, dstart, dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan, workspace, pool)
         dW_embed = empty("dW_embed", p["W_embed"].shape, self.dtype)
-        word_embedding_backward(_undrop(dinputs, e.words_mask), e.words, out=dW_embed)
+        word_embedding_backward(undrop(dinputs, e.words_mask), e.words, out=dW_embed)
         grads = {"W_embed": dW_embed, "Wx": dWx, "Wh": dWh, "b": db, "W_vocab": dW_vocab, "b_vocab": db_vocab}
         dW_proj = empty("dW_proj", p["W_proj"].shape, self.dtype)
-        for name, grad in start_backward(dstart, e.start, dW_proj, team).items():
+        for name, grad in start_backward(dstart, e.start, dW_proj, pool).items():
             # An array of its own; only Wx may have rows below those that the scan knows.
             if name in grads:
                 grad[: len(grads[name])] += grads[name]
@@ -177,28 +177,28 @@ class CaptioningRNN:
         return {name: grads[name] for name in p}
 
     def word_losses(
-        self, features: Array, captions: Array, workspace: Workspace | None = None, team: Team = ALONE
+        self, features: Array, captions: Array, workspace: Workspace | None = None, pool: ThreadPool = SERIAL
     ) -> Array:
         """The negative log-probability of every unmasked word, without dropout or gradients, in no certain order.
 
         Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
         """
-        encoded = self._encode(features, captions, None, False, workspace, team)
-        return self._cross_entropy(encoded, np.ones(len(encoded.rows), self.dtype), 0.0, workspace, team)[0]
+        encoded = self._encode(features, captions, None, False, workspace, pool)
+        return self._cross_entropy(encoded, np.ones(len(encoded.rows), self.dtype), 0.0, workspace, pool)[0]
 
     def _cross_entropy(
-        self, encoded: Encoded, scale: Array, smoothing: float, workspace: Workspace | None, team: Team
+        self, encoded: Encoded, scale: Array, smoothing: float, workspace: Workspace | None, pool: ThreadPool
     ) -> tuple[Array, Array, Array, Array]:
         hidden, targets, W_vocab, bias = encoded.hidden, encoded.targets, self.params["W_vocab"], self.params["b_vocab"]
         scores = (workspace or Workspace()).empty("scores", (len(hidden), self.sizes.vocab), self.dtype)
-        shares = team.shares(len(hidden))
+        shards = pool.shards(len(hidden))
 
-        def scored(member: int) -> tuple[Array, Array, Array, Array]:
-            some = shares[member]
+        def scored(worker: int) -> tuple[Array, Array, Array, Array]:
+            some = shards[worker]
             np.matmul(hidden[some], W_vocab, out=scores[some])
             return cross_entropy(scores[some], targets[some], scale[some], bias, smoothing)
 
-        found = team.map(scored)
+        found = pool.map(scored)
         losses, nll, _, dbiases = zip(*found, strict=True)
         return np.concatenate(losses), np.concatenate(nll), scores, sum(dbiases[1:], dbiases[0])
 
@@ -209,8 +209,8 @@ class CaptioningRNN:
             image /= self.standardizer.std.astype(self.dtype)
         return image
 
-    def _start(self, image: Array, team: Team = ALONE) -> tuple[State, StartCache]:
-        return start_forward(WAYS[self.sizes.image], self.cell, self.params, image, team)
+    def _start(self, image: Array, pool: ThreadPool = SERIAL) -> tuple[State, StartCache]:
+        return start_forward(IMAGE_INPUTS[self.sizes.image], self.cell, self.params, image, pool)
 
     def _encode(
         self,
@@ -219,14 +219,14 @@ class CaptioningRNN:
         rng: np.random.Generator | None,
         keep: bool,
         workspace: Workspace | None,
-        team: Team,
+        pool: ThreadPool,
     ) -> Encoded:
         p = self.params
-        image, _ = _drop(self._image(features), self.dropout.features, rng, np.arange(len(features)), team)
+        image, _ = drop(self._image(features), self.dropout.features, rng, np.arange(len(features)), pool)
         # The steps of a caption end with its last target; a masked target before it is a step without a loss.
         ends = np.arange(1, captions.shape[1]) * (captions[:, 1:] != self.null)
         lengths = ends.max(axis=1, initial=0)
-        packing = pack(lengths, team.size)
+        packing = pack(lengths, pool.size)
         read = captions[packing.caption, packing.time]
         targets = captions[packing.caption, packing.time + 1]
         # Noise is drawn caption after caption, so that it does not depend on who computes which.
@@ -237,12 +237,12 @@ class CaptioningRNN:
         else:
             distinct, ids = np.unique(read, return_inverse=True)
         inputs, words = word_embedding_forward(distinct, p["W_embed"])
-        inputs, words_mask = _drop(inputs, self.dropout.words, rng, rows, team)
+        inputs, words_mask = drop(inputs, self.dropout.words, rng, rows, pool)
 
-        initial, start = self._start(image, team)
+        initial, start = self._start(image, pool)
         weights = p["Wx"][: self.sizes.wordvec], p["Wh"], p["b"]
-        hidden, scan = scan_forward(self.cell, inputs, ids, initial, *weights, packing, keep, workspace, team)
-        hidden, hidden_mask = _drop(hidden, self.dropout.hidden, rng, rows, team)
+        hidden, scan = scan_forward(self.cell, inputs, ids, initial, *weights, packing, keep, workspace, pool)
+        hidden, hidden_mask = drop(hidden, self.dropout.hidden, rng, rows, pool)
         scored, of = targets != self.null, packing.caption
         if not scored.all():
             hidden, targets, of = hidden[scored], targets[scored], of[scored]

@@ -8,7 +8,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.layers.dropout import draw_noise, dropout_backward, dropout_forward
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 
 
 class Dropout(NamedTuple):
@@ -22,19 +22,21 @@ class Dropout(NamedTuple):
 NO_DROPOUT = Dropout()
 
 
-def _drop(x: Array, p: float, rng: np.random.Generator | None, rows: Array, team: Team) -> tuple[Array, Array | None]:
+def drop(
+    x: Array, p: float, rng: np.random.Generator | None, rows: Array, pool: ThreadPool
+) -> tuple[Array, Array | None]:
     """Dropout, where the noise of row r is the rows[r]-th of what is drawn."""
     if rng is None or not p:
         return x, None
-    noise, shares, out, mask = draw_noise(x.shape, rng), team.shares(len(x)), np.empty_like(x), np.empty_like(x)
+    noise, shards, out, mask = draw_noise(x.shape, rng), pool.shards(len(x)), np.empty_like(x), np.empty_like(x)
 
-    def drop(member: int) -> None:
-        some = shares[member]
+    def drop(worker: int) -> None:
+        some = shards[worker]
         out[some], mask[some] = dropout_forward(x[some], p, noise[rows[some]])
 
-    team.map(drop)
+    pool.map(drop)
     return out, mask
 
 
-def _undrop(dout: Array, mask: Array | None) -> Array:
+def undrop(dout: Array, mask: Array | None) -> Array:
     return dout if mask is None else dropout_backward(dout, mask)

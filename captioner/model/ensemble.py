@@ -11,14 +11,14 @@ from captioner.arrays import Array
 from captioner.model.inference_step import Readable, Steps
 from captioner.model.state import State
 from captioner.parallel.buffers import Workspace
-from captioner.parallel.thread_pool import ALONE, Team
+from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
 class Member(Readable, Protocol):
     """What an ensemble needs of a model: a CaptioningRNN, or another ensemble."""
 
     def word_losses(
-        self, features: Array, captions: Array, workspace: Workspace | None = None, team: Team = ALONE
+        self, features: Array, captions: Array, workspace: Workspace | None = None, pool: ThreadPool = SERIAL
     ) -> Array: ...
 
 
@@ -45,13 +45,13 @@ class Ensemble:
         return EnsembleReader([member.reader() for member in self.members])
 
     def word_losses(
-        self, features: Array, captions: Array, workspace: Workspace | None = None, team: Team = ALONE
+        self, features: Array, captions: Array, workspace: Workspace | None = None, pool: ThreadPool = SERIAL
     ) -> Array:
         """The negative log-probability of every unmasked word; all members tell them in the same order.
 
         Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
         """
-        losses = [member.word_losses(features, captions, workspace, team) for member in self.members]
+        losses = [member.word_losses(features, captions, workspace, pool) for member in self.members]
         return -log_mean([-one for one in losses])
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.layers.affine import affine_backward, affine_forward
 from captioner.layers.cell import Cell, State, step_backward, step_forward
-from captioner.parallel.thread_pool import ALONE, Team
+from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
-class Way(NamedTuple):
+class ImageInput(NamedTuple):
     """`forward(cell, params, image, state) -> state, cache` takes h0 further, and `backward(dstate, cache)` undoes it
     to `dstate, grads`.
 
@@ -31,7 +31,7 @@ class Way(NamedTuple):
     """Parameters that no other way has."""
 
 
-def initial_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[State, None]:
+def init_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[State, None]:
     """The image is h0 = image W_proj + b_proj alone.
 
     Source: CS231n, assignment 3.
@@ -39,7 +39,7 @@ def initial_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[
     return state, None
 
 
-def initial_backward(dstate: State, cache: None) -> tuple[State, Params]:
+def init_backward(dstate: State, cache: None) -> tuple[State, Params]:
     return dstate, {}
 
 
@@ -83,35 +83,37 @@ def every_backward(dstate: State, cache: Any) -> tuple[State, Params]:
     return tuple(dstates), {"W_image": dW_image, "b_image": db_image, "Wx": dWx}
 
 
-WAYS: dict[str, Way] = {
-    "initial": Way(initial_forward, initial_backward),
-    "first": Way(first_forward, first_backward, own=("W_image", "b_image")),
-    "every": Way(every_forward, every_backward, parts=2, own=("W_image", "b_image")),
+IMAGE_INPUTS: dict[str, ImageInput] = {
+    "init": ImageInput(init_forward, init_backward),
+    "first": ImageInput(first_forward, first_backward, own=("W_image", "b_image")),
+    "every": ImageInput(every_forward, every_backward, parts=2, own=("W_image", "b_image")),
 }
 """Every way by its name in the config."""
 
 
 class StartCache(NamedTuple):
-    way: Way
+    way: ImageInput
     image: Array
     further: Any
 
 
-def start_forward(way: Way, cell: Cell, p: Params, image: Array, team: Team = ALONE) -> tuple[State, StartCache]:
+def start_forward(
+    way: ImageInput, cell: Cell, p: Params, image: Array, pool: ThreadPool = SERIAL
+) -> tuple[State, StartCache]:
     """The state before `<START>`: h0 = image W_proj + b_proj, the cell's other states 0, and what the way makes of it.
 
     Shapes: image (N, F) -> state arrays (N, H), and where the way has a context (N, G, H).
     """
-    h0 = team.matmul(image, p["W_proj"], np.empty((len(image), p["W_proj"].shape[1]), image.dtype))
+    h0 = pool.matmul(image, p["W_proj"], np.empty((len(image), p["W_proj"].shape[1]), image.dtype))
     h0 += p["b_proj"]
     state, further = way.forward(cell, p, image, (h0, *(np.zeros_like(h0) for _ in range(cell.states - 1))))
     return state, StartCache(way, image, further)
 
 
-def start_backward(dstate: State, cache: StartCache, dW_proj: Array, team: Team = ALONE) -> Params:
+def start_backward(dstate: State, cache: StartCache, dW_proj: Array, pool: ThreadPool = SERIAL) -> Params:
     """Gradients of `start_forward`, that of W_proj in the array given.
 
     Shapes: dstate arrays like the state's -> a gradient for every parameter that the image goes through.
     """
     (dh0, *_), grads = cache.way.backward(dstate, cache.further)
-    return {"W_proj": team.matmul(cache.image.T, dh0, dW_proj), "b_proj": dh0.sum(axis=0), **grads}
+    return {"W_proj": pool.matmul(cache.image.T, dh0, dW_proj), "b_proj": dh0.sum(axis=0), **grads}

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from captioner.arrays import Array, Params
-from captioner.layers.blocked_matmul import RightFactor
+from captioner.layers.blocked_matmul import BlockedMatrix
 from captioner.layers.cell import Cell, State, by_gate, project, read
 from captioner.layers.softmax import log_softmax
 
@@ -22,8 +22,8 @@ class Reader:
         self._cell = cell
         self._params = {name: params[name].copy() for name in ("W_embed", "Wx", "b", "b_vocab")}
         self._params["Wx"] = self._params["Wx"][: params["W_embed"].shape[1]]
-        self._Wh = RightFactor(by_gate(params["Wh"], cell.gates))
-        self._W_vocab = RightFactor(params["W_vocab"][None])
+        self._Wh = BlockedMatrix(by_gate(params["Wh"], cell.gates))
+        self._W_vocab = BlockedMatrix(params["W_vocab"][None])
         vocab, hidden = len(params["W_embed"]), len(params["Wh"])
         self._projected = np.empty((cell.gates, vocab, hidden), params["Wh"].dtype)
         self._is_projected = np.zeros(vocab, bool)

@@ -9,7 +9,7 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.layers import CELLS
-from captioner.model.image_input import WAYS
+from captioner.model.image_input import IMAGE_INPUTS
 
 Normal = Callable[[tuple[int, ...]], Array]
 """Draws standard normal numbers of a shape."""
@@ -27,11 +27,11 @@ class Sizes:
     wordvec: int
     hidden: int
     cell: str = "lstm"
-    image: str = "initial"
+    image: str = "init"
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, by CS231n's names and in the order in which it draws them."""
-        gates, way = CELLS[self.cell].gates * self.hidden, WAYS[self.image]
+        gates, way = CELLS[self.cell].gates * self.hidden, IMAGE_INPUTS[self.image]
         shapes: dict[str, tuple[int, ...]] = {
             "W_embed": (self.vocab, self.wordvec),
             "W_proj": (self.feature, self.hidden),

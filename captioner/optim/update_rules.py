@@ -27,7 +27,7 @@ class Hyper(NamedTuple):
     weight_decay: float = 0.0
 
 
-class Rule(NamedTuple):
+class UpdateRule(NamedTuple):
     """An update rule: the names of its slots, and `apply(w, dw, slots, hyper, t, scale)` for update t = 1, 2, ...
 
     The gradient is scale · dw; whoever clips need not make another pass over it.
@@ -96,12 +96,12 @@ def adam(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int, sc
     w -= scratch
 
 
-RULES: dict[str, Rule] = {
-    "sgd": Rule((), sgd),
-    "sgd_momentum": Rule(("velocity",), sgd_momentum),
-    "rmsprop": Rule(("cache",), rmsprop),
-    "adam": Rule(("m", "v"), adam),
-    "adamw": Rule(("m", "v"), adam, decoupled=True),
+UPDATE_RULES: dict[str, UpdateRule] = {
+    "sgd": UpdateRule((), sgd),
+    "sgd_momentum": UpdateRule(("velocity",), sgd_momentum),
+    "rmsprop": UpdateRule(("cache",), rmsprop),
+    "adam": UpdateRule(("m", "v"), adam),
+    "adamw": UpdateRule(("m", "v"), adam, decoupled=True),
 }
 """Every update rule by its name in the config."""
 
@@ -110,46 +110,46 @@ Slots = dict[str, Params]
 """The running state of a rule: slot -> parameter -> array."""
 
 
-def initial_slots(rule: Rule, params: Params) -> Slots:
+def initial_slots(rule: UpdateRule, params: Params) -> Slots:
     """Slots of zeros for every parameter."""
     return {slot: {name: np.zeros_like(w) for name, w in params.items()} for slot in rule.slots}
 
 
-class Share(NamedTuple):
+class Shard(NamedTuple):
     """Every `of`-th stretch of the parameters, from the `member`-th on: what one of a team takes upon itself."""
 
-    member: int = 0
+    worker: int = 0
     of: int = 1
 
 
-WHOLE = Share()
+WHOLE = Shard()
 
 
 def update(
-    rule: Rule,
+    rule: UpdateRule,
     params: Params,
     grads: Params,
     slots: Slots,
     hyper: Hyper,
     t: int,
     scale: float = 1.0,
-    share: Share = WHOLE,
+    shard: Shard = WHOLE,
 ) -> None:
     """Apply a rule to the parameters of a share, in place, with the gradients times `scale`.
 
     Weight decay (decoupled, Loshchilov & Hutter 2019) shrinks matrices only; biases are left alone.
     """
     decay = hyper.learning_rate * hyper.weight_decay if rule.decoupled else 0.0
-    for name, (w, dw, *parts) in _stretches([params, grads, *(slots[slot] for slot in rule.slots)], share):
+    for name, (w, dw, *parts) in aligned_chunks([params, grads, *(slots[slot] for slot in rule.slots)], shard):
         if decay and params[name].ndim > 1:
             w *= 1 - decay
         rule.apply(w, dw, tuple(parts), hyper, t, scale)
 
 
-def _stretches(arrays: Sequence[Params], share: Share) -> Iterator[tuple[str, tuple[Array, ...]]]:
+def aligned_chunks(arrays: Sequence[Params], shard: Shard) -> Iterator[tuple[str, tuple[Array, ...]]]:
     """The same stretch of each parameter in turn, as flat views; whole arrays where there is no flat view of one."""
     parts = ((name, part) for name in arrays[0] for part in _chunks(*(named[name] for named in arrays)))
-    return itertools.islice(parts, share.member, None, share.of)
+    return itertools.islice(parts, shard.worker, None, shard.of)
 
 
 def _chunks(*arrays: Array) -> Iterator[tuple[Array, ...]]:

@@ -21,12 +21,12 @@ WORTHWHILE = 10**7
 class Outcome(NamedTuple):
     """What became of a member's work."""
 
-    member: int
+    worker: int
     result: Any
     error: BaseException | None
 
 
-class Team:
+class ThreadPool:
     """So many members that do the same work on different shares; the caller's thread is the first of them.
 
     BLAS should have one thread meanwhile: see `blas.set_threads`. A queue for each member hands work over in a fifth of
@@ -48,20 +48,20 @@ class Team:
         """
         done: SimpleQueue[Outcome] = SimpleQueue()
         handling = np.geterr()
-        for member, todo in enumerate(self._todo, 1):
-            todo.put((work, member, handling, done))
+        for worker, todo in enumerate(self._todo, 1):
+            todo.put((work, worker, handling, done))
         try:
             first = work(0)
         finally:
-            others = sorted((done.get() for _ in self._todo), key=lambda outcome: outcome.member)
+            others = sorted((done.get() for _ in self._todo), key=lambda outcome: outcome.worker)
         for outcome in others:
             if outcome.error is not None:
                 raise outcome.error
         return [first, *(outcome.result for outcome in others)]
 
-    def shares(self, count: int) -> list[slice]:
+    def shards(self, count: int) -> list[slice]:
         """0 .. count - 1 in as many stretches as there are members."""
-        bounds = [count * member // self.size for member in range(self.size + 1)]
+        bounds = [count * worker // self.size for worker in range(self.size + 1)]
         return [slice(*pair) for pair in itertools.pairwise(bounds)]
 
     def matmul(self, x: Array, w: Array, out: Array) -> Array:
@@ -74,14 +74,14 @@ class Team:
         rows, columns = out.shape[-2:]
         if self.size == 1 or out.size * x.shape[-1] < WORTHWHILE:
             return np.matmul(x, w, out=out)
-        shares = self.shares(max(rows, columns))
+        shards = self.shards(max(rows, columns))
 
-        def product(member: int) -> None:
-            share = shares[member]
+        def product(worker: int) -> None:
+            shard = shards[worker]
             if rows > columns:
-                np.matmul(x[..., share, :], w, out=out[..., share, :])
+                np.matmul(x[..., shard, :], w, out=out[..., shard, :])
             else:
-                np.matmul(x, w[..., share], out=out[..., share])
+                np.matmul(x, w[..., shard], out=out[..., shard])
 
         self.map(product)
         return out
@@ -90,15 +90,15 @@ class Team:
 def _serve(todo: SimpleQueue[Any]) -> None:
     """Do one work after another, until there is None."""
     while (task := todo.get()) is not None:
-        work, member, handling, done = task
+        work, worker, handling, done = task
         try:
             with np.errstate(**handling):
-                outcome = Outcome(member, work(member), None)
+                outcome = Outcome(worker, work(worker), None)
         except BaseException as error:
-            outcome = Outcome(member, None, error)
+            outcome = Outcome(worker, None, error)
         done.put(outcome)
         del task, work, outcome  # what they refer to may be large, and the next may not come
 
 
-ALONE = Team()
+SERIAL = ThreadPool()
 """The caller's thread by itself."""

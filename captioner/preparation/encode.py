@@ -15,7 +15,7 @@ import numpy as np
 from captioner.config.options import ENCODER, Prepare
 from captioner.data.corpus import Features
 from captioner.data.features import open_features
-from captioner.data.splits import Pictured
+from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
 from captioner.preparation.find_photos import Unreadable, find_all, located
 from captioner.storage.files import regular_file
@@ -49,7 +49,7 @@ class Discarded(NamedTuple):
 class Work(NamedTuple):
     """What features are wanted for, and those photographs that have none."""
 
-    images: Sequence[Pictured]
+    images: Sequence[ImageRecord]
     options: Prepare
     encoder_options: Mapping[str, str]
     folder: Path

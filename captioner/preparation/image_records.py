@@ -10,8 +10,8 @@ from pathlib import Path
 
 from captioner.config.options import Prepare
 from captioner.data.prepared import check_names, check_texts
-from captioner.data.readers import Columns, Flaw, Told, read, read_list, split_name
-from captioner.data.splits import Pictured, by_split, draw, gather, listed
+from captioner.data.readers import CaptionRecord, Columns, Issue, read, read_list, split_name
+from captioner.data.splits import ImageRecord, by_split, draw, gather, listed
 from captioner.errors import DataError, UsageError
 from captioner.printable import quoted
 from captioner.text.tokenizer import tokenize
@@ -27,10 +27,10 @@ class Collected:
     Where splits were drawn, `undrawn` has the images as they were before.
     """
 
-    splits: dict[str, list[Pictured]]
-    flaws: list[Flaw] = field(default_factory=list)
+    splits: dict[str, list[ImageRecord]]
+    flaws: list[Issue] = field(default_factory=list)
     left_out: int = 0
-    undrawn: list[Pictured] = field(default_factory=list)
+    undrawn: list[ImageRecord] = field(default_factory=list)
 
 
 def collect(sources: Sequence[str], lists: Sequence[str], options: Prepare, strict: bool = False) -> Collected:
@@ -41,13 +41,13 @@ def collect(sources: Sequence[str], lists: Sequence[str], options: Prepare, stri
     Raises: DataError for a file that cannot be read, for what a data set cannot hold, or with `strict` for the first
     flaw; UsageError.
     """
-    flaws: list[Flaw] = []
+    flaws: list[Issue] = []
     with telling(flaws):
         return _collect(sources, lists, options, strict, flaws)
 
 
 @contextmanager
-def telling(flaws: Sequence[Flaw]) -> Iterator[None]:
+def telling(flaws: Sequence[Issue]) -> Iterator[None]:
     """Whatever ends the work, the flaws that were found before are told with it."""
     try:
         yield
@@ -58,12 +58,12 @@ def telling(flaws: Sequence[Flaw]) -> Iterator[None]:
         raise DataError(f"{error}; before that, {many}: {flaws[0]}") from error
 
 
-def among(collected: Collected, usable: Container[str], options: Prepare) -> dict[str, list[Pictured]]:
+def among(collected: Collected, usable: Container[str], options: Prepare) -> dict[str, list[ImageRecord]]:
     """The splits of the images that can be used; where splits are drawn, they are drawn among these alone.
 
     Raises: DataError when nothing is left to train on.
     """
-    images: Iterable[Pictured] = (
+    images: Iterable[ImageRecord] = (
         draw(collected.undrawn, _shares(options), options.seed, usable)
         if collected.undrawn
         else (one for images in collected.splits.values() for one in images if one.image in usable)
@@ -79,19 +79,19 @@ def _shares(options: Prepare) -> dict[str, float]:
 
 
 def _collect(
-    sources: Sequence[str], lists: Sequence[str], options: Prepare, strict: bool, flaws: list[Flaw]
+    sources: Sequence[str], lists: Sequence[str], options: Prepare, strict: bool, flaws: list[Issue]
 ) -> Collected:
     columns = Columns(options.image_column, options.caption_column, options.split_column)
-    undrawn: list[Pictured] = []
+    undrawn: list[ImageRecord] = []
 
-    def note(flaw: Flaw) -> None:
+    def note(flaw: Issue) -> None:
         if strict:
             raise DataError(f"{flaw}; without --strict it is skipped and counted")
         flaws.append(flaw)
 
-    def sift(told: Iterable[Told | Flaw]) -> Iterator[Told]:
+    def sift(told: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
         for one in map(_checked, told):
-            if isinstance(one, Told):
+            if isinstance(one, CaptionRecord):
                 yield one
             else:
                 note(one)
@@ -125,26 +125,26 @@ def _collect(
     return Collected(splits, flaws, sum(one.split is None for one in images), undrawn)
 
 
-def words_of(told: Told) -> list[str]:
+def words_of(told: CaptionRecord) -> list[str]:
     """The words of a caption: its own tokens, or those of its text."""
     return tokenize(told.text) if told.words is None else told.words.split()
 
 
-def _checked(told: Told | Flaw) -> Told | Flaw:
-    if isinstance(told, Flaw):
+def _checked(told: CaptionRecord | Issue) -> CaptionRecord | Issue:
+    if isinstance(told, Issue):
         return told
     length = max(len(told.text), len(told.words or ""))
     if length > LONGEST_TEXT:
-        return Flaw(told.line, f"caption: expected at most {LONGEST_TEXT:,} characters, got {length:,}")
+        return Issue(told.line, f"caption: expected at most {LONGEST_TEXT:,} characters, got {length:,}")
     words = words_of(told)
     if not words:
-        return Flaw(told.line, f"caption: expected words, got {quoted(told.text)}")
+        return Issue(told.line, f"caption: expected words, got {quoted(told.text)}")
     if special := set(words) & set(SPECIAL):
-        return Flaw(told.line, f"caption: {min(special)} is a special token, not a word")
+        return Issue(told.line, f"caption: {min(special)} is a special token, not a word")
     return told
 
 
-def _in_train(one: Pictured) -> Pictured:
+def _in_train(one: ImageRecord) -> ImageRecord:
     one.split = "train"
     return one
 

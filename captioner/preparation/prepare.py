@@ -16,7 +16,7 @@ from captioner.config.options import Prepare
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import Selected
 from captioner.data.prepared import SEAL, write_prepared
-from captioner.data.readers import Flaw
+from captioner.data.readers import Issue
 from captioner.data.summary import card
 from captioner.errors import DataError
 from captioner.parallel.blas import set_threads
@@ -35,7 +35,7 @@ class Prepared(NamedTuple):
     card: dict[str, Any]
 
 
-Event = Flaw | Encoding | Unreadable | Discarded | Prepared
+Event = Issue | Encoding | Unreadable | Discarded | Prepared
 
 
 def prepare(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from captioner.printable import printable
 from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
 
-SEAL = Seal("checkpoint", version=1, maker="`captioner train`", most=8 << 30, error=CheckpointError)
+SEAL = Seal("checkpoint", version=2, maker="`captioner train`", most=8 << 30, error=CheckpointError)
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Meta:
     step: int
     best: dict[str, float] | None
     since_best: int
-    surroundings: dict[str, str] = field(default_factory=dict)
-    train_fingerprint: str = ""
+    environment: dict[str, str]
+    train_fingerprint: str
 
     @classmethod
     def from_json(cls, text: str) -> Meta:
@@ -52,12 +52,11 @@ class Meta:
             "feature_dim": int,
             "step": int,
             "since_best": int,
-            "surroundings": dict,
+            "environment": dict,
         }
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict):
             raise ValueError(f"expected the fields {', '.join(sorted(names))}")
-        values = {"surroundings": {}, "train_fingerprint": "", **values}  # which the first checkpoints did not keep
         if other := sorted(values.keys() ^ names):
             raise ValueError(f"expected the fields of this version; missing or unknown: {', '.join(other)}")
         for name, value in values.items():
@@ -66,8 +65,8 @@ class Meta:
         meta = cls(**values)
         if not all(isinstance(word, str) for word in meta.words):
             raise ValueError("words: expected texts")
-        if not all(isinstance(text, str) and text.isprintable() for text in values["surroundings"].values()):
-            raise ValueError("surroundings: expected texts")
+        if not all(isinstance(text, str) and text.isprintable() for text in values["environment"].values()):
+            raise ValueError("environment: expected texts")
         if not all(isinstance(x, float) and math.isfinite(x) for x in values["probe"]):
             raise ValueError("probe: expected numbers")
         for name, least in (("feature_dim", 1), ("step", 0), ("since_best", 0)):

@@ -13,7 +13,7 @@ TEXT_LIMIT = 1 << 26
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
-def without_waiting(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
+def nonblocking_opener(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
     """An opener of files: a named pipe would wait for a writer before it can be told from a file.
 
     Raises: OSError, ValueError.
@@ -21,7 +21,7 @@ def without_waiting(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> i
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
-def irregular(status: os.stat_result) -> str | None:
+def irregular_kind(status: os.stat_result) -> str | None:
     """What stands there instead of a regular file."""
     return None if stat.S_ISREG(status.st_mode) else KINDS.get(stat.S_IFMT(status.st_mode), "something else")
 
@@ -33,12 +33,12 @@ def regular_file(path: str | os.PathLike[str], limit: int) -> Iterator[int]:
     Raises: DataError when it is not, and for whatever fails inside the `with` block while it is read.
     """
     try:
-        descriptor = without_waiting(path)
+        descriptor = nonblocking_opener(path)
     except (OSError, ValueError) as problem:
         raise DataError(f"{path}: cannot be opened: {getattr(problem, 'strerror', problem)}") from problem
     try:
         status = os.fstat(descriptor)
-        if kind := irregular(status):
+        if kind := irregular_kind(status):
             raise DataError(f"{path}: expected a regular file, got {kind}")
         if status.st_size > limit:
             raise DataError(f"{path}: expected a file of at most {limit} bytes, got {status.st_size}")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from captioner.errors import CaptionerError
-from captioner.storage.files import irregular, without_waiting
+from captioner.storage.files import irregular_kind, nonblocking_opener
 
 SIZE = 512
 BLOCK = 1 << 20
@@ -51,7 +51,7 @@ class Seal:
         """
         try:
             # unbuffered: a buffered reader copies all that it reads after the seal once more
-            file = open(path, "rb", buffering=0, opener=without_waiting)  # noqa: SIM115 - closed below
+            file = open(path, "rb", buffering=0, opener=nonblocking_opener)  # noqa: SIM115 - closed below
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", error)
             raise self.error(f"{path}: cannot open the {self.what}: {reason}") from error
@@ -63,7 +63,7 @@ class Seal:
 
     def _digest(self, file: FileIO, path: Path) -> str:
         status = os.fstat(file.fileno())
-        if kind := irregular(status):
+        if kind := irregular_kind(status):
             raise self.error(f"{path}: expected a {self.what} file, got {kind}")
         seal = file.read(SIZE) or b""  # None where it would have to be waited for
         match = re.fullmatch(self.magic + rb" ([0-9]{1,9}) ([0-9]{1,18}) ([0-9a-f]{64})\n\0*", seal)
@@ -93,7 +93,7 @@ class Seal:
     def is_on(self, path: str | os.PathLike[str]) -> bool:
         """Whether a file begins like one of this kind; what cannot be read does not."""
         try:
-            with open(path, "rb", opener=without_waiting) as file:
+            with open(path, "rb", opener=nonblocking_opener) as file:
                 return file.read(len(self.magic)) == self.magic
         except (OSError, ValueError):
             return False

@@ -21,8 +21,8 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import add_forget_bias, initial_params, log_frequency_bias
 from captioner.model.standardizer import Standardizer
 from captioner.optim.schedules import SCHEDULES, Span
-from captioner.optim.update_rules import RULES, Hyper
-from captioner.parallel.thread_pool import Team
+from captioner.optim.update_rules import UPDATE_RULES, Hyper
+from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.self_critical import SelfCritical
 from captioner.training.solver import Batches, Plan
 
@@ -60,31 +60,31 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
 
 
 def build_batches(
-    config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, team: Team
+    config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
 ) -> AbstractContextManager[Batches]:
     """Where training gets its batches, to be closed after it."""
     train, options = corpus.split("train"), config.train
     plain = ShuffledBatches(train, options.batch_size, config.seed)
-    return OBJECTIVES[options.objective](plain, config, corpus, model, total_steps, team)
+    return OBJECTIVES[options.objective](plain, config, corpus, model, total_steps, pool)
 
 
-def _of_people(
-    plain: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, team: Team
+def _cross_entropy(
+    plain: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
 ) -> AbstractContextManager[Batches]:
     """Only what may have to be read from a disk is worth a thread."""
     return nullcontext(plain) if in_memory(plain.split.features) else ReadAhead(plain, total_steps)
 
 
 def _self_critical(
-    plain: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, team: Team
+    plain: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
 ) -> AbstractContextManager[Batches]:
     """Batches that come of the parameters as they are, so none can be made ahead."""
-    return nullcontext(SelfCritical(model, plain, corpus.vocab, config.seed, config.decode.max_length, team))
+    return nullcontext(SelfCritical(model, plain, corpus.vocab, config.seed, config.decode.max_length, pool))
 
 
 OBJECTIVES: dict[str, Callable[..., AbstractContextManager[Batches]]] = {
-    "likelihood": _of_people,
-    "scst": _self_critical,
+    "cross_entropy": _cross_entropy,
+    "self_critical": _self_critical,
 }
 """What training learns from: people's captions, or rewards of the model's own."""
 
@@ -95,11 +95,11 @@ def build_plan(config: Config, train: Split) -> Plan:
     per_epoch = steps_per_epoch(len(train.captions), options.batch_size)
     total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
     return Plan(
-        rule=RULES[options.update_rule],
+        rule=UPDATE_RULES[options.update_rule],
         hyper=Hyper(**{name: getattr(options, name) for name in Hyper._fields}),
         schedule=SCHEDULES[options.schedule],
         span=Span(total, per_epoch, options.lr_decay, options.warmup_steps),
         clip_norm=options.clip_norm,
         seed=config.seed,
-        average=options.average,
+        average=options.ema_decay,
     )

@@ -19,7 +19,7 @@ FIRST_EPOCH = 3
 ALIKE, RARE = 0.5, 0.1
 
 
-def symptoms(model: CaptioningRNN, split: Split, vocab: Vocab, max_length: int) -> Iterator[str]:
+def collapse_warnings(model: CaptioningRNN, split: Split, vocab: Vocab, max_length: int) -> Iterator[str]:
     """A line for each symptom in the captions of some images, where people's captions do not have it too."""
     images = np.unique(np.linspace(0, split.features.shape[0] - 1, IMAGES).astype(int))
     state = model.start(split.features[images])

@@ -11,7 +11,7 @@ from captioner.parallel import blas
 WHATS = {"threads": "threads", "numpy": "NumPy", "blas": "BLAS"}
 
 
-def surroundings(threads: int) -> dict[str, str]:
+def environment(threads: int) -> dict[str, str]:
     """The number of threads and the libraries of this process; equal ones compute equal bits."""
     return {"threads": str(threads), "numpy": np.__version__, "blas": blas.name()}
 

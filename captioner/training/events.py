@@ -11,7 +11,7 @@ from captioner.model.perplexity import perplexity
 from captioner.training.solver import Step
 
 
-class Began(NamedTuple):
+class Started(NamedTuple):
     """Everything is loaded; training goes from `step` to `total_steps`."""
 
     folder: Path
@@ -51,4 +51,4 @@ class Ended(NamedTuple):
     summary: dict[str, Any]
 
 
-Event = Began | Step | Validated | Warned | Ended
+Event = Started | Step | Validated | Warned | Ended

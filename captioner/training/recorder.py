@@ -12,9 +12,9 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.optim.ema import AVERAGE
+from captioner.optim.ema import EMA
 from captioner.storage import checkpoint
-from captioner.training.environment import surroundings
+from captioner.training.environment import environment
 from captioner.training.events import Validated
 from captioner.training.run_folder import AT_END, RunFolder
 from captioner.training.solver import Step, TrainState
@@ -43,7 +43,7 @@ class Recorder:
     def __post_init__(self) -> None:
         self.train_fingerprint = self.corpus.fingerprint(["train"])
         self.saved = self.state.step or None
-        mean = self.state.slots.get(AVERAGE)
+        mean = self.state.slots.get(EMA)
         self.speaker = self.model if mean is None else self.model.with_params(mean)
 
     def log(self, kind: str, record: dict[str, Any], at_end: bool) -> None:
@@ -52,7 +52,7 @@ class Recorder:
 
     def validated(self, step: Step, loss: float, scores: dict[str, float], at_end: bool) -> Validated:
         """Record a validation, and save the best checkpoint if it is one."""
-        name, found = self.config.validate.best, {"loss": loss, **scores}
+        name, found = self.config.validate.best_metric, {"loss": loss, **scores}
         better = is_better(name, found, self.best)
         if name in found and not at_end:
             self.since_best = 0 if better else self.since_best + 1
@@ -101,7 +101,7 @@ class Recorder:
             step=self.state.step,
             best=self.best,
             since_best=self.since_best,
-            surroundings=surroundings(self.config.threads),
+            environment=environment(self.config.threads),
             train_fingerprint=self.train_fingerprint,
         )
 

@@ -23,7 +23,7 @@ BEFORE = "before"
 """Where a run that is overwritten is kept until the new one has a best checkpoint."""
 
 
-BEFORE_END = "best-before-end.h5"
+BEST_BEFORE_END = "best-before-end.h5"
 """The best checkpoint of the validations that were due, where that of the end of the run is better and is best.h5."""
 
 
@@ -49,7 +49,7 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.before = path / BEFORE
         self._descriptor: int | None = None  # of the folder that is locked
-        self.before_end = path / BEFORE_END
+        self.before_end = path / BEST_BEFORE_END
 
     def files(self) -> tuple[Path, ...]:
         return self.config, self.history, self.last, self.best, self.before_end, self.reranker, self.summary
@@ -85,7 +85,7 @@ class RunFolder:
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot make the run folder: {error.strerror}") from error
 
-    def told_before(self) -> str:
+    def previous_run_note(self) -> str:
         """Where the run before is, as long as it is there."""
         return f"; the run before is in {self.before}" if (self.before / BEST).exists() else ""
 

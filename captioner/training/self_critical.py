@@ -14,7 +14,7 @@ from captioner.decode.parallel import writer
 from captioner.errors import DataError
 from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.parallel.thread_pool import ALONE, Team
+from captioner.parallel.thread_pool import SERIAL, ThreadPool
 from captioner.text.vocabulary import Vocab
 
 
@@ -41,11 +41,11 @@ class SelfCritical:
         vocab: Vocab,
         seed: int,
         max_length: int,
-        team: Team = ALONE,
+        pool: ThreadPool = SERIAL,
     ) -> None:
-        self._model, self._batches, self._vocab, self._team = model, batches, vocab, team
+        self._model, self._batches, self._vocab, self._team = model, batches, vocab, pool
         self._seed, self._max_length = seed, max_length
-        self._images, references = batches.split.spoken(vocab)
+        self._images, references = batches.split.reference_ids(vocab)
         if len(references) < 2:
             raise DataError("train: expected two or more images for CIDEr-D to be a reward, got 1; add some")
         self._reward = CiderD(references)

@@ -18,17 +18,17 @@ from captioner.errors import DivergenceError
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.perplexity import mean_word_loss, perplexity
 from captioner.optim.clipping import clip_scale, global_norm
-from captioner.optim.ema import AVERAGE, move_average
+from captioner.optim.ema import EMA, update_ema
 from captioner.optim.schedules import Schedule, Span, learning_rate_factor
-from captioner.optim.update_rules import Hyper, Rule, Share, Slots, initial_slots, update
+from captioner.optim.update_rules import Hyper, Shard, Slots, UpdateRule, initial_slots, update
 from captioner.parallel.buffers import Workspace
 from captioner.parallel.stopwatch import Stopwatch
-from captioner.parallel.thread_pool import ALONE, Team
+from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 REMEDY = "try a smaller train.learning_rate, or train.clip_norm 1"
 
 
-HOPELESS = 10
+DIVERGENCE_FACTOR = 10
 """A loss of so many times that of guessing, log V a word, is divergence too: a saturated model stays finite."""
 
 
@@ -51,17 +51,17 @@ class TrainState:
     step: int = 0
 
     @classmethod
-    def fresh(cls, model: CaptioningRNN, rule: Rule, averaged: bool = False) -> TrainState:
+    def fresh(cls, model: CaptioningRNN, rule: UpdateRule, averaged: bool = False) -> TrainState:
         slots = initial_slots(rule, model.params)
         if averaged:
-            slots[AVERAGE] = {name: w.copy() for name, w in model.params.items()}
+            slots[EMA] = {name: w.copy() for name, w in model.params.items()}
         return cls(model.params, slots)
 
 
 class Plan(NamedTuple):
     """How to train: nothing in it changes on the way."""
 
-    rule: Rule
+    rule: UpdateRule
     hyper: Hyper
     schedule: Schedule
     span: Span
@@ -100,7 +100,7 @@ def steps(
     state: TrainState,
     plan: Plan,
     watch: Stopwatch | None = None,
-    team: Team = ALONE,
+    pool: ThreadPool = SERIAL,
 ) -> Iterator[Step]:
     """Train until `plan.span.total_steps`, one record after every update.
 
@@ -112,7 +112,7 @@ def steps(
     """
     watch, workspace = watch or Stopwatch(), Workspace()
     while state.step < plan.span.total_steps:
-        yield _step(model, batches, state, plan, watch, team, workspace)
+        yield _step(model, batches, state, plan, watch, pool, workspace)
 
 
 # What overflows is told by name, not as a warning of NumPy's from some inner line.
@@ -123,31 +123,31 @@ def _step(
     state: TrainState,
     plan: Plan,
     watch: Stopwatch,
-    team: Team,
+    pool: ThreadPool,
     workspace: Workspace,
 ) -> Step:
     with watch("reading"):
         batch = batches.batch(state.step)
     with watch("forward"):
         rng = np.random.default_rng((plan.seed, 1, state.step))
-        losses, cache = model.forward(batch.features, batch.captions, rng, workspace, team, batch.weights)
+        losses, cache = model.forward(batch.features, batch.captions, rng, workspace, pool, batch.weights)
     with watch("backward"):
-        grads = model.backward(cache, workspace, team)
+        grads = model.backward(cache, workspace, pool)
     with watch("update"):
         norm = global_norm(grads)
-        limit = HOPELESS * math.log(model.sizes.vocab)
+        limit = DIVERGENCE_FACTOR * math.log(model.sizes.vocab)
         if not (losses.trained <= limit and math.isfinite(losses.loss) and math.isfinite(norm)):
             raise DivergenceError(_diagnosis(state.step + 1, losses.trained, limit, norm, batch.features, grads))
         rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
         hyper = plan.hyper._replace(learning_rate=rate)
         scale = clip_scale(norm, plan.clip_norm)
         known = plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale
-        team.map(lambda member: update(*known, Share(member, team.size)))
+        pool.map(lambda worker: update(*known, Shard(worker, pool.size)))
         state.step += 1
         if (decay := plan.average) is not None:
-            moved = state.params, state.slots[AVERAGE], decay, state.step
-            team.map(lambda member: move_average(*moved, Share(member, team.size)))
-        refuse_infinite(state)
+            moved = state.params, state.slots[EMA], decay, state.step
+            pool.map(lambda worker: update_ema(*moved, Shard(worker, pool.size)))
+        check_finite(state)
     return Step(
         step=state.step,
         epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
@@ -156,15 +156,15 @@ def _step(
         words=losses.words,
         grad_norm=norm,
         learning_rate=rate,
-        figures=batch.figures if batch.weights is not None else {**_likelihood(losses.nll), **batch.figures},
+        figures=batch.figures if batch.weights is not None else {**_perplexity_figures(losses.nll), **batch.figures},
     )
 
 
-def _likelihood(nll: float) -> dict[str, float]:
+def _perplexity_figures(nll: float) -> dict[str, float]:
     return {"word_loss": nll, "perplexity": perplexity(nll)}
 
 
-def refuse_infinite(state: TrainState) -> None:
+def check_finite(state: TrainState) -> None:
     """Raises: DivergenceError that names the parameters in which a number is not finite, or its square is not."""
     if not math.isfinite(global_norm(state.params)):
         raise DivergenceError(
@@ -189,18 +189,18 @@ def _not_finite(arrays: Params) -> str:
     return ", ".join(name for name, array in arrays.items() if not math.isfinite(global_norm({name: array})))
 
 
-def look_again(model: CaptioningRNN, batches: Batches, state: TrainState, team: Team = ALONE) -> None:
+def recheck_loss(model: CaptioningRNN, batches: Batches, state: TrainState, pool: ThreadPool = SERIAL) -> None:
     """Measure the last batch anew: what an update has done shows only in the next loss, too late for a checkpoint.
 
     Raises: DivergenceError when that loss is hopeless.
     """
     batch = batches.batch(state.step - 1)
-    refuse_hopeless(model, state.step, mean_word_loss(model, [(batch.features, batch.captions)], team))
+    check_loss(model, state.step, mean_word_loss(model, [(batch.features, batch.captions)], pool))
 
 
-def refuse_hopeless(model: CaptioningRNN, step: int, word_loss: float) -> None:
+def check_loss(model: CaptioningRNN, step: int, word_loss: float) -> None:
     """Raises: DivergenceError when a loss a word is not finite, or hopelessly large."""
-    limit = HOPELESS * math.log(model.sizes.vocab)
+    limit = DIVERGENCE_FACTOR * math.log(model.sizes.vocab)
     if not word_loss <= limit:
         raise DivergenceError(
             f"step {step}: training diverged: expected a loss of at most {limit:.1f} a word after the update, "

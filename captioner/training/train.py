@@ -15,21 +15,21 @@ from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.inference import reranker_index as reranker
 from captioner.inference.captions import open_corpus, open_run
-from captioner.inference.restore import restore, started
-from captioner.optim.ema import AVERAGE
-from captioner.optim.update_rules import RULES
+from captioner.inference.restore import initialized_from, restore
+from captioner.optim.ema import EMA
+from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
 from captioner.parallel.stopwatch import Stopwatch
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.text.strict_json import to_json
 from captioner.training.build import build_batches, build_model, build_plan
-from captioner.training.environment import changes, surroundings
-from captioner.training.events import Began, Ended, Event, Validated, Warned
+from captioner.training.environment import changes, environment
+from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder
-from captioner.training.solver import Batches, Step, TrainState, look_again, refuse_hopeless, steps
+from captioner.training.solver import Batches, Step, TrainState, check_loss, recheck_loss, steps
 from captioner.training.summary import summarize
 from captioner.training.validation import Validation
 
@@ -47,9 +47,9 @@ def train(
     run = RunFolder(Path(folder))
     corpus = build_corpus(config)
     model = build_model(config, corpus)
-    if config.train.start is not None:
-        model = started(model, config, open_run(config.train.start), corpus)
-    start = TrainState.fresh(model, RULES[config.train.update_rule], config.train.average is not None)
+    if config.train.init_from is not None:
+        model = initialized_from(model, config, open_run(config.train.init_from), corpus)
+    start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
     training = _Training(Recorder(config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start))
     run.create(overwrite)
     run.write(run.config, dump(config))
@@ -74,8 +74,8 @@ def resume(
     restored = restore(run.last, overrides)
     config = restored.config
     corpus = open_corpus(restored)
-    expected, got = [*RULES[config.train.update_rule].slots], restored.slots.keys()
-    expected += [AVERAGE] if config.train.average is not None else []
+    expected, got = [*UPDATE_RULES[config.train.update_rule].slots], restored.slots.keys()
+    expected += [EMA] if config.train.ema_decay is not None else []
     if set(expected) != got:
         raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     fingerprint, probe = corpus.fingerprint(), corpus.probe()
@@ -84,7 +84,7 @@ def resume(
     state = TrainState(model.params, restored.slots, restored.meta.step)
     best, since_best = restored.meta.best, restored.meta.since_best
     recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
-    training = _Training(recorder, changes(restored.meta.surroundings, surroundings(config.threads)))
+    training = _Training(recorder, changes(restored.meta.environment, environment(config.threads)))
     if training.over:
         run.claim()
         recorder.recall_best_at_end()
@@ -121,28 +121,28 @@ class _Training:
         self.plan = build_plan(self.config, self.corpus.split("train"))
         self.over = self.state.step >= self.plan.span.total_steps
         set_threads(1)
-        self.words, self.watch, self.team = 0, Stopwatch(), Team(self.config.threads)
-        self.validation = Validation(self.config, self.corpus, self.team)
+        self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
+        self.validation = Validation(self.config, self.corpus, self.pool)
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
         yield self._began()
         yield from (Warned(first, problem) for problem in self.warnings)
         try:
-            with build_batches(self.config, self.corpus, self.model, self.plan.span.total_steps, self.team) as batches:
+            with build_batches(self.config, self.corpus, self.model, self.plan.span.total_steps, self.pool) as batches:
                 reason = yield from self._until_over(batches, stop)
         except DivergenceError as error:
             self._summarize("diverged", began, first)
             saved = self.recorder.saved
             kept = "no checkpoint yet" if saved is None else f"{self.run.last} holds the good step {saved}"
-            kept += self.run.told_before()
+            kept += self.run.previous_run_note()
             raise DivergenceError(f"{error}; {kept}") from error
         self._save_reranker()
         yield Ended(self.run.path, self._summarize(reason, began, first))
 
-    def _began(self) -> Began:
+    def _began(self) -> Started:
         span = self.plan.span
-        return Began(
+        return Started(
             self.run.path,
             self.config,
             self.corpus,
@@ -159,7 +159,7 @@ class _Training:
         options, span = self.config.train, self.plan.span
         if self._out_of_patience():
             return "no better validation"
-        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.team):
+        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool):
             self.words += step.words
             yield step
             ended, at_end = step.step % span.steps_per_epoch == 0, step.step == span.total_steps
@@ -170,7 +170,7 @@ class _Training:
             halt = stop()
             if ended or at_end or halt or (options.save_every and step.step % options.save_every == 0):
                 with self.watch("saving"):
-                    look_again(self.model, batches, self.state, self.team)
+                    recheck_loss(self.model, batches, self.state, self.pool)
                     self.recorder.save()
             # Only now: who leaves at this event leaves a run that can be resumed.
             yield from validations
@@ -188,13 +188,13 @@ class _Training:
         """Validate when it is due, and at the end of the run also what is not due."""
         due = ended and self.validation.is_due(step)
         scored = due and self.validation.is_scored(step)
-        scored_at_end = self.config.validate.metrics is not None
+        scored_at_end = self.config.validate.score_every is not None
         more = at_end and not (scored if scored_at_end else due)
         if not due and not more:
             return
         with self.watch("validation"):
             loss = self.validation.loss(self.recorder.speaker)
-        refuse_hopeless(self.model, step.step, loss)
+        check_loss(self.model, step.step, loss)
         events = [self._validated(step, loss, scored, at_end=False)] if due else []
         events += [self._validated(step, loss, scored_at_end, at_end=True)] if more else []
         yield events[-1]._replace(best=any(event.best for event in events))
@@ -229,7 +229,7 @@ class _Training:
             seconds=time.perf_counter() - began,
             spent=self.watch.seconds,
             words=self.words,
-            threads=self.team.size,
+            threads=self.pool.size,
             parameters=self._size(),
         )
         if self.state.step > first or not self.run.summary.exists():

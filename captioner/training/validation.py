@@ -20,8 +20,8 @@ from captioner.inference.restore import Speaker
 from captioner.metrics import NAMES
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.perplexity import mean_word_loss
-from captioner.parallel.thread_pool import Team
-from captioner.training.caption_collapse import FIRST_EPOCH, symptoms
+from captioner.parallel.thread_pool import ThreadPool
+from captioner.training.caption_collapse import FIRST_EPOCH, collapse_warnings
 from captioner.training.solver import Step
 
 LOWER = frozenset({"loss"})
@@ -34,7 +34,7 @@ class Validation:
     Raises: DataError when the data set has no such split, ConfigError for words to suppress that it does not have.
     """
 
-    def __init__(self, config: Config, corpus: Corpus, team: Team) -> None:
+    def __init__(self, config: Config, corpus: Corpus, pool: ThreadPool) -> None:
         name = config.validate.split
         if name not in corpus.splits:
             raise DataError(
@@ -42,8 +42,8 @@ class Validation:
                 f"{name}; try -o validate.split=train, or prepare it with --val 0.1"
             )
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
-        self._team = team
-        if config.validate.metrics is not None:
+        self._team = pool
+        if config.validate.score_every is not None:
             build_decoder(config.decode, corpus.vocab)  # what is wrong with its options is told now, not after an epoch
 
     def is_due(self, step: Step) -> bool:
@@ -52,7 +52,7 @@ class Validation:
 
     def is_scored(self, step: Step) -> bool:
         """Whether that validation scores captions."""
-        every = self._config.validate.metrics
+        every = self._config.validate.score_every
         return every is not None and step.epoch % every == 0
 
     def loss(self, model: CaptioningRNN) -> float:
@@ -84,7 +84,7 @@ class Validation:
     def problems(self, model: CaptioningRNN, step: Step) -> Iterator[str]:
         """What the captions themselves tell, once they should tell anything."""
         if step.epoch >= FIRST_EPOCH:
-            yield from symptoms(model, self._split, self._corpus.vocab, self._config.decode.max_length)
+            yield from collapse_warnings(model, self._split, self._corpus.vocab, self._config.decode.max_length)
 
 
 def is_better(name: str, found: Mapping[str, float], best: Mapping[str, float] | None) -> bool:

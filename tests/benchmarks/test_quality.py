@@ -51,7 +51,7 @@ def test_some_configs_are_measured_anew_and_the_others_stay() -> None:
 def test_every_config_is_there_and_decodes_by_a_beam(name: str) -> None:
     ways = quality.decodings(name)
     assert list(ways) == ["greedy", "beam", "beam, consensus"][: len(ways)]
-    assert all("decode.no_repeat=2" in options for way, options in ways.items() if way != "greedy")
+    assert all("decode.no_repeat_ngram=2" in options for way, options in ways.items() if way != "greedy")
     assert ("beam, consensus" in ways) == (name in quality.ENSEMBLES)
 
 

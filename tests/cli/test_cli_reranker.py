@@ -25,7 +25,7 @@ def home(
     album(home / "new", 6, first=80).unlink()
     words = ("prepare", table, "-o", "data.h5", "--encoder", "scenes", "--val", "0.2", "--min-count", "1")
     assert shell(*words, cwd=home).returncode == 0
-    asked = ("-o", "decode.beam=6", "-o", "decode.length_power=0.5", "-o", "decode.consensus=50")
+    asked = ("-o", "decode.beam_width=6", "-o", "decode.length_penalty=0.5", "-o", "decode.consensus=50")
     rest = ("-o", "train.epochs=30", "-o", "train.learning_rate=0.02")
     trained = shell("train", "--data", "data.h5", "--run", "run", *small_options, *rest, *asked, cwd=home)
     assert trained.returncode == 0, trained.stderr

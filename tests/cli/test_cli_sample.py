@@ -107,7 +107,7 @@ TOGETHER = {
 
 
 TOGETHER |= {
-    "-o decode.suppress=a,dg": "decode.suppress: expected words of the vocabulary, got dg",
+    "-o decode.suppress_words=a,dg": "decode.suppress_words: expected words of the vocabulary, got dg",
     "-o decode.top_k=5": (
         "-o decode.top_k=5: decode.top_k: does nothing without decode.method sampling (set that, or leave this at null)"
     ),
@@ -135,9 +135,9 @@ def test_constraints(cli: Callable[..., Any], coco_run: Path) -> None:
         words = [word for option in options for word in ("-o", f"decode.{option}")]
         return str(cli("sample", coco_run, "-n", 1, "--json", *words).out)
 
-    assert json.loads(said("no_repeat=1", "min_length=2"))["caption"] == "a café"
+    assert json.loads(said("no_repeat_ngram=1", "min_length=2"))["caption"] == "a café"
     assert json.loads(said("suppress=a,猫", "min_length=2", "max_length=2"))["caption"] == "café café"
-    wide = json.loads(said("beam=3", "length_power=1.0", "max_length=4"))
+    wide = json.loads(said("beam=3", "length_penalty=1.0", "max_length=4"))
     assert (wide["caption"], wide["log_prob"]) == ("a a a a", pytest.approx(4 * -3.4963 / 3, abs=1e-3))
 
 

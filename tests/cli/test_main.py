@@ -157,7 +157,11 @@ def test_debug_shows_where(cli: Callable[..., Any]) -> None:
 
 RAISED = {
     "interrupt": (lambda: signal.raise_signal(signal.SIGINT), 130, "\ncaptioner: interrupted\n"),
-    "memory": (lambda: [0] * (1 << 61), 1, "captioner: not enough memory; try a smaller train.batch_size, decode.beam"),
+    "memory": (
+        lambda: [0] * (1 << 61),
+        1,
+        "captioner: not enough memory; try a smaller train.batch_size",
+    ),
     "file": (Path("/nowhere/x").read_text, 1, "captioner: /nowhere/x: No such file or directory\n"),
     "system": (lambda: os.close(-1), 1, "captioner: a system call failed: Bad file descriptor; --debug shows where\n"),
 }

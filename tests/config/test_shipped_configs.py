@@ -17,9 +17,9 @@ from captioner.images import ENCODERS
 from captioner.inference.decoder import METHODS
 from captioner.layers import CELLS
 from captioner.metrics import NAMES
-from captioner.model.image_input import WAYS
+from captioner.model.image_input import IMAGE_INPUTS
 from captioner.optim.schedules import SCHEDULES
-from captioner.optim.update_rules import RULES
+from captioner.optim.update_rules import UPDATE_RULES
 from captioner.training.build import OUTPUT_BIASES
 from captioner.training.events import Ended
 from captioner.training.train import train
@@ -29,12 +29,12 @@ TABLES = {
     "data.source": SOURCES,
     "model.cell": CELLS,
     "model.output_bias": OUTPUT_BIASES,
-    "train.update_rule": RULES,
+    "train.update_rule": UPDATE_RULES,
     "train.schedule": SCHEDULES,
     "decode.method": METHODS,
-    "model.image": WAYS,
-    "train.objective": ("likelihood", "scst"),
-    "validate.best": ("loss", *NAMES),
+    "model.image_input": IMAGE_INPUTS,
+    "train.objective": ("cross_entropy", "self_critical"),
+    "validate.best_metric": ("loss", *NAMES),
 }
 DATA = (
     "data.scenes.train=40", "data.scenes.val=10", "data.scenes.test=5", "data.scenes.heldout=5", "train.max_steps=2"
@@ -55,10 +55,10 @@ def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tm
     if load(path).data.source == "prepared":
         write_prepared(folder / "data.h5", SOURCES["cs231n"](folder), {})
         overrides.append(f"data.root={folder / 'data.h5'}")
-    if load(path, overrides).train.start is not None:
-        start = ("train.objective=likelihood", "train.start=null")
+    if load(path, overrides).train.init_from is not None:
+        start = ("train.objective=cross_entropy", "train.init_from=null")
         list(train(load(path, [*overrides, *start]), tmp_path / "start"))
-        overrides.append(f"train.start={tmp_path / 'start'}")
+        overrides.append(f"train.init_from={tmp_path / 'start'}")
     *_, ended = train(load(path, overrides), tmp_path / "run")
     assert isinstance(ended, Ended)
     assert ended.summary["steps"] == 2

@@ -177,9 +177,9 @@ def test_the_last_override_wins_over_earlier_ones_and_the_text() -> None:
         ("train: {weight_decay: 0.1}", (), "my.yaml:1: train.weight_decay"),
         ("decode: {min_length: 9}", ("decode.max_length=8",), "my.yaml:1: decode.min_length"),
         ("", ("decode.max_length=8", "decode.min_length=9"), "-o decode.min_length=9: decode.min_length"),
-        ("decode: {method: sampling}", ("decode.beam=2",), "-o decode.beam=2: decode.beam"),
-        ("decode: {length_power: 0.7}", (), "my.yaml:1: decode.length_power"),
-        ("decode: {beam: 1, length_power: 0.7}", (), "my.yaml:1: decode.length_power"),
+        ("decode: {method: sampling}", ("decode.beam_width=2",), "-o decode.beam_width=2: decode.beam_width"),
+        ("decode: {length_penalty: 0.7}", (), "my.yaml:1: decode.length_penalty"),
+        ("decode: {beam: 1, length_penalty: 0.7}", (), "my.yaml:1: decode.length_penalty"),
         ("decode: {beam: 1, consensus: 4}", (), "my.yaml:1: decode.consensus"),
         ("decode: {temperature: 0.7}", (), "my.yaml:1: decode.temperature"),
         ("decode: {method: sampling}", ("decode.method=beam", "decode.top_k=5"), "-o decode.top_k=5: decode.top_k"),
@@ -199,7 +199,7 @@ def test_a_broken_rule_is_a_line_where_it_was_broken(text: str, overrides: tuple
         ["train.schedule=exponential", "train.lr_decay=0.5"],
         ["train.update_rule=adamw", "train.weight_decay=0.1"],
         ["decode.min_length=8", "decode.max_length=8"],
-        ["decode.beam=2", "decode.length_power=0.7"],
+        ["decode.beam_width=2", "decode.length_penalty=0.7"],
         [f"decode.{name}" for name in ("method=sampling", "temperature=0.7", "top_k=5", "top_p=0.9", "seed=1")],
     ],
 )
@@ -296,19 +296,19 @@ def test_any_yaml_reader_sees_the_same_values(config: Config) -> None:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["decode.method=sampling"], Decode(method="sampling", no_repeat=2)),
-        (["decode.beam=1"], Decode(no_repeat=2)),
-        (["decode.beam=3"], Decode(beam=3, length_power=0.5, consensus=4.0, no_repeat=2)),
+        (["decode.method=sampling"], Decode(method="sampling", no_repeat_ngram=2)),
+        (["decode.beam_width=1"], Decode(no_repeat_ngram=2)),
+        (["decode.beam_width=3"], Decode(beam_width=3, length_penalty=0.5, consensus=4.0, no_repeat_ngram=2)),
     ],
 )
 def test_how_captions_are_written_gives_way_to_overrides(overrides: list[str], expected: Decode) -> None:
-    text = "decode: {beam: 5, length_power: 0.5, consensus: 4, no_repeat: 2}"
+    text = "decode: {beam: 5, length_penalty: 0.5, consensus: 4, no_repeat_ngram: 2}"
     assert parse(text, "my.yaml", overrides).decode == expected
 
 
 def test_what_is_said_in_one_breath_does_not_give_way() -> None:
     with pytest.raises(ConfigError, match=r"decode\.beam: does nothing without decode.method beam"):
-        parse("decode: {beam: 5}", "my.yaml", ["decode.method=sampling", "decode.beam=4"])
+        parse("decode: {beam: 5}", "my.yaml", ["decode.method=sampling", "decode.beam_width=4"])
     with pytest.raises(ConfigError, match=r"train\.weight_decay: does nothing"):
         parse("train: {update_rule: adamw, weight_decay: 0.1}", "my.yaml", ["train.update_rule=adam"])
 

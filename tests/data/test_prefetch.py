@@ -41,7 +41,7 @@ def assert_same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> N
         assert got.tobytes() == expected.tobytes()
 
 
-class Told:
+class CaptionRecord:
     """Batches that are their steps; every read is noted with its thread, and may be held up or fail."""
 
     def __init__(self, hold: int | None = None, fail: int | None = None) -> None:
@@ -89,7 +89,7 @@ def test_any_order_of_requests_gives_the_plain_batches(route: str, routes: dict[
 
 
 def test_the_next_is_read_while_the_caller_computes() -> None:
-    told = Told(hold=1)
+    told = CaptionRecord(hold=1)
     with ReadAhead(told, END) as ahead:
         assert ahead.batch(0) == (0, 0)
         assert told.began[1].wait(PATIENCE)
@@ -100,7 +100,7 @@ def test_the_next_is_read_while_the_caller_computes() -> None:
 
 
 def test_all_is_read_by_one_thread_that_is_not_the_callers() -> None:
-    told = Told()
+    told = CaptionRecord()
     with ReadAhead(told, END) as ahead:
         for step in (0, 1, 7, 8, 8, 3, 99):
             ahead.batch(step)
@@ -109,7 +109,7 @@ def test_all_is_read_by_one_thread_that_is_not_the_callers() -> None:
 
 
 def test_looking_at_the_last_again_keeps_what_was_read_ahead() -> None:
-    told = Told()
+    told = CaptionRecord()
     with ReadAhead(told, END) as ahead:
         for step in (0, 1, 1, 2):
             ahead.batch(step)
@@ -119,7 +119,7 @@ def test_looking_at_the_last_again_keeps_what_was_read_ahead() -> None:
 
 @pytest.mark.parametrize("end", [1, 2, 5])
 def test_nothing_is_read_beyond_the_end_unless_asked_for(end: int) -> None:
-    told = Told()
+    told = CaptionRecord()
     with ReadAhead(told, end) as ahead:
         for step in range(end):
             ahead.batch(step)
@@ -132,7 +132,7 @@ def test_nothing_is_read_beyond_the_end_unless_asked_for(end: int) -> None:
 
 
 def test_an_error_is_raised_where_its_batch_is_asked_for_and_only_there() -> None:
-    told = Told(fail=2)
+    told = CaptionRecord(fail=2)
     with ReadAhead(told, END) as ahead:
         ahead.batch(1)
         assert told.began[2].wait(PATIENCE)
@@ -214,7 +214,7 @@ def failed(ahead: ReadAhead) -> None:
 
 @pytest.mark.parametrize("leave", [closed, failed])
 def test_who_leaves_waits_for_nothing_and_the_thread_goes(leave: Callable[[ReadAhead], None]) -> None:
-    told = Told(hold=1)
+    told = CaptionRecord(hold=1)
     ahead = ReadAhead(told, END)
     ahead.batch(0)
     assert told.began[1].wait(PATIENCE)
@@ -230,7 +230,7 @@ def test_who_leaves_waits_for_nothing_and_the_thread_goes(leave: Callable[[ReadA
 
 
 def test_the_thread_of_a_forgotten_one_goes_too() -> None:
-    told = Told()
+    told = CaptionRecord()
     ReadAhead(told, END).batch(0)
     (thread,) = told.threads
     gc.collect()
@@ -241,7 +241,7 @@ def test_the_thread_of_a_forgotten_one_goes_too() -> None:
 def test_it_can_be_closed_from_its_own_thread() -> None:
     """As the garbage collector does, which runs in any thread."""
 
-    class Closing(Told):
+    class Closing(CaptionRecord):
         def batch(self, step: int) -> tuple[int, int]:
             ahead.close()
             return super().batch(step)

@@ -4,19 +4,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.data.readers import Told
-from captioner.data.splits import Pictured, by_split, draw, gather, listed
+from captioner.data.readers import CaptionRecord
+from captioner.data.splits import ImageRecord, by_split, draw, gather, listed
 from captioner.errors import DataError
 
 NAMES = st.lists(st.text(st.characters(min_codepoint=48, max_codepoint=122), min_size=1), min_size=8, unique=True)
 
 
 def told(image, split=None, number=1, row=None):
-    return Told(image, f"caption {number}", split, f"c.csv:{number}", row=row)
+    return CaptionRecord(image, f"caption {number}", split, f"c.csv:{number}", row=row)
 
 
 def pictures(names, split=None):
-    return [Pictured(name, split, row) for row, name in enumerate(names)]
+    return [ImageRecord(name, split, row) for row, name in enumerate(names)]
 
 
 def splits_of(images):
@@ -159,8 +159,8 @@ def test_names_of_none_or_two_images_or_in_two_lists_are_flaws():
 
 def test_splits_come_in_their_usual_order():
     order = ["zoo", "test", "val", "train", "art", "test"]
-    images = [Pictured(str(row), split, row) for row, split in enumerate(order)]
-    images.append(Pictured("out", None, 9))
+    images = [ImageRecord(str(row), split, row) for row, split in enumerate(order)]
+    images.append(ImageRecord("out", None, 9))
     assert [(split, [one.row for one in some]) for split, some in by_split(images)] == [
         ("train", [3]), ("val", [2]), ("test", [1, 5]), ("art", [4]), ("zoo", [0])
     ]  # fmt: skip

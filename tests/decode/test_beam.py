@@ -59,7 +59,7 @@ def test_it_is_the_plain_search(
         initial(images),
         max_length=steps,
         width=width,
-        length_power=power,
+        length_penalty=power,
         constraints=limits,
         **WORDS,
     )
@@ -93,7 +93,7 @@ def test_a_beam_of_one_is_greedy(
         initial(images),
         max_length=steps,
         width=1,
-        length_power=power,
+        length_penalty=power,
         constraints=limits,
         **WORDS,
     )
@@ -118,7 +118,7 @@ def test_a_beam_as_wide_as_the_tree_is_brute_force(
         initial(2),
         max_length=steps,
         width=vocab**steps,
-        length_power=power,
+        length_penalty=power,
         constraints=limits,
         **WORDS,
     )
@@ -141,7 +141,7 @@ def test_a_beam_as_wide_as_the_tree_finds_a_models_best_captions(kind: str, powe
         speaker.start(feature),
         max_length=steps,
         width=3**steps,
-        length_power=power,
+        length_penalty=power,
         constraints=limits,
         **WORDS,
     )
@@ -155,7 +155,7 @@ def test_the_power_of_the_length_makes_up_for_words() -> None:
     log_probs[0, 1:, 3, 3] = math.log(0.9)
     log_probs[0, 2, 3, END] = math.log(0.05)
     for power, words in ((0.0, [END, NULL, NULL]), (1.0, [3, 3, 3])):
-        tokens, scores = beam(chain(log_probs), initial(1), max_length=3, width=2, length_power=power, **WORDS)
+        tokens, scores = beam(chain(log_probs), initial(1), max_length=3, width=2, length_penalty=power, **WORDS)
         assert tokens[0, 0].tolist() == words
         expected = math.log(0.5) if power == 0 else math.log(0.4 * 0.9 * 0.9)
         assert scores[0, 0] == pytest.approx(expected), "the log-probability is the model's own"

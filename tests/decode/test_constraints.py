@@ -34,14 +34,14 @@ def test_what_may_come_is_what_is_told_plainly(limits: Constraints, rows: int, l
     [
         (FREE, [3, 3, 3], [0, 1, 2, 3, 4, 5]),
         (Constraints([0, 4]), [3], [1, 2, 3, 5]),
-        (Constraints(no_repeat=1), [3, 5], [0, 1, 2, 4]),
-        (Constraints(no_repeat=2), [3, 4, 3], [0, 1, 2, 3, 5]),
-        (Constraints(no_repeat=2), [3, 3], [0, 1, 2, 4, 5]),
-        (Constraints(no_repeat=3), [3, 4, 5, 3, 4], [0, 1, 2, 3, 4]),
-        (Constraints(no_repeat=3), [3, 4], [0, 1, 2, 3, 4, 5]),
+        (Constraints(no_repeat_ngram=1), [3, 5], [0, 1, 2, 4]),
+        (Constraints(no_repeat_ngram=2), [3, 4, 3], [0, 1, 2, 3, 5]),
+        (Constraints(no_repeat_ngram=2), [3, 3], [0, 1, 2, 4, 5]),
+        (Constraints(no_repeat_ngram=3), [3, 4, 5, 3, 4], [0, 1, 2, 3, 4]),
+        (Constraints(no_repeat_ngram=3), [3, 4], [0, 1, 2, 3, 4, 5]),
         (Constraints(min_length=3), [3, 4], [0, 1, 3, 4, 5]),
         (Constraints(min_length=2), [3, 4], [0, 1, 2, 3, 4, 5]),
-        (Constraints([0, 1, 5], min_length=9, no_repeat=1), [3, 4], [END]),
+        (Constraints([0, 1, 5], min_length=9, no_repeat_ngram=1), [3, 4], [END]),
     ],
 )
 def test_examples(limits: Constraints, words: list[int], free: list[int]) -> None:

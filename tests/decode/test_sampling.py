@@ -12,7 +12,7 @@ from captioner.decode.sampling import draw, noise
 Array = np.ndarray
 
 
-def shares(log_probs: Array, temperature: float, top_k: int | None, top_p: float) -> Array:
+def shards(log_probs: Array, temperature: float, top_k: int | None, top_p: float) -> Array:
     """The probability of every word, told plainly."""
     order = sorted(range(len(log_probs)), key=lambda v: (-log_probs[v], v))[:top_k]
     weight = {v: np.exp((log_probs[v] - log_probs.max()) / temperature) for v in order}
@@ -42,7 +42,7 @@ def test_words_come_in_their_shares(
     even = (np.arange(count) + 0.5) / count  # noise without noise: every share to a part in 4000
     words = draw(np.tile(log_probs, (count, 1)), even, temperature, top_k, top_p)
     found = np.bincount(words, minlength=vocab) / count
-    np.testing.assert_allclose(found, shares(log_probs, temperature, top_k, top_p), atol=1.01 / count)
+    np.testing.assert_allclose(found, shards(log_probs, temperature, top_k, top_p), atol=1.01 / count)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -7,7 +7,7 @@ import pytest
 
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import DataError
-from captioner.evaluation.nearest_neighbours import borrow, nearest
+from captioner.evaluation.nearest_neighbours import nearest, nearest_neighbour_captions
 from captioner.inference.captions import open_corpus, open_run
 from captioner.metrics import CiderD
 from captioner.text.vocabulary import SPECIAL, Vocab
@@ -37,15 +37,15 @@ def test_the_consensus_wins_and_images_without_captions_are_no_neighbours() -> N
     train = split(TEXTS, [0, 1, 1, 2, 4, 4], [[1, 0], [1, 0.1], [1, 0.2], [1, 0], [0, 1]])
     asked = split(["two men"] * 3, [0, 1, 2], [[2, 0], [0, 3], [0, 0.5]])
     corpus = Corpus(VOCAB, {"train": train, "val": asked}, "none")
-    assert borrow(corpus, "val", np.array([0, 2])) == ["a red dog runs", "a red dog runs"]
+    assert nearest_neighbour_captions(corpus, "val", np.array([0, 2])) == ["a red dog runs", "a red dog runs"]
     with pytest.raises(DataError, match="no such split"):
-        borrow(Corpus(VOCAB, {"val": asked}, "none"), "val", np.array([0]))
+        nearest_neighbour_captions(Corpus(VOCAB, {"val": asked}, "none"), "val", np.array([0]))
 
 
 def test_the_caption_is_the_most_like_its_neighbours_captions(tiny_run: Path) -> None:
     corpus = open_corpus(open_run(tiny_run))
     val, train = corpus.split("val"), corpus.split("train")
-    borrowed = borrow(corpus, "val", np.arange(10))
+    borrowed = nearest_neighbour_captions(corpus, "val", np.arange(10))
     words = [[text.split() for text in train.references(row, corpus.vocab)] for row in range(40)]
     weights = CiderD(words)
     for row, near in enumerate(nearest(val.features, np.arange(10), train.features, np.arange(40))):

@@ -182,7 +182,7 @@ def test_yaml_that_means_something_else_is_missed(tmp_path: Path, monkeypatch: p
     [
         ("a gradient", "_not_finite", lambda arrays: ""),
         ("a parameter", "_not_finite", lambda arrays: ""),
-        ("a parameter", "refuse_infinite", lambda state: None),
+        ("a parameter", "check_finite", lambda state: None),
         ("a feature", "_diagnosis", lambda step, *_: f"step {step}: diverged; try"),
     ],
 )

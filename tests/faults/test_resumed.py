@@ -26,7 +26,7 @@ GIVEN = {
     "data.scenes.test",
     "data.scenes.heldout",
     "data.cs231n.pca",
-    "train.start",
+    "train.init_from",
 }
 
 

@@ -118,7 +118,7 @@ def test_a_layer_returns_as_many_gradients_as_it_has_inputs(name: str) -> None:
     "options",
     [
         {},
-        {"dropout_features": 0.5, "dropout_words": 0.5, "dropout_hidden": 0.5},
+        {"dropout_features": 0.5, "dropout_embedding": 0.5, "dropout_hidden": 0.5},
         {"wordvec_dim": 2, "hidden_dim": 1},
     ],
     ids=["plain", "dropout", "tiny"],
@@ -138,11 +138,11 @@ def test_the_model_is_checked_as_it_is_configured(standardize: bool, monkeypatch
     models = []
     loss = CaptioningRNN.loss
     monkeypatch.setattr(CaptioningRNN, "loss", lambda self, *a, **k: models.append(self) or loss(self, *a, **k))
-    chosen = dataclasses.replace(config(dropout_words=0.4), data=Data(standardize=standardize))
+    chosen = dataclasses.replace(config(dropout_embedding=0.4), data=Data(standardize=standardize))
     assert failed(gradcheck(chosen)) == []
     assert {m.dropout for m in models} == {Dropout(words=0.4), Dropout(0.2, 0.3, 0.4), NO_DROPOUT}
     assert {m.smoothing for m in models} == {0.0, 0.1}
-    assert {m.sizes.image for m in models} == {"initial", "first", "every"}
+    assert {m.sizes.image for m in models} == {"init", "first", "every"}
     assert {m.standardizer is not None for m in models} == {standardize}
 
 

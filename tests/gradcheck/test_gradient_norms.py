@@ -23,7 +23,7 @@ SPLIT = Split(CAPTIONS, np.array([0, 1, 1]), RNG.standard_normal((2, F)), ["a", 
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("image", ["initial", "first", "every"])
+@pytest.mark.parametrize("image", ["init", "first", "every"])
 def test_norms_are_those_of_numeric_gradients(cell: str, image: str) -> None:
     sizes = Sizes(V, F, 3, H, cell, image)
     model = CaptioningRNN(sizes, {name: 0.7 * RNG.standard_normal(shape) for name, shape in sizes.shapes().items()})

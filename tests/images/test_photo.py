@@ -308,12 +308,12 @@ def test_an_empty_file_is_called_so() -> None:
 
 
 def test_no_other_program_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def started(*args: object, **_: object) -> None:
+    def initialized_from(*args: object, **_: object) -> None:
         raise AssertionError(f"started {args}")
 
-    monkeypatch.setattr(subprocess, "Popen", started)
-    monkeypatch.setattr(subprocess, "check_call", started)
-    monkeypatch.setattr(os, "system", started)
+    monkeypatch.setattr(subprocess, "Popen", initialized_from)
+    monkeypatch.setattr(subprocess, "check_call", initialized_from)
+    monkeypatch.setattr(os, "system", initialized_from)
     page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     assert refusal(page).startswith("expected a photograph (")
     assert not {"EPS", "WMF", "IPTC", "FITS", "MSP"} & set(FORMATS)

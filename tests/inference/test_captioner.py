@@ -91,13 +91,13 @@ def test_rows_that_nobody_has_checked_are_checked_as_far_as_they_are_captioned(
 def test_a_kernel_is_inverted_once_for_all_splits(
     tiny_run: Path, cli: Callable[..., Any], inversions: list[int]
 ) -> None:
-    asked = ("-o", "decode.beam=2", "-o", "decode.consensus=5")
+    asked = ("-o", "decode.beam_width=2", "-o", "decode.consensus=5")
     done = cli("evaluate", tiny_run, "--split", "val", "--split", "test", "--split", "heldout", "--json", *asked)
     assert (done.code, done.err, len(done.out.splitlines())) == (0, "", 3)
     assert inversions == [40]
 
 
 def test_words_to_suppress_are_those_of_the_vocabulary(tiny_run: Path) -> None:
-    captioner = open_captioner(open_run(tiny_run, ["decode.suppress=unheard"]))
+    captioner = open_captioner(open_run(tiny_run, ["decode.suppress_words=unheard"]))
     with pytest.raises(ConfigError, match=r"decode\.suppress: expected words of the vocabulary, got unheard"):
         next(captioner.caption(np.zeros((1, captioner.speaker.meta.feature_dim))))

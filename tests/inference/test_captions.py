@@ -80,7 +80,7 @@ def test_batches_and_a_part_change_no_caption(restored: Restored, val, monkeypat
 
 
 def test_a_beam_writes_its_likeliest_caption(tiny_run: Path, val, monkeypatch: pytest.MonkeyPatch) -> None:
-    wide = open_run(tiny_run, ["decode.beam=4"])
+    wide = open_run(tiny_run, ["decode.beam_width=4"])
     captions = list(describe(wide, val.features))
     vocab, most = wide.vocab, wide.config.decode.max_length
     tokens, scores = beam(
@@ -200,7 +200,7 @@ def test_a_data_set_of_another_width_is_refused(
 
 
 def test_candidates_are_the_best_captions_of_a_beam(tiny_run: Path, val) -> None:
-    wide = open_run(tiny_run, ["decode.beam=4"])
+    wide = open_run(tiny_run, ["decode.beam_width=4"])
     best = [text for text, _ in describe(wide, val.features)]
     for count in (1, 3, 4):
         found = list(open_captioner(wide).caption(val.features, n_best=count))

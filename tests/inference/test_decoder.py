@@ -29,7 +29,7 @@ def written(options: Decode, best: int = 1) -> Any:
 
 @pytest.mark.parametrize(("best", "width"), [(1, 1), (2, 4), (4, 4), (6, 6)])
 def test_a_beam_is_as_wide_as_its_option_and_the_candidates(best: int, width: int) -> None:
-    decoder = build_decoder(Decode(beam=1 if width == 1 else 4), VOCAB, best)
+    decoder = build_decoder(Decode(beam_width=1 if width == 1 else 4), VOCAB, best)
     tokens, _ = decoder.write(step, (np.zeros(3),), IMAGES)
     assert decoder.width == tokens.shape[1] == width
 
@@ -37,9 +37,14 @@ def test_a_beam_is_as_wide_as_its_option_and_the_candidates(best: int, width: in
 EXAMPLES = {
     "greedy": (Decode(), greedy, Constraints([0, 1, 3]), {}),
     "unk": (Decode(suppress_unk=False), greedy, Constraints([0, 1]), {}),
-    "suppress": (Decode(suppress=" dog,a , ,"), greedy, Constraints([0, 1, 3, 6, 4]), {}),
-    "limits": (Decode(min_length=4, no_repeat=1, max_length=6), greedy, Constraints([0, 1, 3], 4, 1), {}),
-    "power": (Decode(beam=3, length_power=1.5), beam, Constraints([0, 1, 3]), {"width": 3, "length_power": 1.5}),
+    "suppress": (Decode(suppress_words=" dog,a , ,"), greedy, Constraints([0, 1, 3, 6, 4]), {}),
+    "limits": (Decode(min_length=4, no_repeat_ngram=1, max_length=6), greedy, Constraints([0, 1, 3], 4, 1), {}),
+    "power": (
+        Decode(beam_width=3, length_penalty=1.5),
+        beam,
+        Constraints([0, 1, 3]),
+        {"width": 3, "length_penalty": 1.5},
+    ),
     "sampling": (
         Decode(method="sampling", temperature=2.0, top_k=4, top_p=0.9, seed=5, min_length=2),
         sample,
@@ -70,6 +75,8 @@ def test_options_reach_the_decoder(name: str) -> None:
     ],
 )
 def test_what_is_no_word_is_not_suppressed(words: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=f"^decode.suppress: expected words of the vocabulary, {said}") as caught:
-        written(Decode(suppress=words))
+    with pytest.raises(
+        ConfigError, match=f"^decode.suppress_words: expected words of the vocabulary, {said}"
+    ) as caught:
+        written(Decode(suppress_words=words))
     assert len(caught.value.problems) == 1

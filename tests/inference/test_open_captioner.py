@@ -17,7 +17,7 @@ from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.reranker_index import SEAL, Index, is_current, load, save
 from captioner.inference.restore import Restored
 
-ASKED = ("decode.beam=6", "decode.consensus=300")
+ASKED = ("decode.beam_width=6", "decode.consensus=300")
 
 
 def without(restored: Restored, **changes: object) -> Restored:
@@ -69,7 +69,9 @@ def test_an_ensemble_has_the_index_of_its_first_run(heeding: Restored, corpus: C
 
 def test_neither_index_nor_data_set_is_a_warning(coco_run: Path, tmp_path: Path) -> None:
     root = tmp_path / "gone"
-    moved = open_run(coco_run, ["decode.beam=2", "decode.length_power=0.5", "decode.consensus=1", f"data.root={root}"])
+    moved = open_run(
+        coco_run, ["decode.beam_width=2", "decode.length_penalty=0.5", "decode.consensus=1", f"data.root={root}"]
+    )
     features = np.zeros((1, moved.meta.feature_dim), np.float32)
     captioner = open_captioner(moved)
     warning = (

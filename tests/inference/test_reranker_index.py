@@ -18,7 +18,7 @@ from captioner.inference.reranker_index import SEAL, Index, build_index, fold, l
 from captioner.model.standardizer import Standardizer
 from captioner.storage.sealed_arrays import write
 
-ASKED = ("decode.beam=6", "decode.consensus=300")
+ASKED = ("decode.beam_width=6", "decode.consensus=300")
 
 
 def test_what_is_saved_is_loaded(index: Index, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_what_is_saved_is_loaded(index: Index, tmp_path: Path) -> None:
 
 def test_rounding_moves_expectations_by_little(corpus: Corpus, index: Index) -> None:
     train = corpus.split("train")
-    images, references = train.spoken(corpus.vocab)
+    images, references = train.reference_ids(corpus.vocab)
     features = train.features[images]
     standardizer = Standardizer(*standardization(features))
     directions = directions_of(features, standardizer)
@@ -55,9 +55,9 @@ def test_a_triangle_is_the_symmetric_matrix(n: int) -> None:
 
 def test_many_images_are_some(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reranker, "MOST", 7)
-    shares = build_index(corpus).reranker().shares(corpus.split("train").features[:])
-    assert shares.shape == (40, 7)
-    own = np.flatnonzero((shares == 0).any(axis=1)).tolist()
+    shards = build_index(corpus).reranker().shards(corpus.split("train").features[:])
+    assert shards.shape == (40, 7)
+    own = np.flatnonzero((shards == 0).any(axis=1)).tolist()
     assert own == [0, 6, 13, 19, 26, 32, 39], "those are not regressed on themselves"
 
 

@@ -253,7 +253,7 @@ def test_scans_pass_the_gradient_check(cell: Cell) -> None:
 def test_a_plugged_in_cell_is_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equations and a row, nothing more: the model learns, decodes and is proven with the new cell."""
     monkeypatch.setitem(CELLS, "gru", GRU)
-    config = dataclasses.replace(Config(), model=Model(cell="gru", dropout_words=0.3, dropout_hidden=0.3))  # type: ignore[arg-type]
+    config = dataclasses.replace(Config(), model=Model(cell="gru", dropout_embedding=0.3, dropout_hidden=0.3))  # type: ignore[arg-type]
     rows = [row for row in gradcheck(config, full=True) if row.case == "model (gru)"]
     assert len(rows) == 8
     assert all(row.passed for row in rows), rows

@@ -12,10 +12,10 @@ from trees import NULL, START, WORDS, log_prob, model
 from captioner.decode import Constraints, Ensemble, beam, greedy, sample
 from captioner.decode.parallel import writer
 from captioner.model.ensemble import log_mean
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 
 FEATURES = np.random.default_rng(5).standard_normal((7, 4))
-DECODERS = {"greedy": greedy, "beam": partial(beam, width=3, length_power=0.5), "sample": partial(sample, samples=2)}
+DECODERS = {"greedy": greedy, "beam": partial(beam, width=3, length_penalty=0.5), "sample": partial(sample, samples=2)}
 
 
 def mixed() -> list[Any]:
@@ -69,7 +69,7 @@ def test_a_step_is_the_mean_of_the_members_probabilities() -> None:
 @pytest.mark.parametrize("name", DECODERS)
 def test_the_log_probability_is_that_of_the_words_and_no_members(name: str) -> None:
     ensemble = Ensemble(mixed())
-    decode = partial(DECODERS[name], max_length=6, constraints=Constraints([NULL, START], no_repeat=1), **WORDS)
+    decode = partial(DECODERS[name], max_length=6, constraints=Constraints([NULL, START], no_repeat_ngram=1), **WORDS)
     tokens, scores = decode(ensemble.reader().step, ensemble.start(FEATURES))
     for row in range(7):
         for words, score in zip(tokens[row].tolist(), scores[row], strict=True):
@@ -83,7 +83,7 @@ def test_the_log_probability_is_that_of_the_words_and_no_members(name: str) -> N
 def test_losses_of_captions_of_several_lengths_are_those_of_each() -> None:
     ensemble = Ensemble(mixed())
     captions = np.array([[1, 3, 2, 0, 0], [1, 4, 5, 6, 2], [1, 2, 0, 0, 0]])
-    losses = ensemble.word_losses(FEATURES[:3], captions, team=Team(2))
+    losses = ensemble.word_losses(FEATURES[:3], captions, pool=ThreadPool(2))
     assert losses.shape == (7,)
     apart = [log_prob(ensemble, FEATURES[n : n + 1], captions[n, 1:].tolist()) for n in range(3)]
     assert losses.sum() == pytest.approx(-sum(apart), rel=1e-5)
@@ -97,6 +97,6 @@ def test_a_team_writes_what_one_writes_and_ensembles_nest(name: str) -> None:
     for speaker in (whole, nested):
         tokens, scores = decode(speaker.reader().step, speaker.start(FEATURES))
         rest = (np.arange(7),) if name == "sample" else ()
-        written, written_scores = writer(speaker, Team(3))(decode, FEATURES, *rest)
+        written, written_scores = writer(speaker, ThreadPool(3))(decode, FEATURES, *rest)
         assert (written == tokens).all()
         np.testing.assert_allclose(written_scores, scores, rtol=1e-5)

@@ -9,17 +9,17 @@ import pytest
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 
 Array = np.ndarray
 V, F, H = 7, 4, 5
 CAPTIONS = np.array([[1, 4, 5, 2, 0], [1, 6, 2, 0, 0], [1, 4, 4, 3, 2], [1, 0, 0, 0, 0], [1, 5, 0, 2, 0]])
 IMAGES = np.random.default_rng(6).standard_normal((len(CAPTIONS), F))
 every_cell = pytest.mark.parametrize("cell", CELLS)
-every_image = pytest.mark.parametrize("image", ["initial", "first", "every"])
+every_image = pytest.mark.parametrize("image", ["init", "first", "every"])
 
 
-def model(cell: str = "lstm", image: str = "initial", smoothing: float = 0.0) -> CaptioningRNN:
+def model(cell: str = "lstm", image: str = "init", smoothing: float = 0.0) -> CaptioningRNN:
     sizes = Sizes(vocab=V, feature=F, wordvec=3, hidden=H, cell=cell, image=image)
     rng = np.random.default_rng(5)
     params = {name: 0.7 * rng.standard_normal(shape) for name, shape in sizes.shapes().items()}
@@ -41,7 +41,7 @@ def by_hand(m: CaptioningRNN, smoothing: float = 0.0) -> list[float]:
     W_vocab = p["W_vocab"]
     for image, caption in zip(IMAGES, CAPTIONS.tolist(), strict=True):
         h, c = image @ p["W_proj"] + p["b_proj"], np.zeros(H)
-        vector = image @ p["W_image"] + p["b_image"] if m.sizes.image != "initial" else np.zeros(0)
+        vector = image @ p["W_image"] + p["b_image"] if m.sizes.image != "init" else np.zeros(0)
         if m.sizes.image == "first":
             h, c = cell_by_hand(m, vector, h, c)
         joined = vector if m.sizes.image == "every" else np.zeros(0)
@@ -61,7 +61,7 @@ def by_hand(m: CaptioningRNN, smoothing: float = 0.0) -> list[float]:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_loss_is_the_sum_by_hand(cell: str, image: str, threads: int) -> None:
     m = model(cell, image)
-    loss, grads = m.loss(IMAGES, CAPTIONS, team=Team(threads))
+    loss, grads = m.loss(IMAGES, CAPTIONS, pool=ThreadPool(threads))
     assert loss == pytest.approx(math.fsum(by_hand(m)) / len(CAPTIONS), abs=1e-12)
     assert {name: grad.shape for name, grad in grads.items()} == m.sizes.shapes()
     alone = m.loss(IMAGES, CAPTIONS)[1]

@@ -12,7 +12,7 @@ from captioner.layers import CELLS
 from captioner.layers.cell import project, step_forward
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 
 WORDS: dict[str, Any] = {"start": 1, "end": 2, "null": 0, "max_length": 8}
 
@@ -58,7 +58,7 @@ def test_a_word_is_projected_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_team_writes_what_one_writes(size: int, decode: Any, images: int) -> None:
     one, features = model("lstm"), np.random.default_rng(1).standard_normal((images, 4))
     tokens, scores = decode(one.reader().step, one.start(features), **WORDS)
-    written, written_scores = writer(one, Team(size))(partial(decode, **WORDS), features)
+    written, written_scores = writer(one, ThreadPool(size))(partial(decode, **WORDS), features)
     np.testing.assert_array_equal(written, tokens)
     np.testing.assert_allclose(written_scores, scores, atol=1e-12)
 
@@ -70,7 +70,7 @@ def test_further_rows_go_with_their_images(size: int) -> None:
         return np.stack(rows, axis=1), state[0][:, :1]
 
     one, features = model("rnn"), np.random.default_rng(0).standard_normal((4, 4))
-    found, states = writer(one, Team(size))(decode, features, np.arange(4), np.arange(4) + 10)
+    found, states = writer(one, ThreadPool(size))(decode, features, np.arange(4), np.arange(4) + 10)
     assert found.tolist() == [[0, 10], [1, 11], [2, 12], [3, 13]]
     np.testing.assert_allclose(states[:, 0], one.start(features)[0][:, 0], atol=1e-12)
 
@@ -89,7 +89,7 @@ def test_one_image_needs_one_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     one, made = model("rnn"), []
     true = one.reader
     monkeypatch.setattr(one, "reader", lambda: made.append(1) or true())
-    write = writer(one, Team(3))
+    write = writer(one, ThreadPool(3))
     for images, readers in ((1, 1), (1, 1), (5, 3), (2, 3)):
         assert write(partial(greedy, **WORDS), np.ones((images, 4)))[0].shape == (images, 1, 8)
         assert len(made) == readers

@@ -10,9 +10,9 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.dropout import Dropout
 from captioner.model.parameters import Sizes, initial_params
 from captioner.parallel.buffers import Workspace
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 
-TEAMS = [Team(size) for size in (1, 2, 3)]
+TEAMS = [ThreadPool(size) for size in (1, 2, 3)]
 
 
 @pytest.fixture(autouse=True)
@@ -31,29 +31,31 @@ def model(cell: str, dropout: Dropout) -> CaptioningRNN:
 @given(
     captions=st.integers(1, 7),
     columns=st.integers(1, 6),
-    team=st.sampled_from(TEAMS),
+    pool=st.sampled_from(TEAMS),
     drop=st.sampled_from([0.0, 0.5]),
     seed=st.integers(0, 99),
 )
-def test_any_number_of_members(cell: str, captions: int, columns: int, team: Team, drop: float, seed: int) -> None:
+def test_any_number_of_members(
+    cell: str, captions: int, columns: int, pool: ThreadPool, drop: float, seed: int
+) -> None:
     """With `<NULL>` anywhere, captions without a word, dropout, and fewer captions than members."""
     rng = np.random.default_rng(seed)
     one = model(cell, Dropout(drop, drop, drop))
     batch = rng.standard_normal((captions, 4)), rng.integers(0, 9, (captions, columns))
     loss, grads = one.loss(*batch, np.random.default_rng(seed))
-    shared, shared_grads = one.loss(*batch, np.random.default_rng(seed), Workspace(), team)
+    shared, shared_grads = one.loss(*batch, np.random.default_rng(seed), Workspace(), pool)
     assert shared == pytest.approx(loss, rel=1e-12)
     for name, gradient in grads.items():
         np.testing.assert_allclose(shared_grads[name], gradient, rtol=1e-10, atol=1e-13, err_msg=name)
-    losses = one.word_losses(*batch, Workspace(), team)
+    losses = one.word_losses(*batch, Workspace(), pool)
     np.testing.assert_allclose(np.sort(losses), np.sort(one.word_losses(*batch)), rtol=1e-12)
 
 
 def test_the_same_size_is_the_same_to_the_bit() -> None:
     rng = np.random.default_rng(0)
-    one, team = model("lstm", Dropout(0.5, 0.5, 0.5)), TEAMS[1]
+    one, pool = model("lstm", Dropout(0.5, 0.5, 0.5)), TEAMS[1]
     batch = rng.standard_normal((40, 4)), rng.integers(1, 9, (40, 12))
-    first, *others = (one.loss(*batch, np.random.default_rng(1), Workspace(), team)[1] for _ in range(6))
+    first, *others = (one.loss(*batch, np.random.default_rng(1), Workspace(), pool)[1] for _ in range(6))
     for grads in others:
         for name, gradient in grads.items():
             np.testing.assert_array_equal(gradient, first[name], err_msg=name)

@@ -106,8 +106,8 @@ def test_with_that_bias_the_first_loss_is_the_unigram_entropy() -> None:
     params["b_vocab"] = log_frequency_bias(captions, V, null=0)
     words = CaptioningRNN(SIZES, params).word_losses(np.zeros((500, F)), captions)
     counts = np.bincount(captions[:, 1:].ravel(), minlength=V)
-    shares = counts[counts > 0] / counts.sum()
-    assert words.mean() == pytest.approx(-(shares * np.log(shares)).sum(), abs=0.01)
+    shards = counts[counts > 0] / counts.sum()
+    assert words.mean() == pytest.approx(-(shards * np.log(shards)).sum(), abs=0.01)
 
 
 def test_parameters_have_one_order_wherever_they_are_from() -> None:

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.optim.clipping import clip_scale, global_norm
-from captioner.optim.ema import move_average
+from captioner.optim.ema import update_ema
 from captioner.optim.schedules import SCHEDULES, Span, learning_rate_factor
-from captioner.optim.update_rules import CHUNK, RULES, Hyper, Share, initial_slots, update
+from captioner.optim.update_rules import CHUNK, UPDATE_RULES, Hyper, Shard, initial_slots, update
 
 Array = np.ndarray
 HYPER = Hyper(learning_rate=0.02, momentum=0.8, decay_rate=0.95, beta1=0.85, beta2=0.97, epsilon=1e-4, weight_decay=0.1)
 
 
-every_rule = pytest.mark.parametrize("name", RULES)
+every_rule = pytest.mark.parametrize("name", UPDATE_RULES)
 
 
 class Reference:
@@ -57,7 +57,7 @@ class Reference:
 def train(name: str, w: Array, steps: int = 5, scale: float = 1.0, hyper: Hyper = HYPER) -> tuple[Array, Array]:
     """The same gradients through the rule and through its reference."""
     rng = np.random.default_rng(1)
-    rule, reference, params = RULES[name], Reference(w), {"w": np.copy(w, order="K")}
+    rule, reference, params = UPDATE_RULES[name], Reference(w), {"w": np.copy(w, order="K")}
     slots = initial_slots(rule, params)
     for t in range(1, steps + 1):
         dw = rng.standard_normal(w.shape).astype(w.dtype)
@@ -90,9 +90,9 @@ def test_float32_stays_float32(name: str) -> None:
     got, expected = train(name, w)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-    slots = initial_slots(RULES[name], {"w": w})
+    slots = initial_slots(UPDATE_RULES[name], {"w": w})
     assert {array.dtype for slot in slots.values() for array in slot.values()} <= {np.dtype(np.float32)}
-    update(RULES[name], {"w": w}, {"w": np.ones_like(w)}, slots, HYPER, 1)
+    update(UPDATE_RULES[name], {"w": w}, {"w": np.ones_like(w)}, slots, HYPER, 1)
     assert {array.dtype for slot in slots.values() for array in slot.values()} <= {np.dtype(np.float32)}
 
 
@@ -103,12 +103,12 @@ def test_every_parameter_is_updated_in_place_with_slots_of_its_own(name: str) ->
     alone = {key: w.copy() for key, w in params.items()}
     arrays = dict(params)
     grads = {key: rng.standard_normal(w.shape) for key, w in params.items()}
-    slots = initial_slots(RULES[name], params)
-    assert slots.keys() == set(RULES[name].slots)
-    update(RULES[name], params, grads, slots, HYPER, 1)
+    slots = initial_slots(UPDATE_RULES[name], params)
+    assert slots.keys() == set(UPDATE_RULES[name].slots)
+    update(UPDATE_RULES[name], params, grads, slots, HYPER, 1)
     for key, w in alone.items():
         one = {key: w}
-        update(RULES[name], one, grads, initial_slots(RULES[name], one), HYPER, 1)
+        update(UPDATE_RULES[name], one, grads, initial_slots(UPDATE_RULES[name], one), HYPER, 1)
         assert params[key] is arrays[key]
         np.testing.assert_array_equal(params[key], w)
 
@@ -123,12 +123,12 @@ def test_decay_is_beside_the_gradient_and_for_matrices_alone() -> None:
     hyper = Hyper(learning_rate=0.1, weight_decay=0.5)
     params = {"W": np.full((2, 2), 4.0), "b": np.full(2, 4.0)}
     nothing = {key: np.zeros_like(w) for key, w in params.items()}
-    update(RULES["adamw"], params, nothing, initial_slots(RULES["adamw"], params), hyper, 1)
+    update(UPDATE_RULES["adamw"], params, nothing, initial_slots(UPDATE_RULES["adamw"], params), hyper, 1)
     assert (params["W"] == 4 * (1 - 0.1 * 0.5)).all()
     assert (params["b"] == 4).all()
 
 
-@pytest.mark.parametrize("name", [name for name in RULES if name != "adamw"])
+@pytest.mark.parametrize("name", [name for name in UPDATE_RULES if name != "adamw"])
 def test_the_other_rules_do_not_decay(name: str) -> None:
     w = np.ones((3, 3))
     free, _ = train(name, w, hyper=HYPER._replace(weight_decay=0))
@@ -138,7 +138,14 @@ def test_the_other_rules_do_not_decay(name: str) -> None:
 
 def test_adam_starts_with_steps_of_the_learning_rate() -> None:
     w = {"w": np.zeros(3)}
-    update(RULES["adam"], w, {"w": np.array([1e-3, -5.0, 1e6])}, initial_slots(RULES["adam"], w), Hyper(0.1), 1)
+    update(
+        UPDATE_RULES["adam"],
+        w,
+        {"w": np.array([1e-3, -5.0, 1e6])},
+        initial_slots(UPDATE_RULES["adam"], w),
+        Hyper(0.1),
+        1,
+    )
     np.testing.assert_allclose(w["w"], [-0.1, 0.1, -0.1], rtol=1e-4)
 
 
@@ -206,14 +213,14 @@ SIZES = [(3, 5), (2 * CHUNK + 7,), (4,), (0, 3), (CHUNK,)]
 
 
 @pytest.mark.parametrize("team", [1, 2, 3, 9])
-def test_shares_of_a_team_make_up_the_whole(team: int) -> None:
+def test_shares_of_a_team_make_up_the_whole(pool: int) -> None:
     rng = np.random.default_rng(0)
     params, grads = ({str(k): rng.standard_normal(s) for k, s in enumerate(SIZES)} for _ in range(2))
     alone = {k: w.copy() for k, w in params.items()}
-    slots, slots_alone = initial_slots(RULES["adam"], params), initial_slots(RULES["adam"], params)
-    for member in reversed(range(team)):
-        update(RULES["adam"], params, grads, slots, HYPER, 1, share=Share(member, team))
-    update(RULES["adam"], alone, grads, slots_alone, HYPER, 1)
+    slots, slots_alone = initial_slots(UPDATE_RULES["adam"], params), initial_slots(UPDATE_RULES["adam"], params)
+    for worker in reversed(range(pool)):
+        update(UPDATE_RULES["adam"], params, grads, slots, HYPER, 1, shard=Shard(worker, pool))
+    update(UPDATE_RULES["adam"], alone, grads, slots_alone, HYPER, 1)
     for k in params:
         np.testing.assert_array_equal(params[k], alone[k])
 
@@ -250,13 +257,13 @@ def test_clipped_gradients_have_the_limit_as_their_norm() -> None:
     params: dict[str, Any] = {"W": np.zeros((4, 5)), "b": np.zeros(5)}
     grads = {key: 10 * rng.standard_normal(w.shape) for key, w in params.items()}
     scale = clip_scale(global_norm(grads), 2.0)
-    update(RULES["sgd"], params, grads, {}, Hyper(learning_rate=1.0), 1, scale)
+    update(UPDATE_RULES["sgd"], params, grads, {}, Hyper(learning_rate=1.0), 1, scale)
     assert global_norm(params) == pytest.approx(2.0)
     np.testing.assert_allclose(params["W"], -scale * grads["W"])
 
 
 @pytest.mark.parametrize("team", [1, 3])
-def test_the_running_mean_is_its_formula(team: int) -> None:
+def test_the_running_mean_is_its_formula(pool: int) -> None:
     rng = np.random.default_rng(0)
     params = {str(k): rng.standard_normal(size) for k, size in enumerate(SIZES)}
     mean = {name: w.copy() for name, w in params.items()}
@@ -266,7 +273,7 @@ def test_the_running_mean_is_its_formula(team: int) -> None:
             w += rng.standard_normal(w.shape)
         decay = min(0.4, t / (t + 9))
         expected = {name: decay * a + (1 - decay) * params[name] for name, a in expected.items()}
-        for member in range(team):
-            move_average(params, mean, 0.4, t, Share(member, team))
+        for worker in range(pool):
+            update_ema(params, mean, 0.4, t, Shard(worker, pool))
     for name, a in expected.items():
         np.testing.assert_allclose(mean[name], a, rtol=1e-12)

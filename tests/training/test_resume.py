@@ -22,10 +22,10 @@ OPTIONS = (
     "train.learning_rate=0.01",
     "train.schedule=constant",
     "model.dropout_features=0.2",
-    "model.dropout_words=0.3",
+    "model.dropout_embedding=0.3",
     "model.dropout_hidden=0.4",
-    "model.image=every",
-    "train.average=0.9",
+    "model.image_input=every",
+    "train.ema_decay=0.9",
 )
 AT_STEP = """
 import os, sys

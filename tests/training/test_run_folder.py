@@ -54,7 +54,7 @@ def test_the_run_before_stays_until_the_new_one_has_a_best(own_run: Path) -> Non
         run.create(overwrite=True)
         assert {file.name: file.read_bytes() for file in run.before.iterdir()} == files
         assert os.listdir(own_run) == ["before"]
-        assert run.told_before() == f"; the run before is in {own_run}/before"
+        assert run.previous_run_note() == f"; the run before is in {own_run}/before"
         assert is_run(run.before)
         run.write(run.last, "young")
         del run
@@ -65,7 +65,7 @@ def test_the_run_before_stays_until_the_new_one_has_a_best(own_run: Path) -> Non
     (run.before / "notes.txt").touch()
     run.found_best()
     assert os.listdir(run.before) == ["notes.txt"]
-    assert run.told_before() == ""
+    assert run.previous_run_note() == ""
 
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ from captioner.gradcheck.numeric import Case, check
 from captioner.inference.captions import describe, open_run
 from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.training.self_critical import SelfCritical
 from captioner.training.train import resume, train
 
-SCST = ("train.objective=scst", "train.learning_rate=0.003", "train.log_every=1")
+SCST = ("train.objective=self_critical", "train.learning_rate=0.003", "train.log_every=1")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def model(trained: Path) -> CaptioningRNN:
 
 def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, seed: int = 7, threads: int = 1) -> tuple[Any, ...]:
     batches = ShuffledBatches(corpus.split("train"), 16, seed)
-    return SelfCritical(model, batches, corpus.vocab, seed, 20, Team(threads)).batch(step)
+    return SelfCritical(model, batches, corpus.vocab, seed, 20, ThreadPool(threads)).batch(step)
 
 
 def test_weights_are_rewards_beyond_the_greedy_captions(model: CaptioningRNN, corpus: Corpus, trained: Path) -> None:
@@ -82,14 +82,14 @@ def test_weights_are_rewards_beyond_the_greedy_captions(model: CaptioningRNN, co
 
 def test_captions_that_are_the_greedy_ones_have_no_advantage(model: CaptioningRNN, corpus: Corpus) -> None:
     """A model that is almost sure of every word: some captions are the greedy ones, and one that is sure: all are."""
-    shares = []
+    shards = []
     for factor in (1, 30, 3000):
         sharp = {name: w * factor if name in ("W_vocab", "b_vocab") else w for name, w in model.params.items()}
         _, _, weights, figures = batch(model.with_params(sharp), corpus)
         assert figures["advantages"] == np.mean(weights != 0)
         assert figures["reward"] - figures["greedy_reward"] == pytest.approx(weights.mean(), abs=1e-12)
-        shares.append(figures["advantages"])
-    assert shares[0] > shares[1] > shares[2] == 0
+        shards.append(figures["advantages"])
+    assert shards[0] > shards[1] > shards[2] == 0
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -123,7 +123,7 @@ def test_a_batch_is_a_function_of_seed_step_and_parameters(model: CaptioningRNN,
 @pytest.fixture
 def go(small: Sequence[str], trained: Path, tmp_path: Path) -> Callable[..., Path]:
     def run(name: str, *overrides: str) -> Path:
-        for _ in train(parse("", "", [*small, *SCST, f"train.start={trained}", *overrides]), tmp_path / name):
+        for _ in train(parse("", "", [*small, *SCST, f"train.init_from={trained}", *overrides]), tmp_path / name):
             pass
         return tmp_path / name
 
@@ -196,7 +196,7 @@ def test_a_start_with_numbers_too_large_for_the_type(go: Callable[..., Path], tr
     meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace("dtype: float32", "dtype: float64"))
     checkpoint.save(tmp_path / "large.h5", dataclasses.replace(saved, meta=meta, params=params, slots=slots))
     with pytest.raises(CheckpointError, match=r"params/Wh: a number is too large for .* float32; set it to fl"):
-        go("run", f"train.start={tmp_path / 'large.h5'}")
+        go("run", f"train.init_from={tmp_path / 'large.h5'}")
 
 
 def test_a_single_image_earns_nothing(model: CaptioningRNN, corpus: Corpus) -> None:
@@ -212,5 +212,5 @@ def test_other_features_are_no_start(go: Callable[..., Path]) -> None:
 
 
 def test_self_critical_training_needs_a_start(small: Sequence[str]) -> None:
-    with pytest.raises(ConfigError, match=r"train.objective.*set train.start to its run"):
-        parse("", "", [*small, "train.objective=scst"])
+    with pytest.raises(ConfigError, match=r"train.objective.*set train.init_from to its run"):
+        parse("", "", [*small, "train.objective=self_critical"])

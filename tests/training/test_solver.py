@@ -22,9 +22,9 @@ from captioner.model.parameters import Sizes, initial_params
 from captioner.model.perplexity import mean_word_loss, perplexity
 from captioner.optim.clipping import clip_scale, global_norm
 from captioner.optim.schedules import SCHEDULES, Span
-from captioner.optim.update_rules import RULES, Hyper, initial_slots, update
+from captioner.optim.update_rules import UPDATE_RULES, Hyper, initial_slots, update
 from captioner.parallel.stopwatch import Stopwatch
-from captioner.training.solver import Plan, Step, TrainState, look_again, steps
+from captioner.training.solver import Plan, Step, TrainState, recheck_loss, steps
 
 SIZES = Sizes(vocab=9, feature=5, wordvec=4, hidden=6)
 PER_EPOCH = 4
@@ -47,7 +47,7 @@ def model(dropout: Dropout = Dropout(0.2, 0.3, 0.4)) -> CaptioningRNN:  # noqa: 
 
 def plan(total: int = 10, rule: str = "adam", schedule: str = "constant", warmup: int = 0, **options) -> Plan:
     hyper = Hyper(learning_rate=options.pop("learning_rate", 0.01))
-    return Plan(RULES[rule], hyper, SCHEDULES[schedule], Span(total, PER_EPOCH, 0.5, warmup), **options)
+    return Plan(UPDATE_RULES[rule], hyper, SCHEDULES[schedule], Span(total, PER_EPOCH, 0.5, warmup), **options)
 
 
 def run(model: CaptioningRNN, plan: Plan) -> list[Step]:
@@ -79,7 +79,7 @@ def test_loss_and_norm_are_those_before_the_update() -> None:
     )
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", UPDATE_RULES)
 def test_a_step_is_one_update_by_the_rule(rule: str) -> None:
     by_hand, trained, how = model(), model(), plan(2, rule, clip_norm=0.5)
     slots = initial_slots(how.rule, by_hand.params)
@@ -107,7 +107,7 @@ def test_clipping_bounds_a_step_of_sgd() -> None:
         assert moved == pytest.approx(0.01 * (factor if factor < 1 else record.grad_norm), rel=1e-3)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", UPDATE_RULES)
 @settings(max_examples=8, deadline=None)
 @given(stop=st.integers(0, 10))
 def test_a_state_goes_on_exactly_where_it_stopped(rule: str, stop: int) -> None:
@@ -144,7 +144,7 @@ class Poisoned(ShuffledBatches):
 
 def test_a_step_that_is_not_finite_is_not_taken() -> None:
     diverging, good = model(), model()
-    state = TrainState.fresh(diverging, RULES["adam"])
+    state = TrainState.fresh(diverging, UPDATE_RULES["adam"])
     with pytest.raises(
         DivergenceError,
         match=r"^step 3: .*got nan, .*not finite: features of 4 of 4 images in the batch; they were finite",
@@ -222,13 +222,13 @@ def test_weights_hide_no_divergence(weight: float) -> None:
     hopeless = model()
     hopeless.params["b_vocab"][5] = -1e4
     with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 a word, got [1-9]"):
-        list(steps(hopeless, Weighted(weight), TrainState.fresh(hopeless, RULES["adam"]), plan()))
+        list(steps(hopeless, Weighted(weight), TrainState.fresh(hopeless, UPDATE_RULES["adam"]), plan()))
 
 
 def test_a_weight_that_is_not_finite_is_divergence() -> None:
     trained = model()
     with pytest.raises(DivergenceError, match=r"^step 1: training diverged: .* not finite: gradients "):
-        list(steps(trained, Weighted(-math.inf), TrainState.fresh(trained, RULES["adam"]), plan()))
+        list(steps(trained, Weighted(-math.inf), TrainState.fresh(trained, UPDATE_RULES["adam"]), plan()))
 
 
 def test_label_smoothing_is_in_no_perplexity() -> None:
@@ -295,10 +295,10 @@ def test_a_state_that_the_last_update_blew_up_is_seen_before_it_is_saved() -> No
     trained, how = model(), plan(3)
     state = TrainState.fresh(trained, how.rule)
     list(steps(trained, batches(), state, how))
-    look_again(trained, batches(), state)
+    recheck_loss(trained, batches(), state)
     trained.params["b_vocab"][0] = 1e9
     with pytest.raises(DivergenceError, match=r"^step 3: training diverged: expected a loss of at most 22.0 a word"):
-        look_again(trained, batches(), state)
+        recheck_loss(trained, batches(), state)
 
 
 def test_the_watch_has_the_time_of_every_part_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

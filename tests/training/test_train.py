@@ -16,13 +16,13 @@ from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, DataError, DivergenceError, UsageError
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.parallel.thread_pool import Team
+from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.storage.atomic import write_atomically
 from captioner.training import train as use_case
 from captioner.training import validation
-from captioner.training.events import Began, Ended, Event, Validated
+from captioner.training.events import Ended, Event, Started, Validated
 from captioner.training.solver import Step
 from captioner.training.train import resume, train
 
@@ -75,7 +75,7 @@ def test_the_events_of_a_run_in_their_order(events, run: Path) -> None:
     told = events("train.epochs=2")
     assert kinds(told) == "BSSSSVSSSSVE"
     began, ended = told[0], told[-1]
-    assert isinstance(began, Began)
+    assert isinstance(began, Started)
     assert isinstance(ended, Ended)
     assert (began.step, began.total_steps, began.steps_per_epoch) == (0, 2 * PER_EPOCH, PER_EPOCH)
     params = checkpoint.load(run / "last.h5").params
@@ -151,11 +151,11 @@ def test_the_parts_are_told_apart(config, run: Path, monkeypatch: pytest.MonkeyP
     lasting(CaptioningRNN, "forward", 10)
     lasting(CaptioningRNN, "backward", 100)
     lasting(validation, "mean_word_loss", 1000)
-    lasting(use_case, "look_again", 10_000)
+    lasting(use_case, "recheck_loss", 10_000)
     lasting(checkpoint, "save", 100_000)
     for event in train(config("train.epochs=2"), run):
         clock[0] += 0 if isinstance(event, Ended) else 1_000_000
-    # look_again reads too; both validations were the best so far
+    # recheck_loss reads too; both validations were the best so far
     assert json.loads((run / "summary.json").read_text())["profile"] == {
         "reading": 8,
         "forward": 80,
@@ -214,7 +214,7 @@ def test_a_run_out_of_patience_goes_on_when_it_is_given_more(events, run: Path, 
 def test_validation_by_its_own_options(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def measured(model: CaptioningRNN, batches: Iterator[tuple[np.ndarray, np.ndarray]], team: Team) -> float:
+    def measured(model: CaptioningRNN, batches: Iterator[tuple[np.ndarray, np.ndarray]], pool: ThreadPool) -> float:
         sizes.append(sum(len(captions) for _, captions in batches))
         return 1.0
 
@@ -227,7 +227,7 @@ def test_validation_by_its_own_options(events, run: Path, monkeypatch: pytest.Mo
 
 
 def test_validation_does_not_change_what_is_learnt(events, run: Path, tmp_path: Path, config) -> None:
-    dropout = ("model.dropout_words=0.3", "model.dropout_hidden=0.3", "train.max_steps=8")
+    dropout = ("model.dropout_embedding=0.3", "model.dropout_hidden=0.3", "train.max_steps=8")
     events(*dropout)
     list(train(config(*dropout, "validate.every=100", "validate.split=test"), tmp_path / "other"))
     assert_same_arrays(run / "last.h5", tmp_path / "other" / "last.h5")
@@ -242,7 +242,12 @@ def assert_same_arrays(one: Path, other: Path) -> None:
 
 
 def test_seed_config_and_data_fix_every_byte(events, run: Path, tmp_path: Path, config) -> None:
-    options = ("train.max_steps=6", "model.dropout_features=0.3", "model.dropout_words=0.3", "model.dropout_hidden=0.3")
+    options = (
+        "train.max_steps=6",
+        "model.dropout_features=0.3",
+        "model.dropout_embedding=0.3",
+        "model.dropout_hidden=0.3",
+    )
     events(*options)
     list(train(config(*options), tmp_path / "again"))
     for name in ("best.h5", "last.h5", "history.jsonl", "config.yaml"):

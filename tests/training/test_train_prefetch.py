@@ -30,7 +30,7 @@ OPTIONS = (
     "train.log_every=1",
     f"train.max_steps={TOTAL}",
     "model.dropout_features=0.2",
-    "model.dropout_words=0.3",
+    "model.dropout_embedding=0.3",
 )
 LAYOUTS: dict[str, dict[str, Any]] = {"pages": {}, "chunks": {"chunks": (70, WIDTH), "compression": "gzip"}}
 

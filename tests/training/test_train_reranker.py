@@ -17,7 +17,7 @@ from captioner.storage import checkpoint
 from captioner.training.run_folder import RunFolder
 from captioner.training.train import resume, train
 
-ASKED = ("decode.beam=2", "decode.consensus=5")
+ASKED = ("decode.beam_width=2", "decode.consensus=5")
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def go(small: Sequence[str], tmp_path: Path) -> Callable[..., list[Validated]]:
 
 
 def test_every_few_epochs_and_at_the_end(go: Callable[..., Any], tmp_path: Path) -> None:
-    told = go("train.epochs=5", "validate.metrics=2")
+    told = go("train.epochs=5", "validate.score_every=2")
     assert [bool(event.scores) for event in told] == [False, True, False, True, True]
     assert {tuple(event.scores) for event in told if event.scores} == {NAMES}
     lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
@@ -40,11 +40,11 @@ def test_every_few_epochs_and_at_the_end(go: Callable[..., Any], tmp_path: Path)
     ]
 
 
-@pytest.mark.parametrize("option", ["train.average=null", "train.average=0.5", "decode.consensus=100"])
+@pytest.mark.parametrize("option", ["train.ema_decay=null", "train.ema_decay=0.5", "decode.consensus=100"])
 def test_the_scores_are_those_of_evaluate(
     option: str, go: Callable[..., Any], tmp_path: Path, inversions: list[int]
 ) -> None:
-    told = go("train.epochs=20", "validate.metrics=10", "decode.beam=2", option)
+    told = go("train.epochs=20", "validate.score_every=10", "decode.beam_width=2", option)
     restored = open_run(tmp_path / "run" / "last.h5")
     corpus = open_corpus(restored)
     judged = judge_model(open_captioner(restored, corpus), corpus, "val", *task_of(corpus, "val"))
@@ -57,7 +57,7 @@ def test_the_scores_are_those_of_evaluate(
 def test_a_score_chooses_the_best(go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = iter([0.3, 0.5, 0.4, 0.5, 0.6])
     monkeypatch.setattr(Validation, "scores", lambda *_: dict.fromkeys(NAMES, next(script)))
-    told = go("train.epochs=5", "validate.metrics=1", "validate.best=cider_d")
+    told = go("train.epochs=5", "validate.score_every=1", "validate.best_metric=cider_d")
     assert [event.best for event in told] == [True, True, False, False, True]
     best = checkpoint.load(tmp_path / "run" / "best.h5").meta.best
     assert best == {"step": told[4].step, "epoch": 5, "loss": told[4].loss, "cider_d": 0.6}
@@ -65,7 +65,7 @@ def test_a_score_chooses_the_best(go: Callable[..., Any], monkeypatch: pytest.Mo
 
 
 def test_who_is_not_scored_is_not_chosen(go: Callable[..., Any], tmp_path: Path) -> None:
-    told = go("train.epochs=3", "validate.metrics=2", "validate.best=bleu4")
+    told = go("train.epochs=3", "validate.score_every=2", "validate.best_metric=bleu4")
     assert told[0].best is False
     assert told[1].best is True
     assert checkpoint.load(tmp_path / "run" / "last.h5").meta.best["epoch"] == 2
@@ -77,38 +77,38 @@ def test_a_resumed_run_compares_with_the_score_before(
 ) -> None:
     script = iter([0.5, 0.4, 0.6])
     monkeypatch.setattr(Validation, "scores", lambda *_: dict.fromkeys(NAMES, next(script)))
-    go("train.epochs=1", "validate.metrics=1", "validate.best=cider_d")
+    go("train.epochs=1", "validate.score_every=1", "validate.best_metric=cider_d")
     again = [e for e in resume(tmp_path / "run", ["train.epochs=3"]) if isinstance(e, Validated)]
     assert [event.best for event in again] == [False, True]
 
 
 def test_patience_counts_what_is_scored_alone(go: Callable[..., Any]) -> None:
     """Loss-only validations tell nothing of captions, so they cost no patience."""
-    told = go("train.epochs=6", "validate.metrics=3", "validate.best=cider_d", "train.patience=2")
+    told = go("train.epochs=6", "validate.score_every=3", "validate.best_metric=cider_d", "train.patience=2")
     assert [event.epoch for event in told] == [1, 2, 3, 4, 5, 6]
 
 
 def test_words_to_suppress_are_known_before_an_epoch(go: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"decode\.suppress"):
-        go("validate.metrics=1", "decode.suppress=unheard")
+        go("validate.score_every=1", "decode.suppress_words=unheard")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_running_mean_comes_and_goes_with_a_run(go: Callable[..., Any], tmp_path: Path) -> None:
     go("train.epochs=1")
-    with pytest.raises(ConfigError, match=r"-o train.average: the run in .* has none; start a new run"):
-        list(resume(tmp_path / "run", ["train.average=0.9", "train.epochs=2"]))
+    with pytest.raises(ConfigError, match=r"-o train.ema_decay: the run in .* has none; start a new run"):
+        list(resume(tmp_path / "run", ["train.ema_decay=0.9", "train.epochs=2"]))
 
 
 def test_a_choice_by_scores_needs_scores(small: Sequence[str]) -> None:
-    with pytest.raises(ConfigError, match=r"validate.best.*is never measured \(set validate.metrics 1"):
-        parse("", "", [*small, "validate.best=cider_d"])
+    with pytest.raises(ConfigError, match=r"validate.best_metric.*is never measured \(set validate.score_every 1"):
+        parse("", "", [*small, "validate.best_metric=cider_d"])
 
 
 def test_the_line_of_a_validation(cli: Callable[..., Any], small_options: Sequence[str], tmp_path: Path) -> None:
     done = cli(
-        "train", *small_options, "--run", tmp_path / "run", "-o", "train.epochs=1", "-o", "validate.metrics=1",
-        "-o", "validate.best=bleu4",
+        "train", *small_options, "--run", tmp_path / "run", "-o", "train.epochs=1", "-o", "validate.score_every=1",
+        "-o", "validate.best_metric=bleu4",
     )  # fmt: skip
     assert done.code == 0
     (line,) = [line for line in done.err.splitlines() if line.startswith("epoch 1")]

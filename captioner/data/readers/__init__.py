@@ -1,4 +1,4 @@
-"""Captions as people have them -> one stream of `Told` and `Flaw`."""
+"""Captions as people have them -> one stream of `CaptionRecord` and `Issue`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from captioner.data.readers.annotations import coco, karpathy
-from captioner.data.readers.records import SPLITS, Columns, Flaw, Told, image_name, parse_json, split_name
+from captioner.data.readers.records import SPLITS, CaptionRecord, Columns, Issue, image_name, parse_json, split_name
 from captioner.data.readers.tables import FORMATS, TOKEN, json_entry
 from captioner.errors import DataError
 from captioner.printable import quoted
 from captioner.storage.files import read_bytes, read_text
 
-__all__ = ["Columns", "Flaw", "Told", "read", "read_list", "split_in_name", "split_name"]
+__all__ = ["CaptionRecord", "Columns", "Issue", "read", "read_list", "split_in_name", "split_name"]
 
 LIMIT = 1 << 30
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
@@ -31,7 +31,7 @@ EXPECTED = (
 _SPLIT = re.compile(rf"(?<![a-z])(?:{'|'.join(('train', 'val', 'test', *SPLITS))})(?![a-z])")
 
 
-def read(path: Path, columns: Columns | None = None, split: str | None = None) -> Iterator[Told | Flaw]:
+def read(path: Path, columns: Columns | None = None, split: str | None = None) -> Iterator[CaptionRecord | Issue]:
     """Every caption of a file, and every flaw, in the order of the file; the format is told from the content.
 
     `split` is what all captions of the file belong to; without it, what the file says of each.
@@ -56,7 +56,7 @@ def read(path: Path, columns: Columns | None = None, split: str | None = None) -
             "try a fresh copy, or save it as UTF-8"
         ) from error
     for told in _told(path, text, columns or Columns(), split):
-        if isinstance(told, Told):
+        if isinstance(told, CaptionRecord):
             told = _checked(told._replace(split=split_name(split or told.split)))
         yield told
 
@@ -75,7 +75,7 @@ def read_list(path: Path) -> list[str]:
     return [image_name(line) for line in re.split(r"[\r\n]", read_text(path)) if line.strip()]
 
 
-def _told(path: Path, text: str, columns: Columns, split: str | None) -> Iterator[Told | Flaw]:
+def _told(path: Path, text: str, columns: Columns, split: str | None) -> Iterator[CaptionRecord | Issue]:
     start = text.lstrip()[:1]
     if start in ("{", "[") and path.suffix.lower() not in (".jsonl", ".ndjson"):
         content = _json(path, text)
@@ -104,7 +104,7 @@ def _json(path: Path, text: str) -> Any:
         raise DataError(f"{path}: {EXPECTED}, got a JSON {type(first).__name__} a line") from error
 
 
-def _annotations(path: Path, content: Any, columns: Columns, split: str | None) -> Iterator[Told | Flaw]:
+def _annotations(path: Path, content: Any, columns: Columns, split: str | None) -> Iterator[CaptionRecord | Issue]:
     match content:
         case {"images": list(), "annotations": list()}:
             return coco(path.name, content, split or split_in_name(path))
@@ -122,7 +122,7 @@ def _annotations(path: Path, content: Any, columns: Columns, split: str | None) 
             raise DataError(f"{path}: {EXPECTED}, got a JSON {type(content).__name__}")
 
 
-def _checked(told: Told) -> Told | Flaw:
+def _checked(told: CaptionRecord) -> CaptionRecord | Issue:
     """A caption whose texts can be written down in any file, and whose image is spelt in one way."""
     for what, text in (("image", told.image), ("caption", told.text), ("split", told.split or "")):
         try:
@@ -130,8 +130,8 @@ def _checked(told: Told) -> Told | Flaw:
         except UnicodeEncodeError as error:
             bad = text[error.start]
             byte = bad.encode("utf-8", "surrogateescape") if 0xDC80 <= ord(bad) <= 0xDCFF else bad
-            return Flaw(told.line, f"{what}: expected UTF-8 text, got {byte!r}; save the file as UTF-8")
+            return Issue(told.line, f"{what}: expected UTF-8 text, got {byte!r}; save the file as UTF-8")
     image = image_name(told.image)
     if "\0" in image or image.endswith("/"):
-        return Flaw(told.line, f"image: expected a name, got {quoted(image)}")
+        return Issue(told.line, f"image: expected a name, got {quoted(image)}")
     return told._replace(image=image)

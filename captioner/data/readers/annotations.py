@@ -5,64 +5,64 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from captioner.data.readers.records import Flaw, Told
+from captioner.data.readers.records import CaptionRecord, Issue
 from captioner.printable import quoted
 
 
-def karpathy(name: str, content: dict[str, Any]) -> Iterator[Told | Flaw]:
+def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Issue]:
     """`{"images": [{"filename", "split", "imgid", "sentences": [{"tokens", "raw"}]}]}`."""
     for number, image in enumerate(content["images"]):
         where = f"{name}: images[{number}]"
         if not isinstance(image, dict) or not _is_text(image.get("filename")):
-            yield Flaw(where, f"expected an object with a filename, got {quoted(image)}")
+            yield Issue(where, f"expected an object with a filename, got {quoted(image)}")
             continue
         split, row, sentences = image.get("split"), image.get("imgid", number), image.get("sentences")
         folder = f"{image['filepath'].strip().rstrip('/')}/" if _is_text(image.get("filepath")) else ""
         if not (split is None or _is_text(split)) or type(row) is not int or row < 0:
-            yield Flaw(where, f"expected a split and an imgid >= 0, got {quoted(split)} and {quoted(row)}")
+            yield Issue(where, f"expected a split and an imgid >= 0, got {quoted(split)} and {quoted(row)}")
             continue
         if not isinstance(sentences, list) or not sentences:
-            yield Flaw(where, f"expected a list of sentences, got {quoted(sentences)}")
+            yield Issue(where, f"expected a list of sentences, got {quoted(sentences)}")
             continue
         for index, sentence in enumerate(sentences):
             line = f"{where}.sentences[{index}]"
             raw = sentence.get("raw") if isinstance(sentence, dict) else None
             tokens = sentence.get("tokens") if isinstance(sentence, dict) else None
             if tokens is not None and not (isinstance(tokens, list) and all(map(_is_token, tokens))):
-                yield Flaw(line, f"tokens: expected a list of words, got {quoted(tokens)}")
+                yield Issue(line, f"tokens: expected a list of words, got {quoted(tokens)}")
             elif not _is_text(raw) and not tokens:
-                yield Flaw(line, f"expected a raw text or tokens, got {quoted(sentence)}")
+                yield Issue(line, f"expected a raw text or tokens, got {quoted(sentence)}")
             else:
                 words = " ".join(tokens) if tokens else None
                 text = raw.strip() if isinstance(raw, str) and raw.strip() else str(words)
-                yield Told(folder + image["filename"].strip(), text, split and split.strip(), line, words, row)
+                yield CaptionRecord(folder + image["filename"].strip(), text, split and split.strip(), line, words, row)
 
 
-def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[Told | Flaw]:
+def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[CaptionRecord | Issue]:
     """`{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`, all of one split."""
     names: dict[Any, tuple[str, int]] = {}
     for number, image in enumerate(content["images"]):
         where = f"{name}: images[{number}]"
         if not isinstance(image, dict) or type(image.get("id")) is not int or not _is_text(image.get("file_name")):
-            yield Flaw(where, f"expected an object with an id and a file_name, got {quoted(image)}")
+            yield Issue(where, f"expected an object with an id and a file_name, got {quoted(image)}")
         elif image["id"] in names:
-            yield Flaw(where, f"the id {image['id']} stands twice")
+            yield Issue(where, f"the id {image['id']} stands twice")
         else:
             names[image["id"]] = image["file_name"].strip(), number
     described: set[str] = set()
     for number, annotation in enumerate(content["annotations"]):
         line = f"{name}: annotations[{number}]"
         if not isinstance(annotation, dict) or not _is_text(annotation.get("caption")):
-            yield Flaw(line, f"expected an object with a caption, got {quoted(annotation)}")
+            yield Issue(line, f"expected an object with a caption, got {quoted(annotation)}")
         elif type(annotation.get("image_id")) is not int or annotation["image_id"] not in names:
-            yield Flaw(line, f"image_id: expected the id of an image, got {quoted(annotation.get('image_id'))}")
+            yield Issue(line, f"image_id: expected the id of an image, got {quoted(annotation.get('image_id'))}")
         else:
             image, row = names[annotation["image_id"]]
             described.add(image)
-            yield Told(image, annotation["caption"].strip(), split, line, row=row)
+            yield CaptionRecord(image, annotation["caption"].strip(), split, line, row=row)
     for image, number in names.values():
         if image not in described:
-            yield Flaw(f"{name}: images[{number}]", f"{image}: has no caption")
+            yield Issue(f"{name}: images[{number}]", f"{image}: has no caption")
 
 
 def _is_text(value: object) -> bool:

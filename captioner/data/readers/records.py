@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from captioner.printable import quoted
 
 
-class Told(NamedTuple):
+class CaptionRecord(NamedTuple):
     """One caption as its file has it.
 
     `words` are its tokens, separated by spaces, where the file has tokens; `row` is that of the image in a matrix of
@@ -24,7 +24,7 @@ class Told(NamedTuple):
     row: int | None = None
 
 
-class Flaw(NamedTuple):
+class Issue(NamedTuple):
     """What is wrong with one piece of a file; `line` is `captions.csv:812`."""
 
     line: str

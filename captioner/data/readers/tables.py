@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from captioner.data.readers.records import Columns, Flaw, Told, parse_json
+from captioner.data.readers.records import CaptionRecord, Columns, Issue, parse_json
 from captioner.errors import DataError
 from captioner.printable import quoted
 
@@ -22,7 +22,7 @@ MOST_LINES = 100
 TOKEN = re.compile(r"(?P<image>[^\t\r\n]+?)#\d+\t(?P<caption>.*)")
 
 
-def table(name: str, text: str, columns: Columns) -> Iterator[Told | Flaw]:
+def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:
     """CSV, TSV, or whatever separator the header has: `image,caption`, and a split where that column is there.
 
     Raises: DataError when the header does not name the columns.
@@ -39,36 +39,36 @@ def table(name: str, text: str, columns: Columns) -> Iterator[Told | Flaw]:
     for number, cells in records:
         line = f"{name}:{number}"
         if isinstance(cells, str):
-            yield Flaw(line, cells)
+            yield Issue(line, cells)
         else:
             yield _told(line, {key: cells[place] for key, place in places.items()})
 
 
-def token_txt(name: str, text: str, columns: Columns) -> Iterator[Told | Flaw]:
+def token_txt(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:
     """Flickr8k.token.txt: `1000268201.jpg#0<TAB>A child in a pink dress .`"""
     for line, row in _lines(name, text):
         match = TOKEN.fullmatch(row)
         if match is None:
-            yield Flaw(line, f"expected IMAGE#NUMBER, a tab and a caption, got {quoted(row)}")
+            yield Issue(line, f"expected IMAGE#NUMBER, a tab and a caption, got {quoted(row)}")
         else:
             yield _told(line, match.groupdict())
 
 
-def json_lines(name: str, text: str, columns: Columns) -> Iterator[Told | Flaw]:
+def json_lines(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:
     """One object a line: `{"image": "a.jpg", "caption": "a dog"}`; `caption` may be a list of them."""
     for line, row in _lines(name, text):
         try:
             content = parse_json(row)
         except (ValueError, RecursionError) as error:
-            yield Flaw(line, f"expected JSON, got something else: {error}")
+            yield Issue(line, f"expected JSON, got something else: {error}")
         else:
             yield from json_entry(line, content, columns)
 
 
-def json_entry(line: str, content: object, columns: Columns) -> Iterator[Told | Flaw]:
+def json_entry(line: str, content: object, columns: Columns) -> Iterator[CaptionRecord | Issue]:
     """The captions of one object, and of an empty list the flaw."""
     if not isinstance(content, dict):
-        yield Flaw(line, f"expected an object with {columns.image} and {columns.caption}, got {quoted(content)}")
+        yield Issue(line, f"expected an object with {columns.image} and {columns.caption}, got {quoted(content)}")
         return
     values = {key: content.get(column) for column, key in _keys(columns)}
     captions = values["caption"]
@@ -76,7 +76,7 @@ def json_entry(line: str, content: object, columns: Columns) -> Iterator[Told | 
         yield _told(line, {**values, "caption": caption})
 
 
-FORMATS: dict[str, Callable[[str, str, Columns], Iterator[Told | Flaw]]] = {
+FORMATS: dict[str, Callable[[str, str, Columns], Iterator[CaptionRecord | Issue]]] = {
     "csv": table,
     "token": token_txt,
     "jsonl": json_lines,
@@ -147,12 +147,12 @@ def _lines(name: str, text: str) -> Iterator[tuple[str, str]]:
             yield f"{name}:{number}", row.removesuffix("\n")
 
 
-def _told(line: str, values: dict[str, Any]) -> Told | Flaw:
+def _told(line: str, values: dict[str, Any]) -> CaptionRecord | Issue:
     for key in ("image", "caption"):
         if not isinstance(values.get(key), str) or not values[key].strip():
             got = "nothing" if values.get(key) in (None, "") else quoted(values[key])
-            return Flaw(line, f"{key}: expected a text, got {got}")
+            return Issue(line, f"{key}: expected a text, got {got}")
     split = values.get("split")
     if split is not None and not isinstance(split, str):
-        return Flaw(line, f"split: expected a name, got {quoted(split)}")
-    return Told(values["image"].strip(), values["caption"].strip(), (split or "").strip() or None, line)
+        return Issue(line, f"split: expected a name, got {quoted(split)}")
+    return CaptionRecord(values["image"].strip(), values["caption"].strip(), (split or "").strip() or None, line)

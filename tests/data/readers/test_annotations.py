@@ -3,14 +3,16 @@
 import pytest
 
 from captioner.data.readers.annotations import coco, karpathy
-from captioner.data.readers.records import Told
+from captioner.data.readers.records import CaptionRecord
 
 DEEP = 1 << 70
 
 
 def shown(captions):
     return [
-        f"{one.line} {one.image}|{one.text}|{one.split}|{one.words}|{one.row}" if isinstance(one, Told) else str(one)
+        f"{one.line} {one.image}|{one.text}|{one.split}|{one.words}|{one.row}"
+        if isinstance(one, CaptionRecord)
+        else str(one)
         for one in captions
     ]
 

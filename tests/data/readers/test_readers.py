@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from captioner.data import readers
-from captioner.data.readers import Columns, Flaw, Told, read, read_list, split_in_name
+from captioner.data.readers import CaptionRecord, Columns, Issue, read, read_list, split_in_name
 from captioner.data.readers.records import image_name
 from captioner.errors import DataError
 
@@ -26,7 +26,7 @@ def reading(tmp_path):
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         told = list(read(path, **options))
-        return [f"{one.image}|{one.text}|{one.split}" if isinstance(one, Told) else str(one) for one in told]
+        return [f"{one.image}|{one.text}|{one.split}" if isinstance(one, CaptionRecord) else str(one) for one in told]
 
     return tell
 
@@ -314,9 +314,9 @@ def test_any_bytes_are_captions_or_flaws_or_refused(scratch, content, name):
         refused = str(error)
     assert "\n" not in refused
     for one in told:
-        assert isinstance(one, Told | Flaw)
+        assert isinstance(one, CaptionRecord | Issue)
         assert one.line.startswith(name)
-        if isinstance(one, Flaw):
+        if isinstance(one, Issue):
             assert "\n" not in str(one)
         else:
             assert one.image == one.image.strip() != ""
@@ -334,5 +334,5 @@ def test_no_line_of_a_table_is_dropped_silently(scratch, lines):
     for one in read(path):
         first = int(one.line.partition(":")[2])
         assert first not in covered
-        covered |= set(range(first, first + (one.text.count("\n") if isinstance(one, Told) else 0) + 1))
+        covered |= set(range(first, first + (one.text.count("\n") if isinstance(one, CaptionRecord) else 0) + 1))
     assert {number for number, line in enumerate(lines, 2) if line} <= covered

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from captioner.data.readers import tables
-from captioner.data.readers.records import Columns, Flaw, Told
+from captioner.data.readers.records import CaptionRecord, Columns, Issue
 from captioner.data.readers.tables import LONGEST_FIELD, MOST_LINES, json_lines, table, token_txt
 from captioner.errors import DataError
 
@@ -14,7 +14,10 @@ COLUMNS = Columns()
 
 def shown(captions):
     """Each caption as `line image|text|split`, each flaw as it is printed."""
-    return [f"{one.line} {one.image}|{one.text}|{one.split}" if isinstance(one, Told) else str(one) for one in captions]
+    return [
+        f"{one.line} {one.image}|{one.text}|{one.split}" if isinstance(one, CaptionRecord) else str(one)
+        for one in captions
+    ]
 
 
 def rows(text, columns=COLUMNS):
@@ -157,7 +160,7 @@ def test_a_record_has_a_most_of_lines():
 
 def test_a_field_may_be_long_and_hold_a_nul():
     (told,) = table("c.csv", f"image,caption\na\0b,{'x' * LONGEST_FIELD}\n", COLUMNS)
-    assert isinstance(told, Told)
+    assert isinstance(told, CaptionRecord)
     assert (told.image, len(told.text)) == ("a\0b", LONGEST_FIELD)
 
 
@@ -283,4 +286,4 @@ def test_of_a_list_only_what_is_no_text_is_a_flaw():
 
 
 def test_a_flaw_is_printed_with_its_line():
-    assert str(Flaw("captions.csv:812", "no")) == "captions.csv:812: no"
+    assert str(Issue("captions.csv:812", "no")) == "captions.csv:812: no"
