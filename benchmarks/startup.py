@@ -14,6 +14,7 @@ import captioner
 from benchmarks.epochs import TINY
 from benchmarks.session import CAPTIONER, Session, give, run
 from benchmarks.timing import Call, Contender
+from captioner.inference.load import open_run
 
 OPTIONS = (*TINY, "model.wordvec_dim=256", "model.hidden_dim=512", "train.max_steps=1")
 
@@ -23,15 +24,15 @@ def measure(session: Session) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         path, image = Path(folder, "run", "last.h5"), Path(folder, "image.h5")
         run(*CAPTIONER, "train", *(f"--set={option}" for option in OPTIONS), "--run", path.parent)
-        features = np.zeros((1, captioner.open_run(path).model.sizes.feature), np.float32)
+        features = np.zeros((1, open_run(path).model.sizes.feature), np.float32)
         with h5py.File(image, "w") as file:
             file["features"] = features
         calls: dict[str, Call] = {
             "ours": partial(run, *CAPTIONER, "--help"),
             "import click": partial(run, "-c", "import click"),
             "sample": partial(run, *CAPTIONER, "sample", path, "--features", image),
-            "load": partial(captioner.open_run, path),
-            "load and caption": lambda: next(captioner.describe(captioner.open_run(path), features)),
+            "load": partial(open_run, path),
+            "load and caption": lambda: captioner.load(path).caption(features=features),
         }
         prepare = partial(give, "numpy", 1)
         return session.race("start-up", {name: Contender(call, prepare) for name, call in calls.items()})

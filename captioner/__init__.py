@@ -1,6 +1,6 @@
-"""Image captioners with vanilla-RNN and LSTM decoders, written by hand in NumPy.
+"""Image captioners with a vanilla-RNN or LSTM decoder, written by hand in NumPy.
 
-The names below are imported when they are first used, so that `captioner --help` needs no NumPy.
+The public names are imported on first use, so that `captioner --help` imports neither NumPy nor h5py.
 """
 
 from __future__ import annotations
@@ -9,25 +9,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from captioner.api import evaluate, load, prepare, resume, train
     from captioner.config.options import Config
     from captioner.errors import CaptionerError
-    from captioner.inference.captions import describe, open_run
+    from captioner.inference.caption import Caption
+    from captioner.inference.captioner import Captioner
     from captioner.model.captioning_rnn import CaptioningRNN
     from captioner.text.vocabulary import Vocab
-    from captioner.training.train import resume, train
 
 __version__ = "0.1.0"
-__all__ = ["CaptionerError", "CaptioningRNN", "Config", "Vocab", "describe", "open_run", "resume", "train"]
+__all__ = [
+    "Caption",
+    "Captioner",
+    "CaptionerError",
+    "CaptioningRNN",
+    "Config",
+    "Vocab",
+    "evaluate",
+    "load",
+    "prepare",
+    "resume",
+    "train",
+]
 
 _HOMES = {
+    "Caption": "captioner.inference.caption",
+    "Captioner": "captioner.inference.captioner",
     "CaptionerError": "captioner.errors",
     "CaptioningRNN": "captioner.model.captioning_rnn",
     "Config": "captioner.config.options",
     "Vocab": "captioner.text.vocabulary",
-    "describe": "captioner.inference.captions",
-    "open_run": "captioner.inference.captions",
-    "resume": "captioner.training.train",
-    "train": "captioner.training.train",
+    "evaluate": "captioner.api",
+    "load": "captioner.api",
+    "prepare": "captioner.api",
+    "resume": "captioner.api",
+    "train": "captioner.api",
 }
 
 

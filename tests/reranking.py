@@ -9,7 +9,7 @@ import pytest
 from captioner.data.corpus import Corpus
 from captioner.decode.consensus import kernel_inverse
 from captioner.inference import reranker_index as reranker
-from captioner.inference.captions import open_corpus, open_run
+from captioner.inference.load import open_corpus, open_run
 from captioner.inference.reranker_index import Index, build_index
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN

@@ -91,14 +91,14 @@ def evaluate(
         found = [judge(path) for path in (captions, against) if path is not None]
         _show(split or references.name, task, found, most, as_json)
         return
-    from captioner.inference import captions as sample
+    from captioner.inference.load import captioner_of, open_corpus, open_runs
 
-    restored = sample.open_runs(runs, overrides)
-    corpus = sample.open_corpus(restored)
+    restored = open_runs(runs, overrides)
+    corpus = open_corpus(restored)
     names = tuple(dict.fromkeys(splits)) or ("val",)
     for name in names:
         corpus.split(name)  # what is wrong with one is told before the others are scored
-    captioner = sample.open_captioner(restored, corpus)
+    captioner = captioner_of(restored, corpus)
     for name in names:
         task, rows = use_case.task_of(corpus, name)
         found = [use_case.judge_model(captioner, corpus, name, task, rows)]

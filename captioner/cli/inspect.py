@@ -45,11 +45,11 @@ def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, ove
     words. A bar's length is the logarithm: bars that shrink evenly are a gradient that vanishes by a factor a step.
     """
     from captioner.gradcheck.gradient_norms import gradient_reach
-    from captioner.inference import captions as use_case
+    from captioner.inference.load import open_corpus, open_run
 
     for run in runs:
-        restored = use_case.open_run(run, overrides)
-        corpus = use_case.open_corpus(restored)
+        restored = open_run(run, overrides)
+        corpus = open_corpus(restored)
         reach = gradient_reach(restored.model, corpus.split(split), words)
         cell = restored.config.model.cell
         if as_json:

@@ -17,10 +17,11 @@ from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
+    from captioner.inference.caption import Caption
     from captioner.inference.captioner import Captioner
-    from captioner.inference.captions import Caption
-    from captioner.inference.photos import Failed, Sidecars
-    from captioner.inference.restore import Speaker
+    from captioner.inference.photos import Failed
+    from captioner.inference.restore import LoadedModel
+    from captioner.inference.sidecars import Sidecars
 
 
 @click.command(
@@ -96,42 +97,45 @@ def sample(
     if (write_sidecar or encoder or encoder_option) and not photos:
         raise UsageError("--write-sidecar and --encoder are for photographs; name some")
     if write_sidecar is not None:
-        from captioner.inference.photos import check_suffix
+        from captioner.inference.sidecars import check_suffix
 
         check_suffix(write_sidecar)
-    from captioner.inference import captions as use_case
+    from captioner.inference.load import open_corpus, open_runs
 
-    restored = use_case.open_runs(runs, overrides)
+    loaded = open_runs(runs, overrides)
     if photos:
-        from captioner.inference.photos import caption_photos, find_photos, open_encoder_of
+        from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths
 
-        opened = open_encoder_of(restored, encoder, encoder_option)
+        opened = open_encoder_of(loaded, encoder, encoder_option)
         captions: Iterable[Caption | Failed] = caption_photos(
-            _open_captioner(restored), opened, find_photos(_names(photos)), n_best, number
+            _open_captioner(loaded), opened, photo_paths(_names(photos)), n_best, number
         )
-    elif features is not None:
-        captions = use_case.caption_features(_open_captioner(restored), features, number, n_best)
     else:
-        corpus = use_case.open_corpus(restored)
-        chosen = corpus.split(split or "val")
-        captions = use_case.caption_split(_open_captioner(restored, corpus), chosen, number, n_best)
+        from captioner.inference.captions import caption_features, caption_split
+
+        if features is not None:
+            captions = caption_features(_open_captioner(loaded), features, number, n_best)
+        else:
+            corpus = open_corpus(loaded)
+            chosen = corpus.split(split or "val")
+            captions = caption_split(_open_captioner(loaded, corpus), chosen, number, n_best)
     if write_sidecar is None:
         return _show(captions, as_json, None)
-    from captioner.inference.photos import Sidecars
+    from captioner.inference.sidecars import Sidecars
 
     sidecars = Sidecars(write_sidecar, overwrite)
     code = _show(captions, as_json, sidecars)
-    if sidecars.left:
-        many = sidecars.left > 1
+    if sidecars.kept:
+        many = sidecars.kept > 1
         were = "s were there already and are left as they are" if many else " was there already and is left as it is"
-        output.problem(f"{sidecars.left:,} sidecar{were}; --overwrite replaces them")
+        output.problem(f"{sidecars.kept:,} sidecar{were}; --overwrite replaces them")
     return code
 
 
-def _open_captioner(restored: Speaker, corpus: Corpus | None = None) -> Captioner:
-    from captioner.inference.captions import open_captioner
+def _open_captioner(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner:
+    from captioner.inference.load import captioner_of
 
-    captioner = open_captioner(restored, corpus)
+    captioner = captioner_of(loaded, corpus)
     for warning in captioner.warnings:
         output.problem(f"warning: {warning}")
     return captioner
@@ -160,7 +164,7 @@ def _stdin() -> Iterator[Path]:
 
 def _show(captions: Iterable[Caption | Failed], as_json: bool, sidecars: Sidecars | None) -> int:
     """Print captions, and tell failures; the exit code."""
-    from captioner.inference.captions import Caption, to_dict
+    from captioner.inference.caption import Caption, to_record
 
     code = 0
     for caption in captions:
@@ -168,7 +172,7 @@ def _show(captions: Iterable[Caption | Failed], as_json: bool, sidecars: Sidecar
             if not isinstance(caption, Caption):
                 raise CaptionerError(str(caption))
             if as_json:
-                output.record(to_dict(caption))
+                output.record(to_record(caption))
             else:
                 for cells in _cells(caption):
                     output.result(*cells)
@@ -184,8 +188,8 @@ def _show(captions: Iterable[Caption | Failed], as_json: bool, sidecars: Sidecar
 
 def _cells(caption: Caption) -> Iterator[tuple[str, ...]]:
     mark = {True: ("true",), False: ("not true",), None: ()}[caption.true]
-    yield caption.image, caption.caption, f"{caption.log_prob:.2f}", *mark
-    for text, log_prob in (caption.candidates or [])[1:]:
+    yield caption.image, caption.text, f"{caption.log_prob:.2f}", *mark
+    for text, log_prob in caption.candidates[1:]:
         yield "", text, f"{log_prob:.2f}"
     for reference in caption.references:
         yield "", f"  {' '.join(reference.split())}"

@@ -87,9 +87,9 @@ def task_of(corpus: Corpus, name: str) -> tuple[Task, Array]:
 
 def judge_model(captioner: Captioner, corpus: Corpus, name: str, task: Task, rows: Array) -> Judged:
     """Score the model's own captions of a split, and how well it foretells the references."""
-    split, speaker = corpus.split(name), captioner.speaker
-    loss = mean_word_loss(speaker.model, in_order(split, BATCH), ThreadPool(speaker.config.threads))
-    said = [found[0][0] for found in captioner.caption(split.features)]
+    split, loaded = corpus.split(name), captioner.loaded
+    loss = mean_word_loss(loaded.model, in_order(split, BATCH), ThreadPool(loaded.config.threads))
+    said = [found[0].text for found in captioner.candidates(split.features)]
     captions = [said[row] for row in rows]
     true = None
     if split.is_true is not None:

@@ -1,65 +1,135 @@
-"""Captions of image features: a model with its decoder and re-ranker, laid out once for all that it captions."""
+"""The Captioner: a trained model, or an ensemble, with its vocabulary, decoder, re-ranker and image encoder."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import Features
+from captioner.data.corpus import Features, check_features
 from captioner.decode import Reranker, rank
 from captioner.decode.parallel import writer
-from captioner.errors import CheckpointError
+from captioner.errors import CheckpointError, DataError, UsageError
+from captioner.inference.caption import Candidate, Caption
 from captioner.inference.decoder import build_decoder
-from captioner.inference.restore import Speaker
+from captioner.inference.restore import LoadedModel, check_width
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.tokenizer import join
+from captioner.text.vocabulary import SPECIAL
+
+if TYPE_CHECKING:
+    from captioner.images.encoder import Encoder
 
 BATCH = 256
-"""Images, or captions of them, that a thread decodes at a time."""
+"""Captions per thread that are decoded at a time."""
+Photo = str | os.PathLike[str]
+Photos = list[Photo] | tuple[Photo, ...]
 
 
 class Captioner:
-    """A model, or an ensemble, that captions rows of features as its options say, re-ranked where a re-ranker is given.
+    """A model or an ensemble that captions photographs and rows of image features.
 
-    The weights are laid out when they are first needed, and stay as they were then: make another one of a model that
-    has been trained further. `warnings` are what a user should know before reading the captions.
+    The decoder follows the options in `decode.*`; with a re-ranker, beam candidates are ordered by consensus
+    re-ranking. The weights are laid out for decoding once: after further training, make another Captioner. `warnings`
+    are what a user should know before reading the captions.
     """
 
-    def __init__(self, speaker: Speaker, reranker: Reranker | None = None, warnings: Sequence[str] = ()) -> None:
-        self.speaker, self.reranker, self.warnings = speaker, reranker, tuple(warnings)
-        self._team = ThreadPool(speaker.config.threads)
-        self._write = writer(speaker.model, self._team)
+    def __init__(self, loaded: LoadedModel, reranker: Reranker | None = None, warnings: Sequence[str] = ()) -> None:
+        self.loaded, self.reranker, self.warnings = loaded, reranker, tuple(warnings)
+        self._pool = ThreadPool(loaded.config.threads)
+        self._decode = writer(loaded.model, self._pool)
 
+    def __repr__(self) -> str:
+        config, meta = self.loaded.config, self.loaded.meta
+        words = len(self.loaded.vocab) - len(SPECIAL)
+        return f"Captioner({str(self.loaded.path)!r}: {config.model.cell}, {words:,} words, encoder {meta.encoder!r})"
+
+    @overload
+    def caption(self, images: Photo, *, n_best: int = 1) -> Caption: ...
+    @overload
+    def caption(self, images: Photos, *, n_best: int = 1) -> list[Caption]: ...
+    @overload
+    def caption(self, *, features: Array, n_best: int = 1) -> list[Caption]: ...
     def caption(
-        self, features: Features, n_best: int = 1, most: int | None = None, images: Array | None = None
-    ) -> Iterator[list[tuple[str, float]]]:
-        """The `n_best` captions of each row (or of the first `most`) with their log-probabilities, best first.
+        self, images: Photo | Photos | None = None, *, features: Array | None = None, n_best: int = 1
+    ) -> Caption | list[Caption]:
+        """Caption a photograph, a list of photographs, or rows of image features.
 
-        They are those of a beam at least so wide, or so many samples, likeliest first; a log-probability is the model's
-        own, whatever captions are ranked by. The features are not checked here, but where they come from. `images`
-        numbers the rows for the noise of samples, by default in their order.
+        A photograph is encoded by the encoder of the training images. A row of features is named by its number.
 
-        Shapes: features (N, F) as the encoder made them, images (N,).
-        Raises: ConfigError for words to suppress that are none of the vocabulary, CheckpointError for a model whose
-        log-probabilities are not finite.
+        Shapes: features (N, F), or (F,) for one image.
+        Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
+        for features of another width; UsageError for an encoder that is not found.
         """
-        options, vocab = self.speaker.config.decode, self.speaker.vocab
+        if (images is None) == (features is None):
+            raise UsageError("caption: expected photographs or features=, one of them")
+        if features is not None:
+            rows = np.atleast_2d(features)
+            self.check_features(rows, "features")
+            found = self.candidates(rows, n_best)
+            return [Caption(str(row), *best[0], [], None, best) for row, best in enumerate(found)]
+        from captioner.inference.photos import Failed, caption_photos, photo_paths
+
+        one = isinstance(images, str | os.PathLike)
+        paths = photo_paths([images] if isinstance(images, str | os.PathLike) else images or [])
+        captions: list[Caption] = []
+        for caption in caption_photos(self, self.encoder, paths, n_best):
+            if isinstance(caption, Failed):
+                raise DataError(str(caption))
+            captions.append(caption)
+        return captions[0] if one else captions
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder of the training images.
+
+        Raises: UsageError when it is not found.
+        """
+        from captioner.inference.photos import open_encoder_of
+
+        return open_encoder_of(self.loaded)
+
+    def check_features(self, features: Features, where: str, limit: int | None = None) -> None:
+        """Check the first `limit` rows of features.
+
+        Raises: DataError for features that are not finite floats, CheckpointError for another width.
+        """
+        check_features(features, f"{where}: features", limit)
+        check_width(self.loaded, features.shape[1], where)
+
+    def candidates(
+        self, features: Features, n_best: int = 1, limit: int | None = None, image_ids: Array | None = None
+    ) -> Iterator[list[Candidate]]:
+        """Decode rows of features, or the first `limit` of them, a batch at a time: the `n_best` captions of each.
+
+        The beam is widened to `n_best` if needed. Log-probabilities are the model's own, whatever ranks the captions.
+        `image_ids` seed the random numbers of sampling per image, by default the row numbers. The features are not
+        checked here.
+
+        Shapes: features (N, F), image_ids (N,).
+        Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
+        not finite.
+        """
+        options, vocab = self.loaded.config.decode, self.loaded.vocab
         decode, width = build_decoder(options, vocab, n_best)
-        count, size = min(features.shape[0], most or features.shape[0]), self._team.size * max(1, BATCH // width)
+        count, size = min(features.shape[0], limit or features.shape[0]), self._pool.size * max(1, BATCH // width)
         for first in range(0, count, size):
             rows = np.arange(first, min(first + size, count))
-            some = features[rows]
-            tokens, scores = self._write(decode, some, rows if images is None else images[rows])
-            if not np.isfinite(scores[:, 0]).all():
+            batch = features[rows]
+            tokens, log_probs = self._decode(decode, batch, rows if image_ids is None else image_ids[rows])
+            if not np.isfinite(log_probs[:, 0]).all():
                 raise CheckpointError(
-                    f"{self.speaker.path}: expected captions of finite probability from the model, got another: "
-                    "its numbers are too large; use another checkpoint"
+                    f"{self.loaded.path}: expected finite log-probabilities from the model, got others: "
+                    "its parameters are too large; use another checkpoint"
                 )
             if self.reranker is not None:
-                expected = self.reranker.expected(some, list(map(vocab.unpadded, tokens)))
-                tokens, scores = rank(tokens, scores, expected, vocab.null, options.consensus, options.length_penalty)
-            for captions, log_probs in zip(tokens.tolist(), scores.tolist(), strict=True):
-                pairs = zip(captions[:n_best], log_probs, strict=False)
-                yield [(join(vocab.decode(ids)), log_prob) for ids, log_prob in pairs if log_prob > -np.inf]
+                expected = self.reranker.expected(batch, list(map(vocab.unpadded, tokens)))
+                weight, penalty = options.consensus, options.length_penalty
+                tokens, log_probs = rank(tokens, log_probs, expected, vocab.null, weight, penalty)
+            for captions, scores in zip(tokens.tolist(), log_probs.tolist(), strict=True):
+                pairs = zip(captions[:n_best], scores, strict=False)
+                yield [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]

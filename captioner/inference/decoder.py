@@ -1,4 +1,4 @@
-"""A decoder as the config describes it, for the words of a vocabulary."""
+"""Build the decoder that a config describes."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from captioner.text.vocabulary import SPECIAL, Vocab
 
 
 class Decoder(NamedTuple):
-    """How captions are written, of an image so many at a time.
+    """A decoding function, and the number of captions per image that it keeps in memory.
 
     Shapes: step, state, images (N,) -> tokens (N, K, T), scores (N, K).
     """
 
-    write: Callable[[StepFunction, State, Array], tuple[Array, Array]]
+    decode: Callable[[StepFunction, State, Array], tuple[Array, Array]]
     width: int
 
 
-def build_decoder(options: Decode, vocab: Vocab, best: int = 1) -> Decoder:
-    """The decoder that writes the `best` captions of every image.
+def build_decoder(options: Decode, vocab: Vocab, n_best: int = 1) -> Decoder:
+    """Build a decoder that returns at least the `n_best` captions of each image.
 
-    Raises: ConfigError for words to suppress that are none of the vocabulary.
+    Raises: ConfigError for banned words that the vocabulary lacks.
     """
-    banned = [vocab.null, vocab.start, *_suppressed(options.suppress_words, vocab)]
+    banned = [vocab.null, vocab.start, *_banned_ids(options.suppress_words, vocab)]
     if options.suppress_unk:
         banned.append(vocab.unk)
     words: dict[str, Any] = {
@@ -40,24 +40,24 @@ def build_decoder(options: Decode, vocab: Vocab, best: int = 1) -> Decoder:
         "max_length": options.max_length,
         "constraints": Constraints(banned, options.min_length, options.no_repeat_ngram or 0),
     }
-    return METHODS[options.method](options, best, words)
+    return METHODS[options.method](options, n_best, words)
 
 
-def _search(options: Decode, best: int, words: dict[str, Any]) -> Decoder:
-    width = max(options.beam_width, best)
+def _search(options: Decode, n_best: int, words: dict[str, Any]) -> Decoder:
+    width = max(options.beam_width, n_best)
     decode = greedy if width == 1 else partial(beam, width=width, length_penalty=options.length_penalty)
     return Decoder(lambda step, state, images: decode(step, state, **words), width)
 
 
-def _sampling(options: Decode, best: int, words: dict[str, Any]) -> Decoder:
+def _sampling(options: Decode, n_best: int, words: dict[str, Any]) -> Decoder:
     settings: dict[str, Any] = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed")}
-    return Decoder(partial(sample, samples=best, **settings, **words), best)
+    return Decoder(partial(sample, samples=n_best, **settings, **words), n_best)
 
 
 METHODS: Mapping[str, Callable[[Decode, int, dict[str, Any]], Decoder]] = {"beam": _search, "sampling": _sampling}
 
 
-def _suppressed(text: str | None, vocab: Vocab) -> list[int]:
+def _banned_ids(text: str | None, vocab: Vocab) -> list[int]:
     words = [word for part in (text or "").split(",") if (word := part.strip())]
     known = [word for word in vocab.words if word not in SPECIAL]
     if unknown := sorted(set(words) - set(known)):

@@ -1,51 +1,34 @@
-"""Several restored models that write captions as one."""
+"""Several restored models as one ensemble."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from captioner.config.options import Config
-from captioner.decode import Ensemble
 from captioner.errors import CheckpointError
 from captioner.images import are_same
-from captioner.inference.restore import Speaker, check_width, other_words
-from captioner.storage.checkpoint import Meta
-from captioner.text.vocabulary import Vocab
+from captioner.inference.restore import LoadedModel, check_width, vocabulary_difference
+from captioner.model.ensemble import Ensemble
 
 
-@dataclass(frozen=True)
-class Together:
-    """Models of one vocabulary and encoder; options, and names in messages, are those of the first."""
+def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
+    """Combine models into an ensemble, with the options of the first; a single model is returned as it is.
 
-    path: Path
-    config: Config
-    vocab: Vocab
-    model: Ensemble
-    meta: Meta
-
-
-def together(speakers: Speaker | Sequence[Speaker]) -> Speaker:
-    """One speaker of several, whose probabilities are averaged word by word; one alone stays as it is.
-
-    Raises: CheckpointError when one has another vocabulary, encoder or width of features than the first.
+    Raises: CheckpointError when the vocabulary, encoder or feature width of a model differs from the first's.
     """
-    if not isinstance(speakers, Sequence):
-        return speakers
-    first, *others = speakers
+    first, *others = models
     for other in others:
         if other.vocab != first.vocab:
             raise CheckpointError(
                 f"{other.path}: vocabulary: expected the {len(first.vocab)} words of {first.path}, "
-                f"got {other_words(first.vocab, other.vocab)}; models with one vocabulary speak together"
+                f"got {vocabulary_difference(first.vocab, other.vocab)}; an ensemble needs one shared vocabulary"
             )
         if not are_same(other.meta.encoder, first.meta.encoder):
             raise CheckpointError(
-                f"{other.path}: features: expected those of encoder {first.meta.encoder} as in {first.path}, "
-                f"got {other.meta.encoder}; models of one encoder speak together"
+                f"{other.path}: features: expected encoder {first.meta.encoder} as in {first.path}, "
+                f"got {other.meta.encoder}; an ensemble needs one shared encoder"
             )
         check_width(first, other.meta.feature_dim, str(other.path))
     if not others:
         return first
-    return Together(first.path, first.config, first.vocab, Ensemble([one.model for one in speakers]), first.meta)
+    ensemble = Ensemble([one.model for one in models])
+    return LoadedModel(first.path, first.config, first.vocab, ensemble, first.meta)

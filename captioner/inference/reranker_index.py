@@ -19,7 +19,7 @@ from captioner.decode import Reranker
 from captioner.decode.consensus import directions_of, kernel_inverse, unit
 from captioner.errors import CheckpointError
 from captioner.images import are_same
-from captioner.inference.restore import Speaker
+from captioner.inference.restore import LoadedModel
 from captioner.model.standardizer import Standardizer
 from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
@@ -181,11 +181,11 @@ def is_current(path: Path, corpus: Corpus) -> bool:
         return False
 
 
-def check_index(path: Path, index: Index, restored: Speaker) -> Index:
+def check_index(path: Path, index: Index, loaded: LoadedModel) -> Index:
     """Return the index. Raises: CheckpointError when it is that of another model's training split."""
-    meta, origin = restored.meta, index.origin
+    meta, origin = loaded.meta, index.origin
     expected = {
-        "vocabulary": origin.vocabulary == _digest(restored.vocab),
+        "vocabulary": origin.vocabulary == _digest(loaded.vocab),
         "encoder": are_same(origin.encoder, meta.encoder),
         "feature width": index.arrays["directions"].shape[1] == meta.feature_dim,
         "training split": meta.train_fingerprint == origin.train,
@@ -193,17 +193,17 @@ def check_index(path: Path, index: Index, restored: Speaker) -> Index:
     for what, is_same in expected.items():
         if not is_same:
             raise CheckpointError(
-                f"{path}: expected the {what} of {restored.path}, got that of another run; delete the file"
+                f"{path}: expected the {what} of {loaded.path}, got that of another run; delete the file"
             )
     return index
 
 
-def check_train(restored: Speaker, corpus: Corpus) -> None:
+def check_train(loaded: LoadedModel, corpus: Corpus) -> None:
     """Raises: CheckpointError when a data set's training split is not the one that a model was trained on."""
-    if corpus.fingerprint(["train"]) != restored.meta.train_fingerprint:
-        root = restored.config.data.root or restored.config.data.source
+    if corpus.fingerprint(["train"]) != loaded.meta.train_fingerprint:
+        root = loaded.config.data.root or loaded.config.data.source
         raise CheckpointError(
-            f"{root}: training split: expected the captions that {restored.path} was trained on, got others; "
+            f"{root}: training split: expected the captions that {loaded.path} was trained on, got others; "
             "use the data set of the training"
         )
 

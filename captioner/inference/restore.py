@@ -1,4 +1,4 @@
-"""From a checkpoint to the objects that were saved in it, checked against each other by name."""
+"""Restore a model from a checkpoint, and check that its parts fit together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -45,44 +44,39 @@ FIXED = (
     "validate.max_captions",
     "validate.best_metric",
 )
-"""Options that a checkpoint has settled: they shaped its parameters and slots, or what a step or a loss means."""
+"""Options that cannot change after training has started: they determine parameters, slots, steps or losses."""
 
 
 @dataclass(frozen=True)
-class Restored:
-    """A model as it was saved, with its config, vocabulary and training state.
+class LoadedModel:
+    """A model or an ensemble, ready to caption, with its config, vocabulary and checkpoint metadata.
 
-    The model captions with the running mean of the parameters where training kept one; `params` are those in training.
+    `path` is the checkpoint file; of an ensemble, that of the first model.
     """
 
     path: Path
     config: Config
     vocab: Vocab
-    model: CaptioningRNN
-    params: Params
-    slots: dict[str, Params]
+    model: Member
     meta: Meta
 
 
-class Speaker(Protocol):
-    """What writes captions: a model as it was restored, or several that speak together."""
+@dataclass(frozen=True)
+class Restored(LoadedModel):
+    """One model with its training state.
 
-    @property
-    def path(self) -> Path: ...
-    @property
-    def config(self) -> Config: ...
-    @property
-    def vocab(self) -> Vocab: ...
-    @property
-    def model(self) -> Member: ...
-    @property
-    def meta(self) -> Meta: ...
+    `model` has the moving average (EMA) of the parameters if training kept one; `params` are the trained parameters.
+    """
+
+    model: CaptioningRNN
+    params: Params
+    slots: dict[str, Params]
 
 
 def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
-    """Open a checkpoint; overrides change its config, but for the options in `FIXED`.
+    """Restore a model from a checkpoint file; `overrides` change its config, except the options in `FIXED`.
 
-    Raises: CheckpointError when the file is not whole, or its parts do not belong together; ConfigError for overrides.
+    Raises: CheckpointError for a file that is damaged or whose parts do not fit together; ConfigError for overrides.
     """
     saved = checkpoint.load(path)
     meta = saved.meta
@@ -99,13 +93,13 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
         if saved != given
     ]
     if (as_saved.train.ema_decay is None) != (config.train.ema_decay is None):
-        had = "none" if as_saved.train.ema_decay is None else "one"
-        settled.append(f"-o train.ema_decay: the run in {path} has {had}; start a new run to change that")
+        had = "no EMA" if as_saved.train.ema_decay is None else "an EMA"
+        settled.append(f"-o train.ema_decay: the run in {path} has {had}; start a new run to change it")
     if settled:
         raise ConfigError(settled)
     if meta.best is not None and config.validate.best_metric not in meta.best:
         raise CheckpointError(
-            f"{path}: meta: best: expected a figure {config.validate.best_metric}, got {', '.join(meta.best)}"
+            f"{path}: meta: best: expected the metric {config.validate.best_metric}, got {', '.join(meta.best)}"
         )
     sizes = build_sizes(config, len(vocab), meta.feature_dim)
     _check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
@@ -121,7 +115,7 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
             raise CheckpointError(f"{path}: array standardizer/std: expected numbers above 0, got {least:g}")
         standardizer = Standardizer(saved.standardizer["mean"], saved.standardizer["std"])
     model = assemble(config, sizes, saved.slots.get(EMA, saved.params), vocab.null, standardizer)
-    return Restored(path, config, vocab, model, saved.params, saved.slots, meta)
+    return Restored(path, config, vocab, model, meta, saved.params, saved.slots)
 
 
 def _check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
@@ -141,19 +135,19 @@ SHAPING = (
     "model.image_input",
     "data.standardize",
 )
-"""Options that say which parameters there are, and what they are given."""
+"""Options that determine the parameters' names and shapes, and the scale of the features."""
 
 
 def initialized_from(model: CaptioningRNN, config: Config, restored: Restored, corpus: Corpus) -> CaptioningRNN:
-    """A fresh model with the parameters, and the standardizer, of another that has the same words and encoder.
+    """Initialize a model with the parameters and the standardizer of a restored one.
 
-    Raises: CheckpointError when it has others, or numbers too large for the type; ConfigError when its options in
-    `SHAPING` are not the config's.
+    Raises: CheckpointError when vocabulary or encoder differ, or a parameter is too large for the dtype; ConfigError
+    when an option in `SHAPING` differs.
     """
     check_corpus(restored, corpus)
     values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
     other = [
-        f"{option}: expected {had} as in {restored.path}, which train.init_from names, got {given}; set it to that"
+        f"{option}: expected {had} as in {restored.path} (train.init_from), got {given}; change it"
         for option, had, given in values
         if had != given
     ]
@@ -163,39 +157,45 @@ def initialized_from(model: CaptioningRNN, config: Config, restored: Restored, c
         params = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
     if large := [name for name, w in params.items() if not np.isfinite(w).all()]:
         raise CheckpointError(
-            f"{restored.path}: array params/{large[0]}: a number is too large for model.dtype {config.model.dtype}; "
+            f"{restored.path}: array params/{large[0]}: a parameter is too large for model.dtype {config.model.dtype}; "
             f"set it to {restored.config.model.dtype}"
         )
     return CaptioningRNN(model.sizes, params, model.null, model.dropout, restored.model.standardizer, model.smoothing)
 
 
-def check_corpus(restored: Speaker, corpus: Corpus) -> None:
-    """Raises: CheckpointError when a data set does not belong to the model: its words, encoder or feature width."""
-    where, meta = restored.path, restored.meta
-    if corpus.vocab != restored.vocab:
+def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:
+    """Check that a data set has the vocabulary, encoder and feature width of the model.
+
+    Raises: CheckpointError when it has not.
+    """
+    where, meta = loaded.path, loaded.meta
+    if corpus.vocab != loaded.vocab:
         raise CheckpointError(
-            f"{where}: vocabulary: expected the {len(restored.vocab)} words of the checkpoint, "
-            f"got {other_words(restored.vocab, corpus.vocab)}; use the data set that the model was trained on"
+            f"{where}: vocabulary: expected the {len(loaded.vocab)} words of the checkpoint, "
+            f"got {vocabulary_difference(loaded.vocab, corpus.vocab)}; use the data set that the model was trained on"
         )
     if not are_same(corpus.encoder, meta.encoder):
         raise CheckpointError(
-            f"{where}: features: expected those of encoder {meta.encoder}, got {corpus.encoder}; "
-            "encode the images as they were for training"
+            f"{where}: features: expected encoder {meta.encoder}, got {corpus.encoder}; "
+            "use the encoder of the training images"
         )
-    check_width(restored, corpus.feature_dim, "the data set")
+    check_width(loaded, corpus.feature_dim, "the data set")
 
 
-def other_words(expected: Vocab, got: Vocab) -> str:
-    """In a message, a vocabulary that is not the expected one."""
+def vocabulary_difference(expected: Vocab, got: Vocab) -> str:
+    """Describe how a vocabulary differs from the expected one, for a message."""
     pairs = zip(expected.words, got.words, strict=False)
     at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(got)))
-    return f"{len(got)} words that differ from id {at} on"
+    return f"{len(got)} words, different from id {at} on"
 
 
-def check_width(restored: Speaker, width: int, where: str) -> None:
-    """Raises: CheckpointError when features are wider or narrower than those the model was trained on."""
-    if width != restored.meta.feature_dim:
+def check_width(loaded: LoadedModel, width: int, where: str) -> None:
+    """Check the feature width.
+
+    Raises: CheckpointError when it differs from that of the training features.
+    """
+    if width != loaded.meta.feature_dim:
         raise CheckpointError(
-            f"{where}: features: expected {restored.meta.feature_dim} numbers an image, got {width}; "
-            f"{restored.path} was trained on others"
+            f"{where}: features: expected {loaded.meta.feature_dim} numbers per image, got {width}; "
+            f"{loaded.path} was trained on features of another width"
         )

@@ -87,7 +87,7 @@ class Recorder:
         """What a checkpoint of this moment would be restored to."""
         state = self.state
         return Restored(
-            self.run.path, self.config, self.corpus.vocab, self.speaker, state.params, state.slots, self._meta()
+            self.run.path, self.config, self.corpus.vocab, self.speaker, self._meta(), state.params, state.slots
         )
 
     def _meta(self) -> checkpoint.Meta:

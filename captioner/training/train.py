@@ -14,7 +14,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.inference import reranker_index as reranker
-from captioner.inference.captions import open_corpus, open_run
+from captioner.inference.load import open_corpus, open_run
 from captioner.inference.restore import initialized_from, restore
 from captioner.optim.ema import EMA
 from captioner.optim.update_rules import UPDATE_RULES

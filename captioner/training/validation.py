@@ -16,7 +16,7 @@ from captioner.evaluation.scoring import Task, judge, task_of
 from captioner.inference.captioner import Captioner
 from captioner.inference.decoder import build_decoder
 from captioner.inference.reranker_index import Index, build_index
-from captioner.inference.restore import Speaker
+from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.perplexity import mean_word_loss
@@ -60,10 +60,10 @@ class Validation:
         batches = in_order(self._split, self._config.train.batch_size, self._config.validate.max_captions)
         return mean_word_loss(model, batches, self._team)
 
-    def scores(self, speaker: Speaker) -> dict[str, float]:
+    def scores(self, loaded: LoadedModel) -> dict[str, float]:
         """How good the captions are that it now writes, by the names of the metrics."""
         task, rows = self._task
-        captions = [found[0][0] for found in Captioner(speaker, self._reranker).caption(self._split.features)]
+        captions = [found[0].text for found in Captioner(loaded, self._reranker).candidates(self._split.features)]
         figures = judge(task, "model", [captions[row] for row in rows]).figures
         return {name: figures[name] for name in NAMES}
 

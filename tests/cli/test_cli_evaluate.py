@@ -9,7 +9,7 @@ import pytest
 
 from captioner.cli.scores import score_lines
 from captioner.evaluation.scoring import judge_model, task_of, to_dict
-from captioner.inference.captions import open_captioner, open_corpus, open_run
+from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES
 
 KEYS = ["split", "images", "loss", "perplexity", "true", *NAMES, "mean_length", "vocabulary", "distinct", "repeats"]
@@ -57,7 +57,7 @@ def test_json_lines(cli: Callable[..., Any], tiny_run: Path) -> None:
     corpus = open_corpus(restored)
     for name, line in zip(("heldout", "test"), done.out.splitlines(), strict=True):
         task, rows = task_of(corpus, name)
-        judged = judge_model(open_captioner(restored), corpus, name, task, rows)
+        judged = judge_model(captioner_of(restored), corpus, name, task, rows)
         assert json.loads(line) == {"split": name, **to_dict(task, judged)}
         assert list(json.loads(line)) == KEYS
 

@@ -17,12 +17,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from captioning import best_captions
 from PIL import Image
 
 from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoder import encode
-from captioner.inference.captions import describe, open_run
+from captioner.inference.load import open_run
 
 SCENES = ("--encoder", "scenes", "--min-count", "1", "--val", "0.25")
 
@@ -296,7 +297,7 @@ def test_from_photographs_to_captions_of_new_ones(
     paths = sorted(new.glob("*.png"))
     assert [one["image"] for one in told] == [str(path) for path in paths]
     features = encode(np.stack([np.asarray(Image.open(path)) for path in paths]))
-    expected = list(describe(open_run("runs/birds"), features))
+    expected = list(best_captions(open_run("runs/birds"), features))
     assert [one["caption"] for one in told] == [caption for caption, _ in expected]
     np.testing.assert_allclose([one["log_prob"] for one in told], [log_prob for _, log_prob in expected], rtol=1e-4)
     of_split = cli("sample", "runs/birds", "--split", "val", "--json").out.splitlines()

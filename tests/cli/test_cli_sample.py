@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from captioner.images import protobuf
-from captioner.inference.captions import Caption, caption_split, open_captioner, open_corpus, open_run, to_dict
+from captioner.inference.caption import Caption, to_record
+from captioner.inference.captions import caption_split
+from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.storage import checkpoint
 
 SHORT = ("-o", "decode.max_length=3")
@@ -44,13 +46,13 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
     done = cli("sample", coco_run, "--json", "--split", "train", "-n", "2", *SHORT)
     assert (done.code, done.err) == (0, "")
     restored = open_run(coco_run, ["decode.max_length=3"])
-    captions = caption_split(open_captioner(restored), open_corpus(restored).split("train"), 2)
-    assert [json.loads(line) for line in done.out.splitlines()] == [to_dict(caption) for caption in captions]
+    captions = caption_split(captioner_of(restored), open_corpus(restored).split("train"), 2)
+    assert [json.loads(line) for line in done.out.splitlines()] == [to_record(caption) for caption in captions]
     assert list(json.loads(done.out.splitlines()[0])) == ["image", "caption", "log_prob", "references", "true"]
 
 
 def test_text_tells_what_is_true(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = [Caption("x", "a b", -1.234, ["c", "d"], true) for true in (True, False, None)]
+    told = [Caption("x", "a b", -1.234, ["c", "d"], true, []) for true in (True, False, None)]
     monkeypatch.setattr("captioner.inference.captions.caption_split", lambda *_: iter(told))
     lines = cli("sample", tiny_run).out.splitlines()
     assert lines[::3] == ["x\ta b\t-1.23\ttrue", "x\ta b\t-1.23\tnot true", "x\ta b\t-1.23"]
@@ -136,8 +138,8 @@ def test_constraints(cli: Callable[..., Any], coco_run: Path) -> None:
         return str(cli("sample", coco_run, "-n", 1, "--json", *words).out)
 
     assert json.loads(said("no_repeat_ngram=1", "min_length=2"))["caption"] == "a café"
-    assert json.loads(said("suppress=a,猫", "min_length=2", "max_length=2"))["caption"] == "café café"
-    wide = json.loads(said("beam=3", "length_penalty=1.0", "max_length=4"))
+    assert json.loads(said("suppress_words=a,猫", "min_length=2", "max_length=2"))["caption"] == "café café"
+    wide = json.loads(said("beam_width=3", "length_penalty=1.0", "max_length=4"))
     assert (wide["caption"], wide["log_prob"]) == ("a a a a", pytest.approx(4 * -3.4963 / 3, abs=1e-3))
 
 
@@ -304,7 +306,7 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, captions: dict[str, 
     clash = cli("sample", photo_run, "new", "--write-sidecar", ".txt", "--overwrite")
     assert clash.code == 1
     assert clash.err == (
-        "captioner: new/071.txt: is for new/071.jpg, and new/071.png has the same; rename one of the photographs\n"
+        "captioner: new/071.txt: new/071.jpg and new/071.png have the same sidecar; rename one of the photographs\n"
     )
     assert Path("new/071.txt").read_text() == f"{captions['new/070.png']}\n"
 
@@ -317,7 +319,8 @@ def test_another_encoder_is_refused_by_name(cli: Callable[..., Any], photo_run: 
     done = cli("sample", run, "new")
     assert (done.code, done.out) == (1, "")
     assert re.fullmatch(
-        r"captioner: run/best\.h5: expected the encoder scenes-0, got scenes-\d+; use that one\n", done.err
+        r"captioner: run/best\.h5: expected encoder scenes-0, got scenes-\d+; use the encoder of the training images\n",
+        done.err,
     )
 
 
@@ -326,10 +329,10 @@ def test_a_run_of_the_assignments_features_takes_no_photographs(
 ) -> None:
     done = cli("sample", coco_run, "new")
     assert (done.code, done.out) == (2, "")
-    assert "was trained on cs231n:vgg16_fc7_pca, which tells no encoder; name the one" in done.err
+    assert "was trained on features of cs231n:vgg16_fc7_pca, which is not a known encoder; try --encoder" in done.err
     other = cli("sample", coco_run, "new", "--encoder", "scenes")
     assert (other.code, other.out) == (1, "")
-    assert "features: expected 8 numbers an image, got " in other.err
+    assert "features: expected 8 numbers per image, got " in other.err
 
 
 def test_a_net_of_the_users_from_photographs_to_captions(
@@ -352,6 +355,4 @@ def test_a_net_of_the_users_from_photographs_to_captions(
     (home / "net.onnx").rename("moved.onnx")
     lost = cli("sample", "runs/birds", "new")
     assert (lost.code, lost.out) == (2, "")
-    assert lost.err == (
-        "captioner: runs/birds/best.h5: needs the encoder onnx:net.onnx, which is not here; say --encoder onnx:FILE\n"
-    )
+    assert lost.err == ("captioner: runs/birds/best.h5: encoder onnx:net.onnx not found; try --encoder onnx:FILE\n")

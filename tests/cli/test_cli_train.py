@@ -129,7 +129,7 @@ def test_data_that_has_moved(cli: Callable[..., Any], photo_run: Path, tmp_path:
         saved = checkpoint.load(run / name)
         meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace(old, lost))
         checkpoint.save(run / name, dataclasses.replace(saved, meta=meta))
-    gone = f"{tmp_path}/gone.h5: the data set is not there; if it has moved, tell where it is: -o data.root=NEW"
+    gone = f"{tmp_path}/gone.h5: data set not found; if it has moved, try -o data.root=NEW"
     said = f"captioner: {gone}\n"
     for command in (("train", "--resume", run), ("sample", run, "--split", "val")):
         assert cli(*command) == (1, "", said)

@@ -78,7 +78,7 @@ FAILURES: dict[str, tuple[int, str]] = {
     # checkpoints
     "sample nope": (1, "nope: cannot open the checkpoint: No such file or directory"),
     "sample empty": (
-        1, "empty: no checkpoint here; expected best.h5 or last.h5 in a folder that `captioner train` made"
+        1, "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`"
     ),
     "sample file": (1, "file: not a captioner checkpoint; expected a file that `captioner train` wrote"),
     "sample run/config.yaml": (

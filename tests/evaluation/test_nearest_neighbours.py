@@ -8,7 +8,7 @@ import pytest
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import DataError
 from captioner.evaluation.nearest_neighbours import nearest, nearest_neighbour_captions
-from captioner.inference.captions import open_corpus, open_run
+from captioner.inference.load import open_corpus, open_run
 from captioner.metrics import CiderD
 from captioner.text.vocabulary import SPECIAL, Vocab
 

@@ -16,8 +16,10 @@ from captioner.evaluation.scoring import (
     to_dict,
     worst,
 )
+from captioner.inference.caption import Candidate
 from captioner.inference.captioner import Captioner
-from captioner.inference.captions import caption_split, open_captioner, open_corpus, open_run
+from captioner.inference.captions import caption_split
+from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES, corpus_scores, tokenize
 
 TASK = Task(
@@ -33,17 +35,15 @@ def test_the_figures_of_a_model_are_those_of_its_captions(tiny_run: Path) -> Non
     corpus = open_corpus(restored)
     val = corpus.split("val")
     task, rows = task_of(corpus, "val")
-    judged = judge_model(open_captioner(restored), corpus, "val", task, rows)
-    captions = list(caption_split(open_captioner(restored), val))
-    assert (judged.by, judged.captions, task.images) == ("model", [c.caption for c in captions], list(val.image_ids))
+    judged = judge_model(captioner_of(restored), corpus, "val", task, rows)
+    captions = list(caption_split(captioner_of(restored), val))
+    assert (judged.by, judged.captions, task.images) == ("model", [c.text for c in captions], list(val.image_ids))
     assert task.references == [c.references for c in captions]
     losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
     assert judged.figures["loss"] == pytest.approx(losses.mean(), rel=1e-6)
     assert judged.figures["perplexity"] == pytest.approx(math.exp(losses.mean()), rel=1e-6)
     assert judged.figures["true"] == sum(bool(c.true) for c in captions) / 10
-    scores = corpus_scores(
-        [tokenize(c.caption) for c in captions], [list(map(tokenize, c.references)) for c in captions]
-    )
+    scores = corpus_scores([tokenize(c.text) for c in captions], [list(map(tokenize, c.references)) for c in captions])
     assert {name: judged.figures[name] for name in NAMES} == scores
 
 
@@ -51,9 +51,9 @@ def test_the_references_score_as_true(tiny_run: Path, monkeypatch: pytest.Monkey
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     task, rows = task_of(corpus, "val")
-    said = [[(several[0], -1.0)] for several in task.references]
-    monkeypatch.setattr(Captioner, "caption", lambda *_: iter(said))
-    figures = judge_model(open_captioner(restored), corpus, "val", task, rows).figures
+    said = [[Candidate(several[0], -1.0)] for several in task.references]
+    monkeypatch.setattr(Captioner, "candidates", lambda *_: iter(said))
+    figures = judge_model(captioner_of(restored), corpus, "val", task, rows).figures
     assert figures["true"] == 1
     assert figures["bleu4"] == pytest.approx(1)
 
@@ -63,7 +63,7 @@ def test_a_source_that_cannot_judge_gives_no_truth(coco_run: Path) -> None:
     corpus = open_corpus(restored)
     task, rows = task_of(corpus, "val")
     assert task.references == [["a café 猫", "a 猫", "<UNK>"]] * 2
-    assert judge_model(open_captioner(restored), corpus, "val", task, rows).figures["true"] is None
+    assert judge_model(captioner_of(restored), corpus, "val", task, rows).figures["true"] is None
 
 
 def test_figures_that_need_no_references() -> None:
@@ -107,6 +107,6 @@ def test_images_without_references_are_left_out(tiny_run: Path) -> None:
     corpus = dataclasses.replace(corpus, splits={**corpus.splits, "val": part})
     task, rows = task_of(corpus, "val")
     np.testing.assert_array_equal(rows, [0, 1, 2, 4, 5, 6, 7, 8, 9])
-    judged = judge_model(open_captioner(restored), corpus, "val", task, rows)
-    said = [c.caption for c in caption_split(open_captioner(restored), val)]
+    judged = judge_model(captioner_of(restored), corpus, "val", task, rows)
+    said = [c.text for c in caption_split(captioner_of(restored), val)]
     assert judged.captions == [*said[:3], *said[4:]]

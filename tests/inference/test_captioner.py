@@ -7,16 +7,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from captioning import best_captions
 
 from captioner.errors import ConfigError, DataError
-from captioner.inference.captions import (
-    caption_features,
-    caption_split,
-    describe,
-    open_captioner,
-    open_corpus,
-    open_run,
-)
+from captioner.inference.captions import caption_features, caption_split
+from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 
@@ -53,10 +48,10 @@ def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[CaptioningRNN]:
 
 
 def test_the_model_is_laid_out_once_for_all_calls(restored: Restored, laid_out: list[CaptioningRNN]) -> None:
-    val, captioner = open_corpus(restored).split("val"), open_captioner(restored)
-    first = list(captioner.caption(val.features))
-    assert list(captioner.caption(val.features)) == first
-    list(captioner.caption(val.features, 5))
+    val, captioner = open_corpus(restored).split("val"), captioner_of(restored)
+    first = list(captioner.candidates(val.features))
+    assert list(captioner.candidates(val.features)) == first
+    list(captioner.candidates(val.features, 5))
     list(caption_split(captioner, val))
     assert laid_out == [restored.model] * restored.config.threads
 
@@ -64,9 +59,9 @@ def test_the_model_is_laid_out_once_for_all_calls(restored: Restored, laid_out: 
 def test_rows_of_a_data_set_are_read_to_be_captioned_alone(restored: Restored) -> None:
     val = open_corpus(restored).split("val")
     watched = Watched(np.asarray(val.features))
-    list(open_captioner(restored).caption(watched, most=1))
+    list(captioner_of(restored).candidates(watched, limit=1))
     assert watched.read == [0]
-    list(open_captioner(restored).caption(watched))
+    list(captioner_of(restored).candidates(watched))
     assert watched.read == [0, *range(10)]
 
 
@@ -76,13 +71,14 @@ def test_rows_that_nobody_has_checked_are_checked_as_far_as_they_are_captioned(
     rows = np.zeros((4, restored.meta.feature_dim), np.float32)
     rows[2] = np.nan
     watched = Watched(rows)
-    assert len(list(describe(restored, watched, 2))) == 2
-    assert watched.read == [0, 1, 0, 1]
-    with pytest.raises(DataError, match=r"^the input: features: row 2: a number is not finite"):
-        describe(restored, watched)
+    with pytest.raises(DataError, match=r"^features: features: row 2: a number is not finite"):
+        captioner_of(restored).caption(features=rows)
+    assert len(captioner_of(restored).caption(features=rows[:2])) == 2
+    assert len(list(best_captions(restored, watched, 2))) == 2
+    assert watched.read == [0, 1]
     with h5py.File(tmp_path / "new.h5", "w") as file:
         file["features"] = rows
-    captioner = open_captioner(restored)
+    captioner = captioner_of(restored)
     assert len(list(caption_features(captioner, tmp_path / "new.h5", 2))) == 2
     with pytest.raises(DataError, match=r"new\.h5: features: row 2: a number is not finite"):
         list(caption_features(captioner, tmp_path / "new.h5", 3))
@@ -98,6 +94,6 @@ def test_a_kernel_is_inverted_once_for_all_splits(
 
 
 def test_words_to_suppress_are_those_of_the_vocabulary(tiny_run: Path) -> None:
-    captioner = open_captioner(open_run(tiny_run, ["decode.suppress_words=unheard"]))
-    with pytest.raises(ConfigError, match=r"decode\.suppress: expected words of the vocabulary, got unheard"):
-        next(captioner.caption(np.zeros((1, captioner.speaker.meta.feature_dim))))
+    captioner = captioner_of(open_run(tiny_run, ["decode.suppress_words=unheard"]))
+    with pytest.raises(ConfigError, match=r"decode\.suppress_words: expected words of the vocabulary, got unheard"):
+        next(captioner.candidates(np.zeros((1, captioner.loaded.meta.feature_dim))))

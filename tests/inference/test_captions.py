@@ -8,19 +8,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from captioning import best_captions
 
 from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
 from captioner.inference import captioner
-from captioner.inference.captions import (
-    caption_features,
-    caption_split,
-    describe,
-    open_captioner,
-    open_corpus,
-    open_run,
-    to_dict,
-)
+from captioner.inference.caption import to_record
+from captioner.inference.captions import caption_features, caption_split
+from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.storage import checkpoint
@@ -56,13 +51,13 @@ def test_greedy_is_the_likeliest_allowed_word_step_by_step(restored: Restored, v
             word = int(log_probs.argmax())
             words.append(word)
         texts.append(" ".join(vocab.decode(words)))
-    assert [caption for caption, _ in describe(restored, val.features)] == texts
+    assert [caption for caption, _ in best_captions(restored, val.features)] == texts
     assert len(set(texts)) > 5
     assert {len(text.split()) == most for text in texts} == {False, True}, "some captions end, and some are cut"
 
 
 def test_the_log_probability_is_that_of_the_caption_as_a_reference(restored: Restored, val) -> None:
-    for row, (caption, log_prob) in enumerate(describe(restored, val.features)):
+    for row, (caption, log_prob) in enumerate(best_captions(restored, val.features)):
         words = caption.split()
         (ids,) = restored.vocab.encode([words])
         ended = len(words) < restored.config.decode.max_length
@@ -72,16 +67,16 @@ def test_the_log_probability_is_that_of_the_caption_as_a_reference(restored: Res
 
 
 def test_batches_and_a_part_change_no_caption(restored: Restored, val, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = list(describe(restored, val.features))
+    whole = list(best_captions(restored, val.features))
     monkeypatch.setattr(captioner, "BATCH", 3)
-    assert [caption for caption, _ in describe(restored, val.features)] == [caption for caption, _ in whole]
-    assert [caption for caption, _ in describe(restored, val.features, 4)] == [caption for caption, _ in whole[:4]]
-    assert len(list(describe(restored, val.features, 10_000))) == len(whole) == 10
+    assert [caption for caption, _ in best_captions(restored, val.features)] == [caption for caption, _ in whole]
+    assert [caption for caption, _ in best_captions(restored, val.features, 4)] == [caption for caption, _ in whole[:4]]
+    assert len(list(best_captions(restored, val.features, 10_000))) == len(whole) == 10
 
 
 def test_a_beam_writes_its_likeliest_caption(tiny_run: Path, val, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = open_run(tiny_run, ["decode.beam_width=4"])
-    captions = list(describe(wide, val.features))
+    captions = list(best_captions(wide, val.features))
     vocab, most = wide.vocab, wide.config.decode.max_length
     tokens, scores = beam(
         wide.model.step,
@@ -95,10 +90,10 @@ def test_a_beam_writes_its_likeliest_caption(tiny_run: Path, val, monkeypatch: p
     )
     assert [caption for caption, _ in captions] == [" ".join(vocab.decode(ids)) for ids in tokens[:, 0].tolist()]
     np.testing.assert_allclose([log_prob for _, log_prob in captions], scores[:, 0], rtol=1e-5)
-    narrow = [log_prob for _, log_prob in describe(open_run(tiny_run), val.features)]
+    narrow = [log_prob for _, log_prob in best_captions(open_run(tiny_run), val.features)]
     assert sum(log_prob for _, log_prob in captions) > sum(narrow)
     monkeypatch.setattr(captioner, "BATCH", 9)
-    assert [caption for caption, _ in describe(wide, val.features)] == [caption for caption, _ in captions]
+    assert [caption for caption, _ in best_captions(wide, val.features)] == [caption for caption, _ in captions]
 
 
 def constant_run(run: Path, word: str) -> Path:
@@ -116,33 +111,35 @@ def constant_run(run: Path, word: str) -> Path:
 def test_special_words_are_never_written_and_unk_on_request_alone(own_run: Path, val) -> None:
     for word in ("<NULL>", "<START>", "<UNK>"):
         path = constant_run(own_run, word)
-        ((caption, _),) = describe(restore(path, ["decode.max_length=2"]), val.features, 1)
+        ((caption, _),) = best_captions(restore(path, ["decode.max_length=2"]), val.features, 1)
         assert caption == "a a"
-    ((caption, _),) = describe(restore(path, ["decode.max_length=2", "decode.suppress_unk=false"]), val.features, 1)
+    ((caption, _),) = best_captions(
+        restore(path, ["decode.max_length=2", "decode.suppress_unk=false"]), val.features, 1
+    )
     assert caption == "<UNK> <UNK>"
 
 
 def test_a_caption_may_be_empty(own_run: Path, val) -> None:
-    ((caption, log_prob),) = describe(restore(constant_run(own_run, "<END>")), val.features, 1)
+    ((caption, log_prob),) = best_captions(restore(constant_run(own_run, "<END>")), val.features, 1)
     assert caption == ""
     assert -0.1 < log_prob < 0
 
 
 def test_a_split_has_names_references_and_truth(restored: Restored, val) -> None:
-    captions = list(caption_split(open_captioner(restored), val))
+    captions = list(caption_split(captioner_of(restored), val))
     assert [c.image for c in captions] == list(val.image_ids)
-    assert [c.caption for c in captions] == [caption for caption, _ in describe(restored, val.features)]
+    assert [c.text for c in captions] == [caption for caption, _ in best_captions(restored, val.features)]
     for image, caption in enumerate(captions):
         assert len(caption.references) == 5
         assert all(val.is_true(image, reference.split()) for reference in caption.references)
-        assert caption.true is val.is_true(image, caption.caption.split())
-    assert len(list(caption_split(open_captioner(restored), val, 3))) == 3
+        assert caption.true is val.is_true(image, caption.text.split())
+    assert len(list(caption_split(captioner_of(restored), val, 3))) == 3
 
 
 def test_a_source_that_cannot_judge_gives_no_truth(coco_run: Path) -> None:
     restored = open_run(coco_run)
     val = open_corpus(restored).split("val")
-    captions = list(caption_split(open_captioner(restored), val))
+    captions = list(caption_split(captioner_of(restored), val))
     assert [c.true for c in captions] == [None, None]
     assert captions[0].references == ["a café 猫", "a 猫", "<UNK>"]
 
@@ -155,17 +152,17 @@ def write_features(path: Path, values: np.ndarray) -> Path:
 
 def test_features_from_a_file_are_captioned_alike(restored: Restored, val, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val.features))
-    captions = list(caption_features(open_captioner(restored), path))
+    captions = list(caption_features(captioner_of(restored), path))
     assert [c.image for c in captions] == [str(row) for row in range(10)]
-    assert [c.caption for c in captions] == [caption for caption, _ in describe(restored, val.features)]
+    assert [c.text for c in captions] == [caption for caption, _ in best_captions(restored, val.features)]
     assert {(c.true, *c.references) for c in captions} == {(None,)}
-    assert len(list(caption_features(open_captioner(restored), path, 2))) == 2
+    assert len(list(caption_features(captioner_of(restored), path, 2))) == 2
 
 
 def test_features_of_another_width_are_refused(restored: Restored, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.zeros((2, 8), np.float32))
-    with pytest.raises(CheckpointError, match=r"expected \d+ numbers an image, got 8") as caught:
-        list(caption_features(open_captioner(restored), path))
+    with pytest.raises(CheckpointError, match=r"expected \d+ numbers per image, got 8") as caught:
+        list(caption_features(captioner_of(restored), path))
     assert str(path) in str(caught.value)
 
 
@@ -174,7 +171,7 @@ def test_features_that_are_not_finite_are_refused(restored: Restored, tmp_path: 
     values[1, 0] = np.nan
     path = write_features(tmp_path / "new.h5", values)
     with pytest.raises(DataError, match=rf"^{path}: features: row 1: a number is not finite"):
-        list(caption_features(open_captioner(restored), path))
+        list(caption_features(captioner_of(restored), path))
 
 
 def test_a_data_set_with_another_vocabulary_is_refused(
@@ -182,12 +179,12 @@ def test_a_data_set_with_another_vocabulary_is_refused(
 ) -> None:
     words = ("<NULL>", "<START>", "<END>", "<UNK>", "a", "dog", "猫")
     other = write_coco(tmp_path / "other", words=words)
-    with pytest.raises(CheckpointError, match=r"vocabulary: expected the 7 words .* differ from id 5 on"):
+    with pytest.raises(CheckpointError, match=r"vocabulary: expected the 7 words .* different from id 5 on"):
         open_corpus(open_run(coco_run, [f"data.root={other}"]))
 
 
 def test_a_data_set_of_another_encoder_is_refused(coco_run: Path) -> None:
-    with pytest.raises(CheckpointError, match="expected those of encoder cs231n:vgg16_fc7_pca, got cs231n:vgg16_fc7;"):
+    with pytest.raises(CheckpointError, match="expected encoder cs231n:vgg16_fc7_pca, got cs231n:vgg16_fc7;"):
         open_corpus(open_run(coco_run, ["data.cs231n.pca=false"]))
 
 
@@ -195,29 +192,29 @@ def test_a_data_set_of_another_width_is_refused(
     coco_run: Path, write_coco: Callable[..., Path], tmp_path: Path
 ) -> None:
     other = write_coco(tmp_path / "other", width=9)
-    with pytest.raises(CheckpointError, match=r"features: expected 8 numbers an image, got 9"):
+    with pytest.raises(CheckpointError, match=r"features: expected 8 numbers per image, got 9"):
         open_corpus(open_run(coco_run, [f"data.root={other}"]))
 
 
 def test_candidates_are_the_best_captions_of_a_beam(tiny_run: Path, val) -> None:
     wide = open_run(tiny_run, ["decode.beam_width=4"])
-    best = [text for text, _ in describe(wide, val.features)]
+    best = [text for text, _ in best_captions(wide, val.features)]
     for count in (1, 3, 4):
-        found = list(open_captioner(wide).caption(val.features, n_best=count))
+        found = list(captioner_of(wide).candidates(val.features, n_best=count))
         assert [captions[0][0] for captions in found] == best
         assert {len(captions) for captions in found} == {count}
         for captions in found:
             log_probs = [log_prob for _, log_prob in captions]
             assert log_probs == sorted(log_probs, reverse=True)
             assert len({text for text, _ in captions}) == count
-    wider = list(open_captioner(open_run(tiny_run)).caption(val.features, n_best=4))
+    wider = list(captioner_of(open_run(tiny_run)).candidates(val.features, n_best=4))
     assert [[text for text, _ in one] for one in wider] == [[text for text, _ in one] for one in found]
-    assert len(list(open_captioner(wide).caption(val.features, most=2, n_best=3))) == 2
+    assert len(list(captioner_of(wide).candidates(val.features, limit=2, n_best=3))) == 2
 
 
 def test_there_may_be_fewer_candidates_than_asked_for(own_run: Path, val) -> None:
     path = constant_run(own_run, "<END>")
-    (found,) = open_captioner(restore(path, ["decode.max_length=1"])).caption(val.features, most=1, n_best=100)
+    (found,) = captioner_of(restore(path, ["decode.max_length=1"])).candidates(val.features, limit=1, n_best=100)
     texts = [text for text, _ in found]
     assert texts[:2] == ["", "a"]
     assert len(texts) == len(set(texts)) == len(restore(path).vocab) - 3
@@ -226,16 +223,16 @@ def test_there_may_be_fewer_candidates_than_asked_for(own_run: Path, val) -> Non
 
 def test_captions_have_candidates_where_asked_for(restored: Restored, val, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val.features))
-    one = open_captioner(restored)
+    one = captioner_of(restored)
     for several in (list(caption_split(one, val, 3, 2)), list(caption_features(one, path, 3, 2))):
         for caption in several:
             assert caption.candidates is not None
-            assert (caption.caption, caption.log_prob) == caption.candidates[0]
-            (first, second) = to_dict(caption)["candidates"]
+            assert (caption.text, caption.log_prob) == caption.candidates[0]
+            (first, second) = to_record(caption)["candidates"]
             assert (first["caption"], first["log_prob"]) == caption.candidates[0]
             assert (second["caption"], second["log_prob"]) == caption.candidates[1]
-    (alone,) = caption_split(open_captioner(restored), val, 1)
-    assert list(to_dict(alone)) == ["image", "caption", "log_prob", "references", "true"]
+    (alone,) = caption_split(captioner_of(restored), val, 1)
+    assert list(to_record(alone)) == ["image", "caption", "log_prob", "references", "true"]
 
 
 def drawing(restored: Restored, **options: object) -> Restored:
@@ -251,21 +248,21 @@ def test_samples_do_not_depend_on_batches_threads_or_order(
     restored: Restored, val, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = drawing(restored, top_p=0.9)
-    whole = texts(list(open_captioner(drawn).caption(val.features, n_best=3)))
+    whole = texts(list(captioner_of(drawn).candidates(val.features, n_best=3)))
     assert len({text for one in whole for text in one}) > 15
     for threads, batch in ((1, 256), (3, 5)):
         monkeypatch.setattr(captioner, "BATCH", batch)
         config = dataclasses.replace(drawn.config, threads=threads)
         other = dataclasses.replace(drawn, config=config)
-        assert texts(list(open_captioner(other).caption(val.features, n_best=3))) == whole
+        assert texts(list(captioner_of(other).candidates(val.features, n_best=3))) == whole
     order = np.arange(10)[::-1]
-    turned = open_captioner(drawn).caption(val.features[order], n_best=3, images=order)
+    turned = captioner_of(drawn).candidates(val.features[order], n_best=3, image_ids=order)
     assert texts(list(turned)) == whole[::-1]
-    assert texts(list(open_captioner(drawing(restored, top_p=0.9, seed=1)).caption(val.features, n_best=3))) != whole
+    assert texts(list(captioner_of(drawing(restored, top_p=0.9, seed=1)).candidates(val.features, n_best=3))) != whole
 
 
 def test_samples_are_sorted_and_have_the_models_log_probability(restored: Restored, val) -> None:
-    for row, found in enumerate(open_captioner(drawing(restored, temperature=2.0)).caption(val.features, n_best=4)):
+    for row, found in enumerate(captioner_of(drawing(restored, temperature=2.0)).candidates(val.features, n_best=4)):
         log_probs = [log_prob for _, log_prob in found]
         assert len(found) == 4
         assert log_probs == sorted(log_probs, reverse=True)

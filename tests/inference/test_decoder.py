@@ -24,13 +24,13 @@ def step(tokens: np.ndarray, state: Any) -> Any:
 
 
 def written(options: Decode, best: int = 1) -> Any:
-    return build_decoder(options, VOCAB, best).write(step, (np.zeros(3),), IMAGES)
+    return build_decoder(options, VOCAB, best).decode(step, (np.zeros(3),), IMAGES)
 
 
 @pytest.mark.parametrize(("best", "width"), [(1, 1), (2, 4), (4, 4), (6, 6)])
 def test_a_beam_is_as_wide_as_its_option_and_the_candidates(best: int, width: int) -> None:
     decoder = build_decoder(Decode(beam_width=1 if width == 1 else 4), VOCAB, best)
-    tokens, _ = decoder.write(step, (np.zeros(3),), IMAGES)
+    tokens, _ = decoder.decode(step, (np.zeros(3),), IMAGES)
     assert decoder.width == tokens.shape[1] == width
 
 
@@ -60,7 +60,7 @@ def test_options_reach_the_decoder(name: str) -> None:
     expected = decode(step, (np.zeros(3),), max_length=config.max_length, constraints=constraints, **given, **WORDS)
     for got, want in zip(written(config), expected, strict=True):
         np.testing.assert_array_equal(got, want)
-    default = dataclasses.replace(Decode(), method=config.method, beam=config.beam)
+    default = dataclasses.replace(Decode(), method=config.method, beam_width=config.beam_width)
     assert name == "greedy" or written(default)[0].tolist() != expected[0].tolist(), "the options change something"
 
 

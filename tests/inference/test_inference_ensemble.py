@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from captioning import best_captions
 
 from captioner.decode import Ensemble
 from captioner.errors import CheckpointError
 from captioner.evaluation.scoring import judge_model, task_of
-from captioner.inference.captions import caption_split, describe, open_captioner, open_corpus, open_runs
-from captioner.inference.ensemble import together
+from captioner.inference.captions import caption_split
+from captioner.inference.ensemble import ensemble_of
+from captioner.inference.load import captioner_of, open_corpus, open_runs
 from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
@@ -33,12 +35,11 @@ def members(tiny_run: Path) -> list[Restored]:
 
 
 def test_one_stays_as_it_is(members: list[Restored]) -> None:
-    assert together(members[0]) is members[0]
-    assert together(members[:1]) is members[0]
+    assert ensemble_of(members[:1]) is members[0]
 
 
 def test_several_have_the_options_of_the_first(members: list[Restored]) -> None:
-    speaker = together(members)
+    speaker = ensemble_of(members)
     assert (speaker.path, speaker.config, speaker.vocab, speaker.meta) == (
         members[0].path, members[0].config, members[0].vocab, members[0].meta
     )  # fmt: skip
@@ -46,7 +47,7 @@ def test_several_have_the_options_of_the_first(members: list[Restored]) -> None:
     assert speaker.model.members == tuple(one.model for one in members)
 
 
-@pytest.mark.parametrize("override", [{}, {"beam": 3}, {"method": "sampling"}])
+@pytest.mark.parametrize("override", [{}, {"beam_width": 3}, {"method": "sampling"}])
 def test_a_list_is_captioned_with_the_log_probability_of_the_mean(
     override: dict[str, object], members: list[Restored]
 ) -> None:
@@ -54,25 +55,24 @@ def test_a_list_is_captioned_with_the_log_probability_of_the_mean(
     config = dataclasses.replace(first.config, decode=dataclasses.replace(first.config.decode, **override))
     members = [dataclasses.replace(first, config=config), *members[1:]]
     val = open_corpus(first).split("val")
-    told = list(open_captioner(members).caption(val.features, 2))
-    assert told == list(open_captioner(together(members)).caption(val.features, 2))
-    assert [caption for caption, _ in describe(members, val.features)] != [
-        caption for caption, _ in describe(members[0], val.features)
+    told = list(captioner_of(ensemble_of(members)).candidates(val.features, 2))
+    assert [caption for caption, _ in best_captions(members, val.features)] != [
+        caption for caption, _ in best_captions(members[0], val.features)
     ]
     for row, found in enumerate(told):
         for caption, log_prob in found:
             words = caption.split()
             (ids,) = first.vocab.encode([words])
             reference = ids[None, : None if len(words) < 6 else -1]
-            losses = together(members).model.word_losses(val.features[row : row + 1], reference)
+            losses = ensemble_of(members).model.word_losses(val.features[row : row + 1], reference)
             assert log_prob == pytest.approx(-losses.sum(dtype=float), rel=1e-5)
 
 
 def test_splits_are_captioned_and_scored_together(members: list[Restored]) -> None:
-    speaker, val = together(members), open_corpus(together(members)).split("val")
-    captions = [caption.caption for caption in caption_split(open_captioner(speaker), val)]
+    speaker, val = ensemble_of(members), open_corpus(ensemble_of(members)).split("val")
+    captions = [caption.text for caption in caption_split(captioner_of(speaker), val)]
     corpus = open_corpus(speaker)
-    measured = judge_model(open_captioner(speaker), corpus, "val", *task_of(corpus, "val")).figures
+    measured = judge_model(captioner_of(speaker), corpus, "val", *task_of(corpus, "val")).figures
     losses = [one.model.word_losses(val.features[val.image_idxs], val.captions) for one in members]
     assert measured["loss"] == pytest.approx(
         -np.log(np.mean(np.exp([-one for one in losses]), axis=0)).mean(), rel=1e-5
@@ -90,21 +90,23 @@ def test_another_vocabulary_is_refused_by_name(members: list[Restored]) -> None:
     strange = dataclasses.replace(members[1], vocab=Vocab([*words[:9], "xylophone", *words[10:]]))
     with pytest.raises(
         CheckpointError,
-        match=rf"^b.h5: vocabulary: expected the {len(words)} words of a.h5, got {len(words)} words that differ from "
-        "id 9 on; models with one vocabulary speak together$",
+        match=rf"^b.h5: vocabulary: expected the {len(words)} words of a.h5, got {len(words)} words, different from "
+        "id 9 on; an ensemble needs one shared vocabulary$",
     ):
-        together([members[0], strange])
+        ensemble_of([members[0], strange])
 
 
 def test_another_encoder_or_width_is_refused_by_name(members: list[Restored]) -> None:
     encoder = members[0].meta.encoder
     with pytest.raises(
         CheckpointError,
-        match=f"^c.h5: features: expected those of encoder {encoder} as in a.h5, got scenes-0; models of one encoder",
+        match=f"^c.h5: features: expected encoder {encoder} as in a.h5, got scenes-0; an ensemble needs one",
     ):
-        together(other(members, encoder="scenes-0"))
-    with pytest.raises(CheckpointError, match=r"^c.h5: features: expected \d+ numbers an image, got 9; a.h5 was train"):
-        together(other(members, feature_dim=9))
+        ensemble_of(other(members, encoder="scenes-0"))
+    with pytest.raises(
+        CheckpointError, match=r"^c.h5: features: expected \d+ numbers per image, got 9; a.h5 was train"
+    ):
+        ensemble_of(other(members, feature_dim=9))
 
 
 def test_runs_are_opened_together(tiny_run: Path) -> None:

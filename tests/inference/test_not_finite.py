@@ -36,7 +36,7 @@ def weights(value: float) -> Callable[[Checkpoint], None]:
 
 
 POSITIVE = "array standardizer/std: expected numbers above 0, got"
-FINITE = "(expected captions of finite probability|the gradients of this model are not finite)"
+FINITE = "(expected finite log-probabilities|the gradients of this model are not finite)"
 CHANGES: dict[str, tuple[Callable[[Checkpoint], None], str]] = {
     "std 0": (std(0.0), POSITIVE),
     "std below 0": (std(-1.0), POSITIVE),

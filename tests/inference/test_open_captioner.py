@@ -12,8 +12,10 @@ import pytest
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError
-from captioner.inference.captions import describe, open_captioner, open_corpus, open_run
+from captioner.inference.ensemble import ensemble_of
 from captioner.inference.find_checkpoint import RERANKER
+from captioner.inference.load import captioner_of, open_corpus, open_run
+from captioner.inference.load import load as load_captioner
 from captioner.inference.reranker_index import SEAL, Index, is_current, load, save
 from captioner.inference.restore import Restored
 
@@ -26,13 +28,13 @@ def without(restored: Restored, **changes: object) -> Restored:
 
 
 def captions(restored: Restored, corpus: Corpus) -> list[Any]:
-    return list(open_captioner(restored).caption(corpus.split("val").features, 6))
+    return list(captioner_of(restored).candidates(corpus.split("val").features, 6))
 
 
 def test_captions_are_ordered_by_probability_and_expectation(heeding: Restored, corpus: Corpus, index: Index) -> None:
     val, vocab, most = corpus.split("val"), heeding.vocab, heeding.config.decode.max_length
-    ranked = list(open_captioner(heeding, corpus).caption(val.features, 6))
-    plain = list(open_captioner(without(heeding)).caption(val.features, 6))
+    ranked = list(captioner_of(heeding, corpus).candidates(val.features, 6))
+    plain = list(captioner_of(without(heeding)).candidates(val.features, 6))
     assert ranked != plain
     for row, (before, after) in enumerate(zip(plain, ranked, strict=True)):
         tokens = [vocab.encode([text.split()])[0, 1:].tolist() for text, _ in before]
@@ -50,21 +52,21 @@ def test_a_run_with_an_index_needs_no_data_set(
     expected = captions(heeding, corpus)
     assert inversions == [40]
     save(heeding.path.parent / RERANKER, index)
-    monkeypatch.setattr("captioner.inference.captions.open_corpus", None)
+    monkeypatch.setattr("captioner.inference.load.open_corpus", None)
     assert captions(heeding, corpus) == expected, "to the bit"
-    assert open_captioner(heeding, corpus).warnings == ()
+    assert captioner_of(heeding, corpus).warnings == ()
     assert inversions == [40]
 
 
 def test_an_ensemble_has_the_index_of_its_first_run(heeding: Restored, corpus: Corpus, index: Index) -> None:
     other = dataclasses.replace(heeding, path=heeding.path.parent / "elsewhere" / "best.h5")
-    expected = list(open_captioner([heeding, other], corpus).caption(corpus.split("val").features, 6))
+    expected = list(captioner_of(ensemble_of([heeding, other]), corpus).candidates(corpus.split("val").features, 6))
     save(heeding.path.parent / RERANKER, index)
     other.path.parent.mkdir()
     (other.path.parent / RERANKER).write_bytes(b"damaged")
-    assert list(open_captioner([heeding, other]).caption(corpus.split("val").features, 6)) == expected
+    assert list(captioner_of(ensemble_of([heeding, other])).candidates(corpus.split("val").features, 6)) == expected
     with pytest.raises(DataError, match=r"elsewhere/reranker\.h5"):
-        open_captioner([other, heeding])
+        captioner_of(ensemble_of([other, heeding]))
 
 
 def test_neither_index_nor_data_set_is_a_warning(coco_run: Path, tmp_path: Path) -> None:
@@ -73,19 +75,21 @@ def test_neither_index_nor_data_set_is_a_warning(coco_run: Path, tmp_path: Path)
         coco_run, ["decode.beam_width=2", "decode.length_penalty=0.5", "decode.consensus=1", f"data.root={root}"]
     )
     features = np.zeros((1, moved.meta.feature_dim), np.float32)
-    captioner = open_captioner(moved)
+    captioner = captioner_of(moved)
     warning = (
         f"decode.consensus: neither {coco_run}/reranker.h5 nor the data set {root} was found, so captions are "
         "ranked by log-probability / length^0.5 alone; try -o data.root=NEW, or -o decode.consensus=0"
     )
     assert captioner.warnings == (warning,)
-    plain = list(open_captioner(without(moved)).caption(features, 2))
-    assert list(captioner.caption(features, 2)) == plain
+    plain = list(captioner_of(without(moved)).candidates(features, 2))
+    assert list(captioner.candidates(features, 2)) == plain
+    options = ["decode.consensus=1", "decode.beam_width=2", "decode.length_penalty=0.5", f"data.root={root}"]
     with pytest.warns(UserWarning, match="neither") as caught:
-        assert list(describe(moved, features)) == [plain[0][0]]
+        loaded = load_captioner(coco_run, options)
     assert [str(one.message) for one in caught] == [warning]
     assert Path(caught[0].filename) == Path(__file__)
-    assert open_captioner(without(moved)).warnings == ()
+    assert [one.text for one in loaded.caption(features=features)] == [plain[0][0].text]
+    assert captioner_of(without(moved)).warnings == ()
 
 
 def test_sampling_writes_nothing_into_the_run(heeding: Restored, corpus: Corpus) -> None:
@@ -113,23 +117,23 @@ def test_a_damaged_index_is_refused_in_one_line(damage: str, heeding: Restored, 
     save(path, index)
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     with pytest.raises(DataError) as caught:
-        open_captioner(heeding, corpus)
+        captioner_of(heeding, corpus)
     assert str(caught.value).startswith(f"decode.consensus: {path}: ")
     assert str(caught.value).endswith("; or -o decode.consensus=0")
     assert "\n" not in str(caught.value)
     assert not is_current(path, corpus)
-    assert open_captioner(without(heeding), corpus).reranker is None
+    assert captioner_of(without(heeding), corpus).reranker is None
 
 
 def test_a_checkpoint_and_a_dangling_link_are_no_index(heeding: Restored, corpus: Corpus) -> None:
     path = heeding.path.parent / RERANKER
     path.write_bytes(heeding.path.read_bytes())
     with pytest.raises(DataError, match="not a captioner re-ranking index; expected a file that `captioner train`"):
-        open_captioner(heeding, corpus)
+        captioner_of(heeding, corpus)
     path.unlink()
     path.symlink_to("nowhere")
     with pytest.raises(DataError, match="cannot open the re-ranking index: No such file"):
-        open_captioner(heeding, corpus)
+        captioner_of(heeding, corpus)
 
 
 OTHER: dict[str, Callable[[Index], Index]] = {
@@ -154,7 +158,7 @@ def test_an_index_of_another_run_is_refused_by_name(what: str, heeding: Restored
     save(path, OTHER[what](index))
     assert is_current(path, corpus) is (what == "feature width"), "which no data set of that training split has"
     with pytest.raises(DataError) as caught:
-        open_captioner(heeding, corpus)
+        captioner_of(heeding, corpus)
     assert str(caught.value) == (
         f"decode.consensus: {path}: expected the {what} of {heeding.path}, got that of another run; delete the file; "
         "or -o decode.consensus=0"
@@ -168,7 +172,7 @@ def test_a_data_set_that_gained_a_split_is_accepted(heeding: Restored, corpus: C
     more = dataclasses.replace(corpus, splits={**corpus.splits, "extra": corpus.split("val")})
     assert more.fingerprint() != corpus.fingerprint()
     val = corpus.split("val").features
-    assert list(open_captioner(heeding, more).caption(val)) == list(open_captioner(heeding, corpus).caption(val))
+    assert list(captioner_of(heeding, more).candidates(val)) == list(captioner_of(heeding, corpus).candidates(val))
 
 
 def other_captions(corpus: Corpus) -> Corpus:
@@ -180,20 +184,18 @@ def other_captions(corpus: Corpus) -> Corpus:
 def test_a_data_set_of_other_training_captions_is_refused(heeding: Restored, corpus: Corpus) -> None:
     other = other_captions(corpus)
     with pytest.raises(DataError) as caught:
-        open_captioner(heeding, other)
+        captioner_of(heeding, other)
     assert str(caught.value) == (
         f"decode.consensus: scenes: training split: expected the captions that {heeding.path} was trained on, "
         "got others; use the data set of the training; or -o decode.consensus=0"
     )
-    assert open_captioner(without(heeding), other).reranker is None
-    older = dataclasses.replace(heeding, meta=dataclasses.replace(heeding.meta, train_fingerprint=""))
-    assert open_captioner(older, other).reranker is not None, "the first checkpoints do not know"
+    assert captioner_of(without(heeding), other).reranker is None
 
 
 def test_a_data_set_of_other_words_is_refused(heeding: Restored, coco_run: Path) -> None:
     mixed = dataclasses.replace(heeding, vocab=open_run(coco_run).vocab)
     with pytest.raises(DataError, match=r"^decode.consensus: .* vocabulary: expected .*; or -o decode.consensus=0$"):
-        open_captioner(mixed)
+        captioner_of(mixed)
 
 
 def test_the_digest_is_that_of_the_split_as_it_is_cut(small: tuple[str, ...], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from captioning import best_captions
 
 from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
@@ -20,9 +21,11 @@ from captioner.images.onnx import open_onnx
 from captioner.images.photo import read_photo
 from captioner.images.scenes_encoder import ScenesEncoder
 from captioner.inference import photos as use_case
-from captioner.inference.captions import Caption, describe, open_captioner, open_run
-from captioner.inference.photos import Failed, Sidecars, caption_photos, check_suffix, find_photos, open_encoder_of
+from captioner.inference.caption import Caption
+from captioner.inference.load import captioner_of, open_run
+from captioner.inference.photos import Failed, caption_photos, open_encoder_of, photo_paths
 from captioner.inference.restore import Restored
+from captioner.inference.sidecars import Sidecars, check_suffix
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.training.train import resume, train
 
@@ -42,7 +45,7 @@ def new(album: Callable[..., Path], tmp_path: Path) -> list[Path]:
 
 def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
     pictures = np.stack([np.asarray(read_photo(path, 64)) for path in paths])
-    return list(describe(restored, encode(pictures)))
+    return list(best_captions(restored, encode(pictures)))
 
 
 def identity(restored: Restored, encoder: str, width: int | None = None) -> Restored:
@@ -59,27 +62,27 @@ def identity(restored: Restored, encoder: str, width: int | None = None) -> Rest
 
 
 def test_captions_are_those_of_the_photographs_features(restored: Restored, new: list[Path]) -> None:
-    captions = list(caption_photos(open_captioner(restored), SCENES, new))
+    captions = list(caption_photos(captioner_of(restored), SCENES, new))
     assert [caption.image for caption in captions] == [str(path) for path in new]
     told = expected(restored, new)
-    assert [caption.caption for caption in captions] == [text for text, _ in told]
+    assert [caption.text for caption in captions] == [text for text, _ in told]
     assert len({text for text, _ in told}) > 2
     for caption, (_, log_prob) in zip(captions, told, strict=True):
         assert caption.log_prob == pytest.approx(log_prob, rel=1e-4)
-        assert (caption.references, caption.true, caption.candidates) == ([], None, None)
+        assert (caption.references, caption.true) == ([], None)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 100])
 def test_one_that_cannot_be_read_does_not_stop_the_others(
     at_once: int, restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(use_case, "AT_ONCE", at_once)
+    monkeypatch.setattr(use_case, "BATCH", at_once)
     new[1].write_bytes(b"no photograph")
     new[4].unlink()
-    found = list(caption_photos(open_captioner(restored), SCENES, new))
+    found = list(caption_photos(captioner_of(restored), SCENES, new))
     assert [type(one) for one in found] == [Caption, Failed, Caption, Caption, Failed, Caption]
     whole = [path for path in new if path not in (new[1], new[4])]
-    told = [one.caption for one in found if isinstance(one, Caption)]
+    told = [one.text for one in found if isinstance(one, Caption)]
     assert told == [text for text, _ in expected(restored, whole)]
     assert str(found[1]).startswith(f"{new[1]}: expected a photograph")
     assert str(found[4]) == f"{new[4]}: cannot be opened: No such file or directory"
@@ -90,7 +93,7 @@ def test_a_photographs_samples_are_its_own(restored: Restored, new: list[Path], 
     drawn = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
 
     def said(photos: list[Path]) -> dict[str, list[str]]:
-        found = caption_photos(open_captioner(drawn), SCENES, photos, best=3)
+        found = caption_photos(captioner_of(drawn), SCENES, photos, n_best=3)
         return {Path(one.image).name: [text for text, _ in one.candidates or ()] for one in found}  # type: ignore[union-attr]
 
     whole = said(new)
@@ -110,28 +113,28 @@ def test_the_model_is_laid_out_once_for_all_groups(
         return reader(self)
 
     monkeypatch.setattr(CaptioningRNN, "reader", counted)
-    monkeypatch.setattr(use_case, "AT_ONCE", 1)
+    monkeypatch.setattr(use_case, "BATCH", 1)
     two = dataclasses.replace(restored, config=dataclasses.replace(restored.config, threads=2))
-    assert len(list(caption_photos(open_captioner(two), SCENES, new))) == 6
+    assert len(list(caption_photos(captioner_of(two), SCENES, new))) == 6
     assert made == [two.model] * 2, "one for each thread"
 
 
 def test_one_reranker_is_made_for_all_groups(
     restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch, inversions: list[int]
 ) -> None:
-    decode = dataclasses.replace(restored.config.decode, beam=5, consensus=300.0)
+    decode = dataclasses.replace(restored.config.decode, beam_width=5, consensus=300.0)
     heeding = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
-    monkeypatch.setattr(use_case, "AT_ONCE", 1)
+    monkeypatch.setattr(use_case, "BATCH", 1)
 
     def texts(several: Iterable[Any]) -> list[list[str]]:
         return [[text for text, _ in one] for one in several]
 
-    captioner = open_captioner(heeding)
-    found = texts(one.candidates for one in caption_photos(captioner, SCENES, new, best=5))  # type: ignore[union-attr]
+    captioner = captioner_of(heeding)
+    found = texts(one.candidates for one in caption_photos(captioner, SCENES, new, n_best=5))  # type: ignore[union-attr]
     assert len(inversions) == 1
     pictures = np.stack([read_photo(photo, 64) for photo in new])
-    assert found == texts(captioner.caption(encode(pictures), 5))
-    assert found != texts(open_captioner(restored).caption(encode(pictures), 5))
+    assert found == texts(captioner.candidates(encode(pictures), 5))
+    assert found != texts(captioner_of(restored).candidates(encode(pictures), 5))
 
 
 def test_features_that_are_not_finite_are_refused(restored: Restored, new: list[Path]) -> None:
@@ -140,31 +143,31 @@ def test_features_that_are_not_finite_are_refused(restored: Restored, new: list[
             return super().encode(batch) * np.float32(np.nan)
 
     with pytest.raises(DataError, match=rf"^{ENCODER}: features: row 0: a number is not finite"):
-        list(caption_photos(open_captioner(restored), Broken(), new))
+        list(caption_photos(captioner_of(restored), Broken(), new))
 
 
 def test_the_number_of_photographs(restored: Restored, new: list[Path]) -> None:
-    whole = list(caption_photos(open_captioner(restored), SCENES, new))
+    whole = list(caption_photos(captioner_of(restored), SCENES, new))
     for most in (1, 4, 100):
         found = [
-            one for one in caption_photos(open_captioner(restored), SCENES, new, most=most) if isinstance(one, Caption)
+            one for one in caption_photos(captioner_of(restored), SCENES, new, limit=most) if isinstance(one, Caption)
         ]
-        assert [(one.image, one.caption) for one in found] == [(one.image, one.caption) for one in whole[:most]]
-    assert list(caption_photos(open_captioner(restored), SCENES, [])) == []
+        assert [(one.image, one.text) for one in found] == [(one.image, one.text) for one in whole[:most]]
+    assert list(caption_photos(captioner_of(restored), SCENES, [])) == []
 
 
 @pytest.mark.parametrize("best", [2, 5, 100])
 def test_candidates_are_sorted_and_the_first_is_the_caption(best: int, restored: Restored, new: list[Path]) -> None:
-    for one in caption_photos(open_captioner(restored), SCENES, new, best):
+    for one in caption_photos(captioner_of(restored), SCENES, new, best):
         assert isinstance(one, Caption)
         assert one.candidates is not None
-        assert one.candidates[0] == (one.caption, one.log_prob)
+        assert one.candidates[0] == (one.text, one.log_prob)
         log_probs = [log_prob for _, log_prob in one.candidates]
         assert log_probs == sorted(log_probs, reverse=True)
         assert np.isfinite(log_probs).all()
         assert len(set(one.candidates)) == len(one.candidates) == best
-    (again, *_) = open_captioner(restored).caption(encode(np.asarray(read_photo(new[0], 64))[None]), best)
-    (first, *_) = caption_photos(open_captioner(restored), SCENES, new, best)
+    (again, *_) = captioner_of(restored).candidates(encode(np.asarray(read_photo(new[0], 64))[None]), best)
+    (first, *_) = caption_photos(captioner_of(restored), SCENES, new, best)
     assert [text for text, _ in again] == [text for text, _ in first.candidates or ()]
 
 
@@ -178,7 +181,7 @@ def test_a_folder_stands_for_its_photographs_in_order(tmp_path: Path, album: Cal
     (folder / ".hidden.png").touch()
     (tmp_path / "a.png").touch()
     (tmp_path / "empty").mkdir()
-    found = list(find_photos([tmp_path / "a.png", folder, tmp_path / "empty", "no", folder / "captions.csv"]))
+    found = list(photo_paths([tmp_path / "a.png", folder, tmp_path / "empty", "no", folder / "captions.csv"]))
     inside = [folder / name for name in ("000.png", "001.png", "002.png", "below/x.JPG")]
     empty = Failed(tmp_path / "empty", f"{tmp_path / 'empty'}: expected photographs in this folder, got none")
     assert found == [tmp_path / "a.png", *inside, empty, Path("no"), folder / "captions.csv"]
@@ -189,12 +192,12 @@ def test_what_cannot_be_captioned_is_told_with_the_remedy(tmp_path: Path) -> Non
         (tmp_path / name).touch()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "d.heic").touch()
-    found = [str(one) for one in find_photos([tmp_path, tmp_path / "b", Path("https://h.org/a.jpg")])]
+    found = [str(one) for one in photo_paths([tmp_path, tmp_path / "b", Path("https://h.org/a.jpg")])]
     assert found == [
         f"{tmp_path}/a.jpg",
-        f"{tmp_path}/b/d.heic and 2 more are HEIC and left out; convert to JPEG first",
-        f"{tmp_path}/b/d.heic is HEIC and left out; convert to JPEG first",
-        "https:/h.org/a.jpg: photographs are not fetched from the net; download it, and name the file",
+        f"{tmp_path}/b/d.heic and 2 more: HEIC is not supported; convert to JPEG",
+        f"{tmp_path}/b/d.heic: HEIC is not supported; convert to JPEG",
+        "https:/h.org/a.jpg: URLs are not supported; download the photograph first",
     ]
 
 
@@ -212,28 +215,28 @@ def test_a_folder_that_cannot_be_read_is_told_after_its_photographs(
 
     monkeypatch.setattr(os, "scandir", shut)  # permissions do not stop root
     failed = Failed(tmp_path / "shut", f"{tmp_path / 'shut'}: cannot be read: Permission denied")
-    assert list(find_photos([tmp_path])) == [tmp_path / "a.png", failed]
-    assert list(find_photos([tmp_path / "shut"])) == [failed]
+    assert list(photo_paths([tmp_path])) == [tmp_path / "a.png", failed]
+    assert list(photo_paths([tmp_path / "shut"])) == [failed]
 
 
 def test_an_empty_folder_is_told_after_the_others(restored: Restored, new: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    found = list(caption_photos(open_captioner(restored), SCENES, find_photos([tmp_path / "empty", *new])))
+    found = list(caption_photos(captioner_of(restored), SCENES, photo_paths([tmp_path / "empty", *new])))
     assert [type(one) for one in found] == [Caption] * 6 + [Failed]
 
 
 @pytest.mark.parametrize("name", ["a b.png", "a\nb.png", "a\tb.png", "猫.png", "\udcff.png", "-.png", "#.png"])
 def test_any_name_of_a_photograph(name: str, restored: Restored, new: list[Path]) -> None:
     odd = new[0].rename(new[0].with_name(name))
-    assert list(find_photos([odd])) == [odd]
-    (caption,) = caption_photos(open_captioner(restored), SCENES, [odd])
+    assert list(photo_paths([odd])) == [odd]
+    (caption,) = caption_photos(captioner_of(restored), SCENES, [odd])
     assert isinstance(caption, Caption)
     assert caption.image == str(odd)
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "a/" * 3000])
 def test_a_name_that_no_photograph_has(name: str, restored: Restored, new: list[Path]) -> None:
-    found = list(caption_photos(open_captioner(restored), SCENES, find_photos([name, new[0]])))
+    found = list(caption_photos(captioner_of(restored), SCENES, photo_paths([name, new[0]])))
     assert [type(one) for one in found] == [Failed, Caption]
 
 
@@ -249,7 +252,10 @@ def test_another_encoder_is_refused_by_name(restored: Restored) -> None:
     older = identity(restored, "scenes-0")
     with pytest.raises(CheckpointError) as caught:
         open_encoder_of(older)
-    assert str(caught.value) == f"{older.path}: expected the encoder scenes-0, got {ENCODER}; use that one"
+    assert (
+        str(caught.value)
+        == f"{older.path}: expected encoder scenes-0, got {ENCODER}; use the encoder of the training images"
+    )
 
 
 def test_features_of_nobody_need_a_name(restored: Restored) -> None:
@@ -257,11 +263,10 @@ def test_features_of_nobody_need_a_name(restored: Restored) -> None:
     with pytest.raises(UsageError) as caught:
         open_encoder_of(nobody)
     assert str(caught.value) == (
-        f"{nobody.path}: was trained on {nobody.meta.encoder}, which tells no encoder; "
-        "name the one that made them with --encoder"
+        f"{nobody.path}: was trained on features of {nobody.meta.encoder}, which is not a known encoder; try --encoder"
     )
     assert open_encoder_of(nobody, "scenes").identity == ENCODER
-    with pytest.raises(CheckpointError, match=rf"^encoder {ENCODER}: features: expected 7 numbers an image, got"):
+    with pytest.raises(CheckpointError, match=rf"^encoder {ENCODER}: features: expected 7 numbers per image, got"):
         open_encoder_of(identity(nobody, nobody.meta.encoder, 7), "scenes")
 
 
@@ -305,20 +310,14 @@ def test_a_model_file_is_found(place: str, restored: Restored, tmp_path: Path, m
     moved = model.rename(tmp_path / "elsewhere" / "mean.onnx")
     with pytest.raises(UsageError) as caught:
         open_encoder_of(trained)
-    assert str(caught.value) == (
-        f"{trained.path}: needs the encoder onnx:mean.onnx, which is not here; say --encoder onnx:FILE"
-    )
+    assert str(caught.value) == (f"{trained.path}: encoder onnx:mean.onnx not found; try --encoder onnx:FILE")
     assert open_encoder_of(trained, f"onnx:{moved}").identity == encoder.identity
     renamed = moved.rename(moved.with_name("other.onnx"))
     assert are_same(open_encoder_of(trained, f"onnx:{renamed}").identity, encoder.identity)
     onnx_model(moved, 2.0)
-    with pytest.raises(
-        CheckpointError, match=r"best\.h5: expected the encoder onnx:mean\.onnx,.*, got onnx:mean\.onnx"
-    ):
+    with pytest.raises(CheckpointError, match=r"best\.h5: expected encoder onnx:mean\.onnx,.*, got onnx:mean\.onnx"):
         open_encoder_of(trained, f"onnx:{moved}")
-    with pytest.raises(
-        CheckpointError, match=rf"best\.h5: expected the encoder onnx:mean\.onnx,.*, got {ENCODER}; use"
-    ):
+    with pytest.raises(CheckpointError, match=rf"best\.h5: expected encoder onnx:mean\.onnx,.*, got {ENCODER}; use"):
         open_encoder_of(trained, "scenes")
 
 
@@ -340,7 +339,7 @@ def test_a_run_goes_on_where_the_file_of_its_encoder_has_another_name(
             elif digest == "0":
                 assert list(resume(run, [f"train.max_steps={most}"]))[-1].summary["steps"] == most
             else:
-                with pytest.raises(CheckpointError, match="expected those of encoder"):
+                with pytest.raises(CheckpointError, match="expected encoder"):
                     next(resume(run, [f"train.max_steps={most}"]))
 
 
@@ -356,7 +355,7 @@ def test_an_encoder_that_nobody_knows_takes_its_options_here(restored: Restored,
 
 
 def caption_of(path: Path) -> Caption:
-    return Caption(str(path), "a café 猫", -1.0, [], None)
+    return Caption(str(path), "a café 猫", -1.0, [], None, [])
 
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.b.jpg", ".hidden", "a\nb.png"])
@@ -373,7 +372,7 @@ def test_a_sidecar_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     sidecars = Sidecars(".txt")
     for name in ("a.png", "b.png", "c.png"):
         sidecars.write(caption_of(tmp_path / name))
-    assert sidecars.left == 2
+    assert sidecars.kept == 2
     assert (tmp_path / "a.txt").read_text() == "precious"
     assert not (tmp_path / "not").exists()
     Sidecars(".txt", overwrite=True).write(caption_of(tmp_path / "a.png"))
@@ -391,9 +390,9 @@ def test_no_sidecar_is_for_two_photographs(overwrite: bool, before: bool, tmp_pa
     (tmp_path / "again").symlink_to(tmp_path)
     sidecars.write(caption_of(tmp_path / "again" / "a.png"))
     with pytest.raises(CaptionerError) as caught:
-        sidecars.write(caption_of(tmp_path / "a.jpg")._replace(caption="another"))
+        sidecars.write(caption_of(tmp_path / "a.jpg")._replace(text="another"))
     assert str(caught.value) == (
-        f"{tmp_path}/a.txt: is for {tmp_path}/a.png, and {tmp_path}/a.jpg has the same; rename one of the photographs"
+        f"{tmp_path}/a.txt: {tmp_path}/a.png and {tmp_path}/a.jpg have the same sidecar; rename one of the photographs"
     )
     whole = "precious" if before and not overwrite else "a café 猫\n"
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == whole
@@ -404,15 +403,15 @@ def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
     path.write_bytes(b"the photograph")
     with pytest.raises(CaptionerError) as caught:
         Sidecars(".txt", overwrite=True).write(caption_of(path))
-    assert str(caught.value) == f"{path}: is the photograph itself; choose another suffix"
+    assert str(caught.value) == f"{path}: is the photograph itself; try another suffix"
     assert path.read_bytes() == b"the photograph"
 
 
 def test_a_sidecar_that_cannot_be_written(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
     for name, said in (("absent/a.png", "No such file or directory"), (f"{'a' * 250}.png", "File name too long")):
-        with pytest.raises(CaptionerError, match=rf"\.txt: cannot be written: {said}$"):
+        with pytest.raises(CaptionerError, match=rf"\.txt: cannot write: {said}$"):
             Sidecars(".txt").write(caption_of(tmp_path / name))
-    with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.txt: cannot be written: File too large$"):
+    with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.txt: cannot write: File too large$"):
         Sidecars(".txt").write(caption_of(tmp_path / "a.png"))
     assert os.listdir(tmp_path) == []
 
@@ -429,7 +428,7 @@ def test_suffixes_of_texts() -> None:
 
 
 def test_the_width_of_the_encoder_must_be_that_of_the_model(restored: Restored) -> None:
-    with pytest.raises(CheckpointError, match=f"expected 7 numbers an image, got {FEATURES}"):
+    with pytest.raises(CheckpointError, match=f"expected 7 numbers per image, got {FEATURES}"):
         open_encoder_of(identity(restored, ENCODER, 7))
 
 

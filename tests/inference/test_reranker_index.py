@@ -55,7 +55,7 @@ def test_a_triangle_is_the_symmetric_matrix(n: int) -> None:
 
 def test_many_images_are_some(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reranker, "MOST", 7)
-    shards = build_index(corpus).reranker().shards(corpus.split("train").features[:])
+    shards = build_index(corpus).reranker().shares(corpus.split("train").features[:])
     assert shards.shape == (40, 7)
     own = np.flatnonzero((shards == 0).any(axis=1)).tolist()
     assert own == [0, 6, 13, 19, 26, 32, 39], "those are not regressed on themselves"

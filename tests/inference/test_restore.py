@@ -127,8 +127,8 @@ def test_another_vocabulary_is_refused_by_the_first_id_that_differs(restored: Re
         with pytest.raises(CheckpointError) as caught:
             check_corpus(restored, dataclasses.replace(corpus, vocab=Vocab(other)))
         assert str(caught.value) == (
-            f"{restored.path}: vocabulary: expected the {count} words of the checkpoint, got {len(other)} words "
-            f"that differ from id {at} on; use the data set that the model was trained on"
+            f"{restored.path}: vocabulary: expected the {count} words of the checkpoint, got {len(other)} words, "
+            f"different from id {at} on; use the data set that the model was trained on"
         )
 
 
@@ -136,13 +136,13 @@ def test_another_encoder_is_refused_by_name(restored: Restored, corpus: Corpus) 
     with pytest.raises(CheckpointError) as caught:
         check_corpus(restored, dataclasses.replace(corpus, encoder="vgg16_fc7"))
     assert str(caught.value) == (
-        f"{restored.path}: features: expected those of encoder {corpus.encoder}, got vgg16_fc7; "
-        "encode the images as they were for training"
+        f"{restored.path}: features: expected encoder {corpus.encoder}, got vgg16_fc7; "
+        "use the encoder of the training images"
     )
 
 
 def test_another_width_is_refused_with_both(restored: Restored) -> None:
     width = restored.meta.feature_dim
     check_width(restored, width, "new.h5")
-    with pytest.raises(CheckpointError, match=rf"^new.h5: .*features: expected {width} numbers an image, got 8"):
+    with pytest.raises(CheckpointError, match=rf"^new.h5: .*features: expected {width} numbers per image, got 8"):
         check_width(restored, 8, "new.h5")

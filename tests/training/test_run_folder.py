@@ -155,9 +155,7 @@ def test_the_best_checkpoint_is_meant_or_else_the_last(own_run: Path) -> None:
     (own_run / "last.h5").unlink()
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint(own_run)
-    assert str(caught.value) == (
-        f"{own_run}: no checkpoint here; expected best.h5 or last.h5 in a folder that `captioner train` made"
-    )
+    assert str(caught.value) == (f"{own_run}: no checkpoint found; expected best.h5 or last.h5 from `captioner train`")
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

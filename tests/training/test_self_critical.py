@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from captioning import best_captions
 
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.gradcheck.numeric import Case, check
-from captioner.inference.captions import describe, open_run
+from captioner.inference.load import open_run
 from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import ThreadPool
@@ -67,7 +68,7 @@ def test_weights_are_rewards_beyond_the_greedy_captions(model: CaptioningRNN, co
     reward = CiderD(references)
     # The pictures' words are all in the vocabulary, and greedy captions need no suppression of <UNK>.
     restored = open_run(trained, ["decode.max_length=20", "decode.suppress_unk=false"])
-    greedy = [[*said.split(), "<END>"] for said, _ in describe(restored, features)]
+    greedy = [[*said.split(), "<END>"] for said, _ in best_captions(restored, features)]
     drawn = list(map(words, captions.tolist()))
     images = split.image_idxs[rows]
     rewards, baseline = reward.score(images, drawn), reward.score(images, greedy)

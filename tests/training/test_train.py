@@ -187,11 +187,11 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation(events, run: Path,
 
 def test_a_validation_loss_of_the_best_checkpoint_can_be_had_again(tiny_run: Path) -> None:
     from captioner.evaluation.scoring import judge_model, task_of
-    from captioner.inference.captions import open_captioner, open_corpus, open_run
+    from captioner.inference.load import captioner_of, open_corpus, open_run
 
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
-    figures = judge_model(open_captioner(restored), corpus, "val", *task_of(corpus, "val")).figures
+    figures = judge_model(captioner_of(restored), corpus, "val", *task_of(corpus, "val")).figures
     assert figures["loss"] == pytest.approx(restored.meta.best["loss"], rel=1e-5)
 
 

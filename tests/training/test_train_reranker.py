@@ -10,8 +10,8 @@ import pytest
 
 from captioner.config.yaml_io import parse
 from captioner.errors import CheckpointError
-from captioner.inference.captions import open_captioner, open_corpus, open_run
 from captioner.inference.find_checkpoint import RERANKER
+from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.reranker_index import is_current, load
 from captioner.storage import checkpoint
 from captioner.training.run_folder import RunFolder
@@ -44,7 +44,7 @@ def test_it_is_written_however_a_training_ends(ended: str, go: Callable[..., Pat
     restored = open_run(run / "last.h5")
     assert is_current(run / RERANKER, open_corpus(restored))
     assert load(run / RERANKER).origin.train == restored.meta.train_fingerprint
-    assert open_captioner(restored).reranker is not None
+    assert captioner_of(restored).reranker is not None
 
 
 def test_it_is_for_those_who_ask(go: Callable[..., Path]) -> None:
@@ -74,7 +74,7 @@ def test_a_run_that_takes_the_place_of_another_has_not_its_index(go: Callable[..
     folder.create(overwrite=True)
     assert not (run / RERANKER).exists()
     assert (folder.before / RERANKER).read_bytes() == old, "it stays beside its checkpoint"
-    assert open_captioner(open_run(folder.before)).reranker is not None
+    assert captioner_of(open_run(folder.before)).reranker is not None
     folder.found_best()
     assert os.listdir(run) == []
     del folder

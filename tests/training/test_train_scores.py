@@ -10,7 +10,7 @@ import pytest
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
 from captioner.evaluation.scoring import judge_model, task_of
-from captioner.inference.captions import open_captioner, open_corpus, open_run
+from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES
 from captioner.storage import checkpoint
 from captioner.training.events import Validated
@@ -47,7 +47,7 @@ def test_the_scores_are_those_of_evaluate(
     told = go("train.epochs=20", "validate.score_every=10", "decode.beam_width=2", option)
     restored = open_run(tmp_path / "run" / "last.h5")
     corpus = open_corpus(restored)
-    judged = judge_model(open_captioner(restored, corpus), corpus, "val", *task_of(corpus, "val"))
+    judged = judge_model(captioner_of(restored, corpus), corpus, "val", *task_of(corpus, "val"))
     assert told[-1].scores["bleu1"] > 0.2
     assert {name: judged.figures[name] for name in NAMES} == pytest.approx(told[-1].scores, abs=1e-12)
     assert judged.figures["loss"] == pytest.approx(told[-1].loss, rel=1e-5)

@@ -1,0 +1,97 @@
+"""The Python API: `load`, `train`, `resume`, `evaluate` and `prepare` do what the commands of the same name do."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from captioner.config.options import Config, Prepare
+from captioner.config.yaml_io import dump, parse
+from captioner.config.yaml_io import load as load_config
+from captioner.errors import UsageError
+from captioner.evaluation.scoring import judge_model, task_of, to_dict
+from captioner.inference.captioner import Captioner
+from captioner.inference.load import Run, captioner_of, load, open_corpus
+from captioner.preparation import prepare as preparation
+from captioner.training import train as training
+from captioner.training.events import Event
+
+__all__ = ["evaluate", "load", "prepare", "resume", "train"]
+
+
+def train(
+    config: Config | str | os.PathLike[str] | None,
+    folder: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Captioner:
+    """Train a model into a new run folder, and return a Captioner of its best checkpoint.
+
+    `config` is a YAML file, a Config, or None for the defaults; `overrides` set options, such as `train.epochs=3`. For
+    the events of a training, such as the loss of each step, use `captioner.training.train.train`.
+
+    Raises: ConfigError, UsageError, DataError, DivergenceError, CheckpointError.
+    """
+    if isinstance(config, Config):
+        options = parse(dump(config), "config", overrides)
+    else:
+        options = load_config(None if config is None else Path(config), overrides)
+    return _finish(training.train(options, folder, overwrite), folder)
+
+
+def resume(folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Captioner:
+    """Resume a run from its last checkpoint, bit-exactly, and return a Captioner of its best checkpoint.
+
+    Raises: as `train`.
+    """
+    return _finish(training.resume(folder, overrides), folder)
+
+
+def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> Captioner:
+    for _ in events:
+        pass
+    return load(folder)
+
+
+def evaluate(
+    model: Captioner | Run | Sequence[Run], split: str = "val", overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Score a model's captions of a split of its training data set against the reference captions.
+
+    Returns BLEU-1 to -4, ROUGE-L and CIDEr-D as fractions with 95 % confidence intervals, the perplexity of the
+    references and caption statistics; `overrides` need a run, not a Captioner.
+
+    Raises: DataError when the data set or the split is missing, CheckpointError when the data set has changed.
+    """
+    captioner = model if isinstance(model, Captioner) else load(model, overrides)
+    corpus = open_corpus(captioner.loaded)
+    if not isinstance(model, Captioner):
+        captioner = captioner_of(captioner.loaded, corpus)
+    references, rows = task_of(corpus, split)
+    return to_dict(references, judge_model(captioner, corpus, split, references, rows))
+
+
+def prepare(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    overwrite: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Prepare a data set from caption files and photographs, and return its summary.
+
+    `options` are those of `captioner prepare`, such as `encoder="scenes"`, `val=0.2` or `min_count=1`.
+
+    Raises: DataError for captions or photographs that cannot be used, UsageError for options.
+    """
+    known = {field.name for field in dataclasses.fields(Prepare)}
+    if unknown := sorted(options.keys() - known):
+        raise UsageError(f"prepare: {unknown[0]}: unknown option; expected one of {', '.join(sorted(known))}")
+    names = [sources] if isinstance(sources, str | os.PathLike) else sources
+    *_, prepared = preparation.prepare(
+        [os.fspath(name) for name in names], Path(output), Prepare(**options), overwrite=overwrite
+    )
+    assert isinstance(prepared, preparation.Prepared)
+    return prepared.card

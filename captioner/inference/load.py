@@ -1,0 +1,105 @@
+"""Load a Captioner from run folders or checkpoint files."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from captioner.data.corpus import Corpus
+from captioner.errors import CheckpointError, DataError
+from captioner.inference.captioner import Captioner
+from captioner.inference.ensemble import ensemble_of
+from captioner.inference.find_checkpoint import RERANKER, find_checkpoint
+from captioner.inference.reranker_index import Index, build_index, check_index, check_train
+from captioner.inference.reranker_index import load as load_index
+from captioner.inference.restore import LoadedModel, Restored, check_corpus, restore
+from captioner.parallel.blas import set_threads
+from captioner.preparation.load_corpus import build_corpus
+
+Run = str | os.PathLike[str]
+
+
+def load(runs: Run | Sequence[Run], overrides: Sequence[str] = ()) -> Captioner:
+    """Load a Captioner from a run folder (its best checkpoint) or a checkpoint file; several runs form an ensemble.
+
+    `overrides` set options, such as `decode.beam_width=5`.
+
+    Raises: CheckpointError for a damaged checkpoint or runs that do not fit together, ConfigError for overrides,
+    DataError for a damaged re-ranking index.
+    """
+    paths = [runs] if isinstance(runs, str | os.PathLike) else runs
+    captioner = captioner_of(open_runs(paths, overrides))
+    for warning in captioner.warnings:
+        warnings.warn(warning, stacklevel=2)
+    return captioner
+
+
+def open_run(path: Run, overrides: Sequence[str] = ()) -> Restored:
+    """Restore the model of a run folder (its best checkpoint) or of a checkpoint file.
+
+    Sets BLAS to one thread for the whole process.
+
+    Raises: CheckpointError, or ConfigError for overrides.
+    """
+    restored = restore(find_checkpoint(Path(path)), overrides)
+    set_threads(1)
+    return restored
+
+
+def open_runs(paths: Sequence[Run], overrides: Sequence[str] = ()) -> LoadedModel:
+    """Restore one model, or several as an ensemble.
+
+    Raises: as `open_run`; CheckpointError when the models do not fit together.
+    """
+    return ensemble_of([open_run(path, overrides) for path in paths])
+
+
+def open_corpus(loaded: LoadedModel) -> Corpus:
+    """Load the data set that a model was trained on.
+
+    Raises: CheckpointError when the data set has changed, DataError when it is missing.
+    """
+    root = loaded.config.data.root
+    if root is not None and not root.exists():
+        raise DataError(f"{root}: data set not found; if it has moved, try -o data.root=NEW")
+    corpus = build_corpus(loaded.config)
+    check_corpus(loaded, corpus)
+    return corpus
+
+
+def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner:
+    """Make a Captioner of a loaded model, with the re-ranker that its options ask for.
+
+    The re-ranking index is that of the run folder, or else is built from the training data set: `corpus`, if that is
+    open already. If neither is found, captions are ranked without it, and the Captioner has a warning.
+
+    Raises: DataError when the index or the data set is damaged, or belongs to another model.
+    """
+    options, root = loaded.config.decode, loaded.config.data.root
+    if options.consensus == 0:
+        return Captioner(loaded)
+    file = loaded.path.parent / RERANKER
+    try:
+        index = _find_index(file, loaded, corpus)
+    except (DataError, CheckpointError) as error:
+        raise DataError(f"decode.consensus: {error}; or -o decode.consensus=0") from error
+    if index is not None:
+        return Captioner(loaded, index.reranker())
+    missing = (
+        f"decode.consensus: neither {file} nor the data set {root} was found, so captions are ranked by "
+        f"log-probability / length^{options.length_penalty:g} alone; try -o data.root=NEW, or -o decode.consensus=0"
+    )
+    return Captioner(loaded, warnings=[missing])
+
+
+def _find_index(file: Path, loaded: LoadedModel, corpus: Corpus | None) -> Index | None:
+    if os.path.lexists(file):
+        return check_index(file, load_index(file), loaded)
+    root = loaded.config.data.root
+    if corpus is None and root is not None and not root.exists():
+        return None
+    corpus = corpus or open_corpus(loaded)
+    check_train(loaded, corpus)
+    return build_index(corpus)
