@@ -185,7 +185,7 @@ def test_training_starts_from_another_run(go: Callable[..., Path], trained: Path
 
 
 def test_a_start_that_does_not_fit(go: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match=r"^model.hidden_dim: expected 16 as in .*, got 7; set it to that$"):
+    with pytest.raises(ConfigError, match=r"^model.hidden_dim: expected 16 as in .*, got 7; change it$"):
         go("wide", "model.hidden_dim=7")
 
 
@@ -196,7 +196,7 @@ def test_a_start_with_numbers_too_large_for_the_type(go: Callable[..., Path], tr
     slots = {slot: {name: w.astype(np.float64) for name, w in arrays.items()} for slot, arrays in saved.slots.items()}
     meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace("dtype: float32", "dtype: float64"))
     checkpoint.save(tmp_path / "large.h5", dataclasses.replace(saved, meta=meta, params=params, slots=slots))
-    with pytest.raises(CheckpointError, match=r"params/Wh: a number is too large for .* float32; set it to fl"):
+    with pytest.raises(CheckpointError, match=r"params/Wh: a parameter is too large for .* float32; set it to fl"):
         go("run", f"train.init_from={tmp_path / 'large.h5'}")
 
 
@@ -208,7 +208,7 @@ def test_a_single_image_earns_nothing(model: CaptioningRNN, corpus: Corpus) -> N
 
 
 def test_other_features_are_no_start(go: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match=r"^data.standardize: expected False as in .*, got True; set it to that$"):
+    with pytest.raises(ConfigError, match=r"^data.standardize: expected False as in .*, got True; change it$"):
         go("plain", "data.standardize=true")
 
 

@@ -96,7 +96,7 @@ def test_words_to_suppress_are_known_before_an_epoch(go: Callable[..., Any], tmp
 
 def test_a_running_mean_comes_and_goes_with_a_run(go: Callable[..., Any], tmp_path: Path) -> None:
     go("train.epochs=1")
-    with pytest.raises(ConfigError, match=r"-o train.ema_decay: the run in .* has none; start a new run"):
+    with pytest.raises(ConfigError, match=r"-o train.ema_decay: the run in .* has no EMA; start a new run"):
         list(resume(tmp_path / "run", ["train.ema_decay=0.9", "train.epochs=2"]))
 
 
