@@ -14,12 +14,12 @@ from captioner.inference.reranker_index import Index, build_index
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 
-__all__ = ["corpus", "heeding", "index", "inversions"]
+__all__ = ["corpus", "index", "inversions", "reranked_run"]
 
 
 @pytest.fixture
 def inversions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of images of every kernel that is inverted from now on."""
+    """The number of images of every kernel that is inverted."""
     counts: list[int] = []
 
     def invert(directions: np.ndarray) -> np.ndarray:
@@ -30,21 +30,21 @@ def inversions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-ASKED = ("decode.beam_width=6", "decode.consensus=300")
+OPTIONS = ("decode.beam_width=6", "decode.consensus=300")
 
 
 @pytest.fixture
-def heeding(own_run: Path) -> Restored:
-    """A run of its own with large random parameters, whose captions differ, and which asks for re-ranking."""
-    tiny, rng = open_run(own_run, ASKED), np.random.default_rng(0)
+def reranked_run(own_run: Path) -> Restored:
+    """A run with large random parameters, so that captions differ, and with re-ranking in its options."""
+    tiny, rng = open_run(own_run, OPTIONS), np.random.default_rng(0)
     params = {name: rng.standard_normal(w.shape) for name, w in tiny.model.params.items()}
     params["b_vocab"][tiny.vocab.end] += 3
     return dataclasses.replace(tiny, model=CaptioningRNN(tiny.model.sizes, params, tiny.vocab.null))
 
 
 @pytest.fixture
-def corpus(heeding: Restored) -> Corpus:
-    return open_corpus(heeding)
+def corpus(reranked_run: Restored) -> Corpus:
+    return open_corpus(reranked_run)
 
 
 @pytest.fixture

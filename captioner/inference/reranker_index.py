@@ -1,4 +1,4 @@
-"""The re-ranking index of a run: what consensus re-ranking needs of the training images, in one sealed file."""
+"""The re-ranking index of a run: the training images and references that consensus re-ranking needs, in one file."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ SEAL = Seal(
     error=CheckpointError,
     remedy="`captioner train --resume RUN` writes it again",
 )
-"""The version stands for the constants of `decode.consensus` too: the inverse depends on them."""
-MOST = 8192
-"""Training images that an index has; of more, so many evenly. The kernel takes their square in memory, a few times
-256 MiB for these, and its inversion their cube in time."""
+"""A change of the kernel's constants in `decode.consensus` needs a new version: the inverse depends on them."""
+MAX_IMAGES = 8192
+"""Training images in an index; a larger training split is sampled evenly. Memory grows with the square of this number,
+time of the matrix inversion with its cube."""
 SHAPES = {"directions": 2, "inverse": 1, "words": 1, "lengths": 1, "counts": 1, "mean": 1, "std": 1}
 TYPES = {"directions": "float16", "inverse": "float16", "words": "int32", "lengths": "int32", "counts": "int32"}
 BLOCK = 128
@@ -52,7 +52,7 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Origin:
-    """What an index was made of: digests of the training split and the vocabulary, and the encoder of the features."""
+    """The origin of an index: digests of the training split and the vocabulary, and the encoder of the features."""
 
     train: str
     vocabulary: str
@@ -63,7 +63,7 @@ class Origin:
 class Index:
     """Training images with their reference captions, in the precision of the file.
 
-    One that was just made of a data set is rounded too, so that it ranks captions exactly as the file will.
+    An index that is built from a data set has the same precision, so it ranks captions exactly like the file.
 
     Shapes of the arrays: `directions` (n, F) float16, `inverse` (n (n + 1) / 2,) float16, the upper triangle row by
     row; `words` (W,) int32, the ids of all captions, -1 for a word outside the vocabulary; `lengths` (C,) int32, the
@@ -85,13 +85,13 @@ class Index:
 
 
 def build_index(corpus: Corpus) -> Index:
-    """The index of a data set.
+    """Build the index of a data set.
 
-    Raises: DataError when it has no training split.
+    Raises: DataError when the data set has no training split.
     """
     train = corpus.split("train")
     images, references = train.reference_ids(corpus.vocab)
-    some = np.unique(np.linspace(0, len(images) - 1, min(MOST, len(images))).astype(int))
+    some = np.unique(np.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).astype(int))
     features = train.features[images[some]]
     standardizer = Standardizer(*standardization(features))
     directions = directions_of(features, standardizer).astype(np.float16)
@@ -113,7 +113,7 @@ def _origin(corpus: Corpus) -> Origin:
 
 
 def fold(matrix: Array) -> Array:
-    """The upper triangle of a symmetric matrix, row by row.
+    """Flatten the upper triangle of a symmetric matrix, row by row.
 
     Shapes: (n, n) -> (n (n + 1) / 2,) float16.
     """
@@ -122,7 +122,7 @@ def fold(matrix: Array) -> Array:
 
 
 def unfold(triangle: Array, n: int) -> Array:
-    """The symmetric matrix of which this is the upper triangle.
+    """Rebuild a symmetric matrix from its upper triangle.
 
     Shapes: (n (n + 1) / 2,) -> (n, n) float32.
     """
@@ -130,7 +130,7 @@ def unfold(triangle: Array, n: int) -> Array:
     for row in range(n):
         matrix[row, row:] = triangle[first : first + n - row]
         first += n - row
-    for left in range(0, n, BLOCK):  # a mirror image of the whole at once takes four times as long
+    for left in range(0, n, BLOCK):  # block by block: mirroring the whole matrix at once takes four times as long
         block = slice(left, left + BLOCK)
         matrix[block, block] += np.triu(matrix[block, block], 1).T
         matrix[left + BLOCK :, block] = matrix[block, left + BLOCK :].T
@@ -138,20 +138,23 @@ def unfold(triangle: Array, n: int) -> Array:
 
 
 def save(path: Path, index: Index, check: Callable[[], None] = lambda: None) -> None:
-    """Write an index; `check` is called as in `atomic.replacing`.
+    """Write an index atomically; `check` is called as in `atomic.replacing`.
 
-    Raises: CheckpointError when the file cannot be written, with the old one whole.
+    Raises: CheckpointError when the file cannot be written; the previous file is kept.
     """
     write(SEAL, path, index.arrays, asdict(index.origin), "fi", check)
 
 
 def load(path: Path) -> Index:
-    """Raises: CheckpointError when the file is damaged, or is no index."""
+    """Read an index.
+
+    Raises: CheckpointError when the file is damaged or not an index.
+    """
     return read(SEAL, path, "fi", _parse)
 
 
 def _parse(arrays: dict[str, Array], meta: str) -> Index:
-    """Raises: ValueError for arrays that do not fit together."""
+    """Raises: ValueError for arrays whose shapes or values do not fit together."""
     origin = json.loads(meta)
     if not isinstance(origin, dict) or not all(isinstance(text, str) for text in origin.values()):
         raise ValueError("meta: expected texts")
@@ -165,8 +168,8 @@ def _parse(arrays: dict[str, Array], meta: str) -> Index:
     sizes |= {"lengths": int(arrays["counts"].sum()), "words": int(arrays["lengths"].sum())}
     if other := [name for name, size in sizes.items() if len(arrays[name]) != size]:
         raise ValueError(f"{other[0]}: expected {sizes[other[0]]} numbers, got {len(arrays[other[0]])}")
-    if not 0 < n <= MOST or not width:
-        raise ValueError(f"directions: expected 1 to {MOST} images with features, got {n} with {width}")
+    if not 0 < n <= MAX_IMAGES or not width:
+        raise ValueError(f"directions: expected 1 to {MAX_IMAGES} images with features, got {n} with {width}")
     for name, (low, high) in RANGES.items():
         if not low <= arrays[name].min() <= arrays[name].max() <= high:
             raise ValueError(f"{name}: expected numbers from {low:g} to {high:g}")
@@ -174,7 +177,7 @@ def _parse(arrays: dict[str, Array], meta: str) -> Index:
 
 
 def is_current(path: Path, corpus: Corpus) -> bool:
-    """Whether a file is the whole index of a data set."""
+    """Whether a file is an undamaged index of a data set."""
     try:
         return load(path).origin == _origin(corpus)
     except CheckpointError:
@@ -182,7 +185,10 @@ def is_current(path: Path, corpus: Corpus) -> bool:
 
 
 def check_index(path: Path, index: Index, loaded: LoadedModel) -> Index:
-    """Return the index. Raises: CheckpointError when it is that of another model's training split."""
+    """Check that an index belongs to a model, and return it.
+
+    Raises: CheckpointError when it was built from another training split, vocabulary or encoder.
+    """
     meta, origin = loaded.meta, index.origin
     expected = {
         "vocabulary": origin.vocabulary == _digest(loaded.vocab),
@@ -199,12 +205,15 @@ def check_index(path: Path, index: Index, loaded: LoadedModel) -> Index:
 
 
 def check_train(loaded: LoadedModel, corpus: Corpus) -> None:
-    """Raises: CheckpointError when a data set's training split is not the one that a model was trained on."""
+    """Check that a data set has the training split of a model.
+
+    Raises: CheckpointError when it has another.
+    """
     if corpus.fingerprint(["train"]) != loaded.meta.train_fingerprint:
         root = loaded.config.data.root or loaded.config.data.source
         raise CheckpointError(
             f"{root}: training split: expected the captions that {loaded.path} was trained on, got others; "
-            "use the data set of the training"
+            "use the training data set"
         )
 
 

@@ -1,5 +1,5 @@
 """Fixtures of consensus re-ranking."""
 
-from reranking import corpus, heeding, index, inversions
+from reranking import corpus, index, inversions, reranked_run
 
-__all__ = ["corpus", "heeding", "index", "inversions"]
+__all__ = ["corpus", "index", "inversions", "reranked_run"]

@@ -47,7 +47,7 @@ def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[CaptioningRNN]:
     return made
 
 
-def test_the_model_is_laid_out_once_for_all_calls(restored: Restored, laid_out: list[CaptioningRNN]) -> None:
+def test_weights_are_laid_out_once_per_captioner(restored: Restored, laid_out: list[CaptioningRNN]) -> None:
     val, captioner = open_corpus(restored).split("val"), captioner_of(restored)
     first = list(captioner.candidates(val.features))
     assert list(captioner.candidates(val.features)) == first
@@ -56,7 +56,7 @@ def test_the_model_is_laid_out_once_for_all_calls(restored: Restored, laid_out: 
     assert laid_out == [restored.model] * restored.config.threads
 
 
-def test_rows_of_a_data_set_are_read_to_be_captioned_alone(restored: Restored) -> None:
+def test_rows_of_a_split_are_read_only_for_decoding(restored: Restored) -> None:
     val = open_corpus(restored).split("val")
     watched = Watched(np.asarray(val.features))
     list(captioner_of(restored).candidates(watched, limit=1))
@@ -65,9 +65,7 @@ def test_rows_of_a_data_set_are_read_to_be_captioned_alone(restored: Restored) -
     assert watched.read == [0, *range(10)]
 
 
-def test_rows_that_nobody_has_checked_are_checked_as_far_as_they_are_captioned(
-    restored: Restored, tmp_path: Path
-) -> None:
+def test_unchecked_features_are_validated_up_to_the_limit(restored: Restored, tmp_path: Path) -> None:
     rows = np.zeros((4, restored.meta.feature_dim), np.float32)
     rows[2] = np.nan
     watched = Watched(rows)
@@ -84,7 +82,7 @@ def test_rows_that_nobody_has_checked_are_checked_as_far_as_they_are_captioned(
         list(caption_features(captioner, tmp_path / "new.h5", 3))
 
 
-def test_a_kernel_is_inverted_once_for_all_splits(
+def test_the_kernel_is_inverted_once_for_all_splits(
     tiny_run: Path, cli: Callable[..., Any], inversions: list[int]
 ) -> None:
     asked = ("-o", "decode.beam_width=2", "-o", "decode.consensus=5")
@@ -93,7 +91,7 @@ def test_a_kernel_is_inverted_once_for_all_splits(
     assert inversions == [40]
 
 
-def test_words_to_suppress_are_those_of_the_vocabulary(tiny_run: Path) -> None:
+def test_suppressed_words_must_be_in_the_vocabulary(tiny_run: Path) -> None:
     captioner = captioner_of(open_run(tiny_run, ["decode.suppress_words=unheard"]))
     with pytest.raises(ConfigError, match=r"decode\.suppress_words: expected words of the vocabulary, got unheard"):
         next(captioner.candidates(np.zeros((1, captioner.loaded.meta.feature_dim))))

@@ -35,12 +35,12 @@ def val(restored: Restored):
     return open_corpus(restored).split("val")
 
 
-def test_a_folder_means_its_best_checkpoint_and_a_file_itself(tiny_run: Path) -> None:
+def test_a_run_folder_loads_its_best_checkpoint(tiny_run: Path) -> None:
     assert open_run(tiny_run).path == tiny_run / "best.h5"
     assert open_run(tiny_run / "last.h5").path == tiny_run / "last.h5"
 
 
-def test_greedy_is_the_likeliest_allowed_word_step_by_step(restored: Restored, val) -> None:
+def test_greedy_decoding_takes_the_most_probable_allowed_word(restored: Restored, val) -> None:
     vocab, model, most = restored.vocab, restored.model, restored.config.decode.max_length
     texts = []
     for row in range(10):
@@ -56,7 +56,7 @@ def test_greedy_is_the_likeliest_allowed_word_step_by_step(restored: Restored, v
     assert {len(text.split()) == most for text in texts} == {False, True}, "some captions end, and some are cut"
 
 
-def test_the_log_probability_is_that_of_the_caption_as_a_reference(restored: Restored, val) -> None:
+def test_log_probability_equals_the_teacher_forced_loss(restored: Restored, val) -> None:
     for row, (caption, log_prob) in enumerate(best_captions(restored, val.features)):
         words = caption.split()
         (ids,) = restored.vocab.encode([words])
@@ -66,7 +66,9 @@ def test_the_log_probability_is_that_of_the_caption_as_a_reference(restored: Res
         assert log_prob == pytest.approx(expected, rel=1e-5)
 
 
-def test_batches_and_a_part_change_no_caption(restored: Restored, val, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captions_do_not_depend_on_the_batch_size_or_the_limit(
+    restored: Restored, val, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = list(best_captions(restored, val.features))
     monkeypatch.setattr(captioner, "BATCH", 3)
     assert [caption for caption, _ in best_captions(restored, val.features)] == [caption for caption, _ in whole]
@@ -74,7 +76,7 @@ def test_batches_and_a_part_change_no_caption(restored: Restored, val, monkeypat
     assert len(list(best_captions(restored, val.features, 10_000))) == len(whole) == 10
 
 
-def test_a_beam_writes_its_likeliest_caption(tiny_run: Path, val, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beam_search_returns_its_most_probable_caption(tiny_run: Path, val, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = open_run(tiny_run, ["decode.beam_width=4"])
     captions = list(best_captions(wide, val.features))
     vocab, most = wide.vocab, wide.config.decode.max_length
@@ -108,7 +110,7 @@ def constant_run(run: Path, word: str) -> Path:
     return path
 
 
-def test_special_words_are_never_written_and_unk_on_request_alone(own_run: Path, val) -> None:
+def test_special_tokens_are_banned_and_unk_by_default(own_run: Path, val) -> None:
     for word in ("<NULL>", "<START>", "<UNK>"):
         path = constant_run(own_run, word)
         ((caption, _),) = best_captions(restore(path, ["decode.max_length=2"]), val.features, 1)
@@ -125,7 +127,7 @@ def test_a_caption_may_be_empty(own_run: Path, val) -> None:
     assert -0.1 < log_prob < 0
 
 
-def test_a_split_has_names_references_and_truth(restored: Restored, val) -> None:
+def test_captions_of_a_split_have_names_references_and_truth(restored: Restored, val) -> None:
     captions = list(caption_split(captioner_of(restored), val))
     assert [c.image for c in captions] == list(val.image_ids)
     assert [c.text for c in captions] == [caption for caption, _ in best_captions(restored, val.features)]
@@ -136,7 +138,7 @@ def test_a_split_has_names_references_and_truth(restored: Restored, val) -> None
     assert len(list(caption_split(captioner_of(restored), val, 3))) == 3
 
 
-def test_a_source_that_cannot_judge_gives_no_truth(coco_run: Path) -> None:
+def test_truth_is_none_when_the_source_cannot_judge(coco_run: Path) -> None:
     restored = open_run(coco_run)
     val = open_corpus(restored).split("val")
     captions = list(caption_split(captioner_of(restored), val))
@@ -150,7 +152,7 @@ def write_features(path: Path, values: np.ndarray) -> Path:
     return path
 
 
-def test_features_from_a_file_are_captioned_alike(restored: Restored, val, tmp_path: Path) -> None:
+def test_features_from_a_file_give_the_same_captions(restored: Restored, val, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val.features))
     captions = list(caption_features(captioner_of(restored), path))
     assert [c.image for c in captions] == [str(row) for row in range(10)]
@@ -159,14 +161,14 @@ def test_features_from_a_file_are_captioned_alike(restored: Restored, val, tmp_p
     assert len(list(caption_features(captioner_of(restored), path, 2))) == 2
 
 
-def test_features_of_another_width_are_refused(restored: Restored, tmp_path: Path) -> None:
+def test_features_of_another_width_are_rejected(restored: Restored, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.zeros((2, 8), np.float32))
     with pytest.raises(CheckpointError, match=r"expected \d+ numbers per image, got 8") as caught:
         list(caption_features(captioner_of(restored), path))
     assert str(path) in str(caught.value)
 
 
-def test_features_that_are_not_finite_are_refused(restored: Restored, tmp_path: Path) -> None:
+def test_non_finite_features_are_rejected(restored: Restored, tmp_path: Path) -> None:
     values = np.zeros((2, restored.meta.feature_dim), np.float32)
     values[1, 0] = np.nan
     path = write_features(tmp_path / "new.h5", values)
@@ -174,7 +176,7 @@ def test_features_that_are_not_finite_are_refused(restored: Restored, tmp_path: 
         list(caption_features(captioner_of(restored), path))
 
 
-def test_a_data_set_with_another_vocabulary_is_refused(
+def test_a_data_set_with_another_vocabulary_is_rejected(
     coco_run: Path, write_coco: Callable[..., Path], tmp_path: Path
 ) -> None:
     words = ("<NULL>", "<START>", "<END>", "<UNK>", "a", "dog", "猫")
@@ -183,12 +185,12 @@ def test_a_data_set_with_another_vocabulary_is_refused(
         open_corpus(open_run(coco_run, [f"data.root={other}"]))
 
 
-def test_a_data_set_of_another_encoder_is_refused(coco_run: Path) -> None:
+def test_a_data_set_of_another_encoder_is_rejected(coco_run: Path) -> None:
     with pytest.raises(CheckpointError, match="expected encoder cs231n:vgg16_fc7_pca, got cs231n:vgg16_fc7;"):
         open_corpus(open_run(coco_run, ["data.cs231n.pca=false"]))
 
 
-def test_a_data_set_of_another_width_is_refused(
+def test_a_data_set_of_another_feature_width_is_rejected(
     coco_run: Path, write_coco: Callable[..., Path], tmp_path: Path
 ) -> None:
     other = write_coco(tmp_path / "other", width=9)
@@ -196,7 +198,7 @@ def test_a_data_set_of_another_width_is_refused(
         open_corpus(open_run(coco_run, [f"data.root={other}"]))
 
 
-def test_candidates_are_the_best_captions_of_a_beam(tiny_run: Path, val) -> None:
+def test_candidates_are_the_n_best_of_the_beam(tiny_run: Path, val) -> None:
     wide = open_run(tiny_run, ["decode.beam_width=4"])
     best = [text for text, _ in best_captions(wide, val.features)]
     for count in (1, 3, 4):
@@ -212,7 +214,7 @@ def test_candidates_are_the_best_captions_of_a_beam(tiny_run: Path, val) -> None
     assert len(list(captioner_of(wide).candidates(val.features, limit=2, n_best=3))) == 2
 
 
-def test_there_may_be_fewer_candidates_than_asked_for(own_run: Path, val) -> None:
+def test_there_may_be_fewer_candidates_than_n_best(own_run: Path, val) -> None:
     path = constant_run(own_run, "<END>")
     (found,) = captioner_of(restore(path, ["decode.max_length=1"])).candidates(val.features, limit=1, n_best=100)
     texts = [text for text, _ in found]
@@ -221,7 +223,7 @@ def test_there_may_be_fewer_candidates_than_asked_for(own_run: Path, val) -> Non
     assert all(math.isfinite(log_prob) for _, log_prob in found)
 
 
-def test_captions_have_candidates_where_asked_for(restored: Restored, val, tmp_path: Path) -> None:
+def test_captions_have_n_best_candidates(restored: Restored, val, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val.features))
     one = captioner_of(restored)
     for several in (list(caption_split(one, val, 3, 2)), list(caption_features(one, path, 3, 2))):
@@ -261,7 +263,7 @@ def test_samples_do_not_depend_on_batches_threads_or_order(
     assert texts(list(captioner_of(drawing(restored, top_p=0.9, seed=1)).candidates(val.features, n_best=3))) != whole
 
 
-def test_samples_are_sorted_and_have_the_models_log_probability(restored: Restored, val) -> None:
+def test_samples_are_sorted_by_the_models_log_probability(restored: Restored, val) -> None:
     for row, found in enumerate(captioner_of(drawing(restored, temperature=2.0)).candidates(val.features, n_best=4)):
         log_probs = [log_prob for _, log_prob in found]
         assert len(found) == 4

@@ -28,7 +28,7 @@ def written(options: Decode, best: int = 1) -> Any:
 
 
 @pytest.mark.parametrize(("best", "width"), [(1, 1), (2, 4), (4, 4), (6, 6)])
-def test_a_beam_is_as_wide_as_its_option_and_the_candidates(best: int, width: int) -> None:
+def test_the_beam_is_widened_to_n_best(best: int, width: int) -> None:
     decoder = build_decoder(Decode(beam_width=1 if width == 1 else 4), VOCAB, best)
     tokens, _ = decoder.decode(step, (np.zeros(3),), IMAGES)
     assert decoder.width == tokens.shape[1] == width
@@ -74,7 +74,7 @@ def test_options_reach_the_decoder(name: str) -> None:
         ("a cat", "got a cat"),
     ],
 )
-def test_what_is_no_word_is_not_suppressed(words: str, said: str) -> None:
+def test_unknown_suppressed_words_are_rejected(words: str, said: str) -> None:
     with pytest.raises(
         ConfigError, match=f"^decode.suppress_words: expected words of the vocabulary, {said}"
     ) as caught:

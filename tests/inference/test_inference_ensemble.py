@@ -34,11 +34,11 @@ def members(tiny_run: Path) -> list[Restored]:
     return found
 
 
-def test_one_stays_as_it_is(members: list[Restored]) -> None:
+def test_an_ensemble_of_one_is_the_model(members: list[Restored]) -> None:
     assert ensemble_of(members[:1]) is members[0]
 
 
-def test_several_have_the_options_of_the_first(members: list[Restored]) -> None:
+def test_an_ensemble_has_the_options_of_its_first_model(members: list[Restored]) -> None:
     speaker = ensemble_of(members)
     assert (speaker.path, speaker.config, speaker.vocab, speaker.meta) == (
         members[0].path, members[0].config, members[0].vocab, members[0].meta
@@ -48,7 +48,7 @@ def test_several_have_the_options_of_the_first(members: list[Restored]) -> None:
 
 
 @pytest.mark.parametrize("override", [{}, {"beam_width": 3}, {"method": "sampling"}])
-def test_a_list_is_captioned_with_the_log_probability_of_the_mean(
+def test_ensemble_log_probability_is_that_of_the_mean_probability(
     override: dict[str, object], members: list[Restored]
 ) -> None:
     first = members[0]
@@ -68,7 +68,7 @@ def test_a_list_is_captioned_with_the_log_probability_of_the_mean(
             assert log_prob == pytest.approx(-losses.sum(dtype=float), rel=1e-5)
 
 
-def test_splits_are_captioned_and_scored_together(members: list[Restored]) -> None:
+def test_an_ensemble_captions_and_scores_a_split(members: list[Restored]) -> None:
     speaker, val = ensemble_of(members), open_corpus(ensemble_of(members)).split("val")
     captions = [caption.text for caption in caption_split(captioner_of(speaker), val)]
     corpus = open_corpus(speaker)
@@ -85,7 +85,7 @@ def other(members: list[Restored], **meta: object) -> list[Restored]:
     return [*members[:2], dataclasses.replace(members[2], meta=dataclasses.replace(members[2].meta, **meta))]
 
 
-def test_another_vocabulary_is_refused_by_name(members: list[Restored]) -> None:
+def test_an_ensemble_rejects_another_vocabulary(members: list[Restored]) -> None:
     words = members[0].vocab.words
     strange = dataclasses.replace(members[1], vocab=Vocab([*words[:9], "xylophone", *words[10:]]))
     with pytest.raises(
@@ -96,7 +96,7 @@ def test_another_vocabulary_is_refused_by_name(members: list[Restored]) -> None:
         ensemble_of([members[0], strange])
 
 
-def test_another_encoder_or_width_is_refused_by_name(members: list[Restored]) -> None:
+def test_an_ensemble_rejects_another_encoder_or_width(members: list[Restored]) -> None:
     encoder = members[0].meta.encoder
     with pytest.raises(
         CheckpointError,
@@ -109,7 +109,7 @@ def test_another_encoder_or_width_is_refused_by_name(members: list[Restored]) ->
         ensemble_of(other(members, feature_dim=9))
 
 
-def test_runs_are_opened_together(tiny_run: Path) -> None:
+def test_several_runs_load_as_an_ensemble(tiny_run: Path) -> None:
     speaker = open_runs([tiny_run, tiny_run / "last.h5"], ["decode.max_length=3"])
     assert (speaker.path, speaker.config.decode.max_length) == (tiny_run / "best.h5", 3)
     assert isinstance(speaker.model, Ensemble)

@@ -49,7 +49,7 @@ CHANGES: dict[str, tuple[Callable[[Checkpoint], None], str]] = {
 
 @pytest.mark.parametrize("command", ["sample {}", "evaluate {}", "inspect gradients {} --words 2"])
 @pytest.mark.parametrize("name", CHANGES)
-def test_numbers_that_give_no_caption_are_one_line(
+def test_non_finite_log_probabilities_are_one_error_line(
     name: str, command: str, saved: Checkpoint, shell: Callable[..., Any], tmp_path: Path
 ) -> None:
     change, said = CHANGES[name]
@@ -62,7 +62,7 @@ def test_numbers_that_give_no_caption_are_one_line(
     assert re.fullmatch(rf"captioner: [^\n]*{said}[^\n]*\n", done.stderr), done.stderr
 
 
-def test_the_checkpoint_of_these_tests_is_sound(saved: Checkpoint, shell: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_unmodified_checkpoint_works(saved: Checkpoint, shell: Callable[..., Any], tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "sound.h5", saved)
     assert shell("sample", tmp_path / "sound.h5").returncode == 0
     assert np.isfinite(saved.standardizer["std"]).all()

@@ -31,10 +31,10 @@ def captions(restored: Restored, corpus: Corpus) -> list[Any]:
     return list(captioner_of(restored).candidates(corpus.split("val").features, 6))
 
 
-def test_captions_are_ordered_by_probability_and_expectation(heeding: Restored, corpus: Corpus, index: Index) -> None:
-    val, vocab, most = corpus.split("val"), heeding.vocab, heeding.config.decode.max_length
-    ranked = list(captioner_of(heeding, corpus).candidates(val.features, 6))
-    plain = list(captioner_of(without(heeding)).candidates(val.features, 6))
+def test_candidates_are_ordered_by_consensus_score(reranked_run: Restored, corpus: Corpus, index: Index) -> None:
+    val, vocab, most = corpus.split("val"), reranked_run.vocab, reranked_run.config.decode.max_length
+    ranked = list(captioner_of(reranked_run, corpus).candidates(val.features, 6))
+    plain = list(captioner_of(without(reranked_run)).candidates(val.features, 6))
     assert ranked != plain
     for row, (before, after) in enumerate(zip(plain, ranked, strict=True)):
         tokens = [vocab.encode([text.split()])[0, 1:].tolist() for text, _ in before]
@@ -42,34 +42,38 @@ def test_captions_are_ordered_by_probability_and_expectation(heeding: Restored, 
         (expected,) = index.reranker().expected(val.features[[row]], [cut])
         totals = [log_prob + 300 * one for (_, log_prob), one in zip(before, expected, strict=True)]
         assert after == [before[place] for place in sorted(range(6), key=lambda place: -totals[place])]
-    assert captions(heeding, corpus) == ranked, "the data set is found without being given"
+    assert captions(reranked_run, corpus) == ranked, "the data set is found without being given"
 
 
-def test_a_run_with_an_index_needs_no_data_set(
-    heeding: Restored, corpus: Corpus, index: Index, inversions: list[int], monkeypatch: pytest.MonkeyPatch
+def test_the_index_replaces_the_data_set(
+    reranked_run: Restored, corpus: Corpus, index: Index, inversions: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inversions.clear()
-    expected = captions(heeding, corpus)
+    expected = captions(reranked_run, corpus)
     assert inversions == [40]
-    save(heeding.path.parent / RERANKER, index)
+    save(reranked_run.path.parent / RERANKER, index)
     monkeypatch.setattr("captioner.inference.load.open_corpus", None)
-    assert captions(heeding, corpus) == expected, "to the bit"
-    assert captioner_of(heeding, corpus).warnings == ()
+    assert captions(reranked_run, corpus) == expected, "to the bit"
+    assert captioner_of(reranked_run, corpus).warnings == ()
     assert inversions == [40]
 
 
-def test_an_ensemble_has_the_index_of_its_first_run(heeding: Restored, corpus: Corpus, index: Index) -> None:
-    other = dataclasses.replace(heeding, path=heeding.path.parent / "elsewhere" / "best.h5")
-    expected = list(captioner_of(ensemble_of([heeding, other]), corpus).candidates(corpus.split("val").features, 6))
-    save(heeding.path.parent / RERANKER, index)
+def test_an_ensemble_uses_the_index_of_its_first_run(reranked_run: Restored, corpus: Corpus, index: Index) -> None:
+    other = dataclasses.replace(reranked_run, path=reranked_run.path.parent / "elsewhere" / "best.h5")
+    expected = list(
+        captioner_of(ensemble_of([reranked_run, other]), corpus).candidates(corpus.split("val").features, 6)
+    )
+    save(reranked_run.path.parent / RERANKER, index)
     other.path.parent.mkdir()
     (other.path.parent / RERANKER).write_bytes(b"damaged")
-    assert list(captioner_of(ensemble_of([heeding, other])).candidates(corpus.split("val").features, 6)) == expected
+    assert (
+        list(captioner_of(ensemble_of([reranked_run, other])).candidates(corpus.split("val").features, 6)) == expected
+    )
     with pytest.raises(DataError, match=r"elsewhere/reranker\.h5"):
-        captioner_of(ensemble_of([other, heeding]))
+        captioner_of(ensemble_of([other, reranked_run]))
 
 
-def test_neither_index_nor_data_set_is_a_warning(coco_run: Path, tmp_path: Path) -> None:
+def test_without_index_and_data_set_there_is_a_warning(coco_run: Path, tmp_path: Path) -> None:
     root = tmp_path / "gone"
     moved = open_run(
         coco_run, ["decode.beam_width=2", "decode.length_penalty=0.5", "decode.consensus=1", f"data.root={root}"]
@@ -92,10 +96,10 @@ def test_neither_index_nor_data_set_is_a_warning(coco_run: Path, tmp_path: Path)
     assert captioner_of(without(moved)).warnings == ()
 
 
-def test_sampling_writes_nothing_into_the_run(heeding: Restored, corpus: Corpus) -> None:
-    before = sorted(os.listdir(heeding.path.parent))
-    captions(heeding, corpus)
-    assert sorted(os.listdir(heeding.path.parent)) == before
+def test_captioning_writes_nothing_into_the_run_folder(reranked_run: Restored, corpus: Corpus) -> None:
+    before = sorted(os.listdir(reranked_run.path.parent))
+    captions(reranked_run, corpus)
+    assert sorted(os.listdir(reranked_run.path.parent)) == before
 
 
 # --- what is damaged, or belongs to another run
@@ -112,28 +116,28 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_index_is_refused_in_one_line(damage: str, heeding: Restored, corpus: Corpus, index: Index) -> None:
-    path = heeding.path.parent / RERANKER
+def test_a_damaged_index_is_one_error_line(damage: str, reranked_run: Restored, corpus: Corpus, index: Index) -> None:
+    path = reranked_run.path.parent / RERANKER
     save(path, index)
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     with pytest.raises(DataError) as caught:
-        captioner_of(heeding, corpus)
+        captioner_of(reranked_run, corpus)
     assert str(caught.value).startswith(f"decode.consensus: {path}: ")
     assert str(caught.value).endswith("; or -o decode.consensus=0")
     assert "\n" not in str(caught.value)
     assert not is_current(path, corpus)
-    assert captioner_of(without(heeding), corpus).reranker is None
+    assert captioner_of(without(reranked_run), corpus).reranker is None
 
 
-def test_a_checkpoint_and_a_dangling_link_are_no_index(heeding: Restored, corpus: Corpus) -> None:
-    path = heeding.path.parent / RERANKER
-    path.write_bytes(heeding.path.read_bytes())
+def test_a_checkpoint_or_a_broken_link_is_not_an_index(reranked_run: Restored, corpus: Corpus) -> None:
+    path = reranked_run.path.parent / RERANKER
+    path.write_bytes(reranked_run.path.read_bytes())
     with pytest.raises(DataError, match="not a captioner re-ranking index; expected a file that `captioner train`"):
-        captioner_of(heeding, corpus)
+        captioner_of(reranked_run, corpus)
     path.unlink()
     path.symlink_to("nowhere")
     with pytest.raises(DataError, match="cannot open the re-ranking index: No such file"):
-        captioner_of(heeding, corpus)
+        captioner_of(reranked_run, corpus)
 
 
 OTHER: dict[str, Callable[[Index], Index]] = {
@@ -153,26 +157,28 @@ OTHER: dict[str, Callable[[Index], Index]] = {
 
 
 @pytest.mark.parametrize("what", OTHER)
-def test_an_index_of_another_run_is_refused_by_name(what: str, heeding: Restored, corpus: Corpus, index: Index) -> None:
-    path = heeding.path.parent / RERANKER
+def test_an_index_of_another_run_is_rejected(what: str, reranked_run: Restored, corpus: Corpus, index: Index) -> None:
+    path = reranked_run.path.parent / RERANKER
     save(path, OTHER[what](index))
     assert is_current(path, corpus) is (what == "feature width"), "which no data set of that training split has"
     with pytest.raises(DataError) as caught:
-        captioner_of(heeding, corpus)
+        captioner_of(reranked_run, corpus)
     assert str(caught.value) == (
-        f"decode.consensus: {path}: expected the {what} of {heeding.path}, got that of another run; delete the file; "
-        "or -o decode.consensus=0"
+        f"decode.consensus: {path}: expected the {what} of {reranked_run.path}, got that of another run; "
+        "delete the file; or -o decode.consensus=0"
     )
 
 
 # --- the data set of the training
 
 
-def test_a_data_set_that_gained_a_split_is_accepted(heeding: Restored, corpus: Corpus) -> None:
+def test_a_data_set_that_gained_a_split_is_accepted(reranked_run: Restored, corpus: Corpus) -> None:
     more = dataclasses.replace(corpus, splits={**corpus.splits, "extra": corpus.split("val")})
     assert more.fingerprint() != corpus.fingerprint()
     val = corpus.split("val").features
-    assert list(captioner_of(heeding, more).candidates(val)) == list(captioner_of(heeding, corpus).candidates(val))
+    assert list(captioner_of(reranked_run, more).candidates(val)) == list(
+        captioner_of(reranked_run, corpus).candidates(val)
+    )
 
 
 def other_captions(corpus: Corpus) -> Corpus:
@@ -181,24 +187,24 @@ def other_captions(corpus: Corpus) -> Corpus:
     return dataclasses.replace(corpus, splits={**corpus.splits, "train": swapped})
 
 
-def test_a_data_set_of_other_training_captions_is_refused(heeding: Restored, corpus: Corpus) -> None:
+def test_a_data_set_with_other_training_captions_is_rejected(reranked_run: Restored, corpus: Corpus) -> None:
     other = other_captions(corpus)
     with pytest.raises(DataError) as caught:
-        captioner_of(heeding, other)
+        captioner_of(reranked_run, other)
     assert str(caught.value) == (
-        f"decode.consensus: scenes: training split: expected the captions that {heeding.path} was trained on, "
-        "got others; use the data set of the training; or -o decode.consensus=0"
+        f"decode.consensus: scenes: training split: expected the captions that {reranked_run.path} was trained on, "
+        "got others; use the training data set; or -o decode.consensus=0"
     )
-    assert captioner_of(without(heeding), other).reranker is None
+    assert captioner_of(without(reranked_run), other).reranker is None
 
 
-def test_a_data_set_of_other_words_is_refused(heeding: Restored, coco_run: Path) -> None:
-    mixed = dataclasses.replace(heeding, vocab=open_run(coco_run).vocab)
+def test_a_data_set_with_another_vocabulary_is_rejected_for_reranking(reranked_run: Restored, coco_run: Path) -> None:
+    mixed = dataclasses.replace(reranked_run, vocab=open_run(coco_run).vocab)
     with pytest.raises(DataError, match=r"^decode.consensus: .* vocabulary: expected .*; or -o decode.consensus=0$"):
         captioner_of(mixed)
 
 
-def test_the_digest_is_that_of_the_split_as_it_is_cut(small: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_training_digest_respects_max_train(small: tuple[str, ...], tmp_path: Path) -> None:
     from captioner.training.train import train
 
     for _ in train(parse("", "", [*small, *ASKED, "data.max_train=30", "train.max_steps=1"]), tmp_path / "run"):

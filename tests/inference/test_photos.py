@@ -61,7 +61,7 @@ def identity(restored: Restored, encoder: str, width: int | None = None) -> Rest
 # --- captions
 
 
-def test_captions_are_those_of_the_photographs_features(restored: Restored, new: list[Path]) -> None:
+def test_captions_of_photographs_equal_those_of_their_features(restored: Restored, new: list[Path]) -> None:
     captions = list(caption_photos(captioner_of(restored), SCENES, new))
     assert [caption.image for caption in captions] == [str(path) for path in new]
     told = expected(restored, new)
@@ -73,7 +73,7 @@ def test_captions_are_those_of_the_photographs_features(restored: Restored, new:
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 100])
-def test_one_that_cannot_be_read_does_not_stop_the_others(
+def test_an_unreadable_photograph_is_skipped(
     at_once: int, restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(use_case, "BATCH", at_once)
@@ -88,7 +88,9 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(
     assert str(found[4]) == f"{new[4]}: cannot be opened: No such file or directory"
 
 
-def test_a_photographs_samples_are_its_own(restored: Restored, new: list[Path], tmp_path: Path) -> None:
+def test_samples_depend_only_on_the_content_of_the_photograph(
+    restored: Restored, new: list[Path], tmp_path: Path
+) -> None:
     decode = dataclasses.replace(restored.config.decode, method="sampling", max_length=6)
     drawn = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
 
@@ -103,7 +105,7 @@ def test_a_photographs_samples_are_its_own(restored: Restored, new: list[Path], 
     assert said([Path(moved)]) == {"moved.png": whole[new[2].name]}
 
 
-def test_the_model_is_laid_out_once_for_all_groups(
+def test_weights_are_laid_out_once_for_all_batches(
     restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, reader = [], CaptioningRNN.reader
@@ -119,17 +121,17 @@ def test_the_model_is_laid_out_once_for_all_groups(
     assert made == [two.model] * 2, "one for each thread"
 
 
-def test_one_reranker_is_made_for_all_groups(
+def test_the_reranker_is_built_once_for_all_batches(
     restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch, inversions: list[int]
 ) -> None:
     decode = dataclasses.replace(restored.config.decode, beam_width=5, consensus=300.0)
-    heeding = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
+    reranked_run = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
     monkeypatch.setattr(use_case, "BATCH", 1)
 
     def texts(several: Iterable[Any]) -> list[list[str]]:
         return [[text for text, _ in one] for one in several]
 
-    captioner = captioner_of(heeding)
+    captioner = captioner_of(reranked_run)
     found = texts(one.candidates for one in caption_photos(captioner, SCENES, new, n_best=5))  # type: ignore[union-attr]
     assert len(inversions) == 1
     pictures = np.stack([read_photo(photo, 64) for photo in new])
@@ -137,7 +139,7 @@ def test_one_reranker_is_made_for_all_groups(
     assert found != texts(captioner_of(restored).candidates(encode(pictures), 5))
 
 
-def test_features_that_are_not_finite_are_refused(restored: Restored, new: list[Path]) -> None:
+def test_non_finite_features_are_rejected(restored: Restored, new: list[Path]) -> None:
     class Broken(ScenesEncoder):
         def encode(self, batch: np.ndarray) -> np.ndarray:
             return super().encode(batch) * np.float32(np.nan)
@@ -146,7 +148,7 @@ def test_features_that_are_not_finite_are_refused(restored: Restored, new: list[
         list(caption_photos(captioner_of(restored), Broken(), new))
 
 
-def test_the_number_of_photographs(restored: Restored, new: list[Path]) -> None:
+def test_the_limit_counts_photographs(restored: Restored, new: list[Path]) -> None:
     whole = list(caption_photos(captioner_of(restored), SCENES, new))
     for most in (1, 4, 100):
         found = [
@@ -174,7 +176,7 @@ def test_candidates_are_sorted_and_the_first_is_the_caption(best: int, restored:
 # --- names
 
 
-def test_a_folder_stands_for_its_photographs_in_order(tmp_path: Path, album: Callable[..., Path]) -> None:
+def test_a_folder_gives_its_photographs_in_order(tmp_path: Path, album: Callable[..., Path]) -> None:
     folder = album(tmp_path / "b", 3).parent
     (folder / "below").mkdir()
     shutil.copy(folder / "000.png", folder / "below" / "x.JPG")
@@ -187,7 +189,7 @@ def test_a_folder_stands_for_its_photographs_in_order(tmp_path: Path, album: Cal
     assert found == [tmp_path / "a.png", *inside, empty, Path("no"), folder / "captions.csv"]
 
 
-def test_what_cannot_be_captioned_is_told_with_the_remedy(tmp_path: Path) -> None:
+def test_unsupported_inputs_are_reported(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.HEIC", "c.heif"):
         (tmp_path / name).touch()
     (tmp_path / "b").mkdir()
@@ -201,9 +203,7 @@ def test_what_cannot_be_captioned_is_told_with_the_remedy(tmp_path: Path) -> Non
     ]
 
 
-def test_a_folder_that_cannot_be_read_is_told_after_its_photographs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shut").mkdir()
     (tmp_path / "a.png").touch()
     scandir = os.scandir
@@ -219,7 +219,7 @@ def test_a_folder_that_cannot_be_read_is_told_after_its_photographs(
     assert list(photo_paths([tmp_path / "shut"])) == [failed]
 
 
-def test_an_empty_folder_is_told_after_the_others(restored: Restored, new: list[Path], tmp_path: Path) -> None:
+def test_an_empty_folder_is_reported_last(restored: Restored, new: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     found = list(caption_photos(captioner_of(restored), SCENES, photo_paths([tmp_path / "empty", *new])))
     assert [type(one) for one in found] == [Caption] * 6 + [Failed]
@@ -235,7 +235,7 @@ def test_any_name_of_a_photograph(name: str, restored: Restored, new: list[Path]
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "a/" * 3000])
-def test_a_name_that_no_photograph_has(name: str, restored: Restored, new: list[Path]) -> None:
+def test_impossible_file_names_are_reported(name: str, restored: Restored, new: list[Path]) -> None:
     found = list(caption_photos(captioner_of(restored), SCENES, photo_paths([name, new[0]])))
     assert [type(one) for one in found] == [Failed, Caption]
 
@@ -248,7 +248,7 @@ def test_the_encoder_is_the_one_of_the_checkpoint(restored: Restored) -> None:
         assert open_encoder_of(restored, given).identity == ENCODER
 
 
-def test_another_encoder_is_refused_by_name(restored: Restored) -> None:
+def test_another_encoder_is_rejected(restored: Restored) -> None:
     older = identity(restored, "scenes-0")
     with pytest.raises(CheckpointError) as caught:
         open_encoder_of(older)
@@ -258,7 +258,7 @@ def test_another_encoder_is_refused_by_name(restored: Restored) -> None:
     )
 
 
-def test_features_of_nobody_need_a_name(restored: Restored) -> None:
+def test_features_of_an_unknown_encoder_need_a_name(restored: Restored) -> None:
     nobody = identity(restored, "features:f.h5,sha256=" + "0" * 64)
     with pytest.raises(UsageError) as caught:
         open_encoder_of(nobody)
@@ -270,7 +270,7 @@ def test_features_of_nobody_need_a_name(restored: Restored) -> None:
         open_encoder_of(identity(nobody, nobody.meta.encoder, 7), "scenes")
 
 
-def test_an_encoder_that_is_not_known(restored: Restored) -> None:
+def test_an_unknown_encoder_is_rejected(restored: Restored) -> None:
     with pytest.raises(UsageError, match=r"^encoder nonsense: expected scenes, "):
         open_encoder_of(restored, "nonsense")
 
@@ -321,7 +321,7 @@ def test_a_model_file_is_found(place: str, restored: Restored, tmp_path: Path, m
         open_encoder_of(trained, "scenes")
 
 
-def test_a_run_goes_on_where_the_file_of_its_encoder_has_another_name(
+def test_resume_accepts_another_file_name_of_the_same_encoder(
     photo_run: Path, tmp_path: Path, small: tuple[str, ...]
 ) -> None:
     corpus, data = prepared(photo_run.parent / "data.h5"), tmp_path / "data.h5"
@@ -343,7 +343,7 @@ def test_a_run_goes_on_where_the_file_of_its_encoder_has_another_name(
                     next(resume(run, [f"train.max_steps={most}"]))
 
 
-def test_an_encoder_that_nobody_knows_takes_its_options_here(restored: Restored, tmp_path: Path) -> None:
+def test_options_of_an_unknown_encoder_come_from_the_command(restored: Restored, tmp_path: Path) -> None:
     model = onnx_model(tmp_path / "mean.onnx")
     trained = identity(restored, "features:given.h5,sha256=0", 3)
     assert open_encoder_of(trained, f"onnx:{model}", SETTINGS).identity == open_onnx(str(model), SETTINGS).identity
@@ -366,7 +366,7 @@ def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> 
     assert written.read_text(encoding="utf-8") == "a café 猫\n"
 
 
-def test_a_sidecar_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+def test_an_existing_sidecar_is_kept(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("precious")
     (tmp_path / "b.txt").symlink_to("not/yet/there")
     sidecars = Sidecars(".txt")
@@ -381,7 +381,7 @@ def test_a_sidecar_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("overwrite", [True, False])
 @pytest.mark.parametrize("before", [True, False])
-def test_no_sidecar_is_for_two_photographs(overwrite: bool, before: bool, tmp_path: Path) -> None:
+def test_two_photographs_cannot_share_a_sidecar(overwrite: bool, before: bool, tmp_path: Path) -> None:
     if before:
         (tmp_path / "a.txt").write_text("precious")
     sidecars = Sidecars(".txt", overwrite)
@@ -417,22 +417,22 @@ def test_a_sidecar_that_cannot_be_written(tmp_path: Path, files_of_at_most: Call
 
 
 @pytest.mark.parametrize("suffix", ["", ".", "txt", "./x", ".a/b", *sorted(photo.SUFFIXES), ".JPG"])
-def test_what_is_no_suffix_of_a_text(suffix: str) -> None:
+def test_invalid_sidecar_suffixes_are_rejected(suffix: str) -> None:
     with pytest.raises(UsageError, match=rf"^--write-sidecar {re.escape(suffix)}: expected a suffix such as \.txt$"):
         check_suffix(suffix)
 
 
-def test_suffixes_of_texts() -> None:
+def test_valid_sidecar_suffixes() -> None:
     for suffix in (".txt", ".caption", ".jpg.txt", ".TXT"):
         check_suffix(suffix)
 
 
-def test_the_width_of_the_encoder_must_be_that_of_the_model(restored: Restored) -> None:
+def test_an_encoder_of_another_width_is_rejected(restored: Restored) -> None:
     with pytest.raises(CheckpointError, match=f"expected 7 numbers per image, got {FEATURES}"):
         open_encoder_of(identity(restored, ENCODER, 7))
 
 
-def test_damage_is_a_data_error_of_one_line(new: list[Path]) -> None:
+def test_a_damaged_photograph_is_one_error_line(new: list[Path]) -> None:
     content = new[0].read_bytes()
     new[0].write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError) as caught:

@@ -21,7 +21,7 @@ from captioner.storage.sealed_arrays import write
 ASKED = ("decode.beam_width=6", "decode.consensus=300")
 
 
-def test_what_is_saved_is_loaded(index: Index, tmp_path: Path) -> None:
+def test_a_saved_index_loads_unchanged(index: Index, tmp_path: Path) -> None:
     save(tmp_path / "x.h5", index)
     found = load(tmp_path / "x.h5")
     assert found.origin == index.origin
@@ -31,7 +31,7 @@ def test_what_is_saved_is_loaded(index: Index, tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.arrays[name], array)
 
 
-def test_rounding_moves_expectations_by_little(corpus: Corpus, index: Index) -> None:
+def test_float16_rounding_changes_expected_cider_little(corpus: Corpus, index: Index) -> None:
     train = corpus.split("train")
     images, references = train.reference_ids(corpus.vocab)
     features = train.features[images]
@@ -46,22 +46,22 @@ def test_rounding_moves_expectations_by_little(corpus: Corpus, index: Index) -> 
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 128, 129, 400])
-def test_a_triangle_is_the_symmetric_matrix(n: int) -> None:
+def test_fold_and_unfold_are_inverse(n: int) -> None:
     matrix = np.random.default_rng(n).standard_normal((n, n)).astype(np.float16).astype(np.float32)
     matrix = (matrix + matrix.T) / 2
     assert fold(matrix).shape == (n * (n + 1) // 2,)
     np.testing.assert_array_equal(unfold(fold(matrix), n), matrix.astype(np.float16))
 
 
-def test_many_images_are_some(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reranker, "MOST", 7)
+def test_a_large_training_split_is_sampled(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reranker, "MAX_IMAGES", 7)
     shards = build_index(corpus).reranker().shares(corpus.split("train").features[:])
     assert shards.shape == (40, 7)
     own = np.flatnonzero((shards == 0).any(axis=1)).tolist()
     assert own == [0, 6, 13, 19, 26, 32, 39], "those are not regressed on themselves"
 
 
-def test_it_needs_a_training_split(corpus: Corpus) -> None:
+def test_an_index_needs_a_training_split(corpus: Corpus) -> None:
     with pytest.raises(DataError, match="split 'train': no such split"):
         build_index(dataclasses.replace(corpus, splits={"val": corpus.split("val")}))
 
@@ -103,7 +103,7 @@ HOSTILE: dict[str, Callable[[dict[str, np.ndarray]], object]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_index_behind_a_whole_seal_is_refused(name: str, index: Index, tmp_path: Path) -> None:
+def test_a_hostile_index_with_a_valid_seal_is_rejected(name: str, index: Index, tmp_path: Path) -> None:
     arrays = dict(index.arrays)
     HOSTILE[name](arrays)
     write(SEAL, tmp_path / "x.h5", arrays, dataclasses.asdict(index.origin), "fi")
@@ -112,7 +112,7 @@ def test_a_hostile_index_behind_a_whole_seal_is_refused(name: str, index: Index,
 
 
 @pytest.mark.parametrize("meta", [{}, {"train": "a"}, {"train": 1, "vocabulary": "b", "encoder": "c"}, {"x": "y"}])
-def test_an_index_of_unknown_origin_is_refused(meta: dict[str, Any], index: Index, tmp_path: Path) -> None:
+def test_an_index_without_origin_is_rejected(meta: dict[str, Any], index: Index, tmp_path: Path) -> None:
     write(SEAL, tmp_path / "x.h5", index.arrays, meta, "fi")
     with pytest.raises(CheckpointError, match="not readable as a re-ranking index"):
         load(tmp_path / "x.h5")

@@ -19,7 +19,7 @@ from captioner.storage.checkpoint import Checkpoint
 from captioner.text.vocabulary import Vocab
 
 
-def test_all_that_was_saved_is_there(tiny_run: Path) -> None:
+def test_everything_saved_is_restored(tiny_run: Path) -> None:
     saved, restored = checkpoint.load(tiny_run / "last.h5"), restore(tiny_run / "last.h5")
     assert restored.path == tiny_run / "last.h5"
     assert restored.config == parse((tiny_run / "config.yaml").read_text(), "")
@@ -37,7 +37,7 @@ def test_overrides_change_the_config(tiny_run: Path) -> None:
 
 
 @pytest.mark.parametrize("override", ["model.cell=rnn", "model.hidden_dim=8", "model.dtype=float64"])
-def test_overrides_cannot_change_the_shape_of_a_model(override: str, tiny_run: Path) -> None:
+def test_overrides_cannot_change_fixed_options(override: str, tiny_run: Path) -> None:
     with pytest.raises(ConfigError, match=rf"^-o model.* as in {tiny_run}/last.h5, got .*; start a new run"):
         restore(tiny_run / "last.h5", [override])
 
@@ -97,7 +97,7 @@ MISFITS: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_parts_that_do_not_fit_are_named(name: str, own_run: Path) -> None:
+def test_inconsistent_parts_are_named(name: str, own_run: Path) -> None:
     change, said = MISFITS[name]
     path = own_run / "last.h5"
     checkpoint.save(path, change(checkpoint.load(path)))
@@ -116,11 +116,11 @@ def corpus(restored: Restored) -> Corpus:
     return build_corpus(restored.config)
 
 
-def test_its_own_data_set_fits(restored: Restored, corpus: Corpus) -> None:
+def test_the_training_data_set_is_accepted(restored: Restored, corpus: Corpus) -> None:
     check_corpus(restored, corpus)
 
 
-def test_another_vocabulary_is_refused_by_the_first_id_that_differs(restored: Restored, corpus: Corpus) -> None:
+def test_another_vocabulary_is_rejected_with_the_first_different_id(restored: Restored, corpus: Corpus) -> None:
     words = list(corpus.vocab.words)
     count = len(words)
     for other, at in (([*words[:6], "new", *words[7:]], 6), ([*words, "new"], count), (words[:-1], count - 1)):
@@ -132,7 +132,7 @@ def test_another_vocabulary_is_refused_by_the_first_id_that_differs(restored: Re
         )
 
 
-def test_another_encoder_is_refused_by_name(restored: Restored, corpus: Corpus) -> None:
+def test_a_data_set_of_another_encoder_is_rejected_on_restore(restored: Restored, corpus: Corpus) -> None:
     with pytest.raises(CheckpointError) as caught:
         check_corpus(restored, dataclasses.replace(corpus, encoder="vgg16_fc7"))
     assert str(caught.value) == (
@@ -141,7 +141,7 @@ def test_another_encoder_is_refused_by_name(restored: Restored, corpus: Corpus) 
     )
 
 
-def test_another_width_is_refused_with_both(restored: Restored) -> None:
+def test_another_feature_width_is_rejected(restored: Restored) -> None:
     width = restored.meta.feature_dim
     check_width(restored, width, "new.h5")
     with pytest.raises(CheckpointError, match=rf"^new.h5: .*features: expected {width} numbers per image, got 8"):
