@@ -250,7 +250,7 @@ def test_the_tutorial_states_the_parameter_count() -> None:
     assert stated == f"{sum(math.prod(shape) for shape in shapes.values()):,}"
 
 
-@pytest.mark.parametrize("name", ["architecture.md", "glossary.md"])
+@pytest.mark.parametrize("name", ["docs/architecture.md", "docs/glossary.md", "CONTRIBUTING.md"])
 def test_named_modules_exist(name: str) -> None:
-    for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", (HERE / "docs" / name).read_text()):
+    for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", (HERE / name).read_text()):
         assert (HERE / "captioner" / path).exists() or (HERE / path).exists(), path
