@@ -1,4 +1,4 @@
-"""Every example in the help, the README and the guides runs."""
+"""Run every example in the help, the README and the guides."""
 
 import json
 import math
@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 
 from captioner.cli import cli as root
-from captioner.config import yaml_io as configio
+from captioner.config import yaml_io
 from captioner.inference.build_model import build_sizes
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.storage import checkpoint
 from captioner.text.vocabulary import SPECIAL
 
-HERE = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 CAPTIONS = {
     ".csv": "image,caption\n" + "".join(f"{number}.png,A picture of number {number}.\n" * 2 for number in range(4)),
     ".json": json.dumps(
@@ -36,7 +36,7 @@ CAPTIONS = {
     ),
 }
 """Captions of four images, in the formats that the examples use."""
-PAGES = [*sorted(HERE.glob("*.md")), *sorted(HERE.glob("docs/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
 every_page = pytest.mark.parametrize("page", PAGES, ids=[path.name for path in PAGES])
 
 
@@ -63,8 +63,8 @@ def help_commands(path: tuple[str, ...], command: click.Command) -> Iterator[tup
     _, _, examples = re.split(r"(Examples?:\n)", command.get_help(context))
     lines = examples.partition("\n\n")[0].splitlines()
     yield path, list(commands(line.strip() for line in lines))
-    for name, below in getattr(command, "commands", {}).items():
-        yield from help_commands((*path, name), below)
+    for name, subcommand in getattr(command, "commands", {}).items():
+        yield from help_commands((*path, name), subcommand)
 
 
 def parsed(words: list[str]) -> dict[str, Any]:
@@ -80,14 +80,14 @@ def parsed(words: list[str]) -> dict[str, Any]:
     return context.params
 
 
-class Desk:
+class Sandbox:
     """A folder with the files that the examples need; runs their commands with small models and few steps."""
 
     def __init__(
         self, cli: Callable[..., Any], small: tuple[str, ...], run: Path, write_coco: Callable[..., Path]
     ) -> None:
         self.cli, self.small, self.run_folder, self.write_coco = cli, small, run, write_coco
-        shutil.copytree(HERE / "configs", "configs")
+        shutil.copytree(ROOT / "configs", "configs")
 
     def run(self, words: list[str]) -> None:
         if "--help" in words or "--version" in words:
@@ -110,7 +110,7 @@ class Desk:
         if params.get("features") and run is not None:
             self.provide_features(params["features"], run)
         if words[1] in ("train", "gradcheck"):
-            config = configio.load(params["config_file"], params["overrides"])
+            config = yaml_io.load(params["config_file"], params["overrides"])
             if config.data.source == "cs231n" and words[1] == "train":
                 self.write_coco(config.data.root)
         steps = [f"train.max_steps={4 if params.get('resume') else 2}"]
@@ -169,45 +169,45 @@ class Desk:
 
 
 @pytest.fixture
-def desk(
+def sandbox(
     cli: Callable[..., Any],
     small: tuple[str, ...],
     tiny_run: Path,
     write_coco: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Desk:
+) -> Sandbox:
     monkeypatch.chdir(tmp_path)
-    return Desk(cli, small, tiny_run, write_coco)
+    return Sandbox(cli, small, tiny_run, write_coco)
 
 
 HELP = dict(help_commands((), root))
 
 
 @pytest.mark.parametrize("path", HELP, ids=" ".join)
-def test_help_examples_run(path: tuple[str, ...], desk: Desk) -> None:
+def test_help_examples_run(path: tuple[str, ...], sandbox: Sandbox) -> None:
     assert HELP[path], "every command needs an example"
     for words in HELP[path]:
         assert words[: len(path) + 1] == ["captioner", *path] or words[:2] == ["captioner", "config"]
-        desk.run(words)
+        sandbox.run(words)
 
 
 @every_page
-def test_page_commands_run(page: Path, desk: Desk) -> None:
-    targets = re.findall(r"^(\w+):", (HERE / "Makefile").read_text(), re.MULTILINE)
+def test_page_commands_run(page: Path, sandbox: Sandbox) -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for words in page_commands(page):
         if words[:1] == ["captioner"]:
-            desk.run(words)
+            sandbox.run(words)
         elif words[:1] == ["make"]:
             assert {word for word in words[1:] if "=" not in word} <= set(targets)
 
 
 @every_page
-def test_python_blocks_run_in_one_namespace_per_page(page: Path, desk: Desk) -> None:
+def test_python_blocks_run_in_one_namespace_per_page(page: Path, sandbox: Sandbox) -> None:
     if page.name == "README.md":
-        desk.provide_run(Path("runs/birds"))
-        desk.provide_photo(Path("new.jpg"))
-        desk.provide_photo(Path("holiday/beach.jpg"))
+        sandbox.provide_run(Path("runs/birds"))
+        sandbox.provide_photo(Path("new.jpg"))
+        sandbox.provide_photo(Path("holiday/beach.jpg"))
     names: dict[str, Any] = {}
     for number, block in enumerate(blocks(page, "python"), 1):
         exec(compile(block, f"{page.name}, python block {number}", "exec"), names)
@@ -229,28 +229,28 @@ def test_every_code_block_has_a_tested_language_or_none(page: Path) -> None:
 @every_page
 def test_yaml_blocks_are_valid_configs(page: Path) -> None:
     for block in blocks(page, "yaml"):
-        configio.parse(block, page.name)
+        yaml_io.parse(block, page.name)
 
 
 def test_the_readme_shows_every_command() -> None:
-    programs = {tuple(words[:2]) for words in page_commands(HERE / "README.md")}
+    programs = {tuple(words[:2]) for words in page_commands(ROOT / "README.md")}
     assert {("captioner", name) for name in root.commands} | {("make", "demo"), ("make", "test")} <= programs
 
 
 def test_commands_page_equals_the_help() -> None:
-    render = runpy.run_path(str(HERE / "docs" / "commands.py"))["render"]
-    assert (HERE / "docs" / "commands.md").read_text() == render(), "run `make docs`"
+    render = runpy.run_path(str(ROOT / "docs" / "commands.py"))["render"]
+    assert (ROOT / "docs" / "commands.md").read_text() == render(), "run `make docs`"
 
 
 def test_the_tutorial_states_the_parameter_count() -> None:
-    guide = (HERE / "docs" / "own-photos.md").read_text()
+    guide = (ROOT / "docs" / "own-photos.md").read_text()
     (words,), (stated,) = re.findall(r"captions; ([\d,]+) words", guide), re.findall(r"([\d,]+) parameters", guide)
-    config = configio.load(HERE / "configs" / "photos.yaml", [])
+    config = yaml_io.load(ROOT / "configs" / "photos.yaml", [])
     shapes = build_sizes(config, int(words.replace(",", "")) + len(SPECIAL), 1280).shapes()
     assert stated == f"{sum(math.prod(shape) for shape in shapes.values()):,}"
 
 
 @pytest.mark.parametrize("name", ["docs/architecture.md", "docs/glossary.md", "CONTRIBUTING.md"])
 def test_named_modules_exist(name: str) -> None:
-    for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", (HERE / name).read_text()):
-        assert (HERE / "captioner" / path).exists() or (HERE / path).exists(), path
+    for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", (ROOT / name).read_text()):
+        assert (ROOT / "captioner" / path).exists() or (ROOT / path).exists(), path
