@@ -37,7 +37,7 @@ SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
 def decodings(name: str) -> dict[str, tuple[str, ...]]:
     """Greedy; as a config decodes now, whatever it named when a run was trained; and without its consensus."""
     decode = load(ROOT / "configs" / f"flickr8k-{name}.yaml").decode
-    options = ("beam", "length_penalty", "no_repeat_ngram", "consensus")
+    options = ("beam_width", "length_penalty", "no_repeat_ngram", "consensus")
     configured = tuple(f"decode.{option}={getattr(decode, option)}" for option in options)
     if decode.consensus:
         return {"greedy": GREEDY, "beam": BEAM, "beam, consensus": configured}
