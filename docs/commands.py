@@ -1,4 +1,4 @@
-"""Write docs/commands.md: every command, with the text of its `--help`."""
+"""Write docs/commands.md: the `--help` of every command."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import click
 
 from captioner.cli import cli
 
-HEADER = "# Commands\n\nWritten from the commands' own help by `make docs`; tests hold it to that.\n"
-WIDTH = 78  # what click takes of a terminal of 80 columns
+HEADER = "# Commands\n\nGenerated from `--help` by `make docs`; a test checks that it is up to date.\n"
+WIDTH = 78  # the width that click uses on a terminal of 80 columns
 
 
 def sections(command: click.Command, context: click.Context) -> Iterator[str]:
-    """The section of a command, and of those below it, in the order of the help."""
+    """Yield the section of a command and of its subcommands, in the order of the help."""
     yield f"\n## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
-            below = command.get_command(context, name)
-            assert below is not None
-            yield from sections(below, click.Context(below, context, name))
+            subcommand = command.get_command(context, name)
+            assert subcommand is not None
+            yield from sections(subcommand, click.Context(subcommand, context, name))
 
 
 def render() -> str:
-    """The whole page."""
+    """Return the page."""
     return HEADER + "".join(sections(cli, click.Context(cli, info_name="captioner", terminal_width=WIDTH)))
 
 
