@@ -25,9 +25,10 @@ def config() -> None:
 @config.command("init")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def init(file: Path | None) -> None:
-    """Write a config file with every option, its default, valid values and a comment.
+    """Write a config file with every option and its default.
 
-    Without FILE, or if FILE is -, write to stdout. An existing FILE is not replaced.
+    Comments document the options and their valid values. Without FILE, or if FILE is -, write to stdout. An existing
+    FILE is not replaced.
 
     \b
     Example:

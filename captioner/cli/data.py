@@ -14,7 +14,7 @@ from captioner.cli.options import config_options, list_option, prepare_config, p
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
 
-SOURCE = click.argument("source", required=False, metavar="SOURCE")
+SOURCE = click.argument("source", required=False, metavar="[SOURCE]")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 
 
@@ -66,7 +66,9 @@ Examples:
 @config_options
 @JSON
 def summary(source: str | None, config_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print a summary of a data set: splits, caption lengths, vocabulary and duplicates.
+    """Print a summary of a data set.
+
+    The summary has the sizes of splits, caption lengths, vocabulary, features and duplicates.
 
     SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or scenes.  [default: the data set of the
     config]

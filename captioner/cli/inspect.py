@@ -45,7 +45,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run.")
 @override_option
 def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, overrides: tuple[str, ...]) -> None:
-    """Plot gradient norms through time: how far back a word's loss reaches.
+    """Plot gradient norms through time.
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Print the norm of the
     gradient of -log P(word T) with respect to the hidden state 0, 1, 2, ... steps back, averaged over captions of at

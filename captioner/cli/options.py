@@ -23,7 +23,7 @@ def config_options(command: Command) -> Command:
         "config_file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="YAML config file.  [default: the default of every option]",
+        help="YAML config file.  [default: built-in defaults]",
     )
     return config_file(override_option(command))
 

@@ -59,12 +59,12 @@ Examples:
 @click.option(
     "--write-sidecar",
     metavar="SUFFIX",
-    help="Also write each caption to a file beside its photograph, such as photo.txt for .txt.",
+    help="Also write each caption beside its photograph; .txt writes photo.txt.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing sidecar files.")
 @click.option(
     "--encoder", metavar="NAME",
-    help="Image encoder, if the checkpoint has none or onnx:FILE has moved.",
+    help="Image encoder, if the checkpoint names none or its onnx:FILE has moved.",
 )  # fmt: skip
 @encoder_options
 @override_option

@@ -75,9 +75,9 @@ def test_a_folder_of_photographs_is_not_a_table(cli: Callable[..., Any]) -> None
     done = cli("data", "check", "photos")
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("captioner: photos: expected a file of captions, got a folder; name the file in it ")
-    card = cli("data", "summary", "photos")
-    assert (card.code, card.out) == (2, "")
-    assert card.err.endswith("; captions as they are can be checked with `captioner data check`\n")
+    summary = cli("data", "summary", "photos")
+    assert (summary.code, summary.out) == (2, "")
+    assert summary.err.endswith("; captions as they are can be checked with `captioner data check`\n")
 
 
 def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
@@ -127,9 +127,9 @@ def test_summary_of_a_file_that_is_not_a_data_set(cli: Callable[..., Any]) -> No
 
 def test_a_summary_of_hostile_names_is_escaped(tmp_path: Path, cli: Callable[..., Any]) -> None:
     whole = prepared("birds.h5")
-    odd = type(whole)(whole.vocab, whole.splits, "x\n\x1b[2J")
-    write_prepared(tmp_path / "odd.h5", odd, {"counts": {"cut": "x"}})
-    done = cli("data", "summary", "odd.h5")
+    hostile = type(whole)(whole.vocab, whole.splits, "x\n\x1b[2J")
+    write_prepared(tmp_path / "hostile.h5", hostile, {"counts": {"cut": "x"}})
+    done = cli("data", "summary", "hostile.h5")
     assert (done.code, done.err) == (0, "")
     assert all(line.isprintable() for line in done.out.splitlines())
     assert r"of encoder x\n\x1b[2J" in done.out
@@ -181,13 +181,13 @@ def test_show_prints_one_line_per_text(cli: Callable[..., Any], tmp_path: Path) 
         names = [name.decode() for name in file["val/images"]]
     whole = prepared("birds.h5")
     val = whole.split("val")
-    odd = [f"two\n lines\x1b of {text}" for text in val.texts or ()]
+    texts = [f"two\n lines\x1b of {text}" for text in val.texts or ()]
     splits = {
         **whole.splits,
-        "val": type(val)(val.captions, val.image_idxs, val.features, [f"{n}\t" for n in names], texts=odd),
+        "val": type(val)(val.captions, val.image_idxs, val.features, [f"{n}\t" for n in names], texts=texts),
     }
-    write_prepared(tmp_path / "odd.h5", type(whole)(whole.vocab, splits, whole.encoder), {})
-    lines = cli("data", "show", "odd.h5", "--split", "val").out.splitlines()
+    write_prepared(tmp_path / "hostile.h5", type(whole)(whole.vocab, splits, whole.encoder), {})
+    lines = cli("data", "show", "hostile.h5", "--split", "val").out.splitlines()
     assert lines[0] == rf"{names[0]}\t"
     assert lines[1].startswith(r"	two lines\x1b of ")
     assert len(lines) == 6

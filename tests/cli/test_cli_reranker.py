@@ -1,4 +1,4 @@
-"""Captions of photographs by a model that asks for re-ranking, in real processes: with its data set, and without."""
+"""Consensus re-ranking of captions, with and without the data set and the index."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -19,29 +19,29 @@ def home(
     small_options: Sequence[str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A folder with the run `run`, trained on `data.h5`, and other photographs in `new`."""
+    """A folder with the run `run`, trained on `data.h5`, and new photographs in `new`."""
     home = tmp_path_factory.mktemp("reranked")
     table = album(home / "photos", 40)
     album(home / "new", 6, first=80).unlink()
     words = ("prepare", table, "-o", "data.h5", "--encoder", "scenes", "--val", "0.2", "--min-count", "1")
     assert shell(*words, cwd=home).returncode == 0
-    asked = ("-o", "decode.beam_width=6", "-o", "decode.length_penalty=0.5", "-o", "decode.consensus=50")
+    decode = ("-o", "decode.beam_width=6", "-o", "decode.length_penalty=0.5", "-o", "decode.consensus=50")
     rest = ("-o", "train.epochs=30", "-o", "train.learning_rate=0.02")
-    trained = shell("train", "--data", "data.h5", "--run", "run", *small_options, *rest, *asked, cwd=home)
+    trained = shell("train", "--data", "data.h5", "--run", "run", *small_options, *rest, *decode, cwd=home)
     assert trained.returncode == 0, trained.stderr
     return home
 
 
 @pytest.fixture
 def moved(home: Path, tmp_path: Path) -> Iterator[Path]:
-    """The folder, to be changed: the run knows its data set by an absolute path."""
+    """The same folder, restored after the test: the run has the absolute path of its data set."""
     shutil.copytree(home, tmp_path / "whole")
     yield home
     shutil.rmtree(home)
     shutil.copytree(tmp_path / "whole", home)
 
 
-def test_a_photograph_needs_no_data_set(moved: Path, shell: Callable[..., Any]) -> None:
+def test_the_index_replaces_the_data_set(moved: Path, shell: Callable[..., Any]) -> None:
     (moved / "run" / "reranker.h5").rename(moved / "kept")
     with_data = shell("sample", "run", "new", "--n-best", 4, cwd=moved)
     (moved / "kept").rename(moved / "run" / "reranker.h5")
@@ -56,7 +56,7 @@ def test_a_photograph_needs_no_data_set(moved: Path, shell: Callable[..., Any]) 
 
 
 @pytest.mark.parametrize("kind", ["photographs", "features"])
-def test_with_neither_a_line_warns_and_the_beam_captions(kind: str, moved: Path, shell: Callable[..., Any]) -> None:
+def test_without_data_set_and_index_a_warning_is_printed(kind: str, moved: Path, shell: Callable[..., Any]) -> None:
     with h5py.File(moved / "data.h5") as data, h5py.File(moved / "new.h5", "w") as file:
         file["features"] = np.asarray(data["val"]["features"])
     what = ("new",) if kind == "photographs" else ("--features", "new.h5")
@@ -73,7 +73,7 @@ def test_with_neither_a_line_warns_and_the_beam_captions(kind: str, moved: Path,
     )
 
 
-def test_a_damaged_index_is_one_line_with_a_way_out(moved: Path, shell: Callable[..., Any]) -> None:
+def test_a_damaged_index_is_one_line_with_a_hint(moved: Path, shell: Callable[..., Any]) -> None:
     path = moved / "run" / "reranker.h5"
     path.write_bytes(path.read_bytes()[:-1000] + bytes(1000))
     done = shell("sample", "run", "new", cwd=moved)
@@ -88,9 +88,7 @@ def test_a_damaged_index_is_one_line_with_a_way_out(moved: Path, shell: Callable
     assert (again.returncode, again.stderr) == (0, "")
 
 
-def test_a_data_set_of_other_captions_is_refused_and_one_that_gained_a_split_is_not(
-    moved: Path, shell: Callable[..., Any]
-) -> None:
+def test_changed_captions_are_an_error_and_a_new_split_is_not(moved: Path, shell: Callable[..., Any]) -> None:
     expected = shell("sample", "run", "new", cwd=moved).stdout
     (moved / "run" / "reranker.h5").unlink()
     table = moved / "photos" / "captions.csv"
@@ -112,9 +110,9 @@ def test_a_data_set_of_other_captions_is_refused_and_one_that_gained_a_split_is_
     swapped = map(",".join, zip(images, captions[2:] + captions[:2], strict=True))
     table.write_text("\n".join([lines[0], *swapped]) + "\n")
     assert shell("prepare", table, "-o", "data.h5", *lists, *common, cwd=moved).returncode == 0
-    refused = shell("sample", "run", "new", cwd=moved)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.startswith("captioner: decode.consensus: ")
-    assert refused.stderr.endswith("; or -o decode.consensus=0\n")
-    assert len(refused.stderr.splitlines()) == 1
+    failed = shell("sample", "run", "new", cwd=moved)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("captioner: decode.consensus: ")
+    assert failed.stderr.endswith("; or -o decode.consensus=0\n")
+    assert len(failed.stderr.splitlines()) == 1
     assert shell("sample", "run", "new", *PLAIN, cwd=moved).returncode == 0
