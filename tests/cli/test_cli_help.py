@@ -51,11 +51,3 @@ def test_h_is_short_for_help(path: tuple[str, ...], shell: Callable[..., Any]) -
     short, long = (shell(*path, option) for option in ("-h", "--help"))
     assert (short.returncode, short.stdout) == (0, long.stdout)
     assert short.stdout.startswith(" ".join(["Usage: captioner", *path]))
-
-
-def test_the_help_imports_no_heavy_library(shell: Callable[..., Any]) -> None:
-    code = (
-        "import sys; from captioner.cli import cli; cli(['--help'], standalone_mode=False);"
-        "print(sorted({'numpy', 'yaml', 'h5py', 'tqdm'} & set(sys.modules)))"
-    )
-    assert shell(code=code).stdout.endswith("[]\n")
