@@ -249,7 +249,7 @@ def records() -> int:
     return max(0, part.stat().st_size - 1) // RECORD if part.exists() else 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_command_resumes(number: signal.Signals, shell: Callable[..., Any]) -> None:
     command = [sys.executable, "-c", WAITING, *COMMAND]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -33,63 +33,65 @@ def home(
 
 
 @pytest.fixture
-def moved(home: Path, tmp_path: Path) -> Iterator[Path]:
+def moved(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The same folder, restored after the test: the run has the absolute path of its data set."""
     shutil.copytree(home, tmp_path / "whole")
+    monkeypatch.chdir(home)
     yield home
+    monkeypatch.undo()
     shutil.rmtree(home)
     shutil.copytree(tmp_path / "whole", home)
 
 
-def test_the_index_replaces_the_data_set(moved: Path, shell: Callable[..., Any]) -> None:
+def test_the_index_replaces_the_data_set(moved: Path, cli: Callable[..., Any]) -> None:
     (moved / "run" / "reranker.h5").rename(moved / "kept")
-    with_data = shell("sample", "run", "new", "--n-best", 4, cwd=moved)
+    with_data = cli("sample", "run", "new", "--n-best", 4)
     (moved / "kept").rename(moved / "run" / "reranker.h5")
-    with_both = shell("sample", "run", "new", "--n-best", 4, cwd=moved)
+    with_both = cli("sample", "run", "new", "--n-best", 4)
     (moved / "data.h5").unlink()
-    with_index = shell("sample", "run", "new", "--n-best", 4, cwd=moved)
-    plain = shell("sample", "run", "new", "--n-best", 4, *PLAIN, cwd=moved)
+    with_index = cli("sample", "run", "new", "--n-best", 4)
+    plain = cli("sample", "run", "new", "--n-best", 4, *PLAIN)
     for done in (with_data, with_both, with_index, plain):
-        assert (done.returncode, done.stderr) == (0, "")
-    assert with_data.stdout == with_both.stdout == with_index.stdout
-    assert with_index.stdout != plain.stdout
+        assert (done.code, done.err) == (0, "")
+    assert with_data.out == with_both.out == with_index.out
+    assert with_index.out != plain.out
 
 
 @pytest.mark.parametrize("kind", ["photographs", "features"])
-def test_without_data_set_and_index_a_warning_is_printed(kind: str, moved: Path, shell: Callable[..., Any]) -> None:
+def test_without_data_set_and_index_a_warning_is_printed(kind: str, moved: Path, cli: Callable[..., Any]) -> None:
     with h5py.File(moved / "data.h5") as data, h5py.File(moved / "new.h5", "w") as file:
         file["features"] = np.asarray(data["val"]["features"])
     what = ("new",) if kind == "photographs" else ("--features", "new.h5")
-    expected = shell("sample", "run", *what, *PLAIN, cwd=moved)
-    assert (expected.returncode, expected.stderr) == (0, "")
+    expected = cli("sample", "run", *what, *PLAIN)
+    assert (expected.code, expected.err) == (0, "")
     for name in ("data.h5", "run/reranker.h5"):
         (moved / name).unlink()
-    done = shell("sample", "run", *what, cwd=moved)
-    assert (done.returncode, done.stdout) == (0, expected.stdout)
-    assert len(done.stdout.splitlines()) > 5
-    assert done.stderr == (
+    done = cli("sample", "run", *what)
+    assert (done.code, done.out) == (0, expected.out)
+    assert len(done.out.splitlines()) > 5
+    assert done.err == (
         f"captioner: warning: decode.consensus: neither run/reranker.h5 nor the data set {moved}/data.h5 was found, "
         "so captions are ranked by log-probability / length^0.5 alone; try -o data.root=NEW, or -o decode.consensus=0\n"
     )
 
 
-def test_a_damaged_index_is_one_line_with_a_hint(moved: Path, shell: Callable[..., Any]) -> None:
+def test_a_damaged_index_is_one_line_with_a_hint(moved: Path, cli: Callable[..., Any]) -> None:
     path = moved / "run" / "reranker.h5"
     path.write_bytes(path.read_bytes()[:-1000] + bytes(1000))
-    done = shell("sample", "run", "new", cwd=moved)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
+    done = cli("sample", "run", "new")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
         "captioner: decode.consensus: run/reranker.h5: damaged: its content does not match its seal; "
         "`captioner train --resume RUN` writes it again; or -o decode.consensus=0\n"
     )
-    assert shell("sample", "run", "new", *PLAIN, cwd=moved).returncode == 0
-    assert shell("train", "--resume", "run", cwd=moved).returncode == 0
-    again = shell("sample", "run", "new", cwd=moved)
-    assert (again.returncode, again.stderr) == (0, "")
+    assert cli("sample", "run", "new", *PLAIN).code == 0
+    assert cli("train", "--resume", "run").code == 0
+    again = cli("sample", "run", "new")
+    assert (again.code, again.err) == (0, "")
 
 
-def test_changed_captions_are_an_error_and_a_new_split_is_not(moved: Path, shell: Callable[..., Any]) -> None:
-    expected = shell("sample", "run", "new", cwd=moved).stdout
+def test_changed_captions_are_an_error_and_a_new_split_is_not(moved: Path, cli: Callable[..., Any]) -> None:
+    expected = cli("sample", "run", "new").out
     (moved / "run" / "reranker.h5").unlink()
     table = moved / "photos" / "captions.csv"
     lines = table.read_text().splitlines()
@@ -102,17 +104,17 @@ def test_changed_captions_are_an_error_and_a_new_split_is_not(moved: Path, shell
     assert set(splits["train"] + splits["val"]) == set(names)
     lists = ("--list", "train=train.txt", "--list", "val=val.txt", "--list", "test=test.txt")
     common = ("--encoder", "scenes", "--min-count", "1", "--overwrite")
-    assert shell("prepare", table, "-o", "data.h5", *lists, *common, cwd=moved).returncode == 0
-    done = shell("sample", "run", "new", cwd=moved)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == expected
+    assert cli("prepare", table, "-o", "data.h5", *lists, *common).code == 0
+    done = cli("sample", "run", "new")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == expected
     images, captions = zip(*(line.split(",") for line in lines[1:]), strict=True)
     swapped = map(",".join, zip(images, captions[2:] + captions[:2], strict=True))
     table.write_text("\n".join([lines[0], *swapped]) + "\n")
-    assert shell("prepare", table, "-o", "data.h5", *lists, *common, cwd=moved).returncode == 0
-    failed = shell("sample", "run", "new", cwd=moved)
-    assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr.startswith("captioner: decode.consensus: ")
-    assert failed.stderr.endswith("; or -o decode.consensus=0\n")
-    assert len(failed.stderr.splitlines()) == 1
-    assert shell("sample", "run", "new", *PLAIN, cwd=moved).returncode == 0
+    assert cli("prepare", table, "-o", "data.h5", *lists, *common).code == 0
+    failed = cli("sample", "run", "new")
+    assert (failed.code, failed.out) == (1, "")
+    assert failed.err.startswith("captioner: decode.consensus: ")
+    assert failed.err.endswith("; or -o decode.consensus=0\n")
+    assert len(failed.err.splitlines()) == 1
+    assert cli("sample", "run", "new", *PLAIN).code == 0

@@ -15,9 +15,8 @@ WHOLE = ("-o", "train.max_steps=3")
 
 
 @pytest.fixture(autouse=True)
-def _here(own_run: Path, album: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own_run.parent)
-    album(Path("photos"))
 
 
 CLOSE = "import os, sys; os.close({}); os.execv(sys.executable, [sys.executable, '-m', 'captioner', *sys.argv[1:]])"
@@ -37,16 +36,10 @@ def run_open(args: tuple[object, ...]) -> subprocess.CompletedProcess[str]:
 READING: tuple[tuple[str, ...], ...] = (
     ("sample", "run"),
     ("sample", "run", "--json"),
-    ("evaluate", "run"),
-    ("data", "check", "photos/captions.csv"),
-    ("data", "summary", "scenes", "-o", "data.scenes.train=4"),
     ("config", "show"),
-    ("config", "init"),
-    ("inspect", "gradients", "run", "--words", "2"),
     ("--help",),
-    ("--version",),
 )
-"""Commands whose results go to stdout."""
+"""One command per function that prints results."""
 
 
 @pytest.mark.parametrize("args", READING, ids=" ".join)
@@ -66,36 +59,43 @@ def test_a_closed_stdout_is_an_error_of_one_line(args: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture(scope="module")
+def expected(album: Callable[..., Path], small_options: tuple[str, ...], tmp_path_factory: Any) -> Path:
+    """A folder with the run `run` and the data set `set.h5` that commands with open streams write."""
+    home: Path = tmp_path_factory.mktemp("open")
+    table = album(home / "photos")
+    for args in (
+        ("train", *small_options, *WHOLE, "--run", home / "run"),
+        ("prepare", table, "--encoder", "scenes", "--min-count", "1", "-o", home / "set.h5"),
+    ):
+        assert run_open(args).returncode == 0
+    return home
+
+
 @pytest.mark.parametrize("closed", [0, 1, 2])
-def test_train_finishes(closed: int, small_options: tuple[str, ...]) -> None:
+def test_train_finishes(closed: int, expected: Path, small_options: tuple[str, ...]) -> None:
     """A file opened later must not get the descriptor of a standard stream: printed text would go to it."""
     done = run_closed(closed, "train", *small_options, *WHOLE, "--run", "run", "--overwrite")
     assert (done.returncode, done.stdout) == (0, "")
     assert json.loads(Path("run/summary.json").read_text())["ended"] == "done"
     assert not Path("run/before").exists()
-    expected = run_open(("train", *small_options, *WHOLE, "--run", "other"))
-    assert expected.returncode == 0
-    assert Path("run", LAST).read_bytes() == Path("other", LAST).read_bytes()
+    assert Path("run", LAST).read_bytes() == Path(expected, "run", LAST).read_bytes()
     steps = [json.loads(line)["step"] for line in Path("run/history.jsonl").read_text().splitlines()]
     assert steps[-1] == 3
-    again = run_closed(closed, "train", "--resume", "run", "-o", "train.max_steps=4")
-    assert again.returncode == 0
-    assert json.loads(Path("run/summary.json").read_text())["steps"] == 4
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])
-def test_prepare_writes_the_data_set(closed: int) -> None:
-    args = ("prepare", "photos/captions.csv", "--encoder", "scenes", "--min-count", "1")
-    expected = run_open((*args, "-o", "other.h5"))
-    assert expected.returncode == 0
-    done = run_closed(closed, *args, "-o", "set.h5")
-    assert Path("set.h5").read_bytes() == Path("other.h5").read_bytes()
+def test_prepare_writes_the_data_set(closed: int, expected: Path) -> None:
+    table = expected / "photos" / "captions.csv"
+    done = run_closed(closed, "prepare", table, "--encoder", "scenes", "--min-count", "1", "-o", "set.h5")
+    assert Path("set.h5").read_bytes() == Path(expected, "set.h5").read_bytes()
     assert not Path("set.h5.part").exists()
     if closed == 1:  # the data set is complete, printing the summary fails
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1] == "captioner: output: Bad file descriptor"
     else:
-        assert (done.returncode, done.stdout) == (0, expected.stdout.replace("other.h5", "set.h5"))
+        assert done.returncode == 0
+        assert done.stdout.startswith("set.h5\n")
 
 
 def test_names_from_a_closed_stdin_are_an_error() -> None:

@@ -17,14 +17,9 @@ from captioner.printable import LIMIT
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 HOSTILE = {
-    "colour": "\x1b[31mred\x1b[0m",
-    "clear the screen": "\x1b[2J\x1b[H",
-    "title of the window": "\x1b]0;owned\x07",
-    "C1 controls": "\x9b2J\x85",
+    "control sequences": "\x1b[31mred\x1b[0m\x1b[2J\x1b[H\x1b]0;owned\x07\x9b2J\x85rm\b\bls\x7f",
     "line ends": "a\r\nok\n\ttrue\x0b\x0c\u2028\u2029",
-    "backspaces": "rm\b\bls\x7f",
-    "right to left": "\u202egpj.exe\u2066\u2069\u200f",
-    "surrogates": "caf\udce9\udcff",
+    "bidirectional controls and surrogates": "\u202egpj.exe\u2066\u2069\u200fcaf\udce9\udcff",
     "very long": "x" * 1_000_000,
     "long and hostile": "\x1b[2J" * 250_000,
 }
@@ -70,7 +65,7 @@ MISSING = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("key", ["C1 controls", "line ends", "surrogates", "long and hostile"])
+@pytest.mark.parametrize("key", ["line ends", "bidirectional controls and surrogates", "long and hostile"])
 @pytest.mark.parametrize("command", MISSING)
 def test_a_hostile_argument_is_printed_as_one_short_line(command: str, key: str, cli: Callable[..., Any]) -> None:
     Path("a.csv").write_text("image,caption\na.jpg,a dog\n")

@@ -77,24 +77,24 @@ def test_an_unreadable_history_is_named(cli: Callable[..., Any]) -> None:
     assert done == (1, "", "captioner: run/history.jsonl: cannot read: Input/output error\n")
 
 
-def test_the_other_photographs_are_captioned(shell: Callable[..., Any]) -> None:
+def test_the_other_photographs_are_captioned(cli: Callable[..., Any]) -> None:
     whole = [f"photos/{i:03}.png" for i in range(8) if i != 3]
-    done = shell("sample", "run", "photos", "broken.jpg", "photos/000.png")
-    assert done.returncode == 1
-    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [*whole, "photos/000.png"]
-    assert done.stderr.splitlines() == [
+    done = cli("sample", "run", "photos", "broken.jpg", "photos/000.png")
+    assert done.code == 1
+    assert [line.split("\t")[0] for line in done.out.splitlines()] == [*whole, "photos/000.png"]
+    assert done.err.splitlines() == [
         f"captioner: {name}: cannot be read: Input/output error" for name in ("photos/003.png", "broken.jpg")
     ]
 
 
-def test_the_other_photographs_are_prepared(shell: Callable[..., Any]) -> None:
-    done = shell("prepare", "photos/captions.csv", "-o", "new.h5", "--encoder", "scenes", "--min-count", "1")
-    assert done.returncode == 1
-    assert "unreadable photographs: 1" in done.stdout
-    assert "captioner: photos/003.png: cannot be read: Input/output error" in done.stderr.splitlines()
+def test_the_other_photographs_are_prepared(cli: Callable[..., Any]) -> None:
+    done = cli("prepare", "photos/captions.csv", "-o", "new.h5", "--encoder", "scenes", "--min-count", "1")
+    assert done.code == 1
+    assert "unreadable photographs: 1" in done.out
+    assert "captioner: photos/003.png: cannot be read: Input/output error" in done.err.splitlines()
     assert Path("new.h5").exists()
-    page = shell("data", "show", "new.h5", "--html", "page.html", "--images", "photos", "-n", "99")
-    assert page.returncode == 0
+    page = cli("data", "show", "new.h5", "--html", "page.html", "--images", "photos", "-n", "99")
+    assert page.code == 0
 
 
 class Empty:
