@@ -94,9 +94,9 @@ def progress(total: int, unit: str, initial: int = 0) -> tqdm[Any]:
 
 def discard(descriptor: int) -> None:
     """Redirect a stream to the null device, so that flushing its buffer at exit does not fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
 
 
 def open_closed_streams() -> None:

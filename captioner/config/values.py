@@ -138,8 +138,8 @@ def _hint_number(option: Option, text: str) -> str:
     number = float(text)
     if abs(number) >= (INT_LIMIT if option.kind is int else math.inf):
         return " (too large)"
-    whole = option.kind is int and not INTEGER.fullmatch(text) and number.is_integer() and option.admits(int(number))
-    return f" (write {int(number)})" if whole else ""
+    is_whole = option.kind is int and not INTEGER.fullmatch(text) and number.is_integer() and option.admits(int(number))
+    return f" (write {int(number)})" if is_whole else ""
 
 
 def _hint_text(option: Option, text: str) -> str:

@@ -81,15 +81,15 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
             raise ConfigError((*problems, f"stopped after {MAX_PROBLEMS} problems; there may be more"))
     config: Config = build(values)
     overridden = {given.path for given in map(_of_override, overrides)}
-    for rule in CONSTRAINTS:
-        if not invalid & {rule.option, rule.other} and not rule.holds(config):
-            if rule.reset and rule.other in overridden and rule.option not in overridden:
-                del values[rule.option]
-                overridden.add(rule.option)
+    for constraint in CONSTRAINTS:
+        if not invalid & {constraint.option, constraint.other} and not constraint.holds(config):
+            if constraint.reset and constraint.other in overridden and constraint.option not in overridden:
+                del values[constraint.option]
+                overridden.add(constraint.option)
                 config = build(values)
                 continue
-            place = places.get(rule.option) or places.get(rule.other)
-            problems.append(": ".join(filter(None, (place, rule.option, rule.problem))))
+            place = places.get(constraint.option) or places.get(constraint.other)
+            problems.append(": ".join(filter(None, (place, constraint.option, constraint.problem))))
     if problems:
         raise ConfigError(problems)
     return config

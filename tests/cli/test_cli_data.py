@@ -126,8 +126,8 @@ def test_summary_of_a_file_that_is_not_a_data_set(cli: Callable[..., Any]) -> No
 
 
 def test_a_summary_of_hostile_names_is_escaped(tmp_path: Path, cli: Callable[..., Any]) -> None:
-    whole = prepared("birds.h5")
-    hostile = type(whole)(whole.vocab, whole.splits, "x\n\x1b[2J")
+    corpus = prepared("birds.h5")
+    hostile = type(corpus)(corpus.vocab, corpus.splits, "x\n\x1b[2J")
     write_prepared(tmp_path / "hostile.h5", hostile, {"counts": {"cut": "x"}})
     done = cli("data", "summary", "hostile.h5")
     assert (done.code, done.err) == (0, "")
@@ -170,8 +170,8 @@ def test_show(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     assert (done.code, done.err) == (0, "")
     golden("data_show.txt", done.out)
     assert cli("data", "show", "birds.h5", "-n", 2, "--seed", 1).out != done.out
-    whole = cli("data", "show", "birds.h5", "--split", "val", "-n", 99).out
-    assert [line for line in whole.splitlines() if not line.startswith("\t")] == prepared("birds.h5").split(
+    shown = cli("data", "show", "birds.h5", "--split", "val", "-n", 99).out
+    assert [line for line in shown.splitlines() if not line.startswith("\t")] == prepared("birds.h5").split(
         "val"
     ).image_ids
 
@@ -179,14 +179,14 @@ def test_show(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
 def test_show_prints_one_line_per_text(cli: Callable[..., Any], tmp_path: Path) -> None:
     with h5py.File("birds.h5") as file:
         names = [name.decode() for name in file["val/images"]]
-    whole = prepared("birds.h5")
-    val = whole.split("val")
+    corpus = prepared("birds.h5")
+    val = corpus.split("val")
     texts = [f"two\n lines\x1b of {text}" for text in val.texts or ()]
     splits = {
-        **whole.splits,
+        **corpus.splits,
         "val": type(val)(val.captions, val.image_idxs, val.features, [f"{n}\t" for n in names], texts=texts),
     }
-    write_prepared(tmp_path / "hostile.h5", type(whole)(whole.vocab, splits, whole.encoder), {})
+    write_prepared(tmp_path / "hostile.h5", type(corpus)(corpus.vocab, splits, corpus.encoder), {})
     lines = cli("data", "show", "hostile.h5", "--split", "val").out.splitlines()
     assert lines[0] == rf"{names[0]}\t"
     assert lines[1].startswith(r"	two lines\x1b of ")

@@ -288,13 +288,13 @@ def test_runs_come_before_the_photographs(cli: Callable[..., Any], photo_run: Pa
 
 
 def test_sidecars(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
-    Path("new/072.txt").write_text("precious")
+    Path("new/072.txt").write_text("existing")
     done = cli("sample", photo_run, "new", "--write-sidecar", ".txt")
     assert done.code == 0
     assert done.err == ("captioner: 1 sidecar exists already, not replaced; --overwrite replaces existing files\n")
     assert by_image(done.out) == captions, "captions without a sidecar are printed too"
     for path, text in captions.items():
-        expected = "precious" if "072" in path else f"{text}\n"
+        expected = "existing" if "072" in path else f"{text}\n"
         assert Path(path).with_suffix(".txt").read_text() == expected
     kept = cli("sample", photo_run, "new", "--write-sidecar", ".txt")
     assert (kept.code, kept.out) == (0, done.out)

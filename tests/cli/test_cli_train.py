@@ -132,8 +132,8 @@ def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Pa
         saved = checkpoint.load(run / name)
         meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace(old, lost))
         checkpoint.save(run / name, dataclasses.replace(saved, meta=meta))
-    gone = f"{tmp_path}/gone.h5: the data set is not there; if it has moved, tell where it is: -o data.root=NEW"
-    message = f"captioner: {gone}\n"
+    problem = f"{tmp_path}/gone.h5: the data set is not there; if it has moved, tell where it is: -o data.root=NEW"
+    message = f"captioner: {problem}\n"
     for command in (("train", "--resume", run), ("sample", run, "--split", "val")):
         assert cli(*command) == (1, "", message)
     failed = cli("train", "--resume", run, "--data", data)

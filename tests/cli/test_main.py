@@ -25,8 +25,8 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("empty").mkdir()
     Path("file").touch()
     Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  cell: gru\n")
-    whole = Path("run/last.h5").read_bytes()
-    Path("damaged.h5").write_bytes(whole[:5000] + b"damage" + whole[5006:])
+    content = Path("run/last.h5").read_bytes()
+    Path("damaged.h5").write_bytes(content[:5000] + b"damage" + content[5006:])
 
 
 RUN_FILES = ("best.h5", "config.yaml", "history.jsonl", "last.h5", "summary.json")

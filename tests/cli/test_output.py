@@ -47,6 +47,7 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own_run.parent)
 
 
+SCENES = " ".join(f"-o data.scenes.{split}=4" for split in ("train", "val", "test", "heldout"))
 MISSING = (
     "sample {}", "sample run {}", "sample run --split {}", "sample run --features {}", "sample run --encoder {} a.jpg",
     "sample run --encoder-option {} a.jpg", "sample run --write-sidecar {} a.jpg", "sample run -o {}",
@@ -59,7 +60,7 @@ MISSING = (
     "prepare a.csv -o new.h5 --val {}",
     "prepare a.csv -o new.h5 --encoder {}", "prepare {}=a.csv -o new.h5",
     "data check {}", "data check a.csv --list train={}", "data summary {}", "data show {}",
-    "data show scenes --split {} -o data.scenes.train=4 -o data.scenes.val=4",
+    f"data show scenes --split {{}} {SCENES}",
     "data summary -o data.source={}", "config check {}", "config show -c {}", "config init {}/x", "gradcheck -c {}",
     "--debug sample {}", "{}", "config {}", "train {}",
 )  # fmt: skip
@@ -85,7 +86,7 @@ def hostile_set(path: Path, name: str) -> None:
         images = [f"{part}{name}{i}" for i in range(4)]
         return Split(captions, np.arange(4, dtype=np.int32), features, images, texts=[f"a dog {name}"] * 4)
 
-    write_prepared(path, Corpus(vocab, {"train": split("t"), "val": split("v")}, f"somebody{name}"), {"images": name})
+    write_prepared(path, Corpus(vocab, {"train": split("t"), "val": split("v")}, f"encoder{name}"), {"images": name})
 
 
 def commands(folder: str) -> Iterator[list[str]]:
@@ -147,7 +148,7 @@ def test_json_keeps_control_characters_escaped(cli: Callable[..., Any], tmp_path
     hostile_set(tmp_path / "set.h5", "\x7f\x1b\x9b\u202e\n")
     done = cli("data", "summary", tmp_path / "set.h5", "--json")
     check(done, json_lines=True)
-    assert json.loads(done.out)["encoder"] == "somebody\x7f\x1b\x9b\u202e\n"
+    assert json.loads(done.out)["encoder"] == "encoder\x7f\x1b\x9b\u202e\n"
 
 
 # --- only one module prints

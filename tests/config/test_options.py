@@ -31,9 +31,9 @@ def test_every_option_is_complete(option: Option) -> None:
 def test_bounds_choices_and_null_are_checked(option: Option) -> None:
     assert option.admits(None) == option.nullable == ("null" in option.expected())
     for bound in option.bounds:
-        beyond = bound.limit - 1 if bound.sign.startswith(">") else bound.limit + 1
+        outside = bound.limit - 1 if bound.sign.startswith(">") else bound.limit + 1
         assert option.admits(bound.limit) == bound.sign.endswith("=")
-        assert not option.admits(beyond)
+        assert not option.admits(outside)
         assert str(bound) in option.expected()
     for choice in option.choices:
         assert option.admits(choice)
@@ -97,10 +97,10 @@ def test_build_sets_values_and_keeps_the_other_defaults() -> None:
 
 
 def test_constraints_name_options_and_hold_for_the_defaults() -> None:
-    for rule in CONSTRAINTS:
-        assert {rule.option, rule.other} <= TABLE.keys()
-        assert rule.other in rule.problem
-        assert rule.holds(Config())
+    for constraint in CONSTRAINTS:
+        assert {constraint.option, constraint.other} <= TABLE.keys()
+        assert constraint.other in constraint.problem
+        assert constraint.holds(Config())
 
 
 def test_a_config_is_immutable() -> None:

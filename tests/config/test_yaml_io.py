@@ -202,8 +202,8 @@ def test_the_last_override_wins_over_earlier_ones_and_the_text() -> None:
     ],
 )
 def test_a_violated_constraint_is_reported_with_its_place(text: str, overrides: tuple[str, ...], place: str) -> None:
-    rule = next(rule for rule in CONSTRAINTS if place.endswith(rule.option))
-    assert problems(text, *overrides) == [f"{place}: {rule.problem}"]
+    constraint = next(constraint for constraint in CONSTRAINTS if place.endswith(constraint.option))
+    assert problems(text, *overrides) == [f"{place}: {constraint.problem}"]
 
 
 @pytest.mark.parametrize(
@@ -244,9 +244,9 @@ def test_every_option_is_read_from_a_file_and_an_override(option: Option) -> Non
     ids=lambda x: getattr(x, "path", str(x)),
 )
 def test_every_bound_is_checked(option: Option, bound: Any) -> None:
-    beyond = int(bound.limit) + (-1 if bound.sign.startswith(">") else 1)
-    got = f"expected {option.expected()}, got {beyond}"
-    assert problems("", f"{option.path}={beyond}") == [f"-o {option.path}={beyond}: {got}"]
+    outside = int(bound.limit) + (-1 if bound.sign.startswith(">") else 1)
+    got = f"expected {option.expected()}, got {outside}"
+    assert problems("", f"{option.path}={outside}") == [f"-o {option.path}={outside}: {got}"]
 
 
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -278,10 +278,10 @@ def configs(draw: st.DrawFn) -> Config:
     some = draw(st.lists(st.sampled_from(options()), unique=True))
     config: Config = build({option.path: draw(values(option)) for option in some})
     fixes = {option.path: option.default for option in options()} | {"data.root": Path("/x")}
-    for rule in CONSTRAINTS:
-        if not rule.holds(config):
-            whole = {option.path: attrgetter(option.path)(config) for option in options()}
-            config = build(whole | {rule.option: fixes[rule.option]})
+    for constraint in CONSTRAINTS:
+        if not constraint.holds(config):
+            current = {option.path: attrgetter(option.path)(config) for option in options()}
+            config = build(current | {constraint.option: fixes[constraint.option]})
     return config
 
 
