@@ -1,23 +1,24 @@
-"""What can go wrong, and with which exit code the command line answers.
+"""The exceptions of captioner and their exit codes.
 
-Library code raises one of these at the border where data enters; only `captioner.cli` turns them into a
-line on stderr. A message says what, where, expected, got, and what to try - in one line.
+Library code raises them where data enters; only `captioner.cli` prints them. A message is one line with the place, what
+is wrong, expected, got, and what to try.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from traceback import walk_tb
 
 from captioner.printable import printable
 
 EXTRAS = ("PIL", "onnxruntime")
-"""The libraries that only photographs need."""
+"""Libraries of the extra `images`."""
 LONGEST = 1000
-"""Characters of a message: the middle of a longer one, a long name in it, is left out."""
+"""Maximum characters of a message; the middle of a longer one is replaced by `...`."""
 
 
 class CaptionerError(Exception):
-    """A failure that the user can act on; the message is one complete line, safe for a terminal."""
+    """An error that the user can fix; the message is one line, safe for a terminal."""
 
     exit_code = 1
 
@@ -26,13 +27,13 @@ class CaptionerError(Exception):
 
 
 class UsageError(CaptionerError):
-    """The words of the command do not fit together."""
+    """An invalid combination of arguments or options."""
 
     exit_code = 2
 
 
 class MissingLibraryError(UsageError):
-    """A library of the extra `images` is not installed, or cannot be imported."""
+    """A library of the extra `images` that is missing or cannot be imported."""
 
     def __init__(self, error: ImportError, where: str = "") -> None:
         install = "pip install --upgrade 'captioner[images]'"
@@ -43,18 +44,15 @@ class MissingLibraryError(UsageError):
 
 
 def library_of(error: ImportError) -> str | None:
-    """The library of the extra `images` that an import failed for or inside of, or None for any other module."""
+    """Return the library of the extra `images` whose import failed, or None for any other module."""
     if error.name and error.name.partition(".")[0] in EXTRAS:
         return error.name
-    frames, step = [], error.__traceback__
-    while step is not None:
-        frames.append(str(step.tb_frame.f_globals.get("__name__")).partition(".")[0])
-        step = step.tb_next
-    return next((name for name in frames if name in EXTRAS), None)
+    modules = (str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
+    return next((name for name in modules if name in EXTRAS), None)
 
 
 class ConfigError(CaptionerError):
-    """One or more options are wrong; `problems` holds a line for each."""
+    """One or more invalid options; `problems` has one line for each."""
 
     exit_code = 2
 
@@ -64,12 +62,12 @@ class ConfigError(CaptionerError):
 
 
 class DataError(CaptionerError):
-    """Images, captions or features that cannot be used."""
+    """Invalid images, captions or features."""
 
 
 class CheckpointError(CaptionerError):
-    """A file that is not a whole and matching checkpoint."""
+    """A damaged, unsupported or mismatched checkpoint."""
 
 
 class DivergenceError(CaptionerError):
-    """A loss or gradient stopped being a finite number."""
+    """A loss, gradient or parameter that is not finite."""

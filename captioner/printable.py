@@ -1,30 +1,30 @@
-"""Untrusted text (names, captions, pieces of files) made safe for a terminal: the only place that knows how."""
+"""Escape untrusted text, such as file names and captions, for a terminal."""
 
 from __future__ import annotations
 
 JOINERS = "\u200c\u200d"
-"""Zero-width characters that belong to words of Arabic and Indic scripts; terminals know them."""
+"""Zero-width characters that Arabic and Indic scripts need."""
 LIMIT = 4096
-"""As long as a path can be: only what is hostile or damaged is longer."""
+"""The maximum length of a path on Linux."""
 
 
 def printable(text: object, limit: int = LIMIT) -> str:
-    """Escape all that is not printable, and shorten in the middle to at most `limit` characters.
+    """Escape unprintable characters, and shorten the text in the middle to at most `limit` characters.
 
-    Control characters, line ends, bidirectional marks and lone surrogates become escapes such as `\\x1b`, so the result
-    is one line that shows what it contains. Applying it again changes nothing.
+    Control characters, line ends, bidirectional controls and lone surrogates become escapes such as `\\x1b`: the result
+    is one line. The function is idempotent.
     """
-    words = str(text)
-    if len(words) > 2 * limit:
-        words = words[:limit] + words[-limit:]
-    if not words.isprintable():
-        words = "".join(c if c.isprintable() or c in JOINERS else repr(c)[1:-1] for c in words)
-    if len(words) <= limit:
-        return words
+    shown = str(text)
+    if len(shown) > 2 * limit:
+        shown = shown[:limit] + shown[-limit:]
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() or c in JOINERS else repr(c)[1:-1] for c in shown)
+    if len(shown) <= limit:
+        return shown
     tail = (limit - 3) // 3
-    return f"{words[: limit - 3 - tail]}...{words[len(words) - tail :]}"
+    return f"{shown[: limit - 3 - tail]}...{shown[len(shown) - tail :]}"
 
 
 def quoted(value: object, limit: int = 60) -> str:
-    """A value as Python writes it, for a message: texts in quotes."""
+    """Return the printable `repr` of a value, with strings in quotes."""
     return printable(repr(value), limit)

@@ -1,21 +1,21 @@
-"""Every kind of error is a CaptionerError that knows its exit code."""
+"""Every exception is a CaptionerError with an exit code."""
 
 import pytest
 
 from captioner import errors
 from captioner.errors import CaptionerError, ConfigError
 
-KINDS = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
+ERRORS = {value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)}
 CODES = {"UsageError": 2, "ConfigError": 2, "MissingLibraryError": 2}
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS, key=lambda kind: kind.__name__))
-def test_a_kind_has_its_exit_code(kind: type[Exception]) -> None:
-    assert issubclass(kind, CaptionerError)
-    assert kind.exit_code == CODES.get(kind.__name__, 1)
+@pytest.mark.parametrize("error_type", sorted(ERRORS, key=lambda value: value.__name__))
+def test_exit_codes(error_type: type[Exception]) -> None:
+    assert issubclass(error_type, CaptionerError)
+    assert error_type.exit_code == CODES.get(error_type.__name__, 1)
 
 
-def test_a_config_error_has_a_line_for_each_problem() -> None:
+def test_a_config_error_has_one_line_per_problem() -> None:
     error = ConfigError(["a: wrong", "b: wrong too"])
     assert str(error) == "a: wrong\nb: wrong too"
     assert error.problems == ("a: wrong", "b: wrong too")

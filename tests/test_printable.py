@@ -1,4 +1,4 @@
-"""Any text becomes one short line that no terminal takes for a command."""
+"""Every text becomes one short line without control characters."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ def is_safe(text: str) -> bool:
     return text.translate(dict.fromkeys(map(ord, JOINERS))).isprintable()
 
 
-def test_known_texts() -> None:
+def test_examples() -> None:
     texts = {
         "a é 猫.jpg": "a é 猫.jpg",
         "a\tb": r"a\tb",
@@ -35,7 +35,7 @@ def test_known_texts() -> None:
 
 
 @given(ANY, st.integers(10, 100))
-def test_any_text_is_one_short_safe_line_that_stays_as_it_is(text: str, limit: int) -> None:
+def test_any_text_becomes_one_short_safe_line_idempotently(text: str, limit: int) -> None:
     once = printable(text, limit)
     assert is_safe(once)
     assert len(once) <= limit
@@ -43,7 +43,7 @@ def test_any_text_is_one_short_safe_line_that_stays_as_it_is(text: str, limit: i
     assert once == text or not is_safe(text) or len(text) > limit
 
 
-def test_a_long_text_keeps_its_beginning_and_its_end() -> None:
+def test_a_long_text_keeps_its_start_and_end() -> None:
     assert printable("abcdefghijklmnop", 10) == "abcde...op"
     long = printable("begin" + "\x1b" * 1_000_000 + "end")
     assert len(long) == LIMIT
@@ -57,13 +57,13 @@ def test_a_value_is_quoted() -> None:
 
 
 @given(ANY, ANY)
-def test_an_error_is_safe_wherever_it_is_shown(first: str, second: str) -> None:
+def test_error_messages_are_escaped(first: str, second: str) -> None:
     assert is_safe(str(CaptionerError(f"{first}: {second}")))
     assert all(map(is_safe, str(ConfigError([first])).split("\n")))
     assert len(str(CaptionerError("x" * 10_000))) == LONGEST
 
 
-def test_a_traceback_of_the_library_is_safe_too() -> None:
+def test_the_message_in_a_traceback_is_escaped() -> None:
     code = "from captioner.errors import DataError\nraise DataError('a\\x1b[2J\\nb')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr.splitlines()[-1] == r"captioner.errors.DataError: a\x1b[2J\nb"

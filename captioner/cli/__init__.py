@@ -1,7 +1,7 @@
-"""The command line: one file a command. Results go to stdout, talk to stderr.
+"""The command line, one file per command: results on stdout, progress and messages on stderr.
 
-Only here errors become lines and exit codes: 0 done, 1 failed or a check failed, 2 usage or config, 129, 130 and
-143 stopped by a signal after saving.
+Exceptions become messages and exit codes here: 0 done, 1 failed or a check failed, 2 invalid usage or config, 129, 130
+and 143 stopped by a signal after saving.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from captioner.errors import CaptionerError, ConfigError, MissingLibraryError, l
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:
-  captioner train                          # learn to describe generated pictures
-  captioner sample runs/scenes -n 10       # what it says of ten of them
+  captioner train                          # train on generated drawings
+  captioner sample runs/scenes -n 10       # caption ten validation images
 """,
 )
 @click.version_option(captioner.__version__, prog_name="captioner")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Print the traceback of an error.")
 def cli(debug: bool) -> None:
-    """Train recurrent image captioners, written by hand in NumPy, and let them describe images."""
+    """Train recurrent image captioners in pure NumPy and caption images."""
 
 
 for command in (prepare, train, sample, evaluate, data, gradcheck, inspect, config):
@@ -47,16 +47,16 @@ for command in (prepare, train, sample, evaluate, data, gradcheck, inspect, conf
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its exit code."""
     output.open_closed_streams()
     warnings.showwarning = output.warn
     for stream in (sys.stdout, sys.stderr):
-        # A word that the terminal's encoding lacks must not end the program.
+        # A character that the terminal's encoding lacks must not end the program.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     code = _run(sys.argv[1:] if args is None else args)
     if args is None:
-        # Python is about to shut down, where it takes an interrupt for a fault of its own.
+        # During shutdown, Python would print a traceback for an interrupt.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)
 
@@ -78,7 +78,7 @@ def _run(args: list[str]) -> int:
         output.problem("interrupted")
         return 128 + signal.SIGINT
     except (BrokenPipeError, SystemExit):
-        # The reader has seen enough; click makes a SystemExit of it.
+        # The reader closed the pipe; click raises SystemExit for it.
         output.discard(sys.stdout.fileno())
         return 0
     except (CaptionerError, ImportError, OSError, MemoryError) as error:
@@ -96,7 +96,7 @@ def _run(args: list[str]) -> int:
 
 
 def _failure(error: BaseException) -> CaptionerError | None:
-    """An error as one of ours, or None for a fault of the program."""
+    """Convert an exception to a CaptionerError, or return None for a bug."""
     match error:
         case CaptionerError():
             return error
@@ -108,10 +108,10 @@ def _failure(error: BaseException) -> CaptionerError | None:
                 "try a smaller train.batch_size, decode.beam_width, data.memory_mib or data.scenes.train"
             )
         case OSError(filename=None):
-            *_, last = traceback.walk_tb(error.__traceback__)
-            if last[0].f_globals["__name__"] == "click.utils":  # it could not print help
+            *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+            if frame.f_globals["__name__"] == "click.utils":  # printing the help failed
                 return output.OutputError(f"output: {error.strerror}")
-            return CaptionerError(f"a system call failed: {error.strerror or error}; --debug shows where")
+            return CaptionerError(f"a system call failed: {error.strerror or error}; try --debug for the traceback")
         case OSError():
             return CaptionerError(f"{os.fsdecode(error.filename)}: {error.strerror or error}")
         case _:

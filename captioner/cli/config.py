@@ -1,4 +1,4 @@
-"""captioner config: write, show and check the options of a run."""
+"""captioner config: write, print and check config files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import click
 from captioner.cli import output
 from captioner.cli.options import config_options, override_option
 
-HEADER = "# Every option with its default. Keep the lines that you change, and delete the others.\n"
+HEADER = "# Every option with its default. Keep the lines that you change and delete the rest.\n"
 
 
 @click.group("config")
 def config() -> None:
-    """Write, show and check the options of a run.
+    """Write, print and check config files.
 
     \b
     Example:
@@ -25,9 +25,10 @@ def config() -> None:
 @config.command("init")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def init(file: Path | None) -> None:
-    """Write all options, with defaults, bounds and comments, to FILE, or to stdout without one or for -.
+    """Write a config file with every option and its default.
 
-    A FILE that exists is left unchanged.
+    Comments document the options and their valid values. Without FILE, or if FILE is -, write to stdout. An existing
+    FILE is not replaced.
 
     \b
     Example:
@@ -45,16 +46,16 @@ def init(file: Path | None) -> None:
         with open(file, "x", encoding="utf-8") as out:
             out.write(text)
     except FileExistsError:
-        raise UsageError(f"{file}: exists already and is left as it is; name a new file") from None
+        raise UsageError(f"{file}: exists already; name a new file") from None
     except OSError as error:
-        raise CaptionerError(f"{file}: cannot be written: {error.strerror}") from None
+        raise CaptionerError(f"{file}: cannot write: {error.strerror}") from None
     output.note(f"{file}: written")
 
 
 @config.command("show")
 @config_options
 def show(config_file: Path | None, overrides: tuple[str, ...]) -> None:
-    """Print all options as they take effect, as YAML.
+    """Print the effective value of every option as YAML.
 
     \b
     Example:
@@ -69,7 +70,7 @@ def show(config_file: Path | None, overrides: tuple[str, ...]) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @override_option
 def check(file: Path, overrides: tuple[str, ...]) -> None:
-    """Read FILE, and say what is wrong in it: every problem, with its line.
+    """Check FILE and report all problems at once, with line numbers.
 
     \b
     Example:

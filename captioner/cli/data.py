@@ -1,4 +1,4 @@
-"""captioner data: check, card and show"""
+"""captioner data: check, summarize and show data sets."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.options import chosen, config_options, list_option, prepare_options
+from captioner.cli.options import config_options, list_option, prepare_config, prepare_options
 
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
 
-SOURCE = click.argument("source", required=False, metavar="SOURCE")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
+SOURCE = click.argument("source", required=False, metavar="[SOURCE]")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 
 
 @click.group(
@@ -26,7 +26,7 @@ Examples:
 """
 )
 def data() -> None:
-    """Look at a data set without training on it."""
+    """Check, summarize and show data sets."""
 
 
 @data.command(
@@ -41,41 +41,42 @@ Examples:
 @list_option
 @JSON
 def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **values: Any) -> int:
-    """Read all of a data set, and say what is wrong in it.
+    """Check a data set, report all problems, and print a summary.
 
-    SOURCE is what `captioner prepare` takes (every flaw and missing photograph is told, nothing is encoded), or a data
-    set: a prepared file, a folder as in CS231n's assignment, or the word scenes. The exit code is 1 when something is
-    wrong.
+    SOURCE is a caption file as for `captioner prepare`, or a data set: a prepared file, a folder in the layout of
+    CS231n's assignment, or scenes. Images are not encoded. The exit code is 1 if there are problems.
     """
     from captioner.preparation import inspect_data as use_case
 
-    flaws, card = use_case.check(sources, lists, chosen(values))
-    for flaw in flaws:
-        output.problem(flaw)
-    _print_card(card, " ".join(sources), as_json)
-    return 1 if flaws else 0
+    issues, contents = use_case.check(sources, lists, prepare_config(values))
+    for issue in issues:
+        output.problem(issue)
+    _print_summary(contents, " ".join(sources), as_json)
+    return 1 if issues else 0
 
 
 @data.command(
     epilog="""\b
 Examples:
-  captioner data card birds.h5
-  captioner data card scenes --json
+  captioner data summary birds.h5
+  captioner data summary scenes --json
 """
 )
 @SOURCE
 @config_options
 @JSON
-def card(source: str | None, config_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print what is in a data set: sizes, lengths, words, duplicates.
+def summary(source: str | None, config_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print a summary of a data set.
 
-    SOURCE is a prepared file, a folder as in CS231n's assignment, or the word scenes; without it, the data set of the
-    config.
+    The summary has the sizes of splits, caption lengths, vocabulary, features and duplicates.
+
+    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or scenes.  [default: the data set of the
+    config]
     """
     from captioner.preparation import inspect_data as use_case
 
-    told = use_case.card_of_corpus(_open(source, config_file, overrides))
-    _print_card(told, source or "the config's data set", as_json)
+    contents = use_case.card_of_corpus(_open(source, config_file, overrides))
+    _print_summary(contents, source or "data set of the config", as_json)
 
 
 @data.command(
@@ -86,24 +87,34 @@ Examples:
 """
 )
 @SOURCE
-@click.option("--split", default="train", show_default=True, metavar="SPLIT", help="The split to show.")
-@click.option("-n", "--number", type=click.IntRange(min=1), default=5, show_default=True, help="How many images.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Which images.")
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page of pictures and captions.")
+@click.option("--split", default="train", show_default=True, metavar="SPLIT", help="Show images of this split.")
+@click.option(
+    "-n",
+    "--number",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Show at most N images.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed of the images.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page of images and captions."
+)
 @click.option(
     "--images", type=click.Path(path_type=Path), metavar="FOLDER",
-    help="Folder of the photographs for the page; only files below it are shown.",
+    help="Folder of the photographs for --html; files outside it are not read.",
 )  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace a page that is there already.")
+@click.option("--overwrite", is_flag=True, help="Replace the file of --html if it exists.")
 @config_options
 def show(
     source: str | None, split: str, number: int, seed: int, html: Path | None, images: Path | None, overwrite: bool,
     config_file: Path | None, overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Show random images of a data set with their captions.
+    """Show random images of a data set with their reference captions.
 
-    SOURCE is a prepared file, a folder as in CS231n's assignment, or the word scenes; without it, the data set of the
-    config.
+    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or scenes.  [default: the data set of the
+    config]
     """
     from captioner.preparation import inspect_data as use_case
 
@@ -112,7 +123,7 @@ def show(
     if html is not None:
         missing = use_case.write_page(html, corpus, split, examples, images, overwrite)
         if missing:
-            output.problem(f"{missing:,} of {len(examples):,} photographs not found; {_where(corpus, images)}")
+            output.problem(f"{missing:,} of {len(examples):,} photographs not found; {_images_hint(corpus, images)}")
         output.note(f"{html}: written")
         return
     for example in examples:
@@ -121,26 +132,25 @@ def show(
             output.result("", " ".join(reference.split()))
 
 
-def _where(corpus: Corpus, images: Path | None) -> str:
-    """What to try for photographs that are not on a page."""
-    told = corpus.about.get("images")
-    prepared_in = f", as in --images {shlex.quote(told)}" if images is None and isinstance(told, str) else ""
-    return f"name their folder with --images{prepared_in}"
+def _images_hint(corpus: Corpus, images: Path | None) -> str:
+    folder = corpus.about.get("images")
+    example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
+    return f"set their folder with --images{example}"
 
 
-def _print_card(card: dict[str, Any], name: str, as_json: bool) -> None:
-    from captioner.cli.data_summary import card_lines
+def _print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
+    from captioner.cli.data_summary import summary_lines
 
     if as_json:
-        output.record(card)
+        output.record(contents)
         return
-    for line in card_lines(card, name):
+    for line in summary_lines(contents, name):
         output.result(line)
 
 
 def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> Corpus:
-    from captioner.config import yaml_io as configio
+    from captioner.config.yaml_io import load
     from captioner.preparation import inspect_data as use_case
     from captioner.preparation.load_corpus import build_corpus
 
-    return build_corpus(configio.load(config_file, [*([] if source is None else use_case.guess(source)), *overrides]))
+    return build_corpus(load(config_file, [*([] if source is None else use_case.guess(source)), *overrides]))

@@ -1,4 +1,4 @@
-"""Data cards as text for a terminal."""
+"""The summary of a data set as text."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ ROWS = {
     "images": ("images", ",d"),
     "captions": ("captions", ",d"),
     "words": ("words", ",d"),
-    "shortest": ("shortest caption", "d"),
-    "mean": ("mean caption", ".1f"),
-    "longest": ("longest caption", "d"),
-    "unk": ("words that are <UNK>", ".2%"),
+    "shortest": ("minimum length", "d"),
+    "mean": ("mean length", ".1f"),
+    "longest": ("maximum length", "d"),
+    "unk": ("<UNK> words", ".2%"),
 }
 COUNTS = {
-    "skipped": "lines skipped",
-    "left_out": "images left out, as they are in no list or their split is empty",
-    "missing": "photographs missing",
-    "unreadable": "photographs that cannot be read",
-    "cut": "captions cut to the longest length",
+    "skipped": "skipped lines",
+    "left_out": "images omitted: in no list, or in an empty split",
+    "missing": "missing photographs",
+    "unreadable": "unreadable photographs",
+    "cut": "truncated captions",
 }
 USED = ("train", "val", "test")
-RARE = 0.05
+MAX_UNK = 0.05
+"""The fraction of <UNK> words above which a hint is printed."""
 LONGEST = 200
-"""Characters of one name in a line of several."""
+"""Maximum characters of a name."""
 
 
-def card_lines(card: dict[str, Any], name: str) -> Iterator[str]:
-    """The card of the data set `name`, line by line."""
-    splits, counts = card["splits"], card.get("counts", {})
+def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
+    """Yield the lines of the summary of the data set `name`."""
+    splits, counts = summary["splits"], summary.get("counts", {})
     yield name
     yield f"{'':<24}" + "".join(f"{split:>12.11}" for split in splits)
-    for key, (title, form) in ROWS.items():
-        yield f"  {title:<22}" + "".join(f"{split[key]:>12{form}}" for split in splits.values())
+    for key, (title, spec) in ROWS.items():
+        yield f"  {title:<22}" + "".join(f"{split[key]:>12{spec}}" for split in splits.values())
     of = f" of {counts['different']:,} in train" if counts else ""
-    of += f", seen {counts['min_count']} times or more" if counts.get("min_count", 1) > 1 else ""
-    yield f"  vocabulary: {card['vocabulary']:,} words{of}"
-    if "encoder" in card:
-        encoder = printable(card["encoder"], LONGEST)
-        yield f"  features: {card['feature']:,} numbers an image, {card['dtype']}, by {encoder}"
+    of += f", minimum count {counts['min_count']}" if counts.get("min_count", 1) > 1 else ""
+    yield f"  vocabulary: {summary['vocabulary']:,} words{of}"
+    if "encoder" in summary:
+        encoder = printable(summary["encoder"], LONGEST)
+        yield f"  features: {summary['feature']:,}-d {summary['dtype']} of encoder {encoder}"
     for key, title in COUNTS.items():
         if counts.get(key):
             yield f"  {title}: {counts[key]:,}"
     for split in splits if counts else ():
         if split not in USED:
-            yield f"  split {quoted(split)} is used by no command unless named"
-    duplicates = card.get("duplicates", {"images": 0, "examples": []})
+            yield f"  split {quoted(split)} is not used unless selected by name"
+    duplicates = summary.get("duplicates", {"images": 0, "examples": []})
     if duplicates["images"]:
         pairs = ", ".join(printable(" = ".join(pair), LONGEST) for pair in duplicates["examples"][:3])
-        yield f"  the same photograph in two splits: {duplicates['images']:,} ({pairs})"
-    if any(split["unk"] > RARE for split in splits.values()):
-        smaller = "" if counts.get("min_count") == 1 else "a smaller --min-count, or "
-        yield f"  many words are too rare to learn: try {smaller}more captions"
+        yield f"  duplicate photographs across splits: {duplicates['images']:,} ({pairs})"
+    if any(split["unk"] > MAX_UNK for split in splits.values()):
+        smaller = "" if counts.get("min_count") == 1 else "a smaller --min-count or "
+        yield f"  many words are <UNK>; try {smaller}more captions"

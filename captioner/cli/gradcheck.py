@@ -1,4 +1,4 @@
-"""captioner gradcheck"""
+"""captioner gradcheck: numeric against analytic gradients."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ Examples:
 """
 )
 @config_options
-@click.option("--full", is_flag=True, help="Check every element, not a random direction only.")
+@click.option("--full", is_flag=True, help="Check every element instead of a random direction.")
 def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) -> int:
-    """Prove the gradients of every layer and of the configured model.
+    """Check the gradients of every layer and of the configured model.
 
-    Each analytic gradient is compared in float64 with central differences, along a random direction; where that
-    fails, or with --full, element by element. The sizes are a small slice of the configured ones.
-    The exit code is 1 when a gradient fails.
+    Each analytic gradient is compared in float64 with central differences along a random direction; with --full, or if
+    that fails, element by element. Layers and model are scaled down. The exit code is 1 if a gradient is wrong.
     """
-    from captioner.config import yaml_io as configio
+    from captioner.config.yaml_io import load
     from captioner.gradcheck.check import gradcheck as use_case
     from captioner.gradcheck.numeric import TOLERANCE
 
-    config = configio.load(config_file, overrides)
+    config = load(config_file, overrides)
     rows = []
     output.result(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
     for row in use_case(config, full):
@@ -42,5 +41,5 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) 
     if failed:
         output.result(f"FAIL: {len(failed)} of {len(rows)} gradients are wrong: {', '.join(failed)}")
         return 1
-    output.result(f"PASS: {len(rows)} gradients, worst relative error {worst:.1e} (at most {TOLERANCE:.0e})")
+    output.result(f"PASS: {len(rows)} gradients, maximum relative error {worst:.1e} (tolerance {TOLERANCE:.0e})")
     return 0

@@ -1,4 +1,4 @@
-"""captioner inspect"""
+"""captioner inspect: analyze a trained model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captioner.cli.options import override_option
 
 WIDTH = 36
 DECADES = 6
-"""Powers of ten from no bar to a whole one."""
+"""Powers of ten between an empty bar and a full one."""
 
 
 @click.group(
@@ -22,7 +22,7 @@ Examples:
 """
 )
 def inspect() -> None:
-    """Look into a trained model."""
+    """Analyze a trained model."""
 
 
 @inspect.command(
@@ -33,16 +33,23 @@ Examples:
 """
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_OR_CHECKPOINT...")
-@click.option("--words", type=click.IntRange(1), default=12, show_default=True, help="The word whose loss is followed.")
-@click.option("--split", default="val", show_default=True, help="Whose captions.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a run.")
+@click.option(
+    "--words",
+    type=click.IntRange(1),
+    default=12,
+    show_default=True,
+    metavar="T",
+    help="Position T of the word whose loss is differentiated.",
+)
+@click.option("--split", default="val", show_default=True, metavar="SPLIT", help="Use the captions of this split.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run.")
 @override_option
 def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, overrides: tuple[str, ...]) -> None:
-    """Draw how the gradient of one word's loss fades over the words before it.
+    """Plot gradient norms through time.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file. For each: the norm of the
-    gradient of -log P(word T) with respect to the state 0, 1, ... steps before, as a mean over captions of at least T
-    words. A bar's length is the logarithm: bars that shrink evenly are a gradient that vanishes by a factor a step.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Print the norm of the
+    gradient of -log P(word T) with respect to the hidden state 0, 1, 2, ... steps back, averaged over captions of at
+    least T words. Bars are on a log scale: a vanishing gradient shrinks them by the same length per step.
     """
     from captioner.gradcheck.gradient_norms import gradient_reach
     from captioner.inference.load import open_corpus, open_run
@@ -55,11 +62,11 @@ def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, ove
         if as_json:
             output.record({"run": str(run), "cell": cell, "split": split, "words": words, **reach._asdict()})
             continue
-        most = max(reach.norms)
-        output.result(f"{run}: {cell}, the loss of word {words} of {reach.captions:,} captions of {split}")
+        maximum = max(reach.norms)
+        output.result(f"{run}: {cell}, loss of word {words}, {reach.captions:,} captions of {split}")
         for back, norm in enumerate(reach.norms):
-            share = 1 + math.log10(norm / most) / DECADES if norm and most else 0.0
-            output.result(f"{back:>3} steps back {norm:>9.2e} {'#' * round(WIDTH * max(0.0, share))}".rstrip())
+            length = 1 + math.log10(norm / maximum) / DECADES if norm and maximum else 0.0
+            output.result(f"{back:>3} steps back {norm:>9.2e} {'#' * round(WIDTH * max(0.0, length))}".rstrip())
         if len(reach.norms) > 1 and reach.norms[0] and reach.norms[-1]:
             factor = (reach.norms[-1] / reach.norms[0]) ** (1 / (len(reach.norms) - 1))
-            output.result(f"    on average times {factor:.2f} a step back")
+            output.result(f"    mean factor per step: {factor:.2f}")

@@ -1,4 +1,4 @@
-"""Options that several commands share, as decorators."""
+"""Decorators that add shared options to commands."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def config_options(command: Command) -> Command:
-    """Give a command `-c/--config` and `-o/--set`, as its arguments `config_file` and `overrides`."""
+    """Add `-c/--config` and `-o/--set`, as the arguments `config_file` and `overrides`."""
     config_file = click.option(
         "-c",
         "--config",
         "config_file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="YAML file of options; without it, the defaults.",
+        help="YAML config file.  [default: built-in defaults]",
     )
     return config_file(override_option(command))
 
 
 def override_option(command: Command) -> Command:
-    """Give a command a repeatable `-o/--set`, as its argument `overrides`."""
+    """Add a repeatable `-o/--set`, as the argument `overrides`."""
     return click.option(
         "-o",
         "--set",
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Set one option, such as model.cell=rnn; may be repeated, and the last wins.",
+        help="Override an option, such as model.cell=rnn; may be repeated, the last wins.",
     )(command)
 
 
 def prepare_options(command: Command) -> Command:
-    """Give a command the options of `config.Prepare`, an option a line there, as keywords of their names."""
+    """Add the options of `config.options.Prepare`, as arguments of the same names."""
     for option in reversed(options(Prepare)):
         command = _prepare_option(option)(command)
     return command
@@ -65,30 +65,30 @@ def _prepare_option(option: Option) -> Callable[[Command], Command]:
     )
 
 
-def chosen(values: dict[str, Any]) -> Prepare:
-    """The values of these options."""
+def prepare_config(values: dict[str, Any]) -> Prepare:
+    """Build a `Prepare` from the arguments that `prepare_options` adds."""
     prepare: Prepare = build(values, Prepare)
     return prepare
 
 
 def list_option(command: Command) -> Command:
-    """Give a command a repeatable `--list`, as its argument `lists`."""
+    """Add a repeatable `--list`, as the argument `lists`."""
     return click.option(
         "--list",
         "lists",
         multiple=True,
         metavar="SPLIT=FILE",
-        help="Images of a split, a name a line; may be repeated.",
+        help="Assign the images named in FILE, one per line, to SPLIT; may be repeated.",
     )(command)
 
 
 def strict_option(command: Command) -> Command:
-    """Give a command `--strict`."""
-    return click.option("--strict", is_flag=True, help="Stop at the first flaw instead of leaving it out.")(command)
+    """Add `--strict`."""
+    return click.option("--strict", is_flag=True, help="Stop at the first problem instead of skipping it.")(command)
 
 
 def encoder_options(command: Command) -> Command:
-    """Give a command a repeatable `--encoder-option`, as its argument `encoder_option`: a dict."""
+    """Add a repeatable `--encoder-option`, as the dict argument `encoder_option`."""
 
     def parse(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
         pairs = [value.partition("=") for value in values]
@@ -102,5 +102,5 @@ def encoder_options(command: Command) -> Command:
         multiple=True,
         metavar="KEY=VALUE",
         callback=parse,
-        help="Of onnx:FILE: size, mean, scale, layout or output, where the model does not tell; may be repeated.",
+        help="Set size, mean, scale, layout or output of onnx:FILE if the model does not define it; may be repeated.",
     )(command)

@@ -1,6 +1,6 @@
-"""What the command line prints: the only module that writes to a standard stream.
+"""Printing: the only module that writes to stdout and stderr.
 
-Every text passes through `printable`, so that no name and no caption can control a terminal or forge a line.
+All text is escaped by `printable`, so that file names and captions cannot send control sequences or fake lines.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class OutputError(CaptionerError):
-    """Results cannot be written to stdout."""
+    """A failed write to stdout."""
 
 
 def result(*cells: object) -> None:
-    """Print one line to stdout, with tabs between its cells.
+    """Print tab-separated cells as one line to stdout.
 
-    Raises: OutputError; BrokenPipeError when the reader is gone.
+    Raises: OutputError, or BrokenPipeError if the reader closed the pipe.
     """
     _print("\t".join(map(printable, cells)))
 
 
 def record(values: dict[str, Any]) -> None:
-    """Print one line of JSON to stdout, whole and in ASCII.
+    """Print one line of ASCII JSON of any length to stdout.
 
     Raises: as `result`.
     """
@@ -40,7 +40,7 @@ def record(values: dict[str, Any]) -> None:
 
 
 def text(content: str) -> None:
-    """Print a text of several lines to stdout, whole.
+    """Print lines of any length to stdout.
 
     Raises: as `result`.
     """
@@ -49,7 +49,10 @@ def text(content: str) -> None:
 
 
 def flush() -> None:
-    """Raises: as `result`."""
+    """Flush stdout.
+
+    Raises: as `result`.
+    """
     try:
         if sys.stdout:
             sys.stdout.flush()
@@ -60,7 +63,7 @@ def flush() -> None:
 
 
 def note(*lines: object) -> None:
-    """Print lines to stderr. That nobody reads them, or a full disk is behind it, stops no command."""
+    """Print lines to stderr; ignore a failed write, which must not stop a command."""
     try:
         for line in lines:
             print(printable(line), file=sys.stderr, flush=True)
@@ -69,47 +72,47 @@ def note(*lines: object) -> None:
 
 
 def problem(message: object) -> None:
-    """Print what is wrong to stderr."""
+    """Print an error or warning to stderr."""
     note(f"captioner: {message}")
 
 
 def warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
-    """Print a warning of a library in one line; those about numbers not, which are checked where they matter."""
+    """Print a library's warning as one line; ignore NumPy's RuntimeWarnings, as results are checked for finiteness."""
     if not issubclass(category, RuntimeWarning):
         problem(f"warning: {message}")
 
 
 def progress(total: int, unit: str, initial: int = 0) -> tqdm[Any]:
-    """A progress bar on stderr, where that is a terminal."""
+    """Return a progress bar on stderr, disabled if stderr is not a terminal."""
     from tqdm import tqdm
 
-    off = True if sys.stderr is None else None  # None: off unless it is a terminal
+    disable = True if sys.stderr is None else None  # None disables the bar unless stderr is a terminal
     return tqdm(
-        total=total, initial=initial, unit=unit, disable=off, dynamic_ncols=True, file=sys.stderr, mininterval=0.2
+        total=total, initial=initial, unit=unit, disable=disable, dynamic_ncols=True, file=sys.stderr, mininterval=0.2
     )
 
 
 def discard(descriptor: int) -> None:
-    """Let what is still to be written to a stream go nowhere, or Python would fail over it at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    """Redirect a stream to the null device, so that flushing its buffer at exit does not fail."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
 
 
 def open_closed_streams() -> None:
-    """Open a closed stdin, stdout or stderr, or the next file that is opened would get its number and what is printed.
+    """Open closed standard streams, because the next opened file would get their descriptors and the printed text.
 
-    Reading from such a stdin fails and so does writing to such a stdout; what goes to stderr is dropped.
+    Reading from a reopened stdin and writing to a reopened stdout fail; text for a reopened stderr is discarded.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
             with contextlib.suppress(OSError):
-                os.open(os.devnull, flags)  # the lowest free number is the one that is missing
+                os.open(os.devnull, flags)  # uses the lowest free descriptor, which is `number`
                 if number:
                     name = ("stdin", "stdout", "stderr")[number]
-                    setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - until the process ends
+                    setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - open until exit
 
 
 def _print(line: str) -> None:

@@ -1,4 +1,4 @@
-"""captioner prepare"""
+"""captioner prepare: build a data set from photographs and captions."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.options import chosen, encoder_options, list_option, prepare_options, strict_option
+from captioner.cli.options import encoder_options, list_option, prepare_config, prepare_options, strict_option
 
 if TYPE_CHECKING:
     from captioner.preparation.prepare import Event, Prepared
 
-MOST_LINES = 20
-"""Flaws, and lost photographs, that are told one by one; the card has the number of all."""
-SCENES = "the encoder scenes is made for the generated pictures; for photographs: --encoder efficientnet-lite0"
-LISTED = ", which --json lists"
+MAX_LINES = 20
+"""Maximum issues, and maximum unreadable photographs, that are printed; the summary counts all."""
+SCENES = "warning: encoder scenes is for generated drawings; for photographs, try --encoder efficientnet-lite0"
 
 
 @click.command(
@@ -30,14 +29,20 @@ Examples:
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option(
-    "-o", "--output", "file", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where to write."
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Write the data set to this file.",
 )
 @prepare_options
 @list_option
 @encoder_options
 @strict_option
-@click.option("--json", "as_json", is_flag=True, help="Print the data card as JSON.")
-@click.option("--overwrite", is_flag=True, help="Replace a data set that is there already.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
 def prepare(
     sources: tuple[str, ...],
     file: Path,
@@ -48,29 +53,35 @@ def prepare(
     overwrite: bool,
     **values: Any,
 ) -> int:
-    """Make a data set of photographs and captions.
+    """Build a data set from photographs and captions.
 
     SOURCE is a table (CSV or TSV with a header, JSON lines, Flickr's token.txt), Karpathy's dataset.json or COCO's
-    captions_*.json; of several, each may be SPLIT=FILE. The photographs are encoded, and everything that training
-    needs is written into one file. Ctrl-C stops, and the same command goes on without encoding twice.
+    captions_*.json. Several sources may each be SPLIT=FILE. The image features and captions are written to one file,
+    which is all that training needs. After Ctrl-C, the same command resumes without encoding an image twice.
 
-    What is left out is told line by line, and counted in the data card. The exit code is 1 when a photograph was
-    missing or could not be read; the others are there.
+    Skipped lines and photographs are reported and counted in the summary. The exit code is 1 if photographs are missing
+    or unreadable; the data set then contains the others.
     """
-    from captioner.cli.data_summary import card_lines
+    from captioner.cli.data_summary import summary_lines
     from captioner.preparation.prepare import prepare as use_case
 
     events = use_case(
-        sources, file, chosen(values), lists=lists, encoder_options=encoder_option, strict=strict, overwrite=overwrite
+        sources,
+        file,
+        prepare_config(values),
+        lists=lists,
+        encoder_options=encoder_option,
+        strict=strict,
+        overwrite=overwrite,
     )
     prepared = show(events)
     counts = prepared.card["counts"]
     if as_json:
         output.record(prepared.card)
     else:
-        for line in card_lines(prepared.card, str(file)):
+        for line in summary_lines(prepared.card, str(file)):
             output.result(line)
-    if chosen(values).encoder == "scenes":
+    if prepare_config(values).encoder == "scenes":
         output.problem(SCENES)
     if not as_json:
         output.note(*_next(prepared))
@@ -78,19 +89,19 @@ def prepare(
 
 
 def _next(prepared: Prepared) -> list[str]:
-    """The command that trains on a data set, and what is missing where the one without options would refuse it."""
+    """Return the command that trains on the data set, after a warning if there is no validation split."""
     command = f"next: captioner train --data {shlex.quote(str(prepared.path))}"
     if "val" in prepared.card["splits"]:
         return [command]
     return [
-        "captioner: no images in the split val, which tells how training goes; give it some by --val, --list or the "
-        "column of the split",
+        "captioner: warning: the split val is empty, so training has no validation images; add some with --val, --list "
+        "or a split column",
         f"{command} -o validate.split=train",
     ]
 
 
 def show(events: Iterator[Event]) -> Prepared:
-    """Consume the events of a preparation, with a bar that knows the time left; then what was left out, on stderr."""
+    """Consume the events of a preparation with a progress bar, then report issues and unreadable photographs."""
     from tqdm import tqdm
 
     from captioner.preparation.encode import Discarded, Encoding
@@ -98,8 +109,8 @@ def show(events: Iterator[Event]) -> Prepared:
     from captioner.preparation.prepare import Prepared
 
     bar: tqdm[Any] = tqdm(disable=True)
-    flaws: list[object] = []
-    lost: list[object] = []
+    issues: list[object] = []
+    unreadable: list[object] = []
     try:
         for event in events:
             match event:
@@ -108,23 +119,23 @@ def show(events: Iterator[Event]) -> Prepared:
                         bar = output.progress(event.total, "photo")
                     bar.update(event.done - bar.n)
                     if event.done == event.total and event.before:
-                        output.note(f"{event.before:,} of {event.total:,} photographs were encoded before")
+                        output.note(f"resumed: {event.before:,} of {event.total:,} photographs are already encoded")
                 case Prepared():
                     return event
                 case Discarded():
                     output.problem(event)
                 case Unreadable():
-                    lost.append(event)
+                    unreadable.append(event)
                 case _:
-                    flaws.append(event)
+                    issues.append(event)
     except KeyboardInterrupt:
-        output.note("", "captioner: the same command goes on where this one stops")
+        output.note("", "captioner: run the same command again to resume")
         raise
     finally:
         bar.close()
-        for told in (flaws, lost):
-            for one in told[:MOST_LINES]:
-                output.problem(one)
-            if len(told) > MOST_LINES:
-                output.problem(f"and {len(told) - MOST_LINES:,} more{LISTED if told is lost else ''}")
-    raise AssertionError("a preparation ends with Prepared")
+        for problems, hint in ((issues, ""), (unreadable, " (--json lists all)")):
+            for problem in problems[:MAX_LINES]:
+                output.problem(problem)
+            if len(problems) > MAX_LINES:
+                output.problem(f"and {len(problems) - MAX_LINES:,} more{hint}")
+    raise AssertionError("the last event of a preparation is Prepared")

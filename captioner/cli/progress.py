@@ -1,4 +1,4 @@
-"""What `captioner train` tells on stderr while it runs."""
+"""The progress of `captioner train` on stderr."""
 
 from __future__ import annotations
 
@@ -17,27 +17,24 @@ from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
 
-FIGURES = {
-    "word_loss": "loss {:.3f} a word",
+METRICS = {
+    "word_loss": "loss {:.3f} per word",
     "reward": "reward {:.3f}",
     "greedy_reward": "greedy {:.3f}",
-    "advantages": "{:.0%} with an advantage",
+    "advantages": "{:.0%} with nonzero advantage",
 }
-"""Figures of a step in the bar, by their names in history.jsonl; others are only there."""
+"""Metrics of a step shown in the progress bar, by their names in history.jsonl."""
 
 
 def show(events: Iterator[Event], profile: bool = False) -> None:
-    """Consume the events of a training, with a bar that knows loss, words a second and the time left.
-
-    With `profile`, end with a table of where the time went.
-    """
+    """Consume the events of a training with a progress bar; with `profile`, print the time per phase at the end."""
     bar: tqdm[Any] = tqdm(disable=True)
     words = 0
     try:
         for event in events:
             match event:
                 case Started():
-                    output.note(*_began(event))
+                    output.note(*_started(event))
                     bar = output.progress(event.total_steps, "step", event.step)
                 case Step():
                     words += event.words
@@ -60,23 +57,23 @@ def show(events: Iterator[Event], profile: bool = False) -> None:
 def _advance(bar: tqdm[Any], step: Step, words: int) -> None:
     elapsed = bar.format_dict["elapsed"] if not bar.disable else 0.0
     if elapsed:
-        figures = [text.format(step.figures[name]) for name, text in FIGURES.items() if name in step.figures]
-        bar.set_postfix_str(", ".join((*figures, f"{words / elapsed:,.0f} words/s")), refresh=False)
+        metrics = [text.format(step.figures[name]) for name, text in METRICS.items() if name in step.figures]
+        bar.set_postfix_str(", ".join((*metrics, f"{words / elapsed:,.0f} words/s")), refresh=False)
     bar.update()
 
 
-def _began(event: Started) -> list[str]:
+def _started(event: Started) -> list[str]:
     config, corpus = event.config, event.corpus
     splits = ", ".join(
         f"{name} {split.features.shape[0]:,} images {len(split.captions):,} captions"
         for name, split in corpus.splits.items()
     )
-    many = "s" if event.total_steps != 1 else ""
-    again = f", from step {event.step:,}" if event.step else ""
+    plural = "s" if event.total_steps != 1 else ""
+    resumed = f", from step {event.step:,}" if event.step else ""
     return [
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",
-        f"{config.model.cell}: {event.parameters:,} parameters; {event.total_steps:,} step{many} of "
-        f"{config.train.batch_size} captions, {event.steps_per_epoch:,} an epoch{again} -> {event.folder}",
+        f"{config.model.cell}: {event.parameters:,} parameters; {event.total_steps:,} step{plural} of "
+        f"{config.train.batch_size} captions, {event.steps_per_epoch:,} per epoch{resumed} -> {event.folder}",
     ]
 
 
@@ -84,24 +81,24 @@ def _validated(event: Validated) -> str:
     best = "  best so far" if event.best else ""
     if event.scores:
         best = f"  BLEU-4 {100 * event.scores['bleu4']:.1f}, CIDEr-D {100 * event.scores['cider_d']:.1f}{best}"
-    return f"epoch {event.epoch}  validation loss {event.loss:.4f} a word, perplexity {event.perplexity:.2f}{best}"
+    return f"epoch {event.epoch}  validation loss {event.loss:.4f} per word, perplexity {event.perplexity:.2f}{best}"
 
 
 def _ended(event: Ended) -> str:
     summary = event.summary
     best = summary["best"]
-    chosen = next((name for name in NAMES if name in (best or ())), None)
-    value = f"{chosen} {100 * best[chosen]:.1f}" if chosen else f"perplexity {best['perplexity']:.2f}" if best else ""
-    found = f"; best {value} in epoch {best['epoch']}" if best else ""
-    before = RunFolder(event.folder).previous_run_note()
-    go_on = {
-        "stopped": f"; go on with captioner train --resume {shlex.quote(os.fspath(event.folder))}{before}",
-        "nothing left to do": "; raise train.epochs to go on",
+    metric = next((name for name in NAMES if name in (best or ())), None)
+    value = f"{metric} {100 * best[metric]:.1f}" if metric else f"perplexity {best['perplexity']:.2f}" if best else ""
+    at = f"; best {value} in epoch {best['epoch']}" if best else ""
+    previous = RunFolder(event.folder).previous_run_note()
+    hints = {
+        "stopped": f"; continue with captioner train --resume {shlex.quote(os.fspath(event.folder))}{previous}",
+        "nothing left to do": "; increase train.epochs to continue",
     }
     steps = f"{summary['steps']:,} step{'s' if summary['steps'] != 1 else ''}"
     return (
         f"{summary['ended']} after {steps}, {summary['seconds']:.0f} s, "
-        f"{summary['words_per_second']:,} words/s{found} -> {event.folder}{go_on.get(summary['ended'], '')}"
+        f"{summary['words_per_second']:,} words/s{at} -> {event.folder}{hints.get(summary['ended'], '')}"
     )
 
 

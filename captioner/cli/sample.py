@@ -1,4 +1,4 @@
-"""captioner sample"""
+"""captioner sample: write captions for images."""
 
 from __future__ import annotations
 
@@ -36,27 +36,36 @@ Examples:
 )
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN_OR_CHECKPOINT...")
 @click.argument("names", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="[PHOTO_OR_FOLDER]...")
-@click.option("--split", metavar="SPLIT", help="Caption the images of this split.  [default: val, without photographs]")
+@click.option(
+    "--split", metavar="SPLIT", help="Caption the images of this split.  [default: val, if no photographs are given]"
+)
 @click.option(
     "--features",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Caption the rows of `features` in this HDF5 file.",
+    help="Caption the image features in the array `features` of this HDF5 file.",
 )
-@click.option("-n", "--number", type=click.IntRange(min=1), help="Only so many images.  [default: all]")
+@click.option(
+    "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
+)
 @click.option(
     "--n-best",
     type=click.IntRange(min=1, max=100),
     default=1,
     show_default=True,
-    help="Captions an image, of a beam at least so wide: the first may differ from that of decode.beam_width.",
+    metavar="N",
+    help="Captions per image. Widens the beam to N if needed, which may change the first caption.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--write-sidecar", metavar="SUFFIX", help="Write each caption beside its photograph, as photo.txt.")
-@click.option("--overwrite", is_flag=True, help="Replace sidecars that are there already.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
+@click.option(
+    "--write-sidecar",
+    metavar="SUFFIX",
+    help="Also write each caption beside its photograph; .txt writes photo.txt.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace existing sidecar files.")
 @click.option(
     "--encoder", metavar="NAME",
-    help="Where the encoder is (onnx:FILE), or which it is, when the checkpoint does not know.",
+    help="Image encoder, if the checkpoint names none or its onnx:FILE has moved.",
 )  # fmt: skip
 @encoder_options
 @override_option
@@ -74,28 +83,27 @@ def sample(
     encoder_option: dict[str, str],
     overrides: tuple[str, ...],
 ) -> int:
-    """Write captions of images.
+    """Write captions for images.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is taken, or a checkpoint file. Several, of one vocabulary
-    and encoder, write as one: their probabilities are averaged word by word, and the options are those of the first.
-    The first name that is no run begins the photographs, after which no run may come. Each PHOTO_OR_FOLDER is a
-    photograph, a folder whose photographs are taken in order, or - to read such names from stdin, one a line; without
-    any, the images of a split are captioned.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Several form an ensemble,
+    which needs one shared vocabulary and encoder: their word probabilities are averaged, with the options of the first.
+    PHOTO_OR_FOLDER is a photograph, a folder of photographs, or - to read names from stdin, one per line; it must
+    follow all runs. Without photographs, the images of a split are captioned.
 
-    A line has the image, the caption, its log-probability (natural, of the whole caption) and, where the data set can
-    tell, whether it is true, with tabs between; other candidates, and the references where known, follow on lines that
-    begin with a tab. A photograph that cannot be read is told on stderr, the rest goes on, and the exit code is 1.
+    Each line has the image, the caption, its log-probability (natural logarithm) and, for scenes, whether the caption
+    is true, separated by tabs. Further candidates and the references follow on lines that start with a tab. An
+    unreadable photograph is reported and skipped, and the exit code is 1.
     """
     from captioner.inference.find_checkpoint import is_run
 
     runs = [run, *takewhile(is_run, names)]
     photos = names[len(runs) - 1 :]
     if late := [name for name in photos if is_run(name)]:
-        raise UsageError(f"{late[0]}: is a run, after a photograph; name all runs before the photographs")
+        raise UsageError(f"{late[0]}: run after a photograph; put all runs before the photographs")
     if sum((split is not None, features is not None, bool(photos))) > 1:
-        raise UsageError("photographs, --split and --features do not go together; give one of them")
+        raise UsageError("photographs, --split and --features exclude each other; use one of them")
     if (write_sidecar or encoder or encoder_option) and not photos:
-        raise UsageError("--write-sidecar and --encoder are for photographs; name some")
+        raise UsageError("--write-sidecar and --encoder need photographs")
     if write_sidecar is not None:
         from captioner.inference.sidecars import check_suffix
 
@@ -117,18 +125,17 @@ def sample(
             captions = caption_features(_open_captioner(loaded), features, number, n_best)
         else:
             corpus = open_corpus(loaded)
-            chosen = corpus.split(split or "val")
-            captions = caption_split(_open_captioner(loaded, corpus), chosen, number, n_best)
+            images = corpus.split(split or "val")
+            captions = caption_split(_open_captioner(loaded, corpus), images, number, n_best)
     if write_sidecar is None:
-        return _show(captions, as_json, None)
+        return _print(captions, as_json, None)
     from captioner.inference.sidecars import Sidecars
 
     sidecars = Sidecars(write_sidecar, overwrite)
-    code = _show(captions, as_json, sidecars)
+    code = _print(captions, as_json, sidecars)
     if sidecars.kept:
-        many = sidecars.kept > 1
-        were = "s were there already and are left as they are" if many else " was there already and is left as it is"
-        output.problem(f"{sidecars.kept:,} sidecar{were}; --overwrite replaces them")
+        exist = "sidecars exist" if sidecars.kept > 1 else "sidecar exists"
+        output.problem(f"{sidecars.kept:,} {exist} already, not replaced; --overwrite replaces existing files")
     return code
 
 
@@ -148,22 +155,22 @@ def _names(photos: tuple[Path, ...]) -> Iterator[Path]:
             continue
         names = _stdin()
         if (first := next(names, None)) is None:
-            raise UsageError("-: expected names of photographs on stdin, one a line, got none")
+            raise UsageError("-: expected names of photographs on stdin, one per line, got none")
         yield first
         yield from names
 
 
 def _stdin() -> Iterator[Path]:
     if sys.stdin is None:
-        raise UsageError("-: expected names of photographs on stdin, one a line, but stdin is closed")
+        raise UsageError("-: expected names of photographs on stdin, one per line, but stdin is closed")
     try:
         yield from (Path(os.fsdecode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
     except OSError as error:
-        raise DataError(f"-: stdin cannot be read: {error.strerror}") from error
+        raise DataError(f"-: cannot read stdin: {error.strerror}") from error
 
 
-def _show(captions: Iterable[Caption | Failed], as_json: bool, sidecars: Sidecars | None) -> int:
-    """Print captions, and tell failures; the exit code."""
+def _print(captions: Iterable[Caption | Failed], as_json: bool, sidecars: Sidecars | None) -> int:
+    """Print captions and report failures; return the exit code."""
     from captioner.inference.caption import Caption, to_record
 
     code = 0

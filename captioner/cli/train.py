@@ -1,4 +1,4 @@
-"""captioner train"""
+"""captioner train: train a model or resume a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.command(
     epilog="""\b
 Examples:
-  captioner train                       # the generated pictures, into runs/scenes
+  captioner train                       # generated drawings, into runs/scenes
   captioner train -c configs/scenes-rnn.yaml -o train.epochs=3
   captioner train -c configs/photos.yaml --data birds.h5
   captioner train --resume runs/scenes -o train.epochs=20
@@ -29,19 +29,19 @@ Examples:
 @config_options
 @click.option(
     "--data", type=click.Path(path_type=Path), metavar="FILE",
-    help="The file that `captioner prepare` wrote: short for -o data.source=prepared -o data.root=FILE.",
+    help="Train on a file written by `captioner prepare`: short for -o data.source=prepared -o data.root=FILE.",
 )  # fmt: skip
 @click.option(
     "--run", type=click.Path(path_type=Path), metavar="FOLDER",
-    help="The run folder to make.  [default: runs/ and the name of --data, the config or the source]",
+    help="Run folder to create.  [default: runs/NAME, after --data, the config file or data.source]",
 )  # fmt: skip
 @click.option(
-    "--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with a run, exactly where it was saved."
+    "--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Resume a run from its last checkpoint."
 )
-@click.option("--overwrite", is_flag=True, help="Replace a run that is in the folder already.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing run in the folder.")
 @click.option(
     "--profile", is_flag=True,
-    help="Tell at the end how long reading, forward, backward, update, validation and saving took.",
+    help="Print the time of reading, forward, backward, update, validation and saving at the end.",
 )  # fmt: skip
 def train(
     config_file: Path | None,
@@ -52,19 +52,18 @@ def train(
     overwrite: bool,
     profile: bool,
 ) -> int:
-    """Train a captioner.
+    """Train a captioning model.
 
-    The run folder then holds config.yaml as it took effect, history.jsonl, last.h5, best.h5, summary.json and, if
-    decode.consensus is set, reranker.h5.
-    Ctrl-C finishes the step and saves before it stops.
+    The run folder contains the effective config.yaml, history.jsonl, last.h5, best.h5, summary.json and, if
+    decode.consensus is set, reranker.h5. Ctrl-C finishes the step and saves a checkpoint before stopping.
     """
     if data is not None:
         overrides = ("data.source=prepared", f"data.root={data}", *overrides)
     if resume is not None and (config_file or data or run or overwrite):
-        moved = f"; for data that has moved: -o data.root={shlex.quote(str(data))}" if data else ""
-        raise UsageError(f"--resume takes its config and folder from the run; give it alone, or with -o{moved}")
+        hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
+        raise UsageError(f"--resume uses the config and folder of the run; combine it only with -o and --profile{hint}")
     from captioner.cli.progress import show
-    from captioner.config import yaml_io as configio
+    from captioner.config.yaml_io import load
     from captioner.training import train as use_case
 
     with stop_signals() as caught:
@@ -75,7 +74,7 @@ def train(
         if resume is not None:
             events = use_case.resume(resume, overrides, stop)
         else:
-            config = configio.load(config_file, overrides)
+            config = load(config_file, overrides)
             name = data.stem if data else config_file.stem if config_file else config.data.source
             folder = run or Path("runs") / name
             events = use_case.train(config, folder, overwrite, stop)
@@ -85,18 +84,20 @@ def train(
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that fills with the signal that asks to stop; a second one, of whatever kind, stops at once."""
+    """Catch the first SIGINT, SIGTERM or SIGHUP in a list; a second signal terminates at once."""
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:
-        if caught:  # not SIG_DFL before: Python loses a second signal that comes before it has handled the first
+        if (
+            caught
+        ):  # set SIG_DFL only here: otherwise Python loses a second signal that arrives before it handles the first
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         caught.append(number)
 
-    before = {number: signal.signal(number, catch) for number in STOPPING}
+    previous = {number: signal.signal(number, catch) for number in STOPPING}
     try:
         yield caught
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

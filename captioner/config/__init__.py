@@ -1,1 +1,1 @@
-"""Options of a run: dataclasses, constraints, schema, values and YAML."""
+"""The options of a run: dataclasses, constraints between them, and reading and writing YAML."""

@@ -1,4 +1,4 @@
-"""Combinations of options that must hold."""
+"""Constraints between options."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from captioner.config.options import Config
 
 
 class Constraint(NamedTuple):
-    """A combination of options that must hold, or `option` has the `problem`; it depends on one `other` option.
+    """A condition on two options; if it does not hold, `problem` is reported for `option`.
 
-    An option that `gives_way` is left at its default instead, where an override of the other left it without effect.
+    With `reset`, an `option` that an override of `other` makes ineffective is set to its default instead.
     """
 
     option: str
     other: str
     holds: Callable[[Config], bool]
     problem: str
-    gives_way: bool = False
+    reset: bool = False
 
 
 def _only_with(option: str, other: str, value: str) -> Constraint:
-    """An option that must stay at its default unless another has a value."""
+    """Require the default of `option` unless `other` has `value`."""
     get, get_other = operator.attrgetter(option), operator.attrgetter(other)
     default = get(Config())
     return Constraint(
         option,
         other,
         lambda c: get(c) == default or get_other(c) == value,
-        f"does nothing without {other} {value} (set that, or leave this at {'null' if default is None else default})",
-        gives_way=option.startswith("decode."),
+        f"has no effect without {other} {value} (set that, or leave this at {'null' if default is None else default})",
+        reset=option.startswith("decode."),
     )
 
 
 def _only_with_a_beam(option: str) -> Constraint:
-    """An option that ranks captions, of which a beam has several."""
+    """Require 0 for an option that ranks the candidates of a beam unless there is more than one."""
     get = operator.attrgetter(option)
     return Constraint(
         option,
         "decode.beam_width",
         lambda c: get(c) == 0 or (c.decode.method == "beam" and c.decode.beam_width > 1),
-        "does nothing without decode.method beam and a decode.beam_width of 2 or more (set those, or leave this at 0)",
-        gives_way=True,
+        "has no effect without decode.method beam and decode.beam_width >= 2 (set those, or leave this at 0)",
+        reset=True,
     )
 
 
@@ -52,13 +52,13 @@ CONSTRAINTS = (
         "data.root",
         "data.source",
         lambda c: c.data.source != "cs231n" or c.data.root is not None,
-        "needed by data.source cs231n (the folder with coco2014_captions.h5)",
+        "required by data.source cs231n (the folder with coco2014_captions.h5)",
     ),
     Constraint(
         "data.root",
         "data.source",
         lambda c: c.data.source != "prepared" or c.data.root is not None,
-        "needed by data.source prepared (the file that `captioner prepare` wrote)",
+        "required by data.source prepared (a file written by `captioner prepare`)",
     ),
     _only_with("train.lr_decay", "train.schedule", "exponential"),
     _only_with("train.weight_decay", "train.update_rule", "adamw"),
@@ -66,13 +66,13 @@ CONSTRAINTS = (
         "train.objective",
         "train.init_from",
         lambda c: c.train.objective == "cross_entropy" or c.train.init_from is not None,
-        "self-critical training goes on from a trained model (set train.init_from to its run)",
+        "self_critical needs a trained model (set train.init_from to its run)",
     ),
     Constraint(
         "train.label_smoothing",
         "train.objective",
         lambda c: c.train.label_smoothing == 0 or c.train.objective == "cross_entropy",
-        "smooths no reward (set train.objective cross_entropy, or remove this)",
+        "has no effect without train.objective cross_entropy (set that, or leave this at 0)",
     ),
     Constraint(
         "validate.score_every",
@@ -84,7 +84,7 @@ CONSTRAINTS = (
         "validate.best_metric",
         "validate.score_every",
         lambda c: c.validate.best_metric == "loss" or c.validate.score_every is not None,
-        "is never measured (set validate.score_every 1, or remove this)",
+        "is never measured (set validate.score_every 1, or leave this at loss)",
     ),
     Constraint(
         "decode.min_length",

@@ -34,7 +34,7 @@ class Data:
     """The data set."""
 
     source: Annotated[Literal["scenes", "cs231n", "prepared"], "kind of data set"] = "scenes"
-    root: Annotated[Path | None, "file (prepared) or folder (cs231n) of the data set; relative to this file"] = None
+    root: Annotated[Path | None, "file or folder of the data set; relative to this file"] = None
     standardize: Annotated[bool, "standardize features by the mean and standard deviation of train"] = False
     memory_mib: Annotated[int, "MiB; larger feature matrices stay on disk and are read by rows", ">= 1"] = 1024
     max_train: Annotated[int | None, "train on at most N captions; null: all", ">= 1"] = None
@@ -49,9 +49,9 @@ class Model:
     cell: Annotated[Literal["rnn", "lstm"], "recurrent cell"] = "lstm"
     wordvec_dim: Annotated[int, "dimension of the word embedding (D)", ">= 1"] = 256
     hidden_dim: Annotated[int, "dimension of the hidden state (H)", ">= 1"] = 512
-    image_input: Annotated[
-        Literal["init", "first", "every"], "image as h0; also as first input; or concatenated to every input"
-    ] = "init"
+    image_input: Annotated[Literal["init", "first", "every"], "image as h0; also first input; or in every input"] = (
+        "init"
+    )
     dtype: Annotated[Literal["float32", "float64"], "floating-point precision of parameters and arithmetic"] = "float32"
     dropout_features: Annotated[float, "dropout rate of the image feature", ">= 0", "< 1"] = 0.0
     dropout_embedding: Annotated[float, "dropout rate of the word embedding", ">= 0", "< 1"] = 0.0
@@ -64,9 +64,9 @@ class Model:
 class Train:
     """Optimization."""
 
-    objective: Annotated[
-        Literal["cross_entropy", "self_critical"], "cross-entropy, or CIDEr-D reward of sampled captions (SCST)"
-    ] = "cross_entropy"
+    objective: Annotated[Literal["cross_entropy", "self_critical"], "cross-entropy, or self-critical (SCST)"] = (
+        "cross_entropy"
+    )
     init_from: Annotated[Path | None, "run or checkpoint with the initial parameters; relative to this file"] = None
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
     max_steps: Annotated[int | None, "stop after N steps; null: after `epochs`", ">= 1"] = None
@@ -143,8 +143,10 @@ ENCODER = "efficientnet-lite0"
 class Prepare:
     """Options of `captioner prepare` and `captioner data check`."""
 
-    images: Annotated[Path | None, "folder of the photographs; [default: that of the first SOURCE]"] = None
-    encoder: Annotated[str | None, f"scenes, efficientnet-lite0 or onnx:FILE  [default: {ENCODER}]"] = None
+    images: Annotated[Path | None, "folder of the photographs  [default: that of the first SOURCE]"] = None
+    encoder: Annotated[str | None, f"image encoder: scenes, efficientnet-lite0 or onnx:FILE  [default: {ENCODER}]"] = (
+        None
+    )
     features: Annotated[Path | None, "use the rows of `features` in this HDF5 file instead of an encoder"] = None
     dtype: Annotated[Literal["float16", "float32"], "floating-point precision of the features"] = "float16"
     image_column: Annotated[str, "column of the image name, in tables and JSON lines"] = "image"

@@ -17,13 +17,11 @@ COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
 }
-
-
 NOUNS: Mapping[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a name", Path: "a path"}
 
 
 class Bound(NamedTuple):
-    """One side of a range: `>= 1`."""
+    """A bound of a range, such as `>= 1`."""
 
     sign: str
     limit: float
@@ -34,7 +32,7 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Option:
-    """One row of the table of options; `kind` is bool, int, float, str or Path."""
+    """One option; `kind` is bool, int, float, str or Path."""
 
     path: str
     kind: type
@@ -45,26 +43,26 @@ class Option:
     doc: str
 
     def admits(self, value: Any) -> bool:
-        """Whether a value of the right type is in bounds and among the choices."""
+        """Return whether a value of the right type is within the bounds and one of the choices."""
         if value is None:
             return self.nullable
         in_bounds = all(COMPARE[bound.sign](value, bound.limit) for bound in self.bounds)
         return in_bounds and (not self.choices or value in self.choices)
 
     def expected(self) -> str:
-        """What may stand here, in words: `an integer >= 1 or null`."""
+        """Describe the valid values, such as `an integer >= 1 or null`."""
         noun = either(self.choices) if self.choices else NOUNS[self.kind]
         bounds = " and ".join(map(str, self.bounds))
         return f"{noun} {bounds}".rstrip() + (" or null" if self.nullable else "")
 
 
 def either(words: Sequence[str]) -> str:
-    """The words as a choice: `sgd, adam or adamw`."""
+    """Join words as alternatives, such as `sgd, adam or adamw`."""
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def options(section: type[Any] = Config, prefix: str = "") -> tuple[Option, ...]:
-    """The table of options in a section and below it, in the order of the file."""
+    """List the options of a section and its subsections in the order of the dataclasses."""
     hints = get_type_hints(section, include_extras=True)
     rows: list[Option] = []
     for field in fields(section):
@@ -90,7 +88,7 @@ def options(section: type[Any] = Config, prefix: str = "") -> tuple[Option, ...]
 
 
 def sections(section: type[Any] = Config, prefix: str = "") -> Mapping[str, str]:
-    """The path of every section below this one, with its line of doc."""
+    """Map the path of every subsection to its docstring."""
     docs: dict[str, str] = {}
     for field in fields(section):
         if is_dataclass(field.default):
@@ -100,7 +98,7 @@ def sections(section: type[Any] = Config, prefix: str = "") -> Mapping[str, str]
 
 
 def build(values: Mapping[str, Any], section: Any = Config, prefix: str = "") -> Any:
-    """A Config with these values, by path, and defaults for the rest; the values are taken as they are."""
+    """Build a Config from values by path, with defaults for the rest and without checks."""
     given: dict[str, Any] = {}
     for field in fields(section):
         path = prefix + field.name

@@ -1,7 +1,7 @@
-"""One value of a config file: its text <-> what its option holds.
+"""Convert one value of a config file from text and to text.
 
-A scalar is read by the core rules of YAML 1.2, where the option says which type to expect: a name or path is taken
-as it stands (`no`, `1.0`), and nothing else is guessed (`017`, `1:30`, `yes`, `.inf` and `true` are not numbers).
+The type of the option decides how a scalar is read, by the core schema of YAML 1.2: a name or path is read literally
+(`no`, `1.0`), and `017`, `1:30`, `yes`, `.inf` and `true` are not numbers.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 from captioner.config.schema import Option
+from captioner.config.synonyms import SYNONYMS
 from captioner.printable import printable, quoted
 
 NULL = re.compile(r"null|Null|NULL|~|")
@@ -25,19 +26,19 @@ NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+
 LEADING_ZEROS = re.compile(r"([-+]?)0+(0|[1-9][0-9]*)")
 NOT_FINITE = re.compile(r"[-+]?\.?(inf|infinity|nan)", re.IGNORECASE)
 INT_LIMIT, MAX_SHOWN = 2**63, 60
-# Controls, surrogates, the marks and line ends over which editors and YAML parsers disagree, and what turns the
-# direction of writing, so that a line reads otherwise than it is.
+# Control characters, surrogates, byte-order marks, line ends that not all editors and YAML parsers recognise, and
+# bidirectional controls, which make a line read differently from its content.
 FORBIDDEN = re.compile(
     "[^\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-# What older YAML readers, or this one, would take for something else is written in quotes.
+# Other texts are quoted, because a YAML 1.1 or 1.2 reader may convert them to another type.
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 NOT_PLAIN = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """A value as written: its text, whether it stood without quotes, and the folder where its relative paths begin."""
+    """A scalar of a config: its text, whether it is unquoted, and the base folder of relative paths."""
 
     text: str
     plain: bool = True
@@ -52,7 +53,7 @@ class Scalar:
 
 
 def read(option: Option, scalar: Scalar) -> tuple[Any, str | None]:
-    """The value that an option takes from a scalar, and the problem that there is with it, if any."""
+    """Convert a scalar to the type of an option; return the value and the problem, or None if there is none."""
     value = None if scalar.is_null else READERS[option.kind](scalar)
     if option.admits(value) and (value is not None or scalar.is_null):
         return value, None
@@ -60,20 +61,25 @@ def read(option: Option, scalar: Scalar) -> tuple[Any, str | None]:
 
 
 def write(option: Option, value: Any) -> str:
-    """The text that `read` turns back into this value."""
+    """Write a value as text that `read` converts back to the same value."""
     return "null" if value is None else WRITERS[option.kind](value)
 
 
-def closest(path: str, known: Iterable[str]) -> str:
-    """The hint ` (did you mean x?)` for the path whose last name is most alike, or nothing when none is alike."""
+def closest(path: str, valid: Collection[str]) -> str:
+    """Return the hint ` (did you mean x?)` for a synonym or a similar name among `valid`, or an empty text."""
+    name = path.rpartition(".")[2]
 
-    def likeness(candidate: str) -> tuple[float, float]:
-        lasts = (path.rpartition(".")[2], candidate.rpartition(".")[2])
-        last, whole = (SequenceMatcher(None, a[:MAX_SHOWN], b).ratio() for a, b in (lasts, (path, candidate)))
-        return last, whole
+    def similarity(candidate: str) -> tuple[float, float]:
+        pairs = ((name, candidate.rpartition(".")[2]), (path, candidate))
+        of_name, of_path = (SequenceMatcher(None, a[:MAX_SHOWN], b).ratio() for a, b in pairs)
+        return of_name, of_path
 
-    best = max(known, key=likeness)
-    return f" (did you mean {best}?)" if likeness(best)[0] > 0.6 else ""
+    best = SYNONYMS.get(name.lower().replace("-", "_"))
+    if best not in valid:
+        best = max(valid, key=similarity)
+        if similarity(best)[0] <= 0.6:
+            return ""
+    return f" (did you mean {best}?)"
 
 
 def _read_bool(scalar: Scalar) -> bool | None:
@@ -81,7 +87,7 @@ def _read_bool(scalar: Scalar) -> bool | None:
 
 
 def _read_int(scalar: Scalar) -> int | None:
-    # The length comes first: int() of many digits is slow, and refuses some with an exception.
+    # Check the length first: int() is slow for many digits, and raises above a limit.
     if not scalar.plain or len(scalar.text) > len(str(-INT_LIMIT)) or not INTEGER.fullmatch(scalar.text):
         return None
     number = int(scalar.text)
@@ -104,9 +110,9 @@ def _read_path(scalar: Scalar) -> Path | None:
     if not os.path.isabs(path):
         try:
             path = os.path.normpath(os.path.join(os.path.realpath(scalar.folder or "."), path))
-        except OSError:  # the current folder is gone
+        except OSError:  # the current folder was deleted
             return None
-    return None if FORBIDDEN.search(path) else Path(path)  # a folder's name may be no UTF-8 text
+    return None if FORBIDDEN.search(path) else Path(path)  # the folder may not be UTF-8
 
 
 def _hint(option: Option, scalar: Scalar) -> str:
@@ -118,31 +124,31 @@ def _hint(option: Option, scalar: Scalar) -> str:
 
 
 def _hint_bool(option: Option, text: str) -> str:
-    meant = {"yes": True, "on": True, "y": True, "1": True, "no": False, "off": False, "n": False, "0": False}
-    return f" (write {str(meant[text.lower()]).lower()})" if text.lower() in meant else " (write true or false)"
+    values = {"yes": True, "on": True, "y": True, "1": True, "no": False, "off": False, "n": False, "0": False}
+    return f" (write {str(values[text.lower()]).lower()})" if text.lower() in values else " (write true or false)"
 
 
 def _hint_number(option: Option, text: str) -> str:
     if zeros := LEADING_ZEROS.fullmatch(text):
         return f" (write {printable(zeros[1] + zeros[2], MAX_SHOWN)})"
     if NOT_FINITE.fullmatch(text):
-        return " (it must be finite)"
+        return " (must be finite)"
     if not NUMBER.fullmatch(text):
         return " (write it in decimal digits)" if text[:1].isdecimal() else ""
     number = float(text)
     if abs(number) >= (INT_LIMIT if option.kind is int else math.inf):
         return " (too large)"
-    whole = option.kind is int and not INTEGER.fullmatch(text) and number.is_integer() and option.admits(int(number))
-    return f" (write {int(number)})" if whole else ""
+    is_whole = option.kind is int and not INTEGER.fullmatch(text) and number.is_integer() and option.admits(int(number))
+    return f" (write {int(number)})" if is_whole else ""
 
 
 def _hint_text(option: Option, text: str) -> str:
-    return " (it holds a control character)" if FORBIDDEN.search(text) else ""
+    return " (contains a control character)" if FORBIDDEN.search(text) else ""
 
 
 def _write_float(value: float) -> str:
     mantissa, e, exponent = repr(float(value)).partition("e")
-    return mantissa + (".0" if e and "." not in mantissa else "") + e + exponent  # YAML 1.1 needs the point in 1.0e-08
+    return mantissa + (".0" if e and "." not in mantissa else "") + e + exponent  # YAML 1.1 needs a point
 
 
 def _write_text(value: str | Path) -> str:

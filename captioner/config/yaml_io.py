@@ -1,8 +1,9 @@
-"""YAML text and `-o` overrides -> Config: every problem at once, with its place and a suggestion.
+"""Read a Config from YAML and `-o` overrides, and write one.
 
-The text is the plain part of YAML 1.2: nested `name: value` lines without anchors, tags, directives or tabs, bounded in
-size and depth, so that no text can hang or surprise. Paths in a file are relative to that file, in an override to the
-current folder. Of several overrides of one option the last wins.
+All problems are reported at once, each with its line and a suggestion. The accepted subset of YAML 1.2 is nested
+`name: value` lines without anchors, aliases, tags, directives or tabs, limited in size and depth, so that no text can
+hang the parser. Relative paths start at the folder of the file, or at the current folder in an override. The last
+override of an option wins.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
 SECTIONS: Mapping[str, str] = sections()
 MAX_CHARS, MAX_DEPTH, MAX_PROBLEMS = 65_536, 8, 50
-# What YAML offers and a config has no use for: a test of a parse event, and the name of what it finds.
-UNWANTED: Sequence[tuple[Callable[[Any], Any], str]] = (
-    (lambda event: isinstance(event, yaml.AliasEvent), "an alias (*name)"),
-    (lambda event: not isinstance(event, yaml.AliasEvent) and getattr(event, "anchor", None), "an anchor (&name)"),
-    (lambda event: getattr(event, "tag", None), "a tag (!name)"),
-    (lambda event: getattr(event, "version", None) or getattr(event, "tags", None), "a directive (%NAME)"),
+# Unsupported YAML features: a test of a parse event, and the name of the feature.
+UNSUPPORTED: Sequence[tuple[Callable[[Any], Any], str]] = (
+    (lambda event: isinstance(event, yaml.AliasEvent), "alias (*name)"),
+    (lambda event: not isinstance(event, yaml.AliasEvent) and getattr(event, "anchor", None), "anchor (&name)"),
+    (lambda event: getattr(event, "tag", None), "tag (!name)"),
+    (lambda event: getattr(event, "version", None) or getattr(event, "tags", None), "directive (%NAME)"),
 )
 
 
 class Given(NamedTuple):
-    """An option as the user gave it, at a place and under a label in messages: its scalar, or what is wrong with it."""
+    """An option as the user wrote it: its place and label in messages, and its scalar or problem."""
 
     place: str
     label: str
@@ -48,9 +49,9 @@ class Given(NamedTuple):
 
 
 def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
-    """The Config of a file, or of the defaults when there is none, with `key=value` overrides.
+    """Read the Config of a file, or the defaults if `path` is None, with `key=value` overrides.
 
-    Raises: ConfigError with a line for each problem.
+    Raises: ConfigError with one line per problem.
     """
     if path is None:
         return parse("", "", overrides)
@@ -58,60 +59,60 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
 
 
 def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
-    """The Config of a YAML text, called `name` in messages, with `key=value` overrides.
+    """Read the Config of a YAML text, called `name` in messages, with `key=value` overrides.
 
-    How captions are written may be told anew at any time: what an override leaves without effect there gives way.
-    Relative paths in the text begin at `folder`, or at the current folder when there is none.
+    Decoding options can be overridden for any run: one that becomes ineffective is reset to its default.
+    Relative paths in the text start at `folder`, or at the current folder if `folder` is None.
 
-    Raises: ConfigError with a line for each problem.
+    Raises: ConfigError with one line per problem.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     problems: list[str] = []
-    bad: set[str] = set()
+    invalid: set[str] = set()
     for given in chain(_of_text(text, printable(name), folder), map(_of_override, overrides)):
         value, problem = _value(given)
         if problem is None:
             values[given.path], places[given.path] = value, given.place
             continue
-        bad.add(given.path)
+        invalid.add(given.path)
         problems.append(f"{given.label}: {problem}")
         if len(problems) == MAX_PROBLEMS:
             raise ConfigError((*problems, f"stopped after {MAX_PROBLEMS} problems; there may be more"))
     config: Config = build(values)
     overridden = {given.path for given in map(_of_override, overrides)}
-    for rule in CONSTRAINTS:
-        if not bad & {rule.option, rule.other} and not rule.holds(config):
-            if rule.gives_way and rule.other in overridden and rule.option not in overridden:
-                del values[rule.option]
-                overridden.add(rule.option)
+    for constraint in CONSTRAINTS:
+        if not invalid & {constraint.option, constraint.other} and not constraint.holds(config):
+            if constraint.reset and constraint.other in overridden and constraint.option not in overridden:
+                del values[constraint.option]
+                overridden.add(constraint.option)
                 config = build(values)
                 continue
-            place = places.get(rule.option) or places.get(rule.other)
-            problems.append(": ".join(filter(None, (place, rule.option, rule.problem))))
+            place = places.get(constraint.option) or places.get(constraint.other)
+            problems.append(": ".join(filter(None, (place, constraint.option, constraint.problem))))
     if problems:
         raise ConfigError(problems)
     return config
 
 
 def dump(config: Config, *, comments: bool = False) -> str:
-    """The YAML text of a Config, which `parse` turns back into its equal; on request with a comment on every option."""
+    """Write a Config as YAML that `parse` reads back to an equal Config, optionally with a comment on every option."""
     lines: list[tuple[str, str]] = []
-    opened: set[str] = set()
+    written: set[str] = set()
     for path, option in OPTIONS.items():
         *parents, name = path.split(".")
         for level, section in enumerate(accumulate(parents, "{}.{}".format)):
-            if section not in opened:
-                opened.add(section)
+            if section not in written:
+                written.add(section)
                 lines.append((f"{'  ' * level}{parents[level]}:", SECTIONS[section]))
-        written = write(option, attrgetter(path)(config))
-        lines.append((f"{'  ' * len(parents)}{name}: {written}", f"{option.doc}; {option.expected()}"))
+        value = write(option, attrgetter(path)(config))
+        lines.append((f"{'  ' * len(parents)}{name}: {value}", f"{option.doc}; {option.expected()}"))
     return "".join(f"{line:<32} # {comment}\n" if comments else f"{line}\n" for line, comment in lines)
 
 
 def _read_file(path: Path) -> str:
     def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # or a FIFO would wait for its writer
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # otherwise a FIFO waits for a writer
 
     name = printable(str(path))
     try:
@@ -122,7 +123,7 @@ def _read_file(path: Path) -> str:
     except IsADirectoryError:
         raise ConfigError([f"{name}: expected a regular file; write the options into one"]) from None
     except FileNotFoundError:
-        raise ConfigError([f"{name}: no such file (captioner config init FILE writes one)"]) from None
+        raise ConfigError([f"{name}: not found (captioner config init FILE writes a new one)"]) from None
     except (OSError, ValueError) as error:
         raise ConfigError([f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
     try:
@@ -144,24 +145,24 @@ def _of_text(text: str, name: str, folder: Path | None) -> Iterator[Given]:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str, Scalar | str]]:
-    """The line, path, and scalar or problem of all that a text gives."""
-    sound = True
-    for line, problem in _misuse(text):
-        sound = False
+    """Yield the line, path, and scalar or problem of every entry of a text."""
+    valid = True
+    for line, problem in _syntax_problems(text):
+        valid = False
         yield line, "", problem
-    if sound and (root := yaml.compose(text, LOADER)) is not None:
+    if valid and (root := yaml.compose(text, LOADER)) is not None:
         yield from _section(root, "", 1)
 
 
-def _misuse(text: str) -> Iterator[tuple[int, str]]:
-    """Lines and problems of a text that is not plain YAML; where there are none, composing it is safe."""
+def _syntax_problems(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and problem of everything outside the accepted subset; a text without any is safe to compose."""
     if len(text) > MAX_CHARS:
         yield 1, f"expected at most {MAX_CHARS} characters, got {len(text)} or more"
         return
     for line, words in enumerate(text.split("\n"), 1):
         if bad := FORBIDDEN.search(words):
-            control = f"a control character, U+{ord(bad[0]):04X}; remove it"
-            yield line, "a tab; use spaces" if bad[0] == "\t" else control
+            control = f"control character U+{ord(bad[0]):04X}; remove it"
+            yield line, "tab; use spaces" if bad[0] == "\t" else control
             return
     depth = documents = 0
     event: Any
@@ -170,11 +171,12 @@ def _misuse(text: str) -> Iterator[tuple[int, str]]:
             line = event.start_mark.line + 1
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             documents += isinstance(event, yaml.DocumentStartEvent)
-            yield from ((line, f"{what}; write plain values") for is_unwanted, what in UNWANTED if is_unwanted(event))
+            yield from ((line, f"unsupported {what}; write plain values") for test, what in UNSUPPORTED if test(event))
             if depth > MAX_DEPTH or documents > 1:
-                yield line, f"nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else "a second document; keep one"
+                deep, second = f"nested deeper than {MAX_DEPTH}", "unsupported second document; keep one"
+                yield line, deep if depth > MAX_DEPTH else second
                 return
-    # ValueError and OverflowError: the pure-Python parser, of "\Uffffffff".
+    # The pure-Python parser raises ValueError or OverflowError for "\Uffffffff".
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
         yield (
@@ -186,14 +188,14 @@ def _misuse(text: str) -> Iterator[tuple[int, str]]:
 def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, str, Scalar | str]]:
     if not isinstance(node, yaml.MappingNode):
         content = _content(node)
-        if not (isinstance(content, Scalar) and content.is_null):  # null: all its options are commented out
+        if not (isinstance(content, Scalar) and content.is_null):  # null: every option is commented out
             yield line, section, f"expected options as `name: value` lines, got {content}"
         return
     first: dict[str, int] = {}
     for key, value in node.value:
         line, name, content = key.start_mark.line + 1, key.value, _content(value)
         if not isinstance(key, yaml.ScalarNode):
-            yield line, section, f"expected the name of an option, got {_content(key)}"
+            yield line, section, f"expected an option name, got {_content(key)}"
             continue
         path = f"{section}.{name}" if section else name
         if name in first:
@@ -210,7 +212,7 @@ def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, st
 
 
 def _content(node: yaml.Node) -> Scalar | str:
-    """The scalar of a node, or the kind of node that it is instead."""
+    """Return the scalar of a node, or the kind of a node that is not a scalar."""
     if isinstance(node, yaml.ScalarNode):
         return Scalar(node.value, plain=not node.style)
     return "a list" if isinstance(node, yaml.SequenceNode) else "a section"
@@ -230,12 +232,12 @@ def _of_override(text: str) -> Given:
 
 
 def _unknown(path: str, is_section: bool) -> str:
-    """The problem of a path that is no option here, with what was probably meant."""
+    """Describe the problem of a path that is not an option, with a suggestion."""
     if path in SECTIONS:
-        inside = next(option for option in OPTIONS if option.startswith(f"{path}."))
-        return f"expected an option, got a section; set what is in it, such as {inside}"
+        option = next(option for option in OPTIONS if option.startswith(f"{path}."))
+        return f"expected an option, got a section; set one of its options, such as {option}"
     if path in OPTIONS:
         section, _, name = path.rpartition(".")
         return f"expected a name without a dot; write {name} below {section}:"
-    known, noun = (SECTIONS, "section") if is_section else (OPTIONS, "option")
-    return f"unknown {noun}{closest(path, known) or ' (captioner config show lists all)'}"
+    valid, noun = (SECTIONS, "section") if is_section else (OPTIONS, "option")
+    return f"unknown {noun}{closest(path, valid) or ' (captioner config show prints all options)'}"

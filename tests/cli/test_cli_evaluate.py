@@ -1,4 +1,4 @@
-"""captioner evaluate, as text and as JSON lines, of a run and of files."""
+"""captioner evaluate: text and JSON lines, of a run and of caption files."""
 
 import json
 from collections.abc import Callable
@@ -18,13 +18,13 @@ KEYS += ["unk", "novel", "intervals"]
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Captions and references of three images, in the folder where the command runs."""
+    """Captions and references of three images in the current folder."""
     monkeypatch.chdir(tmp_path)
     captions = {"a.jpg": "a dog runs", 7: "two men on a boat", "c.jpg": "the sea"}
     Path("results.json").write_text(json.dumps([{"image_id": i, "caption": text} for i, text in captions.items()]))
     Path("other.json").write_text(json.dumps([{"image_id": i, "caption": "a dog"} for i in captions]))
     names = {5: "a.jpg", 7: "b.jpg", 9: "c.jpg"}
-    said = [
+    references = [
         (5, "A dog runs."),
         (5, "A brown dog is here!"),
         (7, "Two men sit in a boat."),
@@ -32,7 +32,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     annotations = {
         "images": [{"id": i, "file_name": name} for i, name in names.items()],
-        "annotations": [{"image_id": i, "caption": text} for i, text in said],
+        "annotations": [{"image_id": i, "caption": text} for i, text in references],
     }
     Path("captions.json").write_text(json.dumps(annotations))
 
@@ -72,7 +72,9 @@ def test_json_of_files(cli: Callable[..., Any]) -> None:
     assert record["worst"][0]["cider_d"] <= record["worst"][1]["cider_d"]
 
 
-def test_what_a_run_writes_scores_the_same(cli: Callable[..., Any], photo_run: Path, tmp_path: Path) -> None:
+def test_captions_of_a_run_have_the_same_scores_as_a_file(
+    cli: Callable[..., Any], photo_run: Path, tmp_path: Path
+) -> None:
     table, results = photo_run.parent / "photos" / "captions.csv", tmp_path / "results.json"
     record = json.loads(cli("evaluate", photo_run, "--coco", results, "--against", results, "--json").out)
     assert record["others"]["results.json"]["difference"] == {name: [0, 0] for name in NAMES}
@@ -86,12 +88,12 @@ def test_what_a_run_writes_scores_the_same(cli: Callable[..., Any], photo_run: P
     assert again["intervals"] == record["intervals"]
 
 
-def test_the_baseline_stands_beside_the_model(cli: Callable[..., Any], tiny_run: Path) -> None:
+def test_the_baseline(cli: Callable[..., Any], tiny_run: Path) -> None:
     record = json.loads(cli("evaluate", tiny_run, "--baseline", "nn", "--json").out)
-    borrowed = record["others"]["nn"]
-    assert borrowed["novel"] == 0
-    assert borrowed["bleu4"] > record["bleu4"], "an untrained model"
-    assert "above nn" in cli("evaluate", tiny_run, "--baseline", "nn").out
+    baseline = record["others"]["nn"]
+    assert baseline["novel"] == 0
+    assert baseline["bleu4"] > record["bleu4"], "an untrained model"
+    assert "minus nn" in cli("evaluate", tiny_run, "--baseline", "nn").out
 
 
 def test_json_has_no_infinity(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,31 +102,31 @@ def test_json_has_no_infinity(cli: Callable[..., Any], tiny_run: Path, monkeypat
     assert json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["loss"] == 1000
 
 
-def test_a_share_that_is_true_is_told() -> None:
+def test_the_fraction_of_true_captions() -> None:
     record = {"split": "a\nb", "images": 1200, "perplexity": 4.4817, "true": 0.9876}
-    assert next(score_lines(record, "model")) == "a\\nb: 1,200 images, perplexity 4.48, 98.8% true of their picture"
+    assert next(score_lines(record, "model")) == "a\\nb: 1,200 images, perplexity 4.48, 98.8% of captions true"
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "problem"),
     [
         ("", "expected a run, or --captions with --references"),
         ("run --captions a", "expected a run, or --captions with --references"),
         ("--captions a", "expected a run, or --captions with --references"),
         ("run --references a", "expected a run, or --captions with --references"),
-        ("run --coco a --split val --split test", "--captions, --against and --coco take one --split"),
-        ("--captions a --references b --baseline nn", "--baseline, --coco and -o are for a run; leave them out"),
-        ("run --baseline nn --split train", "--baseline borrows captions from train, and cannot be scored there"),
+        ("run --coco a --split val --split test", "--captions, --against and --coco need a single --split"),
+        ("--captions a --references b --baseline nn", "--baseline, --coco and -o need a run, not --captions"),
+        ("run --baseline nn --split train", "--baseline uses the captions of train and cannot be scored on it"),
     ],
 )
-def test_options_that_do_not_fit_together(command: str, said: str, cli: Callable[..., Any]) -> None:
+def test_invalid_combinations_of_options(command: str, problem: str, cli: Callable[..., Any]) -> None:
     done = cli("evaluate", *command.split())
     assert (done.code, done.out) == (2, "")
-    assert said in done.err
+    assert problem in done.err
     assert done.err.count("\n") == 1
 
 
-def test_every_split_is_known_before_one_is_scored(cli: Callable[..., Any], tiny_run: Path) -> None:
+def test_an_unknown_split_is_reported_before_scoring(cli: Callable[..., Any], tiny_run: Path) -> None:
     done = cli("evaluate", tiny_run, "--split", "val", "--split", "nope", "--json")
     assert (done.code, done.out) == (1, "")
     assert "nope" in done.err
@@ -134,19 +136,21 @@ def test_a_split_named_twice_is_scored_once(cli: Callable[..., Any], tiny_run: P
     assert cli("evaluate", tiny_run, "--split", "val", "--split", "val", "--json").out.count("\n") == 1
 
 
-def test_a_checkpoint_is_no_place_for_results(cli: Callable[..., Any], own_run: Path) -> None:
+def test_a_checkpoint_is_not_replaced_by_results(cli: Callable[..., Any], own_run: Path) -> None:
     before = (own_run / "last.h5").read_bytes()
-    for more, said in (([], "exists already"), (["--overwrite"], "expected results of captions to replace, got some")):
+    for more, problem in (
+        ([], "exists already"),
+        (["--overwrite"], "expected results of captions to replace, got some"),
+    ):
         done = cli("evaluate", own_run, "--coco", own_run / "last.h5", *more)
         assert (done.code, done.out) == (2, "")
-        assert said in done.err
+        assert problem in done.err
     assert (own_run / "last.h5").read_bytes() == before
 
 
-def test_results_that_exist_are_replaced_only_when_asked(
+def test_existing_results_are_replaced_only_with_overwrite(
     cli: Callable[..., Any], own_run: Path, tmp_path: Path
 ) -> None:
-    """A list of anything begins as results do."""
     path = tmp_path / "my.json"
     path.write_text('["years of work"]')
     done = cli("evaluate", own_run, "--coco", path)
@@ -156,9 +160,9 @@ def test_results_that_exist_are_replaced_only_when_asked(
     assert path.read_text() == '["years of work"]'
     assert cli("evaluate", own_run, "--coco", path, "--overwrite").code == 0
     assert json.loads(path.read_text())[0].keys() == {"image_id", "caption"}
-    assert cli("evaluate", own_run, "--overwrite").err == "captioner: --overwrite is for --coco; leave it out\n"
+    assert cli("evaluate", own_run, "--overwrite").err == "captioner: --overwrite needs --coco\n"
 
 
-def test_a_folder_that_does_not_exist_is_told_before_the_work(cli: Callable[..., Any], tiny_run: Path) -> None:
+def test_a_missing_output_folder_is_reported_before_scoring(cli: Callable[..., Any], tiny_run: Path) -> None:
     done = cli("evaluate", tiny_run, "--coco", "no/results.json")
     assert done == (2, "", "captioner: no/results.json: expected a folder to write into, got no, which is none\n")

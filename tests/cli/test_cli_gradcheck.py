@@ -1,4 +1,4 @@
-"""captioner gradcheck: a table, and an exit code."""
+"""captioner gradcheck: the table and the exit code."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from captioner.gradcheck.layer_cases import LAYERS
 
 
 def masked(text: str) -> str:
-    """Without the digits of the errors, which differ from machine to machine."""
+    """Mask the errors, which differ between machines."""
     return re.sub(r"\d\.\de[-+]\d\d", "#.#e-##", text)
 
 
@@ -20,7 +20,7 @@ def test_the_table(cli: Callable[..., Any], golden: Callable[..., None]) -> None
     golden("gradcheck.txt", masked(done.out))
 
 
-def test_a_planted_fault_is_named_and_the_exit_code_is_1(
+def test_a_wrong_gradient_is_reported_with_exit_code_1(
     cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = LAYERS["affine"]

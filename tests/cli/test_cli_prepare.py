@@ -1,4 +1,4 @@
-"""captioner prepare: what it tells, what it leaves behind, and how it goes on after any end."""
+"""captioner prepare: messages, output file, and resuming after interruptions."""
 
 import gc
 import json
@@ -35,36 +35,36 @@ def _here(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monkey
     album(Path("photos"))
 
 
-WARNED = (
-    "captioner: the encoder scenes is made for the generated pictures; for photographs: --encoder efficientnet-lite0\n"
+WARNING = (
+    "captioner: warning: encoder scenes is for generated drawings; for photographs, try --encoder efficientnet-lite0\n"
 )
 
 
 def masked(text: str) -> str:
-    """Without the encoder's version, and the formats that this Pillow reads."""
+    """Mask the version of the encoder and the formats that Pillow supports."""
     return re.sub(r"\(JPEG[\w, ]*\)", "(JPEG, #)", re.sub(r"scenes-\d+", "scenes-#", text))
 
 
-# --- what it tells
+# --- messages
 
 
-def test_the_card(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
+def test_the_summary(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES)
-    assert (done.code, done.err) == (0, f"{WARNED}next: captioner train --data birds.h5\n")
+    assert (done.code, done.err) == (0, f"{WARNING}next: captioner train --data birds.h5\n")
     golden("prepare.txt", masked(done.out))
     assert sorted(os.listdir()) == ["birds.h5", "photos"]
 
 
-def test_the_card_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> None:
+def test_the_summary_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> None:
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--json")
-    assert (done.code, done.err) == (0, WARNED)
-    told = json.loads(done.out)
-    assert told.pop("lost") == []
-    assert told == json.loads(cli("data", "card", "birds.h5", "--json").out)
-    assert told["splits"]["train"]["images"] == 6
+    assert (done.code, done.err) == (0, WARNING)
+    summary = json.loads(done.out)
+    assert summary.pop("lost") == []
+    assert summary == json.loads(cli("data", "summary", "birds.h5", "--json").out)
+    assert summary["splits"]["train"]["images"] == 6
 
 
-def test_what_is_left_out_is_told(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
+def test_skipped_lines_and_photographs_are_reported(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     Path("photos/001.png").unlink()
     Path("photos/002.png").write_bytes(b"no photograph")
     shutil.copy("photos/000.png", "photos/003.png")
@@ -73,30 +73,30 @@ def test_what_is_left_out_is_told(cli: Callable[..., Any], golden: Callable[...,
         table.write('004.png,\n005.png,a dog,more\n"006\n\x1b[2J.png",a dog\n')
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--list", "val=val.txt", "--max-length", 5)
     assert done.code == 1
-    golden("prepare_flaws.txt", masked(done.err + done.out))
+    golden("prepare_issues.txt", masked(done.err + done.out))
     assert prepared("birds.h5").split("val").image_ids == ["003.png"]
 
 
-def test_many_flaws_are_told_in_a_few_lines(cli: Callable[..., Any]) -> None:
+def test_the_number_of_printed_issues_is_limited(cli: Callable[..., Any]) -> None:
     with open("photos/captions.csv", "a") as table:
         table.write("000.png,\n" * 30)
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES)
     assert done.code == 0
     lines = done.err.splitlines()
     assert len(lines) == 20 + 3
-    assert lines[-3:] == ["captioner: and 10 more", WARNED.rstrip(), "next: captioner train --data birds.h5"]
+    assert lines[-3:] == ["captioner: and 10 more", WARNING.rstrip(), "next: captioner train --data birds.h5"]
 
 
-def test_lost_photographs_are_told_by_name_at_the_end(cli: Callable[..., Any]) -> None:
+def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> None:
     with open("photos/captions.csv", "a") as table:
         table.writelines(f"lost-{number:02}.png,a dog\n" for number in range(30))
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--json")
     assert done.code == 1
     lost = [f"photos/lost-{number:02}.png: no such photograph" for number in range(30)]
-    more = "captioner: and 10 more, which --json lists"
-    told = json.loads(done.out)["lost"]
-    assert sorted(told) == lost
-    assert done.err.splitlines()[-22:-1] == [*(f"captioner: {line}" for line in told[:20]), more]
+    more = "captioner: and 10 more (--json lists all)"
+    reported = json.loads(done.out)["lost"]
+    assert sorted(reported) == lost
+    assert done.err.splitlines()[-22:-1] == [*(f"captioner: {line}" for line in reported[:20]), more]
 
 
 FAILURES: dict[str, tuple[int, str]] = {
@@ -134,51 +134,51 @@ FAILURES: dict[str, tuple[int, str]] = {
 
 
 @pytest.mark.parametrize("command", FAILURES)
-def test_a_failure_is_told_in_a_line(command: str, cli: Callable[..., Any]) -> None:
-    Path("file").write_text("precious")
-    code, said = FAILURES[command]
+def test_an_error_is_one_line(command: str, cli: Callable[..., Any]) -> None:
+    Path("file").write_text("content")
+    code, problem = FAILURES[command]
     encoder = () if "--encoder " in command else ("--encoder", "scenes")
     if "--features" in command:
         encoder = ()
     done = cli("prepare", *command.split(), *encoder)
-    assert done.err.startswith(f"captioner: {said}")
+    assert done.err.startswith(f"captioner: {problem}")
     assert done.err.count("\n") == 1
     assert (done.code, done.out) == (code, "")
     assert {*os.listdir()} - {"out.h5.part"} == {"file", "photos"}
-    assert Path("file").read_text() == "precious"
+    assert Path("file").read_text() == "content"
 
 
 @pytest.mark.parametrize("output", ["birds.h5", "my birds.h5"])
-def test_without_val_the_next_command_says_what_to_validate_on(
+def test_without_val_the_suggested_command_validates_on_train(
     output: str, cli: Callable[..., Any], small_options: tuple[str, ...]
 ) -> None:
     done = cli("prepare", "photos/captions.csv", "-o", output, *SCENES, "--val", "0")
     assert done.code == 0
     *_, missing, following = done.err.splitlines()
     assert missing == (
-        "captioner: no images in the split val, which tells how training goes; give it some by --val, --list or the "
-        "column of the split"
+        "captioner: warning: the split val is empty, so training has no validation images; add some with --val, --list "
+        "or a split column"
     )
     words = shlex.split(following)
     assert words == ["next:", "captioner", "train", "--data", output, "-o", "validate.split=train"]
-    refused = cli("train", "--data", output, *small_options)
-    assert (refused.code, refused.out) == (1, "")
-    assert refused.err == (
+    failed = cli("train", "--data", output, *small_options)
+    assert (failed.code, failed.out) == (1, "")
+    assert failed.err == (
         "captioner: validate.split: expected a split of this data set (train), got val; try -o validate.split=train, "
         "or prepare it with --val 0.1\n"
     )
     assert cli(*words[2:], *small_options, "-o", "train.epochs=1").code == 0
 
 
-def test_the_work_of_another_encoder_is_not_thrown_away_silently(cli: Callable[..., Any]) -> None:
+def test_discarding_features_of_another_encoder_is_reported(cli: Callable[..., Any]) -> None:
     command = ("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES)
     assert cli(*command, "--min-count", 1000, "--dtype", "float32").code == 1  # ends after encoding
-    gc.collect()  # of the refusal, which holds the features
-    said = "out.h5.part: another encoder or precision made what was encoded before; all is encoded anew"
-    assert cli(*command).err.splitlines()[0] == f"captioner: {said}"
+    gc.collect()  # the exception of the failed command references the features
+    message = "out.h5.part: another encoder or precision made what was encoded before; all is encoded anew"
+    assert cli(*command).err.splitlines()[0] == f"captioner: {message}"
 
 
-def test_strictly_the_first_flaw_stops(cli: Callable[..., Any]) -> None:
+def test_strict_stops_at_the_first_issue(cli: Callable[..., Any]) -> None:
     Path("photos/001.png").unlink()
     done = cli("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES, "--strict")
     assert done == (
@@ -187,7 +187,7 @@ def test_strictly_the_first_flaw_stops(cli: Callable[..., Any]) -> None:
     assert not Path("out.h5").exists()
 
 
-def test_a_file_is_replaced_on_request(cli: Callable[..., Any]) -> None:
+def test_overwrite_replaces_the_output(cli: Callable[..., Any]) -> None:
     old = SEAL.magic + b" of old"
     Path("out.h5").write_bytes(old)
     assert cli("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES).code == 2
@@ -208,21 +208,21 @@ def test_a_full_disk(cli: Callable[..., Any], files_of_at_most: Callable[[int], 
     assert sorted(os.listdir()) == ["given.h5", "out.h5", "photos"]
 
 
-def test_without_the_library_of_photographs(shell: Callable[..., Any]) -> None:
+def test_without_pillow(shell: Callable[..., Any]) -> None:
     code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
     commands = [
         ("prepare", "photos/captions.csv", "-o", "out.h5", "--encoder", "scenes"),
         ("data", "check", "photos/captions.csv", "--min-count", "1"),
     ]
-    refused, checked = (shell(*command, code=code) for command in commands)
-    assert (refused.returncode, refused.stdout) == (2, "")
+    failed, checked = (shell(*command, code=code) for command in commands)
+    assert (failed.returncode, failed.stdout) == (2, "")
     assert re.fullmatch(
-        r"captioner: .*needs PIL[\w.]*, which is not installed; try pip install 'captioner\[images\]'\n", refused.stderr
+        r"captioner: .*needs PIL[\w.]*, which is not installed; try pip install 'captioner\[images\]'\n", failed.stderr
     )
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-# --- an end and a new beginning, with real signals
+# --- interrupting and resuming, with real signals
 
 
 WAITING = """
@@ -250,8 +250,8 @@ def records() -> int:
     return max(0, part.stat().st_size - 1) // RECORD if part.exists() else 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_who_is_stopped_goes_on_without_encoding_twice(number: signal.Signals, shell: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_command_resumes(number: signal.Signals, shell: Callable[..., Any]) -> None:
     command = [sys.executable, "-c", WAITING, *COMMAND]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and records() < 3:
@@ -262,7 +262,7 @@ def test_who_is_stopped_goes_on_without_encoding_twice(number: signal.Signals, s
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     assert out == ""
     if number == signal.SIGINT:
-        assert re.search(r"^captioner: .*the same command goes on where", err, re.MULTILINE)
+        assert re.search(r"^captioner: run the same command again to resume", err, re.MULTILINE)
         assert "Traceback" not in err
     assert not Path("out.h5").exists()
     kept = records()
@@ -270,7 +270,7 @@ def test_who_is_stopped_goes_on_without_encoding_twice(number: signal.Signals, s
     Path("encoded").unlink()
     done = shell(*COMMAND, code=WAITING)
     assert done.returncode == 0
-    assert f"{kept} of 8 photographs were encoded before\n" in done.stderr
+    assert f"resumed: {kept} of 8 photographs are already encoded\n" in done.stderr
     assert Path("encoded").stat().st_size == 8 - kept
     assert sorted(os.listdir()) == ["encoded", "go", "out.h5", "photos"]
     corpus = prepared("out.h5")
@@ -280,10 +280,10 @@ def test_who_is_stopped_goes_on_without_encoding_twice(number: signal.Signals, s
             np.testing.assert_allclose(split.features[row], encode(picture[None])[0], atol=1e-5)
 
 
-# --- the whole way
+# --- end to end
 
 
-def test_from_photographs_to_captions_of_new_ones(
+def test_from_photographs_to_captions(
     cli: Callable[..., Any], album: Callable[..., Path], small_options: tuple[str, ...]
 ) -> None:
     assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--threads", "2").code == 0
@@ -293,18 +293,18 @@ def test_from_photographs_to_captions_of_new_ones(
     new = album(Path("new"), 3, first=90).parent
     done = cli("sample", "runs/birds", "new", "--json")
     assert (done.code, done.err) == (0, "")
-    told = [json.loads(line) for line in done.out.splitlines()]
+    captions = [json.loads(line) for line in done.out.splitlines()]
     paths = sorted(new.glob("*.png"))
-    assert [one["image"] for one in told] == [str(path) for path in paths]
+    assert [one["image"] for one in captions] == [str(path) for path in paths]
     features = encode(np.stack([np.asarray(Image.open(path)) for path in paths]))
-    expected = list(best_captions(open_run("runs/birds"), features))
-    assert [one["caption"] for one in told] == [caption for caption, _ in expected]
-    np.testing.assert_allclose([one["log_prob"] for one in told], [log_prob for _, log_prob in expected], rtol=1e-4)
+    expected = best_captions(open_run("runs/birds"), features)
+    assert [one["caption"] for one in captions] == [caption for caption, _ in expected]
+    np.testing.assert_allclose([one["log_prob"] for one in captions], [log_prob for _, log_prob in expected], rtol=1e-4)
     of_split = cli("sample", "runs/birds", "--split", "val", "--json").out.splitlines()
     assert all(json.loads(line)["references"] for line in of_split)
 
 
-def test_a_run_notices_another_data_set(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+def test_another_data_set_is_an_error(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
     assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES).code == 0
     assert cli("train", "--data", "birds.h5", *small_options, "-o", "train.epochs=1").code == 0
     assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--overwrite", "--min-count", 9).code == 0
@@ -313,9 +313,7 @@ def test_a_run_notices_another_data_set(cli: Callable[..., Any], small_options: 
     assert "vocabulary: expected the " in done.err
 
 
-def test_features_of_a_file_need_the_name_of_their_encoder(
-    cli: Callable[..., Any], small_options: tuple[str, ...]
-) -> None:
+def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
     with h5py.File("given.h5", "w") as file:
         file["features"] = encode(np.stack([example(0, "train", index).picture for index in range(8)]))
     nameless = ("--features", "given.h5", "--min-count", "1", "--val", "0.25")
@@ -323,24 +321,24 @@ def test_features_of_a_file_need_the_name_of_their_encoder(
     assert cli("train", "--data", "nameless.h5", *small_options, "-o", "train.epochs=1").code == 0
     done = cli("sample", "runs/nameless", "photos/000.png")
     assert (done.code, done.out) == (2, "")
-    assert re.search(r"features:given\.h5,sha256=\w+, which tells no encoder; name .* with --encoder\n$", done.err)
-    told = cli("sample", "runs/nameless", "photos/000.png", "--encoder", "scenes")
-    assert (told.code, told.err) == (0, "")
+    assert re.search(r"features:given\.h5,sha256=\w+, which is not a known encoder; try --encoder\n$", done.err)
+    named = cli("sample", "runs/nameless", "photos/000.png", "--encoder", "scenes")
+    assert (named.code, named.err) == (0, "")
     assert cli("prepare", "photos/captions.csv", "-o", "named.h5", *nameless, "--encoder", "scenes").code == 0
     assert cli("train", "--data", "named.h5", *small_options, "-o", "train.epochs=1").code == 0
-    assert cli("sample", "runs/named", "photos/000.png").out == told.out
+    assert cli("sample", "runs/named", "photos/000.png").out == named.out
 
 
-def test_a_config_may_name_the_data_set(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+def test_a_config_sets_the_data_set(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
     assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES).code == 0
     Path("my.yaml").write_text("data:\n  source: prepared\n  root: birds.h5\n")
     assert cli("train", "-c", "my.yaml", *small_options, "-o", "train.epochs=1").code == 0
     assert cli("sample", "runs/my", "--split", "val").code == 0
     done = cli("train", "-o", "data.source=prepared")
     assert (done.code, done.out) == (2, "")
-    assert "data.root: needed by data.source prepared" in done.err
-    refused = cli("train", "--data", "photos/captions.csv")
-    assert (refused.code, refused.err) == (
+    assert "data.root: required by data.source prepared" in done.err
+    failed = cli("train", "--data", "photos/captions.csv")
+    assert (failed.code, failed.err) == (
         1,
         f"captioner: {Path.cwd() / 'photos/captions.csv'}: not a captioner data set; expected a file that "
         "`captioner prepare` wrote\n",

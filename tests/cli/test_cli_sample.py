@@ -1,4 +1,4 @@
-"""captioner sample, as text and as JSON lines: of splits, of features, and of photographs."""
+"""captioner sample: text and JSON lines, of splits, features and photographs."""
 
 import io
 import json
@@ -29,14 +29,16 @@ def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., Non
     golden("sample.txt", done.out)
 
 
-DRAWN = (*SHORT, "-o", "decode.method=sampling", "-o", "decode.temperature=1.5", "-o", "decode.seed=4")
+SAMPLING = (*SHORT, "-o", "decode.method=sampling", "-o", "decode.temperature=1.5", "-o", "decode.seed=4")
 
 
 def test_samples(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
-    done = cli("sample", coco_run, "--n-best", 3, *DRAWN)
+    done = cli("sample", coco_run, "--n-best", 3, *SAMPLING)
     assert (done.code, done.err) == (0, "")
-    golden("sample_drawn.txt", done.out)
-    records = [json.loads(line) for line in cli("sample", coco_run, "--n-best", 3, "--json", *DRAWN).out.splitlines()]
+    golden("sample_sampling.txt", done.out)
+    records = [
+        json.loads(line) for line in cli("sample", coco_run, "--n-best", 3, "--json", *SAMPLING).out.splitlines()
+    ]
     assert [line.split("\t")[1] for line in done.out.splitlines() if "\t  " not in line] == [
         one["caption"] for record in records for one in record["candidates"]
     ]
@@ -51,9 +53,9 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
     assert list(json.loads(done.out.splitlines()[0])) == ["image", "caption", "log_prob", "references", "true"]
 
 
-def test_text_tells_what_is_true(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = [Caption("x", "a b", -1.234, ["c", "d"], true, []) for true in (True, False, None)]
-    monkeypatch.setattr("captioner.inference.captions.caption_split", lambda *_: iter(told))
+def test_text_marks_true_captions(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captions = [Caption("x", "a b", -1.234, ["c", "d"], true, []) for true in (True, False, None)]
+    monkeypatch.setattr("captioner.inference.captions.caption_split", lambda *_: iter(captions))
     lines = cli("sample", tiny_run).out.splitlines()
     assert lines[::3] == ["x\ta b\t-1.23\ttrue", "x\ta b\t-1.23\tnot true", "x\ta b\t-1.23"]
     assert lines[1:3] == ["\t  c", "\t  d"]
@@ -64,14 +66,14 @@ def test_the_number_of_images(cli: Callable[..., Any], tiny_run: Path) -> None:
         assert len(cli("sample", tiny_run, "--json", *number).out.splitlines()) == count
 
 
-def test_a_checkpoint_file_is_taken_as_it_is(cli: Callable[..., Any], own_run: Path) -> None:
+def test_a_run_folder_uses_its_best_checkpoint(cli: Callable[..., Any], own_run: Path) -> None:
     from_file = cli("sample", own_run / "best.h5", "--json").out
     assert cli("sample", own_run, "--json").out == from_file != ""
     (own_run / "best.h5").unlink()
     assert cli("sample", own_run, "--json").code == 0
 
 
-def test_a_checkpoint_needs_nothing_else(cli: Callable[..., Any], own_run: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_is_self_contained(cli: Callable[..., Any], own_run: Path, tmp_path: Path) -> None:
     expected = cli("sample", own_run, "--json").out
     alone = (own_run / "best.h5").rename(tmp_path / "model.h5")
     for left in own_run.iterdir():
@@ -92,12 +94,12 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     }  # fmt: skip
 
 
-TOGETHER = {
-    "--features new.h5 --split train": "photographs, --split and --features do not go together; give one of them",
-    "a.png --split train": "photographs, --split and --features do not go together; give one of them",
-    "a.png --features new.h5": "photographs, --split and --features do not go together; give one of them",
-    "--write-sidecar .txt": "--write-sidecar and --encoder are for photographs; name some",
-    "--split train --encoder scenes": "--write-sidecar and --encoder are for photographs; name some",
+INVALID = {
+    "--features new.h5 --split train": "photographs, --split and --features exclude each other; use one of them",
+    "a.png --split train": "photographs, --split and --features exclude each other; use one of them",
+    "a.png --features new.h5": "photographs, --split and --features exclude each other; use one of them",
+    "--write-sidecar .txt": "--write-sidecar and --encoder need photographs",
+    "--split train --encoder scenes": "--write-sidecar and --encoder need photographs",
     "a.png --write-sidecar txt": "--write-sidecar txt: expected a suffix such as .txt",
     "a.png --write-sidecar .": "--write-sidecar .: expected a suffix such as .txt",
     **{
@@ -108,42 +110,43 @@ TOGETHER = {
 }
 
 
-TOGETHER |= {
+INVALID |= {
     "-o decode.suppress_words=a,dg": "decode.suppress_words: expected words of the vocabulary, got dg",
     "-o decode.top_k=5": (
-        "-o decode.top_k=5: decode.top_k: does nothing without decode.method sampling (set that, or leave this at null)"
+        "-o decode.top_k=5: decode.top_k: has no effect without decode.method sampling "
+        "(set that, or leave this at null)"
     ),
     "-o decode.min_length=31": "-o decode.min_length=31: decode.min_length: expected at most decode.max_length",
 }
 
 
-@pytest.mark.parametrize("words", TOGETHER)
-def test_options_that_do_not_go_together(words: str, cli: Callable[..., Any], coco_run: Path) -> None:
-    assert cli("sample", coco_run, *words.split()) == (2, "", f"captioner: {TOGETHER[words]}\n")
+@pytest.mark.parametrize("words", INVALID)
+def test_invalid_options(words: str, cli: Callable[..., Any], coco_run: Path) -> None:
+    assert cli("sample", coco_run, *words.split()) == (2, "", f"captioner: {INVALID[words]}\n")
 
 
-def test_references_of_several_lines_are_told_in_one(
+def test_references_of_several_lines_are_printed_in_one(
     cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = [Caption("a\nb", "c", -1.0, ["two\n lines", "an\x1b[2J escape"], None, [("c", -1.0), ("d", -2.5)])]
-    monkeypatch.setattr("captioner.inference.captions.caption_split", lambda *_: iter(told))
+    captions = [Caption("a\nb", "c", -1.0, ["two\n lines", "an\x1b[2J escape"], None, [("c", -1.0), ("d", -2.5)])]
+    monkeypatch.setattr("captioner.inference.captions.caption_split", lambda *_: iter(captions))
     assert cli("sample", tiny_run).out.splitlines() == [
         r"a\nb	c	-1.00", "\td\t-2.50", "\t  two lines", "\t  an\\x1b[2J escape"
     ]  # fmt: skip
 
 
 def test_constraints(cli: Callable[..., Any], coco_run: Path) -> None:
-    def said(*options: str) -> str:
+    def caption(*options: str) -> Any:
         words = [word for option in options for word in ("-o", f"decode.{option}")]
-        return str(cli("sample", coco_run, "-n", 1, "--json", *words).out)
+        return json.loads(cli("sample", coco_run, "-n", 1, "--json", *words).out)
 
-    assert json.loads(said("no_repeat_ngram=1", "min_length=2"))["caption"] == "a café"
-    assert json.loads(said("suppress_words=a,猫", "min_length=2", "max_length=2"))["caption"] == "café café"
-    wide = json.loads(said("beam_width=3", "length_penalty=1.0", "max_length=4"))
+    assert caption("no_repeat_ngram=1", "min_length=2")["caption"] == "a café"
+    assert caption("suppress_words=a,猫", "min_length=2", "max_length=2")["caption"] == "café café"
+    wide = caption("beam_width=3", "length_penalty=1.0", "max_length=4")
     assert (wide["caption"], wide["log_prob"]) == ("a a a a", pytest.approx(4 * -3.4963 / 3, abs=1e-3))
 
 
-def test_several_runs_write_as_one(cli: Callable[..., Any], coco_run: Path, tiny_run: Path, tmp_path: Path) -> None:
+def test_several_runs_form_an_ensemble(cli: Callable[..., Any], coco_run: Path, tiny_run: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(coco_run, tmp_path / "other"))
     saved = checkpoint.load(other / "best.h5")
     saved.params["b_vocab"][[4, 5]] = 0, 3
@@ -157,9 +160,9 @@ def test_several_runs_write_as_one(cli: Callable[..., Any], coco_run: Path, tiny
         assert both["caption"] == "café café café"
         chances = 1 / (np.e + 6), np.exp(3) / (np.exp(3) + 6)
         assert both["log_prob"] == pytest.approx(3 * np.log(np.mean(chances)), abs=1e-4)
-    refused = cli("sample", coco_run, tiny_run)
-    assert (refused.code, refused.out) == (1, "")
-    assert refused.err.startswith(f"captioner: {tiny_run}/best.h5: vocabulary: expected the 7 words of {coco_run}/best")
+    failed = cli("sample", coco_run, tiny_run)
+    assert (failed.code, failed.out) == (1, "")
+    assert failed.err.startswith(f"captioner: {tiny_run}/best.h5: vocabulary: expected the 7 words of {coco_run}/best")
 
 
 # --- photographs
@@ -174,18 +177,18 @@ def new(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return folder
 
 
-def told(out: str) -> dict[str, str]:
+def by_image(out: str) -> dict[str, str]:
     return dict(line.split("\t")[:2] for line in out.splitlines())
 
 
 @pytest.fixture
 def captions(cli: Callable[..., Any], photo_run: Path, new: Path) -> dict[str, str]:
-    """What the model says of each of the new photographs, one by one."""
+    """The captions of the new photographs, each from its own command."""
     found = {}
     for path in sorted(new.iterdir()):
         done = cli("sample", photo_run, path)
         assert (done.code, done.err) == (0, "")
-        found |= told(done.out)
+        found |= by_image(done.out)
     assert len(set(found.values())) > 2
     return found
 
@@ -193,20 +196,20 @@ def captions(cli: Callable[..., Any], photo_run: Path, new: Path) -> dict[str, s
 def test_a_folder_is_captioned_in_order(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
     done = cli("sample", photo_run, "new")
     assert (done.code, done.err) == (0, "")
-    assert list(told(done.out).items()) == list(captions.items())
+    assert list(by_image(done.out).items()) == list(captions.items())
     several = cli("sample", photo_run, "new/074.png", "new", "new/070.png")
     assert [line.split("\t")[0] for line in several.out.splitlines()] == ["new/074.png", *captions, "new/070.png"]
-    assert list(told(cli("sample", photo_run, "new", "-n", 2).out)) == list(captions)[:2]
+    assert list(by_image(cli("sample", photo_run, "new", "-n", 2).out)) == list(captions)[:2]
 
 
-def test_one_that_cannot_be_read_does_not_stop_the_others(
+def test_an_unreadable_photograph_is_skipped(
     cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]
 ) -> None:
     Path("new/072.png").write_bytes(b"no photograph")
     Path("empty").mkdir()
     done = cli("sample", photo_run, "empty", "new", "no\n.png")
     assert done.code == 1
-    assert list(told(done.out).items()) == [(path, text) for path, text in captions.items() if "072" not in path]
+    assert list(by_image(done.out).items()) == [(path, text) for path, text in captions.items() if "072" not in path]
     lines = done.err.splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("captioner: new/072.png: expected a photograph")
@@ -227,35 +230,35 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
 def test_names_from_stdin(
     cli: Callable[..., Any], photo_run: Path, captions: dict[str, str], stdin: Callable[[bytes], None]
 ) -> None:
-    odd = os.fsencode("new/ a b ") + b"\xff.png"
-    shutil.copy("new/070.png", odd)
-    stdin(b"new/073.png\n\n" + odd + b"\r\nnew/071.png")
+    unusual = os.fsencode("new/ a b ") + b"\xff.png"
+    shutil.copy("new/070.png", unusual)
+    stdin(b"new/073.png\n\n" + unusual + b"\r\nnew/071.png")
     done = cli("sample", photo_run, "-", "new/074.png")
     assert (done.code, done.err) == (0, "")
-    assert list(told(done.out).items()) == [
+    assert list(by_image(done.out).items()) == [
         ("new/073.png", captions["new/073.png"]),
         (r"new/ a b \udcff.png", captions["new/070.png"]),
         ("new/071.png", captions["new/071.png"]),
         ("new/074.png", captions["new/074.png"]),
     ]
     stdin(b"\n")
-    nothing = "captioner: -: expected names of photographs on stdin, one a line, got none\n"
+    nothing = "captioner: -: expected names of photographs on stdin, one per line, got none\n"
     assert cli("sample", photo_run, "-") == (2, "", nothing)
 
 
-def test_odd_names_are_one_line_each(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
+def test_unusual_names_are_escaped(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
     names = ["new/a\nb.png", "new/a\tb.png", "new/\x1b[2J.png", "new/\udcff.png", "new/猫 .png"]
     for name in names:
         shutil.copy("new/070.png", name)
     done = cli("sample", photo_run, *names)
     assert (done.code, done.err) == (0, "")
     shown = [r"new/a\nb.png", r"new/a\tb.png", r"new/\x1b[2J.png", r"new/\udcff.png", "new/猫 .png"]
-    assert told(done.out) == dict.fromkeys(shown, captions["new/070.png"])
+    assert by_image(done.out) == dict.fromkeys(shown, captions["new/070.png"])
     lines = cli("sample", photo_run, *names, "--json").out.splitlines()
     assert [json.loads(line)["image"] for line in lines] == names
 
 
-def test_candidates_follow_their_caption(cli: Callable[..., Any], photo_run: Path, new: Path) -> None:
+def test_candidates_follow_the_caption(cli: Callable[..., Any], photo_run: Path, new: Path) -> None:
     done = cli("sample", photo_run, "new", "--n-best", 3)
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
@@ -273,31 +276,31 @@ def test_candidates_follow_their_caption(cli: Callable[..., Any], photo_run: Pat
 def test_runs_come_before_the_photographs(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
     done = cli("sample", photo_run, photo_run / "best.h5", "new")
     assert (done.code, done.err) == (0, "")
-    assert list(told(done.out).items()) == list(captions.items())
+    assert list(by_image(done.out).items()) == list(captions.items())
     late = cli("sample", photo_run, "new/070.png", photo_run)
     assert late == (
         2,
         "",
-        f"captioner: {photo_run}: is a run, after a photograph; name all runs before the photographs\n",
+        f"captioner: {photo_run}: run after a photograph; put all runs before the photographs\n",
     )
     Path("empty").mkdir()
     assert cli("sample", photo_run, "empty", "new", "-n", 1).code == 1, (
-        "a folder without a checkpoint is of photographs"
+        "a folder without a checkpoint is a folder of photographs"
     )
 
 
 def test_sidecars(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
-    Path("new/072.txt").write_text("precious")
+    Path("new/072.txt").write_text("existing")
     done = cli("sample", photo_run, "new", "--write-sidecar", ".txt")
     assert done.code == 0
-    assert done.err == ("captioner: 1 sidecar was there already and is left as it is; --overwrite replaces them\n")
-    assert told(done.out) == captions, "what has no place beside its photograph is printed all the same"
+    assert done.err == ("captioner: 1 sidecar exists already, not replaced; --overwrite replaces existing files\n")
+    assert by_image(done.out) == captions, "captions without a sidecar are printed too"
     for path, text in captions.items():
-        expected = "precious" if "072" in path else f"{text}\n"
+        expected = "existing" if "072" in path else f"{text}\n"
         assert Path(path).with_suffix(".txt").read_text() == expected
     kept = cli("sample", photo_run, "new", "--write-sidecar", ".txt")
     assert (kept.code, kept.out) == (0, done.out)
-    assert kept.err == "captioner: 5 sidecars were there already and are left as they are; --overwrite replaces them\n"
+    assert kept.err == "captioner: 5 sidecars exist already, not replaced; --overwrite replaces existing files\n"
     again = cli("sample", photo_run, "new", "--write-sidecar", ".txt", "--overwrite")
     assert (again.code, again.err) == (0, "")
     assert Path("new/072.txt").read_text() == f"{captions['new/072.png']}\n"
@@ -311,7 +314,7 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, captions: dict[str, 
     assert Path("new/071.txt").read_text() == f"{captions['new/070.png']}\n"
 
 
-def test_another_encoder_is_refused_by_name(cli: Callable[..., Any], photo_run: Path, new: Path) -> None:
+def test_another_encoder_is_an_error(cli: Callable[..., Any], photo_run: Path, new: Path) -> None:
     run = Path(shutil.copytree(photo_run, "run"))
     saved = checkpoint.load(run / "best.h5")
     saved.meta.__dict__["encoder"] = "scenes-0"
@@ -324,9 +327,7 @@ def test_another_encoder_is_refused_by_name(cli: Callable[..., Any], photo_run: 
     )
 
 
-def test_a_run_of_the_assignments_features_takes_no_photographs(
-    cli: Callable[..., Any], coco_run: Path, new: Path
-) -> None:
+def test_photographs_need_a_known_encoder(cli: Callable[..., Any], coco_run: Path, new: Path) -> None:
     done = cli("sample", coco_run, "new")
     assert (done.code, done.out) == (2, "")
     assert "was trained on features of cs231n:vgg16_fc7_pca, which is not a known encoder; try --encoder" in done.err
@@ -335,10 +336,10 @@ def test_a_run_of_the_assignments_features_takes_no_photographs(
     assert "features: expected 8 numbers per image, got " in other.err
 
 
-def test_a_net_of_the_users_from_photographs_to_captions(
+def test_a_users_onnx_encoder(
     cli: Callable[..., Any], small_options: tuple[str, ...], album: Callable[..., Path], new: Path
 ) -> None:
-    """The file of the net is found beside the data set, wherever the command is called."""
+    """The ONNX file is found beside the data set from any current folder."""
     nodes = [protobuf.node("GlobalAveragePool", ["x"], "mean"), protobuf.node("Flatten", ["mean"], "y")]
     shapes = [protobuf.value_info("x", ["n", 3, 8, 8])], [protobuf.value_info("y", ["n", 3])]
     home = Path("home")
@@ -351,7 +352,7 @@ def test_a_net_of_the_users_from_photographs_to_captions(
     assert trained.code == 0
     done = cli("sample", "runs/birds", "new")
     assert (done.code, done.err) == (0, "")
-    assert len(told(done.out)) == 5
+    assert len(by_image(done.out)) == 5
     (home / "net.onnx").rename("moved.onnx")
     lost = cli("sample", "runs/birds", "new")
     assert (lost.code, lost.out) == (2, "")

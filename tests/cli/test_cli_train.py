@@ -1,4 +1,4 @@
-"""captioner train: what it says, where it puts a run, and the bar on a terminal."""
+"""captioner train: messages, run folder, progress bar and signals."""
 
 import dataclasses
 import io
@@ -28,11 +28,11 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def masked(text: str) -> str:
-    """Without the numbers, which differ from machine to machine."""
+    """Mask the numbers, which differ between machines."""
     return re.sub(r"\d[\d.,]*(?<![.,])", "#", text)
 
 
-def test_what_it_tells(cli: Callable[..., Any], small_options: tuple[str, ...], golden: Callable[..., None]) -> None:
+def test_messages(cli: Callable[..., Any], small_options: tuple[str, ...], golden: Callable[..., None]) -> None:
     done = cli("train", *small_options, "-o", "train.epochs=1", "--run", "new")
     assert (done.code, done.out) == (0, "")
     again = cli("train", "--resume", "new", "-o", "train.epochs=2")
@@ -43,16 +43,16 @@ def test_what_it_tells(cli: Callable[..., Any], small_options: tuple[str, ...], 
 LINE = r"(\w+) +([\d,]+\.\d) s +(\d+\.\d) %"
 
 
-def test_the_profile_is_told_only_when_asked_for(
+def test_the_profile_is_printed_with_profile(
     cli: Callable[..., Any], small_options: tuple[str, ...], tmp_path: Path
 ) -> None:
-    told = [
+    runs = [
         cli("train", *small_options, "-o", "train.epochs=1", "--run", f"new{i}", *("--profile",) * i) for i in (0, 1)
     ]
-    assert [(done.code, done.out) for done in told] == [(0, "")] * 2
-    silent, talking = (done.err.splitlines() for done in told)
-    assert [masked(line) for line in talking[: len(silent)]] == [masked(line) for line in silent]
-    table = [re.fullmatch(LINE, line) for line in talking[len(silent) :]]
+    assert [(done.code, done.out) for done in runs] == [(0, "")] * 2
+    plain, profiled = (done.err.splitlines() for done in runs)
+    assert [masked(line) for line in profiled[: len(plain)]] == [masked(line) for line in plain]
+    table = [re.fullmatch(LINE, line) for line in profiled[len(plain) :]]
     assert all(table)
     summary = json.loads((tmp_path / "new1" / "summary.json").read_text())
     assert [(row[1], row[2]) for row in table if row] == [
@@ -71,14 +71,14 @@ def test_the_table_of_the_profile() -> None:
     ]
 
 
-def test_a_run_that_took_no_time_has_a_profile_too(cli: Callable[..., Any], own_run: Path) -> None:
+def test_the_profile_of_a_run_without_steps(cli: Callable[..., Any], own_run: Path) -> None:
     assert "total            0.0 s   0.0 %" in progress._profile({"profile": {"other": 0.0}, "seconds": 0.0})
     done = cli("train", "--resume", own_run, "--profile")
     assert (done.code, done.out) == (0, "")
     assert re.fullmatch(LINE, done.err.splitlines()[-1])
 
 
-def test_the_folder_has_the_name_of_the_config_or_the_source(
+def test_the_folder_is_named_after_the_config_or_the_source(
     cli: Callable[..., Any], small_options: tuple[str, ...]
 ) -> None:
     Path("mine.yaml").write_text("seed: 3\n")
@@ -87,14 +87,17 @@ def test_the_folder_has_the_name_of_the_config_or_the_source(
         assert load(Path(folder, "config.yaml")).seed == (3 if args and args[0] == "-c" else 0)
 
 
-def test_overwrite_replaces(cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...]) -> None:
+def test_overwrite_replaces_the_run(cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...]) -> None:
     before = (own_run / "last.h5").read_bytes()
-    assert cli("train", *small_options, "-o", "seed=9", "--run", own_run, "--overwrite").code == 0
+    assert (
+        cli("train", *small_options, "-o", "seed=9", "-o", "train.max_steps=2", "--run", own_run, "--overwrite").code
+        == 0
+    )
     assert load(own_run / "config.yaml").seed == 9
     assert (own_run / "last.h5").read_bytes() != before
 
 
-def test_an_early_end_does_not_cost_the_run_before(
+def test_an_interrupted_overwrite_keeps_the_previous_run(
     cli: Callable[..., Any],
     tmp_path: Path,
     own_run: Path,
@@ -107,7 +110,7 @@ def test_an_early_end_does_not_cost_the_run_before(
         patch.setattr(sys.modules["captioner.cli.train"], "stop_signals", lambda: nullcontext([signal.SIGINT]))
         done = cli("train", *small_options, "--run", run, "--overwrite")
     assert done.code == 130
-    assert done.err.endswith(f"; go on with captioner train --resume '{run}'; the run before is in {run}/before\n")
+    assert done.err.endswith(f"; continue with captioner train --resume '{run}'; the run before is in {run}/before\n")
     assert "stopped after 1 step," in done.err
     assert {name: (run / "before" / name).read_bytes() for name in files} == files
     assert cli("sample", run / "before", "-n", 1).code == 0
@@ -115,13 +118,13 @@ def test_an_early_end_does_not_cost_the_run_before(
     assert not (run / "before").exists()
 
 
-def test_a_file_of_a_run_is_not_the_run(cli: Callable[..., Any], own_run: Path) -> None:
+def test_resume_needs_a_folder(cli: Callable[..., Any], own_run: Path) -> None:
     done = cli("train", "--resume", own_run / "last.h5")
     assert (done.code, done.out) == (2, "")
     assert done.err == f"captioner: {own_run}/last.h5: expected a run folder, got a file; try --resume {own_run}\n"
 
 
-def test_data_that_has_moved(cli: Callable[..., Any], photo_run: Path, tmp_path: Path) -> None:
+def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(photo_run, tmp_path / "run"))
     data = shutil.copy(photo_run.parent / "data.h5", tmp_path / "my data.h5")
     old, lost = str(photo_run.parent / "data.h5"), str(tmp_path / "gone.h5")
@@ -129,13 +132,13 @@ def test_data_that_has_moved(cli: Callable[..., Any], photo_run: Path, tmp_path:
         saved = checkpoint.load(run / name)
         meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace(old, lost))
         checkpoint.save(run / name, dataclasses.replace(saved, meta=meta))
-    gone = f"{tmp_path}/gone.h5: data set not found; if it has moved, try -o data.root=NEW"
-    said = f"captioner: {gone}\n"
+    problem = f"{tmp_path}/gone.h5: data set not found; if it has moved, try -o data.root=NEW"
+    message = f"captioner: {problem}\n"
     for command in (("train", "--resume", run), ("sample", run, "--split", "val")):
-        assert cli(*command) == (1, "", said)
-    refused = cli("train", "--resume", run, "--data", data)
-    assert refused.code == 2
-    assert refused.err.endswith(f"or with -o; for data that has moved: -o data.root='{data}'\n")
+        assert cli(*command) == (1, "", message)
+    failed = cli("train", "--resume", run, "--data", data)
+    assert failed.code == 2
+    assert failed.err.endswith(f"with -o and --profile; if the data set has moved: -o data.root='{data}'\n")
     assert cli("train", "--resume", run, "-o", f"data.root={data}").code == 0
 
 
@@ -148,9 +151,9 @@ def test_divergence_is_one_line_and_exit_code_1(
     options = [f"train.learning_rate={rate}", f"train.batch_size={batch}", "train.clip_norm=null"]
     done = cli("train", *small_options, *(f"--set={option}" for option in options), "--run", "new")
     assert done.code == 1
-    *talk, last = done.err.splitlines()
+    *progress_lines, last = done.err.splitlines()
     assert re.fullmatch(r"captioner: step \d+: .*; try a smaller train.learning_rate.*; no checkpoint yet", last)
-    assert len(talk) == 2
+    assert len(progress_lines) == 2
 
 
 class Terminal(io.StringIO):
@@ -159,7 +162,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_a_bar_on_a_terminal_alone(
+def test_the_progress_bar_needs_a_terminal(
     stream: type[io.StringIO], small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", shown := stream())
@@ -175,14 +178,14 @@ def test_a_bar_on_a_terminal_alone(
 @pytest.mark.parametrize(
     ("figures", "expected"),
     [
-        ({"word_loss": 2.34567, "perplexity": 10.4}, "loss 2.346 a word, "),
+        ({"word_loss": 2.34567, "perplexity": 10.4}, "loss 2.346 per word, "),
         (
             {"reward": 0.81234, "greedy_reward": 0.75, "advantages": 0.9375},
-            "reward 0.812, greedy 0.750, 94% with an advantage, ",
+            "reward 0.812, greedy 0.750, 94% with nonzero advantage, ",
         ),
     ],
 )
-def test_the_bar_has_the_figures_of_the_objective(
+def test_the_progress_bar_shows_the_metrics_of_the_objective(
     figures: dict[str, float], expected: str, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", shown := Terminal())
@@ -191,7 +194,7 @@ def test_the_bar_has_the_figures_of_the_objective(
     assert re.search(rf"{re.escape(expected)}[\d,]+ words/s", shown.getvalue())
 
 
-def test_the_first_signal_is_caught_and_the_handlers_go() -> None:
+def test_the_first_signal_is_caught_and_handlers_are_restored() -> None:
     before = [signal.getsignal(number) for number in STOPPING]
     with stop_signals() as caught:
         signal.raise_signal(signal.SIGTERM)
@@ -203,33 +206,41 @@ TWICE = """
 import signal, sys
 from captioner.cli.train import stop_signals
 
-first, second, together = map(int, sys.argv[1:])
+first, second, blocked = map(int, sys.argv[1:])
 with stop_signals() as caught:
-    if together:  # both come before Python can handle either
+    if blocked:  # both arrive before Python can handle either
         signal.pthread_sigmask(signal.SIG_BLOCK, {first, second})
     signal.raise_signal(first)
     signal.raise_signal(second)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {first, second})
-print("goes on", caught)
+print("continues", caught)
 """
 
 
-@pytest.mark.parametrize("together", [0, 1])
-@pytest.mark.parametrize("pair", [(first, second) for first in STOPPING for second in STOPPING])
-def test_a_second_signal_of_any_kind_stops_at_once(pair: tuple[int, int], together: int, shell) -> None:
-    done = shell(int(pair[0]), int(pair[1]), together, code=TWICE)
-    merged = together and pair[0] == pair[1]  # the system keeps one of each kind
+@pytest.mark.parametrize("blocked", [0, 1])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (signal.SIGINT, signal.SIGINT),
+        (signal.SIGINT, signal.SIGTERM),
+        (signal.SIGTERM, signal.SIGHUP),
+        (signal.SIGHUP, signal.SIGINT),
+    ],
+)
+def test_a_second_signal_terminates_at_once(pair: tuple[int, int], blocked: int, shell) -> None:
+    done = shell(int(pair[0]), int(pair[1]), blocked, code=TWICE)
+    merged = blocked and pair[0] == pair[1]  # a pending signal is not queued twice
     assert done.returncode in ((0,) if merged else (-pair[0], -pair[1]))
     assert done.stderr == ""
 
 
-def test_the_handlers_go_when_the_training_fails(cli: Callable[..., Any]) -> None:
+def test_handlers_are_restored_after_an_error(cli: Callable[..., Any]) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert cli("train", "--resume", "nowhere").code == 1
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_finished_run_is_told_how_to_go_on(cli: Callable[..., Any], own_run: Path) -> None:
+def test_resuming_a_finished_run_prints_a_hint(cli: Callable[..., Any], own_run: Path) -> None:
     done = cli("train", "--resume", own_run)
     assert (done.code, done.out) == (0, "")
-    assert done.err.endswith(f"-> {own_run}; raise train.epochs to go on\n")
+    assert done.err.endswith(f"-> {own_run}; increase train.epochs to continue\n")

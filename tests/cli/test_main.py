@@ -1,4 +1,4 @@
-"""Whatever goes wrong: one line on stderr that names it, the right exit code, and nothing lost."""
+"""Errors of all commands: one line on stderr, the exit code, and no changed file."""
 
 import io
 import json
@@ -20,19 +20,19 @@ PIECE = r"[^\n]*"
 
 @pytest.fixture(autouse=True)
 def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The current folder has a run in `run`, and some files that are none."""
+    """The current folder has a run in `run`, and invalid files."""
     monkeypatch.chdir(own_run.parent)
     Path("empty").mkdir()
     Path("file").touch()
     Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  cell: gru\n")
-    whole = Path("run/last.h5").read_bytes()
-    Path("damaged.h5").write_bytes(whole[:5000] + b"damage" + whole[5006:])
+    content = Path("run/last.h5").read_bytes()
+    Path("damaged.h5").write_bytes(content[:5000] + b"damage" + content[5006:])
 
 
 RUN_FILES = ("best.h5", "config.yaml", "history.jsonl", "last.h5", "summary.json")
 FAILURES: dict[str, tuple[int, str]] = {
-    # config: every problem has a line
-    "train -c nope.yaml": (2, "nope.yaml: no such file (captioner config init FILE writes one)"),
+    # config: one line per problem
+    "train -c nope.yaml": (2, "nope.yaml: not found (captioner config init FILE writes a new one)"),
     "train -c empty": (2, "empty: expected a regular file; write the options into one"),
     "train -c wrong.yaml": (
         2,
@@ -45,7 +45,7 @@ FAILURES: dict[str, tuple[int, str]] = {
     "sample run -o decode.max_length=0": (2, "-o decode.max_length=0: expected an integer >= 1 and <= 1000, got 0"),
     "evaluate run -o decode.length=0": (2, "-o decode.length=0: unknown option (did you mean decode.max_length?)"),
     "train -o data.source=cs231n": (
-        2, "-o data.source=cs231n: data.root: needed by data.source cs231n (the folder with coco2014_captions.h5)"
+        2, "-o data.source=cs231n: data.root: required by data.source cs231n (the folder with coco2014_captions.h5)"
     ),
     # train
     "train --run run": (
@@ -70,10 +70,10 @@ FAILURES: dict[str, tuple[int, str]] = {
         1, "empty: no last.h5 here to resume from; expected a folder that `captioner train` made"
     ),
     "train --resume run --overwrite": (
-        2, "--resume takes its config and folder from the run; give it alone, or with -o"
+        2, "--resume uses the config and folder of the run; combine it only with -o and --profile"
     ),
     "train --resume run -c wrong.yaml": (
-        2, "--resume takes its config and folder from the run; give it alone, or with -o"
+        2, "--resume uses the config and folder of the run; combine it only with -o and --profile"
     ),
     # checkpoints
     "sample nope": (1, "nope: cannot open the checkpoint: No such file or directory"),
@@ -99,18 +99,18 @@ FAILURES: dict[str, tuple[int, str]] = {
 
 
 @pytest.mark.parametrize("command", FAILURES)
-def test_a_failure_is_told_in_a_line(command: str, cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
-    code, said = FAILURES[command]
+def test_an_error_is_one_line(command: str, cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+    code, message = FAILURES[command]
     before = {name: Path("run", name).read_bytes() for name in RUN_FILES}
     fresh = command.startswith("train --run")
     done = cli(*command.split(), *(small_options if fresh else ()))
-    assert done.err == "".join(f"captioner: {line}\n" for line in said.split("\n"))
+    assert done.err == "".join(f"captioner: {line}\n" for line in message.split("\n"))
     assert (done.code, done.out) == (code, "")
     assert {name: Path("run", name).read_bytes() for name in RUN_FILES} == before
     assert not Path("new").exists()
 
 
-MISUSES = {
+USAGE_ERRORS = {
     "--foo": "--foo",
     "tran": "tran",
     "train --foo": "--foo",
@@ -123,19 +123,19 @@ MISUSES = {
 }
 
 
-@pytest.mark.parametrize("command", MISUSES)
-def test_a_misuse_exits_with_2_and_names_the_word(command: str, cli: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("command", USAGE_ERRORS)
+def test_a_usage_error_exits_with_2_and_quotes_the_argument(command: str, cli: Callable[..., Any]) -> None:
     done = cli(*command.split())
     assert (done.code, done.out) == (2, "")
-    assert MISUSES[command] in done.err
+    assert USAGE_ERRORS[command] in done.err
 
 
-@pytest.mark.parametrize("command", [command for command in MISUSES if command != "config"])
-def test_a_misuse_is_told_in_a_line(command: str, cli: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("command", [command for command in USAGE_ERRORS if command != "config"])
+def test_a_usage_error_is_one_line(command: str, cli: Callable[..., Any]) -> None:
     assert re.fullmatch(rf"captioner: {PIECE}--help{PIECE}\n", cli(*command.split()).err)
 
 
-def test_without_a_command_there_is_help(cli: Callable[..., Any]) -> None:
+def test_without_a_command_the_help_is_printed(cli: Callable[..., Any]) -> None:
     done = cli()
     assert done.code == 2
     assert done.out + done.err == cli("--help").out
@@ -145,7 +145,7 @@ def test_the_version(cli: Callable[..., Any]) -> None:
     assert cli("--version") == (0, f"captioner, version {captioner.__version__}\n", "")
 
 
-def test_debug_shows_where(cli: Callable[..., Any]) -> None:
+def test_debug_prints_the_traceback(cli: Callable[..., Any]) -> None:
     done = cli("--debug", "sample", "no\x1b[2Jpe")
     assert (done.code, done.out) == (1, "")
     first, *_, last = done.err.splitlines()
@@ -163,40 +163,28 @@ RAISED = {
         "captioner: not enough memory; try a smaller train.batch_size",
     ),
     "file": (Path("/nowhere/x").read_text, 1, "captioner: /nowhere/x: No such file or directory\n"),
-    "system": (lambda: os.close(-1), 1, "captioner: a system call failed: Bad file descriptor; --debug shows where\n"),
+    "system": (
+        lambda: os.close(-1),
+        1,
+        "captioner: a system call failed: Bad file descriptor; try --debug for the traceback\n",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", RAISED)
-def test_what_is_raised_deep_inside(name: str, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    act, code, said = RAISED[name]
-    monkeypatch.setattr(Captioner, "caption", lambda *_, **__: act())
+def test_exceptions_become_one_line(name: str, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    act, code, message = RAISED[name]
+    monkeypatch.setattr(Captioner, "candidates", lambda *_, **__: act())
     done = cli("sample", "run")
     assert (done.code, done.out) == (code, "")
-    assert done.err.startswith(said)
+    assert done.err.startswith(message)
 
 
-# --- where the words go
+# --- standard streams
 
 
-def test_stdout_that_cannot_be_written(shell: Callable[..., Any]) -> None:
-    with open("/dev/full", "w") as full:
-        done = shell("sample", "run", stdout=full)
-    assert (done.returncode, done.stderr) == (1, "captioner: output: No space left on device\n")
-
-
-def test_a_reader_who_has_seen_enough(shell: Callable[..., Any]) -> None:
-    read, write = os.pipe()
-    os.close(read)
-    done = shell("sample", "run", stdout=write)
-    os.close(write)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_who_stops_listening_does_not_stop_a_training(
-    shell: Callable[..., Any], small_options: tuple[str, ...]
-) -> None:
-    """`captioner train 2>&1 | head -1`: whatever becomes of the talk, exit code 0 means a finished run."""
+def test_a_closed_pipe_does_not_stop_training(shell: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+    """After `captioner train 2>&1 | head -1`, exit code 0 still means a finished run."""
     read, write = os.pipe()
     os.close(read)
     done = shell("train", *small_options, "--run", "new", "-o", "train.epochs=1", stdout=write, stderr=write)
@@ -206,19 +194,19 @@ def test_who_stops_listening_does_not_stop_a_training(
 
 
 def test_the_shell_completes_commands(shell: Callable[..., Any]) -> None:
-    asked = {"_CAPTIONER_COMPLETE": "bash_complete", "COMP_WORDS": "captioner tr", "COMP_CWORD": "1"}
-    done = shell(code="from captioner.cli import main; main()", env={**os.environ, **asked})
+    environment = {"_CAPTIONER_COMPLETE": "bash_complete", "COMP_WORDS": "captioner tr", "COMP_CWORD": "1"}
+    done = shell(code="from captioner.cli import main; main()", env={**os.environ, **environment})
     assert (done.returncode, done.stdout, done.stderr) == (0, "plain,train\n", "")
 
 
-def test_no_stdout_at_all(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_stdout(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     assert cli("config", "show") == (0, "", "")
 
 
 @pytest.fixture
 def encoded_cli(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """The output of a command on a terminal of some encoding, as that terminal shows it."""
+    """Run a command with the encoding of a terminal; return what the terminal shows."""
 
     def run(encoding: str, *args: object) -> str:
         out = io.BytesIO()
@@ -231,22 +219,19 @@ def encoded_cli(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Cal
     return run
 
 
-def test_a_letter_that_the_terminal_lacks(encoded_cli: Callable[..., str], coco_run: Path) -> None:
+def test_characters_that_the_terminal_lacks_are_escaped(encoded_cli: Callable[..., str], coco_run: Path) -> None:
     assert "\t  a café 猫\n" in encoded_cli("utf-8", "sample", coco_run)
     for encoding in ("ascii", "cyrillic"):
         assert "\t  a caf\\xe9 \\u732b\n" in encoded_cli(encoding, "sample", coco_run)
 
 
-def test_json_is_json_on_any_terminal(encoded_cli: Callable[..., str], coco_run: Path) -> None:
+def test_json_is_independent_of_the_encoding(encoded_cli: Callable[..., str], coco_run: Path) -> None:
     for encoding in ("utf-8", "ascii", "cyrillic", "latin-1"):
         line, *_ = encoded_cli(encoding, "sample", coco_run, "--json").splitlines()
         assert json.loads(line)["references"][0] == "a café 猫"
 
 
-def test_colours_and_cursor_movements_are_for_terminals(
-    shell: Callable[..., Any], small_options: tuple[str, ...]
-) -> None:
-    """In a process with an encoding, a colour setting and streams of its own: what is piped is plain lines."""
+def test_piped_output_has_no_control_sequences(shell: Callable[..., Any], small_options: tuple[str, ...]) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
     done = shell("train", *small_options, "--run", "new", "-o", "train.epochs=1", env=environment)
     assert (done.returncode, done.stdout) == (0, "")
@@ -257,7 +242,7 @@ def test_colours_and_cursor_movements_are_for_terminals(
 HUGE = 2**63 - 1
 
 
-def test_numbers_beyond_all_need(cli: Callable[..., Any], photo_run: Path, small_options: tuple[str, ...]) -> None:
+def test_huge_numbers(cli: Callable[..., Any], photo_run: Path, small_options: tuple[str, ...]) -> None:
     photo = photo_run.parent / "photos" / "000.png"
     for number in (HUGE, HUGE + 1, 10**30):
         done = cli("sample", photo_run, photo, "-n", number)
@@ -268,7 +253,7 @@ def test_numbers_beyond_all_need(cli: Callable[..., Any], photo_run: Path, small
         "-o", "train.max_steps=2",
     )  # fmt: skip
     assert (done.code, done.out) == (0, ""), done.err
-    done = cli("data", "card", "scenes", "-o", "data.scenes.train=1000000000000")
+    done = cli("data", "summary", "scenes", "-o", "data.scenes.train=1000000000000")
     assert done.err == (
         "captioner: -o data.scenes.train=1000000000000: expected an integer >= 1 and <= 1000000, got 1000000000000\n"
     )

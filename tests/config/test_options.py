@@ -1,4 +1,4 @@
-"""The table of options: whole, in bounds, and extended by one line."""
+"""The table of options is complete, its defaults are valid, and one line adds an option."""
 
 import dataclasses
 import subprocess
@@ -28,12 +28,12 @@ def test_every_option_is_complete(option: Option) -> None:
 
 
 @pytest.mark.parametrize("option", options(), ids=TABLE)
-def test_bounds_choices_and_null_are_kept(option: Option) -> None:
+def test_bounds_choices_and_null_are_checked(option: Option) -> None:
     assert option.admits(None) == option.nullable == ("null" in option.expected())
     for bound in option.bounds:
-        beyond = bound.limit - 1 if bound.sign.startswith(">") else bound.limit + 1
+        outside = bound.limit - 1 if bound.sign.startswith(">") else bound.limit + 1
         assert option.admits(bound.limit) == bound.sign.endswith("=")
-        assert not option.admits(beyond)
+        assert not option.admits(outside)
         assert str(bound) in option.expected()
     for choice in option.choices:
         assert option.admits(choice)
@@ -60,11 +60,11 @@ def test_a_number_has_a_bound() -> None:
         ("validate.split", "a name"),
     ],
 )
-def test_what_is_expected_in_words(path: str, expected: str) -> None:
+def test_valid_values_are_described(path: str, expected: str) -> None:
     assert TABLE[path].expected() == expected
 
 
-def test_sections_are_the_paths_between_and_have_a_line_of_doc() -> None:
+def test_every_section_is_a_parent_of_options_and_has_a_docstring() -> None:
     parents = {path[: path.rindex(".")] for path in TABLE if "." in path}
     assert parents | {"data"} == sections().keys()
     assert all(doc and "\n" not in doc for doc in sections().values())
@@ -74,14 +74,14 @@ def test_sections_are_the_paths_between_and_have_a_line_of_doc() -> None:
 def test_one_line_adds_an_option() -> None:
     @dataclasses.dataclass(frozen=True)
     class Larger(Config):
-        beam: Annotated[int, "captions kept while decoding", ">= 1", "< 9"] = 3
+        beam: Annotated[int, "beam width", ">= 1", "< 9"] = 3
 
-    # An annotation that is a string refers to names of this module, as in config.py.
+    # Annotations are strings and refer to names of this module, as in config/options.py.
     (new,) = set(options(Larger)) - set(options())
     assert (new.path, new.kind, new.default, new.expected()) == ("beam", int, 3, "an integer >= 1 and < 9")
 
 
-def test_build_sets_what_is_given_and_leaves_the_rest() -> None:
+def test_build_sets_values_and_keeps_the_other_defaults() -> None:
     config = build({"seed": 3, "data.scenes.train": 5, "model.cell": "rnn", "data.root": Path("/x")})
     assert (config.seed, config.data.scenes.train, config.model.cell) == (3, 5, "rnn")
     expected = dataclasses.replace(
@@ -96,19 +96,19 @@ def test_build_sets_what_is_given_and_leaves_the_rest() -> None:
     assert build({}) == Config()
 
 
-def test_rules_speak_of_options_and_hold_for_the_defaults() -> None:
-    for rule in CONSTRAINTS:
-        assert {rule.option, rule.other} <= TABLE.keys()
-        assert rule.other in rule.problem
-        assert rule.holds(Config())
+def test_constraints_name_options_and_hold_for_the_defaults() -> None:
+    for constraint in CONSTRAINTS:
+        assert {constraint.option, constraint.other} <= TABLE.keys()
+        assert constraint.other in constraint.problem
+        assert constraint.holds(Config())
 
 
-def test_a_config_cannot_be_changed() -> None:
+def test_a_config_is_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().seed = 1  # type: ignore[misc]
 
 
-def test_config_needs_the_standard_library_alone() -> None:
+def test_the_options_import_only_the_standard_library() -> None:
     others = "{'numpy', 'yaml', 'click', 'h5py', 'tqdm'}"
     code = f"import captioner.config.options, sys; print(sorted({others} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Shipped configs run, and the choices of the config are those of the code."""
+"""Shipped configs run, and the choices of options match the tables of the code."""
 
 import re
 from collections.abc import Callable
@@ -42,7 +42,7 @@ DATA = (
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 
 
-def test_there_are_configs() -> None:
+def test_configs_are_shipped() -> None:
     assert {path.stem for path in CONFIGS} >= {"scenes-lstm", "scenes-rnn"}
 
 
@@ -65,8 +65,8 @@ def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tm
 
 
 @every_config
-def test_a_config_begins_with_the_command_that_runs_it(path: Path) -> None:
-    """With the time that it takes and the score to expect, or that they were not measured."""
+def test_a_config_starts_with_its_command(path: Path) -> None:
+    """The header also has the duration and the expected score, or says that they are not measured."""
     header = path.read_text().split("\ndata:")[0].replace("\n# ", " ")
     assert header.startswith(f"# captioner train -c configs/{path.name}")
     assert re.search(r"\d+ s\b|minutes?\b", header)
@@ -74,12 +74,12 @@ def test_a_config_begins_with_the_command_that_runs_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", [path for path, option in OPTIONS.items() if option.choices])
-def test_the_choices_are_those_of_the_table(option: str) -> None:
+def test_choices_match_the_table(option: str) -> None:
     choices = OPTIONS[option].choices
     assert choices == tuple(TABLES[option]) if option in TABLES else choices == ("float32", "float64")
 
 
-def test_who_has_no_config_gets_its_defaults() -> None:
+def test_defaults_outside_the_config_match_it() -> None:
     prepare = Prepare()
     assert Columns() == (prepare.image_column, prepare.caption_column, prepare.split_column)
     assert OPTIONS["data.memory_mib"].default == MEMORY_MIB
@@ -88,6 +88,6 @@ def test_who_has_no_config_gets_its_defaults() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_source_takes_the_options_of_its_section(source: str) -> None:
+def test_a_source_has_the_parameters_of_its_section(source: str) -> None:
     section = {option.rpartition(".")[2] for option in OPTIONS if option.startswith(f"data.{source}.")}
     assert signature(SOURCES[source]).parameters.keys() - {"root", "memory_mib"} == section

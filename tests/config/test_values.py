@@ -1,4 +1,4 @@
-"""Scalars by the core rules of YAML 1.2, and nothing else guessed."""
+"""Scalars are read by the core schema of YAML 1.2."""
 
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,9 @@ def test_reads(option: Option, text: str, value: Any) -> None:
         (SEED, "1" + "0" * 5000, f"expected an integer >= 0, got 1{'0' * 37}...{'0' * 19} (too large)"),
         (INT, "0", "expected an integer >= 1 or null, got 0"),
         (INT, "none", "expected an integer >= 1 or null, got none"),
-        (FLOAT, ".inf", "expected a number > 0 or null, got .inf (it must be finite)"),
-        (FLOAT, "-.NaN", "expected a number > 0 or null, got -.NaN (it must be finite)"),
-        (FLOAT, "nan", "expected a number > 0 or null, got nan (it must be finite)"),
+        (FLOAT, ".inf", "expected a number > 0 or null, got .inf (must be finite)"),
+        (FLOAT, "-.NaN", "expected a number > 0 or null, got -.NaN (must be finite)"),
+        (FLOAT, "nan", "expected a number > 0 or null, got nan (must be finite)"),
         (FLOAT, "1e400", "expected a number > 0 or null, got 1e400 (too large)"),
         (FLOAT, "01.5", "expected a number > 0 or null, got 01.5 (write it in decimal digits)"),
         (FLOAT, "false", "expected a number > 0 or null, got false"),
@@ -80,12 +80,12 @@ def test_reads(option: Option, text: str, value: Any) -> None:
         (CHOICE, "transformer", "expected rnn or lstm, got transformer"),
         (CHOICE, "null", "expected rnn or lstm, got null"),
         (NAME, "", "expected a name, got null"),
-        (PATH, "a\0b", "expected a path or null, got a\\x00b (it holds a control character)"),
-        (PATH, "a\nb", "expected a path or null, got a\\nb (it holds a control character)"),
-        (PATH, "\udcff", "expected a path or null, got \\udcff (it holds a control character)"),
+        (PATH, "a\0b", "expected a path or null, got a\\x00b (contains a control character)"),
+        (PATH, "a\nb", "expected a path or null, got a\\nb (contains a control character)"),
+        (PATH, "\udcff", "expected a path or null, got \\udcff (contains a control character)"),
     ],
 )
-def test_refuses(option: Option, text: str, problem: str) -> None:
+def test_rejects(option: Option, text: str, problem: str) -> None:
     assert read(option, Scalar(text)) == (None, problem)
 
 
@@ -98,15 +98,15 @@ def test_refuses(option: Option, text: str, problem: str) -> None:
         (NAME, "", "expected a name, got ''"),
     ],
 )
-def test_refuses_in_quotes(option: Option, text: str, problem: str) -> None:
+def test_rejects_in_quotes(option: Option, text: str, problem: str) -> None:
     assert read(option, Scalar(text, plain=False)) == (None, problem)
 
 
-def test_in_quotes_a_name_may_be_null() -> None:
+def test_a_quoted_name_may_be_null() -> None:
     assert read(NAME, Scalar("null", plain=False)) == ("null", None)
 
 
-def test_a_path_begins_at_its_folder_at_home_or_at_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_home_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     real = tmp_path.resolve()
@@ -121,7 +121,7 @@ def test_a_path_begins_at_its_folder_at_home_or_at_the_root(tmp_path: Path, monk
         assert read(PATH, Scalar(text, folder=folder)) == (path, None)
 
 
-def test_a_relative_path_in_a_folder_that_cannot_be_written_down(
+def test_a_relative_path_in_a_folder_that_is_not_utf_8_or_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert read(PATH, Scalar("a", folder=tmp_path / "caf\udce9"))[1] == "expected a path or null, got a"
@@ -132,7 +132,7 @@ def test_a_relative_path_in_a_folder_that_cannot_be_written_down(
 
 
 @given(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
-def test_floats_come_back_and_have_a_point_for_older_readers(value: float) -> None:
+def test_floats_are_read_back_and_have_a_point_for_yaml_1_1(value: float) -> None:
     text = write(DECAY, value)
     assert read(DECAY, Scalar(text)) == (value, None)
     assert "." in text
@@ -157,9 +157,9 @@ def test_a_value_is_shown_in_one_short_line(text: str) -> None:
         ("decode.max_len", "decode.max_length"),
     ],
 )
-def test_suggests_what_was_meant(path: str, meant: str) -> None:
+def test_suggests_a_similar_name(path: str, meant: str) -> None:
     assert closest(path, TABLE) == f" (did you mean {meant}?)"
 
 
-def test_suggests_nothing_where_nothing_is_alike() -> None:
+def test_suggests_nothing_if_no_name_is_similar() -> None:
     assert closest("train.zzz", TABLE) == ""

@@ -70,8 +70,8 @@ def test_unchecked_features_are_validated_up_to_the_limit(restored: Restored, tm
     rows[2] = np.nan
     watched = Watched(rows)
     with pytest.raises(DataError, match=r"^features: features: row 2: a number is not finite"):
-        captioner_of(restored).caption(features=rows)
-    assert len(captioner_of(restored).caption(features=rows[:2])) == 2
+        captioner_of(restored).candidates(features=rows)
+    assert len(captioner_of(restored).candidates(features=rows[:2])) == 2
     assert len(list(best_captions(restored, watched, 2))) == 2
     assert watched.read == [0, 1]
     with h5py.File(tmp_path / "new.h5", "w") as file:
