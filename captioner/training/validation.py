@@ -79,7 +79,7 @@ class Validation:
     @cached_property
     def _task(self) -> tuple[Task, Array]:
         task, rows = task_of(self._corpus, self._config.validate.split)
-        return dataclasses.replace(task, train=None), rows
+        return dataclasses.replace(task, train_captions=None), rows
 
     def problems(self, model: CaptioningRNN, step: Step) -> Iterator[str]:
         """What the captions themselves tell, once they should tell anything."""
