@@ -77,7 +77,7 @@ def task_of(corpus: Corpus, name: str) -> tuple[Task, Array]:
     rows = split.captioned_images
     images = [split.image_ids[row] for row in rows]
     references = [split.references(row, vocab) for row in rows.tolist()]
-    train_captions = train and [train.text(row, vocab) for row in range(len(train.captions))]
+    train_captions = None if train is None else [train.text(row, vocab) for row in range(len(train.captions))]
     return Task(images, references, train_captions), rows
 
 
