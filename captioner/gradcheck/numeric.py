@@ -61,7 +61,7 @@ def numeric_gradient(f: Callable[[], Array | float], x: Array, step: float = STE
 
 
 def directional_derivative(loss: Callable[[], float], x: Array, direction: Array, step: float = STEP) -> float:
-    """Compute the central difference along a direction d, (loss(x + h d) - loss(x - h d)) / 2h, which approximates <grad, d>.
+    """Compute the central difference (loss(x + h d) - loss(x - h d)) / 2h along a direction d; it approximates <grad, d>.
 
     Shapes: x, direction (any) float64.
     Source: the check of HIPS/autograd, `check_grads`.
@@ -81,7 +81,9 @@ def relative_error(a: Array | float, b: Array | float) -> float:
     return float(np.max(np.abs(np.subtract(a, b)), initial=0)) / size if size else 0.0
 
 
-def check(case: Case, rng: np.random.Generator, full: bool = False, tolerance: float = TOLERANCE) -> Iterator[CheckResult]:
+def check(
+    case: Case, rng: np.random.Generator, full: bool = False, tolerance: float = TOLERANCE
+) -> Iterator[CheckResult]:
     """Compare every gradient of a case with numeric ones.
 
     Unless `full`, a gradient passes if its directional derivative agrees. If not, its elements decide: a random

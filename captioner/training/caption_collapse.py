@@ -37,8 +37,8 @@ def collapse_warnings(model: CaptioningRNN, split: Split, vocab: Vocab, max_leng
         )
     if unk > max(MAX_UNK, 2 * _unk(references)):
         yield (
-            f"{unk:.0%} of the words in captions of validation images are <UNK>: try a data set prepared with a smaller "
-            "--min-count, or more captions"
+            f"{unk:.0%} of the words in captions of validation images are <UNK>: "
+            "try a data set prepared with a smaller --min-count, or more captions"
         )
 
 

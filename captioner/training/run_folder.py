@@ -96,7 +96,7 @@ class RunFolder:
             with self.writing(self.before_end) as check:
                 write_atomically(self.before_end, (self.best.read_bytes(),), check)
 
-    def reopen(self, step: int, has_best_checkpoint: bool = True) -> None:
+    def reopen(self, step: int, has_best: bool = True) -> None:
         """Prepare the folder to resume after a step: undo later records and everything from the end of the run.
 
         Their lines are removed from the history, and best.h5 is again that of the scheduled validations, if any.
@@ -108,7 +108,7 @@ class RunFolder:
             check()
             if self.before_end.exists():
                 os.replace(self.before_end, self.best)
-            elif not has_best_checkpoint:
+            elif not has_best:
                 self.best.unlink(missing_ok=True)
         if self.history.exists():
             try:

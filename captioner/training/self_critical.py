@@ -50,7 +50,10 @@ class SelfCritical:
         self._reward = CiderD(references)
 
     def batch(self, step: int, /) -> Batch:
-        """Sample the batch of a step, with advantages as weights; `figures` are mean rewards and the fraction of non-zero advantages."""
+        """Sample the batch of a step, with advantages as weights.
+
+        `figures` are the mean rewards and the fraction of non-zero advantages.
+        """
         split, vocab = self._batches.split, self._vocab
         images = split.image_idxs[self._batches.rows(step)]
         unique, inverse = np.unique(images, return_inverse=True)

@@ -168,7 +168,7 @@ def check_finite(state: TrainState) -> None:
     if not math.isfinite(global_norm(state.params)):
         raise DivergenceError(
             f"step {state.step}: training diverged: not finite after the update: "
-            f"parameters {_not_finite(state.params) or 'in total'}; {REMEDY}"
+            f"parameters {_not_finite(state.params) or '(global norm)'}; {REMEDY}"
         )
 
 

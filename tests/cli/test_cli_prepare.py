@@ -164,7 +164,7 @@ def test_without_val_the_next_command_says_what_to_validate_on(
     assert (refused.code, refused.out) == (1, "")
     assert refused.err == (
         "captioner: validate.split: expected a split of this data set (train), got val; try -o validate.split=train, "
-        "or prepare it with --val 0.1\n"
+        "or prepare the data set with --val 0.1\n"
     )
     assert cli(*words[2:], *small_options, "-o", "train.epochs=1").code == 0
 
