@@ -61,7 +61,7 @@ def numeric_gradient(f: Callable[[], Array | float], x: Array, step: float = STE
 
 
 def directional_derivative(loss: Callable[[], float], x: Array, direction: Array, step: float = STEP) -> float:
-    """Compute the central difference (loss(x + h d) - loss(x - h d)) / 2h along a direction d; it approximates <grad, d>.
+    """Compute the central difference (loss(x + h d) - loss(x - h d)) / 2h along a direction d, about <grad, d>.
 
     Shapes: x, direction (any) float64.
     Source: the check of HIPS/autograd, `check_grads`.

@@ -328,9 +328,7 @@ def test_a_diverging_run_keeps_the_checkpoint_before_the_divergence(
     events, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diverge_at(monkeypatch, 6)
-    with pytest.raises(
-        DivergenceError, match=rf"^step 6: training diverged: .*{run}/last.h5 contains step 4, before the divergence"
-    ):
+    with pytest.raises(DivergenceError, match=rf"^step 6: training diverged: .*{run}/last.h5 contains step 4, before"):
         events("train.epochs=3")
     assert checkpoint.load(run / "last.h5").meta.step == 4
     summary = json.loads((run / "summary.json").read_text())
@@ -434,9 +432,7 @@ def test_resuming_a_finished_run_changes_no_file(own_run: Path) -> None:
     assert {name: (own_run / name).read_bytes() for name in FILES} == before
 
 
-def test_resuming_with_other_features_of_the_same_shape_is_rejected(
-    own_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resuming_with_other_features_is_rejected(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = build_corpus(parse((own_run / "config.yaml").read_text(), "saved"))
     train_split = corpus.split("train")
     for factor, message in ((1 + 1e-6, None), (1.01, "the features have changed since training began")):
