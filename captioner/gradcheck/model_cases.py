@@ -37,7 +37,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: np.random.Generator) -> Case:
-    """Build a case: the loss of a small model on captions of all lengths, one with an inner `<NULL>`, at fixed dropout."""
+    """Build the case of a small model: its loss on captions of all lengths, one with an inner `<NULL>`."""
     sizes = dataclasses.replace(sizes, **variant.sizes)
     params = initial_params(sizes, rng.standard_normal, np.float64)
     for w in params.values():
