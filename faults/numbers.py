@@ -118,7 +118,7 @@ class Planted:
                 for _ in train(config, run):
                     pass
         except DivergenceError as error:
-            kept = f"{run / LAST} holds the good step {step - 1}" if step > 1 else "no checkpoint yet"
+            kept = f"{run / LAST} contains step {step - 1}, before the divergence" if step > 1 else "no checkpoint yet"
             text = str(error)
             if not (text.startswith(f"step {step}: ") and said in text and text.endswith(f"; {kept}")):
                 return Outcome("wrong", f"{name}, {number} at step {step}: {text}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,21 +52,35 @@ class Split:
     texts: Sequence[str] | None = None
     picture: Callable[[int], NDArray[np.uint8]] | None = None
 
+    @cached_property
+    def captioned_images(self) -> NDArray[np.int32]:
+        """The images with at least one caption, in ascending order."""
+        return np.unique(self.image_idxs)
+
+    @cached_property
+    def _rows_by_image(self) -> tuple[NDArray[np.intp], list[int]]:
+        """The rows of `captions` sorted by image, and where the rows of each image begin."""
+        order = np.argsort(self.image_idxs, kind="stable")
+        return order, np.searchsorted(self.image_idxs[order], np.arange(self.features.shape[0] + 1)).tolist()
+
+    def caption_rows(self, image: int) -> list[int]:
+        """The rows of `captions` that belong to one image, in file order."""
+        order, first = self._rows_by_image
+        rows: list[int] = order[first[image] : first[image + 1]].tolist()
+        return rows
+
     def references(self, image: int, vocab: Vocab) -> list[str]:
-        """The captions of one image, in file order: as people wrote them, or else what is left of them as ids."""
-        return [self.text(row, vocab) for row in np.flatnonzero(self.image_idxs == image).tolist()]
+        """The reference captions of one image, in file order: raw texts if the source has them, else decoded ids."""
+        return [self.text(row, vocab) for row in self.caption_rows(image)]
 
     def reference_ids(self, vocab: Vocab) -> tuple[NDArray[np.int32], list[list[list[int]]]]:
-        """The images that have captions, and the captions of each as ids with `<END>`.
+        """`captioned_images`, and the reference captions of each as word ids with `<END>`.
 
-        A word that was too rare for the vocabulary is -1, since it is none that a model could say.
+        `<UNK>` becomes -1, an id that no model can write.
         """
-        images, place = np.unique(self.image_idxs, return_inverse=True)
-        known = np.where(self.captions == vocab.unk, -1, self.captions)[:, 1:]
-        captions: list[list[list[int]]] = [[] for _ in images]
-        for image, words in zip(place.tolist(), vocab.unpadded(known), strict=True):
-            captions[image].append(words)
-        return images, captions
+        words = vocab.unpadded(np.where(self.captions == vocab.unk, -1, self.captions)[:, 1:])
+        images = self.captioned_images
+        return images, [[words[row] for row in self.caption_rows(image)] for image in images.tolist()]
 
     def text(self, row: int, vocab: Vocab) -> str:
         """One caption."""

@@ -1,4 +1,4 @@
-"""Captions in the form of COCO's results, and the references that they belong to."""
+"""Read and write captions in COCO's results format, and match them to the images of a reference file."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _IN_NAME = re.compile(r"(?:^|.*[^0-9])([0-9]{12})")
 
 
-def is_text(caption: str) -> bool:
-    """Whether it can be written: JSON lets half a surrogate pair stand for itself."""
+def is_encodable(caption: str) -> bool:
+    """Return False for a lone surrogate, which JSON allows but UTF-8 cannot encode."""
     try:
         caption.encode()
     except UnicodeEncodeError:
@@ -35,7 +35,7 @@ def is_text(caption: str) -> bool:
 
 
 def image_id(image: str) -> Id:
-    """COCO's number of an image where its name is one or ends in one of 12 digits, or else the name."""
+    """Return the COCO id of an image if its name is a number or ends in 12 digits, else the name."""
     stem = PurePath(image).stem
     found = _IN_NAME.fullmatch(stem)
     if found:
@@ -44,16 +44,16 @@ def image_id(image: str) -> Id:
 
 
 def write_results(path: Path, images: Sequence[str], captions: Sequence[str], overwrite: bool = False) -> None:
-    """Write `[{"image_id", "caption"}]`, one a line.
+    """Write `[{"image_id", "caption"}]`, one entry per line.
 
-    Raises: UsageError when the file exists and may not be replaced; DataError when two images have one id;
+    Raises: UsageError when the file exists and `overwrite` is not set; DataError when two images have the same id;
     CaptionerError when the file cannot be written.
     """
     check_results_output(path, overwrite)
     entries: dict[Id, str] = {}
     for image, caption in zip(images, captions, strict=True):
         if image_id(image) in entries:
-            raise DataError(f"{path}: expected an id for each image, got {image_id(image)!r:.80} twice")
+            raise DataError(f"{path}: expected unique image ids, got {image_id(image)!r:.80} twice")
         entries[image_id(image)] = json.dumps({"image_id": image_id(image), "caption": caption})
     try:
         write_atomically(path, (("[" + ",\n".join(entries.values()) + "]\n").encode(),))
@@ -62,8 +62,8 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str], ov
 
 
 def check_results_output(path: Path, overwrite: bool) -> None:
-    """Raises: UsageError when results cannot be written there, or would replace a file of another kind."""
-    check_output(path, overwrite, "results of captions", _may_be_results)
+    """Raises: UsageError when results cannot be written there, or the file to replace contains something else."""
+    check_output(path, overwrite, "caption results", _may_be_results)
 
 
 def _may_be_results(path: str | os.PathLike[str]) -> bool:
@@ -74,9 +74,9 @@ def _may_be_results(path: str | os.PathLike[str]) -> bool:
 
 
 def read_results(path: Path) -> dict[Id, str]:
-    """The caption of each id.
+    """Read a results file: the caption of each image id.
 
-    Raises: DataError when the file is not a list of entries, or an id stands twice.
+    Raises: DataError when the file is not a list of entries, or contains an id twice.
     """
     content = _json(path)
     if not isinstance(content, list):
@@ -87,9 +87,9 @@ def read_results(path: Path) -> dict[Id, str]:
             case {"image_id": int() | str() as name, "caption": str() as caption} if not isinstance(name, bool):
                 if name in captions:
                     raise DataError(
-                        f"{path}: [{number}]: image_id {name!r:.80} stands twice; give one caption an image"
+                        f"{path}: [{number}]: duplicate image_id {name!r:.80}; expected one caption per image"
                     )
-                if not is_text(caption):
+                if not is_encodable(caption):
                     raise DataError(f"{path}: [{number}]: caption: expected UTF-8 text, got {caption!r:.80}")
                 captions[name] = caption
             case _:
@@ -100,26 +100,26 @@ def read_results(path: Path) -> dict[Id, str]:
 
 
 def read_references(path: Path, split: str | None) -> tuple[Task, dict[str, int]]:
-    """The captions of a file, or of a split of it, by image; and the images' numbers where the file has them.
+    """Read the reference captions of a file, or of one split of it, and the numeric image ids if the file has them.
 
-    Raises: DataError when the file cannot be read, has a flaw, or has no such split.
+    Raises: DataError when the file cannot be read, contains an error, or has no such split.
     """
-    images, clashes = gather(_strict(read(path)))
-    for flaw in clashes:
-        raise DataError(str(flaw))
-    splits = {one.split for one in images}
-    chosen = [one for one in images if split is None or one.split == split]
+    images, issues = gather(_raise_issues(read(path)))
+    for issue in issues:
+        raise DataError(str(issue))
+    splits = {image.split for image in images}
+    chosen = [image for image in images if split is None or image.split == split]
     if not chosen:
-        there = ", ".join(sorted(name or "images without a split" for name in splits)) or "no captions"
-        raise DataError(f"{path}: expected captions of {f'split {split}' if split else 'images'}, got {there}")
-    task = Task([one.image for one in chosen], [[told.text for told in one.captions] for one in chosen])
-    return task, _numbers(path)
+        got = ", ".join(sorted(name or "images without a split" for name in splits)) or "no captions"
+        raise DataError(f"{path}: expected captions of {f'split {split}' if split else 'images'}, got {got}")
+    references = [[record.text for record in image.captions] for image in chosen]
+    return Task([image.image for image in chosen], references), _numbers(path)
 
 
 def match(results: dict[Id, str], where: Path, images: Sequence[str], numbers: dict[str, int]) -> list[str]:
-    """The captions in the order of the images, by number, name, or name without its folder.
+    """Return the captions in the order of the images, matched by number, name, or name without its folder.
 
-    Raises: DataError when an image has no caption or two, or a caption no image.
+    Raises: DataError when an image has no caption or two, or a caption matches no image.
     """
     places = _places(images, numbers)
     captions: dict[int, str] = {}
@@ -128,22 +128,22 @@ def match(results: dict[Id, str], where: Path, images: Sequence[str], numbers: d
         if place is None:
             raise DataError(
                 f"{where}: image_id {name!r:.80}: expected one of the {len(images):,} images of the references, "
-                f"such as {image_id(images[0])!r:.80}; name their split with --split, or leave it out"
+                f"such as {image_id(images[0])!r:.80}; try --split with the split of the captions, or leave it out"
             )
         if place in captions:
-            raise DataError(f"{where}: image_id {name!r:.80}: the image {images[place]:.80} has two captions; give one")
+            raise DataError(f"{where}: image_id {name!r:.80}: image {images[place]:.80} has two captions; expected one")
         captions[place] = caption
     missing = [image for place, image in enumerate(images) if place not in captions]
     if missing:
         raise DataError(
-            f"{where}: expected a caption of each of {len(images):,} images, got none of {len(missing):,}, "
-            f"such as {missing[0]:.80}; caption them all, or name a split with --split"
+            f"{where}: expected one caption for each of {len(images):,} images, {len(missing):,} missing, "
+            f"such as {missing[0]:.80}; add the captions, or select a split with --split"
         )
     return [captions[place] for place in range(len(images))]
 
 
 def _places(images: Sequence[str], numbers: dict[str, int]) -> dict[Id, int]:
-    """The place of each image by whatever may name it; what could name several names none."""
+    """Map every unambiguous name or number of an image to its place."""
     places: dict[Id, int] = {}
     bare = [PurePath(image).name for image in images]
     kinds: tuple[Sequence[Id], ...] = (
@@ -160,18 +160,18 @@ def _places(images: Sequence[str], numbers: dict[str, int]) -> dict[Id, int]:
     return places
 
 
-def _strict(told: Iterator[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
-    for one in told:
-        if isinstance(one, Issue):
-            raise DataError(str(one))
-        yield one
+def _raise_issues(records: Iterator[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
+    for record in records:
+        if isinstance(record, Issue):
+            raise DataError(str(record))
+        yield record
 
 
 def _numbers(path: Path) -> dict[str, int]:
-    """The numbers that COCO's and Karpathy's files give to images, by name without its folder."""
+    """Return the numeric image ids of a COCO or Karpathy file, by file name without its folder."""
     try:
         content = _json(path)
-    except DataError:  # a table of captions, which has names alone
+    except DataError:  # a table of captions, which has no numeric ids
         return {}
     numbers = {}
     listed = content.get("images") if isinstance(content, dict) else None

@@ -1,4 +1,4 @@
-"""Captions borrowed from train: those that the neighbours of an image agree on. Whatever learns should do better."""
+"""Nearest-neighbour baseline: caption an image with the consensus of the captions of similar training images."""
 
 from __future__ import annotations
 
@@ -6,56 +6,57 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Features
-from captioner.evaluation.scoring import references_of
 from captioner.metrics import CiderD, tokenize
 
 NEIGHBOURS = 30
 ROWS = 256
-TOGETHER = 16
-"""Images whose neighbours' captions are compared at a time."""
+IMAGES_PER_BATCH = 16
+"""Images whose candidate captions are scored at once."""
 
 
 def nearest_neighbour_captions(corpus: Corpus, name: str, rows: Array) -> list[str]:
-    """The consensus caption of each image: among those of its neighbours in train, the one most like all of them.
+    """Return the consensus caption of each image: the most similar on average to all captions of its neighbours.
 
-    Likeness is CIDEr-D, with n-grams weighed by train; neighbours have the greatest cosine of features.
+    Neighbours are the training images with the greatest cosine similarity of features. Similarity of captions is
+    CIDEr-D with the document frequencies of the training split.
 
-    Raises: DataError when there is no such split.
+    Raises: DataError when the split does not exist.
     Source: Devlin et al., "Exploring nearest neighbor approaches for image captioning", 2015, section 3.
     """
     train = corpus.split("train")
-    texts = references_of(train, corpus.vocab)
-    there = np.array([row for row, several in enumerate(texts) if several])
-    words = [[tokenize(text) for text in several] for several in texts]
-    weights = CiderD([words[row] for row in there])
-    found = nearest(corpus.split(name).features, rows, train.features, there)
+    captioned = train.captioned_images
+    texts = {image: train.references(image, corpus.vocab) for image in captioned.tolist()}
+    words = {image: list(map(tokenize, references)) for image, references in texts.items()}
+    frequencies = CiderD(list(words.values()))
+    neighbours = nearest(corpus.split(name).features, rows, train.features, captioned).tolist()
     captions = []
-    for first in range(0, len(rows), TOGETHER):
-        several = found[first : first + TOGETHER].tolist()
-        said = [[caption for row in near for caption in words[row]] for near in several]
-        images = np.repeat(np.arange(len(said)), list(map(len, said)))
-        scores = CiderD(said, weights).score(images, [caption for captions in said for caption in captions])
-        for image, near in enumerate(several):
-            best = int(scores[images == image].argmax())
-            captions.append([text for row in near for text in texts[row]][best])
+    for first in range(0, len(rows), IMAGES_PER_BATCH):
+        batch = neighbours[first : first + IMAGES_PER_BATCH]
+        candidates = [[caption for image in near for caption in words[image]] for near in batch]
+        places = np.repeat(np.arange(len(candidates)), list(map(len, candidates)))
+        every = [caption for captions in candidates for caption in captions]
+        scores = CiderD(candidates, frequencies).score(places, every)
+        for place, near in enumerate(batch):
+            best = int(scores[places == place].argmax())
+            captions.append([text for image in near for text in texts[image]][best])
     return captions
 
 
-def nearest(features: Features, rows: Array, others: Features, there: Array, most: int = NEIGHBOURS) -> Array:
-    """The rows of other features, out of `there`, whose cosine with each row is greatest, nearest first.
+def nearest(features: Features, rows: Array, others: Features, allowed: Array, count: int = NEIGHBOURS) -> Array:
+    """Return the rows of `others`, out of `allowed`, with the greatest cosine similarity, most similar first.
 
-    Shapes: features (M, F), rows (N,), others (L, F), there (K,) -> (N, min(most, K)).
+    Shapes: features (M, F), rows (N,), others (L, F), allowed (K,) -> (N, min(count, K)).
     """
-    trained = _unit(others, there)
+    directions = _unit(others, allowed)
     found = [
-        np.argsort(-(_unit(features, rows[first : first + ROWS]) @ trained.T), axis=1, kind="stable")[:, :most]
+        np.argsort(-(_unit(features, rows[first : first + ROWS]) @ directions.T), axis=1, kind="stable")[:, :count]
         for first in range(0, len(rows), ROWS)
     ]
-    return there[np.concatenate(found)]
+    return allowed[np.concatenate(found)]
 
 
 def _unit(features: Features, rows: Array) -> Array:
-    """Rows of length 1; a row of zeros stays one. They are scaled by a power of 2 first, as squares may overflow."""
+    """Normalise rows to unit length; zeros stay zeros. A power of 2 scales them first, since squares may overflow."""
     block = np.concatenate([features[rows[first : first + ROWS]] for first in range(0, len(rows), ROWS)])
     block = block.astype(np.float32)
     block = np.ldexp(block, -np.frexp(np.abs(block).max(axis=1, keepdims=True))[1])

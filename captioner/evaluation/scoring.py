@@ -1,4 +1,4 @@
-"""How good captions are: those of a model, and those of anybody else, beside what people said of the same images."""
+"""Scores of captions against references: BLEU, ROUGE-L, CIDEr-D, perplexity and statistics of the wording."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.batches import in_order
-from captioner.data.corpus import Corpus, Split
+from captioner.data.corpus import Corpus
 from captioner.inference.captioner import BATCH, Captioner
 from captioner.metrics import NAMES, figures, interval, named, novel, score_rows, share, tokenize, wording
 from captioner.model.perplexity import mean_word_loss, perplexity
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.text.vocabulary import UNK, Vocab
+from captioner.text.vocabulary import UNK
 
 
 @dataclass(frozen=True)
 class Task:
-    """Images with their references, and where they are known the captions that were trained on."""
+    """Images, their reference captions, and all captions of the training split if there is one."""
 
     images: list[str]
     references: list[list[str]]
-    train: list[list[str]] | None = None
+    train_captions: list[str] | None = None
 
     @cached_property
-    def words(self) -> list[list[list[str]]]:
-        """The references in the metrics' words."""
-        return [list(map(tokenize, several)) for several in self.references]
+    def reference_words(self) -> list[list[list[str]]]:
+        """The references as tokens of the metrics."""
+        return [list(map(tokenize, references)) for references in self.references]
 
     @cached_property
-    def trained(self) -> list[list[str]] | None:
-        """The captions of train in the metrics' words."""
-        return None if self.train is None else [tokenize(text) for several in self.train for text in several]
+    def train_words(self) -> list[list[str]] | None:
+        """The training captions as tokens of the metrics."""
+        return None if self.train_captions is None else list(map(tokenize, self.train_captions))
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Captions of the images of a task: what each adds to the scores, and the figures of all by name."""
+    """One caption per image with its statistics per metric (`rows`), and all scores by name (`figures`)."""
 
     by: str
     captions: list[str]
@@ -48,63 +48,59 @@ class Judged:
     figures: dict[str, Any]
 
 
-def judge(task: Task, by: str, captions: Sequence[str], **known: Any) -> Judged:
-    """Score captions, one an image; `known` are figures that are there already, and come first.
+def judge(task: Task, by: str, captions: Sequence[str], **computed: Any) -> Judged:
+    """Score one caption per image; `computed` are scores computed elsewhere, listed first.
 
-    BLEU, ROUGE-L and CIDEr-D, then: words a caption, different words, different captions, the share of captions that
-    repeat a bigram, the share of words that are `<UNK>`, and the share of captions that train does not have.
+    BLEU, ROUGE-L, CIDEr-D, then: mean caption length, vocabulary size, number of distinct captions, and the fractions
+    of captions that repeat a bigram, of words that are `<UNK>`, and of captions that are not in the training split.
     """
-    words = list(map(tokenize, captions))
-    rows = score_rows(words, task.words)
-    scores = named(rows)
-    every = [word for caption in words for word in caption]
-    rest: dict[str, Any] = {**wording(words), "unk": share(every.count(UNK.lower()), every)}
-    if task.trained is not None:
-        rest["novel"] = novel(words, task.trained)
-    return Judged(by, list(captions), rows, {**known, **scores, **rest})
-
-
-def references_of(split: Split, vocab: Vocab) -> list[list[str]]:
-    """The references of every image of a split, in file order; of some images there may be none."""
-    references: list[list[str]] = [[] for _ in split.image_ids]
-    for row, image in enumerate(split.image_idxs.tolist()):
-        references[image].append(split.text(row, vocab))
-    return references
+    tokenized = list(map(tokenize, captions))
+    rows = score_rows(tokenized, task.reference_words)
+    words = [word for caption in tokenized for word in caption]
+    scores: dict[str, Any] = {
+        **computed,
+        **named(rows),
+        **wording(tokenized),
+        "unk": share(words.count(UNK.lower()), words),
+    }
+    if task.train_words is not None:
+        scores["novel"] = novel(tokenized, task.train_words)
+    return Judged(by, list(captions), rows, scores)
 
 
 def task_of(corpus: Corpus, name: str) -> tuple[Task, Array]:
-    """The images of a split that have references, and their rows.
+    """Return the images of a split that have references, and their rows in the split.
 
-    Raises: DataError when there is no such split.
+    Raises: DataError when the split does not exist.
     """
-    split = corpus.split(name)
-    references = references_of(split, corpus.vocab)
-    rows = np.array([row for row, several in enumerate(references) if several])
-    train = references_of(corpus.splits["train"], corpus.vocab) if "train" in corpus.splits else None
+    split, vocab, train = corpus.split(name), corpus.vocab, corpus.splits.get("train")
+    rows = split.captioned_images
     images = [split.image_ids[row] for row in rows]
-    return Task(images, [references[row] for row in rows], train), rows
+    references = [split.references(row, vocab) for row in rows.tolist()]
+    train_captions = None if train is None else [train.text(row, vocab) for row in range(len(train.captions))]
+    return Task(images, references, train_captions), rows
 
 
 def judge_model(captioner: Captioner, corpus: Corpus, name: str, task: Task, rows: Array) -> Judged:
-    """Score the model's own captions of a split, and how well it foretells the references."""
+    """Score a model's captions of a split, and measure the perplexity of its references."""
     split, loaded = corpus.split(name), captioner.loaded
     loss = mean_word_loss(loaded.model, in_order(split, BATCH), ThreadPool(loaded.config.threads))
-    said = [found[0].text for found in captioner.candidates(split.features)]
-    captions = [said[row] for row in rows]
+    every = [candidates[0].text for candidates in captioner.candidates(split.features)]
+    captions = [every[row] for row in rows]
     true = None
     if split.is_true is not None:
-        true = share(sum(split.is_true(row, said[row].split()) for row in rows.tolist()), captions)
+        true = share(sum(split.is_true(row, every[row].split()) for row in rows.tolist()), captions)
     return judge(task, "model", captions, loss=loss, perplexity=perplexity(loss), true=true)
 
 
 def intervals(judged: Judged, other: Judged | None = None) -> dict[str, list[float]]:
-    """The 95 % interval of each score, or of its difference from the score of other captions of the same images."""
+    """Compute the 95 % bootstrap interval of each score, or of its difference from the score of other captions."""
     bounds = interval(judged.rows, None if other is None else other.rows)
     return dict(zip(NAMES, bounds.T.tolist(), strict=True))
 
 
 def to_dict(task: Task, judged: Judged, others: Sequence[Judged] = ()) -> dict[str, Any]:
-    """The figures for JSON; those of other captions come with the first one's difference from them."""
+    """Convert scores to JSON types, with the scores of other captions and the differences from them."""
     record = {"images": len(task.images), **judged.figures, "intervals": intervals(judged)}
     if others:
         record["others"] = {
@@ -114,10 +110,10 @@ def to_dict(task: Task, judged: Judged, others: Sequence[Judged] = ()) -> dict[s
     return record
 
 
-def worst(task: Task, judged: Judged, most: int) -> list[dict[str, Any]]:
-    """The images whose captions have the least CIDEr-D, worst first, with their own scores, caption and references."""
+def worst(task: Task, judged: Judged, count: int) -> list[dict[str, Any]]:
+    """List the `count` images with the lowest CIDEr-D, lowest first, with scores, caption and references."""
     scores = figures(judged.rows)
-    order = np.argsort(scores[:, NAMES.index("cider_d")], kind="stable")[:most].tolist()
+    order = np.argsort(scores[:, NAMES.index("cider_d")], kind="stable")[:count].tolist()
     return [
         {
             "image": task.images[image],

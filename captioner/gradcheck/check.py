@@ -1,4 +1,4 @@
-"""The gradient check of every layer and of the configured model."""
+"""Gradient checks of every layer and of the configured model."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from captioner.config.options import Config
-from captioner.gradcheck.layer_cases import LAYERS, MOST_FEATURE, MOST_HIDDEN, MOST_VOCAB, MOST_WORDVEC, layer_case
+from captioner.gradcheck.layer_cases import LAYERS, MAX_FEATURE, MAX_HIDDEN, MAX_VOCAB, MAX_WORDVEC, layer_case
 from captioner.gradcheck.model_cases import VARIANTS, Variant, model_case
-from captioner.gradcheck.numeric import Row, check
+from captioner.gradcheck.numeric import CheckResult, check
 from captioner.inference.build_model import build_dropout
 from captioner.model.parameters import Sizes
 
 
-def gradcheck(config: Config, full: bool = False) -> Iterator[Row]:
-    """Check all layers, then the model as configured and in every variant, in float64."""
+def gradcheck(config: Config, full: bool = False) -> Iterator[CheckResult]:
+    """Check every layer, then the configured model and every variant of it, in float64."""
     options = config.model
-    hidden = min(options.hidden_dim, MOST_HIDDEN)
-    wordvec = min(options.wordvec_dim, MOST_WORDVEC)
-    sizes = Sizes(MOST_VOCAB, MOST_FEATURE, wordvec, hidden, options.cell, options.image_input)
+    hidden = min(options.hidden_dim, MAX_HIDDEN)
+    wordvec = min(options.wordvec_dim, MAX_WORDVEC)
+    sizes = Sizes(MAX_VOCAB, MAX_FEATURE, wordvec, hidden, options.cell, options.image_input)
     rng = np.random.default_rng(config.seed)
     for name, layer in LAYERS.items():
         yield from check(layer_case(name, layer, sizes, rng), rng, full)

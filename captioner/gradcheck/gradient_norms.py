@@ -1,4 +1,4 @@
-"""How far back a word is felt: the gradient of one word's loss with respect to the states before it."""
+"""Gradient norms through time: the gradient of one word's loss with respect to earlier hidden states."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import cross_entropy
 from captioner.model.captioning_rnn import CaptioningRNN
 
-MOST = 512
-"""Captions that a figure is the mean of: enough for two digits."""
+MAX_CAPTIONS = 512
+"""Captions to average over: enough for two significant digits."""
 
 
 class Reach(NamedTuple):
-    """The mean norm of the gradient that the loss of word T sends to the state 0, 1, ... T - 1 steps before it."""
+    """The number of captions, and the mean gradient norm at the state 0, 1, ... T - 1 steps before word T."""
 
     captions: int
     norms: list[float]
 
 
-def gradient_reach(model: CaptioningRNN, split: Split, words: int, most: int = MOST) -> Reach:
-    """‖∂ loss_T / ∂ state_t‖ for t = T, T - 1, ... 1, as a mean over captions with at least T words.
+def gradient_reach(model: CaptioningRNN, split: Split, words: int, max_captions: int = MAX_CAPTIONS) -> Reach:
+    """Compute ‖∂ loss_T / ∂ state_t‖ for t = T, T - 1, ... 1, averaged over captions of at least T words.
 
-    loss_T = -log P(word_T | words before, image); state_t is what the cell knows before it reads word t (the first is
-    `<START>`), all its arrays together; `<END>` counts as a word. Where the norms fall by a factor a step, what was
-    read so long ago cannot be learnt from: the vanishing gradient.
+    loss_T = -log P(word_T | words before, image). state_t is the state (h and c concatenated) before the t-th input
+    of the cell; the first input is `<START>`, and `<END>` counts as a word. Norms that decrease exponentially with
+    the distance are the vanishing gradient.
 
-    Raises: DataError when no caption is so long, CheckpointError when a gradient is not finite.
+    Raises: DataError when no caption has T words, CheckpointError when a gradient is not finite.
     Source: Bengio et al. 1994, "Learning Long-Term Dependencies with Gradient Descent is Difficult".
     """
-    long = np.flatnonzero((split.captions[:, 1:] != model.null).sum(axis=1) >= words)[:most]
+    long = np.flatnonzero((split.captions[:, 1:] != model.null).sum(axis=1) >= words)[:max_captions]
     if not len(long):
         longest = int((split.captions[:, 1:] != model.null).sum(axis=1).max())
         raise DataError(
-            f"captions: expected some of at least {words} words, got at most {longest}; try --words {longest}"
+            f"captions: expected a caption of at least {words} words, the longest has {longest}; try --words {longest}"
         )
     features, captions = take(split, long)
     state, norms, reader = model.start(features), [], model.reader()
@@ -48,12 +48,12 @@ def gradient_reach(model: CaptioningRNN, split: Split, words: int, most: int = M
         norms.append(_norm_at(model, state, captions[:, t:words], captions[:, words]))
         _, state = reader.step(captions[:, t], state)
     if not np.isfinite(norms).all():
-        raise CheckpointError("the gradients of this model are not finite: its numbers are too large")
+        raise CheckpointError("the gradients of this model are not finite: its parameters are too large")
     return Reach(len(long), norms[::-1])
 
 
 def _norm_at(model: CaptioningRNN, state: tuple[Array, ...], read: Array, targets: Array) -> float:
-    """The mean norm of the gradient of the targets' loss with respect to the state before the words that are read."""
+    """Compute the mean norm of the gradient of the targets' loss with respect to the state before the words `read`."""
     p, count, steps = model.params, *read.shape
     packing = pack(np.full(count, steps))
     inputs = p["W_embed"][read[packing.caption, packing.time]]

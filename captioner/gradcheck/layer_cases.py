@@ -1,4 +1,4 @@
-"""The gradient check of every layer, and of the configured model, at a small slice of its own sizes."""
+"""Gradient-check cases of every layer, at small sizes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import temporal_softmax_loss
 from captioner.model.parameters import Sizes
 
-# Large enough for every index and block of rows or columns to matter, small enough for element-wise checks in seconds.
-CAPTIONS, STEPS, LONG, MOST_VOCAB, MOST_FEATURE, MOST_WORDVEC, MOST_HIDDEN = 4, 5, 20, 11, 7, 6, 17
+# Large enough to exercise every index and block, small enough for element-wise checks in seconds.
+CAPTIONS, STEPS, LONG, MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, MAX_HIDDEN = 4, 5, 20, 11, 7, 6, 17
 
 
 class Layer(NamedTuple):
-    """A layer to check: the shapes of its inputs, and its two functions of these inputs.
+    """A layer to check: the shapes of its inputs, its forward and its backward function.
 
-    Letters of `shapes`: N captions, T steps, L many steps, D input, H hidden, G pre-activations, V vocabulary.
+    Letters of `shapes`: N captions, T steps, L `LONG` steps, D input, H hidden, G pre-activations, V vocabulary.
     """
 
     shapes: dict[str, str]
@@ -44,9 +44,9 @@ class Layer(NamedTuple):
     """G as a multiple of H."""
 
 
-def _ids(arrays: tuple[int, ...], most: int) -> Array:
-    """Fixed ids with repeats and gaps."""
-    return np.arange(int(np.prod(arrays))).reshape(arrays) * 3 % most
+def _ids(shape: tuple[int, ...], count: int) -> Array:
+    """Return fixed ids below `count`, with repeats and gaps."""
+    return np.arange(int(np.prod(shape))).reshape(shape) * 3 % count
 
 
 def _words_forward(W: Array) -> tuple[Array, Any]:
@@ -72,7 +72,7 @@ def _lstm_step_forward(*inputs: Array) -> tuple[Any, Any]:
 
 
 def _scan(cell: Cell, has_context: bool = False) -> Layer:
-    """Captions of different lengths, one of them without a step, that share input rows, and perhaps have a context."""
+    """Build the case of a scan over captions of different lengths, one of them empty, that share input rows."""
     packing = pack(np.arange(CAPTIONS) * STEPS // CAPTIONS)
 
     def forward(inputs: Array, Wx: Array, Wh: Array, b: Array, *state: Array) -> tuple[Any, Any]:
@@ -106,11 +106,11 @@ LAYERS: dict[str, Layer] = {
     **{f"{name}_scan": _scan(cell) for name, cell in CELLS.items()},
     **{f"{name}_scan_context": _scan(cell, has_context=True) for name, cell in CELLS.items()},
 }
-"""Every layer that `captioner gradcheck` proves."""
+"""Every layer that `captioner gradcheck` checks."""
 
 
 def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) -> Case:
-    """The scalar Σ <out, dout> of a layer's outputs, for fixed random dout."""
+    """Build the case of a layer: the scalar Σ <out, dout> of its outputs, for fixed random dout."""
     n, t, d, h, v = CAPTIONS, STEPS, sizes.wordvec, sizes.hidden, sizes.vocab
     letters = {"N": n, "T": t, "L": LONG, "D": d, "H": h, "G": layer.gates * h, "V": v}
     arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}

@@ -18,7 +18,7 @@ from captioner.model.standardizer import Standardizer
 
 
 class Variant(NamedTuple):
-    """A model to check: what in its sizes is not as configured, and what its loss has."""
+    """A model to check: sizes that differ from the configured ones, and the options of the loss."""
 
     sizes: dict[str, Any]
     dropout: Dropout = NO_DROPOUT
@@ -33,11 +33,11 @@ VARIANTS: dict[str, Variant] = {
     "model, smoothing": Variant({}, smoothing=0.1),
     "model, weights": Variant({}, weighted=True),
 }
-"""Every option of the loss, checked whether the config has it or not."""
+"""Every image input and option of the loss, checked even if the config does not use it."""
 
 
 def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: np.random.Generator) -> Case:
-    """The loss of a small model on captions of all lengths, one with `<NULL>` inside, with its dropout held still."""
+    """Build the case of a small model: its loss on captions of all lengths, one with an inner `<NULL>`."""
     sizes = dataclasses.replace(sizes, **variant.sizes)
     params = initial_params(sizes, rng.standard_normal, np.float64)
     for w in params.values():

@@ -1,7 +1,7 @@
-"""Analytic gradients against numeric ones, with a report.
+"""Compare analytic gradients with numeric ones.
 
-A random direction first: two evaluations of the function check a whole array at once. Where that fails, or when
-asked, every element by itself.
+The derivative along a random direction checks a whole array with two evaluations of the function. If it disagrees, or
+if a full check is requested, every element is checked.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ TOLERANCE = 1e-6
 
 
 class Case(NamedTuple):
-    """A scalar function of named float64 arrays, and the gradients that are claimed for it.
+    """A scalar function of named float64 arrays, and its analytic gradients.
 
-    `loss` reads the arrays anew at each call: the check changes them in place, and puts them back.
+    `loss` must read the arrays at each call: the check changes them in place, and restores them.
     """
 
     name: str
@@ -29,10 +29,10 @@ class Case(NamedTuple):
     grads: Callable[[], Params]
 
 
-class Row(NamedTuple):
-    """The verdict on one gradient.
+class CheckResult(NamedTuple):
+    """The result for one gradient.
 
-    `check` is "direction", "elements", or "shape" where the gradient is missing, misshapen or not finite.
+    `check` is "direction", "elements", or "shape" if the gradient is missing, has the wrong shape or is not finite.
     """
 
     case: str
@@ -43,62 +43,64 @@ class Row(NamedTuple):
 
 
 def numeric_gradient(f: Callable[[], Array | float], x: Array, step: float = STEP, dout: Array | float = 1.0) -> Array:
-    """Central differences element by element: Σ (f(x + h e_i) - f(x - h e_i)) dout / 2h.
+    """Compute central differences element by element: Σ (f(x + h e_i) - f(x - h e_i)) dout / 2h.
 
-    The difference is taken before the sum: what does not depend on x_i then costs no digits.
+    Subtracting before summing avoids cancellation: outputs that do not depend on x_i contribute exactly 0.
 
     Shapes: x (any) float64, f and dout alike -> like x.
     """
     grad = np.zeros_like(x)
     for i in np.ndindex(x.shape):
-        kept = x[i]
-        x[i] = kept + step
+        saved = x[i]
+        x[i] = saved + step
         above = np.array(f())
-        x[i] = kept - step
+        x[i] = saved - step
         grad[i] = np.sum((above - f()) * dout) / (2 * step)
-        x[i] = kept
+        x[i] = saved
     return grad
 
 
 def directional_derivative(loss: Callable[[], float], x: Array, direction: Array, step: float = STEP) -> float:
-    """Central difference along a direction d: (loss(x + h d) - loss(x - h d)) / 2h, which should be <grad, d>.
+    """Compute the central difference (loss(x + h d) - loss(x - h d)) / 2h along a direction d, about <grad, d>.
 
     Shapes: x, direction (any) float64.
     Source: the check of HIPS/autograd, `check_grads`.
     """
-    kept = x.copy()
+    saved = x.copy()
     x += step * direction
     above = loss()
-    x[...] = kept - step * direction
+    x[...] = saved - step * direction
     below = loss()
-    x[...] = kept
+    x[...] = saved
     return (above - below) / (2 * step)
 
 
 def relative_error(a: Array | float, b: Array | float) -> float:
-    """The largest difference, against the largest size: max |a - b| / max(|a|, |b|); 0 when both are 0."""
+    """Compute max |a - b| / max(|a|, |b|) over all elements; 0 when both are 0."""
     size = max(float(np.max(np.abs(a), initial=0)), float(np.max(np.abs(b), initial=0)))
     return float(np.max(np.abs(np.subtract(a, b)), initial=0)) / size if size else 0.0
 
 
-def check(case: Case, rng: np.random.Generator, full: bool = False, tolerance: float = TOLERANCE) -> Iterator[Row]:
+def check(
+    case: Case, rng: np.random.Generator, full: bool = False, tolerance: float = TOLERANCE
+) -> Iterator[CheckResult]:
     """Compare every gradient of a case with numeric ones.
 
-    A gradient passes on its direction alone unless `full`; when its direction fails, its elements decide: a
-    direction can be nearly orthogonal to a right gradient.
+    Unless `full`, a gradient passes if its directional derivative agrees. If not, its elements decide: a random
+    direction can be nearly orthogonal to a correct gradient.
     """
     grads = case.grads()
     for name, x in case.arrays.items():
-        claimed = grads.get(name)
-        if claimed is None or claimed.shape != x.shape or not np.isfinite(claimed).all():
-            yield Row(case.name, name, "shape", np.inf, False)
+        analytic = grads.get(name)
+        if analytic is None or analytic.shape != x.shape or not np.isfinite(analytic).all():
+            yield CheckResult(case.name, name, "shape", np.inf, False)
             continue
         direction = rng.standard_normal(x.shape)
         direction /= max(float(np.linalg.norm(direction)), 1e-12)
         numeric = directional_derivative(case.loss, x, direction)
-        error = relative_error(numeric, float(np.vdot(claimed, direction)))
+        error = relative_error(numeric, float(np.vdot(analytic, direction)))
         if error <= tolerance and not full:
-            yield Row(case.name, name, "direction", error, True)
+            yield CheckResult(case.name, name, "direction", error, True)
         else:
-            error = relative_error(numeric_gradient(case.loss, x), claimed)
-            yield Row(case.name, name, "elements", error, error <= tolerance)
+            error = relative_error(numeric_gradient(case.loss, x), analytic)
+            yield CheckResult(case.name, name, "elements", error, error <= tolerance)

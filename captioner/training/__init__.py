@@ -1,1 +1,1 @@
-"""Train and resume: solver, run folder, validation and self-critical training."""
+"""Train and resume: solver, run folder, validation, self-critical training."""

@@ -1,4 +1,4 @@
-"""From the config to the objects it names."""
+"""Build the model, batches and training plan from the config."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.self_critical import SelfCritical
 from captioner.training.solver import Batches, Plan
 
-MOST_PARAMETERS = 10**9
+MAX_PARAMETERS = 10**9
 
 
 OUTPUT_BIASES: dict[str, Callable[[Split, int, int], Array]] = {
     "zeros": lambda train, vocab, null: np.zeros(vocab),
     "log_frequency": lambda train, vocab, null: log_frequency_bias(train.captions, vocab, null),
 }
-"""How b_vocab may start, from the train split, V and the id of `<NULL>`."""
+"""Initial values of b_vocab, from the training split, V and the id of `<NULL>`."""
 
 
 def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
-    """A fresh model for a data set.
+    """Build a model with initial parameters for a data set.
 
-    Raises: UsageError when it would be too large, ConfigError when an option does not go with its cell.
+    Raises: UsageError when it has too many parameters, ConfigError when an option does not fit its cell.
     """
     sizes = build_sizes(config, len(corpus.vocab), corpus.feature_dim)
     count = sum(math.prod(shape) for shape in sizes.shapes().values())
-    if count > MOST_PARAMETERS:
+    if count > MAX_PARAMETERS:
         raise UsageError(
-            f"model: expected at most {MOST_PARAMETERS:,} parameters, got {count:,}; "
+            f"model: expected at most {MAX_PARAMETERS:,} parameters, got {count:,}; "
             "try a smaller model.hidden_dim or model.wordvec_dim"
         )
     dtype = np.dtype(config.model.dtype).type
     params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
     if config.model.forget_bias and CELLS[sizes.cell].forget is None:
-        raise ConfigError([f"model.forget_bias: the cell {sizes.cell} has no forget gate; remove this option"])
+        raise ConfigError([f"model.forget_bias: the cell {sizes.cell} has no forget gate; remove the option"])
     add_forget_bias(params, sizes, config.model.forget_bias)
     train = corpus.split("train")
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)
@@ -62,35 +62,34 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
 def build_batches(
     config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
 ) -> AbstractContextManager[Batches]:
-    """Where training gets its batches, to be closed after it."""
-    train, options = corpus.split("train"), config.train
-    plain = ShuffledBatches(train, options.batch_size, config.seed)
-    return OBJECTIVES[options.objective](plain, config, corpus, model, total_steps, pool)
+    """Return the batches of the configured objective, as a context that frees their resources."""
+    shuffled = ShuffledBatches(corpus.split("train"), config.train.batch_size, config.seed)
+    return OBJECTIVES[config.train.objective](shuffled, config, corpus, model, total_steps, pool)
 
 
 def _cross_entropy(
-    plain: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
+    shuffled: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
 ) -> AbstractContextManager[Batches]:
-    """Only what may have to be read from a disk is worth a thread."""
-    return nullcontext(plain) if in_memory(plain.split.features) else ReadAhead(plain, total_steps)
+    """Prefetch in a thread only if features are read from disk."""
+    return nullcontext(shuffled) if in_memory(shuffled.split.features) else ReadAhead(shuffled, total_steps)
 
 
 def _self_critical(
-    plain: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
+    shuffled: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
 ) -> AbstractContextManager[Batches]:
-    """Batches that come of the parameters as they are, so none can be made ahead."""
-    return nullcontext(SelfCritical(model, plain, corpus.vocab, config.seed, config.decode.max_length, pool))
+    """Do not prefetch: a batch depends on the parameters at its step."""
+    return nullcontext(SelfCritical(model, shuffled, corpus.vocab, config.seed, config.decode.max_length, pool))
 
 
 OBJECTIVES: dict[str, Callable[..., AbstractContextManager[Batches]]] = {
     "cross_entropy": _cross_entropy,
     "self_critical": _self_critical,
 }
-"""What training learns from: people's captions, or rewards of the model's own."""
+"""Training objectives: cross-entropy of the references, or rewards of sampled captions."""
 
 
 def build_plan(config: Config, train: Split) -> Plan:
-    """How long and how to train on a split."""
+    """Build the training plan for a split."""
     options = config.train
     per_epoch = steps_per_epoch(len(train.captions), options.batch_size)
     total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
@@ -101,5 +100,5 @@ def build_plan(config: Config, train: Split) -> Plan:
         span=Span(total, per_epoch, options.lr_decay, options.warmup_steps),
         clip_norm=options.clip_norm,
         seed=config.seed,
-        average=options.ema_decay,
+        ema_decay=options.ema_decay,
     )

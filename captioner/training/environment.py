@@ -1,4 +1,4 @@
-"""What the last bits of a training depend on besides its config, and what changed in it between save and resume."""
+"""The software environment that results depend on bit by bit: thread count, NumPy and BLAS."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 
 from captioner.parallel import blas
 
-WHATS = {"threads": "threads", "numpy": "NumPy", "blas": "BLAS"}
+LABELS = {"threads": "threads", "numpy": "NumPy", "blas": "BLAS"}
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The number of threads and the libraries of this process; equal ones compute equal bits."""
+    """Return the thread count and library versions of this process; equal ones give bit-identical results."""
     return {"threads": str(threads), "numpy": np.__version__, "blas": blas.name()}
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
-    """A line where they differ; an older checkpoint does not know them, and nothing is said."""
+    """Yield a warning if they differ; keys missing from an older checkpoint are ignored."""
     changed = [
-        f"{what} {before[key]} to {now[key]}" for key, what in WHATS.items() if before.get(key, now[key]) != now[key]
+        f"{label} {before[key]} to {now[key]}" for key, label in LABELS.items() if before.get(key, now[key]) != now[key]
     ]
     if changed:
         yield (
             f"changed since the checkpoint was saved: {', '.join(changed)}; "
-            "the run goes on, but its last bits will not be those of an undisturbed one"
+            "training continues, but its results will not be bit-identical to an uninterrupted run"
         )

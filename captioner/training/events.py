@@ -1,4 +1,4 @@
-"""What happens in a training, as it is told to whoever watches."""
+"""Events that `train` and `resume` yield."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captioner.training.solver import Step
 
 
 class Started(NamedTuple):
-    """Everything is loaded; training goes from `step` to `total_steps`."""
+    """The start of training, after loading: from `step` to `total_steps`."""
 
     folder: Path
     config: Config
@@ -24,7 +24,7 @@ class Started(NamedTuple):
 
 
 class Validated(NamedTuple):
-    """The loss of a word on the validation split, and where it is time for them the scores of the model's captions."""
+    """A validation: the mean word loss, and the scores of generated captions if they are due."""
 
     step: int
     epoch: int
@@ -38,14 +38,14 @@ class Validated(NamedTuple):
 
 
 class Warned(NamedTuple):
-    """Something that does not stop a training, but that its user should know."""
+    """A problem that does not stop training."""
 
     step: int
     problem: str
 
 
 class Ended(NamedTuple):
-    """Training is over; the summary is what stands in summary.json."""
+    """The end of training, with the content of summary.json."""
 
     folder: Path
     summary: dict[str, Any]

@@ -1,4 +1,4 @@
-"""What a training leaves in its run folder: lines of the history, checkpoints, and which validation is the best."""
+"""Write history, checkpoints and the best validation of a run to its folder."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from captioner.optim.ema import EMA
 from captioner.storage import checkpoint
 from captioner.training.environment import environment
 from captioner.training.events import Validated
-from captioner.training.run_folder import AT_END, RunFolder
+from captioner.training.history import AT_END
+from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step, TrainState
 from captioner.training.validation import is_better
 
 
 @dataclasses.dataclass
 class Recorder:
-    """The state of a training besides its `TrainState`, and what is written of both.
+    """The validation state of a run, and the writer of its history and checkpoints.
 
-    `best` and `since_best` are of the validations that were due. One that is there only because the run ended may give
-    `best_at_end`, and best.h5, but a run that goes on beyond that end forgets it: it must become one that never ended.
+    `best` and `since_best` refer to scheduled validations. An extra validation at the end of the run may set
+    `best_at_end` and best.h5, but a resumed run discards both, so that it equals a run that never ended there.
     """
 
     config: Config
@@ -43,51 +44,51 @@ class Recorder:
     def __post_init__(self) -> None:
         self.train_fingerprint = self.corpus.fingerprint(["train"])
         self.saved = self.state.step or None
-        mean = self.state.slots.get(EMA)
-        self.speaker = self.model if mean is None else self.model.with_params(mean)
+        ema = self.state.slots.get(EMA)
+        self.eval_model = self.model if ema is None else self.model.with_params(ema)
 
     def log(self, kind: str, record: dict[str, Any], at_end: bool) -> None:
-        """Append a line to the history; `at_end`: it would not be there if the run did not end with this step."""
+        """Append a record to the history; `at_end` marks one that exists only because the run ends with this step."""
         self.run.log({"kind": kind, **record, **({AT_END: True} if at_end else {})})
 
-    def validated(self, step: Step, loss: float, scores: dict[str, float], at_end: bool) -> Validated:
-        """Record a validation, and save the best checkpoint if it is one."""
-        name, found = self.config.validate.best_metric, {"loss": loss, **scores}
-        better = is_better(name, found, self.best)
-        if name in found and not at_end:
+    def record_validation(self, step: Step, loss: float, scores: dict[str, float], at_end: bool) -> Validated:
+        """Record a validation, and save best.h5 if it is the best."""
+        name, figures = self.config.validate.best_metric, {"loss": loss, **scores}
+        better = is_better(name, figures, self.best)
+        if name in figures and not at_end:
             self.since_best = 0 if better else self.since_best + 1
         if better:
-            self._save_best({"step": step.step, "epoch": step.epoch, "loss": loss, name: found[name]}, at_end)
+            self._save_best({"step": step.step, "epoch": step.epoch, "loss": loss, name: figures[name]}, at_end)
         event = Validated(step.step, step.epoch, loss, scores, better)
         self.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)
         return event
 
-    def _save_best(self, found: dict[str, float], at_end: bool) -> None:
+    def _save_best(self, best: dict[str, float], at_end: bool) -> None:
         if at_end:
             self.run.keep_best()
-            self.best_at_end = found
+            self.best_at_end = best
         else:
-            self.best = found
-        self._save(self.run.best, dataclasses.replace(self._meta(), best=found, since_best=0))
-        self.run.found_best()
+            self.best = best
+        self._save(self.run.best, dataclasses.replace(self._meta(), best=best, since_best=0))
+        self.run.discard_previous()
 
     def save(self) -> None:
         """Write last.h5."""
         self._save(self.run.last, self._meta())
         self.saved = self.state.step
 
-    def recall_best_at_end(self) -> None:
-        """Find again what best.h5 of a finished run was saved for, where that can be read."""
+    def load_best_at_end(self) -> None:
+        """Read the best validation of a finished run from best.h5, if the file is readable."""
         try:
             self.best_at_end = checkpoint.load(self.run.best).meta.best
         except CheckpointError:
             self.best_at_end = None
 
     def restored(self) -> Restored:
-        """What a checkpoint of this moment would be restored to."""
+        """Return what `restore` would return for a checkpoint saved now."""
         state = self.state
         return Restored(
-            self.run.path, self.config, self.corpus.vocab, self.speaker, self._meta(), state.params, state.slots
+            self.run.path, self.config, self.corpus.vocab, self.eval_model, self._meta(), state.params, state.slots
         )
 
     def _meta(self) -> checkpoint.Meta:

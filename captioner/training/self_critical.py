@@ -1,4 +1,4 @@
-"""Self-critical training: the model's own captions, each rewarded for being better than its greedy one."""
+"""Self-critical sequence training (SCST): reinforce sampled captions that score above the greedy caption."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ from captioner.text.vocabulary import Vocab
 
 
 class SelfCritical:
-    """Batches of sampled captions with weights, by which the cross-entropy's gradient is that of the expected reward.
+    """Batches of sampled captions, weighted so that the cross-entropy gradient is the policy gradient.
 
-    Of each image of the underlying batch a caption w is drawn from the model, and the greedy one ŵ is written:
+    For each image of the underlying batch the model samples a caption w and decodes the greedy caption ŵ:
 
     loss = -1/N Σ_n (r(w_n) - r(ŵ_n)) Σ_t log P(w_nt | w before, image n),   r = CIDEr-D against the image's references
 
-    Its gradient is an estimate of -∇ E[r(w)] without bias, since r(ŵ) does not depend on w; with dropout, which is in
-    the loss but not in the drawing, it is only near to one. `<END>` counts as a word in r: else captions that break off
-    would be as good as whole ones. The noise is a function of (seed, step), so a batch is one of (seed, step,
-    parameters).
+    Its gradient is an unbiased estimate of -∇ E[r(w)], since the baseline r(ŵ) does not depend on w; dropout, which is
+    applied in the loss but not while sampling, biases it slightly. `<END>` counts as a word in r, so that truncated
+    captions score lower. The noise is a function of (seed, step), so a batch is a function of (seed, step, parameters).
 
-    Raises: DataError for a single image, whose n-grams tell nothing.
+    Raises: DataError for a single image, since CIDEr-D weights n-grams by their document frequency.
     Source: Rennie et al. 2017, "Self-critical Sequence Training for Image Captioning", equations 6 to 8.
     """
 
@@ -43,18 +42,21 @@ class SelfCritical:
         max_length: int,
         pool: ThreadPool = SERIAL,
     ) -> None:
-        self._model, self._batches, self._vocab, self._team = model, batches, vocab, pool
+        self._model, self._batches, self._vocab, self._pool = model, batches, vocab, pool
         self._seed, self._max_length = seed, max_length
         self._images, references = batches.split.reference_ids(vocab)
         if len(references) < 2:
-            raise DataError("train: expected two or more images for CIDEr-D to be a reward, got 1; add some")
+            raise DataError("train: expected at least 2 images for a CIDEr-D reward, got 1; add images")
         self._reward = CiderD(references)
 
     def batch(self, step: int, /) -> Batch:
-        """Features, sampled captions and their weights; figures are mean rewards, and the share of non-zero weights."""
+        """Sample the batch of a step, with advantages as weights.
+
+        `figures` are the mean rewards and the fraction of non-zero advantages.
+        """
         split, vocab = self._batches.split, self._vocab
         images = split.image_idxs[self._batches.rows(step)]
-        distinct, of = np.unique(images, return_inverse=True)
+        unique, inverse = np.unique(images, return_inverse=True)
         words: dict[str, Any] = {
             "start": vocab.start,
             "end": vocab.end,
@@ -62,14 +64,14 @@ class SelfCritical:
             "max_length": self._max_length,
             "constraints": Constraints([vocab.null, vocab.start]),
         }
-        features = split.features[distinct]
+        features = split.features[unique]
         seed = int(np.random.default_rng((self._seed, 4, step)).integers(1 << 62))
-        write = writer(self._model, self._team)
-        sampled = write(partial(sample, seed=seed, **words), features[of], np.arange(len(images)))[0][:, 0]
-        likeliest = write(partial(greedy, **words), features)[0][:, 0]
-        place = np.searchsorted(self._images, distinct)
-        baseline = self._reward.score(place, vocab.unpadded(likeliest))[of]
-        rewards = self._reward.score(place[of], vocab.unpadded(sampled))
+        write = writer(self._model, self._pool)
+        sampled = write(partial(sample, seed=seed, **words), features[inverse], np.arange(len(images)))[0][:, 0]
+        greedy_captions = write(partial(greedy, **words), features)[0][:, 0]
+        place = np.searchsorted(self._images, unique)
+        baseline = self._reward.score(place, vocab.unpadded(greedy_captions))[inverse]
+        rewards = self._reward.score(place[inverse], vocab.unpadded(sampled))
         weights = rewards - baseline
         starts = np.full((len(sampled), 1), vocab.start, sampled.dtype)
         figures = {
@@ -77,4 +79,4 @@ class SelfCritical:
             "greedy_reward": float(baseline.mean()),
             "advantages": float(np.count_nonzero(weights) / len(weights)),
         }
-        return Batch(features[of], np.concatenate([starts, sampled], axis=1), weights, figures)
+        return Batch(features[inverse], np.concatenate([starts, sampled], axis=1), weights, figures)

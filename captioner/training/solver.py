@@ -1,7 +1,7 @@
 """The training loop, as an iterator of step records.
 
-Everything that a step depends on is in `TrainState` and the plan: batches and dropout noise are functions of
-(seed, step). To resume is to start from a state; to stop is to leave the loop.
+A step depends only on `TrainState` and `Plan`: batches and dropout noise are functions of (seed, step). To resume,
+start from a saved state; to stop, leave the loop.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ REMEDY = "try a smaller train.learning_rate, or train.clip_norm 1"
 
 
 DIVERGENCE_FACTOR = 10
-"""A loss of so many times that of guessing, log V a word, is divergence too: a saturated model stays finite."""
+"""A loss above this multiple of log V per word, that of guessing, is divergence: a saturated model stays finite."""
 
 
 class Batches(Protocol):
-    """Where the solver gets the batch of a step."""
+    """A source of batches by step."""
 
     def batch(self, step: int, /) -> Batch: ...
 
 
 @dataclass
 class TrainState:
-    """All that changes while training: steps done, parameters, and the update rule's slots.
+    """The mutable state of training: parameters, optimizer slots and the number of steps done.
 
-    The arrays are the model's own, and are overwritten by every step. One more slot has the running mean of the
-    parameters, where the plan wants it.
+    `params` are the model's arrays, and every step overwrites them. The slot `EMA` holds the exponential moving
+    average of the parameters, if the plan has an EMA decay.
     """
 
     params: Params
@@ -51,15 +51,15 @@ class TrainState:
     step: int = 0
 
     @classmethod
-    def fresh(cls, model: CaptioningRNN, rule: UpdateRule, averaged: bool = False) -> TrainState:
+    def fresh(cls, model: CaptioningRNN, rule: UpdateRule, has_ema: bool = False) -> TrainState:
         slots = initial_slots(rule, model.params)
-        if averaged:
+        if has_ema:
             slots[EMA] = {name: w.copy() for name, w in model.params.items()}
         return cls(model.params, slots)
 
 
 class Plan(NamedTuple):
-    """How to train: nothing in it changes on the way."""
+    """The constants of training: update rule, hyper-parameters, schedule, clipping, seed and EMA decay."""
 
     rule: UpdateRule
     hyper: Hyper
@@ -67,15 +67,14 @@ class Plan(NamedTuple):
     span: Span
     clip_norm: float | None = None
     seed: int = 0
-    average: float | None = None
+    ema_decay: float | None = None
 
 
 class Step(NamedTuple):
-    """One update: its number (1, 2, ...) and epoch, the loss and gradient's norm before it, and what it learnt from.
+    """The record of one update: step (1, 2, ...), epoch, and loss and gradient norm before the update.
 
-    `loss` is what was minimised: summed over words and divided by captions, as CS231n's. `figures` are those of the
-    batch, after the perplexity of its captions and its log, the mean negative log-probability of a word, where nothing
-    weights them.
+    `loss` is the objective, summed over words and divided by captions, as in CS231n. `figures` are those of the batch,
+    preceded by mean word loss and perplexity if the batch has no weights.
     """
 
     step: int
@@ -88,7 +87,7 @@ class Step(NamedTuple):
     figures: Mapping[str, float]
 
     def record(self) -> dict[str, Any]:
-        """All of it by name, the figures among the rest."""
+        """Return all fields as one flat dict, with the figures merged in."""
         record = self._asdict()
         del record["figures"]
         return {**record, **self.figures}
@@ -102,20 +101,20 @@ def steps(
     watch: Stopwatch | None = None,
     pool: ThreadPool = SERIAL,
 ) -> Iterator[Step]:
-    """Train until `plan.span.total_steps`, one record after every update.
+    """Train until `plan.span.total_steps`, yielding a record after every update.
 
-    `watch` learns the time of reading, forward, backward and update. The team shares out each batch, and the
-    update.
+    `watch` measures reading, forward, backward and update. The workers of `pool` each process a shard of the batch and
+    of the update.
 
-    Raises: DivergenceError before the update, when a feature, loss or gradient is not finite, or a loss hopelessly
-    large: the state is then still finite; and after it, when a parameter is not.
+    Raises: DivergenceError before the update, with the state still finite, when a feature, loss or gradient is not
+    finite or the loss is too large; and after the update, when a parameter is not finite.
     """
     watch, workspace = watch or Stopwatch(), Workspace()
     while state.step < plan.span.total_steps:
         yield _step(model, batches, state, plan, watch, pool, workspace)
 
 
-# What overflows is told by name, not as a warning of NumPy's from some inner line.
+# Overflow is reported as a DivergenceError that names the array, not as a NumPy warning.
 @np.errstate(over="ignore", invalid="ignore")
 def _step(
     model: CaptioningRNN,
@@ -141,12 +140,12 @@ def _step(
         rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
         hyper = plan.hyper._replace(learning_rate=rate)
         scale = clip_scale(norm, plan.clip_norm)
-        known = plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale
-        pool.map(lambda worker: update(*known, Shard(worker, pool.size)))
+        arguments = plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale
+        pool.map(lambda worker: update(*arguments, Shard(worker, pool.size)))
         state.step += 1
-        if (decay := plan.average) is not None:
-            moved = state.params, state.slots[EMA], decay, state.step
-            pool.map(lambda worker: update_ema(*moved, Shard(worker, pool.size)))
+        if (decay := plan.ema_decay) is not None:
+            ema_arguments = state.params, state.slots[EMA], decay, state.step
+            pool.map(lambda worker: update_ema(*ema_arguments, Shard(worker, pool.size)))
         check_finite(state)
     return Step(
         step=state.step,
@@ -165,23 +164,23 @@ def _perplexity_figures(nll: float) -> dict[str, float]:
 
 
 def check_finite(state: TrainState) -> None:
-    """Raises: DivergenceError that names the parameters in which a number is not finite, or its square is not."""
+    """Raises: DivergenceError that names the parameters whose global norm is not finite."""
     if not math.isfinite(global_norm(state.params)):
         raise DivergenceError(
             f"step {state.step}: training diverged: not finite after the update: "
-            f"parameters {_not_finite(state.params) or 'together'}; {REMEDY}"
+            f"parameters {_not_finite(state.params) or '(global norm)'}; {REMEDY}"
         )
 
 
 def _diagnosis(step: int, loss: float, limit: float, norm: float, features: Array, grads: Params) -> str:
     images = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    found, remedy = (f", not finite: gradients {bad}" if (bad := _not_finite(grads)) else ""), REMEDY
+    problem, remedy = (f", not finite: gradients {bad}" if (bad := _not_finite(grads)) else ""), REMEDY
     if len(images):
-        found = f", not finite: features of {len(images)} of {len(features)} images in the batch"
-        remedy = "they were finite when the data set was opened: prepare it anew, or try another disk"
+        problem = f", not finite: features of {len(images)} of {len(features)} images in the batch"
+        remedy = "they were finite when the data set was opened; prepare it again, or try another disk"
     return (
-        f"step {step}: training diverged: expected a loss of at most {limit:.1f} a word, got {loss:g}, "
-        f"with gradients of norm {norm:g}{found}; {remedy}"
+        f"step {step}: training diverged: expected a loss of at most {limit:.1f} per word, got {loss:g}, "
+        f"with gradients of norm {norm:g}{problem}; {remedy}"
     )
 
 
@@ -190,19 +189,19 @@ def _not_finite(arrays: Params) -> str:
 
 
 def recheck_loss(model: CaptioningRNN, batches: Batches, state: TrainState, pool: ThreadPool = SERIAL) -> None:
-    """Measure the last batch anew: what an update has done shows only in the next loss, too late for a checkpoint.
+    """Measure the loss of the last batch after its update, to detect divergence before saving a checkpoint.
 
-    Raises: DivergenceError when that loss is hopeless.
+    Raises: DivergenceError when that loss is not finite or too large.
     """
     batch = batches.batch(state.step - 1)
     check_loss(model, state.step, mean_word_loss(model, [(batch.features, batch.captions)], pool))
 
 
 def check_loss(model: CaptioningRNN, step: int, word_loss: float) -> None:
-    """Raises: DivergenceError when a loss a word is not finite, or hopelessly large."""
+    """Raises: DivergenceError when a mean word loss is not finite or too large."""
     limit = DIVERGENCE_FACTOR * math.log(model.sizes.vocab)
     if not word_loss <= limit:
         raise DivergenceError(
-            f"step {step}: training diverged: expected a loss of at most {limit:.1f} a word after the update, "
+            f"step {step}: training diverged: expected a loss of at most {limit:.1f} per word after the update, "
             f"got {word_loss:g}; {REMEDY}"
         )

@@ -1,4 +1,4 @@
-"""summary.json: how a training ended, what is best, and where its time went."""
+"""summary.json: why training ended, the best validation, and a time profile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import captioner
 from captioner.model.perplexity import perplexity
 
 PARTS = ("reading", "forward", "backward", "update", "validation", "saving")
-"""Where the time of a training goes, apart from the rest; reading is the time waited for it."""
+"""Timed phases of training; `reading` is the time spent waiting for batches."""
 
 
 def summarize(
@@ -28,7 +28,7 @@ def summarize(
     threads: int,
     parameters: int,
 ) -> dict[str, Any]:
-    """The summary of a training from step `first` to `step`."""
+    """Summarise training from step `first` to `step`."""
     profile = {part: spent[part] for part in PARTS}
     profile["other"] = seconds - sum(profile.values())
     return {

@@ -1,4 +1,4 @@
-"""Training: a run folder filled by the solver, as an iterator of events."""
+"""Train or resume a run in a run folder, as an iterator of events."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from captioner.training.validation import Validation
 def train(
     config: Config, folder: str | os.PathLike[str], overwrite: bool = False, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Event]:
-    """Train a fresh model into a new run folder; `stop()` is asked after every step.
+    """Train a new model in a new run folder.
 
-    Who leaves the iterator early goes back to the last checkpoint; a true `stop()` ends after saving. BLAS gets one
-    thread for the whole process.
+    `stop()` is called after every step; if it returns true, training saves a checkpoint and ends. After a `break` out
+    of the iterator, `resume` continues from the last checkpoint. BLAS is limited to one thread in the whole process.
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
@@ -59,7 +59,7 @@ def train(
 def resume(
     folder: str | os.PathLike[str], overrides: Sequence[str] = (), stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Event]:
-    """Go on with a run exactly where its last checkpoint was written.
+    """Resume a run from its last checkpoint; the result equals that of an uninterrupted run.
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
@@ -68,9 +68,7 @@ def resume(
     if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
         raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
     if not run.last.exists():
-        raise CheckpointError(
-            f"{folder}: no {run.last.name} here to resume from; expected a folder that `captioner train` made"
-        )
+        raise CheckpointError(f"{folder}: {run.last.name} not found; expected a folder written by `captioner train`")
     restored = restore(run.last, overrides)
     config = restored.config
     corpus = open_corpus(restored)
@@ -85,62 +83,65 @@ def resume(
     best, since_best = restored.meta.best, restored.meta.since_best
     recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
     training = _Training(recorder, changes(restored.meta.environment, environment(config.threads)))
-    if training.over:
+    if training.is_finished:
         run.claim()
-        recorder.recall_best_at_end()
+        recorder.load_best_at_end()
     else:
-        run.reopen(restored.meta.step, had_best=best is not None)
+        run.reopen(restored.meta.step, has_best=best is not None)
         run.write(run.config, dump(config))
     yield from training.events(stop)
 
 
 def _check_same_data(where: Path, meta: checkpoint.Meta, fingerprint: str, probe: Sequence[float]) -> None:
-    """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError when its own parts differ."""
-    what = "captions, images or splits" if fingerprint != meta.fingerprint else ""
-    if not what and len(probe) != len(meta.probe):
+    """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError for an invalid probe."""
+    changed = "captions, images or splits" if fingerprint != meta.fingerprint else ""
+    if not changed and len(probe) != len(meta.probe):
         raise CheckpointError(
-            f"{where}: meta: probe: expected {len(probe)} numbers, one for each split, got {len(meta.probe)}"
+            f"{where}: meta: probe: expected {len(probe)} numbers, one per split, got {len(meta.probe)}"
         )
     pairs = zip(probe, meta.probe, strict=False)
-    if not what and not all(math.isclose(*pair, rel_tol=1e-3, abs_tol=1e-9) for pair in pairs):
-        what = "features"
-    if what:
+    if not changed and not all(math.isclose(*pair, rel_tol=1e-3, abs_tol=1e-9) for pair in pairs):
+        changed = "features"
+    if changed:
         raise UsageError(
-            f"{where}: the {what} have changed since the run began, so it cannot go on exactly; "
+            f"{where}: the {changed} have changed since training began, so the run cannot be resumed; "
             "restore them, or start a new run"
         )
 
 
 class _Training:
-    """One call of train or resume: the solver's steps are logged, validated and saved."""
+    """One call of `train` or `resume`: run the solver, log, validate and save."""
 
     def __init__(self, recorder: Recorder, warnings: Iterable[str] = ()) -> None:
         self.recorder, self.warnings = recorder, warnings
         self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
         self.model, self.state = recorder.model, recorder.state
         self.plan = build_plan(self.config, self.corpus.split("train"))
-        self.over = self.state.step >= self.plan.span.total_steps
+        self.is_finished = self.state.step >= self.plan.span.total_steps
         set_threads(1)
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool)
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
-        yield self._began()
-        yield from (Warned(first, problem) for problem in self.warnings)
+        yield self._started()
+        yield from (Warned(first, warning) for warning in self.warnings)
         try:
             with build_batches(self.config, self.corpus, self.model, self.plan.span.total_steps, self.pool) as batches:
-                reason = yield from self._until_over(batches, stop)
+                reason = yield from self._run(batches, stop)
         except DivergenceError as error:
             self._summarize("diverged", began, first)
             saved = self.recorder.saved
-            kept = "no checkpoint yet" if saved is None else f"{self.run.last} holds the good step {saved}"
-            kept += self.run.previous_run_note()
-            raise DivergenceError(f"{error}; {kept}") from error
+            note = (
+                "no checkpoint yet"
+                if saved is None
+                else f"{self.run.last} contains step {saved}, before the divergence"
+            )
+            raise DivergenceError(f"{error}; {note}{self.run.previous_run_note()}") from error
         self._save_reranker()
         yield Ended(self.run.path, self._summarize(reason, began, first))
 
-    def _began(self) -> Started:
+    def _started(self) -> Started:
         span = self.plan.span
         return Started(
             self.run.path,
@@ -152,69 +153,67 @@ class _Training:
             span.steps_per_epoch,
         )
 
-    def _until_over(
-        self, batches: Batches, stop: Callable[[], bool]
-    ) -> Generator[Step | Validated | Warned, None, str]:
-        """Train, and return why it is over."""
+    def _run(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated | Warned, None, str]:
+        """Train, and return the reason for the end."""
         options, span = self.config.train, self.plan.span
         if self._out_of_patience():
             return "no better validation"
         for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool):
             self.words += step.words
             yield step
-            ended, at_end = step.step % span.steps_per_epoch == 0, step.step == span.total_steps
-            regular = ended or step.step % options.log_every == 0
-            if regular or at_end:
-                self.recorder.log("step", step.record(), at_end=not regular)
-            validations = list(self._validate(step, ended, at_end))
-            halt = stop()
-            if ended or at_end or halt or (options.save_every and step.step % options.save_every == 0):
+            epoch_ended, at_end = step.step % span.steps_per_epoch == 0, step.step == span.total_steps
+            is_logged = epoch_ended or step.step % options.log_every == 0
+            if is_logged or at_end:
+                self.recorder.log("step", step.record(), at_end=not is_logged)
+            validations = list(self._validate(step, epoch_ended, at_end))
+            should_stop = stop()
+            if epoch_ended or at_end or should_stop or (options.save_every and step.step % options.save_every == 0):
                 with self.watch("saving"):
                     recheck_loss(self.model, batches, self.state, self.pool)
                     self.recorder.save()
-            # Only now: who leaves at this event leaves a run that can be resumed.
+            # After saving, so that a `break` at these events leaves a run that can be resumed.
             yield from validations
-            if halt:
+            if should_stop:
                 return "stopped"
             if self._out_of_patience():
                 return "no better validation"
-        return "nothing left to do" if self.over else "done"
+        return "nothing left to do" if self.is_finished else "done"
 
     def _out_of_patience(self) -> bool:
         patience = self.config.train.patience
         return patience is not None and self.recorder.since_best >= patience
 
-    def _validate(self, step: Step, ended: bool, at_end: bool) -> Iterator[Validated | Warned]:
-        """Validate when it is due, and at the end of the run also what is not due."""
-        due = ended and self.validation.is_due(step)
+    def _validate(self, step: Step, epoch_ended: bool, at_end: bool) -> Iterator[Validated | Warned]:
+        """Validate when due, and at the end of the run measure also what is not due."""
+        due = epoch_ended and self.validation.is_due(step)
         scored = due and self.validation.is_scored(step)
         scored_at_end = self.config.validate.score_every is not None
-        more = at_end and not (scored if scored_at_end else due)
-        if not due and not more:
+        extra = at_end and not (scored if scored_at_end else due)
+        if not due and not extra:
             return
         with self.watch("validation"):
-            loss = self.validation.loss(self.recorder.speaker)
+            loss = self.validation.loss(self.recorder.eval_model)
         check_loss(self.model, step.step, loss)
-        events = [self._validated(step, loss, scored, at_end=False)] if due else []
-        events += [self._validated(step, loss, scored_at_end, at_end=True)] if more else []
+        events = [self._record(step, loss, scored, at_end=False)] if due else []
+        events += [self._record(step, loss, scored_at_end, at_end=True)] if extra else []
         yield events[-1]._replace(best=any(event.best for event in events))
         with self.watch("validation"):
-            problems = list(self.validation.problems(self.recorder.speaker, step))
-        for problem in problems:
-            self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": problem}, at_end=not due)
-            yield Warned(step.step, problem)
+            warnings = list(self.validation.warnings(self.recorder.eval_model, step))
+        for warning in warnings:
+            self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": warning}, at_end=not due)
+            yield Warned(step.step, warning)
 
-    def _validated(self, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
+    def _record(self, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
         with self.watch("validation"):
             scores = self.validation.scores(self.recorder.restored()) if scored else {}
         with self.watch("saving"):
-            return self.recorder.validated(step, loss, scores, at_end)
+            return self.recorder.record_validation(step, loss, scores, at_end)
 
     def _size(self) -> int:
         return sum(w.size for w in self.model.params.values())
 
     def _save_reranker(self) -> None:
-        """Keep what re-ranking needs of the data set, where the options ask for it; it is the same for every step."""
+        """Write the re-ranking index if consensus re-ranking is enabled; it is the same for every step."""
         with self.watch("saving"):
             if self.config.decode.consensus and not reranker.is_current(self.run.reranker, self.corpus):
                 with self.run.writing(self.run.reranker) as check:

@@ -1,4 +1,4 @@
-"""What is measured between epochs: how well a model foretells captions, how good its own are, what is odd in them."""
+"""Validation between epochs: loss, scores of generated captions, and caption collapse."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.caption_collapse import FIRST_EPOCH, collapse_warnings
 from captioner.training.solver import Step
 
-LOWER = frozenset({"loss"})
-"""Figures that are the better the lower; all others are scores."""
+LOWER_IS_BETTER = frozenset({"loss"})
+"""Metrics where lower is better; for all others higher is better."""
 
 
 class Validation:
-    """The validation split, and when it is time for what.
+    """Measurements on the validation split, and their schedule.
 
-    Raises: DataError when the data set has no such split, ConfigError for words to suppress that it does not have.
+    Raises: DataError when the data set has no such split, ConfigError for suppressed words that are not in the
+    vocabulary.
     """
 
     def __init__(self, config: Config, corpus: Corpus, pool: ThreadPool) -> None:
@@ -39,31 +40,32 @@ class Validation:
         if name not in corpus.splits:
             raise DataError(
                 f"validate.split: expected a split of this data set ({', '.join(corpus.splits)}), got "
-                f"{name}; try -o validate.split=train, or prepare it with --val 0.1"
+                f"{name}; try -o validate.split=train, or prepare the data set with --val 0.1"
             )
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
-        self._team = pool
+        self._pool = pool
         if config.validate.score_every is not None:
-            build_decoder(config.decode, corpus.vocab)  # what is wrong with its options is told now, not after an epoch
+            build_decoder(config.decode, corpus.vocab)  # report invalid options now, not after an epoch
 
     def is_due(self, step: Step) -> bool:
-        """Whether to validate after the last step of an epoch."""
+        """Return whether the epoch that this step ends is validated."""
         return step.epoch % self._config.validate.every == 0
 
     def is_scored(self, step: Step) -> bool:
-        """Whether that validation scores captions."""
+        """Return whether that validation scores captions."""
         every = self._config.validate.score_every
         return every is not None and step.epoch % every == 0
 
     def loss(self, model: CaptioningRNN) -> float:
-        """The mean loss of a word in nats."""
+        """Compute the mean word loss in nats."""
         batches = in_order(self._split, self._config.train.batch_size, self._config.validate.max_captions)
-        return mean_word_loss(model, batches, self._team)
+        return mean_word_loss(model, batches, self._pool)
 
     def scores(self, loaded: LoadedModel) -> dict[str, float]:
-        """How good the captions are that it now writes, by the names of the metrics."""
+        """Score the captions that a model generates, by name of the metric."""
         task, rows = self._task
-        captions = [found[0].text for found in Captioner(loaded, self._reranker).candidates(self._split.features)]
+        captioner = Captioner(loaded, self._reranker)
+        captions = [candidates[0].text for candidates in captioner.candidates(self._split.features)]
         figures = judge(task, "model", [captions[row] for row in rows]).figures
         return {name: figures[name] for name in NAMES}
 
@@ -79,16 +81,16 @@ class Validation:
     @cached_property
     def _task(self) -> tuple[Task, Array]:
         task, rows = task_of(self._corpus, self._config.validate.split)
-        return dataclasses.replace(task, train=None), rows
+        return dataclasses.replace(task, train_captions=None), rows
 
-    def problems(self, model: CaptioningRNN, step: Step) -> Iterator[str]:
-        """What the captions themselves tell, once they should tell anything."""
+    def warnings(self, model: CaptioningRNN, step: Step) -> Iterator[str]:
+        """Yield warnings of caption collapse, from epoch `FIRST_EPOCH` on."""
         if step.epoch >= FIRST_EPOCH:
             yield from collapse_warnings(model, self._split, self._corpus.vocab, self._config.decode.max_length)
 
 
-def is_better(name: str, found: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
-    """Whether `name` is better in what was found than in the best; who has no such figure is not compared."""
-    if name not in found or best is None:
-        return name in found
-    return found[name] < best[name] if name in LOWER else found[name] > best[name]
+def is_better(name: str, figures: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
+    """Return whether the metric `name` was measured and is better than in `best`."""
+    if name not in figures or best is None:
+        return name in figures
+    return figures[name] < best[name] if name in LOWER_IS_BETTER else figures[name] > best[name]

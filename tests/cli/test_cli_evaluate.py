@@ -138,10 +138,7 @@ def test_a_split_named_twice_is_scored_once(cli: Callable[..., Any], tiny_run: P
 
 def test_a_checkpoint_is_not_replaced_by_results(cli: Callable[..., Any], own_run: Path) -> None:
     before = (own_run / "last.h5").read_bytes()
-    for more, problem in (
-        ([], "exists already"),
-        (["--overwrite"], "expected results of captions to replace, got some"),
-    ):
+    for more, problem in (([], "exists already"), (["--overwrite"], "expected caption results to replace, got some")):
         done = cli("evaluate", own_run, "--coco", own_run / "last.h5", *more)
         assert (done.code, done.out) == (2, "")
         assert problem in done.err

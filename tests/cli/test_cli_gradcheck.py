@@ -1,4 +1,4 @@
-"""captioner gradcheck: the table and the exit code."""
+"""captioner gradcheck: its table and exit code."""
 
 import re
 from collections.abc import Callable
@@ -8,9 +8,11 @@ import pytest
 
 from captioner.gradcheck.layer_cases import LAYERS
 
+SMALL = ("-o", "model.hidden_dim=4", "-o", "model.wordvec_dim=3")
+
 
 def masked(text: str) -> str:
-    """Mask the errors, which differ between machines."""
+    """Mask the digits of errors, which differ between machines."""
     return re.sub(r"\d\.\de[-+]\d\d", "#.#e-##", text)
 
 
@@ -20,9 +22,16 @@ def test_the_table(cli: Callable[..., Any], golden: Callable[..., None]) -> None
     golden("gradcheck.txt", masked(done.out))
 
 
-def test_a_wrong_gradient_is_reported_with_exit_code_1(
-    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_check_of_another_cell(cli: Callable[..., Any]) -> None:
+    done = cli("gradcheck", "--full", "-o", "model.cell=rnn", *SMALL)
+    assert (done.code, done.err) == (0, "")
+    _, *lines, last = done.out.splitlines()
+    assert last.startswith(f"PASS: {len(lines)} gradients, maximum relative error ")
+    assert {line.split()[-3] for line in lines} == {"elements"}
+    assert any(line.startswith("model (rnn) ") for line in lines)
+
+
+def test_a_fault_is_named_and_the_exit_code_is_1(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     layer = LAYERS["affine"]
 
     def wrong(*args: Any) -> tuple[Any, ...]:
@@ -30,7 +39,7 @@ def test_a_wrong_gradient_is_reported_with_exit_code_1(
         return dx, dw * 1.001, db
 
     monkeypatch.setitem(LAYERS, "affine", layer._replace(backward=wrong))
-    done = cli("gradcheck")
+    done = cli("gradcheck", *SMALL)
     assert (done.code, done.err) == (1, "")
     *_, last = lines = done.out.splitlines()
     assert re.fullmatch(r"FAIL: 1 of \d+ gradients are wrong: affine w", last)

@@ -165,7 +165,7 @@ def test_without_val_the_suggested_command_validates_on_train(
     assert (failed.code, failed.out) == (1, "")
     assert failed.err == (
         "captioner: validate.split: expected a split of this data set (train), got val; try -o validate.split=train, "
-        "or prepare it with --val 0.1\n"
+        "or prepare the data set with --val 0.1\n"
     )
     assert cli(*words[2:], *small_options, "-o", "train.epochs=1").code == 0
 

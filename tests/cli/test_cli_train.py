@@ -110,7 +110,7 @@ def test_an_interrupted_overwrite_keeps_the_previous_run(
         patch.setattr(sys.modules["captioner.cli.train"], "stop_signals", lambda: nullcontext([signal.SIGINT]))
         done = cli("train", *small_options, "--run", run, "--overwrite")
     assert done.code == 130
-    assert done.err.endswith(f"; continue with captioner train --resume '{run}'; the run before is in {run}/before\n")
+    assert done.err.endswith(f"; continue with captioner train --resume '{run}'; the previous run is in {run}/before\n")
     assert "stopped after 1 step," in done.err
     assert {name: (run / "before" / name).read_bytes() for name in files} == files
     assert cli("sample", run / "before", "-n", 1).code == 0

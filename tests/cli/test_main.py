@@ -50,24 +50,24 @@ FAILURES: dict[str, tuple[int, str]] = {
     # train
     "train --run run": (
         2,
-        "run: holds a run already; go on with it by --resume run, name another folder with --run, "
-        "or start anew with --overwrite",
+        "run: already contains a run; continue it with --resume run, choose another folder with --run, "
+        "or replace the run with --overwrite",
     ),
-    "train --run file": (1, "file: cannot make the run folder: File exists"),
-    "train --run file/below": (1, "file/below: cannot make the run folder: Not a directory"),
+    "train --run file": (1, "file: cannot create the run folder: File exists"),
+    "train --run file/below": (1, "file/below: cannot create the run folder: Not a directory"),
     "train --run new -o validate.split=dev": (
         1,
         "validate.split: expected a split of this data set (train, val, test, heldout), got dev; "
-        "try -o validate.split=train, or prepare it with --val 0.1",
+        "try -o validate.split=train, or prepare the data set with --val 0.1",
     ),
     "train --resume nope": (
-        1, "nope: no last.h5 here to resume from; expected a folder that `captioner train` made"
+        1, "nope: last.h5 not found; expected a folder written by `captioner train`"
     ),
     "train --resume file": (
-        1, "file: no last.h5 here to resume from; expected a folder that `captioner train` made"
+        1, "file: last.h5 not found; expected a folder written by `captioner train`"
     ),
     "train --resume empty": (
-        1, "empty: no last.h5 here to resume from; expected a folder that `captioner train` made"
+        1, "empty: last.h5 not found; expected a folder written by `captioner train`"
     ),
     "train --resume run --overwrite": (
         2, "--resume uses the config and folder of the run; combine it only with -o and --profile"

@@ -164,6 +164,14 @@ def test_references_are_the_texts_where_the_source_keeps_them():
     assert written.references(0, VOCAB) == ["The dog, rarely"]
 
 
+def test_captions_are_grouped_by_image():
+    some = split(features=np.zeros((3, 2), np.float32), image_idxs=np.array([2, 0, 2]))
+    assert some.captioned_images.tolist() == [0, 2]
+    assert [some.caption_rows(image) for image in range(3)] == [[1], [], [0, 2]]
+    images, captions = some.reference_ids(VOCAB)
+    assert (images.tolist(), captions) == ([0, 2], [[[DOG, -1, END]], [[CAT, END], [END]]])
+
+
 def test_references_of_ids_are_a_text_again():
     vocab = Vocab((*SPECIAL, "dog", "'s", "is", "n't"))
     whole = split(captions=vocab.encode([["dog", "'s", "dog"], [], ["is", "n't"]]), image_idxs=np.array([0, 1, 0]))

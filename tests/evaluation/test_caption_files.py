@@ -1,4 +1,4 @@
-"""Captions in COCO's form go to the images that they name, and to no others."""
+"""COCO results files are read, written and matched to the images of a reference file."""
 
 import json
 from pathlib import Path
@@ -23,17 +23,17 @@ from captioner.evaluation.caption_files import image_id, match, read_references,
         ("١٢", "١٢"),
     ],
 )
-def test_ids_are_cocos_where_a_name_has_one(image: str, expected: int | str) -> None:
+def test_image_id_is_the_coco_id_in_the_name_or_the_name(image: str, expected: int | str) -> None:
     assert image_id(image) == expected
 
 
-def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
+def test_results_round_trip(tmp_path: Path) -> None:
     path, images = tmp_path / "results.json", ["a/b.jpg", "COCO_000000000007.jpg"]
     write_results(path, images, ["a «dog»", ""])
     assert json.loads(path.read_text())[1] == {"image_id": 7, "caption": ""}
     assert read_results(path) == {"a/b.jpg": "a «dog»", 7: ""}
     assert match(read_results(path), path, images, {}) == ["a «dog»", ""]
-    with pytest.raises(DataError, match="expected an id for each image, got 7 twice"):
+    with pytest.raises(DataError, match="expected unique image ids, got 7 twice"):
         write_results(tmp_path / "new.json", ["7", "000000000007.png"], ["a", "b"])
     with pytest.raises(UsageError, match="expected a folder to write into"):
         write_results(tmp_path / "none" / "results.json", images, ["a", "b"])
@@ -48,10 +48,10 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
         ('[{"image_id": true, "caption": "a"}]', r"\[0\]: expected an object"),
         ('[{"image_id": 1, "caption": null}]', r"\[0\]: expected an object"),
         (r'[{"image_id": 1, "caption": "\ud800"}]', r"\[0\]: caption: expected UTF-8 text, got"),
-        ('[{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "b"}]', r"\[1\]: image_id 1 stands twice"),
+        ('[{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "b"}]', r"\[1\]: duplicate image_id 1"),
     ],
 )
-def test_files_of_another_form_are_refused(content: str, problem: str, tmp_path: Path) -> None:
+def test_malformed_results_are_rejected(content: str, problem: str, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(content)
     with pytest.raises(DataError, match=problem) as caught:
@@ -64,7 +64,7 @@ def write(path: Path, content: Any) -> Path:
     return path
 
 
-def test_coco_annotations_have_ids_of_their_own(tmp_path: Path) -> None:
+def test_coco_annotations_have_numeric_ids(tmp_path: Path) -> None:
     path = write(
         tmp_path / "captions_val2014.json",
         {
@@ -86,7 +86,7 @@ def test_coco_annotations_have_ids_of_their_own(tmp_path: Path) -> None:
         read_references(path, "test")
 
 
-def test_karpathys_splits_numbers_and_folders(tmp_path: Path) -> None:
+def test_karpathy_splits_ids_and_folders(tmp_path: Path) -> None:
     images = [
         {
             "filepath": "v",
@@ -106,7 +106,7 @@ def test_karpathys_splits_numbers_and_folders(tmp_path: Path) -> None:
     assert read_references(path, "train")[0].images == ["v/0.jpg"]
 
 
-def test_a_table_has_names_alone_and_a_flaw_is_told(tmp_path: Path) -> None:
+def test_a_table_has_no_numeric_ids_and_errors_are_reported_with_line_numbers(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
     path.write_text("image,caption\na.jpg,a dog\na.jpg,dogs\nb.jpg,a cat\n")
     task, numbers = read_references(path, None)
@@ -116,20 +116,20 @@ def test_a_table_has_names_alone_and_a_flaw_is_told(tmp_path: Path) -> None:
         read_references(path, None)
 
 
-def test_every_image_has_one_caption_and_every_caption_an_image() -> None:
+def test_images_and_captions_match_one_to_one() -> None:
     images, where = ["a/x.jpg", "b/x.jpg", "b/y.jpg"], Path("results.json")
     every = {"a/x.jpg": "1", "b/x.jpg": "2", "y.jpg": "3"}
     assert match(every, where, images, {}) == ["1", "2", "3"]
     with pytest.raises(DataError, match=r"^results.json: image_id 'x.jpg': expected one of the 3 images"):
         match({**every, "x.jpg": "4"}, where, images, {})
-    with pytest.raises(DataError, match=r"^results.json: image_id 'b/y.jpg': the image b/y.jpg has two captions"):
+    with pytest.raises(DataError, match=r"^results.json: image_id 'b/y.jpg': image b/y.jpg has two captions"):
         match({**every, "b/y.jpg": "4"}, where, images, {})
     del every["b/x.jpg"]
-    with pytest.raises(DataError, match="expected a caption of each of 3 images, got none of 1, such as b/x"):
+    with pytest.raises(DataError, match="expected one caption for each of 3 images, 1 missing, such as b/x"):
         match(every, where, images, {})
 
 
-def test_only_results_are_replaced(tmp_path: Path) -> None:
+def test_overwrite_replaces_only_results(tmp_path: Path) -> None:
     path, other = tmp_path / "results.json", tmp_path / "last.h5"
     write_results(path, ["a"], ["one"])
     with pytest.raises(UsageError, match="exists already"):
@@ -138,21 +138,21 @@ def test_only_results_are_replaced(tmp_path: Path) -> None:
     write_results(path, ["a"], ["two"], overwrite=True)
     assert read_results(path) == {"a": "two"}
     other.write_bytes(b"\x89HDF")
-    for place, said in ((other, "expected results of captions to replace"), (tmp_path, "got a folder")):
-        with pytest.raises(UsageError, match=said):
+    for place, message in ((other, "expected caption results to replace"), (tmp_path, "got a folder")):
+        with pytest.raises(UsageError, match=message):
             write_results(place, ["a"], ["one"], overwrite=True)
     assert other.read_bytes() == b"\x89HDF"
 
 
 @pytest.mark.parametrize("digits", [18, 19, 4_300, 4_301, 50_000])
-def test_a_name_of_many_digits_is_a_name(digits: int) -> None:
+def test_a_long_digit_string_is_a_name(digits: int) -> None:
     name = "9" * digits
     assert image_id(name) == (int(name) if digits == 18 else name)
     assert image_id(f"0{name}") == f"0{name}"
 
 
 @pytest.mark.parametrize("name", [3, None, ["a.jpg"], {"a": 1}, 1.5, True])
-def test_an_image_whose_file_name_is_no_text_has_no_number(name: object, tmp_path: Path) -> None:
+def test_an_image_with_a_non_string_file_name_has_no_numeric_id(name: object, tmp_path: Path) -> None:
     image = {"filename": "a.jpg", "split": "val", "imgid": 0, "file_name": name, "sentences": [{"raw": "a dog"}]}
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({"images": [image]}))

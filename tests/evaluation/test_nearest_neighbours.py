@@ -1,4 +1,4 @@
-"""Borrowed captions are those that the nearest images of train agree on."""
+"""The nearest-neighbour baseline returns the consensus caption of similar training images."""
 
 from pathlib import Path
 
@@ -22,44 +22,47 @@ def split(texts: list[str], image_idxs: list[int], features: list[list[float]]) 
     return Split(captions, np.array(image_idxs, np.int32), np.array(features, np.float16), ids)
 
 
-def test_the_nearest_have_the_greatest_cosine() -> None:
+def test_nearest_sorts_by_cosine_similarity() -> None:
     rng = np.random.default_rng(0)
-    asked, others = rng.standard_normal((5, 3)), rng.standard_normal((700, 3)) * rng.uniform(0.1, 9, (700, 1))
-    there = np.arange(1, 700, 2)
-    found = nearest(asked, np.array([4, 0]), others, there, 7)
+    queries, others = rng.standard_normal((5, 3)), rng.standard_normal((700, 3)) * rng.uniform(0.1, 9, (700, 1))
+    allowed = np.arange(1, 700, 2)
+    found = nearest(queries, np.array([4, 0]), others, allowed, 7)
     for row, near in zip((4, 0), found, strict=True):
-        cosines = others @ asked[row] / np.linalg.norm(others, axis=1)
-        assert near.tolist() == sorted(there, key=lambda other: -cosines[other])[:7]
-    assert nearest(asked, np.arange(5), np.zeros((2, 3)), np.array([0, 1])).tolist() == [[0, 1]] * 5
+        cosines = others @ queries[row] / np.linalg.norm(others, axis=1)
+        assert near.tolist() == sorted(allowed, key=lambda other: -cosines[other])[:7]
+    assert nearest(queries, np.arange(5), np.zeros((2, 3)), np.array([0, 1])).tolist() == [[0, 1]] * 5
 
 
-def test_the_consensus_wins_and_images_without_captions_are_no_neighbours() -> None:
+def test_images_without_captions_are_not_neighbours() -> None:
     train = split(TEXTS, [0, 1, 1, 2, 4, 4], [[1, 0], [1, 0.1], [1, 0.2], [1, 0], [0, 1]])
-    asked = split(["two men"] * 3, [0, 1, 2], [[2, 0], [0, 3], [0, 0.5]])
-    corpus = Corpus(VOCAB, {"train": train, "val": asked}, "none")
+    queries = split(["two men"] * 3, [0, 1, 2], [[2, 0], [0, 3], [0, 0.5]])
+    corpus = Corpus(VOCAB, {"train": train, "val": queries}, "none")
     assert nearest_neighbour_captions(corpus, "val", np.array([0, 2])) == ["a red dog runs", "a red dog runs"]
     with pytest.raises(DataError, match="no such split"):
-        nearest_neighbour_captions(Corpus(VOCAB, {"val": asked}, "none"), "val", np.array([0]))
+        nearest_neighbour_captions(Corpus(VOCAB, {"val": queries}, "none"), "val", np.array([0]))
 
 
-def test_the_caption_is_the_most_like_its_neighbours_captions(tiny_run: Path) -> None:
+def test_the_caption_has_the_highest_mean_similarity_to_all_candidates(tiny_run: Path) -> None:
     corpus = open_corpus(open_run(tiny_run))
     val, train = corpus.split("val"), corpus.split("train")
-    borrowed = nearest_neighbour_captions(corpus, "val", np.arange(10))
+    rows = np.arange(4)
+    captions = nearest_neighbour_captions(corpus, "val", rows)
     words = [[text.split() for text in train.references(row, corpus.vocab)] for row in range(40)]
-    weights = CiderD(words)
-    for row, near in enumerate(nearest(val.features, np.arange(10), train.features, np.arange(40))):
-        every = [caption for other in near for caption in words[other]]
-        likeness = [np.mean([weights.score([other], [one])[0] for other in near]) for one in every]
-        assert likeness[every.index(borrowed[row].split())] == pytest.approx(max(likeness))
+    frequencies = CiderD(words)
+    neighbours = nearest(val.features, rows, train.features, np.arange(40))
+    for caption, near in zip(captions, neighbours, strict=True):
+        candidates = [candidate for other in near for candidate in words[other]]
+        scores = frequencies.score(np.repeat(near, len(candidates)), candidates * len(near))
+        similarity = scores.reshape(len(near), -1).mean(axis=0)
+        assert similarity[candidates.index(caption.split())] == pytest.approx(max(similarity))
 
 
 @pytest.mark.parametrize("size", [1e30, 1e20, 1.0, 1e-30])
-def test_features_of_any_size_have_the_same_neighbours(size: float) -> None:
-    """Squares of numbers beyond 1.8e19 overflow in float32, and features up to 1e30 are allowed."""
+def test_neighbours_do_not_depend_on_feature_scale(size: float) -> None:
+    """Features up to 1e30 are valid, but squares of numbers above 1.8e19 overflow in float32."""
     rng = np.random.default_rng(0)
-    asked, others = rng.standard_normal((5, 8)), rng.standard_normal((50, 8))
-    rows, there = np.arange(5), np.arange(50)
-    expected = nearest(asked, rows, others, there, 7)
-    scaled = (asked * size).astype(np.float32), (others * size).astype(np.float32)
-    np.testing.assert_array_equal(nearest(scaled[0], rows, scaled[1], there, 7), expected)
+    queries, others = rng.standard_normal((5, 8)), rng.standard_normal((50, 8))
+    rows, allowed = np.arange(5), np.arange(50)
+    expected = nearest(queries, rows, others, allowed, 7)
+    scaled = (queries * size).astype(np.float32), (others * size).astype(np.float32)
+    np.testing.assert_array_equal(nearest(scaled[0], rows, scaled[1], allowed, 7), expected)

@@ -1,4 +1,4 @@
-"""The scores of a model are those of its captions, and other captions are scored alike."""
+"""Scores of a model's captions and of other captions, against the same references."""
 
 import dataclasses
 import math
@@ -16,7 +16,6 @@ from captioner.evaluation.scoring import (
     to_dict,
     worst,
 )
-from captioner.inference.caption import Candidate
 from captioner.inference.captioner import Captioner
 from captioner.inference.captions import caption_split
 from captioner.inference.load import captioner_of, open_corpus, open_run
@@ -25,12 +24,12 @@ from captioner.metrics import NAMES, corpus_scores, tokenize
 TASK = Task(
     ["a.jpg", "b.jpg", "c.jpg"],
     [["A man's dog.", "a dog"], ["Two men run!"], ["the red <UNK> stands"]],
-    [["A dog"], ["a cat", "two men run"]],
+    ["A dog", "a cat", "two men run"],
 )
 CAPTIONS = ["a man 's dog", "two men run", "a <UNK> a <UNK> a"]
 
 
-def test_the_figures_of_a_model_are_those_of_its_captions(tiny_run: Path) -> None:
+def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     val = corpus.split("val")
@@ -47,18 +46,18 @@ def test_the_figures_of_a_model_are_those_of_its_captions(tiny_run: Path) -> Non
     assert {name: judged.figures[name] for name in NAMES} == scores
 
 
-def test_the_references_score_as_true(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     task, rows = task_of(corpus, "val")
-    said = [[Candidate(several[0], -1.0)] for several in task.references]
-    monkeypatch.setattr(Captioner, "candidates", lambda *_: iter(said))
+    candidates = [[(references[0], -1.0)] for references in task.references]
+    monkeypatch.setattr(Captioner, "caption", lambda *_: iter(candidates))
     figures = judge_model(captioner_of(restored), corpus, "val", task, rows).figures
     assert figures["true"] == 1
     assert figures["bleu4"] == pytest.approx(1)
 
 
-def test_a_source_that_cannot_judge_gives_no_truth(coco_run: Path) -> None:
+def test_a_source_without_a_truth_check_has_no_true_score(coco_run: Path) -> None:
     restored = open_run(coco_run)
     corpus = open_corpus(restored)
     task, rows = task_of(corpus, "val")
@@ -66,17 +65,17 @@ def test_a_source_that_cannot_judge_gives_no_truth(coco_run: Path) -> None:
     assert judge_model(captioner_of(restored), corpus, "val", task, rows).figures["true"] is None
 
 
-def test_figures_that_need_no_references() -> None:
+def test_scores_that_need_no_references() -> None:
     figures = judge(TASK, "me", CAPTIONS, loss=2.0).figures
     assert list(figures)[:3] == ["loss", "bleu1", "bleu2"]
     assert figures["novel"] == pytest.approx(2 / 3)
     assert figures["unk"] == 2 / 12
     assert figures["repeats"] == pytest.approx(1 / 3)
     assert (figures["distinct"], figures["vocabulary"], figures["mean_length"]) == (3, 8, 4)
-    assert "novel" not in judge(TASK.__class__(TASK.images, TASK.references), "me", CAPTIONS).figures
+    assert "novel" not in judge(Task(TASK.images, TASK.references), "me", CAPTIONS).figures
 
 
-def test_other_captions_come_with_the_difference() -> None:
+def test_other_captions_are_reported_with_the_difference() -> None:
     good, bad = judge(TASK, "good", CAPTIONS), judge(TASK, "bad", ["no", "no", "no"])
     record = to_dict(TASK, good, [bad])
     assert record["images"] == 3
@@ -90,15 +89,15 @@ def test_other_captions_come_with_the_difference() -> None:
     assert "others" not in to_dict(TASK, good)
 
 
-def test_the_worst_come_first() -> None:
-    found = worst(TASK, judge(TASK, "me", CAPTIONS), 2)
-    assert [entry["image"] for entry in found] == ["c.jpg", "a.jpg"]
-    assert found[0]["caption"] == CAPTIONS[2]
-    assert found[0]["references"] == TASK.references[2]
-    assert found[0]["cider_d"] < found[1]["cider_d"]
+def test_worst_lists_the_lowest_cider_d_first() -> None:
+    entries = worst(TASK, judge(TASK, "me", CAPTIONS), 2)
+    assert [entry["image"] for entry in entries] == ["c.jpg", "a.jpg"]
+    assert entries[0]["caption"] == CAPTIONS[2]
+    assert entries[0]["references"] == TASK.references[2]
+    assert entries[0]["cider_d"] < entries[1]["cider_d"]
 
 
-def test_images_without_references_are_left_out(tiny_run: Path) -> None:
+def test_images_without_references_are_not_scored(tiny_run: Path) -> None:
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     val = corpus.split("val")
@@ -108,5 +107,5 @@ def test_images_without_references_are_left_out(tiny_run: Path) -> None:
     task, rows = task_of(corpus, "val")
     np.testing.assert_array_equal(rows, [0, 1, 2, 4, 5, 6, 7, 8, 9])
     judged = judge_model(captioner_of(restored), corpus, "val", task, rows)
-    said = [c.text for c in caption_split(captioner_of(restored), val)]
-    assert judged.captions == [*said[:3], *said[4:]]
+    captions = [c.text for c in caption_split(captioner_of(restored), val)]
+    assert judged.captions == [*captions[:3], *captions[4:]]

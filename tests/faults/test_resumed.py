@@ -124,7 +124,7 @@ def test_a_planted_difference_is_found(name: str, tiny_run: Path, own_run: Path)
 
 
 def test_lines_of_the_end_that_stay_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.training.run_folder._belongs", lambda line, step: json.loads(line)["step"] <= step)
+    monkeypatch.setattr("captioner.training.history.is_kept", lambda line, step: json.loads(line)["step"] <= step)
     outcomes = (resumed.Resumed(tmp_path, SEED)(trial) for trial in range(20))
     assert any(outcome.kind == "wrong" and "history.jsonl: line" in outcome.note for outcome in outcomes)
 

@@ -1,4 +1,4 @@
-"""How far a gradient reaches, against numeric derivatives, and as it is drawn."""
+"""Gradient norms through time equal numeric ones, and the command prints them."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ SPLIT = Split(CAPTIONS, np.array([0, 1, 1]), RNG.standard_normal((2, F)), ["a", 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("image", ["init", "first", "every"])
-def test_norms_are_those_of_numeric_gradients(cell: str, image: str) -> None:
+def test_norms_equal_those_of_numeric_gradients(cell: str, image: str) -> None:
     sizes = Sizes(V, F, 3, H, cell, image)
     model = CaptioningRNN(sizes, {name: 0.7 * RNG.standard_normal(shape) for name, shape in sizes.shapes().items()})
     reach = gradient_reach(model, SPLIT, 4)
@@ -33,7 +33,7 @@ def test_norms_are_those_of_numeric_gradients(cell: str, image: str) -> None:
     for row in (0, 2):
         state = model.start(SPLIT.features[SPLIT.image_idxs[row : row + 1]])
         for t in range(4):
-            own = state[: model.cell.states]
+            arrays = state[: model.cell.states]
 
             def loss(t: int = t, state: Any = state, row: int = row) -> float:
                 now = tuple(rows.copy() for rows in state)
@@ -41,21 +41,21 @@ def test_norms_are_those_of_numeric_gradients(cell: str, image: str) -> None:
                     log_probs, now = model.step(np.array([word]), now)
                 return -float(log_probs[0, CAPTIONS[row, 4]])
 
-            squares = sum((numeric_gradient(loss, array) ** 2).sum() for array in own)
+            squares = sum((numeric_gradient(loss, array) ** 2).sum() for array in arrays)
             expected[t] += np.sqrt(squares) / 2
             _, state = model.step(CAPTIONS[row : row + 1, t], state)
     np.testing.assert_allclose(reach.norms, expected[::-1], rtol=1e-6)
 
 
-def test_too_many_words() -> None:
+def test_captions_that_are_too_short() -> None:
     sizes = Sizes(V, F, 3, H)
     model = CaptioningRNN(sizes, {name: np.zeros(shape) for name, shape in sizes.shapes().items()})
-    with pytest.raises(DataError, match="expected some of at least 9 words, got at most 4; try --words 4"):
+    with pytest.raises(DataError, match="expected a caption of at least 9 words, the longest has 4; try --words 4"):
         gradient_reach(model, SPLIT, 9)
     assert gradient_reach(model, SPLIT, 3).norms == [0.0, 0.0, 0.0]
 
 
-def test_the_drawing(cli: Callable[..., Any], tiny_run: Path) -> None:
+def test_the_command(cli: Callable[..., Any], tiny_run: Path) -> None:
     done = cli("inspect", "gradients", tiny_run, "--words", 5)
     assert (done.code, done.err) == (0, "")
     title, *bars, factor = done.out.splitlines()

@@ -1,4 +1,4 @@
-"""From the config to objects: every option reaches what it names."""
+"""The model, corpus and training plan are built with every configured option."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ def corpus(config):
     return build_corpus(config())
 
 
-def test_the_source_gets_its_options(config) -> None:
+def test_a_source_receives_its_options(config) -> None:
     splits = build_corpus(config("data.scenes.val=3", "data.scenes.seed=1")).splits
     assert {name: split.features.shape[0] for name, split in splits.items()} == COUNTS
 
 
-def test_every_source_gets_root_memory_and_its_own_section(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_source_receives_root_memory_and_its_config_section(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in load_corpus.SOURCES:
         got = {}
 
@@ -52,7 +52,7 @@ def test_every_source_gets_root_memory_and_its_own_section(monkeypatch: pytest.M
         assert got == (vars(section) if section else {})
 
 
-def test_max_train_takes_a_seeded_part_of_the_captions(config, corpus) -> None:
+def test_max_train_selects_a_seeded_subset_of_captions(config, corpus) -> None:
     few = [build_corpus(config("data.max_train=9", f"seed={seed}")).split("train") for seed in (0, 0, 1)]
     whole = corpus.split("train")
     assert [len(split.captions) for split in few] == [9, 9, 9]
@@ -64,18 +64,18 @@ def test_max_train_takes_a_seeded_part_of_the_captions(config, corpus) -> None:
     assert len(build_corpus(config("data.max_train=100000")).split("train").captions) == len(whole.captions)
 
 
-def test_max_train_keeps_texts_with_their_captions(config, corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_max_train_selects_the_raw_texts_of_the_captions(config, corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     train = corpus.split("train")
     texts = [" ".join(map(str, row)) for row in train.captions.tolist()]
-    told = dataclasses.replace(corpus, splits={**corpus.splits, "train": dataclasses.replace(train, texts=texts)})
-    monkeypatch.setitem(load_corpus.SOURCES, "scenes", lambda *_, **__: told)
+    with_texts = dataclasses.replace(corpus, splits={**corpus.splits, "train": dataclasses.replace(train, texts=texts)})
+    monkeypatch.setitem(load_corpus.SOURCES, "scenes", lambda *_, **__: with_texts)
     few = build_corpus(config("data.max_train=9")).split("train")
     assert few.texts == [" ".join(map(str, row)) for row in few.captions.tolist()]
 
 
 def test_the_model_has_the_configured_sizes_type_and_dropout(config, corpus) -> None:
     options = ["model.cell=rnn", "model.wordvec_dim=5", "model.hidden_dim=7", "model.dtype=float64"]
-    dropout = [f"model.dropout_{name}=0.{i}" for i, name in enumerate(("features", "words", "hidden"), 1)]
+    dropout = [f"model.dropout_{name}=0.{i}" for i, name in enumerate(("features", "embedding", "hidden"), 1)]
     model = build_model(config(*options, *dropout), corpus)
     assert model.params["Wx"].shape == (5, 7)
     assert {w.dtype for w in model.params.values()} == {np.dtype("float64")}
@@ -84,14 +84,14 @@ def test_the_model_has_the_configured_sizes_type_and_dropout(config, corpus) -> 
     assert model.null == corpus.vocab.null
 
 
-def test_the_seed_fixes_the_parameters(config, corpus) -> None:
+def test_the_seed_determines_the_initial_parameters(config, corpus) -> None:
     one, same, other = (build_model(config(f"seed={seed}"), corpus).params for seed in (0, 0, 1))
     for name in one:
         np.testing.assert_array_equal(one[name], same[name])
     assert not np.array_equal(one["Wh"], other["Wh"])
 
 
-def test_features_are_standardised_as_measured_on_train(config, corpus) -> None:
+def test_features_are_standardized_with_statistics_of_train(config, corpus) -> None:
     standardizer = build_model(config("data.standardize=true"), corpus).standardizer
     train = np.asarray(corpus.split("train").features, float)
     np.testing.assert_allclose(standardizer.mean, train.mean(axis=0), rtol=1e-6, atol=1e-9)
@@ -99,7 +99,7 @@ def test_features_are_standardised_as_measured_on_train(config, corpus) -> None:
     np.testing.assert_allclose(standardizer.std[deviation > 1e-6], deviation[deviation > 1e-6], rtol=1e-6)
 
 
-def test_the_forget_gate_starts_where_it_is_told(config, corpus) -> None:
+def test_the_initial_forget_gate_bias(config, corpus) -> None:
     b = build_model(config("model.forget_bias=1.5"), corpus).params["b"].reshape(4, -1)
     assert b.tolist() == [[start] * 16 for start in (0, 1.5, 0, 0)]
 
@@ -115,7 +115,7 @@ def test_the_output_bias(name: str, config, corpus) -> None:
         assert bias.argmax() == corpus.vocab.word_to_idx["a"]
 
 
-def test_a_model_that_is_too_large_is_refused_before_it_is_made(config, corpus) -> None:
+def test_too_many_parameters_are_rejected(config, corpus) -> None:
     with pytest.raises(UsageError, match=r"^model: expected at most 1,000,000,000 parameters, got [\d,]+; try"):
         build_model(config("model.hidden_dim=100000"), corpus)
 
@@ -129,11 +129,11 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_made(config, corpus) 
         (["train.epochs=2", "train.batch_size=1000"], 2),
     ],
 )
-def test_a_run_ends_by_epochs_or_steps_whichever_is_first(overrides: list[str], total: int, config, corpus) -> None:
+def test_total_steps_is_the_minimum_of_epochs_and_max_steps(overrides: list[str], total: int, config, corpus) -> None:
     assert build_plan(config(*overrides), corpus.split("train")).span.total_steps == total
 
 
-def test_the_plan_takes_every_option(config, corpus) -> None:
+def test_the_plan_has_every_training_option(config, corpus) -> None:
     hyper = Hyper(0.5, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7)
     overrides = [f"train.{name}={value}" for name, value in hyper._asdict().items()]
     more = ["train.update_rule=adamw", "train.schedule=exponential", "train.lr_decay=0.8", "train.warmup_steps=3"]
@@ -143,13 +143,13 @@ def test_the_plan_takes_every_option(config, corpus) -> None:
     assert plan == (UPDATE_RULES["adamw"], hyper, SCHEDULES["exponential"], Span(40, 4, 0.8, 3), 2.5, 9, 0.99)
 
 
-def test_no_two_purposes_share_a_random_stream(config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cut of train, the first parameters, the orders and the noise each have one of their own."""
+def test_random_streams_are_independent(config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training subset, initial parameters, epoch orders and dropout each have a generator with its own seed."""
     real, drawn = np.random.default_rng, []
     monkeypatch.setattr(np.random, "default_rng", lambda entropy: drawn.append(real(entropy).random()) or real(entropy))
     few = config("data.max_train=8", "train.batch_size=4", "train.epochs=4", "model.dropout_hidden=0.5")
     corpus = build_corpus(few)
-    del drawn[:-1]  # the scenes' own
+    del drawn[:-1]  # those of the scenes
     model, train = build_model(few, corpus), corpus.split("train")
     plan = build_plan(few, train)
     list(steps(model, ShuffledBatches(train, 4, few.seed), TrainState.fresh(model, plan.rule), plan))

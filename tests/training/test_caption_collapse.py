@@ -1,4 +1,4 @@
-"""Captions that collapse, or are no words, are told once they should be more than that; good ones are not."""
+"""Caption collapse: identical captions and frequent `<UNK>` emit warnings, unless the references have them too."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ VOCAB = Vocab.build([["a", "cat", "dog", "bird"]])
 
 
 def split(captions: Sequence[Sequence[str]]) -> Split:
-    """An image a caption, each with a feature of its own."""
+    """One image per caption, with distinct features."""
     count = len(captions)
     return Split(
         captions=VOCAB.encode(captions),
@@ -32,8 +32,8 @@ def split(captions: Sequence[Sequence[str]]) -> Split:
     )
 
 
-def speaker(width: int, **scores: float) -> CaptioningRNN:
-    """A model that says the likeliest of these words for ever, of any image."""
+def constant_model(width: int, **scores: float) -> CaptioningRNN:
+    """A model that repeats the word with the highest score, for any image."""
     sizes = Sizes(len(VOCAB), width, 4, 4, "rnn")
     params = initial_params(sizes, np.random.default_rng(0).standard_normal, np.float64)
     for array in params.values():
@@ -43,41 +43,41 @@ def speaker(width: int, **scores: float) -> CaptioningRNN:
     return CaptioningRNN(sizes, params, VOCAB.null)
 
 
-def told(model: CaptioningRNN, captions: Sequence[Sequence[str]]) -> list[str]:
+def warnings(model: CaptioningRNN, captions: Sequence[Sequence[str]]) -> list[str]:
     return list(collapse_warnings(model, split(captions), VOCAB, 5))
 
 
 DISTINCT = [[word] for word in ("a", "cat", "dog", "bird")] * 3
 
 
-def test_one_caption_for_all_is_told() -> None:
-    (problem,) = told(speaker(20, cat=1.0), DISTINCT)
-    assert problem.startswith("100% of 12 validation images get the same caption: ")
+def test_identical_captions_are_reported() -> None:
+    (warning,) = warnings(constant_model(20, cat=1.0), DISTINCT)
+    assert warning.startswith("100% of 12 validation images get the same caption: ")
 
 
-def test_it_is_not_told_where_people_say_the_same_too() -> None:
-    assert told(speaker(20, cat=1.0), [["cat"]] * 12) == []
+def test_identical_captions_are_not_reported_if_the_references_are_identical_too() -> None:
+    assert warnings(constant_model(20, cat=1.0), [["cat"]] * 12) == []
 
 
-def test_words_that_are_none_are_told() -> None:
-    problems = told(speaker(20, UNK=1.0), DISTINCT)
-    assert len(problems) == 2
-    assert problems[1].startswith("100% of the words written for validation images are <UNK>: ")
+def test_frequent_unk_is_reported() -> None:
+    found = warnings(constant_model(20, UNK=1.0), DISTINCT)
+    assert len(found) == 2
+    assert found[1].startswith("100% of the words in captions of validation images are <UNK>: ")
 
 
-def test_they_are_not_told_where_people_use_them_as_often() -> None:
-    assert told(speaker(20, UNK=1.0), [["unheard", f"of{k}", "a"] for k in range(12)]) == []
+def test_frequent_unk_is_not_reported_if_the_references_have_as_many() -> None:
+    assert warnings(constant_model(20, UNK=1.0), [["unheard", f"of{k}", "a"] for k in range(12)]) == []
 
 
-def test_captions_that_differ_are_good() -> None:
-    model = speaker(20)
+def test_varied_captions_give_no_warning() -> None:
+    model = constant_model(20)
     for name in ("W_proj", "Wh", "W_vocab"):
         model.params[name][:] = np.random.default_rng(1).standard_normal(model.params[name].shape) * 9
     model.params["b_vocab"][[VOCAB.null, VOCAB.start, VOCAB.unk]] = -1e6
-    assert told(model, DISTINCT) == []
+    assert warnings(model, DISTINCT) == []
 
 
-def test_no_more_images_are_looked_at_than_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_captioned_images_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     counts, start = [], CaptioningRNN.start
 
     def counted(model: CaptioningRNN, features: np.ndarray) -> Any:
@@ -85,26 +85,28 @@ def test_no_more_images_are_looked_at_than_are_needed(monkeypatch: pytest.Monkey
         return start(model, features)
 
     monkeypatch.setattr(CaptioningRNN, "start", counted)
-    told(speaker(408, cat=1.0), [["a"]] * 400)
+    warnings(constant_model(408, cat=1.0), [["a"]] * 400)
     assert counts == [IMAGES]
 
 
-def test_a_warning_is_an_event_a_line_and_stands_in_the_history(
+def test_a_warning_is_an_event_a_message_and_a_history_record(
     small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(validation, "symptoms", lambda *_: iter(["all is alike"]))
+    monkeypatch.setattr(validation, "collapse_warnings", lambda *_: iter(["identical captions"]))
     events = list(train(parse("", "", [*small, "train.epochs=4"]), tmp_path / "run"))
     warned = [event for event in events if isinstance(event, Warned)]
-    assert warned == [Warned(12, "all is alike"), Warned(16, "all is alike")]
+    assert warned == [Warned(12, "identical captions"), Warned(16, "identical captions")]
     history = (tmp_path / "run" / "history.jsonl").read_text()
-    assert history.count('{"kind": "warning", "step": 16, "epoch": 4, "problem": "all is alike"}') == 1
+    assert history.count('{"kind": "warning", "step": 16, "epoch": 4, "problem": "identical captions"}') == 1
     progress.show(iter(events))
-    assert capsys.readouterr().err.count("warning: all is alike\n") == 2
+    assert capsys.readouterr().err.count("warning: identical captions\n") == 2
 
 
-def test_looking_changes_nothing(small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checking_for_collapse_does_not_change_training(
+    small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run: Callable[[Path], Any] = lambda folder: list(train(parse("", "", [*small, "train.epochs=4"]), folder))  # noqa: E731
-    run(tmp_path / "looking")
-    monkeypatch.setattr(validation, "symptoms", lambda *_: iter(()))
-    run(tmp_path / "not")
-    assert (tmp_path / "looking" / "last.h5").read_bytes() == (tmp_path / "not" / "last.h5").read_bytes()
+    run(tmp_path / "checked")
+    monkeypatch.setattr(validation, "collapse_warnings", lambda *_: iter(()))
+    run(tmp_path / "unchecked")
+    assert (tmp_path / "checked" / "last.h5").read_bytes() == (tmp_path / "unchecked" / "last.h5").read_bytes()

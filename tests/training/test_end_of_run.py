@@ -1,4 +1,4 @@
-"""The end of a run leaves no trace in the run that goes on beyond it: not in its state, its history or its best.h5."""
+"""A run that ended and was resumed equals an uninterrupted run: in state, history and best.h5."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ BY_STEP = {4: 3.0, 8: 2.0, 12: 2.5, 16: 2.4, 20: 1.9, 24: 2.2, 28: 2.3}
 
 @pytest.fixture
 def losses(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
-    """What a validation after some step measures, to be changed; the step is known from the solver's last one."""
+    """The validation loss after each step, which tests may change."""
     found, at = dict(BY_STEP), [0]
 
     def loss(self: Validation, model: Any) -> float:
@@ -32,12 +32,12 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
     monkeypatch.setattr(Validation, "loss", loss)
     steps = use_case.steps
 
-    def watched(*args: Any) -> Iterator[Any]:
+    def with_step(*args: Any) -> Iterator[Any]:
         for step in steps(*args):
             at[0] = step.step
             yield step
 
-    monkeypatch.setattr(use_case, "steps", watched)
+    monkeypatch.setattr(use_case, "steps", with_step)
     return found
 
 
@@ -67,44 +67,41 @@ def assert_same(run: Path, other: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in other.iterdir())
 
 
-@pytest.mark.parametrize(("at", "loss"), [(10, 9.0), (10, 1.0), (11, 2.0), (2, 9.0), (2, 1.0)])
-def test_a_run_that_ended_in_mid_epoch_and_goes_on(
-    at: int, loss: float, losses: dict[int, float], go: Callable[..., Any], tmp_path: Path
+@pytest.mark.parametrize("patience", [3, None])
+def test_resuming_after_an_end_within_an_epoch(
+    patience: int | None, losses: dict[int, float], go: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """With a patience of 3: the end neither uses it up nor renews it."""
-    losses[at] = loss
-    go("straight", "train.epochs=7", "train.patience=3")
-    go("run", "train.epochs=7", "train.patience=3", f"train.max_steps={at}")
-    assert (tmp_path / "run" / "best.h5").exists()
-    go("run", "train.max_steps=null")
-    assert_same(tmp_path / "run", tmp_path / "straight")
-    assert state(tmp_path / "run" / "best.h5")[0] == 20
+    """The validation at the end of the run neither uses up nor resets the patience, however good its loss is."""
+    options = ["train.epochs=7"] if patience is None else ["train.epochs=7", f"train.patience={patience}"]
+    go("uninterrupted", *options)
+    ends = [(10, 9.0), (10, 1.0), (11, 2.0), (2, 1.0)] if patience else [(2, 1.0)]
+    for number, (at, loss) in enumerate(ends):
+        losses |= BY_STEP | {2: 9.0, 10: 9.0, 11: 9.0, at: loss, 18: 0.5}
+        run = f"run {number}"
+        go(run, *options, f"train.max_steps={at}")
+        assert (tmp_path / run / "best.h5").exists()
+        if patience is None:
+            go(run, "train.max_steps=18")
+        go(run, "train.max_steps=null")
+        assert_same(tmp_path / run, tmp_path / "uninterrupted")
+        assert state(tmp_path / run / "best.h5")[0] == 20
 
 
-@pytest.mark.parametrize("at", [2, 10])
-def test_an_end_twice(at: int, losses: dict[int, float], go: Callable[..., Any], tmp_path: Path) -> None:
-    losses |= {at: 1.0, 18: 0.5}
-    go("straight", "train.epochs=7")
-    for steps in (at, 18, "null"):
-        go("run", "train.epochs=7", f"train.max_steps={steps}")
-    assert_same(tmp_path / "run", tmp_path / "straight")
-
-
-def test_the_best_at_the_end_is_best_h5_until_the_run_goes_on(
+def test_best_h5_is_from_the_end_of_the_run_until_it_is_resumed(
     losses: dict[int, float], go: Callable[..., Any], tmp_path: Path
 ) -> None:
     losses[10] = 1.0
     run = tmp_path / "run"
-    told = go("run", "train.epochs=7", "train.max_steps=10")
-    found = {"step": 10, "epoch": 3, "loss": 1.0}
-    assert [event.best for event in told if isinstance(event, Validated)] == [True, True, True]
-    assert state(run / "best.h5") == (10, found, 0)
+    events = go("run", "train.epochs=7", "train.max_steps=10")
+    best = {"step": 10, "epoch": 3, "loss": 1.0}
+    assert [event.best for event in events if isinstance(event, Validated)] == [True, True, True]
+    assert state(run / "best.h5") == (10, best, 0)
     assert state(run / "last.h5") == (10, {"step": 8, "epoch": 2, "loss": 2.0}, 0)
     assert state(run / "best-before-end.h5") == (8, {"step": 8, "epoch": 2, "loss": 2.0}, 0)
-    assert json.loads((run / "summary.json").read_text())["best"].items() >= found.items()
+    assert json.loads((run / "summary.json").read_text())["best"].items() >= best.items()
     again = go("run")
     assert isinstance(again[-1], Ended)
-    assert again[-1].summary["best"].items() >= found.items()
+    assert again[-1].summary["best"].items() >= best.items()
     for event in resume(run, ["train.max_steps=null"]):
         if getattr(event, "step", 0) == 11:
             break
@@ -112,14 +109,16 @@ def test_the_best_at_the_end_is_best_h5_until_the_run_goes_on(
     assert not (run / "best-before-end.h5").exists()
 
 
-def test_a_worse_end_is_not_the_best(losses: dict[int, float], go: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_worse_validation_at_the_end_is_not_best(
+    losses: dict[int, float], go: Callable[..., Any], tmp_path: Path
+) -> None:
     losses[10] = 2.1
     go("run", "train.epochs=7", "train.max_steps=10")
     assert state(tmp_path / "run" / "best.h5") == (8, {"step": 8, "epoch": 2, "loss": 2.0}, 0)
     assert not (tmp_path / "run" / "best-before-end.h5").exists()
 
 
-def test_lines_of_the_end_are_marked(losses: dict[int, float], go: Callable[..., Any], tmp_path: Path) -> None:
+def test_records_of_the_end_are_marked(losses: dict[int, float], go: Callable[..., Any], tmp_path: Path) -> None:
     losses[10] = 2.1
     go("run", "train.epochs=7", "train.max_steps=10")
     lines = [json.loads(line) for line in history(tmp_path / "run")]
@@ -129,34 +128,34 @@ def test_lines_of_the_end_are_marked(losses: dict[int, float], go: Callable[...,
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "ends"),
     [
-        ["validate.every=2", "train.epochs=3"],
-        ["validate.every=2", "train.epochs=5"],
-        ["validate.score_every=2", "train.epochs=3"],
-        ["validate.score_every=2", "train.epochs=3", "validate.best_metric=cider_d"],
-        ["validate.every=3", "validate.score_every=3", "validate.best_metric=bleu4", "train.epochs=1"],
-        ["validate.score_every=2", "validate.best_metric=bleu4", "train.max_steps=9"],
+        (["validate.every=2"], ["train.epochs=3", "train.epochs=5"]),
+        (["validate.score_every=2"], ["train.epochs=3"]),
+        (["validate.score_every=2", "validate.best_metric=cider_d"], ["train.epochs=3", "train.max_steps=9"]),
+        (["validate.every=3", "validate.score_every=3", "validate.best_metric=bleu4"], ["train.epochs=1"]),
     ],
-    ids=" ".join,
+    ids=["loss", "scores", "best by scores", "no validation before the end"],
 )
-def test_an_end_between_validations(
+def test_resuming_after_an_end_between_validations(
     options: list[str],
+    ends: list[str],
     losses: dict[int, float],
     go: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Scores are the better the later, so that the end is the best so far where it is scored."""
+    """Scores increase with the step, so that the validation at the end is the best so far if it is scored."""
     monkeypatch.setattr(Validation, "scores", lambda self, one: dict.fromkeys(NAMES, one.meta.step / 100))
     losses |= {9: 1.0}
-    go("straight", *options, "train.epochs=7", "train.max_steps=null")
-    go("run", *options)
-    go("run", "train.epochs=7", "train.max_steps=null")
-    assert_same(tmp_path / "run", tmp_path / "straight")
+    go("uninterrupted", *options, "train.epochs=7")
+    for end in ends:
+        go(end, *options, end)
+        go(end, "train.epochs=7", "train.max_steps=null")
+        assert_same(tmp_path / end, tmp_path / "uninterrupted")
 
 
-def test_the_end_of_an_epoch_that_is_due_is_no_other_validation(
+def test_a_scheduled_validation_at_the_end_is_not_repeated(
     go: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = []

@@ -1,4 +1,4 @@
-"""The whole way on real photographs: Flickr8k, where it is at hand."""
+"""Prepare, train and sample on real photographs: Flickr8k, if it is available."""
 
 import json
 from collections.abc import Callable
@@ -13,15 +13,15 @@ NUMBER = 12
 pytestmark = pytest.mark.skipif(not FLICKR8K.is_dir(), reason="needs Flickr8k in Karpathy's form")
 
 
-def test_photographs_are_captioned_as_their_features(cli: Callable[..., Any], tmp_path: Path) -> None:
-    """Features that were given with the data set, and those of the same photographs encoded here, say the same."""
+def test_photographs_and_precomputed_features_get_the_same_captions(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """Precomputed features of the data set equal those of the photographs encoded here."""
     data, run, photos = tmp_path / "flickr8k.h5", tmp_path / "run", FLICKR8K / "photos"
     source = ("--features", FLICKR8K / "features.h5", "--encoder", "efficientnet-lite0", "--images", photos)
     done = cli("prepare", FLICKR8K / "dataset_flickr8k.json", *source, "-o", data, "--json")
     assert done.code == 0, done.err
-    card = json.loads(done.out)
-    assert (card["splits"]["train"]["images"], card["splits"]["val"]["captions"]) == (6000, 5000)
-    assert (card["vocabulary"], card["counts"]["skipped"], card["duplicates"]["images"]) == (2534, 0, 0)
+    summary = json.loads(done.out)
+    assert (summary["splits"]["train"]["images"], summary["splits"]["val"]["captions"]) == (6000, 5000)
+    assert (summary["vocabulary"], summary["counts"]["skipped"], summary["duplicates"]["images"]) == (2534, 0, 0)
 
     small = [f"--set={option}" for option in ("model.hidden_dim=32", "model.wordvec_dim=32", "train.max_steps=60")]
     options = ("--set=data.standardize=true", "--set=train.learning_rate=0.01", "--set=validate.max_captions=100")

@@ -1,4 +1,4 @@
-"""A run is resumed on its own data set alone; another is refused in one line, whatever differs."""
+"""A run is resumed only on the data set that it was trained on."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ def corpus(small: Sequence[str]) -> Corpus:
 
 @pytest.fixture
 def run(corpus: Corpus, cli: Callable[..., Any], small_options: Sequence[str], tmp_path: Path) -> Path:
-    """A run on a prepared file, which is there to be replaced."""
+    """A run on a prepared data set, which the test may replace."""
     write_prepared(tmp_path / "data.h5", corpus, {})
     more = ("-o", "train.max_steps=2", "--run", tmp_path / "run")
     done = cli("train", *small_options, "--data", tmp_path / "data.h5", *more)
@@ -35,11 +35,11 @@ def without(corpus: Corpus, name: str) -> Corpus:
 
 
 CHANGED: dict[str, Callable[[Corpus], Corpus]] = {
-    "gained a split": lambda c: dataclasses.replace(c, splits={**c.splits, "more": c.splits["val"]}),
-    "lost a split": lambda c: without(c, "test"),
-    "lost the split of validation": lambda c: without(c, "val"),
-    "splits in another order": lambda c: dataclasses.replace(c, splits=dict(reversed(c.splits.items()))),
-    "one caption less": lambda c: dataclasses.replace(
+    "added split": lambda c: dataclasses.replace(c, splits={**c.splits, "more": c.splits["val"]}),
+    "removed split": lambda c: without(c, "test"),
+    "removed validation split": lambda c: without(c, "val"),
+    "reordered splits": lambda c: dataclasses.replace(c, splits=dict(reversed(c.splits.items()))),
+    "removed caption": lambda c: dataclasses.replace(
         c,
         splits={
             **c.splits,
@@ -55,7 +55,7 @@ CHANGED: dict[str, Callable[[Corpus], Corpus]] = {
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_another_data_set_is_refused_in_a_line(
+def test_a_changed_data_set_is_rejected_and_the_run_stays_unchanged(
     name: str, corpus: Corpus, run: Path, cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir()}
@@ -63,8 +63,8 @@ def test_another_data_set_is_refused_in_a_line(
     done = cli("train", "--resume", run, "-o", "train.max_steps=4")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"captioner: {run}/last.h5: the captions, images or splits have changed since the run began, so it cannot go "
-        "on exactly; restore them, or start a new run\n"
+        f"captioner: {run}/last.h5: the captions, images or splits have changed since training began, so the run "
+        "cannot be resumed; restore them, or start a new run\n"
     )
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
     write_prepared(tmp_path / "data.h5", corpus, {})
@@ -74,13 +74,13 @@ def test_another_data_set_is_refused_in_a_line(
 @pytest.mark.parametrize(
     ("probe", "code", "expected"),
     [
-        ([], 1, "meta: probe: expected 3 numbers, one for each split, got 0"),
-        ([0.5], 1, "meta: probe: expected 3 numbers, one for each split, got 1"),
-        ([0.5] * 7, 1, "meta: probe: expected 3 numbers, one for each split, got 7"),
-        ([1e308, -1e308, 0.0], 2, "the features have changed since the run began"),
+        ([], 1, "meta: probe: expected 3 numbers, one per split, got 0"),
+        ([0.5], 1, "meta: probe: expected 3 numbers, one per split, got 1"),
+        ([0.5] * 7, 1, "meta: probe: expected 3 numbers, one per split, got 7"),
+        ([1e308, -1e308, 0.0], 2, "the features have changed since training began"),
     ],
 )
-def test_a_probe_of_another_length_is_refused(
+def test_an_invalid_or_different_probe_is_rejected(
     probe: list[float], code: int, expected: str, run: Path, cli: Callable[..., Any], recwarn: pytest.WarningsRecorder
 ) -> None:
     saved = checkpoint.load(run / "last.h5")

@@ -1,4 +1,4 @@
-"""Self-critical training: rewards by hand, the surrogate's gradient, and a run that is resumed and learns."""
+"""Self-critical training: rewards, the gradient of the surrogate loss, resumption and improvement."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def corpus(small: Sequence[str]) -> Corpus:
 
 @pytest.fixture(scope="module")
 def trained(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has learnt enough for its greedy captions to earn something."""
+    """A run trained until its greedy captions have positive rewards."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     for _ in train(parse("", "", [*small, "train.epochs=30", "train.learning_rate=0.02"]), folder):
         pass
@@ -52,7 +52,9 @@ def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, seed: int = 7, th
     return SelfCritical(model, batches, corpus.vocab, seed, 20, ThreadPool(threads)).batch(step)
 
 
-def test_weights_are_rewards_beyond_the_greedy_captions(model: CaptioningRNN, corpus: Corpus, trained: Path) -> None:
+def test_weights_are_rewards_minus_those_of_the_greedy_captions(
+    model: CaptioningRNN, corpus: Corpus, trained: Path
+) -> None:
     features, captions, weights, figures = batch(model, corpus)
     split, vocab = corpus.split("train"), corpus.vocab
     rows = ShuffledBatches(split, 16, 7).rows(3)
@@ -66,36 +68,36 @@ def test_weights_are_rewards_beyond_the_greedy_captions(model: CaptioningRNN, co
     for image, caption in zip(split.image_idxs, split.captions.tolist(), strict=True):
         references[image].append(words(caption))
     reward = CiderD(references)
-    # The pictures' words are all in the vocabulary, and greedy captions need no suppression of <UNK>.
+    # All words are in the vocabulary, so <UNK> need not be suppressed.
     restored = open_run(trained, ["decode.max_length=20", "decode.suppress_unk=false"])
-    greedy = [[*said.split(), "<END>"] for said, _ in best_captions(restored, features)]
-    drawn = list(map(words, captions.tolist()))
+    greedy = [[*caption.split(), "<END>"] for caption, _ in best_captions(restored, features)]
+    sampled = list(map(words, captions.tolist()))
     images = split.image_idxs[rows]
-    rewards, baseline = reward.score(images, drawn), reward.score(images, greedy)
+    rewards, baseline = reward.score(images, sampled), reward.score(images, greedy)
     np.testing.assert_allclose(weights, rewards - baseline, atol=1e-9)
     assert figures == pytest.approx(
         {"reward": rewards.mean(), "greedy_reward": baseline.mean(), "advantages": (rewards != baseline).mean()}
     )
-    assert len(set(map(tuple, drawn))) > 8
+    assert len(set(map(tuple, sampled))) > 8
     assert (weights > 0).any()
     assert (weights < 0).any()
 
 
-def test_captions_that_are_the_greedy_ones_have_no_advantage(model: CaptioningRNN, corpus: Corpus) -> None:
-    """A model that is almost sure of every word: some captions are the greedy ones, and one that is sure: all are."""
-    shards = []
+def test_sampled_captions_equal_to_the_greedy_ones_have_no_advantage(model: CaptioningRNN, corpus: Corpus) -> None:
+    """Sharper distributions sample the greedy caption more often, and finally always."""
+    fractions = []
     for factor in (1, 30, 3000):
         sharp = {name: w * factor if name in ("W_vocab", "b_vocab") else w for name, w in model.params.items()}
         _, _, weights, figures = batch(model.with_params(sharp), corpus)
         assert figures["advantages"] == np.mean(weights != 0)
         assert figures["reward"] - figures["greedy_reward"] == pytest.approx(weights.mean(), abs=1e-12)
-        shards.append(figures["advantages"])
-    assert shards[0] > shards[1] > shards[2] == 0
+        fractions.append(figures["advantages"])
+    assert fractions[0] > fractions[1] > fractions[2] == 0
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_the_gradient_is_that_of_the_surrogate(model: CaptioningRNN, corpus: Corpus, full: bool) -> None:
-    """The rewards held still, which is what makes the surrogate."""
+def test_the_gradient_matches_the_surrogate_loss(model: CaptioningRNN, corpus: Corpus, full: bool) -> None:
+    """The rewards are constants in the surrogate loss."""
     features, captions, weights, _ = batch(model, corpus)
     few = np.flatnonzero(weights)[:3]
     params = {name: w for name, w in model.params.items() if not full or w.size < 40}
@@ -131,7 +133,7 @@ def go(small: Sequence[str], trained: Path, tmp_path: Path) -> Callable[..., Pat
     return run
 
 
-def test_two_halves_are_a_whole(go: Callable[..., Path]) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(go: Callable[..., Path]) -> None:
     whole, half = go("whole", "train.max_steps=6"), go("half", "train.max_steps=3")
     for _ in resume(half, ["train.max_steps=6"]):
         pass
@@ -141,7 +143,7 @@ def test_two_halves_are_a_whole(go: Callable[..., Path]) -> None:
             np.testing.assert_array_equal(array, two.groups()[group][name], err_msg=f"{group}/{name}")
 
 
-def test_the_history_has_rewards_and_no_perplexity_of_sampled_captions(go: Callable[..., Path]) -> None:
+def test_steps_record_rewards_instead_of_perplexity(go: Callable[..., Path]) -> None:
     lines = [json.loads(line) for line in (go("run", "train.epochs=1") / "history.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["kind"] == "step"]
     assert len(steps) > 2
@@ -153,10 +155,10 @@ def test_the_history_has_rewards_and_no_perplexity_of_sampled_captions(go: Calla
     assert all(line["perplexity"] > 1 for line in lines if line["kind"] == "validation")
 
 
-def test_rewarded_captions_become_likelier(go: Callable[..., Path], trained: Path, corpus: Corpus) -> None:
-    """The mean reward of drawn captions, over more of them than one batch has."""
+def test_training_increases_the_mean_reward(go: Callable[..., Path], trained: Path, corpus: Corpus) -> None:
+    """Averaged over more sampled captions than a batch has."""
     after = open_run(
-        go("learnt", "train.epochs=40", "train.batch_size=200", "train.learning_rate=1e-2") / "last.h5"
+        go("trained", "train.epochs=40", "train.batch_size=200", "train.learning_rate=1e-2") / "last.h5"
     ).model
     split = corpus.split("train")
     images = np.arange(split.features.shape[0])
@@ -166,7 +168,7 @@ def test_rewarded_captions_become_likelier(go: Callable[..., Path], trained: Pat
     reward = CiderD(references)
 
     def mean_reward(model: CaptioningRNN) -> float:
-        """Of some thousand captions: a single one's reward tells little."""
+        """Average over some thousand sampled captions."""
         batches, rewards = ShuffledBatches(split, len(split.captions), 0), []
         for seed in range(20):
             captions = SelfCritical(model, batches, corpus.vocab, seed, 20).batch(0).captions
@@ -178,18 +180,20 @@ def test_rewarded_captions_become_likelier(go: Callable[..., Path], trained: Pat
     assert mean_reward(after) > 1.05 * mean_reward(before)
 
 
-def test_training_starts_from_another_run(go: Callable[..., Path], trained: Path) -> None:
+def test_init_from_copies_the_parameters_of_another_run(go: Callable[..., Path], trained: Path) -> None:
     run = go("one", "train.max_steps=1", "train.learning_rate=1e-9", "model.dropout_hidden=0.1")
     for name, w in checkpoint.load(trained / "best.h5").params.items():
         np.testing.assert_allclose(checkpoint.load(run / "last.h5").params[name], w, atol=1e-7)
 
 
-def test_a_start_that_does_not_fit(go: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match=r"^model.hidden_dim: expected 16 as in .*, got 7; change it$"):
+def test_init_from_a_model_of_another_size_is_rejected(go: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match=r"^model.hidden_dim: expected 16 as in .*, got 7; set it to that$"):
         go("wide", "model.hidden_dim=7")
 
 
-def test_a_start_with_numbers_too_large_for_the_type(go: Callable[..., Path], trained: Path, tmp_path: Path) -> None:
+def test_init_from_parameters_that_overflow_the_dtype_is_rejected(
+    go: Callable[..., Path], trained: Path, tmp_path: Path
+) -> None:
     saved = checkpoint.load(trained / "best.h5")
     params = {name: w.astype(np.float64) for name, w in saved.params.items()}
     params["Wh"][0, 0] = 1e200
@@ -200,18 +204,18 @@ def test_a_start_with_numbers_too_large_for_the_type(go: Callable[..., Path], tr
         go("run", f"train.init_from={tmp_path / 'large.h5'}")
 
 
-def test_a_single_image_earns_nothing(model: CaptioningRNN, corpus: Corpus) -> None:
+def test_a_single_image_is_rejected(model: CaptioningRNN, corpus: Corpus) -> None:
     split = corpus.split("train")
     one = dataclasses.replace(split, captions=split.captions[:2], image_idxs=split.image_idxs[:2] * 0)
-    with pytest.raises(DataError, match="two or more images for CIDEr-D"):
+    with pytest.raises(DataError, match="at least 2 images for a CIDEr-D reward"):
         SelfCritical(model, ShuffledBatches(one, 2, 0), corpus.vocab, 0, 20)
 
 
-def test_other_features_are_no_start(go: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match=r"^data.standardize: expected False as in .*, got True; change it$"):
+def test_init_from_a_model_with_another_standardization_is_rejected(go: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match=r"^data.standardize: expected False as in .*, got True; set it to that$"):
         go("plain", "data.standardize=true")
 
 
-def test_self_critical_training_needs_a_start(small: Sequence[str]) -> None:
+def test_self_critical_training_requires_init_from(small: Sequence[str]) -> None:
     with pytest.raises(ConfigError, match=r"train.objective.*set train.init_from to its run"):
         parse("", "", [*small, "train.objective=self_critical"])

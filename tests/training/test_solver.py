@@ -1,4 +1,4 @@
-"""The training loop: what a step records, that it resumes anywhere, and that it stops before harm is done."""
+"""The training loop: step records, exact resumption, and divergence before an update."""
 
 import copy
 import math
@@ -68,7 +68,7 @@ def test_records_count_steps_epochs_captions_and_words() -> None:
     assert [sum(r.words for r in records[i : i + 4]) for i in (0, 4)] == [5 * 3 + 5 * 5 + 4 * 1] * 2
 
 
-def test_loss_and_norm_are_those_before_the_update() -> None:
+def test_loss_and_gradient_norm_are_measured_before_the_update() -> None:
     fresh, trained, how = model(), model(), plan(1, seed=7)
     (record,) = run(trained, how)
     loss, grads = fresh.loss(*batches().batch(0)[:2], np.random.default_rng((7, 1, 0)))
@@ -80,15 +80,15 @@ def test_loss_and_norm_are_those_before_the_update() -> None:
 
 
 @pytest.mark.parametrize("rule", UPDATE_RULES)
-def test_a_step_is_one_update_by_the_rule(rule: str) -> None:
-    by_hand, trained, how = model(), model(), plan(2, rule, clip_norm=0.5)
-    slots = initial_slots(how.rule, by_hand.params)
+def test_a_step_applies_the_update_rule_once(rule: str) -> None:
+    expected, trained, how = model(), model(), plan(2, rule, clip_norm=0.5)
+    slots = initial_slots(how.rule, expected.params)
     for step in range(2):
-        _, grads = by_hand.loss(*batches().batch(step)[:2], np.random.default_rng((0, 1, step)))
+        _, grads = expected.loss(*batches().batch(step)[:2], np.random.default_rng((0, 1, step)))
         scale = clip_scale(global_norm(grads), 0.5)
-        update(how.rule, by_hand.params, grads, slots, how.hyper, step + 1, scale)
+        update(how.rule, expected.params, grads, slots, how.hyper, step + 1, scale)
     run(trained, how)
-    assert_equal(trained.params, by_hand.params)
+    assert_equal(trained.params, expected.params)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -98,7 +98,7 @@ def test_the_learning_rate_follows_schedule_and_warm_up(schedule: str) -> None:
     assert [r.learning_rate for r in run(model(), how)] == [0.01 * factor for factor in factors]
 
 
-def test_clipping_bounds_a_step_of_sgd() -> None:
+def test_clipping_bounds_the_norm_of_an_sgd_step() -> None:
     for clip, factor in ((None, 1.0), (1e9, 1.0), (0.01, 0.01)):
         trained = model()
         before = copy.deepcopy(trained.params)
@@ -110,9 +110,9 @@ def test_clipping_bounds_a_step_of_sgd() -> None:
 @pytest.mark.parametrize("rule", UPDATE_RULES)
 @settings(max_examples=8, deadline=None)
 @given(stop=st.integers(0, 10))
-def test_a_state_goes_on_exactly_where_it_stopped(rule: str, stop: int) -> None:
+def test_resuming_from_any_step_equals_an_uninterrupted_run(rule: str, stop: int) -> None:
     how = plan(10, rule, "cosine", 2, clip_norm=1.0)
-    straight, stopped = model(), model()
+    uninterrupted, stopped = model(), model()
     state = TrainState.fresh(stopped, how.rule)
     records = list(islice(steps(stopped, batches(), state, how), stop))
     assert state.step == stop
@@ -120,42 +120,42 @@ def test_a_state_goes_on_exactly_where_it_stopped(rule: str, stop: int) -> None:
     resumed = CaptioningRNN(SIZES, copy.deepcopy(state.params), 0, stopped.dropout)
     again = TrainState(resumed.params, copy.deepcopy(state.slots), state.step)
     records += steps(resumed, batches(), again, how)
-    whole = TrainState.fresh(straight, how.rule)
-    assert records == list(steps(straight, batches(), whole, how))
-    assert_equal(resumed.params, straight.params)
+    whole = TrainState.fresh(uninterrupted, how.rule)
+    assert records == list(steps(uninterrupted, batches(), whole, how))
+    assert_equal(resumed.params, uninterrupted.params)
     for slot in whole.slots:
         assert_equal(again.slots[slot], whole.slots[slot])
 
 
-def test_noise_and_order_change_with_the_seed_and_the_step() -> None:
+def test_dropout_and_order_depend_on_seed_and_step() -> None:
     losses = {run(model(), plan(1, seed=seed))[0].loss for seed in range(5)}
     assert len(losses) == 5
-    still = plan(PER_EPOCH * 3, "sgd", learning_rate=1e-30)
-    assert len({record.loss for record in run(model(), still)}) == PER_EPOCH * 3
+    frozen = plan(PER_EPOCH * 3, "sgd", learning_rate=1e-30)
+    assert len({record.loss for record in run(model(), frozen)}) == PER_EPOCH * 3
 
 
-class Poisoned(ShuffledBatches):
-    """A feature is not finite at step 3."""
+class NonFiniteFeatures(ShuffledBatches):
+    """Batches with NaN features at step 3."""
 
     def batch(self, step: int) -> Batch:
         batch = super().batch(step)
         return batch._replace(features=batch.features * np.nan) if step == 2 else batch
 
 
-def test_a_step_that_is_not_finite_is_not_taken() -> None:
+def test_non_finite_features_stop_before_the_update() -> None:
     diverging, good = model(), model()
     state = TrainState.fresh(diverging, UPDATE_RULES["adam"])
     with pytest.raises(
         DivergenceError,
         match=r"^step 3: .*got nan, .*not finite: features of 4 of 4 images in the batch; they were finite",
     ):
-        list(steps(diverging, Poisoned(split(), 4, 0), state, plan()))
+        list(steps(diverging, NonFiniteFeatures(split(), 4, 0), state, plan()))
     assert state.step == 2
     run(good, plan(2))
     assert_equal(diverging.params, good.params)
 
 
-def test_the_gradient_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_non_finite_gradient_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     diverging = model()
     _, grads = diverging.loss(*batches().batch(0)[:2])
     grads["Wh"].flat[0] = np.inf
@@ -167,29 +167,29 @@ def test_the_gradient_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", model().params)
-def test_a_parameter_is_named_at_the_step_that_spoils_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that the next batch does not read, as the vector of another word."""
+def test_a_parameter_that_an_update_makes_infinite_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Including one that the next batch does not read, such as the embedding of another word."""
     diverging, real = model(), captioner.training.solver.update
 
-    def spoil(*known: Any) -> None:
-        real(*known)
-        if known[5] == 3:
+    def corrupt(*args: Any) -> None:
+        real(*args)
+        if args[5] == 3:
             diverging.params[name].flat[-1] = np.inf
 
-    monkeypatch.setattr(captioner.training.solver, "update", spoil)
+    monkeypatch.setattr(captioner.training.solver, "update", corrupt)
     with pytest.raises(DivergenceError, match=rf"^step 3: .* after the update: parameters {name}; try a smaller"):
         run(diverging, plan())
 
 
-def test_a_loss_far_above_guessing_is_divergence() -> None:
-    hopeless = model()
-    hopeless.params["b_vocab"][5] = -1e4
-    with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 a word, got [1-9]"):
-        run(hopeless, plan())
+def test_a_loss_far_above_log_v_is_divergence() -> None:
+    diverging = model()
+    diverging.params["b_vocab"][5] = -1e4
+    with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 per word, got [1-9]"):
+        run(diverging, plan())
 
 
 class Weighted(ShuffledBatches):
-    """Captions with weights, and figures to record."""
+    """Batches with caption weights and figures."""
 
     def __init__(self, weight: float) -> None:
         super().__init__(split(), 4, 0)
@@ -200,7 +200,7 @@ class Weighted(ShuffledBatches):
         return batch._replace(weights=np.full(len(batch.captions), self.weight), figures={"reward": 0.5 + step})
 
 
-def test_a_weighted_loss_is_no_perplexity() -> None:
+def test_a_weighted_loss_has_no_perplexity() -> None:
     trained, plain, how = model(Dropout()), model(Dropout()), plan(2)
     weighted = list(steps(trained, Weighted(-0.5), TrainState.fresh(trained, how.rule), how))
     assert [record.figures for record in weighted] == [{"reward": 0.5}, {"reward": 1.5}]
@@ -218,20 +218,20 @@ def test_a_weighted_loss_is_no_perplexity() -> None:
 
 
 @pytest.mark.parametrize("weight", [-1.0, 0.0, 1e-6])
-def test_weights_hide_no_divergence(weight: float) -> None:
-    hopeless = model()
-    hopeless.params["b_vocab"][5] = -1e4
-    with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 a word, got [1-9]"):
-        list(steps(hopeless, Weighted(weight), TrainState.fresh(hopeless, UPDATE_RULES["adam"]), plan()))
+def test_weights_do_not_hide_divergence(weight: float) -> None:
+    diverging = model()
+    diverging.params["b_vocab"][5] = -1e4
+    with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 per word, got [1-9]"):
+        list(steps(diverging, Weighted(weight), TrainState.fresh(diverging, UPDATE_RULES["adam"]), plan()))
 
 
-def test_a_weight_that_is_not_finite_is_divergence() -> None:
+def test_an_infinite_weight_is_divergence() -> None:
     trained = model()
     with pytest.raises(DivergenceError, match=r"^step 1: training diverged: .* not finite: gradients "):
         list(steps(trained, Weighted(-math.inf), TrainState.fresh(trained, UPDATE_RULES["adam"]), plan()))
 
 
-def test_label_smoothing_is_in_no_perplexity() -> None:
+def test_label_smoothing_does_not_change_perplexity() -> None:
     smooth, plain = model(Dropout()), model(Dropout())
     smooth.smoothing = 0.3
     (one,), (other,) = run(smooth, plan(1)), run(plain, plan(1))
@@ -239,25 +239,25 @@ def test_label_smoothing_is_in_no_perplexity() -> None:
     assert one.loss != other.loss
 
 
-def test_a_smoothed_loss_that_is_hopeless_is_divergence() -> None:
-    """The words of the captions are likely, but others so unlikely that their share of the target is hopeless."""
-    hopeless = model()
-    hopeless.smoothing = 0.5
-    hopeless.params["b_vocab"][3] = -1e4
-    with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 a word, got [1-9]"):
-        run(hopeless, plan())
+def test_a_large_smoothed_loss_is_divergence() -> None:
+    """The target words are likely, but another word is so unlikely that its smoothed target dominates the loss."""
+    diverging = model()
+    diverging.smoothing = 0.5
+    diverging.params["b_vocab"][3] = -1e4
+    with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 per word, got [1-9]"):
+        run(diverging, plan())
 
 
 @pytest.mark.parametrize(("rule", "rate"), [("sgd", 1e30), ("adam", 1e39)])
-def test_an_overflow_is_told_once_and_by_the_error_alone(rule: str, rate: float) -> None:
-    with warnings.catch_warnings(record=True) as told:
+def test_overflow_raises_an_error_without_numpy_warnings(rule: str, rate: float) -> None:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with pytest.raises(DivergenceError):
             run(model(), plan(10, rule, learning_rate=rate))
-    assert [str(warning.message) for warning in told] == []
+    assert [str(warning.message) for warning in caught] == []
 
 
-def test_the_mean_word_loss_counts_every_word_alike() -> None:
+def test_mean_word_loss_does_not_depend_on_batch_size() -> None:
     trained = model()
     features, captions = np.asarray(split().features)[split().image_idxs], split().captions
     for most in (None, 2):
@@ -266,50 +266,50 @@ def test_the_mean_word_loss_counts_every_word_alike() -> None:
             assert mean_word_loss(trained, in_order(split(), size, most)) == pytest.approx(mean, rel=1e-6)
 
 
-def test_a_model_that_guesses_has_the_loss_of_guessing() -> None:
-    guessing = model()
-    for w in guessing.params.values():
+def test_a_uniform_model_has_loss_log_v() -> None:
+    uniform = model()
+    for w in uniform.params.values():
         w[...] = 0
-    assert mean_word_loss(guessing, in_order(split(), 4)) == pytest.approx(math.log(9))
+    assert mean_word_loss(uniform, in_order(split(), 4)) == pytest.approx(math.log(9))
 
 
-def test_measuring_changes_nothing() -> None:
+def test_measuring_the_loss_does_not_change_parameters() -> None:
     trained = model()
     before = copy.deepcopy(trained.params)
     mean_word_loss(trained, in_order(split(), 4))
     assert_equal(trained.params, before)
 
 
-def test_perplexity_has_no_overflow() -> None:
+def test_perplexity_does_not_overflow() -> None:
     assert perplexity(0.0) == 1.0
     assert perplexity(math.log(45)) == pytest.approx(45)
     assert perplexity(1e4) == math.inf
 
 
-def test_it_learns() -> None:
+def test_training_reduces_perplexity() -> None:
     records = run(model(Dropout()), plan(120, learning_rate=0.02))
     assert records[-1].figures["perplexity"] < 1.5 < 4 < records[0].figures["perplexity"]
 
 
-def test_a_state_that_the_last_update_blew_up_is_seen_before_it_is_saved() -> None:
+def test_recheck_loss_detects_divergence_of_the_last_update() -> None:
     trained, how = model(), plan(3)
     state = TrainState.fresh(trained, how.rule)
     list(steps(trained, batches(), state, how))
     recheck_loss(trained, batches(), state)
     trained.params["b_vocab"][0] = 1e9
-    with pytest.raises(DivergenceError, match=r"^step 3: training diverged: expected a loss of at most 22.0 a word"):
+    with pytest.raises(DivergenceError, match=r"^step 3: training diverged: expected a loss of at most 22.0 per word"):
         recheck_loss(trained, batches(), state)
 
 
-def test_the_watch_has_the_time_of_every_part_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stopwatch_measures_every_phase_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
 
-    def lasting(seconds: float, work):
-        def later(*args, **options):
+    def with_duration(seconds: float, work):
+        def timed(*args, **options):
             clock[0] += seconds
             return work(*args, **options)
 
-        return later
+        return timed
 
     monkeypatch.setattr("captioner.parallel.stopwatch.perf_counter", lambda: clock[0])
     trained, source, how, watch = model(), batches(), plan(3, clip_norm=1.0), Stopwatch()
@@ -321,16 +321,16 @@ def test_the_watch_has_the_time_of_every_part_and_no_other(monkeypatch: pytest.M
         (captioner.training.solver, "global_norm", 1000),
         (captioner.training.solver, "update", 10_000),
     ):
-        monkeypatch.setattr(owner, name, lasting(seconds, getattr(owner, name)))
+        monkeypatch.setattr(owner, name, with_duration(seconds, getattr(owner, name)))
     for _ in steps(trained, source, state, how, watch):
         clock[0] += 1e6
     assert watch.seconds == {"reading": 3, "forward": 30, "backward": 300, "update": 36_000}
 
 
-def test_watching_changes_nothing() -> None:
-    watched, unwatched = model(), model()
+def test_the_stopwatch_does_not_change_training() -> None:
+    timed, untimed = model(), model()
     watch, how = Stopwatch(), plan(5)
-    records = list(steps(watched, batches(), TrainState.fresh(watched, how.rule), how, watch))
-    assert records == run(unwatched, how)
-    assert_equal(watched.params, unwatched.params)
+    records = list(steps(timed, batches(), TrainState.fresh(timed, how.rule), how, watch))
+    assert records == run(untimed, how)
+    assert_equal(timed.params, untimed.params)
     assert all(seconds > 0 for seconds in watch.seconds.values())

@@ -1,4 +1,4 @@
-"""Training into a run folder: what it tells, keeps and leaves alone."""
+"""Training in a run folder: events, files, checkpoints, resumption and errors."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from captioner.storage import checkpoint
 from captioner.storage.atomic import write_atomically
 from captioner.training import train as use_case
 from captioner.training import validation
-from captioner.training.events import Ended, Event, Started, Validated
+from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.solver import Step
 from captioner.training.train import resume, train
 
@@ -50,12 +50,16 @@ def history(run: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == kind]
 
 
+LETTERS = {Started: "<", Step: "s", Validated: "v", Warned: "w", Ended: ">"}
+
+
 def kinds(events: list[Event]) -> str:
-    return "".join(type(event).__name__[0] for event in events)
+    """One letter per event."""
+    return "".join(LETTERS[type(event)] for event in events)
 
 
 def saved_steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Fills with the file and step of every checkpoint that is written."""
+    """Return a list that records the file and step of every checkpoint written."""
     saves, save = [], checkpoint.save
 
     def recorded(path: Path, saved: checkpoint.Checkpoint, *check: Callable[[], None]) -> None:
@@ -71,33 +75,33 @@ def scripted_losses(monkeypatch: pytest.MonkeyPatch, *losses: float) -> None:
     monkeypatch.setattr(validation, "mean_word_loss", lambda *_: next(script))
 
 
-def test_the_events_of_a_run_in_their_order(events, run: Path) -> None:
-    told = events("train.epochs=2")
-    assert kinds(told) == "BSSSSVSSSSVE"
-    began, ended = told[0], told[-1]
-    assert isinstance(began, Started)
+def test_the_order_of_events(events, run: Path) -> None:
+    seen = events("train.epochs=2")
+    assert kinds(seen) == "<ssssvssssv>"
+    started, ended = seen[0], seen[-1]
+    assert isinstance(started, Started)
     assert isinstance(ended, Ended)
-    assert (began.step, began.total_steps, began.steps_per_epoch) == (0, 2 * PER_EPOCH, PER_EPOCH)
+    assert (started.step, started.total_steps, started.steps_per_epoch) == (0, 2 * PER_EPOCH, PER_EPOCH)
     params = checkpoint.load(run / "last.h5").params
-    assert began.parameters == ended.summary["parameters"] == sum(w.size for w in params.values())
+    assert started.parameters == ended.summary["parameters"] == sum(w.size for w in params.values())
     assert ended.summary == json.loads((run / "summary.json").read_text())
     assert sorted(path.name for path in run.iterdir()) == FILES
 
 
-def test_the_config_as_it_took_effect(events, config, run: Path) -> None:
+def test_the_effective_config_is_saved(events, config, run: Path) -> None:
     events("train.epochs=1", "seed=5")
     assert parse((run / "config.yaml").read_text(), "") == config("train.epochs=1", "seed=5")
     assert parse(checkpoint.load(run / "last.h5").meta.config, "") == config("train.epochs=1", "seed=5")
 
 
-def test_the_history_has_a_line_for_each_step_and_validation(events, run: Path) -> None:
-    told = events("train.epochs=2")
-    steps = [event for event in told if isinstance(event, Step)]
+def test_the_history_has_one_record_per_step_and_validation(events, run: Path) -> None:
+    seen = events("train.epochs=2")
+    steps = [event for event in seen if isinstance(event, Step)]
     assert history(run, "step") == [
         {"kind": "step", **{name: value for name, value in s._asdict().items() if name != "figures"}, **s.figures}
         for s in steps
     ]
-    validations = [event for event in told if isinstance(event, Validated)]
+    validations = [event for event in seen if isinstance(event, Validated)]
     assert [(v.step, v.epoch) for v in validations] == [(4, 1), (8, 2)]
     assert history(run, "validation") == [
         {"kind": "validation", **v._asdict(), "perplexity": math.exp(v.loss)} for v in validations
@@ -105,7 +109,7 @@ def test_the_history_has_a_line_for_each_step_and_validation(events, run: Path) 
 
 
 @pytest.mark.parametrize(("every", "logged"), [(3, [3, 4, 6, 8, 9, 10]), (100, [4, 8, 10])])
-def test_every_few_steps_and_every_epochs_last_are_logged(every: int, logged: list[int], events, run: Path) -> None:
+def test_every_nth_step_and_the_last_of_each_epoch_are_logged(every: int, logged: list[int], events, run: Path) -> None:
     events(f"train.log_every={every}", "train.max_steps=10")
     assert [line["step"] for line in history(run, "step")] == logged
 
@@ -124,7 +128,7 @@ def test_the_summary(events, run: Path) -> None:
 PROFILE = ["reading", "forward", "backward", "update", "validation", "saving", "other"]
 
 
-def test_the_summary_has_the_share_of_every_part(events, run: Path) -> None:
+def test_the_summary_has_a_time_profile(events, run: Path) -> None:
     events("train.epochs=2")
     summary = json.loads((run / "summary.json").read_text())
     assert list(summary["profile"]) == PROFILE
@@ -133,29 +137,29 @@ def test_the_summary_has_the_share_of_every_part(events, run: Path) -> None:
     assert all(seconds == round(seconds, 3) for seconds in summary["profile"].values())
 
 
-def test_the_parts_are_told_apart(config, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_profile_separates_the_phases(config, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
 
-    def lasting(owner: Any, name: str, seconds: float) -> None:
+    def with_duration(owner: Any, name: str, seconds: float) -> None:
         work = getattr(owner, name)
 
-        def later(*args: Any, **options: Any) -> Any:
+        def timed(*args: Any, **options: Any) -> Any:
             clock[0] += seconds
             return work(*args, **options)
 
-        monkeypatch.setattr(owner, name, later)
+        monkeypatch.setattr(owner, name, timed)
 
     monkeypatch.setattr("captioner.parallel.stopwatch.perf_counter", lambda: clock[0])
     monkeypatch.setattr("captioner.training.train.time.perf_counter", lambda: clock[0])
-    lasting(ShuffledBatches, "batch", 1)
-    lasting(CaptioningRNN, "forward", 10)
-    lasting(CaptioningRNN, "backward", 100)
-    lasting(validation, "mean_word_loss", 1000)
-    lasting(use_case, "recheck_loss", 10_000)
-    lasting(checkpoint, "save", 100_000)
+    with_duration(ShuffledBatches, "batch", 1)
+    with_duration(CaptioningRNN, "forward", 10)
+    with_duration(CaptioningRNN, "backward", 100)
+    with_duration(validation, "mean_word_loss", 1000)
+    with_duration(use_case, "recheck_loss", 10_000)
+    with_duration(checkpoint, "save", 100_000)
     for event in train(config("train.epochs=2"), run):
         clock[0] += 0 if isinstance(event, Ended) else 1_000_000
-    # recheck_loss reads too; both validations were the best so far
+    # recheck_loss also reads; both validations were the best so far
     assert json.loads((run / "summary.json").read_text())["profile"] == {
         "reading": 8,
         "forward": 80,
@@ -175,17 +179,17 @@ def test_checkpoints_every_epoch_and_every_few_steps(events, run: Path, monkeypa
     assert [step for name, step in saves if name == "best.h5"] == [4, 10]
 
 
-def test_the_best_checkpoint_is_that_of_the_lowest_validation(events, run: Path, monkeypatch) -> None:
+def test_the_best_checkpoint_has_the_lowest_validation_loss(events, run: Path, monkeypatch) -> None:
     scripted_losses(monkeypatch, 3.0, 2.0, 2.5, 2.0)
-    told = events("train.epochs=4")
-    assert [event.best for event in told if isinstance(event, Validated)] == [True, True, False, False]
+    seen = events("train.epochs=4")
+    assert [event.best for event in seen if isinstance(event, Validated)] == [True, True, False, False]
     best, last = checkpoint.load(run / "best.h5").meta, checkpoint.load(run / "last.h5").meta
     assert (best.step, last.step) == (8, 16)
     assert best.best == last.best == {"step": 8, "epoch": 2, "loss": 2.0}
     assert (best.since_best, last.since_best) == (0, 2)
 
 
-def test_a_validation_loss_of_the_best_checkpoint_can_be_had_again(tiny_run: Path) -> None:
+def test_evaluate_reproduces_the_validation_loss_of_the_best_checkpoint(tiny_run: Path) -> None:
     from captioner.evaluation.scoring import judge_model, task_of
     from captioner.inference.load import captioner_of, open_corpus, open_run
 
@@ -195,38 +199,38 @@ def test_a_validation_loss_of_the_best_checkpoint_can_be_had_again(tiny_run: Pat
     assert figures["loss"] == pytest.approx(restored.meta.best["loss"], rel=1e-5)
 
 
-def test_training_stops_when_validation_gets_no_better(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_early_stopping(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted_losses(monkeypatch, 3.0, 2.0, 2.1, 1.9, 2.5, 2.2)
-    told = events("train.epochs=9", "train.patience=2")
-    assert told[-1].summary["ended"] == "no better validation"
-    assert told[-1].summary["steps"] == 6 * PER_EPOCH
+    seen = events("train.epochs=9", "train.patience=2")
+    assert seen[-1].summary["ended"] == "no better validation"
+    assert seen[-1].summary["steps"] == 6 * PER_EPOCH
     assert checkpoint.load(run / "last.h5").meta.step == 6 * PER_EPOCH
     assert checkpoint.load(run / "best.h5").meta.step == 4 * PER_EPOCH
 
 
-def test_a_run_out_of_patience_goes_on_when_it_is_given_more(events, run: Path, monkeypatch) -> None:
+def test_a_run_that_stopped_early_resumes_with_more_patience(events, run: Path, monkeypatch) -> None:
     scripted_losses(monkeypatch, 2.0, 2.1, 2.2, 2.3, 2.4)
     events("train.epochs=9", "train.patience=1")
-    assert kinds(list(resume(run))) == "BE"
+    assert kinds(list(resume(run))) == "<>"
     assert list(resume(run, ["train.patience=3"]))[-1].summary["steps"] == 4 * PER_EPOCH
 
 
-def test_validation_by_its_own_options(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_options(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def measured(model: CaptioningRNN, batches: Iterator[tuple[np.ndarray, np.ndarray]], pool: ThreadPool) -> float:
+    def record_size(model: CaptioningRNN, batches: Iterator[tuple[np.ndarray, np.ndarray]], pool: ThreadPool) -> float:
         sizes.append(sum(len(captions) for _, captions in batches))
         return 1.0
 
-    monkeypatch.setattr(validation, "mean_word_loss", measured)
-    told = events("train.max_steps=17", "validate.every=2", "validate.split=heldout", "validate.max_captions=7")
-    assert [(event.step, event.epoch) for event in told if isinstance(event, Validated)] == [(8, 2), (16, 4), (17, 5)]
+    monkeypatch.setattr(validation, "mean_word_loss", record_size)
+    seen = events("train.max_steps=17", "validate.every=2", "validate.split=heldout", "validate.max_captions=7")
+    assert [(event.step, event.epoch) for event in seen if isinstance(event, Validated)] == [(8, 2), (16, 4), (17, 5)]
     assert sizes == [7, 7, 7]
     events("train.max_steps=1", "validate.split=test", overwrite=True)
     assert sizes[3:] == [25]
 
 
-def test_validation_does_not_change_what_is_learnt(events, run: Path, tmp_path: Path, config) -> None:
+def test_validation_does_not_change_training(events, run: Path, tmp_path: Path, config) -> None:
     dropout = ("model.dropout_embedding=0.3", "model.dropout_hidden=0.3", "train.max_steps=8")
     events(*dropout)
     list(train(config(*dropout, "validate.every=100", "validate.split=test"), tmp_path / "other"))
@@ -241,7 +245,7 @@ def assert_same_arrays(one: Path, other: Path) -> None:
             np.testing.assert_array_equal(a[group][name], b[group][name], err_msg=f"{group}/{name}")
 
 
-def test_seed_config_and_data_fix_every_byte(events, run: Path, tmp_path: Path, config) -> None:
+def test_files_are_byte_identical_for_the_same_seed_and_config(events, run: Path, tmp_path: Path, config) -> None:
     options = (
         "train.max_steps=6",
         "model.dropout_features=0.3",
@@ -256,15 +260,15 @@ def test_seed_config_and_data_fix_every_byte(events, run: Path, tmp_path: Path, 
     assert history(run, "step")[0]["loss"] != history(tmp_path / "other", "step")[0]["loss"]
 
 
-def test_stopping_saves_and_says_so(events, run: Path) -> None:
-    asked: list[int] = []
-    told = events("train.epochs=3", stop=lambda: asked.append(1) or len(asked) == 6)
-    assert kinds(told) == "BSSSSVSSE"
-    assert told[-1].summary["ended"] == "stopped"
+def test_stop_saves_a_checkpoint_and_ends(events, run: Path) -> None:
+    calls: list[int] = []
+    seen = events("train.epochs=3", stop=lambda: calls.append(1) or len(calls) == 6)
+    assert kinds(seen) == "<ssssvss>"
+    assert seen[-1].summary["ended"] == "stopped"
     assert checkpoint.load(run / "last.h5").meta.step == 6
 
 
-def test_standardisation_is_saved_with_the_model(events, run: Path) -> None:
+def test_standardization_is_saved_with_the_model(events, run: Path) -> None:
     events("data.standardize=true", "train.max_steps=1")
     saved = checkpoint.load(run / "last.h5").standardizer
     assert saved.keys() == {"mean", "std"}
@@ -272,37 +276,37 @@ def test_standardisation_is_saved_with_the_model(events, run: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", ["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"])
-def test_every_rule_can_be_resumed(rule: str, events, config, run: Path, tmp_path: Path) -> None:
+def test_every_update_rule_can_be_resumed(rule: str, events, config, run: Path, tmp_path: Path) -> None:
     options = (f"train.update_rule={rule}", "train.learning_rate=0.01", "model.cell=rnn")
     events(*options, "train.max_steps=2")
     list(resume(run, ["train.max_steps=4"]))
-    list(train(config(*options, "train.max_steps=4"), tmp_path / "straight"))
-    assert_same_arrays(run / "last.h5", tmp_path / "straight" / "last.h5")
+    list(train(config(*options, "train.max_steps=4"), tmp_path / "uninterrupted"))
+    assert_same_arrays(run / "last.h5", tmp_path / "uninterrupted" / "last.h5")
 
 
-# --- what is refused, and what stays
+# --- errors
 
 
-REFUSED_EARLY = {
+EARLY_ERRORS = {
     "unknown_split": (["validate.split=dev"], DataError, r"\(train, val, test, heldout\), got dev; try -o validate"),
     "too_large": (["model.hidden_dim=100000"], UsageError, "expected at most 1,000,000,000 parameters"),
     "no_data": (["data.source=cs231n", "data.root=/nowhere"], DataError, "/nowhere"),
 }
 
 
-@pytest.mark.parametrize("name", REFUSED_EARLY)
-def test_what_cannot_begin_leaves_the_old_run(name: str, own_run: Path, config) -> None:
-    overrides, kind, said = REFUSED_EARLY[name]
+@pytest.mark.parametrize("name", EARLY_ERRORS)
+def test_an_error_before_training_leaves_the_existing_run_unchanged(name: str, own_run: Path, config) -> None:
+    overrides, kind, message = EARLY_ERRORS[name]
     before = {path.name: path.read_bytes() for path in own_run.iterdir()}
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=message):
         list(train(config(*overrides), own_run, overwrite=True))
     assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
 
 
-def test_a_run_is_not_overwritten_unasked(events, run: Path) -> None:
+def test_a_run_is_not_overwritten_uncalls(events, run: Path) -> None:
     events("train.max_steps=1")
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    with pytest.raises(UsageError, match="holds a run already"):
+    with pytest.raises(UsageError, match="already contains a run"):
         events("train.max_steps=2")
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
     events("train.max_steps=2", overwrite=True)
@@ -320,9 +324,11 @@ def diverge_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(CaptioningRNN, "forward", forward)
 
 
-def test_a_diverging_run_keeps_its_last_good_checkpoint(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diverging_run_keeps_the_checkpoint_before_the_divergence(
+    events, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     diverge_at(monkeypatch, 6)
-    with pytest.raises(DivergenceError, match=rf"^step 6: training diverged: .*{run}/last.h5 holds .*"):
+    with pytest.raises(DivergenceError, match=rf"^step 6: training diverged: .*{run}/last.h5 contains step 4, before"):
         events("train.epochs=3")
     assert checkpoint.load(run / "last.h5").meta.step == 4
     summary = json.loads((run / "summary.json").read_text())
@@ -336,7 +342,7 @@ def test_divergence_before_the_first_checkpoint(events, run: Path, monkeypatch: 
     assert not (run / "last.h5").exists()
 
 
-def test_a_validation_that_is_not_finite_is_divergence(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_non_finite_validation_loss_is_divergence(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted_losses(monkeypatch, 2.0, math.nan)
     with pytest.raises(DivergenceError, match=r"^step 8: training diverged: .* got nan; try a smaller"):
         events("train.epochs=3")
@@ -345,7 +351,7 @@ def test_a_validation_that_is_not_finite_is_divergence(events, run: Path, monkey
 
 @pytest.mark.filterwarnings("ignore:.*encountered in")
 @pytest.mark.parametrize("rate", ["1e20", "1e39"])
-def test_the_checkpoint_that_a_diverging_run_keeps_can_be_used(rate: str, events, run: Path) -> None:
+def test_the_checkpoint_of_a_diverging_run_is_finite(rate: str, events, run: Path) -> None:
     with pytest.raises(DivergenceError) as caught:
         events(f"train.learning_rate={rate}", "train.save_every=1", "train.clip_norm=null")
     if (run / "last.h5").exists():
@@ -363,7 +369,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(own_run: Path, files_of_at_most: 
     assert list(resume(own_run, ["train.epochs=3"]))[-1].summary["steps"] == 12
 
 
-def test_resuming_sweeps_what_a_kill_left(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_removes_a_half_written_checkpoint(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", lambda source, target: None)
         write_atomically(own_run / "last.h5", (b"half a checkpoint",))
@@ -372,76 +378,76 @@ def test_resuming_sweeps_what_a_kill_left(own_run: Path, monkeypatch: pytest.Mon
     assert sorted(path.name for path in own_run.iterdir()) == FILES
 
 
-def test_resuming_needs_a_checkpoint(tmp_path: Path) -> None:
+def test_resuming_requires_a_checkpoint(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(CaptionerError, match=rf"^{path}: no last.h5 here to resume from; expected a folder that"):
+        with pytest.raises(CaptionerError, match=rf"^{path}: last.h5 not found; expected a folder written by"):
             next(resume(path))
 
 
-def test_resuming_a_finished_run_keeps_what_it_measured(own_run: Path) -> None:
+def test_resuming_a_finished_run_changes_only_the_summary(own_run: Path) -> None:
     before = {path.name: path.read_bytes() for path in own_run.iterdir()}
-    assert kinds(list(resume(own_run))) == "BE"
+    assert kinds(list(resume(own_run))) == "<>"
     after = {path.name: path.read_bytes() for path in own_run.iterdir()}
     assert {name for name in after if after[name] != before[name]} <= {"summary.json"}
 
 
-def test_resuming_on_other_captions_is_refused(own_run: Path) -> None:
+def test_resuming_with_other_captions_is_rejected(own_run: Path) -> None:
     before = {path.name: path.read_bytes() for path in own_run.iterdir()}
     with pytest.raises(
-        UsageError, match=rf"^{own_run}/last.h5: the captions, images or splits have changed since the run began"
+        UsageError, match=rf"^{own_run}/last.h5: the captions, images or splits have changed since training began"
     ):
         next(resume(own_run, ["data.scenes.seed=1"]))
     assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
 
 
-def test_resuming_without_the_state_of_the_rule_is_refused(own_run: Path) -> None:
+def test_resuming_without_optimizer_slots_is_rejected(own_run: Path) -> None:
     saved = checkpoint.load(own_run / "last.h5")
     checkpoint.save(own_run / "last.h5", dataclasses.replace(saved, slots={"m": saved.slots["m"]}))
     with pytest.raises(CheckpointError, match=rf"^{own_run}/last.h5: slots: expected m, v, got m$"):
         next(resume(own_run))
 
 
-def test_resuming_with_another_rule_is_refused(own_run: Path) -> None:
+def test_resuming_with_another_update_rule_is_rejected(own_run: Path) -> None:
     with pytest.raises(ConfigError, match=r"^-o train.update_rule: expected adam as in .*, got sgd; "):
         next(resume(own_run, ["train.update_rule=sgd"]))
 
 
-def test_resuming_cannot_claim_a_standardisation_that_did_not_take_effect(own_run: Path) -> None:
+def test_resuming_with_another_standardization_is_rejected(own_run: Path) -> None:
     with pytest.raises(CaptionerError, match=r"data.standardize"):
         next(resume(own_run, ["data.standardize=true"]))
 
 
-def test_a_truth_that_only_the_source_knows_is_not_needed(config, monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
+def test_a_source_without_a_truth_check_can_be_trained_on(config, monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
     corpus = build_corpus(config())
     splits = {name: dataclasses.replace(split, is_true=None) for name, split in corpus.splits.items()}
     monkeypatch.setattr(use_case, "build_corpus", lambda _: dataclasses.replace(corpus, splits=splits))
-    assert kinds(list(train(config("train.max_steps=1"), run))) == "BSVE"
+    assert kinds(list(train(config("train.max_steps=1"), run))) == "<sv>"
 
 
-def test_a_finished_run_is_left_as_it_is(own_run: Path) -> None:
+def test_resuming_a_finished_run_changes_no_file(own_run: Path) -> None:
     before = {name: (own_run / name).read_bytes() for name in FILES}
     events = list(resume(str(own_run), ["train.learning_rate=0.5"]))
-    assert kinds(events) == "BE"
+    assert kinds(events) == "<>"
     assert events[-1].summary["ended"] == "nothing left to do"
     assert {name: (own_run / name).read_bytes() for name in FILES} == before
 
 
-def test_other_features_of_the_same_shape_are_noticed(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_with_other_features_is_rejected(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = build_corpus(parse((own_run / "config.yaml").read_text(), "saved"))
     train_split = corpus.split("train")
-    for factor, said in ((1 + 1e-6, None), (1.01, "the features have changed since the run began")):
+    for factor, message in ((1 + 1e-6, None), (1.01, "the features have changed since training began")):
         features = train_split.features[:] * np.float32(factor)
         changed = {**corpus.splits, "train": dataclasses.replace(train_split, features=features)}
         monkeypatch.setattr(use_case, "open_corpus", lambda _, s=changed: dataclasses.replace(corpus, splits=s))
-        if said is None:
-            assert kinds(list(resume(own_run))) == "BE"
+        if message is None:
+            assert kinds(list(resume(own_run))) == "<>"
         else:
-            with pytest.raises(UsageError, match=said):
+            with pytest.raises(UsageError, match=message):
                 next(resume(own_run))
 
 
-@pytest.mark.parametrize("epochs", [2, 3], ids=["over", "to go on"])
-def test_what_a_kill_left_behind_is_swept(epochs: int, cli: Callable[..., Any], own_run: Path) -> None:
+@pytest.mark.parametrize("epochs", [2, 3], ids=["finished", "unfinished"])
+def test_resuming_removes_temporary_files_of_a_killed_run(epochs: int, cli: Callable[..., Any], own_run: Path) -> None:
     for name in (".summary.json.7.tmp", ".last.h5.7.tmp"):
         (own_run / name).touch()
     assert cli("train", "--resume", own_run, "-o", f"train.epochs={epochs}").code == 0

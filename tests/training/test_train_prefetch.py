@@ -1,4 +1,4 @@
-"""Training on features that stay in their file: to the bit as in memory, and no thread in the way of any end."""
+"""Training with prefetched features is bit-identical to training in memory, and its thread never blocks an exit."""
 
 import gc
 import json
@@ -20,9 +20,9 @@ from captioner.storage import checkpoint
 from captioner.training.solver import Step
 from captioner.training.train import train
 
-PATIENCE = 30
+TIMEOUT = 30
 CAPTIONS, IMAGES, WIDTH, TOTAL = 70, 2100, 128, 12
-"""Just above the smallest budget of 1 MiB; five steps an epoch, so the run ends in the middle of one."""
+"""Features slightly larger than the minimum memory of 1 MiB; 5 steps per epoch, so the run ends within an epoch."""
 OPTIONS = (
     "data.source=cs231n",
     "data.standardize=true",
@@ -37,7 +37,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {"pages": {}, "chunks": {"chunks": (70, WID
 
 @pytest.fixture(scope="module")
 def data(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same data set with its features in each layout, those of the validation in the same file as the others."""
+    """One data set per layout of the features; train and val share a feature file."""
     roots = {}
     for layout, options in LAYOUTS.items():
         root = roots[layout] = write_coco(tmp_path_factory.mktemp("data") / layout)
@@ -85,7 +85,7 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def readers(monkeypatch: pytest.MonkeyPatch) -> set[threading.Thread]:
-    """Fills with the threads that read batches."""
+    """The threads that have read batches."""
     seen: set[threading.Thread] = set()
     real = ShuffledBatches.batch
 
@@ -99,7 +99,7 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> set[threading.Thread]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_reading_ahead_trains_to_the_bit_as_in_memory(
+def test_prefetching_is_bit_identical_to_training_in_memory(
     layout: str, options: Callable[..., list[str]], in_memory: Path, readers: set[threading.Thread], tmp_path: Path
 ) -> None:
     list(train(parse("", "", options(layout)), tmp_path / "run"))
@@ -109,7 +109,7 @@ def test_reading_ahead_trains_to_the_bit_as_in_memory(
 
 
 @pytest.mark.parametrize("source", ["cs231n", "scenes"])
-def test_what_is_in_memory_needs_no_thread(
+def test_features_in_memory_are_read_without_a_thread(
     source: str, options: Callable[..., list[str]], readers: set[threading.Thread], tmp_path: Path
 ) -> None:
     overrides = [*options("pages", 64), f"data.source={source}", "train.max_steps=2"]
@@ -117,13 +117,13 @@ def test_what_is_in_memory_needs_no_thread(
     assert readers == {threading.current_thread()}
 
 
-def forget(events: Iterator[Any]) -> None:
+def delete(events: Iterator[Any]) -> None:
     del events
     gc.collect()
 
 
-@pytest.mark.parametrize("leave", [lambda events: events.close(), forget], ids=["closed", "forgotten"])
-def test_who_leaves_early_leaves_no_thread(
+@pytest.mark.parametrize("leave", [lambda events: events.close(), delete], ids=["closed", "deleted"])
+def test_the_thread_ends_when_training_is_abandoned(
     leave: Callable[[Iterator[Any]], None],
     options: Callable[..., list[str]],
     readers: set[threading.Thread],
@@ -137,11 +137,11 @@ def test_who_leaves_early_leaves_no_thread(
 
     leave(left())
     (reader,) = readers
-    reader.join(PATIENCE)
+    reader.join(TIMEOUT)
     assert not reader.is_alive()
 
 
-def test_an_error_of_the_reading_ends_the_training_as_it_is(
+def test_a_read_error_ends_training_unchanged(
     options: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     real = ShuffledBatches.batch
@@ -152,10 +152,10 @@ def test_an_error_of_the_reading_ends_the_training_as_it_is(
         return real(self, step)
 
     monkeypatch.setattr(ShuffledBatches, "batch", batch)
-    told: list[Any] = []
+    events: list[Any] = []
     with pytest.raises(DataError, match=r"^features: gone$"):
-        told.extend(train(parse("", "", options("chunks")), tmp_path / "run"))
-    assert [event.step for event in told if isinstance(event, Step)] == [1, 2, 3, 4, 5, 6, 7]
+        events.extend(train(parse("", "", options("chunks")), tmp_path / "run"))
+    assert [event.step for event in events if isinstance(event, Step)] == [1, 2, 3, 4, 5, 6, 7]
     assert checkpoint.load(tmp_path / "run" / "last.h5").meta.step == 5
 
 
@@ -175,12 +175,11 @@ at, what, happened, real, ShuffledBatches.batch = int(sys.argv[1]), sys.argv[2],
 from captioner.cli import main
 main(sys.argv[3:])
 """
-"""The command line, to which something happens while the thread reads a batch slowly."""
+"""The command line, which runs given code in the prefetch thread while it reads a batch."""
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_while_the_thread_reads_costs_nothing(
+@pytest.mark.parametrize(("name", "layout"), [("SIGINT", "pages"), ("SIGTERM", "chunks")])
+def test_a_run_resumed_after_a_signal_during_prefetching_is_bit_identical(
     name: str,
     layout: str,
     options: Callable[..., list[str]],
@@ -191,11 +190,11 @@ def test_a_signal_while_the_thread_reads_costs_nothing(
 ) -> None:
     number, run = signal.Signals[name], tmp_path / "run"
     words = [f"--set={option}" for option in options(layout)]
-    happens = f"os.kill(os.getpid(), {int(number)})"
-    stopped = shell(7, happens, "train", *words, "--run", run, code=READING, timeout=PATIENCE)
+    action = f"os.kill(os.getpid(), {int(number)})"
+    stopped = shell(7, action, "train", *words, "--run", run, code=READING, timeout=TIMEOUT)
     assert (stopped.returncode, stopped.stdout) == (128 + number, "")
     saved = checkpoint.load(run / "last.h5").meta.step
-    assert saved in (7, 8), "of the step that was computed meanwhile, or of the one that waited"
+    assert saved in (7, 8), "the step computed during the read, or the next one"
     assert stopped.stderr.splitlines()[-1].startswith(f"stopped after {saved} steps, ")
     assert "Traceback" not in stopped.stderr
     assert cli("train", "--resume", run).code == 0
@@ -205,7 +204,7 @@ def test_a_signal_while_the_thread_reads_costs_nothing(
 TWICE = """
 import signal
 os.kill(os.getpid(), signal.SIGTERM)
-time.sleep(0.5)  # Python has handled it: it waits for this thread
+time.sleep(0.5)  # Python has handled it and waits for this thread
 os.kill(os.getpid(), signal.SIGTERM)
 """
 ENDS = {
@@ -221,12 +220,12 @@ ENDS = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_every_end_of_the_process_comes_at_once(
+def test_the_process_exits_without_waiting_for_the_thread(
     name: str, options: Callable[..., list[str]], shell: Callable[..., Any], tmp_path: Path
 ) -> None:
-    happens, more, code, said = ENDS[name]
+    action, more, code, line_start = ENDS[name]
     words = [f"--set={option}" for option in (*options("chunks"), *more)]
-    done = shell(1, happens, "train", *words, "--run", tmp_path / "run", code=READING, timeout=PATIENCE)
+    done = shell(1, action, "train", *words, "--run", tmp_path / "run", code=READING, timeout=TIMEOUT)
     assert (done.returncode, done.stdout) == (code, "")
-    assert any(line.startswith(said) for line in done.stderr.splitlines()), done.stderr
+    assert any(line.startswith(line_start) for line in done.stderr.splitlines()), done.stderr
     assert "Traceback" not in done.stderr

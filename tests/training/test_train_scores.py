@@ -1,4 +1,4 @@
-"""Scores of the model's own captions while it trains, and the checkpoint that they choose."""
+"""Scores of generated captions during training, and best checkpoints by score."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -27,52 +27,52 @@ def go(small: Sequence[str], tmp_path: Path) -> Callable[..., list[Validated]]:
     return run
 
 
-def test_every_few_epochs_and_at_the_end(go: Callable[..., Any], tmp_path: Path) -> None:
-    told = go("train.epochs=5", "validate.score_every=2")
-    assert [bool(event.scores) for event in told] == [False, True, False, True, True]
-    assert {tuple(event.scores) for event in told if event.scores} == {NAMES}
+def test_captions_are_scored_every_n_epochs_and_at_the_end(go: Callable[..., Any], tmp_path: Path) -> None:
+    events = go("train.epochs=5", "validate.score_every=2")
+    assert [bool(event.scores) for event in events] == [False, True, False, True, True]
+    assert {tuple(event.scores) for event in events if event.scores} == {NAMES}
     lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
-    scores = [event.scores for event in told]
+    scores = [event.scores for event in events]
     assert [(line["scores"], line.get("at_end", False)) for line in lines if line["kind"] == "validation"] == [
         *((one, False) for one in scores[:4]),
-        ({}, False),  # as in a longer run, whose fifth epoch has no scores
+        ({}, False),  # as in a longer run, which does not score epoch 5
         (scores[4], True),
     ]
 
 
-@pytest.mark.parametrize("option", ["train.ema_decay=null", "train.ema_decay=0.5", "decode.consensus=100"])
-def test_the_scores_are_those_of_evaluate(
+@pytest.mark.parametrize("option", ["train.ema_decay=0.5", "decode.consensus=100"])
+def test_the_scores_equal_those_of_evaluate(
     option: str, go: Callable[..., Any], tmp_path: Path, inversions: list[int]
 ) -> None:
-    told = go("train.epochs=20", "validate.score_every=10", "decode.beam_width=2", option)
+    events = go("train.epochs=12", "validate.score_every=6", "decode.beam_width=2", option)
     restored = open_run(tmp_path / "run" / "last.h5")
     corpus = open_corpus(restored)
-    judged = judge_model(captioner_of(restored, corpus), corpus, "val", *task_of(corpus, "val"))
-    assert told[-1].scores["bleu1"] > 0.2
-    assert {name: judged.figures[name] for name in NAMES} == pytest.approx(told[-1].scores, abs=1e-12)
-    assert judged.figures["loss"] == pytest.approx(told[-1].loss, rel=1e-5)
-    assert inversions == ([40] if "consensus" in option else []), "once for all validations, and for the run folder"
+    scored = judge_model(captioner_of(restored, corpus), corpus, "val", *task_of(corpus, "val"))
+    assert events[-1].scores["bleu1"] > 0.2
+    assert {name: scored.figures[name] for name in NAMES} == pytest.approx(events[-1].scores, abs=1e-12)
+    assert scored.figures["loss"] == pytest.approx(events[-1].loss, rel=1e-5)
+    assert inversions == ([40] if "consensus" in option else []), "once, for all validations and the run folder"
 
 
-def test_a_score_chooses_the_best(go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_best_checkpoint_by_score(go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = iter([0.3, 0.5, 0.4, 0.5, 0.6])
     monkeypatch.setattr(Validation, "scores", lambda *_: dict.fromkeys(NAMES, next(script)))
-    told = go("train.epochs=5", "validate.score_every=1", "validate.best_metric=cider_d")
-    assert [event.best for event in told] == [True, True, False, False, True]
+    events = go("train.epochs=5", "validate.score_every=1", "validate.best_metric=cider_d")
+    assert [event.best for event in events] == [True, True, False, False, True]
     best = checkpoint.load(tmp_path / "run" / "best.h5").meta.best
-    assert best == {"step": told[4].step, "epoch": 5, "loss": told[4].loss, "cider_d": 0.6}
+    assert best == {"step": events[4].step, "epoch": 5, "loss": events[4].loss, "cider_d": 0.6}
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["best"]["cider_d"] == 0.6
 
 
-def test_who_is_not_scored_is_not_chosen(go: Callable[..., Any], tmp_path: Path) -> None:
-    told = go("train.epochs=3", "validate.score_every=2", "validate.best_metric=bleu4")
-    assert told[0].best is False
-    assert told[1].best is True
+def test_a_validation_without_scores_is_never_the_best(go: Callable[..., Any], tmp_path: Path) -> None:
+    events = go("train.epochs=3", "validate.score_every=2", "validate.best_metric=bleu4")
+    assert events[0].best is False
+    assert events[1].best is True
     assert checkpoint.load(tmp_path / "run" / "last.h5").meta.best["epoch"] == 2
-    assert checkpoint.load(tmp_path / "run" / "best.h5").meta.best["epoch"] == (3 if told[2].best else 2)
+    assert checkpoint.load(tmp_path / "run" / "best.h5").meta.best["epoch"] == (3 if events[2].best else 2)
 
 
-def test_a_resumed_run_compares_with_the_score_before(
+def test_a_resumed_run_compares_with_the_saved_best_score(
     go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     script = iter([0.5, 0.4, 0.6])
@@ -82,30 +82,30 @@ def test_a_resumed_run_compares_with_the_score_before(
     assert [event.best for event in again] == [False, True]
 
 
-def test_patience_counts_what_is_scored_alone(go: Callable[..., Any]) -> None:
-    """Loss-only validations tell nothing of captions, so they cost no patience."""
-    told = go("train.epochs=6", "validate.score_every=3", "validate.best_metric=cider_d", "train.patience=2")
-    assert [event.epoch for event in told] == [1, 2, 3, 4, 5, 6]
+def test_patience_counts_only_scored_validations(go: Callable[..., Any]) -> None:
+    """Validations without scores do not count."""
+    events = go("train.epochs=6", "validate.score_every=3", "validate.best_metric=cider_d", "train.patience=2")
+    assert [event.epoch for event in events] == [1, 2, 3, 4, 5, 6]
 
 
-def test_words_to_suppress_are_known_before_an_epoch(go: Callable[..., Any], tmp_path: Path) -> None:
+def test_unknown_suppressed_words_are_rejected_before_training(go: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"decode\.suppress"):
         go("validate.score_every=1", "decode.suppress_words=unheard")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_running_mean_comes_and_goes_with_a_run(go: Callable[..., Any], tmp_path: Path) -> None:
+def test_ema_cannot_be_enabled_by_resume(go: Callable[..., Any], tmp_path: Path) -> None:
     go("train.epochs=1")
     with pytest.raises(ConfigError, match=r"-o train.ema_decay: the run in .* has no EMA; start a new run"):
         list(resume(tmp_path / "run", ["train.ema_decay=0.9", "train.epochs=2"]))
 
 
-def test_a_choice_by_scores_needs_scores(small: Sequence[str]) -> None:
+def test_best_metric_requires_scores(small: Sequence[str]) -> None:
     with pytest.raises(ConfigError, match=r"validate.best_metric.*is never measured \(set validate.score_every 1"):
         parse("", "", [*small, "validate.best_metric=cider_d"])
 
 
-def test_the_line_of_a_validation(cli: Callable[..., Any], small_options: Sequence[str], tmp_path: Path) -> None:
+def test_the_message_of_a_validation(cli: Callable[..., Any], small_options: Sequence[str], tmp_path: Path) -> None:
     done = cli(
         "train", *small_options, "--run", tmp_path / "run", "-o", "train.epochs=1", "-o", "validate.score_every=1",
         "-o", "validate.best_metric=bleu4",
