@@ -72,7 +72,7 @@ def test_captions_without_words_have_no_share_of_unk():
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_the_same_photograph_in_two_splits_is_found_in_any_block_of_rows(dtype, monkeypatch):
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 3)
     vocab = Vocab.build([["a"]])
     rows = np.random.default_rng(0).standard_normal((40, 4))
     others = np.vstack([rows[25:], -rows])

@@ -62,7 +62,7 @@ def test_many_images_are_some(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_it_needs_a_training_split(corpus: Corpus) -> None:
-    with pytest.raises(DataError, match="split 'train': no such split"):
+    with pytest.raises(DataError, match="split 'train': not found"):
         build_index(dataclasses.replace(corpus, splits={"val": corpus.split("val")}))
 
 

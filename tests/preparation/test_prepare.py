@@ -23,7 +23,7 @@ from captioner.data.summary import card
 from captioner.errors import UsageError
 from captioner.preparation.encode import Encoding
 from captioner.preparation.find_photos import missing_photos
-from captioner.preparation.image_records import collect
+from captioner.preparation.image_records import read_records
 from captioner.preparation.prepare import Prepared, card_of
 
 # --- what is in a data set
@@ -115,7 +115,7 @@ def test_lists_say_the_splits(photos: Path) -> None:
     corpus, events = made(photos, lists=lists)
     assert list(corpus.split("val").image_ids) == ["001.png", "005.png"]
     assert list(corpus.split("train").image_ids) == ["000.png", "002.png"]
-    assert str(events[0]) == "list of val, image 3: nobody.png: has no caption"
+    assert str(events[0]) == "list of val, image 3: nobody.png: no image of this name in the caption files"
     counts = events[-1].card["counts"]  # type: ignore[union-attr]
     assert (counts["left_out"], counts["skipped"]) == (COUNT - 4, 1)
 
@@ -203,7 +203,7 @@ def test_a_split_that_no_file_can_have_is_told_before_anything_is_encoded(
     split: str, shown: str, photos: Path, encoded: Counted
 ) -> None:
     (photos / "captions.csv").write_text(f"image,caption,split\n000.png,a,train\n001.png,b,{split}\n")
-    expected = f"{photos / 'captions.csv'}: expected a split's name such as train, got {shown}; name it otherwise"
+    expected = f"{photos / 'captions.csv'}: expected a split name such as train, got {shown}; rename it"
     assert refusal(photos) == expected
     assert encoded() == 0
 
@@ -211,7 +211,7 @@ def test_a_split_that_no_file_can_have_is_told_before_anything_is_encoded(
 def test_more_splits_than_a_file_can_have_are_told_before_anything_is_encoded(photos: Path, encoded: Counted) -> None:
     rows = "".join(f"{row}.png,a,train{row or ''}\n" for row in range(100))
     (photos / "captions.csv").write_text(f"image,caption,split\n{rows}")
-    assert refusal(photos).endswith("expected 1 to 64 splits, got 100; check the column of the split")
+    assert refusal(photos).endswith("expected 1 to 64 splits, got 100; check the split column")
     assert encoded() == 0
 
 
@@ -223,7 +223,7 @@ def test_texts_that_no_file_can_hold_are_told_before_anything_is_encoded(
     with open(photos / "captions.csv", "a") as file:
         file.write(f"000.png,{'long ' * 300}\n000.png,{'n' * 300}\n")
     said = refusal(photos)
-    assert re.search(r"captions\.csv: \w+ texts: expected at most 4000 bytes, got \d+, since all take as much", said)
+    assert re.search(r"captions\.csv: \w+ texts: expected at most 4000 bytes, got \d+, since each is padded", said)
     assert encoded() == 0
 
 
@@ -232,8 +232,8 @@ def test_texts_that_no_file_can_hold_are_told_before_anything_is_encoded(
 
 def test_the_card_of_captions_is_that_of_the_data_set(photos: Path) -> None:
     _, events = made(photos)
-    collected = collect([str(photos / "captions.csv")], [], Prepare(**SCENES))
-    told = card_of(collected, Prepare(**SCENES))
+    records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))
+    told = card_of(records, Prepare(**SCENES))
     whole = events[-1].card  # type: ignore[union-attr]
     assert told["splits"] == whole["splits"]
     assert told["vocabulary"] == whole["vocabulary"]
@@ -243,5 +243,5 @@ def test_the_card_of_captions_is_that_of_the_data_set(photos: Path) -> None:
 def test_missing_photographs_are_told_without_reading_any(photos: Path) -> None:
     (photos / "000.png").write_bytes(b"no photograph")
     (photos / "001.png").unlink()
-    collected = collect([str(photos / "captions.csv")], [], Prepare(**SCENES))
-    assert [str(one) for one in missing_photos(collected, photos)] == [f"{photos / '001.png'}: no such photograph"]
+    records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))
+    assert [str(one) for one in missing_photos(records, photos)] == [f"{photos / '001.png'}: photograph not found"]

@@ -141,7 +141,7 @@ def test_a_full_disk_keeps_what_was_encoded(
 ) -> None:
     with files_of_at_most(3 * 4 * FEATURES):
         said = refusal(photos)
-    assert said == f"{photos.parent / 'out.h5.part'}: cannot keep what is encoded: File too large"
+    assert said == f"{photos.parent / 'out.h5.part'}: cannot store features: File too large"
     encoded()
     made(photos)
     assert encoded() == COUNT - 2

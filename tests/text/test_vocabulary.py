@@ -33,7 +33,7 @@ def test_a_missing_special_token_is_named(token: str) -> None:
 
 
 def test_a_word_that_stands_twice_is_named() -> None:
-    with pytest.raises(DataError, match="vocabulary: 'cat' stands twice") as error:
+    with pytest.raises(DataError, match="vocabulary: duplicate word 'cat'") as error:
         Vocab([*SPECIAL, "dog", "cat", "cow", "cat"])
     assert "\n" not in str(error.value)
 
