@@ -41,7 +41,7 @@ def planted(value, dtype=np.float32, rows=2, at=(1, 2)):
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64, np.uint16])
 @pytest.mark.parametrize("float_type", [np.float16, np.float32, np.float64])
-def test_a_sound_corpus_is_returned_as_it_is(dtype, float_type):
+def test_validate_returns_a_valid_corpus(dtype, float_type):
     sound = corpus(
         captions=np.array(CAPTIONS, dtype),
         image_idxs=np.array([1, 0, 1], dtype),
@@ -113,7 +113,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
-def test_what_a_captioner_cannot_learn_from_is_named(changes, message):
+def test_validate_reports_invalid_arrays(changes, message):
     with pytest.raises(DataError) as caught:
         validate(corpus(**changes), "here")
     assert str(caught.value) == message
@@ -133,7 +133,7 @@ def test_features_must_be_a_matrix_with_rows_and_columns(shape):
 
 
 @given(row=st.integers(0, 2 * BLOCK_ROWS))
-def test_the_first_row_with_a_bad_number_is_named_wherever_it_stands(row):
+def test_validate_reports_the_first_invalid_row(row):
     rows = 2 * BLOCK_ROWS + 1
     features = planted(np.nan, rows=rows, at=(slice(row, None, 700), 1))
     ids = [""] * rows
@@ -141,7 +141,7 @@ def test_the_first_row_with_a_bad_number_is_named_wherever_it_stands(row):
         validate(corpus(features=features, image_ids=ids), "here")
 
 
-def test_the_number_of_bad_captions_is_told_with_the_first():
+def test_validate_counts_invalid_captions():
     rows = np.array([CAPTIONS[0], [START, CAT, DOG, CAT], [START, DOG, DOG, CAT]])
     with pytest.raises(DataError, match=r"row 1: has no <END> \(2 such rows\): \[1, 4, 5, 4\]$"):
         validate(corpus(captions=rows), "here")
@@ -158,20 +158,20 @@ def test_references_of_an_image_are_in_file_order():
     assert split().references(0, VOCAB) == ["dog <UNK>"]
 
 
-def test_references_are_the_texts_where_the_source_keeps_them():
+def test_references_are_raw_captions_if_available():
     written = split(texts=("A cat.", "The dog, rarely", "\n"))
     assert written.references(1, VOCAB) == ["A cat.", "\n"]
     assert written.references(0, VOCAB) == ["The dog, rarely"]
 
 
-def test_references_of_ids_are_a_text_again():
+def test_references_of_ids_are_decoded():
     vocab = Vocab((*SPECIAL, "dog", "'s", "is", "n't"))
     whole = split(captions=vocab.encode([["dog", "'s", "dog"], [], ["is", "n't"]]), image_idxs=np.array([0, 1, 0]))
     assert whole.references(0, vocab) == ["dog's dog", "isn't"]
     assert whole.references(1, vocab) == [""]
 
 
-def test_a_split_is_found_by_its_name_or_refused_with_the_names_there_are():
+def test_an_unknown_split_lists_the_known_ones():
     data = corpus()
     assert data.split("val") is data.splits["val"]
     with pytest.raises(DataError) as caught:
@@ -190,7 +190,7 @@ def test_equal_data_have_equal_fingerprints():
     assert replace(corpus(), encoder="test:2", about={"seen": 1}).fingerprint() == corpus().fingerprint()
 
 
-def test_whatever_changes_training_changes_the_fingerprint():
+def test_fingerprint_depends_on_the_data():
     data, other = corpus(), np.array(CAPTIONS, np.int32)
     other[0, 1] = DOG
     variants = [

@@ -108,7 +108,7 @@ def test_rows_of_a_file_that_is_replaced_are_those_of_the_old_one(tmp_path):
     assert features[:].sum() == 100 * 50
 
 
-def test_rows_come_whole_from_a_system_that_gives_little_at_a_time(tmp_path, monkeypatch):
+def test_partial_reads_are_completed(tmp_path, monkeypatch):
     values = np.random.default_rng(0).random((9, 50), np.float32)
     features = open_features(write(tmp_path / "a.h5", values), memory_mib=0)
     preadv = os.preadv
@@ -151,7 +151,7 @@ def test_threads_read_the_rows_they_ask_for(tmp_path):
 @given(
     data=st.data(), rows=st.integers(1, 20), dtype=st.sampled_from(["f2", "f4", None]), source=st.sampled_from("efd")
 )
-def test_selected_rows_are_those_of_an_array_of_the_other_type(data, rows, dtype, source):
+def test_selected_rows_equal_a_cast_array(data, rows, dtype, source):
     values = np.random.default_rng(rows).standard_normal((12, 3)).astype(source)
     order = data.draw(hnp.arrays(np.int64, rows, elements=st.integers(0, 11)))
     selected = Selected(values, order, dtype and np.dtype(dtype))
@@ -163,7 +163,7 @@ def test_selected_rows_are_those_of_an_array_of_the_other_type(data, rows, dtype
     assert np.array_equal(got, expected[index])
 
 
-def test_what_the_other_type_cannot_hold_is_refused_when_it_is_read():
+def test_overflow_of_a_cast_is_reported_on_reading():
     values = np.array([[1, 2], [3, -7e4], [5, 6]], np.float32)
     selected = Selected(values, np.array([2, 1, 0]), np.dtype(np.float16))
     assert selected[[0, 2]].tolist() == [[5, 6], [1, 2]]
@@ -210,7 +210,7 @@ class Spy:
 
 
 @given(index=hnp.arrays(np.int64, st.integers(1, 60), elements=st.integers(0, 4999)))
-def test_any_number_of_rows_is_one_read_of_rising_rows(index):
+def test_chunked_rows_are_read_once_in_ascending_order(index):
     spy = Spy(np.arange(10_000.0).reshape(5000, 2))
     assert np.array_equal(ChunkedFeatures(spy)[index], spy.values[index])
     (read,) = spy.reads
@@ -246,7 +246,7 @@ def test_a_damaged_chunk_is_named_when_its_rows_are_read(tmp_path):
     shift=st.sampled_from([0.0, -7.0, 1e4]),
     dtype=st.sampled_from(["f2", "f4", "f8"]),
 )
-def test_standardization_is_the_mean_and_deviation_whatever_the_blocks(rows, columns, block, scale, shift, dtype):
+def test_standardization_is_independent_of_block_size(rows, columns, block, scale, shift, dtype):
     values = (np.random.default_rng(rows).standard_normal((rows, columns)) * scale + shift).astype(dtype)
     exact = values.astype(np.longdouble)
     with pytest.MonkeyPatch.context() as patch:

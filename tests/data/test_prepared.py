@@ -71,7 +71,7 @@ def test_any_corpus_that_is_written_is_read(
     assert kinds == {ContiguousFeatures if memory_mib == 0 else np.ndarray}
 
 
-def test_a_file_tells_what_it_is(tmp_path: Path) -> None:
+def test_a_file_contains_its_metadata(tmp_path: Path) -> None:
     write_prepared(tmp_path / "a.h5", WHOLE, ABOUT)
     assert prepared(tmp_path / "a.h5").about == ABOUT
     assert os.listdir(tmp_path) == ["a.h5"]
@@ -120,7 +120,7 @@ def test_rows_of_another_file_are_written_block_by_block(dtype: str, tmp_path: P
     np.testing.assert_array_equal(train.features[[5, 2000, 5]], values[order].astype(dtype)[[5, 2000, 5]])
 
 
-def test_a_file_that_takes_the_place_of_a_verified_one_is_not_read(
+def test_a_file_replaced_after_verification_is_not_read(
     whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, opened = tmp_path / "a.h5", []
@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_the_old_file(
     assert_same(prepared(path), larger)
 
 
-def test_what_is_written_in_part_alone_is_a_failure(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
+def test_a_partial_write_is_an_error(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
     def write() -> None:
         with MODULE._DeferredErrorFile(tmp_path / "a") as file:
             assert file.write(b"x" * 100) == 100
@@ -238,7 +238,7 @@ def test_as_many_splits_are_written_as_are_read(tmp_path: Path) -> None:
     assert list(prepared(path).splits) == names[1:]
 
 
-def test_texts_that_could_not_be_read_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_beyond_the_size_limit_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "TEXT_LIMIT", 500)
     texts = ["short", "long " * 60]
     said = failure(tmp_path / "a.h5", corpus_of(train=split_of(1, [["a"], ["a"]], texts=texts)))

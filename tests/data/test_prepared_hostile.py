@@ -49,7 +49,7 @@ def test_no_byte_of_the_seal_is_free(whole: bytes, tmp_path: Path) -> None:
         assert refusal(path), f"byte {at} may change"
 
 
-def test_what_is_another_kind_of_file(whole: bytes, tmp_path: Path) -> None:
+def test_other_files_are_rejected(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     assert refusal(path) == "cannot open the data set: No such file or directory"
     for content in (b"", b"image,caption\n", whole[SIZE:], whole.replace(b"data set", b"checkpoint", 1)):

@@ -42,7 +42,7 @@ def test_rows_that_the_file_has_are_kept():
     assert [(one.image, one.row) for one in images] == [("b", 7), ("a", 0)]
 
 
-def test_a_caption_that_puts_its_image_into_a_second_split_is_a_flaw():
+def test_a_second_split_of_an_image_is_an_issue():
     images, issues = gather(
         [told("a", "train", 1), told("a", "val", 2), told("a", None, 3), told("b", None, 4), told("b", "val", 5)]
     )
@@ -57,7 +57,7 @@ def test_a_caption_that_puts_its_image_into_a_second_split_is_a_flaw():
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["train", "val", None])), max_size=12))
-def test_every_caption_is_gathered_or_told(pairs):
+def test_every_caption_is_grouped_or_reported(pairs):
     captions = [told(image, split, number) for number, (image, split) in enumerate(pairs)]
     images, issues = gather(captions)
     kept = [one.line for image in images for one in image.captions]
@@ -69,7 +69,7 @@ def test_every_caption_is_gathered_or_told(pairs):
 # --- draw
 
 
-def test_shares_are_drawn_and_train_gets_the_rest():
+def test_random_splits_follow_the_fractions():
     images = pictures(map(str, range(100)))
     drawn = split_randomly(images, {"val": 0.1, "test": 0.25}, seed=0)
     assert [(one.image, one.row) for one in drawn] == [(one.image, one.row) for one in images]
@@ -78,7 +78,7 @@ def test_shares_are_drawn_and_train_gets_the_rest():
     assert all(one.split is None for one in images)
 
 
-def test_a_positive_share_is_one_image_at_least_and_none_is_none():
+def test_a_positive_fraction_gets_at_least_one_image():
     assert [split for split, _ in group_by_split(split_randomly(pictures("abc"), {"val": 0.01, "test": 0.01}, 0))] == [
         "train",
         "val",
@@ -96,7 +96,7 @@ def test_a_positive_share_is_one_image_at_least_and_none_is_none():
         (10, {"val": 0.99}, "10 for val"),
     ],
 )
-def test_something_must_be_left_for_train(count, shares, wanted):
+def test_train_must_not_be_empty(count, shares, wanted):
     with pytest.raises(DataError) as caught:
         split_randomly(pictures(map(str, range(count))), shares, 0)
     assert str(caught.value) == (
@@ -106,7 +106,7 @@ def test_something_must_be_left_for_train(count, shares, wanted):
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.data(), NAMES, st.integers(0, 5))
-def test_a_draw_depends_on_seed_and_names_alone(data, names, seed):
+def test_a_random_split_depends_only_on_seed_and_names(data, names, seed):
     shares = {"val": 0.3, "test": 0.2}
     drawn = splits_of(split_randomly(pictures(names), shares, seed))
     assert drawn == splits_of(split_randomly(pictures(data.draw(st.permutations(names))), shares, seed))
@@ -115,7 +115,7 @@ def test_a_draw_depends_on_seed_and_names_alone(data, names, seed):
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.data(), NAMES, st.integers(0, 5))
-def test_who_cannot_be_used_is_not_drawn_and_moves_few_others(data, names, seed):
+def test_unusable_images_are_dropped_and_move_few_others(data, names, seed):
     shares = {"val": 0.3, "test": 0.2}
     usable = data.draw(st.sets(st.sampled_from(names), min_size=4))
     some = splits_of(split_randomly(pictures(names), shares, seed, usable))
@@ -126,7 +126,7 @@ def test_who_cannot_be_used_is_not_drawn_and_moves_few_others(data, names, seed)
     )
 
 
-def test_another_seed_draws_others():
+def test_another_seed_gives_another_split():
     images = pictures(map(str, range(50)))
     assert len({tuple(one.split for one in split_randomly(images, {"val": 0.3}, seed)) for seed in range(5)}) == 5
 
@@ -148,7 +148,7 @@ def test_a_whole_name_comes_before_one_without_its_folder():
     assert issues == []
 
 
-def test_names_of_none_or_two_images_or_in_two_lists_are_flaws():
+def test_missing_ambiguous_and_repeated_names_are_issues():
     images = pictures(["x/a.jpg", "y/a.jpg", "z/a.jpg", "b.jpg"])
     given, issues = split_by_lists(images, {"train": ["a.jpg", "b.jpg", "b.jpg", "x/a.jpg"], "val": ["c.jpg", "b.jpg"]})
     assert splits_of(given) == {"x/a.jpg": "train", "y/a.jpg": None, "z/a.jpg": None, "b.jpg": "train"}
@@ -159,7 +159,7 @@ def test_names_of_none_or_two_images_or_in_two_lists_are_flaws():
     ]
 
 
-def test_splits_come_in_their_usual_order():
+def test_splits_are_ordered_train_val_test():
     order = ["zoo", "test", "val", "train", "art", "test"]
     images = [ImageRecord(str(row), split, row) for row, split in enumerate(order)]
     images.append(ImageRecord("out", None, 9))

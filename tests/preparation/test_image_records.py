@@ -1,4 +1,4 @@
-"""Captions from files to images by split: every issue is told, and nothing is dropped silently."""
+"""Captions from files to images by split: every issue is reported."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_splits_of_several_files():
     assert list(map(str, records.issues)) == ["b.csv:3: a: expected split train as before, got val; skipped"]
 
 
-def test_splits_that_are_drawn():
+def test_random_splits():
     names = [f"{row}.jpg" for row in range(20)]
     write("c.csv", *(f"{name},a dog" for name in names for _ in range(2)), header="image,caption")
     write("turned.csv", *(f"{name},a dog" for name in names[::-1] for _ in range(2)), header="image,caption")
@@ -98,7 +98,7 @@ def test_images_of_test_do_not_slip_into_train_when_another_list_is_given():
 LONG = "a" * (MAX_TEXT + 1)
 
 
-def test_every_flaw_is_told_and_the_rest_is_taken():
+def test_issues_are_reported_and_valid_captions_kept():
     write("c.csv", "a,!?,train", f"b,{LONG},train", "c,a dog", "d,a dog,train", "d,a cat,val", f"e,{LONG[1:]},train")
     issues = [
         "c.csv:2: caption: expected words, got '!?'",
@@ -114,12 +114,12 @@ def test_every_flaw_is_told_and_the_rest_is_taken():
     )
 
 
-def test_strict_says_nothing_of_captions_without_flaws():
+def test_strict_accepts_valid_captions():
     write("c.csv", "a,a dog,train", "", "b,a cat,train")
     assert splits_of(read_records(["c.csv"], [], DEFAULTS, strict=True)) == {"train": ["a", "b"]}
 
 
-def test_strict_stops_at_a_clash_of_splits():
+def test_strict_stops_at_conflicting_splits():
     write("c.csv", "d,a dog,train", "d,a cat,val")
     assert refusal(DataError, ["c.csv"], [], DEFAULTS, strict=True) == (
         "c.csv:3: d: expected split train as before, got val; skipped; without --strict, it is skipped and counted"
@@ -139,7 +139,7 @@ def test_tokens_of_a_file_are_its_words():
     assert [told.text for told in image.captions] == ["A dog's.", "A dog's."]
 
 
-def test_special_and_endless_tokens_are_flaws():
+def test_special_and_overlong_tokens_are_issues():
     records = read_records(
         [
             karpathy(
@@ -162,7 +162,7 @@ def test_special_tokens_in_a_text_are_only_words():
     assert caption_words(image.captions[0]) == ["<", "end", ">", "of", "<", "unk", ">"]
 
 
-def test_what_leaves_nothing_is_refused():
+def test_no_valid_image_is_an_error():
     write("c.csv")
     assert refusal(DataError, ["c.csv"], [], DEFAULTS) == "c.csv: expected captions, got no valid one"
     write("c.csv", "a,?,train", ",,x")
@@ -230,7 +230,7 @@ def test_other_columns():
         max_size=10,
     )
 )
-def test_every_line_is_a_caption_or_a_flaw_and_no_image_is_in_two_splits(rows):
+def test_every_line_is_a_caption_or_an_issue(rows):
     write("c.csv", "z,z,train", *map(",".join, rows))
     records = read_records(["c.csv"], [], DEFAULTS)
     images = [one for images in records.splits.values() for one in images]

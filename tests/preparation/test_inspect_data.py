@@ -70,32 +70,32 @@ def test_what_is_no_data_set(photos: Path, tmp_path: Path) -> None:
 # --- check
 
 
-def test_sound_captions_have_a_card_and_no_flaws(photos: Path, data: Path) -> None:
-    issues, told = check([str(photos / "captions.csv")], [], SCENES)
+def test_valid_captions_have_a_summary_and_no_issues(photos: Path, data: Path) -> None:
+    issues, summary = check([str(photos / "captions.csv")], [], SCENES)
     assert issues == []
     whole = card_of_corpus(prepared(data))
-    assert told["splits"] == whole["splits"]
-    assert told["counts"] == {name: n for name, n in whole["counts"].items() if name != "unreadable"}
+    assert summary["splits"] == whole["splits"]
+    assert summary["counts"] == {name: n for name, n in whole["counts"].items() if name != "unreadable"}
 
 
-def test_every_flaw_and_missing_photograph_is_told(photos: Path) -> None:
+def test_all_issues_and_missing_photographs_are_reported(photos: Path) -> None:
     (photos / "003.png").unlink()
     with open(photos / "captions.csv", "a") as file:
         file.write("003.png,\n001.png,<UNK> again\n")
-    issues, told = check([str(photos / "captions.csv")], [], SCENES)
+    issues, summary = check([str(photos / "captions.csv")], [], SCENES)
     assert [str(issue) for issue in issues] == [
         "captions.csv:18: caption: expected text, got nothing",
         *(str(issue) for issue in issues[1:-1]),
         f"{photos / '003.png'}: photograph not found",
     ]
-    assert (told["counts"]["skipped"], told["counts"]["missing"]) == (len(issues) - 1, 1)
+    assert (summary["counts"]["skipped"], summary["counts"]["missing"]) == (len(issues) - 1, 1)
 
 
 def test_photographs_do_not_matter_to_given_features(photos: Path) -> None:
     (photos / "003.png").unlink()
     options = Prepare(encoder="scenes", val=0.25, min_count=1, features=Path("given.h5"))
-    issues, told = check([str(photos / "captions.csv")], [], options)
-    assert (issues, told["counts"]["missing"]) == ([], 0)
+    issues, summary = check([str(photos / "captions.csv")], [], options)
+    assert (issues, summary["counts"]["missing"]) == ([], 0)
 
 
 def test_a_data_set_is_whole_or_refused(
@@ -107,9 +107,9 @@ def test_a_data_set_is_whole_or_refused(
 ) -> None:
     monkeypatch.setattr(use_case, "load", lambda file, overrides: load(file, [*overrides, *small]))
     for source in (str(data), "scenes", str(write_coco(tmp_path / "coco"))):
-        issues, told = check([source], [], Prepare())
+        issues, summary = check([source], [], Prepare())
         assert issues == []
-        assert told == card_of_corpus(build_corpus(load(None, [*guess(source), *small])))
+        assert summary == card_of_corpus(build_corpus(load(None, [*guess(source), *small])))
     content = bytearray(data.read_bytes())
     content[-9] ^= 1
     damaged = tmp_path / "damaged.h5"
@@ -139,7 +139,7 @@ def test_a_split_that_no_file_can_have_is_a_flaw_of_the_captions(photos: Path) -
 # --- card
 
 
-def test_a_card_has_what_was_counted(data: Path, corpus: Corpus) -> None:
+def test_summary_contains_the_counts_of_preparation(data: Path, corpus: Corpus) -> None:
     with h5py.File(data) as file:
         counts = json.loads(file["meta"][()])["about"]["counts"]
     assert card_of_corpus(corpus) == {**card(corpus), "counts": counts}

@@ -37,12 +37,12 @@ def test_features_and_captions_are_those_of_the_photographs(photos: Path) -> Non
         np.testing.assert_allclose(found[f"{index:03}.png"], EXPECTED[index], atol=1e-5)
     for split in corpus.splits.values():
         for row, image in enumerate(split.image_ids):
-            told = example(0, "train", int(image[:3])).captions[:2]
-            assert split.references(row, corpus.vocab) == [" ".join(words) for words in told]
+            references = example(0, "train", int(image[:3])).captions[:2]
+            assert split.references(row, corpus.vocab) == [" ".join(words) for words in references]
             ids = split.captions[split.image_idxs == row].tolist()
             known = set(corpus.vocab.words)
             assert [corpus.vocab.decode(row) for row in ids] == [
-                [word if word in known else "<UNK>" for word in words] for words in told
+                [word if word in known else "<UNK>" for word in words] for words in references
             ]
     assert {name: len(split.image_ids) for name, split in corpus.splits.items()} == {"train": 6, "val": 2}
     assert (corpus.encoder, corpus.feature_dim) == (ENCODER, FEATURES)
@@ -50,7 +50,7 @@ def test_features_and_captions_are_those_of_the_photographs(photos: Path) -> Non
     assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
 
 
-def test_the_card_is_that_of_the_file(photos: Path) -> None:
+def test_the_summary_describes_the_file(photos: Path) -> None:
     corpus, events = made(photos)
     assert isinstance(events[-1], Prepared)
     counts = events[-1].card["counts"]
@@ -59,7 +59,7 @@ def test_the_card_is_that_of_the_file(photos: Path) -> None:
     assert counts == {**zeros, "min_count": 1, "different": len(corpus.vocab) - 4}
 
 
-def test_the_file_tells_how_it_was_made(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_contains_its_provenance(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos.parent)
     (_, *_, last) = events_of(Path("photos"), Path("out.h5"), seed=3)
     about = prepared("out.h5").about
@@ -108,7 +108,7 @@ def test_words_captions_and_lengths_are_bounded(photos: Path) -> None:
     assert counts["min_count"] == 3
 
 
-def test_lists_say_the_splits(photos: Path) -> None:
+def test_splits_from_lists(photos: Path) -> None:
     (photos / "val.txt").write_text("001.png\n005.png\nnobody.png\n")
     (photos / "train.txt").write_text("000.png\n002.png\n")
     lists = [f"{split}={photos / split}.txt" for split in ("train", "val")]
@@ -120,12 +120,12 @@ def test_lists_say_the_splits(photos: Path) -> None:
     assert (counts["left_out"], counts["skipped"]) == (COUNT - 4, 1)
 
 
-def test_a_photograph_in_two_splits_is_told(photos: Path) -> None:
+def test_a_photograph_in_two_splits_is_reported(photos: Path) -> None:
     shutil.copy(photos / "000.png", photos / "007.png")
     (photos / "val.txt").write_text("007.png\n")
     _, events = made(photos, lists=[f"val={photos / 'val.txt'}"])
-    told = events[-1].card["duplicates"]  # type: ignore[union-attr]
-    assert told == {"images": 1, "examples": [["train: 000.png", "val: 007.png"]]}
+    summary = events[-1].card["duplicates"]  # type: ignore[union-attr]
+    assert summary == {"images": 1, "examples": [["train: 000.png", "val: 007.png"]]}
 
 
 # --- where to write
@@ -233,11 +233,11 @@ def test_texts_that_no_file_can_hold_are_told_before_anything_is_encoded(
 def test_the_card_of_captions_is_that_of_the_data_set(photos: Path) -> None:
     _, events = made(photos)
     records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))
-    told = card_of(records, Prepare(**SCENES))
+    summary = card_of(records, Prepare(**SCENES))
     whole = events[-1].card  # type: ignore[union-attr]
-    assert told["splits"] == whole["splits"]
-    assert told["vocabulary"] == whole["vocabulary"]
-    assert told["counts"] == {key: n for key, n in whole["counts"].items() if key not in ("missing", "unreadable")}
+    assert summary["splits"] == whole["splits"]
+    assert summary["vocabulary"] == whole["vocabulary"]
+    assert summary["counts"] == {key: n for key, n in whole["counts"].items() if key not in ("missing", "unreadable")}
 
 
 def test_missing_photographs_are_told_without_reading_any(photos: Path) -> None:

@@ -106,7 +106,7 @@ def test_options_of_an_encoder_that_nobody_names_are_refused(photos: Path) -> No
     assert said == f"{given}: --encoder-option needs an encoder; name that of the features with --encoder"
 
 
-def test_without_photographs_the_user_is_believed(photos: Path) -> None:
+def test_without_photographs_the_encoder_is_not_verified(photos: Path) -> None:
     corpus, _ = made(photos, features=given_features(photos.parent, EXPECTED[::-1]), images=photos.parent)
     assert corpus.encoder == ENCODER
 

@@ -1,4 +1,4 @@
-"""Photographs that are missing or damaged are told, and the others are prepared."""
+"""Photographs that are missing or damaged are reported, and the others are prepared."""
 
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def test_a_photograph_below_is_a_hint(photos: Path) -> None:
     ]
 
 
-def test_an_address_is_told(photos: Path) -> None:
+def test_a_url_is_unsupported(photos: Path) -> None:
     with open(photos / "captions.csv", "a") as file:
         file.write("https://h.org/a.jpg,a dog\n")
     _, events = made(photos)
@@ -182,7 +182,7 @@ def test_captions_in_the_place_of_names_are_missing_photographs(photos: Path) ->
     assert all(problem.endswith(": photograph not found") for problem in told)
 
 
-def test_a_link_to_nothing_is_told_as_one(photos: Path) -> None:
+def test_a_broken_link_is_reported(photos: Path) -> None:
     (photos / "003.png").unlink()
     (photos / "003.png").symlink_to("gone.png")
     _, [lost] = locate_photos(photos, ["000.png", "003.png"])

@@ -71,7 +71,7 @@ KARPATHY_FLAWS = [
 
 
 @pytest.mark.parametrize(("bad", "where", "problem"), KARPATHY_FLAWS, ids=range(len(KARPATHY_FLAWS)))
-def test_an_image_that_is_none_costs_no_other(bad, where, problem):
+def test_an_invalid_image_is_an_issue(bad, where, problem):
     first, issue, last = read_karpathy(image(), bad, image(filename="z.jpg"))
     assert first.startswith("d.json: images[0].sentences[0] a.jpg|")
     assert issue == f"d.json: images[1]{where}: {problem}"
@@ -116,7 +116,7 @@ def test_cocos_annotations():
         ({"caption": "x"}, "image_id: expected the id of an image, got None"),
     ],
 )
-def test_an_annotation_that_is_none_costs_no_other(annotation, problem):
+def test_an_invalid_annotation_is_an_issue(annotation, problem):
     first, issue, last = read_coco([A, {"id": 1, "file_name": "one"}], [said(9), annotation, said(1)])
     assert first == "c.json: annotations[0] a.jpg|A dog|val|None|0"
     assert issue == f"c.json: annotations[1]: {problem}"
@@ -140,7 +140,7 @@ def test_an_annotation_that_is_none_costs_no_other(annotation, problem):
         ({"id": 7, "file_name": "mute.jpg"}, "mute.jpg: has no caption"),
     ],
 )
-def test_an_image_of_coco_that_is_none_is_told(bad, problem):
+def test_an_invalid_coco_image_is_an_issue(bad, problem):
     got = read_coco([A, bad], [said(9)])
     assert f"c.json: images[1]: {problem}" in got
     assert [line for line in got if "|" in line] == ["c.json: annotations[0] a.jpg|A dog|val|None|0"]

@@ -62,7 +62,7 @@ def refusal(reading, tmp_path):
         (json.dumps(json.loads(LINES.splitlines()[0]), indent=1), None),
     ],
 )
-def test_the_content_tells_the_format(reading, content, split, name, space):
+def test_the_format_is_detected_from_the_content(reading, content, split, name, space):
     assert reading(space + content, name) == [f"a.jpg|a dog|{split}"]
 
 
@@ -112,7 +112,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("content", REFUSED, ids=range(len(REFUSED)))
-def test_a_file_of_no_known_format_is_refused(refusal, content):
+def test_an_unsupported_format_is_an_error(refusal, content):
     assert refusal(content).startswith(f"c.csv: {REFUSED[content]}")
 
 
@@ -152,7 +152,7 @@ def test_any_unicode(reading, text, encoding):
     assert reading(b"\xfe\xff" + text.encode("utf-16-be")) == ["ä.jpg|Ein Käse 😀 猫|None"]
 
 
-def test_what_is_no_unicode_is_told_in_its_line(reading):
+def test_invalid_unicode_is_reported_with_its_line(reading):
     assert reading(b"image,caption,split\na,x,\nb,caf\xe9,\n\xff.jpg,x,\nd,x,\xfc\n,\xfc,\n") == [
         "a|x|None",
         "c.csv:3: caption: expected UTF-8 text, got b'\\xe9'; save the file as UTF-8",
@@ -182,14 +182,14 @@ def test_surrogates_in_json(reading):
 # --- names and splits
 
 
-def test_an_image_is_spelt_in_one_way(reading):
+def test_image_names_are_normalized(reading):
     text = "image,caption\nimages\\a.jpg,x\n./images/a.jpg,y\n././b.jpg,z\n../b.jpg,z\nhttp://h/b.jpg,z\n"
     names = [line.partition("|")[0] for line in reading(text)]
     assert names == ["images/a.jpg", "images/a.jpg", "b.jpg", "../b.jpg", "http://h/b.jpg"]
     assert [image_name(name) for name in (".hidden", ".\\\\a", " a ", "./", "/a")] == [".hidden", "a", "a", "./", "/a"]
 
 
-def test_an_image_without_a_name_is_a_flaw(reading):
+def test_an_empty_image_name_is_an_issue(reading):
     lines = [json.dumps({"image": name, "caption": "x"}) for name in ("a\0.jpg", "images/", "./", "..\\")]
     assert reading("\n".join(lines), "c.jsonl") == [
         "c.jsonl:1: image: expected a name, got 'a\\x00.jpg'",
@@ -304,7 +304,7 @@ def scratch(tmp_path_factory):
 @example(b'"abc', "c")
 @example(b'{"image": ' + b"[" * 985 + b"]" * 985 + b"}", "c")
 @example(b'{"images": [], "annotations": [{"image_id": []}]}', "c")
-def test_any_bytes_are_captions_or_flaws_or_refused(scratch, content, name):
+def test_any_bytes_give_records_issues_or_an_error(scratch, content, name):
     path = scratch / name
     path.write_bytes(content)
     told, refused = [], ""
@@ -327,7 +327,7 @@ def test_any_bytes_are_captions_or_flaws_or_refused(scratch, content, name):
 @settings(deadline=None, max_examples=200, derandomize=True)
 @given(st.lists(st.sampled_from(['a,"b"', 'a,"b', 'a,b"', "a,b,c", '"a,b', "", 'a,"""b"""', "c"]), max_size=8))
 def test_no_line_of_a_table_is_dropped_silently(scratch, lines):
-    """Every line that is not blank has a caption or a issue, or is inside a quoted caption that begins above."""
+    """Every line that is not blank has a caption or an issue, or is inside a quoted caption that begins above."""
     path = scratch / "t.csv"
     path.write_text("\n".join(["image,caption", *lines]))
     covered = {1}

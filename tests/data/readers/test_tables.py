@@ -1,4 +1,4 @@
-"""CSV, TSV, token.txt and JSON lines: every line is told, or what is wrong with it."""
+"""CSV, TSV, token.txt and JSON lines: every line is a record or an issue."""
 
 import json
 
@@ -56,7 +56,7 @@ def test_columns_stand_in_any_order_under_any_name():
     assert rows("both\nA dog\n", Columns("both", "both")) == ["c.csv:2 A dog|A dog|None"]
 
 
-def test_capitals_of_a_header_matter_only_where_they_tell_columns_apart():
+def test_header_case_matters_only_for_ambiguous_columns():
     assert rows("Image,CAPTION,Split\na,x,val\n") == ["c.csv:2 a|x|val"]
     assert rows("Photo,caption\na,x\n", Columns("photo")) == ["c.csv:2 a|x|None"]
     assert rows("Image,image,caption\nb,a,x\n") == ["c.csv:2 a|x|None"]
@@ -67,7 +67,7 @@ def test_capitals_of_a_header_matter_only_where_they_tell_columns_apart():
 
 @pytest.mark.parametrize("said", ["sep=;", "SEP=; ", "\n sep=;"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_the_line_that_tells_the_separator(said, end):
+def test_separator_line(said, end):
     first = 2 + said.count("\n")
     lines = [said.replace("\n", end), "image;caption", "a;one, two, three", "b"]
     assert rows(end.join(lines)) == [
@@ -76,7 +76,7 @@ def test_the_line_that_tells_the_separator(said, end):
     ]
 
 
-def test_quoted_fields_hold_anything_and_lines_are_counted_through_them():
+def test_quoted_fields_and_line_numbers():
     text = 'image,caption\n\na,"one\r\ntwo\n\n""three"", four"\n , \nb,x\nc\nd,"y\n"\ne,z'
     assert rows(text) == [
         'c.csv:3 a|one\r\ntwo\n\n"three", four|None',
@@ -102,12 +102,12 @@ CSV_FLAWS = {
 
 
 @pytest.mark.parametrize("row", CSV_FLAWS, ids=range(len(CSV_FLAWS)))
-def test_a_row_that_is_none_costs_no_other(row):
+def test_an_invalid_row_is_an_issue(row):
     got = rows(f"image,caption\nx,y\n{row}\nz,z\n")
     assert got == ["c.csv:2 x|y|None", f"c.csv:3: {CSV_FLAWS[row]}", "c.csv:4 z|z|None"]
 
 
-def test_a_quote_that_is_never_closed_does_not_swallow_the_rest():
+def test_an_unclosed_quote_does_not_hide_later_lines():
     text = "image,caption\n" + "".join(f'{n},"dog {n}\n' if n in (3, 6) else f'{n},"dog"\n' for n in range(9))
     got = rows(text)
     assert [line for line in got if "invalid CSV" not in line] == [
@@ -119,7 +119,7 @@ def test_a_quote_that_is_never_closed_does_not_swallow_the_rest():
     ]
 
 
-def test_the_lines_of_a_record_that_cannot_be_read_are_told_one_by_one():
+def test_lines_of_an_invalid_record_are_reported_separately():
     assert rows('image,caption\na,"b\nc\nd,"e"\n') == [
         "c.csv:2: invalid CSV: ',' expected after '\"'; close every quote, and double quotes inside quotes",
         "c.csv:3: expected 2 columns, got 1; quote captions that contain ','",
@@ -135,7 +135,7 @@ def test_a_record_of_other_width_does_not_swallow_its_lines():
     ]
 
 
-def test_quotes_that_make_each_line_reach_for_the_end(monkeypatch):
+def test_unclosed_quotes_take_linear_time(monkeypatch):
     """In `a","` a quote is open at the end of the line, whether one was open at its beginning or not."""
     read = []
     reader = tables.csv.reader
@@ -148,7 +148,7 @@ def test_quotes_that_make_each_line_reach_for_the_end(monkeypatch):
     assert len(read) < 1000 * (MAX_RECORD_LINES + 1)
 
 
-def test_a_record_has_a_most_of_lines():
+def test_a_record_has_a_maximum_number_of_lines():
     """More of them are each told by itself."""
     for count in (MAX_RECORD_LINES, MAX_RECORD_LINES + 1):
         lines = "\n".join(["x"] * count)
@@ -267,7 +267,7 @@ JSON_FLAWS = {
 
 
 @pytest.mark.parametrize("line", JSON_FLAWS, ids=range(len(JSON_FLAWS)))
-def test_a_line_that_is_no_caption_costs_no_other(line):
+def test_an_invalid_json_line_is_an_issue(line):
     before, issue, after = objects({"image": "x", "caption": "y"}, line, {"image": "z", "caption": "z"})
     assert (before, after) == ("c.jsonl:1 x|y|None", "c.jsonl:3 z|z|None")
     problem = JSON_FLAWS[line]
@@ -275,7 +275,7 @@ def test_a_line_that_is_no_caption_costs_no_other(line):
     assert problem.endswith(" ") or issue == f"c.jsonl:2: {problem}"
 
 
-def test_of_a_list_only_what_is_no_text_is_a_flaw():
+def test_non_text_captions_in_a_list_are_issues():
     assert objects({"image": "a", "caption": ["x", None, " ", "y"]}) == [
         "c.jsonl:1 a|x|None",
         "c.jsonl:1: caption: expected text, got nothing",
@@ -284,5 +284,5 @@ def test_of_a_list_only_what_is_no_text_is_a_flaw():
     ]
 
 
-def test_a_flaw_is_printed_with_its_line():
+def test_an_issue_is_printed_with_its_line():
     assert str(Issue("captions.csv:812", "no")) == "captions.csv:812: no"

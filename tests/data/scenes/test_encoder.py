@@ -44,7 +44,7 @@ def test_an_empty_picture_shows_nothing():
     assert not encode(render(Scene(()), np.random.default_rng(0))[None]).any()
 
 
-def test_it_glimpses_at_every_thing_in_reading_order():
+def test_objects_are_encoded_in_reading_order():
     scenes, images = examples("heldout", 200, seed=1)
     for scene, seen in zip(scenes, glimpses(images), strict=True):
         assert (seen[:, PRESENT] > 0).sum() == len(scene.objects)
@@ -52,7 +52,7 @@ def test_it_glimpses_at_every_thing_in_reading_order():
         assert places == [t.row * GRID + t.column for t in scene.objects]
 
 
-def test_a_thing_looks_the_same_wherever_it_is():
+def test_an_object_code_is_independent_of_position():
     def look(x, y, seed):
         return glimpses(
             render(Scene((SceneObject("triangle", "red", "large", x, y),)), np.random.default_rng(seed))[None]
@@ -68,7 +68,7 @@ ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "size": SIZES}
 
 
 @pytest.mark.parametrize("attribute", ATTRIBUTES)
-def test_a_linear_map_learnt_without_them_reads_the_held_out_combinations(attribute):
+def test_a_linear_map_generalizes_to_held_out_combinations(attribute):
     def rows(split, seed):
         scenes, images = examples(split, 400, seed)
         seen = glimpses(images)  # a glimpse for every obj, in the same order

@@ -38,7 +38,7 @@ def test_captions_features_names_and_truth_belong_to_the_picture(corpus, name):
     assert not all(split.is_true(i, captions[0]) for i in range(SIZES[name]))
 
 
-def test_a_seed_tells_all(corpus):
+def test_the_data_set_depends_only_on_the_seed(corpus):
     again, other = scenes(**SIZES), scenes(seed=1, **SIZES)
     assert again.fingerprint() == corpus.fingerprint()
     assert other.fingerprint() != corpus.fingerprint()

@@ -90,7 +90,7 @@ def test_false(scene, caption, why):
     assert not is_true(scene, caption.split()), why
 
 
-def test_things_that_look_alike_are_told_apart_by_their_places():
+def test_similar_objects_are_distinguished_by_place():
     twins = Scene((RING, SceneObject("ring", "red", "small", 53, 54)))
     assert is_true(twins, f"{R} in the bottom right and {R} in the top left".split())
     assert is_true(twins, f"{R} below {R}".split())
@@ -122,7 +122,7 @@ def test_a_caption_is_false_of_a_scene_with_other_things(case, other):
 
 
 @given(st.lists(st.sampled_from([*WORDS, "<UNK>", "", "a small"]), max_size=25))
-def test_word_salad_is_read_without_an_error_and_is_false(words):
+def test_random_words_are_false(words):
     assert not is_true(THREE, words)
 
 
