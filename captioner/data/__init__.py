@@ -1,4 +1,4 @@
-"""Any source of images and captions -> one Corpus."""
+"""Data sets: every source of images and captions becomes a `Corpus`."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ from captioner.data.prepared import prepared
 from captioner.data.scenes import scenes
 
 SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n, "prepared": prepared}
-"""Every source by its name in the config: a function (root, memory_mib, **options of its section) -> Corpus."""
+"""Sources by config name, each a function (root, memory_mib, **options of its config section) -> Corpus."""

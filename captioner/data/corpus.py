@@ -1,7 +1,4 @@
-"""One shape for every data set: a vocabulary and splits of captions with image features.
-
-After a source has returned a `Corpus`, nothing knows where the data came from.
-"""
+"""`Corpus`, the common form of all data sets: a vocabulary and splits of captions with image features."""
 
 from __future__ import annotations
 
@@ -18,13 +15,13 @@ from captioner.errors import DataError
 from captioner.text.tokenizer import join
 from captioner.text.vocabulary import Vocab
 
-ROWS_AT_ONCE = 1024
+BLOCK_ROWS = 1024
 LARGEST = 1e30
-"""Features beyond this would overflow in float32, or in their deviation."""
+"""The largest valid magnitude of a feature: beyond it, float32 or the standard deviation may overflow."""
 
 
 class Features(Protocol):
-    """A matrix of image features (M, F) that gives rows by index: an array, or rows of a file."""
+    """Matrix of image features (M, F), indexable by rows: an array, or a dataset read on demand."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -35,10 +32,10 @@ class Features(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """The captions of some images.
+    """Captions and image features of one split.
 
-    `texts` are the captions as people wrote them, where the source keeps them. `is_true(image, words)` says whether a
-    caption is true of an image, and `picture(image)` gives its pixels, where the source can know that.
+    `texts` are the raw captions, if the source has them. `is_true(image, words)` checks whether a caption is true of
+    an image, and `picture(image)` returns the pixels of an image, if the source can do so.
 
     Shapes: captions (K, T) int32, `<START> w1 .. wn <END> <NULL> ...`; image_idxs (K,) rows of features;
     features (M, F); image_ids M names; texts K.
@@ -83,14 +80,15 @@ class Split:
         return images, [[words[row] for row in self.caption_rows(image)] for image in images.tolist()]
 
     def text(self, row: int, vocab: Vocab) -> str:
-        """One caption."""
+        """Return one caption: the raw text, or else its decoded ids."""
         return self.texts[row] if self.texts is not None else join(vocab.decode(self.captions[row].tolist()))
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A vocabulary, splits by name, the identity of the encoder that made the features, and what else the maker of the
-    data set wrote down `about` it, which nothing depends on.
+    """A data set: vocabulary, splits by name and the identity of the image encoder.
+
+    `about` holds metadata for readers, such as the sources and counts; no computation depends on it.
     """
 
     vocab: Vocab
@@ -103,16 +101,15 @@ class Corpus:
         return int(next(iter(self.splits.values())).features.shape[1])
 
     def split(self, name: str) -> Split:
-        """Raises: DataError when there is no such split."""
+        """Return a split by name. Raises: DataError when the data set does not have it."""
         if name not in self.splits:
-            raise DataError(f"split {name!r}: no such split; this data set has {', '.join(self.splits)}")
+            raise DataError(f"split {name!r}: not found; this data set has {', '.join(self.splits)}")
         return self.splits[name]
 
     def fingerprint(self, names: Sequence[str] | None = None) -> str:
-        """A digest of the vocabulary, the captions, their images, and the features' shapes: of all splits, or of some.
+        """Hash the vocabulary, the captions, their images and the shapes of the features, of all or of some splits.
 
-        The features' numbers are left to `probe`, and their encoder to `images.are_same`: one encoder may have several
-        names.
+        Feature values are compared by `probe`, encoders by `images.are_same`, since one encoder may have several names.
         """
         digest = hashlib.sha256("\n".join(self.vocab.words).encode())
         for name in self.splits if names is None else names:
@@ -123,9 +120,9 @@ class Corpus:
         return digest.hexdigest()
 
     def probe(self) -> list[float]:
-        """The mean of some rows' features in each split, to tell other features of the same shape from these.
+        """Return the mean feature of a sample of rows in each split, to detect other features of the same shape.
 
-        Unlike a digest it is compared with a tolerance: the last bits of generated features differ between machines.
+        It is compared with a tolerance, unlike a hash: generated features differ between machines by rounding.
         """
         means = []
         for split in self.splits.values():
@@ -135,13 +132,13 @@ class Corpus:
 
 
 def validate(corpus: Corpus, where: str) -> Corpus:
-    """Check every array of a corpus once, and return it.
+    """Validate every array of a corpus, and return the corpus.
 
     Raises: DataError that names the split, the array and the first bad row.
     """
     widths = {name: split.features.shape[1:] for name, split in corpus.splits.items()}
     if len(set(widths.values())) > 1:
-        raise DataError(f"{where}: the splits' features differ in width: {widths}; encode all images alike")
+        raise DataError(f"{where}: expected one feature dimension in all splits, got {widths}; use one encoder")
     for name, split in corpus.splits.items():
         check_captions(split.captions, corpus.vocab, f"{where}: {name} captions")
         check_image_idxs(split, f"{where}: {name}")
@@ -150,7 +147,7 @@ def validate(corpus: Corpus, where: str) -> Corpus:
 
 
 def check_captions(captions: NDArray[Any], vocab: Vocab, where: str) -> None:
-    """Raises: DataError for a shape, id or order of special tokens that a captioner cannot learn from."""
+    """Validate encoded captions. Raises: DataError for an invalid shape, id or order of special tokens."""
     if captions.ndim != 2 or captions.shape[0] < 1 or captions.shape[1] < 3 or captions.dtype.kind not in "iu":
         raise DataError(
             f"{where}: expected integers (captions, words) of at least (1, 3), got {captions.dtype} {captions.shape}"
@@ -162,7 +159,7 @@ def check_captions(captions: NDArray[Any], vocab: Vocab, where: str) -> None:
         (captions[:, 0] != vocab.start, "does not begin with <START>"),
         (~ends.any(axis=1), "has no <END>"),
         (((captions == vocab.null) & ~ended & ~ends).any(axis=1), "has <NULL> before <END>"),
-        ((ended & (captions != vocab.null)).any(axis=1), "goes on after <END>"),
+        ((ended & (captions != vocab.null)).any(axis=1), "has tokens after <END>"),
         ((captions[:, 1:] == vocab.start).any(axis=1), "has a second <START>"),
     )
     for bad, problem in rules:
@@ -172,11 +169,11 @@ def check_captions(captions: NDArray[Any], vocab: Vocab, where: str) -> None:
 
 
 def check_image_idxs(split: Split, where: str) -> None:
-    """Raises: DataError when captions and images do not fit together."""
+    """Validate the links between captions and images. Raises: DataError for an index out of range or a wrong length."""
     images, idxs = int(split.features.shape[0]), split.image_idxs
     if idxs.shape != split.captions.shape[:1] or idxs.dtype.kind not in "iu":
         raise DataError(
-            f"{where} image_idxs: expected integers {split.captions.shape[:1]}, one a caption, "
+            f"{where} image_idxs: expected integers {split.captions.shape[:1]}, one per caption, "
             f"got {idxs.dtype} {idxs.shape}"
         )
     bad = (idxs < 0) | (idxs >= images)
@@ -184,18 +181,18 @@ def check_image_idxs(split: Split, where: str) -> None:
         row = int(bad.argmax())
         raise DataError(f"{where} image_idxs: row {row}: expected 0..{images - 1}, got {int(idxs[row])}")
     if len(split.image_ids) != images:
-        raise DataError(f"{where} image ids: expected {images}, one a row of features, got {len(split.image_ids)}")
+        raise DataError(f"{where} image ids: expected {images}, one per row of features, got {len(split.image_ids)}")
     if split.texts is not None and len(split.texts) != len(idxs):
-        raise DataError(f"{where} texts: expected {len(idxs)}, one a caption, got {len(split.texts)}")
+        raise DataError(f"{where} texts: expected {len(idxs)}, one per caption, got {len(split.texts)}")
 
 
-def check_features(features: Features, where: str, most: int | None = None) -> None:
-    """Raises: DataError for features that are not a matrix of finite floats, in the first `most` rows."""
+def check_features(features: Features, where: str, max_rows: int | None = None) -> None:
+    """Validate features, or their first `max_rows`. Raises: DataError unless they are a matrix of finite floats."""
     if len(features.shape) != 2 or 0 in features.shape or features.dtype.kind != "f":
         raise DataError(f"{where}: expected floats (images, feature), got {features.dtype} {tuple(features.shape)}")
-    count = min(features.shape[0], most or features.shape[0])
-    for first in range(0, count, ROWS_AT_ONCE):
-        block = features[first : min(first + ROWS_AT_ONCE, count)]
+    count = min(features.shape[0], max_rows or features.shape[0])
+    for first in range(0, count, BLOCK_ROWS):
+        block = features[first : min(first + BLOCK_ROWS, count)]
         good = (np.abs(block) <= min(LARGEST, float(np.finfo(block.dtype).max))).all(axis=1)
         if not good.all():
             row = int(good.argmin())

@@ -1,4 +1,4 @@
-"""The folder of CS231n, assignment 3: COCO captions and VGG-16 features in HDF5, or any data laid out alike."""
+"""Source `cs231n`: the data of CS231n, assignment 3 (COCO captions, VGG-16 features), or a folder of its layout."""
 
 from __future__ import annotations
 
@@ -25,23 +25,19 @@ CAPTIONS_LIMIT = 1 << 30
 
 
 def cs231n(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib: int = MEMORY_MIB) -> Corpus:
-    """The assignment's splits train and val; features beyond `memory_mib` in all are read by rows.
+    """Load the splits train and val of the assignment; features beyond `memory_mib` in total are read on demand.
 
-    Raises: DataError when a file is missing or damaged, or the files do not fit together.
+    Raises: DataError when a file is missing or damaged, or the files are inconsistent.
     """
     contents = [CAPTIONS, VOCAB, *(_features_file(split, pca) for split in SPLITS)]
-    expected = f"expected a folder that holds {', '.join(contents)}"
+    expected = f"expected a folder with {', '.join(contents)}"
     if root is None or not os.path.isdir(root):
         raise DataError(f"cs231n: {expected}, got {root}, which is not a folder")
     folder = Path(root)
     missing = [name for name in contents if not os.path.exists(folder / name)]
     if missing:
         others = all(os.path.exists(folder / _features_file(split, not pca)) for split in SPLITS)
-        hint = (
-            f" (features {ENCODERS[not pca]} are there: try -o data.cs231n.pca={str(not pca).lower()})"
-            if others
-            else ""
-        )
+        hint = f" (features {ENCODERS[not pca]} found: try -o data.cs231n.pca={str(not pca).lower()})" if others else ""
         raise DataError(f"{folder}: {expected}; missing: {', '.join(missing)}{hint}")
     vocab = read_vocab(folder / VOCAB)
     splits: dict[str, Split] = {}
@@ -54,7 +50,7 @@ def cs231n(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib:
 def read_folder(
     root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib: int = MEMORY_MIB
 ) -> dict[str, Any]:
-    """The same folder as the assignment's dict: idx_to_word, word_to_idx, and of each split what follows.
+    """Load the folder as the dict of the assignment: idx_to_word, word_to_idx, and these arrays for each split.
 
     Shapes: train_captions (K, T) int32, train_image_idxs (K,) int32, train_features (M, F), train_urls (M,) str.
     Raises: DataError, as `cs231n`.
@@ -70,14 +66,14 @@ def read_folder(
 
 
 def read_vocab(path: Path) -> Vocab:
-    """The vocabulary of a JSON object with the list `idx_to_word` and, if it is there, the inverse `word_to_idx`.
+    """Read a vocabulary from a JSON object with the list `idx_to_word` and, optionally, its inverse `word_to_idx`.
 
-    Raises: DataError when it is not that, or the two disagree.
+    Raises: DataError for other content, or when the two disagree.
     """
     try:
         content = json.loads(read_text(path))
     except (ValueError, RecursionError) as problem:
-        raise DataError(f"{path}: expected JSON, got something else: {problem}") from problem
+        raise DataError(f"{path}: invalid JSON: {problem}") from problem
     words = content.get("idx_to_word") if isinstance(content, dict) else None
     if not isinstance(words, list):
         raise DataError(f"{path}: expected an object with the list idx_to_word, got {quoted(content)}")
@@ -119,7 +115,7 @@ def _read_ids(path: Path, name: str, ndim: int) -> Array:
         raise DataError(f"{stored.where}: expected at most {CAPTIONS_LIMIT} bytes, got {stored.values.nbytes}")
     ids = stored[:]
     narrow = ids.astype(np.int32)
-    # an id that int32 cannot hold stays as it is, to be named with its row when the corpus is validated
+    # keep ids that overflow int32: validation reports them with their row
     return narrow if np.array_equal(narrow, ids) else ids
 
 
@@ -129,7 +125,7 @@ def _read_image_ids(path: Path, split: str, features: Features) -> list[str]:
         return [f"{split}-{row:05d}" for row in range(images)]
     ids = [line.strip() for line in read_text(path).rstrip().split("\n")]
     if len(ids) != images:
-        raise DataError(f"{path}: expected {images} lines, one a row of the features, got {len(ids)}")
+        raise DataError(f"{path}: expected {images} lines, one per row of the features, got {len(ids)}")
     return ids
 
 

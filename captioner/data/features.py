@@ -1,4 +1,4 @@
-"""Image features from an HDF5 file: an array while it fits in memory, rows of the file beyond that."""
+"""Image features in an HDF5 file: an array if they fit in memory, else rows that are read on demand."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from captioner.errors import DataError
 from captioner.storage.hdf5 import Stored, open_dataset, readable
 
 DENSE = 16
+"""Selecting one row costs HDF5 about as much as reading this many contiguous rows."""
 MOST_MIB = 1 << 30
 MEMORY_MIB = 1024
-"""As `data.memory_mib`, for those who have no config."""
-NUMBERS_AT_ONCE = 1 << 20
+"""The default of `data.memory_mib` for callers without a config."""
+BLOCK_VALUES = 1 << 20
 
 
-class Rows:
-    """Rows of a stored dataset by any index that NumPy takes for rows, read as few and rising ones.
+class ChunkedFeatures:
+    """Rows of an HDF5 dataset, read on demand by any NumPy row index: a contiguous range, or distinct ascending rows.
 
     Shapes: index of shape S -> S + (F,).
     """
@@ -44,16 +45,15 @@ class Rows:
             return np.empty((*wanted.shape, self.shape[1]), self.dtype)
         first, last = int(wanted.min()), int(wanted.max())
         if last - first < DENSE * wanted.size:
-            # to select one row of many costs HDF5 as much as to read a run of about so many
             read, place = self._stored[first : last + 1], wanted - first
         else:
-            rising, place = np.unique(wanted, return_inverse=True)
-            read, place = self._stored[rising], place.reshape(wanted.shape)
+            ascending, place = np.unique(wanted, return_inverse=True)
+            read, place = self._stored[ascending], place.reshape(wanted.shape)
         return np.asarray(read[place])
 
 
-class Direct:
-    """Rows of numbers that stand in the file as NumPy keeps them, each read from its place: nothing stays in memory.
+class ContiguousFeatures:
+    """Rows of a contiguous, native-endian dataset, read by `pread` without HDF5 and without a cache.
 
     Shapes: index of shape S -> S + (F,).
     """
@@ -81,18 +81,18 @@ class Direct:
 
     def _read(self, row: int, into: memoryview) -> None:
         start = self._offset + row * self._size
-        while into:  # the system gives at most 2 GiB at a time
+        while into:  # Linux reads at most 2 GiB per call
             count = os.preadv(self._descriptor, [into], start)
             if not count:
-                raise DataError(f"{self._stored.where}: row {row}: the file has become shorter; try a fresh copy")
+                raise DataError(f"{self._stored.where}: row {row}: the file was truncated; try a fresh copy")
             into, start = into[count:], start + count
 
 
 class Selected:
-    """Some rows of other features, in an order of their own, and where asked for as another type.
+    """Selected rows of other features, optionally cast to another dtype.
 
     Shapes: index of shape S -> S + (F,).
-    Raises: DataError when that type cannot hold them, as rows are read.
+    Raises: DataError on reading rows that overflow the dtype.
     """
 
     def __init__(self, features: Features, rows: Array, dtype: np.dtype[Any] | None = None) -> None:
@@ -110,7 +110,7 @@ class Selected:
             cast = np.asarray(found, self.dtype)
         if np.isinf(cast).any() and np.isfinite(found).all():
             largest = np.abs(found).max()
-            raise DataError(f"features: expected numbers that {self.dtype} can hold, got {largest:g}; try float32")
+            raise DataError(f"features: expected values in the range of {self.dtype}, got {largest:g}; try float32")
         return cast
 
 
@@ -120,26 +120,26 @@ def open_features(
     memory_mib: int = MEMORY_MIB,
     descriptor: int | None = None,
 ) -> Features:
-    """Features of at most `memory_mib` as an array, larger ones as rows of the file; the stored precision is kept.
+    """Open features in their stored dtype: as an array up to `memory_mib`, else as rows read on demand.
 
-    `descriptor` is that of the file, where it is open already.
+    `descriptor` is the file descriptor if the file is already open.
 
-    Raises: DataError when the file or the dataset cannot be used, here or when rows are read.
+    Raises: DataError for an invalid file or dataset, here or when rows are read.
     """
     budget = min(memory_mib, MOST_MIB) << 20
     stored = open_dataset(path, dataset, numbers="f", ndim=2, cache=budget, descriptor=descriptor)
     if stored.values.nbytes <= budget:
         return stored[:]
-    return Rows(stored) if stored.offset is None else Direct(stored, stored.offset)
+    return ChunkedFeatures(stored) if stored.offset is None else ContiguousFeatures(stored, stored.offset)
 
 
 def memory_of(features: Features) -> int:
-    """The whole MiB that features take; rows of a file take none."""
+    """Return the MiB of memory that features use, rounded down; features on disk use none."""
     return features.nbytes >> 20 if isinstance(features, np.ndarray) else 0
 
 
 def standardization(features: Features) -> tuple[Array, Array]:
-    """The mean and deviation of each column, merged block by block; the deviation of a constant column is 1.
+    """Compute the mean and standard deviation of each column by blocks; the deviation of a constant column is 1.
 
         m = m_a + δ n_b/n,   M = M_a + M_b + δ² n_a n_b/n,   δ = m_b − m_a,   std = sqrt(M/n)
 
@@ -147,10 +147,10 @@ def standardization(features: Features) -> tuple[Array, Array]:
     Source: Chan, Golub and LeVeque 1979, Updating formulae and a pairwise algorithm for computing sample variances.
     """
     count, width = features.shape
-    # measured from the first row, a constant column is exactly 0 and rounding cannot give it a deviation
+    # after subtracting the first row, a constant column is exactly 0: rounding cannot make its deviation nonzero
     origin = features[0].astype(np.float64)
     mean, squares = np.zeros(width), np.zeros(width)
-    step = max(1, NUMBERS_AT_ONCE // width)
+    step = max(1, BLOCK_VALUES // width)
     for done in range(0, count, step):
         block = features[done : done + step] - origin
         block_mean = block.mean(axis=0)

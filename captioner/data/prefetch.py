@@ -1,4 +1,4 @@
-"""Batches read ahead: a thread reads the next while the caller computes on the last."""
+"""Prefetching: a background thread reads the next batch while the caller computes on the current one."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from captioner.data.corpus import Features
 
 
 class ReadAhead:
-    """The same batches, of which the one after the last asked for is being read already.
+    """Batches with one batch of prefetching.
 
-    One thread reads them all, one at a time, so `batches` need not stand two readers. Step `end` and those after it
-    are read only when they are asked for. Closing waits for nothing, and the end of the process for a read under way.
+    A single thread reads all batches, so `batches` need not be thread-safe. Steps from `end` on are not prefetched.
+    `close` does not wait for a read in progress; the interpreter waits for it at exit.
     """
 
     def __init__(self, batches: ShuffledBatches, end: int) -> None:
         self._batches = batches
         self._end = end
-        self._thread = ThreadPoolExecutor(1, "read-ahead")
+        self._thread = ThreadPoolExecutor(1, "prefetch")
         self._reads: dict[int, Future[Batch]] = {}
 
     def batch(self, step: int, /) -> Batch:
-        """The batch of a step; what reading it has raised, now or ahead, is raised here."""
+        """Return the batch of a step; an exception of its read, prefetched or not, is raised here."""
         wanted = [step, step + 1] if step + 1 < self._end else [step]
         self._reads = {one: self._reads.get(one) or self._thread.submit(self._batches.batch, one) for one in wanted}
         return self._reads.pop(step).result()
 
     def close(self) -> None:
-        """Read no more; a read that is under way ends by itself."""
-        # Not awaited: the garbage collector may close a forgotten one from within that very thread.
+        """Stop prefetching; a read in progress finishes in the background."""
+        # do not wait: the garbage collector may call this from within the prefetch thread
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:
@@ -44,7 +44,7 @@ class ReadAhead:
 
 
 def in_memory(features: Features) -> bool:
-    """Whether the numbers are an array's own; pages of a mapped file, like rows of one, are read when asked for."""
+    """Check whether features are in memory; those of a memory-mapped file or an HDF5 dataset are read on demand."""
     owner: object = features
     while isinstance(owner, np.ndarray) and owner.base is not None:
         owner = owner.base

@@ -1,14 +1,14 @@
-"""Prepared data sets: a whole Corpus in one sealed HDF5 file, as `captioner prepare` writes it.
+"""Prepared data sets: a `Corpus` in one sealed HDF5 file, written by `captioner prepare`.
 
-    meta                 JSON: encoder, splits, and what `prepare` did
+    meta                 JSON: encoder, splits, and `about`
     vocabulary  (V,)     words by id
     SPLIT/features       (M, F) float16 or float32, contiguous
     SPLIT/images         (M,)   names
     SPLIT/captions       (K, T) int32: <START> w1 .. wn <END> <NULL> ...
-    SPLIT/image_idxs     (K,)   int32: the row of the features that a caption describes
-    SPLIT/texts          (K,)   the captions as people wrote them
+    SPLIT/image_idxs     (K,)   int32: the row of features that a caption describes
+    SPLIT/texts          (K,)   raw captions
 
-Texts are UTF-8 of fixed length, filled up with NULs; there are no filters, links, attributes or references.
+Texts are fixed-length UTF-8, padded with NULs. The file has no filters, links, attributes or references.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Features, Split, validate
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
-from captioner.data.read_back import Writer
+from captioner.data.read_back import VerifyingWriter
 from captioner.errors import DataError
 from captioner.storage.atomic import replacing
 from captioner.storage.hdf5 import FILE_LIMIT, open_dataset
@@ -37,21 +37,21 @@ from captioner.text.vocabulary import Vocab
 
 SEAL = Seal("data set", version=1, maker="`captioner prepare`", most=FILE_LIMIT - SIZE, error=DataError)
 TEXT_LIMIT = 1 << 31
-MOST_SPLITS = 64
+MAX_SPLITS = 64
 RESERVED = ("meta", "vocabulary", ".")
 
 
 class _Verified(NamedTuple):
-    """A file whose content is that of its seal, by a descriptor that no other file can take the place of."""
+    """A file whose seal was verified; the open descriptor keeps another file from replacing it."""
 
     path: Path
     descriptor: int
 
 
 def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MIB) -> Corpus:
-    """The data set of a file; features beyond `memory_mib` in all stay there and are read by rows.
+    """Load a prepared data set; features beyond `memory_mib` in total are read on demand.
 
-    Raises: DataError when the file is not one that `captioner prepare` wrote, or is not whole.
+    Raises: DataError when `captioner prepare` did not write the file, or it is damaged.
     """
     path = Path(root or ".")
     splits: dict[str, Split] = {}
@@ -73,13 +73,12 @@ def _verified(path: Path) -> Iterator[_Verified]:
 
 
 def _meta(file: _Verified) -> dict[str, Any]:
-    """What a file says of itself: `encoder`, `splits` and `about`."""
     path = file.path
     (text,) = _texts(file, "meta", ndim=0)
     try:
         meta = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: meta: expected JSON, got something else: {error}") from error
+        raise DataError(f"{path}: meta: invalid JSON: {error}") from error
     match meta:
         case {"encoder": str(), "splits": [*splits], "about": dict()}:
             check_names(splits, f"{path}: meta")
@@ -89,15 +88,15 @@ def _meta(file: _Verified) -> dict[str, Any]:
 
 
 def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None:
-    """Write a data set atomically: the file at `path` is the old one or the new one.
+    """Write a data set atomically: on failure, the previous file at `path` is unchanged.
 
-    Raises: DataError when it cannot be written, with the old file whole.
+    Raises: DataError when it cannot be written.
     """
     check_names(list(corpus.splits), str(path))
     meta = {"encoder": corpus.encoder, "splits": list(corpus.splits), "about": dict(about)}
     try:
         with replacing(path) as temporary:
-            difference = _written_otherwise(temporary, path, corpus, meta)
+            difference = _write_and_verify(temporary, path, corpus, meta)
             if difference:
                 kept = "the previous data set is kept" if path.exists() else "there is no previous data set"
                 raise DataError(
@@ -105,15 +104,15 @@ def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None
                     f"try another version of h5py (this is {h5py.__version__}), or check the disk and the memory"
                 )
     except OSError as error:
-        whole = "; an earlier one there is whole" if path.exists() else ""
-        raise DataError(f"{path}: cannot write the data set: {error.strerror or error}{whole}") from error
+        kept = "; the previous data set is kept" if path.exists() else ""
+        raise DataError(f"{path}: cannot write the data set: {error.strerror or error}{kept}") from error
 
 
-def _written_otherwise(temporary: Path, path: Path, corpus: Corpus, meta: Mapping[str, Any]) -> str:
-    """Write and seal a file, and compare it with what was to be written; "" where nothing differs."""
-    with _Unfailing(temporary) as target:
+def _write_and_verify(temporary: Path, path: Path, corpus: Corpus, meta: Mapping[str, Any]) -> str:
+    """Write and seal a file, read it back, and return the first difference, or "" if there is none."""
+    with _DeferredErrorFile(temporary) as target:
         with new_file(target, corpus.splits, userblock=SIZE) as file:
-            writer = Writer(file)
+            writer = VerifyingWriter(file)
             writer.add("meta", np.array(json.dumps(meta, allow_nan=False).encode()))
             writer.add("vocabulary", _bytes(corpus.vocab.words, f"{path}: vocabulary"))
             for name, split in corpus.splits.items():
@@ -127,19 +126,17 @@ def _written_otherwise(temporary: Path, path: Path, corpus: Corpus, meta: Mappin
 
 
 def check_names(splits: Sequence[Any], where: str) -> None:
-    """Raises: DataError for names of splits that a file cannot have."""
-    if not 0 < len(splits) <= MOST_SPLITS:
-        raise DataError(
-            f"{where}: expected 1 to {MOST_SPLITS} splits, got {len(splits):,}; check the column of the split"
-        )
+    """Validate split names. Raises: DataError for names that a prepared data set cannot store."""
+    if not 0 < len(splits) <= MAX_SPLITS:
+        raise DataError(f"{where}: expected 1 to {MAX_SPLITS} splits, got {len(splits):,}; check the split column")
     for name in splits:
         if not isinstance(name, str) or not name.isprintable() or "/" in name or name in ("", *RESERVED):
-            raise DataError(f"{where}: expected a split's name such as train, got {name!r:.60}; name it otherwise")
+            raise DataError(f"{where}: expected a split name such as train, got {name!r:.60}; rename it")
     if len(set(splits)) < len(splits):
-        raise DataError(f"{where}: expected distinct splits, got {', '.join(splits):.80}")
+        raise DataError(f"{where}: expected distinct split names, got {', '.join(splits):.80}")
 
 
-def _write_split(writer: Writer, name: str, split: Split, vocab: Vocab, where: str) -> None:
+def _write_split(writer: VerifyingWriter, name: str, split: Split, vocab: Vocab, where: str) -> None:
     writer.add(f"{name}/captions", np.asarray(split.captions, np.int32))
     writer.add(f"{name}/image_idxs", np.asarray(split.image_idxs, np.int32))
     writer.add(f"{name}/images", _bytes(split.image_ids, f"{where} images"))
@@ -148,8 +145,8 @@ def _write_split(writer: Writer, name: str, split: Split, vocab: Vocab, where: s
     writer.add_rows(f"{name}/features", split.features)
 
 
-class _Unfailing(io.FileIO):
-    """A file whose first failure is raised at the end of the `with` block alone: over a full disk HDF5 crashes."""
+class _DeferredErrorFile(io.FileIO):
+    """File that delays its first write error to the end of the `with` block, since HDF5 crashes on a full disk."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
@@ -205,18 +202,18 @@ def _vocabulary(file: _Verified) -> Vocab:
 
 
 def _integers(file: _Verified, name: str, ndim: int) -> Array:
-    values = _limited(file, name, "iu", ndim)
-    if values.dtype != np.int32:  # of a wider type, what does not fit would become another number
+    values = _read_limited(file, name, "iu", ndim)
+    if values.dtype != np.int32:  # a cast from a wider type could overflow silently
         raise DataError(f"{file.path}: dataset {name!r}: expected int32, got {values.dtype}")
     return values
 
 
 def _texts(file: _Verified, name: str, ndim: int = 1) -> list[str]:
-    values = np.atleast_1d(_limited(file, name, "S", ndim))
+    values = np.atleast_1d(_read_limited(file, name, "S", ndim))
     return [text.decode("utf-8", "surrogateescape") for text in values.tolist()]
 
 
-def _limited(file: _Verified, name: str, numbers: str, ndim: int) -> Array:
+def _read_limited(file: _Verified, name: str, numbers: str, ndim: int) -> Array:
     stored = open_dataset(file.path, name, numbers=numbers, ndim=ndim, descriptor=file.descriptor)
     if stored.values.nbytes > TEXT_LIMIT:
         raise DataError(f"{stored.where}: expected at most {TEXT_LIMIT} bytes, got {stored.values.nbytes}")
@@ -228,12 +225,12 @@ def _bytes(texts: Sequence[str], where: str) -> Array:
 
 
 def check_texts(texts: Sequence[str], where: str) -> list[bytes]:
-    """The texts as UTF-8. Raises: DataError when a file cannot hold them, each of the length of the longest."""
+    """Encode texts as UTF-8. Raises: DataError when they exceed the size limit, each padded to the longest."""
     encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
     longest = max(encoded, key=len)
     if len(encoded) * len(longest) > TEXT_LIMIT:
         raise DataError(
-            f"{where}: expected at most {TEXT_LIMIT} bytes, got {len(encoded) * len(longest)}, since all take as much "
-            f"as the longest; shorten {longest!r:.60}"
+            f"{where}: expected at most {TEXT_LIMIT} bytes, got {len(encoded) * len(longest)}, since each is padded "
+            f"to the longest; shorten {longest!r:.60}"
         )
     return encoded

@@ -1,4 +1,4 @@
-"""Datasets that are written to a file together with a digest of each, by which the finished file is compared."""
+"""Write HDF5 datasets with a hash of each, and verify the finished file by reading it back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import ROWS_AT_ONCE, Features
+from captioner.data.corpus import BLOCK_ROWS, Features
 from captioner.errors import DataError
 from captioner.storage.hdf5 import Stored, open_dataset
 
@@ -19,26 +19,26 @@ KINDS = {"f": "f", "i": "iu", "u": "iu", "S": "S"}
 BLOCK = 1 << 24
 
 
-class _Array(NamedTuple):
+class _Fingerprint(NamedTuple):
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
     digest: str
 
 
-class Writer:
-    """Writes arrays into an open HDF5 file, and keeps type, shape and SHA-256 of each as they are in memory."""
+class VerifyingWriter:
+    """Writer of arrays into an open HDF5 file that keeps the dtype, shape and SHA-256 of each array in memory."""
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
-        self._arrays: dict[str, _Array] = {}
+        self._arrays: dict[str, _Fingerprint] = {}
 
     def add(self, name: str, array: Array) -> None:
-        """Write a whole array."""
+        """Write an array."""
         self._file[name] = array
-        self._arrays[name] = _Array(array.dtype, array.shape, _digest([array]))
+        self._arrays[name] = _Fingerprint(array.dtype, array.shape, _digest([array]))
 
     def add_rows(self, name: str, features: Features) -> None:
-        """Write features block by block.
+        """Write features by blocks of rows.
 
         Shapes: (M, F).
         """
@@ -46,16 +46,16 @@ class Writer:
         stored = self._file.create_dataset(name, features.shape, dtype)
 
         def blocks() -> Iterator[Array]:
-            for first in range(0, len(stored), ROWS_AT_ONCE):
-                block = np.asarray(features[first : first + ROWS_AT_ONCE], dtype)
-                stored[first : first + ROWS_AT_ONCE] = block
+            for first in range(0, len(stored), BLOCK_ROWS):
+                block = np.asarray(features[first : first + BLOCK_ROWS], dtype)
+                stored[first : first + BLOCK_ROWS] = block
                 yield block
 
         digest = _digest(blocks())
-        self._arrays[name] = _Array(dtype, stored.shape, digest)
+        self._arrays[name] = _Fingerprint(dtype, stored.shape, digest)
 
     def difference(self, path: Path, descriptor: int) -> str:
-        """What the file at `descriptor` holds otherwise than what was added; "" where nothing differs."""
+        """Read back the file at `descriptor`; return its first difference from the written arrays, or "" if none."""
         for name, (dtype, shape, digest) in self._arrays.items():
             try:
                 stored = open_dataset(path, name, numbers=KINDS[dtype.kind], ndim=len(shape), descriptor=descriptor)
@@ -65,7 +65,7 @@ class Writer:
                 if expected != got:
                     return f"dataset {name!r}: expected {expected}, got {got}"
                 if _digest(_blocks(stored)) != digest:
-                    return f"dataset {name!r}: its content differs"
+                    return f"dataset {name!r}: content differs"
             except DataError as error:
                 return str(error).removeprefix(f"{path}: ")
         return ""

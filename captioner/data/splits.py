@@ -1,4 +1,4 @@
-"""Captions by image, and images by split: an image, with all its captions, is in one split alone."""
+"""Group captions by image and images by split; each image is in exactly one split, with all its captions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captioner.errors import DataError
 
 @dataclass
 class ImageRecord:
-    """An image, the split that its file puts it into, its row in a matrix of features, and its captions."""
+    """An image with its captions, its split (if known) and its row in a feature matrix."""
 
     image: str
     split: str | None
@@ -24,83 +24,86 @@ class ImageRecord:
 
 
 def gather(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord], list[Issue]]:
-    """Captions by image, in the order in which the images first come; an image without a row gets its place there.
+    """Group captions by image, in order of first occurrence; images without a row are numbered in that order.
 
-    A caption that puts its image into a second split is a flaw.
+    A caption that assigns its image to a second split is an issue.
     """
     images: dict[str, ImageRecord] = {}
-    flaws = []
-    for told in captions:
-        row = len(images) if told.row is None else told.row
-        pictured = images.setdefault(told.image, ImageRecord(told.image, told.split, row))
-        if told.split == pictured.split:
-            pictured.captions.append(told)
+    issues = []
+    for caption in captions:
+        row = len(images) if caption.row is None else caption.row
+        record = images.setdefault(caption.image, ImageRecord(caption.image, caption.split, row))
+        if caption.split == record.split:
+            record.captions.append(caption)
         else:
-            flaws.append(
+            issues.append(
                 Issue(
-                    told.line,
-                    f"{told.image:.80}: expected split {pictured.split or 'none'} as before, got "
-                    f"{told.split or 'none'}; skipped",
+                    caption.line,
+                    f"{caption.image:.80}: expected split {record.split or 'none'} as before, got "
+                    f"{caption.split or 'none'}; skipped",
                 )
             )
-    return list(images.values()), flaws
+    return list(images.values()), issues
 
 
-def draw(
-    images: Sequence[ImageRecord], shares: Mapping[str, float], seed: int, usable: Container[str] | None = None
+def split_randomly(
+    images: Sequence[ImageRecord], fractions: Mapping[str, float], seed: int, usable: Container[str] | None = None
 ) -> list[ImageRecord]:
-    """The images (that are `usable`, where that is known) with a split each, drawn: `train` gets what no share takes.
+    """Split images at random by fractions, with the rest in `train`; images that are not `usable` are dropped.
 
-    Which images a split gets depends on the seed and on the names of all, not on their order. No split of a positive
-    share stays empty while there are images.
+    The result depends on the seed and on the names of all images, not on their order. A split with a positive fraction
+    gets at least one image.
 
-    Raises: DataError when nothing would be left to train on.
+    Raises: DataError when no image would remain for train.
     """
-    every = sorted(one.image for one in images)
-    order = (every[i] for i in np.random.default_rng(seed).permutation(len(every)))
+    ordered = sorted(one.image for one in images)
+    order = (ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered)))
     names = [name for name in order if usable is None or name in usable]
-    counts = {split: max(1, round(share * len(names))) for split, share in shares.items() if share}
+    counts = {split: max(1, round(fraction * len(names))) for split, fraction in fractions.items() if fraction}
     if sum(counts.values()) >= len(names):
-        wanted = " and ".join(f"{count:,} for {split}" for split, count in counts.items())
+        requested = " and ".join(f"{count:,} for {split}" for split, count in counts.items())
         raise DataError(
-            f"expected images left for train beside {wanted}, got {len(names):,} in all; add some, or lower the shares"
+            f"expected images for train in addition to {requested}, got {len(names):,} in total; "
+            "add images, or lower the fractions"
         )
-    drawn: dict[str, str] = {}
+    assigned: dict[str, str] = {}
     first = 0
     for split, count in counts.items():
-        drawn |= dict.fromkeys(names[first : first + count], split)
+        assigned |= dict.fromkeys(names[first : first + count], split)
         first += count
-    drawn |= dict.fromkeys(names[first:], "train")
-    return [dataclasses.replace(one, split=drawn[one.image]) for one in images if one.image in drawn]
+    assigned |= dict.fromkeys(names[first:], "train")
+    return [dataclasses.replace(one, split=assigned[one.image]) for one in images if one.image in assigned]
 
 
-def listed(images: Sequence[ImageRecord], lists: Mapping[str, Sequence[str]]) -> tuple[list[ImageRecord], list[Issue]]:
-    """The images with the splits that lists of names give them; images in none keep their own, or none.
+def split_by_lists(
+    images: Sequence[ImageRecord], lists: Mapping[str, Sequence[str]]
+) -> tuple[list[ImageRecord], list[Issue]]:
+    """Assign images to splits by lists of names; unlisted images keep their split, if any.
 
-    Names match whole, or without their folders. A name in two lists, or of no image or several, is a flaw.
+    Names match as full paths or without folders. A name in two lists, or matching no image or several, is an issue.
     """
-    whole = {one.image: [one] for one in images}
-    bare: dict[str, list[ImageRecord]] = {}
+    by_path = {one.image: [one] for one in images}
+    by_name: dict[str, list[ImageRecord]] = {}
     for one in images:
-        bare.setdefault(PurePath(one.image).name, []).append(one)
-    given: dict[str, str] = {}
-    flaws = []
+        by_name.setdefault(PurePath(one.image).name, []).append(one)
+    assigned: dict[str, str] = {}
+    issues = []
     for split, names in lists.items():
         for number, name in enumerate(names, 1):
             line = f"list of {split}, image {number}"
-            found = whole.get(name) or bare.get(PurePath(name).name, [])
+            found = by_path.get(name) or by_name.get(PurePath(name).name, [])
             if not found:
-                flaws.append(Issue(line, f"{name:.80}: has no caption"))
+                issues.append(Issue(line, f"{name:.80}: no image of this name in the caption files"))
             elif len(found) > 1:
-                both = f"{found[0].image:.80} or {found[1].image:.80}"
-                flaws.append(Issue(line, f"{name:.80}: expected the name of one image, got that of {both}"))
-            elif given.setdefault(found[0].image, split) != split:
-                flaws.append(Issue(line, f"{name:.80}: is in the list of {given[found[0].image]}, too"))
-    return [dataclasses.replace(one, split=given.get(one.image, one.split)) for one in images], flaws
+                matches = f"{found[0].image:.80} or {found[1].image:.80}"
+                issues.append(Issue(line, f"{name:.80}: ambiguous name: matches {matches}"))
+            elif assigned.setdefault(found[0].image, split) != split:
+                issues.append(Issue(line, f"{name:.80}: is also in the list of {assigned[found[0].image]}"))
+    return [dataclasses.replace(one, split=assigned.get(one.image, one.split)) for one in images], issues
 
 
-def by_split(images: Iterable[ImageRecord]) -> Iterator[tuple[str, list[ImageRecord]]]:
-    """Splits and their images: train, val and test first, then others by name; images without a split in none."""
+def group_by_split(images: Iterable[ImageRecord]) -> Iterator[tuple[str, list[ImageRecord]]]:
+    """Yield each split with its images: train, val, test, then others by name; images without a split are dropped."""
     splits: dict[str, list[ImageRecord]] = {}
     for one in images:
         if one.split is not None:

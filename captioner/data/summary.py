@@ -1,4 +1,4 @@
-"""A data card: what is in a data set, as one dict of numbers and names."""
+"""Summary of a data set: sizes, caption lengths, vocabulary and duplicate images."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from captioner.data.corpus import ROWS_AT_ONCE, Corpus, Split
+from captioner.data.corpus import BLOCK_ROWS, Corpus, Split
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 EXAMPLES = 10
 
 
 def card(corpus: Corpus) -> dict[str, Any]:
-    """Sizes, lengths and the share of `<UNK>` of each split, the vocabulary, the features, and photographs that stand
-    in two splits.
-    """
+    """Summarize a data set: sizes, caption lengths and `<UNK>` rate of each split, vocabulary, features, duplicates."""
     first = next(iter(corpus.splits.values()))
     return {
         "encoder": corpus.encoder,
@@ -44,13 +42,13 @@ def _split(split: Split, vocab: Vocab) -> dict[str, Any]:
 
 
 def duplicates(corpus: Corpus) -> dict[str, Any]:
-    """Images of one split with the very features of an image in another: their number, and some pairs of names."""
+    """Find images with the same features in two splits: their number, and example pairs of names."""
     seen: dict[bytes, tuple[str, str]] = {}
     examples: list[list[str]] = []
     count = 0
     for name, split in corpus.splits.items():
-        for first in range(0, split.features.shape[0], ROWS_AT_ONCE):
-            rows = np.ascontiguousarray(split.features[first : first + ROWS_AT_ONCE])
+        for first in range(0, split.features.shape[0], BLOCK_ROWS):
+            rows = np.ascontiguousarray(split.features[first : first + BLOCK_ROWS])
             for row, numbers in enumerate(rows, first):
                 digest = hashlib.blake2b(numbers, digest_size=16).digest()
                 other, image = seen.setdefault(digest, (name, split.image_ids[row]))

@@ -1,1 +1,1 @@
-"""Prepare a data set from caption files and photographs."""
+"""Prepare data sets from caption files and photographs, and load and inspect data sets."""

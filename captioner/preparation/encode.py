@@ -1,4 +1,4 @@
-"""The features of photographs for a data set: encoded here, or taken from a file of somebody who has done it."""
+"""Features for a data set: encode the photographs, or read a feature file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from captioner.data.corpus import Features
 from captioner.data.features import open_features
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
-from captioner.preparation.find_photos import Unreadable, find_all, located
+from captioner.preparation.find_photos import Unreadable, find_all, locate_photos
 from captioner.storage.files import regular_file
 from captioner.storage.hdf5 import FILE_LIMIT
 
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from captioner.images.encoder import Encoder
 
 COMPARED = 16
-"""Photographs that are encoded to see whether given features are those of the encoder that they are said to be of."""
+"""The number of photographs encoded to verify that a feature file comes from the given encoder."""
 TOLERANCE = 1e-2
+"""The maximum relative error between the features of a file and those of the encoder."""
 
 
 class Encoding(NamedTuple):
-    """`done` of `total` photographs are encoded, `before` of them by an earlier run."""
+    """Progress: `done` of `total` photographs are encoded, `before` of them by an earlier run."""
 
     done: int
     total: int
@@ -38,33 +39,34 @@ class Encoding(NamedTuple):
 
 
 class Discarded(NamedTuple):
-    """What an interrupted run had encoded, by another encoder or in another precision, is thrown away."""
+    """Features of an interrupted run were discarded: their encoder or dtype differs."""
 
     store: Path
 
     def __str__(self) -> str:
-        return f"{self.store}: another encoder or precision made what was encoded before; all is encoded anew"
+        return f"{self.store}: features of an earlier run have another encoder or dtype; encoding all photographs again"
 
 
-class Work(NamedTuple):
-    """What features are wanted for, and those photographs that have none."""
+class EncodingJob(NamedTuple):
+    """Images to encode with their options, and the photographs that were left out."""
 
     images: Sequence[ImageRecord]
     options: Prepare
     encoder_options: Mapping[str, str]
     folder: Path
     strict: bool
-    all_lost: list[Unreadable]
+    left_out: list[Unreadable]
 
-    def lost(self, image: str, problem: str) -> Unreadable:
+    def leave_out(self, image: str, problem: str) -> Unreadable:
+        """Record a photograph without features. Raises: DataError if `strict`."""
         if self.strict:
-            raise DataError(f"{problem}; without --strict it is left out and counted")
-        self.all_lost.append(Unreadable(image, problem))
-        return self.all_lost[-1]
+            raise DataError(f"{problem}; without --strict, it is left out and counted")
+        self.left_out.append(Unreadable(image, problem))
+        return self.left_out[-1]
 
 
-class Found(NamedTuple):
-    """Features, the row of every image that has one, whose they are, and the number of images not to be found."""
+class ImageFeatures(NamedTuple):
+    """Features, the row of each image in them, their encoder, the dtype to store, and the number of missing images."""
 
     features: Features
     rows: dict[str, int]
@@ -73,91 +75,93 @@ class Found(NamedTuple):
     missing: int
 
 
-def given(work: Work, path: Path) -> Generator[Encoding | Unreadable, None, Found]:
-    """The rows of a file that somebody has encoded."""
-    if work.encoder_options and work.options.encoder is None:
-        raise UsageError(f"{path}: expected an encoder with --encoder-option; name the one of these features")
+def read_features(job: EncodingJob, path: Path) -> Generator[Encoding | Unreadable, None, ImageFeatures]:
+    """Use the rows of a feature file."""
+    if job.encoder_options and job.options.encoder is None:
+        raise UsageError(f"{path}: --encoder-option needs an encoder; name that of the features with --encoder")
     features = open_features(path)
     count = features.shape[0]
-    rows = {one.image: one.row for one in work.images if one.row < count}
-    for one in work.images:
+    rows = {one.image: one.row for one in job.images if one.row < count}
+    for one in job.images:
         if one.row >= count:
-            yield work.lost(one.image, f"{one.image}: expected a row of {path} below {count:,}, got {one.row:,}")
+            yield job.leave_out(one.image, f"{one.image}: expected a row of {path} below {count:,}, got {one.row:,}")
     if not rows:
-        raise DataError(f"{path}: expected a row for each image, got {count:,} rows and none that an image has")
+        raise DataError(f"{path}: expected a row for each image, got {count:,} rows, none of them of an image")
     if len(set(rows.values())) < len(rows):
-        row, many = Counter(rows.values()).most_common(1)[0]
+        row, count = Counter(rows.values()).most_common(1)[0]
         names = ", ".join(name for name in rows if rows[name] == row)
-        raise DataError(f"{path}: row {row}: expected one image, got {many} ({names:.80}); prepare each file by itself")
+        raise DataError(
+            f"{path}: row {row}: expected one image, got {count} ({names:.80}); prepare each caption file separately"
+        )
     identity = f"features:{path.name},sha256={sha256_of(path)}"
-    if work.options.encoder is not None:
+    if job.options.encoder is not None:
         from captioner.images import open_encoder
 
-        encoder = open_encoder(work.options.encoder, work.encoder_options)
-        _compare(encoder, features, rows, work.folder, path)
+        encoder = open_encoder(job.options.encoder, job.encoder_options)
+        _compare(encoder, features, rows, job.folder, path)
         identity = encoder.identity
-    dtype = np.dtype(work.options.dtype)
-    return Found(features, rows, identity, dtype, len(work.images) - len(rows))
+    dtype = np.dtype(job.options.dtype)
+    return ImageFeatures(features, rows, identity, dtype, len(job.images) - len(rows))
 
 
-def encoded(work: Work, store: Path) -> Generator[Encoding | Unreadable | Discarded, None, Found]:
-    """Features of the photographs themselves."""
+def encode_images(job: EncodingJob, store: Path) -> Generator[Encoding | Unreadable | Discarded, None, ImageFeatures]:
+    """Encode the photographs, except those that an interrupted run has encoded."""
     from captioner.images import nameless, open_encoder
 
-    encoder = open_encoder(work.options.encoder or ENCODER, work.encoder_options)
-    from captioner.images.encoding import Store, encode_photos  # both need Pillow, which only the first asks for kindly
+    encoder = open_encoder(job.options.encoder or ENCODER, job.encoder_options)
+    from captioner.images.encoding import Store, encode_photos  # needs Pillow; open_encoder reports a missing one
 
-    found, missing = located(work.folder, [one.image for one in work.images])
+    found, missing = locate_photos(job.folder, [one.image for one in job.images])
     for image, problem in missing:
-        yield work.lost(image, problem)
+        yield job.leave_out(image, problem)
     names, paths = list(found), list(found.values())
-    dtype = np.dtype(work.options.dtype)
+    dtype = np.dtype(job.options.dtype)
     rows: dict[str, int] = {}
     try:
-        with Store(store, nameless(encoder.identity), encoder.width, dtype) as kept:
-            if kept.discarded:
+        with Store(store, nameless(encoder.identity), encoder.width, dtype) as stored:
+            if stored.discarded:
                 yield Discarded(store)
             before = 0
-            with closing(encode_photos(encoder, paths, work.options.threads, list(kept.rows))) as encoded:
-                for done, (name, one) in enumerate(zip(names, encoded, strict=True), 1):
+            with closing(encode_photos(encoder, paths, job.options.threads, list(stored.rows))) as encodings:
+                for done, (name, one) in enumerate(zip(names, encodings, strict=True), 1):
                     if one.problem is not None:
-                        yield work.lost(name, str(one.problem))
+                        yield job.leave_out(name, str(one.problem))
                     else:
                         before += one.features is None
-                        if one.features is not None and one.digest not in kept.rows:
-                            kept.add(one.digest, one.features)
-                        rows[name] = kept.rows[one.digest]
+                        if one.features is not None and one.digest not in stored.rows:
+                            stored.add(one.digest, one.features)
+                        rows[name] = stored.rows[one.digest]
                     yield Encoding(done, len(names), before)
             if not rows:
-                raise DataError(f"{work.folder}: expected photographs, got none that can be read")
-            return Found(kept.features(), rows, encoder.identity, dtype, len(missing))
+                raise DataError(f"{job.folder}: expected photographs, got no readable one")
+            return ImageFeatures(stored.features(), rows, encoder.identity, dtype, len(missing))
     except OSError as error:
-        raise DataError(f"{store}: cannot keep what is encoded: {error.strerror or error}") from error
+        raise DataError(f"{store}: cannot store features: {error.strerror or error}") from error
 
 
 def _compare(encoder: Encoder, features: Features, rows: Mapping[str, int], folder: Path, path: Path) -> None:
-    """Raises: DataError when features are not those of the encoder, as far as photographs are there to tell."""
+    """Compare a sample of features with those of the encoder. Raises: DataError when they differ."""
     from captioner.images.encoding import encode_photos
 
     if features.shape[1] != encoder.width:
         raise DataError(
-            f"{path}: expected {encoder.width} numbers an image, as {encoder.identity} has, got {features.shape[1]}"
+            f"{path}: expected {encoder.width} features per image for {encoder.identity}, got {features.shape[1]}"
         )
     found = ((photo, name) for name, photo in find_all(folder, list(rows)).items() if photo)
     photos = dict(islice(found, COMPARED))
     for one in encode_photos(encoder, photos):
         if one.features is None:
             continue
-        given = features[rows[photos[one.path]]].astype(np.float64)
-        apart = float(np.linalg.norm(given - one.features)) / max(float(np.linalg.norm(one.features)), 1e-30)
-        if apart > TOLERANCE:
+        expected = features[rows[photos[one.path]]].astype(np.float64)
+        error = float(np.linalg.norm(expected - one.features)) / max(float(np.linalg.norm(one.features)), 1e-30)
+        if error > TOLERANCE:
             raise DataError(
-                f"{path}: expected the features of {encoder.identity}, got others: those of {one.path.name} are apart "
-                f"by {apart:.1%}; name the encoder that made them with --encoder"
+                f"{path}: expected the features of {encoder.identity}, got a relative error of {error:.1%} for "
+                f"{one.path.name}; name the encoder of the features with --encoder"
             )
 
 
 def sha256_of(path: Path) -> str:
-    """Raises: DataError when the file cannot be read."""
+    """Compute the SHA-256 of a file. Raises: DataError when it cannot be read."""
     with regular_file(path, FILE_LIMIT) as descriptor, open(descriptor, "rb", closefd=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The photographs that names in a table stand for."""
+"""Find the photograph of each image name in a caption file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import NamedTuple
 
 from captioner.config.options import Prepare
 from captioner.errors import DataError
-from captioner.preparation.image_records import Collected, named_source
+from captioner.preparation.image_records import SplitRecords, parse_source
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-"""Tried when a name in a table has none."""
-FOLDERS = 1000
-"""So many folders are searched for photographs that are not where they should be."""
+"""Suffixes to try for a name without one."""
+MAX_FOLDERS = 1000
+"""The maximum number of folders to search for missing photographs."""
 
 
 class Unreadable(NamedTuple):
-    """A photograph that is missing or cannot be read; its captions are left out."""
+    """A missing or unreadable photograph; its captions are left out."""
 
     image: str
     problem: str
@@ -33,62 +33,62 @@ class Unreadable(NamedTuple):
 
 
 def photo_folder(sources: Sequence[str], options: Prepare) -> Path:
-    """The folder that names of images start from: the one that is said, or that of the first source."""
-    return options.images or named_source(sources[0])[1].parent
+    """Return the folder of the photographs: `options.images`, or else the folder of the first source."""
+    return options.images or parse_source(sources[0])[1].parent
 
 
-def located(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], list[Unreadable]]:
-    """The photographs of names, and the names that have none, with a photograph below the folder that may be meant.
+def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], list[Unreadable]]:
+    """Find the photographs of image names; for missing ones, suggest photographs in subfolders.
 
-    Raises: DataError when there is no such folder, or no photograph at all.
+    Raises: DataError when the folder or all photographs are missing.
     """
     if not os.path.isdir(folder):
-        raise DataError(f"{folder}: no such folder; name that of the photographs with --images")
+        raise DataError(f"{folder}: folder not found; name the folder of the photographs with --images")
     found = find_all(folder, names)
     missing = [name for name, path in found.items() if path is None]
     below = _below(folder, missing) if missing else {}
-    hints = {name: f"; {below[name]} is there: the names must include subfolders" for name in below}
+    hints = {name: f"; found {below[name]}: names must include subfolders" for name in below}
     if len(missing) == len(found):
         first = next((name for name in missing if name in below), missing[0])
-        there = f", or in the names the subfolders: {below[first]} is there" if below else ""
+        hint = f", or include subfolders in the names: found {below[first]}" if below else ""
         raise DataError(
-            f"{folder}: expected the photographs, got none of {len(found):,}, such as {first}; "
-            f"name their folder with --images{there}"
+            f"{folder}: expected photographs, found none of {len(found):,}, such as {first}; "
+            f"name their folder with --images{hint}"
         )
-    lost = []
+    unreadable: list[Unreadable] = []
     for name in missing:
-        problem = f"{folder / name}: no such photograph{hints.get(name, '')}"
+        problem = f"{folder / name}: photograph not found{hints.get(name, '')}"
         if os.path.islink(folder / name):
-            problem = f"{folder / name}: no such photograph: a link to a file that is not there"
+            problem = f"{folder / name}: broken link"
         if is_address(name):
-            problem = f"{name}: photographs are not fetched from the net; download it, and name the file"
-        lost.append(Unreadable(name, problem))
-    return {name: path for name, path in found.items() if path is not None}, lost
+            problem = f"{name}: addresses are unsupported; download the photograph, and use its file name"
+        unreadable.append(Unreadable(name, problem))
+    return {name: path for name, path in found.items() if path is not None}, unreadable
 
 
-def missing_photos(collected: Collected, folder: Path) -> list[Unreadable]:
-    """The images whose photographs are not in a folder.
+def missing_photos(records: SplitRecords, folder: Path) -> list[Unreadable]:
+    """Return the images whose photographs are missing.
 
-    Raises: as `located`.
+    Raises: as `locate_photos`.
     """
-    return located(folder, [one.image for one in chain(*collected.splits.values())])[1]
+    return locate_photos(folder, [one.image for one in chain(*records.splits.values())])[1]
 
 
 def _below(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """Of names without folders, the photograph of that name in a folder below, by its path from here."""
+    """Find names without folders in the subfolders; return relative paths."""
     bare = {name for name in names if "/" not in name}
     below: dict[str, str] = {}
-    for where, _, files in islice(os.walk(folder), FOLDERS):
+    for where, _, files in islice(os.walk(folder), MAX_FOLDERS):
         for name in bare.intersection(files):
             below.setdefault(name, os.path.relpath(os.path.join(where, name), folder))
     return below
 
 
 def find_all(folder: Path, names: Sequence[str]) -> dict[str, Path | None]:
-    """The photograph of every name, where there is one; without its folders no name stands for two.
+    """Find the photograph of every name, or None; a file is never used for two names.
 
-    Where there is 1.jpg alone, it is neither cats/1.jpg nor dogs/1.jpg. A name that has none may differ from that of
-    one photograph by capitals or by how its accents are written (as between Linux and macOS).
+    A lone 1.jpg is neither cats/1.jpg nor dogs/1.jpg. A name without an exact match may match one file up to case and
+    Unicode normalization (which differs between Linux and macOS).
     """
     found = {name: find_photo(folder, name) for name in names}
     stems = Counter(PurePath(name).stem for name in found)
@@ -99,33 +99,33 @@ def find_all(folder: Path, names: Sequence[str]) -> dict[str, Path | None]:
     if None not in found.values():
         return found
     listing = cache(_listing)
-    alike = {name: _alike(folder, name, listing) for name, path in found.items() if path is None}
-    taken = Counter([*found.values(), *alike.values()])
-    return {name: path or (alike[name] if taken[alike[name]] == 1 else None) for name, path in found.items()}
+    similar = {name: _find_similar(folder, name, listing) for name, path in found.items() if path is None}
+    taken = Counter([*found.values(), *similar.values()])
+    return {name: path or (similar[name] if taken[similar[name]] == 1 else None) for name, path in found.items()}
 
 
 def find_photo(folder: Path, name: str) -> Path | None:
-    """The photograph of a name that a table has: below the folder, or there without its own folders."""
+    """Find the photograph of a name in a folder, with the folders of the name or without them."""
     for path in (folder / name, folder / PurePath(name).name):
         for suffix in ("", *(SUFFIXES if not path.suffix else ())):
             candidate = f"{path}{suffix}"
-            if os.path.exists(candidate) and not os.path.isdir(candidate):  # unlike Path, they take any name
+            if os.path.exists(candidate) and not os.path.isdir(candidate):  # os.path, unlike Path, accepts NULs
                 return Path(candidate)
     return None
 
 
 def is_below(folder: Path, path: Path) -> bool:
-    """Whether a path stays in a folder by its name, whatever links there are in it."""
+    """Check whether a path is lexically inside a folder; links are not resolved."""
     inside = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
     return ".." not in (*PurePath(inside).parts, *path.parts[len(folder.parts) :])
 
 
-def _alike(folder: Path, name: str, listing: Callable[[Path], dict[str, list[str]]]) -> Path | None:
-    """The only photograph below a folder whose name is the same but for capitals and normal form."""
+def _find_similar(folder: Path, name: str, listing: Callable[[Path], dict[str, list[str]]]) -> Path | None:
+    """Find the only file in a folder whose path is equal up to case and Unicode normalization."""
     for suffix in ("", *(SUFFIXES if not PurePath(name).suffix else ())):
         path = folder
         for part in PurePath(f"{name}{suffix}").parts:
-            names = listing(path).get(_plain(part), [])
+            names = listing(path).get(_normalize(part), [])
             if len(names) != 1:
                 break
             path = path / names[0]
@@ -139,14 +139,14 @@ def _listing(folder: Path) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     with suppress(OSError, ValueError):
         for name in os.listdir(folder):
-            names.setdefault(_plain(name), []).append(name)
+            names.setdefault(_normalize(name), []).append(name)
     return names
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def is_address(name: str | os.PathLike[str]) -> bool:
-    """Whether a name is an address in the net, as it is or as a path, which has but one slash."""
+    """Check whether a name is a URL; a Path of a URL has one slash."""
     return os.fspath(name).startswith(("http:/", "https:/"))

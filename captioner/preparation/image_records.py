@@ -1,4 +1,4 @@
-"""Captions from files -> images by split, with every flaw told: how `captioner prepare` and `data check` begin."""
+"""Read caption files into image records by split, with all issues, for `captioner prepare` and `data check`."""
 
 from __future__ import annotations
 
@@ -11,137 +11,137 @@ from pathlib import Path
 from captioner.config.options import Prepare
 from captioner.data.prepared import check_names, check_texts
 from captioner.data.readers import CaptionRecord, Columns, Issue, read, read_list, split_name
-from captioner.data.splits import ImageRecord, by_split, draw, gather, listed
+from captioner.data.splits import ImageRecord, gather, group_by_split, split_by_lists, split_randomly
 from captioner.errors import DataError, UsageError
 from captioner.printable import quoted
 from captioner.text.tokenizer import tokenize
 from captioner.text.vocabulary import SPECIAL
 
-LONGEST_TEXT = 2000
+MAX_TEXT = 2000
 
 
 @dataclass
-class Collected:
-    """The images of every split, the flaws found on the way, and the images that no split takes.
+class SplitRecords:
+    """Image records by split, the issues of the files, and the number of images in no split.
 
-    Where splits were drawn, `undrawn` has the images as they were before.
+    For random splits, `unsplit` has all images without their splits.
     """
 
     splits: dict[str, list[ImageRecord]]
-    flaws: list[Issue] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
     left_out: int = 0
-    undrawn: list[ImageRecord] = field(default_factory=list)
+    unsplit: list[ImageRecord] = field(default_factory=list)
 
 
-def collect(sources: Sequence[str], lists: Sequence[str], options: Prepare, strict: bool = False) -> Collected:
-    """Read captions, and put their images into splits: by lists, or as the files say, or drawn.
+def read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare, strict: bool = False) -> SplitRecords:
+    """Read captions, and split their images by lists, by the splits of the files, or at random.
 
-    A source is FILE, or SPLIT=FILE where all its captions are of one split; a list is SPLIT=FILE.
+    A source is FILE, or SPLIT=FILE to put all its images into one split; a list is SPLIT=FILE.
 
-    Raises: DataError for a file that cannot be read, for what a data set cannot hold, or with `strict` for the first
-    flaw; UsageError.
+    Raises: DataError for an unreadable file, content that a data set cannot store, or, with `strict`, the first
+    issue; UsageError.
     """
-    flaws: list[Issue] = []
-    with telling(flaws):
-        return _collect(sources, lists, options, strict, flaws)
+    issues: list[Issue] = []
+    with reporting_issues(issues):
+        return _read_records(sources, lists, options, strict, issues)
 
 
 @contextmanager
-def telling(flaws: Sequence[Issue]) -> Iterator[None]:
-    """Whatever ends the work, the flaws that were found before are told with it."""
+def reporting_issues(issues: Sequence[Issue]) -> Iterator[None]:
+    """Add the issues found so far to the message of a DataError."""
     try:
         yield
     except DataError as error:
-        if not flaws:
+        if not issues:
             raise
-        many = f"{len(flaws):,} flaws, the first" if len(flaws) > 1 else "a flaw"
-        raise DataError(f"{error}; before that, {many}: {flaws[0]}") from error
+        count = f"{len(issues):,} issues, the first" if len(issues) > 1 else "1 issue"
+        raise DataError(f"{error}; also found {count}: {issues[0]}") from error
 
 
-def among(collected: Collected, usable: Container[str], options: Prepare) -> dict[str, list[ImageRecord]]:
-    """The splits of the images that can be used; where splits are drawn, they are drawn among these alone.
+def usable_splits(records: SplitRecords, usable: Container[str], options: Prepare) -> dict[str, list[ImageRecord]]:
+    """Return the splits with usable images only; random splits are sampled from the usable images.
 
-    Raises: DataError when nothing is left to train on.
+    Raises: DataError when train is empty.
     """
     images: Iterable[ImageRecord] = (
-        draw(collected.undrawn, _shares(options), options.seed, usable)
-        if collected.undrawn
-        else (one for images in collected.splits.values() for one in images if one.image in usable)
+        split_randomly(records.unsplit, _fractions(options), options.seed, usable)
+        if records.unsplit
+        else (one for images in records.splits.values() for one in images if one.image in usable)
     )
-    splits = dict(by_split(images))
+    splits = dict(group_by_split(images))
     if "train" not in splits:
-        raise DataError("expected images in the split train, got none whose photograph can be read")
+        raise DataError("expected images in the split train, got none with a readable photograph")
     return splits
 
 
-def _shares(options: Prepare) -> dict[str, float]:
+def _fractions(options: Prepare) -> dict[str, float]:
     return {"val": options.val, "test": options.test}
 
 
-def _collect(
-    sources: Sequence[str], lists: Sequence[str], options: Prepare, strict: bool, flaws: list[Issue]
-) -> Collected:
+def _read_records(
+    sources: Sequence[str], lists: Sequence[str], options: Prepare, strict: bool, issues: list[Issue]
+) -> SplitRecords:
     columns = Columns(options.image_column, options.caption_column, options.split_column)
-    undrawn: list[ImageRecord] = []
+    unsplit: list[ImageRecord] = []
 
-    def note(flaw: Issue) -> None:
+    def report(issue: Issue) -> None:
         if strict:
-            raise DataError(f"{flaw}; without --strict it is skipped and counted")
-        flaws.append(flaw)
+            raise DataError(f"{issue}; without --strict, it is skipped and counted")
+        issues.append(issue)
 
-    def sift(told: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
-        for one in map(_checked, told):
-            if isinstance(one, CaptionRecord):
-                yield one
+    def valid(found: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
+        for one in map(_validate, found):
+            if isinstance(one, Issue):
+                report(one)
             else:
-                note(one)
+                yield one
 
-    told = (one for split, path in map(named_source, sources) for one in read(path, columns, split))
-    images, clashes = gather(sift(told))
-    for flaw in clashes:
-        note(flaw)
+    found = (one for split, path in map(parse_source, sources) for one in read(path, columns, split))
+    images, conflicts = gather(valid(found))
+    for issue in conflicts:
+        report(issue)
     if not images:
-        raise DataError(f"{', '.join(sources)}: expected captions, got none that can be used")
+        raise DataError(f"{', '.join(sources)}: expected captions, got no valid one")
     if lists:
         names: dict[str, list[str]] = {}
-        for split, path in map(_list, lists):
+        for split, path in map(_parse_list, lists):
             names.setdefault(split, []).extend(read_list(path))
-        images, clashes = listed(images, names)
-        for flaw in clashes:
-            note(flaw)
+        images, conflicts = split_by_lists(images, names)
+        for issue in conflicts:
+            report(issue)
         if "train" not in names:
             images = [one if one.split else _in_train(one) for one in images]
     elif not any(one.split for one in images):
-        undrawn = images
-        images = draw(images, _shares(options), options.seed)
-    splits, where = dict(by_split(images)), ", ".join(sources)
+        unsplit = images
+        images = split_randomly(images, _fractions(options), options.seed)
+    splits, where = dict(group_by_split(images)), ", ".join(sources)
     if splits:
         check_names(list(splits), where)
     if "train" not in splits:
         raise DataError(f"{where}: expected images in the split train, got {', '.join(splits) or 'none'}")
-    for name, taken in splits.items():
-        check_texts([one.image for one in taken], f"{where}: {name} images")
-        check_texts([told.text for one in taken for told in one.captions], f"{where}: {name} texts")
-    return Collected(splits, flaws, sum(one.split is None for one in images), undrawn)
+    for name, members in splits.items():
+        check_texts([one.image for one in members], f"{where}: {name} images")
+        check_texts([caption.text for one in members for caption in one.captions], f"{where}: {name} texts")
+    return SplitRecords(splits, issues, sum(one.split is None for one in images), unsplit)
 
 
-def words_of(told: CaptionRecord) -> list[str]:
-    """The words of a caption: its own tokens, or those of its text."""
-    return tokenize(told.text) if told.words is None else told.words.split()
+def caption_words(caption: CaptionRecord) -> list[str]:
+    """Return the tokens of a caption: those of the file, or else of its tokenized text."""
+    return tokenize(caption.text) if caption.words is None else caption.words.split()
 
 
-def _checked(told: CaptionRecord | Issue) -> CaptionRecord | Issue:
-    if isinstance(told, Issue):
-        return told
-    length = max(len(told.text), len(told.words or ""))
-    if length > LONGEST_TEXT:
-        return Issue(told.line, f"caption: expected at most {LONGEST_TEXT:,} characters, got {length:,}")
-    words = words_of(told)
+def _validate(record: CaptionRecord | Issue) -> CaptionRecord | Issue:
+    if isinstance(record, Issue):
+        return record
+    length = max(len(record.text), len(record.words or ""))
+    if length > MAX_TEXT:
+        return Issue(record.line, f"caption: expected at most {MAX_TEXT:,} characters, got {length:,}")
+    words = caption_words(record)
     if not words:
-        return Issue(told.line, f"caption: expected words, got {quoted(told.text)}")
+        return Issue(record.line, f"caption: expected words, got {quoted(record.text)}")
     if special := set(words) & set(SPECIAL):
-        return Issue(told.line, f"caption: {min(special)} is a special token, not a word")
-    return told
+        return Issue(record.line, f"caption: {min(special)} is a special token, not a word")
+    return record
 
 
 def _in_train(one: ImageRecord) -> ImageRecord:
@@ -149,15 +149,15 @@ def _in_train(one: ImageRecord) -> ImageRecord:
     return one
 
 
-def named_source(source: str) -> tuple[str | None, Path]:
-    """SPLIT=FILE, unless a file has that whole name."""
+def parse_source(source: str) -> tuple[str | None, Path]:
+    """Parse SPLIT=FILE or FILE; an existing file of the whole name takes precedence."""
     split, equals, path = source.partition("=")
     if not equals or os.path.exists(source) or not split.isidentifier():
         return None, Path(source)
     return split_name(split), Path(path)
 
 
-def _list(text: str) -> tuple[str, Path]:
+def _parse_list(text: str) -> tuple[str, Path]:
     split, equals, path = text.partition("=")
     if not equals or not split.isidentifier():
         raise UsageError(f"--list {text}: expected SPLIT=FILE, such as val=val.txt")

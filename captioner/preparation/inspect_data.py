@@ -1,4 +1,4 @@
-"""Looking at data sets without training: check, card and show."""
+"""Inspect data sets: `captioner data` check, card and show."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from captioner.data.prepared import SEAL
 from captioner.data.summary import card
 from captioner.errors import DataError, UsageError
 from captioner.preparation.find_photos import Unreadable, find_all, is_below, missing_photos, photo_folder
-from captioner.preparation.image_records import collect, telling
+from captioner.preparation.image_records import read_records, reporting_issues
 from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import card_of
 
 
 class Example(NamedTuple):
-    """An image of a split, by its row and name, and what people said of it."""
+    """An image of a split: its row, name and references."""
 
     row: int
     image: str
@@ -32,59 +32,59 @@ class Example(NamedTuple):
 
 
 def guess(source: str) -> list[str]:
-    """The options of a config that read a data set: a prepared file, the assignment's folder, or the word scenes.
+    """Return the config overrides for a data set: a prepared file, a CS231n folder, or `scenes`.
 
-    Raises: UsageError when it is none of them.
+    Raises: UsageError for anything else.
     """
     kind = _kind(source) or (None if os.path.exists(source) else "prepared")
     if kind is None:
         raise UsageError(
-            f"{source}: expected a file that `captioner prepare` wrote, a folder as in CS231n's assignment, or scenes; "
-            "captions as they are can be checked with `captioner data check`"
+            f"{source}: expected a file written by `captioner prepare`, a folder of CS231n's assignment 3, or scenes; "
+            "to check caption files, use `captioner data check`"
         )
     return [f"data.source={kind}", *([] if kind == "scenes" else [f"data.root={source}"])]
 
 
 def _kind(source: str) -> str | None:
-    """The kind of a data set that is there, or None: captions that are none yet, or nothing."""
+    """Return the source type of an existing data set, or None for caption files and missing paths."""
     if source == "scenes":
         return "scenes"
-    if os.path.isdir(source):  # the assignment's, or one of photographs
+    if os.path.isdir(source):  # of CS231n, or of photographs
         return "cs231n" if any(os.path.exists(os.path.join(source, name)) for name in (CAPTIONS, VOCAB)) else None
     return "prepared" if SEAL.is_on(source) else None
 
 
 def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tuple[list[object], dict[str, Any]]:
-    """All flaws of captions with their photographs, and their card; or the card of a data set that is whole.
+    """Check caption files with their photographs, or a data set; return all issues and the summary.
 
-    Raises: DataError for a data set that is not, UsageError for options that have no effect on it.
+    Raises: DataError for a damaged data set, UsageError for options that do not apply to a data set.
     """
     (first, *others) = sources
     if not others and _kind(first):
         fields = [field.name for field in dataclasses.fields(options)]
-        given = [name for name in fields if getattr(options, name) != getattr(Prepare(), name)]
-        if given or lists:
-            option = given[0].replace("_", "-") if given else "list"
-            raise UsageError(f"{first}: is a data set already, on which --{option} has no effect; leave it out")
+        changed = [name for name in fields if getattr(options, name) != getattr(Prepare(), name)]
+        if changed or lists:
+            option = changed[0].replace("_", "-") if changed else "list"
+            raise UsageError(f"{first}: --{option} does not apply to a prepared data set; remove the option")
         return [], card_of_corpus(build_corpus(load(None, guess(first))))
-    collected = collect(sources, lists, options)
+    records = read_records(sources, lists, options)
     folder = photo_folder(sources, options)
     missing: Sequence[Unreadable] = ()
-    lost: Sequence[object] = ()
+    unreadable: Sequence[object] = ()
     if not options.features:
         try:
-            lost = missing = missing_photos(collected, folder)
-        except DataError as error:  # of none there is any: their captions are looked at all the same
-            lost = [error]
-    with telling(collected.flaws):
-        told = card_of(collected, options, {one.image for one in missing})
-    images = sum(split["images"] for split in told["splits"].values())
-    told["counts"]["missing"] = len(missing) or (images if lost else 0)
-    return [*collected.flaws, *lost], told
+            unreadable = missing = missing_photos(records, folder)
+        except DataError as error:  # all photographs are missing: check the captions anyway
+            unreadable = [error]
+    with reporting_issues(records.issues):
+        summary = card_of(records, options, {one.image for one in missing})
+    images = sum(split["images"] for split in summary["splits"].values())
+    summary["counts"]["missing"] = len(missing) or (images if unreadable else 0)
+    return [*records.issues, *unreadable], summary
 
 
 def card_of_corpus(corpus: Corpus) -> dict[str, Any]:
-    """The card of a data set, with what was counted when it was prepared."""
+    """Summarize a data set, with the counts of its preparation."""
     counts = corpus.about.get("counts")
     return {**card(corpus), **({"counts": counts} if _are_counts(counts) else {})}
 
@@ -98,7 +98,7 @@ def _are_counts(counts: object) -> bool:
 
 
 def examples(corpus: Corpus, name: str, count: int, seed: int) -> list[Example]:
-    """Some images of a split, drawn by a seed, in file order."""
+    """Sample `count` images of a split by a seed, in file order."""
     split = corpus.split(name)
     rows = np.random.default_rng(seed).permutation(split.features.shape[0])[:count]
     return [Example(row, split.image_ids[row], split.references(row, corpus.vocab)) for row in sorted(rows.tolist())]
@@ -107,10 +107,10 @@ def examples(corpus: Corpus, name: str, count: int, seed: int) -> list[Example]:
 def write_page(
     path: Path, corpus: Corpus, name: str, shown: Sequence[Example], images: Path | None, overwrite: bool
 ) -> int:
-    """Write examples of a split as one HTML page that needs no other file; the number of pictures that are missing.
+    """Write examples as a self-contained HTML page; return the number of missing images.
 
-    Photographs are those below the folder `images`. A data set may come from anybody, so neither the folder that it
-    names nor a path out of the given one is followed: the page may be shared.
+    Photographs are read only from the folder `images`: a data set may be untrusted and the page may be shared, so
+    neither the folder that the data set names nor a path outside `images` is read.
 
     Raises: UsageError when the file exists, CaptionerError when it cannot be written.
     """

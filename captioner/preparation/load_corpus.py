@@ -12,9 +12,9 @@ from captioner.data.corpus import Corpus
 
 
 def build_corpus(config: Config) -> Corpus:
-    """Load, or generate, the configured data set.
+    """Load or generate the configured data set.
 
-    Raises: DataError when it cannot be used.
+    Raises: DataError for an invalid data set.
     """
     source = config.data.source
     section = getattr(config.data, source, None)
@@ -23,8 +23,8 @@ def build_corpus(config: Config) -> Corpus:
     if config.data.max_train is None:
         return corpus
     train = corpus.split("train")
-    few = np.random.default_rng((config.seed, 2)).permutation(len(train.captions))[: config.data.max_train]
-    few.sort()
-    texts = None if train.texts is None else [train.texts[row] for row in few.tolist()]
-    cut = dataclasses.replace(train, captions=train.captions[few], image_idxs=train.image_idxs[few], texts=texts)
+    rows = np.random.default_rng((config.seed, 2)).permutation(len(train.captions))[: config.data.max_train]
+    rows.sort()
+    texts = None if train.texts is None else [train.texts[row] for row in rows.tolist()]
+    cut = dataclasses.replace(train, captions=train.captions[rows], image_idxs=train.image_idxs[rows], texts=texts)
     return dataclasses.replace(corpus, splits={**corpus.splits, "train": cut})

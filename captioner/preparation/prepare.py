@@ -1,4 +1,4 @@
-"""`captioner prepare`: captions and photographs -> one prepared data set, as an iterator of events."""
+"""Prepare a data set from caption files and photographs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,24 @@ from captioner.data.readers import Issue
 from captioner.data.summary import card
 from captioner.errors import DataError
 from captioner.parallel.blas import set_threads
-from captioner.preparation.encode import Discarded, Encoding, Found, Work, encoded, given, sha256_of
+from captioner.preparation.encode import (
+    Discarded,
+    Encoding,
+    EncodingJob,
+    ImageFeatures,
+    encode_images,
+    read_features,
+    sha256_of,
+)
 from captioner.preparation.find_photos import Unreadable, photo_folder
-from captioner.preparation.image_records import Collected, among, collect, named_source, words_of
+from captioner.preparation.image_records import SplitRecords, caption_words, parse_source, read_records, usable_splits
 from captioner.storage.atomic import sweep
 from captioner.storage.files import check_output
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 
 class Prepared(NamedTuple):
-    """The file is written; its card tells what is in it."""
+    """The data set was written; `card` is its summary."""
 
     path: Path
     card: dict[str, Any]
@@ -48,82 +56,83 @@ def prepare(
     strict: bool = False,
     overwrite: bool = False,
 ) -> Iterator[Event]:
-    """Read captions, encode their photographs (or take given features), and write a data set.
+    """Read captions, encode photographs (or read a feature file), write a data set, and yield events.
 
-    Photographs that were encoded before an interruption are not encoded again: they are kept beside the output until
-    it is written.
+    Features are stored next to the output until it is written, so that an interrupted run continues.
 
-    Raises: UsageError, DataError; with `strict` also for the first flaw or unreadable photograph.
+    Raises: UsageError, DataError; with `strict` also for the first issue or unreadable photograph.
     """
     options = options or Prepare()
     check_output(output, overwrite, "a data set", SEAL.is_on)
-    collected = collect(sources, lists, options, strict)
-    yield from collected.flaws
+    records = read_records(sources, lists, options, strict)
+    yield from records.issues
     set_threads(1)
-    images = list(chain(*collected.splits.values()))
+    images = list(chain(*records.splits.values()))
     store = output.with_name(f"{output.name}.part")
-    work = Work(images, options, encoder_options or {}, photo_folder(sources, options), strict, [])
-    found = yield from (given(work, options.features) if options.features else encoded(work, store))
-    corpus, counts = _corpus(collected, found, options)
+    job = EncodingJob(images, options, encoder_options or {}, photo_folder(sources, options), strict, [])
+    found = yield from (read_features(job, options.features) if options.features else encode_images(job, store))
+    corpus, counts = _corpus(records, found, options)
     unreadable = len(images) - len(found.rows) - found.missing
-    counts |= {"skipped": len(collected.flaws), "left_out": collected.left_out}
+    counts |= {"skipped": len(records.issues), "left_out": records.left_out}
     counts |= {"missing": found.missing, "unreadable": unreadable}
     about = {
         "made_by": f"captioner {captioner.__version__}",
         "sources": [{"file": os.path.basename(path), "sha256": sha256_of(path)} for path in _files(sources)],
-        "images": os.path.abspath(work.folder),
+        "images": os.path.abspath(job.folder),
         "options": {key: str(v) if isinstance(v, Path) else v for key, v in dataclasses.asdict(options).items()},
         "counts": counts,
     }
-    check_output(output, overwrite, "a data set", SEAL.is_on)  # again, as encoding may have taken hours
+    check_output(output, overwrite, "a data set", SEAL.is_on)  # again: encoding may take hours
     if not options.features:
-        sweep(output)  # nobody else writes it: the features are locked
+        sweep(output)  # no other process writes it: the feature store is locked
     write_prepared(output, validate(corpus, str(output)), about)
     store.unlink(missing_ok=True)
-    yield Prepared(output, {**card(corpus), "counts": counts, "lost": [str(one) for one in work.all_lost]})
+    yield Prepared(output, {**card(corpus), "counts": counts, "lost": [str(one) for one in job.left_out]})
 
 
-def _corpus(collected: Collected, found: Found, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
-    """The captions of the images that have features, as ids, and what was counted on the way."""
-    kept = among(collected, found.rows, options)
-    words = {name: [words_of(told) for one in images for told in one.captions] for name, images in kept.items()}
+def _corpus(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
+    """Build the corpus of the images with features, and count its words and truncated captions."""
+    usable = usable_splits(records, found.rows, options)
+    words = {
+        name: [caption_words(caption) for one in images for caption in one.captions] for name, images in usable.items()
+    }
     vocab = Vocab.build(words["train"], options.min_count, options.max_words)
     if len(vocab) == len(SPECIAL):
         raise DataError(
-            f"vocabulary: expected words that come {options.min_count:,} times or more in train, got none; "
+            f"vocabulary: expected words that occur at least {options.min_count:,} times in train, got none; "
             "try a smaller --min-count"
         )
     cut = sum(len(caption) > options.max_length for captions in words.values() for caption in captions)
     splits = {}
     for name, captions in words.items():
-        images = kept[name]
+        images = usable[name]
         splits[name] = Split(
             captions=vocab.encode([caption[: options.max_length] for caption in captions]),
             image_idxs=np.repeat(np.arange(len(images), dtype=np.int32), [len(one.captions) for one in images]),
             features=Selected(found.features, np.array([found.rows[one.image] for one in images]), found.dtype),
             image_ids=[one.image for one in images],
-            texts=[told.text for one in images for told in one.captions],
+            texts=[caption.text for one in images for caption in one.captions],
         )
     different = len({word for caption in words["train"] for word in caption})
     return Corpus(vocab, splits, found.encoder), {"cut": cut, "different": different, "min_count": options.min_count}
 
 
-def card_of(collected: Collected, options: Prepare, without: Container[str] = ()) -> dict[str, Any]:
-    """The card of captions alone, without photographs or features, and without those images.
+def card_of(records: SplitRecords, options: Prepare, without: Container[str] = ()) -> dict[str, Any]:
+    """Summarize captions without features; the images in `without` are left out.
 
-    Raises: DataError when nothing is left to train on.
+    Raises: DataError when train is empty.
     """
-    images = [one.image for one in chain(*collected.splits.values()) if one.image not in without]
+    images = [one.image for one in chain(*records.splits.values()) if one.image not in without]
     names = {image: row for row, image in enumerate(images)}
-    blank = Found(np.arange(len(names), dtype=np.float32)[:, None], names, "", np.dtype(np.float32), 0)
-    corpus, counts = _corpus(collected, blank, options)
-    told = card(corpus)
+    blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "", np.dtype(np.float32), 0)
+    corpus, counts = _corpus(records, blank, options)
+    summary = card(corpus)
     return {
-        "vocabulary": told["vocabulary"],
-        "splits": told["splits"],
-        "counts": {**counts, "skipped": len(collected.flaws), "left_out": collected.left_out},
+        "vocabulary": summary["vocabulary"],
+        "splits": summary["splits"],
+        "counts": {**counts, "skipped": len(records.issues), "left_out": records.left_out},
     }
 
 
 def _files(sources: Sequence[str]) -> list[Path]:
-    return [named_source(source)[1] for source in sources]
+    return [parse_source(source)[1] for source in sources]

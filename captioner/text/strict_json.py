@@ -8,7 +8,7 @@ from typing import Any
 
 
 def to_json(record: dict[str, Any], indent: int | None = None) -> str:
-    """A record as JSON, which has no infinity and no NaN: they become null. It is ASCII without control characters."""
+    """Encode a record as ASCII JSON without control characters; NaN and infinity become null."""
     return json.dumps(_finite(record), indent=indent, allow_nan=False).replace("\x7f", "\\u007f")
 
 

@@ -1,4 +1,4 @@
-"""Words and their ids, with the four special tokens of CS231n."""
+"""Vocabulary: words and their ids, with the four special tokens of CS231n."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ SPECIAL = (NULL, START, END, UNK)
 
 
 class Vocab:
-    """A two-way table between words and ids; an id is a word's place in `words`.
+    """Two-way mapping between words and ids; an id is the index of a word in `words`.
 
-    Raises: DataError when a word stands twice or is not printable, or a special token is missing.
+    Raises: DataError for a duplicate word, a word that is not printable, or a missing special token.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
         self.words: tuple[str, ...] = tuple(words)
         self.word_to_idx: Mapping[str, int] = {word: i for i, word in enumerate(self.words)}
         if len(self.word_to_idx) < len(self.words):
-            twice = next(w for i, w in enumerate(self.words) if self.word_to_idx[w] != i)
-            raise DataError(f"vocabulary: {quoted(twice)} stands twice; each word needs one id")
-        if odd := [word for word in self.words if printable(word, len(word)) != word]:
-            raise DataError(f"vocabulary: {quoted(odd[0])}: expected printable words, got control characters")
+            duplicate = next(w for i, w in enumerate(self.words) if self.word_to_idx[w] != i)
+            raise DataError(f"vocabulary: duplicate word {quoted(duplicate)}; each word needs one id")
+        if unprintable := [word for word in self.words if printable(word, len(word)) != word]:
+            raise DataError(f"vocabulary: {quoted(unprintable[0])}: expected printable words, got control characters")
         for token in SPECIAL:
             if token not in self.word_to_idx:
                 raise DataError(f"vocabulary: {token} is missing; expected all of {' '.join(SPECIAL)}")
@@ -44,19 +44,19 @@ class Vocab:
         return hash(self.words)
 
     @classmethod
-    def build(cls, captions: Iterable[Sequence[str]], min_count: int = 1, most: int | None = None) -> Vocab:
-        """Collect the words of tokenised captions: the special tokens first, then by falling count, then by letter.
+    def build(cls, captions: Iterable[Sequence[str]], min_count: int = 1, max_words: int | None = None) -> Vocab:
+        """Build a vocabulary from tokenized captions: special tokens, then words by descending count and code point.
 
-        Words that come less than `min_count` times stay out, and so do the rarest beyond `most`.
+        Words that occur fewer than `min_count` times are excluded, and so are the rarest beyond `max_words`.
         """
         counts = Counter(word for words in captions for word in words)
-        often = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
-        return cls((*SPECIAL, *sorted(often, key=lambda word: (-counts[word], word))[:most]))
+        frequent = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
+        return cls((*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))[:max_words]))
 
     def encode(self, captions: Sequence[Sequence[str]]) -> NDArray[np.int32]:
-        """Write each caption as `<START> w1 .. wn <END> <NULL> ...`; an unknown word becomes `<UNK>`.
+        """Encode each caption as `<START> w1 .. wn <END> <NULL> ...`; unknown words become `<UNK>`.
 
-        Shapes: N lists of words -> (N, T) int32, T = 2 + the longest caption.
+        Shapes: N lists of words -> (N, T) int32, T = 2 + words of the longest caption.
         """
         rows = np.full((len(captions), 2 + max(map(len, captions), default=0)), self.null, np.int32)
         for row, words in zip(rows, captions, strict=True):
@@ -65,14 +65,14 @@ class Vocab:
         return rows
 
     def unpadded(self, captions: NDArray[np.integer]) -> list[list[int]]:
-        """The ids of captions without `<NULL>`.
+        """Remove the padding `<NULL>` from captions.
 
         Shapes: (N, T) -> N lists.
         """
         return [[i for i in ids if i != self.null] for ids in captions.tolist()]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """The words of one caption: up to `<END>`, without `<NULL>` and `<START>`."""
+        """Decode one caption to words, up to `<END>`, without `<NULL>` and `<START>`."""
         words: list[str] = []
         for i in ids:
             if i == self.end:

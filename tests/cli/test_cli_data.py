@@ -53,13 +53,13 @@ def test_check_of_captions(cli: Callable[..., Any], golden: Callable[..., None])
 def test_check_as_json(cli: Callable[..., Any]) -> None:
     Path("photos/003.png").unlink()
     done = cli("data", "check", "photos/captions.csv", "--json")
-    assert (done.code, done.err) == (1, "captioner: photos/003.png: no such photograph\n")
+    assert (done.code, done.err) == (1, "captioner: photos/003.png: photograph not found\n")
     contents = json.loads(done.out)
     assert contents["counts"]["missing"] == 1
     assert sum(split["images"] for split in contents["splits"].values()) == 7
     absent = cli("data", "check", "photos/captions.csv", "--images", "nofolder", "--min-count", 1)
     assert (absent.code, absent.err) == (
-        1, "captioner: nofolder: no such folder; name that of the photographs with --images\n"
+        1, "captioner: nofolder: folder not found; name the folder of the photographs with --images\n"
     )  # fmt: skip
     assert "missing photographs: 8" in absent.out
 
@@ -74,10 +74,10 @@ def test_check_of_a_data_set_prints_its_summary(source: str, cli: Callable[..., 
 def test_a_folder_of_photographs_is_not_a_table(cli: Callable[..., Any]) -> None:
     done = cli("data", "check", "photos")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("captioner: photos: expected a file of captions, got a folder; name the file in it ")
+    assert done.err.startswith("captioner: photos: expected a caption file, got a folder; name the file in it ")
     summary = cli("data", "summary", "photos")
     assert (summary.code, summary.out) == (2, "")
-    assert summary.err.endswith("; captions as they are can be checked with `captioner data check`\n")
+    assert summary.err.endswith("; to check caption files, use `captioner data check`\n")
 
 
 def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
@@ -117,8 +117,8 @@ def test_summary_of_a_file_that_is_not_a_data_set(cli: Callable[..., Any]) -> No
     done = cli("data", "summary", "photos/captions.csv")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "captioner: photos/captions.csv: expected a file that `captioner prepare` wrote, a folder as in CS231n's "
-        "assignment, or scenes; captions as they are can be checked with `captioner data check`\n"
+        "captioner: photos/captions.csv: expected a file written by `captioner prepare`, a folder of CS231n's "
+        "assignment 3, or scenes; to check caption files, use `captioner data check`\n"
     )
     absent = cli("data", "summary", "absent.h5")
     assert (absent.code, absent.out) == (1, "")
@@ -200,7 +200,7 @@ def test_show_of_other_data_sets(cli: Callable[..., Any], small_config: Path) ->
     scenes = cli("data", "show", "scenes", "-c", small_config, "--split", "heldout", "-n", 1)
     assert re.fullmatch(r"heldout-0000\d\n(\t.+\n){5}", scenes.out)
     done = cli("data", "show", "coco", "--split", "dev")
-    assert (done.code, done.err) == (1, "captioner: split 'dev': no such split; this data set has train, val\n")
+    assert (done.code, done.err) == (1, "captioner: split 'dev': not found; this data set has train, val\n")
 
 
 def test_a_page(cli: Callable[..., Any], small_config: Path) -> None:

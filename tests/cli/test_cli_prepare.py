@@ -92,7 +92,7 @@ def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> No
         table.writelines(f"lost-{number:02}.png,a dog\n" for number in range(30))
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--json")
     assert done.code == 1
-    lost = [f"photos/lost-{number:02}.png: no such photograph" for number in range(30)]
+    lost = [f"photos/lost-{number:02}.png: photograph not found" for number in range(30)]
     more = "captioner: and 10 more (--json lists all)"
     reported = json.loads(done.out)["lost"]
     assert sorted(reported) == lost
@@ -101,24 +101,24 @@ def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> No
 
 FAILURES: dict[str, tuple[int, str]] = {
     "photos/none.csv -o out.h5": (1, "photos/none.csv: cannot be opened: No such file or directory"),
-    "photos -o out.h5": (1, "photos: expected a file of captions, got a folder; name the file in it "),
+    "photos -o out.h5": (1, "photos: expected a caption file, got a folder; name the file in it "),
     "photos/captions.csv -o file": (2, "file: exists already; name another file, or replace it with --overwrite"),
     "photos/captions.csv -o no/out.h5": (2, "no/out.h5: expected a folder to write into, got no, which is none"),
     "photos/captions.csv -o out.h5 --images .": (
-        1, ".: expected the photographs, got none of 8, such as 000.png; name their folder with --images"
+        1, ".: expected photographs, found none of 8, such as 000.png; name their folder with --images"
     ),
     "photos/captions.csv -o out.h5 --images nofolder": (
-        1, "nofolder: no such folder; name that of the photographs with --images"
+        1, "nofolder: folder not found; name the folder of the photographs with --images"
     ),
     "photos/captions.csv -o out.h5 --min-count 1000 --encoder scenes": (
-        1, "vocabulary: expected words that come 1,000 times or more in train, got none; try a smaller --min-count"
+        1, "vocabulary: expected words that occur at least 1,000 times in train, got none; try a smaller --min-count"
     ),
     "photos/captions.csv -o out.h5 --encoder nonsense": (2, "encoder nonsense: expected scenes, efficientnet-lite0, "),
     "photos/captions.csv -o out.h5 --encoder onnx": (2, "encoder onnx: expected onnx:FILE, got no file"),
     "photos/captions.csv -o out.h5 --encoder-option size": (
         2, "--encoder-option size: expected KEY=VALUE, such as size=224"
     ),
-    "photos/captions.csv -o out.h5 --val 0.9 --test 0.9": (1, "expected images left for train "),
+    "photos/captions.csv -o out.h5 --val 0.9 --test 0.9": (1, "expected images for train in addition to "),
     "photos/captions.csv -o out.h5 --val 1": (2, "Invalid value for '--val': expected a number >= 0 and < 1, got 1.0;"),
     "photos/captions.csv -o out.h5 --val nan": (2, "Invalid value for '--val': expected a number >= 0 and < 1, got"),
     "photos/captions.csv -o out.h5 --min-count 0": (
@@ -174,7 +174,7 @@ def test_discarding_features_of_another_encoder_is_reported(cli: Callable[..., A
     command = ("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES)
     assert cli(*command, "--min-count", 1000, "--dtype", "float32").code == 1  # ends after encoding
     gc.collect()  # the exception of the failed command references the features
-    message = "out.h5.part: another encoder or precision made what was encoded before; all is encoded anew"
+    message = "out.h5.part: features of an earlier run have another encoder or dtype; encoding all photographs again"
     assert cli(*command).err.splitlines()[0] == f"captioner: {message}"
 
 
@@ -182,7 +182,7 @@ def test_strict_stops_at_the_first_issue(cli: Callable[..., Any]) -> None:
     Path("photos/001.png").unlink()
     done = cli("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES, "--strict")
     assert done == (
-        1, "", "captioner: photos/001.png: no such photograph; without --strict it is left out and counted\n"
+        1, "", "captioner: photos/001.png: photograph not found; without --strict, it is left out and counted\n"
     )  # fmt: skip
     assert not Path("out.h5").exists()
 
@@ -203,7 +203,7 @@ def test_a_full_disk(cli: Callable[..., Any], files_of_at_most: Callable[[int], 
     with files_of_at_most(100_000):
         done = cli("prepare", "photos/captions.csv", "-o", "out.h5", "--features", "given.h5", "--overwrite")
     assert (done.code, done.out) == (1, "")
-    assert done.err == ("captioner: out.h5: cannot write the data set: File too large; an earlier one there is whole\n")
+    assert done.err == ("captioner: out.h5: cannot write the data set: File too large; the previous data set is kept\n")
     assert Path("out.h5").read_bytes() == old
     assert sorted(os.listdir()) == ["given.h5", "out.h5", "photos"]
 

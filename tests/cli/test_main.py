@@ -90,8 +90,8 @@ FAILURES: dict[str, tuple[int, str]] = {
         2, "-o model.cell: expected lstm as in run/best.h5, got rnn; start a new run to change it"
     ),
     # data
-    "sample run --split dev": (1, "split 'dev': no such split; this data set has train, val, test, heldout"),
-    "evaluate run --split dev": (1, "split 'dev': no such split; this data set has train, val, test, heldout"),
+    "sample run --split dev": (1, "split 'dev': not found; this data set has train, val, test, heldout"),
+    "evaluate run --split dev": (1, "split 'dev': not found; this data set has train, val, test, heldout"),
     "sample run --features nope.h5": (1, "nope.h5: cannot be opened: No such file or directory"),
     "sample run --features empty": (1, "empty: expected a regular file, got a folder"),
     "sample run --features file": (1, "file: expected an HDF5 file, got one that begins with b''"),

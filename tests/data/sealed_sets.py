@@ -1,4 +1,4 @@
-"""What the tests of prepared data sets share."""
+"""Shared helpers for tests of prepared data sets."""
 
 import dataclasses
 import importlib

@@ -22,7 +22,7 @@ def split_of(captions: int) -> Split:
 
 
 @given(counts, sizes, seeds, st.integers(0, 3))
-def test_every_caption_once_an_epoch(captions: int, size: int, seed: int, epoch: int) -> None:
+def test_every_epoch_contains_each_caption_once(captions: int, size: int, seed: int, epoch: int) -> None:
     batches = ShuffledBatches(split_of(captions), size, seed)
     assert batches.per_epoch == steps_per_epoch(captions, size)
     rows = [batches.rows(epoch * batches.per_epoch + step) for step in range(batches.per_epoch)]
@@ -32,7 +32,7 @@ def test_every_caption_once_an_epoch(captions: int, size: int, seed: int, epoch:
 
 
 @given(counts, sizes, seeds, st.lists(st.integers(0, 200), min_size=1))
-def test_a_step_is_the_same_wherever_one_comes_from(captions: int, size: int, seed: int, steps: list[int]) -> None:
+def test_a_batch_depends_only_on_seed_and_step(captions: int, size: int, seed: int, steps: list[int]) -> None:
     split = split_of(captions)
     jumping = ShuffledBatches(split, size, seed)
     for step in steps:

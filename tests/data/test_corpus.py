@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.data.corpus import ROWS_AT_ONCE, Corpus, Split, validate
+from captioner.data.corpus import BLOCK_ROWS, Corpus, Split, validate
 from captioner.errors import DataError
 from captioner.text.vocabulary import SPECIAL, Vocab
 
@@ -41,7 +41,7 @@ def planted(value, dtype=np.float32, rows=2, at=(1, 2)):
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64, np.uint16])
 @pytest.mark.parametrize("float_type", [np.float16, np.float32, np.float64])
-def test_a_sound_corpus_is_returned_as_it_is(dtype, float_type):
+def test_validate_returns_a_valid_corpus(dtype, float_type):
     sound = corpus(
         captions=np.array(CAPTIONS, dtype),
         image_idxs=np.array([1, 0, 1], dtype),
@@ -58,8 +58,8 @@ BAD_ROWS = {
     "no end": (captions(START, CAT, DOG, CAT), "has no <END>", [1, 4, 5, 4]),
     "null for end": (captions(START, CAT, NULL, NULL), "has no <END>", [1, 4, 0, 0]),
     "a gap": (captions(START, NULL, CAT, END), "has <NULL> before <END>", [1, 0, 4, 2]),
-    "words after the end": (captions(START, CAT, END, DOG), "goes on after <END>", [1, 4, 2, 5]),
-    "two ends": (captions(START, CAT, END, END), "goes on after <END>", [1, 4, 2, 2]),
+    "words after the end": (captions(START, CAT, END, DOG), "has tokens after <END>", [1, 4, 2, 5]),
+    "two ends": (captions(START, CAT, END, END), "has tokens after <END>", [1, 4, 2, 2]),
     "two starts": (captions(START, START, CAT, END), "has a second <START>", [1, 1, 4, 2]),
 }
 BAD = {
@@ -73,21 +73,21 @@ BAD = {
     "captions without a word": ({"captions": np.ones((3, 2), np.int32)}, SHAPE + "int32 (3, 2)"),
     "float indices": (
         {"image_idxs": np.zeros(3)},
-        "here: val image_idxs: expected integers (3,), one a caption, got float64 (3,)",
+        "here: val image_idxs: expected integers (3,), one per caption, got float64 (3,)",
     ),
     "an index too few": (
         {"image_idxs": np.zeros(2, np.int32)},
-        "here: val image_idxs: expected integers (3,), one a caption, got int32 (2,)",
+        "here: val image_idxs: expected integers (3,), one per caption, got int32 (2,)",
     ),
     "index too large": ({"image_idxs": np.array([0, 1, 2])}, "here: val image_idxs: row 2: expected 0..1, got 2"),
     "index below zero": ({"image_idxs": np.array([0, -1, 0])}, "here: val image_idxs: row 1: expected 0..1, got -1"),
     "a name too many": (
         {"image_ids": ("a", "b", "c")},
-        "here: val image ids: expected 2, one a row of features, got 3",
+        "here: val image ids: expected 2, one per row of features, got 3",
     ),
     "a text too few": (
         {"texts": ("a", "b")},
-        "here: val texts: expected 3, one a caption, got 2",
+        "here: val texts: expected 3, one per caption, got 2",
     ),
     "integer features": (
         {"features": np.ones((2, 3), np.int32)},
@@ -95,11 +95,11 @@ BAD = {
     ),
     "another width": (
         {"features": np.ones((2, 4))},
-        "here: the splits' features differ in width: {'train': (3,), 'val': (4,)}; encode all images alike",
+        "here: expected one feature dimension in all splits, got {'train': (3,), 'val': (4,)}; use one encoder",
     ),
     "another rank": (
         {"features": np.ones((2, 3, 1))},
-        "here: the splits' features differ in width: {'train': (3,), 'val': (3, 1)}; encode all images alike",
+        "here: expected one feature dimension in all splits, got {'train': (3,), 'val': (3, 1)}; use one encoder",
     ),
     "not a number": (
         {"features": planted(np.nan)},
@@ -113,7 +113,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
-def test_what_a_captioner_cannot_learn_from_is_named(changes, message):
+def test_validate_reports_invalid_arrays(changes, message):
     with pytest.raises(DataError) as caught:
         validate(corpus(**changes), "here")
     assert str(caught.value) == message
@@ -132,16 +132,16 @@ def test_features_must_be_a_matrix_with_rows_and_columns(shape):
     assert str(caught.value).endswith(expected)
 
 
-@given(row=st.integers(0, 2 * ROWS_AT_ONCE))
-def test_the_first_row_with_a_bad_number_is_named_wherever_it_stands(row):
-    rows = 2 * ROWS_AT_ONCE + 1
+@given(row=st.integers(0, 2 * BLOCK_ROWS))
+def test_validate_reports_the_first_invalid_row(row):
+    rows = 2 * BLOCK_ROWS + 1
     features = planted(np.nan, rows=rows, at=(slice(row, None, 700), 1))
     ids = [""] * rows
     with pytest.raises(DataError, match=rf"^here: val features: row {row}: "):
         validate(corpus(features=features, image_ids=ids), "here")
 
 
-def test_the_number_of_bad_captions_is_told_with_the_first():
+def test_validate_counts_invalid_captions():
     rows = np.array([CAPTIONS[0], [START, CAT, DOG, CAT], [START, DOG, DOG, CAT]])
     with pytest.raises(DataError, match=r"row 1: has no <END> \(2 such rows\): \[1, 4, 5, 4\]$"):
         validate(corpus(captions=rows), "here")
@@ -158,7 +158,7 @@ def test_references_of_an_image_are_in_file_order():
     assert split().references(0, VOCAB) == ["dog <UNK>"]
 
 
-def test_references_are_the_texts_where_the_source_keeps_them():
+def test_references_are_raw_captions_if_available():
     written = split(texts=("A cat.", "The dog, rarely", "\n"))
     assert written.references(1, VOCAB) == ["A cat.", "\n"]
     assert written.references(0, VOCAB) == ["The dog, rarely"]
@@ -172,19 +172,19 @@ def test_captions_are_grouped_by_image():
     assert (images.tolist(), captions) == ([0, 2], [[[DOG, -1, END]], [[CAT, END], [END]]])
 
 
-def test_references_of_ids_are_a_text_again():
+def test_references_of_ids_are_decoded():
     vocab = Vocab((*SPECIAL, "dog", "'s", "is", "n't"))
     whole = split(captions=vocab.encode([["dog", "'s", "dog"], [], ["is", "n't"]]), image_idxs=np.array([0, 1, 0]))
     assert whole.references(0, vocab) == ["dog's dog", "isn't"]
     assert whole.references(1, vocab) == [""]
 
 
-def test_a_split_is_found_by_its_name_or_refused_with_the_names_there_are():
+def test_an_unknown_split_lists_the_known_ones():
     data = corpus()
     assert data.split("val") is data.splits["val"]
     with pytest.raises(DataError) as caught:
         data.split("test")
-    assert str(caught.value) == "split 'test': no such split; this data set has train, val"
+    assert str(caught.value) == "split 'test': not found; this data set has train, val"
 
 
 def test_the_feature_width_is_that_of_every_split():
@@ -198,7 +198,7 @@ def test_equal_data_have_equal_fingerprints():
     assert replace(corpus(), encoder="test:2", about={"seen": 1}).fingerprint() == corpus().fingerprint()
 
 
-def test_whatever_changes_training_changes_the_fingerprint():
+def test_fingerprint_depends_on_the_data():
     data, other = corpus(), np.array(CAPTIONS, np.int32)
     other[0, 1] = DOG
     variants = [

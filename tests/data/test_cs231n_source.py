@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from captioner.data.cs231n import cs231n, read_folder
-from captioner.data.features import Rows
+from captioner.data.features import ChunkedFeatures
 from captioner.errors import DataError
 
 WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "cat"]
@@ -106,7 +106,7 @@ def test_unreduced_features_of_any_precision_and_storage(folder, dtype, options)
     corpus = cs231n(folder, pca=False, memory_mib=1)
     assert corpus.encoder == "cs231n:vgg16_fc7"
     got = corpus.splits["val"].features
-    assert isinstance(got, Rows) == (bool(options) or dtype == ">f4")
+    assert isinstance(got, ChunkedFeatures) == (bool(options) or dtype == ">f4")
     assert (got.shape, got.dtype) == ((500, 1280), np.dtype(dtype).newbyteorder("="))
     assert np.array_equal(got[[499, 2, 2]], features[[499, 2, 2]])
 
@@ -126,7 +126,7 @@ def test_an_id_that_int32_would_wrap_into_a_word_is_named(folder, value):
     assert refusal(folder) == (f"here: val captions: row 0: an id outside 0..5 (1 such rows): [1, {value}, 3, 2]")
 
 
-HOLDS = f"expected a folder that holds {FILES.format('_pca')}"
+HOLDS = f"expected a folder with {FILES.format('_pca')}"
 
 
 @pytest.mark.parametrize("root", [None, "no/such/folder", __file__])
@@ -145,8 +145,8 @@ def test_a_missing_file_is_named(folder, name):
 def test_features_of_the_other_kind_are_pointed_out(folder):
     missing = "train2014_vgg16_fc7.h5, val2014_vgg16_fc7.h5"
     assert refusal(folder, pca=False) == (
-        f"here: expected a folder that holds {FILES.format('')}; missing: {missing} "
-        "(features vgg16_fc7_pca are there: try -o data.cs231n.pca=true)"
+        f"here: expected a folder with {FILES.format('')}; missing: {missing} "
+        "(features vgg16_fc7_pca found: try -o data.cs231n.pca=true)"
     )
 
 
@@ -154,7 +154,7 @@ def test_captions_and_images_must_fit_together(folder):
     change(folder, train_image_idxs=np.array([0, 2, 1]))
     assert refusal(folder) == "here: train image_idxs: row 1: expected 0..1, got 2"
     change(folder, train_image_idxs=np.array([0, 1]))
-    assert refusal(folder) == "here: train image_idxs: expected integers (3,), one a caption, got int32 (2,)"
+    assert refusal(folder) == "here: train image_idxs: expected integers (3,), one per caption, got int32 (2,)"
     change(folder, val_captions=np.array([[1, 4, 6, 2]]))
     assert refusal(folder) == "here: val captions: row 0: an id outside 0..5 (1 such rows): [1, 4, 6, 2]"
     change(folder, val_captions=np.ones((1, 4), np.float32))
@@ -184,7 +184,7 @@ def test_features_must_be_finite_floats_of_one_width(folder):
     assert refusal(folder) == "here: val features: row 1: a number is not finite (NaN or infinity)"
     write_h5(folder / name, features=bad[:, :3])
     assert refusal(folder) == (
-        "here: the splits' features differ in width: {'train': (4,), 'val': (3,)}; encode all images alike"
+        "here: expected one feature dimension in all splits, got {'train': (4,), 'val': (3,)}; use one encoder"
     )
     write_h5(folder / name, features=np.ones((3, 4), np.int32))
     assert refusal(folder) == f"{name}: dataset 'features': expected floats (rows, columns), got int32 (3, 4)"
@@ -208,7 +208,7 @@ def test_files_that_are_not_hdf5_are_refused_without_waiting(folder):
 def test_urls_must_be_one_a_row(folder):
     urls = folder / "val2014_urls.txt"
     urls.write_text("http://b/0.jpg\nhttp://b/1.jpg\n")
-    assert refusal(folder) == "val2014_urls.txt: expected 3 lines, one a row of the features, got 2"
+    assert refusal(folder) == "val2014_urls.txt: expected 3 lines, one per row of the features, got 2"
     urls.write_bytes(b"a\n\xff\nb\n")
     assert refusal(folder) == "val2014_urls.txt: expected UTF-8 text, got b'\\xff' at byte 2"
     urls.unlink()
@@ -218,7 +218,7 @@ def test_urls_must_be_one_a_row(folder):
 
 WORD = "expected a word without spaces, got "
 BAD_VOCABS = {
-    "not json": ("words:\n  - a\n", "expected JSON, got something else: Expecting value: line 1 column 1 (char 0)"),
+    "not json": ("words:\n  - a\n", "invalid JSON: Expecting value: line 1 column 1 (char 0)"),
     "a list": (json.dumps(WORDS[:1]), "expected an object with the list idx_to_word, got ['<NULL>']"),
     "no list": ('{"idx_to_word": 3}', "expected an object with the list idx_to_word, got {'idx_to_word': 3}"),
     "a number": (json.dumps({"idx_to_word": [*WORDS, 7]}), "idx_to_word[6]: " + WORD + "7"),
@@ -228,7 +228,7 @@ BAD_VOCABS = {
     "half a letter": (json.dumps({"idx_to_word": [*WORDS, "\ud800"]}), "idx_to_word[6]: " + WORD + "'\\ud800'"),
     "a word twice": (
         json.dumps({"idx_to_word": [*WORDS, "cat"]}),
-        "vocabulary: 'cat' stands twice; each word needs one id",
+        "vocabulary: duplicate word 'cat'; each word needs one id",
     ),
     "no end": (
         json.dumps({"idx_to_word": [word for word in WORDS if word != "<END>"]}),
@@ -262,7 +262,7 @@ def test_a_vocabulary_that_is_not_one_is_refused(folder, text, problem):
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"idx_to_word": ' + "9" * 5000 + "}"])
 def test_json_that_python_gives_up_on_is_refused(folder, text):
     (folder / "coco2014_vocab.json").write_text(text)
-    assert refusal(folder).startswith("coco2014_vocab.json: expected JSON, got something else: ")
+    assert refusal(folder).startswith("coco2014_vocab.json: invalid JSON: ")
 
 
 def test_a_vocabulary_may_lack_the_inverse(folder):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from captioner.data import features as module
-from captioner.data.features import Direct, Rows, Selected, open_features, standardization
+from captioner.data.features import ChunkedFeatures, ContiguousFeatures, Selected, open_features, standardization
 from captioner.errors import DataError
 
 CHUNKED = {"chunks": (7, 2), "compression": "gzip", "shuffle": True}
@@ -47,7 +47,9 @@ def test_all_routes_give_the_rows_of_the_array(tmp_path_factory, data, rows, col
         "rows of foreign order": open_features(swapped, memory_mib=0),
         "rows of chunks": open_features(chunked, memory_mib=0),
     }
-    assert [type(features) for features in routes.values()] == [np.ndarray] * 3 + [Direct] + [Rows] * 2
+    assert [type(features) for features in routes.values()] == [np.ndarray] * 3 + [ContiguousFeatures] + [
+        ChunkedFeatures
+    ] * 2
     index = data.draw(index_of(rows))
     for route, features in routes.items():
         assert (features.shape, features.dtype) == (values.shape, values.dtype), route
@@ -63,7 +65,7 @@ def test_features_above_the_budget_stay_in_the_file(tmp_path, options):
     path = write(tmp_path / "a.h5", values, **options)
     whole, part = open_features(path, memory_mib=2), open_features(path, memory_mib=1)
     assert whole.flags.owndata
-    assert isinstance(part, Rows if options else Direct)
+    assert isinstance(part, ChunkedFeatures if options else ContiguousFeatures)
     index = np.array([[599, 0], [3, 599]])
     for features in (whole, part):
         assert np.array_equal(features[index], values[index])
@@ -77,7 +79,7 @@ def test_rows_of_a_file_that_became_shorter_are_named(tmp_path):
     for index, row in ((slice(0, 100), 0), ([0, 95], 95), (99, 99)):
         with pytest.raises(DataError) as caught:
             features[index]
-        expected = f"{path}: dataset 'features': row {row}: the file has become shorter; try a fresh copy"
+        expected = f"{path}: dataset 'features': row {row}: the file was truncated; try a fresh copy"
         assert str(caught.value) == expected
 
 
@@ -106,7 +108,7 @@ def test_rows_of_a_file_that_is_replaced_are_those_of_the_old_one(tmp_path):
     assert features[:].sum() == 100 * 50
 
 
-def test_rows_come_whole_from_a_system_that_gives_little_at_a_time(tmp_path, monkeypatch):
+def test_partial_reads_are_completed(tmp_path, monkeypatch):
     values = np.random.default_rng(0).random((9, 50), np.float32)
     features = open_features(write(tmp_path / "a.h5", values), memory_mib=0)
     preadv = os.preadv
@@ -149,7 +151,7 @@ def test_threads_read_the_rows_they_ask_for(tmp_path):
 @given(
     data=st.data(), rows=st.integers(1, 20), dtype=st.sampled_from(["f2", "f4", None]), source=st.sampled_from("efd")
 )
-def test_selected_rows_are_those_of_an_array_of_the_other_type(data, rows, dtype, source):
+def test_selected_rows_equal_a_cast_array(data, rows, dtype, source):
     values = np.random.default_rng(rows).standard_normal((12, 3)).astype(source)
     order = data.draw(hnp.arrays(np.int64, rows, elements=st.integers(0, 11)))
     selected = Selected(values, order, dtype and np.dtype(dtype))
@@ -161,13 +163,13 @@ def test_selected_rows_are_those_of_an_array_of_the_other_type(data, rows, dtype
     assert np.array_equal(got, expected[index])
 
 
-def test_what_the_other_type_cannot_hold_is_refused_when_it_is_read():
+def test_overflow_of_a_cast_is_reported_on_reading():
     values = np.array([[1, 2], [3, -7e4], [5, 6]], np.float32)
     selected = Selected(values, np.array([2, 1, 0]), np.dtype(np.float16))
     assert selected[[0, 2]].tolist() == [[5, 6], [1, 2]]
     with pytest.raises(DataError) as caught:
         selected[:]
-    assert str(caught.value) == "features: expected numbers that float16 can hold, got 70000; try float32"
+    assert str(caught.value) == "features: expected values in the range of float16, got 70000; try float32"
     assert np.isnan(Selected(np.array([[np.nan, 7e4]]), np.array([0]), np.dtype(np.float16))[0][0])
 
 
@@ -208,9 +210,9 @@ class Spy:
 
 
 @given(index=hnp.arrays(np.int64, st.integers(1, 60), elements=st.integers(0, 4999)))
-def test_any_number_of_rows_is_one_read_of_rising_rows(index):
+def test_chunked_rows_are_read_once_in_ascending_order(index):
     spy = Spy(np.arange(10_000.0).reshape(5000, 2))
-    assert np.array_equal(Rows(spy)[index], spy.values[index])
+    assert np.array_equal(ChunkedFeatures(spy)[index], spy.values[index])
     (read,) = spy.reads
     if isinstance(read, slice):
         assert read.stop - read.start <= module.DENSE * len(index)
@@ -244,11 +246,11 @@ def test_a_damaged_chunk_is_named_when_its_rows_are_read(tmp_path):
     shift=st.sampled_from([0.0, -7.0, 1e4]),
     dtype=st.sampled_from(["f2", "f4", "f8"]),
 )
-def test_standardization_is_the_mean_and_deviation_whatever_the_blocks(rows, columns, block, scale, shift, dtype):
+def test_standardization_is_independent_of_block_size(rows, columns, block, scale, shift, dtype):
     values = (np.random.default_rng(rows).standard_normal((rows, columns)) * scale + shift).astype(dtype)
     exact = values.astype(np.longdouble)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "NUMBERS_AT_ONCE", block)
+        patch.setattr(module, "BLOCK_VALUES", block)
         mean, std = standardization(values)
     assert (mean.dtype, mean.shape, std.dtype, std.shape) == (np.float64, (columns,), np.float64, (columns,))
     expected = exact.std(axis=0)
@@ -265,7 +267,7 @@ def test_standardization_is_the_mean_and_deviation_whatever_the_blocks(rows, col
 def test_a_constant_column_has_deviation_one(value, rows, block, dtype):
     values = np.full((rows, 2), value + 0.1, dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "NUMBERS_AT_ONCE", block)
+        patch.setattr(module, "BLOCK_VALUES", block)
         mean, std = standardization(values)
     assert std.tolist() == [1.0, 1.0]
     assert mean.tolist() == values[0].tolist()
@@ -274,7 +276,7 @@ def test_a_constant_column_has_deviation_one(value, rows, block, dtype):
 def test_standardized_columns_have_mean_zero_and_deviation_one(tmp_path):
     values = np.random.default_rng(0).gamma(2.0, 3.0, (500, 6))
     features = open_features(write(tmp_path / "a.h5", values, chunks=(64, 6)), memory_mib=0)
-    assert isinstance(features, Rows)
+    assert isinstance(features, ChunkedFeatures)
     mean, std = standardization(features)
     scaled = (values - mean) / std
     assert np.allclose(scaled.mean(axis=0), 0, atol=1e-12)

@@ -41,7 +41,7 @@ def assert_same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> N
         assert got.tobytes() == expected.tobytes()
 
 
-class CaptionRecord:
+class RecordedBatches:
     """Batches that are their steps; every read is noted with its thread, and may be held up or fail."""
 
     def __init__(self, hold: int | None = None, fail: int | None = None) -> None:
@@ -81,61 +81,61 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("route", ["array", "memmap", "pages", "chunks"])
 @settings(max_examples=25)
 @given(steps=st.lists(st.integers(0, END + 3), max_size=20) | st.just(range(END + 1)))
-def test_any_order_of_requests_gives_the_plain_batches(route: str, routes: dict[str, Any], steps: Any) -> None:
+def test_prefetched_batches_equal_plain_batches(route: str, routes: dict[str, Any], steps: Any) -> None:
     expected = plain()
     with ReadAhead(plain(routes[route]), END) as ahead:
         for step in steps:
             assert_same(ahead.batch(step), expected.batch(step))
 
 
-def test_the_next_is_read_while_the_caller_computes() -> None:
-    told = CaptionRecord(hold=1)
-    with ReadAhead(told, END) as ahead:
+def test_the_next_batch_is_read_in_the_background() -> None:
+    batches = RecordedBatches(hold=1)
+    with ReadAhead(batches, END) as ahead:
         assert ahead.batch(0) == (0, 0)
-        assert told.began[1].wait(PATIENCE)
-        told.go_on.set()
+        assert batches.began[1].wait(PATIENCE)
+        batches.go_on.set()
         assert ahead.batch(1) == (1, 1)
-        assert told.began[2].wait(PATIENCE)
-    assert told.read == [0, 1, 2]
+        assert batches.began[2].wait(PATIENCE)
+    assert batches.read == [0, 1, 2]
 
 
-def test_all_is_read_by_one_thread_that_is_not_the_callers() -> None:
-    told = CaptionRecord()
-    with ReadAhead(told, END) as ahead:
+def test_one_background_thread_reads_all_batches() -> None:
+    batches = RecordedBatches()
+    with ReadAhead(batches, END) as ahead:
         for step in (0, 1, 7, 8, 8, 3, 99):
             ahead.batch(step)
-    (thread,) = told.threads
+    (thread,) = batches.threads
     assert thread is not threading.current_thread()
 
 
-def test_looking_at_the_last_again_keeps_what_was_read_ahead() -> None:
-    told = CaptionRecord()
-    with ReadAhead(told, END) as ahead:
+def test_a_repeated_step_keeps_the_prefetched_batch() -> None:
+    batches = RecordedBatches()
+    with ReadAhead(batches, END) as ahead:
         for step in (0, 1, 1, 2):
             ahead.batch(step)
-        assert told.began[3].wait(PATIENCE)
-    assert told.read == [0, 1, 2, 1, 3]
+        assert batches.began[3].wait(PATIENCE)
+    assert batches.read == [0, 1, 2, 1, 3]
 
 
 @pytest.mark.parametrize("end", [1, 2, 5])
-def test_nothing_is_read_beyond_the_end_unless_asked_for(end: int) -> None:
-    told = CaptionRecord()
-    with ReadAhead(told, end) as ahead:
+def test_nothing_is_prefetched_beyond_the_end(end: int) -> None:
+    batches = RecordedBatches()
+    with ReadAhead(batches, end) as ahead:
         for step in range(end):
             ahead.batch(step)
-        (thread,) = told.threads
+        (thread,) = batches.threads
         ahead.close()
         thread.join(PATIENCE)
-        assert told.read == list(range(end))
-    with ReadAhead(told, end) as ahead:
+        assert batches.read == list(range(end))
+    with ReadAhead(batches, end) as ahead:
         assert ahead.batch(end + 1) == (end + 1, end + 1)
 
 
-def test_an_error_is_raised_where_its_batch_is_asked_for_and_only_there() -> None:
-    told = CaptionRecord(fail=2)
-    with ReadAhead(told, END) as ahead:
+def test_an_error_is_raised_by_its_own_step() -> None:
+    batches = RecordedBatches(fail=2)
+    with ReadAhead(batches, END) as ahead:
         ahead.batch(1)
-        assert told.began[2].wait(PATIENCE)
+        assert batches.began[2].wait(PATIENCE)
         for _ in range(2):
             with pytest.raises(DataError) as caught:
                 ahead.batch(2)
@@ -213,26 +213,26 @@ def failed(ahead: ReadAhead) -> None:
 
 
 @pytest.mark.parametrize("leave", [closed, failed])
-def test_who_leaves_waits_for_nothing_and_the_thread_goes(leave: Callable[[ReadAhead], None]) -> None:
-    told = CaptionRecord(hold=1)
-    ahead = ReadAhead(told, END)
+def test_close_does_not_wait_and_ends_the_thread(leave: Callable[[ReadAhead], None]) -> None:
+    batches = RecordedBatches(hold=1)
+    ahead = ReadAhead(batches, END)
     ahead.batch(0)
-    assert told.began[1].wait(PATIENCE)
+    assert batches.began[1].wait(PATIENCE)
     leave(ahead)
-    (thread,) = told.threads
+    (thread,) = batches.threads
     assert thread.is_alive()
-    told.go_on.set()
+    batches.go_on.set()
     thread.join(PATIENCE)
     assert not thread.is_alive()
-    assert told.read == [0, 1]
+    assert batches.read == [0, 1]
     with pytest.raises(RuntimeError):
         ahead.batch(2)
 
 
-def test_the_thread_of_a_forgotten_one_goes_too() -> None:
-    told = CaptionRecord()
-    ReadAhead(told, END).batch(0)
-    (thread,) = told.threads
+def test_garbage_collection_ends_the_thread() -> None:
+    batches = RecordedBatches()
+    ReadAhead(batches, END).batch(0)
+    (thread,) = batches.threads
     gc.collect()
     thread.join(PATIENCE)
     assert not thread.is_alive()
@@ -241,7 +241,7 @@ def test_the_thread_of_a_forgotten_one_goes_too() -> None:
 def test_it_can_be_closed_from_its_own_thread() -> None:
     """As the garbage collector does, which runs in any thread."""
 
-    class Closing(CaptionRecord):
+    class Closing(RecordedBatches):
         def batch(self, step: int) -> tuple[int, int]:
             ahead.close()
             return super().batch(step)

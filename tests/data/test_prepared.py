@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sealed_sets import ABOUT, MODULE, RNG, VOCAB, WHOLE, assert_same, corpus_of, split_of
 
-from captioner.data.corpus import ROWS_AT_ONCE, Corpus, Split, validate
-from captioner.data.features import Direct, Selected, open_features
-from captioner.data.prepared import MOST_SPLITS, prepared, write_prepared
+from captioner.data.corpus import BLOCK_ROWS, Corpus, Split, validate
+from captioner.data.features import ContiguousFeatures, Selected, open_features
+from captioner.data.prepared import MAX_SPLITS, prepared, write_prepared
 from captioner.errors import DataError
 from captioner.storage.sealed import SIZE
 from captioner.text.vocabulary import SPECIAL, Vocab
@@ -68,10 +68,10 @@ def test_any_corpus_that_is_written_is_read(
     read = prepared(path, memory_mib=memory_mib)
     assert_same(read, corpus)
     kinds = {type(split.features) for split in read.splits.values()}
-    assert kinds == {Direct if memory_mib == 0 else np.ndarray}
+    assert kinds == {ContiguousFeatures if memory_mib == 0 else np.ndarray}
 
 
-def test_a_file_tells_what_it_is(tmp_path: Path) -> None:
+def test_a_file_contains_its_metadata(tmp_path: Path) -> None:
     write_prepared(tmp_path / "a.h5", WHOLE, ABOUT)
     assert prepared(tmp_path / "a.h5").about == ABOUT
     assert os.listdir(tmp_path) == ["a.h5"]
@@ -107,7 +107,7 @@ def test_captions_of_a_source_that_keeps_no_texts_are_written_as_words(tmp_path:
 
 @pytest.mark.parametrize("dtype", ["f2", "f4"])
 def test_rows_of_another_file_are_written_block_by_block(dtype: str, tmp_path: Path) -> None:
-    values = RNG.standard_normal((2 * ROWS_AT_ONCE + 3, 2)).astype(np.float32)
+    values = RNG.standard_normal((2 * BLOCK_ROWS + 3, 2)).astype(np.float32)
     with h5py.File(tmp_path / "given.h5", "w") as file:
         file["features"] = values
     order = RNG.permutation(len(values))
@@ -120,7 +120,7 @@ def test_rows_of_another_file_are_written_block_by_block(dtype: str, tmp_path: P
     np.testing.assert_array_equal(train.features[[5, 2000, 5]], values[order].astype(dtype)[[5, 2000, 5]])
 
 
-def test_a_file_that_takes_the_place_of_a_verified_one_is_not_read(
+def test_a_file_replaced_after_verification_is_not_read(
     whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, opened = tmp_path / "a.h5", []
@@ -146,7 +146,7 @@ def test_the_memory_is_shared_by_all_splits(tmp_path: Path) -> None:
     splits = {name: split_of(1, [["a"]], features=half, image_ids=ids) for name in ("train", "val", "test")}
     write_prepared(tmp_path / "a.h5", corpus_of(**splits), {})
     read = prepared(tmp_path / "a.h5", memory_mib=2)
-    assert [type(split.features) for split in read.splits.values()] == [np.ndarray, np.ndarray, Direct]
+    assert [type(split.features) for split in read.splits.values()] == [np.ndarray, np.ndarray, ContiguousFeatures]
 
 
 def test_no_descriptor_outlives_a_corpus(whole: bytes, tmp_path: Path) -> None:
@@ -180,16 +180,16 @@ def test_a_full_disk_leaves_the_old_file(
     larger = corpus_of(train=split_of(100, [["a"]], width=1000))
     with files_of_at_most(most):
         assert re.fullmatch(
-            rf"{path}: cannot write the data set: [^/]*File too large[^/]*; an earlier one there is whole",
+            rf"{path}: cannot write the data set: [^/]*File too large[^/]*; the previous data set is kept",
             failure(path, larger),
         ), failure(path, larger)
     write_prepared(path, larger, ABOUT)  # nothing of the failure is left in the HDF5 library
     assert_same(prepared(path), larger)
 
 
-def test_what_is_written_in_part_alone_is_a_failure(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
+def test_a_partial_write_is_an_error(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
     def write() -> None:
-        with MODULE._Unfailing(tmp_path / "a") as file:
+        with MODULE._DeferredErrorFile(tmp_path / "a") as file:
             assert file.write(b"x" * 100) == 100
             assert file.write(b"y" * 100) == 100
             assert file.seek(0) == 0
@@ -214,7 +214,7 @@ def test_features_that_cannot_be_read_leave_the_old_file(whole: bytes, tmp_path:
     path.write_bytes(whole)
     large = Selected(np.array([[1e9, 1, 1]]), np.array([0]), np.dtype(np.float16))
     said = failure(path, corpus_of(train=split_of(1, [["a"]], features=large)))
-    assert said == "features: expected numbers that float16 can hold, got 1e+09; try float32"
+    assert said == "features: expected values in the range of float16, got 1e+09; try float32"
 
 
 SPLIT = split_of(1, [["a"]])
@@ -226,20 +226,20 @@ def test_a_split_that_could_not_be_read_is_not_written(name: str, whole: bytes, 
     path = tmp_path / "a.h5"
     path.write_bytes(whole)
     said = failure(path, corpus_of(train=SPLIT, **{name: SPLIT}))
-    assert said == f"{path}: expected a split's name such as train, got {name!r}; name it otherwise"
+    assert said == f"{path}: expected a split name such as train, got {name!r}; rename it"
 
 
 def test_as_many_splits_are_written_as_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    names = [f"s{number}" for number in range(MOST_SPLITS + 1)]
+    names = [f"s{number}" for number in range(MAX_SPLITS + 1)]
     said = failure(path, corpus_of(**dict.fromkeys(names, SPLIT)))
-    assert said == f"{path}: expected 1 to 64 splits, got 65; check the column of the split"
+    assert said == f"{path}: expected 1 to 64 splits, got 65; check the split column"
     write_prepared(path, corpus_of(**dict.fromkeys(names[1:], SPLIT)), ABOUT)
     assert list(prepared(path).splits) == names[1:]
 
 
-def test_texts_that_could_not_be_read_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_beyond_the_size_limit_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "TEXT_LIMIT", 500)
     texts = ["short", "long " * 60]
     said = failure(tmp_path / "a.h5", corpus_of(train=split_of(1, [["a"], ["a"]], texts=texts)))
-    assert said.startswith(f"{tmp_path / 'a.h5'}: train texts: expected at most 500 bytes, got 600, since all take as")
+    assert said.startswith(f"{tmp_path / 'a.h5'}: train texts: expected at most 500 bytes, got 600, since each is pad")

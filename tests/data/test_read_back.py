@@ -12,15 +12,15 @@ from sealed_sets import ABOUT, MODULE, WHOLE
 
 from captioner.data.corpus import Features
 from captioner.data.prepared import write_prepared
-from captioner.data.read_back import Writer
+from captioner.data.read_back import VerifyingWriter
 from captioner.errors import DataError
 from captioner.storage.sealed import SIZE
 
 
-def changing(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> type[Writer]:
+def changing(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> type[VerifyingWriter]:
     """A writer that stores another array than it is given, or none."""
 
-    class Faulty(Writer):
+    class Faulty(VerifyingWriter):
         def add(self, added: str, array: np.ndarray) -> None:
             super().add(added, array)
             self._change(added)
@@ -44,18 +44,18 @@ def one_more(array: np.ndarray) -> np.ndarray:
     return array
 
 
-FAULTY: dict[str, tuple[type[Writer], str]] = {
+FAULTY: dict[str, tuple[type[VerifyingWriter], str]] = {
     "no texts": (changing("train/texts", lambda array: None), "dataset 'train/texts': no such dataset"),
     "no features": (changing("val/features", lambda array: None), "dataset 'val/features': no such dataset"),
     "another type": (
         changing("train/captions", lambda array: array.astype("i8")), "dataset 'train/captions': expected int32 "
     ),
     "another shape": (changing("train/features", lambda array: array[:, 1:]), "dataset 'train/features': expected "),
-    "another caption": (changing("train/captions", one_more), "dataset 'train/captions': its content differs"),
-    "another feature": (changing("val/features", one_more), "dataset 'val/features': its content differs"),
-    "another word": (changing("vocabulary", lambda array: array[::-1]), "dataset 'vocabulary': its content differs"),
+    "another caption": (changing("train/captions", one_more), "dataset 'train/captions': content differs"),
+    "another feature": (changing("val/features", one_more), "dataset 'val/features': content differs"),
+    "another word": (changing("vocabulary", lambda array: array[::-1]), "dataset 'vocabulary': content differs"),
     "another meta": (
-        changing("meta", lambda array: np.char.upper(array)), "dataset 'meta': its content differs"
+        changing("meta", lambda array: np.char.upper(array)), "dataset 'meta': content differs"
     ),
 }  # fmt: skip
 
@@ -85,7 +85,7 @@ def path(tmp_path: Path, whole: bytes) -> Path:
 @pytest.mark.parametrize("name", FAULTY)
 def test_another_array_is_named(name: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer, difference = FAULTY[name]
-    monkeypatch.setattr(MODULE, "Writer", writer)
+    monkeypatch.setattr(MODULE, "VerifyingWriter", writer)
     assert refusal(path).startswith(difference)
 
 
@@ -105,7 +105,7 @@ def clear(file: io.FileIO) -> None:
     file.truncate(SIZE)
 
 
-@pytest.mark.parametrize(("damage", "said"), [(cut, ""), (flip, "dataset 'val/features': its content"), (clear, "")])
+@pytest.mark.parametrize(("damage", "said"), [(cut, ""), (flip, "dataset 'val/features': content"), (clear, "")])
 @pytest.mark.parametrize("when", ["before it is sealed", "after"])
 def test_damage_of_the_file_is_found(
     damage: Callable[[io.FileIO], None], said: str, when: str, path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.data.readers import CaptionRecord
-from captioner.data.splits import ImageRecord, by_split, draw, gather, listed
+from captioner.data.splits import ImageRecord, gather, group_by_split, split_by_lists, split_randomly
 from captioner.errors import DataError
 
 NAMES = st.lists(st.text(st.characters(min_codepoint=48, max_codepoint=122), min_size=1), min_size=8, unique=True)
@@ -28,12 +28,12 @@ def splits_of(images):
 
 def test_captions_by_image_in_the_order_of_the_file():
     captions = [told("b", number=1), told("a", number=2), told("b", number=3)]
-    images, flaws = gather(iter(captions))
+    images, issues = gather(iter(captions))
     assert [(one.image, one.row, one.captions) for one in images] == [
         ("b", 0, [captions[0], captions[2]]),
         ("a", 1, [captions[1]]),
     ]
-    assert flaws == []
+    assert issues == []
     assert gather([]) == ([], [])
 
 
@@ -42,13 +42,13 @@ def test_rows_that_the_file_has_are_kept():
     assert [(one.image, one.row) for one in images] == [("b", 7), ("a", 0)]
 
 
-def test_a_caption_that_puts_its_image_into_a_second_split_is_a_flaw():
-    images, flaws = gather(
+def test_a_second_split_of_an_image_is_an_issue():
+    images, issues = gather(
         [told("a", "train", 1), told("a", "val", 2), told("a", None, 3), told("b", None, 4), told("b", "val", 5)]
     )
     assert splits_of(images) == {"a": "train", "b": None}
     assert [len(one.captions) for one in images] == [1, 1]
-    assert list(map(str, flaws)) == [
+    assert list(map(str, issues)) == [
         "c.csv:2: a: expected split train as before, got val; skipped",
         "c.csv:3: a: expected split train as before, got none; skipped",
         "c.csv:5: b: expected split none as before, got val; skipped",
@@ -57,11 +57,11 @@ def test_a_caption_that_puts_its_image_into_a_second_split_is_a_flaw():
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["train", "val", None])), max_size=12))
-def test_every_caption_is_gathered_or_told(pairs):
+def test_every_caption_is_grouped_or_reported(pairs):
     captions = [told(image, split, number) for number, (image, split) in enumerate(pairs)]
-    images, flaws = gather(captions)
+    images, issues = gather(captions)
     kept = [one.line for image in images for one in image.captions]
-    assert sorted([*kept, *(flaw.line for flaw in flaws)]) == sorted(one.line for one in captions)
+    assert sorted([*kept, *(issue.line for issue in issues)]) == sorted(one.line for one in captions)
     assert len({one.image for one in images}) == len(images)
     assert all(one.split == image.split for image in images for one in image.captions)
 
@@ -69,22 +69,22 @@ def test_every_caption_is_gathered_or_told(pairs):
 # --- draw
 
 
-def test_shares_are_drawn_and_train_gets_the_rest():
+def test_random_splits_follow_the_fractions():
     images = pictures(map(str, range(100)))
-    drawn = draw(images, {"val": 0.1, "test": 0.25}, seed=0)
+    drawn = split_randomly(images, {"val": 0.1, "test": 0.25}, seed=0)
     assert [(one.image, one.row) for one in drawn] == [(one.image, one.row) for one in images]
-    counts = {split: len(some) for split, some in by_split(drawn)}
+    counts = {split: len(some) for split, some in group_by_split(drawn)}
     assert counts == {"train": 65, "val": 10, "test": 25}
     assert all(one.split is None for one in images)
 
 
-def test_a_positive_share_is_one_image_at_least_and_none_is_none():
-    assert [split for split, _ in by_split(draw(pictures("abc"), {"val": 0.01, "test": 0.01}, 0))] == [
+def test_a_positive_fraction_gets_at_least_one_image():
+    assert [split for split, _ in group_by_split(split_randomly(pictures("abc"), {"val": 0.01, "test": 0.01}, 0))] == [
         "train",
         "val",
         "test",
     ]
-    assert {one.split for one in draw(pictures("a"), {"val": 0.0, "test": 0.0}, 0)} == {"train"}
+    assert {one.split for one in split_randomly(pictures("a"), {"val": 0.0, "test": 0.0}, 0)} == {"train"}
 
 
 @pytest.mark.parametrize(
@@ -96,37 +96,39 @@ def test_a_positive_share_is_one_image_at_least_and_none_is_none():
         (10, {"val": 0.99}, "10 for val"),
     ],
 )
-def test_something_must_be_left_for_train(count, shares, wanted):
+def test_train_must_not_be_empty(count, shares, wanted):
     with pytest.raises(DataError) as caught:
-        draw(pictures(map(str, range(count))), shares, 0)
+        split_randomly(pictures(map(str, range(count))), shares, 0)
     assert str(caught.value) == (
-        f"expected images left for train beside {wanted}, got {count:,} in all; add some, or lower the shares"
+        f"expected images for train in addition to {wanted}, got {count:,} in total; add images, or lower the fractions"
     )
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.data(), NAMES, st.integers(0, 5))
-def test_a_draw_depends_on_seed_and_names_alone(data, names, seed):
+def test_a_random_split_depends_only_on_seed_and_names(data, names, seed):
     shares = {"val": 0.3, "test": 0.2}
-    drawn = splits_of(draw(pictures(names), shares, seed))
-    assert drawn == splits_of(draw(pictures(data.draw(st.permutations(names))), shares, seed))
+    drawn = splits_of(split_randomly(pictures(names), shares, seed))
+    assert drawn == splits_of(split_randomly(pictures(data.draw(st.permutations(names))), shares, seed))
     assert {"train", "val", "test"} == set(drawn.values())
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.data(), NAMES, st.integers(0, 5))
-def test_who_cannot_be_used_is_not_drawn_and_moves_few_others(data, names, seed):
+def test_unusable_images_are_dropped_and_move_few_others(data, names, seed):
     shares = {"val": 0.3, "test": 0.2}
     usable = data.draw(st.sets(st.sampled_from(names), min_size=4))
-    some = splits_of(draw(pictures(names), shares, seed, usable))
+    some = splits_of(split_randomly(pictures(names), shares, seed, usable))
     assert set(some) == usable
     assert {"train", "val", "test"} == set(some.values())
-    assert splits_of(draw(pictures(names), shares, seed, set(names))) == splits_of(draw(pictures(names), shares, seed))
+    assert splits_of(split_randomly(pictures(names), shares, seed, set(names))) == splits_of(
+        split_randomly(pictures(names), shares, seed)
+    )
 
 
-def test_another_seed_draws_others():
+def test_another_seed_gives_another_split():
     images = pictures(map(str, range(50)))
-    assert len({tuple(one.split for one in draw(images, {"val": 0.3}, seed)) for seed in range(5)}) == 5
+    assert len({tuple(one.split for one in split_randomly(images, {"val": 0.3}, seed)) for seed in range(5)}) == 5
 
 
 # --- lists
@@ -134,33 +136,33 @@ def test_another_seed_draws_others():
 
 def test_lists_name_images_whole_or_without_their_folders():
     images = [*pictures(["x/a.jpg", "b.jpg"]), *pictures(["x/c.jpg", "d.jpg"], "test")]
-    given, flaws = listed(images, {"train": ["a.jpg", "b.jpg"], "val": ["y/c.jpg"]})
+    given, issues = split_by_lists(images, {"train": ["a.jpg", "b.jpg"], "val": ["y/c.jpg"]})
     assert splits_of(given) == {"x/a.jpg": "train", "b.jpg": "train", "x/c.jpg": "val", "d.jpg": "test"}
-    assert flaws == []
+    assert issues == []
     assert splits_of(images)["x/a.jpg"] is None
 
 
 def test_a_whole_name_comes_before_one_without_its_folder():
-    given, flaws = listed(pictures(["x/a.jpg", "a.jpg"]), {"val": ["a.jpg"]})
+    given, issues = split_by_lists(pictures(["x/a.jpg", "a.jpg"]), {"val": ["a.jpg"]})
     assert splits_of(given) == {"x/a.jpg": None, "a.jpg": "val"}
-    assert flaws == []
+    assert issues == []
 
 
-def test_names_of_none_or_two_images_or_in_two_lists_are_flaws():
+def test_missing_ambiguous_and_repeated_names_are_issues():
     images = pictures(["x/a.jpg", "y/a.jpg", "z/a.jpg", "b.jpg"])
-    given, flaws = listed(images, {"train": ["a.jpg", "b.jpg", "b.jpg", "x/a.jpg"], "val": ["c.jpg", "b.jpg"]})
+    given, issues = split_by_lists(images, {"train": ["a.jpg", "b.jpg", "b.jpg", "x/a.jpg"], "val": ["c.jpg", "b.jpg"]})
     assert splits_of(given) == {"x/a.jpg": "train", "y/a.jpg": None, "z/a.jpg": None, "b.jpg": "train"}
-    assert list(map(str, flaws)) == [
-        "list of train, image 1: a.jpg: expected the name of one image, got that of x/a.jpg or y/a.jpg",
-        "list of val, image 1: c.jpg: has no caption",
-        "list of val, image 2: b.jpg: is in the list of train, too",
+    assert list(map(str, issues)) == [
+        "list of train, image 1: a.jpg: ambiguous name: matches x/a.jpg or y/a.jpg",
+        "list of val, image 1: c.jpg: no image of this name in the caption files",
+        "list of val, image 2: b.jpg: is also in the list of train",
     ]
 
 
-def test_splits_come_in_their_usual_order():
+def test_splits_are_ordered_train_val_test():
     order = ["zoo", "test", "val", "train", "art", "test"]
     images = [ImageRecord(str(row), split, row) for row, split in enumerate(order)]
     images.append(ImageRecord("out", None, 9))
-    assert [(split, [one.row for one in some]) for split, some in by_split(images)] == [
+    assert [(split, [one.row for one in some]) for split, some in group_by_split(images)] == [
         ("train", [3]), ("val", [2]), ("test", [1, 5]), ("art", [4]), ("zoo", [0])
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a data card counts, on a data set that can be counted by hand."""
+"""Summary of a small data set counted by hand."""
 
 import json
 
@@ -37,7 +37,7 @@ def corpus():
     )
 
 
-def test_a_card(corpus):
+def test_summary(corpus):
     assert card(corpus) == {
         "encoder": "some:encoder",
         "feature": 3,
@@ -55,24 +55,24 @@ def test_a_card(corpus):
     assert json.loads(json.dumps(card(corpus), allow_nan=False)) == card(corpus)
 
 
-def test_special_tokens_are_counted_wherever_they_stand_in_the_vocabulary():
+def test_summary_with_special_tokens_at_any_id():
     vocab = Vocab(["dog", "<UNK>", "<END>", "<NULL>", "<START>"])
-    told = card(Corpus(vocab, {"train": split_of(vocab, [["dog", "cow"], []], [[0.0]], "t")}, ""))
-    assert told["vocabulary"] == 1
-    assert told["splits"]["train"] | {"images": 0} == {
+    summary = card(Corpus(vocab, {"train": split_of(vocab, [["dog", "cow"], []], [[0.0]], "t")}, ""))
+    assert summary["vocabulary"] == 1
+    assert summary["splits"]["train"] | {"images": 0} == {
         "images": 0, "captions": 2, "words": 2, "shortest": 0, "mean": 1.0, "longest": 2, "unk": 0.5,
     }  # fmt: skip
 
 
-def test_captions_without_words_have_no_share_of_unk():
+def test_empty_captions_have_an_unk_rate_of_zero():
     vocab = Vocab.build([["a"]])
-    told = card(Corpus(vocab, {"train": split_of(vocab, [[]], [[0.0]], "t")}, ""))
-    assert told["splits"]["train"]["unk"] == 0.0
+    summary = card(Corpus(vocab, {"train": split_of(vocab, [[]], [[0.0]], "t")}, ""))
+    assert summary["splits"]["train"]["unk"] == 0.0
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_the_same_photograph_in_two_splits_is_found_in_any_block_of_rows(dtype, monkeypatch):
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 3)
     vocab = Vocab.build([["a"]])
     rows = np.random.default_rng(0).standard_normal((40, 4))
     others = np.vstack([rows[25:], -rows])

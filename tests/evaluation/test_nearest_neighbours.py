@@ -38,7 +38,7 @@ def test_images_without_captions_are_not_neighbours() -> None:
     queries = split(["two men"] * 3, [0, 1, 2], [[2, 0], [0, 3], [0, 0.5]])
     corpus = Corpus(VOCAB, {"train": train, "val": queries}, "none")
     assert nearest_neighbour_captions(corpus, "val", np.array([0, 2])) == ["a red dog runs", "a red dog runs"]
-    with pytest.raises(DataError, match="no such split"):
+    with pytest.raises(DataError, match="not found"):
         nearest_neighbour_captions(Corpus(VOCAB, {"val": queries}, "none"), "val", np.array([0]))
 
 

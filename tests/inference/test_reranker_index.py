@@ -62,7 +62,7 @@ def test_a_large_training_split_is_sampled(corpus: Corpus, monkeypatch: pytest.M
 
 
 def test_an_index_needs_a_training_split(corpus: Corpus) -> None:
-    with pytest.raises(DataError, match="split 'train': no such split"):
+    with pytest.raises(DataError, match="split 'train': not found"):
         build_index(dataclasses.replace(corpus, splits={"val": corpus.split("val")}))
 
 

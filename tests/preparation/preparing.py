@@ -1,4 +1,4 @@
-"""What the tests of `captioner prepare` share."""
+"""Shared helpers for tests of `captioner prepare`."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Captions from files to images by split: every flaw is told, and nothing is dropped silently."""
+"""Captions from files to images by split: every issue is reported."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from captioner.config.options import Prepare
 from captioner.config.schema import options
 from captioner.data.readers import CaptionRecord
 from captioner.errors import DataError, UsageError
-from captioner.preparation.image_records import LONGEST_TEXT, collect, named_source, words_of
+from captioner.preparation.image_records import MAX_TEXT, caption_words, parse_source, read_records
 
 DEFAULTS = Prepare(val=0.0)
 
@@ -26,44 +26,45 @@ def write(name, *rows, header="image,caption,split"):
     return name
 
 
-def splits_of(collected):
-    return {name: [one.image for one in images] for name, images in collected.splits.items()}
+def splits_of(records):
+    return {name: [one.image for one in images] for name, images in records.splits.items()}
 
 
 def refusal(error, *args, **more):
     with pytest.raises(error) as caught:
-        collect(*args, **more)
+        read_records(*args, **more)
     assert str(caught.value).isprintable()
     return str(caught.value)
 
 
 def test_splits_of_the_file():
     write("c.csv", "a,one,val", "b,two,train", "a,three,val", "c,four,restval", "d,five,", "e,six,dev2")
-    collected = collect(["c.csv"], [], DEFAULTS)
-    assert splits_of(collected) == {"train": ["b", "c"], "val": ["a"], "dev2": ["e"]}
-    assert [one.text for one in collected.splits["val"][0].captions] == ["one", "three"]
-    assert (collected.flaws, collected.left_out) == ([], 1)
+    records = read_records(["c.csv"], [], DEFAULTS)
+    assert splits_of(records) == {"train": ["b", "c"], "val": ["a"], "dev2": ["e"]}
+    assert [one.text for one in records.splits["val"][0].captions] == ["one", "three"]
+    assert (records.issues, records.left_out) == ([], 1)
 
 
 def test_splits_of_several_files():
     write("a.csv", "a,one,", "b,two,val")
     write("b.csv", "c,three,", "a,four,")
-    collected = collect(["train=a.csv", "val=b.csv"], [], DEFAULTS)
-    assert splits_of(collected) == {"train": ["a", "b"], "val": ["c"]}
-    assert list(map(str, collected.flaws)) == ["b.csv:3: a: expected split train as before, got val; skipped"]
+    records = read_records(["train=a.csv", "val=b.csv"], [], DEFAULTS)
+    assert splits_of(records) == {"train": ["a", "b"], "val": ["c"]}
+    assert list(map(str, records.issues)) == ["b.csv:3: a: expected split train as before, got val; skipped"]
 
 
-def test_splits_that_are_drawn():
+def test_random_splits():
     names = [f"{row}.jpg" for row in range(20)]
     write("c.csv", *(f"{name},a dog" for name in names for _ in range(2)), header="image,caption")
     write("turned.csv", *(f"{name},a dog" for name in names[::-1] for _ in range(2)), header="image,caption")
-    drawn = [collect([file], [], Prepare(val=0.2, test=0.1, seed=3)) for file in ("c.csv", "turned.csv")]
+    drawn = [read_records([file], [], Prepare(val=0.2, test=0.1, seed=3)) for file in ("c.csv", "turned.csv")]
     first, second = map(splits_of, drawn)
     assert {split: len(images) for split, images in first.items()} == {"train": 14, "val": 4, "test": 2}
     assert {split: set(images) for split, images in first.items()} == {s: set(images) for s, images in second.items()}
-    assert splits_of(collect(["c.csv"], [], Prepare(val=0.2, test=0.1, seed=4))) != first
+    assert splits_of(read_records(["c.csv"], [], Prepare(val=0.2, test=0.1, seed=4))) != first
     assert refusal(DataError, ["c.csv"], [], Prepare(val=0.6, test=0.5)) == (
-        "expected images left for train beside 12 for val and 10 for test, got 20 in all; add some, or lower the shares"
+        "expected images for train in addition to 12 for val and 10 for test, got 20 in total; "
+        "add images, or lower the fractions"
     )
 
 
@@ -71,52 +72,57 @@ def test_splits_by_lists():
     write("c.csv", "x/a,one,test", "x/b,two,", "c,three,", "d,four,")
     Path("1.txt").write_text("a\n")
     Path("2.txt").write_text("c\nnone\n")
-    collected = collect(["c.csv"], ["val=1.txt", "val=2.txt"], DEFAULTS)
-    assert splits_of(collected) == {"train": ["x/b", "d"], "val": ["x/a", "c"]}
-    assert list(map(str, collected.flaws)) == ["list of val, image 3: none: has no caption"]
-    assert splits_of(collect(["c.csv"], ["Dev=1.txt"], DEFAULTS)) == {"train": ["x/b", "c", "d"], "val": ["x/a"]}
-    collected = collect(["c.csv"], ["train=2.txt"], DEFAULTS)
-    assert splits_of(collected) == {"train": ["c"], "test": ["x/a"]}
-    assert collected.left_out == 2
+    records = read_records(["c.csv"], ["val=1.txt", "val=2.txt"], DEFAULTS)
+    assert splits_of(records) == {"train": ["x/b", "d"], "val": ["x/a", "c"]}
+    assert list(map(str, records.issues)) == ["list of val, image 3: none: no image of this name in the caption files"]
+    assert splits_of(read_records(["c.csv"], ["Dev=1.txt"], DEFAULTS)) == {"train": ["x/b", "c", "d"], "val": ["x/a"]}
+    records = read_records(["c.csv"], ["train=2.txt"], DEFAULTS)
+    assert splits_of(records) == {"train": ["c"], "test": ["x/a"]}
+    assert records.left_out == 2
     assert refusal(DataError, ["c.csv"], ["val=2.txt"], DEFAULTS, strict=True) == (
-        "list of val, image 2: none: has no caption; without --strict it is skipped and counted"
+        "list of val, image 2: none: no image of this name in the caption files; "
+        "without --strict, it is skipped and counted"
     )
 
 
 def test_images_of_test_do_not_slip_into_train_when_another_list_is_given():
     write("c.csv", "a,one,train", "b,two,test", "c,three,train")
     Path("val.txt").write_text("c\n")
-    assert splits_of(collect(["c.csv"], ["val=val.txt"], DEFAULTS)) == {"train": ["a"], "val": ["c"], "test": ["b"]}
+    assert splits_of(read_records(["c.csv"], ["val=val.txt"], DEFAULTS)) == {
+        "train": ["a"],
+        "val": ["c"],
+        "test": ["b"],
+    }
 
 
-LONG = "a" * (LONGEST_TEXT + 1)
+LONG = "a" * (MAX_TEXT + 1)
 
 
-def test_every_flaw_is_told_and_the_rest_is_taken():
+def test_issues_are_reported_and_valid_captions_kept():
     write("c.csv", "a,!?,train", f"b,{LONG},train", "c,a dog", "d,a dog,train", "d,a cat,val", f"e,{LONG[1:]},train")
-    flaws = [
+    issues = [
         "c.csv:2: caption: expected words, got '!?'",
         "c.csv:3: caption: expected at most 2,000 characters, got 2,001",
-        "c.csv:4: expected 3 columns, got 2; quote captions that hold ','",
+        "c.csv:4: expected 3 columns, got 2; quote captions that contain ','",
         "c.csv:6: d: expected split train as before, got val; skipped",
     ]
-    collected = collect(["c.csv"], [], DEFAULTS)
-    assert list(map(str, collected.flaws)) == flaws
-    assert splits_of(collected) == {"train": ["d", "e"]}
+    records = read_records(["c.csv"], [], DEFAULTS)
+    assert list(map(str, records.issues)) == issues
+    assert splits_of(records) == {"train": ["d", "e"]}
     assert refusal(DataError, ["c.csv"], [], DEFAULTS, strict=True) == (
-        f"{flaws[0]}; without --strict it is skipped and counted"
+        f"{issues[0]}; without --strict, it is skipped and counted"
     )
 
 
-def test_strict_says_nothing_of_captions_without_flaws():
+def test_strict_accepts_valid_captions():
     write("c.csv", "a,a dog,train", "", "b,a cat,train")
-    assert splits_of(collect(["c.csv"], [], DEFAULTS, strict=True)) == {"train": ["a", "b"]}
+    assert splits_of(read_records(["c.csv"], [], DEFAULTS, strict=True)) == {"train": ["a", "b"]}
 
 
-def test_strict_stops_at_a_clash_of_splits():
+def test_strict_stops_at_conflicting_splits():
     write("c.csv", "d,a dog,train", "d,a cat,val")
     assert refusal(DataError, ["c.csv"], [], DEFAULTS, strict=True) == (
-        "c.csv:3: d: expected split train as before, got val; skipped; without --strict it is skipped and counted"
+        "c.csv:3: d: expected split train as before, got val; skipped; without --strict, it is skipped and counted"
     )
 
 
@@ -127,14 +133,14 @@ def karpathy(*sentences):
 
 
 def test_tokens_of_a_file_are_its_words():
-    collected = collect([karpathy({"tokens": ["A", "dog's"], "raw": "A dog's."}, {"raw": "A dog's."})], [], DEFAULTS)
-    (image,) = collected.splits["train"]
-    assert [words_of(told) for told in image.captions] == [["A", "dog's"], ["a", "dog", "'s"]]
+    records = read_records([karpathy({"tokens": ["A", "dog's"], "raw": "A dog's."}, {"raw": "A dog's."})], [], DEFAULTS)
+    (image,) = records.splits["train"]
+    assert [caption_words(told) for told in image.captions] == [["A", "dog's"], ["a", "dog", "'s"]]
     assert [told.text for told in image.captions] == ["A dog's.", "A dog's."]
 
 
-def test_special_and_endless_tokens_are_flaws():
-    collected = collect(
+def test_special_and_overlong_tokens_are_issues():
+    records = read_records(
         [
             karpathy(
                 {"tokens": ["a", "<UNK>", "<END>"]}, {"tokens": ["x" * 1001] * 2, "raw": "x"}, {"tokens": ["<end>"]}
@@ -143,25 +149,25 @@ def test_special_and_endless_tokens_are_flaws():
         [],
         DEFAULTS,
     )
-    assert list(map(str, collected.flaws)) == [
+    assert list(map(str, records.issues)) == [
         "d.json: images[0].sentences[0]: caption: <END> is a special token, not a word",
         "d.json: images[0].sentences[1]: caption: expected at most 2,000 characters, got 2,003",
     ]
-    assert [words_of(told) for told in collected.splits["train"][0].captions] == [["<end>"]]
+    assert [caption_words(told) for told in records.splits["train"][0].captions] == [["<end>"]]
 
 
 def test_special_tokens_in_a_text_are_only_words():
     write("c.csv", "a,<END> of <UNK>,train")
-    (image,) = collect(["c.csv"], [], DEFAULTS, strict=True).splits["train"]
-    assert words_of(image.captions[0]) == ["<", "end", ">", "of", "<", "unk", ">"]
+    (image,) = read_records(["c.csv"], [], DEFAULTS, strict=True).splits["train"]
+    assert caption_words(image.captions[0]) == ["<", "end", ">", "of", "<", "unk", ">"]
 
 
-def test_what_leaves_nothing_is_refused():
+def test_no_valid_image_is_an_error():
     write("c.csv")
-    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == "c.csv: expected captions, got none that can be used"
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == "c.csv: expected captions, got no valid one"
     write("c.csv", "a,?,train", ",,x")
     assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
-        "c.csv: expected captions, got none that can be used; before that, 2 flaws, the first: c.csv:2: caption: "
+        "c.csv: expected captions, got no valid one; also found 2 issues, the first: c.csv:2: caption: "
         "expected words, got '?'"
     )
     write("c.csv", "a,b,val", "c,d,TrainSet")
@@ -170,14 +176,14 @@ def test_what_leaves_nothing_is_refused():
     )
     write("c.csv", "a,b,val", "c,?,val")
     assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
-        "c.csv: expected images in the split train, got val; before that, a flaw: c.csv:3: caption: expected words, "
+        "c.csv: expected images in the split train, got val; also found 1 issue: c.csv:3: caption: expected words, "
         "got '?'"
     )
     write("c.csv", "a,b,")
     Path("none.txt").write_text("z\n")
     assert refusal(DataError, ["c.csv"], ["train=none.txt"], DEFAULTS) == (
-        "c.csv: expected images in the split train, got none; before that, a flaw: list of train, image 1: z: has no "
-        "caption"
+        "c.csv: expected images in the split train, got none; also found 1 issue: list of train, "
+        "image 1: z: no image of this name in the caption files"
     )
 
 
@@ -190,25 +196,25 @@ def test_a_list_is_split_and_file(text):
 
 
 def test_a_source_may_begin_with_its_split():
-    assert named_source("val=c.csv") == ("val", Path("c.csv"))
-    assert named_source("val=a=b.csv") == ("val", Path("a=b.csv"))
-    assert named_source("Validation=c.csv") == ("val", Path("c.csv"))
-    assert named_source("c.csv") == (None, Path("c.csv"))
-    assert named_source("a/b=c.csv") == (None, Path("a/b=c.csv"))
+    assert parse_source("val=c.csv") == ("val", Path("c.csv"))
+    assert parse_source("val=a=b.csv") == ("val", Path("a=b.csv"))
+    assert parse_source("Validation=c.csv") == ("val", Path("c.csv"))
+    assert parse_source("c.csv") == (None, Path("c.csv"))
+    assert parse_source("a/b=c.csv") == (None, Path("a/b=c.csv"))
     Path("val=c.csv").touch()
-    assert named_source("val=c.csv") == (None, Path("val=c.csv"))
+    assert parse_source("val=c.csv") == (None, Path("val=c.csv"))
 
 
 @pytest.mark.parametrize("name", ["x=" + "n" * 300, "a\0b=c"])
 def test_a_source_of_any_name_is_refused_in_a_line(name):
     with pytest.raises(DataError, match=r"cannot be opened: "):
-        collect([name], [], DEFAULTS)
+        read_records([name], [], DEFAULTS)
 
 
 def test_other_columns():
     write("c.csv", "a;val;one", "b;train;two", header="file;set;text")
     columns = Prepare(image_column="file", caption_column="text", split_column="set")
-    assert splits_of(collect(["c.csv"], [], columns)) == {"train": ["b"], "val": ["a"]}
+    assert splits_of(read_records(["c.csv"], [], columns)) == {"train": ["b"], "val": ["a"]}
     assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
         "c.csv:1: expected a header with the columns image and caption, got 'file;set;text'; "
         "name yours with --image-column and --caption-column"
@@ -224,17 +230,17 @@ def test_other_columns():
         max_size=10,
     )
 )
-def test_every_line_is_a_caption_or_a_flaw_and_no_image_is_in_two_splits(rows):
+def test_every_line_is_a_caption_or_an_issue(rows):
     write("c.csv", "z,z,train", *map(",".join, rows))
-    collected = collect(["c.csv"], [], DEFAULTS)
-    images = [one for images in collected.splits.values() for one in images]
+    records = read_records(["c.csv"], [], DEFAULTS)
+    images = [one for images in records.splits.values() for one in images]
     assert len({one.image for one in images}) == len(images)
-    kept = [told.line for one in images for told in one.captions] + [flaw.line for flaw in collected.flaws]
+    kept = [told.line for one in images for told in one.captions] + [issue.line for issue in records.issues]
     assert len(set(kept)) == len(kept)
     lost = {f"c.csv:{number}" for number in range(2, len(rows) + 3)} - set(kept)
     without = {f"c.csv:{number}" for number, (_, _, split) in enumerate(rows, 3) if not split}
     assert lost <= without
-    assert bool(lost) <= bool(collected.left_out)
+    assert bool(lost) <= bool(records.left_out)
 
 
 @pytest.mark.parametrize("option", options(Prepare), ids=lambda option: option.path)
@@ -248,5 +254,5 @@ def test_every_option_of_prepare_is_complete(option):
 
 
 def test_a_caption_of_a_table_has_the_words_of_its_text():
-    assert words_of(CaptionRecord("a", "A dog.", None, "c:1")) == ["a", "dog"]
-    assert words_of(CaptionRecord("a", "A dog.", None, "c:1", words="A dog .")) == ["A", "dog", "."]
+    assert caption_words(CaptionRecord("a", "A dog.", None, "c:1")) == ["a", "dog"]
+    assert caption_words(CaptionRecord("a", "A dog.", None, "c:1", words="A dog .")) == ["A", "dog", "."]

@@ -64,38 +64,38 @@ def test_what_is_no_data_set(photos: Path, tmp_path: Path) -> None:
     for path in (photos / "captions.csv", photos / "000.png", tmp_path / "plain.h5", Path("/dev/null")):
         with pytest.raises(UsageError) as caught:
             guess(str(path))
-        assert re.match(rf"{path}: expected a file that `captioner prepare` wrote, a folder", str(caught.value))
+        assert re.match(rf"{path}: expected a file written by `captioner prepare`, a folder", str(caught.value))
 
 
 # --- check
 
 
-def test_sound_captions_have_a_card_and_no_flaws(photos: Path, data: Path) -> None:
-    flaws, told = check([str(photos / "captions.csv")], [], SCENES)
-    assert flaws == []
+def test_valid_captions_have_a_summary_and_no_issues(photos: Path, data: Path) -> None:
+    issues, summary = check([str(photos / "captions.csv")], [], SCENES)
+    assert issues == []
     whole = card_of_corpus(prepared(data))
-    assert told["splits"] == whole["splits"]
-    assert told["counts"] == {name: n for name, n in whole["counts"].items() if name != "unreadable"}
+    assert summary["splits"] == whole["splits"]
+    assert summary["counts"] == {name: n for name, n in whole["counts"].items() if name != "unreadable"}
 
 
-def test_every_flaw_and_missing_photograph_is_told(photos: Path) -> None:
+def test_all_issues_and_missing_photographs_are_reported(photos: Path) -> None:
     (photos / "003.png").unlink()
     with open(photos / "captions.csv", "a") as file:
         file.write("003.png,\n001.png,<UNK> again\n")
-    flaws, told = check([str(photos / "captions.csv")], [], SCENES)
-    assert [str(flaw) for flaw in flaws] == [
-        "captions.csv:18: caption: expected a text, got nothing",
-        *(str(flaw) for flaw in flaws[1:-1]),
-        f"{photos / '003.png'}: no such photograph",
+    issues, summary = check([str(photos / "captions.csv")], [], SCENES)
+    assert [str(issue) for issue in issues] == [
+        "captions.csv:18: caption: expected text, got nothing",
+        *(str(issue) for issue in issues[1:-1]),
+        f"{photos / '003.png'}: photograph not found",
     ]
-    assert (told["counts"]["skipped"], told["counts"]["missing"]) == (len(flaws) - 1, 1)
+    assert (summary["counts"]["skipped"], summary["counts"]["missing"]) == (len(issues) - 1, 1)
 
 
 def test_photographs_do_not_matter_to_given_features(photos: Path) -> None:
     (photos / "003.png").unlink()
     options = Prepare(encoder="scenes", val=0.25, min_count=1, features=Path("given.h5"))
-    flaws, told = check([str(photos / "captions.csv")], [], options)
-    assert (flaws, told["counts"]["missing"]) == ([], 0)
+    issues, summary = check([str(photos / "captions.csv")], [], options)
+    assert (issues, summary["counts"]["missing"]) == ([], 0)
 
 
 def test_a_data_set_is_whole_or_refused(
@@ -107,9 +107,9 @@ def test_a_data_set_is_whole_or_refused(
 ) -> None:
     monkeypatch.setattr(use_case, "load", lambda file, overrides: load(file, [*overrides, *small]))
     for source in (str(data), "scenes", str(write_coco(tmp_path / "coco"))):
-        flaws, told = check([source], [], Prepare())
-        assert flaws == []
-        assert told == card_of_corpus(build_corpus(load(None, [*guess(source), *small])))
+        issues, summary = check([source], [], Prepare())
+        assert issues == []
+        assert summary == card_of_corpus(build_corpus(load(None, [*guess(source), *small])))
     content = bytearray(data.read_bytes())
     content[-9] ^= 1
     damaged = tmp_path / "damaged.h5"
@@ -126,20 +126,20 @@ def test_a_data_set_is_whole_or_refused(
 def test_options_of_captions_are_none_of_a_data_set(given: dict[str, Any], option: str, data: Path) -> None:
     with pytest.raises(UsageError) as caught:
         check([str(data)], [] if given else ["val=val.txt"], Prepare(**given))
-    said = f"{data}: is a data set already, on which --{option} has no effect; leave it out"
+    said = f"{data}: --{option} does not apply to a prepared data set; remove the option"
     assert str(caught.value) == said
 
 
 def test_a_split_that_no_file_can_have_is_a_flaw_of_the_captions(photos: Path) -> None:
     (photos / "captions.csv").write_text("image,caption,split\n000.png,a,train\n001.png,b,../x\n")
-    with pytest.raises(DataError, match=r"expected a split's name such as train, got '\.\./x'"):
+    with pytest.raises(DataError, match=r"expected a split name such as train, got '\.\./x'"):
         check([str(photos / "captions.csv")], [], SCENES)
 
 
 # --- card
 
 
-def test_a_card_has_what_was_counted(data: Path, corpus: Corpus) -> None:
+def test_summary_contains_the_counts_of_preparation(data: Path, corpus: Corpus) -> None:
     with h5py.File(data) as file:
         counts = json.loads(file["meta"][()])["about"]["counts"]
     assert card_of_corpus(corpus) == {**card(corpus), "counts": counts}
@@ -171,7 +171,7 @@ def test_examples_are_some_images_in_file_order(corpus: Corpus) -> None:
     assert examples(corpus, "train", 3, seed=0) == shown
     assert len({tuple(one.row for one in examples(corpus, "train", 3, seed)) for seed in range(9)}) > 1
     assert [one.row for one in examples(corpus, "train", 99, 0)] == list(range(6))
-    with pytest.raises(DataError, match=r"^split 'dev': no such split; this data set has train, val$"):
+    with pytest.raises(DataError, match=r"^split 'dev': not found; this data set has train, val$"):
         examples(corpus, "dev", 1, 0)
 
 

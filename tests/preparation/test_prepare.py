@@ -23,7 +23,7 @@ from captioner.data.summary import card
 from captioner.errors import UsageError
 from captioner.preparation.encode import Encoding
 from captioner.preparation.find_photos import missing_photos
-from captioner.preparation.image_records import collect
+from captioner.preparation.image_records import read_records
 from captioner.preparation.prepare import Prepared, card_of
 
 # --- what is in a data set
@@ -37,12 +37,12 @@ def test_features_and_captions_are_those_of_the_photographs(photos: Path) -> Non
         np.testing.assert_allclose(found[f"{index:03}.png"], EXPECTED[index], atol=1e-5)
     for split in corpus.splits.values():
         for row, image in enumerate(split.image_ids):
-            told = example(0, "train", int(image[:3])).captions[:2]
-            assert split.references(row, corpus.vocab) == [" ".join(words) for words in told]
+            references = example(0, "train", int(image[:3])).captions[:2]
+            assert split.references(row, corpus.vocab) == [" ".join(words) for words in references]
             ids = split.captions[split.image_idxs == row].tolist()
             known = set(corpus.vocab.words)
             assert [corpus.vocab.decode(row) for row in ids] == [
-                [word if word in known else "<UNK>" for word in words] for words in told
+                [word if word in known else "<UNK>" for word in words] for words in references
             ]
     assert {name: len(split.image_ids) for name, split in corpus.splits.items()} == {"train": 6, "val": 2}
     assert (corpus.encoder, corpus.feature_dim) == (ENCODER, FEATURES)
@@ -50,7 +50,7 @@ def test_features_and_captions_are_those_of_the_photographs(photos: Path) -> Non
     assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
 
 
-def test_the_card_is_that_of_the_file(photos: Path) -> None:
+def test_the_summary_describes_the_file(photos: Path) -> None:
     corpus, events = made(photos)
     assert isinstance(events[-1], Prepared)
     counts = events[-1].card["counts"]
@@ -59,7 +59,7 @@ def test_the_card_is_that_of_the_file(photos: Path) -> None:
     assert counts == {**zeros, "min_count": 1, "different": len(corpus.vocab) - 4}
 
 
-def test_the_file_tells_how_it_was_made(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_contains_its_provenance(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos.parent)
     (_, *_, last) = events_of(Path("photos"), Path("out.h5"), seed=3)
     about = prepared("out.h5").about
@@ -108,24 +108,24 @@ def test_words_captions_and_lengths_are_bounded(photos: Path) -> None:
     assert counts["min_count"] == 3
 
 
-def test_lists_say_the_splits(photos: Path) -> None:
+def test_splits_from_lists(photos: Path) -> None:
     (photos / "val.txt").write_text("001.png\n005.png\nnobody.png\n")
     (photos / "train.txt").write_text("000.png\n002.png\n")
     lists = [f"{split}={photos / split}.txt" for split in ("train", "val")]
     corpus, events = made(photos, lists=lists)
     assert list(corpus.split("val").image_ids) == ["001.png", "005.png"]
     assert list(corpus.split("train").image_ids) == ["000.png", "002.png"]
-    assert str(events[0]) == "list of val, image 3: nobody.png: has no caption"
+    assert str(events[0]) == "list of val, image 3: nobody.png: no image of this name in the caption files"
     counts = events[-1].card["counts"]  # type: ignore[union-attr]
     assert (counts["left_out"], counts["skipped"]) == (COUNT - 4, 1)
 
 
-def test_a_photograph_in_two_splits_is_told(photos: Path) -> None:
+def test_a_photograph_in_two_splits_is_reported(photos: Path) -> None:
     shutil.copy(photos / "000.png", photos / "007.png")
     (photos / "val.txt").write_text("007.png\n")
     _, events = made(photos, lists=[f"val={photos / 'val.txt'}"])
-    told = events[-1].card["duplicates"]  # type: ignore[union-attr]
-    assert told == {"images": 1, "examples": [["train: 000.png", "val: 007.png"]]}
+    summary = events[-1].card["duplicates"]  # type: ignore[union-attr]
+    assert summary == {"images": 1, "examples": [["train: 000.png", "val: 007.png"]]}
 
 
 # --- where to write
@@ -203,7 +203,7 @@ def test_a_split_that_no_file_can_have_is_told_before_anything_is_encoded(
     split: str, shown: str, photos: Path, encoded: Counted
 ) -> None:
     (photos / "captions.csv").write_text(f"image,caption,split\n000.png,a,train\n001.png,b,{split}\n")
-    expected = f"{photos / 'captions.csv'}: expected a split's name such as train, got {shown}; name it otherwise"
+    expected = f"{photos / 'captions.csv'}: expected a split name such as train, got {shown}; rename it"
     assert refusal(photos) == expected
     assert encoded() == 0
 
@@ -211,7 +211,7 @@ def test_a_split_that_no_file_can_have_is_told_before_anything_is_encoded(
 def test_more_splits_than_a_file_can_have_are_told_before_anything_is_encoded(photos: Path, encoded: Counted) -> None:
     rows = "".join(f"{row}.png,a,train{row or ''}\n" for row in range(100))
     (photos / "captions.csv").write_text(f"image,caption,split\n{rows}")
-    assert refusal(photos).endswith("expected 1 to 64 splits, got 100; check the column of the split")
+    assert refusal(photos).endswith("expected 1 to 64 splits, got 100; check the split column")
     assert encoded() == 0
 
 
@@ -223,7 +223,7 @@ def test_texts_that_no_file_can_hold_are_told_before_anything_is_encoded(
     with open(photos / "captions.csv", "a") as file:
         file.write(f"000.png,{'long ' * 300}\n000.png,{'n' * 300}\n")
     said = refusal(photos)
-    assert re.search(r"captions\.csv: \w+ texts: expected at most 4000 bytes, got \d+, since all take as much", said)
+    assert re.search(r"captions\.csv: \w+ texts: expected at most 4000 bytes, got \d+, since each is padded", said)
     assert encoded() == 0
 
 
@@ -232,16 +232,16 @@ def test_texts_that_no_file_can_hold_are_told_before_anything_is_encoded(
 
 def test_the_card_of_captions_is_that_of_the_data_set(photos: Path) -> None:
     _, events = made(photos)
-    collected = collect([str(photos / "captions.csv")], [], Prepare(**SCENES))
-    told = card_of(collected, Prepare(**SCENES))
+    records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))
+    summary = card_of(records, Prepare(**SCENES))
     whole = events[-1].card  # type: ignore[union-attr]
-    assert told["splits"] == whole["splits"]
-    assert told["vocabulary"] == whole["vocabulary"]
-    assert told["counts"] == {key: n for key, n in whole["counts"].items() if key not in ("missing", "unreadable")}
+    assert summary["splits"] == whole["splits"]
+    assert summary["vocabulary"] == whole["vocabulary"]
+    assert summary["counts"] == {key: n for key, n in whole["counts"].items() if key not in ("missing", "unreadable")}
 
 
 def test_missing_photographs_are_told_without_reading_any(photos: Path) -> None:
     (photos / "000.png").write_bytes(b"no photograph")
     (photos / "001.png").unlink()
-    collected = collect([str(photos / "captions.csv")], [], Prepare(**SCENES))
-    assert [str(one) for one in missing_photos(collected, photos)] == [f"{photos / '001.png'}: no such photograph"]
+    records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))
+    assert [str(one) for one in missing_photos(records, photos)] == [f"{photos / '001.png'}: photograph not found"]

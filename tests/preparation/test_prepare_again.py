@@ -18,7 +18,7 @@ from captioner.preparation import prepare as use_case
 from captioner.preparation.encode import Encoding
 
 
-def test_what_was_encoded_before_an_end_is_not_encoded_again(photos: Path, encoded: Counted) -> None:
+def test_an_interrupted_run_is_continued(photos: Path, encoded: Counted) -> None:
     events = events_of(photos, threads=1)
     for event in events:
         if event == Encoding(5, COUNT, 0):
@@ -91,7 +91,7 @@ def test_what_a_killed_writer_left_is_swept(photos: Path) -> None:
     assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
 
 
-def test_another_precision_is_other_work(photos: Path, encoded: Counted) -> None:
+def test_another_dtype_is_encoded_again(photos: Path, encoded: Counted) -> None:
     events = events_of(photos, dtype="float16")
     while next(events) != Encoding(5, COUNT, 0):
         pass
@@ -141,7 +141,7 @@ def test_a_full_disk_keeps_what_was_encoded(
 ) -> None:
     with files_of_at_most(3 * 4 * FEATURES):
         said = refusal(photos)
-    assert said == f"{photos.parent / 'out.h5.part'}: cannot keep what is encoded: File too large"
+    assert said == f"{photos.parent / 'out.h5.part'}: cannot store features: File too large"
     encoded()
     made(photos)
     assert encoded() == COUNT - 2

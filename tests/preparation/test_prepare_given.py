@@ -56,7 +56,7 @@ def test_two_images_do_not_share_a_row(photos: Path) -> None:
     with pytest.raises(DataError) as caught:
         list(prepare(sources, photos.parent / "out.h5", Prepare(features=given)))
     assert str(caught.value) == (
-        f"{given}: row 0: expected one image, got 2 (train.png, val.png); prepare each file by itself"
+        f"{given}: row 0: expected one image, got 2 (train.png, val.png); prepare each caption file separately"
     )
 
 
@@ -71,7 +71,7 @@ def test_images_beyond_the_given_rows_are_left_out(photos: Path) -> None:
     assert (counts["missing"], counts["unreadable"]) == (2, 0)
     (photos.parent / "out.h5").unlink()
     said = refusal(photos, features=given, encoder=None, strict=True)
-    assert said == f"006.png: expected a row of {given} below 6, got 6; without --strict it is left out and counted"
+    assert said == f"006.png: expected a row of {given} below 6, got 6; without --strict, it is left out and counted"
 
 
 def test_no_given_row_at_all(photos: Path) -> None:
@@ -80,7 +80,7 @@ def test_no_given_row_at_all(photos: Path) -> None:
     given = given_features(photos, np.ones((6, 3), np.float32))
     with pytest.raises(DataError) as caught:
         list(events_of(photos / "dataset.json", photos.parent / "out.h5", features=given, encoder=None))
-    assert str(caught.value) == f"{given}: expected a row for each image, got 6 rows and none that an image has"
+    assert str(caught.value) == f"{given}: expected a row for each image, got 6 rows, none of them of an image"
 
 
 def test_given_features_of_the_encoder_are_those_of_the_encoder(photos: Path) -> None:
@@ -92,23 +92,21 @@ def test_given_features_of_the_encoder_are_those_of_the_encoder(photos: Path) ->
 def test_given_features_of_another_encoder_are_refused(photos: Path) -> None:
     given = given_features(photos.parent, EXPECTED[::-1])
     said = refusal(photos, features=given)
-    pattern = (
-        rf"{given}: expected the features of {ENCODER}, got others: those of 00\d.png are apart by [\d.]+%; name .*"
-    )
+    pattern = rf"{given}: expected the features of {ENCODER}, got a relative error of [\d.]+% for 00\d.png; name .*"
     assert re.fullmatch(pattern, said)
     given = given_features(photos.parent, EXPECTED[:, :-1])
     assert refusal(photos, features=given) == (
-        f"{given}: expected {FEATURES} numbers an image, as {ENCODER} has, got {FEATURES - 1}"
+        f"{given}: expected {FEATURES} features per image for {ENCODER}, got {FEATURES - 1}"
     )
 
 
 def test_options_of_an_encoder_that_nobody_names_are_refused(photos: Path) -> None:
     given = given_features(photos.parent, EXPECTED)
     said = refusal(photos, UsageError, features=given, encoder=None, encoder_options={"size": "8"})
-    assert said == f"{given}: expected an encoder with --encoder-option; name the one of these features"
+    assert said == f"{given}: --encoder-option needs an encoder; name that of the features with --encoder"
 
 
-def test_without_photographs_the_user_is_believed(photos: Path) -> None:
+def test_without_photographs_the_encoder_is_not_verified(photos: Path) -> None:
     corpus, _ = made(photos, features=given_features(photos.parent, EXPECTED[::-1]), images=photos.parent)
     assert corpus.encoder == ENCODER
 
@@ -117,7 +115,7 @@ def test_given_features_that_cannot_be_used(photos: Path) -> None:
     out = photos.parent / "out.h5"
     given = given_features(photos.parent, np.full((COUNT, 3), 1e6, np.float32))
     assert refusal(photos, features=given, encoder=None, dtype="float16") == (
-        "features: expected numbers that float16 can hold, got 1e+06; try float32"
+        "features: expected values in the range of float16, got 1e+06; try float32"
     )
     given = given_features(photos.parent, np.full((COUNT, 3), np.nan, np.float32))
     assert refusal(photos, features=given, encoder=None) == (

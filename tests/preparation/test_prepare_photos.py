@@ -1,4 +1,4 @@
-"""Photographs that are missing or damaged are told, and the others are prepared."""
+"""Photographs that are missing or damaged are reported, and the others are prepared."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from preparing import COUNT, EXPECTED, features_by_name, made, refusal
 
 from captioner.data.prepared import prepared
-from captioner.preparation.find_photos import Unreadable, find_all, find_photo, located
+from captioner.preparation.find_photos import Unreadable, find_all, find_photo, locate_photos
 
 
 def test_a_photograph_that_cannot_be_read_is_told_and_the_rest_written(photos: Path) -> None:
@@ -17,7 +17,7 @@ def test_a_photograph_that_cannot_be_read_is_told_and_the_rest_written(photos: P
     assert sorted(features_by_name(corpus)) == [f"{index:03}.png" for index in (0, 1, 3, 5, 6, 7)]
     told = [event for event in events if isinstance(event, Unreadable)]
     assert [event.image for event in told] == ["004.png", "002.png"]
-    assert str(told[0]) == f"{photos / '004.png'}: no such photograph"
+    assert str(told[0]) == f"{photos / '004.png'}: photograph not found"
     assert str(told[1]).startswith(f"{photos / '002.png'}: expected a photograph")
     counts = events[-1].card["counts"]  # type: ignore[union-attr]
     assert (counts["missing"], counts["unreadable"]) == (1, 1)
@@ -29,13 +29,13 @@ def test_strictly_the_first_one_stops(missing: bool, photos: Path) -> None:
     (photos / "002.png").unlink() if missing else (photos / "002.png").write_bytes(b"no photograph")
     said = refusal(photos, strict=True)
     assert said.startswith(f"{photos / '002.png'}: ")
-    assert said.endswith("; without --strict it is left out and counted")
+    assert said.endswith("; without --strict, it is left out and counted")
 
 
 def test_strictly_the_first_flaw_stops(photos: Path) -> None:
     with open(photos / "captions.csv", "a") as file:
         file.write("003.png,\n")
-    expected = "captions.csv:18: caption: expected a text, got nothing; without --strict it is skipped and counted"
+    expected = "captions.csv:18: caption: expected text, got nothing; without --strict, it is skipped and counted"
     assert refusal(photos, strict=True) == expected
     _, events = made(photos)
     assert str(events[0]) == expected.partition(";")[0]
@@ -45,12 +45,12 @@ def test_strictly_the_first_flaw_stops(photos: Path) -> None:
 def test_no_photograph_at_all(photos: Path) -> None:
     said = refusal(photos, images=photos.parent)
     assert said == (
-        f"{photos.parent}: expected the photographs, got none of 8, such as 000.png; name their folder with --images, "
-        "or in the names the subfolders: photos/000.png is there"
+        f"{photos.parent}: expected photographs, found none of 8, such as 000.png; name their folder with --images, "
+        "or include subfolders in the names: found photos/000.png"
     )
     for index in range(COUNT):
         (photos / f"{index:03}.png").write_bytes(b"no photograph")
-    assert refusal(photos) == f"{photos}: expected photographs, got none that can be read"
+    assert refusal(photos) == f"{photos}: expected photographs, got no readable one"
 
 
 def test_no_photograph_of_train(photos: Path) -> None:
@@ -58,7 +58,7 @@ def test_no_photograph_of_train(photos: Path) -> None:
     (photos / "val.txt").write_text("001.png\n")
     (photos / "000.png").unlink()
     said = refusal(photos, lists=[f"{split}={photos / split}.txt" for split in ("train", "val")])
-    assert said == "expected images in the split train, got none whose photograph can be read"
+    assert said == "expected images in the split train, got none with a readable photograph"
 
 
 def test_a_split_without_photographs_is_left_out(photos: Path) -> None:
@@ -70,7 +70,10 @@ def test_a_split_without_photographs_is_left_out(photos: Path) -> None:
 
 def test_no_folder_of_photographs(photos: Path) -> None:
     absent = photos / "absent"
-    assert refusal(photos, images=absent) == f"{absent}: no such folder; name that of the photographs with --images"
+    assert (
+        refusal(photos, images=absent)
+        == f"{absent}: folder not found; name the folder of the photographs with --images"
+    )
 
 
 def test_splits_are_drawn_among_the_photographs_that_can_be_read(photos: Path) -> None:
@@ -91,16 +94,16 @@ def test_a_photograph_below_is_a_hint(photos: Path) -> None:
     (photos / "003.png").rename(photos / "2020" / "003.png")
     _, events = made(photos)
     assert [event.problem for event in events if isinstance(event, Unreadable)] == [
-        f"{photos}/003.png: no such photograph; 2020/003.png is there: the names must include subfolders"
+        f"{photos}/003.png: photograph not found; found 2020/003.png: names must include subfolders"
     ]
 
 
-def test_an_address_is_told(photos: Path) -> None:
+def test_a_url_is_unsupported(photos: Path) -> None:
     with open(photos / "captions.csv", "a") as file:
         file.write("https://h.org/a.jpg,a dog\n")
     _, events = made(photos)
     assert [event.problem for event in events if isinstance(event, Unreadable)] == [
-        "https://h.org/a.jpg: photographs are not fetched from the net; download it, and name the file"
+        "https://h.org/a.jpg: addresses are unsupported; download the photograph, and use its file name"
     ]
 
 
@@ -176,11 +179,11 @@ def test_captions_in_the_place_of_names_are_missing_photographs(photos: Path) ->
     _, events = made(photos)
     told = [event.problem for event in events if isinstance(event, Unreadable)]
     assert len(told) == 2
-    assert all(problem.endswith(": no such photograph") for problem in told)
+    assert all(problem.endswith(": photograph not found") for problem in told)
 
 
-def test_a_link_to_nothing_is_told_as_one(photos: Path) -> None:
+def test_a_broken_link_is_reported(photos: Path) -> None:
     (photos / "003.png").unlink()
     (photos / "003.png").symlink_to("gone.png")
-    _, [lost] = located(photos, ["000.png", "003.png"])
-    assert str(lost) == f"{photos / '003.png'}: no such photograph: a link to a file that is not there"
+    _, [lost] = locate_photos(photos, ["000.png", "003.png"])
+    assert str(lost) == f"{photos / '003.png'}: broken link"

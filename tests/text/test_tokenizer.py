@@ -60,7 +60,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("text", WORDS)
-def test_the_words_of_a_text(text: str) -> None:
+def test_tokenize(text: str) -> None:
     normal = unicodedata.normalize("NFC", WORDS[text])
     assert tokenize(text) == normal.split()
 
@@ -71,7 +71,7 @@ def test_an_accent_is_a_letter_of_its_own_or_not_all_the_same() -> None:
     assert tokenize("\u1fbc\u0301") == ["\u1fb4"]  # and once it is a small letter
 
 
-def test_words_as_a_text() -> None:
+def test_join() -> None:
     assert join(["i", "'d", "'ve", "is", "n't", "猫", "が", "い", "a", "猫"]) == "i'd've isn't 猫がい a 猫"
     assert join([]) == ""
     assert join(["'s", "a"]) == "'s a"

@@ -32,13 +32,13 @@ def test_a_missing_special_token_is_named(token: str) -> None:
         Vocab([word for word in (*SPECIAL, "cat") if word != token])
 
 
-def test_a_word_that_stands_twice_is_named() -> None:
-    with pytest.raises(DataError, match="vocabulary: 'cat' stands twice") as error:
+def test_a_duplicate_word_is_an_error() -> None:
+    with pytest.raises(DataError, match="vocabulary: duplicate word 'cat'") as error:
         Vocab([*SPECIAL, "dog", "cat", "cow", "cat"])
     assert "\n" not in str(error.value)
 
 
-def test_words_come_by_falling_count_and_then_by_letter() -> None:
+def test_words_are_ordered_by_count_and_code_point() -> None:
     vocab = Vocab.build([["b", "a"], ["c", "b"], ["b", "c", "d"]])
     assert vocab.words == (*SPECIAL, "b", "c", "a", "d")
 
@@ -50,7 +50,7 @@ COUNTED = [["b", "a", "b"], ["c", "b"], ["a", "c", "d"], [END, END, END, END]]
     ("min_count", "most", "words"),
     [(1, None, "bacd"), (2, None, "bac"), (3, None, "b"), (4, None, ""), (1, 3, "bac"), (2, 1, "b"), (2, 9, "bac")],
 )
-def test_rare_words_stay_out(min_count: int, most: int | None, words: str) -> None:
+def test_rare_words_are_excluded(min_count: int, most: int | None, words: str) -> None:
     vocab = Vocab.build(COUNTED, min_count, most)
     assert vocab.words == (*SPECIAL, *words)
     assert vocab.decode(vocab.encode([["d"]])[0]) == ["d" if "d" in words else UNK]
@@ -67,7 +67,7 @@ def test_special_tokens_in_captions_are_not_words() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(CAPTIONS)
-def test_known_words_come_back_as_they_went_in(captions: list[list[str]]) -> None:
+def test_encode_and_decode_are_inverse(captions: list[list[str]]) -> None:
     vocab = Vocab.build(captions)
     rows = vocab.encode(captions)
     assert rows.dtype == np.int32

@@ -1,4 +1,4 @@
-"""Annotations in one JSON document: Karpathy's dataset.json, and COCO's captions_*.json."""
+"""Read Karpathy's dataset.json and COCO's captions_*.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from captioner.printable import quoted
 
 
 def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Issue]:
-    """`{"images": [{"filename", "split", "imgid", "sentences": [{"tokens", "raw"}]}]}`."""
+    """Read Karpathy's format: `{"images": [{"filename", "split", "imgid", "sentences": [{"tokens", "raw"}]}]}`."""
     for number, image in enumerate(content["images"]):
         where = f"{name}: images[{number}]"
         if not isinstance(image, dict) or not _is_text(image.get("filename")):
@@ -31,7 +31,7 @@ def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Iss
             if tokens is not None and not (isinstance(tokens, list) and all(map(_is_token, tokens))):
                 yield Issue(line, f"tokens: expected a list of words, got {quoted(tokens)}")
             elif not _is_text(raw) and not tokens:
-                yield Issue(line, f"expected a raw text or tokens, got {quoted(sentence)}")
+                yield Issue(line, f"expected raw text or tokens, got {quoted(sentence)}")
             else:
                 words = " ".join(tokens) if tokens else None
                 text = raw.strip() if isinstance(raw, str) and raw.strip() else str(words)
@@ -39,17 +39,17 @@ def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Iss
 
 
 def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[CaptionRecord | Issue]:
-    """`{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`, all of one split."""
+    """Read COCO's format: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`."""
     names: dict[Any, tuple[str, int]] = {}
     for number, image in enumerate(content["images"]):
         where = f"{name}: images[{number}]"
         if not isinstance(image, dict) or type(image.get("id")) is not int or not _is_text(image.get("file_name")):
             yield Issue(where, f"expected an object with an id and a file_name, got {quoted(image)}")
         elif image["id"] in names:
-            yield Issue(where, f"the id {image['id']} stands twice")
+            yield Issue(where, f"duplicate id {image['id']}")
         else:
             names[image["id"]] = image["file_name"].strip(), number
-    described: set[str] = set()
+    captioned: set[str] = set()
     for number, annotation in enumerate(content["annotations"]):
         line = f"{name}: annotations[{number}]"
         if not isinstance(annotation, dict) or not _is_text(annotation.get("caption")):
@@ -58,10 +58,10 @@ def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[Capt
             yield Issue(line, f"image_id: expected the id of an image, got {quoted(annotation.get('image_id'))}")
         else:
             image, row = names[annotation["image_id"]]
-            described.add(image)
+            captioned.add(image)
             yield CaptionRecord(image, annotation["caption"].strip(), split, line, row=row)
     for image, number in names.values():
-        if image not in described:
+        if image not in captioned:
             yield Issue(f"{name}: images[{number}]", f"{image}: has no caption")
 
 

@@ -1,4 +1,4 @@
-"""What a file tells: captions of named images, line by line, and its flaws."""
+"""Records and issues of a caption file, and the spelling of split and image names."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from captioner.printable import quoted
 
 
 class CaptionRecord(NamedTuple):
-    """One caption as its file has it.
+    """One caption of a file.
 
-    `words` are its tokens, separated by spaces, where the file has tokens; `row` is that of the image in a matrix of
-    features, where the file numbers its images; `line` tells where it stands.
+    `words` are its tokens separated by spaces, if the file has tokens. `row` is the row of the image in a feature
+    matrix, if the file numbers its images. `line` is the location in the file.
     """
 
     image: str
@@ -25,7 +25,7 @@ class CaptionRecord(NamedTuple):
 
 
 class Issue(NamedTuple):
-    """What is wrong with one piece of a file; `line` is `captions.csv:812`."""
+    """A problem in a data file; `line` is its location, such as `captions.csv:812`."""
 
     line: str
     problem: str
@@ -35,7 +35,7 @@ class Issue(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What the columns of a table, or the keys of JSON lines, are called."""
+    """Names of the columns of a table, or of the keys of JSON lines."""
 
     image: str = "image"
     caption: str = "caption"
@@ -45,22 +45,22 @@ class Columns(NamedTuple):
 SPLITS = {"restval": "train", "training": "train", "testing": "test"} | dict.fromkeys(
     ("valid", "validation", "dev"), "val"
 )
-"""Names that mean another: Karpathy's restval is trained on."""
+"""Aliases of split names; Karpathy's restval is used for training."""
 
 
 def split_name(text: str | None) -> str | None:
-    """The name of a split, spelt in one way: Training is train; names that nobody knows stay as they are."""
-    known = (text or "").lower()
-    return SPLITS.get(known, known) if known in ("train", "val", "test", *SPLITS) else text
+    """Normalize a split name: Training becomes train; unknown names are unchanged."""
+    name = (text or "").lower()
+    return SPLITS.get(name, name) if name in ("train", "val", "test", *SPLITS) else text
 
 
 def image_name(text: str) -> str:
-    """The name of an image, spelt in one way: images\\a.jpg is images/a.jpg, and ./a.jpg is a.jpg."""
+    """Normalize an image name: images\\a.jpg becomes images/a.jpg, and ./a.jpg becomes a.jpg."""
     return re.sub(r"^(?:\./+)+(?=[^/])", "", text.strip().replace("\\", "/"))
 
 
 def parse_json(text: str) -> Any:
-    """Raises: ValueError, also where an object has a key twice, of which one would be dropped; RecursionError."""
+    """Parse JSON. Raises: ValueError, also for a duplicate key; RecursionError."""
     return json.loads(text, object_pairs_hook=_object)
 
 
@@ -68,6 +68,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for key, value in pairs:
         if key in content:
-            raise ValueError(f"the key {quoted(key)} stands twice")
+            raise ValueError(f"duplicate key {quoted(key)}")
         content[key] = value
     return content

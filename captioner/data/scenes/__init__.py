@@ -1,4 +1,4 @@
-"""`scenes`, the embedded data set: generated pictures of simple shapes, whose captions can be told true from false."""
+"""Source `scenes`: generated images of simple shapes, with captions that can be checked for truth."""
 
 from captioner.data.scenes.source import example as example
 from captioner.data.scenes.source import scenes as scenes

@@ -1,10 +1,9 @@
-"""A small fixed encoder of the pixels alone: nothing in it is learned, and it knows nothing of scenes or words.
+"""A fixed image encoder for scenes: hand-made features of the pixels, without trained parameters.
 
-It looks at the picture through 3 x 3 windows and glimpses, in reading order, at the first three that hold something
-(a scene puts at most one thing into each ninth of the picture; one that lay across two windows would count twice).
-Of each it tells where it is, its mean colour, and the moments of its outline, the latter two by tuning curves: numbers
-that answer most to one value, as nerve cells do. So a *linear* map of the features can read colour and shape apart
-from each other, in combinations that it never met.
+The image is divided into 3 x 3 windows, and the first three windows with an object, in reading order, are encoded (a
+scene has at most one object per window). The code of a window is its position, its mean colour and the moments of the
+object's shape; colour and moments pass through Gaussian radial basis functions. A *linear* map can therefore read
+colour and shape independently, also in unseen combinations.
 """
 
 from __future__ import annotations
@@ -20,34 +19,34 @@ SIDE = 64
 GRID = 3
 WINDOW = 22
 BEFORE = 1
-"""Rows and columns that the windows reach over the picture's upper left and lower right edge."""
-GLIMPSES = 3
+"""Padding of the image at the top and left; the windows need 2 more rows and columns than it has."""
+MAX_OBJECTS = 3
 BATCH = 64
 
 CORE = 12
-"""Pixels that must stand out before a window holds something; fewer are a neighbour's rim, or noise."""
+"""The number of foreground pixels that make an object; fewer are noise or the edge of a neighbour."""
 FAINT, PLAIN = np.float32(0.1), np.float32(0.2)
-"""Distances from the ground at which a pixel is surely noise, and surely not."""
+"""Colour distances to the background: below the first a pixel is noise, above the second it is an object."""
 RIM = np.float32(0.375)
-"""The share of the core's distance below which a pixel is ground."""
+"""A pixel is background below this fraction of the core's distance."""
 
 ORDERS = (2, 3, 4)
-"""The harmonics of an outline: stretched, three-cornered, four-cornered."""
+"""The harmonics of a shape: elongation, three corners, four corners."""
 LATTICE = np.stack(np.meshgrid(*[np.linspace(0.1, 0.9, 3)] * 3), axis=-1).reshape(-1, 3).astype(np.float32)
 LATTICE_WIDTH = np.float32(0.25)
 KNOTS = np.linspace(-1, 1, 5, dtype=np.float32)
 KNOT_WIDTH = np.float32(0.3)
 GAIN = np.float32(3)
-"""Makes the features about as large as a word vector's numbers, so that no standardisation is needed."""
+"""Scales the features to the size of word vectors, so that they need no standardisation."""
 
 ROW, COLUMN = np.indices((WINDOW, WINDOW), np.float32).reshape(2, -1)
 TINY = np.float32(1e-3)
 
-FEATURES = GLIMPSES * (1 + GRID * GRID + len(LATTICE) + len(KNOTS) * (2 + 2 * len(ORDERS)))
+FEATURES = MAX_OBJECTS * (1 + GRID * GRID + len(LATTICE) + len(KNOTS) * (2 + 2 * len(ORDERS)))
 
 
 def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Describe pictures by numbers from 0 to GAIN; a glimpse at nothing is all zeros.
+    """Encode images as features from 0 to GAIN; the code of a missing object is zero.
 
     Shapes: images (M, 64, 64, 3) -> (M, 231).
     """
@@ -60,24 +59,24 @@ def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 def encode_batch(images: NDArray[np.uint8]) -> Array:
     count = len(images)
     rgb = np.moveaxis(images, 3, 0).astype(np.float32) / np.float32(255)
-    ground = np.median(rgb[:, :, 2::4, 2::4].reshape(3, count, -1), axis=2)
-    apart = windows(rgb - ground[:, :, None, None])
-    distance = np.sqrt((apart * apart).sum(axis=0))
+    background = np.median(rgb[:, :, 2::4, 2::4].reshape(3, count, -1), axis=2)
+    contrast = windows(rgb - background[:, :, None, None])
+    distance = np.sqrt((contrast * contrast).sum(axis=0))
     core = np.partition(distance, -CORE, axis=1)[:, -CORE, None]
-    held = ((core - FAINT) / (PLAIN - FAINT)).clip(0, 1)
+    presence = ((core - FAINT) / (PLAIN - FAINT)).clip(0, 1)
     weight = ((distance / np.maximum(core, PLAIN) - RIM) / (1 - RIM)).clip(0, 1)
-    colour = mean(apart, weight * weight).T + ground.T.repeat(GRID * GRID, axis=0)
+    colour = mean(contrast, weight * weight).T + background.T.repeat(GRID * GRID, axis=0)
     place = np.tile(np.eye(GRID * GRID, dtype=np.float32), (count, 1))
-    codes = np.concatenate([np.ones_like(held), place, colour_code(colour), shape_code(weight)], axis=1)
-    seen = (GAIN * held * codes).reshape(count, GRID * GRID, -1)
-    empty = held.reshape(count, -1) < 0.5
-    glimpses = np.argsort(empty, axis=1, kind="stable")[:, :GLIMPSES, None]
-    features: Array = np.take_along_axis(seen, glimpses, axis=1).reshape(count, -1)
+    codes = np.concatenate([np.ones_like(presence), place, colour_code(colour), shape_code(weight)], axis=1)
+    codes_by_window = (GAIN * presence * codes).reshape(count, GRID * GRID, -1)
+    empty = presence.reshape(count, -1) < 0.5
+    first = np.argsort(empty, axis=1, kind="stable")[:, :MAX_OBJECTS, None]
+    features: Array = np.take_along_axis(codes_by_window, first, axis=1).reshape(count, -1)
     return features
 
 
 def windows(planes: Array) -> Array:
-    """Shapes: planes (3, M, 64, 64) -> (3, 9 M, pixels of a window)."""
+    """Cut images into windows. Shapes: planes (3, M, 64, 64) -> (3, 9 M, pixels of a window)."""
     after = GRID * WINDOW - SIDE - BEFORE
     padded = np.pad(planes, ((0, 0), (0, 0), (BEFORE, after), (BEFORE, after)))
     tiles = padded.reshape(3, -1, GRID, WINDOW, GRID, WINDOW).swapaxes(3, 4)
@@ -85,13 +84,13 @@ def windows(planes: Array) -> Array:
 
 
 def mean(values: Array, weight: Array) -> Array:
-    """The weighted mean over the pixels of each window."""
+    """Compute the weighted mean over the pixels of each window."""
     average: Array = (values * weight).sum(axis=-1) / (weight.sum(axis=-1) + TINY)
     return average
 
 
 def colour_code(colour: Array) -> Array:
-    """How near a colour is to each of 27 on a lattice: exp(-½ |c - l|² / width²).
+    """Encode colours by Gaussian radial basis functions on a lattice of 27 colours: exp(-½ |c - l|² / width²).
 
     Shapes: (K, 3) -> (K, 27).
     """
@@ -101,7 +100,7 @@ def colour_code(colour: Array) -> Array:
 
 
 def shape_code(weight: Array) -> Array:
-    """Size, spread and harmonics about the centre of weight, each by five tuning curves.
+    """Encode size, spread and harmonics about the centroid by five Gaussian radial basis functions each.
 
     z = (x - x̄) + i (y - ȳ);   r² = mean |z|²;   spread = 2π r² / area (1 for a disc);   harmonic k = mean zᵏ / rᵏ
 
@@ -111,7 +110,7 @@ def shape_code(weight: Array) -> Array:
     square = mean(x * x + y * y, weight)
     radius = np.sqrt(square) + np.float32(0.3)
     spread = 2 * np.pi * square / (weight.sum(axis=1) + TINY)
-    # The shifts and factors lay what shapes of 4 to 9 pixels' radius can show over the knots' range.
+    # shift and scale the moments of shapes with a radius of 4 to 9 pixels to the range of the knots
     moments = [radius / 2 - 2, 2 * spread - 3]
     z = x + 1j * y
     power = z

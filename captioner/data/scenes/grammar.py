@@ -1,6 +1,6 @@
-"""Five ways to say what a scene shows.
+"""Generate captions of a scene from templates.
 
-In a sentence {a} {b} {c} name the things, {pa} {pb} {pc} tell their places, and {ab} or {ac} how one lies to another.
+In a template, {a} {b} {c} are the objects, {pa} {pb} {pc} their places, and {ab} {ac} spatial relations.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from itertools import chain, permutations
 
 import numpy as np
 
-from captioner.data.scenes.world import COLOURS, SHAPES, SIZES, Scene, Thing
+from captioner.data.scenes.scene import COLOURS, SHAPES, SIZES, Scene, SceneObject
 
 PARAPHRASES = 5
 
-SENTENCES = {
+TEMPLATES = {
     1: (
         "{a} {pa}",
         "there is {a} {pa}",
@@ -45,39 +45,39 @@ PLACES = (
     ("on the left", "in the centre", "on the right"),
     ("in the bottom left", "at the bottom", "in the bottom right"),
 )
-ACROSS, DOWN = ("left of", "right of"), ("above", "below")
+HORIZONTAL, VERTICAL = ("left of", "right of"), ("above", "below")
 
-LANGUAGE = sorted(
+WORDS = sorted(
     {
         word
-        for phrase in (*chain(*SENTENCES.values(), *PLACES), *ACROSS, *DOWN, *SIZES, *COLOURS, *SHAPES, "a")
+        for phrase in (*chain(*TEMPLATES.values(), *PLACES), *HORIZONTAL, *VERTICAL, *SIZES, *COLOURS, *SHAPES, "a")
         for word in phrase.split()
         if not word.startswith("{")
     }
 )
-"""Every word that a caption can hold."""
+"""Every word of the captions."""
 
 
 def paraphrases(scene: Scene, rng: np.random.Generator) -> list[list[str]]:
-    """Five different sentences about a scene, as words; each names everything in it."""
-    sentences = SENTENCES[len(scene.things)]
-    chosen = rng.permutation(len(sentences))[:PARAPHRASES]
-    return [say(sentences[i], scene, rng) for i in chosen]
+    """Generate five different tokenized captions of a scene, each of which names every object."""
+    templates = TEMPLATES[len(scene.objects)]
+    chosen = rng.permutation(len(templates))[:PARAPHRASES]
+    return [fill(templates[i], scene, rng) for i in chosen]
 
 
-def say(sentence: str, scene: Scene, rng: np.random.Generator) -> list[str]:
-    """Fill in a sentence."""
+def fill(template: str, scene: Scene, rng: np.random.Generator) -> list[str]:
+    """Fill in a template with the objects of a scene."""
     slots = {}
-    for name, thing in zip("abc", scene.things, strict=False):
-        slots[name] = f"a {thing.size} {thing.colour} {thing.shape}"
-        slots["p" + name] = PLACES[thing.row][thing.column]
-    for (one, first), (other, second) in permutations(zip("abc", scene.things, strict=False), 2):
+    for name, obj in zip("abc", scene.objects, strict=False):
+        slots[name] = f"a {obj.size} {obj.colour} {obj.shape}"
+        slots["p" + name] = PLACES[obj.row][obj.column]
+    for (one, first), (other, second) in permutations(zip("abc", scene.objects, strict=False), 2):
         slots[one + other] = relation(first, second, rng)
-    return sentence.format_map(slots).split()
+    return template.format_map(slots).split()
 
 
-def relation(one: Thing, other: Thing, rng: np.random.Generator) -> str:
-    """How one thing lies to another; where two words are true, either."""
-    across, down = ACROSS[one.column > other.column], DOWN[one.row > other.row]
+def relation(one: SceneObject, other: SceneObject, rng: np.random.Generator) -> str:
+    """Choose a spatial relation that holds between two objects, at random if two hold."""
+    across, down = HORIZONTAL[one.column > other.column], VERTICAL[one.row > other.row]
     words = [across] * (one.column != other.column) + [down] * (one.row != other.row)
     return words[rng.integers(len(words))]

@@ -1,4 +1,4 @@
-"""A scene -> 64 x 64 RGB pixels: anti-aliased shapes, uneven paint, a grey ground and noise."""
+"""Render a scene as 64 x 64 RGB pixels: anti-aliased shapes, colour jitter, a grey background and noise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.arrays import Array
-from captioner.data.scenes.world import SIDE, Scene, Thing
+from captioner.data.scenes.scene import SIDE, Scene, SceneObject
 
 RGB = {
     "red": (215, 35, 35),
@@ -33,28 +33,28 @@ OUTLINES: dict[str, Callable[[Array, Array], Array]] = {
     "cross": lambda x, y: np.maximum(np.maximum(abs(x), abs(y)) - 1, np.minimum(abs(x), abs(y)) - 0.33),
     "ring": lambda x, y: abs(np.hypot(x, y) - 0.74) - 0.26,
 }
-"""The signed distance to the outline of a shape of radius 1: negative inside, in the unit of x and y."""
+"""Signed distance functions of shapes of radius 1, negative inside."""
 
 
 def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Paint a scene.
+    """Render a scene.
 
     Shapes: (64, 64, 3) uint8.
     """
     picture = rng.standard_normal((SIDE, SIDE, 3), np.float32)
     picture *= NOISE
-    ground = (rng.uniform(25, 75) + rng.uniform(-6, 6, 3)).astype(np.float32)
-    picture += ground
-    for thing in scene.things:
-        paint(picture, thing, ground, rng)
+    background = (rng.uniform(25, 75) + rng.uniform(-6, 6, 3)).astype(np.float32)
+    picture += background
+    for obj in scene.objects:
+        paint(picture, obj, background, rng)
     return picture.clip(0, 255).astype(np.uint8)
 
 
-def paint(picture: Array, thing: Thing, ground: Array, rng: np.random.Generator) -> None:
-    """Put one thing on the ground: its share of a pixel is how far the pixel lies inside the outline."""
-    radius = RADIUS[thing.size] * rng.uniform(0.93, 1.07)
-    colour = np.asarray(RGB[thing.colour]) * rng.uniform(0.85, 1.05) + rng.uniform(-10, 10, 3)
-    rows, columns = (slice(max(0, int(centre - radius) - 1), int(centre + radius) + 2) for centre in (thing.y, thing.x))
-    x, y = (AXIS[columns] - thing.x) / radius, (AXIS[rows] - thing.y) / radius
-    share = (0.5 - radius * OUTLINES[thing.shape](x[None, :], y[:, None])).clip(0, 1)
-    picture[rows, columns] += share[..., None] * (colour - ground).astype(np.float32)
+def paint(picture: Array, obj: SceneObject, background: Array, rng: np.random.Generator) -> None:
+    """Draw one object on the background, with alpha from the signed distance of each pixel to the outline."""
+    radius = RADIUS[obj.size] * rng.uniform(0.93, 1.07)
+    colour = np.asarray(RGB[obj.colour]) * rng.uniform(0.85, 1.05) + rng.uniform(-10, 10, 3)
+    rows, columns = (slice(max(0, int(centre - radius) - 1), int(centre + radius) + 2) for centre in (obj.y, obj.x))
+    x, y = (AXIS[columns] - obj.x) / radius, (AXIS[rows] - obj.y) / radius
+    alpha = (0.5 - radius * OUTLINES[obj.shape](x[None, :], y[:, None])).clip(0, 1)
+    picture[rows, columns] += alpha[..., None] * (colour - background).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The generated data set as a Corpus: nothing is read, and a seed tells all."""
+"""Generate the data set `scenes` from a seed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.scenes.encoder import ENCODER, encode
-from captioner.data.scenes.grammar import LANGUAGE, PARAPHRASES, paraphrases
+from captioner.data.scenes.grammar import PARAPHRASES, WORDS, paraphrases
 from captioner.data.scenes.render import render
+from captioner.data.scenes.scene import SPLITS, Scene, sample_scene
 from captioner.data.scenes.truth import is_true
-from captioner.data.scenes.world import SPLITS, Scene, draw_scene
 from captioner.text.vocabulary import Vocab
 
 
@@ -29,20 +29,19 @@ def scenes(
     test: int = 500,
     heldout: int = 500,
 ) -> Corpus:
-    """Draw, paint, describe and encode the scenes; every image has five captions.
+    """Generate, render, caption and encode scenes; every image has five captions.
 
-    `train`, `val`, `test` and `heldout` are numbers of images. The first three share no scene, and only `heldout`
-    has things whose colour and shape never go together in the others. There is nothing to read: `root` and
-    `memory_mib`, which every source takes, have no effect.
+    `train`, `val`, `test` and `heldout` are numbers of images. The splits share no scene, and only `heldout` contains
+    the held-out combinations of colour and shape. `root` and `memory_mib`, arguments of every source, are ignored.
     """
     counts = {"train": train, "val": val, "test": test, "heldout": heldout}
-    vocab = Vocab.build([LANGUAGE])
+    vocab = Vocab.build([WORDS])
     splits = {name: make_split(seed, name, count, vocab) for name, count in counts.items() if count}
     return validate(Corpus(vocab, splits, ENCODER), "scenes")
 
 
 class Example(NamedTuple):
-    """A scene, its picture (64, 64, 3) uint8, and five captions as words."""
+    """A scene, its image (64, 64, 3) uint8, and five tokenized captions."""
 
     scene: Scene
     picture: NDArray[np.uint8]
@@ -50,25 +49,25 @@ class Example(NamedTuple):
 
 
 def example(seed: int, split: str, index: int) -> Example:
-    """Image `index` of a split: the same whatever the split's size, and without drawing any other."""
+    """Generate image `index` of a split, independently of the other images."""
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
-    scene = draw_scene(rng, split)
+    scene = sample_scene(rng, split)
     return Example(scene, render(scene, rng), paraphrases(scene, rng))
 
 
 def make_split(seed: int, name: str, count: int, vocab: Vocab) -> Split:
-    """The first `count` examples of a split, encoded."""
+    """Generate and encode the first `count` examples of a split."""
     examples = [example(seed, name, index) for index in range(count)]
     return Split(
         captions=vocab.encode([words for one in examples for words in one.captions]),
         image_idxs=np.arange(count, dtype=np.int32).repeat(PARAPHRASES),
         features=encode(np.stack([one.picture for one in examples])),
         image_ids=[f"{name}-{index:05d}" for index in range(count)],
-        is_true=partial(judge, [one.scene for one in examples]),
+        is_true=partial(is_caption_true, [one.scene for one in examples]),
         picture=lambda image: example(seed, name, image).picture,
     )
 
 
-def judge(scenes: Sequence[Scene], image: int, words: Sequence[str]) -> bool:
-    """Whether a caption is complete and true of an image."""
+def is_caption_true(scenes: Sequence[Scene], image: int, words: Sequence[str]) -> bool:
+    """Check whether a caption is complete and true of an image."""
     return is_true(scenes[image], words)

@@ -1,11 +1,11 @@
-"""Reads a caption as a person would, and judges whether it is true of a scene.
+"""Parse a caption, and check whether it is true of a scene.
 
-A caption is true when it is a whole sentence of the language below, names every thing in the scene once, each by
-size, colour and shape, and every place, relation and count that it claims holds. To name two things of three is not
-enough, and what can be read in two ways ("... above ... and ...") is no sentence.
+A caption is true if it is a sentence of the grammar below, names every object of the scene once by size, colour and
+shape, and all its places, relations and counts hold. A caption that omits an object is false, and an ambiguous
+sentence ("... above ... and ...") is not in the grammar.
 
-"on the left" is true of the whole left third, "in the top left" of that corner, "in the centre" of the middle alone;
-"left of" is true of whatever lies further left, be it higher or lower as well.
+"on the left" holds in the whole left third, "in the top left" only in that corner, "in the centre" only in the middle;
+"left of" holds for any object further left, at any height.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from captioner.data.scenes.world import COLOURS, SHAPES, SIDE, SIZES, Scene, Thing
+from captioner.data.scenes.scene import COLOURS, SHAPES, SIDE, SIZES, Scene, SceneObject
 
 PLACES: dict[str, tuple[int | None, int | None]] = {
     "in the top left": (0, 0),
@@ -28,17 +28,17 @@ PLACES: dict[str, tuple[int | None, int | None]] = {
     "at the bottom": (None, 2),
     "in the bottom right": (2, 2),
 }
-"""The thirds, counted from the left and from the top, that a phrase speaks of; None is any."""
+"""The column and row of thirds that a phrase describes; None matches any."""
 
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
-"""The direction, right and down, in which one thing lies from the other."""
+"""The direction (right, down) from the second object to the first."""
 
-APART = 8
-"""Pixels by which one centre must lie beyond another before a relation holds."""
+MIN_DISTANCE = 8
+"""A relation holds if the centres are more than this many pixels apart in its direction."""
 
 COUNTS = {"two shapes": 2, "three shapes": 3}
 
-MARKS = {
+PHRASE_CODES = {
     **dict.fromkeys(PLACES, "P"),
     **dict.fromkeys(RELATIONS, "R"),
     **dict.fromkeys(COUNTS, "C"),
@@ -50,10 +50,10 @@ MARKS = {
     "and": "&",
     "with": "w",
 }
-"""Every phrase but the noun, and the letter that stands for it in SENTENCE."""
+"""Phrases other than the noun phrase, and their letters in SENTENCE."""
 
 NOUN = rf"a (?P<size>{'|'.join(SIZES)}) (?P<colour>{'|'.join(COLOURS)}) (?P<shape>{'|'.join(SHAPES)})"
-PHRASE = re.compile(rf"(?:{NOUN}|(?P<phrase>{'|'.join(MARKS)}))(?: |\Z)")
+PHRASE = re.compile(rf"(?:{NOUN}|(?P<phrase>{'|'.join(PHRASE_CODES)}))(?: |\Z)")
 SENTENCE = re.compile(
     r"""
       [tSB]? N P?                          # there is a large red circle in the centre
@@ -70,7 +70,7 @@ SENTENCE = re.compile(
 
 @dataclass(frozen=True)
 class Claims:
-    """What a sentence says: `nouns` as (size, colour, shape); places and relations name nouns by their number."""
+    """The claims of a sentence: `nouns` as (size, colour, shape); places and relations refer to nouns by index."""
 
     nouns: tuple[tuple[str, str, str], ...]
     places: tuple[tuple[int, str], ...]
@@ -79,8 +79,8 @@ class Claims:
 
 
 def parse(words: Sequence[str]) -> Claims | None:
-    """What a caption claims, or None when it is not a whole sentence of the language."""
-    text, marks, at = " ".join(words), "", 0
+    """Parse the claims of a caption; return None if it is not a sentence of the grammar."""
+    text, codes, at = " ".join(words), "", 0
     nouns: list[tuple[str, str, str]] = []
     places: list[tuple[int, str]] = []
     relations: list[tuple[int, str, int]] = []
@@ -90,43 +90,43 @@ def parse(words: Sequence[str]) -> Claims | None:
             return None
         at = match.end()
         phrase = match["phrase"]
-        mark = MARKS[phrase] if phrase else "N"
-        marks += mark
-        if mark == "N":
+        code = PHRASE_CODES[phrase] if phrase else "N"
+        codes += code
+        if code == "N":
             nouns.append((match["size"], match["colour"], match["shape"]))
-        elif mark == "P":
+        elif code == "P":
             places.append((max(0, len(nouns) - 1), phrase))
-        elif mark == "R":
+        elif code == "R":
             relations.append((0, phrase, len(nouns)))
-        elif mark == "C":
+        elif code == "C":
             count = COUNTS[phrase]
-    if SENTENCE.fullmatch(marks) is None:
+    if SENTENCE.fullmatch(codes) is None:
         return None
     return Claims(tuple(nouns), tuple(places), tuple(relations), len(nouns) if count is None else count)
 
 
 def is_true(scene: Scene, words: Sequence[str]) -> bool:
-    """Whether a caption is a whole sentence, complete, and true of a scene."""
+    """Check whether a caption is a complete and true sentence about a scene."""
     claims = parse(words)
-    if claims is None or not len(scene.things) == len(claims.nouns) == claims.count:
+    if claims is None or not len(scene.objects) == len(claims.nouns) == claims.count:
         return False
-    return any(holds(claims, things) for things in permutations(scene.things))
+    return any(claims_hold(claims, objects) for objects in permutations(scene.objects))
 
 
-def holds(claims: Claims, things: Sequence[Thing]) -> bool:
-    """Whether every claim is true when the sentence's nouns stand for these things, in this order."""
+def claims_hold(claims: Claims, objects: Sequence[SceneObject]) -> bool:
+    """Check every claim, with the nouns assigned to these objects in order."""
     return (
-        all((t.size, t.colour, t.shape) == noun for t, noun in zip(things, claims.nouns, strict=True))
-        and all(is_at(things[i], PLACES[place]) for i, place in claims.places)
-        and all(lies(things[i], RELATIONS[relation], things[j]) for i, relation, j in claims.relations)
+        all((t.size, t.colour, t.shape) == noun for t, noun in zip(objects, claims.nouns, strict=True))
+        and all(is_in_place(objects[i], PLACES[place]) for i, place in claims.places)
+        and all(is_in_direction(objects[i], RELATIONS[relation], objects[j]) for i, relation, j in claims.relations)
     )
 
 
-def is_at(thing: Thing, place: tuple[int | None, int | None]) -> bool:
-    thirds = (thing.x * 3 // SIDE, thing.y * 3 // SIDE)
-    return all(wanted is None or third == wanted for third, wanted in zip(thirds, place, strict=True))
+def is_in_place(obj: SceneObject, place: tuple[int | None, int | None]) -> bool:
+    thirds = (obj.x * 3 // SIDE, obj.y * 3 // SIDE)
+    return all(expected is None or third == expected for third, expected in zip(thirds, place, strict=True))
 
 
-def lies(one: Thing, direction: tuple[int, int], other: Thing) -> bool:
+def is_in_direction(one: SceneObject, direction: tuple[int, int], other: SceneObject) -> bool:
     right, down = direction
-    return right * (one.x - other.x) + down * (one.y - other.y) > APART
+    return right * (one.x - other.x) + down * (one.y - other.y) > MIN_DISTANCE

@@ -1,4 +1,4 @@
-"""Karpathy's dataset.json and COCO's captions_*.json, whole and with every flaw."""
+"""Karpathy's dataset.json and COCO's captions_*.json, whole and with every issue."""
 
 import pytest
 
@@ -56,9 +56,9 @@ KARPATHY_FLAWS = [
     (image(sentences=None), "", "expected a list of sentences, got None"),
     (image(sentences=[]), "", "expected a list of sentences, got []"),
     (image(sentences={"raw": "x"}), "", "expected a list of sentences, got {'raw': 'x'}"),
-    (image(sentences=["A dog"]), ".sentences[0]", "expected a raw text or tokens, got 'A dog'"),
-    (image(sentences=[{"raw": " "}]), ".sentences[0]", "expected a raw text or tokens, got {'raw': ' '}"),
-    (image(sentences=[{"raw": 4}]), ".sentences[0]", "expected a raw text or tokens, got {'raw': 4}"),
+    (image(sentences=["A dog"]), ".sentences[0]", "expected raw text or tokens, got 'A dog'"),
+    (image(sentences=[{"raw": " "}]), ".sentences[0]", "expected raw text or tokens, got {'raw': ' '}"),
+    (image(sentences=[{"raw": 4}]), ".sentences[0]", "expected raw text or tokens, got {'raw': 4}"),
     *(
         (
             image(sentences=[{"raw": "x", "tokens": tokens}]),
@@ -71,10 +71,10 @@ KARPATHY_FLAWS = [
 
 
 @pytest.mark.parametrize(("bad", "where", "problem"), KARPATHY_FLAWS, ids=range(len(KARPATHY_FLAWS)))
-def test_an_image_that_is_none_costs_no_other(bad, where, problem):
-    first, flaw, last = read_karpathy(image(), bad, image(filename="z.jpg"))
+def test_an_invalid_image_is_an_issue(bad, where, problem):
+    first, issue, last = read_karpathy(image(), bad, image(filename="z.jpg"))
     assert first.startswith("d.json: images[0].sentences[0] a.jpg|")
-    assert flaw == f"d.json: images[1]{where}: {problem}"
+    assert issue == f"d.json: images[1]{where}: {problem}"
     assert last == "d.json: images[2].sentences[0] z.jpg|A dog.|train|a dog|2"
 
 
@@ -116,10 +116,10 @@ def test_cocos_annotations():
         ({"caption": "x"}, "image_id: expected the id of an image, got None"),
     ],
 )
-def test_an_annotation_that_is_none_costs_no_other(annotation, problem):
-    first, flaw, last = read_coco([A, {"id": 1, "file_name": "one"}], [said(9), annotation, said(1)])
+def test_an_invalid_annotation_is_an_issue(annotation, problem):
+    first, issue, last = read_coco([A, {"id": 1, "file_name": "one"}], [said(9), annotation, said(1)])
     assert first == "c.json: annotations[0] a.jpg|A dog|val|None|0"
-    assert flaw == f"c.json: annotations[1]: {problem}"
+    assert issue == f"c.json: annotations[1]: {problem}"
     assert last == "c.json: annotations[2] one|A dog|val|None|1"
 
 
@@ -136,11 +136,11 @@ def test_an_annotation_that_is_none_costs_no_other(annotation, problem):
         ),
         ({"id": 7}, "expected an object with an id and a file_name, got {'id': 7}"),
         ([7], "expected an object with an id and a file_name, got [7]"),
-        ({"id": 9, "file_name": "other"}, "the id 9 stands twice"),
+        ({"id": 9, "file_name": "other"}, "duplicate id 9"),
         ({"id": 7, "file_name": "mute.jpg"}, "mute.jpg: has no caption"),
     ],
 )
-def test_an_image_of_coco_that_is_none_is_told(bad, problem):
+def test_an_invalid_coco_image_is_an_issue(bad, problem):
     got = read_coco([A, bad], [said(9)])
     assert f"c.json: images[1]: {problem}" in got
     assert [line for line in got if "|" in line] == ["c.json: annotations[0] a.jpg|A dog|val|None|0"]

@@ -62,7 +62,7 @@ def refusal(reading, tmp_path):
         (json.dumps(json.loads(LINES.splitlines()[0]), indent=1), None),
     ],
 )
-def test_the_content_tells_the_format(reading, content, split, name, space):
+def test_the_format_is_detected_from_the_content(reading, content, split, name, space):
     assert reading(space + content, name) == [f"a.jpg|a dog|{split}"]
 
 
@@ -73,7 +73,7 @@ def test_json_lines_by_any_name(reading, name, end):
     assert reading(lines, name) == [
         "a.jpg|a dog|None",
         "b.jpg|a cat|None",
-        f"{name}:3: caption: expected a text, got 4",
+        f"{name}:3: caption: expected text, got 4",
     ]
 
 
@@ -92,27 +92,27 @@ REFUSED = {
     ),
     "a,b".encode("utf-16-le"): f"{EXPECTED}, got a file that begins with b'a\\x00,\\x00b\\x00' and has a NUL at byte 1",
     "image,caption\na,b".encode("utf-16")[:-1]: (
-        "expected UTF-16 text, as its first two bytes say, got truncated data at byte 34; try a fresh copy, or save "
+        "expected UTF-16 text, by its byte order mark, got truncated data at byte 34; try a fresh copy, or save "
         "it as UTF-8"
     ),
     b"[1, 2]": f"{EXPECTED}, got a JSON list",
-    b"[1]\n[2]": f"{EXPECTED}, got a JSON list",
-    b"PK\x03\x04\x14\0\x06\0": "expected a table as text, got a workbook or an archive; save it as CSV",
-    b"\xd0\xcf\x11\xe0\xa1\xb1": "expected a table as text, got a workbook or an archive; save it as CSV",
-    b'[{"image": "a", "caption": "x"}]\n[{"image": "b", "caption": "x"}]': f"{EXPECTED}, got a JSON list a line",
-    b"{}": f"{EXPECTED}, got JSON with nothing in it",
-    b'{"a": 1, "\\ud800": 2}': f"{EXPECTED}, got JSON with 'a', '\\ud800'",
-    b'{"annotations": []}': f"{EXPECTED}, got JSON with 'annotations'",
-    b'{"images": {}}': f"{EXPECTED}, got JSON with 'images'",
-    b'{"images": [}': "expected JSON, got something else: Expecting value: line 1 column 13 (char 12)",
-    b'{\n"images": [],\n"images": []}': "expected JSON, got something else: the key 'images' stands twice",
-    b"[" * 100_000: "expected JSON, got something else: maximum recursion depth exceeded while decoding a JSON array",
-    b'{"images": ' + b"9" * 5000 + b"}": "expected JSON, got something else: Exceeds the limit (4300 digits)",
+    b"[1]\n[2]": f"{EXPECTED}, got JSON lines of type list",
+    b"PK\x03\x04\x14\0\x06\0": "expected a text file, got a workbook or an archive; save it as CSV",
+    b"\xd0\xcf\x11\xe0\xa1\xb1": "expected a text file, got a workbook or an archive; save it as CSV",
+    b'[{"image": "a", "caption": "x"}]\n[{"image": "b", "caption": "x"}]': f"{EXPECTED}, got JSON lines of type list",
+    b"{}": f"{EXPECTED}, got a JSON object with no keys",
+    b'{"a": 1, "\\ud800": 2}': f"{EXPECTED}, got a JSON object with the keys 'a', '\\ud800'",
+    b'{"annotations": []}': f"{EXPECTED}, got a JSON object with the keys 'annotations'",
+    b'{"images": {}}': f"{EXPECTED}, got a JSON object with the keys 'images'",
+    b'{"images": [}': "invalid JSON: Expecting value: line 1 column 13 (char 12)",
+    b'{\n"images": [],\n"images": []}': "invalid JSON: duplicate key 'images'",
+    b"[" * 100_000: "invalid JSON: maximum recursion depth exceeded while decoding a JSON array",
+    b'{"images": ' + b"9" * 5000 + b"}": "invalid JSON: Exceeds the limit (4300 digits)",
 }
 
 
 @pytest.mark.parametrize("content", REFUSED, ids=range(len(REFUSED)))
-def test_a_file_of_no_known_format_is_refused(refusal, content):
+def test_an_unsupported_format_is_an_error(refusal, content):
     assert refusal(content).startswith(f"c.csv: {REFUSED[content]}")
 
 
@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
 
     assert told(tmp_path / "no.csv") == f"{tmp_path}/no.csv: cannot be opened: No such file or directory"
     assert told(Path("n" * 300)) == f"{'n' * 300}: cannot be opened: File name too long"
-    assert told(tmp_path) == f"{tmp_path}: expected a file of captions, got a folder; name the file in it ({EXPECTED})"
+    assert told(tmp_path) == f"{tmp_path}: expected a caption file, got a folder; name the file in it ({EXPECTED})"
     os.mkfifo(tmp_path / "pipe")
     assert told(tmp_path / "pipe") == f"{tmp_path}/pipe: expected a regular file, got a named pipe"
     (tmp_path / "a.csv").write_text("image,caption\n")
@@ -152,13 +152,13 @@ def test_any_unicode(reading, text, encoding):
     assert reading(b"\xfe\xff" + text.encode("utf-16-be")) == ["ä.jpg|Ein Käse 😀 猫|None"]
 
 
-def test_what_is_no_unicode_is_told_in_its_line(reading):
+def test_invalid_unicode_is_reported_with_its_line(reading):
     assert reading(b"image,caption,split\na,x,\nb,caf\xe9,\n\xff.jpg,x,\nd,x,\xfc\n,\xfc,\n") == [
         "a|x|None",
         "c.csv:3: caption: expected UTF-8 text, got b'\\xe9'; save the file as UTF-8",
         "c.csv:4: image: expected UTF-8 text, got b'\\xff'; save the file as UTF-8",
         "c.csv:5: split: expected UTF-8 text, got b'\\xfc'; save the file as UTF-8",
-        "c.csv:6: image: expected a text, got nothing",
+        "c.csv:6: image: expected text, got nothing",
     ]
     assert reading("image,caption\na,x\nb,\ud83d!\n".encode("utf-16", "surrogatepass")) == [
         "a|x|None",
@@ -182,14 +182,14 @@ def test_surrogates_in_json(reading):
 # --- names and splits
 
 
-def test_an_image_is_spelt_in_one_way(reading):
+def test_image_names_are_normalized(reading):
     text = "image,caption\nimages\\a.jpg,x\n./images/a.jpg,y\n././b.jpg,z\n../b.jpg,z\nhttp://h/b.jpg,z\n"
     names = [line.partition("|")[0] for line in reading(text)]
     assert names == ["images/a.jpg", "images/a.jpg", "b.jpg", "../b.jpg", "http://h/b.jpg"]
     assert [image_name(name) for name in (".hidden", ".\\\\a", " a ", "./", "/a")] == [".hidden", "a", "a", "./", "/a"]
 
 
-def test_an_image_without_a_name_is_a_flaw(reading):
+def test_an_empty_image_name_is_an_issue(reading):
     lines = [json.dumps({"image": name, "caption": "x"}) for name in ("a\0.jpg", "images/", "./", "..\\")]
     assert reading("\n".join(lines), "c.jsonl") == [
         "c.jsonl:1: image: expected a name, got 'a\\x00.jpg'",
@@ -304,7 +304,7 @@ def scratch(tmp_path_factory):
 @example(b'"abc', "c")
 @example(b'{"image": ' + b"[" * 985 + b"]" * 985 + b"}", "c")
 @example(b'{"images": [], "annotations": [{"image_id": []}]}', "c")
-def test_any_bytes_are_captions_or_flaws_or_refused(scratch, content, name):
+def test_any_bytes_give_records_issues_or_an_error(scratch, content, name):
     path = scratch / name
     path.write_bytes(content)
     told, refused = [], ""
@@ -327,7 +327,7 @@ def test_any_bytes_are_captions_or_flaws_or_refused(scratch, content, name):
 @settings(deadline=None, max_examples=200, derandomize=True)
 @given(st.lists(st.sampled_from(['a,"b"', 'a,"b', 'a,b"', "a,b,c", '"a,b', "", 'a,"""b"""', "c"]), max_size=8))
 def test_no_line_of_a_table_is_dropped_silently(scratch, lines):
-    """Every line that is not blank has a caption or a flaw, or is inside a quoted caption that begins above."""
+    """Every line that is not blank has a caption or an issue, or is inside a quoted caption that begins above."""
     path = scratch / "t.csv"
     path.write_text("\n".join(["image,caption", *lines]))
     covered = {1}

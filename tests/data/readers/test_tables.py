@@ -1,4 +1,4 @@
-"""CSV, TSV, token.txt and JSON lines: every line is told, or what is wrong with it."""
+"""CSV, TSV, token.txt and JSON lines: every line is a record or an issue."""
 
 import json
 
@@ -6,14 +6,14 @@ import pytest
 
 from captioner.data.readers import tables
 from captioner.data.readers.records import CaptionRecord, Columns, Issue
-from captioner.data.readers.tables import LONGEST_FIELD, MOST_LINES, json_lines, table, token_txt
+from captioner.data.readers.tables import MAX_FIELD, MAX_RECORD_LINES, json_lines, table, token_txt
 from captioner.errors import DataError
 
 COLUMNS = Columns()
 
 
 def shown(captions):
-    """Each caption as `line image|text|split`, each flaw as it is printed."""
+    """Each caption as `line image|text|split`, each issue as it is printed."""
     return [
         f"{one.line} {one.image}|{one.text}|{one.split}" if isinstance(one, CaptionRecord) else str(one)
         for one in captions
@@ -56,7 +56,7 @@ def test_columns_stand_in_any_order_under_any_name():
     assert rows("both\nA dog\n", Columns("both", "both")) == ["c.csv:2 A dog|A dog|None"]
 
 
-def test_capitals_of_a_header_matter_only_where_they_tell_columns_apart():
+def test_header_case_matters_only_for_ambiguous_columns():
     assert rows("Image,CAPTION,Split\na,x,val\n") == ["c.csv:2 a|x|val"]
     assert rows("Photo,caption\na,x\n", Columns("photo")) == ["c.csv:2 a|x|None"]
     assert rows("Image,image,caption\nb,a,x\n") == ["c.csv:2 a|x|None"]
@@ -67,76 +67,75 @@ def test_capitals_of_a_header_matter_only_where_they_tell_columns_apart():
 
 @pytest.mark.parametrize("said", ["sep=;", "SEP=; ", "\n sep=;"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_the_line_that_tells_the_separator(said, end):
+def test_separator_line(said, end):
     first = 2 + said.count("\n")
     lines = [said.replace("\n", end), "image;caption", "a;one, two, three", "b"]
     assert rows(end.join(lines)) == [
         f"c.csv:{first + 1} a|one, two, three|None",
-        f"c.csv:{first + 2}: expected 2 columns, got 1; quote captions that hold ';'",
+        f"c.csv:{first + 2}: expected 2 columns, got 1; quote captions that contain ';'",
     ]
 
 
-def test_quoted_fields_hold_anything_and_lines_are_counted_through_them():
+def test_quoted_fields_and_line_numbers():
     text = 'image,caption\n\na,"one\r\ntwo\n\n""three"", four"\n , \nb,x\nc\nd,"y\n"\ne,z'
     assert rows(text) == [
         'c.csv:3 a|one\r\ntwo\n\n"three", four|None',
         "c.csv:8 b|x|None",
-        "c.csv:9: expected 2 columns, got 1; quote captions that hold ','",
+        "c.csv:9: expected 2 columns, got 1; quote captions that contain ','",
         "c.csv:10 d|y|None",
         "c.csv:12 e|z|None",
     ]
 
 
 CSV_FLAWS = {
-    "a,b,c": "expected 2 columns, got 3; quote captions that hold ','",
-    "a": "expected 2 columns, got 1; quote captions that hold ','",
-    ",b": "image: expected a text, got nothing",
-    "a,": "caption: expected a text, got nothing",
-    "a, \t": "caption: expected a text, got ' \\t'",
-    'a,"b" c': ("cannot be read as CSV: ',' expected after '\"'; close each quote that opens, and double those inside"),
-    'a,"b': "cannot be read as CSV: unexpected end of data; close each quote that opens, and double those inside",
-    "a," + "b" * (LONGEST_FIELD + 1): (
-        f"cannot be read as CSV: field larger than field limit ({LONGEST_FIELD}); close each quote that opens, and "
-        "double those inside"
+    "a,b,c": "expected 2 columns, got 3; quote captions that contain ','",
+    "a": "expected 2 columns, got 1; quote captions that contain ','",
+    ",b": "image: expected text, got nothing",
+    "a,": "caption: expected text, got nothing",
+    "a, \t": "caption: expected text, got ' \\t'",
+    'a,"b" c': ("invalid CSV: ',' expected after '\"'; close every quote, and double quotes inside quotes"),
+    'a,"b': "invalid CSV: unexpected end of data; close every quote, and double quotes inside quotes",
+    "a," + "b" * (MAX_FIELD + 1): (
+        f"invalid CSV: field larger than field limit ({MAX_FIELD}); close every quote, and double quotes inside quotes"
     ),
 }
 
 
 @pytest.mark.parametrize("row", CSV_FLAWS, ids=range(len(CSV_FLAWS)))
-def test_a_row_that_is_none_costs_no_other(row):
+def test_an_invalid_row_is_an_issue(row):
     got = rows(f"image,caption\nx,y\n{row}\nz,z\n")
     assert got == ["c.csv:2 x|y|None", f"c.csv:3: {CSV_FLAWS[row]}", "c.csv:4 z|z|None"]
 
 
-def test_a_quote_that_is_never_closed_does_not_swallow_the_rest():
+def test_an_unclosed_quote_does_not_hide_later_lines():
     text = "image,caption\n" + "".join(f'{n},"dog {n}\n' if n in (3, 6) else f'{n},"dog"\n' for n in range(9))
     got = rows(text)
-    assert [line for line in got if "cannot" not in line] == [
+    assert [line for line in got if "invalid CSV" not in line] == [
         f"c.csv:{n + 2} {n}|dog|None" for n in (0, 1, 2, 4, 5, 7, 8)
     ]
-    assert [line[:32] for line in got if "cannot" in line] == [
-        "c.csv:5: cannot be read as CSV: ",
-        "c.csv:8: cannot be read as CSV: ",
+    assert [line[:21] for line in got if "invalid CSV" in line] == [
+        "c.csv:5: invalid CSV:",
+        "c.csv:8: invalid CSV:",
     ]
 
 
-def test_the_lines_of_a_record_that_cannot_be_read_are_told_one_by_one():
+def test_lines_of_an_invalid_record_are_reported_separately():
     assert rows('image,caption\na,"b\nc\nd,"e"\n') == [
-        "c.csv:2: cannot be read as CSV: ',' expected after '\"'; close each quote that opens, and double those inside",
-        "c.csv:3: expected 2 columns, got 1; quote captions that hold ','",
+        "c.csv:2: invalid CSV: ',' expected after '\"'; close every quote, and double quotes inside quotes",
+        "c.csv:3: expected 2 columns, got 1; quote captions that contain ','",
         "c.csv:4 d|e|None",
     ]
 
 
 def test_a_record_of_other_width_does_not_swallow_its_lines():
     assert rows('image,caption\n"a,b\nc,d\ne,f"\n') == [
-        "c.csv:2: expected 2 columns, got 1; quote captions that hold ','",
+        "c.csv:2: expected 2 columns, got 1; quote captions that contain ','",
         "c.csv:3 c|d|None",
         'c.csv:4 e|f"|None',
     ]
 
 
-def test_quotes_that_make_each_line_reach_for_the_end(monkeypatch):
+def test_unclosed_quotes_take_linear_time(monkeypatch):
     """In `a","` a quote is open at the end of the line, whether one was open at its beginning or not."""
     read = []
     reader = tables.csv.reader
@@ -146,22 +145,22 @@ def test_quotes_that_make_each_line_reach_for_the_end(monkeypatch):
 
     monkeypatch.setattr(tables.csv, "reader", counting)
     assert len(rows("image,caption\n" + 'a","\n' * 1000)) == 1000
-    assert len(read) < 1000 * (MOST_LINES + 1)
+    assert len(read) < 1000 * (MAX_RECORD_LINES + 1)
 
 
-def test_a_record_has_a_most_of_lines():
+def test_a_record_has_a_maximum_number_of_lines():
     """More of them are each told by itself."""
-    for count in (MOST_LINES, MOST_LINES + 1):
+    for count in (MAX_RECORD_LINES, MAX_RECORD_LINES + 1):
         lines = "\n".join(["x"] * count)
         got = rows(f'image,caption\na,"{lines}"\nb,y\n')
         assert got[-1] == f"c.csv:{count + 2} b|y|None"
-        assert len(got) == (2 if count == MOST_LINES else count + 1)
+        assert len(got) == (2 if count == MAX_RECORD_LINES else count + 1)
 
 
 def test_a_field_may_be_long_and_hold_a_nul():
-    (told,) = table("c.csv", f"image,caption\na\0b,{'x' * LONGEST_FIELD}\n", COLUMNS)
+    (told,) = table("c.csv", f"image,caption\na\0b,{'x' * MAX_FIELD}\n", COLUMNS)
     assert isinstance(told, CaptionRecord)
-    assert (told.image, len(told.text)) == ("a\0b", LONGEST_FIELD)
+    assert (told.image, len(told.text)) == ("a\0b", MAX_FIELD)
 
 
 def test_a_header_alone_has_no_captions():
@@ -223,7 +222,7 @@ def test_flickrs_tokens(end):
         "t.txt:4: expected IMAGE#NUMBER, a tab and a caption, got 'b.jpg\\tA cow'",
         "t.txt:5: expected IMAGE#NUMBER, a tab and a caption, got 'c.jpg#x\\tA cow'",
         "t.txt:6: expected IMAGE#NUMBER, a tab and a caption, got '#1\\tcow'",
-        "t.txt:7: caption: expected a text, got ' '",
+        "t.txt:7: caption: expected text, got ' '",
     ]
 
 
@@ -247,43 +246,43 @@ def test_json_lines():
 
 
 JSON_FLAWS = {
-    '{"image": "a"': "expected JSON, got something else: Expecting ',' delimiter: line 1 column 14 (char 13)",
-    '{"image": "a", "image": "b", "caption": "x"}': "expected JSON, got something else: the key 'image' stands twice",
+    '{"image": "a"': "invalid JSON: Expecting ',' delimiter: line 1 column 14 (char 13)",
+    '{"image": "a", "image": "b", "caption": "x"}': "invalid JSON: duplicate key 'image'",
     '["a", "x"]': "expected an object with image and caption, got ['a', 'x']",
     "null": "expected an object with image and caption, got None",
-    "{}": "image: expected a text, got nothing",
-    '{"image": "a"}': "caption: expected a text, got nothing",
-    '{"image": 7, "caption": "x"}': "image: expected a text, got 7",
-    '{"image": "a", "caption": null}': "caption: expected a text, got nothing",
-    '{"image": "a", "caption": 3.5}': "caption: expected a text, got 3.5",
-    '{"image": "a", "caption": false}': "caption: expected a text, got False",
-    '{"image": "a", "caption": []}': "caption: expected a text, got []",
-    '{"image": "a", "caption": [["x"]]}': "caption: expected a text, got ['x']",
-    '{"image": "a", "caption": {"x": 1}}': "caption: expected a text, got {'x': 1}",
+    "{}": "image: expected text, got nothing",
+    '{"image": "a"}': "caption: expected text, got nothing",
+    '{"image": 7, "caption": "x"}': "image: expected text, got 7",
+    '{"image": "a", "caption": null}': "caption: expected text, got nothing",
+    '{"image": "a", "caption": 3.5}': "caption: expected text, got 3.5",
+    '{"image": "a", "caption": false}': "caption: expected text, got False",
+    '{"image": "a", "caption": []}': "caption: expected text, got []",
+    '{"image": "a", "caption": [["x"]]}': "caption: expected text, got ['x']",
+    '{"image": "a", "caption": {"x": 1}}': "caption: expected text, got {'x': 1}",
     '{"image": "a", "caption": "x", "split": 1}': "split: expected a name, got 1",
-    '{"image": "a", "caption": ' + "9" * 5000 + "}": "expected JSON, got something else: Exceeds the limit ",
-    '{"image": "a", "caption": ' + "[" * 100_000: "expected JSON, got something else: maximum recursion depth ",
-    '{"image": "a", "caption": ' + "9" * 4000 + "}": "caption: expected a text, got " + "9" * 38 + "..." + "9" * 19,
+    '{"image": "a", "caption": ' + "9" * 5000 + "}": "invalid JSON: Exceeds the limit ",
+    '{"image": "a", "caption": ' + "[" * 100_000: "invalid JSON: maximum recursion depth ",
+    '{"image": "a", "caption": ' + "9" * 4000 + "}": "caption: expected text, got " + "9" * 38 + "..." + "9" * 19,
 }
 
 
 @pytest.mark.parametrize("line", JSON_FLAWS, ids=range(len(JSON_FLAWS)))
-def test_a_line_that_is_no_caption_costs_no_other(line):
-    before, flaw, after = objects({"image": "x", "caption": "y"}, line, {"image": "z", "caption": "z"})
+def test_an_invalid_json_line_is_an_issue(line):
+    before, issue, after = objects({"image": "x", "caption": "y"}, line, {"image": "z", "caption": "z"})
     assert (before, after) == ("c.jsonl:1 x|y|None", "c.jsonl:3 z|z|None")
     problem = JSON_FLAWS[line]
-    assert flaw.startswith(f"c.jsonl:2: {problem}")
-    assert problem.endswith(" ") or flaw == f"c.jsonl:2: {problem}"
+    assert issue.startswith(f"c.jsonl:2: {problem}")
+    assert problem.endswith(" ") or issue == f"c.jsonl:2: {problem}"
 
 
-def test_of_a_list_only_what_is_no_text_is_a_flaw():
+def test_non_text_captions_in_a_list_are_issues():
     assert objects({"image": "a", "caption": ["x", None, " ", "y"]}) == [
         "c.jsonl:1 a|x|None",
-        "c.jsonl:1: caption: expected a text, got nothing",
-        "c.jsonl:1: caption: expected a text, got ' '",
+        "c.jsonl:1: caption: expected text, got nothing",
+        "c.jsonl:1: caption: expected text, got ' '",
         "c.jsonl:1 a|y|None",
     ]
 
 
-def test_a_flaw_is_printed_with_its_line():
+def test_an_issue_is_printed_with_its_line():
     assert str(Issue("captions.csv:812", "no")) == "captions.csv:812: no"

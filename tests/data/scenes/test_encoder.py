@@ -4,22 +4,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from captioner.data.scenes.encoder import BATCH, FEATURES, GAIN, GLIMPSES, GRID, encode
+from captioner.data.scenes.encoder import BATCH, FEATURES, GAIN, GRID, MAX_OBJECTS, encode
 from captioner.data.scenes.render import render
-from captioner.data.scenes.world import COLOURS, SHAPES, SIDE, SIZES, UNSEEN, Scene, Thing, draw_scene
+from captioner.data.scenes.scene import COLOURS, HELD_OUT, SHAPES, SIDE, SIZES, Scene, SceneObject, sample_scene
 
-CODES = FEATURES // GLIMPSES
+CODES = FEATURES // MAX_OBJECTS
 PRESENT, PLACE = 0, slice(1, 1 + GRID * GRID)
 
 
 def examples(split, count, seed):
     rng = np.random.default_rng(seed)
-    scenes = [draw_scene(rng, split) for _ in range(count)]
+    scenes = [sample_scene(rng, split) for _ in range(count)]
     return scenes, np.stack([render(scene, rng) for scene in scenes])
 
 
 def glimpses(images):
-    return encode(images).reshape(len(images), GLIMPSES, CODES)
+    return encode(images).reshape(len(images), MAX_OBJECTS, CODES)
 
 
 @given(arrays(np.uint8, (2, SIDE, SIDE, 3), fill=st.integers(0, 255)))
@@ -44,19 +44,19 @@ def test_an_empty_picture_shows_nothing():
     assert not encode(render(Scene(()), np.random.default_rng(0))[None]).any()
 
 
-def test_it_glimpses_at_every_thing_in_reading_order():
+def test_objects_are_encoded_in_reading_order():
     scenes, images = examples("heldout", 200, seed=1)
     for scene, seen in zip(scenes, glimpses(images), strict=True):
-        assert (seen[:, PRESENT] > 0).sum() == len(scene.things)
-        places = seen[: len(scene.things), PLACE].argmax(axis=1).tolist()
-        assert places == [t.row * GRID + t.column for t in scene.things]
+        assert (seen[:, PRESENT] > 0).sum() == len(scene.objects)
+        places = seen[: len(scene.objects), PLACE].argmax(axis=1).tolist()
+        assert places == [t.row * GRID + t.column for t in scene.objects]
 
 
-def test_a_thing_looks_the_same_wherever_it_is():
+def test_an_object_code_is_independent_of_position():
     def look(x, y, seed):
-        return glimpses(render(Scene((Thing("triangle", "red", "large", x, y),)), np.random.default_rng(seed))[None])[
-            0, 0
-        ]
+        return glimpses(
+            render(Scene((SceneObject("triangle", "red", "large", x, y),)), np.random.default_rng(seed))[None]
+        )[0, 0]
 
     codes = slice(PLACE.stop, None)
     here, there, noise = look(11, 11, 1)[codes], look(53, 32, 1)[codes], look(11, 11, 2)[codes]
@@ -68,22 +68,22 @@ ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "size": SIZES}
 
 
 @pytest.mark.parametrize("attribute", ATTRIBUTES)
-def test_a_linear_map_learnt_without_them_reads_the_held_out_combinations(attribute):
+def test_a_linear_map_generalizes_to_held_out_combinations(attribute):
     def rows(split, seed):
         scenes, images = examples(split, 400, seed)
-        seen = glimpses(images)  # a glimpse for every thing, in the same order
-        things = [thing for scene in scenes for thing in scene.things]
-        return things, seen[seen[:, :, PRESENT] > 0]
+        seen = glimpses(images)  # a glimpse for every obj, in the same order
+        objects = [obj for scene in scenes for obj in scene.objects]
+        return objects, seen[seen[:, :, PRESENT] > 0]
 
     values = ATTRIBUTES[attribute]
-    things, codes = rows("train", 2)
-    wanted = np.eye(len(values))[[values.index(getattr(thing, attribute)) for thing in things]]
+    objects, codes = rows("train", 2)
+    wanted = np.eye(len(values))[[values.index(getattr(obj, attribute)) for obj in objects]]
     weights = np.linalg.lstsq(codes, wanted, rcond=1e-4)[0]
-    things, codes = rows("heldout", 3)
+    objects, codes = rows("heldout", 3)
     right = [
-        values[scores.argmax()] == getattr(thing, attribute)
-        for thing, scores in zip(things, codes @ weights, strict=True)
-        if (thing.colour, thing.shape) in UNSEEN
+        values[scores.argmax()] == getattr(obj, attribute)
+        for obj, scores in zip(objects, codes @ weights, strict=True)
+        if (obj.colour, obj.shape) in HELD_OUT
     ]
     assert len(right) > 300
     assert np.mean(right) > 0.97

@@ -2,16 +2,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.data.scenes.grammar import LANGUAGE, PARAPHRASES, SENTENCES, paraphrases, say
+from captioner.data.scenes.grammar import PARAPHRASES, TEMPLATES, WORDS, fill, paraphrases
+from captioner.data.scenes.scene import SPLITS, sample_scene
 from captioner.data.scenes.truth import is_true
-from captioner.data.scenes.world import SPLITS, draw_scene
 
 seeds = st.integers(0, 2**32)
 
 
 @st.composite
 def scenes(draw):
-    return draw_scene(np.random.default_rng(draw(seeds)), draw(st.sampled_from(SPLITS)))
+    return sample_scene(np.random.default_rng(draw(seeds)), draw(st.sampled_from(SPLITS)))
 
 
 @given(scenes(), seeds)
@@ -20,19 +20,19 @@ def test_five_different_captions_all_true_in_the_words_of_the_language(scene, se
     assert len({tuple(words) for words in captions}) == PARAPHRASES
     for words in captions:
         assert is_true(scene, words), " ".join(words)
-        assert set(words) <= set(LANGUAGE)
+        assert set(words) <= set(WORDS)
         assert len(words) <= 21
 
 
 @given(scenes(), seeds)
-def test_every_sentence_can_be_said_of_every_scene_and_is_true(scene, seed):
-    for sentence in SENTENCES[len(scene.things)]:
-        words = say(sentence, scene, np.random.default_rng(seed))
+def test_every_template_gives_a_true_caption(scene, seed):
+    for sentence in TEMPLATES[len(scene.objects)]:
+        words = fill(sentence, scene, np.random.default_rng(seed))
         assert is_true(scene, words), " ".join(words)
 
 
 def test_the_language_is_small_and_all_of_it_is_used():
     rng = np.random.default_rng(0)
-    used = {w for _ in range(300) for words in paraphrases(draw_scene(rng, "train"), rng) for w in words}
-    assert used == set(LANGUAGE)
-    assert len(LANGUAGE) < 60
+    used = {w for _ in range(300) for words in paraphrases(sample_scene(rng, "train"), rng) for w in words}
+    assert used == set(WORDS)
+    assert len(WORDS) < 60

@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.data.scenes.render import RGB, render
-from captioner.data.scenes.world import COLOURS, SHAPES, SIDE, SIZES, Scene, Thing
+from captioner.data.scenes.scene import COLOURS, SHAPES, SIDE, SIZES, Scene, SceneObject
 
-things = st.builds(
-    Thing,
+objects = st.builds(
+    SceneObject,
     shape=st.sampled_from(SHAPES),
     colour=st.sampled_from(COLOURS),
     size=st.sampled_from(SIZES),
@@ -16,8 +16,8 @@ things = st.builds(
 )
 
 
-def painted(*things, seed=0):
-    return render(Scene(things), np.random.default_rng(seed)).astype(float)
+def painted(*objects, seed=0):
+    return render(Scene(objects), np.random.default_rng(seed)).astype(float)
 
 
 def ink(picture):
@@ -25,22 +25,22 @@ def ink(picture):
     return abs(picture - np.median(picture, axis=(0, 1))).max(axis=2) > 60
 
 
-@given(things, st.integers(0, 2**32))
-def test_a_picture_is_bytes_and_a_function_of_scene_and_seed(thing, seed):
-    picture = render(Scene((thing,)), np.random.default_rng(seed))
+@given(objects, st.integers(0, 2**32))
+def test_a_picture_is_bytes_and_a_function_of_scene_and_seed(obj, seed):
+    picture = render(Scene((obj,)), np.random.default_rng(seed))
     assert picture.shape == (SIDE, SIDE, 3)
     assert picture.dtype == np.uint8
-    assert np.array_equal(picture, render(Scene((thing,)), np.random.default_rng(seed)))
+    assert np.array_equal(picture, render(Scene((obj,)), np.random.default_rng(seed)))
 
 
 def test_no_two_pictures_of_one_scene_are_alike():
-    thing = Thing("circle", "red", "large", 32, 32)
-    assert (painted(thing, seed=0) != painted(thing, seed=1)).mean() > 0.5
+    obj = SceneObject("circle", "red", "large", 32, 32)
+    assert (painted(obj, seed=0) != painted(obj, seed=1)).mean() > 0.5
 
 
 @pytest.mark.parametrize("colour", COLOURS)
 def test_paint_is_nearest_to_the_colour_it_is_called_by(colour):
-    middle = painted(Thing("square", colour, "large", 20, 40))[37:44, 17:24].mean(axis=(0, 1))
+    middle = painted(SceneObject("square", colour, "large", 20, 40))[37:44, 17:24].mean(axis=(0, 1))
     assert min(RGB, key=lambda name: np.linalg.norm(middle - RGB[name])) == colour
 
 
@@ -49,7 +49,7 @@ def test_paint_is_nearest_to_the_colour_it_is_called_by(colour):
 def test_a_shape_lies_where_the_scene_says_and_large_is_larger(shape, x, y):
     areas = {}
     for size in SIZES:
-        rows, columns = np.nonzero(ink(painted(Thing(shape, "yellow", size, x, y))))
+        rows, columns = np.nonzero(ink(painted(SceneObject(shape, "yellow", size, x, y))))
         assert abs((columns.min() + columns.max() + 1) / 2 - x) <= 1
         assert abs((rows.min() + rows.max() + 1) / 2 - y) <= 1.5
         areas[size] = len(rows)
@@ -57,7 +57,7 @@ def test_a_shape_lies_where_the_scene_says_and_large_is_larger(shape, x, y):
 
 
 def test_shapes_have_the_outlines_of_their_names():
-    on = {shape: ink(painted(Thing(shape, "white", "large", 32, 32))) for shape in SHAPES}
+    on = {shape: ink(painted(SceneObject(shape, "white", "large", 32, 32))) for shape in SHAPES}
     middle, corner, edge, tip = (32, 32), (25, 25), (32, 26), (25, 32)
     expected = {  # middle, upper left corner, left edge, top
         "circle": (True, False, True, True),

@@ -4,8 +4,8 @@ import pytest
 from captioner.data.corpus import validate
 from captioner.data.scenes import example, scenes
 from captioner.data.scenes.encoder import encode
-from captioner.data.scenes.grammar import LANGUAGE, PARAPHRASES
-from captioner.data.scenes.world import SPLITS
+from captioner.data.scenes.grammar import PARAPHRASES, WORDS
+from captioner.data.scenes.scene import SPLITS
 
 SIZES = {"train": 40, "val": 12, "test": 11, "heldout": 10}
 
@@ -18,7 +18,7 @@ def corpus():
 def test_it_is_a_valid_corpus_of_the_sizes_asked_for(corpus):
     assert validate(corpus, "scenes") is corpus
     assert {name: len(split.image_ids) for name, split in corpus.splits.items()} == SIZES
-    assert set(corpus.vocab.words) >= set(LANGUAGE)
+    assert set(corpus.vocab.words) >= set(WORDS)
 
 
 @pytest.mark.parametrize("name", SPLITS)
@@ -38,7 +38,7 @@ def test_captions_features_names_and_truth_belong_to_the_picture(corpus, name):
     assert not all(split.is_true(i, captions[0]) for i in range(SIZES[name]))
 
 
-def test_a_seed_tells_all(corpus):
+def test_the_data_set_depends_only_on_the_seed(corpus):
     again, other = scenes(**SIZES), scenes(seed=1, **SIZES)
     assert again.fingerprint() == corpus.fingerprint()
     assert other.fingerprint() != corpus.fingerprint()

@@ -3,13 +3,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from captioner.data.scenes.grammar import LANGUAGE, paraphrases
+from captioner.data.scenes.grammar import WORDS, paraphrases
+from captioner.data.scenes.scene import COLOURS, SHAPES, SIZES, SPLITS, Scene, SceneObject, sample_scene
 from captioner.data.scenes.truth import COUNTS, PLACES, RELATIONS, is_true
-from captioner.data.scenes.world import COLOURS, SHAPES, SIZES, SPLITS, Scene, Thing, draw_scene
 
-RING = Thing("ring", "red", "small", 10, 11)
-CROSS = Thing("cross", "blue", "large", 53, 31)
-DISC = Thing("circle", "red", "small", 31, 54)
+RING = SceneObject("ring", "red", "small", 10, 11)
+CROSS = SceneObject("cross", "blue", "large", 53, 31)
+DISC = SceneObject("circle", "red", "small", 31, 54)
 ONE, TWO, THREE = Scene((RING,)), Scene((RING, CROSS)), Scene((RING, CROSS, DISC))
 R, C, D = "a small red ring", "a large blue cross", "a small red circle"
 
@@ -18,7 +18,7 @@ R, C, D = "a small red ring", "a large blue cross", "a small red circle"
 def told(draw):
     """A scene and a caption that is true of it."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    scene = draw_scene(rng, draw(st.sampled_from(SPLITS)))
+    scene = sample_scene(rng, draw(st.sampled_from(SPLITS)))
     return scene, draw(st.sampled_from(paraphrases(scene, rng)))
 
 
@@ -76,7 +76,7 @@ def test_true(scene, caption):
         (TWO, f"three shapes {R} and {C}", "a wrong count"),
         (TWO, f"{R} in the centre and {C} on the right", "elsewhere"),
         (TWO, f"{R} in the top left and {C} at the bottom", "elsewhere"),
-        (TWO, f"{C} is right of {C}", "one thing twice"),
+        (TWO, f"{C} is right of {C}", "one obj twice"),
         (THREE, f"{R} and {C}", "two of three"),
         (THREE, f"{R} above {C}", "two of three"),
         (THREE, f"two shapes {R} and {C}", "two of three"),
@@ -90,8 +90,8 @@ def test_false(scene, caption, why):
     assert not is_true(scene, caption.split()), why
 
 
-def test_things_that_look_alike_are_told_apart_by_their_places():
-    twins = Scene((RING, Thing("ring", "red", "small", 53, 54)))
+def test_similar_objects_are_distinguished_by_place():
+    twins = Scene((RING, SceneObject("ring", "red", "small", 53, 54)))
     assert is_true(twins, f"{R} in the bottom right and {R} in the top left".split())
     assert is_true(twins, f"{R} below {R}".split())
     assert not is_true(twins, f"{R} in the top left and {R} in the top left".split())
@@ -116,13 +116,13 @@ def test_a_caption_without_its_last_word_is_false(case):
 def test_a_caption_is_false_of_a_scene_with_other_things(case, other):
     scene, words = case
     assume(
-        {(t.size, t.colour, t.shape) for t in scene.things} != {(t.size, t.colour, t.shape) for t in other[0].things}
+        {(t.size, t.colour, t.shape) for t in scene.objects} != {(t.size, t.colour, t.shape) for t in other[0].objects}
     )
     assert not is_true(other[0], words)
 
 
-@given(st.lists(st.sampled_from([*LANGUAGE, "<UNK>", "", "a small"]), max_size=25))
-def test_word_salad_is_read_without_an_error_and_is_false(words):
+@given(st.lists(st.sampled_from([*WORDS, "<UNK>", "", "a small"]), max_size=25))
+def test_random_words_are_false(words):
     assert not is_true(THREE, words)
 
 
@@ -157,26 +157,26 @@ AT = {
 }
 
 
-def name(thing):
-    return f"a {thing.size} {thing.colour} {thing.shape}"
+def name(obj):
+    return f"a {obj.size} {obj.colour} {obj.shape}"
 
 
 def pairs_of_things():
-    return told().map(lambda case: case[0].things[:2]).filter(lambda things: len(things) == 2)
+    return told().map(lambda case: case[0].objects[:2]).filter(lambda objects: len(objects) == 2)
 
 
 @given(pairs_of_things(), st.sampled_from(sorted(AT)), st.sampled_from(sorted(AT)))
-def test_places_are_true_of_their_part_of_the_picture_alone(things, here, there):
+def test_places_are_true_of_their_part_of_the_picture_alone(objects, here, there):
     assert AT.keys() == PLACES.keys()
-    one, other = things
+    one, other = objects
     caption = f"{name(one)} {here} and {name(other)} {there}"
     expected = (one.row, one.column) in AT[here] and (other.row, other.column) in AT[there]
-    assert is_true(Scene(things), caption.split()) == expected
+    assert is_true(Scene(objects), caption.split()) == expected
 
 
 @given(pairs_of_things(), st.permutations([0, 1]))
-def test_relations_are_true_when_they_hold(things, order):
-    one, other = (things[i] for i in order)
+def test_relations_are_true_when_they_hold(objects, order):
+    one, other = (objects[i] for i in order)
     expected = {
         "left of": one.column < other.column,
         "right of": one.column > other.column,
@@ -184,4 +184,4 @@ def test_relations_are_true_when_they_hold(things, order):
         "below": one.row > other.row,
     }
     for relation, holds in expected.items():
-        assert is_true(Scene(things), f"{name(one)} is {relation} {name(other)}".split()) == holds
+        assert is_true(Scene(objects), f"{name(one)} is {relation} {name(other)}".split()) == holds
