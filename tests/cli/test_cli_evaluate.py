@@ -161,4 +161,4 @@ def test_results_that_exist_are_replaced_only_when_asked(
 
 def test_a_folder_that_does_not_exist_is_told_before_the_work(cli: Callable[..., Any], tiny_run: Path) -> None:
     done = cli("evaluate", tiny_run, "--coco", "no/results.json")
-    assert done == (2, "", "captioner: no/results.json: expected a folder to write into, got no, which is none\n")
+    assert done == (2, "", "captioner: no/results.json: folder not found: no\n")

@@ -33,7 +33,7 @@ RUN_FILES = ("best.h5", "config.yaml", "history.jsonl", "last.h5", "summary.json
 FAILURES: dict[str, tuple[int, str]] = {
     # config: every problem has a line
     "train -c nope.yaml": (2, "nope.yaml: no such file (captioner config init FILE writes one)"),
-    "train -c empty": (2, "empty: expected a regular file; write the options into one"),
+    "train -c empty": (2, "empty: expected a regular file, got a folder"),
     "train -c wrong.yaml": (
         2,
         "wrong.yaml:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)\n"

@@ -99,7 +99,7 @@ def test_a_broken_photograph_costs_no_other_row(shell: Callable[..., Any]) -> No
 
 
 class Empty:
-    """A file that has nothing to read yet, as /proc/kmsg when it is open without waiting."""
+    """A file without data to read, such as /proc/kmsg opened with O_NONBLOCK."""
 
     def __init__(self, *_: object, **__: object) -> None: ...
     def __enter__(self) -> "Empty":
@@ -114,7 +114,7 @@ def test_a_file_that_would_have_to_be_waited_for_is_refused(monkeypatch: pytest.
     path = tmp_path / "a"
     path.touch()
     monkeypatch.setattr(files, "open", Empty, raising=False)
-    with pytest.raises(DataError, match=f"^{path}: expected a regular file, got one that has nothing to read now$"):
+    with pytest.raises(DataError, match=f"^{path}: expected a regular file, got one without data to read now$"):
         read_bytes(path, 100)
 
 

@@ -130,7 +130,7 @@ def test_a_page_that_exists_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     for path, reason in (
-        (tmp_path / "no" / "a.html", f"expected a folder to write into, got {tmp_path / 'no'}, which is none"),
+        (tmp_path / "no" / "a.html", f"folder not found: {tmp_path / 'no'}"),
         (tmp_path, "expected the name of a file, got a folder"),
     ):
         with pytest.raises(CaptionerError) as caught:

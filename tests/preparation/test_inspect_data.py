@@ -204,7 +204,7 @@ def test_a_page_of_generated_pictures(tmp_path: Path, small: tuple[str, ...]) ->
 
 
 def test_a_page_that_cannot_be_written(corpus: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected a folder to write into"):
+    with pytest.raises(UsageError, match="folder not found"):
         write_page(tmp_path / "absent" / "a.html", corpus, "val", [], None, False)
 
 
