@@ -64,7 +64,8 @@ class OnnxEncoder:
             )
         except Exception as error:
             raise DataError(
-                f"{name}: expected an ONNX model, complete in this file, got one that onnxruntime rejects: {_line(error)}"
+                f"{name}: expected an ONNX model, complete in this file, got one that onnxruntime rejects: "
+                f"{_line(error)}"
             ) from error
         self._name = name
         try:
