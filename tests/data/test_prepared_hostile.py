@@ -113,7 +113,7 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
         lambda f: (f.__delitem__("vocabulary"), f.__setitem__("vocabulary", h5py.SoftLink("/train/texts"))),
         IN_FILE + "a soft",
     ),
-    "circle": (lambda f: (f.__delitem__("val"), f.__setitem__("val", f["/"])), "dataset 'val/features': dataset not found"),
+    "circle": (lambda f: (f.__delitem__("val"), f.__setitem__("val", f["/"])), "val/features': dataset not found"),
     "virtual": (virtual, IN_FILE + "virtual storage"),
     "external_storage": (
         lambda f: put(f, "train/features", shape=(3, 3), dtype="f4", external=[("/etc/passwd", 0, 36)]),
