@@ -1,1 +1,1 @@
-"""What captioner costs, beside PyTorch, the assignment's loops and the matrix products alone: `make bench`."""
+"""Benchmarks of captioner against PyTorch, the loops of CS231n's assignment and the bare matrix products."""

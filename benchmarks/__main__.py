@@ -38,31 +38,41 @@ BENCHMARKS = {
 
 
 @click.command()
-@click.option("--only", multiple=True, type=click.Choice(list(BENCHMARKS)), help="This benchmark; may be given again.")
-@click.option("--quick", is_flag=True, help="Tiny sizes: proves that all of it runs, and measures nothing.")
-@click.option("--output", type=click.Path(path_type=Path), help="[default: benchmarks/results.json for a whole run]")
-@click.option("--flickr8k", type=click.Path(path_type=Path), default=Session.flickr8k, help="As in docs/data.md.")
-@click.option("--patience", default=Timer.patience, show_default=True, help="Seconds to wait for other processes.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(BENCHMARKS)), help="Run only this benchmark (repeatable)."
+)
+@click.option("--quick", is_flag=True, help="Smoke test with tiny sizes; the times mean nothing.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Results file. [default: benchmarks/results.json for a full run]"
+)
+@click.option(
+    "--flickr8k",
+    type=click.Path(path_type=Path),
+    default=Session.flickr8k,
+    help="Folder of Flickr8k, see docs/data.md.",
+)
+@click.option(
+    "--patience", default=Timer.patience, show_default=True, help="Maximum seconds to wait for an idle machine."
+)
 def main(only: tuple[str, ...], quick: bool, output: Path | None, flickr8k: Path, patience: float) -> None:
-    """Measure captioner beside its peers: as JSON, and as tables, which a whole run puts into README.md and docs."""
-    session = Session(Timer(2, 0, 0) if quick else Timer(patience=patience), quick, flickr8k.absolute())
-    whole = not (only or quick)
+    """Compare captioner with PyTorch; a full run writes benchmarks/results.json and docs/performance.md."""
+    session = Session(Timer(1, 0, 0) if quick else Timer(patience=patience), quick, flickr8k.absolute())
+    full = not (only or quick)
     if not session.has_torch:
-        session.note("PyTorch is not installed, so it was not measured")
+        session.note("PyTorch is not installed and was not measured")
     chosen = [name for name in BENCHMARKS if name in (only or BENCHMARKS)]
     results: targets.Results = {name: BENCHMARKS[name](session) for name in chosen}
     if session.timer.disturbed:
         session.note(f"{session.timer.disturbed} bursts were disturbed by other processes")
-    command = "make bench" if whole else " ".join(("python -m benchmarks", *(f"--only {name}" for name in only)))
+    command = "make bench" if full else " ".join(("python -m benchmarks", *(f"--only {name}" for name in only)))
     results |= {"command": command, "quick": quick, "machine": machine.describe(), "notes": session.notes}
-    results["targets"] = targets.judge({} if quick else results)
+    results["targets"] = targets.check({} if quick else results)
     print(report.render(results))
-    if output or whole:
+    if output or full:
         (output or ROOT / "benchmarks" / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    if whole:
-        for name, part in report.pages(results).items():
-            page = ROOT / name
-            page.write_text(report.insert(page.read_text(), part))
+    if full:
+        page = ROOT / report.PAGE
+        page.write_text(report.insert(page.read_text(), report.render(results)))
 
 
 if __name__ == "__main__":

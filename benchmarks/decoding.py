@@ -1,4 +1,4 @@
-"""Captions of 1,000 images and of one: greedy, and with a beam."""
+"""Greedy and beam decoding of 1,000 images and of one image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from benchmarks import checks, shapes
-from benchmarks.session import Session, give
+from benchmarks.session import Session, set_library_threads
 from benchmarks.shapes import END, NULL, START, Shape
 from benchmarks.timing import Contender
 from captioner.arrays import Array, Params
@@ -19,21 +19,21 @@ from captioner.inference.captioner import BATCH
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import ThreadPool
 
-MOST, MEAN = 16, 11.5
-"""Words a caption at most and in the mean, END among them: as in COCO."""
+MAX_LENGTH, MEAN = 16, 11.5
+"""Maximum and mean number of words per caption, END included, as in COCO."""
 STEEPNESS = {"lstm": 3.0, "rnn": 10.0}
-"""How fast END gains on the words, so that lengths deviate by about 2: as in COCO."""
+"""How fast the score of END grows per step, so that the standard deviation of lengths is about 2, as in COCO."""
 CHECKED = 100
-"""Images whose beams are scored by PyTorch, which needs the scores of all words of all of them at once."""
+"""Images whose beams PyTorch scores; it holds the logits of all their words in memory at once."""
 
 Decode: TypeAlias = Callable[[Array], Any]
 """Features (N, F) -> tokens (N, K, T), scores (N, K)."""
 
 
 def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode]:
-    """Ours, by name, with a team of so many; weights are laid out anew in every call, as for a command."""
+    """Return captioner's decoders by name; every call prepares the weights, as a command does."""
     model, pool = CaptioningRNN(shape.sizes, params), ThreadPool(threads)
-    words: dict[str, Any] = {"start": START, "end": END, "null": NULL, "max_length": MOST}
+    words: dict[str, Any] = {"start": START, "end": END, "null": NULL, "max_length": MAX_LENGTH}
 
     def by(decode: Callable[..., Any], width: int = 1) -> Decode:
         def captions(images: Array) -> tuple[Array, Array]:
@@ -53,11 +53,11 @@ def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode
     }
 
 
-def talking(shape: Shape, features: Array) -> Params:
-    """Random parameters whose captions differ, and are as long as COCO's.
+def caption_parameters(shape: Shape, features: Array) -> Params:
+    """Return random parameters whose captions differ and have the lengths of COCO's.
 
-    Hidden unit 0 sees neither word nor image and counts the steps; END's score grows with it, from a bias that makes
-    captions `MEAN` words long.
+    Hidden unit 0 has no word or image input and counts the steps. The score of END grows with it; its bias is chosen
+    so that captions have `MEAN` words.
     """
     p, hidden = shapes.parameters(shape), shape.hidden
     p["W_embed"] *= 100
@@ -82,15 +82,15 @@ def mean_length(tokens: Array) -> float:
 
 
 def measure(session: Session) -> dict[str, Any]:
-    """For both cells, numbers of threads, and 1,000 images or one: every decoder's time."""
+    """Time every decoder for both cells, 1,000 images and one image, and every number of threads."""
     many = shapes.QUICK if session.quick else tuple(Shape(cell, 1000, 1004) for cell in shapes.CELLS)
     return {shape.cell: measure_cell(session, shape) for shape in many}
 
 
 def measure_cell(session: Session, shape: Shape) -> dict[str, Any]:
-    """Raises: WrongResultError when captions or their log-probabilities are not PyTorch's."""
+    """Raises: WrongResultError if captions or their log-probabilities differ from PyTorch's."""
     images = shapes.batch(shape).features
-    params = talking(shape, images[:200])
+    params = caption_parameters(shape, images[:200])
     ours, theirs = decoders(shape, params), {}
     results: dict[str, Any] = {"words": mean_length(ours["ours"](images)[0]), "threads": {}, "image": {}}
     if session.has_torch:
@@ -98,15 +98,15 @@ def measure_cell(session: Session, shape: Shape) -> dict[str, Any]:
         from benchmarks.torch_peer import Model
 
         peer = Model(shape, params).eval()
-        theirs["torch"] = partial(torch_decoding.greedy, peer, max_length=MOST)
-        theirs["torch beam 5"] = partial(torch_decoding.beam, peer, width=5, max_length=MOST)
+        theirs["torch"] = partial(torch_decoding.greedy, peer, max_length=MAX_LENGTH)
+        theirs["torch beam 5"] = partial(torch_decoding.beam, peer, width=5, max_length=MAX_LENGTH)
         results["ties"] = check(ours | theirs, images, partial(torch_decoding.log_probabilities, peer))
     for count in session.threads:
-        table = {name: ("team", decode) for name, decode in decoders(shape, params, count).items()}
+        table = {name: ("pool", decode) for name, decode in decoders(shape, params, count).items()}
         table |= {name: ("torch", decode) for name, decode in theirs.items()}
         for key, rows in (("threads", images), ("image", images[:1])):
             contenders = {
-                name: Contender(partial(decode, rows), partial(give, library, count))
+                name: Contender(partial(decode, rows), partial(set_library_threads, library, count))
                 for name, (library, decode) in table.items()
             }
             results[key][str(count)] = session.race(f"{shape.cell}, {len(rows)} images, threads {count}", contenders)
@@ -114,9 +114,9 @@ def measure_cell(session: Session, shape: Shape) -> dict[str, Any]:
 
 
 def check(table: dict[str, Decode], images: Array, score: Callable[[Array, Array], Array]) -> int:
-    """Greedy captions are PyTorch's, our scores what PyTorch gives to our captions, and a beam finds likelier ones.
+    """Compare captions and scores with PyTorch's; a beam must reach at least the log-probability of greedy decoding.
 
-    Returns the number of captions that part at a tie.
+    Returns the number of captions that differ after a tie.
     """
     tokens = table["ours"](images)[0][:, 0]
     ties = checks.same_captions("ours", tokens, table["torch"](images), lambda rows, ids: score(images[rows], ids))

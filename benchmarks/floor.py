@@ -1,7 +1,7 @@
-"""The matrix products that no way of computing a step can do without, one call each, and nothing else.
+"""GEMM floor: the matrix products that every implementation of a step needs, one call each.
 
-Real positions and distinct words only, everything allocated before, and the recurrent weights in the layout that is
-best for such a call; products cut into small ones can be faster.
+They cover unmasked positions and distinct words only. Outputs are preallocated, and the recurrent weights have the
+fastest layout for one call; blocked products can be faster.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from captioner.layers.packing import pack
 
 
 def spread(weights: Array) -> Array:
-    """A copy whose rows lie no power of two apart: BLAS copies it fastest."""
+    """Copy a matrix to a row stride that is no power of two, which BLAS packs fastest."""
     wide = np.empty((len(weights), weights.shape[1] + 16), weights.dtype)[:, : weights.shape[1]]
     wide[...] = weights
     return wide
 
 
 class Floor:
-    """The products of one step; their inputs are random and never outputs, so that no number can grow."""
+    """The products of one step; the inputs are random and never outputs, so that values cannot grow."""
 
     def __init__(self, shape: Shape, params: Params, batch: Batch) -> None:
         rng = np.random.default_rng(2)
@@ -31,7 +31,7 @@ class Floor:
             return rng.standard_normal(size, dtype=np.float32)
 
         read = batch.captions[:, :-1][batch.captions[:, 1:] != NULL]
-        # Where every place has its own dropout, no two inputs are alike.
+        # With dropout on word vectors, equal words have different inputs.
         rows, inputs = len(read), len(read) if shape.dropout.words else len(np.unique(read))
         gates = CELLS[shape.cell].gates * shape.hidden
         self.packing = pack((batch.captions[:, 1:] != NULL).sum(axis=1))

@@ -1,4 +1,4 @@
-"""What each idea of the training step brings: the step as it is, beside the step without that one idea."""
+"""Ablation of the optimizations of a training step: the full step against the step without one of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks import checks, shapes
 from benchmarks.ours import Ours
-from benchmarks.session import Session, give
+from benchmarks.session import Session, set_library_threads
 from benchmarks.shapes import Shape
 from benchmarks.timing import Contender
 from captioner.arrays import Array
@@ -22,13 +22,13 @@ from captioner.layers.packing import Packing, pack
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
 from captioner.model import captioning_rnn as model
 from captioner.optim import update_rules as optim
-from captioner.parallel import buffers as workspace
+from captioner.parallel import buffers
 
 WHOLE = 1 << 60
 
 
 class PlainFactor:
-    """A `BlockedMatrix` that leaves its matrices as they lie."""
+    """A `BlockedMatrix` without the blocks."""
 
     def __init__(self, W: Array, *others: object) -> None:
         self.W = W
@@ -38,7 +38,7 @@ class PlainFactor:
 
 
 class Off(NamedTuple):
-    """How to do without an idea: the names that stand for something else meanwhile."""
+    """How to switch an optimization off: names to replace and their replacements."""
 
     names: tuple[tuple[ModuleType | type, str, Any], ...]
 
@@ -69,43 +69,45 @@ def _add_at(dout: Array, cache: tuple[Array, tuple[int, ...]], *, out: Array | N
 
 
 IDEAS = {
-    "packed captions": Off(((model, "pack", _padded),)),
-    "x Wx of distinct words": Off(((model, "scan_forward", _every_row), (model, "scan_backward", _every_row_back))),
-    "sums by word, not np.add.at": Off(
+    "packed sequences": Off(((model, "pack", _padded),)),
+    "x Wx once per distinct word": Off(
+        ((model, "scan_forward", _every_row), (model, "scan_backward", _every_row_back))
+    ),
+    "segment sums instead of np.add.at": Off(
         ((model, "word_embedding_backward", _add_at), (scan, "word_embedding_backward", _add_at))
     ),
-    "softmax in cache-sized rows": Off(((softmax, "CACHE", WHOLE),)),
-    "Adam in cache-sized stretches": Off(((optim, "CHUNK", WHOLE),)),
-    "memory used again": Off(
-        ((workspace.Workspace, "empty", lambda self, name, shape, dtype: np.empty(shape, dtype)),)
+    "softmax in cache-sized blocks": Off(((softmax, "CACHE", WHOLE),)),
+    "Adam in cache-sized blocks": Off(((optim, "CHUNK", WHOLE),)),
+    "preallocated buffers": Off(
+        ((buffers.Workspace, "empty", lambda self, name, shape, dtype: np.empty(shape, dtype)),)
     ),
-    "Wh in blocks": Off(((scan, "BlockedMatrix", PlainFactor),)),
+    "blocked Wh": Off(((scan, "BlockedMatrix", PlainFactor),)),
 }
 SHAPES = tuple(shape for shape in shapes.COCO if (shape.captions, shape.vocab) != (50, 1004))
-"""Without N = 50, which tells nothing that N = 25 and 64 do not."""
+"""N = 50 is left out: it lies between N = 25 and N = 64."""
 
 
 def measure(session: Session) -> dict[str, Any]:
-    """For every shape, the time of a step with all ideas (`ours`) and without each, with one thread."""
+    """Time a step of each shape with all optimizations (`ours`) and without each, with one thread."""
     return {shape.key: _measure(session, shape) for shape in (shapes.QUICK if session.quick else SHAPES)}
 
 
 def _measure(session: Session, shape: Shape) -> dict[str, Any]:
     ours = Ours(shape, shapes.parameters(shape), shapes.batch(shape))
     expected = ours.gradients()
-    as_they_are = [(owner, name, getattr(owner, name)) for off in IDEAS.values() for owner, name, _ in off.names]
-    contenders = {"ours": Contender(ours.step, partial(_stand, as_they_are))}
+    originals = [(owner, name, getattr(owner, name)) for off in IDEAS.values() for owner, name, _ in off.names]
+    contenders = {"ours": Contender(ours.step, partial(_replace, originals))}
     for idea, off in IDEAS.items():
-        contenders[idea] = Contender(ours.step, partial(_stand, [*as_they_are, *off.names]))
+        contenders[idea] = Contender(ours.step, partial(_replace, [*originals, *off.names]))
         contenders[idea].prepare()
         checks.same_gradients(f"without {idea}", ours.gradients(), expected)
     try:
         return session.race(f"{shape.key}, without", contenders)
     finally:
-        _stand(as_they_are)
+        _replace(originals)
 
 
-def _stand(names: list[tuple[ModuleType | type, str, Callable[..., Any]]]) -> None:
-    give("team", 1)
+def _replace(names: list[tuple[ModuleType | type, str, Callable[..., Any]]]) -> None:
+    set_library_threads("pool", 1)
     for owner, name, value in names:
         setattr(owner, name, value)

@@ -1,7 +1,6 @@
-"""The step as a solution of CS231n's assignment 3 computes it: padded, time step by time step, a cache of each.
+"""A training step in the style of CS231n's assignment 3: padded, a Python loop over time, one cache per time step.
 
-Written afresh in the assignment's manner. Its `np.zeros` turn float32 into float64 on the way, and with the first
-update the parameters too; that is how it runs.
+As in the assignment, `np.zeros` promotes float32 to float64, and the first update does so for the parameters.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def lstm_step_backward(dstate: State, cache: Any) -> tuple[Array, State, Array, 
 
 
 STEPS = {"rnn": (rnn_step_forward, rnn_step_backward, 1), "lstm": (lstm_step_forward, lstm_step_backward, 2)}
-"""One time step of every cell forward and backward, and its number of states."""
+"""For every cell the forward and backward time step and the number of state arrays."""
 
 
 def softmax_loss(scores: Array, y: Array, mask: Array) -> tuple[float, Array]:
@@ -117,7 +116,7 @@ def adam(w: Array, dw: Array, config: dict[str, Any]) -> Array:
 
 
 class Loops:
-    """The assignment's model and solver on one batch; it has no dropout and does not clip."""
+    """The assignment's model and solver on one batch, without dropout and clipping."""
 
     library = "numpy"
 

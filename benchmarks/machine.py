@@ -1,4 +1,4 @@
-"""The machine and the libraries of a run, without names of hosts or paths."""
+"""Description of the machine and the libraries, without host names or paths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from captioner.parallel import blas
 
 
 def describe() -> dict[str, str]:
-    """What a time depends on, by name."""
+    """Return the CPU, the library versions and the date."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
     return {

@@ -1,4 +1,4 @@
-"""Peak memory, each contender in a process of its own."""
+"""Peak memory of training, each contender in a separate process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import shapes
-from benchmarks.session import Session, give, run
+from benchmarks.session import Session, run, set_library_threads
 from benchmarks.shapes import Shape
 from benchmarks.steps import learners
 
@@ -19,9 +19,9 @@ STEPS = 5
 
 
 def peak() -> float:
-    """The most memory in MB that this process has had resident.
+    """Return the peak resident set size of this process in MB.
 
-    By the kernel's VmHWM where there is one: ru_maxrss of a child begins with its parent's.
+    VmHWM is preferred, since ru_maxrss of a child starts at its parent's value.
     """
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
@@ -30,7 +30,7 @@ def peak() -> float:
 
 
 def measure(session: Session) -> dict[str, Any]:
-    """Training the LSTM at V = 1,004: all contenders at N = 64, and ours at growing N beside a line over real words."""
+    """Measure the LSTM with V = 1,004: all contenders at N = 64, and captioner's linear fit over words for larger N."""
     usual, *others = (8, 4, 16) if session.quick else (64, 16, 32, 128, 256, 512)
     names = [name for name in learners(session.has_torch) if name != "loops"]
     peaks = {name: peak_of(name, usual) for name in names}
@@ -58,10 +58,10 @@ def peak_of(name: str, captions: int) -> float:
 
 
 def main(name: str, captions: int) -> None:
-    """In the process that is measured."""
+    """Train in the measured process."""
     shape = shape_of(captions)
     learner = learners(name.startswith("torch"))[name](shape, shapes.parameters(shape), shapes.batch(shape))
-    give(learner.library, 1)
+    set_library_threads(learner.library, 1)
     for _ in range(STEPS):
         learner.step()
     print(peak())

@@ -1,4 +1,4 @@
-"""captioner's own training step, by its public way: one `next` of the solver."""
+"""captioner's training step through its public API: one `next` of the solver."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.solver import Plan, TrainState, steps
 
 RATE, CLIP = 1e-4, 5.0
-"""For every contender: Adam at a rate that keeps the parameters where they started, and the usual clip."""
+"""Settings of every contender: a learning rate that hardly changes the parameters, and the usual clip norm."""
 
 
 class Cycle:
-    """The same few batches for ever, without reading."""
+    """An endless cycle over batches in memory."""
 
     def __init__(self, batches: Sequence[Batch]) -> None:
         self._batches = batches
@@ -29,17 +29,17 @@ class Cycle:
 
 
 def training(model: CaptioningRNN, batches: Sequence[Batch], pool: ThreadPool) -> Callable[[], float]:
-    """A call is one step of training on the next batch: its loss."""
-    rule, without_end = UPDATE_RULES["adam"], Span(10**9, 10**9)
-    plan = Plan(rule, Hyper(RATE), SCHEDULES["constant"], without_end, clip_norm=CLIP)
+    """Return a function that trains on the next batch and returns its loss."""
+    rule, span = UPDATE_RULES["adam"], Span(10**9, 10**9)
+    plan = Plan(rule, Hyper(RATE), SCHEDULES["constant"], span, clip_norm=CLIP)
     records = steps(model, Cycle(batches), TrainState.fresh(model, rule), plan, pool=pool)
     return lambda: next(records).loss
 
 
 class Ours:
-    """One captioner model on one batch; its threads are a team's, and BLAS has one."""
+    """One captioner model on one batch; it uses a thread pool, with one BLAS thread."""
 
-    library = "team"
+    library = "pool"
 
     def __init__(self, shape: Shape, params: Params, batch: Batch, threads: int = 1) -> None:
         self.shape, self.batch = shape, batch

@@ -12,15 +12,15 @@ matplotlib.use("svg")
 from matplotlib import pyplot as plt
 
 NAMES = {
-    "N": "N, captions a batch",
-    "T": "T, columns of a caption, all full",
+    "N": "N, captions per batch",
+    "T": "T, caption length",
     "H": "H, hidden units",
-    "V": "V, words of the vocabulary",
+    "V": "V, vocabulary size",
 }
 
 
 def main() -> None:
-    """One panel a size, both axes logarithmic: a straight line of slope 1 is linear growth."""
+    """Draw one log-log panel per size: slope 1 is linear growth."""
     growth = json.loads((ROOT / "benchmarks" / "results.json").read_text())["growth"]
     plt.rcParams["svg.hashsalt"] = "captioner"
     figure, panels = plt.subplots(1, len(growth), figsize=(13, 3.4), sharey=True, layout="constrained")
@@ -32,8 +32,8 @@ def main() -> None:
         panel.minorticks_off()
         panel.set_xlabel(NAMES[letter])
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("ms a training step, one thread")
-    panels[0].legend(labels=["captioner", "its matrix products alone"])
+    panels[0].set_ylabel("ms per training step, one thread")
+    panels[0].legend(labels=["captioner", "GEMM floor"])
     figure.savefig(ROOT / "docs" / "growth.svg", metadata={"Date": None})
 
 

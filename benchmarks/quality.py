@@ -1,6 +1,6 @@
-"""python -m benchmarks.quality FLICKR8K RUNS: train the Flickr8k configs with three seeds, and score them.
+"""python -m benchmarks.quality FLICKR8K RUNS: train the Flickr8k configs with three seeds and score them.
 
-Everything goes through the commands that people use. A run that is there and finished is not trained again.
+Everything runs through the command line. Finished runs are not trained again.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ CONFIGS = {
     "rnn": "plain RNN",
     "lstm": "plain LSTM",
     "best": "LSTM, image at every step",
-    "scst": "the same, self-critical",
+    "scst": "self-critical training",
 }
 GRADIENTS = ("rnn", "lstm")
-ENSEMBLES = {"best": "three of *image at every step*", "scst": "three of *self-critical*"}
+ENSEMBLES = {"best": "ensemble of 3, image at every step", "scst": "ensemble of 3, self-critical"}
 GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", "decode.consensus=0")
 BEAM = ("decode.beam_width=10", "decode.length_penalty=0.7", "decode.no_repeat_ngram=2", "decode.consensus=0")
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
 
 
 def decodings(name: str) -> dict[str, tuple[str, ...]]:
-    """Greedy; as a config decodes now, whatever it named when a run was trained; and without its consensus."""
+    """Return greedy decoding, beam search without consensus, and the decoding of the current config file."""
     decode = load(ROOT / "configs" / f"flickr8k-{name}.yaml").decode
     options = ("beam_width", "length_penalty", "no_repeat_ngram", "consensus")
     configured = tuple(f"decode.{option}={getattr(decode, option)}" for option in options)
@@ -44,8 +44,8 @@ def decodings(name: str) -> dict[str, tuple[str, ...]]:
     return {"greedy": GREEDY, "beam": configured}
 
 
-class Desk:
-    """Where the data and the runs are, and the command line."""
+class Workspace:
+    """The folders of the data and the runs, and the command line."""
 
     def __init__(self, data: Path, runs: Path) -> None:
         self.data, self.runs = data, runs
@@ -68,40 +68,42 @@ class Desk:
         return run
 
     def score(self, runs: Sequence[Path], *options: str) -> dict[str, Any]:
-        """Against what people wrote, not what is left of it in the assignment's layout."""
+        """Score against the raw references, not the truncated captions of the assignment's layout."""
         overrides = [word for option in options for word in ("-o", option)]
         captions = self.runs / "captions.json"
-        own = json.loads(self.captioner("evaluate", *runs, "--coco", captions, "--json", *overrides))
+        metrics = json.loads(self.captioner("evaluate", *runs, "--coco", captions, "--json", *overrides))
         references = self.data / "dataset_flickr8k.json"
-        said = self.captioner(
+        scores = self.captioner(
             "evaluate", "--captions", captions, "--references", references, "--split", "val", "--json"
         )
-        return {"perplexity": own["perplexity"], "novel": own["novel"]} | json.loads(said)
+        return {"perplexity": metrics["perplexity"], "novel": metrics["novel"]} | json.loads(scores)
 
 
-def measure(desk: Desk, names: Sequence[str]) -> dict[str, Any]:
-    """Every seed of these configs in all decodings, several together, their curves and gradients; and neighbours."""
+def measure(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
+    """Score all seeds, ensembles and the nearest-neighbour baseline; collect learning curves and gradient norms."""
     found: dict[str, Any] = {"single": {}, "ensemble": {}, "curves": {}, "gradients": {}}
     for name in names:
-        runs = [desk.train(name, seed) for seed in SEEDS]
+        runs = [workspace.train(name, seed) for seed in SEEDS]
         ways = decodings(name)
-        found["single"][name] = {way: [desk.score([run], *options) for run in runs] for way, options in ways.items()}
+        found["single"][name] = {
+            way: [workspace.score([run], *options) for run in runs] for way, options in ways.items()
+        }
         lines = map(json.loads, (runs[0] / "history.jsonl").read_text().splitlines())
         found["curves"][name] = [(line["epoch"], line["perplexity"]) for line in lines if line["kind"] == "validation"]
         if name in ENSEMBLES:
-            together = {way: desk.score(runs, *options) for way, options in ways.items() if way != "greedy"}
-            found["ensemble"][name] = together
+            scores = {way: workspace.score(runs, *options) for way, options in ways.items() if way != "greedy"}
+            found["ensemble"][name] = scores
         if name in GRADIENTS:
-            told = desk.captioner("inspect", "gradients", runs[0], "--words", 14, "--json")
-            found["gradients"][name] = json.loads(told)["norms"]
-    run = desk.runs / f"{names[0]}-0"
-    baseline = json.loads(desk.captioner("evaluate", run, "--baseline", "nn", "--json"))
+            norms = workspace.captioner("inspect", "gradients", runs[0], "--words", 14, "--json")
+            found["gradients"][name] = json.loads(norms)["norms"]
+    run = workspace.runs / f"{names[0]}-0"
+    baseline = json.loads(workspace.captioner("evaluate", run, "--baseline", "nn", "--json"))
     found["neighbours"] = {score: baseline["others"]["nn"][score] for score in SCORES}
     return found | {"machine": dict.fromkeys(names, machine.describe())}
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The figures of some configs measured anew, and those of the others as they were, in the table's order."""
+    """Merge new results of some configs with old results of the others, in the order of the table."""
     found = old | new
     for part in ("single", "ensemble", "curves", "gradients", "machine"):
         both = old.get(part, {}) | new[part]
@@ -110,7 +112,7 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Means over seeds with the distance from lowest to highest, in percent."""
+    """Return a Markdown table of means over seeds ± half the range, in percent."""
     heads = (
         "",
         "decoding",
@@ -134,7 +136,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         for decoding, one in found["ensemble"].get(name, {}).items():
             yield (label, decoding, f"{one['perplexity']:.2f}", *_scores([one]))
     neighbours = [f"{100 * found['neighbours'][score]:.1f}" for score in SCORES]
-    yield ("30 nearest neighbours, by the layout's references", "", "", *neighbours, "")
+    yield ("30 nearest neighbours, references of the assignment's layout", "", "", *neighbours, "")
 
 
 def _scores(many: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -149,7 +151,7 @@ def _mean(values: Sequence[float], digits: int) -> str:
 
 
 def draw(found: dict[str, Any], file: Path) -> None:
-    """Validation perplexity over epochs, and how a gradient fades over the words before."""
+    """Draw validation perplexity over epochs, and gradient norms through time."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -162,7 +164,7 @@ def draw(found: dict[str, Any], file: Path) -> None:
     left.set(xlabel="epoch", ylabel="validation perplexity", ylim=(14, 36))
     for name, norms in found["gradients"].items():
         right.semilogy(range(len(norms)), norms, "o-", label=CONFIGS[name])
-    right.set(xlabel="steps back from word 14", ylabel="norm of its loss's gradient by the state")
+    right.set(xlabel="steps back from word 14", ylabel="norm of the loss gradient w.r.t. the state")
     for panel in (left, right):
         panel.grid(alpha=0.3)
         panel.legend()
@@ -172,14 +174,16 @@ def draw(found: dict[str, Any], file: Path) -> None:
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.argument("runs", type=click.Path(path_type=Path))
-@click.option("--only", "names", type=click.Choice(list(CONFIGS)), multiple=True, help="Measure this config anew.")
+@click.option(
+    "--only", "names", type=click.Choice(list(CONFIGS)), multiple=True, help="Run only this config (repeatable)."
+)
 def main(data: Path, runs: Path, names: tuple[str, ...]) -> None:
-    """Train, score, and write the table and the plot of docs/results.md.
+    """Train and score; write the table and the plot of docs/results.md.
 
-    DATA is Flickr8k with cs231n/ and dataset_flickr8k.json, as in docs/data.md; RUNS is the folder of the runs.
+    DATA is Flickr8k with cs231n/ and dataset_flickr8k.json, see docs/data.md; RUNS is the folder of the runs.
     """
     figures = ROOT / "benchmarks" / "quality.json"
-    found = measure(Desk(data.absolute(), runs.absolute()), names or tuple(CONFIGS))
+    found = measure(Workspace(data.absolute(), runs.absolute()), names or tuple(CONFIGS))
     found = merged(json.loads(figures.read_text()) if names else {}, found)
     figures.write_text(json.dumps(found, indent=1) + "\n")
     page = ROOT / "docs" / "results.md"

@@ -1,4 +1,4 @@
-"""The results as Markdown, for people."""
+"""The benchmark results as Markdown tables."""
 
 from __future__ import annotations
 
@@ -6,62 +6,54 @@ from collections.abc import Iterable, Iterator
 
 from benchmarks.targets import Results, over, with_best
 
+PAGE = "docs/performance.md"
+"""The page with the tables."""
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
+LEGEND = """\
+Times are medians of interleaved bursts. In a pair, the first number is for one thread, the second for two.
+`lstm-64-1004` is an LSTM with 64 captions per batch and 1,004 words; D = 256, H = 512, F = 512, caption lengths as in
+COCO. A step is forward, backward, clipping and Adam. *PyTorch best* is the fastest of padded, packed, and padded with
+logits of unmasked words only, each with fused Adam. *PyTorch eager* is padded with the default Adam. *loops* is the
+code of CS231n's assignment. *GEMM floor* is the matrix products of the step alone, one call each. `/ best` and
+`/ eager` are the time of captioner divided by theirs; `loops /` is theirs divided by captioner's, measured in a
+separate race. Means in the targets are geometric means over the ten COCO shapes."""
 REACHED = {True: "reached", False: "**missed**", None: "not measured"}
 Row = tuple[str, ...]
 
 
 def insert(page: str, text: str) -> str:
-    """The page with the text between its two marks; as it is where it has none."""
+    """Return the page with `text` between its marks; a page without marks is unchanged."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     return f"{before}{begin}\n{text}\n{end}{after}" if end else page
 
 
-def pages(results: Results) -> dict[str, str]:
-    """What stands between the marks of each page."""
-    return {"README.md": measured(results), "docs/performance.md": inside(results)}
-
-
 def render(results: Results) -> str:
-    """All of it."""
-    return f"{measured(results)}\n\n{inside(results)}".strip()
-
-
-def measured(results: Results) -> str:
-    """The command and the machine, the steps, everything else beside its peer, and the targets."""
-    parts = [
-        _origin(results),
-        "Medians of interleaved bursts. Of two numbers the first is for one thread, the second for two.",
-        _table(
-            "step, ms | captioner | PyTorch best | plain eager | loops | GEMM floor | / best | / eager | loops /",
-            _steps(results.get("steps", {})),
-        ),
-        _table("beside its peer | captioner | peer | ratio", _others(results)),
-        _table("target | | got | ", _targets(results["targets"])),
-        *(f"Note: {note}." for note in results["notes"]),
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def inside(results: Results) -> str:
-    """What each idea brings, and how the cost grows."""
+    """Return all tables: training steps, comparisons, targets, ablations, and scaling with each size."""
     ideas, growth = results.get("ideas", {}), results.get("growth", {})
     names = [name for name in next(iter(ideas.values()), {}) if name != "ours"]
     parts = [
-        _origin(results) if ideas or growth else "",
-        _table(f"a step without | {' | '.join(ideas)}", ((name, *_without(ideas, name)) for name in names)),
+        _origin(results),
+        LEGEND,
+        _table(
+            "step, ms | captioner | PyTorch best | PyTorch eager | loops | GEMM floor | / best | / eager | loops /",
+            _steps(results.get("steps", {})),
+        ),
+        _table("compared with | captioner | other | ratio", _others(results)),
+        _table("target | bound | measured | ", _targets(results["targets"])),
+        _table(f"increase of the step time without | {' | '.join(ideas)}", ((n, *_without(ideas, n)) for n in names)),
         *(
             _table(
                 f"{letter} | {' | '.join(str(row['size']) for row in rows)}",
                 [
-                    ("words of the batch", *(f"{row['words']:,}" for row in rows)),
+                    ("words per batch", *(f"{row['words']:,}" for row in rows)),
                     ("captioner, ms", *(_ms(row["ours"]) for row in rows)),
-                    ("its products alone, ms", *(_ms(row["floor"]) for row in rows)),
+                    ("GEMM floor, ms", *(_ms(row["floor"]) for row in rows)),
                 ],
             )
             for letter, rows in growth.items()
         ),
+        *(f"Note: {note}." for note in results["notes"]),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -76,7 +68,6 @@ def _ms(took: Results) -> str:
 
 
 def _without(ideas: Results, name: str) -> Iterator[str]:
-    """How much longer a step takes without an idea."""
     return (f"{100 * (over(race, name, 'ours') - 1):+.0f} %" for race in ideas.values())
 
 
@@ -86,7 +77,7 @@ def _table(head: str, rows: Iterable[Row]) -> str:
 
 
 def _times(races: Results, name: str, unit: float = 1e3) -> str:
-    """A contender's median for each number of threads; nothing where it was not measured."""
+    """Return a contender's median for each number of threads in which it was measured."""
     return " / ".join(f"{unit * race[name]['median']:.4g}" for race in races.values() if name in race)
 
 
@@ -113,24 +104,29 @@ def _others(results: Results) -> Iterator[Row]:
             yield pair(f"{cell}, beam 5, {images}, ms", races, "ours beam 5", "torch beam 5")
     if epoch := results.get("epochs"):
         words = (f"{epoch[key]:,.0f}" for key in ("words_per_second", "of_steps"))
-        yield (f"epoch of {epoch['data']} / its steps alone, words/s", *words, f"{epoch['ratio']:.2f}")
+        yield (f"epoch of {epoch['data']} / its training steps alone, words/s", *words, f"{epoch['ratio']:.2f}")
     if features := results.get("features"):
-        for way, ours in (("by rows", "ours"), ("in memory", "ours in memory")):
-            yield pair(f"64 rows of features, {way} / h5py, µs", {"": features}, ours, "h5py", 1e6)
+        for way, ours in (("from the file", "ours"), ("in memory", "ours in memory")):
+            yield pair(f"read 64 feature rows, {way} / h5py, µs", {"": features}, ours, "h5py", 1e6)
             peaks = (f"{features[name]['peak']:.0f}" for name in (ours, "h5py"))
-            yield (f"peak memory of reading all, {way} / h5py, MB", *peaks, "")
+            yield (f"peak memory of reading all rows, {way} / h5py, MB", *peaks, "")
     if streaming := results.get("streaming"):
-        what = f"training on {streaming['megabytes']:.0f} MB of features, {streaming['budget']} MiB for them"
+        what = f"training on {streaming['megabytes']:.0f} MB of features, memory_mib={streaming['budget']}"
         yield (f"{what}: peak memory, MB", f"{streaming['peak']:.0f}", "", "")
-        yield (f"{what}: share of a step spent waiting", f"{streaming['share']:.1%}", "", "")
+        yield (f"{what}: share of the step time spent waiting for features", f"{streaming['share']:.1%}", "", "")
     if memory := results.get("memory"):
         ours, *theirs = memory["peak"].values()
         peer = (f"{min(theirs):.0f}", f"{ours / min(theirs):.2f}") if theirs else ("", "")
-        yield ("peak memory of training, lstm-64-1004, MB", f"{ours:.0f}", *peer)
-        yield (f"beyond {memory['base']:.0f} MB, kB a word of the batch", f"{memory['kb_a_word']:.1f}", "", "")
+        yield ("peak training memory, lstm-64-1004, MB", f"{ours:.0f}", *peer)
+        yield (
+            f"training memory beyond {memory['base']:.0f} MB, kB per word of the batch",
+            f"{memory['kb_a_word']:.1f}",
+            "",
+            "",
+        )
     if startup := results.get("startup"):
         yield pair("`captioner --help` / `import click`, ms", {"": startup}, "ours", "import click")
-        yield ("`captioner sample` of one image, ms", _times({"": startup}, "sample"), "", "")
+        yield ("`captioner sample` for one image, ms", _times({"": startup}, "sample"), "", "")
         yield ("load a checkpoint and caption one image, ms", _times({"": startup}, "load and caption"), "", "")
 
 

@@ -1,4 +1,4 @@
-"""What every benchmark is given, and what several need: threads for one library at a time, and subprocesses."""
+"""The session of a benchmark run, thread counts of the libraries, and subprocesses."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from captioner.parallel.blas import set_threads
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).with_name("captioner")
 CAPTIONER = (SCRIPT,) if SCRIPT.exists() else ("-m", "captioner")
-"""The command, as `run` takes it."""
+"""The command, as arguments of `run`."""
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass
 class Session:
-    """One run of the benchmarks. `quick` proves that they run, at sizes that mean nothing."""
+    """One run of the benchmarks; `quick` is a smoke test with tiny sizes."""
 
     timer: Timer
     quick: bool = False
@@ -32,7 +32,7 @@ class Session:
     has_torch: bool = find_spec("torch") is not None
 
     def race(self, title: str, contenders: Mapping[str, Contender]) -> dict[str, Result]:
-        """`Timer.race`, told on stderr."""
+        """Run `Timer.race` and log the medians to stderr."""
         times = self.timer.race(contenders)
         self.say(f"{title}: " + ", ".join(f"{name} {1e3 * took['median']:.4g}" for name, took in times.items()) + " ms")
         return times
@@ -41,22 +41,22 @@ class Session:
         print(text, file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
-        """Say it, and again in the results."""
+        """Log a note to stderr and add it to the results."""
         self.notes.append(text)
         self.say(text)
 
 
 def run(*words: object) -> str:
-    """What a command prints that must succeed, run by this interpreter in the project's folder."""
+    """Run a Python command in the project folder and return its stdout; it must succeed."""
     command = [sys.executable, *map(str, words)]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
-def give(library: str, count: int) -> None:
-    """So many threads to `numpy` or `torch`, one to the other: its pool must not spin meanwhile.
+def set_library_threads(library: str, count: int) -> None:
+    """Set the threads of `numpy` or `torch`, and one thread for the other, whose idle threads would spin.
 
-    Neither gets more than one when a `team` computes: it brings its own.
+    For `pool`, captioner's thread pool, both get one thread.
     """
     set_threads(count if library == "numpy" else 1)
-    if "torch" in sys.modules:  # to measure memory, it must not be imported in passing
+    if "torch" in sys.modules:  # importing it here would distort memory measurements
         sys.modules["torch"].set_num_threads(count if library == "torch" else 1)

@@ -1,4 +1,4 @@
-"""The shapes that are measured, and random batches of each with the lengths and word frequencies of captions."""
+"""The measured shapes, and random batches with realistic caption lengths and word frequencies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NULL, START, END, WORDS = 0, 1, 2, 4
 
 @dataclass(frozen=True)
 class Shape:
-    """N captions, V words, F numbers an image, W a word vector, H hidden; lengths of captions as in COCO."""
+    """Model and batch sizes; caption lengths as in COCO."""
 
     cell: str
     captions: int
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
 
     @property
     def words(self) -> int:
-        """The words to predict: real positions, END included."""
+        """The number of target words, END included."""
         return int((self.captions[:, 1:] != NULL).sum())
 
 
@@ -62,18 +62,18 @@ COCO = tuple(
 FLICKR8K = tuple(
     Shape(cell, 128, 2538, 1280, 256, 512, Dropout(0.2, 0.5, 0.5), 22, 10.77, 3.6, 2, "-flickr8k") for cell in CELLS
 )
-"""As in configs/flickr8k-lstm.yaml, dropout included, which the loops do without."""
+"""As in configs/flickr8k-lstm.yaml, with dropout; the loops have no dropout."""
 
 QUICK = tuple(Shape(cell, 5, 40, 12, 8, 16) for cell in CELLS)
 
 
 def parameters(shape: Shape) -> Params:
-    """Fresh parameters, the same for every contender."""
+    """Return initial parameters, the same for every contender."""
     return initial_params(shape.sizes, np.random.default_rng(1).standard_normal)
 
 
 def batch(shape: Shape) -> Batch:
-    """A random batch: START, normally many words, END; the k-th word is 1/k times as frequent as the first."""
+    """Return a random batch with normally distributed lengths and Zipf-distributed words."""
     rng = np.random.default_rng(0)
     counts = rng.normal(shape.mean, shape.deviation, shape.captions).round().astype(int)
     frequency = 1 / np.arange(1, shape.vocab - WORDS + 1)

@@ -1,4 +1,4 @@
-"""How long commands take that have little to do: help, and the caption of one image."""
+"""Start-up time of commands: help, and the caption of one image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 import captioner
 from benchmarks.epochs import TINY
-from benchmarks.session import CAPTIONER, Session, give, run
+from benchmarks.session import CAPTIONER, Session, run, set_library_threads
 from benchmarks.timing import Call, Contender
 from captioner.inference.load import open_run
 
@@ -20,7 +20,7 @@ OPTIONS = (*TINY, "model.wordvec_dim=256", "model.hidden_dim=512", "train.max_st
 
 
 def measure(session: Session) -> dict[str, Any]:
-    """Processes from start to end, and the same work in this one, for a model of W = 256 and H = 512."""
+    """Time processes from start to exit, and the same work in this process, for a model with D = 256 and H = 512."""
     with TemporaryDirectory() as folder:
         path, image = Path(folder, "run", "last.h5"), Path(folder, "image.h5")
         run(*CAPTIONER, "train", *(f"--set={option}" for option in OPTIONS), "--run", path.parent)
@@ -34,5 +34,5 @@ def measure(session: Session) -> dict[str, Any]:
             "load": partial(open_run, path),
             "load and caption": lambda: captioner.load(path).caption(features=features),
         }
-        prepare = partial(give, "numpy", 1)
+        prepare = partial(set_library_threads, "numpy", 1)
         return session.race("start-up", {name: Contender(call, prepare) for name, call in calls.items()})

@@ -1,4 +1,4 @@
-"""One training step: forward, backward, clip, Adam."""
+"""Time of one training step: forward, backward, clipping, Adam."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from benchmarks import checks, shapes
 from benchmarks.floor import Floor
 from benchmarks.loops import Loops
 from benchmarks.ours import Ours
-from benchmarks.session import Session, give
+from benchmarks.session import Session, set_library_threads
 from benchmarks.shapes import Batch, Shape
 from benchmarks.timing import Contender
 from captioner.arrays import Params
 
 
 class Learner(Protocol):
-    """A model and the batch that it learns, computed by `library`."""
+    """A model, the batch it trains on, and the library that computes it."""
 
     library: str
 
     def gradients(self) -> tuple[float, Params]:
-        """The loss and gradients of the parameters as they stand, without dropout."""
+        """Return the loss and gradients of the current parameters, without dropout."""
 
     def step(self) -> float:
-        """Learn once; the loss before."""
+        """Take one training step; return the loss before it."""
 
 
 Make: TypeAlias = Callable[[Shape, Params, Batch], Learner]
 
 
 def learners(with_torch: bool, threads: int = 1) -> dict[str, Make]:
-    """All that train, by name; ours with a team of so many. PyTorch is not imported unless it is asked for."""
+    """Return all trainable contenders by name; PyTorch is imported only with `with_torch`."""
     table: dict[str, Make] = {"ours": partial(Ours, threads=threads), "loops": Loops}
     if with_torch:
         from benchmarks.torch_peer import VARIANTS, Peer
@@ -42,13 +42,13 @@ def learners(with_torch: bool, threads: int = 1) -> dict[str, Make]:
 
 
 def measure(session: Session) -> dict[str, Any]:
-    """For every shape and number of threads, each contender's time of a step."""
+    """Time the step of each contender for every shape and number of threads."""
     measured = shapes.QUICK if session.quick else shapes.COCO + shapes.FLICKR8K
     return {shape.key: measure_shape(session, shape) for shape in measured}
 
 
 def measure_shape(session: Session, shape: Shape) -> dict[str, Any]:
-    """Raises: WrongResultError when a contender's loss or gradients are not the loops', or it does not learn."""
+    """Raises: WrongResultError if a loss or gradients differ from those of the loops, or the loss does not decrease."""
     params, batch = shapes.parameters(shape), shapes.batch(shape)
     first = Loops(shape, params, batch).gradients()
     floor = Floor(shape, params, batch)
@@ -57,17 +57,19 @@ def measure_shape(session: Session, shape: Shape) -> dict[str, Any]:
         makers = learners(session.has_torch, count)
         trained = {name: make(shape, params, batch) for name, make in makers.items()}
         for name, learner in trained.items():
-            give(learner.library, count)
+            set_library_threads(learner.library, count)
             checks.same_gradients(name, learner.gradients(), first)
             loss = learner.step()
             if not any(shape.dropout):
                 checks.same_loss(f"{name}, in training", loss, first[0])
-        contenders = {name: Contender(one.step, partial(give, one.library, count)) for name, one in trained.items()}
-        contenders["floor"] = Contender(floor.step, partial(give, "numpy", count))
-        # The loops fill so much memory that who comes after them is slowed: they have a race of their own with ours.
-        beside = {"loops": contenders.pop("loops"), "ours": contenders["ours"]}
+        contenders = {
+            name: Contender(one.step, partial(set_library_threads, one.library, count)) for name, one in trained.items()
+        }
+        contenders["floor"] = Contender(floor.step, partial(set_library_threads, "numpy", count))
+        # The loops allocate so much memory that they slow down the next contender: they get a separate race.
+        separate = {"loops": contenders.pop("loops"), "ours": contenders["ours"]}
         results["threads"][str(count)] = session.race(f"{shape.key}, threads {count}", contenders)
-        results["loops"][str(count)] = session.race(f"{shape.key}, threads {count}, loops", beside)
+        results["loops"][str(count)] = session.race(f"{shape.key}, threads {count}, loops", separate)
         for name, learner in trained.items():
             checks.learns(name, first[0], learner.gradients()[0])
     return results

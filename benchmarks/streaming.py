@@ -1,4 +1,4 @@
-"""Training on features larger than the memory that they may take: peak memory, and time spent waiting for them."""
+"""Training on features larger than `data.memory_mib`: peak memory, and time spent waiting for them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from captioner.data.prepared import write_prepared
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 ROWS, WIDTH, BUDGET, STEPS = 100_000, 2048, 256, 300
-"""Images, float32 numbers of each, MiB of them in memory, and steps of training."""
+"""Images, float32 numbers per image, `data.memory_mib`, and training steps."""
 STEP = ("reading", "forward", "backward", "update")
 DISTINCT = 997
 
 
 def measure(session: Session) -> dict[str, Any]:
-    """Peak MB of `captioner train` on 800 MB of features, and the share of a step that is spent waiting for them."""
+    """Measure the peak MB of `captioner train` on 800 MB of features, and the share of a step spent waiting."""
     rows, width, budget, steps = (2000, 256, 1, 5) if session.quick else (ROWS, WIDTH, BUDGET, STEPS)
     options = [f"data.memory_mib={budget}", f"train.max_steps={steps}", "train.batch_size=64", "threads=1"]
     with TemporaryDirectory() as folder:
@@ -39,7 +39,7 @@ def measure(session: Session) -> dict[str, Any]:
 
 
 def corpus(rows: int, width: int) -> Corpus:
-    """As many captions as images, of COCO's lengths, and features of which only some rows differ."""
+    """Return a corpus with one caption of COCO's length per image and features with `DISTINCT` distinct rows."""
     batch = shapes.batch(shapes.Shape("lstm", rows, 1004, 1))
     distinct = np.random.default_rng(0).standard_normal((DISTINCT, width), dtype=np.float32)
     vocab = Vocab([*SPECIAL, *(f"w{number}" for number in range(1000))])
@@ -58,7 +58,7 @@ def corpus(rows: int, width: int) -> Corpus:
 
 
 def main(path: str, folder: str, *options: str) -> None:
-    """In the process that is measured: the real command."""
+    """Run the command in the measured process."""
     from captioner.cli import main as captioner
 
     words = ["train", "--data", path, "--run", folder, *(f"--set={option}" for option in options)]

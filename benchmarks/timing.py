@@ -1,4 +1,4 @@
-"""Fair times: contenders take turns in short bursts, and a burst that another process disturbed is measured again."""
+"""Interleaved timing: contenders alternate in short bursts; a burst disturbed by another process is repeated."""
 
 from __future__ import annotations
 
@@ -18,58 +18,58 @@ Result: TypeAlias = dict[str, float]
 T = TypeVar("T")
 
 SETTLE = 0.06
-"""Seconds before a burst: idle threads of OpenBLAS and OpenMP spin for about half as long after their last product."""
+"""Seconds of sleep before a burst, twice as long as idle OpenBLAS and OpenMP threads spin."""
 
 
 class Contender(NamedTuple):
-    """What is timed, one `call` after another, and what is done once before each of its bursts."""
+    """The timed `call`, and `prepare`, which runs once before each burst."""
 
     call: Call
     prepare: Call
 
 
 def machine_seconds() -> float:
-    """CPU seconds that the whole machine has used since it started; 0 where the system does not tell."""
+    """Return the CPU seconds used by the machine since boot; 0 if /proc/stat is missing."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return 0.0
     ticks = [int(field) for field in stat.read_text().splitlines()[0].split()[1:9]]
-    return (sum(ticks) - sum(ticks[3:5])) / os.sysconf("SC_CLK_TCK")  # all but idle and waiting for disks
+    return (sum(ticks) - sum(ticks[3:5])) / os.sysconf("SC_CLK_TCK")  # without idle and iowait
 
 
 def own_seconds() -> float:
-    """CPU seconds of this process and of its children that have ended."""
+    """Return the CPU seconds of this process and its finished children."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 class Meter:
-    """Whether others use the CPUs, from when it is made."""
+    """Measures CPU use by other processes since its creation."""
 
     def __init__(self) -> None:
         self.others, self.began = machine_seconds() - own_seconds(), time.perf_counter()
 
     def read(self) -> tuple[float, bool]:
-        """Seconds since then, and whether others had more than a tenth of a CPU, beyond the grain of /proc/stat."""
+        """Return the elapsed seconds, and whether others used over 10 % of a CPU (plus the grain of /proc/stat)."""
         elapsed, others = time.perf_counter() - self.began, machine_seconds() - own_seconds() - self.others
         return elapsed, others > 0.1 * elapsed + 0.03
 
 
 @dataclass
 class Timer:
-    """Times contenders in turn: A B C, A B C, ..., each `bursts` times for at least `least` seconds.
+    """Times contenders in turn: A B C, A B C, ..., `bursts` times each, at least `minimum` seconds per burst.
 
-    `patience` is how many seconds may go into waiting for a quiet machine and into bursts measured in vain; when it
-    is used up, disturbed bursts are kept, and counted.
+    `patience` is the maximum number of seconds spent on waiting for an idle machine and on disturbed bursts. After
+    that, disturbed bursts are kept and counted.
     """
 
     bursts: int = 7
-    least: float = 0.1
+    minimum: float = 0.1
     patience: float = 240.0
     disturbed: int = field(default=0, init=False)
 
     def race(self, contenders: Mapping[str, Contender]) -> dict[str, Result]:
-        """Of each the median and least seconds of a call, the median of `ours` over it, and disturbed bursts kept."""
+        """Return median and minimum seconds per call, the ratio to `ours`, and the number of disturbed bursts."""
         calls = {name: self._warm_up(contender) for name, contender in contenders.items()}
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
         kept = dict.fromkeys(contenders, 0)
@@ -90,7 +90,7 @@ class Timer:
         }
 
     def undisturbed(self, measure: Callable[[], T]) -> tuple[T, bool]:
-        """What `measure` returns when no other process ran meanwhile; or at last, with True, when one did."""
+        """Repeat `measure` until undisturbed or out of patience; return its result and whether it was disturbed."""
         while True:
             self._wait()
             meter = Meter()
@@ -102,7 +102,7 @@ class Timer:
             self.patience -= elapsed
 
     def _wait(self) -> None:
-        """Until others are quiet, as far as patience goes."""
+        """Wait until the machine is idle or patience is used up."""
         while True:
             meter = Meter()
             time.sleep(SETTLE)
@@ -112,19 +112,19 @@ class Timer:
             self.patience -= meter.read()[0]
 
     def _warm_up(self, contender: Contender) -> int:
-        """Run once for what is built on first use, and again where that was quick: how many calls make a burst."""
+        """Return the number of calls per burst, from the second call if the first, with lazy set-up, is short."""
         contender.prepare()
         for _ in range(2):
             began = time.perf_counter()
             contender.call()
-            calls = math.ceil(self.least / (time.perf_counter() - began))
+            calls = math.ceil(self.minimum / (time.perf_counter() - began))
             if calls <= 1:
                 break
         return max(1, calls)
 
     def _burst(self, contender: Contender, calls: int) -> float:
         contender.prepare()
-        for _ in range(calls // 2 + 1):  # into the caches, and threads awake: the first step after a rest is slow
+        for _ in range(calls // 2 + 1):  # fills the caches and wakes threads: the first step after a pause is slow
             contender.call()
         began = time.perf_counter()
         for _ in range(calls):

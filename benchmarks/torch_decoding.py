@@ -1,4 +1,4 @@
-"""PyTorch's model decoded in batch, as people write it."""
+"""Batched greedy and beam decoding of the PyTorch model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captioner.arrays import Array
 
 @torch.inference_mode()
 def greedy(model: Model, features: Array, max_length: int) -> Array:
-    """All images for `max_length` steps, one step of nn.LSTM after another.
+    """Decode all images greedily for `max_length` steps.
 
     Shapes: features (N, F) -> tokens (N, max_length).
     """
@@ -32,7 +32,7 @@ def greedy(model: Model, features: Array, max_length: int) -> Array:
 
 @torch.inference_mode()
 def beam(model: Model, features: Array, width: int, max_length: int) -> tuple[Array, Array]:
-    """The K best beginnings of every image at once, N K rows; one that has ended stays in the beam.
+    """Beam search over N K rows at once; finished captions stay in the beam.
 
     Shapes: features (N, F) -> tokens (N, K, max_length), scores (N, K).
     """
@@ -59,7 +59,7 @@ def beam(model: Model, features: Array, width: int, max_length: int) -> tuple[Ar
 
 @torch.inference_mode()
 def log_probabilities(model: Model, features: Array, tokens: Array) -> Array:
-    """What the model thinks of given captions, END included.
+    """Return the log-probabilities of given captions, END included.
 
     Shapes: features (N, F), tokens (N, K, T) -> (N, K).
     """

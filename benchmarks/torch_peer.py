@@ -1,4 +1,4 @@
-"""The same model in PyTorch on the CPU, and the ways in which people train it."""
+"""The same model in PyTorch on the CPU, with four common variants of a training step."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ NAMES = {
     "W_vocab": "vocab.weight",
     "b_vocab": "vocab.bias",
 }
-"""Where each of captioner's parameters stands; the matrices lie transposed there, but for the word vectors."""
+"""PyTorch's name of each parameter of captioner; matrices are transposed, except the word vectors."""
 
 
 class Model(nn.Module):
-    """Image -> h0, words -> embedding -> nn.LSTM or nn.RNN -> scores; made of captioner's parameters."""
+    """Image -> h0, words -> embedding -> nn.LSTM or nn.RNN -> scores; initialised with captioner's parameters."""
 
     def __init__(self, shape: Shape, params: Params) -> None:
         super().__init__()
@@ -42,19 +42,19 @@ class Model(nn.Module):
             self.rnn.bias_hh_l0.zero_()  # captioner has one bias
 
     def gradients(self) -> Params:
-        """The gradients by captioner's names."""
+        """Return the gradients under captioner's names."""
         grads = {name: self.get_parameter(theirs).grad for name, theirs in NAMES.items()}
         return {n: self._swap(n, _turn(n, grad.numpy())).copy() for n, grad in grads.items() if grad is not None}
 
     def _swap(self, name: str, array: Array) -> Array:
-        """From one order of gates to the other, whichever it is."""
+        """Convert between the two gate orders; the permutation is its own inverse."""
         if name not in ("Wx", "Wh", "b"):
             return array
         gates = array.reshape(*array.shape[:-1], -1, self.shape.hidden)
         return gates[..., LAYERS[self.shape.cell][1], :].reshape(array.shape)
 
-    def drop(self, x: Tensor, share: float) -> Tensor:
-        return dropout(x, share) if self.training and share else x
+    def drop(self, x: Tensor, rate: float) -> Tensor:
+        return dropout(x, rate) if self.training and rate else x
 
     def start(self, features: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         h0 = self.project(self.drop(features, self.shape.dropout.features))[None]
@@ -72,7 +72,7 @@ def _turn(name: str, array: Array) -> Array:
 
 
 def padded(model: Model, features: Tensor, captions: Tensor) -> Tensor:
-    """Every position, the loss of masked ones ignored: as people write it."""
+    """Compute all positions and ignore the loss of masked ones."""
     hidden, _ = model.rnn(model.words(captions[:, :-1]), model.start(features))
     scores, targets = model.scores(hidden), captions[:, 1:]
     flat = scores.reshape(-1, scores.shape[-1])
@@ -80,7 +80,7 @@ def padded(model: Model, features: Tensor, captions: Tensor) -> Tensor:
 
 
 def packed(model: Model, features: Tensor, captions: Tensor) -> Tensor:
-    """Packed sequences: nn.LSTM and the projection see real positions only."""
+    """Use packed sequences: nn.LSTM and the projection compute unmasked positions only."""
     lengths = (captions[:, 1:] != NULL).sum(dim=1)
 
     def pack(x: Tensor) -> nn.utils.rnn.PackedSequence:
@@ -91,7 +91,7 @@ def packed(model: Model, features: Tensor, captions: Tensor) -> Tensor:
 
 
 def unmasked(model: Model, features: Tensor, captions: Tensor) -> Tensor:
-    """Padded through nn.LSTM, the projection of unmasked words only."""
+    """Pad for nn.LSTM and project unmasked positions only."""
     hidden, _ = model.rnn(model.words(captions[:, :-1]), model.start(features))
     targets = captions[:, 1:]
     live = targets != NULL
@@ -104,7 +104,7 @@ VARIANTS = {
     "torch packed": (packed, True),
     "torch unmasked": (unmasked, True),
 }
-"""The loss, and whether Adam is fused; PyTorch's default is not."""
+"""The loss function, and `fused` of Adam."""
 
 
 class Peer:

@@ -1,1 +1,1 @@
-"""What goes wrong on purpose, many times over, and how captioner bears it: `make faults`."""
+"""Fault injection: damaged files, kills, full disks and hostile input, many times over: `make faults`."""

@@ -51,13 +51,17 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
 
 @click.command()
 @click.option(
-    "--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Of all counts."
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Fraction of trials.",
 )
-@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="This part; may be given again.")
-@click.option("--seed", type=int, default=Session.seed, show_default=True, help="What is damaged, and when.")
-@click.option("--output", type=click.Path(path_type=Path), help="[default: faults/results.json for a whole run]")
+@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Run only this part (repeatable).")
+@click.option("--seed", type=int, default=Session.seed, show_default=True, help="Random seed of the faults.")
+@click.option("--output", type=click.Path(path_type=Path), help="[default: faults/results.json for a full run]")
 def main(share: float, only: tuple[str, ...], seed: int, output: Path | None) -> None:
-    """Damage, kill, fill up and confuse captioner many times, and tell what got through."""
+    """Inject faults into captioner and report the failures; a full run writes docs/reliability.md."""
     whole = share == 1 and not only
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
         session = Session(Path(scratch), share, seed)

@@ -60,8 +60,8 @@ def checkpoints(session: Session) -> Iterator[Figure]:
     saving = fastest(lambda: checkpoint.save(path, whole), 5)
     loading = fastest(lambda: checkpoint.load(path), 5)
     what = f"a checkpoint of {parameters:,} parameters and the slots of Adam"
-    yield {"what": f"to save {what}", "got": round(saving, 3), "most": 0.5, "unit": "s"}
-    yield {"what": f"to load {what}", "got": round(loading, 3), "most": 0.5, "unit": "s"}
+    yield {"what": f"time to save {what}", "got": round(saving, 3), "most": 0.5, "unit": "s"}
+    yield {"what": f"time to load {what}", "got": round(loading, 3), "most": 0.5, "unit": "s"}
 
 
 def checks(session: Session) -> Iterator[Figure]:
@@ -98,7 +98,8 @@ def checks(session: Session) -> Iterator[Figure]:
                 inside.append(spent[0])
     median = statistics.median(times["without"])
     difference = 100 * (statistics.median(times["with"]) / median - 1)
-    session.note(f"steps with the checks less those without, in turns: {difference:+.1f} %, of {1e3 * median:.1f} ms")
+    difference_of = "difference between steps with and without the checks, interleaved"
+    session.note(f"{difference_of}: {difference:+.1f} %, of {1e3 * median:.1f} ms")
     share = 100 * statistics.median(inside) / median
     yield {"what": "the checks of a training step", "got": round(share, 2), "most": 1.0, "unit": "% of it"}
 

@@ -72,7 +72,7 @@ def whole(folder: Path) -> str:
 
 
 def outcome(problem: str) -> Outcome:
-    return Outcome("wrong", problem) if problem else Outcome("told, and whole")
+    return Outcome("wrong", problem) if problem else Outcome("reported, checkpoint valid")
 
 
 def file_size(folder: Path, rng: np.random.Generator) -> Outcome:
@@ -154,9 +154,9 @@ def in_the_way(folder: Path, rng: np.random.Generator) -> Outcome:
 
 
 CASES: Mapping[str, Callable[[Path, np.random.Generator], Outcome]] = {
-    "no file may grow further (RLIMIT_FSIZE)": file_size,
+    "file size limit (RLIMIT_FSIZE)": file_size,
     "a full disk (tmpfs)": full_disk,
-    "a folder that may only be read": read_only,
+    "a read-only folder": read_only,
     "the run folder removed or moved": removed,
     "a folder or /dev/full in place of a file": in_the_way,
 }
@@ -168,7 +168,7 @@ def backwards(folder: Path, expected: checkpoint.Checkpoint) -> Outcome:
     if training.end() != 0 or "-" in training.told.split("done after")[-1].split("->")[0]:
         return Outcome("wrong", training.told[-300:])
     problem = difference(checkpoint.load(folder / LAST), expected)
-    return Outcome("wrong", problem) if problem else Outcome("the same bits")
+    return Outcome("wrong", problem) if problem else Outcome("bit-identical")
 
 
 def can_mount(folder: Path) -> bool:
@@ -196,9 +196,9 @@ def measure(session: Session) -> Iterator[Row]:
             session.count(20),
             session.seed,
         )
-        yield row(name, "exit 1, one line with file and reason, the last checkpoint whole", tally)
+        yield row(name, "exit 1, one line with file and reason, the last checkpoint valid", tally)
     expected = straight(folder / "straight", 12)
     tally = side_by_side(
         lambda number, rng: [backwards(folder / f"back-{number}", expected)], session.count(10), session.seed
     )
-    yield row("a clock that goes backwards", "the same bits, no time below 0", tally)
+    yield row("a clock that goes backwards", "bit-identical, no time below 0", tally)

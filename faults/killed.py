@@ -41,7 +41,7 @@ def one_run(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Genera
             checkpoint.load(folder / LAST)
         except CheckpointError as error:
             return [*outcomes, Outcome("wrong", str(error))]
-        outcomes.append(Outcome("resumed to the same bits"))
+        outcomes.append(Outcome("resumed bit-identical"))
     left = sorted(path.name for path in folder.glob(".*.tmp"))
     problem = difference(checkpoint.load(folder / LAST), expected) or (f"left behind: {left}" if left else "")
     shutil.rmtree(folder)
@@ -54,4 +54,4 @@ def measure(session: Session) -> Iterator[Row]:
     tally = side_by_side(
         lambda number, rng: one_run(folder / f"run-{number}", expected, rng), session.count(200), session.seed
     )
-    yield row("SIGKILL while training", "the last checkpoint whole, the end bit-identical", tally)
+    yield row("SIGKILL while training", "the last checkpoint valid, the end bit-identical", tally)

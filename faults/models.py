@@ -116,6 +116,6 @@ def measure(session: Session) -> Iterator[Row]:
     every = len(PLACES) * len(TRICKS)
     yield row(
         "ONNX models with data outside of their file",
-        "refused in one line, before onnxruntime opens them",
+        "refused with a one-line error, before onnxruntime opens them",
         watch.run(External(folder), max(every, session.count(every))),
     )

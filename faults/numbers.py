@@ -128,11 +128,13 @@ class Planted:
             return Outcome("silent", f"{name}, {number} at step {step}")
         if step > 1 and checkpoint.load(run / LAST).meta.step != step - 1:
             return Outcome("wrong", f"{name}: not the checkpoint of the step before")
-        return Outcome("stopped at its step, by name")
+        return Outcome("stopped at that step")
 
 
 def measure(session: Session) -> Iterator[Row]:
     tally = watch.run(Planted(session.folder("numbers"), session.seed), session.count(400))
     yield row(
-        "a feature, loss, gradient or parameter not finite", "stopped at its step, by name; the one before kept", tally
+        "a feature, loss, gradient or parameter not finite",
+        "stopped at that step, naming it; previous checkpoint kept",
+        tally,
     )

@@ -65,7 +65,7 @@ def replaced(
     problem = strangers(folder, expected)
     if not problem and how == "moved":
         problem = of_the_first(folder.with_suffix(".moved"))
-    return Outcome("wrong", problem) if problem else Outcome("stopped, and nothing mixed")
+    return Outcome("wrong", problem) if problem else Outcome("stopped, files not mixed")
 
 
 def strangers(folder: Path, expected: Checkpoint) -> str:
@@ -104,4 +104,4 @@ def measure(session: Session) -> Iterator[Row]:
             session.seed,
         )
         fault = f"the run folder {how} while training, and another training under its path"
-        yield row(fault, "exit 1 and one line; the files of the other are all its own", tally)
+        yield row(fault, "exit 1 and one line; the files of the second are unaffected", tally)

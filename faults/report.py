@@ -1,4 +1,4 @@
-"""The results as one Markdown table."""
+"""The results as a Markdown table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Results: TypeAlias = dict[str, Any]
 
 
 def insert(page: str, text: str) -> str:
-    """The page with the text between its two marks; as it is where it has none."""
+    """Return the page with `text` between its marks; a page without marks is unchanged."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     return f"{before}{begin}\n{text}\n{end}{after}" if end else page
@@ -25,10 +25,10 @@ def line(found: Row | Figure) -> str:
 
 
 def render(results: Results) -> str:
-    """The command, the machine, the table, and what escaped."""
+    """Return the command, the machine, the table and the failures."""
     machine = " · ".join(f"{name} {value}" for name, value in results["machine"].items() if name != "PyTorch")
     table = [
-        "| what goes wrong | what must happen | times | how it ended | got through |",
+        "| fault | required outcome | trials | outcomes | failures |",
         "|---|---|---|---|---|",
         *map(line, results["rows"]),
     ]
@@ -38,7 +38,7 @@ def render(results: Results) -> str:
 
 
 def escaped(results: Results) -> bool:
-    """Whether anything got through, or a figure is beyond its bound."""
+    """Return whether any trial failed or a measurement exceeds its bound."""
     return any(found["escaped"] if "escaped" in found else found["got"] > found["most"] for found in results["rows"])
 
 

@@ -114,10 +114,10 @@ def measure(session: Session) -> Iterator[Row]:
         read, content, _ = READERS[kind]
         trial = Resealed(kind, whole, content(read(whole)), session.seed)
         most = max(session.count(2_500), len(CHANGES[kind]) + len(PLACES))
-        yield row(f"hostile {kind}s, sealed again", "refused in one line", watch.run(trial, most))
+        yield row(f"hostile {kind}s with a valid seal", "refused with a one-line error", watch.run(trial, most))
         noise = Noise(kind, whole, session.seed)
         yield row(
-            f"{kind}s damaged and sealed again",
+            f"{kind}s damaged, with a valid seal",
             "no crash, hang or traceback",
             watch.run(noise, session.count(2_500)),
         )

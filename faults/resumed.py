@@ -171,7 +171,7 @@ class Resumed:
         shutil.rmtree(here)
         if problem:
             return Outcome("wrong", f"{problem}; {', '.join(f'{kind} at {step}' for kind, step in stops)}")
-        return Outcome("diverged alike" if diverged else "the same bits and lines")
+        return Outcome("diverged alike" if diverged else "bit-identical, same history")
 
     def _config(self, rng: np.random.Generator, here: Path) -> Config:
         config = configs.draw(rng, self._data(rng, here), here / "start")

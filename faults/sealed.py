@@ -18,7 +18,7 @@ from faults.damage import damaged
 from faults.session import Row, Session, row
 from faults.watch import Outcome, judge
 
-MUST = "refused in one line, or the same content"
+MUST = "refused with a one-line error, or the same content"
 READERS: dict[str, tuple[Callable[[Path], Any], Callable[[Any], str], type[CaptionerError]]] = {
     "checkpoint": (restore, materials.of_checkpoint, CheckpointError),
     "data set": (prepared, materials.of_corpus, DataError),
@@ -55,4 +55,8 @@ def measure(session: Session) -> Iterator[Row]:
     ):
         read, content, _ = READERS[kind]
         trial = Damaged(kind, whole, tuple(others), content(read(whole)), session.seed)
-        yield row(f"{kind}s damaged: bits, blocks, cuts, splices", MUST, watch.run(trial, session.count(full)))
+        yield row(
+            f"{kind}s damaged: flipped bits, replaced blocks, truncated, spliced",
+            MUST,
+            watch.run(trial, session.count(full)),
+        )

@@ -49,7 +49,7 @@ def stop_and_resume(folder: Path, expected: checkpoint.Checkpoint, rng: np.rando
         return Outcome("wrong", f"resumed with exit code {code}")
     problem = difference(checkpoint.load(folder / LAST), expected)
     shutil.rmtree(folder)
-    return Outcome("wrong", problem) if problem else Outcome("resumed to the same bits")
+    return Outcome("wrong", problem) if problem else Outcome("resumed bit-identical")
 
 
 def stop_twice(folder: Path, rng: np.random.Generator) -> Outcome:
@@ -100,7 +100,7 @@ def measure(session: Session) -> Iterator[Row]:
     tally = side_by_side(
         lambda number, rng: [stop_twice(folder / f"twice-{number}", rng)], session.count(20), session.seed + 1
     )
-    yield row("a second signal", "at once, the last checkpoint whole", tally)
+    yield row("a second signal", "at once, the last checkpoint valid", tally)
     tally = side_by_side(
         lambda number, rng: [stop_at_the_end(folder / f"end-{number}", rng)], session.count(40), session.seed + 2
     )

@@ -1,7 +1,7 @@
-"""Config files that are mutated, or full of what YAML does to the unwary: refused, or taken as their author meant them.
+"""Mutated config files and YAML pitfalls: refused, or read as written.
 
-The oracle knows nothing of `configio`: it reads the text with PyYAML's loader that makes a text of everything, and asks
-of every value that was taken whether its own text is of the form that the documentation gives.
+The oracle does not use `captioner.config`: it parses all scalars as strings with PyYAML, and checks that each accepted
+value equals its text in the documented form.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def attempt(data: bytes, path: Path) -> Outcome:
 
     outcome = judge(lambda: load(path), same, ConfigError)
     if outcome.kind == "harmless":
-        return Outcome("taken as meant")
+        return Outcome("read as written")
     return (
         outcome._replace(note=f"{outcome.note} {problems} {data[:200]!r}") if outcome.kind in watch.ESCAPED else outcome
     )
@@ -166,7 +166,7 @@ class Traps:
     folder: Path
 
     def __call__(self, number: int) -> Outcome:
-        expected = "refused" if number < len(REFUSED) else "taken as meant"
+        expected = "refused" if number < len(REFUSED) else "read as written"
         name, text = (*REFUSED.items(), *TAKEN.items())[number]
         data = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
         outcome = attempt(data, self.folder / f"trap-{os.getpid()}.yaml")
@@ -177,7 +177,7 @@ class Traps:
 
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("texts")
-    must = "refused by line, or taken as its author meant it"
+    must = "refused with a line number, or read as written"
     traps = watch.run(Traps(folder), len(REFUSED) + len(TAKEN))
-    yield row("config files with the traps of YAML", must, traps)
-    yield row("config files mutated", must, watch.run(Mutated(folder, session.seed), session.count(20_000)))
+    yield row("config files with YAML pitfalls", must, traps)
+    yield row("mutated config files", must, watch.run(Mutated(folder, session.seed), session.count(20_000)))

@@ -162,7 +162,7 @@ def measure(session: Session) -> Iterator[Row | Figure]:
     folder = session.folder("users")
     most = max(session.count(2_000), len(CHANGES))
     held = watch.run(Hostile(folder, session.seed), most)
-    yield row("users' HDF5 with links, storage, filters and types", "refused in one line", held)
+    yield row("users' HDF5 with links, storage, filters and types", "refused with a one-line error", held)
     must = "no crash, hang or traceback"
     yield row(
         "users' HDF5 with its structure damaged", must, watch.run(Noise(folder, session.seed), session.count(8_000))
@@ -171,6 +171,6 @@ def measure(session: Session) -> Iterator[Row | Figure]:
         "CS231n's folder with a file damaged", must, watch.run(Folder(folder, session.seed), session.count(2_000))
     )
     changed = watch.run(Overwritten(folder, session.seed), session.count(500))
-    yield row("an open file of features written to", "refused in one line, or the same numbers", changed)
+    yield row("an open feature file is overwritten", "refused with a one-line error, or the same numbers", changed)
     few, many = (min(groups_in_time(folder, count) for _ in range(3)) for count in (1_000, 4_000))
     yield {"what": "time for 4,000 groups / for 1,000", "got": round(many / few, 2), "most": 8.0, "unit": "times"}

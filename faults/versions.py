@@ -220,4 +220,4 @@ def measure(session: Session) -> Iterator[Row]:
         for number, (writer, reader) in enumerate(product(pythons, repeat=2)):
             where = folder / f"{files}-{number}".replace(" ", "-")
             tally.add(number, trial(files, pythons[writer], pythons[reader], album, where))
-        yield row(f"{files}: lowest and newest libraries", "each reads what the other wrote, and goes on", tally)
+        yield row(f"{files}: lowest and newest libraries", "each reads and continues the files of the other", tally)

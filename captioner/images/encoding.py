@@ -1,4 +1,4 @@
-"""Many photographs, encoded by several threads; what was encoded once is kept and not encoded again."""
+"""Encoding of many photographs by several threads, with a resumable store of features."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from captioner.storage.files import irregular_kind, read_bytes
 
 MAGIC = b"captioner encodings "
 AHEAD = 4
-"""Photographs a thread that are in work before their turn."""
+"""Maximum number of photographs per thread read ahead of the output."""
 
 
 class Encoded(NamedTuple):
-    """A photograph with the digest of its file and its features (F,), or with the reason why it has none."""
+    """A photograph with the digest of its file and its features (F,), or the error why it has none."""
 
     path: Path
     digest: bytes
@@ -38,9 +38,9 @@ class Encoded(NamedTuple):
 def encode_photos(
     encoder: Encoder, paths: Iterable[Path], threads: int = 1, known: Iterable[bytes] = ()
 ) -> Generator[Encoded, None, None]:
-    """Encode photographs in their order; those whose digest is `known` are read but not encoded.
+    """Encode photographs in order; those whose digest is in `known` are read but not encoded.
 
-    One that cannot be read comes with its problem, and the others go on.
+    A photograph that cannot be read is returned with its error and does not stop the others.
     """
     done = set(known)
 
@@ -73,40 +73,42 @@ def encode_photos(
 
 
 class Store:
-    """Features by the digest of their photographs, in a file that grows record by record and survives any end.
+    """An append-only file of features by the digest of their photographs, valid after an interruption.
 
-    A record is the digest (32 bytes), a checksum of all the rest (4) and the numbers. What the last writer left half
-    done is cut off, and the work of another encoder is thrown away. Use it in a `with` block.
+    A record is the digest (32 bytes), a checksum of the rest (4) and the numbers. An incomplete last record is
+    truncated, and records of another encoder are discarded. Use it in a `with` block.
 
-    Raises: UsageError when another process writes it, or it is a file of another kind; OSError.
+    Raises: UsageError if another process writes it, or the file is of another kind; OSError.
     """
 
     def __init__(self, path: Path, encoder: str, width: int, dtype: np.dtype[np.floating]) -> None:
         self.path = path
         self._record = np.dtype([("digest", "V32"), ("check", "<u4"), ("numbers", dtype.newbyteorder("<"), (width,))])
-        who = hashlib.sha256(f"{encoder} {width} {dtype}".encode()).hexdigest()
-        self._header = MAGIC + f"{who}\n".encode()
+        encoder_digest = hashlib.sha256(f"{encoder} {width} {dtype}".encode()).hexdigest()
+        self._header = MAGIC + f"{encoder_digest}\n".encode()
         self._file = open(path, "a+b")  # noqa: SIM115 - closed by __exit__
         self.rows: dict[bytes, int] = {}
-        """Of every digest, its row."""
+        """The row of each digest."""
         self.discarded = False
-        """Whether there was work of another encoder."""
+        """Whether records of another encoder were discarded."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._recover()
         except BaseException as error:
             self._file.close()
             if isinstance(error, BlockingIOError):
-                raise UsageError(f"{path}: another process encodes into this file; wait for it") from None
+                raise UsageError(f"{path}: another process writes encoded features to this file; wait for it") from None
             raise
 
     def _recover(self) -> None:
         if kind := irregular_kind(os.fstat(self._file.fileno())):
-            raise UsageError(f"{self.path}: expected a file to keep what is encoded, got {kind}; move it away")
+            raise UsageError(f"{self.path}: expected a file for encoded features, got {kind}; move it away")
         self._file.seek(0)
         header = self._file.read(len(self._header))
         if header[: len(MAGIC)] != MAGIC[: len(header)]:
-            raise UsageError(f"{self.path}: expected what an earlier run encoded, got another file; move it away")
+            raise UsageError(
+                f"{self.path}: expected encoded features of an earlier run, got another file; move it away"
+            )
         if header != self._header:
             self.discarded = len(header) == len(self._header) and bool(self._file.read(1))
             self._file.truncate(0)
@@ -129,14 +131,14 @@ class Store:
         return np.memmap(self._file, self._record, "r", len(self._header), (count,))
 
     def add(self, digest: bytes, features: Array) -> None:
-        """Raises: DataError when the numbers are too large for their type."""
+        """Append a record. Raises: DataError if the features are not finite in the stored type."""
         record = np.zeros((), self._record)
         with np.errstate(over="ignore"):
             record["numbers"] = features
         if not np.isfinite(record["numbers"]).all():
             kind = self._record["numbers"].base
             raise DataError(
-                f"features: expected numbers that {kind} can hold, got {np.abs(features).max():g}; try float32"
+                f"features: expected numbers in the range of {kind}, got {np.abs(features).max():g}; try float32"
             )
         record["digest"] = np.void(digest)
         record["check"] = _checksum(record)
@@ -146,7 +148,7 @@ class Store:
         self._count += 1
 
     def features(self) -> Array:
-        """All features by row, as pages of the file, which stays locked as long as somebody holds them.
+        """Memory-map all features; the file stays locked as long as the map exists.
 
         Shapes: (rows, F).
         """

@@ -1,4 +1,4 @@
-"""One HTML page of pictures with captions, with the pictures inside."""
+"""A self-contained HTML page of images with captions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STYLE = (
 
 
 class Entry(NamedTuple):
-    """A picture as pixels or as the path of a photograph, or None where there is none, and what is said of it."""
+    """An image, as pixels or the path of a photograph (None if missing), with its captions."""
 
     name: str
     picture: NDArray[np.uint8] | Path | None
@@ -37,9 +37,9 @@ class Entry(NamedTuple):
 
 
 def write(path: Path, entries: Iterable[Entry], overwrite: bool = False) -> None:
-    """Write a page, all text in it escaped.
+    """Write a page with escaped text.
 
-    Raises: UsageError when the file exists and is not to be replaced, CaptionerError when it cannot be written.
+    Raises: UsageError if the file exists and `overwrite` is not set; CaptionerError if it cannot be written.
     """
     check_output(path, overwrite)
     figures = "\n".join(map(_figure, entries))
@@ -62,7 +62,7 @@ def _figure(entry: Entry) -> str:
 def _image(entry: Entry) -> str:
     try:
         if entry.picture is None:
-            raise DataError("the photograph is not there; name its folder with --images")
+            raise DataError("photograph not found; give its folder with --images")
         if isinstance(entry.picture, Path):
             photo = read_photo(entry.picture, SIDE)
             photo.thumbnail((2 * SIDE, 2 * SIDE))

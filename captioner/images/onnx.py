@@ -1,4 +1,4 @@
-"""Any image model in ONNX form as an encoder, run by onnxruntime."""
+"""ONNX image models as encoders, run by onnxruntime."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 class Settings(NamedTuple):
-    """How a photograph becomes the model's input: (pixels - mean) / scale, in the unit of 0 to 255, and what to
-    read."""
+    """Preprocessing, (pixels - mean) / scale with pixels from 0 to 255, and the name of the output."""
 
     size: int
     mean: tuple[float, ...]
@@ -45,27 +44,28 @@ class Settings(NamedTuple):
 
 
 class OnnxEncoder:
-    """An ONNX model with its settings.
+    """An ONNX model with its preprocessing.
 
-    Raises: DataError when onnxruntime does not take the model, UsageError when an option is missing or wrong.
+    Raises: DataError if onnxruntime rejects the model; UsageError if an option is missing or wrong.
     """
 
     def __init__(self, model: bytes, name: str, options: Mapping[str, str], identity: str | None = None) -> None:
         refuse_external_data(model, name)
         setup = onnxruntime.SessionOptions()
-        setup.intra_op_num_threads = setup.inter_op_num_threads = 1  # photographs are shared out among threads instead
+        setup.intra_op_num_threads = setup.inter_op_num_threads = 1  # photographs are distributed over threads instead
         setup.log_severity_level = 4
         setup.add_session_config_entry("session.load_model_format", "ONNX")
-        # a second guard: weights never come from files beside the working folder, which identity would not tell
+        # a second guard: no weights from external files, which `identity` would not cover
         setup.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
         try:
-            # its way to fall back upon another provider is to print
+            # the fallback to another provider would print
             self._session = onnxruntime.InferenceSession(
                 model, setup, providers=["CPUExecutionProvider"], enable_fallback=False
             )
         except Exception as error:
             raise DataError(
-                f"{name}: expected an ONNX model, whole in this file, got one that onnxruntime refuses: {_line(error)}"
+                f"{name}: expected an ONNX model, complete in this file, got one that onnxruntime rejects: "
+                f"{_line(error)}"
             ) from error
         self._name = name
         try:
@@ -73,13 +73,11 @@ class OnnxEncoder:
             (entry,) = self._session.get_inputs()
             self._input = entry.name
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{name}: expected an ONNX model with names in UTF-8, got others: {_line(error)}"
-            ) from error
+            raise DataError(f"{name}: expected an ONNX model with UTF-8 names: {_line(error)}") from error
         self._kind = FLOATS[entry.type]
         self._mean, self._scale = (np.array(x, np.float32) for x in (self._settings.mean, self._settings.scale))
         self.side = self._settings.size
-        blank = np.ones((1, *self._shape()), self._kind)  # zeros have no direction, which some models tell
+        blank = np.ones((1, *self._shape()), self._kind)  # models that normalise their output would divide zeros by 0
         self.width = self.encode(blank).shape[1]
         self.identity = identity or f"onnx:{_quoted(name)},{self._settings},sha256={hashlib.sha256(model).hexdigest()}"
 
@@ -87,13 +85,13 @@ class OnnxEncoder:
         return (3, self.side, self.side) if self._settings.layout == "nchw" else (self.side, self.side, 3)
 
     def prepare(self, photo: Image) -> NDArray[Any]:
-        with np.errstate(over="ignore"):  # what is not finite then, encode tells
+        with np.errstate(over="ignore"):  # encode reports values that are not finite
             pixels = ((np.asarray(square(photo, self.side), np.float32) - self._mean) / self._scale).astype(self._kind)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1) if self._settings.layout == "nchw" else pixels)
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Raises: DataError when the model fails, or gives anything but one finite vector an image."""
-        # one by one their numbers stay in the cache, which is three times as fast as all at once
+        """Raises: DataError if the model fails or does not return one finite vector per image."""
+        # one image at a time fits in the cache, which is three times as fast as a batch
         return np.concatenate([self._run(image[None]) for image in batch])
 
     def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -104,7 +102,7 @@ class OnnxEncoder:
         shape, where = np.shape(out), f"{self._name}: output {_line(self._settings.output)}"
         if len(shape) < 2 or shape[0] != len(batch) or np.size(out) != len(batch) * max(shape[1:]) or not np.size(out):
             raise DataError(
-                f"{where}: expected one vector an image, got {shape}; name a pooled output with the option output"
+                f"{where}: expected one vector per image, got {shape}; choose a pooled output with the option output"
             )
         vectors: NDArray[np.float32] = np.asarray(out, np.float32).reshape(len(batch), -1)
         if not np.isfinite(vectors).all():
@@ -113,9 +111,9 @@ class OnnxEncoder:
 
 
 def open_onnx(path: str, options: Mapping[str, str]) -> OnnxEncoder:
-    """The encoder `onnx:FILE`.
+    """Open the encoder `onnx:FILE`.
 
-    Raises: UsageError without a file, or for its options; DataError when it cannot be read, and as `OnnxEncoder`.
+    Raises: UsageError without a file or for its options; DataError for the file; as `OnnxEncoder`.
     """
     if not path:
         raise UsageError("encoder onnx: expected onnx:FILE, got no file")
@@ -123,66 +121,66 @@ def open_onnx(path: str, options: Mapping[str, str]) -> OnnxEncoder:
 
 
 def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
-    """What the options say, or else the model's metadata, or else the shape of its input."""
+    """Read the settings from the options, the model's metadata or the input shape, in this order."""
     if unknown := options.keys() - set(OPTIONS):
         raise UsageError(f"encoder option {min(unknown)}: unknown; expected {', '.join(OPTIONS)}")
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in FLOATS:
         got = _line("; ".join(f"{one.name} {one.type} {one.shape}" for one in inputs) or "none")
         raise DataError(f"{name}: expected one input of floats (images, channels, height, width), got {got}")
-    known = {**session.get_modelmeta().custom_metadata_map, **options}
+    given = {**session.get_modelmeta().custom_metadata_map, **options}
     shape = inputs[0].shape
-    told = {3: "nhwc", 1: "nchw"}.get(3 if shape[3] == 3 else 1 if shape[1] == 3 else 0)
-    layout = known.get("layout", told)
+    detected = {3: "nhwc", 1: "nchw"}.get(3 if shape[3] == 3 else 1 if shape[1] == 3 else 0)
+    layout = given.get("layout", detected)
     if layout not in ("nchw", "nhwc"):
         raise UsageError(
-            f"{name}: layout: expected nchw or nhwc, got {_line(layout)}; say --encoder-option layout=nchw"
+            f"{name}: layout: expected nchw or nhwc, got {_line(layout)}; use --encoder-option layout=nchw"
         )
     height, width = shape[2:] if layout == "nchw" else shape[1:3]
-    size = known.get("size", height if isinstance(height, int) else None)
+    size = given.get("size", height if isinstance(height, int) else None)
     if not re.fullmatch("[0-9]{1,9}", str(size)) or not 1 <= int(str(size)) <= LARGEST_SIDE:
         raise UsageError(
             f"{name}: size: expected the pixels of a side (1 to {LARGEST_SIDE}), got {_line(size)}; "
-            "say --encoder-option size=224"
+            "use --encoder-option size=224"
         )
     side = int(str(size))
     if any(isinstance(fixed, int) and fixed != side for fixed in (height, width)):
         raise UsageError(f"{name}: size: expected {height} x {width} as in the model, a square, got {side}")
     if isinstance(shape[0], int) and shape[0] != 1:
-        raise DataError(f"{name}: expected an input of one image or of any number, got one of {shape[0]}")
-    mean, scale = (_numbers(name, key, known.get(key)) for key in ("mean", "scale"))
+        raise DataError(f"{name}: expected an input batch size of 1 or any, got {shape[0]}")
+    mean, scale = (_numbers(name, key, given.get(key)) for key in ("mean", "scale"))
     if 0 in np.array(scale, np.float32):
-        raise UsageError(f"{name}: scale: expected numbers other than 0, got {_line(known['scale'])}")
+        raise UsageError(f"{name}: scale: expected numbers other than 0, got {_line(given['scale'])}")
     outputs = [one.name for one in session.get_outputs() if one.type in FLOATS]
     if not outputs:
         raise DataError(
             f"{name}: expected an output of floats, got {_line([one.type for one in session.get_outputs()])}"
         )
-    output = known.get("output", outputs[0] if len(outputs) == 1 else None)
+    output = given.get("output", outputs[0] if len(outputs) == 1 else None)
     if output is None or output not in outputs:
         raise UsageError(
             f"{name}: output: expected {_line(' or '.join(outputs))}, got {_line(output)}; "
-            f"say --encoder-option output={_line(outputs[0])}"
+            f"use --encoder-option output={_line(outputs[0])}"
         )
     return Settings(side, mean, scale, layout, output)
 
 
 def _numbers(name: str, key: str, text: str | None) -> tuple[float, ...]:
-    """One number for each of the three channels; a single one stands for all."""
+    """Parse one number per channel, or one for all channels."""
     try:
         numbers = tuple(float(part) for part in (text or "").split("/"))
     except ValueError:
         numbers = ()
     if len(numbers) not in (1, 3) or not all(abs(x) <= LARGEST for x in numbers):
         raise UsageError(
-            f"{name}: {key}: expected a number, or three with / between, in the unit of pixels (0 to 255), "
-            f"got {_line(text)}; models of torchvision take {IMAGENET}, given by --encoder-option"
+            f"{name}: {key}: expected one number, or three separated by /, in units of pixels (0 to 255), "
+            f"got {_line(text)}; for torchvision models use {IMAGENET} with --encoder-option"
         )
     return numbers
 
 
 def _shortest(number: float) -> str:
-    """127.0 -> 127; but no digit is lost, as numbers tell encoders apart."""
+    """127.0 -> 127, without loss of digits, as the numbers are part of the identity."""
     return repr(number).removesuffix(".0")
 
 
@@ -191,5 +189,5 @@ def _quoted(name: str) -> str:
 
 
 def _line(text: object) -> str:
-    """A text from a model, or the message of an error, as a part of a message."""
+    """Shorten a text from a model or an exception to one printable line."""
     return printable(" ".join(str("nothing" if text is None else text).split()), 160)

@@ -1,8 +1,8 @@
-"""ONNX models that point to data outside of their own file, refused before onnxruntime opens them.
+"""Detection of ONNX models with external data, which are refused before onnxruntime opens them.
 
-A tensor with `data_location = EXTERNAL` names a file, which onnxruntime before 1.24 reads wherever it is, or an address
-in memory. So every tensor of a model is checked: in graphs, in the subgraphs of nodes, in functions, in sparse tensors.
-A protocol buffer that two parsers may read differently is refused too.
+A tensor with `data_location = EXTERNAL` refers to a file, which onnxruntime before 1.24 reads from any path, or to a
+memory address. So all tensors of a model are checked: in graphs, subgraphs of nodes, functions and sparse tensors. An
+ambiguous protocol buffer, which two parsers may read differently, is refused too.
 
 Source: onnx/onnx.proto of ONNX 1.18; protobuf.dev, Encoding.
 """
@@ -24,23 +24,23 @@ MESSAGES: Mapping[str, Mapping[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
-"""Of each message that can contain a tensor, the fields that lead to one and the message in them."""
+"""For each message that can contain a tensor, the fields that lead to one and their message type."""
 NAME, EXTERNAL_DATA, DATA_LOCATION = 8, 13, 14
 """Fields of a tensor."""
-DEEPEST = 100
-"""Messages inside messages: protocol buffers allow no more."""
-MOST_FIELDS = 4_000_000
+MAX_DEPTH = 100
+"""Maximum nesting of messages in protocol buffers."""
+MAX_FIELDS = 4_000_000
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 FLATBUFFER = b"ORTM"
-"""In bytes 4 to 8 of a file in onnxruntime's own format, which has external data too."""
+"""Bytes 4 to 8 of a file in onnxruntime's format, which supports external data too."""
 
 
 class _MalformedError(Exception):
-    """Not a protocol buffer, or one that two parsers may read differently."""
+    """Not a protocol buffer, or an ambiguous one."""
 
 
 def refuse_external_data(model: bytes, name: str) -> None:
-    """Raises: DataError when a model is not one well-formed file with all its weights inside."""
+    """Raises: DataError if a model is malformed or refers to external data."""
     if model[4:8] == FLATBUFFER:
         raise DataError(f"{name}: expected an ONNX model, got one in the format of onnxruntime; name the .onnx file")
     view, seen = memoryview(model), 0
@@ -48,8 +48,8 @@ def refuse_external_data(model: bytes, name: str) -> None:
     try:
         while pending:
             kind, start, end, depth = pending.pop()
-            if depth > DEEPEST:
-                raise _MalformedError(f"messages inside messages more than {DEEPEST} deep")
+            if depth > MAX_DEPTH:
+                raise _MalformedError(f"messages nested deeper than {MAX_DEPTH}")
             if kind == "tensor":
                 seen += _check_tensor(view, start, end, name)
                 continue
@@ -57,14 +57,14 @@ def refuse_external_data(model: bytes, name: str) -> None:
                 seen += 1
                 if number in MESSAGES[kind] and wire == BYTES:
                     pending.append((MESSAGES[kind][number], first, last, depth + 1))
-                if seen > MOST_FIELDS:
-                    raise _MalformedError(f"more than {MOST_FIELDS:,} fields")
+                if seen > MAX_FIELDS:
+                    raise _MalformedError(f"more than {MAX_FIELDS:,} fields")
     except _MalformedError as problem:
-        raise DataError(f"{name}: expected an ONNX model, got a file that is damaged or none: {problem}") from None
+        raise DataError(f"{name}: expected an ONNX model, got a damaged or other file: {problem}") from None
 
 
 def _check_tensor(view: memoryview, start: int, end: int, name: str) -> int:
-    """The number of a tensor's fields. Raises: DataError when its data are elsewhere."""
+    """Return the number of fields of a tensor. Raises: DataError if it has external data."""
     label, external, seen = "", False, 0
     for number, wire, first, last in _fields(view, start, end):
         seen += 1
@@ -72,8 +72,8 @@ def _check_tensor(view: memoryview, start: int, end: int, name: str) -> int:
             label = bytes(view[first : min(last, first + 200)]).decode(errors="replace")
         stored_here = number == DATA_LOCATION and wire == VARINT and not any(b & 0x7F for b in view[first:last])
         external |= number in (EXTERNAL_DATA, DATA_LOCATION) and not stored_here
-        if seen > MOST_FIELDS:
-            raise _MalformedError(f"more than {MOST_FIELDS:,} fields")
+        if seen > MAX_FIELDS:
+            raise _MalformedError(f"more than {MAX_FIELDS:,} fields")
     if external:
         raise DataError(
             f"{name}: expected an ONNX model with all weights in this file, got external data for the tensor "
@@ -83,33 +83,33 @@ def _check_tensor(view: memoryview, start: int, end: int, name: str) -> int:
 
 
 def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """The fields of a message: number, wire type, and where the value begins and ends."""
+    """Yield the fields of a message: number, wire type, start and end of the value."""
     at = start
     while at < end:
-        tag, at = _varint(view, at, end, most=5)
+        tag, at = _varint(view, at, end, limit=5)
         number, wire, first = tag >> 3, tag & 7, at
         if not number or tag >= 1 << 32:
             raise _MalformedError(f"byte {first:,}: no field has this number")
         if wire == VARINT:
-            _, at = _varint(view, at, end, most=10)
+            _, at = _varint(view, at, end, limit=10)
         elif wire == BYTES:
-            size, first = _varint(view, at, end, most=5)
+            size, first = _varint(view, at, end, limit=5)
             at = first + size
         elif wire in (FIXED64, FIXED32):
             at += 8 if wire == FIXED64 else 4
         else:
             raise _MalformedError(f"byte {first:,}: wire type {wire} is not used by ONNX")
         if at > end:
-            raise _MalformedError(f"byte {first:,}: a field is longer than what contains it")
+            raise _MalformedError(f"byte {first:,}: a field is longer than its message")
         yield number, wire, first, at
 
 
-def _varint(view: memoryview, at: int, end: int, most: int) -> tuple[int, int]:
-    """A number of at most `most` bytes, and where it ends."""
+def _varint(view: memoryview, at: int, end: int, limit: int) -> tuple[int, int]:
+    """Return a varint of at most `limit` bytes and the position after it."""
     value = 0
-    for place in range(at, min(end, at + most)):
+    for place in range(at, min(end, at + limit)):
         byte = view[place]
         value |= (byte & 0x7F) << 7 * (place - at)
         if byte < 0x80:
             return value, place + 1
-    raise _MalformedError(f"byte {at:,}: a number that does not end")
+    raise _MalformedError(f"byte {at:,}: a varint without end")

@@ -1,4 +1,4 @@
-"""A photograph from a file, as upright RGB pixels, without trusting the file."""
+"""Safe decoding of photographs to upright RGB images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from captioner.storage.files import read_bytes
 
 Image.init()
 FORMATS = tuple(one for one in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM") if one in Image.OPEN)
-"""Tried in this order, and no other: among those that Pillow knows is one that starts Ghostscript."""
+"""Allowed formats; other formats of Pillow are excluded, as one of them starts Ghostscript."""
 SUFFIXES = frozenset(
     (
         ".jpg",
@@ -40,15 +40,15 @@ SUFFIXES = frozenset(
     )
 )
 UNKNOWN = frozenset((".heic", ".heif"))
-"""Photographs that Pillow alone cannot read."""
+"""Suffixes of photographs that Pillow cannot read without a plugin."""
 _ORIGINALS = re.compile(
     r"\.(avifs|hif|jxl|jp2|j2k|jp[fx]|apng|dng|cr[23w]|nef|nrw|arw|sr[2fw]|raf|orf|rw2|pef|raw|3fr|iiq|x3f|psd|xcf|tga"
     r"|ico|svg|eps|exr|hdr)"
 )
-"""Suffixes of further kinds of pictures, such as cameras' raw files."""
+"""Suffixes of other image formats, such as raw files."""
 BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
-"""A photograph may have so many; beyond them Pillow suspects that a small file was made to fill the memory."""
+"""Maximum number of pixels, above which Pillow warns of a decompression bomb."""
 WHITE = (255, 255, 255, 255)
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,37 +59,37 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What EXIF's orientations ask for."""
+"""Transposition for each EXIF orientation."""
 
 _filtering = threading.Lock()
 
 
 def is_photo_suffix(suffix: str) -> bool:
-    """Whether files with this suffix may be photographs, readable here or not."""
+    """Return whether files with this suffix may be photographs, in a supported format or not."""
     suffix = suffix.lower()
     return suffix in SUFFIXES | UNKNOWN or _ORIGINALS.fullmatch(suffix) is not None
 
 
-def read_photo(path: str | os.PathLike[str], least: int) -> Image.Image:
-    """The photograph in a file, as `decode` gives it.
+def read_photo(path: str | os.PathLike[str], min_side: int) -> Image.Image:
+    """Read and decode a photograph, as `decode`.
 
     Raises: DataError.
     """
-    return decode(read_bytes(path, BYTES), os.fspath(path), least)
+    return decode(read_bytes(path, BYTES), os.fspath(path), min_side)
 
 
-def decode(content: bytes, name: str, least: int) -> Image.Image:
-    """A photograph: turned as its camera says, transparent parts white, the first frame of an animation.
+def decode(content: bytes, name: str, min_side: int) -> Image.Image:
+    """Decode a photograph: apply the EXIF orientation, put it on white, use the first frame of an animation.
 
-    A JPEG may come smaller than it is, but no side shorter than twice `least`.
+    A JPEG may be decoded at a reduced size, with sides of at least 2 `min_side`.
 
-    Raises: DataError when the file is not a whole photograph of a known format and a bearable size.
+    Raises: DataError if the content is not a complete photograph of a supported format and at most `PIXELS`.
     """
     try:
         with _no_warnings():
             photo = Image.open(io.BytesIO(content), formats=FORMATS)
         with photo:
-            photo.draft("RGB", (2 * least, 2 * least))
+            photo.draft("RGB", (2 * min_side, 2 * min_side))
             photo.load()
             return upright(rgb(photo, name), photo)
     except DataError:
@@ -103,45 +103,42 @@ def decode(content: bytes, name: str, least: int) -> Image.Image:
         raise DataError(f"{name}: expected a photograph ({known}), got {got}") from error
     except MemoryError as error:
         raise DataError(f"{name}: not enough memory to read this photograph") from error
-    except Exception as error:  # decoders let out every kind
+    except Exception as error:  # decoders raise any kind
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name}: damaged or cut short: {reason:.100}; try a fresh copy") from error
+        raise DataError(f"{name}: damaged or truncated: {reason:.100}; try a new copy") from error
 
 
 def rgb(photo: Image.Image, name: str) -> Image.Image:
-    """The pixels of a loaded image of any mode as 8-bit RGB.
+    """Convert a loaded image of any mode to 8-bit RGB.
 
-    Raises: DataError for numbers whose black and white nobody tells.
+    Raises: DataError for modes without a defined range from black to white.
     """
     if photo.mode.startswith("I;16") or (photo.mode == "I" and photo.format == "PPM"):
-        # convert() would cut off at 255
+        # convert() would clip at 255
         bits = getattr(photo, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (16,))[0]
         values = np.asarray(photo).astype(np.uint32) * 255 // (2**bits - 1)
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if photo.mode in ("I", "F"):
         kind = "floating point" if photo.mode == "F" else "signed or 32-bit numbers"
-        raise DataError(f"{name}: expected 8 or 16 bits a pixel, got {kind}; save it as PNG or JPEG")
+        raise DataError(f"{name}: expected 8 or 16 bits per pixel, got {kind}; save it as PNG or JPEG")
     if photo.has_transparency_data:
         return Image.alpha_composite(Image.new("RGBA", photo.size, WHITE), photo.convert("RGBA")).convert("RGB")
     return photo.convert("RGB")
 
 
 def upright(pixels: Image.Image, photo: Image.Image) -> Image.Image:
-    """The pixels of a photograph, turned as its camera says."""
+    """Apply the EXIF orientation of `photo` to `pixels`."""
     try:
         with _no_warnings():
             turn = TURNS.get(photo.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # whatever is wrong with notes about them, the pixels are whole
+    except Exception:  # damaged metadata does not affect the pixels
         return pixels
     return pixels if turn is None else pixels.transpose(turn)
 
 
 @contextmanager
 def _no_warnings() -> Iterator[None]:
-    """Pillow's warnings are about what readers need not know, or are errors here.
-
-    Filters of warnings belong to all threads, and photographs are read by several.
-    """
+    """Ignore Pillow's warnings, and raise DecompressionBombWarning; warning filters are shared by all threads."""
     with _filtering, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -149,19 +146,16 @@ def _no_warnings() -> Iterator[None]:
 
 
 def square(photo: Image.Image, side: int) -> Image.Image:
-    """The middle of a photograph: the shorter side scaled to `side` (bicubic), the longer one cut.
-
-    A photograph of that size already is left as it is.
-    """
+    """Scale the shorter side to `side` (bicubic) and crop the centre; an image of that size is unchanged."""
     if photo.size == (side, side):
         return photo
     return ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC)
 
 
 def photos_in(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
-    """The photographs in a folder and the folders below, by name; hidden files are none.
+    """List the photographs in a folder and its subfolders, sorted, without hidden files.
 
-    `unread` is told of every folder that cannot be read.
+    `unread` is called with the error of each folder that cannot be read.
     """
     found: list[Path] = []
     for where, folders, names in os.walk(folder, onerror=unread):

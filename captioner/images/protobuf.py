@@ -1,4 +1,4 @@
-"""The few messages of ONNX that a convolutional net needs, as protocol buffers.
+"""Protocol-buffer encoding of the ONNX messages of a convolutional network.
 
 Source: onnx/onnx.proto3 of ONNX; protocol buffers' encoding, wire types 0 (varint), 2 (length-delimited), 5 (float).
 """
@@ -19,7 +19,7 @@ Fields = Iterable[tuple[int, Any]]
 
 
 def message(fields: Fields) -> bytes:
-    """Numbered fields in order: an int as a varint, a text or bytes with its length, a sequence one by one."""
+    """Encode numbered fields: int as varint, str or bytes with its length, a sequence as repeated fields."""
     return b"".join(_field(number, value) for number, value in fields)
 
 
@@ -42,24 +42,24 @@ def _varint(value: int) -> bytes:
 
 
 def tensor(name: str, array: Array) -> bytes:
-    """TensorProto of float32."""
+    """Encode a float32 TensorProto."""
     raw = np.ascontiguousarray(array, "<f4").tobytes()
     return message([(1, array.shape), (2, FLOAT), (8, name), (9, raw)])
 
 
 def node(operator: str, inputs: Sequence[str], output: str, **attributes: int | str | Sequence[int]) -> bytes:
-    """NodeProto with one output."""
+    """Encode a NodeProto with one output."""
     return message([(1, inputs), (2, output), (4, operator), (5, [_attribute(*item) for item in attributes.items()])])
 
 
 def _attribute(name: str, value: int | str | Sequence[int]) -> bytes:
-    """AttributeProto; its fields i, s and ints have the types 2, 3 and 7."""
+    """Encode an AttributeProto; its fields i, s and ints have the types 2, 3 and 7."""
     number, kind = (3, 2) if isinstance(value, int) else (4, 3) if isinstance(value, str) else (8, 7)
     return message([(1, name), (number, value), (20, kind)])
 
 
 def value_info(name: str, shape: Sequence[int | str]) -> bytes:
-    """ValueInfoProto of a float32 tensor; a dimension is a number, or a name where it may vary."""
+    """Encode a ValueInfoProto of a float32 tensor; a variable dimension has a name."""
     dimensions = [message([(2 if isinstance(d, str) else 1, d)]) for d in shape]
     return message([(1, name), (2, message([(1, message([(1, FLOAT), (2, message([(1, dimensions)]))]))]))])
 
@@ -71,7 +71,7 @@ def model(
     outputs: Sequence[bytes],
     metadata: Mapping[str, str],
 ) -> bytes:
-    """ModelProto."""
+    """Encode a ModelProto."""
     tensors = [tensor(name, array) for name, array in weights.items()]
     graph = message([(1, nodes), (2, "graph"), (5, tensors), (11, inputs), (12, outputs)])
     properties = [message([(1, key), (2, value)]) for key, value in metadata.items()]

@@ -1,4 +1,4 @@
-"""The encoder of the generated pictures, for photographs of 64 x 64 pixels: needs nothing but NumPy."""
+"""The encoder of the generated scenes, for 64 x 64 pixels, in NumPy."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class ScenesEncoder:
 
 
 def open_scenes(path: str, options: Mapping[str, str]) -> Encoder:
-    """The encoder `scenes`.
+    """Open the encoder `scenes`.
 
-    Raises: UsageError for a path or options, which it does not have.
+    Raises: UsageError for a path or options.
     """
     if path or options:
         raise UsageError(f"encoder scenes: takes no file and no options, got {path or min(options)}")

@@ -1,4 +1,4 @@
-"""The metrics of captions, equal to those of pycocoevalcap 1.2, in NumPy."""
+"""Caption metrics (BLEU, ROUGE-L, CIDEr-D) in NumPy, equal to those of pycocoevalcap 1.2."""
 
 from captioner.metrics.cider import CiderD
 from captioner.metrics.diversity import novel, share, wording

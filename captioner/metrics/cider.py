@@ -1,4 +1,4 @@
-"""CIDEr-D: how much the n-grams of a caption are those that are telling for its image."""
+"""CIDEr-D: TF-IDF-weighted n-gram similarity between a caption and its references."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ SIGMA = 6.0
 
 
 class CiderD:
-    """CIDEr-D against fixed references, which are counted once.
+    """CIDEr-D against fixed references, whose n-grams are counted once.
 
-    With h and r the counts of n-grams in a caption and a reference, each times log(images / images whose references
-    have the n-gram), and l their lengths:
+    With h and r the TF-IDF vectors of a caption and a reference (n-gram count times log(images / images whose
+    references contain the n-gram)) and l their lengths:
 
     CIDEr-D = 10 mean_{n = 1..4} mean_r exp(-(l_h - l_r)^2 / 2 sigma^2) min(h, r) . r / (|h| |r|)
 
-    The images by which n-grams are weighed are those of `weights`, where that is given.
+    The document frequencies come from `weights`, if given.
 
-    Raises: DataError when an image has no reference.
+    Raises: DataError if an image has no reference.
     Source: Vedantam et al., "CIDEr", 2015, section 4; sigma, and lengths in bigrams, as in pycocoevalcap 1.2.
     """
 
@@ -34,7 +34,7 @@ class CiderD:
         counts = count(flat, self.ids)
         self.keys, some, gram = np.unique(counts.key, return_index=True, return_inverse=True)
         self.order = counts.order[some]
-        # entries by image and n-gram: those of one pair, one a reference, stand together
+        # sort the entries by image and n-gram: one group per pair, with one entry per reference
         pair = image[counts.row] * len(self.keys) + gram
         by = np.argsort(pair, kind="stable")
         self.pairs, first = np.unique(pair[by], return_index=True)
@@ -52,74 +52,76 @@ class CiderD:
         self.references = np.bincount(image, minlength=len(references))
 
     def weigh(self, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
-        """How telling each n-gram is: those that no reference has are most so."""
+        """Return the inverse document frequency of each n-gram; it is largest for unseen ones."""
         place, known = _find(self.keys, keys)
         idf = np.full(len(keys), self.log_images)
         idf[known] = self.idf[place[known]]
         return idf
 
     def score(self, images: ArrayLike, captions: Sequence[Words]) -> NDArray[np.float64]:
-        """The CIDEr-D of captions, each against the references of its image.
+        """Return the CIDEr-D of captions, each against the references of its image.
 
         Shapes: images (N,) and N captions -> (N,).
         """
         image = np.asarray(images, np.int64)
-        told = count(captions, dict(self.ids))
-        idf = self.weights.weigh(told.key)
-        gram, known = _find(self.keys, told.key)
-        norms = _norms(told.row, told.order, told.times * idf, len(captions))
+        found = count(captions, dict(self.ids))
+        idf = self.weights.weigh(found.key)
+        gram, known = _find(self.keys, found.key)
+        norms = _norms(found.row, found.order, found.times * idf, len(captions))
 
         # a match is an n-gram of a caption in one reference of its image
-        place, there = _find(self.pairs, image[told.row] * len(self.keys) + gram)
+        place, there = _find(self.pairs, image[found.row] * len(self.keys) + gram)
         entry = np.flatnonzero(known & there)
         place = place[entry]
         sizes = self.first[place + 1] - self.first[place]
         entry = np.repeat(entry, sizes)
         match = np.arange(len(entry)) + np.repeat(self.first[place] - (np.cumsum(sizes) - sizes), sizes)
 
-        row, order, reference = told.row[entry], told.order[entry], self.reference[match]
-        product = np.minimum(told.times[entry], self.times[match]) * self.times[match] * idf[entry] ** 2
+        row, order, reference = found.row[entry], found.order[entry], self.reference[match]
+        product = np.minimum(found.times[entry], self.times[match]) * self.times[match] * idf[entry] ** 2
         norm = norms[row, order] * self.norms[reference, order]
         apart = _bigrams(captions)[row] - self.bigrams[reference]
-        # where a norm is 0, every n-gram of the order is in the references of all images, and the product is 0 too
-        alike = product / np.where(norm > 0, norm, 1) * np.exp(-(apart**2) / (2 * SIGMA**2))
-        scores: NDArray[np.float64] = 10 / LONGEST * np.bincount(row, alike, len(captions)) / self.references[image]
+        # if a norm is 0, every n-gram of this order occurs for all images, so the product is 0 too
+        similarity = product / np.where(norm > 0, norm, 1) * np.exp(-(apart**2) / (2 * SIGMA**2))
+        scores: NDArray[np.float64] = (
+            10 / LONGEST * np.bincount(row, similarity, len(captions)) / self.references[image]
+        )
         return scores
 
-    def expected(self, captions: Sequence[Words], shares: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The CIDEr-D of captions against every image, each image by its share: Σ_i shares_i CIDEr-D(caption, i).
+    def expected(self, captions: Sequence[Words], image_weights: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the weighted sum of the CIDEr-D against every image: Σ_i image_weights_i CIDEr-D(caption, i).
 
-        Captions of a beam have most n-grams in common: each is looked up once among all references.
+        The candidates of a beam share most n-grams, so each distinct n-gram is looked up once.
 
-        Shapes: N captions, shares (images,) -> (N,).
+        Shapes: N captions, image_weights (images,) -> (N,).
         """
-        told = count(captions, dict(self.ids))
-        idf = self.weights.weigh(told.key)
-        norms = _norms(told.row, told.order, told.times * idf, len(captions))
-        gram, known = _find(self.keys, told.key)
-        row, order, times, gram, idf = told.row[known], told.order[known], told.times[known], gram[known], idf[known]
-        # what is sought among the references: an n-gram, as often as a caption has it
-        most = int(times.max(initial=0)) + 1
-        sought, of = np.unique(gram * most + times, return_inverse=True)
-        gram, often = np.divmod(sought, most)
+        found = count(captions, dict(self.ids))
+        idf = self.weights.weigh(found.key)
+        norms = _norms(found.row, found.order, found.times * idf, len(captions))
+        gram, known = _find(self.keys, found.key)
+        row, order, times, gram, idf = found.row[known], found.order[known], found.times[known], gram[known], idf[known]
+        # one query per distinct pair of an n-gram and its count in a caption
+        base = int(times.max(initial=0)) + 1
+        queries, query = np.unique(gram * base + times, return_inverse=True)
+        gram, repeats = np.divmod(queries, base)
         entries = self._entries
         sizes = entries.first[gram + 1] - entries.first[gram]
         match = np.arange(sizes.sum()) + np.repeat(entries.first[gram] - (np.cumsum(sizes) - sizes), sizes)
-        value = (np.asarray(shares, np.float64) / self.references)[entries.image[match]] * entries.value[match]
-        value *= np.minimum(np.repeat(often, sizes), entries.times[match])
-        # by the references' lengths, for captions of several
+        value = (np.asarray(image_weights, np.float64) / self.references)[entries.image[match]] * entries.value[match]
+        value *= np.minimum(np.repeat(repeats, sizes), entries.times[match])
+        # sum by reference length, which the length penalty depends on
         longest = int(self.bigrams.max()) + 1
-        place = np.repeat(np.arange(len(sought)) * longest, sizes) + entries.bigrams[match]
-        by_length = np.bincount(place, value, len(sought) * longest).reshape(len(sought), longest)
+        place = np.repeat(np.arange(len(queries)) * longest, sizes) + entries.bigrams[match]
+        by_length = np.bincount(place, value, len(queries) * longest).reshape(len(queries), longest)
         apart = _bigrams(captions)[:, None] - np.arange(longest)
-        near = np.exp(-(apart**2) / (2 * SIGMA**2))
-        length = norms[row, order]
-        alike = np.einsum("el,el->e", by_length[of], near[row]) * idf / np.where(length > 0, length, 1)
-        return np.asarray(10 / LONGEST * np.bincount(row, alike, len(captions)))
+        penalty = np.exp(-(apart**2) / (2 * SIGMA**2))
+        norm = norms[row, order]
+        similarity = np.einsum("el,el->e", by_length[query], penalty[row]) * idf / np.where(norm > 0, norm, 1)
+        return np.asarray(10 / LONGEST * np.bincount(row, similarity, len(captions)))
 
     @cached_property
     def _entries(self) -> _Entries:
-        """The n-grams of all references, those of one n-gram together."""
+        """Return the n-gram entries of all references, grouped by n-gram."""
         sizes = np.diff(self.first)
         gram = np.repeat(self.pairs % max(1, len(self.keys)), sizes)
         by = np.argsort(gram, kind="stable")
@@ -135,10 +137,10 @@ class CiderD:
 
 
 class _Entries(NamedTuple):
-    """The n-grams of references, ordered by n-gram.
+    """An inverted index from n-grams to references.
 
-    Shapes: `first` (n-grams + 1,) where those of each begin; the others (E,): the image and the bigrams of the
-    reference, the times the n-gram comes there, and its part of the reference's vector of length 1.
+    Shapes: `first` (n-grams + 1,), the start of each group; the others (E,): image and number of bigrams of the
+    reference, count of the n-gram, and its component of the normalised TF-IDF vector.
     """
 
     first: NDArray[np.int64]
@@ -149,7 +151,7 @@ class _Entries(NamedTuple):
 
 
 def cider_d(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:
-    """CIDEr-D of each caption, with n-grams weighed by these references; the score of a corpus is their mean.
+    """Return the CIDEr-D of each caption, with IDF from these references; the corpus score is the mean.
 
     Shapes: N captions and N lists of references -> (N,).
     """
@@ -157,7 +159,7 @@ def cider_d(captions: Sequence[Words], references: Sequence[Sequence[Words]]) ->
 
 
 def _find(ordered: NDArray[np.generic], values: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The place of each value among ordered ones, and whether it is there at all."""
+    """Return the index of each value in a sorted array, and whether it is present."""
     if not len(ordered):
         return np.zeros(len(values), np.int64), np.zeros(len(values), bool)
     place = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)

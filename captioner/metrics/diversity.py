@@ -1,4 +1,4 @@
-"""What can be told of captions without references: how long, how various, how new."""
+"""Length, diversity and novelty of captions, without references."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from captioner.metrics.ngrams import Words
 
 
 def wording(captions: Sequence[Words]) -> dict[str, float]:
-    """Words a caption, different words and captions, and the share of captions that repeat a bigram."""
+    """Return mean length, distinct words, distinct captions, and the fraction of captions with a repeated bigram."""
     return {
         "mean_length": share(sum(map(len, captions)), captions),
         "vocabulary": len({word for words in captions for word in words}),
@@ -18,9 +18,9 @@ def wording(captions: Sequence[Words]) -> dict[str, float]:
     }
 
 
-def novel(captions: Sequence[Words], known: Sequence[Words]) -> float:
-    """The share of captions that are, word by word, none of the known ones."""
-    seen = {tuple(words) for words in known}
+def novel(captions: Sequence[Words], training: Sequence[Words]) -> float:
+    """Return the fraction of captions that are not among the training captions."""
+    seen = {tuple(words) for words in training}
     return share(sum(tuple(words) not in seen for words in captions), captions)
 
 

@@ -1,7 +1,7 @@
-"""How often each n-gram comes in each caption, counted for all captions at once.
+"""N-gram counts of many captions at once.
 
-A word is anything that can be hashed. Words become ids, and an n-gram a 64-bit key that is mixed from the ids of its
-words: among 10 million n-grams, the chance that any two share a key is 3 in a million.
+A word is any hashable value. Words are mapped to ids, and n-grams to 64-bit hashes of the ids of their words: among 10
+million n-grams, the probability of any collision is 3 in a million.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from captioner.errors import DataError
 
 Words = Sequence[Hashable]
 LONGEST = 4
-"""The longest n-grams that are counted."""
+"""Maximum n of the counted n-grams."""
 
 
 class Counts(NamedTuple):
-    """One entry for each n-gram of each caption, ordered by caption.
+    """One entry per distinct n-gram of each caption, ordered by caption.
 
-    Shapes: all (E,): `row` of the caption, `order` n - 1, `key` of the n-gram, `times` it comes there.
+    Shapes: all (E,): `row` of the caption, `order` n - 1, hash `key` and count `times` of the n-gram.
     """
 
     row: NDArray[np.int64]
@@ -36,7 +36,7 @@ def lengths(captions: Sequence[Words]) -> NDArray[np.int64]:
 
 
 def count(captions: Sequence[Words], ids: dict[Hashable, int]) -> Counts:
-    """Count the n-grams of captions, n = 1 .. `LONGEST`; words that `ids` lacks are added to it."""
+    """Count the n-grams of captions, n = 1 .. `LONGEST`; new words are added to `ids`."""
     sizes = lengths(captions)
     flat = np.fromiter((ids.setdefault(word, len(ids)) for words in captions for word in words), np.uint64)
     row = np.repeat(np.arange(len(captions)), sizes)
@@ -54,13 +54,13 @@ def count(captions: Sequence[Words], ids: dict[Hashable, int]) -> Counts:
 
 
 def flatten(references: Sequence[Sequence[Words]]) -> tuple[list[Words], NDArray[np.int64]]:
-    """The references of all images in one list, and the image of each.
+    """Return the references of all images in one list, and the image index of each.
 
-    Raises: DataError when an image has none.
+    Raises: DataError if an image has no reference.
     """
     sizes = lengths(references)
     if not sizes.all():
-        raise DataError(f"references: image {int(sizes.argmin())}: expected a caption or more, got none")
+        raise DataError(f"references: image {int(sizes.argmin())}: expected at least one caption, got none")
     return [words for several in references for words in several], np.repeat(np.arange(len(references)), sizes)
 
 
@@ -77,7 +77,7 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A one-to-one map of 64-bit numbers that spreads them evenly.
+    """Mix 64-bit integers by a bijection with good avalanche behaviour.
 
     Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014, fig. 13 and 14.
     """

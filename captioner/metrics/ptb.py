@@ -1,4 +1,4 @@
-"""The tokenizer of the caption metrics: the Penn Treebank's rules, in lower case, without punctuation.
+"""Penn Treebank (PTB) tokenizer of the caption metrics, with lower-casing and without punctuation.
 
 >>> tokenize("A man's well-worn hat (red), isn't it?")
 ['a', 'man', "'s", 'well-worn', 'hat', '-lrb-', 'red', '-rrb-', 'is', "n't", 'it']
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 PUNCTUATION = frozenset(("''", "'", "``", "`", '"', ".", "?", "!", ",", ":", "-", ";"))
-"""Tokens that are dropped, as in pycocoevalcap; its -LRB- stays -lrb-, since it comes in lower case."""
+"""Removed tokens, as in pycocoevalcap, which keeps -lrb- since it compares -LRB- after lower-casing."""
 
 _L, _A = r"(?:[^\W_]|[\u0300-\u036f])", r"[^\W\d_]"
 _ABBREVIATIONS = (
@@ -23,9 +23,9 @@ _OPENERS = "A|An|The|In|On|At|Some|He|She|It|They|There|This|That|These|Those|We
 _TOKENS = re.compile(
     rf"""
     </?{_A}[^<>]*>                                                # a tag, such as <UNK>
-    | (?:https?://|www\.)[^\s<>"()]*[^\s<>"().,;:!?']             # an address
+    | (?:https?://|www\.)[^\s<>"()]*[^\s<>"().,;:!?']             # a URL
     | (?<![\w.+-])[\w.+-]+@\w[\w-]*(?:\.\w[\w-]*)+
-    | [<>]?[:;=][-']?[()DPp\]\[](?!{_L})                          # a smile
+    | [<>]?[:;=][-']?[()DPp\]\[](?!{_L})                          # an emoticon
     | (?i:(?:'t(?=is|was))|(?<='t)(?:is|was)                      # 't is
         | can(?=not(?!{_L})) | (?<=can)not(?!{_L})                # can not, gon na
         | (?:gon|wan)(?=na(?!{_L})) | (?<=gon|wan)na(?!{_L}) | got(?=ta(?!{_L})) | (?<=got)ta(?!{_L})
@@ -35,7 +35,7 @@ _TOKENS = re.compile(
         | 'n' | '(?:em|till?|cause|n)(?!{_L}) | ol'(?!{_L}) | y'(?={_L})
         | (?:[dlo]'{_L}{{2,}}|e'er|ne'er|ma'am|c'mon|s'mores)(?:-{_L}+)*
         | c(?:\+\+|\#)
-        | (?:{_A}\.){{2,}} | (?:{_ABBREVIATIONS})\.(?!{_A})       # abbreviations, which keep their points
+        | (?:{_A}\.){{2,}} | (?:{_ABBREVIATIONS})\.(?!{_A})       # abbreviations with their periods
         | no\.(?=\s*\d)
       )
     | (?:Ark|Del|Ill|La|Mass|Miss|Ore|Pa|Tex|Wash)\.(?!{_A})
@@ -59,11 +59,11 @@ _BRACKETS = str.maketrans({"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-
 
 
 def tokenize(text: str) -> list[str]:
-    """The words of a caption as pycocoevalcap 1.2 counts them.
+    """Tokenize a caption as pycocoevalcap 1.2 does.
 
-    A letter with a point at the very end counts without it, as it does there before a caption that begins with A.
+    A final single letter loses its period, as in pycocoevalcap if the next caption starts with A.
 
-    Source: the rules that the Stanford PTBTokenizer documents, and what its version 3.4.1 makes of examples.
+    Source: the documented rules of Stanford's PTBTokenizer, and the output of version 3.4.1 for examples.
     """
     plain = _ENTITY.sub(lambda found: _ENTITIES[found[0]], text.translate(_BEFORE))
     tokens = (token for token in _TOKENS.findall(plain) if token not in PUNCTUATION)

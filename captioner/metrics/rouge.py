@@ -1,4 +1,4 @@
-"""ROUGE-L: the longest common subsequence of a caption and its references."""
+"""ROUGE-L: F-score of the longest common subsequence (LCS) of a caption and its references."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from captioner.metrics.ngrams import Words
 
 BETA = 1.2
-"""How much more recall weighs than precision."""
+"""Weight of recall relative to precision."""
 
 
 def rouge_l(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:
-    """ROUGE-L of each caption; the score of a corpus is their mean.
+    """Return the ROUGE-L of each caption; the corpus score is the mean.
 
     P = max_r lcs(c, r) / |c|,   R = max_r lcs(c, r) / |r|,   (1 + beta^2) P R / (R + beta^2 P)
 
-    An empty caption is, as in pycocoevalcap, taken for one empty word.
+    An empty caption counts as one empty word, as in pycocoevalcap.
 
     Shapes: N captions and N lists of references -> (N,).
     Source: Lin, "ROUGE", 2004, section 3; beta and the maxima as in pycocoevalcap 1.2.
@@ -27,18 +27,18 @@ def rouge_l(captions: Sequence[Words], references: Sequence[Sequence[Words]]) ->
 
 
 def lcs(one: Words, other: Words) -> int:
-    """The length of the longest common subsequence, with a bit for each word of `one`.
+    """Return the length of the longest common subsequence, computed bit-parallel over the words of `one`.
 
     Source: Hyyrö, "Bit-parallel LCS-length computation revisited", 2004.
     """
     places: dict[Hashable, int] = {}
     for place, word in enumerate(one):
         places[word] = places.get(word, 0) | 1 << place
-    everything = open_ = (1 << len(one)) - 1
+    full = unmatched = (1 << len(one)) - 1
     for word in other:
-        match = open_ & places.get(word, 0)
-        open_ = (open_ + match | open_ - match) & everything
-    return len(one) - open_.bit_count()
+        match = unmatched & places.get(word, 0)
+        unmatched = (unmatched + match | unmatched - match) & full
+    return len(one) - unmatched.bit_count()
 
 
 def _score(words: Words, references: Sequence[Words]) -> float:

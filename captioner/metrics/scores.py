@@ -1,6 +1,6 @@
-"""All figures of a set of captions at once: rows that images add to a sum, and figures that are functions of the sum.
+"""All metrics of a set of captions: additive statistics per image, and scores as functions of their sum.
 
-To draw images anew, as the bootstrap does, is then one matrix product.
+Bootstrap resampling is then one matrix product.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ SAMPLES, LEVEL = 1000, 0.95
 
 
 def score_rows(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:
-    """What each image adds to the sums.
+    """Return the additive statistics of each image.
 
     Shapes: N captions and N lists of references -> (N, 13): BLEU's 10, ROUGE-L, CIDEr-D and 1.
-    Raises: DataError when an image has no reference.
+    Raises: DataError if an image has no reference.
     """
     rows = bleu_rows(captions, references)
     means = rouge_l(captions, references), cider_d(captions, references), np.ones(len(captions))
@@ -31,7 +31,7 @@ def score_rows(captions: Sequence[Words], references: Sequence[Sequence[Words]])
 
 
 def figures(totals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The scores in the order of `NAMES`: of a corpus from the sum of its rows, of one image from its row.
+    """Return the scores, in the order of `NAMES`, of a corpus (from the sum of its rows) or an image (from its row).
 
     Shapes: (..., 13) -> (..., 6).
     """
@@ -39,12 +39,12 @@ def figures(totals: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def corpus_scores(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> dict[str, float]:
-    """BLEU-1 to -4, ROUGE-L and CIDEr-D of captions, one an image, by the names in `NAMES`."""
+    """Return the scores of captions, one per image, by the names in `NAMES`."""
     return named(score_rows(captions, references))
 
 
 def named(rows: NDArray[np.float64]) -> dict[str, float]:
-    """The scores of a corpus by the names in `NAMES`.
+    """Return the scores of a corpus by the names in `NAMES`.
 
     Shapes: rows (N, 13).
     """
@@ -52,17 +52,16 @@ def named(rows: NDArray[np.float64]) -> dict[str, float]:
 
 
 def interval(rows: NDArray[np.float64], other: NDArray[np.float64] | None = None, seed: int = 0) -> NDArray[np.float64]:
-    """Where 95 % of the figures lie when images are drawn anew, or of their differences from those of other captions.
+    """Return 95 % bootstrap confidence intervals of the scores, or of their differences to `other` (paired bootstrap).
 
-    Both sets of captions are of the same images, and are drawn alike. The weights of CIDEr-D's n-grams stay those of
-    all images.
+    Images are resampled; both sets of captions are for the same images. The IDF weights of CIDEr-D are not resampled.
 
     Shapes: rows (N, 13) -> (2, 6), lower and upper bounds.
     Source: Koehn, "Statistical significance tests for machine translation evaluation", 2004.
     """
     count = len(rows)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), SAMPLES).astype(float)
-    values = figures(drawn @ rows)
+    samples = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), SAMPLES).astype(float)
+    values = figures(samples @ rows)
     if other is not None:
-        values -= figures(drawn @ other)
+        values -= figures(samples @ other)
     return np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)

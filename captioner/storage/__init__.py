@@ -1,1 +1,1 @@
-"""Files: atomic writing, sealed files, safe HDF5 and checkpoints."""
+"""File storage: atomic writing, sealed files, safe HDF5 and checkpoints."""

@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, whatever happens while they are written."""
+"""Atomic file replacement: after a crash, a path holds either the old or the new file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Chunk = bytes | memoryview
 
 
 def write_atomically(path: Path, chunks: Iterable[Chunk], check: Callable[[], None] = lambda: None) -> None:
-    """Write a file so that it is, whatever happens, the old one or the new one.
+    """Write a file atomically.
 
     `check` is called as in `replacing`.
 
@@ -26,18 +26,16 @@ def write_atomically(path: Path, chunks: Iterable[Chunk], check: Callable[[], No
 
 @contextlib.contextmanager
 def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
-    """A temporary name in the same folder, for a file that is then synced and renamed into place.
+    """Return a temporary path in the same folder; after the `with` block, sync the file and rename it to `path`.
 
-    The folder is synced too, so that the new name survives a loss of power. When the block raises, the old file stays
-    and the temporary one goes.
+    The folder is synced too, so that the rename survives a power loss. If the block raises, the old file is kept and
+    the temporary file is removed. `check` runs before the block and before the rename; it stops the write by raising.
 
-    `check` is called before the block and again before the rename, and stops the write by raising.
-
-    Raises: OSError: with the old file whole, or where the folder alone cannot be synced, with the new one in its place;
-    also for what is there and is no regular file, such as /dev/null.
+    Raises: OSError with the old file unchanged (with the new file in place if only syncing the folder failed);
+    FileExistsError if `path` is not a regular file, such as /dev/null.
     """
     if path.exists() and not path.is_file():
-        raise FileExistsError(errno.EEXIST, "there is something that is not a regular file", os.fspath(path))
+        raise FileExistsError(errno.EEXIST, "expected a regular file to replace", os.fspath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     check()
     try:
@@ -58,10 +56,10 @@ def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[
 
 
 def sweep(*paths: Path) -> None:
-    """Remove what killed writers of these files left behind."""
+    """Remove temporary files of these paths that killed processes left behind."""
     for path in paths:
-        left_behind = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+\.tmp")
-        for left in path.parent.iterdir():
-            if left_behind.fullmatch(left.name):
+        temporary = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+\.tmp")
+        for file in path.parent.iterdir():
+            if temporary.fullmatch(file.name):
                 with contextlib.suppress(OSError):
-                    left.unlink()
+                    file.unlink()

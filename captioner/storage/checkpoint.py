@@ -1,7 +1,7 @@
-"""Checkpoints: sealed HDF5 files that hold all that training and decoding need.
+"""Checkpoints: sealed HDF5 files with everything that training and decoding need.
 
-Behind the seal stand groups `params`, `slots/<slot>`, and where features are standardised `standardizer`, each with one
-contiguous array a name, and `meta`, a text of JSON. There is no pickle, no filter, no link and no code in it.
+After the seal, the file contains the groups `params`, `slots/<slot>` and, with standardized features, `standardizer`,
+with one contiguous array per parameter, and `meta`, a JSON text. It contains no pickle, filter, link or code.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ SEAL = Seal("checkpoint", version=2, maker="`captioner train`", most=8 << 30, er
 
 @dataclass(frozen=True)
 class Meta:
-    """What a checkpoint knows besides arrays: the config as YAML, the vocabulary, where its features come from,
-    the digest and probe of its data set and the digest of its training split, the steps done, the best validation so
-    far with the number of worse ones since, and what the last bits depend on besides (threads and libraries).
+    """Metadata of a checkpoint: the config as YAML, the vocabulary, the feature encoder, the digest and probe of the
+    data set and the digest of its training split, the step, the best validation, the number of validations without
+    improvement since, and the environment (threads and library versions, which affect floating-point rounding).
     """
 
     config: str
@@ -43,7 +43,7 @@ class Meta:
 
     @classmethod
     def from_json(cls, text: str) -> Meta:
-        """Raises: ValueError when a field is missing, unknown or of another type."""
+        """Raises: ValueError if a field is missing, unknown or of a wrong type."""
         values = json.loads(text)
         kinds: dict[str, Any] = {
             "words": list,
@@ -64,14 +64,14 @@ class Meta:
                 raise ValueError(f"{name}: unexpected {value!r:.40}")
         meta = cls(**values)
         if not all(isinstance(word, str) for word in meta.words):
-            raise ValueError("words: expected texts")
+            raise ValueError("words: expected strings")
         if not all(isinstance(text, str) and text.isprintable() for text in values["environment"].values()):
-            raise ValueError("environment: expected texts")
+            raise ValueError("environment: expected printable strings")
         if not all(isinstance(x, float) and math.isfinite(x) for x in values["probe"]):
             raise ValueError("probe: expected numbers")
-        for name, least in (("feature_dim", 1), ("step", 0), ("since_best", 0)):
-            if values[name] < least:
-                raise ValueError(f"{name}: expected at least {least}, got {values[name]}")
+        for name, minimum in (("feature_dim", 1), ("step", 0), ("since_best", 0)):
+            if values[name] < minimum:
+                raise ValueError(f"{name}: expected at least {minimum}, got {values[name]}")
         if meta.best is not None:
             numbers = [x for x in values["best"].values() if isinstance(x, int | float) and math.isfinite(x)]
             if not meta.best.keys() >= {"step", "epoch", "loss"} or len(numbers) < len(meta.best):
@@ -81,7 +81,7 @@ class Meta:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model at a step of its training."""
+    """The state of a training run after a step."""
 
     meta: Meta
     params: Params
@@ -97,20 +97,20 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda: None) -> None:
-    """Write a checkpoint atomically: the new file is read back and compared before it replaces the old one.
+    """Write a checkpoint atomically, after the new file has been read back and compared.
 
     `check` is called as in `replacing`.
 
-    Raises: CheckpointError with the old file whole.
+    Raises: CheckpointError with the old file unchanged.
     """
     arrays = {f"{group}/{name}": array for group, some in checkpoint.groups().items() for name, array in some.items()}
     write(SEAL, path, arrays, asdict(checkpoint.meta), "f", check)
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint, verifying the seal before anything else.
+    """Read a checkpoint after verifying its seal.
 
-    Raises: CheckpointError that names the file, and where it is past the seal the array, expected and got.
+    Raises: CheckpointError that names the file and, after the seal, the array.
     """
     return read(SEAL, path, "f", lambda tree, meta: _parse(tree, meta, path))
 
@@ -121,8 +121,8 @@ def _parse(tree: dict[str, Array], meta: str, path: Path) -> Checkpoint:
         group, _, leaf = name.rpartition("/")
         arrays.setdefault(group, {})[leaf] = array
     slots = {name.removeprefix("slots/"): a for name, a in arrays.items() if name.startswith("slots/")}
-    known = {"params", "standardizer", *(f"slots/{slot}" for slot in slots)}
-    if unknown := sorted((arrays.keys() - known - {""}) | arrays.get("", {}).keys()):
+    expected = {"params", "standardizer", *(f"slots/{slot}" for slot in slots)}
+    if unknown := sorted((arrays.keys() - expected - {""}) | arrays.get("", {}).keys()):
         raise CheckpointError(
             f"{path}: unknown '{printable(unknown[0], 80)}'; expected meta, params, slots and standardizer"
         )

@@ -1,4 +1,4 @@
-"""Files that a user names: regular ones of a bounded size, whatever the path leads to."""
+"""Safe opening of files that a user names: regular files of a bounded size only."""
 
 from __future__ import annotations
 
@@ -7,44 +7,48 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from captioner.errors import DataError, UsageError
+from captioner.errors import CaptionerError, DataError, UsageError
 
 TEXT_LIMIT = 1 << 26
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
-
-
-def nonblocking_opener(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
-    """An opener of files: a named pipe would wait for a writer before it can be told from a file.
-
-    Raises: OSError, ValueError.
-    """
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+# without O_NONBLOCK, opening a named pipe would block until another process writes to it
+FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def irregular_kind(status: os.stat_result) -> str | None:
-    """What stands there instead of a regular file."""
-    return None if stat.S_ISREG(status.st_mode) else KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+    """Name the kind of a file that is not a regular file; None for a regular file."""
+    return None if stat.S_ISREG(status.st_mode) else KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
 
 
 @contextmanager
-def regular_file(path: str | os.PathLike[str], limit: int) -> Iterator[int]:
-    """The descriptor of a file, open for reading and known to be a regular one of at most `limit` bytes.
+def regular_file(
+    path: str | os.PathLike[str],
+    limit: int | None = None,
+    error: Callable[[str], CaptionerError] = DataError,
+    kind: str = "",
+) -> Iterator[int]:
+    """Open a regular file of at most `limit` bytes for reading and return its descriptor.
 
-    Raises: DataError when it is not, and for whatever fails inside the `with` block while it is read.
+    `error` makes the exception from a message; `kind` names the expected file in it, such as "checkpoint".
+
+    Raises: `error` if the file cannot be opened, is not regular or is too large, or if reading it fails inside the
+    `with` block.
     """
     try:
-        descriptor = nonblocking_opener(path)
+        descriptor = os.open(path, FLAGS)
     except (OSError, ValueError) as problem:
-        raise DataError(f"{path}: cannot be opened: {getattr(problem, 'strerror', problem)}") from problem
+        what = f"cannot open the {kind}" if kind else "cannot be opened"
+        raise error(f"{path}: {what}: {getattr(problem, 'strerror', problem)}") from problem
     try:
         status = os.fstat(descriptor)
-        if kind := irregular_kind(status):
-            raise DataError(f"{path}: expected a regular file, got {kind}")
-        if status.st_size > limit:
-            raise DataError(f"{path}: expected a file of at most {limit} bytes, got {status.st_size}")
+        if irregular := irregular_kind(status):
+            raise error(f"{path}: expected a {kind or 'regular'} file, got {irregular}")
+        if limit is not None and status.st_size > limit:
+            raise error(f"{path}: expected a file of at most {limit} bytes, got {status.st_size}")
         yield descriptor
     except OSError as problem:
-        raise DataError(f"{path}: cannot be read: {problem.strerror or problem}") from problem
+        what = f"cannot read the {kind}" if kind else "cannot be read"
+        raise error(f"{path}: {what}: {problem.strerror or problem}") from problem
     finally:
         os.close(descriptor)
 
@@ -55,13 +59,13 @@ def check_output(
     kind: str = "a file",
     is_kind: Callable[[str | os.PathLike[str]], bool] = os.path.isfile,
 ) -> None:
-    """Refuse a path to write to: without a folder to be in, taken without `overwrite`, or by another kind of file.
+    """Check that a file can be written to `path`; with `overwrite`, an existing one must satisfy `is_kind`.
 
     Raises: UsageError.
     """
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
-        raise UsageError(f"{path}: expected a folder to write into, got {folder}, which is none")
+        raise UsageError(f"{path}: folder not found: {folder}")
     if os.path.isdir(path):
         raise UsageError(f"{path}: expected the name of a file, got a folder")
     if os.path.lexists(path) and not overwrite:
@@ -70,22 +74,22 @@ def check_output(
         raise UsageError(f"{path}: expected {kind} to replace, got something else; name another file")
 
 
-def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
-    """The content of a file.
+def read_bytes(path: str | os.PathLike[str], limit: int, error: Callable[[str], CaptionerError] = DataError) -> bytes:
+    """Read a regular file of at most `limit` bytes.
 
-    Raises: DataError when it is not a regular file of at most `limit` bytes.
+    Raises: `error`, as `regular_file`.
     """
-    with regular_file(path, limit) as descriptor, open(descriptor, "rb", closefd=False) as file:
+    with regular_file(path, limit, error) as descriptor, open(descriptor, "rb", closefd=False) as file:
         content: bytes | None = file.read(limit)
-    if content is None:  # it would have to be waited for, as in /proc/kmsg
-        raise DataError(f"{path}: expected a regular file, got one that has nothing to read now")
+    if content is None:  # the read would block, as for /proc/kmsg
+        raise error(f"{path}: expected a regular file, got one without data to read now")
     return content
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark.
+    """Read a UTF-8 file, with or without a byte order mark.
 
-    Raises: DataError when it is not a regular file, is larger than `TEXT_LIMIT` or is not UTF-8.
+    Raises: DataError if it is not a regular file, larger than `TEXT_LIMIT` or not UTF-8.
     """
     content = read_bytes(path, TEXT_LIMIT)
     try:

@@ -1,8 +1,8 @@
-"""Datasets of a user's HDF5 file, read without trusting the file.
+"""Safe reading of datasets in untrusted HDF5 files.
 
-HDF5 can point out of itself (external links and storage, virtual datasets) and declare more than it holds. Only
-plain numbers and texts of fixed length pass here: reached through hard links, stored whole in this file, behind
-filters that are known.
+An HDF5 file can refer to other files (external links and storage, virtual datasets) and declare more data than it
+contains. Only numbers and fixed-length strings are accepted, reached through hard links, stored completely in this
+file, with known filters.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from captioner.storage.files import regular_file
 
 FILE_LIMIT = 1 << 40
 CHUNK_LIMIT = 1 << 28
-CHUNK_SLOTS = 100_003  # HDF5 asks for a prime far above the number of chunks that its cache can hold
+CHUNK_SLOTS = 100_003  # HDF5 recommends a prime far above the number of chunks in the cache
 LAYOUTS = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
 FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_LZF)
-NUMBERS = {"f": "floats", "iu": "integers", "S": "texts of fixed length"}
+NUMBERS = {"f": "floats", "iu": "integers", "S": "fixed-length strings"}
 CLASSES = (h5t.INTEGER, h5t.FLOAT, h5t.STRING)
 SHAPES = {0: "()", 1: "(rows,)", 2: "(rows, columns)"}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A checked dataset that gives rows in the machine's byte order; its file is open as long as this lives.
+    """A checked dataset that returns rows in native byte order and keeps its file open.
 
-    `offset` is the place of the numbers in the file, where they stand there just as NumPy keeps them; `stamp` tells
-    whether it is still the file that was checked.
+    `offset` is the position of the numbers in the file, if they are contiguous and in native byte order; `stamp` is
+    the size and modification time of the checked file.
     """
 
     where: str
@@ -48,24 +48,24 @@ class Stored:
     stamp: tuple[int, int]
 
     def __getitem__(self, rows: Any, /) -> Array:
-        """Rows by slice, or by rising distinct numbers.
+        """Read rows by slice, or by increasing distinct indices.
 
-        Raises: DataError when the stored bytes do not decode, or the file has changed.
+        Raises: DataError if the stored bytes cannot be decoded or the file has changed.
         """
         with readable(self.where):
-            found = np.asarray(self.values.astype(self.dtype)[rows])
+            array = np.asarray(self.values.astype(self.dtype)[rows])
         self.refuse_changed()
-        return found
+        return array
 
     def refuse_changed(self) -> None:
-        """Ask after reading. Raises: DataError when the file was written to since it was opened."""
+        """Check after reading. Raises: DataError if the file was written to after it was opened."""
         if _stamp(os.fstat(self.descriptor())) != self.stamp:
             raise DataError(
                 f"{self.where}: the file was written to while it was in use; leave it alone, and start again"
             )
 
     def descriptor(self) -> int:
-        """Of the open file, which lives as long as this."""
+        """Return the descriptor of the open file, valid as long as this object."""
         with readable(self.where):
             number: int = self.values.file.id.get_vfd_handle()
             return number
@@ -73,16 +73,16 @@ class Stored:
 
 @contextmanager
 def readable(where: str) -> Iterator[None]:
-    """Turn whatever h5py lets out (KeyError, RuntimeError, OSError, OverflowError, ...) into one DataError."""
+    """Convert every exception of h5py (KeyError, RuntimeError, OSError, OverflowError, ...) into a DataError."""
     try:
         yield
     except CaptionerError:
         raise
     except Exception as problem:
         reason = " ".join(str(problem).split()) or type(problem).__name__
-        hint = "it may be damaged, cut short or still being written: try a fresh copy"
+        hint = "it may be damaged, truncated or still being written: try a new copy"
         if "lock file" in reason:
-            hint = "its file system may have no locks: copy it to another, or set HDF5_USE_FILE_LOCKING=FALSE"
+            hint = "its file system may not support locks: copy it to another, or set HDF5_USE_FILE_LOCKING=FALSE"
         raise DataError(f"{where}: cannot be read ({reason}); {hint}") from problem
 
 
@@ -95,17 +95,17 @@ def open_dataset(
     cache: int = 1 << 20,
     descriptor: int | None = None,
 ) -> Stored:
-    """Open one dataset and check all that can be checked before its numbers are read.
+    """Open a dataset and check everything that can be checked before its numbers are read.
 
-    `numbers` is a key of `NUMBERS`; up to `cache` bytes of unpacked chunks are kept for the next read. Whoever has
-    opened the file already gives its `descriptor`: then it is that very file, and `path` its name alone.
+    `numbers` is a key of `NUMBERS`; up to `cache` bytes of decompressed chunks are cached. With `descriptor`, an open
+    file is used, and `path` is only its name in messages.
 
-    Raises: DataError that names the file and the dataset, and says what was expected and what is there.
+    Raises: DataError with the file, the dataset, what was expected and what was found.
     """
     where = f"{os.fspath(path)}: dataset {name!r}"
     opened = regular_file(path, FILE_LIMIT) if descriptor is None else nullcontext(descriptor)
     with opened as descriptor, readable(os.fspath(path)):
-        # HDF5 opens by name only; this name is the very file that was checked, whatever became of the path
+        # HDF5 opens by name only; this name refers to the checked file even if the path has been replaced
         alias = f"/dev/fd/{descriptor}"
         source = alias if os.path.exists(alias) else os.fspath(path)
         if not h5py.is_hdf5(source):
@@ -121,7 +121,7 @@ def open_dataset(
             dtype = stored.newbyteorder("=")
             return Stored(where, h5py.Dataset(dataset), dtype, offset if dtype == stored else None, _stamp(status))
     except DataError:
-        file.close()  # the error keeps its frames alive, and an open file could not be written anew
+        file.close()  # the traceback keeps its frames alive, and an open file cannot be overwritten
         raise
 
 
@@ -130,14 +130,14 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
 
 
 def _walk(here: h5g.GroupID, name: str, where: str, cache: int) -> h5d.DatasetID:
-    """Follow hard links only, one at a time: a path given whole could cross into another file on its way."""
+    """Follow hard links only, one at a time: a full path could cross into another file."""
     access = h5p.create(h5p.DATASET_ACCESS)
     access.set_chunk_cache(CHUNK_SLOTS, cache, 0.75)
     *groups, last = name.strip("/").encode(errors="replace").split(b"/")
     for part, kind in [*((group, h5o.TYPE_GROUP) for group in groups), (last, h5o.TYPE_DATASET)]:
         if not part or not here.links.exists(part):
             names = ", ".join(repr(name.decode(errors="replace")) for name in islice(here, 8))
-            raise DataError(f"{where}: no such dataset; this file has {names or 'none'}")
+            raise DataError(f"{where}: dataset not found; this file has {names or 'none'}")
         if here.links.get_info(part).type != h5l.TYPE_HARD:
             raise DataError(f"{where}: expected data in this file, got a soft or external link")
         if h5o.get_info(here, part).type != kind:
@@ -147,7 +147,7 @@ def _walk(here: h5g.GroupID, name: str, where: str, cache: int) -> h5d.DatasetID
 
 
 def _check_storage(plan: h5p.PropDCID, where: str) -> int:
-    """How the numbers are kept; asked before anything else, since a virtual dataset's shape opens other files."""
+    """Check the storage layout first: even the shape of a virtual dataset opens other files."""
     layout: int = plan.get_layout()
     if layout not in LAYOUTS or plan.get_external_count():
         kind = "external" if layout in LAYOUTS else "virtual"
@@ -160,7 +160,7 @@ def _check_storage(plan: h5p.PropDCID, where: str) -> int:
 
 
 def _check_numbers(dataset: h5d.DatasetID, numbers: str, ndim: int, where: str) -> np.dtype[Any]:
-    """The type as it is stored, which must be one that NumPy writes with the very same bits."""
+    """Return the stored type, which must be identical to a NumPy type."""
     kind = dataset.get_type()
     dtype: np.dtype[Any] = kind.dtype
     plain = kind.get_class() in CLASSES and h5t.py_create(dtype) == kind
@@ -173,7 +173,7 @@ def _check_numbers(dataset: h5d.DatasetID, numbers: str, ndim: int, where: str) 
 
 
 def _check_whole(dataset: h5d.DatasetID, layout: int, itemsize: int, size: int, where: str) -> int | None:
-    """The offset of contiguous numbers; all that are declared must be there, since HDF5 reads lost ones as zeros."""
+    """Return the offset of contiguous numbers; all must be present, since HDF5 reads missing ones as zeros."""
     stored = dataset.get_storage_size()
     if layout != h5d.CHUNKED:
         declared = prod(dataset.shape) * itemsize
@@ -186,8 +186,8 @@ def _check_whole(dataset: h5d.DatasetID, layout: int, itemsize: int, size: int, 
     nbytes, chunks = prod(chunk) * itemsize, prod(-(-n // k) for n, k in zip(dataset.shape, chunk, strict=True))
     if nbytes > CHUNK_LIMIT:
         raise DataError(f"{where}: expected chunks of at most {CHUNK_LIMIT} bytes, got {nbytes} {chunk}")
-    # a packed chunk may be a little larger than its numbers, but HDF5 would set aside whatever size is written down
-    count, most = dataset.get_num_chunks(), min(size, chunks * (2 * nbytes + 64))
-    if count != chunks or stored > most:
+    # a compressed chunk may be slightly larger than its numbers, but HDF5 would allocate any declared size
+    count, limit = dataset.get_num_chunks(), min(size, chunks * (2 * nbytes + 64))
+    if count != chunks or stored > limit:
         raise DataError(f"{where}: expected {chunks} chunks of at most {nbytes} bytes, got {count} of {stored} in all")
     return None

@@ -1,4 +1,4 @@
-"""New HDF5 files, made so that equal contents are equal bytes."""
+"""Reproducible HDF5 files: equal contents give equal bytes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import h5py
 
 
 def new_file(target: BinaryIO, groups: Iterable[str], userblock: int = 0) -> h5py.File:
-    """A new HDF5 file with these groups, parents first.
-
-    Equal contents give equal bytes: h5py before 3.15 would keep the time in every group.
-    """
+    """Create an HDF5 file with these groups, parents first, and without timestamps (h5py before 3.15 stores them)."""
     access, plan = h5py.h5p.create(h5py.h5p.FILE_ACCESS), h5py.h5p.create(h5py.h5p.FILE_CREATE)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
     access.set_libver_bounds(h5py.h5f.LIBVER_LATEST, h5py.h5f.LIBVER_LATEST)

@@ -1,4 +1,4 @@
-"""Named arrays and one JSON text in a sealed HDF5 file: written atomically, and read without trusting the file."""
+"""Named arrays and a JSON text in a sealed HDF5 file, with atomic writing and safe reading."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from captioner.storage.hdf5_writer import new_file
 from captioner.storage.sealed import SIZE, Seal
 
 T = TypeVar("T")
-MOST_OBJECTS = 1000
+MAX_OBJECTS = 1000
 KINDS = {"f": "floats", "fi": "numbers"}
-"""The kinds of numbers that a file may hold, and how a message calls them."""
+"""NumPy dtype kinds of the arrays of a file, and their name in messages."""
 
 
 def write(
@@ -32,16 +32,16 @@ def write(
     kinds: str,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write arrays, by their full names, and `meta` as JSON: the file at `path` is the old one or the new one.
+    """Write arrays, by full name, and `meta` as JSON atomically.
 
-    The new file is read back and compared to the bit before it replaces the old one. `check` is called as in
+    The new file is read back and compared bit by bit before it replaces the old one. `check` is called as in
     `atomic.replacing`; `kinds` is a key of `KINDS`.
 
-    Raises: the seal's error, with the old file whole.
+    Raises: the seal's error, with the old file unchanged.
     """
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise seal.error(f"{path}: array {name}: a number is not finite, so it is not saved")
+            raise seal.error(f"{path}: array {name}: not saved, since a number is not finite")
     text = json.dumps(dict(meta), allow_nan=False)
     try:
         with replacing(path, check) as temporary:
@@ -53,45 +53,45 @@ def write(
                     f"try another version of h5py (this is {h5py.__version__}), or check the disk and the memory"
                 )
     except OSError as error:
-        whole = "; an earlier one there is whole" if path.exists() else ""
-        raise seal.error(f"{path}: cannot write the {seal.what}: {error.strerror or error}{whole}") from error
+        kept = "; an earlier one there is whole" if path.exists() else ""
+        raise seal.error(f"{path}: cannot write the {seal.what}: {error.strerror or error}{kept}") from error
 
 
 def read(seal: Seal, path: Path, kinds: str, parse: Callable[[dict[str, Array], str], T]) -> T:
-    """What `parse` makes of the arrays and the JSON text of a file, whose seal is verified before anything else.
+    """Verify the seal of a file and return `parse(arrays, meta)`.
 
     `kinds` is a key of `KINDS`.
 
-    Raises: the seal's error, naming the file, and where it is past the seal the array, expected and got.
+    Raises: the seal's error with the file and, after the seal, the array.
     """
     return parse_image(seal, path, _unsealed(seal, path), kinds, parse)
 
 
 def parse_image(seal: Seal, path: Path, image: bytes, kinds: str, parse: Callable[[dict[str, Array], str], T]) -> T:
-    """What `parse` makes of the arrays and the JSON text of an HDF5 image.
+    """Return `parse(arrays, meta)` of an HDF5 image.
 
     Raises: as `read`.
     """
     try:
-        with h5py.File(io.BytesIO(image), "r") as file:  # reads the image where it is; `open_file_image` copies it
+        with h5py.File(io.BytesIO(image), "r") as file:  # in place; `open_file_image` would copy the image
             tree = _walk(file, kinds, seal, path)
         meta = tree.pop("meta", None)
         if meta is None or meta.dtype.kind != "S":
             got = "nothing" if meta is None else meta.dtype
-            raise seal.error(f"{path}: meta: expected a text, got {got}")
+            raise seal.error(f"{path}: meta: expected a string, got {got}")
         return parse(tree, meta.item().decode())
     except seal.error:
         raise
-    except Exception as error:  # h5py lets out nearly every kind
+    except Exception as error:  # h5py raises nearly every kind
         raise seal.error(
             f"{path}: not readable as a {seal.what}: {type(error).__name__}: {printable(str(error), 80)}"
         ) from error
 
 
 def _write(path: Path, arrays: Mapping[str, Array], meta: str) -> None:
-    """Write the HDF5 image behind an empty seal."""
-    # In memory, since a full disk would crash HDF5. Not by the core driver: with libver="latest" and h5py before 3.16,
-    # its image before the file is closed is not a whole HDF5 file.
+    """Write the HDF5 image after an empty seal."""
+    # In memory, since HDF5 may crash on a full disk. Not with the core driver: with libver="latest" and h5py before
+    # 3.16, its image is incomplete until the file is closed.
     image = io.BytesIO()
     groups = {parent for name in arrays for parent in (name.partition("/")[0], name.rpartition("/")[0]) if "/" in name}
     with new_file(image, sorted(groups)) as file:
@@ -104,9 +104,9 @@ def _write(path: Path, arrays: Mapping[str, Array], meta: str) -> None:
 
 
 def _check_and_seal(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: str, kinds: str) -> str:
-    """Seal a new file if it reads back to the bit as it was written, or return the difference.
+    """Seal a new file if it reads back bit-identical; otherwise return the difference.
 
-    The digest is that of the bytes that were read back, so it is computed once.
+    The digest is computed once, from the bytes read back.
     """
     with open(path, "r+b", buffering=0) as file:
         file.seek(SIZE)
@@ -117,7 +117,7 @@ def _check_and_seal(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: s
         file.seek(0)
         file.write(seal.of(len(image), digest))
     with seal.open(path) as (_, sealed):
-        return "" if sealed == digest else "its seal differs"
+        return "" if sealed == digest else "the seal differs"
 
 
 def _difference(path: Path, seal: Seal, image: bytes, arrays: Mapping[str, Array], meta: str, kinds: str) -> str:
@@ -130,22 +130,22 @@ def _difference(path: Path, seal: Seal, image: bytes, arrays: Mapping[str, Array
     for name in sorted(arrays.keys() ^ found.keys()):
         return f"array {name}: {'missing' if name in arrays else 'not expected'}"
     for name, array in arrays.items():
-        one, other = (f"{a.dtype} {a.shape}" for a in (array, found[name]))
-        if one != other:
-            return f"array {name}: expected {one}, got {other}"
+        expected, got = (f"{a.dtype} {a.shape}" for a in (array, found[name]))
+        if expected != got:
+            return f"array {name}: expected {expected}, got {got}"
         if not np.array_equal(_bits(array), _bits(found[name])):
-            return f"array {name}: its numbers differ"
+            return f"array {name}: the numbers differ"
     return "" if text == meta else "meta differs"
 
 
 def _bits(array: Array) -> Array:
-    """The numbers as integers of the same size where there are such: unlike floats, they compare to the bit."""
+    """View numbers as integers of the same size, if available, for a bitwise comparison."""
     flat = np.ascontiguousarray(array).reshape(-1)
     return flat.view(f"u{array.itemsize}" if array.itemsize in (2, 4, 8) else np.uint8)
 
 
 def _unsealed(seal: Seal, path: Path) -> bytes:
-    """The HDF5 image behind the seal, read through one descriptor and checked against its digest."""
+    """Return the HDF5 image after the seal, checked against its digest."""
     with seal.open(path) as (file, digest):
         image = file.read()
     if hashlib.sha256(image).hexdigest() != digest:
@@ -154,9 +154,10 @@ def _unsealed(seal: Seal, path: Path) -> bytes:
 
 
 def _walk(file: h5py.File, kinds: str, seal: Seal, path: Path) -> Params:
-    """Every array by its full name, after checks that a hostile but well-sealed file must fail.
+    """Return all arrays by full name, after checks against hostile files with a valid seal.
 
-    Hard links only, no object twice, a bound on depth and number, plain contiguous arrays of numbers or one text.
+    Allowed are hard links, each object once, a bounded depth and number of objects, and contiguous arrays of numbers
+    or one string.
     """
     found: Params = {}
     seen: set[object] = set()
@@ -165,14 +166,16 @@ def _walk(file: h5py.File, kinds: str, seal: Seal, path: Path) -> Params:
         prefix, group = pending.pop()
         for leaf in group:
             name = f"{prefix}{leaf}"
-            if len(seen) > MOST_OBJECTS or name.count("/") > 2:
-                raise seal.error(f"{path}: {printable(name, 80)}: too many or too deep objects for a {seal.what}")
+            if len(seen) > MAX_OBJECTS or name.count("/") > 2:
+                raise seal.error(
+                    f"{path}: {printable(name, 80)}: too many or too deeply nested objects for a {seal.what}"
+                )
             if not isinstance(group.get(leaf, getlink=True), h5py.HardLink):
                 raise seal.error(f"{path}: {printable(name, 80)}: expected an array in this file, got a link")
             item = group[leaf]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
-                raise seal.error(f"{path}: {printable(name, 80)}: the same object stands under two names")
+                raise seal.error(f"{path}: {printable(name, 80)}: the same object has two names")
             seen.add(address)
             if isinstance(item, h5py.Group):
                 pending.append((f"{name}/", item))

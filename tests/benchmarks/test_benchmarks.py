@@ -1,4 +1,4 @@
-"""The benchmarks run, and none of them times a wrong result."""
+"""The benchmarks run, and no wrong result is timed."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import benchmarks.__main__ as program
 from benchmarks import checks, decoding, loops, report, shapes, steps, targets, timing
 from benchmarks.floor import Floor
-from benchmarks.session import ROOT, Session, give
+from benchmarks.session import ROOT, Session, set_library_threads
 from benchmarks.timing import Contender, Timer
 from captioner.arrays import Params
 from captioner.model.dropout import Dropout
@@ -26,7 +26,7 @@ SHAPE = shapes.QUICK[0]
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     yield
-    give("numpy", 1)
+    set_library_threads("numpy", 1)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def session() -> Session:
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_each_benchmark_runs_and_is_told(name: str, tmp_path: Path) -> None:
+def test_each_benchmark_runs_and_is_reported(name: str, tmp_path: Path) -> None:
     output = tmp_path / "results.json"
     done = CliRunner().invoke(
         program.main, ["--quick", "--only", name, "--output", str(output)], catch_exceptions=False
@@ -44,21 +44,20 @@ def test_each_benchmark_runs_and_is_told(name: str, tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert results[name]
     assert results["machine"]["NumPy"].startswith(np.__version__)
-    assert {target["reached"] for target in results["targets"]} == {None}, "tiny sizes say nothing"
+    assert {target["reached"] for target in results["targets"]} == {None}, "no targets for tiny sizes"
     assert report.render(results) in done.output
-    assert done.output.count("\n| ") > len(results["targets"]) + 2, "a table beside that of the targets"
+    assert done.output.count("\n| ") > len(results["targets"]) + 2, "at least one table besides the targets"
 
 
-def test_the_pages_show_the_results() -> None:
+def test_the_page_shows_the_results() -> None:
     results = json.loads((ROOT / "benchmarks" / "results.json").read_text())
-    for name, part in report.pages(results).items():
-        page = (ROOT / name).read_text()
-        assert f"{report.BEGIN}\n{part}\n{report.END}" in page, f"{name}: run `make bench`"
+    page = (ROOT / report.PAGE).read_text()
+    assert f"{report.BEGIN}\n{report.render(results)}\n{report.END}" in page, f"{report.PAGE}: run `make bench`"
 
 
-@pytest.mark.parametrize(("options", "whole"), [([], True), (["--quick"], False), (["--only", "steps"], False)])
-def test_a_whole_run_alone_is_kept(
-    options: list[str], whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("options", "full"), [([], True), (["--quick"], False), (["--only", "steps"], False)])
+def test_only_a_full_run_is_saved(
+    options: list[str], full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "ROOT", tmp_path)
     for name in BENCHMARKS:
@@ -66,15 +65,14 @@ def test_a_whole_run_alone_is_kept(
     (tmp_path / "benchmarks").mkdir()
     page = f"before\n{report.BEGIN}\n{report.END}\n"
     (tmp_path / "docs").mkdir()
-    for name in ("README.md", "docs/performance.md"):
-        (tmp_path / name).write_text(page)
+    (tmp_path / report.PAGE).write_text(page)
     assert CliRunner().invoke(program.main, options, catch_exceptions=False).exit_code == 0
-    assert (tmp_path / "benchmarks" / "results.json").exists() == whole
-    assert ("make bench" in (tmp_path / "README.md").read_text()) == whole
-    assert ((tmp_path / "README.md").read_text() == page) != whole
+    assert (tmp_path / "benchmarks" / "results.json").exists() == full
+    assert ("make bench" in (tmp_path / report.PAGE).read_text()) == full
+    assert ((tmp_path / report.PAGE).read_text() == page) != full
 
 
-def test_a_table_is_put_between_its_marks_alone() -> None:
+def test_insert_replaces_only_the_text_between_the_marks() -> None:
     page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
     assert report.insert(page, "new") == page.replace("old", "new")
     assert report.insert("no marks\n", "new") == "no marks\n"
@@ -85,7 +83,7 @@ def test_a_table_is_put_between_its_marks_alone() -> None:
 
 FAULTS: dict[str, Callable[[float, Params], tuple[float, Params]]] = {
     "loss": lambda loss, grads: (loss * (1 + 2e-5), grads),
-    "not a number": lambda loss, grads: (loss, grads | {"b": grads["b"] * np.nan}),
+    "NaN": lambda loss, grads: (loss, grads | {"b": grads["b"] * np.nan}),
     "missing": lambda loss, grads: (loss, {name: grad for name, grad in grads.items() if name != "Wx"}),
     **{
         name: lambda loss, grads, name=name: (loss, grads | {name: grads[name] * 1.001})
@@ -96,7 +94,7 @@ FAULTS: dict[str, Callable[[float, Params], tuple[float, Params]]] = {
 
 @pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Changes a method of one contender, by a function of what it returns."""
+    """Replace the return value of one method of one contender."""
     makers = steps.learners(Session.has_torch)
 
     def change(contender: str, method: str, fault: Callable[[Any], Any]) -> None:
@@ -126,9 +124,7 @@ def test_a_wrong_loss_or_gradient_is_not_timed(
 
 
 @every_contender
-def test_the_step_that_is_timed_has_the_loss_that_is_checked(
-    contender: str, session: Session, plant: Callable[..., None]
-) -> None:
+def test_the_timed_step_has_the_checked_loss(contender: str, session: Session, plant: Callable[..., None]) -> None:
     plant(contender, "step", lambda loss: loss * (1 + 2e-5))
     with pytest.raises(checks.WrongResultError, match=f"{contender}, in training"):
         steps.measure_shape(session, SHAPE)
@@ -151,12 +147,12 @@ def test_gates_in_another_order_are_found(session: Session, monkeypatch: pytest.
 CAPTIONS = np.array([[4, 5, 2, 0], [6, 7, 2, 0]])
 
 
-def test_captions_may_part_at_a_tie_alone() -> None:
+def test_captions_may_differ_only_after_a_tie() -> None:
     other = np.array([[4, 5, 2, 0], [6, 8, 9, 2]])
 
     def score(difference: float, images: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         assert images.tolist() == [1], "the caption that differs"
-        assert tokens.tolist() == [[[6, 7], [6, 8]]], "up to the word that differs"
+        assert tokens.tolist() == [[[6, 7], [6, 8]]], "up to the first different word"
         return np.array([[-3.0, -3.0 + difference]])
 
     assert checks.same_captions("ours", CAPTIONS, CAPTIONS, partial(score, 1.0)) == 0
@@ -166,7 +162,7 @@ def test_captions_may_part_at_a_tie_alone() -> None:
             checks.same_captions("ours", CAPTIONS, other, partial(score, difference))
 
 
-def test_scores_of_captions_are_compared_where_there_is_one() -> None:
+def test_only_scores_of_found_captions_are_compared() -> None:
     scores = np.array([[-3.0, -np.inf]])
     checks.same_scores("beam", scores, np.array([[-3.0005, 0.0]]))
     for wrong in (-3.002, np.nan):
@@ -194,17 +190,17 @@ def test_a_wrong_decoder_is_not_timed(decoder: str, session: Session, monkeypatc
 
 
 @pytest.mark.parametrize("cell", shapes.CELLS)
-def test_captions_of_the_decoders_are_as_long_as_cocos(cell: str) -> None:
+def test_decoded_captions_have_the_lengths_of_coco(cell: str) -> None:
     shape = shapes.Shape(cell, 200, 300, 64, 64, 128)
     images = shapes.batch(shape).features
-    tokens, _ = decoding.decoders(shape, decoding.talking(shape, images))["ours"](images)
+    tokens, _ = decoding.decoders(shape, decoding.caption_parameters(shape, images))["ours"](images)
     lengths = (tokens != shapes.NULL).sum(axis=2)
     assert lengths.mean() == pytest.approx(decoding.MEAN, abs=0.5)
     assert 1 < lengths.std() < 4
     assert len(np.unique(tokens, axis=0)) > 100
 
 
-def test_captions_of_the_steps_are_those_of_coco() -> None:
+def test_training_captions_have_the_lengths_of_coco() -> None:
     batch = shapes.batch(shapes.COCO[3])
     lengths = (batch.captions != shapes.NULL).sum(axis=1)
     assert batch.captions.shape == (256, 17)
@@ -215,7 +211,7 @@ def test_captions_of_the_steps_are_those_of_coco() -> None:
 
 
 @pytest.mark.parametrize("contender", [name for name in steps.learners(Session.has_torch) if name != "loops"])
-def test_dropout_is_at_work_in_the_step_alone(contender: str) -> None:
+def test_dropout_is_applied_in_the_step_but_not_in_the_gradient_check(contender: str) -> None:
     shape = replace(SHAPE, dropout=Dropout(0.2, 0.5, 0.5))
     learner = steps.learners(Session.has_torch)[contender](shape, shapes.parameters(shape), shapes.batch(shape))
     whole = learner.gradients()[0]
@@ -223,7 +219,7 @@ def test_dropout_is_at_work_in_the_step_alone(contender: str) -> None:
     assert learner.step() != pytest.approx(whole, rel=1e-5)
 
 
-def test_the_floor_is_the_products_of_a_step_and_never_grows() -> None:
+def test_the_gemm_floor_computes_the_products_of_a_step_and_stays_finite() -> None:
     shape = shapes.QUICK[0]
     params, batch = shapes.parameters(shape), shapes.batch(shape)
     floor = Floor(shape, params, batch)
@@ -249,14 +245,14 @@ def test_contenders_take_turns() -> None:
     }
     times = Timer(3, 0, 0).race(contenders)
     once, warm = ["OURS", "ours", "B", "b"], ["OURS", "ours", "ours", "B", "b", "b"]
-    assert calls == once + warm * 3, "once to warm up, and three bursts with a call before the clock starts"
+    assert calls == once + warm * 3, "one warm-up, then three bursts, each after one untimed call"
     assert times["ours"]["ratio"] == 1
     assert times["b"]["ratio"] == pytest.approx(times["ours"]["median"] / times["b"]["median"])
     assert all(took["min"] <= took["median"] for took in times.values())
 
 
 class Cpus:
-    """Stands for the machine: what others and this process use while it sleeps, and while it measures."""
+    """A fake machine: CPU seconds of other processes and of this one during sleeps and bursts."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, others: list[float], asleep: int = 0) -> None:
         self.machine = self.own = 0.0
@@ -276,19 +272,19 @@ class Cpus:
         return self.bursts
 
 
-def test_a_burst_with_a_busy_neighbour_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disturbed_burst_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     cpus, timer = Cpus(monkeypatch, [1.0, 0.5, 0.0]), Timer()
     assert timer.undisturbed(cpus.burst) == (3, False)
     assert timer.disturbed == 0
 
 
-def test_it_is_kept_and_counted_when_patience_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disturbed_burst_is_kept_and_counted_once_patience_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
     cpus, timer = Cpus(monkeypatch, [1.0, 1.0, 0.0]), Timer(patience=1e-12)
     assert timer.undisturbed(cpus.burst) == (2, True)
     assert timer.disturbed == 1
 
 
-def test_nothing_is_measured_before_the_machine_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_measured_before_the_machine_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     cpus, timer = Cpus(monkeypatch, [0.0], asleep=5), Timer()
     assert timer.undisturbed(cpus.burst) == (1, False)
     assert cpus.sleeps > 5
@@ -298,7 +294,7 @@ def a_race(ours: float, **others: float) -> dict[str, Any]:
     return {name: {"median": took} for name, took in {"ours": ours, **others}.items()}
 
 
-def test_targets_are_read_and_judged() -> None:
+def test_targets_are_checked_against_the_results() -> None:
     torch = {"torch eager": 2.0, "torch packed": 1.0}
     steps_of = {
         shape.key: {"threads": {"1": a_race(0.7, floor=0.6, **torch)}, "loops": {"1": a_race(0.7, loops=3.0)}}
@@ -312,18 +308,18 @@ def test_targets_are_read_and_judged() -> None:
         "features": a_race(2.0, h5py=9.0, **{"ours in memory": 1.0}),
         "streaming": {"peak": 700.0, "share": 0.05},
     }
-    got = {t["name"]: (t["got"], t["reached"]) for t in targets.judge(results)}
+    got = {t["name"]: (t["got"], t["reached"]) for t in targets.check(results)}
     assert got["one thread: step / PyTorch best, mean"] == (pytest.approx(0.7 * 2**0.1), True)
     assert got["one thread: step / PyTorch best, worst"] == (1.4, False)
-    assert got["one thread: step / plain eager, mean"] == (pytest.approx(0.35 * 2**0.1), True)
+    assert got["one thread: step / PyTorch eager, mean"] == (pytest.approx(0.35 * 2**0.1), True)
     assert got["one thread: step / GEMM floor, lstm-64-1004"] == (pytest.approx(0.7 / 0.6), True)
     assert got["one thread: step / GEMM floor, lstm-256-1004"] == (pytest.approx(0.7 / 0.6), False)
     assert got["one thread: loops / LSTM step, mean"] == (pytest.approx(3 / 0.7), False)
     assert got["one thread: loops / RNN step, mean"] == (pytest.approx(3 / 0.7), True)
     assert got["one thread: LSTM greedy / PyTorch"] == (0.64, True)
     assert got["one thread: LSTM beam 3 / greedy"] == (pytest.approx(3 / 0.64), False)
-    assert got["words/s of an epoch / of its steps"] == (0.95, True)
-    assert got["batch of features / h5py"] == (pytest.approx(1 / 9), False)
-    assert got["waiting for these features / step"] == (0.05, True)
-    assert got.pop("peak memory with 800 MB of features and 256 MiB for them, MB") == (700.0, False)
+    assert got["words/s of an epoch / of its training steps"] == (0.95, True)
+    assert got["read a batch of features / h5py"] == (pytest.approx(1 / 9), False)
+    assert got["waiting for these features / step time"] == (0.05, True)
+    assert got.pop("peak memory with 800 MB of features and memory_mib=256, MB") == (700.0, False)
     assert {got[name] for name in got if "two" in name or "memory" in name or "RNN greedy" in name} == {(None, None)}

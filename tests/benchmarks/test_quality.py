@@ -1,4 +1,4 @@
-"""The table of scores on Flickr8k: means over seeds, and decoding as the configs name it."""
+"""The table of Flickr8k scores: means over seeds, decoding options from the configs."""
 
 import json
 
@@ -18,7 +18,7 @@ FOUND = {
 }
 
 
-def test_the_table_has_means_and_spreads() -> None:
+def test_the_table_has_means_and_half_ranges() -> None:
     found = json.loads(json.dumps(FOUND))
     for seed, bleu in enumerate((0.19, 0.20, 0.22)):
         found["single"]["lstm"]["beam"][seed]["bleu4"] = bleu
@@ -29,7 +29,7 @@ def test_the_table_has_means_and_spreads() -> None:
     assert len(rows) == 2 * len(quality.CONFIGS) + len(quality.ENSEMBLES) + 1
 
 
-def test_some_configs_are_measured_anew_and_the_others_stay() -> None:
+def test_new_results_replace_those_of_the_same_config_only() -> None:
     old = json.loads(json.dumps(FOUND))
     new = {part: {} for part in ("single", "ensemble", "curves", "gradients")} | {
         "neighbours": {},
@@ -48,7 +48,7 @@ def test_some_configs_are_measured_anew_and_the_others_stay() -> None:
 
 
 @pytest.mark.parametrize("name", quality.CONFIGS)
-def test_every_config_is_there_and_decodes_by_a_beam(name: str) -> None:
+def test_every_config_uses_beam_search(name: str) -> None:
     ways = quality.decodings(name)
     assert list(ways) == ["greedy", "beam", "beam, consensus"][: len(ways)]
     assert all("decode.no_repeat_ngram=2" in options for way, options in ways.items() if way != "greedy")

@@ -162,4 +162,4 @@ def test_existing_results_are_replaced_only_with_overwrite(
 
 def test_a_missing_output_folder_is_reported_before_scoring(cli: Callable[..., Any], tiny_run: Path) -> None:
     done = cli("evaluate", tiny_run, "--coco", "no/results.json")
-    assert done == (2, "", "captioner: no/results.json: expected a folder to write into, got no, which is none\n")
+    assert done == (2, "", "captioner: no/results.json: folder not found: no\n")

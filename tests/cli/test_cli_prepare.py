@@ -103,7 +103,7 @@ FAILURES: dict[str, tuple[int, str]] = {
     "photos/none.csv -o out.h5": (1, "photos/none.csv: cannot be opened: No such file or directory"),
     "photos -o out.h5": (1, "photos: expected a caption file, got a folder; name the file in it "),
     "photos/captions.csv -o file": (2, "file: exists already; name another file, or replace it with --overwrite"),
-    "photos/captions.csv -o no/out.h5": (2, "no/out.h5: expected a folder to write into, got no, which is none"),
+    "photos/captions.csv -o no/out.h5": (2, "no/out.h5: folder not found: no"),
     "photos/captions.csv -o out.h5 --images .": (
         1, ".: expected photographs, found none of 8, such as 000.png; name their folder with --images"
     ),

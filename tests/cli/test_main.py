@@ -33,7 +33,7 @@ RUN_FILES = ("best.h5", "config.yaml", "history.jsonl", "last.h5", "summary.json
 FAILURES: dict[str, tuple[int, str]] = {
     # config: one line per problem
     "train -c nope.yaml": (2, "nope.yaml: not found (captioner config init FILE writes a new one)"),
-    "train -c empty": (2, "empty: expected a regular file; write the options into one"),
+    "train -c empty": (2, "empty: expected a regular file, got a folder"),
     "train -c wrong.yaml": (
         2,
         "wrong.yaml:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)\n"

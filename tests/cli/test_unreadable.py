@@ -98,7 +98,7 @@ def test_the_other_photographs_are_prepared(cli: Callable[..., Any]) -> None:
 
 
 class Empty:
-    """A non-blocking file without data yet, such as /proc/kmsg."""
+    """A file without data to read, such as /proc/kmsg opened with O_NONBLOCK."""
 
     def __init__(self, *_: object, **__: object) -> None: ...
     def __enter__(self) -> "Empty":
@@ -113,7 +113,7 @@ def test_a_file_that_blocks_is_rejected(monkeypatch: pytest.MonkeyPatch, tmp_pat
     path = tmp_path / "a"
     path.touch()
     monkeypatch.setattr(files, "open", Empty, raising=False)
-    with pytest.raises(DataError, match=f"^{path}: expected a regular file, got one that has nothing to read now$"):
+    with pytest.raises(DataError, match=f"^{path}: expected a regular file, got one without data to read now$"):
         read_bytes(path, 100)
 
 

@@ -489,12 +489,12 @@ def test_invalid_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("latin.yaml", "latin.yaml:2: expected UTF-8 text, got the byte 0xe9"),
         ("utf16.yaml", "utf16.yaml:1: expected UTF-8 text, got the byte 0xff"),
         ("nul.yaml", "nul.yaml:2: control character U+0000; remove it"),
-        ("large.yaml", "large.yaml:1: expected at most 65536 characters, got 262145 or more"),
-        ("folder", "folder: expected a regular file; write the options into one"),
-        ("fifo", "fifo: expected a regular file; write the options into one"),
-        ("/dev/zero", "/dev/zero: expected a regular file; write the options into one"),
+        ("large.yaml", "large.yaml: expected a file of at most 262144 bytes, got 655360"),
+        ("folder", "folder: expected a regular file, got a folder"),
+        ("fifo", "fifo: expected a regular file, got a named pipe"),
+        ("/dev/zero", "/dev/zero: expected a regular file, got a device"),
         ("absent.yaml", "absent.yaml: not found (captioner config init FILE writes a new one)"),
-        ("a\0b", "a\\x00b: cannot be read: embedded null byte"),
+        ("a\0b", "a\\x00b: cannot be opened: embedded null byte"),
         ("a\nb", "a\\nb: not found (captioner config init FILE writes a new one)"),
     ):
         assert file_problem(Path(name)) == problem

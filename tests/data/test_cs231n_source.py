@@ -167,7 +167,7 @@ def test_captions_and_images_must_fit_together(folder):
     )
     write_h5(folder / "coco2014_captions.h5", train_captions=CAPTIONS["train_captions"])
     assert refusal(folder) == (
-        "coco2014_captions.h5: dataset 'train_image_idxs': no such dataset; this file has 'train_captions'"
+        "coco2014_captions.h5: dataset 'train_image_idxs': dataset not found; this file has 'train_captions'"
     )
 
 
@@ -189,7 +189,7 @@ def test_features_must_be_finite_floats_of_one_width(folder):
     write_h5(folder / name, features=np.ones((3, 4), np.int32))
     assert refusal(folder) == f"{name}: dataset 'features': expected floats (rows, columns), got int32 (3, 4)"
     write_h5(folder / name, feats=np.ones((3, 4)))
-    assert refusal(folder) == f"{name}: dataset 'features': no such dataset; this file has 'feats'"
+    assert refusal(folder) == f"{name}: dataset 'features': dataset not found; this file has 'feats'"
 
 
 def test_files_that_are_not_hdf5_are_refused_without_waiting(folder):

@@ -195,7 +195,7 @@ def test_another_name_for_the_dataset(tmp_path):
     assert open_features(path, "layers/fc7").shape == (2, 3)
     with pytest.raises(DataError) as caught:
         open_features(path)
-    assert str(caught.value) == f"{path}: dataset 'features': no such dataset; this file has 'layers'"
+    assert str(caught.value) == f"{path}: dataset 'features': dataset not found; this file has 'layers'"
 
 
 class Spy:

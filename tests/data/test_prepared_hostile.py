@@ -60,11 +60,11 @@ def test_other_files_are_rejected(whole: bytes, tmp_path: Path) -> None:
     assert refusal(path) == "expected a data set file, got a named pipe"
     path.unlink()
     path.mkdir()
-    assert refusal(path) == "cannot open the data set: Is a directory"
+    assert refusal(path) == "expected a data set file, got a folder"
 
 
 def test_without_a_name_the_current_folder_is_no_file() -> None:
-    with pytest.raises(DataError, match=r"^\.: cannot open the data set: Is a directory$"):
+    with pytest.raises(DataError, match=r"^\.: expected a data set file, got a folder$"):
         prepared(None)
 
 
@@ -113,7 +113,7 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
         lambda f: (f.__delitem__("vocabulary"), f.__setitem__("vocabulary", h5py.SoftLink("/train/texts"))),
         IN_FILE + "a soft",
     ),
-    "circle": (lambda f: (f.__delitem__("val"), f.__setitem__("val", f["/"])), "dataset 'val/features': no such"),
+    "circle": (lambda f: (f.__delitem__("val"), f.__setitem__("val", f["/"])), "val/features': dataset not found"),
     "virtual": (virtual, IN_FILE + "virtual storage"),
     "external_storage": (
         lambda f: put(f, "train/features", shape=(3, 3), dtype="f4", external=[("/etc/passwd", 0, 36)]),
@@ -125,10 +125,10 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     ),
     "variable_length": (
         lambda f: put(f, "train/texts", data=["a"] * 4, dtype=h5py.string_dtype()),
-        r"dataset 'train/texts': expected texts of fixed length \(rows,\), got other data",
+        r"dataset 'train/texts': expected fixed-length strings \(rows,\), got other data",
     ),
     "variable_meta": (
-        lambda f: put(f, "meta", data="{}", dtype=h5py.string_dtype()), "dataset 'meta': expected texts of fixed"
+        lambda f: put(f, "meta", data="{}", dtype=h5py.string_dtype()), "dataset 'meta': expected fixed-length strings"
     ),
     "huge_features": (
         lambda f: put(f, "train/features", shape=(1 << 40, 1 << 20), dtype="f4"), "dataset 'train/features': expected"
@@ -142,10 +142,10 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "never_written": (
         lambda f: put(f, "train/features", shape=(3, 3), dtype="f4"), "expected 36 bytes of numbers, got 0"
     ),
-    "no_group": (lambda f: f.__delitem__("val"), "dataset 'val/features': no such dataset"),
-    "no_texts": (lambda f: f.__delitem__("val/texts"), "dataset 'val/texts': no such dataset"),
-    "no_vocabulary": (lambda f: f.__delitem__("vocabulary"), "dataset 'vocabulary': no such dataset"),
-    "no_meta": (lambda f: f.__delitem__("meta"), "dataset 'meta': no such dataset"),
+    "no_group": (lambda f: f.__delitem__("val"), "dataset 'val/features': dataset not found"),
+    "no_texts": (lambda f: f.__delitem__("val/texts"), "dataset 'val/texts': dataset not found"),
+    "no_vocabulary": (lambda f: f.__delitem__("vocabulary"), "dataset 'vocabulary': dataset not found"),
+    "no_meta": (lambda f: f.__delitem__("meta"), "dataset 'meta': dataset not found"),
     "group_for_a_dataset": (
         lambda f: (f.__delitem__("val/images"), f.create_group("val/images")), "expected groups and then a dataset"
     ),
@@ -157,8 +157,8 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
         lambda f: put(f, "val/captions", data=f["val/captions"][()].astype(np.int64) + (1 << 32)),
         "dataset 'val/captions': expected int32, got int64",
     ),
-    "numbers_for_texts": (lambda f: put(f, "val/texts", data=np.ones(2)), "expected texts of fixed length"),
-    "texts_in_a_square": (lambda f: put(f, "val/texts", data=np.full((2, 2), b"a")), "expected texts of fixed length"),
+    "numbers_for_texts": (lambda f: put(f, "val/texts", data=np.ones(2)), "expected fixed-length strings"),
+    "texts_in_a_square": (lambda f: put(f, "val/texts", data=np.full((2, 2), b"a")), "expected fixed-length strings"),
     "empty": (lambda f: put(f, "val/features", data=h5py.Empty("f4")), "which is empty"),
     "empty_meta": (lambda f: put(f, "meta", data=h5py.Empty("S4")), "which is empty"),
     "no_rows": (lambda f: put(f, "val/image_idxs", data=np.ones(0, np.int32)), "which is empty"),
@@ -189,7 +189,7 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "split_of_numbers": (lambda f: put_meta(f, splits=[1]), "meta: expected a split name such as train, got 1;"),
     "split_above": (lambda f: put_meta(f, splits=["../x"]), "meta: expected a split name such as train, got '../x';"),
     "split_here": (lambda f: put_meta(f, splits=["."]), "meta: expected a split name such as train, got '.';"),
-    "split_absent": (lambda f: put_meta(f, splits=[".."]), "dataset '../features': no such dataset"),
+    "split_absent": (lambda f: put_meta(f, splits=[".."]), "dataset '../features': dataset not found"),
     "split_without_a_name": (lambda f: put_meta(f, splits=[""]), "meta: expected a split name .*got '';"),
     "split_of_two_lines": (lambda f: put_meta(f, splits=["a\nb"]), r"meta: expected a split name .*got 'a\\nb';"),
     "split_surrogate": (lambda f: put_meta(f, splits=["\udc00"]), "meta: expected a split name"),

@@ -45,8 +45,8 @@ def one_more(array: np.ndarray) -> np.ndarray:
 
 
 FAULTY: dict[str, tuple[type[VerifyingWriter], str]] = {
-    "no texts": (changing("train/texts", lambda array: None), "dataset 'train/texts': no such dataset"),
-    "no features": (changing("val/features", lambda array: None), "dataset 'val/features': no such dataset"),
+    "no texts": (changing("train/texts", lambda array: None), "dataset 'train/texts': dataset not found"),
+    "no features": (changing("val/features", lambda array: None), "dataset 'val/features': dataset not found"),
     "another type": (
         changing("train/captions", lambda array: array.astype("i8")), "dataset 'train/captions': expected int32 "
     ),

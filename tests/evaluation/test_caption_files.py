@@ -35,7 +35,7 @@ def test_results_round_trip(tmp_path: Path) -> None:
     assert match(read_results(path), path, images, {}) == ["a «dog»", ""]
     with pytest.raises(DataError, match="expected unique image ids, got 7 twice"):
         write_results(tmp_path / "new.json", ["7", "000000000007.png"], ["a", "b"])
-    with pytest.raises(UsageError, match="expected a folder to write into"):
+    with pytest.raises(UsageError, match="folder not found"):
         write_results(tmp_path / "none" / "results.json", images, ["a", "b"])
 
 

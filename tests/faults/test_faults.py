@@ -56,9 +56,7 @@ def test_kills_and_signals_cost_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(stopped, "PROMPT", 60.0)  # seconds are for `make faults`, on a machine that does nothing else
     rng = np.random.default_rng(0)
     expected = killed.straight(tmp_path / "straight", killed.STEPS)
-    assert {outcome.kind for outcome in killed.one_run(tmp_path / "killed", expected, rng)} <= {
-        "resumed to the same bits"
-    }
+    assert {outcome.kind for outcome in killed.one_run(tmp_path / "killed", expected, rng)} <= {"resumed bit-identical"}
     expected = stopped.straight(tmp_path / "again", stopped.STEPS, stopped.SELDOM)
     for outcome in (
         stopped.stop_and_resume(tmp_path / "stopped", expected, rng),
@@ -73,19 +71,19 @@ def test_a_disk_that_fails_is_told(name: str, tmp_path: Path) -> None:
         if folder.stat().st_uid == 0 and folder != Path("/tmp"):
             folder.chmod(0o755)  # a user without rights must come as far as the run
     outcome = disks.CASES[name](tmp_path / "run", np.random.default_rng(1))
-    assert outcome.kind == "told, and whole", outcome
+    assert outcome.kind == "reported, checkpoint valid", outcome
 
 
 def test_a_clock_that_goes_backwards_changes_nothing(tmp_path: Path) -> None:
     expected = disks.straight(tmp_path / "straight", 12)
-    assert disks.backwards(tmp_path / "back", expected) == Outcome("the same bits")
+    assert disks.backwards(tmp_path / "back", expected) == Outcome("bit-identical")
 
 
 @pytest.mark.parametrize("how", replaced.CASES)
 def test_a_replaced_run_folder_stops_the_training(how: str, tmp_path: Path) -> None:
     expected = replaced.straight(tmp_path / "straight", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
     outcome = replaced.replaced(how, tmp_path / "run", expected, 1, np.random.default_rng(0))
-    assert outcome.kind == "stopped, and nothing mixed", outcome
+    assert outcome.kind == "stopped, files not mixed", outcome
 
 
 HERE = Path(sys.executable)

@@ -49,7 +49,7 @@ def test_every_value_is_in_some_config() -> None:
         assert seen[name] >= drawn, name
 
 
-@pytest.mark.parametrize("trial", range(12))
+@pytest.mark.parametrize("trial", range(8))
 def test_a_resumed_run_is_an_undisturbed_one(trial: int, tmp_path: Path) -> None:
     outcome = resumed.Resumed(tmp_path, SEED)(trial)
     assert outcome.kind not in ESCAPED, outcome

@@ -1,4 +1,4 @@
-"""The table of encoders: every name is opened or refused in one line, and every identity leads back to its encoder."""
+"""The table of encoders: names are opened or refused with a one-line error, and identities are parsed."""
 
 import os
 import re
@@ -26,23 +26,23 @@ def refusal(name: str, **options: str) -> str:
     return str(caught.value)
 
 
-def test_every_row_of_the_table_is_a_function_and_has_an_identity() -> None:
+def test_every_encoder_is_a_function_with_an_identity() -> None:
     for module, function in ENCODERS.values():
         assert callable(getattr(import_module(module), function))
     assert {name for _, name in KNOWN} == set(ENCODERS)
 
 
-def test_an_unknown_name_is_told_the_known_ones() -> None:
+def test_an_unknown_encoder_is_refused_with_the_available_ones() -> None:
     expected = "expected scenes, efficientnet-lite0, onnx (as onnx:FILE), got "
     assert refusal("vgg16") == f"encoder vgg16: {expected}vgg16"
     assert refusal("vgg16:a.onnx") == f"encoder vgg16:a.onnx: {expected}vgg16"
     assert refusal("") == f"encoder : {expected}"
 
 
-def test_what_an_encoder_does_not_take_is_not_ignored() -> None:
+def test_unsupported_arguments_are_refused() -> None:
     assert refusal("scenes:a.onnx") == "encoder scenes: takes no file and no options, got a.onnx"
     assert refusal("scenes", size="3") == "encoder scenes: takes no file and no options, got size"
-    more = "; use onnx:FILE for other nets or sizes"
+    more = "; use onnx:FILE for other models or sizes"
     takes = "encoder efficientnet-lite0: takes no file and no options, got "
     assert refusal("efficientnet-lite0:a.pth") == f"{takes}a.pth{more}"
     assert refusal("efficientnet-lite0", size="3", mean="0") == f"{takes}mean{more}"
@@ -58,7 +58,7 @@ def test_a_missing_library_is_named(name: str, missing: str, monkeypatch: pytest
     assert message == f"encoder {name}: needs {missing}, which is not installed; try pip install 'captioner[images]'"
 
 
-def test_without_pillow_the_table_still_tells_what_is_missing(
+def test_a_missing_pillow_is_reported(
     shell: Callable[..., subprocess.CompletedProcess[Any]],
 ) -> None:
     code = (
@@ -92,13 +92,13 @@ def test_a_library_that_cannot_be_imported_is_named(
     )
 
 
-def test_an_import_error_of_our_own_is_not_blamed_on_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_error_inside_captioner_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENCODERS, "odd", ("captioner.images.nothing", "open"))
     with pytest.raises(ModuleNotFoundError, match=r"captioner\.images\.nothing"):
         open_encoder("odd")
 
 
-def test_generated_pictures_have_their_own_encoder() -> None:
+def test_the_scenes_encoder() -> None:
     encoder = open_encoder("scenes")
     assert (encoder.identity, encoder.width, encoder.side) == (ENCODER, 231, SIDE)
     pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
@@ -109,7 +109,7 @@ def test_generated_pictures_have_their_own_encoder() -> None:
     np.testing.assert_array_equal(encoder.prepare(photo), np.asarray(square(photo, SIDE)))
 
 
-def test_an_identity_leads_back() -> None:
+def test_an_identity_is_parsed() -> None:
     assert recognise(ENCODER) == ("scenes", {})
     assert recognise("efficientnet-lite0-1") == ("efficientnet-lite0", {})
     identity = "onnx:b%2C%25.onnx,size=4,mean=1/2/3,scale=-0.5,layout=nhwc,output=caf%C3%A9,sha256=" + "0f" * 32
@@ -127,11 +127,11 @@ def test_an_identity_leads_back() -> None:
         "onnx:a.onnx,size=4,mean=0,scale=1,layout=nchw,sha256=" + "0f" * 32,
     ],
 )  # fmt: skip
-def test_what_is_no_identity_of_these_leads_nowhere(identity: str) -> None:
+def test_an_unknown_identity_is_none(identity: str) -> None:
     assert recognise(identity) is None
 
 
-def test_the_names_in_the_table_are_those_that_the_options_tell() -> None:
+def test_the_help_lists_all_encoders() -> None:
     from captioner.config.options import Prepare
 
     hint = Prepare.__annotations__["encoder"]

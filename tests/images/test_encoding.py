@@ -1,4 +1,4 @@
-"""Encoding of many photographs: their order, their problems, and what is kept of an interrupted run."""
+"""Encoding of many photographs: order, errors, and the store of an interrupted run."""
 
 import errno
 import hashlib
@@ -67,7 +67,7 @@ def no_thread_stays() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_photographs_come_in_their_order_with_their_features(tmp_path: Path, threads: int) -> None:
+def test_photographs_are_encoded_in_order(tmp_path: Path, threads: int) -> None:
     paths, encoder = write(tmp_path, 25), Colours()
     encoder.gate = lambda photo: time.sleep(0.002 if photo.getpixel((0, 0))[0] % 3 == 0 else 0)
     found = list(encode_photos(encoder, iter(paths), threads))
@@ -78,11 +78,11 @@ def test_photographs_come_in_their_order_with_their_features(tmp_path: Path, thr
     assert encoder.calls == 25
 
 
-def test_no_photographs_are_none() -> None:
+def test_no_photographs() -> None:
     assert list(encode_photos(Colours(), [], 3)) == []
 
 
-def test_one_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_an_unreadable_photograph_does_not_stop_the_others(tmp_path: Path) -> None:
     paths = write(tmp_path, 3)
     paths[1].write_bytes(b"a dog")
     paths[1:1] = [tmp_path / "no.png", tmp_path]
@@ -97,7 +97,7 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> Non
     assert found[3].digest == digest(paths[3])
 
 
-def test_a_problem_of_the_encoder_names_the_photograph(tmp_path: Path) -> None:
+def test_an_encoder_error_names_the_photograph(tmp_path: Path) -> None:
     def fails(photo: Any) -> None:
         raise DataError("m.onnx: output f: a number is not finite")
 
@@ -108,7 +108,7 @@ def test_a_problem_of_the_encoder_names_the_photograph(tmp_path: Path) -> None:
     assert one.digest == digest(path)
 
 
-def test_what_is_known_is_not_encoded(tmp_path: Path) -> None:
+def test_known_photographs_are_not_encoded_again(tmp_path: Path) -> None:
     paths, encoder = write(tmp_path, 6), Colours()
     found = list(encode_photos(encoder, paths, 2, (digest(path) for path in paths[::2])))
     assert [one.features is None for one in found] == [True, False] * 3
@@ -128,7 +128,7 @@ def test_the_same_photograph_twice_has_the_same_features(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("problem", [ZeroDivisionError(), UsageError("no")])
-def test_other_failures_are_not_hidden(tmp_path: Path, problem: Exception) -> None:
+def test_other_exceptions_are_raised(tmp_path: Path, problem: Exception) -> None:
     def fails(photo: Any) -> None:
         if photo.getpixel((0, 0))[0] == 2:
             raise problem
@@ -141,7 +141,7 @@ def test_other_failures_are_not_hidden(tmp_path: Path, problem: Exception) -> No
         assert one.problem is None
 
 
-def test_a_failure_of_the_list_is_not_hidden(tmp_path: Path) -> None:
+def test_an_exception_of_the_iterator_is_raised(tmp_path: Path) -> None:
     def paths() -> Iterator[Path]:
         yield from write(tmp_path, 2)
         raise KeyError("list")
@@ -150,7 +150,7 @@ def test_a_failure_of_the_list_is_not_hidden(tmp_path: Path) -> None:
         list(encode_photos(Colours(), paths(), 2))
 
 
-def test_whoever_stops_early_leaves_no_work_behind(tmp_path: Path) -> None:
+def test_closing_the_generator_cancels_pending_work(tmp_path: Path) -> None:
     encoder, stopped = Colours(), threading.Event()
     paths = write(tmp_path, 40)
     found = encode_photos(encoder, paths, 2)
@@ -166,7 +166,7 @@ def test_whoever_stops_early_leaves_no_work_behind(tmp_path: Path) -> None:
     assert encoder.calls <= AHEAD * 2 + 3
 
 
-def test_no_more_than_some_photographs_are_read_ahead(tmp_path: Path) -> None:
+def test_read_ahead_is_bounded(tmp_path: Path) -> None:
     (path,), asked = write(tmp_path, 1), []
 
     def paths() -> Iterator[Path]:
@@ -195,7 +195,7 @@ def fill(path: Path, dtype: np.dtype[Any] = F4) -> int:
 
 
 @pytest.mark.parametrize("dtype", [F4, F2])
-def test_what_was_encoded_is_there_again(tmp_path: Path, dtype: np.dtype[Any]) -> None:
+def test_a_store_is_reopened_with_its_features(tmp_path: Path, dtype: np.dtype[Any]) -> None:
     path = tmp_path / "a.part"
     fill(path, dtype)
     with Store(path, "colours", 5, dtype) as store:
@@ -207,7 +207,7 @@ def test_what_was_encoded_is_there_again(tmp_path: Path, dtype: np.dtype[Any]) -
         assert store.rows[b"x" * 32] == 4
         np.testing.assert_array_equal(store.features()[4], (ROWS[0] + 1).astype(dtype))
     np.testing.assert_array_equal(found, ROWS.astype(dtype))  # also after its end
-    with pytest.raises(UsageError, match="another process encodes"):  # which might cut pages off under its reader
+    with pytest.raises(UsageError, match="another process writes"):  # which might cut pages off under its reader
         Store(path, "colours", 5, dtype)
     del found
     with Store(path, "colours", 5, dtype) as store:
@@ -221,7 +221,7 @@ def test_an_empty_store_has_no_rows(tmp_path: Path) -> None:
             assert store.features().shape == (0, 5)
 
 
-def test_a_record_is_on_the_disk_as_soon_as_it_is_added(tmp_path: Path) -> None:
+def test_a_record_is_written_when_added(tmp_path: Path) -> None:
     path = tmp_path / "a.part"
     with Store(path, "colours", 5, F4) as store:
         before = path.stat().st_size
@@ -230,7 +230,7 @@ def test_a_record_is_on_the_disk_as_soon_as_it_is_added(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 1, 35, 36, SIZE - 1])
-def test_a_half_written_record_is_cut_off(tmp_path: Path, left: int) -> None:
+def test_an_incomplete_record_is_truncated(tmp_path: Path, left: int) -> None:
     path = tmp_path / "a.part"
     head = fill(path)
     os.truncate(path, head + 3 * SIZE + left)
@@ -244,7 +244,7 @@ def test_a_half_written_record_is_cut_off(tmp_path: Path, left: int) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 31, 32, 35, 36, SIZE - 1])
-def test_a_flipped_bit_stops_there(tmp_path: Path, offset: int) -> None:
+def test_records_from_a_flipped_bit_on_are_discarded(tmp_path: Path, offset: int) -> None:
     path = tmp_path / "a.part"
     head = fill(path)
     content = bytearray(path.read_bytes())
@@ -256,7 +256,7 @@ def test_a_flipped_bit_stops_there(tmp_path: Path, offset: int) -> None:
     assert path.stat().st_size == head + 2 * SIZE
 
 
-def test_zeros_that_a_lost_power_left_are_no_record(tmp_path: Path) -> None:
+def test_zeros_after_a_power_loss_are_not_a_record(tmp_path: Path) -> None:
     path = tmp_path / "a.part"
     head = fill(path)
     os.truncate(path, head + SIZE)
@@ -266,7 +266,7 @@ def test_zeros_that_a_lost_power_left_are_no_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [("drawn", 5, F4), ("colours", 4, F4), ("colours", 5, F2)])
-def test_what_another_encoder_left_is_thrown_away(tmp_path: Path, other: tuple[str, int, Any]) -> None:
+def test_features_of_another_encoder_are_discarded(tmp_path: Path, other: tuple[str, int, Any]) -> None:
     path = tmp_path / "a.part"
     fill(path)
     with Store(path, *other) as store:
@@ -279,7 +279,7 @@ def test_what_another_encoder_left_is_thrown_away(tmp_path: Path, other: tuple[s
 
 
 @pytest.mark.parametrize("length", [1, 20, 80])
-def test_a_header_cut_short_is_written_anew(tmp_path: Path, length: int) -> None:
+def test_a_truncated_header_is_rewritten(tmp_path: Path, length: int) -> None:
     path = tmp_path / "a.part"
     assert fill(path) > 80
     os.truncate(path, length)
@@ -290,20 +290,20 @@ def test_a_header_cut_short_is_written_anew(tmp_path: Path, length: int) -> None
         assert list(store.rows) == DIGESTS
 
 
-def test_two_cannot_write_one_file(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.part"
     with Store(path, "colours", 5, F4) as store:
         store.add(DIGESTS[0], ROWS[0])
         for who in ("colours", "drawn"):
             with pytest.raises(UsageError) as caught:
                 Store(path, who, 5, F4)
-            assert str(caught.value) == f"{path}: another process encodes into this file; wait for it"
+            assert str(caught.value) == f"{path}: another process writes encoded features to this file; wait for it"
         store.add(DIGESTS[1], ROWS[1])
     with Store(path, "colours", 5, F4) as store:
         assert list(store.rows) == DIGESTS[:2]
 
 
-def test_a_folder_that_knows_no_locks_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -315,7 +315,7 @@ def test_a_folder_that_knows_no_locks_is_told_as_such(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(("dtype", "number"), [(F2, 70000), (F2, -1e30), (F4, np.inf), (F4, np.nan)])
-def test_numbers_that_do_not_fit_are_refused(tmp_path: Path, dtype: np.dtype[Any], number: float) -> None:
+def test_features_out_of_range_are_refused(tmp_path: Path, dtype: np.dtype[Any], number: float) -> None:
     path = tmp_path / "a.part"
     head = fill(path, dtype)
     length = path.stat().st_size
@@ -323,13 +323,13 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path: Path, dtype: np.dtype[Any
         with pytest.raises(DataError) as caught:
             store.add(b"x" * 32, np.array([0, 0, number, 0, 0], np.float32))
         got = f"{abs(number):g}"
-        assert str(caught.value) == f"features: expected numbers that {dtype} can hold, got {got}; try float32"
+        assert str(caught.value) == f"features: expected numbers in the range of {dtype}, got {got}; try float32"
         assert list(store.rows) == DIGESTS
     assert path.stat().st_size == length
     assert head < length
 
 
-def test_a_full_disk_costs_the_last_record_alone(
+def test_a_full_disk_loses_only_the_last_record(
     tmp_path: Path, files_of_at_most: Callable[[int], AbstractContextManager[None]]
 ) -> None:
     path = tmp_path / "a.part"
@@ -344,14 +344,14 @@ def test_a_full_disk_costs_the_last_record_alone(
         np.testing.assert_array_equal(store.features(), [*ROWS, ROWS[0]])
 
 
-def test_a_store_may_be_removed(tmp_path: Path) -> None:
+def test_a_store_is_removed(tmp_path: Path) -> None:
     with Store(tmp_path / "a.part", "colours", 5, F4) as store:
         store.remove()
         store.remove()
     assert os.listdir(tmp_path) == []
 
 
-def test_interrupted_and_taken_up_again(tmp_path: Path) -> None:
+def test_encoding_is_resumed_after_an_interruption(tmp_path: Path) -> None:
     paths, path = write(tmp_path, 12), tmp_path / "a.part"
     calls = []
     for stop in (5, 12):

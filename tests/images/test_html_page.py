@@ -1,4 +1,4 @@
-"""Pages of pictures: whatever stands in names and captions, the page shows it as text and needs no other file."""
+"""HTML pages of images: names and captions are escaped, and the page is self-contained."""
 
 import base64
 import io
@@ -53,7 +53,7 @@ def picture(source: str | None) -> Image.Image:
     return image
 
 
-def test_pixels_are_shown_as_they_are(tmp_path: Path) -> None:
+def test_pixels_are_embedded_losslessly(tmp_path: Path) -> None:
     page = written(tmp_path / "a.html", Entry("one", PIXELS, ["a dog", "it runs"]), Entry("two", PIXELS[:, :3], []))
     assert [page.texts[tag] for tag in ("h2", "p")] == [["one", "two"], ["a dog", "it runs"]]
     assert [image["alt"] for image in page.images] == ["a dog", ""]
@@ -62,7 +62,7 @@ def test_pixels_are_shown_as_they_are(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.html"]
 
 
-def test_names_and_captions_are_text_whatever_they_hold(tmp_path: Path) -> None:
+def test_names_and_captions_are_escaped(tmp_path: Path) -> None:
     page = written(tmp_path / "a.html", Entry(HOSTILE, PIXELS, [HOSTILE, "café 猫"]), Entry(HOSTILE, None, [HOSTILE]))
     assert page.tags.count("script") == 0
     assert page.texts["h2"] == [HOSTILE, HOSTILE]
@@ -71,7 +71,7 @@ def test_names_and_captions_are_text_whatever_they_hold(tmp_path: Path) -> None:
     assert page.images[0]["alt"] == HOSTILE
 
 
-def test_the_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
+def test_the_page_has_no_external_resources_or_scripts(tmp_path: Path) -> None:
     page = written(tmp_path / "a.html", Entry("one", PIXELS, ["a"]))
     text = (tmp_path / "a.html").read_text()
     assert not re.search(r"https?:|url\(|@import", text)
@@ -81,7 +81,7 @@ def test_the_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "expected"), [((1600, 1200), (640, 480)), ((100, 50), (100, 50)), ((1, 6000), (1, 640))]
 )
-def test_a_photograph_is_made_small_enough(tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_large_photographs_are_scaled_down(tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
     Image.new("RGB", size, (200, 0, 0)).save(tmp_path / "a.png")
     page = written(tmp_path / "a.html", Entry("one", tmp_path / "a.png", ["a"]))
     image = picture(page.images[0]["src"])
@@ -90,7 +90,7 @@ def test_a_photograph_is_made_small_enough(tmp_path: Path, size: tuple[int, int]
     assert image.convert("RGB").getpixel((0, 0))[0] > 190  # type: ignore[index]
 
 
-def test_a_photograph_that_cannot_be_shown_tells_why(tmp_path: Path) -> None:
+def test_an_unreadable_photograph_is_replaced_by_its_error(tmp_path: Path) -> None:
     bad = tmp_path / "<b>.jpg"
     bad.write_bytes(b"<i>no photograph")
     entries = [
@@ -104,13 +104,13 @@ def test_a_photograph_that_cannot_be_shown_tells_why(tmp_path: Path) -> None:
     assert first.startswith(f"{bad}: expected a photograph (")
     assert first.endswith("got a file that begins with b'<i>no photog'")
     assert second == f"{tmp_path / 'no.jpg'}: cannot be opened: No such file or directory"
-    assert third == "the photograph is not there; name its folder with --images"
+    assert third == "photograph not found; give its folder with --images"
     assert not {"b", "i"} & set(page.tags)
     assert len(page.images) == 1
     assert page.texts["p"] == ["x", "y"]
 
 
-def test_a_page_that_exists_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_page_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text("mine")
     asked = []
@@ -128,9 +128,9 @@ def test_a_page_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert Parsed(path.read_text()).texts["h2"] == ["one"]
 
 
-def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_write_error_is_reported(tmp_path: Path) -> None:
     for path, reason in (
-        (tmp_path / "no" / "a.html", f"expected a folder to write into, got {tmp_path / 'no'}, which is none"),
+        (tmp_path / "no" / "a.html", f"folder not found: {tmp_path / 'no'}"),
         (tmp_path, "expected the name of a file, got a folder"),
     ):
         with pytest.raises(CaptionerError) as caught:
@@ -138,7 +138,7 @@ def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         assert str(caught.value) == f"{path}: {reason}"
 
 
-def test_a_failure_on_the_way_leaves_the_old_page(tmp_path: Path) -> None:
+def test_a_failure_keeps_the_old_page(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text("mine")
 
@@ -152,7 +152,7 @@ def test_a_failure_on_the_way_leaves_the_old_page(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.html"]
 
 
-def test_names_that_are_no_text_are_shown_too(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_shown(tmp_path: Path) -> None:
     page = written(tmp_path / "a.html", Entry(os.fsdecode(b"caf\xe9"), PIXELS, ["\ud800"]))
     assert page.texts["h2"] == ["caf?"]
     assert page.texts["p"] == ["?"]

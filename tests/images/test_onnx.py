@@ -1,4 +1,4 @@
-"""ONNX models: settings from options, metadata or shapes; numbers as NumPy computes them; no other model passes."""
+"""ONNX models: settings from options, metadata or shapes; features equal to NumPy's; invalid models are refused."""
 
 import os
 import threading
@@ -58,13 +58,13 @@ def refusal(content: bytes, kind: type[CaptionerError] = UsageError, **options: 
 
 
 @pytest.mark.parametrize(("nodes", "shape"), [(POOL, NCHW), (AVERAGE, NHWC)])
-def test_each_pixel_is_standardised_and_laid_out_as_the_model_wants(nodes: Any, shape: Any) -> None:
+def test_pixels_are_standardized_in_the_layout_of_the_model(nodes: Any, shape: Any) -> None:
     mean, scale = np.array([100, 110.5, 120]), np.array([50, 60, -0.25])
     got = features(model(nodes, shape, metadata={}), mean="100/110.5/120", scale="50/60/-0.25")
     np.testing.assert_allclose(got, (PIXELS.mean(axis=(0, 1)) - mean) / scale, rtol=1e-5)
 
 
-def test_rows_and_columns_are_not_mixed_up() -> None:
+def test_rows_and_columns_are_not_swapped() -> None:
     for nodes, shape in (((node("Flatten", ["x"], "f"),), NCHW), (AVERAGE, NHWC)):
         assert OnnxEncoder(model(nodes, shape), "m.onnx", {}).prepare(PHOTO).shape == tuple(shape[1:])
     flat = features(model((node("Flatten", ["x"], "f"),), outputs={"f": ("N", 48)}))
@@ -73,12 +73,12 @@ def test_rows_and_columns_are_not_mixed_up() -> None:
     np.testing.assert_array_equal(flat, PIXELS.ravel())
 
 
-def test_one_number_stands_for_three() -> None:
+def test_one_number_applies_to_all_channels() -> None:
     one = features(model(metadata={}), mean="7", scale="9")
     np.testing.assert_array_equal(one, features(model(metadata={}), mean="7/7/7", scale="9/9/9"))
 
 
-def test_options_go_before_metadata_and_metadata_before_shapes() -> None:
+def test_options_override_metadata_and_metadata_override_shapes() -> None:
     free = ("N", 3, "h", "w")
     told = model(shape=free, metadata={"size": "6", "mean": "1", "scale": "2", "layout": "nchw", "author": "a"})
     assert OnnxEncoder(told, "m.onnx", {}).identity.startswith(
@@ -91,7 +91,7 @@ def test_options_go_before_metadata_and_metadata_before_shapes() -> None:
     assert OnnxEncoder(model(), "m.onnx", {}).side == SIDE
 
 
-def test_a_batch_gives_what_its_photographs_give_alone() -> None:
+def test_images_of_a_batch_are_encoded_independently() -> None:
     rng = np.random.default_rng(1)
     for batch_size in ("N", 1):
         encoder = OnnxEncoder(model(shape=(batch_size, 3, SIDE, SIDE)), "m.onnx", {})
@@ -100,7 +100,7 @@ def test_a_batch_gives_what_its_photographs_give_alone() -> None:
         np.testing.assert_array_equal(encoder.encode(batch), alone)
 
 
-def test_several_threads_may_use_one_encoder() -> None:
+def test_an_encoder_is_thread_safe() -> None:
     encoder = OnnxEncoder(model(), "m.onnx", {})
     batch = encoder.prepare(PHOTO)[None]
     expected, wrong = encoder.encode(batch), []
@@ -121,13 +121,13 @@ def half(content: bytes) -> bytes:
     return content.replace(b"\x08\x01\x12", b"\x08\x0a\x12")
 
 
-def test_float16_models_are_fed_float16() -> None:
+def test_float16_models_get_float16() -> None:
     encoder = OnnxEncoder(half(model()), "m.onnx", {})
     assert encoder.prepare(PHOTO).dtype == np.float16
     np.testing.assert_allclose(features(half(model())), PIXELS.mean(axis=(0, 1)), rtol=1e-3)
 
 
-def test_numbers_too_large_for_float16_are_told() -> None:
+def test_float16_overflow_is_reported() -> None:
     encoder = OnnxEncoder(half(model()), "m.onnx", {"scale": "1e-5"})
     with pytest.raises(DataError) as caught:
         encoder.encode(encoder.prepare(PHOTO)[None])
@@ -139,7 +139,7 @@ def test_a_vector_with_axes_of_one_is_a_vector() -> None:
     np.testing.assert_allclose(features(pooled), PIXELS.mean(axis=(0, 1)), rtol=1e-5)
 
 
-def test_a_model_that_tells_directions_is_taken() -> None:
+def test_a_model_with_normalized_output_is_accepted() -> None:
     nodes = (*POOL, node("LpNormalization", ["f"], "n", axis=1))
     got = features(model(nodes, outputs={"n": ("N", 3)}))
     middle = PIXELS.mean(axis=(0, 1))
@@ -149,19 +149,19 @@ def test_a_model_that_tells_directions_is_taken() -> None:
 TWO = {"p": ("N", 3, 1, 1), "f": ("N", 3)}
 
 
-def test_one_of_several_outputs_is_named() -> None:
+def test_one_of_several_outputs_is_chosen_by_name() -> None:
     expected = "output: expected p or f, got "
-    assert refusal(model(outputs=TWO)) == f"{expected}nothing; say --encoder-option output=p"
-    assert refusal(model(outputs=TWO), output="q\nr") == f"{expected}q r; say --encoder-option output=p"
-    assert refusal(model(), output="p") == "output: expected f, got p; say --encoder-option output=f"
+    assert refusal(model(outputs=TWO)) == f"{expected}nothing; use --encoder-option output=p"
+    assert refusal(model(outputs=TWO), output="q\nr") == f"{expected}q r; use --encoder-option output=p"
+    assert refusal(model(), output="p") == "output: expected f, got p; use --encoder-option output=f"
     assert features(model(outputs=TWO), output="f").shape == (3,)
     assert "output=p," in OnnxEncoder(model(outputs=TWO, metadata={**PLAIN, "output": "p"}), "m.onnx", {}).identity
 
 
 @pytest.mark.parametrize("key", ["mean", "scale"])
 def test_mean_and_scale_are_never_guessed(key: str) -> None:
-    expected = f"{key}: expected a number, or three with / between, in the unit of pixels (0 to 255), got "
-    more = f"; models of torchvision take {onnx.IMAGENET}, given by --encoder-option"
+    expected = f"{key}: expected one number, or three separated by /, in units of pixels (0 to 255), got "
+    more = f"; for torchvision models use {onnx.IMAGENET} with --encoder-option"
     others = {name: text for name, text in PLAIN.items() if name != key}
     assert refusal(model(metadata=others)) == f"{expected}nothing{more}"
     for text in ("", "1/2", "1/2/3/4", "a", "1,2,3", "nan", "inf", "1e39", "1//2", "[0.1\n0.2]"):
@@ -170,35 +170,35 @@ def test_mean_and_scale_are_never_guessed(key: str) -> None:
         assert refusal(model(metadata={**PLAIN, key: text})) == f"{expected}{shown}{more}"
 
 
-def test_a_scale_of_nothing_is_refused() -> None:
+def test_a_scale_of_zero_is_refused() -> None:
     for text in ("0", "1/0/1", "-0.0", "1e-60"):
         assert refusal(model(), scale=text) == f"scale: expected numbers other than 0, got {text}"
 
 
-def test_the_size_is_one_number_that_the_model_takes() -> None:
+def test_the_size_must_fit_the_model() -> None:
     free = model(shape=("N", 3, "h", "w"))
     expected = "size: expected the pixels of a side (1 to 4096), got "
     for text in ("", "0", "-4", "4097", "4.5", "4x4", "٤", "9" * 5000):
-        assert refusal(free, size=text) == f"{expected}{printable(text, 160)}; say --encoder-option size=224"
-    assert refusal(free) == f"{expected}nothing; say --encoder-option size=224"
+        assert refusal(free, size=text) == f"{expected}{printable(text, 160)}; use --encoder-option size=224"
+    assert refusal(free) == f"{expected}nothing; use --encoder-option size=224"
     assert refusal(model(), size="5") == "size: expected 4 x 4 as in the model, a square, got 5"
     wide = model(shape=("N", 3, 4, 6))
     assert refusal(wide) == "size: expected 4 x 6 as in the model, a square, got 4"
 
 
-def test_the_layout_is_seen_or_asked_for() -> None:
+def test_the_layout_is_detected_or_required() -> None:
     expected = "layout: expected nchw or nhwc, got "
     free = model(shape=("N", "c", 4, 4))
-    assert refusal(free) == f"{expected}nothing; say --encoder-option layout=nchw"
-    assert refusal(model(), layout="chw") == f"{expected}chw; say --encoder-option layout=nchw"
+    assert refusal(free) == f"{expected}nothing; use --encoder-option layout=nchw"
+    assert refusal(model(), layout="chw") == f"{expected}chw; use --encoder-option layout=nchw"
     assert features(free, layout="nchw").shape == (3,)
 
 
-def test_an_unknown_option_is_told_the_known_ones() -> None:
+def test_an_unknown_option_is_refused_with_the_available_ones() -> None:
     assert refusal(model(), means="1") == "encoder option means: unknown; expected size, mean, scale, layout, output"
 
 
-def test_only_pictures_go_in() -> None:
+def test_the_input_must_be_one_batch_of_images() -> None:
     expected = "expected one input of floats (images, channels, height, width), got "
     assert refusal(model(shape=("N", 3)), DataError) == f"{expected}x tensor(float) ['N', 3]"
     inputs = [value_info(name, NCHW) for name in "xy"]
@@ -206,13 +206,13 @@ def test_only_pictures_go_in() -> None:
     assert refusal(two, DataError).startswith(f"{expected}x tensor(float) ['N', 3, 4, 4]; y tensor(float)")
     none = protobuf.model([node("Identity", ["w"], "f")], {"w": np.zeros(3)}, [], [value_info("f", (3,))], PLAIN)
     assert refusal(none, DataError) == f"{expected}none"
-    four = "expected an input of one image or of any number, got one of 4"
+    four = "expected an input batch size of 1 or any, got 4"
     assert refusal(model(shape=(4, 3, 4, 4)), DataError) == four
 
 
-def test_only_finite_vectors_come_out() -> None:
-    vector = "expected one vector an image, got "
-    hint = "; name a pooled output with the option output"
+def test_the_output_must_be_finite_vectors() -> None:
+    vector = "expected one vector per image, got "
+    hint = "; choose a pooled output with the option output"
     maps = model((node("Identity", ["x"], "f"),), outputs={"f": NCHW})
     assert refusal(maps, DataError) == f"output f: {vector}(1, 3, 4, 4){hint}"
     number = model((node("ReduceMean", ["x"], "f", keepdims=0),), outputs={"f": ()})
@@ -225,7 +225,7 @@ def test_only_finite_vectors_come_out() -> None:
     assert refusal(root, DataError) == "output r: a number is not finite; check mean and scale"
 
 
-def test_an_empty_vector_is_none() -> None:
+def test_an_empty_output_is_refused() -> None:
     nodes = (
         *POOL,
         node("Cast", ["from"], "i", to=7),
@@ -234,19 +234,19 @@ def test_an_empty_vector_is_none() -> None:
     )
     for axis, shape in ((0, (0, 3)), (1, (1, 0))):
         cut = model(nodes, outputs={"g": ("M", "k")}, weights={"from": np.zeros(1), "axis": np.full(1, axis)})
-        assert refusal(cut, DataError).startswith(f"output g: expected one vector an image, got {shape};")
+        assert refusal(cut, DataError).startswith(f"output g: expected one vector per image, got {shape};")
 
 
-def test_only_floats_come_out() -> None:
+def test_the_output_must_be_floats() -> None:
     whole = model((*POOL, node("ArgMax", ["f"], "i", axis=1)), outputs={"i": ("N", 1)})
     whole = whole.replace(b"\x0a\x01i\x12\x0f\x0a\x0d\x08\x01", b"\x0a\x01i\x12\x0f\x0a\x0d\x08\x07")
     assert refusal(whole, DataError) == "expected an output of floats, got ['tensor(int64)']"
 
 
-def test_a_model_that_fails_says_so() -> None:
+def test_a_failing_model_is_reported() -> None:
     fails = model((node("Reshape", ["x", "s"], "f"),), weights={"s": np.zeros(0)})
     assert refusal(fails, DataError).startswith(
-        "expected an ONNX model, whole in this file, got one that onnxruntime ref"
+        "expected an ONNX model, complete in this file, got one that onnxruntime rej"
     )
     sized = model(
         (node("MatMul", ["x", "w"], "f"),), ("N", 3, "h", "w"), {"f": ("a", "b", "c", "d")}, {"w": np.ones((5, 2))}
@@ -255,11 +255,11 @@ def test_a_model_that_fails_says_so() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(100), b"\x89PNG\r\n\x1a\n", b"\0\0\0\0ORTM"])
-def test_what_is_no_model_is_refused(content: bytes) -> None:
+def test_other_files_are_refused(content: bytes) -> None:
     assert refusal(content, DataError).startswith("expected an ONNX model, ")
 
 
-def test_a_damaged_model_gives_vectors_or_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:
     content, rng = model(weights={"unused": np.arange(4.0)}), np.random.default_rng(0)
     outcomes = {"vectors": 0, "refused": 0}
     for turn in range(250):
@@ -278,7 +278,7 @@ def test_a_damaged_model_gives_vectors_or_one_line(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("text", [b"mean", b"\x01f", b"\x01x", b"Global"])
-def test_names_that_are_no_text_are_told(text: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_are_not_utf8_are_refused(text: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     content = model()
     assert text in content
     message = refusal(content.replace(text, text[:-1] + b"\xff"), DataError)
@@ -286,7 +286,7 @@ def test_names_that_are_no_text_are_told(text: bytes, capsys: pytest.CaptureFixt
     assert capsys.readouterr() == ("", "")
 
 
-def test_whatever_changes_features_changes_the_identity() -> None:
+def test_the_identity_covers_everything_that_affects_features() -> None:
     wide = model(shape=("N", "c", "h", "w"), outputs=TWO)
     plain = {"size": "4", "mean": "0", "scale": "1", "layout": "nchw", "output": "f"}
     variants = [
@@ -313,7 +313,7 @@ NAMES = st.text(min_size=1, max_size=12).filter(lambda text: "/" not in text and
     mean=st.floats(-1e3, 1e3),
     scale=st.floats(1e-3, 1e3),
 )
-def test_an_identity_opens_the_very_same_encoder(
+def test_an_identity_opens_the_same_encoder(
     tmp_path_factory: pytest.TempPathFactory, name: str, output: str, mean: float, scale: float
 ) -> None:
     path = tmp_path_factory.getbasetemp() / os.fsdecode(name.encode("utf-8", "replace")).strip(".")
@@ -332,7 +332,7 @@ def test_an_identity_opens_the_very_same_encoder(
     assert open_encoder(f"onnx:{path}", options).identity == encoder.identity
 
 
-def test_a_file_name_that_is_no_text_has_an_identity_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_name_that_is_not_utf8_has_an_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = os.fsdecode(b"caf\xe9\n.onnx")
     Path(name).write_bytes(model())
@@ -344,7 +344,7 @@ def test_a_file_name_that_is_no_text_has_an_identity_too(tmp_path: Path, monkeyp
     assert open_encoder(*known).identity == encoder.identity
 
 
-def test_a_file_is_read_with_care(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m.onnx"
     for plant, problem in (
         (lambda: None, "cannot be opened: No such file or directory"),
@@ -361,7 +361,7 @@ def test_a_file_is_read_with_care(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         open_encoder(f"onnx:{path}")
 
 
-def test_numbers_are_written_as_protocol_buffers_are() -> None:
+def test_varint_encoding() -> None:
     assert message([(1, 150)]) == bytes.fromhex("089601")  # the example of their documentation
     assert message([(2, "testing")]) == bytes.fromhex("120774657374696e67")
     assert message([(1, [1, 300]), (16, b"")]) == bytes.fromhex("080108ac02820100")

@@ -1,4 +1,4 @@
-"""ONNX models with data outside of their file: refused in every place and spelling, before onnxruntime sees them."""
+"""ONNX models with external data are refused, in every place and encoding, before onnxruntime opens them."""
 
 from pathlib import Path
 from unittest import mock
@@ -24,19 +24,19 @@ def refusal(content: bytes) -> str:
 
 @pytest.mark.parametrize("trick", TRICKS)
 @pytest.mark.parametrize("place", PLACES)
-def test_data_elsewhere_are_refused_before_the_model_is_opened(place: str, trick: str) -> None:
+def test_external_data_is_refused_before_the_model_is_opened(place: str, trick: str) -> None:
     assert refusal(PLACES[place](TRICKS[trick]("/etc/passwd"))).startswith("m.onnx: expected an ONNX model")
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_each_place_is_found_by_the_tensor_in_it(place: str) -> None:
+def test_tensors_are_found_in_every_place(place: str) -> None:
     """The same model with its data inside passes, so that it is the external data which is refused."""
     inside = tensor((9, np.ones((3, 3), "<f4").tobytes()), (14, 0))
     refuse_external_data(PLACES[place](inside), "m.onnx")
     assert "external data for the tensor 'w'" in refusal(PLACES[place](tensor(entries("w.bin"), (14, 1))))
 
 
-def test_a_real_model_with_data_elsewhere_would_have_been_opened(tmp_path: Path) -> None:
+def test_onnxruntime_would_open_a_model_with_external_data(tmp_path: Path) -> None:
     """Against a suite that tests nothing: without the guard onnxruntime is asked to open the model."""
     (tmp_path / "victim.bin").write_bytes(bytes(36))
     trial = External(tmp_path)
@@ -45,7 +45,7 @@ def test_a_real_model_with_data_elsewhere_would_have_been_opened(tmp_path: Path)
         assert trial(0).kind == "wrong"
 
 
-def test_a_model_with_subgraphs_that_is_whole_still_works() -> None:
+def test_a_complete_model_with_subgraphs_is_accepted() -> None:
     inner = message([(1, node("Identity", ["f"], "h")), (2, "then"), (12, message([(1, "h")]))])
     branches = [message([(1, f"{name}_branch"), (6, inner), (20, 5)]) for name in ("then", "else")]
     truth = message([(2, 9), (8, "yes"), (9, b"\x01")])
@@ -54,7 +54,7 @@ def test_a_model_with_subgraphs_that_is_whole_still_works() -> None:
     assert OnnxEncoder(content, "m.onnx", {}).width == 3
 
 
-def test_the_name_of_a_tensor_is_shown_in_one_line() -> None:
+def test_the_name_of_a_tensor_is_printed_on_one_line() -> None:
     hostile = message([(8, "\x1b[2J\n" + "w" * 10_000), (14, 1)])
     said = refusal(model([(5, hostile)]))
     assert said.isprintable()
@@ -63,8 +63,8 @@ def test_the_name_of_a_tensor_is_shown_in_one_line() -> None:
 
 
 def test_depth_and_size_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "more than 100 deep" in refusal(model([(1, nested(60, 6, tensor()))]))
-    monkeypatch.setattr(external, "MOST_FIELDS", 50)
+    assert "nested deeper than 100" in refusal(model([(1, nested(60, 6, tensor()))]))
+    monkeypatch.setattr(external, "MAX_FIELDS", 50)
     assert "more than 50 fields" in refusal(model([(99, ["x"] * 60)]))
     assert "more than 50 fields" in refusal(model([(5, tensor((99, ["x"] * 60)))]))
 
@@ -72,8 +72,8 @@ def test_depth_and_size_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "cut", [b"\x3a", b"\x3a\xff", b"\x3a\x80\x80\x80\x80\x80\x01", b"\x3d\x01", b"\x39\x01", b"\x38", b"\x07"]
 )
-def test_what_is_no_protocol_buffer_is_refused(cut: bytes) -> None:
-    assert "damaged or none: byte " in refusal(model([]) + cut)
+def test_a_malformed_protocol_buffer_is_refused(cut: bytes) -> None:
+    assert "damaged or other file: byte " in refusal(model([]) + cut)
 
 
 def test_onnxruntimes_own_format_is_refused() -> None:

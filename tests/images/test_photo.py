@@ -1,4 +1,4 @@
-"""Photographs: every kind of file that people have comes upright in RGB, and any other is refused in one line."""
+"""Photographs of all supported formats decode to upright RGB; other files are refused with a one-line error."""
 
 import io
 import os
@@ -89,7 +89,7 @@ def tiff(bits: int, pixels: bytes, size: int) -> bytes:
     ("orientation", "order"),
     [(1, "RGBx"), (2, "GRxB"), (3, "xBGR"), (4, "BxRG"), (5, "RBGx"), (6, "BRxG"), (7, "xGBR"), (8, "GxRB")],
 )
-def test_it_is_turned_as_its_camera_says(kind: str, orientation: int, order: str) -> None:
+def test_the_exif_orientation_is_applied(kind: str, orientation: int, order: str) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     photo = decode(encoded(corners(), kind, exif=exif), "a", 100)
@@ -103,14 +103,14 @@ def test_it_is_turned_as_its_camera_says(kind: str, orientation: int, order: str
     "exif",
     [b"Exif\0\0", b"Exif\0\0no notes", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\1\7\0"],
 )
-def test_damaged_notes_of_the_camera_do_not_spoil_the_pixels(kind: str, exif: bytes) -> None:
+def test_damaged_exif_data_is_ignored(kind: str, exif: bytes) -> None:
     content = encoded(corners(), kind, exif=exif)
     with warnings.catch_warnings(record=True) as told:
         assert alike(seen(decode(content, "a", 100)), CORNERS)
     assert not told
 
 
-def test_an_orientation_that_does_not_exist_is_none() -> None:
+def test_an_invalid_orientation_is_ignored() -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 9
     assert alike(seen(decode(encoded(corners(), "JPEG", exif=exif), "a", 100)), CORNERS)
@@ -121,7 +121,7 @@ def test_every_format_is_read(kind: str) -> None:
     assert alike(seen(decode(encoded(corners(), kind), "a", 100)), CORNERS)
 
 
-def test_a_palette_is_looked_up() -> None:
+def test_a_palette_is_applied() -> None:
     for kind in ("PNG", "GIF", "BMP", "TIFF"):
         assert seen(decode(encoded(corners().quantize(8), kind), "a", 100)) == list(CORNERS)
 
@@ -136,7 +136,7 @@ def test_a_transparent_entry_of_a_palette_is_white(transparency: int | bytes) ->
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_what_is_half_transparent_is_half_white(kind: str) -> None:
+def test_alpha_is_blended_with_white(kind: str) -> None:
     clear = corners().convert("RGBA")
     clear.putalpha(Image.new("L", clear.size, 128))
     expected = [tuple(np.uint8((c * 128 + 255 * 127) / 255) for c in colour) for colour in CORNERS]
@@ -150,18 +150,18 @@ def test_a_transparent_colour_without_alpha_is_white() -> None:
     assert seen(decode(encoded(Image.new("L", (4, 4), 7), "PNG", transparency=7), "a", 100)) == [WHITE] * 4
 
 
-def test_printers_colours_become_those_of_a_screen() -> None:
+def test_cmyk_is_converted_to_rgb() -> None:
     ink = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     for kind in ("JPEG", "TIFF"):
         assert alike(seen(decode(encoded(ink, kind), "a", 100)), [RED] * 4)
 
 
-def test_other_colours_are_converted() -> None:
+def test_other_colour_spaces_are_converted() -> None:
     assert alike(seen(decode(encoded(corners().convert("YCbCr"), "TIFF"), "a", 100)), CORNERS)
     assert alike(seen(decode(encoded(Image.new("LAB", (4, 4), (255, 128, 128)), "TIFF"), "a", 100)), [WHITE] * 4)
 
 
-def test_16_bits_are_scaled_not_cut() -> None:
+def test_16_bits_are_scaled_not_clipped() -> None:
     values = np.array([[0, 1000, 32896, 65535]], np.uint16)
     for kind in ("PNG", "TIFF", "PPM"):
         pixels = np.asarray(decode(encoded(Image.fromarray(values), kind), "a", 100))
@@ -172,21 +172,21 @@ def test_16_bits_are_scaled_not_cut() -> None:
     assert np.asarray(decode(deep, "a", 100)).tolist() == [[[0, 128, 255], [255, 0, 1]]]
 
 
-def test_12_bits_are_scaled_to_their_own_white() -> None:
+def test_12_bits_are_scaled_by_their_maximum() -> None:
     rows = bytes.fromhex("000fff") + bytes.fromhex("800801")
     assert np.asarray(decode(tiff(12, rows, 2), "a", 100))[..., 0].tolist() == [[0, 255], [127, 127]]
 
 
-def test_numbers_whose_white_nobody_tells_are_refused() -> None:
+def test_modes_without_a_defined_white_are_refused() -> None:
     assert refusal(encoded(Image.new("F", (4, 4), 0.5), "TIFF")) == (
-        "expected 8 or 16 bits a pixel, got floating point; save it as PNG or JPEG"
+        "expected 8 or 16 bits per pixel, got floating point; save it as PNG or JPEG"
     )
     assert refusal(encoded(Image.new("I", (4, 4), 200), "TIFF")) == (
-        "expected 8 or 16 bits a pixel, got signed or 32-bit numbers; save it as PNG or JPEG"
+        "expected 8 or 16 bits per pixel, got signed or 32-bit numbers; save it as PNG or JPEG"
     )
 
 
-def test_one_bit_and_greys_are_read() -> None:
+def test_one_bit_and_grey_images_are_read() -> None:
     for mode in ("1", "L"):
         for kind in ("PNG", "TIFF", "BMP", "PPM", "GIF", "JPEG"):
             image = Image.new("L", (16, 16), 0)
@@ -200,14 +200,14 @@ def test_a_progressive_jpeg_is_read() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
-def test_the_first_picture_of_several_is_taken(kind: str) -> None:
+def test_the_first_frame_is_used(kind: str) -> None:
     content = encoded(corners(), kind, save_all=True, append_images=[Image.new("RGB", (48, 32), WHITE)])
     with Image.open(io.BytesIO(content)) as image:
         assert getattr(image, "n_frames", 1) == 2
     assert alike(seen(decode(content, "a", 100)), CORNERS)
 
 
-def test_a_transparent_animation_is_white_where_nothing_is() -> None:
+def test_a_transparent_animation_has_a_white_background() -> None:
     image = Image.new("P", (4, 4), 0)
     image.putpalette([*BLUE, *RED])
     image.paste(1, (0, 0, 2, 2))
@@ -215,31 +215,31 @@ def test_a_transparent_animation_is_white_where_nothing_is() -> None:
 
 
 @pytest.mark.parametrize("size", [(400, 300), (399, 1000), (47, 2000), (2, 2)])
-@pytest.mark.parametrize("least", [1, 8, 30, 300])
-def test_a_jpeg_is_at_least_twice_as_large_as_asked_or_as_it_was(size: tuple[int, int], least: int) -> None:
+@pytest.mark.parametrize("min_side", [1, 8, 30, 300])
+def test_a_reduced_jpeg_has_at_least_twice_the_minimum_side(size: tuple[int, int], min_side: int) -> None:
     content = encoded(Image.new("RGB", size), "JPEG")
-    got = decode(content, "a", least).size
-    assert got == size or min(got) >= 2 * least
+    got = decode(content, "a", min_side).size
+    assert got == size or min(got) >= 2 * min_side
     assert abs(got[0] / size[0] - got[1] / size[1]) < 1 / min(size)
-    if size == (400, 300) and least == 8:
+    if size == (400, 300) and min_side == 8:
         assert got == (50, 38)
 
 
-def test_a_small_jpeg_looks_like_the_large_one() -> None:
+def test_a_reduced_jpeg_equals_a_scaled_one() -> None:
     content = encoded(corners(480, 320), "JPEG")
     assert decode(content, "a", 20).size == (60, 40)
     assert alike(seen(decode(content, "a", 20)), CORNERS)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_thread_of_pixels_is_read_and_made_square(kind: str) -> None:
+def test_an_extreme_aspect_ratio_is_cropped_to_a_square(kind: str) -> None:
     for size in ((1, 60000), (60000, 1)):
         photo = decode(encoded(Image.new("L", size, 128), kind), "a", 16)
         assert photo.size == size
         assert np.asarray(square(photo, 16)).tolist() == np.full((16, 16, 3), 128).tolist()
 
 
-def test_the_middle_is_cut_out() -> None:
+def test_the_centre_is_cropped() -> None:
     image = Image.new("RGB", (30, 10), RED)
     image.paste(GREEN, (10, 0, 20, 10))
     assert np.asarray(square(image, 10)).tolist() == np.full((10, 10, 3), GREEN).tolist()
@@ -275,7 +275,7 @@ def bomb(kind: str, side: int) -> bytes:
 
 @pytest.mark.parametrize("side", [9460, 14000, 60000])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_small_file_of_many_pixels_is_refused_before_it_fills_the_memory(kind: str, side: int) -> None:
+def test_a_decompression_bomb_is_refused(kind: str, side: int) -> None:
     content = bomb(kind, side)
     assert len(content) < 2000
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -289,7 +289,7 @@ def test_a_small_file_of_many_pixels_is_refused_before_it_fills_the_memory(kind:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 20_000  # KiB; on macOS bytes, which is stricter
 
 
-def test_a_lack_of_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_error_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise MemoryError
 
@@ -299,11 +299,11 @@ def test_a_lack_of_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbfa dog\nruns", b"<svg/>", b"RIFF\0\0\0\0WAVE", bytes(900)])
-def test_another_kind_of_file_is_shown_by_its_beginning(content: bytes) -> None:
+def test_other_files_are_refused_with_their_first_bytes(content: bytes) -> None:
     assert refusal(content) == f"expected a photograph ({KNOWN}), got a file that begins with {content[:12]!r}"
 
 
-def test_an_empty_file_is_called_so() -> None:
+def test_an_empty_file_is_refused() -> None:
     assert refusal(b"") == f"expected a photograph ({KNOWN}), got an empty file"
 
 
@@ -320,13 +320,13 @@ def test_no_other_program_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_file_cut_short_is_told(kind: str) -> None:
+def test_a_truncated_file_is_refused(kind: str) -> None:
     rng = np.random.default_rng(0)
     content = encoded(Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)), kind)
     for length in (len(content) // 2, len(content) - 100):
         message = refusal(content[:length])
-        assert message.startswith("damaged or cut short: ")
-        assert message.endswith("; try a fresh copy")
+        assert message.startswith("damaged or truncated: ")
+        assert message.endswith("; try a new copy")
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     assert seen(read_photo(str(path), 100)) == list(CORNERS)
 
 
-def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_only_regular_files_are_read_without_blocking(tmp_path: Path) -> None:
     pipe, link, missing = tmp_path / "pipe.jpg", tmp_path / "link.jpg", tmp_path / "no.jpg"
     os.mkfifo(pipe)
     link.symlink_to(missing)
@@ -352,7 +352,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
         assert str(caught.value) == f"{path}: {problem}"
 
 
-def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(corners()))
     path.chmod(0)
@@ -367,7 +367,7 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.M
     assert str(caught.value) == f"{path}: cannot be opened: Permission denied"
 
 
-def test_threads_leave_the_filters_of_warnings_as_they_were() -> None:
+def test_threads_restore_the_warning_filters() -> None:
     contents = [encoded(corners()), bomb("PNG", 9460), bomb("GIF", 14000)] * 30
     start = threading.Barrier(6)
 
@@ -388,7 +388,7 @@ def test_threads_leave_the_filters_of_warnings_as_they_were() -> None:
     assert list(warnings.filters) == before
 
 
-def test_one_thread_at_a_time_changes_the_filters_of_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_thread_changes_the_warning_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     content, inside, peak, start = encoded(corners()), 0, 0, threading.Barrier(4)
     real_open = Image.open
 
@@ -429,7 +429,7 @@ SEEDS = {
 
 
 @pytest.mark.parametrize("kind", SEEDS)
-def test_a_damaged_file_gives_a_photograph_or_one_line(kind: str) -> None:
+def test_a_damaged_file_gives_an_image_or_a_one_line_error(kind: str) -> None:
     content, rng = SEEDS[kind], np.random.default_rng(zlib.crc32(kind.encode()))
     assert decode(content, "a", 8).mode == "RGB"
     outcomes = {"read": 0, "refused": 0}
@@ -450,7 +450,7 @@ def test_a_damaged_file_gives_a_photograph_or_one_line(kind: str) -> None:
     assert outcomes["refused"] > 0
 
 
-def test_photographs_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
+def test_photographs_in_a_folder_are_sorted(tmp_path: Path) -> None:
     for name in (
         "b.JPG",
         "a.png",
@@ -469,7 +469,7 @@ def test_photographs_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
     assert found == ["a.png", "b.JPG", "g.jpg/h.gif", "sub/c.webp"]
 
 
-def test_a_hidden_folder_that_is_named_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hidden_folder_given_by_name_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".photos").mkdir()
     (tmp_path / ".photos" / "a.png").write_bytes(b"")
     assert photos_in(tmp_path / ".photos", pytest.fail) == [tmp_path / ".photos" / "a.png"]
@@ -478,7 +478,7 @@ def test_a_hidden_folder_that_is_named_is_searched(tmp_path: Path, monkeypatch: 
     assert photos_in(Path("../.photos"), pytest.fail) == [Path("../.photos/a.png")]
 
 
-def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.png", "shut/b.png", "z/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -495,6 +495,6 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
     assert [error.filename for error in told] == [str(tmp_path / "shut")]
 
 
-def test_a_photograph_of_a_telephone_is_told_by_its_name() -> None:
+def test_heic_is_recognised_by_its_suffix() -> None:
     content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
     assert refusal(content) == "expected a photograph of another format, got HEIC; convert it to JPEG"

@@ -1,4 +1,4 @@
-"""Write recorded.json: what pycocoevalcap 1.2, with Java, makes of captions and of a random corpus.
+"""Write recorded.json: tokens and scores of pycocoevalcap 1.2 (with Java) for test captions and a random corpus.
 
 $ pip install pycocoevalcap==1.2 && python tests/metrics/record.py
 """
@@ -36,7 +36,7 @@ A tag like <a href> , and brackets (with (more) [of] them)
 
 
 def corpus(seed: int = 0, images: int = 40) -> tuple[list[list[str]], list[list[list[str]]]]:
-    """Captions and references of a random corpus in a few words, among them empty, right and repeated ones."""
+    """Return captions and references of a random corpus with a small vocabulary, with empty and correct captions."""
     rng = random.Random(seed)
 
     def caption(shortest: int) -> list[str]:
@@ -48,26 +48,29 @@ def corpus(seed: int = 0, images: int = 40) -> tuple[list[list[str]], list[list[
 
 
 def peer_scores(captions: list[list[str]], references: list[list[list[str]]]) -> tuple[list[float], list[list[float]]]:
-    """The figures of the package: BLEU-1 to -4, ROUGE-L and CIDEr-D of the corpus, and of each image."""
+    """Return pycocoevalcap's scores of the corpus and of each image."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    told = {image: [" ".join(words)] for image, words in enumerate(captions)}
-    known = {image: [" ".join(words) for words in several] for image, several in enumerate(references)}
+    results_of = {image: [" ".join(words)] for image, words in enumerate(captions)}
+    references_of = {image: [" ".join(words) for words in several] for image, several in enumerate(references)}
     with contextlib.redirect_stdout(io.StringIO()):
-        bleus, each = Bleu(4).compute_score(known, told)
-        results = [*zip(bleus, each, strict=True), *(one.compute_score(known, told) for one in (Rouge(), Cider()))]
+        bleus, each = Bleu(4).compute_score(references_of, results_of)
+        results = [
+            *zip(bleus, each, strict=True),
+            *(one.compute_score(references_of, results_of) for one in (Rouge(), Cider())),
+        ]
     corpus = [float(whole) for whole, _ in results]
     return corpus, [[float(value) for value in row] for row in zip(*(row for _, row in results), strict=True)]
 
 
 def peer_tokens(texts: list[str]) -> list[list[str]]:
-    """The tokens of the package's Java tokenizer; each text is followed by one that begins with A."""
+    """Return the tokens of the Java tokenizer; each text is followed by one that starts with A."""
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-    asked: dict[int, Any] = {i: [{"caption": text}, {"caption": "A dog"}] for i, text in enumerate(texts)}
-    return [several[0].split() for several in PTBTokenizer().tokenize(asked).values()]
+    captions: dict[int, Any] = {i: [{"caption": text}, {"caption": "A dog"}] for i, text in enumerate(texts)}
+    return [several[0].split() for several in PTBTokenizer().tokenize(captions).values()]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Intervals cover what they should, and figures without references are counted right."""
+"""Bootstrap confidence intervals, and statistics without references."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,15 @@ import pytest
 from captioner.metrics import figures, interval, novel, score_rows, wording
 
 
-def corpus(share_right: float, images: int = 200) -> np.ndarray:
+def corpus(fraction_right: float, images: int = 200) -> np.ndarray:
     references = [[["a", f"w{image}", "b", "c", "d"]] for image in range(images)]
-    captions = [several[0] if image < share_right * images else ["x"] * 5 for image, several in enumerate(references)]
+    captions = [
+        several[0] if image < fraction_right * images else ["x"] * 5 for image, several in enumerate(references)
+    ]
     return score_rows(captions, references)
 
 
-def test_an_interval_is_that_of_the_binomial() -> None:
+def test_an_interval_matches_the_binomial_distribution() -> None:
     rows = corpus(0.5)
     (lower, upper) = interval(rows)
     deviation = (0.25 / len(rows)) ** 0.5
@@ -22,7 +24,7 @@ def test_an_interval_is_that_of_the_binomial() -> None:
     assert (interval(rows, seed=1) != (lower, upper)).any()
 
 
-def test_differences_are_of_the_same_images() -> None:
+def test_intervals_of_paired_differences() -> None:
     better, worse = corpus(0.6), corpus(0.5)
     (lower, _), (_, upper) = interval(better, worse), interval(worse, better)
     assert (lower > 0).all()
@@ -30,7 +32,7 @@ def test_differences_are_of_the_same_images() -> None:
     np.testing.assert_array_equal(interval(better, better), 0)
 
 
-def test_wording() -> None:
+def test_diversity_and_novelty() -> None:
     captions = [["a", "dog"], ["a", "dog"], ["a", "a", "a"], []]
     assert wording(captions) == {"mean_length": 7 / 4, "vocabulary": 2, "distinct": 3, "repeats": 1 / 4}
     assert novel(captions, [["a", "dog"], ["dog", "a"]]) == 1 / 2

@@ -1,4 +1,4 @@
-"""The metrics equal those of pycocoevalcap: recorded ones, and the package itself where it is installed."""
+"""The metrics equal those of pycocoevalcap: recorded values, and the package itself if installed."""
 
 import json
 import random
@@ -29,36 +29,36 @@ corpora = st.lists(
 )
 
 
-def test_the_record_is_of_the_random_corpus() -> None:
+def test_the_recording_is_for_the_random_corpus() -> None:
     assert record.corpus() == (CAPTIONS, REFERENCES)
     assert [text for text, _ in RECORDED["tokens"]] == record.TEXTS
 
 
-def test_the_figures_are_those_recorded() -> None:
+def test_scores_equal_the_recorded_ones() -> None:
     scores = corpus_scores(CAPTIONS, REFERENCES)
     assert tuple(scores) == NAMES == ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
     np.testing.assert_allclose(list(scores.values()), RECORDED["corpus"], rtol=0, atol=1e-9)
     np.testing.assert_allclose(figures(score_rows(CAPTIONS, REFERENCES)), RECORDED["images"], rtol=0, atol=1e-9)
 
 
-def test_another_word_changes_every_figure() -> None:
+def test_a_changed_word_changes_every_score() -> None:
     changed = [[*words[:-1], "other"] if words else words for words in CAPTIONS]
     assert (abs(np.subtract(list(corpus_scores(changed, REFERENCES).values()), RECORDED["corpus"])) > 1e-3).all()
 
 
 @pytest.mark.parametrize(("text", "words"), RECORDED["tokens"])
-def test_tokens_are_those_recorded(text: str, words: str) -> None:
+def test_tokens_equal_the_recorded_ones(text: str, words: str) -> None:
     assert tokenize(text) == words.split()
 
 
 @given(st.text(max_size=40))
-def test_tokens_are_lower_case_words_without_spaces(text: str) -> None:
+def test_tokens_are_lower_case_without_spaces(text: str) -> None:
     for word in tokenize(text):
         assert word == word.lower()
         assert word.split() == [word]
 
 
-def test_figures_equal_the_package_on_random_corpora() -> None:
+def test_scores_equal_the_package_on_random_corpora() -> None:
     pytest.importorskip("pycocoevalcap")
     for seed in range(20):
         captions, references = record.corpus(seed, images=1 + 2 * seed)
@@ -78,7 +78,7 @@ def test_tokens_equal_the_package_on_flickr8k() -> None:
 
 
 @given(corpora)
-def test_words_may_be_anything_and_images_come_in_any_order(corpus: list) -> None:
+def test_scores_depend_on_neither_word_types_nor_image_order(corpus: list) -> None:
     captions, references = zip(*corpus, strict=True)
     scores = corpus_scores(captions, references)
     named = corpus_scores(
@@ -90,7 +90,7 @@ def test_words_may_be_anything_and_images_come_in_any_order(corpus: list) -> Non
 
 
 @given(corpora)
-def test_a_reference_as_a_caption_is_right(corpus: list) -> None:
+def test_a_reference_as_caption_has_the_maximum_score(corpus: list) -> None:
     references = [several for _, several in corpus]
     scores = corpus_scores([several[0] for several in references], references)
     assert scores["bleu1"] == pytest.approx(1)
@@ -98,7 +98,7 @@ def test_a_reference_as_a_caption_is_right(corpus: list) -> None:
 
 
 @given(captions_of_few_words, captions_of_few_words)
-def test_lcs_is_that_of_the_textbook(one: list[int], other: list[int]) -> None:
+def test_lcs_equals_dynamic_programming(one: list[int], other: list[int]) -> None:
     table = np.zeros((len(one) + 1, len(other) + 1), int)
     for i, a in enumerate(one):
         for j, b in enumerate(other):
@@ -116,13 +116,13 @@ def test_n_grams_are_counted() -> None:
     assert found.key[found.row == 2][0] in found.key[found.row == 0]
 
 
-def test_fixed_references_score_any_images_in_any_number() -> None:
+def test_captions_are_scored_independently() -> None:
     scorer, rng = CiderD(REFERENCES), random.Random(1)
     images = [rng.randrange(len(REFERENCES)) for _ in range(200)]
     captions = [rng.choice(CAPTIONS) + ["new"] * rng.randrange(3) for _ in images]
-    together = scorer.score(images, captions)
+    batch = scorer.score(images, captions)
     alone = [scorer.score([image], [words])[0] for image, words in zip(images, captions, strict=True)]
-    np.testing.assert_allclose(together, alone, rtol=1e-12)
+    np.testing.assert_allclose(batch, alone, rtol=1e-12)
     one_each = [captions[images.index(image)] if image in images else [] for image in range(len(REFERENCES))]
     np.testing.assert_allclose(
         cider_d(one_each, REFERENCES)[images[:1]], scorer.score(images[:1], captions[:1]), rtol=1e-12
@@ -130,7 +130,7 @@ def test_fixed_references_score_any_images_in_any_number() -> None:
     assert scorer.score([], []).shape == (0,)
 
 
-def test_weights_may_come_from_other_references() -> None:
+def test_document_frequencies_from_other_references() -> None:
     whole = CiderD(REFERENCES)
     part = CiderD(REFERENCES[5:9], whole)
     np.testing.assert_allclose(part.score([0, 3, 0], CAPTIONS[:3]), whole.score([5, 8, 5], CAPTIONS[:3]), rtol=1e-12)
@@ -138,17 +138,17 @@ def test_weights_may_come_from_other_references() -> None:
 
 
 @given(corpora, st.lists(captions_of_few_words, max_size=4), st.integers(0, 2**32))
-def test_the_expected_score_is_that_of_every_image_by_its_share(corpus: list, captions: list, seed: int) -> None:
+def test_the_expected_score_is_the_weighted_sum_over_images(corpus: list, captions: list, seed: int) -> None:
     scores = CiderD([references for _, references in corpus])
-    shares = np.random.default_rng(seed).standard_normal(len(corpus))
+    weights = np.random.default_rng(seed).standard_normal(len(corpus))
     images = np.arange(len(corpus))
-    each = [scores.score(images, [caption] * len(corpus)) @ shares for caption in captions]
-    np.testing.assert_allclose(scores.expected(captions, shares), each, rtol=0, atol=1e-12)
+    each = [scores.score(images, [caption] * len(corpus)) @ weights for caption in captions]
+    np.testing.assert_allclose(scores.expected(captions, weights), each, rtol=0, atol=1e-12)
 
 
-def test_captions_and_references_may_be_empty_but_must_be_there() -> None:
+def test_empty_captions_are_allowed_but_missing_references_are_not() -> None:
     assert corpus_scores([[], []], [[["a"]], [["b"]]]) == pytest.approx(dict.fromkeys(NAMES, 0), abs=1e-9)
     assert rouge_l([[]], [[[]]]).tolist() == [1]
     assert cider_d([[]], [[[]]]).tolist() == [0]
-    with pytest.raises(DataError, match="image 1: expected a caption or more, got none"):
+    with pytest.raises(DataError, match="image 1: expected at least one caption, got none"):
         corpus_scores([["a"], ["b"]], [[["a"]], []])

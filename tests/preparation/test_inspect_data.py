@@ -194,7 +194,7 @@ def test_a_page_has_the_photographs_of_the_folder_that_is_named(
     for folder in (tmp_path, None):
         assert write_page(page, corpus, "val", shown, folder, overwrite=True) == 2
         assert pictures_in(page) == []
-    assert page.read_text().count("the photograph is not there; name its folder with --images") == 2
+    assert page.read_text().count("photograph not found; give its folder with --images") == 2
 
 
 def test_a_page_of_generated_pictures(tmp_path: Path, small: tuple[str, ...]) -> None:
@@ -204,7 +204,7 @@ def test_a_page_of_generated_pictures(tmp_path: Path, small: tuple[str, ...]) ->
 
 
 def test_a_page_that_cannot_be_written(corpus: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected a folder to write into"):
+    with pytest.raises(UsageError, match="folder not found"):
         write_page(tmp_path / "absent" / "a.html", corpus, "val", [], None, False)
 
 

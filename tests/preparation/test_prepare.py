@@ -184,9 +184,7 @@ def test_what_has_come_while_photographs_were_encoded_is_left_as_it_is(photos: P
 
 def test_a_place_where_nothing_can_be_written(photos: Path) -> None:
     absent = photos.parent / "absent" / "out.h5"
-    assert refusal(photos, UsageError, output=absent) == (
-        f"{absent}: expected a folder to write into, got {absent.parent}, which is none"
-    )
+    assert refusal(photos, UsageError, output=absent) == (f"{absent}: folder not found: {absent.parent}")
 
 
 def test_the_captions_are_not_overwritten(photos: Path) -> None:

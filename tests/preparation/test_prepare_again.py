@@ -76,12 +76,12 @@ def test_what_another_encoder_or_nobody_has_done_is_no_work_done(
 def test_a_file_of_another_kind_is_left_as_it_is(photos: Path) -> None:
     part = photos.parent / "out.h5.part"
     part.write_bytes(b"half a download")
-    said = f"{part}: expected what an earlier run encoded, got another file; move it away"
+    said = f"{part}: expected encoded features of an earlier run, got another file; move it away"
     assert refusal(photos, UsageError) == said
     assert part.read_bytes() == b"half a download"
     part.unlink()
     part.symlink_to("/dev/zero")
-    said = f"{part}: expected a file to keep what is encoded, got a device; move it away"
+    said = f"{part}: expected a file for encoded features, got a device; move it away"
     assert refusal(photos, UsageError) == said
 
 
@@ -133,7 +133,7 @@ def test_two_processes_do_not_write_one_file(photos: Path) -> None:
     part = photos.parent / "out.h5.part"
     with Store(part, ENCODER, FEATURES, np.dtype(np.float32)):
         said = refusal(photos, UsageError)
-    assert said == f"{part}: another process encodes into this file; wait for it"
+    assert said == f"{part}: another process writes encoded features to this file; wait for it"
 
 
 def test_a_full_disk_keeps_what_was_encoded(

@@ -1,4 +1,4 @@
-"""A file is the old one or the new one, whatever happens while it is written."""
+"""Atomic replacement: after any failure, the path holds the old or the new file."""
 
 import os
 import re
@@ -14,7 +14,9 @@ import pytest
 from captioner.storage.atomic import replacing, sweep, write_atomically
 
 
-def test_file_first_then_its_name_then_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_synced_then_renamed_then_the_folder_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, calls = tmp_path / "a", []
     fsync, replace = os.fsync, os.replace
 
@@ -45,13 +47,13 @@ write_atomically(Path(sys.argv[1]), (b"abc", b"de"))
 """
 
 
-@pytest.mark.skipif(STRACE is None, reason="the order of os calls is asserted above; strace sees the system's")
-def test_the_system_is_asked_in_that_order(tmp_path: Path) -> None:
+@pytest.mark.skipif(STRACE is None, reason="needs strace; the order of os calls is asserted above")
+def test_system_calls_have_that_order(tmp_path: Path) -> None:
     path, trace = tmp_path / "a", tmp_path / "trace"
     calls = "trace=openat,write,fsync,fdatasync,rename,renameat,renameat2"
     command = [str(STRACE), "-f", "-y", "-e", calls, "-o", trace, sys.executable, "-c", WRITE, path]
     subprocess.run(command, check=True, timeout=60)
-    asked = [line for line in trace.read_text().splitlines() if str(tmp_path) in line and "openat" not in line]
+    calls_made = [line for line in trace.read_text().splitlines() if str(tmp_path) in line and "openat" not in line]
     file, folder = re.escape(str(tmp_path / ".a.")), re.escape(str(tmp_path))
     patterns = (
         rf"write\(\d+<{file}\d+\.tmp>, \"abcde\", 5\) += 5",
@@ -59,8 +61,8 @@ def test_the_system_is_asked_in_that_order(tmp_path: Path) -> None:
         rf"rename\w*\(.*{file}\d+\.tmp\", .*\"{folder}/a\".*\) += 0",
         rf"fsync\(\d+<{folder}>\) += 0",
     )
-    assert len(asked) == len(patterns), asked
-    for line, pattern in zip(asked, patterns, strict=True):
+    assert len(calls_made) == len(patterns), calls_made
+    for line, pattern in zip(calls_made, patterns, strict=True):
         assert re.search(pattern, line), line
 
 
@@ -71,7 +73,7 @@ def broken_chunks(error: BaseException) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
-def test_a_failure_leaves_the_old_file_and_nothing_else(
+def test_a_failure_keeps_only_the_old_file(
     call: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a"
@@ -88,7 +90,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_a_full_disk(tmp_path: Path, files_of_at_most: Callable) -> None:
+def test_a_full_disk_keeps_the_old_file(tmp_path: Path, files_of_at_most: Callable) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
     with files_of_at_most(10_000), pytest.raises(OSError, match="too large"):
@@ -97,7 +99,7 @@ def test_a_full_disk(tmp_path: Path, files_of_at_most: Callable) -> None:
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_sweep_removes_what_a_killed_writer_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_removes_temporary_files_of_killed_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "replace", lambda source, target: None)
     for name in ("last.h5", "config.yaml"):
         write_atomically(tmp_path / name, (b"new",))
@@ -106,7 +108,7 @@ def test_sweep_removes_what_a_killed_writer_left(tmp_path: Path, monkeypatch: py
     assert os.listdir(tmp_path) == []
 
 
-def test_sweep_leaves_the_files_of_others(tmp_path: Path) -> None:
+def test_sweep_keeps_other_files(tmp_path: Path) -> None:
     others = {"last.h5", "last.h5.tmp", ".last.h5.tmp", ".last.h5.old.tmp", ".tmp", ".notes.7.tmp", ".lastxh5.7.tmp"}
     for name in others:
         (tmp_path / name).touch()
@@ -114,7 +116,7 @@ def test_sweep_leaves_the_files_of_others(tmp_path: Path) -> None:
     assert set(os.listdir(tmp_path)) == others
 
 
-def test_who_writes_by_name_gets_a_name_in_the_same_folder(tmp_path: Path) -> None:
+def test_replacing_uses_a_temporary_path_in_the_same_folder(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
     with replacing(path) as temporary:
@@ -128,7 +130,7 @@ def test_who_writes_by_name_gets_a_name_in_the_same_folder(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()])
 @pytest.mark.parametrize("wrote", [False, True])
-def test_who_fails_to_write_by_name_leaves_the_old_file(wrote: bool, error: BaseException, tmp_path: Path) -> None:
+def test_an_error_in_the_block_keeps_the_old_file(wrote: bool, error: BaseException, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
 
@@ -144,7 +146,7 @@ def test_who_fails_to_write_by_name_leaves_the_old_file(wrote: bool, error: Base
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_who_writes_nothing_by_name_leaves_the_old_file(tmp_path: Path) -> None:
+def test_writing_nothing_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
     with pytest.raises(FileNotFoundError), replacing(path):
@@ -152,7 +154,7 @@ def test_who_writes_nothing_by_name_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
-def test_what_a_killed_writer_by_name_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_removes_the_temporary_file_of_replacing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "replace", lambda source, target: None)
     with replacing(tmp_path / "a") as temporary:
         temporary.touch()
@@ -161,19 +163,19 @@ def test_what_a_killed_writer_by_name_left_is_swept(tmp_path: Path, monkeypatch:
     assert os.listdir(tmp_path) == []
 
 
-def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "null").symlink_to("/dev/null")
     (tmp_path / "folder").mkdir()
     for name in ("pipe", "null", "folder"):
         before = os.lstat(tmp_path / name)
-        with pytest.raises(FileExistsError, match="something that is not a regular file"):
+        with pytest.raises(FileExistsError, match="expected a regular file to replace"):
             write_atomically(tmp_path / name, (b"new",))
         assert os.path.samestat(os.lstat(tmp_path / name), before)
     assert sorted(os.listdir(tmp_path)) == ["folder", "null", "pipe"]
 
 
-def test_where_the_folder_alone_cannot_be_synced_the_new_file_is_there(
+def test_the_new_file_is_in_place_if_only_syncing_the_folder_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fsync = os.fsync

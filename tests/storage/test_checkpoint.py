@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved is loaded; whatever else a file may hold is refused with one clear line."""
+"""Checkpoints round-trip; damaged, hostile and foreign files are refused with a one-line error."""
 
 import dataclasses
 import hashlib
@@ -21,7 +21,7 @@ from captioner.errors import CheckpointError
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import SEAL, Checkpoint, Meta, load, save
 from captioner.storage.sealed import SIZE
-from captioner.storage.sealed_arrays import MOST_OBJECTS
+from captioner.storage.sealed_arrays import MAX_OBJECTS
 
 META = Meta(
     config="seed: 3\n",
@@ -49,7 +49,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def refusal(path: Path) -> str:
-    """What `load` says of a file that it must refuse: one line that begins with its name."""
+    """Return the error of `load` without the file name; it must be one printable line."""
     with pytest.raises(CheckpointError) as caught:
         load(path)
     message = str(caught.value)
@@ -59,7 +59,7 @@ def refusal(path: Path) -> str:
 
 
 def sealed(image: bytes) -> bytes:
-    """An image as a hostile writer would seal it: with the right digest."""
+    """Seal an image with the right digest, as a hostile writer can."""
     digest = hashlib.sha256(image).hexdigest()
     return SEAL.of(len(image), digest) + image
 
@@ -74,7 +74,7 @@ def assert_same(one: Checkpoint, other: Checkpoint) -> None:
             np.testing.assert_array_equal(array, other.groups()[group][name])
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_loaded(tmp_path: Path) -> None:
     save(tmp_path / "last.h5", WHOLE)
     assert_same(load(tmp_path / "last.h5"), WHOLE)
     assert os.listdir(tmp_path) == ["last.h5"]
@@ -83,7 +83,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 steps = st.integers(0, 2**60)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     words=st.lists(st.text(max_size=8), max_size=5),
     step=steps,
@@ -100,12 +100,12 @@ def test_any_words_numbers_and_shapes(
     assert_same(load(path), saved)
 
 
-def test_equal_states_give_equal_bytes(whole: bytes, tmp_path: Path) -> None:
+def test_equal_checkpoints_give_equal_files(whole: bytes, tmp_path: Path) -> None:
     save(tmp_path / "again.h5", WHOLE)
     assert (tmp_path / "again.h5").read_bytes() == whole
 
 
-def test_any_hdf5_reader_finds_the_arrays_behind_the_seal(whole: bytes, tmp_path: Path) -> None:
+def test_h5py_opens_the_file_past_the_seal(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
     path.write_bytes(whole)
     with h5py.File(path) as file:
@@ -114,7 +114,7 @@ def test_any_hdf5_reader_finds_the_arrays_behind_the_seal(whole: bytes, tmp_path
         assert json.loads(file["meta"][()])["words"] == META.words
 
 
-def test_no_code_can_hide_in_it(whole: bytes) -> None:
+def test_a_checkpoint_contains_only_floats_and_one_string(whole: bytes) -> None:
     with h5py.File(h5py.h5f.open_file_image(whole[SIZE:])) as file:
         kinds: dict[str, str] = {}
         file.visititems(lambda name, item: kinds.update({name: item.dtype.kind} if hasattr(item, "dtype") else {}))
@@ -138,32 +138,24 @@ MUTATIONS: dict[str, Callable[[bytearray, int, np.random.Generator], None]] = {
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_no_damage_goes_unnoticed(mutation: str, whole: bytes, tmp_path: Path) -> None:
+def test_damage_is_detected(mutation: str, whole: bytes, tmp_path: Path) -> None:
     path, rng = tmp_path / "last.h5", np.random.default_rng(list(MUTATIONS).index(mutation))
-    for trial in range(80):
+    for trial in range(40):
         damaged = bytearray(whole)
-        within = 110 if trial % 4 == 0 else len(whole)  # the seal is small, and the one part that is parsed
+        within = 110 if trial % 4 == 0 else len(whole)  # every fourth time in the seal, the only part that is parsed
         MUTATIONS[mutation](damaged, int(rng.integers(within)), rng)
         if damaged != whole:
             path.write_bytes(damaged)
             refusal(path)
 
 
-def test_no_byte_of_the_seal_is_free(whole: bytes, tmp_path: Path) -> None:
+def test_a_later_version_is_refused(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
-    for at in range(SIZE):
-        for byte in {0, 10, 32, ord("0"), whole[at] ^ 1} - {whole[at]}:
-            path.write_bytes(whole[:at] + bytes((byte,)) + whole[at + 1 :])
-            assert refusal(path), f"byte {at}: {byte} instead of {whole[at]} is let through"
+    path.write_bytes(whole.replace(b"checkpoint 2 ", b"checkpoint 3 ", 1))
+    assert refusal(path) == "expected checkpoint version 2, got 3; use the version of captioner that wrote it"
 
 
-def test_a_later_version_is_named(whole: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "last.h5"
-    path.write_bytes(whole.replace(b"checkpoint 1 ", b"checkpoint 2 ", 1))
-    assert refusal(path) == "expected checkpoint version 1, got 2; use the captioner that wrote it"
-
-
-def test_a_size_is_told_as_expected_and_got(whole: bytes, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused_with_both_sizes(whole: bytes, tmp_path: Path) -> None:
     path, size = tmp_path / "last.h5", len(whole) - SIZE
     path.write_bytes(whole[:-1000])
     assert refusal(path) == f"damaged: expected {size:,} bytes after the seal, got {size - 1000:,}"
@@ -184,9 +176,9 @@ NOT_CHECKPOINTS: dict[str, Callable[[Path], object]] = {
     "pickle": lambda path: path.write_bytes(b"\x80\x04cos\nsystem\n(S'false'\ntR."),
     "below_a_file": lambda path: path.parent.rmdir() or path.parent.touch(),
 }
-SAID = {
+EXPECTED = {
     "missing": "cannot open the checkpoint: No such file or directory",
-    "folder": "cannot open the checkpoint: Is a directory",
+    "folder": "expected a checkpoint file, got a folder",
     "pipe": "expected a checkpoint file, got a named pipe",
     "device": "expected a checkpoint file, got a device",
     "dangling": "cannot open the checkpoint: No such file or directory",
@@ -196,15 +188,15 @@ SAID = {
 
 
 @pytest.mark.parametrize("kind", NOT_CHECKPOINTS)
-def test_a_file_of_another_kind(kind: str, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "folder" / "last.h5"
     path.parent.mkdir()
     NOT_CHECKPOINTS[kind](path)
     other = "not a captioner checkpoint; expected a file that `captioner train` wrote"
-    assert refusal(path) == SAID.get(kind, other)
+    assert refusal(path) == EXPECTED.get(kind, other)
 
 
-# --- hostile files: well sealed, and wrong inside
+# --- hostile files with a valid seal
 
 
 def image_of(change: Callable[[h5py.File], object]) -> bytes:
@@ -247,7 +239,7 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "dangling_link": (lambda f: f.__setitem__("params/x", h5py.SoftLink("/no")), "params/x: .*a link"),
     "two_names": (lambda f: f.__setitem__("params/x", f["params/b"]), "params/(b|x): the same object"),
     "circle": (lambda f: f.__setitem__("params/x", f["params"]), "params/x: the same object"),
-    "root_again": (lambda f: f.__setitem__("x", f["/"]), "the same object stands under two names"),
+    "root_again": (lambda f: f.__setitem__("x", f["/"]), "the same object has two names"),
     "virtual": (virtual, PLAIN),
     "external_storage": (
         lambda f: f.create_dataset("params/x", (4,), "f4", external=[("/etc/passwd", 0, 16)]), PLAIN
@@ -271,19 +263,19 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "compact": (compact, PLAIN),
     "nan": (lambda f: f.create_dataset("params/x", data=[0.0, np.nan]), "array params/x: a number is not finite"),
     "infinity": (lambda f: f.create_dataset("params/x", data=[-np.inf]), "array params/x: a number is not finite"),
-    "deep": (lambda f: f.create_group("params/" + "g/" * 3000), "too many or too deep"),
-    "many": (lambda f: [f.create_group(f"params/g{i}") for i in range(MOST_OBJECTS + 9)], "too many or too deep"),
+    "deep": (lambda f: f.create_group("params/" + "g/" * 3000), "too many or too deeply"),
+    "many": (lambda f: [f.create_group(f"params/g{i}") for i in range(MAX_OBJECTS + 9)], "too many or too deeply"),
     "other_group": (lambda f: f.create_dataset("other/x", data=[1.0]), "unknown .other."),
     "array_beside_meta": (lambda f: f.create_dataset("other", data=[1.0]), "other"),
     "line_end_in_a_name": (lambda f: f.__setitem__("params/x\n\x1b[2J", h5py.SoftLink("/no")), "x"),
-    "no_meta": (lambda f: f.__delitem__("meta"), "meta: expected a text, got nothing"),
-    "meta_of_floats": (lambda f: replace(f, "meta", data=[1.0]), "meta: expected a text, got float64"),
+    "no_meta": (lambda f: f.__delitem__("meta"), "meta: expected a string, got nothing"),
+    "meta_of_floats": (lambda f: replace(f, "meta", data=[1.0]), "meta: expected a string, got float64"),
     "two_metas": (lambda f: replace(f, "meta", data=np.array([b"{}", b"{}"])), "not readable as a checkpoint"),
     "meta_of_bytes": (lambda f: replace(f, "meta", data=np.bytes_(b"\xff\xfe")), "not readable as a checkpoint"),
 }  # fmt: skip
 
 
-def test_the_changed_file_is_otherwise_whole(tmp_path: Path) -> None:
+def test_the_unchanged_image_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
     path.write_bytes(sealed(image_of(lambda file: None)))
     assert load(path).meta == META
@@ -291,20 +283,22 @@ def test_the_changed_file_is_otherwise_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
-    change, said = HOSTILE[name]
+    change, expected = HOSTILE[name]
     path = tmp_path / "last.h5"
     path.write_bytes(sealed(image_of(change)))
-    assert re.search(said, refusal(path))
+    assert re.search(expected, refusal(path))
 
 
-def test_what_is_no_hdf5_behind_a_seal(tmp_path: Path) -> None:
+def test_an_image_that_is_not_hdf5_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
     for image in (b"", b"text", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(1000)):
         path.write_bytes(sealed(image))
         assert refusal(path).startswith("not readable as a checkpoint: ")
 
 
-def test_a_size_cap_comes_before_reading(whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_above_the_maximum_size_is_refused(
+    whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checkpoint, "SEAL", dataclasses.replace(SEAL, most=100))
     path = tmp_path / "last.h5"
     path.write_bytes(whole)
@@ -319,7 +313,7 @@ WRONG_META: dict[str, tuple[object, str]] = {
     "config": ({**GOOD, "config": 1}, "config"),
     "environment": ({**GOOD, "environment": ["numpy"]}, "environment"),
     "environment_of_numbers": ({**GOOD, "environment": {"threads": 2}}, "environment"),
-    "environment_that_move_the_cursor": ({**GOOD, "environment": {"blas": "\x1b[2J"}}, "environment"),
+    "environment_with_an_escape_sequence": ({**GOOD, "environment": {"blas": "\x1b[2J"}}, "environment"),
     "step_text": ({**GOOD, "step": "7"}, "step"),
     "step_bool": ({**GOOD, "step": True}, "step"),
     "step_float": ({**GOOD, "step": 7.0}, "step"),
@@ -338,7 +332,7 @@ WRONG_META: dict[str, tuple[object, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG_META)
-def test_a_wrong_meta_is_refused_by_field(name: str, tmp_path: Path) -> None:
+def test_a_wrong_meta_is_refused_with_its_field(name: str, tmp_path: Path) -> None:
     values, field = WRONG_META[name]
     path = tmp_path / "last.h5"
     text = np.bytes_(json.dumps(values).encode())
@@ -347,7 +341,7 @@ def test_a_wrong_meta_is_refused_by_field(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"step": 1e999}'])
-def test_a_meta_that_is_no_json(text: str, tmp_path: Path) -> None:
+def test_a_meta_that_is_not_json_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
     path.write_bytes(sealed(image_of(lambda file: replace(file, "meta", data=np.bytes_(text.encode() or b" ")))))
     refusal(path)
@@ -356,7 +350,7 @@ def test_a_meta_that_is_no_json(text: str, tmp_path: Path) -> None:
 # --- writing
 
 
-def test_synced_before_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
@@ -371,7 +365,7 @@ def test_synced_before_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert calls == ["fsync", "replace", "fsync folder"]
 
 
-def test_a_full_disk_leaves_the_old_checkpoint(
+def test_a_full_disk_keeps_the_old_checkpoint(
     whole: bytes, tmp_path: Path, files_of_at_most: Callable[[int], Any]
 ) -> None:
     path = tmp_path / "last.h5"
@@ -384,12 +378,12 @@ def test_a_full_disk_leaves_the_old_checkpoint(
     assert os.listdir(tmp_path) == ["last.h5"]
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_saving_to_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"absent/last.h5: cannot write the checkpoint: No such file"):
         save(tmp_path / "absent" / "last.h5", WHOLE)
 
 
-def test_what_could_not_be_loaded_is_not_saved(whole: bytes, tmp_path: Path) -> None:
+def test_a_parameter_that_is_not_finite_is_not_saved(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
     path.write_bytes(whole)
     with pytest.raises(CheckpointError, match=r"array params/W: .*not finite"):

@@ -1,4 +1,4 @@
-"""A checkpoint that does not read back as it was saved never replaces the one before."""
+"""A checkpoint that does not read back as saved does not replace the previous one."""
 
 import dataclasses
 import os
@@ -16,12 +16,12 @@ from captioner.storage.checkpoint import SEAL, save
 from captioner.storage.sealed import SIZE
 
 Write = Callable[..., object]
-"""A writer of a path, arrays by name, and the text of `meta`."""
+"""A function of a path, arrays by name, and the text of `meta`."""
 REAL = sealed_arrays._write
 
 
 def faulty(change: Callable[[bytearray], object]) -> Write:
-    """A writer whose file is changed afterwards, and whose seal is still to come."""
+    """Return a writer that changes the image before it is sealed."""
 
     def write(path: Path, arrays: dict[str, np.ndarray], meta: str) -> None:
         REAL(path, arrays, meta)
@@ -33,7 +33,7 @@ def faulty(change: Callable[[bytearray], object]) -> Write:
 
 
 def writing(other: dict[str, np.ndarray | None]) -> Write:
-    """A writer of other arrays than it is given; None leaves one out."""
+    """Return a writer that replaces arrays; None removes one."""
 
     def write(path: Path, arrays: dict[str, np.ndarray], meta: str) -> None:
         changed = {**arrays, **other}
@@ -53,19 +53,19 @@ def flip(image: bytearray) -> None:
 
 OTHER = "array params/W_proj: expected float32 (3, 4), got"
 FAULTY: dict[str, tuple[Write, str]] = {
-    "an array less": (writing({"params/W_proj": None}), "array params/W_proj: missing"),
-    "a slot less": (writing({f"slots/m/{name}": None for name in PARAMS}), "array slots/m/W_proj: missing"),
-    "an array more": (writing({"params/x": np.ones(2)}), "array params/x: not expected"),
-    "another dtype": (writing({"params/W_proj": PARAMS["W_proj"].astype(np.float64)}), f"{OTHER} float64 (3, 4)"),
-    "another shape": (writing({"params/W_proj": PARAMS["W_proj"].T.copy()}), f"{OTHER} float32 (4, 3)"),
-    "a bit flipped": (faulty(flip), "array params/W_proj: its numbers differ"),
-    "the sign of a zero": (
-        writing({"standardizer/mean": -WHOLE.standardizer["mean"]}), "array standardizer/mean: its numbers differ"
+    "missing array": (writing({"params/W_proj": None}), "array params/W_proj: missing"),
+    "missing slot": (writing({f"slots/m/{name}": None for name in PARAMS}), "array slots/m/W_proj: missing"),
+    "extra array": (writing({"params/x": np.ones(2)}), "array params/x: not expected"),
+    "wrong dtype": (writing({"params/W_proj": PARAMS["W_proj"].astype(np.float64)}), f"{OTHER} float64 (3, 4)"),
+    "wrong shape": (writing({"params/W_proj": PARAMS["W_proj"].T.copy()}), f"{OTHER} float32 (4, 3)"),
+    "flipped bit": (faulty(flip), "array params/W_proj: the numbers differ"),
+    "sign of a zero": (
+        writing({"standardizer/mean": -WHOLE.standardizer["mean"]}), "array standardizer/mean: the numbers differ"
     ),
-    "cut short": (faulty(lambda image: image.__delitem__(slice(-200, None))), "not readable as a checkpoint: "),
+    "truncated": (faulty(lambda image: image.__delitem__(slice(-200, None))), "not readable as a checkpoint: "),
     "empty": (faulty(bytearray.clear), "not readable as a checkpoint: "),
     "no superblock": (faulty(lambda image: image.__setitem__(slice(8), bytes(8))), "not readable as a checkpoint: "),
-    "another step": (another_step, "meta differs"),
+    "wrong step": (another_step, "meta differs"),
     "no HDF5": (lambda path, *_: path.write_bytes(bytes(2000)), "not readable as a checkpoint: "),
     "not written": (lambda path, *_: path.touch(), "not readable as a checkpoint: "),
 }  # fmt: skip
@@ -73,7 +73,7 @@ FAULTY: dict[str, tuple[Write, str]] = {
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("name", FAULTY)
-def test_what_reads_back_otherwise_does_not_replace(
+def test_a_checkpoint_that_reads_back_differently_does_not_replace_the_old_one(
     name: str, before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, difference = FAULTY[name]
@@ -95,7 +95,7 @@ def test_what_reads_back_otherwise_does_not_replace(
     assert not before or path.read_bytes() == whole
 
 
-def test_what_is_larger_than_a_checkpoint_may_be_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_above_the_maximum_size_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.h5"
     save(path, WHOLE)
     whole = path.read_bytes()

@@ -21,7 +21,7 @@ def test_text_is_read_with_and_without_a_byte_order_mark(tmp_path):
         assert read_text(path) == "Öl\n"
 
 
-def test_text_of_another_encoding_is_refused_by_its_first_bad_byte(tmp_path):
+def test_text_that_is_not_utf8_is_refused_with_the_first_bad_byte(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"caf\xe9 au lait")
     assert refusal(read_text, path) == f"{path}: expected UTF-8 text, got b'\\xe9' at byte 3"
@@ -36,7 +36,7 @@ def test_a_file_above_the_limit_is_refused(tmp_path, monkeypatch):
     assert refusal(read_text, path) == f"{path}: expected a file of at most 4 bytes, got 5"
 
 
-def test_bytes_are_read_as_they_are_up_to_a_limit(tmp_path):
+def test_bytes_are_read_up_to_a_limit(tmp_path):
     path = tmp_path / "a"
     for content in (b"", b"\xff\xfe\0\r\n"):
         path.write_bytes(content)
@@ -46,7 +46,7 @@ def test_bytes_are_read_as_they_are_up_to_a_limit(tmp_path):
     assert refusal(read_bytes, "n" * 300, 4) == f"{'n' * 300}: cannot be opened: File name too long"
 
 
-def test_a_path_that_leads_to_no_regular_file_is_refused_without_waiting(tmp_path):
+def test_a_path_that_is_not_a_regular_file_is_refused_without_blocking(tmp_path):
     pipe, link = tmp_path / "pipe", tmp_path / "link"
     os.mkfifo(pipe)
     link.symlink_to(pipe)

@@ -12,7 +12,7 @@ from captioner.errors import DataError
 from captioner.storage import hdf5 as h5
 from captioner.storage.hdf5 import open_dataset, readable
 
-HINT = "it may be damaged, cut short or still being written: try a fresh copy"
+HINT = "it may be damaged, truncated or still being written: try a new copy"
 MATRIX = np.arange(60, dtype=np.float32).reshape(20, 3)
 
 
@@ -25,7 +25,7 @@ def refusal(path, name="x", **expected):
 
 
 def low_level(file, name, kind, configure):
-    """A dataset with what h5py's own create_dataset does not write."""
+    """Create a dataset with properties that h5py's create_dataset does not support."""
     plan = h5p.create(h5p.DATASET_CREATE)
     configure(plan)
     dataset = h5d.create(file.id, name.encode(), kind, h5s.create_simple(MATRIX.shape), plan)
@@ -63,7 +63,7 @@ def virtual(file, name, source, **shape):
         ("<f2", {"compression": "lzf", "chunks": (20, 3)}),
     ],
 )
-def test_plain_numbers_are_read_in_the_machines_byte_order(tmp_path, dtype, options):
+def test_numbers_are_read_in_native_byte_order(tmp_path, dtype, options):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("group/x", data=MATRIX.astype(dtype), **options)
@@ -77,7 +77,7 @@ def test_plain_numbers_are_read_in_the_machines_byte_order(tmp_path, dtype, opti
         assert np.array_equal(got, MATRIX[rows])
 
 
-def test_numbers_inside_the_header_are_read(tmp_path):
+def test_compact_numbers_are_read(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         low_level(file, "x", h5t.IEEE_F32LE, lambda plan: plan.set_layout(h5d.COMPACT))
@@ -87,7 +87,7 @@ def test_numbers_inside_the_header_are_read(tmp_path):
 
 
 @given(userblock=st.sampled_from([0, 512, 1024]), before=st.integers(1, 9))
-def test_the_numbers_stand_at_the_offset_of_the_descriptor(tmp_path_factory, userblock, before):
+def test_the_numbers_are_at_the_offset_of_the_descriptor(tmp_path_factory, userblock, before):
     path = tmp_path_factory.mktemp("direct") / "a.h5"
     with h5py.File(path, "w", userblock_size=userblock) as file:
         file["odd"] = np.zeros(before, "i1")
@@ -97,7 +97,7 @@ def test_the_numbers_stand_at_the_offset_of_the_descriptor(tmp_path_factory, use
     assert os.pread(stored.descriptor(), MATRIX.nbytes, stored.offset) == MATRIX.tobytes()
 
 
-def test_a_file_that_its_user_has_open_is_read_too(tmp_path):
+def test_a_file_that_is_already_open_is_read(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["x"] = MATRIX
@@ -116,7 +116,7 @@ def test_no_descriptor_outlives_its_dataset(tmp_path):
         open_dataset(path, "x", numbers="f", ndim=2).descriptor()
         with pytest.raises(DataError) as caught:
             open_dataset(path, "y", numbers="f", ndim=2)
-        kept.append(caught)  # with the frames that raised it, as a notebook keeps them
+        kept.append(caught)  # keeps the frames of the traceback alive, as a notebook does
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -170,13 +170,13 @@ PLANTED = {
         lambda f: f.create_dataset("x", (1 << 18, 1 << 10), "f4", chunks=(1 << 18, 1 << 10), compression="gzip"),
         "expected chunks of at most 268435456 bytes, got 1073741824 (262144, 1024)",
     ),
-    "missing": (lambda f: f.update({"y": 1, "z": 2}), "no such dataset; this file has 'y', 'z'"),
-    "empty": (lambda f: None, "no such dataset; this file has none"),
+    "missing": (lambda f: f.update({"y": 1, "z": 2}), "dataset not found; this file has 'y', 'z'"),
+    "empty": (lambda f: None, "dataset not found; this file has none"),
 }
 
 
 @pytest.mark.parametrize(("plant", "problem"), PLANTED.values(), ids=PLANTED)
-def test_what_is_not_plain_numbers_of_this_file_is_refused(tmp_path, monkeypatch, plant, problem):
+def test_a_dataset_that_is_not_plain_numbers_in_this_file_is_refused(tmp_path, monkeypatch, plant, problem):
     monkeypatch.chdir(tmp_path)  # where HDF5 looks for other files
     (tmp_path / "secret").write_bytes(bytes(1000))
     with h5py.File("b.h5", "w") as file:
@@ -195,7 +195,7 @@ def test_a_virtual_dataset_is_refused_before_its_source_is_opened(tmp_path, monk
     assert refusal("a.h5") == "a.h5: dataset 'x': expected data in this file, got virtual storage"
 
 
-def test_a_group_that_is_a_link_is_not_crossed(tmp_path, monkeypatch):
+def test_a_linked_group_is_not_followed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with h5py.File("b.h5", "w") as file:
         file["group/x"] = MATRIX
@@ -209,10 +209,10 @@ def test_a_group_that_is_a_link_is_not_crossed(tmp_path, monkeypatch):
         "a.h5: dataset 'y/x': expected groups and then a dataset, got another object at 'y'"
     )
     for name in ("", "/", "../y", "no/x", "\udc00"):
-        assert refusal("a.h5", name) == f"a.h5: dataset {name!r}: no such dataset; this file has 'away', 'y'"
+        assert refusal("a.h5", name) == f"a.h5: dataset {name!r}: dataset not found; this file has 'away', 'y'"
 
 
-def test_integers_are_asked_for_by_their_own_name(tmp_path):
+def test_integers_are_read_only_as_integers(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["x"] = MATRIX
@@ -225,7 +225,7 @@ TEXTS = ["a", "", "naïve", "猫"]
 
 
 @pytest.mark.parametrize("options", [{}, {"chunks": (3,), "compression": "gzip"}])
-def test_texts_of_fixed_length_are_read_as_bytes(tmp_path, options):
+def test_fixed_length_strings_are_read_as_bytes(tmp_path, options):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("x", data=np.array([text.encode() for text in TEXTS]), **options)
@@ -236,7 +236,7 @@ def test_texts_of_fixed_length_are_read_as_bytes(tmp_path, options):
     assert open_dataset(path, "one", numbers="S", ndim=0)[()].item() == b"alone"
 
 
-WORDS = "expected texts of fixed length (rows,), got "
+WORDS = "expected fixed-length strings (rows,), got "
 NOT_TEXTS = {
     "numbers": (lambda f: f.update({"x": MATRIX[0]}), WORDS + "float32 (3,)"),
     "no text": (lambda f: f.create_dataset("x", (0,), "S3"), WORDS + "|S3 (0,), which is empty"),
@@ -252,7 +252,7 @@ NOT_TEXTS = {
 
 
 @pytest.mark.parametrize(("plant", "problem"), NOT_TEXTS.values(), ids=NOT_TEXTS)
-def test_what_is_not_plain_texts_of_this_file_is_refused(tmp_path, plant, problem):
+def test_a_dataset_that_is_not_plain_strings_in_this_file_is_refused(tmp_path, plant, problem):
     (tmp_path / "secret").write_bytes(bytes(1000))
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
@@ -260,15 +260,15 @@ def test_what_is_not_plain_texts_of_this_file_is_refused(tmp_path, plant, proble
     assert refusal(path, numbers="S", ndim=1) == f"{path}: dataset 'x': {problem}"
 
 
-def test_nothing_at_all_is_not_a_single_text(tmp_path):
+def test_an_empty_dataset_is_not_a_string(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["x"] = h5py.Empty("S3")
-    expected = f"{path}: dataset 'x': expected texts of fixed length (), got |S3 (), which is empty"
+    expected = f"{path}: dataset 'x': expected fixed-length strings (), got |S3 (), which is empty"
     assert refusal(path, numbers="S", ndim=0) == expected
 
 
-def test_a_single_lost_chunk_is_noticed(tmp_path):
+def test_a_missing_chunk_is_refused(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         dataset = file.create_dataset("x", (20, 3), "f4", chunks=(5, 3), compression="gzip")
@@ -277,7 +277,7 @@ def test_a_single_lost_chunk_is_noticed(tmp_path):
     assert re.fullmatch(re.escape(str(path)) + expected, refusal(path))
 
 
-def test_a_stored_chunk_far_above_its_numbers_is_refused(tmp_path):
+def test_a_chunk_much_larger_than_its_numbers_is_refused(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         dataset = file.create_dataset("x", (5, 3), "f4", chunks=(5, 3), compression="gzip")
@@ -285,7 +285,7 @@ def test_a_stored_chunk_far_above_its_numbers_is_refused(tmp_path):
     assert refusal(path) == f"{path}: dataset 'x': expected 1 chunks of at most 60 bytes, got 1 of 5000 in all"
 
 
-def test_a_damaged_chunk_is_named_when_it_is_read(tmp_path):
+def test_reading_a_damaged_chunk_raises(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         dataset = file.create_dataset("x", (5, 3), "f4", chunks=(5, 3), compression="gzip")
@@ -297,7 +297,7 @@ def test_a_damaged_chunk_is_named_when_it_is_read(tmp_path):
     assert re.fullmatch(pattern, str(caught.value))
 
 
-def test_a_file_cut_short_is_refused_at_every_length(tmp_path):
+def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["x"] = MATRIX
@@ -312,13 +312,13 @@ def test_a_file_cut_short_is_refused_at_every_length(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"\x93NUMPY\x01\0v\0{'de", bytes(900)]
 )
-def test_another_kind_of_file_is_shown_by_its_beginning(tmp_path, content):
+def test_a_file_of_another_kind_is_refused_with_its_first_bytes(tmp_path, content):
     path = tmp_path / "a.h5"
     path.write_bytes(content)
     assert refusal(path) == f"{path}: expected an HDF5 file, got one that begins with {content[:16]!r}"
 
 
-def test_pipes_folders_and_missing_files_are_refused_without_waiting(tmp_path):
+def test_pipes_folders_and_missing_files_are_refused_without_blocking(tmp_path):
     pipe, missing = tmp_path / "pipe", tmp_path / "no.h5"
     os.mkfifo(pipe)
     assert refusal(pipe) == f"{pipe}: expected a regular file, got a named pipe"
@@ -344,26 +344,26 @@ def test_a_file_above_the_size_limit_is_refused_unread(tmp_path, monkeypatch):
         UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
     ],
 )
-def test_whatever_h5py_lets_out_becomes_one_line(problem):
+def test_every_exception_of_h5py_becomes_a_one_line_error(problem):
     with pytest.raises(DataError) as caught, readable("here"):
         raise problem
     assert re.fullmatch(r"here: cannot be read \([^\n]+\); " + HINT, str(caught.value))
     assert caught.value.__cause__ is problem
 
 
-def test_an_interrupt_is_let_through():
+def test_keyboard_interrupt_is_not_converted():
     with pytest.raises(KeyboardInterrupt), readable("here"):
         raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("options", [{}, {"chunks": (5, 3), "compression": "gzip", "shuffle": True}])
-def test_a_mutated_file_gives_numbers_or_one_line(tmp_path, options):
+def test_a_mutated_file_gives_numbers_or_a_one_line_error(tmp_path, options):
     path, outcomes = tmp_path / "a.h5", {"numbers": 0, "refused": 0}
     with h5py.File(path, "w") as file:
         file.create_dataset("x", data=MATRIX, **options)
     content = path.read_bytes()
     rng = np.random.default_rng(0)
-    for _ in range(200):
+    for _ in range(80):
         mutated = bytearray(content)
         mutated[rng.integers(len(content))] ^= int(rng.integers(1, 256))
         path.write_bytes(mutated)
@@ -372,9 +372,9 @@ def test_a_mutated_file_gives_numbers_or_one_line(tmp_path, options):
             outcomes["numbers"] += got.ndim == 2
         except DataError as problem:
             outcomes["refused"] += "\n" not in str(problem)
-    assert sum(outcomes.values()) == 200
+    assert sum(outcomes.values()) == 80
     assert min(outcomes.values()) > 0
 
 
-def test_every_allowed_filter_is_one_that_ships_with_h5py():
+def test_every_allowed_filter_is_available_in_h5py():
     assert all(h5z.filter_avail(code) for code in h5.FILTERS)

@@ -1,5 +1,6 @@
-"""A seal tells the kind, version, length and digest of a file; what it does not fit is refused with one clear line."""
+"""A seal contains the kind, version, length and digest of a file; a mismatch is refused with a one-line error."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -23,7 +24,7 @@ WHOLE = SEAL.of(len(IMAGE), DIGEST) + IMAGE
 
 
 def opened(path: Path, seal: Seal = SEAL) -> str:
-    """The digest that a whole seal tells."""
+    """Return the digest of a valid seal."""
     with seal.open(path) as (_, digest):
         return digest
 
@@ -38,13 +39,13 @@ def refusal(path: Path, seal: Seal = SEAL) -> str:
 
 
 @given(length=st.integers(0, 10**18 - 1), version=st.integers(0, 10**9 - 1))
-def test_a_seal_has_one_size_and_is_read_back(length: int, version: int) -> None:
+def test_a_seal_has_a_fixed_size(length: int, version: int) -> None:
     seal = replace(SEAL, version=version).of(length, DIGEST)
     assert len(seal) == SIZE
     assert seal.rstrip(b"\0").decode() == f"captioner thing {version} {length} {DIGEST}\n"
 
 
-def test_a_whole_file_is_open_at_its_image(tmp_path: Path) -> None:
+def test_a_valid_file_is_positioned_at_its_image(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(WHOLE)
     with SEAL.open(path) as (file, digest):
@@ -56,23 +57,23 @@ def test_a_whole_file_is_open_at_its_image(tmp_path: Path) -> None:
 @given(
     size=st.sampled_from([0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 7]), first=st.sampled_from([0, 1, SIZE, BLOCK])
 )
-def test_the_digest_is_of_the_rest_whatever_its_blocks(size: int, first: int) -> None:
+def test_the_digest_covers_the_rest_of_the_file(size: int, first: int) -> None:
     content = b"\x07" * first + b"\x09" * size
     file = io.BytesIO(content)
     file.seek(first)
     assert digest_of(file) == hashlib.sha256(content[first:]).hexdigest()
 
 
-def test_no_byte_of_a_seal_is_free(tmp_path: Path) -> None:
+def test_every_byte_of_a_seal_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    for at in range(SIZE):
-        for byte in {0, 10, 32, ord("0"), ord("f"), WHOLE[at] ^ 1} - {WHOLE[at]}:
-            path.write_bytes(WHOLE[:at] + bytes((byte,)) + WHOLE[at + 1 :])
-            try:
-                digest = opened(path)
-            except DataError:
-                continue
-            assert digest != DIGEST, f"byte {at}: {byte} instead of {WHOLE[at]} is let through"
+    path.write_bytes(WHOLE)
+    with open(path, "r+b", buffering=0) as file:
+        for at in range(SIZE):
+            for byte in {0, 10, ord("0"), ord("f"), WHOLE[at] ^ 1} - {WHOLE[at]}:
+                os.pwrite(file.fileno(), bytes((byte,)), at)
+                with contextlib.suppress(DataError):
+                    assert opened(path) != DIGEST, f"byte {at}: {byte} instead of {WHOLE[at]} is accepted"
+            os.pwrite(file.fileno(), WHOLE[at : at + 1], at)
 
 
 KIND = "not a captioner thing; expected a file that a test wrote"
@@ -80,14 +81,14 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", KIND),
     "a text": (b"seed: 3\n" * 100, KIND),
     "another kind": (OTHER.of(len(IMAGE), DIGEST) + IMAGE, KIND),
-    "the magic word": (SEAL.magic, "damaged: its seal is not whole; use another thing"),
-    "half a seal": (WHOLE[: SIZE - 1], "damaged: its seal is not whole; use another thing"),
-    "a longer word": (WHOLE.replace(b"thing ", b"things "), "damaged: its seal is not whole; use another thing"),
-    "a negative length": (SEAL.of(-1, DIGEST) + IMAGE, "damaged: its seal is not whole; use another thing"),
-    "capitals": (SEAL.of(200, DIGEST.upper()) + IMAGE, "damaged: its seal is not whole; use another thing"),
+    "the magic word": (SEAL.magic, "damaged: invalid seal; use another thing"),
+    "half a seal": (WHOLE[: SIZE - 1], "damaged: invalid seal; use another thing"),
+    "a longer word": (WHOLE.replace(b"thing ", b"things "), "damaged: invalid seal; use another thing"),
+    "a negative length": (SEAL.of(-1, DIGEST) + IMAGE, "damaged: invalid seal; use another thing"),
+    "capitals": (SEAL.of(200, DIGEST.upper()) + IMAGE, "damaged: invalid seal; use another thing"),
     "a later version": (
         replace(SEAL, version=4).of(200, DIGEST) + IMAGE,
-        "expected thing version 3, got 4; use the captioner that wrote it",
+        "expected thing version 3, got 4; use the version of captioner that wrote it",
     ),
     "no image": (WHOLE[:SIZE], "damaged: expected 200 bytes after the seal, got 0"),
     "cut": (WHOLE[:-1], "damaged: expected 200 bytes after the seal, got 199"),
@@ -96,39 +97,41 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize(("content", "said"), DAMAGED.values(), ids=DAMAGED)
-def test_what_is_no_whole_file_of_the_kind(content: bytes, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "expected"), DAMAGED.values(), ids=DAMAGED)
+def test_an_invalid_file_is_refused(content: bytes, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(content)
-    assert refusal(path) == said
+    assert refusal(path) == expected
 
 
 PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "cannot open the thing: No such file or directory"),
-    "a folder": (lambda path: path.mkdir(), "cannot open the thing: Is a directory"),
+    "a folder": (lambda path: path.mkdir(), "expected a thing file, got a folder"),
     "a circle": (lambda path: path.symlink_to(path), "cannot open the thing: Too many levels of symbolic links"),
     "a pipe": (lambda path: os.mkfifo(path), "expected a thing file, got a named pipe"),
     "a device": (lambda path: path.symlink_to("/dev/zero"), "expected a thing file, got a device"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("make", "said"), PLACES.values(), ids=PLACES)
-def test_what_is_no_file_at_all(make: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("make", "expected"), PLACES.values(), ids=PLACES)
+def test_a_path_without_a_regular_file_is_refused(
+    make: Callable[[Path], object], expected: str, tmp_path: Path
+) -> None:
     path = tmp_path / "a"
     make(path)
-    assert refusal(path) == said
+    assert refusal(path) == expected
     assert not SEAL.is_on(path)
 
 
-def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
-    for name, said in (("a\0b", ".*null byte"), ("a" * 5000, "File name too long")):
+def test_an_impossible_file_name_is_refused(tmp_path: Path) -> None:
+    for name, expected in (("a\0b", ".*null byte"), ("a" * 5000, "File name too long")):
         with pytest.raises(DataError) as caught:
             opened(tmp_path / name)
-        assert re.search(rf"cannot open the thing: {said}$", str(caught.value))
+        assert re.search(rf"cannot open the thing: {expected}$", str(caught.value))
         assert not SEAL.is_on(tmp_path / name)
 
 
-def test_every_kind_has_its_own_error(tmp_path: Path) -> None:
+def test_each_kind_raises_its_error_class(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="use another thing"):
         replace(SEAL, error=CheckpointError).broken(tmp_path)
     with pytest.raises(
@@ -148,9 +151,9 @@ def test_a_refused_file_is_closed(tmp_path: Path) -> None:
     assert len(os.listdir("/dev/fd")) == before
 
 
-def test_the_kind_is_told_from_the_beginning(tmp_path: Path) -> None:
+def test_the_kind_is_detected_by_the_magic_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    for content, said in (
+    for content, expected in (
         (WHOLE, True),
         (SEAL.magic, True),
         (SEAL.magic[:-1], False),
@@ -158,5 +161,5 @@ def test_the_kind_is_told_from_the_beginning(tmp_path: Path) -> None:
         (b"", False),
     ):
         path.write_bytes(content)
-        assert SEAL.is_on(path) is said
-        assert SEAL.is_on(str(path)) is said
+        assert SEAL.is_on(path) is expected
+        assert SEAL.is_on(str(path)) is expected
