@@ -43,10 +43,10 @@ def gradient_reach(model: CaptioningRNN, split: Split, words: int, most: int = M
             f"captions: expected some of at least {words} words, got at most {longest}; try --words {longest}"
         )
     features, captions = take(split, long)
-    state, norms, reader = model.start(features), [], model.reader()
+    state, norms, inference = model.start(features), [], model.for_inference()
     for t in range(words):
         norms.append(_norm_at(model, state, captions[:, t:words], captions[:, words]))
-        _, state = reader.step(captions[:, t], state)
+        _, state = inference.step(captions[:, t], state)
     if not np.isfinite(norms).all():
         raise CheckpointError("the gradients of this model are not finite: its numbers are too large")
     return Reach(len(long), norms[::-1])

@@ -8,8 +8,8 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Features
-from captioner.decode import Reranker, rank
-from captioner.decode.parallel import writer
+from captioner.decode import Reranker, rerank
+from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError
 from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import Speaker
@@ -30,7 +30,7 @@ class Captioner:
     def __init__(self, speaker: Speaker, reranker: Reranker | None = None, warnings: Sequence[str] = ()) -> None:
         self.speaker, self.reranker, self.warnings = speaker, reranker, tuple(warnings)
         self._team = ThreadPool(speaker.config.threads)
-        self._write = writer(speaker.model, self._team)
+        self._decode = parallel_decoder(speaker.model, self._team)
 
     def caption(
         self, features: Features, n_best: int = 1, most: int | None = None, images: Array | None = None
@@ -51,15 +51,15 @@ class Captioner:
         for first in range(0, count, size):
             rows = np.arange(first, min(first + size, count))
             some = features[rows]
-            tokens, scores = self._write(decode, some, rows if images is None else images[rows])
+            tokens, scores = self._decode(decode, some, rows if images is None else images[rows])
             if not np.isfinite(scores[:, 0]).all():
                 raise CheckpointError(
                     f"{self.speaker.path}: expected captions of finite probability from the model, got another: "
                     "its numbers are too large; use another checkpoint"
                 )
             if self.reranker is not None:
-                expected = self.reranker.expected(some, list(map(vocab.unpadded, tokens)))
-                tokens, scores = rank(tokens, scores, expected, vocab.null, options.consensus, options.length_penalty)
+                expected = self.reranker.expected_cider(some, list(map(vocab.unpadded, tokens)))
+                tokens, scores = rerank(tokens, scores, expected, vocab.null, options.consensus, options.length_penalty)
             for captions, log_probs in zip(tokens.tolist(), scores.tolist(), strict=True):
                 pairs = zip(captions[:n_best], log_probs, strict=False)
                 yield [(join(vocab.decode(ids)), log_prob) for ids, log_prob in pairs if log_prob > -np.inf]

@@ -10,7 +10,7 @@ import numpy as np
 from captioner.arrays import Batch
 from captioner.data.batches import ShuffledBatches
 from captioner.decode import Constraints, greedy, sample
-from captioner.decode.parallel import writer
+from captioner.decode.parallel import parallel_decoder
 from captioner.errors import DataError
 from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -64,9 +64,9 @@ class SelfCritical:
         }
         features = split.features[distinct]
         seed = int(np.random.default_rng((self._seed, 4, step)).integers(1 << 62))
-        write = writer(self._model, self._team)
-        sampled = write(partial(sample, seed=seed, **words), features[of], np.arange(len(images)))[0][:, 0]
-        likeliest = write(partial(greedy, **words), features)[0][:, 0]
+        run = parallel_decoder(self._model, self._team)
+        sampled = run(partial(sample, seed=seed, **words), features[of], np.arange(len(images)))[0][:, 0]
+        likeliest = run(partial(greedy, **words), features)[0][:, 0]
         place = np.searchsorted(self._images, distinct)
         baseline = self._reward.score(place, vocab.unpadded(likeliest))[of]
         rewards = self._reward.score(place[of], vocab.unpadded(sampled))

@@ -11,7 +11,7 @@ import pytest
 from captioner.data.corpus import Corpus
 from captioner.data.features import standardization
 from captioner.decode import Reranker
-from captioner.decode.consensus import directions_of, kernel_inverse
+from captioner.decode.consensus import inverse_kernel, unit_features
 from captioner.errors import CheckpointError, DataError
 from captioner.inference import reranker_index as reranker
 from captioner.inference.reranker_index import SEAL, Index, build_index, fold, load, save, unfold
@@ -36,11 +36,11 @@ def test_rounding_moves_expectations_by_little(corpus: Corpus, index: Index) -> 
     images, references = train.reference_ids(corpus.vocab)
     features = train.features[images]
     standardizer = Standardizer(*standardization(features))
-    directions = directions_of(features, standardizer)
-    exact = Reranker(directions, kernel_inverse(directions), references, standardizer)
+    directions = unit_features(features, standardizer)
+    exact = Reranker(directions, inverse_kernel(directions), references, standardizer)
     for asked in (corpus.split("val").features[:], features):
         said = [[several[0] for several in references]] * len(asked)
-        both = [np.array(one.expected(asked, said)) for one in (exact, index.reranker())]
+        both = [np.array(one.expected_cider(asked, said)) for one in (exact, index.reranker())]
         assert both[0].std() > 0.1
         np.testing.assert_allclose(both[1], both[0], atol=0.01)
 
@@ -55,7 +55,7 @@ def test_a_triangle_is_the_symmetric_matrix(n: int) -> None:
 
 def test_many_images_are_some(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reranker, "MOST", 7)
-    shards = build_index(corpus).reranker().shards(corpus.split("train").features[:])
+    shards = build_index(corpus).reranker().weights(corpus.split("train").features[:])
     assert shards.shape == (40, 7)
     own = np.flatnonzero((shards == 0).any(axis=1)).tolist()
     assert own == [0, 6, 13, 19, 26, 32, 39], "those are not regressed on themselves"
