@@ -14,7 +14,7 @@ from benchmarks.shapes import END, NULL, START, Shape
 from benchmarks.timing import Contender
 from captioner.arrays import Array, Params
 from captioner.decode import beam, greedy
-from captioner.decode.parallel import writer
+from captioner.decode.parallel import parallel_decoder
 from captioner.inference.captioner import BATCH
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import ThreadPool
@@ -37,9 +37,9 @@ def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode
 
     def by(decode: Callable[..., Any], width: int = 1) -> Decode:
         def captions(images: Array) -> tuple[Array, Array]:
-            write, batch = writer(model, pool), threads * BATCH // width
+            run, batch = parallel_decoder(model, pool), threads * BATCH // width
             written = [
-                write(partial(decode, **words), images[first : first + batch]) for first in range(0, len(images), batch)
+                run(partial(decode, **words), images[first : first + batch]) for first in range(0, len(images), batch)
             ]
             tokens, scores = zip(*written, strict=True)
             return np.concatenate(tokens), np.concatenate(scores)

@@ -54,7 +54,7 @@ class Floor:
         }
 
     def step(self) -> None:
-        p, out, steps = self.params, self.out, self.packing.parts[0]
+        p, out, steps = self.params, self.out, self.packing.steps[0]
         np.matmul(self.features, p["W_proj"], out=out["h0"])
         np.matmul(self.x, p["Wx"], out=out["ax"])
         for start, end in steps:

@@ -15,14 +15,13 @@ from benchmarks.session import Session, set_library_threads
 from benchmarks.shapes import Shape
 from benchmarks.timing import Contender
 from captioner.arrays import Array
-from captioner.layers import scan, softmax
-from captioner.layers.cell import State
+from captioner.layers import scan
+from captioner.layers.cell import CellState
 from captioner.layers.embedding import word_embedding_backward
 from captioner.layers.packing import Packing, pack
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
-from captioner.model import captioning_rnn as model
+from captioner.model import teacher_forcing as model
 from captioner.optim import update_rules as optim
-from captioner.parallel import buffers
 
 WHOLE = 1 << 60
 
@@ -54,16 +53,15 @@ def _every_row(cell: Any, inputs: Array, ids: Array, *others: Any) -> tuple[Arra
 
 def _every_row_back(
     cell: Any, dh: Array, cache: tuple[ScanCache, Array, int], *others: Any
-) -> tuple[Array, State, Any]:
+) -> tuple[Array, CellState, Any]:
     inner, ids, distinct = cache
     dinputs, *grads = scan_backward(cell, dh, inner, *others)
     return word_embedding_backward(dinputs, (ids, (distinct, dinputs.shape[1]))), *grads
 
 
-def _add_at(dout: Array, cache: tuple[Array, tuple[int, ...]], *, out: Array | None = None) -> Array:
+def _add_at(dout: Array, cache: tuple[Array, tuple[int, ...]]) -> Array:
     ids, shape = cache
-    dW = np.zeros(shape, dout.dtype) if out is None else out
-    dW[...] = 0
+    dW = np.zeros(shape, dout.dtype)
     np.add.at(dW, ids.reshape(-1), dout.reshape(-1, *shape[1:]))
     return dW
 
@@ -76,11 +74,7 @@ IDEAS = {
     "segment sums instead of np.add.at": Off(
         ((model, "word_embedding_backward", _add_at), (scan, "word_embedding_backward", _add_at))
     ),
-    "softmax in cache-sized blocks": Off(((softmax, "CACHE", WHOLE),)),
     "Adam in cache-sized blocks": Off(((optim, "CHUNK", WHOLE),)),
-    "preallocated buffers": Off(
-        ((buffers.Workspace, "empty", lambda self, name, shape, dtype: np.empty(shape, dtype)),)
-    ),
     "blocked Wh": Off(((scan, "BlockedMatrix", PlainFactor),)),
 }
 SHAPES = tuple(shape for shape in shapes.COCO if (shape.captions, shape.vocab) != (50, 1004))

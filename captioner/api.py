@@ -12,7 +12,7 @@ from captioner.config.options import Config, Prepare
 from captioner.config.yaml_io import dump, parse
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError
-from captioner.evaluation.scoring import judge_model, task_of, to_dict
+from captioner.evaluation.scoring import evaluation_set, score_model, to_dict
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, captioner_of, load, open_corpus
 from captioner.preparation import prepare as preparation
@@ -70,8 +70,8 @@ def evaluate(
     corpus = open_corpus(captioner.loaded)
     if not isinstance(model, Captioner):
         captioner = captioner_of(captioner.loaded, corpus)
-    references, rows = task_of(corpus, split)
-    return to_dict(references, judge_model(captioner, corpus, split, references, rows))
+    references, rows = evaluation_set(corpus, split)
+    return to_dict(references, score_model(captioner, corpus, split, references, rows))
 
 
 def prepare(

@@ -1,4 +1,4 @@
-"""The array types of every signature, and the batch that training reads."""
+"""Array types for all signatures, and the training batch."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, NamedTuple, TypeAlias
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
-"""An array whose shape and kind the docstring tells."""
+"""A NumPy array; the docstring of each function gives its shape and dtype."""
 
 Params: TypeAlias = dict[str, Array]
-"""Arrays by name: the parameters of a model, or their gradients."""
+"""Parameters of a model, or their gradients, by name."""
 
 
 class Batch(NamedTuple):
-    """The captions of one training step, and what to record of them.
+    """The captions of one training step, with the figures to record for it.
 
-    With weights, the loss of caption n counts weights[n] times, and is no cross-entropy of the captions. `figures` are
-    recorded with the step, by name.
+    `weights`, if given, multiply the loss of each caption: loss = 1/N Σ_n weights_n loss_n. `figures` are named values
+    recorded with the step.
 
     Shapes: features (N, F), captions (N, T), weights (N,).
     """

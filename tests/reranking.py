@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from captioner.data.corpus import Corpus
-from captioner.decode.consensus import kernel_inverse
+from captioner.decode.consensus import inverse_kernel
 from captioner.inference import reranker_index as reranker
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.reranker_index import Index, build_index
@@ -24,9 +24,9 @@ def inversions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def invert(directions: np.ndarray) -> np.ndarray:
         counts.append(len(directions))
-        return kernel_inverse(directions)
+        return inverse_kernel(directions)
 
-    monkeypatch.setattr(reranker, "kernel_inverse", invert)
+    monkeypatch.setattr(reranker, "inverse_kernel", invert)
     return counts
 
 

@@ -1,4 +1,4 @@
-"""Captions of a small table of probabilities, and what may come in them, told plainly."""
+"""Reference implementations for decoders over a small table of log-probabilities."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,20 +18,20 @@ WORDS: dict[str, Any] = {"start": START, "end": END, "null": NULL}
 
 
 def table(seed: int, images: int, vocab: int, steps: int) -> Array:
-    """Log-probabilities of the next word by image, number of words before, and word before."""
+    """Random log-probabilities of the next word by image, step and previous word."""
     scores = 2 * np.random.default_rng(seed).standard_normal((images, steps, vocab, vocab))
     log_probs: Array = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
     return log_probs
 
 
-def chain(log_probs: Array, seen: list[list[int]] | None = None) -> Step:
-    """A step function whose state is the image of every row and the number of words it has read."""
+def chain(log_probs: Array, calls: list[list[int]] | None = None) -> Step:
+    """A step function whose state is the image of each row and the number of words fed to it."""
 
     def step(tokens: Array, state: State) -> tuple[Array, State]:
-        image, (read,) = state
-        if seen is not None:
-            seen.append(image.tolist())
-        return log_probs[image, read, tokens], (image, (read + 1,))
+        image, (t,) = state
+        if calls is not None:
+            calls.append(image.tolist())
+        return log_probs[image, t, tokens], (image, (t + 1,))
 
     return step
 
@@ -41,15 +41,15 @@ def initial(images: int) -> State:
 
 
 def allowed(words: list[int], constraints: Constraints, vocab: int) -> list[int]:
-    """The words that may follow others."""
+    """The allowed next words."""
     n = constraints.no_repeat_ngram
-    groups = {tuple(words[at : at + n]) for at in range(len(words) - n + 1)} if n else set()
+    ngrams = {tuple(words[at : at + n]) for at in range(len(words) - n + 1)} if n else set()
     free = [
         word
         for word in range(vocab)
         if word not in constraints.banned
         and (word != END or len(words) >= constraints.min_length)
-        and not (n and len(words) >= n and (*words[len(words) - n + 1 :], word) in groups)
+        and not (n and len(words) >= n and (*words[len(words) - n + 1 :], word) in ngrams)
     ]
     return free or [END]
 
@@ -60,7 +60,7 @@ def constraints() -> st.SearchStrategy[Constraints]:
 
 
 def captions(log_probs: Array, limits: Constraints) -> Iterator[tuple[list[int], float]]:
-    """Every caption of one image (steps, vocab, vocab) that may be written, with its log-probability."""
+    """All allowed captions of one image (steps, vocab, vocab), with log-probabilities."""
 
     def grow(words: list[int], score: float) -> Iterator[tuple[list[int], float]]:
         if len(words) == len(log_probs) or words[-1:] == [END]:
@@ -74,7 +74,7 @@ def captions(log_probs: Array, limits: Constraints) -> Iterator[tuple[list[int],
 
 
 def model(seed: int, cell: str = "lstm", hidden: int = 6, vocab: int = 7, dtype: Any = np.float64) -> CaptioningRNN:
-    """A captioner of random parameters, of features with 4 numbers."""
+    """A model with random parameters and F = 4."""
     assert cell in CELLS
     sizes, rng = Sizes(vocab=vocab, feature=4, wordvec=3, hidden=hidden, cell=cell), np.random.default_rng(seed)
     return CaptioningRNN(
@@ -82,7 +82,7 @@ def model(seed: int, cell: str = "lstm", hidden: int = 6, vocab: int = 7, dtype:
     )
 
 
-def log_prob(speaker: Any, feature: Array, tokens: list[int]) -> float:
-    """The log-probability of a caption by the other road: the training loss of its words."""
+def log_prob(model: Any, feature: Array, tokens: list[int]) -> float:
+    """The log-probability of a caption by teacher forcing."""
     words = tokens[: tokens.index(END) + 1] if END in tokens else tokens
-    return -float(speaker.word_losses(feature, np.array([[START, *words]])).sum(dtype=float))
+    return -float(model.word_losses(feature, np.array([[START, *words]])).sum(dtype=float))

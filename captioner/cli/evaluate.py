@@ -12,7 +12,7 @@ from captioner.cli.options import override_option
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
-    from captioner.evaluation.scoring import Judged, Task
+    from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions
 
 
 @click.command(
@@ -93,9 +93,9 @@ def evaluate(
         split = splits[0] if splits else None
         task, numbers = results.read_references(references, split)
 
-        def score(path: Path) -> Judged:
+        def score(path: Path) -> ScoredCaptions:
             candidates = results.match(results.read_results(path), path, task.images, numbers)
-            return use_case.judge(task, path.name, candidates)
+            return use_case.score_captions(task, path.name, candidates)
 
         scored = [score(path) for path in (captions, against) if path is not None]
         _print(split or references.name, task, scored, worst, as_json)
@@ -109,21 +109,21 @@ def evaluate(
         corpus.split(name)  # report an unknown split before any is scored
     captioner = captioner_of(restored, corpus)
     for name in names:
-        task, rows = use_case.task_of(corpus, name)
-        scored = [use_case.judge_model(captioner, corpus, name, task, rows)]
+        task, rows = use_case.evaluation_set(corpus, name)
+        scored = [use_case.score_model(captioner, corpus, name, task, rows)]
         if coco is not None:
             results.write_results(coco, task.images, scored[0].captions, overwrite)
         if baseline:
             from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
 
-            scored.append(use_case.judge(task, baseline, nearest_neighbour_captions(corpus, name, rows)))
+            scored.append(use_case.score_captions(task, baseline, nearest_neighbour_captions(corpus, name, rows)))
         if against is not None:
             candidates = results.match(results.read_results(against), against, task.images, {})
-            scored.append(use_case.judge(task, against.name, candidates))
+            scored.append(use_case.score_captions(task, against.name, candidates))
         _print(name, task, scored, worst, as_json)
 
 
-def _print(name: str, task: Task, scored: list[Judged], number: int | None, as_json: bool) -> None:
+def _print(name: str, task: EvaluationSet, scored: list[ScoredCaptions], number: int | None, as_json: bool) -> None:
     from captioner.cli.scores import score_lines, worst_lines
     from captioner.evaluation import scoring as use_case
 

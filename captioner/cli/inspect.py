@@ -51,13 +51,13 @@ def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, ove
     gradient of -log P(word T) with respect to the hidden state 0, 1, 2, ... steps back, averaged over captions of at
     least T words. Bars are on a log scale: a vanishing gradient shrinks them by the same length per step.
     """
-    from captioner.gradcheck.gradient_norms import gradient_reach
+    from captioner.gradcheck.gradient_norms import gradient_norms
     from captioner.inference.load import open_corpus, open_run
 
     for run in runs:
         restored = open_run(run, overrides)
         corpus = open_corpus(restored)
-        reach = gradient_reach(restored.model, corpus.split(split), words)
+        reach = gradient_norms(restored.model, corpus.split(split), words)
         cell = restored.config.model.cell
         if as_json:
             output.record({"run": str(run), "cell": cell, "split": split, "words": words, **reach._asdict()})

@@ -1,8 +1,8 @@
 """The API of Stanford CS231n, assignment 3, in modules named like the assignment's files.
 
-A notebook runs after `cs231n` in its imports is replaced by `captioner.cs231n`. All names can be imported from this
-package too. Random numbers come from NumPy's global state, as in the assignment, so that `np.random.seed(231)`
-reproduces the assignment's numbers.
+To run a notebook, replace `cs231n` by `captioner.cs231n` in its imports. All names can also be imported from this
+package. Random numbers are drawn from NumPy's global state, as in the assignment, so `np.random.seed(231)` reproduces
+its numbers.
 
 Source: CS231n, assignment 3: rnn_layers.py, layers.py, optim.py, captioning_solver.py, coco_utils.py,
 gradient_check.py, classifiers/rnn.py.

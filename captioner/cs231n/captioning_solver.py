@@ -13,7 +13,7 @@ __all__ = ["CaptioningSolver"]
 
 
 class CaptioningSolver:
-    """The assignment's training loop: batches drawn with replacement, the learning rate decayed every epoch.
+    """The assignment's training loop: batches sampled with replacement, learning rate decayed after every epoch.
 
     Raises: ValueError for an unknown keyword or update rule.
     """

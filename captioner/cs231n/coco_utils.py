@@ -19,7 +19,7 @@ def load_coco_data(
     max_train: int | None = None,
     pca_features: bool = True,
 ) -> dict[str, Any]:
-    """The assignment's data as one dict; max_train captions of train are drawn with replacement.
+    """Load the assignment's data as one dict; with `max_train`, sample that many training captions with replacement.
 
     Raises: DataError when a file is missing or damaged.
     """
@@ -32,9 +32,9 @@ def load_coco_data(
 
 
 def sample_coco_minibatch(data: Mapping[str, Any], batch_size: int = 100, split: str = "train") -> tuple[Any, Any, Any]:
-    """Captions drawn with replacement, and the features and URLs of their images.
+    """Sample captions with replacement, with the features and URLs of their images.
 
-    Shapes: -> captions (N, T), features (N, D), urls (N,).
+    Shapes: -> captions (N, T), features (N, F), urls (N,).
     """
     rows = np.random.choice(len(data[f"{split}_captions"]), batch_size)
     images = data[f"{split}_image_idxs"][rows]
@@ -42,7 +42,7 @@ def sample_coco_minibatch(data: Mapping[str, Any], batch_size: int = 100, split:
 
 
 def decode_captions(captions: Array, idx_to_word: Sequence[str] | Mapping[int, str]) -> str | list[str]:
-    """Captions as text up to and with `<END>`, without `<NULL>`; one caption gives one text.
+    """Convert captions to text up to and including `<END>`, without `<NULL>`; a single caption gives a str.
 
     Shapes: captions (N, T) or (T,).
     """

@@ -11,7 +11,7 @@ __all__ = ["eval_numerical_gradient", "eval_numerical_gradient_array"]
 
 
 def eval_numerical_gradient(f: Callable[[Array], float], x: Array, verbose: bool = True, h: float = 1e-5) -> Array:
-    """Central differences of a scalar function of x, which is changed in place and put back.
+    """Compute the numeric gradient of a scalar function by central differences; x is modified in place and restored.
 
     `verbose` is part of the assignment's signature and has no effect.
     """
@@ -19,5 +19,5 @@ def eval_numerical_gradient(f: Callable[[Array], float], x: Array, verbose: bool
 
 
 def eval_numerical_gradient_array(f: Callable[[Array], Array], x: Array, df: Array, h: float = 1e-5) -> Array:
-    """Central differences of Σ <f(x), df> for an array-valued function."""
+    """Compute the numeric gradient of Σ f(x) df for an array-valued function by central differences."""
     return numeric_gradient(lambda: f(x), x, h, df)

@@ -16,9 +16,7 @@ Update = Callable[..., tuple[Array, dict[str, Any]]]
 
 
 def _update(name: str, learning_rate: float, options: tuple[str, ...], doc: str, counts: bool = False) -> Update:
-    """The assignment's form of an update rule: running state and hyper-parameters, and t where it counts updates,
-    share one dict.
-    """
+    """Wrap an update rule in the assignment's interface: state, hyper-parameters and step count t in one dict."""
     rule = UPDATE_RULES[name]
 
     def update(w: Array, dw: Array, config: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:

@@ -1,19 +1,20 @@
-"""Decoding: from a model that tells the next word's log-probabilities to whole captions.
+"""Decoders: greedy, beam search and sampling, with constraints and consensus re-ranking.
 
-A decoder knows the model only as `step(tokens, state) -> log_probs, state`, and returns tokens (N, K, T) with the
-model's own natural log-probabilities of the captions (N, K): what forbids, ranks or draws changes the choice alone.
+A decoder uses a model only through `step(tokens, state) -> log_probs, state`. It returns tokens (N, K, T) and the
+natural log-probabilities of the captions (N, K) under the model itself: constraints, length normalisation, temperature
+and truncation affect which words are chosen, not the returned scores.
 """
 
 from captioner.decode.beam import beam
-from captioner.decode.consensus import Reranker, rank
-from captioner.decode.constraints import FREE, Constraints
+from captioner.decode.consensus import Reranker, rerank
+from captioner.decode.constraints import UNCONSTRAINED, Constraints
 from captioner.decode.greedy import greedy
 from captioner.decode.sampling import sample
 from captioner.model.ensemble import Ensemble
-from captioner.model.state import State, StepFunction
+from captioner.model.interface import State, StepFunction
 
 __all__ = [
-    "FREE",
+    "UNCONSTRAINED",
     "Constraints",
     "Ensemble",
     "Reranker",
@@ -21,6 +22,6 @@ __all__ = [
     "StepFunction",
     "beam",
     "greedy",
-    "rank",
+    "rerank",
     "sample",
 ]

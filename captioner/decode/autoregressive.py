@@ -1,4 +1,4 @@
-"""One caption a row, word by word: the loop of greedy decoding and of sampling."""
+"""The autoregressive loop of greedy decoding and sampling: one caption per row."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.decode.constraints import Constraints
-from captioner.model.state import State, StepFunction, count, take
+from captioner.model.interface import State, StepFunction, count_rows, take_rows
 
-Choose: TypeAlias = Callable[[Array, Array, int], Array]
-"""The next words (R,) from log_probs (R, V), the numbers (R,) of the rows that go on, and the time."""
+ChooseWords: TypeAlias = Callable[[Array, Array, int], Array]
+"""`choose(log_probs (R, V), rows (R,), t)` -> next words (R,); `rows` are the indices of the unfinished captions."""
 
 
 def autoregressive_loop(
     step: StepFunction,
     state: State,
-    choose: Choose,
+    choose: ChooseWords,
     *,
     start: int,
     end: int,
@@ -26,11 +26,11 @@ def autoregressive_loop(
     max_length: int,
     constraints: Constraints,
 ) -> tuple[Array, Array]:
-    """Take the chosen word at every step, until `<END>` or `max_length` words; a caption leaves the batch at `<END>`.
+    """Generate one caption per row until `<END>` or `max_length` words; finished captions leave the batch.
 
     Shapes: state arrays (R, ...) -> tokens (R, max_length) int32, log-probabilities (R,).
     """
-    rows = count(state)
+    rows = count_rows(state)
     tokens = np.full((rows, max_length), null, np.int32)
     scores = np.zeros(rows)
     live = np.arange(rows)
@@ -41,9 +41,9 @@ def autoregressive_loop(
         words = choose(log_probs, live, t)
         tokens[live, t] = words
         scores[live] += log_probs[np.arange(len(live)), words]
-        going = words != end
-        if not going.all():
-            live, words, state = live[going], words[going], take(state, going)
+        unfinished = words != end
+        if not unfinished.all():
+            live, words, state = live[unfinished], words[unfinished], take_rows(state, unfinished)
         if not len(live):
             break
     return tokens, scores

@@ -1,4 +1,4 @@
-"""Consensus re-ranking: order the captions of a beam by the reference captions of similar images, too."""
+"""Consensus re-ranking: score beam candidates by the reference captions of similar training images."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from captioner.arrays import Array
 from captioner.metrics import CiderD
 from captioner.model.standardizer import Standardizer
 
-SHARPNESS, RIDGE = 3.0, 0.5
-"""Of the kernel and of the regression: so the words of an image of Flickr8k are best told from those of the others."""
-SAME = 1 - 1e-4
-"""Images with a greater cosine are one, whether their features were kept as float16 or float32."""
+GAMMA, RIDGE = 3.0, 0.5
+"""Kernel coefficient γ and regularisation λ, chosen on Flickr8k."""
+DUPLICATE = 1 - 1e-4
+"""Minimum cosine similarity of two copies of an image; float16 rounding of features stays above it."""
 
-HALVED = 256
-"""Rows beyond which a matrix is inverted by halves."""
+DIRECT = 256
+"""Maximum number of rows of a matrix that is inverted without splitting."""
 
 
 class Reranker:
-    """The CIDEr-D that a caption may expect of an image, by kernel ridge regression on images with references.
+    """Consensus re-ranking: predict the CIDEr-D of candidates by kernel ridge regression on images with references.
 
     E[CIDEr-D(c) | x] = Σ_j α_j CIDEr-D(c, references of x_j),   α = k(x) (K + λI)^-1,
-    k(x)_j = exp(γ (cos(x, x_j) - 1)),   K_ij = k(x_i)_j,   γ = `SHARPNESS`,   λ = `RIDGE`
+    k(x)_j = exp(γ (cos(x, x_j) - 1)),   K_ij = k(x_i)_j,   γ = `GAMMA`,   λ = `RIDGE`
 
-    with standardised features. One that is among the n images is regressed on the others alone, so that it is not
-    judged by its own references: α_j = -G_ij / G_ii and α_i = 0, where G = (K + λI)^-1. (Where a set S of them is the
-    same image, α is a row of -G_SS^-1 G_S, and 0 in S.)
+    with standardised features. An image x_i that is one of the n images is left out of its own regression
+    (leave-one-out): α_j = -G_ij / G_ii and α_i = 0, where G = (K + λI)^-1. If a set S of them are copies of the image,
+    α is a row of -G_SS^-1 G_S, and 0 in S.
 
-    `directions` are those of the n images' features (`directions_of`), `inverse` is G (`kernel_inverse`).
+    `directions` are the unit features of the n images (`unit_features`), `inverse` is G (`inverse_kernel`).
 
     Shapes: directions (n, F), inverse (n, n), references n lists of captions, standardizer (F,) each.
     Raises: DataError when an image has no reference.
-    Source: Ciliberto et al. 2016, "A Consistent Regularization Approach for Structured Prediction" (such a regression
-    of a loss); Mao et al. 2015, "Deep Captioning with Multimodal Recurrent Neural Networks", section 8 (captions ranked
-    by their likeness to those of the nearest images).
+    Source: Ciliberto et al. 2016, "A Consistent Regularization Approach for Structured Prediction" (regression of a
+    loss); Mao et al. 2015, "Deep Captioning with Multimodal Recurrent Neural Networks", section 8 (consensus
+    re-ranking by nearest neighbours).
     """
 
     def __init__(
@@ -46,52 +46,52 @@ class Reranker:
         standardizer: Standardizer,
     ) -> None:
         self._cider, self._standardizer = CiderD(references), standardizer
-        self._images, self._inverse = directions, inverse
+        self._directions, self._inverse = directions, inverse
 
-    def shares(self, features: Array) -> Array:
-        """How much the references of each of the n images tell of others: α.
+    def weights(self, features: Array) -> Array:
+        """Return the regression weights α of the n images for other images.
 
         Shapes: (N, F) -> (N, n).
         """
-        cosines = directions_of(features, self._standardizer) @ self._images.T
-        same = cosines > SAME
-        shares = _kernel(cosines) @ self._inverse
-        without: dict[bytes, Array] = {}
-        for row in np.flatnonzero(same.any(axis=1)):
-            own = np.flatnonzero(same[row])
-            if own.tobytes() not in without:
-                without[own.tobytes()] = self._without(own)
-            shares[row] = without[own.tobytes()]
-        return shares
+        cosines = unit_features(features, self._standardizer) @ self._directions.T
+        duplicates = cosines > DUPLICATE
+        weights = _kernel(cosines) @ self._inverse
+        left_out: dict[bytes, Array] = {}
+        for row in np.flatnonzero(duplicates.any(axis=1)):
+            copies = np.flatnonzero(duplicates[row])
+            if copies.tobytes() not in left_out:
+                left_out[copies.tobytes()] = self._leave_out(copies)
+            weights[row] = left_out[copies.tobytes()]
+        return weights
 
-    def _without(self, own: Array) -> Array:
-        """The shares for an image that is some of the n images, of the others."""
-        shares: Array = -np.linalg.solve(self._inverse[np.ix_(own, own)], self._inverse[own])[0]
-        shares[own] = 0
-        return shares
+    def _leave_out(self, copies: Array) -> Array:
+        """Weights for an image of which these rows are copies."""
+        weights: Array = -np.linalg.solve(self._inverse[np.ix_(copies, copies)], self._inverse[copies])[0]
+        weights[copies] = 0
+        return weights
 
-    def expected(self, features: Array, captions: Sequence[Sequence[Sequence[int]]]) -> list[Array]:
-        """The expected CIDEr-D of several captions of each image.
+    def expected_cider(self, features: Array, captions: Sequence[Sequence[Sequence[int]]]) -> list[Array]:
+        """Predict the CIDEr-D of the candidate captions of each image.
 
-        Shapes: features (N, F), N lists of K_n captions -> N arrays (K_n,).
+        Shapes: features (N, F), N lists of K captions -> N arrays (K,).
         """
         return [
-            self._cider.expected(several, shares)
-            for several, shares in zip(captions, self.shares(features), strict=True)
+            self._cider.expected(candidates, weights)
+            for candidates, weights in zip(captions, self.weights(features), strict=True)
         ]
 
 
-def directions_of(features: Array, standardizer: Standardizer) -> Array:
-    """Standardised features as vectors of length 1; the mean of all stays 0.
+def unit_features(features: Array, standardizer: Standardizer) -> Array:
+    """Standardise features and scale each row to unit length.
 
     Shapes: (N, F) -> (N, F) float32.
     """
     mean, std = standardizer
-    return unit((features.astype(np.float64) - mean) / std)
+    return normalize_rows((features.astype(np.float64) - mean) / std)
 
 
-def unit(vectors: Array) -> Array:
-    """Scale every row to length 1; a row of zeros stays as it is.
+def normalize_rows(vectors: Array) -> Array:
+    """Scale every non-zero row to unit length.
 
     Shapes: (N, F) -> (N, F) float32.
     """
@@ -99,35 +99,34 @@ def unit(vectors: Array) -> Array:
     return np.asarray(vectors / np.where(norm > 0, norm, 1), np.float32)
 
 
-def kernel_inverse(directions: Array) -> Array:
-    """(K + λI)^-1 of the images with these directions, exactly symmetric.
+def inverse_kernel(directions: Array) -> Array:
+    """Return (K + λI)^-1 for images with these unit features, exactly symmetric.
 
-    The mean with its transpose is 40 times as near to the true inverse as what rounding leaves of it: errors that
-    are not symmetric add up over all images.
+    Averaging with the transpose reduces the rounding error 40-fold: asymmetric errors add up over all images.
 
     Shapes: (n, F) -> (n, n).
     """
     kernel = _kernel(directions @ directions.T)
     kernel[np.diag_indices_from(kernel)] += RIDGE
-    found = _inverse(kernel)
-    return np.asarray((found + found.T) / 2)
+    inverse = _inverse(kernel)
+    return np.asarray((inverse + inverse.T) / 2)
 
 
 def _kernel(cosines: Array) -> Array:
-    """The same array, with each cosine's kernel in its place."""
+    """Kernel of cosine similarities, in place."""
     cosines -= 1
-    cosines *= SHARPNESS
+    cosines *= GAMMA
     return np.asarray(np.exp(cosines, out=cosines))
 
 
 def _inverse(matrix: Array) -> Array:
-    """The inverse of a symmetric positive definite matrix, by halves: nearly all of it is products.
+    """Invert a symmetric positive definite matrix recursively by 2 x 2 blocks, so that most of the work is GEMM.
 
     [A B; Bᵀ C]^-1 = [A^-1 + X S^-1 Xᵀ, -X S^-1; -S^-1 Xᵀ, S^-1],   X = A^-1 B,   S = C - Bᵀ X
 
     Shapes: (n, n) -> (n, n).
     """
-    if len(matrix) <= HALVED:
+    if len(matrix) <= DIRECT:
         return np.asarray(np.linalg.inv(matrix))
     half = len(matrix) // 2
     out = np.empty_like(matrix)
@@ -140,12 +139,12 @@ def _inverse(matrix: Array) -> Array:
     return out
 
 
-def rank(
+def rerank(
     tokens: Array, log_probs: Array, expected: Sequence[Array], null: int, weight: float, length_penalty: float
 ) -> tuple[Array, Array]:
-    """The captions of every image in the order of log P / length^`length_penalty` + `weight` E[CIDEr-D], best first.
+    """Sort the captions of each image by log P / length^`length_penalty` + `weight` E[CIDEr-D], best first.
 
-    Shapes: tokens (N, K, T), log_probs (N, K), expected N arrays (K,) -> the first two.
+    Shapes: tokens (N, K, T), log_probs (N, K), expected N arrays (K,) -> sorted tokens and log_probs.
     """
     lengths = np.maximum((tokens != null).sum(axis=2), 1)
     order = np.argsort(-(log_probs / lengths**length_penalty + weight * np.stack(expected)), axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""Decoding with a thread pool: each worker decodes one shard of the images."""
+"""Decoding with a thread pool: each worker decodes a shard of the images."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ from typing import TypeAlias
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.model.inference_step import Readable, Steps
+from captioner.model.interface import CaptionModel, StepModel
 from captioner.parallel.thread_pool import ThreadPool
 
-Decode: TypeAlias = Callable[..., tuple[Array, Array]]
-"""A decoder with its options given: `step`, state and further row arrays -> tokens (N, K, T), scores (N, K)."""
+Decoder: TypeAlias = Callable[..., tuple[Array, Array]]
+"""`decode(step, state, *row_arrays)` -> tokens (N, K, T), scores (N, K): a decoder with its options bound."""
 
 
-def writer(model: Readable, pool: ThreadPool) -> Callable[..., tuple[Array, Array]]:
-    """A function from a decoder and images to their captions, by which a team writes: each member those of its share.
+def parallel_decoder(model: CaptionModel, pool: ThreadPool) -> Callable[..., tuple[Array, Array]]:
+    """Return a function that decodes captions for a batch of images, sharded over the workers of a pool.
 
-    What it is given besides the features, rows for rows, it hands on to the decoder. The model is laid out once for
-    each member, not once for each call.
+    `run(decode, features, *row_arrays)` passes each worker its rows of the further arrays. Each worker prepares the
+    model for inference once, at its first call.
 
-    Shapes: decode, features (N, F), ... -> tokens (N, K, T), scores (N, K).
+    Shapes: features (N, F), row_arrays (N, ...) -> tokens (N, K, T), scores (N, K).
     """
-    readers: list[Steps] = []
+    models: list[StepModel] = []
 
-    def write(decode: Decode, features: Array, *others: Array) -> tuple[Array, Array]:
+    def run(decode: Decoder, features: Array, *row_arrays: Array) -> tuple[Array, Array]:
         size = min(pool.size, len(features))
-        shards, *rest = (np.array_split(rows, size) for rows in (features, *others))
-        readers.extend(model.reader() for _ in shards[len(readers) :])
+        shards, *rest = (np.array_split(rows, size) for rows in (features, *row_arrays))
+        models.extend(model.for_inference() for _ in shards[len(models) :])
 
         def work(worker: int) -> tuple[Array, Array] | None:
             if worker >= len(shards):
                 return None
-            own = (rows[worker] for rows in rest)
-            return decode(readers[worker].step, model.start(shards[worker]), *own)
+            return decode(models[worker].step, model.start(shards[worker]), *(rows[worker] for rows in rest))
 
         tokens, scores = zip(*filter(None, pool.map(work)), strict=True)
         return np.concatenate(tokens), np.concatenate(scores)
 
-    return write
+    return run

@@ -14,7 +14,7 @@ from captioner.data.readers import CaptionRecord, Issue, read
 from captioner.data.readers.records import image_name, parse_json
 from captioner.data.splits import gather
 from captioner.errors import CaptionerError, DataError
-from captioner.evaluation.scoring import Task
+from captioner.evaluation.scoring import EvaluationSet
 from captioner.printable import quoted
 from captioner.storage.atomic import write_atomically
 from captioner.storage.files import check_output, read_bytes
@@ -99,7 +99,7 @@ def read_results(path: Path) -> dict[Id, str]:
     return captions
 
 
-def read_references(path: Path, split: str | None) -> tuple[Task, dict[str, int]]:
+def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[str, int]]:
     """Read the reference captions of a file, or of one split of it, and the numeric image ids if the file has them.
 
     Raises: DataError when the file cannot be read, contains an error, or has no such split.
@@ -113,7 +113,7 @@ def read_references(path: Path, split: str | None) -> tuple[Task, dict[str, int]
         got = ", ".join(sorted(name or "images without a split" for name in splits)) or "no captions"
         raise DataError(f"{path}: expected captions of {f'split {split}' if split else 'images'}, got {got}")
     references = [[record.text for record in image.captions] for image in chosen]
-    return Task([image.image for image in chosen], references), _numbers(path)
+    return EvaluationSet([image.image for image in chosen], references), _numbers(path)
 
 
 def match(results: dict[Id, str], where: Path, images: Sequence[str], numbers: dict[str, int]) -> list[str]:

@@ -20,7 +20,7 @@ from captioner.text.vocabulary import UNK
 
 
 @dataclass(frozen=True)
-class Task:
+class EvaluationSet:
     """Images, their reference captions, and all captions of the training split if there is one."""
 
     images: list[str]
@@ -39,7 +39,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredCaptions:
     """One caption per image with its statistics per metric (`rows`), and all scores by name (`figures`)."""
 
     by: str
@@ -48,7 +48,7 @@ class Judged:
     figures: dict[str, Any]
 
 
-def judge(task: Task, by: str, captions: Sequence[str], **computed: Any) -> Judged:
+def score_captions(task: EvaluationSet, by: str, captions: Sequence[str], **computed: Any) -> ScoredCaptions:
     """Score one caption per image; `computed` are scores computed elsewhere, listed first.
 
     BLEU, ROUGE-L, CIDEr-D, then: mean caption length, vocabulary size, number of distinct captions, and the fractions
@@ -65,10 +65,10 @@ def judge(task: Task, by: str, captions: Sequence[str], **computed: Any) -> Judg
     }
     if task.train_words is not None:
         scores["novel"] = novel(tokenized, task.train_words)
-    return Judged(by, list(captions), rows, scores)
+    return ScoredCaptions(by, list(captions), rows, scores)
 
 
-def task_of(corpus: Corpus, name: str) -> tuple[Task, Array]:
+def evaluation_set(corpus: Corpus, name: str) -> tuple[EvaluationSet, Array]:
     """Return the images of a split that have references, and their rows in the split.
 
     Raises: DataError when the split does not exist.
@@ -78,10 +78,10 @@ def task_of(corpus: Corpus, name: str) -> tuple[Task, Array]:
     images = [split.image_ids[row] for row in rows]
     references = [split.references(row, vocab) for row in rows.tolist()]
     train_captions = None if train is None else [train.text(row, vocab) for row in range(len(train.captions))]
-    return Task(images, references, train_captions), rows
+    return EvaluationSet(images, references, train_captions), rows
 
 
-def judge_model(captioner: Captioner, corpus: Corpus, name: str, task: Task, rows: Array) -> Judged:
+def score_model(captioner: Captioner, corpus: Corpus, name: str, task: EvaluationSet, rows: Array) -> ScoredCaptions:
     """Score a model's captions of a split, and measure the perplexity of its references."""
     split, loaded = corpus.split(name), captioner.loaded
     loss = mean_word_loss(loaded.model, in_order(split, BATCH), ThreadPool(loaded.config.threads))
@@ -90,34 +90,34 @@ def judge_model(captioner: Captioner, corpus: Corpus, name: str, task: Task, row
     true = None
     if split.is_true is not None:
         true = share(sum(split.is_true(row, every[row].split()) for row in rows.tolist()), captions)
-    return judge(task, "model", captions, loss=loss, perplexity=perplexity(loss), true=true)
+    return score_captions(task, "model", captions, loss=loss, perplexity=perplexity(loss), true=true)
 
 
-def intervals(judged: Judged, other: Judged | None = None) -> dict[str, list[float]]:
+def intervals(scored: ScoredCaptions, other: ScoredCaptions | None = None) -> dict[str, list[float]]:
     """Compute the 95 % bootstrap interval of each score, or of its difference from the score of other captions."""
-    bounds = interval(judged.rows, None if other is None else other.rows)
+    bounds = interval(scored.rows, None if other is None else other.rows)
     return dict(zip(NAMES, bounds.T.tolist(), strict=True))
 
 
-def to_dict(task: Task, judged: Judged, others: Sequence[Judged] = ()) -> dict[str, Any]:
+def to_dict(task: EvaluationSet, scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> dict[str, Any]:
     """Convert scores to JSON types, with the scores of other captions and the differences from them."""
-    record = {"images": len(task.images), **judged.figures, "intervals": intervals(judged)}
+    record = {"images": len(task.images), **scored.figures, "intervals": intervals(scored)}
     if others:
         record["others"] = {
-            other.by: {**other.figures, "intervals": intervals(other), "difference": intervals(judged, other)}
+            other.by: {**other.figures, "intervals": intervals(other), "difference": intervals(scored, other)}
             for other in others
         }
     return record
 
 
-def worst(task: Task, judged: Judged, count: int) -> list[dict[str, Any]]:
+def worst(task: EvaluationSet, scored: ScoredCaptions, count: int) -> list[dict[str, Any]]:
     """List the `count` images with the lowest CIDEr-D, lowest first, with scores, caption and references."""
-    scores = figures(judged.rows)
+    scores = figures(scored.rows)
     order = np.argsort(scores[:, NAMES.index("cider_d")], kind="stable")[:count].tolist()
     return [
         {
             "image": task.images[image],
-            "caption": judged.captions[image],
+            "caption": scored.captions[image],
             **dict(zip(NAMES, scores[image].tolist(), strict=True)),
             "references": task.references[image],
         }

@@ -19,14 +19,14 @@ MAX_CAPTIONS = 512
 """Captions to average over: enough for two significant digits."""
 
 
-class Reach(NamedTuple):
+class GradientNorms(NamedTuple):
     """The number of captions, and the mean gradient norm at the state 0, 1, ... T - 1 steps before word T."""
 
     captions: int
     norms: list[float]
 
 
-def gradient_reach(model: CaptioningRNN, split: Split, words: int, max_captions: int = MAX_CAPTIONS) -> Reach:
+def gradient_norms(model: CaptioningRNN, split: Split, words: int, max_captions: int = MAX_CAPTIONS) -> GradientNorms:
     """Compute ‖∂ loss_T / ∂ state_t‖ for t = T, T - 1, ... 1, averaged over captions of at least T words.
 
     loss_T = -log P(word_T | words before, image). state_t is the state (h and c concatenated) before the t-th input
@@ -43,13 +43,13 @@ def gradient_reach(model: CaptioningRNN, split: Split, words: int, max_captions:
             f"captions: expected a caption of at least {words} words, the longest has {longest}; try --words {longest}"
         )
     features, captions = take(split, long)
-    state, norms, reader = model.start(features), [], model.reader()
+    state, norms, inference = model.start(features), [], model.for_inference()
     for t in range(words):
         norms.append(_norm_at(model, state, captions[:, t:words], captions[:, words]))
-        _, state = reader.step(captions[:, t], state)
+        _, state = inference.step(captions[:, t], state)
     if not np.isfinite(norms).all():
         raise CheckpointError("the gradients of this model are not finite: its parameters are too large")
-    return Reach(len(long), norms[::-1])
+    return GradientNorms(len(long), norms[::-1])
 
 
 def _norm_at(model: CaptioningRNN, state: tuple[Array, ...], read: Array, targets: Array) -> float:

@@ -11,8 +11,8 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Features, check_features
-from captioner.decode import Reranker, rank
-from captioner.decode.parallel import writer
+from captioner.decode import Reranker, rerank
+from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.inference.caption import Candidate, Caption
 from captioner.inference.decoder import build_decoder
@@ -41,7 +41,7 @@ class Captioner:
     def __init__(self, loaded: LoadedModel, reranker: Reranker | None = None, warnings: Sequence[str] = ()) -> None:
         self.loaded, self.reranker, self.warnings = loaded, reranker, tuple(warnings)
         self._pool = ThreadPool(loaded.config.threads)
-        self._decode = writer(loaded.model, self._pool)
+        self._decode = parallel_decoder(loaded.model, self._pool)
 
     def __repr__(self) -> str:
         config, meta = self.loaded.config, self.loaded.meta
@@ -127,9 +127,9 @@ class Captioner:
                     "its parameters are too large; use another checkpoint"
                 )
             if self.reranker is not None:
-                expected = self.reranker.expected(batch, list(map(vocab.unpadded, tokens)))
+                expected = self.reranker.expected_cider(batch, list(map(vocab.unpadded, tokens)))
                 weight, penalty = options.consensus, options.length_penalty
-                tokens, log_probs = rank(tokens, log_probs, expected, vocab.null, weight, penalty)
+                tokens, log_probs = rerank(tokens, log_probs, expected, vocab.null, weight, penalty)
             for captions, scores in zip(tokens.tolist(), log_probs.tolist(), strict=True):
                 pairs = zip(captions[:n_best], scores, strict=False)
                 yield [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]

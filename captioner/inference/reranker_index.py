@@ -16,7 +16,7 @@ from captioner.arrays import Array
 from captioner.data.corpus import LARGEST, Corpus
 from captioner.data.features import standardization
 from captioner.decode import Reranker
-from captioner.decode.consensus import directions_of, kernel_inverse, unit
+from captioner.decode.consensus import inverse_kernel, normalize_rows, unit_features
 from captioner.errors import CheckpointError
 from captioner.images import are_same
 from captioner.inference.restore import LoadedModel
@@ -77,7 +77,7 @@ class Index:
         a = self.arrays
         captions = _split(a["words"].tolist(), a["lengths"])
         return Reranker(
-            unit(a["directions"].astype(np.float32)),
+            normalize_rows(a["directions"].astype(np.float32)),
             unfold(a["inverse"], len(a["counts"])),
             _split(captions, a["counts"]),
             Standardizer(a["mean"], a["std"]),
@@ -94,12 +94,12 @@ def build_index(corpus: Corpus) -> Index:
     some = np.unique(np.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).astype(int))
     features = train.features[images[some]]
     standardizer = Standardizer(*standardization(features))
-    directions = directions_of(features, standardizer).astype(np.float16)
+    directions = unit_features(features, standardizer).astype(np.float16)
     captions = [references[image] for image in some.tolist()]
     flat = list(chain.from_iterable(captions))
     arrays = {
         "directions": directions,
-        "inverse": fold(kernel_inverse(unit(directions.astype(np.float32)))),
+        "inverse": fold(inverse_kernel(normalize_rows(directions.astype(np.float32)))),
         "words": np.array(list(chain.from_iterable(flat)), np.int32),
         "lengths": np.array(list(map(len, flat)), np.int32),
         "counts": np.array(list(map(len, captions)), np.int32),

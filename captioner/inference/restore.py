@@ -17,7 +17,7 @@ from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.images import are_same
 from captioner.inference.build_model import assemble, build_sizes
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.ensemble import Member
+from captioner.model.interface import CaptionModel
 from captioner.model.standardizer import Standardizer
 from captioner.optim.ema import EMA
 from captioner.storage import checkpoint
@@ -57,7 +57,7 @@ class LoadedModel:
     path: Path
     config: Config
     vocab: Vocab
-    model: Member
+    model: CaptionModel
     meta: Meta
 
 

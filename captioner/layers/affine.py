@@ -1,4 +1,4 @@
-"""Affine maps: the same weights for every row, or for every time step."""
+"""Affine layers, for rows and for time steps."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ AffineCache: TypeAlias = tuple[Array, Array]
 
 
 def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, AffineCache]:
-    """Map every row: out = x w + b, with x flattened to N rows.
+    """Apply an affine map to each row: out = x w + b, with x flattened to (N, D).
 
-    Shapes: x (N, ...) of D numbers a row, w (D, M), b (M,) -> out (N, M).
+    Shapes: x (N, ...), w (D, M), b (M,) -> out (N, M).
     """
     out = x.reshape(len(x), len(w)) @ w
     out += b
@@ -20,7 +20,7 @@ def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, AffineCache]:
 
 
 def affine_backward(dout: Array, cache: AffineCache) -> tuple[Array, Array, Array]:
-    """Gradients of `affine_forward`: dx = dout wᵀ, dw = xᵀ dout, db = Σ_n dout.
+    """Compute the gradients of `affine_forward`: dx = dout wᵀ, dw = xᵀ dout, db = Σ_n dout.
 
     Shapes: dout (N, M) -> dx like x, dw (D, M), db (M,).
     """
@@ -29,7 +29,7 @@ def affine_backward(dout: Array, cache: AffineCache) -> tuple[Array, Array, Arra
 
 
 def temporal_affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, AffineCache]:
-    """Map every time step of every caption: out[n, t] = x[n, t] w + b.
+    """Apply an affine map at each time step: out[n, t] = x[n, t] w + b.
 
     Shapes: x (N, T, D), w (D, M), b (M,) -> out (N, T, M).
     """
@@ -38,7 +38,7 @@ def temporal_affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, Affine
 
 
 def temporal_affine_backward(dout: Array, cache: AffineCache) -> tuple[Array, Array, Array]:
-    """Gradients of `temporal_affine_forward`.
+    """Compute the gradients of `temporal_affine_forward`.
 
     Shapes: dout (N, T, M) -> dx (N, T, D), dw (D, M), db (M,).
     """

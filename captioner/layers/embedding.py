@@ -1,4 +1,4 @@
-"""Word embedding: a table of word vectors, read by id."""
+"""Word embedding."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ EmbeddingCache: TypeAlias = tuple[Array, tuple[int, ...]]
 
 
 def word_embedding_forward(x: Array, W: Array) -> tuple[Array, EmbeddingCache]:
-    """Look up the vector of every word: out[n, t] = W[x[n, t]].
+    """Look up word vectors by id: out[n, t] = W[x[n, t]].
 
     Shapes: x (N, T) ids in 0..V-1 (any number of axes), W (V, D) -> out (N, T, D).
     """
     return W[x], (x, W.shape)
 
 
-def word_embedding_backward(dout: Array, cache: EmbeddingCache, *, out: Array | None = None) -> Array:
-    """Gradient of `word_embedding_forward`: dW[v] = Σ over all places of word v of dout; into `out` where it is given.
+def word_embedding_backward(dout: Array, cache: EmbeddingCache) -> Array:
+    """Compute the gradient of `word_embedding_forward`: dW[v] = Σ_{n,t: x[n,t]=v} dout[n, t].
 
-    Sorted by word, each sum is one reduction over a few rows; `np.add.at` and `np.add.reduceat` would add number by
-    number.
+    Rows are sorted by word, so that each sum is one vectorised reduction; `np.add.at` and `np.add.reduceat` add one
+    element at a time.
 
-    Shapes: dout (N, T, D) -> dW (V, D); D may stand for several axes.
+    Shapes: dout (N, T, D) -> dW (V, D); D may be several axes.
     """
     x, shape = cache
     ids, rows = x.reshape(-1), dout.reshape(-1, *shape[1:])
-    dW = np.empty(shape, dout.dtype) if out is None else out
+    dW = np.empty(shape, dout.dtype)
     order = np.argsort(ids, kind="stable")
     counts = np.bincount(ids, minlength=shape[0])
     ends = np.cumsum(counts)

@@ -1,17 +1,17 @@
-"""The LSTM cell, with the names and the gate order (i, f, o, g) of CS231n."""
+"""The LSTM cell, with CS231n's names and gate order (i, f, o, g)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.layers.cell import Cell, State, StepCache, step_backward, step_forward
+from captioner.layers.cell import Cell, CellState, StepCache, step_backward, step_forward
 from captioner.layers.padded import sequence_backward, sequence_forward
 from captioner.layers.scan import ScanCache
 
 
 def sigmoid(x: Array) -> Array:
-    """The logistic function by way of tanh, which neither overflows nor branches: σ(x) = ½ tanh(½ x) + ½.
+    """Compute the logistic function by tanh, which cannot overflow: σ(x) = ½ tanh(½ x) + ½.
 
     Shapes: x (any) -> like x.
     """
@@ -19,22 +19,22 @@ def sigmoid(x: Array) -> Array:
     return out
 
 
-def gates_forward(ax: Array, ah: Array, prev: State, out: State, kept: Array | None) -> None:
-    """The new states, with a = ax + ah the pre-activations a_i, a_f, a_o, a_g:
+def gates_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: Array | None) -> None:
+    """Compute the new states from the pre-activations a = ax + ah:
 
     i = σ(a_i), f = σ(a_f), o = σ(a_o), g = tanh(a_g);   c = f c_prev + i g;   h = o tanh(c)
 
-    Keeps the six local derivatives that the backward pass multiplies with, while their factors are in the cache:
+    Saves the six local derivatives of the backward pass, while their factors are in the CPU cache:
     ∂c/∂a_i = g i (1 - i), ∂c/∂a_f = c_prev f (1 - f), ∂h/∂a_o = tanh(c) o (1 - o), ∂c/∂a_g = i (1 - g²),
     ∂h/∂c = o (1 - tanh²c), ∂c/∂c_prev = f.
 
-    Shapes: ax, ah (4, N, H); prev, out h and c (N, H); kept (6, N, H).
+    Shapes: ax, ah (4, N, H); prev, out h and c (N, H); saved (6, N, H).
     Source: Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate).
     """
     c_prev = prev[1]
     h, c = out
     ah += ax
-    # With the sigmoids' halves taken before, one call of tanh serves all four gates.
+    # σ(x) = ½ tanh(½ x) + ½, so one call of tanh computes all four gates.
     ifo = ah[:3]
     ifo *= 0.5
     np.tanh(ah, out=ah)
@@ -45,10 +45,10 @@ def gates_forward(ax: Array, ah: Array, prev: State, out: State, kept: Array | N
     c += i * g
     tanh_c = np.tanh(c)
     np.multiply(o, tanh_c, out=h)
-    if kept is None:
+    if saved is None:
         return
-    d_i, d_f, d_o, d_g, dh_dc, dc_dc = kept
-    d_ifo = kept[:3]
+    d_i, d_f, d_o, d_g, dh_dc, dc_dc = saved
+    d_ifo = saved[:3]
     np.subtract(1, ifo, out=d_ifo)
     d_ifo *= ifo
     d_i *= g
@@ -63,15 +63,15 @@ def gates_forward(ax: Array, ah: Array, prev: State, out: State, kept: Array | N
     dc_dc[...] = f
 
 
-def gates_backward(dstate: State, kept: Array, dax: Array, dah: Array) -> None:
-    """Gradients of the pre-activations and, in place of dc, of c_prev:
+def gates_backward(dstate: CellState, saved: Array, dax: Array, dah: Array) -> None:
+    """Compute the gradients of the pre-activations, and replace dc by the gradient of c_prev:
 
     dc += dh ∂h/∂c;   da_i, da_f, da_g = dc ∂c/∂a;   da_o = dh ∂h/∂a_o;   dc_prev = dc f
 
-    Shapes: dstate dh and dc (N, H), kept (6, N, H) -> dah, the same array as dax, (4, N, H).
+    Shapes: dstate dh and dc (N, H), saved (6, N, H) -> dah, the same array as dax, (4, N, H).
     """
     dh, dc = dstate
-    d_i, d_f, d_o, d_g, dh_dc, dc_dc = kept
+    d_i, d_f, d_o, d_g, dh_dc, dc_dc = saved
     da_i, da_f, da_o, da_g = dah
     dc += dh * dh_dc
     np.multiply(dc, d_i, out=da_i)
@@ -81,13 +81,13 @@ def gates_backward(dstate: State, kept: Array, dax: Array, dah: Array) -> None:
     dc *= dc_dc
 
 
-LSTM = Cell(gates=4, states=2, kept=6, added=True, forward=gates_forward, backward=gates_backward, forget=1)
+LSTM = Cell(gates=4, states=2, saved=6, additive=True, forward=gates_forward, backward=gates_backward, forget=1)
 
 
 def lstm_step_forward(
     x: Array, prev_h: Array, prev_c: Array, Wx: Array, Wh: Array, b: Array
 ) -> tuple[Array, Array, StepCache]:
-    """One step of N captions.
+    """Compute one step of N captions.
 
     Shapes: x (N, D), prev_h, prev_c (N, H), Wx (D, 4 H), Wh (H, 4 H), b (4 H,) -> next_h, next_c (N, H).
     Source: CS231n, assignment 3, rnn_layers.py.
@@ -99,7 +99,7 @@ def lstm_step_forward(
 def lstm_step_backward(
     dnext_h: Array, dnext_c: Array, cache: StepCache
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """Gradients of `lstm_step_forward`.
+    """Compute the gradients of `lstm_step_forward`.
 
     Shapes: dnext_h, dnext_c (N, H) -> dx (N, D), dprev_h, dprev_c (N, H), dWx (D, 4 H), dWh (H, 4 H), db (4 H,).
     """
@@ -108,7 +108,7 @@ def lstm_step_backward(
 
 
 def lstm_forward(x: Array, h0: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Array, ScanCache]:
-    """All T steps of N sequences, from c0 = 0.
+    """Compute all T steps of N sequences, from c0 = 0.
 
     Shapes: x (N, T, D), h0 (N, H), Wx (D, 4 H), Wh (H, 4 H), b (4 H,) -> h (N, T, H).
     Source: CS231n, assignment 3, rnn_layers.py.
@@ -117,7 +117,7 @@ def lstm_forward(x: Array, h0: Array, Wx: Array, Wh: Array, b: Array) -> tuple[A
 
 
 def lstm_backward(dh: Array, cache: ScanCache) -> tuple[Array, Array, Array, Array, Array]:
-    """Gradients of `lstm_forward`.
+    """Compute the gradients of `lstm_forward`.
 
     Shapes: dh (N, T, H) -> dx (N, T, D), dh0 (N, H), dWx (D, 4 H), dWh (H, 4 H), db (4 H,).
     """

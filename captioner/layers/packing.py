@@ -1,7 +1,7 @@
-"""Packed sequences: only the real steps of captions of different lengths, step after step.
+"""Packed sequences: only the real time steps of captions of different lengths.
 
-Captions are sorted by length, longest first. Step t then has its n_t live captions in the first n_t places, and
-all steps together are P = Σ lengths rows, time-major. A masked position has no row, so it is never computed.
+Captions are sorted by length, longest first. Step t has rows for its n_t unfinished captions only, in sorted order; all
+steps together are P = Σ lengths rows, time-major. Masked positions have no row, so they are never computed.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from captioner.arrays import Array
 
 
 class Packing(NamedTuple):
-    """Where the P packed rows come from.
+    """The position of each of the P packed rows.
 
-    Captions may be dealt to several parts, whose rows follow each other; each part is sorted and time-major by itself.
-    A caption without any step keeps its place in `order`, at the end of its part.
+    Captions may be split into shards, whose rows follow each other; each shard is sorted and time-major. Captions of
+    length 0 stay in `order`, at the end of their shard.
 
-    Shapes: order (N,) captions, part after part, longest first; caption, time (P,) the place of each row in an (N, T)
-    array; previous (P,) the row of the state before it, in N initial rows and then P rows.
+    Shapes: order (N,) captions, shard by shard, longest first; caption, time (P,) the position of each row in an (N, T)
+    array; previous (P,) the row of its previous state, among N initial rows followed by P rows.
     """
 
     order: Array
     caption: Array
     time: Array
     previous: Array
-    parts: list[list[tuple[int, int]]]
-    """First row and end row of each step of each part."""
-    places: list[slice]
-    """The places of each part's captions in `order`."""
+    steps: list[list[tuple[int, int]]]
+    """For each shard and step, the first row and the end row."""
+    shards: list[slice]
+    """For each shard, the slice of `order` with its captions."""
 
     def unpack(self, rows: Array, steps: int) -> Array:
-        """Put packed rows back into a padded array, with zeros where there was no row.
+        """Scatter packed rows into a padded array of zeros.
 
         Shapes: rows (P, D) -> (N, steps, D).
         """
@@ -43,25 +43,24 @@ class Packing(NamedTuple):
         return out
 
 
-def pack(lengths: Array, parts: int = 1) -> Packing:
-    """Plan the rows for captions of the given lengths; dealt longest first, all parts have about as many rows.
+def pack(lengths: Array, shards: int = 1) -> Packing:
+    """Plan the packed rows of captions; dealing captions in turn balances the rows of the shards.
 
     Shapes: lengths (N,) steps of each caption -> P = Σ lengths rows.
     """
     order = np.argsort(-lengths, kind="stable")
-    hands = [order[part::parts] for part in range(parts)]
-    packed, places, rows, place = [], [], 0, 0
-    for hand in hands:
-        counts = (lengths[hand][None, :] > np.arange(lengths.max(initial=0))[:, None]).sum(axis=1)
+    captions = [order[shard::shards] for shard in range(shards)]
+    packed, slices, rows, first = [], [], 0, 0
+    for some in captions:
+        counts = (lengths[some][None, :] > np.arange(lengths.max(initial=0))[:, None]).sum(axis=1)
         counts = counts[counts > 0]
         starts = rows + np.r_[0, np.cumsum(counts)]
         time = np.repeat(np.arange(len(counts)), counts)
         column = np.arange(rows, starts[-1]) - starts[time]
-        before = np.r_[place, len(lengths) + starts[:-1]]
-        steps = list(itertools.pairwise(starts.tolist()))
-        packed.append((hand[column], time, before[time] + column, steps))
-        places.append(slice(place, place + len(hand)))
-        rows, place = int(starts[-1]), place + len(hand)
-    *rows_of_parts, steps_of_parts = zip(*packed, strict=True)
-    caption, time, previous = map(np.concatenate, rows_of_parts)
-    return Packing(np.concatenate(hands), caption, time, previous, list(steps_of_parts), places)
+        before = np.r_[first, len(lengths) + starts[:-1]]
+        packed.append((some[column], time, before[time] + column, list(itertools.pairwise(starts.tolist()))))
+        slices.append(slice(first, first + len(some)))
+        rows, first = int(starts[-1]), first + len(some)
+    *arrays, steps = zip(*packed, strict=True)
+    caption, time, previous = map(np.concatenate, arrays)
+    return Packing(np.concatenate(captions), caption, time, previous, list(steps), slices)

@@ -1,41 +1,41 @@
-"""The vanilla recurrent cell, with the names of CS231n."""
+"""The vanilla RNN cell, with CS231n's names."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.layers.cell import Cell, State, StepCache, step_backward, step_forward
+from captioner.layers.cell import Cell, CellState, StepCache, step_backward, step_forward
 from captioner.layers.padded import sequence_backward, sequence_forward
 from captioner.layers.scan import ScanCache
 
 
-def gates_forward(ax: Array, ah: Array, prev: State, out: State, kept: Array | None) -> None:
-    """The new hidden state: h = tanh(ax + ah); keeps its derivative 1 - h².
+def gates_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: Array | None) -> None:
+    """Compute the new hidden state h = tanh(ax + ah), and save its derivative 1 - h².
 
-    Shapes: ax, ah (1, N, H) -> out h (N, H), kept (1, N, H).
+    Shapes: ax, ah (1, N, H) -> out h (N, H), saved (1, N, H).
     """
     (h,) = out
     ah += ax
     np.tanh(ah[0], out=h)
-    if kept is not None:
-        np.multiply(h, h, out=kept[0])
-        np.subtract(1, kept, out=kept)
+    if saved is not None:
+        np.multiply(h, h, out=saved[0])
+        np.subtract(1, saved, out=saved)
 
 
-def gates_backward(dstate: State, kept: Array, dax: Array, dah: Array) -> None:
-    """Gradient of the pre-activation: da = dh (1 - h²).
+def gates_backward(dstate: CellState, saved: Array, dax: Array, dah: Array) -> None:
+    """Compute the gradient of the pre-activation: da = dh (1 - h²).
 
-    Shapes: dstate dh (N, H), kept (1, N, H) -> dah, the same array as dax, (1, N, H).
+    Shapes: dstate dh (N, H), saved (1, N, H) -> dah, the same array as dax, (1, N, H).
     """
-    np.multiply(dstate[0], kept, out=dah)
+    np.multiply(dstate[0], saved, out=dah)
 
 
-RNN = Cell(gates=1, states=1, kept=1, added=True, forward=gates_forward, backward=gates_backward)
+RNN = Cell(gates=1, states=1, saved=1, additive=True, forward=gates_forward, backward=gates_backward)
 
 
 def rnn_step_forward(x: Array, prev_h: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Array, StepCache]:
-    """One step of N captions: h = tanh(x Wx + h_prev Wh + b).
+    """Compute one step of N captions: h = tanh(x Wx + h_prev Wh + b).
 
     Shapes: x (N, D), prev_h (N, H), Wx (D, H), Wh (H, H), b (H,) -> next_h (N, H).
     Source: CS231n, assignment 3, rnn_layers.py.
@@ -45,7 +45,7 @@ def rnn_step_forward(x: Array, prev_h: Array, Wx: Array, Wh: Array, b: Array) ->
 
 
 def rnn_step_backward(dnext_h: Array, cache: StepCache) -> tuple[Array, Array, Array, Array, Array]:
-    """Gradients of `rnn_step_forward`.
+    """Compute the gradients of `rnn_step_forward`.
 
     Shapes: dnext_h (N, H) -> dx (N, D), dprev_h (N, H), dWx (D, H), dWh (H, H), db (H,).
     """
@@ -54,7 +54,7 @@ def rnn_step_backward(dnext_h: Array, cache: StepCache) -> tuple[Array, Array, A
 
 
 def rnn_forward(x: Array, h0: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Array, ScanCache]:
-    """All T steps of N sequences.
+    """Compute all T steps of N sequences.
 
     Shapes: x (N, T, D), h0 (N, H), Wx (D, H), Wh (H, H), b (H,) -> h (N, T, H).
     Source: CS231n, assignment 3, rnn_layers.py.
@@ -63,7 +63,7 @@ def rnn_forward(x: Array, h0: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Ar
 
 
 def rnn_backward(dh: Array, cache: ScanCache) -> tuple[Array, Array, Array, Array, Array]:
-    """Gradients of `rnn_forward`.
+    """Compute the gradients of `rnn_forward`.
 
     Shapes: dh (N, T, H) -> dx (N, T, D), dh0 (N, H), dWx (D, H), dWh (H, H), db (H,).
     """

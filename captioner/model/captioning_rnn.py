@@ -1,74 +1,40 @@
-"""CaptioningRNN: an image feature starts the state, and the cell writes the caption word by word."""
+"""CaptioningRNN: image features set the initial state of a recurrent decoder, which predicts the caption."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.errors import DataError
 from captioner.layers import CELLS
-from captioner.layers.cell import State
-from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
-from captioner.layers.packing import pack
-from captioner.layers.scan import ScanCache, scan_backward, scan_forward
-from captioner.layers.softmax import cross_entropy
-from captioner.model.dropout import NO_DROPOUT, Dropout, drop, undrop
-from captioner.model.image_input import IMAGE_INPUTS, StartCache, start_backward, start_forward
-from captioner.model.inference_step import Reader
+from captioner.layers.cell import CellState
+from captioner.model.dropout import NO_DROPOUT, Dropout
+from captioner.model.image_input import IMAGE_INPUTS, start_forward
+from captioner.model.inference_model import InferenceModel
+from captioner.model.losses import Losses, output_cross_entropy
 from captioner.model.parameters import Sizes
 from captioner.model.standardizer import Standardizer
-from captioner.parallel.buffers import Workspace
+from captioner.model.teacher_forcing import TeacherForced, teacher_forced_backward, teacher_forced_forward
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
-
-class Encoded(NamedTuple):
-    """What one forward pass over a batch leaves behind for the loss and the backward pass.
-
-    Shapes: hidden (S, H), the rows of the scan that have a word to predict; targets (S,); rows (S,), whose caption each
-    is.
-    """
-
-    hidden: Array
-    targets: Array
-    rows: Array
-    start: StartCache
-    words: tuple[Array, tuple[int, ...]]
-    words_mask: Array | None
-    hidden_mask: Array | None
-    scored: Array
-    scan: ScanCache
-
-
-class Losses(NamedTuple):
-    """What a forward pass measures: the loss that is minimised, and means over the words without any weights.
-
-    `loss` is weighted, smoothed, summed over words and divided by captions. Per word, `trained` is smoothed, and `nll`
-    is the negative log-probability.
-    """
-
-    loss: float
-    words: int
-    trained: float
-    nll: float
-
-
-LossCache: TypeAlias = tuple[Array, Array, Encoded]
-"""The gradients of the scores and of their bias, and what led to them."""
+LossCache: TypeAlias = tuple[Array, Array, TeacherForced]
+"""Gradients of the scores and of their bias, and the cache of the hidden states."""
 
 
 class CaptioningRNN:
-    """An image captioner with a recurrent decoder.
+    """An image captioning model with a recurrent decoder.
 
     h0 = image W_proj + b_proj;   x_t = W_embed[word_t];   h_t = cell(x_t, h_{t-1});
     log P(word_{t+1}) = log softmax(h_t W_vocab + b_vocab)
 
-    The image may also be an input (see `captioner.model.image_input`).
-    `params` holds the parameters by CS231n's names; all are of one float type, and so are all gradients. `smoothing`
-    is the label smoothing of training's loss.
+    The image may also be an input of the cell (see `captioner.model.image_input`).
+    `params` holds the parameters by CS231n's names; parameters and gradients have one float type. `smoothing` is the
+    label smoothing of the training loss.
 
     Shapes: features (N, F) of any float type, captions (N, T) ids.
+    Raises: DataError when a parameter is missing or has an unexpected shape or type.
     Source: Vinyals et al. 2015, "Show and Tell"; CS231n, assignment 3 (the image as h0).
     """
 
@@ -89,7 +55,7 @@ class CaptioningRNN:
             kinds = {name: str(w.dtype) for name, w in params.items()}
             raise DataError(f"parameters: expected {', '.join(sizes.shapes())} of one float type, got {kinds}")
         self.sizes = sizes
-        # In one order, whatever file or dict they are from: sums over parameters have the same last bit.
+        # A fixed order, whatever the order of the file or dict: sums over parameters are bit-identical.
         self.params = {name: params[name] for name in sizes.shapes()}
         self.null = null
         self.dropout = dropout
@@ -98,7 +64,7 @@ class CaptioningRNN:
         self.cell = CELLS[sizes.cell]
 
     def with_params(self, params: Params) -> CaptioningRNN:
-        """The same model with other parameters."""
+        """Return the same model with other parameters."""
         return CaptioningRNN(self.sizes, params, self.null, self.dropout, self.standardizer, self.smoothing)
 
     @property
@@ -110,97 +76,83 @@ class CaptioningRNN:
         features: Array,
         captions: Array,
         rng: np.random.Generator | None = None,
-        workspace: Workspace | None = None,
         pool: ThreadPool = SERIAL,
         weights: Array | None = None,
     ) -> tuple[float, Params]:
-        """Cross-entropy of the captions, summed over words and divided by N, and its gradients.
+        """Compute the cross-entropy of the captions, summed over words and divided by N, and its gradients.
 
-        loss = 1/N Σ_n weight_n Σ_t -log P(word_nt | words before, image n), with all weights 1 unless given.
+        loss = 1/N Σ_n weight_n Σ_t -log P(word_nt | words before, image n), with weights of 1 by default.
 
-        A target that is `<NULL>` is masked. Dropout takes its noise from `rng`; without it nothing is dropped.
-        With a workspace the gradients of matrices stand in it until its next use. The size of the team changes nothing
-        but rounding.
+        `<NULL>` targets are masked. Dropout draws its noise from `rng`; without `rng` there is no dropout. The size of
+        the pool affects floating-point rounding only.
 
-        Shapes: features (N, F), captions (N, T), weights (N,) -> loss, a gradient for every parameter.
+        Shapes: features (N, F), captions (N, T), weights (N,) -> loss, a gradient for each parameter.
         """
-        losses, cache = self.forward(features, captions, rng, workspace, pool, weights)
-        return losses.loss, self.backward(cache, workspace, pool)
+        losses, cache = self.forward(features, captions, rng, pool, weights)
+        return losses.loss, self.backward(cache, pool)
 
     def forward(
         self,
         features: Array,
         captions: Array,
         rng: np.random.Generator | None = None,
-        workspace: Workspace | None = None,
         pool: ThreadPool = SERIAL,
         weights: Array | None = None,
     ) -> tuple[Losses, LossCache]:
-        """The losses alone, and what `backward` needs.
+        """Compute the losses, and the cache for `backward`.
 
         Shapes: features (N, F), captions (N, T), weights (N,) -> losses, cache.
         """
-        encoded = self._encode(features, captions, rng, True, workspace, pool)
-        of_row = np.ones(len(encoded.rows), self.dtype) if weights is None else weights[encoded.rows]
-        scale = (of_row / len(captions)).astype(self.dtype)
-        losses, nll, dscores, db_vocab = self._cross_entropy(encoded, scale, self.smoothing, workspace, pool)
-        found = Losses(
-            loss=float(np.vdot(losses.astype(np.float64), of_row)) / len(captions),
+        states = self._teacher_force(features, captions, rng, True, pool)
+        row_weights = np.ones(len(states.captions), self.dtype) if weights is None else weights[states.captions]
+        scale = (row_weights / len(captions)).astype(self.dtype)
+        losses, nll, dscores, db_vocab = self._cross_entropy(states, scale, self.smoothing, pool)
+        result = Losses(
+            loss=float(np.vdot(losses.astype(np.float64), row_weights)) / len(captions),
             words=len(losses),
             trained=float(losses.sum(dtype=np.float64)) / max(1, len(losses)),
             nll=float(nll.sum(dtype=np.float64)) / max(1, len(losses)),
         )
-        return found, (dscores, db_vocab, encoded)
+        return result, (dscores, db_vocab, states)
 
-    def backward(self, cache: LossCache, workspace: Workspace | None = None, pool: ThreadPool = SERIAL) -> Params:
-        """The gradients of `forward`'s loss, for every parameter; those of matrices stand in the workspace."""
-        empty = (workspace or Workspace()).empty
-        p, (dscores, db_vocab, e) = self.params, cache
+    def backward(self, cache: LossCache, pool: ThreadPool = SERIAL) -> Params:
+        """Compute the gradients of `forward`'s loss for all parameters."""
+        dscores, db_vocab, states = cache
         W_vocab = self.params["W_vocab"]
-        dhidden = pool.matmul(dscores, W_vocab.T, empty("dhidden", e.hidden.shape, self.dtype))
-        dW_vocab = pool.matmul(e.hidden.T, dscores, empty("dW_vocab", W_vocab.shape, self.dtype))
-        dhidden = undrop(dhidden, e.hidden_mask)
-        if len(dhidden) < len(e.scored):
-            scattered = np.zeros_like(dhidden, shape=(len(e.scored), dhidden.shape[1]))
-            scattered[e.scored] = dhidden
-            dhidden = scattered
-        dinputs, dstart, dWx, dWh, db = scan_backward(self.cell, dhidden, e.scan, workspace, pool)
-        dW_embed = empty("dW_embed", p["W_embed"].shape, self.dtype)
-        word_embedding_backward(undrop(dinputs, e.words_mask), e.words, out=dW_embed)
-        grads = {"W_embed": dW_embed, "Wx": dWx, "Wh": dWh, "b": db, "W_vocab": dW_vocab, "b_vocab": db_vocab}
-        dW_proj = empty("dW_proj", p["W_proj"].shape, self.dtype)
-        for name, grad in start_backward(dstart, e.start, dW_proj, pool).items():
-            # An array of its own; only Wx may have rows below those that the scan knows.
-            if name in grads:
-                grad[: len(grads[name])] += grads[name]
-            grads[name] = grad
-        return {name: grads[name] for name in p}
+        dhidden = pool.matmul(dscores, W_vocab.T, np.empty(states.hidden.shape, self.dtype))
+        dW_vocab = pool.matmul(states.hidden.T, dscores, np.empty(W_vocab.shape, self.dtype))
+        grads = teacher_forced_backward(self.cell, dhidden, states, pool)
+        grads |= {"W_vocab": dW_vocab, "b_vocab": db_vocab}
+        return {name: grads[name] for name in self.params}
 
-    def word_losses(
-        self, features: Array, captions: Array, workspace: Workspace | None = None, pool: ThreadPool = SERIAL
-    ) -> Array:
-        """The negative log-probability of every unmasked word, without dropout or gradients, in no certain order.
+    def word_losses(self, features: Array, captions: Array, pool: ThreadPool = SERIAL) -> Array:
+        """Compute the negative log-probability of each unmasked word, without dropout; the order is unspecified.
 
         Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
         """
-        encoded = self._encode(features, captions, None, False, workspace, pool)
-        return self._cross_entropy(encoded, np.ones(len(encoded.rows), self.dtype), 0.0, workspace, pool)[0]
+        states = self._teacher_force(features, captions, None, False, pool)
+        return self._cross_entropy(states, np.ones(len(states.captions), self.dtype), 0.0, pool)[0]
 
-    def _cross_entropy(
-        self, encoded: Encoded, scale: Array, smoothing: float, workspace: Workspace | None, pool: ThreadPool
-    ) -> tuple[Array, Array, Array, Array]:
-        hidden, targets, W_vocab, bias = encoded.hidden, encoded.targets, self.params["W_vocab"], self.params["b_vocab"]
-        scores = (workspace or Workspace()).empty("scores", (len(hidden), self.sizes.vocab), self.dtype)
-        shards = pool.shards(len(hidden))
+    def start(self, features: Array) -> CellState:
+        """Return the state before the first word.
 
-        def scored(worker: int) -> tuple[Array, Array, Array, Array]:
-            some = shards[worker]
-            np.matmul(hidden[some], W_vocab, out=scores[some])
-            return cross_entropy(scores[some], targets[some], scale[some], bias, smoothing)
+        Shapes: features (N, F) -> arrays (N, H), and a context (N, G, H) for the image input `every`.
+        """
+        image_input = IMAGE_INPUTS[self.sizes.image]
+        return start_forward(image_input, self.cell, self.params, self._image(features))[0]
 
-        found = pool.map(scored)
-        losses, nll, _, dbiases = zip(*found, strict=True)
-        return np.concatenate(losses), np.concatenate(nll), scores, sum(dbiases[1:], dbiases[0])
+    def for_inference(self) -> InferenceModel:
+        """Copy the current weights, packed for repeated steps."""
+        return InferenceModel(self.cell, self.params)
+
+    def step(self, tokens: Array, state: CellState) -> tuple[Array, CellState]:
+        """Feed one word per caption and return the log-probabilities of the next.
+
+        This packs the weights for a single step; for repeated calls use `for_inference().step`.
+
+        Shapes: tokens (N,) ids, state arrays as `start` returns them -> log_probs (N, V), state arrays.
+        """
+        return self.for_inference().step(tokens, state)
 
     def _image(self, features: Array) -> Array:
         image = features.astype(self.dtype)
@@ -209,62 +161,29 @@ class CaptioningRNN:
             image /= self.standardizer.std.astype(self.dtype)
         return image
 
-    def _start(self, image: Array, pool: ThreadPool = SERIAL) -> tuple[State, StartCache]:
-        return start_forward(IMAGE_INPUTS[self.sizes.image], self.cell, self.params, image, pool)
-
-    def _encode(
+    def _teacher_force(
         self,
         features: Array,
         captions: Array,
         rng: np.random.Generator | None,
-        keep: bool,
-        workspace: Workspace | None,
+        save_for_backward: bool,
         pool: ThreadPool,
-    ) -> Encoded:
+    ) -> TeacherForced:
+        return teacher_forced_forward(
+            self.cell,
+            self.params,
+            IMAGE_INPUTS[self.sizes.image],
+            self._image(features),
+            captions,
+            self.null,
+            self.dropout,
+            rng,
+            save_for_backward,
+            pool,
+        )
+
+    def _cross_entropy(
+        self, states: TeacherForced, scale: Array, smoothing: float, pool: ThreadPool
+    ) -> tuple[Array, Array, Array, Array]:
         p = self.params
-        image, _ = drop(self._image(features), self.dropout.features, rng, np.arange(len(features)), pool)
-        # The steps of a caption end with its last target; a masked target before it is a step without a loss.
-        ends = np.arange(1, captions.shape[1]) * (captions[:, 1:] != self.null)
-        lengths = ends.max(axis=1, initial=0)
-        packing = pack(lengths, pool.size)
-        read = captions[packing.caption, packing.time]
-        targets = captions[packing.caption, packing.time + 1]
-        # Noise is drawn caption after caption, so that it does not depend on who computes which.
-        rows = (np.cumsum(lengths) - lengths)[packing.caption] + packing.time
-        if rng is not None and self.dropout.words:
-            # Every place has its own noise, so that no two rows are alike.
-            distinct, ids = read, None
-        else:
-            distinct, ids = np.unique(read, return_inverse=True)
-        inputs, words = word_embedding_forward(distinct, p["W_embed"])
-        inputs, words_mask = drop(inputs, self.dropout.words, rng, rows, pool)
-
-        initial, start = self._start(image, pool)
-        weights = p["Wx"][: self.sizes.wordvec], p["Wh"], p["b"]
-        hidden, scan = scan_forward(self.cell, inputs, ids, initial, *weights, packing, keep, workspace, pool)
-        hidden, hidden_mask = drop(hidden, self.dropout.hidden, rng, rows, pool)
-        scored, of = targets != self.null, packing.caption
-        if not scored.all():
-            hidden, targets, of = hidden[scored], targets[scored], of[scored]
-            hidden_mask = None if hidden_mask is None else hidden_mask[scored]
-        return Encoded(hidden, targets, of, start, words, words_mask, hidden_mask, scored, scan)
-
-    def start(self, features: Array) -> State:
-        """The state before the first word.
-
-        Shapes: features (N, F) -> arrays (N, H), and perhaps a context (N, G, H).
-        """
-        return self._start(self._image(features))[0]
-
-    def reader(self) -> Reader:
-        """The weights as they are now, laid out for decoding; later changes of `params` do not reach it."""
-        return Reader(self.cell, self.params)
-
-    def step(self, tokens: Array, state: State) -> tuple[Array, State]:
-        """Read one word of every caption and tell the log-probabilities of the next.
-
-        Lays the weights out for this one word: who reads many takes `reader().step`.
-
-        Shapes: tokens (N,) ids, state arrays as `start` gives -> log_probs (N, V), state arrays.
-        """
-        return self.reader().step(tokens, state)
+        return output_cross_entropy(states.hidden, states.targets, p["W_vocab"], p["b_vocab"], scale, smoothing, pool)

@@ -1,4 +1,4 @@
-"""Dropout rates of a model, with noise drawn per caption."""
+"""Dropout in the model: rates, and noise drawn by position."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captioner.parallel.thread_pool import ThreadPool
 
 
 class Dropout(NamedTuple):
-    """The share of numbers dropped in training: of the image feature, the word vectors, the hidden output."""
+    """Dropout rates of image features, word vectors and hidden states."""
 
     features: float = 0.0
     words: float = 0.0
@@ -22,10 +22,13 @@ class Dropout(NamedTuple):
 NO_DROPOUT = Dropout()
 
 
-def drop(
+def row_dropout_forward(
     x: Array, p: float, rng: np.random.Generator | None, rows: Array, pool: ThreadPool
 ) -> tuple[Array, Array | None]:
-    """Dropout, where the noise of row r is the rows[r]-th of what is drawn."""
+    """Apply dropout in which row r uses row rows[r] of the drawn noise; without `rng`, or with p = 0, return x.
+
+    Shapes: x (N, D), rows (N,) -> out, mask like x.
+    """
     if rng is None or not p:
         return x, None
     noise, shards, out, mask = draw_noise(x.shape, rng), pool.shards(len(x)), np.empty_like(x), np.empty_like(x)
@@ -38,5 +41,5 @@ def drop(
     return out, mask
 
 
-def undrop(dout: Array, mask: Array | None) -> Array:
+def row_dropout_backward(dout: Array, mask: Array | None) -> Array:
     return dout if mask is None else dropout_backward(dout, mask)

@@ -1,86 +1,72 @@
-"""Several models of one vocabulary that speak as one."""
+"""Ensembles: models with one vocabulary whose probabilities are averaged."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.model.inference_step import Readable, Steps
-from captioner.model.state import State
-from captioner.parallel.buffers import Workspace
+from captioner.model.interface import CaptionModel, State, StepModel
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
-class Member(Readable, Protocol):
-    """What an ensemble needs of a model: a CaptioningRNN, or another ensemble."""
-
-    def word_losses(
-        self, features: Array, captions: Array, workspace: Workspace | None = None, pool: ThreadPool = SERIAL
-    ) -> Array: ...
-
-
 class Ensemble:
-    """Models whose probabilities are averaged at every word, the words before being the same for all.
+    """An ensemble of M models, which averages the probabilities of each word given the same words before.
 
     P(word | words before) = 1/M Σ_m P_m(word | words before)
 
-    They may differ in all but the vocabulary and the features they take. The state is the tuple of their states.
+    The models must share vocabulary and input features. The state is the tuple of their states.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[CaptionModel]) -> None:
         self.members = tuple(members)
 
     def start(self, features: Array) -> State:
-        """The states before the first word.
+        """Return the states before the first word.
 
-        Shapes: features (N, F) -> a state of N rows for every member.
+        Shapes: features (N, F) -> a state of N rows per model.
         """
-        return tuple(member.start(features) for member in self.members)
+        return tuple(model.start(features) for model in self.members)
 
-    def reader(self) -> EnsembleReader:
-        """The members laid out for decoding."""
-        return EnsembleReader([member.reader() for member in self.members])
+    def for_inference(self) -> InferenceEnsemble:
+        """Prepare the models for inference."""
+        return InferenceEnsemble([model.for_inference() for model in self.members])
 
-    def word_losses(
-        self, features: Array, captions: Array, workspace: Workspace | None = None, pool: ThreadPool = SERIAL
-    ) -> Array:
-        """The negative log-probability of every unmasked word; all members tell them in the same order.
+    def word_losses(self, features: Array, captions: Array, pool: ThreadPool = SERIAL) -> Array:
+        """Compute the negative log-probability of each unmasked word, in the order that the models use.
 
         Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
         """
-        losses = [member.word_losses(features, captions, workspace, pool) for member in self.members]
-        return -log_mean([-one for one in losses])
+        return -log_mean([-model.word_losses(features, captions, pool) for model in self.members])
 
 
-class EnsembleReader:
-    """The readers of an ensemble's members; as each of them, it is for one thread."""
+class InferenceEnsemble:
+    """An ensemble prepared for inference; each thread needs its own."""
 
-    def __init__(self, readers: Sequence[Steps]) -> None:
-        self._readers = tuple(readers)
+    def __init__(self, models: Sequence[StepModel]) -> None:
+        self._models = tuple(models)
 
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
-        """Read one word of every caption and tell the log-probabilities of the next, which stand until the next call.
+        """Feed one word per caption and return the log-probabilities of the next, valid until the next call.
 
-        Shapes: tokens (N,) ids, a state for every member -> log_probs (N, V), the states.
+        Shapes: tokens (N,) ids, a state per model -> log_probs (N, V), states.
         """
-        told = [reader.step(tokens, own) for reader, own in zip(self._readers, state, strict=True)]
-        return log_mean([log_probs for log_probs, _ in told]), tuple(own for _, own in told)
+        results = [model.step(tokens, own) for model, own in zip(self._models, state, strict=True)]
+        return log_mean([log_probs for log_probs, _ in results]), tuple(own for _, own in results)
 
 
 def log_mean(log_probs: Sequence[Array]) -> Array:
-    """log 1/M Σ_m exp(log P_m), element by element and without underflow, in the finest of their precisions.
+    """Compute log 1/M Σ_m exp(log P_m) elementwise, without underflow, in the widest of the float types.
 
     Shapes: M arrays (...) -> (...).
     """
-    most = log_probs[0].astype(np.result_type(*log_probs))
+    maximum = log_probs[0].astype(np.result_type(*log_probs))
     for one in log_probs[1:]:
-        np.maximum(most, one, out=most)
-    total = np.zeros_like(most)
+        np.maximum(maximum, one, out=maximum)
+    total = np.zeros_like(maximum)
     for one in log_probs:
-        total += np.exp(one - most)
+        total += np.exp(one - maximum)
     total /= len(log_probs)
-    most += np.log(total, out=total)
-    return most
+    maximum += np.log(total, out=total)
+    return maximum

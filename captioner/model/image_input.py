@@ -1,6 +1,6 @@
-"""How an image reaches the cell: as its first state, and by some models as an input of the first or of every step.
+"""Image inputs: the image as initial state alone, or also as an input of the first step or of every step.
 
-Each way is a layer pair: forward makes the state before `<START>` of an image, backward the parameters' gradients.
+Each is a layer pair: forward computes the state before `<START>`, backward the gradients of the parameters.
 """
 
 from __future__ import annotations
@@ -12,39 +12,38 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.layers.affine import affine_backward, affine_forward
-from captioner.layers.cell import Cell, State, step_backward, step_forward
+from captioner.layers.cell import Cell, CellState, step_backward, step_forward
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
 class ImageInput(NamedTuple):
-    """`forward(cell, params, image, state) -> state, cache` takes h0 further, and `backward(dstate, cache)` undoes it
-    to `dstate, grads`.
+    """A layer pair applied to h0: `forward(cell, params, image, state) -> state, cache`, `backward(dstate, cache) ->
+    dstate, grads`.
 
-    The gradients are in arrays of their own, and those of the scan, which knows the upper rows of Wx, come on top.
+    The gradients are new arrays, to which the caller adds those of the scan.
     """
 
-    forward: Callable[[Cell, Params, Array, State], tuple[State, Any]]
-    backward: Callable[[State, Any], tuple[State, Params]]
-    parts: int = 1
-    """Rows of Wx as a multiple of W."""
-    own: tuple[str, ...] = ()
-    """Parameters that no other way has."""
+    forward: Callable[[Cell, Params, Array, CellState], tuple[CellState, Any]]
+    backward: Callable[[CellState, Any], tuple[CellState, Params]]
+    input_blocks: int = 1
+    """Rows of Wx as a multiple of D."""
+    extra_params: tuple[str, ...] = ()
 
 
-def init_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[State, None]:
-    """The image is h0 = image W_proj + b_proj alone.
+def init_forward(cell: Cell, p: Params, image: Array, state: CellState) -> tuple[CellState, None]:
+    """Use the image as h0 = image W_proj + b_proj alone.
 
     Source: CS231n, assignment 3.
     """
     return state, None
 
 
-def init_backward(dstate: State, cache: None) -> tuple[State, Params]:
+def init_backward(dstate: CellState, cache: None) -> tuple[CellState, Params]:
     return dstate, {}
 
 
-def first_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[State, Any]:
-    """The image is read like a word before all others: state = cell(image W_image + b_image, h0).
+def first_forward(cell: Cell, p: Params, image: Array, state: CellState) -> tuple[CellState, Any]:
+    """Feed the image as the first input, before `<START>`: state = cell(image W_image + b_image, h0).
 
     Source: Vinyals et al. 2015, "Show and Tell", equation 10, where h0 is 0.
     """
@@ -53,18 +52,18 @@ def first_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[St
     return state, (cell, projection, step)
 
 
-def first_backward(dstate: State, cache: Any) -> tuple[State, Params]:
+def first_backward(dstate: CellState, cache: Any) -> tuple[CellState, Params]:
     cell, projection, step = cache
     dvector, dstate, dWx, dWh, db = step_backward(cell, dstate, step)
     _, dW_image, db_image = affine_backward(dvector, projection)
     return dstate, {"W_image": dW_image, "b_image": db_image, "Wx": dWx, "Wh": dWh, "b": db}
 
 
-def every_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[State, Any]:
-    """The image is joined to the word at every step: x_t = [W_embed[word_t], image W_image + b_image].
+def every_forward(cell: Cell, p: Params, image: Array, state: CellState) -> tuple[CellState, Any]:
+    """Concatenate the image to each input: x_t = [W_embed[word_t], image W_image + b_image].
 
-    Its part of x_t Wx is the same at every step, so it is computed once and goes along in the state, as a context that
-    the cell adds.
+    The image's part of x_t Wx is constant over time, so it is computed once and passed on in the state, as a context
+    added to ax.
 
     Source: Mao et al. 2015, "Deep Captioning with Multimodal Recurrent Neural Networks" (the image at every step).
     """
@@ -74,7 +73,7 @@ def every_forward(cell: Cell, p: Params, image: Array, state: State) -> tuple[St
     return (*state, context), (projection, vector, lower)
 
 
-def every_backward(dstate: State, cache: Any) -> tuple[State, Params]:
+def every_backward(dstate: CellState, cache: Any) -> tuple[CellState, Params]:
     projection, vector, lower = cache
     *dstates, dcontext = dstate
     dlower = dcontext.reshape(len(dcontext), -1)
@@ -85,35 +84,36 @@ def every_backward(dstate: State, cache: Any) -> tuple[State, Params]:
 
 IMAGE_INPUTS: dict[str, ImageInput] = {
     "init": ImageInput(init_forward, init_backward),
-    "first": ImageInput(first_forward, first_backward, own=("W_image", "b_image")),
-    "every": ImageInput(every_forward, every_backward, parts=2, own=("W_image", "b_image")),
+    "first": ImageInput(first_forward, first_backward, extra_params=("W_image", "b_image")),
+    "every": ImageInput(every_forward, every_backward, input_blocks=2, extra_params=("W_image", "b_image")),
 }
-"""Every way by its name in the config."""
+"""All image inputs by config name."""
 
 
 class StartCache(NamedTuple):
-    way: ImageInput
+    image_input: ImageInput
     image: Array
-    further: Any
+    inner: Any
 
 
 def start_forward(
-    way: ImageInput, cell: Cell, p: Params, image: Array, pool: ThreadPool = SERIAL
-) -> tuple[State, StartCache]:
-    """The state before `<START>`: h0 = image W_proj + b_proj, the cell's other states 0, and what the way makes of it.
+    image_input: ImageInput, cell: Cell, p: Params, image: Array, pool: ThreadPool = SERIAL
+) -> tuple[CellState, StartCache]:
+    """Compute the state before `<START>`: the image input applied to h0 = image W_proj + b_proj, other states 0.
 
-    Shapes: image (N, F) -> state arrays (N, H), and where the way has a context (N, G, H).
+    Shapes: image (N, F) -> state arrays (N, H), and for `every` a context (N, G, H).
     """
     h0 = pool.matmul(image, p["W_proj"], np.empty((len(image), p["W_proj"].shape[1]), image.dtype))
     h0 += p["b_proj"]
-    state, further = way.forward(cell, p, image, (h0, *(np.zeros_like(h0) for _ in range(cell.states - 1))))
-    return state, StartCache(way, image, further)
+    state, inner = image_input.forward(cell, p, image, (h0, *(np.zeros_like(h0) for _ in range(cell.states - 1))))
+    return state, StartCache(image_input, image, inner)
 
 
-def start_backward(dstate: State, cache: StartCache, dW_proj: Array, pool: ThreadPool = SERIAL) -> Params:
-    """Gradients of `start_forward`, that of W_proj in the array given.
+def start_backward(dstate: CellState, cache: StartCache, pool: ThreadPool = SERIAL) -> Params:
+    """Compute the gradients of `start_forward`.
 
-    Shapes: dstate arrays like the state's -> a gradient for every parameter that the image goes through.
+    Shapes: dstate arrays like the state's -> a gradient for each parameter that the image passes through.
     """
-    (dh0, *_), grads = cache.way.backward(dstate, cache.further)
+    (dh0, *_), grads = cache.image_input.backward(dstate, cache.inner)
+    dW_proj = np.empty((cache.image.shape[1], dh0.shape[1]), dh0.dtype)
     return {"W_proj": pool.matmul(cache.image.T, dh0, dW_proj), "b_proj": dh0.sum(axis=0), **grads}

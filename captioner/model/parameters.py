@@ -1,4 +1,4 @@
-"""What a captioner's parameters are called, what shapes they have, and how they start."""
+"""Model parameters: names, shapes and initialisation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ from captioner.layers import CELLS
 from captioner.model.image_input import IMAGE_INPUTS
 
 Normal = Callable[[tuple[int, ...]], Array]
-"""Draws standard normal numbers of a shape."""
+"""A function from a shape to standard normal samples."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes that fix the shape of every parameter, the cell, and how image and words reach it.
-
-    `image` is the name of a way in which the image reaches the cell.
-    """
+    """Sizes V, F, D, H of the model, its cell and its image input, which determine the shapes of the parameters."""
 
     vocab: int
     feature: int
@@ -30,26 +27,26 @@ class Sizes:
     image: str = "init"
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every parameter, by CS231n's names and in the order in which it draws them."""
-        gates, way = CELLS[self.cell].gates * self.hidden, IMAGE_INPUTS[self.image]
+        """Return the shapes by CS231n's names, in the order in which CS231n initialises them."""
+        gates, image_input = CELLS[self.cell].gates * self.hidden, IMAGE_INPUTS[self.image]
         shapes: dict[str, tuple[int, ...]] = {
             "W_embed": (self.vocab, self.wordvec),
             "W_proj": (self.feature, self.hidden),
             "b_proj": (self.hidden,),
             "W_image": (self.feature, self.wordvec),
             "b_image": (self.wordvec,),
-            "Wx": (self.wordvec * way.parts, gates),
+            "Wx": (self.wordvec * image_input.input_blocks, gates),
             "Wh": (self.hidden, gates),
             "b": (gates,),
             "W_vocab": (self.hidden, self.vocab),
             "b_vocab": (self.vocab,),
         }
-        left_out = {"W_image", "b_image"} - set(way.own)
-        return {name: shape for name, shape in shapes.items() if name not in left_out}
+        omitted = {"W_image", "b_image"} - set(image_input.extra_params)
+        return {name: shape for name, shape in shapes.items() if name not in omitted}
 
 
 def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Params:
-    """Draw fresh parameters: weights N(0, 1) / sqrt(fan in), word vectors N(0, 1) / 100, biases 0.
+    """Initialise parameters: weights N(0, 1) / sqrt(fan in), word vectors N(0, 1) / 100, biases 0.
 
     Source: CS231n, assignment 3, classifiers/rnn.py.
     """
@@ -63,7 +60,7 @@ def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Pa
 
 
 def add_forget_bias(params: Params, sizes: Sizes, bias: float) -> None:
-    """Start the forget gate open, in place: b_f += bias. A cell without that gate stays as it is.
+    """Add the initial forget-gate bias in place: b_f += bias, if the cell has a forget gate.
 
     Source: Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent Network Architectures", section 2.2.
     """
@@ -73,12 +70,12 @@ def add_forget_bias(params: Params, sizes: Sizes, bias: float) -> None:
 
 
 def log_frequency_bias(captions: Array, vocab: int, null: int) -> Array:
-    """A start for b_vocab: the log-frequency of every word as a target, so that the first loss is the unigram entropy.
+    """Return an initial output bias: log-frequencies of the target words, so the initial loss is the unigram entropy.
 
     b_v = log((count_v + 1) / Σ_w (count_w + 1))
 
-    Shapes: captions (K, T) -> (V,) float64.
-    Source: Karpathy's NeuralTalk, which starts its output bias the same way.
+    Shapes: captions (N, T) -> (V,) float64.
+    Source: Karpathy, NeuralTalk (the same initial output bias).
     """
     targets = captions[:, 1:]
     counts = np.bincount(targets[targets != null], minlength=vocab) + 1.0

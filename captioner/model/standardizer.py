@@ -8,7 +8,7 @@ from captioner.arrays import Array
 
 
 class Standardizer(NamedTuple):
-    """Mean and deviation (F,) of the features that a model was trained on."""
+    """Mean and standard deviation (F,) of the training features."""
 
     mean: Array
     std: Array

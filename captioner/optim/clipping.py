@@ -10,15 +10,15 @@ from captioner.arrays import Params
 
 
 def global_norm(grads: Params) -> float:
-    """The Euclidean norm of all gradients together: √ Σ g².
+    """Return the global norm of the gradients: √ Σ g².
 
-    The sum is in the order of the names: the order of the dict does not change its last bit.
+    Terms are summed in the order of the names, so the result is bit-identical for any order of the dict.
     """
     return math.sqrt(sum(float(np.vdot(grads[name], grads[name])) for name in sorted(grads)))
 
 
 def clip_scale(norm: float, limit: float | None) -> float:
-    """The factor that brings gradients of a norm down to a limit: min(1, limit / norm).
+    """Return the factor that clips gradients to a maximum norm: min(1, limit / norm).
 
     Source: Pascanu et al. 2013, algorithm 1.
     """

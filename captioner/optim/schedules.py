@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """How long training lasts, for the schedules."""
+    """Length of training in steps, and the options of the schedules."""
 
     total_steps: int
     steps_per_epoch: int
@@ -17,19 +17,19 @@ class Span(NamedTuple):
 
 
 def constant(step: int, span: Span) -> float:
-    """The same learning rate throughout: 1."""
+    """Constant learning rate: a factor of 1."""
     return 1.0
 
 
 def exponential(step: int, span: Span) -> float:
-    """Times lr_decay after every epoch: lr_decay ^ epoch, as CS231n's solver does."""
+    """Exponential decay per epoch, as in CS231n's solver: lr_decay ^ epoch."""
     return span.lr_decay ** (step // span.steps_per_epoch)
 
 
 def cosine(step: int, span: Span) -> float:
-    """Half a cosine from 1 at the end of the warm-up to 0 at the end of training: ½ (1 + cos π x).
+    """Cosine decay from 1 after the warm-up to 0 at the end of training: ½ (1 + cos π x).
 
-    Source: Loshchilov & Hutter 2017.
+    Source: Loshchilov & Hutter 2017, "SGDR: Stochastic Gradient Descent with Warm Restarts".
     """
     x = (step - span.warmup_steps) / max(1, span.total_steps - span.warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, x)))
@@ -39,11 +39,11 @@ Schedule = Callable[[int, Span], float]
 
 
 SCHEDULES: dict[str, Schedule] = {"constant": constant, "exponential": exponential, "cosine": cosine}
-"""Every schedule by its name in the config: the factor on the learning rate at step 0, 1, ..."""
+"""All schedules by config name: (step, span) -> factor of the learning rate, for step 0, 1, ..."""
 
 
 def learning_rate_factor(schedule: Schedule, step: int, span: Span) -> float:
-    """A schedule with linear warm-up: (step + 1) / warmup_steps until it reaches 1."""
+    """Return the factor of a schedule after linear warm-up: (step + 1) / warmup_steps during the warm-up."""
     if step < span.warmup_steps:
         return (step + 1) / span.warmup_steps
     return schedule(step, span)

@@ -1,4 +1,4 @@
-"""Update rules: how an optimizer turns a gradient into a step."""
+"""Update rules of the optimizers: SGD, momentum, RMSProp, Adam and AdamW."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from captioner.arrays import Array, Params
 
 CHUNK = 1 << 16
-"""Numbers a rule sees at a time: few enough that its several passes find them in the cache."""
+"""Elements updated at a time: few enough to stay in the CPU cache over the passes of a rule."""
 
 
 class Hyper(NamedTuple):
-    """The hyper-parameters of every rule, with CS231n's names; a rule reads those it needs."""
+    """Hyper-parameters of all rules, with CS231n's names; each rule uses only some."""
 
     learning_rate: float
     momentum: float = 0.9
@@ -30,8 +30,8 @@ class Hyper(NamedTuple):
 class UpdateRule(NamedTuple):
     """An update rule: the names of its slots, and `apply(w, dw, slots, hyper, t, scale)` for update t = 1, 2, ...
 
-    The gradient is scale · dw; whoever clips need not make another pass over it.
-    `decoupled` rules shrink weights by learning_rate * weight_decay beside the gradient step.
+    The gradient is scale · dw, so that clipping needs no further pass over dw.
+    `decoupled` rules use decoupled weight decay: w -= learning_rate · weight_decay · w.
     """
 
     slots: tuple[str, ...]
@@ -56,7 +56,7 @@ def sgd_momentum(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t:
 
 
 def rmsprop(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int, scale: float) -> None:
-    """Division by a running root mean square: s = ρ s + (1 - ρ) dw²; w -= η dw / (√s + ε).
+    """RMSProp, division by a running root mean square: s = ρ s + (1 - ρ) dw²; w -= η dw / (√s + ε).
 
     Source: Tieleman & Hinton 2012, lecture 6.5.
     """
@@ -88,7 +88,7 @@ def adam(w: Array, dw: Array, slots: tuple[Array, ...], hyper: Hyper, t: int, sc
     v *= hyper.beta2
     v += scratch
     np.sqrt(v, out=scratch)
-    # √(v / k) + ε is (√v + ε √k) / √k: one pass fewer.
+    # √(v / k) + ε = (√v + ε √k) / √k saves one pass.
     root = math.sqrt(1 - hyper.beta2**t)
     scratch += hyper.epsilon * root
     np.divide(m, scratch, out=scratch)
@@ -103,26 +103,26 @@ UPDATE_RULES: dict[str, UpdateRule] = {
     "adam": UpdateRule(("m", "v"), adam),
     "adamw": UpdateRule(("m", "v"), adam, decoupled=True),
 }
-"""Every update rule by its name in the config."""
+"""All update rules by config name."""
 
 
 Slots = dict[str, Params]
-"""The running state of a rule: slot -> parameter -> array."""
+"""Optimizer state: slot -> parameter -> array."""
 
 
 def initial_slots(rule: UpdateRule, params: Params) -> Slots:
-    """Slots of zeros for every parameter."""
+    """Return slots of zeros for all parameters."""
     return {slot: {name: np.zeros_like(w) for name, w in params.items()} for slot in rule.slots}
 
 
 class Shard(NamedTuple):
-    """Every `of`-th stretch of the parameters, from the `member`-th on: what one of a team takes upon itself."""
+    """The chunks of the parameters that one worker updates: numbers worker, worker + of, worker + 2 of, ..."""
 
     worker: int = 0
     of: int = 1
 
 
-WHOLE = Shard()
+UNSHARDED = Shard()
 
 
 def update(
@@ -133,23 +133,25 @@ def update(
     hyper: Hyper,
     t: int,
     scale: float = 1.0,
-    shard: Shard = WHOLE,
+    shard: Shard = UNSHARDED,
 ) -> None:
-    """Apply a rule to the parameters of a share, in place, with the gradients times `scale`.
+    """Apply a rule in place to one shard of the parameters, with gradients multiplied by `scale`.
 
-    Weight decay (decoupled, Loshchilov & Hutter 2019) shrinks matrices only; biases are left alone.
+    Decoupled weight decay applies to matrices only, not to biases.
+
+    Source: Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization".
     """
     decay = hyper.learning_rate * hyper.weight_decay if rule.decoupled else 0.0
-    for name, (w, dw, *parts) in aligned_chunks([params, grads, *(slots[slot] for slot in rule.slots)], shard):
+    for name, (w, dw, *slot_chunks) in aligned_chunks([params, grads, *(slots[slot] for slot in rule.slots)], shard):
         if decay and params[name].ndim > 1:
             w *= 1 - decay
-        rule.apply(w, dw, tuple(parts), hyper, t, scale)
+        rule.apply(w, dw, tuple(slot_chunks), hyper, t, scale)
 
 
 def aligned_chunks(arrays: Sequence[Params], shard: Shard) -> Iterator[tuple[str, tuple[Array, ...]]]:
-    """The same stretch of each parameter in turn, as flat views; whole arrays where there is no flat view of one."""
-    parts = ((name, part) for name in arrays[0] for part in _chunks(*(named[name] for named in arrays)))
-    return itertools.islice(parts, shard.worker, None, shard.of)
+    """Yield the chunks of a shard as flat views, aligned over all dicts; non-contiguous arrays are not split."""
+    chunks = ((name, chunk) for name in arrays[0] for chunk in _chunks(*(named[name] for named in arrays)))
+    return itertools.islice(chunks, shard.worker, None, shard.of)
 
 
 def _chunks(*arrays: Array) -> Iterator[tuple[Array, ...]]:

@@ -1,6 +1,6 @@
-"""The BLAS that NumPy came with: its number of threads, and its name.
+"""The BLAS library of NumPy: number of threads and name.
 
-NumPy has no call for the first, and the environment variable works only before NumPy is imported.
+NumPy has no API for the number of threads, and OPENBLAS_NUM_THREADS works only before NumPy is imported.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ FOLDERS = ("../numpy.libs", ".dylibs")
 
 
 @cache
-def _call(name: str) -> Any | None:
-    """A call of OpenBLAS, from the library that NumPy has loaded; None where NumPy was built with another BLAS."""
+def _function(name: str) -> Any | None:
+    """A function of the OpenBLAS library that NumPy has loaded, or None if NumPy uses another BLAS."""
     for folder in FOLDERS:
         for path in (Path(np.__file__).parent / folder).glob("*openblas*"):
             library = ctypes.CDLL(str(path))
-            for before, after in product(("scipy_", ""), ("64_", "")):
-                if hasattr(library, f"{before}{name}{after}"):
-                    return getattr(library, f"{before}{name}{after}")
+            for prefix, suffix in product(("scipy_", ""), ("64_", "")):
+                if hasattr(library, f"{prefix}{name}{suffix}"):
+                    return getattr(library, f"{prefix}{name}{suffix}")
     return None
 
 
 def set_threads(count: int) -> None:
-    """Use so many threads in matrix products from now on; without effect where NumPy was built with another BLAS."""
-    call = _call("openblas_set_num_threads")
-    if call is not None:
-        call(count)
+    """Set the number of threads of matrix products; has no effect unless NumPy uses OpenBLAS."""
+    set_num_threads = _function("openblas_set_num_threads")
+    if set_num_threads is not None:
+        set_num_threads(count)
 
 
 @cache
 def name() -> str:
-    """The BLAS, its version, and where it is OpenBLAS, the kernel that it has chosen for this CPU."""
+    """Return name and version of the BLAS library, with the CPU kernel for OpenBLAS."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    core = _call("openblas_get_corename")
-    if core is None:
+    corename = _function("openblas_get_corename")
+    if corename is None:
         return f"{blas['name']} {blas['version']}"
-    core.restype = ctypes.c_char_p
-    return f"OpenBLAS {blas['version']} ({core().decode()})"
+    corename.restype = ctypes.c_char_p
+    return f"OpenBLAS {blas['version']} ({corename().decode()})"

@@ -1,4 +1,4 @@
-"""Where the time goes, by the names of its parts."""
+"""A stopwatch that adds up wall-clock time by part."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from time import perf_counter
 
 
 class Stopwatch:
-    """Seconds spent in `with watch("part"):`, added up in `seconds` by part; parts are not to be nested."""
+    """Wall-clock seconds spent in `with watch("part"):`, added up in `seconds` by part; parts must not be nested."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        began = perf_counter()
+        start = perf_counter()
         try:
             yield
         finally:
-            self.seconds[part] += perf_counter() - began
+            self.seconds[part] += perf_counter() - start

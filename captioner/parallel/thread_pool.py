@@ -1,4 +1,4 @@
-"""Threads that compute side by side: NumPy lets go of the interpreter's lock while it works on an array."""
+"""Thread pool for NumPy, which releases the GIL during array operations."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 from captioner.arrays import Array
 
 T = TypeVar("T")
-WORTHWHILE = 10**7
-"""Multiplications, a tenth of a millisecond or two."""
+MIN_PARALLEL = 10**7
+"""Minimum multiplications of a matrix product to be sharded: 0.1 to 0.2 ms of work."""
 
 
 class Outcome(NamedTuple):
-    """What became of a member's work."""
+    """Result or exception of one worker."""
 
     worker: int
     result: Any
@@ -27,52 +27,52 @@ class Outcome(NamedTuple):
 
 
 class ThreadPool:
-    """So many members that do the same work on different shares; the caller's thread is the first of them.
+    """A pool of `size` workers that run the same function on different shards; the calling thread is worker 0.
 
-    BLAS should have one thread meanwhile: see `blas.set_threads`. A queue for each member hands work over in a fifth of
-    the time that an executor's futures take, which counts in steps of a few milliseconds.
+    BLAS should use one thread (`blas.set_threads`). Dispatch by one queue per worker takes a fifth of the time of
+    `concurrent.futures`, which matters for training steps of a few milliseconds.
     """
 
     def __init__(self, size: int = 1) -> None:
         self.size = size
-        self._todo: list[SimpleQueue[Any]] = [SimpleQueue() for _ in range(size - 1)]
-        for todo in self._todo:
-            Thread(target=_serve, args=(todo,), name="team", daemon=True).start()
-            weakref.finalize(self, todo.put, None)
+        self._queues: list[SimpleQueue[Any]] = [SimpleQueue() for _ in range(size - 1)]
+        for queue in self._queues:
+            Thread(target=_serve, args=(queue,), name="captioner-worker", daemon=True).start()
+            weakref.finalize(self, queue.put, None)
 
     def map(self, work: Callable[[int], T]) -> list[T]:
-        """What `work` returns for member 0, 1, ..., after all of them are done; what a member raises is raised here.
+        """Return [work(0), work(1), ...] after all workers have finished; an exception of a worker is re-raised.
 
-        What the caller has set by `np.seterr` holds everywhere. Only an exception from a signal handler ends the wait
-        early. `work` must not call `map` of the same team.
+        Workers use the caller's `np.seterr` state. Only an exception from a signal handler ends the wait early. `work`
+        must not call `map` of the same pool.
         """
         done: SimpleQueue[Outcome] = SimpleQueue()
-        handling = np.geterr()
-        for worker, todo in enumerate(self._todo, 1):
-            todo.put((work, worker, handling, done))
+        errors = np.geterr()
+        for worker, queue in enumerate(self._queues, 1):
+            queue.put((work, worker, errors, done))
         try:
             first = work(0)
         finally:
-            others = sorted((done.get() for _ in self._todo), key=lambda outcome: outcome.worker)
+            others = sorted((done.get() for _ in self._queues), key=lambda outcome: outcome.worker)
         for outcome in others:
             if outcome.error is not None:
                 raise outcome.error
         return [first, *(outcome.result for outcome in others)]
 
     def shards(self, count: int) -> list[slice]:
-        """0 .. count - 1 in as many stretches as there are members."""
+        """Split 0 .. count - 1 into one contiguous shard per worker."""
         bounds = [count * worker // self.size for worker in range(self.size + 1)]
         return [slice(*pair) for pair in itertools.pairwise(bounds)]
 
     def matmul(self, x: Array, w: Array, out: Array) -> Array:
-        """x w into `out`, of which every member computes some rows, or some columns where there are more of them.
+        """Compute x w into `out`, sharded by rows, or by columns if there are more of them.
 
-        What takes no longer than to hand it out is left to the caller.
+        Products below `MIN_PARALLEL` run in the calling thread.
 
-        Shapes: x (..., N, K), w (..., K, M) -> (..., N, M).
+        Shapes: x (..., N, D), w (..., D, M) -> (..., N, M).
         """
         rows, columns = out.shape[-2:]
-        if self.size == 1 or out.size * x.shape[-1] < WORTHWHILE:
+        if self.size == 1 or out.size * x.shape[-1] < MIN_PARALLEL:
             return np.matmul(x, w, out=out)
         shards = self.shards(max(rows, columns))
 
@@ -87,18 +87,18 @@ class ThreadPool:
         return out
 
 
-def _serve(todo: SimpleQueue[Any]) -> None:
-    """Do one work after another, until there is None."""
-    while (task := todo.get()) is not None:
-        work, worker, handling, done = task
+def _serve(queue: SimpleQueue[Any]) -> None:
+    """Run the tasks of a queue until it yields None."""
+    while (task := queue.get()) is not None:
+        work, worker, errors, done = task
         try:
-            with np.errstate(**handling):
+            with np.errstate(**errors):
                 outcome = Outcome(worker, work(worker), None)
         except BaseException as error:
             outcome = Outcome(worker, None, error)
         done.put(outcome)
-        del task, work, outcome  # what they refer to may be large, and the next may not come
+        del task, work, outcome  # they may refer to large arrays while the worker waits
 
 
 SERIAL = ThreadPool()
-"""The caller's thread by itself."""
+"""The calling thread alone."""

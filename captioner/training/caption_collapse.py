@@ -24,7 +24,7 @@ def collapse_warnings(model: CaptioningRNN, split: Split, vocab: Vocab, max_leng
     images = np.unique(np.linspace(0, split.features.shape[0] - 1, IMAGES).astype(int))
     state = model.start(split.features[images])
     tokens, _ = greedy(
-        model.reader().step, state, start=vocab.start, end=vocab.end, null=vocab.null, max_length=max_length
+        model.for_inference().step, state, start=vocab.start, end=vocab.end, null=vocab.null, max_length=max_length
     )
     captions = [vocab.decode(ids) for ids in tokens[:, 0].tolist()]
     _, first = np.unique(split.image_idxs, return_index=True)

@@ -10,7 +10,7 @@ import numpy as np
 from captioner.arrays import Batch
 from captioner.data.batches import ShuffledBatches
 from captioner.decode import Constraints, greedy, sample
-from captioner.decode.parallel import writer
+from captioner.decode.parallel import parallel_decoder
 from captioner.errors import DataError
 from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -66,9 +66,9 @@ class SelfCritical:
         }
         features = split.features[unique]
         seed = int(np.random.default_rng((self._seed, 4, step)).integers(1 << 62))
-        write = writer(self._model, self._pool)
-        sampled = write(partial(sample, seed=seed, **words), features[inverse], np.arange(len(images)))[0][:, 0]
-        greedy_captions = write(partial(greedy, **words), features)[0][:, 0]
+        decode = parallel_decoder(self._model, self._pool)
+        sampled = decode(partial(sample, seed=seed, **words), features[inverse], np.arange(len(images)))[0][:, 0]
+        greedy_captions = decode(partial(greedy, **words), features)[0][:, 0]
         place = np.searchsorted(self._images, unique)
         baseline = self._reward.score(place, vocab.unpadded(greedy_captions))[inverse]
         rewards = self._reward.score(place[inverse], vocab.unpadded(sampled))

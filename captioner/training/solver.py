@@ -21,7 +21,7 @@ from captioner.optim.clipping import clip_scale, global_norm
 from captioner.optim.ema import EMA, update_ema
 from captioner.optim.schedules import Schedule, Span, learning_rate_factor
 from captioner.optim.update_rules import Hyper, Shard, Slots, UpdateRule, initial_slots, update
-from captioner.parallel.buffers import Workspace
+from captioner.parallel.memory import keep_freed_memory
 from captioner.parallel.stopwatch import Stopwatch
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
@@ -109,9 +109,10 @@ def steps(
     Raises: DivergenceError before the update, with the state still finite, when a feature, loss or gradient is not
     finite or the loss is too large; and after the update, when a parameter is not finite.
     """
-    watch, workspace = watch or Stopwatch(), Workspace()
+    keep_freed_memory()
+    watch = watch or Stopwatch()
     while state.step < plan.span.total_steps:
-        yield _step(model, batches, state, plan, watch, pool, workspace)
+        yield _step(model, batches, state, plan, watch, pool)
 
 
 # Overflow is reported as a DivergenceError that names the array, not as a NumPy warning.
@@ -123,15 +124,14 @@ def _step(
     plan: Plan,
     watch: Stopwatch,
     pool: ThreadPool,
-    workspace: Workspace,
 ) -> Step:
     with watch("reading"):
         batch = batches.batch(state.step)
     with watch("forward"):
         rng = np.random.default_rng((plan.seed, 1, state.step))
-        losses, cache = model.forward(batch.features, batch.captions, rng, workspace, pool, batch.weights)
+        losses, cache = model.forward(batch.features, batch.captions, rng, pool, batch.weights)
     with watch("backward"):
-        grads = model.backward(cache, workspace, pool)
+        grads = model.backward(cache, pool)
     with watch("update"):
         norm = global_norm(grads)
         limit = DIVERGENCE_FACTOR * math.log(model.sizes.vocab)

@@ -12,7 +12,7 @@ from captioner.data.batches import in_order
 from captioner.data.corpus import Corpus
 from captioner.decode import Reranker
 from captioner.errors import DataError
-from captioner.evaluation.scoring import Task, judge, task_of
+from captioner.evaluation.scoring import EvaluationSet, evaluation_set, score_captions
 from captioner.inference.captioner import Captioner
 from captioner.inference.decoder import build_decoder
 from captioner.inference.reranker_index import Index, build_index
@@ -66,7 +66,7 @@ class Validation:
         task, rows = self._task
         captioner = Captioner(loaded, self._reranker)
         captions = [candidates[0].text for candidates in captioner.candidates(self._split.features)]
-        figures = judge(task, "model", [captions[row] for row in rows]).figures
+        figures = score_captions(task, "model", [captions[row] for row in rows]).figures
         return {name: figures[name] for name in NAMES}
 
     @cached_property
@@ -79,8 +79,8 @@ class Validation:
         return self.index.reranker() if self._config.decode.consensus else None
 
     @cached_property
-    def _task(self) -> tuple[Task, Array]:
-        task, rows = task_of(self._corpus, self._config.validate.split)
+    def _task(self) -> tuple[EvaluationSet, Array]:
+        task, rows = evaluation_set(self._corpus, self._config.validate.split)
         return dataclasses.replace(task, train_captions=None), rows
 
     def warnings(self, model: CaptioningRNN, step: Step) -> Iterator[str]:

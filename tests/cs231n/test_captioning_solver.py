@@ -1,4 +1,4 @@
-"""The assignment's data dict and its solver: bookkeeping, and draws from NumPy's global state."""
+"""The assignment's data dict and solver."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,15 +26,15 @@ def model(cell: str = "rnn", dtype: type = np.float64, hidden_dim: int = 8) -> C
 
 
 def coco(captions: int = 12, images: int = 5, seed: int = 0) -> dict[str, Any]:
-    """A data dict like the assignment's: each image has captions of its own."""
+    """A data dict like the assignment's: each caption belongs to one image."""
     rng = np.random.default_rng(seed)
     data: dict[str, Any] = {"idx_to_word": WORDS, "word_to_idx": WORD_TO_IDX}
     for split, count in (("train", captions), ("val", 4)):
-        said = np.zeros((images, 6), np.int32)
-        for row, length in zip(said, rng.integers(1, 5, images), strict=True):
+        rows = np.zeros((images, 6), np.int32)
+        for row, length in zip(rows, rng.integers(1, 5, images), strict=True):
             row[: length + 2] = [1, *rng.integers(4, V, length), 2]
         owners = 2 * np.arange(count, dtype=np.int32) % images
-        data[f"{split}_captions"] = said[owners]
+        data[f"{split}_captions"] = rows[owners]
         data[f"{split}_image_idxs"] = owners
         data[f"{split}_features"] = rng.standard_normal((images, 6))
         data[f"{split}_urls"] = np.array([f"http://x/{split}{k}.jpg" for k in range(images)])
@@ -42,7 +42,7 @@ def coco(captions: int = 12, images: int = 5, seed: int = 0) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_minibatch_is_drawn_with_replacement_and_keeps_image_and_caption_together(split: str) -> None:
+def test_minibatches_are_sampled_with_replacement_with_matching_images(split: str) -> None:
     data = coco()
     np.random.seed(3)
     captions, features, urls = sample_coco_minibatch(data, batch_size=40, split=split)
@@ -56,11 +56,11 @@ def test_a_minibatch_is_drawn_with_replacement_and_keeps_image_and_caption_toget
     assert sample_coco_minibatch(data)[0].shape == (100, 6)
 
 
-def test_load_coco_data_cuts_train_with_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_load_coco_data_samples_train_with_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
 
     def read_folder(root: str, *, pca: bool) -> dict[str, Any]:
-        asked.append((root, pca))
+        calls.append((root, pca))
         return coco()
 
     monkeypatch.setattr("captioner.cs231n.coco_utils.read_folder", read_folder)
@@ -69,7 +69,7 @@ def test_load_coco_data_cuts_train_with_replacement(monkeypatch: pytest.MonkeyPa
     small = load_coco_data("there", max_train=30, pca_features=False)
     np.random.seed(1)
     rows = np.random.randint(12, size=30)
-    assert asked == [("there", True), ("there", False)]
+    assert calls == [("there", True), ("there", False)]
     assert small.keys() == whole.keys() == coco().keys()
     for key, value in coco().items():
         cut = value[rows] if key in ("train_captions", "train_image_idxs") else value
@@ -98,11 +98,11 @@ def test_decode_captions(count: int, steps: int, seed: int) -> None:
             assert decode_captions(np.array(row, int), words) == decode_by_hand(row)
 
 
-def test_decode_captions_reads_nothing_after_end() -> None:
+def test_decode_captions_stops_at_end() -> None:
     assert decode_captions(np.array([1, 4, 2, 99]), WORDS) == "<START> a <END>"
 
 
-def test_the_solver_takes_no_unknown_keyword_or_rule() -> None:
+def test_unknown_keywords_and_update_rules_raise() -> None:
     with pytest.raises(ValueError, match=r'Unrecognized arguments "lr", "epochs"'):
         CaptioningSolver(model(), coco(), lr=1, epochs=2)
     with pytest.raises(ValueError, match=r'Invalid update_rule "adamax"'):
@@ -112,7 +112,7 @@ def test_the_solver_takes_no_unknown_keyword_or_rule() -> None:
 @pytest.mark.parametrize(
     ("batch", "epochs", "iterations"), [(4, 3, 9), (5, 2, 4), (12, 2, 2), (13, 2, 2), (100, 5, 5), (4, 0, 0)]
 )
-def test_the_solvers_books(batch: int, epochs: int, iterations: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_solvers_bookkeeping(batch: int, epochs: int, iterations: int, capsys: pytest.CaptureFixture[str]) -> None:
     options = {"learning_rate": 0.5}
     solver = CaptioningSolver(
         model(), coco(), optim_config=options, batch_size=batch, num_epochs=epochs, lr_decay=0.9, print_every=2
@@ -142,7 +142,7 @@ Plain = Callable[[str, Array, Array, float, int], Array]
 def the_assignments_loop(
     m: CaptioningRNN, data: dict[str, Any], update: Plain, batch: int, epochs: int, rate: float, decay: float
 ) -> list[float]:
-    """The solver as the assignment describes it, with an update rule of plain formulas."""
+    """The assignment's training loop, with a reference update rule."""
     losses = []
     per_epoch = max(len(data["train_captions"]) // batch, 1)
     for t in range(epochs * per_epoch):
@@ -176,7 +176,7 @@ def plain_adam() -> Plain:
 
 @every_cell
 @pytest.mark.parametrize(("rule", "plain"), [("sgd", plain_sgd), ("adam", plain_adam)])
-def test_the_solver_gives_the_assignments_numbers(cell: str, rule: str, plain: Callable[[], Plain]) -> None:
+def test_the_solver_matches_the_assignments_loop(cell: str, rule: str, plain: Callable[[], Plain]) -> None:
     np.random.seed(231)
     solver = CaptioningSolver(
         model(cell),
@@ -198,7 +198,7 @@ def test_the_solver_gives_the_assignments_numbers(cell: str, rule: str, plain: C
 
 
 @every_cell
-def test_overfitting_a_few_captions_and_saying_them_again(cell: str) -> None:
+def test_overfitting_a_few_captions(cell: str) -> None:
     np.random.seed(231)
     data = coco()
     solver = CaptioningSolver(
@@ -214,15 +214,15 @@ def test_overfitting_a_few_captions_and_saying_them_again(cell: str) -> None:
     solver.train()
     assert solver.loss_history[0] > 5
     assert max(solver.loss_history[-5:]) < 0.1
-    said = solver.model.sample(data["train_features"], max_length=5)
+    sampled = solver.model.sample(data["train_features"], max_length=5)
     owners = data["train_image_idxs"]
-    np.testing.assert_array_equal(said[owners], data["train_captions"][:, 1:])
+    np.testing.assert_array_equal(sampled[owners], data["train_captions"][:, 1:])
     assert {w.dtype for w in solver.model.params.values()} == {np.dtype(np.float32)}
 
 
 @pytest.mark.skipif(not FLICKR8K.is_dir(), reason="needs Flickr8k in the assignment's layout")
 @pytest.mark.parametrize(("cell_type", "lr_decay", "goal"), [("rnn", 1.0, 0.1), ("lstm", 0.995, 0.5)])
-def test_the_assignments_goal_of_overfitting_50_captions(cell_type: str, lr_decay: float, goal: float) -> None:
+def test_overfitting_50_captions_reaches_the_assignments_goal(cell_type: str, lr_decay: float, goal: float) -> None:
     np.random.seed(231)
     data = load_coco_data(base_dir=FLICKR8K, max_train=50)
     width = data["train_features"].shape[1]

@@ -1,4 +1,4 @@
-"""The assignment's public API: its signatures, its model and sampling, its update rules."""
+"""The assignment's API: signatures, model, sampling and update rules."""
 
 import inspect
 from collections.abc import Callable
@@ -53,15 +53,13 @@ SIGNATURES = {
 
 
 def parameters(function: Callable[..., Any]) -> str:
-    """The parameters that a notebook can know of; `out`, by keyword only and optional, is ours."""
     signature = inspect.signature(function)
-    own = {name for name, p in signature.parameters.items() if p.kind == p.KEYWORD_ONLY and name == "out"}
-    plain = [p.replace(annotation=p.empty) for name, p in signature.parameters.items() if name not in own]
+    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     return str(signature.replace(parameters=plain, return_annotation=inspect.Signature.empty)).strip("()")
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_a_signature_is_the_assignments(name: str) -> None:
+def test_signatures_match_the_assignment(name: str) -> None:
     assert parameters(getattr(cs231n, name)) == SIGNATURES[name]
 
 
@@ -80,7 +78,7 @@ def test_the_solvers_keywords_and_defaults() -> None:
     }
 
 
-def test_a_star_import_gives_the_whole_api_and_nothing_else() -> None:
+def test_a_star_import_is_exactly_the_api() -> None:
     assert sorted(cs231n.__all__) == sorted([*SIGNATURES, "CaptioningSolver"])
     for name in cs231n.__all__:
         assert getattr(cs231n, name).__name__ == name
@@ -94,7 +92,7 @@ def model(cell: str = "rnn", dtype: type = np.float64, **sizes: int) -> Captioni
 
 @every_cell
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_fresh_parameters_are_the_assignments_draws_to_the_last_bit(cell: str, dtype: type) -> None:
+def test_initial_parameters_are_bit_identical_to_the_assignments(cell: str, dtype: type) -> None:
     np.random.seed(231)
     params = model(cell, dtype).params
     after = np.random.rand()
@@ -118,7 +116,7 @@ def test_fresh_parameters_are_the_assignments_draws_to_the_last_bit(cell: str, d
     assert np.random.rand() == after
 
 
-def test_another_cell_is_a_value_error() -> None:
+def test_an_unsupported_cell_raises() -> None:
     with pytest.raises(ValueError, match="gru"):
         CaptioningRNN(WORD_TO_IDX, cell_type="gru")
 
@@ -150,15 +148,15 @@ def test_null_is_masked_by_its_id_in_the_vocabulary(cell: str) -> None:
     np.random.seed(0)
     other = CaptioningRNN(moved, 6, 5, 8, cell, np.float64)
     features, captions = np.random.randn(2, 6), np.array([[1, 4, 5, 2, 0], [1, 6, 2, 0, 0]])
-    # The same model after its words have been renumbered.
+    # The same model with renumbered words.
     roll = np.roll(np.arange(V), 3)
     for name, axis in (("W_embed", 0), ("W_vocab", 1)):
         other.params[name] = np.take(usual.params[name], roll, axis)
     assert other.loss(features, (captions + 3) % V)[0] == pytest.approx(usual.loss(features, captions)[0], abs=1e-12)
 
 
-def talker(following: dict[str, str]) -> CaptioningRNN:
-    """An RNN that says one word after another: h is the one-hot word that it has read, W_vocab tells the next."""
+def markov_model(following: dict[str, str]) -> CaptioningRNN:
+    """An RNN in which h is the one-hot input word and W_vocab maps it to the next word."""
     m = model("rnn", wordvec_dim=V, hidden_dim=V)
     m.params.update(W_embed=np.eye(V), Wx=20 * np.eye(V), Wh=np.zeros((V, V)), W_vocab=np.zeros((V, V)))
     for word, after in following.items():
@@ -166,9 +164,9 @@ def talker(following: dict[str, str]) -> CaptioningRNN:
     return m
 
 
-def test_sample_is_the_plain_argmax_and_null_after_end() -> None:
+def test_sample_is_the_argmax_and_null_after_end() -> None:
     chain = ["<START>", "<UNK>", "a", "<NULL>", "red", "<END>", "dog"]
-    m = talker(dict(pairwise(chain)))
+    m = markov_model(dict(pairwise(chain)))
     captions = m.sample(np.ones((3, 6)), max_length=8)
     assert captions.dtype == np.int32
     assert captions.shape == (3, 8)
@@ -178,13 +176,13 @@ def test_sample_is_the_plain_argmax_and_null_after_end() -> None:
 
 
 def test_sample_may_repeat_start() -> None:
-    m = talker({"<START>": "<START>"})
+    m = markov_model({"<START>": "<START>"})
     assert (m.sample(np.ones((1, 6)), max_length=4) == WORD_TO_IDX["<START>"]).all()
 
 
 @every_cell
-def test_sample_follows_the_most_likely_words(cell: str) -> None:
-    """Against the assignment's own way: one step function after the other, the argmax of the scores."""
+def test_sample_matches_the_step_functions(cell: str) -> None:
+    """Against the assignment's method: step functions and the argmax of the scores."""
     np.random.seed(0)
     m, features = model(cell), np.random.randn(5, 6)
     for w in m.params.values():
@@ -236,7 +234,7 @@ W, DW = np.array([[1.0, -2.0], [0.5, 4.0]]), np.array([[0.1, 0.2], [-0.3, 0.4]])
         ),
     ],
 )
-def test_a_config_is_filled_with_the_assignments_keys(rule: Callable[..., Any], filled: dict[str, Any]) -> None:
+def test_configs_have_the_assignments_keys(rule: Callable[..., Any], filled: dict[str, Any]) -> None:
     for start in (None, {}):
         next_w, config = rule(W, DW, start)
         assert config.keys() == filled.keys()
@@ -247,7 +245,7 @@ def test_a_config_is_filled_with_the_assignments_keys(rule: Callable[..., Any], 
 
 
 @pytest.mark.parametrize("rule", [sgd, sgd_momentum, rmsprop, adam])
-def test_a_rule_changes_its_config_alone(rule: Callable[..., Any]) -> None:
+def test_update_rules_modify_only_their_config(rule: Callable[..., Any]) -> None:
     w, dw = W.copy(), DW.copy()
     _, config = rule(w, dw)
     slots = {key: value for key, value in config.items() if isinstance(value, np.ndarray)}
@@ -260,14 +258,14 @@ def test_a_rule_changes_its_config_alone(rule: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("rule", [sgd, sgd_momentum, rmsprop, adam])
-def test_a_rule_keeps_float32(rule: Callable[..., Any]) -> None:
+def test_update_rules_preserve_float32(rule: Callable[..., Any]) -> None:
     next_w, config = rule(W.astype(np.float32), DW.astype(np.float32))
     next_w, config = rule(next_w, DW.astype(np.float32), config)
     arrays = [next_w, *(value for value in config.values() if isinstance(value, np.ndarray))]
     assert {a.dtype for a in arrays} == {np.dtype(np.float32)}
 
 
-def test_numeric_gradients_are_central_differences_and_put_x_back(capsys: pytest.CaptureFixture[str]) -> None:
+def test_numeric_gradients_are_central_differences_and_restore_x(capsys: pytest.CaptureFixture[str]) -> None:
     x = np.array([[0.3, -1.0], [2.0, 0.0]])
     kept, df = x.copy(), np.array([[1.0, 2.0], [-1.0, 0.5]])
     np.testing.assert_allclose(eval_numerical_gradient(lambda x: (x**3).sum(), x, False), 3 * x**2, atol=1e-8)

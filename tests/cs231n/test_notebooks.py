@@ -1,7 +1,7 @@
-"""The cells of the assignment's notebooks: the arrays they expect, and the gradient checks with the bounds they state.
+"""The expected arrays and gradient-check bounds of the assignment's notebooks.
 
-The expected numbers stand in golden/cs231n_notebooks.json, as RNN_Captioning.ipynb, LSTM_Captioning.ipynb and
-FullyConnectedNets.ipynb give them: to eight decimals.
+golden/cs231n_notebooks.json contains the numbers of RNN_Captioning.ipynb, LSTM_Captioning.ipynb and
+FullyConnectedNets.ipynb, which have eight decimals.
 """
 
 import json
@@ -41,7 +41,7 @@ def ramp(first: float, last: float, *shape: int) -> Any:
 
 
 def rel_error(x: Any, y: Any) -> float:
-    """The notebooks' own measure."""
+    """The notebooks' relative error."""
     return float(np.max(np.abs(x - y) / np.maximum(1e-8, np.abs(x) + np.abs(y))))
 
 
@@ -130,7 +130,7 @@ def test_temporal_softmax_gradient() -> None:
 def assert_gradients(
     forward: Callable[..., Any], backward: Callable[..., Any], inputs: list[Any], outs: int, bound: float
 ) -> None:
-    """The notebooks' check of every gradient: numeric ones of each output, added up."""
+    """The notebooks' check of every gradient: numeric gradients summed over the outputs."""
     *out, cache = forward(*inputs)
     douts = [np.random.randn(*o.shape) for o in out]
     for place, grad in enumerate(backward(*douts, cache)):

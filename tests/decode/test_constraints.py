@@ -1,4 +1,4 @@
-"""What may not come next, beside a plain telling of it."""
+"""Constraints against a reference implementation."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import END, allowed, constraints
 
-from captioner.decode import FREE, Constraints
+from captioner.decode import UNCONSTRAINED, Constraints
 
 VOCAB = 6
 
@@ -17,7 +17,7 @@ VOCAB = 6
     length=st.integers(0, 7),
     seed=st.integers(0, 1000),
 )
-def test_what_may_come_is_what_is_told_plainly(limits: Constraints, rows: int, length: int, seed: int) -> None:
+def test_allowed_words_match_the_reference(limits: Constraints, rows: int, length: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     words = rng.choice([0, 1, 3, 4, 5], (rows, length))
     log_probs = -rng.random((rows, VOCAB))
@@ -32,7 +32,7 @@ def test_what_may_come_is_what_is_told_plainly(limits: Constraints, rows: int, l
 @pytest.mark.parametrize(
     ("limits", "words", "free"),
     [
-        (FREE, [3, 3, 3], [0, 1, 2, 3, 4, 5]),
+        (UNCONSTRAINED, [3, 3, 3], [0, 1, 2, 3, 4, 5]),
         (Constraints([0, 4]), [3], [1, 2, 3, 5]),
         (Constraints(no_repeat_ngram=1), [3, 5], [0, 1, 2, 4]),
         (Constraints(no_repeat_ngram=2), [3, 4, 3], [0, 1, 2, 3, 5]),

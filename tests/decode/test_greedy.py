@@ -1,4 +1,4 @@
-"""Greedy decoding against a plain loop over a table of probabilities, and over a real model one image at a time."""
+"""Greedy decoding against a loop over a table of log-probabilities, and with a model image by image."""
 
 import math
 from itertools import pairwise
@@ -19,21 +19,21 @@ VOCAB = 7
 
 
 def markov(seed: int) -> Array:
-    """Log-probabilities of the next word by image, word before, and number of words before."""
+    """Random log-probabilities of the next word by image, step and previous word."""
     scores = 2 * np.random.default_rng(seed).standard_normal((5, 9, VOCAB, VOCAB))
     table: Array = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
     return table
 
 
-def chain(table: Array, seen: list[State] | None = None):  # type: ignore[no-untyped-def]
-    """A step function whose state is the image of every row and the number of words it has read."""
+def chain(table: Array, calls: list[State] | None = None):  # type: ignore[no-untyped-def]
+    """A step function whose state is the image of each row and the number of words fed to it."""
 
     def step(tokens: Array, state: State) -> tuple[Array, State]:
-        image, read = state
-        assert len(tokens) == len(image) == len(read)
-        if seen is not None:
-            seen.append(state)
-        return table[image, read % table.shape[1], tokens], (image, read + 1)
+        image, t = state
+        assert len(tokens) == len(image) == len(t)
+        if calls is not None:
+            calls.append(state)
+        return table[image, t % table.shape[1], tokens], (image, t + 1)
 
     return step
 
@@ -52,14 +52,14 @@ def by_hand(table: Array, image: int, banned: list[int], max_length: int) -> tup
     return words[1:] + [NULL] * (max_length - len(words) + 1), score
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     count=st.integers(0, 5),
     max_length=st.integers(0, 9),
     banned=st.sets(st.sampled_from([NULL, START, UNK, 4, 5]), max_size=5),
 )
-def test_greedy_is_the_plain_loop(seed: int, count: int, max_length: int, banned: set[int]) -> None:
+def test_greedy_matches_a_loop(seed: int, count: int, max_length: int, banned: set[int]) -> None:
     table = markov(seed)
     tokens, scores = greedy(
         chain(table),
@@ -77,8 +77,8 @@ def test_greedy_is_the_plain_loop(seed: int, count: int, max_length: int, banned
         assert scores[image, 0] == pytest.approx(score, abs=1e-12)
 
 
-def certain(*words: list[int]) -> Array:
-    """A table that makes each image say its words, and then `<END>`."""
+def table_for(*words: list[int]) -> Array:
+    """Log-probabilities under which each image's caption is its words and `<END>`."""
     table = np.full((len(words), 9, VOCAB, VOCAB), math.log(0.5 / (VOCAB - 1)))
     for image, caption in enumerate(words):
         for t, (before, word) in enumerate(pairwise([START, *caption, END])):
@@ -86,24 +86,24 @@ def certain(*words: list[int]) -> Array:
     return table
 
 
-def test_a_caption_ends_with_end_and_leaves_the_batch() -> None:
-    seen: list[State] = []
-    tokens, scores = greedy(chain(certain([4, 5, 4], [], [6]), seen), initial(3), max_length=6, **WORDS)
+def test_finished_captions_leave_the_batch() -> None:
+    calls: list[State] = []
+    tokens, scores = greedy(chain(table_for([4, 5, 4], [], [6]), calls), initial(3), max_length=6, **WORDS)
     assert tokens[:, 0].tolist() == [[4, 5, 4, 2, 0, 0], [2, 0, 0, 0, 0, 0], [6, 2, 0, 0, 0, 0]]
-    assert [image.tolist() for image, _ in seen] == [[0, 1, 2], [0, 2], [0], [0]]
+    assert [image.tolist() for image, _ in calls] == [[0, 1, 2], [0, 2], [0], [0]]
     np.testing.assert_allclose(scores[:, 0], np.log(0.5) * np.array([4, 1, 2]))
 
 
-def test_max_length_cuts_a_caption_without_end() -> None:
-    seen: list[State] = []
-    tokens, scores = greedy(chain(certain([4, 5, 6, 4]), seen), initial(1), max_length=2, **WORDS)
+def test_max_length_truncates_a_caption() -> None:
+    calls: list[State] = []
+    tokens, scores = greedy(chain(table_for([4, 5, 6, 4]), calls), initial(1), max_length=2, **WORDS)
     assert tokens[0, 0].tolist() == [4, 5]
-    assert len(seen) == 2
+    assert len(calls) == 2
     np.testing.assert_allclose(scores, 2 * np.log(0.5))
 
 
-def test_a_banned_word_gives_way_to_the_next_likeliest() -> None:
-    table = certain([UNK])
+def test_a_banned_word_is_replaced_by_the_next_most_probable() -> None:
+    table = table_for([UNK])
     table[0, 0, START, 5] = math.log(0.4)
     free, _ = greedy(chain(table), initial(1), max_length=1, **WORDS)
     without, scores = greedy(
@@ -119,7 +119,7 @@ def test_a_banned_word_gives_way_to_the_next_likeliest() -> None:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
-def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
+def test_captions_do_not_depend_on_the_batch(cell: str) -> None:
     sizes = Sizes(vocab=12, feature=5, wordvec=4, hidden=8, cell=cell)
     rng = np.random.default_rng(3)
     params = {name: 6 * w for name, w in initial_params(sizes, rng.standard_normal, np.float64).items()}
@@ -136,7 +136,7 @@ def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
         )
 
     tokens, scores = decode(features)
-    # The test says something only where captions differ in words and in length.
+    # The test needs captions that differ in words and length.
     assert len({tuple(t) for t in tokens[:, 0].tolist()}) > 6
     assert len(set((tokens[:, 0] == END).argmax(axis=1).tolist())) > 2
     for n in range(len(features)):
@@ -147,6 +147,6 @@ def test_a_batch_is_its_images_one_by_one(cell: str) -> None:
 
 
 def sum_of_log_probs(model: CaptioningRNN, feature: Array, tokens: list[int]) -> float:
-    """The probability of a caption by the other road: the training loss of its words."""
+    """The log-probability of a caption by teacher forcing."""
     words = tokens[: tokens.index(END) + 1] if END in tokens else tokens
     return -float(model.word_losses(feature, np.array([[START, *words]])).sum())

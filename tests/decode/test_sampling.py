@@ -1,4 +1,4 @@
-"""Sampling: the right shares, noise that belongs to an image and a sample, and the model's own log-probabilities."""
+"""Sampling: frequencies, noise by image and sample, and log-probabilities."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from trees import END, START, WORDS, allowed, chain, constraints, initial, table
 
 from captioner.decode import Constraints, greedy, sample
-from captioner.decode.sampling import draw, noise
+from captioner.decode.sampling import sample_words, uniform_noise
 
 Array = np.ndarray
 
 
-def shards(log_probs: Array, temperature: float, top_k: int | None, top_p: float) -> Array:
-    """The probability of every word, told plainly."""
+def probabilities(log_probs: Array, temperature: float, top_k: int | None, top_p: float) -> Array:
+    """Reference implementation of temperature, top-k and nucleus truncation."""
     order = sorted(range(len(log_probs)), key=lambda v: (-log_probs[v], v))[:top_k]
     weight = {v: np.exp((log_probs[v] - log_probs.max()) / temperature) for v in order}
     kept, total, whole = [], 0.0, sum(weight.values())
@@ -25,7 +25,7 @@ def shards(log_probs: Array, temperature: float, top_k: int | None, top_p: float
     return np.array([weight[v] / total if v in kept else 0.0 for v in range(len(log_probs))])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     vocab=st.integers(1, 9),
@@ -34,31 +34,31 @@ def shards(log_probs: Array, temperature: float, top_k: int | None, top_p: float
     top_p=st.sampled_from([1.0, 0.9, 0.5, 0.001]),
     forbidden=st.integers(0, 8),
 )
-def test_words_come_in_their_shares(
+def test_word_frequencies_match_the_probabilities(
     seed: int, vocab: int, temperature: float, top_k: int | None, top_p: float, forbidden: int
 ) -> None:
     count, log_probs = 4000, np.log(np.random.default_rng(seed).dirichlet(np.ones(vocab)))
     log_probs[:forbidden][: vocab - 1] = -np.inf
-    even = (np.arange(count) + 0.5) / count  # noise without noise: every share to a part in 4000
-    words = draw(np.tile(log_probs, (count, 1)), even, temperature, top_k, top_p)
+    even = (np.arange(count) + 0.5) / count  # a uniform grid: frequencies are exact to 1 / 4000
+    words = sample_words(np.tile(log_probs, (count, 1)), even, temperature, top_k, top_p)
     found = np.bincount(words, minlength=vocab) / count
-    np.testing.assert_allclose(found, shards(log_probs, temperature, top_k, top_p), atol=1.01 / count)
+    np.testing.assert_allclose(found, probabilities(log_probs, temperature, top_k, top_p), atol=1.01 / count)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("top_k", "top_p"), [(None, 1.0), (5, 1.0), (None, 0.9)])
-def test_the_ends_of_the_noise_are_words_that_may_come(dtype: type, top_k: int | None, top_p: float) -> None:
+def test_extreme_noise_samples_allowed_words(dtype: type, top_k: int | None, top_p: float) -> None:
     log_probs = np.log(np.random.default_rng(0).dirichlet(np.ones(50), 200)).astype(dtype)
     log_probs[:, [0, 1, 48, 49]] = -np.inf
     for uniform in (0.0, 1 - 2.0**-53, 1.0):
-        words = draw(log_probs, np.full(200, uniform), 1.0, top_k, top_p)
+        words = sample_words(log_probs, np.full(200, uniform), 1.0, top_k, top_p)
         assert np.isfinite(log_probs[np.arange(200), words]).all()
 
 
-def test_equal_words_are_cut_in_the_order_of_greedy() -> None:
+def test_ties_are_truncated_in_the_order_of_greedy() -> None:
     log_probs = np.log(np.full((3, 4), 0.25))
-    assert draw(log_probs, np.array([0.0, 0.5, 0.99]), 1.0, 1, 1.0).tolist() == [0, 0, 0]
-    assert draw(log_probs, np.array([0.0, 0.6, 0.99]), 1.0, None, 0.5).tolist() == [0, 1, 1]
+    assert sample_words(log_probs, np.array([0.0, 0.5, 0.99]), 1.0, 1, 1.0).tolist() == [0, 0, 0]
+    assert sample_words(log_probs, np.array([0.0, 0.6, 0.99]), 1.0, None, 0.5).tolist() == [0, 1, 1]
 
 
 @given(
@@ -67,29 +67,29 @@ def test_equal_words_are_cut_in_the_order_of_greedy() -> None:
     samples=st.integers(1, 4),
     steps=st.integers(0, 6),
 )
-def test_noise_is_a_function_of_seed_image_sample_and_time(
+def test_noise_is_a_function_of_seed_image_sample_and_step(
     seed: int, images: list[int], samples: int, steps: int
 ) -> None:
-    rows = noise(seed, np.array(images, np.uint64), samples, steps).reshape(len(images), samples, steps)
-    more = noise(seed, np.array([5, *images[::-1]], np.uint64), samples + 2, steps + 9)
+    rows = uniform_noise(seed, np.array(images, np.uint64), samples, steps).reshape(len(images), samples, steps)
+    more = uniform_noise(seed, np.array([5, *images[::-1]], np.uint64), samples + 2, steps + 9)
     more = more.reshape(len(images) + 1, samples + 2, steps + 9)
     assert (rows[::-1] == more[1:, :samples, :steps]).all()
     assert ((more >= 0) & (more < 1)).all()
-    assert len(np.unique(more[0])) == more[0].size, "no two samples share numbers"
-    assert (noise(seed + 1, np.array([5]), 1, 9) != more[0, 0, :9]).all()
+    assert len(np.unique(more[0])) == more[0].size, "samples have different noise"
+    assert (uniform_noise(seed + 1, np.array([5]), 1, 9) != more[0, 0, :9]).all()
 
 
-def test_noise_is_even_and_without_memory() -> None:
-    rows = noise(0, np.arange(200), 5, 20)
+def test_noise_is_uniform_and_uncorrelated() -> None:
+    rows = uniform_noise(0, np.arange(200), 5, 20)
     assert rows.mean() == pytest.approx(0.5, abs=0.01)
     assert rows.var() == pytest.approx(1 / 12, abs=0.002)
-    beside = np.corrcoef(np.stack([rows[:-1, :-1], rows[1:, :-1], rows[:-1, 1:]]).reshape(3, -1))
-    assert np.abs(beside - np.eye(3)).max() < 0.03
+    correlations = np.corrcoef(np.stack([rows[:-1, :-1], rows[1:, :-1], rows[:-1, 1:]]).reshape(3, -1))
+    assert np.abs(correlations - np.eye(3)).max() < 0.03
 
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10_000), images=st.integers(0, 4), steps=st.integers(1, 5), limits=constraints())
-def test_every_sample_is_a_caption_that_may_be_with_its_own_log_probability(
+def test_samples_are_allowed_captions_with_their_log_probabilities(
     seed: int, images: int, steps: int, limits: Constraints
 ) -> None:
     log_probs = table(seed, images, 6, steps)
@@ -101,14 +101,14 @@ def test_every_sample_is_a_caption_that_may_be_with_its_own_log_probability(
         for row, score in zip(tokens[image].tolist(), scores[image], strict=True):
             words = row[: row.index(END) + 1] if END in row else row
             assert all(word in allowed(words[:t], limits, 6) for t, word in enumerate(words))
-            read = [START, *words[:-1]]
-            own = sum(log_probs[image, range(len(words)), read, words])
-            assert score == pytest.approx(own, abs=1e-12)
+            before = [START, *words[:-1]]
+            expected = sum(log_probs[image, range(len(words)), before, words])
+            assert score == pytest.approx(expected, abs=1e-12)
 
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10_000), limits=constraints())
-def test_the_likeliest_word_alone_is_greedy(seed: int, limits: Constraints) -> None:
+def test_truncation_to_one_word_is_greedy(seed: int, limits: Constraints) -> None:
     log_probs = table(seed, 4, 6, 5)
     expected = greedy(chain(log_probs), initial(4), max_length=5, constraints=limits, **WORDS)
     for cut in ({"top_k": 1}, {"top_p": 1e-9}):
@@ -118,7 +118,7 @@ def test_the_likeliest_word_alone_is_greedy(seed: int, limits: Constraints) -> N
 
 
 @pytest.mark.parametrize("cut", [{}, {"top_k": 4, "temperature": 1.5}, {"top_p": 0.8}])
-def test_a_caption_does_not_depend_on_those_beside_it(cut: dict[str, float]) -> None:
+def test_captions_do_not_depend_on_the_batch(cut: dict[str, float]) -> None:
     log_probs = table(1, 6, 6, 5)
     images = np.array([40, 7, 2**63, 9, 0, 1], np.uint64)
 
@@ -136,7 +136,7 @@ def test_a_caption_does_not_depend_on_those_beside_it(cut: dict[str, float]) -> 
     assert {tuple(row) for row in tokens[0].tolist()} <= more
 
 
-def test_seeds_and_samples_differ_and_a_seed_comes_back() -> None:
+def test_seeds_and_samples_differ_and_seeds_are_reproducible() -> None:
     log_probs = table(2, 30, 6, 6)
 
     def drawn(seed: int) -> Array:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from captioner.evaluation.scoring import (
-    Task,
+    EvaluationSet,
+    evaluation_set,
     intervals,
-    judge,
-    judge_model,
-    task_of,
+    score_captions,
+    score_model,
     to_dict,
     worst,
 )
@@ -21,7 +21,7 @@ from captioner.inference.captions import caption_split
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES, corpus_scores, tokenize
 
-TASK = Task(
+TASK = EvaluationSet(
     ["a.jpg", "b.jpg", "c.jpg"],
     [["A man's dog.", "a dog"], ["Two men run!"], ["the red <UNK> stands"]],
     ["A dog", "a cat", "two men run"],
@@ -33,26 +33,26 @@ def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     val = corpus.split("val")
-    task, rows = task_of(corpus, "val")
-    judged = judge_model(captioner_of(restored), corpus, "val", task, rows)
+    task, rows = evaluation_set(corpus, "val")
+    scored = score_model(captioner_of(restored), corpus, "val", task, rows)
     captions = list(caption_split(captioner_of(restored), val))
-    assert (judged.by, judged.captions, task.images) == ("model", [c.text for c in captions], list(val.image_ids))
+    assert (scored.by, scored.captions, task.images) == ("model", [c.text for c in captions], list(val.image_ids))
     assert task.references == [c.references for c in captions]
     losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
-    assert judged.figures["loss"] == pytest.approx(losses.mean(), rel=1e-6)
-    assert judged.figures["perplexity"] == pytest.approx(math.exp(losses.mean()), rel=1e-6)
-    assert judged.figures["true"] == sum(bool(c.true) for c in captions) / 10
+    assert scored.figures["loss"] == pytest.approx(losses.mean(), rel=1e-6)
+    assert scored.figures["perplexity"] == pytest.approx(math.exp(losses.mean()), rel=1e-6)
+    assert scored.figures["true"] == sum(bool(c.true) for c in captions) / 10
     scores = corpus_scores([tokenize(c.text) for c in captions], [list(map(tokenize, c.references)) for c in captions])
-    assert {name: judged.figures[name] for name in NAMES} == scores
+    assert {name: scored.figures[name] for name in NAMES} == scores
 
 
 def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
-    task, rows = task_of(corpus, "val")
+    task, rows = evaluation_set(corpus, "val")
     candidates = [[(references[0], -1.0)] for references in task.references]
     monkeypatch.setattr(Captioner, "caption", lambda *_: iter(candidates))
-    figures = judge_model(captioner_of(restored), corpus, "val", task, rows).figures
+    figures = score_model(captioner_of(restored), corpus, "val", task, rows).figures
     assert figures["true"] == 1
     assert figures["bleu4"] == pytest.approx(1)
 
@@ -60,23 +60,23 @@ def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch
 def test_a_source_without_a_truth_check_has_no_true_score(coco_run: Path) -> None:
     restored = open_run(coco_run)
     corpus = open_corpus(restored)
-    task, rows = task_of(corpus, "val")
+    task, rows = evaluation_set(corpus, "val")
     assert task.references == [["a café 猫", "a 猫", "<UNK>"]] * 2
-    assert judge_model(captioner_of(restored), corpus, "val", task, rows).figures["true"] is None
+    assert score_model(captioner_of(restored), corpus, "val", task, rows).figures["true"] is None
 
 
 def test_scores_that_need_no_references() -> None:
-    figures = judge(TASK, "me", CAPTIONS, loss=2.0).figures
+    figures = score_captions(TASK, "me", CAPTIONS, loss=2.0).figures
     assert list(figures)[:3] == ["loss", "bleu1", "bleu2"]
     assert figures["novel"] == pytest.approx(2 / 3)
     assert figures["unk"] == 2 / 12
     assert figures["repeats"] == pytest.approx(1 / 3)
     assert (figures["distinct"], figures["vocabulary"], figures["mean_length"]) == (3, 8, 4)
-    assert "novel" not in judge(Task(TASK.images, TASK.references), "me", CAPTIONS).figures
+    assert "novel" not in score_captions(EvaluationSet(TASK.images, TASK.references), "me", CAPTIONS).figures
 
 
 def test_other_captions_are_reported_with_the_difference() -> None:
-    good, bad = judge(TASK, "good", CAPTIONS), judge(TASK, "bad", ["no", "no", "no"])
+    good, bad = score_captions(TASK, "good", CAPTIONS), score_captions(TASK, "bad", ["no", "no", "no"])
     record = to_dict(TASK, good, [bad])
     assert record["images"] == 3
     assert record["bleu1"] == good.figures["bleu1"]
@@ -90,7 +90,7 @@ def test_other_captions_are_reported_with_the_difference() -> None:
 
 
 def test_worst_lists_the_lowest_cider_d_first() -> None:
-    entries = worst(TASK, judge(TASK, "me", CAPTIONS), 2)
+    entries = worst(TASK, score_captions(TASK, "me", CAPTIONS), 2)
     assert [entry["image"] for entry in entries] == ["c.jpg", "a.jpg"]
     assert entries[0]["caption"] == CAPTIONS[2]
     assert entries[0]["references"] == TASK.references[2]
@@ -104,8 +104,8 @@ def test_images_without_references_are_not_scored(tiny_run: Path) -> None:
     kept = val.image_idxs != 3
     part = dataclasses.replace(val, captions=val.captions[kept], image_idxs=val.image_idxs[kept])
     corpus = dataclasses.replace(corpus, splits={**corpus.splits, "val": part})
-    task, rows = task_of(corpus, "val")
+    task, rows = evaluation_set(corpus, "val")
     np.testing.assert_array_equal(rows, [0, 1, 2, 4, 5, 6, 7, 8, 9])
-    judged = judge_model(captioner_of(restored), corpus, "val", task, rows)
+    scored = score_model(captioner_of(restored), corpus, "val", task, rows)
     captions = [c.text for c in caption_split(captioner_of(restored), val)]
-    assert judged.captions == [*captions[:3], *captions[4:]]
+    assert scored.captions == [*captions[:3], *captions[4:]]

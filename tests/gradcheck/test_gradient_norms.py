@@ -10,7 +10,7 @@ import pytest
 
 from captioner.data.corpus import Split
 from captioner.errors import DataError
-from captioner.gradcheck.gradient_norms import gradient_reach
+from captioner.gradcheck.gradient_norms import gradient_norms
 from captioner.gradcheck.numeric import numeric_gradient
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -27,7 +27,7 @@ SPLIT = Split(CAPTIONS, np.array([0, 1, 1]), RNG.standard_normal((2, F)), ["a", 
 def test_norms_equal_those_of_numeric_gradients(cell: str, image: str) -> None:
     sizes = Sizes(V, F, 3, H, cell, image)
     model = CaptioningRNN(sizes, {name: 0.7 * RNG.standard_normal(shape) for name, shape in sizes.shapes().items()})
-    reach = gradient_reach(model, SPLIT, 4)
+    reach = gradient_norms(model, SPLIT, 4)
     assert reach.captions == 2
     expected = np.zeros(4)
     for row in (0, 2):
@@ -51,8 +51,8 @@ def test_captions_that_are_too_short() -> None:
     sizes = Sizes(V, F, 3, H)
     model = CaptioningRNN(sizes, {name: np.zeros(shape) for name, shape in sizes.shapes().items()})
     with pytest.raises(DataError, match="expected a caption of at least 9 words, the longest has 4; try --words 4"):
-        gradient_reach(model, SPLIT, 9)
-    assert gradient_reach(model, SPLIT, 3).norms == [0.0, 0.0, 0.0]
+        gradient_norms(model, SPLIT, 9)
+    assert gradient_norms(model, SPLIT, 3).norms == [0.0, 0.0, 0.0]
 
 
 def test_the_command(cli: Callable[..., Any], tiny_run: Path) -> None:

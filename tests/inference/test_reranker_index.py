@@ -11,7 +11,7 @@ import pytest
 from captioner.data.corpus import Corpus
 from captioner.data.features import standardization
 from captioner.decode import Reranker
-from captioner.decode.consensus import directions_of, kernel_inverse
+from captioner.decode.consensus import inverse_kernel, unit_features
 from captioner.errors import CheckpointError, DataError
 from captioner.inference import reranker_index as reranker
 from captioner.inference.reranker_index import SEAL, Index, build_index, fold, load, save, unfold
@@ -36,11 +36,11 @@ def test_float16_rounding_changes_expected_cider_little(corpus: Corpus, index: I
     images, references = train.reference_ids(corpus.vocab)
     features = train.features[images]
     standardizer = Standardizer(*standardization(features))
-    directions = directions_of(features, standardizer)
-    exact = Reranker(directions, kernel_inverse(directions), references, standardizer)
+    directions = unit_features(features, standardizer)
+    exact = Reranker(directions, inverse_kernel(directions), references, standardizer)
     for asked in (corpus.split("val").features[:], features):
         said = [[several[0] for several in references]] * len(asked)
-        both = [np.array(one.expected(asked, said)) for one in (exact, index.reranker())]
+        both = [np.array(one.expected_cider(asked, said)) for one in (exact, index.reranker())]
         assert both[0].std() > 0.1
         np.testing.assert_allclose(both[1], both[0], atol=0.01)
 
@@ -55,9 +55,9 @@ def test_fold_and_unfold_are_inverse(n: int) -> None:
 
 def test_a_large_training_split_is_sampled(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reranker, "MAX_IMAGES", 7)
-    shards = build_index(corpus).reranker().shares(corpus.split("train").features[:])
-    assert shards.shape == (40, 7)
-    own = np.flatnonzero((shards == 0).any(axis=1)).tolist()
+    weights = build_index(corpus).reranker().weights(corpus.split("train").features[:])
+    assert weights.shape == (40, 7)
+    own = np.flatnonzero((weights == 0).any(axis=1)).tolist()
     assert own == [0, 6, 13, 19, 26, 32, 39], "those are not regressed on themselves"
 
 

@@ -1,4 +1,4 @@
-"""Affine maps against sums written out, for any shapes."""
+"""Affine layers against einsum, for any shape."""
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ from captioner.layers.affine import (
 SIZES = st.integers(1, 5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(rows=st.integers(0, 4), inner=st.lists(SIZES, min_size=1, max_size=3), outputs=SIZES)
-def test_flattens_every_row(rows: int, inner: list[int], outputs: int) -> None:
+def test_affine_flattens_each_row(rows: int, inner: list[int], outputs: int) -> None:
     rng = np.random.default_rng(0)
     x, dout = rng.standard_normal((rows, *inner)), rng.standard_normal((rows, outputs))
     w, b = rng.standard_normal((np.prod(inner), outputs)), rng.standard_normal(outputs)
@@ -33,9 +33,9 @@ def test_flattens_every_row(rows: int, inner: list[int], outputs: int) -> None:
     assert dx.shape == x.shape
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(captions=st.integers(0, 4), steps=st.integers(0, 4), inputs=SIZES, outputs=SIZES)
-def test_temporal_is_the_same_map_at_every_step(captions: int, steps: int, inputs: int, outputs: int) -> None:
+def test_temporal_affine_is_the_same_map_at_each_step(captions: int, steps: int, inputs: int, outputs: int) -> None:
     rng = np.random.default_rng(0)
     x, dout = rng.standard_normal((captions, steps, inputs)), rng.standard_normal((captions, steps, outputs))
     w, b = rng.standard_normal((inputs, outputs)), rng.standard_normal(outputs)
@@ -51,6 +51,6 @@ def test_temporal_is_the_same_map_at_every_step(captions: int, steps: int, input
     np.testing.assert_allclose(db, np.einsum("ntm->m", dout), atol=1e-12)
 
 
-def test_rows_of_another_width_are_refused() -> None:
+def test_rows_of_unexpected_width_raise() -> None:
     with pytest.raises(ValueError, match=r"mismatch|reshape"):
         affine_forward(np.zeros((2, 4)), np.zeros((3, 5)), np.zeros(5))

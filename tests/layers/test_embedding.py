@@ -1,4 +1,4 @@
-"""Word vectors by id, and sums of gradients by id."""
+"""Word embedding against loops."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -7,29 +7,26 @@ from hypothesis import strategies as st
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     shape=st.lists(st.integers(0, 5), min_size=1, max_size=3),
     vocab=st.integers(1, 6),
     width=st.integers(1, 4),
     seed=st.integers(0, 99),
 )
-def test_reads_rows_and_adds_gradients_up(shape: list[int], vocab: int, width: int, seed: int) -> None:
+def test_embedding_matches_loops(shape: list[int], vocab: int, width: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, W = rng.integers(0, vocab, shape), rng.standard_normal((vocab, width))
     dout = rng.standard_normal((*shape, width))
 
     out, cache = word_embedding_forward(x, W)
     dW = word_embedding_backward(dout, cache)
-    used = np.full_like(W, np.nan)
-    assert word_embedding_backward(dout, cache, out=used) is used
 
     expected = np.zeros_like(W)
     for place in np.ndindex(*shape):
         assert (out[place] == W[x[place]]).all()
         expected[x[place]] += dout[place]
     np.testing.assert_allclose(dW, expected, atol=1e-12)
-    np.testing.assert_array_equal(used, dW)
 
 
 def test_the_output_is_a_copy_of_the_table() -> None:
@@ -39,7 +36,7 @@ def test_the_output_is_a_copy_of_the_table() -> None:
     assert (W == 1).all()
 
 
-def test_a_word_that_is_not_read_has_no_gradient() -> None:
+def test_absent_words_have_no_gradient() -> None:
     _, cache = word_embedding_forward(np.array([[0, 2]]), np.ones((4, 2)))
     dW = word_embedding_backward(np.ones((1, 2, 2)), cache)
     assert dW.tolist() == [[1, 1], [0, 0], [1, 1], [0, 0]]

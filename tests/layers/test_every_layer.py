@@ -1,4 +1,4 @@
-"""What every layer of the table holds to: exact gradients, purity, and the precision of its inputs."""
+"""All layers of the table: exact gradients, purity, and the precision of the inputs."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ def test_every_cell_is_in_the_table() -> None:
     assert {f"{cell}_{path}" for cell in CELLS for path in ("step", "scan")} <= LAYERS.keys()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_element_of_every_gradient(name: str, seed: int) -> None:
+def test_all_elements_of_all_gradients(name: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = list(check(layer_case(name, LAYERS[name], SIZES, rng), rng, full=True))
     assert [row.array for row in rows] == list(LAYERS[name].shapes)
@@ -39,7 +39,7 @@ def test_every_element_of_every_gradient(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_inputs_are_left_alone(name: str) -> None:
+def test_inputs_are_not_modified(name: str) -> None:
     inputs, douts = inputs_and_douts(name)
     kept, douts_kept = {key: value.copy() for key, value in inputs.items()}, [d.copy() for d in douts]
     _, cache = LAYERS[name].forward(*inputs.values())
@@ -51,7 +51,7 @@ def test_inputs_are_left_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_forward_and_backward_twice_are_the_same_bit_for_bit(name: str) -> None:
+def test_forward_and_backward_are_deterministic(name: str) -> None:
     inputs, douts = inputs_and_douts(name)
     layer = LAYERS[name]
     outs, cache = layer.forward(*inputs.values())
@@ -68,11 +68,11 @@ def test_forward_and_backward_twice_are_the_same_bit_for_bit(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", LAYERS)
-def test_precision_in_is_precision_out(name: str, dtype: type) -> None:
+def test_outputs_have_the_dtype_of_the_inputs(name: str, dtype: type) -> None:
     inputs, douts = inputs_and_douts(name, dtype)
     outs, cache = LAYERS[name].forward(*inputs.values())
     grads = as_tuple(LAYERS[name].backward(*douts, cache))
-    # The loss itself is a Python float, whatever it sums.
+    # A loss is a Python float for any dtype.
     kinds = {np.asarray(a).dtype for a in (*as_tuple(outs), *grads) if np.ndim(a)}
     assert kinds == {np.dtype(dtype)}
 
@@ -83,6 +83,6 @@ def test_float32_is_float64_rounded(name: str) -> None:
     _, cache = LAYERS[name].forward(*inputs.values())
     exact = as_tuple(LAYERS[name].backward(*douts, cache))
     _, cache = LAYERS[name].forward(*(value.astype(np.float32) for value in inputs.values()))
-    rough = as_tuple(LAYERS[name].backward(*(d.astype(np.float32) for d in douts), cache))
-    for a, b in zip(exact, rough, strict=True):
+    single = as_tuple(LAYERS[name].backward(*(d.astype(np.float32) for d in douts), cache))
+    for a, b in zip(exact, single, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5, rtol=2e-5)

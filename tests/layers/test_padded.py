@@ -1,10 +1,10 @@
-"""Padded sequences of one length: shapes at the edges, precision, and time running forwards only."""
+"""Sequences of equal length: edge shapes, precision and causality."""
 
 import numpy as np
 import pytest
 
 from captioner.layers import CELLS
-from captioner.layers.cell import Cell, State
+from captioner.layers.cell import Cell, CellState
 from captioner.layers.padded import sequence_backward, sequence_forward
 
 every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
@@ -17,7 +17,7 @@ def weights(cell: Cell, dtype: type = np.float64) -> list[np.ndarray]:
     return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
-def initial(cell: Cell, count: int, dtype: type = np.float64) -> State:
+def initial(cell: Cell, count: int, dtype: type = np.float64) -> CellState:
     return tuple(np.random.default_rng(k).standard_normal((count, H)).astype(dtype) for k in range(cell.states))
 
 
@@ -34,14 +34,14 @@ def test_any_number_of_sequences_and_steps(cell: Cell, count: int, steps: int) -
 
 
 @every_cell
-def test_without_steps_nothing_is_learnt(cell: Cell) -> None:
+def test_no_steps_have_zero_gradients(cell: Cell) -> None:
     h, cache = sequence_forward(cell, np.zeros((2, 0, D)), initial(cell, 2), *weights(cell))
     _, dinitial, *dweights = sequence_backward(cell, np.ones_like(h), cache)
     assert all((d == 0).all() for d in (*dinitial, *dweights))
 
 
 @every_cell
-def test_a_step_sees_no_later_input(cell: Cell) -> None:
+def test_steps_do_not_depend_on_later_inputs(cell: Cell) -> None:
     x = np.random.default_rng(1).standard_normal((2, 5, D))
     h, _ = sequence_forward(cell, x, initial(cell, 2), *weights(cell))
     x[:, 3:] = 99
@@ -51,7 +51,7 @@ def test_a_step_sees_no_later_input(cell: Cell) -> None:
 
 
 @every_cell
-def test_sequences_do_not_see_each_other(cell: Cell) -> None:
+def test_sequences_are_independent(cell: Cell) -> None:
     x, state = np.random.default_rng(1).standard_normal((3, 4, D)), initial(cell, 3)
     h, _ = sequence_forward(cell, x, state, *weights(cell))
     for n in range(3):
@@ -61,7 +61,7 @@ def test_sequences_do_not_see_each_other(cell: Cell) -> None:
 
 @every_cell
 @pytest.mark.parametrize("double", ["x", "state", "weights", "none"])
-def test_the_widest_precision_wins(cell: Cell, double: str) -> None:
+def test_the_widest_dtype_is_used(cell: Cell, double: str) -> None:
     kinds = {name: np.float64 if name == double else np.float32 for name in ("x", "state", "weights")}
     x = np.ones((2, 3, D), kinds["x"])
     h, cache = sequence_forward(cell, x, initial(cell, 2, kinds["state"]), *weights(cell, kinds["weights"]))

@@ -1,4 +1,4 @@
-"""The vanilla cell against its equation, and the assignment's names over it."""
+"""The vanilla RNN cell against its equation."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def test_the_equation_and_its_derivative() -> None:
         np.testing.assert_allclose(grad, by_hand, atol=1e-13)
 
 
-def test_the_sequence_is_the_steps() -> None:
+def test_the_sequence_equals_the_steps() -> None:
     h, cache = rnn_forward(X, H0, WX, WH, B)
     dh = np.random.default_rng(1).standard_normal(h.shape)
     grads = rnn_backward(dh, cache)
@@ -42,7 +42,7 @@ def test_the_sequence_is_the_steps() -> None:
         np.testing.assert_allclose(grad, by_steps, atol=1e-12)
 
 
-def test_saturated_units_pass_no_gradient() -> None:
+def test_saturated_units_have_no_gradient() -> None:
     next_h, cache = rnn_step_forward(X[:, 0], H0, WX, WH, B + 1e4)
     assert (next_h == 1).all()
     assert all((grad == 0).all() for grad in rnn_step_backward(np.ones((N, H)), cache))

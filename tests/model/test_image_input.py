@@ -1,4 +1,4 @@
-"""Options of the model and its loss against sums by hand: ways of the image, smoothing, weights."""
+"""Image inputs, label smoothing and weights against a loss computed word by word."""
 
 import math
 from itertools import pairwise
@@ -36,7 +36,7 @@ def cell_by_hand(m: CaptioningRNN, x: Array, h: Array, c: Array) -> tuple[Array,
 
 
 def by_hand(m: CaptioningRNN, smoothing: float = 0.0) -> list[float]:
-    """The loss of every caption, one word at a time, with x_t joined from word and image as the formulas say."""
+    """The loss of every caption, one word at a time, with x_t concatenated as in the equations."""
     p, losses = m.params, []
     W_vocab = p["W_vocab"]
     for image, caption in zip(IMAGES, CAPTIONS.tolist(), strict=True):
@@ -44,10 +44,10 @@ def by_hand(m: CaptioningRNN, smoothing: float = 0.0) -> list[float]:
         vector = image @ p["W_image"] + p["b_image"] if m.sizes.image != "init" else np.zeros(0)
         if m.sizes.image == "first":
             h, c = cell_by_hand(m, vector, h, c)
-        joined = vector if m.sizes.image == "every" else np.zeros(0)
+        extra = vector if m.sizes.image == "every" else np.zeros(0)
         loss = 0.0
         for word, target in pairwise(caption):
-            h, c = cell_by_hand(m, np.concatenate([p["W_embed"][word], joined]), h, c)
+            h, c = cell_by_hand(m, np.concatenate([p["W_embed"][word], extra]), h, c)
             scores = h @ W_vocab + p["b_vocab"]
             log_probs = scores - math.log(math.fsum(np.exp(scores)))
             if target:
@@ -59,7 +59,7 @@ def by_hand(m: CaptioningRNN, smoothing: float = 0.0) -> list[float]:
 @every_cell
 @every_image
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_loss_is_the_sum_by_hand(cell: str, image: str, threads: int) -> None:
+def test_the_loss_matches_the_reference(cell: str, image: str, threads: int) -> None:
     m = model(cell, image)
     loss, grads = m.loss(IMAGES, CAPTIONS, pool=ThreadPool(threads))
     assert loss == pytest.approx(math.fsum(by_hand(m)) / len(CAPTIONS), abs=1e-12)
@@ -71,18 +71,18 @@ def test_the_loss_is_the_sum_by_hand(cell: str, image: str, threads: int) -> Non
 
 @every_cell
 @every_image
-def test_step_by_step_reading_is_the_loss(cell: str, image: str) -> None:
+def test_inference_steps_match_the_loss(cell: str, image: str) -> None:
     m = model(cell, image)
-    state, total, reader = m.start(IMAGES), 0.0, m.reader()
+    state, total, inference = m.start(IMAGES), 0.0, m.for_inference()
     assert {len(rows) for rows in state} == {len(IMAGES)}
     for t in range(CAPTIONS.shape[1] - 1):
-        log_probs, state = reader.step(CAPTIONS[:, t], state)
+        log_probs, state = inference.step(CAPTIONS[:, t], state)
         total -= sum(log_probs[n, word] for n, word in enumerate(CAPTIONS[:, t + 1]) if word)
     assert total / len(CAPTIONS) == pytest.approx(m.loss(IMAGES, CAPTIONS)[0], abs=1e-12)
 
 
 def test_rows_of_the_state_may_be_reordered() -> None:
-    """As a beam does: the context goes with its caption."""
+    """As in beam search: the context is a row of the state."""
     m, words = model(image="every"), np.array([4, 5, 6, 4, 5])
     order = np.array([3, 0, 0, 4])
     expected, _ = m.step(words[order], tuple(rows[order] for rows in m.start(IMAGES)))
@@ -91,7 +91,7 @@ def test_rows_of_the_state_may_be_reordered() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.1, 0.9])
-def test_label_smoothing_is_in_training_only(smoothing: float) -> None:
+def test_label_smoothing_affects_the_training_loss_only(smoothing: float) -> None:
     m = model(smoothing=smoothing)
     assert m.loss(IMAGES, CAPTIONS)[0] == pytest.approx(math.fsum(by_hand(m, smoothing)) / len(CAPTIONS), abs=1e-12)
     assert m.word_losses(IMAGES, CAPTIONS).sum() == pytest.approx(math.fsum(by_hand(m)), abs=1e-12)
@@ -102,7 +102,7 @@ def test_label_smoothing_is_in_training_only(smoothing: float) -> None:
 
 
 @every_cell
-def test_weights_weigh_captions(cell: str) -> None:
+def test_caption_weights(cell: str) -> None:
     m, weights = model(cell), np.array([0.5, -2.0, 0.0, 3.0, 1.0])
     loss, grads = m.loss(IMAGES, CAPTIONS, weights=weights)
     assert loss == pytest.approx(math.fsum(weights * by_hand(m)) / len(CAPTIONS), abs=1e-12)
@@ -112,7 +112,7 @@ def test_weights_weigh_captions(cell: str) -> None:
         np.testing.assert_allclose(grad, by_caption, atol=1e-13)
 
 
-def test_other_parameters_keep_everything_else() -> None:
+def test_with_params_keeps_all_options() -> None:
     m = model(image="every", smoothing=0.1)
     other = m.with_params({name: 2 * w for name, w in m.params.items()})
     assert (other.sizes, other.smoothing, other.dropout, other.null) == (m.sizes, m.smoothing, m.dropout, m.null)

@@ -1,4 +1,4 @@
-"""Dropout in the model: where it acts, and from which noise."""
+"""Dropout in the model."""
 
 import math
 
@@ -21,7 +21,7 @@ def model(dropout: Dropout = NO_DROPOUT) -> CaptioningRNN:
 
 
 @pytest.mark.parametrize("kind", ["features", "words", "hidden"])
-def test_dropout_takes_its_noise_from_the_generator(kind: str) -> None:
+def test_dropout_draws_noise_from_the_generator(kind: str) -> None:
     m = model(Dropout(**{kind: 0.5}))
     same = [m.loss(FEATURES, CAPTIONS, np.random.default_rng(1))[0] for _ in range(2)]
     others = {m.loss(FEATURES, CAPTIONS, np.random.default_rng(seed))[0] for seed in range(20)}
@@ -29,7 +29,7 @@ def test_dropout_takes_its_noise_from_the_generator(kind: str) -> None:
     assert len(others) > 10
 
 
-def test_without_a_generator_nothing_is_dropped() -> None:
+def test_no_dropout_without_a_generator() -> None:
     dropping, plain = model(Dropout(0.5, 0.5, 0.5)), model()
     assert dropping.loss(FEATURES, CAPTIONS)[0] == plain.loss(FEATURES, CAPTIONS)[0]
     assert plain.loss(FEATURES, CAPTIONS, np.random.default_rng(0))[0] == plain.loss(FEATURES, CAPTIONS)[0]
@@ -37,8 +37,8 @@ def test_without_a_generator_nothing_is_dropped() -> None:
     np.testing.assert_array_equal(dropping.start(FEATURES)[0], plain.start(FEATURES)[0])
 
 
-def test_dropout_of_scores_that_are_linear_in_it_keeps_their_mean() -> None:
-    """With two words and scores near 0 the loss is almost linear in h, so its mean over noise is the plain loss."""
+def test_dropout_preserves_the_mean_loss_near_0() -> None:
+    """With scores near 0 the loss is almost linear in h, so its mean is the loss without dropout."""
     m, plain = model(Dropout(hidden=0.5)), model()
     for one in (m, plain):
         one.params["W_vocab"] *= 1e-3
@@ -50,8 +50,8 @@ def test_dropout_of_scores_that_are_linear_in_it_keeps_their_mean() -> None:
     assert error > 0
 
 
-def test_word_dropout_is_drawn_anew_at_every_place() -> None:
-    """A number a word: of three places of one word, none to three are dropped, and the loss tells how many."""
+def test_word_dropout_is_independent_at_each_position() -> None:
+    """Word vectors of size 1: the loss reveals how many of three positions are dropped."""
     shape = Sizes(vocab=3, feature=1, wordvec=1, hidden=1, cell="rnn")
     params = initial_params(shape, np.zeros, np.float64)
     params["W_embed"][1], params["Wx"][0], params["W_vocab"][0] = 1, 1, [0, 1, 2]

@@ -9,7 +9,7 @@ from captioner.model.parameters import Sizes
 
 torch = pytest.importorskip("torch")
 
-V, F, W, H = 7, 4, 3, 5
+V, F, D, H = 7, 4, 3, 5
 CAPTIONS = {
     "usual": np.array([[1, 4, 5, 2, 0, 0], [1, 6, 2, 0, 0, 0], [1, 4, 4, 4, 3, 2]]),
     "null inside": np.array([[1, 0, 5, 2], [0, 4, 0, 0], [5, 0, 0, 2]]),
@@ -18,9 +18,9 @@ CAPTIONS = {
 
 @pytest.mark.parametrize("captions", CAPTIONS.values(), ids=CAPTIONS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_gradients_are_those_of_pytorch(cell: str, captions: np.ndarray) -> None:
-    """The same parameters in torch's own recurrent layers, whose gates stand in the order i, f, g, o."""
-    sizes, rng = Sizes(V, F, W, H, cell), np.random.default_rng(5)
+def test_gradients_match_pytorch(cell: str, captions: np.ndarray) -> None:
+    """The same parameters in torch's own recurrent layers, whose gate order is i, f, g, o."""
+    sizes, rng = Sizes(V, F, D, H, cell), np.random.default_rng(5)
     m = CaptioningRNN(sizes, {name: 0.7 * rng.standard_normal(shape) for name, shape in sizes.shapes().items()})
     images = rng.standard_normal((3, F))
     loss, grads = m.loss(images, captions)
@@ -28,7 +28,7 @@ def test_the_gradients_are_those_of_pytorch(cell: str, captions: np.ndarray) -> 
     p = {name: torch.tensor(w, requires_grad=True) for name, w in m.params.items()}
     gates = torch.arange(CELLS[cell].gates * H).reshape(-1, H)
     order = (gates[[0, 1, 3, 2]] if cell == "lstm" else gates).reshape(-1)
-    layer = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM}[cell](W, H, batch_first=True, dtype=torch.float64)
+    layer = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM}[cell](D, H, batch_first=True, dtype=torch.float64)
     weights = {
         "weight_ih_l0": p["Wx"].T[order],
         "weight_hh_l0": p["Wh"].T[order],

@@ -1,4 +1,4 @@
-"""The parameters of a model: shapes, first values, and what is said of wrong ones."""
+"""Model parameters: shapes, initialisation and error messages."""
 
 import math
 
@@ -16,7 +16,7 @@ V, F = 7, 4
 SIZES = Sizes(vocab=V, feature=F, wordvec=3, hidden=5)
 
 
-def test_sizes_tell_every_shape() -> None:
+def test_shapes() -> None:
     assert Sizes(9, 8, 7, 6, "lstm").shapes() == {
         "W_embed": (9, 7),
         "W_proj": (8, 6),
@@ -32,7 +32,7 @@ def test_sizes_tell_every_shape() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("cell", CELLS)
-def test_fresh_parameters(cell: str, dtype: type) -> None:
+def test_initial_parameters(cell: str, dtype: type) -> None:
     big = Sizes(vocab=200, feature=150, wordvec=120, hidden=100, cell=cell)
     params = initial_params(big, np.random.default_rng(0).standard_normal, dtype)
     assert {name: w.shape for name, w in params.items()} == big.shapes()
@@ -43,31 +43,31 @@ def test_fresh_parameters(cell: str, dtype: type) -> None:
         assert abs(w.mean()) <= 4 * deviation / math.sqrt(w.size)
 
 
-def test_an_open_forget_gate_is_the_one_that_carries_the_memory() -> None:
+def test_the_forget_bias_keeps_the_cell_state() -> None:
     params = initial_params(SIZES, np.zeros, np.float64)
     add_forget_bias(params, SIZES, 50.0)
     model = CaptioningRNN(SIZES, params)
-    memory = np.random.default_rng(0).standard_normal((2, 5))
-    _, (_, kept) = model.step(np.array([1, 4]), (np.zeros((2, 5)), memory))
-    np.testing.assert_array_equal(kept, memory)
+    cell_state = np.random.default_rng(0).standard_normal((2, 5))
+    _, (_, kept) = model.step(np.array([1, 4]), (np.zeros((2, 5)), cell_state))
+    np.testing.assert_array_equal(kept, cell_state)
     assert params["b"].sum() == 5 * 50
     assert all((w == 0).all() for name, w in params.items() if name != "b")
 
 
-def test_the_forget_bias_is_added_to_what_is_there() -> None:
+def test_the_forget_bias_is_added() -> None:
     params = {"b": np.ones(20)}
     add_forget_bias(params, SIZES, 0.5)
     assert params["b"].tolist() == [1] * 5 + [1.5] * 5 + [1] * 10
 
 
-def test_a_cell_without_a_forget_gate_stays_as_it_is() -> None:
+def test_a_cell_without_a_forget_gate_is_not_changed() -> None:
     params = {"b": np.zeros(5)}
     add_forget_bias(params, Sizes(vocab=V, feature=F, wordvec=3, hidden=5, cell="rnn"), 1.0)
     assert (params["b"] == 0).all()
 
 
 @pytest.mark.parametrize("name", SIZES.shapes())
-def test_a_parameter_of_another_shape_is_named(name: str) -> None:
+def test_a_parameter_of_unexpected_shape_is_reported(name: str) -> None:
     params = initial_params(SIZES, np.zeros)
     expected = params[name].shape
     params[name] = np.zeros((2, 3, 4), np.float32)
@@ -76,21 +76,21 @@ def test_a_parameter_of_another_shape_is_named(name: str) -> None:
     assert str(error.value) == f"parameter {name}: expected {expected}, got (2, 3, 4)"
 
 
-def test_as_many_numbers_in_another_shape_are_not_the_same() -> None:
+def test_a_transposed_parameter_is_reported() -> None:
     params = initial_params(SIZES, np.zeros)
     params["W_vocab"] = params["W_vocab"].T
     with pytest.raises(DataError, match=r"^parameter W_vocab: expected \(5, 7\), got \(7, 5\)$"):
         CaptioningRNN(SIZES, params)
 
 
-def test_a_missing_parameter_is_named() -> None:
+def test_a_missing_parameter_is_reported() -> None:
     params = initial_params(SIZES, np.zeros)
     del params["Wh"]
     with pytest.raises(DataError, match=r"^parameter Wh: expected \(5, 20\), got nothing$"):
         CaptioningRNN(SIZES, params)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.lists(st.integers(0, V - 1), min_size=4, max_size=4), min_size=1, max_size=6))
 def test_the_output_bias_is_the_log_frequency_of_targets(captions: list[list[int]]) -> None:
     bias = log_frequency_bias(np.array(captions), V, null=0)
@@ -99,18 +99,18 @@ def test_the_output_bias_is_the_log_frequency_of_targets(captions: list[list[int
     assert math.fsum(np.exp(bias)) == pytest.approx(1)
 
 
-def test_with_that_bias_the_first_loss_is_the_unigram_entropy() -> None:
+def test_with_log_frequency_bias_the_initial_loss_is_the_unigram_entropy() -> None:
     captions = np.random.default_rng(0).choice([3, 4, 4, 4, 5, 5], (500, 7))
     captions[:, 0] = 1
     params = initial_params(SIZES, np.zeros, np.float64)
     params["b_vocab"] = log_frequency_bias(captions, V, null=0)
     words = CaptioningRNN(SIZES, params).word_losses(np.zeros((500, F)), captions)
     counts = np.bincount(captions[:, 1:].ravel(), minlength=V)
-    shards = counts[counts > 0] / counts.sum()
-    assert words.mean() == pytest.approx(-(shards * np.log(shards)).sum(), abs=0.01)
+    frequencies = counts[counts > 0] / counts.sum()
+    assert words.mean() == pytest.approx(-(frequencies * np.log(frequencies)).sum(), abs=0.01)
 
 
-def test_parameters_have_one_order_wherever_they_are_from() -> None:
+def test_parameters_have_a_fixed_order() -> None:
     params = initial_params(SIZES, np.random.default_rng(0).standard_normal)
     shuffled = {name: params[name] for name in sorted(params)}
     assert list(shuffled) != list(params)

@@ -1,3 +1,5 @@
+"""The stopwatch."""
+
 import pytest
 
 from captioner.parallel.stopwatch import Stopwatch
@@ -5,13 +7,13 @@ from captioner.parallel.stopwatch import Stopwatch
 
 @pytest.fixture
 def ticks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the clock shows next, in order."""
-    shown: list[float] = []
-    monkeypatch.setattr("captioner.parallel.stopwatch.perf_counter", lambda: shown.pop(0))
-    return shown
+    """The next times of the clock."""
+    times: list[float] = []
+    monkeypatch.setattr("captioner.parallel.stopwatch.perf_counter", lambda: times.pop(0))
+    return times
 
 
-def test_a_part_adds_up_and_no_other_has_its_time(ticks: list[float]) -> None:
+def test_seconds_are_added_up_by_part(ticks: list[float]) -> None:
     ticks += [1.0, 3.0, 10.0, 14.5, 20.0, 20.25]
     watch = Stopwatch()
     for part in ("reading", "forward", "reading"):
@@ -20,7 +22,7 @@ def test_a_part_adds_up_and_no_other_has_its_time(ticks: list[float]) -> None:
     assert watch.seconds == {"reading": 2.25, "forward": 4.5}
 
 
-def test_a_part_that_fails_took_its_time_too(ticks: list[float]) -> None:
+def test_a_part_that_raises_is_measured(ticks: list[float]) -> None:
     ticks += [1.0, 3.0]
     watch = Stopwatch()
     with pytest.raises(ZeroDivisionError), watch("update"):

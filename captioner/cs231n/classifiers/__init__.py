@@ -1,1 +1,1 @@
-"""The assignment's `cs231n/classifiers`."""
+"""The assignment's `cs231n/classifiers` package."""

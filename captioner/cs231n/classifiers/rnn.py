@@ -16,11 +16,11 @@ __all__ = ["CaptioningRNN"]
 
 
 class CaptioningRNN:
-    """A captioner with the assignment's interface; `params` may be replaced array by array.
+    """The captioning model with the assignment's interface; arrays of `params` may be replaced.
 
-    `word_to_idx` may lack `<START>` and `<END>`, and may have ids beyond V - 1, when only `loss` is used.
+    For `loss` alone, `word_to_idx` may lack `<START>` and `<END>`, and ids may exceed V - 1.
 
-    Raises: ValueError for another cell_type.
+    Raises: ValueError for an unsupported cell_type.
     """
 
     def __init__(
@@ -53,22 +53,22 @@ class CaptioningRNN:
         self._model.params = params
 
     def loss(self, features: Array, captions: Array) -> tuple[float, Params]:
-        """The loss of a batch and its gradients.
+        """Compute the loss of a batch and its gradients.
 
-        Shapes: features (N, D), captions (N, T) -> loss, grads like params.
+        Shapes: features (N, F), captions (N, T) -> loss, grads like params.
         """
         return self._model.loss(features, captions)
 
     def sample(self, features: Array, max_length: int = 30) -> Array:
-        """Greedy captions: the plain argmax at every step, no word suppressed.
+        """Decode greedily: the argmax over all words at each step, none suppressed.
 
-        Shapes: features (N, D) -> (N, max_length) int32; the first column is the first word after `<START>`.
+        Shapes: features (N, F) -> (N, max_length) int32; the first column is the first word after `<START>`.
         Raises: ValueError when the vocabulary lacks `<START>` or `<END>`.
         """
         if self._start is None or self._end is None:
             raise ValueError("sample needs <START> and <END> in word_to_idx")
         tokens, _ = greedy(
-            self._model.reader().step,
+            self._model.for_inference().step,
             self._model.start(features),
             start=self._start,
             end=self._end,

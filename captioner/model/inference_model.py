@@ -1,0 +1,40 @@
+"""A captioning model prepared for inference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from captioner.arrays import Array, Params
+from captioner.layers.blocked_matmul import BlockedMatrix
+from captioner.layers.cell import Cell, CellState, inference_step, project_inputs, split_gates
+from captioner.layers.softmax import log_softmax
+
+
+class InferenceModel:
+    """A copy of a model's weights, packed for repeated steps, with a cache of input projections by word.
+
+    It reuses output buffers, so each thread needs its own.
+    """
+
+    def __init__(self, cell: Cell, params: Params) -> None:
+        self._cell = cell
+        self._params = {name: params[name].copy() for name in ("W_embed", "Wx", "b", "b_vocab")}
+        self._params["Wx"] = self._params["Wx"][: params["W_embed"].shape[1]]
+        self._Wh = BlockedMatrix(split_gates(params["Wh"], cell.gates))
+        self._W_vocab = BlockedMatrix(params["W_vocab"][None])
+        vocab, hidden = len(params["W_embed"]), len(params["Wh"])
+        self._projections = np.empty((cell.gates, vocab, hidden), params["Wh"].dtype)
+        self._is_projected = np.zeros(vocab, bool)
+
+    def step(self, tokens: Array, state: CellState) -> tuple[Array, CellState]:
+        """Feed one word per caption and return the log-probabilities of the next, valid until the next call.
+
+        Shapes: tokens (N,) ids, state arrays as the model's `start` returns them -> log_probs (N, V), state arrays.
+        """
+        p = self._params
+        new = np.unique(tokens[~self._is_projected[tokens]])
+        self._projections[:, new] = project_inputs(self._cell, p["W_embed"][new], p["Wx"], p["b"])
+        self._is_projected[new] = True
+        state = inference_step(self._cell, self._projections, tokens, state, self._Wh)
+        (scores,) = self._W_vocab.product(state[0])
+        return log_softmax(scores, p["b_vocab"], out=scores), state

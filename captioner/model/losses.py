@@ -1,0 +1,43 @@
+"""The output layer and its cross-entropy, over the hidden states of a batch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.layers.softmax import cross_entropy
+from captioner.parallel.thread_pool import ThreadPool
+
+
+class Losses(NamedTuple):
+    """Losses of a batch.
+
+    `loss` is the training objective: weighted, label-smoothed, summed over words and divided by N. `trained` and `nll`
+    are unweighted means per word: the label-smoothed loss, and the negative log-likelihood.
+    """
+
+    loss: float
+    words: int
+    trained: float
+    nll: float
+
+
+def output_cross_entropy(
+    hidden: Array, targets: Array, W: Array, b: Array, scale: Array, smoothing: float, pool: ThreadPool
+) -> tuple[Array, Array, Array, Array]:
+    """Compute `cross_entropy` of the scores hidden W + b, sharded over the workers of a pool.
+
+    Shapes: hidden (S, H), targets (S,), W (H, V), b (V,), scale (S,) -> losses (S,), nll (S,), dscores (S, V), db (V,).
+    """
+    scores = np.empty((len(hidden), len(b)), hidden.dtype)
+    shards = pool.shards(len(hidden))
+
+    def work(worker: int) -> tuple[Array, Array, Array, Array]:
+        some = shards[worker]
+        np.matmul(hidden[some], W, out=scores[some])
+        return cross_entropy(scores[some], targets[some], scale[some], b, smoothing)
+
+    losses, nll, _, db = zip(*pool.map(work), strict=True)
+    return np.concatenate(losses), np.concatenate(nll), scores, sum(db[1:], db[0])
