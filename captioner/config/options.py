@@ -19,7 +19,7 @@ class Scenes:
     train: Annotated[int, "training images", ">= 1", "<= 1000000"] = 4000
     val: Annotated[int, "validation images", ">= 1", "<= 1000000"] = 500
     test: Annotated[int, "test images", ">= 1", "<= 1000000"] = 500
-    heldout: Annotated[int, "images with colour-shape combinations that train lacks", ">= 1", "<= 1000000"] = 500
+    heldout: Annotated[int, "images with colour-shape pairs that train lacks", ">= 1", "<= 1000000"] = 500
 
 
 @dataclass(frozen=True)

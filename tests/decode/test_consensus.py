@@ -107,7 +107,7 @@ def test_large_features() -> None:
 def test_a_single_image_suffices_and_each_needs_a_reference() -> None:
     alone = reranker(images(count=1), [[[4, 5, 2]]])
     assert alone.weights(images(1, 3)).shape == (3, 1)
-    with pytest.raises(DataError, match="image 1: expected a caption"):
+    with pytest.raises(DataError, match="image 1: expected at least one caption"):
         reranker(images(count=2), [[[4, 2]], []])
 
 

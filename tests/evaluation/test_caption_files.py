@@ -112,7 +112,7 @@ def test_a_table_has_no_numeric_ids_and_errors_are_reported_with_line_numbers(tm
     task, numbers = read_references(path, None)
     assert (task.references, numbers) == ([["a dog", "dogs"], ["a cat"]], {})
     path.write_text("image,caption\na.jpg,a dog\na.jpg,\n")
-    with pytest.raises(DataError, match=r"captions.csv:3: caption: expected a text"):
+    with pytest.raises(DataError, match=r"captions.csv:3: caption: expected text"):
         read_references(path, None)
 
 

@@ -16,6 +16,7 @@ from captioner.evaluation.scoring import (
     to_dict,
     worst,
 )
+from captioner.inference.caption import Candidate
 from captioner.inference.captioner import Captioner
 from captioner.inference.captions import caption_split
 from captioner.inference.load import captioner_of, open_corpus, open_run
@@ -50,8 +51,8 @@ def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     task, rows = evaluation_set(corpus, "val")
-    candidates = [[(references[0], -1.0)] for references in task.references]
-    monkeypatch.setattr(Captioner, "caption", lambda *_: iter(candidates))
+    candidates = [[Candidate(references[0], -1.0)] for references in task.references]
+    monkeypatch.setattr(Captioner, "candidates", lambda *_: iter(candidates))
     figures = score_model(captioner_of(restored), corpus, "val", task, rows).figures
     assert figures["true"] == 1
     assert figures["bleu4"] == pytest.approx(1)

@@ -192,8 +192,8 @@ def test_a_number_told_without_its_name_or_step_is_missed(
 
 
 UNGUARDED = """
-from captioner.training.run_folder import RunFolder
-RunFolder._refuse_moved = lambda *_: None
+from captioner.training.folder_lock import FolderLock
+FolderLock.check_not_moved = lambda *_: None
 from captioner.cli import main
 main()
 """

@@ -130,9 +130,11 @@ def test_lines_of_the_end_that_stay_are_found(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_validation_of_the_end_that_counts_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Recorder.validated
+    real = Recorder.record_validation
     monkeypatch.setattr(
-        Recorder, "validated", lambda self, step, loss, scores, at_end: real(self, step, loss, scores, at_end=False)
+        Recorder,
+        "record_validation",
+        lambda self, step, loss, scores, at_end: real(self, step, loss, scores, at_end=False),
     )
     outcomes = (resumed.Resumed(tmp_path, SEED)(trial) for trial in range(20))
     assert any(outcome.kind == "wrong" for outcome in outcomes)

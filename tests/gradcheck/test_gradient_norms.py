@@ -59,10 +59,10 @@ def test_the_command(cli: Callable[..., Any], tiny_run: Path) -> None:
     done = cli("inspect", "gradients", tiny_run, "--words", 5)
     assert (done.code, done.err) == (0, "")
     title, *bars, factor = done.out.splitlines()
-    assert title.startswith(f"{tiny_run}: lstm, the loss of word 5 of ")
+    assert title.startswith(f"{tiny_run}: lstm, loss of word 5, ")
     assert [line.split()[:3] for line in bars] == [[str(back), "steps", "back"] for back in range(5)]
     assert max(line.count("#") for line in bars) == 36
-    assert factor.strip().startswith("on average times ")
+    assert factor.strip().startswith("mean factor per step: ")
     found = json.loads(cli("inspect", "gradients", tiny_run, "--words", 5, "--json").out)
     assert found["cell"] == "lstm"
     assert [f"{norm:.2e}" for norm in found["norms"]] == [line.split()[3] for line in bars]

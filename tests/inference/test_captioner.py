@@ -35,15 +35,15 @@ def restored(tiny_run: Path) -> Restored:
 
 @pytest.fixture
 def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[CaptioningRNN]:
-    """The model of every reader that is made from now on."""
+    """Every model that is laid out for inference."""
     made: list[CaptioningRNN] = []
-    reader = CaptioningRNN.reader
+    for_inference = CaptioningRNN.for_inference
 
     def counted(self: CaptioningRNN) -> Any:
         made.append(self)
-        return reader(self)
+        return for_inference(self)
 
-    monkeypatch.setattr(CaptioningRNN, "reader", counted)
+    monkeypatch.setattr(CaptioningRNN, "for_inference", counted)
     return made
 
 
@@ -70,8 +70,8 @@ def test_unchecked_features_are_validated_up_to_the_limit(restored: Restored, tm
     rows[2] = np.nan
     watched = Watched(rows)
     with pytest.raises(DataError, match=r"^features: features: row 2: a number is not finite"):
-        captioner_of(restored).candidates(features=rows)
-    assert len(captioner_of(restored).candidates(features=rows[:2])) == 2
+        captioner_of(restored).caption(features=rows)
+    assert len(captioner_of(restored).caption(features=rows[:2])) == 2
     assert len(list(best_captions(restored, watched, 2))) == 2
     assert watched.read == [0, 1]
     with h5py.File(tmp_path / "new.h5", "w") as file:

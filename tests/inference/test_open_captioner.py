@@ -39,7 +39,7 @@ def test_candidates_are_ordered_by_consensus_score(reranked_run: Restored, corpu
     for row, (before, after) in enumerate(zip(plain, ranked, strict=True)):
         tokens = [vocab.encode([text.split()])[0, 1:].tolist() for text, _ in before]
         cut = [words[:-1] if len(words) > most else words for words in tokens]
-        (expected,) = index.reranker().expected(val.features[[row]], [cut])
+        (expected,) = index.reranker().expected_cider(val.features[[row]], [cut])
         totals = [log_prob + 300 * one for (_, log_prob), one in zip(before, expected, strict=True)]
         assert after == [before[place] for place in sorted(range(6), key=lambda place: -totals[place])]
     assert captions(reranked_run, corpus) == ranked, "the data set is found without being given"

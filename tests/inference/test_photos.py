@@ -108,13 +108,13 @@ def test_samples_depend_only_on_the_content_of_the_photograph(
 def test_weights_are_laid_out_once_for_all_batches(
     restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, reader = [], CaptioningRNN.reader
+    made, for_inference = [], CaptioningRNN.for_inference
 
     def counted(self: CaptioningRNN) -> Any:
         made.append(self)
-        return reader(self)
+        return for_inference(self)
 
-    monkeypatch.setattr(CaptioningRNN, "reader", counted)
+    monkeypatch.setattr(CaptioningRNN, "for_inference", counted)
     monkeypatch.setattr(use_case, "BATCH", 1)
     two = dataclasses.replace(restored, config=dataclasses.replace(restored.config, threads=2))
     assert len(list(caption_photos(captioner_of(two), SCENES, new))) == 6

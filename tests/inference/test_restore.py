@@ -86,7 +86,10 @@ MISFITS: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
     ),
     "words": (lambda saved: with_meta(words=saved.meta.words[:-1])(saved), r"array params/W_embed: expected float32"),
     "width": (with_meta(feature_dim=3), r"array params/W_proj: expected float32 \(3, 16\), got float32 \(\d+, 16\)"),
-    "word_twice": (lambda saved: with_meta(words=[*saved.meta.words[:-1], "a"])(saved), "meta: vocabulary: 'a' stands"),
+    "word_twice": (
+        lambda saved: with_meta(words=[*saved.meta.words[:-1], "a"])(saved),
+        "meta: vocabulary: duplicate word 'a'",
+    ),
     "no_end": (
         lambda saved: with_meta(words=["x", *saved.meta.words[1:]])(saved),
         "meta: vocabulary: <NULL> is missing",

@@ -187,7 +187,7 @@ def test_init_from_copies_the_parameters_of_another_run(go: Callable[..., Path],
 
 
 def test_init_from_a_model_of_another_size_is_rejected(go: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match=r"^model.hidden_dim: expected 16 as in .*, got 7; set it to that$"):
+    with pytest.raises(ConfigError, match=r"^model.hidden_dim: expected 16 as in .*, got 7; change it$"):
         go("wide", "model.hidden_dim=7")
 
 
@@ -212,7 +212,7 @@ def test_a_single_image_is_rejected(model: CaptioningRNN, corpus: Corpus) -> Non
 
 
 def test_init_from_a_model_with_another_standardization_is_rejected(go: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match=r"^data.standardize: expected False as in .*, got True; set it to that$"):
+    with pytest.raises(ConfigError, match=r"^data.standardize: expected False as in .*, got True; change it$"):
         go("plain", "data.standardize=true")
 
 
