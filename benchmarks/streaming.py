@@ -14,7 +14,7 @@ from benchmarks import shapes
 from benchmarks.memory import peak
 from benchmarks.session import Session, run
 from captioner.data.corpus import Corpus, Split
-from captioner.data.features import Selected
+from captioner.data.features import SelectedFeatures
 from captioner.data.prepared import write_prepared
 from captioner.text.vocabulary import SPECIAL, Vocab
 
@@ -49,7 +49,7 @@ def corpus(rows: int, width: int) -> Corpus:
         return Split(
             captions=np.asarray(batch.captions[first:last], np.int32),
             image_idxs=np.arange(count, dtype=np.int32),
-            features=Selected(distinct, np.arange(first, last) % DISTINCT),
+            features=SelectedFeatures(distinct, np.arange(first, last) % DISTINCT),
             image_ids=[f"{row}.jpg" for row in range(count)],
         )
 

@@ -94,4 +94,4 @@ def prepare(
         [os.fspath(name) for name in names], Path(output), Prepare(**options), overwrite=overwrite
     )
     assert isinstance(prepared, preparation.Prepared)
-    return prepared.card
+    return prepared.summary

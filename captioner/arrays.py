@@ -26,4 +26,4 @@ class Batch(NamedTuple):
     features: Array
     captions: Array
     weights: Array | None = None
-    figures: Mapping[str, float] = {}
+    metrics: Mapping[str, float] = {}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from captioner.data.readers import CaptionRecord, Issue, read
+from captioner.data.readers import CaptionRecord, Issue, read_captions
 from captioner.errors import DataError
 from faults import watch
 from faults.session import Row, Session, row
@@ -100,7 +100,7 @@ def check(case: Case, folder: Path) -> None:
     path.write_bytes(case.content)
     found, refusal = [], ""
     try:
-        found = list(read(path))
+        found = list(read_captions(path))
     except DataError as error:
         refusal = str(error)
     if refusal:

@@ -40,7 +40,7 @@ class Row(TypedDict):
 class Figure(TypedDict):
     """One measurement and its bound."""
 
-    what: str
+    kind: str
     got: float
     most: float
     unit: str

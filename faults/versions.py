@@ -38,8 +38,8 @@ main(sys.argv[1:])
 """`captioner prepare`, killed when all photographs are encoded."""
 NOTHING_ENCODED = """
 import os, sys
-from captioner.images.encoding import Store
-Store.add = lambda *_: os._exit(os.write(2, b"a photograph was encoded again"))
+from captioner.images.encoding import FeatureStore
+FeatureStore.add = lambda *_: os._exit(os.write(2, b"a photograph was encoded again"))
 from captioner.cli import main
 main(sys.argv[1:])
 """

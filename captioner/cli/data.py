@@ -75,7 +75,7 @@ def summary(source: str | None, config_file: Path | None, overrides: tuple[str, 
     """
     from captioner.preparation import inspect_data as use_case
 
-    contents = use_case.card_of_corpus(_open(source, config_file, overrides))
+    contents = use_case.summarize_corpus(_open(source, config_file, overrides))
     _print_summary(contents, source or "data set of the config", as_json)
 
 
@@ -153,4 +153,4 @@ def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ..
     from captioner.preparation import inspect_data as use_case
     from captioner.preparation.load_corpus import build_corpus
 
-    return build_corpus(load(config_file, [*([] if source is None else use_case.guess(source)), *overrides]))
+    return build_corpus(load(config_file, [*([] if source is None else use_case.source_overrides(source)), *overrides]))

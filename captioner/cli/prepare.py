@@ -75,11 +75,11 @@ def prepare(
         overwrite=overwrite,
     )
     prepared = show(events)
-    counts = prepared.card["counts"]
+    counts = prepared.summary["counts"]
     if as_json:
-        output.record(prepared.card)
+        output.record(prepared.summary)
     else:
-        for line in summary_lines(prepared.card, str(file)):
+        for line in summary_lines(prepared.summary, str(file)):
             output.result(line)
     if prepare_config(values).encoder == "scenes":
         output.problem(SCENES)
@@ -91,7 +91,7 @@ def prepare(
 def _next(prepared: Prepared) -> list[str]:
     """Return the command that trains on the data set, after a warning if there is no validation split."""
     command = f"next: captioner train --data {shlex.quote(str(prepared.path))}"
-    if "val" in prepared.card["splits"]:
+    if "val" in prepared.summary["splits"]:
         return [command]
     return [
         "captioner: warning: the split val is empty, so training has no validation images; add some with --val, --list "
@@ -104,7 +104,7 @@ def show(events: Iterator[Event]) -> Prepared:
     """Consume the events of a preparation with a progress bar, then report issues and unreadable photographs."""
     from tqdm import tqdm
 
-    from captioner.preparation.encode import Discarded, Encoding
+    from captioner.preparation.encode import DiscardedFeatures, EncodingProgress
     from captioner.preparation.find_photos import Unreadable
     from captioner.preparation.prepare import Prepared
 
@@ -114,7 +114,7 @@ def show(events: Iterator[Event]) -> Prepared:
     try:
         for event in events:
             match event:
-                case Encoding():
+                case EncodingProgress():
                     if bar.total is None:
                         bar = output.progress(event.total, "photo")
                     bar.update(event.done - bar.n)
@@ -122,7 +122,7 @@ def show(events: Iterator[Event]) -> Prepared:
                         output.note(f"resumed: {event.before:,} of {event.total:,} photographs are already encoded")
                 case Prepared():
                     return event
-                case Discarded():
+                case DiscardedFeatures():
                     output.problem(event)
                 case Unreadable():
                     unreadable.append(event)

@@ -57,7 +57,7 @@ def show(events: Iterator[Event], profile: bool = False) -> None:
 def _advance(bar: tqdm[Any], step: Step, words: int) -> None:
     elapsed = bar.format_dict["elapsed"] if not bar.disable else 0.0
     if elapsed:
-        metrics = [text.format(step.figures[name]) for name, text in METRICS.items() if name in step.figures]
+        metrics = [text.format(step.metrics[name]) for name, text in METRICS.items() if name in step.metrics]
         bar.set_postfix_str(", ".join((*metrics, f"{words / elapsed:,.0f} words/s")), refresh=False)
     bar.update()
 

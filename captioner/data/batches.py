@@ -54,7 +54,7 @@ def take(split: Split, rows: Array) -> tuple[Array, Array]:
     return split.features[split.image_idxs[rows]], split.captions[rows]
 
 
-def in_order(split: Split, batch_size: int, max_captions: int | None = None) -> Iterator[tuple[Array, Array]]:
+def sequential_batches(split: Split, batch_size: int, max_captions: int | None = None) -> Iterator[tuple[Array, Array]]:
     """Yield batches of every caption (or the first `max_captions`) once, in file order, for validation."""
     count = min(len(split.captions), max_captions or len(split.captions))
     for first in range(0, count, batch_size):

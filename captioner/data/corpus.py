@@ -16,7 +16,7 @@ from captioner.text.tokenizer import join
 from captioner.text.vocabulary import Vocab
 
 BLOCK_ROWS = 1024
-LARGEST = 1e30
+MAX_FEATURE = 1e30
 """The largest valid magnitude of a feature: beyond it, float32 or the standard deviation may overflow."""
 
 
@@ -109,7 +109,8 @@ class Corpus:
     def fingerprint(self, names: Sequence[str] | None = None) -> str:
         """Hash the vocabulary, the captions, their images and the shapes of the features, of all or of some splits.
 
-        Feature values are compared by `probe`, encoders by `images.are_same`, since one encoder may have several names.
+        Feature values are compared by `probe`, encoders by `images.same_encoder`: one encoder may have several
+        names.
         """
         digest = hashlib.sha256("\n".join(self.vocab.words).encode())
         for name in self.splits if names is None else names:
@@ -193,9 +194,9 @@ def check_features(features: Features, where: str, max_rows: int | None = None) 
     count = min(features.shape[0], max_rows or features.shape[0])
     for first in range(0, count, BLOCK_ROWS):
         block = features[first : min(first + BLOCK_ROWS, count)]
-        good = (np.abs(block) <= min(LARGEST, float(np.finfo(block.dtype).max))).all(axis=1)
+        good = (np.abs(block) <= min(MAX_FEATURE, float(np.finfo(block.dtype).max))).all(axis=1)
         if not good.all():
             row = int(good.argmin())
             finite = np.isfinite(block[row]).all()
-            problem = f"a number is beyond {LARGEST:g}" if finite else "a number is not finite (NaN or infinity)"
+            problem = f"a number is beyond {MAX_FEATURE:g}" if finite else "a number is not finite (NaN or infinity)"
             raise DataError(f"{where}: row {first + row}: {problem}")

@@ -10,7 +10,7 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import Features
 from captioner.errors import DataError
-from captioner.storage.hdf5 import Stored, open_dataset, readable
+from captioner.storage.hdf5 import CheckedDataset, convert_hdf5_errors, open_dataset
 
 DENSE = 16
 """Selecting one row costs HDF5 about as much as reading this many contiguous rows."""
@@ -26,7 +26,7 @@ class ChunkedFeatures:
     Shapes: index of shape S -> S + (F,).
     """
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: CheckedDataset) -> None:
         self._stored = stored
         self._numbers = np.arange(stored.values.shape[0])
 
@@ -58,7 +58,7 @@ class ContiguousFeatures:
     Shapes: index of shape S -> S + (F,).
     """
 
-    def __init__(self, stored: Stored, offset: int) -> None:
+    def __init__(self, stored: CheckedDataset, offset: int) -> None:
         self._stored = stored
         self.shape: tuple[int, ...] = stored.values.shape
         self.dtype = stored.dtype
@@ -70,13 +70,13 @@ class ContiguousFeatures:
         wanted = np.asarray(self._numbers[rows])
         found = np.empty((*wanted.shape, self.shape[1]), self.dtype)
         places: Any = found.reshape(-1).view(np.uint8).reshape(wanted.size, self._size)
-        with readable(self._stored.where):
+        with convert_hdf5_errors(self._stored.where):
             if isinstance(rows, slice) and rows.step in (None, 1) and wanted.size:
                 self._read(int(wanted[0]), memoryview(places.ravel()))
             else:
                 for row, place in zip(wanted.ravel().tolist(), places, strict=True):
                     self._read(row, memoryview(place))
-        self._stored.refuse_changed()
+        self._stored.check_unchanged()
         return found
 
     def _read(self, row: int, into: memoryview) -> None:
@@ -88,7 +88,7 @@ class ContiguousFeatures:
             into, start = into[count:], start + count
 
 
-class Selected:
+class SelectedFeatures:
     """Selected rows of other features, optionally cast to another dtype.
 
     Shapes: index of shape S -> S + (F,).

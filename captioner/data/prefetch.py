@@ -12,7 +12,7 @@ from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Features
 
 
-class ReadAhead:
+class PrefetchedBatches:
     """Batches with one batch of prefetching.
 
     A single thread reads all batches, so `batches` need not be thread-safe. Steps from `end` on are not prefetched.

@@ -35,7 +35,7 @@ from captioner.storage.hdf5_writer import new_file
 from captioner.storage.sealed import SIZE, Seal, digest_of
 from captioner.text.vocabulary import Vocab
 
-SEAL = Seal("data set", version=1, maker="`captioner prepare`", most=FILE_LIMIT - SIZE, error=DataError)
+SEAL = Seal("data set", version=1, writer="`captioner prepare`", max_bytes=FILE_LIMIT - SIZE, error=DataError)
 TEXT_LIMIT = 1 << 31
 MAX_SPLITS = 64
 RESERVED = ("meta", "vocabulary", ".")
@@ -68,7 +68,7 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
 def _verified(path: Path) -> Iterator[_Verified]:
     with SEAL.open(path) as (file, digest):
         if digest_of(file) != digest:
-            SEAL.broken(path)
+            SEAL.raise_damaged(path)
         yield _Verified(path, file.fileno())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import BLOCK_ROWS, Features
 from captioner.errors import DataError
-from captioner.storage.hdf5 import Stored, open_dataset
+from captioner.storage.hdf5 import CheckedDataset, open_dataset
 
 KINDS = {"f": "f", "i": "iu", "u": "iu", "S": "S"}
 BLOCK = 1 << 24
@@ -71,7 +71,7 @@ class VerifyingWriter:
         return ""
 
 
-def _blocks(stored: Stored) -> Iterator[Array]:
+def _blocks(stored: CheckedDataset) -> Iterator[Array]:
     if not stored.values.shape:
         yield stored[()]
         return

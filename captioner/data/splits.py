@@ -23,7 +23,7 @@ class ImageRecord:
     captions: list[CaptionRecord] = field(default_factory=list)
 
 
-def gather(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord], list[Issue]]:
+def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord], list[Issue]]:
     """Group captions by image, in order of first occurrence; images without a row are numbered in that order.
 
     A caption that assigns its image to a second split is an issue.

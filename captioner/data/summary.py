@@ -13,7 +13,7 @@ from captioner.text.vocabulary import SPECIAL, Vocab
 EXAMPLES = 10
 
 
-def card(corpus: Corpus) -> dict[str, Any]:
+def summarize(corpus: Corpus) -> dict[str, Any]:
     """Summarize a data set: sizes, caption lengths and `<UNK>` rate of each split, vocabulary, features, duplicates."""
     first = next(iter(corpus.splits.values()))
     return {

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
-from captioner.data.readers import CaptionRecord, Issue, read
+from captioner.data.readers import CaptionRecord, Issue, read_captions
 from captioner.data.readers.records import image_name, parse_json
-from captioner.data.splits import gather
+from captioner.data.splits import group_by_image
 from captioner.errors import CaptionerError, DataError
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.printable import quoted
@@ -104,7 +104,7 @@ def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[
 
     Raises: DataError when the file cannot be read, contains an error, or has no such split.
     """
-    images, issues = gather(_raise_issues(read(path)))
+    images, issues = group_by_image(_raise_issues(read_captions(path)))
     for issue in issues:
         raise DataError(str(issue))
     splits = {image.split for image in images}

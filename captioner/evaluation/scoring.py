@@ -10,10 +10,20 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.batches import in_order
+from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus
 from captioner.inference.captioner import BATCH, Captioner
-from captioner.metrics import NAMES, figures, interval, named, novel, score_rows, share, tokenize, wording
+from captioner.metrics import (
+    NAMES,
+    confidence_interval,
+    diversity,
+    fraction,
+    novelty,
+    score_rows,
+    scores_by_name,
+    scores_from_sums,
+    tokenize,
+)
 from captioner.model.perplexity import mean_word_loss, perplexity
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.vocabulary import UNK
@@ -40,12 +50,12 @@ class EvaluationSet:
 
 @dataclass(frozen=True)
 class ScoredCaptions:
-    """One caption per image with its statistics per metric (`rows`), and all scores by name (`figures`)."""
+    """One caption per image with its statistics per metric (`rows`), and all scores by name (`scores`)."""
 
     by: str
     captions: list[str]
     rows: Array
-    figures: dict[str, Any]
+    scores: dict[str, Any]
 
 
 def score_captions(task: EvaluationSet, by: str, captions: Sequence[str], **computed: Any) -> ScoredCaptions:
@@ -59,12 +69,12 @@ def score_captions(task: EvaluationSet, by: str, captions: Sequence[str], **comp
     words = [word for caption in tokenized for word in caption]
     scores: dict[str, Any] = {
         **computed,
-        **named(rows),
-        **wording(tokenized),
-        "unk": share(words.count(UNK.lower()), words),
+        **scores_by_name(rows),
+        **diversity(tokenized),
+        "unk": fraction(words.count(UNK.lower()), words),
     }
     if task.train_words is not None:
-        scores["novel"] = novel(tokenized, task.train_words)
+        scores["novel"] = novelty(tokenized, task.train_words)
     return ScoredCaptions(by, list(captions), rows, scores)
 
 
@@ -84,27 +94,27 @@ def evaluation_set(corpus: Corpus, name: str) -> tuple[EvaluationSet, Array]:
 def score_model(captioner: Captioner, corpus: Corpus, name: str, task: EvaluationSet, rows: Array) -> ScoredCaptions:
     """Score a model's captions of a split, and measure the perplexity of its references."""
     split, loaded = corpus.split(name), captioner.loaded
-    loss = mean_word_loss(loaded.model, in_order(split, BATCH), ThreadPool(loaded.config.threads))
+    loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
     every = [candidates[0].text for candidates in captioner.candidates(split.features)]
     captions = [every[row] for row in rows]
     true = None
     if split.is_true is not None:
-        true = share(sum(split.is_true(row, every[row].split()) for row in rows.tolist()), captions)
+        true = fraction(sum(split.is_true(row, every[row].split()) for row in rows.tolist()), captions)
     return score_captions(task, "model", captions, loss=loss, perplexity=perplexity(loss), true=true)
 
 
 def intervals(scored: ScoredCaptions, other: ScoredCaptions | None = None) -> dict[str, list[float]]:
     """Compute the 95 % bootstrap interval of each score, or of its difference from the score of other captions."""
-    bounds = interval(scored.rows, None if other is None else other.rows)
+    bounds = confidence_interval(scored.rows, None if other is None else other.rows)
     return dict(zip(NAMES, bounds.T.tolist(), strict=True))
 
 
 def to_dict(task: EvaluationSet, scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> dict[str, Any]:
     """Convert scores to JSON types, with the scores of other captions and the differences from them."""
-    record = {"images": len(task.images), **scored.figures, "intervals": intervals(scored)}
+    record = {"images": len(task.images), **scored.scores, "intervals": intervals(scored)}
     if others:
         record["others"] = {
-            other.by: {**other.figures, "intervals": intervals(other), "difference": intervals(scored, other)}
+            other.by: {**other.scores, "intervals": intervals(other), "difference": intervals(scored, other)}
             for other in others
         }
     return record
@@ -112,7 +122,7 @@ def to_dict(task: EvaluationSet, scored: ScoredCaptions, others: Sequence[Scored
 
 def worst(task: EvaluationSet, scored: ScoredCaptions, count: int) -> list[dict[str, Any]]:
     """List the `count` images with the lowest CIDEr-D, lowest first, with scores, caption and references."""
-    scores = figures(scored.rows)
+    scores = scores_from_sums(scored.rows)
     order = np.argsort(scores[:, NAMES.index("cider_d")], kind="stable")[:count].tolist()
     return [
         {

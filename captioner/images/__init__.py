@@ -21,7 +21,7 @@ The path follows the name after a colon: `onnx:model.onnx`.
 """
 
 
-KNOWN = (
+IDENTITIES = (
     (re.compile(r"scenes-\d+"), "scenes"),
     (re.compile(r"efficientnet-lite0-\d+"), "efficientnet-lite0"),
     (
@@ -38,9 +38,9 @@ Names are percent-encoded, so that they cannot contain separators and are printa
 """
 
 
-def recognise(identity: str) -> tuple[str, dict[str, str]] | None:
+def parse_identity(identity: str) -> tuple[str, dict[str, str]] | None:
     """Parse an identity into the encoder's name and options; None if it is unknown, as for features from a file."""
-    for pattern, name in KNOWN:
+    for pattern, name in IDENTITIES:
         if match := pattern.fullmatch(identity):
             options = {key: unquote(text, errors="surrogateescape") for key, text in match.groupdict().items()}
             file = options.pop("file", None)
@@ -48,12 +48,12 @@ def recognise(identity: str) -> tuple[str, dict[str, str]] | None:
     return None
 
 
-def are_same(identity: str, other: str) -> bool:
+def same_encoder(identity: str, other: str) -> bool:
     """Return whether two identities denote the same encoder; file names are ignored."""
-    return nameless(identity) == nameless(other)
+    return without_file_name(identity) == without_file_name(other)
 
 
-def nameless(identity: str) -> str:
+def without_file_name(identity: str) -> str:
     """Return an identity without the name of the model or feature file."""
     return re.sub(r"^(onnx|features):.*?(?=,size=|,sha256=)", r"\1:", identity)
 

@@ -72,7 +72,7 @@ def encode_photos(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-class Store:
+class FeatureStore:
     """An append-only file of features by the digest of their photographs, valid after an interruption.
 
     A record is the digest (32 bytes), a checksum of the rest (4) and the numbers. An incomplete last record is

@@ -39,7 +39,7 @@ SUFFIXES = frozenset(
         ".pnm",
     )
 )
-UNKNOWN = frozenset((".heic", ".heif"))
+UNSUPPORTED_SUFFIXES = frozenset((".heic", ".heif"))
 """Suffixes of photographs that Pillow cannot read without a plugin."""
 _ORIGINALS = re.compile(
     r"\.(avifs|hif|jxl|jp2|j2k|jp[fx]|apng|dng|cr[23w]|nef|nrw|arw|sr[2fw]|raf|orf|rw2|pef|raw|3fr|iiq|x3f|psd|xcf|tga"
@@ -67,7 +67,7 @@ _filtering = threading.Lock()
 def is_photo_suffix(suffix: str) -> bool:
     """Return whether files with this suffix may be photographs, in a supported format or not."""
     suffix = suffix.lower()
-    return suffix in SUFFIXES | UNKNOWN or _ORIGINALS.fullmatch(suffix) is not None
+    return suffix in SUFFIXES | UNSUPPORTED_SUFFIXES or _ORIGINALS.fullmatch(suffix) is not None
 
 
 def read_photo(path: str | os.PathLike[str], min_side: int) -> Image.Image:
@@ -152,7 +152,7 @@ def square(photo: Image.Image, side: int) -> Image.Image:
     return ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC)
 
 
-def photos_in(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+def find_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """List the photographs in a folder and its subfolders, sorted, without hidden files.
 
     `unread` is called with the error of each folder that cannot be read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from captioner.errors import CheckpointError
-from captioner.images import are_same
+from captioner.images import same_encoder
 from captioner.inference.restore import LoadedModel, check_width, vocabulary_difference
 from captioner.model.ensemble import Ensemble
 
@@ -22,7 +22,7 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
                 f"{other.path}: vocabulary: expected the {len(first.vocab)} words of {first.path}, "
                 f"got {vocabulary_difference(first.vocab, other.vocab)}; an ensemble needs one shared vocabulary"
             )
-        if not are_same(other.meta.encoder, first.meta.encoder):
+        if not same_encoder(other.meta.encoder, first.meta.encoder):
             raise CheckpointError(
                 f"{other.path}: features: expected encoder {first.meta.encoder} as in {first.path}, "
                 f"got {other.meta.encoder}; an ensemble needs one shared encoder"

@@ -16,7 +16,7 @@ def is_run(path: Path) -> bool:
     if os.path.isdir(path):  # unlike Path.is_dir, it accepts any name
         return any(os.path.exists(path / name) for name in (BEST, LAST))
     # a pipe is not opened: reading it would consume its content
-    return os.path.isfile(path) and (path.suffix == Path(BEST).suffix or SEAL.is_on(path))
+    return os.path.isfile(path) and (path.suffix == Path(BEST).suffix or SEAL.matches(path))
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -14,14 +14,14 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import check_features
 from captioner.errors import CheckpointError, UsageError
-from captioner.images import are_same, open_encoder, recognise
+from captioner.images import open_encoder, parse_identity, same_encoder
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import encode_photos
-from captioner.images.photo import UNKNOWN, photos_in
+from captioner.images.photo import UNSUPPORTED_SUFFIXES, find_photos
 from captioner.inference.caption import Caption
 from captioner.inference.captioner import Captioner
 from captioner.inference.restore import LoadedModel, check_width
-from captioner.preparation.find_photos import is_address
+from captioner.preparation.find_photos import is_url
 
 BATCH = 16
 """Photographs per thread that are decoded together: few, so that the first captions appear soon."""
@@ -48,7 +48,7 @@ def open_encoder_of(
     Raises: CheckpointError for another encoder, UsageError when the encoder is not found.
     """
     where, identity = loaded.path, loaded.meta.encoder
-    known = recognise(identity)
+    known = parse_identity(identity)
     if known is None and given is None:
         raise UsageError(f"{where}: was trained on features of {identity}, which is not a known encoder; try --encoder")
     name, options = known or (given or "", {})
@@ -56,7 +56,7 @@ def open_encoder_of(
     # another kind of encoder takes no options of this one's, and is refused below
     options = options if chosen.partition(":")[0] == name.partition(":")[0] else {}
     encoder = open_encoder(chosen, {**options, **(given_options or {})})
-    if known is not None and not are_same(encoder.identity, identity):
+    if known is not None and not same_encoder(encoder.identity, identity):
         raise CheckpointError(
             f"{where}: expected encoder {identity}, got {encoder.identity}; use the encoder of the training images"
         )
@@ -80,18 +80,18 @@ def _find(name: str, loaded: LoadedModel) -> str:
 def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Failed]:
     """List photographs: files by name, folders by their photographs in order, and what cannot be used."""
     for path in map(Path, names):
-        if is_address(path) and not os.path.lexists(path):
+        if is_url(path) and not os.path.lexists(path):
             yield Failed(path, f"{path}: URLs are not supported; download the photograph first")
             continue
         if not os.path.isdir(path):  # unlike Path.is_dir, it takes any name
             yield path
             continue
         unread: list[OSError] = []
-        found = photos_in(path, unread.append)
+        found = find_photos(path, unread.append)
         yield from found
         for error in unread:
             yield Failed(Path(error.filename), f"{error.filename}: cannot be read: {error.strerror}")
-        if unknown := photos_in(path, lambda error: None, UNKNOWN):
+        if unknown := find_photos(path, lambda error: None, UNSUPPORTED_SUFFIXES):
             others = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
             yield Failed(unknown[0], f"{unknown[0]}{others}: HEIC is not supported; convert to JPEG")
         elif not found and not unread:

@@ -13,12 +13,12 @@ from typing import TypeVar
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import LARGEST, Corpus
+from captioner.data.corpus import MAX_FEATURE, Corpus
 from captioner.data.features import standardization
 from captioner.decode import Reranker
 from captioner.decode.consensus import inverse_kernel, normalize_rows, unit_features
 from captioner.errors import CheckpointError
-from captioner.images import are_same
+from captioner.images import same_encoder
 from captioner.inference.restore import LoadedModel
 from captioner.model.standardizer import Standardizer
 from captioner.storage.sealed import Seal
@@ -29,8 +29,8 @@ T = TypeVar("T")
 SEAL = Seal(
     "re-ranking index",
     version=1,
-    maker="`captioner train`",
-    most=8 << 30,
+    writer="`captioner train`",
+    max_bytes=8 << 30,
     error=CheckpointError,
     remedy="`captioner train --resume RUN` writes it again",
 )
@@ -45,8 +45,8 @@ RANGES = {
     "counts": (1, np.inf),
     "lengths": (1, np.inf),
     "words": (-1, np.inf),
-    "mean": (-2 * LARGEST, 2 * LARGEST),
-    "std": (1e-100, 2 * LARGEST),
+    "mean": (-2 * MAX_FEATURE, 2 * MAX_FEATURE),
+    "std": (1e-100, 2 * MAX_FEATURE),
 }
 
 
@@ -192,7 +192,7 @@ def check_index(path: Path, index: Index, loaded: LoadedModel) -> Index:
     meta, origin = loaded.meta, index.origin
     expected = {
         "vocabulary": origin.vocabulary == _digest(loaded.vocab),
-        "encoder": are_same(origin.encoder, meta.encoder),
+        "encoder": same_encoder(origin.encoder, meta.encoder),
         "feature width": index.arrays["directions"].shape[1] == meta.feature_dim,
         "training split": meta.train_fingerprint == origin.train,
     }

@@ -14,7 +14,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
-from captioner.images import are_same
+from captioner.images import same_encoder
 from captioner.inference.build_model import assemble, build_sizes
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.interface import CaptionModel
@@ -174,7 +174,7 @@ def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:
             f"{where}: vocabulary: expected the {len(loaded.vocab)} words of the checkpoint, "
             f"got {vocabulary_difference(loaded.vocab, corpus.vocab)}; use the data set that the model was trained on"
         )
-    if not are_same(corpus.encoder, meta.encoder):
+    if not same_encoder(corpus.encoder, meta.encoder):
         raise CheckpointError(
             f"{where}: features: expected encoder {meta.encoder}, got {corpus.encoder}; "
             "use the encoder of the training images"

@@ -1,20 +1,27 @@
 """Caption metrics (BLEU, ROUGE-L, CIDEr-D) in NumPy, equal to those of pycocoevalcap 1.2."""
 
 from captioner.metrics.cider import CiderD
-from captioner.metrics.diversity import novel, share, wording
+from captioner.metrics.diversity import diversity, fraction, novelty
 from captioner.metrics.ptb import tokenize
-from captioner.metrics.scores import NAMES, corpus_scores, figures, interval, named, score_rows
+from captioner.metrics.scores import (
+    NAMES,
+    confidence_interval,
+    corpus_scores,
+    score_rows,
+    scores_by_name,
+    scores_from_sums,
+)
 
 __all__ = [
     "NAMES",
     "CiderD",
+    "confidence_interval",
     "corpus_scores",
-    "figures",
-    "interval",
-    "named",
-    "novel",
+    "diversity",
+    "fraction",
+    "novelty",
     "score_rows",
-    "share",
+    "scores_by_name",
+    "scores_from_sums",
     "tokenize",
-    "wording",
 ]

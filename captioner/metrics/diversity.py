@@ -8,23 +8,23 @@ from itertools import pairwise
 from captioner.metrics.ngrams import Words
 
 
-def wording(captions: Sequence[Words]) -> dict[str, float]:
+def diversity(captions: Sequence[Words]) -> dict[str, float]:
     """Return mean length, distinct words, distinct captions, and the fraction of captions with a repeated bigram."""
     return {
-        "mean_length": share(sum(map(len, captions)), captions),
+        "mean_length": fraction(sum(map(len, captions)), captions),
         "vocabulary": len({word for words in captions for word in words}),
         "distinct": len({tuple(words) for words in captions}),
-        "repeats": share(sum(map(_repeats, captions)), captions),
+        "repeats": fraction(sum(map(_repeats, captions)), captions),
     }
 
 
-def novel(captions: Sequence[Words], training: Sequence[Words]) -> float:
+def novelty(captions: Sequence[Words], training: Sequence[Words]) -> float:
     """Return the fraction of captions that are not among the training captions."""
     seen = {tuple(words) for words in training}
-    return share(sum(tuple(words) not in seen for words in captions), captions)
+    return fraction(sum(tuple(words) not in seen for words in captions), captions)
 
 
-def share(count: float, of: Collection[object]) -> float:
+def fraction(count: float, of: Collection[object]) -> float:
     return count / len(of) if of else 0.0
 
 

@@ -30,7 +30,7 @@ def score_rows(captions: Sequence[Words], references: Sequence[Sequence[Words]])
     return np.column_stack((rows, *means))
 
 
-def figures(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+def scores_from_sums(totals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the scores, in the order of `NAMES`, of a corpus (from the sum of its rows) or an image (from its row).
 
     Shapes: (..., 13) -> (..., 6).
@@ -40,18 +40,20 @@ def figures(totals: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def corpus_scores(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> dict[str, float]:
     """Return the scores of captions, one per image, by the names in `NAMES`."""
-    return named(score_rows(captions, references))
+    return scores_by_name(score_rows(captions, references))
 
 
-def named(rows: NDArray[np.float64]) -> dict[str, float]:
+def scores_by_name(rows: NDArray[np.float64]) -> dict[str, float]:
     """Return the scores of a corpus by the names in `NAMES`.
 
     Shapes: rows (N, 13).
     """
-    return dict(zip(NAMES, figures(rows.sum(axis=0)).tolist(), strict=True))
+    return dict(zip(NAMES, scores_from_sums(rows.sum(axis=0)).tolist(), strict=True))
 
 
-def interval(rows: NDArray[np.float64], other: NDArray[np.float64] | None = None, seed: int = 0) -> NDArray[np.float64]:
+def confidence_interval(
+    rows: NDArray[np.float64], other: NDArray[np.float64] | None = None, seed: int = 0
+) -> NDArray[np.float64]:
     """Return 95 % bootstrap confidence intervals of the scores, or of their differences to `other` (paired bootstrap).
 
     Images are resampled; both sets of captions are for the same images. The IDF weights of CIDEr-D are not resampled.
@@ -61,7 +63,7 @@ def interval(rows: NDArray[np.float64], other: NDArray[np.float64] | None = None
     """
     count = len(rows)
     samples = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), SAMPLES).astype(float)
-    values = figures(samples @ rows)
+    values = scores_from_sums(samples @ rows)
     if other is not None:
-        values -= figures(samples @ other)
+        values -= scores_from_sums(samples @ other)
     return np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)

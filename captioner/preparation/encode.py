@@ -30,7 +30,7 @@ TOLERANCE = 1e-2
 """The maximum relative error between the features of a file and those of the encoder."""
 
 
-class Encoding(NamedTuple):
+class EncodingProgress(NamedTuple):
     """Progress: `done` of `total` photographs are encoded, `before` of them by an earlier run."""
 
     done: int
@@ -38,7 +38,7 @@ class Encoding(NamedTuple):
     before: int
 
 
-class Discarded(NamedTuple):
+class DiscardedFeatures(NamedTuple):
     """Features of an interrupted run were discarded: their encoder or dtype differs."""
 
     store: Path
@@ -75,7 +75,7 @@ class ImageFeatures(NamedTuple):
     missing: int
 
 
-def read_features(job: EncodingJob, path: Path) -> Generator[Encoding | Unreadable, None, ImageFeatures]:
+def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | Unreadable, None, ImageFeatures]:
     """Use the rows of a feature file."""
     if job.encoder_options and job.options.encoder is None:
         raise UsageError(f"{path}: --encoder-option needs an encoder; name that of the features with --encoder")
@@ -104,12 +104,17 @@ def read_features(job: EncodingJob, path: Path) -> Generator[Encoding | Unreadab
     return ImageFeatures(features, rows, identity, dtype, len(job.images) - len(rows))
 
 
-def encode_images(job: EncodingJob, store: Path) -> Generator[Encoding | Unreadable | Discarded, None, ImageFeatures]:
+def encode_images(
+    job: EncodingJob, store: Path
+) -> Generator[EncodingProgress | Unreadable | DiscardedFeatures, None, ImageFeatures]:
     """Encode the photographs, except those that an interrupted run has encoded."""
-    from captioner.images import nameless, open_encoder
+    from captioner.images import open_encoder, without_file_name
 
     encoder = open_encoder(job.options.encoder or ENCODER, job.encoder_options)
-    from captioner.images.encoding import Store, encode_photos  # needs Pillow; open_encoder reports a missing one
+    from captioner.images.encoding import (  # needs Pillow; open_encoder reports a missing one
+        FeatureStore,
+        encode_photos,
+    )
 
     found, missing = locate_photos(job.folder, [one.image for one in job.images])
     for image, problem in missing:
@@ -118,9 +123,9 @@ def encode_images(job: EncodingJob, store: Path) -> Generator[Encoding | Unreada
     dtype = np.dtype(job.options.dtype)
     rows: dict[str, int] = {}
     try:
-        with Store(store, nameless(encoder.identity), encoder.width, dtype) as stored:
+        with FeatureStore(store, without_file_name(encoder.identity), encoder.width, dtype) as stored:
             if stored.discarded:
-                yield Discarded(store)
+                yield DiscardedFeatures(store)
             before = 0
             with closing(encode_photos(encoder, paths, job.options.threads, list(stored.rows))) as encodings:
                 for done, (name, one) in enumerate(zip(names, encodings, strict=True), 1):
@@ -131,7 +136,7 @@ def encode_images(job: EncodingJob, store: Path) -> Generator[Encoding | Unreada
                         if one.features is not None and one.digest not in stored.rows:
                             stored.add(one.digest, one.features)
                         rows[name] = stored.rows[one.digest]
-                    yield Encoding(done, len(names), before)
+                    yield EncodingProgress(done, len(names), before)
             if not rows:
                 raise DataError(f"{job.folder}: expected photographs, got no readable one")
             return ImageFeatures(stored.features(), rows, encoder.identity, dtype, len(missing))

@@ -60,7 +60,7 @@ def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], 
         problem = f"{folder / name}: photograph not found{hints.get(name, '')}"
         if os.path.islink(folder / name):
             problem = f"{folder / name}: broken link"
-        if is_address(name):
+        if is_url(name):
             problem = f"{name}: addresses are unsupported; download the photograph, and use its file name"
         unreadable.append(Unreadable(name, problem))
     return {name: path for name, path in found.items() if path is not None}, unreadable
@@ -147,6 +147,6 @@ def _normalize(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def is_address(name: str | os.PathLike[str]) -> bool:
+def is_url(name: str | os.PathLike[str]) -> bool:
     """Check whether a name is a URL; a Path of a URL has one slash."""
     return os.fspath(name).startswith(("http:/", "https:/"))

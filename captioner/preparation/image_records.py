@@ -10,8 +10,8 @@ from pathlib import Path
 
 from captioner.config.options import Prepare
 from captioner.data.prepared import check_names, check_texts
-from captioner.data.readers import CaptionRecord, Columns, Issue, read, read_list, split_name
-from captioner.data.splits import ImageRecord, gather, group_by_split, split_by_lists, split_randomly
+from captioner.data.readers import CaptionRecord, Columns, Issue, read_captions, read_list, split_name
+from captioner.data.splits import ImageRecord, group_by_image, group_by_split, split_by_lists, split_randomly
 from captioner.errors import DataError, UsageError
 from captioner.printable import quoted
 from captioner.text.tokenizer import tokenize
@@ -96,8 +96,8 @@ def _read_records(
             else:
                 yield one
 
-    found = (one for split, path in map(parse_source, sources) for one in read(path, columns, split))
-    images, conflicts = gather(valid(found))
+    found = (one for split, path in map(parse_source, sources) for one in read_captions(path, columns, split))
+    images, conflicts = group_by_image(valid(found))
     for issue in conflicts:
         report(issue)
     if not images:

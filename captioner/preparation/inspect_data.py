@@ -15,12 +15,12 @@ from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
 from captioner.data.cs231n import CAPTIONS, VOCAB
 from captioner.data.prepared import SEAL
-from captioner.data.summary import card
+from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
 from captioner.preparation.find_photos import Unreadable, find_all, is_below, missing_photos, photo_folder
 from captioner.preparation.image_records import read_records, reporting_issues
 from captioner.preparation.load_corpus import build_corpus
-from captioner.preparation.prepare import card_of
+from captioner.preparation.prepare import summarize_records
 
 
 class Example(NamedTuple):
@@ -31,7 +31,7 @@ class Example(NamedTuple):
     references: list[str]
 
 
-def guess(source: str) -> list[str]:
+def source_overrides(source: str) -> list[str]:
     """Return the config overrides for a data set: a prepared file, a CS231n folder, or `scenes`.
 
     Raises: UsageError for anything else.
@@ -51,7 +51,7 @@ def _kind(source: str) -> str | None:
         return "scenes"
     if os.path.isdir(source):  # of CS231n, or of photographs
         return "cs231n" if any(os.path.exists(os.path.join(source, name)) for name in (CAPTIONS, VOCAB)) else None
-    return "prepared" if SEAL.is_on(source) else None
+    return "prepared" if SEAL.matches(source) else None
 
 
 def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tuple[list[object], dict[str, Any]]:
@@ -66,7 +66,7 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
         if changed or lists:
             option = changed[0].replace("_", "-") if changed else "list"
             raise UsageError(f"{first}: --{option} does not apply to a prepared data set; remove the option")
-        return [], card_of_corpus(build_corpus(load(None, guess(first))))
+        return [], summarize_corpus(build_corpus(load(None, source_overrides(first))))
     records = read_records(sources, lists, options)
     folder = photo_folder(sources, options)
     missing: Sequence[Unreadable] = ()
@@ -77,16 +77,16 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
         except DataError as error:  # all photographs are missing: check the captions anyway
             unreadable = [error]
     with reporting_issues(records.issues):
-        summary = card_of(records, options, {one.image for one in missing})
+        summary = summarize_records(records, options, {one.image for one in missing})
     images = sum(split["images"] for split in summary["splits"].values())
     summary["counts"]["missing"] = len(missing) or (images if unreadable else 0)
     return [*records.issues, *unreadable], summary
 
 
-def card_of_corpus(corpus: Corpus) -> dict[str, Any]:
+def summarize_corpus(corpus: Corpus) -> dict[str, Any]:
     """Summarize a data set, with the counts of its preparation."""
     counts = corpus.about.get("counts")
-    return {**card(corpus), **({"counts": counts} if _are_counts(counts) else {})}
+    return {**summarize(corpus), **({"counts": counts} if _are_counts(counts) else {})}
 
 
 def _are_counts(counts: object) -> bool:

@@ -14,16 +14,16 @@ import numpy as np
 import captioner
 from captioner.config.options import Prepare
 from captioner.data.corpus import Corpus, Split, validate
-from captioner.data.features import Selected
+from captioner.data.features import SelectedFeatures
 from captioner.data.prepared import SEAL, write_prepared
 from captioner.data.readers import Issue
-from captioner.data.summary import card
+from captioner.data.summary import summarize
 from captioner.errors import DataError
 from captioner.parallel.blas import set_threads
 from captioner.preparation.encode import (
-    Discarded,
-    Encoding,
+    DiscardedFeatures,
     EncodingJob,
+    EncodingProgress,
     ImageFeatures,
     encode_images,
     read_features,
@@ -31,19 +31,19 @@ from captioner.preparation.encode import (
 )
 from captioner.preparation.find_photos import Unreadable, photo_folder
 from captioner.preparation.image_records import SplitRecords, caption_words, parse_source, read_records, usable_splits
-from captioner.storage.atomic import sweep
+from captioner.storage.atomic import remove_temporary_files
 from captioner.storage.files import check_output
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 
 class Prepared(NamedTuple):
-    """The data set was written; `card` is its summary."""
+    """The data set was written; `summary` describes it."""
 
     path: Path
-    card: dict[str, Any]
+    summary: dict[str, Any]
 
 
-Event = Issue | Encoding | Unreadable | Discarded | Prepared
+Event = Issue | EncodingProgress | Unreadable | DiscardedFeatures | Prepared
 
 
 def prepare(
@@ -63,7 +63,7 @@ def prepare(
     Raises: UsageError, DataError; with `strict` also for the first issue or unreadable photograph.
     """
     options = options or Prepare()
-    check_output(output, overwrite, "a data set", SEAL.is_on)
+    check_output(output, overwrite, "a data set", SEAL.matches)
     records = read_records(sources, lists, options, strict)
     yield from records.issues
     set_threads(1)
@@ -82,12 +82,12 @@ def prepare(
         "options": {key: str(v) if isinstance(v, Path) else v for key, v in dataclasses.asdict(options).items()},
         "counts": counts,
     }
-    check_output(output, overwrite, "a data set", SEAL.is_on)  # again: encoding may take hours
+    check_output(output, overwrite, "a data set", SEAL.matches)  # again: encoding may take hours
     if not options.features:
-        sweep(output)  # no other process writes it: the feature store is locked
+        remove_temporary_files(output)  # no other process writes it: the feature store is locked
     write_prepared(output, validate(corpus, str(output)), about)
     store.unlink(missing_ok=True)
-    yield Prepared(output, {**card(corpus), "counts": counts, "lost": [str(one) for one in job.left_out]})
+    yield Prepared(output, {**summarize(corpus), "counts": counts, "lost": [str(one) for one in job.left_out]})
 
 
 def _corpus(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
@@ -109,7 +109,7 @@ def _corpus(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tu
         splits[name] = Split(
             captions=vocab.encode([caption[: options.max_length] for caption in captions]),
             image_idxs=np.repeat(np.arange(len(images), dtype=np.int32), [len(one.captions) for one in images]),
-            features=Selected(found.features, np.array([found.rows[one.image] for one in images]), found.dtype),
+            features=SelectedFeatures(found.features, np.array([found.rows[one.image] for one in images]), found.dtype),
             image_ids=[one.image for one in images],
             texts=[caption.text for one in images for caption in one.captions],
         )
@@ -117,7 +117,7 @@ def _corpus(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tu
     return Corpus(vocab, splits, found.encoder), {"cut": cut, "different": different, "min_count": options.min_count}
 
 
-def card_of(records: SplitRecords, options: Prepare, without: Container[str] = ()) -> dict[str, Any]:
+def summarize_records(records: SplitRecords, options: Prepare, without: Container[str] = ()) -> dict[str, Any]:
     """Summarize captions without features; the images in `without` are left out.
 
     Raises: DataError when train is empty.
@@ -126,7 +126,7 @@ def card_of(records: SplitRecords, options: Prepare, without: Container[str] = (
     names = {image: row for row, image in enumerate(images)}
     blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "", np.dtype(np.float32), 0)
     corpus, counts = _corpus(records, blank, options)
-    summary = card(corpus)
+    summary = summarize(corpus)
     return {
         "vocabulary": summary["vocabulary"],
         "splits": summary["splits"],

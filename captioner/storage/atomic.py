@@ -55,7 +55,7 @@ def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[
         os.close(folder)
 
 
-def sweep(*paths: Path) -> None:
+def remove_temporary_files(*paths: Path) -> None:
     """Remove temporary files of these paths that killed processes left behind."""
     for path in paths:
         temporary = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+\.tmp")

@@ -19,7 +19,7 @@ from captioner.printable import printable
 from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
 
-SEAL = Seal("checkpoint", version=2, maker="`captioner train`", most=8 << 30, error=CheckpointError)
+SEAL = Seal("checkpoint", version=2, writer="`captioner train`", max_bytes=8 << 30, error=CheckpointError)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ SHAPES = {0: "()", 1: "(rows,)", 2: "(rows, columns)"}
 
 
 @dataclass(frozen=True)
-class Stored:
+class CheckedDataset:
     """A checked dataset that returns rows in native byte order and keeps its file open.
 
     `offset` is the position of the numbers in the file, if they are contiguous and in native byte order; `stamp` is
@@ -52,12 +52,12 @@ class Stored:
 
         Raises: DataError if the stored bytes cannot be decoded or the file has changed.
         """
-        with readable(self.where):
+        with convert_hdf5_errors(self.where):
             array = np.asarray(self.values.astype(self.dtype)[rows])
-        self.refuse_changed()
+        self.check_unchanged()
         return array
 
-    def refuse_changed(self) -> None:
+    def check_unchanged(self) -> None:
         """Check after reading. Raises: DataError if the file was written to after it was opened."""
         if _stamp(os.fstat(self.descriptor())) != self.stamp:
             raise DataError(
@@ -66,13 +66,13 @@ class Stored:
 
     def descriptor(self) -> int:
         """Return the descriptor of the open file, valid as long as this object."""
-        with readable(self.where):
+        with convert_hdf5_errors(self.where):
             number: int = self.values.file.id.get_vfd_handle()
             return number
 
 
 @contextmanager
-def readable(where: str) -> Iterator[None]:
+def convert_hdf5_errors(where: str) -> Iterator[None]:
     """Convert every exception of h5py (KeyError, RuntimeError, OSError, OverflowError, ...) into a DataError."""
     try:
         yield
@@ -94,7 +94,7 @@ def open_dataset(
     ndim: int,
     cache: int = 1 << 20,
     descriptor: int | None = None,
-) -> Stored:
+) -> CheckedDataset:
     """Open a dataset and check everything that can be checked before its numbers are read.
 
     `numbers` is a key of `NUMBERS`; up to `cache` bytes of decompressed chunks are cached. With `descriptor`, an open
@@ -104,7 +104,7 @@ def open_dataset(
     """
     where = f"{os.fspath(path)}: dataset {name!r}"
     opened = regular_file(path, FILE_LIMIT) if descriptor is None else nullcontext(descriptor)
-    with opened as descriptor, readable(os.fspath(path)):
+    with opened as descriptor, convert_hdf5_errors(os.fspath(path)):
         # HDF5 opens by name only; this name refers to the checked file even if the path has been replaced
         alias = f"/dev/fd/{descriptor}"
         source = alias if os.path.exists(alias) else os.fspath(path)
@@ -113,13 +113,15 @@ def open_dataset(
         status = os.fstat(descriptor)
         file, size = h5py.File(source, "r"), status.st_size
     try:
-        with readable(where):
+        with convert_hdf5_errors(where):
             dataset = _walk(file.id, name, where, cache)
             layout = _check_storage(dataset.get_create_plist(), where)
             stored = _check_numbers(dataset, numbers, ndim, where)
             offset = _check_whole(dataset, layout, stored.itemsize, size, where)
             dtype = stored.newbyteorder("=")
-            return Stored(where, h5py.Dataset(dataset), dtype, offset if dtype == stored else None, _stamp(status))
+            return CheckedDataset(
+                where, h5py.Dataset(dataset), dtype, offset if dtype == stored else None, _stamp(status)
+            )
     except DataError:
         file.close()  # the traceback keeps its frames alive, and an open file cannot be overwritten
         raise

@@ -27,16 +27,16 @@ BLOCK = 1 << 20
 class Seal:
     """A kind of sealed files: its name, version, writer, maximum image size, and error."""
 
-    what: str
+    kind: str
     version: int
-    maker: str
-    most: int
+    writer: str
+    max_bytes: int
     error: type[CaptionerError]
     remedy: str = ""
 
     @property
     def magic(self) -> bytes:
-        return f"captioner {self.what}".encode()
+        return f"captioner {self.kind}".encode()
 
     def of(self, length: int, digest: str) -> bytes:
         """Return the seal of an image with this length and SHA-256."""
@@ -49,7 +49,7 @@ class Seal:
         Raises: `error` if the file cannot be opened or read, or has another kind, version or length.
         """
         with (
-            regular_file(path, error=self.error, kind=self.what) as descriptor,
+            regular_file(path, error=self.error, kind=self.kind) as descriptor,
             # unbuffered: a buffered reader would copy the image once more
             open(descriptor, "rb", buffering=0, closefd=False) as file,
         ):
@@ -59,29 +59,29 @@ class Seal:
         seal = file.read(SIZE) or b""  # None if the read would block
         match = re.fullmatch(self.magic + rb" ([0-9]{1,9}) ([0-9]{1,18}) ([0-9a-f]{64})\n\0*", seal)
         if not seal.startswith(self.magic):
-            raise self.error(f"{path}: not a captioner {self.what}; expected a file that {self.maker} wrote")
+            raise self.error(f"{path}: not a captioner {self.kind}; expected a file that {self.writer} wrote")
         if match is None or len(seal) < SIZE:
             raise self.error(f"{path}: damaged: invalid seal; {self._remedy}")
         version, length, digest = match.groups()
         if int(version) != self.version:
             raise self.error(
-                f"{path}: expected {self.what} version {self.version}, got {int(version)}; "
+                f"{path}: expected {self.kind} version {self.version}, got {int(version)}; "
                 "use the version of captioner that wrote it"
             )
-        expected, got = min(int(length), self.most), os.fstat(file.fileno()).st_size - SIZE
+        expected, got = min(int(length), self.max_bytes), os.fstat(file.fileno()).st_size - SIZE
         if got != expected:
             raise self.error(f"{path}: damaged: expected {expected:,} bytes after the seal, got {got:,}")
         return digest.decode()
 
-    def broken(self, path: Path) -> NoReturn:
+    def raise_damaged(self, path: Path) -> NoReturn:
         """Raise `error` for an image with another digest."""
         raise self.error(f"{path}: damaged: its content does not match its seal; {self._remedy}")
 
     @property
     def _remedy(self) -> str:
-        return self.remedy or f"use another {self.what}"
+        return self.remedy or f"use another {self.kind}"
 
-    def is_on(self, path: str | os.PathLike[str]) -> bool:
+    def matches(self, path: str | os.PathLike[str]) -> bool:
         """Return whether a file starts with a seal of this kind; False if it cannot be read."""
         try:
             with regular_file(path) as descriptor:

@@ -47,14 +47,14 @@ def write(
         with replacing(path, check) as temporary:
             _write(temporary, arrays, text)
             if difference := _check_and_seal(temporary, seal, arrays, text, kinds):
-                kept = f"the previous {seal.what} is kept" if path.exists() else f"there is no previous {seal.what}"
+                kept = f"the previous {seal.kind} is kept" if path.exists() else f"there is no previous {seal.kind}"
                 raise seal.error(
-                    f"{path}: the new {seal.what} does not read back as saved: {difference}; {kept}; "
+                    f"{path}: the new {seal.kind} does not read back as saved: {difference}; {kept}; "
                     f"try another version of h5py (this is {h5py.__version__}), or check the disk and the memory"
                 )
     except OSError as error:
         kept = "; an earlier one there is whole" if path.exists() else ""
-        raise seal.error(f"{path}: cannot write the {seal.what}: {error.strerror or error}{kept}") from error
+        raise seal.error(f"{path}: cannot write the {seal.kind}: {error.strerror or error}{kept}") from error
 
 
 def read(seal: Seal, path: Path, kinds: str, parse: Callable[[dict[str, Array], str], T]) -> T:
@@ -84,7 +84,7 @@ def parse_image(seal: Seal, path: Path, image: bytes, kinds: str, parse: Callabl
         raise
     except Exception as error:  # h5py raises nearly every kind
         raise seal.error(
-            f"{path}: not readable as a {seal.what}: {type(error).__name__}: {printable(str(error), 80)}"
+            f"{path}: not readable as a {seal.kind}: {type(error).__name__}: {printable(str(error), 80)}"
         ) from error
 
 
@@ -121,8 +121,8 @@ def _check_and_seal(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: s
 
 
 def _difference(path: Path, seal: Seal, image: bytes, arrays: Mapping[str, Array], meta: str, kinds: str) -> str:
-    if len(image) > seal.most:
-        return f"expected at most {seal.most:,} bytes, got {len(image):,}"
+    if len(image) > seal.max_bytes:
+        return f"expected at most {seal.max_bytes:,} bytes, got {len(image):,}"
     try:
         found, text = parse_image(seal, path, image, kinds, lambda tree, text: (tree, text))
     except seal.error as error:
@@ -149,7 +149,7 @@ def _unsealed(seal: Seal, path: Path) -> bytes:
     with seal.open(path) as (file, digest):
         image = file.read()
     if hashlib.sha256(image).hexdigest() != digest:
-        seal.broken(path)
+        seal.raise_damaged(path)
     return image
 
 
@@ -168,7 +168,7 @@ def _walk(file: h5py.File, kinds: str, seal: Seal, path: Path) -> Params:
             name = f"{prefix}{leaf}"
             if len(seen) > MAX_OBJECTS or name.count("/") > 2:
                 raise seal.error(
-                    f"{path}: {printable(name, 80)}: too many or too deeply nested objects for a {seal.what}"
+                    f"{path}: {printable(name, 80)}: too many or too deeply nested objects for a {seal.kind}"
                 )
             if not isinstance(group.get(leaf, getlink=True), h5py.HardLink):
                 raise seal.error(f"{path}: {printable(name, 80)}: expected an array in this file, got a link")

@@ -13,7 +13,7 @@ from captioner.config.options import Config
 from captioner.data.batches import ShuffledBatches, steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
-from captioner.data.prefetch import ReadAhead, in_memory
+from captioner.data.prefetch import PrefetchedBatches, in_memory
 from captioner.errors import ConfigError, UsageError
 from captioner.inference.build_model import assemble, build_sizes
 from captioner.layers import CELLS
@@ -71,7 +71,7 @@ def _cross_entropy(
     shuffled: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
 ) -> AbstractContextManager[Batches]:
     """Prefetch in a thread only if features are read from disk."""
-    return nullcontext(shuffled) if in_memory(shuffled.split.features) else ReadAhead(shuffled, total_steps)
+    return nullcontext(shuffled) if in_memory(shuffled.split.features) else PrefetchedBatches(shuffled, total_steps)
 
 
 def _self_critical(

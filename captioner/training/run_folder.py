@@ -12,7 +12,7 @@ from typing import Any
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
 from captioner.storage import checkpoint
-from captioner.storage.atomic import sweep, write_atomically
+from captioner.storage.atomic import remove_temporary_files, write_atomically
 from captioner.storage.checkpoint import Checkpoint
 from captioner.text.strict_json import to_json
 from captioner.training import history
@@ -74,7 +74,7 @@ class RunFolder:
                 if has_best and file.exists():
                     os.replace(file, self.previous / file.name)
                 file.unlink(missing_ok=True)
-            sweep(*self.files())
+            remove_temporary_files(*self.files())
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
 
@@ -124,7 +124,7 @@ class RunFolder:
         """
         self._lock = FolderLock(self.path)
         self._check_not_moved(self.path)
-        sweep(*self.files())
+        remove_temporary_files(*self.files())
 
     def _check_not_moved(self, file: Path) -> None:
         if self._lock is not None:

@@ -84,13 +84,13 @@ class Step(NamedTuple):
     words: int
     grad_norm: float
     learning_rate: float
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
     def record(self) -> dict[str, Any]:
         """Return all fields as one flat dict, with the figures merged in."""
         record = self._asdict()
-        del record["figures"]
-        return {**record, **self.figures}
+        del record["metrics"]
+        return {**record, **self.metrics}
 
 
 def steps(
@@ -155,11 +155,11 @@ def _step(
         words=losses.words,
         grad_norm=norm,
         learning_rate=rate,
-        figures=batch.figures if batch.weights is not None else {**_perplexity_figures(losses.nll), **batch.figures},
+        metrics=batch.metrics if batch.weights is not None else {**_perplexity_metrics(losses.nll), **batch.metrics},
     )
 
 
-def _perplexity_figures(nll: float) -> dict[str, float]:
+def _perplexity_metrics(nll: float) -> dict[str, float]:
     return {"word_loss": nll, "perplexity": perplexity(nll)}
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from captioner.arrays import Array
 from captioner.config.options import Config
-from captioner.data.batches import in_order
+from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus
 from captioner.decode import Reranker
 from captioner.errors import DataError
@@ -58,7 +58,7 @@ class Validation:
 
     def loss(self, model: CaptioningRNN) -> float:
         """Compute the mean word loss in nats."""
-        batches = in_order(self._split, self._config.train.batch_size, self._config.validate.max_captions)
+        batches = sequential_batches(self._split, self._config.train.batch_size, self._config.validate.max_captions)
         return mean_word_loss(model, batches, self._pool)
 
     def scores(self, loaded: LoadedModel) -> dict[str, float]:
@@ -66,7 +66,7 @@ class Validation:
         task, rows = self._task
         captioner = Captioner(loaded, self._reranker)
         captions = [candidates[0].text for candidates in captioner.candidates(self._split.features)]
-        figures = score_captions(task, "model", [captions[row] for row in rows]).figures
+        figures = score_captions(task, "model", [captions[row] for row in rows]).scores
         return {name: figures[name] for name in NAMES}
 
     @cached_property

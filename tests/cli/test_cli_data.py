@@ -12,7 +12,7 @@ import pytest
 
 from captioner.cli.data_summary import summary_lines
 from captioner.data.prepared import prepared, write_prepared
-from captioner.data.summary import card
+from captioner.data.summary import summarize
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_summary_of_a_prepared_file(cli: Callable[..., Any], golden: Callable[..
     golden("data_summary.txt", masked(done.out))
     counts = json.loads(cli("data", "summary", "birds.h5", "--json").out)
     assert counts.pop("counts")["min_count"] == 1
-    assert counts == card(prepared("birds.h5"))
+    assert counts == summarize(prepared("birds.h5"))
 
 
 def test_summary_of_other_data_sets(cli: Callable[..., Any], small_config: Path) -> None:

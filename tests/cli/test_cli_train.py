@@ -176,7 +176,7 @@ def test_the_progress_bar_needs_a_terminal(
 
 
 @pytest.mark.parametrize(
-    ("figures", "expected"),
+    ("metrics", "expected"),
     [
         ({"word_loss": 2.34567, "perplexity": 10.4}, "loss 2.346 per word, "),
         (
@@ -186,11 +186,11 @@ def test_the_progress_bar_needs_a_terminal(
     ],
 )
 def test_the_progress_bar_shows_the_metrics_of_the_objective(
-    figures: dict[str, float], expected: str, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    metrics: dict[str, float], expected: str, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", shown := Terminal())
     events = train(parse("", "", [*small, "train.epochs=1"]), tmp_path / "new")
-    progress.show(event._replace(figures=figures) if isinstance(event, Step) else event for event in events)
+    progress.show(event._replace(metrics=metrics) if isinstance(event, Step) else event for event in events)
     assert re.search(rf"{re.escape(expected)}[\d,]+ words/s", shown.getvalue())
 
 

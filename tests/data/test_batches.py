@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.data.batches import ShuffledBatches, in_order, steps_per_epoch, take
+from captioner.data.batches import ShuffledBatches, sequential_batches, steps_per_epoch, take
 from captioner.data.corpus import Split
 
 counts, sizes, seeds = st.integers(1, 40), st.integers(1, 45), st.integers(0, 2**40)
@@ -57,7 +57,7 @@ def test_features_are_those_of_the_caption(captions: int, size: int, seed: int) 
 @given(counts, sizes, st.none() | st.integers(1, 50))
 def test_in_order_is_the_file_order(captions: int, size: int, most: int | None) -> None:
     split = split_of(captions)
-    batches = list(in_order(split, size, most))
+    batches = list(sequential_batches(split, size, most))
     read = np.concatenate([batch for _, batch in batches])
     np.testing.assert_array_equal(read[:, 0], np.arange(min(captions, most or captions)))
     assert max(len(batch) for _, batch in batches) <= size

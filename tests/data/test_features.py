@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from captioner.data import features as module
-from captioner.data.features import ChunkedFeatures, ContiguousFeatures, Selected, open_features, standardization
+from captioner.data.features import (
+    ChunkedFeatures,
+    ContiguousFeatures,
+    SelectedFeatures,
+    open_features,
+    standardization,
+)
 from captioner.errors import DataError
 
 CHUNKED = {"chunks": (7, 2), "compression": "gzip", "shuffle": True}
@@ -154,7 +160,7 @@ def test_threads_read_the_rows_they_ask_for(tmp_path):
 def test_selected_rows_equal_a_cast_array(data, rows, dtype, source):
     values = np.random.default_rng(rows).standard_normal((12, 3)).astype(source)
     order = data.draw(hnp.arrays(np.int64, rows, elements=st.integers(0, 11)))
-    selected = Selected(values, order, dtype and np.dtype(dtype))
+    selected = SelectedFeatures(values, order, dtype and np.dtype(dtype))
     expected = values[order].astype(dtype or source)
     assert (selected.shape, selected.dtype) == (expected.shape, expected.dtype)
     index = data.draw(index_of(rows))
@@ -165,12 +171,12 @@ def test_selected_rows_equal_a_cast_array(data, rows, dtype, source):
 
 def test_overflow_of_a_cast_is_reported_on_reading():
     values = np.array([[1, 2], [3, -7e4], [5, 6]], np.float32)
-    selected = Selected(values, np.array([2, 1, 0]), np.dtype(np.float16))
+    selected = SelectedFeatures(values, np.array([2, 1, 0]), np.dtype(np.float16))
     assert selected[[0, 2]].tolist() == [[5, 6], [1, 2]]
     with pytest.raises(DataError) as caught:
         selected[:]
     assert str(caught.value) == "features: expected values in the range of float16, got 70000; try float32"
-    assert np.isnan(Selected(np.array([[np.nan, 7e4]]), np.array([0]), np.dtype(np.float16))[0][0])
+    assert np.isnan(SelectedFeatures(np.array([[np.nan, 7e4]]), np.array([0]), np.dtype(np.float16))[0][0])
 
 
 def test_the_budget_of_chunked_features_is_spent_on_unpacked_chunks(tmp_path):

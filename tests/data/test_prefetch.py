@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.data.batches import ShuffledBatches, in_order
+from captioner.data.batches import ShuffledBatches, sequential_batches
 from captioner.data.corpus import Split
 from captioner.data.features import open_features
-from captioner.data.prefetch import ReadAhead, in_memory
+from captioner.data.prefetch import PrefetchedBatches, in_memory
 from captioner.errors import DataError
 
 PATIENCE = 30
@@ -83,14 +83,14 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @given(steps=st.lists(st.integers(0, END + 3), max_size=20) | st.just(range(END + 1)))
 def test_prefetched_batches_equal_plain_batches(route: str, routes: dict[str, Any], steps: Any) -> None:
     expected = plain()
-    with ReadAhead(plain(routes[route]), END) as ahead:
+    with PrefetchedBatches(plain(routes[route]), END) as ahead:
         for step in steps:
             assert_same(ahead.batch(step), expected.batch(step))
 
 
 def test_the_next_batch_is_read_in_the_background() -> None:
     batches = RecordedBatches(hold=1)
-    with ReadAhead(batches, END) as ahead:
+    with PrefetchedBatches(batches, END) as ahead:
         assert ahead.batch(0) == (0, 0)
         assert batches.began[1].wait(PATIENCE)
         batches.go_on.set()
@@ -101,7 +101,7 @@ def test_the_next_batch_is_read_in_the_background() -> None:
 
 def test_one_background_thread_reads_all_batches() -> None:
     batches = RecordedBatches()
-    with ReadAhead(batches, END) as ahead:
+    with PrefetchedBatches(batches, END) as ahead:
         for step in (0, 1, 7, 8, 8, 3, 99):
             ahead.batch(step)
     (thread,) = batches.threads
@@ -110,7 +110,7 @@ def test_one_background_thread_reads_all_batches() -> None:
 
 def test_a_repeated_step_keeps_the_prefetched_batch() -> None:
     batches = RecordedBatches()
-    with ReadAhead(batches, END) as ahead:
+    with PrefetchedBatches(batches, END) as ahead:
         for step in (0, 1, 1, 2):
             ahead.batch(step)
         assert batches.began[3].wait(PATIENCE)
@@ -120,20 +120,20 @@ def test_a_repeated_step_keeps_the_prefetched_batch() -> None:
 @pytest.mark.parametrize("end", [1, 2, 5])
 def test_nothing_is_prefetched_beyond_the_end(end: int) -> None:
     batches = RecordedBatches()
-    with ReadAhead(batches, end) as ahead:
+    with PrefetchedBatches(batches, end) as ahead:
         for step in range(end):
             ahead.batch(step)
         (thread,) = batches.threads
         ahead.close()
         thread.join(PATIENCE)
         assert batches.read == list(range(end))
-    with ReadAhead(batches, end) as ahead:
+    with PrefetchedBatches(batches, end) as ahead:
         assert ahead.batch(end + 1) == (end + 1, end + 1)
 
 
 def test_an_error_is_raised_by_its_own_step() -> None:
     batches = RecordedBatches(fail=2)
-    with ReadAhead(batches, END) as ahead:
+    with PrefetchedBatches(batches, END) as ahead:
         ahead.batch(1)
         assert batches.began[2].wait(PATIENCE)
         for _ in range(2):
@@ -151,7 +151,7 @@ def test_a_damaged_chunk_is_the_same_error_as_without(tmp_path: Path) -> None:
     batches = plain(open_features(tmp_path / "a.h5", memory_mib=0))
     with pytest.raises(DataError, match="cannot be read") as straight:
         read(batches, 8)
-    with ReadAhead(batches, END) as ahead, pytest.raises(DataError) as caught:
+    with PrefetchedBatches(batches, END) as ahead, pytest.raises(DataError) as caught:
         read(ahead, 8)
     assert str(caught.value) == str(straight.value)
 
@@ -183,18 +183,20 @@ def test_a_validation_may_read_the_same_file_at_the_same_time(tmp_path: Path) ->
     captions, images = np.ones((2000, 3), np.int32), np.arange(2000, dtype=np.int32)
     own, of_memory = (Split(captions, images, features, []) for features in (rows, values))
     expected = ShuffledBatches(of_memory, 64, 0)
-    with ReadAhead(ShuffledBatches(Split(captions, images, entered, []), 64, 0), END) as ahead:
+    with PrefetchedBatches(ShuffledBatches(Split(captions, images, entered, []), 64, 0), END) as ahead:
         for step in range(END):
             batch = ahead.batch(step)
             assert entered.entered.acquire(timeout=PATIENCE)
             # by now the thread is at the next batch, and here another reader begins
-            for one, other in zip(in_order(own, 100, 300), in_order(of_memory, 100, 300), strict=True):
+            for one, other in zip(
+                sequential_batches(own, 100, 300), sequential_batches(of_memory, 100, 300), strict=True
+            ):
                 assert_same(one, other)
             assert_same(batch, expected.batch(step))
 
 
 def test_a_batch_is_the_callers_own(routes: dict[str, Any]) -> None:
-    with ReadAhead(plain(routes["pages"]), END) as ahead:
+    with PrefetchedBatches(plain(routes["pages"]), END) as ahead:
         for array in ahead.batch(0)[:2]:
             array[...] = 0
         assert_same(ahead.batch(0), plain().batch(0))
@@ -203,19 +205,19 @@ def test_a_batch_is_the_callers_own(routes: dict[str, Any]) -> None:
 # --- the thread must never be in the way
 
 
-def closed(ahead: ReadAhead) -> None:
+def closed(ahead: PrefetchedBatches) -> None:
     ahead.close()
 
 
-def failed(ahead: ReadAhead) -> None:
+def failed(ahead: PrefetchedBatches) -> None:
     with pytest.raises(KeyboardInterrupt), ahead:
         raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("leave", [closed, failed])
-def test_close_does_not_wait_and_ends_the_thread(leave: Callable[[ReadAhead], None]) -> None:
+def test_close_does_not_wait_and_ends_the_thread(leave: Callable[[PrefetchedBatches], None]) -> None:
     batches = RecordedBatches(hold=1)
-    ahead = ReadAhead(batches, END)
+    ahead = PrefetchedBatches(batches, END)
     ahead.batch(0)
     assert batches.began[1].wait(PATIENCE)
     leave(ahead)
@@ -231,7 +233,7 @@ def test_close_does_not_wait_and_ends_the_thread(leave: Callable[[ReadAhead], No
 
 def test_garbage_collection_ends_the_thread() -> None:
     batches = RecordedBatches()
-    ReadAhead(batches, END).batch(0)
+    PrefetchedBatches(batches, END).batch(0)
     (thread,) = batches.threads
     gc.collect()
     thread.join(PATIENCE)
@@ -246,7 +248,7 @@ def test_it_can_be_closed_from_its_own_thread() -> None:
             ahead.close()
             return super().batch(step)
 
-    ahead = ReadAhead(Closing(), 1)
+    ahead = PrefetchedBatches(Closing(), 1)
     assert ahead.batch(0) == (0, 0)
 
 
@@ -260,7 +262,7 @@ ENDS = {
 }
 PROCESS = """
 import threading, time
-from captioner.data.prefetch import ReadAhead
+from captioner.data.prefetch import PrefetchedBatches
 
 class Slow:
     def batch(self, step):
@@ -270,7 +272,7 @@ class Slow:
         return step, step
 
 seconds, began = {seconds}, threading.Event()
-ahead = ReadAhead(Slow(), 100)
+ahead = PrefetchedBatches(Slow(), 100)
 assert ahead.batch(0) == (0, 0)
 assert began.wait({patience})
 {end}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sealed_sets import ABOUT, MODULE, RNG, VOCAB, WHOLE, assert_same, corpus_of, split_of
 
 from captioner.data.corpus import BLOCK_ROWS, Corpus, Split, validate
-from captioner.data.features import ContiguousFeatures, Selected, open_features
+from captioner.data.features import ContiguousFeatures, SelectedFeatures, open_features
 from captioner.data.prepared import MAX_SPLITS, prepared, write_prepared
 from captioner.errors import DataError
 from captioner.storage.sealed import SIZE
@@ -111,7 +111,7 @@ def test_rows_of_another_file_are_written_block_by_block(dtype: str, tmp_path: P
     with h5py.File(tmp_path / "given.h5", "w") as file:
         file["features"] = values
     order = RNG.permutation(len(values))
-    selected = Selected(open_features(tmp_path / "given.h5", memory_mib=0), order, np.dtype(dtype))
+    selected = SelectedFeatures(open_features(tmp_path / "given.h5", memory_mib=0), order, np.dtype(dtype))
     ids = [str(row) for row in order]
     write_prepared(tmp_path / "a.h5", corpus_of(train=split_of(1, [["a"]], features=selected, image_ids=ids)), {})
     train = prepared(tmp_path / "a.h5", memory_mib=0).split("train")
@@ -212,7 +212,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_features_that_cannot_be_read_leave_the_old_file(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     path.write_bytes(whole)
-    large = Selected(np.array([[1e9, 1, 1]]), np.array([0]), np.dtype(np.float16))
+    large = SelectedFeatures(np.array([[1e9, 1, 1]]), np.array([0]), np.dtype(np.float16))
     said = failure(path, corpus_of(train=split_of(1, [["a"]], features=large)))
     assert said == "features: expected values in the range of float16, got 1e+09; try float32"
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.data.readers import CaptionRecord
-from captioner.data.splits import ImageRecord, gather, group_by_split, split_by_lists, split_randomly
+from captioner.data.splits import ImageRecord, group_by_image, group_by_split, split_by_lists, split_randomly
 from captioner.errors import DataError
 
 NAMES = st.lists(st.text(st.characters(min_codepoint=48, max_codepoint=122), min_size=1), min_size=8, unique=True)
@@ -28,22 +28,22 @@ def splits_of(images):
 
 def test_captions_by_image_in_the_order_of_the_file():
     captions = [told("b", number=1), told("a", number=2), told("b", number=3)]
-    images, issues = gather(iter(captions))
+    images, issues = group_by_image(iter(captions))
     assert [(one.image, one.row, one.captions) for one in images] == [
         ("b", 0, [captions[0], captions[2]]),
         ("a", 1, [captions[1]]),
     ]
     assert issues == []
-    assert gather([]) == ([], [])
+    assert group_by_image([]) == ([], [])
 
 
 def test_rows_that_the_file_has_are_kept():
-    images, _ = gather([told("b", row=7), told("a", row=0), told("b", row=7)])
+    images, _ = group_by_image([told("b", row=7), told("a", row=0), told("b", row=7)])
     assert [(one.image, one.row) for one in images] == [("b", 7), ("a", 0)]
 
 
 def test_a_second_split_of_an_image_is_an_issue():
-    images, issues = gather(
+    images, issues = group_by_image(
         [told("a", "train", 1), told("a", "val", 2), told("a", None, 3), told("b", None, 4), told("b", "val", 5)]
     )
     assert splits_of(images) == {"a": "train", "b": None}
@@ -59,7 +59,7 @@ def test_a_second_split_of_an_image_is_an_issue():
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["train", "val", None])), max_size=12))
 def test_every_caption_is_grouped_or_reported(pairs):
     captions = [told(image, split, number) for number, (image, split) in enumerate(pairs)]
-    images, issues = gather(captions)
+    images, issues = group_by_image(captions)
     kept = [one.line for image in images for one in image.captions]
     assert sorted([*kept, *(issue.line for issue in issues)]) == sorted(one.line for one in captions)
     assert len({one.image for one in images}) == len(images)

@@ -7,7 +7,7 @@ import pytest
 
 from captioner.data import summary as module
 from captioner.data.corpus import Corpus, Split
-from captioner.data.summary import card, duplicates
+from captioner.data.summary import duplicates, summarize
 from captioner.text.vocabulary import Vocab
 
 TRAIN = [["a", "dog"], ["a", "cat"], ["a"], []]
@@ -38,7 +38,7 @@ def corpus():
 
 
 def test_summary(corpus):
-    assert card(corpus) == {
+    assert summarize(corpus) == {
         "encoder": "some:encoder",
         "feature": 3,
         "dtype": "float16",
@@ -52,12 +52,12 @@ def test_summary(corpus):
         },
         "duplicates": {"images": 2, "examples": [["train: t1", "val: v0"], ["train: t1", "test: e0"]]},
     }  # fmt: skip
-    assert json.loads(json.dumps(card(corpus), allow_nan=False)) == card(corpus)
+    assert json.loads(json.dumps(summarize(corpus), allow_nan=False)) == summarize(corpus)
 
 
 def test_summary_with_special_tokens_at_any_id():
     vocab = Vocab(["dog", "<UNK>", "<END>", "<NULL>", "<START>"])
-    summary = card(Corpus(vocab, {"train": split_of(vocab, [["dog", "cow"], []], [[0.0]], "t")}, ""))
+    summary = summarize(Corpus(vocab, {"train": split_of(vocab, [["dog", "cow"], []], [[0.0]], "t")}, ""))
     assert summary["vocabulary"] == 1
     assert summary["splits"]["train"] | {"images": 0} == {
         "images": 0, "captions": 2, "words": 2, "shortest": 0, "mean": 1.0, "longest": 2, "unk": 0.5,
@@ -66,7 +66,7 @@ def test_summary_with_special_tokens_at_any_id():
 
 def test_empty_captions_have_an_unk_rate_of_zero():
     vocab = Vocab.build([["a"]])
-    summary = card(Corpus(vocab, {"train": split_of(vocab, [[]], [[0.0]], "t")}, ""))
+    summary = summarize(Corpus(vocab, {"train": split_of(vocab, [[]], [[0.0]], "t")}, ""))
     assert summary["splits"]["train"]["unk"] == 0.0
 
 

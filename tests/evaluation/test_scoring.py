@@ -40,11 +40,11 @@ def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
     assert (scored.by, scored.captions, task.images) == ("model", [c.text for c in captions], list(val.image_ids))
     assert task.references == [c.references for c in captions]
     losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
-    assert scored.figures["loss"] == pytest.approx(losses.mean(), rel=1e-6)
-    assert scored.figures["perplexity"] == pytest.approx(math.exp(losses.mean()), rel=1e-6)
-    assert scored.figures["true"] == sum(bool(c.true) for c in captions) / 10
+    assert scored.scores["loss"] == pytest.approx(losses.mean(), rel=1e-6)
+    assert scored.scores["perplexity"] == pytest.approx(math.exp(losses.mean()), rel=1e-6)
+    assert scored.scores["true"] == sum(bool(c.true) for c in captions) / 10
     scores = corpus_scores([tokenize(c.text) for c in captions], [list(map(tokenize, c.references)) for c in captions])
-    assert {name: scored.figures[name] for name in NAMES} == scores
+    assert {name: scored.scores[name] for name in NAMES} == scores
 
 
 def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch
     task, rows = evaluation_set(corpus, "val")
     candidates = [[Candidate(references[0], -1.0)] for references in task.references]
     monkeypatch.setattr(Captioner, "candidates", lambda *_: iter(candidates))
-    figures = score_model(captioner_of(restored), corpus, "val", task, rows).figures
+    figures = score_model(captioner_of(restored), corpus, "val", task, rows).scores
     assert figures["true"] == 1
     assert figures["bleu4"] == pytest.approx(1)
 
@@ -63,27 +63,27 @@ def test_a_source_without_a_truth_check_has_no_true_score(coco_run: Path) -> Non
     corpus = open_corpus(restored)
     task, rows = evaluation_set(corpus, "val")
     assert task.references == [["a café 猫", "a 猫", "<UNK>"]] * 2
-    assert score_model(captioner_of(restored), corpus, "val", task, rows).figures["true"] is None
+    assert score_model(captioner_of(restored), corpus, "val", task, rows).scores["true"] is None
 
 
 def test_scores_that_need_no_references() -> None:
-    figures = score_captions(TASK, "me", CAPTIONS, loss=2.0).figures
+    figures = score_captions(TASK, "me", CAPTIONS, loss=2.0).scores
     assert list(figures)[:3] == ["loss", "bleu1", "bleu2"]
     assert figures["novel"] == pytest.approx(2 / 3)
     assert figures["unk"] == 2 / 12
     assert figures["repeats"] == pytest.approx(1 / 3)
     assert (figures["distinct"], figures["vocabulary"], figures["mean_length"]) == (3, 8, 4)
-    assert "novel" not in score_captions(EvaluationSet(TASK.images, TASK.references), "me", CAPTIONS).figures
+    assert "novel" not in score_captions(EvaluationSet(TASK.images, TASK.references), "me", CAPTIONS).scores
 
 
 def test_other_captions_are_reported_with_the_difference() -> None:
     good, bad = score_captions(TASK, "good", CAPTIONS), score_captions(TASK, "bad", ["no", "no", "no"])
     record = to_dict(TASK, good, [bad])
     assert record["images"] == 3
-    assert record["bleu1"] == good.figures["bleu1"]
+    assert record["bleu1"] == good.scores["bleu1"]
     assert record["intervals"] == intervals(good)
     other = record["others"]["bad"]
-    assert other["bleu1"] == bad.figures["bleu1"]
+    assert other["bleu1"] == bad.scores["bleu1"]
     assert other["difference"] == intervals(good, bad)
     (lower, upper) = other["difference"]["bleu1"]
     assert 0 < lower < upper

@@ -17,7 +17,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from captioner.errors import DataError, UsageError
-from captioner.images import efficientnet, open_encoder, recognise
+from captioner.images import efficientnet, open_encoder, parse_identity
 from captioner.images.efficientnet import IDENTITY, PACKAGE, SIDE, parse_weights, read_weights, weights_file
 from captioner.images.photo import read_photo, square
 
@@ -92,7 +92,7 @@ def test_the_graph_equals_a_numpy_implementation(encoder: Any, weights: Any) -> 
 
 def test_identity(encoder: Any) -> None:
     assert (encoder.identity, encoder.width, encoder.side) == (IDENTITY, 1280, 224)
-    assert recognise(IDENTITY) == ("efficientnet-lite0", {})
+    assert parse_identity(IDENTITY) == ("efficientnet-lite0", {})
 
 
 def test_preprocessing_crops_and_scales(encoder: Any, tmp_path: Path) -> None:

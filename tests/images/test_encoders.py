@@ -15,7 +15,7 @@ from PIL import Image
 
 from captioner.data.scenes.encoder import ENCODER, SIDE, encode
 from captioner.errors import UsageError
-from captioner.images import ENCODERS, KNOWN, open_encoder, recognise
+from captioner.images import ENCODERS, IDENTITIES, open_encoder, parse_identity
 from captioner.images.photo import square
 
 
@@ -29,7 +29,7 @@ def refusal(name: str, **options: str) -> str:
 def test_every_encoder_is_a_function_with_an_identity() -> None:
     for module, function in ENCODERS.values():
         assert callable(getattr(import_module(module), function))
-    assert {name for _, name in KNOWN} == set(ENCODERS)
+    assert {name for _, name in IDENTITIES} == set(ENCODERS)
 
 
 def test_an_unknown_encoder_is_refused_with_the_available_ones() -> None:
@@ -110,11 +110,11 @@ def test_the_scenes_encoder() -> None:
 
 
 def test_an_identity_is_parsed() -> None:
-    assert recognise(ENCODER) == ("scenes", {})
-    assert recognise("efficientnet-lite0-1") == ("efficientnet-lite0", {})
+    assert parse_identity(ENCODER) == ("scenes", {})
+    assert parse_identity("efficientnet-lite0-1") == ("efficientnet-lite0", {})
     identity = "onnx:b%2C%25.onnx,size=4,mean=1/2/3,scale=-0.5,layout=nhwc,output=caf%C3%A9,sha256=" + "0f" * 32
     options = {"size": "4", "mean": "1/2/3", "scale": "-0.5", "layout": "nhwc", "output": "café"}
-    assert recognise(identity) == ("onnx:b,%.onnx", options)
+    assert parse_identity(identity) == ("onnx:b,%.onnx", options)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_an_identity_is_parsed() -> None:
     ],
 )  # fmt: skip
 def test_an_unknown_identity_is_none(identity: str) -> None:
-    assert recognise(identity) is None
+    assert parse_identity(identity) is None
 
 
 def test_the_help_lists_all_encoders() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from captioner.errors import DataError, UsageError
 from captioner.images import encoding
-from captioner.images.encoding import AHEAD, Encoded, Store, encode_photos
+from captioner.images.encoding import AHEAD, Encoded, FeatureStore, encode_photos
 
 F4, F2 = np.dtype(np.float32), np.dtype(np.float16)
 
@@ -188,7 +188,7 @@ SIZE = 32 + 4 + 5 * 4
 
 def fill(path: Path, dtype: np.dtype[Any] = F4) -> int:
     """Writes four records; the length of what stands before them."""
-    with Store(path, "colours", 5, dtype) as store:
+    with FeatureStore(path, "colours", 5, dtype) as store:
         for name, row in zip(DIGESTS, ROWS, strict=True):
             store.add(name, row)
     return path.stat().st_size - 4 * (36 + 5 * dtype.itemsize)
@@ -198,7 +198,7 @@ def fill(path: Path, dtype: np.dtype[Any] = F4) -> int:
 def test_a_store_is_reopened_with_its_features(tmp_path: Path, dtype: np.dtype[Any]) -> None:
     path = tmp_path / "a.part"
     fill(path, dtype)
-    with Store(path, "colours", 5, dtype) as store:
+    with FeatureStore(path, "colours", 5, dtype) as store:
         assert store.rows == {name: row for row, name in enumerate(DIGESTS)}
         found = store.features()
         assert found.dtype == dtype
@@ -208,22 +208,22 @@ def test_a_store_is_reopened_with_its_features(tmp_path: Path, dtype: np.dtype[A
         np.testing.assert_array_equal(store.features()[4], (ROWS[0] + 1).astype(dtype))
     np.testing.assert_array_equal(found, ROWS.astype(dtype))  # also after its end
     with pytest.raises(UsageError, match="another process writes"):  # which might cut pages off under its reader
-        Store(path, "colours", 5, dtype)
+        FeatureStore(path, "colours", 5, dtype)
     del found
-    with Store(path, "colours", 5, dtype) as store:
+    with FeatureStore(path, "colours", 5, dtype) as store:
         assert len(store.rows) == 5
 
 
 def test_an_empty_store_has_no_rows(tmp_path: Path) -> None:
     for _ in range(2):
-        with Store(tmp_path / "a.part", "colours", 5, F4) as store:
+        with FeatureStore(tmp_path / "a.part", "colours", 5, F4) as store:
             assert store.rows == {}
             assert store.features().shape == (0, 5)
 
 
 def test_a_record_is_written_when_added(tmp_path: Path) -> None:
     path = tmp_path / "a.part"
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         before = path.stat().st_size
         store.add(DIGESTS[0], ROWS[0])
         assert path.stat().st_size == before + SIZE
@@ -234,10 +234,10 @@ def test_an_incomplete_record_is_truncated(tmp_path: Path, left: int) -> None:
     path = tmp_path / "a.part"
     head = fill(path)
     os.truncate(path, head + 3 * SIZE + left)
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         assert list(store.rows) == DIGESTS[:3]
         store.add(DIGESTS[3], ROWS[3])
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         assert list(store.rows) == DIGESTS
         np.testing.assert_array_equal(store.features(), ROWS)
     assert path.stat().st_size == head + 4 * SIZE
@@ -250,7 +250,7 @@ def test_records_from_a_flipped_bit_on_are_discarded(tmp_path: Path, offset: int
     content = bytearray(path.read_bytes())
     content[head + 2 * SIZE + offset] ^= 4
     path.write_bytes(content)
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         assert list(store.rows) == DIGESTS[:2]
         np.testing.assert_array_equal(store.features(), ROWS[:2])
     assert path.stat().st_size == head + 2 * SIZE
@@ -261,7 +261,7 @@ def test_zeros_after_a_power_loss_are_not_a_record(tmp_path: Path) -> None:
     head = fill(path)
     os.truncate(path, head + SIZE)
     os.truncate(path, head + 3 * SIZE)
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         assert list(store.rows) == DIGESTS[:1]
 
 
@@ -269,12 +269,12 @@ def test_zeros_after_a_power_loss_are_not_a_record(tmp_path: Path) -> None:
 def test_features_of_another_encoder_are_discarded(tmp_path: Path, other: tuple[str, int, Any]) -> None:
     path = tmp_path / "a.part"
     fill(path)
-    with Store(path, *other) as store:
+    with FeatureStore(path, *other) as store:
         assert store.rows == {}
         store.add(DIGESTS[0], ROWS[0, : other[1]])
-    with Store(path, *other) as store:
+    with FeatureStore(path, *other) as store:
         assert list(store.rows) == DIGESTS[:1]
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         assert store.rows == {}
 
 
@@ -283,23 +283,23 @@ def test_a_truncated_header_is_rewritten(tmp_path: Path, length: int) -> None:
     path = tmp_path / "a.part"
     assert fill(path) > 80
     os.truncate(path, length)
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         assert store.rows == {}
     fill(path)
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         assert list(store.rows) == DIGESTS
 
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.part"
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         store.add(DIGESTS[0], ROWS[0])
         for who in ("colours", "drawn"):
             with pytest.raises(UsageError) as caught:
-                Store(path, who, 5, F4)
+                FeatureStore(path, who, 5, F4)
             assert str(caught.value) == f"{path}: another process writes encoded features to this file; wait for it"
         store.add(DIGESTS[1], ROWS[1])
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         assert list(store.rows) == DIGESTS[:2]
 
 
@@ -310,7 +310,7 @@ def test_a_file_system_without_locks_is_reported(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(encoding.fcntl, "flock", fails)
     before = len(os.listdir("/dev/fd"))
     with pytest.raises(OSError, match="No locks available"):
-        Store(tmp_path / "a.part", "colours", 5, F4)
+        FeatureStore(tmp_path / "a.part", "colours", 5, F4)
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -319,7 +319,7 @@ def test_features_out_of_range_are_refused(tmp_path: Path, dtype: np.dtype[Any],
     path = tmp_path / "a.part"
     head = fill(path, dtype)
     length = path.stat().st_size
-    with Store(path, "colours", 5, dtype) as store:
+    with FeatureStore(path, "colours", 5, dtype) as store:
         with pytest.raises(DataError) as caught:
             store.add(b"x" * 32, np.array([0, 0, number, 0, 0], np.float32))
         got = f"{abs(number):g}"
@@ -335,17 +335,17 @@ def test_a_full_disk_loses_only_the_last_record(
     path = tmp_path / "a.part"
     head = fill(path)
     full = files_of_at_most(head + 4 * SIZE + 10)
-    with pytest.raises(OSError, match="too large"), full, Store(path, "colours", 5, F4) as store:
+    with pytest.raises(OSError, match="too large"), full, FeatureStore(path, "colours", 5, F4) as store:
         store.add(b"x" * 32, ROWS[0])
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         assert list(store.rows) == DIGESTS
         store.add(b"x" * 32, ROWS[0])
-    with Store(path, "colours", 5, F4) as store:
+    with FeatureStore(path, "colours", 5, F4) as store:
         np.testing.assert_array_equal(store.features(), [*ROWS, ROWS[0]])
 
 
 def test_a_store_is_removed(tmp_path: Path) -> None:
-    with Store(tmp_path / "a.part", "colours", 5, F4) as store:
+    with FeatureStore(tmp_path / "a.part", "colours", 5, F4) as store:
         store.remove()
         store.remove()
     assert os.listdir(tmp_path) == []
@@ -356,7 +356,7 @@ def test_encoding_is_resumed_after_an_interruption(tmp_path: Path) -> None:
     calls = []
     for stop in (5, 12):
         encoder = Colours()
-        with Store(path, encoder.identity, 3, F4) as store:
+        with FeatureStore(path, encoder.identity, 3, F4) as store:
             found: Iterator[Encoded] = encode_photos(encoder, paths, 2, list(store.rows))
             for _, one in zip(range(stop), found, strict=False):
                 if one.features is not None:

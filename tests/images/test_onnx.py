@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.images import onnx, open_encoder, protobuf, recognise
+from captioner.images import onnx, open_encoder, parse_identity, protobuf
 from captioner.images.onnx import OnnxEncoder
 from captioner.images.protobuf import message, node, value_info
 from captioner.printable import printable
@@ -321,7 +321,7 @@ def test_an_identity_opens_the_same_encoder(
         return
     path.write_bytes(model((POOL[0], node("Flatten", ["p"], output)), outputs={output: ("N", 3)}, metadata={}))
     encoder = open_encoder(f"onnx:{path}", {"mean": repr(mean), "scale": f"{scale!r}/1/2"})
-    known = recognise(encoder.identity)
+    known = parse_identity(encoder.identity)
     assert known is not None
     assert encoder.identity.isprintable()
     assert encoder.identity.isascii()
@@ -338,7 +338,7 @@ def test_a_file_name_that_is_not_utf8_has_an_identity(tmp_path: Path, monkeypatc
     Path(name).write_bytes(model())
     encoder = open_encoder(f"onnx:{name}")
     assert encoder.identity.startswith("onnx:caf%E9%0A.onnx,size=4,")
-    known = recognise(encoder.identity)
+    known = parse_identity(encoder.identity)
     assert known is not None
     assert known[0] == f"onnx:{name}"
     assert open_encoder(*known).identity == encoder.identity

@@ -72,7 +72,7 @@ def test_an_ensemble_captions_and_scores_a_split(members: list[Restored]) -> Non
     speaker, val = ensemble_of(members), open_corpus(ensemble_of(members)).split("val")
     captions = [caption.text for caption in caption_split(captioner_of(speaker), val)]
     corpus = open_corpus(speaker)
-    measured = score_model(captioner_of(speaker), corpus, "val", *evaluation_set(corpus, "val")).figures
+    measured = score_model(captioner_of(speaker), corpus, "val", *evaluation_set(corpus, "val")).scores
     losses = [one.model.word_losses(val.features[val.image_idxs], val.captions) for one in members]
     assert measured["loss"] == pytest.approx(
         -np.log(np.mean(np.exp([-one for one in losses]), axis=0)).mean(), rel=1e-5

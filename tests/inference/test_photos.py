@@ -16,7 +16,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoder import ENCODER, FEATURES, encode
 from captioner.errors import CaptionerError, CheckpointError, DataError, UsageError
-from captioner.images import are_same, photo, protobuf
+from captioner.images import photo, protobuf, same_encoder
 from captioner.images.onnx import open_onnx
 from captioner.images.photo import read_photo
 from captioner.images.scenes_encoder import ScenesEncoder
@@ -313,7 +313,7 @@ def test_a_model_file_is_found(place: str, restored: Restored, tmp_path: Path, m
     assert str(caught.value) == (f"{trained.path}: encoder onnx:mean.onnx not found; try --encoder onnx:FILE")
     assert open_encoder_of(trained, f"onnx:{moved}").identity == encoder.identity
     renamed = moved.rename(moved.with_name("other.onnx"))
-    assert are_same(open_encoder_of(trained, f"onnx:{renamed}").identity, encoder.identity)
+    assert same_encoder(open_encoder_of(trained, f"onnx:{renamed}").identity, encoder.identity)
     onnx_model(moved, 2.0)
     with pytest.raises(CheckpointError, match=r"best\.h5: expected encoder onnx:mean\.onnx,.*, got onnx:mean\.onnx"):
         open_encoder_of(trained, f"onnx:{moved}")

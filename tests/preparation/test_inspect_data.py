@@ -16,10 +16,10 @@ from captioner.config.options import Prepare
 from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared, write_prepared
-from captioner.data.summary import card
+from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
 from captioner.preparation import inspect_data as use_case
-from captioner.preparation.inspect_data import card_of_corpus, check, examples, guess, write_page
+from captioner.preparation.inspect_data import check, examples, source_overrides, summarize_corpus, write_page
 from captioner.preparation.load_corpus import build_corpus
 
 SCENES = Prepare(encoder="scenes", val=0.25, min_count=1)
@@ -44,18 +44,18 @@ def corpus(data: Path) -> Corpus:
 
 
 def test_a_name_means_a_source(data: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
-    assert guess("scenes") == ["data.source=scenes"]
+    assert source_overrides("scenes") == ["data.source=scenes"]
     for source in (str(data), str(tmp_path / "absent.h5")):
-        assert guess(source) == ["data.source=prepared", f"data.root={source}"]
+        assert source_overrides(source) == ["data.source=prepared", f"data.root={source}"]
     folder = str(write_coco(tmp_path / "coco"))
-    assert guess(folder) == ["data.source=cs231n", f"data.root={folder}"]
+    assert source_overrides(folder) == ["data.source=cs231n", f"data.root={folder}"]
 
 
 @pytest.mark.parametrize("name", ["a b.h5", "a: b.h5", "#.h5", "1.5", "null.h5", "猫.h5", "a=b"])
 def test_any_name_of_a_prepared_file(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(data, name)
-    assert build_corpus(load(None, guess(name))).fingerprint() == prepared(data).fingerprint()
+    assert build_corpus(load(None, source_overrides(name))).fingerprint() == prepared(data).fingerprint()
 
 
 def test_what_is_no_data_set(photos: Path, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_what_is_no_data_set(photos: Path, tmp_path: Path) -> None:
         file["features"] = 1.0
     for path in (photos / "captions.csv", photos / "000.png", tmp_path / "plain.h5", Path("/dev/null")):
         with pytest.raises(UsageError) as caught:
-            guess(str(path))
+            source_overrides(str(path))
         assert re.match(rf"{path}: expected a file written by `captioner prepare`, a folder", str(caught.value))
 
 
@@ -73,7 +73,7 @@ def test_what_is_no_data_set(photos: Path, tmp_path: Path) -> None:
 def test_valid_captions_have_a_summary_and_no_issues(photos: Path, data: Path) -> None:
     issues, summary = check([str(photos / "captions.csv")], [], SCENES)
     assert issues == []
-    whole = card_of_corpus(prepared(data))
+    whole = summarize_corpus(prepared(data))
     assert summary["splits"] == whole["splits"]
     assert summary["counts"] == {name: n for name, n in whole["counts"].items() if name != "unreadable"}
 
@@ -109,7 +109,7 @@ def test_a_data_set_is_whole_or_refused(
     for source in (str(data), "scenes", str(write_coco(tmp_path / "coco"))):
         issues, summary = check([source], [], Prepare())
         assert issues == []
-        assert summary == card_of_corpus(build_corpus(load(None, [*guess(source), *small])))
+        assert summary == summarize_corpus(build_corpus(load(None, [*source_overrides(source), *small])))
     content = bytearray(data.read_bytes())
     content[-9] ^= 1
     damaged = tmp_path / "damaged.h5"
@@ -142,8 +142,8 @@ def test_a_split_that_no_file_can_have_is_a_flaw_of_the_captions(photos: Path) -
 def test_summary_contains_the_counts_of_preparation(data: Path, corpus: Corpus) -> None:
     with h5py.File(data) as file:
         counts = json.loads(file["meta"][()])["about"]["counts"]
-    assert card_of_corpus(corpus) == {**card(corpus), "counts": counts}
-    assert card_of_corpus(dataclasses.replace(corpus, about={})) == card(corpus)
+    assert summarize_corpus(corpus) == {**summarize(corpus), "counts": counts}
+    assert summarize_corpus(dataclasses.replace(corpus, about={})) == summarize(corpus)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_summary_contains_the_counts_of_preparation(data: Path, corpus: Corpus) 
 )  # fmt: skip
 def test_counts_that_are_none_are_left_out(about: dict[str, object], corpus: Corpus, tmp_path: Path) -> None:
     write_prepared(tmp_path / "a.h5", corpus, about)
-    assert card_of_corpus(prepared(tmp_path / "a.h5")) == card(corpus)
+    assert summarize_corpus(prepared(tmp_path / "a.h5")) == summarize(corpus)
 
 
 # --- show

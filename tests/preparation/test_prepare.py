@@ -19,12 +19,12 @@ from captioner.config.options import Prepare
 from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoder import ENCODER, FEATURES
-from captioner.data.summary import card
+from captioner.data.summary import summarize
 from captioner.errors import UsageError
-from captioner.preparation.encode import Encoding
+from captioner.preparation.encode import EncodingProgress
 from captioner.preparation.find_photos import missing_photos
 from captioner.preparation.image_records import read_records
-from captioner.preparation.prepare import Prepared, card_of
+from captioner.preparation.prepare import Prepared, summarize_records
 
 # --- what is in a data set
 
@@ -46,15 +46,15 @@ def test_features_and_captions_are_those_of_the_photographs(photos: Path) -> Non
             ]
     assert {name: len(split.image_ids) for name, split in corpus.splits.items()} == {"train": 6, "val": 2}
     assert (corpus.encoder, corpus.feature_dim) == (ENCODER, FEATURES)
-    assert events[:-1] == [Encoding(done, COUNT, 0) for done in range(1, COUNT + 1)]
+    assert events[:-1] == [EncodingProgress(done, COUNT, 0) for done in range(1, COUNT + 1)]
     assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
 
 
 def test_the_summary_describes_the_file(photos: Path) -> None:
     corpus, events = made(photos)
     assert isinstance(events[-1], Prepared)
-    counts = events[-1].card["counts"]
-    assert events[-1] == (photos.parent / "out.h5", {**card(corpus), "counts": counts, "lost": []})
+    counts = events[-1].summary["counts"]
+    assert events[-1] == (photos.parent / "out.h5", {**summarize(corpus), "counts": counts, "lost": []})
     zeros = dict.fromkeys(("cut", "skipped", "left_out", "missing", "unreadable"), 0)
     assert counts == {**zeros, "min_count": 1, "different": len(corpus.vocab) - 4}
 
@@ -69,7 +69,7 @@ def test_the_file_contains_its_provenance(photos: Path, monkeypatch: pytest.Monk
     assert about["images"] == str(photos), "the folder is found from anywhere"
     assert (about["options"]["seed"], about["options"]["encoder"]) == (3, "scenes")
     assert isinstance(last, Prepared)
-    assert about["counts"] == last.card["counts"]
+    assert about["counts"] == last.summary["counts"]
 
 
 def test_half_precision_is_the_default(photos: Path) -> None:
@@ -102,7 +102,7 @@ def test_words_captions_and_lengths_are_bounded(photos: Path) -> None:
     corpus, events = made(photos, min_count=3, max_words=5, max_length=4)
     assert len(corpus.vocab) == 4 + 5
     assert {split.captions.shape[1] for split in corpus.splits.values()} == {4 + 2}
-    counts = events[-1].card["counts"]  # type: ignore[union-attr]
+    counts = events[-1].summary["counts"]  # type: ignore[union-attr]
     lengths = [len(words) for index in range(COUNT) for words in example(0, "train", index).captions[:2]]
     assert counts["cut"] == sum(length > 4 for length in lengths) > 0
     assert counts["min_count"] == 3
@@ -116,7 +116,7 @@ def test_splits_from_lists(photos: Path) -> None:
     assert list(corpus.split("val").image_ids) == ["001.png", "005.png"]
     assert list(corpus.split("train").image_ids) == ["000.png", "002.png"]
     assert str(events[0]) == "list of val, image 3: nobody.png: no image of this name in the caption files"
-    counts = events[-1].card["counts"]  # type: ignore[union-attr]
+    counts = events[-1].summary["counts"]  # type: ignore[union-attr]
     assert (counts["left_out"], counts["skipped"]) == (COUNT - 4, 1)
 
 
@@ -124,8 +124,8 @@ def test_a_photograph_in_two_splits_is_reported(photos: Path) -> None:
     shutil.copy(photos / "000.png", photos / "007.png")
     (photos / "val.txt").write_text("007.png\n")
     _, events = made(photos, lists=[f"val={photos / 'val.txt'}"])
-    summary = events[-1].card["duplicates"]  # type: ignore[union-attr]
-    assert summary == {"images": 1, "examples": [["train: 000.png", "val: 007.png"]]}
+    duplicates = events[-1].summary["duplicates"]  # type: ignore[union-attr]
+    assert duplicates == {"images": 1, "examples": [["train: 000.png", "val: 007.png"]]}
 
 
 # --- where to write
@@ -170,7 +170,7 @@ def test_nothing_but_a_data_set_is_replaced(make: Callable[[Path], object], phot
 def test_what_has_come_while_photographs_were_encoded_is_left_as_it_is(photos: Path, encoded: Counted) -> None:
     output = photos.parent / "out.h5"
     events = events_of(photos)
-    while next(events) != Encoding(COUNT, COUNT, 0):
+    while next(events) != EncodingProgress(COUNT, COUNT, 0):
         pass
     output.write_bytes(b"precious")
     with pytest.raises(UsageError, match="exists already"):
@@ -228,11 +228,11 @@ def test_texts_that_no_file_can_hold_are_told_before_anything_is_encoded(
 # --- captions alone
 
 
-def test_the_card_of_captions_is_that_of_the_data_set(photos: Path) -> None:
+def test_the_summary_of_captions_equals_that_of_the_data_set(photos: Path) -> None:
     _, events = made(photos)
     records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))
-    summary = card_of(records, Prepare(**SCENES))
-    whole = events[-1].card  # type: ignore[union-attr]
+    summary = summarize_records(records, Prepare(**SCENES))
+    whole = events[-1].summary  # type: ignore[union-attr]
     assert summary["splits"] == whole["splits"]
     assert summary["vocabulary"] == whole["vocabulary"]
     assert summary["counts"] == {key: n for key, n in whole["counts"].items() if key not in ("missing", "unreadable")}

@@ -12,16 +12,16 @@ from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, mad
 
 from captioner.data.scenes.encoder import ENCODER, FEATURES
 from captioner.errors import UsageError
-from captioner.images.encoding import Store
+from captioner.images.encoding import FeatureStore
 from captioner.images.scenes_encoder import ScenesEncoder
 from captioner.preparation import prepare as use_case
-from captioner.preparation.encode import Encoding
+from captioner.preparation.encode import EncodingProgress
 
 
 def test_an_interrupted_run_is_continued(photos: Path, encoded: Counted) -> None:
     events = events_of(photos, threads=1)
     for event in events:
-        if event == Encoding(5, COUNT, 0):
+        if event == EncodingProgress(5, COUNT, 0):
             break
     events.close()  # type: ignore[attr-defined]
     assert os.path.exists(photos.parent / "out.h5.part")
@@ -29,7 +29,7 @@ def test_an_interrupted_run_is_continued(photos: Path, encoded: Counted) -> None
     encoded()
     corpus, events = made(photos, threads=1)
     assert encoded() == COUNT - 5
-    assert events[:-1] == [Encoding(done, COUNT, min(done, 5)) for done in range(1, COUNT + 1)]
+    assert events[:-1] == [EncodingProgress(done, COUNT, min(done, 5)) for done in range(1, COUNT + 1)]
     for name, row in features_by_name(corpus).items():
         np.testing.assert_allclose(row, EXPECTED[int(name[:3])], atol=1e-5)
     assert not os.path.exists(photos.parent / "out.h5.part")
@@ -48,13 +48,13 @@ def test_whatever_ends_it_later_keeps_all_that_was_encoded(
     encoded()
     _, events = made(photos)
     assert encoded() == 0
-    assert events[-2] == Encoding(COUNT, COUNT, COUNT)
+    assert events[-2] == EncodingProgress(COUNT, COUNT, COUNT)
 
 
 def test_what_was_half_written_is_encoded_again(photos: Path, encoded: Counted) -> None:
     part = photos.parent / "out.h5.part"
     events = events_of(photos, threads=1)
-    while next(events) != Encoding(5, COUNT, 0):
+    while next(events) != EncodingProgress(5, COUNT, 0):
         pass
     events.close()  # type: ignore[attr-defined]
     os.truncate(part, part.stat().st_size - 100)
@@ -93,7 +93,7 @@ def test_what_a_killed_writer_left_is_swept(photos: Path) -> None:
 
 def test_another_dtype_is_encoded_again(photos: Path, encoded: Counted) -> None:
     events = events_of(photos, dtype="float16")
-    while next(events) != Encoding(5, COUNT, 0):
+    while next(events) != EncodingProgress(5, COUNT, 0):
         pass
     events.close()  # type: ignore[attr-defined]
     encoded()
@@ -108,7 +108,7 @@ def test_what_a_model_of_another_name_has_done_is_not_done_again(
     identity = "onnx:{},size=8,mean=0,scale=1,layout=nchw,output=x,sha256=" + 64 * "0"
     monkeypatch.setattr(ScenesEncoder, "identity", identity.format("old.onnx"))
     events = events_of(photos, threads=1)
-    while next(events) != Encoding(5, COUNT, 0):
+    while next(events) != EncodingProgress(5, COUNT, 0):
         pass
     events.close()  # type: ignore[attr-defined]
     encoded()
@@ -119,7 +119,7 @@ def test_what_a_model_of_another_name_has_done_is_not_done_again(
 
 def test_a_changed_photograph_is_encoded_again(photos: Path, encoded: Counted) -> None:
     events = events_of(photos, threads=1)
-    while next(events) != Encoding(5, COUNT, 0):
+    while next(events) != EncodingProgress(5, COUNT, 0):
         pass
     events.close()  # type: ignore[attr-defined]
     shutil.copy(photos / "007.png", photos / "001.png")
@@ -131,7 +131,7 @@ def test_a_changed_photograph_is_encoded_again(photos: Path, encoded: Counted) -
 
 def test_two_processes_do_not_write_one_file(photos: Path) -> None:
     part = photos.parent / "out.h5.part"
-    with Store(part, ENCODER, FEATURES, np.dtype(np.float32)):
+    with FeatureStore(part, ENCODER, FEATURES, np.dtype(np.float32)):
         said = refusal(photos, UsageError)
     assert said == f"{part}: another process writes encoded features to this file; wait for it"
 

@@ -67,7 +67,7 @@ def test_images_beyond_the_given_rows_are_left_out(photos: Path) -> None:
         f"{name}: expected a row of {given} below 6, got {row}" for row, name in ((6, "006.png"), (7, "007.png"))
     ]
     assert sorted(features_by_name(corpus)) == [f"{index:03}.png" for index in range(6)]
-    counts = events[-1].card["counts"]  # type: ignore[union-attr]
+    counts = events[-1].summary["counts"]  # type: ignore[union-attr]
     assert (counts["missing"], counts["unreadable"]) == (2, 0)
     (photos.parent / "out.h5").unlink()
     said = refusal(photos, features=given, encoder=None, strict=True)

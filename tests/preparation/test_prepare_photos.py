@@ -19,7 +19,7 @@ def test_a_photograph_that_cannot_be_read_is_told_and_the_rest_written(photos: P
     assert [event.image for event in told] == ["004.png", "002.png"]
     assert str(told[0]) == f"{photos / '004.png'}: photograph not found"
     assert str(told[1]).startswith(f"{photos / '002.png'}: expected a photograph")
-    counts = events[-1].card["counts"]  # type: ignore[union-attr]
+    counts = events[-1].summary["counts"]  # type: ignore[union-attr]
     assert (counts["missing"], counts["unreadable"]) == (1, 1)
     assert prepared(photos.parent / "out.h5").about["counts"] == counts
 
@@ -39,7 +39,7 @@ def test_strictly_the_first_flaw_stops(photos: Path) -> None:
     assert refusal(photos, strict=True) == expected
     _, events = made(photos)
     assert str(events[0]) == expected.partition(";")[0]
-    assert events[-1].card["counts"]["skipped"] == 1  # type: ignore[union-attr]
+    assert events[-1].summary["counts"]["skipped"] == 1  # type: ignore[union-attr]
 
 
 def test_no_photograph_at_all(photos: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.storage.atomic import replacing, sweep, write_atomically
+from captioner.storage.atomic import remove_temporary_files, replacing, write_atomically
 
 
 def test_the_file_is_synced_then_renamed_then_the_folder_is_synced(
@@ -104,7 +104,7 @@ def test_sweep_removes_temporary_files_of_killed_processes(tmp_path: Path, monke
     for name in ("last.h5", "config.yaml"):
         write_atomically(tmp_path / name, (b"new",))
     assert len(os.listdir(tmp_path)) == 2
-    sweep(tmp_path / "last.h5", tmp_path / "config.yaml", tmp_path / "best.h5")
+    remove_temporary_files(tmp_path / "last.h5", tmp_path / "config.yaml", tmp_path / "best.h5")
     assert os.listdir(tmp_path) == []
 
 
@@ -112,7 +112,7 @@ def test_sweep_keeps_other_files(tmp_path: Path) -> None:
     others = {"last.h5", "last.h5.tmp", ".last.h5.tmp", ".last.h5.old.tmp", ".tmp", ".notes.7.tmp", ".lastxh5.7.tmp"}
     for name in others:
         (tmp_path / name).touch()
-    sweep(tmp_path / "last.h5")
+    remove_temporary_files(tmp_path / "last.h5")
     assert set(os.listdir(tmp_path)) == others
 
 
@@ -159,7 +159,7 @@ def test_sweep_removes_the_temporary_file_of_replacing(tmp_path: Path, monkeypat
     with replacing(tmp_path / "a") as temporary:
         temporary.touch()
     assert temporary.exists()
-    sweep(tmp_path / "a")
+    remove_temporary_files(tmp_path / "a")
     assert os.listdir(tmp_path) == []
 
 

@@ -299,7 +299,7 @@ def test_an_image_that_is_not_hdf5_is_refused(tmp_path: Path) -> None:
 def test_a_file_above_the_maximum_size_is_refused(
     whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "SEAL", dataclasses.replace(SEAL, most=100))
+    monkeypatch.setattr(checkpoint, "SEAL", dataclasses.replace(SEAL, max_bytes=100))
     path = tmp_path / "last.h5"
     path.write_bytes(whole)
     assert refusal(path).startswith("damaged") or "at most" in refusal(path)

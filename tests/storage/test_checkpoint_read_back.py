@@ -99,7 +99,7 @@ def test_a_checkpoint_above_the_maximum_size_is_not_saved(tmp_path: Path, monkey
     path = tmp_path / "last.h5"
     save(path, WHOLE)
     whole = path.read_bytes()
-    monkeypatch.setattr(checkpoint, "SEAL", dataclasses.replace(SEAL, most=100))
+    monkeypatch.setattr(checkpoint, "SEAL", dataclasses.replace(SEAL, max_bytes=100))
     with pytest.raises(CheckpointError, match="does not read back as saved: expected at most 100 bytes"):
         save(path, WHOLE)
     assert path.read_bytes() == whole

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from captioner.errors import DataError
 from captioner.storage import hdf5 as h5
-from captioner.storage.hdf5 import open_dataset, readable
+from captioner.storage.hdf5 import convert_hdf5_errors, open_dataset
 
 HINT = "it may be damaged, truncated or still being written: try a new copy"
 MATRIX = np.arange(60, dtype=np.float32).reshape(20, 3)
@@ -345,14 +345,14 @@ def test_a_file_above_the_size_limit_is_refused_unread(tmp_path, monkeypatch):
     ],
 )
 def test_every_exception_of_h5py_becomes_a_one_line_error(problem):
-    with pytest.raises(DataError) as caught, readable("here"):
+    with pytest.raises(DataError) as caught, convert_hdf5_errors("here"):
         raise problem
     assert re.fullmatch(r"here: cannot be read \([^\n]+\); " + HINT, str(caught.value))
     assert caught.value.__cause__ is problem
 
 
 def test_keyboard_interrupt_is_not_converted():
-    with pytest.raises(KeyboardInterrupt), readable("here"):
+    with pytest.raises(KeyboardInterrupt), convert_hdf5_errors("here"):
         raise KeyboardInterrupt
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from captioner.errors import CheckpointError, DataError
 from captioner.storage.sealed import BLOCK, SIZE, Seal, digest_of
 
-SEAL = Seal("thing", version=3, maker="a test", most=1000, error=DataError)
-OTHER = Seal("other thing", version=3, maker="a test", most=1000, error=DataError)
+SEAL = Seal("thing", version=3, writer="a test", max_bytes=1000, error=DataError)
+OTHER = Seal("other thing", version=3, writer="a test", max_bytes=1000, error=DataError)
 IMAGE = bytes(range(200))
 DIGEST = hashlib.sha256(IMAGE).hexdigest()
 WHOLE = SEAL.of(len(IMAGE), DIGEST) + IMAGE
@@ -120,7 +120,7 @@ def test_a_path_without_a_regular_file_is_refused(
     path = tmp_path / "a"
     make(path)
     assert refusal(path) == expected
-    assert not SEAL.is_on(path)
+    assert not SEAL.matches(path)
 
 
 def test_an_impossible_file_name_is_refused(tmp_path: Path) -> None:
@@ -128,16 +128,16 @@ def test_an_impossible_file_name_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             opened(tmp_path / name)
         assert re.search(rf"cannot open the thing: {expected}$", str(caught.value))
-        assert not SEAL.is_on(tmp_path / name)
+        assert not SEAL.matches(tmp_path / name)
 
 
 def test_each_kind_raises_its_error_class(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="use another thing"):
-        replace(SEAL, error=CheckpointError).broken(tmp_path)
+        replace(SEAL, error=CheckpointError).raise_damaged(tmp_path)
     with pytest.raises(
         DataError, match=f"^{tmp_path}: damaged: its content does not match its seal; use another thing$"
     ):
-        SEAL.broken(tmp_path)
+        SEAL.raise_damaged(tmp_path)
 
 
 def test_a_refused_file_is_closed(tmp_path: Path) -> None:
@@ -161,5 +161,5 @@ def test_the_kind_is_detected_by_the_magic_bytes(tmp_path: Path) -> None:
         (b"", False),
     ):
         path.write_bytes(content)
-        assert SEAL.is_on(path) is expected
-        assert SEAL.is_on(str(path)) is expected
+        assert SEAL.matches(path) is expected
+        assert SEAL.matches(str(path)) is expected

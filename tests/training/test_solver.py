@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import captioner.training.solver
 from captioner.arrays import Batch
-from captioner.data.batches import ShuffledBatches, in_order
+from captioner.data.batches import ShuffledBatches, sequential_batches
 from captioner.data.corpus import Split
 from captioner.errors import DivergenceError
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -74,7 +74,7 @@ def test_loss_and_gradient_norm_are_measured_before_the_update() -> None:
     loss, grads = fresh.loss(*batches().batch(0)[:2], np.random.default_rng((7, 1, 0)))
     assert record.loss == loss
     assert record.grad_norm == global_norm(grads)
-    assert record.figures == pytest.approx(
+    assert record.metrics == pytest.approx(
         {"word_loss": loss * 4 / record.words, "perplexity": math.exp(loss * 4 / record.words)}
     )
 
@@ -197,13 +197,13 @@ class Weighted(ShuffledBatches):
 
     def batch(self, step: int) -> Batch:
         batch = super().batch(step)
-        return batch._replace(weights=np.full(len(batch.captions), self.weight), figures={"reward": 0.5 + step})
+        return batch._replace(weights=np.full(len(batch.captions), self.weight), metrics={"reward": 0.5 + step})
 
 
 def test_a_weighted_loss_has_no_perplexity() -> None:
     trained, plain, how = model(Dropout()), model(Dropout()), plan(2)
     weighted = list(steps(trained, Weighted(-0.5), TrainState.fresh(trained, how.rule), how))
-    assert [record.figures for record in weighted] == [{"reward": 0.5}, {"reward": 1.5}]
+    assert [record.metrics for record in weighted] == [{"reward": 0.5}, {"reward": 1.5}]
     assert weighted[0].loss == pytest.approx(-0.5 * run(plain, plan(1))[0].loss)
     assert weighted[0].record() == {
         "step": 1,
@@ -235,7 +235,7 @@ def test_label_smoothing_does_not_change_perplexity() -> None:
     smooth, plain = model(Dropout()), model(Dropout())
     smooth.smoothing = 0.3
     (one,), (other,) = run(smooth, plan(1)), run(plain, plan(1))
-    assert one.figures == other.figures
+    assert one.metrics == other.metrics
     assert one.loss != other.loss
 
 
@@ -263,20 +263,20 @@ def test_mean_word_loss_does_not_depend_on_batch_size() -> None:
     for most in (None, 2):
         mean = trained.word_losses(features[:most], captions[:most]).mean()
         for size in (1, 3, 14):
-            assert mean_word_loss(trained, in_order(split(), size, most)) == pytest.approx(mean, rel=1e-6)
+            assert mean_word_loss(trained, sequential_batches(split(), size, most)) == pytest.approx(mean, rel=1e-6)
 
 
 def test_a_uniform_model_has_loss_log_v() -> None:
     uniform = model()
     for w in uniform.params.values():
         w[...] = 0
-    assert mean_word_loss(uniform, in_order(split(), 4)) == pytest.approx(math.log(9))
+    assert mean_word_loss(uniform, sequential_batches(split(), 4)) == pytest.approx(math.log(9))
 
 
 def test_measuring_the_loss_does_not_change_parameters() -> None:
     trained = model()
     before = copy.deepcopy(trained.params)
-    mean_word_loss(trained, in_order(split(), 4))
+    mean_word_loss(trained, sequential_batches(split(), 4))
     assert_equal(trained.params, before)
 
 
@@ -288,7 +288,7 @@ def test_perplexity_does_not_overflow() -> None:
 
 def test_training_reduces_perplexity() -> None:
     records = run(model(Dropout()), plan(120, learning_rate=0.02))
-    assert records[-1].figures["perplexity"] < 1.5 < 4 < records[0].figures["perplexity"]
+    assert records[-1].metrics["perplexity"] < 1.5 < 4 < records[0].metrics["perplexity"]
 
 
 def test_recheck_loss_detects_divergence_of_the_last_update() -> None:

@@ -98,7 +98,7 @@ def test_the_history_has_one_record_per_step_and_validation(events, run: Path) -
     seen = events("train.epochs=2")
     steps = [event for event in seen if isinstance(event, Step)]
     assert history(run, "step") == [
-        {"kind": "step", **{name: value for name, value in s._asdict().items() if name != "figures"}, **s.figures}
+        {"kind": "step", **{name: value for name, value in s._asdict().items() if name != "metrics"}, **s.metrics}
         for s in steps
     ]
     validations = [event for event in seen if isinstance(event, Validated)]
@@ -195,7 +195,7 @@ def test_evaluate_reproduces_the_validation_loss_of_the_best_checkpoint(tiny_run
 
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
-    figures = score_model(captioner_of(restored), corpus, "val", *evaluation_set(corpus, "val")).figures
+    figures = score_model(captioner_of(restored), corpus, "val", *evaluation_set(corpus, "val")).scores
     assert figures["loss"] == pytest.approx(restored.meta.best["loss"], rel=1e-5)
 
 

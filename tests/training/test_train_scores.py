@@ -49,8 +49,8 @@ def test_the_scores_equal_those_of_evaluate(
     corpus = open_corpus(restored)
     scored = score_model(captioner_of(restored, corpus), corpus, "val", *evaluation_set(corpus, "val"))
     assert events[-1].scores["bleu1"] > 0.2
-    assert {name: scored.figures[name] for name in NAMES} == pytest.approx(events[-1].scores, abs=1e-12)
-    assert scored.figures["loss"] == pytest.approx(events[-1].loss, rel=1e-5)
+    assert {name: scored.scores[name] for name in NAMES} == pytest.approx(events[-1].scores, abs=1e-12)
+    assert scored.scores["loss"] == pytest.approx(events[-1].loss, rel=1e-5)
     assert inversions == ([40] if "consensus" in option else []), "once, for all validations and the run folder"
 
 

@@ -31,7 +31,9 @@ EXPECTED = (
 _SPLIT = re.compile(rf"(?<![a-z])(?:{'|'.join(('train', 'val', 'test', *SPLITS))})(?![a-z])")
 
 
-def read(path: Path, columns: Columns | None = None, split: str | None = None) -> Iterator[CaptionRecord | Issue]:
+def read_captions(
+    path: Path, columns: Columns | None = None, split: str | None = None
+) -> Iterator[CaptionRecord | Issue]:
     """Read the captions and issues of a file in file order; the format is detected from the content.
 
     `split` overrides the split of every caption.

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from captioner.data import readers
-from captioner.data.readers import CaptionRecord, Columns, Issue, read, read_list, split_in_name
+from captioner.data.readers import CaptionRecord, Columns, Issue, read_captions, read_list, split_in_name
 from captioner.data.readers.records import image_name
 from captioner.errors import DataError
 
@@ -25,7 +25,7 @@ def reading(tmp_path):
     def tell(content, name="c.csv", **options):
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        told = list(read(path, **options))
+        told = list(read_captions(path, **options))
         return [f"{one.image}|{one.text}|{one.split}" if isinstance(one, CaptionRecord) else str(one) for one in told]
 
     return tell
@@ -119,7 +119,7 @@ def test_an_unsupported_format_is_an_error(refusal, content):
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
     def told(path):
         with pytest.raises(DataError) as caught:
-            list(read(path))
+            list(read_captions(path))
         return str(caught.value)
 
     assert told(tmp_path / "no.csv") == f"{tmp_path}/no.csv: cannot be opened: No such file or directory"
@@ -309,7 +309,7 @@ def test_any_bytes_give_records_issues_or_an_error(scratch, content, name):
     path.write_bytes(content)
     told, refused = [], ""
     try:
-        told += read(path)
+        told += read_captions(path)
     except DataError as error:
         refused = str(error)
     assert "\n" not in refused
@@ -331,7 +331,7 @@ def test_no_line_of_a_table_is_dropped_silently(scratch, lines):
     path = scratch / "t.csv"
     path.write_text("\n".join(["image,caption", *lines]))
     covered = {1}
-    for one in read(path):
+    for one in read_captions(path):
         first = int(one.line.partition(":")[2])
         assert first not in covered
         covered |= set(range(first, first + (one.text.count("\n") if isinstance(one, CaptionRecord) else 0) + 1))
