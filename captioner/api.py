@@ -14,7 +14,7 @@ from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError
 from captioner.evaluation.scoring import evaluation_set, score_model, to_dict
 from captioner.inference.captioner import Captioner
-from captioner.inference.load import Run, captioner_of, load, open_corpus
+from captioner.inference.load import Run, captioner_of, load, open_corpus, open_runs
 from captioner.preparation import prepare as preparation
 from captioner.training import train as training
 from captioner.training.events import Event
@@ -64,12 +64,17 @@ def evaluate(
     Returns BLEU-1 to -4, ROUGE-L and CIDEr-D as fractions with 95 % confidence intervals, the perplexity of the
     references and caption statistics; `overrides` need a run, not a Captioner.
 
-    Raises: DataError when the data set or the split is missing, CheckpointError when the data set has changed.
+    Raises: DataError when the data set or the split is missing, CheckpointError when the data set has changed,
+    UsageError for overrides of a Captioner.
     """
-    captioner = model if isinstance(model, Captioner) else load(model, overrides)
-    corpus = open_corpus(captioner.loaded)
-    if not isinstance(model, Captioner):
-        captioner = captioner_of(captioner.loaded, corpus)
+    if isinstance(model, Captioner):
+        if overrides:
+            raise UsageError("evaluate: overrides need a run; load the Captioner with them instead")
+        captioner, corpus = model, open_corpus(model.loaded)
+    else:
+        loaded = open_runs([model] if isinstance(model, str | os.PathLike) else model, overrides)
+        corpus = open_corpus(loaded)
+        captioner = captioner_of(loaded, corpus)
     references, rows = evaluation_set(corpus, split)
     return to_dict(references, score_model(captioner, corpus, split, references, rows))
 

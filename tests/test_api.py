@@ -114,3 +114,8 @@ def test_every_public_name_exists() -> None:
         assert getattr(captioner, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'describe'"):
         captioner.describe  # noqa: B018
+
+
+def test_overrides_of_a_captioner_are_an_error(tiny_run: Path) -> None:
+    with pytest.raises(UsageError, match=r"^evaluate: overrides need a run"):
+        captioner.evaluate(captioner.load(tiny_run), overrides=["decode.beam_width=2"])

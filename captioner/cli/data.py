@@ -10,6 +10,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.options import config_options, list_option, prepare_config, prepare_options
+from captioner.errors import UsageError
 
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
@@ -120,6 +121,8 @@ def show(
 
     corpus = _open(source, config_file, overrides)
     examples = use_case.examples(corpus, split, number, seed)
+    if overwrite and html is None:
+        raise UsageError("--overwrite needs --html")
     if html is not None:
         missing = use_case.write_page(html, corpus, split, examples, images, overwrite)
         if missing:

@@ -103,7 +103,9 @@ def sample(
     if sum((split is not None, features is not None, bool(photos))) > 1:
         raise UsageError("photographs, --split and --features exclude each other; use one of them")
     if (write_sidecar or encoder or encoder_option) and not photos:
-        raise UsageError("--write-sidecar and --encoder need photographs")
+        raise UsageError("--write-sidecar, --encoder and --encoder-option need photographs")
+    if overwrite and write_sidecar is None:
+        raise UsageError("--overwrite needs --write-sidecar")
     if write_sidecar is not None:
         from captioner.inference.sidecars import check_suffix
 

@@ -88,9 +88,8 @@ def stop_signals() -> Iterator[list[int]]:
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:
-        if (
-            caught
-        ):  # set SIG_DFL only here: otherwise Python loses a second signal that arrives before it handles the first
+        # SIG_DFL is set only here: otherwise Python loses a second signal that arrives before it handles the first.
+        if caught:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         caught.append(number)

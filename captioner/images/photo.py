@@ -152,7 +152,7 @@ def square(photo: Image.Image, side: int) -> Image.Image:
     return ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC)
 
 
-def find_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+def list_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """List the photographs in a folder and its subfolders, sorted, without hidden files.
 
     `unread` is called with the error of each folder that cannot be read.

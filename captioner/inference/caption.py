@@ -15,7 +15,7 @@ class Candidate(NamedTuple):
 class Caption(NamedTuple):
     """The best caption of an image, with its reference captions if they are known.
 
-    `true` says whether the caption is true of the image, or is None if the data set cannot judge it. `candidates` are
+    `true` says whether the caption is true of the image, or is None if the data set cannot check it. `candidates` are
     the n best captions, best first; the first of them is the caption itself.
     """
 

@@ -17,7 +17,7 @@ from captioner.errors import CheckpointError, UsageError
 from captioner.images import open_encoder, parse_identity, same_encoder
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import encode_photos
-from captioner.images.photo import UNSUPPORTED_SUFFIXES, find_photos
+from captioner.images.photo import UNSUPPORTED_SUFFIXES, list_photos
 from captioner.inference.caption import Caption
 from captioner.inference.captioner import Captioner
 from captioner.inference.restore import LoadedModel, check_width
@@ -87,11 +87,11 @@ def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Fail
             yield path
             continue
         unread: list[OSError] = []
-        found = find_photos(path, unread.append)
+        found = list_photos(path, unread.append)
         yield from found
         for error in unread:
             yield Failed(Path(error.filename), f"{error.filename}: cannot be read: {error.strerror}")
-        if unknown := find_photos(path, lambda error: None, UNSUPPORTED_SUFFIXES):
+        if unknown := list_photos(path, lambda error: None, UNSUPPORTED_SUFFIXES):
             others = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
             yield Failed(unknown[0], f"{unknown[0]}{others}: HEIC is not supported; convert to JPEG")
         elif not found and not unread:

@@ -138,7 +138,7 @@ SHAPING = (
 """Options that determine the parameters' names and shapes, and the scale of the features."""
 
 
-def initialized_from(model: CaptioningRNN, config: Config, restored: Restored, corpus: Corpus) -> CaptioningRNN:
+def initialize_from(model: CaptioningRNN, config: Config, restored: Restored, corpus: Corpus) -> CaptioningRNN:
     """Initialize a model with the parameters and the standardizer of a restored one.
 
     Raises: CheckpointError when vocabulary or encoder differ, or a parameter is too large for the dtype; ConfigError

@@ -1,1 +1,1 @@
-"""Parallel computation: the thread pool and BLAS threads."""
+"""Parallel computation: the thread pool, BLAS threads and memory allocation."""

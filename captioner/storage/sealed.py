@@ -68,7 +68,9 @@ class Seal:
                 f"{path}: expected {self.kind} version {self.version}, got {int(version)}; "
                 "use the version of captioner that wrote it"
             )
-        expected, got = min(int(length), self.max_bytes), os.fstat(file.fileno()).st_size - SIZE
+        expected, got = int(length), os.fstat(file.fileno()).st_size - SIZE
+        if expected > self.max_bytes:
+            raise self.error(f"{path}: expected a {self.kind} of at most {self.max_bytes:,} bytes, got {expected:,}")
         if got != expected:
             raise self.error(f"{path}: damaged: expected {expected:,} bytes after the seal, got {got:,}")
         return digest.decode()

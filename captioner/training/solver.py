@@ -22,8 +22,8 @@ from captioner.optim.ema import EMA, update_ema
 from captioner.optim.schedules import Schedule, Span, learning_rate_factor
 from captioner.optim.update_rules import Hyper, Shard, Slots, UpdateRule, initial_slots, update
 from captioner.parallel.memory import keep_freed_memory
-from captioner.parallel.stopwatch import Stopwatch
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
+from captioner.training.stopwatch import Stopwatch
 
 REMEDY = "try a smaller train.learning_rate, or train.clip_norm 1"
 

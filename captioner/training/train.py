@@ -15,11 +15,10 @@ from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.inference import reranker_index as reranker
 from captioner.inference.load import open_corpus, open_run
-from captioner.inference.restore import initialized_from, restore
+from captioner.inference.restore import initialize_from, restore
 from captioner.optim.ema import EMA
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
-from captioner.parallel.stopwatch import Stopwatch
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
@@ -30,6 +29,7 @@ from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Batches, Step, TrainState, check_loss, recheck_loss, steps
+from captioner.training.stopwatch import Stopwatch
 from captioner.training.summary import summarize
 from captioner.training.validation import Validation
 
@@ -48,7 +48,7 @@ def train(
     corpus = build_corpus(config)
     model = build_model(config, corpus)
     if config.train.init_from is not None:
-        model = initialized_from(model, config, open_run(config.train.init_from), corpus)
+        model = initialize_from(model, config, open_run(config.train.init_from), corpus)
     start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
     training = _Training(Recorder(config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start))
     run.create(overwrite)

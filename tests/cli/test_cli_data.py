@@ -230,3 +230,7 @@ def test_a_page(cli: Callable[..., Any], small_config: Path) -> None:
     assert Path("config.html").read_text().count("data:image/jpeg;base64,") == 3
     assert cli("data", "show", "scenes", "-c", small_config, "-n", 2, "--html", "scenes.html").code == 0
     assert Path("scenes.html").read_text().count("data:image/png;base64,") == 2
+
+
+def test_overwrite_needs_a_page(cli: Callable[..., Any]) -> None:
+    assert cli("data", "show", "scenes", "--overwrite") == (2, "", "captioner: --overwrite needs --html\n")

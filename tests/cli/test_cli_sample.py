@@ -98,8 +98,9 @@ INVALID = {
     "--features new.h5 --split train": "photographs, --split and --features exclude each other; use one of them",
     "a.png --split train": "photographs, --split and --features exclude each other; use one of them",
     "a.png --features new.h5": "photographs, --split and --features exclude each other; use one of them",
-    "--write-sidecar .txt": "--write-sidecar and --encoder need photographs",
-    "--split train --encoder scenes": "--write-sidecar and --encoder need photographs",
+    "new/070.png --overwrite": "--overwrite needs --write-sidecar",
+    "--write-sidecar .txt": "--write-sidecar, --encoder and --encoder-option need photographs",
+    "--split train --encoder scenes": "--write-sidecar, --encoder and --encoder-option need photographs",
     "a.png --write-sidecar txt": "--write-sidecar txt: expected a suffix such as .txt",
     "a.png --write-sidecar .": "--write-sidecar .: expected a suffix such as .txt",
     **{

@@ -19,7 +19,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from captioner.errors import DataError
-from captioner.images.photo import FORMATS, PIXELS, decode, find_photos, read_photo, square
+from captioner.images.photo import FORMATS, PIXELS, decode, list_photos, read_photo, square
 
 KNOWN = ", ".join(FORMATS)
 RED, GREEN, BLUE, WHITE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (128, 128, 128)
@@ -465,17 +465,17 @@ def test_photographs_in_a_folder_are_sorted(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "sub" / "loop").symlink_to(tmp_path)
-    found = [str(path.relative_to(tmp_path)) for path in find_photos(tmp_path, pytest.fail)]
+    found = [str(path.relative_to(tmp_path)) for path in list_photos(tmp_path, pytest.fail)]
     assert found == ["a.png", "b.JPG", "g.jpg/h.gif", "sub/c.webp"]
 
 
 def test_a_hidden_folder_given_by_name_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".photos").mkdir()
     (tmp_path / ".photos" / "a.png").write_bytes(b"")
-    assert find_photos(tmp_path / ".photos", pytest.fail) == [tmp_path / ".photos" / "a.png"]
+    assert list_photos(tmp_path / ".photos", pytest.fail) == [tmp_path / ".photos" / "a.png"]
     monkeypatch.chdir(tmp_path / ".photos")
-    assert find_photos(Path(), pytest.fail) == [Path("a.png")]
-    assert find_photos(Path("../.photos"), pytest.fail) == [Path("../.photos/a.png")]
+    assert list_photos(Path(), pytest.fail) == [Path("a.png")]
+    assert list_photos(Path("../.photos"), pytest.fail) == [Path("../.photos/a.png")]
 
 
 def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -491,7 +491,7 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "scandir", shut)  # permissions do not stop root
     told: list[OSError] = []
-    assert find_photos(tmp_path, told.append) == [tmp_path / "a.png", tmp_path / "z" / "c.png"]
+    assert list_photos(tmp_path, told.append) == [tmp_path / "a.png", tmp_path / "z" / "c.png"]
     assert [error.filename for error in told] == [str(tmp_path / "shut")]
 
 

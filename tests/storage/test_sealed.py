@@ -93,7 +93,7 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "no image": (WHOLE[:SIZE], "damaged: expected 200 bytes after the seal, got 0"),
     "cut": (WHOLE[:-1], "damaged: expected 200 bytes after the seal, got 199"),
     "more": (WHOLE + b"0", "damaged: expected 200 bytes after the seal, got 201"),
-    "too much": (SEAL.of(1001, DIGEST) + bytes(1001), "damaged: expected 1,000 bytes after the seal, got 1,001"),
+    "too much": (SEAL.of(1001, DIGEST) + bytes(1001), "expected a thing of at most 1,000 bytes, got 1,001"),
 }
 
 

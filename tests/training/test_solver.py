@@ -23,8 +23,8 @@ from captioner.model.perplexity import mean_word_loss, perplexity
 from captioner.optim.clipping import clip_scale, global_norm
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper, initial_slots, update
-from captioner.parallel.stopwatch import Stopwatch
 from captioner.training.solver import Plan, Step, TrainState, recheck_loss, steps
+from captioner.training.stopwatch import Stopwatch
 
 SIZES = Sizes(vocab=9, feature=5, wordvec=4, hidden=6)
 PER_EPOCH = 4
@@ -311,7 +311,7 @@ def test_the_stopwatch_measures_every_phase_of_a_step(monkeypatch: pytest.Monkey
 
         return timed
 
-    monkeypatch.setattr("captioner.parallel.stopwatch.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("captioner.training.stopwatch.perf_counter", lambda: clock[0])
     trained, source, how, watch = model(), batches(), plan(3, clip_norm=1.0), Stopwatch()
     state = TrainState.fresh(trained, how.rule)
     for owner, name, seconds in (

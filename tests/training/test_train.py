@@ -149,7 +149,7 @@ def test_the_profile_separates_the_phases(config, run: Path, monkeypatch: pytest
 
         monkeypatch.setattr(owner, name, timed)
 
-    monkeypatch.setattr("captioner.parallel.stopwatch.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("captioner.training.stopwatch.perf_counter", lambda: clock[0])
     monkeypatch.setattr("captioner.training.train.time.perf_counter", lambda: clock[0])
     with_duration(ShuffledBatches, "batch", 1)
     with_duration(CaptioningRNN, "forward", 10)

@@ -2,14 +2,14 @@
 
 import pytest
 
-from captioner.parallel.stopwatch import Stopwatch
+from captioner.training.stopwatch import Stopwatch
 
 
 @pytest.fixture
 def ticks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The next times of the clock."""
     times: list[float] = []
-    monkeypatch.setattr("captioner.parallel.stopwatch.perf_counter", lambda: times.pop(0))
+    monkeypatch.setattr("captioner.training.stopwatch.perf_counter", lambda: times.pop(0))
     return times
 
 
