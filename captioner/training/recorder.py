@@ -84,6 +84,18 @@ class Recorder:
         except CheckpointError:
             self.best_at_end = None
 
+    def forget_later_best(self) -> None:
+        """Forget the best checkpoint if it is later than the last one, after a kill between the two.
+
+        With other options, training may not reach it again.
+        """
+        try:
+            later = not self.run.before_end.exists() and checkpoint.load(self.run.best).meta.step > self.state.step
+        except CheckpointError:
+            return
+        if later:
+            self.best, self.since_best = None, 0
+
     def restored(self) -> Restored:
         """Return what `restore` would return for a checkpoint saved now."""
         state = self.state

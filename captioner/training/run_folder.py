@@ -53,7 +53,7 @@ class RunFolder:
         Raises: UsageError when another process trains in it, when it contains a run and `overwrite` is not set, or when
         it contains only other files.
         """
-        has_run = any(file.exists() for file in (*self.files(), self.previous / BEST))
+        has_run = any(file.exists() for file in self.files()) or self._has_previous()
         if has_run and not overwrite:
             FolderLock(self.path).release()  # report a running training first
             path = shlex.quote(os.fspath(self.path))
@@ -68,10 +68,13 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path)
             self._check_not_moved(self.path)
-            if has_best := self.best.exists():
+            # A run without a best checkpoint does not replace a previous one.
+            if keep := self.best.exists() or (self.last.exists() and not self._has_previous()):
                 self.previous.mkdir(exist_ok=True)
             for file in self.files():
-                if has_best and file.exists():
+                if keep:
+                    (self.previous / file.name).unlink(missing_ok=True)
+                if keep and file.exists():
                     os.replace(file, self.previous / file.name)
                 file.unlink(missing_ok=True)
             remove_temporary_files(*self.files())
@@ -80,7 +83,10 @@ class RunFolder:
 
     def previous_run_note(self) -> str:
         """Say where the overwritten run is, if it still exists."""
-        return f"; the previous run is in {self.previous}" if (self.previous / BEST).exists() else ""
+        return f"; the previous run is in {self.previous}" if self._has_previous() else ""
+
+    def _has_previous(self) -> bool:
+        return any((self.previous / name).exists() for name in (BEST, LAST))
 
     def discard_previous(self) -> None:
         """Delete the overwritten run, once the new one has a best checkpoint."""
@@ -101,9 +107,8 @@ class RunFolder:
 
         Their lines are removed from the history, and best.h5 is again that of the scheduled validations, if any.
 
-        Raises: UsageError when another process trains in it.
+        The caller has claimed the folder.
         """
-        self.claim()
         with self.writing(self.best) as check:
             check()
             if self.before_end.exists():

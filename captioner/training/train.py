@@ -83,11 +83,14 @@ def resume(
     best, since_best = restored.meta.best, restored.meta.since_best
     recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
     training = _Training(recorder, changes(restored.meta.environment, environment(config.threads)))
+    run.claim()
     if training.is_finished:
-        run.claim()
         recorder.load_best_at_end()
     else:
-        run.reopen(restored.meta.step, has_best=best is not None)
+        if restored.meta.config != dump(config):
+            recorder.forget_later_best()
+            recorder.save()  # first: after a kill during the rest, `resume` continues with the new options
+        run.reopen(restored.meta.step, has_best=recorder.best is not None)
         run.write(run.config, dump(config))
     yield from training.events(stop)
 

@@ -13,11 +13,13 @@ from captioner.storage import checkpoint
 from captioner.training import train as use_case
 from captioner.training import validation
 from captioner.training.events import Ended, Event, Validated
+from captioner.training.recorder import Recorder
+from captioner.training.run_folder import RunFolder
 from captioner.training.train import resume, train
 from captioner.training.validation import Validation
 
 PER_EPOCH = 4
-BY_STEP = {4: 3.0, 8: 2.0, 12: 2.5, 16: 2.4, 20: 1.9, 24: 2.2, 28: 2.3}
+BY_STEP = {4: 3.0, 6: 2.9, 8: 2.0, 12: 2.5, 16: 2.4, 20: 1.9, 24: 2.2, 28: 2.3}
 """Validation losses after each epoch."""
 
 
@@ -163,3 +165,55 @@ def test_a_scheduled_validation_at_the_end_is_not_repeated(
     go("run", "train.epochs=2")
     assert len(measured) == 2
     assert not any("at_end" in line for line in history(tmp_path / "run"))
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing after it runs."""
+
+
+def test_a_kill_right_after_an_extension_loses_nothing(
+    go: Callable[..., list[Event]], losses: dict[int, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next resume continues with the options of the extension, as if there had been no kill."""
+    expected = go("straight", "train.epochs=5")
+    go("run", "train.epochs=5", "train.max_steps=6")
+    run = tmp_path / "run"
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    for name in ("reopen", "write", "log"):  # the first of each
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFolder, name, killed)
+            with pytest.raises(Killed):
+                go("run", "train.max_steps=20")
+        assert checkpoint.load(run / "last.h5").meta.step == 6
+    last = go("run")[-1]
+    assert isinstance(last, Ended)
+    straight = expected[-1]
+    assert isinstance(straight, Ended)
+    assert last.summary["steps"] == straight.summary["steps"] == 20
+    assert history(run) == history(tmp_path / "straight")
+    assert state(run / "best.h5") == state(tmp_path / "straight" / "best.h5")
+
+
+def test_a_best_checkpoint_later_than_the_last_one_is_forgotten_with_other_options(
+    go: Callable[..., list[Event]], losses: dict[int, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Recorder.save
+
+    def killed_in_epoch_2(self: Recorder) -> None:
+        if self.state.step == 8:
+            raise Killed
+        save(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "save", killed_in_epoch_2)
+        with pytest.raises(Killed):
+            go("run", "train.epochs=3")
+    run = tmp_path / "run"
+    assert (state(run / "best.h5")[0], state(run / "last.h5")[0]) == (8, 4)
+    losses[8] = 2.6
+    go("run", "train.learning_rate=0.01")
+    assert state(run / "best.h5")[:2] == (12, {"step": 12, "epoch": 3, "loss": 2.5})
+    assert state(run / "last.h5")[1] == {"step": 12, "epoch": 3, "loss": 2.5}

@@ -69,6 +69,13 @@ def test_the_previous_run_is_kept_until_the_new_one_has_a_best_checkpoint(own_ru
     assert run.previous_run_note() == ""
 
 
+def test_an_overwritten_run_without_a_best_checkpoint_is_kept_too(own_run: Path) -> None:
+    (own_run / "best.h5").unlink()
+    last = (own_run / "last.h5").read_bytes()
+    RunFolder(own_run).create(overwrite=True)
+    assert (own_run / "before" / "last.h5").read_bytes() == last
+
+
 def test_a_file_at_the_path_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     for path in (tmp_path / "run", tmp_path / "run" / "below"):
@@ -102,7 +109,7 @@ def test_reopening_removes_undecodable_lines(tmp_path: Path) -> None:
 
 
 def test_reopening_without_a_history(tmp_path: Path) -> None:
-    RunFolder(tmp_path).reopen(4)
+    RunFolder(tmp_path).claim()
     assert os.listdir(tmp_path) == []
 
 
@@ -169,7 +176,7 @@ def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
     claims = (
         lambda: RunFolder(run).create(overwrite=True),
         lambda: RunFolder(run).create(overwrite=False),
-        lambda: RunFolder(run).reopen(0),
+        lambda: RunFolder(run).claim(),
     )
     for claim in claims:
         with pytest.raises(UsageError, match=rf"^{run}: another process trains in this folder; wait for it, or"):
