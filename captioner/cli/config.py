@@ -28,7 +28,7 @@ def init(file: Path | None) -> None:
     """Write a config file with every option and its default.
 
     Comments document the options and their valid values. Without FILE, or if FILE is -, write to stdout. An existing
-    FILE is not replaced.
+    FILE is never replaced.
 
     \b
     Example:

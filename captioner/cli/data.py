@@ -45,7 +45,10 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     """Check a data set, report all problems, and print a summary.
 
     SOURCE is a caption file as for `captioner prepare`, or a data set: a prepared file, a folder in the layout of
-    CS231n's assignment, or scenes. Images are not encoded. The exit code is 1 if there are problems.
+    CS231n's assignment, or the word scenes for the generated drawings. The exit code is 1 if there are problems.
+
+    Images are not encoded. --encoder, --dtype and --threads have no effect; they are accepted so that the options of a
+    `captioner prepare` command can be checked unchanged.
     """
     from captioner.preparation import inspect_data as use_case
 
@@ -69,10 +72,10 @@ Examples:
 def summary(source: str | None, config_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Print a summary of a data set.
 
-    The summary has the sizes of splits, caption lengths, vocabulary, features and duplicates.
+    The summary contains the size of each split, the caption lengths, the vocabulary, the features and the duplicates.
 
-    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or scenes.  [default: the data set of the
-    config]
+    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or the word scenes for the generated
+    drawings.  [default: the data set of the config]
     """
     from captioner.preparation import inspect_data as use_case
 
@@ -88,7 +91,7 @@ Examples:
 """
 )
 @SOURCE
-@click.option("--split", default="train", show_default=True, metavar="SPLIT", help="Show images of this split.")
+@click.option("--split", default="train", show_default=True, metavar="SPLIT", help="Show images of SPLIT.")
 @click.option(
     "-n",
     "--number",
@@ -98,15 +101,18 @@ Examples:
     metavar="N",
     help="Show at most N images.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed of the images.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for choosing the images.")
 @click.option(
-    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page of images and captions."
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the images and captions to FILE as an HTML page.",
 )
 @click.option(
     "--images", type=click.Path(path_type=Path), metavar="FOLDER",
     help="Folder of the photographs for --html; files outside it are not read.",
 )  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace the file of --html if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing --html file.")
 @config_options
 def show(
     source: str | None, split: str, number: int, seed: int, html: Path | None, images: Path | None, overwrite: bool,
@@ -114,8 +120,8 @@ def show(
 ) -> None:  # fmt: skip
     """Show random images of a data set with their reference captions.
 
-    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or scenes.  [default: the data set of the
-    config]
+    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or the word scenes for the generated
+    drawings.  [default: the data set of the config]
     """
     from captioner.preparation import inspect_data as use_case
 

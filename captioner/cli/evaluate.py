@@ -1,4 +1,4 @@
-"""captioner evaluate: score captions against references."""
+"""captioner evaluate: score captions against reference captions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.options import override_option
+from captioner.cli.options import example_override_option
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,24 +34,32 @@ Examples:
     "--captions",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Score captions of this file instead of a model's.",
+    help="Score the captions in FILE instead of generating captions with a model; needs --references.",
 )
 @click.option(
-    "--references", type=click.Path(path_type=Path), metavar="FILE", help="Reference captions for --captions."
+    "--references",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with the reference captions for --captions.",
 )
-@click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Compare with captions of this file.")
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="FILE", help="Also score the captions in FILE, and compare."
+)
 @click.option(
     "--baseline",
     type=click.Choice(["nn"]),
-    help="Compare with the nearest-neighbour baseline (30 nearest training images).",
+    help="Compare with the nearest-neighbour baseline, which uses the 30 nearest training images.",
 )
 @click.option(
-    "--coco", type=click.Path(path_type=Path), metavar="FILE", help="Write the captions to this file as COCO results."
+    "--coco",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the captions to FILE in COCO's results format.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the file of --coco if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing --coco file.")
 @click.option("--worst", type=click.IntRange(min=1), metavar="N", help="Print the N images with the lowest CIDEr-D.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per split.")
-@override_option
+@example_override_option("decode.beam_width=5")
 def evaluate(
     runs: tuple[Path, ...],
     splits: tuple[str, ...],
@@ -65,14 +73,15 @@ def evaluate(
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Score captions against human references.
+    """Score captions against reference captions.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Several form an ensemble:
-    their word probabilities are averaged. Files of captions are COCO results, `[{"image_id", "caption"}]`. References
-    are COCO's captions_*.json, Karpathy's dataset.json, or a table with columns image and caption.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Several runs or checkpoints
+    form an ensemble: their word probabilities are averaged. Caption files have COCO's results format,
+    [{"image_id": ..., "caption": ...}]. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a table
+    with the columns image and caption.
 
-    BLEU, ROUGE-L and CIDEr-D match pycocoevalcap and its PTB tokenizer, times 100. Each has its 95 % bootstrap
-    confidence interval over images (1,000 resamples). Perplexity is that of the references.
+    BLEU, ROUGE-L and CIDEr-D equal pycocoevalcap's (PTB tokenizer included) and are printed times 100, each with a 95 %
+    bootstrap confidence interval over images (1,000 resamples). Perplexity is computed on the references.
     """
     if bool(runs) != (captions is None) or (captions is None) != (references is None):
         raise UsageError("expected a run, or --captions with --references")

@@ -1,4 +1,4 @@
-"""captioner gradcheck: numeric against analytic gradients."""
+"""captioner gradcheck: compare analytic with numeric gradients."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Examples:
 """
 )
 @config_options
-@click.option("--full", is_flag=True, help="Check every element instead of a random direction.")
+@click.option("--full", is_flag=True, help="Compare every element instead of one random direction.")
 def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) -> int:
     """Check the gradients of every layer and of the configured model.
 
-    Each analytic gradient is compared in float64 with central differences along a random direction; with --full, or if
-    that fails, element by element. Layers and model are scaled down. The exit code is 1 if a gradient is wrong.
+    Each analytic gradient is compared with central differences along a random direction, in float64. If they differ,
+    or with --full, every element is compared. The layers and the model are scaled down. The exit code is 1 if a
+    gradient is wrong.
     """
     from captioner.config.yaml_io import load
     from captioner.gradcheck.check import gradcheck as use_case

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.options import override_option
+from captioner.cli.options import example_override_option
 
 WIDTH = 36
 DECADES = 6
@@ -39,17 +39,18 @@ Examples:
     default=12,
     show_default=True,
     metavar="T",
-    help="Position T of the word whose loss is differentiated.",
+    help="Differentiate the loss of word T of each caption.",
 )
 @click.option("--split", default="val", show_default=True, metavar="SPLIT", help="Use the captions of this split.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run.")
-@override_option
+@example_override_option("data.root=birds.h5")
 def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, overrides: tuple[str, ...]) -> None:
-    """Plot gradient norms through time.
+    """Print gradient norms by time step, as a bar chart.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Print the norm of the
-    gradient of -log P(word T) with respect to the hidden state 0, 1, 2, ... steps back, averaged over captions of at
-    least T words. Bars are on a log scale: a vanishing gradient shrinks them by the same length per step.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Each line
+    contains the norm of the gradient of -log P(word T) with respect to the hidden state 0, 1, 2, ... steps earlier,
+    averaged over captions of at least T words. Bars have a log scale: if the gradient vanishes exponentially, they
+    become shorter by the same length per step.
     """
     from captioner.gradcheck.gradient_norms import gradient_norms
     from captioner.inference.load import open_corpus, open_run

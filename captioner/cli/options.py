@@ -30,14 +30,19 @@ def config_options(command: Command) -> Command:
 
 def override_option(command: Command) -> Command:
     """Add a repeatable `-o/--set`, as the argument `overrides`."""
+    return example_override_option("model.cell=rnn")(command)
+
+
+def example_override_option(example: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `-o/--set`, with an example in its help."""
     return click.option(
         "-o",
         "--set",
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Override an option, such as model.cell=rnn; may be repeated, the last wins.",
-    )(command)
+        help=f"Override a config option, such as {example}; may be repeated. The last value of a key is used.",
+    )
 
 
 def prepare_options(command: Command) -> Command:
@@ -59,7 +64,7 @@ def _prepare_option(option: Option) -> Callable[[Command], Command]:
         type=click.Choice(option.choices) if option.choices else kinds[option.kind],
         default=option.default,
         show_default=option.default is not None,
-        metavar=None if option.kind is not Path else "PATH",
+        metavar="PATH" if option.kind is Path else "N" if " N " in option.doc else None,
         callback=check,
         help=f"{option.doc[0].upper()}{option.doc[1:]}.".replace("].", "]"),
     )
@@ -78,7 +83,7 @@ def list_option(command: Command) -> Command:
         "lists",
         multiple=True,
         metavar="SPLIT=FILE",
-        help="Assign the images named in FILE, one per line, to SPLIT; may be repeated.",
+        help="Assign the images named in FILE (one name per line) to SPLIT; may be repeated.",
     )(command)
 
 
@@ -102,5 +107,5 @@ def encoder_options(command: Command) -> Command:
         multiple=True,
         metavar="KEY=VALUE",
         callback=parse,
-        help="Set size, mean, scale, layout or output of onnx:FILE if the model does not define it; may be repeated.",
+        help="Set size, mean, scale, layout (nchw or nhwc) or output of the encoder onnx:FILE; may be repeated.",
     )(command)

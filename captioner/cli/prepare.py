@@ -35,14 +35,14 @@ Examples:
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="Write the data set to this file.",
+    help="Write the data set to FILE.",
 )
 @prepare_options
 @list_option
 @encoder_options
 @strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing data set.")
 def prepare(
     sources: tuple[str, ...],
     file: Path,
@@ -55,12 +55,13 @@ def prepare(
 ) -> int:
     """Build a data set from photographs and captions.
 
-    SOURCE is a table (CSV or TSV with a header, JSON lines, Flickr's token.txt), Karpathy's dataset.json or COCO's
-    captions_*.json. Several sources may each be SPLIT=FILE. The image features and captions are written to one file,
-    which is all that training needs. After Ctrl-C, the same command resumes without encoding an image twice.
+    SOURCE is a table (CSV or TSV with a header, JSON lines, Flickr8k's token.txt), Karpathy's dataset.json or COCO's
+    captions_*.json. With several sources, write SPLIT=FILE to assign a file to a split, such as val=captions.json. The
+    output file contains the image features and the captions; training needs no other file. After Ctrl-C, the same
+    command resumes without encoding an image twice.
 
     Skipped lines and photographs are reported and counted in the summary. The exit code is 1 if photographs are missing
-    or unreadable; the data set then contains the others.
+    or unreadable; the data set then contains only the other photographs.
     """
     from captioner.cli.data_summary import summary_lines
     from captioner.preparation.prepare import prepare as use_case

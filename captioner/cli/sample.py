@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from captioner.cli import output
-from captioner.cli.options import encoder_options, override_option
+from captioner.cli.options import encoder_options, example_override_option
 from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ Examples:
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN_OR_CHECKPOINT...")
 @click.argument("names", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="[PHOTO_OR_FOLDER]...")
 @click.option(
-    "--split", metavar="SPLIT", help="Caption the images of this split.  [default: val, if no photographs are given]"
+    "--split", metavar="SPLIT", help="Caption the images of SPLIT.  [default: val, if no photographs are given]"
 )
 @click.option(
     "--features",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Caption the image features in the array `features` of this HDF5 file.",
+    help="Caption image features: the rows of the array `features` in the HDF5 file FILE.",
 )
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
@@ -54,21 +54,21 @@ Examples:
     default=1,
     show_default=True,
     metavar="N",
-    help="Captions per image. Widens the beam to N if needed, which may change the first caption.",
+    help="Write N captions per image. A narrower beam is widened to N, which may change the first caption.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 @click.option(
     "--write-sidecar",
     metavar="SUFFIX",
-    help="Also write each caption beside its photograph; .txt writes photo.txt.",
+    help="Also write each caption to a file beside its photograph: with .txt, photo.jpg gets photo.txt.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing sidecar files.")
 @click.option(
     "--encoder", metavar="NAME",
-    help="Image encoder, if the checkpoint names none or its onnx:FILE has moved.",
+    help="Image encoder; needed only if the checkpoint names no known encoder or its onnx:FILE has moved.",
 )  # fmt: skip
 @encoder_options
-@override_option
+@example_override_option("decode.beam_width=5")
 def sample(
     run: Path,
     names: tuple[Path, ...],
@@ -85,14 +85,15 @@ def sample(
 ) -> int:
     """Write captions for images.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Several form an ensemble,
-    which needs one shared vocabulary and encoder: their word probabilities are averaged, with the options of the first.
-    PHOTO_OR_FOLDER is a photograph, a folder of photographs, or - to read names from stdin, one per line; it must
-    follow all runs. Without photographs, the images of a split are captioned.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Several runs or checkpoints
+    form an ensemble: their word probabilities are averaged, and the options of the first are used. All models of an
+    ensemble must have the same vocabulary and encoder. PHOTO_OR_FOLDER is a photograph, a folder of photographs, or -,
+    which reads names of photographs and folders from stdin, one per line. Photographs must follow all runs. Without
+    photographs, the images of a split are captioned.
 
-    Each line has the image, the caption, its log-probability (natural logarithm) and, for scenes, whether the caption
-    is true, separated by tabs. Further candidates and the references follow on lines that start with a tab. An
-    unreadable photograph is reported and skipped, and the exit code is 1.
+    Each line contains the image, the caption, its log-probability (natural logarithm) and, for generated drawings,
+    whether the caption is true. Tabs separate them. Further candidates and the references follow on lines that start
+    with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
     """
     from captioner.inference.find_checkpoint import is_run
 

@@ -29,19 +29,23 @@ Examples:
 @config_options
 @click.option(
     "--data", type=click.Path(path_type=Path), metavar="FILE",
-    help="Train on a file written by `captioner prepare`: short for -o data.source=prepared -o data.root=FILE.",
+    help="Train on FILE, written by `captioner prepare`; short for -o data.source=prepared -o data.root=FILE.",
 )  # fmt: skip
 @click.option(
     "--run", type=click.Path(path_type=Path), metavar="FOLDER",
-    help="Run folder to create.  [default: runs/NAME, after --data, the config file or data.source]",
+    help="Run folder to create.  [default: runs/NAME; NAME is that of the --data file, else of the config file, else "
+    "data.source]",
 )  # fmt: skip
 @click.option(
-    "--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Resume a run from its last checkpoint."
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Resume the run in FOLDER from its last checkpoint; train.epochs is the total, including past epochs.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing run in the folder.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
 @click.option(
     "--profile", is_flag=True,
-    help="Print the time of reading, forward, backward, update, validation and saving at the end.",
+    help="At the end, print the time spent on reading, forward and backward passes, updates, validation and saving.",
 )  # fmt: skip
 def train(
     config_file: Path | None,
@@ -55,7 +59,7 @@ def train(
     """Train a captioning model.
 
     The run folder contains the effective config.yaml, history.jsonl, last.h5, best.h5, summary.json and, if
-    decode.consensus is set, reranker.h5. Ctrl-C finishes the step and saves a checkpoint before stopping.
+    decode.consensus is set, reranker.h5. After Ctrl-C, the current step is finished and a checkpoint is saved.
     """
     if data is not None:
         overrides = ("data.source=prepared", f"data.root={data}", *overrides)

@@ -19,7 +19,7 @@ class Scenes:
     train: Annotated[int, "training images", ">= 1", "<= 1000000"] = 4000
     val: Annotated[int, "validation images", ">= 1", "<= 1000000"] = 500
     test: Annotated[int, "test images", ">= 1", "<= 1000000"] = 500
-    heldout: Annotated[int, "images with colour-shape pairs that train lacks", ">= 1", "<= 1000000"] = 500
+    heldout: Annotated[int, "images with colour-shape pairs that are not in train", ">= 1", "<= 1000000"] = 500
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Data:
     source: Annotated[Literal["scenes", "cs231n", "prepared"], "kind of data set"] = "scenes"
     root: Annotated[Path | None, "file or folder of the data set; relative to this file"] = None
     standardize: Annotated[bool, "standardize features by the mean and standard deviation of train"] = False
-    memory_mib: Annotated[int, "MiB; larger feature matrices stay on disk and are read by rows", ">= 1"] = 1024
+    memory_mib: Annotated[int, "features larger than N MiB stay in their file; batches read rows", ">= 1"] = 1024
     max_train: Annotated[int | None, "train on at most N captions; null: all", ">= 1"] = None
     scenes: Scenes = Scenes()
     cs231n: Cs231n = Cs231n()
@@ -49,7 +49,7 @@ class Model:
     cell: Annotated[Literal["rnn", "lstm"], "recurrent cell"] = "lstm"
     wordvec_dim: Annotated[int, "dimension of the word embedding (D)", ">= 1"] = 256
     hidden_dim: Annotated[int, "dimension of the hidden state (H)", ">= 1"] = 512
-    image_input: Annotated[Literal["init", "first", "every"], "image as h0; also first input; or in every input"] = (
+    image_input: Annotated[Literal["init", "first", "every"], "h0 is the image; also first input; also every input"] = (
         "init"
     )
     dtype: Annotated[Literal["float32", "float64"], "floating-point precision of parameters and arithmetic"] = "float32"
@@ -67,9 +67,9 @@ class Train:
     objective: Annotated[Literal["cross_entropy", "self_critical"], "cross-entropy, or self-critical (SCST)"] = (
         "cross_entropy"
     )
-    init_from: Annotated[Path | None, "run or checkpoint with the initial parameters; relative to this file"] = None
+    init_from: Annotated[Path | None, "run or checkpoint to take initial parameters from; relative to this file"] = None
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
-    max_steps: Annotated[int | None, "stop after N steps; null: after `epochs`", ">= 1"] = None
+    max_steps: Annotated[int | None, "stop after N steps; null: after all epochs", ">= 1"] = None
     batch_size: Annotated[int, "captions per step", ">= 1"] = 64
     label_smoothing: Annotated[float, "label smoothing: target probability shared by all words", ">= 0", "< 1"] = 0.0
     ema_decay: Annotated[float | None, "decay of the parameters' moving average; null: no EMA", "> 0", "< 1"] = None
@@ -97,7 +97,7 @@ class Validate:
     every: Annotated[int, "epochs between validations", ">= 1"] = 1
     split: Annotated[str, "split to validate on"] = "val"
     max_captions: Annotated[int | None, "validate on at most N captions; null: all", ">= 1"] = None
-    score_every: Annotated[int | None, "epochs between scorings of generated captions; null: never", ">= 1"] = None
+    score_every: Annotated[int | None, "score generated captions every N epochs; null: never", ">= 1"] = None
     best_metric: Annotated[
         Literal["loss", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d"], "metric that selects best.h5"
     ] = "loss"
@@ -127,7 +127,7 @@ class Config:
     """All options of a run."""
 
     seed: Annotated[int, "random seed of initial parameters, batches and dropout", ">= 0"] = 0
-    threads: Annotated[int, "threads per batch", ">= 1", "<= 64"] = 2
+    threads: Annotated[int, "threads that compute each batch", ">= 1", "<= 64"] = 2
     data: Data = Data()
     model: Model = Model()
     train: Train = Train()
@@ -143,19 +143,23 @@ ENCODER = "efficientnet-lite0"
 class Prepare:
     """Options of `captioner prepare` and `captioner data check`."""
 
-    images: Annotated[Path | None, "folder of the photographs  [default: that of the first SOURCE]"] = None
-    encoder: Annotated[str | None, f"image encoder: scenes, efficientnet-lite0 or onnx:FILE  [default: {ENCODER}]"] = (
-        None
-    )
-    features: Annotated[Path | None, "use the rows of `features` in this HDF5 file instead of an encoder"] = None
+    images: Annotated[Path | None, "folder of the photographs.  [default: the folder of the first SOURCE]"] = None
+    encoder: Annotated[
+        str | None,
+        f"image encoder: efficientnet-lite0, onnx:FILE, or scenes for generated drawings.  [default: {ENCODER}]",
+    ] = None
+    features: Annotated[
+        Path | None,
+        "read features from the array `features` in this HDF5 file; --encoder names the encoder that computed them",
+    ] = None
     dtype: Annotated[Literal["float16", "float32"], "floating-point precision of the features"] = "float16"
-    image_column: Annotated[str, "column of the image name, in tables and JSON lines"] = "image"
-    caption_column: Annotated[str, "column of the caption"] = "caption"
-    split_column: Annotated[str, "column of the split, if there is one"] = "split"
+    image_column: Annotated[str, "column or JSON key of the image name"] = "image"
+    caption_column: Annotated[str, "column or JSON key of the caption"] = "caption"
+    split_column: Annotated[str, "column or JSON key of the split, if present"] = "split"
     val: Annotated[float, "fraction of images in val, if the source defines no splits", ">= 0", "< 1"] = 0.1
     test: Annotated[float, "fraction of images in test, if the source defines no splits", ">= 0", "< 1"] = 0.0
-    seed: Annotated[int, "random seed of the splits", ">= 0"] = 0
+    seed: Annotated[int, "seed for choosing the splits", ">= 0"] = 0
     min_count: Annotated[int, "replace words that occur fewer than N times in train with <UNK>", ">= 1"] = 5
-    max_words: Annotated[int | None, "maximum vocabulary size", ">= 1"] = None
-    max_length: Annotated[int, "truncate captions to N words", ">= 1"] = 30
-    threads: Annotated[int, "encoder threads", ">= 1", "<= 64"] = 2
+    max_words: Annotated[int | None, "keep at most N words in the vocabulary, the most frequent ones", ">= 1"] = None
+    max_length: Annotated[int, "truncate captions to N words each", ">= 1"] = 30
+    threads: Annotated[int, "threads that encode photographs", ">= 1", "<= 64"] = 2
