@@ -67,7 +67,7 @@ class Train:
     objective: Annotated[Literal["cross_entropy", "self_critical"], "cross-entropy, or self-critical (SCST)"] = (
         "cross_entropy"
     )
-    init_from: Annotated[Path | None, "run or checkpoint to take initial parameters from; relative to this file"] = None
+    init_from: Annotated[Path | None, "run or checkpoint with initial parameters; relative to this file"] = None
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
     max_steps: Annotated[int | None, "stop after N steps; null: after all epochs", ">= 1"] = None
     batch_size: Annotated[int, "captions per step", ">= 1"] = 64
