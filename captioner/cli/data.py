@@ -47,8 +47,8 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     SOURCE is a caption file as for `captioner prepare`, or a data set: a prepared file, a folder in the layout of
     CS231n's assignment, or the word scenes for the generated drawings. The exit code is 1 if there are problems.
 
-    Images are not encoded. --encoder, --dtype and --threads have no effect; they are accepted so that the options of a
-    `captioner prepare` command can be checked unchanged.
+    Images are not encoded. --encoder, --dtype and --threads have no effect; they are accepted because `captioner
+    prepare` has the same options. If SOURCE is a data set, --json is the only option that applies.
     """
     from captioner.preparation import inspect_data as use_case
 
@@ -101,7 +101,14 @@ Examples:
     metavar="N",
     help="Show at most N images.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for choosing the images.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="INTEGER",
+    default=0,
+    show_default=True,
+    help="Seed for choosing the images.",
+)
 @click.option(
     "--html",
     type=click.Path(path_type=Path),

@@ -28,7 +28,7 @@ Examples:
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN_OR_CHECKPOINT]...")
 @click.option(
     "--split", "splits", multiple=True, metavar="SPLIT",
-    help="Score this split; may be repeated.  [default: val, or all images of --references]",
+    help="Score the captions of SPLIT; may be repeated.  [default: val, or all images of --references]",
 )  # fmt: skip
 @click.option(
     "--captions",

@@ -41,7 +41,7 @@ Examples:
     metavar="T",
     help="Differentiate the loss of word T of each caption.",
 )
-@click.option("--split", default="val", show_default=True, metavar="SPLIT", help="Use the captions of this split.")
+@click.option("--split", default="val", show_default=True, metavar="SPLIT", help="Use the captions of SPLIT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run.")
 @example_override_option("data.root=birds.h5")
 def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, overrides: tuple[str, ...]) -> None:

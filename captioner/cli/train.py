@@ -33,8 +33,8 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--run", type=click.Path(path_type=Path), metavar="FOLDER",
-    help="Run folder to create.  [default: runs/NAME; NAME is that of the --data file, else of the config file, else "
-    "data.source]",
+    help="Run folder to create.  [default: runs/NAME; NAME is the name of the --data file, else that of the config "
+    "file, else data.source]",
 )  # fmt: skip
 @click.option(
     "--resume",

@@ -153,12 +153,12 @@ class Prepare:
         "read features from the array `features` in this HDF5 file; --encoder names the encoder that computed them",
     ] = None
     dtype: Annotated[Literal["float16", "float32"], "floating-point precision of the features"] = "float16"
-    image_column: Annotated[str, "column or JSON key of the image name"] = "image"
-    caption_column: Annotated[str, "column or JSON key of the caption"] = "caption"
-    split_column: Annotated[str, "column or JSON key of the split, if present"] = "split"
+    image_column: Annotated[str, "column of the image name, or its key in JSON lines"] = "image"
+    caption_column: Annotated[str, "column of the caption, or its key in JSON lines"] = "caption"
+    split_column: Annotated[str, "column of the split, if present, or its key in JSON lines"] = "split"
     val: Annotated[float, "fraction of images in val, if the source defines no splits", ">= 0", "< 1"] = 0.1
     test: Annotated[float, "fraction of images in test, if the source defines no splits", ">= 0", "< 1"] = 0.0
-    seed: Annotated[int, "seed for choosing the splits", ">= 0"] = 0
+    seed: Annotated[int, "seed for choosing the splits at random", ">= 0"] = 0
     min_count: Annotated[int, "replace words that occur fewer than N times in train with <UNK>", ">= 1"] = 5
     max_words: Annotated[int | None, "keep at most N words in the vocabulary, the most frequent ones", ">= 1"] = None
     max_length: Annotated[int, "truncate captions to N words each", ">= 1"] = 30
