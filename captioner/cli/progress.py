@@ -27,7 +27,7 @@ METRICS = {
 
 
 def show(events: Iterator[Event], profile: bool = False) -> None:
-    """Consume the events of a training with a progress bar; with `profile`, print the time per phase at the end."""
+    """Consume the events of a training run with a progress bar; with `profile`, print the time per phase at the end."""
     bar: tqdm[Any] = tqdm(disable=True)
     words = 0
     try:

@@ -30,7 +30,7 @@ LONGEST = 60
 
 
 def score_lines(record: dict[str, Any], by: str) -> Iterator[str]:
-    """Yield the table of a record: a column of scores, and two for each compared set, its scores and the difference."""
+    """Yield the table of a record: a column of scores, and two per compared set (its scores, the difference)."""
     others = record.get("others", {})
     true = record.get("true")
     yield (

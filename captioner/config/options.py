@@ -36,7 +36,7 @@ class Data:
     source: Annotated[Literal["scenes", "cs231n", "prepared"], "kind of data set"] = "scenes"
     root: Annotated[Path | None, "file or folder of the data set; relative to this file"] = None
     standardize: Annotated[bool, "standardize features by the mean and standard deviation of train"] = False
-    memory_mib: Annotated[int, "features larger than N MiB stay in their file; batches read rows", ">= 1"] = 1024
+    memory_mib: Annotated[int, "features larger than N MiB are not loaded; batches read their rows", ">= 1"] = 1024
     max_train: Annotated[int | None, "train on at most N captions; null: all", ">= 1"] = None
     scenes: Scenes = Scenes()
     cs231n: Cs231n = Cs231n()
@@ -49,9 +49,9 @@ class Model:
     cell: Annotated[Literal["rnn", "lstm"], "recurrent cell"] = "lstm"
     wordvec_dim: Annotated[int, "dimension of the word embedding (D)", ">= 1"] = 256
     hidden_dim: Annotated[int, "dimension of the hidden state (H)", ">= 1"] = 512
-    image_input: Annotated[Literal["init", "first", "every"], "h0 is the image; also first input; also every input"] = (
-        "init"
-    )
+    image_input: Annotated[
+        Literal["init", "first", "every"], "image as h0 only; also as first input; also in every input"
+    ] = "init"
     dtype: Annotated[Literal["float32", "float64"], "floating-point precision of parameters and arithmetic"] = "float32"
     dropout_features: Annotated[float, "dropout rate of the image feature", ">= 0", "< 1"] = 0.0
     dropout_embedding: Annotated[float, "dropout rate of the word embedding", ">= 0", "< 1"] = 0.0
