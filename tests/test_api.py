@@ -119,3 +119,9 @@ def test_every_public_name_exists() -> None:
 def test_overrides_of_a_captioner_are_an_error(tiny_run: Path) -> None:
     with pytest.raises(UsageError, match=r"^evaluate: overrides need a run"):
         captioner.evaluate(captioner.load(tiny_run), overrides=["decode.beam_width=2"])
+
+
+@pytest.mark.parametrize("n_best", [0, -1, 101])
+def test_n_best_is_bounded(n_best: int, model: captioner.Captioner) -> None:
+    with pytest.raises(UsageError, match=rf"^caption: n_best: expected 1 to 100, got {n_best}$"):
+        model.caption("a.png", n_best=n_best)

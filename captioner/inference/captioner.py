@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BATCH = 256
 """Captions per thread that are decoded at a time."""
+MAX_N_BEST = 100
 Photo = str | os.PathLike[str]
 Photos = list[Photo] | tuple[Photo, ...]
 
@@ -63,8 +64,10 @@ class Captioner:
 
         Shapes: features (N, F), or (F,) for one image.
         Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
-        for features of another width; UsageError for an encoder that is not found.
+        for features of another width; UsageError for an encoder that is not found, or `n_best` outside 1 to 100.
         """
+        if not 1 <= n_best <= MAX_N_BEST:
+            raise UsageError(f"caption: n_best: expected 1 to {MAX_N_BEST}, got {n_best}")
         if (images is None) == (features is None):
             raise UsageError("caption: expected photographs or features=, one of them")
         if features is not None:

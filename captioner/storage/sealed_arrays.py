@@ -53,7 +53,7 @@ def write(
                     f"try another version of h5py (this is {h5py.__version__}), or check the disk and the memory"
                 )
     except OSError as error:
-        kept = "; an earlier one there is whole" if path.exists() else ""
+        kept = "; the previous one is kept" if path.is_file() else ""
         raise seal.error(f"{path}: cannot write the {seal.kind}: {error.strerror or error}{kept}") from error
 
 

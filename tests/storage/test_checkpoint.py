@@ -373,7 +373,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(
     larger = Checkpoint(META, {"w": np.ones(100_000)}, {}, {})
     with files_of_at_most(50_000), pytest.raises(CheckpointError) as caught:
         save(path, larger)
-    assert str(caught.value) == f"{path}: cannot write the checkpoint: File too large; an earlier one there is whole"
+    assert str(caught.value) == f"{path}: cannot write the checkpoint: File too large; the previous one is kept"
     assert path.read_bytes() == whole
     assert os.listdir(tmp_path) == ["last.h5"]
 
