@@ -15,9 +15,9 @@ Params: TypeAlias = dict[str, Array]
 
 
 class Batch(NamedTuple):
-    """The captions of one training step, with the figures to record for it.
+    """The captions of one training step, with the metrics to record for it.
 
-    `weights`, if given, multiply the loss of each caption: loss = 1/N Σ_n weights_n loss_n. `figures` are named values
+    `weights`, if given, multiply the loss of each caption: loss = 1/N Σ_n weights_n loss_n. `metrics` are named values
     recorded with the step.
 
     Shapes: features (N, F), captions (N, T), weights (N,).

@@ -33,25 +33,30 @@ def build_decoder(options: Decode, vocab: Vocab, n_best: int = 1) -> Decoder:
     banned = [vocab.null, vocab.start, *_banned_ids(options.suppress_words, vocab)]
     if options.suppress_unk:
         banned.append(vocab.unk)
-    words: dict[str, Any] = {
+    constraints = Constraints(banned, options.min_length, options.no_repeat_ngram or 0)
+    return METHODS[options.method](options, n_best, decoding_arguments(vocab, options.max_length, constraints))
+
+
+def decoding_arguments(vocab: Vocab, max_length: int, constraints: Constraints) -> dict[str, Any]:
+    """Return the keyword arguments that all decoding methods share."""
+    return {
         "start": vocab.start,
         "end": vocab.end,
         "null": vocab.null,
-        "max_length": options.max_length,
-        "constraints": Constraints(banned, options.min_length, options.no_repeat_ngram or 0),
+        "max_length": max_length,
+        "constraints": constraints,
     }
-    return METHODS[options.method](options, n_best, words)
 
 
-def _search(options: Decode, n_best: int, words: dict[str, Any]) -> Decoder:
+def _search(options: Decode, n_best: int, arguments: dict[str, Any]) -> Decoder:
     width = max(options.beam_width, n_best)
     decode = greedy if width == 1 else partial(beam, width=width, length_penalty=options.length_penalty)
-    return Decoder(lambda step, state, images: decode(step, state, **words), width)
+    return Decoder(lambda step, state, images: decode(step, state, **arguments), width)
 
 
-def _sampling(options: Decode, n_best: int, words: dict[str, Any]) -> Decoder:
+def _sampling(options: Decode, n_best: int, arguments: dict[str, Any]) -> Decoder:
     settings: dict[str, Any] = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed")}
-    return Decoder(partial(sample, samples=n_best, **settings, **words), n_best)
+    return Decoder(partial(sample, samples=n_best, **settings, **arguments), n_best)
 
 
 METHODS: Mapping[str, Callable[[Decode, int, dict[str, Any]], Decoder]] = {"beam": _search, "sampling": _sampling}

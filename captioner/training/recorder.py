@@ -53,12 +53,12 @@ class Recorder:
 
     def record_validation(self, step: Step, loss: float, scores: dict[str, float], at_end: bool) -> Validated:
         """Record a validation, and save best.h5 if it is the best."""
-        name, figures = self.config.validate.best_metric, {"loss": loss, **scores}
-        better = is_better(name, figures, self.best)
-        if name in figures and not at_end:
+        name, scored = self.config.validate.best_metric, {"loss": loss, **scores}
+        better = is_better(name, scored, self.best)
+        if name in scored and not at_end:
             self.since_best = 0 if better else self.since_best + 1
         if better:
-            self._save_best({"step": step.step, "epoch": step.epoch, "loss": loss, name: figures[name]}, at_end)
+            self._save_best({"step": step.step, "epoch": step.epoch, "loss": loss, name: scored[name]}, at_end)
         event = Validated(step.step, step.epoch, loss, scores, better)
         self.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)
         return event

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from captioner.data.batches import ShuffledBatches
 from captioner.decode import Constraints, greedy, sample
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import DataError
+from captioner.inference.decoder import decoding_arguments
 from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
@@ -52,31 +52,25 @@ class SelfCritical:
     def batch(self, step: int, /) -> Batch:
         """Sample the batch of a step, with advantages as weights.
 
-        `figures` are the mean rewards and the fraction of non-zero advantages.
+        `metrics` are the mean rewards and the fraction of non-zero advantages.
         """
         split, vocab = self._batches.split, self._vocab
         images = split.image_idxs[self._batches.rows(step)]
         unique, inverse = np.unique(images, return_inverse=True)
-        words: dict[str, Any] = {
-            "start": vocab.start,
-            "end": vocab.end,
-            "null": vocab.null,
-            "max_length": self._max_length,
-            "constraints": Constraints([vocab.null, vocab.start]),
-        }
+        arguments = decoding_arguments(vocab, self._max_length, Constraints([vocab.null, vocab.start]))
         features = split.features[unique]
         seed = int(np.random.default_rng((self._seed, 4, step)).integers(1 << 62))
         decode = parallel_decoder(self._model, self._pool)
-        sampled = decode(partial(sample, seed=seed, **words), features[inverse], np.arange(len(images)))[0][:, 0]
-        greedy_captions = decode(partial(greedy, **words), features)[0][:, 0]
+        sampled = decode(partial(sample, seed=seed, **arguments), features[inverse], np.arange(len(images)))[0][:, 0]
+        greedy_captions = decode(partial(greedy, **arguments), features)[0][:, 0]
         place = np.searchsorted(self._images, unique)
         baseline = self._reward.score(place, vocab.unpadded(greedy_captions))[inverse]
         rewards = self._reward.score(place[inverse], vocab.unpadded(sampled))
         weights = rewards - baseline
         starts = np.full((len(sampled), 1), vocab.start, sampled.dtype)
-        figures = {
+        metrics = {
             "reward": float(rewards.mean()),
             "greedy_reward": float(baseline.mean()),
             "advantages": float(np.count_nonzero(weights) / len(weights)),
         }
-        return Batch(features[inverse], np.concatenate([starts, sampled], axis=1), weights, figures)
+        return Batch(features[inverse], np.concatenate([starts, sampled], axis=1), weights, metrics)

@@ -73,7 +73,7 @@ class Plan(NamedTuple):
 class Step(NamedTuple):
     """The record of one update: step (1, 2, ...), epoch, and loss and gradient norm before the update.
 
-    `loss` is the objective, summed over words and divided by captions, as in CS231n. `figures` are those of the batch,
+    `loss` is the objective, summed over words and divided by captions, as in CS231n. `metrics` are those of the batch,
     preceded by mean word loss and perplexity if the batch has no weights.
     """
 
@@ -87,7 +87,7 @@ class Step(NamedTuple):
     metrics: Mapping[str, float]
 
     def record(self) -> dict[str, Any]:
-        """Return all fields as one flat dict, with the figures merged in."""
+        """Return all fields as one flat dict, with the metrics merged in."""
         record = self._asdict()
         del record["metrics"]
         return {**record, **self.metrics}

@@ -66,8 +66,8 @@ class Validation:
         task, rows = self._task
         captioner = Captioner(loaded, self._reranker)
         captions = [candidates[0].text for candidates in captioner.candidates(self._split.features)]
-        figures = score_captions(task, "model", [captions[row] for row in rows]).scores
-        return {name: figures[name] for name in NAMES}
+        scored = score_captions(task, "model", [captions[row] for row in rows]).scores
+        return {name: scored[name] for name in NAMES}
 
     @cached_property
     def index(self) -> Index:
@@ -89,8 +89,8 @@ class Validation:
             yield from collapse_warnings(model, self._split, self._corpus.vocab, self._config.decode.max_length)
 
 
-def is_better(name: str, figures: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
+def is_better(name: str, scored: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
     """Return whether the metric `name` was measured and is better than in `best`."""
-    if name not in figures or best is None:
-        return name in figures
-    return figures[name] < best[name] if name in LOWER_IS_BETTER else figures[name] > best[name]
+    if name not in scored or best is None:
+        return name in scored
+    return scored[name] < best[name] if name in LOWER_IS_BETTER else scored[name] > best[name]
