@@ -15,7 +15,7 @@ from captioner.printable import quoted
 
 DELIMITERS = (",", "\t", ";", "|")
 SEPARATOR = re.compile(r"(?P<blank>\s*)sep=(?P<separator>[,\t;|])[^\S\r\n]*(?=[\r\n])", re.IGNORECASE)
-"""The optional first line that tells spreadsheets the separator."""
+"""The optional first line that sets the separator for spreadsheets."""
 MAX_FIELD = 1 << 20
 MAX_RECORD_LINES = 100
 """Without a bound, an unclosed quote in every line would take quadratic time."""
