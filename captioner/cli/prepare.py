@@ -56,7 +56,7 @@ def prepare(
     """Build a data set from photographs and captions.
 
     SOURCE is a table (CSV or TSV with a header, JSON lines, Flickr8k's token.txt), Karpathy's dataset.json or COCO's
-    captions_*.json. With several sources, write SPLIT=FILE to assign a file to a split, such as val=captions.json. The
+    captions_*.json. To assign a whole file to a split, write SPLIT=FILE, such as val=captions.json. The
     output file contains the image features and the captions; training needs no other file. After Ctrl-C, the same
     command resumes without encoding an image twice.
 

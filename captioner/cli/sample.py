@@ -65,7 +65,7 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace existing sidecar files.")
 @click.option(
     "--encoder", metavar="NAME",
-    help="Image encoder; needed only if the checkpoint names no known encoder or its onnx:FILE has moved.",
+    help="Image encoder; needed if the checkpoint's encoder is unknown or its ONNX file is not found.",
 )  # fmt: skip
 @encoder_options
 @example_override_option("decode.beam_width=5")
@@ -91,9 +91,9 @@ def sample(
     which reads names of photographs and folders from stdin, one per line. Photographs must follow all runs. Without
     photographs, the images of a split are captioned.
 
-    Each line contains the image, the caption, its log-probability (natural logarithm) and, for generated drawings,
-    whether the caption is true. Tabs separate them. Further candidates and the references follow on lines that start
-    with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
+    The first line of each image contains the image, the caption, its log-probability (natural logarithm) and, for
+    generated drawings, whether the caption is true. Tabs separate them. Further candidates and the references
+    follow on lines that start with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
     """
     from captioner.inference.find_checkpoint import is_run
 
