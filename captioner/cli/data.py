@@ -74,7 +74,8 @@ def summary(source: str | None, config_file: Path | None, overrides: tuple[str, 
 
     The summary contains the size of each split, the caption lengths, the vocabulary, the features and the duplicates.
 
-    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated drawings.  [default: the data set of the config]
+    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated drawings.
+    [default: the data set of the config]
     """
     from captioner.preparation import inspect_data as use_case
 
@@ -126,7 +127,8 @@ def show(
 ) -> None:  # fmt: skip
     """Show random images of a data set with their reference captions.
 
-    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated drawings.  [default: the data set of the config]
+    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated drawings.
+    [default: the data set of the config]
     """
     from captioner.preparation import inspect_data as use_case
 
