@@ -39,7 +39,7 @@ def render(results: Results) -> str:
             "step, ms | captioner | PyTorch best | PyTorch eager | loops | GEMM floor | / best | / eager | loops /",
             _steps(results.get("steps", {})),
         ),
-        _table("compared with | captioner | other | ratio", _others(results)),
+        _table("measurement | captioner | compared with | ratio", _others(results)),
         _table("target | bound | measured | ", _targets(results["targets"])),
         _table(f"increase of the step time without | {' | '.join(ideas)}", ((n, *_without(ideas, n)) for n in names)),
         *(
@@ -119,7 +119,7 @@ def _others(results: Results) -> Iterator[Row]:
         peer = (f"{min(theirs):.0f}", f"{ours / min(theirs):.2f}") if theirs else ("", "")
         yield ("peak training memory, lstm-64-1004, MB", f"{ours:.0f}", *peer)
         yield (
-            f"training memory beyond {memory['base']:.0f} MB, kB per word of the batch",
+            f"peak training memory per additional word of the batch, kB ({memory['base']:.0f} MB for zero words)",
             f"{memory['kb_a_word']:.1f}",
             "",
             "",
