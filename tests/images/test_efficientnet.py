@@ -125,7 +125,7 @@ def test_features_of_flickr8k_equal_the_published_ones(encoder: Any) -> None:
     assert np.linalg.norm(expected[0] - expected[1]) > 0.1 * np.linalg.norm(expected[0])
 
 
-def test_other_weights_are_refused(tmp_path: Path) -> None:
+def test_other_weights_are_rejected(tmp_path: Path) -> None:
     changed, path = bytearray(weights_file().read_bytes()), tmp_path / "weights.pth"
     changed[-1] ^= 1
     for content in (bytes(changed), bytes(changed[:-1]), b""):
@@ -180,7 +180,7 @@ def test_a_pickle_cannot_execute_code(tmp_path: Path, place: int, protocol: int)
         trace.unlink()
 
 
-def test_an_attribute_of_an_allowed_name_is_refused() -> None:
+def test_an_attribute_of_an_allowed_name_is_rejected() -> None:
     for module, name in (("collections", "OrderedDict.__init__"), ("torch", "load"), ("builtins", "getattr")):
         with pytest.raises(pickle.UnpicklingError, match=f"{module}.{name} is not allowed"):
             parse_weights(pickle.dumps(1) + f"c{module}\n{name}\n.".encode())

@@ -1,4 +1,4 @@
-"""The table of encoders: names are opened or refused with a one-line error, and identities are parsed."""
+"""The table of encoders: names are opened or rejected with a one-line error, and identities are parsed."""
 
 import os
 import re
@@ -32,14 +32,14 @@ def test_every_encoder_is_a_function_with_an_identity() -> None:
     assert {name for _, name in IDENTITIES} == set(ENCODERS)
 
 
-def test_an_unknown_encoder_is_refused_with_the_available_ones() -> None:
+def test_an_unknown_encoder_is_rejected_with_the_available_ones() -> None:
     expected = "expected scenes, efficientnet-lite0, onnx (as onnx:FILE), got "
     assert refusal("vgg16") == f"encoder vgg16: {expected}vgg16"
     assert refusal("vgg16:a.onnx") == f"encoder vgg16:a.onnx: {expected}vgg16"
     assert refusal("") == f"encoder : {expected}"
 
 
-def test_unsupported_arguments_are_refused() -> None:
+def test_unsupported_arguments_are_rejected() -> None:
     assert refusal("scenes:a.onnx") == "encoder scenes: takes no file and no options, got a.onnx"
     assert refusal("scenes", size="3") == "encoder scenes: takes no file and no options, got size"
     more = "; use onnx:FILE for other models or sizes"

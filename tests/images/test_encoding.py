@@ -290,7 +290,7 @@ def test_a_truncated_header_is_rewritten(tmp_path: Path, length: int) -> None:
         assert list(store.rows) == DIGESTS
 
 
-def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+def test_a_second_writer_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.part"
     with FeatureStore(path, "colours", 5, F4) as store:
         store.add(DIGESTS[0], ROWS[0])
@@ -315,7 +315,7 @@ def test_a_file_system_without_locks_is_reported(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(("dtype", "number"), [(F2, 70000), (F2, -1e30), (F4, np.inf), (F4, np.nan)])
-def test_features_out_of_range_are_refused(tmp_path: Path, dtype: np.dtype[Any], number: float) -> None:
+def test_features_out_of_range_are_rejected(tmp_path: Path, dtype: np.dtype[Any], number: float) -> None:
     path = tmp_path / "a.part"
     head = fill(path, dtype)
     length = path.stat().st_size

@@ -1,4 +1,4 @@
-"""ONNX models: settings from options, metadata or shapes; features equal to NumPy's; invalid models are refused."""
+"""ONNX models: settings from options, metadata or shapes; features equal to NumPy's; invalid models are rejected."""
 
 import os
 import threading
@@ -170,7 +170,7 @@ def test_mean_and_scale_are_never_guessed(key: str) -> None:
         assert refusal(model(metadata={**PLAIN, key: text})) == f"{expected}{shown}{more}"
 
 
-def test_a_scale_of_zero_is_refused() -> None:
+def test_a_scale_of_zero_is_rejected() -> None:
     for text in ("0", "1/0/1", "-0.0", "1e-60"):
         assert refusal(model(), scale=text) == f"scale: expected numbers other than 0, got {text}"
 
@@ -194,7 +194,7 @@ def test_the_layout_is_detected_or_required() -> None:
     assert features(free, layout="nchw").shape == (3,)
 
 
-def test_an_unknown_option_is_refused_with_the_available_ones() -> None:
+def test_an_unknown_option_is_rejected_with_the_available_ones() -> None:
     assert refusal(model(), means="1") == "encoder option means: unknown; expected size, mean, scale, layout, output"
 
 
@@ -225,7 +225,7 @@ def test_the_output_must_be_finite_vectors() -> None:
     assert refusal(root, DataError) == "output r: a number is not finite; check mean and scale"
 
 
-def test_an_empty_output_is_refused() -> None:
+def test_an_empty_output_is_rejected() -> None:
     nodes = (
         *POOL,
         node("Cast", ["from"], "i", to=7),
@@ -255,7 +255,7 @@ def test_a_failing_model_is_reported() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(100), b"\x89PNG\r\n\x1a\n", b"\0\0\0\0ORTM"])
-def test_other_files_are_refused(content: bytes) -> None:
+def test_other_files_are_rejected(content: bytes) -> None:
     assert refusal(content, DataError).startswith("expected an ONNX model, ")
 
 
@@ -278,7 +278,7 @@ def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("text", [b"mean", b"\x01f", b"\x01x", b"Global"])
-def test_names_that_are_not_utf8_are_refused(text: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_are_not_utf8_are_rejected(text: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     content = model()
     assert text in content
     message = refusal(content.replace(text, text[:-1] + b"\xff"), DataError)

@@ -1,4 +1,4 @@
-"""Photographs of all supported formats decode to upright RGB; other files are refused with a one-line error."""
+"""Photographs of all supported formats decode to upright RGB; other files are rejected with a one-line error."""
 
 import io
 import os
@@ -177,7 +177,7 @@ def test_12_bits_are_scaled_by_their_maximum() -> None:
     assert np.asarray(decode(tiff(12, rows, 2), "a", 100))[..., 0].tolist() == [[0, 255], [127, 127]]
 
 
-def test_modes_without_a_defined_white_are_refused() -> None:
+def test_modes_without_a_defined_white_are_rejected() -> None:
     assert refusal(encoded(Image.new("F", (4, 4), 0.5), "TIFF")) == (
         "expected 8 or 16 bits per pixel, got floating point; save it as PNG or JPEG"
     )
@@ -275,7 +275,7 @@ def bomb(kind: str, side: int) -> bytes:
 
 @pytest.mark.parametrize("side", [9460, 14000, 60000])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_decompression_bomb_is_refused(kind: str, side: int) -> None:
+def test_a_decompression_bomb_is_rejected(kind: str, side: int) -> None:
     content = bomb(kind, side)
     assert len(content) < 2000
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -299,11 +299,11 @@ def test_a_memory_error_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbfa dog\nruns", b"<svg/>", b"RIFF\0\0\0\0WAVE", bytes(900)])
-def test_other_files_are_refused_with_their_first_bytes(content: bytes) -> None:
+def test_other_files_are_rejected_with_their_first_bytes(content: bytes) -> None:
     assert refusal(content) == f"expected a photograph ({KNOWN}), got a file that begins with {content[:12]!r}"
 
 
-def test_an_empty_file_is_refused() -> None:
+def test_an_empty_file_is_rejected() -> None:
     assert refusal(b"") == f"expected a photograph ({KNOWN}), got an empty file"
 
 
@@ -320,7 +320,7 @@ def test_no_other_program_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_truncated_file_is_refused(kind: str) -> None:
+def test_a_truncated_file_is_rejected(kind: str) -> None:
     rng = np.random.default_rng(0)
     content = encoded(Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)), kind)
     for length in (len(content) // 2, len(content) - 100):
@@ -352,7 +352,7 @@ def test_only_regular_files_are_read_without_blocking(tmp_path: Path) -> None:
         assert str(caught.value) == f"{path}: {problem}"
 
 
-def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_permission_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(corners()))
     path.chmod(0)

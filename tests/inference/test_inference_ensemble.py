@@ -1,4 +1,4 @@
-"""Several models speak as one when they belong together, and are refused by name when they do not."""
+"""Several models speak as one when they belong together, and are rejected by name when they do not."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The re-ranking index of a run: what it holds is what was saved, and a hostile one is refused."""
+"""The re-ranking index of a run: what it holds is what was saved, and a hostile one is rejected."""
 
 import dataclasses
 from collections.abc import Callable

@@ -206,7 +206,7 @@ def test_a_source_may_begin_with_its_split():
 
 
 @pytest.mark.parametrize("name", ["x=" + "n" * 300, "a\0b=c"])
-def test_a_source_of_any_name_is_refused_in_a_line(name):
+def test_a_source_of_any_name_is_rejected_in_a_line(name):
     with pytest.raises(DataError, match=r"cannot be opened: "):
         read_records([name], [], DEFAULTS)
 

@@ -98,7 +98,7 @@ def test_photographs_do_not_matter_to_given_features(photos: Path) -> None:
     assert (issues, summary["counts"]["missing"]) == ([], 0)
 
 
-def test_a_data_set_is_whole_or_refused(
+def test_a_data_set_is_whole_or_rejected(
     data: Path,
     tmp_path: Path,
     write_coco: Callable[..., Path],

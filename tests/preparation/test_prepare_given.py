@@ -89,7 +89,7 @@ def test_given_features_of_the_encoder_are_those_of_the_encoder(photos: Path) ->
     np.testing.assert_allclose(features_by_name(corpus)["003.png"], EXPECTED[3], atol=1e-2)
 
 
-def test_given_features_of_another_encoder_are_refused(photos: Path) -> None:
+def test_given_features_of_another_encoder_are_rejected(photos: Path) -> None:
     given = given_features(photos.parent, EXPECTED[::-1])
     said = refusal(photos, features=given)
     pattern = rf"{given}: expected the features of {ENCODER}, got a relative error of [\d.]+% for 00\d.png; name .*"
@@ -100,7 +100,7 @@ def test_given_features_of_another_encoder_are_refused(photos: Path) -> None:
     )
 
 
-def test_options_of_an_encoder_that_nobody_names_are_refused(photos: Path) -> None:
+def test_options_of_an_encoder_that_nobody_names_are_rejected(photos: Path) -> None:
     given = given_features(photos.parent, EXPECTED)
     said = refusal(photos, UsageError, features=given, encoder=None, encoder_options={"size": "8"})
     assert said == f"{given}: --encoder-option needs an encoder; name that of the features with --encoder"
