@@ -36,8 +36,8 @@ def model(
     weights: Mapping[str, Any] | None = None,
     metadata: Mapping[str, str] = PLAIN,
 ) -> bytes:
-    told = [value_info(name, dims) for name, dims in ({"f": ("N", 3)} if outputs is None else outputs).items()]
-    return protobuf.model(nodes, weights or {}, [value_info("x", shape)], told, metadata)
+    value_infos = [value_info(name, dims) for name, dims in ({"f": ("N", 3)} if outputs is None else outputs).items()]
+    return protobuf.model(nodes, weights or {}, [value_info("x", shape)], value_infos, metadata)
 
 
 def features(content: bytes, photo: Image.Image = PHOTO, **options: str) -> Any:
@@ -80,11 +80,11 @@ def test_one_number_applies_to_all_channels() -> None:
 
 def test_options_override_metadata_and_metadata_override_shapes() -> None:
     free = ("N", 3, "h", "w")
-    told = model(shape=free, metadata={"size": "6", "mean": "1", "scale": "2", "layout": "nchw", "author": "a"})
-    assert OnnxEncoder(told, "m.onnx", {}).identity.startswith(
+    content = model(shape=free, metadata={"size": "6", "mean": "1", "scale": "2", "layout": "nchw", "author": "a"})
+    assert OnnxEncoder(content, "m.onnx", {}).identity.startswith(
         "onnx:m.onnx,size=6,mean=1,scale=2,layout=nchw,output=f,"
     )
-    given = OnnxEncoder(told, "m.onnx", {"size": "05", "scale": "4.50"})
+    given = OnnxEncoder(content, "m.onnx", {"size": "05", "scale": "4.50"})
     assert given.identity.startswith("onnx:m.onnx,size=5,mean=1,scale=4.5,layout=nchw,output=f,")
     assert given.side == 5
     assert given.prepare(PHOTO).shape == (3, 5, 5)
@@ -261,7 +261,7 @@ def test_other_files_are_rejected(content: bytes) -> None:
 
 def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:
     content, rng = model(weights={"unused": np.arange(4.0)}), np.random.default_rng(0)
-    outcomes = {"vectors": 0, "refused": 0}
+    outcomes = {"vectors": 0, "rejected": 0}
     for turn in range(250):
         damaged = bytearray(content)
         damaged[rng.integers(len(content))] = rng.integers(256)
@@ -271,7 +271,7 @@ def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.Captur
             features(bytes(damaged))
             outcomes["vectors"] += 1
         except (DataError, UsageError) as problem:
-            outcomes["refused"] += str(problem).isprintable()
+            outcomes["rejected"] += str(problem).isprintable()
     assert sum(outcomes.values()) == 250
     assert min(outcomes.values()) > 0
     assert capsys.readouterr() == ("", "")

@@ -30,14 +30,14 @@ def test_external_data_is_rejected_before_the_model_is_opened(place: str, trick:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_tensors_are_found_in_every_place(place: str) -> None:
-    """The same model with its data inside passes, so that it is the external data which is rejected."""
+    """The same model with embedded data is accepted, so the external data is the cause."""
     inside = tensor((9, np.ones((3, 3), "<f4").tobytes()), (14, 0))
     refuse_external_data(PLACES[place](inside), "m.onnx")
     assert "external data for the tensor 'w'" in refusal(PLACES[place](tensor(entries("w.bin"), (14, 1))))
 
 
 def test_onnxruntime_would_open_a_model_with_external_data(tmp_path: Path) -> None:
-    """Against a suite that tests nothing: without the guard onnxruntime is asked to open the model."""
+    """Control: without the guard, onnxruntime opens the model."""
     (tmp_path / "victim.bin").write_bytes(bytes(36))
     trial = External(tmp_path)
     assert trial(0).kind == "refused"
@@ -56,10 +56,10 @@ def test_a_complete_model_with_subgraphs_is_accepted() -> None:
 
 def test_the_name_of_a_tensor_is_printed_on_one_line() -> None:
     hostile = message([(8, "\x1b[2J\n" + "w" * 10_000), (14, 1)])
-    said = refusal(model([(5, hostile)]))
-    assert said.isprintable()
-    assert "\\x1b[2J\\nwww" in said
-    assert len(said) < 400
+    error = refusal(model([(5, hostile)]))
+    assert error.isprintable()
+    assert "\\x1b[2J\\nwww" in error
+    assert len(error) < 400
 
 
 def test_depth_and_size_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,5 +76,5 @@ def test_a_malformed_protocol_buffer_is_rejected(cut: bytes) -> None:
     assert "damaged or other file: byte " in refusal(model([]) + cut)
 
 
-def test_onnxruntimes_own_format_is_rejected() -> None:
+def test_the_ort_format_is_rejected() -> None:
     assert "in the format of onnxruntime" in refusal(b"\x0a\x00\x00\x00ORTM" + message([(1, POOL)]))
