@@ -130,7 +130,7 @@ def test_caption_options_are_rejected_for_prepared_data_sets(given: dict[str, An
     assert str(caught.value) == message
 
 
-def test_invalid_split_names_are_issues(photos: Path) -> None:
+def test_invalid_split_names_are_rejected(photos: Path) -> None:
     (photos / "captions.csv").write_text("image,caption,split\n000.png,a,train\n001.png,b,../x\n")
     with pytest.raises(DataError, match=r"expected a split name such as train, got '\.\./x'"):
         check([str(photos / "captions.csv")], [], SCENES)

@@ -119,5 +119,5 @@ def test_all_characters_with_and_without_an_accent() -> None:
 
 
 @pytest.mark.parametrize("token", SPECIAL)
-def test_special_tokens_in_text_are_plain_words(token: str) -> None:
+def test_special_tokens_in_text_are_split(token: str) -> None:
     assert tokenize(f"a {token}") == ["a", "<", token[1:-1].lower(), ">"]
