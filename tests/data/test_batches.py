@@ -1,4 +1,4 @@
-"""Batches: every caption once an epoch, in an order that a seed and a step tell alone."""
+"""Batches: each caption once per epoch, in an order determined by seed and step."""
 
 import numpy as np
 from hypothesis import given
@@ -55,7 +55,7 @@ def test_features_are_those_of_the_caption(captions: int, size: int, seed: int) 
 
 
 @given(counts, sizes, st.none() | st.integers(1, 50))
-def test_in_order_is_the_file_order(captions: int, size: int, most: int | None) -> None:
+def test_unshuffled_batches_follow_the_file_order(captions: int, size: int, most: int | None) -> None:
     split = split_of(captions)
     batches = list(sequential_batches(split, size, most))
     read = np.concatenate([batch for _, batch in batches])

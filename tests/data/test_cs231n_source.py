@@ -61,7 +61,7 @@ def refusal(folder, **options):
     return message.replace(f"{folder}/", "").replace(str(folder), "here")
 
 
-def test_the_folder_becomes_a_corpus(folder):
+def test_the_folder_is_read_as_a_corpus(folder):
     corpus = cs231n(str(folder))
     assert corpus.vocab.words == tuple(WORDS)
     assert corpus.encoder == "cs231n:vgg16_fc7_pca"
@@ -76,7 +76,7 @@ def test_the_folder_becomes_a_corpus(folder):
     assert corpus.splits["val"].image_ids == ["http://b/0.jpg", "http://b/1.jpg", "http://b/2.jpg"]
 
 
-def test_the_same_folder_becomes_the_assignments_dict(folder):
+def test_the_folder_is_read_as_the_assignment_dict(folder):
     data = read_folder(folder)
     assert sorted(data) == sorted(
         [*CAPTIONS, "train_features", "train_urls", "val_features", "val_urls", "idx_to_word", "word_to_idx"]
@@ -121,7 +121,7 @@ def test_ids_of_any_integer_type_become_int32(folder, dtype):
 
 
 @pytest.mark.parametrize("value", [(1 << 32) + 4, -(1 << 32) + 4])
-def test_an_id_that_int32_would_wrap_into_a_word_is_named(folder, value):
+def test_ids_outside_int32_are_reported(folder, value):
     change(folder, val_captions=np.array([[1, value, 3, 2]]))
     assert refusal(folder) == (f"here: val captions: row 0: an id outside 0..5 (1 such rows): [1, {value}, 3, 2]")
 
@@ -130,7 +130,7 @@ HOLDS = f"expected a folder with {FILES.format('_pca')}"
 
 
 @pytest.mark.parametrize("root", [None, "no/such/folder", __file__])
-def test_what_is_no_folder_is_told_what_one_holds(root):
+def test_an_invalid_folder_error_lists_the_expected_files(root):
     with pytest.raises(DataError) as caught:
         cs231n(root)
     assert str(caught.value) == f"cs231n: {HOLDS}, got {root}, which is not a folder"
@@ -150,7 +150,7 @@ def test_features_of_the_other_kind_are_pointed_out(folder):
     )
 
 
-def test_captions_and_images_must_fit_together(folder):
+def test_captions_and_images_must_match(folder):
     change(folder, train_image_idxs=np.array([0, 2, 1]))
     assert refusal(folder) == "here: train image_idxs: row 1: expected 0..1, got 2"
     change(folder, train_image_idxs=np.array([0, 1]))
@@ -171,7 +171,7 @@ def test_captions_and_images_must_fit_together(folder):
     )
 
 
-def test_captions_above_their_limit_are_refused_unread(folder, monkeypatch):
+def test_captions_above_the_limit_are_rejected_before_reading(folder, monkeypatch):
     monkeypatch.setattr(import_module("captioner.data.cs231n"), "CAPTIONS_LIMIT", 47)
     assert refusal(folder) == "coco2014_captions.h5: dataset 'train_captions': expected at most 47 bytes, got 48"
 
@@ -192,7 +192,7 @@ def test_features_must_be_finite_floats_of_one_width(folder):
     assert refusal(folder) == f"{name}: dataset 'features': dataset not found; this file has 'feats'"
 
 
-def test_files_that_are_not_hdf5_are_refused_without_waiting(folder):
+def test_non_hdf5_files_are_rejected_without_blocking(folder):
     name = "train2014_vgg16_fc7_pca.h5"
     path = folder / name
     path.write_text("1.0, 2.0, 3.0, 4.0\n")
@@ -205,7 +205,7 @@ def test_files_that_are_not_hdf5_are_refused_without_waiting(folder):
     assert refusal(folder) == f"{name}: expected a regular file, got a folder"
 
 
-def test_urls_must_be_one_a_row(folder):
+def test_there_must_be_one_url_per_row(folder):
     urls = folder / "val2014_urls.txt"
     urls.write_text("http://b/0.jpg\nhttp://b/1.jpg\n")
     assert refusal(folder) == "val2014_urls.txt: expected 3 lines, one per row of the features, got 2"
@@ -254,25 +254,25 @@ BAD_VOCABS = {
 
 
 @pytest.mark.parametrize(("text", "problem"), BAD_VOCABS.values(), ids=BAD_VOCABS)
-def test_a_vocabulary_that_is_not_one_is_refused(folder, text, problem):
+def test_an_invalid_vocabulary_is_rejected(folder, text, problem):
     (folder / "coco2014_vocab.json").write_text(text)
     assert refusal(folder) == f"coco2014_vocab.json: {problem}"
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"idx_to_word": ' + "9" * 5000 + "}"])
-def test_json_that_python_gives_up_on_is_refused(folder, text):
+def test_unparsable_json_is_rejected(folder, text):
     (folder / "coco2014_vocab.json").write_text(text)
     assert refusal(folder).startswith("coco2014_vocab.json: invalid JSON: ")
 
 
-def test_a_vocabulary_may_lack_the_inverse(folder):
+def test_the_inverse_vocabulary_is_optional(folder):
     (folder / "coco2014_vocab.json").write_text(json.dumps({"idx_to_word": WORDS}))
     assert cs231n(folder).vocab.words == tuple(WORDS)
 
 
 @pytest.mark.skipif(not FLICKR8K.is_dir(), reason="needs Flickr8k in the assignment's layout")
 @pytest.mark.parametrize(("pca", "width", "dtype"), [(True, 512, np.float32), (False, 1280, np.float16)])
-def test_flickr8k_is_read_alike_from_memory_and_from_the_file(pca, width, dtype):
+def test_flickr8k_is_equal_from_memory_and_from_the_file(pca, width, dtype):
     whole, part = (cs231n(FLICKR8K, pca=pca, memory_mib=memory_mib) for memory_mib in (64, 1))
     assert whole.fingerprint() == part.fingerprint()
     train = whole.split("train")

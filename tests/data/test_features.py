@@ -39,7 +39,7 @@ def index_of(rows):
 
 
 @given(data=st.data(), rows=st.integers(1, 40), columns=st.integers(2, 5), dtype=st.sampled_from(["f2", "f4", "f8"]))
-def test_all_routes_give_the_rows_of_the_array(tmp_path_factory, data, rows, columns, dtype):
+def test_all_storage_types_return_the_rows_of_the_array(tmp_path_factory, data, rows, columns, dtype):
     values = np.random.default_rng(rows).standard_normal((rows, columns)).astype(dtype)
     folder = tmp_path_factory.mktemp("routes")
     plain = write(folder / "plain.h5", values)
@@ -78,7 +78,7 @@ def test_features_above_the_budget_stay_in_the_file(tmp_path, options):
         assert np.array_equal(features[590:700], values[590:])
 
 
-def test_rows_of_a_file_that_became_shorter_are_named(tmp_path):
+def test_rows_of_a_truncated_file_are_reported(tmp_path):
     path = write(tmp_path / "a.h5", np.ones((100, 50), np.float32))
     features = open_features(path, memory_mib=0)
     os.truncate(path, path.stat().st_size - 200 * 20)
@@ -90,7 +90,7 @@ def test_rows_of_a_file_that_became_shorter_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("chunks", [None, (10, 50)], ids=["contiguous", "chunked"])
-def test_rows_of_a_file_that_is_written_to_are_refused(chunks, tmp_path):
+def test_rows_of_a_modified_file_are_rejected(chunks, tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("features", data=np.ones((100, 50), np.float32), chunks=chunks)
@@ -107,7 +107,7 @@ def test_rows_of_a_file_that_is_written_to_are_refused(chunks, tmp_path):
         assert str(caught.value).startswith(expected)
 
 
-def test_rows_of_a_file_that_is_replaced_are_those_of_the_old_one(tmp_path):
+def test_a_replaced_file_keeps_its_old_rows(tmp_path):
     path = write(tmp_path / "a.h5", np.ones((100, 50), np.float32))
     features = open_features(path, memory_mib=0)
     os.replace(write(tmp_path / "b.h5", np.zeros((100, 50), np.float32)), path)
@@ -123,7 +123,7 @@ def test_partial_reads_are_completed(tmp_path, monkeypatch):
     assert np.array_equal(features[[8, 0]], values[[8, 0]])
 
 
-def test_an_error_of_the_system_is_one_line(tmp_path, monkeypatch):
+def test_a_system_error_is_one_line(tmp_path, monkeypatch):
     path = write(tmp_path / "a.h5", np.ones((9, 5), np.float32))
     features = open_features(path, memory_mib=0)
 
@@ -137,7 +137,7 @@ def test_an_error_of_the_system_is_one_line(tmp_path, monkeypatch):
         features[:]
 
 
-def test_rows_are_read_after_their_file_got_another_name(tmp_path):
+def test_rows_are_read_after_the_file_is_renamed(tmp_path):
     values = np.random.default_rng(0).random((9, 5), np.float32)
     path = write(tmp_path / "a.h5", values)
     features = open_features(path, memory_mib=0)
@@ -145,7 +145,7 @@ def test_rows_are_read_after_their_file_got_another_name(tmp_path):
     assert np.array_equal(features[:], values)
 
 
-def test_threads_read_the_rows_they_ask_for(tmp_path):
+def test_concurrent_threads_read_their_requested_rows(tmp_path):
     values = np.arange(400, dtype=np.float32).repeat(64).reshape(400, 64)
     features = open_features(write(tmp_path / "a.h5", values), memory_mib=0)
     orders = [np.random.default_rng(seed).permutation(400) for seed in range(40)]
@@ -179,13 +179,13 @@ def test_overflow_of_a_cast_is_reported_on_reading():
     assert np.isnan(SelectedFeatures(np.array([[np.nan, 7e4]]), np.array([0]), np.dtype(np.float16))[0][0])
 
 
-def test_the_budget_of_chunked_features_is_spent_on_unpacked_chunks(tmp_path):
+def test_the_budget_of_chunked_features_counts_decompressed_chunks(tmp_path):
     path = write(tmp_path / "a.h5", np.ones((600, 512), np.float32), chunks=(64, 512), compression="gzip")
     features = open_features(path, memory_mib=1)
     assert features._stored.values.id.get_access_plist().get_chunk_cache()[1] == 1 << 20
 
 
-def test_half_precision_of_1280_columns_is_kept(tmp_path):
+def test_float16_features_stay_float16(tmp_path):
     values = np.random.default_rng(0).random((9, 1280)).astype(np.float16)
     path = write(tmp_path / "a.h5", values)
     for memory_mib in (0, 1):
@@ -194,7 +194,7 @@ def test_half_precision_of_1280_columns_is_kept(tmp_path):
         assert np.array_equal(features[[8, 8, 1]], values[[8, 8, 1]])
 
 
-def test_another_name_for_the_dataset(tmp_path):
+def test_the_dataset_may_have_another_name(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["layers/fc7"] = np.ones((2, 3))
@@ -204,7 +204,7 @@ def test_another_name_for_the_dataset(tmp_path):
     assert str(caught.value) == f"{path}: dataset 'features': dataset not found; this file has 'layers'"
 
 
-class Spy:
+class RecordingDataset:
     """A stored dataset that notes what is read of it."""
 
     def __init__(self, values):
@@ -217,7 +217,7 @@ class Spy:
 
 @given(index=hnp.arrays(np.int64, st.integers(1, 60), elements=st.integers(0, 4999)))
 def test_chunked_rows_are_read_once_in_ascending_order(index):
-    spy = Spy(np.arange(10_000.0).reshape(5000, 2))
+    spy = RecordingDataset(np.arange(10_000.0).reshape(5000, 2))
     assert np.array_equal(ChunkedFeatures(spy)[index], spy.values[index])
     (read,) = spy.reads
     if isinstance(read, slice):
@@ -226,14 +226,14 @@ def test_chunked_rows_are_read_once_in_ascending_order(index):
         assert (np.diff(read) > 0).all()
 
 
-def test_rows_outside_the_file_are_an_index_error_as_of_an_array(tmp_path):
+def test_rows_out_of_range_raise_index_error(tmp_path):
     features = open_features(write(tmp_path / "a.h5", np.ones((9, 2)), **CHUNKED), memory_mib=0)
     for index in (9, -10, [0, 9], np.ones(8, bool)):
         with pytest.raises(IndexError):
             features[index]
 
 
-def test_a_damaged_chunk_is_named_when_its_rows_are_read(tmp_path):
+def test_a_damaged_chunk_is_reported_on_reading(tmp_path):
     path = write(tmp_path / "a.h5", np.ones((14, 2)), **CHUNKED)
     with h5py.File(path, "r+") as file:
         file["features"].id.write_direct_chunk((7, 0), b"not what gzip writes")

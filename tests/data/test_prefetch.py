@@ -1,4 +1,4 @@
-"""Reading ahead: the same batches, the next one being read already, and nobody kept waiting by the thread."""
+"""Prefetched batches equal plain ones, and the background thread never delays the end of a process."""
 
 import gc
 import threading
@@ -131,7 +131,7 @@ def test_nothing_is_prefetched_beyond_the_end(end: int) -> None:
         assert ahead.batch(end + 1) == (end + 1, end + 1)
 
 
-def test_an_error_is_raised_by_its_own_step() -> None:
+def test_an_error_is_raised_at_the_step_that_caused_it() -> None:
     batches = RecordedBatches(fail=2)
     with PrefetchedBatches(batches, END) as ahead:
         ahead.batch(1)
@@ -144,7 +144,7 @@ def test_an_error_is_raised_by_its_own_step() -> None:
         assert ahead.batch(1) == (1, 1)
 
 
-def test_a_damaged_chunk_is_the_same_error_as_without(tmp_path: Path) -> None:
+def test_a_damaged_chunk_raises_the_same_error_without_prefetching(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("features", data=VALUES, **CHUNKED)
         file["features"].id.write_direct_chunk((8, 0), b"not what gzip writes")
@@ -161,8 +161,8 @@ def read(batches: Any, steps: int) -> None:
         batches.batch(step)
 
 
-class Entered:
-    """Features that tell when a row is being read by another thread than the main one."""
+class SignallingFeatures:
+    """Features that signal when a background thread reads a row."""
 
     def __init__(self, features: Any) -> None:
         self.features, self.entered = features, threading.Semaphore(0)
@@ -174,12 +174,12 @@ class Entered:
         return self.features[rows]
 
 
-def test_a_validation_may_read_the_same_file_at_the_same_time(tmp_path: Path) -> None:
+def test_validation_can_read_the_same_file_concurrently(tmp_path: Path) -> None:
     values = np.random.default_rng(0).standard_normal((2000, 64)).astype(np.float32)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("features", data=values, chunks=(50, 64), compression="gzip")
     rows = open_features(tmp_path / "a.h5", memory_mib=0)
-    entered = Entered(rows)
+    entered = SignallingFeatures(rows)
     captions, images = np.ones((2000, 3), np.int32), np.arange(2000, dtype=np.int32)
     own, of_memory = (Split(captions, images, features, []) for features in (rows, values))
     expected = ShuffledBatches(of_memory, 64, 0)
@@ -195,7 +195,7 @@ def test_a_validation_may_read_the_same_file_at_the_same_time(tmp_path: Path) ->
             assert_same(batch, expected.batch(step))
 
 
-def test_a_batch_is_the_callers_own(routes: dict[str, Any]) -> None:
+def test_a_batch_is_a_copy(routes: dict[str, Any]) -> None:
     with PrefetchedBatches(plain(routes["pages"]), END) as ahead:
         for array in ahead.batch(0)[:2]:
             array[...] = 0
@@ -215,7 +215,7 @@ def failed(ahead: PrefetchedBatches) -> None:
 
 
 @pytest.mark.parametrize("leave", [closed, failed])
-def test_close_does_not_wait_and_ends_the_thread(leave: Callable[[PrefetchedBatches], None]) -> None:
+def test_close_ends_the_thread_without_blocking(leave: Callable[[PrefetchedBatches], None]) -> None:
     batches = RecordedBatches(hold=1)
     ahead = PrefetchedBatches(batches, END)
     ahead.batch(0)
@@ -240,7 +240,7 @@ def test_garbage_collection_ends_the_thread() -> None:
     assert not thread.is_alive()
 
 
-def test_it_can_be_closed_from_its_own_thread() -> None:
+def test_close_can_be_called_from_the_background_thread() -> None:
     """As the garbage collector does, which runs in any thread."""
 
     class Closing(RecordedBatches):
@@ -281,17 +281,17 @@ assert began.wait({patience})
 
 @pytest.mark.parametrize("seconds", [0, 0.3], ids=["idle", "reading"])
 @pytest.mark.parametrize("name", ENDS)
-def test_a_process_ends_with_the_thread_open(name: str, seconds: float, shell: Callable[..., Any]) -> None:
-    end, code, said = ENDS[name]
+def test_a_process_exits_with_the_thread_running(name: str, seconds: float, shell: Callable[..., Any]) -> None:
+    end, code, message = ENDS[name]
     done = shell(code=PROCESS.format(seconds=seconds, patience=PATIENCE, end=end), timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (code, "")
-    assert (done.stderr.splitlines() or [""])[-1] == said
+    assert (done.stderr.splitlines() or [""])[-1] == message
 
 
 # --- what is worth it
 
 
-def test_only_an_array_that_owns_its_numbers_is_in_memory(routes: dict[str, Any]) -> None:
+def test_only_arrays_that_own_their_data_count_as_in_memory(routes: dict[str, Any]) -> None:
     assert {route: in_memory(features) for route, features in routes.items()} == {
         "array": True,
         "memmap": False,

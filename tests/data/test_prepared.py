@@ -60,7 +60,7 @@ def corpora(draw: st.DrawFn) -> Corpus:
 
 @settings(max_examples=60, deadline=None)
 @given(corpus=corpora(), memory_mib=st.sampled_from([0, 1]))
-def test_any_corpus_that_is_written_is_read(
+def test_a_written_corpus_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, corpus: Corpus, memory_mib: int
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.h5"
@@ -87,7 +87,7 @@ def prepared_from(content: bytes, folder: Path) -> Corpus:
     return prepared(folder / "a.h5")
 
 
-def test_any_hdf5_reader_finds_the_arrays_behind_the_seal(whole: bytes, tmp_path: Path) -> None:
+def test_arrays_are_readable_by_any_hdf5_reader(whole: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(whole)
     with h5py.File(tmp_path / "a.h5") as file:
         assert file.userblock_size == SIZE
@@ -99,7 +99,7 @@ def test_any_hdf5_reader_finds_the_arrays_behind_the_seal(whole: bytes, tmp_path
     assert set(kinds.values()) == {"f", "i", "S"}
 
 
-def test_captions_of_a_source_that_keeps_no_texts_are_written_as_words(tmp_path: Path) -> None:
+def test_captions_without_raw_text_are_written_as_words(tmp_path: Path) -> None:
     bare = corpus_of(train=split_of(1, [["a", "café"], ["unknown", "猫"]], texts=None))
     write_prepared(tmp_path / "a.h5", bare, {})
     assert prepared(tmp_path / "a.h5").split("train").texts == ["a café", "<UNK> 猫"]
@@ -140,7 +140,7 @@ def test_a_file_replaced_after_verification_is_not_read(
     assert path.read_bytes() != whole
 
 
-def test_the_memory_is_shared_by_all_splits(tmp_path: Path) -> None:
+def test_the_memory_budget_is_shared_by_all_splits(tmp_path: Path) -> None:
     half = np.ones((1024, 256), np.float32)  # 1 MiB
     ids = [str(row) for row in range(len(half))]
     splits = {name: split_of(1, [["a"]], features=half, image_ids=ids) for name in ("train", "val", "test")}
@@ -149,7 +149,7 @@ def test_the_memory_is_shared_by_all_splits(tmp_path: Path) -> None:
     assert [type(split.features) for split in read.splits.values()] == [np.ndarray, np.ndarray, ContiguousFeatures]
 
 
-def test_no_descriptor_outlives_a_corpus(whole: bytes, tmp_path: Path) -> None:
+def test_file_descriptors_are_closed_with_the_corpus(whole: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(whole)
     before = len(os.listdir("/dev/fd"))
     corpus = prepared(tmp_path / "a.h5", memory_mib=0)
@@ -172,7 +172,7 @@ def failure(path: Path, corpus: Corpus) -> str:
 
 
 @pytest.mark.parametrize("most", [0, 600, 5_000, 40_000, 200_000])
-def test_a_full_disk_leaves_the_old_file(
+def test_a_full_disk_keeps_the_old_file(
     most: int, whole: bytes, tmp_path: Path, files_of_at_most: Callable[[int], Any]
 ) -> None:
     path = tmp_path / "a.h5"
@@ -202,19 +202,19 @@ def test_a_partial_write_is_an_error(tmp_path: Path, files_of_at_most: Callable[
     assert (tmp_path / "a").read_bytes() == b"z" + b"x" * 99 + b"y" * 100
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "absent" / "a.h5"
     with pytest.raises(DataError) as caught:
         write_prepared(path, WHOLE, ABOUT)
     assert re.fullmatch(rf"{path}: cannot write the data set: .*No such file or directory", str(caught.value))
 
 
-def test_features_that_cannot_be_read_leave_the_old_file(whole: bytes, tmp_path: Path) -> None:
+def test_unreadable_features_keep_the_old_file(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     path.write_bytes(whole)
     large = SelectedFeatures(np.array([[1e9, 1, 1]]), np.array([0]), np.dtype(np.float16))
-    said = failure(path, corpus_of(train=split_of(1, [["a"]], features=large)))
-    assert said == "features: expected values in the range of float16, got 1e+09; try float32"
+    message = failure(path, corpus_of(train=split_of(1, [["a"]], features=large)))
+    assert message == "features: expected values in the range of float16, got 1e+09; try float32"
 
 
 SPLIT = split_of(1, [["a"]])
@@ -222,18 +222,18 @@ NO_NAMES = ("", ".", "a/b", "../x", "/", "meta", "vocabulary", "a\nb", "\udc00")
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-def test_a_split_that_could_not_be_read_is_not_written(name: str, whole: bytes, tmp_path: Path) -> None:
+def test_invalid_split_names_are_not_written(name: str, whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     path.write_bytes(whole)
-    said = failure(path, corpus_of(train=SPLIT, **{name: SPLIT}))
-    assert said == f"{path}: expected a split name such as train, got {name!r}; rename it"
+    message = failure(path, corpus_of(train=SPLIT, **{name: SPLIT}))
+    assert message == f"{path}: expected a split name such as train, got {name!r}; rename it"
 
 
-def test_as_many_splits_are_written_as_are_read(tmp_path: Path) -> None:
+def test_the_number_of_splits_is_limited(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     names = [f"s{number}" for number in range(MAX_SPLITS + 1)]
-    said = failure(path, corpus_of(**dict.fromkeys(names, SPLIT)))
-    assert said == f"{path}: expected 1 to 64 splits, got 65; check the split column"
+    message = failure(path, corpus_of(**dict.fromkeys(names, SPLIT)))
+    assert message == f"{path}: expected 1 to 64 splits, got 65; check the split column"
     write_prepared(path, corpus_of(**dict.fromkeys(names[1:], SPLIT)), ABOUT)
     assert list(prepared(path).splits) == names[1:]
 
@@ -241,5 +241,5 @@ def test_as_many_splits_are_written_as_are_read(tmp_path: Path) -> None:
 def test_texts_beyond_the_size_limit_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "TEXT_LIMIT", 500)
     texts = ["short", "long " * 60]
-    said = failure(tmp_path / "a.h5", corpus_of(train=split_of(1, [["a"], ["a"]], texts=texts)))
-    assert said.startswith(f"{tmp_path / 'a.h5'}: train texts: expected at most 500 bytes, got 600, since each is pad")
+    message = failure(tmp_path / "a.h5", corpus_of(train=split_of(1, [["a"], ["a"]], texts=texts)))
+    assert message.startswith(f"{tmp_path / 'a.h5'}: train texts: expected at most 500 bytes, got 600, since each is")

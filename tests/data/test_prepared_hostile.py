@@ -1,4 +1,4 @@
-"""Prepared data sets that are damaged, or well sealed and wrong inside, are refused with one clear line."""
+"""Damaged prepared data sets, and invalid ones with a valid seal, are rejected with a one-line error."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ MUTATIONS: dict[str, Callable[[bytearray, int, np.random.Generator], None]] = {
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_no_damage_goes_unnoticed(mutation: str, whole: bytes, tmp_path: Path) -> None:
+def test_all_damage_is_detected(mutation: str, whole: bytes, tmp_path: Path) -> None:
     path, rng = tmp_path / "a.h5", np.random.default_rng(list(MUTATIONS).index(mutation))
     for trial in range(40):
         damaged = bytearray(whole)
@@ -42,7 +42,7 @@ def test_no_damage_goes_unnoticed(mutation: str, whole: bytes, tmp_path: Path) -
             refusal(path)
 
 
-def test_no_byte_of_the_seal_is_free(whole: bytes, tmp_path: Path) -> None:
+def test_every_byte_of_the_seal_is_verified(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     for at in range(SIZE):
         path.write_bytes(whole[:at] + bytes((whole[at] ^ 1,)) + whole[at + 1 :])
@@ -63,7 +63,7 @@ def test_other_files_are_rejected(whole: bytes, tmp_path: Path) -> None:
     assert refusal(path) == "expected a data set file, got a folder"
 
 
-def test_without_a_name_the_current_folder_is_no_file() -> None:
+def test_an_empty_name_is_not_the_current_folder() -> None:
     with pytest.raises(DataError, match=r"^\.: expected a data set file, got a folder$"):
         prepared(None)
 
@@ -197,22 +197,22 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
 }  # fmt: skip
 
 
-def test_a_resealed_file_is_otherwise_whole(whole: bytes, tmp_path: Path) -> None:
+def test_an_unmodified_resealed_file_is_valid(whole: bytes, tmp_path: Path) -> None:
     with resealed(tmp_path / "a.h5", whole):
         pass
     assert_same(prepared(tmp_path / "a.h5"), WHOLE)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_is_refused(name: str, whole: bytes, tmp_path: Path) -> None:
-    change, said = HOSTILE[name]
+def test_a_hostile_file_is_rejected(name: str, whole: bytes, tmp_path: Path) -> None:
+    change, message = HOSTILE[name]
     path = tmp_path / "a.h5"
     with resealed(path, whole) as file:
         change(file)
-    assert re.search(said, refusal(path))
+    assert re.search(message, refusal(path))
 
 
-def test_any_damage_below_a_seal_is_a_line_or_another_corpus(whole: bytes, tmp_path: Path) -> None:
+def test_damage_under_a_valid_seal_is_a_one_line_error_or_another_corpus(whole: bytes, tmp_path: Path) -> None:
     path, rng, outcomes = tmp_path / "a.h5", np.random.default_rng(0), {True: 0, False: 0}
     for _ in range(150):
         image = bytearray(whole[SIZE:])
@@ -226,7 +226,7 @@ def test_any_damage_below_a_seal_is_a_line_or_another_corpus(whole: bytes, tmp_p
     assert outcomes[False] > 0
 
 
-def test_what_is_no_hdf5_behind_a_seal(tmp_path: Path) -> None:
+def test_sealed_content_must_be_hdf5(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     for image in (b"", b"text", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(1000)):
         path.write_bytes(SEAL.of(len(image), hashlib.sha256(image).hexdigest()) + image)

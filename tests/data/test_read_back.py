@@ -83,7 +83,7 @@ def path(tmp_path: Path, whole: bytes) -> Path:
 
 
 @pytest.mark.parametrize("name", FAULTY)
-def test_another_array_is_named(name: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_differing_array_is_reported(name: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer, difference = FAULTY[name]
     monkeypatch.setattr(MODULE, "VerifyingWriter", writer)
     assert refusal(path).startswith(difference)
@@ -105,10 +105,10 @@ def clear(file: io.FileIO) -> None:
     file.truncate(SIZE)
 
 
-@pytest.mark.parametrize(("damage", "said"), [(cut, ""), (flip, "dataset 'val/features': content"), (clear, "")])
+@pytest.mark.parametrize(("damage", "message"), [(cut, ""), (flip, "dataset 'val/features': content"), (clear, "")])
 @pytest.mark.parametrize("when", ["before it is sealed", "after"])
-def test_damage_of_the_file_is_found(
-    damage: Callable[[io.FileIO], None], said: str, when: str, path: Path, monkeypatch: pytest.MonkeyPatch
+def test_file_damage_is_detected(
+    damage: Callable[[io.FileIO], None], message: str, when: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = MODULE._seal
 
@@ -120,4 +120,4 @@ def test_damage_of_the_file_is_found(
             real(file)
 
     monkeypatch.setattr(MODULE, "_seal", seal)
-    assert refusal(path).startswith(said if when != "after" else "damaged: ")
+    assert refusal(path).startswith(message if when != "after" else "damaged: ")

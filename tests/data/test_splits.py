@@ -11,7 +11,7 @@ from captioner.errors import DataError
 NAMES = st.lists(st.text(st.characters(min_codepoint=48, max_codepoint=122), min_size=1), min_size=8, unique=True)
 
 
-def told(image, split=None, number=1, row=None):
+def record(image, split=None, number=1, row=None):
     return CaptionRecord(image, f"caption {number}", split, f"c.csv:{number}", row=row)
 
 
@@ -27,7 +27,7 @@ def splits_of(images):
 
 
 def test_captions_by_image_in_the_order_of_the_file():
-    captions = [told("b", number=1), told("a", number=2), told("b", number=3)]
+    captions = [record("b", number=1), record("a", number=2), record("b", number=3)]
     images, issues = group_by_image(iter(captions))
     assert [(one.image, one.row, one.captions) for one in images] == [
         ("b", 0, [captions[0], captions[2]]),
@@ -38,13 +38,19 @@ def test_captions_by_image_in_the_order_of_the_file():
 
 
 def test_rows_that_the_file_has_are_kept():
-    images, _ = group_by_image([told("b", row=7), told("a", row=0), told("b", row=7)])
+    images, _ = group_by_image([record("b", row=7), record("a", row=0), record("b", row=7)])
     assert [(one.image, one.row) for one in images] == [("b", 7), ("a", 0)]
 
 
 def test_a_second_split_of_an_image_is_an_issue():
     images, issues = group_by_image(
-        [told("a", "train", 1), told("a", "val", 2), told("a", None, 3), told("b", None, 4), told("b", "val", 5)]
+        [
+            record("a", "train", 1),
+            record("a", "val", 2),
+            record("a", None, 3),
+            record("b", None, 4),
+            record("b", "val", 5),
+        ]
     )
     assert splits_of(images) == {"a": "train", "b": None}
     assert [len(one.captions) for one in images] == [1, 1]
@@ -58,7 +64,7 @@ def test_a_second_split_of_an_image_is_an_issue():
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["train", "val", None])), max_size=12))
 def test_every_caption_is_grouped_or_reported(pairs):
-    captions = [told(image, split, number) for number, (image, split) in enumerate(pairs)]
+    captions = [record(image, split, number) for number, (image, split) in enumerate(pairs)]
     images, issues = group_by_image(captions)
     kept = [one.line for image in images for one in image.captions]
     assert sorted([*kept, *(issue.line for issue in issues)]) == sorted(one.line for one in captions)

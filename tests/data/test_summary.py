@@ -71,7 +71,7 @@ def test_empty_captions_have_an_unk_rate_of_zero():
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_the_same_photograph_in_two_splits_is_found_in_any_block_of_rows(dtype, monkeypatch):
+def test_duplicates_across_splits_are_found_in_any_block(dtype, monkeypatch):
     monkeypatch.setattr(module, "BLOCK_ROWS", 3)
     vocab = Vocab.build([["a"]])
     rows = np.random.default_rng(0).standard_normal((40, 4))
@@ -85,7 +85,7 @@ def test_the_same_photograph_in_two_splits_is_found_in_any_block_of_rows(dtype, 
     assert found["examples"] == [[f"train: t{row + 25}", f"val: v{row}"] for row in range(10)]
 
 
-def test_rows_that_do_not_lie_close_in_memory():
+def test_non_contiguous_rows_are_supported():
     vocab = Vocab.build([["a"]])
     features = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(4, 3))
     splits = {"train": split_of(vocab, [["a"]], features, "t"), "val": split_of(vocab, [["a"]], features[::-2], "v")}
@@ -94,7 +94,7 @@ def test_rows_that_do_not_lie_close_in_memory():
     }  # fmt: skip
 
 
-def test_one_split_has_no_duplicates_whatever_is_in_it():
+def test_duplicates_within_one_split_are_not_counted():
     vocab = Vocab.build([["a"]])
     corpus = Corpus(vocab, {"train": split_of(vocab, [["a"]], [[1.0]] * 5, "t")}, "")
     assert duplicates(corpus) == {"images": 0, "examples": []}

@@ -40,13 +40,13 @@ def encoder() -> Any:
 
 
 def smooth(count: int) -> Any:
-    """Pixels that are no mere noise."""
+    """Smooth images instead of noise."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, 7, 7, 3), np.uint8).repeat(32, axis=1).repeat(32, axis=2)
 
 
 def convolve(x: Any, w: Any, stride: int) -> Any:
-    """Shapes: x (C, H, W), w (K, C, k, k), or (C, 1, k, k) of one filter a channel -> (K, H / stride, W / stride)."""
+    """Shapes: x (C, H, W), w (K, C, k, k), or (C, 1, k, k) for depthwise filters -> (K, H / stride, W / stride)."""
     size = w.shape[-1]
     need = [max((-(-n // stride) - 1) * stride + size - n, 0) for n in x.shape[1:]]
     padded = np.pad(x, ((0, 0), *((n // 2, n - n // 2) for n in need)))  # the odd one goes below and right
@@ -57,7 +57,7 @@ def convolve(x: Any, w: Any, stride: int) -> Any:
 
 
 def plain_forward(x: Any, weights: Any) -> Any:
-    """The net as its paper has it, batch normalisation where it stands. Shapes: (3, 224, 224) -> (1280,)."""
+    """The network of the paper with separate batch normalisation. Shapes: (3, 224, 224) -> (1280,)."""
 
     def layer(x: Any, conv: str, norm: str, shape: tuple[int, ...], stride: int = 1, clip: bool = True) -> Any:
         w = weights[f"{conv}.weight"]
@@ -125,7 +125,7 @@ def test_features_of_flickr8k_equal_the_published_ones(encoder: Any) -> None:
     assert np.linalg.norm(expected[0] - expected[1]) > 0.1 * np.linalg.norm(expected[0])
 
 
-def test_other_weights_are_refused(tmp_path: Path) -> None:
+def test_other_weights_are_rejected(tmp_path: Path) -> None:
     changed, path = bytearray(weights_file().read_bytes()), tmp_path / "weights.pth"
     changed[-1] ^= 1
     for content in (bytes(changed), bytes(changed[:-1]), b""):
@@ -151,8 +151,8 @@ def test_missing_weights_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path:
         open_encoder("efficientnet-lite0")
 
 
-class Planted:
-    """What a pickle can do: call anything."""
+class MaliciousPickle:
+    """A pickle that calls a function when loaded."""
 
     def __init__(self, function: Any, *args: Any) -> None:
         self.call = (function, args)
@@ -166,8 +166,8 @@ class Planted:
 def test_a_pickle_cannot_execute_code(tmp_path: Path, place: int, protocol: int) -> None:
     trace = tmp_path / "trace"
     for attack in (
-        Planted(os.system, f"touch {trace}"),
-        Planted(eval, f"__import__('pathlib').Path({str(trace)!r}).touch()"),
+        MaliciousPickle(os.system, f"touch {trace}"),
+        MaliciousPickle(eval, f"__import__('pathlib').Path({str(trace)!r}).touch()"),
     ):
         planted = pickle.dumps(attack, protocol)
         pickles = [pickle.dumps(value, 2) for value in (1, 1001, {}, OrderedDict(), [])]
@@ -175,12 +175,12 @@ def test_a_pickle_cannot_execute_code(tmp_path: Path, place: int, protocol: int)
         with pytest.raises(pickle.UnpicklingError, match="is not allowed in weights"):
             parse_weights(b"".join(pickles))
         assert not trace.exists()
-        pickle.loads(planted)  # this attack does work where nobody guards
+        pickle.loads(planted)  # this attack does work without the guard
         assert trace.exists()
         trace.unlink()
 
 
-def test_an_attribute_of_an_allowed_name_is_refused() -> None:
+def test_an_attribute_of_an_allowed_name_is_rejected() -> None:
     for module, name in (("collections", "OrderedDict.__init__"), ("torch", "load"), ("builtins", "getattr")):
         with pytest.raises(pickle.UnpicklingError, match=f"{module}.{name} is not allowed"):
             parse_weights(pickle.dumps(1) + f"c{module}\n{name}\n.".encode())
@@ -208,7 +208,7 @@ def test_arrays_are_read_by_offset_shape_and_strides(monkeypatch: pytest.MonkeyP
             return ("storage", FloatStorage, str(value), "cpu", 6, None) if isinstance(value, Storage) else None
 
     def array(key: str, offset: int, shape: tuple[int, ...], steps: tuple[int, ...]) -> Any:
-        return Planted(rebuild, Storage(key), offset, shape, steps, False, OrderedDict())
+        return MaliciousPickle(rebuild, Storage(key), offset, shape, steps, False, OrderedDict())
 
     buffer = io.BytesIO()
     arrays = {"a": array("0", 0, (2, 3), (3, 1)), "b": array("0", 1, (2, 2), (1, 3)), "c": array("1", 0, (6,), (1,))}

@@ -1,4 +1,4 @@
-"""The table of encoders: names are opened or refused with a one-line error, and identities are parsed."""
+"""The encoder registry: names are opened or rejected with a one-line error, and identities are parsed."""
 
 import os
 import re
@@ -32,14 +32,14 @@ def test_every_encoder_is_a_function_with_an_identity() -> None:
     assert {name for _, name in IDENTITIES} == set(ENCODERS)
 
 
-def test_an_unknown_encoder_is_refused_with_the_available_ones() -> None:
+def test_an_unknown_encoder_is_rejected_with_the_available_ones() -> None:
     expected = "expected scenes, efficientnet-lite0, onnx (as onnx:FILE), got "
     assert refusal("vgg16") == f"encoder vgg16: {expected}vgg16"
     assert refusal("vgg16:a.onnx") == f"encoder vgg16:a.onnx: {expected}vgg16"
     assert refusal("") == f"encoder : {expected}"
 
 
-def test_unsupported_arguments_are_refused() -> None:
+def test_unsupported_arguments_are_rejected() -> None:
     assert refusal("scenes:a.onnx") == "encoder scenes: takes no file and no options, got a.onnx"
     assert refusal("scenes", size="3") == "encoder scenes: takes no file and no options, got size"
     more = "; use onnx:FILE for other models or sizes"
@@ -50,7 +50,7 @@ def test_unsupported_arguments_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("name", "missing"), [("onnx:a.onnx", "onnxruntime"), ("efficientnet-lite0", "onnxruntime")])
-def test_a_missing_library_is_named(name: str, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported(name: str, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("captioner.images.onnx", "captioner.images.efficientnet"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
@@ -78,10 +78,10 @@ BROKEN = "raise ImportError('numpy.core.multiarray failed to import\\n\\x1b[31m'
 
 
 @pytest.mark.parametrize(("name", "library"), [("scenes", "PIL"), ("onnx:a.onnx", "onnxruntime")])
-def test_a_library_that_cannot_be_imported_is_named(
+def test_a_broken_library_is_reported(
     name: str, library: str, shell: Callable[..., subprocess.CompletedProcess[Any]], tmp_path: Path
 ) -> None:
-    """As onnxruntime 1.17 beside NumPy 2: it is installed, and its import fails."""
+    """As for onnxruntime 1.17 with NumPy 2: installed, but the import fails."""
     (tmp_path / library).mkdir()
     (tmp_path / library / "__init__.py").write_text(BROKEN)
     code = f"from captioner.images import open_encoder\nopen_encoder({name!r})"

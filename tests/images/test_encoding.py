@@ -23,7 +23,7 @@ F4, F2 = np.dtype(np.float32), np.dtype(np.float16)
 
 
 class Colours:
-    """An encoder whose features are the mean colour; it counts what it encodes."""
+    """An encoder whose features are the mean colour; it counts encoded images."""
 
     identity = "colours"
     width = 3
@@ -54,14 +54,14 @@ def digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
 
 
-def helpers() -> list[threading.Thread]:
+def worker_threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name.startswith("encode")]
 
 
 @pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
+def no_thread_remains() -> Iterator[None]:
     yield
-    for thread in helpers():
+    for thread in worker_threads():
         thread.join(10)
         assert not thread.is_alive()
 
@@ -78,11 +78,11 @@ def test_photographs_are_encoded_in_order(tmp_path: Path, threads: int) -> None:
     assert encoder.calls == 25
 
 
-def test_no_photographs() -> None:
+def test_no_photographs_yield_nothing() -> None:
     assert list(encode_photos(Colours(), [], 3)) == []
 
 
-def test_an_unreadable_photograph_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_unreadable_photographs_are_skipped(tmp_path: Path) -> None:
     paths = write(tmp_path, 3)
     paths[1].write_bytes(b"a dog")
     paths[1:1] = [tmp_path / "no.png", tmp_path]
@@ -159,24 +159,24 @@ def test_closing_the_generator_cancels_pending_work(tmp_path: Path) -> None:
     found.close()
     before = encoder.calls
     stopped.set()
-    for thread in helpers():
+    for thread in worker_threads():
         thread.join(10)
-    assert not helpers()
+    assert not worker_threads()
     assert encoder.calls <= before + 2
     assert encoder.calls <= AHEAD * 2 + 3
 
 
 def test_read_ahead_is_bounded(tmp_path: Path) -> None:
-    (path,), asked = write(tmp_path, 1), []
+    (path,), requested = write(tmp_path, 1), []
 
     def paths() -> Iterator[Path]:
         for number in range(100):
-            asked.append(number)
+            requested.append(number)
             yield path
 
     found = encode_photos(Colours(), paths(), 2)
     next(found)
-    assert len(asked) == AHEAD * 2 + 1
+    assert len(requested) == AHEAD * 2 + 1
     found.close()
 
 
@@ -187,7 +187,7 @@ SIZE = 32 + 4 + 5 * 4
 
 
 def fill(path: Path, dtype: np.dtype[Any] = F4) -> int:
-    """Writes four records; the length of what stands before them."""
+    """Write four records; return the length of the header."""
     with FeatureStore(path, "colours", 5, dtype) as store:
         for name, row in zip(DIGESTS, ROWS, strict=True):
             store.add(name, row)
@@ -290,7 +290,7 @@ def test_a_truncated_header_is_rewritten(tmp_path: Path, length: int) -> None:
         assert list(store.rows) == DIGESTS
 
 
-def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+def test_a_second_writer_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.part"
     with FeatureStore(path, "colours", 5, F4) as store:
         store.add(DIGESTS[0], ROWS[0])
@@ -315,7 +315,7 @@ def test_a_file_system_without_locks_is_reported(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(("dtype", "number"), [(F2, 70000), (F2, -1e30), (F4, np.inf), (F4, np.nan)])
-def test_features_out_of_range_are_refused(tmp_path: Path, dtype: np.dtype[Any], number: float) -> None:
+def test_features_out_of_range_are_rejected(tmp_path: Path, dtype: np.dtype[Any], number: float) -> None:
     path = tmp_path / "a.part"
     head = fill(path, dtype)
     length = path.stat().st_size

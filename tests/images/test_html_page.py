@@ -20,7 +20,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
 
 
 class Parsed(HTMLParser):
-    """The elements of a page, and its texts by the element around them."""
+    """The elements of a page, and its texts by enclosing element."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -113,17 +113,17 @@ def test_an_unreadable_photograph_is_replaced_by_its_error(tmp_path: Path) -> No
 def test_an_existing_page_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text("mine")
-    asked = []
+    requested = []
 
     def entries() -> Any:
-        asked.append(1)
+        requested.append(1)
         yield Entry("one", PIXELS, [])
 
     with pytest.raises(UsageError) as caught:
         write(path, entries())
     assert str(caught.value) == f"{path}: exists already; name another file, or replace it with --overwrite"
     assert path.read_text() == "mine"
-    assert not asked
+    assert not requested
     write(path, entries(), overwrite=True)
     assert Parsed(path.read_text()).texts["h2"] == ["one"]
 

@@ -1,4 +1,4 @@
-"""ONNX models: settings from options, metadata or shapes; features equal to NumPy's; invalid models are refused."""
+"""ONNX models: settings from options, metadata or shapes; features equal to NumPy's; invalid models are rejected."""
 
 import os
 import threading
@@ -36,8 +36,8 @@ def model(
     weights: Mapping[str, Any] | None = None,
     metadata: Mapping[str, str] = PLAIN,
 ) -> bytes:
-    told = [value_info(name, dims) for name, dims in ({"f": ("N", 3)} if outputs is None else outputs).items()]
-    return protobuf.model(nodes, weights or {}, [value_info("x", shape)], told, metadata)
+    value_infos = [value_info(name, dims) for name, dims in ({"f": ("N", 3)} if outputs is None else outputs).items()]
+    return protobuf.model(nodes, weights or {}, [value_info("x", shape)], value_infos, metadata)
 
 
 def features(content: bytes, photo: Image.Image = PHOTO, **options: str) -> Any:
@@ -80,11 +80,11 @@ def test_one_number_applies_to_all_channels() -> None:
 
 def test_options_override_metadata_and_metadata_override_shapes() -> None:
     free = ("N", 3, "h", "w")
-    told = model(shape=free, metadata={"size": "6", "mean": "1", "scale": "2", "layout": "nchw", "author": "a"})
-    assert OnnxEncoder(told, "m.onnx", {}).identity.startswith(
+    content = model(shape=free, metadata={"size": "6", "mean": "1", "scale": "2", "layout": "nchw", "author": "a"})
+    assert OnnxEncoder(content, "m.onnx", {}).identity.startswith(
         "onnx:m.onnx,size=6,mean=1,scale=2,layout=nchw,output=f,"
     )
-    given = OnnxEncoder(told, "m.onnx", {"size": "05", "scale": "4.50"})
+    given = OnnxEncoder(content, "m.onnx", {"size": "05", "scale": "4.50"})
     assert given.identity.startswith("onnx:m.onnx,size=5,mean=1,scale=4.5,layout=nchw,output=f,")
     assert given.side == 5
     assert given.prepare(PHOTO).shape == (3, 5, 5)
@@ -170,7 +170,7 @@ def test_mean_and_scale_are_never_guessed(key: str) -> None:
         assert refusal(model(metadata={**PLAIN, key: text})) == f"{expected}{shown}{more}"
 
 
-def test_a_scale_of_zero_is_refused() -> None:
+def test_a_scale_of_zero_is_rejected() -> None:
     for text in ("0", "1/0/1", "-0.0", "1e-60"):
         assert refusal(model(), scale=text) == f"scale: expected numbers other than 0, got {text}"
 
@@ -194,7 +194,7 @@ def test_the_layout_is_detected_or_required() -> None:
     assert features(free, layout="nchw").shape == (3,)
 
 
-def test_an_unknown_option_is_refused_with_the_available_ones() -> None:
+def test_an_unknown_option_is_rejected_with_the_available_ones() -> None:
     assert refusal(model(), means="1") == "encoder option means: unknown; expected size, mean, scale, layout, output"
 
 
@@ -225,7 +225,7 @@ def test_the_output_must_be_finite_vectors() -> None:
     assert refusal(root, DataError) == "output r: a number is not finite; check mean and scale"
 
 
-def test_an_empty_output_is_refused() -> None:
+def test_an_empty_output_is_rejected() -> None:
     nodes = (
         *POOL,
         node("Cast", ["from"], "i", to=7),
@@ -255,13 +255,13 @@ def test_a_failing_model_is_reported() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(100), b"\x89PNG\r\n\x1a\n", b"\0\0\0\0ORTM"])
-def test_other_files_are_refused(content: bytes) -> None:
+def test_other_files_are_rejected(content: bytes) -> None:
     assert refusal(content, DataError).startswith("expected an ONNX model, ")
 
 
 def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:
     content, rng = model(weights={"unused": np.arange(4.0)}), np.random.default_rng(0)
-    outcomes = {"vectors": 0, "refused": 0}
+    outcomes = {"vectors": 0, "rejected": 0}
     for turn in range(250):
         damaged = bytearray(content)
         damaged[rng.integers(len(content))] = rng.integers(256)
@@ -271,14 +271,14 @@ def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.Captur
             features(bytes(damaged))
             outcomes["vectors"] += 1
         except (DataError, UsageError) as problem:
-            outcomes["refused"] += str(problem).isprintable()
+            outcomes["rejected"] += str(problem).isprintable()
     assert sum(outcomes.values()) == 250
     assert min(outcomes.values()) > 0
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("text", [b"mean", b"\x01f", b"\x01x", b"Global"])
-def test_names_that_are_not_utf8_are_refused(text: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_are_not_utf8_are_rejected(text: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     content = model()
     assert text in content
     message = refusal(content.replace(text, text[:-1] + b"\xff"), DataError)

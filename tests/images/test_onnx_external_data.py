@@ -1,4 +1,4 @@
-"""ONNX models with external data are refused, in every place and encoding, before onnxruntime opens them."""
+"""ONNX models with external data are rejected, in every place and encoding, before onnxruntime opens them."""
 
 from pathlib import Path
 from unittest import mock
@@ -24,20 +24,20 @@ def refusal(content: bytes) -> str:
 
 @pytest.mark.parametrize("trick", TRICKS)
 @pytest.mark.parametrize("place", PLACES)
-def test_external_data_is_refused_before_the_model_is_opened(place: str, trick: str) -> None:
+def test_external_data_is_rejected_before_the_model_is_opened(place: str, trick: str) -> None:
     assert refusal(PLACES[place](TRICKS[trick]("/etc/passwd"))).startswith("m.onnx: expected an ONNX model")
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_tensors_are_found_in_every_place(place: str) -> None:
-    """The same model with its data inside passes, so that it is the external data which is refused."""
+    """The same model with embedded data is accepted, so the external data is the cause."""
     inside = tensor((9, np.ones((3, 3), "<f4").tobytes()), (14, 0))
     refuse_external_data(PLACES[place](inside), "m.onnx")
     assert "external data for the tensor 'w'" in refusal(PLACES[place](tensor(entries("w.bin"), (14, 1))))
 
 
 def test_onnxruntime_would_open_a_model_with_external_data(tmp_path: Path) -> None:
-    """Against a suite that tests nothing: without the guard onnxruntime is asked to open the model."""
+    """Control: without the guard, onnxruntime opens the model."""
     (tmp_path / "victim.bin").write_bytes(bytes(36))
     trial = External(tmp_path)
     assert trial(0).kind == "refused"
@@ -56,10 +56,10 @@ def test_a_complete_model_with_subgraphs_is_accepted() -> None:
 
 def test_the_name_of_a_tensor_is_printed_on_one_line() -> None:
     hostile = message([(8, "\x1b[2J\n" + "w" * 10_000), (14, 1)])
-    said = refusal(model([(5, hostile)]))
-    assert said.isprintable()
-    assert "\\x1b[2J\\nwww" in said
-    assert len(said) < 400
+    error = refusal(model([(5, hostile)]))
+    assert error.isprintable()
+    assert "\\x1b[2J\\nwww" in error
+    assert len(error) < 400
 
 
 def test_depth_and_size_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,9 +72,9 @@ def test_depth_and_size_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "cut", [b"\x3a", b"\x3a\xff", b"\x3a\x80\x80\x80\x80\x80\x01", b"\x3d\x01", b"\x39\x01", b"\x38", b"\x07"]
 )
-def test_a_malformed_protocol_buffer_is_refused(cut: bytes) -> None:
+def test_a_malformed_protocol_buffer_is_rejected(cut: bytes) -> None:
     assert "damaged or other file: byte " in refusal(model([]) + cut)
 
 
-def test_onnxruntimes_own_format_is_refused() -> None:
+def test_the_ort_format_is_rejected() -> None:
     assert "in the format of onnxruntime" in refusal(b"\x0a\x00\x00\x00ORTM" + message([(1, POOL)]))

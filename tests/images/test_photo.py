@@ -1,4 +1,4 @@
-"""Photographs of all supported formats decode to upright RGB; other files are refused with a one-line error."""
+"""Photographs of all supported formats decode to upright RGB; other files are rejected with a one-line error."""
 
 import io
 import os
@@ -35,14 +35,14 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def corners(width: int = 48, height: int = 32) -> Image.Image:
-    """A picture of four rectangles, wider than high."""
+    """An image of four rectangles, wider than high."""
     image = Image.new("RGB", (width, height), GREY)
     for x, y, colour in ((0, 0, RED), (1, 0, GREEN), (0, 1, BLUE)):
         image.paste(colour, (x * width // 2, y * height // 2, (x + 1) * width // 2, (y + 1) * height // 2))
     return image
 
 
-def seen(photo: Image.Image) -> list[tuple[int, ...]]:
+def quarters(photo: Image.Image) -> list[tuple[int, ...]]:
     """The colours of the four quarters."""
     assert photo.mode == "RGB"
     pixels = np.asarray(photo)
@@ -94,7 +94,7 @@ def test_the_exif_orientation_is_applied(kind: str, orientation: int, order: str
     exif[ExifTags.Base.Orientation] = orientation
     photo = decode(encoded(corners(), kind, exif=exif), "a", 100)
     expected = [dict(zip("RGBx", CORNERS, strict=True))[letter] for letter in order]
-    assert alike(seen(photo), expected)
+    assert alike(quarters(photo), expected)
     assert photo.size == ((48, 32) if orientation < 5 else (32, 48))
 
 
@@ -105,25 +105,25 @@ def test_the_exif_orientation_is_applied(kind: str, orientation: int, order: str
 )
 def test_damaged_exif_data_is_ignored(kind: str, exif: bytes) -> None:
     content = encoded(corners(), kind, exif=exif)
-    with warnings.catch_warnings(record=True) as told:
-        assert alike(seen(decode(content, "a", 100)), CORNERS)
-    assert not told
+    with warnings.catch_warnings(record=True) as recorded:
+        assert alike(quarters(decode(content, "a", 100)), CORNERS)
+    assert not recorded
 
 
 def test_an_invalid_orientation_is_ignored() -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 9
-    assert alike(seen(decode(encoded(corners(), "JPEG", exif=exif), "a", 100)), CORNERS)
+    assert alike(quarters(decode(encoded(corners(), "JPEG", exif=exif), "a", 100)), CORNERS)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_is_read(kind: str) -> None:
-    assert alike(seen(decode(encoded(corners(), kind), "a", 100)), CORNERS)
+    assert alike(quarters(decode(encoded(corners(), kind), "a", 100)), CORNERS)
 
 
 def test_a_palette_is_applied() -> None:
     for kind in ("PNG", "GIF", "BMP", "TIFF"):
-        assert seen(decode(encoded(corners().quantize(8), kind), "a", 100)) == list(CORNERS)
+        assert quarters(decode(encoded(corners().quantize(8), kind), "a", 100)) == list(CORNERS)
 
 
 @pytest.mark.parametrize("transparency", [0, bytes([0, 255, 255])])
@@ -131,7 +131,7 @@ def test_a_transparent_entry_of_a_palette_is_white(transparency: int | bytes) ->
     image = Image.new("P", (4, 4), 0)
     image.putpalette([*BLUE, *RED, *GREEN])
     image.paste(1, (2, 0, 4, 2))
-    got = seen(decode(encoded(image, "PNG", transparency=transparency), "a", 100))
+    got = quarters(decode(encoded(image, "PNG", transparency=transparency), "a", 100))
     assert got == [WHITE, RED, WHITE, WHITE]
 
 
@@ -140,25 +140,25 @@ def test_alpha_is_blended_with_white(kind: str) -> None:
     clear = corners().convert("RGBA")
     clear.putalpha(Image.new("L", clear.size, 128))
     expected = [tuple(np.uint8((c * 128 + 255 * 127) / 255) for c in colour) for colour in CORNERS]
-    assert alike(seen(decode(encoded(clear, kind), "a", 100)), np.array(expected, int))
+    assert alike(quarters(decode(encoded(clear, kind), "a", 100)), np.array(expected, int))
     grey = Image.new("LA", (4, 4), (0, 0))
-    assert seen(decode(encoded(grey, kind), "a", 100)) == [WHITE] * 4
+    assert quarters(decode(encoded(grey, kind), "a", 100)) == [WHITE] * 4
 
 
 def test_a_transparent_colour_without_alpha_is_white() -> None:
-    assert seen(decode(encoded(corners(), "PNG", transparency=RED), "a", 100)) == [WHITE, GREEN, BLUE, GREY]
-    assert seen(decode(encoded(Image.new("L", (4, 4), 7), "PNG", transparency=7), "a", 100)) == [WHITE] * 4
+    assert quarters(decode(encoded(corners(), "PNG", transparency=RED), "a", 100)) == [WHITE, GREEN, BLUE, GREY]
+    assert quarters(decode(encoded(Image.new("L", (4, 4), 7), "PNG", transparency=7), "a", 100)) == [WHITE] * 4
 
 
 def test_cmyk_is_converted_to_rgb() -> None:
     ink = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     for kind in ("JPEG", "TIFF"):
-        assert alike(seen(decode(encoded(ink, kind), "a", 100)), [RED] * 4)
+        assert alike(quarters(decode(encoded(ink, kind), "a", 100)), [RED] * 4)
 
 
 def test_other_colour_spaces_are_converted() -> None:
-    assert alike(seen(decode(encoded(corners().convert("YCbCr"), "TIFF"), "a", 100)), CORNERS)
-    assert alike(seen(decode(encoded(Image.new("LAB", (4, 4), (255, 128, 128)), "TIFF"), "a", 100)), [WHITE] * 4)
+    assert alike(quarters(decode(encoded(corners().convert("YCbCr"), "TIFF"), "a", 100)), CORNERS)
+    assert alike(quarters(decode(encoded(Image.new("LAB", (4, 4), (255, 128, 128)), "TIFF"), "a", 100)), [WHITE] * 4)
 
 
 def test_16_bits_are_scaled_not_clipped() -> None:
@@ -177,7 +177,7 @@ def test_12_bits_are_scaled_by_their_maximum() -> None:
     assert np.asarray(decode(tiff(12, rows, 2), "a", 100))[..., 0].tolist() == [[0, 255], [127, 127]]
 
 
-def test_modes_without_a_defined_white_are_refused() -> None:
+def test_modes_without_a_defined_white_are_rejected() -> None:
     assert refusal(encoded(Image.new("F", (4, 4), 0.5), "TIFF")) == (
         "expected 8 or 16 bits per pixel, got floating point; save it as PNG or JPEG"
     )
@@ -191,12 +191,12 @@ def test_one_bit_and_grey_images_are_read() -> None:
         for kind in ("PNG", "TIFF", "BMP", "PPM", "GIF", "JPEG"):
             image = Image.new("L", (16, 16), 0)
             image.paste(255, (8, 0, 16, 16))
-            got = seen(decode(encoded(image.convert(mode), kind), "a", 100))
+            got = quarters(decode(encoded(image.convert(mode), kind), "a", 100))
             assert alike(got, [(0, 0, 0), WHITE] * 2)
 
 
 def test_a_progressive_jpeg_is_read() -> None:
-    assert alike(seen(decode(encoded(corners(), "JPEG", progressive=True), "a", 100)), CORNERS)
+    assert alike(quarters(decode(encoded(corners(), "JPEG", progressive=True), "a", 100)), CORNERS)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
@@ -204,14 +204,14 @@ def test_the_first_frame_is_used(kind: str) -> None:
     content = encoded(corners(), kind, save_all=True, append_images=[Image.new("RGB", (48, 32), WHITE)])
     with Image.open(io.BytesIO(content)) as image:
         assert getattr(image, "n_frames", 1) == 2
-    assert alike(seen(decode(content, "a", 100)), CORNERS)
+    assert alike(quarters(decode(content, "a", 100)), CORNERS)
 
 
 def test_a_transparent_animation_has_a_white_background() -> None:
     image = Image.new("P", (4, 4), 0)
     image.putpalette([*BLUE, *RED])
     image.paste(1, (0, 0, 2, 2))
-    assert seen(decode(encoded(image, "GIF", transparency=0), "a", 100)) == [RED, WHITE, WHITE, WHITE]
+    assert quarters(decode(encoded(image, "GIF", transparency=0), "a", 100)) == [RED, WHITE, WHITE, WHITE]
 
 
 @pytest.mark.parametrize("size", [(400, 300), (399, 1000), (47, 2000), (2, 2)])
@@ -228,7 +228,7 @@ def test_a_reduced_jpeg_has_at_least_twice_the_minimum_side(size: tuple[int, int
 def test_a_reduced_jpeg_equals_a_scaled_one() -> None:
     content = encoded(corners(480, 320), "JPEG")
     assert decode(content, "a", 20).size == (60, 40)
-    assert alike(seen(decode(content, "a", 20)), CORNERS)
+    assert alike(quarters(decode(content, "a", 20)), CORNERS)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -275,7 +275,7 @@ def bomb(kind: str, side: int) -> bytes:
 
 @pytest.mark.parametrize("side", [9460, 14000, 60000])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_decompression_bomb_is_refused(kind: str, side: int) -> None:
+def test_a_decompression_bomb_is_rejected(kind: str, side: int) -> None:
     content = bomb(kind, side)
     assert len(content) < 2000
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -299,11 +299,11 @@ def test_a_memory_error_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbfa dog\nruns", b"<svg/>", b"RIFF\0\0\0\0WAVE", bytes(900)])
-def test_other_files_are_refused_with_their_first_bytes(content: bytes) -> None:
+def test_other_files_are_rejected_with_their_first_bytes(content: bytes) -> None:
     assert refusal(content) == f"expected a photograph ({KNOWN}), got a file that begins with {content[:12]!r}"
 
 
-def test_an_empty_file_is_refused() -> None:
+def test_an_empty_file_is_rejected() -> None:
     assert refusal(b"") == f"expected a photograph ({KNOWN}), got an empty file"
 
 
@@ -320,7 +320,7 @@ def test_no_other_program_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_truncated_file_is_refused(kind: str) -> None:
+def test_a_truncated_file_is_rejected(kind: str) -> None:
     rng = np.random.default_rng(0)
     content = encoded(Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)), kind)
     for length in (len(content) // 2, len(content) - 100):
@@ -332,8 +332,8 @@ def test_a_truncated_file_is_refused(kind: str) -> None:
 def test_a_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(corners(), "PNG"))
-    assert seen(read_photo(path, 100)) == list(CORNERS)
-    assert seen(read_photo(str(path), 100)) == list(CORNERS)
+    assert quarters(read_photo(path, 100)) == list(CORNERS)
+    assert quarters(read_photo(str(path), 100)) == list(CORNERS)
 
 
 def test_only_regular_files_are_read_without_blocking(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_only_regular_files_are_read_without_blocking(tmp_path: Path) -> None:
         assert str(caught.value) == f"{path}: {problem}"
 
 
-def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_permission_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(corners()))
     path.chmod(0)
@@ -371,10 +371,10 @@ def test_threads_restore_the_warning_filters() -> None:
     contents = [encoded(corners()), bomb("PNG", 9460), bomb("GIF", 14000)] * 30
     start = threading.Barrier(6)
 
-    def work(member: int) -> list[bool]:
+    def work(worker: int) -> list[bool]:
         start.wait()
         outcomes = []
-        for content in contents[member:]:
+        for content in contents[worker:]:
             try:
                 outcomes.append(decode(content, "a", 8).mode == "RGB")
             except DataError as problem:
@@ -384,7 +384,7 @@ def test_threads_restore_the_warning_filters() -> None:
     before = list(warnings.filters)
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(work, range(6)))
-    assert found == [([True, False, False] * 30)[member:] for member in range(6)]
+    assert found == [([True, False, False] * 30)[worker:] for worker in range(6)]
     assert list(warnings.filters) == before
 
 
@@ -432,7 +432,7 @@ SEEDS = {
 def test_a_damaged_file_gives_an_image_or_a_one_line_error(kind: str) -> None:
     content, rng = SEEDS[kind], np.random.default_rng(zlib.crc32(kind.encode()))
     assert decode(content, "a", 8).mode == "RGB"
-    outcomes = {"read": 0, "refused": 0}
+    outcomes = {"read": 0, "rejected": 0}
     for turn in range(120):
         damaged = bytearray(content)
         for _ in range(rng.integers(1, 4)):
@@ -445,9 +445,9 @@ def test_a_damaged_file_gives_an_image_or_a_one_line_error(kind: str) -> None:
             assert photo.mode == "RGB"
             outcomes["read"] += 1
         except DataError as problem:
-            outcomes["refused"] += str(problem).isprintable()
+            outcomes["rejected"] += str(problem).isprintable()
     assert sum(outcomes.values()) == 120
-    assert outcomes["refused"] > 0
+    assert outcomes["rejected"] > 0
 
 
 def test_photographs_in_a_folder_are_sorted(tmp_path: Path) -> None:
@@ -490,11 +490,11 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", shut)  # permissions do not stop root
-    told: list[OSError] = []
-    assert list_photos(tmp_path, told.append) == [tmp_path / "a.png", tmp_path / "z" / "c.png"]
-    assert [error.filename for error in told] == [str(tmp_path / "shut")]
+    errors: list[OSError] = []
+    assert list_photos(tmp_path, errors.append) == [tmp_path / "a.png", tmp_path / "z" / "c.png"]
+    assert [error.filename for error in errors] == [str(tmp_path / "shut")]
 
 
-def test_heic_is_recognised_by_its_suffix() -> None:
+def test_heic_is_detected_by_suffix() -> None:
     content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
     assert refusal(content) == "expected a photograph of another format, got HEIC; convert it to JPEG"

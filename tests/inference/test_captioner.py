@@ -1,4 +1,4 @@
-"""A captioner does no work twice: it lays its model out once, and checks no features that were checked already."""
+"""A captioner packs its weights once and validates features once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +16,8 @@ from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 
 
-class Watched:
-    """Features that remember which rows were read."""
+class RecordingFeatures:
+    """Features that record which rows were read."""
 
     def __init__(self, features: np.ndarray) -> None:
         self._features, self.shape, self.dtype = features, features.shape, features.dtype
@@ -34,8 +34,8 @@ def restored(tiny_run: Path) -> Restored:
 
 
 @pytest.fixture
-def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[CaptioningRNN]:
-    """Every model that is laid out for inference."""
+def packed(monkeypatch: pytest.MonkeyPatch) -> list[CaptioningRNN]:
+    """The models whose weights are packed for inference."""
     made: list[CaptioningRNN] = []
     for_inference = CaptioningRNN.for_inference
 
@@ -47,18 +47,18 @@ def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[CaptioningRNN]:
     return made
 
 
-def test_weights_are_laid_out_once_per_captioner(restored: Restored, laid_out: list[CaptioningRNN]) -> None:
+def test_weights_are_packed_once_per_captioner(restored: Restored, packed: list[CaptioningRNN]) -> None:
     val, captioner = open_corpus(restored).split("val"), captioner_of(restored)
     first = list(captioner.candidates(val.features))
     assert list(captioner.candidates(val.features)) == first
     list(captioner.candidates(val.features, 5))
     list(caption_split(captioner, val))
-    assert laid_out == [restored.model] * restored.config.threads
+    assert packed == [restored.model] * restored.config.threads
 
 
 def test_rows_of_a_split_are_read_only_for_decoding(restored: Restored) -> None:
     val = open_corpus(restored).split("val")
-    watched = Watched(np.asarray(val.features))
+    watched = RecordingFeatures(np.asarray(val.features))
     list(captioner_of(restored).candidates(watched, limit=1))
     assert watched.read == [0]
     list(captioner_of(restored).candidates(watched))
@@ -68,7 +68,7 @@ def test_rows_of_a_split_are_read_only_for_decoding(restored: Restored) -> None:
 def test_unchecked_features_are_validated_up_to_the_limit(restored: Restored, tmp_path: Path) -> None:
     rows = np.zeros((4, restored.meta.feature_dim), np.float32)
     rows[2] = np.nan
-    watched = Watched(rows)
+    watched = RecordingFeatures(rows)
     with pytest.raises(DataError, match=r"^features: features: row 2: a number is not finite"):
         captioner_of(restored).caption(features=rows)
     assert len(captioner_of(restored).caption(features=rows[:2])) == 2
@@ -85,8 +85,8 @@ def test_unchecked_features_are_validated_up_to_the_limit(restored: Restored, tm
 def test_the_kernel_is_inverted_once_for_all_splits(
     tiny_run: Path, cli: Callable[..., Any], inversions: list[int]
 ) -> None:
-    asked = ("-o", "decode.beam_width=2", "-o", "decode.consensus=5")
-    done = cli("evaluate", tiny_run, "--split", "val", "--split", "test", "--split", "heldout", "--json", *asked)
+    options = ("-o", "decode.beam_width=2", "-o", "decode.consensus=5")
+    done = cli("evaluate", tiny_run, "--split", "val", "--split", "test", "--split", "heldout", "--json", *options)
     assert (done.code, done.err, len(done.out.splitlines())) == (0, "", 3)
     assert inversions == [40]
 

@@ -1,4 +1,4 @@
-"""Captions from a checkpoint: the model's own words, for a split or a file, and only for data that fit it."""
+"""Captions of a split or a feature file: decoding, limits, and data that must match the checkpoint."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ from captioner.storage import checkpoint
 
 @pytest.fixture(scope="module")
 def restored(tiny_run: Path) -> Restored:
-    """The tiny run with large random parameters, whose captions differ as those of so short a training do not."""
+    """The tiny run with large random parameters, so that captions differ after little training."""
     tiny, rng = open_run(tiny_run), np.random.default_rng(0)
     params = {name: rng.standard_normal(w.shape) for name, w in sorted(tiny.model.params.items())}
     params["b_vocab"][tiny.vocab.end] += 3
@@ -99,7 +99,7 @@ def test_beam_search_returns_its_most_probable_caption(tiny_run: Path, val, monk
 
 
 def constant_run(run: Path, word: str) -> Path:
-    """Make the checkpoint say one word for ever, or `a` where it may not."""
+    """Make the checkpoint always predict `word`, or `a` where `word` is banned."""
     path = run / "last.h5"
     saved = checkpoint.load(path)
     for array in saved.params.values():
@@ -138,7 +138,7 @@ def test_captions_of_a_split_have_names_references_and_truth(restored: Restored,
     assert len(list(caption_split(captioner_of(restored), val, 3))) == 3
 
 
-def test_truth_is_none_when_the_source_cannot_judge(coco_run: Path) -> None:
+def test_truth_is_none_without_a_truth_function(coco_run: Path) -> None:
     restored = open_run(coco_run)
     val = open_corpus(restored).split("val")
     captions = list(caption_split(captioner_of(restored), val))
@@ -237,7 +237,7 @@ def test_captions_have_n_best_candidates(restored: Restored, val, tmp_path: Path
     assert list(to_record(alone)) == ["image", "caption", "log_prob", "references", "true"]
 
 
-def drawing(restored: Restored, **options: object) -> Restored:
+def sampling(restored: Restored, **options: object) -> Restored:
     decode = dataclasses.replace(restored.config.decode, method="sampling", max_length=6, **options)
     return dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
 
@@ -249,7 +249,7 @@ def texts(found: list[list[tuple[str, float]]]) -> list[list[str]]:
 def test_samples_do_not_depend_on_batches_threads_or_order(
     restored: Restored, val, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = drawing(restored, top_p=0.9)
+    drawn = sampling(restored, top_p=0.9)
     whole = texts(list(captioner_of(drawn).candidates(val.features, n_best=3)))
     assert len({text for one in whole for text in one}) > 15
     for threads, batch in ((1, 256), (3, 5)):
@@ -260,11 +260,11 @@ def test_samples_do_not_depend_on_batches_threads_or_order(
     order = np.arange(10)[::-1]
     turned = captioner_of(drawn).candidates(val.features[order], n_best=3, image_ids=order)
     assert texts(list(turned)) == whole[::-1]
-    assert texts(list(captioner_of(drawing(restored, top_p=0.9, seed=1)).candidates(val.features, n_best=3))) != whole
+    assert texts(list(captioner_of(sampling(restored, top_p=0.9, seed=1)).candidates(val.features, n_best=3))) != whole
 
 
 def test_samples_are_sorted_by_the_models_log_probability(restored: Restored, val) -> None:
-    for row, found in enumerate(captioner_of(drawing(restored, temperature=2.0)).candidates(val.features, n_best=4)):
+    for row, found in enumerate(captioner_of(sampling(restored, temperature=2.0)).candidates(val.features, n_best=4)):
         log_probs = [log_prob for _, log_prob in found]
         assert len(found) == 4
         assert log_probs == sorted(log_probs, reverse=True)

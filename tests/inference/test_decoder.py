@@ -1,4 +1,4 @@
-"""From the decode section to a decoder: every option reaches it, and words to suppress are words."""
+"""Decoders from the decode section: options are passed on, and suppressed words are validated."""
 
 import dataclasses
 from typing import Any
@@ -55,7 +55,7 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_options_reach_the_decoder(name: str) -> None:
+def test_options_are_passed_to_the_decoder(name: str) -> None:
     config, decode, constraints, given = EXAMPLES[name]
     expected = decode(step, (np.zeros(3),), max_length=config.max_length, constraints=constraints, **given, **WORDS)
     for got, want in zip(written(config), expected, strict=True):
@@ -65,7 +65,7 @@ def test_options_reach_the_decoder(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("cet", r"got cet \(did you mean cat\?\)"),
         ("a, zebra,cat,axolotl", "got axolotl, zebra"),
@@ -74,9 +74,9 @@ def test_options_reach_the_decoder(name: str) -> None:
         ("a cat", "got a cat"),
     ],
 )
-def test_unknown_suppressed_words_are_rejected(words: str, said: str) -> None:
+def test_unknown_suppressed_words_are_rejected(words: str, message: str) -> None:
     with pytest.raises(
-        ConfigError, match=f"^decode.suppress_words: expected words of the vocabulary, {said}"
+        ConfigError, match=f"^decode.suppress_words: expected words of the vocabulary, {message}"
     ) as caught:
         written(Decode(suppress_words=words))
     assert len(caught.value.problems) == 1

@@ -1,4 +1,4 @@
-"""Well-formed files whose numbers a model cannot use: one line instead of captions, and no warnings of NumPy."""
+"""Well-formed checkpoints with extreme numbers: a one-line error, and no NumPy warnings."""
 
 import copy
 import re
@@ -52,14 +52,14 @@ CHANGES: dict[str, tuple[Callable[[Checkpoint], None], str]] = {
 def test_non_finite_log_probabilities_are_one_error_line(
     name: str, command: str, saved: Checkpoint, shell: Callable[..., Any], tmp_path: Path
 ) -> None:
-    change, said = CHANGES[name]
+    change, message = CHANGES[name]
     changed = copy.deepcopy(saved)
     change(changed)
     path = tmp_path / "odd.h5"
     checkpoint.save(path, changed)
     done = shell(*(str(path) if word == "{}" else word for word in command.split()))
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(rf"captioner: [^\n]*{said}[^\n]*\n", done.stderr), done.stderr
+    assert re.fullmatch(rf"captioner: [^\n]*{message}[^\n]*\n", done.stderr), done.stderr
 
 
 def test_the_unmodified_checkpoint_works(saved: Checkpoint, shell: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
-"""Captions of photographs: by the checkpoint's own encoder, in order, and one that fails does not stop the others."""
+"""Captions of photographs: input paths, order, skipped files, and the encoder of the checkpoint."""
 
 import dataclasses
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,8 +14,8 @@ from captioning import best_captions
 from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoder import ENCODER, FEATURES, encode
-from captioner.errors import CaptionerError, CheckpointError, DataError, UsageError
-from captioner.images import photo, protobuf, same_encoder
+from captioner.errors import CheckpointError, DataError, UsageError
+from captioner.images import protobuf, same_encoder
 from captioner.images.onnx import open_onnx
 from captioner.images.photo import read_photo
 from captioner.images.scenes_encoder import ScenesEncoder
@@ -25,7 +24,6 @@ from captioner.inference.caption import Caption
 from captioner.inference.load import captioner_of, open_run
 from captioner.inference.photos import Failed, caption_photos, open_encoder_of, photo_paths
 from captioner.inference.restore import Restored
-from captioner.inference.sidecars import Sidecars, check_suffix
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.training.train import resume, train
 
@@ -39,7 +37,7 @@ def restored(photo_run: Path) -> Restored:
 
 @pytest.fixture
 def new(album: Callable[..., Path], tmp_path: Path) -> list[Path]:
-    """Photographs that the model has not seen."""
+    """Photographs outside the training data."""
     return sorted(album(tmp_path / "new", 6, first=50).parent.glob("*.png"))
 
 
@@ -49,7 +47,7 @@ def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
 
 
 def identity(restored: Restored, encoder: str, width: int | None = None) -> Restored:
-    """The model as if it had been trained on features of another encoder."""
+    """A copy of the run whose checkpoint names another encoder."""
     model, meta = restored.model, dataclasses.replace(restored.meta, encoder=encoder)
     if width is not None:
         params = {**model.params, "W_proj": np.ones((width, model.sizes.hidden), np.float32)}
@@ -64,10 +62,10 @@ def identity(restored: Restored, encoder: str, width: int | None = None) -> Rest
 def test_captions_of_photographs_equal_those_of_their_features(restored: Restored, new: list[Path]) -> None:
     captions = list(caption_photos(captioner_of(restored), SCENES, new))
     assert [caption.image for caption in captions] == [str(path) for path in new]
-    told = expected(restored, new)
-    assert [caption.text for caption in captions] == [text for text, _ in told]
-    assert len({text for text, _ in told}) > 2
-    for caption, (_, log_prob) in zip(captions, told, strict=True):
+    predicted = expected(restored, new)
+    assert [caption.text for caption in captions] == [text for text, _ in predicted]
+    assert len({text for text, _ in predicted}) > 2
+    for caption, (_, log_prob) in zip(captions, predicted, strict=True):
         assert caption.log_prob == pytest.approx(log_prob, rel=1e-4)
         assert (caption.references, caption.true) == ([], None)
 
@@ -82,8 +80,8 @@ def test_an_unreadable_photograph_is_skipped(
     found = list(caption_photos(captioner_of(restored), SCENES, new))
     assert [type(one) for one in found] == [Caption, Failed, Caption, Caption, Failed, Caption]
     whole = [path for path in new if path not in (new[1], new[4])]
-    told = [one.text for one in found if isinstance(one, Caption)]
-    assert told == [text for text, _ in expected(restored, whole)]
+    texts = [one.text for one in found if isinstance(one, Caption)]
+    assert texts == [text for text, _ in expected(restored, whole)]
     assert str(found[1]).startswith(f"{new[1]}: expected a photograph")
     assert str(found[4]) == f"{new[4]}: cannot be opened: No such file or directory"
 
@@ -92,20 +90,20 @@ def test_samples_depend_only_on_the_content_of_the_photograph(
     restored: Restored, new: list[Path], tmp_path: Path
 ) -> None:
     decode = dataclasses.replace(restored.config.decode, method="sampling", max_length=6)
-    drawn = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
+    sampling_run = dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
 
-    def said(photos: list[Path]) -> dict[str, list[str]]:
-        found = caption_photos(captioner_of(drawn), SCENES, photos, n_best=3)
+    def sampled(photos: list[Path]) -> dict[str, list[str]]:
+        found = caption_photos(captioner_of(sampling_run), SCENES, photos, n_best=3)
         return {Path(one.image).name: [text for text, _ in one.candidates or ()] for one in found}  # type: ignore[union-attr]
 
-    whole = said(new)
+    whole = sampled(new)
     assert len({tuple(texts) for texts in whole.values()}) > 3
-    assert said(new[::-1]) == whole
+    assert sampled(new[::-1]) == whole
     moved = shutil.copy(new[2], tmp_path / "moved.png")
-    assert said([Path(moved)]) == {"moved.png": whole[new[2].name]}
+    assert sampled([Path(moved)]) == {"moved.png": whole[new[2].name]}
 
 
-def test_weights_are_laid_out_once_for_all_batches(
+def test_weights_are_packed_once_for_all_batches(
     restored: Restored, new: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, for_inference = [], CaptioningRNN.for_inference
@@ -173,10 +171,10 @@ def test_candidates_are_sorted_and_the_first_is_the_caption(best: int, restored:
     assert [text for text, _ in again] == [text for text, _ in first.candidates or ()]
 
 
-# --- names
+# --- input paths
 
 
-def test_a_folder_gives_its_photographs_in_order(tmp_path: Path, album: Callable[..., Path]) -> None:
+def test_photographs_of_a_folder_are_in_order(tmp_path: Path, album: Callable[..., Path]) -> None:
     folder = album(tmp_path / "b", 3).parent
     (folder / "below").mkdir()
     shutil.copy(folder / "000.png", folder / "below" / "x.JPG")
@@ -226,7 +224,7 @@ def test_an_empty_folder_is_reported_last(restored: Restored, new: list[Path], t
 
 
 @pytest.mark.parametrize("name", ["a b.png", "a\nb.png", "a\tb.png", "猫.png", "\udcff.png", "-.png", "#.png"])
-def test_any_name_of_a_photograph(name: str, restored: Restored, new: list[Path]) -> None:
+def test_any_file_name_is_supported(name: str, restored: Restored, new: list[Path]) -> None:
     odd = new[0].rename(new[0].with_name(name))
     assert list(photo_paths([odd])) == [odd]
     (caption,) = caption_photos(captioner_of(restored), SCENES, [odd])
@@ -240,10 +238,10 @@ def test_impossible_file_names_are_reported(name: str, restored: Restored, new: 
     assert [type(one) for one in found] == [Failed, Caption]
 
 
-# --- whose features they are
+# --- encoders
 
 
-def test_the_encoder_is_the_one_of_the_checkpoint(restored: Restored) -> None:
+def test_the_encoder_of_the_checkpoint_is_used(restored: Restored) -> None:
     for given in (None, "scenes"):
         assert open_encoder_of(restored, given).identity == ENCODER
 
@@ -258,16 +256,16 @@ def test_another_encoder_is_rejected(restored: Restored) -> None:
     )
 
 
-def test_features_of_an_unknown_encoder_need_a_name(restored: Restored) -> None:
-    nobody = identity(restored, "features:f.h5,sha256=" + "0" * 64)
+def test_an_unknown_training_encoder_requires_the_option(restored: Restored) -> None:
+    other = identity(restored, "features:f.h5,sha256=" + "0" * 64)
     with pytest.raises(UsageError) as caught:
-        open_encoder_of(nobody)
+        open_encoder_of(other)
     assert str(caught.value) == (
-        f"{nobody.path}: was trained on features of {nobody.meta.encoder}, which is not a known encoder; try --encoder"
+        f"{other.path}: was trained on features of {other.meta.encoder}, which is not a known encoder; try --encoder"
     )
-    assert open_encoder_of(nobody, "scenes").identity == ENCODER
+    assert open_encoder_of(other, "scenes").identity == ENCODER
     with pytest.raises(CheckpointError, match=rf"^encoder {ENCODER}: features: expected 7 numbers per image, got"):
-        open_encoder_of(identity(nobody, nobody.meta.encoder, 7), "scenes")
+        open_encoder_of(identity(other, other.meta.encoder, 7), "scenes")
 
 
 def test_an_unknown_encoder_is_rejected(restored: Restored) -> None:
@@ -279,7 +277,7 @@ SETTINGS = {"mean": "0", "scale": "255"}
 
 
 def onnx_model(path: Path, factor: float = 1.0) -> Path:
-    """A net that gives the mean of each channel."""
+    """An ONNX model that returns the mean of each channel."""
     path.parent.mkdir(parents=True, exist_ok=True)
     nodes = [
         protobuf.node("Mul", ["x", "factor"], "scaled"),
@@ -349,82 +347,6 @@ def test_options_of_an_unknown_encoder_come_from_the_command(restored: Restored,
     assert open_encoder_of(trained, f"onnx:{model}", SETTINGS).identity == open_onnx(str(model), SETTINGS).identity
     with pytest.raises(UsageError, match="mean"):
         open_encoder_of(trained, f"onnx:{model}")
-
-
-# --- beside the photograph
-
-
-def caption_of(path: Path) -> Caption:
-    return Caption(str(path), "a café 猫", -1.0, [], None, [])
-
-
-@pytest.mark.parametrize("name", ["a.png", "a", "a.b.jpg", ".hidden", "a\nb.png"])
-def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> None:
-    Sidecars(".txt").write(caption_of(tmp_path / name))
-    written = (tmp_path / name).with_suffix(".txt")
-    assert os.listdir(tmp_path) == [written.name]
-    assert written.read_text(encoding="utf-8") == "a café 猫\n"
-
-
-def test_an_existing_sidecar_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("precious")
-    (tmp_path / "b.txt").symlink_to("not/yet/there")
-    sidecars = Sidecars(".txt")
-    for name in ("a.png", "b.png", "c.png"):
-        sidecars.write(caption_of(tmp_path / name))
-    assert sidecars.kept == 2
-    assert (tmp_path / "a.txt").read_text() == "precious"
-    assert not (tmp_path / "not").exists()
-    Sidecars(".txt", overwrite=True).write(caption_of(tmp_path / "a.png"))
-    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a café 猫\n"
-
-
-@pytest.mark.parametrize("overwrite", [True, False])
-@pytest.mark.parametrize("before", [True, False])
-def test_two_photographs_cannot_share_a_sidecar(overwrite: bool, before: bool, tmp_path: Path) -> None:
-    if before:
-        (tmp_path / "a.txt").write_text("precious")
-    sidecars = Sidecars(".txt", overwrite)
-    sidecars.write(caption_of(tmp_path / "a.png"))
-    sidecars.write(caption_of(tmp_path / "." / "a.png"))
-    (tmp_path / "again").symlink_to(tmp_path)
-    sidecars.write(caption_of(tmp_path / "again" / "a.png"))
-    with pytest.raises(CaptionerError) as caught:
-        sidecars.write(caption_of(tmp_path / "a.jpg")._replace(text="another"))
-    assert str(caught.value) == (
-        f"{tmp_path}/a.txt: {tmp_path}/a.png and {tmp_path}/a.jpg have the same sidecar; rename one of the photographs"
-    )
-    whole = "precious" if before and not overwrite else "a café 猫\n"
-    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == whole
-
-
-def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"the photograph")
-    with pytest.raises(CaptionerError) as caught:
-        Sidecars(".txt", overwrite=True).write(caption_of(path))
-    assert str(caught.value) == f"{path}: is the photograph itself; try another suffix"
-    assert path.read_bytes() == b"the photograph"
-
-
-def test_a_sidecar_that_cannot_be_written(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
-    for name, said in (("absent/a.png", "No such file or directory"), (f"{'a' * 250}.png", "File name too long")):
-        with pytest.raises(CaptionerError, match=rf"\.txt: cannot write: {said}$"):
-            Sidecars(".txt").write(caption_of(tmp_path / name))
-    with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.txt: cannot write: File too large$"):
-        Sidecars(".txt").write(caption_of(tmp_path / "a.png"))
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("suffix", ["", ".", "txt", "./x", ".a/b", *sorted(photo.SUFFIXES), ".JPG"])
-def test_invalid_sidecar_suffixes_are_rejected(suffix: str) -> None:
-    with pytest.raises(UsageError, match=rf"^--write-sidecar {re.escape(suffix)}: expected a suffix such as \.txt$"):
-        check_suffix(suffix)
-
-
-def test_valid_sidecar_suffixes() -> None:
-    for suffix in (".txt", ".caption", ".jpg.txt", ".TXT"):
-        check_suffix(suffix)
 
 
 def test_an_encoder_of_another_width_is_rejected(restored: Restored) -> None:

@@ -1,4 +1,4 @@
-"""The re-ranking index of a run: what it holds is what was saved, and a hostile one is refused."""
+"""The re-ranking index of a run: saving and loading preserve it, and invalid indexes are rejected."""
 
 import dataclasses
 from collections.abc import Callable
@@ -38,9 +38,9 @@ def test_float16_rounding_changes_expected_cider_little(corpus: Corpus, index: I
     standardizer = Standardizer(*standardization(features))
     directions = unit_features(features, standardizer)
     exact = Reranker(directions, inverse_kernel(directions), references, standardizer)
-    for asked in (corpus.split("val").features[:], features):
-        said = [[several[0] for several in references]] * len(asked)
-        both = [np.array(one.expected_cider(asked, said)) for one in (exact, index.reranker())]
+    for queries in (corpus.split("val").features[:], features):
+        candidates = [[several[0] for several in references]] * len(queries)
+        both = [np.array(one.expected_cider(queries, candidates)) for one in (exact, index.reranker())]
         assert both[0].std() > 0.1
         np.testing.assert_allclose(both[1], both[0], atol=0.01)
 

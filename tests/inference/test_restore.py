@@ -1,4 +1,4 @@
-"""From a checkpoint to its model: every part must fit the others, and the data set that it is used on."""
+"""Restoring a model from a checkpoint: its parts must match each other and the data set."""
 
 import dataclasses
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def test_overrides_cannot_change_fixed_options(override: str, tiny_run: Path) ->
         restore(tiny_run / "last.h5", [override])
 
 
-def test_a_wrong_override_is_a_config_error(tiny_run: Path) -> None:
+def test_an_invalid_override_is_a_config_error(tiny_run: Path) -> None:
     with pytest.raises(ConfigError, match=r"^-o model.hiden_dim=8: unknown option \(did you mean model.hidden_dim\?\)"):
         restore(tiny_run / "last.h5", ["model.hiden_dim=8"])
 
@@ -60,7 +60,7 @@ def with_params(change: Callable[[Params], object]) -> Callable[[Checkpoint], Ch
     return changed
 
 
-MISFITS: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
+INCONSISTENT: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
     "missing": (with_params(lambda p: p.pop("Wh")), r"array params/Wh: expected float32 \(16, 64\), got nothing"),
     "unknown": (
         with_params(lambda p: p.update(W_more=p["Wh"])),
@@ -99,12 +99,12 @@ MISFITS: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", MISFITS)
-def test_inconsistent_parts_are_named(name: str, own_run: Path) -> None:
-    change, said = MISFITS[name]
+@pytest.mark.parametrize("name", INCONSISTENT)
+def test_inconsistent_parts_are_reported(name: str, own_run: Path) -> None:
+    change, message = INCONSISTENT[name]
     path = own_run / "last.h5"
     checkpoint.save(path, change(checkpoint.load(path)))
-    with pytest.raises(CheckpointError, match=rf"^{path}: {said}") as caught:
+    with pytest.raises(CheckpointError, match=rf"^{path}: {message}") as caught:
         restore(path)
     assert str(caught.value).isprintable()
 

@@ -1,4 +1,4 @@
-"""Photographs to prepare a data set from, and how many were encoded."""
+"""Fixtures of data set preparation: photographs, and an encoder that counts calls."""
 
 import shutil
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from captioner.images.scenes_encoder import ScenesEncoder
 
 
 @pytest.fixture(scope="module")
-def painted(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return album(tmp_path_factory.mktemp("painted"), COUNT).parent
+def photo_album(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return album(tmp_path_factory.mktemp("photo_album"), COUNT).parent
 
 
 @pytest.fixture
-def photos(painted: Path, tmp_path: Path) -> Path:
-    """A folder of photographs and captions.csv, to be changed."""
-    return Path(shutil.copytree(painted, tmp_path / "photos"))
+def photos(photo_album: Path, tmp_path: Path) -> Path:
+    """A folder of photographs and captions.csv, which a test may modify."""
+    return Path(shutil.copytree(photo_album, tmp_path / "photos"))
 
 
 @pytest.fixture

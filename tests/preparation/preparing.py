@@ -25,7 +25,7 @@ LOUD = "not one line"
 
 
 class Counted:
-    """The number of photographs that were encoded since the last look."""
+    """The number of photographs encoded since the last call."""
 
     def __init__(self) -> None:
         self.number = 0

@@ -85,7 +85,7 @@ def test_splits_by_lists():
     )
 
 
-def test_images_of_test_do_not_slip_into_train_when_another_list_is_given():
+def test_test_images_stay_out_of_train_when_lists_are_given():
     write("c.csv", "a,one,train", "b,two,test", "c,three,train")
     Path("val.txt").write_text("c\n")
     assert splits_of(read_records(["c.csv"], ["val=val.txt"], DEFAULTS)) == {
@@ -132,11 +132,11 @@ def karpathy(*sentences):
     return "d.json"
 
 
-def test_tokens_of_a_file_are_its_words():
+def test_tokens_of_a_file_are_used():
     records = read_records([karpathy({"tokens": ["A", "dog's"], "raw": "A dog's."}, {"raw": "A dog's."})], [], DEFAULTS)
     (image,) = records.splits["train"]
-    assert [caption_words(told) for told in image.captions] == [["A", "dog's"], ["a", "dog", "'s"]]
-    assert [told.text for told in image.captions] == ["A dog's.", "A dog's."]
+    assert [caption_words(caption) for caption in image.captions] == [["A", "dog's"], ["a", "dog", "'s"]]
+    assert [caption.text for caption in image.captions] == ["A dog's.", "A dog's."]
 
 
 def test_special_and_overlong_tokens_are_issues():
@@ -153,10 +153,10 @@ def test_special_and_overlong_tokens_are_issues():
         "d.json: images[0].sentences[0]: caption: <END> is a special token, not a word",
         "d.json: images[0].sentences[1]: caption: expected at most 2,000 characters, got 2,003",
     ]
-    assert [caption_words(told) for told in records.splits["train"][0].captions] == [["<end>"]]
+    assert [caption_words(caption) for caption in records.splits["train"][0].captions] == [["<end>"]]
 
 
-def test_special_tokens_in_a_text_are_only_words():
+def test_special_tokens_in_text_are_plain_words():
     write("c.csv", "a,<END> of <UNK>,train")
     (image,) = read_records(["c.csv"], [], DEFAULTS, strict=True).splits["train"]
     assert caption_words(image.captions[0]) == ["<", "end", ">", "of", "<", "unk", ">"]
@@ -188,14 +188,14 @@ def test_no_valid_image_is_an_error():
 
 
 @pytest.mark.parametrize("text", ["val.txt", "=val.txt", "a b=val.txt", "../x=val.txt", ""])
-def test_a_list_is_split_and_file(text):
+def test_a_list_option_has_split_and_file(text):
     write("c.csv", "a,b,")
     assert refusal(UsageError, ["c.csv"], [text], DEFAULTS) == (
         f"--list {text}: expected SPLIT=FILE, such as val=val.txt"
     )
 
 
-def test_a_source_may_begin_with_its_split():
+def test_a_source_may_have_a_split_prefix():
     assert parse_source("val=c.csv") == ("val", Path("c.csv"))
     assert parse_source("val=a=b.csv") == ("val", Path("a=b.csv"))
     assert parse_source("Validation=c.csv") == ("val", Path("c.csv"))
@@ -206,12 +206,12 @@ def test_a_source_may_begin_with_its_split():
 
 
 @pytest.mark.parametrize("name", ["x=" + "n" * 300, "a\0b=c"])
-def test_a_source_of_any_name_is_refused_in_a_line(name):
+def test_source_names_are_rejected_on_one_line(name):
     with pytest.raises(DataError, match=r"cannot be opened: "):
         read_records([name], [], DEFAULTS)
 
 
-def test_other_columns():
+def test_column_names_can_be_given():
     write("c.csv", "a;val;one", "b;train;two", header="file;set;text")
     columns = Prepare(image_column="file", caption_column="text", split_column="set")
     assert splits_of(read_records(["c.csv"], [], columns)) == {"train": ["b"], "val": ["a"]}
@@ -235,7 +235,7 @@ def test_every_line_is_a_caption_or_an_issue(rows):
     records = read_records(["c.csv"], [], DEFAULTS)
     images = [one for images in records.splits.values() for one in images]
     assert len({one.image for one in images}) == len(images)
-    kept = [told.line for one in images for told in one.captions] + [issue.line for issue in records.issues]
+    kept = [caption.line for one in images for caption in one.captions] + [issue.line for issue in records.issues]
     assert len(set(kept)) == len(kept)
     lost = {f"c.csv:{number}" for number in range(2, len(rows) + 3)} - set(kept)
     without = {f"c.csv:{number}" for number, (_, _, split) in enumerate(rows, 3) if not split}
@@ -244,7 +244,7 @@ def test_every_line_is_a_caption_or_an_issue(rows):
 
 
 @pytest.mark.parametrize("option", options(Prepare), ids=lambda option: option.path)
-def test_every_option_of_prepare_is_complete(option):
+def test_every_option_has_a_default_bounds_and_documentation(option):
     assert option.admits(getattr(Prepare(), option.path))
     assert getattr(Prepare(), option.path) == option.default
     assert type(option.default) is (type(None) if option.nullable else option.kind)
@@ -253,6 +253,6 @@ def test_every_option_of_prepare_is_complete(option):
     assert "\n" not in option.doc
 
 
-def test_a_caption_of_a_table_has_the_words_of_its_text():
+def test_table_captions_are_tokenized_from_their_text():
     assert caption_words(CaptionRecord("a", "A dog.", None, "c:1")) == ["a", "dog"]
     assert caption_words(CaptionRecord("a", "A dog.", None, "c:1", words="A dog .")) == ["A", "dog", "."]

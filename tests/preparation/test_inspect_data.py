@@ -1,4 +1,4 @@
-"""Looking at data sets: what is in them, and what is wrong with what they are to be made of."""
+"""Inspection of data sets: summaries of prepared data sets, and issues of raw captions and photographs."""
 
 import dataclasses
 import json
@@ -43,7 +43,7 @@ def corpus(data: Path) -> Corpus:
 # --- which source a name means
 
 
-def test_a_name_means_a_source(data: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_source_is_detected_from_the_name(data: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
     assert source_overrides("scenes") == ["data.source=scenes"]
     for source in (str(data), str(tmp_path / "absent.h5")):
         assert source_overrides(source) == ["data.source=prepared", f"data.root={source}"]
@@ -52,13 +52,13 @@ def test_a_name_means_a_source(data: Path, write_coco: Callable[..., Path], tmp_
 
 
 @pytest.mark.parametrize("name", ["a b.h5", "a: b.h5", "#.h5", "1.5", "null.h5", "猫.h5", "a=b"])
-def test_any_name_of_a_prepared_file(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_file_name_is_supported(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(data, name)
     assert build_corpus(load(None, source_overrides(name))).fingerprint() == prepared(data).fingerprint()
 
 
-def test_what_is_no_data_set(photos: Path, tmp_path: Path) -> None:
+def test_other_files_are_rejected(photos: Path, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "plain.h5", "w") as file:
         file["features"] = 1.0
     for path in (photos / "captions.csv", photos / "000.png", tmp_path / "plain.h5", Path("/dev/null")):
@@ -91,14 +91,14 @@ def test_all_issues_and_missing_photographs_are_reported(photos: Path) -> None:
     assert (summary["counts"]["skipped"], summary["counts"]["missing"]) == (len(issues) - 1, 1)
 
 
-def test_photographs_do_not_matter_to_given_features(photos: Path) -> None:
+def test_photographs_are_not_required_with_precomputed_features(photos: Path) -> None:
     (photos / "003.png").unlink()
     options = Prepare(encoder="scenes", val=0.25, min_count=1, features=Path("given.h5"))
     issues, summary = check([str(photos / "captions.csv")], [], options)
     assert (issues, summary["counts"]["missing"]) == ([], 0)
 
 
-def test_a_data_set_is_whole_or_refused(
+def test_damaged_data_sets_are_rejected(
     data: Path,
     tmp_path: Path,
     write_coco: Callable[..., Path],
@@ -123,23 +123,23 @@ def test_a_data_set_is_whole_or_refused(
     ("given", "option"),
     [({"min_count": 3}, "min-count"), ({"image_column": "x", "threads": 9}, "image-column"), ({}, "list")],
 )
-def test_options_of_captions_are_none_of_a_data_set(given: dict[str, Any], option: str, data: Path) -> None:
+def test_caption_options_are_rejected_for_prepared_data_sets(given: dict[str, Any], option: str, data: Path) -> None:
     with pytest.raises(UsageError) as caught:
         check([str(data)], [] if given else ["val=val.txt"], Prepare(**given))
-    said = f"{data}: --{option} does not apply to a prepared data set; remove the option"
-    assert str(caught.value) == said
+    message = f"{data}: --{option} does not apply to a prepared data set; remove the option"
+    assert str(caught.value) == message
 
 
-def test_a_split_that_no_file_can_have_is_a_flaw_of_the_captions(photos: Path) -> None:
+def test_invalid_split_names_are_rejected(photos: Path) -> None:
     (photos / "captions.csv").write_text("image,caption,split\n000.png,a,train\n001.png,b,../x\n")
     with pytest.raises(DataError, match=r"expected a split name such as train, got '\.\./x'"):
         check([str(photos / "captions.csv")], [], SCENES)
 
 
-# --- card
+# --- summary
 
 
-def test_summary_contains_the_counts_of_preparation(data: Path, corpus: Corpus) -> None:
+def test_the_summary_contains_the_preparation_counts(data: Path, corpus: Corpus) -> None:
     with h5py.File(data) as file:
         counts = json.loads(file["meta"][()])["about"]["counts"]
     assert summarize_corpus(corpus) == {**summarize(corpus), "counts": counts}
@@ -151,7 +151,7 @@ def test_summary_contains_the_counts_of_preparation(data: Path, corpus: Corpus) 
     [{}, {"counts": None}, {"counts": {}}, {"counts": {"x": 1}}, {"counts": {"different": 1, "min_count": "one"}},
      {"counts": {"different": 1, "min_count": 1, "cut": [1]}}],
 )  # fmt: skip
-def test_counts_that_are_none_are_left_out(about: dict[str, object], corpus: Corpus, tmp_path: Path) -> None:
+def test_invalid_counts_are_omitted(about: dict[str, object], corpus: Corpus, tmp_path: Path) -> None:
     write_prepared(tmp_path / "a.h5", corpus, about)
     assert summarize_corpus(prepared(tmp_path / "a.h5")) == summarize(corpus)
 
@@ -159,7 +159,7 @@ def test_counts_that_are_none_are_left_out(about: dict[str, object], corpus: Cor
 # --- show
 
 
-def test_examples_are_some_images_in_file_order(corpus: Corpus) -> None:
+def test_examples_are_in_file_order(corpus: Corpus) -> None:
     train = corpus.split("train")
     shown = examples(corpus, "train", 3, seed=0)
     rows = [example.row for example in shown]
@@ -179,7 +179,7 @@ def pictures_in(page: Path) -> list[str]:
     return re.findall(r'src="data:image/(\w+);base64,[A-Za-z0-9+/=]+"', page.read_text())
 
 
-def test_a_page_has_the_photographs_of_the_folder_that_is_named(
+def test_a_page_contains_photographs_of_the_given_folder(
     data: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -197,19 +197,19 @@ def test_a_page_has_the_photographs_of_the_folder_that_is_named(
     assert page.read_text().count("photograph not found; give its folder with --images") == 2
 
 
-def test_a_page_of_generated_pictures(tmp_path: Path, small: tuple[str, ...]) -> None:
+def test_a_page_contains_generated_images(tmp_path: Path, small: tuple[str, ...]) -> None:
     scenes = build_corpus(load(None, ["data.source=scenes", *small]))
     write_page(tmp_path / "a.html", scenes, "train", examples(scenes, "train", 3, 0), None, False)
     assert pictures_in(tmp_path / "a.html") == ["png"] * 3
 
 
-def test_a_page_that_cannot_be_written(corpus: Corpus, tmp_path: Path) -> None:
+def test_an_unwritable_page_is_reported(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="folder not found"):
         write_page(tmp_path / "absent" / "a.html", corpus, "val", [], None, False)
 
 
-def test_no_file_out_of_the_folder_comes_into_a_page(data: Path, corpus: Corpus, tmp_path: Path) -> None:
-    """A data set may be somebody else's, and name whatever it likes; the page is made to be shared."""
+def test_files_outside_the_folder_are_not_embedded_in_a_page(data: Path, corpus: Corpus, tmp_path: Path) -> None:
+    """Image names of an untrusted data set must not embed other files: pages are shared."""
     folder = Path(str(corpus.about["images"]))
     private = tmp_path / "private"
     shutil.copytree(folder, private)

@@ -1,4 +1,4 @@
-"""From captions and photographs to a data set: the right numbers, in the right place."""
+"""Preparation of a data set from captions and photographs: contents, splits, limits and output files."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ from captioner.preparation.prepare import Prepared, summarize_records
 # --- what is in a data set
 
 
-def test_features_and_captions_are_those_of_the_photographs(photos: Path) -> None:
+def test_features_and_captions_match_the_photographs(photos: Path) -> None:
     corpus, events = made(photos)
     found = features_by_name(corpus)
     assert sorted(found) == [f"{index:03}.png" for index in range(COUNT)]
@@ -76,15 +76,15 @@ def test_half_precision_is_the_default(photos: Path) -> None:
     corpus, _ = made(photos, dtype=Prepare().dtype)
     found = features_by_name(corpus)
     assert {row.dtype for row in found.values()} == {np.dtype(np.float16)}
-    np.testing.assert_array_equal(found["003.png"], made_again(photos)["003.png"].astype(np.float16))
+    np.testing.assert_array_equal(found["003.png"], prepared_again(photos)["003.png"].astype(np.float16))
 
 
-def made_again(photos: Path) -> dict[str, np.ndarray]:
+def prepared_again(photos: Path) -> dict[str, np.ndarray]:
     list(events_of(photos, photos.parent / "again.h5"))
     return features_by_name(prepared(photos.parent / "again.h5"))
 
 
-def test_equal_commands_make_equal_files(photos: Path) -> None:
+def test_equal_commands_write_equal_files(photos: Path) -> None:
     for name, threads in (("a.h5", 1), ("b.h5", 3)):
         list(events_of(photos, photos.parent / name, threads=threads))
     first, second = ((photos.parent / name) for name in ("a.h5", "b.h5"))
@@ -131,11 +131,11 @@ def test_a_photograph_in_two_splits_is_reported(photos: Path) -> None:
 # --- where to write
 
 
-def test_a_file_that_is_there_is_left_as_it_is(photos: Path) -> None:
+def test_an_existing_file_is_kept(photos: Path) -> None:
     output = photos.parent / "out.h5"
     output.write_bytes(b"precious")
-    said = refusal(photos, UsageError)
-    assert said == f"{output}: exists already; name another file, or replace it with --overwrite"
+    message = refusal(photos, UsageError)
+    assert message == f"{output}: exists already; name another file, or replace it with --overwrite"
     assert output.read_bytes() == b"precious"
     output.write_bytes(SEAL.magic + b" of old")
     list(events_of(photos, overwrite=True))
@@ -154,20 +154,20 @@ NO_DATA_SETS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("make", NO_DATA_SETS.values(), ids=NO_DATA_SETS)
-def test_nothing_but_a_data_set_is_replaced(make: Callable[[Path], object], photos: Path) -> None:
+def test_only_data_sets_are_overwritten(make: Callable[[Path], object], photos: Path) -> None:
     output = photos.parent / "out.h5"
     make(output)
     before = os.lstat(output)
-    said = refusal(photos, UsageError, overwrite=True)
+    message = refusal(photos, UsageError, overwrite=True)
     folder = f"{output}: expected the name of a file, got a folder"
     other = f"{output}: expected a data set to replace, got something else; name another file"
-    assert said == (folder if output.is_dir() else other)
+    assert message == (folder if output.is_dir() else other)
     assert os.path.samestat(os.lstat(output), before)
     taken = f"{output}: exists already; name another file, or replace it with --overwrite"
     assert refusal(photos, UsageError) == (folder if output.is_dir() else taken)
 
 
-def test_what_has_come_while_photographs_were_encoded_is_left_as_it_is(photos: Path, encoded: Counted) -> None:
+def test_a_file_created_during_encoding_is_kept(photos: Path, encoded: Counted) -> None:
     output = photos.parent / "out.h5"
     events = events_of(photos)
     while next(events) != EncodingProgress(COUNT, COUNT, 0):
@@ -182,7 +182,7 @@ def test_what_has_come_while_photographs_were_encoded_is_left_as_it_is(photos: P
     assert encoded() == 0
 
 
-def test_a_place_where_nothing_can_be_written(photos: Path) -> None:
+def test_an_unwritable_output_is_reported(photos: Path) -> None:
     absent = photos.parent / "absent" / "out.h5"
     assert refusal(photos, UsageError, output=absent) == (f"{absent}: folder not found: {absent.parent}")
 
@@ -197,7 +197,7 @@ def test_the_captions_are_not_overwritten(photos: Path) -> None:
 
 
 @pytest.mark.parametrize(("split", "shown"), [("a/b", "'a/b'"), ("meta", "'meta'"), ("a\x1bb", r"'a\x1bb'")])
-def test_a_split_that_no_file_can_have_is_told_before_anything_is_encoded(
+def test_invalid_split_names_are_reported_before_encoding(
     split: str, shown: str, photos: Path, encoded: Counted
 ) -> None:
     (photos / "captions.csv").write_text(f"image,caption,split\n000.png,a,train\n001.png,b,{split}\n")
@@ -206,22 +206,22 @@ def test_a_split_that_no_file_can_have_is_told_before_anything_is_encoded(
     assert encoded() == 0
 
 
-def test_more_splits_than_a_file_can_have_are_told_before_anything_is_encoded(photos: Path, encoded: Counted) -> None:
+def test_too_many_splits_are_reported_before_encoding(photos: Path, encoded: Counted) -> None:
     rows = "".join(f"{row}.png,a,train{row or ''}\n" for row in range(100))
     (photos / "captions.csv").write_text(f"image,caption,split\n{rows}")
     assert refusal(photos).endswith("expected 1 to 64 splits, got 100; check the split column")
     assert encoded() == 0
 
 
-def test_texts_that_no_file_can_hold_are_told_before_anything_is_encoded(
+def test_oversized_texts_are_reported_before_encoding(
     photos: Path, encoded: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # in its package the name of the module is that of its function
     monkeypatch.setattr(sys.modules["captioner.data.prepared"], "TEXT_LIMIT", 4000)
     with open(photos / "captions.csv", "a") as file:
         file.write(f"000.png,{'long ' * 300}\n000.png,{'n' * 300}\n")
-    said = refusal(photos)
-    assert re.search(r"captions\.csv: \w+ texts: expected at most 4000 bytes, got \d+, since each is padded", said)
+    message = refusal(photos)
+    assert re.search(r"captions\.csv: \w+ texts: expected at most 4000 bytes, got \d+, since each is padded", message)
     assert encoded() == 0
 
 
@@ -238,7 +238,7 @@ def test_the_summary_of_captions_equals_that_of_the_data_set(photos: Path) -> No
     assert summary["counts"] == {key: n for key, n in whole["counts"].items() if key not in ("missing", "unreadable")}
 
 
-def test_missing_photographs_are_told_without_reading_any(photos: Path) -> None:
+def test_missing_photographs_are_reported_without_decoding(photos: Path) -> None:
     (photos / "000.png").write_bytes(b"no photograph")
     (photos / "001.png").unlink()
     records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))

@@ -1,4 +1,4 @@
-"""Whatever ends a preparation, no photograph is encoded twice."""
+"""Resumed preparation: encoded features are stored, and no photograph is encoded twice."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from captioner.preparation import prepare as use_case
 from captioner.preparation.encode import EncodingProgress
 
 
-def test_an_interrupted_run_is_continued(photos: Path, encoded: Counted) -> None:
+def test_an_interrupted_run_is_resumed(photos: Path, encoded: Counted) -> None:
     events = events_of(photos, threads=1)
     for event in events:
         if event == EncodingProgress(5, COUNT, 0):
@@ -35,7 +35,7 @@ def test_an_interrupted_run_is_continued(photos: Path, encoded: Counted) -> None
     assert not os.path.exists(photos.parent / "out.h5.part")
 
 
-def test_whatever_ends_it_later_keeps_all_that_was_encoded(
+def test_a_later_failure_keeps_encoded_features(
     photos: Path, encoded: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*args: object) -> None:
@@ -51,7 +51,7 @@ def test_whatever_ends_it_later_keeps_all_that_was_encoded(
     assert events[-2] == EncodingProgress(COUNT, COUNT, COUNT)
 
 
-def test_what_was_half_written_is_encoded_again(photos: Path, encoded: Counted) -> None:
+def test_incomplete_records_are_encoded_again(photos: Path, encoded: Counted) -> None:
     part = photos.parent / "out.h5.part"
     events = events_of(photos, threads=1)
     while next(events) != EncodingProgress(5, COUNT, 0):
@@ -65,27 +65,25 @@ def test_what_was_half_written_is_encoded_again(photos: Path, encoded: Counted) 
 
 
 @pytest.mark.parametrize("content", [b"", b"captioner", b"captioner encodings " + b"0" * 64 + b"\nmore"])
-def test_what_another_encoder_or_nobody_has_done_is_no_work_done(
-    content: bytes, photos: Path, encoded: Counted
-) -> None:
+def test_an_empty_or_foreign_store_is_encoded_again(content: bytes, photos: Path, encoded: Counted) -> None:
     (photos.parent / "out.h5.part").write_bytes(content)
     made(photos)
     assert encoded() == COUNT
 
 
-def test_a_file_of_another_kind_is_left_as_it_is(photos: Path) -> None:
+def test_a_part_file_of_another_type_is_kept(photos: Path) -> None:
     part = photos.parent / "out.h5.part"
     part.write_bytes(b"half a download")
-    said = f"{part}: expected encoded features of an earlier run, got another file; move it away"
-    assert refusal(photos, UsageError) == said
+    message = f"{part}: expected encoded features of an earlier run, got another file; move it away"
+    assert refusal(photos, UsageError) == message
     assert part.read_bytes() == b"half a download"
     part.unlink()
     part.symlink_to("/dev/zero")
-    said = f"{part}: expected a file for encoded features, got a device; move it away"
-    assert refusal(photos, UsageError) == said
+    message = f"{part}: expected a file for encoded features, got a device; move it away"
+    assert refusal(photos, UsageError) == message
 
 
-def test_what_a_killed_writer_left_is_swept(photos: Path) -> None:
+def test_leftovers_of_a_killed_writer_are_removed(photos: Path) -> None:
     (photos.parent / ".out.h5.123.tmp").write_bytes(b"half a data set")
     made(photos)
     assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
@@ -102,7 +100,7 @@ def test_another_dtype_is_encoded_again(photos: Path, encoded: Counted) -> None:
     np.testing.assert_allclose(features_by_name(corpus)["000.png"], EXPECTED[0], atol=1e-5)
 
 
-def test_what_a_model_of_another_name_has_done_is_not_done_again(
+def test_renaming_the_model_keeps_stored_features(
     photos: Path, encoded: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity = "onnx:{},size=8,mean=0,scale=1,layout=nchw,output=x,sha256=" + 64 * "0"
@@ -129,19 +127,19 @@ def test_a_changed_photograph_is_encoded_again(photos: Path, encoded: Counted) -
     np.testing.assert_allclose(features_by_name(corpus)["001.png"], EXPECTED[7], atol=1e-5)
 
 
-def test_two_processes_do_not_write_one_file(photos: Path) -> None:
+def test_concurrent_writers_are_rejected(photos: Path) -> None:
     part = photos.parent / "out.h5.part"
     with FeatureStore(part, ENCODER, FEATURES, np.dtype(np.float32)):
-        said = refusal(photos, UsageError)
-    assert said == f"{part}: another process writes encoded features to this file; wait for it"
+        message = refusal(photos, UsageError)
+    assert message == f"{part}: another process writes encoded features to this file; wait for it"
 
 
-def test_a_full_disk_keeps_what_was_encoded(
+def test_a_full_disk_keeps_encoded_features(
     photos: Path, encoded: Counted, files_of_at_most: Callable[[int], Any]
 ) -> None:
     with files_of_at_most(3 * 4 * FEATURES):
-        said = refusal(photos)
-    assert said == f"{photos.parent / 'out.h5.part'}: cannot store features: File too large"
+        message = refusal(photos)
+    assert message == f"{photos.parent / 'out.h5.part'}: cannot store features: File too large"
     encoded()
     made(photos)
     assert encoded() == COUNT - 2

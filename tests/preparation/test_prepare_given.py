@@ -1,4 +1,4 @@
-"""Features that somebody else has made, and the encoder that they are said to be of."""
+"""Precomputed features, and verification of their declared encoder."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from captioner.errors import DataError, UsageError
 from captioner.preparation.prepare import prepare
 
 
-def test_given_rows_are_taken_in_the_order_of_the_table(photos: Path, encoded: Counted) -> None:
+def test_rows_follow_the_order_of_the_table(photos: Path, encoded: Counted) -> None:
     values = np.arange(COUNT * 3, dtype=np.float32).reshape(COUNT, 3)
     given = given_features(photos.parent, values)
     corpus, events = made(photos, features=given, encoder=None)
@@ -27,12 +27,12 @@ def test_given_rows_are_taken_in_the_order_of_the_table(photos: Path, encoded: C
     assert (len(events), encoded()) == (1, 0)
 
 
-def test_given_rows_are_taken_by_the_numbers_of_the_images(photos: Path) -> None:
-    told = [
+def test_rows_are_selected_by_image_number(photos: Path) -> None:
+    images = [
         {"filename": f"{row:03}.png", "split": "train", "imgid": COUNT - 1 - row, "sentences": [{"raw": "a dog"}]}
         for row in range(COUNT)
     ]
-    (photos / "dataset.json").write_text(json.dumps({"images": told}))
+    (photos / "dataset.json").write_text(json.dumps({"images": images}))
     values = np.arange(COUNT, dtype=np.float32)[:, None]
     list(
         events_of(
@@ -43,8 +43,8 @@ def test_given_rows_are_taken_by_the_numbers_of_the_images(photos: Path) -> None
     assert train.features[:].ravel().tolist() == values.ravel().tolist()[::-1]
 
 
-def test_two_images_do_not_share_a_row(photos: Path) -> None:
-    """Each file of COCO numbers its images from 0."""
+def test_images_cannot_share_a_row(photos: Path) -> None:
+    """Every COCO file numbers its images from 0."""
     for split in ("train", "val"):
         content = {
             "images": [{"id": 1, "file_name": f"{split}.png"}],
@@ -60,7 +60,7 @@ def test_two_images_do_not_share_a_row(photos: Path) -> None:
     )
 
 
-def test_images_beyond_the_given_rows_are_left_out(photos: Path) -> None:
+def test_images_without_a_row_are_skipped(photos: Path) -> None:
     given = given_features(photos.parent, np.ones((6, 3), np.float32))
     corpus, events = made(photos, features=given, encoder=None)
     assert [str(event) for event in events[:-1]] == [
@@ -70,40 +70,40 @@ def test_images_beyond_the_given_rows_are_left_out(photos: Path) -> None:
     counts = events[-1].summary["counts"]  # type: ignore[union-attr]
     assert (counts["missing"], counts["unreadable"]) == (2, 0)
     (photos.parent / "out.h5").unlink()
-    said = refusal(photos, features=given, encoder=None, strict=True)
-    assert said == f"006.png: expected a row of {given} below 6, got 6; without --strict, it is left out and counted"
+    message = refusal(photos, features=given, encoder=None, strict=True)
+    assert message == f"006.png: expected a row of {given} below 6, got 6; without --strict, it is left out and counted"
 
 
-def test_no_given_row_at_all(photos: Path) -> None:
-    told = [{"filename": "000.png", "split": "train", "imgid": 9, "sentences": [{"raw": "a dog"}]}]
-    (photos / "dataset.json").write_text(json.dumps({"images": told}))
+def test_no_matching_row_is_an_error(photos: Path) -> None:
+    images = [{"filename": "000.png", "split": "train", "imgid": 9, "sentences": [{"raw": "a dog"}]}]
+    (photos / "dataset.json").write_text(json.dumps({"images": images}))
     given = given_features(photos, np.ones((6, 3), np.float32))
     with pytest.raises(DataError) as caught:
         list(events_of(photos / "dataset.json", photos.parent / "out.h5", features=given, encoder=None))
     assert str(caught.value) == f"{given}: expected a row for each image, got 6 rows, none of them of an image"
 
 
-def test_given_features_of_the_encoder_are_those_of_the_encoder(photos: Path) -> None:
+def test_features_of_the_declared_encoder_are_accepted(photos: Path) -> None:
     corpus, _ = made(photos, features=given_features(photos.parent, EXPECTED.astype(np.float16)))
     assert corpus.encoder == ENCODER
     np.testing.assert_allclose(features_by_name(corpus)["003.png"], EXPECTED[3], atol=1e-2)
 
 
-def test_given_features_of_another_encoder_are_refused(photos: Path) -> None:
+def test_features_of_another_encoder_are_rejected(photos: Path) -> None:
     given = given_features(photos.parent, EXPECTED[::-1])
-    said = refusal(photos, features=given)
+    message = refusal(photos, features=given)
     pattern = rf"{given}: expected the features of {ENCODER}, got a relative error of [\d.]+% for 00\d.png; name .*"
-    assert re.fullmatch(pattern, said)
+    assert re.fullmatch(pattern, message)
     given = given_features(photos.parent, EXPECTED[:, :-1])
     assert refusal(photos, features=given) == (
         f"{given}: expected {FEATURES} features per image for {ENCODER}, got {FEATURES - 1}"
     )
 
 
-def test_options_of_an_encoder_that_nobody_names_are_refused(photos: Path) -> None:
+def test_encoder_options_without_an_encoder_are_rejected(photos: Path) -> None:
     given = given_features(photos.parent, EXPECTED)
-    said = refusal(photos, UsageError, features=given, encoder=None, encoder_options={"size": "8"})
-    assert said == f"{given}: --encoder-option needs an encoder; name that of the features with --encoder"
+    message = refusal(photos, UsageError, features=given, encoder=None, encoder_options={"size": "8"})
+    assert message == f"{given}: --encoder-option needs an encoder; name that of the features with --encoder"
 
 
 def test_without_photographs_the_encoder_is_not_verified(photos: Path) -> None:
@@ -111,7 +111,7 @@ def test_without_photographs_the_encoder_is_not_verified(photos: Path) -> None:
     assert corpus.encoder == ENCODER
 
 
-def test_given_features_that_cannot_be_used(photos: Path) -> None:
+def test_unusable_features_are_rejected(photos: Path) -> None:
     out = photos.parent / "out.h5"
     given = given_features(photos.parent, np.full((COUNT, 3), 1e6, np.float32))
     assert refusal(photos, features=given, encoder=None, dtype="float16") == (

@@ -10,29 +10,29 @@ from captioner.data.prepared import prepared
 from captioner.preparation.find_photos import Unreadable, find_all, find_photo, locate_photos
 
 
-def test_a_photograph_that_cannot_be_read_is_told_and_the_rest_written(photos: Path) -> None:
+def test_unreadable_photographs_are_skipped_and_reported(photos: Path) -> None:
     (photos / "002.png").write_bytes(b"no photograph")
     (photos / "004.png").unlink()
     corpus, events = made(photos)
     assert sorted(features_by_name(corpus)) == [f"{index:03}.png" for index in (0, 1, 3, 5, 6, 7)]
-    told = [event for event in events if isinstance(event, Unreadable)]
-    assert [event.image for event in told] == ["004.png", "002.png"]
-    assert str(told[0]) == f"{photos / '004.png'}: photograph not found"
-    assert str(told[1]).startswith(f"{photos / '002.png'}: expected a photograph")
+    unreadable = [event for event in events if isinstance(event, Unreadable)]
+    assert [event.image for event in unreadable] == ["004.png", "002.png"]
+    assert str(unreadable[0]) == f"{photos / '004.png'}: photograph not found"
+    assert str(unreadable[1]).startswith(f"{photos / '002.png'}: expected a photograph")
     counts = events[-1].summary["counts"]  # type: ignore[union-attr]
     assert (counts["missing"], counts["unreadable"]) == (1, 1)
     assert prepared(photos.parent / "out.h5").about["counts"] == counts
 
 
 @pytest.mark.parametrize("missing", [True, False])
-def test_strictly_the_first_one_stops(missing: bool, photos: Path) -> None:
+def test_strict_stops_at_the_first_unreadable_photograph(missing: bool, photos: Path) -> None:
     (photos / "002.png").unlink() if missing else (photos / "002.png").write_bytes(b"no photograph")
-    said = refusal(photos, strict=True)
-    assert said.startswith(f"{photos / '002.png'}: ")
-    assert said.endswith("; without --strict, it is left out and counted")
+    message = refusal(photos, strict=True)
+    assert message.startswith(f"{photos / '002.png'}: ")
+    assert message.endswith("; without --strict, it is left out and counted")
 
 
-def test_strictly_the_first_flaw_stops(photos: Path) -> None:
+def test_strict_stops_at_the_first_issue(photos: Path) -> None:
     with open(photos / "captions.csv", "a") as file:
         file.write("003.png,\n")
     expected = "captions.csv:18: caption: expected text, got nothing; without --strict, it is skipped and counted"
@@ -42,9 +42,9 @@ def test_strictly_the_first_flaw_stops(photos: Path) -> None:
     assert events[-1].summary["counts"]["skipped"] == 1  # type: ignore[union-attr]
 
 
-def test_no_photograph_at_all(photos: Path) -> None:
-    said = refusal(photos, images=photos.parent)
-    assert said == (
+def test_no_readable_photograph_is_an_error(photos: Path) -> None:
+    message = refusal(photos, images=photos.parent)
+    assert message == (
         f"{photos.parent}: expected photographs, found none of 8, such as 000.png; name their folder with --images, "
         "or include subfolders in the names: found photos/000.png"
     )
@@ -53,22 +53,22 @@ def test_no_photograph_at_all(photos: Path) -> None:
     assert refusal(photos) == f"{photos}: expected photographs, got no readable one"
 
 
-def test_no_photograph_of_train(photos: Path) -> None:
+def test_no_photograph_in_train_is_an_error(photos: Path) -> None:
     (photos / "train.txt").write_text("000.png\n")
     (photos / "val.txt").write_text("001.png\n")
     (photos / "000.png").unlink()
-    said = refusal(photos, lists=[f"{split}={photos / split}.txt" for split in ("train", "val")])
-    assert said == "expected images in the split train, got none with a readable photograph"
+    message = refusal(photos, lists=[f"{split}={photos / split}.txt" for split in ("train", "val")])
+    assert message == "expected images in the split train, got none with a readable photograph"
 
 
-def test_a_split_without_photographs_is_left_out(photos: Path) -> None:
+def test_a_split_without_photographs_is_omitted(photos: Path) -> None:
     (photos / "val.txt").write_text("001.png\n")
     (photos / "001.png").unlink()
     corpus, _ = made(photos, lists=[f"val={photos / 'val.txt'}"])
     assert list(corpus.splits) == ["train"]
 
 
-def test_no_folder_of_photographs(photos: Path) -> None:
+def test_a_missing_photograph_folder_is_an_error(photos: Path) -> None:
     absent = photos / "absent"
     assert (
         refusal(photos, images=absent)
@@ -76,7 +76,7 @@ def test_no_folder_of_photographs(photos: Path) -> None:
     )
 
 
-def test_splits_are_drawn_among_the_photographs_that_can_be_read(photos: Path) -> None:
+def test_random_splits_contain_only_readable_photographs(photos: Path) -> None:
     whole, _ = made(photos)
     val = whole.split("val").image_ids
     assert len(val) == 2
@@ -89,7 +89,7 @@ def test_splits_are_drawn_among_the_photographs_that_can_be_read(photos: Path) -
     assert again.fingerprint() == left.fingerprint()
 
 
-def test_a_photograph_below_is_a_hint(photos: Path) -> None:
+def test_photographs_in_subfolders_are_suggested(photos: Path) -> None:
     (photos / "2020").mkdir()
     (photos / "003.png").rename(photos / "2020" / "003.png")
     _, events = made(photos)
@@ -107,7 +107,7 @@ def test_a_url_is_unsupported(photos: Path) -> None:
     ]
 
 
-def test_a_name_may_differ_by_capitals_and_normal_form(tmp_path: Path) -> None:
+def test_names_match_regardless_of_case_and_unicode_form(tmp_path: Path) -> None:
     composed, apart = "caf\u00e9.jpg", "cafe\u0301.jpg"
     places = ["DSC01.JPG", apart, "Cats/b.png", "c.jpg", "C.jpg", "D.jpg", "both/E.jpg", "both/e.JPG"]
     for place in places:
@@ -141,7 +141,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_a_name_leads_to_its_photograph(name: str, tmp_path: Path) -> None:
+def test_names_are_resolved_to_photographs(name: str, tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     assert find_photo(tmp_path, name) is None
     for place in PLACES[name]:
@@ -150,14 +150,14 @@ def test_a_name_leads_to_its_photograph(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "//", "a" * 5000, "a/" * 3000, "a\0b", "below", "~", "\udcff"])
-def test_a_name_that_no_photograph_has(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unmatched_names_are_reported(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path)
     for folder in (tmp_path, Path(), Path("/"), Path("no")):
         assert find_photo(folder, name) is None
 
 
-def test_two_names_do_not_share_the_photograph_of_one(photos: Path) -> None:
+def test_two_names_cannot_share_one_photograph(photos: Path) -> None:
     (photos / "cats").mkdir()
     (photos / "cats" / "000.png").write_bytes((photos / "003.png").read_bytes())
     names = ["cats/000.png", "dogs/000.png", "x/001.png", "y/001.png", "z/002.png", "004.png", "cats/004.png"]
@@ -173,13 +173,13 @@ def test_two_names_do_not_share_the_photograph_of_one(photos: Path) -> None:
     np.testing.assert_allclose(features_by_name(corpus)["cats/000.png"], EXPECTED[3], atol=1e-5)
 
 
-def test_captions_in_the_place_of_names_are_missing_photographs(photos: Path) -> None:
+def test_swapped_columns_report_missing_photographs(photos: Path) -> None:
     with open(photos / "captions.csv", "a") as file:
         file.write(f"{'a long story ' * 40},a dog\n.,a cat\n")
     _, events = made(photos)
-    told = [event.problem for event in events if isinstance(event, Unreadable)]
-    assert len(told) == 2
-    assert all(problem.endswith(": photograph not found") for problem in told)
+    unreadable = [event.problem for event in events if isinstance(event, Unreadable)]
+    assert len(unreadable) == 2
+    assert all(problem.endswith(": photograph not found") for problem in unreadable)
 
 
 def test_a_broken_link_is_reported(photos: Path) -> None:

@@ -21,7 +21,7 @@ ODD = st.sampled_from([" ", *PIECES.split(" ")])
 TEXTS = st.text(max_size=30) | st.lists(ODD, max_size=12).map("".join)
 
 
-def test_the_examples_in_its_head() -> None:
+def test_docstring_examples() -> None:
     assert doctest.testmod(tokenizer) == (0, 2)
 
 
@@ -65,7 +65,7 @@ def test_tokenize(text: str) -> None:
     assert tokenize(text) == normal.split()
 
 
-def test_an_accent_is_a_letter_of_its_own_or_not_all_the_same() -> None:
+def test_composed_and_decomposed_accents_are_equal() -> None:
     assert tokenize("caf\u00e9") == tokenize("cafe\u0301") == tokenize("CAFE\u0301") == ["caf\u00e9"]
     assert tokenize("cafe\u200d\u0301") == ["caf\u00e9"]  # composed once the mark between them is gone
     assert tokenize("\u1fbc\u0301") == ["\u1fb4"]  # and once it is a small letter
@@ -78,7 +78,7 @@ def test_join() -> None:
     assert join(iter(["a", "<UNK>", "b"])) == "a <UNK> b"
 
 
-def test_words_stay_apart_that_would_not_come_apart_again() -> None:
+def test_join_keeps_tokens_separable() -> None:
     assert join(["か", "\u3099"]) == "か \u3099"  # together they are another letter
     assert join(["b.a", "n't"]) == "b.a n't"  # and b.an't is b an't
 
@@ -90,14 +90,14 @@ def test_words_stay_apart_that_would_not_come_apart_again() -> None:
 @example("a-n't's")
 @example("1.n't")
 @example("e\ufe0f\u0301")
-def test_a_text_of_words_has_these_words(text: str) -> None:
+def test_tokenizing_joined_words_is_the_identity(text: str) -> None:
     words = tokenize(text)
     assert tokenize(join(words)) == words
 
 
 @settings(deadline=None, max_examples=300, derandomize=True)
 @given(TEXTS)
-def test_what_a_word_is(text: str) -> None:
+def test_the_definition_of_a_word(text: str) -> None:
     words = tokenize(text)
     for word in words:
         assert word.split() == [word]
@@ -111,7 +111,7 @@ def test_what_a_word_is(text: str) -> None:
     Vocab.build([words])
 
 
-def test_every_character_alone_and_before_an_accent() -> None:
+def test_all_characters_with_and_without_an_accent() -> None:
     for code in range(0x3200):
         for text in (chr(code), f"a{chr(code)}\u0301"):
             words = tokenize(text)
@@ -119,5 +119,5 @@ def test_every_character_alone_and_before_an_accent() -> None:
 
 
 @pytest.mark.parametrize("token", SPECIAL)
-def test_a_special_token_in_a_text_is_none(token: str) -> None:
+def test_special_tokens_in_text_are_split(token: str) -> None:
     assert tokenize(f"a {token}") == ["a", "<", token[1:-1].lower(), ">"]

@@ -12,14 +12,14 @@ WORDS = st.sampled_from(["a", "red", "ball", "near", "straße", "的", "don't", 
 CAPTIONS = st.lists(st.lists(WORDS, max_size=5), max_size=6)
 
 
-def test_an_id_is_a_place_in_words() -> None:
+def test_an_id_is_an_index_into_words() -> None:
     vocab = Vocab([*SPECIAL, "cat", "dog"])
     assert len(vocab) == 6
     assert [vocab.word_to_idx[word] for word in vocab.words] == list(range(6))
     assert (vocab.null, vocab.start, vocab.end, vocab.unk) == (0, 1, 2, 3)
 
 
-def test_the_special_tokens_may_stand_anywhere() -> None:
+def test_special_tokens_may_have_any_id() -> None:
     vocab = Vocab(["cat", UNK, END, "dog", NULL, START])
     assert (vocab.null, vocab.start, vocab.end, vocab.unk) == (4, 5, 2, 1)
     assert vocab.encode([["dog", "cow"], []]).tolist() == [[5, 3, 1, 2], [5, 2, 4, 4]]
@@ -27,7 +27,7 @@ def test_the_special_tokens_may_stand_anywhere() -> None:
 
 
 @pytest.mark.parametrize("token", SPECIAL)
-def test_a_missing_special_token_is_named(token: str) -> None:
+def test_a_missing_special_token_is_reported(token: str) -> None:
     with pytest.raises(DataError, match=f"vocabulary: {token} is missing; expected all of <NULL> <START> <END> <UNK>"):
         Vocab([word for word in (*SPECIAL, "cat") if word != token])
 
@@ -56,7 +56,7 @@ def test_rare_words_are_excluded(min_count: int, most: int | None, words: str) -
     assert vocab.decode(vocab.encode([["d"]])[0]) == ["d" if "d" in words else UNK]
 
 
-def test_a_word_that_cannot_be_printed_is_refused() -> None:
+def test_unprintable_words_are_rejected() -> None:
     with pytest.raises(DataError, match=r"^vocabulary: 'a\\x07': expected printable words, got control characters$"):
         Vocab.build([["a\x07"]])
 

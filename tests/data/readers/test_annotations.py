@@ -28,7 +28,7 @@ def read_karpathy(*images):
     return shown(karpathy("d.json", {"images": list(images), "dataset": "flickr8k"}))
 
 
-def test_karpathys_images():
+def test_karpathy_images_are_read():
     two = [{"raw": " A cat! ", "sentid": 3}, {"tokens": ["two", "Cats"]}, {"tokens": [], "raw": "Cats"}]
     got = read_karpathy(
         image(sentids=[0], imgid=7),
@@ -44,7 +44,7 @@ def test_karpathys_images():
     ]
 
 
-KARPATHY_FLAWS = [
+KARPATHY_ISSUES = [
     (None, "", "expected an object with a filename, got None"),
     ({"split": "train"}, "", "expected an object with a filename, got {'split': 'train'}"),
     (image(filename=3)["filename"], "", "expected an object with a filename, got 3"),
@@ -70,7 +70,7 @@ KARPATHY_FLAWS = [
 ]
 
 
-@pytest.mark.parametrize(("bad", "where", "problem"), KARPATHY_FLAWS, ids=range(len(KARPATHY_FLAWS)))
+@pytest.mark.parametrize(("bad", "where", "problem"), KARPATHY_ISSUES, ids=range(len(KARPATHY_ISSUES)))
 def test_an_invalid_image_is_an_issue(bad, where, problem):
     first, issue, last = read_karpathy(image(), bad, image(filename="z.jpg"))
     assert first.startswith("d.json: images[0].sentences[0] a.jpg|")
@@ -88,36 +88,36 @@ def read_coco(images, annotations, split="val"):
 A, B = {"id": 9, "file_name": "a.jpg"}, {"id": 4, "file_name": " b.jpg "}
 
 
-def said(number, text="A dog"):
+def annotated(number, text="A dog"):
     return {"image_id": number, "caption": text, "id": 1}
 
 
-def test_cocos_annotations():
-    assert read_coco([A, B], [said(4), said(9, "\nA cat. "), said(4, "Two")]) == [
+def test_coco_annotations_are_read():
+    assert read_coco([A, B], [annotated(4), annotated(9, "\nA cat. "), annotated(4, "Two")]) == [
         "c.json: annotations[0] b.jpg|A dog|val|None|1",
         "c.json: annotations[1] a.jpg|A cat.|val|None|0",
         "c.json: annotations[2] b.jpg|Two|val|None|1",
     ]
-    assert read_coco([A], [said(9)], None) == ["c.json: annotations[0] a.jpg|A dog|None|None|0"]
+    assert read_coco([A], [annotated(9)], None) == ["c.json: annotations[0] a.jpg|A dog|None|None|0"]
 
 
 @pytest.mark.parametrize(
     ("annotation", "problem"),
     [
-        (said(9, ""), "expected an object with a caption, got {'image_id': 9, 'caption': '', 'id': 1}"),
-        (said(9, None), "expected an object with a caption, got {'image_id': 9, 'caption': None, 'id': 1}"),
-        (said(9, 3), "expected an object with a caption, got {'image_id': 9, 'caption': 3, 'id': 1}"),
+        (annotated(9, ""), "expected an object with a caption, got {'image_id': 9, 'caption': '', 'id': 1}"),
+        (annotated(9, None), "expected an object with a caption, got {'image_id': 9, 'caption': None, 'id': 1}"),
+        (annotated(9, 3), "expected an object with a caption, got {'image_id': 9, 'caption': 3, 'id': 1}"),
         ("x", "expected an object with a caption, got 'x'"),
-        (said(5), "image_id: expected the id of an image, got 5"),
-        (said(9.0), "image_id: expected the id of an image, got 9.0"),
-        (said(True), "image_id: expected the id of an image, got True"),
-        (said([9]), "image_id: expected the id of an image, got [9]"),
-        (said(DEEP), f"image_id: expected the id of an image, got {DEEP}"),
+        (annotated(5), "image_id: expected the id of an image, got 5"),
+        (annotated(9.0), "image_id: expected the id of an image, got 9.0"),
+        (annotated(True), "image_id: expected the id of an image, got True"),
+        (annotated([9]), "image_id: expected the id of an image, got [9]"),
+        (annotated(DEEP), f"image_id: expected the id of an image, got {DEEP}"),
         ({"caption": "x"}, "image_id: expected the id of an image, got None"),
     ],
 )
 def test_an_invalid_annotation_is_an_issue(annotation, problem):
-    first, issue, last = read_coco([A, {"id": 1, "file_name": "one"}], [said(9), annotation, said(1)])
+    first, issue, last = read_coco([A, {"id": 1, "file_name": "one"}], [annotated(9), annotation, annotated(1)])
     assert first == "c.json: annotations[0] a.jpg|A dog|val|None|0"
     assert issue == f"c.json: annotations[1]: {problem}"
     assert last == "c.json: annotations[2] one|A dog|val|None|1"
@@ -141,7 +141,7 @@ def test_an_invalid_annotation_is_an_issue(annotation, problem):
     ],
 )
 def test_an_invalid_coco_image_is_an_issue(bad, problem):
-    got = read_coco([A, bad], [said(9)])
+    got = read_coco([A, bad], [annotated(9)])
     assert f"c.json: images[1]: {problem}" in got
     assert [line for line in got if "|" in line] == ["c.json: annotations[0] a.jpg|A dog|val|None|0"]
     assert len(got) == 2

@@ -1,4 +1,4 @@
-"""Any file of captions: its format and encoding are told from the content, and whatever is in it, from its lines."""
+"""Caption files: format and encoding are detected from the content; problems are reported with line numbers."""
 
 import json
 import os
@@ -20,27 +20,29 @@ LINES = '{"image": "a.jpg", "caption": "a dog"}\n{"image": "b.jpg", "caption": "
 
 @pytest.fixture
 def reading(tmp_path):
-    """What is told of a file with some content, in few words."""
+    """The records and issues of a file with some content, as short strings."""
 
-    def tell(content, name="c.csv", **options):
+    def read(content, name="c.csv", **options):
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        told = list(read_captions(path, **options))
-        return [f"{one.image}|{one.text}|{one.split}" if isinstance(one, CaptionRecord) else str(one) for one in told]
+        records = list(read_captions(path, **options))
+        return [
+            f"{one.image}|{one.text}|{one.split}" if isinstance(one, CaptionRecord) else str(one) for one in records
+        ]
 
-    return tell
+    return read
 
 
 @pytest.fixture
 def refusal(reading, tmp_path):
-    def tell(content, name="c.csv", **options):
+    def read(content, name="c.csv", **options):
         with pytest.raises(DataError) as caught:
             reading(content, name, **options)
         message = str(caught.value)
         assert message.isprintable()
         return message.replace(f"{tmp_path}/", "")
 
-    return tell
+    return read
 
 
 # --- which format
@@ -77,7 +79,7 @@ def test_json_lines_by_any_name(reading, name, end):
     ]
 
 
-def test_a_table_may_have_what_looks_like_another_format(reading):
+def test_a_table_may_contain_text_of_another_format(reading):
     assert reading("image,caption\na.jpg,Dog #1\tof 2\n") == ["a.jpg|Dog #1\tof 2|None"]
     assert reading('image,caption\n{"image": 1},[\n') == ['{"image": 1}|[|None']
 
@@ -116,20 +118,22 @@ def test_an_unsupported_format_is_an_error(refusal, content):
     assert refusal(content).startswith(f"c.csv: {REFUSED[content]}")
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
-    def told(path):
+def test_unreadable_files_are_rejected(tmp_path, monkeypatch):
+    def error_message(path):
         with pytest.raises(DataError) as caught:
             list(read_captions(path))
         return str(caught.value)
 
-    assert told(tmp_path / "no.csv") == f"{tmp_path}/no.csv: cannot be opened: No such file or directory"
-    assert told(Path("n" * 300)) == f"{'n' * 300}: cannot be opened: File name too long"
-    assert told(tmp_path) == f"{tmp_path}: expected a caption file, got a folder; name the file in it ({EXPECTED})"
+    assert error_message(tmp_path / "no.csv") == f"{tmp_path}/no.csv: cannot be opened: No such file or directory"
+    assert error_message(Path("n" * 300)) == f"{'n' * 300}: cannot be opened: File name too long"
+    assert error_message(tmp_path) == (
+        f"{tmp_path}: expected a caption file, got a folder; name the file in it ({EXPECTED})"
+    )
     os.mkfifo(tmp_path / "pipe")
-    assert told(tmp_path / "pipe") == f"{tmp_path}/pipe: expected a regular file, got a named pipe"
+    assert error_message(tmp_path / "pipe") == f"{tmp_path}/pipe: expected a regular file, got a named pipe"
     (tmp_path / "a.csv").write_text("image,caption\n")
     monkeypatch.setattr(readers, "LIMIT", 13)
-    assert told(tmp_path / "a.csv") == f"{tmp_path}/a.csv: expected a file of at most 13 bytes, got 14"
+    assert error_message(tmp_path / "a.csv") == f"{tmp_path}/a.csv: expected a file of at most 13 bytes, got 14"
 
 
 def test_a_list_of_objects_is_one_caption_each(reading):
@@ -147,7 +151,7 @@ def test_a_list_of_objects_is_one_caption_each(reading):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("text", ["image,caption\r\nä.jpg,Ein Käse 😀 猫\r\n", "ä.jpg#1\tEin Käse 😀 猫\r\n"])
-def test_any_unicode(reading, text, encoding):
+def test_unicode_is_preserved(reading, text, encoding):
     assert reading(text.encode(encoding)) == ["ä.jpg|Ein Käse 😀 猫|None"]
     assert reading(b"\xfe\xff" + text.encode("utf-16-be")) == ["ä.jpg|Ein Käse 😀 猫|None"]
 
@@ -199,7 +203,7 @@ def test_an_empty_image_name_is_an_issue(reading):
     ]
 
 
-def test_other_names_of_splits_and_a_split_for_all(reading):
+def test_split_aliases_and_a_split_for_all_captions(reading):
     named = ["train", "restval", "valid", "validation", "dev", "test", "x", "Training", "VAL", "Testing", "X"]
     text = "image,caption,split\n" + "".join(f"{n},x,{split}\n" for n, split in enumerate(named))
     assert [line.split("|")[2] for line in reading(text)] == [
@@ -210,7 +214,7 @@ def test_other_names_of_splits_and_a_split_for_all(reading):
     assert reading(text, columns=Columns("caption", "image", "split"))[0] == "x|0|train"
 
 
-def test_cocos_split_is_in_the_name_of_its_file(reading):
+def test_the_coco_split_is_detected_from_the_file_name(reading):
     assert reading(json.dumps(COCO), "captions_val2014.json") == ["a.jpg|a dog|val"]
     assert reading(json.dumps(COCO), "captions_val2014.json", split="train") == ["a.jpg|a dog|train"]
     assert reading(json.dumps(KARPATHY), "captions_val2014.json") == ["a.jpg|a dog|train"]
@@ -233,11 +237,11 @@ def test_cocos_split_is_in_the_name_of_its_file(reading):
         ("captions.json", None),
     ],
 )
-def test_the_split_in_a_name(name, split):
+def test_the_split_is_detected_from_a_name(name, split):
     assert split_in_name(Path("train/test", name)) == split
 
 
-def test_a_list_of_images(tmp_path):
+def test_image_lists_are_read(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xef\xbb\xbfa.jpg\r\n\n  b\x0bc.jpg \r./d.jpg\nimages\\e.jpg")
     assert read_list(path) == ["a.jpg", "b\x0bc.jpg", "d.jpg", "images/e.jpg"]
@@ -307,13 +311,13 @@ def scratch(tmp_path_factory):
 def test_any_bytes_give_records_issues_or_an_error(scratch, content, name):
     path = scratch / name
     path.write_bytes(content)
-    told, refused = [], ""
+    records, message = [], ""
     try:
-        told += read_captions(path)
+        records += read_captions(path)
     except DataError as error:
-        refused = str(error)
-    assert "\n" not in refused
-    for one in told:
+        message = str(error)
+    assert "\n" not in message
+    for one in records:
         assert isinstance(one, CaptionRecord | Issue)
         assert one.line.startswith(name)
         if isinstance(one, Issue):

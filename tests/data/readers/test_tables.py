@@ -38,18 +38,18 @@ def refusal(text, columns=COLUMNS):
 @pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("last", [True, False])
-def test_any_separator_and_line_end(delimiter, end, last):
+def test_all_separators_and_line_ends_are_read(delimiter, end, last):
     lines = [["image", "caption", "split"], ["a.jpg", " A dog ", "train"], ["b.jpg", '"A, cat; a\t|"', ""]]
     text = end.join(map(delimiter.join, lines)) + (end if last else "")
     assert rows(text) == ["c.csv:2 a.jpg|A dog|train", "c.csv:3 b.jpg|A, cat; a\t||None"]
 
 
-def test_blanks_before_the_header_take_no_time():
+def test_blanks_before_the_header_take_linear_time():
     """Searched for a letter from every one of them, they took hours."""
     assert rows(" \t" * (1 << 18) + "\n\n image,caption\na,x\n") == ["c.csv:4 a|x|None"]
 
 
-def test_columns_stand_in_any_order_under_any_name():
+def test_columns_may_have_any_order_and_name():
     text = "n, text ,file,set\n1,A dog,a.jpg,val\n"
     assert rows(text, Columns("file", "text", "set")) == ["c.csv:2 a.jpg|A dog|val"]
     assert rows(text.replace("set", "split"), Columns("file", "text")) == ["c.csv:2 a.jpg|A dog|val"]
@@ -65,11 +65,11 @@ def test_header_case_matters_only_for_ambiguous_columns():
     )
 
 
-@pytest.mark.parametrize("said", ["sep=;", "SEP=; ", "\n sep=;"])
+@pytest.mark.parametrize("prefix", ["sep=;", "SEP=; ", "\n sep=;"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_separator_line(said, end):
-    first = 2 + said.count("\n")
-    lines = [said.replace("\n", end), "image;caption", "a;one, two, three", "b"]
+def test_separator_line(prefix, end):
+    first = 2 + prefix.count("\n")
+    lines = [prefix.replace("\n", end), "image;caption", "a;one, two, three", "b"]
     assert rows(end.join(lines)) == [
         f"c.csv:{first + 1} a|one, two, three|None",
         f"c.csv:{first + 2}: expected 2 columns, got 1; quote captions that contain ';'",
@@ -87,7 +87,7 @@ def test_quoted_fields_and_line_numbers():
     ]
 
 
-CSV_FLAWS = {
+CSV_ISSUES = {
     "a,b,c": "expected 2 columns, got 3; quote captions that contain ','",
     "a": "expected 2 columns, got 1; quote captions that contain ','",
     ",b": "image: expected text, got nothing",
@@ -101,10 +101,10 @@ CSV_FLAWS = {
 }
 
 
-@pytest.mark.parametrize("row", CSV_FLAWS, ids=range(len(CSV_FLAWS)))
+@pytest.mark.parametrize("row", CSV_ISSUES, ids=range(len(CSV_ISSUES)))
 def test_an_invalid_row_is_an_issue(row):
     got = rows(f"image,caption\nx,y\n{row}\nz,z\n")
-    assert got == ["c.csv:2 x|y|None", f"c.csv:3: {CSV_FLAWS[row]}", "c.csv:4 z|z|None"]
+    assert got == ["c.csv:2 x|y|None", f"c.csv:3: {CSV_ISSUES[row]}", "c.csv:4 z|z|None"]
 
 
 def test_an_unclosed_quote_does_not_hide_later_lines():
@@ -127,7 +127,7 @@ def test_lines_of_an_invalid_record_are_reported_separately():
     ]
 
 
-def test_a_record_of_other_width_does_not_swallow_its_lines():
+def test_a_record_of_wrong_width_does_not_hide_its_lines():
     assert rows('image,caption\n"a,b\nc,d\ne,f"\n') == [
         "c.csv:2: expected 2 columns, got 1; quote captions that contain ','",
         "c.csv:3 c|d|None",
@@ -149,7 +149,7 @@ def test_unclosed_quotes_take_linear_time(monkeypatch):
 
 
 def test_a_record_has_a_maximum_number_of_lines():
-    """More of them are each told by itself."""
+    """Lines beyond the limit are reported one by one."""
     for count in (MAX_RECORD_LINES, MAX_RECORD_LINES + 1):
         lines = "\n".join(["x"] * count)
         got = rows(f'image,caption\na,"{lines}"\nb,y\n')
@@ -157,10 +157,10 @@ def test_a_record_has_a_maximum_number_of_lines():
         assert len(got) == (2 if count == MAX_RECORD_LINES else count + 1)
 
 
-def test_a_field_may_be_long_and_hold_a_nul():
-    (told,) = table("c.csv", f"image,caption\na\0b,{'x' * MAX_FIELD}\n", COLUMNS)
-    assert isinstance(told, CaptionRecord)
-    assert (told.image, len(told.text)) == ("a\0b", MAX_FIELD)
+def test_a_field_may_be_long_and_contain_nul():
+    (record,) = table("c.csv", f"image,caption\na\0b,{'x' * MAX_FIELD}\n", COLUMNS)
+    assert isinstance(record, CaptionRecord)
+    assert (record.image, len(record.text)) == ("a\0b", MAX_FIELD)
 
 
 def test_a_header_alone_has_no_captions():
@@ -188,15 +188,15 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("text", HEADERS, ids=range(len(HEADERS)))
-def test_a_header_that_does_not_name_the_columns_is_refused(text):
+def test_a_header_without_the_columns_is_rejected(text):
     assert refusal(text) == HEADERS[text]
 
 
-def test_a_header_may_have_other_columns_twice():
+def test_other_columns_may_be_duplicated():
     assert rows("x,image,x,caption\n1,a,2,b\n") == ["c.csv:2 a|b|None"]
 
 
-def test_a_column_of_the_split_that_somebody_names_must_be_there():
+def test_a_named_split_column_must_exist():
     assert refusal("image,caption\na,b\n", Columns(split="set")) == (
         f"c.csv:1: expected a header with the columns image and caption and set, got 'image,caption'{NAME}"
     )
@@ -206,7 +206,7 @@ def test_a_column_of_the_split_that_somebody_names_must_be_there():
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_flickrs_tokens(end):
+def test_flickr_tokens_are_read(end):
     lines = [
         "a.jpg#0\tA dog .",
         "",
@@ -234,7 +234,7 @@ def objects(*lines, columns=COLUMNS):
     return shown(json_lines("c.jsonl", "\n".join(texts), columns))
 
 
-def test_json_lines():
+def test_json_lines_are_read():
     assert objects(
         {"image": " a ", "caption": " A dog "}, "", {"image": "b", "caption": ["x", "y"], "split": "val"}
     ) == [

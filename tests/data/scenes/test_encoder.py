@@ -23,7 +23,7 @@ def glimpses(images):
 
 
 @given(arrays(np.uint8, (2, SIDE, SIDE, 3), fill=st.integers(0, 255)))
-def test_any_pixels_give_finite_numbers_from_0_to_the_gain(images):
+def test_features_are_finite_and_between_0_and_the_gain(images):
     features = encode(images)
     assert features.shape == (2, FEATURES)
     assert features.dtype == np.float32
@@ -33,14 +33,14 @@ def test_any_pixels_give_finite_numbers_from_0_to_the_gain(images):
 
 
 @pytest.mark.parametrize("count", [0, 1, BATCH, BATCH + 1])
-def test_a_picture_has_the_same_features_in_whatever_batch(count):
+def test_features_do_not_depend_on_the_batch(count):
     _, images = examples("train", BATCH + 1, seed=0)
     some = encode(images[:count])
     assert some.shape == (count, FEATURES)
     assert np.allclose(some, encode(images)[:count], atol=1e-5)
 
 
-def test_an_empty_picture_shows_nothing():
+def test_an_empty_image_has_zero_features():
     assert not encode(render(Scene(()), np.random.default_rng(0))[None]).any()
 
 

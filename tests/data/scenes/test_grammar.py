@@ -15,7 +15,7 @@ def scenes(draw):
 
 
 @given(scenes(), seeds)
-def test_five_different_captions_all_true_in_the_words_of_the_language(scene, seed):
+def test_a_scene_has_five_distinct_true_captions_within_the_vocabulary(scene, seed):
     captions = paraphrases(scene, np.random.default_rng(seed))
     assert len({tuple(words) for words in captions}) == PARAPHRASES
     for words in captions:
@@ -31,7 +31,7 @@ def test_every_template_gives_a_true_caption(scene, seed):
         assert is_true(scene, words), " ".join(words)
 
 
-def test_the_language_is_small_and_all_of_it_is_used():
+def test_the_vocabulary_is_small_and_fully_used():
     rng = np.random.default_rng(0)
     used = {w for _ in range(300) for words in paraphrases(sample_scene(rng, "train"), rng) for w in words}
     assert used == set(WORDS)

@@ -16,7 +16,7 @@ objects = st.builds(
 )
 
 
-def painted(*objects, seed=0):
+def rendered(*objects, seed=0):
     return render(Scene(objects), np.random.default_rng(seed)).astype(float)
 
 
@@ -26,38 +26,38 @@ def ink(picture):
 
 
 @given(objects, st.integers(0, 2**32))
-def test_a_picture_is_bytes_and_a_function_of_scene_and_seed(obj, seed):
+def test_rendering_is_uint8_and_deterministic_in_scene_and_seed(obj, seed):
     picture = render(Scene((obj,)), np.random.default_rng(seed))
     assert picture.shape == (SIDE, SIDE, 3)
     assert picture.dtype == np.uint8
     assert np.array_equal(picture, render(Scene((obj,)), np.random.default_rng(seed)))
 
 
-def test_no_two_pictures_of_one_scene_are_alike():
+def test_different_seeds_render_different_images():
     obj = SceneObject("circle", "red", "large", 32, 32)
-    assert (painted(obj, seed=0) != painted(obj, seed=1)).mean() > 0.5
+    assert (rendered(obj, seed=0) != rendered(obj, seed=1)).mean() > 0.5
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-def test_paint_is_nearest_to_the_colour_it_is_called_by(colour):
-    middle = painted(SceneObject("square", colour, "large", 20, 40))[37:44, 17:24].mean(axis=(0, 1))
+def test_each_paint_is_nearest_to_its_named_colour(colour):
+    middle = rendered(SceneObject("square", colour, "large", 20, 40))[37:44, 17:24].mean(axis=(0, 1))
     assert min(RGB, key=lambda name: np.linalg.norm(middle - RGB[name])) == colour
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("x", "y"), [(12, 40), (50, 15)])
-def test_a_shape_lies_where_the_scene_says_and_large_is_larger(shape, x, y):
+def test_shapes_are_drawn_at_their_position_and_size(shape, x, y):
     areas = {}
     for size in SIZES:
-        rows, columns = np.nonzero(ink(painted(SceneObject(shape, "yellow", size, x, y))))
+        rows, columns = np.nonzero(ink(rendered(SceneObject(shape, "yellow", size, x, y))))
         assert abs((columns.min() + columns.max() + 1) / 2 - x) <= 1
         assert abs((rows.min() + rows.max() + 1) / 2 - y) <= 1.5
         areas[size] = len(rows)
     assert areas["large"] > 1.7 * areas["small"]
 
 
-def test_shapes_have_the_outlines_of_their_names():
-    on = {shape: ink(painted(SceneObject(shape, "white", "large", 32, 32))) for shape in SHAPES}
+def test_shapes_have_their_named_outlines():
+    on = {shape: ink(rendered(SceneObject(shape, "white", "large", 32, 32))) for shape in SHAPES}
     middle, corner, edge, tip = (32, 32), (25, 25), (32, 26), (25, 32)
     expected = {  # middle, upper left corner, left edge, top
         "circle": (True, False, True, True),

@@ -12,7 +12,7 @@ seeds = st.integers(0, 2**32)
 splits = st.sampled_from(SPLITS)
 
 
-def drawn(split, count=400):
+def sampled_scenes(split, count=400):
     return [sample_scene(np.random.default_rng((split, i)), SPLITS[split]) for i in range(count)]
 
 
@@ -21,7 +21,7 @@ def pairs(scenes):
 
 
 @given(seeds, splits)
-def test_a_scene_belongs_to_its_split_and_can_be_told_in_one_way(seed, split):
+def test_a_scene_belongs_to_its_split_and_has_one_description(seed, split):
     scene = sample_scene(np.random.default_rng(seed), split)
     assert split_of(scene) == split
     assert 1 <= len(scene.objects) <= 3
@@ -34,29 +34,29 @@ def test_a_scene_belongs_to_its_split_and_can_be_told_in_one_way(seed, split):
 
 
 @pytest.mark.parametrize("split", range(3))
-def test_no_scene_outside_heldout_shows_a_combination_that_is_held_out(split):
-    assert not pairs(drawn(split)) & set(HELD_OUT)
+def test_other_splits_contain_no_held_out_combination(split):
+    assert not pairs(sampled_scenes(split)) & set(HELD_OUT)
 
 
-def test_every_heldout_scene_shows_one_and_all_are_shown():
-    scenes = drawn(SPLITS.index("heldout"))
+def test_heldout_scenes_cover_all_held_out_combinations():
+    scenes = sampled_scenes(SPLITS.index("heldout"))
     assert all(pairs([scene]) & set(HELD_OUT) for scene in scenes)
     assert set(HELD_OUT) <= pairs(scenes)
 
 
-def test_train_shows_all_other_combinations_and_every_colour_and_shape():
-    assert pairs(drawn(SPLITS.index("train"))) == set(COMBINATIONS)
+def test_train_covers_all_other_combinations_and_every_colour_and_shape():
+    assert pairs(sampled_scenes(SPLITS.index("train"))) == set(COMBINATIONS)
     assert {shape for _, shape in COMBINATIONS} == set(SHAPES)
     assert {colour for colour, _ in COMBINATIONS} == set(COLOURS)
     assert len(COMBINATIONS) + len(HELD_OUT) == len(SHAPES) * len(COLOURS)
 
 
 def test_splits_share_no_description():
-    told = [{scene.description() for scene in drawn(split)} for split in range(len(SPLITS))]
-    assert not any(a & b for a, b in combinations(told, 2))
+    descriptions = [{scene.description() for scene in sampled_scenes(split)} for split in range(len(SPLITS))]
+    assert not any(a & b for a, b in combinations(descriptions, 2))
 
 
-def test_scenes_of_one_two_and_three_things_are_equally_frequent():
-    counts = np.bincount([len(scene.objects) for scene in drawn(0, 1200)], minlength=4)
+def test_one_two_and_three_objects_are_equally_frequent():
+    counts = np.bincount([len(scene.objects) for scene in sampled_scenes(0, 1200)], minlength=4)
     assert counts[0] == 0
     assert counts[1:].min() > 300

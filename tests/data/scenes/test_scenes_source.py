@@ -15,14 +15,14 @@ def corpus():
     return scenes(**SIZES)
 
 
-def test_it_is_a_valid_corpus_of_the_sizes_asked_for(corpus):
+def test_the_corpus_is_valid_and_has_the_requested_sizes(corpus):
     assert validate(corpus, "scenes") is corpus
     assert {name: len(split.image_ids) for name, split in corpus.splits.items()} == SIZES
     assert set(corpus.vocab.words) >= set(WORDS)
 
 
 @pytest.mark.parametrize("name", SPLITS)
-def test_captions_features_names_and_truth_belong_to_the_picture(corpus, name):
+def test_captions_features_names_and_truth_match_the_image(corpus, name):
     split = corpus.split(name)
     assert split.image_idxs.tolist() == np.arange(SIZES[name]).repeat(PARAPHRASES).tolist()
     index = SIZES[name] - 1
@@ -48,7 +48,7 @@ def test_the_data_set_depends_only_on_the_seed(corpus):
     assert other.vocab == corpus.vocab
 
 
-def test_a_larger_split_begins_with_the_smaller_one_and_leaves_the_others_alone(corpus):
+def test_enlarging_a_split_keeps_its_prefix_and_the_other_splits(corpus):
     larger = scenes(**{**SIZES, "train": 50})
     rows = SIZES["train"] * PARAPHRASES
     assert [larger.vocab.decode(row) for row in larger.split("train").captions[:rows]] == [
@@ -57,12 +57,12 @@ def test_a_larger_split_begins_with_the_smaller_one_and_leaves_the_others_alone(
     assert np.array_equal(larger.split("val").captions, corpus.split("val").captions)
 
 
-def test_splits_draw_from_streams_of_their_own(corpus):
+def test_splits_use_independent_random_streams(corpus):
     first = [example(0, name, 0).picture for name in SPLITS]
     assert not any(np.array_equal(first[i], first[j]) for i in range(4) for j in range(i))
 
 
-def test_the_examples_are_the_same_on_every_machine():
+def test_examples_are_identical_across_machines():
     scene, picture, captions = example(0, "val", 12)
     assert scene.description() == "small white ring 0 1; large red triangle 0 2; small green square 1 0"
     assert picture.mean() == pytest.approx(35.046, abs=0.01)

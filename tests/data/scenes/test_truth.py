@@ -15,7 +15,7 @@ R, C, D = "a small red ring", "a large blue cross", "a small red circle"
 
 
 @st.composite
-def told(draw):
+def true_captions(draw):
     """A scene and a caption that is true of it."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     scene = sample_scene(rng, draw(st.sampled_from(SPLITS)))
@@ -42,7 +42,7 @@ def told(draw):
         (THREE, f"there is {D} below {C} with {R} in the top left"),
     ],
 )
-def test_true(scene, caption):
+def test_caption_is_true(scene, caption):
     assert is_true(scene, caption.split())
 
 
@@ -57,8 +57,8 @@ def test_true(scene, caption):
         (ONE, "a red ring", "no size"),
         (ONE, "a small ring", "no colour"),
         (ONE, "small red ring", "no article"),
-        (ONE, f"{R} {R}", "said twice"),
-        (ONE, f"{R} and {R}", "said twice"),
+        (ONE, f"{R} {R}", "repeated"),
+        (ONE, f"{R} and {R}", "repeated"),
         (ONE, f"{R} and {C}", "one too many"),
         (ONE, f"{R} in the centre", "elsewhere"),
         (ONE, f"{R} at the bottom", "elsewhere"),
@@ -86,7 +86,7 @@ def test_true(scene, caption):
         (THREE, f"{R} above {D} with {C} on the left", "elsewhere"),
     ],
 )
-def test_false(scene, caption, why):
+def test_caption_is_false(scene, caption, why):
     assert not is_true(scene, caption.split()), why
 
 
@@ -97,7 +97,7 @@ def test_similar_objects_are_distinguished_by_place():
     assert not is_true(twins, f"{R} in the top left and {R} in the top left".split())
 
 
-@given(told(), st.data())
+@given(true_captions(), st.data())
 def test_a_wrong_attribute_makes_a_caption_false(case, data):
     scene, words = case
     table = {word: group for group in (SIZES, COLOURS, SHAPES) for word in group}
@@ -106,14 +106,14 @@ def test_a_wrong_attribute_makes_a_caption_false(case, data):
     assert not is_true(scene, [*words[:at], wrong, *words[at + 1 :]])
 
 
-@given(told())
+@given(true_captions())
 def test_a_caption_without_its_last_word_is_false(case):
     scene, words = case
     assert not is_true(scene, words[:-1])
 
 
-@given(told(), told())
-def test_a_caption_is_false_of_a_scene_with_other_things(case, other):
+@given(true_captions(), true_captions())
+def test_a_caption_is_false_of_a_scene_with_other_objects(case, other):
     scene, words = case
     assume(
         {(t.size, t.colour, t.shape) for t in scene.objects} != {(t.size, t.colour, t.shape) for t in other[0].objects}
@@ -132,7 +132,7 @@ SWAPS = {"left of": "right of", "right of": "left of", "above": "below", "below"
 }
 
 
-@given(told(), st.data())
+@given(true_captions(), st.data())
 def test_a_wrong_relation_or_count_makes_a_caption_false(case, data):
     assert SWAPS.keys() == RELATIONS.keys() | COUNTS.keys()
     scene, words = case
@@ -161,12 +161,12 @@ def name(obj):
     return f"a {obj.size} {obj.colour} {obj.shape}"
 
 
-def pairs_of_things():
-    return told().map(lambda case: case[0].objects[:2]).filter(lambda objects: len(objects) == 2)
+def object_pairs():
+    return true_captions().map(lambda case: case[0].objects[:2]).filter(lambda objects: len(objects) == 2)
 
 
-@given(pairs_of_things(), st.sampled_from(sorted(AT)), st.sampled_from(sorted(AT)))
-def test_places_are_true_of_their_part_of_the_picture_alone(objects, here, there):
+@given(object_pairs(), st.sampled_from(sorted(AT)), st.sampled_from(sorted(AT)))
+def test_places_are_true_only_in_their_part_of_the_image(objects, here, there):
     assert AT.keys() == PLACES.keys()
     one, other = objects
     caption = f"{name(one)} {here} and {name(other)} {there}"
@@ -174,7 +174,7 @@ def test_places_are_true_of_their_part_of_the_picture_alone(objects, here, there
     assert is_true(Scene(objects), caption.split()) == expected
 
 
-@given(pairs_of_things(), st.permutations([0, 1]))
+@given(object_pairs(), st.permutations([0, 1]))
 def test_relations_are_true_when_they_hold(objects, order):
     one, other = (objects[i] for i in order)
     expected = {

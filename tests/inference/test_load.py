@@ -1,4 +1,4 @@
-"""A captioner finds its re-ranker: in the run folder, or by the data set, and refuses one of another run."""
+"""Loading of captioners: the re-ranker comes from the run folder or the data set, and must match the run."""
 
 import dataclasses
 import os
@@ -19,10 +19,10 @@ from captioner.inference.load import load as load_captioner
 from captioner.inference.reranker_index import SEAL, Index, is_current, load, save
 from captioner.inference.restore import Restored
 
-ASKED = ("decode.beam_width=6", "decode.consensus=300")
+RERANKING = ("decode.beam_width=6", "decode.consensus=300")
 
 
-def without(restored: Restored, **changes: object) -> Restored:
+def without_reranking(restored: Restored, **changes: object) -> Restored:
     decode = dataclasses.replace(restored.config.decode, **{"consensus": 0.0, **changes})
     return dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
 
@@ -34,7 +34,7 @@ def captions(restored: Restored, corpus: Corpus) -> list[Any]:
 def test_candidates_are_ordered_by_consensus_score(reranked_run: Restored, corpus: Corpus, index: Index) -> None:
     val, vocab, most = corpus.split("val"), reranked_run.vocab, reranked_run.config.decode.max_length
     ranked = list(captioner_of(reranked_run, corpus).candidates(val.features, 6))
-    plain = list(captioner_of(without(reranked_run)).candidates(val.features, 6))
+    plain = list(captioner_of(without_reranking(reranked_run)).candidates(val.features, 6))
     assert ranked != plain
     for row, (before, after) in enumerate(zip(plain, ranked, strict=True)):
         tokens = [vocab.encode([text.split()])[0, 1:].tolist() for text, _ in before]
@@ -85,7 +85,7 @@ def test_without_index_and_data_set_there_is_a_warning(coco_run: Path, tmp_path:
         "ranked by log-probability / length^0.5 alone; try -o data.root=NEW, or -o decode.consensus=0"
     )
     assert captioner.warnings == (warning,)
-    plain = list(captioner_of(without(moved)).candidates(features, 2))
+    plain = list(captioner_of(without_reranking(moved)).candidates(features, 2))
     assert list(captioner.candidates(features, 2)) == plain
     options = ["decode.consensus=1", "decode.beam_width=2", "decode.length_penalty=0.5", f"data.root={root}"]
     with pytest.warns(UserWarning, match="neither") as caught:
@@ -93,7 +93,7 @@ def test_without_index_and_data_set_there_is_a_warning(coco_run: Path, tmp_path:
     assert [str(one.message) for one in caught] == [warning]
     assert Path(caught[0].filename) == Path(__file__)
     assert [one.text for one in loaded.caption(features=features)] == [plain[0][0].text]
-    assert captioner_of(without(moved)).warnings == ()
+    assert captioner_of(without_reranking(moved)).warnings == ()
 
 
 def test_captioning_writes_nothing_into_the_run_folder(reranked_run: Restored, corpus: Corpus) -> None:
@@ -102,7 +102,7 @@ def test_captioning_writes_nothing_into_the_run_folder(reranked_run: Restored, c
     assert sorted(os.listdir(reranked_run.path.parent)) == before
 
 
-# --- what is damaged, or belongs to another run
+# --- damaged or mismatched index
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -126,7 +126,7 @@ def test_a_damaged_index_is_one_error_line(damage: str, reranked_run: Restored, 
     assert str(caught.value).endswith("; or -o decode.consensus=0")
     assert "\n" not in str(caught.value)
     assert not is_current(path, corpus)
-    assert captioner_of(without(reranked_run), corpus).reranker is None
+    assert captioner_of(without_reranking(reranked_run), corpus).reranker is None
 
 
 def test_a_checkpoint_or_a_broken_link_is_not_an_index(reranked_run: Restored, corpus: Corpus) -> None:
@@ -140,7 +140,7 @@ def test_a_checkpoint_or_a_broken_link_is_not_an_index(reranked_run: Restored, c
         captioner_of(reranked_run, corpus)
 
 
-OTHER: dict[str, Callable[[Index], Index]] = {
+MISMATCHES: dict[str, Callable[[Index], Index]] = {
     "vocabulary": lambda index: dataclasses.replace(index, origin=dataclasses.replace(index.origin, vocabulary="0")),
     "encoder": lambda index: dataclasses.replace(index, origin=dataclasses.replace(index.origin, encoder="scenes-0")),
     "training split": lambda index: dataclasses.replace(index, origin=dataclasses.replace(index.origin, train="0")),
@@ -156,10 +156,10 @@ OTHER: dict[str, Callable[[Index], Index]] = {
 }
 
 
-@pytest.mark.parametrize("what", OTHER)
+@pytest.mark.parametrize("what", MISMATCHES)
 def test_an_index_of_another_run_is_rejected(what: str, reranked_run: Restored, corpus: Corpus, index: Index) -> None:
     path = reranked_run.path.parent / RERANKER
-    save(path, OTHER[what](index))
+    save(path, MISMATCHES[what](index))
     assert is_current(path, corpus) is (what == "feature width"), "which no data set of that training split has"
     with pytest.raises(DataError) as caught:
         captioner_of(reranked_run, corpus)
@@ -169,7 +169,7 @@ def test_an_index_of_another_run_is_rejected(what: str, reranked_run: Restored, 
     )
 
 
-# --- the data set of the training
+# --- training data set
 
 
 def test_a_data_set_that_gained_a_split_is_accepted(reranked_run: Restored, corpus: Corpus) -> None:
@@ -195,7 +195,7 @@ def test_a_data_set_with_other_training_captions_is_rejected(reranked_run: Resto
         f"decode.consensus: scenes: training split: expected the captions that {reranked_run.path} was trained on, "
         "got others; use the training data set; or -o decode.consensus=0"
     )
-    assert captioner_of(without(reranked_run), other).reranker is None
+    assert captioner_of(without_reranking(reranked_run), other).reranker is None
 
 
 def test_a_data_set_with_another_vocabulary_is_rejected_for_reranking(reranked_run: Restored, coco_run: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_data_set_with_another_vocabulary_is_rejected_for_reranking(reranked_r
 def test_the_training_digest_respects_max_train(small: tuple[str, ...], tmp_path: Path) -> None:
     from captioner.training.train import train
 
-    for _ in train(parse("", "", [*small, *ASKED, "data.max_train=30", "train.max_steps=1"]), tmp_path / "run"):
+    for _ in train(parse("", "", [*small, *RERANKING, "data.max_train=30", "train.max_steps=1"]), tmp_path / "run"):
         pass
     restored = open_run(tmp_path / "run")
     assert restored.meta.train_fingerprint == open_corpus(restored).fingerprint(["train"])
