@@ -72,7 +72,7 @@ def main(share: float, only: tuple[str, ...], seed: int, output: Path | None) ->
                 began = time.perf_counter()
                 for found in measure(session):
                     rows.append(found)
-                    session.say("\n".join((report.line(found), *found.get("notes", ()))))
+                    session.log("\n".join((report.line(found), *found.get("notes", ()))))
                 seconds[name] = round(time.perf_counter() - began, 1)
     results: report.Results = {
         "command": "make faults" if whole else " ".join(("python -m faults", *sys.argv[1:])),

@@ -117,9 +117,9 @@ def check(case: Case, folder: Path) -> None:
             assert one.text.strip()
             assert one.image.strip()
     if case.pairs is not None:
-        told = [(one.image, one.text) for one in found if isinstance(one, CaptionRecord)]
-        assert told == case.pairs, f"{told} instead of {case.pairs}"
-        assert len(told) == len(found), "flaws in a whole file"
+        records = [(one.image, one.text) for one in found if isinstance(one, CaptionRecord)]
+        assert records == case.pairs, f"{records} instead of {case.pairs}"
+        assert len(records) == len(found), "flaws in a whole file"
 
 
 @dataclass(frozen=True)

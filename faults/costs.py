@@ -28,7 +28,7 @@ VOCAB, FEATURE, WORDVEC, HIDDEN, CAPTIONS, TIME = 1004, 512, 256, 512, 64, 17
 PARAMETERS = 10_000_000
 
 
-class Drawn:
+class RandomBatches:
     """Batches of random captions as long as COCO's."""
 
     def batch(self, step: int, /) -> Batch:
@@ -77,7 +77,7 @@ def checks(session: Session) -> Iterator[Figure]:
         Span(1 << 30, 100),
         5.0,
     )
-    taken = steps(model, Drawn(), TrainState.fresh(model, plan.rule), plan)
+    taken = steps(model, RandomBatches(), TrainState.fresh(model, plan.rule), plan)
     spent = [0.0]
     real = captioner.training.solver.check_finite
 

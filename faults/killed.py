@@ -13,7 +13,7 @@ import numpy as np
 from captioner.errors import CheckpointError
 from captioner.inference.find_checkpoint import LAST
 from captioner.storage import checkpoint
-from faults.processes import Training, difference, side_by_side, straight
+from faults.processes import Training, difference, run_concurrently, uninterrupted
 from faults.session import Row, Session, row
 from faults.watch import Outcome
 
@@ -34,7 +34,7 @@ def one_run(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Genera
             training.process.send_signal(signal.SIGKILL)
         code = training.end()
         if code not in (0, -signal.SIGKILL):
-            return [*outcomes, Outcome("wrong", f"exit code {code}: {training.told[-200:]}")]
+            return [*outcomes, Outcome("wrong", f"exit code {code}: {training.stderr[-200:]}")]
         if code == 0:
             break
         try:
@@ -50,8 +50,8 @@ def one_run(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Genera
 
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("killed")
-    expected = straight(folder / "straight", STEPS)
-    tally = side_by_side(
+    expected = uninterrupted(folder / "uninterrupted", STEPS)
+    tally = run_concurrently(
         lambda number, rng: one_run(folder / f"run-{number}", expected, rng), session.count(200), session.seed
     )
     yield row("SIGKILL while training", "the last checkpoint valid, the end bit-identical", tally)

@@ -32,14 +32,14 @@ def make_prepared(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def of_checkpoint(restored: Restored) -> str:
+def checkpoint_digest(restored: Restored) -> str:
     """A digest of all that a checkpoint holds."""
     standard = restored.model.standardizer
     groups = Checkpoint(restored.meta, restored.model.params, restored.slots, standard._asdict() if standard else {})
     return _digest(asdict(restored.meta), groups.groups())
 
 
-def of_corpus(corpus: Corpus) -> str:
+def corpus_digest(corpus: Corpus) -> str:
     """A digest of all that a data set holds."""
     splits: dict[str, dict[str, Any]] = {
         name: {"captions": s.captions, "image_idxs": s.image_idxs, "features": np.asarray(s.features[:])}

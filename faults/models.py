@@ -13,7 +13,7 @@ from captioner.images import onnx
 from captioner.images.protobuf import message, node, value_info
 from faults import watch
 from faults.session import Row, Session, row
-from faults.watch import Outcome, judge
+from faults.watch import Outcome, classify
 
 SHAPE = ("N", 3, 4, 4)
 POOL = [node("GlobalAveragePool", ["x"], "p"), node("Flatten", ["p"], "f")]
@@ -104,7 +104,7 @@ class External:
         victim = self.folder / "victim.bin"
         content = PLACES[place](TRICKS[trick](str(victim)))
         with mock.patch.object(onnx.onnxruntime, "InferenceSession") as opened:
-            outcome = judge(lambda: onnx.OnnxEncoder(content, "m.onnx", {}), lambda encoder: False, DataError)
+            outcome = classify(lambda: onnx.OnnxEncoder(content, "m.onnx", {}), lambda encoder: False, DataError)
         if opened.called:
             return Outcome("wrong", f"{place}, {trick}: onnxruntime opened it")
         return outcome._replace(note=f"{place}, {trick}: {outcome.note}")

@@ -92,9 +92,9 @@ PLANTS: Mapping[str, Plant] = {
 @contextmanager
 def planted(plant: Plant, step: int, number: float, rng: np.random.Generator) -> Iterator[str]:
     """While it lasts, a step meets a number that is not finite; what its message must say."""
-    owner, name, by, said = plant(step, number, rng)
+    owner, name, by, message = plant(step, number, rng)
     with mock.patch.object(owner, name, by):
-        yield said
+        yield message
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ class Planted:
         shutil.rmtree(run, ignore_errors=True)
         config = parse("", "", [*SMALL, "train.save_every=1", f"train.max_steps={STEPS}"])
         try:
-            with planted(PLANTS[name], step, number, rng) as said:
+            with planted(PLANTS[name], step, number, rng) as message:
                 for _ in train(config, run):
                     pass
         except DivergenceError as error:
             kept = f"{run / LAST} contains step {step - 1}, before the divergence" if step > 1 else "no checkpoint yet"
             text = str(error)
-            if not (text.startswith(f"step {step}: ") and said in text and text.endswith(f"; {kept}")):
+            if not (text.startswith(f"step {step}: ") and message in text and text.endswith(f"; {kept}")):
                 return Outcome("wrong", f"{name}, {number} at step {step}: {text}")
             if not re.search("; (try|they were finite)", text):
                 return Outcome("wrong", f"suggests nothing: {text}")

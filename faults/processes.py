@@ -62,12 +62,12 @@ class Training:
                 self._lines.append(line)
 
     @property
-    def told(self) -> str:
+    def stderr(self) -> str:
         return "".join(self._lines)
 
     def until_it_trains(self) -> bool:
         """Wait until all is loaded; False when it ended before."""
-        while self.process.poll() is None and self.told.count("\n") < 2:
+        while self.process.poll() is None and self.stderr.count("\n") < 2:
             self._wait()
         return self.process.poll() is None
 
@@ -115,15 +115,15 @@ def difference(one: Checkpoint, other: Checkpoint) -> str:
     return ""
 
 
-def straight(folder: Path, steps: int, options: Iterable[str] = OPTIONS) -> Checkpoint:
+def uninterrupted(folder: Path, steps: int, options: Iterable[str] = OPTIONS) -> Checkpoint:
     """The checkpoint of a run that nothing disturbs."""
     training = Training(folder, steps, options)
     if training.end() != 0:
-        raise RuntimeError(training.told)
+        raise RuntimeError(training.stderr)
     return checkpoint.load(folder / LAST)
 
 
-def side_by_side(trials: Callable[[int, np.random.Generator], list[Outcome]], count: int, seed: int) -> Tally:
+def run_concurrently(trials: Callable[[int, np.random.Generator], list[Outcome]], count: int, seed: int) -> Tally:
     """Lists of outcomes of numbered trials, until there are so many; two at a time."""
     tally, begun = Tally(), 0
     with ThreadPoolExecutor(WORKERS) as pool:

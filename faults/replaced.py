@@ -15,7 +15,7 @@ from captioner.errors import CaptionerError
 from captioner.inference.find_checkpoint import LAST
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint
-from faults.processes import OPTIONS, Training, difference, side_by_side, straight
+from faults.processes import OPTIONS, Training, difference, run_concurrently, uninterrupted
 from faults.session import Row, Session, row
 from faults.watch import Outcome
 
@@ -51,24 +51,24 @@ def replaced(
     seldom = f"train.save_every={every}", f"train.log_every={every}"
     first = Training(folder, MOST_STEPS, (*SELDOM, *LONG, *seldom, FIRST), code=code)
     if not first.until_it_saves():
-        return Outcome("wrong", f"did not begin: {first.told[-200:]}")
+        return Outcome("wrong", f"did not begin: {first.stderr[-200:]}")
     time.sleep(0.3 * rng.random())
     CASES[how](folder)
     second = Training(folder, STEPS, (*OPTIONS, SECOND))
     codes = first.end(), second.end()
-    told = [line for line in first.told.splitlines() if line.startswith("captioner: ")]
-    if codes != (1, 0) or len(told) != 1 or "Traceback" in first.told:
-        return Outcome("wrong", f"exit codes {codes}: {first.told[-300:]} {second.told[-300:]}")
+    errors = [line for line in first.stderr.splitlines() if line.startswith("captioner: ")]
+    if codes != (1, 0) or len(errors) != 1 or "Traceback" in first.stderr:
+        return Outcome("wrong", f"exit codes {codes}: {first.stderr[-300:]} {second.stderr[-300:]}")
     # a file may be missing while the folder is being removed
-    if not told[0].startswith(f"captioner: {folder}") or ": cannot write" not in told[0]:
-        return Outcome("wrong", f"names no folder and reason: {told[0]}")
-    problem = strangers(folder, expected)
+    if not errors[0].startswith(f"captioner: {folder}") or ": cannot write" not in errors[0]:
+        return Outcome("wrong", f"names no folder and reason: {errors[0]}")
+    problem = check_second_run(folder, expected)
     if not problem and how == "moved":
-        problem = of_the_first(folder.with_suffix(".moved"))
+        problem = check_moved_folder(folder.with_suffix(".moved"))
     return Outcome("wrong", problem) if problem else Outcome("stopped, files not mixed")
 
 
-def strangers(folder: Path, expected: Checkpoint) -> str:
+def check_second_run(folder: Path, expected: Checkpoint) -> str:
     """What in the folder is not of the second training; "" where all of it is."""
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     if [line["step"] for line in lines if line["kind"] == "step"] != list(range(1, STEPS + 1)):
@@ -82,7 +82,7 @@ def strangers(folder: Path, expected: Checkpoint) -> str:
     return difference(checkpoint.load(folder / LAST), expected)
 
 
-def of_the_first(folder: Path) -> str:
+def check_moved_folder(folder: Path) -> str:
     """What is wrong with the folder that was moved; "" where it is whole."""
     try:
         seed = "\n" + checkpoint.load(folder / LAST).meta.config
@@ -94,9 +94,9 @@ def of_the_first(folder: Path) -> str:
 
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("replaced")
-    expected = straight(folder / "straight", STEPS, (*OPTIONS, SECOND))
+    expected = uninterrupted(folder / "uninterrupted", STEPS, (*OPTIONS, SECOND))
     for how in CASES:
-        tally = side_by_side(
+        tally = run_concurrently(
             lambda number, rng, how=how: [
                 replaced(how, folder / f"{how}-{number}", expected, SAVE_EVERY[number % len(SAVE_EVERY)], rng)
             ],

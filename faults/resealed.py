@@ -18,7 +18,7 @@ from faults.damage import mutated
 from faults.hostile import Change
 from faults.sealed import READERS
 from faults.session import Row, Session, row
-from faults.watch import Outcome, judge
+from faults.watch import Outcome, classify
 
 SEALS: Mapping[str, Seal] = {"checkpoint": CHECKPOINT, "data set": DATA_SET}
 CHANGES: Mapping[str, Mapping[str, tuple[Change, bool]]] = {
@@ -78,8 +78,8 @@ class Resealed:
             # A data set is written with its seal as HDF5's user block: its addresses count from behind it.
             image = hostile.apply(whole[SIZE:], change, rng, str(victim), floats)
             path.write_bytes(sealed(image, SEALS[self.kind]))
-        read, content, told = READERS[self.kind]
-        outcome = judge(lambda: read(path), lambda value: content(value) == self.content, told)
+        read, content, error_type = READERS[self.kind]
+        outcome = classify(lambda: read(path), lambda value: content(value) == self.content, error_type)
         if victim.read_bytes() != VICTIM:
             return Outcome("wrong", f"{name}: the victim was written")
         return outcome._replace(note=f"{name}: {outcome.note}")
@@ -100,8 +100,8 @@ class Noise:
         path = self.whole.with_name(f"noise-{os.getpid()}.h5")
         image = self.whole.read_bytes()[SIZE:]
         path.write_bytes(sealed(mutated(hostile.older(image) if number % 4 > 1 else image, rng), SEALS[self.kind]))
-        read, content, told = READERS[self.kind]
-        return judge(lambda: read(path), lambda value: bool(content(value)), told)
+        read, content, error_type = READERS[self.kind]
+        return classify(lambda: read(path), lambda value: bool(content(value)), error_type)
 
 
 def measure(session: Session) -> Iterator[Row]:

@@ -52,62 +52,62 @@ class Stop(NamedTuple):
     step: int
 
 
-class Sitting(NamedTuple):
+class TrainCall(NamedTuple):
     """One call of train or resume: its other lengths, when it is asked to stop, and whether its caller leaves it."""
 
     lengths: Mapping[str, int] = {}
     stop: Callable[[], bool] = lambda: False
-    happens: Callable[[], bool] = lambda: False
+    abandon: Callable[[], bool] = lambda: False
 
 
 @dataclass
-class Now:
+class Progress:
     """The step that a training has reached, and the signals that came."""
 
     caught: list[int]
     step: int = 0
 
 
-def _signalled(step: int, now: Now) -> Sitting:
-    def happens() -> bool:
-        if now.step >= step and not now.caught:
+def _signalled(step: int, progress: Progress) -> TrainCall:
+    def abandon() -> bool:
+        if progress.step >= step and not progress.caught:
             os.kill(os.getpid(), (signal.SIGINT, signal.SIGTERM)[step % 2])
         return False
 
-    return Sitting(stop=lambda: bool(now.caught), happens=happens)
+    return TrainCall(stop=lambda: bool(progress.caught), abandon=abandon)
 
 
-STOPS: Mapping[str, Callable[[int, Now, int], Sitting]] = {
-    "stop()": lambda step, now, per_epoch: Sitting(stop=lambda: now.step >= step),
-    "a signal": lambda step, now, per_epoch: _signalled(step, now),
-    "left": lambda step, now, per_epoch: Sitting(happens=lambda: now.step >= step),
-    "train.max_steps": lambda step, now, per_epoch: Sitting({"train.max_steps": step}),
-    "train.epochs": lambda step, now, per_epoch: Sitting({"train.epochs": -(-step // per_epoch)}),
+STOPS: Mapping[str, Callable[[int, Progress, int], TrainCall]] = {
+    "stop()": lambda step, progress, per_epoch: TrainCall(stop=lambda: progress.step >= step),
+    "a signal": lambda step, progress, per_epoch: _signalled(step, progress),
+    "left": lambda step, progress, per_epoch: TrainCall(abandon=lambda: progress.step >= step),
+    "train.max_steps": lambda step, progress, per_epoch: TrainCall({"train.max_steps": step}),
+    "train.epochs": lambda step, progress, per_epoch: TrainCall({"train.epochs": -(-step // per_epoch)}),
 }
 """How a sitting ends: asked to, by a signal, by leaving the iterator (as a kill would), or by its length."""
 SHORTER = ("train.max_steps", "train.epochs")
 """Stops by another length, by which the cosine schedule is another one too."""
 
 
-def sit(folder: Path, config: Config, stop: Stop | None, per_epoch: int = 1) -> tuple[Started | None, str]:
+def train_until(folder: Path, config: Config, stop: Stop | None, per_epoch: int = 1) -> tuple[Started | None, str]:
     """Train, or resume where there is a checkpoint, until the end or the stop; how it began, and its divergence."""
     began, diverged = None, ""
     with stop_signals() as caught:
-        now = Now(caught)
-        here = STOPS[stop.kind](stop.step, now, per_epoch) if stop else Sitting()
+        progress = Progress(caught)
+        here = STOPS[stop.kind](stop.step, progress, per_epoch) if stop else TrainCall()
         lengths = {"train.max_steps": config.train.max_steps, "train.epochs": config.train.epochs, **here.lengths}
         words = [f"{name}={'null' if value is None else value}" for name, value in lengths.items()]
         if RunFolder(folder).last.exists():
             events = resume(folder, words, here.stop)
         else:
-            events = train(parse(dump(config), "a drawn config", words), folder, overwrite=True, stop=here.stop)
+            events = train(parse(dump(config), "a sampled config", words), folder, overwrite=True, stop=here.stop)
         try:
             for event in events:
                 if isinstance(event, Started):
                     began = event
                 if isinstance(event, Step):
-                    now.step = event.step
-                if here.happens():
+                    progress.step = event.step
+                if here.abandon():
                     break
         except DivergenceError as error:
             diverged = str(error).split("; ")[0]
@@ -115,13 +115,13 @@ def sit(folder: Path, config: Config, stop: Stop | None, per_epoch: int = 1) -> 
     return began, diverged
 
 
-def compare(run: RunFolder, straight: RunFolder, diverged: bool = False) -> str:
+def compare(run: RunFolder, uninterrupted: RunFolder, diverged: bool = False) -> str:
     """What differs between two runs: to the bit, by name, and by line; nothing where they are the same training.
 
     Of trainings that diverged the last checkpoint may be another one: a stop saves too.
     """
-    pairs = [(run.best, straight.best), (run.before_end, straight.before_end)]
-    for mine, theirs in pairs if diverged else [(run.last, straight.last), *pairs]:
+    pairs = [(run.best, uninterrupted.best), (run.before_end, uninterrupted.before_end)]
+    for mine, theirs in pairs if diverged else [(run.last, uninterrupted.last), *pairs]:
         if mine.exists() != theirs.exists():
             return f"{mine.name}: {'there' if mine.exists() else 'missing'}"
         if mine.exists():
@@ -132,7 +132,7 @@ def compare(run: RunFolder, straight: RunFolder, diverged: bool = False) -> str:
                 a, b = getattr(one.meta, name), getattr(other.meta, name)
                 if a != b:
                     return f"{mine.name}: {name}: {a}, not {b}"
-    histories = [one.history.read_text().splitlines() if one.history.exists() else [] for one in (run, straight)]
+    histories = [one.history.read_text().splitlines() if one.history.exists() else [] for one in (run, uninterrupted)]
     for number, (got, expected) in enumerate(zip_longest(*histories), 1):
         if got != expected:
             return f"history.jsonl: line {number}: {_fields(got, expected)}"
@@ -160,24 +160,24 @@ class Resumed:
         here = self.folder / f"trial-{trial}"
         here.mkdir(parents=True)
         config = self._config(rng, here)
-        began, diverged = sit(here / "straight", config, None)
+        began, diverged = train_until(here / "uninterrupted", config, None)
         assert began is not None
         stops = self._stops(rng, config, began)
-        told = ""
+        divergence = ""
         for stop in (*stops, None):
-            _, told = sit(here / "run", config, stop, began.steps_per_epoch)
-        problem = "" if told == diverged else f"diverged: {told}, not {diverged}"
-        problem = problem or compare(RunFolder(here / "run"), RunFolder(here / "straight"), bool(diverged))
+            _, divergence = train_until(here / "run", config, stop, began.steps_per_epoch)
+        problem = "" if divergence == diverged else f"diverged: {divergence}, not {diverged}"
+        problem = problem or compare(RunFolder(here / "run"), RunFolder(here / "uninterrupted"), bool(diverged))
         shutil.rmtree(here)
         if problem:
             return Outcome("wrong", f"{problem}; {', '.join(f'{kind} at {step}' for kind, step in stops)}")
         return Outcome("diverged alike" if diverged else "bit-identical, same history")
 
     def _config(self, rng: np.random.Generator, here: Path) -> Config:
-        config = configs.draw(rng, self._data(rng, here), here / "start")
+        config = configs.sample_config(rng, self._data(rng, here), here / "start")
         if config.train.init_from is not None:
             plain = dataclasses.replace(Config().train, epochs=3, batch_size=16, learning_rate=0.01)
-            sit(here / "start", dataclasses.replace(config, train=plain), None)
+            train_until(here / "start", dataclasses.replace(config, train=plain), None)
         return config
 
     def _data(self, rng: np.random.Generator, here: Path) -> dict[str, Any]:

@@ -64,13 +64,13 @@ class Session:
         made.mkdir()
         return made
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
         """Say it, and again below the table."""
         self.notes.append(text)
-        self.say(text)
+        self.log(text)
 
 
 def row(fault: str, must: str, tally: Tally) -> Row:

@@ -25,7 +25,7 @@ from captioner.errors import ConfigError
 from faults import watch
 from faults.session import ROOT, Row, Session, row
 from faults.traps import PIECES, REFUSED, TAKEN
-from faults.watch import Outcome, judge
+from faults.watch import Outcome, classify
 
 BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 NULLS = ("", "~", "null", "Null", "NULL")
@@ -42,7 +42,7 @@ def _is_float(text: str, value: Any) -> bool:
     return bool(digits) and type(value) is float and math.isfinite(value) and float(text) == value
 
 
-MEANT: Mapping[type, Callable[[str, Any], bool]] = {
+MATCHES: Mapping[type, Callable[[str, Any], bool]] = {
     bool: lambda text, value: BOOLS.get(text) is value,
     int: _is_int,
     float: _is_float,
@@ -55,22 +55,22 @@ OPTIONS = {option.path: option for option in options()}
 
 def misread(text: str, config: Config, folder: Path) -> str:
     """The first option whose value is not what the text says; nothing where all are."""
-    said = dict(_leaves(yaml.compose(text, yaml.SafeLoader), ""))
+    written = dict(_leaves(yaml.compose(text, yaml.SafeLoader), ""))
     for path, option in OPTIONS.items():
         value = attrgetter(path)(config)
-        if path not in said:
+        if path not in written:
             if value != option.default:
                 return f"{path}: {value!r} from nowhere"
             continue
-        words, plain = said.pop(path)
+        words, plain = written.pop(path)
         null = plain and words in NULLS
-        if (value is None) != null or not (null or MEANT[option.kind](words, value)):
+        if (value is None) != null or not (null or MATCHES[option.kind](words, value)):
             return f"{path}: {value!r} from {words!r}"
         if isinstance(value, Path) and str(value) != os.path.normpath(folder / os.path.expanduser(words)):
             return f"{path}: {value!r} from {words!r}"
         if option.kind in (bool, int, float) and not plain:
             return f"{path}: {value!r} from quotes"
-    return f"dropped: {', '.join(said)}" if said else ""
+    return f"dropped: {', '.join(written)}" if written else ""
 
 
 def _leaves(node: Any, path: str) -> Iterator[tuple[str, tuple[str, bool]]]:
@@ -108,7 +108,7 @@ def attempt(data: bytes, path: Path) -> Outcome:
         problems.append(_same(data.decode(), config, path.parent))
         return not problems[0]
 
-    outcome = judge(lambda: load(path), same, ConfigError)
+    outcome = classify(lambda: load(path), same, ConfigError)
     if outcome.kind == "harmless":
         return Outcome("read as written")
     return (

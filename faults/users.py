@@ -22,7 +22,7 @@ from faults import hostile, watch
 from faults.damage import mutated
 from faults.hostile import Change
 from faults.session import Figure, Row, Session, row
-from faults.watch import Outcome, judge
+from faults.watch import Outcome, classify
 
 LIBVERS = ("earliest", "latest")
 """The older format has no checksums over its own structure."""
@@ -78,7 +78,7 @@ class Hostile:
         victim, path = (self.folder / f"{what}-{os.getpid()}" for what in ("victim", "hostile"))
         victim.write_bytes(VICTIM)
         path.write_bytes(hostile.apply(whole.read_bytes(), CHANGES[name], rng, str(victim), libver=libver))
-        outcome = judge(lambda: read_all(path, 64), lambda found: False, DataError)
+        outcome = classify(lambda: read_all(path, 64), lambda found: False, DataError)
         if victim.read_bytes() != VICTIM:
             return Outcome("wrong", f"{name}: the victim was written")
         return outcome._replace(note=f"{name}, {libver}: {outcome.note}")
@@ -97,7 +97,7 @@ class Noise:
         whole = write_features(self.folder / f"whole-{os.getpid()}.h5", layout, libver).read_bytes()
         path = self.folder / f"noise-{os.getpid()}.h5"
         path.write_bytes(mutated(whole, rng))
-        return judge(lambda: read_all(path, 64), lambda found: True, DataError)._replace(note=f"{layout}, {libver}")
+        return classify(lambda: read_all(path, 64), lambda found: True, DataError)._replace(note=f"{layout}, {libver}")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Folder:
         whole = chosen.read_bytes()
         chosen.write_bytes(mutated(whole, rng))
         try:
-            return judge(lambda: cs231n(folder, memory_mib=64), lambda found: True, CaptionerError)
+            return classify(lambda: cs231n(folder, memory_mib=64), lambda found: True, CaptionerError)
         finally:
             chosen.write_bytes(whole)
 
@@ -139,10 +139,10 @@ class Overwritten:
         with open(path, "r+b") as file:
             file.seek(int(rng.integers(path.stat().st_size - 4096)))
             file.write(rng.bytes(4096))
-        return judge(lambda: features[:100], lambda found: found.tobytes() == before, DataError)
+        return classify(lambda: features[:100], lambda found: found.tobytes() == before, DataError)
 
 
-def groups_in_time(folder: Path, groups: int) -> float:
+def seconds_for_groups(folder: Path, groups: int) -> float:
     """Seconds to find the features missing in a file of so many groups, and of so many nested ones."""
     path = folder / f"groups-{groups}.h5"
     with h5py.File(path, "w", libver="latest") as file:
@@ -172,5 +172,5 @@ def measure(session: Session) -> Iterator[Row | Figure]:
     )
     changed = watch.run(Overwritten(folder, session.seed), session.count(500))
     yield row("an open feature file is overwritten", "refused with a one-line error, or the same numbers", changed)
-    few, many = (min(groups_in_time(folder, count) for _ in range(3)) for count in (1_000, 4_000))
+    few, many = (min(seconds_for_groups(folder, count) for _ in range(3)) for count in (1_000, 4_000))
     yield {"what": "time for 4,000 groups / for 1,000", "got": round(many / few, 2), "most": 8.0, "unit": "times"}

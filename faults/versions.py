@@ -73,8 +73,8 @@ def run(python: Path, *words: object, code: str = "", exit_code: int = 0) -> str
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CommandError(f"{' '.join(command[1:4])}: {error}") from error
     if done.returncode != exit_code:
-        said = (done.stderr.strip() or "nothing on stderr").splitlines()[-1]
-        raise CommandError(f"{' '.join(map(str, words))}: exit code {done.returncode}: {said}")
+        last_line = (done.stderr.strip() or "nothing on stderr").splitlines()[-1]
+        raise CommandError(f"{' '.join(map(str, words))}: exit code {done.returncode}: {last_line}")
     return done.stdout.strip()
 
 
@@ -82,7 +82,7 @@ def content(python: Path, kind: str, path: Path) -> str:
     return run(python, kind, path, code=CONTENT)
 
 
-def paint(folder: Path) -> Path:
+def make_album(folder: Path) -> Path:
     """Photographs of generated pictures with a table of captions, and a small ONNX model of their mean colours."""
     from PIL import Image
 
@@ -103,7 +103,7 @@ def paint(folder: Path) -> Path:
     return folder
 
 
-def prepare_words(album: Path, encoder: str, output: Path) -> list[object]:
+def prepare_args(album: Path, encoder: str, output: Path) -> list[object]:
     chosen = encoder.format(album=album)
     return ["prepare", album / "captions.csv", *PREPARE, "--encoder", chosen, "-o", output]
 
@@ -127,7 +127,7 @@ def read_checkpoint(python: Path, written: Written) -> None:
 def write_prepared(encoder: str, python: Path, album: Path, folder: Path) -> Written:
     folder.mkdir()
     path = folder / "data.h5"
-    run(python, *prepare_words(album, encoder, path))
+    run(python, *prepare_args(album, encoder, path))
     return Written(path, content(python, "data set", path), album)
 
 
@@ -140,12 +140,12 @@ def write_encodings(encoder: str, python: Path, album: Path, folder: Path) -> Wr
     """What an interrupted `prepare` leaves, and the content that it would have written."""
     whole = write_prepared(encoder, python, album, folder)
     output = folder / "interrupted.h5"
-    run(python, *prepare_words(album, encoder, output), code=INTERRUPTED, exit_code=9)
+    run(python, *prepare_args(album, encoder, output), code=INTERRUPTED, exit_code=9)
     return Written(output, whole.content, album)
 
 
 def read_encodings(encoder: str, python: Path, written: Written) -> None:
-    run(python, *prepare_words(written.album, encoder, written.path), code=NOTHING_ENCODED)
+    run(python, *prepare_args(written.album, encoder, written.path), code=NOTHING_ENCODED)
     _compare(content(python, "data set", written.path), written)
 
 
@@ -181,7 +181,7 @@ def trial(files: str, writer: Path, reader: Path, album: Path, folder: Path) -> 
     return Outcome("read by the other")
 
 
-def declared(path: Path = ROOT / "setup.cfg") -> dict[str, str]:
+def declared_minimums(path: Path = ROOT / "setup.cfg") -> dict[str, str]:
     """The lowest declared version of every library that captions and photographs need."""
     parser = configparser.ConfigParser()
     parser.read(path)
@@ -199,7 +199,7 @@ def install(folder: Path, libraries: list[str]) -> str:
 
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("versions")
-    floors = declared()
+    floors = declared_minimums()
     pythons = {name: folder / name / "bin" / "python" for name in ("lowest", "newest")}
     if problem := install(folder / "newest", list(floors)):  # none but the registry can be the reason
         session.note(f"versions: not tried, since pip could not install {', '.join(floors)}: {problem}")
@@ -214,7 +214,7 @@ def measure(session: Session) -> Iterator[Row]:
         return
     for name, python in pythons.items():
         session.note(f"versions: {name}: {run(python, *floors, code=VERSIONS)}")
-    album = paint(folder / "album")
+    album = make_album(folder / "album")
     for files in FILES:
         tally = Tally()
         for number, (writer, reader) in enumerate(product(pythons, repeat=2)):

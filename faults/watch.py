@@ -55,11 +55,13 @@ class Tally:
         return sum(self.counts[kind] for kind in ESCAPED)
 
 
-def judge(act: Callable[[], Any], same: Callable[[Any], bool], told: type[CaptionerError] = CaptionerError) -> Outcome:
+def classify(
+    act: Callable[[], Any], same: Callable[[Any], bool], error_type: type[CaptionerError] = CaptionerError
+) -> Outcome:
     """What became of an attempt: `refused` in one line (or one a problem), or taken: `harmless` or `silent`."""
     try:
         value = act()
-    except told as error:
+    except error_type as error:
         lines = getattr(error, "problems", (str(error),))
         clean = all(line and line.isprintable() and len(line) < 2000 for line in lines)
         return Outcome("refused") if clean else Outcome("messy", repr(str(error)))

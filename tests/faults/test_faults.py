@@ -32,9 +32,9 @@ from faults import (
     watch,
 )
 from faults.session import ROOT, Session, row
-from faults.watch import ESCAPED, Outcome, Tally, judge
+from faults.watch import ESCAPED, Outcome, Tally, classify
 
-QUICK = ("sealed", "resealed", "users", "texts", "captions", "models", "numbers", "resumed")
+IN_PROCESS = ("sealed", "resealed", "users", "texts", "captions", "models", "numbers", "resumed")
 """Parts that need no process of the command line."""
 
 
@@ -43,7 +43,7 @@ def session(tmp_path: Path) -> Session:
     return Session(tmp_path, share=0.005)
 
 
-@pytest.mark.parametrize("part", QUICK)
+@pytest.mark.parametrize("part", IN_PROCESS)
 def test_nothing_gets_through(part: str, session: Session) -> None:
     rows = [found for found in program.PARTS[part](session) if "fault" in found]
     assert rows
@@ -55,9 +55,9 @@ def test_nothing_gets_through(part: str, session: Session) -> None:
 def test_kills_and_signals_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopped, "PROMPT", 60.0)  # seconds are for `make faults`, on a machine that does nothing else
     rng = np.random.default_rng(0)
-    expected = killed.straight(tmp_path / "straight", killed.STEPS)
+    expected = killed.uninterrupted(tmp_path / "uninterrupted", killed.STEPS)
     assert {outcome.kind for outcome in killed.one_run(tmp_path / "killed", expected, rng)} <= {"resumed bit-identical"}
-    expected = stopped.straight(tmp_path / "again", stopped.STEPS, stopped.SELDOM)
+    expected = stopped.uninterrupted(tmp_path / "again", stopped.STEPS, stopped.SELDOM)
     for outcome in (
         stopped.stop_and_resume(tmp_path / "stopped", expected, rng),
         stopped.stop_at_the_end(tmp_path / "e", rng),
@@ -75,13 +75,13 @@ def test_a_disk_that_fails_is_told(name: str, tmp_path: Path) -> None:
 
 
 def test_a_clock_that_goes_backwards_changes_nothing(tmp_path: Path) -> None:
-    expected = disks.straight(tmp_path / "straight", 12)
+    expected = disks.uninterrupted(tmp_path / "uninterrupted", 12)
     assert disks.backwards(tmp_path / "back", expected) == Outcome("bit-identical")
 
 
 @pytest.mark.parametrize("how", replaced.CASES)
 def test_a_replaced_run_folder_stops_the_training(how: str, tmp_path: Path) -> None:
-    expected = replaced.straight(tmp_path / "straight", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
+    expected = replaced.uninterrupted(tmp_path / "uninterrupted", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
     outcome = replaced.replaced(how, tmp_path / "run", expected, 1, np.random.default_rng(0))
     assert outcome.kind == "stopped, files not mixed", outcome
 
@@ -91,7 +91,7 @@ HERE = Path(sys.executable)
 
 @pytest.mark.parametrize("files", ["checkpoints", "interrupted encodings, encoder onnx"])
 def test_one_environment_reads_what_another_wrote(files: str, tmp_path: Path) -> None:
-    album = versions.paint(tmp_path / "album")
+    album = versions.make_album(tmp_path / "album")
     assert versions.trial(files, HERE, HERE, album, tmp_path / "run") == Outcome("read by the other")
 
 
@@ -131,28 +131,28 @@ def raising(error: BaseException) -> Callable[[], object]:
     return act
 
 
-def unclean(error: Exception) -> Exception:
+def with_invalid_message(error: Exception) -> Exception:
     """With a message that no error of ours can have."""
     error.args = ("a: two\nlines",)
     return error
 
 
-JUDGED = {
+ATTEMPTS = {
     "refused": raising(DataError("a: one line")),
-    "messy": raising(unclean(DataError())),
+    "messy": raising(with_invalid_message(DataError())),
     "traceback": raising(ValueError("of a library")),
     "silent": lambda: "changed",
     "harmless": lambda: "same",
 }
 
 
-@pytest.mark.parametrize("kind", JUDGED)
+@pytest.mark.parametrize("kind", ATTEMPTS)
 def test_an_attempt_is_judged(kind: str) -> None:
-    assert judge(JUDGED[kind], lambda value: value == "same", DataError).kind == kind
+    assert classify(ATTEMPTS[kind], lambda value: value == "same", DataError).kind == kind
 
 
 def test_an_error_of_another_kind_is_a_traceback() -> None:
-    assert judge(JUDGED["refused"], lambda value: True, ConfigError).kind == "traceback"
+    assert classify(ATTEMPTS["refused"], lambda value: True, ConfigError).kind == "traceback"
 
 
 def test_a_guard_that_is_taken_away_is_missed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ main()
 
 
 def test_two_trainings_in_one_folder_are_missed(tmp_path: Path) -> None:
-    expected = replaced.straight(tmp_path / "straight", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
+    expected = replaced.uninterrupted(tmp_path / "uninterrupted", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
     every = replaced.SAVE_EVERY[-1]
     outcome = replaced.replaced("moved", tmp_path / "run", expected, every, np.random.default_rng(0), UNGUARDED)
     assert outcome.kind in ESCAPED, outcome
@@ -228,12 +228,12 @@ CHANGED: dict[str, tuple[str, Callable[[versions.Written], versions.Written], st
 def test_a_file_that_another_environment_cannot_read_is_missed(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, change, said = CHANGED[name]
+    files, change, message = CHANGED[name]
     write, read = versions.FILES[files]
     monkeypatch.setattr(versions, "FILES", {files: (lambda *args: change(write(*args)), read)})
-    outcome = versions.trial(files, HERE, HERE, versions.paint(tmp_path / "album"), tmp_path / "run")
+    outcome = versions.trial(files, HERE, HERE, versions.make_album(tmp_path / "album"), tmp_path / "run")
     assert outcome.kind == "wrong"
-    assert said in outcome.note
+    assert message in outcome.note
 
 
 def test_versions_that_cannot_be_installed_are_noted(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,11 +245,11 @@ def test_versions_that_cannot_be_installed_are_noted(session: Session, monkeypat
 
 
 def test_the_lowest_versions_are_those_declared(tmp_path: Path) -> None:
-    assert versions.declared().keys() == {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime"}
+    assert versions.declared_minimums().keys() == {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime"}
     (tmp_path / "setup.cfg").write_text(
         "[options]\ninstall_requires =\n    a-b>=1.2\n[options.extras_require]\nimages =\n    c >= 3\n    d==4\n"
     )
-    assert versions.declared(tmp_path / "setup.cfg") == {"a-b": "1.2", "c": "3"}
+    assert versions.declared_minimums(tmp_path / "setup.cfg") == {"a-b": "1.2", "c": "3"}
 
 
 def test_every_hostile_change_changes_something(session: Session) -> None:
@@ -264,7 +264,7 @@ def test_every_hostile_change_changes_something(session: Session) -> None:
             made = resealed.hostile.apply(image, change, np.random.default_rng(0), str(folder / "victim"), floats)
             assert made != image, name
         again = folder / "again.h5"
-        same = resealed.hostile.apply(image, lambda aim: None, np.random.default_rng(0), "")
+        same = resealed.hostile.apply(image, lambda target: None, np.random.default_rng(0), "")
         again.write_bytes(resealed.sealed(same, resealed.SEALS[kind]))
         read, content, _ = sealed.READERS[kind]
         assert content(read(again)) == content(read(whole)), "sealed again without a change, it is the same file"

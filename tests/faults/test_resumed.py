@@ -32,19 +32,19 @@ GIVEN = {
 
 def test_every_option_is_drawn() -> None:
     names = {option.path for option in options()}
-    assert configs.DRAWN.keys() | GIVEN == names
-    assert not configs.DRAWN.keys() & GIVEN
+    assert configs.SAMPLERS.keys() | GIVEN == names
+    assert not configs.SAMPLERS.keys() & GIVEN
 
 
 def test_every_value_is_in_some_config() -> None:
     """What goes with nothing is dropped from a config, but from no option in all of them."""
-    rng, seen = np.random.default_rng(0), {name: set() for name in configs.DRAWN}
+    rng, seen = np.random.default_rng(0), {name: set() for name in configs.SAMPLERS}
     for _ in range(150):
-        config = configs.draw(rng, resumed.TINY, Path("start"))
+        config = configs.sample_config(rng, resumed.TINY, Path("start"))
         for name in seen:
             section, _, leaf = name.rpartition(".")
             seen[name].add(getattr(getattr(config, section) if section else config, leaf))
-    for name, choose in configs.DRAWN.items():
+    for name, choose in configs.SAMPLERS.items():
         drawn = {choose(rng) for _ in range(100)}
         assert seen[name] >= drawn, name
 
@@ -61,17 +61,17 @@ def test_every_stop_stops(kind: str, tmp_path: Path) -> None:
     given = {**resumed.TINY, "train.batch_size": 10, "train.epochs": 3, "train.save_every": 3, "train.log_every": 100}
     config = build(given)
     small = dataclasses.replace(config, model=dataclasses.replace(config.model, wordvec_dim=4, hidden_dim=4))
-    began, _ = resumed.sit(tmp_path / "straight", small, None)
+    began, _ = resumed.train_until(tmp_path / "uninterrupted", small, None)
     assert began is not None
     assert (began.steps_per_epoch, began.total_steps) == (6, 18)
-    resumed.sit(tmp_path / "run", small, resumed.Stop(kind, 8), began.steps_per_epoch)
-    run, straight = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "straight")
+    resumed.train_until(tmp_path / "run", small, resumed.Stop(kind, 8), began.steps_per_epoch)
+    run, uninterrupted = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "uninterrupted")
     assert checkpoint.load(run.last).meta.step == {"left": 6, "train.epochs": 12}.get(kind, 8)
-    assert resumed.compare(run, straight).startswith("last.h5: step ")
-    again, _ = resumed.sit(tmp_path / "run", small, None)
+    assert resumed.compare(run, uninterrupted).startswith("last.h5: step ")
+    again, _ = resumed.train_until(tmp_path / "run", small, None)
     assert again is not None
     assert again.step in (6, 8, 12)
-    assert resumed.compare(run, straight) == ""
+    assert resumed.compare(run, uninterrupted) == ""
 
 
 def last_bit(run: RunFolder) -> None:
@@ -117,10 +117,10 @@ PLANTED: dict[str, tuple[Callable[[RunFolder], object], str]] = {
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_difference_is_found(name: str, tiny_run: Path, own_run: Path) -> None:
     plant, expected = PLANTED[name]
-    run, straight = RunFolder(own_run), RunFolder(tiny_run)
-    assert resumed.compare(run, straight) == ""
+    run, uninterrupted = RunFolder(own_run), RunFolder(tiny_run)
+    assert resumed.compare(run, uninterrupted) == ""
     plant(run)
-    assert resumed.compare(run, straight).startswith(expected)
+    assert resumed.compare(run, uninterrupted).startswith(expected)
 
 
 def test_lines_of_the_end_that_stay_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
