@@ -1,4 +1,4 @@
-"""python -m faults"""
+"""Command line of the fault-injection suite: `python -m faults`."""
 
 from __future__ import annotations
 

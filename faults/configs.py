@@ -1,4 +1,4 @@
-"""Random configs over every option that training depends on."""
+"""Random valid configs over every option that affects training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Sampler = Callable[[np.random.Generator], Any]
 
 
 def choice(*values: Any) -> Sampler:
-    """Each value is as likely; a value that stands twice is twice as likely."""
+    """Sample uniformly from `values`; a repeated value is proportionally more likely."""
     return lambda rng: values[int(rng.integers(len(values)))]
 
 
@@ -77,11 +77,11 @@ SAMPLERS: Mapping[str, Sampler] = {
     "decode.top_p": choice(1.0, 0.8),
     "decode.seed": choice(0, 3),
 }
-"""How the value of an option is drawn. Those of the data set and `train.init_from` are given."""
+"""Sampler of each option. The options of the data set and `train.init_from` are passed in."""
 
 
 def sample_config(rng: np.random.Generator, given: Mapping[str, Any], start: Path) -> Config:
-    """A valid config: what does not go with the rest is left at its default.
+    """Sample a valid config; options that violate a constraint keep their defaults.
 
     Self-critical training starts from `start`.
     """

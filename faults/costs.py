@@ -1,4 +1,4 @@
-"""What the guards cost: the time to save and load a checkpoint, and the checks of a training step."""
+"""Overhead of the safeguards: time to save and load a checkpoint, and to check a training step."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from captioner.training.solver import Plan, TrainState, steps
 from faults.session import Figure, Session
 
 VOCAB, FEATURE, WORDVEC, HIDDEN, CAPTIONS, TIME = 1004, 512, 256, 512, 64, 17
-"""An LSTM at the assignment's sizes."""
+"""Sizes of the LSTM in the CS231n assignment."""
 PARAMETERS = 10_000_000
 
 
 class RandomBatches:
-    """Batches of random captions as long as COCO's."""
+    """Batches of random captions with lengths like those of COCO."""
 
     def batch(self, step: int, /) -> Batch:
         rng = np.random.default_rng(step)
@@ -50,7 +50,7 @@ def fastest(act: Callable[[], object], times: int) -> float:
 
 
 def checkpoints(session: Session) -> Iterator[Figure]:
-    """The best of some times, of the parameters and both slots of Adam."""
+    """Measure saving and loading the parameters and both Adam slots: the minimum of 5 runs."""
     parameters = session.count(PARAMETERS)
     params: Params = {f"w{k}": np.random.default_rng(k).standard_normal(parameters // 8, np.float32) for k in range(8)}
     slots = {slot: {name: w.copy() for name, w in params.items()} for slot in ("m", "v")}
@@ -65,7 +65,7 @@ def checkpoints(session: Session) -> Iterator[Figure]:
 
 
 def checks(session: Session) -> Iterator[Figure]:
-    """Steps with and without the checks, in turns: what is checked costs the difference of the medians."""
+    """Measure the time share of the checks in a training step; steps with and without them are interleaved."""
     set_threads(1)
     sizes = Sizes(VOCAB, FEATURE, WORDVEC, HIDDEN, "lstm")
     model = CaptioningRNN(sizes, initial_params(sizes, np.random.default_rng(0).standard_normal, np.float32), 0)

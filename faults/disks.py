@@ -1,4 +1,4 @@
-"""Disks that are full, folders that may not be written or are gone, a clock that goes backwards."""
+"""Full disks, read-only or removed folders, and a clock that runs backwards."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def as_nobody(do):
         return do(*args)
     return done
 
-# Not before: nobody might not be allowed to read the libraries.
+# Drop privileges late: the user nobody may lack permission to read the libraries.
 RunFolder.create, RunFolder.reopen = as_nobody(RunFolder.create), as_nobody(RunFolder.reopen)
 main()
 """
 
 
 def check_one_line_error(training: Training, folder: Path) -> str:
-    """What is wrong with how a training failed; nothing where it told a file of the folder and a reason in one line."""
+    """Check that a training fails with one line that names a file and a reason; return the problem or ""."""
     code, stderr = training.end(), training.stderr
     lines = [line for line in stderr.splitlines() if line.startswith("captioner: ")]
     if code != 1 or len(lines) != 1 or "Traceback" in stderr or not stderr.endswith(f"{lines[0]}\n"):
@@ -62,7 +62,7 @@ def check_one_line_error(training: Training, folder: Path) -> str:
 
 
 def check_last_checkpoint(folder: Path) -> str:
-    """What is wrong with the files that a failure leaves; nothing where the last checkpoint is whole, and alone."""
+    """Check that the last checkpoint is valid and no temporary file is left; return the problem or ""."""
     try:
         checkpoint.load(folder / LAST)
     except CheckpointError as error:
@@ -76,7 +76,7 @@ def outcome(problem: str) -> Outcome:
 
 
 def file_size(folder: Path, rng: np.random.Generator) -> Outcome:
-    """No file may grow beyond some bytes: as a full disk, at any byte of any file."""
+    """Limit the file size, which simulates a full disk at any byte of any file."""
     training = Training(folder, 3)
     training.end()
     size = int(rng.integers(1, (folder / LAST).stat().st_size))
@@ -90,7 +90,7 @@ def file_size(folder: Path, rng: np.random.Generator) -> Outcome:
 
 
 def full_disk(folder: Path, rng: np.random.Generator) -> Outcome:
-    """A small disk of its own, which others fill up while the training goes on."""
+    """Fill a small tmpfs while a training writes to it."""
     disk = folder.with_suffix(".disk")
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={int(rng.integers(400, 800))}k", "none", disk], check=True)
@@ -107,7 +107,7 @@ def full_disk(folder: Path, rng: np.random.Generator) -> Outcome:
 
 
 def read_only(folder: Path, rng: np.random.Generator) -> Outcome:
-    """A folder that the user may read alone: a new run below it, or one to go on with in it."""
+    """Start a new run below a read-only folder, or resume a run in one."""
     if rng.random() < 0.5:
         Training(folder, 3).end()
         before = (folder / LAST).read_bytes()
@@ -122,7 +122,7 @@ def read_only(folder: Path, rng: np.random.Generator) -> Outcome:
 
 
 def removed(folder: Path, rng: np.random.Generator) -> Outcome:
-    """The run folder is removed, or moved, under the training."""
+    """Remove or move the run folder during training."""
     training = Training(folder, STEPS)
     if not training.until_it_saves():
         return Outcome("wrong", f"ended before: {training.stderr[-200:]}")
@@ -135,7 +135,7 @@ def removed(folder: Path, rng: np.random.Generator) -> Outcome:
 
 
 def path_blocked(folder: Path, rng: np.random.Generator) -> Outcome:
-    """Something else takes the place of a file of the run: a folder, or a device that is full."""
+    """Replace a file of the run with a folder, or with a link to /dev/full."""
     training = Training(folder, STEPS)
     if not training.until_it_saves():
         return Outcome("wrong", f"ended before: {training.stderr[-200:]}")
@@ -144,7 +144,7 @@ def path_blocked(folder: Path, rng: np.random.Generator) -> Outcome:
         made.symlink_to("/dev/full")
         os.replace(made, folder / "history.jsonl")
         return outcome(check_one_line_error(training, folder) or check_last_checkpoint(folder))
-    for _ in range(1000):  # until it stands between two renames of the training
+    for _ in range(1000):  # retry until the folder is created between two renames of the training
         with contextlib.suppress(OSError):
             (folder / LAST).unlink()
             (folder / LAST).mkdir()
@@ -163,7 +163,7 @@ CASES: Mapping[str, Callable[[Path, np.random.Generator], Outcome]] = {
 
 
 def backwards(folder: Path, expected: checkpoint.Checkpoint) -> Outcome:
-    """A clock that goes back by a second whenever it is read."""
+    """Train with a clock that goes back by a second at every read."""
     training = Training(folder, 12, OPTIONS, code=BACKWARDS)
     if training.end() != 0 or "-" in training.stderr.split("done after")[-1].split("->")[0]:
         return Outcome("wrong", training.stderr[-300:])
@@ -172,7 +172,7 @@ def backwards(folder: Path, expected: checkpoint.Checkpoint) -> Outcome:
 
 
 def can_mount(folder: Path) -> bool:
-    """Whether this user may mount a disk of memory."""
+    """Return whether this user may mount a tmpfs."""
     command: list[Any] = ["mount", "-t", "tmpfs", "-o", "size=16k", "none", folder]
     try:
         if subprocess.run(command, capture_output=True).returncode:
@@ -186,7 +186,7 @@ def can_mount(folder: Path) -> bool:
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("disks")
     for path in (session.scratch, folder):
-        os.chmod(path, 0o755)  # a user without rights must come as far as the run
+        os.chmod(path, 0o755)  # an unprivileged user must be able to reach the run folder
     for index, (name, case) in enumerate(CASES.items()):
         if case is full_disk and not can_mount(folder):
             session.note(f"{name}: not tried, since this user may not mount one")

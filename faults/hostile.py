@@ -1,7 +1,7 @@
-"""What a hostile writer puts in the place of an array: all that HDF5 can do beyond holding numbers.
+"""Malicious HDF5 content in place of an array: links, external storage, filters, unusual types and shapes.
 
-A change takes an `Target`: an open file, the name of an array in it, random numbers, and a victim: a file that must be
-neither read nor written.
+A change takes a `Target`: an open file, the name of an array in it, a random generator, and the path of a victim file
+that must be neither read nor written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 
 class Target(NamedTuple):
-    """What a change is made to."""
+    """The array that a change modifies, and what the change needs."""
 
     file: h5py.File
     name: str
@@ -27,12 +27,12 @@ class Target(NamedTuple):
         return np.atleast_1d(self.file[self.name][()])
 
     def put(self, **how: Any) -> None:
-        """Another data set in its place."""
+        """Replace the array with a new data set."""
         del self.file[self.name]
         self.file.create_dataset(self.name, **how)
 
     def link(self, target: Any) -> None:
-        """A link in its place."""
+        """Replace the array with a link."""
         del self.file[self.name]
         self.file[self.name] = target
 
@@ -52,7 +52,7 @@ def _virtual(target: Target) -> None:
 
 
 def _declared(layout: int) -> Change:
-    """Up to 2⁴⁰ numbers, none of them written."""
+    """Declare up to 2⁴⁰ numbers without writing any."""
 
     def change(target: Target) -> None:
         data = target.data
@@ -131,12 +131,12 @@ ANY: Mapping[str, Change] = {
     "the root again": lambda target: target.link(target.file["/"]),
     "a named type": lambda target: target.link(np.dtype("f4")),
 }
-"""In the place of any array."""
+"""Changes to any array."""
 FLOATS: Mapping[str, Change] = {
     "not finite": _data(_not_finite),
     "integers": _data(lambda target: np.zeros(target.data.shape, "i4")),
 }
-"""In the place of floats."""
+"""Changes to float arrays."""
 CHECKPOINT_FLOATS: Mapping[str, Change] = {
     **FLOATS,
     "gzip": _filtered(compression="gzip"),
@@ -144,11 +144,11 @@ CHECKPOINT_FLOATS: Mapping[str, Change] = {
     "another precision": _data(lambda target: target.data.astype("f8" if target.data.dtype.itemsize == 4 else "f4")),
     "another byte order": _data(lambda target: target.data.astype(target.data.dtype.newbyteorder())),
 }
-"""In the place of floats of a checkpoint, which has one way to keep them."""
+"""Changes to float arrays of a checkpoint, which allows a single storage layout."""
 
 
 def older(image: bytes) -> bytes:
-    """The same content in HDF5's older format, which has no checksums over its own structure."""
+    """Convert to the older HDF5 format, which has no metadata checksums."""
     made = io.BytesIO()
     with h5py.File(io.BytesIO(image), "r") as old, h5py.File(made, "w", libver="earliest") as new:
         for name in old:
@@ -157,7 +157,7 @@ def older(image: bytes) -> bytes:
 
 
 def names(file: h5py.File) -> list[str]:
-    """Of every array."""
+    """List the names of all arrays."""
     found: list[str] = []
     file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
     return sorted(found)
@@ -166,7 +166,7 @@ def names(file: h5py.File) -> list[str]:
 def apply(
     image: bytes, change: Change, rng: np.random.Generator, victim: str, floats: bool = False, libver: str = "latest"
 ) -> bytes:
-    """An HDF5 image after a change to one of its arrays, or of its float arrays alone."""
+    """Apply a change to a random array, or float array, of an HDF5 image."""
     content = io.BytesIO(image)
     with h5py.File(content, "r+", libver=libver) as file:
         fit = [name for name in names(file) if not floats or file[name].dtype.kind == "f"]

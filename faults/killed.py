@@ -1,4 +1,4 @@
-"""SIGKILL at random times of a training that saves after every step: resumed, it ends bit-identical."""
+"""SIGKILL at random times during training, then resume: the result must be bit-identical."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from faults.watch import Outcome
 
 STEPS = 120
 LONGEST = 0.5
-"""Seconds from the first checkpoint of a process to its end."""
+"""Maximum seconds between the first checkpoint of a process and its kill."""
 MOST_KILLS = 12
-"""Of one run, after which it may finish."""
+"""Maximum number of kills per run."""
 
 
 def one_run(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Generator) -> list[Outcome]:
-    """An outcome for every kill of one run, until the run is done; the last tells whether its end was right."""
+    """Kill and resume one run until it finishes; return one outcome per kill, the last for the final checkpoint."""
     outcomes: list[Outcome] = []
     for kills in range(MOST_KILLS + 1):
         training = Training(folder, STEPS)

@@ -1,4 +1,4 @@
-"""Sealed files whose parts do not fit: texts, vocabularies, configs and ids that a hostile writer would choose."""
+"""Files with a valid seal and inconsistent content: metadata, vocabularies, configs and ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Content = dict[str, Any]
 
 
 def _text(change: Callable[[Content, Target], bytes]) -> Change:
-    """Another text of `meta`."""
+    """Replace the text of `meta`."""
 
     def changed(target: Target) -> None:
         content = json.loads(target.file["meta"][()])
@@ -24,7 +24,7 @@ def _text(change: Callable[[Content, Target], bytes]) -> Change:
 
 
 def _meta(change: Callable[[Content, Target], object]) -> Change:
-    """Another content of `meta`."""
+    """Change the JSON content of `meta`."""
 
     def changed(content: Content, target: Target) -> bytes:
         change(content, target)
@@ -87,7 +87,7 @@ CHECKPOINT: Mapping[str, Change] = {
 
 
 def _array(name: str, change: Callable[[np.ndarray, Target], object]) -> Change:
-    """Another content of one array of the train split; what `change` returns, if anything, in its place."""
+    """Change one array in place, or replace it with the array that `change` returns."""
 
     def changed(target: Target) -> None:
         target = target._replace(name=name)
@@ -99,7 +99,7 @@ def _array(name: str, change: Callable[[np.ndarray, Target], object]) -> Change:
 
 
 def _put(value: int, column: int | None = None) -> Callable[[np.ndarray, Target], None]:
-    """A number at a random place, or in a random row of a column."""
+    """Set a random element, or a random row of a given column, to `value`."""
 
     def change(data: np.ndarray, target: Target) -> None:
         place = tuple(target.below(n) for n in data.shape)

@@ -1,4 +1,4 @@
-"""Numbers that stop being finite, anywhere and at any step of a training."""
+"""NaN and infinity in features, losses, gradients or parameters at any training step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from faults.watch import Outcome
 STEPS = 8
 NAMES = ("W_proj", "b_proj", "W_embed", "Wx", "Wh", "b", "W_vocab", "b_vocab")
 Plant = Callable[[int, float, np.random.Generator], tuple[Any, str, Any, str]]
-"""(step, number, random numbers) -> what to replace, its name, by what, and what the message must say."""
+"""(step, number, generator) -> owner, attribute name, replacement, and text that the message must contain."""
 
 
 def _features(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str, Any, str]:
@@ -91,7 +91,7 @@ PLANTS: Mapping[str, Plant] = {
 
 @contextmanager
 def planted(plant: Plant, step: int, number: float, rng: np.random.Generator) -> Iterator[str]:
-    """While it lasts, a step meets a number that is not finite; what its message must say."""
+    """Inject a non-finite number at a step; yield the text that the error message must contain."""
     owner, name, by, message = plant(step, number, rng)
     with mock.patch.object(owner, name, by):
         yield message
@@ -99,7 +99,7 @@ def planted(plant: Plant, step: int, number: float, rng: np.random.Generator) ->
 
 @dataclass(frozen=True)
 class Planted:
-    """Trial k plants a number somewhere, at some step."""
+    """Trial k injects a non-finite number at a random step."""
 
     folder: Path
     seed: int

@@ -1,4 +1,4 @@
-"""A training in a process of its own: when it has begun, how far it is, how it ends."""
+"""Run trainings in subprocesses: wait for progress and get the exit code."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ OPTIONS = (
     "train.learning_rate=0.01",
     "threads=2",
 )
-"""A run that a fault may hit anywhere: it saves after every step, and what is learnt depends on order and noise."""
+"""Options of a run that saves after every step, and whose result depends on data order and dropout."""
 MOST_SECONDS = 120.0
 
 
 class Training:
-    """`captioner train` into a folder, or on with it where it has a checkpoint; stderr ends in `told`."""
+    """A `captioner train` subprocess. Resumes if the folder has a checkpoint; `stderr` collects its output."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Training:
             words: list[object] = ["train", "--resume", folder, *more]
         else:
             words = ["train", "--run", folder, "--overwrite", *settings([*options, f"train.max_steps={steps}"])]
-        # through a pipe: what limits the size of files must not cut what is told
+        # a pipe, so that a file size limit does not truncate the output
         self._lines: list[str] = []
         self.process = captioner(*words, code=code, **how)
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -66,20 +66,20 @@ class Training:
         return "".join(self._lines)
 
     def until_it_trains(self) -> bool:
-        """Wait until all is loaded; False when it ended before."""
+        """Wait until training starts; return False if the process ends first."""
         while self.process.poll() is None and self.stderr.count("\n") < 2:
             self._wait()
         return self.process.poll() is None
 
     def until_it_saves(self) -> bool:
-        """Wait until this process has written a checkpoint; False when it ended before."""
+        """Wait until this process writes a checkpoint; return False if it ends first."""
         before = _stamp(self.folder)
         while self.process.poll() is None and _stamp(self.folder) == before:
             self._wait()
         return self.process.poll() is None
 
     def end(self, seconds: float = MOST_SECONDS) -> int | None:
-        """Its exit code; None, and the process is gone, when it does not end in time."""
+        """Wait for the exit code; after a timeout, kill the process and return None."""
         try:
             code: int | None = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -103,7 +103,7 @@ def _stamp(folder: Path) -> int:
 
 
 def difference(one: Checkpoint, other: Checkpoint) -> str:
-    """What differs between two checkpoints, to the bit; nothing where they are the same training."""
+    """Compare two checkpoints bit by bit; return the first difference or ""."""
     if one.meta.step != other.meta.step:
         return f"step {one.meta.step}, not {other.meta.step}"
     a, b = one.groups(), other.groups()
@@ -116,7 +116,7 @@ def difference(one: Checkpoint, other: Checkpoint) -> str:
 
 
 def uninterrupted(folder: Path, steps: int, options: Iterable[str] = OPTIONS) -> Checkpoint:
-    """The checkpoint of a run that nothing disturbs."""
+    """Train without interruption and return the last checkpoint, as a reference."""
     training = Training(folder, steps, options)
     if training.end() != 0:
         raise RuntimeError(training.stderr)
@@ -124,7 +124,7 @@ def uninterrupted(folder: Path, steps: int, options: Iterable[str] = OPTIONS) ->
 
 
 def run_concurrently(trials: Callable[[int, np.random.Generator], list[Outcome]], count: int, seed: int) -> Tally:
-    """Lists of outcomes of numbered trials, until there are so many; two at a time."""
+    """Run numbered trials in parallel threads until there are `count` outcomes."""
     tally, begun = Tally(), 0
     with ThreadPoolExecutor(WORKERS) as pool:
         while tally.counts.total() < count:

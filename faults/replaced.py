@@ -1,4 +1,4 @@
-"""The run folder of a running training is moved or removed, and another training starts under the same path."""
+"""Move or remove the run folder during training, and start another training at the same path."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from faults.watch import Outcome
 
 FIRST, SECOND = "seed=1", "seed=2"
 STEPS = 60
-"""Of the second training."""
+"""Number of steps of the second training."""
 SAVE_EVERY = (1, 200, 1_000)
-"""Steps between two writes of the first: it writes before the second has begun, or while it trains."""
+"""Checkpoint intervals of the first training: it saves before the second starts, or while the second trains."""
 LONG = ("data.scenes.train=800", "train.batch_size=4")
-"""Epochs of 1,000 steps: each ends with a checkpoint."""
+"""Options for epochs of 1,000 steps, each of which ends with a checkpoint."""
 MOST_STEPS = 3_000
-"""Of the first training."""
+"""Maximum number of steps of the first training."""
 SELDOM = tuple(option for option in OPTIONS if "_every" not in option)
 
 
@@ -36,7 +36,7 @@ def move(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """As `rm -rf`, which begins anew where a file was written meanwhile."""
+    """Remove the folder; retry if a file is written meanwhile."""
     while folder.exists():
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -47,7 +47,7 @@ CASES: Mapping[str, Callable[[Path], None]] = {"moved": move, "removed": remove}
 def replaced(
     how: str, folder: Path, expected: Checkpoint, every: int, rng: np.random.Generator, code: str = ""
 ) -> Outcome:
-    """Two trainings under one path, the second begun at a random time of the first."""
+    """Run two trainings at one path; the second starts at a random time of the first."""
     seldom = f"train.save_every={every}", f"train.log_every={every}"
     first = Training(folder, MOST_STEPS, (*SELDOM, *LONG, *seldom, FIRST), code=code)
     if not first.until_it_saves():
@@ -69,7 +69,7 @@ def replaced(
 
 
 def check_second_run(folder: Path, expected: Checkpoint) -> str:
-    """What in the folder is not of the second training; "" where all of it is."""
+    """Check that all files belong to the second training; return the problem or ""."""
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     if [line["step"] for line in lines if line["kind"] == "step"] != list(range(1, STEPS + 1)):
         return "history.jsonl: expected every step of the second training once"
@@ -83,7 +83,7 @@ def check_second_run(folder: Path, expected: Checkpoint) -> str:
 
 
 def check_moved_folder(folder: Path) -> str:
-    """What is wrong with the folder that was moved; "" where it is whole."""
+    """Check that the moved folder contains the first training only; return the problem or ""."""
     try:
         seed = "\n" + checkpoint.load(folder / LAST).meta.config
     except CaptionerError as error:

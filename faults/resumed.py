@@ -1,4 +1,4 @@
-"""Trainings of random configs, disturbed at random steps and resumed: they must end as if nothing had happened."""
+"""Interrupt and resume trainings of random configs: results must equal those of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ TINY = {
     "data.scenes.heldout": 3,
 }
 WIDE = 25_000
-"""Numbers of a feature that make one MiB of 12 images: those are read from their file, ahead of time."""
+"""Feature width at which 12 images exceed 1 MiB, so that features are prefetched from the file."""
 SMALL = np.float32(0.03)
-"""Times numbers of variance 1: so many larger ones diverge."""
+"""Scale of the random wide features; larger values make training diverge."""
 MOST_STOPS = 3
 PATIENCE = 60.0
 
 
 class Stop(NamedTuple):
-    """An end of one sitting of a training, at or after a step."""
+    """How and at which step one call of train or resume is stopped."""
 
     kind: str
     step: int
 
 
 class TrainCall(NamedTuple):
-    """One call of train or resume: its other lengths, when it is asked to stop, and whether its caller leaves it."""
+    """One call of train or resume: changed lengths, the stop callback, and when the caller abandons the iterator."""
 
     lengths: Mapping[str, int] = {}
     stop: Callable[[], bool] = lambda: False
@@ -62,7 +62,7 @@ class TrainCall(NamedTuple):
 
 @dataclass
 class Progress:
-    """The step that a training has reached, and the signals that came."""
+    """The current step of a training, and the signals received."""
 
     caught: list[int]
     step: int = 0
@@ -84,13 +84,13 @@ STOPS: Mapping[str, Callable[[int, Progress, int], TrainCall]] = {
     "train.max_steps": lambda step, progress, per_epoch: TrainCall({"train.max_steps": step}),
     "train.epochs": lambda step, progress, per_epoch: TrainCall({"train.epochs": -(-step // per_epoch)}),
 }
-"""How a sitting ends: asked to, by a signal, by leaving the iterator (as a kill would), or by its length."""
+"""Ways to stop: callback, signal, abandoning the iterator (as a kill does), or a shorter length."""
 SHORTER = ("train.max_steps", "train.epochs")
-"""Stops by another length, by which the cosine schedule is another one too."""
+"""Stops that change the length, and therefore the cosine schedule."""
 
 
 def train_until(folder: Path, config: Config, stop: Stop | None, per_epoch: int = 1) -> tuple[Started | None, str]:
-    """Train, or resume where there is a checkpoint, until the end or the stop; how it began, and its divergence."""
+    """Train, or resume from a checkpoint, until the end or the stop; return the start event and any divergence."""
     began, diverged = None, ""
     with stop_signals() as caught:
         progress = Progress(caught)
@@ -111,14 +111,14 @@ def train_until(folder: Path, config: Config, stop: Stop | None, per_epoch: int 
                     break
         except DivergenceError as error:
             diverged = str(error).split("; ")[0]
-        del events  # and with it the claim of the folder
+        del events  # releases the folder lock
     return began, diverged
 
 
 def compare(run: RunFolder, uninterrupted: RunFolder, diverged: bool = False) -> str:
-    """What differs between two runs: to the bit, by name, and by line; nothing where they are the same training.
+    """Compare checkpoints bit by bit, metadata and history of two runs; return the first difference or "".
 
-    Of trainings that diverged the last checkpoint may be another one: a stop saves too.
+    If training diverged, the last checkpoints may differ, because a stop saves too.
     """
     pairs = [(run.best, uninterrupted.best), (run.before_end, uninterrupted.before_end)]
     for mine, theirs in pairs if diverged else [(run.last, uninterrupted.last), *pairs]:
@@ -140,7 +140,7 @@ def compare(run: RunFolder, uninterrupted: RunFolder, diverged: bool = False) ->
 
 
 def _fields(one: str | None, other: str | None) -> str:
-    """What differs between two lines of a history."""
+    """Describe the difference between two history lines."""
     if one is None or other is None:
         return f"{one or 'missing'}, not {other or 'missing'}"
     a, b = json.loads(one), json.loads(other)
@@ -150,7 +150,7 @@ def _fields(one: str | None, other: str | None) -> str:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Trial k trains by a config of its own, undisturbed and disturbed."""
+    """Trial k trains with the k-th random config, without and with interruptions."""
 
     folder: Path
     seed: int
@@ -181,7 +181,7 @@ class Resumed:
         return config
 
     def _data(self, rng: np.random.Generator, here: Path) -> dict[str, Any]:
-        """Generated scenes, or a file of features too wide for the memory that is allowed."""
+        """Use generated scenes, or a feature file larger than the memory limit."""
         if rng.random() < 0.8:
             return TINY
         corpus = build_corpus(parse("", "", [f"{name}={value}" for name, value in TINY.items()]))
@@ -195,7 +195,7 @@ class Resumed:
         return {"data.source": "prepared", "data.root": here / "data.h5"}
 
     def _stops(self, rng: np.random.Generator, config: Config, began: Started) -> Sequence[Stop]:
-        """Up to three stops, in the order of their steps; none by another length where that changes the schedule."""
+        """Sample up to three stops in step order; none changes the length if the schedule depends on it."""
         kinds = [kind for kind in STOPS if config.train.schedule != "cosine" or kind not in SHORTER]
         count = int(rng.integers(1, MOST_STOPS + 1))
         at = np.sort(rng.integers(1, max(2, began.total_steps), count)).tolist()

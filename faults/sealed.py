@@ -1,4 +1,4 @@
-"""Damaged checkpoints and prepared data sets: refused in a line, or the very same content."""
+"""Damaged checkpoints and prepared data sets: refused with a one-line error, or read with the same content."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ READERS: dict[str, tuple[Callable[[Path], Any], Callable[[Any], str], type[Capti
     "checkpoint": (restore, materials.checkpoint_digest, CheckpointError),
     "data set": (prepared, materials.corpus_digest, DataError),
 }
-"""How each kind of file is read, what all of its content is, and the one kind of error that may come of it."""
+"""Reader, content digest and expected error type of each kind of file."""
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """Trial k damages a file in a way that (seed, k) fixes, and reads it."""
+    """Trial k damages a file, reproducibly by (seed, k), and reads it."""
 
     kind: str
     whole: Path

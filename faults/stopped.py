@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at random times: the step is finished and saved, and a second signal stops at once."""
+"""SIGINT and SIGTERM at random times: the step completes and is saved; a second signal stops immediately."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from faults.watch import Outcome
 
 STEPS = 250
 PROMPT = 2.0
-"""Seconds to finish a step, save and exit."""
+"""Maximum seconds to finish a step, save and exit."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SELDOM = tuple(option for option in OPTIONS if "save_every" not in option)
 SLOW = ("model.hidden_dim=512", "train.batch_size=256", "data.scenes.train=100")
-"""Options of steps that take a while, so that a second signal comes within one."""
+"""Options that make steps slow, so that a second signal arrives within a step."""
 
 
 def stop_and_resume(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Generator) -> Outcome:
-    """One signal at a random time, and a resume to the end."""
+    """Send one signal at a random time, then resume to the end."""
     number = SIGNALS[int(rng.integers(2))]
     training = Training(folder, STEPS, SELDOM)
     if not training.until_it_trains():
@@ -53,7 +53,7 @@ def stop_and_resume(folder: Path, expected: checkpoint.Checkpoint, rng: np.rando
 
 
 def stop_twice(folder: Path, rng: np.random.Generator) -> Outcome:
-    """A second signal, of either kind, while the step of the first goes on."""
+    """Send a second signal, of either kind, before the current step ends."""
     first, second = (SIGNALS[int(k)] for k in rng.integers(2, size=2))
     training = Training(folder, 50, (*OPTIONS, *SLOW))
     if not training.until_it_saves():
@@ -64,7 +64,7 @@ def stop_twice(folder: Path, rng: np.random.Generator) -> Outcome:
     training.process.send_signal(second)
     began = time.monotonic()
     code, took = training.end(), time.monotonic() - began
-    # what a signal kills has its number, negated, as exit code here, and 128 + it in a shell
+    # subprocess reports death by a signal as -number; a shell reports 128 + number
     ends = {128 + first: "the step was done already", -second: "at once"}
     if code not in ends or (code == -second and took > PROMPT) or "Traceback" in training.stderr:
         return Outcome("wrong", f"{first.name}, {second.name}: {code} after {took:.2f} s: {training.stderr[-200:]}")
@@ -74,7 +74,7 @@ def stop_twice(folder: Path, rng: np.random.Generator) -> Outcome:
 
 
 def stop_at_the_end(folder: Path, rng: np.random.Generator) -> Outcome:
-    """A signal once the training is done, while the process shuts down."""
+    """Send a signal after training, while the process shuts down."""
     number = SIGNALS[int(rng.integers(2))]
     training = Training(folder, 3, SELDOM)
     while training.process.poll() is None and "done after" not in training.stderr:
