@@ -40,7 +40,7 @@ class Row(TypedDict):
 class Figure(TypedDict):
     """One measurement and its bound."""
 
-    kind: str
+    what: str
     got: float
     most: float
     unit: str

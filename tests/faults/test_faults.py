@@ -191,7 +191,7 @@ def test_missing_divergence_check_or_message_is_detected(
     assert numbers.Planted(tmp_path, 0)(list(numbers.PLANTS).index(name)).kind in ESCAPED
 
 
-WITHOUT_LOCK_CHECK = """
+NO_LOCK_CHECK = """
 from captioner.training.folder_lock import FolderLock
 FolderLock.check_not_moved = lambda *_: None
 from captioner.cli import main
@@ -202,9 +202,7 @@ main()
 def test_disabled_folder_lock_check_is_detected(tmp_path: Path) -> None:
     expected = replaced.uninterrupted(tmp_path / "uninterrupted", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
     every = replaced.SAVE_EVERY[-1]
-    outcome = replaced.replaced(
-        "moved", tmp_path / "run", expected, every, np.random.default_rng(0), WITHOUT_LOCK_CHECK
-    )
+    outcome = replaced.replaced("moved", tmp_path / "run", expected, every, np.random.default_rng(0), NO_LOCK_CHECK)
     assert outcome.kind in ESCAPED, outcome
 
 

@@ -110,7 +110,7 @@ DIFFERENCES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     "last bit of a history value": (change_history_value, "history.jsonl: line 3: grad_norm "),
     "history line missing": (remove_history_line, "history.jsonl: line "),
     "best checkpoint missing": (lambda run: run.best.unlink(), "best.h5: missing"),
-    "extra best checkpoint before the end": (
+    "extra best checkpoint": (
         lambda run: shutil.copy(run.best, run.before_end),
         "best-before-end.h5: there",
     ),
