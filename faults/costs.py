@@ -42,9 +42,9 @@ class RandomBatches:
 
 def fastest(act: Callable[[], object], times: int) -> float:
     def once() -> float:
-        began = time.perf_counter()
+        started = time.perf_counter()
         act()
-        return time.perf_counter() - began
+        return time.perf_counter() - started
 
     return min(once() for _ in range(times))
 
@@ -77,23 +77,23 @@ def checks(session: Session) -> Iterator[Figure]:
         Span(1 << 30, 100),
         5.0,
     )
-    taken = steps(model, RandomBatches(), TrainState.fresh(model, plan.rule), plan)
+    training_steps = steps(model, RandomBatches(), TrainState.fresh(model, plan.rule), plan)
     spent = [0.0]
     real = captioner.training.solver.check_finite
 
     def timed(state: TrainState) -> None:
-        began = time.perf_counter()
+        started = time.perf_counter()
         real(state)
-        spent[0] += time.perf_counter() - began
+        spent[0] += time.perf_counter() - started
 
     times: dict[str, list[float]] = {"with": [], "without": []}
     inside: list[float] = []
     for _ in range(max(4, session.count(120))):
         for name, check in (("with", timed), ("without", lambda state: None)):
             with mock.patch.object(captioner.training.solver, "check_finite", check):
-                spent[0], began = 0.0, time.perf_counter()
-                next(taken)
-                times[name].append(time.perf_counter() - began)
+                spent[0], started = 0.0, time.perf_counter()
+                next(training_steps)
+                times[name].append(time.perf_counter() - started)
             if name == "with":
                 inside.append(spent[0])
     median = statistics.median(times["without"])

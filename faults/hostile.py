@@ -26,10 +26,10 @@ class Target(NamedTuple):
     def data(self) -> np.ndarray:
         return np.atleast_1d(self.file[self.name][()])
 
-    def put(self, **how: Any) -> None:
+    def put(self, **options: Any) -> None:
         """Replace the array with a new data set."""
         del self.file[self.name]
-        self.file.create_dataset(self.name, **how)
+        self.file.create_dataset(self.name, **options)
 
     def link(self, target: Any) -> None:
         """Replace the array with a link."""
@@ -70,8 +70,8 @@ def _declared(layout: int) -> Change:
     return change
 
 
-def _filtered(**how: Any) -> Change:
-    return lambda target: target.put(data=target.data, chunks=target.data.shape, **how)
+def _filtered(**options: Any) -> Change:
+    return lambda target: target.put(data=target.data, chunks=target.data.shape, **options)
 
 
 def _bomb(target: Target) -> None:
@@ -80,8 +80,8 @@ def _bomb(target: Target) -> None:
     target.file[target.name].write_direct(np.zeros(count, "f4"))
 
 
-def _data(make: Callable[[Target], Any], **how: Any) -> Change:
-    return lambda target: target.put(data=make(target), **how)
+def _data(make: Callable[[Target], Any], **options: Any) -> Change:
+    return lambda target: target.put(data=make(target), **options)
 
 
 def _reshaped(target: Target) -> np.ndarray:

@@ -49,8 +49,8 @@ def _features(step: int, number: float, rng: np.random.Generator) -> tuple[Any, 
 def _loss(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str, Any, str]:
     real, calls = CaptioningRNN.forward, [0]
 
-    def forward(self: CaptioningRNN, *args: Any, **how: Any) -> Any:
-        losses, cache = real(self, *args, **how)
+    def forward(self: CaptioningRNN, *args: Any, **options: Any) -> Any:
+        losses, cache = real(self, *args, **options)
         calls[0] += 1
         return (losses._replace(loss=number, trained=number) if calls[0] == step else losses), cache
 
@@ -60,8 +60,8 @@ def _loss(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str,
 def _gradient(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str, Any, str]:
     real, calls, name, place = CaptioningRNN.backward, [0], NAMES[int(rng.integers(len(NAMES)))], rng.random()
 
-    def backward(self: CaptioningRNN, *args: Any, **how: Any) -> Any:
-        grads = real(self, *args, **how)
+    def backward(self: CaptioningRNN, *args: Any, **options: Any) -> Any:
+        grads = real(self, *args, **options)
         calls[0] += 1
         if calls[0] == step:
             grads[name].flat[int(place * grads[name].size)] = number

@@ -41,7 +41,7 @@ class Training:
         options: Iterable[str] = OPTIONS,
         more: Iterable[object] = (),
         code: str = "",
-        **how: Any,
+        **popen_options: Any,
     ) -> None:
         self.folder = folder
         if (folder / LAST).exists():
@@ -50,10 +50,10 @@ class Training:
             words = ["train", "--run", folder, "--overwrite", *settings([*options, f"train.max_steps={steps}"])]
         # a pipe, so that a file size limit does not truncate the output
         self._lines: list[str] = []
-        self.process = captioner(*words, code=code, **how)
+        self.process = captioner(*words, code=code, **popen_options)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        self._began = time.monotonic()
+        self._started = time.monotonic()
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
@@ -90,7 +90,7 @@ class Training:
         return code
 
     def _wait(self) -> None:
-        if time.monotonic() > self._began + MOST_SECONDS:
+        if time.monotonic() > self._started + MOST_SECONDS:
             self.process.kill()
         time.sleep(0.002)
 
@@ -125,12 +125,12 @@ def uninterrupted(folder: Path, steps: int, options: Iterable[str] = OPTIONS) ->
 
 def run_concurrently(trials: Callable[[int, np.random.Generator], list[Outcome]], count: int, seed: int) -> Tally:
     """Run numbered trials in parallel threads until there are `count` outcomes."""
-    tally, begun = Tally(), 0
+    tally, first = Tally(), 0
     with ThreadPoolExecutor(WORKERS) as pool:
         while tally.counts.total() < count:
-            numbers = range(begun, begun + WORKERS)
+            numbers = range(first, first + WORKERS)
             for outcomes in pool.map(lambda number: trials(number, np.random.default_rng((seed, number))), numbers):
                 for outcome in outcomes[: count - tally.counts.total()]:
-                    tally.add(begun, outcome)
-            begun += WORKERS
+                    tally.add(first, outcome)
+            first += WORKERS
     return tally

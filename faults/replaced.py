@@ -51,7 +51,7 @@ def replaced(
     seldom = f"train.save_every={every}", f"train.log_every={every}"
     first = Training(folder, MOST_STEPS, (*SELDOM, *LONG, *seldom, FIRST), code=code)
     if not first.until_it_saves():
-        return Outcome("wrong", f"did not begin: {first.stderr[-200:]}")
+        return Outcome("wrong", f"did not start: {first.stderr[-200:]}")
     time.sleep(0.3 * rng.random())
     CASES[how](folder)
     second = Training(folder, STEPS, (*OPTIONS, SECOND))

@@ -91,7 +91,7 @@ SHORTER = ("train.max_steps", "train.epochs")
 
 def train_until(folder: Path, config: Config, stop: Stop | None, per_epoch: int = 1) -> tuple[Started | None, str]:
     """Train, or resume from a checkpoint, until the end or the stop; return the start event and any divergence."""
-    began, diverged = None, ""
+    started, diverged = None, ""
     with stop_signals() as caught:
         progress = Progress(caught)
         here = STOPS[stop.kind](stop.step, progress, per_epoch) if stop else TrainCall()
@@ -104,7 +104,7 @@ def train_until(folder: Path, config: Config, stop: Stop | None, per_epoch: int 
         try:
             for event in events:
                 if isinstance(event, Started):
-                    began = event
+                    started = event
                 if isinstance(event, Step):
                     progress.step = event.step
                 if here.abandon():
@@ -112,7 +112,7 @@ def train_until(folder: Path, config: Config, stop: Stop | None, per_epoch: int 
         except DivergenceError as error:
             diverged = str(error).split("; ")[0]
         del events  # releases the folder lock
-    return began, diverged
+    return started, diverged
 
 
 def compare(run: RunFolder, uninterrupted: RunFolder, diverged: bool = False) -> str:
@@ -160,12 +160,12 @@ class Resumed:
         here = self.folder / f"trial-{trial}"
         here.mkdir(parents=True)
         config = self._config(rng, here)
-        began, diverged = train_until(here / "uninterrupted", config, None)
-        assert began is not None
-        stops = self._stops(rng, config, began)
+        started, diverged = train_until(here / "uninterrupted", config, None)
+        assert started is not None
+        stops = self._stops(rng, config, started)
         divergence = ""
         for stop in (*stops, None):
-            _, divergence = train_until(here / "run", config, stop, began.steps_per_epoch)
+            _, divergence = train_until(here / "run", config, stop, started.steps_per_epoch)
         problem = "" if divergence == diverged else f"diverged: {divergence}, not {diverged}"
         problem = problem or compare(RunFolder(here / "run"), RunFolder(here / "uninterrupted"), bool(diverged))
         shutil.rmtree(here)
@@ -194,11 +194,11 @@ class Resumed:
         write_prepared(here / "data.h5", dataclasses.replace(corpus, splits=splits), {})
         return {"data.source": "prepared", "data.root": here / "data.h5"}
 
-    def _stops(self, rng: np.random.Generator, config: Config, began: Started) -> Sequence[Stop]:
+    def _stops(self, rng: np.random.Generator, config: Config, started: Started) -> Sequence[Stop]:
         """Sample up to three stops in step order; none changes the length if the schedule depends on it."""
         kinds = [kind for kind in STOPS if config.train.schedule != "cosine" or kind not in SHORTER]
         count = int(rng.integers(1, MOST_STOPS + 1))
-        at = np.sort(rng.integers(1, max(2, began.total_steps), count)).tolist()
+        at = np.sort(rng.integers(1, max(2, started.total_steps), count)).tolist()
         return [Stop(kinds[int(rng.integers(len(kinds)))], step) for step in at]
 
 

@@ -30,11 +30,11 @@ def stop_and_resume(folder: Path, expected: checkpoint.Checkpoint, rng: np.rando
     number = SIGNALS[int(rng.integers(2))]
     training = Training(folder, STEPS, SELDOM)
     if not training.until_it_trains():
-        return Outcome("wrong", f"did not begin: {training.stderr[-200:]}")
+        return Outcome("wrong", f"did not start: {training.stderr[-200:]}")
     time.sleep(0.8 * rng.random())
     training.process.send_signal(number)
-    began = time.monotonic()
-    code, took = training.end(), time.monotonic() - began
+    started = time.monotonic()
+    code, took = training.end(), time.monotonic() - started
     stderr = training.stderr
     if code in (0, -number) and "\ndone after" in stderr:
         return Outcome("was done already")
@@ -57,13 +57,13 @@ def stop_twice(folder: Path, rng: np.random.Generator) -> Outcome:
     first, second = (SIGNALS[int(k)] for k in rng.integers(2, size=2))
     training = Training(folder, 50, (*OPTIONS, *SLOW))
     if not training.until_it_saves():
-        return Outcome("wrong", f"did not begin: {training.stderr[-200:]}")
+        return Outcome("wrong", f"did not start: {training.stderr[-200:]}")
     time.sleep(0.2 * rng.random())
     training.process.send_signal(first)
     time.sleep(0.1)
     training.process.send_signal(second)
-    began = time.monotonic()
-    code, took = training.end(), time.monotonic() - began
+    started = time.monotonic()
+    code, took = training.end(), time.monotonic() - started
     # subprocess reports death by a signal as -number; a shell reports 128 + number
     ends = {128 + first: "the step was done already", -second: "at once"}
     if code not in ends or (code == -second and took > PROMPT) or "Traceback" in training.stderr:

@@ -148,13 +148,13 @@ def seconds_for_groups(folder: Path, groups: int) -> float:
         for index in range(groups):
             file.create_group(f"g{index}")
         file.create_group("/".join("n" * groups))
-    began = time.perf_counter()
+    started = time.perf_counter()
     for name in ("features", "/".join("n" * groups) + "/features"):
         try:
             open_features(path, name)
         except DataError:
             continue
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def measure(session: Session) -> Iterator[Row | Figure]:

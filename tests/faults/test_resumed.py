@@ -61,10 +61,10 @@ def test_every_kind_of_stop_is_resumable(kind: str, tmp_path: Path) -> None:
     given = {**resumed.TINY, "train.batch_size": 10, "train.epochs": 3, "train.save_every": 3, "train.log_every": 100}
     config = build(given)
     small = dataclasses.replace(config, model=dataclasses.replace(config.model, wordvec_dim=4, hidden_dim=4))
-    began, _ = resumed.train_until(tmp_path / "uninterrupted", small, None)
-    assert began is not None
-    assert (began.steps_per_epoch, began.total_steps) == (6, 18)
-    resumed.train_until(tmp_path / "run", small, resumed.Stop(kind, 8), began.steps_per_epoch)
+    started, _ = resumed.train_until(tmp_path / "uninterrupted", small, None)
+    assert started is not None
+    assert (started.steps_per_epoch, started.total_steps) == (6, 18)
+    resumed.train_until(tmp_path / "run", small, resumed.Stop(kind, 8), started.steps_per_epoch)
     run, uninterrupted = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "uninterrupted")
     assert checkpoint.load(run.last).meta.step == {"left": 6, "train.epochs": 12}.get(kind, 8)
     assert resumed.compare(run, uninterrupted).startswith("last.h5: step ")
