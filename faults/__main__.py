@@ -1,4 +1,4 @@
-"""python -m faults"""
+"""Command line of the fault-injection suite: `python -m faults`."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ def main(share: float, only: tuple[str, ...], seed: int, output: Path | None) ->
         seconds: dict[str, float] = {}
         for name, measure in PARTS.items():
             if name in (only or PARTS):
-                began = time.perf_counter()
+                started = time.perf_counter()
                 for found in measure(session):
                     rows.append(found)
-                    session.say("\n".join((report.line(found), *found.get("notes", ()))))
-                seconds[name] = round(time.perf_counter() - began, 1)
+                    session.log("\n".join((report.line(found), *found.get("notes", ()))))
+                seconds[name] = round(time.perf_counter() - started, 1)
     results: report.Results = {
         "command": "make faults" if whole else " ".join(("python -m faults", *sys.argv[1:])),
         "share": share,

@@ -1,4 +1,4 @@
-"""Fuzzed files of captions, by hypothesis: whole ones come back word for word, damaged ones as captions and flaws."""
+"""Fuzz the caption readers with hypothesis: valid files are read exactly, damaged ones yield captions and issues."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from faults.session import Row, Session, row
 from faults.watch import Outcome
 
 EXAMPLES = 50
-"""Files a trial."""
+"""Files per trial."""
 Pairs = list[tuple[str, str]]
 LETTERS = st.characters(exclude_categories=("Cs", "Cc"))
 IMAGES = st.from_regex(r"[a-z0-9]{1,8}( [a-z]{1,3})?\.(jpg|png)", fullmatch=True)
@@ -62,7 +62,7 @@ FORMATS: Mapping[str, tuple[str, Callable[[Pairs], str]]] = {
     "Karpathy": ("dataset.json", _karpathy),
     "COCO": ("captions_train.json", _coco),
 }
-"""A file's name, and how it is written."""
+"""Format name to file name and writer."""
 
 
 def _quoted(caption: str) -> str:
@@ -70,7 +70,7 @@ def _quoted(caption: str) -> str:
 
 
 class Case(NamedTuple):
-    """A file, and what it tells where it is whole."""
+    """A caption file, and the expected pairs if it is valid."""
 
     name: str
     content: bytes
@@ -95,7 +95,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def check(case: Case, folder: Path) -> None:
-    """Raises: AssertionError, or whatever a reader lets out that it must not."""
+    """Read the file and check the result. Raises: AssertionError, or an unexpected exception of a reader."""
     path = folder / case.name
     path.write_bytes(case.content)
     found, refusal = [], ""
@@ -104,7 +104,7 @@ def check(case: Case, folder: Path) -> None:
     except DataError as error:
         refusal = str(error)
     if refusal:
-        assert case.pairs is None, f"a whole file is refused: {refusal}"
+        assert case.pairs is None, f"a valid file is refused: {refusal}"
         assert case.name in refusal, f"names no file: {refusal}"
         assert "\n" not in refusal, f"more than a line: {refusal}"
     for one in found:
@@ -117,14 +117,14 @@ def check(case: Case, folder: Path) -> None:
             assert one.text.strip()
             assert one.image.strip()
     if case.pairs is not None:
-        told = [(one.image, one.text) for one in found if isinstance(one, CaptionRecord)]
-        assert told == case.pairs, f"{told} instead of {case.pairs}"
-        assert len(told) == len(found), "flaws in a whole file"
+        records = [(one.image, one.text) for one in found if isinstance(one, CaptionRecord)]
+        assert records == case.pairs, f"{records} instead of {case.pairs}"
+        assert len(records) == len(found), "issues in a valid file"
 
 
 @dataclass(frozen=True)
 class Fuzzed:
-    """Trial k is the k-th run of hypothesis, over `EXAMPLES` files."""
+    """Trial k is the k-th run of hypothesis, with `EXAMPLES` files."""
 
     folder: Path
     seed: int

@@ -1,4 +1,4 @@
-"""What the guards cost: the time to save and load a checkpoint, and the checks of a training step."""
+"""Overhead of the safeguards: time to save and load a checkpoint, and to check a training step."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from captioner.training.solver import Plan, TrainState, steps
 from faults.session import Figure, Session
 
 VOCAB, FEATURE, WORDVEC, HIDDEN, CAPTIONS, TIME = 1004, 512, 256, 512, 64, 17
-"""An LSTM at the assignment's sizes."""
+"""Sizes of the LSTM in the CS231n assignment."""
 PARAMETERS = 10_000_000
 
 
-class Drawn:
-    """Batches of random captions as long as COCO's."""
+class RandomBatches:
+    """Batches of random captions with lengths like those of COCO."""
 
     def batch(self, step: int, /) -> Batch:
         rng = np.random.default_rng(step)
@@ -42,15 +42,15 @@ class Drawn:
 
 def fastest(act: Callable[[], object], times: int) -> float:
     def once() -> float:
-        began = time.perf_counter()
+        started = time.perf_counter()
         act()
-        return time.perf_counter() - began
+        return time.perf_counter() - started
 
     return min(once() for _ in range(times))
 
 
 def checkpoints(session: Session) -> Iterator[Figure]:
-    """The best of some times, of the parameters and both slots of Adam."""
+    """Measure saving and loading the parameters and both Adam slots: the minimum of 5 runs."""
     parameters = session.count(PARAMETERS)
     params: Params = {f"w{k}": np.random.default_rng(k).standard_normal(parameters // 8, np.float32) for k in range(8)}
     slots = {slot: {name: w.copy() for name, w in params.items()} for slot in ("m", "v")}
@@ -65,7 +65,7 @@ def checkpoints(session: Session) -> Iterator[Figure]:
 
 
 def checks(session: Session) -> Iterator[Figure]:
-    """Steps with and without the checks, in turns: what is checked costs the difference of the medians."""
+    """Measure the time share of the checks in a training step; steps with and without them are interleaved."""
     set_threads(1)
     sizes = Sizes(VOCAB, FEATURE, WORDVEC, HIDDEN, "lstm")
     model = CaptioningRNN(sizes, initial_params(sizes, np.random.default_rng(0).standard_normal, np.float32), 0)
@@ -77,23 +77,23 @@ def checks(session: Session) -> Iterator[Figure]:
         Span(1 << 30, 100),
         5.0,
     )
-    taken = steps(model, Drawn(), TrainState.fresh(model, plan.rule), plan)
+    training_steps = steps(model, RandomBatches(), TrainState.fresh(model, plan.rule), plan)
     spent = [0.0]
     real = captioner.training.solver.check_finite
 
     def timed(state: TrainState) -> None:
-        began = time.perf_counter()
+        started = time.perf_counter()
         real(state)
-        spent[0] += time.perf_counter() - began
+        spent[0] += time.perf_counter() - started
 
     times: dict[str, list[float]] = {"with": [], "without": []}
     inside: list[float] = []
     for _ in range(max(4, session.count(120))):
         for name, check in (("with", timed), ("without", lambda state: None)):
             with mock.patch.object(captioner.training.solver, "check_finite", check):
-                spent[0], began = 0.0, time.perf_counter()
-                next(taken)
-                times[name].append(time.perf_counter() - began)
+                spent[0], started = 0.0, time.perf_counter()
+                next(training_steps)
+                times[name].append(time.perf_counter() - started)
             if name == "with":
                 inside.append(spent[0])
     median = statistics.median(times["without"])

@@ -1,4 +1,4 @@
-"""Damage to the bytes of a file, as disks, cables and interrupted copies do it."""
+"""Byte-level file corruption, as caused by disks, cables and interrupted copies."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _append(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearra
 
 
 def _splice(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
-    """The head of one file and the tail of another: two copies into one name."""
+    """Join the head of one file and the tail of another, as two copies to one path do."""
     at = 512 if rng.random() < 0.3 else int(rng.integers(1, len(data)))
     return data[:at] + other[at:]
 
@@ -94,7 +94,7 @@ DAMAGES: Mapping[str, Damage] = {
 
 
 def damaged(whole: bytes, others: list[bytes], rng: np.random.Generator) -> bytes:
-    """The file after one to three of these."""
+    """Apply one to three random kinds of damage."""
     names = list(DAMAGES)
     data = bytearray(whole)
     for _ in range(int(rng.choice((1, 1, 1, 2, 3)))):
@@ -106,7 +106,7 @@ def damaged(whole: bytes, others: list[bytes], rng: np.random.Generator) -> byte
 
 
 def mutated(whole: bytes, rng: np.random.Generator) -> bytes:
-    """Damage, or more often a few bytes changed near the beginning, where the structure of an HDF5 file is."""
+    """Apply random damage (30 %), or change a few bytes, mostly near the start, where HDF5 keeps its structure."""
     if rng.random() < 0.3:
         return damaged(whole, [whole[::-1]], rng)
     data = bytearray(whole)

@@ -1,4 +1,4 @@
-"""Disks that are full, folders that may not be written or are gone, a clock that goes backwards."""
+"""Full disks, read-only or removed folders, and a clock that runs backwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from captioner.errors import CheckpointError
 from captioner.inference.find_checkpoint import LAST
 from captioner.storage import checkpoint
-from faults.processes import OPTIONS, Training, difference, side_by_side, straight
+from faults.processes import OPTIONS, Training, difference, run_concurrently, uninterrupted
 from faults.session import Row, Session, row
 from faults.watch import Outcome
 
@@ -44,25 +44,25 @@ def as_nobody(do):
         return do(*args)
     return done
 
-# Not before: nobody might not be allowed to read the libraries.
+# Drop privileges late: the user nobody may lack permission to read the libraries.
 RunFolder.create, RunFolder.reopen = as_nobody(RunFolder.create), as_nobody(RunFolder.reopen)
 main()
 """
 
 
-def told_in_a_line(training: Training, folder: Path) -> str:
-    """What is wrong with how a training failed; nothing where it told a file of the folder and a reason in one line."""
-    code, told = training.end(), training.told
-    lines = [line for line in told.splitlines() if line.startswith("captioner: ")]
-    if code != 1 or len(lines) != 1 or "Traceback" in told or not told.endswith(f"{lines[0]}\n"):
-        return f"exit code {code}: {told[-400:]}"
+def check_one_line_error(training: Training, folder: Path) -> str:
+    """Check that a training fails with one line that names a file and a reason; return the problem or ""."""
+    code, stderr = training.end(), training.stderr
+    lines = [line for line in stderr.splitlines() if line.startswith("captioner: ")]
+    if code != 1 or len(lines) != 1 or "Traceback" in stderr or not stderr.endswith(f"{lines[0]}\n"):
+        return f"exit code {code}: {stderr[-400:]}"
     if not lines[0].startswith(f"captioner: {folder}") or ": cannot " not in lines[0]:
         return f"names no file and reason: {lines[0]}"
     return ""
 
 
-def whole(folder: Path) -> str:
-    """What is wrong with the files that a failure leaves; nothing where the last checkpoint is whole, and alone."""
+def check_last_checkpoint(folder: Path) -> str:
+    """Check that the last checkpoint is valid and no temporary file is left; return the problem or ""."""
     try:
         checkpoint.load(folder / LAST)
     except CheckpointError as error:
@@ -76,7 +76,7 @@ def outcome(problem: str) -> Outcome:
 
 
 def file_size(folder: Path, rng: np.random.Generator) -> Outcome:
-    """No file may grow beyond some bytes: as a full disk, at any byte of any file."""
+    """Limit the file size, which simulates a full disk at any byte of any file."""
     training = Training(folder, 3)
     training.end()
     size = int(rng.integers(1, (folder / LAST).stat().st_size))
@@ -86,71 +86,71 @@ def file_size(folder: Path, rng: np.random.Generator) -> Outcome:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
         more=["-o", f"train.max_steps={STEPS}"],
     )
-    return outcome(told_in_a_line(training, folder) or whole(folder))
+    return outcome(check_one_line_error(training, folder) or check_last_checkpoint(folder))
 
 
 def full_disk(folder: Path, rng: np.random.Generator) -> Outcome:
-    """A small disk of its own, which others fill up while the training goes on."""
+    """Fill a small tmpfs while a training writes to it."""
     disk = folder.with_suffix(".disk")
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={int(rng.integers(400, 800))}k", "none", disk], check=True)
     try:
         training = Training(disk / "run", STEPS)
         if not training.until_it_saves():
-            return Outcome("wrong", f"ended before: {training.told[-200:]}")
+            return Outcome("wrong", f"ended before: {training.stderr[-200:]}")
         with contextlib.suppress(OSError), open(disk / "others", "wb", buffering=0) as others:
             while True:
                 others.write(rng.bytes(4096))
-        return outcome(told_in_a_line(training, disk / "run") or whole(disk / "run"))
+        return outcome(check_one_line_error(training, disk / "run") or check_last_checkpoint(disk / "run"))
     finally:
         subprocess.run(["umount", disk], check=True)
 
 
 def read_only(folder: Path, rng: np.random.Generator) -> Outcome:
-    """A folder that the user may read alone: a new run below it, or one to go on with in it."""
+    """Start a new run below a read-only folder, or resume a run in one."""
     if rng.random() < 0.5:
         Training(folder, 3).end()
         before = (folder / LAST).read_bytes()
         os.chmod(folder, 0o555)
         training = Training(folder, 5, code=AS_NOBODY, more=["-o", "train.max_steps=5"])
-        problem = told_in_a_line(training, folder) or whole(folder)
+        problem = check_one_line_error(training, folder) or check_last_checkpoint(folder)
         os.chmod(folder, 0o755)
         return outcome(problem or ("changed" if (folder / LAST).read_bytes() != before else ""))
     folder.mkdir(mode=0o555)
     training = Training(folder / "run", 5, code=AS_NOBODY)
-    return outcome(told_in_a_line(training, folder / "run"))
+    return outcome(check_one_line_error(training, folder / "run"))
 
 
 def removed(folder: Path, rng: np.random.Generator) -> Outcome:
-    """The run folder is removed, or moved, under the training."""
+    """Remove or move the run folder during training."""
     training = Training(folder, STEPS)
     if not training.until_it_saves():
-        return Outcome("wrong", f"ended before: {training.told[-200:]}")
+        return Outcome("wrong", f"ended before: {training.stderr[-200:]}")
     moved = folder.with_suffix(".moved")
     os.rename(folder, moved)
     if rng.random() < 0.5:
         shutil.rmtree(moved)
-        return outcome(told_in_a_line(training, folder))
-    return outcome(told_in_a_line(training, folder) or whole(moved))
+        return outcome(check_one_line_error(training, folder))
+    return outcome(check_one_line_error(training, folder) or check_last_checkpoint(moved))
 
 
-def in_the_way(folder: Path, rng: np.random.Generator) -> Outcome:
-    """Something else takes the place of a file of the run: a folder, or a device that is full."""
+def path_blocked(folder: Path, rng: np.random.Generator) -> Outcome:
+    """Replace a file of the run with a folder, or with a link to /dev/full."""
     training = Training(folder, STEPS)
     if not training.until_it_saves():
-        return Outcome("wrong", f"ended before: {training.told[-200:]}")
+        return Outcome("wrong", f"ended before: {training.stderr[-200:]}")
     if rng.random() < 0.5:
         made = folder.with_suffix(".made")
         made.symlink_to("/dev/full")
         os.replace(made, folder / "history.jsonl")
-        return outcome(told_in_a_line(training, folder) or whole(folder))
-    for _ in range(1000):  # until it stands between two renames of the training
+        return outcome(check_one_line_error(training, folder) or check_last_checkpoint(folder))
+    for _ in range(1000):  # retry until the folder is created between two renames of the training
         with contextlib.suppress(OSError):
             (folder / LAST).unlink()
             (folder / LAST).mkdir()
             (folder / LAST / "x").touch()
             break
-    return outcome(told_in_a_line(training, folder))
+    return outcome(check_one_line_error(training, folder))
 
 
 CASES: Mapping[str, Callable[[Path, np.random.Generator], Outcome]] = {
@@ -158,21 +158,21 @@ CASES: Mapping[str, Callable[[Path, np.random.Generator], Outcome]] = {
     "a full disk (tmpfs)": full_disk,
     "a read-only folder": read_only,
     "the run folder removed or moved": removed,
-    "a folder or /dev/full in place of a file": in_the_way,
+    "a folder or /dev/full in place of a file": path_blocked,
 }
 
 
 def backwards(folder: Path, expected: checkpoint.Checkpoint) -> Outcome:
-    """A clock that goes back by a second whenever it is read."""
+    """Train with a clock that goes back by a second at every read."""
     training = Training(folder, 12, OPTIONS, code=BACKWARDS)
-    if training.end() != 0 or "-" in training.told.split("done after")[-1].split("->")[0]:
-        return Outcome("wrong", training.told[-300:])
+    if training.end() != 0 or "-" in training.stderr.split("done after")[-1].split("->")[0]:
+        return Outcome("wrong", training.stderr[-300:])
     problem = difference(checkpoint.load(folder / LAST), expected)
     return Outcome("wrong", problem) if problem else Outcome("bit-identical")
 
 
 def can_mount(folder: Path) -> bool:
-    """Whether this user may mount a disk of memory."""
+    """Return whether this user may mount a tmpfs."""
     command: list[Any] = ["mount", "-t", "tmpfs", "-o", "size=16k", "none", folder]
     try:
         if subprocess.run(command, capture_output=True).returncode:
@@ -186,19 +186,19 @@ def can_mount(folder: Path) -> bool:
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("disks")
     for path in (session.scratch, folder):
-        os.chmod(path, 0o755)  # a user without rights must come as far as the run
+        os.chmod(path, 0o755)  # an unprivileged user must be able to reach the run folder
     for index, (name, case) in enumerate(CASES.items()):
         if case is full_disk and not can_mount(folder):
             session.note(f"{name}: not tried, since this user may not mount one")
             continue
-        tally = side_by_side(
+        tally = run_concurrently(
             lambda number, rng, case=case, index=index: [case(folder / f"{index}-{number}", rng)],
             session.count(20),
             session.seed,
         )
         yield row(name, "exit 1, one line with file and reason, the last checkpoint valid", tally)
-    expected = straight(folder / "straight", 12)
-    tally = side_by_side(
+    expected = uninterrupted(folder / "uninterrupted", 12)
+    tally = run_concurrently(
         lambda number, rng: [backwards(folder / f"back-{number}", expected)], session.count(10), session.seed
     )
     yield row("a clock that goes backwards", "bit-identical, no time below 0", tally)

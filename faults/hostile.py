@@ -1,7 +1,7 @@
-"""What a hostile writer puts in the place of an array: all that HDF5 can do beyond holding numbers.
+"""Malicious HDF5 content in place of an array: links, external storage, filters, unusual types and shapes.
 
-A change takes an `Aim`: an open file, the name of an array in it, random numbers, and a victim: a file that must be
-neither read nor written.
+A change takes a `Target`: an open file, the name of an array in it, a random generator, and the path of a victim file
+that must be neither read nor written.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 
 
-class Aim(NamedTuple):
-    """What a change is made to."""
+class Target(NamedTuple):
+    """The array that a change modifies, and what the change needs."""
 
     file: h5py.File
     name: str
@@ -26,13 +26,13 @@ class Aim(NamedTuple):
     def data(self) -> np.ndarray:
         return np.atleast_1d(self.file[self.name][()])
 
-    def put(self, **how: Any) -> None:
-        """Another data set in its place."""
+    def put(self, **options: Any) -> None:
+        """Replace the array with a new data set."""
         del self.file[self.name]
-        self.file.create_dataset(self.name, **how)
+        self.file.create_dataset(self.name, **options)
 
     def link(self, target: Any) -> None:
-        """A link in its place."""
+        """Replace the array with a link."""
         del self.file[self.name]
         self.file[self.name] = target
 
@@ -40,115 +40,115 @@ class Aim(NamedTuple):
         return int(self.rng.integers(most))
 
 
-Change = Callable[[Aim], object]
+Change = Callable[[Target], object]
 
 
-def _virtual(aim: Aim) -> None:
-    data = aim.data
+def _virtual(target: Target) -> None:
+    data = target.data
     layout = h5py.VirtualLayout(data.shape, data.dtype)
-    layout[...] = h5py.VirtualSource(aim.victim if aim.below(2) else ".", "x", data.shape)
-    del aim.file[aim.name]
-    aim.file.create_virtual_dataset(aim.name, layout)
+    layout[...] = h5py.VirtualSource(target.victim if target.below(2) else ".", "x", data.shape)
+    del target.file[target.name]
+    target.file.create_virtual_dataset(target.name, layout)
 
 
 def _declared(layout: int) -> Change:
-    """Up to 2⁴⁰ numbers, none of them written."""
+    """Declare up to 2⁴⁰ numbers without writing any."""
 
-    def change(aim: Aim) -> None:
-        data = aim.data
-        shape = tuple(1 << int(aim.rng.integers(12, 40 // data.ndim + 1)) for _ in range(data.ndim))
+    def change(target: Target) -> None:
+        data = target.data
+        shape = tuple(1 << int(target.rng.integers(12, 40 // data.ndim + 1)) for _ in range(data.ndim))
         plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         plan.set_layout(layout)
         if layout == h5py.h5d.CHUNKED:
             plan.set_chunk(tuple(min(n, 64) for n in shape))
         plan.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
-        parent, _, leaf = aim.name.rpartition("/")
-        group, kind = aim.file[parent or "/"], h5py.h5t.py_create(data.dtype)
-        del aim.file[aim.name]
+        parent, _, leaf = target.name.rpartition("/")
+        group, kind = target.file[parent or "/"], h5py.h5t.py_create(data.dtype)
+        del target.file[target.name]
         h5py.h5d.create(group.id, leaf.encode(), kind, h5py.h5s.create_simple(shape), plan)
 
     return change
 
 
-def _filtered(**how: Any) -> Change:
-    return lambda aim: aim.put(data=aim.data, chunks=aim.data.shape, **how)
+def _filtered(**options: Any) -> Change:
+    return lambda target: target.put(data=target.data, chunks=target.data.shape, **options)
 
 
-def _bomb(aim: Aim) -> None:
-    count = 1 << int(aim.rng.integers(18, 24))
-    aim.put(shape=(count,), dtype="f4", chunks=(count,), compression="gzip")
-    aim.file[aim.name].write_direct(np.zeros(count, "f4"))
+def _bomb(target: Target) -> None:
+    count = 1 << int(target.rng.integers(18, 24))
+    target.put(shape=(count,), dtype="f4", chunks=(count,), compression="gzip")
+    target.file[target.name].write_direct(np.zeros(count, "f4"))
 
 
-def _of(make: Callable[[Aim], Any], **how: Any) -> Change:
-    return lambda aim: aim.put(data=make(aim), **how)
+def _data(make: Callable[[Target], Any], **options: Any) -> Change:
+    return lambda target: target.put(data=make(target), **options)
 
 
-def _reshaped(aim: Aim) -> np.ndarray:
-    data = aim.data
+def _reshaped(target: Target) -> np.ndarray:
+    data = target.data
     kinds = (data[..., None], data[None], data.reshape(-1)[:-1], np.concatenate((data, data)), data[:0])
-    return kinds[aim.below(len(kinds))]
+    return kinds[target.below(len(kinds))]
 
 
-def _not_finite(aim: Aim) -> np.ndarray:
-    data = aim.data
-    data.flat[aim.below(data.size)] = aim.rng.choice((np.nan, np.inf, -np.inf))
+def _not_finite(target: Target) -> np.ndarray:
+    data = target.data
+    data.flat[target.below(data.size)] = target.rng.choice((np.nan, np.inf, -np.inf))
     return data
 
 
-def _groups(names: Callable[[Aim], list[str]]) -> Change:
-    def change(aim: Aim) -> None:
-        del aim.file[aim.name]
-        for name in names(aim):
-            aim.file.create_group(f"{aim.name}/{name}")
+def _groups(names: Callable[[Target], list[str]]) -> Change:
+    def change(target: Target) -> None:
+        del target.file[target.name]
+        for name in names(target):
+            target.file.create_group(f"{target.name}/{name}")
 
     return change
 
 
 ANY: Mapping[str, Change] = {
-    "an external link": lambda aim: aim.link(h5py.ExternalLink(aim.victim, "/x")),
-    "a link to a device": lambda aim: aim.link(h5py.ExternalLink("/dev/zero", "/x")),
-    "a soft link": lambda aim: aim.link(h5py.SoftLink("/meta")),
-    "a link to itself": lambda aim: aim.link(h5py.SoftLink(f"/{aim.name}")),
-    "external storage": lambda aim: aim.put(
-        shape=aim.data.shape, dtype=aim.data.dtype, external=[(aim.victim, 0, aim.data.nbytes)]
+    "an external link": lambda target: target.link(h5py.ExternalLink(target.victim, "/x")),
+    "a link to a device": lambda target: target.link(h5py.ExternalLink("/dev/zero", "/x")),
+    "a soft link": lambda target: target.link(h5py.SoftLink("/meta")),
+    "a link to itself": lambda target: target.link(h5py.SoftLink(f"/{target.name}")),
+    "external storage": lambda target: target.put(
+        shape=target.data.shape, dtype=target.data.dtype, external=[(target.victim, 0, target.data.nbytes)]
     ),
     "a virtual data set": _virtual,
     "declared, not written": _declared(h5py.h5d.CONTIGUOUS),
     "declared in chunks": _declared(h5py.h5d.CHUNKED),
     "a bomb of gzip": _bomb,
     "fletcher32": _filtered(fletcher32=True),
-    "variable length": _of(lambda aim: list(map(str, aim.data.ravel()[:9])), dtype=h5py.string_dtype()),
-    "references": _of(lambda aim: [aim.file["/"].ref] * 3, dtype=h5py.ref_dtype),
-    "compound": _of(lambda aim: np.zeros(aim.data.shape, "f4,f4")),
-    "complex": _of(lambda aim: np.zeros(aim.data.shape, complex)),
-    "opaque": _of(lambda aim: np.zeros(aim.data.shape, "V8")),
-    "no space": _of(lambda aim: h5py.Empty("f4")),
-    "another shape": _of(_reshaped),
-    "nothing": lambda aim: aim.file.pop(aim.name),
-    "deep groups": _groups(lambda aim: ["g/" * int(aim.rng.integers(3, 3000))]),
-    "many groups": _groups(lambda aim: [str(i) for i in range(int(aim.rng.integers(1, 2000)))]),
-    "the root again": lambda aim: aim.link(aim.file["/"]),
-    "a named type": lambda aim: aim.link(np.dtype("f4")),
+    "variable length": _data(lambda target: list(map(str, target.data.ravel()[:9])), dtype=h5py.string_dtype()),
+    "references": _data(lambda target: [target.file["/"].ref] * 3, dtype=h5py.ref_dtype),
+    "compound": _data(lambda target: np.zeros(target.data.shape, "f4,f4")),
+    "complex": _data(lambda target: np.zeros(target.data.shape, complex)),
+    "opaque": _data(lambda target: np.zeros(target.data.shape, "V8")),
+    "no space": _data(lambda target: h5py.Empty("f4")),
+    "another shape": _data(_reshaped),
+    "nothing": lambda target: target.file.pop(target.name),
+    "deep groups": _groups(lambda target: ["g/" * int(target.rng.integers(3, 3000))]),
+    "many groups": _groups(lambda target: [str(i) for i in range(int(target.rng.integers(1, 2000)))]),
+    "the root again": lambda target: target.link(target.file["/"]),
+    "a named type": lambda target: target.link(np.dtype("f4")),
 }
-"""In the place of any array."""
+"""Changes to any array."""
 FLOATS: Mapping[str, Change] = {
-    "not finite": _of(_not_finite),
-    "integers": _of(lambda aim: np.zeros(aim.data.shape, "i4")),
+    "not finite": _data(_not_finite),
+    "integers": _data(lambda target: np.zeros(target.data.shape, "i4")),
 }
-"""In the place of floats."""
+"""Changes to float arrays."""
 CHECKPOINT_FLOATS: Mapping[str, Change] = {
     **FLOATS,
     "gzip": _filtered(compression="gzip"),
-    "half precision": _of(lambda aim: aim.data.astype("f2")),
-    "another precision": _of(lambda aim: aim.data.astype("f8" if aim.data.dtype.itemsize == 4 else "f4")),
-    "another byte order": _of(lambda aim: aim.data.astype(aim.data.dtype.newbyteorder())),
+    "half precision": _data(lambda target: target.data.astype("f2")),
+    "another precision": _data(lambda target: target.data.astype("f8" if target.data.dtype.itemsize == 4 else "f4")),
+    "another byte order": _data(lambda target: target.data.astype(target.data.dtype.newbyteorder())),
 }
-"""In the place of floats of a checkpoint, which has one way to keep them."""
+"""Changes to float arrays of a checkpoint, which allows a single storage layout."""
 
 
 def older(image: bytes) -> bytes:
-    """The same content in HDF5's older format, which has no checksums over its own structure."""
+    """Convert to the older HDF5 format, which has no metadata checksums."""
     made = io.BytesIO()
     with h5py.File(io.BytesIO(image), "r") as old, h5py.File(made, "w", libver="earliest") as new:
         for name in old:
@@ -157,7 +157,7 @@ def older(image: bytes) -> bytes:
 
 
 def names(file: h5py.File) -> list[str]:
-    """Of every array."""
+    """List the names of all arrays."""
     found: list[str] = []
     file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
     return sorted(found)
@@ -166,9 +166,9 @@ def names(file: h5py.File) -> list[str]:
 def apply(
     image: bytes, change: Change, rng: np.random.Generator, victim: str, floats: bool = False, libver: str = "latest"
 ) -> bytes:
-    """An HDF5 image after a change to one of its arrays, or of its float arrays alone."""
+    """Apply a change to a random array, or float array, of an HDF5 image."""
     content = io.BytesIO(image)
     with h5py.File(content, "r+", libver=libver) as file:
         fit = [name for name in names(file) if not floats or file[name].dtype.kind == "f"]
-        change(Aim(file, fit[int(rng.integers(len(fit)))], rng, victim))
+        change(Target(file, fit[int(rng.integers(len(fit)))], rng, victim))
     return content.getvalue()

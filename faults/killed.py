@@ -1,4 +1,4 @@
-"""SIGKILL at random times of a training that saves after every step: resumed, it ends bit-identical."""
+"""SIGKILL at random times during training, then resume: the result must be bit-identical."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import numpy as np
 from captioner.errors import CheckpointError
 from captioner.inference.find_checkpoint import LAST
 from captioner.storage import checkpoint
-from faults.processes import Training, difference, side_by_side, straight
+from faults.processes import Training, difference, run_concurrently, uninterrupted
 from faults.session import Row, Session, row
 from faults.watch import Outcome
 
 STEPS = 120
 LONGEST = 0.5
-"""Seconds from the first checkpoint of a process to its end."""
+"""Maximum seconds between the first checkpoint of a process and its kill."""
 MOST_KILLS = 12
-"""Of one run, after which it may finish."""
+"""Maximum number of kills per run."""
 
 
 def one_run(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Generator) -> list[Outcome]:
-    """An outcome for every kill of one run, until the run is done; the last tells whether its end was right."""
+    """Kill and resume one run until it finishes; return one outcome per kill, the last for the final checkpoint."""
     outcomes: list[Outcome] = []
     for kills in range(MOST_KILLS + 1):
         training = Training(folder, STEPS)
@@ -34,7 +34,7 @@ def one_run(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Genera
             training.process.send_signal(signal.SIGKILL)
         code = training.end()
         if code not in (0, -signal.SIGKILL):
-            return [*outcomes, Outcome("wrong", f"exit code {code}: {training.told[-200:]}")]
+            return [*outcomes, Outcome("wrong", f"exit code {code}: {training.stderr[-200:]}")]
         if code == 0:
             break
         try:
@@ -50,8 +50,8 @@ def one_run(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Genera
 
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("killed")
-    expected = straight(folder / "straight", STEPS)
-    tally = side_by_side(
+    expected = uninterrupted(folder / "uninterrupted", STEPS)
+    tally = run_concurrently(
         lambda number, rng: one_run(folder / f"run-{number}", expected, rng), session.count(200), session.seed
     )
     yield row("SIGKILL while training", "the last checkpoint valid, the end bit-identical", tally)

@@ -1,4 +1,4 @@
-"""The files that are damaged: small, and made by the commands themselves."""
+"""Small valid files to damage: runs, checkpoints and prepared data sets."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from faults.session import SMALL
 
 
 def make_run(folder: Path, *overrides: str) -> Path:
-    """A finished run, and in it a checkpoint `last.h5`."""
+    """Train a small run, which contains the checkpoint `last.h5`."""
     for _ in train(parse("", "", [*SMALL, "train.max_steps=3", *overrides]), folder):
         pass
     return folder
 
 
 def make_prepared(path: Path, seed: int = 0) -> Path:
-    """A prepared data set of generated pictures."""
+    """Write a prepared data set of generated images."""
     write_prepared(path, build_corpus(parse("", "", [*SMALL, f"data.scenes.seed={seed}"])), {"sources": []})
     return path
 
 
-def of_checkpoint(restored: Restored) -> str:
-    """A digest of all that a checkpoint holds."""
+def checkpoint_digest(restored: Restored) -> str:
+    """Return a digest of the whole content of a checkpoint."""
     standard = restored.model.standardizer
     groups = Checkpoint(restored.meta, restored.model.params, restored.slots, standard._asdict() if standard else {})
     return _digest(asdict(restored.meta), groups.groups())
 
 
-def of_corpus(corpus: Corpus) -> str:
-    """A digest of all that a data set holds."""
+def corpus_digest(corpus: Corpus) -> str:
+    """Return a digest of the whole content of a data set."""
     splits: dict[str, dict[str, Any]] = {
         name: {"captions": s.captions, "image_idxs": s.image_idxs, "features": np.asarray(s.features[:])}
         for name, s in corpus.splits.items()

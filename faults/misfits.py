@@ -1,4 +1,4 @@
-"""Sealed files whose parts do not fit: texts, vocabularies, configs and ids that a hostile writer would choose."""
+"""Files with a valid seal and inconsistent content: metadata, vocabularies, configs and ids."""
 
 from __future__ import annotations
 
@@ -8,71 +8,71 @@ from typing import Any
 
 import numpy as np
 
-from faults.hostile import Aim, Change
+from faults.hostile import Change, Target
 
 Content = dict[str, Any]
 
 
-def _text(change: Callable[[Content, Aim], bytes]) -> Change:
-    """Another text of `meta`."""
+def _text(change: Callable[[Content, Target], bytes]) -> Change:
+    """Replace the text of `meta`."""
 
-    def changed(aim: Aim) -> None:
-        content = json.loads(aim.file["meta"][()])
-        aim._replace(name="meta").put(data=np.bytes_(change(content, aim)))
+    def changed(target: Target) -> None:
+        content = json.loads(target.file["meta"][()])
+        target._replace(name="meta").put(data=np.bytes_(change(content, target)))
 
     return changed
 
 
-def _meta(change: Callable[[Content, Aim], object]) -> Change:
-    """Another content of `meta`."""
+def _meta(change: Callable[[Content, Target], object]) -> Change:
+    """Change the JSON content of `meta`."""
 
-    def changed(content: Content, aim: Aim) -> bytes:
-        change(content, aim)
+    def changed(content: Content, target: Target) -> bytes:
+        change(content, target)
         return json.dumps(content).encode()
 
     return _text(changed)
 
 
 def _set(**values: Any) -> Change:
-    return _meta(lambda content, aim: content.update(values))
+    return _meta(lambda content, target: content.update(values))
 
 
-def _words(change: Callable[[list[Any], Aim], object]) -> Change:
-    return _meta(lambda content, aim: change(content["words"], aim))
+def _words(change: Callable[[list[Any], Target], object]) -> Change:
+    return _meta(lambda content, target: change(content["words"], target))
 
 
 def _config(old: str, new: str) -> Change:
-    return _meta(lambda content, aim: content.update(config=content["config"].replace(old, new)))
+    return _meta(lambda content, target: content.update(config=content["config"].replace(old, new)))
 
 
-def _field(content: Content, aim: Aim) -> str:
+def _field(content: Content, target: Target) -> str:
     known = sorted(content)
-    return known[aim.below(len(known))]
+    return known[target.below(len(known))]
 
 
 JUNK: tuple[Any, ...] = (True, -1, 1.5, [], {}, 10**30, [[]], float("nan"), [None], {"a": 1}, ["\0"])
 META: Mapping[str, Change] = {
     "meta: junk in a field": _meta(
-        lambda content, aim: content.update({_field(content, aim): [JUNK[aim.below(len(JUNK))], {}, 7]})
+        lambda content, target: content.update({_field(content, target): [JUNK[target.below(len(JUNK))], {}, 7]})
     ),
-    "meta: a field less": _meta(lambda content, aim: content.pop(_field(content, aim))),
-    "meta: deep JSON": _text(lambda content, aim: b"[" * int(aim.rng.integers(2000, 60_000))),
-    "meta: cut JSON": _text(lambda content, aim: json.dumps(content).encode()[: 1 + aim.below(60)]),
-    "meta: not UTF-8": _text(lambda content, aim: json.dumps(content).encode().replace(b'": ', b'\xff": ', 1)),
-    "meta: another type": _text(lambda content, aim: (b"[]", b"null", b"7", b'"x"', b"{}", b"NaN")[aim.below(6)]),
+    "meta: a field less": _meta(lambda content, target: content.pop(_field(content, target))),
+    "meta: deep JSON": _text(lambda content, target: b"[" * int(target.rng.integers(2000, 60_000))),
+    "meta: cut JSON": _text(lambda content, target: json.dumps(content).encode()[: 1 + target.below(60)]),
+    "meta: not UTF-8": _text(lambda content, target: json.dumps(content).encode().replace(b'": ', b'\xff": ', 1)),
+    "meta: another type": _text(lambda content, target: (b"[]", b"null", b"7", b'"x"', b"{}", b"NaN")[target.below(6)]),
 }
 CHECKPOINT: Mapping[str, Change] = {
     **META,
     "meta: one field more": _set(more=1),
     "meta: a huge number": _text(
-        lambda content, aim: json.dumps(content).encode().replace(b'"step": ', b'"step": ' + b"9" * 5000)
+        lambda content, target: json.dumps(content).encode().replace(b'"step": ', b'"step": ' + b"9" * 5000)
     ),
-    "words: one less": _words(lambda words, aim: words.pop(aim.below(len(words)))),
-    "words: one more": _words(lambda words, aim: words.append("zebra")),
-    "words: one twice": _words(lambda words, aim: words.__setitem__(-1, words[aim.below(len(words) - 1)])),
-    "words: a control character": _words(lambda words, aim: words.__setitem__(aim.below(len(words)), "\x1b[2J")),
-    "words: a line end": _words(lambda words, aim: words.__setitem__(aim.below(len(words)), "a\nb")),
-    "words: not a text": _words(lambda words, aim: words.__setitem__(aim.below(len(words)), 7)),
+    "words: one less": _words(lambda words, target: words.pop(target.below(len(words)))),
+    "words: one more": _words(lambda words, target: words.append("zebra")),
+    "words: one twice": _words(lambda words, target: words.__setitem__(-1, words[target.below(len(words) - 1)])),
+    "words: a control character": _words(lambda words, target: words.__setitem__(target.below(len(words)), "\x1b[2J")),
+    "words: a line end": _words(lambda words, target: words.__setitem__(target.below(len(words)), "a\nb")),
+    "words: not a text": _words(lambda words, target: words.__setitem__(target.below(len(words)), 7)),
     "config: another width": _config("hidden_dim: 16", "hidden_dim: 17"),
     "config: a vast width": _config("hidden_dim: 16", "hidden_dim: 9000000000000"),
     "config: another cell": _config("cell: lstm", "cell: rnn"),
@@ -86,23 +86,23 @@ CHECKPOINT: Mapping[str, Change] = {
 }
 
 
-def _array(name: str, change: Callable[[np.ndarray, Aim], object]) -> Change:
-    """Another content of one array of the train split; what `change` returns, if anything, in its place."""
+def _array(name: str, change: Callable[[np.ndarray, Target], object]) -> Change:
+    """Change one array in place, or replace it with the array that `change` returns."""
 
-    def changed(aim: Aim) -> None:
-        aim = aim._replace(name=name)
-        data = aim.data
-        found = change(data, aim)
-        aim.put(data=data if found is None else found)
+    def changed(target: Target) -> None:
+        target = target._replace(name=name)
+        data = target.data
+        found = change(data, target)
+        target.put(data=data if found is None else found)
 
     return changed
 
 
-def _put(value: int, column: int | None = None) -> Callable[[np.ndarray, Aim], None]:
-    """A number at a random place, or in a random row of a column."""
+def _put(value: int, column: int | None = None) -> Callable[[np.ndarray, Target], None]:
+    """Set a random element, or a random row of a given column, to `value`."""
 
-    def change(data: np.ndarray, aim: Aim) -> None:
-        place = tuple(aim.below(n) for n in data.shape)
+    def change(data: np.ndarray, target: Target) -> None:
+        place = tuple(target.below(n) for n in data.shape)
         data[place if column is None else (place[0], column)] = value
 
     return change
@@ -114,16 +114,16 @@ DATA_SET: Mapping[str, Change] = {
     "ids: below 0": _array("train/captions", _put(-1)),
     "ids: a second <START>": _array("train/captions", _put(1, column=1)),
     "ids: no <START>": _array("train/captions", _put(5, column=0)),
-    "ids: of 64 bits": _array("train/captions", lambda data, aim: data.astype("i8")),
-    "ids: floats": _array("train/captions", lambda data, aim: data.astype("f4")),
+    "ids: of 64 bits": _array("train/captions", lambda data, target: data.astype("i8")),
+    "ids: floats": _array("train/captions", lambda data, target: data.astype("f4")),
     "rows: beyond the images": _array("train/image_idxs", _put(1 << 30)),
     "rows: below 0": _array("train/image_idxs", _put(-5)),
-    "texts: one more": _array("train/texts", lambda data, aim: np.concatenate((data, data[:1]))),
-    "images: one less": _array("train/images", lambda data, aim: data[1:]),
-    "words: one less": _array("vocabulary", lambda data, aim: data[:-1]),
-    "words: one twice": _array("vocabulary", lambda data, aim: np.concatenate((data[:-1], data[:1]))),
-    "splits: one that is not there": _meta(lambda content, aim: content["splits"].append("dev")),
-    "splits: a path": _meta(lambda content, aim: content["splits"].__setitem__(0, "../train")),
-    "splits: one twice": _meta(lambda content, aim: content["splits"].append("train")),
-    "splits: thousands": _meta(lambda content, aim: content.update(splits=[f"s{i}" for i in range(9999)])),
+    "texts: one more": _array("train/texts", lambda data, target: np.concatenate((data, data[:1]))),
+    "images: one less": _array("train/images", lambda data, target: data[1:]),
+    "words: one less": _array("vocabulary", lambda data, target: data[:-1]),
+    "words: one twice": _array("vocabulary", lambda data, target: np.concatenate((data[:-1], data[:1]))),
+    "splits: one that is not there": _meta(lambda content, target: content["splits"].append("dev")),
+    "splits: a path": _meta(lambda content, target: content["splits"].__setitem__(0, "../train")),
+    "splits: one twice": _meta(lambda content, target: content["splits"].append("train")),
+    "splits: thousands": _meta(lambda content, target: content.update(splits=[f"s{i}" for i in range(9999)])),
 }

@@ -1,4 +1,4 @@
-"""ONNX models that point outside of their own file, in every place that can hold a tensor."""
+"""ONNX models with external data references, in every field that can contain a tensor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captioner.images import onnx
 from captioner.images.protobuf import message, node, value_info
 from faults import watch
 from faults.session import Row, Session, row
-from faults.watch import Outcome, judge
+from faults.watch import Outcome, classify
 
 SHAPE = ("N", 3, 4, 4)
 POOL = [node("GlobalAveragePool", ["x"], "p"), node("Flatten", ["p"], "f")]
@@ -21,7 +21,7 @@ VICTIM = b"\x00\x00\x80\x3f" * 65_536
 
 
 def model(fields: list[tuple[int, Any]], beside: list[tuple[int, Any]] | None = None) -> bytes:
-    """A model that works, with more fields in its graph, and more beside the graph."""
+    """Build a valid model with extra fields in its graph and next to the graph."""
     ends = [(11, value_info("x", SHAPE)), (12, value_info("f", ("N", 3)))]
     settings = [message([(1, key), (2, text)]) for key, text in {"mean": "0", "scale": "1"}.items()]
     graph = message([(1, POOL), (2, "g"), *fields, *ends])
@@ -29,12 +29,12 @@ def model(fields: list[tuple[int, Any]], beside: list[tuple[int, Any]] | None = 
 
 
 def attributed(*fields: tuple[int, Any]) -> bytes:
-    """A node with one attribute."""
+    """Build a node with one attribute."""
     return message([(2, "c"), (4, "Constant"), (5, message([(1, "value"), *fields]))])
 
 
 def nested(depth: int, number: int, tensor: bytes) -> bytes:
-    """A node with a graph in an attribute, as If and Loop have, and in that graph another such node."""
+    """Build a node with a subgraph attribute, as If and Loop have, nested `depth` times."""
     graph = message([(2, "inner"), (5, tensor)])
     for _ in range(depth):
         graph = message([(1, attributed((number, graph))), (2, "outer")])
@@ -59,7 +59,7 @@ PLACES: Mapping[str, Callable[[bytes], bytes]] = {
     "a second graph": lambda tensor: model([], [(7, message([(5, tensor)]))]),
     "behind unknown fields": lambda tensor: model([(99, "x"), (100, 1), (5, tensor)], [(1000, "y")]),
 }
-"""Where a tensor may be."""
+"""Fields that can contain a tensor."""
 
 
 def entries(location: str) -> tuple[int, list[bytes]]:
@@ -90,12 +90,12 @@ TRICKS: Mapping[str, Callable[[str], bytes]] = {
     "inside a group": lambda path: tensor(raw=b"\xfb\x01\x70\x01\xfc\x01"),
     "before a field that is cut": lambda path: tensor(entries(path), (14, 1), raw=b"\x4a\x7f"),
 }
-"""How a tensor says that its data are elsewhere, however a parser may take it."""
+"""Encodings of an external data reference, including ones that parsers may read differently."""
 
 
 @dataclass(frozen=True)
 class External:
-    """Trial k opens a model with one trick in one place: onnxruntime must never see it."""
+    """Trial k opens a model with one trick in one place; it must be refused before onnxruntime opens it."""
 
     folder: Path
 
@@ -104,7 +104,7 @@ class External:
         victim = self.folder / "victim.bin"
         content = PLACES[place](TRICKS[trick](str(victim)))
         with mock.patch.object(onnx.onnxruntime, "InferenceSession") as opened:
-            outcome = judge(lambda: onnx.OnnxEncoder(content, "m.onnx", {}), lambda encoder: False, DataError)
+            outcome = classify(lambda: onnx.OnnxEncoder(content, "m.onnx", {}), lambda encoder: False, DataError)
         if opened.called:
             return Outcome("wrong", f"{place}, {trick}: onnxruntime opened it")
         return outcome._replace(note=f"{place}, {trick}: {outcome.note}")

@@ -1,4 +1,4 @@
-"""Numbers that stop being finite, anywhere and at any step of a training."""
+"""NaN and infinity in features, losses, gradients or parameters at any training step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from faults.watch import Outcome
 STEPS = 8
 NAMES = ("W_proj", "b_proj", "W_embed", "Wx", "Wh", "b", "W_vocab", "b_vocab")
 Plant = Callable[[int, float, np.random.Generator], tuple[Any, str, Any, str]]
-"""(step, number, random numbers) -> what to replace, its name, by what, and what the message must say."""
+"""(step, number, generator) -> owner, attribute name, replacement, and text that the message must contain."""
 
 
 def _features(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str, Any, str]:
@@ -49,8 +49,8 @@ def _features(step: int, number: float, rng: np.random.Generator) -> tuple[Any, 
 def _loss(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str, Any, str]:
     real, calls = CaptioningRNN.forward, [0]
 
-    def forward(self: CaptioningRNN, *args: Any, **how: Any) -> Any:
-        losses, cache = real(self, *args, **how)
+    def forward(self: CaptioningRNN, *args: Any, **options: Any) -> Any:
+        losses, cache = real(self, *args, **options)
         calls[0] += 1
         return (losses._replace(loss=number, trained=number) if calls[0] == step else losses), cache
 
@@ -60,8 +60,8 @@ def _loss(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str,
 def _gradient(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str, Any, str]:
     real, calls, name, place = CaptioningRNN.backward, [0], NAMES[int(rng.integers(len(NAMES)))], rng.random()
 
-    def backward(self: CaptioningRNN, *args: Any, **how: Any) -> Any:
-        grads = real(self, *args, **how)
+    def backward(self: CaptioningRNN, *args: Any, **options: Any) -> Any:
+        grads = real(self, *args, **options)
         calls[0] += 1
         if calls[0] == step:
             grads[name].flat[int(place * grads[name].size)] = number
@@ -91,15 +91,15 @@ PLANTS: Mapping[str, Plant] = {
 
 @contextmanager
 def planted(plant: Plant, step: int, number: float, rng: np.random.Generator) -> Iterator[str]:
-    """While it lasts, a step meets a number that is not finite; what its message must say."""
-    owner, name, by, said = plant(step, number, rng)
+    """Inject a non-finite number at a step; yield the text that the error message must contain."""
+    owner, name, by, message = plant(step, number, rng)
     with mock.patch.object(owner, name, by):
-        yield said
+        yield message
 
 
 @dataclass(frozen=True)
 class Planted:
-    """Trial k plants a number somewhere, at some step."""
+    """Trial k injects a non-finite number at a random step."""
 
     folder: Path
     seed: int
@@ -114,13 +114,13 @@ class Planted:
         shutil.rmtree(run, ignore_errors=True)
         config = parse("", "", [*SMALL, "train.save_every=1", f"train.max_steps={STEPS}"])
         try:
-            with planted(PLANTS[name], step, number, rng) as said:
+            with planted(PLANTS[name], step, number, rng) as message:
                 for _ in train(config, run):
                     pass
         except DivergenceError as error:
             kept = f"{run / LAST} contains step {step - 1}, before the divergence" if step > 1 else "no checkpoint yet"
             text = str(error)
-            if not (text.startswith(f"step {step}: ") and said in text and text.endswith(f"; {kept}")):
+            if not (text.startswith(f"step {step}: ") and message in text and text.endswith(f"; {kept}")):
                 return Outcome("wrong", f"{name}, {number} at step {step}: {text}")
             if not re.search("; (try|they were finite)", text):
                 return Outcome("wrong", f"suggests nothing: {text}")

@@ -1,4 +1,4 @@
-"""A training in a process of its own: when it has begun, how far it is, how it ends."""
+"""Run trainings in subprocesses: wait for progress and get the exit code."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ OPTIONS = (
     "train.learning_rate=0.01",
     "threads=2",
 )
-"""A run that a fault may hit anywhere: it saves after every step, and what is learnt depends on order and noise."""
+"""Options of a run that saves after every step, and whose result depends on data order and dropout."""
 MOST_SECONDS = 120.0
 
 
 class Training:
-    """`captioner train` into a folder, or on with it where it has a checkpoint; stderr ends in `told`."""
+    """A `captioner train` subprocess. Resumes if the folder has a checkpoint; `stderr` collects its output."""
 
     def __init__(
         self,
@@ -41,19 +41,19 @@ class Training:
         options: Iterable[str] = OPTIONS,
         more: Iterable[object] = (),
         code: str = "",
-        **how: Any,
+        **popen_options: Any,
     ) -> None:
         self.folder = folder
         if (folder / LAST).exists():
             words: list[object] = ["train", "--resume", folder, *more]
         else:
             words = ["train", "--run", folder, "--overwrite", *settings([*options, f"train.max_steps={steps}"])]
-        # through a pipe: what limits the size of files must not cut what is told
+        # a pipe, so that a file size limit does not truncate the output
         self._lines: list[str] = []
-        self.process = captioner(*words, code=code, **how)
+        self.process = captioner(*words, code=code, **popen_options)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        self._began = time.monotonic()
+        self._started = time.monotonic()
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
@@ -62,24 +62,24 @@ class Training:
                 self._lines.append(line)
 
     @property
-    def told(self) -> str:
+    def stderr(self) -> str:
         return "".join(self._lines)
 
     def until_it_trains(self) -> bool:
-        """Wait until all is loaded; False when it ended before."""
-        while self.process.poll() is None and self.told.count("\n") < 2:
+        """Wait until training starts; return False if the process ends first."""
+        while self.process.poll() is None and self.stderr.count("\n") < 2:
             self._wait()
         return self.process.poll() is None
 
     def until_it_saves(self) -> bool:
-        """Wait until this process has written a checkpoint; False when it ended before."""
+        """Wait until this process writes a checkpoint; return False if it ends first."""
         before = _stamp(self.folder)
         while self.process.poll() is None and _stamp(self.folder) == before:
             self._wait()
         return self.process.poll() is None
 
     def end(self, seconds: float = MOST_SECONDS) -> int | None:
-        """Its exit code; None, and the process is gone, when it does not end in time."""
+        """Wait for the exit code; after a timeout, kill the process and return None."""
         try:
             code: int | None = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -90,7 +90,7 @@ class Training:
         return code
 
     def _wait(self) -> None:
-        if time.monotonic() > self._began + MOST_SECONDS:
+        if time.monotonic() > self._started + MOST_SECONDS:
             self.process.kill()
         time.sleep(0.002)
 
@@ -103,7 +103,7 @@ def _stamp(folder: Path) -> int:
 
 
 def difference(one: Checkpoint, other: Checkpoint) -> str:
-    """What differs between two checkpoints, to the bit; nothing where they are the same training."""
+    """Compare two checkpoints bit by bit; return the first difference or ""."""
     if one.meta.step != other.meta.step:
         return f"step {one.meta.step}, not {other.meta.step}"
     a, b = one.groups(), other.groups()
@@ -115,22 +115,22 @@ def difference(one: Checkpoint, other: Checkpoint) -> str:
     return ""
 
 
-def straight(folder: Path, steps: int, options: Iterable[str] = OPTIONS) -> Checkpoint:
-    """The checkpoint of a run that nothing disturbs."""
+def uninterrupted(folder: Path, steps: int, options: Iterable[str] = OPTIONS) -> Checkpoint:
+    """Train without interruption and return the last checkpoint, as a reference."""
     training = Training(folder, steps, options)
     if training.end() != 0:
-        raise RuntimeError(training.told)
+        raise RuntimeError(training.stderr)
     return checkpoint.load(folder / LAST)
 
 
-def side_by_side(trials: Callable[[int, np.random.Generator], list[Outcome]], count: int, seed: int) -> Tally:
-    """Lists of outcomes of numbered trials, until there are so many; two at a time."""
-    tally, begun = Tally(), 0
+def run_concurrently(trials: Callable[[int, np.random.Generator], list[Outcome]], count: int, seed: int) -> Tally:
+    """Run numbered trials in parallel threads until there are `count` outcomes."""
+    tally, first = Tally(), 0
     with ThreadPoolExecutor(WORKERS) as pool:
         while tally.counts.total() < count:
-            numbers = range(begun, begun + WORKERS)
+            numbers = range(first, first + WORKERS)
             for outcomes in pool.map(lambda number: trials(number, np.random.default_rng((seed, number))), numbers):
                 for outcome in outcomes[: count - tally.counts.total()]:
-                    tally.add(begun, outcome)
-            begun += WORKERS
+                    tally.add(first, outcome)
+            first += WORKERS
     return tally

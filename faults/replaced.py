@@ -1,4 +1,4 @@
-"""The run folder of a running training is moved or removed, and another training starts under the same path."""
+"""Move or remove the run folder during training, and start another training at the same path."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from captioner.errors import CaptionerError
 from captioner.inference.find_checkpoint import LAST
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint
-from faults.processes import OPTIONS, Training, difference, side_by_side, straight
+from faults.processes import OPTIONS, Training, difference, run_concurrently, uninterrupted
 from faults.session import Row, Session, row
 from faults.watch import Outcome
 
 FIRST, SECOND = "seed=1", "seed=2"
 STEPS = 60
-"""Of the second training."""
+"""Number of steps of the second training."""
 SAVE_EVERY = (1, 200, 1_000)
-"""Steps between two writes of the first: it writes before the second has begun, or while it trains."""
+"""Checkpoint intervals of the first training: it saves before the second starts, or while the second trains."""
 LONG = ("data.scenes.train=800", "train.batch_size=4")
-"""Epochs of 1,000 steps: each ends with a checkpoint."""
+"""Options for epochs of 1,000 steps, each of which ends with a checkpoint."""
 MOST_STEPS = 3_000
-"""Of the first training."""
+"""Maximum number of steps of the first training."""
 SELDOM = tuple(option for option in OPTIONS if "_every" not in option)
 
 
@@ -36,7 +36,7 @@ def move(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """As `rm -rf`, which begins anew where a file was written meanwhile."""
+    """Remove the folder; retry if a file is written meanwhile."""
     while folder.exists():
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -47,29 +47,29 @@ CASES: Mapping[str, Callable[[Path], None]] = {"moved": move, "removed": remove}
 def replaced(
     how: str, folder: Path, expected: Checkpoint, every: int, rng: np.random.Generator, code: str = ""
 ) -> Outcome:
-    """Two trainings under one path, the second begun at a random time of the first."""
+    """Run two trainings at one path; the second starts at a random time of the first."""
     seldom = f"train.save_every={every}", f"train.log_every={every}"
     first = Training(folder, MOST_STEPS, (*SELDOM, *LONG, *seldom, FIRST), code=code)
     if not first.until_it_saves():
-        return Outcome("wrong", f"did not begin: {first.told[-200:]}")
+        return Outcome("wrong", f"did not start: {first.stderr[-200:]}")
     time.sleep(0.3 * rng.random())
     CASES[how](folder)
     second = Training(folder, STEPS, (*OPTIONS, SECOND))
     codes = first.end(), second.end()
-    told = [line for line in first.told.splitlines() if line.startswith("captioner: ")]
-    if codes != (1, 0) or len(told) != 1 or "Traceback" in first.told:
-        return Outcome("wrong", f"exit codes {codes}: {first.told[-300:]} {second.told[-300:]}")
+    errors = [line for line in first.stderr.splitlines() if line.startswith("captioner: ")]
+    if codes != (1, 0) or len(errors) != 1 or "Traceback" in first.stderr:
+        return Outcome("wrong", f"exit codes {codes}: {first.stderr[-300:]} {second.stderr[-300:]}")
     # a file may be missing while the folder is being removed
-    if not told[0].startswith(f"captioner: {folder}") or ": cannot write" not in told[0]:
-        return Outcome("wrong", f"names no folder and reason: {told[0]}")
-    problem = strangers(folder, expected)
+    if not errors[0].startswith(f"captioner: {folder}") or ": cannot write" not in errors[0]:
+        return Outcome("wrong", f"names no folder and reason: {errors[0]}")
+    problem = check_second_run(folder, expected)
     if not problem and how == "moved":
-        problem = of_the_first(folder.with_suffix(".moved"))
+        problem = check_moved_folder(folder.with_suffix(".moved"))
     return Outcome("wrong", problem) if problem else Outcome("stopped, files not mixed")
 
 
-def strangers(folder: Path, expected: Checkpoint) -> str:
-    """What in the folder is not of the second training; "" where all of it is."""
+def check_second_run(folder: Path, expected: Checkpoint) -> str:
+    """Check that all files belong to the second training; return the problem or ""."""
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     if [line["step"] for line in lines if line["kind"] == "step"] != list(range(1, STEPS + 1)):
         return "history.jsonl: expected every step of the second training once"
@@ -82,8 +82,8 @@ def strangers(folder: Path, expected: Checkpoint) -> str:
     return difference(checkpoint.load(folder / LAST), expected)
 
 
-def of_the_first(folder: Path) -> str:
-    """What is wrong with the folder that was moved; "" where it is whole."""
+def check_moved_folder(folder: Path) -> str:
+    """Check that the moved folder contains the first training only; return the problem or ""."""
     try:
         seed = "\n" + checkpoint.load(folder / LAST).meta.config
     except CaptionerError as error:
@@ -94,9 +94,9 @@ def of_the_first(folder: Path) -> str:
 
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("replaced")
-    expected = straight(folder / "straight", STEPS, (*OPTIONS, SECOND))
+    expected = uninterrupted(folder / "uninterrupted", STEPS, (*OPTIONS, SECOND))
     for how in CASES:
-        tally = side_by_side(
+        tally = run_concurrently(
             lambda number, rng, how=how: [
                 replaced(how, folder / f"{how}-{number}", expected, SAVE_EVERY[number % len(SAVE_EVERY)], rng)
             ],

@@ -1,4 +1,4 @@
-"""The results as a Markdown table."""
+"""Render the results as a Markdown table."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def escaped(results: Results) -> bool:
 def _cells(found: Row | Figure) -> Iterator[str]:
     if "fault" in found:
         ended = ", ".join(f"{count:,} {kind}" for kind, count in found["ended"].items() if kind not in ESCAPED)
-        through = ", ".join(f"**{count:,} {kind}**" for kind, count in found["ended"].items() if kind in ESCAPED)
-        yield from (found["fault"], found["must"], f"{found['trials']:,}", ended, through or "0")
+        failures = ", ".join(f"**{count:,} {kind}**" for kind, count in found["ended"].items() if kind in ESCAPED)
+        yield from (found["fault"], found["must"], f"{found['trials']:,}", ended, failures or "0")
     else:
         over = "" if found["got"] <= found["most"] else " **missed**"
         yield from (found["what"], f"at most {found['most']:g} {found['unit']}", "")

@@ -1,4 +1,4 @@
-"""Hostile files behind a right seal: a seal finds damage, and is no signature."""
+"""Malicious or damaged files with a valid seal: a seal is a checksum, not a signature."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from faults.damage import mutated
 from faults.hostile import Change
 from faults.sealed import READERS
 from faults.session import Row, Session, row
-from faults.watch import Outcome, judge
+from faults.watch import Outcome, classify
 
 SEALS: Mapping[str, Seal] = {"checkpoint": CHECKPOINT, "data set": DATA_SET}
 CHANGES: Mapping[str, Mapping[str, tuple[Change, bool]]] = {
@@ -31,9 +31,9 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, bool]]] = {
         **{f"floats: {name}": (change, True) for name, change in hostile.FLOATS.items()},
     },
 }
-"""Of each kind of file, every change by name, and whether it is one to floats alone."""
+"""Changes by kind of file and name, and whether a change applies to float arrays only."""
 VICTIM = b"\x00\x00\x80\x3f" * 65_536
-"""Floats, so that whoever reads the victim would find numbers."""
+"""Valid floats, so that a reader of the victim gets numbers."""
 PLACES: Mapping[str, Callable[[Path], object]] = {
     "a pipe": os.mkfifo,
     "a folder": Path.mkdir,
@@ -43,7 +43,7 @@ PLACES: Mapping[str, Callable[[Path], object]] = {
     "a link to nowhere": lambda path: path.symlink_to("nowhere"),
     "an empty file": Path.touch,
 }
-"""What may stand at the path instead of a file."""
+"""Special files to create at the path instead of a regular file."""
 
 
 def sealed(image: bytes, seal: Seal) -> bytes:
@@ -52,7 +52,7 @@ def sealed(image: bytes, seal: Seal) -> bytes:
 
 @dataclass(frozen=True)
 class Resealed:
-    """Trial k makes one change to a file, seals it again, and reads it; the victim must be as it was."""
+    """Trial k makes one change to a file, reseals it and reads it; the victim must stay unchanged."""
 
     kind: str
     whole: Path
@@ -75,11 +75,11 @@ class Resealed:
         else:
             change, floats = chosen
             whole = self.whole.read_bytes()
-            # A data set is written with its seal as HDF5's user block: its addresses count from behind it.
+            # The seal is the HDF5 user block, so addresses in the image are relative to its end.
             image = hostile.apply(whole[SIZE:], change, rng, str(victim), floats)
             path.write_bytes(sealed(image, SEALS[self.kind]))
-        read, content, told = READERS[self.kind]
-        outcome = judge(lambda: read(path), lambda value: content(value) == self.content, told)
+        read, content, error_type = READERS[self.kind]
+        outcome = classify(lambda: read(path), lambda value: content(value) == self.content, error_type)
         if victim.read_bytes() != VICTIM:
             return Outcome("wrong", f"{name}: the victim was written")
         return outcome._replace(note=f"{name}: {outcome.note}")
@@ -87,8 +87,9 @@ class Resealed:
 
 @dataclass(frozen=True)
 class Noise:
-    """Trial k damages the image behind a seal, in HDF5's older format by turns, seals it again, and reads it: whatever
-    it holds now is its content.
+    """Trial k damages an HDF5 image, half of them in the older format, reseals it and reads it.
+
+    Any content is accepted; a crash, hang or traceback is not.
     """
 
     kind: str
@@ -100,8 +101,8 @@ class Noise:
         path = self.whole.with_name(f"noise-{os.getpid()}.h5")
         image = self.whole.read_bytes()[SIZE:]
         path.write_bytes(sealed(mutated(hostile.older(image) if number % 4 > 1 else image, rng), SEALS[self.kind]))
-        read, content, told = READERS[self.kind]
-        return judge(lambda: read(path), lambda value: bool(content(value)), told)
+        read, content, error_type = READERS[self.kind]
+        return classify(lambda: read(path), lambda value: bool(content(value)), error_type)
 
 
 def measure(session: Session) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Trainings of random configs, disturbed at random steps and resumed: they must end as if nothing had happened."""
+"""Interrupt and resume trainings of random configs: results must equal those of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -38,90 +38,90 @@ TINY = {
     "data.scenes.heldout": 3,
 }
 WIDE = 25_000
-"""Numbers of a feature that make one MiB of 12 images: those are read from their file, ahead of time."""
+"""Feature width at which 12 images exceed 1 MiB, so that features are prefetched from the file."""
 SMALL = np.float32(0.03)
-"""Times numbers of variance 1: so many larger ones diverge."""
+"""Scale of the random wide features; larger values make training diverge."""
 MOST_STOPS = 3
 PATIENCE = 60.0
 
 
 class Stop(NamedTuple):
-    """An end of one sitting of a training, at or after a step."""
+    """How and at which step one call of train or resume is stopped."""
 
     kind: str
     step: int
 
 
-class Sitting(NamedTuple):
-    """One call of train or resume: its other lengths, when it is asked to stop, and whether its caller leaves it."""
+class TrainCall(NamedTuple):
+    """One call of train or resume: changed lengths, the stop callback, and when the caller abandons the iterator."""
 
     lengths: Mapping[str, int] = {}
     stop: Callable[[], bool] = lambda: False
-    happens: Callable[[], bool] = lambda: False
+    abandon: Callable[[], bool] = lambda: False
 
 
 @dataclass
-class Now:
-    """The step that a training has reached, and the signals that came."""
+class Progress:
+    """The current step of a training, and the signals received."""
 
     caught: list[int]
     step: int = 0
 
 
-def _signalled(step: int, now: Now) -> Sitting:
-    def happens() -> bool:
-        if now.step >= step and not now.caught:
+def _signalled(step: int, progress: Progress) -> TrainCall:
+    def abandon() -> bool:
+        if progress.step >= step and not progress.caught:
             os.kill(os.getpid(), (signal.SIGINT, signal.SIGTERM)[step % 2])
         return False
 
-    return Sitting(stop=lambda: bool(now.caught), happens=happens)
+    return TrainCall(stop=lambda: bool(progress.caught), abandon=abandon)
 
 
-STOPS: Mapping[str, Callable[[int, Now, int], Sitting]] = {
-    "stop()": lambda step, now, per_epoch: Sitting(stop=lambda: now.step >= step),
-    "a signal": lambda step, now, per_epoch: _signalled(step, now),
-    "left": lambda step, now, per_epoch: Sitting(happens=lambda: now.step >= step),
-    "train.max_steps": lambda step, now, per_epoch: Sitting({"train.max_steps": step}),
-    "train.epochs": lambda step, now, per_epoch: Sitting({"train.epochs": -(-step // per_epoch)}),
+STOPS: Mapping[str, Callable[[int, Progress, int], TrainCall]] = {
+    "stop()": lambda step, progress, per_epoch: TrainCall(stop=lambda: progress.step >= step),
+    "a signal": lambda step, progress, per_epoch: _signalled(step, progress),
+    "left": lambda step, progress, per_epoch: TrainCall(abandon=lambda: progress.step >= step),
+    "train.max_steps": lambda step, progress, per_epoch: TrainCall({"train.max_steps": step}),
+    "train.epochs": lambda step, progress, per_epoch: TrainCall({"train.epochs": -(-step // per_epoch)}),
 }
-"""How a sitting ends: asked to, by a signal, by leaving the iterator (as a kill would), or by its length."""
+"""Ways to stop: callback, signal, abandoning the iterator (as a kill does), or a shorter length."""
 SHORTER = ("train.max_steps", "train.epochs")
-"""Stops by another length, by which the cosine schedule is another one too."""
+"""Stops that change the length, and therefore the cosine schedule."""
 
 
-def sit(folder: Path, config: Config, stop: Stop | None, per_epoch: int = 1) -> tuple[Started | None, str]:
-    """Train, or resume where there is a checkpoint, until the end or the stop; how it began, and its divergence."""
-    began, diverged = None, ""
+def train_until(folder: Path, config: Config, stop: Stop | None, per_epoch: int = 1) -> tuple[Started | None, str]:
+    """Train, or resume from a checkpoint, until the end or the stop; return the start event and any divergence."""
+    started, diverged = None, ""
     with stop_signals() as caught:
-        now = Now(caught)
-        here = STOPS[stop.kind](stop.step, now, per_epoch) if stop else Sitting()
+        progress = Progress(caught)
+        here = STOPS[stop.kind](stop.step, progress, per_epoch) if stop else TrainCall()
         lengths = {"train.max_steps": config.train.max_steps, "train.epochs": config.train.epochs, **here.lengths}
         words = [f"{name}={'null' if value is None else value}" for name, value in lengths.items()]
         if RunFolder(folder).last.exists():
             events = resume(folder, words, here.stop)
         else:
-            events = train(parse(dump(config), "a drawn config", words), folder, overwrite=True, stop=here.stop)
+            events = train(parse(dump(config), "a sampled config", words), folder, overwrite=True, stop=here.stop)
         try:
             for event in events:
                 if isinstance(event, Started):
-                    began = event
+                    started = event
                 if isinstance(event, Step):
-                    now.step = event.step
-                if here.happens():
+                    progress.step = event.step
+                if here.abandon():
                     break
         except DivergenceError as error:
             diverged = str(error).split("; ")[0]
-        del events  # and with it the claim of the folder
-    return began, diverged
+        del events  # releases the folder lock
+    return started, diverged
 
 
-def compare(run: RunFolder, straight: RunFolder, diverged: bool = False) -> str:
-    """What differs between two runs: to the bit, by name, and by line; nothing where they are the same training.
+def compare(run: RunFolder, uninterrupted: RunFolder, diverged: bool = False) -> str:
+    """Compare checkpoints bit by bit, metadata and history of two runs; return the first difference or "".
 
-    Of trainings that diverged the last checkpoint may be another one: a stop saves too.
+    If training diverged, the last checkpoints may differ, because a stop saves too.
     """
-    pairs = [(run.best, straight.best), (run.before_end, straight.before_end)]
-    for mine, theirs in pairs if diverged else [(run.last, straight.last), *pairs]:
+    pairs = [(run.best, uninterrupted.best), (run.before_end, uninterrupted.before_end)]
+    for mine, theirs in pairs if diverged else [(run.last, uninterrupted.last), *pairs]:
         if mine.exists() != theirs.exists():
             return f"{mine.name}: {'there' if mine.exists() else 'missing'}"
         if mine.exists():
@@ -132,7 +132,7 @@ def compare(run: RunFolder, straight: RunFolder, diverged: bool = False) -> str:
                 a, b = getattr(one.meta, name), getattr(other.meta, name)
                 if a != b:
                     return f"{mine.name}: {name}: {a}, not {b}"
-    histories = [one.history.read_text().splitlines() if one.history.exists() else [] for one in (run, straight)]
+    histories = [one.history.read_text().splitlines() if one.history.exists() else [] for one in (run, uninterrupted)]
     for number, (got, expected) in enumerate(zip_longest(*histories), 1):
         if got != expected:
             return f"history.jsonl: line {number}: {_fields(got, expected)}"
@@ -140,7 +140,7 @@ def compare(run: RunFolder, straight: RunFolder, diverged: bool = False) -> str:
 
 
 def _fields(one: str | None, other: str | None) -> str:
-    """What differs between two lines of a history."""
+    """Describe the difference between two history lines."""
     if one is None or other is None:
         return f"{one or 'missing'}, not {other or 'missing'}"
     a, b = json.loads(one), json.loads(other)
@@ -150,7 +150,7 @@ def _fields(one: str | None, other: str | None) -> str:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Trial k trains by a config of its own, undisturbed and disturbed."""
+    """Trial k trains with the k-th random config, without and with interruptions."""
 
     folder: Path
     seed: int
@@ -160,28 +160,28 @@ class Resumed:
         here = self.folder / f"trial-{trial}"
         here.mkdir(parents=True)
         config = self._config(rng, here)
-        began, diverged = sit(here / "straight", config, None)
-        assert began is not None
-        stops = self._stops(rng, config, began)
-        told = ""
+        started, diverged = train_until(here / "uninterrupted", config, None)
+        assert started is not None
+        stops = self._stops(rng, config, started)
+        divergence = ""
         for stop in (*stops, None):
-            _, told = sit(here / "run", config, stop, began.steps_per_epoch)
-        problem = "" if told == diverged else f"diverged: {told}, not {diverged}"
-        problem = problem or compare(RunFolder(here / "run"), RunFolder(here / "straight"), bool(diverged))
+            _, divergence = train_until(here / "run", config, stop, started.steps_per_epoch)
+        problem = "" if divergence == diverged else f"diverged: {divergence}, not {diverged}"
+        problem = problem or compare(RunFolder(here / "run"), RunFolder(here / "uninterrupted"), bool(diverged))
         shutil.rmtree(here)
         if problem:
             return Outcome("wrong", f"{problem}; {', '.join(f'{kind} at {step}' for kind, step in stops)}")
         return Outcome("diverged alike" if diverged else "bit-identical, same history")
 
     def _config(self, rng: np.random.Generator, here: Path) -> Config:
-        config = configs.draw(rng, self._data(rng, here), here / "start")
+        config = configs.sample_config(rng, self._data(rng, here), here / "start")
         if config.train.init_from is not None:
             plain = dataclasses.replace(Config().train, epochs=3, batch_size=16, learning_rate=0.01)
-            sit(here / "start", dataclasses.replace(config, train=plain), None)
+            train_until(here / "start", dataclasses.replace(config, train=plain), None)
         return config
 
     def _data(self, rng: np.random.Generator, here: Path) -> dict[str, Any]:
-        """Generated scenes, or a file of features too wide for the memory that is allowed."""
+        """Use generated scenes, or a feature file larger than the memory limit."""
         if rng.random() < 0.8:
             return TINY
         corpus = build_corpus(parse("", "", [f"{name}={value}" for name, value in TINY.items()]))
@@ -194,11 +194,11 @@ class Resumed:
         write_prepared(here / "data.h5", dataclasses.replace(corpus, splits=splits), {})
         return {"data.source": "prepared", "data.root": here / "data.h5"}
 
-    def _stops(self, rng: np.random.Generator, config: Config, began: Started) -> Sequence[Stop]:
-        """Up to three stops, in the order of their steps; none by another length where that changes the schedule."""
+    def _stops(self, rng: np.random.Generator, config: Config, started: Started) -> Sequence[Stop]:
+        """Sample up to three stops in step order; none changes the length if the schedule depends on it."""
         kinds = [kind for kind in STOPS if config.train.schedule != "cosine" or kind not in SHORTER]
         count = int(rng.integers(1, MOST_STOPS + 1))
-        at = np.sort(rng.integers(1, max(2, began.total_steps), count)).tolist()
+        at = np.sort(rng.integers(1, max(2, started.total_steps), count)).tolist()
         return [Stop(kinds[int(rng.integers(len(kinds)))], step) for step in at]
 
 

@@ -1,4 +1,4 @@
-"""Damaged checkpoints and prepared data sets: refused in a line, or the very same content."""
+"""Damaged checkpoints and prepared data sets: refused with a one-line error, or read with the same content."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from captioner.inference.restore import restore
 from faults import materials, watch
 from faults.damage import damaged
 from faults.session import Row, Session, row
-from faults.watch import Outcome, judge
+from faults.watch import Outcome, classify
 
 MUST = "refused with a one-line error, or the same content"
 READERS: dict[str, tuple[Callable[[Path], Any], Callable[[Any], str], type[CaptionerError]]] = {
-    "checkpoint": (restore, materials.of_checkpoint, CheckpointError),
-    "data set": (prepared, materials.of_corpus, DataError),
+    "checkpoint": (restore, materials.checkpoint_digest, CheckpointError),
+    "data set": (prepared, materials.corpus_digest, DataError),
 }
-"""How each kind of file is read, what all of its content is, and the one kind of error that may come of it."""
+"""Reader, content digest and expected error type of each kind of file."""
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """Trial k damages a file in a way that (seed, k) fixes, and reads it."""
+    """Trial k damages a file, reproducibly by (seed, k), and reads it."""
 
     kind: str
     whole: Path
@@ -41,8 +41,8 @@ class Damaged:
         others = [other.read_bytes() for other in self.others]
         path = self.whole.with_name(f"damaged-{os.getpid()}.h5")
         path.write_bytes(damaged(self.whole.read_bytes(), others, rng))
-        read, content, told = READERS[self.kind]
-        return judge(lambda: read(path), lambda value: content(value) == self.content, told)
+        read, content, error_type = READERS[self.kind]
+        return classify(lambda: read(path), lambda value: content(value) == self.content, error_type)
 
 
 def measure(session: Session) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""What every part is given, and what it returns: one row of the table."""
+"""Shared state of a run of the suite, and the rows that its parts yield."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT
 
 
 class Row(TypedDict):
-    """One kind of fault: what must happen, how many times it was tried, how it ended, and notes on what escaped."""
+    """One kind of fault: required outcome, number of trials, outcome counts, and notes on failures."""
 
     fault: str
     must: str
@@ -40,7 +40,7 @@ class Row(TypedDict):
 class Figure(TypedDict):
     """One measurement and its bound."""
 
-    kind: str
+    what: str
     got: float
     most: float
     unit: str
@@ -64,13 +64,13 @@ class Session:
         made.mkdir()
         return made
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
-        """Say it, and again below the table."""
+        """Log a note, and repeat it below the table."""
         self.notes.append(text)
-        self.say(text)
+        self.log(text)
 
 
 def row(fault: str, must: str, tally: Tally) -> Row:
@@ -85,7 +85,7 @@ def row(fault: str, must: str, tally: Tally) -> Row:
 
 
 def captioner(*words: object, code: str = "", **options: Any) -> subprocess.Popen[str]:
-    """The command line in a process of its own, or some code instead of it; what it tells comes through a pipe."""
+    """Start the command line, or Python code, in a subprocess; stderr is a pipe."""
     start = ("-c", code) if code else ("-m", "captioner")
     pipes: Mapping[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(
@@ -94,5 +94,5 @@ def captioner(*words: object, code: str = "", **options: Any) -> subprocess.Pope
 
 
 def settings(overrides: Iterable[str]) -> list[str]:
-    """Overrides as words of a command."""
+    """Convert overrides to command-line arguments."""
     return [f"--set={override}" for override in overrides]

@@ -25,7 +25,7 @@ from captioner.errors import ConfigError
 from faults import watch
 from faults.session import ROOT, Row, Session, row
 from faults.traps import PIECES, REFUSED, TAKEN
-from faults.watch import Outcome, judge
+from faults.watch import Outcome, classify
 
 BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 NULLS = ("", "~", "null", "Null", "NULL")
@@ -42,43 +42,43 @@ def _is_float(text: str, value: Any) -> bool:
     return bool(digits) and type(value) is float and math.isfinite(value) and float(text) == value
 
 
-MEANT: Mapping[type, Callable[[str, Any], bool]] = {
+MATCHES: Mapping[type, Callable[[str, Any], bool]] = {
     bool: lambda text, value: BOOLS.get(text) is value,
     int: _is_int,
     float: _is_float,
     str: lambda text, value: text == value,
     Path: lambda text, value: isinstance(value, Path),
 }
-"""Whether a value of a type is what its text means."""
+"""Per option type: whether a value equals its text."""
 OPTIONS = {option.path: option for option in options()}
 
 
 def misread(text: str, config: Config, folder: Path) -> str:
-    """The first option whose value is not what the text says; nothing where all are."""
-    said = dict(_leaves(yaml.compose(text, yaml.SafeLoader), ""))
+    """Return the first option whose value differs from the text, or ""."""
+    written = dict(_leaves(yaml.compose(text, yaml.SafeLoader), ""))
     for path, option in OPTIONS.items():
         value = attrgetter(path)(config)
-        if path not in said:
+        if path not in written:
             if value != option.default:
                 return f"{path}: {value!r} from nowhere"
             continue
-        words, plain = said.pop(path)
+        words, plain = written.pop(path)
         null = plain and words in NULLS
-        if (value is None) != null or not (null or MEANT[option.kind](words, value)):
+        if (value is None) != null or not (null or MATCHES[option.kind](words, value)):
             return f"{path}: {value!r} from {words!r}"
         if isinstance(value, Path) and str(value) != os.path.normpath(folder / os.path.expanduser(words)):
             return f"{path}: {value!r} from {words!r}"
         if option.kind in (bool, int, float) and not plain:
             return f"{path}: {value!r} from quotes"
-    return f"dropped: {', '.join(said)}" if said else ""
+    return f"dropped: {', '.join(written)}" if written else ""
 
 
 def _leaves(node: Any, path: str) -> Iterator[tuple[str, tuple[str, bool]]]:
-    """Every scalar with its path; a path that comes twice, a list or an odd key fails the oracle."""
+    """Yield every scalar with its path; duplicate keys, lists and non-scalar keys yield unknown paths, which fail."""
     if node is None:
         return
     if isinstance(node, yaml.ScalarNode):
-        if path in OPTIONS or (node.value not in NULLS):  # a section whose options are all commented out is nothing
+        if path in OPTIONS or (node.value not in NULLS):  # a section with all options commented out is null
             yield path, (node.value, node.style is None)
         return
     if not isinstance(node, yaml.MappingNode):
@@ -100,7 +100,7 @@ def _same(text: str, config: Config, folder: Path) -> str:
 
 
 def attempt(data: bytes, path: Path) -> Outcome:
-    """What becomes of a config file."""
+    """Load a config file and classify the outcome."""
     path.write_bytes(data)
     problems: list[str] = []
 
@@ -108,7 +108,7 @@ def attempt(data: bytes, path: Path) -> Outcome:
         problems.append(_same(data.decode(), config, path.parent))
         return not problems[0]
 
-    outcome = judge(lambda: load(path), same, ConfigError)
+    outcome = classify(lambda: load(path), same, ConfigError)
     if outcome.kind == "harmless":
         return Outcome("read as written")
     return (
@@ -126,7 +126,7 @@ SEEDS = (
 
 @dataclass(frozen=True)
 class Mutated:
-    """Trial k mutates a config, shipped or dumped, in one to six places."""
+    """Trial k applies one to six mutations to a shipped or dumped config."""
 
     folder: Path
     seed: int
@@ -143,11 +143,11 @@ class Mutated:
                     data[at : at + int(rng.integers(1, 12))] = b""
                 case 1:
                     data[at : at + 1] = bytes((int(rng.integers(256)),))
-                case 2:  # a line twice, or moved
+                case 2:  # duplicate a line
                     lines = data.split(b"\n")
                     lines.insert(int(rng.integers(len(lines) + 1)), lines[int(rng.integers(len(lines)))])
                     data = bytearray(b"\n".join(lines))
-                case 3:  # another value on some line
+                case 3:  # replace the value on a line
                     lines = data.split(b"\n")
                     k = int(rng.integers(len(lines)))
                     lines[k] = lines[k].partition(b":")[0] + b": " + PIECES[int(rng.integers(len(PIECES)))]
@@ -161,7 +161,7 @@ class Mutated:
 
 @dataclass(frozen=True)
 class Traps:
-    """Trial k is the k-th of the texts that were written by hand."""
+    """Trial k loads the k-th handwritten text."""
 
     folder: Path
 

@@ -1,4 +1,4 @@
-"""What YAML does to the unwary: pieces to mutate a config with, and whole texts with what must become of them."""
+"""YAML pitfalls: fragments for mutating configs, and whole texts that must be refused or accepted."""
 
 from __future__ import annotations
 

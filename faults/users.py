@@ -1,7 +1,6 @@
-"""Users' own HDF5, which has no seal: a file of features, and the folder of CS231n's assignment.
+"""Damaged or malicious user HDF5 files without a seal: feature files and the CS231n assignment's data folder.
 
-A changed number in it is a number like any other; what must not be is a crash, a hang, a traceback, or a number that
-the file does not hold.
+A changed number cannot be detected. A crash, a hang, a traceback, or a number that is not in the file is a failure.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from faults import hostile, watch
 from faults.damage import mutated
 from faults.hostile import Change
 from faults.session import Figure, Row, Session, row
-from faults.watch import Outcome, judge
+from faults.watch import Outcome, classify
 
 LIBVERS = ("earliest", "latest")
-"""The older format has no checksums over its own structure."""
+"""The older format has no metadata checksums."""
 LAYOUTS: Mapping[str, dict[str, object]] = {
     "contiguous": {},
     "chunked": {"chunks": (16, 8)},
@@ -36,7 +35,7 @@ CHANGES: Mapping[str, Change] = {
     **{name: change for name, change in hostile.ANY.items() if name not in ("another shape", "a bomb of gzip")},
     **{name: change for name, change in hostile.FLOATS.items() if name != "not finite"},
 }
-"""What must be refused in a file of features; a shape is the user's own affair, and numbers are checked later."""
+"""Changes to a feature file that must be refused. Any shape is allowed, and values are checked later."""
 VICTIM = b"\x00\x00\x80\x3f" * 65_536
 
 
@@ -48,7 +47,7 @@ def write_features(path: Path, layout: str, libver: str, rows: int = 64) -> Path
 
 
 def write_folder(folder: Path, libver: str) -> Path:
-    """A data set in the assignment's layout."""
+    """Write a data set in the assignment's layout."""
     folder.mkdir()
     (folder / VOCAB).write_text('{"idx_to_word": ["<NULL>", "<START>", "<END>", "<UNK>", "a", "cat"]}')
     with h5py.File(folder / CAPTIONS, "w", libver=libver) as file:
@@ -66,7 +65,7 @@ def read_all(path: Path, memory_mib: int) -> bytes:
 
 @dataclass(frozen=True)
 class Hostile:
-    """Trial k puts something else in the place of the features."""
+    """Trial k replaces the features array with malicious content."""
 
     folder: Path
     seed: int
@@ -78,7 +77,7 @@ class Hostile:
         victim, path = (self.folder / f"{what}-{os.getpid()}" for what in ("victim", "hostile"))
         victim.write_bytes(VICTIM)
         path.write_bytes(hostile.apply(whole.read_bytes(), CHANGES[name], rng, str(victim), libver=libver))
-        outcome = judge(lambda: read_all(path, 64), lambda found: False, DataError)
+        outcome = classify(lambda: read_all(path, 64), lambda found: False, DataError)
         if victim.read_bytes() != VICTIM:
             return Outcome("wrong", f"{name}: the victim was written")
         return outcome._replace(note=f"{name}, {libver}: {outcome.note}")
@@ -86,7 +85,7 @@ class Hostile:
 
 @dataclass(frozen=True)
 class Noise:
-    """Trial k damages a file, and reads all of it: in its structure, where HDF5 is weakest, more often than not."""
+    """Trial k damages a file, mostly in its HDF5 structure, and reads all of it."""
 
     folder: Path
     seed: int
@@ -97,7 +96,7 @@ class Noise:
         whole = write_features(self.folder / f"whole-{os.getpid()}.h5", layout, libver).read_bytes()
         path = self.folder / f"noise-{os.getpid()}.h5"
         path.write_bytes(mutated(whole, rng))
-        return judge(lambda: read_all(path, 64), lambda found: True, DataError)._replace(note=f"{layout}, {libver}")
+        return classify(lambda: read_all(path, 64), lambda found: True, DataError)._replace(note=f"{layout}, {libver}")
 
 
 @dataclass(frozen=True)
@@ -117,14 +116,14 @@ class Folder:
         whole = chosen.read_bytes()
         chosen.write_bytes(mutated(whole, rng))
         try:
-            return judge(lambda: cs231n(folder, memory_mib=64), lambda found: True, CaptionerError)
+            return classify(lambda: cs231n(folder, memory_mib=64), lambda found: True, CaptionerError)
         finally:
             chosen.write_bytes(whole)
 
 
 @dataclass(frozen=True)
 class Overwritten:
-    """Trial k writes into a file of features that is open, and reads on."""
+    """Trial k overwrites part of an open feature file, then reads from it."""
 
     folder: Path
     seed: int
@@ -135,27 +134,27 @@ class Overwritten:
         path = write_features(self.folder / f"open-{os.getpid()}.h5", layout, "latest", rows=20_000)
         features = open_features(path, memory_mib=1)
         before = features[:100].tobytes()
-        time.sleep(0.01)  # beyond the grain of a file's time
+        time.sleep(0.01)  # longer than the resolution of file timestamps
         with open(path, "r+b") as file:
             file.seek(int(rng.integers(path.stat().st_size - 4096)))
             file.write(rng.bytes(4096))
-        return judge(lambda: features[:100], lambda found: found.tobytes() == before, DataError)
+        return classify(lambda: features[:100], lambda found: found.tobytes() == before, DataError)
 
 
-def groups_in_time(folder: Path, groups: int) -> float:
-    """Seconds to find the features missing in a file of so many groups, and of so many nested ones."""
+def seconds_for_groups(folder: Path, groups: int) -> float:
+    """Measure the seconds to report missing features in a file with `groups` flat and `groups` nested groups."""
     path = folder / f"groups-{groups}.h5"
     with h5py.File(path, "w", libver="latest") as file:
         for index in range(groups):
             file.create_group(f"g{index}")
         file.create_group("/".join("n" * groups))
-    began = time.perf_counter()
+    started = time.perf_counter()
     for name in ("features", "/".join("n" * groups) + "/features"):
         try:
             open_features(path, name)
         except DataError:
             continue
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def measure(session: Session) -> Iterator[Row | Figure]:
@@ -172,5 +171,5 @@ def measure(session: Session) -> Iterator[Row | Figure]:
     )
     changed = watch.run(Overwritten(folder, session.seed), session.count(500))
     yield row("an open feature file is overwritten", "refused with a one-line error, or the same numbers", changed)
-    few, many = (min(groups_in_time(folder, count) for _ in range(3)) for count in (1_000, 4_000))
+    few, many = (min(seconds_for_groups(folder, count) for _ in range(3)) for count in (1_000, 4_000))
     yield {"what": "time for 4,000 groups / for 1,000", "got": round(many / few, 2), "most": 8.0, "unit": "times"}

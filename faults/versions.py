@@ -1,4 +1,4 @@
-"""Files written with the lowest declared versions of the libraries, read with the newest, and the other way round."""
+"""Compatibility of files between the lowest declared and the newest versions of the libraries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from faults.session import ENVIRONMENT, ROOT, SMALL, Row, Session, row, settings
 from faults.watch import Outcome, Tally
 
 LOWEST_PYTHON = (3, 11)
-"""Of python_requires: the lowest versions of the libraries need not have wheels for later ones."""
+"""Minimum of python_requires: the lowest library versions may lack wheels for later Python versions."""
 PHOTOS = 8
 SECONDS = 300.0
 PREPARE = ("--val", "0.25", "--min-count", "1")
@@ -35,7 +35,7 @@ prepare.write_prepared = lambda *_: os._exit(9)
 from captioner.cli import main
 main(sys.argv[1:])
 """
-"""`captioner prepare`, killed when all photographs are encoded."""
+"""`captioner prepare`, killed after all photographs are encoded."""
 NOTHING_ENCODED = """
 import os, sys
 from captioner.images.encoding import FeatureStore
@@ -51,11 +51,11 @@ print(", ".join(f"{name} {version(name)}" for name in sys.argv[1:]))
 
 
 class CommandError(Exception):
-    """A command that did not do what it must; the message is its last line."""
+    """A command failed; the message contains its last line of stderr."""
 
 
 class Written(NamedTuple):
-    """A file, the digest of its content as its writer reads it, and the album that it was made from."""
+    """A file, its content digest in the environment that wrote it, and the source album."""
 
     path: Path
     content: str
@@ -63,7 +63,7 @@ class Written(NamedTuple):
 
 
 def run(python: Path, *words: object, code: str = "", exit_code: int = 0) -> str:
-    """What a command of some environment prints. Raises: CommandError."""
+    """Run a command in an environment and return its stdout. Raises: CommandError."""
     start = ("-c", code) if code else ("-m", "captioner")
     command = [str(python), *start, *map(str, words)]
     try:
@@ -73,8 +73,8 @@ def run(python: Path, *words: object, code: str = "", exit_code: int = 0) -> str
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CommandError(f"{' '.join(command[1:4])}: {error}") from error
     if done.returncode != exit_code:
-        said = (done.stderr.strip() or "nothing on stderr").splitlines()[-1]
-        raise CommandError(f"{' '.join(map(str, words))}: exit code {done.returncode}: {said}")
+        last_line = (done.stderr.strip() or "nothing on stderr").splitlines()[-1]
+        raise CommandError(f"{' '.join(map(str, words))}: exit code {done.returncode}: {last_line}")
     return done.stdout.strip()
 
 
@@ -82,8 +82,8 @@ def content(python: Path, kind: str, path: Path) -> str:
     return run(python, kind, path, code=CONTENT)
 
 
-def paint(folder: Path) -> Path:
-    """Photographs of generated pictures with a table of captions, and a small ONNX model of their mean colours."""
+def make_album(folder: Path) -> Path:
+    """Write generated images, a CSV file of captions, and a small ONNX model that computes mean colours."""
     from PIL import Image
 
     from captioner.data.scenes import example
@@ -103,7 +103,7 @@ def paint(folder: Path) -> Path:
     return folder
 
 
-def prepare_words(album: Path, encoder: str, output: Path) -> list[object]:
+def prepare_args(album: Path, encoder: str, output: Path) -> list[object]:
     chosen = encoder.format(album=album)
     return ["prepare", album / "captions.csv", *PREPARE, "--encoder", chosen, "-o", output]
 
@@ -115,7 +115,7 @@ def write_checkpoint(python: Path, album: Path, folder: Path) -> Written:
 
 
 def read_checkpoint(python: Path, written: Written) -> None:
-    """The same content; a training that goes on, and captions."""
+    """Check the content, caption images, and resume training."""
     _compare(content(python, "checkpoint", written.path), written)
     folder = written.path.parent
     if not run(python, "sample", folder, "--split", "val", "-n", "2"):
@@ -127,7 +127,7 @@ def read_checkpoint(python: Path, written: Written) -> None:
 def write_prepared(encoder: str, python: Path, album: Path, folder: Path) -> Written:
     folder.mkdir()
     path = folder / "data.h5"
-    run(python, *prepare_words(album, encoder, path))
+    run(python, *prepare_args(album, encoder, path))
     return Written(path, content(python, "data set", path), album)
 
 
@@ -137,15 +137,15 @@ def read_prepared(encoder: str, python: Path, written: Written) -> None:
 
 
 def write_encodings(encoder: str, python: Path, album: Path, folder: Path) -> Written:
-    """What an interrupted `prepare` leaves, and the content that it would have written."""
+    """Interrupt `prepare`; return its output path with the content that an uninterrupted run writes."""
     whole = write_prepared(encoder, python, album, folder)
     output = folder / "interrupted.h5"
-    run(python, *prepare_words(album, encoder, output), code=INTERRUPTED, exit_code=9)
+    run(python, *prepare_args(album, encoder, output), code=INTERRUPTED, exit_code=9)
     return Written(output, whole.content, album)
 
 
 def read_encodings(encoder: str, python: Path, written: Written) -> None:
-    run(python, *prepare_words(written.album, encoder, written.path), code=NOTHING_ENCODED)
+    run(python, *prepare_args(written.album, encoder, written.path), code=NOTHING_ENCODED)
     _compare(content(python, "data set", written.path), written)
 
 
@@ -168,11 +168,11 @@ FILES: Mapping[str, tuple[Write, Read]] = {
         for name, encoder in ENCODERS.items()
     },
 }
-"""How each kind of file is written, and read; the reader's work fails with `CommandError`."""
+"""Writer and reader of each kind of file; a reader raises `CommandError` on failure."""
 
 
 def trial(files: str, writer: Path, reader: Path, album: Path, folder: Path) -> Outcome:
-    """One kind of file, written in one environment and read in another."""
+    """Write one kind of file in one environment and read it in another."""
     write, read = FILES[files]
     try:
         read(reader, write(writer, album, folder))
@@ -181,8 +181,8 @@ def trial(files: str, writer: Path, reader: Path, album: Path, folder: Path) -> 
     return Outcome("read by the other")
 
 
-def declared(path: Path = ROOT / "setup.cfg") -> dict[str, str]:
-    """The lowest declared version of every library that captions and photographs need."""
+def declared_minimums(path: Path = ROOT / "setup.cfg") -> dict[str, str]:
+    """Parse the minimum versions in setup.cfg: core and image libraries."""
     parser = configparser.ConfigParser()
     parser.read(path)
     lines = parser["options"]["install_requires"], parser["options.extras_require"]["images"]
@@ -190,7 +190,7 @@ def declared(path: Path = ROOT / "setup.cfg") -> dict[str, str]:
 
 
 def install(folder: Path, libraries: list[str]) -> str:
-    """Make an environment in a new folder; "" or why pip could not."""
+    """Create a virtual environment; return pip's error or ""."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "--disable-pip-version-check"]
     done = subprocess.run([*pip, "install", "--quiet", *libraries], capture_output=True, text=True, errors="replace")
@@ -199,9 +199,9 @@ def install(folder: Path, libraries: list[str]) -> str:
 
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("versions")
-    floors = declared()
+    floors = declared_minimums()
     pythons = {name: folder / name / "bin" / "python" for name in ("lowest", "newest")}
-    if problem := install(folder / "newest", list(floors)):  # none but the registry can be the reason
+    if problem := install(folder / "newest", list(floors)):  # only the package registry can cause this
         session.note(f"versions: not tried, since pip could not install {', '.join(floors)}: {problem}")
         return
     if problem := install(folder / "lowest", [f"{name}=={version}" for name, version in floors.items()]):
@@ -214,7 +214,7 @@ def measure(session: Session) -> Iterator[Row]:
         return
     for name, python in pythons.items():
         session.note(f"versions: {name}: {run(python, *floors, code=VERSIONS)}")
-    album = paint(folder / "album")
+    album = make_album(folder / "album")
     for files in FILES:
         tally = Tally()
         for number, (writer, reader) in enumerate(product(pythons, repeat=2)):

@@ -1,7 +1,7 @@
-"""Trials in processes that are watched: one that crashes or hangs is counted, and the next trial goes on.
+"""Run trials in supervised worker processes: a crash or hang is counted, and the worker restarts with the next trial.
 
-A trial is a picklable function of its number. It runs with thousands of others in one process, so a trial costs what it
-does and no more; the watcher knows from the last answer which one a process died of.
+A trial is a picklable function of its number. Each worker runs thousands of trials, which avoids a process start per
+trial. Results arrive in order, so the first trial without a result is the one that crashed or hung.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ STARTUP = 60.0
 GREEDY_KIB = 512 << 10
 WORKERS = min(2, os.cpu_count() or 1)
 ESCAPED = ("silent", "traceback", "crashed", "hung", "greedy", "messy", "wrong")
-"""Outcomes that must not be: content that was changed and taken for good, anything but an error of ours, a dead
-process, one that never ends, half a gigabyte for a small file, a message that is no line, and whatever else a part
-forbids."""
+"""Outcomes that count as failures: changed content accepted (silent), an exception other than the expected error
+(traceback), a dead process (crashed), a timeout (hung), 512 MiB for a small file (greedy), an error message that is not
+one printable line (messy), and any other violation (wrong)."""
 MOST_NOTES = 8
 
 
 class Outcome(NamedTuple):
-    """How one trial ended, and what is to be known of it if it was bad."""
+    """Outcome of one trial, with a note if it failed."""
 
     kind: str
     note: str = ""
@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
 
 @dataclass
 class Tally:
-    """How many trials ended in which way, and notes on the first that escaped."""
+    """Counts of outcomes, and notes on the first failures."""
 
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
@@ -55,11 +55,16 @@ class Tally:
         return sum(self.counts[kind] for kind in ESCAPED)
 
 
-def judge(act: Callable[[], Any], same: Callable[[Any], bool], told: type[CaptionerError] = CaptionerError) -> Outcome:
-    """What became of an attempt: `refused` in one line (or one a problem), or taken: `harmless` or `silent`."""
+def classify(
+    act: Callable[[], Any], same: Callable[[Any], bool], error_type: type[CaptionerError] = CaptionerError
+) -> Outcome:
+    """Run `act` and classify the result.
+
+    `refused`: expected error with one line per problem. `harmless`: same content. `silent`: changed content accepted.
+    """
     try:
         value = act()
-    except told as error:
+    except error_type as error:
         lines = getattr(error, "problems", (str(error),))
         clean = all(line and line.isprintable() and len(line) < 2000 for line in lines)
         return Outcome("refused") if clean else Outcome("messy", repr(str(error)))
@@ -71,7 +76,7 @@ def judge(act: Callable[[], Any], same: Callable[[Any], bool], told: type[Captio
 def run(
     trial: Callable[[int], Outcome], count: int, workers: int = WORKERS, patience: float = PATIENCE, first: int = 0
 ) -> Tally:
-    """Trials `first` to `first + count`, dealt to processes."""
+    """Distribute `count` trials, numbered from `first`, over worker processes."""
     tally, context = Tally(), multiprocessing.get_context("spawn")
     pool = [_Worker(context, trial, range(first + k, first + count, workers)) for k in range(min(workers, count))]
     while alive := [worker for worker in pool if worker.pending]:
@@ -84,7 +89,7 @@ def run(
 
 
 class _Worker:
-    """A process, and the trials that it has yet to answer for."""
+    """A worker process and its pending trials."""
 
     def __init__(self, context: Any, trial: Callable[[int], Outcome], numbers: range) -> None:
         self._context, self._trial = context, trial
@@ -104,7 +109,7 @@ class _Worker:
             while ready and self.pending and self.pipe.poll():
                 answer = self.pipe.recv()
                 self._deadline = time.monotonic() + patience
-                if answer is not None:  # else: the process has begun
+                if answer is not None:  # None: the process has started
                     tally.add(self.pending[0], answer)
                     self.pending = self.pending[1:]
         except EOFError:
@@ -131,7 +136,7 @@ def _work(trial: Callable[[int], Outcome], numbers: range, pipe: Connection) -> 
     for number in numbers:
         try:
             outcome = trial(number)
-        except BaseException as error:  # of the trial itself: a mistake in the suite shows as one
+        except BaseException as error:  # a bug in the suite itself also counts as a failure
             outcome = Outcome("traceback", f"in the trial itself: {type(error).__name__}: {error}")
         before, peak = peak, _peak()
         if peak > before + GREEDY_KIB and outcome.kind not in ESCAPED:
@@ -141,7 +146,7 @@ def _work(trial: Callable[[int], Outcome], numbers: range, pipe: Connection) -> 
 
 
 def _peak() -> int:
-    """KiB, by the kernel's VmHWM where there is one: ru_maxrss of a child begins with its parent's."""
+    """Return the peak memory in KiB: VmHWM if available, because ru_maxrss of a child starts at its parent's value."""
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
         return int(found[1])

@@ -1,4 +1,4 @@
-"""Every part of the suite at a small size: nothing gets through, and what is let through on purpose is told."""
+"""Run every part of the fault suite at a small size: no fault escapes, and disabled safeguards are detected."""
 
 import json
 import os
@@ -32,10 +32,10 @@ from faults import (
     watch,
 )
 from faults.session import ROOT, Session, row
-from faults.watch import ESCAPED, Outcome, Tally, judge
+from faults.watch import ESCAPED, Outcome, Tally, classify
 
-QUICK = ("sealed", "resealed", "users", "texts", "captions", "models", "numbers", "resumed")
-"""Parts that need no process of the command line."""
+IN_PROCESS = ("sealed", "resealed", "users", "texts", "captions", "models", "numbers", "resumed")
+"""Parts that start no command-line subprocess."""
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def session(tmp_path: Path) -> Session:
     return Session(tmp_path, share=0.005)
 
 
-@pytest.mark.parametrize("part", QUICK)
-def test_nothing_gets_through(part: str, session: Session) -> None:
+@pytest.mark.parametrize("part", IN_PROCESS)
+def test_no_fault_escapes(part: str, session: Session) -> None:
     rows = [found for found in program.PARTS[part](session) if "fault" in found]
     assert rows
     for found in rows:
@@ -52,12 +52,12 @@ def test_nothing_gets_through(part: str, session: Session) -> None:
         assert found["escaped"] == 0, found["notes"]
 
 
-def test_kills_and_signals_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopped, "PROMPT", 60.0)  # seconds are for `make faults`, on a machine that does nothing else
+def test_killed_and_stopped_runs_resume_bit_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopped, "PROMPT", 60.0)  # the real bound is for `make faults` on an idle machine
     rng = np.random.default_rng(0)
-    expected = killed.straight(tmp_path / "straight", killed.STEPS)
+    expected = killed.uninterrupted(tmp_path / "uninterrupted", killed.STEPS)
     assert {outcome.kind for outcome in killed.one_run(tmp_path / "killed", expected, rng)} <= {"resumed bit-identical"}
-    expected = stopped.straight(tmp_path / "again", stopped.STEPS, stopped.SELDOM)
+    expected = stopped.uninterrupted(tmp_path / "again", stopped.STEPS, stopped.SELDOM)
     for outcome in (
         stopped.stop_and_resume(tmp_path / "stopped", expected, rng),
         stopped.stop_at_the_end(tmp_path / "e", rng),
@@ -66,22 +66,22 @@ def test_kills_and_signals_cost_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", [name for name, case in disks.CASES.items() if case is not disks.full_disk])
-def test_a_disk_that_fails_is_told(name: str, tmp_path: Path) -> None:
+def test_disk_failure_is_reported_in_one_line(name: str, tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.parents[:3]):
         if folder.stat().st_uid == 0 and folder != Path("/tmp"):
-            folder.chmod(0o755)  # a user without rights must come as far as the run
+            folder.chmod(0o755)  # an unprivileged user must be able to reach the run folder
     outcome = disks.CASES[name](tmp_path / "run", np.random.default_rng(1))
     assert outcome.kind == "reported, checkpoint valid", outcome
 
 
-def test_a_clock_that_goes_backwards_changes_nothing(tmp_path: Path) -> None:
-    expected = disks.straight(tmp_path / "straight", 12)
+def test_backwards_clock_does_not_change_the_result(tmp_path: Path) -> None:
+    expected = disks.uninterrupted(tmp_path / "uninterrupted", 12)
     assert disks.backwards(tmp_path / "back", expected) == Outcome("bit-identical")
 
 
 @pytest.mark.parametrize("how", replaced.CASES)
-def test_a_replaced_run_folder_stops_the_training(how: str, tmp_path: Path) -> None:
-    expected = replaced.straight(tmp_path / "straight", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
+def test_replaced_run_folder_stops_training(how: str, tmp_path: Path) -> None:
+    expected = replaced.uninterrupted(tmp_path / "uninterrupted", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
     outcome = replaced.replaced(how, tmp_path / "run", expected, 1, np.random.default_rng(0))
     assert outcome.kind == "stopped, files not mixed", outcome
 
@@ -90,17 +90,17 @@ HERE = Path(sys.executable)
 
 
 @pytest.mark.parametrize("files", ["checkpoints", "interrupted encodings, encoder onnx"])
-def test_one_environment_reads_what_another_wrote(files: str, tmp_path: Path) -> None:
-    album = versions.paint(tmp_path / "album")
+def test_files_are_readable_in_another_environment(files: str, tmp_path: Path) -> None:
+    album = versions.make_album(tmp_path / "album")
     assert versions.trial(files, HERE, HERE, album, tmp_path / "run") == Outcome("read by the other")
 
 
-# The suite itself: it finds what it is there for.
+# Tests of the suite itself: it detects failures.
 
 
 @dataclass(frozen=True)
 class Bad:
-    """Trial k ends in the way of its number."""
+    """A trial whose outcome depends on its number."""
 
     def __call__(self, number: int) -> Outcome:
         match number:
@@ -111,13 +111,13 @@ class Bad:
             case 3:
                 time.sleep(60)
             case 4:
-                raise RuntimeError("a mistake of the suite")
+                raise RuntimeError("a bug in the suite")
             case 5:
                 return Outcome("refused", str(bytearray(600 << 20)[:1]))
         return Outcome("refused")
 
 
-def test_crashes_hangs_and_greed_are_counted_and_the_rest_goes_on() -> None:
+def test_crashes_hangs_and_high_memory_are_counted_and_other_trials_run() -> None:
     tally = watch.run(Bad(), 8, workers=2, patience=8.0)
     assert tally.counts == {"crashed": 1, "hung": 1, "traceback": 1, "greedy": 1, "refused": 4}
     assert tally.escaped == 4
@@ -131,31 +131,31 @@ def raising(error: BaseException) -> Callable[[], object]:
     return act
 
 
-def unclean(error: Exception) -> Exception:
-    """With a message that no error of ours can have."""
+def with_invalid_message(error: Exception) -> Exception:
+    """Give the error a two-line message, which captioner never produces."""
     error.args = ("a: two\nlines",)
     return error
 
 
-JUDGED = {
+ATTEMPTS = {
     "refused": raising(DataError("a: one line")),
-    "messy": raising(unclean(DataError())),
+    "messy": raising(with_invalid_message(DataError())),
     "traceback": raising(ValueError("of a library")),
     "silent": lambda: "changed",
     "harmless": lambda: "same",
 }
 
 
-@pytest.mark.parametrize("kind", JUDGED)
-def test_an_attempt_is_judged(kind: str) -> None:
-    assert judge(JUDGED[kind], lambda value: value == "same", DataError).kind == kind
+@pytest.mark.parametrize("kind", ATTEMPTS)
+def test_outcome_is_classified(kind: str) -> None:
+    assert classify(ATTEMPTS[kind], lambda value: value == "same", DataError).kind == kind
 
 
-def test_an_error_of_another_kind_is_a_traceback() -> None:
-    assert judge(JUDGED["refused"], lambda value: True, ConfigError).kind == "traceback"
+def test_unexpected_error_type_is_a_traceback() -> None:
+    assert classify(ATTEMPTS["refused"], lambda value: True, ConfigError).kind == "traceback"
 
 
-def test_a_guard_that_is_taken_away_is_missed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabled_seal_check_is_detected(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = session.folder("files")
     one, other = (materials.make_prepared(folder / f"{seed}.h5", seed) for seed in (0, 1))
     read, content, _ = sealed.READERS["data set"]
@@ -164,19 +164,19 @@ def test_a_guard_that_is_taken_away_is_missed(session: Session, monkeypatch: pyt
     assert "silent" in {trial(number).kind for number in range(60)}
 
 
-def test_links_out_of_a_file_are_missed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabled_external_storage_check_is_detected(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(h5, "_check_storage", lambda plan, where: h5.h5d.CHUNKED + 1)
     monkeypatch.setattr(h5, "_check_whole", lambda *_: None)
     assert users.Hostile(session.scratch, 0)(list(users.CHANGES).index("external storage")).kind == "silent"
 
 
-def test_yaml_that_means_something_else_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_misread_yaml_integer_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captioner.config.values.INTEGER", texts.re.compile(r"[-+]?[0-9]+"))
     assert texts.attempt(b"seed: 017", tmp_path / "a.yaml").kind == "silent"
 
 
 @pytest.mark.parametrize(
-    ("name", "guard", "gone"),
+    ("name", "check", "disabled"),
     [
         ("a gradient", "_not_finite", lambda arrays: ""),
         ("a parameter", "_not_finite", lambda arrays: ""),
@@ -184,14 +184,14 @@ def test_yaml_that_means_something_else_is_missed(tmp_path: Path, monkeypatch: p
         ("a feature", "_diagnosis", lambda step, *_: f"step {step}: diverged; try"),
     ],
 )
-def test_a_number_told_without_its_name_or_step_is_missed(
-    name: str, guard: str, gone: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_missing_divergence_check_or_message_is_detected(
+    name: str, check: str, disabled: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"captioner.training.solver.{guard}", gone)
+    monkeypatch.setattr(f"captioner.training.solver.{check}", disabled)
     assert numbers.Planted(tmp_path, 0)(list(numbers.PLANTS).index(name)).kind in ESCAPED
 
 
-UNGUARDED = """
+NO_LOCK_CHECK = """
 from captioner.training.folder_lock import FolderLock
 FolderLock.check_not_moved = lambda *_: None
 from captioner.cli import main
@@ -199,10 +199,10 @@ main()
 """
 
 
-def test_two_trainings_in_one_folder_are_missed(tmp_path: Path) -> None:
-    expected = replaced.straight(tmp_path / "straight", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
+def test_disabled_folder_lock_check_is_detected(tmp_path: Path) -> None:
+    expected = replaced.uninterrupted(tmp_path / "uninterrupted", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
     every = replaced.SAVE_EVERY[-1]
-    outcome = replaced.replaced("moved", tmp_path / "run", expected, every, np.random.default_rng(0), UNGUARDED)
+    outcome = replaced.replaced("moved", tmp_path / "run", expected, every, np.random.default_rng(0), NO_LOCK_CHECK)
     assert outcome.kind in ESCAPED, outcome
 
 
@@ -219,24 +219,24 @@ def without_encodings(written: versions.Written) -> versions.Written:
 CHANGED: dict[str, tuple[str, Callable[[versions.Written], versions.Written], str]] = {
     "cut short": ("checkpoints", cut_short, "damaged"),
     "other content": ("checkpoints", lambda written: written._replace(content="other"), "other content"),
-    "nothing kept": ("interrupted encodings, encoder scenes", without_encodings, "was encoded again"),
-    "not there": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "No such file"),
+    "encodings missing": ("interrupted encodings, encoder scenes", without_encodings, "was encoded again"),
+    "file missing": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "No such file"),
 }
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_a_file_that_another_environment_cannot_read_is_missed(
+def test_unreadable_file_of_another_environment_is_detected(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, change, said = CHANGED[name]
+    files, change, message = CHANGED[name]
     write, read = versions.FILES[files]
     monkeypatch.setattr(versions, "FILES", {files: (lambda *args: change(write(*args)), read)})
-    outcome = versions.trial(files, HERE, HERE, versions.paint(tmp_path / "album"), tmp_path / "run")
+    outcome = versions.trial(files, HERE, HERE, versions.make_album(tmp_path / "album"), tmp_path / "run")
     assert outcome.kind == "wrong"
-    assert said in outcome.note
+    assert message in outcome.note
 
 
-def test_versions_that_cannot_be_installed_are_noted(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_pip_install_is_noted(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"INDEX_URL": "http://127.0.0.1:9/", "RETRIES": "0", "CONFIG_FILE": os.devnull}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     assert list(versions.measure(session)) == []
@@ -244,15 +244,15 @@ def test_versions_that_cannot_be_installed_are_noted(session: Session, monkeypat
     assert note.startswith("versions: not tried, since pip could not install numpy, click, h5py, ")
 
 
-def test_the_lowest_versions_are_those_declared(tmp_path: Path) -> None:
-    assert versions.declared().keys() == {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime"}
+def test_minimum_versions_are_parsed_from_setup_cfg(tmp_path: Path) -> None:
+    assert versions.declared_minimums().keys() == {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime"}
     (tmp_path / "setup.cfg").write_text(
         "[options]\ninstall_requires =\n    a-b>=1.2\n[options.extras_require]\nimages =\n    c >= 3\n    d==4\n"
     )
-    assert versions.declared(tmp_path / "setup.cfg") == {"a-b": "1.2", "c": "3"}
+    assert versions.declared_minimums(tmp_path / "setup.cfg") == {"a-b": "1.2", "c": "3"}
 
 
-def test_every_hostile_change_changes_something(session: Session) -> None:
+def test_every_hostile_change_modifies_the_file(session: Session) -> None:
     folder = session.folder("files")
     files = {
         "checkpoint": materials.make_run(folder / "run") / "last.h5",
@@ -264,16 +264,16 @@ def test_every_hostile_change_changes_something(session: Session) -> None:
             made = resealed.hostile.apply(image, change, np.random.default_rng(0), str(folder / "victim"), floats)
             assert made != image, name
         again = folder / "again.h5"
-        same = resealed.hostile.apply(image, lambda aim: None, np.random.default_rng(0), "")
+        same = resealed.hostile.apply(image, lambda target: None, np.random.default_rng(0), "")
         again.write_bytes(resealed.sealed(same, resealed.SEALS[kind]))
         read, content, _ = sealed.READERS[kind]
-        assert content(read(again)) == content(read(whole)), "sealed again without a change, it is the same file"
+        assert content(read(again)) == content(read(whole)), "resealing without a change must preserve the content"
 
 
-# What is told
+# Report and exit code
 
 
-def test_the_page_shows_the_results() -> None:
+def test_reliability_page_matches_the_results() -> None:
     results = json.loads((ROOT / "faults" / "results.json").read_text())
     page = (ROOT / "docs" / "reliability.md").read_text()
     assert f"{report.BEGIN}\n{report.render(results)}\n{report.END}" in page, "run `make faults`"
@@ -282,7 +282,7 @@ def test_the_page_shows_the_results() -> None:
 
 
 @pytest.mark.parametrize(("kind", "code"), [("refused", 0), ("silent", 1)])
-def test_the_exit_code_tells_whether_anything_got_through(
+def test_exit_code_is_1_if_a_fault_escapes(
     kind: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tally = Tally()
@@ -295,12 +295,12 @@ def test_the_exit_code_tells_whether_anything_got_through(
     assert ("Escaped: a: trial 7: silent: so" in done.output) == bool(code)
 
 
-def test_a_figure_beyond_its_bound_is_told() -> None:
+def test_figure_above_its_bound_is_reported() -> None:
     figure = {"what": "a", "got": 2.0, "most": 1.0, "unit": "s"}
     assert report.escaped({"rows": [figure]})
     assert "**missed**" in report.line(figure)  # type: ignore[arg-type]
 
 
-def test_what_is_measured_is_what_is_used(session: Session) -> None:
+def test_cost_figures_are_positive(session: Session) -> None:
     figures = list(costs.measure(session))
     assert [figure["got"] > 0 for figure in figures] == [True] * 3

@@ -1,4 +1,4 @@
-"""Resumed trainings of random configs: none differs, every option is drawn, and a planted difference is found."""
+"""Resumed trainings of random configs: results are identical, all options are sampled, differences are detected."""
 
 import dataclasses
 import json
@@ -30,106 +30,109 @@ GIVEN = {
 }
 
 
-def test_every_option_is_drawn() -> None:
+def test_every_option_is_sampled() -> None:
     names = {option.path for option in options()}
-    assert configs.DRAWN.keys() | GIVEN == names
-    assert not configs.DRAWN.keys() & GIVEN
+    assert configs.SAMPLERS.keys() | GIVEN == names
+    assert not configs.SAMPLERS.keys() & GIVEN
 
 
-def test_every_value_is_in_some_config() -> None:
-    """What goes with nothing is dropped from a config, but from no option in all of them."""
-    rng, seen = np.random.default_rng(0), {name: set() for name in configs.DRAWN}
+def test_every_value_is_sampled() -> None:
+    """Values that violate a constraint are dropped, but every value occurs in some valid config."""
+    rng, seen = np.random.default_rng(0), {name: set() for name in configs.SAMPLERS}
     for _ in range(150):
-        config = configs.draw(rng, resumed.TINY, Path("start"))
+        config = configs.sample_config(rng, resumed.TINY, Path("start"))
         for name in seen:
             section, _, leaf = name.rpartition(".")
             seen[name].add(getattr(getattr(config, section) if section else config, leaf))
-    for name, choose in configs.DRAWN.items():
-        drawn = {choose(rng) for _ in range(100)}
-        assert seen[name] >= drawn, name
+    for name, choose in configs.SAMPLERS.items():
+        values = {choose(rng) for _ in range(100)}
+        assert seen[name] >= values, name
 
 
 @pytest.mark.parametrize("trial", range(8))
-def test_a_resumed_run_is_an_undisturbed_one(trial: int, tmp_path: Path) -> None:
+def test_resumed_run_equals_an_uninterrupted_run(trial: int, tmp_path: Path) -> None:
     outcome = resumed.Resumed(tmp_path, SEED)(trial)
     assert outcome.kind not in ESCAPED, outcome
 
 
 @pytest.mark.parametrize("kind", resumed.STOPS)
-def test_every_stop_stops(kind: str, tmp_path: Path) -> None:
-    """In the middle of the second epoch, from which a run goes on."""
+def test_every_kind_of_stop_is_resumable(kind: str, tmp_path: Path) -> None:
+    """Stop in the middle of the second epoch, then resume."""
     given = {**resumed.TINY, "train.batch_size": 10, "train.epochs": 3, "train.save_every": 3, "train.log_every": 100}
     config = build(given)
     small = dataclasses.replace(config, model=dataclasses.replace(config.model, wordvec_dim=4, hidden_dim=4))
-    began, _ = resumed.sit(tmp_path / "straight", small, None)
-    assert began is not None
-    assert (began.steps_per_epoch, began.total_steps) == (6, 18)
-    resumed.sit(tmp_path / "run", small, resumed.Stop(kind, 8), began.steps_per_epoch)
-    run, straight = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "straight")
+    started, _ = resumed.train_until(tmp_path / "uninterrupted", small, None)
+    assert started is not None
+    assert (started.steps_per_epoch, started.total_steps) == (6, 18)
+    resumed.train_until(tmp_path / "run", small, resumed.Stop(kind, 8), started.steps_per_epoch)
+    run, uninterrupted = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "uninterrupted")
     assert checkpoint.load(run.last).meta.step == {"left": 6, "train.epochs": 12}.get(kind, 8)
-    assert resumed.compare(run, straight).startswith("last.h5: step ")
-    again, _ = resumed.sit(tmp_path / "run", small, None)
+    assert resumed.compare(run, uninterrupted).startswith("last.h5: step ")
+    again, _ = resumed.train_until(tmp_path / "run", small, None)
     assert again is not None
     assert again.step in (6, 8, 12)
-    assert resumed.compare(run, straight) == ""
+    assert resumed.compare(run, uninterrupted) == ""
 
 
-def last_bit(run: RunFolder) -> None:
+def change_last_bit(run: RunFolder) -> None:
     saved = checkpoint.load(run.last)
     moment = saved.slots["v"]["b_vocab"]
     moment[3] = np.nextafter(moment[3], np.inf)
     checkpoint.save(run.last, saved)
 
 
-def of_best(run: RunFolder) -> None:
+def change_best(run: RunFolder) -> None:
     saved = checkpoint.load(run.best)
     saved.params["Wh"].flat[0] *= -1
     checkpoint.save(run.best, saved)
 
 
-def waited(run: RunFolder) -> None:
+def change_since_best(run: RunFolder) -> None:
     saved = checkpoint.load(run.last)
     checkpoint.save(run.last, dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, since_best=5)))
 
 
-def one_figure(run: RunFolder) -> None:
+def change_history_value(run: RunFolder) -> None:
     lines = run.history.read_text().splitlines()
     record = json.loads(lines[2])
     record["grad_norm"] = float(np.nextafter(record["grad_norm"], np.inf))
     run.history.write_text("\n".join([*lines[:2], json.dumps(record), *lines[3:]]) + "\n")
 
 
-def one_line_less(run: RunFolder) -> None:
+def remove_history_line(run: RunFolder) -> None:
     run.history.write_text("".join(run.history.read_text().splitlines(keepends=True)[:-1]))
 
 
-PLANTED: dict[str, tuple[Callable[[RunFolder], object], str]] = {
-    "a last bit of a slot": (last_bit, "last.h5: slots/v/b_vocab differs"),
-    "a sign in the best": (of_best, "best.h5: params/Wh differs"),
-    "validations without a better one": (waited, "last.h5: since_best: 5, not "),
-    "a last bit of a line": (one_figure, "history.jsonl: line 3: grad_norm "),
-    "a line less": (one_line_less, "history.jsonl: line "),
-    "no best": (lambda run: run.best.unlink(), "best.h5: missing"),
-    "a best of the end": (lambda run: shutil.copy(run.best, run.before_end), "best-before-end.h5: there"),
+DIFFERENCES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
+    "last bit of a slot": (change_last_bit, "last.h5: slots/v/b_vocab differs"),
+    "sign of a best parameter": (change_best, "best.h5: params/Wh differs"),
+    "validations without improvement": (change_since_best, "last.h5: since_best: 5, not "),
+    "last bit of a history value": (change_history_value, "history.jsonl: line 3: grad_norm "),
+    "history line missing": (remove_history_line, "history.jsonl: line "),
+    "best checkpoint missing": (lambda run: run.best.unlink(), "best.h5: missing"),
+    "extra best checkpoint": (
+        lambda run: shutil.copy(run.best, run.before_end),
+        "best-before-end.h5: there",
+    ),
 }
 
 
-@pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_difference_is_found(name: str, tiny_run: Path, own_run: Path) -> None:
-    plant, expected = PLANTED[name]
-    run, straight = RunFolder(own_run), RunFolder(tiny_run)
-    assert resumed.compare(run, straight) == ""
-    plant(run)
-    assert resumed.compare(run, straight).startswith(expected)
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_injected_difference_is_detected(name: str, tiny_run: Path, own_run: Path) -> None:
+    inject, expected = DIFFERENCES[name]
+    run, uninterrupted = RunFolder(own_run), RunFolder(tiny_run)
+    assert resumed.compare(run, uninterrupted) == ""
+    inject(run)
+    assert resumed.compare(run, uninterrupted).startswith(expected)
 
 
-def test_lines_of_the_end_that_stay_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stale_history_lines_at_the_end_are_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captioner.training.history.is_kept", lambda line, step: json.loads(line)["step"] <= step)
     outcomes = (resumed.Resumed(tmp_path, SEED)(trial) for trial in range(20))
     assert any(outcome.kind == "wrong" and "history.jsonl: line" in outcome.note for outcome in outcomes)
 
 
-def test_a_validation_of_the_end_that_counts_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counted_validation_at_the_end_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Recorder.record_validation
     monkeypatch.setattr(
         Recorder,
