@@ -37,15 +37,15 @@ from captioner.cli import main
 from captioner.training.run_folder import RunFolder
 
 def as_nobody(do):
-    def done(*args):
+    def done(*args, **kwargs):
         if os.getuid() == 0:
             os.setgid(65534)
             os.setuid(65534)
-        return do(*args)
+        return do(*args, **kwargs)
     return done
 
 # Drop privileges late: the user nobody may lack permission to read the libraries.
-RunFolder.create, RunFolder.reopen = as_nobody(RunFolder.create), as_nobody(RunFolder.reopen)
+RunFolder.create, RunFolder.claim = as_nobody(RunFolder.create), as_nobody(RunFolder.claim)
 main()
 """
 

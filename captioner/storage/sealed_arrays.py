@@ -113,11 +113,11 @@ def _check_and_seal(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: s
         image = file.readall()
         if difference := _difference(path, seal, image, arrays, meta, kinds):
             return difference
-        digest = hashlib.sha256(image).hexdigest()
+        header = seal.of(len(image), hashlib.sha256(image).hexdigest())
         file.seek(0)
-        file.write(seal.of(len(image), digest))
-    with seal.open(path) as (_, sealed):
-        return "" if sealed == digest else "the seal differs"
+        file.write(header)
+        file.seek(0)
+        return "" if file.read(SIZE) == header else "its seal differs"
 
 
 def _difference(path: Path, seal: Seal, image: bytes, arrays: Mapping[str, Array], meta: str, kinds: str) -> str:
