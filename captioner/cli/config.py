@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.options import config_options, override_option
+from captioner.cli.options import PATH, config_options, override_option
 
 HEADER = "# Every option with its default. Keep the lines that you change and delete the rest.\n"
 
@@ -23,7 +23,7 @@ def config() -> None:
 
 
 @config.command("init")
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=PATH)
 def init(file: Path | None) -> None:
     """Write a config file with every option and its default.
 
@@ -67,7 +67,7 @@ def show(config_file: Path | None, overrides: tuple[str, ...]) -> None:
 
 
 @config.command("check")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @override_option
 def check(file: Path, overrides: tuple[str, ...]) -> None:
     """Check FILE and report all problems at once, with line numbers.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.options import config_options, list_option, prepare_config, prepare_options
+from captioner.cli.options import PATH, config_options, list_option, prepare_config, prepare_options
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,12 +111,12 @@ Examples:
 )
 @click.option(
     "--html",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Write the images and captions to FILE as an HTML page.",
 )
 @click.option(
-    "--images", type=click.Path(path_type=Path), metavar="FOLDER",
+    "--images", type=PATH, metavar="FOLDER",
     help="Folder of the photographs for --html; files outside it are not read.",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing --html file.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.options import example_override_option
+from captioner.cli.options import PATH, example_override_option
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,26 +25,24 @@ Examples:
   captioner evaluate --captions results.json --references captions.json
 """
 )
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN_OR_CHECKPOINT]...")
+@click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_CHECKPOINT]...")
 @click.option(
     "--split", "splits", multiple=True, metavar="SPLIT",
     help="Score the captions of SPLIT; may be repeated.  [default: val, or all images of --references]",
 )  # fmt: skip
 @click.option(
     "--captions",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Score the captions in FILE instead of generating captions with a model; needs --references.",
 )
 @click.option(
     "--references",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="File with the reference captions for --captions.",
 )
-@click.option(
-    "--against", type=click.Path(path_type=Path), metavar="FILE", help="Also score the captions in FILE, and compare."
-)
+@click.option("--against", type=PATH, metavar="FILE", help="Also score the captions in FILE, and compare.")
 @click.option(
     "--baseline",
     type=click.Choice(["nn"]),
@@ -52,7 +50,7 @@ Examples:
 )
 @click.option(
     "--coco",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Write the captions to FILE in COCO's results format.",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.options import example_override_option
+from captioner.cli.options import PATH, example_override_option
 
 WIDTH = 36
 DECADES = 6
@@ -32,7 +32,7 @@ Examples:
   captioner inspect gradients runs/scenes runs/other --words 5 --json
 """
 )
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_OR_CHECKPOINT...")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...")
 @click.option(
     "--words",
     type=click.IntRange(1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,13 +16,25 @@ from captioner.errors import UsageError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class PathType(click.Path):
+    """The type of a path; an empty one is refused, because `Path("")` is the current folder."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("expected a path, got an empty text", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+PATH = PathType(path_type=Path)
+
+
 def config_options(command: Command) -> Command:
     """Add `-c/--config` and `-o/--set`, as the arguments `config_file` and `overrides`."""
     config_file = click.option(
         "-c",
         "--config",
         "config_file",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help="YAML config file.  [default: built-in defaults]",
     )
@@ -58,7 +71,7 @@ def _prepare_option(option: Option) -> Callable[[Command], Command]:
             raise click.BadParameter(f"expected {option.expected()}, got {value}")
         return value
 
-    kinds: dict[type, Any] = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}
+    kinds: dict[type, Any] = {int: int, float: float, str: str, Path: PATH}
     return click.option(
         "--" + option.path.replace("_", "-"),
         type=click.Choice(option.choices) if option.choices else kinds[option.kind],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.options import encoder_options, list_option, prepare_config, prepare_options, strict_option
+from captioner.cli.options import PATH, encoder_options, list_option, prepare_config, prepare_options, strict_option
 
 if TYPE_CHECKING:
     from captioner.preparation.prepare import Event, Prepared
@@ -32,7 +32,7 @@ Examples:
     "-o",
     "--output",
     "file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="FILE",
     help="Write the data set to FILE.",

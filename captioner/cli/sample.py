@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from captioner.cli import output
-from captioner.cli.options import encoder_options, example_override_option
+from captioner.cli.options import PATH, encoder_options, example_override_option
 from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ Examples:
   captioner sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9
 """
 )
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN_OR_CHECKPOINT...")
-@click.argument("names", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="[PHOTO_OR_FOLDER]...")
+@click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT...")
+@click.argument("names", nargs=-1, type=PATH, metavar="[PHOTO_OR_FOLDER]...")
 @click.option(
     "--split", metavar="SPLIT", help="Caption the images of SPLIT.  [default: val, if no photographs are given]"
 )
 @click.option(
     "--features",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Caption image features: the rows of the array `features` in the HDF5 file FILE.",
 )

@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from captioner.cli.options import config_options
+from captioner.cli.options import PATH, config_options
 from captioner.errors import UsageError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,17 +28,17 @@ Examples:
 )
 @config_options
 @click.option(
-    "--data", type=click.Path(path_type=Path), metavar="FILE",
+    "--data", type=PATH, metavar="FILE",
     help="Train on FILE, written by `captioner prepare`; short for -o data.source=prepared -o data.root=FILE.",
 )  # fmt: skip
 @click.option(
-    "--run", type=click.Path(path_type=Path), metavar="FOLDER",
+    "--run", type=PATH, metavar="FOLDER",
     help="Run folder to create.  [default: runs/NAME; NAME is the name of the --data file, else that of the config "
     "file, else data.source]",
 )  # fmt: skip
 @click.option(
     "--resume",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER",
     help="Resume the run in FOLDER from its last checkpoint; train.epochs is the total, including past epochs.",
 )

@@ -22,8 +22,10 @@ def is_run(path: Path) -> bool:
 def find_checkpoint(path: Path) -> Path:
     """Find the checkpoint of a run folder: best.h5, or else last.h5; a file is returned as it is.
 
-    Raises: CheckpointError when the folder has none.
+    Raises: CheckpointError when there is no such path, or no checkpoint in the folder.
     """
+    if not os.path.lexists(path):
+        raise CheckpointError(f"{path}: not found; expected a run folder or a checkpoint from `captioner train`")
     if not path.is_dir():
         return path
     for file in (path / BEST, path / LAST):

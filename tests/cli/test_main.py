@@ -76,7 +76,7 @@ FAILURES: dict[str, tuple[int, str]] = {
         2, "--resume uses the config and folder of the run; combine it only with -o and --profile"
     ),
     # checkpoints
-    "sample nope": (1, "nope: cannot open the checkpoint: No such file or directory"),
+    "sample nope": (1, "nope: not found; expected a run folder or a checkpoint from `captioner train`"),
     "sample empty": (
         1, "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`"
     ),
@@ -108,6 +108,27 @@ def test_an_error_is_one_line(command: str, cli: Callable[..., Any], small_optio
     assert (done.code, done.out) == (code, "")
     assert {name: Path("run", name).read_bytes() for name in RUN_FILES} == before
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sample", ""),
+        ("sample", "run", ""),
+        ("sample", "run", "--features", ""),
+        ("evaluate", "run", "--coco", ""),
+        ("train", "--run", ""),
+        ("train", "-c", ""),
+        ("prepare", "photos", "-o", ""),
+        ("config", "check", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(command: tuple[str, ...], cli: Callable[..., Any]) -> None:
+    done = cli(*command)
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(
+        r"captioner: Invalid value for .*: expected a path, got an empty text; see .* --help\n", done.err
+    )
 
 
 USAGE_ERRORS = {
@@ -151,7 +172,7 @@ def test_debug_prints_the_traceback(cli: Callable[..., Any]) -> None:
     first, *_, last = done.err.splitlines()
     assert first == "Traceback (most recent call last):"
     assert last.startswith("captioner.errors.CheckpointError: no\\x1b[2Jpe: ")
-    assert "in restore" in done.err
+    assert "in find_checkpoint" in done.err
     assert done.err.replace("\n", "").isprintable()
 
 

@@ -217,7 +217,7 @@ def test_column_names_can_be_given():
     assert splits_of(read_records(["c.csv"], [], columns)) == {"train": ["b"], "val": ["a"]}
     assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
         "c.csv:1: expected a header with the columns image and caption, got 'file;set;text'; "
-        "name yours with --image-column and --caption-column"
+        "rename yours, or name them with --image-column and --caption-column of `captioner prepare`"
     )
 
 

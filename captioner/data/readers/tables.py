@@ -104,7 +104,8 @@ def _column_indices(line: str, names: list[str], header: str, columns: Columns) 
     if not set(required) <= set(places):
         raise DataError(
             f"{line}: expected a header with the columns {' and '.join(getattr(columns, key) for key in required)}, "
-            f"got {header!r:.80}; name yours with --image-column and --caption-column"
+            f"got {header!r:.80}; rename yours, "
+            "or name them with --image-column and --caption-column of `captioner prepare`"
         )
     return places
 
