@@ -27,7 +27,7 @@ NAMES = {
 
 
 class Model(nn.Module):
-    """Image -> h0, words -> embedding -> nn.LSTM or nn.RNN -> scores; initialised with captioner's parameters."""
+    """Image -> h0, words -> embedding -> nn.LSTM or nn.RNN -> scores; initialized with captioner's parameters."""
 
     def __init__(self, shape: Shape, params: Params) -> None:
         super().__init__()

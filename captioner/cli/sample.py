@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
     from captioner.inference.caption import Caption
     from captioner.inference.captioner import Captioner
-    from captioner.inference.photos import Failed
     from captioner.inference.restore import LoadedModel
     from captioner.inference.sidecars import Sidecars
+    from captioner.preparation.find_photos import Unreadable
 
 
 @click.command(
@@ -118,7 +118,7 @@ def sample(
         from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths
 
         opened = open_encoder_of(loaded, encoder, encoder_option)
-        captions: Iterable[Caption | Failed] = caption_photos(
+        captions: Iterable[Caption | Unreadable] = caption_photos(
             _open_captioner(loaded), opened, photo_paths(_names(photos)), n_best, number
         )
     else:
@@ -172,7 +172,7 @@ def _stdin() -> Iterator[Path]:
         raise DataError(f"-: cannot read stdin: {error.strerror}") from error
 
 
-def _print(captions: Iterable[Caption | Failed], as_json: bool, sidecars: Sidecars | None) -> int:
+def _print(captions: Iterable[Caption | Unreadable], as_json: bool, sidecars: Sidecars | None) -> int:
     """Print captions and report failures; return the exit code."""
     from captioner.inference.caption import Caption, to_record
 

@@ -26,7 +26,7 @@ NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+
 LEADING_ZEROS = re.compile(r"([-+]?)0+(0|[1-9][0-9]*)")
 NOT_FINITE = re.compile(r"[-+]?\.?(inf|infinity|nan)", re.IGNORECASE)
 INT_LIMIT, MAX_SHOWN = 2**63, 60
-# Control characters, surrogates, byte-order marks, line ends that not all editors and YAML parsers recognise, and
+# Control characters, surrogates, byte-order marks, line ends that not all editors and YAML parsers recognize, and
 # bidirectional controls, which make a line read differently from its content.
 FORBIDDEN = re.compile(
     "[^\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"

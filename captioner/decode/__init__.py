@@ -1,7 +1,7 @@
 """Decoders: greedy, beam search and sampling, with constraints and consensus re-ranking.
 
 A decoder uses a model only through `step(tokens, state) -> log_probs, state`. It returns tokens (N, K, T) and the
-natural log-probabilities of the captions (N, K) under the model itself: constraints, length normalisation, temperature
+natural log-probabilities of the captions (N, K) under the model itself: constraints, length normalization, temperature
 and truncation affect which words are chosen, not the returned scores.
 """
 

@@ -32,13 +32,13 @@ def beam(
 
     The length includes `<END>`. Each step takes the 2K most probable continuations of an image's beams: `<END>` in the
     first K finishes a caption, later ones are dropped; the first K others stay in the beam. A beam is pruned when its
-    score, normalised by the maximum length, is no better than the K-th finished caption: scores never increase. K = 1
+    score, normalized by the maximum length, is no better than the K-th finished caption: scores never increase. K = 1
     equals `greedy`; a beam as wide as the tree of all captions is an exhaustive search.
 
     Shapes: state arrays (N, ...) -> tokens (N, K, max_length) int32, scores (N, K), best first; missing captions are
     all `<NULL>` with score -inf.
     Source: Wu et al. 2016, "Google's Neural Machine Translation System", section 7 (beam search with length
-    normalisation); Jean et al. 2015, "Montreal Neural Machine Translation Systems for WMT'15" (length^α).
+    normalization); Jean et al. 2015, "Montreal Neural Machine Translation Systems for WMT'15" (length^α).
     """
     images = count_rows(state)
     image = np.arange(images)[:, None]
@@ -80,7 +80,7 @@ def beam(
 class _Beams(NamedTuple):
     """Captions of each image, best first: tokens (N, K, max_length), scores (N, K), ranks (N, K).
 
-    `ranks` are length-normalised scores; those of unfinished captions are upper bounds.
+    `ranks` are length-normalized scores; those of unfinished captions are upper bounds.
     """
 
     tokens: Array

@@ -11,7 +11,7 @@ from captioner.metrics import CiderD
 from captioner.model.standardizer import Standardizer
 
 GAMMA, RIDGE = 3.0, 0.5
-"""Kernel coefficient γ and regularisation λ, chosen on Flickr8k."""
+"""Kernel coefficient γ and regularization λ, chosen on Flickr8k."""
 DUPLICATE = 1 - 1e-4
 """Minimum cosine similarity of two copies of an image; float16 rounding of features stays above it."""
 
@@ -25,7 +25,7 @@ class Reranker:
     E[CIDEr-D(c) | x] = Σ_j α_j CIDEr-D(c, references of x_j),   α = k(x) (K + λI)^-1,
     k(x)_j = exp(γ (cos(x, x_j) - 1)),   K_ij = k(x_i)_j,   γ = `GAMMA`,   λ = `RIDGE`
 
-    with standardised features. An image x_i that is one of the n images is left out of its own regression
+    with standardized features. An image x_i that is one of the n images is left out of its own regression
     (leave-one-out): α_j = -G_ij / G_ii and α_i = 0, where G = (K + λI)^-1. If a set S of them are copies of the image,
     α is a row of -G_SS^-1 G_S, and 0 in S.
 
@@ -82,7 +82,7 @@ class Reranker:
 
 
 def unit_features(features: Array, standardizer: Standardizer) -> Array:
-    """Standardise features and scale each row to unit length.
+    """Standardize features and scale each row to unit length.
 
     Shapes: (N, F) -> (N, F) float32.
     """

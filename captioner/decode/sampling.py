@@ -91,7 +91,7 @@ def sample_words(log_probs: Array, uniform: Array, temperature: float, top_k: in
 
 
 def _weights(log_probs: Array, temperature: float) -> Array:
-    """Unnormalised probabilities: 1 for the most probable word."""
+    """Unnormalized probabilities: 1 for the most probable word."""
     weights: Array = log_probs - log_probs.max(axis=1, keepdims=True)
     weights /= temperature
     np.exp(weights, out=weights)

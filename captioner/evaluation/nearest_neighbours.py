@@ -56,7 +56,7 @@ def nearest(features: Features, rows: Array, others: Features, allowed: Array, c
 
 
 def _unit(features: Features, rows: Array) -> Array:
-    """Normalise rows to unit length; zeros stay zeros. A power of 2 scales them first, since squares may overflow."""
+    """Normalize rows to unit length; zeros stay zeros. A power of 2 scales them first, since squares may overflow."""
     block = np.concatenate([features[rows[first : first + ROWS]] for first in range(0, len(rows), ROWS)])
     block = block.astype(np.float32)
     block = np.ldexp(block, -np.frexp(np.abs(block).max(axis=1, keepdims=True))[1])

@@ -155,9 +155,6 @@ class FeatureStore:
         numbers: Array = self._mapped(self._count)["numbers"]
         return numbers
 
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-
     def __enter__(self) -> Self:
         return self
 

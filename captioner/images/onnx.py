@@ -77,7 +77,7 @@ class OnnxEncoder:
         self._kind = FLOATS[entry.type]
         self._mean, self._scale = (np.array(x, np.float32) for x in (self._settings.mean, self._settings.scale))
         self.side = self._settings.size
-        blank = np.ones((1, *self._shape()), self._kind)  # models that normalise their output would divide zeros by 0
+        blank = np.ones((1, *self._shape()), self._kind)  # models that normalize their output would divide zeros by 0
         self.width = self.encode(blank).shape[1]
         self.identity = identity or f"onnx:{_quoted(name)},{self._settings},sha256={hashlib.sha256(model).hexdigest()}"
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Candidate(NamedTuple):
-    """A caption and its log-probability: natural, of the whole caption, without length normalisation."""
+    """A caption and its log-probability: natural, of the whole caption, without length normalization."""
 
     text: str
     log_prob: float

@@ -75,13 +75,14 @@ class Captioner:
             self.check_features(rows, "features")
             found = self.candidates(rows, n_best)
             return [Caption(str(row), *best[0], [], None, best) for row, best in enumerate(found)]
-        from captioner.inference.photos import Failed, caption_photos, photo_paths
+        from captioner.inference.photos import caption_photos, photo_paths
+        from captioner.preparation.find_photos import Unreadable
 
         one = isinstance(images, str | os.PathLike)
         paths = photo_paths([images] if isinstance(images, str | os.PathLike) else images or [])
         captions: list[Caption] = []
         for caption in caption_photos(self, self.encoder, paths, n_best):
-            if isinstance(caption, Failed):
+            if isinstance(caption, Unreadable):
                 raise DataError(str(caption))
             captions.append(caption)
         return captions[0] if one else captions

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,20 +20,10 @@ from captioner.images.photo import UNSUPPORTED_SUFFIXES, list_photos
 from captioner.inference.caption import Caption
 from captioner.inference.captioner import Captioner
 from captioner.inference.restore import LoadedModel, check_width
-from captioner.preparation.find_photos import is_url
+from captioner.preparation.find_photos import Unreadable, is_url
 
 BATCH = 16
 """Photographs per thread that are decoded together: few, so that the first captions appear soon."""
-
-
-class Failed(NamedTuple):
-    """A photograph without a caption, and the reason."""
-
-    path: Path
-    problem: str
-
-    def __str__(self) -> str:
-        return self.problem
 
 
 def open_encoder_of(
@@ -77,11 +66,11 @@ def _find(name: str, loaded: LoadedModel) -> str:
     raise UsageError(f"{loaded.path}: encoder {name} not found; try --encoder {kind}:FILE")
 
 
-def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Failed]:
+def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Unreadable]:
     """List photographs: files by name, folders by their photographs in order, and what cannot be used."""
     for path in map(Path, names):
         if is_url(path) and not os.path.lexists(path):
-            yield Failed(path, f"{path}: URLs are not supported; download the photograph first")
+            yield Unreadable(os.fspath(path), f"{path}: URLs are not supported; download the photograph first")
             continue
         if not os.path.isdir(path):  # unlike Path.is_dir, it takes any name
             yield path
@@ -90,17 +79,21 @@ def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Fail
         found = list_photos(path, unread.append)
         yield from found
         for error in unread:
-            yield Failed(Path(error.filename), f"{error.filename}: cannot be read: {error.strerror}")
+            yield Unreadable(error.filename, f"{error.filename}: cannot be read: {error.strerror}")
         if unknown := list_photos(path, lambda error: None, UNSUPPORTED_SUFFIXES):
             others = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
-            yield Failed(unknown[0], f"{unknown[0]}{others}: HEIC is not supported; convert to JPEG")
+            yield Unreadable(os.fspath(unknown[0]), f"{unknown[0]}{others}: HEIC is not supported; convert to JPEG")
         elif not found and not unread:
-            yield Failed(path, f"{path}: expected photographs in this folder, got none")
+            yield Unreadable(os.fspath(path), f"{path}: expected photographs in this folder, got none")
 
 
 def caption_photos(
-    captioner: Captioner, encoder: Encoder, photos: Iterable[Path | Failed], n_best: int = 1, limit: int | None = None
-) -> Iterator[Caption | Failed]:
+    captioner: Captioner,
+    encoder: Encoder,
+    photos: Iterable[Path | Unreadable],
+    n_best: int = 1,
+    limit: int | None = None,
+) -> Iterator[Caption | Unreadable]:
     """Caption photographs, or the first `limit` of them, in order; one that cannot be read is skipped and reported.
 
     Paths that are not photographs are reported last.
@@ -109,12 +102,12 @@ def caption_photos(
 
     def readable() -> Iterator[Path]:
         for photo in photos:
-            if isinstance(photo, Failed):
+            if isinstance(photo, Unreadable):
                 failed.append(photo)
             else:
                 yield photo
 
-    failed: list[Failed] = []
+    failed: list[Unreadable] = []
     encoded = encode_photos(encoder, islice(readable(), None if limit is None else min(limit, sys.maxsize)), threads)
     while some := list(islice(encoded, BATCH * threads)):
         rows = [one.features for one in some if one.features is not None]
@@ -124,7 +117,7 @@ def caption_photos(
         found = captioner.candidates(_checked(rows, encoder), n_best, image_ids=image_ids) if rows else iter(())
         for one in some:
             if one.features is None:
-                yield Failed(one.path, str(one.problem))
+                yield Unreadable(os.fspath(one.path), str(one.problem))
             else:
                 candidates = next(found)
                 yield Caption(os.fspath(one.path), *candidates[0], [], None, candidates)

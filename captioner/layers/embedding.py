@@ -22,7 +22,7 @@ def word_embedding_forward(x: Array, W: Array) -> tuple[Array, EmbeddingCache]:
 def word_embedding_backward(dout: Array, cache: EmbeddingCache) -> Array:
     """Compute the gradient of `word_embedding_forward`: dW[v] = Σ_{n,t: x[n,t]=v} dout[n, t].
 
-    Rows are sorted by word, so that each sum is one vectorised reduction; `np.add.at` and `np.add.reduceat` add one
+    Rows are sorted by word, so that each sum is one vectorized reduction; `np.add.at` and `np.add.reduceat` add one
     element at a time.
 
     Shapes: dout (N, T, D) -> dW (V, D); D may be several axes.

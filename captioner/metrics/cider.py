@@ -140,7 +140,7 @@ class _Entries(NamedTuple):
     """An inverted index from n-grams to references.
 
     Shapes: `first` (n-grams + 1,), the start of each group; the others (E,): image and number of bigrams of the
-    reference, count of the n-gram, and its component of the normalised TF-IDF vector.
+    reference, count of the n-gram, and its component of the normalized TF-IDF vector.
     """
 
     first: NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Model parameters: names, shapes and initialisation."""
+"""Model parameters: names, shapes and initialization."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Sizes:
     image: str = "init"
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes by CS231n's names, in the order in which CS231n initialises them."""
+        """Return the shapes by CS231n's names, in the order in which CS231n initializes them."""
         gates, image_input = CELLS[self.cell].gates * self.hidden, IMAGE_INPUTS[self.image]
         shapes: dict[str, tuple[int, ...]] = {
             "W_embed": (self.vocab, self.wordvec),
@@ -46,7 +46,7 @@ class Sizes:
 
 
 def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Params:
-    """Initialise parameters: weights N(0, 1) / sqrt(fan in), word vectors N(0, 1) / 100, biases 0.
+    """Initialize parameters: weights N(0, 1) / sqrt(fan in), word vectors N(0, 1) / 100, biases 0.
 
     Source: CS231n, assignment 3, classifiers/rnn.py.
     """

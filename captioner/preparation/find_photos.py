@@ -23,7 +23,7 @@ MAX_FOLDERS = 1000
 
 
 class Unreadable(NamedTuple):
-    """A missing or unreadable photograph; its captions are left out."""
+    """A missing or unreadable photograph, or a folder without photographs, and the reason."""
 
     image: str
     problem: str

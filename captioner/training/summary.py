@@ -28,7 +28,7 @@ def summarize(
     threads: int,
     parameters: int,
 ) -> dict[str, Any]:
-    """Summarise training from step `first` to `step`."""
+    """Summarize training from step `first` to `step`."""
     profile = {part: spent[part] for part in PARTS}
     profile["other"] = seconds - sum(profile.values())
     return {

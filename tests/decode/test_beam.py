@@ -158,7 +158,7 @@ def test_length_normalisation_prefers_longer_captions() -> None:
         tokens, scores = beam(chain(log_probs), initial(1), max_length=3, width=2, length_penalty=penalty, **WORDS)
         assert tokens[0, 0].tolist() == words
         expected = math.log(0.5) if penalty == 0 else math.log(0.4 * 0.9 * 0.9)
-        assert scores[0, 0] == pytest.approx(expected), "scores are not length-normalised"
+        assert scores[0, 0] == pytest.approx(expected), "scores are not length-normalized"
 
 
 def test_a_wider_beam_finds_a_better_caption_than_greedy() -> None:

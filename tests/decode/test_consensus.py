@@ -27,7 +27,7 @@ def reranker(train: np.ndarray, references: list = REFERENCES) -> Reranker:
 
 
 def regressed(train: np.ndarray, queries: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Regression weights by the textbook formula, with features standardised by the images `among`."""
+    """Regression weights by the textbook formula, with features standardized by the images `among`."""
     directions = [(x - among.mean(axis=0)) / among.std(axis=0) for x in (train, queries)]
     train, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in directions)
     kernel = np.exp(GAMMA * (train @ train.T - 1)) + RIDGE * np.eye(len(train))

@@ -57,7 +57,7 @@ def convolve(x: Any, w: Any, stride: int) -> Any:
 
 
 def plain_forward(x: Any, weights: Any) -> Any:
-    """The network of the paper with separate batch normalisation. Shapes: (3, 224, 224) -> (1280,)."""
+    """The network of the paper with separate batch normalization. Shapes: (3, 224, 224) -> (1280,)."""
 
     def layer(x: Any, conv: str, norm: str, shape: tuple[int, ...], stride: int = 1, clip: bool = True) -> Any:
         w = weights[f"{conv}.weight"]

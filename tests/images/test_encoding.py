@@ -344,13 +344,6 @@ def test_a_full_disk_loses_only_the_last_record(
         np.testing.assert_array_equal(store.features(), [*ROWS, ROWS[0]])
 
 
-def test_a_store_is_removed(tmp_path: Path) -> None:
-    with FeatureStore(tmp_path / "a.part", "colours", 5, F4) as store:
-        store.remove()
-        store.remove()
-    assert os.listdir(tmp_path) == []
-
-
 def test_encoding_is_resumed_after_an_interruption(tmp_path: Path) -> None:
     paths, path = write(tmp_path, 12), tmp_path / "a.part"
     calls = []

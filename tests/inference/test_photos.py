@@ -22,9 +22,10 @@ from captioner.images.scenes_encoder import ScenesEncoder
 from captioner.inference import photos as use_case
 from captioner.inference.caption import Caption
 from captioner.inference.load import captioner_of, open_run
-from captioner.inference.photos import Failed, caption_photos, open_encoder_of, photo_paths
+from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.preparation.find_photos import Unreadable
 from captioner.training.train import resume, train
 
 SCENES = ScenesEncoder()
@@ -78,7 +79,7 @@ def test_an_unreadable_photograph_is_skipped(
     new[1].write_bytes(b"no photograph")
     new[4].unlink()
     found = list(caption_photos(captioner_of(restored), SCENES, new))
-    assert [type(one) for one in found] == [Caption, Failed, Caption, Caption, Failed, Caption]
+    assert [type(one) for one in found] == [Caption, Unreadable, Caption, Caption, Unreadable, Caption]
     whole = [path for path in new if path not in (new[1], new[4])]
     texts = [one.text for one in found if isinstance(one, Caption)]
     assert texts == [text for text, _ in expected(restored, whole)]
@@ -183,7 +184,7 @@ def test_photographs_of_a_folder_are_in_order(tmp_path: Path, album: Callable[..
     (tmp_path / "empty").mkdir()
     found = list(photo_paths([tmp_path / "a.png", folder, tmp_path / "empty", "no", folder / "captions.csv"]))
     inside = [folder / name for name in ("000.png", "001.png", "002.png", "below/x.JPG")]
-    empty = Failed(tmp_path / "empty", f"{tmp_path / 'empty'}: expected photographs in this folder, got none")
+    empty = Unreadable(str(tmp_path / "empty"), f"{tmp_path / 'empty'}: expected photographs in this folder, got none")
     assert found == [tmp_path / "a.png", *inside, empty, Path("no"), folder / "captions.csv"]
 
 
@@ -212,7 +213,7 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", shut)  # permissions do not stop root
-    failed = Failed(tmp_path / "shut", f"{tmp_path / 'shut'}: cannot be read: Permission denied")
+    failed = Unreadable(str(tmp_path / "shut"), f"{tmp_path / 'shut'}: cannot be read: Permission denied")
     assert list(photo_paths([tmp_path])) == [tmp_path / "a.png", failed]
     assert list(photo_paths([tmp_path / "shut"])) == [failed]
 
@@ -220,7 +221,7 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_empty_folder_is_reported_last(restored: Restored, new: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     found = list(caption_photos(captioner_of(restored), SCENES, photo_paths([tmp_path / "empty", *new])))
-    assert [type(one) for one in found] == [Caption] * 6 + [Failed]
+    assert [type(one) for one in found] == [Caption] * 6 + [Unreadable]
 
 
 @pytest.mark.parametrize("name", ["a b.png", "a\nb.png", "a\tb.png", "猫.png", "\udcff.png", "-.png", "#.png"])
@@ -235,7 +236,7 @@ def test_any_file_name_is_supported(name: str, restored: Restored, new: list[Pat
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "a/" * 3000])
 def test_impossible_file_names_are_reported(name: str, restored: Restored, new: list[Path]) -> None:
     found = list(caption_photos(captioner_of(restored), SCENES, photo_paths([name, new[0]])))
-    assert [type(one) for one in found] == [Failed, Caption]
+    assert [type(one) for one in found] == [Unreadable, Caption]
 
 
 # --- encoders

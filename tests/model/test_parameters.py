@@ -1,4 +1,4 @@
-"""Model parameters: shapes, initialisation and error messages."""
+"""Model parameters: shapes, initialization and error messages."""
 
 import math
 

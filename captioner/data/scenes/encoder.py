@@ -37,7 +37,7 @@ LATTICE_WIDTH = np.float32(0.25)
 KNOTS = np.linspace(-1, 1, 5, dtype=np.float32)
 KNOT_WIDTH = np.float32(0.3)
 GAIN = np.float32(3)
-"""Scales the features to the size of word vectors, so that they need no standardisation."""
+"""Scales the features to the size of word vectors, so that they need no standardization."""
 
 ROW, COLUMN = np.indices((WINDOW, WINDOW), np.float32).reshape(2, -1)
 TINY = np.float32(1e-3)
