@@ -12,7 +12,7 @@ from captioner.config.options import Config, Prepare
 from captioner.config.yaml_io import dump, parse
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError
-from captioner.evaluation.scoring import evaluation_set, score_model, to_dict
+from captioner.evaluation.scoring import build_evaluation_set, score_model, to_dict
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, captioner_of, load, open_corpus, open_runs
 from captioner.preparation import prepare as preparation
@@ -75,7 +75,7 @@ def evaluate(
         loaded = open_runs([model] if isinstance(model, str | os.PathLike) else model, overrides)
         corpus = open_corpus(loaded)
         captioner = captioner_of(loaded, corpus)
-    references, rows = evaluation_set(corpus, split)
+    references, rows = build_evaluation_set(corpus, split)
     return to_dict(references, score_model(captioner, corpus, split, references, rows))
 
 

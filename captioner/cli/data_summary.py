@@ -18,10 +18,10 @@ ROWS = {
 }
 COUNTS = {
     "skipped": "skipped lines",
-    "left_out": "images omitted: in no list, or in an empty split",
+    "omitted": "images omitted: in no list, or in an empty split",
     "missing": "missing photographs",
     "unreadable": "unreadable photographs",
-    "cut": "truncated captions",
+    "truncated": "truncated captions",
 }
 USED = ("train", "val", "test")
 MAX_UNK = 0.05
@@ -37,7 +37,7 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
     yield f"{'':<24}" + "".join(f"{split:>12.11}" for split in splits)
     for key, (title, spec) in ROWS.items():
         yield f"  {title:<22}" + "".join(f"{split[key]:>12{spec}}" for split in splits.values())
-    of = f" of {counts['different']:,} in train" if counts else ""
+    of = f" of {counts['distinct_words']:,} in train" if counts else ""
     of += f", minimum count {counts['min_count']}" if counts.get("min_count", 1) > 1 else ""
     yield f"  vocabulary: {summary['vocabulary']:,} words{of}"
     if "encoder" in summary:

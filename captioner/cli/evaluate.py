@@ -92,20 +92,20 @@ def evaluate(
     if baseline and "train" in splits:
         raise UsageError("--baseline uses the captions of train and cannot be scored on it; try another --split")
     from captioner.evaluation import caption_files as results
-    from captioner.evaluation import scoring as use_case
+    from captioner.evaluation import scoring
 
     if coco is not None:
         results.check_results_output(coco, overwrite)
     if captions is not None and references is not None:
         split = splits[0] if splits else None
-        task, numbers = results.read_references(references, split)
+        evaluation_set, numbers = results.read_references(references, split)
 
         def score(path: Path) -> ScoredCaptions:
-            candidates = results.match(results.read_results(path), path, task.images, numbers)
-            return use_case.score_captions(task, path.name, candidates)
+            candidates = results.match(results.read_results(path), path, evaluation_set.images, numbers)
+            return scoring.score_captions(evaluation_set, path.name, candidates)
 
         scored = [score(path) for path in (captions, against) if path is not None]
-        _print(split or references.name, task, scored, worst, as_json)
+        _print(split or references.name, evaluation_set, scored, worst, as_json)
         return
     from captioner.inference.load import captioner_of, open_corpus, open_runs
 
@@ -116,26 +116,30 @@ def evaluate(
         corpus.split(name)  # report an unknown split before any is scored
     captioner = captioner_of(restored, corpus)
     for name in names:
-        task, rows = use_case.evaluation_set(corpus, name)
-        scored = [use_case.score_model(captioner, corpus, name, task, rows)]
+        evaluation_set, rows = scoring.build_evaluation_set(corpus, name)
+        scored = [scoring.score_model(captioner, corpus, name, evaluation_set, rows)]
         if coco is not None:
-            results.write_results(coco, task.images, scored[0].captions, overwrite)
+            results.write_results(coco, evaluation_set.images, scored[0].captions, overwrite)
         if baseline:
             from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
 
-            scored.append(use_case.score_captions(task, baseline, nearest_neighbour_captions(corpus, name, rows)))
+            scored.append(
+                scoring.score_captions(evaluation_set, baseline, nearest_neighbour_captions(corpus, name, rows))
+            )
         if against is not None:
-            candidates = results.match(results.read_results(against), against, task.images, {})
-            scored.append(use_case.score_captions(task, against.name, candidates))
-        _print(name, task, scored, worst, as_json)
+            candidates = results.match(results.read_results(against), against, evaluation_set.images, {})
+            scored.append(scoring.score_captions(evaluation_set, against.name, candidates))
+        _print(name, evaluation_set, scored, worst, as_json)
 
 
-def _print(name: str, task: EvaluationSet, scored: list[ScoredCaptions], number: int | None, as_json: bool) -> None:
+def _print(
+    name: str, evaluation_set: EvaluationSet, scored: list[ScoredCaptions], number: int | None, as_json: bool
+) -> None:
     from captioner.cli.scores import score_lines, worst_lines
-    from captioner.evaluation import scoring as use_case
+    from captioner.evaluation import scoring
 
-    record: dict[str, Any] = {"split": name, **use_case.to_dict(task, scored[0], scored[1:])}
-    worst = [] if number is None else use_case.worst(task, scored[0], number)
+    record: dict[str, Any] = {"split": name, **scoring.to_dict(evaluation_set, scored[0], scored[1:])}
+    worst = [] if number is None else scoring.worst(evaluation_set, scored[0], number)
     if as_json:
         output.record(record | ({} if number is None else {"worst": worst}))
         return

@@ -58,14 +58,14 @@ class ScoredCaptions:
     scores: dict[str, Any]
 
 
-def score_captions(task: EvaluationSet, by: str, captions: Sequence[str], **computed: Any) -> ScoredCaptions:
+def score_captions(evaluation_set: EvaluationSet, by: str, captions: Sequence[str], **computed: Any) -> ScoredCaptions:
     """Score one caption per image; `computed` are scores computed elsewhere, listed first.
 
     BLEU, ROUGE-L, CIDEr-D, then: mean caption length, vocabulary size, number of distinct captions, and the fractions
     of captions that repeat a bigram, of words that are `<UNK>`, and of captions that are not in the training split.
     """
     tokenized = list(map(tokenize, captions))
-    rows = score_rows(tokenized, task.reference_words)
+    rows = score_rows(tokenized, evaluation_set.reference_words)
     words = [word for caption in tokenized for word in caption]
     scores: dict[str, Any] = {
         **computed,
@@ -73,12 +73,12 @@ def score_captions(task: EvaluationSet, by: str, captions: Sequence[str], **comp
         **diversity(tokenized),
         "unk": fraction(words.count(UNK.lower()), words),
     }
-    if task.train_words is not None:
-        scores["novel"] = novelty(tokenized, task.train_words)
+    if evaluation_set.train_words is not None:
+        scores["novel"] = novelty(tokenized, evaluation_set.train_words)
     return ScoredCaptions(by, list(captions), rows, scores)
 
 
-def evaluation_set(corpus: Corpus, name: str) -> tuple[EvaluationSet, Array]:
+def build_evaluation_set(corpus: Corpus, name: str) -> tuple[EvaluationSet, Array]:
     """Return the images of a split that have references, and their rows in the split.
 
     Raises: DataError when the split does not exist.
@@ -91,7 +91,9 @@ def evaluation_set(corpus: Corpus, name: str) -> tuple[EvaluationSet, Array]:
     return EvaluationSet(images, references, train_captions), rows
 
 
-def score_model(captioner: Captioner, corpus: Corpus, name: str, task: EvaluationSet, rows: Array) -> ScoredCaptions:
+def score_model(
+    captioner: Captioner, corpus: Corpus, name: str, evaluation_set: EvaluationSet, rows: Array
+) -> ScoredCaptions:
     """Score a model's captions of a split, and measure the perplexity of its references."""
     split, loaded = corpus.split(name), captioner.loaded
     loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
@@ -100,7 +102,7 @@ def score_model(captioner: Captioner, corpus: Corpus, name: str, task: Evaluatio
     true = None
     if split.is_true is not None:
         true = fraction(sum(split.is_true(row, every[row].split()) for row in rows.tolist()), captions)
-    return score_captions(task, "model", captions, loss=loss, perplexity=perplexity(loss), true=true)
+    return score_captions(evaluation_set, "model", captions, loss=loss, perplexity=perplexity(loss), true=true)
 
 
 def intervals(scored: ScoredCaptions, other: ScoredCaptions | None = None) -> dict[str, list[float]]:
@@ -109,9 +111,11 @@ def intervals(scored: ScoredCaptions, other: ScoredCaptions | None = None) -> di
     return dict(zip(NAMES, bounds.T.tolist(), strict=True))
 
 
-def to_dict(task: EvaluationSet, scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> dict[str, Any]:
+def to_dict(
+    evaluation_set: EvaluationSet, scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()
+) -> dict[str, Any]:
     """Convert scores to JSON types, with the scores of other captions and the differences from them."""
-    record = {"images": len(task.images), **scored.scores, "intervals": intervals(scored)}
+    record = {"images": len(evaluation_set.images), **scored.scores, "intervals": intervals(scored)}
     if others:
         record["others"] = {
             other.by: {**other.scores, "intervals": intervals(other), "difference": intervals(scored, other)}
@@ -120,16 +124,16 @@ def to_dict(task: EvaluationSet, scored: ScoredCaptions, others: Sequence[Scored
     return record
 
 
-def worst(task: EvaluationSet, scored: ScoredCaptions, count: int) -> list[dict[str, Any]]:
+def worst(evaluation_set: EvaluationSet, scored: ScoredCaptions, count: int) -> list[dict[str, Any]]:
     """List the `count` images with the lowest CIDEr-D, lowest first, with scores, caption and references."""
     scores = scores_from_sums(scored.rows)
     order = np.argsort(scores[:, NAMES.index("cider_d")], kind="stable")[:count].tolist()
     return [
         {
-            "image": task.images[image],
+            "image": evaluation_set.images[image],
             "caption": scored.captions[image],
             **dict(zip(NAMES, scores[image].tolist(), strict=True)),
-            "references": task.references[image],
+            "references": evaluation_set.references[image],
         }
         for image in order
     ]

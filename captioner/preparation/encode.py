@@ -55,14 +55,14 @@ class EncodingJob(NamedTuple):
     encoder_options: Mapping[str, str]
     folder: Path
     strict: bool
-    left_out: list[Unreadable]
+    problems: list[Unreadable]
 
     def leave_out(self, image: str, problem: str) -> Unreadable:
         """Record a photograph without features. Raises: DataError if `strict`."""
         if self.strict:
             raise DataError(f"{problem}; without --strict, it is left out and counted")
-        self.left_out.append(Unreadable(image, problem))
-        return self.left_out[-1]
+        self.problems.append(Unreadable(image, problem))
+        return self.problems[-1]
 
 
 class ImageFeatures(NamedTuple):

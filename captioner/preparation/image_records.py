@@ -29,7 +29,7 @@ class SplitRecords:
 
     splits: dict[str, list[ImageRecord]]
     issues: list[Issue] = field(default_factory=list)
-    left_out: int = 0
+    omitted: int = 0
     unsplit: list[ImageRecord] = field(default_factory=list)
 
 

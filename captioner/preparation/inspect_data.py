@@ -91,7 +91,7 @@ def summarize_corpus(corpus: Corpus) -> dict[str, Any]:
 
 def _are_counts(counts: object) -> bool:
     match counts:
-        case {"different": int(), "min_count": int(), **others}:
+        case {"distinct_words": int(), "min_count": int(), **others}:
             return all(isinstance(number, int) for number in others.values())
         case _:
             return False

@@ -73,7 +73,7 @@ def prepare(
     found = yield from (read_features(job, options.features) if options.features else encode_images(job, store))
     corpus, counts = _corpus(records, found, options)
     unreadable = len(images) - len(found.rows) - found.missing
-    counts |= {"skipped": len(records.issues), "left_out": records.left_out}
+    counts |= {"skipped": len(records.issues), "omitted": records.omitted}
     counts |= {"missing": found.missing, "unreadable": unreadable}
     about = {
         "made_by": f"captioner {captioner.__version__}",
@@ -87,7 +87,7 @@ def prepare(
         remove_temporary_files(output)  # no other process writes it: the feature store is locked
     write_prepared(output, validate(corpus, str(output)), about)
     store.unlink(missing_ok=True)
-    yield Prepared(output, {**summarize(corpus), "counts": counts, "lost": [str(one) for one in job.left_out]})
+    yield Prepared(output, {**summarize(corpus), "counts": counts, "problems": [str(one) for one in job.problems]})
 
 
 def _corpus(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
@@ -102,7 +102,7 @@ def _corpus(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tu
             f"vocabulary: expected words that occur at least {options.min_count:,} times in train, got none; "
             "try a smaller --min-count"
         )
-    cut = sum(len(caption) > options.max_length for captions in words.values() for caption in captions)
+    truncated = sum(len(caption) > options.max_length for captions in words.values() for caption in captions)
     splits = {}
     for name, captions in words.items():
         images = usable[name]
@@ -113,8 +113,12 @@ def _corpus(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tu
             image_ids=[one.image for one in images],
             texts=[caption.text for one in images for caption in one.captions],
         )
-    different = len({word for caption in words["train"] for word in caption})
-    return Corpus(vocab, splits, found.encoder), {"cut": cut, "different": different, "min_count": options.min_count}
+    distinct_words = len({word for caption in words["train"] for word in caption})
+    return Corpus(vocab, splits, found.encoder), {
+        "truncated": truncated,
+        "distinct_words": distinct_words,
+        "min_count": options.min_count,
+    }
 
 
 def summarize_records(records: SplitRecords, options: Prepare, without: Container[str] = ()) -> dict[str, Any]:
@@ -130,7 +134,7 @@ def summarize_records(records: SplitRecords, options: Prepare, without: Containe
     return {
         "vocabulary": summary["vocabulary"],
         "splits": summary["splits"],
-        "counts": {**counts, "skipped": len(records.issues), "left_out": records.left_out},
+        "counts": {**counts, "skipped": len(records.issues), "omitted": records.omitted},
     }
 
 

@@ -12,7 +12,7 @@ from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus
 from captioner.decode import Reranker
 from captioner.errors import DataError
-from captioner.evaluation.scoring import EvaluationSet, evaluation_set, score_captions
+from captioner.evaluation.scoring import EvaluationSet, build_evaluation_set, score_captions
 from captioner.inference.captioner import Captioner
 from captioner.inference.decoder import build_decoder
 from captioner.inference.reranker_index import Index, build_index
@@ -63,10 +63,10 @@ class Validation:
 
     def scores(self, loaded: LoadedModel) -> dict[str, float]:
         """Score the captions that a model generates, by name of the metric."""
-        task, rows = self._task
+        evaluation_set, rows = self._evaluation_set
         captioner = Captioner(loaded, self._reranker)
         captions = [candidates[0].text for candidates in captioner.candidates(self._split.features)]
-        scored = score_captions(task, "model", [captions[row] for row in rows]).scores
+        scored = score_captions(evaluation_set, "model", [captions[row] for row in rows]).scores
         return {name: scored[name] for name in NAMES}
 
     @cached_property
@@ -79,9 +79,9 @@ class Validation:
         return self.index.reranker() if self._config.decode.consensus else None
 
     @cached_property
-    def _task(self) -> tuple[EvaluationSet, Array]:
-        task, rows = evaluation_set(self._corpus, self._config.validate.split)
-        return dataclasses.replace(task, train_captions=None), rows
+    def _evaluation_set(self) -> tuple[EvaluationSet, Array]:
+        evaluation_set, rows = build_evaluation_set(self._corpus, self._config.validate.split)
+        return dataclasses.replace(evaluation_set, train_captions=None), rows
 
     def warnings(self, model: CaptioningRNN, step: Step) -> Iterator[str]:
         """Yield warnings of caption collapse, from epoch `FIRST_EPOCH` on."""

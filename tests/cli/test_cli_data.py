@@ -128,7 +128,7 @@ def test_summary_of_a_file_that_is_not_a_data_set(cli: Callable[..., Any]) -> No
 def test_a_summary_of_hostile_names_is_escaped(tmp_path: Path, cli: Callable[..., Any]) -> None:
     corpus = prepared("birds.h5")
     hostile = type(corpus)(corpus.vocab, corpus.splits, "x\n\x1b[2J")
-    write_prepared(tmp_path / "hostile.h5", hostile, {"counts": {"cut": "x"}})
+    write_prepared(tmp_path / "hostile.h5", hostile, {"counts": {"truncated": "x"}})
     done = cli("data", "summary", "hostile.h5")
     assert (done.code, done.err) == (0, "")
     assert all(line.isprintable() for line in done.out.splitlines())
@@ -140,7 +140,7 @@ def test_a_summary_reports_possible_problems() -> None:
     contents: dict[str, Any] = {
         "splits": {"train": split, "a very long name": {**split, "unk": 0.0}},
         "vocabulary": 12_345,
-        "counts": {"different": 99_999, "min_count": 5, "cut": 3, "missing": 0, "left_out": 1_000},
+        "counts": {"distinct_words": 99_999, "min_count": 5, "truncated": 3, "missing": 0, "omitted": 1_000},
         "duplicates": {"images": 4, "examples": [["train: a\n", "val: b"], *[["c", "d"]] * 9]},
     }
     lines = list(summary_lines(contents, "name"))

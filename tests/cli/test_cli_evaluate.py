@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from captioner.cli.scores import score_lines
-from captioner.evaluation.scoring import evaluation_set, score_model, to_dict
+from captioner.evaluation.scoring import build_evaluation_set, score_model, to_dict
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES
 
@@ -56,9 +56,9 @@ def test_json_lines(cli: Callable[..., Any], tiny_run: Path) -> None:
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     for name, line in zip(("heldout", "test"), done.out.splitlines(), strict=True):
-        task, rows = evaluation_set(corpus, name)
-        scored = score_model(captioner_of(restored), corpus, name, task, rows)
-        assert json.loads(line) == {"split": name, **to_dict(task, scored)}
+        evaluation_set, rows = build_evaluation_set(corpus, name)
+        scored = score_model(captioner_of(restored), corpus, name, evaluation_set, rows)
+        assert json.loads(line) == {"split": name, **to_dict(evaluation_set, scored)}
         assert list(json.loads(line)) == KEYS
 
 

@@ -59,7 +59,7 @@ def test_the_summary_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> Non
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--json")
     assert (done.code, done.err) == (0, WARNING)
     summary = json.loads(done.out)
-    assert summary.pop("lost") == []
+    assert summary.pop("problems") == []
     assert summary == json.loads(cli("data", "summary", "birds.h5", "--json").out)
     assert summary["splits"]["train"]["images"] == 6
 
@@ -94,7 +94,7 @@ def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> No
     assert done.code == 1
     lost = [f"photos/lost-{number:02}.png: photograph not found" for number in range(30)]
     more = "captioner: and 10 more (--json lists all)"
-    reported = json.loads(done.out)["lost"]
+    reported = json.loads(done.out)["problems"]
     assert sorted(reported) == lost
     assert done.err.splitlines()[-22:-1] == [*(f"captioner: {line}" for line in reported[:20]), more]
 

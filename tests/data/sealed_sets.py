@@ -17,7 +17,7 @@ from captioner.text.vocabulary import SPECIAL, Vocab
 MODULE = importlib.import_module("captioner.data.prepared")  # in its package the name is the function's
 VOCAB = Vocab((*SPECIAL, "a", "café", "猫"))
 RNG = np.random.default_rng(0)
-ABOUT = {"made_by": "a test", "counts": {"cut": 1}}
+ABOUT = {"made_by": "a test", "counts": {"truncated": 1}}
 
 
 def split_of(images: int, captions: list[list[str]], dtype: str = "f4", width: int = 3, **changes: Any) -> Split:

@@ -9,7 +9,7 @@ import pytest
 
 from captioner.evaluation.scoring import (
     EvaluationSet,
-    evaluation_set,
+    build_evaluation_set,
     intervals,
     score_captions,
     score_model,
@@ -34,11 +34,15 @@ def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     val = corpus.split("val")
-    task, rows = evaluation_set(corpus, "val")
-    scored = score_model(captioner_of(restored), corpus, "val", task, rows)
+    evaluation_set, rows = build_evaluation_set(corpus, "val")
+    scored = score_model(captioner_of(restored), corpus, "val", evaluation_set, rows)
     captions = list(caption_split(captioner_of(restored), val))
-    assert (scored.by, scored.captions, task.images) == ("model", [c.text for c in captions], list(val.image_ids))
-    assert task.references == [c.references for c in captions]
+    assert (scored.by, scored.captions, evaluation_set.images) == (
+        "model",
+        [c.text for c in captions],
+        list(val.image_ids),
+    )
+    assert evaluation_set.references == [c.references for c in captions]
     losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
     assert scored.scores["loss"] == pytest.approx(losses.mean(), rel=1e-6)
     assert scored.scores["perplexity"] == pytest.approx(math.exp(losses.mean()), rel=1e-6)
@@ -50,10 +54,10 @@ def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
 def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
-    task, rows = evaluation_set(corpus, "val")
-    candidates = [[Candidate(references[0], -1.0)] for references in task.references]
+    evaluation_set, rows = build_evaluation_set(corpus, "val")
+    candidates = [[Candidate(references[0], -1.0)] for references in evaluation_set.references]
     monkeypatch.setattr(Captioner, "candidates", lambda *_: iter(candidates))
-    figures = score_model(captioner_of(restored), corpus, "val", task, rows).scores
+    figures = score_model(captioner_of(restored), corpus, "val", evaluation_set, rows).scores
     assert figures["true"] == 1
     assert figures["bleu4"] == pytest.approx(1)
 
@@ -61,9 +65,9 @@ def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch
 def test_a_source_without_a_truth_check_has_no_true_score(coco_run: Path) -> None:
     restored = open_run(coco_run)
     corpus = open_corpus(restored)
-    task, rows = evaluation_set(corpus, "val")
-    assert task.references == [["a café 猫", "a 猫", "<UNK>"]] * 2
-    assert score_model(captioner_of(restored), corpus, "val", task, rows).scores["true"] is None
+    evaluation_set, rows = build_evaluation_set(corpus, "val")
+    assert evaluation_set.references == [["a café 猫", "a 猫", "<UNK>"]] * 2
+    assert score_model(captioner_of(restored), corpus, "val", evaluation_set, rows).scores["true"] is None
 
 
 def test_scores_that_need_no_references() -> None:
@@ -105,8 +109,8 @@ def test_images_without_references_are_not_scored(tiny_run: Path) -> None:
     kept = val.image_idxs != 3
     part = dataclasses.replace(val, captions=val.captions[kept], image_idxs=val.image_idxs[kept])
     corpus = dataclasses.replace(corpus, splits={**corpus.splits, "val": part})
-    task, rows = evaluation_set(corpus, "val")
+    evaluation_set, rows = build_evaluation_set(corpus, "val")
     np.testing.assert_array_equal(rows, [0, 1, 2, 4, 5, 6, 7, 8, 9])
-    scored = score_model(captioner_of(restored), corpus, "val", task, rows)
+    scored = score_model(captioner_of(restored), corpus, "val", evaluation_set, rows)
     captions = [c.text for c in caption_split(captioner_of(restored), val)]
     assert scored.captions == [*captions[:3], *captions[4:]]

@@ -9,7 +9,7 @@ from captioning import best_captions
 
 from captioner.decode import Ensemble
 from captioner.errors import CheckpointError
-from captioner.evaluation.scoring import evaluation_set, score_model
+from captioner.evaluation.scoring import build_evaluation_set, score_model
 from captioner.inference.captions import caption_split
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.load import captioner_of, open_corpus, open_runs
@@ -72,7 +72,7 @@ def test_an_ensemble_captions_and_scores_a_split(models: list[Restored]) -> None
     ensemble, val = ensemble_of(models), open_corpus(ensemble_of(models)).split("val")
     captions = [caption.text for caption in caption_split(captioner_of(ensemble), val)]
     corpus = open_corpus(ensemble)
-    measured = score_model(captioner_of(ensemble), corpus, "val", *evaluation_set(corpus, "val")).scores
+    measured = score_model(captioner_of(ensemble), corpus, "val", *build_evaluation_set(corpus, "val")).scores
     losses = [one.model.word_losses(val.features[val.image_idxs], val.captions) for one in models]
     assert measured["loss"] == pytest.approx(
         -np.log(np.mean(np.exp([-one for one in losses]), axis=0)).mean(), rel=1e-5

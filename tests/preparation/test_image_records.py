@@ -42,7 +42,7 @@ def test_splits_of_the_file():
     records = read_records(["c.csv"], [], DEFAULTS)
     assert splits_of(records) == {"train": ["b", "c"], "val": ["a"], "dev2": ["e"]}
     assert [one.text for one in records.splits["val"][0].captions] == ["one", "three"]
-    assert (records.issues, records.left_out) == ([], 1)
+    assert (records.issues, records.omitted) == ([], 1)
 
 
 def test_splits_of_several_files():
@@ -78,7 +78,7 @@ def test_splits_by_lists():
     assert splits_of(read_records(["c.csv"], ["Dev=1.txt"], DEFAULTS)) == {"train": ["x/b", "c", "d"], "val": ["x/a"]}
     records = read_records(["c.csv"], ["train=2.txt"], DEFAULTS)
     assert splits_of(records) == {"train": ["c"], "test": ["x/a"]}
-    assert records.left_out == 2
+    assert records.omitted == 2
     assert refusal(DataError, ["c.csv"], ["val=2.txt"], DEFAULTS, strict=True) == (
         "list of val, image 2: none: no image of this name in the caption files; "
         "without --strict, it is skipped and counted"
@@ -240,7 +240,7 @@ def test_every_line_is_a_caption_or_an_issue(rows):
     lost = {f"c.csv:{number}" for number in range(2, len(rows) + 3)} - set(kept)
     without = {f"c.csv:{number}" for number, (_, _, split) in enumerate(rows, 3) if not split}
     assert lost <= without
-    assert bool(lost) <= bool(records.left_out)
+    assert bool(lost) <= bool(records.omitted)
 
 
 @pytest.mark.parametrize("option", options(Prepare), ids=lambda option: option.path)

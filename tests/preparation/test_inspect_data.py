@@ -148,8 +148,8 @@ def test_the_summary_contains_the_preparation_counts(data: Path, corpus: Corpus)
 
 @pytest.mark.parametrize(
     "about",
-    [{}, {"counts": None}, {"counts": {}}, {"counts": {"x": 1}}, {"counts": {"different": 1, "min_count": "one"}},
-     {"counts": {"different": 1, "min_count": 1, "cut": [1]}}],
+    [{}, {"counts": None}, {"counts": {}}, {"counts": {"x": 1}}, {"counts": {"distinct_words": 1, "min_count": "one"}},
+     {"counts": {"distinct_words": 1, "min_count": 1, "truncated": [1]}}],
 )  # fmt: skip
 def test_invalid_counts_are_omitted(about: dict[str, object], corpus: Corpus, tmp_path: Path) -> None:
     write_prepared(tmp_path / "a.h5", corpus, about)

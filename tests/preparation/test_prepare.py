@@ -54,9 +54,9 @@ def test_the_summary_describes_the_file(photos: Path) -> None:
     corpus, events = made(photos)
     assert isinstance(events[-1], Prepared)
     counts = events[-1].summary["counts"]
-    assert events[-1] == (photos.parent / "out.h5", {**summarize(corpus), "counts": counts, "lost": []})
-    zeros = dict.fromkeys(("cut", "skipped", "left_out", "missing", "unreadable"), 0)
-    assert counts == {**zeros, "min_count": 1, "different": len(corpus.vocab) - 4}
+    assert events[-1] == (photos.parent / "out.h5", {**summarize(corpus), "counts": counts, "problems": []})
+    zeros = dict.fromkeys(("truncated", "skipped", "omitted", "missing", "unreadable"), 0)
+    assert counts == {**zeros, "min_count": 1, "distinct_words": len(corpus.vocab) - 4}
 
 
 def test_the_file_contains_its_provenance(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_words_captions_and_lengths_are_bounded(photos: Path) -> None:
     assert {split.captions.shape[1] for split in corpus.splits.values()} == {4 + 2}
     counts = events[-1].summary["counts"]  # type: ignore[union-attr]
     lengths = [len(words) for index in range(COUNT) for words in example(0, "train", index).captions[:2]]
-    assert counts["cut"] == sum(length > 4 for length in lengths) > 0
+    assert counts["truncated"] == sum(length > 4 for length in lengths) > 0
     assert counts["min_count"] == 3
 
 
@@ -117,7 +117,7 @@ def test_splits_from_lists(photos: Path) -> None:
     assert list(corpus.split("train").image_ids) == ["000.png", "002.png"]
     assert str(events[0]) == "list of val, image 3: nobody.png: no image of this name in the caption files"
     counts = events[-1].summary["counts"]  # type: ignore[union-attr]
-    assert (counts["left_out"], counts["skipped"]) == (COUNT - 4, 1)
+    assert (counts["omitted"], counts["skipped"]) == (COUNT - 4, 1)
 
 
 def test_a_photograph_in_two_splits_is_reported(photos: Path) -> None:

@@ -190,12 +190,12 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss(events, run: Path, m
 
 
 def test_evaluate_reproduces_the_validation_loss_of_the_best_checkpoint(tiny_run: Path) -> None:
-    from captioner.evaluation.scoring import evaluation_set, score_model
+    from captioner.evaluation.scoring import build_evaluation_set, score_model
     from captioner.inference.load import captioner_of, open_corpus, open_run
 
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
-    figures = score_model(captioner_of(restored), corpus, "val", *evaluation_set(corpus, "val")).scores
+    figures = score_model(captioner_of(restored), corpus, "val", *build_evaluation_set(corpus, "val")).scores
     assert figures["loss"] == pytest.approx(restored.meta.best["loss"], rel=1e-5)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
-from captioner.evaluation.scoring import evaluation_set, score_model
+from captioner.evaluation.scoring import build_evaluation_set, score_model
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES
 from captioner.storage import checkpoint
@@ -47,7 +47,7 @@ def test_the_scores_equal_those_of_evaluate(
     events = go("train.epochs=12", "validate.score_every=6", "decode.beam_width=2", option)
     restored = open_run(tmp_path / "run" / "last.h5")
     corpus = open_corpus(restored)
-    scored = score_model(captioner_of(restored, corpus), corpus, "val", *evaluation_set(corpus, "val"))
+    scored = score_model(captioner_of(restored, corpus), corpus, "val", *build_evaluation_set(corpus, "val"))
     assert events[-1].scores["bleu1"] > 0.2
     assert {name: scored.scores[name] for name in NAMES} == pytest.approx(events[-1].scores, abs=1e-12)
     assert scored.scores["loss"] == pytest.approx(events[-1].loss, rel=1e-5)
