@@ -44,6 +44,19 @@ class Done(NamedTuple):
 
 
 @pytest.fixture
+def unreadable_shut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make folders named `shut` unreadable, also for root, whom permissions do not stop."""
+    scandir = os.scandir
+
+    def shut(folder: str) -> Any:
+        if Path(folder).name == "shut":
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", shut)
+
+
+@pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """The whole command line in this process, errors and exit code included."""
     from captioner.cli import main

@@ -25,7 +25,7 @@ class Reranker:
     E[CIDEr-D(c) | x] = Σ_j α_j CIDEr-D(c, references of x_j),   α = k(x) (K + λI)^-1,
     k(x)_j = exp(γ (cos(x, x_j) - 1)),   K_ij = k(x_i)_j,   γ = `GAMMA`,   λ = `RIDGE`
 
-    with standardized features. An image x_i that is one of the n images is left out of its own regression
+    with standardized features. An image x_i that is one of the n images is excluded from its own regression
     (leave-one-out): α_j = -G_ij / G_ii and α_i = 0, where G = (K + λI)^-1. If a set S of them are copies of the image,
     α is a row of -G_SS^-1 G_S, and 0 in S.
 

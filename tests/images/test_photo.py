@@ -478,18 +478,11 @@ def test_a_hidden_folder_given_by_name_is_searched(tmp_path: Path, monkeypatch: 
     assert list_photos(Path("../.photos"), pytest.fail) == [Path("../.photos/a.png")]
 
 
-def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("unreadable_shut")
+def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
     for name in ("a.png", "shut/b.png", "z/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    scandir = os.scandir
-
-    def shut(folder: str) -> Any:
-        if Path(folder).name == "shut":
-            raise PermissionError(13, "Permission denied", folder)
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", shut)  # permissions do not stop root
     errors: list[OSError] = []
     assert list_photos(tmp_path, errors.append) == [tmp_path / "a.png", tmp_path / "z" / "c.png"]
     assert [error.filename for error in errors] == [str(tmp_path / "shut")]

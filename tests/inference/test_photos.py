@@ -1,7 +1,6 @@
 """Captions of photographs: input paths, order, skipped files, and the encoder of the checkpoint."""
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -202,17 +201,10 @@ def test_unsupported_inputs_are_reported(tmp_path: Path) -> None:
     ]
 
 
-def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("unreadable_shut")
+def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "shut").mkdir()
     (tmp_path / "a.png").touch()
-    scandir = os.scandir
-
-    def shut(folder: str) -> Any:
-        if Path(folder).name == "shut":
-            raise PermissionError(13, "Permission denied", folder)
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", shut)  # permissions do not stop root
     failed = Unreadable(str(tmp_path / "shut"), f"{tmp_path / 'shut'}: cannot be read: Permission denied")
     assert list(photo_paths([tmp_path])) == [tmp_path / "a.png", failed]
     assert list(photo_paths([tmp_path / "shut"])) == [failed]
