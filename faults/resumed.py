@@ -205,4 +205,4 @@ class Resumed:
 def measure(session: Session) -> Iterator[Row]:
     trial = Resumed(session.folder("resumed"), session.seed)
     tally = watch.run(trial, session.count(200), patience=PATIENCE)
-    yield row("random configs, stopped and resumed", "every bit, slot and line of the history as undisturbed", tally)
+    yield row("random configs, stopped and resumed", "parameters, optimizer state and history equal those of an uninterrupted run", tally)

@@ -163,7 +163,7 @@ FILES: Mapping[str, tuple[Write, Read]] = {
         f"{what}, encoder {name}": (partial(write, encoder), partial(read, encoder))
         for what, write, read in (
             ("data sets", write_prepared, read_prepared),
-            ("interrupted encodings", write_encodings, read_encodings),
+            ("interrupted prepare", write_encodings, read_encodings),
         )
         for name, encoder in ENCODERS.items()
     },
@@ -220,4 +220,4 @@ def measure(session: Session) -> Iterator[Row]:
         for number, (writer, reader) in enumerate(product(pythons, repeat=2)):
             where = folder / f"{files}-{number}".replace(" ", "-")
             tally.add(number, trial(files, pythons[writer], pythons[reader], album, where))
-        yield row(f"{files}: lowest and newest libraries", "each reads and continues the files of the other", tally)
+        yield row(f"{files}: lowest and newest libraries", "each version reads or continues the files of the other", tally)

@@ -160,7 +160,7 @@ class _Training:
         """Train, and return the reason for the end."""
         options, span = self.config.train, self.plan.span
         if self._out_of_patience():
-            return "no further improvement"
+            return "early stopping"
         for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool):
             self.words += step.words
             yield step
@@ -179,7 +179,7 @@ class _Training:
             if should_stop:
                 return "stopped"
             if self._out_of_patience():
-                return "no further improvement"
+                return "early stopping"
         return "nothing left to do" if self.is_finished else "done"
 
     def _out_of_patience(self) -> bool:

@@ -107,8 +107,8 @@ def commands(folder: str) -> Iterator[list[str]]:
     yield ["sample", f"{folder}/run", f"{folder}/no.jpg", "--encoder", "scenes"]
     yield ["evaluate", f"{folder}/run", "--worst", "2", "--baseline", "nn", "--coco", f"{folder}/results.json"]
     yield ["evaluate", f"{folder}/run", "--worst", "2", "--json"]
-    yield ["inspect", "gradients", f"{folder}/run", "--words", "2"]
-    yield ["inspect", "gradients", f"{folder}/run", "--words", "2", "--json"]
+    yield ["inspect", "gradients", f"{folder}/run", "--word", "2"]
+    yield ["inspect", "gradients", f"{folder}/run", "--word", "2", "--json"]
 
 
 @pytest.mark.parametrize("key", HOSTILE)
