@@ -25,6 +25,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "seed": choice(0, 1, 2, 77),
     "threads": choice(1, 1, 2, 3),
     "data.standardize": choice(False, True),
+    "data.captions_per_image": choice(None, None, 1, 2),
     "data.max_train": choice(None, None, 23, 40),
     "data.memory_mib": choice(1, 1024),
     "model.cell": choice("rnn", "lstm"),
