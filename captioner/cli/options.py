@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from captioner.cli.completion import complete_override
 from captioner.config.options import Prepare
 from captioner.config.schema import Option, build, options
 from captioner.errors import UsageError
@@ -54,6 +55,7 @@ def example_override_option(example: str) -> Callable[[Command], Command]:
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
+        shell_complete=complete_override,
         help=f"Override a config option, such as {example}; may be repeated. The last value of a key is used.",
     )
 

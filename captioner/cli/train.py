@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
+from captioner.cli.completion import complete_run
 from captioner.cli.options import PATH, config_options
 from captioner.errors import UsageError
 
@@ -46,6 +47,7 @@ Examples:
     "--resume",
     type=PATH,
     metavar="FOLDER",
+    shell_complete=complete_run,
     help="Resume the run in FOLDER from its last checkpoint; train.epochs is the total, including past epochs.",
 )
 @click.option(
