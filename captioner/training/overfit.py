@@ -70,7 +70,7 @@ class Overfitting(Training):
         self.captions, expected = len(self.train_split.captions), self.config.data.max_train
         if expected is not None and self.captions < expected:
             raise UsageError(
-                f"overfitting: expected {expected:,} training captions of different images, got {self.captions:,}; "
+                f"overfitting: expected at least {expected:,} training images with captions, got {self.captions:,}; "
                 f"try --overfit {self.captions}"
             )
 
