@@ -59,6 +59,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "train.log_every": choice(1, 2, 3, 10),
     "train.save_every": choice(None, None, 1, 4),
     "train.patience": choice(None, 1, 2, 3),
+    "train.tensorboard": choice(False, False, False, True),
     "validate.every": choice(1, 1, 2, 3),
     "validate.split": choice("val", "val", "train", "heldout"),
     "validate.max_captions": choice(None, 5),

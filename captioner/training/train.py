@@ -21,6 +21,7 @@ from captioner.parallel.blas import set_threads
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.text.strict_json import to_json
+from captioner.training import tensorboard
 from captioner.training.build import build_batches, build_model, build_plan
 from captioner.training.environment import changes, environment
 from captioner.training.events import Ended, Event, Started, Validated, Warned
@@ -109,6 +110,8 @@ class Training:
         self.model, self.state = recorder.model, recorder.state
         self.plan = build_plan(self.config, self.corpus.split("train"))
         self.is_finished = self.state.step >= self.plan.span.total_steps
+        if self.config.train.tensorboard:
+            tensorboard.check_installed()
         set_threads(1)
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool)
@@ -116,6 +119,12 @@ class Training:
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         """Train, and yield the events; `stop()` is called after every step."""
+        events = self._events(stop)
+        if not self.config.train.tensorboard:
+            return events
+        return tensorboard.with_event_file(events, self.run.event_files, self.config.train.log_every, self.state.step)
+
+    def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
         yield self._started()
         yield from (Warned(first, warning) for warning in self.warnings)
