@@ -19,6 +19,7 @@ import captioner
 from captioner.cli import output
 from captioner.cli.config import config
 from captioner.cli.data import data
+from captioner.cli.doctor import doctor
 from captioner.cli.evaluate import evaluate
 from captioner.cli.gradcheck import gradcheck
 from captioner.cli.inspect import inspect
@@ -43,7 +44,7 @@ def cli(debug: bool) -> None:
     """Train recurrent image captioners in pure NumPy and caption images."""
 
 
-for command in (prepare, train, sample, evaluate, data, gradcheck, inspect, config):
+for command in (prepare, train, sample, evaluate, data, gradcheck, inspect, config, doctor):
     cli.add_command(command)
 
 

@@ -35,6 +35,12 @@ def set_threads(count: int) -> None:
         set_num_threads(count)
 
 
+def threads() -> int | None:
+    """Return the number of threads of matrix products, or None unless NumPy uses OpenBLAS."""
+    get_num_threads = _function("openblas_get_num_threads")
+    return None if get_num_threads is None else int(get_num_threads())
+
+
 @cache
 def name() -> str:
     """Return name and version of the BLAS library, with the CPU kernel for OpenBLAS."""

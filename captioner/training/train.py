@@ -11,6 +11,7 @@ from typing import Any
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
+from captioner.environment.reproducibility import changes, environment
 from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.inference import reranker_index as reranker
 from captioner.inference.load import open_corpus, open_run
@@ -23,7 +24,6 @@ from captioner.preparation.load_corpus import build_corpus
 from captioner.text.strict_json import to_json
 from captioner.training import tensorboard
 from captioner.training.build import build_batches, build_model, build_plan
-from captioner.training.environment import changes, environment
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder
