@@ -9,10 +9,11 @@ from pathlib import Path
 
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError
+from captioner.inference.build_reranker_index import build_index, check_index, check_train
 from captioner.inference.captioner import Captioner
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.find_checkpoint import RERANKER, find_checkpoint
-from captioner.inference.reranker_index import Index, build_index, check_index, check_train
+from captioner.inference.reranker_index import Index
 from captioner.inference.reranker_index import load as load_index
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, restore
 from captioner.parallel.blas import set_threads
