@@ -122,7 +122,7 @@ def sample(
             _open_captioner(loaded), opened, photo_paths(_names(photos)), n_best, number
         )
     else:
-        from captioner.inference.captions import caption_features, caption_split
+        from captioner.inference.caption_features import caption_features, caption_split
 
         if features is not None:
             captions = caption_features(_open_captioner(loaded), features, number, n_best)

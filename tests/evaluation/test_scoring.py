@@ -18,7 +18,7 @@ from captioner.evaluation.scoring import (
 )
 from captioner.inference.caption import Candidate
 from captioner.inference.captioner import Captioner
-from captioner.inference.captions import caption_split
+from captioner.inference.caption_features import caption_split
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES, corpus_scores, tokenize
 

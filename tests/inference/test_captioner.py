@@ -10,7 +10,7 @@ import pytest
 from captioning import best_captions
 
 from captioner.errors import ConfigError, DataError
-from captioner.inference.captions import caption_features, caption_split
+from captioner.inference.caption_features import caption_features, caption_split
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN

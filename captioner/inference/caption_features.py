@@ -1,4 +1,4 @@
-"""Captions of a split, or of the rows of a feature file, one at a time."""
+"""Caption image features: those of a split, or the rows of a feature file."""
 
 from __future__ import annotations
 
