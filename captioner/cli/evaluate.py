@@ -33,7 +33,7 @@ Examples:
 @data_option("Score on the data set FILE instead of that of the first run")
 @click.option(
     "--split", "splits", multiple=True, metavar="SPLIT",
-    help="Score the captions of SPLIT; may be repeated.  [default: val, or all images of --references]",
+    help="Score the captions of SPLIT; may be repeated.  [default: val; with --references, all images of that file]",
 )  # fmt: skip
 @click.option(
     "--captions",
@@ -89,9 +89,10 @@ def evaluate(
     sample --json`. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a table with the columns
     image and caption.
 
-    BLEU, ROUGE-L and CIDEr-D equal pycocoevalcap's (PTB tokenizer included) and are printed times 100, each with a 95 %
-    bootstrap confidence interval over images (1,000 resamples). Differences are the score of the first captions minus
-    that of others, with intervals of the paired bootstrap. Perplexity is computed on the references.
+    BLEU, ROUGE-L and CIDEr-D equal those of pycocoevalcap, PTB tokenizer included. They are multiplied by 100 and
+    printed with a 95 % bootstrap confidence interval over images (1,000 resamples). Differences are the score of the
+    first captions minus that of others, with intervals of the paired bootstrap. Perplexity is computed on the
+    references.
     """
     needs_run = (baseline, coco, overrides, ensemble, data)
     single_split = captions or against or coco

@@ -138,5 +138,6 @@ def encoder_options(command: Command) -> Command:
         multiple=True,
         metavar="KEY=VALUE",
         callback=parse,
-        help="Set size, mean, scale, layout (nchw or nhwc) or output of the encoder onnx:FILE; may be repeated.",
+        help="Option of the encoder onnx:FILE: size, mean, scale, layout (nchw or nhwc), or output (its name); "
+        "may be repeated.",
     )(command)

@@ -44,7 +44,8 @@ Examples:
     "--features",
     type=PATH,
     metavar="FILE",
-    help="Caption image features: the rows of the array `features` in the HDF5 file FILE.",
+    help="Write captions for precomputed image features, one for each row of the array `features` in the HDF5 file "
+    "FILE.",
 )
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
@@ -101,7 +102,7 @@ def sample(
     which reads names of photographs and folders from stdin, one per line. Photographs must follow all runs. Without
     photographs, the images of a split are captioned.
 
-    The first line of each image contains the image, the caption, its log-probability (natural logarithm) and, for
+    The first line for each image contains its name, the caption, its log-probability (natural logarithm) and, for
     generated drawings, whether the caption is true. Tabs separate them. Further candidates and the references
     follow on lines that start with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
     """
