@@ -126,6 +126,7 @@ class _Training:
         self.validation = Validation(self.config, self.corpus, self.pool)
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        self.warned: set[str] = set()
         began, first = time.perf_counter(), self.state.step
         yield self._started()
         yield from (Warned(first, warning) for warning in self.warnings)
@@ -201,10 +202,12 @@ class _Training:
         events += [self._record(step, loss, scored_at_end, at_end=True)] if extra else []
         yield events[-1]._replace(best=any(event.best for event in events))
         with self.watch("validation"):
-            warnings = list(self.validation.warnings(self.recorder.eval_model, step))
-        for warning in warnings:
-            self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": warning}, at_end=not due)
-            yield Warned(step.step, warning)
+            collapse = list(self.validation.collapse(self.recorder.eval_model, step))
+        for kind, problem in collapse:
+            self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": problem}, at_end=not due)
+            if kind not in self.warned:
+                self.warned.add(kind)
+                yield Warned(step.step, problem)
 
     def _record(self, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
         with self.watch("validation"):
