@@ -187,6 +187,6 @@ def _numbers(path: Path) -> dict[str, int]:
 
 def _json(path: Path) -> Any:
     try:
-        return parse_json(read_bytes(path, LIMIT).decode("utf-8-sig"))
+        return parse_json(read_bytes(path, LIMIT, expected="a caption file").decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected JSON, got something else: {error}") from error

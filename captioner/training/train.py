@@ -14,6 +14,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.inference import reranker_index as reranker
+from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.restore import initialize_from, restore
 from captioner.optim.ema import EMA
@@ -68,7 +69,10 @@ def resume(
     if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
         raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
     if not run.last.exists():
-        raise CheckpointError(f"{folder}: {run.last.name} not found; expected a folder written by `captioner train`")
+        raise CheckpointError(
+            f"{folder}: {run.last.name} not found; expected a folder written by `captioner train`"
+            f"{nearest_runs(run.path)}"
+        )
     restored = restore(run.last, overrides)
     config = restored.config
     corpus = open_corpus(restored)
@@ -122,11 +126,11 @@ class _Training:
         self.plan = build_plan(self.config, self.corpus.split("train"))
         self.is_finished = self.state.step >= self.plan.span.total_steps
         set_threads(1)
+        self.warned: set[str] = set()
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool)
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
-        self.warned: set[str] = set()
         began, first = time.perf_counter(), self.state.step
         yield self._started()
         yield from (Warned(first, warning) for warning in self.warnings)

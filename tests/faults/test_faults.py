@@ -220,7 +220,7 @@ CHANGED: dict[str, tuple[str, Callable[[versions.Written], versions.Written], st
     "cut short": ("checkpoints", cut_short, "damaged"),
     "other content": ("checkpoints", lambda written: written._replace(content="other"), "other content"),
     "encodings missing": ("interrupted encodings, encoder scenes", without_encodings, "was encoded again"),
-    "file missing": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "No such file"),
+    "file missing": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "not found"),
 }
 
 
