@@ -34,7 +34,7 @@ from faults import (
 from faults.session import ROOT, Session, row
 from faults.watch import ESCAPED, Outcome, Tally, classify
 
-IN_PROCESS = ("sealed", "resealed", "users", "texts", "captions", "models", "numbers", "resumed")
+IN_PROCESS = ("sealed", "resealed", "users", "texts", "captions", "models", "photographs", "numbers", "resumed")
 """Parts that start no command-line subprocess."""
 
 
