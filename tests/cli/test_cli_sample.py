@@ -348,7 +348,7 @@ def test_a_users_onnx_encoder(
     (home / "net.onnx").write_bytes(protobuf.model(nodes, {}, *shapes, {}))
     settings = ("--encoder-option", "mean=127.5", "--encoder-option", "scale=127.5")
     net = ("--encoder", "onnx:home/net.onnx", *settings, "--min-count", "1")
-    assert cli("prepare", table, "-o", "home/birds.h5", *net).code == 0
+    assert cli("prepare", table, "--output", "home/birds.h5", *net).code == 0
     trained = cli("train", "--data", "home/birds.h5", *small_options, "-o", "train.epochs=1")
     assert trained.code == 0
     done = cli("sample", "runs/birds", "new")

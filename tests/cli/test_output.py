@@ -56,9 +56,9 @@ MISSING = (
     "evaluate --captions {} --references {}", "inspect gradients {}", "inspect gradients run --split {}",
     "train -c {}", "train --resume {}", "train --data {} --run new", "train -o {}",
     "sample run -o decode.suppress_words={}",
-    "prepare {} -o new.h5", "prepare a.csv -o {}/x.h5", "prepare a.csv -o new.h5 --list {}",
-    "prepare a.csv -o new.h5 --val {}",
-    "prepare a.csv -o new.h5 --encoder {}", "prepare {}=a.csv -o new.h5",
+    "prepare {} --output new.h5", "prepare a.csv --output {}/x.h5", "prepare a.csv --output new.h5 --list {}",
+    "prepare a.csv --output new.h5 --val {}",
+    "prepare a.csv --output new.h5 --encoder {}", "prepare {}=a.csv --output new.h5",
     "data check {}", "data check a.csv --list train={}", "data summary {}", "data show {}",
     f"data show scenes --split {{}} {SCENES}",
     "data summary -o data.source={}", "config check {}", "config show -c {}", "config init {}/x", "gradcheck -c {}",
@@ -140,7 +140,7 @@ def test_hostile_cells_of_a_table_are_escaped(
     cell = name.replace('"', '""')
     with open(table, "a", newline="") as file:
         file.write(f'"{cell}","a dog"\n000.png,"{cell}"\n"{cell}"\n"gone {cell}.png","a cat"\n')
-    for command in ("data check {}", "prepare {} -o {}.h5 --encoder scenes", "data show {}.h5 -n 99"):
+    for command in ("data check {}", "prepare {} --output {}.h5 --encoder scenes", "data show {}.h5 -n 99"):
         check(cli(*(word.replace("{}", os.fspath(table)) for word in command.split())))
 
 
