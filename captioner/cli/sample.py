@@ -115,9 +115,11 @@ def sample(
 
     loaded = open_runs(runs, overrides)
     if photos:
-        from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths
+        from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths, photo_warning
 
         opened = open_encoder_of(loaded, encoder, encoder_option)
+        if (warning := photo_warning(loaded)) is not None:
+            output.problem(f"warning: {warning}")
         captions: Iterable[Caption | Unreadable] = caption_photos(
             _open_captioner(loaded), opened, photo_paths(_names(photos)), n_best, number
         )

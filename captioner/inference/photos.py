@@ -66,6 +66,16 @@ def _find(name: str, loaded: LoadedModel) -> str:
     raise UsageError(f"{loaded.path}: encoder {name} not found; try --encoder {kind}:FILE")
 
 
+def photo_warning(loaded: LoadedModel) -> str | None:
+    """Return a warning if photographs are given to a model of generated drawings."""
+    if loaded.config.data.source != "scenes":
+        return None
+    return (
+        f"{loaded.path} was trained on generated drawings of coloured shapes, so its captions do not describe "
+        "photographs; train on photographs with captions: captioner prepare --help"
+    )
+
+
 def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Unreadable]:
     """List photographs: files by name, folders by their photographs in order, and what cannot be used."""
     for path in map(Path, names):

@@ -83,7 +83,7 @@ def test_an_unreadable_photograph_is_skipped(
     texts = [one.text for one in found if isinstance(one, Caption)]
     assert texts == [text for text, _ in expected(restored, whole)]
     assert str(found[1]).startswith(f"{new[1]}: expected a photograph")
-    assert str(found[4]) == f"{new[4]}: cannot be opened: No such file or directory"
+    assert str(found[4]) == f"{new[4]}: not found; expected a photograph; check the name"
 
 
 def test_samples_depend_only_on_the_content_of_the_photograph(
