@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -55,7 +56,8 @@ class Damaged:
                 end = len(whole) if rng.random() < 0.2 else min(HEAD, len(whole))
                 changed[int(rng.integers(end))] = int(rng.choice((0, 1, 127, 128, 255, int(rng.integers(256)))))
             content = bytes(changed)
-        outcome = classify(lambda: decode(content, "photo", 8), lambda photo: photo.mode == "RGB", DataError)
+        with warnings.catch_warnings(action="ignore"):
+            outcome = classify(lambda: decode(content, "photo", 8), lambda photo: photo.mode == "RGB", DataError)
         return outcome._replace(note=f"{kind}: {outcome.note}")
 
 

@@ -118,11 +118,11 @@ def sample(
         from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths, photo_warning
 
         opened = open_encoder_of(loaded, encoder, encoder_option)
-        if (warning := photo_warning(loaded)) is not None:
-            output.problem(f"warning: {warning}")
         captions: Iterable[Caption | Unreadable] = caption_photos(
             _open_captioner(loaded), opened, photo_paths(_names(photos)), n_best, number
         )
+        if (warning := photo_warning(loaded)) is not None:
+            captions = _warning_of_photos(captions, warning)
     else:
         from captioner.inference.captions import caption_features, caption_split
 
@@ -151,6 +151,18 @@ def _open_captioner(loaded: LoadedModel, corpus: Corpus | None = None) -> Captio
     for warning in captioner.warnings:
         output.problem(f"warning: {warning}")
     return captioner
+
+
+def _warning_of_photos(captions: Iterable[Caption | Unreadable], warning: str) -> Iterator[Caption | Unreadable]:
+    """Print a warning before the first caption of a photograph."""
+    from captioner.inference.caption import Caption
+
+    first = True
+    for caption in captions:
+        if first and isinstance(caption, Caption):
+            output.problem(f"warning: {warning}")
+            first = False
+        yield caption
 
 
 def _names(photos: tuple[Path, ...]) -> Iterator[Path]:

@@ -19,8 +19,9 @@ OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
 PREPARE = frozenset(option.path for option in options(Prepare))
 SIMILARITY = 0.8
 """The minimum similarity of a name to the name that is suggested for it."""
+DATA_SETS = (".h5", ".hdf5")
 CAPTIONS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
-TRAIN_OPTIONS = {".yaml": "-c", ".yml": "-c", ".h5": "--data", ".hdf5": "--data"}
+TRAIN_OPTIONS = dict.fromkeys((".yaml", ".yml"), "-c") | dict.fromkeys(DATA_SETS, "--data")
 """The option of `captioner train` for a file with a suffix."""
 
 
@@ -36,8 +37,7 @@ def message(error: click.ClickException, words: Sequence[str]) -> str:
         case click.NoSuchOption():
             return _for_option(error, context.command, command, rest) or said
         case click.MissingParameter(param=click.Option(name="file")) if command == "prepare":
-            file = next((word for word in rest if Path(word).suffix in TRAIN_OPTIONS), None)
-            return f"{said}; did you mean --output {shlex.quote(file)}?" if file else said
+            return "; ".join(filter(None, (said, _for_output(rest))))
         case _ if type(error) is click.UsageError:
             return _for_argument(context, command, rest) or said
     return said
@@ -52,7 +52,7 @@ def _for_option(error: click.NoSuchOption, command: click.Command, name: str, wo
     following = words[place + 1] if place + 1 < len(words) else ""
     if name == "prepare" and flag == "-o":
         given = words[place].removeprefix(flag) or following or "FILE"
-        return f"No such option: -o; did you mean {_prepare_option(given)}?"
+        return f"No such option '-o'; did you mean {_prepare_option(given)}?"
     word, equals, value = words[place].partition("=")
     takes_overrides = any(parameter.name == "overrides" for parameter in command.params)
     key = word.lstrip("-").lower().replace("-", "_")
@@ -62,7 +62,7 @@ def _for_option(error: click.NoSuchOption, command: click.Command, name: str, wo
     if not equals and not following.startswith("--"):
         value = following
     value = value or ("true" if OPTIONS[path].kind is bool else "VALUE")
-    return f"No such option: {word}; try -o {shlex.quote(f'{path}={value}')}"
+    return f"No such option '{word}'; try -o {shlex.quote(f'{path}={value}')}"
 
 
 def _is_flag(word: str, flag: str) -> bool:
@@ -106,7 +106,26 @@ def _for_argument(context: click.Context, command: str, words: Sequence[str]) ->
     suffix = Path(extra[0]).suffix.lower()
     if suffix in TRAIN_OPTIONS:
         return f"{said}; did you mean {TRAIN_OPTIONS[suffix]} {given}?"
-    if os.path.isdir(extra[0]) or suffix in CAPTIONS:
-        source = f"{given.rstrip('/')}/captions.csv" if os.path.isdir(extra[0]) else given
-        return f"{said}; prepare a data set first: captioner prepare {source} --output NAME.h5"
+    if suffix in CAPTIONS or extra[0].endswith("/") or os.path.isdir(extra[0]):
+        return f"{said}; prepare a data set first: {_prepare_command(extra[0])}"
     return ""
+
+
+def _for_output(words: Sequence[str]) -> str:
+    """Suggest the missing option `--output` of `captioner prepare`."""
+    for word in sorted(words, key=lambda word: Path(word).suffix.lower() not in DATA_SETS):
+        if Path(word).suffix.lower() in DATA_SETS:
+            return f"did you mean --output {shlex.quote(word)}?"
+        if Path(word).suffix.lower() in CAPTIONS or os.path.isdir(word):
+            return f"try {_prepare_command(word)}"
+    return ""
+
+
+def _prepare_command(source: str) -> str:
+    """Return the command that prepares a caption file, or the first caption file of a folder."""
+    from captioner.data.readers.find_captions import caption_files
+
+    if os.path.isdir(source) or source.endswith("/"):
+        source = next(iter(caption_files(source)), os.path.join(source, "captions.csv"))
+    name = Path(source).parent.name or Path(source).stem
+    return shlex.join(["captioner", "prepare", source, "--output", f"{name}.h5"])

@@ -9,6 +9,8 @@ from functools import cache
 from captioner.errors import DataError
 
 SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+MINIMUM = (1, 4)
+"""The version of pillow-heif from which on no more pixels are decoded than the header declares."""
 REMEDY = "try pip install pillow-heif, or convert it to JPEG"
 _BRAND = re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL)
 
@@ -26,14 +28,18 @@ def is_installed() -> bool:
 def formats(content: bytes, name: str) -> tuple[str, ...]:
     """Return the formats of Pillow, in addition to its own, that may read the photograph `name`.
 
-    Raises: DataError when pillow-heif is installed, but cannot be imported.
+    Raises: DataError when pillow-heif is installed, but cannot be imported or is too old.
     """
     if not is_heic(content) or not is_installed():
         return ()
     try:
-        return (_registered(),)
+        version = _register()
     except ImportError as error:
         raise DataError(f"{name}: needs pillow-heif, which cannot be imported ({error}); {REMEDY}") from error
+    if tuple(map(int, version.split(".")[:2])) < MINIMUM:
+        needed = ".".join(map(str, MINIMUM))
+        raise DataError(f"{name}: needs pillow-heif {needed} or later, got {version}; try pip install -U pillow-heif")
+    return ("HEIF",)
 
 
 def problem() -> str:
@@ -44,9 +50,12 @@ def problem() -> str:
 
 
 @cache
-def _registered() -> str:
-    """Register the format; each photograph is decoded by one thread, since several are decoded at a time."""
+def _register() -> str:
+    """Register the format, and return the version of pillow-heif.
+
+    Each photograph is decoded by one thread, since several are decoded at a time.
+    """
     import pillow_heif
 
     pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
-    return "HEIF"
+    return str(pillow_heif.__version__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import re
 import threading
@@ -20,6 +21,7 @@ from captioner.images import heic
 from captioner.storage.files import read_bytes
 
 Image.init()
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # a decoder's log message does not name the photograph
 FORMATS = tuple(one for one in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM") if one in Image.OPEN)
 """Allowed formats; other formats of Pillow are excluded, as one of them starts Ghostscript."""
 SUFFIXES = frozenset(

@@ -39,7 +39,7 @@ def run_list(value: Any, where: str) -> list[PathLike]:
 
 def override_list(value: Any, where: str) -> list[str]:
     """Convert overrides to a list. Raises: TypeError, also for a single text, which is a sequence of letters."""
-    texts = list(value) if _is_list(value) else [None]
+    texts: list[Any] = list(value) if _is_list(value) else [None]
     if all(isinstance(one, str) for one in texts):
         return texts
     expected = 'expected a list of texts such as ["decode.beam_width=5"]'

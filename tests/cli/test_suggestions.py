@@ -7,28 +7,31 @@ from typing import Any
 import pytest
 
 OPTIONS = {
-    "train --epochs 3": "No such option: --epochs; try -o train.epochs=3",
-    "train --epochs=3": "No such option: --epochs; try -o train.epochs=3",
-    "train --train.epochs 3": "No such option: --train.epochs; try -o train.epochs=3",
-    "train --epoch 3": "No such option: --epoch; try -o train.epochs=3",
-    "train --hidden-dim 64": "No such option: --hidden-dim; try -o model.hidden_dim=64",
-    "train --hidden_size 64": "No such option: --hidden_size; try -o model.hidden_dim=64",
-    "train --lr 1e-3": "No such option: --lr; try -o train.learning_rate=1e-3",
-    "train -lr 1e-3": "No such option: -lr; try -o train.learning_rate=1e-3",
-    "train --lr": "No such option: --lr; try -o train.learning_rate=VALUE",
-    "train --standardize --run x": "No such option: --standardize; try -o data.standardize=true",
-    "train --seed 3": "No such option: --seed; try -o seed=3",
-    "train --root a~b": "No such option: --root; try -o 'data.root=a~b'",
-    "sample run --num-beams 3": "No such option: --num-beams; try -o decode.beam_width=3",
-    "sample run --seed 3": "No such option: --seed; try -o decode.seed=3",
-    "evaluate run --beam_width 3": "No such option: --beam_width; try -o decode.beam_width=3",
-    "gradcheck --cell rnn": "No such option: --cell; try -o model.cell=rnn",
-    "config show --lr 3": "No such option: --lr; try -o train.learning_rate=3",
-    "prepare a.csv -o birds.h5": "No such option: -o; did you mean --output birds.h5?",
-    "prepare a.csv -obirds.h5": "No such option: -o; did you mean --output birds.h5?",
-    "prepare a.csv -o": "No such option: -o; did you mean --output FILE?",
-    "prepare a.csv -o min_count=2": "No such option: -o; did you mean --min-count 2?",
+    "train --epochs 3": "No such option '--epochs'; try -o train.epochs=3",
+    "train --epochs=3": "No such option '--epochs'; try -o train.epochs=3",
+    "train --train.epochs 3": "No such option '--train.epochs'; try -o train.epochs=3",
+    "train --epoch 3": "No such option '--epoch'; try -o train.epochs=3",
+    "train --hidden-dim 64": "No such option '--hidden-dim'; try -o model.hidden_dim=64",
+    "train --hidden_size 64": "No such option '--hidden_size'; try -o model.hidden_dim=64",
+    "train --lr 1e-3": "No such option '--lr'; try -o train.learning_rate=1e-3",
+    "train -lr 1e-3": "No such option '-lr'; try -o train.learning_rate=1e-3",
+    "train --lr": "No such option '--lr'; try -o train.learning_rate=VALUE",
+    "train --standardize --run x": "No such option '--standardize'; try -o data.standardize=true",
+    "train --seed 3": "No such option '--seed'; try -o seed=3",
+    "train --root a~b": "No such option '--root'; try -o 'data.root=a~b'",
+    "sample run --num-beams 3": "No such option '--num-beams'; try -o decode.beam_width=3",
+    "sample run --seed 3": "No such option '--seed'; try -o decode.seed=3",
+    "evaluate run --beam_width 3": "No such option '--beam_width'; try -o decode.beam_width=3",
+    "gradcheck --cell rnn": "No such option '--cell'; try -o model.cell=rnn",
+    "config show --lr 3": "No such option '--lr'; try -o train.learning_rate=3",
+    "prepare a.csv -o birds.h5": "No such option '-o'; did you mean --output birds.h5?",
+    "prepare a.csv -obirds.h5": "No such option '-o'; did you mean --output birds.h5?",
+    "prepare a.csv -o": "No such option '-o'; did you mean --output FILE?",
+    "prepare a.csv -o min_count=2": "No such option '-o'; did you mean --min-count 2?",
     "prepare a.csv birds.h5": "Missing option '--output'; did you mean --output birds.h5?",
+    "prepare birds.h5": "Missing option '--output'; did you mean --output birds.h5?",
+    "prepare b/a.csv": "Missing option '--output'; try captioner prepare b/a.csv --output b.h5",
+    "prepare val=a": "Missing option '--output'",
 }
 
 
@@ -52,9 +55,11 @@ ARGUMENTS = {
     "my.yaml": "did you mean -c my.yaml?",
     "my run.YML": "did you mean -c 'my run.YML'?",
     "train.epochs=3": "did you mean -o train.epochs=3?",
-    "photos": "prepare a data set first: captioner prepare photos/captions.csv --output NAME.h5",
-    "photos/": "prepare a data set first: captioner prepare photos/captions.csv --output NAME.h5",
-    "photos/captions.csv": "prepare a data set first: captioner prepare photos/captions.csv --output NAME.h5",
+    "photos": "prepare a data set first: captioner prepare photos/captions.csv --output photos.h5",
+    "photos/": "prepare a data set first: captioner prepare photos/captions.csv --output photos.h5",
+    "birds": "prepare a data set first: captioner prepare birds/all.csv --output birds.h5",
+    "no/": "prepare a data set first: captioner prepare no/captions.csv --output no.h5",
+    "captions.json": "prepare a data set first: captioner prepare captions.json --output captions.h5",
     "run": "did you mean --resume run?",
     "run/last.h5": "did you mean --resume run?",
 }
@@ -65,7 +70,9 @@ def test_an_argument_of_train_suggests_its_option(
     word: str, cli: Callable[..., Any], own_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(own_run.parent)
-    Path("photos").mkdir()
+    for folder in ("photos", "birds"):
+        Path(folder).mkdir()
+    Path("birds/all.csv").touch()
     done = cli("train", word)
     said = f"Got unexpected extra argument ({word}); {ARGUMENTS[word]}"
     end = "" if said.endswith("?") else ";"

@@ -89,6 +89,15 @@ def test_a_decompression_bomb_is_rejected(side: int) -> None:
 
 
 @installed
+def test_no_more_pixels_are_decoded_than_the_header_declares() -> None:
+    content = bytearray(encoded(Image.new("RGB", (1024, 1024), "red")))
+    place = content.index(b"ispe") + 8
+    content[place : place + 8] = (64).to_bytes(4, "big") * 2
+    with pytest.raises(DataError, match=r"^a\.heic: damaged or truncated: "):
+        decode(bytes(content), "a.heic", 8)
+
+
+@installed
 def test_a_damaged_file_gives_an_image_or_a_one_line_error() -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 3), np.uint8))
     content, rng = encoded(noise), np.random.default_rng(zlib.crc32(b"heic"))
@@ -148,9 +157,17 @@ def test_without_pillow_heif_a_folder_omits_heic(monkeypatch: pytest.MonkeyPatch
 def test_a_library_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heic, "is_installed", lambda: True)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    heic._registered.cache_clear()
+    heic._register.cache_clear()
     with pytest.raises(DataError, match=r"^a\.jpg: needs pillow-heif, which cannot be imported \("):
         decode(HEAD, "a.jpg", 8)
+
+
+def test_an_old_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heic, "is_installed", lambda: True)
+    monkeypatch.setattr(heic, "_register", lambda: "1.3.0")
+    with pytest.raises(DataError) as caught:
+        decode(HEAD, "a.jpg", 8)
+    assert str(caught.value) == ("a.jpg: needs pillow-heif 1.4 or later, got 1.3.0; try pip install -U pillow-heif")
 
 
 def test_sidecars_may_not_have_the_suffix_of_heic() -> None:
