@@ -20,18 +20,18 @@ def one_path(value: Any, where: str) -> PathLike:
     return value
 
 
-def several_paths(value: Any, where: str) -> list[PathLike]:
-    """Convert a path, or paths, to a list. Raises: TypeError."""
-    if isinstance(value, str | os.PathLike):
+def several_paths(value: Any, where: str, *others: type) -> list[Any]:
+    """Convert a path, or paths, to a list, which may have objects of `others` too. Raises: TypeError."""
+    if isinstance(value, (str, os.PathLike, *others)):
         return [value]
     if not _is_list(value):
         raise TypeError(f"{where}: expected a path or a list of paths, got {described(value)}")
-    return [one_path(one, f"{where}[{place}]") for place, one in enumerate(value)]
+    return [one if isinstance(one, others) else one_path(one, f"{where}[{place}]") for place, one in enumerate(value)]
 
 
-def run_list(value: Any, where: str) -> list[PathLike]:
-    """Convert a run, or several, to a list. Raises: TypeError, UsageError for an empty list."""
-    runs = several_paths(value, where)
+def run_list(value: Any, where: str, *others: type) -> list[Any]:
+    """Convert a run, or several, to a list, as `several_paths`. Raises: TypeError, UsageError for an empty list."""
+    runs = several_paths(value, where, *others)
     if not runs:
         raise UsageError(f"{where}: expected at least one run, got an empty list")
     return runs

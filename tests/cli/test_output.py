@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import captioner.cli
+from captioner.cli import output
 from captioner.data.corpus import Corpus, Split
 from captioner.data.prepared import write_prepared
 from captioner.printable import LIMIT
@@ -149,6 +150,13 @@ def test_json_keeps_control_characters_escaped(cli: Callable[..., Any], tmp_path
     done = cli("data", "summary", tmp_path / "set.h5", "--json")
     check(done, json_lines=True)
     assert json.loads(done.out)["encoder"] == "encoder\x7f\x1b\x9b\u202e\n"
+
+
+def test_warnings_of_libraries_are_printed_unless_they_are_of_numbers_or_photographs(capsys: Any) -> None:
+    output.warn("deprecated", DeprecationWarning, "/lib/h5py/__init__.py", 3)
+    output.warn("overflow", RuntimeWarning, "/lib/numpy/core.py", 3)
+    output.warn("Truncated File Read", UserWarning, "/lib/PIL/TiffImagePlugin.py", 3)
+    assert capsys.readouterr().err == "captioner: warning: deprecated\n"
 
 
 # --- only one module prints

@@ -21,6 +21,7 @@ from faults import (
     killed,
     materials,
     numbers,
+    photographs,
     replaced,
     report,
     resealed,
@@ -135,6 +136,11 @@ def with_invalid_message(error: Exception) -> Exception:
     """Give the error a two-line message, which captioner never produces."""
     error.args = ("a: two\nlines",)
     return error
+
+
+def test_a_decoder_that_raises_other_errors_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs, "decode", lambda *_: raising(ValueError("of a decoder"))())
+    assert photographs.Damaged(("PNG",), 0)(1).kind == "traceback"
 
 
 ATTEMPTS = {

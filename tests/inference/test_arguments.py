@@ -44,7 +44,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "evaluate: number": (
         lambda model: captioner.evaluate(3),  # type: ignore[arg-type]
         TypeError,
-        r"evaluate: model: expected a path or a list of paths, got 3",
+        r"evaluate: models: expected a path or a list of paths, got 3",
     ),
     "train: config": (
         lambda model: captioner.train(3, "x"),  # type: ignore[arg-type]
