@@ -113,9 +113,13 @@ def _for_argument(context: click.Context, command: str, words: Sequence[str]) ->
 
 def _for_output(words: Sequence[str]) -> str:
     """Suggest the missing option `--output` of `captioner prepare`."""
+    from captioner.data.readers.find_captions import caption_files, caption_files_hint
+
     for word in sorted(words, key=lambda word: Path(word).suffix.lower() not in DATA_SETS):
         if Path(word).suffix.lower() in DATA_SETS:
             return f"did you mean --output {shlex.quote(word)}?"
+        if os.path.isdir(word) and not caption_files(word):
+            return f"{word} is a folder; {caption_files_hint(word)}"
         if Path(word).suffix.lower() in CAPTIONS or os.path.isdir(word):
             return f"try {_prepare_command(word)}"
     return ""

@@ -79,6 +79,19 @@ def test_an_argument_of_train_suggests_its_option(
     assert done == (2, "", f"captioner: {said}{end} see captioner train --help\n")
 
 
+def test_prepare_of_a_folder_names_its_caption_file_or_says_what_one_looks_like(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    done = cli("prepare", "photos")
+    assert done.code == 2
+    assert "photos is a folder; it has no caption file: write a table captions.csv" in done.err
+    Path("photos/all.csv").touch()
+    command = "captioner prepare photos/all.csv --output photos.h5"
+    assert f"Missing option '--output'; try {command}; see" in cli("prepare", "photos").err
+
+
 def test_an_argument_of_another_command_suggests_an_override(cli: Callable[..., Any]) -> None:
     done = cli("data", "summary", "scenes", "data.scenes.train=5")
     assert "; did you mean -o data.scenes.train=5? see" in done.err
