@@ -105,7 +105,7 @@ def make_album(folder: Path) -> Path:
 
 def prepare_args(album: Path, encoder: str, output: Path) -> list[object]:
     chosen = encoder.format(album=album)
-    return ["prepare", album / "captions.csv", *PREPARE, "--encoder", chosen, "-o", output]
+    return ["prepare", album / "captions.csv", *PREPARE, "--encoder", chosen, "--output", output]
 
 
 def write_checkpoint(python: Path, album: Path, folder: Path) -> Written:

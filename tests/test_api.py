@@ -118,7 +118,7 @@ def test_evaluate_compares_like_the_command(tiny_run: Path, cli: Callable[..., o
     assert (both["name"], both["others"]) == ("ensemble of 2", {})
     cli("sample", tiny_run, "--coco", data)
     assert captioner.evaluate(tiny_run, against=data)["others"]["captions.json"]["bleu1"] == printed["bleu1"]
-    with pytest.raises(UsageError, match=r"^evaluate: expected at least one run or Captioner, got none$"):
+    with pytest.raises(UsageError, match=r"^evaluate: models: expected at least one run, got an empty list$"):
         captioner.evaluate([])
 
 

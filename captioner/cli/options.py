@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from captioner.config.effects import check_used
 from captioner.config.options import Prepare
 from captioner.config.schema import Option, build, options
 from captioner.errors import UsageError
@@ -48,12 +49,18 @@ def override_option(command: Command) -> Command:
 
 def example_override_option(example: str) -> Callable[[Command], Command]:
     """Return a decorator that adds `-o/--set`, with an example in its help."""
+
+    def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
+        check_used(overrides, context.command_path.partition(" ")[2])
+        return overrides
+
     return click.option(
         "-o",
         "--set",
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
+        callback=check,
         help=f"Override a config option, such as {example}; may be repeated. The last value of a key is used.",
     )
 

@@ -56,7 +56,7 @@ class Model:
     dropout_features: Annotated[float, "dropout rate of the image feature", ">= 0", "< 1"] = 0.0
     dropout_embedding: Annotated[float, "dropout rate of the word embedding", ">= 0", "< 1"] = 0.0
     dropout_hidden: Annotated[float, "dropout rate of the hidden state before the output layer", ">= 0", "< 1"] = 0.0
-    forget_bias: Annotated[float, "initial forget-gate bias (lstm); 1 keeps the cell state at first", ">= 0"] = 0.0
+    forget_bias: Annotated[float, "initial forget-gate bias (lstm); 1 keeps the cell state", ">= 0", "<= 1000"] = 0.0
     output_bias: Annotated[Literal["zeros", "log_frequency"], "initial output bias"] = "zeros"
 
 

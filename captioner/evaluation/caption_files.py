@@ -104,7 +104,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
 def read_text_file(path: Path) -> str:
     """Read a UTF-8 file. Raises: DataError."""
     try:
-        return read_bytes(path, LIMIT).decode("utf-8-sig")
+        return read_bytes(path, LIMIT, expected="a caption file").decode("utf-8-sig")
     except ValueError as error:
         raise DataError(f"{path}: expected JSON, got something else: {error}") from error
 

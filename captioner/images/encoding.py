@@ -47,7 +47,7 @@ def encode_photos(
     def work(path: Path) -> Encoded:
         digest = b""
         try:
-            content = read_bytes(path, BYTES)
+            content = read_bytes(path, BYTES, expected="a photograph")
             digest = hashlib.sha256(content).digest()
             if digest in done:
                 return Encoded(path, digest, None)

@@ -117,7 +117,7 @@ def open_onnx(path: str, options: Mapping[str, str]) -> OnnxEncoder:
     """
     if not path:
         raise UsageError("encoder onnx: expected onnx:FILE, got no file")
-    return OnnxEncoder(read_bytes(path, BYTES), Path(path).name, options)
+    return OnnxEncoder(read_bytes(path, BYTES, expected="an ONNX model"), Path(path).name, options)
 
 
 def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:

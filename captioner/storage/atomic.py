@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 Chunk = bytes | memoryview
+MAX_NAME = 240
+"""The longest name, in bytes, to which a temporary name can add 15 within the limit of file systems."""
 
 
 def write_atomically(path: Path, chunks: Iterable[Chunk], check: Callable[[], None] = lambda: None) -> None:
@@ -36,7 +39,7 @@ def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[
     """
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "expected a regular file to replace", os.fspath(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{_stem(path)}.{os.getpid()}.tmp")
     check()
     try:
         yield temporary
@@ -55,10 +58,16 @@ def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[
         os.close(folder)
 
 
+def _stem(path: Path) -> str:
+    """Return the name of a file, or the digest of a long name."""
+    name = os.fsencode(path.name)
+    return path.name if len(name) <= MAX_NAME else hashlib.sha256(name).hexdigest()
+
+
 def remove_temporary_files(*paths: Path) -> None:
     """Remove temporary files of these paths that killed processes left behind."""
     for path in paths:
-        temporary = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+\.tmp")
+        temporary = re.compile(rf"\.{re.escape(_stem(path))}\.[0-9]+\.tmp")
         for file in path.parent.iterdir():
             if temporary.fullmatch(file.name):
                 with contextlib.suppress(OSError):

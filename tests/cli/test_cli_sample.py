@@ -204,6 +204,15 @@ def captions(cli: Callable[..., Any], photo_run: Path, new: Path) -> dict[str, s
     return found
 
 
+def test_a_model_of_drawings_warns_once_about_photographs(cli: Callable[..., Any], tiny_run: Path, new: Path) -> None:
+    done = cli("sample", tiny_run, "new")
+    assert (done.code, len(done.out.splitlines())) == (0, 5)
+    assert done.err == (
+        f"captioner: warning: {tiny_run}/best.h5 was trained on generated drawings of coloured shapes, so its captions "
+        "do not describe photographs; train on photographs with captions: captioner prepare --help\n"
+    )
+
+
 def test_a_folder_is_captioned_in_order(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
     done = cli("sample", photo_run, "new")
     assert (done.code, done.err) == (0, "")
@@ -225,7 +234,7 @@ def test_an_unreadable_photograph_is_skipped(
     assert len(lines) == 3
     assert lines[0].startswith("captioner: new/072.png: expected a photograph")
     assert lines[1:] == [
-        r"captioner: no\n.png: cannot be opened: No such file or directory",
+        rf"captioner: no\n.png: not found; expected a photograph; relative names start at {Path.cwd()}",
         "captioner: empty: expected photographs in this folder, got none",
     ]
 
@@ -415,7 +424,7 @@ def test_a_users_onnx_encoder(
     (home / "net.onnx").write_bytes(protobuf.model(nodes, {}, *shapes, {}))
     settings = ("--encoder-option", "mean=127.5", "--encoder-option", "scale=127.5")
     net = ("--encoder", "onnx:home/net.onnx", *settings, "--min-count", "1")
-    assert cli("prepare", table, "-o", "home/birds.h5", *net).code == 0
+    assert cli("prepare", table, "--output", "home/birds.h5", *net).code == 0
     trained = cli("train", "--data", "home/birds.h5", *small_options, "-o", "train.epochs=1")
     assert trained.code == 0
     done = cli("sample", "runs/birds", "new")

@@ -21,6 +21,7 @@ from faults import (
     killed,
     materials,
     numbers,
+    photographs,
     replaced,
     report,
     resealed,
@@ -34,7 +35,7 @@ from faults import (
 from faults.session import ROOT, Session, row
 from faults.watch import ESCAPED, Outcome, Tally, classify
 
-IN_PROCESS = ("sealed", "resealed", "users", "texts", "captions", "models", "numbers", "resumed")
+IN_PROCESS = ("sealed", "resealed", "users", "texts", "captions", "models", "photographs", "numbers", "resumed")
 """Parts that start no command-line subprocess."""
 
 
@@ -137,6 +138,11 @@ def with_invalid_message(error: Exception) -> Exception:
     return error
 
 
+def test_a_decoder_that_raises_other_errors_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs, "decode", lambda *_: raising(ValueError("of a decoder"))())
+    assert photographs.Damaged(("PNG",), 0)(1).kind == "traceback"
+
+
 ATTEMPTS = {
     "refused": raising(DataError("a: one line")),
     "messy": raising(with_invalid_message(DataError())),
@@ -220,7 +226,7 @@ CHANGED: dict[str, tuple[str, Callable[[versions.Written], versions.Written], st
     "cut short": ("checkpoints", cut_short, "damaged"),
     "other content": ("checkpoints", lambda written: written._replace(content="other"), "other content"),
     "encodings missing": ("interrupted prepare, encoder scenes", without_encodings, "was encoded again"),
-    "file missing": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "No such file"),
+    "file missing": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "not found"),
 }
 
 

@@ -89,7 +89,7 @@ def test_unreadable_photographs_are_skipped(tmp_path: Path) -> None:
     found = list(encode_photos(Colours(), paths, 2))
     assert [one.features is None for one in found] == [False, True, True, True, False]
     assert [str(one.problem) for one in found[1:3]] == [
-        f"{tmp_path / 'no.png'}: cannot be opened: No such file or directory",
+        f"{tmp_path / 'no.png'}: not found; expected a photograph; check the name",
         f"{tmp_path}: expected a regular file, got a folder",
     ]
     assert str(found[3].problem).startswith(f"{paths[3]}: expected a photograph (")

@@ -37,6 +37,17 @@ def test_the_file_is_synced_then_renamed_then_the_folder_is_synced(
     assert path.read_bytes() == b"abcde"
 
 
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "b" * 240])
+def test_the_longest_names_are_written_and_their_leftovers_removed(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"abc")
+    assert os.listdir(tmp_path) == [name]
+    temporary.touch()
+    remove_temporary_files(path)
+    assert os.listdir(tmp_path) == [name]
+
+
 STRACE = shutil.which("strace")
 WRITE = """
 import sys
