@@ -16,7 +16,7 @@ from captioner.data.splits import group_by_image
 from captioner.errors import CaptionerError, DataError
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.printable import quoted
-from captioner.storage.atomic import write_atomically
+from captioner.storage.atomic import remove_temporary_files, write_atomically
 from captioner.storage.files import check_output, read_bytes
 
 LIMIT = 1 << 30
@@ -55,6 +55,7 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str], ov
         if image_id(image) in entries:
             raise DataError(f"{path}: expected unique image ids, got {image_id(image)!r:.80} twice")
         entries[image_id(image)] = json.dumps({"image_id": image_id(image), "caption": caption})
+    remove_temporary_files(path)
     try:
         write_atomically(path, (("[" + ",\n".join(entries.values()) + "]\n").encode(),))
     except OSError as error:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 Chunk = bytes | memoryview
+TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,9})\.tmp", re.DOTALL)
+"""The name of a temporary file: the name of the file that it will replace, and the process that writes it."""
 
 
 def write_atomically(path: Path, chunks: Iterable[Chunk], check: Callable[[], None] = lambda: None) -> None:
@@ -58,8 +60,29 @@ def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[
 def remove_temporary_files(*paths: Path) -> None:
     """Remove temporary files of these paths that killed processes left behind."""
     for path in paths:
-        temporary = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+\.tmp")
-        for file in path.parent.iterdir():
-            if temporary.fullmatch(file.name):
-                with contextlib.suppress(OSError):
-                    file.unlink()
+        for file in stale_temporary_files(path.parent).get(path.name, ()):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def stale_temporary_files(folder: Path) -> dict[str, list[Path]]:
+    """List the temporary files of processes that have ended, by the name of the file that they would replace."""
+    found: dict[str, list[Path]] = {}
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            match = TEMPORARY.fullmatch(name)
+            if match and not _is_running(int(match[2])):
+                found.setdefault(match[1], []).append(folder / name)
+    return found
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # where `os.kill` ends the process; but an open file cannot be deleted
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # the process of another user
+        return True
+    return True
