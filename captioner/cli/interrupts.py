@@ -10,6 +10,8 @@ import threading
 from _thread import interrupt_main
 from typing import TYPE_CHECKING
 
+from captioner.cli import output
+
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
@@ -40,7 +42,6 @@ def _interrupt() -> None:
 
 def exit_at_once(code: int) -> None:
     """Exit without waiting for threads, which may still decode a photograph or run a model."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
+    with contextlib.suppress(output.OutputError, OSError):
+        output.flush()
     os._exit(code)
