@@ -13,10 +13,12 @@ import click
 
 from benchmarks import machine
 from faults import (
+    bombs,
     captions,
     costs,
     disks,
     killed,
+    leftovers,
     models,
     numbers,
     photographs,
@@ -40,8 +42,10 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "captions": captions.measure,
     "models": models.measure,
     "photographs": photographs.measure,
+    "bombs": bombs.measure,
     "numbers": numbers.measure,
     "killed": killed.measure,
+    "leftovers": leftovers.measure,
     "stopped": stopped.measure,
     "resumed": resumed.measure,
     "disks": disks.measure,

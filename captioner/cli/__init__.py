@@ -16,7 +16,7 @@ import warnings
 import click
 
 import captioner
-from captioner.cli import output, suggestions
+from captioner.cli import interrupts, output, suggestions
 from captioner.cli.config import config
 from captioner.cli.data import data
 from captioner.cli.evaluate import evaluate
@@ -54,6 +54,8 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its exit code."""
     output.open_closed_streams()
     warnings.showwarning = output.warn
+    if args is None:
+        sys.unraisablehook = interrupts.raise_again
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks must not end the program.
         with contextlib.suppress(AttributeError):
@@ -62,6 +64,8 @@ def main(args: list[str] | None = None) -> None:
     if args is None:
         # During shutdown, Python would print a traceback for an interrupt.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if code:
+            interrupts.exit_at_once(code)
     sys.exit(code)
 
 

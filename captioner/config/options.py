@@ -16,10 +16,10 @@ class Scenes:
     """Generated drawings of coloured shapes (data.source scenes)."""
 
     seed: Annotated[int, "random seed of the drawings; independent of the seed above", ">= 0"] = 0
-    train: Annotated[int, "training images", ">= 1", "<= 1000000"] = 4000
-    val: Annotated[int, "validation images", ">= 1", "<= 1000000"] = 500
-    test: Annotated[int, "test images", ">= 1", "<= 1000000"] = 500
-    heldout: Annotated[int, "images with colour-shape pairs that are not in train", ">= 1", "<= 1000000"] = 500
+    train: Annotated[int, "training images", ">= 1", "<= 100000"] = 4000
+    val: Annotated[int, "validation images", ">= 1", "<= 100000"] = 500
+    test: Annotated[int, "test images", ">= 1", "<= 100000"] = 500
+    heldout: Annotated[int, "images with colour-shape pairs that are not in train", ">= 1", "<= 100000"] = 500
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,13 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from captioner.errors import DataError
 from captioner.images import heic
+from captioner.images.jpeg_scans import MAX_SCANS, count_scans
+from captioner.parallel.budget import Budget
 from captioner.storage.files import read_bytes
 
 Image.init()
+# glibc keeps freed blocks of up to 32 MiB for each thread; larger ones are returned to the system
+Image.core.set_block_size(1 << 26)  # type: ignore[attr-defined]
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # a decoder's log message does not name the photograph
 FORMATS = tuple(one for one in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM") if one in Image.OPEN)
 """Allowed formats; other formats of Pillow are excluded, as one of them starts Ghostscript."""
@@ -65,6 +69,8 @@ TURNS = {
 """Transposition for each EXIF orientation."""
 
 _filtering = threading.Lock()
+_budget = Budget(PIXELS)
+"""Pixels that all threads decode at one time."""
 
 
 def is_photo_suffix(suffix: str) -> bool:
@@ -88,14 +94,49 @@ def decode(content: bytes, name: str, min_side: int) -> Image.Image:
 
     Raises: DataError if the content is not a complete photograph of a supported format and at most `PIXELS`.
     """
-    try:
-        formats = FORMATS + heic.formats(content, name)
-        with _no_warnings():
-            photo = Image.open(io.BytesIO(content), formats=formats)
-        with photo:
-            photo.draft("RGB", (2 * min_side, 2 * min_side))
+    with decoded(content, name, min_side) as pixels:
+        return pixels
+
+
+@contextmanager
+def decoded(content: bytes, name: str, min_side: int) -> Iterator[Image.Image]:
+    """Decode a photograph, as `decode`, and use it in a `with` block, which should be short.
+
+    The photographs of all such blocks have at most `PIXELS` in total: a thread waits for the others, which bounds the
+    memory of many threads.
+
+    Raises: DataError, as `decode`.
+    """
+    with _converting_errors(content, name):
+        photo, pixels = _open(content, name, min_side)
+    with _budget.reserve(pixels):
+        with _converting_errors(content, name), photo:
             photo.load()
-            return upright(rgb(photo, name), photo)
+            upright_photo = upright(rgb(photo, name), photo)
+        del photo  # its memory is not needed in the block
+        yield upright_photo
+
+
+def _open(content: bytes, name: str, min_side: int) -> tuple[Image.Image, int]:
+    """Read the header of a photograph, choose the reduced size of a JPEG, and return the pixels to keep in memory."""
+    formats = FORMATS + heic.formats(content, name)
+    with _no_warnings():
+        photo = Image.open(io.BytesIO(content), formats=formats)
+    scans = count_scans(content) if photo.format in ("JPEG", "MPO") else 1
+    if scans > MAX_SCANS:
+        raise DataError(f"{name}: expected a JPEG with at most {MAX_SCANS} scans, got more; save it again")
+    width, height = photo.size
+    photo.draft("RGB", (2 * min_side, 2 * min_side))
+    if scans == 1 and "progressive" not in photo.info:  # otherwise, a JPEG is decoded at full size and then reduced
+        width, height = photo.size
+    return photo, width * height
+
+
+@contextmanager
+def _converting_errors(content: bytes, name: str) -> Iterator[None]:
+    """Convert every exception of a decoder to a DataError that names the photograph."""
+    try:
+        yield
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

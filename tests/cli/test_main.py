@@ -310,5 +310,5 @@ def test_huge_numbers(cli: Callable[..., Any], photo_run: Path, small_options: t
     assert (done.code, done.out) == (0, ""), done.err
     done = cli("data", "summary", "scenes", "-o", "data.scenes.train=1000000000000")
     assert done.err == (
-        "captioner: -o data.scenes.train=1000000000000: expected an integer >= 1 and <= 1000000, got 1000000000000\n"
+        "captioner: -o data.scenes.train=1000000000000: expected an integer >= 1 and <= 100000, got 1000000000000\n"
     )

@@ -90,3 +90,23 @@ def test_invalid_sidecar_suffixes_are_rejected(suffix: str) -> None:
 def test_valid_sidecar_suffixes_are_accepted() -> None:
     for suffix in (".txt", ".caption", ".jpg.txt", ".TXT"):
         check_suffix(suffix)
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_temporary_files_of_killed_processes_are_removed(overwrite: bool, tmp_path: Path) -> None:
+    ended, running = 999_999_999, os.getpid()
+    kept = {f".b.txt.{ended}.tmp", f".a.caption.{ended}.tmp", f".a.txt.{running}0.tmp~", f".a.png.{ended}.tmp"}
+    for name in {"a.txt", f".a.txt.{ended}.tmp", *kept}:
+        (tmp_path / name).touch()
+    Sidecars(".txt", overwrite).write(caption_of(tmp_path / "a.png"))
+    assert set(os.listdir(tmp_path)) == {"a.txt", *kept}
+
+
+def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed, listdir = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or listdir(folder))
+    sidecars = Sidecars(".txt")
+    for name in ("a.png", "b.png", "sub/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        sidecars.write(caption_of(tmp_path / name))
+    assert listed == [tmp_path, tmp_path / "sub"]
