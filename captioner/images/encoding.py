@@ -19,6 +19,7 @@ from captioner.arrays import Array
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.images.encoder import Encoder
 from captioner.images.photo import BYTES, decode
+from captioner.parallel.blas import limit_worker
 from captioner.storage.files import irregular_kind, read_bytes
 
 MAGIC = b"captioner encodings "
@@ -60,7 +61,7 @@ def encode_photos(
             return Encoded(path, digest, None, DataError(f"{path}: {problem}"))
 
     waiting: deque[Future[Encoded]] = deque()
-    pool = ThreadPoolExecutor(threads, "encode")
+    pool = ThreadPoolExecutor(threads, "encode", limit_worker)
     try:
         for path in paths:
             waiting.append(pool.submit(work, path))

@@ -245,7 +245,8 @@ def test_failed_pip_install_is_noted(session: Session, monkeypatch: pytest.Monke
 
 
 def test_minimum_versions_are_parsed_from_setup_cfg(tmp_path: Path) -> None:
-    assert versions.declared_minimums().keys() == {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime"}
+    expected = {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime", "threadpoolctl"}
+    assert versions.declared_minimums().keys() == expected
     (tmp_path / "setup.cfg").write_text(
         "[options]\ninstall_requires =\n    a-b>=1.2\n[options.extras_require]\nimages =\n    c >= 3\n    d==4\n"
     )
