@@ -79,6 +79,11 @@ def test_backwards_clock_does_not_change_the_result(tmp_path: Path) -> None:
     assert disks.backwards(tmp_path / "back", expected) == Outcome("bit-identical")
 
 
+def test_file_system_without_locks_does_not_change_the_result(tmp_path: Path) -> None:
+    expected = disks.uninterrupted(tmp_path / "uninterrupted", 12)
+    assert disks.without_locks(tmp_path / "unlocked", expected) == Outcome("one warning, bit-identical")
+
+
 @pytest.mark.parametrize("how", replaced.CASES)
 def test_replaced_run_folder_stops_training(how: str, tmp_path: Path) -> None:
     expected = replaced.uninterrupted(tmp_path / "uninterrupted", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
