@@ -213,6 +213,13 @@ def _stdin() -> Iterator[Path]:
     if sys.stdin is None:
         raise UsageError("-: expected names of photographs on stdin, one per line, but stdin is closed")
     try:
-        yield from (Path(os.fsdecode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
+        yield from (Path(_decode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
     except OSError as error:
         raise DataError(f"-: cannot read stdin: {error.strerror}") from error
+
+
+def _decode(name: bytes) -> str:
+    try:
+        return os.fsdecode(name)
+    except UnicodeDecodeError:  # on Windows, if another program writes names in the code page of the console
+        return name.decode(sys.stdin.encoding, "backslashreplace")

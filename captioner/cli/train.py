@@ -15,7 +15,8 @@ import click
 from captioner.cli.options import PATH, config_options
 from captioner.errors import UsageError
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+"""Windows has SIGBREAK (Ctrl-Break) instead of SIGHUP."""
 
 
 @click.command(
@@ -90,7 +91,7 @@ def train(
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Catch the first SIGINT, SIGTERM or SIGHUP in a list; a second signal terminates at once."""
+    """Catch the first signal of `STOPPING` in a list; a second one terminates at once."""
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import zlib
@@ -20,7 +19,9 @@ from captioner.arrays import Array
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.images.encoder import Encoder
 from captioner.images.photo import BYTES, decoded
+from captioner.parallel.blas import limit_worker
 from captioner.storage.files import irregular_kind, read_bytes, regular_file
+from captioner.storage.lock import lock
 
 MAGIC = b"captioner encodings "
 AHEAD = 4
@@ -59,7 +60,7 @@ def encode_photos(
             return Encoded(path, digest, None, problem)
 
     waiting: deque[Future[Encoded]] = deque()
-    pool = ThreadPoolExecutor(threads, "encode")
+    pool = ThreadPoolExecutor(threads, "encode", limit_worker)
     try:
         for path in paths:
             waiting.append(pool.submit(work, path))
@@ -106,7 +107,7 @@ class FeatureStore:
         self.discarded = False
         """Whether records of another encoder were discarded."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file.fileno(), path)
             self._recover()
         except BaseException as error:
             self._file.close()
@@ -129,15 +130,19 @@ class FeatureStore:
             self._file.write(self._header)
             self._file.flush()
         count = (self._file.seek(0, os.SEEK_END) - len(self._header)) // self._record.itemsize
-        records = self._mapped(count)
-        for row, record in enumerate(records):
+        self._count = self._read_digests(count)
+        self._file.truncate(len(self._header) + self._count * self._record.itemsize)
+
+    def _read_digests(self, count: int) -> int:
+        """Read the digests of the records before the first invalid one; return the number of these records.
+
+        The map of the file is closed at the end: Windows cannot truncate a mapped file.
+        """
+        for row, record in enumerate(self._mapped(count)):
             if _checksum(record) != record["check"]:
-                count = row
-                break
+                return row
             self.rows[record["digest"].tobytes()] = row
-        del records
-        self._file.truncate(len(self._header) + count * self._record.itemsize)
-        self._count = count
+        return count
 
     def _mapped(self, count: int) -> Array:
         if not count:

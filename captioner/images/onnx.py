@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ OPTIONS = ("size", "mean", "scale", "layout", "output")
 IMAGENET = "mean=123.675/116.28/103.53 and scale=58.395/57.12/57.375"
 LARGEST_SIDE = 4096
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-NOWHERE = "/dev/null"
+NOWHERE = os.devnull
 SILENT = 4
 """The log level of onnxruntime that prints only fatal errors."""
 SECONDS = 120.0

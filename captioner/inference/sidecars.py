@@ -12,13 +12,16 @@ from captioner.images.photo import is_photo_suffix
 from captioner.inference.caption import Caption
 from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically
 
+SEPARATORS = frozenset("/\\:")
+"""Characters that separate parts of a path; on Windows, a colon separates the name of a data stream."""
+
 
 def check_suffix(suffix: str) -> None:
     """Check the suffix of sidecar files: that of a photograph would replace photographs.
 
     Raises: UsageError.
     """
-    if len(suffix) < 2 or not suffix.startswith(".") or "/" in suffix or is_photo_suffix(suffix):
+    if len(suffix) < 2 or not suffix.startswith(".") or set(suffix) & SEPARATORS or is_photo_suffix(suffix):
         raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
 
 

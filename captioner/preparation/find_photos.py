@@ -82,7 +82,7 @@ def _below(folder: Path, names: Sequence[str]) -> dict[str, str]:
     below: dict[str, str] = {}
     for where, _, files in islice(os.walk(folder), MAX_FOLDERS):
         for name in bare.intersection(files):
-            below.setdefault(name, os.path.relpath(os.path.join(where, name), folder))
+            below.setdefault(name, Path(os.path.relpath(os.path.join(where, name), folder)).as_posix())
     return below
 
 
@@ -118,7 +118,10 @@ def find_photo(folder: Path, name: str) -> Path | None:
 
 def is_below(folder: Path, path: Path) -> bool:
     """Check whether a path is lexically inside a folder; links are not resolved."""
-    inside = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
+    try:
+        inside = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
+    except ValueError:  # on another drive
+        return False
     return ".." not in (*PurePath(inside).parts, *path.parts[len(folder.parts) :])
 
 

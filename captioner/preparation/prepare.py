@@ -85,14 +85,16 @@ def prepare(
     about = {
         "made_by": f"captioner {captioner.__version__}",
         "sources": [{"file": os.path.basename(path), "sha256": sha256_of(path)} for path in _files(sources)],
-        "images": os.path.abspath(job.folder),
-        "options": {key: str(v) if isinstance(v, Path) else v for key, v in dataclasses.asdict(options).items()},
+        "images": Path(os.path.abspath(job.folder)).as_posix(),
+        "options": {k: v.as_posix() if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
         "counts": counts,
     }
     check_output(output, overwrite, "a data set", SEAL.matches)  # again: encoding may take hours
     write_prepared(output, validate(corpus, str(output)), about)
+    summary = {**summarize(corpus), "counts": counts, "problems": [str(one) for one in job.problems]}
+    del corpus, found  # unmaps the feature store: Windows cannot delete a mapped file
     store.unlink(missing_ok=True)
-    yield Prepared(output, {**summarize(corpus), "counts": counts, "problems": [str(one) for one in job.problems]})
+    yield Prepared(output, summary)
 
 
 def _corpus(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:

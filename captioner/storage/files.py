@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,9 @@ TEXT_LIMIT = 1 << 26
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 # without O_NONBLOCK, opening a named pipe would block until another process writes to it
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+_positioning = threading.Lock()
 
 
 def irregular_kind(status: os.stat_result) -> str | None:
@@ -97,6 +101,17 @@ def read_bytes(
     if content is None:  # the read would block, as for /proc/kmsg
         raise error(f"{path}: expected a regular file, got one without data to read now")
     return content
+
+
+def read_at(descriptor: int, into: memoryview, offset: int) -> int:
+    """Read bytes at an offset of an open file, from any thread; return their number, 0 at the end of the file."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [into], offset)
+    with _positioning:  # Windows has one position per open file
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        content = os.read(descriptor, len(into))
+    into[: len(content)] = content
+    return len(content)
 
 
 def read_text(path: str | os.PathLike[str], expected: str = "a file") -> str:

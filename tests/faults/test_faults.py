@@ -80,6 +80,11 @@ def test_backwards_clock_does_not_change_the_result(tmp_path: Path) -> None:
     assert disks.backwards(tmp_path / "back", expected) == Outcome("bit-identical")
 
 
+def test_file_system_without_locks_does_not_change_the_result(tmp_path: Path) -> None:
+    expected = disks.uninterrupted(tmp_path / "uninterrupted", 12)
+    assert disks.without_locks(tmp_path / "unlocked", expected) == Outcome("one warning, bit-identical")
+
+
 @pytest.mark.parametrize("how", replaced.CASES)
 def test_replaced_run_folder_stops_training(how: str, tmp_path: Path) -> None:
     expected = replaced.uninterrupted(tmp_path / "uninterrupted", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
@@ -251,7 +256,8 @@ def test_failed_pip_install_is_noted(session: Session, monkeypatch: pytest.Monke
 
 
 def test_minimum_versions_are_parsed_from_setup_cfg(tmp_path: Path) -> None:
-    assert versions.declared_minimums().keys() == {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime"}
+    expected = {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime", "threadpoolctl"}
+    assert versions.declared_minimums().keys() == expected
     (tmp_path / "setup.cfg").write_text(
         "[options]\ninstall_requires =\n    a-b>=1.2\n[options.extras_require]\nimages =\n    c >= 3\n    d==4\n"
     )

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from captioner.errors import DataError, UsageError
-from captioner.images import encoding, photo
+from captioner.images import photo
 from captioner.images.encoding import AHEAD, Encoded, FeatureStore, encode_photos
 from captioner.parallel.budget import Budget
+from captioner.storage import lock
 
 F4, F2 = np.dtype(np.float32), np.dtype(np.float16)
 
@@ -346,15 +347,29 @@ def test_a_second_writer_is_rejected(tmp_path: Path) -> None:
         assert list(store.rows) == DIGESTS[:2]
 
 
-def test_a_file_system_without_locks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+def test_a_file_system_without_locks_causes_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock.fcntl, "flock", failing(errno.ENOLCK))
+    path = tmp_path / "a.part"
+    with pytest.warns(UserWarning, match=rf"^{path}: cannot be locked \(No locks available\); make sure that no other"):
+        store = FeatureStore(path, "colours", 5, F4)
+    with store:
+        store.add(DIGESTS[0], ROWS[0])
+        assert list(store.rows) == DIGESTS[:1]
 
-    monkeypatch.setattr(encoding.fcntl, "flock", fails)
+
+def test_a_failed_lock_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock.fcntl, "flock", failing(errno.EIO))
     before = len(os.listdir("/dev/fd"))
-    with pytest.raises(OSError, match="No locks available"):
+    with pytest.raises(OSError, match="Input/output error"):
         FeatureStore(tmp_path / "a.part", "colours", 5, F4)
     assert len(os.listdir("/dev/fd")) == before
+
+
+def failing(code: int) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
 
 
 @pytest.mark.parametrize(("dtype", "number"), [(F2, 70000), (F2, -1e30), (F4, np.inf), (F4, np.nan)])

@@ -2,7 +2,6 @@
 
 import io
 import os
-import resource
 import struct
 import subprocess
 import threading
@@ -276,6 +275,7 @@ def bomb(kind: str, side: int) -> bytes:
 @pytest.mark.parametrize("side", [9460, 14000, 60000])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_decompression_bomb_is_rejected(kind: str, side: int) -> None:
+    resource = pytest.importorskip("resource")
     content = bomb(kind, side)
     assert len(content) < 2000
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

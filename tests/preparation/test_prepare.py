@@ -144,7 +144,7 @@ def test_an_existing_file_is_kept(photos: Path) -> None:
 
 NO_DATA_SETS: dict[str, Callable[[Path], object]] = {
     "a folder": os.mkdir,
-    "a pipe": os.mkfifo,
+    "a pipe": lambda path: os.mkfifo(path),
     "a device": lambda path: os.symlink("/dev/null", path),
     "a link to nowhere": lambda path: os.symlink("nowhere", path),
     "the captions by another name": lambda path: os.symlink(path.parent / "photos" / "captions.csv", path),

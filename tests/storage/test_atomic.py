@@ -1,5 +1,6 @@
 """Atomic replacement: after any failure, the path holds the old or the new file."""
 
+import errno
 import os
 import re
 import shutil
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from captioner.storage.atomic import remove_temporary_files, replacing, write_atomically
+from captioner.storage import atomic
+from captioner.storage.atomic import CANNOT_SYNC, remove_temporary_files, replacing, write_atomically
 
 
 def test_the_file_is_synced_then_renamed_then_the_folder_is_synced(
@@ -208,4 +210,50 @@ def test_the_new_file_is_in_place_if_only_syncing_the_folder_fails(
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output error"):
         write_atomically(tmp_path / "a", (b"new",))
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("code", sorted(CANNOT_SYNC))
+def test_a_file_system_that_cannot_sync_folders_is_no_failure(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    write_atomically(tmp_path / "a", (b"new",))
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_file_that_cannot_be_synced_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Invalid argument"):
+        write_atomically(tmp_path / "a", (b"new",))
+    assert os.listdir(tmp_path) == []
+
+
+def test_renaming_waits_for_a_program_that_has_the_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace, calls = os.replace, []
+
+    def busy(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) < 3:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr(atomic, "WAITS", (0.0, 0.0))
+    write_atomically(tmp_path / "a", (b"new",))
+    assert (tmp_path / "a").read_bytes() == b"new"
+    calls[:] = []
+    monkeypatch.setattr(atomic, "WAITS", (0.0,))
+    with pytest.raises(PermissionError):
+        write_atomically(tmp_path / "a", (b"newer",))
     assert (tmp_path / "a").read_bytes() == b"new"
