@@ -23,6 +23,7 @@ from PIL import Image
 from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoder import encode
+from captioner.extras import install_command
 from captioner.inference.load import open_run
 
 SCENES = ("--encoder", "scenes", "--min-count", "1", "--val", "0.25")
@@ -217,7 +218,7 @@ def test_without_pillow(shell: Callable[..., Any]) -> None:
     failed, checked = (shell(*command, code=code) for command in commands)
     assert (failed.returncode, failed.stdout) == (2, "")
     assert re.fullmatch(
-        r"captioner: .*needs PIL[\w.]*, which is not installed; try pip install 'captioner\[images\]'\n", failed.stderr
+        rf"captioner: .*needs PIL[\w.]*, which is not installed; try {re.escape(install_command())}\n", failed.stderr
     )
     assert (checked.returncode, checked.stderr) == (0, "")
 
