@@ -20,7 +20,7 @@ $(VENV)/dev: setup.cfg pyproject.toml
 	@touch $@ $(VENV)/installed
 
 demo: install ## train on the generated pictures and caption ten of them (under two minutes)
-	$(BIN)/captioner train -c configs/scenes-lstm.yaml --run runs/demo --overwrite
+	$(BIN)/captioner train -c scenes-lstm --run runs/demo --overwrite
 	$(BIN)/captioner sample runs/demo --split val -n 10
 	$(BIN)/captioner evaluate runs/demo --split val --split heldout
 

@@ -51,7 +51,7 @@ def masked(text: str) -> str:
 
 def test_the_summary(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES)
-    assert (done.code, done.err) == (0, f"{WARNING}next: captioner train --data birds.h5\n")
+    assert (done.code, done.err) == (0, f"{WARNING}next: captioner train -c photos --data birds.h5\n")
     golden("prepare.txt", masked(done.out))
     assert sorted(os.listdir()) == ["birds.h5", "photos"]
 
@@ -85,7 +85,7 @@ def test_the_number_of_printed_issues_is_limited(cli: Callable[..., Any]) -> Non
     assert done.code == 0
     lines = done.err.splitlines()
     assert len(lines) == 20 + 3
-    assert lines[-3:] == ["captioner: and 10 more", WARNING.rstrip(), "next: captioner train --data birds.h5"]
+    assert lines[-3:] == ["captioner: and 10 more", WARNING.rstrip(), "next: captioner train -c photos --data birds.h5"]
 
 
 def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> None:
@@ -161,7 +161,7 @@ def test_without_val_the_suggested_command_validates_on_train(
         "or a split column"
     )
     words = shlex.split(following)
-    assert words == ["next:", "captioner", "train", "--data", output, "-o", "validate.split=train"]
+    assert words == ["next:", "captioner", "train", "-c", "photos", "--data", output, "-o", "validate.split=train"]
     failed = cli("train", "--data", output, *small_options)
     assert (failed.code, failed.out) == (1, "")
     assert failed.err == (
