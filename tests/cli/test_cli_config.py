@@ -31,6 +31,7 @@ def failure(*args: str) -> CaptionerError:
     return result.exception
 
 
+@pytest.mark.smoke
 def test_init_writes_the_defaults_with_comments() -> None:
     result = run("init")
     assert result.exit_code == 0
@@ -75,6 +76,7 @@ def test_init_reports_a_failed_write() -> None:
     assert str(failure("init", "absent/my.yaml")) == "absent/my.yaml: cannot write: No such file or directory"
 
 
+@pytest.mark.smoke
 def test_show_prints_the_effective_config() -> None:
     Path("my.yaml").write_text("seed: 3\nmodel: {cell: rnn}\n")
     result = run("show", "-c", "my.yaml", "-o", "train.epochs=2", "--set", "seed=4")
@@ -84,6 +86,7 @@ def test_show_prints_the_effective_config() -> None:
     assert run("show").stdout == "".join(re.sub(r" +#.*", "", line) for line in run("init").stdout.splitlines(True)[1:])
 
 
+@pytest.mark.smoke
 def test_check_reports_all_problems_or_ok() -> None:
     Path("my.yaml").write_text("seed: 3\n")
     assert run("check", "my.yaml").stdout == "my.yaml: ok\n"

@@ -49,6 +49,7 @@ def masked(text: str) -> str:
 # --- messages
 
 
+@pytest.mark.smoke
 def test_the_summary(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES)
     assert (done.code, done.err) == (0, f"{WARNING}next: captioner train -c photos --data birds.h5\n")
@@ -65,6 +66,7 @@ def test_the_summary_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> Non
     assert summary["splits"]["train"]["images"] == 6
 
 
+@pytest.mark.smoke
 def test_skipped_lines_and_photographs_are_reported(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     Path("photos/001.png").unlink()
     Path("photos/002.png").write_bytes(b"no photograph")

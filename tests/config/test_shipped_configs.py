@@ -51,6 +51,7 @@ def test_every_config_of_the_repository_is_shipped() -> None:
     assert shipped().keys() == {path.stem for path in repository}
 
 
+@pytest.mark.smoke
 @every_config
 def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
     overrides = list(DATA)

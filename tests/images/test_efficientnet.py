@@ -83,6 +83,7 @@ def plain_forward(x: Any, weights: Any) -> Any:
     return layer(x, "_conv_head", "_bn1", (1280, 320, 1, 1)).mean(axis=(1, 2))
 
 
+@pytest.mark.smoke
 def test_the_graph_equals_a_numpy_implementation(encoder: Any, weights: Any) -> None:
     pixels = smooth(1)[0]
     got = encoder.encode(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 128 - np.float32(127 / 128))[0]
