@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.config import yaml_io as configio
@@ -399,6 +399,7 @@ def outcome(text: str, overrides: list[str]) -> Config | None:
     return config
 
 
+@settings(deadline=None)
 @given(mutated() | st.text() | st.lists(PIECES).map("".join), st.lists(st.text(), max_size=2))
 def test_any_text_gives_the_same_config_or_error_with_both_parsers(text: str, overrides: list[str]) -> None:
     results = []
