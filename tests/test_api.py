@@ -80,6 +80,7 @@ def test_the_repr_names_checkpoint_cell_and_encoder(model: captioner.Captioner) 
     assert repr(model) == f"Captioner('{path}': lstm, {words:,} words, encoder '{model.loaded.meta.encoder}')"
 
 
+@pytest.mark.smoke
 def test_resume_continues_the_run(model: captioner.Captioner, photographs: Path) -> None:
     run = model.loaded.path.parent
     longer = captioner.resume(run, ["train.max_steps=4"])
@@ -95,6 +96,7 @@ def test_a_config_object_and_a_file_train_the_same_run(tmp_path: Path, small: tu
     assert (tmp_path / "a" / "last.h5").read_bytes() == (tmp_path / "b" / "last.h5").read_bytes()
 
 
+@pytest.mark.smoke
 def test_evaluate_returns_the_scores_of_the_command(tiny_run: Path, cli: Callable[..., object]) -> None:
     import json
 
@@ -102,6 +104,41 @@ def test_evaluate_returns_the_scores_of_the_command(tiny_run: Path, cli: Callabl
     printed = json.loads(cli("evaluate", tiny_run, "--json").out)  # type: ignore[attr-defined]
     assert {**scores, "split": "val"} == printed
     assert captioner.evaluate(captioner.load(tiny_run)) == scores
+
+
+def test_evaluate_compares_like_the_command(tiny_run: Path, cli: Callable[..., object], tmp_path: Path) -> None:
+    import json
+
+    data = tmp_path / "captions.json"
+    runs = [tiny_run, tiny_run / "last.h5"]
+    words = ("evaluate", *runs, "--json", "--baseline", "nn")
+    printed = json.loads(cli(*words).out)  # type: ignore[attr-defined]
+    assert captioner.evaluate(runs, baseline="nn") == printed
+    assert captioner.evaluate([captioner.load(run) for run in runs], baseline="nn") == printed
+    assert list(printed["others"]) == ["run/last.h5", "nn"]
+    both = captioner.evaluate(runs, ensemble=True)
+    assert (both["name"], both["others"]) == ("ensemble of 2", {})
+    cli("sample", tiny_run, "--coco", data)
+    assert captioner.evaluate(tiny_run, against=data)["others"]["captions.json"]["bleu1"] == printed["bleu1"]
+    with pytest.raises(UsageError, match=r"^evaluate: models: expected at least one run, got an empty list$"):
+        captioner.evaluate([])
+
+
+def test_evaluate_on_another_data_set(model: captioner.Captioner, tiny_run: Path, photographs: Path) -> None:
+    data = photographs.parent / "set.h5"
+    own = captioner.evaluate(model)
+    assert captioner.evaluate(model, data=data) == own
+    found = captioner.evaluate([model, tiny_run], data=data)
+    assert {**found, "others": {}, "name": "run"} == own
+    (other,) = found["others"].values()
+    assert (other["perplexity"], other["novel"]) == (None, None)
+
+
+def test_a_missing_best_checkpoint_is_a_warning(own_run: Path) -> None:
+    (own_run / "best.h5").unlink()
+    for call in captioner.load, captioner.evaluate:
+        with pytest.warns(UserWarning, match=r"run: no best\.h5; using last\.h5 \(step 8\)$"):
+            call(own_run)
 
 
 def test_unknown_options_of_prepare(photographs: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from click.shell_completion import BashComplete, CompletionItem, ZshComplete, add_completion_class, split_arg_string
 
+from captioner.config.effects import is_used
 from captioner.config.schema import options
 
 RUNS = Path("runs")
@@ -17,12 +18,14 @@ CHECKPOINTS = ("best.h5", "last.h5")
 
 
 def complete_override(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Complete the key of an override, or the value after its `=`."""
+    """Complete the key of an override that the command uses, or the value after its `=`."""
     key, equals, _ = incomplete.partition("=")
+    command = context.command_path.partition(" ")[2]
+    used = [option for option in options() if is_used(option.path, command)]
     if not equals:
-        return [CompletionItem(f"{one.path}=", help=one.doc) for one in options() if one.path.startswith(key)]
+        return [CompletionItem(f"{option.path}=", help=option.doc) for option in used if option.path.startswith(key)]
     values: list[str] = []
-    for option in options():
+    for option in used:
         if option.path == key:
             values += option.choices or (("true", "false") if option.kind is bool else ())
             values += ["null"] if option.nullable else []

@@ -1,4 +1,4 @@
-"""captioner config: write, print and check config files, and write their JSON Schema."""
+"""captioner config: list, write, print and check config files, and write their JSON Schema."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADER = "# Every option with its default. Keep the lines that you change and de
 
 @click.group("config")
 def config() -> None:
-    """Write, print and check config files.
+    """List, write, print and check config files.
 
     \b
     Example:
@@ -24,8 +24,25 @@ def config() -> None:
     """
 
 
+@config.command("list")
+def list_() -> None:
+    """List the shipped configs: name and content.
+
+    \b
+    Example:
+      captioner config list
+    """
+    from captioner.config.shipped import description, shipped
+
+    configs = shipped()
+    width = max(map(len, configs))
+    for name, path in configs.items():
+        output.result(f"{name:<{width}}  {description(path)}")
+
+
 @config.command("init")
 @click.argument("file", required=False, type=PATH)
+@click.option("--from", "name", metavar="NAME", help="Copy the shipped config NAME (`captioner config list`).")
 @click.option(
     "--schema",
     type=PATH,
@@ -33,21 +50,23 @@ def config() -> None:
     help="Begin with a comment that names SCHEMA, a file written by `captioner config schema`: editors with a YAML "
     "language server then check and complete the options.",
 )
-def init(file: Path | None, schema: Path | None) -> None:
-    """Write a config file with every option and its default.
+def init(file: Path | None, name: str | None, schema: Path | None) -> None:
+    """Write all options with their defaults, or copy a shipped config.
 
     Comments document the options and their valid values. Without FILE, or if FILE is -, write to stdout. An existing
     FILE is never replaced.
 
     \b
-    Example:
+    Examples:
       captioner config init my.yaml
+      captioner config init --from photos my-photos.yaml
     """
     from captioner.config.options import Config
+    from captioner.config.shipped import read_shipped
     from captioner.config.yaml_io import dump
 
     comment = "" if schema is None else f"# yaml-language-server: $schema={_schema_path(schema, file)}\n"
-    _write(file, comment + HEADER + dump(Config(), comments=True))
+    _write(file, comment + (HEADER + dump(Config(), comments=True) if name is None else read_shipped(name)))
 
 
 def _schema_path(schema: Path, file: Path | None) -> str:

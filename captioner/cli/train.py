@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 from collections.abc import Iterator
@@ -20,15 +21,16 @@ from captioner.errors import UsageError
 if TYPE_CHECKING:
     from captioner.config.options import Config
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+"""Windows has SIGBREAK (Ctrl-Break) instead of SIGHUP."""
 
 
 @click.command(
     epilog="""\b
 Examples:
   captioner train                       # generated drawings, into runs/scenes
-  captioner train -c configs/scenes-rnn.yaml -o train.epochs=3
-  captioner train -c configs/photos.yaml --data birds.h5
+  captioner train -c scenes-rnn -o train.epochs=3
+  captioner train -c photos --data birds.h5
   captioner train --resume runs/scenes -o train.epochs=20
   captioner train --overfit 50          # check model and optimizer, into runs/scenes-overfit
 """
@@ -81,7 +83,8 @@ def train(
     summed over the words of a caption and averaged over captions.
     """
     if data is not None:
-        overrides = ("data.source=prepared", f"data.root={data}", *overrides)
+        # with a folder: null and ~ have other meanings in a config
+        overrides = ("data.source=prepared", f"data.root={os.path.join('.', data)}", *overrides)
     if resume is not None and (config_file or data or run or overfit or overwrite):
         hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
         raise UsageError(f"--resume uses the config and folder of the run; combine it only with -o and --profile{hint}")
@@ -130,7 +133,7 @@ def _verdict(summary: dict[str, Any], config: Config) -> str:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Catch the first SIGINT, SIGTERM or SIGHUP in a list; a second signal terminates at once."""
+    """Catch the first signal of `STOPPING` in a list; a second one terminates at once."""
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:

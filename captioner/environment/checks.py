@@ -24,6 +24,7 @@ CORE = ("numpy", "click", "h5py", "tqdm", "pyyaml")
 """The packages that every installation needs."""
 PURPOSES: Mapping[str, str] = {
     "images": "encodes photographs",
+    "heic": "reads HEIC photographs",
     "tensorboard": "writes TensorBoard event files (train.tensorboard)",
     "torch": "compares the model with PyTorch in the tests",
     "eval": "compares the metrics with pycocoevalcap",
@@ -116,9 +117,9 @@ def check_blas() -> Finding:
     """Find the BLAS library of NumPy and its number of threads."""
     from captioner.parallel import blas
 
-    count = blas.threads()
-    note = "" if count is None else f", {count} thread{'s' if count != 1 else ''} (captioner sets 1)"
-    return Finding(f"{blas.name()}{note}", {"name": blas.name(), "threads": count})
+    found = blas.describe()
+    note = "" if found.threads is None else f", {found.threads} thread{'s' if found.threads != 1 else ''}"
+    return Finding(f"{found}{note and note + ' (captioner sets 1)'}", found._asdict())
 
 
 def check_simd() -> Finding:

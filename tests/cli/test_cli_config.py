@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from captioner.cli.config import config
 from captioner.config.json_schema import json_schema
 from captioner.config.options import Config
+from captioner.config.shipped import shipped
 from captioner.config.yaml_io import load, parse
 from captioner.errors import CaptionerError, ConfigError, UsageError
 
@@ -32,6 +33,7 @@ def failure(*args: str) -> CaptionerError:
     return result.exception
 
 
+@pytest.mark.smoke
 def test_init_writes_the_defaults_with_comments() -> None:
     result = run("init")
     assert result.exit_code == 0
@@ -47,6 +49,24 @@ def test_init_replaces_no_file() -> None:
     assert isinstance(error, UsageError)
     assert str(error) == "my.yaml: exists already; name a new file"
     assert Path("my.yaml").read_text() == "seed: 3"
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_init_copies_a_shipped_config(name: str) -> None:
+    assert run("init", "--from", name, "my.yaml").exit_code == 0
+    assert Path("my.yaml").read_text() == shipped()[name].read_text() == run("init", "--from", name).stdout
+
+
+def test_init_of_an_unknown_config() -> None:
+    assert str(failure("init", "--from", "photo", "my.yaml")) == "photo: not a shipped config (did you mean photos?)"
+    assert str(failure("init", "--from", "x")) == "x: not a shipped config (captioner config list prints the names)"
+    assert not Path("my.yaml").exists()
+
+
+def test_list_prints_name_and_description_of_each_config() -> None:
+    lines = run("list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(shipped())
+    assert "photos         LSTM for your own photographs and captions, prepared by `captioner prepare`" in lines
 
 
 def test_init_writes_to_stdout_for_a_dash() -> None:
@@ -90,6 +110,7 @@ def test_a_schema_that_cannot_be_named(name: str, problem: str) -> None:
     assert not Path("my.yaml").exists()
 
 
+@pytest.mark.smoke
 def test_show_prints_the_effective_config() -> None:
     Path("my.yaml").write_text("seed: 3\nmodel: {cell: rnn}\n")
     result = run("show", "-c", "my.yaml", "-o", "train.epochs=2", "--set", "seed=4")
@@ -99,6 +120,7 @@ def test_show_prints_the_effective_config() -> None:
     assert run("show").stdout == "".join(re.sub(r" +#.*", "", line) for line in run("init").stdout.splitlines(True)[1:])
 
 
+@pytest.mark.smoke
 def test_check_reports_all_problems_or_ok() -> None:
     Path("my.yaml").write_text("seed: 3\n")
     assert run("check", "my.yaml").stdout == "my.yaml: ok\n"
@@ -122,8 +144,9 @@ def test_check_of_a_file_name_that_is_not_utf_8() -> None:
 @pytest.mark.parametrize("name", [None, *config.commands])
 def test_the_example_in_every_help_runs(name: str | None) -> None:
     result = run(*filter(None, [name]), "--help")
-    (example,) = (line.strip() for line in result.stdout.splitlines() if line.strip().startswith("captioner "))
-    for command in example.split(" && "):
+    examples = [line.strip() for line in result.stdout.splitlines() if line.strip().startswith("captioner ")]
+    assert examples
+    for command in " && ".join(examples).split(" && "):
         program, group, *args = shlex.split(command)
         assert (program, group) == ("captioner", "config")
         assert run(*args).exit_code == 0

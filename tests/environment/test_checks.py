@@ -33,7 +33,7 @@ def test_the_findings_on_this_machine(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found.keys() == table().keys()
     assert found["captioner"].data == captioner.__version__
     assert found["numpy"] == Finding(np.__version__, np.__version__)
-    assert found["blas"].data == {"name": blas.name(), "threads": blas.threads()}
+    assert found["blas"].data == blas.describe()._asdict()
     assert found["numpy_simd"].data
     assert found["cores"].data["usable"] >= 1
     assert found["weights"].data["intact"] is True

@@ -1,5 +1,8 @@
 import os
 import re
+import shutil
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -93,8 +96,8 @@ def test_the_numbers_are_at_the_offset_of_the_descriptor(tmp_path_factory, userb
         file["odd"] = np.zeros(before, "i1")
         file["x"] = MATRIX
     stored = open_dataset(path, "x", numbers="f", ndim=2)
-    assert os.path.samefile(f"/dev/fd/{stored.descriptor()}", path)
-    assert os.pread(stored.descriptor(), MATRIX.nbytes, stored.offset) == MATRIX.tobytes()
+    assert os.path.samefile(f"/dev/fd/{stored.file.number}", path)
+    assert os.pread(stored.file.number, MATRIX.nbytes, stored.offset) == MATRIX.tobytes()
 
 
 def test_a_file_that_is_already_open_is_read(tmp_path):
@@ -113,11 +116,42 @@ def test_no_descriptor_outlives_its_dataset(tmp_path):
     kept, before = [], len(os.listdir("/dev/fd"))
     for _ in range(3):
         open_dataset(path, "x", numbers="f", ndim=2)[:]
-        open_dataset(path, "x", numbers="f", ndim=2).descriptor()
         with pytest.raises(DataError) as caught:
             open_dataset(path, "y", numbers="f", ndim=2)
         kept.append(caught)  # keeps the frames of the traceback alive, as a notebook does
     assert len(os.listdir("/dev/fd")) == before
+
+
+STRACE = shutil.which("strace")
+READ_TWICE = """
+import sys
+from captioner.storage.hdf5 import open_dataset
+
+opened = [open_dataset(sys.argv[1], "x", numbers="f", ndim=2) for _ in range(2)]
+print(*(stored[:].tolist() == opened[0][:].tolist() for stored in opened))
+"""
+
+
+@pytest.mark.skipif(STRACE is None, reason="needs strace, since HDF5 calls flock itself")
+def test_a_file_on_a_file_system_without_locks_is_read(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = MATRIX
+    inject = [STRACE, "-f", "-o", tmp_path / "trace", "-e", "trace=flock", "-e", "inject=flock:error=ENOLCK"]
+    done = subprocess.run([*inject, sys.executable, "-c", READ_TWICE, path], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr
+    assert "ENOLCK" in (tmp_path / "trace").read_text()
+
+
+def test_a_file_that_another_program_writes_is_refused(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = MATRIX
+    with open(path, "rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match=r"unable to lock file.*still being written: try a new copy"):
+            open_dataset(path, "x", numbers="f", ndim=2)
 
 
 IN_THIS_FILE = "expected data in this file, got "
@@ -323,7 +357,21 @@ def test_pipes_folders_and_missing_files_are_refused_without_blocking(tmp_path):
     os.mkfifo(pipe)
     assert refusal(pipe) == f"{pipe}: expected a regular file, got a named pipe"
     assert refusal(tmp_path) == f"{tmp_path}: expected a regular file, got a folder"
-    assert refusal(missing) == f"{missing}: cannot be opened: No such file or directory"
+    assert refusal(missing) == f"{missing}: not found; expected an HDF5 file with the dataset 'x'; check the name"
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = np.zeros((2, 3))
+
+    def unlockable(*_):
+        raise OSError(37, "unable to lock file, errno = 37, error message = 'No locks available'")
+
+    monkeypatch.setattr(h5.h5py, "File", unlockable)
+    assert refusal(path).endswith(
+        "its file system may not support locks: copy it to another, or set HDF5_USE_FILE_LOCKING=FALSE"
+    )
 
 
 def test_a_file_above_the_size_limit_is_refused_unread(tmp_path, monkeypatch):

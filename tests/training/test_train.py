@@ -190,7 +190,7 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss(events, run: Path, m
 
 
 def test_evaluate_reproduces_the_validation_loss_of_the_best_checkpoint(tiny_run: Path) -> None:
-    from captioner.evaluation.scoring import build_evaluation_set, score_model
+    from captioner.evaluation.score_model import build_evaluation_set, score_model
     from captioner.inference.load import captioner_of, open_corpus, open_run
 
     restored = open_run(tiny_run)
@@ -275,6 +275,7 @@ def test_standardization_is_saved_with_the_model(events, run: Path) -> None:
     assert list(resume(run, ["train.max_steps=2"]))[-1].summary["steps"] == 2
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("rule", ["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"])
 def test_every_update_rule_can_be_resumed(rule: str, events, config, run: Path, tmp_path: Path) -> None:
     options = (f"train.update_rule={rule}", "train.learning_rate=0.01", "model.cell=rnn")
