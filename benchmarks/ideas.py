@@ -71,10 +71,10 @@ IDEAS = {
     "x Wx once per distinct word": Off(
         ((model, "scan_forward", _every_row), (model, "scan_backward", _every_row_back))
     ),
-    "segment sums instead of np.add.at": Off(
+    "sums per word of sorted rows (disabled: np.add.at)": Off(
         ((model, "word_embedding_backward", _add_at), (scan, "word_embedding_backward", _add_at))
     ),
-    "Adam in cache-sized blocks": Off(((optim, "CHUNK", WHOLE),)),
+    "Adam in cache-sized chunks": Off(((optim, "CHUNK", WHOLE),)),
     "blocked Wh": Off(((scan, "BlockedMatrix", PlainFactor),)),
 }
 SHAPES = tuple(shape for shape in shapes.COCO if (shape.captions, shape.vocab) != (50, 1004))

@@ -71,7 +71,7 @@ class Workspace:
         """Score against the raw references, not the truncated captions of the assignment's layout."""
         overrides = [word for option in options for word in ("-o", option)]
         captions = self.runs / "captions.json"
-        metrics = json.loads(self.captioner("evaluate", *runs, "--coco", captions, "--json", *overrides))
+        metrics = json.loads(self.captioner("evaluate", "--ensemble", *runs, "--coco", captions, "--json", *overrides))
         references = self.data / "dataset_flickr8k.json"
         scores = self.captioner(
             "evaluate", "--captions", captions, "--references", references, "--split", "val", "--json"
@@ -94,7 +94,7 @@ def measure(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
             scores = {way: workspace.score(runs, *options) for way, options in ways.items() if way != "greedy"}
             found["ensemble"][name] = scores
         if name in GRADIENTS:
-            norms = workspace.captioner("inspect", "gradients", runs[0], "--words", 14, "--json")
+            norms = workspace.captioner("inspect", "gradients", runs[0], "--word", 14, "--json")
             found["gradients"][name] = json.loads(norms)["norms"]
     run = workspace.runs / f"{names[0]}-0"
     baseline = json.loads(workspace.captioner("evaluate", run, "--baseline", "nn", "--json"))
@@ -136,7 +136,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         for decoding, one in found["ensemble"].get(name, {}).items():
             yield (label, decoding, f"{one['perplexity']:.2f}", *_scores([one]))
     neighbours = [f"{100 * found['neighbours'][score]:.1f}" for score in SCORES]
-    yield ("30 nearest neighbours, references of the assignment's layout", "", "", *neighbours, "")
+    yield ("30 nearest neighbours, references with `<UNK>`", "", "", *neighbours, "")
 
 
 def _scores(many: Sequence[dict[str, Any]]) -> Iterator[str]:

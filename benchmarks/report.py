@@ -9,14 +9,6 @@ from benchmarks.targets import Results, over, with_best
 PAGE = "docs/performance.md"
 """The page with the tables."""
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
-LEGEND = """\
-Times are medians of interleaved bursts. In a pair, the first number is for one thread, the second for two.
-`lstm-64-1004` is an LSTM with 64 captions per batch and 1,004 words; D = 256, H = 512, F = 512, caption lengths as in
-COCO. A step is forward, backward, clipping and Adam. *PyTorch best* is the fastest of padded, packed, and padded with
-logits of unmasked words only, each with fused Adam. *PyTorch eager* is padded with the default Adam. *loops* is the
-code of CS231n's assignment. *GEMM floor* is the matrix products of the step alone, one call each. `/ best` and
-`/ eager` are the time of captioner divided by theirs; `loops /` is theirs divided by captioner's, measured in a
-separate race. Means in the targets are geometric means over the ten COCO shapes."""
 REACHED = {True: "reached", False: "**missed**", None: "not measured"}
 Row = tuple[str, ...]
 
@@ -34,14 +26,16 @@ def render(results: Results) -> str:
     names = [name for name in next(iter(ideas.values()), {}) if name != "ours"]
     parts = [
         _origin(results),
-        LEGEND,
         _table(
             "step, ms | captioner | PyTorch best | PyTorch eager | loops | GEMM floor | / best | / eager | loops /",
             _steps(results.get("steps", {})),
         ),
-        _table("measurement | captioner | compared with | ratio", _others(results)),
+        _table("measurement | captioner | other | ratio", _others(results)),
         _table("target | bound | measured | ", _targets(results["targets"])),
-        _table(f"increase of the step time without | {' | '.join(ideas)}", ((n, *_without(ideas, n)) for n in names)),
+        _table(
+            f"disabled idea: increase of the step time | {' | '.join(ideas)}",
+            ((name, *_without(ideas, name)) for name in names),
+        ),
         *(
             _table(
                 f"{letter} | {' | '.join(str(row['size']) for row in rows)}",
@@ -100,11 +94,12 @@ def _others(results: Results) -> Iterator[Row]:
 
     for cell, decoding in results.get("decoding", {}).items():
         for images, races in (("1,000 images", decoding["threads"]), ("one image", decoding["image"])):
-            yield pair(f"{cell}, greedy, {images}, ms", races, "ours", "torch")
-            yield pair(f"{cell}, beam 5, {images}, ms", races, "ours beam 5", "torch beam 5")
+            yield pair(f"{cell}, greedy, {images} / PyTorch, ms", races, "ours", "torch")
+            yield pair(f"{cell}, beam 5, {images} / PyTorch, ms", races, "ours beam 5", "torch beam 5")
     if epoch := results.get("epochs"):
         words = (f"{epoch[key]:,.0f}" for key in ("words_per_second", "of_steps"))
-        yield (f"epoch of {epoch['data']} / its training steps alone, words/s", *words, f"{epoch['ratio']:.2f}")
+        what = f"training on {epoch['data']}: whole epoch / training steps only, words/s"
+        yield (what, *words, f"{epoch['ratio']:.2f}")
     if features := results.get("features"):
         for way, ours in (("from the file", "ours"), ("in memory", "ours in memory")):
             yield pair(f"read 64 feature rows, {way} / h5py, µs", {"": features}, ours, "h5py", 1e6)
@@ -117,9 +112,9 @@ def _others(results: Results) -> Iterator[Row]:
     if memory := results.get("memory"):
         ours, *theirs = memory["peak"].values()
         peer = (f"{min(theirs):.0f}", f"{ours / min(theirs):.2f}") if theirs else ("", "")
-        yield ("peak training memory, lstm-64-1004, MB", f"{ours:.0f}", *peer)
+        yield ("peak training memory, lstm-64-1004 / PyTorch's lowest, MB", f"{ours:.0f}", *peer)
         yield (
-            f"peak training memory per additional word of the batch, kB ({memory['base']:.0f} MB for zero words)",
+            f"peak training memory: {memory['base']:.0f} MB, plus kB per word of the batch (linear fit)",
             f"{memory['kb_a_word']:.1f}",
             "",
             "",

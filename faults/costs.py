@@ -59,7 +59,7 @@ def checkpoints(session: Session) -> Iterator[Figure]:
     whole = Checkpoint(meta, params, slots, {})
     saving = fastest(lambda: checkpoint.save(path, whole), 5)
     loading = fastest(lambda: checkpoint.load(path), 5)
-    what = f"a checkpoint of {parameters:,} parameters and the slots of Adam"
+    what = f"a checkpoint of {parameters:,} parameters and Adam's moments"
     yield {"what": f"time to save {what}", "got": round(saving, 3), "most": 0.5, "unit": "s"}
     yield {"what": f"time to load {what}", "got": round(loading, 3), "most": 0.5, "unit": "s"}
 
@@ -98,10 +98,13 @@ def checks(session: Session) -> Iterator[Figure]:
                 inside.append(spent[0])
     median = statistics.median(times["without"])
     difference = 100 * (statistics.median(times["with"]) / median - 1)
-    difference_of = "difference between steps with and without the checks, interleaved"
-    session.note(f"{difference_of}: {difference:+.1f} %, of {1e3 * median:.1f} ms")
+    session.note(
+        f"steps with the check for non-finite values took {difference:+.1f} % longer than steps without it "
+        f"({1e3 * median:.1f} ms), timed alternately; this difference includes the drift of the machine"
+    )
     share = 100 * statistics.median(inside) / median
-    yield {"what": "the checks of a training step", "got": round(share, 2), "most": 1.0, "unit": "% of it"}
+    what = "time of the check for non-finite values"
+    yield {"what": what, "got": round(share, 2), "most": 1.0, "unit": "% of a step"}
 
 
 def measure(session: Session) -> Iterator[Figure]:

@@ -222,7 +222,7 @@ def measure(session: Session) -> Iterator[Row]:
             session.count(20),
             session.seed,
         )
-        yield row(name, "exit 1, one line with file and reason, the last checkpoint valid", tally)
+        yield row(name, "exit 1, one line with file and reason, last checkpoint valid", tally)
     expected = uninterrupted(folder / "uninterrupted", 12)
     tally = run_concurrently(
         lambda number, rng: [backwards(folder / f"back-{number}", expected)], session.count(10), session.seed

@@ -54,4 +54,4 @@ def measure(session: Session) -> Iterator[Row]:
     tally = run_concurrently(
         lambda number, rng: one_run(folder / f"run-{number}", expected, rng), session.count(200), session.seed
     )
-    yield row("SIGKILL while training", "the last checkpoint valid, the end bit-identical", tally)
+    yield row("SIGKILL while training", "last checkpoint valid; resumed run ends bit-identical", tally)

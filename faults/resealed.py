@@ -1,4 +1,4 @@
-"""Malicious or damaged files with a valid seal: a seal is a checksum, not a signature."""
+"""Malicious or damaged files with a matching digest: a seal is a checksum, not a signature."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ def measure(session: Session) -> Iterator[Row]:
         read, content, _ = READERS[kind]
         trial = Resealed(kind, whole, content(read(whole)), session.seed)
         most = max(session.count(2_500), len(CHANGES[kind]) + len(PLACES))
-        yield row(f"hostile {kind}s with a valid seal", "refused with a one-line error", watch.run(trial, most))
+        yield row(f"hostile {kind}s with a matching digest", "refused with a one-line error", watch.run(trial, most))
         noise = Noise(kind, whole, session.seed)
         yield row(
-            f"{kind}s damaged, with a valid seal",
+            f"{kind}s damaged, with a matching digest",
             "no crash, hang or traceback",
             watch.run(noise, session.count(2_500)),
         )

@@ -96,12 +96,13 @@ def measure(session: Session) -> Iterator[Row]:
         session.count(60),
         session.seed,
     )
-    yield row("SIGINT or SIGTERM while training", "saved within 2 s, 130 or 143, the end bit-identical", tally)
+    must = "checkpoint saved within 2 s, exit code 130 or 143; resumed run ends bit-identical"
+    yield row("SIGINT or SIGTERM while training", must, tally)
     tally = run_concurrently(
         lambda number, rng: [stop_twice(folder / f"twice-{number}", rng)], session.count(20), session.seed + 1
     )
-    yield row("a second signal", "at once, the last checkpoint valid", tally)
+    yield row("a second signal", "process ends at once, last checkpoint valid", tally)
     tally = run_concurrently(
         lambda number, rng: [stop_at_the_end(folder / f"end-{number}", rng)], session.count(40), session.seed + 2
     )
-    yield row("a signal while the process shuts down", "0, or the signal; no traceback", tally)
+    yield row("a signal while the process shuts down", "exit code 0 or that of the signal; no traceback", tally)

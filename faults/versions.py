@@ -105,7 +105,7 @@ def make_album(folder: Path) -> Path:
 
 def prepare_args(album: Path, encoder: str, output: Path) -> list[object]:
     chosen = encoder.format(album=album)
-    return ["prepare", album / "captions.csv", *PREPARE, "--encoder", chosen, "-o", output]
+    return ["prepare", album / "captions.csv", *PREPARE, "--encoder", chosen, "--output", output]
 
 
 def write_checkpoint(python: Path, album: Path, folder: Path) -> Written:
@@ -163,7 +163,7 @@ FILES: Mapping[str, tuple[Write, Read]] = {
         f"{what}, encoder {name}": (partial(write, encoder), partial(read, encoder))
         for what, write, read in (
             ("data sets", write_prepared, read_prepared),
-            ("interrupted encodings", write_encodings, read_encodings),
+            ("interrupted prepare", write_encodings, read_encodings),
         )
         for name, encoder in ENCODERS.items()
     },
@@ -220,4 +220,5 @@ def measure(session: Session) -> Iterator[Row]:
         for number, (writer, reader) in enumerate(product(pythons, repeat=2)):
             where = folder / f"{files}-{number}".replace(" ", "-")
             tally.add(number, trial(files, pythons[writer], pythons[reader], album, where))
-        yield row(f"{files}: lowest and newest libraries", "each reads and continues the files of the other", tally)
+        must = "each version reads or continues the files of the other"
+        yield row(f"{files}: lowest and newest libraries", must, tally)

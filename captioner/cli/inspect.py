@@ -29,42 +29,43 @@ def inspect() -> None:
     epilog="""\b
 Examples:
   captioner inspect gradients runs/scenes
-  captioner inspect gradients runs/scenes runs/other --words 5 --json
+  captioner inspect gradients runs/scenes runs/other --word 5 --json
 """
 )
 @click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...")
 @click.option(
-    "--words",
+    "--word",
     type=click.IntRange(1),
     default=12,
     show_default=True,
     metavar="T",
-    help="Differentiate the loss of word T of each caption.",
+    help="Position of the word whose loss is differentiated.",
 )
 @click.option("--split", default="val", show_default=True, metavar="SPLIT", help="Use the captions of SPLIT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run.")
 @example_override_option("data.root=birds.h5")
-def gradients(runs: tuple[Path, ...], words: int, split: str, as_json: bool, overrides: tuple[str, ...]) -> None:
+def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Print gradient norms by time step, as a bar chart.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Each line
-    contains the norm of the gradient of -log P(word T) with respect to the hidden state 0, 1, 2, ... steps earlier,
-    averaged over captions of at least T words. Bars have a log scale: if the gradient vanishes exponentially, they
-    become shorter by the same length per step.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. The loss of word T, which is
+    -log P(word T), is differentiated with respect to the hidden states before it. Line k contains the norm of the
+    gradient for the hidden state k time steps earlier, averaged over the captions with at least T words. Bars have a
+    log scale: if the gradient vanishes exponentially, each bar is shorter than the one above by the same length.
     """
     from captioner.gradcheck.gradient_norms import gradient_norms
     from captioner.inference.load import open_corpus, open_run
 
     for run in runs:
         restored = open_run(run, overrides)
+        output.warnings(restored.warnings)
         corpus = open_corpus(restored)
-        reach = gradient_norms(restored.model, corpus.split(split), words)
+        reach = gradient_norms(restored.model, corpus.split(split), word)
         cell = restored.config.model.cell
         if as_json:
-            output.record({"run": str(run), "cell": cell, "split": split, "words": words, **reach._asdict()})
+            output.record({"run": str(run), "cell": cell, "split": split, "word": word, **reach._asdict()})
             continue
         maximum = max(reach.norms)
-        output.result(f"{run}: {cell}, loss of word {words}, {reach.captions:,} captions of {split}")
+        output.result(f"{run}: {cell}, loss of word {word}, {reach.captions:,} captions of {split}")
         for back, norm in enumerate(reach.norms):
             length = 1 + math.log10(norm / maximum) / DECADES if norm and maximum else 0.0
             output.result(f"{back:>3} steps back {norm:>9.2e} {'#' * round(WIDTH * max(0.0, length))}".rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 from collections.abc import Iterator
@@ -63,7 +64,8 @@ def train(
     decode.consensus is set, reranker.h5. After Ctrl-C, the current step is finished and a checkpoint is saved.
     """
     if data is not None:
-        overrides = ("data.source=prepared", f"data.root={data}", *overrides)
+        # with a folder: null and ~ have other meanings in a config
+        overrides = ("data.source=prepared", f"data.root={os.path.join('.', data)}", *overrides)
     if resume is not None and (config_file or data or run or overwrite):
         hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
         raise UsageError(f"--resume uses the config and folder of the run; combine it only with -o and --profile{hint}")

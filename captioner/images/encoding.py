@@ -6,10 +6,11 @@ import hashlib
 import os
 import zlib
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 from captioner.arrays import Array
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.images.encoder import Encoder
-from captioner.images.photo import BYTES, decode
+from captioner.images.photo import BYTES, decoded
 from captioner.parallel.blas import limit_worker
-from captioner.storage.files import irregular_kind, read_bytes
+from captioner.storage.files import irregular_kind, read_bytes, regular_file
 from captioner.storage.lock import lock
 
 MAGIC = b"captioner encodings "
@@ -48,17 +49,15 @@ def encode_photos(
     def work(path: Path) -> Encoded:
         digest = b""
         try:
-            content = read_bytes(path, BYTES)
+            content = read_bytes(path, BYTES, expected="a photograph")
             digest = hashlib.sha256(content).digest()
             if digest in done:
                 return Encoded(path, digest, None)
-            photo = decode(content, str(path), encoder.side)
+            prepared = _decode_and_prepare(encoder, content, path)
+            with _naming(path):
+                return Encoded(path, digest, encoder.encode(prepared[None])[0])
         except DataError as problem:
             return Encoded(path, digest, None, problem)
-        try:
-            return Encoded(path, digest, encoder.encode(encoder.prepare(photo)[None])[0])
-        except DataError as problem:
-            return Encoded(path, digest, None, DataError(f"{path}: {problem}"))
 
     waiting: deque[Future[Encoded]] = deque()
     pool = ThreadPoolExecutor(threads, "encode", limit_worker)
@@ -71,6 +70,21 @@ def encode_photos(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _decode_and_prepare(encoder: Encoder, content: bytes, path: Path) -> NDArray[Any]:
+    # a function, so that the decoded photograph is deleted when it no longer counts against the budget of pixels
+    with decoded(content, str(path), encoder.side) as photo, _naming(path):
+        return encoder.prepare(photo)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Add the name of the photograph to an error of the encoder."""
+    try:
+        yield
+    except DataError as problem:
+        raise DataError(f"{path}: {problem}") from problem
 
 
 class FeatureStore:
@@ -165,6 +179,15 @@ class FeatureStore:
 
     def __exit__(self, *failure: object) -> None:
         self._file.close()
+
+
+def is_feature_store(path: Path) -> bool:
+    """Return whether a file is a `FeatureStore`; False if it cannot be read."""
+    try:
+        with regular_file(path) as descriptor:
+            return os.read(descriptor, len(MAGIC)) == MAGIC
+    except DataError:
+        return False
 
 
 def _checksum(record: np.void | Array) -> int:

@@ -31,4 +31,5 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
     if not others:
         return first
     ensemble = Ensemble([one.model for one in models])
-    return LoadedModel(first.path, first.config, first.vocab, ensemble, first.meta)
+    warnings = tuple(warning for one in models for warning in one.warnings)
+    return LoadedModel(first.path, first.config, first.vocab, ensemble, first.meta, warnings=warnings)

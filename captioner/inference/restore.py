@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
@@ -51,7 +51,8 @@ FIXED = (
 class LoadedModel:
     """A model or an ensemble, ready to caption, with its config, vocabulary and checkpoint metadata.
 
-    `path` is the checkpoint file; of an ensemble, that of the first model.
+    `path` is the checkpoint file; of an ensemble, that of the first model. `warnings` are what a user should know
+    about the choice of the checkpoint.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class LoadedModel:
     vocab: Vocab
     model: CaptionModel
     meta: Meta
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -168,18 +170,30 @@ def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:
 
     Raises: CheckpointError when it has not.
     """
-    where, meta = loaded.path, loaded.meta
     if corpus.vocab != loaded.vocab:
         raise CheckpointError(
-            f"{where}: vocabulary: expected the {len(loaded.vocab)} words of the checkpoint, "
+            f"{loaded.path}: vocabulary: expected the {len(loaded.vocab)} words of the checkpoint, "
             f"got {vocabulary_difference(loaded.vocab, corpus.vocab)}; use the data set that the model was trained on"
         )
-    if not same_encoder(corpus.encoder, meta.encoder):
+    check_encoder(loaded, corpus)
+
+
+def check_encoder(loaded: LoadedModel, corpus: Corpus) -> None:
+    """Check that the features of a data set have the encoder and the width of the model's.
+
+    Raises: CheckpointError when they have not.
+    """
+    if not same_encoder(corpus.encoder, loaded.meta.encoder):
         raise CheckpointError(
-            f"{where}: features: expected encoder {meta.encoder}, got {corpus.encoder}; "
+            f"{loaded.path}: features: expected encoder {loaded.meta.encoder}, got {corpus.encoder}; "
             "use the encoder of the training images"
         )
     check_width(loaded, corpus.feature_dim, "the data set")
+
+
+def is_training_split(loaded: LoadedModel, corpus: Corpus) -> bool:
+    """Whether a data set has the training split of the model, with the same vocabulary."""
+    return "train" in corpus.splits and corpus.fingerprint(["train"]) == loaded.meta.train_fingerprint
 
 
 def vocabulary_difference(expected: Vocab, got: Vocab) -> str:

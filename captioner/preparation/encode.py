@@ -15,6 +15,7 @@ import numpy as np
 from captioner.config.options import ENCODER, Prepare
 from captioner.data.corpus import Features
 from captioner.data.features import open_features
+from captioner.data.prepared import SEAL
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
 from captioner.preparation.find_photos import Unreadable, find_all, locate_photos
@@ -142,6 +143,25 @@ def encode_images(
             return ImageFeatures(stored.features(), rows, encoder.identity, dtype, len(missing))
     except OSError as error:
         raise DataError(f"{store}: cannot store features: {error.strerror or error}") from error
+
+
+def remove_obsolete_store(store: Path, output: Path) -> bool:
+    """Remove the stored features of a run that was killed after it had written its data set.
+
+    Features that are newer than the data set are kept: an interrupted run with --overwrite resumes from them. Return
+    whether features were removed.
+    """
+    try:
+        if store.stat().st_mtime_ns > output.stat().st_mtime_ns or not SEAL.matches(output):
+            return False
+        from captioner.images.encoding import is_feature_store
+
+        if not is_feature_store(store):
+            return False
+        store.unlink()
+    except (OSError, ImportError):  # without Pillow, there is no encoder either
+        return False
+    return True
 
 
 def _compare(encoder: Encoder, features: Features, rows: Mapping[str, int], folder: Path, path: Path) -> None:

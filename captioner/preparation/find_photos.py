@@ -18,6 +18,7 @@ from captioner.preparation.image_records import SplitRecords, parse_source
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes to try for a name without one."""
+REMEDY = "add it, or correct its name in the caption file"
 MAX_FOLDERS = 1000
 """The maximum number of folders to search for missing photographs."""
 
@@ -57,9 +58,10 @@ def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], 
         )
     unreadable: list[Unreadable] = []
     for name in missing:
-        problem = f"{folder / name}: photograph not found{hints.get(name, '')}"
+        hint = hints.get(name, f"; {REMEDY}")
+        problem = f"{folder / name}: photograph not found{hint}"
         if os.path.islink(folder / name):
-            problem = f"{folder / name}: broken link"
+            problem = f"{folder / name}: broken link to {os.readlink(folder / name)}; restore the photograph"
         if is_url(name):
             problem = f"{name}: addresses are unsupported; download the photograph, and use its file name"
         unreadable.append(Unreadable(name, problem))

@@ -106,7 +106,8 @@ def open_dataset(
     Raises: DataError with the file, the dataset, what was expected and what was found.
     """
     where = f"{os.fspath(path)}: dataset {name!r}"
-    opened = regular_file(path, FILE_LIMIT) if descriptor is None else nullcontext(descriptor)
+    expected = f"an HDF5 file with the dataset {name!r}"
+    opened = regular_file(path, FILE_LIMIT, expected=expected) if descriptor is None else nullcontext(descriptor)
     with opened as descriptor, convert_hdf5_errors(os.fspath(path)):
         # HDF5 opens by name only; this name refers to the checked file even if the path has been replaced
         alias = f"/dev/fd/{descriptor}"

@@ -13,8 +13,10 @@ from typing import Any
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, DivergenceError, UsageError
-from captioner.inference import reranker_index as reranker
+from captioner.inference.build_reranker_index import is_current
+from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus, open_run
+from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import initialize_from, restore
 from captioner.optim.ema import EMA
 from captioner.optim.update_rules import UPDATE_RULES
@@ -68,7 +70,10 @@ def resume(
     if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
         raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
     if not run.last.exists():
-        raise CheckpointError(f"{folder}: {run.last.name} not found; expected a folder written by `captioner train`")
+        raise CheckpointError(
+            f"{folder}: {run.last.name} not found; expected a folder written by `captioner train`"
+            f"{nearest_runs(run.path)}"
+        )
     restored = restore(run.last, overrides)
     config = restored.config
     corpus = open_corpus(restored)
@@ -122,6 +127,7 @@ class _Training:
         self.plan = build_plan(self.config, self.corpus.split("train"))
         self.is_finished = self.state.step >= self.plan.span.total_steps
         set_threads(1)
+        self.warned: set[str] = set()
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool)
 
@@ -160,7 +166,7 @@ class _Training:
         """Train, and return the reason for the end."""
         options, span = self.config.train, self.plan.span
         if self._out_of_patience():
-            return "no further improvement"
+            return "early stopping"
         for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool):
             self.words += step.words
             yield step
@@ -179,7 +185,7 @@ class _Training:
             if should_stop:
                 return "stopped"
             if self._out_of_patience():
-                return "no further improvement"
+                return "early stopping"
         return "nothing left to do" if self.is_finished else "done"
 
     def _out_of_patience(self) -> bool:
@@ -201,10 +207,12 @@ class _Training:
         events += [self._record(step, loss, scored_at_end, at_end=True)] if extra else []
         yield events[-1]._replace(best=any(event.best for event in events))
         with self.watch("validation"):
-            warnings = list(self.validation.warnings(self.recorder.eval_model, step))
-        for warning in warnings:
-            self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": warning}, at_end=not due)
-            yield Warned(step.step, warning)
+            collapse = list(self.validation.collapse(self.recorder.eval_model, step))
+        for kind, problem in collapse:
+            self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": problem}, at_end=not due)
+            if kind not in self.warned:
+                self.warned.add(kind)
+                yield Warned(step.step, problem)
 
     def _record(self, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
         with self.watch("validation"):
@@ -218,9 +226,9 @@ class _Training:
     def _save_reranker(self) -> None:
         """Write the re-ranking index if consensus re-ranking is enabled; it is the same for every step."""
         with self.watch("saving"):
-            if self.config.decode.consensus and not reranker.is_current(self.run.reranker, self.corpus):
+            if self.config.decode.consensus and not is_current(self.run.reranker, self.corpus):
                 with self.run.writing(self.run.reranker) as check:
-                    reranker.save(self.run.reranker, self.validation.index, check)
+                    save_index(self.run.reranker, self.validation.index, check)
 
     def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
         summary = summarize(

@@ -12,16 +12,18 @@ from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus
 from captioner.decode import Reranker
 from captioner.errors import DataError
-from captioner.evaluation.scoring import EvaluationSet, build_evaluation_set, score_captions
+from captioner.evaluation.score_model import build_evaluation_set
+from captioner.evaluation.scoring import EvaluationSet, score_captions
+from captioner.inference.build_reranker_index import build_index
 from captioner.inference.captioner import Captioner
 from captioner.inference.decoder import build_decoder
-from captioner.inference.reranker_index import Index, build_index
+from captioner.inference.reranker_index import Index
 from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.perplexity import mean_word_loss
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.training.caption_collapse import FIRST_EPOCH, collapse_warnings
+from captioner.training.caption_collapse import FIRST_EPOCH, Collapse, find_collapse
 from captioner.training.solver import Step
 
 LOWER_IS_BETTER = frozenset({"loss"})
@@ -83,10 +85,10 @@ class Validation:
         evaluation_set, rows = build_evaluation_set(self._corpus, self._config.validate.split)
         return dataclasses.replace(evaluation_set, train_captions=None), rows
 
-    def warnings(self, model: CaptioningRNN, step: Step) -> Iterator[str]:
-        """Yield warnings of caption collapse, from epoch `FIRST_EPOCH` on."""
+    def collapse(self, model: CaptioningRNN, step: Step) -> Iterator[Collapse]:
+        """Yield the kinds of caption collapse, from epoch `FIRST_EPOCH` on."""
         if step.epoch >= FIRST_EPOCH:
-            yield from collapse_warnings(model, self._split, self._corpus.vocab, self._config.decode.max_length)
+            yield from find_collapse(model, self._split, self._corpus.vocab, self._config)
 
 
 def is_better(name: str, scored: Mapping[str, float], best: Mapping[str, float] | None) -> bool:

@@ -462,7 +462,9 @@ def test_relative_paths_start_at_the_file_or_current_folder(tmp_path: Path, monk
     (tmp_path / "configs/my.yaml").write_text("data: {root: ../coco}")
     monkeypatch.chdir(tmp_path)
     assert load(Path("configs/my.yaml")).data.root == tmp_path.resolve() / "coco"
-    assert load(Path("configs/my.yaml"), ["data.root=here"]).data.root == tmp_path.resolve() / "here"
+    assert (
+        load(Path("configs/my.yaml"), ["data.source=cs231n", "data.root=here"]).data.root == tmp_path.resolve() / "here"
+    )
 
 
 @pytest.mark.parametrize("data", [b"\xef\xbb\xbfseed: 3\n", b"seed: 3\r\n", b"seed: 3"])

@@ -21,6 +21,7 @@ from faults import (
     killed,
     materials,
     numbers,
+    photographs,
     replaced,
     report,
     resealed,
@@ -34,7 +35,7 @@ from faults import (
 from faults.session import ROOT, Session, row
 from faults.watch import ESCAPED, Outcome, Tally, classify
 
-IN_PROCESS = ("sealed", "resealed", "users", "texts", "captions", "models", "numbers", "resumed")
+IN_PROCESS = ("sealed", "resealed", "users", "texts", "captions", "models", "photographs", "numbers", "resumed")
 """Parts that start no command-line subprocess."""
 
 
@@ -94,7 +95,7 @@ def test_replaced_run_folder_stops_training(how: str, tmp_path: Path) -> None:
 HERE = Path(sys.executable)
 
 
-@pytest.mark.parametrize("files", ["checkpoints", "interrupted encodings, encoder onnx"])
+@pytest.mark.parametrize("files", ["checkpoints", "interrupted prepare, encoder onnx"])
 def test_files_are_readable_in_another_environment(files: str, tmp_path: Path) -> None:
     album = versions.make_album(tmp_path / "album")
     assert versions.trial(files, HERE, HERE, album, tmp_path / "run") == Outcome("read by the other")
@@ -140,6 +141,11 @@ def with_invalid_message(error: Exception) -> Exception:
     """Give the error a two-line message, which captioner never produces."""
     error.args = ("a: two\nlines",)
     return error
+
+
+def test_a_decoder_that_raises_other_errors_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs, "decode", lambda *_: raising(ValueError("of a decoder"))())
+    assert photographs.Damaged(("PNG",), 0)(1).kind == "traceback"
 
 
 ATTEMPTS = {
@@ -224,8 +230,8 @@ def without_encodings(written: versions.Written) -> versions.Written:
 CHANGED: dict[str, tuple[str, Callable[[versions.Written], versions.Written], str]] = {
     "cut short": ("checkpoints", cut_short, "damaged"),
     "other content": ("checkpoints", lambda written: written._replace(content="other"), "other content"),
-    "encodings missing": ("interrupted encodings, encoder scenes", without_encodings, "was encoded again"),
-    "file missing": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "No such file"),
+    "encodings missing": ("interrupted prepare, encoder scenes", without_encodings, "was encoded again"),
+    "file missing": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "not found"),
 }
 
 

@@ -50,19 +50,19 @@ def test_norms_equal_those_of_numeric_gradients(cell: str, image: str) -> None:
 def test_captions_that_are_too_short() -> None:
     sizes = Sizes(V, F, 3, H)
     model = CaptioningRNN(sizes, {name: np.zeros(shape) for name, shape in sizes.shapes().items()})
-    with pytest.raises(DataError, match="expected a caption of at least 9 words, the longest has 4; try --words 4"):
+    with pytest.raises(DataError, match="expected a caption of at least 9 words, the longest has 4; try --word 4"):
         gradient_norms(model, SPLIT, 9)
     assert gradient_norms(model, SPLIT, 3).norms == [0.0, 0.0, 0.0]
 
 
 def test_the_command(cli: Callable[..., Any], tiny_run: Path) -> None:
-    done = cli("inspect", "gradients", tiny_run, "--words", 5)
+    done = cli("inspect", "gradients", tiny_run, "--word", 5)
     assert (done.code, done.err) == (0, "")
     title, *bars, factor = done.out.splitlines()
     assert title.startswith(f"{tiny_run}: lstm, loss of word 5, ")
     assert [line.split()[:3] for line in bars] == [[str(back), "steps", "back"] for back in range(5)]
     assert max(line.count("#") for line in bars) == 36
     assert factor.strip().startswith("mean factor per step: ")
-    found = json.loads(cli("inspect", "gradients", tiny_run, "--words", 5, "--json").out)
+    found = json.loads(cli("inspect", "gradients", tiny_run, "--word", 5, "--json").out)
     assert found["cell"] == "lstm"
     assert [f"{norm:.2e}" for norm in found["norms"]] == [line.split()[3] for line in bars]

@@ -147,7 +147,7 @@ def test_missing_weights_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path:
     )
     spec = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == PACKAGE else None)
-    with pytest.raises(DataError, match=r"efficientnet-lite0-57934424\.pth: cannot be opened: No such file"):
+    with pytest.raises(DataError, match=r"efficientnet-lite0-57934424\.pth: not found; expected the weights of "):
         open_encoder("efficientnet-lite0")
 
 

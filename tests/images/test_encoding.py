@@ -7,7 +7,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import pytest
 from PIL import Image
 
 from captioner.errors import DataError, UsageError
+from captioner.images import encoding, photo
 from captioner.images.encoding import AHEAD, Encoded, FeatureStore, encode_photos
+from captioner.parallel.budget import Budget
 from captioner.storage import lock
 
 F4, F2 = np.dtype(np.float32), np.dtype(np.float16)
@@ -89,7 +91,7 @@ def test_unreadable_photographs_are_skipped(tmp_path: Path) -> None:
     found = list(encode_photos(Colours(), paths, 2))
     assert [one.features is None for one in found] == [False, True, True, True, False]
     assert [str(one.problem) for one in found[1:3]] == [
-        f"{tmp_path / 'no.png'}: cannot be opened: No such file or directory",
+        f"{tmp_path / 'no.png'}: not found; expected a photograph; check the name",
         f"{tmp_path}: expected a regular file, got a folder",
     ]
     assert str(found[3].problem).startswith(f"{paths[3]}: expected a photograph (")
@@ -178,6 +180,48 @@ def test_read_ahead_is_bounded(tmp_path: Path) -> None:
     next(found)
     assert len(requested) == AHEAD * 2 + 1
     found.close()
+
+
+class Largest:
+    """The largest number of photographs that are decoded and prepared at one time."""
+
+    def __init__(self) -> None:
+        self.number, self.now, self.lock = 0, 0, threading.Lock()
+
+    def __call__(self, photo: Any) -> None:
+        with self.lock:
+            self.now += 1
+            self.number = max(self.number, self.now)
+        time.sleep(0.01)
+        with self.lock:
+            self.now -= 1
+
+
+@pytest.mark.parametrize(("pixels", "expected"), [(6, 1), (17, 2), (1000, 4)])
+def test_threads_share_a_budget_of_pixels(
+    pixels: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photographs have 6 pixels, one of them has 24."""
+    paths, encoder, largest = write(tmp_path, 12), Colours(), Largest()
+    Image.new("RGB", (6, 4)).save(paths[5])
+    encoder.gate = largest
+    monkeypatch.setattr(photo, "_budget", Budget(pixels))
+    assert [one.problem for one in encode_photos(encoder, paths, 4)] == [None] * 12
+    assert largest.number <= expected
+    assert largest.number == expected or expected > 2  # more depend on the scheduling of threads
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {}])
+def test_a_progressive_jpeg_counts_at_full_size(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved: list[int] = []
+    budget = Budget(1 << 30)
+    monkeypatch.setattr(photo, "_budget", budget)
+    monkeypatch.setattr(budget, "reserve", lambda pixels: reserved.append(pixels) or nullcontext())
+    Image.new("RGB", (800, 400)).save(tmp_path / "a.jpg", **options)
+    list(encode_photos(Colours(), [tmp_path / "a.jpg"]))
+    assert reserved == [800 * 400 if options else 100 * 50]
 
 
 RNG = np.random.default_rng(0)

@@ -18,7 +18,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from captioner.errors import DataError
-from captioner.images.photo import FORMATS, PIXELS, decode, list_photos, read_photo, square
+from captioner.images.photo import FORMATS, LINK, PIXELS, decode, list_photos, read_photo, square
 
 KNOWN = ", ".join(FORMATS)
 RED, GREEN, BLUE, WHITE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (128, 128, 128)
@@ -343,8 +343,8 @@ def test_only_regular_files_are_read_without_blocking(tmp_path: Path) -> None:
     for path, problem in (
         (pipe, "expected a regular file, got a named pipe"),
         (tmp_path, "expected a regular file, got a folder"),
-        (link, "cannot be opened: No such file or directory"),
-        (missing, "cannot be opened: No such file or directory"),
+        (link, f"not found; expected a photograph; it is a broken link to {missing}"),
+        (missing, "not found; expected a photograph; check the name"),
         (Path("/dev/zero"), "expected a regular file, got a device"),
     ):
         with pytest.raises(DataError) as caught:
@@ -469,6 +469,21 @@ def test_photographs_in_a_folder_are_sorted(tmp_path: Path) -> None:
     assert found == ["a.png", "b.JPG", "g.jpg/h.gif", "sub/c.webp"]
 
 
+def test_a_link_to_a_folder_elsewhere_is_reported_and_not_followed(tmp_path: Path) -> None:
+    for name in ("album/a.png", "album/more/b.png", "other/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for link, folder in (("x", "other"), ("y", "album/more"), ("z", "album"), ("up", "."), ("gone", "nowhere")):
+        (tmp_path / "album" / link).symlink_to(tmp_path / folder)
+    errors: list[OSError] = []
+    assert list_photos(tmp_path / "album", errors.append) == [
+        tmp_path / "album" / "a.png",
+        tmp_path / "album" / "more" / "b.png",
+    ]
+    assert sorted(error.filename for error in errors) == [str(tmp_path / "album" / link) for link in ("up", "x")]
+    assert {error.strerror for error in errors} == {LINK}
+
+
 def test_a_hidden_folder_given_by_name_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".photos").mkdir()
     (tmp_path / ".photos" / "a.png").write_bytes(b"")
@@ -486,8 +501,3 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
     errors: list[OSError] = []
     assert list_photos(tmp_path, errors.append) == [tmp_path / "a.png", tmp_path / "z" / "c.png"]
     assert [error.filename for error in errors] == [str(tmp_path / "shut")]
-
-
-def test_heic_is_detected_by_suffix() -> None:
-    content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
-    assert refusal(content) == "expected a photograph of another format, got HEIC; convert it to JPEG"

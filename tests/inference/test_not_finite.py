@@ -47,7 +47,7 @@ CHANGES: dict[str, tuple[Callable[[Checkpoint], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("command", ["sample {}", "evaluate {}", "inspect gradients {} --words 2"])
+@pytest.mark.parametrize("command", ["sample {}", "evaluate {}", "inspect gradients {} --word 2"])
 @pytest.mark.parametrize("name", CHANGES)
 def test_non_finite_log_probabilities_are_one_error_line(
     name: str, command: str, saved: Checkpoint, shell: Callable[..., Any], tmp_path: Path

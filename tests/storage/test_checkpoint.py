@@ -177,11 +177,11 @@ NOT_CHECKPOINTS: dict[str, Callable[[Path], object]] = {
     "below_a_file": lambda path: path.parent.rmdir() or path.parent.touch(),
 }
 EXPECTED = {
-    "missing": "cannot open the checkpoint: No such file or directory",
+    "missing": "not found; expected a checkpoint from `captioner train`; check the name",
     "folder": "expected a checkpoint file, got a folder",
     "pipe": "expected a checkpoint file, got a named pipe",
     "device": "expected a checkpoint file, got a device",
-    "dangling": "cannot open the checkpoint: No such file or directory",
+    "dangling": "not found; expected a checkpoint from `captioner train`; it is a broken link to nowhere",
     "circle": "cannot open the checkpoint: Too many levels of symbolic links",
     "below_a_file": "cannot open the checkpoint: Not a directory",
 }

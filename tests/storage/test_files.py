@@ -54,7 +54,7 @@ def test_a_path_that_is_not_a_regular_file_is_refused_without_blocking(tmp_path)
     assert refusal(read_text, link) == f"{link}: expected a regular file, got a named pipe"
     assert refusal(read_text, tmp_path) == f"{tmp_path}: expected a regular file, got a folder"
     assert refusal(read_text, "/dev/null") == "/dev/null: expected a regular file, got a device"
-    assert refusal(read_text, tmp_path / "no") == f"{tmp_path / 'no'}: cannot be opened: No such file or directory"
+    assert refusal(read_text, tmp_path / "no") == f"{tmp_path / 'no'}: not found; expected a file; check the name"
     assert re.fullmatch(r"a\\x00b: cannot be opened: .*null.*", refusal(read_text, "a\0b"))
 
 

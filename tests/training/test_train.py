@@ -190,7 +190,7 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss(events, run: Path, m
 
 
 def test_evaluate_reproduces_the_validation_loss_of_the_best_checkpoint(tiny_run: Path) -> None:
-    from captioner.evaluation.scoring import build_evaluation_set, score_model
+    from captioner.evaluation.score_model import build_evaluation_set, score_model
     from captioner.inference.load import captioner_of, open_corpus, open_run
 
     restored = open_run(tiny_run)
@@ -202,7 +202,7 @@ def test_evaluate_reproduces_the_validation_loss_of_the_best_checkpoint(tiny_run
 def test_early_stopping(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted_losses(monkeypatch, 3.0, 2.0, 2.1, 1.9, 2.5, 2.2)
     seen = events("train.epochs=9", "train.patience=2")
-    assert seen[-1].summary["ended"] == "no further improvement"
+    assert seen[-1].summary["ended"] == "early stopping"
     assert seen[-1].summary["steps"] == 6 * PER_EPOCH
     assert checkpoint.load(run / "last.h5").meta.step == 6 * PER_EPOCH
     assert checkpoint.load(run / "best.h5").meta.step == 4 * PER_EPOCH

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.data.corpus import Corpus, Split, validate
-from captioner.data.scenes.encoder import ENCODER, encode
+from captioner.data.scenes.encoder import BATCH, ENCODER, FEATURES, encode
 from captioner.data.scenes.grammar import PARAPHRASES, WORDS, paraphrases
 from captioner.data.scenes.render import render
 from captioner.data.scenes.scene import SPLITS, Scene, sample_scene
@@ -56,14 +56,21 @@ def example(seed: int, split: str, index: int) -> Example:
 
 
 def make_split(seed: int, name: str, count: int, vocab: Vocab) -> Split:
-    """Generate and encode the first `count` examples of a split."""
-    examples = [example(seed, name, index) for index in range(count)]
+    """Generate the first `count` examples of a split, and encode them a batch at a time, to keep few pictures."""
+    scenes: list[Scene] = []
+    captions: list[list[str]] = []
+    features = np.empty((count, FEATURES), np.float32)
+    for first in range(0, count, BATCH):
+        batch = [example(seed, name, index) for index in range(first, min(first + BATCH, count))]
+        features[first : first + BATCH] = encode(np.stack([one.picture for one in batch]))
+        scenes += (one.scene for one in batch)
+        captions += (words for one in batch for words in one.captions)
     return Split(
-        captions=vocab.encode([words for one in examples for words in one.captions]),
+        captions=vocab.encode(captions),
         image_idxs=np.arange(count, dtype=np.int32).repeat(PARAPHRASES),
-        features=encode(np.stack([one.picture for one in examples])),
+        features=features,
         image_ids=[f"{name}-{index:05d}" for index in range(count)],
-        is_true=partial(is_caption_true, [one.scene for one in examples]),
+        is_true=partial(is_caption_true, scenes),
         picture=lambda image: example(seed, name, image).picture,
     )
 
