@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import DataError, UsageError
-from captioner.images import encoding, photo
+from captioner.images import photo
 from captioner.images.encoding import AHEAD, Encoded, FeatureStore, encode_photos
 from captioner.parallel.budget import Budget
 from captioner.storage import lock
