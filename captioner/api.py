@@ -35,8 +35,9 @@ def train(
 ) -> Captioner:
     """Train a model into a new run folder, and return a Captioner of its best checkpoint.
 
-    `config` is a YAML file, a Config, or None for the defaults; `overrides` set options, such as `train.epochs=3`. For
-    the events of a training, such as the loss of each step, use `captioner.training.train.train`.
+    `config` is a YAML file, the name of a shipped config, a Config, or None for the defaults; `overrides` set options,
+    such as `train.epochs=3`. For the events of a training, such as the loss of each step, use
+    `captioner.training.train.train`.
 
     Raises: ConfigError, UsageError, DataError, DivergenceError, CheckpointError; TypeError for arguments of another
     type.

@@ -66,7 +66,7 @@ def test_every_command_works(
     monkeypatch.chdir(tmp_path)
     album(Path("photos"))
     small = " ".join(small_options)
-    prepare = "prepare photos/captions.csv --encoder scenes --val 0.25 --min-count 1 -o data.h5"
+    prepare = "prepare photos/captions.csv --encoder scenes --val 0.25 --min-count 1 --output data.h5"
     train = f"train {small} -o train.epochs=1 -o validate.every=1 --run run"
     done = windows(
         train,

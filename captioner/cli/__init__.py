@@ -25,7 +25,8 @@ from captioner.cli.inspect import inspect
 from captioner.cli.prepare import prepare
 from captioner.cli.sample import sample
 from captioner.cli.train import train
-from captioner.errors import CaptionerError, ConfigError, MissingLibraryError, library_of
+from captioner.errors import CaptionerError, ConfigError, MissingLibraryError
+from captioner.extras import library_of
 
 DEBUG = "--debug"
 

@@ -36,8 +36,9 @@ def config_options(command: Command) -> Command:
         "--config",
         "config_file",
         type=PATH,
-        metavar="FILE",
-        help="YAML config file.  [default: built-in defaults]",
+        metavar="CONFIG",
+        help="YAML config file, or the name of a shipped config (`captioner config list`).  "
+        "[default: built-in defaults]",
     )
     return config_file(override_option(command))
 

@@ -90,7 +90,7 @@ def prepare(
 
 def _next(prepared: Prepared) -> list[str]:
     """Return the command that trains on the data set, after a warning if there is no validation split."""
-    command = f"next: captioner train --data {shlex.quote(str(prepared.path))}"
+    command = f"next: captioner train -c photos --data {shlex.quote(str(prepared.path))}"
     if "val" in prepared.summary["splits"]:
         return [command]
     return [

@@ -23,8 +23,8 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "S
     epilog="""\b
 Examples:
   captioner train                       # generated drawings, into runs/scenes
-  captioner train -c configs/scenes-rnn.yaml -o train.epochs=3
-  captioner train -c configs/photos.yaml --data birds.h5
+  captioner train -c scenes-rnn -o train.epochs=3
+  captioner train -c photos --data birds.h5
   captioner train --resume runs/scenes -o train.epochs=20
 """
 )

@@ -2,8 +2,8 @@
 
 All problems are reported at once, each with its line and a suggestion. The accepted subset of YAML 1.2 is nested
 `name: value` lines without anchors, aliases, tags, directives or tabs, limited in size and depth, so that no text can
-hang the parser. Relative paths start at the folder of the file, or at the current folder in an override. The last
-override of an option wins.
+hang the parser. Relative paths start at the folder of the file, or at the current folder in an override and in a
+shipped config. The last override of an option wins.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from captioner.config.constraints import CONSTRAINTS
 from captioner.config.effects import unused
 from captioner.config.options import Config
 from captioner.config.schema import Option, build, options, sections
+from captioner.config.shipped import locate, not_found
 from captioner.config.values import FORBIDDEN, MAX_SHOWN, Scalar, closest, read, write
 from captioner.errors import ConfigError
 from captioner.printable import printable
@@ -51,11 +52,14 @@ class Given(NamedTuple):
 def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read the Config of a file, or the defaults if `path` is None, with `key=value` overrides.
 
+    `path` may also be the name of a shipped config.
+
     Raises: ConfigError with one line per problem.
     """
     if path is None:
         return parse("", "", overrides)
-    return parse(_read_file(path), str(path), overrides, path.parent)
+    file, folder = locate(path)
+    return parse(_read_file(file), str(path), overrides, folder)
 
 
 def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
@@ -119,7 +123,7 @@ def _read_file(path: Path) -> str:
         data = read_bytes(path, 4 * MAX_CHARS, lambda problem: ConfigError([problem]))
     except ConfigError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            raise ConfigError([f"{path}: not found (captioner config init FILE writes a new one)"]) from None
+            raise ConfigError([not_found(path)]) from None
         raise
     try:
         return data.decode()

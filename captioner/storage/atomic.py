@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 Chunk = bytes | memoryview
-CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""Errors of file systems that cannot sync a folder, such as some network file systems."""
-WAITS = (0.01, 0.1, 1.0) if os.name == "nt" else ()
-"""Seconds to wait for programs that have the file open, such as virus scanners: on Windows, they block renaming."""
 MAX_NAME = 240
 """The longest name, in bytes, to which a temporary name can add 15 within the limit of file systems."""
 TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,9})\.tmp", re.DOTALL)
 """The name of a temporary file: the stem of the file that it will replace, and the process that writes it."""
+CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Errors of file systems that cannot sync a folder, such as some network file systems."""
+WAITS = (0.01, 0.1, 1.0) if os.name == "nt" else ()
+"""Seconds to wait for programs that have the file open, such as virus scanners: on Windows, they block renaming."""
 
 
 def write_atomically(path: Path, chunks: Iterable[Chunk], check: Callable[[], None] = lambda: None) -> None:

@@ -40,6 +40,7 @@ def masked(text: str) -> str:
 # --- check
 
 
+@pytest.mark.smoke
 def test_check_of_captions(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("data", "check", "photos/captions.csv", "--min-count", 1)
     assert (done.code, done.err) == (0, "")
@@ -94,6 +95,7 @@ def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
 # --- summary
 
 
+@pytest.mark.smoke
 def test_summary_of_a_prepared_file(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("data", "summary", "birds.h5")
     assert (done.code, done.err) == (0, "")
@@ -172,6 +174,7 @@ def test_an_error_is_one_line_for_any_file_name(cli: Callable[..., Any]) -> None
 # --- show
 
 
+@pytest.mark.smoke
 def test_show(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("data", "show", "birds.h5", "-n", 2)
     assert (done.code, done.err) == (0, "")

@@ -23,6 +23,7 @@ from PIL import Image
 from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoder import encode
+from captioner.extras import install_command
 from captioner.inference.load import open_run
 
 SCENES = ("--encoder", "scenes", "--min-count", "1", "--val", "0.25")
@@ -48,9 +49,10 @@ def masked(text: str) -> str:
 # --- messages
 
 
+@pytest.mark.smoke
 def test_the_summary(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES)
-    assert (done.code, done.err) == (0, f"{WARNING}next: captioner train --data birds.h5\n")
+    assert (done.code, done.err) == (0, f"{WARNING}next: captioner train -c photos --data birds.h5\n")
     golden("prepare.txt", masked(done.out))
     assert sorted(os.listdir()) == ["birds.h5", "photos"]
 
@@ -64,6 +66,7 @@ def test_the_summary_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> Non
     assert summary["splits"]["train"]["images"] == 6
 
 
+@pytest.mark.smoke
 def test_skipped_lines_and_photographs_are_reported(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     Path("photos/001.png").unlink()
     Path("photos/002.png").write_bytes(b"no photograph")
@@ -86,7 +89,7 @@ def test_the_number_of_printed_issues_is_limited(cli: Callable[..., Any]) -> Non
     assert done.code == 0
     lines = done.err.splitlines()
     assert len(lines) == 20 + 3
-    assert lines[-3:] == ["captioner: and 10 more", WARNING.rstrip(), "next: captioner train --data birds.h5"]
+    assert lines[-3:] == ["captioner: and 10 more", WARNING.rstrip(), "next: captioner train -c photos --data birds.h5"]
 
 
 def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> None:
@@ -181,7 +184,7 @@ def test_without_val_the_suggested_command_validates_on_train(
         "or a split column"
     )
     words = shlex.split(following)
-    assert words == ["next:", "captioner", "train", "--data", output, "-o", "validate.split=train"]
+    assert words == ["next:", "captioner", "train", "-c", "photos", "--data", output, "-o", "validate.split=train"]
     failed = cli("train", "--data", output, *small_options)
     assert (failed.code, failed.out) == (1, "")
     assert failed.err == (
@@ -239,7 +242,7 @@ def test_without_pillow(shell: Callable[..., Any]) -> None:
     failed, checked = (shell(*command, code=code) for command in commands)
     assert (failed.returncode, failed.stdout) == (2, "")
     assert re.fullmatch(
-        r"captioner: .*needs PIL[\w.]*, which is not installed; try pip install 'captioner\[images\]'\n", failed.stderr
+        rf"captioner: .*needs PIL[\w.]*, which is not installed; try {re.escape(install_command())}\n", failed.stderr
     )
     assert (checked.returncode, checked.stderr) == (0, "")
 

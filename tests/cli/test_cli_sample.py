@@ -23,6 +23,7 @@ from captioner.storage import checkpoint
 SHORT = ("-o", "decode.max_length=3")
 
 
+@pytest.mark.smoke
 def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
     done = cli("sample", coco_run, *SHORT)
     assert (done.code, done.err) == (0, "")
@@ -32,6 +33,7 @@ def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., Non
 SAMPLING = (*SHORT, "-o", "decode.method=sampling", "-o", "decode.temperature=1.5", "-o", "decode.seed=4")
 
 
+@pytest.mark.smoke
 def test_samples(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
     done = cli("sample", coco_run, "--n-best", 3, *SAMPLING)
     assert (done.code, done.err) == (0, "")
@@ -85,6 +87,7 @@ def test_a_checkpoint_is_self_contained(cli: Callable[..., Any], own_run: Path, 
     assert cli("sample", alone, "--json").out == expected
 
 
+@pytest.mark.smoke
 def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "new.h5"
     with h5py.File(path, "w") as file:
@@ -213,6 +216,7 @@ def test_a_model_of_drawings_warns_once_about_photographs(cli: Callable[..., Any
     )
 
 
+@pytest.mark.smoke
 def test_a_folder_is_captioned_in_order(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
     done = cli("sample", photo_run, "new")
     assert (done.code, done.err) == (0, "")
@@ -413,6 +417,7 @@ def test_photographs_need_a_known_encoder(cli: Callable[..., Any], coco_run: Pat
     assert "features: expected 8 numbers per image, got " in other.err
 
 
+@pytest.mark.smoke
 def test_a_users_onnx_encoder(
     cli: Callable[..., Any], small_options: tuple[str, ...], album: Callable[..., Path], new: Path
 ) -> None:

@@ -32,6 +32,7 @@ def masked(text: str) -> str:
     return re.sub(r"\d[\d.,]*(?<![.,])", "#", text)
 
 
+@pytest.mark.smoke
 def test_messages(cli: Callable[..., Any], small_options: tuple[str, ...], golden: Callable[..., None]) -> None:
     done = cli("train", *small_options, "-o", "train.epochs=1", "--run", "new")
     assert (done.code, done.out) == (0, "")
@@ -161,6 +162,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
 def test_the_progress_bar_needs_a_terminal(
     stream: type[io.StringIO], small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -125,6 +125,7 @@ FAILURES: dict[str, tuple[int, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("command", FAILURES)
 def test_an_error_is_one_line(command: str, cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
     code, message = FAILURES[command]
@@ -171,6 +172,7 @@ USAGE_ERRORS = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("command", USAGE_ERRORS)
 def test_a_usage_error_exits_with_2_and_quotes_the_argument(command: str, cli: Callable[..., Any]) -> None:
     done = cli(*command.split())

@@ -256,12 +256,15 @@ def test_failed_pip_install_is_noted(session: Session, monkeypatch: pytest.Monke
 
 
 def test_minimum_versions_are_parsed_from_setup_cfg(tmp_path: Path) -> None:
-    expected = {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime", "threadpoolctl"}
-    assert versions.declared_minimums().keys() == expected
+    lowest = versions.lowest_versions(versions.declared())
+    assert lowest.keys() == {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime", "threadpoolctl"}
     (tmp_path / "setup.cfg").write_text(
-        "[options]\ninstall_requires =\n    a-b>=1.2\n[options.extras_require]\nimages =\n    c >= 3\n    d==4\n"
+        "[options]\ninstall_requires =\n    a-b>=1.10\n    a-b>=1.9; python_version >= '3.13'\n"
+        "[options.extras_require]\nimages =\n    c >= 3\n    c>=3.5; python_version >= '3.13'\n    d==4\n"
     )
-    assert versions.declared_minimums(tmp_path / "setup.cfg") == {"a-b": "1.2", "c": "3"}
+    requirements = versions.declared(tmp_path / "setup.cfg")
+    assert versions.lowest_versions(requirements, "3.11") == {"a-b": "1.10", "c": "3"}
+    assert versions.lowest_versions(requirements, "3.13") == {"a-b": "1.10", "c": "3.5"}
 
 
 def test_every_hostile_change_modifies_the_file(session: Session) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from captioner.data.scenes.encoder import ENCODER, SIDE, encode
 from captioner.errors import UsageError
+from captioner.extras import install_command
 from captioner.images import ENCODERS, IDENTITIES, open_encoder, parse_identity
 from captioner.images.photo import square
 
@@ -55,7 +56,7 @@ def test_a_missing_library_is_reported(name: str, missing: str, monkeypatch: pyt
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     message = refusal(name)
-    assert message == f"encoder {name}: needs {missing}, which is not installed; try pip install 'captioner[images]'"
+    assert message == f"encoder {name}: needs {missing}, which is not installed; try {install_command()}"
 
 
 def test_a_missing_pillow_is_reported(
@@ -69,8 +70,8 @@ def test_a_missing_pillow_is_reported(
         "except UsageError as error: print(error)\n"
     )
     done = shell(code=code)
-    pattern = r"encoder scenes: needs PIL(\.\w+)?, which is not installed; try pip install 'captioner\[images\]'\n"
-    assert re.fullmatch(pattern, done.stdout)
+    pattern = r"encoder scenes: needs PIL(\.\w+)?, which is not installed; try "
+    assert re.fullmatch(pattern + re.escape(f"{install_command()}\n"), done.stdout)
     assert done.stderr == ""
 
 
@@ -88,7 +89,7 @@ def test_a_broken_library_is_reported(
     done = shell(code=code, env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), *sys.path))})
     assert done.stderr.splitlines()[-1] == (
         f"captioner.errors.MissingLibraryError: encoder {name}: needs {library}, which cannot be imported "
-        "(numpy.core.multiarray failed to import\\n\\x1b[31m); try pip install --upgrade 'captioner[images]'"
+        f"(numpy.core.multiarray failed to import\\n\\x1b[31m); try {install_command('images', '--upgrade')}"
     )
 
 
