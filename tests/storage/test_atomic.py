@@ -40,7 +40,10 @@ def test_the_file_is_synced_then_renamed_then_the_folder_is_synced(
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "b" * 240])
-def test_the_longest_names_are_written_and_their_leftovers_removed(name: str, tmp_path: Path) -> None:
+def test_the_longest_names_are_written_and_their_leftovers_removed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: ENDED)
     path = tmp_path / name
     with replacing(path) as temporary:
         temporary.write_bytes(b"abc")

@@ -360,20 +360,6 @@ def test_pipes_folders_and_missing_files_are_refused_without_blocking(tmp_path):
     assert refusal(missing) == f"{missing}: not found; expected an HDF5 file with the dataset 'x'; check the name"
 
 
-def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
-    path = tmp_path / "a.h5"
-    with h5py.File(path, "w") as file:
-        file["x"] = np.zeros((2, 3))
-
-    def unlockable(*_):
-        raise OSError(37, "unable to lock file, errno = 37, error message = 'No locks available'")
-
-    monkeypatch.setattr(h5.h5py, "File", unlockable)
-    assert refusal(path).endswith(
-        "its file system may not support locks: copy it to another, or set HDF5_USE_FILE_LOCKING=FALSE"
-    )
-
-
 def test_a_file_above_the_size_limit_is_refused_unread(tmp_path, monkeypatch):
     path = tmp_path / "a.h5"
     path.write_bytes(bytes(1001))
