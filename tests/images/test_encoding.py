@@ -17,7 +17,8 @@ from PIL import Image
 
 from captioner.errors import DataError, UsageError
 from captioner.images import photo
-from captioner.images.encoding import AHEAD, Encoded, FeatureStore, encode_photos
+from captioner.images.encoding import AHEAD, Encoded, encode_photos
+from captioner.images.feature_store import FeatureStore
 from captioner.parallel.budget import Budget
 from captioner.storage import lock
 
