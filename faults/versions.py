@@ -40,7 +40,7 @@ main(sys.argv[1:])
 """`captioner prepare`, killed after all photographs are encoded."""
 NOTHING_ENCODED = """
 import os, sys
-from captioner.images.encoding import FeatureStore
+from captioner.images.feature_store import FeatureStore
 FeatureStore.add = lambda *_: os._exit(os.write(2, b"a photograph was encoded again"))
 from captioner.cli import main
 main(sys.argv[1:])

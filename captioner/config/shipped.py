@@ -35,7 +35,7 @@ def read_shipped(name: str) -> str:
     configs = shipped()
     if name not in configs:
         hint = closest(name, configs) or " (captioner config list prints the names)"
-        raise ConfigError([f"{name}: not a shipped config{hint}"])
+        raise ConfigError([f"config '{name}': not shipped with captioner{hint}"])
     return configs[name].read_text(encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ from captioner.data.features import open_features
 from captioner.data.prepared import SEAL
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
+from captioner.images.feature_store import FeatureStore, is_feature_store
 from captioner.preparation.find_photos import Unreadable, find_all, locate_photos
 from captioner.storage.files import regular_file
 from captioner.storage.hdf5 import FILE_LIMIT
@@ -112,10 +113,7 @@ def encode_images(
     from captioner.images import open_encoder, without_file_name
 
     encoder = open_encoder(job.options.encoder or ENCODER, job.encoder_options)
-    from captioner.images.encoding import (  # needs Pillow; open_encoder reports a missing one
-        FeatureStore,
-        encode_photos,
-    )
+    from captioner.images.encoding import encode_photos  # needs Pillow; open_encoder reports a missing one
 
     found, missing = locate_photos(job.folder, [one.image for one in job.images])
     for image, problem in missing:
@@ -152,14 +150,11 @@ def remove_obsolete_store(store: Path, output: Path) -> bool:
     whether features were removed.
     """
     try:
-        if store.stat().st_mtime_ns > output.stat().st_mtime_ns or not SEAL.matches(output):
-            return False
-        from captioner.images.encoding import is_feature_store
-
-        if not is_feature_store(store):
+        obsolete = store.stat().st_mtime_ns <= output.stat().st_mtime_ns
+        if not (obsolete and is_feature_store(store) and SEAL.matches(output)):
             return False
         store.unlink()
-    except (OSError, ImportError):  # without Pillow, there is no encoder either
+    except OSError:
         return False
     return True
 

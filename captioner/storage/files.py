@@ -15,8 +15,6 @@ TEXT_LIMIT = 1 << 26
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 # without O_NONBLOCK, opening a named pipe would block until another process writes to it
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-
-
 _positioning = threading.Lock()
 
 

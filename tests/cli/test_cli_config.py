@@ -58,8 +58,9 @@ def test_init_copies_a_shipped_config(name: str) -> None:
 
 
 def test_init_of_an_unknown_config() -> None:
-    assert str(failure("init", "--from", "photo", "my.yaml")) == "photo: not a shipped config (did you mean photos?)"
-    assert str(failure("init", "--from", "x")) == "x: not a shipped config (captioner config list prints the names)"
+    unknown = "not shipped with captioner"
+    assert str(failure("init", "--from", "photo", "my.yaml")) == f"config 'photo': {unknown} (did you mean photos?)"
+    assert str(failure("init", "--from", "")) == f"config '': {unknown} (captioner config list prints the names)"
     assert not Path("my.yaml").exists()
 
 

@@ -116,8 +116,8 @@ def test_images_of_a_batch_are_encoded_independently(encoder: Any) -> None:
 @pytest.mark.skipif(not (FLICKR8K / "features.h5").is_file(), reason="the data set is not here")
 def test_features_of_flickr8k_equal_the_published_ones(encoder: Any) -> None:
     images = json.loads((FLICKR8K / "dataset_flickr8k.json").read_text())["images"]
-    shown = [one for one in images if (FLICKR8K / "photos" / one["filename"]).is_file()]
-    chosen = shown[:: max(len(shown) // 6, 1)][:6]
+    found = [one for one in images if (FLICKR8K / "photos" / one["filename"]).is_file()]
+    chosen = found[:: max(len(found) // 6, 1)][:6]
     assert len(chosen) == 6
     with h5py.File(FLICKR8K / "features.h5") as file:
         expected = [file["features"][one["imgid"]].astype(np.float64) for one in chosen]

@@ -54,6 +54,7 @@ def use(monkeypatch: pytest.MonkeyPatch, library: Library | None, built: str = "
     monkeypatch.setattr(blas, "_built_with", lambda: {"name": built, "version": "3"})
 
 
+@pytest.mark.smoke
 @needs_openblas
 def test_threadpoolctl_and_ctypes_agree() -> None:
     both: list[Any] = [blas._find_with_threadpoolctl(), blas._find_with_ctypes()]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from captioner.storage import atomic
-from captioner.storage.atomic import CANNOT_SYNC, remove_temporary_files, replacing, write_atomically
+from captioner.storage.atomic import CANNOT_SYNC, replacing, write_atomically
 
 
 def test_the_file_is_synced_then_renamed_then_the_folder_is_synced(
@@ -37,17 +37,6 @@ def test_the_file_is_synced_then_renamed_then_the_folder_is_synced(
     write_atomically(path, (b"abc", b"de"))
     assert calls == ["fsync file of 5", "rename to a", "fsync folder"]
     assert path.read_bytes() == b"abcde"
-
-
-@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "b" * 240])
-def test_the_longest_names_are_written_and_their_leftovers_removed(name: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    with replacing(path) as temporary:
-        temporary.write_bytes(b"abc")
-    assert os.listdir(tmp_path) == [name]
-    temporary.touch()
-    remove_temporary_files(path)
-    assert os.listdir(tmp_path) == [name]
 
 
 STRACE = shutil.which("strace")
@@ -110,41 +99,6 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path, files_of_at_most: Callab
         write_atomically(path, (b"x" * 9_000, b"x" * 9_000))
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a"]
-
-
-ENDED = 999_999_999
-"""A process id above the maximum of every system."""
-
-
-def test_sweep_removes_temporary_files_of_ended_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "replace", lambda source, target: None)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: ENDED)
-        for name in ("last.h5", "config.yaml", "a\nb", "a.7.tmp"):
-            write_atomically(tmp_path / name, (b"new",))
-    assert len(os.listdir(tmp_path)) == 4
-    remove_temporary_files(*(tmp_path / name for name in ("last.h5", "config.yaml", "a\nb", "a.7.tmp", "best.h5")))
-    assert os.listdir(tmp_path) == []
-
-
-def test_sweep_keeps_temporary_files_of_running_processes(tmp_path: Path) -> None:
-    for process in (os.getpid(), 1):
-        (tmp_path / f".a.{process}.tmp").touch()
-    remove_temporary_files(tmp_path / "a")
-    assert len(os.listdir(tmp_path)) == 2
-
-
-def test_sweep_keeps_other_files(tmp_path: Path) -> None:
-    others = {"last.h5", "last.h5.tmp", ".last.h5.tmp", ".last.h5.old.tmp", ".tmp", f".lastxh5.{ENDED}.tmp"}
-    others |= {f".notes.{ENDED}.tmp", f".last.h5.{ENDED}7.tmp", f"last.h5.{ENDED}.tmp", f".last.h5.{ENDED}.tmp~"}
-    for name in others:
-        (tmp_path / name).touch()
-    remove_temporary_files(tmp_path / "last.h5")
-    assert set(os.listdir(tmp_path)) == others
-
-
-def test_sweep_of_a_missing_folder_does_nothing(tmp_path: Path) -> None:
-    remove_temporary_files(tmp_path / "absent" / "a")
 
 
 def test_replacing_uses_a_temporary_path_in_the_same_folder(tmp_path: Path) -> None:

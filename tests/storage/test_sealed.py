@@ -29,7 +29,7 @@ def opened(path: Path, seal: Seal = SEAL) -> str:
         return digest
 
 
-def refusal(path: Path, seal: Seal = SEAL) -> str:
+def error_of(path: Path, seal: Seal = SEAL) -> str:
     with pytest.raises(seal.error) as caught:
         opened(path, seal)
     message = str(caught.value)
@@ -101,7 +101,7 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
 def test_an_invalid_file_is_refused(content: bytes, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(content)
-    assert refusal(path) == expected
+    assert error_of(path) == expected
 
 
 PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -119,7 +119,7 @@ def test_a_path_without_a_regular_file_is_refused(
 ) -> None:
     path = tmp_path / "a"
     make(path)
-    assert refusal(path) == expected
+    assert error_of(path) == expected
     assert not SEAL.matches(path)
 
 
