@@ -7,6 +7,7 @@ from collections.abc import Mapping
 _NAMES: Mapping[str, str] = {
     "seed": "random_seed manual_seed",
     "threads": "n_threads num_threads num_workers",
+    "data.captions_per_image": "seq_per_img",
     "data.max_train": "max_train_samples",
     "model.cell": "cell_type rnn_type",
     "model.dropout_embedding": "dropout_words embedding_dropout embed_dropout",
