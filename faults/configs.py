@@ -27,7 +27,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "data.standardize": choice(False, True),
     "data.max_train": choice(None, None, 23, 40),
     "data.memory_mib": choice(1, 1024),
-    "model.cell": choice("rnn", "lstm"),
+    "model.cell": choice("rnn", "lstm", "gru"),
     "model.wordvec_dim": choice(4, 7, 12),
     "model.hidden_dim": choice(4, 9, 12),
     "model.image_input": choice("init", "first", "every"),
@@ -86,7 +86,7 @@ def sample_config(rng: np.random.Generator, given: Mapping[str, Any], start: Pat
     Self-critical training starts from `start`.
     """
     values = {name: choose(rng) for name, choose in SAMPLERS.items()} | dict(given)
-    if values["model.cell"] == "rnn":
+    if values["model.cell"] != "lstm":
         del values["model.forget_bias"]
     if values["train.objective"] == "self_critical":
         values["train.init_from"] = start

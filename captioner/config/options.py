@@ -46,7 +46,7 @@ class Data:
 class Model:
     """The captioning model: a recurrent decoder over an image feature."""
 
-    cell: Annotated[Literal["rnn", "lstm"], "recurrent cell"] = "lstm"
+    cell: Annotated[Literal["rnn", "lstm", "gru"], "recurrent cell"] = "lstm"
     wordvec_dim: Annotated[int, "dimension of the word embedding (D)", ">= 1"] = 256
     hidden_dim: Annotated[int, "dimension of the hidden state (H)", ">= 1"] = 512
     image_input: Annotated[

@@ -17,9 +17,10 @@ from captioner.layers.affine import (
     temporal_affine_backward,
     temporal_affine_forward,
 )
-from captioner.layers.cell import Cell
+from captioner.layers.cell import Cell, step_backward, step_forward
 from captioner.layers.dropout import draw_noise, dropout_backward, dropout_forward
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
+from captioner.layers.gru import GRU
 from captioner.layers.lstm import lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
 from captioner.layers.packing import pack
 from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
@@ -71,6 +72,20 @@ def _lstm_step_forward(*inputs: Array) -> tuple[Any, Any]:
     return (next_h, next_c), cache
 
 
+def _step(cell: Cell) -> Layer:
+    """Build the case of one step of a cell."""
+
+    def forward(x: Array, Wx: Array, Wh: Array, b: Array, *state: Array) -> tuple[Any, Any]:
+        return step_forward(cell, x, state, Wx, Wh, b)
+
+    def backward(*douts_and_cache: Any) -> tuple[Array, ...]:
+        *douts, cache = douts_and_cache
+        dx, dstate, dWx, dWh, db = step_backward(cell, tuple(douts), cache)
+        return dx, dWx, dWh, db, *dstate
+
+    return Layer({"x": "ND", **_WEIGHTS, **_states(cell)}, forward, backward, cell.gates)
+
+
 def _scan(cell: Cell, has_context: bool = False) -> Layer:
     """Build the case of a scan over captions of different lengths, one of them empty, that share input rows."""
     packing = pack(np.arange(CAPTIONS) * STEPS // CAPTIONS)
@@ -101,6 +116,7 @@ LAYERS: dict[str, Layer] = {
     "dropout": Layer({"x": "ND"}, _dropout_forward, dropout_backward),
     "rnn_step": Layer({"x": "ND", "h": "NH", **_WEIGHTS}, rnn_step_forward, rnn_step_backward),
     "lstm_step": Layer({"x": "ND", "h": "NH", "c": "NH", **_WEIGHTS}, _lstm_step_forward, lstm_step_backward, 4),
+    "gru_step": _step(GRU),
     "rnn": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, rnn_forward, rnn_backward),
     "lstm": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, lstm_forward, lstm_backward, 4),
     **{f"{name}_scan": _scan(cell) for name, cell in CELLS.items()},

@@ -69,13 +69,13 @@ def test_check_reports_all_problems_or_ok() -> None:
     Path("my.yaml").write_text("seed: 3\n")
     assert run("check", "my.yaml").stdout == "my.yaml: ok\n"
     Path("my.yaml").write_text("seed: -3\nsede: 3\n")
-    error = failure("check", "my.yaml", "-o", "model.cell=gru")
+    error = failure("check", "my.yaml", "-o", "model.cell=transformer")
     assert isinstance(error, ConfigError)
     assert error.exit_code == 2
     assert error.problems == (
         "my.yaml:1: seed: expected an integer >= 0, got -3",
         "my.yaml:2: sede: unknown option (did you mean seed?)",
-        "-o model.cell=gru: expected rnn or lstm, got gru",
+        "-o model.cell=transformer: expected rnn, lstm or gru, got transformer",
     )
 
 

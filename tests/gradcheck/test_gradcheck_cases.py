@@ -13,6 +13,7 @@ from captioner.gradcheck.check import gradcheck
 from captioner.gradcheck.layer_cases import LAYERS, layer_case
 from captioner.gradcheck.model_cases import VARIANTS, model_case
 from captioner.gradcheck.numeric import CheckResult, check
+from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.dropout import NO_DROPOUT, Dropout
 from captioner.model.parameters import Sizes
@@ -95,12 +96,15 @@ def test_the_checked_layers() -> None:
         "dropout",
         "rnn_step",
         "lstm_step",
+        "gru_step",
         "rnn",
         "lstm",
         "rnn_scan",
         "lstm_scan",
+        "gru_scan",
         "rnn_scan_context",
         "lstm_scan_context",
+        "gru_scan_context",
     ]
 
 
@@ -119,8 +123,9 @@ def test_a_layer_returns_one_gradient_per_input(name: str) -> None:
         ("lstm", {"dropout_features": 0.5, "dropout_embedding": 0.5, "dropout_hidden": 0.5}, False),
         ("rnn", {"dropout_features": 0.5, "dropout_embedding": 0.5, "dropout_hidden": 0.5, **SMALL}, True),
         ("lstm", {"wordvec_dim": 2, "hidden_dim": 1}, False),
+        ("gru", {}, False),
     ],
-    ids=["rnn", "lstm with dropout", "rnn with dropout, full", "lstm with 1 hidden unit"],
+    ids=["rnn", "lstm with dropout", "rnn with dropout, full", "lstm with 1 hidden unit", "gru"],
 )
 def test_all_gradients_pass(cell: str, options: dict[str, Any], full: bool) -> None:
     results = list(gradcheck(config(cell=cell, **options), full))
@@ -154,7 +159,7 @@ def test_a_fault_in_a_layer_gradient_is_detected(
 
 @every_fault
 @pytest.mark.parametrize("array", PARAMS)
-@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_fault_in_a_model_gradient_is_detected(
     cell: str, array: str, fault: Callable[[Array], Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +170,7 @@ def test_a_fault_in_a_model_gradient_is_detected(
     assert failed(check(case, rng)) == [("model", array)]
 
 
-@pytest.mark.parametrize(("cell", "array"), [("rnn", "Wh"), ("lstm", "b_vocab")])
+@pytest.mark.parametrize(("cell", "array"), [("rnn", "Wh"), ("lstm", "b_vocab"), ("gru", "b")])
 def test_a_fault_is_detected_in_every_variant_of_the_model(
     cell: str, array: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
