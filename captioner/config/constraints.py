@@ -60,6 +60,9 @@ CONSTRAINTS = (
         lambda c: c.data.source != "prepared" or c.data.root is not None,
         "required by data.source prepared (a file written by `captioner prepare`)",
     ),
+    _only_with("model.attention_dim", "model.attention", "adaptive"),
+    _only_with("model.dropout_regions", "model.attention", "adaptive"),
+    _only_with("model.dropout_keys", "model.attention", "adaptive"),
     _only_with("train.lr_decay", "train.schedule", "exponential"),
     _only_with("train.weight_decay", "train.update_rule", "adamw"),
     Constraint(

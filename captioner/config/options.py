@@ -52,10 +52,14 @@ class Model:
     image_input: Annotated[
         Literal["init", "first", "every"], "image as h0 only; also as first input; also in every input"
     ] = "init"
+    attention: Annotated[Literal["none", "adaptive"], "attention over image regions, with a sentinel"] = "none"
+    attention_dim: Annotated[int, "dimension of the attention keys (A) (adaptive)", ">= 1"] = 256
     dtype: Annotated[Literal["float32", "float64"], "floating-point precision of parameters and arithmetic"] = "float32"
     dropout_features: Annotated[float, "dropout rate of the image feature", ">= 0", "< 1"] = 0.0
     dropout_embedding: Annotated[float, "dropout rate of the word embedding", ">= 0", "< 1"] = 0.0
     dropout_hidden: Annotated[float, "dropout rate of the hidden state before the output layer", ">= 0", "< 1"] = 0.0
+    dropout_regions: Annotated[float, "dropout rate of the image regions (adaptive)", ">= 0", "< 1"] = 0.0
+    dropout_keys: Annotated[float, "dropout rate of the attention keys (adaptive)", ">= 0", "< 1"] = 0.0
     forget_bias: Annotated[float, "initial forget-gate bias (lstm); 1 keeps the cell state at first", ">= 0"] = 0.0
     output_bias: Annotated[Literal["zeros", "log_frequency"], "initial output bias"] = "zeros"
 
@@ -71,6 +75,7 @@ class Train:
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
     max_steps: Annotated[int | None, "maximum number of steps within `epochs`; null: no maximum", ">= 1"] = None
     batch_size: Annotated[int, "captions per step", ">= 1"] = 64
+    captions_per_image: Annotated[int, "keep N captions of an image together in a batch", ">= 1"] = 1
     label_smoothing: Annotated[float, "label smoothing: target probability shared by all words", ">= 0", "< 1"] = 0.0
     ema_decay: Annotated[float | None, "decay of the parameters' moving average; null: no EMA", "> 0", "< 1"] = None
     update_rule: Annotated[Literal["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"], "optimizer"] = "adam"

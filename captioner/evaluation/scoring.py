@@ -97,7 +97,7 @@ def score_model(
     """Score a model's captions of a split, and measure the perplexity of its references."""
     split, loaded = corpus.split(name), captioner.loaded
     loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
-    every = [candidates[0].text for candidates in captioner.candidates(split.features)]
+    every = [candidates[0].text for candidates in captioner.candidates(split.features, regions=split.regions)]
     captions = [every[row] for row in rows]
     true = None
     if split.is_true is not None:

@@ -10,13 +10,15 @@ from captioner.model.parameters import Sizes
 from captioner.model.standardizer import Standardizer
 
 
-def build_sizes(config: Config, vocab: int, feature: int) -> Sizes:
-    model = config.model
-    return Sizes(vocab, feature, model.wordvec_dim, model.hidden_dim, model.cell, model.image_input)
+def build_sizes(config: Config, vocab: int, feature: int, region: int = 0) -> Sizes:
+    m = config.model
+    sizes = m.wordvec_dim, m.hidden_dim, m.cell, m.image_input, m.attention
+    return Sizes(vocab, feature, *sizes, region, m.attention_dim)
 
 
 def build_dropout(config: Config) -> Dropout:
-    return Dropout(config.model.dropout_features, config.model.dropout_embedding, config.model.dropout_hidden)
+    m = config.model
+    return Dropout(m.dropout_features, m.dropout_embedding, m.dropout_hidden, m.dropout_regions, m.dropout_keys)
 
 
 def assemble(

@@ -13,7 +13,7 @@ from captioner.inference.captioner import Captioner
 
 def caption_split(captioner: Captioner, split: Split, limit: int | None = None, n_best: int = 1) -> Iterator[Caption]:
     """Caption the images of a split, or the first `limit` of them, in file order."""
-    for image, found in enumerate(captioner.candidates(split.features, n_best, limit)):
+    for image, found in enumerate(captioner.candidates(split.features, n_best, limit, regions=split.regions)):
         references = split.references(image, captioner.loaded.vocab)
         true = None if split.is_true is None else split.is_true(image, found[0].text.split())
         yield Caption(split.image_ids[image], *found[0], references, true, found)

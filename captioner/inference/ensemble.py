@@ -28,6 +28,11 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
                 f"got {other.meta.encoder}; an ensemble needs one shared encoder"
             )
         check_width(first, other.meta.feature_dim, str(other.path))
+        if other.meta.region_dim not in (0, first.meta.region_dim):
+            raise CheckpointError(
+                f"{other.path}: regions: expected {first.meta.region_dim} numbers per region as in {first.path}, "
+                f"got {other.meta.region_dim}; name a model with attention first"
+            )
     if not others:
         return first
     ensemble = Ensemble([one.model for one in models])

@@ -33,10 +33,13 @@ FIXED = (
     "model.wordvec_dim",
     "model.hidden_dim",
     "model.image_input",
+    "model.attention",
+    "model.attention_dim",
     "model.dtype",
     "model.forget_bias",
     "model.output_bias",
     "train.batch_size",
+    "train.captions_per_image",
     "train.objective",
     "train.init_from",
     "train.update_rule",
@@ -101,7 +104,7 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
         raise CheckpointError(
             f"{path}: meta: best: expected the metric {config.validate.best_metric}, got {', '.join(meta.best)}"
         )
-    sizes = build_sizes(config, len(vocab), meta.feature_dim)
+    sizes = build_sizes(config, len(vocab), meta.feature_dim, meta.region_dim)
     _check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
     for slot, arrays in saved.slots.items():
         _check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
@@ -133,6 +136,8 @@ SHAPING = (
     "model.wordvec_dim",
     "model.hidden_dim",
     "model.image_input",
+    "model.attention",
+    "model.attention_dim",
     "data.standardize",
 )
 """Options that determine the parameters' names and shapes, and the scale of the features."""
@@ -180,6 +185,11 @@ def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:
             "use the encoder of the training images"
         )
     check_width(loaded, corpus.feature_dim, "the data set")
+    if corpus.region_dim != meta.region_dim:
+        raise CheckpointError(
+            f"{where}: regions: expected {meta.region_dim} numbers per region, got {corpus.region_dim}; "
+            "use the data set that the model was trained on"
+        )
 
 
 def vocabulary_difference(expected: Vocab, got: Vocab) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from captioner.data.corpus import Split
+from captioner.data.corpus import Split, read_regions
 from captioner.decode import greedy
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.text.vocabulary import UNK, Vocab
@@ -22,7 +22,7 @@ MAX_IDENTICAL, MAX_UNK = 0.5, 0.1
 def collapse_warnings(model: CaptioningRNN, split: Split, vocab: Vocab, max_length: int) -> Iterator[str]:
     """Yield one warning per problem in greedy captions of some images, unless the references have it too."""
     images = np.unique(np.linspace(0, split.features.shape[0] - 1, IMAGES).astype(int))
-    state = model.start(split.features[images])
+    state = model.start(split.features[images], read_regions(split.regions, images))
     tokens, _ = greedy(
         model.for_inference().step, state, start=vocab.start, end=vocab.end, null=vocab.null, max_length=max_length
     )

@@ -116,6 +116,7 @@ class Recorder:
             since_best=self.since_best,
             environment=environment(self.config.threads),
             train_fingerprint=self.train_fingerprint,
+            region_dim=self.corpus.region_dim,
         )
 
     def _save(self, path: Path, meta: checkpoint.Meta) -> None:

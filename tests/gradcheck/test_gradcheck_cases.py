@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from captioner.gradcheck.model_cases import VARIANTS, model_case
 from captioner.gradcheck.numeric import CheckResult, check
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import NO_DROPOUT, Dropout
+from captioner.model.dropout import Dropout
 from captioner.model.parameters import Sizes
 
 Array = np.ndarray
 SIZES = Sizes(vocab=7, feature=4, wordvec=3, hidden=4)
 SMALL = {"wordvec_dim": 3, "hidden_dim": 4}
-PARAMS = tuple(dataclasses.replace(SIZES, image="every").shapes())
+EVERY = "model, attention, image every"
+PARAMS = tuple(dataclasses.replace(SIZES, **VARIANTS[EVERY].sizes).shapes())
 
 
 def one_element(grad: Array) -> Array:
@@ -94,6 +96,8 @@ def test_the_checked_layers() -> None:
         "word_embedding",
         "temporal_softmax_loss",
         "dropout",
+        "attention_keys",
+        "attention",
         "rnn_step",
         "lstm_step",
         "gru_step",
@@ -141,9 +145,10 @@ def test_the_model_is_checked_with_the_configured_options(standardize: bool, mon
     monkeypatch.setattr(CaptioningRNN, "loss", lambda self, *a, **k: models.append(self) or loss(self, *a, **k))
     chosen = dataclasses.replace(config(dropout_embedding=0.4, **SMALL), data=Data(standardize=standardize))
     assert failed(gradcheck(chosen)) == []
-    assert {m.dropout for m in models} == {Dropout(words=0.4), Dropout(0.2, 0.3, 0.4), NO_DROPOUT}
+    assert {m.dropout for m in models} == {Dropout(words=0.4), *(variant.dropout for variant in VARIANTS.values())}
     assert {m.smoothing for m in models} == {0.0, 0.1}
-    assert {m.sizes.image for m in models} == {"init", "first", "every"}
+    images = {"init", "first", "every"}
+    assert {(m.sizes.image, m.sizes.attention) for m in models} == set(product(images, {"none", "adaptive"}))
     assert {m.standardizer is not None for m in models} == {standardize}
 
 
@@ -166,7 +171,7 @@ def test_a_fault_in_a_model_gradient_is_detected(
     plant_in_model(monkeypatch, array, fault)
     rng = np.random.default_rng(0)
     sizes = dataclasses.replace(SIZES, cell=cell)
-    case = model_case("model", config(), VARIANTS["model, image every"], sizes, rng)
+    case = model_case("model", config(), VARIANTS[EVERY], sizes, rng)
     assert failed(check(case, rng)) == [("model", array)]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.data.corpus import Corpus, Split, validate
-from captioner.data.scenes.encoder import ENCODER, encode
+from captioner.data.scenes.encoder import ENCODER, encode_regions, first_objects
 from captioner.data.scenes.grammar import PARAPHRASES, WORDS, paraphrases
 from captioner.data.scenes.render import render
 from captioner.data.scenes.scene import SPLITS, Scene, sample_scene
@@ -23,6 +23,7 @@ def scenes(
     root: str | os.PathLike[str] | None = None,
     *,
     memory_mib: int = 0,
+    regions: bool = False,
     seed: int = 0,
     train: int = 4000,
     val: int = 500,
@@ -32,11 +33,12 @@ def scenes(
     """Generate, render, caption and encode scenes; every image has five captions.
 
     `train`, `val`, `test` and `heldout` are numbers of images. The splits share no scene, and only `heldout` contains
-    the held-out combinations of colour and shape. `root` and `memory_mib`, arguments of every source, are ignored.
+    the held-out combinations of colour and shape. With `regions`, the nine windows of each image are its regions.
+    `root` and `memory_mib`, arguments of every source, are ignored.
     """
     counts = {"train": train, "val": val, "test": test, "heldout": heldout}
     vocab = Vocab.build([WORDS])
-    splits = {name: make_split(seed, name, count, vocab) for name, count in counts.items() if count}
+    splits = {name: make_split(seed, name, count, vocab, regions) for name, count in counts.items() if count}
     return validate(Corpus(vocab, splits, ENCODER), "scenes")
 
 
@@ -55,16 +57,18 @@ def example(seed: int, split: str, index: int) -> Example:
     return Example(scene, render(scene, rng), paraphrases(scene, rng))
 
 
-def make_split(seed: int, name: str, count: int, vocab: Vocab) -> Split:
+def make_split(seed: int, name: str, count: int, vocab: Vocab, regions: bool = False) -> Split:
     """Generate and encode the first `count` examples of a split."""
     examples = [example(seed, name, index) for index in range(count)]
+    codes = encode_regions(np.stack([one.picture for one in examples]))
     return Split(
         captions=vocab.encode([words for one in examples for words in one.captions]),
         image_idxs=np.arange(count, dtype=np.int32).repeat(PARAPHRASES),
-        features=encode(np.stack([one.picture for one in examples])),
+        features=first_objects(codes),
         image_ids=[f"{name}-{index:05d}" for index in range(count)],
         is_true=partial(is_caption_true, [one.scene for one in examples]),
         picture=lambda image: example(seed, name, image).picture,
+        regions=codes if regions else None,
     )
 
 
