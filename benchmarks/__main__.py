@@ -23,6 +23,8 @@ from benchmarks import (
 )
 from benchmarks.session import ROOT, Session
 from benchmarks.timing import Timer
+from captioner.config.yaml_io import load
+from captioner.preparation.load_corpus import build_corpus
 
 BENCHMARKS = {
     "steps": steps.measure,
@@ -61,6 +63,9 @@ def main(only: tuple[str, ...], quick: bool, output: Path | None, flickr8k: Path
     if not session.has_torch:
         session.note("PyTorch is not installed and was not measured")
     chosen = [name for name in BENCHMARKS if name in (only or BENCHMARKS)]
+    if "epochs" in chosen:
+        _, config, options = epochs.configured(session)
+        build_corpus(load(config, options))  # a wrong folder ends the run now, not after 15 minutes
     results: targets.Results = {name: BENCHMARKS[name](session) for name in chosen}
     if session.timer.disturbed:
         session.note(f"{session.timer.disturbed} bursts were disturbed by other processes")

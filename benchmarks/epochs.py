@@ -24,14 +24,9 @@ TINY = ("data.scenes.train=40", "data.scenes.val=10", "data.scenes.test=5", "dat
 
 def measure(session: Session) -> dict[str, Any]:
     """Measure words per second of steps, of an epoch and of steps again: same model, same data, one thread."""
-    name, options = "scenes", ["train.epochs=1", "threads=1"]
-    if session.quick:
-        options += TINY
-    elif session.flickr8k.is_dir():
-        name, options = "flickr8k", [*options, f"data.root={session.flickr8k}"]
-    else:
+    name, path, options = configured(session)
+    if name == "scenes" and not session.quick:
         session.note("Flickr8k was not found (--flickr8k FOLDER); the epoch uses generated scenes")
-    path = ROOT / "configs" / f"{name}-lstm.yaml"
     config = load(path, options)
     corpus = build_corpus(config)
     shuffled = ShuffledBatches(corpus.split("train"), config.train.batch_size, config.seed)
@@ -47,6 +42,16 @@ def measure(session: Session) -> dict[str, Any]:
     ratio = summary["words_per_second"] / of_steps
     session.say(f"{name}: {summary['words_per_second']:,} words/s, {ratio:.3f} of the training steps")
     return {"data": name, **copied, "of_steps": of_steps, "ratio": ratio, "disturbed": int(disturbed)}
+
+
+def configured(session: Session) -> tuple[str, Path, list[str]]:
+    """Return the name of the data set, its config file and the overrides; generated scenes without Flickr8k."""
+    name, options = "scenes", ["train.epochs=1", "threads=1"]
+    if session.quick:
+        options += TINY
+    elif session.flickr8k.is_dir():
+        name, options = "flickr8k", [*options, f"data.root={session.flickr8k}"]
+    return name, ROOT / "configs" / f"{name}-lstm.yaml", options
 
 
 def epoch(config: Path, options: list[str]) -> dict[str, Any]:

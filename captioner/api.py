@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from captioner.config.options import Config, Prepare
 from captioner.config.yaml_io import dump, parse
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError
-from captioner.evaluation.scoring import build_evaluation_set, score_model, to_dict
+from captioner.evaluation.evaluate import check_baseline, evaluate_split
+from captioner.evaluation.runs import open_captioners
 from captioner.inference.captioner import Captioner
-from captioner.inference.load import Run, captioner_of, load, open_corpus, open_runs
+from captioner.inference.load import Run, load
 from captioner.preparation import prepare as preparation
 from captioner.training import train as training
 from captioner.training.events import Event
@@ -57,26 +59,39 @@ def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> Captione
 
 
 def evaluate(
-    model: Captioner | Run | Sequence[Run], split: str = "val", overrides: Sequence[str] = ()
+    models: Captioner | Run | Sequence[Captioner | Run],
+    split: str = "val",
+    overrides: Sequence[str] = (),
+    *,
+    ensemble: bool = False,
+    data: str | os.PathLike[str] | None = None,
+    baseline: str | None = None,
+    against: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
-    """Score a model's captions of a split of its training data set against the reference captions.
+    """Score a model's captions of a split against the reference captions, and compare them with those of others.
+
+    The data set is `data`, or else the training data set of the first model; vocabularies may differ. With `ensemble`,
+    the models form one. `baseline="nn"` also scores the nearest-neighbour baseline, and `against` the captions in a
+    file.
 
     Returns BLEU-1 to -4, ROUGE-L and CIDEr-D as fractions with 95 % confidence intervals, the perplexity of the
-    references and caption statistics; `overrides` need a run, not a Captioner.
+    references and caption statistics. The key `others` has the scores of each other model, baseline and file, with the
+    intervals of the differences; `warnings` is a list of texts. `overrides` need runs, not Captioners.
 
-    Raises: DataError when the data set or the split is missing, CheckpointError when the data set has changed,
-    UsageError for overrides of a Captioner.
+    Raises: DataError when the data set or the split is missing, CheckpointError when the data set has changed or has
+    features of another encoder, UsageError for overrides of a Captioner.
     """
-    if isinstance(model, Captioner):
-        if overrides:
-            raise UsageError("evaluate: overrides need a run; load the Captioner with them instead")
-        captioner, corpus = model, open_corpus(model.loaded)
-    else:
-        loaded = open_runs([model] if isinstance(model, str | os.PathLike) else model, overrides)
-        corpus = open_corpus(loaded)
-        captioner = captioner_of(loaded, corpus)
-    references, rows = build_evaluation_set(corpus, split)
-    return to_dict(references, score_model(captioner, corpus, split, references, rows))
+    given = [models] if isinstance(models, Captioner | str | os.PathLike) else list(models)
+    if not given:
+        raise UsageError("evaluate: expected at least one run or Captioner, got none")
+    if overrides and any(isinstance(one, Captioner) for one in given):
+        raise UsageError("evaluate: overrides need a run; load the Captioner with them instead")
+    check_baseline(baseline, [split])
+    captioners, corpus = open_captioners(given, overrides, ensemble, None if data is None else Path(data))
+    for warning in (warning for one in captioners if one.captioner not in given for warning in one.captioner.warnings):
+        warnings.warn(warning, stacklevel=2)
+    file = None if against is None else Path(against)
+    return evaluate_split(captioners, corpus, split, baseline, file).record()
 
 
 def prepare(

@@ -25,7 +25,8 @@ def sections(command: click.Command, context: click.Context) -> Iterator[str]:
 
 def render() -> str:
     """Render the page."""
-    return HEADER + "".join(sections(cli, cli.make_context("captioner", ["--help"], resilient_parsing=True, terminal_width=WIDTH)))
+    context = click.Context(cli, info_name="captioner", terminal_width=WIDTH, **cli.context_settings)
+    return HEADER + "".join(sections(cli, context))
 
 
 if __name__ == "__main__":

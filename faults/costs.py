@@ -103,7 +103,8 @@ def checks(session: Session) -> Iterator[Figure]:
         f"({1e3 * median:.1f} ms), timed alternately; this difference includes the drift of the machine"
     )
     share = 100 * statistics.median(inside) / median
-    yield {"what": "time of the check for non-finite values", "got": round(share, 2), "most": 1.0, "unit": "% of a step"}
+    what = "time of the check for non-finite values"
+    yield {"what": what, "got": round(share, 2), "most": 1.0, "unit": "% of a step"}
 
 
 def measure(session: Session) -> Iterator[Figure]:

@@ -205,4 +205,5 @@ class Resumed:
 def measure(session: Session) -> Iterator[Row]:
     trial = Resumed(session.folder("resumed"), session.seed)
     tally = watch.run(trial, session.count(200), patience=PATIENCE)
-    yield row("random configs, stopped and resumed", "parameters, optimizer state and history equal those of an uninterrupted run", tally)
+    must = "parameters, optimizer state and history equal those of an uninterrupted run"
+    yield row("random configs, stopped and resumed", must, tally)

@@ -96,7 +96,8 @@ def measure(session: Session) -> Iterator[Row]:
         session.count(60),
         session.seed,
     )
-    yield row("SIGINT or SIGTERM while training", "checkpoint saved within 2 s, exit code 130 or 143; resumed run ends bit-identical", tally)
+    must = "checkpoint saved within 2 s, exit code 130 or 143; resumed run ends bit-identical"
+    yield row("SIGINT or SIGTERM while training", must, tally)
     tally = run_concurrently(
         lambda number, rng: [stop_twice(folder / f"twice-{number}", rng)], session.count(20), session.seed + 1
     )

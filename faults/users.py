@@ -161,7 +161,8 @@ def measure(session: Session) -> Iterator[Row | Figure]:
     folder = session.folder("users")
     most = max(session.count(2_000), len(CHANGES))
     held = watch.run(Hostile(folder, session.seed), most)
-    yield row("users' HDF5 files with links, external storage, unknown filters or unsupported types", "refused with a one-line error", held)
+    fault = "users' HDF5 files with links, external storage, unknown filters or unsupported types"
+    yield row(fault, "refused with a one-line error", held)
     must = "no crash, hang or traceback"
     yield row(
         "users' HDF5 files with a damaged structure", must, watch.run(Noise(folder, session.seed), session.count(8_000))
@@ -172,4 +173,5 @@ def measure(session: Session) -> Iterator[Row | Figure]:
     changed = watch.run(Overwritten(folder, session.seed), session.count(500))
     yield row("an open feature file is overwritten", "refused with a one-line error, or the same numbers", changed)
     few, many = (min(seconds_for_groups(folder, count) for _ in range(3)) for count in (1_000, 4_000))
-    yield {"what": "time to check a users' HDF5 file with 4,000 groups / with 1,000", "got": round(many / few, 2), "most": 8.0, "unit": "times"}
+    what = "time to check a users' HDF5 file with 4,000 groups / with 1,000"
+    yield {"what": what, "got": round(many / few, 2), "most": 8.0, "unit": "times"}

@@ -220,4 +220,5 @@ def measure(session: Session) -> Iterator[Row]:
         for number, (writer, reader) in enumerate(product(pythons, repeat=2)):
             where = folder / f"{files}-{number}".replace(" ", "-")
             tally.add(number, trial(files, pythons[writer], pythons[reader], album, where))
-        yield row(f"{files}: lowest and newest libraries", "each version reads or continues the files of the other", tally)
+        must = "each version reads or continues the files of the other"
+        yield row(f"{files}: lowest and newest libraries", must, tally)

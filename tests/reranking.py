@@ -8,9 +8,10 @@ import pytest
 
 from captioner.data.corpus import Corpus
 from captioner.decode.consensus import inverse_kernel
-from captioner.inference import reranker_index as reranker
+from captioner.inference import build_reranker_index
+from captioner.inference.build_reranker_index import build_index
 from captioner.inference.load import open_corpus, open_run
-from captioner.inference.reranker_index import Index, build_index
+from captioner.inference.reranker_index import Index
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 
@@ -26,7 +27,7 @@ def inversions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(directions))
         return inverse_kernel(directions)
 
-    monkeypatch.setattr(reranker, "inverse_kernel", invert)
+    monkeypatch.setattr(build_reranker_index, "inverse_kernel", invert)
     return counts
 
 

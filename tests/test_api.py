@@ -104,6 +104,41 @@ def test_evaluate_returns_the_scores_of_the_command(tiny_run: Path, cli: Callabl
     assert captioner.evaluate(captioner.load(tiny_run)) == scores
 
 
+def test_evaluate_compares_like_the_command(tiny_run: Path, cli: Callable[..., object], tmp_path: Path) -> None:
+    import json
+
+    data = tmp_path / "captions.json"
+    runs = [tiny_run, tiny_run / "last.h5"]
+    words = ("evaluate", *runs, "--json", "--baseline", "nn")
+    printed = json.loads(cli(*words).out)  # type: ignore[attr-defined]
+    assert captioner.evaluate(runs, baseline="nn") == printed
+    assert captioner.evaluate([captioner.load(run) for run in runs], baseline="nn") == printed
+    assert list(printed["others"]) == ["run/last.h5", "nn"]
+    both = captioner.evaluate(runs, ensemble=True)
+    assert (both["name"], both["others"]) == ("ensemble of 2", {})
+    cli("sample", tiny_run, "--coco", data)
+    assert captioner.evaluate(tiny_run, against=data)["others"]["captions.json"]["bleu1"] == printed["bleu1"]
+    with pytest.raises(UsageError, match=r"^evaluate: expected at least one run or Captioner, got none$"):
+        captioner.evaluate([])
+
+
+def test_evaluate_on_another_data_set(model: captioner.Captioner, tiny_run: Path, photographs: Path) -> None:
+    data = photographs.parent / "set.h5"
+    own = captioner.evaluate(model)
+    assert captioner.evaluate(model, data=data) == own
+    found = captioner.evaluate([model, tiny_run], data=data)
+    assert {**found, "others": {}, "name": "run"} == own
+    (other,) = found["others"].values()
+    assert (other["perplexity"], other["novel"]) == (None, None)
+
+
+def test_a_missing_best_checkpoint_is_a_warning(own_run: Path) -> None:
+    (own_run / "best.h5").unlink()
+    for call in captioner.load, captioner.evaluate:
+        with pytest.warns(UserWarning, match=r"run: no best\.h5; using last\.h5 \(step 8\)$"):
+            call(own_run)
+
+
 def test_unknown_options_of_prepare(photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^prepare: minimum: unknown option; expected one of caption_column, "):
         captioner.prepare(photographs, tmp_path / "x.h5", minimum=1)

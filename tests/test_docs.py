@@ -59,7 +59,7 @@ def page_commands(page: Path) -> list[list[str]]:
 
 def help_commands(path: tuple[str, ...], command: click.Command) -> Iterator[tuple[tuple[str, ...], list[list[str]]]]:
     """Examples in the help of every command."""
-    context = click.Context(command, info_name=" ".join(("captioner", *path)))
+    context = click.Context(command, info_name=" ".join(("captioner", *path)), **root.context_settings)
     _, _, examples = re.split(r"(Examples?:\n)", command.get_help(context))
     lines = examples.partition("\n\n")[0].splitlines()
     yield path, list(commands(line.strip() for line in lines))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from captioner.cli import output
-from captioner.cli.options import PATH, example_override_option
+from captioner.cli.options import PATH, data_option, ensemble_option, example_override_option
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
-    from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions
+    from captioner.evaluation.evaluate import Evaluated
 
 
 @click.command(
@@ -21,14 +22,18 @@ Examples:
   captioner evaluate runs/scenes
   captioner evaluate runs/scenes --split heldout --json
   captioner evaluate runs/scenes --baseline nn --worst 5
-  captioner evaluate runs/one runs/two runs/three -o decode.beam_width=5
+  captioner evaluate runs/one runs/two runs/three
+  captioner evaluate --ensemble runs/one runs/two -o decode.beam_width=5
+  captioner evaluate runs/birds --data other-birds.h5
   captioner evaluate --captions results.json --references captions.json
 """
 )
 @click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_CHECKPOINT]...")
+@ensemble_option
+@data_option("Score on the data set FILE instead of that of the first run")
 @click.option(
     "--split", "splits", multiple=True, metavar="SPLIT",
-    help="Score the captions of SPLIT; may be repeated.  [default: val, or all images of --references]",
+    help="Score the captions of SPLIT; may be repeated.  [default: val; with --references, all images of that file]",
 )  # fmt: skip
 @click.option(
     "--captions",
@@ -46,7 +51,7 @@ Examples:
 @click.option(
     "--baseline",
     type=click.Choice(["nn"]),
-    help="Compare with the nearest-neighbour baseline, which uses the 30 nearest training images.",
+    help="Compare with the nearest-neighbour baseline, which uses the 30 nearest images in train of the data set.",
 )
 @click.option(
     "--coco",
@@ -60,6 +65,8 @@ Examples:
 @example_override_option("decode.beam_width=5")
 def evaluate(
     runs: tuple[Path, ...],
+    ensemble: bool,
+    data: Path | None,
     splits: tuple[str, ...],
     captions: Path | None,
     references: Path | None,
@@ -73,77 +80,83 @@ def evaluate(
 ) -> None:
     """Score captions against reference captions.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Several runs or checkpoints
-    form an ensemble: their word probabilities are averaged. Caption files have COCO's results format,
-    [{"image_id": ..., "caption": ...}]. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a table
-    with the columns image and caption.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Several runs are compared:
+    each writes its own captions, and all are scored on the images and references of one data set. --worst applies to
+    the first run. With --ensemble, the word probabilities of all runs are averaged, and the options of the first are
+    used.
 
-    BLEU, ROUGE-L and CIDEr-D equal pycocoevalcap's (PTB tokenizer included) and are printed times 100, each with a 95 %
-    bootstrap confidence interval over images (1,000 resamples). Perplexity is computed on the references.
+    Caption files have COCO's results format, [{"image_id": ..., "caption": ...}], or are the output of `captioner
+    sample --json`. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a table with the columns
+    image and caption.
+
+    BLEU, ROUGE-L and CIDEr-D equal those of pycocoevalcap, PTB tokenizer included. They are multiplied by 100 and
+    printed with a 95 % bootstrap confidence interval over images (1,000 resamples). Differences are the score of the
+    first captions minus that of others, with intervals of the paired bootstrap. Perplexity is computed on the
+    references.
     """
-    if bool(runs) != (captions is None) or (captions is None) != (references is None):
-        raise UsageError("expected a run, or --captions with --references")
-    if len(splits) > 1 and (captions or against or coco):
-        raise UsageError("--captions, --against and --coco need a single --split")
-    if overwrite and coco is None:
-        raise UsageError("--overwrite needs --coco")
-    if captions is not None and (baseline or coco or overrides):
-        raise UsageError("--baseline, --coco and -o need a run, not --captions")
-    if baseline and "train" in splits:
-        raise UsageError("--baseline uses the captions of train and cannot be scored on it; try another --split")
-    from captioner.evaluation import caption_files as results
-    from captioner.evaluation import scoring
+    needs_run = (baseline, coco, overrides, ensemble, data)
+    single_split = captions or against or coco
+    for wrong, message in (
+        (bool(runs) != (captions is None) or (captions is None) != (references is None),
+         "expected a run, or --captions with --references"),
+        (len(splits) > 1 and single_split, "--captions, --against and --coco need a single --split"),
+        (overwrite and coco is None, "--overwrite needs --coco"),
+        (captions and any(needs_run), "--ensemble, --data, --baseline, --coco and -o need a run, not --captions"),
+        (coco and len(runs) > 1 and not ensemble,
+         f"--coco writes the captions of one model, got {len(runs)} runs; name one run, or try --ensemble"),
+    ):  # fmt: skip
+        if wrong:
+            raise UsageError(message)
+    from captioner.evaluation.caption_files import check_results_output, write_results
+    from captioner.evaluation.evaluate import check_baseline, evaluate_files
 
+    check_baseline(baseline, splits)
     if coco is not None:
-        results.check_results_output(coco, overwrite)
+        check_results_output(coco, overwrite)
     if captions is not None and references is not None:
-        split = splits[0] if splits else None
-        evaluation_set, numbers = results.read_references(references, split)
-
-        def score(path: Path) -> ScoredCaptions:
-            candidates = results.match(results.read_results(path), path, evaluation_set.images, numbers)
-            return scoring.score_captions(evaluation_set, path.name, candidates)
-
-        scored = [score(path) for path in (captions, against) if path is not None]
-        _print(split or references.name, evaluation_set, scored, worst, as_json)
+        files = [path for path in (captions, against) if path is not None]
+        _print(evaluate_files(files, references, splits[0] if splits else None), worst, as_json)
         return
-    from captioner.inference.load import captioner_of, open_corpus, open_runs
+    for evaluated in _evaluate_runs(runs, overrides, ensemble, data, splits or ("val",), baseline, against):
+        if coco is not None:
+            write_results(coco, evaluated.evaluation_set.images, evaluated.scored[0].captions, overwrite)
+        _print(evaluated, worst, as_json)
 
-    restored = open_runs(runs, overrides)
-    corpus = open_corpus(restored)
-    names = tuple(dict.fromkeys(splits)) or ("val",)
+
+def _evaluate_runs(
+    runs: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    ensemble: bool,
+    data: Path | None,
+    splits: tuple[str, ...],
+    baseline: str | None,
+    against: Path | None,
+) -> Iterator[Evaluated]:
+    from captioner.evaluation.evaluate import evaluate_split
+    from captioner.evaluation.runs import open_captioners
+
+    captioners, corpus = open_captioners(runs, overrides, ensemble, data)
+    for _, captioner in captioners:
+        output.warnings(captioner.warnings)
+    names = tuple(dict.fromkeys(splits))
     for name in names:
         corpus.split(name)  # report an unknown split before any is scored
-    captioner = captioner_of(restored, corpus)
     for name in names:
-        evaluation_set, rows = scoring.build_evaluation_set(corpus, name)
-        scored = [scoring.score_model(captioner, corpus, name, evaluation_set, rows)]
-        if coco is not None:
-            results.write_results(coco, evaluation_set.images, scored[0].captions, overwrite)
-        if baseline:
-            from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
-
-            scored.append(
-                scoring.score_captions(evaluation_set, baseline, nearest_neighbour_captions(corpus, name, rows))
-            )
-        if against is not None:
-            candidates = results.match(results.read_results(against), against, evaluation_set.images, {})
-            scored.append(scoring.score_captions(evaluation_set, against.name, candidates))
-        _print(name, evaluation_set, scored, worst, as_json)
+        yield evaluate_split(captioners, corpus, name, baseline, against)
 
 
-def _print(
-    name: str, evaluation_set: EvaluationSet, scored: list[ScoredCaptions], number: int | None, as_json: bool
-) -> None:
+def _print(evaluated: Evaluated, number: int | None, as_json: bool) -> None:
     from captioner.cli.scores import score_lines, worst_lines
-    from captioner.evaluation import scoring
+    from captioner.evaluation.scoring import worst
 
-    record: dict[str, Any] = {"split": name, **scoring.to_dict(evaluation_set, scored[0], scored[1:])}
-    worst = [] if number is None else scoring.worst(evaluation_set, scored[0], number)
+    record = evaluated.record()
+    output.warnings(f"{evaluated.split}: {warning}" for warning in record["warnings"])
+    if number is not None:
+        record["worst"] = worst(evaluated.evaluation_set, evaluated.scored[0], number)
     if as_json:
-        output.record(record | ({} if number is None else {"worst": worst}))
+        output.record(record)
         return
-    for line in score_lines(record, scored[0].by):
+    for line in score_lines(record):
         output.result(line)
-    for cells in worst_lines(worst):
+    for cells in worst_lines(record.get("worst", [])):
         output.result(*cells)

@@ -57,6 +57,7 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
 
     for run in runs:
         restored = open_run(run, overrides)
+        output.warnings(restored.warnings)
         corpus = open_corpus(restored)
         reach = gradient_norms(restored.model, corpus.split(split), word)
         cell = restored.config.model.cell

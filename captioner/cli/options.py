@@ -89,6 +89,24 @@ def prepare_config(values: dict[str, Any]) -> Prepare:
     return prepare
 
 
+def ensemble_option(command: Command) -> Command:
+    """Add `--ensemble`."""
+    return click.option("--ensemble", is_flag=True, help="Average the word probabilities of all runs, as one model.")(
+        command
+    )
+
+
+def data_option(purpose: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `--data`, with its purpose in its help."""
+    return click.option(
+        "--data",
+        type=PATH,
+        metavar="FILE",
+        help=f"{purpose}: a file written by `captioner prepare`, or a folder of CS231n's assignment. Its features must "
+        "be from the same encoder; its vocabulary may differ.",
+    )
+
+
 def list_option(command: Command) -> Command:
     """Add a repeatable `--list`, as the argument `lists`."""
     return click.option(
@@ -120,5 +138,6 @@ def encoder_options(command: Command) -> Command:
         multiple=True,
         metavar="KEY=VALUE",
         callback=parse,
-        help="Set size, mean, scale, layout (nchw or nhwc) or output of the encoder onnx:FILE; may be repeated.",
+        help="Option of the encoder onnx:FILE: size, mean, scale, layout (nchw or nhwc), or output (its name); "
+        "may be repeated.",
     )(command)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from captioner.errors import CaptionerError
@@ -74,6 +75,12 @@ def note(*lines: object) -> None:
 def problem(message: object) -> None:
     """Print an error or warning to stderr."""
     note(f"captioner: {message}")
+
+
+def warnings(messages: Iterable[str]) -> None:
+    """Print warnings to stderr."""
+    for message in messages:
+        problem(f"warning: {message}")
 
 
 def warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:

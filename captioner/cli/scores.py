@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from captioner.printable import printable
@@ -17,6 +17,8 @@ SCORES = {
 }
 """Metrics that are shown times 100, with confidence intervals if there are any."""
 STATISTICS = {
+    "perplexity": ("perplexity", ".2f"),
+    "true": ("captions true", ".1%"),
     "mean_length": ("words per caption", ".1f"),
     "vocabulary": ("distinct words", ",d"),
     "distinct": ("distinct captions", ",d"),
@@ -24,37 +26,34 @@ STATISTICS = {
     "repeats": ("with repeated bigram", ".1%"),
     "unk": ("<UNK> words", ".1%"),
 }
-WIDTH = 24
-LONGEST = 60
+IN_HEADING = ("perplexity", "true")
+"""Statistics in the heading instead, if there is one column."""
+WIDTH = 22
+"""Minimum width of a column."""
+LONGEST = 40
 """Maximum characters of a name."""
+Row = tuple[str, list[str]]
+"""A title and the cells of the columns."""
 
 
-def score_lines(record: dict[str, Any], by: str) -> Iterator[str]:
-    """Yield the table of a record: a column of scores, and two per compared set (its scores, the difference)."""
-    others = record.get("others", {})
-    true = record.get("true")
-    yield (
-        f"{printable(record['split'], LONGEST)}: {record['images']:,} images"
-        + (f", perplexity {record['perplexity']:.2f}" if "perplexity" in record else "")
-        + ("" if true is None else f", {true:.1%} of captions true")
-    )
-    if others:
-        names = [printable(other, LONGEST) for other in others]
-        heads = [title for name in names for title in (name, f"minus {name}")]
-        yield _line("", [printable(by, LONGEST), *heads])
+def score_lines(record: dict[str, Any]) -> Iterator[str]:
+    """Yield the table of a record: a column of scores per model, file or baseline, then the differences."""
+    others: dict[str, Any] = record["others"]
+    columns = [record, *others.values()]
+    yield _heading(record, is_alone=not others)
+    names = [printable(name, LONGEST) for name in (record["name"], *others)]
+    rows: list[Row] = [("", names)] if others else []
     for key, title in SCORES.items():
-        if key in record:
-            cells = [_cell(record[key], record["intervals"].get(key))]
-            for other in others.values():
-                difference = _cell(record[key] - other[key], other["difference"].get(key), "+")
-                cells += [_cell(other[key], other["intervals"].get(key)), difference]
-            yield _line(title, cells)
+        rows.append((title, [_score(one[key], one["intervals"][key]) for one in columns]))
     for key, (title, spec) in STATISTICS.items():
-        if key in record:
-            cells = [f"{record[key]:{spec}}"]
-            for other in others.values():
-                cells += [f"{other[key]:{spec}}", ""]
-            yield _line(title, cells)
+        if any(one.get(key) is not None for one in columns) and (others or key not in IN_HEADING):
+            rows.append((title, [_statistic(one.get(key), spec) for one in columns]))
+    if others:
+        rows.append((f"{printable(record['name'], LONGEST // 2)} minus", ["", *names[1:]]))
+        for key, title in SCORES.items():
+            differences = (_score(record[key] - one[key], one["difference"][key], "+") for one in others.values())
+            rows.append((title, ["", *differences]))
+    yield from _aligned(rows)
 
 
 def worst_lines(worst: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
@@ -65,12 +64,28 @@ def worst_lines(worst: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
             yield "", f"  {' '.join(reference.split())}"
 
 
-def _cell(value: float, bounds: list[float] | None, sign: str = "") -> str:
+def _heading(record: dict[str, Any], is_alone: bool) -> str:
+    heading = f"{printable(record['split'], LONGEST)}: {record['images']:,} images"
+    if is_alone and record.get("perplexity") is not None:
+        heading += f", perplexity {record['perplexity']:.2f}"
+    if is_alone and record.get("true") is not None:
+        heading += f", {record['true']:.1%} of captions true"
+    return heading
+
+
+def _score(value: float, bounds: Sequence[float], sign: str = "") -> str:
     # + 0.0 turns -0.0 into 0.0
-    first, *interval = (f"{round(100 * number, 1) + 0.0:{sign}.1f}" for number in (value, *(bounds or ())))
-    return f"{first}  ({' to '.join(interval)})" if interval else first
+    first, *interval = (f"{round(100 * number, 1) + 0.0:{sign}.1f}" for number in (value, *bounds))
+    return f"{first}  ({' to '.join(interval)})"
 
 
-def _line(title: str, cells: list[str]) -> str:
-    first, *rest = cells
-    return f"  {title:<22}{first:<{WIDTH}}{''.join(f'{cell:<{WIDTH}}' for cell in rest)}".rstrip()
+def _statistic(value: float | None, spec: str) -> str:
+    return "-" if value is None else f"{value:{spec}}"
+
+
+def _aligned(rows: Sequence[Row]) -> Iterator[str]:
+    first = max(WIDTH, *(len(title) + 1 for title, _ in rows))
+    widths = [max(WIDTH, *map(len, column)) for column in zip(*(cells for _, cells in rows), strict=True)]
+    for title, cells in rows:
+        padded = (f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+        yield f"  {title:<{first}}{'  '.join(padded)}".rstrip()

@@ -1,8 +1,9 @@
-"""Scores of captions against references: BLEU, ROUGE-L, CIDEr-D, perplexity and statistics of the wording."""
+"""Scores of captions against references: BLEU, ROUGE-L, CIDEr-D and statistics of the wording."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,9 +11,6 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.batches import sequential_batches
-from captioner.data.corpus import Corpus
-from captioner.inference.captioner import BATCH, Captioner
 from captioner.metrics import (
     NAMES,
     confidence_interval,
@@ -24,9 +22,10 @@ from captioner.metrics import (
     scores_from_sums,
     tokenize,
 )
-from captioner.model.perplexity import mean_word_loss, perplexity
-from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.vocabulary import UNK
+
+FEW_IMAGES = 30
+"""With fewer images than this, a bootstrap interval is unreliable."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +49,25 @@ class EvaluationSet:
 
 @dataclass(frozen=True)
 class ScoredCaptions:
-    """One caption per image with its statistics per metric (`rows`), and all scores by name (`scores`)."""
+    """One caption per image with its statistics per metric (`rows`), and all scores by name (`scores`).
 
-    by: str
+    `name` is that of the run, the file or the baseline that the captions are from.
+    """
+
+    name: str
     captions: list[str]
     rows: Array
     scores: dict[str, Any]
 
 
-def score_captions(evaluation_set: EvaluationSet, by: str, captions: Sequence[str], **computed: Any) -> ScoredCaptions:
+def score_captions(
+    evaluation_set: EvaluationSet, name: str, captions: Sequence[str], same_train: bool = True, **computed: Any
+) -> ScoredCaptions:
     """Score one caption per image; `computed` are scores computed elsewhere, listed first.
 
     BLEU, ROUGE-L, CIDEr-D, then: mean caption length, vocabulary size, number of distinct captions, and the fractions
     of captions that repeat a bigram, of words that are `<UNK>`, and of captions that are not in the training split.
+    The last is None for captions of a model that was trained on another split: `same_train` is False.
     """
     tokenized = list(map(tokenize, captions))
     rows = score_rows(tokenized, evaluation_set.reference_words)
@@ -73,36 +78,11 @@ def score_captions(evaluation_set: EvaluationSet, by: str, captions: Sequence[st
         **diversity(tokenized),
         "unk": fraction(words.count(UNK.lower()), words),
     }
-    if evaluation_set.train_words is not None:
+    if not same_train:
+        scores["novel"] = None
+    elif evaluation_set.train_words is not None:
         scores["novel"] = novelty(tokenized, evaluation_set.train_words)
-    return ScoredCaptions(by, list(captions), rows, scores)
-
-
-def build_evaluation_set(corpus: Corpus, name: str) -> tuple[EvaluationSet, Array]:
-    """Return the images of a split that have references, and their rows in the split.
-
-    Raises: DataError when the split does not exist.
-    """
-    split, vocab, train = corpus.split(name), corpus.vocab, corpus.splits.get("train")
-    rows = split.captioned_images
-    images = [split.image_ids[row] for row in rows]
-    references = [split.references(row, vocab) for row in rows.tolist()]
-    train_captions = None if train is None else [train.text(row, vocab) for row in range(len(train.captions))]
-    return EvaluationSet(images, references, train_captions), rows
-
-
-def score_model(
-    captioner: Captioner, corpus: Corpus, name: str, evaluation_set: EvaluationSet, rows: Array
-) -> ScoredCaptions:
-    """Score a model's captions of a split, and measure the perplexity of its references."""
-    split, loaded = corpus.split(name), captioner.loaded
-    loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
-    every = [candidates[0].text for candidates in captioner.candidates(split.features, regions=split.regions)]
-    captions = [every[row] for row in rows]
-    true = None
-    if split.is_true is not None:
-        true = fraction(sum(split.is_true(row, every[row].split()) for row in rows.tolist()), captions)
-    return score_captions(evaluation_set, "model", captions, loss=loss, perplexity=perplexity(loss), true=true)
+    return ScoredCaptions(name, list(captions), rows, scores)
 
 
 def intervals(scored: ScoredCaptions, other: ScoredCaptions | None = None) -> dict[str, list[float]]:
@@ -114,14 +94,28 @@ def intervals(scored: ScoredCaptions, other: ScoredCaptions | None = None) -> di
 def to_dict(
     evaluation_set: EvaluationSet, scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()
 ) -> dict[str, Any]:
-    """Convert scores to JSON types, with the scores of other captions and the differences from them."""
-    record = {"images": len(evaluation_set.images), **scored.scores, "intervals": intervals(scored)}
-    if others:
-        record["others"] = {
-            other.by: {**other.scores, "intervals": intervals(other), "difference": intervals(scored, other)}
-            for other in others
-        }
-    return record
+    """Convert scores to JSON types, with the scores of other captions and the differences from them by name."""
+    count = len(evaluation_set.images)
+    compared: dict[str, Any] = {}
+    for other in others:
+        name = next(name for name in distinct(other.name) if name not in (scored.name, *compared))
+        scores = {**other.scores, "intervals": intervals(other), "difference": intervals(scored, other)}
+        compared[name] = scores
+    few = f"{count:,} images; confidence intervals from fewer than {FEW_IMAGES} images are unreliable"
+    return {
+        "name": scored.name,
+        "images": count,
+        **scored.scores,
+        "intervals": intervals(scored),
+        "others": compared,
+        "warnings": [few] if count < FEW_IMAGES else [],
+    }
+
+
+def distinct(name: str) -> Iterator[str]:
+    """Yield a name, then numbered variants of it."""
+    yield name
+    yield from (f"{name} ({number})" for number in itertools.count(2))
 
 
 def worst(evaluation_set: EvaluationSet, scored: ScoredCaptions, count: int) -> list[dict[str, Any]]:

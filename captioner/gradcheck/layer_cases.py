@@ -72,7 +72,7 @@ def _keys_forward(W_key: Array, b_key: Array) -> tuple[Array, Any]:
     return keys_forward(regions.astype(W_key.dtype), W_key, b_key)
 
 
-def _attention_forward(h: Array, keys: Array, *weights: Array) -> tuple[Array, Any]:
+def _attention_forward(h: Array, keys: Array, *weights: Any) -> tuple[Array, Any]:
     """Attend with rows of the first and the third image, none of the second."""
     return attention_forward(h, SharedRows(keys, 2 * _ids((ROWS,), 2)), *weights)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from captioner.errors import CheckpointError
 from captioner.images import same_encoder
-from captioner.inference.restore import LoadedModel, check_width, vocabulary_difference
+from captioner.inference.restore import LoadedModel, check_regions, check_width, vocabulary_difference
 from captioner.model.ensemble import Ensemble
 
 
@@ -28,12 +28,9 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
                 f"got {other.meta.encoder}; an ensemble needs one shared encoder"
             )
         check_width(first, other.meta.feature_dim, str(other.path))
-        if other.meta.region_dim not in (0, first.meta.region_dim):
-            raise CheckpointError(
-                f"{other.path}: regions: expected {first.meta.region_dim} numbers per region as in {first.path}, "
-                f"got {other.meta.region_dim}; name a model with attention first"
-            )
+        check_regions(other, first.meta.region_dim)
     if not others:
         return first
     ensemble = Ensemble([one.model for one in models])
-    return LoadedModel(first.path, first.config, first.vocab, ensemble, first.meta)
+    warnings = tuple(warning for one in models for warning in one.warnings)
+    return LoadedModel(first.path, first.config, first.vocab, ensemble, first.meta, warnings=warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Sequence
@@ -9,14 +10,15 @@ from pathlib import Path
 
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError
+from captioner.inference.build_reranker_index import build_index, check_index, check_train
 from captioner.inference.captioner import Captioner
 from captioner.inference.ensemble import ensemble_of
-from captioner.inference.find_checkpoint import RERANKER, find_checkpoint
-from captioner.inference.reranker_index import Index, build_index, check_index, check_train
+from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
+from captioner.inference.reranker_index import Index
 from captioner.inference.reranker_index import load as load_index
-from captioner.inference.restore import LoadedModel, Restored, check_corpus, restore
+from captioner.inference.restore import LoadedModel, Restored, check_corpus, check_encoder, restore
 from captioner.parallel.blas import set_threads
-from captioner.preparation.load_corpus import build_corpus
+from captioner.preparation.load_corpus import build_corpus, build_corpus_at
 
 Run = str | os.PathLike[str]
 
@@ -39,13 +41,18 @@ def load(runs: Run | Sequence[Run], overrides: Sequence[str] = ()) -> Captioner:
 def open_run(path: Run, overrides: Sequence[str] = ()) -> Restored:
     """Restore the model of a run folder (its best checkpoint) or of a checkpoint file.
 
-    Sets BLAS to one thread for the whole process.
+    If the folder has no best checkpoint, its last one is used, with a warning unless the first validation was not due
+    yet. Sets BLAS to one thread for the whole process.
 
     Raises: CheckpointError, or ConfigError for overrides.
     """
-    restored = restore(find_checkpoint(Path(path)), overrides)
+    checkpoint = find_checkpoint(Path(path))
+    restored = restore(checkpoint, overrides)
     set_threads(1)
-    return restored
+    is_due = restored.meta.best is not None or restored.config.validate.every == 1
+    if checkpoint.name != LAST or checkpoint == Path(path) or not is_due:
+        return restored
+    return dataclasses.replace(restored, warnings=(f"{path}: no {BEST}; using {LAST} (step {restored.meta.step:,})",))
 
 
 def open_runs(paths: Sequence[Run], overrides: Sequence[str] = ()) -> LoadedModel:
@@ -56,11 +63,16 @@ def open_runs(paths: Sequence[Run], overrides: Sequence[str] = ()) -> LoadedMode
     return ensemble_of([open_run(path, overrides) for path in paths])
 
 
-def open_corpus(loaded: LoadedModel) -> Corpus:
-    """Load the data set that a model was trained on.
+def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
+    """Load the data set that a model was trained on, or the data set `data`, whose vocabulary may differ.
 
-    Raises: CheckpointError when the data set has changed, DataError when it is missing.
+    Raises: CheckpointError when the data set has changed, or has features of another encoder; DataError when it is
+    missing; UsageError when `data` is no data set.
     """
+    if data is not None:
+        corpus = build_corpus_at(data, loaded.config)
+        check_encoder(loaded, corpus)
+        return corpus
     root = loaded.config.data.root
     if root is not None and not root.exists():
         raise DataError(f"{root}: data set not found; if it has moved, try -o data.root=NEW")
@@ -79,19 +91,19 @@ def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner
     """
     options, root = loaded.config.decode, loaded.config.data.root
     if options.consensus == 0:
-        return Captioner(loaded)
+        return Captioner(loaded, warnings=loaded.warnings)
     file = loaded.path.parent / RERANKER
     try:
         index = _find_index(file, loaded, corpus)
     except (DataError, CheckpointError) as error:
         raise DataError(f"decode.consensus: {error}; or -o decode.consensus=0") from error
     if index is not None:
-        return Captioner(loaded, index.reranker())
+        return Captioner(loaded, index.reranker(), loaded.warnings)
     missing = (
         f"decode.consensus: neither {file} nor the data set {root} was found, so captions are ranked by "
         f"log-probability / length^{options.length_penalty:g} alone; try -o data.root=NEW, or -o decode.consensus=0"
     )
-    return Captioner(loaded, warnings=[missing])
+    return Captioner(loaded, warnings=[*loaded.warnings, missing])
 
 
 def _find_index(file: Path, loaded: LoadedModel, corpus: Corpus | None) -> Index | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
@@ -54,7 +54,8 @@ FIXED = (
 class LoadedModel:
     """A model or an ensemble, ready to caption, with its config, vocabulary and checkpoint metadata.
 
-    `path` is the checkpoint file; of an ensemble, that of the first model.
+    `path` is the checkpoint file; of an ensemble, that of the first model. `warnings` are what a user should know
+    about the choice of the checkpoint.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class LoadedModel:
     vocab: Vocab
     model: CaptionModel
     meta: Meta
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,6 @@ def initialize_from(model: CaptioningRNN, config: Config, restored: Restored, co
     Raises: CheckpointError when vocabulary or encoder differ, or a parameter is too large for the dtype; ConfigError
     when an option in `SHAPING` differs.
     """
-    check_corpus(restored, corpus)
     values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
     other = [
         f"{option}: expected {had} as in {restored.path} (train.init_from), got {given}; change it"
@@ -158,6 +159,7 @@ def initialize_from(model: CaptioningRNN, config: Config, restored: Restored, co
     ]
     if other:
         raise ConfigError(other)
+    check_corpus(restored, corpus)
     with np.errstate(over="ignore"):
         params = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
     if large := [name for name, w in params.items() if not np.isfinite(w).all()]:
@@ -173,23 +175,43 @@ def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:
 
     Raises: CheckpointError when it has not.
     """
-    where, meta = loaded.path, loaded.meta
     if corpus.vocab != loaded.vocab:
         raise CheckpointError(
-            f"{where}: vocabulary: expected the {len(loaded.vocab)} words of the checkpoint, "
+            f"{loaded.path}: vocabulary: expected the {len(loaded.vocab)} words of the checkpoint, "
             f"got {vocabulary_difference(loaded.vocab, corpus.vocab)}; use the data set that the model was trained on"
         )
-    if not same_encoder(corpus.encoder, meta.encoder):
+    check_encoder(loaded, corpus)
+
+
+def check_encoder(loaded: LoadedModel, corpus: Corpus) -> None:
+    """Check that the features of a data set have the encoder and the width of the model's.
+
+    Raises: CheckpointError when they have not.
+    """
+    if not same_encoder(corpus.encoder, loaded.meta.encoder):
         raise CheckpointError(
-            f"{where}: features: expected encoder {meta.encoder}, got {corpus.encoder}; "
+            f"{loaded.path}: features: expected encoder {loaded.meta.encoder}, got {corpus.encoder}; "
             "use the encoder of the training images"
         )
     check_width(loaded, corpus.feature_dim, "the data set")
-    if corpus.region_dim != meta.region_dim:
+    check_regions(loaded, corpus.region_dim)
+
+
+def check_regions(loaded: LoadedModel, width: int) -> None:
+    """Check the numbers per region of a data set, or of the model that opened it; 0 without regions.
+
+    Raises: CheckpointError when the model attends to other regions.
+    """
+    if loaded.meta.region_dim not in (0, width):
+        hint = "use the encoder of the training images" if width else "name a model with attention first"
         raise CheckpointError(
-            f"{where}: regions: expected {meta.region_dim} numbers per region, got {corpus.region_dim}; "
-            "use the data set that the model was trained on"
+            f"{loaded.path}: regions: expected {loaded.meta.region_dim} numbers per region, got {width}; {hint}"
         )
+
+
+def is_training_split(loaded: LoadedModel, corpus: Corpus) -> bool:
+    """Whether a data set has the training split of the model, with the same vocabulary."""
+    return "train" in corpus.splits and corpus.fingerprint(["train"]) == loaded.meta.train_fingerprint
 
 
 def vocabulary_difference(expected: Vocab, got: Vocab) -> str:

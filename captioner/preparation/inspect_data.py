@@ -13,13 +13,11 @@ import numpy as np
 from captioner.config.options import Prepare
 from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
-from captioner.data.cs231n import CAPTIONS, VOCAB
-from captioner.data.prepared import SEAL
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
 from captioner.preparation.find_photos import Unreadable, find_all, is_below, missing_photos, photo_folder
 from captioner.preparation.image_records import read_records, reporting_issues
-from captioner.preparation.load_corpus import build_corpus
+from captioner.preparation.load_corpus import build_corpus, source_kind
 from captioner.preparation.prepare import summarize_records
 
 
@@ -36,7 +34,7 @@ def source_overrides(source: str) -> list[str]:
 
     Raises: UsageError for anything else.
     """
-    kind = _kind(source) or (None if os.path.exists(source) else "prepared")
+    kind = source_kind(source) or (None if os.path.exists(source) else "prepared")
     if kind is None:
         raise UsageError(
             f"{source}: expected a file written by `captioner prepare`, a folder of CS231n's assignment 3, or scenes; "
@@ -45,22 +43,13 @@ def source_overrides(source: str) -> list[str]:
     return [f"data.source={kind}", *([] if kind == "scenes" else [f"data.root={source}"])]
 
 
-def _kind(source: str) -> str | None:
-    """Return the source type of an existing data set, or None for caption files and missing paths."""
-    if source == "scenes":
-        return "scenes"
-    if os.path.isdir(source):  # of CS231n, or of photographs
-        return "cs231n" if any(os.path.exists(os.path.join(source, name)) for name in (CAPTIONS, VOCAB)) else None
-    return "prepared" if SEAL.matches(source) else None
-
-
 def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tuple[list[object], dict[str, Any]]:
     """Check caption files with their photographs, or a data set; return all issues and the summary.
 
     Raises: DataError for a damaged data set, UsageError for options that do not apply to a data set.
     """
     (first, *others) = sources
-    if not others and _kind(first):
+    if not others and source_kind(first):
         fields = [field.name for field in dataclasses.fields(options)]
         changed = [name for name in fields if getattr(options, name) != getattr(Prepare(), name)]
         if changed or lists:

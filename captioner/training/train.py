@@ -13,8 +13,9 @@ from typing import Any
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, DivergenceError, UsageError
-from captioner.inference import reranker_index as reranker
+from captioner.inference.build_reranker_index import is_current
 from captioner.inference.load import open_corpus, open_run
+from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import initialize_from, restore
 from captioner.optim.ema import EMA
 from captioner.optim.update_rules import UPDATE_RULES
@@ -218,9 +219,9 @@ class _Training:
     def _save_reranker(self) -> None:
         """Write the re-ranking index if consensus re-ranking is enabled; it is the same for every step."""
         with self.watch("saving"):
-            if self.config.decode.consensus and not reranker.is_current(self.run.reranker, self.corpus):
+            if self.config.decode.consensus and not is_current(self.run.reranker, self.corpus):
                 with self.run.writing(self.run.reranker) as check:
-                    reranker.save(self.run.reranker, self.validation.index, check)
+                    save_index(self.run.reranker, self.validation.index, check)
 
     def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
         summary = summarize(

@@ -12,10 +12,12 @@ from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus
 from captioner.decode import Reranker
 from captioner.errors import DataError
-from captioner.evaluation.scoring import EvaluationSet, build_evaluation_set, score_captions
+from captioner.evaluation.score_model import build_evaluation_set
+from captioner.evaluation.scoring import EvaluationSet, score_captions
+from captioner.inference.build_reranker_index import build_index
 from captioner.inference.captioner import Captioner
 from captioner.inference.decoder import build_decoder
-from captioner.inference.reranker_index import Index, build_index
+from captioner.inference.reranker_index import Index
 from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
 from captioner.model.captioning_rnn import CaptioningRNN

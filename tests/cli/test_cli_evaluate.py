@@ -1,6 +1,7 @@
 """captioner evaluate: text and JSON lines, of a run and of caption files."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,33 @@ from typing import Any
 import pytest
 
 from captioner.cli.scores import score_lines
-from captioner.evaluation.scoring import build_evaluation_set, score_model, to_dict
+from captioner.evaluation.score_model import build_evaluation_set, score_model
+from captioner.evaluation.scoring import to_dict
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES
+from captioner.storage import checkpoint
 
-KEYS = ["split", "images", "loss", "perplexity", "true", *NAMES, "mean_length", "vocabulary", "distinct", "repeats"]
-KEYS += ["unk", "novel", "intervals"]
+KEYS = [
+    "split",
+    "name",
+    "images",
+    "loss",
+    "perplexity",
+    "true",
+    *NAMES,
+    "mean_length",
+    "vocabulary",
+    "distinct",
+    "repeats",
+]
+KEYS += ["unk", "novel", "intervals", "others", "warnings"]
+
+
+def few(split: str, images: int) -> str:
+    """The warning about the confidence intervals of a split."""
+    return (
+        f"captioner: warning: {split}: {images} images; confidence intervals from fewer than 30 images are unreliable\n"
+    )
 
 
 @pytest.fixture
@@ -39,15 +61,66 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
     done = cli("evaluate", coco_run, "--split", "train", "--split", "val", "--worst", "1")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, few("train", 4) + few("val", 2))
     golden("evaluate.txt", done.out)
+
+
+@pytest.fixture
+def other_run(coco_run: Path, tmp_path: Path) -> Path:
+    """A run whose captions repeat another word than those of `coco_run`."""
+    other = Path(shutil.copytree(coco_run, tmp_path / "other"))
+    saved = checkpoint.load(other / "best.h5")
+    saved.params["b_vocab"][[4, 5]] = 0, 3
+    checkpoint.save(other / "best.h5", saved)
+    return other
+
+
+def test_text_of_several_runs(
+    cli: Callable[..., Any], coco_run: Path, other_run: Path, golden: Callable[..., None]
+) -> None:
+    done = cli("evaluate", coco_run, other_run, "--baseline", "nn", "--worst", 1)
+    assert (done.code, done.err) == (0, few("val", 2))
+    golden("evaluate_runs.txt", done.out)
+
+
+def test_json_of_several_runs(cli: Callable[..., Any], coco_run: Path, other_run: Path) -> None:
+    runs = coco_run, other_run
+    first, second = (json.loads(cli("evaluate", run, "--json").out) for run in runs)
+    record = json.loads(cli("evaluate", *runs, "--json").out)
+    other = record["others"]["other"]
+    assert {**record, "others": {}} == first
+    assert {key: other[key] for key in other if key != "difference"} == {key: second[key] for key in KEYS[3:-2]}
+    assert list(record) == KEYS
+    assert list(other) == [*KEYS[3:-2], "difference"]
+    both = json.loads(cli("evaluate", "--ensemble", *runs, "--json").out)
+    assert (both["name"], both["others"]) == ("ensemble of 2", {})
+    assert min(first["loss"], second["loss"]) < both["loss"] < max(first["loss"], second["loss"])
+
+
+def test_a_missing_best_checkpoint_is_reported(cli: Callable[..., Any], own_run: Path) -> None:
+    (own_run / "best.h5").unlink()
+    done = cli("evaluate", own_run, "--json")
+    assert done.err == f"captioner: warning: {own_run}: no best.h5; using last.h5 (step 8)\n" + few("val", 10)
+    assert json.loads(done.out)["name"] == "run/last.h5"
+
+
+def test_another_data_set(cli: Callable[..., Any], tiny_run: Path, photo_run: Path) -> None:
+    data = photo_run.parent / "data.h5"
+    record = json.loads(cli("evaluate", tiny_run, "--data", data, "--split", "train", "--json").out)
+    assert (record["images"], record["perplexity"], record["novel"], record["true"]) == (6, None, None, None)
+    own = json.loads(cli("evaluate", photo_run, "--json").out)
+    again = json.loads(cli("evaluate", photo_run, "--data", data, "--json").out)
+    assert again == own
+    compared = json.loads(cli("evaluate", tiny_run, photo_run, "--data", data, "--json").out)["others"]
+    (found,) = compared.values()
+    assert {name: found[name] for name in NAMES} == {name: own[name] for name in NAMES}
 
 
 @pytest.mark.usefixtures("files")
 def test_text_of_files(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     words = ("--captions", "results.json", "--references", "captions.json", "--against", "other.json", "--worst", "1")
     done = cli("evaluate", *words)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, few("captions.json", 3))
     golden("evaluate_files.txt", done.out)
 
 
@@ -58,7 +131,7 @@ def test_json_lines(cli: Callable[..., Any], tiny_run: Path) -> None:
     for name, line in zip(("heldout", "test"), done.out.splitlines(), strict=True):
         evaluation_set, rows = build_evaluation_set(corpus, name)
         scored = score_model(captioner_of(restored), corpus, name, evaluation_set, rows)
-        assert json.loads(line) == {"split": name, **to_dict(evaluation_set, scored)}
+        assert json.loads(line) == {"split": name, **to_dict(evaluation_set, scored), "name": "run"}
         assert list(json.loads(line)) == KEYS
 
 
@@ -76,9 +149,14 @@ def test_captions_of_a_run_have_the_same_scores_as_a_file(
     cli: Callable[..., Any], photo_run: Path, tmp_path: Path
 ) -> None:
     table, results = photo_run.parent / "photos" / "captions.csv", tmp_path / "results.json"
-    record = json.loads(cli("evaluate", photo_run, "--coco", results, "--against", results, "--json").out)
+    assert cli("evaluate", photo_run, "--coco", results).code == 0
+    record = json.loads(cli("evaluate", photo_run, "--against", results, "--json").out)
     assert record["others"]["results.json"]["difference"] == {name: [0, 0] for name in NAMES}
     images = {entry["image_id"] for entry in json.loads(results.read_text())}
+    lines = tmp_path / "lines.json"
+    lines.write_text(cli("sample", photo_run, "--json").out)
+    same = json.loads(cli("evaluate", photo_run, "--against", lines, "--json").out)
+    assert same["others"]["lines.json"] == record["others"]["results.json"]
     lines = table.read_text().splitlines()
     references = tmp_path / "captions.csv"
     references.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[0] in images)]))
@@ -93,18 +171,17 @@ def test_the_baseline(cli: Callable[..., Any], tiny_run: Path) -> None:
     baseline = record["others"]["nn"]
     assert baseline["novel"] == 0
     assert baseline["bleu4"] > record["bleu4"], "an untrained model"
-    assert "minus nn" in cli("evaluate", tiny_run, "--baseline", "nn").out
 
 
 def test_json_has_no_infinity(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.evaluation.scoring.mean_word_loss", lambda *_: 1000.0)
+    monkeypatch.setattr("captioner.evaluation.score_model.mean_word_loss", lambda *_: 1000.0)
     line = cli("evaluate", tiny_run, "--json").out
     assert json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["loss"] == 1000
 
 
 def test_the_fraction_of_true_captions() -> None:
-    record = {"split": "a\nb", "images": 1200, "perplexity": 4.4817, "true": 0.9876}
-    assert next(score_lines(record, "model")) == "a\\nb: 1,200 images, perplexity 4.48, 98.8% of captions true"
+    record = {"split": "a\nb", "name": "x", "images": 1200, "perplexity": 4.4817, "true": 0.9876, "others": {}}
+    assert next(score_lines(record)) == "a\\nb: 1,200 images, perplexity 4.48, 98.8% of captions true"
 
 
 @pytest.mark.parametrize(
@@ -115,10 +192,13 @@ def test_the_fraction_of_true_captions() -> None:
         ("--captions a", "expected a run, or --captions with --references"),
         ("run --references a", "expected a run, or --captions with --references"),
         ("run --coco a --split val --split test", "--captions, --against and --coco need a single --split"),
-        ("--captions a --references b --baseline nn", "--baseline, --coco and -o need a run, not --captions"),
+        ("run other --coco a", "--coco writes the captions of one model, got 2 runs; name one run, or try --ensemble"),
+        *((f"--captions a --references b {option}",
+           "--ensemble, --data, --baseline, --coco and -o need a run, not --captions")
+          for option in ("--baseline nn", "--ensemble", "--data c", "--coco d", "-o decode.beam_width=2")),
         ("run --baseline nn --split train", "--baseline uses the captions of train and cannot be scored on it"),
     ],
-)
+)  # fmt: skip
 def test_invalid_combinations_of_options(command: str, problem: str, cli: Callable[..., Any]) -> None:
     done = cli("evaluate", *command.split())
     assert (done.code, done.out) == (2, "")

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 
 from captioner.images import protobuf
 from captioner.inference.caption import Caption, to_record
-from captioner.inference.captions import caption_split
+from captioner.inference.caption_features import caption_split
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.storage import checkpoint
 
@@ -55,7 +55,7 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
 
 def test_text_marks_true_captions(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     captions = [Caption("x", "a b", -1.234, ["c", "d"], true, []) for true in (True, False, None)]
-    monkeypatch.setattr("captioner.inference.captions.caption_split", lambda *_: iter(captions))
+    monkeypatch.setattr("captioner.inference.caption_features.caption_split", lambda *_: iter(captions))
     lines = cli("sample", tiny_run).out.splitlines()
     assert lines[::3] == ["x\ta b\t-1.23\ttrue", "x\ta b\t-1.23\tnot true", "x\ta b\t-1.23"]
     assert lines[1:3] == ["\t  c", "\t  d"]
@@ -70,7 +70,11 @@ def test_a_run_folder_uses_its_best_checkpoint(cli: Callable[..., Any], own_run:
     from_file = cli("sample", own_run / "best.h5", "--json").out
     assert cli("sample", own_run, "--json").out == from_file != ""
     (own_run / "best.h5").unlink()
-    assert cli("sample", own_run, "--json").code == 0
+    done = cli("sample", own_run, "--json")
+    assert done.code == 0
+    assert done.err == f"captioner: warning: {own_run}: no best.h5; using last.h5 (step 8)\n"
+    named = cli("sample", own_run / "last.h5", "--json")
+    assert named == (0, done.out, "")
 
 
 def test_a_checkpoint_is_self_contained(cli: Callable[..., Any], own_run: Path, tmp_path: Path) -> None:
@@ -94,11 +98,15 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     }  # fmt: skip
 
 
+ONE_INPUT = "photographs, --split (with or without --data) and --features exclude each other; use one of them"
 INVALID = {
-    "--features new.h5 --split train": "photographs, --split and --features exclude each other; use one of them",
-    "a.png --split train": "photographs, --split and --features exclude each other; use one of them",
-    "a.png --features new.h5": "photographs, --split and --features exclude each other; use one of them",
-    "new/070.png --overwrite": "--overwrite needs --write-sidecar",
+    "--features new.h5 --split train": ONE_INPUT,
+    "a.png --split train": ONE_INPUT,
+    "a.png --features new.h5": ONE_INPUT,
+    "--data new.h5 --features new.h5": ONE_INPUT,
+    "--data new.h5 a.png": ONE_INPUT,
+    "new/070.png --overwrite": "--overwrite needs --write-sidecar or --coco",
+    "a.png --coco no/results.json": "no/results.json: folder not found: no",
     "--write-sidecar .txt": "--write-sidecar, --encoder and --encoder-option need photographs",
     "--split train --encoder scenes": "--write-sidecar, --encoder and --encoder-option need photographs",
     "a.png --write-sidecar txt": "--write-sidecar txt: expected a suffix such as .txt",
@@ -130,7 +138,7 @@ def test_references_of_several_lines_are_printed_in_one(
     cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captions = [Caption("a\nb", "c", -1.0, ["two\n lines", "an\x1b[2J escape"], None, [("c", -1.0), ("d", -2.5)])]
-    monkeypatch.setattr("captioner.inference.captions.caption_split", lambda *_: iter(captions))
+    monkeypatch.setattr("captioner.inference.caption_features.caption_split", lambda *_: iter(captions))
     assert cli("sample", tiny_run).out.splitlines() == [
         r"a\nb	c	-1.00", "\td\t-2.50", "\t  two lines", "\t  an\\x1b[2J escape"
     ]  # fmt: skip
@@ -147,7 +155,9 @@ def test_constraints(cli: Callable[..., Any], coco_run: Path) -> None:
     assert (wide["caption"], wide["log_prob"]) == ("a a a a", pytest.approx(4 * -3.4963 / 3, abs=1e-3))
 
 
-def test_several_runs_form_an_ensemble(cli: Callable[..., Any], coco_run: Path, tiny_run: Path, tmp_path: Path) -> None:
+def test_an_ensemble_averages_word_probabilities(
+    cli: Callable[..., Any], coco_run: Path, tiny_run: Path, tmp_path: Path
+) -> None:
     other = Path(shutil.copytree(coco_run, tmp_path / "other"))
     saved = checkpoint.load(other / "best.h5")
     saved.params["b_vocab"][[4, 5]] = 0, 3
@@ -155,13 +165,13 @@ def test_several_runs_form_an_ensemble(cli: Callable[..., Any], coco_run: Path, 
     alone = [json.loads(cli("sample", run, "-n", 1, "--json", *SHORT).out) for run in (coco_run, other)]
     assert [one["caption"] for one in alone] == ["a a a", "café café café"]
     for names in ((coco_run, other), (other, coco_run / "best.h5")):
-        done = cli("sample", *names, "-n", 1, "--json", *SHORT)
+        done = cli("sample", "--ensemble", *names, "-n", 1, "--json", *SHORT)
         assert (done.code, done.err) == (0, "")
         both = json.loads(done.out)
         assert both["caption"] == "café café café"
         chances = 1 / (np.e + 6), np.exp(3) / (np.exp(3) + 6)
         assert both["log_prob"] == pytest.approx(3 * np.log(np.mean(chances)), abs=1e-4)
-    failed = cli("sample", coco_run, tiny_run)
+    failed = cli("sample", "--ensemble", coco_run, tiny_run)
     assert (failed.code, failed.out) == (1, "")
     assert failed.err.startswith(f"captioner: {tiny_run}/best.h5: vocabulary: expected the 7 words of {coco_run}/best")
 
@@ -275,7 +285,7 @@ def test_candidates_follow_the_caption(cli: Callable[..., Any], photo_run: Path,
 
 
 def test_runs_come_before_the_photographs(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
-    done = cli("sample", photo_run, photo_run / "best.h5", "new")
+    done = cli("sample", "--ensemble", photo_run, photo_run / "best.h5", "new")
     assert (done.code, done.err) == (0, "")
     assert list(by_image(done.out).items()) == list(captions.items())
     late = cli("sample", photo_run, "new/070.png", photo_run)
@@ -288,6 +298,63 @@ def test_runs_come_before_the_photographs(cli: Callable[..., Any], photo_run: Pa
     assert cli("sample", photo_run, "empty", "new", "-n", 1).code == 1, (
         "a folder without a checkpoint is a folder of photographs"
     )
+
+
+def test_several_runs_need_ensemble(cli: Callable[..., Any], tiny_run: Path) -> None:
+    done = cli("sample", tiny_run, tiny_run / "last.h5")
+    message = "captioner: got 2 runs; name one, or average their word probabilities with --ensemble\n"
+    assert done == (2, "", message)
+
+
+def test_coco_results(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
+    shutil.move("new/071.png", "new/COCO_val2014_000000000071.png")
+    Path("new/072.png").write_bytes(b"no photograph")
+    done = cli("sample", photo_run, "new", "--coco", "results.json", "--write-sidecar", ".txt")
+    assert done.code == 1, "results are written for the readable photographs"
+    expected = [(image if "071" not in image else 71, text) for image, text in captions.items() if "072" not in image]
+    found = json.loads(Path("results.json").read_text())
+    assert sorted(((one["image_id"], one["caption"]) for one in found), key=str) == sorted(expected, key=str)
+    kept = cli("sample", photo_run, "new", "--coco", "results.json")
+    assert kept == (
+        2, "", "captioner: results.json: exists already; name another file, or replace it with --overwrite\n"
+    )  # fmt: skip
+    assert cli("sample", photo_run, "new/070.png", "--coco", "results.json", "--overwrite").code == 0
+    assert json.loads(Path("results.json").read_text()) == [
+        {"image_id": "new/070.png", "caption": captions["new/070.png"]}
+    ]
+
+
+def test_coco_results_need_unique_image_ids(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
+    done = cli("sample", photo_run, "new/070.png", "new/070.png", "--coco", "results.json")
+    assert (done.code, len(done.out.splitlines())) == (1, 2)
+    assert done.err == "captioner: results.json: expected unique image ids, got 'new/070.png' twice\n"
+    assert not Path("results.json").exists()
+
+
+def test_an_interruption_leaves_no_partial_results(
+    cli: Callable[..., Any], tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> Iterator[Caption]:
+        yield Caption("x", "a", -1.0, [], None, [])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("captioner.inference.caption_features.caption_split", interrupted)
+    assert cli("sample", tiny_run, "--coco", tmp_path / "results.json").code == 130
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_split_of_another_data_set(cli: Callable[..., Any], photo_run: Path, tiny_run: Path, tmp_path: Path) -> None:
+    data = photo_run.parent / "data.h5"
+    done = cli("sample", tiny_run, "--data", data, "--split", "train", "-n", 2, "--json")
+    assert (done.code, done.err) == (0, "")
+    with h5py.File(data) as file:
+        names, texts = file["train/images"][:2], file["train/texts"][:].tolist()
+    records = [json.loads(line) for line in done.out.splitlines()]
+    assert [record["image"] for record in records] == [name.decode() for name in names]
+    assert all(reference.encode() in texts for record in records for reference in record["references"])
+    failed = cli("sample", photo_run, "--data", tmp_path)
+    assert (failed.code, failed.out) == (2, "")
+    assert failed.err.startswith(f"captioner: {tmp_path}: expected a file written by `captioner prepare`, a folder")
 
 
 def test_sidecars(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:

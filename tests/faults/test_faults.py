@@ -89,7 +89,7 @@ def test_replaced_run_folder_stops_training(how: str, tmp_path: Path) -> None:
 HERE = Path(sys.executable)
 
 
-@pytest.mark.parametrize("files", ["checkpoints", "interrupted encodings, encoder onnx"])
+@pytest.mark.parametrize("files", ["checkpoints", "interrupted prepare, encoder onnx"])
 def test_files_are_readable_in_another_environment(files: str, tmp_path: Path) -> None:
     album = versions.make_album(tmp_path / "album")
     assert versions.trial(files, HERE, HERE, album, tmp_path / "run") == Outcome("read by the other")
@@ -219,7 +219,7 @@ def without_encodings(written: versions.Written) -> versions.Written:
 CHANGED: dict[str, tuple[str, Callable[[versions.Written], versions.Written], str]] = {
     "cut short": ("checkpoints", cut_short, "damaged"),
     "other content": ("checkpoints", lambda written: written._replace(content="other"), "other content"),
-    "encodings missing": ("interrupted encodings, encoder scenes", without_encodings, "was encoded again"),
+    "encodings missing": ("interrupted prepare, encoder scenes", without_encodings, "was encoded again"),
     "file missing": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "No such file"),
 }
 

@@ -9,8 +9,8 @@ from captioning import best_captions
 
 from captioner.decode import Ensemble
 from captioner.errors import CheckpointError
-from captioner.evaluation.scoring import build_evaluation_set, score_model
-from captioner.inference.captions import caption_split
+from captioner.evaluation.score_model import build_evaluation_set, score_model
+from captioner.inference.caption_features import caption_split
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.load import captioner_of, open_corpus, open_runs
 from captioner.inference.restore import Restored, restore

@@ -12,12 +12,14 @@ import pytest
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError
+from captioner.inference.build_reranker_index import is_current
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.load import load as load_captioner
-from captioner.inference.reranker_index import SEAL, Index, is_current, load, save
+from captioner.inference.reranker_index import SEAL, Index, load, save
 from captioner.inference.restore import Restored
+from captioner.storage import checkpoint
 
 RERANKING = ("decode.beam_width=6", "decode.consensus=300")
 
@@ -100,6 +102,18 @@ def test_captioning_writes_nothing_into_the_run_folder(reranked_run: Restored, c
     before = sorted(os.listdir(reranked_run.path.parent))
     captions(reranked_run, corpus)
     assert sorted(os.listdir(reranked_run.path.parent)) == before
+
+
+def test_a_run_that_was_not_due_for_validation_has_no_warning(own_run: Path) -> None:
+    (own_run / "best.h5").unlink()
+    assert open_run(own_run).warnings == (f"{own_run}: no best.h5; using last.h5 (step 8)",)
+    assert open_run(own_run / "last.h5").warnings == ()
+    saved = checkpoint.load(own_run / "last.h5")
+    checkpoint.save(own_run / "last.h5", dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, best=None)))
+    assert open_run(own_run, ["validate.every=5"]).warnings == ()
+    assert len(open_run(own_run).warnings) == 1
+    ensemble = ensemble_of([open_run(own_run), open_run(own_run)])
+    assert captioner_of(ensemble).warnings == open_run(own_run).warnings * 2
 
 
 # --- damaged or mismatched index

@@ -305,6 +305,12 @@ def test_a_file_above_the_maximum_size_is_refused(
     assert refusal(path).startswith("damaged") or "at most" in refusal(path)
 
 
+def test_a_file_from_before_attention_has_no_regions() -> None:
+    values = dataclasses.asdict(META)
+    assert values.pop("region_dim") == 0
+    assert Meta.from_json(json.dumps(values)) == META
+
+
 GOOD = vars(META)
 WRONG_META: dict[str, tuple[object, str]] = {
     "list": ([], "expected the fields best, config"),

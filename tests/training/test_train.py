@@ -191,7 +191,7 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss(events, run: Path, m
 
 
 def test_evaluate_reproduces_the_validation_loss_of_the_best_checkpoint(tiny_run: Path) -> None:
-    from captioner.evaluation.scoring import build_evaluation_set, score_model
+    from captioner.evaluation.score_model import build_evaluation_set, score_model
     from captioner.inference.load import captioner_of, open_corpus, open_run
 
     restored = open_run(tiny_run)

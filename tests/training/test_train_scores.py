@@ -9,7 +9,7 @@ import pytest
 
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
-from captioner.evaluation.scoring import build_evaluation_set, score_model
+from captioner.evaluation.score_model import build_evaluation_set, score_model
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES
 from captioner.storage import checkpoint

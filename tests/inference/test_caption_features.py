@@ -14,7 +14,7 @@ from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
 from captioner.inference import captioner
 from captioner.inference.caption import to_record
-from captioner.inference.captions import caption_features, caption_split
+from captioner.inference.caption_features import caption_features, caption_split
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN

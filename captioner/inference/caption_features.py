@@ -1,4 +1,4 @@
-"""Captions of a split, or of the rows of a feature file, one at a time."""
+"""Caption image features: those of a split, or the rows of a feature file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from captioner.data.corpus import Split
 from captioner.data.features import open_features
 from captioner.inference.caption import Caption
 from captioner.inference.captioner import Captioner
+from captioner.text.vocabulary import Vocab
 
 
-def caption_split(captioner: Captioner, split: Split, limit: int | None = None, n_best: int = 1) -> Iterator[Caption]:
-    """Caption the images of a split, or the first `limit` of them, in file order."""
+def caption_split(
+    captioner: Captioner, split: Split, limit: int | None = None, n_best: int = 1, vocab: Vocab | None = None
+) -> Iterator[Caption]:
+    """Caption the images of a split, or the first `limit` of them, in file order.
+
+    `vocab` is the vocabulary of the data set, by default that of the model.
+    """
     for image, found in enumerate(captioner.candidates(split.features, n_best, limit, regions=split.regions)):
-        references = split.references(image, captioner.loaded.vocab)
+        references = split.references(image, vocab or captioner.loaded.vocab)
         true = None if split.is_true is None else split.is_true(image, found[0].text.split())
         yield Caption(split.image_ids[image], *found[0], references, true, found)
 
