@@ -36,8 +36,9 @@ class Split:
     """Captions and image features of one split.
 
     `regions`, if given, are features of L regions of each image, for attention. `texts` are the raw captions, if the
-    source has them. `is_true(image, words)` checks whether a caption is true of an image, and `picture(image)` returns
-    the pixels of an image, if the source can do so.
+    source has them. `is_true(image, words)` checks whether a caption is true of an image, `picture(image)` returns the
+    pixels of an image, and `pointing_game(image, words, weights)` checks for each word that names an object whether the
+    strongest region contains it, if the source can do so.
 
     Shapes: captions (K, T) int32, `<START> w1 .. wn <END> <NULL> ...`; image_idxs (K,) rows of features;
     features (M, F); image_ids M names; texts K; regions (M, L, R).
@@ -51,6 +52,7 @@ class Split:
     texts: Sequence[str] | None = None
     picture: Callable[[int], NDArray[np.uint8]] | None = None
     regions: Features | None = None
+    pointing_game: Callable[[int, Sequence[str], NDArray[Any]], list[bool]] | None = None
 
     @cached_property
     def captioned_images(self) -> NDArray[np.int32]:

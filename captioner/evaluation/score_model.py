@@ -5,6 +5,7 @@ from __future__ import annotations
 from captioner.arrays import Array
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus
+from captioner.evaluation.pointing import pointing_accuracy
 from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions
 from captioner.inference.captioner import BATCH, Captioner
 from captioner.inference.restore import is_training_split
@@ -56,4 +57,5 @@ def score_model(
         loss=loss,
         perplexity=None if loss is None else perplexity(loss),
         true=true,
+        pointing=pointing_accuracy(loaded, split, every),
     )

@@ -47,10 +47,10 @@ def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: n
     params = initial_params(sizes, rng.standard_normal, np.float64)
     for w in params.values():
         w += 0.1 * rng.standard_normal(w.shape)
-    standardizer = None
+    standardizers: list[Standardizer | None] = [None, None]
     if config.data.standardize:
-        standardizer = Standardizer(rng.standard_normal(sizes.feature), 0.5 + rng.random(sizes.feature))
-    model = CaptioningRNN(sizes, params, 0, variant.dropout, standardizer, variant.smoothing)
+        standardizers = [Standardizer(rng.standard_normal(n), 0.5 + rng.random(n)) for n in (sizes.feature, REGION)]
+    model = CaptioningRNN(sizes, params, 0, variant.dropout, standardizers[0], variant.smoothing, standardizers[1])
     features = rng.standard_normal((CAPTIONS, sizes.feature))
     captions = rng.integers(1, sizes.vocab, (CAPTIONS, STEPS))
     for n, caption in enumerate(captions):

@@ -22,7 +22,12 @@ def build_dropout(config: Config) -> Dropout:
 
 
 def assemble(
-    config: Config, sizes: Sizes, params: Params, null: int, standardizer: Standardizer | None
+    config: Config,
+    sizes: Sizes,
+    params: Params,
+    null: int,
+    standardizers: tuple[Standardizer | None, Standardizer | None],
 ) -> CaptioningRNN:
-    """The configured model with these parameters."""
-    return CaptioningRNN(sizes, params, null, build_dropout(config), standardizer, config.train.label_smoothing)
+    """The configured model with these parameters, and the standardizers of features and regions."""
+    features, regions = standardizers
+    return CaptioningRNN(sizes, params, null, build_dropout(config), features, config.train.label_smoothing, regions)

@@ -18,6 +18,7 @@ from captioner.images import same_encoder
 from captioner.inference.build_model import assemble, build_sizes
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.interface import CaptionModel
+from captioner.model.parameters import Sizes
 from captioner.model.standardizer import Standardizer
 from captioner.optim.ema import EMA
 from captioner.storage import checkpoint
@@ -107,19 +108,17 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
             f"{path}: meta: best: expected the metric {config.validate.best_metric}, got {', '.join(meta.best)}"
         )
     sizes = build_sizes(config, len(vocab), meta.feature_dim, meta.region_dim)
+    if sizes.attends != (meta.region_dim > 0):
+        expected = "at least 1" if sizes.attends else "0"
+        raise CheckpointError(
+            f"{path}: meta: region_dim: expected {expected} for model.attention {sizes.attention}, "
+            f"got {meta.region_dim}"
+        )
     _check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
     for slot, arrays in saved.slots.items():
         _check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
-    standardizer = None
-    if saved.standardizer:
-        _check_arrays(
-            path, "standardizer", saved.standardizer, dict.fromkeys(("mean", "std"), (meta.feature_dim,)), "float64"
-        )
-        if not (saved.standardizer["std"] > 0).all():
-            least = saved.standardizer["std"].min()
-            raise CheckpointError(f"{path}: array standardizer/std: expected numbers above 0, got {least:g}")
-        standardizer = Standardizer(saved.standardizer["mean"], saved.standardizer["std"])
-    model = assemble(config, sizes, saved.slots.get(EMA, saved.params), vocab.null, standardizer)
+    standardizers = _standardizers(path, saved.standardizer, sizes)
+    model = assemble(config, sizes, saved.slots.get(EMA, saved.params), vocab.null, standardizers)
     return Restored(path, config, vocab, model, meta, saved.params, saved.slots)
 
 
@@ -131,6 +130,23 @@ def _check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tupl
         if array is None or array.shape != shape or array.dtype != np.dtype(dtype):
             got = "nothing" if array is None else f"{array.dtype} {array.shape}"
             raise CheckpointError(f"{path}: array {group}/{name}: expected {dtype} {shape}, got {got}")
+
+
+def _standardizers(path: Path, arrays: Params, sizes: Sizes) -> tuple[Standardizer | None, Standardizer | None]:
+    """The standardizers of features and regions."""
+    if not arrays:
+        return None, None
+    widths = {"": sizes.feature} | ({"region_": sizes.region} if sizes.attends else {})
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part, width in widths.items():
+        shapes |= {f"{part}mean": (width,), f"{part}std": (width,)}
+    _check_arrays(path, "standardizer", arrays, shapes, "float64")
+    for name in shapes:
+        if name.endswith("std") and not (arrays[name] > 0).all():
+            least = arrays[name].min()
+            raise CheckpointError(f"{path}: array standardizer/{name}: expected numbers above 0, got {least:g}")
+    features, *regions = (Standardizer(arrays[f"{part}mean"], arrays[f"{part}std"]) for part in widths)
+    return features, regions[0] if regions else None
 
 
 SHAPING = (
@@ -167,7 +183,8 @@ def initialize_from(model: CaptioningRNN, config: Config, restored: Restored, co
             f"{restored.path}: array params/{large[0]}: a parameter is too large for model.dtype {config.model.dtype}; "
             f"set it to {restored.config.model.dtype}"
         )
-    return CaptioningRNN(model.sizes, params, model.null, model.dropout, restored.model.standardizer, model.smoothing)
+    standardizers = restored.model.standardizer, restored.model.region_standardizer
+    return assemble(config, model.sizes, params, model.null, standardizers)
 
 
 def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:

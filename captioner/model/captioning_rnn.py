@@ -49,6 +49,7 @@ class CaptioningRNN:
         dropout: Dropout = NO_DROPOUT,
         standardizer: Standardizer | None = None,
         smoothing: float = 0.0,
+        region_standardizer: Standardizer | None = None,
     ) -> None:
         for name, shape in sizes.shapes().items():
             if name not in params or params[name].shape != shape:
@@ -63,12 +64,14 @@ class CaptioningRNN:
         self.null = null
         self.dropout = dropout
         self.standardizer = standardizer
+        self.region_standardizer = region_standardizer
         self.smoothing = smoothing
         self.cell = CELLS[sizes.cell]
 
     def with_params(self, params: Params) -> CaptioningRNN:
         """Return the same model with other parameters."""
-        return CaptioningRNN(self.sizes, params, self.null, self.dropout, self.standardizer, self.smoothing)
+        options = self.null, self.dropout, self.standardizer, self.smoothing, self.region_standardizer
+        return CaptioningRNN(self.sizes, params, *options)
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
@@ -141,7 +144,7 @@ class CaptioningRNN:
         return self._cross_entropy(states, np.ones(len(states.captions), self.dtype), 0.0, pool)[0]
 
     def attention_weights(
-        self, features: Array, captions: Array, regions: SharedRows, pool: ThreadPool = SERIAL
+        self, features: Array, captions: Array, regions: SharedRows | None, pool: ThreadPool = SERIAL
     ) -> Array:
         """Compute the attention weights with which each target word is predicted, by teacher forcing.
 
@@ -183,12 +186,11 @@ class CaptioningRNN:
     def _image(self, features: Array) -> Array:
         image = features.astype(self.dtype)
         if self.standardizer is not None:
-            image -= self.standardizer.mean.astype(self.dtype)
-            image /= self.standardizer.std.astype(self.dtype)
+            self.standardizer.apply(image)
         return image
 
     def _regions(self, regions: SharedRows | None) -> SharedRows | None:
-        """Convert regions to the type of the parameters; None without attention."""
+        """Convert regions to the type of the parameters, and standardize them; None without attention."""
         if not self.sizes.attends:
             return None
         if regions is None or regions.values.ndim != 3 or regions.values.shape[2] != self.sizes.region:
@@ -197,7 +199,10 @@ class CaptioningRNN:
                 f"regions: expected (images, regions, {self.sizes.region}) for model.attention "
                 f"{self.sizes.attention}, got {got}"
             )
-        return SharedRows(regions.values.astype(self.dtype, copy=False), regions.index)
+        values = regions.values.astype(self.dtype)
+        if self.region_standardizer is not None:
+            self.region_standardizer.apply(values)
+        return SharedRows(values, regions.index)
 
     def _teacher_force(
         self,

@@ -55,8 +55,11 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
     add_forget_bias(params, sizes, config.model.forget_bias)
     train = corpus.split("train")
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)
-    standardizer = Standardizer(*standardization(train.features)) if config.data.standardize else None
-    return assemble(config, sizes, params, corpus.vocab.null, standardizer)
+    standardizers = [
+        Standardizer(*standardization(part)) if config.data.standardize and part is not None else None
+        for part in (train.features, train.regions)
+    ]
+    return assemble(config, sizes, params, corpus.vocab.null, (standardizers[0], standardizers[1]))
 
 
 def build_batches(

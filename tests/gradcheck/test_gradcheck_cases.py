@@ -150,6 +150,7 @@ def test_the_model_is_checked_with_the_configured_options(standardize: bool, mon
     images = {"init", "first", "every"}
     assert {(m.sizes.image, m.sizes.attention) for m in models} == set(product(images, {"none", "adaptive"}))
     assert {m.standardizer is not None for m in models} == {standardize}
+    assert {m.region_standardizer is not None for m in models} == {standardize}
 
 
 @every_fault

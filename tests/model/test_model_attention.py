@@ -17,6 +17,7 @@ from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.dropout import NO_DROPOUT, Dropout
 from captioner.model.parameters import Sizes
+from captioner.model.standardizer import Standardizer
 from captioner.parallel.thread_pool import ThreadPool
 
 Array = np.ndarray
@@ -120,6 +121,21 @@ def test_keys_are_computed_once_per_image(monkeypatch: pytest.MonkeyPatch) -> No
     m.loss(FEATURES, CAPTIONS, regions=REGIONS)
     beam(m.for_inference().step, m.start(FEATURES, REGIONS), width=3, **WORDS)
     assert counts == [4, 4]
+
+
+def test_regions_are_standardized() -> None:
+    mean, std = np.array([1.0, -2, 30]), np.array([0.5, 2, 10])
+    plain = model()
+    m = CaptioningRNN(plain.sizes, plain.params, region_standardizer=Standardizer(mean, std))
+    given_regions = SharedRows(REGIONS.values * std + mean, IMAGE)
+    loss, grads = m.with_params(m.params).loss(FEATURES, CAPTIONS, regions=given_regions)
+    expected, grads_expected = plain.loss(FEATURES, CAPTIONS, regions=REGIONS)
+    assert loss == pytest.approx(expected, abs=1e-12)
+    for name, grad in grads.items():
+        np.testing.assert_allclose(grad, grads_expected[name], atol=1e-12)
+    np.testing.assert_allclose(
+        m.start(FEATURES, given_regions)[-1].values, plain.start(FEATURES, REGIONS)[-1].values, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("kind", ["regions", "keys"])

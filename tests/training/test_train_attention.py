@@ -1,5 +1,6 @@
 """Runs with attention: training, exact resumption, evaluation, self-critical training, and clear errors."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ OPTIONS = (
     "model.attention_dim=8",
     "model.dropout_regions=0.2",
     "model.dropout_keys=0.3",
+    "data.standardize=true",
     "train.captions_per_image=5",
     "train.learning_rate=0.01",
     "train.ema_decay=0.9",
@@ -66,6 +68,27 @@ def test_a_checkpoint_has_the_parameters_of_attention(trained: Path) -> None:
     }  # fmt: skip
 
 
+def test_regions_are_standardized_over_all_images_and_regions_of_train(trained: Path) -> None:
+    loaded = open_run(trained)
+    regions = np.asarray(open_corpus(loaded).split("train").regions, float).reshape(-1, 77)
+    deviation = regions.std(axis=0)
+    mean, std = loaded.model.region_standardizer
+    np.testing.assert_allclose(mean, regions.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(std[deviation > 1e-6], deviation[deviation > 1e-6], rtol=1e-6)
+
+
+def test_a_checkpoint_without_statistics_of_regions_is_rejected(trained: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(trained / "best.h5")
+    del saved.standardizer["region_std"]
+    checkpoint.save(tmp_path / "best.h5", saved)
+    with pytest.raises(CheckpointError, match=r"standardizer/region_std: expected float64 \(77,\), got nothing"):
+        open_run(tmp_path / "best.h5")
+    meta = dataclasses.replace(saved.meta, region_dim=0)
+    checkpoint.save(tmp_path / "best.h5", dataclasses.replace(saved, meta=meta))
+    with pytest.raises(CheckpointError, match=r"region_dim: expected at least 1 for model\.attention adaptive, got 0"):
+        open_run(tmp_path / "best.h5")
+
+
 def test_a_split_is_captioned_and_evaluated(cli: Callable[..., Any], trained: Path) -> None:
     found = cli("evaluate", trained, "--split", "heldout", "-o", "decode.beam_width=3")
     assert found.code == 0, found.err
@@ -88,7 +111,7 @@ def test_an_ensemble_of_models_with_and_without_attention(go: Callable[..., Path
     corpus = open_corpus(ensemble)
     val = corpus.split("val")
     assert len(list(captioner_of(ensemble, corpus).candidates(val.features, regions=val.regions))) == 10
-    with pytest.raises(CheckpointError, match="expected 77 numbers per region, got 0; name a model with attention"):
+    with pytest.raises(CheckpointError, match=r"expected 77 numbers per region, got 0; name a model with attention"):
         ensemble_of([plain, attending])
 
 
@@ -119,7 +142,7 @@ def test_photographs_have_no_regions(cli: Callable[..., Any], trained: Path, pho
 
 def test_init_from_a_run_without_attention_is_rejected(go: Callable[..., Path], trained: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.attention: expected adaptive as in .*, got none; change it"):
-        go(f"train.init_from={trained}", "train.max_steps=1")
+        go("data.standardize=true", f"train.init_from={trained}", "train.max_steps=1")
 
 
 @pytest.mark.parametrize("override", ["model.attention_dim=9", "train.captions_per_image=1"])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.scenes.encoder import ENCODER, encode_regions, first_objects
 from captioner.data.scenes.grammar import PARAPHRASES, WORDS, paraphrases
+from captioner.data.scenes.pointing import pointing_game
 from captioner.data.scenes.render import render
 from captioner.data.scenes.scene import SPLITS, Scene, sample_scene
 from captioner.data.scenes.truth import is_true
@@ -60,18 +59,15 @@ def example(seed: int, split: str, index: int) -> Example:
 def make_split(seed: int, name: str, count: int, vocab: Vocab, regions: bool = False) -> Split:
     """Generate and encode the first `count` examples of a split."""
     examples = [example(seed, name, index) for index in range(count)]
+    scenes = [one.scene for one in examples]
     codes = encode_regions(np.stack([one.picture for one in examples]))
     return Split(
         captions=vocab.encode([words for one in examples for words in one.captions]),
         image_idxs=np.arange(count, dtype=np.int32).repeat(PARAPHRASES),
         features=first_objects(codes),
         image_ids=[f"{name}-{index:05d}" for index in range(count)],
-        is_true=partial(is_caption_true, [one.scene for one in examples]),
+        is_true=lambda image, words: is_true(scenes[image], words),
         picture=lambda image: example(seed, name, image).picture,
         regions=codes if regions else None,
+        pointing_game=lambda image, words, weights: pointing_game(scenes[image], words, weights),
     )
-
-
-def is_caption_true(scenes: Sequence[Scene], image: int, words: Sequence[str]) -> bool:
-    """Check whether a caption is complete and true of an image."""
-    return is_true(scenes[image], words)
