@@ -16,10 +16,9 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.images import same_encoder
 from captioner.inference.build_model import assemble, build_sizes
+from captioner.inference.checkpoint_arrays import check_arrays, standardizers_of
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.interface import CaptionModel
-from captioner.model.parameters import Sizes
-from captioner.model.standardizer import Standardizer
 from captioner.optim.ema import EMA
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Meta
@@ -114,39 +113,12 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
             f"{path}: meta: region_dim: expected {expected} for model.attention {sizes.attention}, "
             f"got {meta.region_dim}"
         )
-    _check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
+    check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
     for slot, arrays in saved.slots.items():
-        _check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
-    standardizers = _standardizers(path, saved.standardizer, sizes)
+        check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
+    standardizers = standardizers_of(path, saved.standardizer, sizes)
     model = assemble(config, sizes, saved.slots.get(EMA, saved.params), vocab.null, standardizers)
     return Restored(path, config, vocab, model, meta, saved.params, saved.slots)
-
-
-def _check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
-    if extra := arrays.keys() - shapes.keys():
-        raise CheckpointError(f"{path}: array {group}/{min(extra)}: unknown; expected {', '.join(shapes)}")
-    for name, shape in shapes.items():
-        array = arrays.get(name)
-        if array is None or array.shape != shape or array.dtype != np.dtype(dtype):
-            got = "nothing" if array is None else f"{array.dtype} {array.shape}"
-            raise CheckpointError(f"{path}: array {group}/{name}: expected {dtype} {shape}, got {got}")
-
-
-def _standardizers(path: Path, arrays: Params, sizes: Sizes) -> tuple[Standardizer | None, Standardizer | None]:
-    """The standardizers of features and regions."""
-    if not arrays:
-        return None, None
-    widths = {"": sizes.feature} | ({"region_": sizes.region} if sizes.attends else {})
-    shapes: dict[str, tuple[int, ...]] = {}
-    for part, width in widths.items():
-        shapes |= {f"{part}mean": (width,), f"{part}std": (width,)}
-    _check_arrays(path, "standardizer", arrays, shapes, "float64")
-    for name in shapes:
-        if name.endswith("std") and not (arrays[name] > 0).all():
-            least = arrays[name].min()
-            raise CheckpointError(f"{path}: array standardizer/{name}: expected numbers above 0, got {least:g}")
-    features, *regions = (Standardizer(arrays[f"{part}mean"], arrays[f"{part}std"]) for part in widths)
-    return features, regions[0] if regions else None
 
 
 SHAPING = (
