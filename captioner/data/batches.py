@@ -29,7 +29,7 @@ class ShuffledBatches:
         self.split = split
         self.batch_size = min(batch_size, len(split.captions))  # a huge batch_size must not overflow products of it
         self.seed = seed
-        self.captions_per_image = captions_per_image
+        self.captions_per_image = min(captions_per_image, len(split.captions))
         self.per_epoch = steps_per_epoch(len(split.captions), batch_size)
         self._epoch = -1
         self._order: Array = np.empty(0, int)

@@ -19,6 +19,7 @@ section 3.2.1 (scaled dot products).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -87,7 +88,7 @@ def attend(
     def work(worker: int) -> None:
         K, some = values[shards[worker]], groups.shard(shards[worker])
         q, s = both = queries[:, some.rows]
-        q *= 1 / np.sqrt(width)
+        q *= 1 / math.sqrt(width)
         s += b_sentinel
         np.tanh(s, out=s)
         queries[:, some.rows] = both
@@ -149,7 +150,7 @@ def attention_backward(
         padded_de = some.pad(de[:, :-1])
         dq = some.unpad(padded_de @ K)
         dq += de[:, -1:] * s
-        dq *= 1 / np.sqrt(W.shape[2])
+        dq *= 1 / math.sqrt(W.shape[2])
         ds = α[:, -1:] * dc
         ds += de[:, -1:] * q
         ds *= 1 - s * s

@@ -46,7 +46,7 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
     if count > MAX_PARAMETERS:
         raise UsageError(
             f"model: expected at most {MAX_PARAMETERS:,} parameters, got {count:,}; "
-            "try a smaller model.hidden_dim or model.wordvec_dim"
+            "try a smaller model.hidden_dim, model.wordvec_dim or model.attention_dim"
         )
     dtype = np.dtype(config.model.dtype).type
     params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
