@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint types gradcheck bench faults docs build clean
+.PHONY: help install demo test smoke newcomer lint types gradcheck bench faults docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: $(VENV)/installed ## the captioner command, in .venv
-$(VENV)/installed: setup.cfg pyproject.toml
+$(VENV)/installed: setup.cfg setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
@@ -20,12 +20,18 @@ $(VENV)/dev: setup.cfg pyproject.toml
 	@touch $@ $(VENV)/installed
 
 demo: install ## train on the generated pictures and caption ten of them (under two minutes)
-	$(BIN)/captioner train -c configs/scenes-lstm.yaml --run runs/demo --overwrite
+	$(BIN)/captioner train -c scenes-lstm --run runs/demo --overwrite
 	$(BIN)/captioner sample runs/demo --split val -n 10
 	$(BIN)/captioner evaluate runs/demo --split val --split heldout
 
 test: $(VENV)/dev ## all tests
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+
+smoke: $(VENV)/dev ## the main path of each command with the lowest declared versions of the libraries
+	$(BIN)/python -m pytest -m environments -r s tests/environments/test_lowest_versions.py
+
+newcomer: $(VENV)/dev ## install wheel and source archive elsewhere; run the README and the smoke tests (FULL=1: all)
+	FULL=$(FULL) $(BIN)/python -m pytest -m environments tests/environments/test_archives.py tests/environments/test_newcomer.py
 
 lint: $(VENV)/dev ## style, and who may import whom
 	$(BIN)/ruff check .
@@ -54,8 +60,9 @@ faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliabil
 docs: install ## write docs/commands.md from the commands' own help
 	$(BIN)/python docs/commands.py
 
-build: $(VENV)/dev ## a wheel and a source archive in dist/
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+build: $(VENV)/dev ## a source archive, and a wheel built from it, in dist/
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
 
 clean: ## remove .venv, runs/ and caches
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

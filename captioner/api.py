@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+import numbers
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from captioner.config.effects import check_used
 from captioner.config.options import Config, Prepare
+from captioner.config.schema import options as option_table
 from captioner.config.yaml_io import dump, parse
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError
 from captioner.evaluation.evaluate import check_baseline, evaluate_split
 from captioner.evaluation.runs import open_captioners
+from captioner.inference.arguments import described, one_path, override_list, run_list, several_paths
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, load
 from captioner.preparation import prepare as preparation
@@ -32,15 +35,19 @@ def train(
 ) -> Captioner:
     """Train a model into a new run folder, and return a Captioner of its best checkpoint.
 
-    `config` is a YAML file, a Config, or None for the defaults; `overrides` set options, such as `train.epochs=3`. For
-    the events of a training, such as the loss of each step, use `captioner.training.train.train`.
+    `config` is a YAML file, the name of a shipped config, a Config, or None for the defaults; `overrides` set options,
+    such as `train.epochs=3`. For the events of a training, such as the loss of each step, use
+    `captioner.training.train.train`.
 
-    Raises: ConfigError, UsageError, DataError, DivergenceError, CheckpointError.
+    Raises: ConfigError, UsageError, DataError, DivergenceError, CheckpointError; TypeError for arguments of another
+    type.
     """
+    folder, overrides = one_path(folder, "train: folder"), override_list(overrides, "train")
     if isinstance(config, Config):
         options = parse(dump(config), "config", overrides)
     else:
-        options = load_config(None if config is None else Path(config), overrides)
+        file = None if config is None else Path(one_path(config, "train: config"))
+        options = load_config(file, overrides)
     return _finish(training.train(options, folder, overwrite), folder)
 
 
@@ -49,6 +56,7 @@ def resume(folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Cap
 
     Raises: as `train`.
     """
+    folder, overrides = one_path(folder, "resume: folder"), override_list(overrides, "resume")
     return _finish(training.resume(folder, overrides), folder)
 
 
@@ -79,18 +87,19 @@ def evaluate(
     intervals of the differences; `warnings` is a list of texts. `overrides` need runs, not Captioners.
 
     Raises: DataError when the data set or the split is missing, CheckpointError when the data set has changed or has
-    features of another encoder, UsageError for overrides of a Captioner.
+    features of another encoder, UsageError for overrides of a Captioner, TypeError for arguments of another type.
     """
-    given = [models] if isinstance(models, Captioner | str | os.PathLike) else list(models)
-    if not given:
-        raise UsageError("evaluate: expected at least one run or Captioner, got none")
+    overrides = override_list(overrides, "evaluate")
+    given = run_list(models, "evaluate: models", Captioner)
     if overrides and any(isinstance(one, Captioner) for one in given):
         raise UsageError("evaluate: overrides need a run; load the Captioner with them instead")
+    check_used(overrides, "captioner.evaluate")
     check_baseline(baseline, [split])
-    captioners, corpus = open_captioners(given, overrides, ensemble, None if data is None else Path(data))
+    folder = None if data is None else Path(one_path(data, "evaluate: data"))
+    file = None if against is None else Path(one_path(against, "evaluate: against"))
+    captioners, corpus = open_captioners(given, overrides, ensemble, folder)
     for warning in (warning for one in captioners if one.captioner not in given for warning in one.captioner.warnings):
         warnings.warn(warning, stacklevel=2)
-    file = None if against is None else Path(against)
     return evaluate_split(captioners, corpus, split, baseline, file).record()
 
 
@@ -104,14 +113,39 @@ def prepare(
 
     `options` are those of `captioner prepare`, such as `encoder="scenes"`, `val=0.2` or `min_count=1`.
 
-    Raises: DataError for captions or photographs that cannot be used, UsageError for options.
+    Raises: DataError for captions or photographs that cannot be used, UsageError for options, TypeError for arguments
+    of another type.
     """
-    known = {field.name for field in dataclasses.fields(Prepare)}
-    if unknown := sorted(options.keys() - known):
-        raise UsageError(f"prepare: {unknown[0]}: unknown option; expected one of {', '.join(sorted(known))}")
-    names = [sources] if isinstance(sources, str | os.PathLike) else sources
-    *_, prepared = preparation.prepare(
-        [os.fspath(name) for name in names], Path(output), Prepare(**options), overwrite=overwrite
-    )
+    names = [os.fspath(name) for name in several_paths(sources, "prepare: sources")]
+    if not names:
+        raise UsageError("prepare: sources: expected at least one caption file, got an empty list")
+    chosen = _prepare_options(options)
+    *_, prepared = preparation.prepare(names, Path(one_path(output, "prepare: output")), chosen, overwrite=overwrite)
     assert isinstance(prepared, preparation.Prepared)
     return prepared.summary
+
+
+KINDS: Mapping[type, Any] = {int: numbers.Integral, float: numbers.Real, str: str, Path: (str, os.PathLike)}
+"""The Python types of an option's values."""
+
+
+def _prepare_options(values: Mapping[str, Any]) -> Prepare:
+    """Check the types and bounds of the options of `prepare`.
+
+    Raises: UsageError for an unknown option or a value out of bounds, TypeError for a value of another type.
+    """
+    known = {option.path: option for option in option_table(Prepare)}
+    if unknown := sorted(values.keys() - known.keys()):
+        raise UsageError(f"prepare: {unknown[0]}: unknown option; expected one of {', '.join(sorted(known))}")
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        option = known[name]
+        if value is not None or not option.nullable:
+            problem = f"prepare: {name}: expected {option.expected()}, got {described(value)}"
+            if not isinstance(value, KINDS[option.kind]) or isinstance(value, bool):
+                raise TypeError(problem)
+            value = option.kind(value)
+            if not option.admits(value):
+                raise UsageError(problem)
+        checked[name] = value
+    return Prepare(**checked)

@@ -7,12 +7,10 @@ is wrong, expected, got, and what to try.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from traceback import walk_tb
 
+from captioner.extras import install_command, library_of
 from captioner.printable import printable
 
-EXTRAS = ("PIL", "onnxruntime")
-"""Libraries of the extra `images`."""
 LONGEST = 1000
 """Maximum characters of a message; the middle of a longer one is replaced by `...`."""
 
@@ -36,19 +34,10 @@ class MissingLibraryError(UsageError):
     """A library of the extra `images` that is missing or cannot be imported."""
 
     def __init__(self, error: ImportError, where: str = "") -> None:
-        install = "pip install --upgrade 'captioner[images]'"
-        problem = f"cannot be imported ({printable(error, 200)})"
+        problem, install = f"cannot be imported ({printable(error, 200)})", install_command("images", "--upgrade")
         if isinstance(error, ModuleNotFoundError):
-            problem, install = "is not installed", install.replace("--upgrade ", "")
+            problem, install = "is not installed", install_command("images")
         super().__init__(f"{where}needs {library_of(error)}, which {problem}; try {install}")
-
-
-def library_of(error: ImportError) -> str | None:
-    """Return the library of the extra `images` whose import failed, or None for any other module."""
-    if error.name and error.name.partition(".")[0] in EXTRAS:
-        return error.name
-    modules = (str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
-    return next((name for name in modules if name in EXTRAS), None)
 
 
 class ConfigError(CaptionerError):

@@ -13,12 +13,15 @@ import click
 
 from benchmarks import machine
 from faults import (
+    bombs,
     captions,
     costs,
     disks,
     killed,
+    leftovers,
     models,
     numbers,
+    photographs,
     replaced,
     report,
     resealed,
@@ -38,8 +41,11 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "texts": texts.measure,
     "captions": captions.measure,
     "models": models.measure,
+    "photographs": photographs.measure,
+    "bombs": bombs.measure,
     "numbers": numbers.measure,
     "killed": killed.measure,
+    "leftovers": leftovers.measure,
     "stopped": stopped.measure,
     "resumed": resumed.measure,
     "disks": disks.measure,

@@ -31,6 +31,21 @@ time.time, time.time_ns = earlier, lambda: int(earlier() * 1e9)
 from captioner.cli import main
 main()
 """
+WITHOUT_LOCKS = """
+import errno, fcntl, os, stat
+
+def no_locks(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+def sync_files_only(descriptor, fsync=os.fsync):
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    fsync(descriptor)
+
+fcntl.flock, os.fsync = no_locks, sync_files_only
+from captioner.cli import main
+main()
+"""
 AS_NOBODY = """
 import os
 from captioner.cli import main
@@ -171,6 +186,17 @@ def backwards(folder: Path, expected: checkpoint.Checkpoint) -> Outcome:
     return Outcome("wrong", problem) if problem else Outcome("bit-identical")
 
 
+def without_locks(folder: Path, expected: checkpoint.Checkpoint) -> Outcome:
+    """Train and resume on a file system that can neither lock files nor sync folders, as some network file systems."""
+    for steps in (6, 12):
+        training = Training(folder, steps, OPTIONS, code=WITHOUT_LOCKS, more=["-o", f"train.max_steps={steps}"])
+        code, warnings = training.end(), training.stderr.count("captioner: warning: ")
+        if (code, warnings, training.stderr.count(f"{folder}: cannot be locked (")) != (0, 1, 1):
+            return Outcome("wrong", f"exit code {code}: {training.stderr[-300:]}")
+    problem = difference(checkpoint.load(folder / LAST), expected)
+    return Outcome("wrong", problem) if problem else Outcome("one warning, bit-identical")
+
+
 def can_mount(folder: Path) -> bool:
     """Return whether this user may mount a tmpfs."""
     command: list[Any] = ["mount", "-t", "tmpfs", "-o", "size=16k", "none", folder]
@@ -202,3 +228,7 @@ def measure(session: Session) -> Iterator[Row]:
         lambda number, rng: [backwards(folder / f"back-{number}", expected)], session.count(10), session.seed
     )
     yield row("a clock that goes backwards", "bit-identical, no time below 0", tally)
+    tally = run_concurrently(
+        lambda number, rng: [without_locks(folder / f"unlocked-{number}", expected)], session.count(10), session.seed
+    )
+    yield row("a file system without locks and without sync of folders", "one warning, bit-identical", tally)

@@ -13,7 +13,7 @@ import numpy as np
 from captioner.data.prepared import SEAL as DATA_SET
 from captioner.storage.checkpoint import SEAL as CHECKPOINT
 from captioner.storage.sealed import SIZE, Seal
-from faults import hostile, materials, misfits, watch
+from faults import hostile, inconsistent, materials, watch
 from faults.damage import mutated
 from faults.hostile import Change
 from faults.sealed import READERS
@@ -23,11 +23,11 @@ from faults.watch import Outcome, classify
 SEALS: Mapping[str, Seal] = {"checkpoint": CHECKPOINT, "data set": DATA_SET}
 CHANGES: Mapping[str, Mapping[str, tuple[Change, bool]]] = {
     "checkpoint": {
-        **{name: (change, False) for name, change in {**hostile.ANY, **misfits.CHECKPOINT}.items()},
+        **{name: (change, False) for name, change in {**hostile.ANY, **inconsistent.CHECKPOINT}.items()},
         **{f"floats: {name}": (change, True) for name, change in hostile.CHECKPOINT_FLOATS.items()},
     },
     "data set": {
-        **{name: (change, False) for name, change in {**hostile.ANY, **misfits.DATA_SET}.items()},
+        **{name: (change, False) for name, change in {**hostile.ANY, **inconsistent.DATA_SET}.items()},
         **{f"floats: {name}": (change, True) for name, change in hostile.FLOATS.items()},
     },
 }

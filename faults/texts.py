@@ -24,8 +24,8 @@ from captioner.config.yaml_io import dump, load, parse
 from captioner.errors import ConfigError
 from faults import watch
 from faults.session import ROOT, Row, Session, row
-from faults.traps import PIECES, REFUSED, TAKEN
 from faults.watch import Outcome, classify
+from faults.yaml_pitfalls import PIECES, REFUSED, TAKEN
 
 BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 NULLS = ("", "~", "null", "Null", "NULL")
@@ -160,7 +160,7 @@ class Mutated:
 
 
 @dataclass(frozen=True)
-class Traps:
+class Pitfalls:
     """Trial k loads the k-th handwritten text."""
 
     folder: Path
@@ -178,6 +178,6 @@ class Traps:
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("texts")
     must = "refused with a line number, or read as written"
-    traps = watch.run(Traps(folder), len(REFUSED) + len(TAKEN))
-    yield row("config files with YAML pitfalls", must, traps)
+    pitfalls = watch.run(Pitfalls(folder), len(REFUSED) + len(TAKEN))
+    yield row("config files with YAML pitfalls", must, pitfalls)
     yield row("mutated config files", must, watch.run(Mutated(folder, session.seed), session.count(20_000)))

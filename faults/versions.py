@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import configparser
 import csv
-import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from faults.session import ENVIRONMENT, ROOT, SMALL, Row, Session, row, settings
 from faults.watch import Outcome, Tally
@@ -38,7 +40,7 @@ main(sys.argv[1:])
 """`captioner prepare`, killed after all photographs are encoded."""
 NOTHING_ENCODED = """
 import os, sys
-from captioner.images.encoding import FeatureStore
+from captioner.images.feature_store import FeatureStore
 FeatureStore.add = lambda *_: os._exit(os.write(2, b"a photograph was encoded again"))
 from captioner.cli import main
 main(sys.argv[1:])
@@ -105,7 +107,7 @@ def make_album(folder: Path) -> Path:
 
 def prepare_args(album: Path, encoder: str, output: Path) -> list[object]:
     chosen = encoder.format(album=album)
-    return ["prepare", album / "captions.csv", *PREPARE, "--encoder", chosen, "-o", output]
+    return ["prepare", album / "captions.csv", *PREPARE, "--encoder", chosen, "--output", output]
 
 
 def write_checkpoint(python: Path, album: Path, folder: Path) -> Written:
@@ -181,12 +183,24 @@ def trial(files: str, writer: Path, reader: Path, album: Path, folder: Path) -> 
     return Outcome("read by the other")
 
 
-def declared_minimums(path: Path = ROOT / "setup.cfg") -> dict[str, str]:
-    """Parse the minimum versions in setup.cfg: core and image libraries."""
+def declared(path: Path = ROOT / "setup.cfg") -> list[Requirement]:
+    """Parse the core and image libraries in setup.cfg."""
     parser = configparser.ConfigParser()
     parser.read(path)
-    lines = parser["options"]["install_requires"], parser["options.extras_require"]["images"]
-    return dict(re.findall(r"^\s*([\w-]+)\s*>=\s*([\w.]+)", "\n".join(lines), re.MULTILINE))
+    lines = parser["options"]["install_requires"] + parser["options.extras_require"]["images"]
+    return [Requirement(line) for line in lines.splitlines() if line]
+
+
+def lowest_versions(requirements: Iterable[Requirement], python: str | None = None) -> dict[str, str]:
+    """Return the lowest versions that requirements allow for a version of Python, such as 3.13, or the running one."""
+    lowest: dict[str, str] = {}
+    environment = {"python_version": python} if python else None
+    for requirement in requirements:
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            for specifier in requirement.specifier:
+                if specifier.operator == ">=":
+                    lowest[requirement.name] = max(lowest.get(requirement.name, "0"), specifier.version, key=Version)
+    return lowest
 
 
 def install(folder: Path, libraries: list[str]) -> str:
@@ -199,7 +213,7 @@ def install(folder: Path, libraries: list[str]) -> str:
 
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("versions")
-    floors = declared_minimums()
+    floors = lowest_versions(declared())
     pythons = {name: folder / name / "bin" / "python" for name in ("lowest", "newest")}
     if problem := install(folder / "newest", list(floors)):  # only the package registry can cause this
         session.note(f"versions: not tried, since pip could not install {', '.join(floors)}: {problem}")

@@ -132,20 +132,20 @@ class _Worker:
 
 def _work(trial: Callable[[int], Outcome], numbers: range, pipe: Connection) -> None:
     pipe.send(None)
-    peak = _peak()
+    peak = peak_kib()
     for number in numbers:
         try:
             outcome = trial(number)
         except BaseException as error:  # a bug in the suite itself also counts as a failure
             outcome = Outcome("traceback", f"in the trial itself: {type(error).__name__}: {error}")
-        before, peak = peak, _peak()
+        before, peak = peak, peak_kib()
         if peak > before + GREEDY_KIB and outcome.kind not in ESCAPED:
             outcome = Outcome("greedy", f"{(peak - before) >> 10} MiB more; {outcome.kind}")
         pipe.send(outcome)
     pipe.close()
 
 
-def _peak() -> int:
+def peak_kib() -> int:
     """Return the peak memory in KiB: VmHWM if available, because ru_maxrss of a child starts at its parent's value."""
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):

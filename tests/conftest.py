@@ -3,12 +3,12 @@
 import contextlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,9 @@ SMALL = (
     "model.wordvec_dim=16",
 )
 WORDS = ("<NULL>", "<START>", "<END>", "<UNK>", "a", "café", "猫")
+
+POSIX_ONLY = ["benchmarks", "faults", "images/test_onnx_external_data.py"]
+collect_ignore = [] if find_spec("resource") else POSIX_ONLY
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -210,6 +213,8 @@ def photo_run(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def files_of_at_most() -> Callable[[int], AbstractContextManager[None]]:
     """In its context no file grows beyond some bytes, as on a full disk."""
+
+    resource = pytest.importorskip("resource")
 
     @contextlib.contextmanager
     def limit(size: int) -> Iterator[None]:

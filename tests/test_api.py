@@ -80,6 +80,7 @@ def test_the_repr_names_checkpoint_cell_and_encoder(model: captioner.Captioner) 
     assert repr(model) == f"Captioner('{path}': lstm, {words:,} words, encoder '{model.loaded.meta.encoder}')"
 
 
+@pytest.mark.smoke
 def test_resume_continues_the_run(model: captioner.Captioner, photographs: Path) -> None:
     run = model.loaded.path.parent
     longer = captioner.resume(run, ["train.max_steps=4"])
@@ -95,6 +96,7 @@ def test_a_config_object_and_a_file_train_the_same_run(tmp_path: Path, small: tu
     assert (tmp_path / "a" / "last.h5").read_bytes() == (tmp_path / "b" / "last.h5").read_bytes()
 
 
+@pytest.mark.smoke
 def test_evaluate_returns_the_scores_of_the_command(tiny_run: Path, cli: Callable[..., object]) -> None:
     import json
 
@@ -118,7 +120,7 @@ def test_evaluate_compares_like_the_command(tiny_run: Path, cli: Callable[..., o
     assert (both["name"], both["others"]) == ("ensemble of 2", {})
     cli("sample", tiny_run, "--coco", data)
     assert captioner.evaluate(tiny_run, against=data)["others"]["captions.json"]["bleu1"] == printed["bleu1"]
-    with pytest.raises(UsageError, match=r"^evaluate: expected at least one run or Captioner, got none$"):
+    with pytest.raises(UsageError, match=r"^evaluate: models: expected at least one run, got an empty list$"):
         captioner.evaluate([])
 
 

@@ -16,7 +16,7 @@ import warnings
 import click
 
 import captioner
-from captioner.cli import output
+from captioner.cli import interrupts, output, suggestions
 from captioner.cli.config import config
 from captioner.cli.data import data
 from captioner.cli.evaluate import evaluate
@@ -25,7 +25,10 @@ from captioner.cli.inspect import inspect
 from captioner.cli.prepare import prepare
 from captioner.cli.sample import sample
 from captioner.cli.train import train
-from captioner.errors import CaptionerError, ConfigError, MissingLibraryError, library_of
+from captioner.errors import CaptionerError, ConfigError, MissingLibraryError
+from captioner.extras import library_of
+
+DEBUG = "--debug"
 
 
 @click.group(
@@ -37,8 +40,10 @@ Examples:
 """,
 )
 @click.version_option(captioner.__version__, prog_name="captioner")
-@click.option("--debug", is_flag=True, help="Print the traceback of an error.")
-def cli(debug: bool) -> None:
+@click.option(
+    DEBUG, is_flag=True, expose_value=False, help="Print the traceback of an error; also accepted after the command."
+)
+def cli() -> None:
     """Train recurrent image captioners in pure NumPy and caption images."""
 
 
@@ -50,18 +55,28 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its exit code."""
     output.open_closed_streams()
     warnings.showwarning = output.warn
+    if args is None:
+        sys.unraisablehook = interrupts.raise_again
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks must not end the program.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    code = _run(sys.argv[1:] if args is None else args)
+    code = _run(*_without_debug(sys.argv[1:] if args is None else args))
     if args is None:
         # During shutdown, Python would print a traceback for an interrupt.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if code:
+            interrupts.exit_at_once(code)
     sys.exit(code)
 
 
-def _run(args: list[str]) -> int:
+def _without_debug(args: list[str]) -> tuple[list[str], bool]:
+    """Remove `--debug` from anywhere before a `--`; return the other words, and whether it was there."""
+    options = args[: args.index("--")] if "--" in args else args
+    return [word for word in options if word != DEBUG] + args[len(options) :], DEBUG in options
+
+
+def _run(args: list[str], debug: bool) -> int:
     try:
         code = cli.main(args=args, prog_name="captioner", standalone_mode=False)
         output.flush()
@@ -72,7 +87,8 @@ def _run(args: list[str]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "captioner"
-        output.problem(f"{error.format_message().rstrip('.')}; see {command} --help")
+        message = suggestions.message(error, args)
+        output.problem(f"{message}{'' if message.endswith('?') else ';'} see {command} --help")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         output.problem("interrupted")
@@ -87,7 +103,7 @@ def _run(args: list[str]) -> int:
             raise
         if isinstance(failure, output.OutputError):
             output.discard(sys.stdout.fileno())
-        if "--debug" in args:
+        if debug:
             output.note(*traceback.format_exc().splitlines())
         else:
             for problem in failure.problems if isinstance(failure, ConfigError) else (failure,):

@@ -1,4 +1,4 @@
-"""captioner config: write, print and check config files."""
+"""captioner config: list, write, print and check config files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADER = "# Every option with its default. Keep the lines that you change and de
 
 @click.group("config")
 def config() -> None:
-    """Write, print and check config files.
+    """List, write, print and check config files.
 
     \b
     Example:
@@ -22,23 +22,42 @@ def config() -> None:
     """
 
 
+@config.command("list")
+def list_() -> None:
+    """List the shipped configs: name and content.
+
+    \b
+    Example:
+      captioner config list
+    """
+    from captioner.config.shipped import description, shipped
+
+    configs = shipped()
+    width = max(map(len, configs))
+    for name, path in configs.items():
+        output.result(f"{name:<{width}}  {description(path)}")
+
+
 @config.command("init")
 @click.argument("file", required=False, type=PATH)
-def init(file: Path | None) -> None:
-    """Write a config file with every option and its default.
+@click.option("--from", "name", metavar="NAME", help="Copy the shipped config NAME (`captioner config list`).")
+def init(file: Path | None, name: str | None) -> None:
+    """Write all options with their defaults, or copy a shipped config.
 
     Comments document the options and their valid values. Without FILE, or if FILE is -, write to stdout. An existing
     FILE is never replaced.
 
     \b
-    Example:
+    Examples:
       captioner config init my.yaml
+      captioner config init --from photos my-photos.yaml
     """
     from captioner.config.options import Config
+    from captioner.config.shipped import read_shipped
     from captioner.config.yaml_io import dump
     from captioner.errors import CaptionerError, UsageError
 
-    text = HEADER + dump(Config(), comments=True)
+    text = HEADER + dump(Config(), comments=True) if name is None else read_shipped(name)
     if file is None or file == Path("-"):
         output.text(text)
         return

@@ -14,7 +14,7 @@ from captioner.cli.options import config_options
     epilog="""\b
 Examples:
   captioner gradcheck
-  captioner gradcheck -c configs/scenes-rnn.yaml -o model.dropout_hidden=0.5 --full
+  captioner gradcheck -c scenes-rnn -o model.dropout_hidden=0.5 --full
 """
 )
 @config_options

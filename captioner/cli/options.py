@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from captioner.config.effects import check_used
 from captioner.config.options import Prepare
 from captioner.config.schema import Option, build, options
 from captioner.errors import UsageError
@@ -35,8 +36,9 @@ def config_options(command: Command) -> Command:
         "--config",
         "config_file",
         type=PATH,
-        metavar="FILE",
-        help="YAML config file.  [default: built-in defaults]",
+        metavar="CONFIG",
+        help="YAML config file, or the name of a shipped config (`captioner config list`).  "
+        "[default: built-in defaults]",
     )
     return config_file(override_option(command))
 
@@ -48,12 +50,18 @@ def override_option(command: Command) -> Command:
 
 def example_override_option(example: str) -> Callable[[Command], Command]:
     """Return a decorator that adds `-o/--set`, with an example in its help."""
+
+    def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
+        check_used(overrides, context.command_path.partition(" ")[2])
+        return overrides
+
     return click.option(
         "-o",
         "--set",
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
+        callback=check,
         help=f"Override a config option, such as {example}; may be repeated. The last value of a key is used.",
     )
 

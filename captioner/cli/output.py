@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captioner.errors import CaptionerError
@@ -84,8 +85,13 @@ def warnings(messages: Iterable[str]) -> None:
 
 
 def warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
-    """Print a library's warning as one line; ignore NumPy's RuntimeWarnings, as results are checked for finiteness."""
-    if not issubclass(category, RuntimeWarning):
+    """Print a library's warning as one line.
+
+    NumPy's RuntimeWarnings are ignored, as results are checked for finiteness, and those of Pillow, which do not name
+    the photograph: one that cannot be decoded is reported.
+    """
+    of_pillow = "PIL" in Path(str(place[0])).parts if place else False
+    if not issubclass(category, RuntimeWarning) and not of_pillow:
         problem(f"warning: {message}")
 
 

@@ -23,13 +23,12 @@ SCENES = "warning: encoder scenes is for generated drawings; for photographs, tr
 @click.command(
     epilog="""\b
 Examples:
-  captioner prepare photos/captions.csv -o birds.h5
-  captioner prepare dataset_flickr8k.json --features features.h5 --encoder efficientnet-lite0 -o flickr8k.h5
+  captioner prepare photos/captions.csv --output birds.h5
+  captioner prepare dataset.json --features features.h5 --encoder efficientnet-lite0 --output flickr8k.h5
 """
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option(
-    "-o",
     "--output",
     "file",
     type=PATH,
@@ -91,7 +90,7 @@ def prepare(
 
 def _next(prepared: Prepared) -> list[str]:
     """Return the command that trains on the data set, after a warning if there is no validation split."""
-    command = f"next: captioner train --data {shlex.quote(str(prepared.path))}"
+    command = f"next: captioner train -c photos --data {shlex.quote(str(prepared.path))}"
     if "val" in prepared.summary["splits"]:
         return [command]
     return [

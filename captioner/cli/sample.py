@@ -153,10 +153,12 @@ def _of_photos(
     number: int | None,
     n_best: int,
 ) -> Iterable[Caption | Unreadable]:
-    from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths
+    from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths, photo_warning
 
     opened = open_encoder_of(loaded, encoder, encoder_option)
-    return caption_photos(_open_captioner(loaded), opened, photo_paths(_names(photos)), n_best, number)
+    captions = caption_photos(_open_captioner(loaded), opened, photo_paths(_names(photos)), n_best, number)
+    warning = photo_warning(loaded)
+    return captions if warning is None else _with_warning(captions, warning)
 
 
 def _of_features(loaded: LoadedModel, path: Path, number: int | None, n_best: int) -> Iterable[Caption]:
@@ -183,6 +185,18 @@ def _open_captioner(loaded: LoadedModel, corpus: Corpus | None = None) -> Captio
     return captioner
 
 
+def _with_warning(captions: Iterable[Caption | Unreadable], warning: str) -> Iterator[Caption | Unreadable]:
+    """Print a warning before the first caption of a photograph."""
+    from captioner.inference.caption import Caption
+
+    first = True
+    for caption in captions:
+        if first and isinstance(caption, Caption):
+            output.warnings([warning])
+            first = False
+        yield caption
+
+
 def _names(photos: tuple[Path, ...]) -> Iterator[Path]:
     for photo in photos:
         if os.fspath(photo) != "-":
@@ -199,6 +213,13 @@ def _stdin() -> Iterator[Path]:
     if sys.stdin is None:
         raise UsageError("-: expected names of photographs on stdin, one per line, but stdin is closed")
     try:
-        yield from (Path(os.fsdecode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
+        yield from (Path(_decode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
     except OSError as error:
         raise DataError(f"-: cannot read stdin: {error.strerror}") from error
+
+
+def _decode(name: bytes) -> str:
+    try:
+        return os.fsdecode(name)
+    except UnicodeDecodeError:  # on Windows, if another program writes names in the code page of the console
+        return name.decode(sys.stdin.encoding, "backslashreplace")

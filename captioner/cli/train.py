@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 from collections.abc import Iterator
@@ -14,15 +15,16 @@ import click
 from captioner.cli.options import PATH, config_options
 from captioner.errors import UsageError
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+"""Windows has SIGBREAK (Ctrl-Break) instead of SIGHUP."""
 
 
 @click.command(
     epilog="""\b
 Examples:
   captioner train                       # generated drawings, into runs/scenes
-  captioner train -c configs/scenes-rnn.yaml -o train.epochs=3
-  captioner train -c configs/photos.yaml --data birds.h5
+  captioner train -c scenes-rnn -o train.epochs=3
+  captioner train -c photos --data birds.h5
   captioner train --resume runs/scenes -o train.epochs=20
 """
 )
@@ -62,7 +64,8 @@ def train(
     decode.consensus is set, reranker.h5. After Ctrl-C, the current step is finished and a checkpoint is saved.
     """
     if data is not None:
-        overrides = ("data.source=prepared", f"data.root={data}", *overrides)
+        # with a folder: null and ~ have other meanings in a config
+        overrides = ("data.source=prepared", f"data.root={os.path.join('.', data)}", *overrides)
     if resume is not None and (config_file or data or run or overwrite):
         hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
         raise UsageError(f"--resume uses the config and folder of the run; combine it only with -o and --profile{hint}")
@@ -88,7 +91,7 @@ def train(
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Catch the first SIGINT, SIGTERM or SIGHUP in a list; a second signal terminates at once."""
+    """Catch the first signal of `STOPPING` in a list; a second one terminates at once."""
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:

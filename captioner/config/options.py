@@ -16,10 +16,10 @@ class Scenes:
     """Generated drawings of coloured shapes (data.source scenes)."""
 
     seed: Annotated[int, "random seed of the drawings; independent of the seed above", ">= 0"] = 0
-    train: Annotated[int, "training images", ">= 1", "<= 1000000"] = 4000
-    val: Annotated[int, "validation images", ">= 1", "<= 1000000"] = 500
-    test: Annotated[int, "test images", ">= 1", "<= 1000000"] = 500
-    heldout: Annotated[int, "images with colour-shape pairs that are not in train", ">= 1", "<= 1000000"] = 500
+    train: Annotated[int, "training images", ">= 1", "<= 100000"] = 4000
+    val: Annotated[int, "validation images", ">= 1", "<= 100000"] = 500
+    test: Annotated[int, "test images", ">= 1", "<= 100000"] = 500
+    heldout: Annotated[int, "images with colour-shape pairs that are not in train", ">= 1", "<= 100000"] = 500
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Model:
     dropout_hidden: Annotated[float, "dropout rate of the hidden state before the output layer", ">= 0", "< 1"] = 0.0
     dropout_regions: Annotated[float, "dropout rate of the image regions (adaptive)", ">= 0", "< 1"] = 0.0
     dropout_keys: Annotated[float, "dropout rate of the attention keys (adaptive)", ">= 0", "< 1"] = 0.0
-    forget_bias: Annotated[float, "initial forget-gate bias (lstm); 1 keeps the cell state at first", ">= 0"] = 0.0
+    forget_bias: Annotated[float, "initial forget-gate bias (lstm); 1 keeps the cell state", ">= 0", "<= 1000"] = 0.0
     output_bias: Annotated[Literal["zeros", "log_frequency"], "initial output bias"] = "zeros"
 
 

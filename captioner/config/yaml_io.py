@@ -2,8 +2,8 @@
 
 All problems are reported at once, each with its line and a suggestion. The accepted subset of YAML 1.2 is nested
 `name: value` lines without anchors, aliases, tags, directives or tabs, limited in size and depth, so that no text can
-hang the parser. Relative paths start at the folder of the file, or at the current folder in an override. The last
-override of an option wins.
+hang the parser. Relative paths start at the folder of the file, or at the current folder in an override and in a
+shipped config. The last override of an option wins.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from captioner.config.constraints import CONSTRAINTS
+from captioner.config.effects import unused
 from captioner.config.options import Config
 from captioner.config.schema import Option, build, options, sections
+from captioner.config.shipped import locate, not_found
 from captioner.config.values import FORBIDDEN, MAX_SHOWN, Scalar, closest, read, write
 from captioner.errors import ConfigError
 from captioner.printable import printable
@@ -50,18 +52,22 @@ class Given(NamedTuple):
 def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read the Config of a file, or the defaults if `path` is None, with `key=value` overrides.
 
+    `path` may also be the name of a shipped config.
+
     Raises: ConfigError with one line per problem.
     """
     if path is None:
         return parse("", "", overrides)
-    return parse(_read_file(path), str(path), overrides, path.parent)
+    file, folder = locate(path)
+    return parse(_read_file(file), str(path), overrides, folder)
 
 
 def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
     """Read the Config of a YAML text, called `name` in messages, with `key=value` overrides.
 
-    Decoding options can be overridden for any run: one that becomes ineffective is reset to its default.
-    Relative paths in the text start at `folder`, or at the current folder if `folder` is None.
+    Decoding options can be overridden for any run: one that becomes ineffective is reset to its default. Any other
+    override without effect is a problem. Relative paths in the text start at `folder`, or at the current folder if
+    `folder` is None.
 
     Raises: ConfigError with one line per problem.
     """
@@ -79,16 +85,19 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
         if len(problems) == MAX_PROBLEMS:
             raise ConfigError((*problems, f"stopped after {MAX_PROBLEMS} problems; there may be more"))
     config: Config = build(values)
-    overridden = {given.path for given in map(_of_override, overrides)}
+    overridden = dict.fromkeys(given.path for given in map(_of_override, overrides))
     for constraint in CONSTRAINTS:
         if not invalid & {constraint.option, constraint.other} and not constraint.holds(config):
             if constraint.reset and constraint.other in overridden and constraint.option not in overridden:
                 del values[constraint.option]
-                overridden.add(constraint.option)
+                overridden[constraint.option] = None
                 config = build(values)
                 continue
             place = places.get(constraint.option) or places.get(constraint.other)
             problems.append(": ".join(filter(None, (place, constraint.option, constraint.problem))))
+    for path, other, problem in unused(config, overridden):
+        if not invalid & {path, other}:
+            problems.append(f"{places[path]}: {path}: {problem}")
     if problems:
         raise ConfigError(problems)
     return config
@@ -114,7 +123,7 @@ def _read_file(path: Path) -> str:
         data = read_bytes(path, 4 * MAX_CHARS, lambda problem: ConfigError([problem]))
     except ConfigError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            raise ConfigError([f"{path}: not found (captioner config init FILE writes a new one)"]) from None
+            raise ConfigError([not_found(path)]) from None
         raise
     try:
         return data.decode()
@@ -209,7 +218,10 @@ def _content(node: yaml.Node) -> Scalar | str:
 
 
 def _of_override(text: str) -> Given:
-    path, equals, value = (part.strip() for part in text.partition("="))
+    path, equals, value = text.partition("=")
+    path, value = path.strip(), value.lstrip()
+    if path not in OPTIONS or OPTIONS[path].kind is not Path:  # the name of a file may end in a space
+        value = value.rstrip()
     found: Scalar | str = Scalar(value)
     if not equals:
         found = "expected key=value, such as model.cell=rnn"

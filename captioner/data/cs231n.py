@@ -75,7 +75,7 @@ def read_vocab(path: Path) -> Vocab:
     Raises: DataError for other content, or when the two disagree.
     """
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_text(path, "a vocabulary"))
     except (ValueError, RecursionError) as problem:
         raise DataError(f"{path}: invalid JSON: {problem}") from problem
     words = content.get("idx_to_word") if isinstance(content, dict) else None

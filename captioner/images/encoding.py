@@ -1,27 +1,24 @@
-"""Encoding of many photographs by several threads, with a resumable store of features."""
+"""Encoding of many photographs by several threads."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import zlib
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.arrays import Array
-from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.errors import CaptionerError, DataError
 from captioner.images.encoder import Encoder
-from captioner.images.photo import BYTES, decode
-from captioner.storage.files import irregular_kind, read_bytes
+from captioner.images.photo import BYTES, decoded
+from captioner.parallel.blas import limit_worker
+from captioner.storage.files import read_bytes
 
-MAGIC = b"captioner encodings "
 AHEAD = 4
 """Maximum number of photographs per thread read ahead of the output."""
 
@@ -47,20 +44,18 @@ def encode_photos(
     def work(path: Path) -> Encoded:
         digest = b""
         try:
-            content = read_bytes(path, BYTES)
+            content = read_bytes(path, BYTES, expected="a photograph")
             digest = hashlib.sha256(content).digest()
             if digest in done:
                 return Encoded(path, digest, None)
-            photo = decode(content, str(path), encoder.side)
+            prepared = _decode_and_prepare(encoder, content, path)
+            with _naming(path):
+                return Encoded(path, digest, encoder.encode(prepared[None])[0])
         except DataError as problem:
             return Encoded(path, digest, None, problem)
-        try:
-            return Encoded(path, digest, encoder.encode(encoder.prepare(photo)[None])[0])
-        except DataError as problem:
-            return Encoded(path, digest, None, DataError(f"{path}: {problem}"))
 
     waiting: deque[Future[Encoded]] = deque()
-    pool = ThreadPoolExecutor(threads, "encode")
+    pool = ThreadPoolExecutor(threads, "encode", limit_worker)
     try:
         for path in paths:
             waiting.append(pool.submit(work, path))
@@ -72,95 +67,16 @@ def encode_photos(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-class FeatureStore:
-    """An append-only file of features by the digest of their photographs, valid after an interruption.
-
-    A record is the digest (32 bytes), a checksum of the rest (4) and the numbers. An incomplete last record is
-    truncated, and records of another encoder are discarded. Use it in a `with` block.
-
-    Raises: UsageError if another process writes it, or the file is of another kind; OSError.
-    """
-
-    def __init__(self, path: Path, encoder: str, width: int, dtype: np.dtype[np.floating]) -> None:
-        self.path = path
-        self._record = np.dtype([("digest", "V32"), ("check", "<u4"), ("numbers", dtype.newbyteorder("<"), (width,))])
-        encoder_digest = hashlib.sha256(f"{encoder} {width} {dtype}".encode()).hexdigest()
-        self._header = MAGIC + f"{encoder_digest}\n".encode()
-        self._file = open(path, "a+b")  # noqa: SIM115 - closed by __exit__
-        self.rows: dict[bytes, int] = {}
-        """The row of each digest."""
-        self.discarded = False
-        """Whether records of another encoder were discarded."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._recover()
-        except BaseException as error:
-            self._file.close()
-            if isinstance(error, BlockingIOError):
-                raise UsageError(f"{path}: another process writes encoded features to this file; wait for it") from None
-            raise
-
-    def _recover(self) -> None:
-        if kind := irregular_kind(os.fstat(self._file.fileno())):
-            raise UsageError(f"{self.path}: expected a file for encoded features, got {kind}; move it away")
-        self._file.seek(0)
-        header = self._file.read(len(self._header))
-        if header[: len(MAGIC)] != MAGIC[: len(header)]:
-            raise UsageError(
-                f"{self.path}: expected encoded features of an earlier run, got another file; move it away"
-            )
-        if header != self._header:
-            self.discarded = len(header) == len(self._header) and bool(self._file.read(1))
-            self._file.truncate(0)
-            self._file.write(self._header)
-            self._file.flush()
-        count = (self._file.seek(0, os.SEEK_END) - len(self._header)) // self._record.itemsize
-        records = self._mapped(count)
-        for row, record in enumerate(records):
-            if _checksum(record) != record["check"]:
-                count = row
-                break
-            self.rows[record["digest"].tobytes()] = row
-        del records
-        self._file.truncate(len(self._header) + count * self._record.itemsize)
-        self._count = count
-
-    def _mapped(self, count: int) -> Array:
-        if not count:
-            return np.empty(0, self._record)
-        return np.memmap(self._file, self._record, "r", len(self._header), (count,))
-
-    def add(self, digest: bytes, features: Array) -> None:
-        """Append a record. Raises: DataError if the features are not finite in the stored type."""
-        record = np.zeros((), self._record)
-        with np.errstate(over="ignore"):
-            record["numbers"] = features
-        if not np.isfinite(record["numbers"]).all():
-            kind = self._record["numbers"].base
-            raise DataError(
-                f"features: expected numbers in the range of {kind}, got {np.abs(features).max():g}; try float32"
-            )
-        record["digest"] = np.void(digest)
-        record["check"] = _checksum(record)
-        self._file.write(record.tobytes())
-        self._file.flush()
-        self.rows[digest] = self._count
-        self._count += 1
-
-    def features(self) -> Array:
-        """Memory-map all features; the file stays locked as long as the map exists.
-
-        Shapes: (rows, F).
-        """
-        numbers: Array = self._mapped(self._count)["numbers"]
-        return numbers
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._file.close()
+def _decode_and_prepare(encoder: Encoder, content: bytes, path: Path) -> NDArray[Any]:
+    # a function, so that the decoded photograph is deleted when it no longer counts against the budget of pixels
+    with decoded(content, str(path), encoder.side) as photo, _naming(path):
+        return encoder.prepare(photo)
 
 
-def _checksum(record: np.void | Array) -> int:
-    return zlib.crc32(record["numbers"].tobytes(), zlib.crc32(record["digest"].tobytes()))
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Add the name of the photograph to an error of the encoder."""
+    try:
+        yield
+    except DataError as problem:
+        raise DataError(f"{path}: {problem}") from problem

@@ -15,7 +15,7 @@ from PIL import Image
 
 from captioner.errors import CaptionerError, DataError
 from captioner.images.photo import read_photo
-from captioner.storage.atomic import write_atomically
+from captioner.storage.atomic import remove_temporary_files, write_atomically
 from captioner.storage.files import check_output
 
 SIDE = 320
@@ -48,6 +48,7 @@ def write(path: Path, entries: Iterable[Entry], overwrite: bool = False) -> None
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Pictures and captions</title>\n<style>{STYLE}</style>\n<main>\n{figures}\n</main>\n</html>\n"
     )
+    remove_temporary_files(path)
     try:
         write_atomically(path, (page.encode("utf-8", "replace"),))
     except OSError as error:

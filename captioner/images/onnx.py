@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL.Image import Image
 from captioner.errors import DataError, UsageError
 from captioner.images.onnx_external_data import refuse_external_data
 from captioner.images.photo import square
+from captioner.parallel import deadline
 from captioner.printable import printable
 from captioner.storage.files import read_bytes
 
@@ -25,7 +27,11 @@ OPTIONS = ("size", "mean", "scale", "layout", "output")
 IMAGENET = "mean=123.675/116.28/103.53 and scale=58.395/57.12/57.375"
 LARGEST_SIDE = 4096
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-NOWHERE = "/dev/null"
+NOWHERE = os.devnull
+SILENT = 4
+"""The log level of onnxruntime that prints only fatal errors."""
+SECONDS = 120.0
+"""Maximum time to open a model, and to encode one image. The largest vision models take 20 seconds on one core."""
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -53,15 +59,21 @@ class OnnxEncoder:
         refuse_external_data(model, name)
         setup = onnxruntime.SessionOptions()
         setup.intra_op_num_threads = setup.inter_op_num_threads = 1  # photographs are distributed over threads instead
-        setup.log_severity_level = 4
+        setup.log_severity_level = SILENT
         setup.add_session_config_entry("session.load_model_format", "ONNX")
         # a second guard: no weights from external files, which `identity` would not cover
         setup.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
         try:
-            # the fallback to another provider would print
-            self._session = onnxruntime.InferenceSession(
-                model, setup, providers=["CPUExecutionProvider"], enable_fallback=False
+            self._session = deadline.call(
+                # the fallback to another provider would print
+                lambda: onnxruntime.InferenceSession(
+                    model, setup, providers=["CPUExecutionProvider"], enable_fallback=False
+                ),
+                SECONDS,
+                lambda: setup.set_load_cancellation_flag(True),
             )
+        except TimeoutError as error:
+            raise DataError(f"{name}: the model was not opened within {SECONDS:g} s; use a smaller model") from error
         except Exception as error:
             raise DataError(
                 f"{name}: expected an ONNX model, complete in this file, got one that onnxruntime rejects: "
@@ -95,8 +107,18 @@ class OnnxEncoder:
         return np.concatenate([self._run(image[None]) for image in batch])
 
     def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = SILENT
         try:
-            (out,) = self._session.run([self._settings.output], {self._input: batch})
+            (out,) = deadline.call(
+                lambda: self._session.run([self._settings.output], {self._input: batch}, options),
+                SECONDS,
+                lambda: setattr(options, "terminate", True),  # between two operators, also inside a Loop
+            )
+        except TimeoutError as error:
+            raise DataError(
+                f"{self._name}: the model takes longer than {SECONDS:g} s per image; use a smaller model or size"
+            ) from error
         except Exception as error:
             raise DataError(f"{self._name}: the model fails: {_line(error)}") from error
         shape, where = np.shape(out), f"{self._name}: output {_line(self._settings.output)}"
@@ -117,7 +139,7 @@ def open_onnx(path: str, options: Mapping[str, str]) -> OnnxEncoder:
     """
     if not path:
         raise UsageError("encoder onnx: expected onnx:FILE, got no file")
-    return OnnxEncoder(read_bytes(path, BYTES), Path(path).name, options)
+    return OnnxEncoder(read_bytes(path, BYTES, expected="an ONNX model"), Path(path).name, options)
 
 
 def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:

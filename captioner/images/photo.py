@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import logging
 import os
 import re
 import threading
@@ -15,9 +17,15 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from captioner.errors import DataError
+from captioner.images import heic
+from captioner.images.jpeg_scans import MAX_SCANS, count_scans
+from captioner.parallel.budget import Budget
 from captioner.storage.files import read_bytes
 
 Image.init()
+# glibc keeps freed blocks of up to 32 MiB for each thread; larger ones are returned to the system
+Image.core.set_block_size(1 << 26)  # type: ignore[attr-defined]
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # a decoder's log message does not name the photograph
 FORMATS = tuple(one for one in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM") if one in Image.OPEN)
 """Allowed formats; other formats of Pillow are excluded, as one of them starts Ghostscript."""
 SUFFIXES = frozenset(
@@ -39,16 +47,15 @@ SUFFIXES = frozenset(
         ".pnm",
     )
 )
-UNSUPPORTED_SUFFIXES = frozenset((".heic", ".heif"))
-"""Suffixes of photographs that Pillow cannot read without a plugin."""
 _ORIGINALS = re.compile(
-    r"\.(avifs|hif|jxl|jp2|j2k|jp[fx]|apng|dng|cr[23w]|nef|nrw|arw|sr[2fw]|raf|orf|rw2|pef|raw|3fr|iiq|x3f|psd|xcf|tga"
+    r"\.(avifs|jxl|jp2|j2k|jp[fx]|apng|dng|cr[23w]|nef|nrw|arw|sr[2fw]|raf|orf|rw2|pef|raw|3fr|iiq|x3f|psd|xcf|tga"
     r"|ico|svg|eps|exr|hdr)"
 )
 """Suffixes of other image formats, such as raw files."""
 BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """Maximum number of pixels, above which Pillow warns of a decompression bomb."""
+LINK = "it is a link to a folder elsewhere, which is not followed; name that folder too"
 WHITE = (255, 255, 255, 255)
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,12 +69,14 @@ TURNS = {
 """Transposition for each EXIF orientation."""
 
 _filtering = threading.Lock()
+_budget = Budget(PIXELS)
+"""Pixels that all threads decode at one time."""
 
 
 def is_photo_suffix(suffix: str) -> bool:
     """Return whether files with this suffix may be photographs, in a supported format or not."""
     suffix = suffix.lower()
-    return suffix in SUFFIXES | UNSUPPORTED_SUFFIXES or _ORIGINALS.fullmatch(suffix) is not None
+    return suffix in SUFFIXES | heic.SUFFIXES or _ORIGINALS.fullmatch(suffix) is not None
 
 
 def read_photo(path: str | os.PathLike[str], min_side: int) -> Image.Image:
@@ -75,7 +84,7 @@ def read_photo(path: str | os.PathLike[str], min_side: int) -> Image.Image:
 
     Raises: DataError.
     """
-    return decode(read_bytes(path, BYTES), os.fspath(path), min_side)
+    return decode(read_bytes(path, BYTES, expected="a photograph"), os.fspath(path), min_side)
 
 
 def decode(content: bytes, name: str, min_side: int) -> Image.Image:
@@ -85,20 +94,56 @@ def decode(content: bytes, name: str, min_side: int) -> Image.Image:
 
     Raises: DataError if the content is not a complete photograph of a supported format and at most `PIXELS`.
     """
-    try:
-        with _no_warnings():
-            photo = Image.open(io.BytesIO(content), formats=FORMATS)
-        with photo:
-            photo.draft("RGB", (2 * min_side, 2 * min_side))
+    with decoded(content, name, min_side) as pixels:
+        return pixels
+
+
+@contextmanager
+def decoded(content: bytes, name: str, min_side: int) -> Iterator[Image.Image]:
+    """Decode a photograph, as `decode`, and use it in a `with` block, which should be short.
+
+    The photographs of all such blocks have at most `PIXELS` in total: a thread waits for the others, which bounds the
+    memory of many threads.
+
+    Raises: DataError, as `decode`.
+    """
+    with _converting_errors(content, name):
+        photo, pixels = _open(content, name, min_side)
+    with _budget.reserve(pixels):
+        with _converting_errors(content, name), photo:
             photo.load()
-            return upright(rgb(photo, name), photo)
+            upright_photo = upright(rgb(photo, name), photo)
+        del photo  # its memory is not needed in the block
+        yield upright_photo
+
+
+def _open(content: bytes, name: str, min_side: int) -> tuple[Image.Image, int]:
+    """Read the header of a photograph, choose the reduced size of a JPEG, and return the pixels to keep in memory."""
+    formats = FORMATS + heic.formats(content, name)
+    with _no_warnings():
+        photo = Image.open(io.BytesIO(content), formats=formats)
+    scans = count_scans(content) if photo.format in ("JPEG", "MPO") else 1
+    if scans > MAX_SCANS:
+        raise DataError(f"{name}: expected a JPEG with at most {MAX_SCANS} scans, got more; save it again")
+    width, height = photo.size
+    photo.draft("RGB", (2 * min_side, 2 * min_side))
+    if scans == 1 and "progressive" not in photo.info:  # otherwise, a JPEG is decoded at full size and then reduced
+        width, height = photo.size
+    return photo, width * height
+
+
+@contextmanager
+def _converting_errors(content: bytes, name: str) -> Iterator[None]:
+    """Convert every exception of a decoder to a DataError that names the photograph."""
+    try:
+        yield
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name}: expected at most {PIXELS:,} pixels; make the photograph smaller") from error
     except UnidentifiedImageError as error:
-        if re.match(rb".{4}ftyp(?:hei|hev|mif1|msf1)", content, re.DOTALL):
-            raise DataError(f"{name}: expected a photograph of another format, got HEIC; convert it to JPEG") from error
+        if heic.is_heic(content):
+            raise DataError(f"{name}: {heic.problem()}") from error
         known, got = ", ".join(FORMATS), f"a file that begins with {content[:12]!r}" if content else "an empty file"
         raise DataError(f"{name}: expected a photograph ({known}), got {got}") from error
     except MemoryError as error:
@@ -152,14 +197,23 @@ def square(photo: Image.Image, side: int) -> Image.Image:
     return ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC)
 
 
-def list_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+def list_photos(
+    folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] | None = None
+) -> list[Path]:
     """List the photographs in a folder and its subfolders, sorted, without hidden files.
 
-    `unread` is called with the error of each folder that cannot be read.
+    `unread` is called with the error of each folder that cannot be read, and of each link to a folder elsewhere: it
+    could lead to the whole disk. `suffixes` are by default those of the formats that can be read.
     """
+    if suffixes is None:
+        suffixes = SUFFIXES | heic.SUFFIXES if heic.is_installed() else SUFFIXES
     found: list[Path] = []
+    inside = os.path.join(os.path.realpath(folder), "")
     for where, folders, names in os.walk(folder, onerror=unread):
         folders[:] = [one for one in folders if not one.startswith(".")]
+        for link in filter(os.path.islink, (os.path.join(where, one) for one in folders)):
+            if not os.path.join(os.path.realpath(link), "").startswith(inside):
+                unread(OSError(errno.ELOOP, LINK, link))
         found += [
             Path(where, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in suffixes
         ]

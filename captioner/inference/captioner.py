@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, overload
@@ -14,6 +15,7 @@ from captioner.data.corpus import Features, check_features, read_regions
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
+from captioner.inference.arguments import described, several_paths, whole_number
 from captioner.inference.caption import Candidate, Caption
 from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import LoadedModel, check_width
@@ -63,25 +65,31 @@ class Captioner:
         A photograph is encoded by the encoder of the training images. A row of features is named by its number.
 
         Shapes: features (N, F), or (F,) for one image.
+        A model of generated drawings warns if it is given photographs.
+
         Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
-        for features of another width; UsageError for an encoder that is not found, or `n_best` outside 1 to 100.
+        for features of another width; UsageError for an encoder that is not found, or `n_best` outside 1 to 100;
+        TypeError for arguments of another type.
         """
+        n_best = whole_number(n_best, "caption: n_best")
         if not 1 <= n_best <= MAX_N_BEST:
             raise UsageError(f"caption: n_best: expected 1 to {MAX_N_BEST}, got {n_best}")
         if (images is None) == (features is None):
             raise UsageError("caption: expected photographs or features=, one of them")
         if features is not None:
-            rows = np.atleast_2d(features)
-            self.check_features(rows, "features")
+            rows = _matrix(features)
+            self.check_features(rows, "caption")
             found = self.candidates(rows, n_best)
             return [Caption(str(row), *best[0], [], None, best) for row, best in enumerate(found)]
-        from captioner.inference.photos import caption_photos, photo_paths
+        paths = several_paths(images, "caption: images")
+        from captioner.inference.photos import caption_photos, photo_paths, photo_warning
         from captioner.preparation.find_photos import Unreadable
 
         one = isinstance(images, str | os.PathLike)
-        paths = photo_paths([images] if isinstance(images, str | os.PathLike) else images or [])
+        if paths and (warning := photo_warning(self.loaded)) is not None:
+            warnings.warn(warning, stacklevel=2)
         captions: list[Caption] = []
-        for caption in caption_photos(self, self.encoder, paths, n_best):
+        for caption in caption_photos(self, self.encoder, photo_paths(paths), n_best):
             if isinstance(caption, Unreadable):
                 raise DataError(str(caption))
             captions.append(caption)
@@ -148,3 +156,11 @@ class Captioner:
             for captions, scores in zip(tokens.tolist(), log_probs.tolist(), strict=True):
                 pairs = zip(captions[:n_best], scores, strict=False)
                 yield [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
+
+
+def _matrix(features: Array) -> Array:
+    """Convert the features of one image (F,) or of several (N, F) to a matrix. Raises: TypeError."""
+    try:
+        return np.atleast_2d(features)
+    except ValueError:  # a ragged list
+        raise TypeError(f"caption: features: expected an array (images, feature), got {described(features)}") from None

@@ -8,8 +8,10 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from captioner.config.effects import check_used
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError
+from captioner.inference.arguments import override_list, run_list
 from captioner.inference.build_reranker_index import build_index, check_index, check_train
 from captioner.inference.captioner import Captioner
 from captioner.inference.ensemble import ensemble_of
@@ -28,11 +30,12 @@ def load(runs: Run | Sequence[Run], overrides: Sequence[str] = ()) -> Captioner:
 
     `overrides` set options, such as `decode.beam_width=5`.
 
-    Raises: CheckpointError for a damaged checkpoint or runs that do not fit together, ConfigError for overrides,
-    DataError for a damaged re-ranking index.
+    Raises: CheckpointError for a damaged checkpoint or runs that do not fit together, ConfigError for overrides, also
+    for those without effect, DataError for a damaged re-ranking index, TypeError for arguments of another type.
     """
-    paths = [runs] if isinstance(runs, str | os.PathLike) else runs
-    captioner = captioner_of(open_runs(paths, overrides))
+    overrides = override_list(overrides, "load")
+    check_used(overrides, "captioner.load")
+    captioner = captioner_of(open_runs(run_list(runs, "load: runs"), overrides))
     for warning in captioner.warnings:
         warnings.warn(warning, stacklevel=2)
     return captioner

@@ -13,10 +13,10 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import check_features
 from captioner.errors import CheckpointError, UsageError
-from captioner.images import open_encoder, parse_identity, same_encoder
+from captioner.images import heic, open_encoder, parse_identity, same_encoder
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import encode_photos
-from captioner.images.photo import UNSUPPORTED_SUFFIXES, list_photos
+from captioner.images.photo import list_photos
 from captioner.inference.caption import Caption
 from captioner.inference.captioner import Captioner
 from captioner.inference.restore import LoadedModel, check_width
@@ -66,6 +66,16 @@ def _find(name: str, loaded: LoadedModel) -> str:
     raise UsageError(f"{loaded.path}: encoder {name} not found; try --encoder {kind}:FILE")
 
 
+def photo_warning(loaded: LoadedModel) -> str | None:
+    """Return a warning if photographs are given to a model of generated drawings."""
+    if loaded.config.data.source != "scenes":
+        return None
+    return (
+        f"{loaded.path} was trained on generated drawings of coloured shapes, so its captions do not describe "
+        "photographs; train on photographs with captions: captioner prepare --help"
+    )
+
+
 def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Unreadable]:
     """List photographs: files by name, folders by their photographs in order, and what cannot be used."""
     for path in map(Path, names):
@@ -80,9 +90,9 @@ def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Unre
         yield from found
         for error in unread:
             yield Unreadable(error.filename, f"{error.filename}: cannot be read: {error.strerror}")
-        if unknown := list_photos(path, lambda error: None, UNSUPPORTED_SUFFIXES):
+        if not heic.is_installed() and (unknown := list_photos(path, lambda error: None, heic.SUFFIXES)):
             others = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
-            yield Unreadable(os.fspath(unknown[0]), f"{unknown[0]}{others}: HEIC is not supported; convert to JPEG")
+            yield Unreadable(os.fspath(unknown[0]), f"{unknown[0]}{others}: HEIC is not supported; {heic.REMEDY}")
         elif not found and not unread:
             yield Unreadable(os.fspath(path), f"{path}: expected photographs in this folder, got none")
 

@@ -1,46 +1,173 @@
-"""The BLAS library of NumPy: number of threads and name.
+"""The BLAS library of NumPy: name, version, CPU kernel and number of threads.
 
-NumPy has no API for the number of threads, and OPENBLAS_NUM_THREADS works only before NumPy is imported.
+NumPy has no API for the number of threads, and environment variables such as OMP_NUM_THREADS work only before NumPy is
+imported. The library is found by threadpoolctl if it is installed; otherwise, only OpenBLAS is found.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
+import warnings
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-FOLDERS = ("../numpy.libs", ".dylibs")
+NAMES = {"openblas": "OpenBLAS", "mkl": "MKL", "blis": "BLIS", "flexiblas": "FlexiBLAS"}
+"""Names of the libraries that threadpoolctl knows."""
+MODULE = "*core/_multiarray_umath.*.so"
+"""NumPy's module that is linked with the library: on Linux and macOS, it gives access to the library's functions."""
+ON_WINDOWS = "../numpy.libs/*openblas*.dll"
+THREADED = ("MKL_Set_Num_Threads", "bli_thread_set_num_threads", "omp_set_num_threads")
+"""Functions of libraries with threads."""
+ACCELERATE = "accelerate"
+VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+OPENMP = 2
 
 
-@cache
-def _function(name: str) -> Any | None:
-    """A function of the OpenBLAS library that NumPy has loaded, or None if NumPy uses another BLAS."""
-    for folder in FOLDERS:
-        for path in (Path(np.__file__).parent / folder).glob("*openblas*"):
-            library = ctypes.CDLL(str(path))
-            for prefix, suffix in product(("scipy_", ""), ("64_", "")):
-                if hasattr(library, f"{prefix}{name}{suffix}"):
-                    return getattr(library, f"{prefix}{name}{suffix}")
-    return None
+class Blas(NamedTuple):
+    """A BLAS library; `kernel` and `threads` are None if they are unknown."""
+
+    name: str
+    version: str
+    kernel: str | None
+    threads: int | None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}" + (f" ({self.kernel})" if self.kernel else "")
+
+
+class OpenBlas:
+    """OpenBLAS with the attributes of threadpoolctl's controllers.
+
+    Raises: LookupError if the file does not give access to OpenBLAS, or OpenBLAS uses OpenMP, whose number of threads
+    cannot be set with OpenBLAS before 0.3.34.
+    """
+
+    internal_api = "openblas"
+
+    def __init__(self, file: Path) -> None:
+        self._library = ctypes.CDLL(str(file))
+        if self._function("openblas_get_parallel")() == OPENMP:
+            raise LookupError
+        self.set_num_threads = self._function("openblas_set_num_threads")
+        self._get_threads = self._function("openblas_get_num_threads")
+        config, corename = self._function("openblas_get_config"), self._function("openblas_get_corename")
+        config.restype = corename.restype = ctypes.c_char_p
+        self.version = config().decode().split()[1]
+        self.architecture = corename().decode()
+
+    @property
+    def num_threads(self) -> int:
+        return int(self._get_threads())
+
+    def _function(self, name: str) -> Any:
+        for prefix, suffix in product(("scipy_", ""), ("64_", "", "_64")):
+            if hasattr(self._library, f"{prefix}{name}{suffix}"):
+                return getattr(self._library, f"{prefix}{name}{suffix}")
+        raise LookupError
 
 
 def set_threads(count: int) -> None:
-    """Set the number of threads of matrix products; has no effect unless NumPy uses OpenBLAS."""
-    set_num_threads = _function("openblas_set_num_threads")
-    if set_num_threads is not None:
-        set_num_threads(count)
+    """Set the number of threads of matrix products in this process; warn once if that is not possible.
+
+    With MKL and OpenMP, it applies only to the calling thread: other threads must call `limit_worker`.
+    """
+    library = _library()
+    if library is not None:
+        library.set_num_threads(count)
+        if library.num_threads != count:
+            _warn(count)
+    elif _may_have_threads():
+        _warn(count)
+
+
+def limit_worker() -> None:
+    """Use one BLAS thread in the calling thread, if the library has a number of threads for each thread."""
+    library = _library()
+    if library is not None and (library.internal_api == "mkl" or getattr(library, "threading_layer", "") == "openmp"):
+        library.set_num_threads(1)
+
+
+def describe() -> Blas:
+    """Return name, version, CPU kernel and current number of threads of the library."""
+    library, built = _library(), _built_with()
+    if library is None:
+        return Blas(str(built["name"]), str(built["version"]), None, None)
+    kernel = getattr(library, "architecture", None)
+    name = NAMES.get(library.internal_api, library.internal_api)
+    return Blas(name, library.version or "of unknown version", kernel, library.num_threads)
+
+
+def name() -> str:
+    """Return name and version of the library, with the CPU kernel if it is known."""
+    return str(describe())
+
+
+def threads() -> int | None:
+    """Return the number of threads of matrix products in the calling thread, or None if it is unknown."""
+    return describe().threads
 
 
 @cache
-def name() -> str:
-    """Return name and version of the BLAS library, with the CPU kernel for OpenBLAS."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    corename = _function("openblas_get_corename")
-    if corename is None:
-        return f"{blas['name']} {blas['version']}"
-    corename.restype = ctypes.c_char_p
-    return f"OpenBLAS {blas['version']} ({corename().decode()})"
+def _library() -> Any | None:
+    """The controller of the library, or None if the library is unknown."""
+    if _built_with()["name"] == ACCELERATE:  # another package may have loaded a known library
+        return None
+    try:
+        return _find_with_threadpoolctl()
+    except ImportError:
+        return _find_with_ctypes()
+
+
+def _find_with_threadpoolctl() -> Any | None:
+    from threadpoolctl import ThreadpoolController
+
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    # SciPy, for example, may have loaded a library of its own
+    return min(found, key=lambda one: "numpy" not in Path(one.filepath).parent.name, default=None)
+
+
+def _find_with_ctypes() -> Any | None:
+    for file in (*_files(MODULE), *_files(ON_WINDOWS)):
+        with contextlib.suppress(LookupError, OSError):
+            return OpenBlas(file)
+    return None
+
+
+def _files(pattern: str) -> list[Path]:
+    return list(Path(np.__file__).parent.glob(pattern))
+
+
+@cache
+def _may_have_threads() -> bool:
+    """Whether an unknown library may have threads, unlike the reference implementation of BLAS."""
+    modules = [ctypes.CDLL(str(file)) for file in _files(MODULE)]
+    return (
+        not modules
+        or _built_with()["name"] == ACCELERATE
+        or any(hasattr(module, function) for module in modules for function in THREADED)
+    )
+
+
+@cache
+def _built_with() -> dict[str, Any]:
+    """The library that NumPy was built with; another one with the same interface may be loaded."""
+    return dict(np.show_config(mode="dicts")["Build Dependencies"]["blas"])
+
+
+@cache
+def _warn(count: int) -> None:
+    accelerate = _built_with()["name"] == ACCELERATE
+    remedy = "setting" if accelerate else "pip install --upgrade threadpoolctl, or set"
+    variables = ("VECLIB_MAXIMUM_THREADS",) if accelerate else VARIABLES
+    if not any(os.environ.get(variable) == str(count) for variable in variables):
+        warnings.warn(
+            f"the number of BLAS threads cannot be set ({name()}), which can make training slower and its results "
+            f"not reproducible; try {remedy} {variables[0]}={count}",
+            stacklevel=3,
+        )

@@ -15,8 +15,10 @@ import numpy as np
 from captioner.config.options import ENCODER, Prepare
 from captioner.data.corpus import Features
 from captioner.data.features import open_features
+from captioner.data.prepared import SEAL
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
+from captioner.images.feature_store import FeatureStore, is_feature_store
 from captioner.preparation.find_photos import Unreadable, find_all, locate_photos
 from captioner.storage.files import regular_file
 from captioner.storage.hdf5 import FILE_LIMIT
@@ -111,10 +113,7 @@ def encode_images(
     from captioner.images import open_encoder, without_file_name
 
     encoder = open_encoder(job.options.encoder or ENCODER, job.encoder_options)
-    from captioner.images.encoding import (  # needs Pillow; open_encoder reports a missing one
-        FeatureStore,
-        encode_photos,
-    )
+    from captioner.images.encoding import encode_photos  # needs Pillow; open_encoder reports a missing one
 
     found, missing = locate_photos(job.folder, [one.image for one in job.images])
     for image, problem in missing:
@@ -142,6 +141,22 @@ def encode_images(
             return ImageFeatures(stored.features(), rows, encoder.identity, dtype, len(missing))
     except OSError as error:
         raise DataError(f"{store}: cannot store features: {error.strerror or error}") from error
+
+
+def remove_obsolete_store(store: Path, output: Path) -> bool:
+    """Remove the stored features of a run that was killed after it had written its data set.
+
+    Features that are newer than the data set are kept: an interrupted run with --overwrite resumes from them. Return
+    whether features were removed.
+    """
+    try:
+        obsolete = store.stat().st_mtime_ns <= output.stat().st_mtime_ns
+        if not (obsolete and is_feature_store(store) and SEAL.matches(output)):
+            return False
+        store.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _compare(encoder: Encoder, features: Features, rows: Mapping[str, int], folder: Path, path: Path) -> None:

@@ -18,6 +18,7 @@ from captioner.preparation.image_records import SplitRecords, parse_source
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes to try for a name without one."""
+REMEDY = "add it, or correct its name in the caption file"
 MAX_FOLDERS = 1000
 """The maximum number of folders to search for missing photographs."""
 
@@ -57,9 +58,10 @@ def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], 
         )
     unreadable: list[Unreadable] = []
     for name in missing:
-        problem = f"{folder / name}: photograph not found{hints.get(name, '')}"
+        hint = hints.get(name, f"; {REMEDY}")
+        problem = f"{folder / name}: photograph not found{hint}"
         if os.path.islink(folder / name):
-            problem = f"{folder / name}: broken link"
+            problem = f"{folder / name}: broken link to {os.readlink(folder / name)}; restore the photograph"
         if is_url(name):
             problem = f"{name}: addresses are unsupported; download the photograph, and use its file name"
         unreadable.append(Unreadable(name, problem))
@@ -80,7 +82,7 @@ def _below(folder: Path, names: Sequence[str]) -> dict[str, str]:
     below: dict[str, str] = {}
     for where, _, files in islice(os.walk(folder), MAX_FOLDERS):
         for name in bare.intersection(files):
-            below.setdefault(name, os.path.relpath(os.path.join(where, name), folder))
+            below.setdefault(name, Path(os.path.relpath(os.path.join(where, name), folder)).as_posix())
     return below
 
 
@@ -116,7 +118,10 @@ def find_photo(folder: Path, name: str) -> Path | None:
 
 def is_below(folder: Path, path: Path) -> bool:
     """Check whether a path is lexically inside a folder; links are not resolved."""
-    inside = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
+    try:
+        inside = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
+    except ValueError:  # on another drive
+        return False
     return ".." not in (*PurePath(inside).parts, *path.parts[len(folder.parts) :])
 
 

@@ -40,7 +40,7 @@ def source_overrides(source: str) -> list[str]:
             f"{source}: expected a file written by `captioner prepare`, a folder of CS231n's assignment 3, or scenes; "
             "to check caption files, use `captioner data check`"
         )
-    return [f"data.source={kind}", *([] if kind == "scenes" else [f"data.root={source}"])]
+    return [f"data.source={kind}", *([] if kind == "scenes" else [f"data.root={os.path.join('.', source)}"])]
 
 
 def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tuple[list[object], dict[str, Any]]:

@@ -18,7 +18,7 @@ from captioner.data.features import SelectedFeatures
 from captioner.data.prepared import SEAL, write_prepared
 from captioner.data.readers import Issue
 from captioner.data.summary import summarize
-from captioner.errors import DataError
+from captioner.errors import DataError, UsageError
 from captioner.parallel.blas import set_threads
 from captioner.preparation.encode import (
     DiscardedFeatures,
@@ -27,6 +27,7 @@ from captioner.preparation.encode import (
     ImageFeatures,
     encode_images,
     read_features,
+    remove_obsolete_store,
     sha256_of,
 )
 from captioner.preparation.find_photos import Unreadable, photo_folder
@@ -63,12 +64,18 @@ def prepare(
     Raises: UsageError, DataError; with `strict` also for the first issue or unreadable photograph.
     """
     options = options or Prepare()
+    store = output.with_name(f"{output.name}.part")
+    remove_temporary_files(output)
+    if not overwrite and remove_obsolete_store(store, output):
+        raise UsageError(
+            f"{output}: exists already, and is complete: it was written by a run that was killed before it removed "
+            f"{store.name}, which is removed now; use this data set, or replace it with --overwrite"
+        )
     check_output(output, overwrite, "a data set", SEAL.matches)
     records = read_records(sources, lists, options, strict)
     yield from records.issues
     set_threads(1)
     images = list(chain(*records.splits.values()))
-    store = output.with_name(f"{output.name}.part")
     job = EncodingJob(images, options, encoder_options or {}, photo_folder(sources, options), strict, [])
     found = yield from (read_features(job, options.features) if options.features else encode_images(job, store))
     corpus, counts = _corpus(records, found, options)
@@ -78,16 +85,16 @@ def prepare(
     about = {
         "made_by": f"captioner {captioner.__version__}",
         "sources": [{"file": os.path.basename(path), "sha256": sha256_of(path)} for path in _files(sources)],
-        "images": os.path.abspath(job.folder),
-        "options": {key: str(v) if isinstance(v, Path) else v for key, v in dataclasses.asdict(options).items()},
+        "images": Path(os.path.abspath(job.folder)).as_posix(),
+        "options": {k: v.as_posix() if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
         "counts": counts,
     }
     check_output(output, overwrite, "a data set", SEAL.matches)  # again: encoding may take hours
-    if not options.features:
-        remove_temporary_files(output)  # no other process writes it: the feature store is locked
     write_prepared(output, validate(corpus, str(output)), about)
+    summary = {**summarize(corpus), "counts": counts, "problems": [str(one) for one in job.problems]}
+    del corpus, found  # unmaps the feature store: Windows cannot delete a mapped file
     store.unlink(missing_ok=True)
-    yield Prepared(output, {**summarize(corpus), "counts": counts, "problems": [str(one) for one in job.problems]})
+    yield Prepared(output, summary)
 
 
 def _corpus(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 Chunk = bytes | memoryview
+MAX_NAME = 240
+"""The longest name, in bytes, to which a temporary name can add 15 within the limit of file systems."""
+TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,9})\.tmp", re.DOTALL)
+"""The name of a temporary file: the stem of the file that it will replace, and the process that writes it."""
+CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Errors of file systems that cannot sync a folder, such as some network file systems."""
+WAITS = (0.01, 0.1, 1.0) if os.name == "nt" else ()
+"""Seconds to wait for programs that have the file open, such as virus scanners: on Windows, they block renaming."""
 
 
 def write_atomically(path: Path, chunks: Iterable[Chunk], check: Callable[[], None] = lambda: None) -> None:
@@ -28,38 +38,85 @@ def write_atomically(path: Path, chunks: Iterable[Chunk], check: Callable[[], No
 def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """Return a temporary path in the same folder; after the `with` block, sync the file and rename it to `path`.
 
-    The folder is synced too, so that the rename survives a power loss. If the block raises, the old file is kept and
-    the temporary file is removed. `check` runs before the block and before the rename; it stops the write by raising.
+    The folder is synced too, if the platform can, so that the rename survives a power loss. If the block raises, the
+    old file is kept and the temporary file is removed. `check` runs before the block and before the rename; it stops
+    the write by raising.
 
     Raises: OSError with the old file unchanged (with the new file in place if only syncing the folder failed);
     FileExistsError if `path` is not a regular file, such as /dev/null.
     """
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "expected a regular file to replace", os.fspath(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{temporary_stem(path)}.{os.getpid()}.tmp")
     check()
     try:
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows syncs only files that are open for writing
             os.fsync(file.fileno())
         check()
-        os.replace(temporary, path)
+        _rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _rename(source: Path, target: Path) -> None:
+    for seconds in WAITS:
+        with contextlib.suppress(PermissionError):
+            os.replace(source, target)
+            return
+        time.sleep(seconds)
+    os.replace(source, target)
+
+
+def _sync_folder(path: Path) -> None:
+    try:
+        folder = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        return
     try:
         os.fsync(folder)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
     finally:
         os.close(folder)
+
+
+def temporary_stem(path: Path) -> str:
+    """Return the name of a file, or the digest of a long name."""
+    name = os.fsencode(path.name)
+    return path.name if len(name) <= MAX_NAME else hashlib.sha256(name).hexdigest()
 
 
 def remove_temporary_files(*paths: Path) -> None:
     """Remove temporary files of these paths that killed processes left behind."""
     for path in paths:
-        temporary = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+\.tmp")
-        for file in path.parent.iterdir():
-            if temporary.fullmatch(file.name):
-                with contextlib.suppress(OSError):
-                    file.unlink()
+        for file in stale_temporary_files(path.parent).get(temporary_stem(path), ()):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def stale_temporary_files(folder: Path) -> dict[str, list[Path]]:
+    """List the temporary files of processes that have ended, by the stem of the file that they would replace."""
+    found: dict[str, list[Path]] = {}
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            match = TEMPORARY.fullmatch(name)
+            if match and not _is_running(int(match[2])):
+                found.setdefault(match[1], []).append(folder / name)
+    return found
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # where `os.kill` ends the process; but an open file cannot be deleted
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # the process of another user
+        return True
+    return True

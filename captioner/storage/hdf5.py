@@ -8,6 +8,7 @@ file, with known filters.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -33,6 +34,14 @@ CLASSES = (h5t.INTEGER, h5t.FLOAT, h5t.STRING)
 SHAPES = {0: "()", 1: "(rows,)", 2: "(rows, columns)"}
 
 
+class Descriptor:
+    """A duplicate of the descriptor of an open file, closed with this object: HDF5 may move the position of its own."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.number = os.dup(descriptor)
+        self.close = weakref.finalize(self, os.close, self.number)
+
+
 @dataclass(frozen=True)
 class CheckedDataset:
     """A checked dataset that returns rows in native byte order and keeps its file open.
@@ -46,6 +55,7 @@ class CheckedDataset:
     dtype: np.dtype[Any]
     offset: int | None
     stamp: tuple[int, int]
+    file: Descriptor
 
     def __getitem__(self, rows: Any, /) -> Array:
         """Read rows by slice, or by increasing distinct indices.
@@ -59,16 +69,10 @@ class CheckedDataset:
 
     def check_unchanged(self) -> None:
         """Check after reading. Raises: DataError if the file was written to after it was opened."""
-        if _stamp(os.fstat(self.descriptor())) != self.stamp:
+        if _stamp(os.fstat(self.file.number)) != self.stamp:
             raise DataError(
                 f"{self.where}: the file was written to while it was in use; leave it alone, and start again"
             )
-
-    def descriptor(self) -> int:
-        """Return the descriptor of the open file, valid as long as this object."""
-        with convert_hdf5_errors(self.where):
-            number: int = self.values.file.id.get_vfd_handle()
-            return number
 
 
 @contextmanager
@@ -80,10 +84,9 @@ def convert_hdf5_errors(where: str) -> Iterator[None]:
         raise
     except Exception as problem:
         reason = " ".join(str(problem).split()) or type(problem).__name__
-        hint = "it may be damaged, truncated or still being written: try a new copy"
-        if "lock file" in reason:
-            hint = "its file system may not support locks: copy it to another, or set HDF5_USE_FILE_LOCKING=FALSE"
-        raise DataError(f"{where}: cannot be read ({reason}); {hint}") from problem
+        raise DataError(
+            f"{where}: cannot be read ({reason}); it may be damaged, truncated or still being written: try a new copy"
+        ) from problem
 
 
 def open_dataset(
@@ -103,7 +106,8 @@ def open_dataset(
     Raises: DataError with the file, the dataset, what was expected and what was found.
     """
     where = f"{os.fspath(path)}: dataset {name!r}"
-    opened = regular_file(path, FILE_LIMIT) if descriptor is None else nullcontext(descriptor)
+    expected = f"an HDF5 file with the dataset {name!r}"
+    opened = regular_file(path, FILE_LIMIT, expected=expected) if descriptor is None else nullcontext(descriptor)
     with opened as descriptor, convert_hdf5_errors(os.fspath(path)):
         # HDF5 opens by name only; this name refers to the checked file even if the path has been replaced
         alias = f"/dev/fd/{descriptor}"
@@ -111,20 +115,30 @@ def open_dataset(
         if not h5py.is_hdf5(source):
             raise DataError(f"{path}: expected an HDF5 file, got one that begins with {os.read(descriptor, 16)!r}")
         status = os.fstat(descriptor)
-        file, size = h5py.File(source, "r"), status.st_size
+        file, own = _open(source), Descriptor(descriptor)
     try:
         with convert_hdf5_errors(where):
             dataset = _walk(file.id, name, where, cache)
             layout = _check_storage(dataset.get_create_plist(), where)
             stored = _check_numbers(dataset, numbers, ndim, where)
-            offset = _check_whole(dataset, layout, stored.itemsize, size, where)
+            offset = _check_whole(dataset, layout, stored.itemsize, status.st_size, where)
             dtype = stored.newbyteorder("=")
-            return CheckedDataset(
-                where, h5py.Dataset(dataset), dtype, offset if dtype == stored else None, _stamp(status)
-            )
+            offset = offset if dtype == stored else None
+            return CheckedDataset(where, h5py.Dataset(dataset), dtype, offset, _stamp(status), own)
     except DataError:
         file.close()  # the traceback keeps its frames alive, and an open file cannot be overwritten
+        own.close()
         raise
+
+
+def _open(source: str) -> h5py.File:
+    """Open a file, also on a file system without locks; a file that another program writes to is locked by HDF5."""
+    try:
+        return h5py.File(source, "r")
+    except OSError as error:
+        if isinstance(error, BlockingIOError) or "lock" not in str(error):
+            raise
+        return h5py.File(source, "r", locking=False)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:

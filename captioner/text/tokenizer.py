@@ -18,10 +18,10 @@ CJK = "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\u
 KEPT_PUNCTUATION = frozenset("%&#@*/")
 """Punctuation that is a token; the PTB tokenizer of the metrics keeps it too."""
 
+CLITICS = ("n't", "'s", "'m", "'d", "'re", "'ve", "'ll")
 _INNER = "'.,-"
 _RUN = rf"[^\s{CJK}{_INNER}]+"
 _PIECES = re.compile(rf"[{CJK}]|{_RUN}(?:(?:[-']|(?<=\d)[.,](?=\d)|(?<=\b\w)\.(?=\w\b)){_RUN})*")
-_CLITIC = re.compile(r"(.+?)(n't|'(?:s|m|d|re|ve|ll))")
 _IS_CJK = re.compile(f"[{CJK}]").fullmatch
 _IS_INVISIBLE = re.compile("[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]").fullmatch
 """Invisible marks, such as emoji variation selectors."""
@@ -76,10 +76,13 @@ def tokenize(text: str) -> list[str]:
 def _split_clitics(word: str) -> list[str]:
     """Split the clitics off the end of a word: i'd've -> i 'd 've."""
     clitics: list[str] = []
-    while clitic := _CLITIC.fullmatch(word):
-        word = clitic[1].rstrip(_INNER)
-        clitics.insert(0, clitic[2])
-    return [word, *clitics]
+    end = len(word)
+    while clitic := next((one for one in CLITICS if len(one) < end and word.endswith(one, 0, end)), None):
+        clitics.append(clitic)
+        end -= len(clitic)
+        while end and word[end - 1] in _INNER:
+            end -= 1
+    return [word[:end], *reversed(clitics)]
 
 
 def join(words: Iterable[str]) -> str:
@@ -93,7 +96,7 @@ def join(words: Iterable[str]) -> str:
 def _attaches(text: str, word: str) -> bool:
     if _IS_CJK(word):
         return _IS_CJK(text[-1]) is not None and tokenize(text[-1] + word) == [text[-1], word]
-    if _CLITIC.fullmatch("x" + word):
+    if word in CLITICS:
         last = text.rpartition(" ")[2]
         return tokenize(last + word) == [*tokenize(last), word]
     return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import shlex
 import weakref
@@ -10,6 +10,10 @@ from pathlib import Path
 
 from captioner.errors import CaptionerError, UsageError
 from captioner.inference.find_checkpoint import LAST
+from captioner.storage.lock import lock, locks_folders
+
+LOCK = ".lock"
+"""The locked file in a run folder, on platforms that cannot lock folders."""
 
 
 class FolderLock:
@@ -19,25 +23,41 @@ class FolderLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = os.open(path, os.O_RDONLY)
-        self.release = weakref.finalize(self, os.close, self._descriptor)
+        file = None if locks_folders() else path / LOCK
+        self._path, self._flags = (path, os.O_RDONLY) if file is None else (file, os.O_RDWR)
+        self._descriptor = os.open(self._path, self._flags | (0 if file is None else os.O_CREAT))
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.release()
-            raise UsageError(
-                f"{path}: another process trains in this folder; wait for it, or choose another folder with --run"
-            ) from None
+            lock(self._descriptor, path)
+        except BaseException as error:
+            os.close(self._descriptor)
+            if isinstance(error, BlockingIOError):
+                raise UsageError(
+                    f"{path}: another process trains in this folder; wait for it, or choose another folder with --run"
+                ) from None
+            raise
+        self.release = weakref.finalize(self, _release, self._descriptor, file)
 
     def check_not_moved(self, file: Path) -> None:
         """Raises: CaptionerError that names `file` when the path no longer leads to the locked folder."""
-        try:
-            now: os.stat_result | None = os.stat(self._path)
-        except (FileNotFoundError, NotADirectoryError):
-            now = None
-        if now is None or not os.path.samestat(now, os.fstat(self._descriptor)):
+        if not self._is_in_place():
             raise CaptionerError(f"{file}: cannot write: {_moved_message(self._descriptor)}")
+
+    def _is_in_place(self) -> bool:
+        try:
+            descriptor = os.open(self._path, self._flags)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        try:
+            return os.path.sameopenfile(descriptor, self._descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _release(descriptor: int, file: Path | None) -> None:
+    os.close(descriptor)
+    if file is not None:
+        with contextlib.suppress(OSError):  # Windows keeps a file that another process has opened
+            file.unlink()
 
 
 def _moved_message(descriptor: int) -> str:

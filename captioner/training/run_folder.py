@@ -16,7 +16,7 @@ from captioner.storage.atomic import remove_temporary_files, write_atomically
 from captioner.storage.checkpoint import Checkpoint
 from captioner.text.strict_json import to_json
 from captioner.training import history
-from captioner.training.folder_lock import FolderLock
+from captioner.training.folder_lock import LOCK, FolderLock
 
 PREVIOUS = "before"
 """Holds an overwritten run until the new one has a best checkpoint."""
@@ -62,7 +62,7 @@ class RunFolder:
                 f"{self.path}: already contains a run; {remedy}, "
                 "choose another folder with --run, or replace the run with --overwrite"
             )
-        if not has_run and self.path.is_dir() and any(self.path.iterdir()):
+        if not has_run and self.path.is_dir() and any(file.name != LOCK for file in self.path.iterdir()):
             raise UsageError(f"{self.path}: expected a new or empty folder, got one with other files; choose another")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ class RunFolder:
                 self.best.unlink(missing_ok=True)
         if self.history.exists():
             try:
-                lines = self.history.read_text(errors="replace")
+                lines = self.history.read_text("utf-8", errors="replace")
             except OSError as error:
                 raise CaptionerError(f"{self.history}: cannot read: {error.strerror}") from error
             self.write(self.history, history.truncate(lines, step))
@@ -165,6 +165,6 @@ class RunFolder:
         """Append a record to the history."""
         with self.writing(self.history) as check:
             check()  # before opening, which may create a file in another run
-            with open(self.history, "a") as file:
+            with open(self.history, "a", encoding="utf-8", newline="\n") as file:
                 check()  # again: now the open file is known to be in this folder
                 file.write(to_json(record) + "\n")

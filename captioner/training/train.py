@@ -14,6 +14,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.inference.build_reranker_index import is_current
+from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import initialize_from, restore
@@ -69,7 +70,10 @@ def resume(
     if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
         raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
     if not run.last.exists():
-        raise CheckpointError(f"{folder}: {run.last.name} not found; expected a folder written by `captioner train`")
+        raise CheckpointError(
+            f"{folder}: {run.last.name} not found; expected a folder written by `captioner train`"
+            f"{nearest_runs(run.path)}"
+        )
     restored = restore(run.last, overrides)
     config = restored.config
     corpus = open_corpus(restored)
@@ -123,6 +127,7 @@ class _Training:
         self.plan = build_plan(self.config, self.corpus.split("train"))
         self.is_finished = self.state.step >= self.plan.span.total_steps
         set_threads(1)
+        self.warned: set[str] = set()
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool)
 
@@ -202,10 +207,12 @@ class _Training:
         events += [self._record(step, loss, scored_at_end, at_end=True)] if extra else []
         yield events[-1]._replace(best=any(event.best for event in events))
         with self.watch("validation"):
-            warnings = list(self.validation.warnings(self.recorder.eval_model, step))
-        for warning in warnings:
-            self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": warning}, at_end=not due)
-            yield Warned(step.step, warning)
+            collapse = list(self.validation.collapse(self.recorder.eval_model, step))
+        for kind, problem in collapse:
+            self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": problem}, at_end=not due)
+            if kind not in self.warned:
+                self.warned.add(kind)
+                yield Warned(step.step, problem)
 
     def _record(self, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
         with self.watch("validation"):

@@ -23,7 +23,7 @@ from captioner.metrics import NAMES
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.perplexity import mean_word_loss
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.training.caption_collapse import FIRST_EPOCH, collapse_warnings
+from captioner.training.caption_collapse import FIRST_EPOCH, Collapse, find_collapse
 from captioner.training.solver import Step
 
 LOWER_IS_BETTER = frozenset({"loss"})
@@ -86,10 +86,10 @@ class Validation:
         evaluation_set, rows = build_evaluation_set(self._corpus, self._config.validate.split)
         return dataclasses.replace(evaluation_set, train_captions=None), rows
 
-    def warnings(self, model: CaptioningRNN, step: Step) -> Iterator[str]:
-        """Yield warnings of caption collapse, from epoch `FIRST_EPOCH` on."""
+    def collapse(self, model: CaptioningRNN, step: Step) -> Iterator[Collapse]:
+        """Yield the kinds of caption collapse, from epoch `FIRST_EPOCH` on."""
         if step.epoch >= FIRST_EPOCH:
-            yield from collapse_warnings(model, self._split, self._corpus.vocab, self._config.decode.max_length)
+            yield from find_collapse(model, self._split, self._corpus.vocab, self._config)
 
 
 def is_better(name: str, scored: Mapping[str, float], best: Mapping[str, float] | None) -> bool:

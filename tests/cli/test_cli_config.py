@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from captioner.cli.config import config
 from captioner.config.options import Config
+from captioner.config.shipped import shipped
 from captioner.config.yaml_io import load, parse
 from captioner.errors import CaptionerError, ConfigError, UsageError
 
@@ -30,6 +31,7 @@ def failure(*args: str) -> CaptionerError:
     return result.exception
 
 
+@pytest.mark.smoke
 def test_init_writes_the_defaults_with_comments() -> None:
     result = run("init")
     assert result.exit_code == 0
@@ -47,6 +49,25 @@ def test_init_replaces_no_file() -> None:
     assert Path("my.yaml").read_text() == "seed: 3"
 
 
+@pytest.mark.parametrize("name", shipped())
+def test_init_copies_a_shipped_config(name: str) -> None:
+    assert run("init", "--from", name, "my.yaml").exit_code == 0
+    assert Path("my.yaml").read_text() == shipped()[name].read_text() == run("init", "--from", name).stdout
+
+
+def test_init_of_an_unknown_config() -> None:
+    unknown = "not shipped with captioner"
+    assert str(failure("init", "--from", "photo", "my.yaml")) == f"config 'photo': {unknown} (did you mean photos?)"
+    assert str(failure("init", "--from", "")) == f"config '': {unknown} (captioner config list prints the names)"
+    assert not Path("my.yaml").exists()
+
+
+def test_list_prints_name_and_description_of_each_config() -> None:
+    lines = run("list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(shipped())
+    assert "photos         LSTM for your own photographs and captions, prepared by `captioner prepare`" in lines
+
+
 def test_init_writes_to_stdout_for_a_dash() -> None:
     assert run("init", "-").stdout == run("init").stdout
     assert not Path("-").exists()
@@ -56,6 +77,7 @@ def test_init_reports_a_failed_write() -> None:
     assert str(failure("init", "absent/my.yaml")) == "absent/my.yaml: cannot write: No such file or directory"
 
 
+@pytest.mark.smoke
 def test_show_prints_the_effective_config() -> None:
     Path("my.yaml").write_text("seed: 3\nmodel: {cell: rnn}\n")
     result = run("show", "-c", "my.yaml", "-o", "train.epochs=2", "--set", "seed=4")
@@ -65,6 +87,7 @@ def test_show_prints_the_effective_config() -> None:
     assert run("show").stdout == "".join(re.sub(r" +#.*", "", line) for line in run("init").stdout.splitlines(True)[1:])
 
 
+@pytest.mark.smoke
 def test_check_reports_all_problems_or_ok() -> None:
     Path("my.yaml").write_text("seed: 3\n")
     assert run("check", "my.yaml").stdout == "my.yaml: ok\n"
@@ -88,8 +111,9 @@ def test_check_of_a_file_name_that_is_not_utf_8() -> None:
 @pytest.mark.parametrize("name", [None, *config.commands])
 def test_the_example_in_every_help_runs(name: str | None) -> None:
     result = run(*filter(None, [name]), "--help")
-    (example,) = (line.strip() for line in result.stdout.splitlines() if line.strip().startswith("captioner "))
-    for command in example.split(" && "):
+    examples = [line.strip() for line in result.stdout.splitlines() if line.strip().startswith("captioner ")]
+    assert examples
+    for command in " && ".join(examples).split(" && "):
         program, group, *args = shlex.split(command)
         assert (program, group) == ("captioner", "config")
         assert run(*args).exit_code == 0

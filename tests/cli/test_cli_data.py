@@ -13,6 +13,7 @@ import pytest
 from captioner.cli.data_summary import summary_lines
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.summary import summarize
+from captioner.preparation.find_photos import REMEDY
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,7 @@ def masked(text: str) -> str:
 # --- check
 
 
+@pytest.mark.smoke
 def test_check_of_captions(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("data", "check", "photos/captions.csv", "--min-count", 1)
     assert (done.code, done.err) == (0, "")
@@ -53,7 +55,7 @@ def test_check_of_captions(cli: Callable[..., Any], golden: Callable[..., None])
 def test_check_as_json(cli: Callable[..., Any]) -> None:
     Path("photos/003.png").unlink()
     done = cli("data", "check", "photos/captions.csv", "--json")
-    assert (done.code, done.err) == (1, "captioner: photos/003.png: photograph not found\n")
+    assert (done.code, done.err) == (1, f"captioner: photos/003.png: photograph not found; {REMEDY}\n")
     contents = json.loads(done.out)
     assert contents["counts"]["missing"] == 1
     assert sum(split["images"] for split in contents["splits"].values()) == 7
@@ -74,7 +76,7 @@ def test_check_of_a_data_set_prints_its_summary(source: str, cli: Callable[..., 
 def test_a_folder_of_photographs_is_not_a_table(cli: Callable[..., Any]) -> None:
     done = cli("data", "check", "photos")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("captioner: photos: expected a caption file, got a folder; name the file in it ")
+    assert done.err == ("captioner: photos: expected a caption file, got a folder; did you mean photos/captions.csv?\n")
     summary = cli("data", "summary", "photos")
     assert (summary.code, summary.out) == (2, "")
     assert summary.err.endswith("; to check caption files, use `captioner data check`\n")
@@ -93,6 +95,7 @@ def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
 # --- summary
 
 
+@pytest.mark.smoke
 def test_summary_of_a_prepared_file(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("data", "summary", "birds.h5")
     assert (done.code, done.err) == (0, "")
@@ -122,7 +125,10 @@ def test_summary_of_a_file_that_is_not_a_data_set(cli: Callable[..., Any]) -> No
     )
     absent = cli("data", "summary", "absent.h5")
     assert (absent.code, absent.out) == (1, "")
-    assert absent.err == f"captioner: {Path.cwd() / 'absent.h5'}: cannot open the data set: No such file or directory\n"
+    assert absent.err == (
+        f"captioner: {Path.cwd() / 'absent.h5'}: not found; "
+        "expected a data set from `captioner prepare`; check the name\n"
+    )
 
 
 def test_a_summary_of_hostile_names_is_escaped(tmp_path: Path, cli: Callable[..., Any]) -> None:
@@ -159,12 +165,16 @@ def test_a_summary_reports_possible_problems() -> None:
 
 def test_an_error_is_one_line_for_any_file_name(cli: Callable[..., Any]) -> None:
     done = cli("data", "check", "no\n\x1b[2J\u2028.csv")
-    assert done == (1, "", "captioner: no\\n\\x1b[2J\\u2028.csv: cannot be opened: No such file or directory\n")
+    assert done.err == (
+        "captioner: no\\n\\x1b[2J\\u2028.csv: not found; expected a caption file; "
+        f"relative names start at {Path.cwd()}\n"
+    )
 
 
 # --- show
 
 
+@pytest.mark.smoke
 def test_show(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("data", "show", "birds.h5", "-n", 2)
     assert (done.code, done.err) == (0, "")

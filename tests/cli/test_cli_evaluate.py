@@ -22,6 +22,7 @@ KEYS = [
     "loss",
     "perplexity",
     "true",
+    "pointing",
     *NAMES,
     "mean_length",
     "vocabulary",
@@ -59,6 +60,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("captions.json").write_text(json.dumps(annotations))
 
 
+@pytest.mark.smoke
 def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
     done = cli("evaluate", coco_run, "--split", "train", "--split", "val", "--worst", "1")
     assert (done.code, done.err) == (0, few("train", 4) + few("val", 2))
@@ -116,6 +118,7 @@ def test_another_data_set(cli: Callable[..., Any], tiny_run: Path, photo_run: Pa
     assert {name: found[name] for name in NAMES} == {name: own[name] for name in NAMES}
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("files")
 def test_text_of_files(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     words = ("--captions", "results.json", "--references", "captions.json", "--against", "other.json", "--worst", "1")

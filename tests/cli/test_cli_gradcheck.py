@@ -16,6 +16,7 @@ def masked(text: str) -> str:
     return re.sub(r"\d\.\de[-+]\d\d", "#.#e-##", text)
 
 
+@pytest.mark.smoke
 def test_the_table(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("gradcheck")
     assert (done.code, done.err) == (0, "")

@@ -23,6 +23,7 @@ from PIL import Image
 from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoder import encode
+from captioner.extras import install_command
 from captioner.inference.load import open_run
 
 SCENES = ("--encoder", "scenes", "--min-count", "1", "--val", "0.25")
@@ -48,15 +49,16 @@ def masked(text: str) -> str:
 # --- messages
 
 
+@pytest.mark.smoke
 def test_the_summary(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES)
-    assert (done.code, done.err) == (0, f"{WARNING}next: captioner train --data birds.h5\n")
+    done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES)
+    assert (done.code, done.err) == (0, f"{WARNING}next: captioner train -c photos --data birds.h5\n")
     golden("prepare.txt", masked(done.out))
     assert sorted(os.listdir()) == ["birds.h5", "photos"]
 
 
 def test_the_summary_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> None:
-    done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--json")
+    done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--json")
     assert (done.code, done.err) == (0, WARNING)
     summary = json.loads(done.out)
     assert summary.pop("problems") == []
@@ -64,6 +66,7 @@ def test_the_summary_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> Non
     assert summary["splits"]["train"]["images"] == 6
 
 
+@pytest.mark.smoke
 def test_skipped_lines_and_photographs_are_reported(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     Path("photos/001.png").unlink()
     Path("photos/002.png").write_bytes(b"no photograph")
@@ -71,7 +74,9 @@ def test_skipped_lines_and_photographs_are_reported(cli: Callable[..., Any], gol
     Path("val.txt").write_text("003.png\n")
     with open("photos/captions.csv", "a") as table:
         table.write('004.png,\n005.png,a dog,more\n"006\n\x1b[2J.png",a dog\n')
-    done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--list", "val=val.txt", "--max-length", 5)
+    done = cli(
+        "prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--list", "val=val.txt", "--max-length", 5
+    )
     assert done.code == 1
     golden("prepare_issues.txt", masked(done.err + done.out))
     assert prepared("birds.h5").split("val").image_ids == ["003.png"]
@@ -80,19 +85,20 @@ def test_skipped_lines_and_photographs_are_reported(cli: Callable[..., Any], gol
 def test_the_number_of_printed_issues_is_limited(cli: Callable[..., Any]) -> None:
     with open("photos/captions.csv", "a") as table:
         table.write("000.png,\n" * 30)
-    done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES)
+    done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES)
     assert done.code == 0
     lines = done.err.splitlines()
     assert len(lines) == 20 + 3
-    assert lines[-3:] == ["captioner: and 10 more", WARNING.rstrip(), "next: captioner train --data birds.h5"]
+    assert lines[-3:] == ["captioner: and 10 more", WARNING.rstrip(), "next: captioner train -c photos --data birds.h5"]
 
 
 def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> None:
     with open("photos/captions.csv", "a") as table:
         table.writelines(f"lost-{number:02}.png,a dog\n" for number in range(30))
-    done = cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--json")
+    done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--json")
     assert done.code == 1
-    lost = [f"photos/lost-{number:02}.png: photograph not found" for number in range(30)]
+    remedy = "add it, or correct its name in the caption file"
+    lost = [f"photos/lost-{number:02}.png: photograph not found; {remedy}" for number in range(30)]
     more = "captioner: and 10 more (--json lists all)"
     reported = json.loads(done.out)["problems"]
     assert sorted(reported) == lost
@@ -100,36 +106,54 @@ def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> No
 
 
 FAILURES: dict[str, tuple[int, str]] = {
-    "photos/none.csv -o out.h5": (1, "photos/none.csv: cannot be opened: No such file or directory"),
-    "photos -o out.h5": (1, "photos: expected a caption file, got a folder; name the file in it "),
-    "photos/captions.csv -o file": (2, "file: exists already; name another file, or replace it with --overwrite"),
-    "photos/captions.csv -o no/out.h5": (2, "no/out.h5: folder not found: no"),
-    "photos/captions.csv -o out.h5 --images .": (
+    "photos/none.csv --output x.h5": (1, "photos/none.csv: not found; expected a caption file; "),
+    "photos --output x.h5": (1, "photos: expected a caption file, got a folder; did you mean photos/captions.csv?"),
+    "photos/captions.csv --output file": (2, "file: exists already; name another file, or replace it with --overwrite"),
+    "photos/captions.csv --output no/out.h5": (2, "no/out.h5: folder not found: no"),
+    "photos/captions.csv --output x.h5 --images .": (
         1, ".: expected photographs, found none of 8, such as 000.png; name their folder with --images"
     ),
-    "photos/captions.csv -o out.h5 --images nofolder": (
+    "photos/captions.csv --output x.h5 --images nofolder": (
         1, "nofolder: folder not found; name the folder of the photographs with --images"
     ),
-    "photos/captions.csv -o out.h5 --min-count 1000 --encoder scenes": (
+    "photos/captions.csv --output x.h5 --min-count 1000 --encoder scenes": (
         1, "vocabulary: expected words that occur at least 1,000 times in train, got none; try a smaller --min-count"
     ),
-    "photos/captions.csv -o out.h5 --encoder nonsense": (2, "encoder nonsense: expected scenes, efficientnet-lite0, "),
-    "photos/captions.csv -o out.h5 --encoder onnx": (2, "encoder onnx: expected onnx:FILE, got no file"),
-    "photos/captions.csv -o out.h5 --encoder-option size": (
+    "photos/captions.csv --output x.h5 --encoder nonsense": (
+        2, "encoder nonsense: expected scenes, efficientnet-lite0, "
+    ),
+    "photos/captions.csv --output x.h5 --encoder onnx": (
+        2, "encoder onnx: expected onnx:FILE, got no file"
+    ),
+    "photos/captions.csv --output x.h5 --encoder-option size": (
         2, "--encoder-option size: expected KEY=VALUE, such as size=224"
     ),
-    "photos/captions.csv -o out.h5 --val 0.9 --test 0.9": (1, "expected images for train in addition to "),
-    "photos/captions.csv -o out.h5 --val 1": (2, "Invalid value for '--val': expected a number >= 0 and < 1, got 1.0;"),
-    "photos/captions.csv -o out.h5 --val nan": (2, "Invalid value for '--val': expected a number >= 0 and < 1, got"),
-    "photos/captions.csv -o out.h5 --min-count 0": (
+    "photos/captions.csv --output x.h5 --val 0.9 --test 0.9": (
+        1, "expected images for train in addition to "
+    ),
+    "photos/captions.csv --output x.h5 --val 1": (
+        2, "Invalid value for '--val': expected a number >= 0 and < 1, got 1.0;"
+    ),
+    "photos/captions.csv --output x.h5 --val nan": (
+        2, "Invalid value for '--val': expected a number >= 0 and < 1, got"
+    ),
+    "photos/captions.csv --output x.h5 --min-count 0": (
         2, "Invalid value for '--min-count': expected an integer >= 1, got 0; see captioner prepare --help"
     ),
-    "photos/captions.csv -o out.h5 --dtype float64": (2, "Invalid value for '--dtype': 'float64' is not one of"),
-    "photos/captions.csv -o out.h5 --list val": (2, "--list val: expected SPLIT=FILE, such as val=val.txt"),
-    "photos/captions.csv -o out.h5 --features file": (1, "file: expected an HDF5 file, got one that begins with"),
-    "photos/captions.csv -o out.h5 --image-column name": (1, "captions.csv:1: expected a header with the columns name"),
-    "-o out.h5": (2, "Missing argument 'SOURCE...'"),
-    "photos/captions.csv": (2, "Missing option '-o' / '--output'"),
+    "photos/captions.csv --output x.h5 --dtype float64": (
+        2, "Invalid value for '--dtype': 'float64' is not one of"
+    ),
+    "photos/captions.csv --output x.h5 --list val": (
+        2, "--list val: expected SPLIT=FILE, such as val=val.txt"
+    ),
+    "photos/captions.csv --output x.h5 --features file": (
+        1, "file: expected an HDF5 file, got one that begins with"
+    ),
+    "photos/captions.csv --output x.h5 --image-column name": (
+        1, "captions.csv:1: expected a header with the columns name"
+    ),
+    "--output out.h5": (2, "Missing argument 'SOURCE...'"),
+    "photos/captions.csv": (2, "Missing option '--output'"),
 }  # fmt: skip
 
 
@@ -144,7 +168,7 @@ def test_an_error_is_one_line(command: str, cli: Callable[..., Any]) -> None:
     assert done.err.startswith(f"captioner: {problem}")
     assert done.err.count("\n") == 1
     assert (done.code, done.out) == (code, "")
-    assert {*os.listdir()} - {"out.h5.part"} == {"file", "photos"}
+    assert {*os.listdir()} - {"x.h5.part"} == {"file", "photos"}
     assert Path("file").read_text() == "content"
 
 
@@ -152,7 +176,7 @@ def test_an_error_is_one_line(command: str, cli: Callable[..., Any]) -> None:
 def test_without_val_the_suggested_command_validates_on_train(
     output: str, cli: Callable[..., Any], small_options: tuple[str, ...]
 ) -> None:
-    done = cli("prepare", "photos/captions.csv", "-o", output, *SCENES, "--val", "0")
+    done = cli("prepare", "photos/captions.csv", "--output", output, *SCENES, "--val", "0")
     assert done.code == 0
     *_, missing, following = done.err.splitlines()
     assert missing == (
@@ -160,7 +184,7 @@ def test_without_val_the_suggested_command_validates_on_train(
         "or a split column"
     )
     words = shlex.split(following)
-    assert words == ["next:", "captioner", "train", "--data", output, "-o", "validate.split=train"]
+    assert words == ["next:", "captioner", "train", "-c", "photos", "--data", output, "-o", "validate.split=train"]
     failed = cli("train", "--data", output, *small_options)
     assert (failed.code, failed.out) == (1, "")
     assert failed.err == (
@@ -171,7 +195,7 @@ def test_without_val_the_suggested_command_validates_on_train(
 
 
 def test_discarding_features_of_another_encoder_is_reported(cli: Callable[..., Any]) -> None:
-    command = ("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES)
+    command = ("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES)
     assert cli(*command, "--min-count", 1000, "--dtype", "float32").code == 1  # ends after encoding
     gc.collect()  # the exception of the failed command references the features
     message = "out.h5.part: features of an earlier run have another encoder or dtype; encoding all photographs again"
@@ -180,9 +204,10 @@ def test_discarding_features_of_another_encoder_is_reported(cli: Callable[..., A
 
 def test_strict_stops_at_the_first_issue(cli: Callable[..., Any]) -> None:
     Path("photos/001.png").unlink()
-    done = cli("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES, "--strict")
+    done = cli("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES, "--strict")
     assert done == (
-        1, "", "captioner: photos/001.png: photograph not found; without --strict, it is left out and counted\n"
+        1, "", "captioner: photos/001.png: photograph not found; add it, or correct its name in the caption file; "
+        "without --strict, it is left out and counted\n",
     )  # fmt: skip
     assert not Path("out.h5").exists()
 
@@ -190,9 +215,9 @@ def test_strict_stops_at_the_first_issue(cli: Callable[..., Any]) -> None:
 def test_overwrite_replaces_the_output(cli: Callable[..., Any]) -> None:
     old = SEAL.magic + b" of old"
     Path("out.h5").write_bytes(old)
-    assert cli("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES).code == 2
+    assert cli("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES).code == 2
     assert Path("out.h5").read_bytes() == old
-    assert cli("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES, "--overwrite").code == 0
+    assert cli("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES, "--overwrite").code == 0
     assert len(prepared("out.h5").split("train").image_ids) == 6
 
 
@@ -201,7 +226,7 @@ def test_a_full_disk(cli: Callable[..., Any], files_of_at_most: Callable[[int], 
         file["features"] = np.ones((8, 10_000), np.float16)
     Path("out.h5").write_bytes(old := SEAL.magic + b" of old")
     with files_of_at_most(100_000):
-        done = cli("prepare", "photos/captions.csv", "-o", "out.h5", "--features", "given.h5", "--overwrite")
+        done = cli("prepare", "photos/captions.csv", "--output", "out.h5", "--features", "given.h5", "--overwrite")
     assert (done.code, done.out) == (1, "")
     assert done.err == ("captioner: out.h5: cannot write the data set: File too large; the previous data set is kept\n")
     assert Path("out.h5").read_bytes() == old
@@ -211,13 +236,13 @@ def test_a_full_disk(cli: Callable[..., Any], files_of_at_most: Callable[[int], 
 def test_without_pillow(shell: Callable[..., Any]) -> None:
     code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
     commands = [
-        ("prepare", "photos/captions.csv", "-o", "out.h5", "--encoder", "scenes"),
+        ("prepare", "photos/captions.csv", "--output", "out.h5", "--encoder", "scenes"),
         ("data", "check", "photos/captions.csv", "--min-count", "1"),
     ]
     failed, checked = (shell(*command, code=code) for command in commands)
     assert (failed.returncode, failed.stdout) == (2, "")
     assert re.fullmatch(
-        r"captioner: .*needs PIL[\w.]*, which is not installed; try pip install 'captioner\[images\]'\n", failed.stderr
+        rf"captioner: .*needs PIL[\w.]*, which is not installed; try {re.escape(install_command())}\n", failed.stderr
     )
     assert (checked.returncode, checked.stderr) == (0, "")
 
@@ -241,7 +266,7 @@ ScenesEncoder.encode = waiting
 from captioner.cli import main
 main(sys.argv[1:])
 """
-COMMAND = ("prepare", "photos/captions.csv", "-o", "out.h5", *SCENES, "--dtype", "float32", "--threads", "1")
+COMMAND = ("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES, "--dtype", "float32", "--threads", "1")
 RECORD = 36 + 4 * encode(np.zeros((1, 64, 64, 3), np.uint8)).shape[1]
 
 
@@ -250,8 +275,9 @@ def records() -> int:
     return max(0, part.stat().st_size - 1) // RECORD if part.exists() else 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_command_resumes(number: signal.Signals, shell: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_an_interrupted_command_resumes(name: str, shell: Callable[..., Any]) -> None:
+    number = getattr(signal, name)
     command = [sys.executable, "-c", WAITING, *COMMAND]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and records() < 3:
@@ -286,7 +312,7 @@ def test_an_interrupted_command_resumes(number: signal.Signals, shell: Callable[
 def test_from_photographs_to_captions(
     cli: Callable[..., Any], album: Callable[..., Path], small_options: tuple[str, ...]
 ) -> None:
-    assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--threads", "2").code == 0
+    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--threads", "2").code == 0
     trained = cli("train", "--data", "birds.h5", *small_options, "-o", "train.epochs=3", "-o", "data.standardize=true")
     assert (trained.code, trained.out) == (0, "")
     assert cli("evaluate", "runs/birds", "--split", "val").code == 0
@@ -304,10 +330,23 @@ def test_from_photographs_to_captions(
     assert all(json.loads(line)["references"] for line in of_split)
 
 
+@pytest.mark.parametrize("name", ["null", "~", "x "])
+def test_a_data_set_may_have_a_name_with_a_meaning_in_a_config(
+    name: str, cli: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    assert cli("prepare", "photos/captions.csv", "--output", name, *SCENES).code == 0
+    for command in (("train", "--data", name, *small_options, "-o", "train.max_steps=1"), ("data", "summary", name)):
+        done = cli(*command)
+        assert done.code == 0, done.err
+
+
 def test_another_data_set_is_an_error(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
-    assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES).code == 0
+    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES).code == 0
     assert cli("train", "--data", "birds.h5", *small_options, "-o", "train.epochs=1").code == 0
-    assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES, "--overwrite", "--min-count", 9).code == 0
+    assert (
+        cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--overwrite", "--min-count", 9).code
+        == 0
+    )
     done = cli("sample", "runs/birds", "--split", "val")
     assert (done.code, done.out) == (1, "")
     assert "vocabulary: expected the " in done.err
@@ -317,20 +356,20 @@ def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_
     with h5py.File("given.h5", "w") as file:
         file["features"] = encode(np.stack([example(0, "train", index).picture for index in range(8)]))
     nameless = ("--features", "given.h5", "--min-count", "1", "--val", "0.25")
-    assert cli("prepare", "photos/captions.csv", "-o", "nameless.h5", *nameless).code == 0
+    assert cli("prepare", "photos/captions.csv", "--output", "nameless.h5", *nameless).code == 0
     assert cli("train", "--data", "nameless.h5", *small_options, "-o", "train.epochs=1").code == 0
     done = cli("sample", "runs/nameless", "photos/000.png")
     assert (done.code, done.out) == (2, "")
     assert re.search(r"features:given\.h5,sha256=\w+, which is not a known encoder; try --encoder\n$", done.err)
     named = cli("sample", "runs/nameless", "photos/000.png", "--encoder", "scenes")
     assert (named.code, named.err) == (0, "")
-    assert cli("prepare", "photos/captions.csv", "-o", "named.h5", *nameless, "--encoder", "scenes").code == 0
+    assert cli("prepare", "photos/captions.csv", "--output", "named.h5", *nameless, "--encoder", "scenes").code == 0
     assert cli("train", "--data", "named.h5", *small_options, "-o", "train.epochs=1").code == 0
     assert cli("sample", "runs/named", "photos/000.png").out == named.out
 
 
 def test_a_config_sets_the_data_set(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
-    assert cli("prepare", "photos/captions.csv", "-o", "birds.h5", *SCENES).code == 0
+    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES).code == 0
     Path("my.yaml").write_text("data:\n  source: prepared\n  root: birds.h5\n")
     assert cli("train", "-c", "my.yaml", *small_options, "-o", "train.epochs=1").code == 0
     assert cli("sample", "runs/my", "--split", "val").code == 0

@@ -23,7 +23,7 @@ def home(
     home = tmp_path_factory.mktemp("reranked")
     table = album(home / "photos", 40)
     album(home / "new", 6, first=80).unlink()
-    words = ("prepare", table, "-o", "data.h5", "--encoder", "scenes", "--val", "0.2", "--min-count", "1")
+    words = ("prepare", table, "--output", "data.h5", "--encoder", "scenes", "--val", "0.2", "--min-count", "1")
     assert shell(*words, cwd=home).returncode == 0
     decode = ("-o", "decode.beam_width=6", "-o", "decode.length_penalty=0.5", "-o", "decode.consensus=50")
     rest = ("-o", "train.epochs=30", "-o", "train.learning_rate=0.02")
@@ -104,14 +104,14 @@ def test_changed_captions_are_an_error_and_a_new_split_is_not(moved: Path, cli: 
     assert set(splits["train"] + splits["val"]) == set(names)
     lists = ("--list", "train=train.txt", "--list", "val=val.txt", "--list", "test=test.txt")
     common = ("--encoder", "scenes", "--min-count", "1", "--overwrite")
-    assert cli("prepare", table, "-o", "data.h5", *lists, *common).code == 0
+    assert cli("prepare", table, "--output", "data.h5", *lists, *common).code == 0
     done = cli("sample", "run", "new")
     assert (done.code, done.err) == (0, "")
     assert done.out == expected
     images, captions = zip(*(line.split(",") for line in lines[1:]), strict=True)
     swapped = map(",".join, zip(images, captions[2:] + captions[:2], strict=True))
     table.write_text("\n".join([lines[0], *swapped]) + "\n")
-    assert cli("prepare", table, "-o", "data.h5", *lists, *common).code == 0
+    assert cli("prepare", table, "--output", "data.h5", *lists, *common).code == 0
     failed = cli("sample", "run", "new")
     assert (failed.code, failed.out) == (1, "")
     assert failed.err.startswith("captioner: decode.consensus: ")

@@ -23,6 +23,7 @@ from captioner.storage import checkpoint
 SHORT = ("-o", "decode.max_length=3")
 
 
+@pytest.mark.smoke
 def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
     done = cli("sample", coco_run, *SHORT)
     assert (done.code, done.err) == (0, "")
@@ -32,6 +33,7 @@ def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., Non
 SAMPLING = (*SHORT, "-o", "decode.method=sampling", "-o", "decode.temperature=1.5", "-o", "decode.seed=4")
 
 
+@pytest.mark.smoke
 def test_samples(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
     done = cli("sample", coco_run, "--n-best", 3, *SAMPLING)
     assert (done.code, done.err) == (0, "")
@@ -85,6 +87,7 @@ def test_a_checkpoint_is_self_contained(cli: Callable[..., Any], own_run: Path, 
     assert cli("sample", alone, "--json").out == expected
 
 
+@pytest.mark.smoke
 def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "new.h5"
     with h5py.File(path, "w") as file:
@@ -204,6 +207,16 @@ def captions(cli: Callable[..., Any], photo_run: Path, new: Path) -> dict[str, s
     return found
 
 
+def test_a_model_of_drawings_warns_once_about_photographs(cli: Callable[..., Any], tiny_run: Path, new: Path) -> None:
+    done = cli("sample", tiny_run, "new")
+    assert (done.code, len(done.out.splitlines())) == (0, 5)
+    assert done.err == (
+        f"captioner: warning: {tiny_run}/best.h5 was trained on generated drawings of coloured shapes, so its captions "
+        "do not describe photographs; train on photographs with captions: captioner prepare --help\n"
+    )
+
+
+@pytest.mark.smoke
 def test_a_folder_is_captioned_in_order(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
     done = cli("sample", photo_run, "new")
     assert (done.code, done.err) == (0, "")
@@ -225,7 +238,7 @@ def test_an_unreadable_photograph_is_skipped(
     assert len(lines) == 3
     assert lines[0].startswith("captioner: new/072.png: expected a photograph")
     assert lines[1:] == [
-        r"captioner: no\n.png: cannot be opened: No such file or directory",
+        rf"captioner: no\n.png: not found; expected a photograph; relative names start at {Path.cwd()}",
         "captioner: empty: expected photographs in this folder, got none",
     ]
 
@@ -404,6 +417,7 @@ def test_photographs_need_a_known_encoder(cli: Callable[..., Any], coco_run: Pat
     assert "features: expected 8 numbers per image, got " in other.err
 
 
+@pytest.mark.smoke
 def test_a_users_onnx_encoder(
     cli: Callable[..., Any], small_options: tuple[str, ...], album: Callable[..., Path], new: Path
 ) -> None:
@@ -415,7 +429,7 @@ def test_a_users_onnx_encoder(
     (home / "net.onnx").write_bytes(protobuf.model(nodes, {}, *shapes, {}))
     settings = ("--encoder-option", "mean=127.5", "--encoder-option", "scale=127.5")
     net = ("--encoder", "onnx:home/net.onnx", *settings, "--min-count", "1")
-    assert cli("prepare", table, "-o", "home/birds.h5", *net).code == 0
+    assert cli("prepare", table, "--output", "home/birds.h5", *net).code == 0
     trained = cli("train", "--data", "home/birds.h5", *small_options, "-o", "train.epochs=1")
     assert trained.code == 0
     done = cli("sample", "runs/birds", "new")

@@ -32,6 +32,7 @@ def masked(text: str) -> str:
     return re.sub(r"\d[\d.,]*(?<![.,])", "#", text)
 
 
+@pytest.mark.smoke
 def test_messages(cli: Callable[..., Any], small_options: tuple[str, ...], golden: Callable[..., None]) -> None:
     done = cli("train", *small_options, "-o", "train.epochs=1", "--run", "new")
     assert (done.code, done.out) == (0, "")
@@ -161,6 +162,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
 def test_the_progress_bar_needs_a_terminal(
     stream: type[io.StringIO], small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -220,17 +222,13 @@ print("continues", caught)
 @pytest.mark.parametrize("blocked", [0, 1])
 @pytest.mark.parametrize(
     "pair",
-    [
-        (signal.SIGINT, signal.SIGINT),
-        (signal.SIGINT, signal.SIGTERM),
-        (signal.SIGTERM, signal.SIGHUP),
-        (signal.SIGHUP, signal.SIGINT),
-    ],
+    [("SIGINT", "SIGINT"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGHUP"), ("SIGHUP", "SIGINT")],
 )
-def test_a_second_signal_terminates_at_once(pair: tuple[int, int], blocked: int, shell) -> None:
-    done = shell(int(pair[0]), int(pair[1]), blocked, code=TWICE)
-    merged = blocked and pair[0] == pair[1]  # a pending signal is not queued twice
-    assert done.returncode in ((0,) if merged else (-pair[0], -pair[1]))
+def test_a_second_signal_terminates_at_once(pair: tuple[str, str], blocked: int, shell) -> None:
+    first, second = (int(getattr(signal, name)) for name in pair)
+    done = shell(first, second, blocked, code=TWICE)
+    merged = blocked and first == second  # a pending signal is not queued twice
+    assert done.returncode in ((0,) if merged else (-first, -second))
     assert done.stderr == ""
 
 

@@ -66,7 +66,7 @@ def expected(album: Callable[..., Path], small_options: tuple[str, ...], tmp_pat
     table = album(home / "photos")
     for args in (
         ("train", *small_options, *WHOLE, "--run", home / "run"),
-        ("prepare", table, "--encoder", "scenes", "--min-count", "1", "-o", home / "set.h5"),
+        ("prepare", table, "--encoder", "scenes", "--min-count", "1", "--output", home / "set.h5"),
     ):
         assert run_open(args).returncode == 0
     return home
@@ -87,7 +87,7 @@ def test_train_finishes(closed: int, expected: Path, small_options: tuple[str, .
 @pytest.mark.parametrize("closed", [0, 1, 2])
 def test_prepare_writes_the_data_set(closed: int, expected: Path) -> None:
     table = expected / "photos" / "captions.csv"
-    done = run_closed(closed, "prepare", table, "--encoder", "scenes", "--min-count", "1", "-o", "set.h5")
+    done = run_closed(closed, "prepare", table, "--encoder", "scenes", "--min-count", "1", "--output", "set.h5")
     assert Path("set.h5").read_bytes() == Path(expected, "set.h5").read_bytes()
     assert not Path("set.h5.part").exists()
     if closed == 1:  # the data set is complete, printing the summary fails

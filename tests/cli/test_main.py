@@ -61,13 +61,13 @@ FAILURES: dict[str, tuple[int, str]] = {
         "try -o validate.split=train, or prepare the data set with --val 0.1",
     ),
     "train --resume nope": (
-        1, "nope: last.h5 not found; expected a folder written by `captioner train`"
+        1, "nope: last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
     ),
     "train --resume file": (
-        1, "file: last.h5 not found; expected a folder written by `captioner train`"
+        1, "file: last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
     ),
     "train --resume empty": (
-        1, "empty: last.h5 not found; expected a folder written by `captioner train`"
+        1, "empty: last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
     ),
     "train --resume run --overwrite": (
         2, "--resume uses the config and folder of the run; combine it only with -o and --profile"
@@ -76,9 +76,14 @@ FAILURES: dict[str, tuple[int, str]] = {
         2, "--resume uses the config and folder of the run; combine it only with -o and --profile"
     ),
     # checkpoints
-    "sample nope": (1, "nope: not found; expected a run folder or a checkpoint from `captioner train`"),
+    "sample nope": (
+        1, "nope: not found; expected a run folder or a checkpoint from `captioner train`; existing runs: run"
+    ),
+    "sample runs": (
+        1, "runs: not found; expected a run folder or a checkpoint from `captioner train`; did you mean run?"
+    ),
     "sample empty": (
-        1, "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`"
+        1, "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`; existing runs: run"
     ),
     "sample file": (1, "file: not a captioner checkpoint; expected a file that `captioner train` wrote"),
     "sample run/config.yaml": (
@@ -86,18 +91,41 @@ FAILURES: dict[str, tuple[int, str]] = {
     ),
     "sample damaged.h5": (1, "damaged.h5: damaged: its content does not match its seal; use another checkpoint"),
     "evaluate damaged.h5": (1, "damaged.h5: damaged: its content does not match its seal; use another checkpoint"),
-    "sample run -o model.cell=rnn": (
-        2, "-o model.cell: expected lstm as in run/best.h5, got rnn; start a new run to change it"
+    "sample run -o data.max_train=3": (
+        2, "-o data.max_train: expected None as in run/best.h5, got 3; start a new run to change it"
+    ),
+    # options without effect
+    "sample run -o train.epochs=2": (
+        2,
+        "-o train.epochs=2: train.epochs has no effect on sample; it uses threads, data.*, decode.*",
+    ),
+    "evaluate run -o model.cell=rnn -o seed=3 -o decode.beam_width=2": (
+        2,
+        "-o model.cell=rnn: model.cell has no effect on evaluate; it uses threads, data.*, decode.*\n"
+        "-o seed=3: seed has no effect on evaluate; did you mean data.scenes.seed or decode.seed?",
+    ),
+    "inspect gradients run -o decode.beam_width=2": (
+        2, "-o decode.beam_width=2: decode.beam_width has no effect on inspect gradients; it uses data.*"
+    ),
+    "data summary scenes -o train.epochs=2": (
+        2, "-o train.epochs=2: train.epochs has no effect on data summary; it uses seed, data.*"
+    ),
+    "train -o data.root=birds.h5": (
+        2,
+        "-o data.root=birds.h5: data.root: has no effect with data.source scenes, only with cs231n or prepared",
     ),
     # data
     "sample run --split dev": (1, "split 'dev': not found; this data set has train, val, test, heldout"),
     "evaluate run --split dev": (1, "split 'dev': not found; this data set has train, val, test, heldout"),
-    "sample run --features nope.h5": (1, "nope.h5: cannot be opened: No such file or directory"),
+    "sample run --features damage.h5": (
+        1, "damage.h5: not found; expected an HDF5 file with the dataset 'features'; did you mean damaged.h5?"
+    ),
     "sample run --features empty": (1, "empty: expected a regular file, got a folder"),
     "sample run --features file": (1, "file: expected an HDF5 file, got one that begins with b''"),
 }  # fmt: skip
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("command", FAILURES)
 def test_an_error_is_one_line(command: str, cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
     code, message = FAILURES[command]
@@ -119,7 +147,7 @@ def test_an_error_is_one_line(command: str, cli: Callable[..., Any], small_optio
         ("evaluate", "run", "--coco", ""),
         ("train", "--run", ""),
         ("train", "-c", ""),
-        ("prepare", "photos", "-o", ""),
+        ("prepare", "photos", "--output", ""),
         ("config", "check", ""),
     ],
 )
@@ -144,6 +172,7 @@ USAGE_ERRORS = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("command", USAGE_ERRORS)
 def test_a_usage_error_exits_with_2_and_quotes_the_argument(command: str, cli: Callable[..., Any]) -> None:
     done = cli(*command.split())
@@ -166,14 +195,21 @@ def test_the_version(cli: Callable[..., Any]) -> None:
     assert cli("--version") == (0, f"captioner, version {captioner.__version__}\n", "")
 
 
-def test_debug_prints_the_traceback(cli: Callable[..., Any]) -> None:
-    done = cli("--debug", "sample", "no\x1b[2Jpe")
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_debug_prints_the_traceback_wherever_it_stands(place: int, cli: Callable[..., Any]) -> None:
+    words = ["sample", "no\x1b[2Jpe"]
+    done = cli(*words[:place], "--debug", *words[place:])
     assert (done.code, done.out) == (1, "")
     first, *_, last = done.err.splitlines()
     assert first == "Traceback (most recent call last):"
     assert last.startswith("captioner.errors.CheckpointError: no\\x1b[2Jpe: ")
     assert "in find_checkpoint" in done.err
     assert done.err.replace("\n", "").isprintable()
+
+
+def test_after_two_hyphens_debug_is_a_name(cli: Callable[..., Any]) -> None:
+    done = cli("sample", "--", "--debug")
+    assert (done.code, done.err.partition(";")[0]) == (1, "captioner: --debug: not found")
 
 
 RAISED = {
@@ -276,5 +312,5 @@ def test_huge_numbers(cli: Callable[..., Any], photo_run: Path, small_options: t
     assert (done.code, done.out) == (0, ""), done.err
     done = cli("data", "summary", "scenes", "-o", "data.scenes.train=1000000000000")
     assert done.err == (
-        "captioner: -o data.scenes.train=1000000000000: expected an integer >= 1 and <= 1000000, got 1000000000000\n"
+        "captioner: -o data.scenes.train=1000000000000: expected an integer >= 1 and <= 100000, got 1000000000000\n"
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import captioner.cli
+from captioner.cli import output
 from captioner.data.corpus import Corpus, Split
 from captioner.data.prepared import write_prepared
 from captioner.printable import LIMIT
@@ -56,9 +57,9 @@ MISSING = (
     "evaluate --captions {} --references {}", "inspect gradients {}", "inspect gradients run --split {}",
     "train -c {}", "train --resume {}", "train --data {} --run new", "train -o {}",
     "sample run -o decode.suppress_words={}",
-    "prepare {} -o new.h5", "prepare a.csv -o {}/x.h5", "prepare a.csv -o new.h5 --list {}",
-    "prepare a.csv -o new.h5 --val {}",
-    "prepare a.csv -o new.h5 --encoder {}", "prepare {}=a.csv -o new.h5",
+    "prepare {} --output new.h5", "prepare a.csv --output {}/x.h5", "prepare a.csv --output new.h5 --list {}",
+    "prepare a.csv --output new.h5 --val {}",
+    "prepare a.csv --output new.h5 --encoder {}", "prepare {}=a.csv --output new.h5",
     "data check {}", "data check a.csv --list train={}", "data summary {}", "data show {}",
     f"data show scenes --split {{}} {SCENES}",
     "data summary -o data.source={}", "config check {}", "config show -c {}", "config init {}/x", "gradcheck -c {}",
@@ -140,7 +141,7 @@ def test_hostile_cells_of_a_table_are_escaped(
     cell = name.replace('"', '""')
     with open(table, "a", newline="") as file:
         file.write(f'"{cell}","a dog"\n000.png,"{cell}"\n"{cell}"\n"gone {cell}.png","a cat"\n')
-    for command in ("data check {}", "prepare {} -o {}.h5 --encoder scenes", "data show {}.h5 -n 99"):
+    for command in ("data check {}", "prepare {} --output {}.h5 --encoder scenes", "data show {}.h5 -n 99"):
         check(cli(*(word.replace("{}", os.fspath(table)) for word in command.split())))
 
 
@@ -149,6 +150,13 @@ def test_json_keeps_control_characters_escaped(cli: Callable[..., Any], tmp_path
     done = cli("data", "summary", tmp_path / "set.h5", "--json")
     check(done, json_lines=True)
     assert json.loads(done.out)["encoder"] == "encoder\x7f\x1b\x9b\u202e\n"
+
+
+def test_warnings_of_libraries_are_printed_unless_they_are_of_numbers_or_photographs(capsys: Any) -> None:
+    output.warn("deprecated", DeprecationWarning, "/lib/h5py/__init__.py", 3)
+    output.warn("overflow", RuntimeWarning, "/lib/numpy/core.py", 3)
+    output.warn("Truncated File Read", UserWarning, "/lib/PIL/TiffImagePlugin.py", 3)
+    assert capsys.readouterr().err == "captioner: warning: deprecated\n"
 
 
 # --- only one module prints

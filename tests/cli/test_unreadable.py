@@ -48,10 +48,10 @@ INPUTS = {
     "train --data broken.h5 --run new": "broken.h5",
     "train -c broken.yaml --run new": "broken.yaml",
     "train -o data.source=cs231n -o data.root=broken --run new": "broken/coco2014_vocab.json",
-    "prepare broken.csv -o new.h5": "broken.csv",
-    "prepare photos/captions.csv -o new.h5 --list val=broken.csv": "broken.csv",
-    "prepare photos/captions.csv -o new.h5 --features broken.h5": "broken.h5",
-    "prepare photos/captions.csv -o new.h5 --encoder onnx:broken.h5": "broken.h5",
+    "prepare broken.csv --output new.h5": "broken.csv",
+    "prepare photos/captions.csv --output new.h5 --list val=broken.csv": "broken.csv",
+    "prepare photos/captions.csv --output new.h5 --features broken.h5": "broken.h5",
+    "prepare photos/captions.csv --output new.h5 --encoder onnx:broken.h5": "broken.h5",
     "data check broken.csv": "broken.csv",
     "data summary -o data.source=prepared -o data.root=broken.h5": "broken.h5",
     "data show -o data.source=prepared -o data.root=broken.h5": "broken.h5",
@@ -88,7 +88,7 @@ def test_the_other_photographs_are_captioned(cli: Callable[..., Any]) -> None:
 
 
 def test_the_other_photographs_are_prepared(cli: Callable[..., Any]) -> None:
-    done = cli("prepare", "photos/captions.csv", "-o", "new.h5", "--encoder", "scenes", "--min-count", "1")
+    done = cli("prepare", "photos/captions.csv", "--output", "new.h5", "--encoder", "scenes", "--min-count", "1")
     assert done.code == 1
     assert "unreadable photographs: 1" in done.out
     assert "captioner: photos/003.png: cannot be read: Input/output error" in done.err.splitlines()

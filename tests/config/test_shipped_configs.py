@@ -1,5 +1,6 @@
 """Shipped configs run, and the choices of options match the tables of the code."""
 
+import os
 import re
 from collections.abc import Callable
 from inspect import signature
@@ -8,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from captioner.config.options import ENCODER, Prepare
+from captioner.config.shipped import FOLDER, description, shipped
 from captioner.config.yaml_io import OPTIONS, load
 from captioner.data import SOURCES
 from captioner.data.features import MEMORY_MIB
 from captioner.data.prepared import write_prepared
 from captioner.data.readers import Columns
+from captioner.errors import ConfigError
 from captioner.images import ENCODERS
 from captioner.inference.decoder import METHODS
 from captioner.layers import CELLS
@@ -25,7 +28,7 @@ from captioner.training.build import OUTPUT_BIASES
 from captioner.training.events import Ended
 from captioner.training.train import train
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = list(shipped().values())
 TABLES = {
     "data.source": SOURCES,
     "model.cell": CELLS,
@@ -44,10 +47,13 @@ DATA = (
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 
 
-def test_configs_are_shipped() -> None:
-    assert {path.stem for path in CONFIGS} >= {"scenes-lstm", "scenes-rnn"}
+def test_every_config_of_the_repository_is_shipped() -> None:
+    repository = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+    assert [path.read_bytes() for path in repository] == [path.read_bytes() for path in CONFIGS]
+    assert shipped().keys() == {path.stem for path in repository}
 
 
+@pytest.mark.smoke
 @every_config
 def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
     overrides = list(DATA)
@@ -67,12 +73,54 @@ def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tm
 
 
 @every_config
-def test_a_config_starts_with_its_command(path: Path) -> None:
+def test_a_config_starts_with_its_description_and_command(path: Path) -> None:
     """The header also has the duration and the expected score, or says that they are not measured."""
-    header = path.read_text().split("\ndata:")[0].replace("\n# ", " ")
-    assert header.startswith(f"# captioner train -c configs/{path.name}")
+    first, blank, command, *rest = path.read_text().partition("\ndata:")[0].splitlines()
+    header = " ".join(rest)
+    assert (first, blank) == (f"# {description(path)}", "#")
+    assert 20 < len(description(path)) < 100
+    assert command.startswith(f"# captioner train -c {path.stem}")
     assert re.search(r"\d+ s\b|minutes?\b", header)
     assert re.search(r"perplexity \d|\d %|Not measured", header)
+
+
+def test_a_name_is_a_shipped_config_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()  # a folder of photographs
+    config = load(Path("photos"))
+    assert config.data.root == tmp_path.resolve() / "photos.h5"
+    assert config == load(FOLDER / "photos.yaml") == load(Path(os.path.relpath(FOLDER / "photos.yaml")))
+
+
+def test_a_file_is_used_before_a_shipped_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").write_text("seed: 3\ndata: {source: prepared, root: here.h5}\n")
+    assert load(Path("photos")).seed == 3
+    assert load(Path("photos")).data.root == tmp_path.resolve() / "here.h5"
+
+
+def test_paths_of_a_copied_config_start_at_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text((FOLDER / "photos.yaml").read_text())
+    assert load(tmp_path / "my.yaml").data.root == tmp_path.resolve() / "photos.h5"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("flickr8k-bets", "flickr8k-bets: not found (did you mean flickr8k-best?)"),
+        ("configs/photos.yaml", "configs/photos.yaml: not found (did you mean photos?)"),
+        ("scenes_rnn", "scenes_rnn: not found (did you mean scenes-rnn?)"),
+        ("nothing", "nothing: not found (captioner config list prints the shipped configs)"),
+        ("nothing.yaml", "nothing.yaml: not found (captioner config init FILE writes a new one)"),
+    ],
+)
+def test_an_unknown_config_is_one_line(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load(Path(name))
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("option", [path for path, option in OPTIONS.items() if option.choices])

@@ -123,6 +123,19 @@ def test_partial_reads_are_completed(tmp_path, monkeypatch):
     assert np.array_equal(features[[8, 0]], values[[8, 0]])
 
 
+def test_rows_are_read_without_positioned_reads(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "preadv")
+    values = np.arange(400, dtype=np.float32).repeat(64).reshape(400, 64)
+    features = open_features(write(tmp_path / "a.h5", values), memory_mib=0)
+    orders = [np.random.default_rng(seed).permutation(400) for seed in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        for order, got in zip(orders, pool.map(features.__getitem__, orders), strict=True):
+            assert np.array_equal(got, values[order])
+    os.truncate(tmp_path / "a.h5", 2000)
+    with pytest.raises(DataError, match="the file was truncated"):
+        features[:]
+
+
 def test_a_system_error_is_one_line(tmp_path, monkeypatch):
     path = write(tmp_path / "a.h5", np.ones((9, 5), np.float32))
     features = open_features(path, memory_mib=0)

@@ -51,7 +51,7 @@ def test_every_byte_of_the_seal_is_verified(whole: bytes, tmp_path: Path) -> Non
 
 def test_other_files_are_rejected(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    assert refusal(path) == "cannot open the data set: No such file or directory"
+    assert refusal(path) == "not found; expected a data set from `captioner prepare`; check the name"
     for content in (b"", b"image,caption\n", whole[SIZE:], whole.replace(b"data set", b"checkpoint", 1)):
         path.write_bytes(content)
         assert refusal(path) == "not a captioner data set; expected a file that `captioner prepare` wrote"

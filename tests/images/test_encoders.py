@@ -15,11 +15,12 @@ from PIL import Image
 
 from captioner.data.scenes.encoder import ENCODER, SIDE, encode
 from captioner.errors import UsageError
+from captioner.extras import install_command
 from captioner.images import ENCODERS, IDENTITIES, open_encoder, parse_identity
 from captioner.images.photo import square
 
 
-def refusal(name: str, **options: str) -> str:
+def error_of(name: str, **options: str) -> str:
     with pytest.raises(UsageError) as caught:
         open_encoder(name, options)
     assert str(caught.value).isprintable()
@@ -34,19 +35,19 @@ def test_every_encoder_is_a_function_with_an_identity() -> None:
 
 def test_an_unknown_encoder_is_rejected_with_the_available_ones() -> None:
     expected = "expected scenes, efficientnet-lite0, onnx (as onnx:FILE), got "
-    assert refusal("vgg16") == f"encoder vgg16: {expected}vgg16"
-    assert refusal("vgg16:a.onnx") == f"encoder vgg16:a.onnx: {expected}vgg16"
-    assert refusal("") == f"encoder : {expected}"
+    assert error_of("vgg16") == f"encoder vgg16: {expected}vgg16"
+    assert error_of("vgg16:a.onnx") == f"encoder vgg16:a.onnx: {expected}vgg16"
+    assert error_of("") == f"encoder : {expected}"
 
 
 def test_unsupported_arguments_are_rejected() -> None:
-    assert refusal("scenes:a.onnx") == "encoder scenes: takes no file and no options, got a.onnx"
-    assert refusal("scenes", size="3") == "encoder scenes: takes no file and no options, got size"
+    assert error_of("scenes:a.onnx") == "encoder scenes: takes no file and no options, got a.onnx"
+    assert error_of("scenes", size="3") == "encoder scenes: takes no file and no options, got size"
     more = "; use onnx:FILE for other models or sizes"
     takes = "encoder efficientnet-lite0: takes no file and no options, got "
-    assert refusal("efficientnet-lite0:a.pth") == f"{takes}a.pth{more}"
-    assert refusal("efficientnet-lite0", size="3", mean="0") == f"{takes}mean{more}"
-    assert refusal("onnx") == refusal("onnx:") == "encoder onnx: expected onnx:FILE, got no file"
+    assert error_of("efficientnet-lite0:a.pth") == f"{takes}a.pth{more}"
+    assert error_of("efficientnet-lite0", size="3", mean="0") == f"{takes}mean{more}"
+    assert error_of("onnx") == error_of("onnx:") == "encoder onnx: expected onnx:FILE, got no file"
 
 
 @pytest.mark.parametrize(("name", "missing"), [("onnx:a.onnx", "onnxruntime"), ("efficientnet-lite0", "onnxruntime")])
@@ -54,8 +55,8 @@ def test_a_missing_library_is_reported(name: str, missing: str, monkeypatch: pyt
     for module in ("captioner.images.onnx", "captioner.images.efficientnet"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
-    message = refusal(name)
-    assert message == f"encoder {name}: needs {missing}, which is not installed; try pip install 'captioner[images]'"
+    message = error_of(name)
+    assert message == f"encoder {name}: needs {missing}, which is not installed; try {install_command()}"
 
 
 def test_a_missing_pillow_is_reported(
@@ -69,8 +70,8 @@ def test_a_missing_pillow_is_reported(
         "except UsageError as error: print(error)\n"
     )
     done = shell(code=code)
-    pattern = r"encoder scenes: needs PIL(\.\w+)?, which is not installed; try pip install 'captioner\[images\]'\n"
-    assert re.fullmatch(pattern, done.stdout)
+    pattern = r"encoder scenes: needs PIL(\.\w+)?, which is not installed; try "
+    assert re.fullmatch(pattern + re.escape(f"{install_command()}\n"), done.stdout)
     assert done.stderr == ""
 
 
@@ -88,7 +89,7 @@ def test_a_broken_library_is_reported(
     done = shell(code=code, env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), *sys.path))})
     assert done.stderr.splitlines()[-1] == (
         f"captioner.errors.MissingLibraryError: encoder {name}: needs {library}, which cannot be imported "
-        "(numpy.core.multiarray failed to import\\n\\x1b[31m); try pip install --upgrade 'captioner[images]'"
+        f"(numpy.core.multiarray failed to import\\n\\x1b[31m); try {install_command('images', '--upgrade')}"
     )
 
 

@@ -103,7 +103,7 @@ def test_an_unreadable_photograph_is_replaced_by_its_error(tmp_path: Path) -> No
     first, second, third = page.texts["div"]
     assert first.startswith(f"{bad}: expected a photograph (")
     assert first.endswith("got a file that begins with b'<i>no photog'")
-    assert second == f"{tmp_path / 'no.jpg'}: cannot be opened: No such file or directory"
+    assert second == f"{tmp_path / 'no.jpg'}: not found; expected a photograph; check the name"
     assert third == "photograph not found; give its folder with --images"
     assert not {"b", "i"} & set(page.tags)
     assert len(page.images) == 1

@@ -1,60 +1,19 @@
-"""ONNX models: settings from options, metadata or shapes; features equal to NumPy's; invalid models are rejected."""
+"""ONNX models: features equal to NumPy's; invalid models are rejected."""
 
 import os
 import threading
-import zlib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, POOL, SIDE, error_of, features, model
 from PIL import Image
 
-from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.images import onnx, open_encoder, parse_identity, protobuf
+from captioner.errors import DataError, UsageError
+from captioner.images import onnx, open_encoder
 from captioner.images.onnx import OnnxEncoder
-from captioner.images.protobuf import message, node, value_info
-from captioner.printable import printable
-
-SIDE = 4
-PLAIN = {"mean": "0", "scale": "1"}
-PIXELS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-PHOTO = Image.fromarray(PIXELS)
-POOL = (node("GlobalAveragePool", ["x"], "p"), node("Flatten", ["p"], "f"))
-AVERAGE = (node("ReduceMean", ["x"], "f", axes=[1, 2], keepdims=0),)
-NCHW: tuple[int | str, ...] = ("N", 3, SIDE, SIDE)
-NHWC: tuple[int | str, ...] = ("N", SIDE, SIDE, 3)
-
-
-def model(
-    nodes: Sequence[bytes] = POOL,
-    shape: Sequence[int | str] = NCHW,
-    outputs: Mapping[str, Sequence[int | str]] | None = None,
-    weights: Mapping[str, Any] | None = None,
-    metadata: Mapping[str, str] = PLAIN,
-) -> bytes:
-    value_infos = [value_info(name, dims) for name, dims in ({"f": ("N", 3)} if outputs is None else outputs).items()]
-    return protobuf.model(nodes, weights or {}, [value_info("x", shape)], value_infos, metadata)
-
-
-def features(content: bytes, photo: Image.Image = PHOTO, **options: str) -> Any:
-    encoder = OnnxEncoder(content, "m.onnx", options)
-    got = encoder.encode(encoder.prepare(photo)[None])
-    assert got.dtype == np.float32
-    assert got.shape == (1, encoder.width)
-    return got[0]
-
-
-def refusal(content: bytes, kind: type[CaptionerError] = UsageError, **options: str) -> str:
-    with pytest.raises(kind) as caught:
-        OnnxEncoder(content, "m.onnx", options)
-    message = str(caught.value)
-    assert message.isprintable()
-    assert len(message) < 500
-    return message.removeprefix("m.onnx: ")
+from captioner.images.protobuf import node
 
 
 @pytest.mark.parametrize(("nodes", "shape"), [(POOL, NCHW), (AVERAGE, NHWC)])
@@ -76,19 +35,6 @@ def test_rows_and_columns_are_not_swapped() -> None:
 def test_one_number_applies_to_all_channels() -> None:
     one = features(model(metadata={}), mean="7", scale="9")
     np.testing.assert_array_equal(one, features(model(metadata={}), mean="7/7/7", scale="9/9/9"))
-
-
-def test_options_override_metadata_and_metadata_override_shapes() -> None:
-    free = ("N", 3, "h", "w")
-    content = model(shape=free, metadata={"size": "6", "mean": "1", "scale": "2", "layout": "nchw", "author": "a"})
-    assert OnnxEncoder(content, "m.onnx", {}).identity.startswith(
-        "onnx:m.onnx,size=6,mean=1,scale=2,layout=nchw,output=f,"
-    )
-    given = OnnxEncoder(content, "m.onnx", {"size": "05", "scale": "4.50"})
-    assert given.identity.startswith("onnx:m.onnx,size=5,mean=1,scale=4.5,layout=nchw,output=f,")
-    assert given.side == 5
-    assert given.prepare(PHOTO).shape == (3, 5, 5)
-    assert OnnxEncoder(model(), "m.onnx", {}).side == SIDE
 
 
 def test_images_of_a_batch_are_encoded_independently() -> None:
@@ -146,83 +92,19 @@ def test_a_model_with_normalized_output_is_accepted() -> None:
     np.testing.assert_allclose(got, middle / np.linalg.norm(middle), rtol=1e-5)
 
 
-TWO = {"p": ("N", 3, 1, 1), "f": ("N", 3)}
-
-
-def test_one_of_several_outputs_is_chosen_by_name() -> None:
-    expected = "output: expected p or f, got "
-    assert refusal(model(outputs=TWO)) == f"{expected}nothing; use --encoder-option output=p"
-    assert refusal(model(outputs=TWO), output="q\nr") == f"{expected}q r; use --encoder-option output=p"
-    assert refusal(model(), output="p") == "output: expected f, got p; use --encoder-option output=f"
-    assert features(model(outputs=TWO), output="f").shape == (3,)
-    assert "output=p," in OnnxEncoder(model(outputs=TWO, metadata={**PLAIN, "output": "p"}), "m.onnx", {}).identity
-
-
-@pytest.mark.parametrize("key", ["mean", "scale"])
-def test_mean_and_scale_are_never_guessed(key: str) -> None:
-    expected = f"{key}: expected one number, or three separated by /, in units of pixels (0 to 255), got "
-    more = f"; for torchvision models use {onnx.IMAGENET} with --encoder-option"
-    others = {name: text for name, text in PLAIN.items() if name != key}
-    assert refusal(model(metadata=others)) == f"{expected}nothing{more}"
-    for text in ("", "1/2", "1/2/3/4", "a", "1,2,3", "nan", "inf", "1e39", "1//2", "[0.1\n0.2]"):
-        shown = " ".join(text.split())
-        assert refusal(model(), **{key: text}) == f"{expected}{shown}{more}"
-        assert refusal(model(metadata={**PLAIN, key: text})) == f"{expected}{shown}{more}"
-
-
-def test_a_scale_of_zero_is_rejected() -> None:
-    for text in ("0", "1/0/1", "-0.0", "1e-60"):
-        assert refusal(model(), scale=text) == f"scale: expected numbers other than 0, got {text}"
-
-
-def test_the_size_must_fit_the_model() -> None:
-    free = model(shape=("N", 3, "h", "w"))
-    expected = "size: expected the pixels of a side (1 to 4096), got "
-    for text in ("", "0", "-4", "4097", "4.5", "4x4", "٤", "9" * 5000):
-        assert refusal(free, size=text) == f"{expected}{printable(text, 160)}; use --encoder-option size=224"
-    assert refusal(free) == f"{expected}nothing; use --encoder-option size=224"
-    assert refusal(model(), size="5") == "size: expected 4 x 4 as in the model, a square, got 5"
-    wide = model(shape=("N", 3, 4, 6))
-    assert refusal(wide) == "size: expected 4 x 6 as in the model, a square, got 4"
-
-
-def test_the_layout_is_detected_or_required() -> None:
-    expected = "layout: expected nchw or nhwc, got "
-    free = model(shape=("N", "c", 4, 4))
-    assert refusal(free) == f"{expected}nothing; use --encoder-option layout=nchw"
-    assert refusal(model(), layout="chw") == f"{expected}chw; use --encoder-option layout=nchw"
-    assert features(free, layout="nchw").shape == (3,)
-
-
-def test_an_unknown_option_is_rejected_with_the_available_ones() -> None:
-    assert refusal(model(), means="1") == "encoder option means: unknown; expected size, mean, scale, layout, output"
-
-
-def test_the_input_must_be_one_batch_of_images() -> None:
-    expected = "expected one input of floats (images, channels, height, width), got "
-    assert refusal(model(shape=("N", 3)), DataError) == f"{expected}x tensor(float) ['N', 3]"
-    inputs = [value_info(name, NCHW) for name in "xy"]
-    two = protobuf.model([node("Add", ["x", "y"], "f")], {}, inputs, [value_info("f", NCHW)], PLAIN)
-    assert refusal(two, DataError).startswith(f"{expected}x tensor(float) ['N', 3, 4, 4]; y tensor(float)")
-    none = protobuf.model([node("Identity", ["w"], "f")], {"w": np.zeros(3)}, [], [value_info("f", (3,))], PLAIN)
-    assert refusal(none, DataError) == f"{expected}none"
-    four = "expected an input batch size of 1 or any, got 4"
-    assert refusal(model(shape=(4, 3, 4, 4)), DataError) == four
-
-
 def test_the_output_must_be_finite_vectors() -> None:
     vector = "expected one vector per image, got "
     hint = "; choose a pooled output with the option output"
     maps = model((node("Identity", ["x"], "f"),), outputs={"f": NCHW})
-    assert refusal(maps, DataError) == f"output f: {vector}(1, 3, 4, 4){hint}"
+    assert error_of(maps, DataError) == f"output f: {vector}(1, 3, 4, 4){hint}"
     number = model((node("ReduceMean", ["x"], "f", keepdims=0),), outputs={"f": ()})
-    assert refusal(number, DataError) == f"output f: {vector}(){hint}"
+    assert error_of(number, DataError) == f"output f: {vector}(){hint}"
     flat = model((node("ReduceMean", ["x"], "f", axes=[1, 2, 3], keepdims=0),), outputs={"f": ("N",)})
-    assert refusal(flat, DataError) == f"output f: {vector}(1,){hint}"
+    assert error_of(flat, DataError) == f"output f: {vector}(1,){hint}"
     other = model((node("Flatten", ["x"], "f", axis=2),), outputs={"f": ("M", 16)})
-    assert refusal(other, DataError) == f"output f: {vector}(3, 16){hint}"
+    assert error_of(other, DataError) == f"output f: {vector}(3, 16){hint}"
     root = model((*POOL, node("Neg", ["f"], "n"), node("Sqrt", ["n"], "r")), outputs={"r": ("N", 3)})
-    assert refusal(root, DataError) == "output r: a number is not finite; check mean and scale"
+    assert error_of(root, DataError) == "output r: a number is not finite; check mean and scale"
 
 
 def test_an_empty_output_is_rejected() -> None:
@@ -234,29 +116,29 @@ def test_an_empty_output_is_rejected() -> None:
     )
     for axis, shape in ((0, (0, 3)), (1, (1, 0))):
         cut = model(nodes, outputs={"g": ("M", "k")}, weights={"from": np.zeros(1), "axis": np.full(1, axis)})
-        assert refusal(cut, DataError).startswith(f"output g: expected one vector per image, got {shape};")
+        assert error_of(cut, DataError).startswith(f"output g: expected one vector per image, got {shape};")
 
 
 def test_the_output_must_be_floats() -> None:
     whole = model((*POOL, node("ArgMax", ["f"], "i", axis=1)), outputs={"i": ("N", 1)})
     whole = whole.replace(b"\x0a\x01i\x12\x0f\x0a\x0d\x08\x01", b"\x0a\x01i\x12\x0f\x0a\x0d\x08\x07")
-    assert refusal(whole, DataError) == "expected an output of floats, got ['tensor(int64)']"
+    assert error_of(whole, DataError) == "expected an output of floats, got ['tensor(int64)']"
 
 
 def test_a_failing_model_is_reported() -> None:
     fails = model((node("Reshape", ["x", "s"], "f"),), weights={"s": np.zeros(0)})
-    assert refusal(fails, DataError).startswith(
+    assert error_of(fails, DataError).startswith(
         "expected an ONNX model, complete in this file, got one that onnxruntime rej"
     )
     sized = model(
         (node("MatMul", ["x", "w"], "f"),), ("N", 3, "h", "w"), {"f": ("a", "b", "c", "d")}, {"w": np.ones((5, 2))}
     )
-    assert refusal(sized, DataError, size="4").startswith("the model fails: [ONNXRuntimeError]")
+    assert error_of(sized, DataError, size="4").startswith("the model fails: [ONNXRuntimeError]")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(100), b"\x89PNG\r\n\x1a\n", b"\0\0\0\0ORTM"])
 def test_other_files_are_rejected(content: bytes) -> None:
-    assert refusal(content, DataError).startswith("expected an ONNX model, ")
+    assert error_of(content, DataError).startswith("expected an ONNX model, ")
 
 
 def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,73 +163,15 @@ def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.Captur
 def test_names_that_are_not_utf8_are_rejected(text: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     content = model()
     assert text in content
-    message = refusal(content.replace(text, text[:-1] + b"\xff"), DataError)
+    message = error_of(content.replace(text, text[:-1] + b"\xff"), DataError)
     assert message.startswith("expected an ONNX model")
     assert capsys.readouterr() == ("", "")
-
-
-def test_the_identity_covers_everything_that_affects_features() -> None:
-    wide = model(shape=("N", "c", "h", "w"), outputs=TWO)
-    plain = {"size": "4", "mean": "0", "scale": "1", "layout": "nchw", "output": "f"}
-    variants = [
-        {}, {"size": "5"}, {"mean": "1"}, {"mean": "0/0/1"}, {"mean": "0.1234567"}, {"mean": "0.1234568"},
-        {"mean": "123456789"}, {"mean": "123456788"}, {"scale": "2"}, {"scale": "1.0000001"}, {"output": "p"},
-        {"layout": "nhwc"},
-    ]  # fmt: skip
-    found = {OnnxEncoder(wide, "m.onnx", {**plain, **variant}).identity for variant in variants}
-    found.add(OnnxEncoder(model(shape=("N", "c", "h", "w"), outputs=TWO, metadata={}), "m.onnx", plain).identity)
-    found.add(OnnxEncoder(wide, "n.onnx", plain).identity)
-    assert len(found) == len(variants) + 2
-
-
-NAMES = st.text(min_size=1, max_size=12).filter(lambda text: "/" not in text and "\0" not in text)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    name=NAMES | st.sampled_from(["a,size=9,mean=1,scale=1,layout=nchw,output=b", "%2C", "x:y", "a b.onnx", "café"]),
-    output=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
-    | st.sampled_from(
-        ["f,g", "f,size=1,mean=0,scale=1,layout=nhwc,output=g", "%25", "a=b", "/pool/Flatten_output_0:0"]
-    ),
-    mean=st.floats(-1e3, 1e3),
-    scale=st.floats(1e-3, 1e3),
-)
-def test_an_identity_opens_the_same_encoder(
-    tmp_path_factory: pytest.TempPathFactory, name: str, output: str, mean: float, scale: float
-) -> None:
-    path = tmp_path_factory.getbasetemp() / os.fsdecode(name.encode("utf-8", "replace")).strip(".")
-    if path == tmp_path_factory.getbasetemp() or path.is_dir() or output in ("x", "p"):
-        return
-    path.write_bytes(model((POOL[0], node("Flatten", ["p"], output)), outputs={output: ("N", 3)}, metadata={}))
-    encoder = open_encoder(f"onnx:{path}", {"mean": repr(mean), "scale": f"{scale!r}/1/2"})
-    known = parse_identity(encoder.identity)
-    assert known is not None
-    assert encoder.identity.isprintable()
-    assert encoder.identity.isascii()
-    opened, options = known
-    assert opened == f"onnx:{path.name}"
-    assert options["output"] == output
-    assert float(options["mean"]) == mean
-    assert open_encoder(f"onnx:{path}", options).identity == encoder.identity
-
-
-def test_a_file_name_that_is_not_utf8_has_an_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    name = os.fsdecode(b"caf\xe9\n.onnx")
-    Path(name).write_bytes(model())
-    encoder = open_encoder(f"onnx:{name}")
-    assert encoder.identity.startswith("onnx:caf%E9%0A.onnx,size=4,")
-    known = parse_identity(encoder.identity)
-    assert known is not None
-    assert known[0] == f"onnx:{name}"
-    assert open_encoder(*known).identity == encoder.identity
 
 
 def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m.onnx"
     for plant, problem in (
-        (lambda: None, "cannot be opened: No such file or directory"),
+        (lambda: None, "not found; expected an ONNX model; check the name"),
         (lambda: os.mkfifo(path), "expected a regular file, got a named pipe"),
     ):
         plant()
@@ -359,10 +183,3 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path, monkeypatch
     monkeypatch.setattr(onnx, "BYTES", 10)
     with pytest.raises(DataError, match="expected a file of at most 10 bytes"):
         open_encoder(f"onnx:{path}")
-
-
-def test_varint_encoding() -> None:
-    assert message([(1, 150)]) == bytes.fromhex("089601")  # the example of their documentation
-    assert message([(2, "testing")]) == bytes.fromhex("120774657374696e67")
-    assert message([(1, [1, 300]), (16, b"")]) == bytes.fromhex("080108ac02820100")
-    assert zlib.crc32(message([(3, 1 << 40)])) == zlib.crc32(bytes.fromhex("18808080808020"))

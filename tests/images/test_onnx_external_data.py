@@ -15,7 +15,7 @@ from captioner.images.protobuf import message, node
 from faults.models import PLACES, POOL, TRICKS, External, entries, model, nested, tensor
 
 
-def refusal(content: bytes) -> str:
+def error_of(content: bytes) -> str:
     with mock.patch.object(onnx.onnxruntime, "InferenceSession") as opened, pytest.raises(DataError) as caught:
         OnnxEncoder(content, "m.onnx", {})
     assert not opened.called
@@ -25,7 +25,7 @@ def refusal(content: bytes) -> str:
 @pytest.mark.parametrize("trick", TRICKS)
 @pytest.mark.parametrize("place", PLACES)
 def test_external_data_is_rejected_before_the_model_is_opened(place: str, trick: str) -> None:
-    assert refusal(PLACES[place](TRICKS[trick]("/etc/passwd"))).startswith("m.onnx: expected an ONNX model")
+    assert error_of(PLACES[place](TRICKS[trick]("/etc/passwd"))).startswith("m.onnx: expected an ONNX model")
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -33,7 +33,7 @@ def test_tensors_are_found_in_every_place(place: str) -> None:
     """The same model with embedded data is accepted, so the external data is the cause."""
     inside = tensor((9, np.ones((3, 3), "<f4").tobytes()), (14, 0))
     refuse_external_data(PLACES[place](inside), "m.onnx")
-    assert "external data for the tensor 'w'" in refusal(PLACES[place](tensor(entries("w.bin"), (14, 1))))
+    assert "external data for the tensor 'w'" in error_of(PLACES[place](tensor(entries("w.bin"), (14, 1))))
 
 
 def test_onnxruntime_would_open_a_model_with_external_data(tmp_path: Path) -> None:
@@ -56,25 +56,25 @@ def test_a_complete_model_with_subgraphs_is_accepted() -> None:
 
 def test_the_name_of_a_tensor_is_printed_on_one_line() -> None:
     hostile = message([(8, "\x1b[2J\n" + "w" * 10_000), (14, 1)])
-    error = refusal(model([(5, hostile)]))
+    error = error_of(model([(5, hostile)]))
     assert error.isprintable()
     assert "\\x1b[2J\\nwww" in error
     assert len(error) < 400
 
 
 def test_depth_and_size_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "nested deeper than 100" in refusal(model([(1, nested(60, 6, tensor()))]))
+    assert "nested deeper than 100" in error_of(model([(1, nested(60, 6, tensor()))]))
     monkeypatch.setattr(external, "MAX_FIELDS", 50)
-    assert "more than 50 fields" in refusal(model([(99, ["x"] * 60)]))
-    assert "more than 50 fields" in refusal(model([(5, tensor((99, ["x"] * 60)))]))
+    assert "more than 50 fields" in error_of(model([(99, ["x"] * 60)]))
+    assert "more than 50 fields" in error_of(model([(5, tensor((99, ["x"] * 60)))]))
 
 
 @pytest.mark.parametrize(
     "cut", [b"\x3a", b"\x3a\xff", b"\x3a\x80\x80\x80\x80\x80\x01", b"\x3d\x01", b"\x39\x01", b"\x38", b"\x07"]
 )
 def test_a_malformed_protocol_buffer_is_rejected(cut: bytes) -> None:
-    assert "damaged or other file: byte " in refusal(model([]) + cut)
+    assert "damaged or other file: byte " in error_of(model([]) + cut)
 
 
 def test_the_ort_format_is_rejected() -> None:
-    assert "in the format of onnxruntime" in refusal(b"\x0a\x00\x00\x00ORTM" + message([(1, POOL)]))
+    assert "in the format of onnxruntime" in error_of(b"\x0a\x00\x00\x00ORTM" + message([(1, POOL)]))

@@ -69,7 +69,7 @@ def test_unchecked_features_are_validated_up_to_the_limit(restored: Restored, tm
     rows = np.zeros((4, restored.meta.feature_dim), np.float32)
     rows[2] = np.nan
     watched = RecordingFeatures(rows)
-    with pytest.raises(DataError, match=r"^features: features: row 2: a number is not finite"):
+    with pytest.raises(DataError, match=r"^caption: features: row 2: a number is not finite"):
         captioner_of(restored).caption(features=rows)
     assert len(captioner_of(restored).caption(features=rows[:2])) == 2
     assert len(list(best_captions(restored, watched, 2))) == 2

@@ -150,7 +150,9 @@ def test_a_checkpoint_or_a_broken_link_is_not_an_index(reranked_run: Restored, c
         captioner_of(reranked_run, corpus)
     path.unlink()
     path.symlink_to("nowhere")
-    with pytest.raises(DataError, match="cannot open the re-ranking index: No such file"):
+    with pytest.raises(
+        DataError, match="not found; expected a re-ranking index from `captioner train`; it is a broken link to nowhere"
+    ):
         captioner_of(reranked_run, corpus)
 
 

@@ -14,7 +14,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoder import ENCODER, FEATURES, encode
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.images import protobuf, same_encoder
+from captioner.images import heic, protobuf, same_encoder
 from captioner.images.onnx import open_onnx
 from captioner.images.photo import read_photo
 from captioner.images.scenes_encoder import ScenesEncoder
@@ -83,7 +83,7 @@ def test_an_unreadable_photograph_is_skipped(
     texts = [one.text for one in found if isinstance(one, Caption)]
     assert texts == [text for text, _ in expected(restored, whole)]
     assert str(found[1]).startswith(f"{new[1]}: expected a photograph")
-    assert str(found[4]) == f"{new[4]}: cannot be opened: No such file or directory"
+    assert str(found[4]) == f"{new[4]}: not found; expected a photograph; check the name"
 
 
 def test_samples_depend_only_on_the_content_of_the_photograph(
@@ -187,7 +187,8 @@ def test_photographs_of_a_folder_are_in_order(tmp_path: Path, album: Callable[..
     assert found == [tmp_path / "a.png", *inside, empty, Path("no"), folder / "captions.csv"]
 
 
-def test_unsupported_inputs_are_reported(tmp_path: Path) -> None:
+def test_unsupported_inputs_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heic, "is_installed", lambda: False)
     for name in ("a.jpg", "b.HEIC", "c.heif"):
         (tmp_path / name).touch()
     (tmp_path / "b").mkdir()
@@ -195,8 +196,8 @@ def test_unsupported_inputs_are_reported(tmp_path: Path) -> None:
     found = [str(one) for one in photo_paths([tmp_path, tmp_path / "b", Path("https://h.org/a.jpg")])]
     assert found == [
         f"{tmp_path}/a.jpg",
-        f"{tmp_path}/b/d.heic and 2 more: HEIC is not supported; convert to JPEG",
-        f"{tmp_path}/b/d.heic: HEIC is not supported; convert to JPEG",
+        f"{tmp_path}/b/d.heic and 2 more: HEIC is not supported; {heic.REMEDY}",
+        f"{tmp_path}/b/d.heic: HEIC is not supported; {heic.REMEDY}",
         "https:/h.org/a.jpg: URLs are not supported; download the photograph first",
     ]
 

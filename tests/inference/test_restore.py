@@ -95,6 +95,10 @@ INCONSISTENT: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
         "meta: vocabulary: <NULL> is missing",
     ),
     "config": (with_meta(config="seed: no\nmodle: 3\n"), r"meta: .*seed: expected .*; .*modle: unknown"),
+    "config_out_of_bounds": (
+        lambda saved: with_meta(config=saved.meta.config.replace("train: 40", "train: 1000000000000"))(saved),
+        r"meta: .*data\.scenes\.train: expected an integer >= 1 and <= 100000, got 1000000000000",
+    ),
     "config_not_yaml": (with_meta(config="{"), r"meta: .*not YAML"),
 }
 

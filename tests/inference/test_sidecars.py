@@ -68,12 +68,17 @@ def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
 
 
 def test_an_unwritable_sidecar_is_reported(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
-    for name, message in (("absent/a.png", "No such file or directory"), (f"{'a' * 250}.png", "File name too long")):
-        with pytest.raises(CaptionerError, match=rf"\.txt: cannot write: {message}$"):
-            Sidecars(".txt").write(caption_of(tmp_path / name))
+    with pytest.raises(CaptionerError, match=r"\.txt: cannot write: No such file or directory$"):
+        Sidecars(".txt").write(caption_of(tmp_path / "absent/a.png"))
     with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.txt: cannot write: File too large$"):
         Sidecars(".txt").write(caption_of(tmp_path / "a.png"))
     assert os.listdir(tmp_path) == []
+
+
+def test_the_longest_name_has_a_sidecar(tmp_path: Path) -> None:
+    name = "a" * 251
+    Sidecars(".txt").write(caption_of(tmp_path / f"{name}.png"))
+    assert os.listdir(tmp_path) == [f"{name}.txt"]
 
 
 @pytest.mark.parametrize("suffix", ["", ".", "txt", "./x", ".a/b", *sorted(photo.SUFFIXES), ".JPG"])
@@ -85,3 +90,23 @@ def test_invalid_sidecar_suffixes_are_rejected(suffix: str) -> None:
 def test_valid_sidecar_suffixes_are_accepted() -> None:
     for suffix in (".txt", ".caption", ".jpg.txt", ".TXT"):
         check_suffix(suffix)
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_temporary_files_of_killed_processes_are_removed(overwrite: bool, tmp_path: Path) -> None:
+    ended, running = 999_999_999, os.getpid()
+    kept = {f".b.txt.{ended}.tmp", f".a.caption.{ended}.tmp", f".a.txt.{running}0.tmp~", f".a.png.{ended}.tmp"}
+    for name in {"a.txt", f".a.txt.{ended}.tmp", *kept}:
+        (tmp_path / name).touch()
+    Sidecars(".txt", overwrite).write(caption_of(tmp_path / "a.png"))
+    assert set(os.listdir(tmp_path)) == {"a.txt", *kept}
+
+
+def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed, listdir = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or listdir(folder))
+    sidecars = Sidecars(".txt")
+    for name in ("a.png", "b.png", "sub/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        sidecars.write(caption_of(tmp_path / name))
+    assert listed == [tmp_path, tmp_path / "sub"]

@@ -19,6 +19,7 @@ from captioner.data.prepared import prepared, write_prepared
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
 from captioner.preparation import inspect_data as use_case
+from captioner.preparation.find_photos import REMEDY
 from captioner.preparation.inspect_data import check, examples, source_overrides, summarize_corpus, write_page
 from captioner.preparation.load_corpus import build_corpus
 
@@ -86,7 +87,7 @@ def test_all_issues_and_missing_photographs_are_reported(photos: Path) -> None:
     assert [str(issue) for issue in issues] == [
         "captions.csv:18: caption: expected text, got nothing",
         *(str(issue) for issue in issues[1:-1]),
-        f"{photos / '003.png'}: photograph not found",
+        f"{photos / '003.png'}: photograph not found; {REMEDY}",
     ]
     assert (summary["counts"]["skipped"], summary["counts"]["missing"]) == (len(issues) - 1, 1)
 

@@ -22,7 +22,7 @@ from captioner.data.scenes.encoder import ENCODER, FEATURES
 from captioner.data.summary import summarize
 from captioner.errors import UsageError
 from captioner.preparation.encode import EncodingProgress
-from captioner.preparation.find_photos import missing_photos
+from captioner.preparation.find_photos import REMEDY, missing_photos
 from captioner.preparation.image_records import read_records
 from captioner.preparation.prepare import Prepared, summarize_records
 
@@ -144,7 +144,7 @@ def test_an_existing_file_is_kept(photos: Path) -> None:
 
 NO_DATA_SETS: dict[str, Callable[[Path], object]] = {
     "a folder": os.mkdir,
-    "a pipe": os.mkfifo,
+    "a pipe": lambda path: os.mkfifo(path),
     "a device": lambda path: os.symlink("/dev/null", path),
     "a link to nowhere": lambda path: os.symlink("nowhere", path),
     "the captions by another name": lambda path: os.symlink(path.parent / "photos" / "captions.csv", path),
@@ -242,4 +242,6 @@ def test_missing_photographs_are_reported_without_decoding(photos: Path) -> None
     (photos / "000.png").write_bytes(b"no photograph")
     (photos / "001.png").unlink()
     records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))
-    assert [str(one) for one in missing_photos(records, photos)] == [f"{photos / '001.png'}: photograph not found"]
+    assert [str(one) for one in missing_photos(records, photos)] == [
+        f"{photos / '001.png'}: photograph not found; {REMEDY}"
+    ]

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, made, refusal
+from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, given_features, made, refusal
 
 from captioner.data.scenes.encoder import ENCODER, FEATURES
 from captioner.errors import UsageError
-from captioner.images.encoding import FeatureStore
+from captioner.images.feature_store import FeatureStore
 from captioner.images.scenes_encoder import ScenesEncoder
 from captioner.preparation import prepare as use_case
 from captioner.preparation.encode import EncodingProgress
@@ -83,10 +83,58 @@ def test_a_part_file_of_another_type_is_kept(photos: Path) -> None:
     assert refusal(photos, UsageError) == message
 
 
-def test_leftovers_of_a_killed_writer_are_removed(photos: Path) -> None:
-    (photos.parent / ".out.h5.123.tmp").write_bytes(b"half a data set")
+ENDED = ".out.h5.999999999.tmp"
+"""A temporary file of a process that cannot exist."""
+
+
+def test_temporary_files_of_killed_processes_are_removed(photos: Path) -> None:
+    for options in ({}, {"features": given_features(photos, EXPECTED), "overwrite": True}):
+        (photos.parent / ENDED).write_bytes(b"half a data set")
+        made(photos, **options)
+        assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
+
+
+def test_obsolete_features_are_removed(photos: Path) -> None:
+    """A run was killed after it wrote the data set, before it removed the features."""
+    part, output = photos.parent / "out.h5.part", photos.parent / "out.h5"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+        made(photos)
+    assert part.exists()
+    content = output.read_bytes()
+    with pytest.raises(UsageError) as caught:
+        list(events_of(photos))
+    assert str(caught.value) == (
+        f"{output}: exists already, and is complete: it was written by a run that was killed before it removed "
+        "out.h5.part, which is removed now; use this data set, or replace it with --overwrite"
+    )
+    assert not part.exists()
+    assert output.read_bytes() == content
+    assert refusal(photos, UsageError) == (
+        f"{output}: exists already; name another file, or replace it with --overwrite"
+    )
+
+
+def test_features_of_an_interrupted_run_with_overwrite_are_kept(photos: Path, encoded: Counted) -> None:
     made(photos)
-    assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
+    events = events_of(photos, threads=1, overwrite=True)
+    while next(events) != EncodingProgress(5, COUNT, 0):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="exists already; name another file"):
+        list(events_of(photos))
+    encoded()
+    made(photos, overwrite=True)
+    assert encoded() == COUNT - 5
+
+
+def test_a_part_file_of_another_program_is_kept(photos: Path) -> None:
+    made(photos)
+    part = photos.parent / "out.h5.part"
+    part.write_bytes(b"half a download")
+    os.utime(part, (0, 0))
+    assert "exists already; name another file" in refusal(photos, UsageError)
+    assert part.read_bytes() == b"half a download"
 
 
 def test_another_dtype_is_encoded_again(photos: Path, encoded: Counted) -> None:

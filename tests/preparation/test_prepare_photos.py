@@ -7,7 +7,7 @@ import pytest
 from preparing import COUNT, EXPECTED, features_by_name, made, refusal
 
 from captioner.data.prepared import prepared
-from captioner.preparation.find_photos import Unreadable, find_all, find_photo, locate_photos
+from captioner.preparation.find_photos import REMEDY, Unreadable, find_all, find_photo, locate_photos
 
 
 def test_unreadable_photographs_are_skipped_and_reported(photos: Path) -> None:
@@ -17,7 +17,7 @@ def test_unreadable_photographs_are_skipped_and_reported(photos: Path) -> None:
     assert sorted(features_by_name(corpus)) == [f"{index:03}.png" for index in (0, 1, 3, 5, 6, 7)]
     unreadable = [event for event in events if isinstance(event, Unreadable)]
     assert [event.image for event in unreadable] == ["004.png", "002.png"]
-    assert str(unreadable[0]) == f"{photos / '004.png'}: photograph not found"
+    assert str(unreadable[0]) == f"{photos / '004.png'}: photograph not found; {REMEDY}"
     assert str(unreadable[1]).startswith(f"{photos / '002.png'}: expected a photograph")
     counts = events[-1].summary["counts"]  # type: ignore[union-attr]
     assert (counts["missing"], counts["unreadable"]) == (1, 1)
@@ -179,11 +179,11 @@ def test_swapped_columns_report_missing_photographs(photos: Path) -> None:
     _, events = made(photos)
     unreadable = [event.problem for event in events if isinstance(event, Unreadable)]
     assert len(unreadable) == 2
-    assert all(problem.endswith(": photograph not found") for problem in unreadable)
+    assert all(problem.endswith(f": photograph not found; {REMEDY}") for problem in unreadable)
 
 
 def test_a_broken_link_is_reported(photos: Path) -> None:
     (photos / "003.png").unlink()
     (photos / "003.png").symlink_to("gone.png")
     _, [lost] = locate_photos(photos, ["000.png", "003.png"])
-    assert str(lost) == f"{photos / '003.png'}: broken link"
+    assert str(lost) == f"{photos / '003.png'}: broken link to gone.png; restore the photograph"

@@ -1,5 +1,6 @@
 """Atomic replacement: after any failure, the path holds the old or the new file."""
 
+import errno
 import os
 import re
 import shutil
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from captioner.storage.atomic import remove_temporary_files, replacing, write_atomically
+from captioner.storage import atomic
+from captioner.storage.atomic import CANNOT_SYNC, replacing, write_atomically
 
 
 def test_the_file_is_synced_then_renamed_then_the_folder_is_synced(
@@ -99,23 +101,6 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path, files_of_at_most: Callab
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_sweep_removes_temporary_files_of_killed_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "replace", lambda source, target: None)
-    for name in ("last.h5", "config.yaml"):
-        write_atomically(tmp_path / name, (b"new",))
-    assert len(os.listdir(tmp_path)) == 2
-    remove_temporary_files(tmp_path / "last.h5", tmp_path / "config.yaml", tmp_path / "best.h5")
-    assert os.listdir(tmp_path) == []
-
-
-def test_sweep_keeps_other_files(tmp_path: Path) -> None:
-    others = {"last.h5", "last.h5.tmp", ".last.h5.tmp", ".last.h5.old.tmp", ".tmp", ".notes.7.tmp", ".lastxh5.7.tmp"}
-    for name in others:
-        (tmp_path / name).touch()
-    remove_temporary_files(tmp_path / "last.h5")
-    assert set(os.listdir(tmp_path)) == others
-
-
 def test_replacing_uses_a_temporary_path_in_the_same_folder(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
@@ -154,15 +139,6 @@ def test_writing_nothing_keeps_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
-def test_sweep_removes_the_temporary_file_of_replacing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "replace", lambda source, target: None)
-    with replacing(tmp_path / "a") as temporary:
-        temporary.touch()
-    assert temporary.exists()
-    remove_temporary_files(tmp_path / "a")
-    assert os.listdir(tmp_path) == []
-
-
 def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "null").symlink_to("/dev/null")
@@ -188,4 +164,50 @@ def test_the_new_file_is_in_place_if_only_syncing_the_folder_fails(
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output error"):
         write_atomically(tmp_path / "a", (b"new",))
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("code", sorted(CANNOT_SYNC))
+def test_a_file_system_that_cannot_sync_folders_is_no_failure(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    write_atomically(tmp_path / "a", (b"new",))
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_file_that_cannot_be_synced_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Invalid argument"):
+        write_atomically(tmp_path / "a", (b"new",))
+    assert os.listdir(tmp_path) == []
+
+
+def test_renaming_waits_for_a_program_that_has_the_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace, calls = os.replace, []
+
+    def busy(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) < 3:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr(atomic, "WAITS", (0.0, 0.0))
+    write_atomically(tmp_path / "a", (b"new",))
+    assert (tmp_path / "a").read_bytes() == b"new"
+    calls[:] = []
+    monkeypatch.setattr(atomic, "WAITS", (0.0,))
+    with pytest.raises(PermissionError):
+        write_atomically(tmp_path / "a", (b"newer",))
     assert (tmp_path / "a").read_bytes() == b"new"

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_checkpoint import PARAMS, WHOLE
+from checkpoints import PARAMS, WHOLE
 
 from captioner.errors import CheckpointError
 from captioner.storage import checkpoint, sealed_arrays

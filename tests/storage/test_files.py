@@ -8,7 +8,7 @@ from captioner.storage import files
 from captioner.storage.files import read_bytes, read_text, regular_file
 
 
-def refusal(call, *args):
+def error_of(call, *args):
     with pytest.raises(DataError) as caught:
         call(*args)
     return str(caught.value)
@@ -24,7 +24,7 @@ def test_text_is_read_with_and_without_a_byte_order_mark(tmp_path):
 def test_text_that_is_not_utf8_is_refused_with_the_first_bad_byte(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"caf\xe9 au lait")
-    assert refusal(read_text, path) == f"{path}: expected UTF-8 text, got b'\\xe9' at byte 3"
+    assert error_of(read_text, path) == f"{path}: expected UTF-8 text, got b'\\xe9' at byte 3"
 
 
 def test_a_file_above_the_limit_is_refused(tmp_path, monkeypatch):
@@ -33,7 +33,7 @@ def test_a_file_above_the_limit_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "TEXT_LIMIT", 5)
     assert read_text(path) == "12345"
     monkeypatch.setattr(files, "TEXT_LIMIT", 4)
-    assert refusal(read_text, path) == f"{path}: expected a file of at most 4 bytes, got 5"
+    assert error_of(read_text, path) == f"{path}: expected a file of at most 4 bytes, got 5"
 
 
 def test_bytes_are_read_up_to_a_limit(tmp_path):
@@ -41,21 +41,21 @@ def test_bytes_are_read_up_to_a_limit(tmp_path):
     for content in (b"", b"\xff\xfe\0\r\n"):
         path.write_bytes(content)
         assert read_bytes(path, 5) == read_bytes(str(path), 1 << 30) == content
-    assert refusal(read_bytes, path, 4) == f"{path}: expected a file of at most 4 bytes, got 5"
-    assert refusal(read_bytes, tmp_path, 4) == f"{tmp_path}: expected a regular file, got a folder"
-    assert refusal(read_bytes, "n" * 300, 4) == f"{'n' * 300}: cannot be opened: File name too long"
+    assert error_of(read_bytes, path, 4) == f"{path}: expected a file of at most 4 bytes, got 5"
+    assert error_of(read_bytes, tmp_path, 4) == f"{tmp_path}: expected a regular file, got a folder"
+    assert error_of(read_bytes, "n" * 300, 4) == f"{'n' * 300}: cannot be opened: File name too long"
 
 
 def test_a_path_that_is_not_a_regular_file_is_refused_without_blocking(tmp_path):
     pipe, link = tmp_path / "pipe", tmp_path / "link"
     os.mkfifo(pipe)
     link.symlink_to(pipe)
-    assert refusal(read_text, pipe) == f"{pipe}: expected a regular file, got a named pipe"
-    assert refusal(read_text, link) == f"{link}: expected a regular file, got a named pipe"
-    assert refusal(read_text, tmp_path) == f"{tmp_path}: expected a regular file, got a folder"
-    assert refusal(read_text, "/dev/null") == "/dev/null: expected a regular file, got a device"
-    assert refusal(read_text, tmp_path / "no") == f"{tmp_path / 'no'}: cannot be opened: No such file or directory"
-    assert re.fullmatch(r"a\\x00b: cannot be opened: .*null.*", refusal(read_text, "a\0b"))
+    assert error_of(read_text, pipe) == f"{pipe}: expected a regular file, got a named pipe"
+    assert error_of(read_text, link) == f"{link}: expected a regular file, got a named pipe"
+    assert error_of(read_text, tmp_path) == f"{tmp_path}: expected a regular file, got a folder"
+    assert error_of(read_text, "/dev/null") == "/dev/null: expected a regular file, got a device"
+    assert error_of(read_text, tmp_path / "no") == f"{tmp_path / 'no'}: not found; expected a file; check the name"
+    assert re.fullmatch(r"a\\x00b: cannot be opened: .*null.*", error_of(read_text, "a\0b"))
 
 
 def test_the_descriptor_is_closed_afterwards(tmp_path):

@@ -29,7 +29,7 @@ def opened(path: Path, seal: Seal = SEAL) -> str:
         return digest
 
 
-def refusal(path: Path, seal: Seal = SEAL) -> str:
+def error_of(path: Path, seal: Seal = SEAL) -> str:
     with pytest.raises(seal.error) as caught:
         opened(path, seal)
     message = str(caught.value)
@@ -101,11 +101,11 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
 def test_an_invalid_file_is_refused(content: bytes, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(content)
-    assert refusal(path) == expected
+    assert error_of(path) == expected
 
 
 PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda path: None, "cannot open the thing: No such file or directory"),
+    "missing": (lambda path: None, "not found; expected a thing from a test; check the name"),
     "a folder": (lambda path: path.mkdir(), "expected a thing file, got a folder"),
     "a circle": (lambda path: path.symlink_to(path), "cannot open the thing: Too many levels of symbolic links"),
     "a pipe": (lambda path: os.mkfifo(path), "expected a thing file, got a named pipe"),
@@ -119,7 +119,7 @@ def test_a_path_without_a_regular_file_is_refused(
 ) -> None:
     path = tmp_path / "a"
     make(path)
-    assert refusal(path) == expected
+    assert error_of(path) == expected
     assert not SEAL.matches(path)
 
 

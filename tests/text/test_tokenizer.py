@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from captioner.printable import JOINERS
 from captioner.text import tokenizer
-from captioner.text.tokenizer import join, tokenize
+from captioner.text.tokenizer import CLITICS, join, tokenize
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 # plain text hardly ever has a clitic or an accent apart from its letter
@@ -93,6 +93,13 @@ def test_join_keeps_tokens_separable() -> None:
 def test_tokenizing_joined_words_is_the_identity(text: str) -> None:
     words = tokenize(text)
     assert tokenize(join(words)) == words
+
+
+@pytest.mark.parametrize("clitic", CLITICS)
+def test_many_clitics_take_linear_time(clitic: str) -> None:
+    """With quadratic time, this would take an hour."""
+    count = 50_000
+    assert tokenize("a" + clitic * count) == ["a", *[clitic] * count]
 
 
 @settings(deadline=None, max_examples=300, derandomize=True)

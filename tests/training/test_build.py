@@ -44,8 +44,8 @@ def test_every_source_receives_root_memory_and_its_config_section(monkeypatch: p
             return "corpus"
 
         monkeypatch.setitem(load_corpus.SOURCES, name, source)
-        overrides = [f"data.source={name}", "data.root=/data", "data.memory_mib=7"]
-        assert build_corpus(parse("", "", overrides)) == "corpus"
+        text = f"data: {{source: {name}, root: /data, memory_mib: 7}}"
+        assert build_corpus(parse(text, "my.yaml")) == "corpus"
         section = getattr(Config().data, name, None)
         assert (got.pop("memory_mib"), got.pop("regions")) == (7, False)
         assert str(got.pop("root")) == "/data"
@@ -137,11 +137,10 @@ def test_total_steps_is_the_minimum_of_epochs_and_max_steps(overrides: list[str]
 
 def test_the_plan_has_every_training_option(config, corpus) -> None:
     hyper = Hyper(0.5, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7)
-    overrides = [f"train.{name}={value}" for name, value in hyper._asdict().items()]
-    more = ["train.update_rule=adamw", "train.schedule=exponential", "train.lr_decay=0.8", "train.warmup_steps=3"]
-    plan = build_plan(
-        config(*overrides, *more, "train.clip_norm=2.5", "seed=9", "train.ema_decay=0.99"), corpus.split("train")
-    )
+    options = {**hyper._asdict(), "update_rule": "adamw", "schedule": "exponential", "lr_decay": 0.8, "warmup_steps": 3}
+    options |= {"clip_norm": 2.5, "ema_decay": 0.99, "batch_size": 64}
+    text = "".join(f"  {name}: {value}\n" for name, value in options.items())
+    plan = build_plan(parse(f"seed: 9\ntrain:\n{text}", "my.yaml"), corpus.split("train"))
     assert plan == (UPDATE_RULES["adamw"], hyper, SCHEDULES["exponential"], Span(40, 4, 0.8, 3), 2.5, 9, 0.99)
 
 

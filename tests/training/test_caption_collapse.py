@@ -14,7 +14,7 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
 from captioner.text.vocabulary import Vocab
 from captioner.training import validation
-from captioner.training.caption_collapse import IMAGES, collapse_warnings
+from captioner.training.caption_collapse import IMAGES, Collapse, find_collapse, remedies
 from captioner.training.events import Warned
 from captioner.training.train import train
 
@@ -44,7 +44,8 @@ def constant_model(width: int, **scores: float) -> CaptioningRNN:
 
 
 def warnings(model: CaptioningRNN, captions: Sequence[Sequence[str]]) -> list[str]:
-    return list(collapse_warnings(model, split(captions), VOCAB, 5))
+    config = parse("", "", ["decode.max_length=5"])
+    return [found.problem for found in find_collapse(model, split(captions), VOCAB, config)]
 
 
 DISTINCT = [[word] for word in ("a", "cat", "dog", "bird")] * 3
@@ -89,17 +90,35 @@ def test_the_number_of_captioned_images_is_bounded(monkeypatch: pytest.MonkeyPat
     assert counts == [IMAGES]
 
 
-def test_a_warning_is_an_event_a_message_and_a_history_record(
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ((), ["a smaller train.learning_rate", "data.standardize true", "model.image_input every"]),
+        (("data.standardize=true",), ["a smaller train.learning_rate", "model.image_input every"]),
+        (
+            ("data.standardize=true", "model.image_input=every", "data.source=prepared", "data.root=x.h5"),
+            ["a smaller train.learning_rate", "features of another encoder"],
+        ),
+    ],
+)
+def test_the_advice_has_only_what_the_config_lacks(overrides: tuple[str, ...], expected: list[str]) -> None:
+    assert remedies(parse("", "", overrides)) == expected
+
+
+def test_a_kind_is_one_event_and_message_and_every_time_a_history_record(
     small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(validation, "collapse_warnings", lambda *_: iter(["identical captions"]))
+    found = [Collapse("identical", "identical captions")]
+    monkeypatch.setattr(validation, "find_collapse", lambda *_: iter(found))
     events = list(train(parse("", "", [*small, "train.epochs=4"]), tmp_path / "run"))
     warned = [event for event in events if isinstance(event, Warned)]
-    assert warned == [Warned(12, "identical captions"), Warned(16, "identical captions")]
+    assert warned == [Warned(12, "identical captions")]
     history = (tmp_path / "run" / "history.jsonl").read_text()
-    assert history.count('{"kind": "warning", "step": 16, "epoch": 4, "problem": "identical captions"}') == 1
+    for step, epoch in ((12, 3), (16, 4)):
+        record = f'{{"kind": "warning", "step": {step}, "epoch": {epoch}, "problem": "identical captions"}}'
+        assert history.count(record) == 1
     progress.show(iter(events))
-    assert capsys.readouterr().err.count("warning: identical captions\n") == 2
+    assert capsys.readouterr().err.count("warning: identical captions\n") == 1
 
 
 def test_checking_for_collapse_does_not_change_training(
@@ -107,6 +126,6 @@ def test_checking_for_collapse_does_not_change_training(
 ) -> None:
     run: Callable[[Path], Any] = lambda folder: list(train(parse("", "", [*small, "train.epochs=4"]), folder))  # noqa: E731
     run(tmp_path / "checked")
-    monkeypatch.setattr(validation, "collapse_warnings", lambda *_: iter(()))
+    monkeypatch.setattr(validation, "find_collapse", lambda *_: iter(()))
     run(tmp_path / "unchecked")
     assert (tmp_path / "checked" / "last.h5").read_bytes() == (tmp_path / "unchecked" / "last.h5").read_bytes()

@@ -17,7 +17,7 @@ def test_photographs_and_precomputed_features_get_the_same_captions(cli: Callabl
     """Precomputed features of the data set equal those of the photographs encoded here."""
     data, run, photos = tmp_path / "flickr8k.h5", tmp_path / "run", FLICKR8K / "photos"
     source = ("--features", FLICKR8K / "features.h5", "--encoder", "efficientnet-lite0", "--images", photos)
-    done = cli("prepare", FLICKR8K / "dataset_flickr8k.json", *source, "-o", data, "--json")
+    done = cli("prepare", FLICKR8K / "dataset_flickr8k.json", *source, "--output", data, "--json")
     assert done.code == 0, done.err
     summary = json.loads(done.out)
     assert (summary["splits"]["train"]["images"], summary["splits"]["val"]["captions"]) == (6000, 5000)

@@ -94,9 +94,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 ENDS = {
-    "SIGINT": (signal.SIGINT, 130, 7, []),
-    "SIGTERM": (signal.SIGTERM, 143, 15, []),
-    "SIGKILL": (signal.SIGKILL, -9, 18, ["--set=train.save_every=4"]),
+    "SIGINT": (130, 7, []),
+    "SIGTERM": (143, 15, []),
+    "SIGKILL": (-9, 18, ["--set=train.save_every=4"]),
 }
 
 
@@ -109,14 +109,15 @@ def test_a_run_resumed_after_a_signal_equals_an_uninterrupted_one(
     options: list[str],
     tmp_path: Path,
 ) -> None:
-    number, code, at, more = ENDS[name]
+    number = getattr(signal, name)
+    code, at, more = ENDS[name]
     run = tmp_path / "run"
     command = ["train", *options, *more, f"--set=train.max_steps={TOTAL}", "--run", run]
     stopped = shell(at, int(number), *command, code=AT_STEP)
     assert (stopped.returncode, stopped.stdout) == (code, "")
     assert "Traceback" not in stopped.stderr
     saved = checkpoint.load(run / "last.h5").meta.step
-    if number == signal.SIGKILL:
+    if name == "SIGKILL":
         assert saved == at // 4 * 4
     else:
         assert saved == at

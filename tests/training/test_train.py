@@ -276,6 +276,7 @@ def test_standardization_is_saved_with_the_model(events, run: Path) -> None:
     assert list(resume(run, ["train.max_steps=2"]))[-1].summary["steps"] == 2
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("rule", ["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"])
 def test_every_update_rule_can_be_resumed(rule: str, events, config, run: Path, tmp_path: Path) -> None:
     options = (f"train.update_rule={rule}", "train.learning_rate=0.01", "model.cell=rnn")

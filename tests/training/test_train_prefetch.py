@@ -112,8 +112,11 @@ def test_prefetching_is_bit_identical_to_training_in_memory(
 def test_features_in_memory_are_read_without_a_thread(
     source: str, options: Callable[..., list[str]], readers: set[threading.Thread], tmp_path: Path
 ) -> None:
-    overrides = [*options("pages", 64), f"data.source={source}", "train.max_steps=2"]
-    list(train(parse("", "", overrides), tmp_path / "run"))
+    text = (
+        "\n".join(options("pages", 64)[-2:]).replace("data.", "  ").replace("=", ": ")
+    )  # in a file: scenes ignore them
+    overrides = [*options("pages", 64)[:-2], f"data.source={source}", "train.max_steps=2"]
+    list(train(parse(f"data:\n{text}", "my.yaml", overrides), tmp_path / "run"))
     assert readers == {threading.current_thread()}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.data.readers.annotations import coco, karpathy
+from captioner.data.readers.find_captions import caption_files_hint
 from captioner.data.readers.records import SPLITS, CaptionRecord, Columns, Issue, image_name, parse_json, split_name
 from captioner.data.readers.tables import FORMATS, TOKEN, json_entry
 from captioner.errors import DataError
@@ -41,8 +42,8 @@ def read_captions(
     Raises: DataError when the file cannot be read or its format is unsupported.
     """
     if os.path.isdir(path):
-        raise DataError(f"{path}: expected a caption file, got a folder; name the file in it ({EXPECTED})")
-    content = read_bytes(path, LIMIT)
+        raise DataError(f"{path}: expected a caption file, got a folder; {caption_files_hint(path)}")
+    content = read_bytes(path, LIMIT, expected="a caption file")
     if content.startswith(WORKBOOKS):
         raise DataError(f"{path}: expected a text file, got a workbook or an archive; save it as CSV")
     if b"\0" in content[:4096] and content[:2] not in BYTE_ORDER_MARKS:
@@ -75,7 +76,11 @@ def read_list(path: Path) -> list[str]:
 
     Raises: DataError when the file cannot be read.
     """
-    return [image_name(line) for line in re.split(r"[\r\n]", read_text(path)) if line.strip()]
+    return [
+        image_name(line)
+        for line in re.split(r"[\r\n]", read_text(path, "a file with an image name per line"))
+        if line.strip()
+    ]
 
 
 def _parse(path: Path, text: str, columns: Columns, split: str | None) -> Iterator[CaptionRecord | Issue]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.data.corpus import Corpus, Split, validate
-from captioner.data.scenes.encoder import ENCODER, encode_regions, first_objects
+from captioner.data.scenes.encoder import BATCH, ENCODER, GRID, REGION, encode_regions, first_objects
 from captioner.data.scenes.grammar import PARAPHRASES, WORDS, paraphrases
 from captioner.data.scenes.pointing import pointing_game
 from captioner.data.scenes.render import render
@@ -57,12 +57,17 @@ def example(seed: int, split: str, index: int) -> Example:
 
 
 def make_split(seed: int, name: str, count: int, vocab: Vocab, regions: bool = False) -> Split:
-    """Generate and encode the first `count` examples of a split."""
-    examples = [example(seed, name, index) for index in range(count)]
-    scenes = [one.scene for one in examples]
-    codes = encode_regions(np.stack([one.picture for one in examples]))
+    """Generate the first `count` examples of a split, and encode them a batch at a time, to keep few pictures."""
+    scenes: list[Scene] = []
+    captions: list[list[str]] = []
+    codes = np.empty((count, GRID * GRID, REGION), np.float32)
+    for first in range(0, count, BATCH):
+        batch = [example(seed, name, index) for index in range(first, min(first + BATCH, count))]
+        codes[first : first + BATCH] = encode_regions(np.stack([one.picture for one in batch]))
+        scenes += (one.scene for one in batch)
+        captions += (words for one in batch for words in one.captions)
     return Split(
-        captions=vocab.encode([words for one in examples for words in one.captions]),
+        captions=vocab.encode(captions),
         image_idxs=np.arange(count, dtype=np.int32).repeat(PARAPHRASES),
         features=first_objects(codes),
         image_ids=[f"{name}-{index:05d}" for index in range(count)],

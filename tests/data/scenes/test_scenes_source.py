@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from captioner.data.corpus import validate
-from captioner.data.scenes import example, scenes
-from captioner.data.scenes.encoder import encode
+from captioner.data.scenes import example, scenes, source
+from captioner.data.scenes.encoder import BATCH, encode
 from captioner.data.scenes.grammar import PARAPHRASES, WORDS
 from captioner.data.scenes.scene import SPLITS
 
@@ -55,6 +55,15 @@ def test_enlarging_a_split_keeps_its_prefix_and_the_other_splits(corpus):
         corpus.vocab.decode(row) for row in corpus.split("train").captions
     ]
     assert np.array_equal(larger.split("val").captions, corpus.split("val").captions)
+
+
+def test_pictures_are_encoded_a_batch_at_a_time(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(source, "encode", lambda pictures: sizes.append(len(pictures)) or encode(pictures))
+    features = scenes(train=2 * BATCH + 5, val=1, test=1, heldout=1).split("train").features
+    assert sizes[:3] == [BATCH, BATCH, 5]
+    pictures = np.stack([example(0, "train", index).picture for index in range(2 * BATCH + 5)])
+    assert np.array_equal(features, encode(pictures))
 
 
 def test_splits_use_independent_random_streams(corpus):

@@ -1,0 +1,135 @@
+"""Suggestions for usage errors: the option, or the command, that was probably meant."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import click
+
+from captioner.config.effects import is_used
+from captioner.config.options import Prepare
+from captioner.config.schema import Option, options
+from captioner.config.synonyms import SYNONYMS
+
+OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
+PREPARE = frozenset(option.path for option in options(Prepare))
+SIMILARITY = 0.8
+"""The minimum similarity of a name to the name that is suggested for it."""
+DATA_SETS = (".h5", ".hdf5")
+CAPTIONS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
+TRAIN_OPTIONS = dict.fromkeys((".yaml", ".yml"), "-c") | dict.fromkeys(DATA_SETS, "--data")
+"""The option of `captioner train` for a file with a suffix."""
+
+
+def message(error: click.ClickException, words: Sequence[str]) -> str:
+    """Return the message of a usage error, with a suggestion if there is one; `words` are the command line."""
+    context: click.Context | None = getattr(error, "ctx", None)
+    said = error.format_message().rstrip(".")
+    if context is None or isinstance(context.command, click.Group):
+        return said
+    path = context.command_path.split()[1:]
+    command, rest = " ".join(path), words[len(path) :]
+    match error:
+        case click.NoSuchOption():
+            return _for_option(error, context.command, command, rest) or said
+        case click.MissingParameter(param=click.Option(name="file")) if command == "prepare":
+            return "; ".join(filter(None, (said, _for_output(rest))))
+        case _ if type(error) is click.UsageError:
+            return _for_argument(context, command, rest) or said
+    return said
+
+
+def _for_option(error: click.NoSuchOption, command: click.Command, name: str, words: Sequence[str]) -> str:
+    """Suggest `-o` for an unknown option that has the name, or a synonym, of a config option."""
+    flag = error.option_name
+    place = next((place for place, word in enumerate(words) if _is_flag(word, flag)), None)
+    if place is None:
+        return ""
+    following = words[place + 1] if place + 1 < len(words) else ""
+    if name == "prepare" and flag == "-o":
+        given = words[place].removeprefix(flag) or following or "FILE"
+        return f"No such option '-o'; did you mean {_prepare_option(given)}?"
+    word, equals, value = words[place].partition("=")
+    takes_overrides = any(parameter.name == "overrides" for parameter in command.params)
+    key = word.lstrip("-").lower().replace("-", "_")
+    path = _option_named(key, name, similar=not error.possibilities) if takes_overrides else None
+    if path is None:
+        return ""
+    if not equals and not following.startswith("--"):
+        value = following
+    value = value or ("true" if OPTIONS[path].kind is bool else "VALUE")
+    return f"No such option '{word}'; try -o {shlex.quote(f'{path}={value}')}"
+
+
+def _is_flag(word: str, flag: str) -> bool:
+    """Return whether a word is an option, alone or with its value: --lr, --lr=1, or -lr, which click reads as -l."""
+    return word == flag or word.startswith(f"{flag}=") or (len(flag) == 2 and word.startswith(flag))
+
+
+def _option_named(name: str, command: str, similar: bool) -> str | None:
+    """Find the config option of a name, a synonym or, with `similar`, a similar name, among those a command uses."""
+    used = {path: path.rpartition(".")[2] for path in OPTIONS if is_used(path, command)}
+    same = [path for path, last in used.items() if name in (path, last)]
+    same += [path for path in (SYNONYMS.get(name),) if path in used]
+    if not same and similar:
+        close = get_close_matches(name, used.values(), 1, SIMILARITY)
+        same = [path for path, last in used.items() if last in close]
+    return min(same, key=lambda path: path.count("."), default=None)
+
+
+def _prepare_option(value: str) -> str:
+    """Return the option of `captioner prepare` for what was given with `-o`."""
+    key, equals, rest = value.partition("=")
+    if equals and key.replace("-", "_") in PREPARE:
+        return f"--{key.replace('_', '-')} {shlex.quote(rest)}"
+    return f"--output {shlex.quote(value)}"
+
+
+def _for_argument(context: click.Context, command: str, words: Sequence[str]) -> str:
+    """Suggest an option, or another command, for an unexpected argument."""
+    _, extra, _ = context.command.make_parser(context).parse_args(list(words))
+    if not extra:
+        return ""
+    given = shlex.quote(extra[0])
+    said = f"Got unexpected extra argument ({extra[0]})"
+    if extra[0].partition("=")[0] in OPTIONS:
+        return f"{said}; did you mean -o {given}?"
+    if command != "train":
+        return ""
+    folder = Path(extra[0]) if os.path.isdir(extra[0]) else Path(extra[0]).parent
+    if os.path.exists(extra[0]) and os.path.isfile(folder / "last.h5"):
+        return f"{said}; did you mean --resume {shlex.quote(os.fspath(folder))}?"
+    suffix = Path(extra[0]).suffix.lower()
+    if suffix in TRAIN_OPTIONS:
+        return f"{said}; did you mean {TRAIN_OPTIONS[suffix]} {given}?"
+    if suffix in CAPTIONS or extra[0].endswith("/") or os.path.isdir(extra[0]):
+        return f"{said}; prepare a data set first: {_prepare_command(extra[0])}"
+    return ""
+
+
+def _for_output(words: Sequence[str]) -> str:
+    """Suggest the missing option `--output` of `captioner prepare`."""
+    from captioner.data.readers.find_captions import caption_files, caption_files_hint
+
+    for word in sorted(words, key=lambda word: Path(word).suffix.lower() not in DATA_SETS):
+        if Path(word).suffix.lower() in DATA_SETS:
+            return f"did you mean --output {shlex.quote(word)}?"
+        if os.path.isdir(word) and not caption_files(word):
+            return f"{word} is a folder; {caption_files_hint(word)}"
+        if Path(word).suffix.lower() in CAPTIONS or os.path.isdir(word):
+            return f"try {_prepare_command(word)}"
+    return ""
+
+
+def _prepare_command(source: str) -> str:
+    """Return the command that prepares a caption file, or the first caption file of a folder."""
+    from captioner.data.readers.find_captions import caption_files
+
+    if os.path.isdir(source) or source.endswith("/"):
+        source = next(iter(caption_files(source)), os.path.join(source, "captions.csv"))
+    name = Path(source).parent.name or Path(source).stem
+    return shlex.join(["captioner", "prepare", source, "--output", f"{name}.h5"])

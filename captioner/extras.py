@@ -1,0 +1,45 @@
+"""The libraries of the optional extras, and the commands that install them.
+
+A command names the libraries as the metadata of the installed captioner declares them. It works for a wheel and for an
+editable install, and needs no published captioner.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from traceback import walk_tb
+
+LIBRARIES = ("PIL", "onnxruntime")
+"""Modules of the extra `images`."""
+
+
+def library_of(error: ImportError) -> str | None:
+    """Return the library of the extra `images` whose import failed, or None for any other module."""
+    if error.name and error.name.partition(".")[0] in LIBRARIES:
+        return error.name
+    modules = (str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
+    return next((name for name in modules if name in LIBRARIES), None)
+
+
+def install_command(extra: str = "images", *options: str) -> str:
+    """Return the shell command that installs the libraries of an extra into the running Python."""
+    # a bare `pip` may be that of another Python; an environment of uv contains no pip
+    of_uv = ("uv", "pip", "install", "--python", sys.executable)
+    pip = (sys.executable, "-m", "pip", "install") if find_spec("pip") else of_uv
+    return shlex.join([*pip, *options, *_requirements(extra)])
+
+
+def _requirements(extra: str) -> list[str]:
+    """Return the requirements of an extra without those for some versions of Python, or captioner's own folder."""
+    from importlib import metadata
+
+    try:
+        declared = metadata.requires("captioner") or []
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
+        return [f"{Path(__file__).parents[1]}[{extra}]"]
+    pairs = [requirement.partition(";") for requirement in declared]
+    return [library for library, _, marker in pairs if re.fullmatch(rf"\s*extra == ['\"]{extra}['\"]", marker)]

@@ -1,0 +1,62 @@
+"""The smoke tests pass with exactly the lowest declared versions of the libraries."""
+
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from archives import ROOT, Archives, run, user_environment
+from packaging.version import Version
+
+from faults.versions import declared, lowest_versions
+
+VERSIONS = """
+import json, sys
+from importlib.metadata import version
+print(json.dumps({name: version(name) for name in sys.argv[1:]}))
+"""
+PYTHONS = sorted({"3.11", "3.13", ".".join(platform.python_version_tuple()[:2])})
+
+
+def differences(installed: dict[str, str], lowest: dict[str, str]) -> list[str]:
+    """List the libraries whose installed version is not the lowest declared one."""
+    return [
+        f"{name}: expected {lowest[name]}, got {version}"
+        for name, version in installed.items()
+        if Version(version) != Version(lowest[name])
+    ]
+
+
+def test_another_version_than_the_lowest_is_reported() -> None:
+    assert differences({"numpy": "1.26.0", "click": "8.2.0"}, {"numpy": "1.26", "click": "8.2"}) == []
+    assert differences({"numpy": "1.26.1"}, {"numpy": "1.26"}) == ["numpy: expected 1.26, got 1.26.1"]
+
+
+@pytest.mark.environments
+@pytest.mark.parametrize("python", PYTHONS)
+def test_smoke_tests_pass_with_the_lowest_versions(
+    python: str, archives: Archives, uv: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        interpreter = uv("python", "find", "--no-project", python).strip()
+    except AssertionError:
+        pytest.skip(f"Python {python} is not installed")
+    environment = tmp_path / "environment"
+    uv("venv", "--python", interpreter, environment)
+    install = ("pip", "install", "--python", environment / "bin" / "python", "--only-binary", ":all:")
+    requirements = declared()
+    uv(*install, "--resolution", "lowest-direct", archives.wheel, *requirements)
+    uv(*install, "pytest", "hypothesis")
+    lowest = lowest_versions(requirements, python)
+    executable = environment / "bin" / "python"
+    installed = json.loads(run(executable, "-c", VERSIONS, *lowest))
+    with capsys.disabled():
+        print(f"\nPython {python}:", ", ".join(f"{name} {version}" for name, version in installed.items()))
+    assert differences(installed, lowest) == []
+    report = run(
+        executable, "-m", "pytest", "-m", "smoke", "-p", "no:cacheprovider",
+        cwd=ROOT, env={**user_environment(), "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    with capsys.disabled():
+        print(report.strip().splitlines()[-1])

@@ -1,0 +1,102 @@
+"""Captioner as a new user installs it: the README works with the wheel, and the tests with the source archive."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from archives import ROOT, Archives, run, unpack, user_environment
+from sandbox import Sandbox
+
+pytestmark = pytest.mark.environments
+README = (ROOT / "README.md").read_text()
+WRITTEN_BY_MAKE = ("make", "git")
+"""Commands that need a checkout."""
+
+
+class Done(NamedTuple):
+    """The result of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def lines(*languages: str) -> Iterator[str]:
+    """Commands of the README's code blocks."""
+    for block in re.findall(rf"^```(?:{'|'.join(languages)})\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("$ "):
+                yield line.removeprefix("$ ")
+
+
+def installed(environment: Path) -> Callable[..., Done]:
+    """Return a function that runs the installed command as a process."""
+
+    def call(*words: object) -> Done:
+        command = [str(environment / "bin" / "captioner"), *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=user_environment(environment))
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    return tmp_path / "empty"
+
+
+def test_every_command_of_the_readme_runs_with_the_wheel(
+    archives: Archives, small: tuple[str, ...], tiny_run: Path, write_coco: Callable[..., Path], folder: Path
+) -> None:
+    environment = folder / ".venv"
+    sandbox = Sandbox(installed(environment), small, tiny_run, write_coco)
+    ran = set()
+    for line in (*lines("console"), *lines("text")):
+        program, *_ = words = shlex.split(line, comments=True)
+        if program == "captioner":
+            sandbox.run(words)
+            ran.add(words[1])
+        elif program not in WRITTEN_BY_MAKE:
+            shell = line.replace("python3", shlex.quote(sys.executable)).replace("'.[", f"'{archives.wheel}[")
+            run("bash", "-c", shell, env=user_environment(environment))
+    assert ran >= {"prepare", "data", "train", "sample", "evaluate", "gradcheck", "inspect", "config"}
+    sandbox.provide_photo(Path("new.jpg"))
+    sandbox.provide_photo(Path("holiday/beach.jpg"))
+    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    check = f"import captioner\nassert captioner.__file__.startswith({str(environment)!r})"
+    run(environment / "bin" / "python", "-c", "\n".join((*blocks, check)))
+
+
+def test_the_command_in_the_message_of_a_missing_library_installs_it(
+    archives: Archives, uv: Callable[..., str], small: tuple[str, ...], folder: Path
+) -> None:
+    environment = folder / ".venv"
+    uv("venv", "--seed", "--python", sys.executable, environment)
+    uv("pip", "install", "--python", environment / "bin" / "python", archives.wheel)
+    captioner: Callable[..., Any] = installed(environment)
+    Sandbox(captioner, small, folder, lambda *_: folder).provide_data({"sources": ["photos/captions.csv"]})
+    prepare = ("prepare", "photos/captions.csv", "--output", "birds.h5", "--min-count", "1")
+    failed = captioner(*prepare)
+    assert failed.code == 2
+    (command,) = re.findall(r"which is not installed; try (.*)\n", failed.err)
+    run("bash", "-c", command)
+    assert captioner(*prepare).code == 0
+
+
+def test_the_tests_of_the_source_archive_pass(archives: Archives, uv: Callable[..., str], tmp_path: Path) -> None:
+    """The smoke tests, or all tests if the variable FULL is set."""
+    source = unpack(archives.sdist, tmp_path / "source")
+    environment = tmp_path / "environment"
+    uv("venv", "--python", sys.executable, environment)
+    uv("pip", "install", "--python", environment / "bin" / "python", f"{archives.sdist}[test]")
+    selection = ("--numprocesses", "2") if os.environ.get("FULL") else ("-m", "smoke")
+    run(environment / "bin" / "python", "-m", "pytest", *selection, cwd=source)

@@ -1,0 +1,214 @@
+"""The store of features: it survives an interruption, and rejects what it cannot store."""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from encoded_photos import F2, F4, Colours, digest, write
+
+from captioner.errors import DataError, UsageError
+from captioner.images.encoding import Encoded, encode_photos
+from captioner.images.feature_store import FeatureStore
+from captioner.storage import lock
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.standard_normal((4, 5)).astype(np.float32)
+DIGESTS = [hashlib.sha256(bytes([i])).digest() for i in range(4)]
+SIZE = 32 + 4 + 5 * 4
+
+
+def fill(path: Path, dtype: np.dtype[Any] = F4) -> int:
+    """Write four records; return the length of the header."""
+    with FeatureStore(path, "colours", 5, dtype) as store:
+        for name, row in zip(DIGESTS, ROWS, strict=True):
+            store.add(name, row)
+    return path.stat().st_size - 4 * (36 + 5 * dtype.itemsize)
+
+
+@pytest.mark.parametrize("dtype", [F4, F2])
+def test_a_store_is_reopened_with_its_features(tmp_path: Path, dtype: np.dtype[Any]) -> None:
+    path = tmp_path / "a.part"
+    fill(path, dtype)
+    with FeatureStore(path, "colours", 5, dtype) as store:
+        assert store.rows == {name: row for row, name in enumerate(DIGESTS)}
+        found = store.features()
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, ROWS.astype(dtype))
+        store.add(b"x" * 32, ROWS[0] + 1)
+        assert store.rows[b"x" * 32] == 4
+        np.testing.assert_array_equal(store.features()[4], (ROWS[0] + 1).astype(dtype))
+    np.testing.assert_array_equal(found, ROWS.astype(dtype))  # also after its end
+    with pytest.raises(UsageError, match="another process writes"):  # which might cut pages off under its reader
+        FeatureStore(path, "colours", 5, dtype)
+    del found
+    with FeatureStore(path, "colours", 5, dtype) as store:
+        assert len(store.rows) == 5
+
+
+def test_an_empty_store_has_no_rows(tmp_path: Path) -> None:
+    for _ in range(2):
+        with FeatureStore(tmp_path / "a.part", "colours", 5, F4) as store:
+            assert store.rows == {}
+            assert store.features().shape == (0, 5)
+
+
+def test_a_record_is_written_when_added(tmp_path: Path) -> None:
+    path = tmp_path / "a.part"
+    with FeatureStore(path, "colours", 5, F4) as store:
+        before = path.stat().st_size
+        store.add(DIGESTS[0], ROWS[0])
+        assert path.stat().st_size == before + SIZE
+
+
+@pytest.mark.parametrize("left", [0, 1, 35, 36, SIZE - 1])
+def test_an_incomplete_record_is_truncated(tmp_path: Path, left: int) -> None:
+    path = tmp_path / "a.part"
+    head = fill(path)
+    os.truncate(path, head + 3 * SIZE + left)
+    with FeatureStore(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS[:3]
+        store.add(DIGESTS[3], ROWS[3])
+    with FeatureStore(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS
+        np.testing.assert_array_equal(store.features(), ROWS)
+    assert path.stat().st_size == head + 4 * SIZE
+
+
+@pytest.mark.parametrize("offset", [0, 31, 32, 35, 36, SIZE - 1])
+def test_records_from_a_flipped_bit_on_are_discarded(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "a.part"
+    head = fill(path)
+    content = bytearray(path.read_bytes())
+    content[head + 2 * SIZE + offset] ^= 4
+    path.write_bytes(content)
+    with FeatureStore(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS[:2]
+        np.testing.assert_array_equal(store.features(), ROWS[:2])
+    assert path.stat().st_size == head + 2 * SIZE
+
+
+def test_zeros_after_a_power_loss_are_not_a_record(tmp_path: Path) -> None:
+    path = tmp_path / "a.part"
+    head = fill(path)
+    os.truncate(path, head + SIZE)
+    os.truncate(path, head + 3 * SIZE)
+    with FeatureStore(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS[:1]
+
+
+@pytest.mark.parametrize("other", [("drawn", 5, F4), ("colours", 4, F4), ("colours", 5, F2)])
+def test_features_of_another_encoder_are_discarded(tmp_path: Path, other: tuple[str, int, Any]) -> None:
+    path = tmp_path / "a.part"
+    fill(path)
+    with FeatureStore(path, *other) as store:
+        assert store.rows == {}
+        store.add(DIGESTS[0], ROWS[0, : other[1]])
+    with FeatureStore(path, *other) as store:
+        assert list(store.rows) == DIGESTS[:1]
+    with FeatureStore(path, "colours", 5, F4) as store:
+        assert store.rows == {}
+
+
+@pytest.mark.parametrize("length", [1, 20, 80])
+def test_a_truncated_header_is_rewritten(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "a.part"
+    assert fill(path) > 80
+    os.truncate(path, length)
+    with FeatureStore(path, "colours", 5, F4) as store:
+        assert store.rows == {}
+    fill(path)
+    with FeatureStore(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS
+
+
+def test_a_second_writer_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "a.part"
+    with FeatureStore(path, "colours", 5, F4) as store:
+        store.add(DIGESTS[0], ROWS[0])
+        for who in ("colours", "drawn"):
+            with pytest.raises(UsageError) as caught:
+                FeatureStore(path, who, 5, F4)
+            assert str(caught.value) == f"{path}: another process writes encoded features to this file; wait for it"
+        store.add(DIGESTS[1], ROWS[1])
+    with FeatureStore(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS[:2]
+
+
+def test_a_file_system_without_locks_causes_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock.fcntl, "flock", failing(errno.ENOLCK))
+    path = tmp_path / "a.part"
+    with pytest.warns(UserWarning, match=rf"^{path}: cannot be locked \(No locks available\); make sure that no other"):
+        store = FeatureStore(path, "colours", 5, F4)
+    with store:
+        store.add(DIGESTS[0], ROWS[0])
+        assert list(store.rows) == DIGESTS[:1]
+
+
+def test_a_failed_lock_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock.fcntl, "flock", failing(errno.EIO))
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(OSError, match="Input/output error"):
+        FeatureStore(tmp_path / "a.part", "colours", 5, F4)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def failing(code: int) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize(("dtype", "number"), [(F2, 70000), (F2, -1e30), (F4, np.inf), (F4, np.nan)])
+def test_features_out_of_range_are_rejected(tmp_path: Path, dtype: np.dtype[Any], number: float) -> None:
+    path = tmp_path / "a.part"
+    head = fill(path, dtype)
+    length = path.stat().st_size
+    with FeatureStore(path, "colours", 5, dtype) as store:
+        with pytest.raises(DataError) as caught:
+            store.add(b"x" * 32, np.array([0, 0, number, 0, 0], np.float32))
+        got = f"{abs(number):g}"
+        assert str(caught.value) == f"features: expected numbers in the range of {dtype}, got {got}; try float32"
+        assert list(store.rows) == DIGESTS
+    assert path.stat().st_size == length
+    assert head < length
+
+
+def test_a_full_disk_loses_only_the_last_record(
+    tmp_path: Path, files_of_at_most: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    path = tmp_path / "a.part"
+    head = fill(path)
+    full = files_of_at_most(head + 4 * SIZE + 10)
+    with pytest.raises(OSError, match="too large"), full, FeatureStore(path, "colours", 5, F4) as store:
+        store.add(b"x" * 32, ROWS[0])
+    with FeatureStore(path, "colours", 5, F4) as store:
+        assert list(store.rows) == DIGESTS
+        store.add(b"x" * 32, ROWS[0])
+    with FeatureStore(path, "colours", 5, F4) as store:
+        np.testing.assert_array_equal(store.features(), [*ROWS, ROWS[0]])
+
+
+def test_encoding_is_resumed_after_an_interruption(tmp_path: Path) -> None:
+    paths, path = write(tmp_path, 12), tmp_path / "a.part"
+    calls = []
+    for stop in (5, 12):
+        encoder = Colours()
+        with FeatureStore(path, encoder.identity, 3, F4) as store:
+            found: Iterator[Encoded] = encode_photos(encoder, paths, 2, list(store.rows))
+            for _, one in zip(range(stop), found, strict=False):
+                if one.features is not None:
+                    store.add(one.digest, one.features)
+            if stop == 12:
+                rows = store.features()[[store.rows[digest(one)] for one in paths]]
+                assert rows.tolist() == [[i, 0, 2 * i] for i in range(12)]
+        calls.append(encoder.calls)
+    assert calls[1] == 12 - 5
+    assert stat.S_ISREG(path.stat().st_mode)

@@ -1,0 +1,159 @@
+"""Files that are no photographs, or too large, damaged or unreadable, are rejected with a one-line error."""
+
+import os
+import subprocess
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photographs import CORNERS, KNOWN, bomb, corners, encoded, error_of, quarters
+from PIL import Image
+
+from captioner.errors import DataError
+from captioner.images.photo import FORMATS, PIXELS, decode, read_photo
+
+
+def test_modes_without_a_defined_white_are_rejected() -> None:
+    assert error_of(encoded(Image.new("F", (4, 4), 0.5), "TIFF")) == (
+        "expected 8 or 16 bits per pixel, got floating point; save it as PNG or JPEG"
+    )
+    assert error_of(encoded(Image.new("I", (4, 4), 200), "TIFF")) == (
+        "expected 8 or 16 bits per pixel, got signed or 32-bit numbers; save it as PNG or JPEG"
+    )
+
+
+@pytest.mark.parametrize("side", [9460, 14000, 60000])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_decompression_bomb_is_rejected(kind: str, side: int) -> None:
+    resource = pytest.importorskip("resource")
+    content = bomb(kind, side)
+    assert len(content) < 2000
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tracemalloc.start()
+    try:
+        message = error_of(content)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
+    assert message == f"expected at most {PIXELS:,} pixels; make the photograph smaller"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 20_000  # KiB; on macOS bytes, which is stricter
+
+
+def test_a_memory_error_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    content = encoded(corners())
+    monkeypatch.setattr(Image.Image, "convert", fails)
+    assert error_of(content) == "not enough memory to read this photograph"
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfa dog\nruns", b"<svg/>", b"RIFF\0\0\0\0WAVE", bytes(900)])
+def test_other_files_are_rejected_with_their_first_bytes(content: bytes) -> None:
+    assert error_of(content) == f"expected a photograph ({KNOWN}), got a file that begins with {content[:12]!r}"
+
+
+def test_an_empty_file_is_rejected() -> None:
+    assert error_of(b"") == f"expected a photograph ({KNOWN}), got an empty file"
+
+
+def test_no_other_program_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_if_started(*args: object, **_: object) -> None:
+        raise AssertionError(f"started {args}")
+
+    monkeypatch.setattr(subprocess, "Popen", fail_if_started)
+    monkeypatch.setattr(subprocess, "check_call", fail_if_started)
+    monkeypatch.setattr(os, "system", fail_if_started)
+    page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    assert error_of(page).startswith("expected a photograph (")
+    assert not {"EPS", "WMF", "IPTC", "FITS", "MSP"} & set(FORMATS)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_truncated_file_is_rejected(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    content = encoded(Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)), kind)
+    for length in (len(content) // 2, len(content) - 100):
+        message = error_of(content[:length])
+        assert message.startswith("damaged or truncated: ")
+        assert message.endswith("; try a new copy")
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(corners(), "PNG"))
+    assert quarters(read_photo(path, 100)) == list(CORNERS)
+    assert quarters(read_photo(str(path), 100)) == list(CORNERS)
+
+
+def test_only_regular_files_are_read_without_blocking(tmp_path: Path) -> None:
+    pipe, link, missing = tmp_path / "pipe.jpg", tmp_path / "link.jpg", tmp_path / "no.jpg"
+    os.mkfifo(pipe)
+    link.symlink_to(missing)
+    for path, problem in (
+        (pipe, "expected a regular file, got a named pipe"),
+        (tmp_path, "expected a regular file, got a folder"),
+        (link, f"not found; expected a photograph; it is a broken link to {missing}"),
+        (missing, "not found; expected a photograph; check the name"),
+        (Path("/dev/zero"), "expected a regular file, got a device"),
+    ):
+        with pytest.raises(DataError) as caught:
+            read_photo(path, 8)
+        assert str(caught.value) == f"{path}: {problem}"
+
+
+def test_a_file_without_permission_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(corners()))
+    path.chmod(0)
+
+    def forbidden(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    if os.geteuid() == 0:  # who may read everything
+        monkeypatch.setattr(os, "open", forbidden)
+    with pytest.raises(DataError) as caught:
+        read_photo(path, 8)
+    assert str(caught.value) == f"{path}: cannot be opened: Permission denied"
+
+
+def noise() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(1).integers(0, 256, (12, 12, 3), np.uint8))
+
+
+SEEDS = {
+    **{kind: encoded(noise(), kind) for kind in FORMATS},
+    "progressive": encoded(noise(), "JPEG", progressive=True),
+    "exif": encoded(noise(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"),
+    "palette": encoded(noise().quantize(16), "PNG", transparency=bytes([0, 9, 255])),
+    "mpo": encoded(noise(), "MPO", save_all=True, append_images=[noise()]),
+    "apng": encoded(noise(), "PNG", save_all=True, append_images=[corners(12, 12)]),
+    "gif": encoded(noise(), "GIF", save_all=True, append_images=[corners(12, 12)], transparency=3),
+    "webp": encoded(noise(), "WEBP", save_all=True, append_images=[corners(12, 12)]),
+    "packed": encoded(noise(), "TIFF", compression="tiff_lzw"),
+    "16": encoded(Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("kind", SEEDS)
+def test_a_damaged_file_gives_an_image_or_a_one_line_error(kind: str) -> None:
+    content, rng = SEEDS[kind], np.random.default_rng(zlib.crc32(kind.encode()))
+    assert decode(content, "a", 8).mode == "RGB"
+    outcomes = {"read": 0, "rejected": 0}
+    for turn in range(120):
+        damaged = bytearray(content)
+        for _ in range(rng.integers(1, 4)):
+            near = len(content) if turn % 2 else min(len(content), 200)  # most errors are in headers
+            damaged[rng.integers(near)] = rng.integers(256)
+        if turn % 4 == 0:
+            del damaged[rng.integers(len(content)) :]
+        try:
+            photo = decode(bytes(damaged), "a", 8)
+            assert photo.mode == "RGB"
+            outcomes["read"] += 1
+        except DataError as problem:
+            outcomes["rejected"] += str(problem).isprintable()
+    assert sum(outcomes.values()) == 120
+    assert outcomes["rejected"] > 0

@@ -1,0 +1,175 @@
+"""A wrong type in the Python API is a TypeError that names the argument, what was expected and what was given."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import captioner
+from captioner.errors import CaptionerError, CheckpointError, ConfigError, DataError, UsageError
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run: Path) -> captioner.Captioner:
+    return captioner.load(tiny_run)
+
+
+CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
+    "load: number": (
+        lambda model: captioner.load(3),  # type: ignore[arg-type]
+        TypeError,
+        r"load: runs: expected a path or a list of paths, got 3 \(int\)",
+    ),
+    "load: none": (lambda model: captioner.load(None), TypeError, r"load: runs: .* got None \(NoneType\)"),  # type: ignore[arg-type]
+    "load: bytes": (lambda model: captioner.load(b"run"), TypeError, r"load: runs: .* got b'run' \(bytes\)"),  # type: ignore[arg-type]
+    "load: numbers": (lambda model: captioner.load([3]), TypeError, r"load: runs\[0\]: expected a path, got 3 \(int\)"),  # type: ignore[list-item]
+    "load: nothing": (lambda model: captioner.load([]), UsageError, r"load: runs: expected at least one run"),
+    "load: a text of overrides": (
+        lambda model: captioner.load("run", "decode.beam_width=5"),
+        TypeError,
+        r'load: overrides: expected a list of texts such as \["decode.beam_width=5"\], got .decode.* \(str\)',
+    ),
+    "load: an override without effect": (
+        lambda model: captioner.load("run", ["train.epochs=2"]),
+        ConfigError,
+        r"-o train.epochs=2: train.epochs has no effect on captioner.load; it uses threads, data\.\*, decode\.\*",
+    ),
+    "evaluate: an override without effect": (
+        lambda model: captioner.evaluate("run", overrides=["train.epochs=2"]),
+        ConfigError,
+        r"-o train.epochs=2: train.epochs has no effect on captioner.evaluate; ",
+    ),
+    "evaluate: number": (
+        lambda model: captioner.evaluate(3),  # type: ignore[arg-type]
+        TypeError,
+        r"evaluate: models: expected a path or a list of paths, got 3",
+    ),
+    "train: config": (
+        lambda model: captioner.train(3, "x"),  # type: ignore[arg-type]
+        TypeError,
+        r"train: config: expected a path, got 3",
+    ),
+    "train: folder": (
+        lambda model: captioner.train(None, None),  # type: ignore[arg-type]
+        TypeError,
+        r"train: folder: expected a path, got None",
+    ),
+    "train: overrides": (
+        lambda model: captioner.train(None, "x", [3]),  # type: ignore[list-item]
+        TypeError,
+        r"train: overrides: expected a list of texts .*, got \[3\] \(list\)",
+    ),
+    "resume: folder": (lambda model: captioner.resume(3), TypeError, r"resume: folder: expected a path, got 3"),  # type: ignore[arg-type]
+    "prepare: sources": (
+        lambda model: captioner.prepare(3, "x.h5"),  # type: ignore[arg-type]
+        TypeError,
+        r"prepare: sources: expected a path or a list of paths, got 3",
+    ),
+    "prepare: nothing": (
+        lambda model: captioner.prepare([], "x.h5"),
+        UsageError,
+        r"prepare: sources: expected at least one caption file, got an empty list",
+    ),
+    "prepare: output": (
+        lambda model: captioner.prepare("a.csv", None),  # type: ignore[arg-type]
+        TypeError,
+        r"prepare: output: expected a path, got None",
+    ),
+    "prepare: type": (
+        lambda model: captioner.prepare("a.csv", "x.h5", min_count="5"),
+        TypeError,
+        r"prepare: min_count: expected an integer >= 1, got '5' \(str\)",
+    ),
+    "prepare: boolean": (
+        lambda model: captioner.prepare("a.csv", "x.h5", min_count=True),
+        TypeError,
+        r"prepare: min_count: expected an integer >= 1, got True \(bool\)",
+    ),
+    "prepare: bounds": (
+        lambda model: captioner.prepare("a.csv", "x.h5", val=1),
+        UsageError,
+        r"prepare: val: expected a number >= 0 and < 1, got 1 \(int\)",
+    ),
+    "prepare: choice": (
+        lambda model: captioner.prepare("a.csv", "x.h5", dtype="float64"),
+        UsageError,
+        r"prepare: dtype: expected float16 or float32, got 'float64' \(str\)",
+    ),
+    "caption: none": (lambda model: model.caption(None), UsageError, r"caption: expected photographs or features="),
+    "caption: number in a list": (
+        lambda model: model.caption(["a.jpg", 5]),
+        TypeError,
+        r"caption: images\[1\]: expected a path, got 5 \(int\)",
+    ),
+    "caption: pixels": (
+        lambda model: model.caption(np.zeros((4, 4, 3))),
+        TypeError,
+        r"caption: images: expected a path or a list of paths, got an array float64 \(4, 4, 3\)",
+    ),
+    "caption: n_best": (
+        lambda model: model.caption("a.jpg", n_best="x"),
+        TypeError,
+        r"caption: n_best: expected an integer, got 'x' \(str\)",
+    ),
+    "caption: fraction": (
+        lambda model: model.caption("a.jpg", n_best=2.0),
+        TypeError,
+        r"caption: n_best: expected an integer, got 2.0 \(float\)",
+    ),
+    "features: three axes": (
+        lambda model: model.caption(features=np.zeros((2, 3, 4))),
+        DataError,
+        r"caption: features: expected floats \(images, feature\), got float64 \(2, 3, 4\)",
+    ),
+    "features: integers": (
+        lambda model: model.caption(features=np.zeros((2, 3), int)),
+        DataError,
+        r"caption: features: expected floats \(images, feature\), got int64 \(2, 3\)",
+    ),
+    "features: texts": (
+        lambda model: model.caption(features=[["a"]]),
+        DataError,
+        r"caption: features: expected floats \(images, feature\), got <U1 \(1, 1\)",
+    ),
+    "features: ragged": (
+        lambda model: model.caption(features=[[1.0], [2.0, 3.0]]),
+        TypeError,
+        r"caption: features: expected an array \(images, feature\), got \[\[1.0\], \[2.0, 3.0\]\] \(list\)",
+    ),
+    "features: width": (
+        lambda model: model.caption(features=np.zeros((2, 3))),
+        CheckpointError,
+        r"caption: features: expected \d+ numbers per image, got 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_wrong_argument_is_named(call: str, model: captioner.Captioner) -> None:
+    act, kind, message = CALLS[call]
+    with pytest.raises((TypeError, CaptionerError), match=f"^{message}") as caught:
+        act(model)
+    assert type(caught.value) is kind
+
+
+def test_numbers_and_paths_of_other_types_are_accepted(model: captioner.Captioner, album: Callable[..., Path]) -> None:
+    width = model.loaded.meta.feature_dim
+    captions = model.caption(features=np.zeros((2, width)), n_best=np.int64(2))  # type: ignore[call-overload]
+    assert [len(caption.candidates) for caption in captions] == [2, 2]
+
+
+def test_options_of_prepare_may_be_numpy_numbers_and_texts(album: Callable[..., Path], tmp_path: Path) -> None:
+    table = album(tmp_path / "photos")
+    options = {"min_count": np.int64(1), "val": np.float32(0.25), "images": str(table.parent), "max_words": None}
+    summary = captioner.prepare([table], tmp_path / "x.h5", encoder="scenes", **options)
+    assert set(summary["splits"]) == {"train", "val"}
+
+
+def test_a_model_of_drawings_warns_about_photographs(
+    model: captioner.Captioner, album: Callable[..., Path], tmp_path: Path
+) -> None:
+    photo = album(tmp_path / "new", 1).parent / "000.png"
+    with pytest.warns(UserWarning, match="was trained on generated drawings"):
+        model.caption(photo)

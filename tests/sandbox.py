@@ -1,0 +1,134 @@
+"""A folder in which the commands of the documentation run: small files stand in for those of a user."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import h5py
+import numpy as np
+from PIL import Image
+
+from captioner.cli import cli as root
+from captioner.config import yaml_io
+from captioner.config.effects import is_used
+from captioner.inference.find_checkpoint import find_checkpoint
+from captioner.storage import checkpoint
+
+CAPTIONS = {
+    ".csv": "image,caption\n" + "".join(f"{number}.png,A picture of number {number}.\n" * 2 for number in range(4)),
+    ".json": json.dumps(
+        {
+            "images": [
+                {"filename": f"{number}.png", "split": split, "imgid": number, "sentences": [{"raw": "A picture."}] * 2}
+                for number, split in enumerate(("train", "train", "train", "val"))
+            ]
+        }
+    ),
+}
+"""Captions of four images, in the formats that the examples use."""
+
+
+def parsed(words: list[str]) -> dict[str, Any]:
+    """Parse a command line into the parameters of its command.
+
+    Raises: click.UsageError.
+    """
+    assert words[0] == "captioner"
+    command, context, rest = root, root.make_context("captioner", words[1:]), words[1:]
+    while isinstance(command, click.Group):
+        _, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(command.name, list(rest))
+    return context.params
+
+
+class Sandbox:
+    """A folder with the files that the examples need; runs their commands with small models and few steps."""
+
+    def __init__(
+        self, cli: Callable[..., Any], small: tuple[str, ...], run: Path, write_coco: Callable[..., Path]
+    ) -> None:
+        self.cli, self.small, self.run_folder, self.write_coco = cli, small, run, write_coco
+
+    def run(self, words: list[str]) -> None:
+        if "--help" in words or "--version" in words:
+            assert self.cli(*words[1:]).code == 0
+            return
+        params = parsed(words)
+        if words[1] in ("prepare", "data"):
+            self.provide_data(params)
+        if params.get("data"):
+            self.provide_prepared(params["data"])
+        for name in params.get("runs", ()):
+            self.provide_run(name)
+        for name in params.get("names", ()):
+            (self.provide_run if name.parts[0] == "runs" else self.provide_photo)(name)
+        run = params.get("resume") or (None if words[1] == "train" else params.get("run"))
+        if run is not None:
+            self.provide_run(run)
+        if params.get("references"):
+            self.provide_results(params["captions"], params["references"], params["splits"])
+        if params.get("features") and run is not None:
+            self.provide_features(params["features"], run)
+        if words[1] in ("train", "gradcheck"):
+            config = yaml_io.load(params["config_file"], params["overrides"])
+            if config.data.source == "cs231n" and words[1] == "train":
+                self.write_coco(config.data.root)
+        steps = [f"train.max_steps={4 if params.get('resume') else 2}"]
+        has_config = "overrides" in params and not params.get("references")
+        command = " ".join(words[1:3]) if isinstance(root.commands[words[1]], click.Group) else words[1]
+        used = [override for override in (*self.small, *steps) if is_used(override.partition("=")[0], command)]
+        small = [f"--set={override}" for override in used] if has_config else []
+        # every element takes ten times as long, and tests/gradcheck checks them
+        done = self.cli(*(word for word in words[1:] if word != "--full"), *small)
+        assert done.code == 0, f"{shlex.join(words)}: {done.err}"
+
+    def provide_data(self, params: dict[str, Any]) -> None:
+        """Provide the input of `prepare` and `data`: captions with photographs, or a prepared data set."""
+        for source in [*params.get("sources", ()), params.get("source")]:
+            path = Path(source or "scenes")
+            if path.suffix == ".h5":
+                self.provide_prepared(path)
+            elif path.suffix in CAPTIONS and not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(CAPTIONS[path.suffix])
+                for number in () if params.get("features") else range(4):
+                    self.provide_photo(params.get("images") or path.parent, f"{number}.png")
+        if params.get("features"):
+            with h5py.File(params["features"], "w") as file:
+                file["features"] = np.zeros((4, 1280), np.float16)
+
+    def provide_prepared(self, path: Path) -> None:
+        """Provide a prepared data set."""
+        if not path.exists():
+            table = Path("provided", "captions.csv")
+            self.provide_data({"sources": [table]})
+            assert self.cli("prepare", table, "--output", path, "--encoder", "scenes", "--min-count", "1").code == 0
+
+    def provide_photo(self, path: Path, name: str = "photo.png") -> None:
+        """Provide a photograph; a path without a suffix is a folder."""
+        file = path if path.suffix else path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            shade = sum(map(ord, file.name)) % 200
+            Image.new("RGB", (64, 64), (shade, 90, 200 - shade)).save(file)
+
+    def provide_results(self, captions: Path, references: Path, splits: tuple[str, ...]) -> None:
+        """Provide references, and one caption for each image of the splits."""
+        references.write_text(CAPTIONS[references.suffix])
+        images = json.loads(CAPTIONS[references.suffix])["images"]
+        names = [image["filename"] for image in images if not splits or image["split"] in splits]
+        captions.write_text(json.dumps([{"image_id": name, "caption": "a picture"} for name in names]))
+
+    def provide_run(self, run: Path) -> None:
+        folder = run.parent if run.suffix == ".h5" else run
+        if not folder.exists():
+            shutil.copytree(self.run_folder, folder)
+
+    def provide_features(self, path: Path, run: Path) -> None:
+        width = checkpoint.load(find_checkpoint(run)).meta.feature_dim
+        with h5py.File(path, "w") as file:
+            file["features"] = np.zeros((2, width), np.float32)

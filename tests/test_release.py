@@ -1,0 +1,85 @@
+"""The files around a release agree with each other: version, date, repository, formats, forms and workflows."""
+
+import re
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import captioner
+from captioner.data.prepared import SEAL as PREPARED
+from captioner.inference.reranker_index import SEAL as INDEX
+from captioner.storage.checkpoint import SEAL as CHECKPOINT
+
+ROOT = Path(__file__).parents[1]
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+GROUPS = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def read(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+def repository() -> str:
+    parser = ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser["metadata"]["url"]
+
+
+def test_the_changelog_starts_with_unreleased_and_the_version() -> None:
+    sections = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
+    assert sections[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(captioner.__version__)} - \d{{4}}-\d\d-\d\d", sections[1])
+
+
+def test_the_groups_of_the_changelog_are_those_of_keep_a_changelog() -> None:
+    for section in re.split(r"^## .*$", CHANGELOG, flags=re.MULTILINE)[1:]:
+        groups = re.findall(r"^### (.*)$", section, re.MULTILINE)
+        assert groups == [group for group in GROUPS if group in groups]
+
+
+def test_the_citation_is_that_of_the_version() -> None:
+    citation = read("CITATION.cff")
+    (date,) = re.findall(rf"^## {re.escape(captioner.__version__)} - (.*)$", CHANGELOG, re.MULTILINE)
+    assert (citation["version"], str(citation["date-released"])) == (captioner.__version__, date)
+    assert citation["repository-code"] == repository()
+
+
+def test_every_link_to_the_repository_has_the_same_address() -> None:
+    for path in ("CITATION.cff", ".github/ISSUE_TEMPLATE/config.yml"):
+        assert set(re.findall(r"https://github\.com/[\w-]+/[\w-]+", (ROOT / path).read_text())) == {repository()}
+
+
+def test_the_compatibility_page_lists_the_format_versions() -> None:
+    page = (ROOT / "docs" / "compatibility.md").read_text()
+    stated = re.findall(r"^\| (\w[\w -]*?)(?: \(.*\))? \| `captioner \w+` \| (\d+) \|$", page, re.MULTILINE)
+    assert stated == [(seal.kind, str(seal.version)) for seal in (CHECKPOINT, INDEX, PREPARED)]
+
+
+@pytest.mark.parametrize("path", [path for path in FORMS if path.stem != "config"], ids=lambda path: path.stem)
+def test_an_issue_form_has_labelled_fields(path: Path) -> None:
+    form = read(str(path))
+    assert form["name"]
+    assert form["description"]
+    identifiers = [field["id"] for field in form["body"]]
+    assert len(set(identifiers)) == len(identifiers)
+    assert all(field["attributes"]["label"] for field in form["body"])
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_calls_existing_targets(path: Path) -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for words in re.findall(r"\bmake ((?:[a-z]+ ?)+)$", path.read_text(), re.MULTILINE):
+        assert set(words.split()) <= targets
+
+
+def test_only_the_publishing_job_gets_a_token() -> None:
+    workflow = read(".github/workflows/release.yml")
+    assert workflow["permissions"] == {"contents": "read"}
+    granted = {name for name, job in workflow["jobs"].items() if "id-token" in job.get("permissions", {})}
+    assert granted == {"publish"}
+    assert "secrets." not in (ROOT / ".github/workflows/release.yml").read_text()
