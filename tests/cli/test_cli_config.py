@@ -65,7 +65,7 @@ def test_init_of_an_unknown_config() -> None:
 def test_list_prints_name_and_description_of_each_config() -> None:
     lines = run("list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == sorted(shipped())
-    assert "photos         LSTM for your own photographs and captions, prepared by `captioner prepare`" in lines
+    assert "photos            LSTM for your own photographs and captions, prepared by `captioner prepare`" in lines
 
 
 def test_init_writes_to_stdout_for_a_dash() -> None:
