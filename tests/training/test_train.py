@@ -450,7 +450,7 @@ def test_resuming_with_other_features_is_rejected(own_run: Path, monkeypatch: py
 
 @pytest.mark.parametrize("epochs", [2, 3], ids=["finished", "unfinished"])
 def test_resuming_removes_temporary_files_of_a_killed_run(epochs: int, cli: Callable[..., Any], own_run: Path) -> None:
-    for name in (".summary.json.7.tmp", ".last.h5.7.tmp"):
+    for name in (".summary.json.999999999.tmp", ".last.h5.999999999.tmp"):
         (own_run / name).touch()
     assert cli("train", "--resume", own_run, "-o", f"train.epochs={epochs}").code == 0
     assert list(own_run.glob(".*")) == []
