@@ -93,6 +93,8 @@ def sample_config(rng: np.random.Generator, given: Mapping[str, Any], start: Pat
     values = {name: choose(rng) for name, choose in SAMPLERS.items()} | dict(given)
     if values["model.cell"] != "lstm":
         del values["model.forget_bias"]
+    if values.get("data.source") == "prepared":
+        del values["model.attention"]  # it has no regions
     if values["train.objective"] == "self_critical":
         values["train.init_from"] = start
     while broken := [rule for rule in CONSTRAINTS if not rule.holds(build(values))]:
