@@ -1,4 +1,4 @@
-"""Image captioners with a vanilla-RNN or LSTM decoder, written by hand in NumPy.
+"""Image captioners with a vanilla-RNN, LSTM or GRU decoder, written by hand in NumPy.
 
 The public names are imported on first use, so that `captioner --help` imports neither NumPy nor h5py.
 """

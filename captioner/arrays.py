@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
@@ -14,16 +16,46 @@ Params: TypeAlias = dict[str, Array]
 """Parameters of a model, or their gradients, by name."""
 
 
+@dataclass(frozen=True)
+class SharedRows:
+    """N rows that share M arrays: row n is values[index[n]].
+
+    The captions of an image share its regions, and the beams of an image share its keys. A selection of rows copies the
+    index alone, until it uses at most half of the arrays.
+
+    Shapes: values (M, ...), index (N,).
+    """
+
+    values: Array
+    index: Array
+
+    @classmethod
+    def separate(cls, values: Array) -> SharedRows:
+        """Return one row per array."""
+        return cls(values, np.arange(len(values)))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: Any, /) -> SharedRows:
+        index = self.index[rows]
+        used, place = np.unique(index, return_inverse=True)
+        if 2 * len(used) > len(self.values):
+            return SharedRows(self.values, index)
+        return SharedRows(self.values[used], place)
+
+
 class Batch(NamedTuple):
     """The captions of one training step, with the metrics to record for it.
 
     `weights`, if given, multiply the loss of each caption: loss = 1/N Σ_n weights_n loss_n. `metrics` are named values
     recorded with the step.
 
-    Shapes: features (N, F), captions (N, T), weights (N,).
+    Shapes: features (N, F), captions (N, T), weights (N,), regions of N rows and values (M, L, R).
     """
 
     features: Array
     captions: Array
     weights: Array | None = None
     metrics: Mapping[str, float] = {}
+    regions: SharedRows | None = None

@@ -25,23 +25,28 @@ SAMPLERS: Mapping[str, Sampler] = {
     "seed": choice(0, 1, 2, 77),
     "threads": choice(1, 1, 2, 3),
     "data.standardize": choice(False, True),
-    "data.captions_per_image": choice(None, None, 1, 2),
+    "data.max_captions_per_image": choice(None, None, 1, 2),
     "data.max_train": choice(None, None, 23, 40),
     "data.memory_mib": choice(1, 1024),
-    "model.cell": choice("rnn", "lstm"),
+    "model.cell": choice("rnn", "lstm", "gru"),
     "model.wordvec_dim": choice(4, 7, 12),
     "model.hidden_dim": choice(4, 9, 12),
     "model.image_input": choice("init", "first", "every"),
+    "model.attention": choice("none", "adaptive"),
+    "model.attention_dim": choice(5, 8),
     "model.dtype": choice("float32", "float64"),
     "model.dropout_features": choice(0.0, 0.2),
     "model.dropout_embedding": choice(0.0, 0.3),
     "model.dropout_hidden": choice(0.0, 0.4),
+    "model.dropout_regions": choice(0.0, 0.2),
+    "model.dropout_keys": choice(0.0, 0.3),
     "model.forget_bias": choice(0.0, 1.0),
     "model.output_bias": choice("zeros", "log_frequency"),
     "train.objective": choice("cross_entropy", "cross_entropy", "cross_entropy", "self_critical"),
     "train.epochs": choice(1, 2, 3, 5),
     "train.max_steps": choice(None, None, 7, 11, 18),
     "train.batch_size": choice(7, 16, 16, 300),
+    "train.captions_per_image": choice(1, 2, 5),
     "train.label_smoothing": choice(0.0, 0.1, 0.6),
     "train.ema_decay": choice(None, 0.5, 0.99),
     "train.update_rule": choice("sgd", "sgd_momentum", "rmsprop", "adam", "adam", "adamw"),
@@ -88,8 +93,10 @@ def sample_config(rng: np.random.Generator, given: Mapping[str, Any], start: Pat
     Self-critical training starts from `start`.
     """
     values = {name: choose(rng) for name, choose in SAMPLERS.items()} | dict(given)
-    if values["model.cell"] == "rnn":
+    if values["model.cell"] != "lstm":
         del values["model.forget_bias"]
+    if values.get("data.source") == "prepared":
+        del values["model.attention"]  # it has no regions
     if values["train.objective"] == "self_critical":
         values["train.init_from"] = start
     while broken := [rule for rule in CONSTRAINTS if not rule.holds(build(values))]:

@@ -13,6 +13,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import write_prepared
 from captioner.inference.restore import Restored
+from captioner.model.standardizer import standardizer_arrays
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage.checkpoint import Checkpoint
 from captioner.training.train import train
@@ -34,8 +35,8 @@ def make_prepared(path: Path, seed: int = 0) -> Path:
 
 def checkpoint_digest(restored: Restored) -> str:
     """Return a digest of the whole content of a checkpoint."""
-    standard = restored.model.standardizer
-    groups = Checkpoint(restored.meta, restored.model.params, restored.slots, standard._asdict() if standard else {})
+    standardizers = standardizer_arrays(restored.model.standardizer, restored.model.region_standardizer)
+    groups = Checkpoint(restored.meta, restored.model.params, restored.slots, standardizers)
     return _digest(asdict(restored.meta), groups.groups())
 
 

@@ -19,6 +19,7 @@ SCORES = {
 STATISTICS = {
     "perplexity": ("perplexity", ".2f"),
     "true": ("captions true", ".1%"),
+    "pointing": ("pointing accuracy", ".1%"),
     "mean_length": ("words per caption", ".1f"),
     "vocabulary": ("distinct words", ",d"),
     "distinct": ("distinct captions", ",d"),

@@ -37,7 +37,7 @@ class Data:
     root: Annotated[Path | None, "file or folder of the data set; relative to this file"] = None
     standardize: Annotated[bool, "standardize features by the mean and standard deviation of train"] = False
     memory_mib: Annotated[int, "features larger than N MiB are not loaded; batches read their rows", ">= 1"] = 1024
-    captions_per_image: Annotated[int | None, "train on at most N captions of each image; null: all", ">= 1"] = None
+    max_captions_per_image: Annotated[int | None, "train on at most N captions of each image; null: all", ">= 1"] = None
     max_train: Annotated[int | None, "train on at most N captions; null: all", ">= 1"] = None
     scenes: Scenes = Scenes()
     cs231n: Cs231n = Cs231n()
@@ -47,16 +47,20 @@ class Data:
 class Model:
     """The captioning model: a recurrent decoder over an image feature."""
 
-    cell: Annotated[Literal["rnn", "lstm"], "recurrent cell"] = "lstm"
+    cell: Annotated[Literal["rnn", "lstm", "gru"], "recurrent cell"] = "lstm"
     wordvec_dim: Annotated[int, "dimension of the word embedding (D)", ">= 1"] = 256
     hidden_dim: Annotated[int, "dimension of the hidden state (H)", ">= 1"] = 512
     image_input: Annotated[
         Literal["init", "first", "every"], "image as h0 only; also as first input; also in every input"
     ] = "init"
+    attention: Annotated[Literal["none", "adaptive"], "attention over image regions, with a sentinel"] = "none"
+    attention_dim: Annotated[int, "dimension of the attention keys (A) (adaptive)", ">= 1"] = 256
     dtype: Annotated[Literal["float32", "float64"], "floating-point precision of parameters and arithmetic"] = "float32"
     dropout_features: Annotated[float, "dropout rate of the image feature", ">= 0", "< 1"] = 0.0
     dropout_embedding: Annotated[float, "dropout rate of the word embedding", ">= 0", "< 1"] = 0.0
     dropout_hidden: Annotated[float, "dropout rate of the hidden state before the output layer", ">= 0", "< 1"] = 0.0
+    dropout_regions: Annotated[float, "dropout rate of the image regions (adaptive)", ">= 0", "< 1"] = 0.0
+    dropout_keys: Annotated[float, "dropout rate of the attention keys (adaptive)", ">= 0", "< 1"] = 0.0
     forget_bias: Annotated[float, "initial forget-gate bias (lstm); 1 keeps the cell state", ">= 0", "<= 1000"] = 0.0
     output_bias: Annotated[Literal["zeros", "log_frequency"], "initial output bias"] = "zeros"
 
@@ -72,6 +76,7 @@ class Train:
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
     max_steps: Annotated[int | None, "maximum number of steps within `epochs`; null: no maximum", ">= 1"] = None
     batch_size: Annotated[int, "captions per step", ">= 1"] = 64
+    captions_per_image: Annotated[int, "keep N captions of an image together in a batch", ">= 1"] = 1
     label_smoothing: Annotated[float, "label smoothing: target probability shared by all words", ">= 0", "< 1"] = 0.0
     ema_decay: Annotated[float | None, "decay of the parameters' moving average; null: no EMA", "> 0", "< 1"] = None
     update_rule: Annotated[Literal["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"], "optimizer"] = "adam"

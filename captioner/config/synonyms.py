@@ -7,8 +7,9 @@ from collections.abc import Mapping
 _NAMES: Mapping[str, str] = {
     "seed": "random_seed manual_seed",
     "threads": "n_threads num_threads num_workers",
-    "data.captions_per_image": "seq_per_img",
     "data.max_train": "max_train_samples",
+    "model.attention": "attention_type attn use_attention",
+    "model.attention_dim": "att_dim att_hid_size attention_size attn_dim",
     "model.cell": "cell_type rnn_type",
     "model.dropout_embedding": "dropout_words embedding_dropout embed_dropout",
     "model.dropout_features": "dropout_image image_dropout feature_dropout",
@@ -19,6 +20,7 @@ _NAMES: Mapping[str, str] = {
     "model.wordvec_dim": "embed embed_dim embed_size embedding_dim embedding_size emb_dim emb_size word_dim input_size "
     "input_encoding_size",
     "train.batch_size": "batch bs minibatch_size",
+    "train.captions_per_image": "captions_per_img cpi seq_per_img",
     "train.clip_norm": "clip clip_grad clip_grad_norm clip_gradients grad_clip gradient_clip gradient_clip_val "
     "gradient_clipping max_grad_norm",
     "train.ema_decay": "average ema ema_rate model_ema moving_average polyak",

@@ -10,4 +10,4 @@ from captioner.data.prepared import prepared
 from captioner.data.scenes import scenes
 
 SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n, "prepared": prepared}
-"""Sources by config name, each a function (root, memory_mib, **options of its config section) -> Corpus."""
+"""Sources by config name, each a function (root, memory_mib, regions, **options of its config section) -> Corpus."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from captioner.arrays import Array, Batch
-from captioner.data.corpus import Split
+from captioner.data.corpus import Split, read_regions
 
 
 def steps_per_epoch(captions: int, batch_size: int) -> int:
@@ -19,12 +19,17 @@ def steps_per_epoch(captions: int, batch_size: int) -> int:
 
 
 class ShuffledBatches:
-    """Shuffled batches: every epoch contains each caption once, in an order that depends on (seed, epoch)."""
+    """Shuffled batches: every epoch contains each caption once, in an order that depends on (seed, epoch).
 
-    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
+    At most `captions_per_image` captions of an image follow each other. They are in one batch, unless the end of a
+    batch separates them.
+    """
+
+    def __init__(self, split: Split, batch_size: int, seed: int, captions_per_image: int = 1) -> None:
         self.split = split
         self.batch_size = min(batch_size, len(split.captions))  # a huge batch_size must not overflow products of it
         self.seed = seed
+        self.captions_per_image = min(captions_per_image, len(split.captions))
         self.per_epoch = steps_per_epoch(len(split.captions), batch_size)
         self._epoch = -1
         self._order: Array = np.empty(0, int)
@@ -37,24 +42,40 @@ class ShuffledBatches:
         epoch, batch = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             rng = np.random.default_rng((self.seed, 0, epoch))
-            self._order = rng.permutation(len(self.split.captions))
+            self._order = shuffle(self.split.image_idxs, rng, self.captions_per_image)
             self._epoch = epoch
         return self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def batch(self, step: int) -> Batch:
-        """Return the features and captions of the batch of a step."""
-        return Batch(*take(self.split, self.rows(step)))
+        """Return the batch of a step."""
+        return take(self.split, self.rows(step))
 
 
-def take(split: Split, rows: Array) -> tuple[Array, Array]:
-    """Return the features and captions of `rows`.
+def shuffle(image_idxs: Array, rng: np.random.Generator, per_image: int) -> Array:
+    """Return a random order of captions in which `per_image` captions of an image, or its last, follow each other.
 
-    Shapes: rows (N,) -> features (N, F), captions (N, T).
+    Shapes: image_idxs (K,) -> (K,).
     """
-    return split.features[split.image_idxs[rows]], split.captions[rows]
+    order = rng.permutation(len(image_idxs))
+    if per_image == 1:
+        return order
+    order = order[np.argsort(image_idxs[order], kind="stable")]
+    images = image_idxs[order]
+    rank = np.arange(len(order)) - np.searchsorted(images, images)
+    group = np.cumsum(rank % per_image == 0) - 1
+    return order[np.argsort(rng.permutation(group[-1] + 1)[group], kind="stable")]
 
 
-def sequential_batches(split: Split, batch_size: int, max_captions: int | None = None) -> Iterator[tuple[Array, Array]]:
+def take(split: Split, rows: Array) -> Batch:
+    """Return the captions in `rows`, with the features of their images; regions are read once per image.
+
+    Shapes: rows (N,).
+    """
+    images = split.image_idxs[rows]
+    return Batch(split.features[images], split.captions[rows], regions=read_regions(split.regions, images))
+
+
+def sequential_batches(split: Split, batch_size: int, max_captions: int | None = None) -> Iterator[Batch]:
     """Yield batches of every caption (or the first `max_captions`) once, in file order, for validation."""
     count = min(len(split.captions), max_captions or len(split.captions))
     for first in range(0, count, batch_size):

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from captioner.arrays import SharedRows
 from captioner.errors import DataError
 from captioner.text.tokenizer import join
 from captioner.text.vocabulary import Vocab
@@ -21,7 +22,7 @@ MAX_FEATURE = 1e30
 
 
 class Features(Protocol):
-    """Matrix of image features (M, F), indexable by rows: an array, or a dataset read on demand."""
+    """Image features (M, F), or regions (M, L, R), indexable by rows: an array, or a dataset read on demand."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -34,11 +35,13 @@ class Features(Protocol):
 class Split:
     """Captions and image features of one split.
 
-    `texts` are the raw captions, if the source has them. `is_true(image, words)` checks whether a caption is true of
-    an image, and `picture(image)` returns the pixels of an image, if the source can do so.
+    `regions`, if given, are features of L regions of each image, for attention. `texts` are the raw captions, if the
+    source has them. `is_true(image, words)` checks whether a caption is true of an image, `picture(image)` returns the
+    pixels of an image, and `pointing_game(image, words, weights)` checks for each word that names an object whether the
+    strongest region contains it, if the source can do so.
 
     Shapes: captions (K, T) int32, `<START> w1 .. wn <END> <NULL> ...`; image_idxs (K,) rows of features;
-    features (M, F); image_ids M names; texts K.
+    features (M, F); image_ids M names; texts K; regions (M, L, R).
     """
 
     captions: NDArray[np.int32]
@@ -48,6 +51,8 @@ class Split:
     is_true: Callable[[int, Sequence[str]], bool] | None = None
     texts: Sequence[str] | None = None
     picture: Callable[[int], NDArray[np.uint8]] | None = None
+    regions: Features | None = None
+    pointing_game: Callable[[int, Sequence[str], NDArray[Any]], list[bool]] | None = None
 
     @cached_property
     def captioned_images(self) -> NDArray[np.int32]:
@@ -100,6 +105,12 @@ class Corpus:
     def feature_dim(self) -> int:
         return int(next(iter(self.splits.values())).features.shape[1])
 
+    @property
+    def region_dim(self) -> int:
+        """The numbers per region R, or 0 without regions."""
+        regions = next(iter(self.splits.values())).regions
+        return 0 if regions is None else int(regions.shape[2])
+
     def split(self, name: str) -> Split:
         """Return a split by name. Raises: DataError when the data set does not have it."""
         if name not in self.splits:
@@ -144,7 +155,20 @@ def validate(corpus: Corpus, where: str) -> Corpus:
         check_captions(split.captions, corpus.vocab, f"{where}: {name} captions")
         check_image_idxs(split, f"{where}: {name}")
         check_features(split.features, f"{where}: {name} features")
+        if split.regions is not None:
+            check_features(split.regions, f"{where}: {name} regions", axes="images, regions, numbers")
     return corpus
+
+
+def read_regions(regions: Features | None, images: NDArray[Any]) -> SharedRows | None:
+    """Read the regions of images, each image once; None without regions.
+
+    Shapes: regions (M, L, R), images (N,) below M -> N rows.
+    """
+    if regions is None:
+        return None
+    unique, place = np.unique(images, return_inverse=True)
+    return SharedRows(regions[unique], place)
 
 
 def check_captions(captions: NDArray[Any], vocab: Vocab, where: str) -> None:
@@ -187,14 +211,14 @@ def check_image_idxs(split: Split, where: str) -> None:
         raise DataError(f"{where} texts: expected {len(idxs)}, one per caption, got {len(split.texts)}")
 
 
-def check_features(features: Features, where: str, max_rows: int | None = None) -> None:
-    """Validate features, or their first `max_rows`. Raises: DataError unless they are a matrix of finite floats."""
-    if len(features.shape) != 2 or 0 in features.shape or features.dtype.kind != "f":
-        raise DataError(f"{where}: expected floats (images, feature), got {features.dtype} {tuple(features.shape)}")
+def check_features(features: Features, where: str, max_rows: int | None = None, axes: str = "images, feature") -> None:
+    """Validate features, or their first `max_rows`. Raises: DataError unless they are finite floats with these axes."""
+    if len(features.shape) != axes.count(",") + 1 or 0 in features.shape or features.dtype.kind != "f":
+        raise DataError(f"{where}: expected floats ({axes}), got {features.dtype} {tuple(features.shape)}")
     count = min(features.shape[0], max_rows or features.shape[0])
     for first in range(0, count, BLOCK_ROWS):
         block = features[first : min(first + BLOCK_ROWS, count)]
-        good = (np.abs(block) <= min(MAX_FEATURE, float(np.finfo(block.dtype).max))).all(axis=1)
+        good = (np.abs(block) <= min(MAX_FEATURE, float(np.finfo(block.dtype).max))).reshape(len(block), -1).all(axis=1)
         if not good.all():
             row = int(good.argmin())
             finite = np.isfinite(block[row]).all()

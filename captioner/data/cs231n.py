@@ -24,8 +24,12 @@ ENCODERS = {False: "vgg16_fc7", True: "vgg16_fc7_pca"}
 CAPTIONS_LIMIT = 1 << 30
 
 
-def cs231n(root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib: int = MEMORY_MIB) -> Corpus:
+def cs231n(
+    root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib: int = MEMORY_MIB, regions: bool = False
+) -> Corpus:
     """Load the splits train and val of the assignment; features beyond `memory_mib` in total are read on demand.
+
+    `regions`, an argument of every source, has no effect: this layout has none.
 
     Raises: DataError when a file is missing or damaged, or the files are inconsistent.
     """

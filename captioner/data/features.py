@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -142,21 +143,24 @@ def memory_of(features: Features) -> int:
 def standardization(features: Features) -> tuple[Array, Array]:
     """Compute the mean and standard deviation of each column by blocks; the deviation of a constant column is 1.
 
+    The rows of features are their images; those of regions are the regions of all images.
+
         m = m_a + δ n_b/n,   M = M_a + M_b + δ² n_a n_b/n,   δ = m_b − m_a,   std = sqrt(M/n)
 
-    Shapes: features (M, F) -> mean (F,) float64, std (F,) float64.
+    Shapes: features (M, F), or regions (M, L, F) -> mean (F,) float64, std (F,) float64.
     Source: Chan, Golub and LeVeque 1979, Updating formulae and a pairwise algorithm for computing sample variances.
     """
-    count, width = features.shape
+    images, width, done = features.shape[0], features.shape[-1], 0
     # after subtracting the first row, a constant column is exactly 0: rounding cannot make its deviation nonzero
-    origin = features[0].astype(np.float64)
+    origin = features[0].reshape(-1, width)[0].astype(np.float64)
     mean, squares = np.zeros(width), np.zeros(width)
-    step = max(1, BLOCK_VALUES // width)
-    for done in range(0, count, step):
-        block = features[done : done + step] - origin
+    step = max(1, BLOCK_VALUES // math.prod(features.shape[1:]))
+    for first in range(0, images, step):
+        block = features[first : first + step].reshape(-1, width) - origin
         block_mean = block.mean(axis=0)
         new, delta = len(block), block_mean - mean
         mean += delta * new / (done + new)
         squares += np.square(block - block_mean).sum(axis=0) + delta**2 * done * new / (done + new)
-    std = np.sqrt(squares / count)
+        done += new
+    std = np.sqrt(squares / done)
     return origin + mean, np.where(std == 0, 1.0, std)

@@ -43,8 +43,10 @@ class PrefetchedBatches:
         self.close()
 
 
-def in_memory(features: Features) -> bool:
+def in_memory(features: Features | None) -> bool:
     """Check whether features are in memory; those of a memory-mapped file or an HDF5 dataset are read on demand."""
+    if features is None:
+        return True
     owner: object = features
     while isinstance(owner, np.ndarray) and owner.base is not None:
         owner = owner.base

@@ -48,8 +48,10 @@ class _Verified(NamedTuple):
     descriptor: int
 
 
-def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MIB) -> Corpus:
+def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MIB, regions: bool = False) -> Corpus:
     """Load a prepared data set; features beyond `memory_mib` in total are read on demand.
+
+    `regions`, an argument of every source, has no effect: `captioner prepare` writes none.
 
     Raises: DataError when `captioner prepare` did not write the file, or it is damaged.
     """

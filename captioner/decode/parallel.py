@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, SharedRows
 from captioner.model.interface import CaptionModel, StepModel
 from captioner.parallel.thread_pool import ThreadPool
 
@@ -18,22 +18,25 @@ Decoder: TypeAlias = Callable[..., tuple[Array, Array]]
 def parallel_decoder(model: CaptionModel, pool: ThreadPool) -> Callable[..., tuple[Array, Array]]:
     """Return a function that decodes captions for a batch of images, sharded over the workers of a pool.
 
-    `run(decode, features, *row_arrays)` passes each worker its rows of the further arrays. Each worker prepares the
-    model for inference once, at its first call.
+    `run(decode, features, *row_arrays, regions=regions)` passes each worker its rows of the further arrays. Each worker
+    prepares the model for inference once, at its first call.
 
-    Shapes: features (N, F), row_arrays (N, ...) -> tokens (N, K, T), scores (N, K).
+    Shapes: features (N, F), row_arrays (N, ...), regions of N rows -> tokens (N, K, T), scores (N, K).
     """
     models: list[StepModel] = []
 
-    def run(decode: Decoder, features: Array, *row_arrays: Array) -> tuple[Array, Array]:
-        size = min(pool.size, len(features))
-        shards, *rest = (np.array_split(rows, size) for rows in (features, *row_arrays))
+    def run(
+        decode: Decoder, features: Array, *row_arrays: Array, regions: SharedRows | None = None
+    ) -> tuple[Array, Array]:
+        shards = np.array_split(np.arange(len(features)), min(pool.size, len(features)))
         models.extend(model.for_inference() for _ in shards[len(models) :])
 
         def work(worker: int) -> tuple[Array, Array] | None:
             if worker >= len(shards):
                 return None
-            return decode(models[worker].step, model.start(shards[worker]), *(rows[worker] for rows in rest))
+            rows = shards[worker]
+            state = model.start(features[rows], None if regions is None else regions[rows])
+            return decode(models[worker].step, state, *(array[rows] for array in row_arrays))
 
         tokens, scores = zip(*filter(None, pool.map(work)), strict=True)
         return np.concatenate(tokens), np.concatenate(scores)

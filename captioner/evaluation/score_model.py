@@ -5,6 +5,7 @@ from __future__ import annotations
 from captioner.arrays import Array
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus
+from captioner.evaluation.pointing import pointing_accuracy
 from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions
 from captioner.inference.captioner import BATCH, Captioner
 from captioner.inference.restore import is_training_split
@@ -43,7 +44,7 @@ def score_model(
     loss = None
     if corpus.vocab == loaded.vocab:
         loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
-    every = [candidates[0].text for candidates in captioner.candidates(split.features)]
+    every = [candidates[0].text for candidates in captioner.candidates(split.features, regions=split.regions)]
     captions = [every[row] for row in rows]
     true = None
     if split.is_true is not None:
@@ -56,4 +57,5 @@ def score_model(
         loss=loss,
         perplexity=None if loss is None else perplexity(loss),
         true=true,
+        pointing=pointing_accuracy(loaded, split, every),
     )

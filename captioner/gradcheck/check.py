@@ -7,7 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from captioner.config.options import Config
-from captioner.gradcheck.layer_cases import LAYERS, MAX_FEATURE, MAX_HIDDEN, MAX_VOCAB, MAX_WORDVEC, layer_case
+from captioner.gradcheck.layer_cases import (
+    KEY,
+    LAYERS,
+    MAX_FEATURE,
+    MAX_HIDDEN,
+    MAX_VOCAB,
+    MAX_WORDVEC,
+    REGION,
+    layer_case,
+)
 from captioner.gradcheck.model_cases import VARIANTS, Variant, model_case
 from captioner.gradcheck.numeric import CheckResult, check
 from captioner.inference.build_model import build_dropout
@@ -19,7 +28,8 @@ def gradcheck(config: Config, full: bool = False) -> Iterator[CheckResult]:
     options = config.model
     hidden = min(options.hidden_dim, MAX_HIDDEN)
     wordvec = min(options.wordvec_dim, MAX_WORDVEC)
-    sizes = Sizes(MAX_VOCAB, MAX_FEATURE, wordvec, hidden, options.cell, options.image_input)
+    names = options.cell, options.image_input, options.attention
+    sizes = Sizes(MAX_VOCAB, MAX_FEATURE, wordvec, hidden, *names, REGION, min(options.attention_dim, KEY))
     rng = np.random.default_rng(config.seed)
     for name, layer in LAYERS.items():
         yield from check(layer_case(name, layer, sizes, rng), rng, full)

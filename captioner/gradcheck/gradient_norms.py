@@ -6,14 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, SharedRows
 from captioner.data.batches import take
 from captioner.data.corpus import Split
 from captioner.errors import CheckpointError, DataError
+from captioner.layers.attention import attention_backward
 from captioner.layers.packing import pack
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import cross_entropy
+from captioner.model.attention import hidden_attention
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.interface import State
 
 MAX_CAPTIONS = 512
 """Captions to average over: enough for two significant digits."""
@@ -42,8 +45,9 @@ def gradient_norms(model: CaptioningRNN, split: Split, word: int, max_captions: 
         raise DataError(
             f"captions: expected a caption of at least {word} words, the longest has {longest}; try --word {longest}"
         )
-    features, captions = take(split, long)
-    state, norms, inference = model.start(features), [], model.for_inference()
+    batch = take(split, long)
+    captions = batch.captions
+    state, norms, inference = model.start(batch.features, batch.regions), [], model.for_inference()
     for t in range(word):
         norms.append(_norm_at(model, state, captions[:, t:word], captions[:, word]))
         _, state = inference.step(captions[:, t], state)
@@ -52,18 +56,24 @@ def gradient_norms(model: CaptioningRNN, split: Split, word: int, max_captions: 
     return GradientNorms(len(long), norms[::-1])
 
 
-def _norm_at(model: CaptioningRNN, state: tuple[Array, ...], read: Array, targets: Array) -> float:
+def _norm_at(model: CaptioningRNN, state: State, read: Array, targets: Array) -> float:
     """Compute the mean norm of the gradient of the targets' loss with respect to the state before the words `read`."""
     p, count, steps = model.params, *read.shape
     packing = pack(np.full(count, steps))
     inputs = p["W_embed"][read[packing.caption, packing.time]]
     weights = p["Wx"][: model.sizes.wordvec], p["Wh"], p["b"]
-    hidden, cache = scan_forward(model.cell, inputs, None, state, *weights, packing)
+    arrays = tuple(part for part in state if not isinstance(part, SharedRows))
+    hidden, cache = scan_forward(model.cell, inputs, None, arrays, *weights, packing)
     last = packing.time == steps - 1
-    scores = hidden[last] @ model.params["W_vocab"]
-    _, _, dscores, _ = cross_entropy(scores, targets[packing.caption[last]], 1.0, p["b_vocab"])
+    out, attention = hidden[last], None
+    for keys in state[len(arrays) :]:
+        out, attention = hidden_attention(p, out, keys[packing.caption[last]])
+    _, _, dout, _ = cross_entropy(out @ p["W_vocab"], targets[packing.caption[last]], 1.0, p["b_vocab"])
+    dout = dout @ p["W_vocab"].T
+    if attention is not None:
+        dout, *_ = attention_backward(dout, attention)
     dhidden = np.zeros_like(hidden)
-    dhidden[last] = dscores @ model.params["W_vocab"].T
+    dhidden[last] = dout
     _, dstate, *_ = scan_backward(model.cell, dhidden, cache)
     squares = sum((d.astype(float) ** 2).sum(axis=1) for d in dstate[: model.cell.states])
     return float(np.sqrt(squares).mean())

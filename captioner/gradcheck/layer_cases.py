@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Params
+from captioner.arrays import Array, Params, SharedRows
 from captioner.gradcheck.numeric import Case
 from captioner.layers import CELLS
 from captioner.layers.affine import (
@@ -17,9 +17,11 @@ from captioner.layers.affine import (
     temporal_affine_backward,
     temporal_affine_forward,
 )
-from captioner.layers.cell import Cell
+from captioner.layers.attention import attention_backward, attention_forward, keys_backward, keys_forward
+from captioner.layers.cell import Cell, step_backward, step_forward
 from captioner.layers.dropout import draw_noise, dropout_backward, dropout_forward
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
+from captioner.layers.gru import GRU
 from captioner.layers.lstm import lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
 from captioner.layers.packing import pack
 from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
@@ -29,12 +31,14 @@ from captioner.model.parameters import Sizes
 
 # Large enough to exercise every index and block, small enough for element-wise checks in seconds.
 CAPTIONS, STEPS, LONG, MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, MAX_HIDDEN = 4, 5, 20, 11, 7, 6, 17
+ROWS, IMAGES, REGIONS, REGION, KEY = 7, 3, 4, 6, 5
 
 
 class Layer(NamedTuple):
     """A layer to check: the shapes of its inputs, its forward and its backward function.
 
-    Letters of `shapes`: N captions, T steps, L `LONG` steps, D input, H hidden, G pre-activations, V vocabulary.
+    Letters of `shapes`: N captions, T steps, U `LONG` steps, D input, H hidden, G pre-activations, V vocabulary;
+    P rows, M images, L regions per image, R numbers per region, A numbers per key.
     """
 
     shapes: dict[str, str]
@@ -63,12 +67,36 @@ def _dropout_forward(x: Array) -> tuple[Array, Array]:
     return dropout_forward(x, 0.4, draw_noise(x.shape, np.random.default_rng(0)))
 
 
+def _keys_forward(W_key: Array, b_key: Array) -> tuple[Array, Any]:
+    regions = np.random.default_rng(0).standard_normal((IMAGES, REGIONS, REGION))
+    return keys_forward(regions.astype(W_key.dtype), W_key, b_key)
+
+
+def _attention_forward(h: Array, keys: Array, *weights: Any) -> tuple[Array, Any]:
+    """Attend with rows of the first and the third image, none of the second."""
+    return attention_forward(h, SharedRows(keys, 2 * _ids((ROWS,), 2)), *weights)
+
+
 _WEIGHTS = {"Wx": "DG", "Wh": "HG", "b": "G"}
 
 
 def _lstm_step_forward(*inputs: Array) -> tuple[Any, Any]:
     next_h, next_c, cache = lstm_step_forward(*inputs)
     return (next_h, next_c), cache
+
+
+def _step(cell: Cell) -> Layer:
+    """Build the case of one step of a cell."""
+
+    def forward(x: Array, Wx: Array, Wh: Array, b: Array, *state: Array) -> tuple[Any, Any]:
+        return step_forward(cell, x, state, Wx, Wh, b)
+
+    def backward(*douts_and_cache: Any) -> tuple[Array, ...]:
+        *douts, cache = douts_and_cache
+        dx, dstate, dWx, dWh, db = step_backward(cell, tuple(douts), cache)
+        return dx, dWx, dWh, db, *dstate
+
+    return Layer({"x": "ND", **_WEIGHTS, **_states(cell)}, forward, backward, cell.gates)
 
 
 def _scan(cell: Cell, has_context: bool = False) -> Layer:
@@ -97,10 +125,17 @@ LAYERS: dict[str, Layer] = {
     "affine": Layer({"x": "ND", "w": "DH", "b": "H"}, affine_forward, affine_backward),
     "temporal_affine": Layer({"x": "NTD", "w": "DH", "b": "H"}, temporal_affine_forward, temporal_affine_backward),
     "word_embedding": Layer({"W": "VD"}, _words_forward, word_embedding_backward),
-    "temporal_softmax_loss": Layer({"x": "NLV"}, _softmax_forward, lambda dloss, dx: dloss * dx),
+    "temporal_softmax_loss": Layer({"x": "NUV"}, _softmax_forward, lambda dloss, dx: dloss * dx),
     "dropout": Layer({"x": "ND"}, _dropout_forward, dropout_backward),
+    "attention_keys": Layer({"W_key": "RA", "b_key": "A"}, _keys_forward, keys_backward),
+    "attention": Layer(
+        {"h": "PH", "keys": "MLA", "W_query": "HA", "W_sentinel": "HA", "b_sentinel": "A", "W_context": "AH"},
+        _attention_forward,
+        attention_backward,
+    ),
     "rnn_step": Layer({"x": "ND", "h": "NH", **_WEIGHTS}, rnn_step_forward, rnn_step_backward),
     "lstm_step": Layer({"x": "ND", "h": "NH", "c": "NH", **_WEIGHTS}, _lstm_step_forward, lstm_step_backward, 4),
+    "gru_step": _step(GRU),
     "rnn": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, rnn_forward, rnn_backward),
     "lstm": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, lstm_forward, lstm_backward, 4),
     **{f"{name}_scan": _scan(cell) for name, cell in CELLS.items()},
@@ -112,7 +147,8 @@ LAYERS: dict[str, Layer] = {
 def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) -> Case:
     """Build the case of a layer: the scalar Σ <out, dout> of its outputs, for fixed random dout."""
     n, t, d, h, v = CAPTIONS, STEPS, sizes.wordvec, sizes.hidden, sizes.vocab
-    letters = {"N": n, "T": t, "L": LONG, "D": d, "H": h, "G": layer.gates * h, "V": v}
+    letters = {"N": n, "T": t, "U": LONG, "D": d, "H": h, "G": layer.gates * h, "V": v}
+    letters |= {"P": ROWS, "M": IMAGES, "L": REGIONS, "R": REGION, "A": KEY}
     arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}
     outs = _tuple(layer.forward(*arrays.values())[0])
     douts = [rng.standard_normal(np.shape(out)) for out in outs]

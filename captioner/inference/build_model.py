@@ -10,17 +10,24 @@ from captioner.model.parameters import Sizes
 from captioner.model.standardizer import Standardizer
 
 
-def build_sizes(config: Config, vocab: int, feature: int) -> Sizes:
-    model = config.model
-    return Sizes(vocab, feature, model.wordvec_dim, model.hidden_dim, model.cell, model.image_input)
+def build_sizes(config: Config, vocab: int, feature: int, region: int = 0) -> Sizes:
+    m = config.model
+    sizes = m.wordvec_dim, m.hidden_dim, m.cell, m.image_input, m.attention
+    return Sizes(vocab, feature, *sizes, region, m.attention_dim)
 
 
 def build_dropout(config: Config) -> Dropout:
-    return Dropout(config.model.dropout_features, config.model.dropout_embedding, config.model.dropout_hidden)
+    m = config.model
+    return Dropout(m.dropout_features, m.dropout_embedding, m.dropout_hidden, m.dropout_regions, m.dropout_keys)
 
 
 def assemble(
-    config: Config, sizes: Sizes, params: Params, null: int, standardizer: Standardizer | None
+    config: Config,
+    sizes: Sizes,
+    params: Params,
+    null: int,
+    standardizers: tuple[Standardizer | None, Standardizer | None],
 ) -> CaptioningRNN:
-    """The configured model with these parameters."""
-    return CaptioningRNN(sizes, params, null, build_dropout(config), standardizer, config.train.label_smoothing)
+    """The configured model with these parameters, and the standardizers of features and regions."""
+    features, regions = standardizers
+    return CaptioningRNN(sizes, params, null, build_dropout(config), features, config.train.label_smoothing, regions)

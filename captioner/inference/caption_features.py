@@ -19,7 +19,7 @@ def caption_split(
 
     `vocab` is the vocabulary of the data set, by default that of the model.
     """
-    for image, found in enumerate(captioner.candidates(split.features, n_best, limit)):
+    for image, found in enumerate(captioner.candidates(split.features, n_best, limit, regions=split.regions)):
         references = split.references(image, vocab or captioner.loaded.vocab)
         true = None if split.is_true is None else split.is_true(image, found[0].text.split())
         yield Caption(split.image_ids[image], *found[0], references, true, found)

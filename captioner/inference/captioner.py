@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import Features, check_features
+from captioner.data.corpus import Features, check_features, read_regions
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
@@ -114,7 +114,12 @@ class Captioner:
         check_width(self.loaded, features.shape[1], where)
 
     def candidates(
-        self, features: Features, n_best: int = 1, limit: int | None = None, image_ids: Array | None = None
+        self,
+        features: Features,
+        n_best: int = 1,
+        limit: int | None = None,
+        image_ids: Array | None = None,
+        regions: Features | None = None,
     ) -> Iterator[list[Candidate]]:
         """Decode rows of features, or the first `limit` of them, a batch at a time: the `n_best` captions of each.
 
@@ -122,17 +127,23 @@ class Captioner:
         `image_ids` seed the random numbers of sampling per image, by default the row numbers. The features are not
         checked here.
 
-        Shapes: features (N, F), image_ids (N,).
+        Shapes: features (N, F), image_ids (N,), regions (N, L, R) for a model with attention.
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
-        not finite.
+        not finite, or a model with attention without regions.
         """
+        if regions is None and self.loaded.meta.region_dim:
+            raise CheckpointError(
+                f"{self.loaded.path}: model.attention {self.loaded.config.model.attention} needs image regions, which "
+                "only the images of its data set have; try a model without attention"
+            )
         options, vocab = self.loaded.config.decode, self.loaded.vocab
         decode, width = build_decoder(options, vocab, n_best)
         count, size = min(features.shape[0], limit or features.shape[0]), self._pool.size * max(1, BATCH // width)
         for first in range(0, count, size):
             rows = np.arange(first, min(first + size, count))
             batch = features[rows]
-            tokens, log_probs = self._decode(decode, batch, rows if image_ids is None else image_ids[rows])
+            ids = rows if image_ids is None else image_ids[rows]
+            tokens, log_probs = self._decode(decode, batch, ids, regions=read_regions(regions, rows))
             if not np.isfinite(log_probs[:, 0]).all():
                 raise CheckpointError(
                     f"{self.loaded.path}: expected finite log-probabilities from the model, got others: "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from captioner.errors import CheckpointError
 from captioner.images import same_encoder
-from captioner.inference.restore import LoadedModel, check_width, vocabulary_difference
+from captioner.inference.restore import LoadedModel, check_regions, check_width, vocabulary_difference
 from captioner.model.ensemble import Ensemble
 
 
@@ -28,6 +28,7 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
                 f"got {other.meta.encoder}; an ensemble needs one shared encoder"
             )
         check_width(first, other.meta.feature_dim, str(other.path))
+        check_regions(other, first.meta.region_dim)
     if not others:
         return first
     ensemble = Ensemble([one.model for one in models])

@@ -16,9 +16,9 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.images import same_encoder
 from captioner.inference.build_model import assemble, build_sizes
+from captioner.inference.checkpoint_arrays import check_arrays, standardizers_of
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.interface import CaptionModel
-from captioner.model.standardizer import Standardizer
 from captioner.optim.ema import EMA
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Meta
@@ -28,16 +28,19 @@ FIXED = (
     "seed",
     "data.source",
     "data.standardize",
-    "data.captions_per_image",
+    "data.max_captions_per_image",
     "data.max_train",
     "model.cell",
     "model.wordvec_dim",
     "model.hidden_dim",
     "model.image_input",
+    "model.attention",
+    "model.attention_dim",
     "model.dtype",
     "model.forget_bias",
     "model.output_bias",
     "train.batch_size",
+    "train.captions_per_image",
     "train.objective",
     "train.init_from",
     "train.update_rule",
@@ -104,31 +107,19 @@ def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
         raise CheckpointError(
             f"{path}: meta: best: expected the metric {config.validate.best_metric}, got {', '.join(meta.best)}"
         )
-    sizes = build_sizes(config, len(vocab), meta.feature_dim)
-    _check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
-    for slot, arrays in saved.slots.items():
-        _check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
-    standardizer = None
-    if saved.standardizer:
-        _check_arrays(
-            path, "standardizer", saved.standardizer, dict.fromkeys(("mean", "std"), (meta.feature_dim,)), "float64"
+    sizes = build_sizes(config, len(vocab), meta.feature_dim, meta.region_dim)
+    if sizes.attends != (meta.region_dim > 0):
+        expected = "at least 1" if sizes.attends else "0"
+        raise CheckpointError(
+            f"{path}: meta: region_dim: expected {expected} for model.attention {sizes.attention}, "
+            f"got {meta.region_dim}"
         )
-        if not (saved.standardizer["std"] > 0).all():
-            least = saved.standardizer["std"].min()
-            raise CheckpointError(f"{path}: array standardizer/std: expected numbers above 0, got {least:g}")
-        standardizer = Standardizer(saved.standardizer["mean"], saved.standardizer["std"])
-    model = assemble(config, sizes, saved.slots.get(EMA, saved.params), vocab.null, standardizer)
+    check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
+    for slot, arrays in saved.slots.items():
+        check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
+    standardizers = standardizers_of(path, saved.standardizer, sizes)
+    model = assemble(config, sizes, saved.slots.get(EMA, saved.params), vocab.null, standardizers)
     return Restored(path, config, vocab, model, meta, saved.params, saved.slots)
-
-
-def _check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
-    if extra := arrays.keys() - shapes.keys():
-        raise CheckpointError(f"{path}: array {group}/{min(extra)}: unknown; expected {', '.join(shapes)}")
-    for name, shape in shapes.items():
-        array = arrays.get(name)
-        if array is None or array.shape != shape or array.dtype != np.dtype(dtype):
-            got = "nothing" if array is None else f"{array.dtype} {array.shape}"
-            raise CheckpointError(f"{path}: array {group}/{name}: expected {dtype} {shape}, got {got}")
 
 
 SHAPING = (
@@ -136,6 +127,8 @@ SHAPING = (
     "model.wordvec_dim",
     "model.hidden_dim",
     "model.image_input",
+    "model.attention",
+    "model.attention_dim",
     "data.standardize",
 )
 """Options that determine the parameters' names and shapes, and the scale of the features."""
@@ -147,7 +140,6 @@ def initialize_from(model: CaptioningRNN, config: Config, restored: Restored, co
     Raises: CheckpointError when vocabulary or encoder differ, or a parameter is too large for the dtype; ConfigError
     when an option in `SHAPING` differs.
     """
-    check_corpus(restored, corpus)
     values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
     other = [
         f"{option}: expected {had} as in {restored.path} (train.init_from), got {given}; change it"
@@ -156,6 +148,7 @@ def initialize_from(model: CaptioningRNN, config: Config, restored: Restored, co
     ]
     if other:
         raise ConfigError(other)
+    check_corpus(restored, corpus)
     with np.errstate(over="ignore"):
         params = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
     if large := [name for name, w in params.items() if not np.isfinite(w).all()]:
@@ -163,7 +156,8 @@ def initialize_from(model: CaptioningRNN, config: Config, restored: Restored, co
             f"{restored.path}: array params/{large[0]}: a parameter is too large for model.dtype {config.model.dtype}; "
             f"set it to {restored.config.model.dtype}"
         )
-    return CaptioningRNN(model.sizes, params, model.null, model.dropout, restored.model.standardizer, model.smoothing)
+    standardizers = restored.model.standardizer, restored.model.region_standardizer
+    return assemble(config, model.sizes, params, model.null, standardizers)
 
 
 def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:
@@ -190,6 +184,19 @@ def check_encoder(loaded: LoadedModel, corpus: Corpus) -> None:
             "use the encoder of the training images"
         )
     check_width(loaded, corpus.feature_dim, "the data set")
+    check_regions(loaded, corpus.region_dim)
+
+
+def check_regions(loaded: LoadedModel, width: int) -> None:
+    """Check the numbers per region of a data set, or of the model that opened it; 0 without regions.
+
+    Raises: CheckpointError when the model attends to other regions.
+    """
+    if loaded.meta.region_dim not in (0, width):
+        hint = "use the encoder of the training images" if width else "name a model with attention first"
+        raise CheckpointError(
+            f"{loaded.path}: regions: expected {loaded.meta.region_dim} numbers per region, got {width}; {hint}"
+        )
 
 
 def is_training_split(loaded: LoadedModel, corpus: Corpus) -> bool:

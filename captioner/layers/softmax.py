@@ -20,6 +20,17 @@ def log_softmax(scores: Array, bias: Array | float = 0.0, *, out: Array | None =
     return s
 
 
+def softmax(scores: Array) -> Array:
+    """Compute the probabilities exp(s_v - m) / Σ_w exp(s_w - m), with m the maximum of the row; overwrites `scores`.
+
+    Shapes: scores (N, V) -> (N, V).
+    """
+    scores -= scores.max(axis=1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=1, keepdims=True)
+    return scores
+
+
 def cross_entropy(
     scores: Array, targets: Array, scale: Array | float, bias: Array | float = 0.0, smoothing: float = 0.0
 ) -> tuple[Array, Array, Array, Array]:

@@ -6,13 +6,14 @@ from typing import TypeAlias
 
 import numpy as np
 
-from captioner.arrays import Array, Params
+from captioner.arrays import Array, Params, SharedRows
 from captioner.errors import DataError
 from captioner.layers import CELLS
-from captioner.layers.cell import CellState
+from captioner.model.attention import image_keys
 from captioner.model.dropout import NO_DROPOUT, Dropout
 from captioner.model.image_input import IMAGE_INPUTS, start_forward
 from captioner.model.inference_model import InferenceModel
+from captioner.model.interface import State
 from captioner.model.losses import Losses, output_cross_entropy
 from captioner.model.parameters import Sizes
 from captioner.model.standardizer import Standardizer
@@ -29,12 +30,14 @@ class CaptioningRNN:
     h0 = image W_proj + b_proj;   x_t = W_embed[word_t];   h_t = cell(x_t, h_{t-1});
     log P(word_{t+1}) = log softmax(h_t W_vocab + b_vocab)
 
-    The image may also be an input of the cell (see `captioner.model.image_input`).
+    The image may also be an input of the cell (see `captioner.model.image_input`), and h_t may attend to the regions of
+    the image before the output layer (see `captioner.layers.attention`). A model without attention ignores `regions`.
+
     `params` holds the parameters by CS231n's names; parameters and gradients have one float type. `smoothing` is the
     label smoothing of the training loss.
 
-    Shapes: features (N, F) of any float type, captions (N, T) ids.
-    Raises: DataError when a parameter is missing or has an unexpected shape or type.
+    Shapes: features (N, F) of any float type, captions (N, T) ids, regions of N rows and values (M, L, R).
+    Raises: DataError when a parameter is missing or has an unexpected shape or type, or the regions are missing.
     Source: Vinyals et al. 2015, "Show and Tell"; CS231n, assignment 3 (the image as h0).
     """
 
@@ -46,6 +49,7 @@ class CaptioningRNN:
         dropout: Dropout = NO_DROPOUT,
         standardizer: Standardizer | None = None,
         smoothing: float = 0.0,
+        region_standardizer: Standardizer | None = None,
     ) -> None:
         for name, shape in sizes.shapes().items():
             if name not in params or params[name].shape != shape:
@@ -60,12 +64,14 @@ class CaptioningRNN:
         self.null = null
         self.dropout = dropout
         self.standardizer = standardizer
+        self.region_standardizer = region_standardizer
         self.smoothing = smoothing
         self.cell = CELLS[sizes.cell]
 
     def with_params(self, params: Params) -> CaptioningRNN:
         """Return the same model with other parameters."""
-        return CaptioningRNN(self.sizes, params, self.null, self.dropout, self.standardizer, self.smoothing)
+        options = self.null, self.dropout, self.standardizer, self.smoothing, self.region_standardizer
+        return CaptioningRNN(self.sizes, params, *options)
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
@@ -78,6 +84,7 @@ class CaptioningRNN:
         rng: np.random.Generator | None = None,
         pool: ThreadPool = SERIAL,
         weights: Array | None = None,
+        regions: SharedRows | None = None,
     ) -> tuple[float, Params]:
         """Compute the cross-entropy of the captions, summed over words and divided by N, and its gradients.
 
@@ -88,7 +95,7 @@ class CaptioningRNN:
 
         Shapes: features (N, F), captions (N, T), weights (N,) -> loss, a gradient for each parameter.
         """
-        losses, cache = self.forward(features, captions, rng, pool, weights)
+        losses, cache = self.forward(features, captions, rng, pool, weights, regions)
         return losses.loss, self.backward(cache, pool)
 
     def forward(
@@ -98,12 +105,13 @@ class CaptioningRNN:
         rng: np.random.Generator | None = None,
         pool: ThreadPool = SERIAL,
         weights: Array | None = None,
+        regions: SharedRows | None = None,
     ) -> tuple[Losses, LossCache]:
         """Compute the losses, and the cache for `backward`.
 
         Shapes: features (N, F), captions (N, T), weights (N,) -> losses, cache.
         """
-        states = self._teacher_force(features, captions, rng, True, pool)
+        states = self._teacher_force(features, captions, rng, True, pool, regions)
         row_weights = np.ones(len(states.captions), self.dtype) if weights is None else weights[states.captions]
         scale = (row_weights / len(captions)).astype(self.dtype)
         losses, nll, dscores, db_vocab = self._cross_entropy(states, scale, self.smoothing, pool)
@@ -125,27 +133,48 @@ class CaptioningRNN:
         grads |= {"W_vocab": dW_vocab, "b_vocab": db_vocab}
         return {name: grads[name] for name in self.params}
 
-    def word_losses(self, features: Array, captions: Array, pool: ThreadPool = SERIAL) -> Array:
+    def word_losses(
+        self, features: Array, captions: Array, pool: ThreadPool = SERIAL, regions: SharedRows | None = None
+    ) -> Array:
         """Compute the negative log-probability of each unmasked word, without dropout; the order is unspecified.
 
         Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
         """
-        states = self._teacher_force(features, captions, None, False, pool)
+        states = self._teacher_force(features, captions, None, False, pool, regions)
         return self._cross_entropy(states, np.ones(len(states.captions), self.dtype), 0.0, pool)[0]
 
-    def start(self, features: Array) -> CellState:
+    def attention_weights(
+        self, features: Array, captions: Array, regions: SharedRows | None, pool: ThreadPool = SERIAL
+    ) -> Array:
+        """Compute the attention weights with which each target word is predicted, by teacher forcing.
+
+        weights[n, t] are those of the prediction of captions[n, t + 1]: of the L regions, then of the sentinel. They
+        are 0 after the end of a caption.
+
+        Shapes: features (N, F), captions (N, T) -> (N, T - 1, L + 1).
+        Raises: DataError for a model without attention.
+        """
+        states = self._teacher_force(features, captions, None, False, pool, regions)
+        if states.attention is None:
+            raise DataError("attention weights: expected a model with attention, got one with model.attention none")
+        return states.packing.unpack(states.attention.attention.weights, captions.shape[1] - 1)
+
+    def start(self, features: Array, regions: SharedRows | None = None) -> State:
         """Return the state before the first word.
 
-        Shapes: features (N, F) -> arrays (N, H), and a context (N, G, H) for the image input `every`.
+        Shapes: features (N, F) -> arrays (N, H), a context (N, G, H) for the image input `every`, and with attention
+        the keys of the images as N rows with values (M, L, A).
         """
         image_input = IMAGE_INPUTS[self.sizes.image]
-        return start_forward(image_input, self.cell, self.params, self._image(features))[0]
+        state = start_forward(image_input, self.cell, self.params, self._image(features))[0]
+        regions = self._regions(regions)
+        return state if regions is None else (*state, image_keys(self.params, regions))
 
     def for_inference(self) -> InferenceModel:
         """Copy the current weights, packed for repeated steps."""
-        return InferenceModel(self.cell, self.params)
+        return InferenceModel(self.cell, self.params, self.sizes.attends)
 
-    def step(self, tokens: Array, state: CellState) -> tuple[Array, CellState]:
+    def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """Feed one word per caption and return the log-probabilities of the next.
 
         This packs the weights for a single step; for repeated calls use `for_inference().step`.
@@ -157,9 +186,23 @@ class CaptioningRNN:
     def _image(self, features: Array) -> Array:
         image = features.astype(self.dtype)
         if self.standardizer is not None:
-            image -= self.standardizer.mean.astype(self.dtype)
-            image /= self.standardizer.std.astype(self.dtype)
+            self.standardizer.apply(image)
         return image
+
+    def _regions(self, regions: SharedRows | None) -> SharedRows | None:
+        """Convert regions to the type of the parameters, and standardize them; None without attention."""
+        if not self.sizes.attends:
+            return None
+        if regions is None or regions.values.ndim != 3 or regions.values.shape[2] != self.sizes.region:
+            got = "none" if regions is None else str(regions.values.shape)
+            raise DataError(
+                f"regions: expected (images, regions, {self.sizes.region}) for model.attention "
+                f"{self.sizes.attention}, got {got}"
+            )
+        values = regions.values.astype(self.dtype)
+        if self.region_standardizer is not None:
+            self.region_standardizer.apply(values)
+        return SharedRows(values, regions.index)
 
     def _teacher_force(
         self,
@@ -168,6 +211,7 @@ class CaptioningRNN:
         rng: np.random.Generator | None,
         save_for_backward: bool,
         pool: ThreadPool,
+        regions: SharedRows | None,
     ) -> TeacherForced:
         return teacher_forced_forward(
             self.cell,
@@ -180,6 +224,7 @@ class CaptioningRNN:
             rng,
             save_for_backward,
             pool,
+            self._regions(regions),
         )
 
     def _cross_entropy(

@@ -12,11 +12,13 @@ from captioner.parallel.thread_pool import ThreadPool
 
 
 class Dropout(NamedTuple):
-    """Dropout rates of image features, word vectors and hidden states."""
+    """Dropout rates of image features, word vectors, hidden states, and the regions and keys of attention."""
 
     features: float = 0.0
     words: float = 0.0
     hidden: float = 0.0
+    regions: float = 0.0
+    keys: float = 0.0
 
 
 NO_DROPOUT = Dropout()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, SharedRows
 from captioner.model.interface import CaptionModel, State, StepModel
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
@@ -22,23 +22,25 @@ class Ensemble:
     def __init__(self, members: Sequence[CaptionModel]) -> None:
         self.members = tuple(members)
 
-    def start(self, features: Array) -> State:
+    def start(self, features: Array, regions: SharedRows | None = None) -> State:
         """Return the states before the first word.
 
-        Shapes: features (N, F) -> a state of N rows per model.
+        Shapes: features (N, F), regions of N rows -> a state of N rows per model.
         """
-        return tuple(model.start(features) for model in self.members)
+        return tuple(model.start(features, regions) for model in self.members)
 
     def for_inference(self) -> InferenceEnsemble:
         """Prepare the models for inference."""
         return InferenceEnsemble([model.for_inference() for model in self.members])
 
-    def word_losses(self, features: Array, captions: Array, pool: ThreadPool = SERIAL) -> Array:
+    def word_losses(
+        self, features: Array, captions: Array, pool: ThreadPool = SERIAL, regions: SharedRows | None = None
+    ) -> Array:
         """Compute the negative log-probability of each unmasked word, in the order that the models use.
 
         Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
         """
-        return -log_mean([-model.word_losses(features, captions, pool) for model in self.members])
+        return -log_mean([-model.word_losses(features, captions, pool, regions) for model in self.members])
 
 
 class InferenceEnsemble:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from captioner.arrays import Array, Params
+from captioner.layers.attention import attend
 from captioner.layers.blocked_matmul import BlockedMatrix
-from captioner.layers.cell import Cell, CellState, inference_step, project_inputs, split_gates
+from captioner.layers.cell import Cell, inference_step, project_inputs, split_gates
 from captioner.layers.softmax import log_softmax
+from captioner.model.interface import State
 
 
 class InferenceModel:
@@ -16,17 +18,22 @@ class InferenceModel:
     It reuses output buffers, so each thread needs its own.
     """
 
-    def __init__(self, cell: Cell, params: Params) -> None:
+    def __init__(self, cell: Cell, params: Params, attends: bool = False) -> None:
         self._cell = cell
         self._params = {name: params[name].copy() for name in ("W_embed", "Wx", "b", "b_vocab")}
         self._params["Wx"] = self._params["Wx"][: params["W_embed"].shape[1]]
         self._Wh = BlockedMatrix(split_gates(params["Wh"], cell.gates))
         self._W_vocab = BlockedMatrix(params["W_vocab"][None])
+        self._attends = attends
+        if attends:
+            self._b_sentinel = params["b_sentinel"].copy()
+            self._W_queries = BlockedMatrix(np.stack([params["W_query"], params["W_sentinel"]]))
+            self._W_context = BlockedMatrix(params["W_context"][None])
         vocab, hidden = len(params["W_embed"]), len(params["Wh"])
         self._projections = np.empty((cell.gates, vocab, hidden), params["Wh"].dtype)
         self._is_projected = np.zeros(vocab, bool)
 
-    def step(self, tokens: Array, state: CellState) -> tuple[Array, CellState]:
+    def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """Feed one word per caption and return the log-probabilities of the next, valid until the next call.
 
         Shapes: tokens (N,) ids, state arrays as the model's `start` returns them -> log_probs (N, V), state arrays.
@@ -35,6 +42,11 @@ class InferenceModel:
         new = np.unique(tokens[~self._is_projected[tokens]])
         self._projections[:, new] = project_inputs(self._cell, p["W_embed"][new], p["Wx"], p["b"])
         self._is_projected[new] = True
-        state = inference_step(self._cell, self._projections, tokens, state, self._Wh)
-        (scores,) = self._W_vocab.product(state[0])
-        return log_softmax(scores, p["b_vocab"], out=scores), state
+        keys = state[-1:] if self._attends else ()
+        state = inference_step(self._cell, self._projections, tokens, state[: len(state) - len(keys)], self._Wh)
+        hidden = state[0]
+        for shared in keys:
+            _, context, _ = attend(self._W_queries.product(hidden), self._b_sentinel, shared)
+            hidden = hidden + self._W_context.product(context)[0]
+        (scores,) = self._W_vocab.product(hidden)
+        return log_softmax(scores, p["b_vocab"], out=scores), (*state, *keys)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-from captioner.arrays import Array
+from captioner.arrays import Array, SharedRows
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 State: TypeAlias = tuple[Any, ...]
-"""The state of a batch of captions: arrays with one row per caption, or nested tuples of such arrays."""
+"""The state of a batch of captions: arrays or `SharedRows` with one row per caption, or nested tuples of them."""
 
 StepFunction: TypeAlias = Callable[[Array, State], tuple[Array, State]]
 """`step(tokens (N,), state) -> log_probs (N, V), state`; the caller may overwrite log_probs, until the next call."""
@@ -24,9 +24,11 @@ class StepModel(Protocol):
 class CaptionModel(Protocol):
     """A CaptioningRNN or an ensemble."""
 
-    def start(self, features: Array) -> State: ...
+    def start(self, features: Array, regions: SharedRows | None = None) -> State: ...
     def for_inference(self) -> StepModel: ...
-    def word_losses(self, features: Array, captions: Array, pool: ThreadPool = SERIAL) -> Array: ...
+    def word_losses(
+        self, features: Array, captions: Array, pool: ThreadPool = SERIAL, regions: SharedRows | None = None
+    ) -> Array: ...
 
 
 def take_rows(state: State, rows: Array) -> State:

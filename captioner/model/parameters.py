@@ -9,6 +9,7 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.layers import CELLS
+from captioner.model.attention import ATTENTIONS
 from captioner.model.image_input import IMAGE_INPUTS
 
 Normal = Callable[[tuple[int, ...]], Array]
@@ -17,7 +18,10 @@ Normal = Callable[[tuple[int, ...]], Array]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes V, F, D, H of the model, its cell and its image input, which determine the shapes of the parameters."""
+    """Sizes V, F, D, H of the model, its cell, image input and attention, which determine the shapes of the parameters.
+
+    With attention, `region` is R, the numbers per region, and `attention_dim` is A; without, both are ignored.
+    """
 
     vocab: int
     feature: int
@@ -25,6 +29,14 @@ class Sizes:
     hidden: int
     cell: str = "lstm"
     image: str = "init"
+    attention: str = "none"
+    region: int = 0
+    attention_dim: int = 0
+
+    @property
+    def attends(self) -> bool:
+        """Whether the model attends to image regions."""
+        return bool(ATTENTIONS[self.attention])
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes by CS231n's names, in the order in which CS231n initializes them."""
@@ -40,8 +52,15 @@ class Sizes:
             "b": (gates,),
             "W_vocab": (self.hidden, self.vocab),
             "b_vocab": (self.vocab,),
+            "W_key": (self.region, self.attention_dim),
+            "b_key": (self.attention_dim,),
+            "W_query": (self.hidden, self.attention_dim),
+            "W_sentinel": (self.hidden, self.attention_dim),
+            "b_sentinel": (self.attention_dim,),
+            "W_context": (self.attention_dim, self.hidden),
         }
-        omitted = {"W_image", "b_image"} - set(image_input.extra_params)
+        omitted = {*IMAGE_INPUTS["every"].extra_params, *ATTENTIONS["adaptive"]}
+        omitted -= {*image_input.extra_params, *ATTENTIONS[self.attention]}
         return {name: shape for name, shape in shapes.items() if name not in omitted}
 
 

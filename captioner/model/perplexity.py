@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Batch
 from captioner.model.interface import CaptionModel
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
@@ -18,11 +18,11 @@ def perplexity(word_loss: float) -> float:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def mean_word_loss(model: CaptionModel, batches: Iterable[tuple[Array, Array]], pool: ThreadPool = SERIAL) -> float:
-    """Compute the mean teacher-forced loss per word in nats over batches of features and captions, without dropout."""
+def mean_word_loss(model: CaptionModel, batches: Iterable[Batch], pool: ThreadPool = SERIAL) -> float:
+    """Compute the mean teacher-forced loss per word in nats over batches, without dropout."""
     total, words = 0.0, 0
-    for features, captions in batches:
-        losses = model.word_losses(features, captions, pool)
+    for batch in batches:
+        losses = model.word_losses(batch.features, batch.captions, pool, batch.regions)
         total += float(losses.sum(dtype=np.float64))
         words += len(losses)
     return total / max(1, words)

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Params
+from captioner.arrays import Array, Params, SharedRows
 from captioner.layers.cell import Cell
 from captioner.layers.embedding import EmbeddingCache, word_embedding_backward, word_embedding_forward
-from captioner.layers.packing import pack
+from captioner.layers.packing import Packing, pack
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
+from captioner.model.attention import RegionsCache, regions_backward, regions_forward
 from captioner.model.dropout import Dropout, row_dropout_backward, row_dropout_forward
 from captioner.model.image_input import ImageInput, StartCache, start_backward, start_forward
 from captioner.parallel.thread_pool import ThreadPool
@@ -18,6 +19,8 @@ from captioner.parallel.thread_pool import ThreadPool
 
 class TeacherForced(NamedTuple):
     """Hidden states with the words to predict from them, and the cache of the backward pass.
+
+    With attention, `hidden` are its outputs.
 
     Shapes: hidden (S, H), targets (S,), captions (S,) the caption of each row; S unmasked words.
     """
@@ -31,6 +34,11 @@ class TeacherForced(NamedTuple):
     hidden_mask: Array | None
     is_target: Array
     scan: ScanCache
+    attention: RegionsCache | None
+
+    @property
+    def packing(self) -> Packing:
+        return self.scan.packing
 
 
 def teacher_forced_forward(
@@ -44,10 +52,13 @@ def teacher_forced_forward(
     rng: np.random.Generator | None,
     save_for_backward: bool,
     pool: ThreadPool,
+    regions: SharedRows | None = None,
 ) -> TeacherForced:
     """Feed each caption's words to the cell, and return the hidden states at its unmasked targets.
 
-    Shapes: image (N, F), captions (N, T) -> S unmasked words.
+    With `regions`, the hidden states attend to them.
+
+    Shapes: image (N, F), captions (N, T), regions of N rows -> S unmasked words.
     """
     image, _ = row_dropout_forward(image, dropout.features, rng, np.arange(len(image)), pool)
     # A caption's steps end with its last target; a masked target before it is a step without a loss.
@@ -69,12 +80,15 @@ def teacher_forced_forward(
     initial, start = start_forward(image_input, cell, p, image, pool)
     weights = p["Wx"][: inputs.shape[1]], p["Wh"], p["b"]
     hidden, scan = scan_forward(cell, inputs, ids, initial, *weights, packing, save_for_backward, pool)
+    attention = None
+    if regions is not None:
+        hidden, attention = regions_forward(p, hidden, regions, packing.caption, dropout, rng, pool)
     hidden, hidden_mask = row_dropout_forward(hidden, dropout.hidden, rng, rows, pool)
     is_target, caption = targets != null, packing.caption
     if not is_target.all():
         hidden, targets, caption = hidden[is_target], targets[is_target], caption[is_target]
         hidden_mask = None if hidden_mask is None else hidden_mask[is_target]
-    return TeacherForced(hidden, targets, caption, start, words, words_mask, hidden_mask, is_target, scan)
+    return TeacherForced(hidden, targets, caption, start, words, words_mask, hidden_mask, is_target, scan, attention)
 
 
 def teacher_forced_backward(cell: Cell, dhidden: Array, cache: TeacherForced, pool: ThreadPool) -> Params:
@@ -87,9 +101,12 @@ def teacher_forced_backward(cell: Cell, dhidden: Array, cache: TeacherForced, po
         scattered = np.zeros_like(dhidden, shape=(len(cache.is_target), dhidden.shape[1]))
         scattered[cache.is_target] = dhidden
         dhidden = scattered
+    grads: Params = {}
+    if cache.attention is not None:
+        dhidden, grads = regions_backward(dhidden, cache.attention, pool)
     dinputs, dstart, dWx, dWh, db = scan_backward(cell, dhidden, cache.scan, pool)
     dW_embed = word_embedding_backward(row_dropout_backward(dinputs, cache.words_mask), cache.words)
-    grads = {"W_embed": dW_embed, "Wx": dWx, "Wh": dWh, "b": db}
+    grads |= {"W_embed": dW_embed, "Wx": dWx, "Wh": dWh, "b": db}
     for name, grad in start_backward(dstart, cache.start, pool).items():
         # The image input may have a larger Wx: the scan uses its first rows.
         if name in grads:

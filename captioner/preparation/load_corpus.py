@@ -10,28 +10,34 @@ from typing import Literal
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.config.options import Config, Data
+from captioner.config.options import Config, Data, Model
 from captioner.data import SOURCES
 from captioner.data.corpus import Corpus, Split
 from captioner.data.cs231n import CAPTIONS, VOCAB
 from captioner.data.prepared import SEAL
-from captioner.errors import UsageError
+from captioner.errors import DataError, UsageError
 
 
 def build_corpus(config: Config) -> Corpus:
-    """Load or generate the configured data set.
+    """Load or generate the configured data set, with regions if the configured model attends to them.
 
-    Raises: DataError for an invalid data set.
+    Raises: DataError for an invalid data set, or one without the regions that attention needs.
     """
     options = config.data
     section = getattr(options, options.source, None)
     arguments = dataclasses.asdict(section) if section else {}
-    corpus = SOURCES[options.source](options.root, memory_mib=options.memory_mib, **arguments)
-    if options.captions_per_image is None and options.max_train is None:
+    attends = config.model.attention != Model().attention
+    corpus = SOURCES[options.source](options.root, memory_mib=options.memory_mib, regions=attends, **arguments)
+    if attends and not corpus.region_dim:
+        raise DataError(
+            f"model.attention {config.model.attention}: expected image regions, but data.source {options.source} has "
+            "none; try data.source scenes, or model.attention none"
+        )
+    if options.max_captions_per_image is None and options.max_train is None:
         return corpus
     train = corpus.split("train")
-    if options.captions_per_image is not None:
-        train = _select(train, _first_of_each_image(train, options.captions_per_image))
+    if options.max_captions_per_image is not None:
+        train = _select(train, _first_of_each_image(train, options.max_captions_per_image))
     if options.max_train is not None:
         rows = np.random.default_rng((config.seed, 2)).permutation(len(train.captions))[: options.max_train]
         train = _select(train, np.sort(rows))

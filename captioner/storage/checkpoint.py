@@ -27,6 +27,7 @@ class Meta:
     """Metadata of a checkpoint: the config as YAML, the vocabulary, the feature encoder, the digest and probe of the
     data set and the digest of its training split, the step, the best validation, the number of validations without
     improvement since, and the environment (threads and library versions, which affect floating-point rounding).
+    `region_dim` is 0 without attention, and in files that were written before there was any.
     """
 
     config: str
@@ -40,6 +41,7 @@ class Meta:
     since_best: int
     environment: dict[str, str]
     train_fingerprint: str
+    region_dim: int = 0
 
     @classmethod
     def from_json(cls, text: str) -> Meta:
@@ -50,6 +52,7 @@ class Meta:
             "probe": list,
             "best": (dict, type(None)),
             "feature_dim": int,
+            "region_dim": int,
             "step": int,
             "since_best": int,
             "environment": dict,
@@ -57,7 +60,7 @@ class Meta:
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict):
             raise ValueError(f"expected the fields {', '.join(sorted(names))}")
-        if other := sorted(values.keys() ^ names):
+        if other := sorted({"region_dim", *values} ^ names):
             raise ValueError(f"expected the fields of this version; missing or unknown: {', '.join(other)}")
         for name, value in values.items():
             if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
@@ -69,9 +72,9 @@ class Meta:
             raise ValueError("environment: expected printable strings")
         if not all(isinstance(x, float) and math.isfinite(x) for x in values["probe"]):
             raise ValueError("probe: expected numbers")
-        for name, minimum in (("feature_dim", 1), ("step", 0), ("since_best", 0)):
-            if values[name] < minimum:
-                raise ValueError(f"{name}: expected at least {minimum}, got {values[name]}")
+        for name, minimum in (("feature_dim", 1), ("region_dim", 0), ("step", 0), ("since_best", 0)):
+            if getattr(meta, name) < minimum:
+                raise ValueError(f"{name}: expected at least {minimum}, got {getattr(meta, name)}")
         if meta.best is not None:
             numbers = [x for x in values["best"].values() if isinstance(x, int | float) and math.isfinite(x)]
             if not meta.best.keys() >= {"step", "epoch", "loss"} or len(numbers) < len(meta.best):

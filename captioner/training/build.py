@@ -41,12 +41,12 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
 
     Raises: UsageError when it has too many parameters, ConfigError when an option does not fit its cell.
     """
-    sizes = build_sizes(config, len(corpus.vocab), corpus.feature_dim)
+    sizes = build_sizes(config, len(corpus.vocab), corpus.feature_dim, corpus.region_dim)
     count = sum(math.prod(shape) for shape in sizes.shapes().values())
     if count > MAX_PARAMETERS:
         raise UsageError(
             f"model: expected at most {MAX_PARAMETERS:,} parameters, got {count:,}; "
-            "try a smaller model.hidden_dim or model.wordvec_dim"
+            "try a smaller model.hidden_dim, model.wordvec_dim or model.attention_dim"
         )
     dtype = np.dtype(config.model.dtype).type
     params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
@@ -55,23 +55,31 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
     add_forget_bias(params, sizes, config.model.forget_bias)
     train = corpus.split("train")
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)
-    standardizer = Standardizer(*standardization(train.features)) if config.data.standardize else None
-    return assemble(config, sizes, params, corpus.vocab.null, standardizer)
+    standardizers = [
+        Standardizer(*standardization(part)) if config.data.standardize and part is not None else None
+        for part in (train.features, train.regions)
+    ]
+    return assemble(config, sizes, params, corpus.vocab.null, (standardizers[0], standardizers[1]))
 
 
 def build_batches(
     config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
 ) -> AbstractContextManager[Batches]:
     """Return the batches of the configured objective, as a context that frees their resources."""
-    shuffled = ShuffledBatches(corpus.split("train"), config.train.batch_size, config.seed)
+    shuffled = ShuffledBatches(
+        corpus.split("train"), config.train.batch_size, config.seed, config.train.captions_per_image
+    )
     return OBJECTIVES[config.train.objective](shuffled, config, corpus, model, total_steps, pool)
 
 
 def _cross_entropy(
     shuffled: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
 ) -> AbstractContextManager[Batches]:
-    """Prefetch in a thread only if features are read from disk."""
-    return nullcontext(shuffled) if in_memory(shuffled.split.features) else PrefetchedBatches(shuffled, total_steps)
+    """Prefetch in a thread only if features or regions are read from disk."""
+    split = shuffled.split
+    if in_memory(split.features) and in_memory(split.regions):
+        return nullcontext(shuffled)
+    return PrefetchedBatches(shuffled, total_steps)
 
 
 def _self_critical(

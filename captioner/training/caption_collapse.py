@@ -10,7 +10,7 @@ import numpy as np
 
 from captioner.config.options import Config
 from captioner.config.schema import either
-from captioner.data.corpus import Split
+from captioner.data.corpus import Split, read_regions
 from captioner.decode import greedy
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.text.vocabulary import UNK, Vocab
@@ -32,7 +32,8 @@ class Collapse(NamedTuple):
 def find_collapse(model: CaptioningRNN, split: Split, vocab: Vocab, config: Config) -> Iterator[Collapse]:
     """Yield each kind of collapse in greedy captions of some images, unless the references have it too."""
     images = np.unique(np.linspace(0, split.features.shape[0] - 1, IMAGES).astype(int))
-    state, length = model.start(split.features[images]), config.decode.max_length
+    state = model.start(split.features[images], read_regions(split.regions, images))
+    length = config.decode.max_length
     tokens, _ = greedy(
         model.for_inference().step, state, start=vocab.start, end=vocab.end, null=vocab.null, max_length=length
     )

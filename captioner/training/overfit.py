@@ -19,7 +19,7 @@ from captioner.training.train import Training, train
 GOAL = 0.1
 """The loss per caption to reach: summed over words and divided by captions, as the assignment prints it."""
 SETTINGS = (
-    "data.captions_per_image=1",  # no model can predict two captions of one image
+    "data.max_captions_per_image=1",  # no model can predict two captions of one image
     "model.dropout_features=0",
     "model.dropout_embedding=0",
     "model.dropout_hidden=0",

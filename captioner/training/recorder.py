@@ -13,6 +13,7 @@ from captioner.environment.reproducibility import environment
 from captioner.errors import CheckpointError
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.standardizer import standardizer_arrays
 from captioner.optim.ema import EMA
 from captioner.storage import checkpoint
 from captioner.training.events import Validated
@@ -116,9 +117,10 @@ class Recorder:
             since_best=self.since_best,
             environment=environment(self.config.threads),
             train_fingerprint=self.train_fingerprint,
+            region_dim=self.model.sizes.region if self.model.sizes.attends else 0,
         )
 
     def _save(self, path: Path, meta: checkpoint.Meta) -> None:
-        standard = self.model.standardizer
-        arrays = self.state.params, self.state.slots, standard._asdict() if standard else {}
+        standardizers = standardizer_arrays(self.model.standardizer, self.model.region_standardizer)
+        arrays = self.state.params, self.state.slots, standardizers
         self.run.save(path, checkpoint.Checkpoint(meta, *arrays))

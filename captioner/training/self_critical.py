@@ -6,8 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from captioner.arrays import Batch
+from captioner.arrays import Batch, SharedRows
 from captioner.data.batches import ShuffledBatches
+from captioner.data.corpus import read_regions
 from captioner.decode import Constraints, greedy, sample
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import DataError
@@ -58,11 +59,13 @@ class SelfCritical:
         images = split.image_idxs[self._batches.rows(step)]
         unique, inverse = np.unique(images, return_inverse=True)
         arguments = decoding_arguments(vocab, self._max_length, Constraints([vocab.null, vocab.start]))
-        features = split.features[unique]
+        features, regions = split.features[unique], read_regions(split.regions, images)
         seed = int(np.random.default_rng((self._seed, 4, step)).integers(1 << 62))
         decode = parallel_decoder(self._model, self._pool)
-        sampled = decode(partial(sample, seed=seed, **arguments), features[inverse], np.arange(len(images)))[0][:, 0]
-        greedy_captions = decode(partial(greedy, **arguments), features)[0][:, 0]
+        arrays = features[inverse], np.arange(len(images))
+        sampled = decode(partial(sample, seed=seed, **arguments), *arrays, regions=regions)[0][:, 0]
+        by_image = None if regions is None else SharedRows.separate(regions.values)
+        greedy_captions = decode(partial(greedy, **arguments), features, regions=by_image)[0][:, 0]
         place = np.searchsorted(self._images, unique)
         baseline = self._reward.score(place, vocab.unpadded(greedy_captions))[inverse]
         rewards = self._reward.score(place[inverse], vocab.unpadded(sampled))
@@ -73,4 +76,5 @@ class SelfCritical:
             "greedy_reward": float(baseline.mean()),
             "advantages": float(np.count_nonzero(weights) / len(weights)),
         }
-        return Batch(features[inverse], np.concatenate([starts, sampled], axis=1), weights, metrics)
+        captions = np.concatenate([starts, sampled], axis=1)
+        return Batch(features[inverse], captions, weights, metrics, regions)

@@ -129,7 +129,7 @@ def _step(
         batch = batches.batch(state.step)
     with watch("forward"):
         rng = np.random.default_rng((plan.seed, 1, state.step))
-        losses, cache = model.forward(batch.features, batch.captions, rng, pool, batch.weights)
+        losses, cache = model.forward(batch.features, batch.captions, rng, pool, batch.weights, batch.regions)
     with watch("backward"):
         grads = model.backward(cache, pool)
     with watch("update"):
@@ -193,8 +193,7 @@ def recheck_loss(model: CaptioningRNN, batches: Batches, state: TrainState, pool
 
     Raises: DivergenceError when that loss is not finite or too large.
     """
-    batch = batches.batch(state.step - 1)
-    check_loss(model, state.step, mean_word_loss(model, [(batch.features, batch.captions)], pool))
+    check_loss(model, state.step, mean_word_loss(model, [batches.batch(state.step - 1)], pool))
 
 
 def check_loss(model: CaptioningRNN, step: int, word_loss: float) -> None:

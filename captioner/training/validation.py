@@ -67,7 +67,8 @@ class Validation:
         """Score the captions that a model generates, by name of the metric."""
         evaluation_set, rows = self._evaluation_set
         captioner = Captioner(loaded, self._reranker)
-        captions = [candidates[0].text for candidates in captioner.candidates(self._split.features)]
+        found = captioner.candidates(self._split.features, regions=self._split.regions)
+        captions = [candidates[0].text for candidates in found]
         scored = score_captions(evaluation_set, "model", [captions[row] for row in rows]).scores
         return {name: scored[name] for name in NAMES}
 

@@ -67,7 +67,7 @@ def test_init_of_an_unknown_config() -> None:
 def test_list_prints_name_and_description_of_each_config() -> None:
     lines = run("list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == sorted(shipped())
-    assert "photos         LSTM for your own photographs and captions, prepared by `captioner prepare`" in lines
+    assert "photos            LSTM for your own photographs and captions, prepared by `captioner prepare`" in lines
 
 
 def test_init_writes_to_stdout_for_a_dash() -> None:
@@ -126,13 +126,13 @@ def test_check_reports_all_problems_or_ok() -> None:
     Path("my.yaml").write_text("seed: 3\n")
     assert run("check", "my.yaml").stdout == "my.yaml: ok\n"
     Path("my.yaml").write_text("seed: -3\nsede: 3\n")
-    error = failure("check", "my.yaml", "-o", "model.cell=gru")
+    error = failure("check", "my.yaml", "-o", "model.cell=transformer")
     assert isinstance(error, ConfigError)
     assert error.exit_code == 2
     assert error.problems == (
         "my.yaml:1: seed: expected an integer >= 0, got -3",
         "my.yaml:2: sede: unknown option (did you mean seed?)",
-        "-o model.cell=gru: expected rnn or lstm, got gru",
+        "-o model.cell=transformer: expected rnn, lstm or gru, got transformer",
     )
 
 

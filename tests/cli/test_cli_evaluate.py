@@ -22,6 +22,7 @@ KEYS = [
     "loss",
     "perplexity",
     "true",
+    "pointing",
     *NAMES,
     "mean_length",
     "vocabulary",

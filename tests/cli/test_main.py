@@ -24,7 +24,7 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own_run.parent)
     Path("empty").mkdir()
     Path("file").touch()
-    Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  cell: gru\n")
+    Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  cell: transformer\n")
     content = Path("run/last.h5").read_bytes()
     Path("damaged.h5").write_bytes(content[:5000] + b"damage" + content[5006:])
 
@@ -37,7 +37,7 @@ FAILURES: dict[str, tuple[int, str]] = {
     "train -c wrong.yaml": (
         2,
         "wrong.yaml:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)\n"
-        "wrong.yaml:4: model.cell: expected rnn or lstm, got gru",
+        "wrong.yaml:4: model.cell: expected rnn, lstm or gru, got transformer",
     ),
     "train -o model.hiden_dim=7": (2, "-o model.hiden_dim=7: unknown option (did you mean model.hidden_dim?)"),
     "train -o model.hidden_dim=-2": (2, "-o model.hidden_dim=-2: expected an integer >= 1, got -2"),

@@ -49,7 +49,7 @@ def test_a_number_has_a_bound() -> None:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("model.cell", "rnn or lstm"),
+        ("model.cell", "rnn, lstm or gru"),
         ("train.update_rule", "sgd, sgd_momentum, rmsprop, adam or adamw"),
         ("model.hidden_dim", "an integer >= 1"),
         ("train.learning_rate", "a number > 0"),

@@ -20,6 +20,7 @@ from captioner.images import ENCODERS
 from captioner.inference.decoder import METHODS
 from captioner.layers import CELLS
 from captioner.metrics import NAMES
+from captioner.model.attention import ATTENTIONS
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.optim.schedules import SCHEDULES
 from captioner.optim.update_rules import UPDATE_RULES
@@ -36,6 +37,7 @@ TABLES = {
     "train.schedule": SCHEDULES,
     "decode.method": METHODS,
     "model.image_input": IMAGE_INPUTS,
+    "model.attention": ATTENTIONS,
     "train.objective": ("cross_entropy", "self_critical"),
     "validate.best_metric": ("loss", *NAMES),
 }
@@ -136,4 +138,4 @@ def test_defaults_outside_the_config_match_it() -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_has_the_parameters_of_its_section(source: str) -> None:
     section = {option.rpartition(".")[2] for option in OPTIONS if option.startswith(f"data.{source}.")}
-    assert signature(SOURCES[source]).parameters.keys() - {"root", "memory_mib"} == section
+    assert signature(SOURCES[source]).parameters.keys() - {"root", "memory_mib", "regions"} == section

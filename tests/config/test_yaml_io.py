@@ -159,7 +159,7 @@ def test_an_override_is_shown_in_one_short_line() -> None:
 
 
 def test_all_problems_are_reported_at_once_in_order() -> None:
-    found = problems("seed: x\nmodel: {cell: gru}\ntrane: {}\n", "seed=y", "a=b", "data.source=cs231n")
+    found = problems("seed: x\nmodel: {cell: transformer}\ntrane: {}\n", "seed=y", "a=b", "data.source=cs231n")
     assert [problem.split(": expected")[0].split(": unknown")[0] for problem in found] == [
         "my.yaml:1: seed",
         "my.yaml:2: model.cell",

@@ -117,8 +117,8 @@ def test_initial_parameters_are_bit_identical_to_the_assignments(cell: str, dtyp
 
 
 def test_an_unsupported_cell_raises() -> None:
-    with pytest.raises(ValueError, match="gru"):
-        CaptioningRNN(WORD_TO_IDX, cell_type="gru")
+    with pytest.raises(ValueError, match="transformer"):
+        CaptioningRNN(WORD_TO_IDX, cell_type="transformer")
 
 
 def test_the_notebooks_attributes() -> None:

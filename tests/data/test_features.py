@@ -292,6 +292,16 @@ def test_a_constant_column_has_deviation_one(value, rows, block, dtype):
     assert mean.tolist() == values[0].tolist()
 
 
+def test_standardization_of_regions_is_over_all_images_and_regions():
+    values = np.random.default_rng(0).gamma(2.0, 3.0, (7, 3, 5))
+    for block in (1, 30, 1000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "BLOCK_VALUES", block)
+            mean, std = standardization(values)
+        assert np.allclose(mean, values.reshape(-1, 5).mean(axis=0), rtol=1e-12)
+        assert np.allclose(std, values.reshape(-1, 5).std(axis=0), rtol=1e-12)
+
+
 def test_standardized_columns_have_mean_zero_and_deviation_one(tmp_path):
     values = np.random.default_rng(0).gamma(2.0, 3.0, (500, 6))
     features = open_features(write(tmp_path / "a.h5", values, chunks=(64, 6)), memory_mib=0)

@@ -42,7 +42,7 @@ def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch
     corpus = open_corpus(restored)
     evaluation_set, rows = build_evaluation_set(corpus, "val")
     candidates = [[Candidate(references[0], -1.0)] for references in evaluation_set.references]
-    monkeypatch.setattr(Captioner, "candidates", lambda *_: iter(candidates))
+    monkeypatch.setattr(Captioner, "candidates", lambda *_, **__: iter(candidates))
     figures = score_model(captioner_of(restored), corpus, "val", evaluation_set, rows).scores
     assert figures["true"] == 1
     assert figures["bleu4"] == pytest.approx(1)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,16 @@ from captioner.gradcheck.check import gradcheck
 from captioner.gradcheck.layer_cases import LAYERS, layer_case
 from captioner.gradcheck.model_cases import VARIANTS, model_case
 from captioner.gradcheck.numeric import CheckResult, check
+from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import NO_DROPOUT, Dropout
+from captioner.model.dropout import Dropout
 from captioner.model.parameters import Sizes
 
 Array = np.ndarray
 SIZES = Sizes(vocab=7, feature=4, wordvec=3, hidden=4)
 SMALL = {"wordvec_dim": 3, "hidden_dim": 4}
-PARAMS = tuple(dataclasses.replace(SIZES, image="every").shapes())
+EVERY = "model, attention, image every"
+PARAMS = tuple(dataclasses.replace(SIZES, **VARIANTS[EVERY].sizes).shapes())
 
 
 def one_element(grad: Array) -> Array:
@@ -93,14 +96,19 @@ def test_the_checked_layers() -> None:
         "word_embedding",
         "temporal_softmax_loss",
         "dropout",
+        "attention_keys",
+        "attention",
         "rnn_step",
         "lstm_step",
+        "gru_step",
         "rnn",
         "lstm",
         "rnn_scan",
         "lstm_scan",
+        "gru_scan",
         "rnn_scan_context",
         "lstm_scan_context",
+        "gru_scan_context",
     ]
 
 
@@ -119,8 +127,9 @@ def test_a_layer_returns_one_gradient_per_input(name: str) -> None:
         ("lstm", {"dropout_features": 0.5, "dropout_embedding": 0.5, "dropout_hidden": 0.5}, False),
         ("rnn", {"dropout_features": 0.5, "dropout_embedding": 0.5, "dropout_hidden": 0.5, **SMALL}, True),
         ("lstm", {"wordvec_dim": 2, "hidden_dim": 1}, False),
+        ("gru", {}, False),
     ],
-    ids=["rnn", "lstm with dropout", "rnn with dropout, full", "lstm with 1 hidden unit"],
+    ids=["rnn", "lstm with dropout", "rnn with dropout, full", "lstm with 1 hidden unit", "gru"],
 )
 def test_all_gradients_pass(cell: str, options: dict[str, Any], full: bool) -> None:
     results = list(gradcheck(config(cell=cell, **options), full))
@@ -136,10 +145,12 @@ def test_the_model_is_checked_with_the_configured_options(standardize: bool, mon
     monkeypatch.setattr(CaptioningRNN, "loss", lambda self, *a, **k: models.append(self) or loss(self, *a, **k))
     chosen = dataclasses.replace(config(dropout_embedding=0.4, **SMALL), data=Data(standardize=standardize))
     assert failed(gradcheck(chosen)) == []
-    assert {m.dropout for m in models} == {Dropout(words=0.4), Dropout(0.2, 0.3, 0.4), NO_DROPOUT}
+    assert {m.dropout for m in models} == {Dropout(words=0.4), *(variant.dropout for variant in VARIANTS.values())}
     assert {m.smoothing for m in models} == {0.0, 0.1}
-    assert {m.sizes.image for m in models} == {"init", "first", "every"}
+    images = {"init", "first", "every"}
+    assert {(m.sizes.image, m.sizes.attention) for m in models} == set(product(images, {"none", "adaptive"}))
     assert {m.standardizer is not None for m in models} == {standardize}
+    assert {m.region_standardizer is not None for m in models} == {standardize}
 
 
 @every_fault
@@ -154,18 +165,18 @@ def test_a_fault_in_a_layer_gradient_is_detected(
 
 @every_fault
 @pytest.mark.parametrize("array", PARAMS)
-@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_fault_in_a_model_gradient_is_detected(
     cell: str, array: str, fault: Callable[[Array], Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant_in_model(monkeypatch, array, fault)
     rng = np.random.default_rng(0)
     sizes = dataclasses.replace(SIZES, cell=cell)
-    case = model_case("model", config(), VARIANTS["model, image every"], sizes, rng)
+    case = model_case("model", config(), VARIANTS[EVERY], sizes, rng)
     assert failed(check(case, rng)) == [("model", array)]
 
 
-@pytest.mark.parametrize(("cell", "array"), [("rnn", "Wh"), ("lstm", "b_vocab")])
+@pytest.mark.parametrize(("cell", "array"), [("rnn", "Wh"), ("lstm", "b_vocab"), ("gru", "b")])
 def test_a_fault_is_detected_in_every_variant_of_the_model(
     cell: str, array: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

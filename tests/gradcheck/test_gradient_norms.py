@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captioner.data.batches import take
 from captioner.data.corpus import Split
 from captioner.errors import DataError
 from captioner.gradcheck.gradient_norms import gradient_norms
@@ -19,24 +20,28 @@ from captioner.model.parameters import Sizes
 V, F, H = 7, 4, 5
 CAPTIONS = np.array([[1, 4, 5, 6, 2], [1, 6, 2, 0, 0], [1, 4, 4, 3, 2]])
 RNG = np.random.default_rng(3)
-SPLIT = Split(CAPTIONS, np.array([0, 1, 1]), RNG.standard_normal((2, F)), ["a", "b"])
+SPLIT = Split(
+    CAPTIONS, np.array([0, 1, 1]), RNG.standard_normal((2, F)), ["a", "b"], regions=RNG.standard_normal((2, 4, 2))
+)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("image", ["init", "first", "every"])
-def test_norms_equal_those_of_numeric_gradients(cell: str, image: str) -> None:
-    sizes = Sizes(V, F, 3, H, cell, image)
+@pytest.mark.parametrize("attention", ["none", "adaptive"])
+def test_norms_equal_those_of_numeric_gradients(cell: str, image: str, attention: str) -> None:
+    sizes = Sizes(V, F, 3, H, cell, image, attention, 2, 3)
     model = CaptioningRNN(sizes, {name: 0.7 * RNG.standard_normal(shape) for name, shape in sizes.shapes().items()})
     reach = gradient_norms(model, SPLIT, 4)
     assert reach.captions == 2
     expected = np.zeros(4)
     for row in (0, 2):
-        state = model.start(SPLIT.features[SPLIT.image_idxs[row : row + 1]])
+        batch = take(SPLIT, np.array([row]))
+        state = model.start(batch.features, batch.regions)
         for t in range(4):
             arrays = state[: model.cell.states]
 
             def loss(t: int = t, state: Any = state, row: int = row) -> float:
-                now = tuple(rows.copy() for rows in state)
+                now = state
                 for word in CAPTIONS[row, t:4]:
                     log_probs, now = model.step(np.array([word]), now)
                 return -float(log_probs[0, CAPTIONS[row, 4]])

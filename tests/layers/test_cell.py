@@ -1,7 +1,6 @@
-"""Step and scan for all cells, and for a GRU defined here.
+"""Step and scan for all cells, and for a minimal gated unit (Zhou et al. 2016) defined here.
 
-The GRU is an example of a new cell: pointwise equations and a row in `CELLS`. Its reset gate multiplies h Wh only, so
-ax and ah have different gradients, and h_prev has a direct path.
+It is an example of a new cell: pointwise equations and a row in `CELLS`.
 """
 
 import dataclasses
@@ -27,29 +26,27 @@ from captioner.model.parameters import Sizes, initial_params
 Array = np.ndarray
 
 
-def gru_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: Array | None) -> None:
-    """r = σ(ax_r + ah_r), z = σ(ax_z + ah_z), n = tanh(ax_n + r ah_n);   h = (1 - z) n + z h_prev"""
-    (ax_r, ax_z, ax_n), (ah_r, ah_z, ah_n) = ax, ah
-    r, z = sigmoid(ax_r + ah_r), sigmoid(ax_z + ah_z)
-    n = np.tanh(ax_n + r * ah_n)
-    out[0][...] = (1 - z) * n + z * prev[0]
+def mgu_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: Array | None) -> None:
+    """f = σ(ax_f + ah_f), n = tanh(ax_n + f ah_n);   h = f n + (1 - f) h_prev"""
+    f = sigmoid(ax[0] + ah[0])
+    n = np.tanh(ax[1] + f * ah[1])
+    out[0][...] = f * n + (1 - f) * prev[0]
     if saved is not None:
-        saved[...] = r, z, n, ah_n, prev[0]
+        saved[...] = f, n, ah[1], prev[0]
 
 
-def gru_backward(dstate: CellState, saved: Array, dax: Array, dah: Array) -> Array:
-    r, z, n, ah_n, h_prev = saved
+def mgu_backward(dstate: CellState, saved: Array, dax: Array, dah: Array) -> Array:
+    f, n, ah_n, h_prev = saved
     (dh,) = dstate
-    da_n = dh * (1 - z) * (1 - n * n)
-    da_r = da_n * ah_n * r * (1 - r)
-    da_z = dh * (h_prev - n) * z * (1 - z)
-    dax[...] = da_r, da_z, da_n
-    dah[...] = da_r, da_z, da_n * r
-    return dh * z
+    da_n = dh * f * (1 - n * n)
+    da_f = (dh * (n - h_prev) + da_n * ah_n) * f * (1 - f)
+    dax[...] = da_f, da_n
+    dah[...] = da_f, da_n * f
+    return dh * (1 - f)
 
 
-GRU = Cell(gates=3, states=1, saved=5, additive=False, forward=gru_forward, backward=gru_backward)
-ALL = {**CELLS, "gru": GRU}
+MGU = Cell(gates=2, states=1, saved=4, additive=False, forward=mgu_forward, backward=mgu_backward)
+ALL = {**CELLS, "mgu": MGU}
 every_cell = pytest.mark.parametrize("cell", ALL.values(), ids=ALL)
 
 
@@ -251,17 +248,17 @@ def test_scans_pass_the_gradient_check(cell: Cell) -> None:
 
 def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model trains, decodes and passes the gradient check with it."""
-    monkeypatch.setitem(CELLS, "gru", GRU)
+    monkeypatch.setitem(CELLS, "mgu", MGU)
     monkeypatch.setattr("captioner.gradcheck.check.LAYERS", {})
     monkeypatch.setattr("captioner.gradcheck.check.VARIANTS", {})
     config = dataclasses.replace(
-        Config(), model=Model(cell="gru", wordvec_dim=3, hidden_dim=4, dropout_embedding=0.3, dropout_hidden=0.3)
+        Config(), model=Model(cell="mgu", wordvec_dim=3, hidden_dim=4, dropout_embedding=0.3, dropout_hidden=0.3)
     )  # type: ignore[arg-type]
-    rows = [row for row in gradcheck(config, full=True) if row.case == "model (gru)"]
+    rows = [row for row in gradcheck(config, full=True) if row.case == "model (mgu)"]
     assert len(rows) == 8
     assert all(row.passed for row in rows), rows
 
-    sizes = Sizes(vocab=7, feature=4, wordvec=3, hidden=5, cell="gru")
+    sizes = Sizes(vocab=7, feature=4, wordvec=3, hidden=5, cell="mgu")
     rng = np.random.default_rng(0)
     model = CaptioningRNN(sizes, initial_params(sizes, rng.standard_normal, np.float64))
     features, captions = rng.standard_normal((2, 4)), np.array([[1, 4, 5, 2], [1, 6, 2, 0]])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cells import cell_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,13 +50,7 @@ def reference(m: CaptioningRNN, images: Array, captions: Array) -> list[float]:
     for image, caption in zip(images, captions.tolist(), strict=True):
         h, c = image @ p["W_proj"] + p["b_proj"], np.zeros(H)
         for word, target in pairwise(caption):
-            a = p["W_embed"][word] @ p["Wx"] + h @ p["Wh"] + p["b"]
-            if m.sizes.cell == "rnn":
-                h = np.tanh(a)
-            else:
-                i, f, o = (1 / (1 + np.exp(-gate)) for gate in np.split(a, 4)[:3])
-                c = f * c + i * np.tanh(a[3 * H :])
-                h = o * np.tanh(c)
+            h, c = cell_by_hand(m.sizes.cell, p, p["W_embed"][word], h, c)
             scores = (h @ p["W_vocab"] + p["b_vocab"]).tolist()
             if target != m.null:
                 top = max(scores)

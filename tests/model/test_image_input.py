@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from cells import cell_by_hand
 
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -26,15 +27,6 @@ def model(cell: str = "lstm", image: str = "init", smoothing: float = 0.0) -> Ca
     return CaptioningRNN(sizes, params, smoothing=smoothing)
 
 
-def cell_by_hand(m: CaptioningRNN, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
-    a = x @ m.params["Wx"] + h @ m.params["Wh"] + m.params["b"]
-    if m.sizes.cell == "rnn":
-        return np.tanh(a), c
-    i, f, o = (1 / (1 + np.exp(-gate)) for gate in np.split(a, 4)[:3])
-    c = f * c + i * np.tanh(a[3 * H :])
-    return o * np.tanh(c), c
-
-
 def by_hand(m: CaptioningRNN, smoothing: float = 0.0) -> list[float]:
     """The loss of every caption, one word at a time, with x_t concatenated as in the equations."""
     p, losses = m.params, []
@@ -43,11 +35,11 @@ def by_hand(m: CaptioningRNN, smoothing: float = 0.0) -> list[float]:
         h, c = image @ p["W_proj"] + p["b_proj"], np.zeros(H)
         vector = image @ p["W_image"] + p["b_image"] if m.sizes.image != "init" else np.zeros(0)
         if m.sizes.image == "first":
-            h, c = cell_by_hand(m, vector, h, c)
+            h, c = cell_by_hand(m.sizes.cell, p, vector, h, c)
         extra = vector if m.sizes.image == "every" else np.zeros(0)
         loss = 0.0
         for word, target in pairwise(caption):
-            h, c = cell_by_hand(m, np.concatenate([p["W_embed"][word], extra]), h, c)
+            h, c = cell_by_hand(m.sizes.cell, p, np.concatenate([p["W_embed"][word], extra]), h, c)
             scores = h @ W_vocab + p["b_vocab"]
             log_probs = scores - math.log(math.fsum(np.exp(scores)))
             if target:

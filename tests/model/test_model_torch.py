@@ -19,7 +19,10 @@ CAPTIONS = {
 @pytest.mark.parametrize("captions", CAPTIONS.values(), ids=CAPTIONS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_match_pytorch(cell: str, captions: np.ndarray) -> None:
-    """The same parameters in torch's own recurrent layers, whose gate order is i, f, g, o."""
+    """The same parameters in torch's own recurrent layers.
+
+    The gate order of its LSTM is i, f, g, o. The second bias of its layers is 0, as the GRU here has only the first.
+    """
     sizes, rng = Sizes(V, F, D, H, cell), np.random.default_rng(5)
     m = CaptioningRNN(sizes, {name: 0.7 * rng.standard_normal(shape) for name, shape in sizes.shapes().items()})
     images = rng.standard_normal((3, F))
@@ -28,7 +31,9 @@ def test_gradients_match_pytorch(cell: str, captions: np.ndarray) -> None:
     p = {name: torch.tensor(w, requires_grad=True) for name, w in m.params.items()}
     gates = torch.arange(CELLS[cell].gates * H).reshape(-1, H)
     order = (gates[[0, 1, 3, 2]] if cell == "lstm" else gates).reshape(-1)
-    layer = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM}[cell](D, H, batch_first=True, dtype=torch.float64)
+    layer = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](
+        D, H, batch_first=True, dtype=torch.float64
+    )
     weights = {
         "weight_ih_l0": p["Wx"].T[order],
         "weight_hh_l0": p["Wh"].T[order],
@@ -36,7 +41,7 @@ def test_gradients_match_pytorch(cell: str, captions: np.ndarray) -> None:
         "bias_hh_l0": torch.zeros(len(order), dtype=torch.float64),
     }
     h0 = (torch.tensor(images) @ p["W_proj"] + p["b_proj"])[None]
-    initial = h0 if cell == "rnn" else (h0, torch.zeros_like(h0))
+    initial = (h0, torch.zeros_like(h0)) if cell == "lstm" else h0
     words = torch.tensor(captions)
     hidden, _ = torch.func.functional_call(layer, weights, (p["W_embed"][words[:, :-1]], initial))
     scores = hidden @ p["W_vocab"] + p["b_vocab"]

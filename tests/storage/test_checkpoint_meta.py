@@ -1,11 +1,21 @@
 """Checkpoints with wrong metadata are refused with the field."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checkpoints import META, error_of, image_of, replace, sealed
+
+from captioner.storage.checkpoint import Meta
+
+
+def test_a_file_from_before_attention_has_no_regions() -> None:
+    values = dataclasses.asdict(META)
+    assert values.pop("region_dim") == 0
+    assert Meta.from_json(json.dumps(values)) == META
+
 
 GOOD = vars(META)
 WRONG_META: dict[str, tuple[object, str]] = {

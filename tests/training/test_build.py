@@ -47,7 +47,7 @@ def test_every_source_receives_root_memory_and_its_config_section(monkeypatch: p
         text = f"data: {{source: {name}, root: /data, memory_mib: 7}}"
         assert build_corpus(parse(text, "my.yaml")) == "corpus"
         section = getattr(Config().data, name, None)
-        assert got.pop("memory_mib") == 7
+        assert (got.pop("memory_mib"), got.pop("regions")) == (7, False)
         assert str(got.pop("root")) == "/data"
         assert got == (vars(section) if section else {})
 
@@ -73,26 +73,28 @@ def test_max_train_selects_the_raw_texts_of_the_captions(config, corpus, monkeyp
     assert few.texts == [" ".join(map(str, row)) for row in few.captions.tolist()]
 
 
-def test_captions_per_image_selects_the_first_captions_of_every_image(config, corpus) -> None:
-    whole, few = corpus.split("train"), build_corpus(config("data.captions_per_image=2")).split("train")
+def test_max_captions_per_image_selects_the_first_captions_of_every_image(config, corpus) -> None:
+    whole, few = corpus.split("train"), build_corpus(config("data.max_captions_per_image=2")).split("train")
     rows = [row for image in range(len(whole.image_ids)) for row in whole.caption_rows(image)[:2]]
     np.testing.assert_array_equal(few.captions, whole.captions[rows])
     np.testing.assert_array_equal(few.image_idxs, whole.image_idxs[rows])
-    many = build_corpus(config("data.captions_per_image=99")).split("train")
+    many = build_corpus(config("data.max_captions_per_image=99")).split("train")
     np.testing.assert_array_equal(many.captions, whole.captions)
-    both = build_corpus(config("data.captions_per_image=1", "data.max_train=9")).split("train")
+    both = build_corpus(config("data.max_captions_per_image=1", "data.max_train=9")).split("train")
     assert len(set(both.image_idxs.tolist())) == 9
 
 
-def test_the_model_has_the_configured_sizes_type_and_dropout(config, corpus) -> None:
+def test_the_model_has_the_configured_sizes_type_and_dropout(config) -> None:
     options = ["model.cell=rnn", "model.wordvec_dim=5", "model.hidden_dim=7", "model.dtype=float64"]
-    dropout = [f"model.dropout_{name}=0.{i}" for i, name in enumerate(("features", "embedding", "hidden"), 1)]
-    model = build_model(config(*options, *dropout), corpus)
+    names = ("features", "embedding", "hidden", "regions", "keys")
+    dropout = ["model.attention=adaptive", *(f"model.dropout_{name}=0.{i}" for i, name in enumerate(names, 1))]
+    chosen = config(*options, *dropout)
+    model = build_model(chosen, build_corpus(chosen))
     assert model.params["Wx"].shape == (5, 7)
     assert {w.dtype for w in model.params.values()} == {np.dtype("float64")}
-    assert model.dropout == (0.1, 0.2, 0.3)
+    assert model.dropout == (0.1, 0.2, 0.3, 0.4, 0.5)
     assert model.standardizer is None
-    assert model.null == corpus.vocab.null
+    assert model.null == 0
 
 
 def test_the_seed_determines_the_initial_parameters(config, corpus) -> None:

@@ -81,9 +81,9 @@ def test_varied_captions_give_no_warning() -> None:
 def test_the_number_of_captioned_images_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     counts, start = [], CaptioningRNN.start
 
-    def counted(model: CaptioningRNN, features: np.ndarray) -> Any:
+    def counted(model: CaptioningRNN, features: np.ndarray, regions: None) -> Any:
         counts.append(len(features))
-        return start(model, features)
+        return start(model, features, regions)
 
     monkeypatch.setattr(CaptioningRNN, "start", counted)
     warnings(constant_model(408, cat=1.0), [["a"]] * 400)

@@ -49,7 +49,7 @@ def model(trained: Path) -> CaptioningRNN:
 
 def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, seed: int = 7, threads: int = 1) -> tuple[Any, ...]:
     batches = ShuffledBatches(corpus.split("train"), 16, seed)
-    return SelfCritical(model, batches, corpus.vocab, seed, 20, ThreadPool(threads)).batch(step)
+    return SelfCritical(model, batches, corpus.vocab, seed, 20, ThreadPool(threads)).batch(step)[:4]
 
 
 def test_weights_are_rewards_minus_those_of_the_greedy_captions(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import captioner
+from captioner.arrays import Batch
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
@@ -218,8 +219,8 @@ def test_a_run_that_stopped_early_resumes_with_more_patience(events, run: Path, 
 def test_validation_options(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def record_size(model: CaptioningRNN, batches: Iterator[tuple[np.ndarray, np.ndarray]], pool: ThreadPool) -> float:
-        sizes.append(sum(len(captions) for _, captions in batches))
+    def record_size(model: CaptioningRNN, batches: Iterator[Batch], pool: ThreadPool) -> float:
+        sizes.append(sum(len(batch.captions) for batch in batches))
         return 1.0
 
     monkeypatch.setattr(validation, "mean_word_loss", record_size)

@@ -4,6 +4,8 @@ The image is divided into 3 x 3 windows, and the first three windows with an obj
 scene has at most one object per window). The code of a window is its position, its mean colour and the moments of the
 object's shape; colour and moments pass through Gaussian radial basis functions. A *linear* map can therefore read
 colour and shape independently, also in unseen combinations.
+
+The codes of all nine windows are the regions of the image, for attention.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ GAIN = np.float32(3)
 ROW, COLUMN = np.indices((WINDOW, WINDOW), np.float32).reshape(2, -1)
 TINY = np.float32(1e-3)
 
-FEATURES = MAX_OBJECTS * (1 + GRID * GRID + len(LATTICE) + len(KNOTS) * (2 + 2 * len(ORDERS)))
+REGION = 1 + GRID * GRID + len(LATTICE) + len(KNOTS) * (2 + 2 * len(ORDERS))
+FEATURES = MAX_OBJECTS * REGION
 
 
 def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -50,10 +53,29 @@ def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     Shapes: images (M, 64, 64, 3) -> (M, 231).
     """
-    features = np.empty((len(images), FEATURES), np.float32)
+    return first_objects(encode_regions(images))
+
+
+def encode_regions(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Encode the windows of images, in reading order.
+
+    Shapes: images (M, 64, 64, 3) -> (M, 9, 77).
+    """
+    codes = np.empty((len(images), GRID * GRID, REGION), np.float32)
     for first in range(0, len(images), BATCH):
-        features[first : first + BATCH] = encode_batch(images[first : first + BATCH])
-    return features
+        codes[first : first + BATCH] = encode_batch(images[first : first + BATCH])
+    return codes
+
+
+def first_objects(codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Concatenate the codes of the first three windows with an object.
+
+    Shapes: codes (M, 9, 77) -> (M, 231).
+    """
+    # The first number of a code is the presence of an object, from 0 to GAIN.
+    empty = codes[:, :, 0] < GAIN / 2
+    first = np.argsort(empty, axis=1, kind="stable")[:, :MAX_OBJECTS, None]
+    return np.take_along_axis(codes, first, axis=1).reshape(len(codes), FEATURES)
 
 
 def encode_batch(images: NDArray[np.uint8]) -> Array:
@@ -68,11 +90,8 @@ def encode_batch(images: NDArray[np.uint8]) -> Array:
     colour = mean(contrast, weight * weight).T + background.T.repeat(GRID * GRID, axis=0)
     place = np.tile(np.eye(GRID * GRID, dtype=np.float32), (count, 1))
     codes = np.concatenate([np.ones_like(presence), place, colour_code(colour), shape_code(weight)], axis=1)
-    codes_by_window = (GAIN * presence * codes).reshape(count, GRID * GRID, -1)
-    empty = presence.reshape(count, -1) < 0.5
-    first = np.argsort(empty, axis=1, kind="stable")[:, :MAX_OBJECTS, None]
-    features: Array = np.take_along_axis(codes_by_window, first, axis=1).reshape(count, -1)
-    return features
+    by_window: Array = (GAIN * presence * codes).reshape(count, GRID * GRID, -1)
+    return by_window
 
 
 def windows(planes: Array) -> Array:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from captioner.data.corpus import Corpus, Split, validate
-from captioner.data.scenes.encoder import BATCH, ENCODER, FEATURES, encode
+from captioner.data.scenes.encoder import BATCH, ENCODER, GRID, REGION, encode_regions, first_objects
 from captioner.data.scenes.grammar import PARAPHRASES, WORDS, paraphrases
+from captioner.data.scenes.pointing import pointing_game
 from captioner.data.scenes.render import render
 from captioner.data.scenes.scene import SPLITS, Scene, sample_scene
 from captioner.data.scenes.truth import is_true
@@ -23,6 +22,7 @@ def scenes(
     root: str | os.PathLike[str] | None = None,
     *,
     memory_mib: int = 0,
+    regions: bool = False,
     seed: int = 0,
     train: int = 4000,
     val: int = 500,
@@ -32,11 +32,12 @@ def scenes(
     """Generate, render, caption and encode scenes; every image has five captions.
 
     `train`, `val`, `test` and `heldout` are numbers of images. The splits share no scene, and only `heldout` contains
-    the held-out combinations of colour and shape. `root` and `memory_mib`, arguments of every source, are ignored.
+    the held-out combinations of colour and shape. With `regions`, the nine windows of each image are its regions.
+    `root` and `memory_mib`, arguments of every source, are ignored.
     """
     counts = {"train": train, "val": val, "test": test, "heldout": heldout}
     vocab = Vocab.build([WORDS])
-    splits = {name: make_split(seed, name, count, vocab) for name, count in counts.items() if count}
+    splits = {name: make_split(seed, name, count, vocab, regions) for name, count in counts.items() if count}
     return validate(Corpus(vocab, splits, ENCODER), "scenes")
 
 
@@ -55,26 +56,23 @@ def example(seed: int, split: str, index: int) -> Example:
     return Example(scene, render(scene, rng), paraphrases(scene, rng))
 
 
-def make_split(seed: int, name: str, count: int, vocab: Vocab) -> Split:
+def make_split(seed: int, name: str, count: int, vocab: Vocab, regions: bool = False) -> Split:
     """Generate the first `count` examples of a split, and encode them a batch at a time, to keep few pictures."""
     scenes: list[Scene] = []
     captions: list[list[str]] = []
-    features = np.empty((count, FEATURES), np.float32)
+    codes = np.empty((count, GRID * GRID, REGION), np.float32)
     for first in range(0, count, BATCH):
         batch = [example(seed, name, index) for index in range(first, min(first + BATCH, count))]
-        features[first : first + BATCH] = encode(np.stack([one.picture for one in batch]))
+        codes[first : first + BATCH] = encode_regions(np.stack([one.picture for one in batch]))
         scenes += (one.scene for one in batch)
         captions += (words for one in batch for words in one.captions)
     return Split(
         captions=vocab.encode(captions),
         image_idxs=np.arange(count, dtype=np.int32).repeat(PARAPHRASES),
-        features=features,
+        features=first_objects(codes),
         image_ids=[f"{name}-{index:05d}" for index in range(count)],
-        is_true=partial(is_caption_true, scenes),
+        is_true=lambda image, words: is_true(scenes[image], words),
         picture=lambda image: example(seed, name, image).picture,
+        regions=codes if regions else None,
+        pointing_game=lambda image, words, weights: pointing_game(scenes[image], words, weights),
     )
-
-
-def is_caption_true(scenes: Sequence[Scene], image: int, words: Sequence[str]) -> bool:
-    """Check whether a caption is complete and true of an image."""
-    return is_true(scenes[image], words)
