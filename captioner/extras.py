@@ -14,7 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from traceback import walk_tb
 
-LIBRARIES: Mapping[str, str] = {"PIL": "images", "onnxruntime": "images", "tensorboardX": "tensorboard"}
+LIBRARIES: Mapping[str, str] = {
+    "PIL": "images",
+    "onnxruntime": "images",
+    "pillow_heif": "heic",
+    "tensorboardX": "tensorboard",
+}
 """Modules that captioner imports only when they are needed, and their extras."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from captioner.cli import output
+from captioner.cli.completion import complete_run
 from captioner.cli.options import PATH, data_option, ensemble_option, example_override_option
 from captioner.errors import UsageError
 
@@ -28,7 +29,7 @@ Examples:
   captioner evaluate --captions results.json --references captions.json
 """
 )
-@click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_CHECKPOINT]...")
+@click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_CHECKPOINT]...", shell_complete=complete_run)
 @ensemble_option
 @data_option("Score on the data set FILE instead of that of the first run")
 @click.option(

@@ -112,8 +112,8 @@ def data_option(purpose: str) -> Callable[[Command], Command]:
         "--data",
         type=PATH,
         metavar="FILE",
-        help=f"{purpose}: a file written by `captioner prepare`, or a folder of CS231n's assignment. Its features must "
-        "be from the same encoder; its vocabulary may differ.",
+        help=f"{purpose}: a file written by `captioner prepare`, a folder of CS231n's assignment, or `scenes`. Its "
+        "features must be from the same encoder; its vocabulary may differ.",
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from captioner.cli import output
+from captioner.cli.completion import complete_run
 from captioner.cli.options import PATH, data_option, encoder_options, ensemble_option, example_override_option
 from captioner.errors import DataError, UsageError
 
@@ -33,7 +34,7 @@ Examples:
   captioner sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9
 """
 )
-@click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT...")
+@click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run)
 @click.argument("names", nargs=-1, type=PATH, metavar="[PHOTO_OR_FOLDER]...")
 @ensemble_option
 @data_option("Caption a split of the data set FILE instead of the run's")

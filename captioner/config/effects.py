@@ -32,9 +32,9 @@ USED_BY: Mapping[str, Sequence[str]] = {
         "model.wordvec_dim",
         "model.hidden_dim",
         "model.image_input",
-        "model.dropout_features",
-        "model.dropout_embedding",
-        "model.dropout_hidden",
+        "model.attention",
+        "model.attention_dim",
+        *(path for path in DEFAULTS if path.startswith("model.dropout_")),
         "train.label_smoothing",
     ),
 }

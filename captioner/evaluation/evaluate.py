@@ -39,7 +39,9 @@ def check_baseline(baseline: str | None, splits: Sequence[str]) -> None:
     if baseline is not None and baseline not in BASELINES:
         raise UsageError(f"baseline {baseline}: expected {' or '.join(BASELINES)}")
     if baseline is not None and "train" in splits:
-        raise UsageError("--baseline uses the captions of train and cannot be scored on it; try another --split")
+        raise UsageError(
+            f"baseline {baseline}: uses the captions of train and cannot be scored on it; try another split"
+        )
 
 
 def evaluate_files(files: Sequence[Path], references: Path, split: str | None) -> Evaluated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class Sizes:
             "b_sentinel": (self.attention_dim,),
             "W_context": (self.attention_dim, self.hidden),
         }
-        omitted = {*IMAGE_INPUTS["every"].extra_params, *ATTENTIONS["adaptive"]}
+        omitted = {*IMAGE_INPUTS["every"].extra_params, *chain(*ATTENTIONS.values())}
         omitted -= {*image_input.extra_params, *ATTENTIONS[self.attention]}
         return {name: shape for name, shape in shapes.items() if name not in omitted}
 

@@ -10,12 +10,13 @@ from typing import Literal
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.config.options import Config, Data, Model
+from captioner.config.options import Config, Data
 from captioner.data import SOURCES
 from captioner.data.corpus import Corpus, Split
 from captioner.data.cs231n import CAPTIONS, VOCAB
 from captioner.data.prepared import SEAL
 from captioner.errors import DataError, UsageError
+from captioner.model.attention import ATTENTIONS
 
 
 def build_corpus(config: Config) -> Corpus:
@@ -26,7 +27,7 @@ def build_corpus(config: Config) -> Corpus:
     options = config.data
     section = getattr(options, options.source, None)
     arguments = dataclasses.asdict(section) if section else {}
-    attends = config.model.attention != Model().attention
+    attends = bool(ATTENTIONS[config.model.attention])
     corpus = SOURCES[options.source](options.root, memory_mib=options.memory_mib, regions=attends, **arguments)
     if attends and not corpus.region_dim:
         raise DataError(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 import numpy as np
 
 from captioner.config.options import Config
+from captioner.config.schema import options
 from captioner.data.batches import sequential_batches
 from captioner.errors import UsageError
 from captioner.model.perplexity import mean_word_loss
@@ -20,9 +21,7 @@ GOAL = 0.1
 """The loss per caption to reach: summed over words and divided by captions, as the assignment prints it."""
 SETTINGS = (
     "data.max_captions_per_image=1",  # no model can predict two captions of one image
-    "model.dropout_features=0",
-    "model.dropout_embedding=0",
-    "model.dropout_hidden=0",
+    *(f"{option.path}=0" for option in options() if option.path.startswith("model.dropout_")),
     "train.objective=cross_entropy",
     "train.init_from=null",
     "train.epochs=1000000",

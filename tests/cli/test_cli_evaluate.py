@@ -199,7 +199,7 @@ def test_the_fraction_of_true_captions() -> None:
         *((f"--captions a --references b {option}",
            "--ensemble, --data, --baseline, --coco and -o need a run, not --captions")
           for option in ("--baseline nn", "--ensemble", "--data c", "--coco d", "-o decode.beam_width=2")),
-        ("run --baseline nn --split train", "--baseline uses the captions of train and cannot be scored on it"),
+        ("run --baseline nn --split train", "baseline nn: uses the captions of train and cannot be scored on it"),
     ],
 )  # fmt: skip
 def test_invalid_combinations_of_options(command: str, problem: str, cli: Callable[..., Any]) -> None:

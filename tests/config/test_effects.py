@@ -69,3 +69,8 @@ def test_an_invalid_other_option_is_the_only_problem() -> None:
     with pytest.raises(ConfigError) as caught:
         parse("", "", ["train.update_rule=sgdm", "train.momentum=0.5"])
     assert len(caught.value.problems) == 1
+
+
+def test_gradcheck_uses_every_option_that_changes_the_gradients() -> None:
+    overrides = ["model.attention=adaptive", "model.dropout_keys=0.1", "model.dropout_regions=0.1", "model.cell=gru"]
+    check_used(overrides, "gradcheck")

@@ -62,7 +62,7 @@ def test_files_are_compared_with_the_first(tmp_path: Path) -> None:
 def test_baselines_are_checked() -> None:
     check_baseline("nn", ["val"])
     check_baseline(None, ["train"])
-    with pytest.raises(UsageError, match=r"^--baseline uses the captions of train"):
+    with pytest.raises(UsageError, match=r"^baseline nn: uses the captions of train"):
         check_baseline("nn", ["val", "train"])
     with pytest.raises(UsageError, match=r"^baseline knn: expected nn$"):
         check_baseline("knn", ["val"])
