@@ -1,16 +1,28 @@
-"""What setup.cfg cannot express: a README for package indexes, and builds without stale files."""
+"""What setup.cfg cannot express: configs in the package, a README for package indexes, builds without stale files."""
 
 import re
+import shutil
 import tempfile
 from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 
+
+class BuildWithConfigs(build_py):
+    """Copy the folder `configs` into the package; a checkout and an editable install use the folder itself."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(ROOT / "configs", Path(self.build_lib, "captioner", "configs"))
+
+
 config = ConfigParser()
-config.read(ROOT / "setup.cfg")
+config.read(ROOT / "setup.cfg", encoding="utf-8")
 repository = config["metadata"]["url"]
 readme = (ROOT / "README.md").read_text(encoding="utf-8")
 # setuptools copies everything that an earlier build left in `build` into the wheel
@@ -19,5 +31,6 @@ with tempfile.TemporaryDirectory() as folder:
         # relative links do not work on a package index
         long_description=re.sub(r"\]\((?![\w.+-]+:|#)", f"]({repository}/blob/main/", readme),
         long_description_content_type="text/markdown",
+        cmdclass={"build_py": BuildWithConfigs},
         options={"build": {"build_base": folder}},
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from captioner.extras import install_command, library_of
+from captioner.extras import LIBRARIES, install_command, library_of
 from captioner.printable import printable
 
 LONGEST = 1000
@@ -31,13 +31,15 @@ class UsageError(CaptionerError):
 
 
 class MissingLibraryError(UsageError):
-    """A library of the extra `images` that is missing or cannot be imported."""
+    """A library of an extra that is missing or cannot be imported."""
 
     def __init__(self, error: ImportError, where: str = "") -> None:
-        problem, install = f"cannot be imported ({printable(error, 200)})", install_command("images", "--upgrade")
+        library = library_of(error) or str(error.name)
+        extra = LIBRARIES.get(library.partition(".")[0], "images")
+        problem, install = f"cannot be imported ({printable(error, 200)})", install_command(extra, "--upgrade")
         if isinstance(error, ModuleNotFoundError):
-            problem, install = "is not installed", install_command("images")
-        super().__init__(f"{where}needs {library_of(error)}, which {problem}; try {install}")
+            problem, install = "is not installed", install_command(extra)
+        super().__init__(f"{where}needs {library}, which {problem}; try {install}")
 
 
 class ConfigError(CaptionerError):

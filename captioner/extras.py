@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from traceback import walk_tb
 
-LIBRARIES = ("PIL", "onnxruntime")
-"""Modules of the extra `images`."""
+LIBRARIES: Mapping[str, str] = {"PIL": "images", "onnxruntime": "images", "tensorboardX": "tensorboard"}
+"""Modules that captioner imports only when they are needed, and their extras."""
 
 
 def library_of(error: ImportError) -> str | None:
-    """Return the library of the extra `images` whose import failed, or None for any other module."""
+    """Return the module of an extra whose import failed, or None for any other module."""
     if error.name and error.name.partition(".")[0] in LIBRARIES:
         return error.name
     modules = (str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__))

@@ -19,6 +19,7 @@ import captioner
 from captioner.cli import interrupts, output, suggestions
 from captioner.cli.config import config
 from captioner.cli.data import data
+from captioner.cli.doctor import doctor
 from captioner.cli.evaluate import evaluate
 from captioner.cli.gradcheck import gradcheck
 from captioner.cli.inspect import inspect
@@ -47,7 +48,7 @@ def cli() -> None:
     """Train recurrent image captioners in pure NumPy and caption images."""
 
 
-for command in (prepare, train, sample, evaluate, data, gradcheck, inspect, config):
+for command in (prepare, train, sample, evaluate, data, gradcheck, inspect, config, doctor):
     cli.add_command(command)
 
 

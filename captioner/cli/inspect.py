@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
+from captioner.cli.completion import complete_run
 from captioner.cli.options import PATH, example_override_option
 
 WIDTH = 36
@@ -32,7 +33,7 @@ Examples:
   captioner inspect gradients runs/scenes runs/other --word 5 --json
 """
 )
-@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run)
 @click.option(
     "--word",
     type=click.IntRange(1),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from captioner.cli.completion import complete_override
 from captioner.config.effects import check_used
 from captioner.config.options import Prepare
 from captioner.config.schema import Option, build, options
@@ -62,6 +63,7 @@ def example_override_option(example: str) -> Callable[[Command], Command]:
         multiple=True,
         metavar="KEY=VALUE",
         callback=check,
+        shell_complete=complete_override,
         help=f"Override a config option, such as {example}; may be repeated. The last value of a key is used.",
     )
 

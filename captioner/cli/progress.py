@@ -26,10 +26,14 @@ METRICS = {
 """Metrics of a step shown in the progress bar, by their names in history.jsonl."""
 
 
-def show(events: Iterator[Event], profile: bool = False) -> None:
-    """Consume the events of a training run with a progress bar; with `profile`, print the time per phase at the end."""
+def show(events: Iterator[Event], profile: bool = False) -> dict[str, Any]:
+    """Consume the events of a training run with a progress bar, and return the summary.
+
+    With `profile`, print the time per phase at the end.
+    """
     bar: tqdm[Any] = tqdm(disable=True)
     words = 0
+    summary: dict[str, Any] = {}
     try:
         for event in events:
             match event:
@@ -46,12 +50,14 @@ def show(events: Iterator[Event], profile: bool = False) -> None:
                     with tqdm.external_write_mode(file=sys.stderr):
                         output.note(f"warning: {event.problem}")
                 case Ended():
+                    summary = event.summary
                     bar.close()
                     output.note(_ended(event))
                     if profile:
-                        output.note(*_profile(event.summary))
+                        output.note(*_profile(summary))
     finally:
         bar.close()
+    return summary
 
 
 def _advance(bar: tqdm[Any], step: Step, words: int) -> None:

@@ -9,11 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from captioner.cli import output
+from captioner.cli.completion import complete_run
 from captioner.cli.options import PATH, config_options
 from captioner.errors import UsageError
+
+if TYPE_CHECKING:
+    from captioner.config.options import Config
 
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 """Windows has SIGBREAK (Ctrl-Break) instead of SIGHUP."""
@@ -26,6 +32,7 @@ Examples:
   captioner train -c scenes-rnn -o train.epochs=3
   captioner train -c photos --data birds.h5
   captioner train --resume runs/scenes -o train.epochs=20
+  captioner train --overfit 50          # check model and optimizer, into runs/scenes-overfit
 """
 )
 @config_options
@@ -42,7 +49,14 @@ Examples:
     "--resume",
     type=PATH,
     metavar="FOLDER",
+    shell_complete=complete_run,
     help="Resume the run in FOLDER from its last checkpoint; train.epochs is the total, including past epochs.",
+)
+@click.option(
+    "--overfit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Check that the model can overfit N captions, in the run folder runs/NAME-overfit.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
 @click.option(
@@ -55,6 +69,7 @@ def train(
     data: Path | None,
     run: Path | None,
     resume: Path | None,
+    overfit: int | None,
     overwrite: bool,
     profile: bool,
 ) -> int:
@@ -62,15 +77,20 @@ def train(
 
     The run folder contains the effective config.yaml, history.jsonl, last.h5, best.h5, summary.json and, if
     decode.consensus is set, reranker.h5. After Ctrl-C, the current step is finished and a checkpoint is saved.
+
+    --overfit trains on captions of N different images, without regularization and at a constant learning rate. It ends
+    when their loss is below 0.1, or after 1,000 steps (-o train.max_steps) with exit code 1. As in CS231n, the loss is
+    summed over the words of a caption and averaged over captions.
     """
     if data is not None:
         # with a folder: null and ~ have other meanings in a config
         overrides = ("data.source=prepared", f"data.root={os.path.join('.', data)}", *overrides)
-    if resume is not None and (config_file or data or run or overwrite):
+    if resume is not None and (config_file or data or run or overfit or overwrite):
         hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
         raise UsageError(f"--resume uses the config and folder of the run; combine it only with -o and --profile{hint}")
     from captioner.cli.progress import show
     from captioner.config.yaml_io import load
+    from captioner.training import overfit as overfitting
     from captioner.training import train as use_case
 
     with stop_signals() as caught:
@@ -81,12 +101,34 @@ def train(
         if resume is not None:
             events = use_case.resume(resume, overrides, stop)
         else:
-            config = load(config_file, overrides)
+            preset = () if overfit is None else overfitting.overfit_settings(overfit)
+            config = load(config_file, (*preset, *overrides))
             name = data.stem if data else config_file.stem if config_file else config.data.source
-            folder = run or Path("runs") / name
-            events = use_case.train(config, folder, overwrite, stop)
-        show(events, profile)
-    return 128 + caught[0] if caught else 0
+            folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
+            start = use_case.train if overfit is None else overfitting.overfit
+            events = start(config, folder, overwrite, stop)
+        summary = show(events, profile)
+    if caught:
+        return 128 + caught[0]
+    if overfit is None:
+        return 0
+    output.result(_verdict(summary, config))
+    return 0 if summary["overfit"]["passed"] else 1
+
+
+def _verdict(summary: dict[str, Any], config: Config) -> str:
+    """Describe the outcome of overfitting, and what to try if it failed."""
+    from captioner.training.overfit import GOAL
+
+    captions, loss, passed = summary["overfit"].values()
+    outcome = f"loss {loss:.3g} per caption on {captions:,} captions after {summary['steps']:,} steps"
+    if passed:
+        return f"PASS: {outcome} (below {GOAL})"
+    return (
+        f"FAIL: {outcome}, expected below {GOAL}; try another train.learning_rate than "
+        f"{config.train.learning_rate:g}, a larger model.hidden_dim than {config.model.hidden_dim}, "
+        "a larger train.max_steps, or fewer captions; captioner gradcheck checks the gradients"
+    )
 
 
 @contextmanager

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from captioner.config.options import Config
+
+Condition = Mapping[str, Any]
+"""A condition on the value of one option, in the vocabulary of JSON Schema: `const`, `minimum` and `not`."""
+
+KEYWORDS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "const": operator.eq,
+    "minimum": operator.ge,
+    "not": lambda value, condition: not satisfies(value, condition),
+}
+NOT_NULL: Condition = {"not": {"const": None}}
+
+
+def satisfies(value: Any, condition: Condition) -> bool:
+    """Return whether a value satisfies every keyword of a condition."""
+    return all(KEYWORDS[keyword](value, argument) for keyword, argument in condition.items())
 
 
 class Constraint(NamedTuple):
     """A condition on two options; if it does not hold, `problem` is reported for `option`.
 
-    With `reset`, an `option` that an override of `other` makes ineffective is set to its default instead.
+    With `reset`, an `option` that an override of `other` makes ineffective is set to its default instead. In at least
+    one of the `alternatives`, all options satisfy their conditions; a constraint without alternatives cannot be
+    expressed in JSON Schema.
     """
 
     option: str
@@ -20,62 +38,80 @@ class Constraint(NamedTuple):
     holds: Callable[[Config], bool]
     problem: str
     reset: bool = False
+    alternatives: tuple[Mapping[str, Condition], ...] = ()
+
+
+def _any_of(
+    option: str, other: str, problem: str, *alternatives: Mapping[str, Condition], reset: bool = False
+) -> Constraint:
+    """Require that at least one alternative holds."""
+
+    def holds(config: Config) -> bool:
+        return any(
+            all(satisfies(attrgetter(path)(config), condition) for path, condition in alternative.items())
+            for alternative in alternatives
+        )
+
+    return Constraint(option, other, holds, problem, reset, alternatives)
 
 
 def _only_with(option: str, other: str, value: str) -> Constraint:
     """Require the default of `option` unless `other` has `value`."""
-    get, get_other = operator.attrgetter(option), operator.attrgetter(other)
-    default = get(Config())
-    return Constraint(
+    default = attrgetter(option)(Config())
+    return _any_of(
         option,
         other,
-        lambda c: get(c) == default or get_other(c) == value,
         f"has no effect without {other} {value} (set that, or leave this at {'null' if default is None else default})",
+        {option: {"const": default}},
+        {other: {"const": value}},
         reset=option.startswith("decode."),
     )
 
 
 def _only_with_a_beam(option: str) -> Constraint:
     """Require 0 for an option that ranks the candidates of a beam unless there is more than one."""
-    get = operator.attrgetter(option)
-    return Constraint(
+    return _any_of(
         option,
         "decode.beam_width",
-        lambda c: get(c) == 0 or (c.decode.method == "beam" and c.decode.beam_width > 1),
         "has no effect without decode.method beam and decode.beam_width >= 2 (set those, or leave this at 0)",
+        {option: {"const": 0}},
+        {"decode.method": {"const": "beam"}, "decode.beam_width": {"minimum": 2}},
         reset=True,
     )
 
 
+def _needs_root(source: str, expected: str) -> Constraint:
+    """Require `data.root` for a data source."""
+    return _any_of(
+        "data.root",
+        "data.source",
+        f"required by data.source {source} ({expected})",
+        {"data.source": {"not": {"const": source}}},
+        {"data.root": NOT_NULL},
+    )
+
+
 CONSTRAINTS = (
-    Constraint(
-        "data.root",
-        "data.source",
-        lambda c: c.data.source != "cs231n" or c.data.root is not None,
-        "required by data.source cs231n (the folder with coco2014_captions.h5)",
-    ),
-    Constraint(
-        "data.root",
-        "data.source",
-        lambda c: c.data.source != "prepared" or c.data.root is not None,
-        "required by data.source prepared (a file written by `captioner prepare`)",
-    ),
+    _needs_root("cs231n", "the folder with coco2014_captions.h5"),
+    _needs_root("prepared", "a file written by `captioner prepare`"),
     _only_with("model.attention_dim", "model.attention", "adaptive"),
     _only_with("model.dropout_regions", "model.attention", "adaptive"),
     _only_with("model.dropout_keys", "model.attention", "adaptive"),
     _only_with("train.lr_decay", "train.schedule", "exponential"),
     _only_with("train.weight_decay", "train.update_rule", "adamw"),
-    Constraint(
+    _any_of(
         "train.objective",
         "train.init_from",
-        lambda c: c.train.objective == "cross_entropy" or c.train.init_from is not None,
         "self_critical needs a trained model (set train.init_from to its run)",
+        {"train.objective": {"const": "cross_entropy"}},
+        {"train.init_from": NOT_NULL},
     ),
-    Constraint(
+    _any_of(
         "train.label_smoothing",
         "train.objective",
-        lambda c: c.train.label_smoothing == 0 or c.train.objective == "cross_entropy",
         "has no effect without train.objective cross_entropy (set that, or leave this at 0)",
+        {"train.label_smoothing": {"const": 0}},
+        {"train.objective": {"const": "cross_entropy"}},
     ),
     Constraint(
         "validate.score_every",
@@ -83,11 +119,12 @@ CONSTRAINTS = (
         lambda c: c.validate.score_every is None or c.validate.score_every % c.validate.every == 0,
         "expected a multiple of validate.every",
     ),
-    Constraint(
+    _any_of(
         "validate.best_metric",
         "validate.score_every",
-        lambda c: c.validate.best_metric == "loss" or c.validate.score_every is not None,
         "is never measured (set validate.score_every 1, or leave this at loss)",
+        {"validate.best_metric": {"const": "loss"}},
+        {"validate.score_every": NOT_NULL},
     ),
     Constraint(
         "decode.min_length",

@@ -37,6 +37,7 @@ class Data:
     root: Annotated[Path | None, "file or folder of the data set; relative to this file"] = None
     standardize: Annotated[bool, "standardize features by the mean and standard deviation of train"] = False
     memory_mib: Annotated[int, "features larger than N MiB are not loaded; batches read their rows", ">= 1"] = 1024
+    max_captions_per_image: Annotated[int | None, "train on at most N captions of each image; null: all", ">= 1"] = None
     max_train: Annotated[int | None, "train on at most N captions; null: all", ">= 1"] = None
     scenes: Scenes = Scenes()
     cs231n: Cs231n = Cs231n()
@@ -93,6 +94,7 @@ class Train:
     log_every: Annotated[int, "steps between lines of history.jsonl", ">= 1"] = 10
     save_every: Annotated[int | None, "steps between checkpoints; null: only after each epoch", ">= 1"] = None
     patience: Annotated[int | None, "stop after N validations without improvement; null: never", ">= 1"] = None
+    tensorboard: Annotated[bool, "write TensorBoard event files into the run folder (extra tensorboard)"] = False
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The configs that are shipped with captioner, by name.
 
-`captioner/configs` is a link to the folder `configs` of the repository; a wheel contains the files. Where Git does not
-create links, as on Windows, the folder itself is used.
+They are in the folder `configs` of the repository. A wheel contains a copy in the package.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from pathlib import Path
 from captioner.config.values import closest
 from captioner.errors import ConfigError
 
-PACKAGE = Path(__file__).parents[1]
-FOLDER = next((path for path in (PACKAGE / "configs", PACKAGE.with_name("configs")) if path.is_dir()), PACKAGE)
+PACKAGE, REPOSITORY = Path(__file__).parents[1:3]
+FOLDER = (PACKAGE if (PACKAGE / "configs").is_dir() else REPOSITORY) / "configs"
 
 
 def shipped() -> Mapping[str, Path]:

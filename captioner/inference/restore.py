@@ -28,6 +28,7 @@ FIXED = (
     "seed",
     "data.source",
     "data.standardize",
+    "data.max_captions_per_image",
     "data.max_train",
     "model.cell",
     "model.wordvec_dim",

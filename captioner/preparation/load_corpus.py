@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from captioner.arrays import Array
 from captioner.config.options import Config, Data, Model
 from captioner.data import SOURCES
-from captioner.data.corpus import Corpus
+from captioner.data.corpus import Corpus, Split
 from captioner.data.cs231n import CAPTIONS, VOCAB
 from captioner.data.prepared import SEAL
 from captioner.errors import DataError, UsageError
@@ -22,24 +23,37 @@ def build_corpus(config: Config) -> Corpus:
 
     Raises: DataError for an invalid data set, or one without the regions that attention needs.
     """
-    source = config.data.source
-    section = getattr(config.data, source, None)
-    options = dataclasses.asdict(section) if section else {}
+    options = config.data
+    section = getattr(options, options.source, None)
+    arguments = dataclasses.asdict(section) if section else {}
     attends = config.model.attention != Model().attention
-    corpus = SOURCES[source](config.data.root, memory_mib=config.data.memory_mib, regions=attends, **options)
+    corpus = SOURCES[options.source](options.root, memory_mib=options.memory_mib, regions=attends, **arguments)
     if attends and not corpus.region_dim:
         raise DataError(
-            f"model.attention {config.model.attention}: expected image regions, but data.source {source} has none; "
-            "try data.source scenes, or model.attention none"
+            f"model.attention {config.model.attention}: expected image regions, but data.source {options.source} has "
+            "none; try data.source scenes, or model.attention none"
         )
-    if config.data.max_train is None:
+    if options.max_captions_per_image is None and options.max_train is None:
         return corpus
     train = corpus.split("train")
-    rows = np.random.default_rng((config.seed, 2)).permutation(len(train.captions))[: config.data.max_train]
-    rows.sort()
-    texts = None if train.texts is None else [train.texts[row] for row in rows.tolist()]
-    cut = dataclasses.replace(train, captions=train.captions[rows], image_idxs=train.image_idxs[rows], texts=texts)
-    return dataclasses.replace(corpus, splits={**corpus.splits, "train": cut})
+    if options.max_captions_per_image is not None:
+        train = _select(train, _first_of_each_image(train, options.max_captions_per_image))
+    if options.max_train is not None:
+        rows = np.random.default_rng((config.seed, 2)).permutation(len(train.captions))[: options.max_train]
+        train = _select(train, np.sort(rows))
+    return dataclasses.replace(corpus, splits={**corpus.splits, "train": train})
+
+
+def _first_of_each_image(split: Split, count: int) -> Array:
+    """Return the rows of the first `count` captions of each image, in file order."""
+    rows = [row for image in split.captioned_images.tolist() for row in split.caption_rows(image)[:count]]
+    return np.sort(np.array(rows, int))
+
+
+def _select(split: Split, rows: Array) -> Split:
+    """Return a split with some of its captions and all of its images."""
+    texts = None if split.texts is None else [split.texts[row] for row in rows.tolist()]
+    return dataclasses.replace(split, captions=split.captions[rows], image_idxs=split.image_idxs[rows], texts=texts)
 
 
 def build_corpus_at(path: Path, config: Config) -> Corpus:

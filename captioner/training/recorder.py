@@ -9,13 +9,13 @@ from typing import Any
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
+from captioner.environment.reproducibility import environment
 from captioner.errors import CheckpointError
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.standardizer import standardizer_arrays
 from captioner.optim.ema import EMA
 from captioner.storage import checkpoint
-from captioner.training.environment import environment
 from captioner.training.events import Validated
 from captioner.training.history import AT_END
 from captioner.training.run_folder import RunFolder

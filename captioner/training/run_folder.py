@@ -20,6 +20,8 @@ from captioner.training.folder_lock import LOCK, FolderLock
 
 PREVIOUS = "before"
 """Holds an overwritten run until the new one has a best checkpoint."""
+EVENT_FILES, EVENT_FILE = "tensorboard", "events.out.tfevents.*"
+"""The folder of the TensorBoard event files, and the pattern of their names."""
 BEST_BEFORE_END = "best-before-end.h5"
 """The best checkpoint of the scheduled validations, if the validation at the end of the run is better."""
 
@@ -40,6 +42,7 @@ class RunFolder:
         self.history = path / "history.jsonl"
         self.reranker = path / RERANKER
         self.summary = path / "summary.json"
+        self.event_files = path / EVENT_FILES
         self.previous = path / PREVIOUS
         self.before_end = path / BEST_BEFORE_END
         self._lock: FolderLock | None = None
@@ -77,9 +80,22 @@ class RunFolder:
                 if keep and file.exists():
                     os.replace(file, self.previous / file.name)
                 file.unlink(missing_ok=True)
+            self._put_event_files_away(keep)
             remove_temporary_files(*self.files())
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
+
+    def _put_event_files_away(self, keep: bool) -> None:
+        """Move the event files of an overwritten run into its subfolder, or delete them."""
+        put_away = self.previous / EVENT_FILES
+        for stale in sorted(put_away.glob(EVENT_FILE)) if keep else ():
+            stale.unlink()
+        for file in sorted(self.event_files.glob(EVENT_FILE)):
+            if keep:
+                put_away.mkdir(exist_ok=True)
+                os.replace(file, put_away / file.name)
+            else:
+                file.unlink()
 
     def previous_run_note(self) -> str:
         """Say where the overwritten run is, if it still exists."""
@@ -94,6 +110,10 @@ class RunFolder:
             self._check_not_moved(self.previous)
             for file in self.files():
                 (self.previous / file.name).unlink(missing_ok=True)
+            for file in sorted((self.previous / EVENT_FILES).glob(EVENT_FILE)):
+                file.unlink()
+            with contextlib.suppress(FileNotFoundError):
+                (self.previous / EVENT_FILES).rmdir()
             self.previous.rmdir()
 
     def keep_best(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
+from captioner.environment.reproducibility import changes, environment
 from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.inference.build_reranker_index import is_current
 from captioner.inference.find_checkpoint import nearest_runs
@@ -23,13 +23,13 @@ from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage import checkpoint
 from captioner.text.strict_json import to_json
+from captioner.training import tensorboard
 from captioner.training.build import build_batches, build_model, build_plan
-from captioner.training.environment import changes, environment
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder
+from captioner.training.same_data import check_same_data
 from captioner.training.solver import Batches, Step, TrainState, check_loss, recheck_loss, steps
 from captioner.training.stopwatch import Stopwatch
 from captioner.training.summary import summarize
@@ -37,12 +37,17 @@ from captioner.training.validation import Validation
 
 
 def train(
-    config: Config, folder: str | os.PathLike[str], overwrite: bool = False, stop: Callable[[], bool] = lambda: False
+    config: Config,
+    folder: str | os.PathLike[str],
+    overwrite: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    kind: type[Training] | None = None,
 ) -> Iterator[Event]:
     """Train a new model in a new run folder.
 
     `stop()` is called after every step; if it returns true, training saves a checkpoint and ends. After a `break` out
     of the iterator, `resume` continues from the last checkpoint. BLAS is limited to one thread in the whole process.
+    `kind` is the class that trains, `Training` if None.
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
@@ -52,7 +57,8 @@ def train(
     if config.train.init_from is not None:
         model = initialize_from(model, config, open_run(config.train.init_from), corpus)
     start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
-    training = _Training(Recorder(config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start))
+    recorder = Recorder(config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start)
+    training = (kind or Training)(recorder)
     run.create(overwrite)
     run.write(run.config, dump(config))
     yield from training.events(stop)
@@ -82,12 +88,12 @@ def resume(
     if set(expected) != got:
         raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     fingerprint, probe = corpus.fingerprint(), corpus.probe()
-    _check_same_data(run.last, restored.meta, fingerprint, probe)
+    check_same_data(run.last, restored.meta, fingerprint, probe)
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, restored.meta.step)
     best, since_best = restored.meta.best, restored.meta.since_best
     recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
-    training = _Training(recorder, changes(restored.meta.environment, environment(config.threads)))
+    training = Training(recorder, changes(restored.meta.environment, environment(config.threads)))
     run.claim()
     if training.is_finished:
         recorder.load_best_at_end()
@@ -100,24 +106,7 @@ def resume(
     yield from training.events(stop)
 
 
-def _check_same_data(where: Path, meta: checkpoint.Meta, fingerprint: str, probe: Sequence[float]) -> None:
-    """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError for an invalid probe."""
-    changed = "captions, images or splits" if fingerprint != meta.fingerprint else ""
-    if not changed and len(probe) != len(meta.probe):
-        raise CheckpointError(
-            f"{where}: meta: probe: expected {len(probe)} numbers, one per split, got {len(meta.probe)}"
-        )
-    pairs = zip(probe, meta.probe, strict=False)
-    if not changed and not all(math.isclose(*pair, rel_tol=1e-3, abs_tol=1e-9) for pair in pairs):
-        changed = "features"
-    if changed:
-        raise UsageError(
-            f"{where}: the {changed} have changed since training began, so the run cannot be resumed; "
-            "restore them, or start a new run"
-        )
-
-
-class _Training:
+class Training:
     """One call of `train` or `resume`: run the solver, log, validate and save."""
 
     def __init__(self, recorder: Recorder, warnings: Iterable[str] = ()) -> None:
@@ -126,12 +115,22 @@ class _Training:
         self.model, self.state = recorder.model, recorder.state
         self.plan = build_plan(self.config, self.corpus.split("train"))
         self.is_finished = self.state.step >= self.plan.span.total_steps
+        if self.config.train.tensorboard:
+            tensorboard.check_installed()
         set_threads(1)
         self.warned: set[str] = set()
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool)
+        self.outcome: dict[str, Any] = {}
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        """Train, and yield the events; `stop()` is called after every step."""
+        events = self._events(stop)
+        if not self.config.train.tensorboard:
+            return events
+        return tensorboard.with_event_file(events, self.run.event_files, self.config.train.log_every, self.state.step)
+
+    def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
         yield self._started()
         yield from (Warned(first, warning) for warning in self.warnings)
@@ -231,16 +230,19 @@ class _Training:
                     save_index(self.run.reranker, self.validation.index, check)
 
     def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
-        summary = summarize(
-            ended=reason,
-            step=self.state.step,
-            first=first,
-            best=self.recorder.best_at_end or self.recorder.best,
-            seconds=time.perf_counter() - began,
-            spent=self.watch.seconds,
-            words=self.words,
-            threads=self.pool.size,
-            parameters=self._size(),
+        summary = (
+            summarize(
+                ended=reason,
+                step=self.state.step,
+                first=first,
+                best=self.recorder.best_at_end or self.recorder.best,
+                seconds=time.perf_counter() - began,
+                spent=self.watch.seconds,
+                words=self.words,
+                threads=self.pool.size,
+                parameters=self._size(),
+            )
+            | self.outcome
         )
         if self.state.step > first or not self.run.summary.exists():
             self.run.write(self.run.summary, to_json(summary, indent=2) + "\n")

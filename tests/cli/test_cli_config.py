@@ -1,5 +1,6 @@
-"""captioner config: init, show and check."""
+"""captioner config: init, schema, show and check."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from captioner.cli.config import config
+from captioner.config.json_schema import json_schema
 from captioner.config.options import Config
 from captioner.config.shipped import shipped
 from captioner.config.yaml_io import load, parse
@@ -75,6 +77,38 @@ def test_init_writes_to_stdout_for_a_dash() -> None:
 
 def test_init_reports_a_failed_write() -> None:
     assert str(failure("init", "absent/my.yaml")) == "absent/my.yaml: cannot write: No such file or directory"
+
+
+def test_schema_is_written_to_a_new_file_or_stdout() -> None:
+    assert run("schema", "config.schema.json").stdout == ""
+    text = Path("config.schema.json").read_text()
+    assert text == run("schema").stdout == run("schema", "-").stdout
+    assert json.loads(text) == json_schema()
+    assert str(failure("schema", "config.schema.json")) == "config.schema.json: exists already; name a new file"
+
+
+def test_init_names_the_schema_relative_to_the_new_file() -> None:
+    Path("below").mkdir()
+    Path("a.json").touch()
+    for file, path in (("my.yaml", "a.json"), ("below/my.yaml", "../a.json"), ("-", "a.json")):
+        written = run("init", file, "--schema", "a.json").stdout or Path(file).read_text()
+        assert written == f"# yaml-language-server: $schema={path}\n{run('init').stdout}"
+        assert parse(written, file) == Config()
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("absent.json", "file not found; write it with captioner config schema absent.json"),
+        ("a b.json", "expected a path without spaces, where the comment would end"),
+    ],
+)
+def test_a_schema_that_cannot_be_named(name: str, problem: str) -> None:
+    Path("a b.json").touch()
+    error = failure("init", "my.yaml", "--schema", name)
+    assert isinstance(error, UsageError)
+    assert str(error) == f"--schema {name}: {problem}"
+    assert not Path("my.yaml").exists()
 
 
 @pytest.mark.smoke

@@ -242,3 +242,41 @@ def test_resuming_a_finished_run_prints_a_hint(cli: Callable[..., Any], own_run:
     done = cli("train", "--resume", own_run)
     assert (done.code, done.out) == (0, "")
     assert done.err.endswith(f"-> {own_run}; increase train.epochs to continue\n")
+
+
+OVERFIT = ("model.hidden_dim=24", "model.wordvec_dim=12", "train.learning_rate=0.02", "data.scenes.train=12")
+
+
+def test_overfitting_passes(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+    done = cli("train", *small_options, "--overfit", 3, *(f"--set={option}" for option in OVERFIT))
+    assert done.code == 0
+    assert re.fullmatch(r"PASS: loss 0\.0\d+ per caption on 3 captions after \d+ steps \(below 0\.1\)\n", done.out), (
+        done.out
+    )
+    assert load(Path("runs/scenes-overfit/config.yaml")).data.max_train == 3
+    assert cli("sample", "runs/scenes-overfit", "--split", "train", "-n", 1).code == 0
+
+
+def test_overfitting_fails_with_exit_code_1_and_what_to_try(
+    cli: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    done = cli("train", *small_options, "--overfit", 3, "-o", "train.max_steps=2", "--run", "new")
+    assert done.code == 1
+    assert re.fullmatch(
+        r"FAIL: loss \d+\.\d+ per caption on 3 captions after 2 steps, expected below 0\.1; try another "
+        r"train\.learning_rate than 0\.001, a larger model\.hidden_dim than 16, .*\n",
+        done.out,
+    ), done.out
+
+
+def test_overfitting_needs_enough_images_and_no_resume(
+    cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...]
+) -> None:
+    done = cli("train", *small_options, "--overfit", 50)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.endswith("got 40; try --overfit 40\n")
+    assert not Path("runs").exists()
+    done = cli("train", "--resume", own_run, "--overfit", 3)
+    assert done.code == 2
+    assert "combine it only with -o and --profile" in done.err
+    assert cli("train", "--overfit", 0).code == 2

@@ -73,6 +73,17 @@ def test_max_train_selects_the_raw_texts_of_the_captions(config, corpus, monkeyp
     assert few.texts == [" ".join(map(str, row)) for row in few.captions.tolist()]
 
 
+def test_max_captions_per_image_selects_the_first_captions_of_every_image(config, corpus) -> None:
+    whole, few = corpus.split("train"), build_corpus(config("data.max_captions_per_image=2")).split("train")
+    rows = [row for image in range(len(whole.image_ids)) for row in whole.caption_rows(image)[:2]]
+    np.testing.assert_array_equal(few.captions, whole.captions[rows])
+    np.testing.assert_array_equal(few.image_idxs, whole.image_idxs[rows])
+    many = build_corpus(config("data.max_captions_per_image=99")).split("train")
+    np.testing.assert_array_equal(many.captions, whole.captions)
+    both = build_corpus(config("data.max_captions_per_image=1", "data.max_train=9")).split("train")
+    assert len(set(both.image_idxs.tolist())) == 9
+
+
 def test_the_model_has_the_configured_sizes_type_and_dropout(config) -> None:
     options = ["model.cell=rnn", "model.wordvec_dim=5", "model.hidden_dim=7", "model.dtype=float64"]
     names = ("features", "embedding", "hidden", "regions", "keys")

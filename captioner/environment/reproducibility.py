@@ -1,4 +1,4 @@
-"""The software environment that results depend on bit by bit: thread count, NumPy and BLAS."""
+"""The libraries and settings that results depend on bit by bit: thread count, NumPy and BLAS."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captioner.environment.reproducibility import changes, environment
 from captioner.parallel import blas
 from captioner.storage import checkpoint
-from captioner.training.environment import changes, environment
 
 NOW = {"threads": "2", "numpy": "2.4.6", "blas": "OpenBLAS 0.3.31 (Haswell)"}
 

@@ -1,0 +1,103 @@
+"""Shell completion of `-o KEY=VALUE` and of run folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from click.shell_completion import BashComplete, CompletionItem, ZshComplete, add_completion_class, split_arg_string
+
+from captioner.config.effects import is_used
+from captioner.config.schema import options
+
+RUNS = Path("runs")
+"""The default folder of runs."""
+CHECKPOINTS = ("best.h5", "last.h5")
+
+
+def complete_override(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Complete the key of an override that the command uses, or the value after its `=`."""
+    key, equals, _ = incomplete.partition("=")
+    command = context.command_path.partition(" ")[2]
+    used = [option for option in options() if is_used(option.path, command)]
+    if not equals:
+        return [CompletionItem(f"{option.path}=", help=option.doc) for option in used if option.path.startswith(key)]
+    values: list[str] = []
+    for option in used:
+        if option.path == key:
+            values += option.choices or (("true", "false") if option.kind is bool else ())
+            values += ["null"] if option.nullable else []
+    return [CompletionItem(text) for text in (f"{key}={value}" for value in values) if text.startswith(incomplete)]
+
+
+def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Complete run folders; if there are none, let the shell complete files."""
+    return [*map(CompletionItem, _runs(incomplete))] or [CompletionItem(incomplete, type="file")]
+
+
+def _runs(incomplete: str) -> Iterator[str]:
+    """Yield the run folders in `runs`, and beside the incomplete path, that start with it."""
+    for folder in dict.fromkeys((RUNS, Path(os.path.dirname(incomplete)))):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if str(path).startswith(incomplete) and any((path / name).exists() for name in CHECKPOINTS):
+                yield str(path)
+
+
+@add_completion_class
+class Bash(BashComplete):
+    """Completion for bash, which splits words at `=` and adds a space after a completion.
+
+    Both would break `-o KEY=VALUE`. So the words are taken from the whole line, completions are shortened to the part
+    that bash replaces, and no space follows a key.
+    """
+
+    source_template = """\
+%(complete_func)s() {
+    local IFS=$'\\n' response type value
+    response=$(env COMP_LINE="${COMP_LINE:0:COMP_POINT}" COMP_WORD="$2" %(complete_var)s=bash_complete "$1")
+    COMPREPLY=()
+    while IFS=',' read -r type value; do
+        case $type in
+            dir) compopt -o dirnames ;;
+            file) compopt -o default ;;
+            plain)
+                COMPREPLY+=("$value")
+                if [[ $value == *= ]]; then compopt -o nospace; fi ;;
+        esac
+    done <<< "$response"
+}
+
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        if "COMP_LINE" not in os.environ:  # a shell that still has click's own script
+            return super().get_completion_args()
+        line = os.environ["COMP_LINE"]
+        words = split_arg_string(line)[1:]
+        if words and not line[-1].isspace():
+            return words[:-1], words[-1]
+        return words, ""
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
+        option, equals, value = incomplete.partition("=")
+        word = value if equals and option.startswith("-") else incomplete
+        kept = max(
+            0, len(word) - len(os.environ.get("COMP_WORD", word))
+        )  # the part of the word that bash does not replace
+        found = super().get_completions(args, incomplete)
+        return [CompletionItem(item.value[kept:]) if item.type == "plain" else item for item in found]
+
+
+@add_completion_class
+class Zsh(ZshComplete):
+    """Completion for zsh, without a space after the key of an override."""
+
+    source_template = ZshComplete.source_template.replace(
+        "_describe -V unsorted completions_with_descriptions -U",
+        """local -a nospace
+        [[ ${completions_with_descriptions[1]%%%%:*} == *= ]] && nospace=(-S '')
+        _describe -V unsorted completions_with_descriptions -U "${nospace[@]}\"""",
+    )

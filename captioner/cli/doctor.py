@@ -1,0 +1,35 @@
+"""captioner doctor: check the installation and the machine."""
+
+from __future__ import annotations
+
+import click
+
+from captioner.cli import output
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  captioner doctor
+  captioner doctor --json
+"""
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor(as_json: bool) -> int:
+    """Check the installation and describe the machine.
+
+    Each line contains a status, the name of the check and what was found. The status `missing` marks optional packages
+    that are not installed; `error` marks what makes commands fail, and the exit code is then 1.
+    """
+    from captioner.environment.checks import examine
+
+    findings = dict(examine())
+    failed = [name for name, finding in findings.items() if finding.status == "error"]
+    if as_json:
+        output.record({"ok": not failed, "checks": {name: finding._asdict() for name, finding in findings.items()}})
+        return 1 if failed else 0
+    width = max(map(len, findings))
+    for name, finding in findings.items():
+        remedy = f"; try {finding.remedy}" if finding.remedy else ""
+        output.result(f"{finding.status:<8} {name.replace('_', ' '):<{width}}  {finding.value}{remedy}")
+    return 1 if failed else 0

@@ -1,0 +1,150 @@
+"""Shell completion of overrides and run folders."""
+
+import os
+import pty
+import select
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.shell_completion import FishComplete, ShellComplete, ZshComplete, get_completion_class
+
+from captioner.cli import cli as root
+from captioner.cli.completion import Bash
+from captioner.config.schema import options
+
+
+def completed(args: list[str], incomplete: str, kind: type[ShellComplete] = ZshComplete) -> list[str]:
+    shell = kind(root, {}, "captioner", "_CAPTIONER_COMPLETE")
+    return [item.value for item in shell.get_completions(args, incomplete)]
+
+
+@pytest.mark.parametrize(
+    ("command", "count"),
+    [(["train"], 5), (["config", "show"], 5), (["sample", "run"], 0), (["gradcheck", "--full"], 4)],
+)
+@pytest.mark.parametrize("option", ["-o", "--set"])
+def test_the_keys_that_a_command_uses_are_completed_with_their_descriptions(
+    command: list[str], count: int, option: str
+) -> None:
+    shell = FishComplete(root, {}, "captioner", "_CAPTIONER_COMPLETE")
+    found = {item.value: item.help for item in shell.get_completions([*command, option], "model.")}
+    docs = {f"{one.path}=": one.doc for one in options()}
+    assert found == {key: docs[key] for key in found}
+    assert sum(key.startswith(("model.d", "model.c")) for key in found) == count
+
+
+def test_every_key_is_completed() -> None:
+    assert completed(["train", "-o"], "") == [f"{option.path}=" for option in options()]
+    assert completed(["train", "-o"], "no.such") == []
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "values"),
+    [
+        ("model.cell=", ["rnn", "lstm"]),
+        ("model.cell=l", ["lstm"]),
+        ("data.standardize=", ["true", "false"]),
+        ("train.patience=", ["null"]),
+        ("train.update_rule=sgd", ["sgd", "sgd_momentum"]),
+        ("train.epochs=", []),
+        ("no.such=", []),
+    ],
+)
+def test_values_of_choices_and_booleans_are_completed(incomplete: str, values: list[str]) -> None:
+    key = incomplete.partition("=")[0]
+    assert completed(["train", "-o"], incomplete) == [f"{key}={value}" for value in values]
+    assert completed(["train"], f"--set={incomplete}") == [f"{key}={value}" for value in values]
+
+
+def test_run_folders_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/scenes/best.h5", "runs/birds/last.h5", "runs/empty/config.yaml", "other/run/last.h5"):
+        Path(name).parent.mkdir(parents=True)
+        Path(name).touch()
+    for args in (["train", "--resume"], ["inspect", "gradients"], ["inspect", "gradients", "runs/birds"]):
+        assert completed(args, "") == ["runs/birds", "runs/scenes"]
+        assert completed(args, "runs/s") == ["runs/scenes"]
+        assert completed(args, "other/") == ["other/run"]
+    shell = ZshComplete(root, {}, "captioner", "_CAPTIONER_COMPLETE")
+    for incomplete in ("runs/scenes/", "absent/x", "oth"):
+        (item,) = shell.get_completions(["train", "--resume"], incomplete)
+        assert (item.value, item.type) == (incomplete, "file")
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "expected"),
+    [
+        ("captioner train -o model.ce", "model.ce", ["plain,model.cell="]),
+        ("captioner train -o model.cell=", "", ["plain,rnn", "plain,lstm"]),
+        ("captioner train -o model.cell=r", "r", ["plain,rnn"]),
+        ("captioner train --set=model.cell=r", "r", ["plain,rnn"]),
+        ("captioner train --set=model.ce", "model.ce", ["plain,model.cell="]),
+        ("captioner train -o seed=3 -o model.cell=r", "r", ["plain,rnn"]),
+        # `=` is not a break character
+        ("captioner train -o model.cell=r", "model.cell=r", ["plain,model.cell=rnn"]),
+        ("captioner train --ove", "--ove", ["plain,--overfit", "plain,--overwrite"]),
+        ("captioner data sum", "sum", ["plain,summary"]),
+        ("captioner train -c ", "", ["file,"]),
+    ],
+)
+def test_bash_gets_the_part_of_the_word_that_it_replaces(
+    line: str, word: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert get_completion_class("bash") is Bash
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_WORD", word)
+    assert Bash(root, {}, "captioner", "_CAPTIONER_COMPLETE").complete().splitlines() == expected
+
+
+SESSIONS = {
+    "bash": (["--norc", "--noprofile", "-i"], b""),
+    "zsh": (["-f", "-i"], b"autoload -Uz compinit && compinit -D\n"),
+}
+"""Options and first line of interactive shells without start-up files."""
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_key_and_its_value_are_completed_in_a_shell(name: str, tmp_path: Path) -> None:
+    """Type a line with tabs into an interactive shell, which runs it."""
+    if shutil.which(name) is None:
+        pytest.skip(f"needs {name}")
+    program = tmp_path / "captioner"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m captioner "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PS1": "$ ", "TERM": "dumb"}
+    options, first = SESSIONS[name]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvpe(name, [name, *options], environment)
+    try:
+        os.write(terminal, first + f'eval "$(_CAPTIONER_COMPLETE={name}_source captioner)"\necho "re"ady\n'.encode())
+        _read_until(terminal, "\nready")
+        os.write(terminal, b"captioner config show -o model.ce\tr\t | grep cell\n")
+        _read_until(terminal, "  cell: rnn")
+    finally:
+        os.close(terminal)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def _read_until(terminal: int, text: str) -> None:
+    shown, end = "", time.monotonic() + 60
+    while text not in shown and time.monotonic() < end:
+        if select.select([terminal], [], [], 1)[0]:
+            shown += os.read(terminal, 4096).decode()
+    assert text in shown, shown
+
+
+def test_completion_loads_nothing_heavy(shell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import sys; from captioner.cli import cli; from click.shell_completion import ZshComplete\n"
+        "found = ZshComplete(cli, {}, 'captioner', '').get_completions(['train', '-o'], 'model.cell=')\n"
+        "print(len(found), sorted({'numpy', 'h5py', 'yaml', 'tqdm'} & set(sys.modules)))"
+    )
+    assert shell(code=code).stdout == "2 []\n"

@@ -1,0 +1,185 @@
+"""TensorBoard event files have the scalars of the history, stay correct after resuming, and never stop training."""
+
+import builtins
+import json
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event as Record
+from tensorboardX.proto.event_pb2 import SessionLog
+from tensorboardX.record_writer import RecordWriter, masked_crc32c
+
+from captioner.config.options import Config
+from captioner.config.yaml_io import parse
+from captioner.errors import MissingLibraryError
+from captioner.training import tensorboard
+from captioner.training.events import Ended, Event, Validated, Warned
+from captioner.training.solver import Step
+from captioner.training.train import resume, train
+
+TRAIN = ["loss", "grad_norm", "learning_rate", "word_loss", "perplexity", "words_per_second"]
+
+
+@pytest.fixture(scope="module")
+def config(small: Sequence[str]) -> Callable[..., Config]:
+    return lambda *overrides: parse("", "", [*small, "train.log_every=2", "train.tensorboard=true", *overrides])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def records(file: Path) -> Iterator[Record]:
+    """Read the records of an event file: length, its checksum, content, its checksum."""
+    content = memoryview(file.read_bytes())
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        assert struct.unpack("<I", content[8:12])[0] == masked_crc32c(bytes(content[:8]))
+        data = bytes(content[12 : 12 + length])
+        assert struct.unpack("<I", content[12 + length : 16 + length])[0] == masked_crc32c(data)
+        yield Record.FromString(data)
+        content = content[16 + length :]
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Read the scalars that TensorBoard shows: a session start discards the records of later steps before it."""
+    shown: dict[str, list[tuple[int, float]]] = {}
+    for file in sorted((run / "tensorboard").iterdir()):
+        for record in records(file):
+            if record.session_log.status == SessionLog.START:
+                shown = {tag: [row for row in rows if row[0] < record.step] for tag, rows in shown.items()}
+            for value in record.summary.value:
+                shown.setdefault(value.tag, []).append((record.step, value.simple_value))
+    return shown
+
+
+def history(run: Path, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_the_scalars_equal_the_history(config, run: Path) -> None:
+    list(train(config("train.epochs=2", "validate.score_every=2"), run))
+    shown = scalars(run)
+    steps, validations = history(run, "step"), history(run, "validation")
+    assert [step for step, _ in shown["train/words_per_second"]] == [2, 4, 6, 8]
+    for name in TRAIN[:-1]:
+        expected = [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in steps]
+        assert shown.pop(f"train/{name}") == expected
+    assert all(value > 0 for _, value in shown.pop("train/words_per_second"))
+    for name in ("loss", "perplexity"):
+        expected = [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in validations]
+        assert shown.pop(f"validation/{name}") == expected
+    assert {tag: [step for step, _ in rows] for tag, rows in shown.items()} == {
+        f"validation/{name}": [8] for name in validations[-1]["scores"]
+    }
+
+
+def test_a_resumed_run_has_every_step_once(config, run: Path, tmp_path: Path) -> None:
+    for event in train(config("train.epochs=3"), run):
+        if isinstance(event, Step) and event.step == 7:
+            break  # as after a kill: the last checkpoint is that of step 4
+    del event
+    list(resume(run))
+    (*_, second) = files = sorted((run / "tensorboard").iterdir())
+    assert len(files) == 2
+    assert [record.step for record in records(second)][:2] == [0, 5]
+    assert [step for step, _ in scalars(run)["train/loss"]] == [2, 4, 6, 8, 10, 12]
+    list(train(config("train.epochs=3"), tmp_path / "other"))
+    others = scalars(tmp_path / "other")
+    for tag, rows in scalars(run).items():
+        assert tag == "train/words_per_second" or rows == others[tag]
+
+
+def test_the_option_can_be_changed_for_a_resumed_run(own_run: Path) -> None:
+    list(resume(own_run, ["train.epochs=3", "train.tensorboard=true", "train.log_every=1"]))
+    assert [step for step, _ in scalars(own_run)["train/loss"]] == [9, 10, 11, 12]
+    list(resume(own_run, ["train.epochs=4", "train.tensorboard=false"]))
+    assert len(list((own_run / "tensorboard").iterdir())) == 1
+
+
+def test_a_finished_run_gets_no_empty_file(config, run: Path) -> None:
+    list(train(config("train.max_steps=2"), run))
+    list(resume(run))
+    assert len(list((run / "tensorboard").iterdir())) == 1
+
+
+def test_without_the_option_there_is_no_folder(tiny_run: Path) -> None:
+    assert not (tiny_run / "tensorboard").exists()
+
+
+def test_overwrite_keeps_the_event_files_with_the_previous_run(config, run: Path) -> None:
+    list(train(config("train.max_steps=2"), run))
+    (old,) = (run / "tensorboard").iterdir()
+    events = train(config("train.epochs=1", "seed=1"), run, overwrite=True)
+    assert isinstance(next(event for event in events if isinstance(event, Step) and event.step == 2), Step)
+    assert [file.name for file in (run / "before" / "tensorboard").iterdir()] == [old.name]
+    list(events)
+    assert not (run / "before").exists()
+    assert [step for step, _ in scalars(run)["train/loss"]] == [2, 4]
+
+
+def warned(events: list[Event]) -> list[Warned]:
+    assert isinstance(events[-1], Ended)
+    assert events[-1].summary["ended"] == "done"
+    return [event for event in events if isinstance(event, Warned) and "event files" in event.problem]
+
+
+def test_a_failing_writer_is_one_warning(config, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = RecordWriter.write
+    calls: list[int] = []
+
+    def fail(self: RecordWriter, data: bytes) -> None:
+        calls.append(1)
+        if len(calls) > 3:
+            raise OSError(28, "No space left on device")
+        written(self, data)
+
+    monkeypatch.setattr(RecordWriter, "write", fail)
+    (warning,) = warned(list(train(config("train.epochs=2"), run)))
+    assert warning.problem == (
+        f"{run}/tensorboard: cannot write event files: No space left on device; training continues without them"
+    )
+    assert len(calls) == 4
+
+
+def test_a_folder_that_cannot_be_created_is_one_warning(config, own_run: Path) -> None:
+    (own_run / "tensorboard").write_text("a file")
+    (warning,) = warned(list(resume(own_run, ["train.epochs=4", "train.tensorboard=true"])))
+    assert "cannot write event files: File exists; training continues" in warning.problem
+
+
+def test_an_error_inside_the_library_does_not_stop_training(config, run: Path, monkeypatch) -> None:
+    def fail(self: tensorboard.EventFile, *_: object) -> None:
+        raise ValueError("bad tag")
+
+    monkeypatch.setattr(tensorboard.EventFile, "add", fail)
+    (warning,) = warned(list(train(config("train.epochs=1"), run)))
+    assert "cannot write event files: bad tag;" in warning.problem
+
+
+def test_a_missing_library_is_reported_before_training(config, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = builtins.__import__
+
+    def missing(name: str, *args: Any) -> Any:
+        if name.partition(".")[0] == "tensorboardX":
+            raise ModuleNotFoundError("No module named 'tensorboardX'", name="tensorboardX")
+        return imported(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(
+        MissingLibraryError, match=r"train\.tensorboard: needs tensorboardX, which is not installed; try"
+    ):
+        next(train(config(), run))
+    assert not run.exists()
+
+
+def test_events_are_passed_on_unchanged(config, run: Path, tmp_path: Path) -> None:
+    with_files = list(train(config("train.epochs=1"), run))
+    without = list(train(config("train.epochs=1", "train.tensorboard=false"), tmp_path / "other"))
+    kept = (Step, Validated)
+    assert [one for one in with_files if isinstance(one, kept)] == [one for one in without if isinstance(one, kept)]
