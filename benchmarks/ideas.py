@@ -71,7 +71,7 @@ IDEAS = {
     "x Wx once per distinct word": Off(
         ((model, "scan_forward", _every_row), (model, "scan_backward", _every_row_back))
     ),
-    "sums per word of sorted rows (disabled: np.add.at)": Off(
+    "rows sorted by word, one sum per word (without it: np.add.at)": Off(
         ((model, "word_embedding_backward", _add_at), (scan, "word_embedding_backward", _add_at))
     ),
     "Adam in cache-sized chunks": Off(((optim, "CHUNK", WHOLE),)),

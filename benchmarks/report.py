@@ -113,12 +113,8 @@ def _others(results: Results) -> Iterator[Row]:
         ours, *theirs = memory["peak"].values()
         peer = (f"{min(theirs):.0f}", f"{ours / min(theirs):.2f}") if theirs else ("", "")
         yield ("peak training memory, lstm-64-1004 / PyTorch's lowest, MB", f"{ours:.0f}", *peer)
-        yield (
-            f"peak training memory: {memory['base']:.0f} MB, plus kB per word of the batch (linear fit)",
-            f"{memory['kb_a_word']:.1f}",
-            "",
-            "",
-        )
+        fit = f"{memory['base']:.0f} MB + {memory['kb_a_word']:.1f} kB per word"
+        yield ("peak training memory, linear fit over the words of a batch", fit, "", "")
     if startup := results.get("startup"):
         yield pair("`captioner --help` / `import click`, ms", {"": startup}, "ours", "import click")
         yield ("`captioner sample` for one image, ms", _times({"": startup}, "sample"), "", "")

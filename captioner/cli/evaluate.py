@@ -90,9 +90,9 @@ def evaluate(
     image and caption.
 
     BLEU, ROUGE-L and CIDEr-D equal those of pycocoevalcap, PTB tokenizer included. They are multiplied by 100 and
-    printed with a 95 % bootstrap confidence interval over images (1,000 resamples). Differences are the score of the
-    first captions minus that of others, with intervals of the paired bootstrap. Perplexity is computed on the
-    references.
+    printed with a 95 % bootstrap confidence interval over images (1,000 resamples). If runs or files are compared, a
+    difference is the score of the first run or file minus that of another, with an interval from the paired bootstrap.
+    Perplexity is computed on the references.
     """
     needs_run = (baseline, coco, overrides, ensemble, data)
     single_split = captions or against or coco

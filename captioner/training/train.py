@@ -183,7 +183,7 @@ class Training:
             yield from validations
             if should_stop:
                 return "stopped"
-            if self._out_of_patience():
+            if self._out_of_patience() and not at_end:
                 return "early stopping"
         return "nothing left to do" if self.is_finished else "done"
 

@@ -209,6 +209,11 @@ def test_early_stopping(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert checkpoint.load(run / "best.h5").meta.step == 4 * PER_EPOCH
 
 
+def test_a_run_whose_patience_ends_with_its_last_epoch_is_done(events, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted_losses(monkeypatch, 2.0, 2.1, 2.2)
+    assert events("train.epochs=3", "train.patience=2")[-1].summary["ended"] == "done"
+
+
 def test_a_run_that_stopped_early_resumes_with_more_patience(events, run: Path, monkeypatch) -> None:
     scripted_losses(monkeypatch, 2.0, 2.1, 2.2, 2.3, 2.4)
     events("train.epochs=9", "train.patience=1")
