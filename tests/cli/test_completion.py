@@ -26,7 +26,7 @@ def completed(args: list[str], incomplete: str, kind: type[ShellComplete] = ZshC
 
 @pytest.mark.parametrize(
     ("command", "count"),
-    [(["train"], 5), (["config", "show"], 5), (["sample", "run"], 0), (["gradcheck", "--full"], 4)],
+    [(["train"], 7), (["config", "show"], 7), (["sample", "run"], 0), (["gradcheck", "--full"], 6)],
 )
 @pytest.mark.parametrize("option", ["-o", "--set"])
 def test_the_keys_that_a_command_uses_are_completed_with_their_descriptions(
@@ -47,7 +47,7 @@ def test_every_key_is_completed() -> None:
 @pytest.mark.parametrize(
     ("incomplete", "values"),
     [
-        ("model.cell=", ["rnn", "lstm"]),
+        ("model.cell=", ["rnn", "lstm", "gru"]),
         ("model.cell=l", ["lstm"]),
         ("data.standardize=", ["true", "false"]),
         ("train.patience=", ["null"]),
@@ -81,7 +81,7 @@ def test_run_folders_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("line", "word", "expected"),
     [
         ("captioner train -o model.ce", "model.ce", ["plain,model.cell="]),
-        ("captioner train -o model.cell=", "", ["plain,rnn", "plain,lstm"]),
+        ("captioner train -o model.cell=", "", ["plain,rnn", "plain,lstm", "plain,gru"]),
         ("captioner train -o model.cell=r", "r", ["plain,rnn"]),
         ("captioner train --set=model.cell=r", "r", ["plain,rnn"]),
         ("captioner train --set=model.ce", "model.ce", ["plain,model.cell="]),
@@ -147,4 +147,4 @@ def test_completion_loads_nothing_heavy(shell: Callable[..., Any], monkeypatch: 
         "found = ZshComplete(cli, {}, 'captioner', '').get_completions(['train', '-o'], 'model.cell=')\n"
         "print(len(found), sorted({'numpy', 'h5py', 'yaml', 'tqdm'} & set(sys.modules)))"
     )
-    assert shell(code=code).stdout == "2 []\n"
+    assert shell(code=code).stdout == "3 []\n"
