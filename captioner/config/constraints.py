@@ -94,9 +94,6 @@ def _needs_root(source: str, expected: str) -> Constraint:
 CONSTRAINTS = (
     _needs_root("cs231n", "the folder with coco2014_captions.h5"),
     _needs_root("prepared", "a file written by `captioner prepare`"),
-    _only_with("model.attention_dim", "model.attention", "adaptive"),
-    _only_with("model.dropout_regions", "model.attention", "adaptive"),
-    _only_with("model.dropout_keys", "model.attention", "adaptive"),
     _only_with("train.lr_decay", "train.schedule", "exponential"),
     _only_with("train.weight_decay", "train.update_rule", "adamw"),
     _any_of(

@@ -145,7 +145,7 @@ def test_init_from_a_run_without_attention_is_rejected(go: Callable[..., Path], 
         go("data.standardize=true", f"train.init_from={trained}", "train.max_steps=1")
 
 
-@pytest.mark.parametrize("override", ["model.attention_dim=9", "train.captions_per_image=1"])
+@pytest.mark.parametrize("override", ["model.attention=none", "model.attention_dim=9", "train.captions_per_image=1"])
 def test_options_of_attention_are_fixed_after_training_has_started(override: str, trained: Path) -> None:
     with pytest.raises(ConfigError, match="start a new run to change it"):
         list(resume(trained, [override, "train.max_steps=20"]))
@@ -153,5 +153,5 @@ def test_options_of_attention_are_fixed_after_training_has_started(override: str
 
 def test_attention_options_need_attention() -> None:
     for option in ("attention_dim=8", "dropout_regions=0.1", "dropout_keys=0.1"):
-        with pytest.raises(ConfigError, match=r"has no effect without model\.attention adaptive"):
+        with pytest.raises(ConfigError, match=r"has no effect with model\.attention none, only with adaptive"):
             parse("", "", [f"model.{option}"])
