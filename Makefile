@@ -28,10 +28,10 @@ test: $(VENV)/dev ## all tests
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
 smoke: $(VENV)/dev ## the main path of each command with the lowest declared versions of the libraries
-	$(BIN)/python -m pytest -m environments -r s tests/environments/test_lowest_versions.py
+	$(BIN)/python -m pytest -m environments -r s tests/installation/test_lowest_versions.py
 
 newcomer: $(VENV)/dev ## install wheel and source archive elsewhere; run the README and the smoke tests (FULL=1: all)
-	FULL=$(FULL) $(BIN)/python -m pytest -m environments tests/environments/test_archives.py tests/environments/test_newcomer.py
+	FULL=$(FULL) $(BIN)/python -m pytest -m environments tests/installation/test_archives.py tests/installation/test_newcomer.py
 
 lint: $(VENV)/dev ## style, and who may import whom
 	$(BIN)/ruff check .

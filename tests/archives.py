@@ -33,8 +33,8 @@ def run(*command: object, **options: Any) -> str:
     """Run a command that must succeed, and return its output."""
     done = subprocess.run(
         [*map(str, command)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
-        **{"env": user_environment(), **options},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        **{"env": user_environment(), "timeout": 600, **options},
     )  # fmt: skip
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}"
     return done.stdout

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = (
@@ -36,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Before the first import of NumPy: runs agree to the bit for one number of threads, and processes inherit it.
     os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    # No test measures time: by default, an example that takes longer than 0.2 s fails.
+    settings.register_profile("captioner", deadline=None)
+    settings.load_profile("captioner")
 
 
 class Done(NamedTuple):

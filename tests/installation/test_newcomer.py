@@ -99,4 +99,4 @@ def test_the_tests_of_the_source_archive_pass(archives: Archives, uv: Callable[.
     uv("venv", "--python", sys.executable, environment)
     uv("pip", "install", "--python", environment / "bin" / "python", f"{archives.sdist}[test]")
     selection = ("--numprocesses", "2") if os.environ.get("FULL") else ("-m", "smoke")
-    run(environment / "bin" / "python", "-m", "pytest", *selection, cwd=source)
+    run(environment / "bin" / "python", "-m", "pytest", *selection, cwd=source, timeout=3600)
