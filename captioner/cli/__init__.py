@@ -80,7 +80,8 @@ def _without_debug(args: list[str]) -> tuple[list[str], bool]:
 def _run(args: list[str], debug: bool) -> int:
     try:
         code = cli.main(args=args, prog_name="captioner", standalone_mode=False)
-        output.flush()
+        with output.ignoring_a_closed_pipe():
+            output.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,18 +23,18 @@ def write_captions(
     """Print captions, and write them to sidecar files and to a file in COCO's format; return the exit code."""
     from captioner.inference.sidecars import Sidecars
 
-    written: list[Caption] = []
+    written: dict[str, Caption] = {}
     sidecars = None if suffix is None else Sidecars(suffix, overwrite)
     keep: list[Callable[[Caption], None]] = []
     if coco is not None:
-        keep.append(written.append)
+        keep.append(lambda caption: written.update({caption.image: caption}))  # a photograph may be given twice
     if sidecars is not None:
         keep.append(sidecars.write)
     code = _print(captions, as_json, keep)
     if coco is not None:
         from captioner.evaluation.caption_files import write_results
 
-        write_results(coco, [one.image for one in written], [one.text for one in written], overwrite)
+        write_results(coco, list(written), [one.text for one in written.values()], overwrite)
     if sidecars is not None and sidecars.kept:
         exist = "sidecars exist" if sidecars.kept > 1 else "sidecar exists"
         output.problem(f"{sidecars.kept:,} {exist} already, not replaced; --overwrite replaces existing files")
@@ -41,19 +42,19 @@ def write_captions(
 
 
 def _print(captions: Iterable[Caption | Unreadable], as_json: bool, keep: Sequence[Callable[[Caption], None]]) -> int:
-    """Print captions, pass each to the functions `keep`, and report failures; return the exit code."""
-    from captioner.inference.caption import Caption, to_record
+    """Print captions, pass each to the functions `keep`, and report failures; return the exit code.
+
+    If there are such functions, all captions reach them, even if the reader of stdout closes the pipe.
+    """
+    from captioner.inference.caption import Caption
 
     code = 0
     for caption in captions:
         try:
             if not isinstance(caption, Caption):
                 raise CaptionerError(str(caption))
-            if as_json:
-                output.record(to_record(caption))
-            else:
-                for cells in _cells(caption):
-                    output.result(*cells)
+            with output.ignoring_a_closed_pipe() if keep else nullcontext():
+                _print_caption(caption, as_json)
             for save in keep:
                 save(caption)
         except output.OutputError:
@@ -62,6 +63,16 @@ def _print(captions: Iterable[Caption | Unreadable], as_json: bool, keep: Sequen
             output.problem(error)
             code = 1
     return code
+
+
+def _print_caption(caption: Caption, as_json: bool) -> None:
+    from captioner.inference.caption import to_record
+
+    if as_json:
+        output.record(to_record(caption))
+        return
+    for cells in _cells(caption):
+        output.result(*cells)
 
 
 def _cells(caption: Caption) -> Iterator[tuple[str, ...]]:

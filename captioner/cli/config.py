@@ -10,6 +10,7 @@ import click
 from captioner.cli import output
 from captioner.cli.options import PATH, config_options, override_option
 from captioner.errors import CaptionerError, UsageError
+from captioner.printable import printable
 
 HEADER = "# Every option with its default. Keep the lines that you change and delete the rest.\n"
 
@@ -74,8 +75,8 @@ def _schema_path(schema: Path, file: Path | None) -> str:
     if not schema.is_file():
         raise UsageError(f"--schema {schema}: file not found; write it with captioner config schema {schema}")
     path = os.path.relpath(schema, "." if file is None else file.parent)
-    if path.split() != [path]:
-        raise UsageError(f"--schema {schema}: expected a path without spaces, where the comment would end")
+    if path.split() != [path] or path != printable(path) or "#" in path:
+        raise UsageError(f"--schema {schema}: expected a path without spaces, # and control characters")
     return path
 
 
@@ -90,6 +91,7 @@ def _write(file: Path | None, text: str) -> None:
     except FileExistsError:
         raise UsageError(f"{file}: exists already; name a new file") from None
     except OSError as error:
+        file.unlink(missing_ok=True)  # an incomplete file
         raise CaptionerError(f"{file}: cannot write: {error.strerror}") from None
     output.note(f"{file}: written")
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import click
 
 from captioner.cli import output
+
+if TYPE_CHECKING:
+    from captioner.environment.checks import Finding
 
 
 @click.command(
@@ -25,11 +31,16 @@ def doctor(as_json: bool) -> int:
 
     findings = dict(examine())
     failed = [name for name, finding in findings.items() if finding.status == "error"]
+    with output.ignoring_a_closed_pipe():
+        _print(findings, not failed, as_json)
+    return 1 if failed else 0
+
+
+def _print(findings: Mapping[str, Finding], is_ok: bool, as_json: bool) -> None:
     if as_json:
-        output.record({"ok": not failed, "checks": {name: finding._asdict() for name, finding in findings.items()}})
-        return 1 if failed else 0
+        output.record({"ok": is_ok, "checks": {name: finding._asdict() for name, finding in findings.items()}})
+        return
     width = max(map(len, findings))
     for name, finding in findings.items():
         remedy = f"; try {finding.remedy}" if finding.remedy else ""
         output.result(f"{finding.status:<8} {name.replace('_', ' '):<{width}}  {finding.value}{remedy}")
-    return 1 if failed else 0

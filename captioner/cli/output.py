@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,15 @@ def progress(total: int, unit: str, initial: int = 0) -> tqdm[Any]:
     return tqdm(
         total=total, initial=initial, unit=unit, disable=disable, dynamic_ncols=True, file=sys.stderr, mininterval=0.2
     )
+
+
+@contextlib.contextmanager
+def ignoring_a_closed_pipe() -> Iterator[None]:
+    """Discard the rest of stdout if its reader closed the pipe: the command goes on, and its exit code counts."""
+    try:
+        yield
+    except BrokenPipeError:
+        discard(sys.stdout.fileno())
 
 
 def discard(descriptor: int) -> None:

@@ -112,7 +112,8 @@ def train(
         return 128 + caught[0]
     if overfit is None:
         return 0
-    output.result(_verdict(summary, config))
+    with output.ignoring_a_closed_pipe():
+        output.result(_verdict(summary, config))
     return 0 if summary["overfit"]["passed"] else 1
 
 

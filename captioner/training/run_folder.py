@@ -14,6 +14,7 @@ from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
 from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, write_atomically
 from captioner.storage.checkpoint import Checkpoint
+from captioner.storage.files import read_bytes
 from captioner.text.strict_json import to_json
 from captioner.training import history
 from captioner.training.folder_lock import LOCK, FolderLock
@@ -22,6 +23,7 @@ PREVIOUS = "before"
 """Holds an overwritten run until the new one has a best checkpoint."""
 EVENT_FILES, EVENT_FILE = "tensorboard", "events.out.tfevents.*"
 """The folder of the TensorBoard event files, and the pattern of their names."""
+HISTORY_LIMIT = 1 << 32
 BEST_BEFORE_END = "best-before-end.h5"
 """The best checkpoint of the scheduled validations, if the validation at the end of the run is better."""
 
@@ -136,10 +138,7 @@ class RunFolder:
             elif not has_best:
                 self.best.unlink(missing_ok=True)
         if self.history.exists():
-            try:
-                lines = self.history.read_text("utf-8", errors="replace")
-            except OSError as error:
-                raise CaptionerError(f"{self.history}: cannot read: {error.strerror}") from error
+            lines = read_bytes(self.history, HISTORY_LIMIT).decode("utf-8", errors="replace")
             self.write(self.history, history.truncate(lines, step))
 
     def claim(self) -> None:

@@ -15,6 +15,7 @@ from captioner.config.options import Config
 from captioner.config.shipped import shipped
 from captioner.config.yaml_io import load, parse
 from captioner.errors import CaptionerError, ConfigError, UsageError
+from captioner.printable import printable
 
 
 def run(*args: str) -> Result:
@@ -100,14 +101,18 @@ def test_init_names_the_schema_relative_to_the_new_file() -> None:
     ("name", "problem"),
     [
         ("absent.json", "file not found; write it with captioner config schema absent.json"),
-        ("a b.json", "expected a path without spaces, where the comment would end"),
+        *(
+            (name, "expected a path without spaces, # and control characters")
+            for name in ("a b.json", "#.json", "\x1b.json")
+        ),
     ],
 )
 def test_a_schema_that_cannot_be_named(name: str, problem: str) -> None:
-    Path("a b.json").touch()
+    if name != "absent.json":
+        Path(name).touch()
     error = failure("init", "my.yaml", "--schema", name)
     assert isinstance(error, UsageError)
-    assert str(error) == f"--schema {name}: {problem}"
+    assert str(error) == f"--schema {printable(name)}: {problem}"
     assert not Path("my.yaml").exists()
 
 

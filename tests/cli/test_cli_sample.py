@@ -338,10 +338,21 @@ def test_coco_results(cli: Callable[..., Any], photo_run: Path, captions: dict[s
 
 
 def test_coco_results_need_unique_image_ids(cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]) -> None:
-    done = cli("sample", photo_run, "new/070.png", "new/070.png", "--coco", "results.json")
+    names = [f"new/{number}_000000000007.png" for number in (1, 2)]
+    for name in names:
+        shutil.copy("new/070.png", name)
+    done = cli("sample", photo_run, *names, "--coco", "results.json")
     assert (done.code, len(done.out.splitlines())) == (1, 2)
-    assert done.err == "captioner: results.json: expected unique image ids, got 'new/070.png' twice\n"
+    assert done.err == "captioner: results.json: expected unique image ids, got 7 twice\n"
     assert not Path("results.json").exists()
+
+
+def test_a_photograph_that_is_given_twice_has_one_coco_result(
+    cli: Callable[..., Any], photo_run: Path, captions: dict[str, str]
+) -> None:
+    done = cli("sample", photo_run, "new/070.png", "./new/070.png", "--coco", "results.json")
+    assert (done.code, done.err, len(done.out.splitlines())) == (0, "", 2)
+    assert [entry["image_id"] for entry in json.loads(Path("results.json").read_text())] == ["new/070.png"]
 
 
 def test_an_interruption_leaves_no_partial_results(

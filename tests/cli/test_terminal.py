@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,34 @@ def test_a_closed_pipe_on_stdout_is_no_error(command: str, shell: Callable[..., 
     done = shell(*command.split(), stdout=write)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def closed_pipe() -> Iterator[int]:
+    read, write = os.pipe()
+    os.close(read)
+    yield write
+    os.close(write)
+
+
+def test_all_captions_are_saved_after_the_pipe_was_closed(shell: Callable[..., Any], closed_pipe: int) -> None:
+    code = (
+        "from captioner.cli import main, output\n"
+        "def closed(*cells): raise BrokenPipeError\n"  # as if the output were larger than the buffer
+        "output.result = closed\n"
+        "main(['sample', 'run', '--coco', 'captions.json'])"
+    )
+    done = shell(code=code, stdout=closed_pipe)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads(Path("captions.json").read_text())) == 10
+
+
+def test_a_failed_check_has_exit_code_1_after_the_pipe_was_closed(
+    shell: Callable[..., Any], closed_pipe: int, small_options: tuple[str, ...]
+) -> None:
+    options = *small_options, "-o", "train.max_steps=1", "--run", "new"
+    done = shell("train", "--overfit", "2", *options, stdout=closed_pipe)
+    assert done.returncode == 1
 
 
 ENVIRONMENTS = {

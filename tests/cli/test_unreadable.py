@@ -74,7 +74,7 @@ def test_an_unreadable_history_is_named(cli: Callable[..., Any]) -> None:
     Path("run/history.jsonl").unlink()
     Path("run/history.jsonl").symlink_to(BROKEN)
     done = cli("train", "--resume", "run", "-o", "train.max_steps=3")
-    assert done == (1, "", "captioner: run/history.jsonl: cannot read: Input/output error\n")
+    assert done == (1, "", "captioner: run/history.jsonl: cannot be read: Input/output error\n")
 
 
 def test_the_other_photographs_are_captioned(cli: Callable[..., Any]) -> None:
