@@ -124,7 +124,7 @@ class Bad:
 
 
 def test_crashes_hangs_and_high_memory_are_counted_and_other_trials_run() -> None:
-    tally = watch.run(Bad(), 8, workers=2, patience=8.0)
+    tally = watch.run(Bad(), 8, workers=2, patience=2.0)
     assert tally.counts == {"crashed": 1, "hung": 1, "traceback": 1, "greedy": 1, "refused": 4}
     assert tally.escaped == 4
     assert len(tally.notes) == 4
