@@ -17,7 +17,7 @@ def pointing_accuracy(loaded: LoadedModel, split: Split, captions: Sequence[str]
     """Compute the fraction of words that name an object of the image, and whose strongest region contains the object.
 
     None for a data set that does not know the positions of objects, and for models without attention; an ensemble has
-    no attention weights of its own. `captions` are those of all images of the split.
+    no attention weights. `captions` are those of all images of the split.
     """
     model = loaded.model
     if split.pointing_game is None or not isinstance(model, CaptioningRNN) or not model.sizes.attends:

@@ -9,7 +9,7 @@ A hidden state h attends to the L keys and to a sentinel s, which holds what the
 q = h W_query / sqrt(A);   s = tanh(h W_sentinel + b_sentinel)
 α = softmax(q·K_1, ..., q·K_L, q·s);   context = Σ_l α_l K_l + α_{L+1} s;   out = h + context W_context
 
-The keys are also the values. In the paper, the sentinel is the LSTM's memory behind a gate of its own; here it is a
+The keys are also the values. In the paper, the sentinel is the LSTM's memory behind a separate gate; here it is a
 function of h, itself the memory behind the output gate, so every cell has a sentinel, and attention needs h alone.
 
 Letters: P rows, M images, L regions per image, R numbers per region, A numbers per key, H hidden.

@@ -128,7 +128,7 @@ def _find_with_threadpoolctl() -> Any | None:
     from threadpoolctl import ThreadpoolController
 
     found = ThreadpoolController().select(user_api="blas").lib_controllers
-    # SciPy, for example, may have loaded a library of its own
+    # SciPy, for example, may have loaded another library
     return min(found, key=lambda one: "numpy" not in Path(one.filepath).parent.name, default=None)
 
 

@@ -1,6 +1,6 @@
 """TensorBoard event files with the scalars of a run. Needs the extra `tensorboard`.
 
-tensorboardX's SummaryWriter writes in a thread of its own: after a failed write it would block training. So this module
+tensorboardX's SummaryWriter writes in a separate thread: after a failed write it would block training. So this module
 uses the EventsWriter below it, which raises the error in the calling thread.
 """
 
