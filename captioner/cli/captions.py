@@ -12,6 +12,7 @@ from captioner.errors import CaptionerError
 
 if TYPE_CHECKING:
     from captioner.inference.caption import Caption
+    from captioner.inference.sidecars import Sidecars
     from captioner.preparation.find_photos import Unreadable
 
 TRUE = {True: ("true",), False: ("not true",), None: ()}
@@ -21,10 +22,8 @@ def write_captions(
     captions: Iterable[Caption | Unreadable], as_json: bool, suffix: str | None, coco: Path | None, overwrite: bool
 ) -> int:
     """Print captions, and write them to sidecar files and to a file in COCO's format; return the exit code."""
-    from captioner.inference.sidecars import Sidecars
-
     written: dict[str, Caption] = {}
-    sidecars = None if suffix is None else Sidecars(suffix, overwrite)
+    sidecars = None if suffix is None else _open_sidecars(suffix, overwrite)
     keep: list[Callable[[Caption], None]] = []
     if coco is not None:
         keep.append(lambda caption: written.update({caption.image: caption}))  # a photograph may be given twice
@@ -39,6 +38,12 @@ def write_captions(
         exist = "sidecars exist" if sidecars.kept > 1 else "sidecar exists"
         output.problem(f"{sidecars.kept:,} {exist} already, not replaced; --overwrite replaces existing files")
     return code
+
+
+def _open_sidecars(suffix: str, overwrite: bool) -> Sidecars:
+    from captioner.inference.sidecars import Sidecars  # needs Pillow
+
+    return Sidecars(suffix, overwrite)
 
 
 def _print(captions: Iterable[Caption | Unreadable], as_json: bool, keep: Sequence[Callable[[Caption], None]]) -> int:
