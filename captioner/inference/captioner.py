@@ -12,11 +12,13 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Features, check_features, read_regions
+from captioner.data.region_grid import region_grid
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.inference.arguments import described, several_paths, whole_number
-from captioner.inference.caption import Candidate, Caption
+from captioner.inference.attention import Attention, attention_of, check_attention
+from captioner.inference.caption import Candidate, Caption, Decoded
 from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import LoadedModel, check_width
 from captioner.parallel.thread_pool import ThreadPool
@@ -52,35 +54,53 @@ class Captioner:
         return f"Captioner({str(self.loaded.path)!r}: {config.model.cell}, {words:,} words, encoder {meta.encoder!r})"
 
     @overload
-    def caption(self, images: Photo, *, n_best: int = 1) -> Caption: ...
+    def caption(self, images: Photo, *, n_best: int = 1, attention: bool = False) -> Caption: ...
     @overload
-    def caption(self, images: Photos, *, n_best: int = 1) -> list[Caption]: ...
+    def caption(self, images: Photos, *, n_best: int = 1, attention: bool = False) -> list[Caption]: ...
     @overload
-    def caption(self, *, features: Array, n_best: int = 1) -> list[Caption]: ...
     def caption(
-        self, images: Photo | Photos | None = None, *, features: Array | None = None, n_best: int = 1
+        self, *, features: Array, regions: Array | None = None, n_best: int = 1, attention: bool = False
+    ) -> list[Caption]: ...
+    def caption(
+        self,
+        images: Photo | Photos | None = None,
+        *,
+        features: Array | None = None,
+        regions: Array | None = None,
+        n_best: int = 1,
+        attention: bool = False,
     ) -> Caption | list[Caption]:
         """Caption a photograph, a list of photographs, or rows of image features.
 
-        A photograph is encoded by the encoder of the training images. A row of features is named by its number.
+        A photograph is encoded by the encoder of the training images. A row of features is named by its number. With
+        `attention`, each caption has the attention weights of its words; further candidates have none.
 
-        Shapes: features (N, F), or (F,) for one image.
+        Shapes: features (N, F), or (F,) for one image; regions (N, L, R) for a model with attention.
         A model of generated drawings warns if it is given photographs.
 
         Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
-        for features of another width; UsageError for an encoder that is not found, or `n_best` outside 1 to 100;
-        TypeError for arguments of another type.
+        for features of another width, and for `attention` of a model without it; UsageError for an encoder that is not
+        found, or `n_best` outside 1 to 100; TypeError for arguments of another type.
         """
         n_best = whole_number(n_best, "caption: n_best")
         if not 1 <= n_best <= MAX_N_BEST:
             raise UsageError(f"caption: n_best: expected 1 to {MAX_N_BEST}, got {n_best}")
         if (images is None) == (features is None):
             raise UsageError("caption: expected photographs or features=, one of them")
+        if regions is not None and features is None:
+            raise UsageError("caption: regions= needs features=; the regions of a photograph are computed")
+        if attention:
+            check_attention(self.loaded)
         if features is not None:
-            rows = _matrix(features)
+            rows = np.atleast_2d(_array(features, "features: expected an array (images, feature)"))
             self.check_features(rows, "caption")
-            found = self.candidates(rows, n_best)
-            return [Caption(str(row), *best[0], [], None, best) for row, best in enumerate(found)]
+            if regions is not None:
+                regions = _array(regions, "regions: expected an array (images, regions, numbers)")
+                check_features(regions, "caption: regions", axes="images, regions, numbers")
+                if len(regions) != len(rows):
+                    raise DataError(f"caption: regions: expected those of {len(rows)} images, got {len(regions)}")
+            found = self.decode(rows, n_best, regions=regions, attention=attention)
+            return [one.caption(str(row)) for row, one in enumerate(found)]
         paths = several_paths(images, "caption: images")
         from captioner.inference.photos import caption_photos, photo_paths, photo_warning
         from captioner.preparation.find_photos import Unreadable
@@ -89,7 +109,7 @@ class Captioner:
         if paths and (warning := photo_warning(self.loaded)) is not None:
             warnings.warn(warning, stacklevel=2)
         captions: list[Caption] = []
-        for caption in caption_photos(self, self.encoder, photo_paths(paths), n_best):
+        for caption in caption_photos(self, self.encoder, photo_paths(paths), n_best, attention=attention):
             if isinstance(caption, Unreadable):
                 raise DataError(str(caption))
             captions.append(caption)
@@ -121,11 +141,24 @@ class Captioner:
         image_ids: Array | None = None,
         regions: Features | None = None,
     ) -> Iterator[list[Candidate]]:
+        """Decode rows of features: the `n_best` captions of each, as `decode`."""
+        for decoded in self.decode(features, n_best, limit, image_ids, regions):
+            yield decoded.candidates
+
+    def decode(
+        self,
+        features: Features,
+        n_best: int = 1,
+        limit: int | None = None,
+        image_ids: Array | None = None,
+        regions: Features | None = None,
+        attention: bool = False,
+    ) -> Iterator[Decoded]:
         """Decode rows of features, or the first `limit` of them, a batch at a time: the `n_best` captions of each.
 
         The beam is widened to `n_best` if needed. Log-probabilities are the model's own, whatever ranks the captions.
-        `image_ids` seed the random numbers of sampling per image, by default the row numbers. The features are not
-        checked here.
+        `image_ids` seed the random numbers of sampling per image, by default the row numbers. With `attention`, the
+        attention weights of each best caption are computed too. The features are not checked here.
 
         Shapes: features (N, F), image_ids (N,), regions (N, L, R) for a model with attention.
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
@@ -143,7 +176,8 @@ class Captioner:
             rows = np.arange(first, min(first + size, count))
             batch = features[rows]
             ids = rows if image_ids is None else image_ids[rows]
-            tokens, log_probs = self._decode(decode, batch, ids, regions=read_regions(regions, rows))
+            own = read_regions(regions, rows)
+            tokens, log_probs = self._decode(decode, batch, ids, regions=own)
             if not np.isfinite(log_probs[:, 0]).all():
                 raise CheckpointError(
                     f"{self.loaded.path}: expected finite log-probabilities from the model, got others: "
@@ -153,14 +187,18 @@ class Captioner:
                 expected = self.reranker.expected_cider(batch, list(map(vocab.unpadded, tokens)))
                 weight, penalty = options.consensus, options.length_penalty
                 tokens, log_probs = rerank(tokens, log_probs, expected, vocab.null, weight, penalty)
-            for captions, scores in zip(tokens.tolist(), log_probs.tolist(), strict=True):
+            maps: list[Attention | None] = [None] * len(rows)
+            if attention and regions is not None:
+                maps[:] = attention_of(self.loaded, batch, own, region_grid(regions.shape), tokens[:, 0], self._pool)
+            for captions, scores, one in zip(tokens.tolist(), log_probs.tolist(), maps, strict=True):
                 pairs = zip(captions[:n_best], scores, strict=False)
-                yield [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
+                found = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
+                yield Decoded(found, one)
 
 
-def _matrix(features: Array) -> Array:
-    """Convert the features of one image (F,) or of several (N, F) to a matrix. Raises: TypeError."""
+def _array(value: Array, expected: str) -> Array:
+    """Convert a value to an array. Raises: TypeError."""
     try:
-        return np.atleast_2d(features)
+        return np.asarray(value)
     except ValueError:  # a ragged list
-        raise TypeError(f"caption: features: expected an array (images, feature), got {described(features)}") from None
+        raise TypeError(f"caption: {expected}, got {described(value)}") from None

@@ -17,7 +17,7 @@ from captioner.images import heic, open_encoder, parse_identity, same_encoder
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import encode_photos
 from captioner.images.photo import list_photos
-from captioner.inference.caption import Caption
+from captioner.inference.caption import Caption, Decoded
 from captioner.inference.captioner import Captioner
 from captioner.inference.restore import LoadedModel, check_width
 from captioner.preparation.find_photos import Unreadable, is_url
@@ -103,10 +103,11 @@ def caption_photos(
     photos: Iterable[Path | Unreadable],
     n_best: int = 1,
     limit: int | None = None,
+    attention: bool = False,
 ) -> Iterator[Caption | Unreadable]:
     """Caption photographs, or the first `limit` of them, in order; one that cannot be read is skipped and reported.
 
-    Paths that are not photographs are reported last.
+    Paths that are not photographs are reported last. With `attention`, each caption has its attention weights.
     """
     threads = captioner.loaded.config.threads
 
@@ -124,13 +125,14 @@ def caption_photos(
         # A photograph is identified by its content: its samples depend on neither its name nor the order.
         digests = [int.from_bytes(one.digest[:8], "little") for one in some if one.features is not None]
         image_ids = np.array(digests, np.uint64)
-        found = captioner.candidates(_checked(rows, encoder), n_best, image_ids=image_ids) if rows else iter(())
+        found: Iterator[Decoded] = iter(())
+        if rows:
+            found = captioner.decode(_checked(rows, encoder), n_best, image_ids=image_ids, attention=attention)
         for one in some:
             if one.features is None:
                 yield Unreadable(os.fspath(one.path), str(one.problem))
             else:
-                candidates = next(found)
-                yield Caption(os.fspath(one.path), *candidates[0], [], None, candidates)
+                yield next(found).caption(os.fspath(one.path))
     yield from failed
 
 
