@@ -55,11 +55,12 @@ def sandbox(
     small: tuple[str, ...],
     tiny_run: Path,
     write_coco: Callable[..., Path],
+    attention_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Sandbox:
     monkeypatch.chdir(tmp_path)
-    return Sandbox(cli, small, tiny_run, write_coco)
+    return Sandbox(cli, small, tiny_run, write_coco, attention_run)
 
 
 HELP = dict(help_commands((), root))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from captioner.cli import output
-from captioner.cli.options import PATH, config_options, list_option, prepare_config, prepare_options
+from captioner.cli.options import (
+    PATH,
+    config_options,
+    images_hint,
+    images_option,
+    list_option,
+    prepare_config,
+    prepare_options,
+)
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -115,10 +122,7 @@ Examples:
     metavar="FILE",
     help="Write the images and captions to FILE as an HTML page.",
 )
-@click.option(
-    "--images", type=PATH, metavar="FOLDER",
-    help="Folder of the photographs for --html; files outside it are not read.",
-)  # fmt: skip
+@images_option("--html")
 @click.option("--overwrite", is_flag=True, help="Replace an existing --html file.")
 @config_options
 def show(
@@ -139,19 +143,15 @@ def show(
     if html is not None:
         missing = use_case.write_page(html, corpus, split, examples, images, overwrite)
         if missing:
-            output.problem(f"{missing:,} of {len(examples):,} photographs not found; {_images_hint(corpus, images)}")
+            output.problem(
+                f"{missing:,} of {len(examples):,} photographs not found; {images_hint(corpus.about, images)}"
+            )
         output.note(f"{html}: written")
         return
     for example in examples:
         output.result(example.image)
         for reference in example.references:
             output.result("", " ".join(reference.split()))
-
-
-def _images_hint(corpus: Corpus, images: Path | None) -> str:
-    folder = corpus.about.get("images")
-    example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
-    return f"set their folder with --images{example}"
 
 
 def _print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:

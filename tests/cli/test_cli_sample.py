@@ -108,7 +108,7 @@ INVALID = {
     "a.png --features new.h5": ONE_INPUT,
     "--data new.h5 --features new.h5": ONE_INPUT,
     "--data new.h5 a.png": ONE_INPUT,
-    "new/070.png --overwrite": "--overwrite needs --write-sidecar or --coco",
+    "new/070.png --overwrite": "--overwrite needs --write-sidecar, --coco or --attention",
     "a.png --coco no/results.json": "no/results.json: folder not found: no",
     "--write-sidecar .txt": "--write-sidecar, --encoder and --encoder-option need photographs",
     "--split train --encoder scenes": "--write-sidecar, --encoder and --encoder-option need photographs",
