@@ -54,7 +54,11 @@ def split_pictures(corpus: Corpus, name: str, images: Path | None) -> Callable[[
     """Return a function that finds the picture of a caption, for the captions of a split in file order.
 
     Generated scenes have pictures. Photographs are read only from the folder `images`, as by `data show`.
+
+    Raises: UsageError if there is no such folder.
     """
+    if images is not None and not os.path.isdir(images):
+        raise UsageError(f"{images}: folder not found; name the folder of the photographs with --images")
     generate = corpus.split(name).picture
     if generate is not None:
         return lambda number, caption: generate(number)

@@ -109,6 +109,7 @@ def test_a_model_without_attention_is_rejected(cli: Callable[..., Any], tiny_run
 
 INVALID = {
     "--attention file": "file: expected a folder for attention maps, got a file; name another folder",
+    "--attention maps --images no": "no: folder not found; name the folder of the photographs with --images",
     "--images .": "--images needs --attention and the images of a split",
     "a.png --attention maps --images .": "--images needs --attention and the images of a split",
     "--overwrite": "--overwrite needs --write-sidecar, --coco or --attention",
