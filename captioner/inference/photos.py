@@ -92,7 +92,7 @@ def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Unre
             yield Unreadable(error.filename, f"{error.filename}: cannot be read: {error.strerror}")
         if not heic.is_installed() and (unknown := list_photos(path, lambda error: None, heic.SUFFIXES)):
             others = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
-            yield Unreadable(os.fspath(unknown[0]), f"{unknown[0]}{others}: HEIC is not supported; {heic.REMEDY}")
+            yield Unreadable(os.fspath(unknown[0]), f"{unknown[0]}{others}: HEIC is not supported; {heic.remedy()}")
         elif not found and not unread:
             yield Unreadable(os.fspath(path), f"{path}: expected photographs in this folder, got none")
 

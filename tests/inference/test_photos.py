@@ -196,8 +196,8 @@ def test_unsupported_inputs_are_reported(tmp_path: Path, monkeypatch: pytest.Mon
     found = [str(one) for one in photo_paths([tmp_path, tmp_path / "b", Path("https://h.org/a.jpg")])]
     assert found == [
         f"{tmp_path}/a.jpg",
-        f"{tmp_path}/b/d.heic and 2 more: HEIC is not supported; {heic.REMEDY}",
-        f"{tmp_path}/b/d.heic: HEIC is not supported; {heic.REMEDY}",
+        f"{tmp_path}/b/d.heic and 2 more: HEIC is not supported; {heic.remedy()}",
+        f"{tmp_path}/b/d.heic: HEIC is not supported; {heic.remedy()}",
         "https:/h.org/a.jpg: URLs are not supported; download the photograph first",
     ]
 
