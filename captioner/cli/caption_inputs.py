@@ -26,7 +26,7 @@ def captions_of_photos(
     n_best: int,
     attention: bool,
 ) -> Iterable[Caption | Unreadable]:
-    """Caption photographs, with a warning for a model of generated drawings."""
+    """Caption photographs, with a warning for a model of generated scenes."""
     from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths, photo_warning
 
     opened = open_encoder_of(loaded, encoder, encoder_option)

@@ -52,7 +52,7 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     """Check a data set, report all problems, and print a summary.
 
     SOURCE is a caption file as for `captioner prepare`, or a data set: a prepared file, a folder in the layout of
-    CS231n's assignment, or `scenes`, the generated drawings. The exit code is 1 if there are problems.
+    CS231n's assignment, or `scenes`, the generated scenes. The exit code is 1 if there are problems.
 
     Images are not encoded. --encoder, --dtype and --threads have no effect; they are accepted because `captioner
     prepare` has the same options. If SOURCE is a data set, --json is the only option that applies.
@@ -81,7 +81,7 @@ def summary(source: str | None, config_file: Path | None, overrides: tuple[str, 
 
     The summary contains the size of each split, the caption lengths, the vocabulary, the features and the duplicates.
 
-    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated drawings.
+    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated scenes.
     [default: the data set of the config]
     """
     from captioner.preparation import inspect_data as use_case
@@ -131,7 +131,7 @@ def show(
 ) -> None:  # fmt: skip
     """Show random images of a data set with their reference captions.
 
-    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated drawings.
+    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated scenes.
     [default: the data set of the config]
     """
     from captioner.preparation import inspect_data as use_case

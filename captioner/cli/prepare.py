@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_LINES = 20
 """Maximum issues, and maximum unreadable photographs, that are printed; the summary counts all."""
-SCENES = "warning: encoder scenes is for generated drawings; for photographs, try --encoder efficientnet-lite0"
+SCENES = "warning: encoder scenes is for generated scenes; for photographs, try --encoder efficientnet-lite0"
 
 
 @click.command(

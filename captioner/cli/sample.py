@@ -119,7 +119,7 @@ def sample(
     photographs, the images of a split are captioned.
 
     The first line for each image contains its name, the caption, its log-probability (natural logarithm) and, for
-    generated drawings, whether the caption is true. Tabs separate them. Further candidates and the references
+    generated scenes, whether the caption is true. Tabs separate them. Further candidates and the references
     follow on lines that start with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
     """
     from captioner.inference.find_checkpoint import is_run

@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 
 @dataclass(frozen=True)
 class Scenes:
-    """Generated drawings of coloured shapes (data.source scenes)."""
+    """Generated scenes of coloured shapes (data.source scenes)."""
 
-    seed: Annotated[int, "random seed of the drawings; independent of the seed above", ">= 0"] = 0
+    seed: Annotated[int, "random seed of the scenes; independent of the seed above", ">= 0"] = 0
     train: Annotated[int, "training images", ">= 1", "<= 100000"] = 4000
     val: Annotated[int, "validation images", ">= 1", "<= 100000"] = 500
     test: Annotated[int, "test images", ">= 1", "<= 100000"] = 500
@@ -153,7 +153,7 @@ class Prepare:
     images: Annotated[Path | None, "folder of the photographs.  [default: the folder of the first SOURCE]"] = None
     encoder: Annotated[
         str | None,
-        f"image encoder: efficientnet-lite0, onnx:FILE, or scenes for generated drawings.  [default: {ENCODER}]",
+        f"image encoder: efficientnet-lite0, onnx:FILE, or scenes for generated scenes.  [default: {ENCODER}]",
     ] = None
     features: Annotated[
         Path | None,

@@ -123,7 +123,7 @@ def _draw_word(
 
 
 def _enlarge(picture: Image.Image) -> Image.Image:
-    """Scale a picture to a panel; a small drawing keeps its pixels."""
+    """Scale a picture to a panel; a small one keeps its pixels."""
     if picture.width == picture.height and SIDE % picture.width == 0:
         return picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST)
     return square(picture.convert("RGB"), SIDE)

@@ -76,7 +76,7 @@ class Captioner:
         `attention`, each caption has the attention weights of its words; further candidates have none.
 
         Shapes: features (N, F), or (F,) for one image; regions (N, L, R) for a model with attention.
-        A model of generated drawings warns if it is given photographs.
+        A model of generated scenes warns if it is given photographs.
 
         Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
         for features of another width, and for `attention` of a model without it; UsageError for an encoder that is not

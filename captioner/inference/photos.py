@@ -67,11 +67,11 @@ def _find(name: str, loaded: LoadedModel) -> str:
 
 
 def photo_warning(loaded: LoadedModel) -> str | None:
-    """Return a warning if photographs are given to a model of generated drawings."""
+    """Return a warning if photographs are given to a model of generated scenes."""
     if loaded.config.data.source != "scenes":
         return None
     return (
-        f"{loaded.path} was trained on generated drawings of coloured shapes, so its captions do not describe "
+        f"{loaded.path} was trained on generated scenes of coloured shapes, so its captions do not describe "
         "photographs; train on photographs with captions: captioner prepare --help"
     )
 

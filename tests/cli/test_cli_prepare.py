@@ -37,7 +37,7 @@ def _here(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 WARNING = (
-    "captioner: warning: encoder scenes is for generated drawings; for photographs, try --encoder efficientnet-lite0\n"
+    "captioner: warning: encoder scenes is for generated scenes; for photographs, try --encoder efficientnet-lite0\n"
 )
 
 

@@ -207,11 +207,11 @@ def captions(cli: Callable[..., Any], photo_run: Path, new: Path) -> dict[str, s
     return found
 
 
-def test_a_model_of_drawings_warns_once_about_photographs(cli: Callable[..., Any], tiny_run: Path, new: Path) -> None:
+def test_a_model_of_scenes_warns_once_about_photographs(cli: Callable[..., Any], tiny_run: Path, new: Path) -> None:
     done = cli("sample", tiny_run, "new")
     assert (done.code, len(done.out.splitlines())) == (0, 5)
     assert done.err == (
-        f"captioner: warning: {tiny_run}/best.h5 was trained on generated drawings of coloured shapes, so its captions "
+        f"captioner: warning: {tiny_run}/best.h5 was trained on generated scenes of coloured shapes, so its captions "
         "do not describe photographs; train on photographs with captions: captioner prepare --help\n"
     )
 
