@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import BLOCK_ROWS, Features
+from captioner.data.corpus import Features, block_rows
 from captioner.errors import DataError
 from captioner.storage.hdf5 import CheckedDataset, open_dataset
 
@@ -38,17 +38,18 @@ class VerifyingWriter:
         self._arrays[name] = _Fingerprint(array.dtype, array.shape, _digest([array]))
 
     def add_rows(self, name: str, features: Features) -> None:
-        """Write features by blocks of rows.
+        """Write features or regions by blocks of rows.
 
-        Shapes: (M, F).
+        Shapes: (M, ...).
         """
         dtype = features.dtype.newbyteorder("=")
         stored = self._file.create_dataset(name, features.shape, dtype)
 
         def blocks() -> Iterator[Array]:
-            for first in range(0, len(stored), BLOCK_ROWS):
-                block = np.asarray(features[first : first + BLOCK_ROWS], dtype)
-                stored[first : first + BLOCK_ROWS] = block
+            step = block_rows(features)
+            for first in range(0, len(stored), step):
+                block = np.asarray(features[first : first + step], dtype)
+                stored[first : first + step] = block
                 yield block
 
         digest = _digest(blocks())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import Features, check_features, read_regions
+from captioner.data.corpus import Features, check_features, check_regions, read_regions
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
@@ -19,6 +19,7 @@ from captioner.inference.arguments import described, several_paths, whole_number
 from captioner.inference.caption import Candidate, Caption
 from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import LoadedModel, check_width
+from captioner.inference.restore import check_regions as check_same_regions
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.tokenizer import join
 from captioner.text.vocabulary import SPECIAL
@@ -56,30 +57,37 @@ class Captioner:
     @overload
     def caption(self, images: Photos, *, n_best: int = 1) -> list[Caption]: ...
     @overload
-    def caption(self, *, features: Array, n_best: int = 1) -> list[Caption]: ...
+    def caption(self, *, features: Array, regions: Array | None = None, n_best: int = 1) -> list[Caption]: ...
     def caption(
-        self, images: Photo | Photos | None = None, *, features: Array | None = None, n_best: int = 1
+        self,
+        images: Photo | Photos | None = None,
+        *,
+        features: Array | None = None,
+        regions: Array | None = None,
+        n_best: int = 1,
     ) -> Caption | list[Caption]:
-        """Caption a photograph, a list of photographs, or rows of image features.
+        """Caption a photograph, a list of photographs, or rows of image features, with regions if the model attends.
 
         A photograph is encoded by the encoder of the training images. A row of features is named by its number.
 
-        Shapes: features (N, F), or (F,) for one image.
+        Shapes: features (N, F) and regions (N, rows, columns, R), or (F,) and (rows, columns, R) for one image.
         A model of generated drawings warns if it is given photographs.
 
         Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
-        for features of another width; UsageError for an encoder that is not found, or `n_best` outside 1 to 100;
-        TypeError for arguments of another type.
+        for features or regions of another shape; UsageError for an encoder that is not found, or `n_best` outside 1 to
+        100; TypeError for arguments of another type.
         """
         n_best = whole_number(n_best, "caption: n_best")
         if not 1 <= n_best <= MAX_N_BEST:
             raise UsageError(f"caption: n_best: expected 1 to {MAX_N_BEST}, got {n_best}")
         if (images is None) == (features is None):
             raise UsageError("caption: expected photographs or features=, one of them")
+        if regions is not None and features is None:
+            raise UsageError("caption: regions= needs features=; photographs have the regions of their encoder")
         if features is not None:
-            rows = _matrix(features)
-            self.check_features(rows, "caption")
-            found = self.candidates(rows, n_best)
+            rows, grids = _batch(features, "features"), None if regions is None else _batch(regions, "regions")
+            self.check_features(rows, "caption", regions=grids)
+            found = self.candidates(rows, n_best, regions=grids)
             return [Caption(str(row), *best[0], [], None, best) for row, best in enumerate(found)]
         paths = several_paths(images, "caption: images")
         from captioner.inference.photos import caption_photos, photo_paths, photo_warning
@@ -105,13 +113,18 @@ class Captioner:
 
         return open_encoder_of(self.loaded)
 
-    def check_features(self, features: Features, where: str, limit: int | None = None) -> None:
-        """Check the first `limit` rows of features.
+    def check_features(
+        self, features: Features, where: str, limit: int | None = None, regions: Features | None = None
+    ) -> None:
+        """Check the first `limit` rows of features, and of regions if the model attends to them.
 
-        Raises: DataError for features that are not finite floats, CheckpointError for another width.
+        Raises: DataError for numbers that are not finite floats, CheckpointError for another shape.
         """
         check_features(features, f"{where}: features", limit)
         check_width(self.loaded, features.shape[1], where)
+        if regions is not None and self.loaded.meta.region_dim:
+            check_regions(regions, features, f"{where}: regions", limit)
+            check_same_regions(self.loaded, regions.shape[-1], regions.shape[1:-1])
 
     def candidates(
         self,
@@ -127,14 +140,14 @@ class Captioner:
         `image_ids` seed the random numbers of sampling per image, by default the row numbers. The features are not
         checked here.
 
-        Shapes: features (N, F), image_ids (N,), regions (N, L, R) for a model with attention.
+        Shapes: features (N, F), image_ids (N,), regions (N, rows, columns, R) for a model with attention.
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
         not finite, or a model with attention without regions.
         """
         if regions is None and self.loaded.meta.region_dim:
             raise CheckpointError(
-                f"{self.loaded.path}: model.attention {self.loaded.config.model.attention} needs image regions, which "
-                "only the images of its data set have; try a model without attention"
+                f"{self.loaded.path}: model.attention {self.loaded.config.model.attention}: expected features with "
+                "image regions, got features alone; add the regions, or use a model without attention"
             )
         options, vocab = self.loaded.config.decode, self.loaded.vocab
         decode, width = build_decoder(options, vocab, n_best)
@@ -158,9 +171,13 @@ class Captioner:
                 yield [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
 
 
-def _matrix(features: Array) -> Array:
-    """Convert the features of one image (F,) or of several (N, F) to a matrix. Raises: TypeError."""
+AXES = {"features": "images, feature", "regions": "images, rows, columns, numbers"}
+
+
+def _batch(values: Array, name: str) -> Array:
+    """Convert features or regions of one image, or of several, to those of several. Raises: TypeError."""
     try:
-        return np.atleast_2d(features)
+        array = np.asarray(values)
     except ValueError:  # a ragged list
-        raise TypeError(f"caption: features: expected an array (images, feature), got {described(features)}") from None
+        raise TypeError(f"caption: {name}: expected an array ({AXES[name]}), got {described(values)}") from None
+    return array[None] if array.ndim == AXES[name].count(",") else array

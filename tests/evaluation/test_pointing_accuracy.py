@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.arrays import SharedRows
 from captioner.config.yaml_io import parse
+from captioner.data.corpus import read_regions
 from captioner.evaluation.pointing import pointing_accuracy
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.load import open_corpus, open_run
@@ -32,7 +32,7 @@ def test_the_words_of_all_images_count(run: Path, monkeypatch: pytest.MonkeyPatc
     expected = []
     for image, caption in enumerate(captions):
         words = caption.split()
-        regions = SharedRows.separate(val.regions[image : image + 1])
+        regions = read_regions(val.regions, np.array([image]))
         weights = loaded.model.attention_weights(val.features[image : image + 1], loaded.vocab.encode([words]), regions)
         expected += val.pointing_game(image, words, weights[0, : len(words)])
     assert pointing_accuracy(loaded, val, captions) == pytest.approx(np.mean(expected))
