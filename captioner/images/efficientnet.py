@@ -35,7 +35,7 @@ BYTES = 1 << 26
 IDENTITY = "efficientnet-lite0-1"
 """The version number increases when the weights or the preprocessing change."""
 
-SIDE, WIDTH = 224, 1280
+SIDE, WIDTH, REGION = 224, 1280, 320
 STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 """Number of blocks and stride of the first block per stage; kernel sizes follow from the weights."""
 EPSILON = 1e-3
@@ -52,7 +52,9 @@ def open_efficientnet(path: str, options: Mapping[str, str]) -> OnnxEncoder:
             f"encoder efficientnet-lite0: takes no file and no options, got {path or min(options)}; "
             "use onnx:FILE for other models or sizes"
         )
-    return OnnxEncoder(graph(read_weights(weights_file())), "efficientnet-lite0", {}, IDENTITY)
+    return OnnxEncoder(
+        graph(read_weights(weights_file())), "efficientnet-lite0", {"output": "features"}, IDENTITY, "regions"
+    )
 
 
 def weights_file() -> Path:
@@ -116,11 +118,11 @@ class _Reader(pickle.Unpickler):
 
 
 def graph(weights: Params) -> bytes:
-    """Build the network as an ONNX model, up to global average pooling.
+    """Build the network as an ONNX model, up to global average pooling; the regions are the input of the last layer.
 
     Batch normalization is folded into the preceding convolution:  w' = w γ/σ,  b' = β - μ γ/σ,  σ = sqrt(var + ε)
 
-    Shapes: image (N, 3, 224, 224) -> features (N, 1280).
+    Shapes: image (N, 3, 224, 224) -> features (N, 1280), regions (N, 320, 7, 7).
     """
     nodes: list[bytes] = []
     arrays: Params = {"zero": np.zeros(()), "six": np.full((), 6.0)}
@@ -151,6 +153,7 @@ def graph(weights: Params) -> bytes:
                 nodes.append(node("Add", [before, x], f"{block}.sum"))
                 x, channels[f"{block}.sum"] = f"{block}.sum", channels[x]
             number += 1
+    nodes.append(node("Identity", [x], "regions"))
     x = convolve(x, "_conv_head", "_bn1")
     nodes.append(node("GlobalAveragePool", [x], "pooled"))
     nodes.append(node("Flatten", ["pooled"], "features"))
@@ -158,6 +161,6 @@ def graph(weights: Params) -> bytes:
         nodes,
         arrays,
         [value_info("image", ("N", 3, SIDE, SIDE))],
-        [value_info("features", ("N", WIDTH))],
+        [value_info("features", ("N", WIDTH)), value_info("regions", ("N", REGION, "rows", "columns"))],
         SETTINGS,
     )

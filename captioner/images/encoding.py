@@ -50,7 +50,7 @@ def encode_photos(
                 return Encoded(path, digest, None)
             prepared = _decode_and_prepare(encoder, content, path)
             with _naming(path):
-                return Encoded(path, digest, encoder.encode(prepared[None])[0])
+                return Encoded(path, digest, encoder.encode([prepared])[0])
         except DataError as problem:
             return Encoded(path, digest, None, problem)
 
@@ -67,7 +67,7 @@ def encode_photos(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _decode_and_prepare(encoder: Encoder, content: bytes, path: Path) -> NDArray[Any]:
+def _decode_and_prepare(encoder: Encoder, content: bytes, path: Path) -> Any:
     # a function, so that the decoded photograph is deleted when it no longer counts against the budget of pixels
     with decoded(content, str(path), encoder.side) as photo, _naming(path):
         return encoder.prepare(photo)

@@ -58,7 +58,7 @@ def convolve(x: Any, w: Any, stride: int) -> Any:
 
 
 def plain_forward(x: Any, weights: Any) -> Any:
-    """The network of the paper with separate batch normalization. Shapes: (3, 224, 224) -> (1280,)."""
+    """The network of the paper with separate batch normalization. Shapes: (3, 224, 224) -> (1280,), (49, 320)."""
 
     def layer(x: Any, conv: str, norm: str, shape: tuple[int, ...], stride: int = 1, clip: bool = True) -> Any:
         w = weights[f"{conv}.weight"]
@@ -80,16 +80,19 @@ def plain_forward(x: Any, weights: Any) -> Any:
             x = layer(x, f"{name}._project_conv", f"{name}._bn2", (channels, wide, 1, 1), clip=False)
             x = x + before if turn else x
             number += 1
-    return layer(x, "_conv_head", "_bn1", (1280, 320, 1, 1)).mean(axis=(1, 2))
+    return layer(x, "_conv_head", "_bn1", (1280, 320, 1, 1)).mean(axis=(1, 2)), x.reshape(320, 49).T
 
 
 @pytest.mark.smoke
 def test_the_graph_equals_a_numpy_implementation(encoder: Any, weights: Any) -> None:
     pixels = smooth(1)[0]
-    got = encoder.encode(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 128 - np.float32(127 / 128))[0]
-    expected = plain_forward((pixels.transpose(2, 0, 1).astype(np.float32) - 127) / 128, weights)
-    assert expected.std() > 0.1
-    np.testing.assert_allclose(got, expected, atol=1e-3 * np.abs(expected).max())
+    batch = pixels.transpose(2, 0, 1)[None].astype(np.float32) / 128 - np.float32(127 / 128)
+    (features,), (regions,) = encoder.encode_with_regions(batch)
+    for got, expected in zip((features, regions), plain_forward(batch[0], weights), strict=True):
+        assert expected.std() > 0.1
+        np.testing.assert_allclose(got, expected, atol=1e-3 * np.abs(expected).max())
+    assert encoder.regions == (7, 7, 320)
+    np.testing.assert_array_equal(encoder.encode(batch)[0], features)
 
 
 def test_identity(encoder: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.data.scenes.encoder import ENCODER, SIDE, encode
+from captioner.data.scenes.encoder import ENCODER, SIDE, encode, encode_regions
 from captioner.errors import UsageError
 from captioner.extras import install_command
 from captioner.images import ENCODERS, IDENTITIES, open_encoder, parse_identity
@@ -106,6 +106,10 @@ def test_the_scenes_encoder() -> None:
     batch = np.stack([encoder.prepare(Image.fromarray(one)) for one in pixels])
     np.testing.assert_array_equal(batch, pixels)
     np.testing.assert_array_equal(encoder.encode(batch), encode(pixels))
+    features, regions = encoder.encode_with_regions(list(batch))
+    np.testing.assert_array_equal(features, encode(pixels))
+    np.testing.assert_array_equal(regions, encode_regions(pixels))
+    assert encoder.regions == (3, 3, 77)
     photo = Image.fromarray(pixels[0]).resize((100, 70))
     np.testing.assert_array_equal(encoder.prepare(photo), np.asarray(square(photo, SIDE)))
 
