@@ -47,8 +47,8 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     SOURCE is a caption file as for `captioner prepare`, or a data set: a prepared file, a folder in the layout of
     CS231n's assignment, or `scenes`, the generated drawings. The exit code is 1 if there are problems.
 
-    Images are not encoded. --encoder, --dtype and --threads have no effect; they are accepted because `captioner
-    prepare` has the same options. If SOURCE is a data set, --json is the only option that applies.
+    Images are not encoded. --encoder, --regions, --dtype and --threads have no effect; they are accepted because
+    `captioner prepare` has the same options. If SOURCE is a data set, --json is the only option that applies.
     """
     from captioner.preparation import inspect_data as use_case
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from captioner.arrays import Array
-from captioner.data.corpus import check_features
 from captioner.errors import CheckpointError, UsageError
 from captioner.images import heic, open_encoder, parse_identity, same_encoder
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import encode_photos
 from captioner.images.photo import list_photos
-from captioner.inference.caption import Caption
+from captioner.inference.caption import Candidate, Caption
 from captioner.inference.captioner import Captioner
-from captioner.inference.restore import LoadedModel, check_width
+from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.preparation.find_photos import Unreadable, is_url
 
 BATCH = 16
@@ -50,6 +48,8 @@ def open_encoder_of(
             f"{where}: expected encoder {identity}, got {encoder.identity}; use the encoder of the training images"
         )
     check_width(loaded, encoder.width, f"encoder {encoder.identity}")
+    *grid, width = encoder.regions or (0,)
+    check_regions(loaded, width, grid, hint="use an encoder with regions")
     return encoder
 
 
@@ -118,13 +118,19 @@ def caption_photos(
                 yield photo
 
     failed: list[Unreadable] = []
-    encoded = encode_photos(encoder, islice(readable(), None if limit is None else min(limit, sys.maxsize)), threads)
+    paths = islice(readable(), None if limit is None else min(limit, sys.maxsize))
+    encoded = encode_photos(encoder, paths, threads, regions=captioner.loaded.meta.region_dim > 0)
     while some := list(islice(encoded, BATCH * threads)):
         rows = [one.features for one in some if one.features is not None]
+        grids = [one.regions for one in some if one.regions is not None]
         # A photograph is identified by its content: its samples depend on neither its name nor the order.
         digests = [int.from_bytes(one.digest[:8], "little") for one in some if one.features is not None]
         image_ids = np.array(digests, np.uint64)
-        found = captioner.candidates(_checked(rows, encoder), n_best, image_ids=image_ids) if rows else iter(())
+        found: Iterator[list[Candidate]] = iter(())
+        if rows:
+            features, regions = np.stack(rows), np.stack(grids) if grids else None
+            captioner.check_features(features, encoder.identity, regions=regions)
+            found = captioner.candidates(features, n_best, image_ids=image_ids, regions=regions)
         for one in some:
             if one.features is None:
                 yield Unreadable(os.fspath(one.path), str(one.problem))
@@ -132,9 +138,3 @@ def caption_photos(
                 candidates = next(found)
                 yield Caption(os.fspath(one.path), *candidates[0], [], None, candidates)
     yield from failed
-
-
-def _checked(rows: Sequence[Array], encoder: Encoder) -> Array:
-    features = np.stack(rows)
-    check_features(features, f"{encoder.identity}: features")
-    return features
