@@ -134,14 +134,10 @@ def test_a_data_set_without_regions_is_rejected(
     assert not (tmp_path / "run").exists()
 
 
-def test_photographs_have_no_regions(cli: Callable[..., Any], trained: Path, photo_run: Path) -> None:
+def test_drawings_are_captioned_with_their_regions(cli: Callable[..., Any], trained: Path, photo_run: Path) -> None:
     done = cli("sample", trained, photo_run.parent / "photos" / "000.png")
-    assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("captioner: ")
-    assert done.err.endswith(
-        "model.attention adaptive: expected features with image regions, got features alone; "
-        "add the regions, or use a model without attention\n"
-    )
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"{photo_run.parent / 'photos' / '000.png'}\t")
 
 
 def test_init_from_a_run_without_attention_is_rejected(go: Callable[..., Path], trained: Path) -> None:
