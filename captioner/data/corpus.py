@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.arrays import SharedRows
+from captioner.data.blocks import blocks
 from captioner.errors import DataError
 from captioner.text.tokenizer import join
 from captioner.text.vocabulary import Vocab
 
-BLOCK_VALUES = 1 << 20
-"""The number of values that are read and checked at a time."""
 MAX_FEATURE = 1e30
 """The largest valid magnitude of a feature: beyond it, float32 or the standard deviation may overflow."""
 
@@ -151,11 +149,6 @@ class Corpus:
         ]
 
 
-def block_rows(features: Features) -> int:
-    """Return the number of rows to read at a time, which have at most `BLOCK_VALUES` values unless it is one row."""
-    return max(1, BLOCK_VALUES // max(1, math.prod(features.shape[1:])))
-
-
 def _probe(features: Features) -> float:
     rows = np.unique(np.linspace(0, features.shape[0] - 1, 64).astype(int))
     return float(features[rows].mean(dtype=np.float64))
@@ -245,10 +238,7 @@ def check_features(features: Features, where: str, max_rows: int | None = None, 
     """Validate features, or their first `max_rows`. Raises: DataError unless they are finite floats with these axes."""
     if len(features.shape) != axes.count(",") + 1 or 0 in features.shape or features.dtype.kind != "f":
         raise DataError(f"{where}: expected floats ({axes}), got {features.dtype} {tuple(features.shape)}")
-    count = min(features.shape[0], max_rows or features.shape[0])
-    step = block_rows(features)
-    for first in range(0, count, step):
-        block = features[first : min(first + step, count)]
+    for first, block in blocks(features, max_rows):
         good = (np.abs(block) <= min(MAX_FEATURE, float(np.finfo(block.dtype).max))).reshape(len(block), -1).all(axis=1)
         if not good.all():
             row = int(good.argmin())

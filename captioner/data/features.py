@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import Features, block_rows
+from captioner.data.blocks import blocks
+from captioner.data.corpus import Features
 from captioner.errors import DataError
 from captioner.storage.files import read_at
 from captioner.storage.hdf5 import CheckedDataset, convert_hdf5_errors, open_dataset
@@ -150,13 +151,12 @@ def standardization(features: Features) -> tuple[Array, Array]:
     Shapes: features (M, F), or regions (M, rows, columns, F) -> mean (F,) float64, std (F,) float64.
     Source: Chan, Golub and LeVeque 1979, Updating formulae and a pairwise algorithm for computing sample variances.
     """
-    images, width, done = features.shape[0], features.shape[-1], 0
+    width, done = features.shape[-1], 0
     # after subtracting the first row, a constant column is exactly 0: rounding cannot make its deviation nonzero
     origin = features[0].reshape(-1, width)[0].astype(np.float64)
     mean, squares = np.zeros(width), np.zeros(width)
-    step = block_rows(features)
-    for first in range(0, images, step):
-        block = features[first : first + step].reshape(-1, width) - origin
+    for _, rows in blocks(features):
+        block = rows.reshape(-1, width) - origin
         block_mean = block.mean(axis=0)
         new, delta = len(block), block_mean - mean
         mean += delta * new / (done + new)

@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import Features, block_rows
+from captioner.data.blocks import blocks
+from captioner.data.corpus import Features
 from captioner.errors import DataError
 from captioner.storage.hdf5 import CheckedDataset, open_dataset
 
@@ -45,14 +46,13 @@ class VerifyingWriter:
         dtype = features.dtype.newbyteorder("=")
         stored = self._file.create_dataset(name, features.shape, dtype)
 
-        def blocks() -> Iterator[Array]:
-            step = block_rows(features)
-            for first in range(0, len(stored), step):
-                block = np.asarray(features[first : first + step], dtype)
-                stored[first : first + step] = block
+        def written() -> Iterator[Array]:
+            for first, rows in blocks(features):
+                block = np.asarray(rows, dtype)
+                stored[first : first + len(block)] = block
                 yield block
 
-        digest = _digest(blocks())
+        digest = _digest(written())
         self._arrays[name] = _Fingerprint(dtype, stored.shape, digest)
 
     def difference(self, path: Path, descriptor: int) -> str:

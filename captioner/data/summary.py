@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from captioner.data.corpus import Corpus, Split, block_rows
+from captioner.data.blocks import blocks
+from captioner.data.corpus import Corpus, Split
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 EXAMPLES = 10
@@ -49,10 +50,8 @@ def duplicates(corpus: Corpus) -> dict[str, Any]:
     examples: list[list[str]] = []
     count = 0
     for name, split in corpus.splits.items():
-        step = block_rows(split.features)
-        for first in range(0, split.features.shape[0], step):
-            rows = np.ascontiguousarray(split.features[first : first + step])
-            for row, numbers in enumerate(rows, first):
+        for first, rows in blocks(split.features):
+            for row, numbers in enumerate(np.ascontiguousarray(rows), first):
                 digest = hashlib.blake2b(numbers, digest_size=16).digest()
                 other, image = seen.setdefault(digest, (name, split.image_ids[row]))
                 if other != name:

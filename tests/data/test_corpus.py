@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.data import corpus as module
+from captioner.data import blocks as module
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.errors import DataError
 from captioner.text.vocabulary import SPECIAL, Vocab
