@@ -46,7 +46,7 @@ Examples:
     type=PATH,
     metavar="FILE",
     help="Write captions for precomputed image features, one for each row of the array `features` in the HDF5 file "
-    "FILE.",
+    "FILE, with the array `regions` for attention.",
 )
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"

@@ -157,10 +157,10 @@ class Prepare:
     ] = None
     features: Annotated[
         Path | None,
-        "read features (and regions) from the arrays `features` (and `regions`) in this HDF5 file; --encoder names the "
-        "encoder that computed them",
+        "read the array `features`, with --regions also `regions`, in this HDF5 file; --encoder names the encoder that "
+        "computed them",
     ] = None
-    regions: Annotated[bool, "store features of image regions too, for model.attention; not with onnx:FILE"] = False
+    regions: Annotated[bool, "also store the features of image regions, for model.attention"] = False
     dtype: Annotated[Literal["float16", "float32"], "floating-point precision of the features"] = "float16"
     image_column: Annotated[str, "column of the image name, or its key in JSON lines"] = "image"
     caption_column: Annotated[str, "column of the caption, or its key in JSON lines"] = "caption"

@@ -20,8 +20,8 @@ from captioner.errors import DataError, UsageError
 from captioner.model.attention import ATTENTIONS
 
 REGIONS_REMEDIES: Mapping[str, str] = {
-    "prepared": "prepare the data set again with --regions, or use model.attention none",
-    "cs231n": "add train2014_regions.h5 and val2014_regions.h5, or use model.attention none",
+    "prepared": "prepare the data set again with --regions, or use a model without attention",
+    "cs231n": "add train2014_regions.h5 and val2014_regions.h5, or use a model without attention",
 }
 """What to try if a data source has no regions."""
 

@@ -128,8 +128,8 @@ def test_a_data_set_without_regions_is_rejected(
         "prepared": "prepare the data set again with --regions",
     }[source]
     assert done.err == (
-        f"captioner: {root}: model.attention adaptive: expected image regions, got none; {remedy}, or use "
-        "model.attention none\n"
+        f"captioner: {root}: model.attention adaptive: expected image regions, got none; {remedy}, or use a "
+        "model without attention\n"
     )
     assert not (tmp_path / "run").exists()
 

@@ -192,7 +192,7 @@ def test_all_splits_and_other_data_sets_are_evaluated(
         assert (done.code, done.out) == (1, "")
         assert done.err == (
             f"captioner: {photos.plain}: model.attention adaptive: expected image regions, got none; prepare the data "
-            "set again with --regions, or use model.attention none\n"
+            "set again with --regions, or use a model without attention\n"
         )
 
 
