@@ -73,7 +73,7 @@ Examples:
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing sidecar files and an existing --coco file.")
 @click.option(
-    "--encoder", metavar="NAME",
+    "--encoder", metavar="RECIPE",
     help="Image encoder; needed if the checkpoint's encoder is unknown or its ONNX file is not found.",
 )  # fmt: skip
 @encoder_options

@@ -153,7 +153,9 @@ class Prepare:
     images: Annotated[Path | None, "folder of the photographs.  [default: the folder of the first SOURCE]"] = None
     encoder: Annotated[
         str | None,
-        f"image encoder: efficientnet-lite0, onnx:FILE, or scenes for generated drawings.  [default: {ENCODER}]",
+        "image encoder: efficientnet-lite0, efficientnet-lite2, onnx:FILE, or scenes for generated drawings, with "
+        "options such as :size=PIXELS and :mirror; the features of encoders joined by + are concatenated; richer is "
+        f"short for a recipe of three.  [default: {ENCODER}]",
     ] = None
     features: Annotated[
         Path | None,

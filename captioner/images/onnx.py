@@ -156,20 +156,20 @@ class OnnxEncoder:
         return [vectors, *maps]
 
 
-def open_onnx(path: str, options: Mapping[str, str]) -> OnnxEncoder:
+def open_onnx(name: str, file: str, options: Mapping[str, str]) -> OnnxEncoder:
     """Open the encoder `onnx:FILE`.
 
     Raises: UsageError without a file or for its options; DataError for the file; as `OnnxEncoder`.
     """
-    if not path:
-        raise UsageError("encoder onnx: expected onnx:FILE, got no file")
-    return OnnxEncoder(read_bytes(path, BYTES, expected="an ONNX model"), Path(path).name, options)
+    if not file:
+        raise UsageError(f"encoder {name}: expected {name}:FILE, got no file")
+    return OnnxEncoder(read_bytes(file, BYTES, expected="an ONNX model"), Path(file).name, options)
 
 
 def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     """Read the settings from the options, the model's metadata or the input shape, in this order."""
     if unknown := options.keys() - set(OPTIONS):
-        raise UsageError(f"encoder option {min(unknown)}: unknown; expected {', '.join(OPTIONS)}")
+        raise UsageError(f"{name}: option {_line(min(unknown))}: unknown; expected {', '.join((*OPTIONS, 'mirror'))}")
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in FLOATS:
         got = _line("; ".join(f"{one.name} {one.type} {one.shape}" for one in inputs) or "none")

@@ -34,11 +34,11 @@ class ScenesEncoder:
         return first_objects(codes), codes
 
 
-def open_scenes(path: str, options: Mapping[str, str]) -> Encoder:
+def open_scenes(name: str, file: str, options: Mapping[str, str]) -> Encoder:
     """Open the encoder `scenes`.
 
-    Raises: UsageError for a path or options.
+    Raises: UsageError for options.
     """
-    if path or options:
-        raise UsageError(f"encoder scenes: takes no file and no options, got {path or min(options)}")
+    if options:
+        raise UsageError(f"encoder {name}: option {min(options)}: unknown; expected mirror")
     return ScenesEncoder()

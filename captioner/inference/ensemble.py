@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from captioner.errors import CheckpointError
-from captioner.images import same_encoder
+from captioner.images.recipe import same_encoder
 from captioner.inference.restore import LoadedModel, check_regions, check_width, vocabulary_difference
 from captioner.model.ensemble import Ensemble
 

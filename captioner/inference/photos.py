@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from captioner.errors import CheckpointError, UsageError
-from captioner.images import heic, open_encoder, parse_identity, same_encoder
+from captioner.images import heic, open_parts
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import encode_photos
 from captioner.images.photo import list_photos
+from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
 from captioner.inference.caption import Candidate, Caption
 from captioner.inference.captioner import Captioner
 from captioner.inference.restore import LoadedModel, check_regions, check_width
@@ -29,8 +30,9 @@ def open_encoder_of(
 ) -> Encoder:
     """Open the encoder of the training images.
 
-    `given` is its location, or its name if the checkpoint does not name it: features may come from another program.
-    Its options are those in the checkpoint, plus `given_options`.
+    `given` is a recipe with the locations of its files, or that of features from another program, whose encoder the
+    checkpoint does not name. Options of encoders that the checkpoint also names are those in the checkpoint, plus
+    `given_options`.
 
     Raises: CheckpointError for another encoder, UsageError when the encoder is not found.
     """
@@ -38,11 +40,11 @@ def open_encoder_of(
     known = parse_identity(identity)
     if known is None and given is None:
         raise UsageError(f"{where}: was trained on features of {identity}, which is not a known encoder; try --encoder")
-    name, options = known or (given or "", {})
-    chosen = given or _find(name, loaded)
-    # another kind of encoder takes no options of this one's, and is refused below
-    options = options if chosen.partition(":")[0] == name.partition(":")[0] else {}
-    encoder = open_encoder(chosen, {**options, **(given_options or {})})
+    chosen = _find_files(known or [], loaded) if given is None else parse_recipe(given)
+    if known is not None and [part.name for part in chosen] == [part.name for part in known]:
+        pairs = zip(chosen, known, strict=True)
+        chosen = [part._replace(options={**same.options, **part.options}) for part, same in pairs]
+    encoder = open_parts(with_options(chosen, given_options or {}))
     if known is not None and not same_encoder(encoder.identity, identity):
         raise CheckpointError(
             f"{where}: expected encoder {identity}, got {encoder.identity}; use the encoder of the training images"
@@ -53,17 +55,18 @@ def open_encoder_of(
     return encoder
 
 
-def _find(name: str, loaded: LoadedModel) -> str:
-    """Find the file of `onnx:FILE`: in the current folder, the run folder, or the folder of the data set."""
-    kind, colon, file = name.partition(":")
-    if not colon:
-        return name
+def _find_files(parts: Sequence[Part], loaded: LoadedModel) -> list[Part]:
+    """Find the files of `onnx:FILE`: in the current folder, the run folder, or the folder of the data set."""
     root = loaded.config.data.root
     folders = [Path(), loaded.path.parent, *([root if root.is_dir() else root.parent] if root else [])]
-    for folder in folders:
-        if (folder / file).is_file():
-            return f"{kind}:{folder / file}"
-    raise UsageError(f"{loaded.path}: encoder {name} not found; try --encoder {kind}:FILE")
+    found = []
+    for part in parts:
+        path = next((path for folder in folders if (path := folder / part.file).is_file()), None)
+        if part.file and path is None:
+            recipe = "+".join(f"{one.name}:FILE" if one.file else one.name for one in parts)
+            raise UsageError(f"{loaded.path}: encoder {part.label} not found; try --encoder {recipe}")
+        found.append(part if path is None else part._replace(file=str(path)))
+    return found
 
 
 def photo_warning(loaded: LoadedModel) -> str | None:

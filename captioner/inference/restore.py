@@ -14,7 +14,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
-from captioner.images import same_encoder
+from captioner.images.recipe import same_encoder
 from captioner.inference.build_model import assemble, build_sizes
 from captioner.inference.checkpoint_arrays import check_arrays, standardizers_of
 from captioner.model.captioning_rnn import CaptioningRNN

@@ -119,7 +119,8 @@ def encode_images(
     job: EncodingJob, store: Path
 ) -> Generator[EncodingProgress | Unreadable | DiscardedFeatures, None, ImageFeatures]:
     """Encode the photographs, except those that an interrupted run has encoded."""
-    from captioner.images import open_encoder, without_file_name
+    from captioner.images import open_encoder
+    from captioner.images.recipe import without_file_name
 
     encoder = open_encoder(job.options.encoder or ENCODER, job.encoder_options)
     from captioner.images.encoding import encode_photos  # needs Pillow; open_encoder reports a missing one
