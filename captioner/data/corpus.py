@@ -170,7 +170,7 @@ def validate(corpus: Corpus, where: str) -> Corpus:
         check_image_idxs(split, f"{where}: {name}")
         check_features(split.features, f"{where}: {name} features")
         if split.regions is not None:
-            check_regions(split.regions, split.features, f"{where}: {name} regions")
+            check_region_values(split.regions, split.features, f"{where}: {name} regions")
     return corpus
 
 
@@ -225,7 +225,7 @@ def check_image_idxs(split: Split, where: str) -> None:
         raise DataError(f"{where} texts: expected {len(idxs)}, one per caption, got {len(split.texts)}")
 
 
-def check_regions(regions: Features, features: Features, where: str, max_rows: int | None = None) -> None:
+def check_region_values(regions: Features, features: Features, where: str, max_rows: int | None = None) -> None:
     """Validate regions, or their first `max_rows`. Raises: DataError unless they are grids of floats, one per image."""
     if regions.shape[:1] != features.shape[:1]:
         raise DataError(

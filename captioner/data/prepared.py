@@ -195,7 +195,7 @@ def _read_split(file: _Verified, name: str, memory_mib: int, regions: bool) -> S
         features=features,
         image_ids=_texts(file, f"{name}/images"),
         texts=_texts(file, f"{name}/texts"),
-        regions=open_features(file.path, f"{name}/regions", left, file.descriptor, 4) if regions else None,
+        regions=open_features(file.path, f"{name}/regions", left, file.descriptor, ndim=4) if regions else None,
     )
 
 

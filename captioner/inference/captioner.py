@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import Features, check_features, check_regions, read_regions
+from captioner.data.corpus import Features, check_features, check_region_values, read_regions
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.inference.arguments import described, several_paths, whole_number
 from captioner.inference.caption import Candidate, Caption
 from captioner.inference.decoder import build_decoder
-from captioner.inference.restore import LoadedModel, check_width
-from captioner.inference.restore import check_regions as check_same_regions
+from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.tokenizer import join
 from captioner.text.vocabulary import SPECIAL
@@ -123,8 +122,8 @@ class Captioner:
         check_features(features, f"{where}: features", limit)
         check_width(self.loaded, features.shape[1], where)
         if regions is not None and self.loaded.meta.region_dim:
-            check_regions(regions, features, f"{where}: regions", limit)
-            check_same_regions(self.loaded, regions.shape[-1], regions.shape[1:-1])
+            check_region_values(regions, features, f"{where}: regions", limit)
+            check_regions(self.loaded, regions.shape[-1], regions.shape[1:-1])
 
     def candidates(
         self,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from captioner.config.options import ENCODER, Prepare
-from captioner.data.corpus import Features, check_regions
+from captioner.data.corpus import Features, check_region_values
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.prepared import SEAL
 from captioner.data.splits import ImageRecord
@@ -91,7 +91,7 @@ def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | 
     count = features.shape[0]
     if job.options.regions:
         regions = open_features(path, "regions", max(0, MEMORY_MIB - memory_of(features)), ndim=4)
-        check_regions(regions, features, f"{path}: regions")
+        check_region_values(regions, features, f"{path}: regions")
     rows = {one.image: one.row for one in job.images if one.row < count}
     for one in job.images:
         if one.row >= count:
