@@ -54,8 +54,8 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     SOURCE is a caption file as for `captioner prepare`, or a data set: a prepared file, a folder in the layout of
     CS231n's assignment, or `scenes`, the generated scenes. The exit code is 1 if there are problems.
 
-    Images are not encoded. --encoder, --dtype and --threads have no effect; they are accepted because `captioner
-    prepare` has the same options. If SOURCE is a data set, --json is the only option that applies.
+    Images are not encoded. --encoder, --regions, --dtype and --threads have no effect; they are accepted because
+    `captioner prepare` has the same options. If SOURCE is a data set, --json is the only option that applies.
     """
     from captioner.preparation import inspect_data as use_case
 
@@ -86,7 +86,7 @@ def summary(source: str | None, config_file: Path | None, overrides: tuple[str, 
     """
     from captioner.preparation import inspect_data as use_case
 
-    contents = use_case.summarize_corpus(_open(source, config_file, overrides))
+    contents = use_case.summarize_corpus(_open(source, config_file, overrides, regions=True))
     _print_summary(contents, source or "data set of the config", as_json)
 
 
@@ -164,9 +164,10 @@ def _print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
         output.result(line)
 
 
-def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> Corpus:
+def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...], regions: bool = False) -> Corpus:
     from captioner.config.yaml_io import load
     from captioner.preparation import inspect_data as use_case
     from captioner.preparation.load_corpus import build_corpus
 
-    return build_corpus(load(config_file, [*([] if source is None else use_case.source_overrides(source)), *overrides]))
+    config = load(config_file, [*([] if source is None else use_case.source_overrides(source)), *overrides])
+    return build_corpus(config, regions)

@@ -90,7 +90,8 @@ def prepare(
 
 def _next(prepared: Prepared) -> list[str]:
     """Return the command that trains on the data set, after a warning if there is no validation split."""
-    command = f"next: captioner train -c photos --data {shlex.quote(str(prepared.path))}"
+    attention = " -o model.attention=adaptive" if "regions" in prepared.summary else ""
+    command = f"next: captioner train -c photos --data {shlex.quote(str(prepared.path))}{attention}"
     if "val" in prepared.summary["splits"]:
         return [command]
     return [

@@ -51,7 +51,7 @@ Examples:
     type=PATH,
     metavar="FILE",
     help="Write captions for precomputed image features, one for each row of the array `features` in the HDF5 file "
-    "FILE.",
+    "FILE, with the array `regions` for attention.",
 )
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
@@ -86,7 +86,7 @@ Examples:
 @images_option("--attention with --split")
 @click.option("--overwrite", is_flag=True, help="Replace existing files of --write-sidecar, --coco and --attention.")
 @click.option(
-    "--encoder", metavar="NAME",
+    "--encoder", metavar="RECIPE",
     help="Image encoder; needed if the checkpoint's encoder is unknown or its ONNX file is not found.",
 )  # fmt: skip
 @encoder_options

@@ -64,7 +64,7 @@ def attention_of(
     loaded: LoadedModel,
     features: Array,
     regions: SharedRows | None,
-    grid: tuple[int, int],
+    grid: Sequence[int],
     tokens: Array,
     pool: ThreadPool = SERIAL,
 ) -> list[Attention]:
@@ -74,5 +74,6 @@ def attention_of(
     """
     captions = np.insert(tokens, 0, loaded.vocab.start, axis=1)
     weights = loaded.model.attention_weights(features, captions, regions, pool)
+    height, width = grid
     words = [loaded.vocab.decode(ids) for ids in tokens.tolist()]
-    return [Attention(own, rows[: len(own)], grid) for own, rows in zip(words, weights, strict=True)]
+    return [Attention(own, rows[: len(own)], (height, width)) for own, rows in zip(words, weights, strict=True)]

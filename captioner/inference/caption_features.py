@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from captioner.data.corpus import Split
-from captioner.data.features import open_features
+from captioner.data.features import memory_of, open_features
 from captioner.inference.caption import Caption
 from captioner.inference.captioner import Captioner
 from captioner.text.vocabulary import Vocab
@@ -35,11 +35,14 @@ def caption_split(
 def caption_features(
     captioner: Captioner, path: Path, limit: int | None = None, n_best: int = 1, attention: bool = False
 ) -> Iterator[Caption]:
-    """Caption the rows of the data set `features` in an HDF5 file, or the first `limit` of them.
+    """Caption the rows of `features` in an HDF5 file, with `regions` for attention, or the first `limit` of them.
 
-    Raises: DataError, or CheckpointError when the rows have another width than the model expects.
+    Raises: DataError, or CheckpointError when the rows have another shape than the model expects.
     """
-    features = open_features(path, memory_mib=captioner.loaded.config.data.memory_mib)
-    captioner.check_features(features, str(path), limit)
-    for row, found in enumerate(captioner.decode(features, n_best, limit, attention=attention)):
+    memory_mib = captioner.loaded.config.data.memory_mib
+    features, regions = open_features(path, memory_mib=memory_mib), None
+    if captioner.loaded.meta.region_dim:
+        regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
+    captioner.check_features(features, str(path), limit, regions)
+    for row, found in enumerate(captioner.decode(features, n_best, limit, regions=regions, attention=attention)):
         yield found.caption(str(row))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import Features, check_features, read_regions
-from captioner.data.region_grid import region_grid
+from captioner.data.corpus import Features, check_features, check_region_values, read_regions
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
@@ -20,7 +19,7 @@ from captioner.inference.arguments import described, several_paths, whole_number
 from captioner.inference.attention import Attention, attention_of, check_attention
 from captioner.inference.caption import Candidate, Caption, Decoded
 from captioner.inference.decoder import build_decoder
-from captioner.inference.restore import LoadedModel, check_width
+from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.tokenizer import join
 from captioner.text.vocabulary import SPECIAL
@@ -70,17 +69,17 @@ class Captioner:
         n_best: int = 1,
         attention: bool = False,
     ) -> Caption | list[Caption]:
-        """Caption a photograph, a list of photographs, or rows of image features.
+        """Caption a photograph, a list of photographs, or rows of image features, with regions if the model attends.
 
         A photograph is encoded by the encoder of the training images. A row of features is named by its number. With
         `attention`, each caption has the attention weights of its words; further candidates have none.
 
-        Shapes: features (N, F), or (F,) for one image; regions (N, L, R) for a model with attention.
+        Shapes: features (N, F) and regions (N, rows, columns, R), or (F,) and (rows, columns, R) for one image.
         A model of generated scenes warns if it is given photographs.
 
         Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
-        for features of another width, and for `attention` of a model without it; UsageError for an encoder that is not
-        found, or `n_best` outside 1 to 100; TypeError for arguments of another type.
+        for features or regions of another shape, and for `attention` of a model without it; UsageError for an encoder
+        that is not found, or `n_best` outside 1 to 100; TypeError for arguments of another type.
         """
         n_best = whole_number(n_best, "caption: n_best")
         if not 1 <= n_best <= MAX_N_BEST:
@@ -88,18 +87,13 @@ class Captioner:
         if (images is None) == (features is None):
             raise UsageError("caption: expected photographs or features=, one of them")
         if regions is not None and features is None:
-            raise UsageError("caption: regions= needs features=; the regions of a photograph are computed")
+            raise UsageError("caption: regions= needs features=; photographs have the regions of their encoder")
         if attention:
             check_attention(self.loaded)
         if features is not None:
-            rows = np.atleast_2d(_array(features, "features: expected an array (images, feature)"))
-            self.check_features(rows, "caption")
-            if regions is not None:
-                regions = _array(regions, "regions: expected an array (images, regions, numbers)")
-                check_features(regions, "caption: regions", axes="images, regions, numbers")
-                if len(regions) != len(rows):
-                    raise DataError(f"caption: regions: expected those of {len(rows)} images, got {len(regions)}")
-            found = self.decode(rows, n_best, regions=regions, attention=attention)
+            rows, grids = _batch(features, "features"), None if regions is None else _batch(regions, "regions")
+            self.check_features(rows, "caption", regions=grids)
+            found = self.decode(rows, n_best, regions=grids, attention=attention)
             return [one.caption(str(row)) for row, one in enumerate(found)]
         paths = several_paths(images, "caption: images")
         from captioner.inference.photos import caption_photos, photo_paths, photo_warning
@@ -125,13 +119,18 @@ class Captioner:
 
         return open_encoder_of(self.loaded)
 
-    def check_features(self, features: Features, where: str, limit: int | None = None) -> None:
-        """Check the first `limit` rows of features.
+    def check_features(
+        self, features: Features, where: str, limit: int | None = None, regions: Features | None = None
+    ) -> None:
+        """Check the first `limit` rows of features, and of regions if the model attends to them.
 
-        Raises: DataError for features that are not finite floats, CheckpointError for another width.
+        Raises: DataError for numbers that are not finite floats, CheckpointError for another shape.
         """
         check_features(features, f"{where}: features", limit)
         check_width(self.loaded, features.shape[1], where)
+        if regions is not None and self.loaded.meta.region_dim:
+            check_region_values(regions, features, f"{where}: regions", limit)
+            check_regions(self.loaded, regions.shape[-1], regions.shape[1:-1])
 
     def candidates(
         self,
@@ -160,14 +159,14 @@ class Captioner:
         `image_ids` seed the random numbers of sampling per image, by default the row numbers. With `attention`, the
         attention weights of each best caption are computed too. The features are not checked here.
 
-        Shapes: features (N, F), image_ids (N,), regions (N, L, R) for a model with attention.
+        Shapes: features (N, F), image_ids (N,), regions (N, rows, columns, R) for a model with attention.
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
         not finite, or a model with attention without regions.
         """
         if regions is None and self.loaded.meta.region_dim:
             raise CheckpointError(
-                f"{self.loaded.path}: model.attention {self.loaded.config.model.attention} needs image regions, which "
-                "only the images of its data set have; try a model without attention"
+                f"{self.loaded.path}: model.attention {self.loaded.config.model.attention}: expected features with "
+                "image regions, got features alone; add the regions, or use a model without attention"
             )
         options, vocab = self.loaded.config.decode, self.loaded.vocab
         decode, width = build_decoder(options, vocab, n_best)
@@ -189,16 +188,20 @@ class Captioner:
                 tokens, log_probs = rerank(tokens, log_probs, expected, vocab.null, weight, penalty)
             maps: list[Attention | None] = [None] * len(rows)
             if attention and regions is not None:
-                maps[:] = attention_of(self.loaded, batch, own, region_grid(regions.shape), tokens[:, 0], self._pool)
+                maps[:] = attention_of(self.loaded, batch, own, regions.shape[1:3], tokens[:, 0], self._pool)
             for captions, scores, one in zip(tokens.tolist(), log_probs.tolist(), maps, strict=True):
                 pairs = zip(captions[:n_best], scores, strict=False)
                 found = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
                 yield Decoded(found, one)
 
 
-def _array(value: Array, expected: str) -> Array:
-    """Convert a value to an array. Raises: TypeError."""
+AXES = {"features": "images, feature", "regions": "images, rows, columns, numbers"}
+
+
+def _batch(values: Array, name: str) -> Array:
+    """Convert features or regions of one image, or of several, to those of several. Raises: TypeError."""
     try:
-        return np.asarray(value)
+        array = np.asarray(values)
     except ValueError:  # a ragged list
-        raise TypeError(f"caption: {expected}, got {described(value)}") from None
+        raise TypeError(f"caption: {name}: expected an array ({AXES[name]}), got {described(values)}") from None
+    return array[None] if array.ndim == AXES[name].count(",") else array

@@ -55,7 +55,7 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
         if changed or lists:
             option = changed[0].replace("_", "-") if changed else "list"
             raise UsageError(f"{first}: --{option} does not apply to a prepared data set; remove the option")
-        return [], summarize_corpus(build_corpus(load(None, source_overrides(first))))
+        return [], summarize_corpus(build_corpus(load(None, source_overrides(first)), regions=True))
     records = read_records(sources, lists, options)
     folder = photo_folder(sources, options)
     missing: Sequence[Unreadable] = ()
