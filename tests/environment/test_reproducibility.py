@@ -55,13 +55,13 @@ def test_all_changes_are_reported_in_one_warning() -> None:
 
 def test_resuming_warns_only_of_another_thread_count(cli: Callable[..., Any], own_run: Path) -> None:
     last = own_run / "last.h5"
-    assert checkpoint.load(last).meta.environment == environment(2)
+    assert checkpoint.load(last).meta.environment.items() >= environment(2).items()
     same = cli("train", "--resume", own_run, "-o", "train.epochs=3")
     assert (same.code, "changed since" in same.err) == (0, False)
     other = cli("train", "--resume", own_run, "-o", "train.epochs=4", "-o", "threads=1")
     assert other.code == 0
     assert "\nwarning: changed since the checkpoint was saved: threads 2 to 1; training continues, " in other.err
-    assert checkpoint.load(last).meta.environment == environment(1)
+    assert checkpoint.load(last).meta.environment.items() >= environment(1).items()
 
 
 def test_resuming_with_another_numpy_version_warns(cli: Callable[..., Any], own_run: Path) -> None:
