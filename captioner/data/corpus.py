@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from captioner.arrays import SharedRows
 from captioner.errors import DataError
-from captioner.text.tokenizer import join
+from captioner.text.join import join
 from captioner.text.vocabulary import Vocab
 
 BLOCK_ROWS = 1024

@@ -33,15 +33,22 @@ class InferenceModel:
         self._projections = np.empty((cell.gates, vocab, hidden), params["Wh"].dtype)
         self._is_projected = np.zeros(vocab, bool)
 
+    def _project(self, tokens: Array) -> None:
+        """Compute the input projections of the words that have none yet."""
+        p, is_new = self._params, np.zeros_like(self._is_projected)
+        is_new[tokens] = True
+        new = np.flatnonzero(is_new & ~self._is_projected)
+        self._projections[:, new] = project_inputs(self._cell, p["W_embed"][new], p["Wx"], p["b"])
+        self._is_projected[new] = True
+
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """Feed one word per caption and return the log-probabilities of the next, valid until the next call.
 
         Shapes: tokens (N,) ids, state arrays as the model's `start` returns them -> log_probs (N, V), state arrays.
         """
         p = self._params
-        new = np.unique(tokens[~self._is_projected[tokens]])
-        self._projections[:, new] = project_inputs(self._cell, p["W_embed"][new], p["Wx"], p["b"])
-        self._is_projected[new] = True
+        if not self._is_projected[tokens].all():
+            self._project(tokens)
         keys = state[-1:] if self._attends else ()
         state = inference_step(self._cell, self._projections, tokens, state[: len(state) - len(keys)], self._Wh)
         hidden = state[0]
