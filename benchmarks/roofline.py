@@ -76,7 +76,7 @@ def peaks(session: Session, count: int, sizes: dict[str, int]) -> dict[str, floa
     contenders = {"product": Contender(product, partial(set_library_threads, "numpy", count))}
     moved = {}
     for level, size in sizes.items():
-        call, moved[level] = additions(ThreadPool(count), size // 2)
+        call, moved[level] = additions(ThreadPool(count), size // 2 // count)
         contenders[level] = Contender(call, partial(set_library_threads, "pool", 1))
     times = session.race(f"peaks, threads {count}", contenders)
     amounts = {"product": 2 * side**3, **moved}

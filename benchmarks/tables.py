@@ -13,8 +13,6 @@ from benchmarks.results import Results
 from benchmarks.roofline_table import roofline
 from benchmarks.targets import over, with_best
 
-REACHED = {True: "reached", False: "**missed**", None: "not measured"}
-
 
 class Table(NamedTuple):
     """The title of a benchmark's tables, the threads it uses, and how to write them."""
@@ -159,8 +157,8 @@ def _growth(growth: Results) -> Iterator[str]:
 
 def _targets(results: Results) -> Iterator[Row]:
     for target in targets.check(results):
-        got = "" if target.got is None else f"{target.got:.3g}"
-        yield target.name, target.bound, got, REACHED[target.reached]
+        if target.got is not None:
+            yield target.name, target.bound, f"{target.got:.3g}", "reached" if target.reached else "**missed**"
 
 
 TABLES = {
