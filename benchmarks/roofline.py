@@ -18,9 +18,9 @@ from benchmarks.ours import RATE, Ours
 from benchmarks.session import Session, set_library_threads
 from benchmarks.shapes import Shape
 from benchmarks.timing import Call, Contender
-from captioner.layers.blocked_matmul import BlockedMatrix
 from captioner.layers.cell import project_inputs, split_gates
 from captioner.layers.embedding import word_embedding_backward
+from captioner.layers.scan import _recurrent_matrix as lay_out
 from captioner.layers.softmax import cross_entropy
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import IMAGE_INPUTS, start_backward, start_forward
@@ -114,7 +114,7 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
     states = tuple(state.copy() for state in scan.states)
     saved, ah, dah = scan.saved.copy(), np.zeros((G, P, H), np.float32), np.zeros((G, P, H), np.float32)
     Wh, WhT = split_gates(p["Wh"], G), split_gates(p["Wh"], G).swapaxes(1, 2)
-    forward, backward = BlockedMatrix(Wh, pool), BlockedMatrix(WhT, pool)
+    forward, backward = lay_out(Wh, packing, pool), lay_out(WhT, packing, pool)
     dstate = tuple(np.zeros((N, H), np.float32) for _ in states)
     by_row, scores, dh = dah.swapaxes(0, 1), dscores.copy(), np.zeros((P, H), np.float32)
     dprojected = np.zeros((U, G * H), np.float32)
@@ -163,8 +163,8 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
              partial(start_backward, dstate, start_cache, pool)),
         part("x Wx", 2 * U * D * G * H, U * D + D * G * H + U * G * H,
              partial(project_inputs, cell, scan.inputs, p["Wx"], p["b"], pool)),
-        part("Wh and Whᵀ to blocks", 0, 4 * G * H * H,
-             partial(BlockedMatrix, Wh, pool), partial(BlockedMatrix, WhT, pool)),
+        part("laying out Wh and Whᵀ", 0, 4 * G * H * H,
+             partial(lay_out, Wh, packing, pool), partial(lay_out, WhT, packing, pool)),
         part("h Wh", recurrent, steps * G * H * H + P * H + P * G * H,
              each_step(lambda worker, first, end: forward.product(states[0][first:end], worker))),
         part("gates", 0, P * H * (4 * G + (cell.states - 1) + cell.states + cell.saved), each_step(gates)),
@@ -183,6 +183,6 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
         part("dx and dWx", 4 * U * D * G * H, 2 * (U * D + D * G * H + U * G * H),
              partial(matmul, dprojected, p["Wx"].T, out["x"]), partial(matmul, scan.inputs.T, dprojected, out["Wx"])),
         part("norms of gradients and parameters", 0, 2 * size,
-             partial(global_norm, grads), partial(global_norm, weights)),
+             partial(global_norm, grads, pool), partial(global_norm, weights, pool)),
         part("Adam", 0, 7 * size, partial(pool.map, adam)),
     ]  # fmt: skip

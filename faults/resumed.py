@@ -176,7 +176,7 @@ class Resumed:
     def _config(self, rng: np.random.Generator, here: Path) -> Config:
         config = configs.sample_config(rng, self._data(rng, here), here / "start")
         if config.train.init_from is not None:
-            plain = dataclasses.replace(Config().train, epochs=3, batch_size=16, learning_rate=0.01)
+            plain = dataclasses.replace(Config().train, epochs=3, batch_size=16, learning_rate=0.003)
             train_until(here / "start", dataclasses.replace(config, train=plain), None)
         return config
 

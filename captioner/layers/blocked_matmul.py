@@ -1,11 +1,14 @@
-"""Repeated products with the same matrices, packed once for BLAS.
+"""Repeated products with the same matrices, laid out once for BLAS.
 
 For few rows x, most of the time of x W goes into packing W for the BLAS kernel, in every call. On CPUs with AVX-512,
 OpenBLAS has small-matrix kernels for products of at most `SMALL` multiplications, which read their operands in place.
-So W is packed once, into blocks of `WIDTH` columns, and x W is computed by small products.
+So W is copied once into blocks of columns, and x W is computed by small products. Where one call for the whole of W is
+faster, W is copied with a better distance between its rows.
 """
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 
@@ -13,45 +16,64 @@ from captioner.arrays import Array
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 WIDTH = 64
+"""Default width of the blocks."""
 SMALL = 100**3
 """OpenBLAS, kernel/x86_64/sgemm_small_kernel_permit_skylakex.c."""
+PADDING = 16
+"""Rows whose distance is a power of two compete for the same cache lines when columns are read; padding avoids that."""
 
 
 class BlockedMatrix:
-    """A packed copy of G matrices W for repeated products x W.
+    """A copy of G matrices W for repeated products x W, in blocks of `width` columns; None is one block of all columns.
 
     Shapes: W (G, K, M).
     """
 
-    def __init__(self, W: Array, pool: ThreadPool = SERIAL) -> None:
+    def __init__(self, W: Array, pool: ThreadPool = SERIAL, width: int | None = WIDTH) -> None:
         gates, rows, self._columns = W.shape
-        self._blocks = np.empty((gates, -(-self._columns // WIDTH), rows, WIDTH), W.dtype)
-        self._max_rows = max(4, SMALL // (rows * WIDTH) // 4 * 4)
+        if width is None:
+            whole = np.empty((gates, 1, rows, self._columns + PADDING), W.dtype)
+            self._blocks, self._max_rows = whole[..., : self._columns], sys.maxsize
+        else:
+            self._blocks = np.empty((gates, -(-self._columns // width), rows, width), W.dtype)
+            self._max_rows = max(4, SMALL // (rows * width) // 4 * 4)
         self._outs = [self._allocate(0) for _ in range(pool.size)]
-        shards = pool.shards(self._blocks.shape[1])
-        pool.map(lambda worker: self._pack(W, shards[worker]))
+        strip = width or WIDTH
+        shards = pool.shards(-(-self._columns // strip))
+        pool.map(lambda worker: self._pack(W, strip, shards[worker]))
 
-    def _pack(self, W: Array, shard: slice) -> None:
-        gates, rows, _ = W.shape
+    def _pack(self, W: Array, strip: int, shard: slice) -> None:
+        """Copy strips of columns, each into the columns of its block."""
+        gates, rows, columns = W.shape
+        width = self._blocks.shape[3]
         transposed = W.strides[1] < W.strides[2]
-        # Padding: rows whose distance is a power of two compete for the same cache lines when columns are read.
-        buffer = np.empty((WIDTH if transposed else 0, gates, rows + 16), W.dtype)[:, :, :rows]
-        for b in range(shard.start, shard.stop):
-            block = W[:, :, b * WIDTH : (b + 1) * WIDTH]
-            width = block.shape[2]
+        buffer = np.empty((strip if transposed else 0, gates, rows + PADDING), W.dtype)[:, :, :rows]
+        for first in range(shard.start * strip, min(shard.stop * strip, columns), strip):
+            source = W[:, :, first : first + strip]
+            count = source.shape[2]
             if transposed:
-                buffer[:width] = block.transpose(2, 0, 1)
-                block = buffer[:width].transpose(1, 2, 0)
-            self._blocks[:, b, :, :width] = block
-            self._blocks[:, b, :, width:] = 0
+                buffer[:count] = source.transpose(2, 0, 1)
+                source = buffer[:count].transpose(1, 2, 0)
+            block, start = divmod(first, width)
+            self._blocks[:, block, :, start : start + count] = source
+            if strip == width:
+                self._blocks[:, block, :, count:] = 0
 
     def _allocate(self, rows: int) -> tuple[Array, Array]:
         """An output array, and a view of it by blocks."""
         gates, count, _, width = self._blocks.shape
         # If the rows of a product have gaps anyway, padding avoids distances that are powers of two.
-        padding = 16 if self._columns % width else 0
+        padding = PADDING if self._columns % width else 0
         out = np.empty((gates, rows, count * width + padding), self._blocks.dtype)
         return out, out[:, :, : count * width].reshape(gates, rows, count, width).swapaxes(1, 2)
+
+    def matrix(self) -> Array:
+        """Return a copy of W.
+
+        Shapes: (G, K, M).
+        """
+        gates, count, rows, width = self._blocks.shape
+        return self._blocks.swapaxes(1, 2).reshape(gates, rows, count * width)[:, :, : self._columns]
 
     def product(self, x: Array, worker: int = 0) -> Array:
         """Compute x W for each gate, in an array that the worker's next product overwrites.

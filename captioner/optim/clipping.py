@@ -7,14 +7,25 @@ import math
 import numpy as np
 
 from captioner.arrays import Params
+from captioner.optim.update_rules import aligned_chunks
+from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
-def global_norm(grads: Params) -> float:
+def global_norm(grads: Params, pool: ThreadPool = SERIAL) -> float:
     """Return the global norm of the gradients: √ Σ g².
 
-    Terms are summed in the order of the names, so the result is bit-identical for any order of the dict.
+    The sums of the chunks are added in the order of the names, so the result is bit-identical for any order of the dict
+    and any number of workers.
     """
-    return math.sqrt(sum(float(np.vdot(grads[name], grads[name])) for name in sorted(grads)))
+    chunks = [chunk for _, (chunk,) in aligned_chunks([dict(sorted(grads.items()))])]
+    squares = [0.0] * len(chunks)
+
+    def work(worker: int) -> None:
+        for number in range(worker, len(chunks), pool.size):
+            squares[number] = float(np.vdot(chunks[number], chunks[number]))
+
+    pool.map(work)
+    return math.sqrt(sum(squares))
 
 
 def clip_scale(norm: float, limit: float | None) -> float:

@@ -148,7 +148,7 @@ def update(
         rule.apply(w, dw, tuple(slot_chunks), hyper, t, scale)
 
 
-def aligned_chunks(arrays: Sequence[Params], shard: Shard) -> Iterator[tuple[str, tuple[Array, ...]]]:
+def aligned_chunks(arrays: Sequence[Params], shard: Shard = UNSHARDED) -> Iterator[tuple[str, tuple[Array, ...]]]:
     """Yield the chunks of a shard as flat views, aligned over all dicts; non-contiguous arrays are not split."""
     chunks = ((name, chunk) for name in arrays[0] for chunk in _chunks(*(named[name] for named in arrays)))
     return itertools.islice(chunks, shard.worker, None, shard.of)

@@ -133,7 +133,7 @@ def _step(
     with watch("backward"):
         grads = model.backward(cache, pool)
     with watch("update"):
-        norm = global_norm(grads)
+        norm = global_norm(grads, pool)
         limit = DIVERGENCE_FACTOR * math.log(model.sizes.vocab)
         if not (losses.trained <= limit and math.isfinite(losses.loss) and math.isfinite(norm)):
             raise DivergenceError(_diagnosis(state.step + 1, losses.trained, limit, norm, batch.features, grads))
@@ -146,7 +146,7 @@ def _step(
         if (decay := plan.ema_decay) is not None:
             ema_arguments = state.params, state.slots[EMA], decay, state.step
             pool.map(lambda worker: update_ema(*ema_arguments, Shard(worker, pool.size)))
-        check_finite(state)
+        check_finite(state, pool)
     return Step(
         step=state.step,
         epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
@@ -163,9 +163,9 @@ def _perplexity_metrics(nll: float) -> dict[str, float]:
     return {"word_loss": nll, "perplexity": perplexity(nll)}
 
 
-def check_finite(state: TrainState) -> None:
+def check_finite(state: TrainState, pool: ThreadPool = SERIAL) -> None:
     """Raises: DivergenceError that names the parameters whose global norm is not finite."""
-    if not math.isfinite(global_norm(state.params)):
+    if not math.isfinite(global_norm(state.params, pool)):
         raise DivergenceError(
             f"step {state.step}: training diverged: not finite after the update: "
             f"parameters {_not_finite(state.params) or '(global norm)'}; {REMEDY}"

@@ -57,7 +57,11 @@ WITHOUT = "import sys; sys.modules[{!r}] = None; from captioner.cli import main;
 @pytest.mark.parametrize(
     ("module", "errors", "unknown"),
     [
-        ("numpy", {"numpy", "h5py", "extra_images", "extra_tensorboard"}, {"blas", "numpy_simd", "weights"}),
+        (
+            "numpy",
+            {"numpy", "h5py", "extra_images", "extra_tensorboard"},
+            {"blas", "numpy_simd", "matrix_products", "weights"},
+        ),
         ("yaml", {"pyyaml"}, set()),
     ],
 )

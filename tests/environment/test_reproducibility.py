@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.environment.reproducibility import changes, environment
+from captioner.environment.reproducibility import changes, environment, reuse_block_widths
+from captioner.layers import block_width
 from captioner.parallel import blas
 from captioner.storage import checkpoint
 
@@ -17,6 +18,18 @@ NOW = {"threads": "2", "numpy": "2.4.6", "blas": "OpenBLAS 0.3.31 (Haswell)"}
 
 def test_environment() -> None:
     assert environment(3) == {"threads": "3", "numpy": np.__version__, "blas": blas.name()}
+
+
+def test_block_widths_of_a_checkpoint_are_reused_with_the_same_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {"64 x 512 by 512 x 512, float32, threads 2": "one call"}
+    monkeypatch.setattr(block_width, "_chosen", chosen)
+    saved = environment(2)
+    monkeypatch.setattr(block_width, "_chosen", {})
+    reuse_block_widths({**saved, "blas": "another"})
+    assert block_width.choices() == {}
+    reuse_block_widths(saved)
+    assert block_width.choices() == chosen
+    assert environment(2) == saved
 
 
 @pytest.mark.parametrize("key", NOW)

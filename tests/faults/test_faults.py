@@ -191,7 +191,7 @@ def test_misread_yaml_integer_is_detected(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ("a gradient", "_not_finite", lambda arrays: ""),
         ("a parameter", "_not_finite", lambda arrays: ""),
-        ("a parameter", "check_finite", lambda state: None),
+        ("a parameter", "check_finite", lambda *arguments: None),
         ("a feature", "_diagnosis", lambda step, *_: f"step {step}: diverged; try"),
     ],
 )

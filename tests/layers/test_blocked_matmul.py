@@ -18,9 +18,17 @@ from captioner.parallel.thread_pool import ThreadPool
     layout=st.sampled_from(["row-major", "column-major", "gates innermost"]),
     by_gate=st.booleans(),
     pool=st.sampled_from([ThreadPool(1), ThreadPool(2)]),
+    width=st.sampled_from([8, WIDTH, 96, None]),
 )
 def test_blocked_product_is_the_product(
-    gates: int, rows: int, columns: int, counts: list[int], layout: str, by_gate: bool, pool: ThreadPool
+    gates: int,
+    rows: int,
+    columns: int,
+    counts: list[int],
+    layout: str,
+    by_gate: bool,
+    pool: ThreadPool,
+    width: int | None,
 ) -> None:
     rng = np.random.default_rng(0)
     W = rng.standard_normal((gates, rows, columns))
@@ -28,7 +36,7 @@ def test_blocked_product_is_the_product(
         W = W.swapaxes(1, 2).copy().swapaxes(1, 2)
     if layout == "gates innermost":
         W = W.swapaxes(0, 1).copy().swapaxes(0, 1)
-    blocked, products = BlockedMatrix(W, pool=pool), []
+    blocked, products = BlockedMatrix(W, pool, width), []
     for number, count in enumerate(counts):
         x = rng.standard_normal((gates, 1, count, rows) if by_gate else (count, rows))
         expected = (x[:, 0] if by_gate else x) @ W
@@ -50,3 +58,9 @@ def test_the_packed_matrix_is_a_copy() -> None:
     blocked = BlockedMatrix(W)
     W *= 7
     assert (blocked.product(np.ones((2, 3))) == 3).all()
+
+
+@pytest.mark.parametrize("width", [2, 8, None])
+def test_the_matrix_is_returned(width: int | None) -> None:
+    W = np.random.default_rng(0).standard_normal((2, 3, 5))
+    np.testing.assert_array_equal(BlockedMatrix(W, width=width).matrix(), W)

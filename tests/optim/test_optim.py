@@ -16,6 +16,7 @@ from captioner.optim.clipping import clip_scale, global_norm
 from captioner.optim.ema import update_ema
 from captioner.optim.schedules import SCHEDULES, Span, learning_rate_factor
 from captioner.optim.update_rules import CHUNK, UPDATE_RULES, Hyper, Shard, initial_slots, update
+from captioner.parallel.thread_pool import ThreadPool
 
 Array = np.ndarray
 HYPER = Hyper(learning_rate=0.02, momentum=0.8, decay_rate=0.95, beta1=0.85, beta2=0.97, epsilon=1e-4, weight_decay=0.1)
@@ -238,6 +239,13 @@ def test_global_norm_does_not_depend_on_dict_order() -> None:
     plain = [functools.reduce(operator.add, (float(g @ g) for g in grads.values())) for grads in (first, last)]
     assert math.sqrt(plain[0]) != math.sqrt(plain[1])
     assert global_norm(first) == global_norm(last)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_global_norm_is_bit_identical_for_any_number_of_workers(dtype: type) -> None:
+    rng = np.random.default_rng(3)
+    grads = {"W": rng.standard_normal((3, CHUNK)).astype(dtype), "b": rng.standard_normal(7).astype(dtype)}
+    assert len({global_norm(grads, ThreadPool(size)) for size in (1, 2, 3)}) == 1
 
 
 def test_global_norm_is_not_finite_if_a_gradient_is_not() -> None:
