@@ -63,6 +63,10 @@ def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, fl
     Results are written into the file of this kind of CPU, where those of benchmarks that did not run are kept, and the
     tables of all CPUs into docs/performance.md.
     """
+    if page and (only or quick or output):
+        raise click.UsageError("--page measures nothing; use it alone")
+    if output and not output.parent.is_dir():
+        raise click.BadParameter(f"{output.parent}: folder not found", param_hint="--output")
     if not page:
         session = Session(Timer(1, 0, 0) if quick else Timer(patience=patience), quick, flickr8k.absolute())
         new = measure(session, [name for name in BENCHMARKS if name in (only or BENCHMARKS)])

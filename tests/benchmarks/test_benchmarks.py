@@ -75,6 +75,13 @@ def run(*words: str) -> None:
     assert CliRunner().invoke(program.main, words, catch_exceptions=False).exit_code == 0
 
 
+@pytest.mark.parametrize("words", [("--page", "--only", "steps"), ("--output", "missing/results.json")], ids=" ".join)
+def test_a_wrong_option_ends_before_anything_is_measured(words: tuple[str, ...], project: Path) -> None:
+    for name in BENCHMARKS:
+        program.BENCHMARKS[name] = lambda session: pytest.fail("measured")
+    assert CliRunner().invoke(program.main, words).exit_code == 2
+
+
 def test_a_quick_run_is_not_saved(project: Path) -> None:
     before = (project / report.PAGE).read_text()
     run("--quick")
