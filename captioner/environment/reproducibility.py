@@ -1,4 +1,4 @@
-"""What results depend on bit by bit: thread count, NumPy, BLAS, and the choices of block widths."""
+"""What results depend on bit by bit: thread count, NumPy, BLAS, and choices by measurement."""
 
 from __future__ import annotations
 
@@ -6,27 +6,24 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from captioner.layers import block_width
+from captioner.layers.choices import CHOICES
 from captioner.parallel import blas
 
-PRODUCT = "product "
-"""Prefix of the keys of block widths."""
+CHOICE = "choice: "
+"""Prefix of the keys of choices by measurement."""
 LABELS = {"threads": "threads", "numpy": "NumPy", "blas": "BLAS"}
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return the thread count, library versions and block widths of this process; equal ones give bit-identical
-    results.
-    """
-    widths = {PRODUCT + shape: choice for shape, choice in block_width.choices().items()}
-    return {"threads": str(threads), "numpy": np.__version__, "blas": blas.name(), **widths}
+    """Return the thread count, library versions and choices of this process; equal ones give bit-identical results."""
+    choices = {CHOICE + name: choice for name, choice in CHOICES.made().items()}
+    return {"threads": str(threads), "numpy": np.__version__, "blas": blas.name(), **choices}
 
 
-def reuse_block_widths(before: Mapping[str, str]) -> None:
-    """Use the block widths of a checkpoint's environment, if its BLAS is that of this process."""
+def reuse_choices(before: Mapping[str, str]) -> None:
+    """Use the choices of a checkpoint's environment, if its BLAS is that of this process."""
     if before.get("blas") == blas.name():
-        named = {key.removeprefix(PRODUCT): choice for key, choice in before.items() if key.startswith(PRODUCT)}
-        block_width.restore(named)
+        CHOICES.restore({key.removeprefix(CHOICE): value for key, value in before.items() if key.startswith(CHOICE)})
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:

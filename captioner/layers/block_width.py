@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from threading import Lock
 from time import perf_counter
 
 import numpy as np
 
 from captioner.arrays import Array
 from captioner.layers.blocked_matmul import WIDTH, BlockedMatrix
+from captioner.layers.choices import CHOICES
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 WIDTHS: Mapping[str, int | None] = {
@@ -32,9 +32,6 @@ MIN_PRODUCT = 1 << 22
 """Smaller products (multiplications) use the default: their time does not matter."""
 ROUNDS = 3
 
-_chosen: dict[str, str] = {}
-_lock = Lock()
-
 
 def block_width(rows: int, W_shape: tuple[int, ...], dtype: np.dtype[np.floating], pool: ThreadPool) -> int | None:
     """Return the fastest width for products of about `rows` rows with W on each worker; None is one call.
@@ -44,14 +41,17 @@ def block_width(rows: int, W_shape: tuple[int, ...], dtype: np.dtype[np.floating
     Shapes: W (G, K, M).
     """
     depth, columns = W_shape[1], min(W_shape[2], MAX_COLUMNS)
-    rows = min(MAX_ROWS, 1 << round(math.log2(max(1, rows))))
+    rows = min(MAX_ROWS, row_class(rows))
     if rows < MIN_ROWS or rows * depth * columns < MIN_PRODUCT:
         return WIDTHS[DEFAULT]
     name = f"{rows} x {depth} by {depth} x {columns}, {dtype}, threads {pool.size}"
-    with _lock:
-        if name not in _chosen:
-            _chosen[name] = fastest(measure(rows, depth, columns, dtype, pool))
-        return WIDTHS[_chosen[name]]
+    choice = CHOICES.choose(name, lambda: fastest(measure(rows, depth, columns, dtype, pool)))
+    return WIDTHS.get(choice, WIDTHS[DEFAULT])
+
+
+def row_class(rows: int) -> int:
+    """Return the power of two that stands for a number of rows."""
+    return 1 << round(math.log2(max(1, rows)))
 
 
 class TunedMatrix:
@@ -74,16 +74,6 @@ class TunedMatrix:
         if width not in self._by_width:
             self._by_width[width] = BlockedMatrix(self._default.matrix(), SERIAL, width)
         return self._by_width[width].product(x)
-
-
-def choices() -> dict[str, str]:
-    """Return the choices of this process, by shape."""
-    return dict(_chosen)
-
-
-def restore(earlier: Mapping[str, str]) -> None:
-    """Use the choices of an earlier process, so that results are bit-identical to its results."""
-    _chosen.update({name: choice for name, choice in earlier.items() if choice in WIDTHS})
 
 
 def measure(rows: int, depth: int, columns: int, dtype: np.dtype[np.floating], pool: ThreadPool) -> dict[str, float]:

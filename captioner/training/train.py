@@ -11,7 +11,7 @@ from typing import Any
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
-from captioner.environment.reproducibility import changes, environment, reuse_block_widths
+from captioner.environment.reproducibility import changes, environment, reuse_choices
 from captioner.errors import CheckpointError, DivergenceError, UsageError
 from captioner.inference.build_reranker_index import is_current
 from captioner.inference.find_checkpoint import nearest_runs
@@ -93,7 +93,7 @@ def resume(
     state = TrainState(model.params, restored.slots, restored.meta.step)
     best, since_best = restored.meta.best, restored.meta.since_best
     recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
-    reuse_block_widths(restored.meta.environment)
+    reuse_choices(restored.meta.environment)
     training = Training(recorder, changes(restored.meta.environment, environment(config.threads)))
     run.claim()
     if training.is_finished:

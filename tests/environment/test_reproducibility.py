@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.environment.reproducibility import changes, environment, reuse_block_widths
-from captioner.layers import block_width
+from captioner.environment.reproducibility import changes, environment, reuse_choices
+from captioner.layers.choices import CHOICES
 from captioner.parallel import blas
 from captioner.storage import checkpoint
 
@@ -21,15 +21,15 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment(3) == {"threads": "3", "numpy": np.__version__, "blas": blas.name()}
 
 
-def test_block_widths_of_a_checkpoint_are_reused_with_the_same_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choices_of_a_checkpoint_are_reused_with_the_same_blas(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {"64 x 512 by 512 x 512, float32, threads 2": "one call"}
-    monkeypatch.setattr(block_width, "_chosen", chosen)
+    monkeypatch.setattr(CHOICES, "_made", chosen)
     saved = environment(2)
-    monkeypatch.setattr(block_width, "_chosen", {})
-    reuse_block_widths({**saved, "blas": "another"})
-    assert block_width.choices() == {}
-    reuse_block_widths(saved)
-    assert block_width.choices() == chosen
+    monkeypatch.setattr(CHOICES, "_made", {})
+    reuse_choices({**saved, "blas": "another"})
+    assert CHOICES.made() == {}
+    reuse_choices(saved)
+    assert CHOICES.made() == chosen
     assert environment(2) == saved
 
 

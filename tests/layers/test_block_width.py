@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.layers import block_width as module
-from captioner.layers.block_width import DEFAULT, WIDTHS, TunedMatrix, block_width, choices, fastest, measure, restore
+from captioner.layers.block_width import DEFAULT, WIDTHS, TunedMatrix, block_width, fastest, measure
 from captioner.layers.blocked_matmul import BlockedMatrix
+from captioner.layers.choices import Choices
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 FLOAT32 = np.dtype(np.float32)
@@ -16,7 +17,7 @@ SHAPE = 4, 512, 512
 
 @pytest.fixture(autouse=True)
 def _no_choices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_chosen", {})
+    monkeypatch.setattr(module, "CHOICES", Choices())
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, **times: float) -> list[tuple[object, ...]]:
@@ -50,7 +51,7 @@ def test_a_clearly_faster_width_is_chosen(monkeypatch: pytest.MonkeyPatch) -> No
     assert block_width(64, SHAPE, FLOAT32, SERIAL) is None
     assert block_width(60, SHAPE, FLOAT32, SERIAL) is None  # the same class of shapes
     assert calls == [(64, 512, 512, FLOAT32, SERIAL)]
-    assert set(choices().values()) == {"one call"}
+    assert set(module.CHOICES.made().values()) == {"one call"}
 
 
 def test_a_slightly_faster_width_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +66,7 @@ def test_small_products_are_not_measured(
     calls = plant(monkeypatch, one_call=0.1)
     assert block_width(rows, shape, FLOAT32, SERIAL) == WIDTHS[DEFAULT]
     assert not calls
-    assert not choices()
+    assert not module.CHOICES.made()
 
 
 def test_rows_workers_and_types_are_measured_separately(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,23 +76,25 @@ def test_rows_workers_and_types_are_measured_separately(monkeypatch: pytest.Monk
     block_width(32, SHAPE, np.dtype(np.float64), SERIAL)
     block_width(32, SHAPE, FLOAT32, ThreadPool(2))
     block_width(32, (1, 512, 10_000), FLOAT32, SERIAL)  # as many columns as measured at most: no new class
-    assert len(calls) == len(choices()) == 4
+    assert len(calls) == len(module.CHOICES.made()) == 4
 
 
 def test_choices_of_an_earlier_process_are_used_without_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, one_call=0.5)
     block_width(64, SHAPE, FLOAT32, SERIAL)
-    earlier = choices()
-    monkeypatch.setattr(module, "_chosen", {})
+    earlier = module.CHOICES.made()
+    monkeypatch.setattr(module, "CHOICES", Choices())
     calls = plant(monkeypatch)
-    restore(earlier)
+    module.CHOICES.restore(earlier)
     assert block_width(64, SHAPE, FLOAT32, SERIAL) is None
     assert not calls
 
 
-def test_unknown_choices_of_a_checkpoint_are_ignored() -> None:
-    restore({"64 x 512 by 512 x 512, float32, threads 1": "blocks of 7 columns"})
-    assert not choices()
+def test_an_unknown_choice_of_a_checkpoint_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = plant(monkeypatch)
+    module.CHOICES.restore({"64 x 512 by 512 x 512, float32, threads 1": "blocks of 7 columns"})
+    assert block_width(64, SHAPE, FLOAT32, SERIAL) == WIDTHS[DEFAULT]
+    assert not calls
 
 
 def test_the_fastest_product_is_found_by_real_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,4 +122,4 @@ def test_a_tuned_matrix_computes_products_for_any_rows(monkeypatch: pytest.Monke
     for rows in (1, 200, 40, 3, 64):
         x = rng.standard_normal((rows, 130))
         np.testing.assert_allclose(tuned.product(x), x @ copy, rtol=1e-10, atol=1e-10)
-    assert set(choices().values()) == {"one call"}
+    assert set(module.CHOICES.made().values()) == {"one call"}
