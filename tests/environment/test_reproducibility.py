@@ -17,7 +17,7 @@ NOW = {"threads": "2", "numpy": "2.4.6", "blas": "OpenBLAS 0.3.31 (Haswell)"}
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block_width, "_chosen", {})
+    monkeypatch.setattr(CHOICES, "_made", {})
     assert environment(3) == {"threads": "3", "numpy": np.__version__, "blas": blas.name()}
 
 
