@@ -125,7 +125,7 @@ def prepare(
     return prepared.summary
 
 
-KINDS: Mapping[type, Any] = {int: numbers.Integral, float: numbers.Real, str: str, Path: (str, os.PathLike)}
+KINDS: Mapping[type, Any] = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str, Path: (str, os.PathLike)}
 """The Python types of an option's values."""
 
 
@@ -142,7 +142,7 @@ def _prepare_options(values: Mapping[str, Any]) -> Prepare:
         option = known[name]
         if value is not None or not option.nullable:
             problem = f"prepare: {name}: expected {option.expected()}, got {described(value)}"
-            if not isinstance(value, KINDS[option.kind]) or isinstance(value, bool):
+            if not isinstance(value, KINDS[option.kind]) or (isinstance(value, bool) and option.kind is not bool):
                 raise TypeError(problem)
             value = option.kind(value)
             if not option.admits(value):

@@ -125,6 +125,19 @@ def own_run(tiny_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def attention_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with attention, to be read alone."""
+    from captioner.config.yaml_io import parse
+    from captioner.training.train import train
+
+    folder = tmp_path_factory.mktemp("attention") / "run"
+    overrides = [*SMALL, "model.attention=adaptive", "model.attention_dim=8", "train.max_steps=2"]
+    for _ in train(parse("", "", overrides), folder):
+        pass
+    return folder
+
+
+@pytest.fixture(scope="session")
 def write_coco() -> Callable[..., Path]:
     """Writes a tiny data set in the assignment's layout."""
     import h5py

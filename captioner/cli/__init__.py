@@ -44,7 +44,7 @@ COMMANDS = {
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:
-  captioner train                          # train on generated drawings
+  captioner train                          # train on generated scenes
   captioner sample runs/scenes -n 10       # caption ten validation images
 """,
 )

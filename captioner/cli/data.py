@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from captioner.cli import output
-from captioner.cli.options import PATH, config_options, list_option
+from captioner.cli.options import PATH, config_options, images_hint, images_option, list_option
 from captioner.cli.prepare_options import prepare_config, prepare_options
 from captioner.errors import UsageError
 
@@ -46,10 +45,10 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     """Check a data set, report all problems, and print a summary.
 
     SOURCE is a caption file as for `captioner prepare`, or a data set: a prepared file, a folder in the layout of
-    CS231n's assignment, or `scenes`, the generated drawings. The exit code is 1 if there are problems.
+    CS231n's assignment, or `scenes`, the generated scenes. The exit code is 1 if there are problems.
 
-    Images are not encoded. --encoder, --dtype and --threads have no effect; they are accepted because `captioner
-    prepare` has the same options. If SOURCE is a data set, --json is the only option that applies.
+    Images are not encoded. --encoder, --regions, --dtype and --threads have no effect; they are accepted because
+    `captioner prepare` has the same options. If SOURCE is a data set, --json is the only option that applies.
     """
     from captioner.preparation import inspect_data as use_case
 
@@ -75,12 +74,12 @@ def summary(source: str | None, config_file: Path | None, overrides: tuple[str, 
 
     The summary contains the size of each split, the caption lengths, the vocabulary, the features and the duplicates.
 
-    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated drawings.
+    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated scenes.
     [default: the data set of the config]
     """
     from captioner.preparation import inspect_data as use_case
 
-    contents = use_case.summarize_corpus(_open(source, config_file, overrides))
+    contents = use_case.summarize_corpus(_open(source, config_file, overrides, regions=True))
     _print_summary(contents, source or "data set of the config", as_json)
 
 
@@ -116,10 +115,7 @@ Examples:
     metavar="FILE",
     help="Write the images and captions to FILE as an HTML page.",
 )
-@click.option(
-    "--images", type=PATH, metavar="FOLDER",
-    help="Folder of the photographs for --html; files outside it are not read.",
-)  # fmt: skip
+@images_option("--html")
 @click.option("--overwrite", is_flag=True, help="Replace an existing --html file.")
 @config_options
 def show(
@@ -128,7 +124,7 @@ def show(
 ) -> None:  # fmt: skip
     """Show random images of a data set with their reference captions.
 
-    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated drawings.
+    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated scenes.
     [default: the data set of the config]
     """
     from captioner.preparation import inspect_data as use_case
@@ -140,19 +136,15 @@ def show(
     if html is not None:
         missing = use_case.write_page(html, corpus, split, examples, images, overwrite)
         if missing:
-            output.problem(f"{missing:,} of {len(examples):,} photographs not found; {_images_hint(corpus, images)}")
+            output.problem(
+                f"{missing:,} of {len(examples):,} photographs not found; {images_hint(corpus.about, images)}"
+            )
         output.note(f"{html}: written")
         return
     for example in examples:
         output.result(example.image)
         for reference in example.references:
             output.result("", " ".join(reference.split()))
-
-
-def _images_hint(corpus: Corpus, images: Path | None) -> str:
-    folder = corpus.about.get("images")
-    example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
-    return f"set their folder with --images{example}"
 
 
 def _print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
@@ -165,9 +157,10 @@ def _print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
         output.result(line)
 
 
-def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> Corpus:
+def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...], regions: bool = False) -> Corpus:
     from captioner.config.yaml_io import load
     from captioner.preparation import inspect_data as use_case
     from captioner.preparation.load_corpus import build_corpus
 
-    return build_corpus(load(config_file, [*([] if source is None else use_case.source_overrides(source)), *overrides]))
+    config = load(config_file, [*([] if source is None else use_case.source_overrides(source)), *overrides])
+    return build_corpus(config, regions)

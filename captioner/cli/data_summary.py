@@ -43,6 +43,9 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
     if "encoder" in summary:
         encoder = printable(summary["encoder"], LONGEST)
         yield f"  features: {summary['feature']:,}-d {summary['dtype']} of encoder {encoder}"
+    if "regions" in summary:
+        rows, columns, width = summary["regions"]
+        yield f"  regions: {rows} x {columns} per image, {width:,}-d"
     for key, title in COUNTS.items():
         if counts.get(key):
             yield f"  {title}: {counts[key]:,}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,6 +85,23 @@ def data_option(purpose: str) -> Callable[[Command], Command]:
         help=f"{purpose}: a file written by `captioner prepare`, a folder of CS231n's assignment, or `scenes`. Its "
         "features must be from the same encoder; its vocabulary may differ.",
     )
+
+
+def images_option(purpose: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `--images`, the folder of the photographs of a data set."""
+    return click.option(
+        "--images",
+        type=PATH,
+        metavar="FOLDER",
+        help=f"Folder of the photographs for {purpose}; files outside it are not read.",
+    )
+
+
+def images_hint(about: Mapping[str, Any], images: Path | None) -> str:
+    """Return what to try if photographs of a data set with this metadata are not in `images`."""
+    folder = about.get("images")
+    example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
+    return f"set their folder with --images{example}"
 
 
 def list_option(command: Command) -> Command:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_LINES = 20
 """Maximum issues, and maximum unreadable photographs, that are printed; the summary counts all."""
-SCENES = "warning: encoder scenes is for generated drawings; for photographs, try --encoder efficientnet-lite0"
+SCENES = "warning: encoder scenes is for generated scenes; for photographs, try --encoder efficientnet-lite0"
 
 
 @click.command(
@@ -91,7 +91,8 @@ def prepare(
 
 def _next(prepared: Prepared) -> list[str]:
     """Return the command that trains on the data set, after a warning if there is no validation split."""
-    command = f"next: captioner train -c photos --data {shlex.quote(str(prepared.path))}"
+    attention = " -o model.attention=adaptive" if "regions" in prepared.summary else ""
+    command = f"next: captioner train -c photos --data {shlex.quote(str(prepared.path))}{attention}"
     if "val" in prepared.summary["splits"]:
         return [command]
     return [

@@ -26,12 +26,13 @@ def _prepare_option(option: Option) -> Callable[[Command], Command]:
             raise click.BadParameter(f"expected {option.expected()}, got {value}")
         return value
 
-    kinds: dict[type, Any] = {int: int, float: float, str: str, Path: PATH}
+    kinds: dict[type, Any] = {bool: bool, int: int, float: float, str: str, Path: PATH}
     return click.option(
         "--" + option.path.replace("_", "-"),
+        is_flag=option.kind is bool,
         type=click.Choice(option.choices) if option.choices else kinds[option.kind],
         default=option.default,
-        show_default=option.default is not None,
+        show_default=option.default is not None and option.kind is not bool,
         metavar="PATH" if option.kind is Path else "N" if " N " in option.doc else None,
         callback=check,
         help=f"{option.doc[0].upper()}{option.doc[1:]}.".replace("].", "]"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +10,21 @@ from typing import TYPE_CHECKING
 import click
 
 from captioner.cli import output
+from captioner.cli.caption_inputs import captions_of_features, captions_of_photos, captions_of_split
 from captioner.cli.completion import complete_run
-from captioner.cli.options import PATH, data_option, encoder_options, ensemble_option, example_override_option
-from captioner.errors import DataError, UsageError
+from captioner.cli.options import (
+    PATH,
+    data_option,
+    encoder_options,
+    ensemble_option,
+    example_override_option,
+    images_hint,
+    images_option,
+)
+from captioner.errors import UsageError
 
 if TYPE_CHECKING:
-    from captioner.data.corpus import Corpus
     from captioner.inference.caption import Caption
-    from captioner.inference.captioner import Captioner
-    from captioner.inference.restore import LoadedModel
     from captioner.preparation.find_photos import Unreadable
 
 
@@ -30,6 +34,7 @@ Examples:
   captioner sample runs/birds new.jpg holiday/
   captioner sample runs/scenes --split val -n 10
   captioner sample runs/scenes/last.h5 --features new.h5 --json
+  captioner sample runs/scenes-attention -n 10 --attention maps
   captioner sample --ensemble runs/birds runs/birds-2 new.jpg -o decode.beam_width=5 -o decode.length_penalty=0.7
   captioner sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9
 """
@@ -46,7 +51,7 @@ Examples:
     type=PATH,
     metavar="FILE",
     help="Write captions for precomputed image features, one for each row of the array `features` in the HDF5 file "
-    "FILE.",
+    "FILE, with the array `regions` for attention.",
 )
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
@@ -71,9 +76,17 @@ Examples:
     metavar="FILE",
     help="Also write the first caption of each image to FILE in COCO's results format.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace existing sidecar files and an existing --coco file.")
 @click.option(
-    "--encoder", metavar="NAME",
+    "--attention",
+    type=PATH,
+    metavar="FOLDER",
+    help="Also write the attention maps of each image's first caption to FOLDER: a picture and a JSON file. The model "
+    "must have attention.",
+)
+@images_option("--attention with --split")
+@click.option("--overwrite", is_flag=True, help="Replace existing files of --write-sidecar, --coco and --attention.")
+@click.option(
+    "--encoder", metavar="RECIPE",
     help="Image encoder; needed if the checkpoint's encoder is unknown or its ONNX file is not found.",
 )  # fmt: skip
 @encoder_options
@@ -90,6 +103,8 @@ def sample(
     as_json: bool,
     write_sidecar: str | None,
     coco: Path | None,
+    attention: Path | None,
+    images: Path | None,
     overwrite: bool,
     encoder: str | None,
     encoder_option: dict[str, str],
@@ -104,7 +119,7 @@ def sample(
     photographs, the images of a split are captioned.
 
     The first line for each image contains its name, the caption, its log-probability (natural logarithm) and, for
-    generated drawings, whether the caption is true. Tabs separate them. Further candidates and the references
+    generated scenes, whether the caption is true. Tabs separate them. Further candidates and the references
     follow on lines that start with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
     """
     from captioner.inference.find_checkpoint import is_run
@@ -120,7 +135,10 @@ def sample(
          "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
         ((write_sidecar or encoder or encoder_option) and not photos,
          "--write-sidecar, --encoder and --encoder-option need photographs"),
-        (overwrite and write_sidecar is None and coco is None, "--overwrite needs --write-sidecar or --coco"),
+        (overwrite and write_sidecar is None and coco is None and attention is None,
+         "--overwrite needs --write-sidecar, --coco or --attention"),
+        (images is not None and (attention is None or photos or features is not None),
+         "--images needs --attention and the images of a split"),
     ):  # fmt: skip
         if wrong:
             raise UsageError(message)
@@ -132,95 +150,38 @@ def sample(
         from captioner.evaluation.caption_files import check_results_output
 
         check_results_output(coco, overwrite)
+    if attention is not None:
+        from captioner.inference.attention_files import check_folder
+
+        check_folder(attention)
     from captioner.inference.load import open_runs
 
     loaded = open_runs(runs, overrides)
+    if attention is not None:
+        from captioner.inference.attention import check_attention
+
+        check_attention(loaded)
+    maps, corpus = attention is not None, None
+    captions: Iterable[Caption | Unreadable]
     if photos:
-        captions = _of_photos(loaded, photos, encoder, encoder_option, number, n_best)
+        captions = captions_of_photos(loaded, photos, encoder, encoder_option, number, n_best, maps)
     elif features is not None:
-        captions = _of_features(loaded, features, number, n_best)
+        captions = captions_of_features(loaded, features, number, n_best, maps)
     else:
-        captions = _of_split(loaded, data, split or "val", number, n_best)
+        from captioner.inference.load import open_corpus
+
+        corpus = open_corpus(loaded, data)
+        captions = captions_of_split(loaded, corpus, split or "val", data is None, number, n_best, maps)
     from captioner.cli.captions import write_captions
 
-    return write_captions(captions, as_json, write_sidecar, coco, overwrite)
+    if attention is None:
+        return write_captions(captions, as_json, write_sidecar, coco, overwrite)
+    from captioner.inference.attention_files import AttentionFiles, no_picture, photograph, split_pictures
 
-
-def _of_photos(
-    loaded: LoadedModel,
-    photos: tuple[Path, ...],
-    encoder: str | None,
-    encoder_option: dict[str, str],
-    number: int | None,
-    n_best: int,
-) -> Iterable[Caption | Unreadable]:
-    from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths, photo_warning
-
-    opened = open_encoder_of(loaded, encoder, encoder_option)
-    captions = caption_photos(_open_captioner(loaded), opened, photo_paths(_names(photos)), n_best, number)
-    warning = photo_warning(loaded)
-    return captions if warning is None else _with_warning(captions, warning)
-
-
-def _of_features(loaded: LoadedModel, path: Path, number: int | None, n_best: int) -> Iterable[Caption]:
-    from captioner.inference.caption_features import caption_features
-
-    return caption_features(_open_captioner(loaded), path, number, n_best)
-
-
-def _of_split(loaded: LoadedModel, data: Path | None, name: str, number: int | None, n_best: int) -> Iterable[Caption]:
-    from captioner.inference.caption_features import caption_split
-    from captioner.inference.load import open_corpus
-
-    corpus = open_corpus(loaded, data)
-    split = corpus.split(name)
-    captioner = _open_captioner(loaded, corpus if data is None else None)
-    return caption_split(captioner, split, number, n_best, corpus.vocab)
-
-
-def _open_captioner(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner:
-    from captioner.inference.load import captioner_of
-
-    captioner = captioner_of(loaded, corpus)
-    output.warnings(captioner.warnings)
-    return captioner
-
-
-def _with_warning(captions: Iterable[Caption | Unreadable], warning: str) -> Iterator[Caption | Unreadable]:
-    """Print a warning before the first caption of a photograph."""
-    from captioner.inference.caption import Caption
-
-    first = True
-    for caption in captions:
-        if first and isinstance(caption, Caption):
-            output.warnings([warning])
-            first = False
-        yield caption
-
-
-def _names(photos: tuple[Path, ...]) -> Iterator[Path]:
-    for photo in photos:
-        if os.fspath(photo) != "-":
-            yield photo
-            continue
-        names = _stdin()
-        if (first := next(names, None)) is None:
-            raise UsageError("-: expected names of photographs on stdin, one per line, got none")
-        yield first
-        yield from names
-
-
-def _stdin() -> Iterator[Path]:
-    if sys.stdin is None:
-        raise UsageError("-: expected names of photographs on stdin, one per line, but stdin is closed")
-    try:
-        yield from (Path(_decode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
-    except OSError as error:
-        raise DataError(f"-: cannot read stdin: {error.strerror}") from error
-
-
-def _decode(name: bytes) -> str:
-    try:
-        return os.fsdecode(name)
-    except UnicodeDecodeError:  # on Windows, if another program writes names in the code page of the console
-        return name.decode(sys.stdin.encoding, "backslashreplace")
+    find = photograph if photos else no_picture if corpus is None else split_pictures(corpus, split or "val", images)
+    files = AttentionFiles(attention, find, loaded.meta.encoder, overwrite)
+    code = write_captions(captions, as_json, write_sidecar, coco, overwrite, files)
+    if corpus is not None and files.without_picture:
+        missing = f"{files.without_picture:,} of {files.written:,} photographs not found"
+        output.problem(f"{missing}; {images_hint(corpus.about, images)}")
+    return code

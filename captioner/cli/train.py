@@ -28,7 +28,7 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "S
 @click.command(
     epilog="""\b
 Examples:
-  captioner train                       # generated drawings, into runs/scenes
+  captioner train                       # generated scenes, into runs/scenes
   captioner train -c scenes-rnn -o train.epochs=3
   captioner train -c photos --data birds.h5
   captioner train --resume runs/scenes -o train.epochs=20

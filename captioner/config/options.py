@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 
 @dataclass(frozen=True)
 class Scenes:
-    """Generated drawings of coloured shapes (data.source scenes)."""
+    """Generated scenes of coloured shapes (data.source scenes)."""
 
-    seed: Annotated[int, "random seed of the drawings; independent of the seed above", ">= 0"] = 0
+    seed: Annotated[int, "random seed of the scenes; independent of the seed above", ">= 0"] = 0
     train: Annotated[int, "training images", ">= 1", "<= 100000"] = 4000
     val: Annotated[int, "validation images", ">= 1", "<= 100000"] = 500
     test: Annotated[int, "test images", ">= 1", "<= 100000"] = 500
@@ -153,12 +153,16 @@ class Prepare:
     images: Annotated[Path | None, "folder of the photographs.  [default: the folder of the first SOURCE]"] = None
     encoder: Annotated[
         str | None,
-        f"image encoder: efficientnet-lite0, onnx:FILE, or scenes for generated drawings.  [default: {ENCODER}]",
+        "image encoder: efficientnet-lite0, efficientnet-lite2, onnx:FILE, or scenes for generated scenes, with "
+        "options such as :size=PIXELS and :mirror; the features of encoders joined by + are concatenated; richer is "
+        f"short for a recipe of three.  [default: {ENCODER}]",
     ] = None
     features: Annotated[
         Path | None,
-        "read features from the array `features` in this HDF5 file; --encoder names the encoder that computed them",
+        "read the array `features`, with --regions also `regions`, in this HDF5 file; --encoder names the encoder that "
+        "computed them",
     ] = None
+    regions: Annotated[bool, "also store the features of image regions, for model.attention"] = False
     dtype: Annotated[Literal["float16", "float32"], "floating-point precision of the features"] = "float16"
     image_column: Annotated[str, "column of the image name, or its key in JSON lines"] = "image"
     caption_column: Annotated[str, "column of the caption, or its key in JSON lines"] = "caption"

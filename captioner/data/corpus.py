@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.arrays import SharedRows
+from captioner.data.blocks import blocks
 from captioner.errors import DataError
 from captioner.text.join import join
 from captioner.text.vocabulary import Vocab
 
-BLOCK_ROWS = 1024
 MAX_FEATURE = 1e30
 """The largest valid magnitude of a feature: beyond it, float32 or the standard deviation may overflow."""
 
 
 class Features(Protocol):
-    """Image features (M, F), or regions (M, L, R), indexable by rows: an array, or a dataset read on demand."""
+    """Image features (M, F), or regions (M, rows, columns, R), indexable by images: an array, or read on demand."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -35,13 +35,13 @@ class Features(Protocol):
 class Split:
     """Captions and image features of one split.
 
-    `regions`, if given, are features of L regions of each image, for attention. `texts` are the raw captions, if the
-    source has them. `is_true(image, words)` checks whether a caption is true of an image, `picture(image)` returns the
-    pixels of an image, and `pointing_game(image, words, weights)` checks for each word that names an object whether the
-    strongest region contains it, if the source can do so.
+    `regions`, if given, are features of a grid of regions of each image, for attention. `texts` are the raw captions,
+    if the source has them. `is_true(image, words)` checks whether a caption is true of an image, `picture(image)`
+    returns the pixels of an image, and `pointing_game(image, words, weights)` checks for each word that names an object
+    whether the strongest region contains it, if the source can do so.
 
     Shapes: captions (K, T) int32, `<START> w1 .. wn <END> <NULL> ...`; image_idxs (K,) rows of features;
-    features (M, F); image_ids M names; texts K; regions (M, L, R).
+    features (M, F); image_ids M names; texts K; regions (M, rows, columns, R).
     """
 
     captions: NDArray[np.int32]
@@ -109,7 +109,13 @@ class Corpus:
     def region_dim(self) -> int:
         """The numbers per region R, or 0 without regions."""
         regions = next(iter(self.splits.values())).regions
-        return 0 if regions is None else int(regions.shape[2])
+        return 0 if regions is None else int(regions.shape[-1])
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The rows and columns of the grid of regions, or () without regions."""
+        regions = next(iter(self.splits.values())).regions
+        return () if regions is None else tuple(regions.shape[1:-1])
 
     def split(self, name: str) -> Split:
         """Return a split by name. Raises: DataError when the data set does not have it."""
@@ -132,15 +138,20 @@ class Corpus:
         return digest.hexdigest()
 
     def probe(self) -> list[float]:
-        """Return the mean feature of a sample of rows in each split, to detect other features of the same shape.
+        """Return the mean feature of a sample of rows in each split, then the mean of their regions, if there are any.
 
-        It is compared with a tolerance, unlike a hash: generated features differ between machines by rounding.
+        Detects other features of the same shape. The means are compared with a tolerance, unlike a hash: generated
+        features differ between machines by rounding.
         """
-        means = []
-        for split in self.splits.values():
-            rows = np.unique(np.linspace(0, split.features.shape[0] - 1, 64).astype(int))
-            means.append(float(split.features[rows].mean(dtype=np.float64)))
-        return means
+        splits = self.splits.values()
+        return [_probe(split.features) for split in splits] + [
+            _probe(split.regions) for split in splits if split.regions is not None
+        ]
+
+
+def _probe(features: Features) -> float:
+    rows = np.unique(np.linspace(0, features.shape[0] - 1, 64).astype(int))
+    return float(features[rows].mean(dtype=np.float64))
 
 
 def validate(corpus: Corpus, where: str) -> Corpus:
@@ -151,24 +162,27 @@ def validate(corpus: Corpus, where: str) -> Corpus:
     widths = {name: split.features.shape[1:] for name, split in corpus.splits.items()}
     if len(set(widths.values())) > 1:
         raise DataError(f"{where}: expected one feature dimension in all splits, got {widths}; use one encoder")
+    grids = {name: None if s.regions is None else s.regions.shape[1:] for name, s in corpus.splits.items()}
+    if len(set(grids.values())) > 1:
+        raise DataError(f"{where}: expected one shape of regions in all splits, got {grids}; use one encoder")
     for name, split in corpus.splits.items():
         check_captions(split.captions, corpus.vocab, f"{where}: {name} captions")
         check_image_idxs(split, f"{where}: {name}")
         check_features(split.features, f"{where}: {name} features")
         if split.regions is not None:
-            check_features(split.regions, f"{where}: {name} regions", axes="images, regions, numbers")
+            check_region_values(split.regions, split.features, f"{where}: {name} regions")
     return corpus
 
 
 def read_regions(regions: Features | None, images: NDArray[Any]) -> SharedRows | None:
-    """Read the regions of images, each image once; None without regions.
+    """Read the regions of images in reading order, each image once; None without regions.
 
-    Shapes: regions (M, L, R), images (N,) below M -> N rows.
+    Shapes: regions (M, rows, columns, R), images (N,) below M -> N rows of values (L, R), L = rows * columns.
     """
     if regions is None:
         return None
     unique, place = np.unique(images, return_inverse=True)
-    return SharedRows(regions[unique], place)
+    return SharedRows(regions[unique].reshape(len(unique), -1, regions.shape[-1]), place)
 
 
 def check_captions(captions: NDArray[Any], vocab: Vocab, where: str) -> None:
@@ -211,13 +225,20 @@ def check_image_idxs(split: Split, where: str) -> None:
         raise DataError(f"{where} texts: expected {len(idxs)}, one per caption, got {len(split.texts)}")
 
 
+def check_region_values(regions: Features, features: Features, where: str, max_rows: int | None = None) -> None:
+    """Validate regions, or their first `max_rows`. Raises: DataError unless they are grids of floats, one per image."""
+    if regions.shape[:1] != features.shape[:1]:
+        raise DataError(
+            f"{where}: expected {features.shape[0]} images, one per row of features, got {sum(regions.shape[:1])}"
+        )
+    check_features(regions, where, max_rows, axes="images, rows, columns, numbers")
+
+
 def check_features(features: Features, where: str, max_rows: int | None = None, axes: str = "images, feature") -> None:
     """Validate features, or their first `max_rows`. Raises: DataError unless they are finite floats with these axes."""
     if len(features.shape) != axes.count(",") + 1 or 0 in features.shape or features.dtype.kind != "f":
         raise DataError(f"{where}: expected floats ({axes}), got {features.dtype} {tuple(features.shape)}")
-    count = min(features.shape[0], max_rows or features.shape[0])
-    for first in range(0, count, BLOCK_ROWS):
-        block = features[first : min(first + BLOCK_ROWS, count)]
+    for first, block in blocks(features, max_rows):
         good = (np.abs(block) <= min(MAX_FEATURE, float(np.finfo(block.dtype).max))).reshape(len(block), -1).all(axis=1)
         if not good.all():
             row = int(good.argmin())

@@ -27,9 +27,9 @@ CAPTIONS_LIMIT = 1 << 30
 def cs231n(
     root: str | os.PathLike[str] | None, *, pca: bool = True, memory_mib: int = MEMORY_MIB, regions: bool = False
 ) -> Corpus:
-    """Load the splits train and val of the assignment; features beyond `memory_mib` in total are read on demand.
+    """Load the splits train and val of the assignment; what exceeds `memory_mib` in total is read on demand.
 
-    `regions`, an argument of every source, has no effect: this layout has none.
+    With `regions`, the image regions are loaded too, if the folder has their files.
 
     Raises: DataError when a file is missing or damaged, or the files are inconsistent.
     """
@@ -44,10 +44,11 @@ def cs231n(
         hint = f" (features {ENCODERS[not pca]} found: try -o data.cs231n.pca={str(not pca).lower()})" if others else ""
         raise DataError(f"{folder}: {expected}; missing: {', '.join(missing)}{hint}")
     vocab = read_vocab(folder / VOCAB)
+    regions = regions and any(os.path.exists(folder / _regions_file(split)) for split in SPLITS)
     splits: dict[str, Split] = {}
-    for split in SPLITS:
-        splits[split] = _read_split(folder, split, pca, memory_mib)
-        memory_mib = max(0, memory_mib - memory_of(splits[split].features))
+    for name in SPLITS:
+        splits[name] = split = _read_split(folder, name, pca, memory_mib, regions)
+        memory_mib = max(0, memory_mib - memory_of(split.features, split.regions))
     return validate(Corpus(vocab, splits, f"cs231n:{ENCODERS[pca]}"), where=str(folder))
 
 
@@ -103,13 +104,15 @@ def _check_inverse(given: Any, vocab: Vocab, path: Path) -> None:
             )
 
 
-def _read_split(folder: Path, split: str, pca: bool, memory_mib: int) -> Split:
+def _read_split(folder: Path, split: str, pca: bool, memory_mib: int, regions: bool) -> Split:
     features = open_features(folder / _features_file(split, pca), memory_mib=memory_mib)
+    left = max(0, memory_mib - memory_of(features))
     return Split(
         captions=_read_ids(folder / CAPTIONS, f"{split}_captions", ndim=2),
         image_idxs=_read_ids(folder / CAPTIONS, f"{split}_image_idxs", ndim=1),
         features=features,
         image_ids=_read_image_ids(folder / f"{split}2014_urls.txt", split, features),
+        regions=open_features(folder / _regions_file(split), "regions", left, ndim=4) if regions else None,
     )
 
 
@@ -135,6 +138,10 @@ def _read_image_ids(path: Path, split: str, features: Features) -> list[str]:
 
 def _features_file(split: str, pca: bool) -> str:
     return f"{split}2014_{ENCODERS[pca]}.h5"
+
+
+def _regions_file(split: str) -> str:
+    return f"{split}2014_regions.h5"
 
 
 def _is_word(word: object) -> bool:

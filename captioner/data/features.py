@@ -1,4 +1,4 @@
-"""Image features in an HDF5 file: an array if they fit in memory, else rows that are read on demand."""
+"""Image features or regions in an HDF5 file: an array if they fit in memory, else rows that are read on demand."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.data.blocks import blocks
 from captioner.data.corpus import Features
 from captioner.errors import DataError
 from captioner.storage.files import read_at
@@ -19,13 +20,12 @@ DENSE = 16
 MOST_MIB = 1 << 30
 MEMORY_MIB = 1024
 """The default of `data.memory_mib` for callers without a config."""
-BLOCK_VALUES = 1 << 20
 
 
 class ChunkedFeatures:
     """Rows of an HDF5 dataset, read on demand by any NumPy row index: a contiguous range, or distinct ascending rows.
 
-    Shapes: index of shape S -> S + (F,).
+    Shapes: index of shape S -> S + (F,), or S + (rows, columns, R) for regions.
     """
 
     def __init__(self, stored: CheckedDataset) -> None:
@@ -44,7 +44,7 @@ class ChunkedFeatures:
     def __getitem__(self, rows: Any, /) -> Array:
         wanted = np.asarray(self._numbers[rows])
         if not wanted.size:
-            return np.empty((*wanted.shape, self.shape[1]), self.dtype)
+            return np.empty((*wanted.shape, *self.shape[1:]), self.dtype)
         first, last = int(wanted.min()), int(wanted.max())
         if last - first < DENSE * wanted.size:
             read, place = self._stored[first : last + 1], wanted - first
@@ -57,7 +57,7 @@ class ChunkedFeatures:
 class ContiguousFeatures:
     """Rows of a contiguous, native-endian dataset, read at their offsets without HDF5 and without a cache.
 
-    Shapes: index of shape S -> S + (F,).
+    Shapes: index of shape S -> S + (F,), or S + (rows, columns, R) for regions.
     """
 
     def __init__(self, stored: CheckedDataset, offset: int) -> None:
@@ -65,12 +65,12 @@ class ContiguousFeatures:
         self.shape: tuple[int, ...] = stored.values.shape
         self.dtype = stored.dtype
         self._descriptor, self._offset = stored.file.number, offset
-        self._size = self.shape[1] * self.dtype.itemsize
+        self._size = math.prod(self.shape[1:]) * self.dtype.itemsize
         self._numbers = np.arange(self.shape[0])
 
     def __getitem__(self, rows: Any, /) -> Array:
         wanted = np.asarray(self._numbers[rows])
-        found = np.empty((*wanted.shape, self.shape[1]), self.dtype)
+        found = np.empty((*wanted.shape, *self.shape[1:]), self.dtype)
         places: Any = found.reshape(-1).view(np.uint8).reshape(wanted.size, self._size)
         with convert_hdf5_errors(self._stored.where):
             if isinstance(rows, slice) and rows.step in (None, 1) and wanted.size:
@@ -93,7 +93,7 @@ class ContiguousFeatures:
 class SelectedFeatures:
     """Selected rows of other features, optionally cast to another dtype.
 
-    Shapes: index of shape S -> S + (F,).
+    Shapes: index of shape S -> S + (F,), or S + (rows, columns, R) for regions.
     Raises: DataError on reading rows that overflow the dtype.
     """
 
@@ -104,7 +104,7 @@ class SelectedFeatures:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return len(self._rows), self._features.shape[1]
+        return len(self._rows), *self._features.shape[1:]
 
     def __getitem__(self, rows: Any, /) -> Array:
         found = self._features[self._rows[rows]]
@@ -121,23 +121,24 @@ def open_features(
     dataset: str = "features",
     memory_mib: int = MEMORY_MIB,
     descriptor: int | None = None,
+    ndim: int = 2,
 ) -> Features:
     """Open features in their stored dtype: as an array up to `memory_mib`, else as rows read on demand.
 
-    `descriptor` is the file descriptor if the file is already open.
+    `descriptor` is the file descriptor if the file is already open; `ndim` is 4 for regions (images, rows, columns, R).
 
     Raises: DataError for an invalid file or dataset, here or when rows are read.
     """
     budget = min(memory_mib, MOST_MIB) << 20
-    stored = open_dataset(path, dataset, numbers="f", ndim=2, cache=budget, descriptor=descriptor)
+    stored = open_dataset(path, dataset, numbers="f", ndim=ndim, cache=budget, descriptor=descriptor)
     if stored.values.nbytes <= budget:
         return stored[:]
     return ChunkedFeatures(stored) if stored.offset is None else ContiguousFeatures(stored, stored.offset)
 
 
-def memory_of(features: Features) -> int:
-    """Return the MiB of memory that features use, rounded down; features on disk use none."""
-    return features.nbytes >> 20 if isinstance(features, np.ndarray) else 0
+def memory_of(*features: Features | None) -> int:
+    """Return the MiB of memory that features use, each rounded down; features on disk use none."""
+    return sum(one.nbytes >> 20 for one in features if isinstance(one, np.ndarray))
 
 
 def standardization(features: Features) -> tuple[Array, Array]:
@@ -147,16 +148,15 @@ def standardization(features: Features) -> tuple[Array, Array]:
 
         m = m_a + δ n_b/n,   M = M_a + M_b + δ² n_a n_b/n,   δ = m_b − m_a,   std = sqrt(M/n)
 
-    Shapes: features (M, F), or regions (M, L, F) -> mean (F,) float64, std (F,) float64.
+    Shapes: features (M, F), or regions (M, rows, columns, F) -> mean (F,) float64, std (F,) float64.
     Source: Chan, Golub and LeVeque 1979, Updating formulae and a pairwise algorithm for computing sample variances.
     """
-    images, width, done = features.shape[0], features.shape[-1], 0
+    width, done = features.shape[-1], 0
     # after subtracting the first row, a constant column is exactly 0: rounding cannot make its deviation nonzero
     origin = features[0].reshape(-1, width)[0].astype(np.float64)
     mean, squares = np.zeros(width), np.zeros(width)
-    step = max(1, BLOCK_VALUES // math.prod(features.shape[1:]))
-    for first in range(0, images, step):
-        block = features[first : first + step].reshape(-1, width) - origin
+    for _, rows in blocks(features):
+        block = rows.reshape(-1, width) - origin
         block_mean = block.mean(axis=0)
         new, delta = len(block), block_mean - mean
         mean += delta * new / (done + new)

@@ -1,8 +1,9 @@
 """Prepared data sets: a `Corpus` in one sealed HDF5 file, written by `captioner prepare`.
 
-    meta                 JSON: encoder, splits, and `about`
+    meta                 JSON: encoder, splits, `about`, and `regions`: true if there are any
     vocabulary  (V,)     words by id
     SPLIT/features       (M, F) float16 or float32, contiguous
+    SPLIT/regions        (M, rows, columns, R), as features; optional
     SPLIT/images         (M,)   names
     SPLIT/captions       (K, T) int32: <START> w1 .. wn <END> <NULL> ...
     SPLIT/image_idxs     (K,)   int32: the row of features that a caption describes
@@ -49,9 +50,7 @@ class _Verified(NamedTuple):
 
 
 def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MIB, regions: bool = False) -> Corpus:
-    """Load a prepared data set; features beyond `memory_mib` in total are read on demand.
-
-    `regions`, an argument of every source, has no effect: `captioner prepare` writes none.
+    """Load a prepared data set, with `regions` if it has any; what exceeds `memory_mib` in total is read on demand.
 
     Raises: DataError when `captioner prepare` did not write the file, or it is damaged.
     """
@@ -61,8 +60,8 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
         meta = _meta(file)
         vocab = _vocabulary(file)
         for name in meta["splits"]:
-            splits[name] = _read_split(file, name, memory_mib)
-            memory_mib = max(0, memory_mib - memory_of(splits[name].features))
+            splits[name] = split = _read_split(file, name, memory_mib, regions and meta.get("regions", False))
+            memory_mib = max(0, memory_mib - memory_of(split.features, split.regions))
     return validate(Corpus(vocab, splits, meta["encoder"], meta["about"]), str(path))
 
 
@@ -82,7 +81,7 @@ def _meta(file: _Verified) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: meta: invalid JSON: {error}") from error
     match meta:
-        case {"encoder": str(), "splits": [*splits], "about": dict()}:
+        case {"encoder": str(), "splits": [*splits], "about": dict()} if meta.get("regions", False) in (False, True):
             check_names(splits, f"{path}: meta")
             return dict(meta)
         case _:
@@ -95,7 +94,8 @@ def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None
     Raises: DataError when it cannot be written.
     """
     check_names(list(corpus.splits), str(path))
-    meta = {"encoder": corpus.encoder, "splits": list(corpus.splits), "about": dict(about)}
+    meta: dict[str, Any] = {"encoder": corpus.encoder, "splits": list(corpus.splits), "about": dict(about)}
+    meta |= {"regions": True} if corpus.grid else {}
     try:
         with replacing(path) as temporary:
             difference = _write_and_verify(temporary, path, corpus, meta)
@@ -145,6 +145,8 @@ def _write_split(writer: VerifyingWriter, name: str, split: Split, vocab: Vocab,
     texts = split.texts or [" ".join(vocab.decode(row.tolist())) for row in split.captions]
     writer.add(f"{name}/texts", _bytes(texts, f"{where} texts"))
     writer.add_rows(f"{name}/features", split.features)
+    if split.regions is not None:
+        writer.add_rows(f"{name}/regions", split.regions)
 
 
 class _DeferredErrorFile(io.FileIO):
@@ -184,14 +186,16 @@ def _seal(file: io.FileIO) -> None:
     file.write(seal)
 
 
-def _read_split(file: _Verified, name: str, memory_mib: int) -> Split:
+def _read_split(file: _Verified, name: str, memory_mib: int, regions: bool) -> Split:
     features: Features = open_features(file.path, f"{name}/features", memory_mib, file.descriptor)
+    left = max(0, memory_mib - memory_of(features))
     return Split(
         captions=_integers(file, f"{name}/captions", ndim=2),
         image_idxs=_integers(file, f"{name}/image_idxs", ndim=1),
         features=features,
         image_ids=_texts(file, f"{name}/images"),
         texts=_texts(file, f"{name}/texts"),
+        regions=open_features(file.path, f"{name}/regions", left, file.descriptor, ndim=4) if regions else None,
     )
 
 

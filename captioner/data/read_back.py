@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import BLOCK_ROWS, Features
+from captioner.data.blocks import blocks
+from captioner.data.corpus import Features
 from captioner.errors import DataError
 from captioner.storage.hdf5 import CheckedDataset, open_dataset
 
@@ -38,20 +39,20 @@ class VerifyingWriter:
         self._arrays[name] = _Fingerprint(array.dtype, array.shape, _digest([array]))
 
     def add_rows(self, name: str, features: Features) -> None:
-        """Write features by blocks of rows.
+        """Write features or regions by blocks of rows.
 
-        Shapes: (M, F).
+        Shapes: (M, ...).
         """
         dtype = features.dtype.newbyteorder("=")
         stored = self._file.create_dataset(name, features.shape, dtype)
 
-        def blocks() -> Iterator[Array]:
-            for first in range(0, len(stored), BLOCK_ROWS):
-                block = np.asarray(features[first : first + BLOCK_ROWS], dtype)
-                stored[first : first + BLOCK_ROWS] = block
+        def written() -> Iterator[Array]:
+            for first, rows in blocks(features):
+                block = np.asarray(rows, dtype)
+                stored[first : first + len(block)] = block
                 yield block
 
-        digest = _digest(blocks())
+        digest = _digest(written())
         self._arrays[name] = _Fingerprint(dtype, stored.shape, digest)
 
     def difference(self, path: Path, descriptor: int) -> str:

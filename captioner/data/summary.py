@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from captioner.data.corpus import BLOCK_ROWS, Corpus, Split
+from captioner.data.blocks import blocks
+from captioner.data.corpus import Corpus, Split
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 EXAMPLES = 10
@@ -16,10 +17,12 @@ EXAMPLES = 10
 def summarize(corpus: Corpus) -> dict[str, Any]:
     """Summarize a data set: sizes, caption lengths and `<UNK>` rate of each split, vocabulary, features, duplicates."""
     first = next(iter(corpus.splits.values()))
+    regions = {} if first.regions is None else {"regions": list(first.regions.shape[1:])}
     return {
         "encoder": corpus.encoder,
         "feature": corpus.feature_dim,
         "dtype": str(first.features.dtype),
+        **regions,
         "vocabulary": len(corpus.vocab) - len(SPECIAL),
         "splits": {name: _split(split, corpus.vocab) for name, split in corpus.splits.items()},
         "duplicates": duplicates(corpus),
@@ -47,9 +50,8 @@ def duplicates(corpus: Corpus) -> dict[str, Any]:
     examples: list[list[str]] = []
     count = 0
     for name, split in corpus.splits.items():
-        for first in range(0, split.features.shape[0], BLOCK_ROWS):
-            rows = np.ascontiguousarray(split.features[first : first + BLOCK_ROWS])
-            for row, numbers in enumerate(rows, first):
+        for first, rows in blocks(split.features):
+            for row, numbers in enumerate(np.ascontiguousarray(rows), first):
                 digest = hashlib.blake2b(numbers, digest_size=16).digest()
                 other, image = seen.setdefault(digest, (name, split.image_ids[row]))
                 if other != name:

@@ -74,7 +74,8 @@ def checks() -> dict[str, Callable[[], Finding]]:
         "cores": check_cores,
         "memory": check_memory,
         **{f"extra_{name}": partial(check_extra, name, extras[name]) for name in PURPOSES if name in extras},
-        "weights": check_weights,
+        "weights": partial(check_weights, "efficientnet-lite0"),
+        "weights_lite2": partial(check_weights, "efficientnet-lite2"),
         "folder": check_folder,
     }
 
@@ -189,21 +190,22 @@ def check_extra(name: str, needed: list[Requirement]) -> Finding:
     return Finding(", ".join(f"{package} {has}" for package, has in found.items()), data)
 
 
-def check_weights() -> Finding:
-    """Check that the weights of the default encoder are the published ones."""
+def check_weights(name: str) -> Finding:
+    """Check that the weights of an encoder are the published ones."""
     from captioner.errors import DataError, UsageError
-    from captioner.images.efficientnet import IDENTITY, SHA256, read_weights, weights_file
+    from captioner.images.efficientnet_weights import NETWORKS, read_weights, weights_file
 
-    data = {"encoder": IDENTITY, "sha256": SHA256, "installed": True, "intact": True}
+    identity = NETWORKS[name].identity
+    data = {"encoder": identity, "sha256": NETWORKS[name].sha256, "installed": True, "intact": True}
     try:
-        read_weights(weights_file())
+        read_weights(name, weights_file(name))
     except UsageError:
         data = {**data, "installed": False, "intact": False}
-        return Finding(f"{IDENTITY}: not installed", data, "missing", install_command("images"))
+        return Finding(f"{identity}: not installed", data, "missing", install_command("images"))
     except DataError as error:
         remedy = install_command("images", "--force-reinstall", "--no-deps")
         return Finding(str(error), {**data, "intact": False}, "error", remedy)
-    return Finding(f"{IDENTITY}: SHA-256 verified", data)
+    return Finding(f"{identity}: SHA-256 verified", data)
 
 
 def check_folder() -> Finding:

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-import numpy as np
-
-from captioner.data.corpus import Split, read_regions
-from captioner.inference.captioner import BATCH
-from captioner.inference.restore import LoadedModel
+from captioner.data.corpus import Split
+from captioner.inference.attention import Attention
 from captioner.metrics import fraction
-from captioner.model.captioning_rnn import CaptioningRNN
 
 
-def pointing_accuracy(loaded: LoadedModel, split: Split, captions: Sequence[str]) -> float | None:
+def pointing_accuracy(split: Split, attention: Iterable[Attention | None]) -> float | None:
     """Compute the fraction of words that name an object of the image, and whose strongest region contains the object.
 
-    None for a data set that does not know the positions of objects, and for models without attention; an ensemble has
-    no attention weights. `captions` are those of all images of the split.
+    None for a data set that does not know the positions of objects, and for a model without attention. `attention` is
+    that of the captions of all images of the split.
     """
-    model = loaded.model
-    if split.pointing_game is None or not isinstance(model, CaptioningRNN) or not model.sizes.attends:
+    if split.pointing_game is None:
         return None
     hits: list[bool] = []
-    for first in range(0, len(captions), BATCH):
-        words = [caption.split() for caption in captions[first : first + BATCH]]
-        images = np.arange(first, first + len(words))
-        batch = split.features[images], loaded.vocab.encode(words)
-        weights = model.attention_weights(*batch, read_regions(split.regions, images))
-        for image, own, of_caption in zip(images.tolist(), words, weights, strict=True):
-            hits += split.pointing_game(image, own, of_caption[: len(own)])
+    for image, one in enumerate(attention):
+        if one is None:
+            return None
+        hits += split.pointing_game(image, one.words, one.weights)
     return fraction(sum(hits), hits)

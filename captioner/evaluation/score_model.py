@@ -44,7 +44,9 @@ def score_model(
     loss = None
     if corpus.vocab == loaded.vocab:
         loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
-    every = [candidates[0].text for candidates in captioner.candidates(split.features, regions=split.regions)]
+    points = split.pointing_game is not None and loaded.model.attends
+    decoded = list(captioner.decode(split.features, regions=split.regions, attention=points))
+    every = [one.candidates[0].text for one in decoded]
     captions = [every[row] for row in rows]
     true = None
     if split.is_true is not None:
@@ -57,5 +59,5 @@ def score_model(
         loss=loss,
         perplexity=None if loss is None else perplexity(loss),
         true=true,
-        pointing=pointing_accuracy(loaded, split, every),
+        pointing=pointing_accuracy(split, [one.attention for one in decoded]),
     )

@@ -24,22 +24,27 @@ AHEAD = 4
 
 
 class Encoded(NamedTuple):
-    """A photograph with the digest of its file and its features (F,), or the error why it has none."""
+    """A photograph with the digest of its file and its features (F,), or the error why it has none.
+
+    With regions, `regions` has those of the photograph (rows, columns, R).
+    """
 
     path: Path
     digest: bytes
     features: NDArray[np.float32] | None
     problem: CaptionerError | None = None
+    regions: NDArray[np.float32] | None = None
 
 
 def encode_photos(
-    encoder: Encoder, paths: Iterable[Path], threads: int = 1, known: Iterable[bytes] = ()
+    encoder: Encoder, paths: Iterable[Path], threads: int = 1, known: Iterable[bytes] = (), regions: bool = False
 ) -> Generator[Encoded, None, None]:
-    """Encode photographs in order; those whose digest is in `known` are read but not encoded.
+    """Encode photographs in order, with `regions` their regions too, if the encoder has any.
 
+    Photographs whose digest is in `known` are read but not encoded.
     A photograph that cannot be read is returned with its error and does not stop the others.
     """
-    done = set(known)
+    done, shape = set(known), encoder.regions if regions else None
 
     def work(path: Path) -> Encoded:
         digest = b""
@@ -50,7 +55,10 @@ def encode_photos(
                 return Encoded(path, digest, None)
             prepared = _decode_and_prepare(encoder, content, path)
             with _naming(path):
-                return Encoded(path, digest, encoder.encode(prepared[None])[0])
+                if shape is None:
+                    return Encoded(path, digest, encoder.encode([prepared])[0])
+                features, grid = encoder.encode_with_regions([prepared])
+                return Encoded(path, digest, features[0], regions=np.asarray(grid).reshape(shape))
         except DataError as problem:
             return Encoded(path, digest, None, problem)
 
@@ -67,7 +75,7 @@ def encode_photos(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _decode_and_prepare(encoder: Encoder, content: bytes, path: Path) -> NDArray[Any]:
+def _decode_and_prepare(encoder: Encoder, content: bytes, path: Path) -> Any:
     # a function, so that the decoded photograph is deleted when it no longer counts against the budget of pixels
     with decoded(content, str(path), encoder.side) as photo, _naming(path):
         return encoder.prepare(photo)

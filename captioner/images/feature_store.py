@@ -1,4 +1,4 @@
-"""A resumable store of features."""
+"""A resumable store of features and regions."""
 
 from __future__ import annotations
 
@@ -21,22 +21,34 @@ MAGIC = b"captioner encodings "
 class FeatureStore:
     """An append-only file of features by the digest of their photographs, valid after an interruption.
 
-    A record is the digest (32 bytes), a checksum of the rest (4) and the numbers. An incomplete last record is
-    truncated, and records of another encoder are discarded. Use it in a `with` block.
+    A record is the digest (32 bytes), a checksum of the rest (4), the features and, if `regions` is the shape of an
+    image's regions, these. An incomplete last record is truncated, and records of another encoder, type or shape are
+    discarded. Use it in a `with` block.
 
     Raises: UsageError if another process writes it, or the file is of another kind; OSError.
     """
 
-    def __init__(self, path: Path, encoder: str, width: int, dtype: np.dtype[np.floating]) -> None:
-        self.path = path
-        self._record = np.dtype([("digest", "V32"), ("check", "<u4"), ("numbers", dtype.newbyteorder("<"), (width,))])
-        encoder_digest = hashlib.sha256(f"{encoder} {width} {dtype}".encode()).hexdigest()
+    def __init__(
+        self,
+        path: Path,
+        encoder: str,
+        width: int,
+        dtype: np.dtype[np.floating],
+        regions: tuple[int, ...] | None = None,
+    ) -> None:
+        self.path, self._dtype = path, dtype
+        stored, shapes = dtype.newbyteorder("<"), {"features": (width,), **({"regions": regions} if regions else {})}
+        self._numbers = list(shapes)
+        numbers = [(name, stored, shape) for name, shape in shapes.items()]
+        self._record = np.dtype([("digest", "V32"), ("check", "<u4"), *numbers])
+        grid = f" {regions}" if regions else ""
+        encoder_digest = hashlib.sha256(f"{encoder} {width} {dtype}{grid}".encode()).hexdigest()
         self._header = MAGIC + f"{encoder_digest}\n".encode()
         self._file = open(path, "a+b")  # noqa: SIM115 - closed by __exit__
         self.rows: dict[bytes, int] = {}
         """The row of each digest."""
         self.discarded = False
-        """Whether records of another encoder were discarded."""
+        """Whether records of another encoder, type or shape were discarded."""
         try:
             lock(self._file.fileno(), path)
             self._recover()
@@ -70,7 +82,7 @@ class FeatureStore:
         The map of the file is closed at the end: Windows cannot truncate a mapped file.
         """
         for row, record in enumerate(self._mapped(count)):
-            if _checksum(record) != record["check"]:
+            if self._checksum(record) != record["check"]:
                 return row
             self.rows[record["digest"].tobytes()] = row
         return count
@@ -80,18 +92,17 @@ class FeatureStore:
             return np.empty(0, self._record)
         return np.memmap(self._file, self._record, "r", len(self._header), (count,))
 
-    def add(self, digest: bytes, features: Array) -> None:
-        """Append a record. Raises: DataError if the features are not finite in the stored type."""
+    def add(self, digest: bytes, features: Array, regions: Array | None = None) -> None:
+        """Append a record. Raises: DataError if a number is not finite in the stored type."""
         record = np.zeros((), self._record)
-        with np.errstate(over="ignore"):
-            record["numbers"] = features
-        if not np.isfinite(record["numbers"]).all():
-            kind = self._record["numbers"].base
-            raise DataError(
-                f"features: expected numbers in the range of {kind}, got {np.abs(features).max():g}; try float32"
-            )
+        for name, values in zip(self._numbers, (features, regions), strict=False):
+            with np.errstate(over="ignore"):
+                record[name] = values
+            if not np.isfinite(record[name]).all():
+                largest = np.abs(np.asarray(values)).max()
+                raise DataError(f"{name}: expected numbers in the range of {self._dtype}, got {largest:g}; try float32")
         record["digest"] = np.void(digest)
-        record["check"] = _checksum(record)
+        record["check"] = self._checksum(record)
         self._file.write(record.tobytes())
         self._file.flush()
         self.rows[digest] = self._count
@@ -102,8 +113,21 @@ class FeatureStore:
 
         Shapes: (rows, F).
         """
-        numbers: Array = self._mapped(self._count)["numbers"]
-        return numbers
+        features: Array = self._mapped(self._count)["features"]
+        return features
+
+    def regions(self) -> Array | None:
+        """Memory-map all regions, as `features`; None if the store has none.
+
+        Shapes: (images, rows, columns, R).
+        """
+        return self._mapped(self._count)["regions"] if "regions" in self._numbers else None
+
+    def _checksum(self, record: np.void | Array) -> int:
+        check = zlib.crc32(record["digest"].tobytes())
+        for name in self._numbers:
+            check = zlib.crc32(record[name].tobytes(), check)
+        return check
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +143,3 @@ def is_feature_store(path: Path) -> bool:
             return os.read(descriptor, len(MAGIC)) == MAGIC
     except DataError:
         return False
-
-
-def _checksum(record: np.void | Array) -> int:
-    return zlib.crc32(record["numbers"].tobytes(), zlib.crc32(record["digest"].tobytes()))

@@ -7,11 +7,11 @@ import re
 from functools import cache
 
 from captioner.errors import DataError
+from captioner.extras import install_command
 
 SUFFIXES = frozenset((".heic", ".heif", ".hif"))
 MINIMUM = (1, 4)
 """The version of pillow-heif from which on no more pixels are decoded than the header declares."""
-REMEDY = "try pip install pillow-heif, or convert it to JPEG"
 _BRAND = re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL)
 
 
@@ -35,10 +35,12 @@ def formats(content: bytes, name: str) -> tuple[str, ...]:
     try:
         version = _register()
     except ImportError as error:
-        raise DataError(f"{name}: needs pillow-heif, which cannot be imported ({error}); {REMEDY}") from error
+        raise DataError(
+            f"{name}: needs pillow-heif, which cannot be imported ({error}); {remedy('--upgrade')}"
+        ) from error
     if tuple(map(int, version.split(".")[:2])) < MINIMUM:
         needed = ".".join(map(str, MINIMUM))
-        raise DataError(f"{name}: needs pillow-heif {needed} or later, got {version}; try pip install -U pillow-heif")
+        raise DataError(f"{name}: needs pillow-heif {needed} or later, got {version}; {remedy('--upgrade')}")
     return ("HEIF",)
 
 
@@ -46,7 +48,12 @@ def problem() -> str:
     """Return the problem of a HEIC file that could not be read."""
     if is_installed():
         return "damaged or truncated: cannot be read as HEIC; try a new copy"
-    return f"expected a photograph of another format, got HEIC; {REMEDY}"
+    return f"expected a photograph of another format, got HEIC; {remedy()}"
+
+
+def remedy(*options: str) -> str:
+    """Return what to try if pillow-heif is missing, with options of the install command."""
+    return f"try {install_command('heic', *options)}, or convert it to JPEG"
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -52,10 +52,21 @@ class Settings(NamedTuple):
 class OnnxEncoder:
     """An ONNX model with its preprocessing.
 
+    `regions_output` names a second output (N, R, rows, columns) of a generated model: its regions.
+
     Raises: DataError if onnxruntime rejects the model; UsageError if an option is missing or wrong.
     """
 
-    def __init__(self, model: bytes, name: str, options: Mapping[str, str], identity: str | None = None) -> None:
+    regions: tuple[int, int, int] | None = None
+
+    def __init__(
+        self,
+        model: bytes,
+        name: str,
+        options: Mapping[str, str],
+        identity: str | None = None,
+        regions_output: str | None = None,
+    ) -> None:
         refuse_external_data(model, name)
         setup = onnxruntime.SessionOptions()
         setup.intra_op_num_threads = setup.inter_op_num_threads = 1  # photographs are distributed over threads instead
@@ -89,8 +100,12 @@ class OnnxEncoder:
         self._kind = FLOATS[entry.type]
         self._mean, self._scale = (np.array(x, np.float32) for x in (self._settings.mean, self._settings.scale))
         self.side = self._settings.size
+        self._outputs = [self._settings.output, *([regions_output] if regions_output else [])]
         blank = np.ones((1, *self._shape()), self._kind)  # models that normalize their output would divide zeros by 0
-        self.width = self.encode(blank).shape[1]
+        vector, *maps = self._run(blank)
+        self.width = vector.shape[1]
+        for _, width, rows, columns in map(np.shape, maps):
+            self.regions = (rows, columns, width)
         self.identity = identity or f"onnx:{_quoted(name)},{self._settings},sha256={hashlib.sha256(model).hexdigest()}"
 
     def _shape(self) -> tuple[int, ...]:
@@ -101,17 +116,26 @@ class OnnxEncoder:
             pixels = ((np.asarray(square(photo, self.side), np.float32) - self._mean) / self._scale).astype(self._kind)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1) if self._settings.layout == "nchw" else pixels)
 
-    def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+    def encode(self, batch: Sequence[Any] | NDArray[Any]) -> NDArray[np.float32]:
         """Raises: DataError if the model fails or does not return one finite vector per image."""
-        # one image at a time fits in the cache, which is three times as fast as a batch
-        return np.concatenate([self._run(image[None]) for image in batch])
+        return self.encode_with_regions(batch)[0]
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+    def encode_with_regions(
+        self, batch: Sequence[Any] | NDArray[Any]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Raises: DataError, as `encode`."""
+        # one image at a time fits in the cache, which is three times as fast as a batch
+        vectors, *maps = map(np.concatenate, zip(*(self._run(image[None]) for image in batch), strict=True))
+        regions = maps[0].reshape(*maps[0].shape[:2], -1).swapaxes(1, 2) if maps else None
+        return vectors, regions
+
+    def _run(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Return the vector of an image, and its map if the model has regions."""
         options = onnxruntime.RunOptions()
         options.log_severity_level = SILENT
         try:
-            (out,) = deadline.call(
-                lambda: self._session.run([self._settings.output], {self._input: batch}, options),
+            out, *maps = deadline.call(
+                lambda: self._session.run(self._outputs, {self._input: batch}, options),
                 SECONDS,
                 lambda: setattr(options, "terminate", True),  # between two operators, also inside a Loop
             )
@@ -127,25 +151,25 @@ class OnnxEncoder:
                 f"{where}: expected one vector per image, got {shape}; choose a pooled output with the option output"
             )
         vectors: NDArray[np.float32] = np.asarray(out, np.float32).reshape(len(batch), -1)
-        if not np.isfinite(vectors).all():
+        if not all(np.isfinite(one).all() for one in (vectors, *maps)):
             raise DataError(f"{where}: a number is not finite; check mean and scale")
-        return vectors
+        return [vectors, *maps]
 
 
-def open_onnx(path: str, options: Mapping[str, str]) -> OnnxEncoder:
+def open_onnx(name: str, file: str, options: Mapping[str, str]) -> OnnxEncoder:
     """Open the encoder `onnx:FILE`.
 
     Raises: UsageError without a file or for its options; DataError for the file; as `OnnxEncoder`.
     """
-    if not path:
-        raise UsageError("encoder onnx: expected onnx:FILE, got no file")
-    return OnnxEncoder(read_bytes(path, BYTES, expected="an ONNX model"), Path(path).name, options)
+    if not file:
+        raise UsageError(f"encoder {name}: expected {name}:FILE, got no file")
+    return OnnxEncoder(read_bytes(file, BYTES, expected="an ONNX model"), Path(file).name, options)
 
 
 def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     """Read the settings from the options, the model's metadata or the input shape, in this order."""
     if unknown := options.keys() - set(OPTIONS):
-        raise UsageError(f"encoder option {min(unknown)}: unknown; expected {', '.join(OPTIONS)}")
+        raise UsageError(f"{name}: option {_line(min(unknown))}: unknown; expected {', '.join((*OPTIONS, 'mirror'))}")
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in FLOATS:
         got = _line("; ".join(f"{one.name} {one.type} {one.shape}" for one in inputs) or "none")

@@ -12,7 +12,7 @@ from captioner.data.corpus import Corpus
 from captioner.data.features import standardization
 from captioner.decode.consensus import inverse_kernel, normalize_rows, unit_features
 from captioner.errors import CheckpointError
-from captioner.images import same_encoder
+from captioner.images.recipe import same_encoder
 from captioner.inference.reranker_index import MAX_IMAGES, Index, Origin, fold, load
 from captioner.inference.restore import LoadedModel
 from captioner.model.standardizer import Standardizer

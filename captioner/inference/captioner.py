@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import Features, check_features, read_regions
+from captioner.data.corpus import Features, check_features, check_region_values, read_regions
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.inference.arguments import described, several_paths, whole_number
-from captioner.inference.caption import Candidate, Caption
+from captioner.inference.attention import Attention, attention_of, check_attention
+from captioner.inference.caption import Candidate, Caption, Decoded
 from captioner.inference.decoder import build_decoder
-from captioner.inference.restore import LoadedModel, check_width
+from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.join import join
 from captioner.text.vocabulary import SPECIAL
@@ -52,35 +53,48 @@ class Captioner:
         return f"Captioner({str(self.loaded.path)!r}: {config.model.cell}, {words:,} words, encoder {meta.encoder!r})"
 
     @overload
-    def caption(self, images: Photo, *, n_best: int = 1) -> Caption: ...
+    def caption(self, images: Photo, *, n_best: int = 1, attention: bool = False) -> Caption: ...
     @overload
-    def caption(self, images: Photos, *, n_best: int = 1) -> list[Caption]: ...
+    def caption(self, images: Photos, *, n_best: int = 1, attention: bool = False) -> list[Caption]: ...
     @overload
-    def caption(self, *, features: Array, n_best: int = 1) -> list[Caption]: ...
     def caption(
-        self, images: Photo | Photos | None = None, *, features: Array | None = None, n_best: int = 1
+        self, *, features: Array, regions: Array | None = None, n_best: int = 1, attention: bool = False
+    ) -> list[Caption]: ...
+    def caption(
+        self,
+        images: Photo | Photos | None = None,
+        *,
+        features: Array | None = None,
+        regions: Array | None = None,
+        n_best: int = 1,
+        attention: bool = False,
     ) -> Caption | list[Caption]:
-        """Caption a photograph, a list of photographs, or rows of image features.
+        """Caption a photograph, a list of photographs, or rows of image features, with regions if the model attends.
 
-        A photograph is encoded by the encoder of the training images. A row of features is named by its number.
+        A photograph is encoded by the encoder of the training images. A row of features is named by its number. With
+        `attention`, each caption has the attention weights of its words; further candidates have none.
 
-        Shapes: features (N, F), or (F,) for one image.
-        A model of generated drawings warns if it is given photographs.
+        Shapes: features (N, F) and regions (N, rows, columns, R), or (F,) and (rows, columns, R) for one image.
+        A model of generated scenes warns if it is given photographs.
 
         Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
-        for features of another width; UsageError for an encoder that is not found, or `n_best` outside 1 to 100;
-        TypeError for arguments of another type.
+        for features or regions of another shape, and for `attention` of a model without it; UsageError for an encoder
+        that is not found, or `n_best` outside 1 to 100; TypeError for arguments of another type.
         """
         n_best = whole_number(n_best, "caption: n_best")
         if not 1 <= n_best <= MAX_N_BEST:
             raise UsageError(f"caption: n_best: expected 1 to {MAX_N_BEST}, got {n_best}")
         if (images is None) == (features is None):
             raise UsageError("caption: expected photographs or features=, one of them")
+        if regions is not None and features is None:
+            raise UsageError("caption: regions= needs features=; photographs have the regions of their encoder")
+        if attention:
+            check_attention(self.loaded)
         if features is not None:
-            rows = _matrix(features)
-            self.check_features(rows, "caption")
-            found = self.candidates(rows, n_best)
-            return [Caption(str(row), *best[0], [], None, best) for row, best in enumerate(found)]
+            rows, grids = _batch(features, "features"), None if regions is None else _batch(regions, "regions")
+            self.check_features(rows, "caption", regions=grids)
+            found = self.decode(rows, n_best, regions=grids, attention=attention)
+            return [one.caption(str(row)) for row, one in enumerate(found)]
         paths = several_paths(images, "caption: images")
         from captioner.inference.photos import caption_photos, photo_paths, photo_warning
         from captioner.preparation.find_photos import Unreadable
@@ -89,7 +103,7 @@ class Captioner:
         if paths and (warning := photo_warning(self.loaded)) is not None:
             warnings.warn(warning, stacklevel=2)
         captions: list[Caption] = []
-        for caption in caption_photos(self, self.encoder, photo_paths(paths), n_best):
+        for caption in caption_photos(self, self.encoder, photo_paths(paths), n_best, attention=attention):
             if isinstance(caption, Unreadable):
                 raise DataError(str(caption))
             captions.append(caption)
@@ -105,13 +119,18 @@ class Captioner:
 
         return open_encoder_of(self.loaded)
 
-    def check_features(self, features: Features, where: str, limit: int | None = None) -> None:
-        """Check the first `limit` rows of features.
+    def check_features(
+        self, features: Features, where: str, limit: int | None = None, regions: Features | None = None
+    ) -> None:
+        """Check the first `limit` rows of features, and of regions if the model attends to them.
 
-        Raises: DataError for features that are not finite floats, CheckpointError for another width.
+        Raises: DataError for numbers that are not finite floats, CheckpointError for another shape.
         """
         check_features(features, f"{where}: features", limit)
         check_width(self.loaded, features.shape[1], where)
+        if regions is not None and self.loaded.meta.region_dim:
+            check_region_values(regions, features, f"{where}: regions", limit)
+            check_regions(self.loaded, regions.shape[-1], regions.shape[1:-1])
 
     def candidates(
         self,
@@ -121,20 +140,33 @@ class Captioner:
         image_ids: Array | None = None,
         regions: Features | None = None,
     ) -> Iterator[list[Candidate]]:
+        """Decode rows of features: the `n_best` captions of each, as `decode`."""
+        for decoded in self.decode(features, n_best, limit, image_ids, regions):
+            yield decoded.candidates
+
+    def decode(
+        self,
+        features: Features,
+        n_best: int = 1,
+        limit: int | None = None,
+        image_ids: Array | None = None,
+        regions: Features | None = None,
+        attention: bool = False,
+    ) -> Iterator[Decoded]:
         """Decode rows of features, or the first `limit` of them, a batch at a time: the `n_best` captions of each.
 
         The beam is widened to `n_best` if needed. Log-probabilities are the model's own, whatever ranks the captions.
-        `image_ids` seed the random numbers of sampling per image, by default the row numbers. The features are not
-        checked here.
+        `image_ids` seed the random numbers of sampling per image, by default the row numbers. With `attention`, the
+        attention weights of each best caption are computed too. The features are not checked here.
 
-        Shapes: features (N, F), image_ids (N,), regions (N, L, R) for a model with attention.
+        Shapes: features (N, F), image_ids (N,), regions (N, rows, columns, R) for a model with attention.
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
         not finite, or a model with attention without regions.
         """
         if regions is None and self.loaded.meta.region_dim:
             raise CheckpointError(
-                f"{self.loaded.path}: model.attention {self.loaded.config.model.attention} needs image regions, which "
-                "only the images of its data set have; try a model without attention"
+                f"{self.loaded.path}: model.attention {self.loaded.config.model.attention}: expected features with "
+                "image regions, got features alone; add the regions, or use a model without attention"
             )
         options, vocab = self.loaded.config.decode, self.loaded.vocab
         decode, width = build_decoder(options, vocab, n_best)
@@ -143,7 +175,8 @@ class Captioner:
             rows = np.arange(first, min(first + size, count))
             batch = features[rows]
             ids = rows if image_ids is None else image_ids[rows]
-            tokens, log_probs = self._decode(decode, batch, ids, regions=read_regions(regions, rows))
+            own = read_regions(regions, rows)
+            tokens, log_probs = self._decode(decode, batch, ids, regions=own)
             if not np.isfinite(log_probs[:, 0]).all():
                 raise CheckpointError(
                     f"{self.loaded.path}: expected finite log-probabilities from the model, got others: "
@@ -153,14 +186,22 @@ class Captioner:
                 expected = self.reranker.expected_cider(batch, list(map(vocab.unpadded, tokens)))
                 weight, penalty = options.consensus, options.length_penalty
                 tokens, log_probs = rerank(tokens, log_probs, expected, vocab.null, weight, penalty)
-            for captions, scores in zip(tokens.tolist(), log_probs.tolist(), strict=True):
+            maps: list[Attention | None] = [None] * len(rows)
+            if attention and regions is not None:
+                maps[:] = attention_of(self.loaded, batch, own, regions.shape[1:3], tokens[:, 0], self._pool)
+            for captions, scores, one in zip(tokens.tolist(), log_probs.tolist(), maps, strict=True):
                 pairs = zip(captions[:n_best], scores, strict=False)
-                yield [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
+                found = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
+                yield Decoded(found, one)
 
 
-def _matrix(features: Array) -> Array:
-    """Convert the features of one image (F,) or of several (N, F) to a matrix. Raises: TypeError."""
+AXES = {"features": "images, feature", "regions": "images, rows, columns, numbers"}
+
+
+def _batch(values: Array, name: str) -> Array:
+    """Convert features or regions of one image, or of several, to those of several. Raises: TypeError."""
     try:
-        return np.atleast_2d(features)
+        array = np.asarray(values)
     except ValueError:  # a ragged list
-        raise TypeError(f"caption: features: expected an array (images, feature), got {described(features)}") from None
+        raise TypeError(f"caption: {name}: expected an array ({AXES[name]}), got {described(values)}") from None
+    return array[None] if array.ndim == AXES[name].count(",") else array

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from captioner.errors import CheckpointError
-from captioner.images import same_encoder
+from captioner.images.recipe import same_encoder
 from captioner.inference.restore import LoadedModel, check_regions, check_width, vocabulary_difference
 from captioner.model.ensemble import Ensemble
 
@@ -13,7 +13,7 @@ from captioner.model.ensemble import Ensemble
 def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
     """Combine models into an ensemble, with the options of the first; a single model is returned as it is.
 
-    Raises: CheckpointError when the vocabulary, encoder or feature width of a model differs from the first's.
+    Raises: CheckpointError when the vocabulary, encoder, feature width or regions of a model differ from the first's.
     """
     first, *others = models
     for other in others:
@@ -28,7 +28,7 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
                 f"got {other.meta.encoder}; an ensemble needs one shared encoder"
             )
         check_width(first, other.meta.feature_dim, str(other.path))
-        check_regions(other, first.meta.region_dim)
+        check_regions(other, first.meta.region_dim, first.meta.grid)
     if not others:
         return first
     ensemble = Ensemble([one.model for one in models])

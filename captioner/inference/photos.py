@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from captioner.arrays import Array
-from captioner.data.corpus import check_features
 from captioner.errors import CheckpointError, UsageError
-from captioner.images import heic, open_encoder, parse_identity, same_encoder
+from captioner.images import heic, open_parts
 from captioner.images.encoder import Encoder
 from captioner.images.encoding import encode_photos
 from captioner.images.photo import list_photos
-from captioner.inference.caption import Caption
+from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
+from captioner.inference.caption import Caption, Decoded
 from captioner.inference.captioner import Captioner
-from captioner.inference.restore import LoadedModel, check_width
+from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.preparation.find_photos import Unreadable, is_url
 
 BATCH = 16
@@ -31,8 +30,9 @@ def open_encoder_of(
 ) -> Encoder:
     """Open the encoder of the training images.
 
-    `given` is its location, or its name if the checkpoint does not name it: features may come from another program.
-    Its options are those in the checkpoint, plus `given_options`.
+    `given` is a recipe with the locations of its files, or that of features from another program, whose encoder the
+    checkpoint does not name. Options of encoders that the checkpoint also names are those in the checkpoint, plus
+    `given_options`.
 
     Raises: CheckpointError for another encoder, UsageError when the encoder is not found.
     """
@@ -40,38 +40,41 @@ def open_encoder_of(
     known = parse_identity(identity)
     if known is None and given is None:
         raise UsageError(f"{where}: was trained on features of {identity}, which is not a known encoder; try --encoder")
-    name, options = known or (given or "", {})
-    chosen = given or _find(name, loaded)
-    # another kind of encoder takes no options of this one's, and is refused below
-    options = options if chosen.partition(":")[0] == name.partition(":")[0] else {}
-    encoder = open_encoder(chosen, {**options, **(given_options or {})})
+    chosen = _find_files(known or [], loaded) if given is None else parse_recipe(given)
+    if known is not None and [part.name for part in chosen] == [part.name for part in known]:
+        pairs = zip(chosen, known, strict=True)
+        chosen = [part._replace(options={**same.options, **part.options}) for part, same in pairs]
+    encoder = open_parts(with_options(chosen, given_options or {}))
     if known is not None and not same_encoder(encoder.identity, identity):
         raise CheckpointError(
             f"{where}: expected encoder {identity}, got {encoder.identity}; use the encoder of the training images"
         )
     check_width(loaded, encoder.width, f"encoder {encoder.identity}")
+    *grid, width = encoder.regions or (0,)
+    check_regions(loaded, width, grid, hint="use an encoder with regions")
     return encoder
 
 
-def _find(name: str, loaded: LoadedModel) -> str:
-    """Find the file of `onnx:FILE`: in the current folder, the run folder, or the folder of the data set."""
-    kind, colon, file = name.partition(":")
-    if not colon:
-        return name
+def _find_files(parts: Sequence[Part], loaded: LoadedModel) -> list[Part]:
+    """Find the files of `onnx:FILE`: in the current folder, the run folder, or the folder of the data set."""
     root = loaded.config.data.root
     folders = [Path(), loaded.path.parent, *([root if root.is_dir() else root.parent] if root else [])]
-    for folder in folders:
-        if (folder / file).is_file():
-            return f"{kind}:{folder / file}"
-    raise UsageError(f"{loaded.path}: encoder {name} not found; try --encoder {kind}:FILE")
+    found = []
+    for part in parts:
+        path = next((path for folder in folders if (path := folder / part.file).is_file()), None)
+        if part.file and path is None:
+            recipe = "+".join(f"{one.name}:FILE" if one.file else one.name for one in parts)
+            raise UsageError(f"{loaded.path}: encoder {part.label} not found; try --encoder {recipe}")
+        found.append(part if path is None else part._replace(file=str(path)))
+    return found
 
 
 def photo_warning(loaded: LoadedModel) -> str | None:
-    """Return a warning if photographs are given to a model of generated drawings."""
+    """Return a warning if photographs are given to a model of generated scenes."""
     if loaded.config.data.source != "scenes":
         return None
     return (
-        f"{loaded.path} was trained on generated drawings of coloured shapes, so its captions do not describe "
+        f"{loaded.path} was trained on generated scenes of coloured shapes, so its captions do not describe "
         "photographs; train on photographs with captions: captioner prepare --help"
     )
 
@@ -92,7 +95,7 @@ def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Unre
             yield Unreadable(error.filename, f"{error.filename}: cannot be read: {error.strerror}")
         if not heic.is_installed() and (unknown := list_photos(path, lambda error: None, heic.SUFFIXES)):
             others = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
-            yield Unreadable(os.fspath(unknown[0]), f"{unknown[0]}{others}: HEIC is not supported; {heic.REMEDY}")
+            yield Unreadable(os.fspath(unknown[0]), f"{unknown[0]}{others}: HEIC is not supported; {heic.remedy()}")
         elif not found and not unread:
             yield Unreadable(os.fspath(path), f"{path}: expected photographs in this folder, got none")
 
@@ -103,10 +106,11 @@ def caption_photos(
     photos: Iterable[Path | Unreadable],
     n_best: int = 1,
     limit: int | None = None,
+    attention: bool = False,
 ) -> Iterator[Caption | Unreadable]:
     """Caption photographs, or the first `limit` of them, in order; one that cannot be read is skipped and reported.
 
-    Paths that are not photographs are reported last.
+    Paths that are not photographs are reported last. With `attention`, each caption has its attention weights.
     """
     threads = captioner.loaded.config.threads
 
@@ -118,23 +122,22 @@ def caption_photos(
                 yield photo
 
     failed: list[Unreadable] = []
-    encoded = encode_photos(encoder, islice(readable(), None if limit is None else min(limit, sys.maxsize)), threads)
+    paths = islice(readable(), None if limit is None else min(limit, sys.maxsize))
+    encoded = encode_photos(encoder, paths, threads, regions=captioner.loaded.meta.region_dim > 0)
     while some := list(islice(encoded, BATCH * threads)):
         rows = [one.features for one in some if one.features is not None]
+        grids = [one.regions for one in some if one.regions is not None]
         # A photograph is identified by its content: its samples depend on neither its name nor the order.
         digests = [int.from_bytes(one.digest[:8], "little") for one in some if one.features is not None]
         image_ids = np.array(digests, np.uint64)
-        found = captioner.candidates(_checked(rows, encoder), n_best, image_ids=image_ids) if rows else iter(())
+        found: Iterator[Decoded] = iter(())
+        if rows:
+            features, regions = np.stack(rows), np.stack(grids) if grids else None
+            captioner.check_features(features, encoder.identity, regions=regions)
+            found = captioner.decode(features, n_best, image_ids=image_ids, regions=regions, attention=attention)
         for one in some:
             if one.features is None:
                 yield Unreadable(os.fspath(one.path), str(one.problem))
             else:
-                candidates = next(found)
-                yield Caption(os.fspath(one.path), *candidates[0], [], None, candidates)
+                yield next(found).caption(os.fspath(one.path))
     yield from failed
-
-
-def _checked(rows: Sequence[Array], encoder: Encoder) -> Array:
-    features = np.stack(rows)
-    check_features(features, f"{encoder.identity}: features")
-    return features

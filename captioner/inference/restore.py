@@ -14,7 +14,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
-from captioner.images import same_encoder
+from captioner.images.recipe import same_encoder
 from captioner.inference.build_model import assemble, build_sizes
 from captioner.inference.checkpoint_arrays import check_arrays, standardizers_of
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -187,18 +187,29 @@ def check_encoder(loaded: LoadedModel, corpus: Corpus) -> None:
             "use the encoder of the training images"
         )
     check_width(loaded, corpus.feature_dim, "the data set")
-    check_regions(loaded, corpus.region_dim)
+    check_regions(loaded, corpus.region_dim, corpus.grid)
 
 
-def check_regions(loaded: LoadedModel, width: int) -> None:
-    """Check the numbers per region of a data set, or of the model that opened it; 0 without regions.
+def check_regions(
+    loaded: LoadedModel, width: int, grid: Sequence[int], hint: str = "name a model with attention first"
+) -> None:
+    """Check the numbers per region and the grid of a data set, an encoder, or the model that opened the data set.
+
+    The width is 0 and the grid empty without regions, for which `hint` is what to try; the grid is also empty in
+    checkpoints that do not have it.
 
     Raises: CheckpointError when the model attends to other regions.
     """
-    if loaded.meta.region_dim not in (0, width):
-        hint = "use the encoder of the training images" if width else "name a model with attention first"
+    meta = loaded.meta
+    if meta.region_dim not in (0, width):
+        hint = "use the encoder of the training images" if width else hint
         raise CheckpointError(
-            f"{loaded.path}: regions: expected {loaded.meta.region_dim} numbers per region, got {width}; {hint}"
+            f"{loaded.path}: regions: expected {meta.region_dim} numbers per region, got {width}; {hint}"
+        )
+    if meta.grid and grid and meta.grid != list(grid):
+        expected, got = (" x ".join(map(str, one)) for one in (meta.grid, grid))
+        raise CheckpointError(
+            f"{loaded.path}: regions: expected a grid of {expected}, got {got}; use the encoder of the training images"
         )
 
 

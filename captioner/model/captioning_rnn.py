@@ -77,6 +77,11 @@ class CaptioningRNN:
     def dtype(self) -> np.dtype[np.floating]:
         return self.params["Wh"].dtype
 
+    @property
+    def attends(self) -> bool:
+        """Whether the model attends to image regions."""
+        return self.sizes.attends
+
     def loss(
         self,
         features: Array,
@@ -172,7 +177,7 @@ class CaptioningRNN:
 
     def for_inference(self) -> InferenceModel:
         """Copy the current weights, packed for repeated steps."""
-        return InferenceModel(self.cell, self.params, self.sizes.attends)
+        return InferenceModel(self.cell, self.params, self.attends)
 
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """Feed one word per caption and return the log-probabilities of the next.
@@ -191,7 +196,7 @@ class CaptioningRNN:
 
     def _regions(self, regions: SharedRows | None) -> SharedRows | None:
         """Convert regions to the type of the parameters, and standardize them; None without attention."""
-        if not self.sizes.attends:
+        if not self.attends:
             return None
         if regions is None or regions.values.ndim != 3 or regions.values.shape[2] != self.sizes.region:
             got = "none" if regions is None else str(regions.values.shape)

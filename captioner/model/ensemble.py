@@ -22,6 +22,11 @@ class Ensemble:
     def __init__(self, members: Sequence[CaptionModel]) -> None:
         self.members = tuple(members)
 
+    @property
+    def attends(self) -> bool:
+        """Whether every model attends to image regions."""
+        return all(model.attends for model in self.members)
+
     def start(self, features: Array, regions: SharedRows | None = None) -> State:
         """Return the states before the first word.
 
@@ -41,6 +46,18 @@ class Ensemble:
         Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
         """
         return -log_mean([-model.word_losses(features, captions, pool, regions) for model in self.members])
+
+    def attention_weights(
+        self, features: Array, captions: Array, regions: SharedRows | None, pool: ThreadPool = SERIAL
+    ) -> Array:
+        """Compute the mean of the models' attention weights, because their probabilities are averaged.
+
+        Shapes: features (N, F), captions (N, T) -> (N, T - 1, L + 1).
+        Raises: DataError for a model without attention.
+        """
+        weights = [model.attention_weights(features, captions, regions, pool) for model in self.members]
+        mean: Array = np.mean(weights, axis=0)
+        return mean
 
 
 class InferenceEnsemble:

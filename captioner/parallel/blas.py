@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from captioner.extras import install_command
+
 NAMES = {"openblas": "OpenBLAS", "mkl": "MKL", "blis": "BLIS", "flexiblas": "FlexiBLAS"}
 """Names of the libraries that threadpoolctl knows."""
 MODULE = "*core/_multiarray_umath.*.so"
@@ -163,7 +165,7 @@ def _built_with() -> dict[str, Any]:
 @cache
 def _warn(count: int) -> None:
     accelerate = _built_with()["name"] == ACCELERATE
-    remedy = "setting" if accelerate else "pip install --upgrade threadpoolctl, or set"
+    remedy = "setting" if accelerate else f"{install_command('images', '--upgrade')}, or set"
     variables = ("VECLIB_MAXIMUM_THREADS",) if accelerate else VARIABLES
     if not any(os.environ.get(variable) == str(count) for variable in variables):
         warnings.warn(

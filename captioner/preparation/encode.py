@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from captioner.config.options import ENCODER, Prepare
-from captioner.data.corpus import Features
-from captioner.data.features import open_features
+from captioner.data.corpus import Features, check_region_values
+from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.prepared import SEAL
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
@@ -41,12 +41,15 @@ class EncodingProgress(NamedTuple):
 
 
 class DiscardedFeatures(NamedTuple):
-    """Features of an interrupted run were discarded: their encoder or dtype differs."""
+    """Features of an interrupted run were discarded: their encoder, dtype or regions differ."""
 
     store: Path
 
     def __str__(self) -> str:
-        return f"{self.store}: features of an earlier run have another encoder or dtype; encoding all photographs again"
+        return (
+            f"{self.store}: features of an earlier run have another encoder, dtype or --regions; encoding all "
+            "photographs again"
+        )
 
 
 class EncodingJob(NamedTuple):
@@ -68,21 +71,27 @@ class EncodingJob(NamedTuple):
 
 
 class ImageFeatures(NamedTuple):
-    """Features, the row of each image in them, their encoder, the dtype to store, and the number of missing images."""
+    """Features, the row of each image in them, their encoder, the dtype to store, the number of missing images, and
+    regions with the rows of the features.
+    """
 
     features: Features
     rows: dict[str, int]
     encoder: str
     dtype: np.dtype[Any]
     missing: int
+    regions: Features | None = None
 
 
 def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | Unreadable, None, ImageFeatures]:
     """Use the rows of a feature file."""
     if job.encoder_options and job.options.encoder is None:
         raise UsageError(f"{path}: --encoder-option needs an encoder; name that of the features with --encoder")
-    features = open_features(path)
+    features, regions = open_features(path), None
     count = features.shape[0]
+    if job.options.regions:
+        regions = open_features(path, "regions", max(0, MEMORY_MIB - memory_of(features)), ndim=4)
+        check_region_values(regions, features, f"{path}: regions")
     rows = {one.image: one.row for one in job.images if one.row < count}
     for one in job.images:
         if one.row >= count:
@@ -100,21 +109,27 @@ def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | 
         from captioner.images import open_encoder
 
         encoder = open_encoder(job.options.encoder, job.encoder_options)
-        _compare(encoder, features, rows, job.folder, path)
+        _compare(encoder, features, regions, rows, job.folder, path)
         identity = encoder.identity
     dtype = np.dtype(job.options.dtype)
-    return ImageFeatures(features, rows, identity, dtype, len(job.images) - len(rows))
+    return ImageFeatures(features, rows, identity, dtype, len(job.images) - len(rows), regions)
 
 
 def encode_images(
     job: EncodingJob, store: Path
 ) -> Generator[EncodingProgress | Unreadable | DiscardedFeatures, None, ImageFeatures]:
     """Encode the photographs, except those that an interrupted run has encoded."""
-    from captioner.images import open_encoder, without_file_name
+    from captioner.images import open_encoder
+    from captioner.images.recipe import without_file_name
 
     encoder = open_encoder(job.options.encoder or ENCODER, job.encoder_options)
     from captioner.images.encoding import encode_photos  # needs Pillow; open_encoder reports a missing one
 
+    regions = job.options.regions
+    if regions and encoder.regions is None:
+        raise UsageError(
+            f"--regions: encoder {job.options.encoder or ENCODER} has no regions; use {ENCODER}, or omit --regions"
+        )
     found, missing = locate_photos(job.folder, [one.image for one in job.images])
     for image, problem in missing:
         yield job.leave_out(image, problem)
@@ -122,23 +137,24 @@ def encode_images(
     dtype = np.dtype(job.options.dtype)
     rows: dict[str, int] = {}
     try:
-        with FeatureStore(store, without_file_name(encoder.identity), encoder.width, dtype) as stored:
+        identity, shape = without_file_name(encoder.identity), encoder.regions if regions else None
+        with FeatureStore(store, identity, encoder.width, dtype, shape) as stored:
             if stored.discarded:
                 yield DiscardedFeatures(store)
             before = 0
-            with closing(encode_photos(encoder, paths, job.options.threads, list(stored.rows))) as encodings:
+            with closing(encode_photos(encoder, paths, job.options.threads, list(stored.rows), regions)) as encodings:
                 for done, (name, one) in enumerate(zip(names, encodings, strict=True), 1):
                     if one.problem is not None:
                         yield job.leave_out(name, str(one.problem))
                     else:
                         before += one.features is None
                         if one.features is not None and one.digest not in stored.rows:
-                            stored.add(one.digest, one.features)
+                            stored.add(one.digest, one.features, one.regions)
                         rows[name] = stored.rows[one.digest]
                     yield EncodingProgress(done, len(names), before)
             if not rows:
                 raise DataError(f"{job.folder}: expected photographs, got no readable one")
-            return ImageFeatures(stored.features(), rows, encoder.identity, dtype, len(missing))
+            return ImageFeatures(stored.features(), rows, encoder.identity, dtype, len(missing), stored.regions())
     except OSError as error:
         raise DataError(f"{store}: cannot store features: {error.strerror or error}") from error
 
@@ -159,26 +175,33 @@ def remove_obsolete_store(store: Path, output: Path) -> bool:
     return True
 
 
-def _compare(encoder: Encoder, features: Features, rows: Mapping[str, int], folder: Path, path: Path) -> None:
-    """Compare a sample of features with those of the encoder. Raises: DataError when they differ."""
+def _compare(
+    encoder: Encoder, features: Features, regions: Features | None, rows: Mapping[str, int], folder: Path, path: Path
+) -> None:
+    """Compare a sample of features and regions with those of the encoder. Raises: DataError when they differ."""
     from captioner.images.encoding import encode_photos
 
     if features.shape[1] != encoder.width:
         raise DataError(
             f"{path}: expected {encoder.width} features per image for {encoder.identity}, got {features.shape[1]}"
         )
+    if regions is not None and regions.shape[1:] != encoder.regions:
+        raise DataError(
+            f"{path}: expected regions {encoder.regions} per image for {encoder.identity}, got {regions.shape[1:]}"
+        )
     found = ((photo, name) for name, photo in find_all(folder, list(rows)).items() if photo)
     photos = dict(islice(found, COMPARED))
-    for one in encode_photos(encoder, photos):
-        if one.features is None:
-            continue
-        expected = features[rows[photos[one.path]]].astype(np.float64)
-        error = float(np.linalg.norm(expected - one.features)) / max(float(np.linalg.norm(one.features)), 1e-30)
-        if error > TOLERANCE:
-            raise DataError(
-                f"{path}: expected the features of {encoder.identity}, got a relative error of {error:.1%} for "
-                f"{one.path.name}; name the encoder of the features with --encoder"
-            )
+    for one in encode_photos(encoder, photos, regions=regions is not None):
+        for name, given, computed in (("features", features, one.features), ("regions", regions, one.regions)):
+            if given is None or computed is None:
+                continue
+            expected = given[rows[photos[one.path]]].astype(np.float64)
+            error = float(np.linalg.norm(expected - computed)) / max(float(np.linalg.norm(computed)), 1e-30)
+            if error > TOLERANCE:
+                raise DataError(
+                    f"{path}: expected the {name} of {encoder.identity}, got a relative error of {error:.1%} for "
+                    f"{one.path.name}; name the encoder of the features with --encoder"
+                )
 
 
 def sha256_of(path: Path) -> str:

@@ -116,6 +116,11 @@ def find_photo(folder: Path, name: str) -> Path | None:
     return None
 
 
+def find_below(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Find the photographs of names that are inside a folder: a data set may be untrusted, and name other files."""
+    return {name: path for name, path in find_all(folder, names).items() if path and is_below(folder, path)}
+
+
 def is_below(folder: Path, path: Path) -> bool:
     """Check whether a path is lexically inside a folder; links are not resolved."""
     try:

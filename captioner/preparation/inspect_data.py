@@ -15,7 +15,7 @@ from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
-from captioner.preparation.find_photos import Unreadable, find_all, is_below, missing_photos, photo_folder
+from captioner.preparation.find_photos import Unreadable, find_below, missing_photos, photo_folder
 from captioner.preparation.image_records import read_records, reporting_issues
 from captioner.preparation.load_corpus import build_corpus, source_kind
 from captioner.preparation.prepare import summarize_records
@@ -55,7 +55,7 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
         if changed or lists:
             option = changed[0].replace("_", "-") if changed else "list"
             raise UsageError(f"{first}: --{option} does not apply to a prepared data set; remove the option")
-        return [], summarize_corpus(build_corpus(load(None, source_overrides(first))))
+        return [], summarize_corpus(build_corpus(load(None, source_overrides(first)), regions=True))
     records = read_records(sources, lists, options)
     folder = photo_folder(sources, options)
     missing: Sequence[Unreadable] = ()
@@ -106,10 +106,9 @@ def write_page(
     from captioner.images.html_page import Entry, write
 
     split = corpus.split(name)
-    photos: dict[str, Path | None] = {}
+    photos: dict[str, Path] = {}
     if images is not None and split.picture is None:
-        found = find_all(images, [one for s in corpus.splits.values() for one in s.image_ids])
-        photos = {name: path if path and is_below(images, path) else None for name, path in found.items()}
+        photos = find_below(images, [one for s in corpus.splits.values() for one in s.image_ids])
     entries = []
     for example in shown:
         picture = photos.get(example.image) if split.picture is None else split.picture(example.row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -18,9 +19,15 @@ from captioner.data.sources import SOURCES
 from captioner.errors import DataError, UsageError
 from captioner.model.attention import ATTENTIONS
 
+REGIONS_REMEDIES: Mapping[str, str] = {
+    "prepared": "prepare the data set again with --regions, or use a model without attention",
+    "cs231n": "add train2014_regions.h5 and val2014_regions.h5, or use a model without attention",
+}
+"""What to try if a data source has no regions."""
 
-def build_corpus(config: Config) -> Corpus:
-    """Load or generate the configured data set, with regions if the configured model attends to them.
+
+def build_corpus(config: Config, regions: bool = False) -> Corpus:
+    """Load or generate the configured data set, with its regions if the model attends to them or `regions` is set.
 
     Raises: DataError for an invalid data set, or one without the regions that attention needs.
     """
@@ -28,11 +35,12 @@ def build_corpus(config: Config) -> Corpus:
     section = getattr(options, options.source, None)
     arguments = dataclasses.asdict(section) if section else {}
     attends = bool(ATTENTIONS[config.model.attention])
-    corpus = SOURCES[options.source](options.root, memory_mib=options.memory_mib, regions=attends, **arguments)
+    regions = regions or attends
+    corpus = SOURCES[options.source](options.root, memory_mib=options.memory_mib, regions=regions, **arguments)
     if attends and not corpus.region_dim:
         raise DataError(
-            f"model.attention {config.model.attention}: expected image regions, but data.source {options.source} has "
-            "none; try data.source scenes, or model.attention none"
+            f"{options.root}: model.attention {config.model.attention}: expected image regions, got none; "
+            f"{REGIONS_REMEDIES[options.source]}"
         )
     if options.max_captions_per_image is None and options.max_train is None:
         return corpus

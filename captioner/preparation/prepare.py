@@ -113,12 +113,15 @@ def _corpus(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tu
     splits = {}
     for name, captions in words.items():
         images = usable[name]
+        rows = np.array([found.rows[one.image] for one in images])
+        regions = None if found.regions is None else SelectedFeatures(found.regions, rows, found.dtype)
         splits[name] = Split(
             captions=vocab.encode([caption[: options.max_length] for caption in captions]),
             image_idxs=np.repeat(np.arange(len(images), dtype=np.int32), [len(one.captions) for one in images]),
-            features=SelectedFeatures(found.features, np.array([found.rows[one.image] for one in images]), found.dtype),
+            features=SelectedFeatures(found.features, rows, found.dtype),
             image_ids=[one.image for one in images],
             texts=[caption.text for one in images for caption in one.captions],
+            regions=regions,
         )
     distinct_words = len({word for caption in words["train"] for word in caption})
     return Corpus(vocab, splits, found.encoder), {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class Meta:
     """Metadata of a checkpoint: the config as YAML, the vocabulary, the feature encoder, the digest and probe of the
     data set and the digest of its training split, the step, the best validation, the number of validations without
     improvement since, and the environment (threads and library versions, which affect floating-point rounding).
-    `region_dim` is 0 without attention, and in files that were written before there was any.
+    With attention, `region_dim` is the width of a region and `grid` the rows and columns of an image's regions;
+    without, and in files written before these fields existed, they are 0 and empty.
     """
 
     config: str
@@ -42,6 +43,7 @@ class Meta:
     environment: dict[str, str]
     train_fingerprint: str
     region_dim: int = 0
+    grid: list[int] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, text: str) -> Meta:
@@ -50,6 +52,7 @@ class Meta:
         kinds: dict[str, Any] = {
             "words": list,
             "probe": list,
+            "grid": list,
             "best": (dict, type(None)),
             "feature_dim": int,
             "region_dim": int,
@@ -57,10 +60,11 @@ class Meta:
             "since_best": int,
             "environment": dict,
         }
-        names = {field.name for field in fields(cls)}
+        names = {one.name for one in fields(cls)}
+        optional = {one.name for one in fields(cls) if (one.default, one.default_factory) != (MISSING, MISSING)}
         if not isinstance(values, dict):
             raise ValueError(f"expected the fields {', '.join(sorted(names))}")
-        if other := sorted({"region_dim", *values} ^ names):
+        if other := sorted((optional | values.keys()) ^ names):
             raise ValueError(f"expected the fields of this version; missing or unknown: {', '.join(other)}")
         for name, value in values.items():
             if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
@@ -72,6 +76,8 @@ class Meta:
             raise ValueError("environment: expected printable strings")
         if not all(isinstance(x, float) and math.isfinite(x) for x in values["probe"]):
             raise ValueError("probe: expected numbers")
+        if len(meta.grid) not in (0, 2) or not all(type(n) is int and n > 0 for n in meta.grid):
+            raise ValueError(f"grid: expected rows and columns, got {meta.grid!s:.80}")
         for name, minimum in (("feature_dim", 1), ("region_dim", 0), ("step", 0), ("since_best", 0)):
             if getattr(meta, name) < minimum:
                 raise ValueError(f"{name}: expected at least {minimum}, got {getattr(meta, name)}")

@@ -31,7 +31,7 @@ LAYOUTS = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
 FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_LZF)
 NUMBERS = {"f": "floats", "iu": "integers", "S": "fixed-length strings"}
 CLASSES = (h5t.INTEGER, h5t.FLOAT, h5t.STRING)
-SHAPES = {0: "()", 1: "(rows,)", 2: "(rows, columns)"}
+SHAPES = {0: "()", 1: "(rows,)", 2: "(rows, columns)", 4: "(images, rows, columns, numbers)"}
 
 
 class Descriptor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+KINDS = ("step", "validation", "warning")
 AT_END = "at_end"
 """Marks records that exist only because the run ended; `resume` removes them."""
 

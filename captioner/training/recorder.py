@@ -118,6 +118,7 @@ class Recorder:
             environment=environment(self.config.threads),
             train_fingerprint=self.train_fingerprint,
             region_dim=self.model.sizes.region if self.model.sizes.attends else 0,
+            grid=list(self.corpus.grid) if self.model.sizes.attends else [],
         )
 
     def _save(self, path: Path, meta: checkpoint.Meta) -> None:

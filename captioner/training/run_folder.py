@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.files import read_bytes
 from captioner.text.strict_json import to_json
 from captioner.training import history
+from captioner.training.detect_run import holds_run
 from captioner.training.folder_lock import LOCK, FolderLock
 
 PREVIOUS = "before"
@@ -56,9 +57,9 @@ class RunFolder:
         """Prepare the folder for a new run; an overwritten run is kept in a subfolder until `discard_previous`.
 
         Raises: UsageError when another process trains in it, when it contains a run and `overwrite` is not set, or when
-        it contains only other files.
+        it contains only other files; CaptionerError when a file cannot be moved or created.
         """
-        has_run = any(file.exists() for file in self.files()) or self._has_previous()
+        has_run = self._holds_run()
         if has_run and not overwrite:
             FolderLock(self.path).release()  # report a running training first
             path = shlex.quote(os.fspath(self.path))
@@ -68,36 +69,52 @@ class RunFolder:
                 "choose another folder with --run, or replace the run with --overwrite"
             )
         if not has_run and self.path.is_dir() and any(file.name != LOCK for file in self.path.iterdir()):
-            raise UsageError(f"{self.path}: expected a new or empty folder, got one with other files; choose another")
+            expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
+            raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path)
             self._check_not_moved(self.path)
             # A run without a best checkpoint does not replace a previous one.
-            if keep := self.best.exists() or (self.last.exists() and not self._has_previous()):
-                self.previous.mkdir(exist_ok=True)
-            for file in self.files():
-                if keep:
-                    (self.previous / file.name).unlink(missing_ok=True)
-                if keep and file.exists():
-                    os.replace(file, self.previous / file.name)
+            if self.best.exists() or (self.last.exists() and not self._has_previous()):
+                self._put_away()
+            for file in (*self.files(), *self._event_files(self.path)):
                 file.unlink(missing_ok=True)
-            self._put_event_files_away(keep)
             remove_temporary_files(*self.files())
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
 
-    def _put_event_files_away(self, keep: bool) -> None:
-        """Move the event files of an overwritten run into its subfolder, or delete them."""
-        put_away = self.previous / EVENT_FILES
-        for stale in sorted(put_away.glob(EVENT_FILE)) if keep else ():
+    def _holds_run(self) -> bool:
+        checkpoints = [folder / name for folder in (self.path, self.previous) for name in (LAST, BEST)]
+        return holds_run([*checkpoints, self.before_end], self.history, self.config)
+
+    def _put_away(self) -> None:
+        """Move the files of an overwritten run into its subfolder: all of them, or none if one cannot be moved.
+
+        Raises: CaptionerError that names this file, and the moved files that cannot be moved back.
+        """
+        self.previous.mkdir(exist_ok=True)
+        for file in self.files():
+            (self.previous / file.name).unlink(missing_ok=True)
+        for stale in self._event_files(self.previous):
             stale.unlink()
-        for file in sorted(self.event_files.glob(EVENT_FILE)):
-            if keep:
-                put_away.mkdir(exist_ok=True)
-                os.replace(file, put_away / file.name)
-            else:
-                file.unlink()
+        files = [*filter(Path.exists, self.files()), *self._event_files(self.path)]
+        moves = [(file, self.previous / file.relative_to(self.path)) for file in files]
+        for done, (file, target) in enumerate(moves):
+            try:
+                target.parent.mkdir(exist_ok=True)
+                os.replace(file, target)
+            except OSError as error:
+                problem = f"{file}: cannot be moved to {target.parent}: {error.strerror}"
+                state = _move_back(moves[:done])
+                for folder in (target.parent, self.previous):
+                    with contextlib.suppress(OSError):  # not empty
+                        folder.rmdir()
+                raise CaptionerError(f"{problem}; {state}") from error
+
+    @staticmethod
+    def _event_files(run: Path) -> list[Path]:
+        return sorted((run / EVENT_FILES).glob(EVENT_FILE))
 
     def previous_run_note(self) -> str:
         """Say where the overwritten run is, if it still exists."""
@@ -112,7 +129,7 @@ class RunFolder:
             self._check_not_moved(self.previous)
             for file in self.files():
                 (self.previous / file.name).unlink(missing_ok=True)
-            for file in sorted((self.previous / EVENT_FILES).glob(EVENT_FILE)):
+            for file in self._event_files(self.previous):
                 file.unlink()
             with contextlib.suppress(FileNotFoundError):
                 (self.previous / EVENT_FILES).rmdir()
@@ -187,3 +204,14 @@ class RunFolder:
             with open(self.history, "a", encoding="utf-8", newline="\n") as file:
                 check()  # again: now the open file is known to be in this folder
                 file.write(to_json(record) + "\n")
+
+
+def _move_back(moves: Sequence[tuple[Path, Path]]) -> str:
+    """Undo moves, and say where the files are."""
+    stuck = []
+    for file, target in reversed(moves):
+        try:
+            os.replace(target, file)
+        except OSError:
+            stuck.append(str(target))
+    return f"of the run, only {', '.join(stuck)} were moved" if stuck else "the run is unchanged"

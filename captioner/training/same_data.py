@@ -13,13 +13,13 @@ from captioner.storage.checkpoint import Meta
 def check_same_data(where: Path, meta: Meta, fingerprint: str, probe: Sequence[float]) -> None:
     """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError for an invalid probe."""
     changed = "captions, images or splits" if fingerprint != meta.fingerprint else ""
+    if meta.region_dim and not meta.grid:  # written before the probe included regions
+        probe = probe[: len(probe) // 2]
     if not changed and len(probe) != len(meta.probe):
-        raise CheckpointError(
-            f"{where}: meta: probe: expected {len(probe)} numbers, one per split, got {len(meta.probe)}"
-        )
+        raise CheckpointError(f"{where}: meta: probe: expected {len(probe)} numbers, got {len(meta.probe)}")
     pairs = zip(probe, meta.probe, strict=False)
     if not changed and not all(math.isclose(*pair, rel_tol=1e-3, abs_tol=1e-9) for pair in pairs):
-        changed = "features"
+        changed = "features or regions" if meta.region_dim else "features"
     if changed:
         raise UsageError(
             f"{where}: the {changed} have changed since training began, so the run cannot be resumed; "

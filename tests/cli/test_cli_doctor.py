@@ -60,12 +60,13 @@ WITHOUT = "import sys; sys.modules[{!r}] = None; from captioner.cli import main;
         (
             "numpy",
             {"numpy", "h5py", "extra_images", "extra_tensorboard"},
-            {"blas", "numpy_simd", "matrix_products", "weights"},
+            {"blas", "numpy_simd", "matrix_products", "weights", "weights_lite2"},
         ),
         ("yaml", {"pyyaml"}, set()),
+        ("onnxruntime", {"extra_images"}, set()),
     ],
 )
-def test_a_missing_core_package_is_reported_and_the_other_checks_run(
+def test_a_missing_package_is_reported_and_the_other_checks_run(
     module: str, errors: set[str], unknown: set[str], shell: Callable[..., Any]
 ) -> None:
     done = shell(code=WITHOUT.format(module))

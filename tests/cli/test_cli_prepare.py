@@ -37,7 +37,7 @@ def _here(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 WARNING = (
-    "captioner: warning: encoder scenes is for generated drawings; for photographs, try --encoder efficientnet-lite0\n"
+    "captioner: warning: encoder scenes is for generated scenes; for photographs, try --encoder efficientnet-lite0\n"
 )
 
 
@@ -172,6 +172,16 @@ def test_an_error_is_one_line(command: str, cli: Callable[..., Any]) -> None:
     assert Path("file").read_text() == "content"
 
 
+def test_regions_suggest_training_with_attention(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+    done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--regions")
+    assert done.code == 0
+    assert "\n  regions: 3 x 3 per image, 77-d\n" in done.out
+    command = done.err.splitlines()[-1].removeprefix("next: captioner ").split()
+    assert command[-2:] == ["-o", "model.attention=adaptive"]
+    assert cli(*command, *small_options, "-o", "train.max_steps=1").code == 0
+    assert json.loads(cli("data", "summary", "birds.h5", "--json").out)["regions"] == [3, 3, 77]
+
+
 @pytest.mark.parametrize("output", ["birds.h5", "my birds.h5"])
 def test_without_val_the_suggested_command_validates_on_train(
     output: str, cli: Callable[..., Any], small_options: tuple[str, ...]
@@ -198,7 +208,10 @@ def test_discarding_features_of_another_encoder_is_reported(cli: Callable[..., A
     command = ("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES)
     assert cli(*command, "--min-count", 1000, "--dtype", "float32").code == 1  # ends after encoding
     gc.collect()  # the exception of the failed command references the features
-    message = "out.h5.part: features of an earlier run have another encoder or dtype; encoding all photographs again"
+    message = (
+        "out.h5.part: features of an earlier run have another encoder, dtype or --regions; encoding all photographs "
+        "again"
+    )
     assert cli(*command).err.splitlines()[0] == f"captioner: {message}"
 
 

@@ -108,7 +108,7 @@ INVALID = {
     "a.png --features new.h5": ONE_INPUT,
     "--data new.h5 --features new.h5": ONE_INPUT,
     "--data new.h5 a.png": ONE_INPUT,
-    "new/070.png --overwrite": "--overwrite needs --write-sidecar or --coco",
+    "new/070.png --overwrite": "--overwrite needs --write-sidecar, --coco or --attention",
     "a.png --coco no/results.json": "no/results.json: folder not found: no",
     "--write-sidecar .txt": "--write-sidecar, --encoder and --encoder-option need photographs",
     "--split train --encoder scenes": "--write-sidecar, --encoder and --encoder-option need photographs",
@@ -207,11 +207,11 @@ def captions(cli: Callable[..., Any], photo_run: Path, new: Path) -> dict[str, s
     return found
 
 
-def test_a_model_of_drawings_warns_once_about_photographs(cli: Callable[..., Any], tiny_run: Path, new: Path) -> None:
+def test_a_model_of_scenes_warns_once_about_photographs(cli: Callable[..., Any], tiny_run: Path, new: Path) -> None:
     done = cli("sample", tiny_run, "new")
     assert (done.code, len(done.out.splitlines())) == (0, 5)
     assert done.err == (
-        f"captioner: warning: {tiny_run}/best.h5 was trained on generated drawings of coloured shapes, so its captions "
+        f"captioner: warning: {tiny_run}/best.h5 was trained on generated scenes of coloured shapes, so its captions "
         "do not describe photographs; train on photographs with captions: captioner prepare --help\n"
     )
 

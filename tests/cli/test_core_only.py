@@ -1,4 +1,4 @@
-"""Without the extras, every command works for generated drawings."""
+"""Without the extras, every command works for generated scenes."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -15,14 +15,14 @@ per_image = st.sampled_from([1, 2, 3, 4, 5, 10**30])
 
 
 def split_of(captions: int) -> Split:
-    """Caption k begins with k and belongs to image k // 3, whose feature and region are its number."""
+    """Caption k begins with k and belongs to image k // 3, whose feature and two regions are its number."""
     images = -(-captions // 3)
     return Split(
         captions=np.arange(captions, dtype=np.int32)[:, None] * [1, 1, 1] + [0, 100, 200],
         image_idxs=np.arange(captions, dtype=np.int32) // 3,
         features=np.arange(images, dtype=np.float32)[:, None] + np.zeros(2, np.float32),
         image_ids=[str(image) for image in range(images)],
-        regions=np.arange(images, dtype=np.float32)[:, None, None],
+        regions=np.arange(images, dtype=np.float32)[:, None, None, None] * np.ones((2, 1, 1), np.float32),
     )
 
 
@@ -86,8 +86,8 @@ def test_features_are_those_of_the_caption(captions: int, size: int, seed: int) 
 def test_regions_are_read_once_per_image(captions: int, size: int, seed: int, together: int) -> None:
     batch = ShuffledBatches(split_of(captions), size, seed, together).batch(0)
     assert batch.regions is not None
-    assert len(set(batch.regions.values.ravel().tolist())) == len(batch.regions.values)
-    np.testing.assert_array_equal(batch.regions.values[batch.regions.index, 0], batch.features[:, :1])
+    assert len(set(batch.regions.values[:, 0, 0].tolist())) == len(batch.regions.values)
+    np.testing.assert_array_equal(batch.regions.values[batch.regions.index, 1], batch.features[:, :1])
 
 
 @given(counts, sizes, st.none() | st.integers(1, 50))

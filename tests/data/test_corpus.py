@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.data.corpus import BLOCK_ROWS, Corpus, Split, validate
+from captioner.data import blocks as module
+from captioner.data.corpus import Corpus, Split, validate
 from captioner.errors import DataError
 from captioner.text.vocabulary import SPECIAL, Vocab
 
@@ -132,13 +133,15 @@ def test_features_must_be_a_matrix_with_rows_and_columns(shape):
     assert str(caught.value).endswith(expected)
 
 
-@given(row=st.integers(0, 2 * BLOCK_ROWS))
+@given(row=st.integers(0, 2048))
 def test_validate_reports_the_first_invalid_row(row):
-    rows = 2 * BLOCK_ROWS + 1
+    rows = 2049
     features = planted(np.nan, rows=rows, at=(slice(row, None, 700), 1))
     ids = [""] * rows
-    with pytest.raises(DataError, match=rf"^here: val features: row {row}: "):
-        validate(corpus(features=features, image_ids=ids), "here")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK_VALUES", 1024 * features.shape[1])
+        with pytest.raises(DataError, match=rf"^here: val features: row {row}: "):
+            validate(corpus(features=features, image_ids=ids), "here")
 
 
 def test_validate_counts_invalid_captions():

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from captioner.data import blocks as blocks_module
 from captioner.data import features as module
 from captioner.data.features import (
     ChunkedFeatures,
@@ -269,7 +270,7 @@ def test_standardization_is_independent_of_block_size(rows, columns, block, scal
     values = (np.random.default_rng(rows).standard_normal((rows, columns)) * scale + shift).astype(dtype)
     exact = values.astype(np.longdouble)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_VALUES", block)
+        patch.setattr(blocks_module, "BLOCK_VALUES", block)
         mean, std = standardization(values)
     assert (mean.dtype, mean.shape, std.dtype, std.shape) == (np.float64, (columns,), np.float64, (columns,))
     expected = exact.std(axis=0)
@@ -286,17 +287,17 @@ def test_standardization_is_independent_of_block_size(rows, columns, block, scal
 def test_a_constant_column_has_deviation_one(value, rows, block, dtype):
     values = np.full((rows, 2), value + 0.1, dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_VALUES", block)
+        patch.setattr(blocks_module, "BLOCK_VALUES", block)
         mean, std = standardization(values)
     assert std.tolist() == [1.0, 1.0]
     assert mean.tolist() == values[0].tolist()
 
 
 def test_standardization_of_regions_is_over_all_images_and_regions():
-    values = np.random.default_rng(0).gamma(2.0, 3.0, (7, 3, 5))
+    values = np.random.default_rng(0).gamma(2.0, 3.0, (7, 3, 2, 5))
     for block in (1, 30, 1000):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "BLOCK_VALUES", block)
+            patch.setattr(blocks_module, "BLOCK_VALUES", block)
             mean, std = standardization(values)
         assert np.allclose(mean, values.reshape(-1, 5).mean(axis=0), rtol=1e-12)
         assert np.allclose(std, values.reshape(-1, 5).std(axis=0), rtol=1e-12)

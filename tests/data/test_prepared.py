@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sealed_sets import ABOUT, MODULE, RNG, VOCAB, WHOLE, assert_same, corpus_of, split_of
 
-from captioner.data.corpus import BLOCK_ROWS, Corpus, Split, validate
+from captioner.data import blocks as blocks_module
+from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import ContiguousFeatures, SelectedFeatures, open_features
 from captioner.data.prepared import MAX_SPLITS, prepared, write_prepared
 from captioner.errors import DataError
@@ -106,8 +107,11 @@ def test_captions_without_raw_text_are_written_as_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4"])
-def test_rows_of_another_file_are_written_block_by_block(dtype: str, tmp_path: Path) -> None:
-    values = RNG.standard_normal((2 * BLOCK_ROWS + 3, 2)).astype(np.float32)
+def test_rows_of_another_file_are_written_block_by_block(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks_module, "BLOCK_VALUES", 2048)
+    values = RNG.standard_normal((2 * 1024 + 3, 2)).astype(np.float32)
     with h5py.File(tmp_path / "given.h5", "w") as file:
         file["features"] = values
     order = RNG.permutation(len(values))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from captioner.data import summary as module
+from captioner.data import blocks as blocks_module
 from captioner.data.corpus import Corpus, Split
 from captioner.data.summary import duplicates, summarize
 from captioner.text.vocabulary import Vocab
@@ -72,7 +72,7 @@ def test_empty_captions_have_an_unk_rate_of_zero():
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_duplicates_across_splits_are_found_in_any_block(dtype, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(blocks_module, "BLOCK_VALUES", 3 * 4)
     vocab = Vocab.build([["a"]])
     rows = np.random.default_rng(0).standard_normal((40, 4))
     others = np.vstack([rows[25:], -rows])

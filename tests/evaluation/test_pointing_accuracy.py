@@ -1,47 +1,48 @@
-"""Pointing accuracy of a model with attention, and its absence."""
+"""Pointing accuracy of models with attention, and its absence."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from captioner.arrays import SharedRows
-from captioner.config.yaml_io import parse
 from captioner.evaluation.pointing import pointing_accuracy
+from captioner.evaluation.score_model import build_evaluation_set, score_model
+from captioner.inference.attention import Attention
 from captioner.inference.ensemble import ensemble_of
-from captioner.inference.load import open_corpus, open_run
-from captioner.training.train import train
+from captioner.inference.load import captioner_of, open_corpus, open_run
 
 
-@pytest.fixture(scope="module")
-def run(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("attention") / "run"
-    for _ in train(parse("", "", [*small, "model.attention=adaptive", "train.max_steps=2"]), folder):
-        pass
-    return folder
-
-
-def test_the_words_of_all_images_count(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In batches, with the weights of the words of each caption."""
-    monkeypatch.setattr("captioner.evaluation.pointing.BATCH", 3)
-    loaded = open_run(run)
+def test_the_words_of_all_images_count(attention_run: Path) -> None:
+    """With weights that point at the true region for every other image."""
+    loaded = open_run(attention_run)
     val = open_corpus(loaded).split("val")
-    captions = [val.references(image, loaded.vocab)[0] for image in range(10)]
-    expected = []
-    for image, caption in enumerate(captions):
-        words = caption.split()
-        regions = SharedRows.separate(val.regions[image : image + 1])
-        weights = loaded.model.attention_weights(val.features[image : image + 1], loaded.vocab.encode([words]), regions)
-        expected += val.pointing_game(image, words, weights[0, : len(words)])
-    assert pointing_accuracy(loaded, val, captions) == pytest.approx(np.mean(expected))
+    every, expected = [], []
+    for image in range(10):
+        words = val.references(image, loaded.vocab)[0].split()
+        weights = np.random.default_rng(image).dirichlet(np.ones(10), len(words))
+        expected += val.pointing_game(image, words, weights)
+        every.append(Attention(words, weights, (3, 3)))
+    assert pointing_accuracy(val, every) == pytest.approx(np.mean(expected))
     assert len(expected) >= 20
 
 
-def test_other_models_and_data_sets_have_none(run: Path, tiny_run: Path) -> None:
-    plain, loaded = open_run(tiny_run), open_run(run)
-    val = open_corpus(loaded).split("val")
-    assert pointing_accuracy(plain, val, ["a large red circle"] * 10) is None
-    assert pointing_accuracy(ensemble_of([loaded, loaded]), val, ["a large red circle"] * 10) is None
-    assert pointing_accuracy(loaded, dataclasses.replace(val, pointing_game=None), ["a"] * 10) is None
+def test_a_score_uses_the_attention_maps(attention_run: Path) -> None:
+    loaded = open_run(attention_run)
+    corpus = open_corpus(loaded)
+    val = corpus.split("val")
+    for model in (loaded, ensemble_of([loaded, loaded])):
+        captioner = captioner_of(model, corpus)
+        maps = [one.attention for one in captioner.decode(val.features, regions=val.regions, attention=True)]
+        scored = score_model(captioner, corpus, "val", *build_evaluation_set(corpus, "val"))
+        assert scored.scores["pointing"] == pointing_accuracy(val, maps) is not None
+
+
+def test_other_models_and_data_sets_have_none(attention_run: Path, tiny_run: Path) -> None:
+    plain, loaded = open_run(tiny_run), open_run(attention_run)
+    corpus = open_corpus(loaded)
+    val = corpus.split("val")
+    unknown = dataclasses.replace(corpus, splits={"val": dataclasses.replace(val, pointing_game=None)})
+    for model, data in ((plain, corpus), (ensemble_of([loaded, plain]), corpus), (loaded, unknown)):
+        scored = score_model(captioner_of(model), data, "val", *build_evaluation_set(data, "val"))
+        assert scored.scores["pointing"] is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from captioner.evaluation.score_model import build_evaluation_set, score_model
-from captioner.inference.caption import Candidate
+from captioner.inference.caption import Candidate, Decoded
 from captioner.inference.caption_features import caption_split
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, open_corpus, open_run
@@ -41,8 +41,8 @@ def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     evaluation_set, rows = build_evaluation_set(corpus, "val")
-    candidates = [[Candidate(references[0], -1.0)] for references in evaluation_set.references]
-    monkeypatch.setattr(Captioner, "candidates", lambda *_, **__: iter(candidates))
+    decoded = [Decoded([Candidate(references[0], -1.0)]) for references in evaluation_set.references]
+    monkeypatch.setattr(Captioner, "decode", lambda *_, **__: iter(decoded))
     figures = score_model(captioner_of(restored), corpus, "val", evaluation_set, rows).scores
     assert figures["true"] == 1
     assert figures["bleu4"] == pytest.approx(1)

@@ -21,7 +21,7 @@ V, F, H = 7, 4, 5
 CAPTIONS = np.array([[1, 4, 5, 6, 2], [1, 6, 2, 0, 0], [1, 4, 4, 3, 2]])
 RNG = np.random.default_rng(3)
 SPLIT = Split(
-    CAPTIONS, np.array([0, 1, 1]), RNG.standard_normal((2, F)), ["a", "b"], regions=RNG.standard_normal((2, 4, 2))
+    CAPTIONS, np.array([0, 1, 1]), RNG.standard_normal((2, F)), ["a", "b"], regions=RNG.standard_normal((2, 2, 2, 2))
 )
 
 

@@ -17,6 +17,7 @@ class Colours:
     identity = "colours"
     width = 3
     side = 2
+    regions = None
 
     def __init__(self) -> None:
         self.calls = 0
@@ -28,7 +29,7 @@ class Colours:
 
     def encode(self, batch: Any) -> Any:
         self.calls += 1
-        return batch.mean(axis=(1, 2))
+        return np.asarray(batch).mean(axis=(1, 2))
 
 
 def write(folder: Path, count: int) -> list[Path]:

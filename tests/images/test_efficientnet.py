@@ -1,13 +1,6 @@
-"""EfficientNet-Lite0: verified weights, and a graph equal to a NumPy implementation."""
+"""EfficientNet-Lite networks: graphs equal to implementations in NumPy and PyTorch, and their input sizes."""
 
-import importlib.util
-import io
 import json
-import os
-import pickle
-import sys
-import types
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +8,15 @@ import h5py
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
 
-from captioner.errors import DataError, UsageError
-from captioner.extras import install_command
-from captioner.images import efficientnet, open_encoder, parse_identity
-from captioner.images.efficientnet import IDENTITY, PACKAGE, SIDE, parse_weights, read_weights, weights_file
+from captioner.errors import UsageError
+from captioner.images import efficientnet, open_encoder
+from captioner.images.efficientnet_weights import NETWORKS, read_weights, weights_file
 from captioner.images.photo import read_photo, square
 
 FLICKR8K = Path(__file__).parents[2] / "../shared/data/flickr8k"
+SIDE = 224
 BLOCKS = (
     # repeats, kernel, first stride, expansion, channels: the table of EfficientNet-B0 (and -Lite0)
     (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
@@ -32,7 +26,7 @@ BLOCKS = (
 
 @pytest.fixture(scope="module")
 def weights() -> Any:
-    return read_weights(weights_file())
+    return read_weights("efficientnet-lite0", weights_file("efficientnet-lite0"))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +52,7 @@ def convolve(x: Any, w: Any, stride: int) -> Any:
 
 
 def plain_forward(x: Any, weights: Any) -> Any:
-    """The network of the paper with separate batch normalization. Shapes: (3, 224, 224) -> (1280,)."""
+    """The network of the paper with separate batch normalization. Shapes: (3, 224, 224) -> (1280,), (49, 320)."""
 
     def layer(x: Any, conv: str, norm: str, shape: tuple[int, ...], stride: int = 1, clip: bool = True) -> Any:
         w = weights[f"{conv}.weight"]
@@ -80,26 +74,108 @@ def plain_forward(x: Any, weights: Any) -> Any:
             x = layer(x, f"{name}._project_conv", f"{name}._bn2", (channels, wide, 1, 1), clip=False)
             x = x + before if turn else x
             number += 1
-    return layer(x, "_conv_head", "_bn1", (1280, 320, 1, 1)).mean(axis=(1, 2))
+    return layer(x, "_conv_head", "_bn1", (1280, 320, 1, 1)).mean(axis=(1, 2)), x.reshape(320, 49).T
 
 
 @pytest.mark.smoke
 def test_the_graph_equals_a_numpy_implementation(encoder: Any, weights: Any) -> None:
     pixels = smooth(1)[0]
-    got = encoder.encode(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 128 - np.float32(127 / 128))[0]
-    expected = plain_forward((pixels.transpose(2, 0, 1).astype(np.float32) - 127) / 128, weights)
+    batch = pixels.transpose(2, 0, 1)[None].astype(np.float32) / 128 - np.float32(127 / 128)
+    (features,), (regions,) = encoder.encode_with_regions(batch)
+    for got, expected in zip((features, regions), plain_forward(batch[0], weights), strict=True):
+        assert expected.std() > 0.1
+        np.testing.assert_allclose(got, expected, atol=1e-3 * np.abs(expected).max())
+    assert encoder.regions == (7, 7, 320)
+    np.testing.assert_array_equal(encoder.encode(batch)[0], features)
+
+
+WIDER = (16, 24, 48, 88, 120, 208, 352)
+"""Channels of EfficientNet-Lite2: those of Lite0 times 1.1, rounded to multiples of 8."""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "side", "channels", "repeats", "grid"),
+    [
+        ("efficientnet-lite0:size=288", 288, tuple(one[4] for one in BLOCKS), tuple(one[0] for one in BLOCKS), 9),
+        ("efficientnet-lite2", 260, WIDER, (1, 3, 3, 4, 4, 5, 1), 9),
+        ("efficientnet-lite2:size=33", 33, WIDER, (1, 3, 3, 4, 4, 5, 1), 2),
+    ],
+)
+def test_the_graph_equals_a_pytorch_implementation(
+    recipe: str, side: int, channels: tuple[int, ...], repeats: tuple[int, ...], grid: int
+) -> None:
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+    name = recipe.partition(":")[0]
+    arrays = read_weights(name, weights_file(name))
+    parts = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
+
+    def layer(x: Any, conv: str, norm: str, stride: int = 1, clip: bool = True) -> Any:
+        w = parts[f"{conv}.weight"]
+        need = [max((-(-n // stride) - 1) * stride + w.shape[-1] - n, 0) for n in (x.shape[3], x.shape[2])]
+        x = functional.pad(x, [side for n in need for side in (n // 2, n - n // 2)])
+        x = functional.conv2d(x, w, stride=stride, groups=len(w) if w.shape[1] == 1 else 1)
+        running = (parts[f"{norm}.running_mean"], parts[f"{norm}.running_var"])
+        x = functional.batch_norm(x, *running, parts[f"{norm}.weight"], parts[f"{norm}.bias"], eps=1e-3)
+        return functional.relu6(x) if clip else x
+
+    encoder = open_encoder(recipe)
+    batch = encoder.prepare(Image.fromarray(smooth(1)[0]).resize((301, 299)))[None]
+    assert batch.shape == (1, 3, side, side)
+    x, number = layer(torch.from_numpy(batch), "_conv_stem", "_bn0", 2), 0
+    for count, width, (_, _, first_stride, *_) in zip(repeats, channels, BLOCKS, strict=True):
+        for turn in range(count):
+            block, before = f"_blocks.{number}", x
+            if number:
+                x = layer(x, f"{block}._expand_conv", f"{block}._bn0")
+            x = layer(x, f"{block}._depthwise_conv", f"{block}._bn1", 1 if turn else first_stride)
+            x = layer(x, f"{block}._project_conv", f"{block}._bn2", clip=False)
+            x = x + before if turn else x
+            number += 1
+            assert x.shape[1] == width
+    assert f"_blocks.{number}._depthwise_conv.weight" not in arrays
+    regions = x.reshape(channels[-1], -1).T.numpy()
+    expected = layer(x, "_conv_head", "_bn1").mean(dim=(2, 3))[0].numpy()
+    (features,), (found,) = encoder.encode_with_regions(batch)
+    assert encoder.regions == (grid, grid, channels[-1])
     assert expected.std() > 0.1
-    np.testing.assert_allclose(got, expected, atol=1e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(features, expected, atol=1e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(found, regions, atol=1e-3 * np.abs(regions).max())
 
 
-def test_identity(encoder: Any) -> None:
-    assert (encoder.identity, encoder.width, encoder.side) == (IDENTITY, 1280, 224)
-    assert parse_identity(IDENTITY) == ("efficientnet-lite0", {})
+@pytest.mark.parametrize(
+    ("recipe", "identity", "side"),
+    [
+        ("efficientnet-lite0", "efficientnet-lite0-1", 224),
+        ("efficientnet-lite0:size=224", "efficientnet-lite0-1", 224),
+        ("efficientnet-lite0:size=64", "efficientnet-lite0-1:size=64", 64),
+        ("efficientnet-lite2", "efficientnet-lite2-1", 260),
+        ("efficientnet-lite2:size=0032", "efficientnet-lite2-1:size=32", 32),
+    ],
+)
+def test_the_identity_names_a_size_other_than_the_default(recipe: str, identity: str, side: int) -> None:
+    encoder = open_encoder(recipe)
+    assert (encoder.identity, encoder.width, encoder.side) == (identity, 1280, side)
+
+
+@pytest.mark.parametrize("size", ["", "big", "31", "1025", "-64", "64.0", "1e3", "9" * 30, "224x224"])
+@pytest.mark.parametrize(("name", "default"), [("efficientnet-lite0", 224), ("efficientnet-lite2", 260)])
+def test_an_impossible_size_is_rejected(name: str, default: int, size: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_encoder(name, {"size": size})
+    assert str(caught.value) == (
+        f"encoder {name}: size: expected the pixels of a side (32 to 1,024), got {size or 'nothing'}; "
+        f"the default is {default}"
+    )
+
+
+def test_a_small_photograph_is_enlarged(encoder: Any) -> None:
+    prepared = encoder.prepare(Image.new("RGB", (3, 1), (255, 127, 0)))
+    np.testing.assert_allclose(prepared[:, 100, 100], [1, 0, -127 / 128])
+    assert prepared.shape == (3, 224, 224)
 
 
 def test_preprocessing_crops_and_scales(encoder: Any, tmp_path: Path) -> None:
-    from PIL import Image
-
     photo = Image.fromarray(smooth(1)[0]).resize((400, 300))
     expected = (np.asarray(square(photo, SIDE), np.float32).transpose(2, 0, 1) - 127) / 128
     np.testing.assert_allclose(encoder.prepare(photo), expected, rtol=1e-6)
@@ -127,103 +203,9 @@ def test_features_of_flickr8k_equal_the_published_ones(encoder: Any) -> None:
     assert np.linalg.norm(expected[0] - expected[1]) > 0.1 * np.linalg.norm(expected[0])
 
 
-def test_other_weights_are_rejected(tmp_path: Path) -> None:
-    changed, path = bytearray(weights_file().read_bytes()), tmp_path / "weights.pth"
-    changed[-1] ^= 1
-    for content in (bytes(changed), bytes(changed[:-1]), b""):
-        path.write_bytes(content)
-        with pytest.raises(DataError) as caught:
-            read_weights(path)
-        start = f"{path}: expected the published weights, SHA-256 579344248a93e230..., got "
-        assert str(caught.value).startswith(start)
-        assert str(caught.value).isprintable()
-
-
-def test_missing_weights_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError) as caught:
-        open_encoder("efficientnet-lite0")
-    assert str(caught.value) == f"encoder efficientnet-lite0: its weights are not installed; try {install_command()}"
-    spec = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == PACKAGE else None)
-    with pytest.raises(DataError, match=r"efficientnet-lite0-57934424\.pth: not found; expected the weights of "):
-        open_encoder("efficientnet-lite0")
-
-
-class MaliciousPickle:
-    """A pickle that calls a function when loaded."""
-
-    def __init__(self, function: Any, *args: Any) -> None:
-        self.call = (function, args)
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
-@pytest.mark.parametrize("place", range(5))
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_pickle_cannot_execute_code(tmp_path: Path, place: int, protocol: int) -> None:
-    trace = tmp_path / "trace"
-    for attack in (
-        MaliciousPickle(os.system, f"touch {trace}"),
-        MaliciousPickle(eval, f"__import__('pathlib').Path({str(trace)!r}).touch()"),
-    ):
-        planted = pickle.dumps(attack, protocol)
-        pickles = [pickle.dumps(value, 2) for value in (1, 1001, {}, OrderedDict(), [])]
-        pickles[place] = planted
-        with pytest.raises(pickle.UnpicklingError, match="is not allowed in weights"):
-            parse_weights(b"".join(pickles))
-        assert not trace.exists()
-        pickle.loads(planted)  # this attack does work without the guard
-        assert trace.exists()
-        trace.unlink()
-
-
-def test_an_attribute_of_an_allowed_name_is_rejected() -> None:
-    for module, name in (("collections", "OrderedDict.__init__"), ("torch", "load"), ("builtins", "getattr")):
-        with pytest.raises(pickle.UnpicklingError, match=f"{module}.{name} is not allowed"):
-            parse_weights(pickle.dumps(1) + f"c{module}\n{name}\n.".encode())
-
-
-def test_arrays_are_read_by_offset_shape_and_strides(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-
-    class FloatStorage:
-        __module__ = "torch"
-        __qualname__ = "FloatStorage"
-
-    def rebuild(*_: Any) -> None: ...
-
-    rebuild.__module__, rebuild.__qualname__, rebuild.__name__ = "torch._utils", *["_rebuild_tensor_v2"] * 2
-    torch.FloatStorage, utils._rebuild_tensor_v2 = FloatStorage, rebuild  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "torch._utils", utils)
-
-    class Storage(str):
-        pass
-
-    class Writer(pickle.Pickler):
-        def persistent_id(self, value: Any) -> Any:
-            return ("storage", FloatStorage, str(value), "cpu", 6, None) if isinstance(value, Storage) else None
-
-    def array(key: str, offset: int, shape: tuple[int, ...], steps: tuple[int, ...]) -> Any:
-        return MaliciousPickle(rebuild, Storage(key), offset, shape, steps, False, OrderedDict())
-
-    buffer = io.BytesIO()
-    arrays = {"a": array("0", 0, (2, 3), (3, 1)), "b": array("0", 1, (2, 2), (1, 3)), "c": array("1", 0, (6,), (1,))}
-    for value in (1, 1001, {}, OrderedDict(arrays), ["1", "0"]):
-        Writer(buffer, 2).dump(value)
-    for first in (10, 0):
-        buffer.write((6).to_bytes(8, "little") + np.arange(first, first + 6, dtype="<f4").tobytes())
-    got = parse_weights(buffer.getvalue())
-    assert {name: found.tolist() for name, found in got.items()} == {
-        "a": [[0, 1, 2], [3, 4, 5]],
-        "b": [[1, 4], [2, 5]],
-        "c": [10, 11, 12, 13, 14, 15],
-    }
-
-
-def test_every_weight_is_used(weights: Any) -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_weight_is_used(name: str) -> None:
+    weights = read_weights(name, weights_file(name))
     used = set(weights)
     names = {name for name in used if name.startswith("_fc") or name.endswith("num_batches_tracked")}
 
@@ -232,5 +214,5 @@ def test_every_weight_is_used(weights: Any) -> None:
             used.discard(name)
             return super().__getitem__(name)
 
-    efficientnet.graph(Noting(weights))
+    efficientnet.graph(Noting(weights), NETWORKS[name].blocks, NETWORKS[name].side)
     assert used == names

@@ -1,4 +1,4 @@
-"""The encoder registry: names are opened or rejected with a one-line error, and identities are parsed."""
+"""The encoder registry: names are opened or rejected with a one-line error."""
 
 import os
 import re
@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.data.scenes.encoder import ENCODER, SIDE, encode
+from captioner.data.scenes.encoder import ENCODER, SIDE, encode, encode_regions
 from captioner.errors import UsageError
 from captioner.extras import install_command
-from captioner.images import ENCODERS, IDENTITIES, open_encoder, parse_identity
+from captioner.images import ENCODERS, open_encoder
 from captioner.images.photo import square
+from captioner.images.recipe import SHORT_NAMES
 
 
 def error_of(name: str, **options: str) -> str:
@@ -27,26 +28,29 @@ def error_of(name: str, **options: str) -> str:
     return str(caught.value)
 
 
-def test_every_encoder_is_a_function_with_an_identity() -> None:
+def test_every_encoder_is_a_function() -> None:
     for module, function in ENCODERS.values():
         assert callable(getattr(import_module(module), function))
-    assert {name for _, name in IDENTITIES} == set(ENCODERS)
 
 
 def test_an_unknown_encoder_is_rejected_with_the_available_ones() -> None:
-    expected = "expected scenes, efficientnet-lite0, onnx (as onnx:FILE), got "
+    expected = "expected scenes, efficientnet-lite0, efficientnet-lite2, onnx, richer (as onnx:FILE), got "
     assert error_of("vgg16") == f"encoder vgg16: {expected}vgg16"
     assert error_of("vgg16:a.onnx") == f"encoder vgg16:a.onnx: {expected}vgg16"
-    assert error_of("") == f"encoder : {expected}"
+    assert (
+        error_of("scenes+vgg16+") == "encoder scenes+vgg16+: expected an encoder before and after each +, got nothing"
+    )
+    assert error_of("scenes+vgg16:mirror") == f"encoder vgg16:mirror: {expected}vgg16"
 
 
 def test_unsupported_arguments_are_rejected() -> None:
-    assert error_of("scenes:a.onnx") == "encoder scenes: takes no file and no options, got a.onnx"
-    assert error_of("scenes", size="3") == "encoder scenes: takes no file and no options, got size"
-    more = "; use onnx:FILE for other models or sizes"
-    takes = "encoder efficientnet-lite0: takes no file and no options, got "
-    assert error_of("efficientnet-lite0:a.pth") == f"{takes}a.pth{more}"
-    assert error_of("efficientnet-lite0", size="3", mean="0") == f"{takes}mean{more}"
+    unknown = "unknown; expected mirror"
+    assert error_of("scenes:a.onnx") == f"encoder scenes: option a.onnx: {unknown}"
+    assert error_of("scenes", size="3") == f"encoder scenes: option size: {unknown}"
+    unknown = "unknown; expected size or mirror; use onnx:FILE for other models"
+    assert error_of("efficientnet-lite0:a.pth") == f"encoder efficientnet-lite0: option a.pth: {unknown}"
+    assert error_of("efficientnet-lite2", size="3", mean="0") == f"encoder efficientnet-lite2: option mean: {unknown}"
+    assert error_of("scenes:mirror=no") == "encoder scenes:mirror=no: option mirror: expected no value, got no"
     assert error_of("onnx") == error_of("onnx:") == "encoder onnx: expected onnx:FILE, got no file"
 
 
@@ -106,34 +110,16 @@ def test_the_scenes_encoder() -> None:
     batch = np.stack([encoder.prepare(Image.fromarray(one)) for one in pixels])
     np.testing.assert_array_equal(batch, pixels)
     np.testing.assert_array_equal(encoder.encode(batch), encode(pixels))
+    features, regions = encoder.encode_with_regions(list(batch))
+    np.testing.assert_array_equal(features, encode(pixels))
+    np.testing.assert_array_equal(regions, encode_regions(pixels))
+    assert encoder.regions == (3, 3, 77)
     photo = Image.fromarray(pixels[0]).resize((100, 70))
     np.testing.assert_array_equal(encoder.prepare(photo), np.asarray(square(photo, SIDE)))
-
-
-def test_an_identity_is_parsed() -> None:
-    assert parse_identity(ENCODER) == ("scenes", {})
-    assert parse_identity("efficientnet-lite0-1") == ("efficientnet-lite0", {})
-    identity = "onnx:b%2C%25.onnx,size=4,mean=1/2/3,scale=-0.5,layout=nhwc,output=caf%C3%A9,sha256=" + "0f" * 32
-    options = {"size": "4", "mean": "1/2/3", "scale": "-0.5", "layout": "nhwc", "output": "café"}
-    assert parse_identity(identity) == ("onnx:b,%.onnx", options)
-
-
-@pytest.mark.parametrize(
-    "identity",
-    [
-        "", "drawn", "scenes", "scenes-1 ", "scenes-1\n", "efficientnet-lite0", "vgg16_fc7",
-        "features:f.h5,sha256=" + "0f" * 32,
-        "onnx:a.onnx,size=4,mean=0,scale=1,layout=nchw,output=f,sha256=0f",
-        "onnx:,size=4,mean=0,scale=1,layout=nchw,output=f,sha256=" + "0f" * 32,
-        "onnx:a.onnx,size=4,mean=0,scale=1,layout=nchw,sha256=" + "0f" * 32,
-    ],
-)  # fmt: skip
-def test_an_unknown_identity_is_none(identity: str) -> None:
-    assert parse_identity(identity) is None
 
 
 def test_the_help_lists_all_encoders() -> None:
     from captioner.config.options import Prepare
 
     hint = Prepare.__annotations__["encoder"]
-    assert all(re.search(rf"\b{name}\b", str(hint)) for name in ENCODERS)
+    assert all(re.search(rf"\b{name}\b", str(hint)) for name in (*ENCODERS, *SHORT_NAMES))

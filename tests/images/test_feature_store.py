@@ -196,6 +196,50 @@ def test_a_full_disk_loses_only_the_last_record(
         np.testing.assert_array_equal(store.features(), [*ROWS, ROWS[0]])
 
 
+@pytest.mark.parametrize("dtype", [F4, F2])
+def test_a_store_is_reopened_with_its_regions(tmp_path: Path, dtype: np.dtype[Any]) -> None:
+    path, grids = tmp_path / "a.part", RNG.standard_normal((4, 2, 3, 2)).astype(np.float32)
+    with FeatureStore(path, "colours", 5, dtype, (2, 3, 2)) as store:
+        for name, row, grid in zip(DIGESTS, ROWS, grids, strict=True):
+            store.add(name, row, grid)
+    os.truncate(path, path.stat().st_size - 1)
+    with FeatureStore(path, "colours", 5, dtype, (2, 3, 2)) as store:
+        assert list(store.rows) == DIGESTS[:3]
+        np.testing.assert_array_equal(store.features(), ROWS[:3].astype(dtype))
+        np.testing.assert_array_equal(store.regions(), grids[:3].astype(dtype))
+
+
+def test_a_flipped_bit_of_a_region_is_detected(tmp_path: Path) -> None:
+    path = tmp_path / "a.part"
+    with FeatureStore(path, "colours", 5, F4, (2, 3, 2)) as store:
+        store.add(DIGESTS[0], ROWS[0], np.ones((2, 3, 2)))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 4
+    path.write_bytes(content)
+    with FeatureStore(path, "colours", 5, F4, (2, 3, 2)) as store:
+        assert store.rows == {}
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, (2, 3, 2)), ((2, 3, 2), None), ((2, 3, 2), (3, 2, 2))])
+def test_features_with_other_regions_are_discarded(
+    before: tuple[int, ...] | None, after: tuple[int, ...] | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.part"
+    with FeatureStore(path, "colours", 5, F4, before) as store:
+        store.add(DIGESTS[0], ROWS[0], np.ones(before) if before else None)
+    with FeatureStore(path, "colours", 5, F4, after) as store:
+        assert (store.rows, store.discarded) == ({}, True)
+        assert (store.regions() is None) == (after is None)
+
+
+def test_regions_out_of_range_are_rejected(tmp_path: Path) -> None:
+    with FeatureStore(tmp_path / "a.part", "colours", 5, F2, (2, 3, 2)) as store:
+        with pytest.raises(DataError) as caught:
+            store.add(DIGESTS[0], ROWS[0], np.full((2, 3, 2), 7e4))
+        assert str(caught.value) == "regions: expected numbers in the range of float16, got 70000; try float32"
+        assert store.rows == {}
+
+
 def test_encoding_is_resumed_after_an_interruption(tmp_path: Path) -> None:
     paths, path = write(tmp_path, 12), tmp_path / "a.part"
     calls = []

@@ -12,6 +12,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from captioner.errors import DataError
+from captioner.extras import install_command
 from captioner.images import heic
 from captioner.images.photo import PIXELS, decode, is_photo_suffix, list_photos
 
@@ -141,9 +142,8 @@ def test_without_pillow_heif_the_photograph_is_named_with_the_remedy(monkeypatch
     without(monkeypatch)
     with pytest.raises(DataError) as caught:
         decode(HEAD, "a.jpg", 8)
-    assert str(caught.value) == (
-        "a.jpg: expected a photograph of another format, got HEIC; try pip install pillow-heif, or convert it to JPEG"
-    )
+    install = f"try {install_command('heic')}, or convert it to JPEG"
+    assert str(caught.value) == f"a.jpg: expected a photograph of another format, got HEIC; {install}"
 
 
 def test_without_pillow_heif_a_folder_omits_heic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -167,7 +167,10 @@ def test_an_old_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heic, "_register", lambda: "1.3.0")
     with pytest.raises(DataError) as caught:
         decode(HEAD, "a.jpg", 8)
-    assert str(caught.value) == ("a.jpg: needs pillow-heif 1.4 or later, got 1.3.0; try pip install -U pillow-heif")
+    upgrade = install_command("heic", "--upgrade")
+    assert str(caught.value) == (
+        f"a.jpg: needs pillow-heif 1.4 or later, got 1.3.0; try {upgrade}, or convert it to JPEG"
+    )
 
 
 def test_sidecars_may_not_have_the_suffix_of_heic() -> None:

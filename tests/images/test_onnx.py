@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, POOL, SIDE, error_of, features, model
+from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, POOL, SIDE, TWO, error_of, features, model
 from PIL import Image
 
 from captioner.errors import DataError, UsageError
@@ -44,6 +44,15 @@ def test_images_of_a_batch_are_encoded_independently() -> None:
         batch = np.stack([encoder.prepare(Image.fromarray(p)) for p in rng.integers(0, 256, (5, 9, 7, 3), np.uint8)])
         alone = [encoder.encode(one[None])[0] for one in batch]
         np.testing.assert_array_equal(encoder.encode(batch), alone)
+
+
+def test_a_model_of_a_user_has_no_regions() -> None:
+    encoder = OnnxEncoder(model(outputs=TWO), "m.onnx", {"output": "f"})
+    batch = [encoder.prepare(PHOTO)] * 2
+    features, regions = encoder.encode_with_regions(batch)
+    np.testing.assert_array_equal(features, encoder.encode(batch))
+    assert regions is None
+    assert encoder.regions is None
 
 
 def test_an_encoder_is_thread_safe() -> None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from onnx_models import NCHW, PHOTO, PLAIN, POOL, SIDE, TWO, error_of, features, model
 
 from captioner.errors import DataError
-from captioner.images import onnx, open_encoder, parse_identity, protobuf
+from captioner.images import onnx, open_encoder, open_parts, protobuf
 from captioner.images.onnx import OnnxEncoder
 from captioner.images.protobuf import node, value_info
+from captioner.images.recipe import parse_identity
 from captioner.printable import printable
 
 
@@ -75,7 +76,8 @@ def test_the_layout_is_detected_or_required() -> None:
 
 
 def test_an_unknown_option_is_rejected_with_the_available_ones() -> None:
-    assert error_of(model(), means="1") == "encoder option means: unknown; expected size, mean, scale, layout, output"
+    expected = "unknown; expected size, mean, scale, layout, output, mirror"
+    assert error_of(model(), means="1") == f"option means: {expected}"
 
 
 def test_the_input_must_be_one_batch_of_images() -> None:
@@ -129,11 +131,11 @@ def test_an_identity_opens_the_same_encoder(
     assert known is not None
     assert encoder.identity.isprintable()
     assert encoder.identity.isascii()
-    opened, options = known
-    assert opened == f"onnx:{path.name}"
-    assert options["output"] == output
-    assert float(options["mean"]) == mean
-    assert open_encoder(f"onnx:{path}", options).identity == encoder.identity
+    (part,) = known
+    assert (part.name, part.file) == ("onnx", path.name)
+    assert part.options["output"] == output
+    assert float(part.options["mean"]) == mean
+    assert open_parts([part._replace(file=str(path))]).identity == encoder.identity
 
 
 def test_a_file_name_that_is_not_utf8_has_an_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,5 +146,5 @@ def test_a_file_name_that_is_not_utf8_has_an_identity(tmp_path: Path, monkeypatc
     assert encoder.identity.startswith("onnx:caf%E9%0A.onnx,size=4,")
     known = parse_identity(encoder.identity)
     assert known is not None
-    assert known[0] == f"onnx:{name}"
-    assert open_encoder(*known).identity == encoder.identity
+    assert known[0].file == name
+    assert open_parts(known).identity == encoder.identity

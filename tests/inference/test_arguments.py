@@ -167,9 +167,9 @@ def test_options_of_prepare_may_be_numpy_numbers_and_texts(album: Callable[..., 
     assert set(summary["splits"]) == {"train", "val"}
 
 
-def test_a_model_of_drawings_warns_about_photographs(
+def test_a_model_of_scenes_warns_about_photographs(
     model: captioner.Captioner, album: Callable[..., Path], tmp_path: Path
 ) -> None:
     photo = album(tmp_path / "new", 1).parent / "000.png"
-    with pytest.warns(UserWarning, match="was trained on generated drawings"):
+    with pytest.warns(UserWarning, match="was trained on generated scenes"):
         model.caption(photo)

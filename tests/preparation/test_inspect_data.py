@@ -110,7 +110,8 @@ def test_damaged_data_sets_are_rejected(
     for source in (str(data), "scenes", str(write_coco(tmp_path / "coco"))):
         issues, summary = check([source], [], Prepare())
         assert issues == []
-        assert summary == summarize_corpus(build_corpus(load(None, [*source_overrides(source), *small])))
+        config = load(None, [*source_overrides(source), *small])
+        assert summary == summarize_corpus(build_corpus(config, regions=True))
     content = bytearray(data.read_bytes())
     content[-9] ^= 1
     damaged = tmp_path / "damaged.h5"

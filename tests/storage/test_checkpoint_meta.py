@@ -13,7 +13,7 @@ from captioner.storage.checkpoint import Meta
 
 def test_a_file_from_before_attention_has_no_regions() -> None:
     values = dataclasses.asdict(META)
-    assert values.pop("region_dim") == 0
+    assert (values.pop("region_dim"), values.pop("grid")) == (0, [])
     assert Meta.from_json(json.dumps(values)) == META
 
 
@@ -32,6 +32,9 @@ WRONG_META: dict[str, tuple[object, str]] = {
     "step_below_0": ({**GOOD, "step": -1}, "step"),
     "since_best_below_0": ({**GOOD, "since_best": -1}, "since_best"),
     "width_0": ({**GOOD, "feature_dim": 0}, "feature_dim"),
+    "grid_of_one_number": ({**GOOD, "grid": [3]}, "grid"),
+    "grid_below_1": ({**GOOD, "grid": [3, 0]}, "grid"),
+    "grid_of_texts": ({**GOOD, "grid": ["3", "3"]}, "grid"),
     "words": ({**GOOD, "words": "a b"}, "words"),
     "a_word": ({**GOOD, "words": ["a", 1]}, "words"),
     "probe": ({**GOOD, "probe": ["x"]}, "probe"),

@@ -74,9 +74,9 @@ def test_a_changed_data_set_is_rejected_and_the_run_stays_unchanged(
 @pytest.mark.parametrize(
     ("probe", "code", "expected"),
     [
-        ([], 1, "meta: probe: expected 3 numbers, one per split, got 0"),
-        ([0.5], 1, "meta: probe: expected 3 numbers, one per split, got 1"),
-        ([0.5] * 7, 1, "meta: probe: expected 3 numbers, one per split, got 7"),
+        ([], 1, "meta: probe: expected 3 numbers, got 0"),
+        ([0.5], 1, "meta: probe: expected 3 numbers, got 1"),
+        ([0.5] * 7, 1, "meta: probe: expected 3 numbers, got 7"),
         ([1e308, -1e308, 0.0], 2, "the features have changed since training began"),
     ],
 )

@@ -3,13 +3,17 @@
 import gc
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from captioner.config.options import Config
+from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.inference.find_checkpoint import find_checkpoint, is_run
+from captioner.training.detect_run import is_history
 from captioner.training.run_folder import RunFolder
 
 
@@ -18,9 +22,13 @@ def test_create_makes_parent_folders(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "a" / "b") == []
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "history.jsonl", "last.h5", "best.h5", "summary.json"])
-def test_create_rejects_a_folder_with_any_file_of_a_run(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text("old")
+EVIDENCE = ["config.yaml", "history.jsonl", "last.h5", "best.h5"]
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_create_rejects_a_folder_with_a_file_of_a_run(name: str, tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_run / name, tmp_path)
+    content = (tmp_path / name).read_bytes()
     with pytest.raises(UsageError) as caught:
         RunFolder(tmp_path).create(overwrite=False)
     remedy = f"continue it with --resume {tmp_path}" if name == "last.h5" else "it has no last.h5 to resume from"
@@ -28,13 +36,97 @@ def test_create_rejects_a_folder_with_any_file_of_a_run(name: str, tmp_path: Pat
         f"{tmp_path}: already contains a run; {remedy}, choose another folder with --run, "
         "or replace the run with --overwrite"
     )
-    assert (tmp_path / name).read_text() == "old"
+    assert (tmp_path / name).read_bytes() == content
+    run = RunFolder(tmp_path)
+    run.create(overwrite=True)
+    run.discard_previous()
+    assert os.listdir(tmp_path) == []
+
+
+OTHERS = {
+    "best.h5": b"\x89HDF\r\n\x1a\n of another program",
+    "last.h5": b"",
+    "config.yaml": b"seed: 1\n",
+    "history.jsonl": b'{"kind": "visit", "step": 3}\n',
+    "summary.json": b"{}",
+}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", OTHERS)
+def test_files_of_other_programs_are_no_run(name: str, overwrite: bool, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(OTHERS[name])
+    expected = "expected a run to replace, or a new" if overwrite else "expected a new"
+    with pytest.raises(UsageError, match=rf"^{tmp_path}: {expected} or empty folder, got one with other files; choose"):
+        RunFolder(tmp_path).create(overwrite)
+    assert (tmp_path / name).read_bytes() == OTHERS[name]
+
+
+DAMAGED = [b"", b"[]", b"\xff", b"[" * 60_000, b'{"kind": []}', b'{"kind": "step"}', b"nul\n"]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_damaged_histories_are_no_run(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_bytes(content)
+    assert not is_history(tmp_path / "history.jsonl")
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    for name in OTHERS:
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(UsageError, match="got one with other files"):
+        RunFolder(tmp_path).create(overwrite=True)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_file_that_cannot_be_moved_leaves_the_run_unchanged(
+    number: int, own_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_run / "tensorboard").mkdir()
+    (own_run / "tensorboard" / "events.out.tfevents.7").write_text("events")
+    before = {file: file.read_bytes() for file in own_run.rglob("*") if file.is_file()}
+    replace, calls, failed = os.replace, [], []
+
+    def immutable(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == number + 1:
+            failed.append(source)
+            raise PermissionError(1, "Operation not permitted")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", immutable)
+    with pytest.raises(CaptionerError) as caught:
+        RunFolder(own_run).create(overwrite=True)
+    folder = own_run / "before" / failed[0].relative_to(own_run).parent
+    problem = f"{failed[0]}: cannot be moved to {folder}: Operation not permitted"
+    assert str(caught.value) == f"{problem}; the run is unchanged"
+    assert {file: file.read_bytes() for file in own_run.rglob("*") if file.is_file()} == before
+
+
+def test_files_that_cannot_be_moved_back_are_named(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace, calls = os.replace, []
+
+    def failing(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) > 2:
+            raise PermissionError(1, "Operation not permitted")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(CaptionerError) as caught:
+        RunFolder(own_run).create(overwrite=True)
+    moved = [own_run / "before" / name for name in ("history.jsonl", "config.yaml")]
+    assert str(caught.value) == (
+        f"{own_run}/last.h5: cannot be moved to {own_run}/before: Operation not permitted; "
+        f"of the run, only {moved[0]}, {moved[1]} were moved"
+    )
+    assert all(file.exists() for file in moved)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_create_rejects_a_folder_of_other_files(overwrite: bool, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(UsageError, match=rf"^{tmp_path}: expected a new or empty folder, got one with other files"):
+    with pytest.raises(UsageError, match=rf"^{tmp_path}: expected a .*new or empty folder, got one with other files"):
         RunFolder(tmp_path).create(overwrite)
     assert os.listdir(tmp_path) == ["photo.jpg"]
 
@@ -170,9 +262,9 @@ def test_a_run_folder_means_its_best_checkpoint_or_else_the_last(own_run: Path) 
 
 def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    first = RunFolder(run)
+    first, config = RunFolder(run), dump(Config())
     first.create(overwrite=False)
-    first.write(first.config, "seed: 1\n")
+    first.write(first.config, config)
     claims = (
         lambda: RunFolder(run).create(overwrite=True),
         lambda: RunFolder(run).create(overwrite=False),
@@ -181,7 +273,7 @@ def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
     for claim in claims:
         with pytest.raises(UsageError, match=rf"^{run}: another process trains in this folder; wait for it, or"):
             claim()
-    assert first.config.read_text() == "seed: 1\n"
+    assert first.config.read_text() == config
     del first
     gc.collect()
     RunFolder(run).create(overwrite=True)

@@ -73,6 +73,6 @@ def make_split(seed: int, name: str, count: int, vocab: Vocab, regions: bool = F
         image_ids=[f"{name}-{index:05d}" for index in range(count)],
         is_true=lambda image, words: is_true(scenes[image], words),
         picture=lambda image: example(seed, name, image).picture,
-        regions=codes if regions else None,
+        regions=codes.reshape(count, GRID, GRID, REGION) if regions else None,
         pointing_game=lambda image, words, weights: pointing_game(scenes[image], words, weights),
     )

@@ -37,8 +37,8 @@ def test_the_regions_of_a_split_are_the_windows_of_its_images() -> None:
     split = make_split(0, "val", 12, Vocab.build([["a"]]), regions=True)
     assert split.regions is not None
     assert split.pointing_game is not None
-    assert split.regions.shape == (12, 9, 77)
-    for image, codes in enumerate(np.asarray(split.regions)):
+    assert split.regions.shape == (12, 3, 3, 77)
+    for image, codes in enumerate(np.asarray(split.regions).reshape(12, 9, 77)):
         # A window with an object has a presence above 0: the weights of the words point at all of them in turn.
         present = np.flatnonzero(codes[:, 0] > 0)
         found = [
@@ -52,7 +52,8 @@ def test_the_regions_of_a_split_are_the_windows_of_its_images() -> None:
 
 def test_regions_are_loaded_on_request() -> None:
     counts = {"train": 3, "val": 2, "test": 1, "heldout": 1}
-    assert source(**counts).region_dim == 0
+    without = source(**counts)
+    assert (without.region_dim, without.grid) == (0, ())
     with_regions = source(**counts, regions=True)
-    assert with_regions.region_dim == 77
-    assert {split.regions.shape[:2] for split in with_regions.splits.values()} == {(3, 9), (2, 9), (1, 9)}
+    assert (with_regions.region_dim, with_regions.grid) == (77, (3, 3))
+    assert [len(split.regions) for split in with_regions.splits.values()] == [3, 2, 1, 1]

@@ -1,0 +1,115 @@
+"""Recipes of encoders, `PART+PART...`, and the identities of the encoders that they open.
+
+A part is `NAME:OPTION...`, or `onnx:FILE:OPTION...`. FILE ends with the first `.onnx` that a colon, a plus sign or the
+end follows; a name without it is the rest of the recipe. The values of options may be percent-encoded. An identity has
+the same form, but a version or the digest of the weights after each name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from captioner.errors import UsageError
+
+SHORT_NAMES = {"richer": "efficientnet-lite0:mirror+efficientnet-lite0:size=288+efficientnet-lite2:mirror"}
+"""Short names of recipes."""
+_PART = re.compile(
+    r"(?:(?P<onnx>onnx):(?P<file>.*?\.(?i:onnx)(?=[:+]|\Z)|.*)|(?P<name>[^:+]*))(?P<options>(?::[^:+]*)*)", re.DOTALL
+)
+IDENTITIES = (
+    re.compile(r"(?P<name>scenes)-\d+(?P<mirror>:mirror)?"),
+    re.compile(r"(?P<name>efficientnet-lite\d)-\d+(?::size=(?P<size>\d+))?(?P<mirror>:mirror)?"),
+    re.compile(
+        r"(?P<name>onnx):(?P<file>[^,]+),size=(?P<size>\d+),mean=(?P<mean>[^,]*),scale=(?P<scale>[^,]*),"
+        r"layout=(?P<layout>\w+),output=(?P<output>[^,]*),sha256=[0-9a-f]{64}(?P<mirror>:mirror)?"
+    ),
+)
+"""Patterns of the identities of encoders; the groups are the name, the file name and the options.
+
+Names are percent-encoded, so that they cannot contain separators and are printable.
+"""
+
+
+class Part(NamedTuple):
+    """An encoder of a recipe: its name, the file of `onnx`, and its options; `mirror` has no value."""
+
+    name: str
+    file: str
+    options: Mapping[str, str]
+
+    def __str__(self) -> str:
+        pairs = (
+            f"{key}={quote(value, safe='/', errors='surrogateescape')}" if value else key
+            for key, value in self.options.items()
+        )
+        return ":".join((self.label, *pairs))
+
+    @property
+    def label(self) -> str:
+        """The name and the file, without options."""
+        return f"{self.name}:{self.file}" if self.file else self.name
+
+
+def parse_recipe(recipe: str) -> list[Part]:
+    """Parse a recipe.
+
+    Raises: UsageError for an empty part, or an option that is given twice.
+    """
+    parts, at = [], -1
+    while at < len(recipe):
+        found = _PART.match(recipe, at + 1)
+        assert found
+        at = found.end()
+        if found[0] in SHORT_NAMES:
+            parts += parse_recipe(SHORT_NAMES[found[0]])
+            continue
+        if not found[0]:
+            raise UsageError(f"encoder {recipe}: expected an encoder before and after each +, got nothing")
+        options: dict[str, str] = {}
+        for option in found["options"].split(":")[1:]:
+            key, _, value = option.partition("=")
+            if key in options:
+                raise UsageError(f"encoder {found[0]}: option {key}: expected at most one, got several")
+            options[key] = unquote(value, errors="surrogateescape")
+        parts.append(Part(found["onnx"] or found["name"], found["file"] or "", options))
+    return parts
+
+
+def with_options(parts: Sequence[Part], options: Mapping[str, str]) -> list[Part]:
+    """Add options to the only part of a recipe, or to its only `onnx` part.
+
+    Raises: UsageError if there are several such parts.
+    """
+    chosen = parts if len(parts) == 1 else [part for part in parts if part.name == "onnx"]
+    if options and len(chosen) != 1:
+        raise UsageError(
+            f"encoder {'+'.join(map(str, parts))}: --encoder-option needs exactly one encoder onnx:FILE, got "
+            f"{len(chosen)}; write the options behind each encoder, as NAME:KEY=VALUE"
+        )
+    return [part._replace(options={**part.options, **options}) if part in chosen else part for part in parts]
+
+
+def parse_identity(identity: str) -> list[Part] | None:
+    """Parse an identity into the parts of a recipe; None if it is unknown, as for features from a file."""
+    parts = []
+    for text in re.split(r"\+(?=[a-z])", identity):
+        if not (found := next(filter(None, (pattern.fullmatch(text) for pattern in IDENTITIES)), None)):
+            return None
+        given = {key: value for key, value in found.groupdict().items() if value is not None}
+        values = {key: unquote(value, errors="surrogateescape") for key, value in given.items() if key != "mirror"}
+        mirror = {"mirror": ""} if "mirror" in given else {}
+        parts.append(Part(values.pop("name"), values.pop("file", ""), {**values, **mirror}))
+    return parts
+
+
+def same_encoder(identity: str, other: str) -> bool:
+    """Return whether two identities denote the same encoder; file names are ignored."""
+    return without_file_name(identity) == without_file_name(other)
+
+
+def without_file_name(identity: str) -> str:
+    """Return an identity without the names of model and feature files."""
+    return re.sub(r"(^|\+)(onnx|features):.*?(?=,size=|,sha256=)", r"\1\2:", identity)

@@ -1,0 +1,227 @@
+"""captioner sample --attention: pictures and JSON files, of splits, photographs and ensembles."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioner.inference.load import open_corpus
+
+SHORT = ("-o", "decode.min_length=2", "-o", "decode.max_length=3")
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def records(folder: str = "maps") -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+
+
+@pytest.mark.smoke
+def test_the_images_of_a_split_have_maps(cli: Callable[..., Any], attention_run: Path) -> None:
+    plain = cli("sample", attention_run, "-n", 3, *SHORT)
+    done = cli("sample", attention_run, "-n", 3, "--attention", "new/maps", *SHORT)
+    assert (done.code, done.out) == (0, plain.out)
+    assert done.err == "new/maps: attention maps of 3 images written\n"
+    names = [f"val-{number:05}" for number in range(3)]
+    files = [f"{name}.attention.{kind}" for name in names for kind in ("json", "png")]
+    assert sorted(os.listdir("new/maps")) == files
+    for name, record in zip(names, records("new/maps"), strict=True):
+        assert (record["image"], record["encoder"], record["grid"]) == (name, "scenes-1", [3, 3])
+        assert record["caption"].split() == record["words"]
+        weights = np.array(record["weights"])
+        assert weights.shape == (len(record["words"]), 3, 3)
+        np.testing.assert_allclose(weights.sum(axis=(1, 2)) + record["sentinel"], 1, atol=1e-5)
+
+
+def test_json_lines_name_the_files(cli: Callable[..., Any], attention_run: Path) -> None:
+    command = ("sample", attention_run, "-n", 2, "--json", *SHORT)
+    plain = [json.loads(line) for line in cli(*command).out.splitlines()]
+    lines = [json.loads(line) for line in cli(*command, "--attention", "maps").out.splitlines()]
+    for number, (before, line) in enumerate(zip(plain, lines, strict=True)):
+        path = f"maps/val-{number:05}.attention"
+        assert line.pop("attention") == {"picture": f"{path}.png", "weights": f"{path}.json"}
+        assert line == before
+    kept = cli(*command, "--attention", "maps")
+    assert [json.loads(line)["attention"] for line in kept.out.splitlines()] == [None, None]
+    assert (kept.code, kept.err) == (
+        0, "captioner: 2 attention maps exist already, not replaced; --overwrite replaces existing files\n"
+    )  # fmt: skip
+
+
+def test_existing_files_are_replaced_with_overwrite(cli: Callable[..., Any], attention_run: Path) -> None:
+    Path("maps").mkdir()
+    Path("maps/val-00001.attention.json").write_text("precious")
+    command = ("sample", attention_run, "-n", 2, "--attention", "maps", *SHORT)
+    done = cli(*command)
+    assert (done.code, done.err) == (
+        0,
+        "captioner: 1 attention map exists already, not replaced; --overwrite replaces existing files\n"
+        "maps: attention maps of 1 image written\n",
+    )
+    assert Path("maps/val-00001.attention.json").read_text() == "precious"
+    again = cli(*command, "--overwrite")
+    assert (again.code, again.err) == (0, "maps: attention maps of 2 images written\n")
+    assert len(records()) == 2
+
+
+def test_maps_are_those_of_the_first_candidate(cli: Callable[..., Any], attention_run: Path) -> None:
+    done = cli("sample", attention_run, "-n", 2, "--n-best", 3, "--json", "--attention", "maps", *SHORT)
+    assert done.code == 0
+    captions = [json.loads(line)["candidates"][0]["caption"] for line in done.out.splitlines()]
+    assert [record["caption"] for record in records()] == captions
+
+
+def test_an_ensemble_has_maps(cli: Callable[..., Any], attention_run: Path, tiny_run: Path) -> None:
+    for folder, runs in (("one", [attention_run]), ("two", ["--ensemble", attention_run, attention_run])):
+        assert cli("sample", *runs, "-n", 1, "--attention", folder, *SHORT).code == 0
+    (one,), (two,) = records("one"), records("two")
+    np.testing.assert_allclose(one.pop("weights"), two.pop("weights"), atol=1e-6)
+    np.testing.assert_allclose(one.pop("sentinel"), two.pop("sentinel"), atol=1e-6)
+    assert one == two
+    mixed = cli("sample", "--ensemble", attention_run, tiny_run, "--attention", "mixed")
+    assert (mixed.code, mixed.out) == (1, "")
+    assert mixed.err == (
+        "captioner: attention maps: expected an ensemble of models with attention, but of its 2 models number 2 has "
+        "none; leave it out, or train with -o model.attention=adaptive\n"
+    )
+    assert not Path("mixed").exists()
+
+
+def test_a_model_without_attention_is_rejected(cli: Callable[..., Any], tiny_run: Path) -> None:
+    done = cli("sample", tiny_run, "--attention", "maps")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        f"captioner: {tiny_run}/best.h5: attention maps: expected a model with attention, got model.attention none; "
+        "train with -o model.attention=adaptive\n"
+    )
+    assert not Path("maps").exists()
+
+
+INVALID = {
+    "--attention file": "file: expected a folder for attention maps, got a file; name another folder",
+    "--attention maps --images no": "no: folder not found; name the folder of the photographs with --images",
+    "--images .": "--images needs --attention and the images of a split",
+    "a.png --attention maps --images .": "--images needs --attention and the images of a split",
+    "--overwrite": "--overwrite needs --write-sidecar, --coco or --attention",
+}
+
+
+@pytest.mark.parametrize("words", INVALID)
+def test_invalid_options(words: str, cli: Callable[..., Any], attention_run: Path) -> None:
+    Path("file").touch()
+    assert cli("sample", attention_run, *words.split()) == (2, "", f"captioner: {INVALID[words]}\n")
+
+
+def test_a_failed_write_is_reported_once(
+    cli: Callable[..., Any], attention_run: Path, files_of_at_most: Callable[[int], Any]
+) -> None:
+    """All captions are printed, and the exit code is 1."""
+    plain = cli("sample", attention_run, *SHORT)
+    with files_of_at_most(2000):
+        done = cli("sample", attention_run, "--attention", "maps", *SHORT)
+    assert (done.code, done.out) == (1, plain.out)
+    assert done.err == (
+        "captioner: maps/val-00000.attention.png: cannot write: File too large; no further attention maps are written\n"
+    )
+    Path("file").touch()
+    inside = cli("sample", attention_run, "--json", "--attention", "file/maps", *SHORT)
+    assert inside.code == 1
+    assert inside.err.startswith("captioner: file/maps/val-00000.attention.png: cannot write: Not a directory; no")
+    assert {json.loads(line)["attention"] for line in inside.out.splitlines()} == {None}
+
+
+def test_all_maps_are_written_after_the_reader_of_stdout_left(shell: Callable[..., Any], attention_run: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = shell("sample", attention_run, "--attention", "maps", *SHORT, stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "maps: attention maps of 10 images written\n")
+    assert len(records()) == 10
+
+
+def test_pillow_is_needed(shell: Callable[..., Any], attention_run: Path) -> None:
+    code = (
+        "import sys; sys.modules['PIL'] = None\n"
+        "from captioner.cli import main\n"
+        f"main(['sample', {str(attention_run)!r}, '--attention', 'maps'])"
+    )
+    done = shell(code=code)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "pip install" in done.stderr
+    assert "pillow" in done.stderr
+    assert not Path("maps").exists()
+
+
+# --- photographs
+
+
+def red_pixels(path: Path) -> int:
+    with Image.open(path) as page:
+        return int((np.asarray(page) == (200, 0, 0)).all(axis=2).sum())
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two red photographs of one name, in folders."""
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (90, 60), (200, 0, 0)).save(tmp_path / name / "a.png")
+    return tmp_path
+
+
+def test_photographs_have_maps(cli: Callable[..., Any], attention_run: Path, photos: Path) -> None:
+    done = cli("sample", attention_run, "cats", "dogs", "cats/a.png", "no.png", "--attention", "maps", *SHORT)
+    assert (done.code, len(done.out.splitlines())) == (1, 3), "one photograph was not found"
+    assert done.err.endswith("maps: attention maps of 2 images written\n")
+    names = [record["image"] for record in records()]
+    assert sorted(names) == ["cats/a.png", "dogs/a.png"]
+    assert all(red_pixels(path) >= 180**2 for path in Path("maps").glob("*.png"))
+    with Image.open("cats/a.png") as photo:
+        assert photo.size == (90, 60)
+
+
+@pytest.fixture
+def split_of_photos(photos: Path, attention_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data set of the run, with photographs in place of generated scenes."""
+
+    def of_photos(*args: Any) -> Any:
+        corpus = open_corpus(*args)
+        val = corpus.split("val")
+        names = ["cats/a.png", "dogs/a.png", "../secret.png", *val.image_ids[3:]]
+        splits = {"val": dataclasses.replace(val, picture=None, image_ids=names)}
+        return dataclasses.replace(corpus, splits=splits, about={"images": "my photos"})
+
+    monkeypatch.setattr("captioner.inference.load.open_corpus", of_photos)
+
+
+def test_photographs_of_a_split_are_found_in_their_folder(
+    cli: Callable[..., Any], attention_run: Path, photos: Path, split_of_photos: None
+) -> None:
+    Image.new("RGB", (90, 60), (200, 0, 0)).save(photos.parent / "secret.png")
+    done = cli("sample", attention_run, "-n", 4, "--attention", "maps", "--images", photos, *SHORT)
+    assert (done.code, done.err) == (
+        0,
+        "maps: attention maps of 4 images written\n"
+        "captioner: 2 of 4 photographs not found; set their folder with --images\n",
+    )
+    with_photo = {path.name for path in Path("maps").glob("*.png") if red_pixels(path)}
+    assert len(with_photo) == 2
+    assert "secret.attention.png" not in with_photo
+
+
+def test_unknown_photographs_are_reported(cli: Callable[..., Any], attention_run: Path, split_of_photos: None) -> None:
+    done = cli("sample", attention_run, "-n", 2, "--attention", "maps", *SHORT)
+    assert done.code == 0
+    assert done.err.endswith(
+        "captioner: 2 of 2 photographs not found; set their folder with --images, such as --images 'my photos'\n"
+    )

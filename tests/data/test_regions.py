@@ -1,0 +1,224 @@
+"""Image regions in files: read by rows or all at once, checked like features, and once per image in a batch."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sealed_sets import WHOLE, corpus_of, refusal, split_of
+
+from captioner.data.batches import ShuffledBatches
+from captioner.data.corpus import Corpus, read_regions, validate
+from captioner.data.cs231n import cs231n
+from captioner.data.features import ChunkedFeatures, ContiguousFeatures, SelectedFeatures, memory_of, open_features
+from captioner.data.prefetch import PrefetchedBatches, in_memory
+from captioner.data.prepared import prepared, write_prepared
+from captioner.data.summary import summarize
+from captioner.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+def grids(images: int, rows: int = 2, columns: int = 3, width: int = 4, dtype: str = "f2") -> np.ndarray:
+    return RNG.standard_normal((images, rows, columns, width)).astype(dtype)
+
+
+def with_regions(corpus: Corpus, make: Callable[[int], np.ndarray] = grids) -> Corpus:
+    splits = {
+        name: dataclasses.replace(split, regions=make(len(split.image_ids))) for name, split in corpus.splits.items()
+    }
+    return dataclasses.replace(corpus, splits=splits)
+
+
+def write(path: Path, values: np.ndarray, **options: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("regions", data=values, **options)
+    return path
+
+
+@given(
+    data=st.data(),
+    shape=hnp.array_shapes(min_dims=4, max_dims=4, max_side=5),
+    dtype=st.sampled_from(["f2", "f4", "f8"]),
+)
+def test_all_storage_types_return_the_regions_of_the_array(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, shape: tuple[int, ...], dtype: str
+) -> None:
+    values = RNG.standard_normal(shape).astype(dtype)
+    folder = tmp_path_factory.mktemp("routes")
+    plain, chunked = write(folder / "plain.h5", values), write(folder / "chunked.h5", values, chunks=(1, *shape[1:]))
+    by_rows = [open_features(path, "regions", 0, ndim=4) for path in (plain, chunked)]
+    assert [type(one) for one in by_rows] == [ContiguousFeatures, ChunkedFeatures]
+    order = RNG.permutation(shape[0])
+    by_rows.append(SelectedFeatures(SelectedFeatures(by_rows[0], order), np.argsort(order)))
+    numbers = hnp.arrays(np.int64, st.integers(0, 6), elements=st.integers(0, shape[0] - 1))
+    index = data.draw(st.one_of(numbers, st.slices(shape[0]), st.integers(0, shape[0] - 1)))
+    for one in by_rows:
+        assert (one.shape, one.dtype) == (shape, values.dtype)
+        np.testing.assert_array_equal(one[index], values[index])
+
+
+@pytest.mark.parametrize("memory_mib", [0, 1, 3, 1000])
+def test_a_prepared_file_returns_the_regions_within_any_memory(memory_mib: int, tmp_path: Path) -> None:
+    """The regions of a split have 1.2 MiB: none, those of one split or all of them fit into the memory."""
+    images = 30
+    whole = with_regions(
+        corpus_of(train=split_of(images, [["a"]] * images), val=split_of(images, [["a"]])),
+        lambda count: grids(count, 7, 7, 420),
+    )
+    write_prepared(tmp_path / "a.h5", whole, {})
+    corpus = prepared(tmp_path / "a.h5", memory_mib=memory_mib, regions=True)
+    assert (corpus.grid, corpus.region_dim) == ((7, 7), 420)
+    used = sum(memory_of(split.features, split.regions) for split in corpus.splits.values())
+    assert used <= memory_mib
+    assert [in_memory(split.regions) for split in corpus.splits.values()] == {
+        0: [False, False], 1: [False, False], 3: [True, True], 1000: [True, True]
+    }[memory_mib]  # fmt: skip
+    for name, split in corpus.splits.items():
+        np.testing.assert_array_equal(split.regions[:], whole.splits[name].regions)
+    np.testing.assert_allclose(corpus.probe(), whole.probe())
+    expected, shuffled = (ShuffledBatches(one.split("train"), 7, 0) for one in (whole, corpus))
+    with PrefetchedBatches(shuffled, 10) as batches:
+        for step in range(10):
+            one, other = batches.batch(step), expected.batch(step)
+            assert one.regions is not None
+            assert other.regions is not None
+            assert one.regions.values.shape[1:] == (49, 420)
+            np.testing.assert_array_equal(one.regions.values, other.regions.values)
+            np.testing.assert_array_equal(one.regions.index, other.regions.index)
+
+
+def test_regions_are_contiguous_and_loaded_on_request(tmp_path: Path) -> None:
+    write_prepared(tmp_path / "a.h5", with_regions(WHOLE), {})
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["train/regions"].chunks is None
+        assert file["train/regions"].dtype == np.float16
+    without = prepared(tmp_path / "a.h5")
+    assert (without.grid, without.region_dim) == ((), 0)
+    assert without.probe() == prepared(tmp_path / "a.h5", regions=True).probe()[:2]
+
+
+def test_a_prepared_file_without_regions_is_unchanged(tmp_path: Path) -> None:
+    write_prepared(tmp_path / "a.h5", WHOLE, {})
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert b"regions" not in file["meta"][()]
+    assert prepared(tmp_path / "a.h5", regions=True).grid == ()
+
+
+def test_a_prepared_file_that_lacks_its_regions_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Corpus, "grid", (2, 3))
+    write_prepared(tmp_path / "a.h5", WHOLE, {})
+    monkeypatch.setattr("sealed_sets.prepared", lambda path: prepared(path, regions=True))
+    assert refusal(tmp_path / "a.h5").startswith("dataset 'train/regions': dataset not found; this file has ")
+
+
+def test_regions_are_returned_in_reading_order_and_once_per_image() -> None:
+    values = np.arange(24.0).reshape(2, 2, 3, 2)
+    rows = read_regions(values, np.array([1, 0, 1, 1]))
+    assert rows is not None
+    assert rows.index.tolist() == [1, 0, 1, 1]
+    assert rows.values[1].tolist() == [[12, 13], [14, 15], [16, 17], [18, 19], [20, 21], [22, 23]]
+
+
+def planted(number: float) -> np.ndarray:
+    values = grids(3, dtype="f4")
+    values[2, 1, 0, 3] = number
+    return values
+
+
+WRONG = {
+    "a row too few": (grids(2), "train regions: expected 3 images, one per row of features, got 2"),
+    "a row too many": (grids(4), "train regions: expected 3 images, one per row of features, got 4"),
+    "NaN": (planted(np.nan), "train regions: row 2: a number is not finite (NaN or infinity)"),
+    "too large": (planted(1e31), "train regions: row 2: a number is beyond 1e+30"),
+    "integers": (
+        np.ones((3, 2, 3, 4), int), "train regions: expected floats (images, rows, columns, numbers), got int64 "
+    ),
+    "a list of regions": (
+        np.ones((3, 6, 4)), "train regions: expected floats (images, rows, columns, numbers), got float64 (3, 6, 4)"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_invalid_regions_are_reported(name: str) -> None:
+    values, expected = WRONG[name]
+    train = dataclasses.replace(WHOLE.split("train"), regions=values)
+    with pytest.raises(DataError) as caught:
+        validate(corpus_of(train=train), "here")
+    assert str(caught.value).startswith(f"here: {expected}")
+
+
+@pytest.mark.parametrize("val", [None, grids(2, 3, 2), grids(2, width=5)])
+def test_all_splits_have_regions_of_one_shape(val: np.ndarray | None) -> None:
+    splits = {"train": grids(3), "val": val}
+    corpus = corpus_of(
+        **{name: dataclasses.replace(WHOLE.split(name), regions=regions) for name, regions in splits.items()}
+    )
+    got = None if val is None else val.shape[1:]
+    with pytest.raises(DataError) as caught:
+        validate(corpus, "here")
+    assert str(caught.value) == (
+        f"here: expected one shape of regions in all splits, got { {'train': (2, 3, 4), 'val': got} }; use one encoder"
+    )
+
+
+def test_a_summary_contains_the_grid_and_the_width() -> None:
+    assert summarize(with_regions(WHOLE))["regions"] == [2, 3, 4]
+    assert "regions" not in summarize(WHOLE)
+
+
+@pytest.fixture
+def folder(write_coco: Callable[..., Path], tmp_path: Path) -> Path:
+    """The assignment's layout with regions: 4 images in train, 2 in val."""
+    folder = write_coco(tmp_path / "coco")
+    for split, images in (("train", 4), ("val", 2)):
+        write(folder / f"{split}2014_regions.h5", grids(images))
+    return folder
+
+
+@pytest.mark.parametrize("memory_mib", [0, 100])
+def test_the_layout_of_cs231n_may_have_regions(memory_mib: int, folder: Path) -> None:
+    corpus = cs231n(folder, memory_mib=memory_mib, regions=True)
+    assert (corpus.grid, corpus.region_dim) == ((2, 3), 4)
+    with h5py.File(folder / "val2014_regions.h5") as file:
+        np.testing.assert_array_equal(corpus.split("val").regions[:], file["regions"])
+    assert cs231n(folder).grid == ()
+
+
+def test_both_splits_of_cs231n_need_regions(folder: Path) -> None:
+    (folder / "val2014_regions.h5").unlink()
+    with pytest.raises(DataError, match=r"^.*val2014_regions\.h5: not found; expected an HDF5 file with the dataset"):
+        cs231n(folder, regions=True)
+    (folder / "train2014_regions.h5").unlink()
+    assert cs231n(folder, regions=True).grid == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (grids(3), "val regions: expected 2 images, one per row of features, got 3"),
+        (np.full((2, 2, 3, 4), np.nan), "val regions: row 0: a number is not finite (NaN or infinity)"),
+        (
+            grids(2).reshape(2, 6, 4),
+            "val2014_regions.h5: dataset 'regions': expected floats (images, rows, columns, numbers), "
+            "got float16 (2, 6, 4)",
+        ),
+        (
+            np.ones((2, 2, 3, 4), int),
+            "val2014_regions.h5: dataset 'regions': expected floats (images, rows, columns, numbers), "
+            "got int64 (2, 2, 3, 4)",
+        ),
+    ],
+)
+def test_invalid_regions_of_cs231n_are_reported(values: np.ndarray, expected: str, folder: Path) -> None:
+    write(folder / "val2014_regions.h5", values)
+    with pytest.raises(DataError) as caught:
+        cs231n(folder, regions=True)
+    assert str(caught.value).removeprefix(f"{folder}").lstrip(":/ ") == expected

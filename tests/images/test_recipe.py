@@ -1,0 +1,139 @@
+"""Recipes and identities of encoders: parsed, compared, or rejected with a one-line error."""
+
+import pytest
+
+from captioner.data.scenes.encoder import ENCODER
+from captioner.errors import UsageError
+from captioner.images import open_encoder
+from captioner.images.recipe import (
+    SHORT_NAMES,
+    Part,
+    parse_identity,
+    parse_recipe,
+    same_encoder,
+    with_options,
+    without_file_name,
+)
+
+LITE0, LITE2 = "efficientnet-lite0", "efficientnet-lite2"
+ONNX = "onnx:{},size=4,mean=1e+16,scale=-0.5,layout=nhwc,output=f,sha256=" + "0f" * 32
+SETTINGS = {"size": "4", "mean": "1e+16", "scale": "-0.5", "layout": "nhwc", "output": "f"}
+MIRROR = {"mirror": ""}
+
+RECIPES: dict[str, list[tuple[str, str, dict[str, str]]]] = {
+    LITE0: [(LITE0, "", {})],
+    f"{LITE0}:mirror+{LITE0}:size=288+{LITE2}:size=64:mirror": [
+        (LITE0, "", MIRROR), (LITE0, "", {"size": "288"}), (LITE2, "", {"size": "64"} | MIRROR)
+    ],
+    "onnx": [("onnx", "", {})],
+    "onnx:": [("onnx", "", {})],
+    "onnx:a.onnx": [("onnx", "a.onnx", {})],
+    "onnx:a.ONNX:mirror": [("onnx", "a.ONNX", MIRROR)],
+    "onnx:C:\\my+net.v1.onnx:mirror+scenes": [("onnx", "C:\\my+net.v1.onnx", MIRROR), ("scenes", "", {})],
+    "onnx:a.onnx+onnx:./b:2.onnx:size=8": [("onnx", "a.onnx", {}), ("onnx", "./b:2.onnx", {"size": "8"})],
+    "onnx:a.onnx.bak+b:mirror": [("onnx", "a.onnx.bak+b:mirror", {})],
+    "onnx:a%2B.onnx:output=Identity%3A0%2Bx:mean=1/2/3": [
+        ("onnx", "a%2B.onnx", {"output": "Identity:0+x", "mean": "1/2/3"})
+    ],
+    "vgg16:x=a=b": [("vgg16", "", {"x": "a=b"})],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_parsed(recipe: str) -> None:
+    parts = parse_recipe(recipe)
+    assert parts == [Part(*one) for one in RECIPES[recipe]]
+    assert parse_recipe("+".join(map(str, parts))) == parts
+
+
+def test_a_short_name_is_a_recipe() -> None:
+    parts = parse_recipe(SHORT_NAMES["richer"])
+    assert parse_recipe("richer") == parts
+    assert parse_recipe("scenes+richer+scenes") == [Part("scenes", "", {}), *parts, Part("scenes", "", {})]
+
+
+@pytest.mark.parametrize("recipe", ["", "+", "a++b", "+a", "a+", "onnx:a.onnx++b", "richer+"])
+def test_an_empty_part_is_rejected(recipe: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_recipe(recipe)
+    assert str(caught.value) == f"encoder {recipe}: expected an encoder before and after each +, got nothing"
+
+
+def test_an_option_is_given_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_recipe(f"scenes+{LITE0}:size=32:mirror:size=64")
+    assert (
+        str(caught.value) == f"encoder {LITE0}:size=32:mirror:size=64: option size: expected at most one, got several"
+    )
+
+
+def test_separate_options_belong_to_the_only_part_or_the_only_model_file() -> None:
+    options = {"size": "64"}
+    assert with_options(parse_recipe(LITE0), options) == parse_recipe(f"{LITE0}:size=64")
+    parts = parse_recipe("scenes+onnx:a.onnx:size=3:mirror")
+    assert with_options(parts, options) == parse_recipe("scenes+onnx:a.onnx:size=64:mirror")
+    assert with_options(parts * 2, {}) == parts * 2
+    for recipe, count in ((f"scenes+{LITE0}", 0), ("onnx:a.onnx+onnx:b.onnx", 2), ("onnx:a.onnx+onnx:a.onnx", 2)):
+        with pytest.raises(UsageError) as caught:
+            with_options(parse_recipe(recipe), options)
+        assert str(caught.value) == (
+            f"encoder {recipe}: --encoder-option needs exactly one encoder onnx:FILE, got {count}; write the options "
+            "behind each encoder, as NAME:KEY=VALUE"
+        )
+
+
+IDENTITIES = {
+    ENCODER: [("scenes", "", {})],
+    f"{ENCODER}:mirror": [("scenes", "", MIRROR)],
+    "efficientnet-lite0-1": [(LITE0, "", {})],
+    "efficientnet-lite2-1:size=288:mirror+efficientnet-lite0-1:mirror": [
+        (LITE2, "", {"size": "288"} | MIRROR), (LITE0, "", MIRROR)
+    ],
+    ONNX.format("b%2C%25%2B.onnx"): [("onnx", "b,%+.onnx", SETTINGS)],
+    f"{ENCODER}+{ONNX.format('a:b.onnx')}:mirror+{ONNX.format('c')}": [
+        ("scenes", "", {}), ("onnx", "a:b.onnx", SETTINGS | MIRROR), ("onnx", "c", SETTINGS)
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("identity", IDENTITIES)
+def test_an_identity_is_parsed(identity: str) -> None:
+    assert parse_identity(identity) == [Part(*one) for one in IDENTITIES[identity]]
+
+
+def test_quoted_names_of_an_identity_are_parsed() -> None:
+    identity = ONNX.format("b%2C%25.onnx").replace("output=f", "output=caf%C3%A9")
+    assert parse_identity(identity) == [Part("onnx", "b,%.onnx", {**SETTINGS, "output": "café"})]
+
+
+@pytest.mark.parametrize("recipe", ["scenes", "scenes:mirror", "richer", "efficientnet-lite2:size=32+scenes:mirror"])
+def test_the_parsed_identity_opens_the_same_encoder(recipe: str) -> None:
+    identity = open_encoder(recipe).identity
+    parts = parse_identity(identity)
+    assert parts is not None
+    assert open_encoder("+".join(map(str, parts))).identity == identity
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        "", "drawn", "scenes", "scenes-1 ", "scenes-1\n", "efficientnet-lite0", "vgg16_fc7", "scenes-1+", "+scenes-1",
+        "scenes-1+drawn", "scenes-1:mirror:mirror", "efficientnet-lite0-1:mirror:size=8",
+        "features:f.h5,sha256=" + "0f" * 32, "features:f+scenes-1,sha256=" + "0f" * 32,
+        "onnx:a.onnx,size=4,mean=0,scale=1,layout=nchw,output=f,sha256=0f",
+        "onnx:,size=4,mean=0,scale=1,layout=nchw,output=f,sha256=" + "0f" * 32,
+        "onnx:a.onnx,size=4,mean=0,scale=1,layout=nchw,sha256=" + "0f" * 32,
+    ],
+)  # fmt: skip
+def test_an_unknown_identity_is_none(identity: str) -> None:
+    assert parse_identity(identity) is None
+
+
+def test_file_names_do_not_distinguish_encoders() -> None:
+    one, other = (f"scenes-1+{ONNX.format(name)}:mirror+{ONNX.format(name * 2)}" for name in ("a.onnx", "b.onnx"))
+    assert same_encoder(one, other)
+    assert not same_encoder(one, other.replace("nhwc", "nchw"))
+    assert not same_encoder(one, other.replace(":mirror", ""))
+    assert not same_encoder("scenes-1+efficientnet-lite0-1", "efficientnet-lite0-1+scenes-1")
+    assert same_encoder("features:a+onnx:b,sha256=0f", "features:c,sha256=0f")
+    assert without_file_name("efficientnet-lite0-1:mirror") == "efficientnet-lite0-1:mirror"
