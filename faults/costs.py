@@ -17,6 +17,7 @@ from captioner.model.parameters import Sizes, initial_params
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.parallel.blas import set_threads
+from captioner.parallel.thread_pool import ThreadPool
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.text.vocabulary import SPECIAL
@@ -81,15 +82,15 @@ def checks(session: Session) -> Iterator[Figure]:
     spent = [0.0]
     real = captioner.training.solver.check_finite
 
-    def timed(state: TrainState) -> None:
+    def timed(state: TrainState, pool: ThreadPool) -> None:
         started = time.perf_counter()
-        real(state)
+        real(state, pool)
         spent[0] += time.perf_counter() - started
 
     times: dict[str, list[float]] = {"with": [], "without": []}
     inside: list[float] = []
     for _ in range(max(4, session.count(120))):
-        for name, check in (("with", timed), ("without", lambda state: None)):
+        for name, check in (("with", timed), ("without", lambda *_: None)):
             with mock.patch.object(captioner.training.solver, "check_finite", check):
                 spent[0], started = 0.0, time.perf_counter()
                 next(training_steps)

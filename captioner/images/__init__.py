@@ -17,6 +17,8 @@ ENCODERS: dict[str, tuple[str, str]] = {
     "onnx": ("captioner.images.onnx", "open_onnx"),
 }
 """Encoders by name: a module, imported on first use, and its function (name, file, options) -> Encoder."""
+MAX_PARTS = 16
+"""Maximum number of encoders in a recipe, which bounds the memory that the identity in a checkpoint can ask for."""
 
 
 def open_encoder(recipe: str, options: Mapping[str, str] | None = None) -> Encoder:
@@ -32,6 +34,8 @@ def open_parts(parts: Sequence[Part]) -> Encoder:
 
     Raises: UsageError and DataError, as `open_encoder`.
     """
+    if len(parts) > MAX_PARTS:
+        raise UsageError(f"encoder: expected at most {MAX_PARTS} encoders joined by +, got {len(parts):,}")
     encoders = [_open_part(part) for part in parts]
     if len(encoders) == 1:
         return encoders[0]
@@ -42,8 +46,8 @@ def open_parts(parts: Sequence[Part]) -> Encoder:
 
 def _open_part(part: Part) -> Encoder:
     if part.name not in ENCODERS:
-        known = ", ".join((*ENCODERS, *SHORT_NAMES))
-        raise UsageError(f"encoder {part}: expected {known} (as onnx:FILE), got {part.name or 'nothing'}")
+        known = ", ".join((*ENCODERS, *SHORT_NAMES)).replace("onnx", "onnx:FILE")
+        raise UsageError(f"encoder {part}: expected {known}, got {part.name or 'nothing'}")
     if part.options.get("mirror"):
         raise UsageError(f"encoder {part}: option mirror: expected no value, got {part.options['mirror']}")
     module, function = ENCODERS[part.name]

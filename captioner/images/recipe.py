@@ -56,15 +56,17 @@ class Part(NamedTuple):
 def parse_recipe(recipe: str) -> list[Part]:
     """Parse a recipe.
 
-    Raises: UsageError for an empty part, or an option that is given twice.
+    Raises: UsageError for an empty part, an option that is given twice, or options of a short name.
     """
     parts, at = [], -1
     while at < len(recipe):
         found = _PART.match(recipe, at + 1)
         assert found
         at = found.end()
-        if found[0] in SHORT_NAMES:
-            parts += parse_recipe(SHORT_NAMES[found[0]])
+        if recipe_of_name := SHORT_NAMES.get(found["name"]):
+            if found["options"]:
+                raise UsageError(f"encoder {found[0]}: expected no options, as it is short for {recipe_of_name}")
+            parts += parse_recipe(recipe_of_name)
             continue
         if not found[0]:
             raise UsageError(f"encoder {recipe}: expected an encoder before and after each +, got nothing")

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 from captioning import best_captions
-from PIL import Image
+from PIL import Image, ImageOps
 
 from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
@@ -121,6 +121,18 @@ FAILURES: dict[str, tuple[int, str]] = {
     ),
     "photos/captions.csv --output x.h5 --encoder nonsense": (
         2, "encoder nonsense: expected scenes, efficientnet-lite0, "
+    ),
+    "photos/captions.csv --output x.h5 --encoder scenes++scenes": (
+        2, "encoder scenes++scenes: expected an encoder before and after each +, got nothing"
+    ),
+    "photos/captions.csv --output x.h5 --encoder scenes+efficientnet-lite2:size=big": (
+        2, "encoder efficientnet-lite2: size: expected the pixels of a side (32 to 1,024), got big; the default is 260"
+    ),
+    "photos/captions.csv --output x.h5 --encoder scenes:flip+scenes": (
+        2, "encoder scenes: option flip: unknown; expected mirror"
+    ),
+    "photos/captions.csv --output x.h5 --encoder scenes+scenes --encoder-option size=4": (
+        2, "encoder scenes+scenes: --encoder-option needs exactly one encoder onnx:FILE, got 0; write the options"
     ),
     "photos/captions.csv --output x.h5 --encoder onnx": (
         2, "encoder onnx: expected onnx:FILE, got no file"
@@ -322,10 +334,12 @@ def test_an_interrupted_command_resumes(name: str, shell: Callable[..., Any]) ->
 # --- end to end
 
 
+@pytest.mark.parametrize("recipe", ["scenes", "scenes:mirror+scenes"])
 def test_from_photographs_to_captions(
-    cli: Callable[..., Any], album: Callable[..., Path], small_options: tuple[str, ...]
+    recipe: str, cli: Callable[..., Any], album: Callable[..., Path], small_options: tuple[str, ...]
 ) -> None:
-    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--threads", "2").code == 0
+    chosen = (*SCENES, "--encoder", recipe, "--threads", "2")
+    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *chosen).code == 0
     trained = cli("train", "--data", "birds.h5", *small_options, "-o", "train.epochs=3", "-o", "data.standardize=true")
     assert (trained.code, trained.out) == (0, "")
     assert cli("evaluate", "runs/birds", "--split", "val").code == 0
@@ -336,6 +350,9 @@ def test_from_photographs_to_captions(
     paths = sorted(new.glob("*.png"))
     assert [one["image"] for one in captions] == [str(path) for path in paths]
     features = encode(np.stack([np.asarray(Image.open(path)) for path in paths]))
+    if recipe != "scenes":
+        turned = encode(np.stack([np.asarray(ImageOps.mirror(Image.open(path))) for path in paths]))
+        features = np.concatenate([(features + turned) / 2, features], axis=1)
     expected = best_captions(open_run("runs/birds"), features)
     assert [one["caption"] for one in captions] == [caption for caption, _ in expected]
     np.testing.assert_allclose([one["log_prob"] for one in captions], [log_prob for _, log_prob in expected], rtol=1e-4)

@@ -231,7 +231,7 @@ RAISED = {
 @pytest.mark.parametrize("name", RAISED)
 def test_exceptions_become_one_line(name: str, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     act, code, message = RAISED[name]
-    monkeypatch.setattr(Captioner, "candidates", lambda *_, **__: act())
+    monkeypatch.setattr(Captioner, "decode", lambda *_, **__: act())
     done = cli("sample", "run")
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith(message)

@@ -16,8 +16,12 @@ from captioner.storage import checkpoint
 NOW = {"threads": "2", "numpy": "2.4.6", "blas": "OpenBLAS 0.3.31 (Haswell)"}
 
 
-def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _no_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CHOICES, "_made", {})
+
+
+def test_environment() -> None:
     assert environment(3) == {"threads": "3", "numpy": np.__version__, "blas": blas.name()}
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from captioner.data.scenes.encoder import ENCODER, SIDE, encode, encode_regions
 from captioner.errors import UsageError
 from captioner.extras import install_command
-from captioner.images import ENCODERS, open_encoder
+from captioner.images import ENCODERS, MAX_PARTS, open_encoder
 from captioner.images.photo import square
 from captioner.images.recipe import SHORT_NAMES
 
@@ -34,13 +34,19 @@ def test_every_encoder_is_a_function() -> None:
 
 
 def test_an_unknown_encoder_is_rejected_with_the_available_ones() -> None:
-    expected = "expected scenes, efficientnet-lite0, efficientnet-lite2, onnx, richer (as onnx:FILE), got "
+    expected = "expected scenes, efficientnet-lite0, efficientnet-lite2, onnx:FILE, richer, got "
     assert error_of("vgg16") == f"encoder vgg16: {expected}vgg16"
     assert error_of("vgg16:a.onnx") == f"encoder vgg16:a.onnx: {expected}vgg16"
     assert (
         error_of("scenes+vgg16+") == "encoder scenes+vgg16+: expected an encoder before and after each +, got nothing"
     )
     assert error_of("scenes+vgg16:mirror") == f"encoder vgg16:mirror: {expected}vgg16"
+
+
+def test_the_number_of_encoders_is_bounded() -> None:
+    assert open_encoder("+".join(["scenes"] * MAX_PARTS)).width == 231 * MAX_PARTS
+    message = "encoder: expected at most 16 encoders joined by +, got 17"
+    assert error_of("+".join(["scenes"] * (MAX_PARTS + 1))) == message
 
 
 def test_unsupported_arguments_are_rejected() -> None:

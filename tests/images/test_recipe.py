@@ -67,6 +67,13 @@ def test_an_option_is_given_once() -> None:
     )
 
 
+def test_a_short_name_has_no_options() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_recipe("scenes+richer:mirror")
+    recipe = SHORT_NAMES["richer"]
+    assert str(caught.value) == f"encoder richer:mirror: expected no options, as it is short for {recipe}"
+
+
 def test_separate_options_belong_to_the_only_part_or_the_only_model_file() -> None:
     options = {"size": "64"}
     assert with_options(parse_recipe(LITE0), options) == parse_recipe(f"{LITE0}:size=64")

@@ -35,6 +35,21 @@ def test_an_interrupted_run_is_resumed(photos: Path, encoded: Counted) -> None:
     assert not os.path.exists(photos.parent / "out.h5.part")
 
 
+def test_an_interrupted_run_with_a_recipe_is_resumed(photos: Path, encoded: Counted) -> None:
+    options: dict[str, Any] = {"threads": 1, "encoder": "scenes+scenes:mirror"}
+    events = events_of(photos, **options)
+    while next(events) != EncodingProgress(5, COUNT, 0):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    encoded()
+    corpus, _ = made(photos, **options)
+    assert encoded() == COUNT - 5
+    assert corpus.encoder == f"{ENCODER}+{ENCODER}:mirror"
+    assert corpus.feature_dim == 2 * FEATURES
+    for name, row in features_by_name(corpus).items():
+        np.testing.assert_allclose(row[:FEATURES], EXPECTED[int(name[:3])], atol=1e-5)
+
+
 def test_a_later_failure_keeps_encoded_features(
     photos: Path, encoded: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
