@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -16,10 +15,12 @@ from benchmarks import (
     machine,
     memory,
     report,
+    results,
+    roofline,
     startup,
     steps,
     streaming,
-    targets,
+    tables,
 )
 from benchmarks.session import ROOT, Session
 from benchmarks.timing import Timer
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "streaming": streaming.measure,
     "memory": memory.measure,
     "startup": startup.measure,
+    "roofline": roofline.measure,
     "ideas": ideas.measure,
     "growth": growth.measure,
 }
@@ -43,10 +45,9 @@ BENCHMARKS = {
 @click.option(
     "--only", multiple=True, type=click.Choice(list(BENCHMARKS)), help="Run only this benchmark (repeatable)."
 )
-@click.option("--quick", is_flag=True, help="Smoke test with tiny sizes; the times mean nothing.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="Results file. [default: benchmarks/results.json for a full run]"
-)
+@click.option("--quick", is_flag=True, help="Smoke test with tiny sizes; the times mean nothing and are not saved.")
+@click.option("--page", is_flag=True, help="Measure nothing; write the tables of docs/performance.md again.")
+@click.option("--output", type=click.Path(path_type=Path), help="Results file. [default: benchmarks/results-CPU.json]")
 @click.option(
     "--flickr8k",
     type=click.Path(path_type=Path),
@@ -56,28 +57,44 @@ BENCHMARKS = {
 @click.option(
     "--patience", default=Timer.patience, show_default=True, help="Maximum seconds to wait for an idle machine."
 )
-def main(only: tuple[str, ...], quick: bool, output: Path | None, flickr8k: Path, patience: float) -> None:
-    """Compare captioner with PyTorch; a full run writes benchmarks/results.json and docs/performance.md."""
-    session = Session(Timer(1, 0, 0) if quick else Timer(patience=patience), quick, flickr8k.absolute())
-    full = not (only or quick)
-    if not session.has_torch:
-        session.note("PyTorch is not installed and was not measured")
-    chosen = [name for name in BENCHMARKS if name in (only or BENCHMARKS)]
-    if "epochs" in chosen:
+def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, flickr8k: Path, patience: float) -> None:
+    """Compare captioner with PyTorch, and print the tables.
+
+    Results are written into the file of this kind of CPU, where those of benchmarks that did not run are kept, and the
+    tables of all CPUs into docs/performance.md.
+    """
+    if page and (only or quick or output):
+        raise click.UsageError("--page measures nothing; use it alone")
+    if output and not output.parent.is_dir():
+        raise click.BadParameter(f"{output.parent}: folder not found", param_hint="--output")
+    if not page:
+        session = Session(Timer(1, 0, 0) if quick else Timer(patience=patience), quick, flickr8k.absolute())
+        new = measure(session, [name for name in BENCHMARKS if name in (only or BENCHMARKS)])
+        print(tables.render(new, with_targets=not quick))
+        if output:
+            results.write(output, new)
+        elif not quick:
+            results.save(ROOT / "benchmarks", new)
+    if page or not (output or quick):
+        file = ROOT / report.PAGE
+        file.write_text(report.insert(file.read_text(), report.render(results.load_all(ROOT / "benchmarks"))))
+
+
+def measure(session: Session, names: list[str]) -> results.Results:
+    """Run benchmarks; each result has the description of the machine and the notes about its measurement."""
+    if "epochs" in names:
         _, config, options = epochs.configured(session)
         build_corpus(load(config, options))  # a wrong folder ends the run now, not after 15 minutes
-    results: targets.Results = {name: BENCHMARKS[name](session) for name in chosen}
-    if session.timer.disturbed:
-        session.note(f"{session.timer.disturbed} bursts were disturbed by other processes")
-    command = "make bench" if full else " ".join(("python -m benchmarks", *(f"--only {name}" for name in only)))
-    results |= {"command": command, "quick": quick, "machine": machine.describe(), "notes": session.notes}
-    results["targets"] = targets.check({} if quick else results)
-    print(report.render(results))
-    if output or full:
-        (output or ROOT / "benchmarks" / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    if full:
-        page = ROOT / report.PAGE
-        page.write_text(report.insert(page.read_text(), report.render(results)))
+    new: results.Results = {"kind": machine.kind(machine.this_cpu()), "measured": {}}
+    for name in names:
+        before, disturbed = len(session.notes), session.timer.disturbed
+        if not session.has_torch:
+            session.note("PyTorch is not installed and was not measured")
+        new[name] = BENCHMARKS[name](session)
+        if session.timer.disturbed > disturbed:
+            session.note(f"{session.timer.disturbed - disturbed} bursts were disturbed by other processes")
+        new["measured"][name] = {"machine": machine.describe(), "notes": session.notes[before:]}
+    return new
 
 
 if __name__ == "__main__":

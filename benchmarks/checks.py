@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from captioner.arrays import Array, Params
 
-LOSS, GRADIENT, SCORE, TIE = 1e-5, 1e-4, 1e-3, 1e-4
-"""Tolerances: relative; relative to the largest entry; log-probabilities of captions; log-probabilities of words."""
+SCORE, TIE = 1e-3, 1e-4
+"""Tolerances of the log-probabilities of captions and of words."""
+
+
+class Tolerance(NamedTuple):
+    """Tolerances of a loss, relative, and of a gradient, relative to its largest entry."""
+
+    loss: float
+    gradient: float
+
+
+FLOAT32, BFLOAT16 = Tolerance(1e-5, 1e-4), Tolerance(1e-3, 5e-2)
+"""A bfloat16 number has 8 significant bits, so its relative rounding error is up to 4e-3."""
 
 
 class WrongResultError(Exception):
@@ -22,17 +34,19 @@ def within(what: str, error: float, maximum: float) -> None:
         raise WrongResultError(f"{what}: expected an error of at most {maximum:g}, got {error:g}")
 
 
-def same_loss(name: str, got: float, expected: float) -> None:
-    within(f"{name}: loss", abs(got - expected) / abs(expected), LOSS)
+def same_loss(name: str, got: float, expected: float, tolerance: Tolerance = FLOAT32) -> None:
+    within(f"{name}: loss", abs(got - expected) / abs(expected), tolerance.loss)
 
 
-def same_gradients(name: str, got: tuple[float, Params], expected: tuple[float, Params]) -> None:
+def same_gradients(
+    name: str, got: tuple[float, Params], expected: tuple[float, Params], tolerance: Tolerance = FLOAT32
+) -> None:
     """Compare a loss and all its gradients. Raises: WrongResultError."""
-    same_loss(name, got[0], expected[0])
+    same_loss(name, got[0], expected[0], tolerance)
     if missing := expected[1].keys() ^ got[1].keys():
         raise WrongResultError(f"{name}: only one side has gradients of {', '.join(sorted(missing))}")
     for key, want in expected[1].items():
-        within(f"{name}: gradient of {key}", np.abs(got[1][key] - want).max() / np.abs(want).max(), GRADIENT)
+        within(f"{name}: gradient of {key}", np.abs(got[1][key] - want).max() / np.abs(want).max(), tolerance.gradient)
 
 
 def learns(name: str, first: float, last: float) -> None:

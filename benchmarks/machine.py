@@ -4,20 +4,92 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from collections.abc import Collection
 from datetime import date
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from captioner.environment import hardware
 from captioner.parallel import blas
 
+BFLOAT16 = ("amx_bf16", "avx512_bf16")
+"""CPU features with products of bfloat16 numbers."""
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+"""Description of the caches by the Linux kernel."""
+EXTENSIONS = ("amx_tile", "avx512f", "avx2")
+"""Vector extensions that change which kernels the libraries choose, widest first."""
+BRANDS = ("epyc", "ryzen", "xeon", "core")
+
+
+class Cpu(NamedTuple):
+    """What identifies a kind of CPU: vendor and model name, family and model numbers, and features."""
+
+    vendor: str
+    name: str
+    family: int
+    model: int
+    features: Collection[str]
+
+
+def this_cpu() -> Cpu:
+    """Return the CPU of this machine; vendor and numbers are empty if the system does not list them."""
+    vendor, family, model = (
+        hardware.value_of(hardware.CPUINFO, key) or "" for key in ("vendor_id", "cpu family", "model")
+    )
+    return Cpu(vendor, hardware.cpu_model(), int(family or 0), int(model or 0), hardware.cpu_features())
+
+
+def kind(cpu: Cpu) -> str:
+    """Return a short name that is the same for all CPUs of a kind, such as amd-epyc-zen4.
+
+    It does not depend on the clock rate, the number of cores or the name of a cloud's machine type.
+    """
+    words = re.findall(r"[a-z]+", cpu.name.lower())
+    brand = [word for word in BRANDS if word in words][:1]
+    if cpu.vendor == "AuthenticAMD":
+        return "-".join(("amd", *brand, _zen(cpu)))
+    if cpu.vendor == "GenuineIntel":
+        extension = next((one.removesuffix("f") for one in EXTENSIONS if one in cpu.features), "sse")
+        return "-".join(("intel", *brand, str(cpu.family), str(cpu.model), extension.removesuffix("_tile")))
+    return "-".join(re.findall(r"[a-z0-9]+", cpu.name.lower())) or "unknown"
+
+
+def _zen(cpu: Cpu) -> str:
+    """Return the generation of an AMD CPU. Zen 3 and 4 have one family, and only Zen 4 has AVX-512."""
+    match cpu.family:
+        case 23:
+            return "zen2" if cpu.model >= 0x30 else "zen"
+        case 25:
+            return "zen4" if "avx512f" in cpu.features else "zen3"
+        case 26:
+            return "zen5"
+    return f"{cpu.family}-{cpu.model}"
+
+
+def caches() -> dict[str, int]:
+    """Return the bytes of the data caches of the first core, such as L2, smallest first; empty if unknown."""
+    sizes = {}
+    for folder in sorted(CACHES.glob("index*")):
+        level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
+        if kind != "Instruction":
+            sizes[f"L{level}"] = int(size.removesuffix("K")) << 10
+    return sizes
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU computes products of bfloat16 numbers."""
+    return not set(BFLOAT16).isdisjoint(hardware.cpu_features())
+
 
 def describe() -> dict[str, str]:
     """Return the CPU, the library versions and the date."""
     return {
-        "CPU": f"{hardware.cpu_model()}, {os.cpu_count()} cores",
+        "CPU": f"{hardware.cpu_model()} ({kind(this_cpu())}), {os.cpu_count()} cores",
         "Python": platform.python_version(),
         "NumPy": f"{np.__version__} with {blas.name()}",
         "PyTorch": version("torch") if find_spec("torch") else "not installed",

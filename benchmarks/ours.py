@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from benchmarks.checks import FLOAT32
 from benchmarks.shapes import Batch, Shape
 from captioner import arrays
 from captioner.arrays import Params
@@ -39,7 +40,7 @@ def training(model: CaptioningRNN, batches: Sequence[Batch], pool: ThreadPool) -
 class Ours:
     """One captioner model on one batch; it uses a thread pool, with one BLAS thread."""
 
-    library = "pool"
+    library, tolerance = "pool", FLOAT32
 
     def __init__(self, shape: Shape, params: Params, batch: Batch, threads: int = 1) -> None:
         self.shape, self.batch = shape, batch

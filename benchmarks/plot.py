@@ -1,11 +1,10 @@
-"""python -m benchmarks.plot: draw docs/growth.svg from benchmarks/results.json."""
+"""python -m benchmarks.plot: draw docs/growth.svg from the CPU whose scaling was measured last."""
 
 from __future__ import annotations
 
-import json
-
 import matplotlib
 
+from benchmarks.results import load_all
 from benchmarks.session import ROOT
 
 matplotlib.use("svg")
@@ -21,7 +20,7 @@ NAMES = {
 
 def main() -> None:
     """Draw one log-log panel per size: slope 1 is linear growth."""
-    growth = json.loads((ROOT / "benchmarks" / "results.json").read_text())["growth"]
+    growth = next(found["growth"] for found in load_all(ROOT / "benchmarks") if "growth" in found)
     plt.rcParams["svg.hashsalt"] = "captioner"
     figure, panels = plt.subplots(1, len(growth), figsize=(13, 3.4), sharey=True, layout="constrained")
     for panel, (letter, rows) in zip(panels, growth.items(), strict=True):

@@ -47,9 +47,13 @@ class Session:
 
 
 def run(*words: object) -> str:
-    """Run a Python command in the project folder and return its stdout; it must succeed."""
+    """Run a Python command in the project folder and return its stdout; it must succeed.
+
+    It may write bytecode, as for any user: without, each start would compile captioner again.
+    """
     command = [sys.executable, *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, env=environment).stdout
 
 
 def set_library_threads(library: str, count: int) -> None:

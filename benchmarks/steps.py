@@ -17,9 +17,10 @@ from captioner.arrays import Params
 
 
 class Learner(Protocol):
-    """A model, the batch it trains on, and the library that computes it."""
+    """A model, the batch it trains on, the library that computes it, and the tolerance of its results."""
 
     library: str
+    tolerance: checks.Tolerance
 
     def gradients(self) -> tuple[float, Params]:
         """Return the loss and gradients of the current parameters, without dropout."""
@@ -58,10 +59,10 @@ def measure_shape(session: Session, shape: Shape) -> dict[str, Any]:
         trained = {name: make(shape, params, batch) for name, make in makers.items()}
         for name, learner in trained.items():
             set_library_threads(learner.library, count)
-            checks.same_gradients(name, learner.gradients(), first)
+            checks.same_gradients(name, learner.gradients(), first, learner.tolerance)
             loss = learner.step()
             if not any(shape.dropout):
-                checks.same_loss(f"{name}, in training", loss, first[0])
+                checks.same_loss(f"{name}, in training", loss, first[0], learner.tolerance)
         contenders = {
             name: Contender(one.step, partial(set_library_threads, one.library, count)) for name, one in trained.items()
         }

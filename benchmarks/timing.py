@@ -69,7 +69,7 @@ class Timer:
     disturbed: int = field(default=0, init=False)
 
     def race(self, contenders: Mapping[str, Contender]) -> dict[str, Result]:
-        """Return median and minimum seconds per call, the ratio to `ours`, and the number of disturbed bursts."""
+        """Return median and minimum seconds per call, and the number of disturbed bursts."""
         calls = {name: self._warm_up(contender) for name, contender in contenders.items()}
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
         kept = dict.fromkeys(contenders, 0)
@@ -83,7 +83,6 @@ class Timer:
             name: {
                 "median": median,
                 "min": min(seconds[name]),
-                "ratio": medians["ours"] / median,
                 "disturbed": kept[name],
             }
             for name, median in medians.items()

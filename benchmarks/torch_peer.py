@@ -1,12 +1,16 @@
-"""The same model in PyTorch on the CPU, with four common variants of a training step."""
+"""The same model in PyTorch on the CPU, with common variants of a training step."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from benchmarks import checks, machine
 from benchmarks.ours import CLIP, RATE
 from benchmarks.shapes import NULL, Batch, Shape
 from captioner.arrays import Array, Params
@@ -98,13 +102,22 @@ def unmasked(model: Model, features: Tensor, captions: Tensor) -> Tensor:
     return cross_entropy(model.scores(hidden[live]), targets[live], reduction="sum") / len(captions)
 
 
+class Variant(NamedTuple):
+    """The loss function, `fused` of Adam, and whether products are computed with bfloat16 numbers."""
+
+    loss: Callable[[Model, Tensor, Tensor], Tensor]
+    fused: bool | None = True
+    bfloat16: bool = False
+
+
 VARIANTS = {
-    "torch eager": (padded, None),
-    "torch padded": (padded, True),
-    "torch packed": (packed, True),
-    "torch unmasked": (unmasked, True),
+    "torch eager": Variant(padded, None),
+    "torch padded": Variant(padded),
+    "torch packed": Variant(packed),
+    "torch unmasked": Variant(unmasked),
+    **({"bfloat16": Variant(unmasked, bfloat16=True)} if machine.has_bfloat16() else {}),
 }
-"""The loss function, and `fused` of Adam."""
+"""The variants; the names of those in float32 start with `torch`."""
 
 
 class Peer:
@@ -113,23 +126,28 @@ class Peer:
     library = "torch"
 
     def __init__(self, name: str, shape: Shape, params: Params, batch: Batch) -> None:
-        self.loss, fused = VARIANTS[name]
+        self.variant = VARIANTS[name]
+        self.tolerance = checks.BFLOAT16 if self.variant.bfloat16 else checks.FLOAT32
         self.model = Model(shape, params)
-        self.adam = torch.optim.Adam(self.model.parameters(), lr=RATE, fused=fused)
+        self.adam = torch.optim.Adam(self.model.parameters(), lr=RATE, fused=self.variant.fused)
         self.batch = torch.from_numpy(batch.features), torch.from_numpy(batch.captions)
 
     def gradients(self) -> tuple[float, Params]:
         self.model.eval()  # without dropout
-        self.adam.zero_grad()
-        loss = self.loss(self.model, *self.batch)
-        loss.backward()
+        loss = self._backward()
         self.model.train()
-        return loss.item(), self.model.gradients()
+        return loss, self.model.gradients()
 
     def step(self) -> float:
-        self.adam.zero_grad()
-        loss = self.loss(self.model, *self.batch)
-        loss.backward()
+        loss = self._backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self.adam.step()
+        return loss
+
+    def _backward(self) -> float:
+        """Compute the gradients and return the loss."""
+        self.adam.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.variant.bfloat16):
+            loss = self.variant.loss(self.model, *self.batch)
+        loss.backward()
         return loss.item()

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from traceback import walk_tb
 
 LIBRARIES: Mapping[str, str] = {
     "PIL": "images",
@@ -27,6 +26,8 @@ def library_of(error: ImportError) -> str | None:
     """Return the module of an extra whose import failed, or None for any other module."""
     if error.name and error.name.partition(".")[0] in LIBRARIES:
         return error.name
+    from traceback import walk_tb
+
     modules = (str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
     return next((name for name in modules if name in LIBRARIES), None)
 

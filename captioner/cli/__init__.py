@@ -7,32 +7,40 @@ and 143 stopped by a signal after saving.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
-import traceback
 import warnings
 
 import click
 
 import captioner
-from captioner.cli import interrupts, output, suggestions
-from captioner.cli.config import config
-from captioner.cli.data import data
-from captioner.cli.doctor import doctor
-from captioner.cli.evaluate import evaluate
-from captioner.cli.gradcheck import gradcheck
-from captioner.cli.inspect import inspect
-from captioner.cli.prepare import prepare
-from captioner.cli.sample import sample
-from captioner.cli.train import train
+from captioner.cli import interrupts, output
+from captioner.cli.lazy_group import LazyGroup
 from captioner.errors import CaptionerError, ConfigError, MissingLibraryError
 from captioner.extras import library_of
 
 DEBUG = "--debug"
+COMPLETION = "_CAPTIONER_COMPLETE"
+"""The environment variable with which a shell asks for completions."""
+COMMANDS = {
+    "config": "List, write, print and check config files.",
+    "data": "Check, summarize and show data sets.",
+    "doctor": "Check the installation and describe the machine.",
+    "evaluate": "Score captions against reference captions.",
+    "gradcheck": "Check the gradients of every layer and of the configured model.",
+    "inspect": "Analyze a trained model.",
+    "prepare": "Build a data set from photographs and captions.",
+    "sample": "Write captions for images.",
+    "train": "Train a captioning model.",
+}
+"""The commands, each in the module of its name, and the first sentence of their help."""
 
 
 @click.group(
+    cls=LazyGroup,
+    summaries=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:
@@ -48,20 +56,20 @@ def cli() -> None:
     """Train recurrent image captioners in pure NumPy and caption images."""
 
 
-for command in (prepare, train, sample, evaluate, data, gradcheck, inspect, config, doctor):
-    cli.add_command(command)
-
-
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its exit code."""
     output.open_closed_streams()
     warnings.showwarning = output.warn
     if args is None:
         sys.unraisablehook = interrupts.raise_again
+        # Matrix products use one BLAS thread each; starting others would add 20 ms to the import of NumPy.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks must not end the program.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if COMPLETION in os.environ:
+        importlib.import_module("captioner.cli.completion")  # registers the shells
     code = _run(*_without_debug(sys.argv[1:] if args is None else args))
     if args is None:
         # During shutdown, Python would print a traceback for an interrupt.
@@ -89,6 +97,8 @@ def _run(args: list[str], debug: bool) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "captioner"
+        from captioner.cli import suggestions
+
         message = suggestions.message(error, args)
         output.problem(f"{message}{'' if message.endswith('?') else ';'} see {command} --help")
         return error.exit_code
@@ -106,11 +116,21 @@ def _run(args: list[str], debug: bool) -> int:
         if isinstance(failure, output.OutputError):
             output.discard(sys.stdout.fileno())
         if debug:
+            import traceback
+
             output.note(*traceback.format_exc().splitlines())
         else:
             for problem in failure.problems if isinstance(failure, ConfigError) else (failure,):
                 output.problem(problem)
         return failure.exit_code
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return the name of the module that raised an exception."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else str(trace.tb_frame.f_globals["__name__"])
 
 
 def _failure(error: BaseException) -> CaptionerError | None:
@@ -126,8 +146,7 @@ def _failure(error: BaseException) -> CaptionerError | None:
                 "try a smaller train.batch_size, decode.beam_width, data.memory_mib or data.scenes.train"
             )
         case OSError(filename=None):
-            *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-            if frame.f_globals["__name__"] == "click.utils":  # printing the help failed
+            if _raised_in(error) == "click.utils":  # printing the help failed
                 return output.OutputError(f"output: {error.strerror}")
             return CaptionerError(f"a system call failed: {error.strerror or error}; try --debug for the traceback")
         case OSError():

@@ -9,9 +9,6 @@ from pathlib import Path
 import click
 from click.shell_completion import BashComplete, CompletionItem, ZshComplete, add_completion_class, split_arg_string
 
-from captioner.config.effects import is_used
-from captioner.config.schema import options
-
 RUNS = Path("runs")
 """The default folder of runs."""
 CHECKPOINTS = ("best.h5", "last.h5")
@@ -19,6 +16,9 @@ CHECKPOINTS = ("best.h5", "last.h5")
 
 def complete_override(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Complete the key of an override that the command uses, or the value after its `=`."""
+    from captioner.config.effects import is_used
+    from captioner.config.schema import options
+
     key, equals, _ = incomplete.partition("=")
     command = context.command_path.partition(" ")[2]
     used = [option for option in options() if is_used(option.path, command)]

@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.options import (
-    PATH,
-    config_options,
-    images_hint,
-    images_option,
-    list_option,
-    prepare_config,
-    prepare_options,
-)
+from captioner.cli.options import PATH, config_options, images_hint, images_option, list_option
+from captioner.cli.prepare_options import prepare_config, prepare_options
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:

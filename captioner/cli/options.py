@@ -11,9 +11,6 @@ from typing import Any, TypeVar
 import click
 
 from captioner.cli.completion import complete_override
-from captioner.config.effects import check_used
-from captioner.config.options import Prepare
-from captioner.config.schema import Option, build, options
 from captioner.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -54,7 +51,10 @@ def example_override_option(example: str) -> Callable[[Command], Command]:
     """Return a decorator that adds `-o/--set`, with an example in its help."""
 
     def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
-        check_used(overrides, context.command_path.partition(" ")[2])
+        if overrides:
+            from captioner.config.effects import check_used
+
+            check_used(overrides, context.command_path.partition(" ")[2])
         return overrides
 
     return click.option(
@@ -67,38 +67,6 @@ def example_override_option(example: str) -> Callable[[Command], Command]:
         shell_complete=complete_override,
         help=f"Override a config option, such as {example}; may be repeated. The last value of a key is used.",
     )
-
-
-def prepare_options(command: Command) -> Command:
-    """Add the options of `config.options.Prepare`, as arguments of the same names."""
-    for option in reversed(options(Prepare)):
-        command = _prepare_option(option)(command)
-    return command
-
-
-def _prepare_option(option: Option) -> Callable[[Command], Command]:
-    def check(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-        if not option.admits(value):
-            raise click.BadParameter(f"expected {option.expected()}, got {value}")
-        return value
-
-    kinds: dict[type, Any] = {bool: bool, int: int, float: float, str: str, Path: PATH}
-    return click.option(
-        "--" + option.path.replace("_", "-"),
-        is_flag=option.kind is bool,
-        type=click.Choice(option.choices) if option.choices else kinds[option.kind],
-        default=option.default,
-        show_default=option.default is not None and option.kind is not bool,
-        metavar="PATH" if option.kind is Path else "N" if " N " in option.doc else None,
-        callback=check,
-        help=f"{option.doc[0].upper()}{option.doc[1:]}.".replace("].", "]"),
-    )
-
-
-def prepare_config(values: dict[str, Any]) -> Prepare:
-    """Build a `Prepare` from the arguments that `prepare_options` adds."""
-    prepare: Prepare = build(values, Prepare)
-    return prepare
 
 
 def ensemble_option(command: Command) -> Command:

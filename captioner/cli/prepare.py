@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.options import PATH, encoder_options, list_option, prepare_config, prepare_options, strict_option
+from captioner.cli.options import PATH, encoder_options, list_option, strict_option
+from captioner.cli.prepare_options import prepare_config, prepare_options
 
 if TYPE_CHECKING:
     from captioner.preparation.prepare import Event, Prepared

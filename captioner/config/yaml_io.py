@@ -22,7 +22,7 @@ from captioner.config.effects import unused
 from captioner.config.options import Config
 from captioner.config.schema import Option, build, options, sections
 from captioner.config.shipped import locate, not_found
-from captioner.config.values import FORBIDDEN, MAX_SHOWN, Scalar, closest, read, write
+from captioner.config.values import MAX_SHOWN, Scalar, closest, forbidden, read, write
 from captioner.errors import ConfigError
 from captioner.printable import printable
 from captioner.storage.files import read_bytes
@@ -159,9 +159,9 @@ def _syntax_problems(text: str) -> Iterator[tuple[int, str]]:
         yield 1, f"expected at most {MAX_CHARS} characters, got {len(text)} or more"
         return
     for line, words in enumerate(text.split("\n"), 1):
-        if bad := FORBIDDEN.search(words):
-            control = f"control character U+{ord(bad[0]):04X}; remove it"
-            yield line, "tab; use spaces" if bad[0] == "\t" else control
+        if bad := forbidden(words):
+            control = f"control character U+{ord(bad):04X}; remove it"
+            yield line, "tab; use spaces" if bad == "\t" else control
             return
     depth = documents = 0
     event: Any

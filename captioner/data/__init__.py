@@ -1,13 +1,1 @@
-"""Data sets: every source of images and captions becomes a `Corpus`."""
-
-from __future__ import annotations
-
-from collections.abc import Callable
-
-from captioner.data.corpus import Corpus
-from captioner.data.cs231n import cs231n
-from captioner.data.prepared import prepared
-from captioner.data.scenes import scenes
-
-SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n, "prepared": prepared}
-"""Sources by config name, each a function (root, memory_mib, regions, **options of its config section) -> Corpus."""
+"""Data sets: captions and image features from every kind of source."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from captioner.arrays import SharedRows
 from captioner.data.blocks import blocks
 from captioner.errors import DataError
-from captioner.text.tokenizer import join
+from captioner.text.join import join
 from captioner.text.vocabulary import Vocab
 
 MAX_FEATURE = 1e30

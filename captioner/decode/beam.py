@@ -46,7 +46,8 @@ def beam(
     live.scores[:, 0] = live.ranks[:, 0] = 0
     words = np.full((images, width), start)
     rows = np.tile(np.arange(images)[:, None], (1, width))
-    expanded = 2 * width if width > 1 else 1
+    # Of one beam, only <END> and K others can be among the continuations that are kept.
+    expanded, of_beam = (2 * width, width + 1) if width > 1 else (1, 1)
     max_norm = max(1, max_length) ** length_penalty
     for t in range(max_length):
         alive = live.ranks > done.ranks[:, -1:]
@@ -55,7 +56,7 @@ def beam(
         log_probs, state = step(words[alive], take_rows(state, rows[alive]))
         rows[alive] = np.arange(len(log_probs))
         constraints.apply(log_probs, live.tokens[alive, :t], end)
-        top, top_scores = _top_k(log_probs, min(expanded, log_probs.shape[1]))
+        top, top_scores = _top_k(log_probs, min(of_beam, log_probs.shape[1]))
         # Candidates of each image: (N, K, top), with -inf for the pruned beams.
         scores = np.full((*alive.shape, top.shape[1]), -np.inf)
         scores[alive] = live.scores[alive][:, None] + top_scores
@@ -67,8 +68,9 @@ def beam(
         tokens = live.tokens[image, parent]
         tokens[:, :, t] = words
         ended = words == end
-        captions = np.where(ended, scores, -np.inf)[:, :width]
-        done = done.merged(_Beams(tokens[:, :width], captions, captions / (t + 1) ** length_penalty))
+        if ended[:, :width].any():
+            captions = np.where(ended, scores, -np.inf)[:, :width]
+            done = done.merged(_Beams(tokens[:, :width], captions, captions / (t + 1) ** length_penalty))
         others = np.argsort(ended, axis=1, kind="stable")[:, :width]
         scores = np.where(ended, -np.inf, scores)[image, others]
         live = _Beams(tokens[image, others], scores, scores / max_norm)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.metrics import CiderD
 from captioner.model.standardizer import Standardizer
 
 GAMMA, RIDGE = 3.0, 0.5
@@ -45,6 +44,8 @@ class Reranker:
         references: Sequence[Sequence[Sequence[int]]],
         standardizer: Standardizer,
     ) -> None:
+        from captioner.metrics import CiderD  # decoding without a re-ranker does without the metrics
+
         self._cider, self._standardizer = CiderD(references), standardizer
         self._directions, self._inverse = directions, inverse
 

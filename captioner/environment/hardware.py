@@ -25,12 +25,12 @@ class Memory(NamedTuple):
 
 def cpu_model() -> str:
     """Return the name of the CPU, or else its architecture."""
-    return _value(CPUINFO, "model name") or platform.processor() or platform.machine() or "unknown"
+    return value_of(CPUINFO, "model name") or platform.processor() or platform.machine() or "unknown"
 
 
 def cpu_features() -> list[str]:
     """Return the vector and matrix extensions of the CPU, sorted; an empty list if the system does not list them."""
-    flags = _value(CPUINFO, "flags|Features") or ""
+    flags = value_of(CPUINFO, "flags|Features") or ""
     return sorted(flag for flag in set(flags.split()) if FEATURES.fullmatch(flag))
 
 
@@ -47,7 +47,7 @@ def memory() -> Memory:
 
 
 def _kibibytes(name: str) -> int | None:
-    value = _value(MEMINFO, name)
+    value = value_of(MEMINFO, name)
     return 1024 * int(value.split()[0]) if value else None
 
 
@@ -58,7 +58,7 @@ def _physical_memory() -> int | None:
         return None
 
 
-def _value(file: Path, name: str) -> str | None:
+def value_of(file: Path, name: str) -> str | None:
     """Return the first value of a name in a kernel file of `name: value` lines."""
     try:
         found = re.search(rf"^(?:{name})\s*:\s*(.+)", file.read_text(errors="replace"), re.MULTILINE)

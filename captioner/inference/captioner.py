@@ -21,7 +21,7 @@ from captioner.inference.caption import Candidate, Caption, Decoded
 from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.text.tokenizer import join
+from captioner.text.join import join
 from captioner.text.vocabulary import SPECIAL
 
 if TYPE_CHECKING:

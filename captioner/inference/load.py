@@ -7,20 +7,19 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from captioner.config.effects import check_used
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError
 from captioner.inference.arguments import override_list, run_list
-from captioner.inference.build_reranker_index import build_index, check_index, check_train
 from captioner.inference.captioner import Captioner
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
-from captioner.inference.reranker_index import Index
-from captioner.inference.reranker_index import load as load_index
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, check_encoder, restore
 from captioner.parallel.blas import set_threads
-from captioner.preparation.load_corpus import build_corpus, build_corpus_at
+
+if TYPE_CHECKING:
+    from captioner.inference.reranker_index import Index
 
 Run = str | os.PathLike[str]
 
@@ -33,6 +32,8 @@ def load(runs: Run | Sequence[Run], overrides: Sequence[str] = ()) -> Captioner:
     Raises: CheckpointError for a damaged checkpoint or runs that do not fit together, ConfigError for overrides, also
     for those without effect, DataError for a damaged re-ranking index, TypeError for arguments of another type.
     """
+    from captioner.config.effects import check_used
+
     overrides = override_list(overrides, "load")
     check_used(overrides, "captioner.load")
     captioner = captioner_of(open_runs(run_list(runs, "load: runs"), overrides))
@@ -50,7 +51,7 @@ def open_run(path: Run, overrides: Sequence[str] = ()) -> Restored:
     Raises: CheckpointError, or ConfigError for overrides.
     """
     checkpoint = find_checkpoint(Path(path))
-    restored = restore(checkpoint, overrides)
+    restored = restore(checkpoint, overrides, for_training=False)
     set_threads(1)
     is_due = restored.meta.best is not None or restored.config.validate.every == 1
     if checkpoint.name != LAST or checkpoint == Path(path) or not is_due:
@@ -72,6 +73,8 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
     Raises: CheckpointError when the data set has changed, or has features of another encoder; DataError when it is
     missing; UsageError when `data` is no data set.
     """
+    from captioner.preparation.load_corpus import build_corpus, build_corpus_at
+
     if data is not None:
         corpus = build_corpus_at(data, loaded.config)
         check_encoder(loaded, corpus)
@@ -110,6 +113,9 @@ def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner
 
 
 def _find_index(file: Path, loaded: LoadedModel, corpus: Corpus | None) -> Index | None:
+    from captioner.inference.build_reranker_index import build_index, check_index, check_train
+    from captioner.inference.reranker_index import load as load_index
+
     if os.path.lexists(file):
         return check_index(file, load_index(file), loaded)
     root = loaded.config.data.root

@@ -72,6 +72,7 @@ class Restored(LoadedModel):
     """One model with its training state.
 
     `model` has the moving average (EMA) of the parameters if training kept one; `params` are the trained parameters.
+    `slots` are complete if the model was restored for training.
     """
 
     model: CaptioningRNN
@@ -79,12 +80,14 @@ class Restored(LoadedModel):
     slots: dict[str, Params]
 
 
-def restore(path: Path, overrides: Sequence[str] = ()) -> Restored:
+def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True) -> Restored:
     """Restore a model from a checkpoint file; `overrides` change its config, except the options in `FIXED`.
+
+    If it is not for training, the slots of the optimizer, two thirds of the file with Adam, are not read.
 
     Raises: CheckpointError for a file that is damaged or whose parts do not fit together; ConfigError for overrides.
     """
-    saved = checkpoint.load(path)
+    saved = checkpoint.load(path, None if for_training else (EMA,))
     meta = saved.meta
     where = f"the config in {path}"
     try:

@@ -12,10 +12,10 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.config.options import Config, Data
-from captioner.data import SOURCES
 from captioner.data.corpus import Corpus, Split
 from captioner.data.cs231n import CAPTIONS, VOCAB
 from captioner.data.prepared import SEAL
+from captioner.data.sources import SOURCES
 from captioner.errors import DataError, UsageError
 from captioner.model.attention import ATTENTIONS
 

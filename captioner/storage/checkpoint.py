@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -116,12 +116,17 @@ def save(path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda:
     write(SEAL, path, arrays, asdict(checkpoint.meta), "f", check)
 
 
-def load(path: Path) -> Checkpoint:
-    """Read a checkpoint after verifying its seal.
+def load(path: Path, slots: Collection[str] | None = None) -> Checkpoint:
+    """Read a checkpoint after verifying its seal; `slots` are the names of the slots to read, by default all.
 
     Raises: CheckpointError that names the file and, after the seal, the array.
     """
-    return read(SEAL, path, "f", lambda tree, meta: _parse(tree, meta, path))
+
+    def wanted(name: str) -> bool:
+        group, _, slot = name.rpartition("/")[0].partition("/")
+        return slots is None or group != "slots" or slot in slots
+
+    return read(SEAL, path, "f", lambda tree, meta: _parse(tree, meta, path), wanted)
 
 
 def _parse(tree: dict[str, Array], meta: str, path: Path) -> Checkpoint:

@@ -57,24 +57,37 @@ def write(
         raise seal.error(f"{path}: cannot write the {seal.kind}: {error.strerror or error}{kept}") from error
 
 
-def read(seal: Seal, path: Path, kinds: str, parse: Callable[[dict[str, Array], str], T]) -> T:
-    """Verify the seal of a file and return `parse(arrays, meta)`.
+def read(
+    seal: Seal,
+    path: Path,
+    kinds: str,
+    parse: Callable[[dict[str, Array], str], T],
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> T:
+    """Verify the seal of a file and return `parse(arrays, meta)`, with the wanted arrays only.
 
     `kinds` is a key of `KINDS`.
 
     Raises: the seal's error with the file and, after the seal, the array.
     """
-    return parse_image(seal, path, _unsealed(seal, path), kinds, parse)
+    return parse_image(seal, path, _unsealed(seal, path), kinds, parse, wanted)
 
 
-def parse_image(seal: Seal, path: Path, image: bytes, kinds: str, parse: Callable[[dict[str, Array], str], T]) -> T:
-    """Return `parse(arrays, meta)` of an HDF5 image.
+def parse_image(
+    seal: Seal,
+    path: Path,
+    image: bytes,
+    kinds: str,
+    parse: Callable[[dict[str, Array], str], T],
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> T:
+    """Return `parse(arrays, meta)` of an HDF5 image, with the wanted arrays only.
 
     Raises: as `read`.
     """
     try:
         with h5py.File(io.BytesIO(image), "r") as file:  # in place; `open_file_image` would copy the image
-            tree = _walk(file, kinds, seal, path)
+            tree = _walk(file, kinds, seal, path, wanted)
         meta = tree.pop("meta", None)
         if meta is None or meta.dtype.kind != "S":
             got = "nothing" if meta is None else meta.dtype
@@ -153,8 +166,8 @@ def _unsealed(seal: Seal, path: Path) -> bytes:
     return image
 
 
-def _walk(file: h5py.File, kinds: str, seal: Seal, path: Path) -> Params:
-    """Return all arrays by full name, after checks against hostile files with a valid seal.
+def _walk(file: h5py.File, kinds: str, seal: Seal, path: Path, wanted: Callable[[str], bool]) -> Params:
+    """Return the wanted arrays by full name, after checks against hostile files with a valid seal.
 
     Allowed are hard links, each object once, a bounded depth and number of objects, and contiguous arrays of numbers
     or one string.
@@ -179,7 +192,7 @@ def _walk(file: h5py.File, kinds: str, seal: Seal, path: Path) -> Params:
             seen.add(address)
             if isinstance(item, h5py.Group):
                 pending.append((f"{name}/", item))
-            else:
+            elif wanted(name):
                 found[name] = _array(item, kinds, f"{path}: array {printable(name, 80)}", seal)
     return found
 

@@ -1,16 +1,13 @@
-"""Tokenize captions, and join tokens to text.
+"""Tokenize captions.
 
 >>> tokenize("A man's well-worn hat, isn't it? 猫 😀")
 ['a', 'man', "'s", 'well-worn', 'hat', 'is', "n't", 'it', '猫', '😀']
->>> join(tokenize("The dog's ball isn't red."))
-"the dog's ball isn't red"
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 
 CJK = "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003fa1f"
 """Kana and Han characters, written without spaces: each is one token."""
@@ -22,7 +19,7 @@ CLITICS = ("n't", "'s", "'m", "'d", "'re", "'ve", "'ll")
 _INNER = "'.,-"
 _RUN = rf"[^\s{CJK}{_INNER}]+"
 _PIECES = re.compile(rf"[{CJK}]|{_RUN}(?:(?:[-']|(?<=\d)[.,](?=\d)|(?<=\b\w)\.(?=\w\b)){_RUN})*")
-_IS_CJK = re.compile(f"[{CJK}]").fullmatch
+is_cjk = re.compile(f"[{CJK}]").fullmatch
 _IS_INVISIBLE = re.compile("[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]").fullmatch
 """Invisible marks, such as emoji variation selectors."""
 _REPEATED = re.compile("([\u200c\u200d])[\u200c\u200d]+")
@@ -83,20 +80,3 @@ def _split_clitics(word: str) -> list[str]:
         while end and word[end - 1] in _INNER:
             end -= 1
     return [word[:end], *reversed(clitics)]
-
-
-def join(words: Iterable[str]) -> str:
-    """Join tokens to a text that `tokenize` splits into the same tokens, without spaces before clitics or CJK words."""
-    text = ""
-    for word in words:
-        text += word if not text or _attaches(text, word) else f" {word}"
-    return text
-
-
-def _attaches(text: str, word: str) -> bool:
-    if _IS_CJK(word):
-        return _IS_CJK(text[-1]) is not None and tokenize(text[-1] + word) == [text[-1], word]
-    if word in CLITICS:
-        last = text.rpartition(" ")[2]
-        return tokenize(last + word) == [*tokenize(last), word]
-    return False

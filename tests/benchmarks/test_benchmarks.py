@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import benchmarks.__main__ as program
-from benchmarks import checks, decoding, loops, report, shapes, steps, targets, timing
+from benchmarks import checks, decoding, loops, report, results, shapes, steps, tables, targets, timing
 from benchmarks.floor import Floor
 from benchmarks.session import ROOT, Session, set_library_threads
 from benchmarks.timing import Contender, Timer
@@ -40,36 +40,89 @@ def test_each_benchmark_runs_and_is_reported(name: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(
         program.main, ["--quick", "--only", name, "--output", str(output)], catch_exceptions=False
     )
-    results = json.loads(output.read_text())
+    found = json.loads(output.read_text())
     assert done.exit_code == 0
-    assert results[name]
-    assert results["machine"]["NumPy"].startswith(np.__version__)
-    assert {target["reached"] for target in results["targets"]} == {None}, "no targets for tiny sizes"
-    assert report.render(results) in done.output
-    assert done.output.count("\n| ") > len(results["targets"]) + 2, "at least one table besides the targets"
+    assert found[name]
+    assert found["measured"].keys() == {name}
+    assert found["measured"][name]["machine"]["NumPy"].startswith(np.__version__)
+    assert tables.render(found, with_targets=False) in done.output
+    assert f"`python -m benchmarks --only {name}`" in done.output
+    assert "**Targets**" not in done.output, "no targets for tiny sizes"
+    assert done.output.count("\n| ") >= 2, "a table with a row"
 
 
 def test_the_page_shows_the_results() -> None:
-    results = json.loads((ROOT / "benchmarks" / "results.json").read_text())
-    page = (ROOT / report.PAGE).read_text()
-    assert f"{report.BEGIN}\n{report.render(results)}\n{report.END}" in page, f"{report.PAGE}: run `make bench`"
+    page, block = (ROOT / report.PAGE).read_text(), report.render(results.load_all(ROOT / "benchmarks"))
+    assert f"{report.BEGIN}\n{block}\n{report.END}" in page, f"{report.PAGE}: run `python -m benchmarks --page`"
 
 
-@pytest.mark.parametrize(("options", "full"), [([], True), (["--quick"], False), (["--only", "steps"], False)])
-def test_only_a_full_run_is_saved(
-    options: list[str], full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose benchmarks measure nothing and have one table each."""
     monkeypatch.setattr(program, "ROOT", tmp_path)
+    monkeypatch.setattr(program, "build_corpus", lambda config: None)
+    monkeypatch.setattr(program.machine, "kind", lambda cpu: "amd-epyc-zen4")
     for name in BENCHMARKS:
-        monkeypatch.setitem(program.BENCHMARKS, name, lambda session: {})
+        monkeypatch.setitem(program.BENCHMARKS, name, lambda session, name=name: {"of": name})
+        monkeypatch.setitem(tables.TABLES, name, tables.TABLES[name]._replace(write=lambda found: iter([str(found)])))
     (tmp_path / "benchmarks").mkdir()
-    page = f"before\n{report.BEGIN}\n{report.END}\n"
     (tmp_path / "docs").mkdir()
-    (tmp_path / report.PAGE).write_text(page)
-    assert CliRunner().invoke(program.main, options, catch_exceptions=False).exit_code == 0
-    assert (tmp_path / "benchmarks" / "results.json").exists() == full
-    assert ("make bench" in (tmp_path / report.PAGE).read_text()) == full
-    assert ((tmp_path / report.PAGE).read_text() == page) != full
+    (tmp_path / report.PAGE).write_text(f"before\n{report.BEGIN}\n{report.END}\nafter\n")
+    return tmp_path
+
+
+def run(*words: str) -> None:
+    assert CliRunner().invoke(program.main, words, catch_exceptions=False).exit_code == 0
+
+
+@pytest.mark.parametrize("words", [("--page", "--only", "steps"), ("--output", "missing/results.json")], ids=" ".join)
+def test_a_wrong_option_ends_before_anything_is_measured(words: tuple[str, ...], project: Path) -> None:
+    for name in BENCHMARKS:
+        program.BENCHMARKS[name] = lambda session: pytest.fail("measured")
+    assert CliRunner().invoke(program.main, words).exit_code == 2
+
+
+def test_a_quick_run_is_not_saved(project: Path) -> None:
+    before = (project / report.PAGE).read_text()
+    run("--quick")
+    assert not list((project / "benchmarks").iterdir())
+    assert (project / report.PAGE).read_text() == before
+
+
+def test_results_of_benchmarks_that_did_not_run_are_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run()
+    monkeypatch.setitem(program.BENCHMARKS, "steps", lambda session: {"of": "steps, again"})
+    run("--only", "steps")
+    found = json.loads((project / "benchmarks" / "results-amd-epyc-zen4.json").read_text())
+    assert found.keys() == found["measured"].keys() | {"kind", "measured"}
+    assert found["measured"].keys() == set(BENCHMARKS)
+    assert [found[name]["of"] for name in ("steps", "growth")] == ["steps, again", "growth"]
+    page = (project / report.PAGE).read_text()
+    assert page.startswith("before\n")
+    assert page.endswith("\nafter\n")
+    assert all(str(found[name]) in page for name in BENCHMARKS)
+
+
+def test_another_cpu_has_its_own_file_and_keeps_the_table_of_steps(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    file = project / "benchmarks" / "results-amd-epyc-zen4.json"
+    earlier = json.loads(file.read_text().replace(program.machine.describe()["on"], "2026-01-01"))
+    results.write(file, earlier)
+    monkeypatch.setattr(program.machine, "kind", lambda cpu: "intel-xeon-6-143-amx")
+    for name in BENCHMARKS:
+        monkeypatch.setitem(program.BENCHMARKS, name, lambda session, name=name: {"on Intel": name})
+    run()
+    assert json.loads(file.read_text()) == earlier
+    page = (project / report.PAGE).read_text()
+    intel, amd = page.partition("### amd-epyc-zen4")[::2]
+    assert all(str({"on Intel": name}) in intel for name in BENCHMARKS), "all tables of the CPU measured last"
+    assert str({"of": "steps"}) in amd
+    assert str({"of": "growth"}) not in amd
+    monkeypatch.setattr(program, "measure", lambda session, names: pytest.fail("measured"))
+    run("--page")
+    assert (project / report.PAGE).read_text() == page
 
 
 def test_insert_replaces_only_the_text_between_the_marks() -> None:
@@ -110,7 +163,8 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return change
 
 
-every_contender = pytest.mark.parametrize("contender", steps.learners(Session.has_torch))
+FLOAT32 = [name for name in steps.learners(Session.has_torch) if name != "bfloat16"]
+every_contender = pytest.mark.parametrize("contender", FLOAT32)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
@@ -121,6 +175,20 @@ def test_a_wrong_loss_or_gradient_is_not_timed(
     plant(contender, "gradients", lambda true: fault(*true))
     with pytest.raises(checks.WrongResultError):
         steps.measure_shape(session, SHAPE)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS][1:], ids=str)
+def test_a_wrong_bfloat16_gradient_is_not_timed(fault: str, session: Session, plant: Callable[..., None]) -> None:
+    if "bfloat16" not in steps.learners(Session.has_torch):
+        pytest.skip("needs PyTorch and a CPU with products of bfloat16 numbers")
+    plant("bfloat16", "gradients", lambda true: _far(*FAULTS[fault](*true)))
+    with pytest.raises(checks.WrongResultError, match="bfloat16"):
+        steps.measure_shape(session, SHAPE)
+
+
+def _far(loss: float, grads: Params) -> tuple[float, Params]:
+    """Scale a planted error of 0.1 % to one above the tolerance of bfloat16."""
+    return loss, {name: grad * 1.2 for name, grad in grads.items()}
 
 
 @every_contender
@@ -210,7 +278,7 @@ def test_training_captions_have_the_lengths_of_coco() -> None:
     assert (batch.captions[np.arange(256), lengths - 1] == shapes.END).all()
 
 
-@pytest.mark.parametrize("contender", [name for name in steps.learners(Session.has_torch) if name != "loops"])
+@pytest.mark.parametrize("contender", [name for name in FLOAT32 if name != "loops"])
 def test_dropout_is_applied_in_the_step_but_not_in_the_gradient_check(contender: str) -> None:
     shape = replace(SHAPE, dropout=Dropout(0.2, 0.5, 0.5))
     learner = steps.learners(Session.has_torch)[contender](shape, shapes.parameters(shape), shapes.batch(shape))
@@ -246,8 +314,7 @@ def test_contenders_take_turns() -> None:
     times = Timer(3, 0, 0).race(contenders)
     once, warm = ["OURS", "ours", "B", "b"], ["OURS", "ours", "ours", "B", "b", "b"]
     assert calls == once + warm * 3, "one warm-up, then three bursts, each after one untimed call"
-    assert times["ours"]["ratio"] == 1
-    assert times["b"]["ratio"] == pytest.approx(times["ours"]["median"] / times["b"]["median"])
+    assert times.keys() == {"ours", "b"}
     assert all(took["min"] <= took["median"] for took in times.values())
 
 
@@ -301,25 +368,41 @@ def test_targets_are_checked_against_the_results() -> None:
         for shape in shapes.COCO
     }
     steps_of["rnn-64-10000"]["threads"]["1"] = a_race(1.4, floor=0.6, **torch)
-    results = {
+    found = {
+        "kind": "amd-epyc-zen4",
         "steps": steps_of,
         "decoding": {"lstm": {"threads": {"1": a_race(0.64, torch=1.0, **{"ours beam 3": 3.0})}}},
         "epochs": {"ratio": 0.95},
         "features": a_race(2.0, h5py=9.0, **{"ours in memory": 1.0}),
         "streaming": {"peak": 700.0, "share": 0.05},
+        "startup": a_race(0.065, **{"import click": 0.05, "sample": 0.24}),
     }
-    got = {t["name"]: (t["got"], t["reached"]) for t in targets.check(results)}
-    assert got["one thread: step / PyTorch best, mean"] == (pytest.approx(0.7 * 2**0.1), True)
+    got = {target.name: (target.got, target.reached) for target in targets.check(found)}
+    assert got["one thread: step / PyTorch best, mean"] == (pytest.approx(0.7 * 2**0.1), False)
     assert got["one thread: step / PyTorch best, worst"] == (1.4, False)
     assert got["one thread: step / PyTorch eager, mean"] == (pytest.approx(0.35 * 2**0.1), True)
     assert got["one thread: step / GEMM floor, lstm-64-1004"] == (pytest.approx(0.7 / 0.6), True)
     assert got["one thread: step / GEMM floor, lstm-256-1004"] == (pytest.approx(0.7 / 0.6), False)
     assert got["one thread: loops / LSTM step, mean"] == (pytest.approx(3 / 0.7), False)
     assert got["one thread: loops / RNN step, mean"] == (pytest.approx(3 / 0.7), True)
-    assert got["one thread: LSTM greedy / PyTorch"] == (0.64, True)
+    assert got["one thread: LSTM greedy / PyTorch"] == (0.64, False)
     assert got["one thread: LSTM beam 3 / greedy"] == (pytest.approx(3 / 0.64), False)
     assert got["words/s of an epoch / of its training steps"] == (0.95, True)
     assert got["read a batch of features / h5py"] == (pytest.approx(1 / 9), False)
+    assert got["captioner --help / import click"] == (pytest.approx(1.3), True)
+    assert got["captioner sample of one image, s"] == (0.24, True)
     assert got["waiting for these features / step time"] == (0.05, True)
     assert got.pop("peak memory with 800 MB of features and memory_mib=256, MB") == (700.0, False)
     assert {got[name] for name in got if "two" in name or "memory" in name or "RNN greedy" in name} == {(None, None)}
+
+
+def test_the_bounds_depend_on_the_vendor_and_bfloat16_is_not_best() -> None:
+    races = {"1": a_race(0.94, floor=0.78, **{"torch packed": 1.0, "bfloat16": 0.1})}
+    steps_of = {shape.key: {"threads": races, "loops": {"1": a_race(0.94, loops=3.0)}} for shape in shapes.COCO}
+    worst = {}
+    for kind in ("intel-xeon-6-143-amx", "amd-epyc-zen4", "arm"):
+        got = {target.name: target for target in targets.check({"kind": kind, "steps": steps_of})}
+        worst[kind] = got["one thread: step / PyTorch best, worst"]
+        floor = got["one thread: step / GEMM floor, lstm-64-1004"]
+    assert [(target.got, target.reached) for target in worst.values()] == [(0.94, True), (0.94, False), (0.94, True)]
+    assert floor.bound == "<= 1.25"

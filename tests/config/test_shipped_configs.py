@@ -11,10 +11,10 @@ import pytest
 from captioner.config.options import ENCODER, Prepare
 from captioner.config.shipped import FOLDER, description, shipped
 from captioner.config.yaml_io import OPTIONS, load
-from captioner.data import SOURCES
 from captioner.data.features import MEMORY_MIB
 from captioner.data.prepared import write_prepared
 from captioner.data.readers import Columns
+from captioner.data.sources import SOURCES
 from captioner.errors import ConfigError
 from captioner.images import ENCODERS
 from captioner.inference.decoder import METHODS

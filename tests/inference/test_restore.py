@@ -13,6 +13,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.restore import Restored, check_corpus, check_width, restore
+from captioner.optim.ema import EMA
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint
@@ -28,6 +29,17 @@ def test_everything_saved_is_restored(tiny_run: Path) -> None:
     for name, array in saved.params.items():
         np.testing.assert_array_equal(restored.model.params[name], array)
     assert restored.slots.keys() == {"m", "v"}
+
+
+def test_without_training_only_the_moving_average_is_read_of_the_slots(tiny_run: Path, tmp_path: Path) -> None:
+    assert restore(tiny_run / "last.h5", for_training=False).slots == {}
+    saved = checkpoint.load(tiny_run / "last.h5")
+    average = {name: w + 1 for name, w in saved.params.items()}
+    with_average = dataclasses.replace(saved, slots={**saved.slots, EMA: average})
+    checkpoint.save(tmp_path / "last.h5", with_average)
+    restored = restore(tmp_path / "last.h5", for_training=False)
+    assert restored.slots.keys() == {EMA}
+    np.testing.assert_array_equal(restored.model.params["Wh"], average["Wh"])
 
 
 def test_overrides_change_the_config(tiny_run: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from captioner.decode import beam, greedy
 from captioner.decode.parallel import parallel_decoder
 from captioner.layers import CELLS
-from captioner.layers.cell import project_inputs, step_forward
+from captioner.layers.cell import step_forward
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
 from captioner.parallel.thread_pool import ThreadPool
@@ -40,13 +40,14 @@ def test_inference_steps_match_the_layers(cell: str) -> None:
 
 def test_each_word_is_projected_once(monkeypatch: pytest.MonkeyPatch) -> None:
     one, projected = model("lstm"), []
-
-    def counting(cell: Any, x: np.ndarray, *others: Any) -> np.ndarray:
-        projected.append(len(x))
-        return project_inputs(cell, x, *others)
-
-    monkeypatch.setattr("captioner.model.inference_model.project_inputs", counting)
     inference, state = one.for_inference(), one.start(np.zeros((4, 4)))
+    product = inference._Wx.product
+
+    def counting(x: np.ndarray) -> np.ndarray:
+        projected.append(len(x))
+        return product(x)
+
+    monkeypatch.setattr(inference._Wx, "product", counting)
     for tokens in ([1, 1, 1, 1], [5, 6, 5, 1], [6, 7, 1, 5]):
         _, state = inference.step(np.array(tokens), state)
     assert projected == [1, 2, 1]
