@@ -20,7 +20,7 @@ from benchmarks.shapes import Shape
 from benchmarks.timing import Call, Contender
 from captioner.layers.cell import project_inputs, split_gates
 from captioner.layers.embedding import word_embedding_backward
-from captioner.layers.scan import _recurrent_matrices, _shares
+from captioner.layers.scan import recurrent_matrices, share_work
 from captioner.layers.softmax import cross_entropy
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import IMAGE_INPUTS, start_backward, start_forward
@@ -112,8 +112,8 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
     _, start_cache = start_forward(IMAGE_INPUTS["init"], cell, p, batch.features, pool)
     ax = project_inputs(cell, scan.inputs, p["Wx"], p["b"], pool)
     Wh, WhT = split_gates(p["Wh"], G), split_gates(p["Wh"], G).swapaxes(1, 2)
-    shares, units = _shares(packing, H, pool)
-    forward, backward = (_recurrent_matrices(W, units, packing, pool) for W in (Wh, WhT))
+    shares, units = share_work(packing, H, pool)
+    forward, backward = (recurrent_matrices(W, units, packing, pool) for W in (Wh, WhT))
     # For each part of the hidden units, as in the scan.
     inputs, saved = [np.ascontiguousarray(ax[:, :, u]) for u in units], [one.copy() for one in scan.saved]
     states = [tuple(np.zeros((N + P, u.stop - u.start), np.float32) for _ in range(cell.states)) for u in units]
@@ -179,7 +179,7 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
         part("x Wx", 2 * U * D * G * H, U * D + D * G * H + U * G * H,
              partial(project_inputs, cell, scan.inputs, p["Wx"], p["b"], pool)),
         part("laying out Wh and Whᵀ", 0, 4 * G * H * H,
-             *(partial(_recurrent_matrices, W, units, packing, pool) for W in (Wh, WhT))),
+             *(partial(recurrent_matrices, W, units, packing, pool) for W in (Wh, WhT))),
         part("h Wh", recurrent, steps * G * H * H + P * H + P * G * H,
              each_step(products)),
         part("gates", 0, P * H * (4 * G + (cell.states - 1) + cell.states + cell.saved), each_step(gates)),

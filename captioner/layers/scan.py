@@ -69,11 +69,11 @@ def scan_forward(
     contexts = [np.ascontiguousarray(context[packing.order].swapaxes(0, 1)) for context in initial[cell.states :]]
     h = np.empty((count + rows, hidden), dtype)
     h[:count] = ordered[0]
-    shares, units = _shares(packing, hidden, pool)
+    shares, units = share_work(packing, hidden, pool)
     # Contiguous for each unit shard; h is shared, because products need all of it.
     states = [(h[:, u], *(np.empty((count + rows, u.stop - u.start), dtype) for _ in ordered[1:])) for u in units]
     saved = [np.empty((cell.saved, rows if save_for_backward else 0, u.stop - u.start), dtype) for u in units]
-    matrices = _recurrent_matrices(split_gates(Wh, cell.gates), units, packing, pool)
+    matrices = recurrent_matrices(split_gates(Wh, cell.gates), units, packing, pool)
 
     def loop(worker: int, wait: Callable[[], object]) -> None:
         captions, part, u = shares[worker]
@@ -110,10 +110,10 @@ def scan_backward(
     count, hidden, dtype = len(packing.order), len(Wh), h.dtype
     dax = np.empty((cell.gates, *dh.shape), dtype)
     dah = dax if cell.additive else np.empty_like(dax)
-    shares, units = _shares(packing, hidden, pool)
+    shares, units = share_work(packing, hidden, pool)
     dstates = [tuple(np.zeros((count, u.stop - u.start), dtype) for _ in range(cell.states)) for u in units]
     dcontexts = [np.zeros((cell.gates, count, hidden), dtype)] if has_context else []
-    matrices = _recurrent_matrices(split_gates(Wh, cell.gates).swapaxes(1, 2), units, packing, pool)
+    matrices = recurrent_matrices(split_gates(Wh, cell.gates).swapaxes(1, 2), units, packing, pool)
 
     def loop(worker: int, wait: Callable[[], object]) -> None:
         captions, part, u = shares[worker]
@@ -149,8 +149,8 @@ def scan_backward(
     return dinputs, dinitial, dWx, dWh, dprojected.sum(axis=0)
 
 
-def _shares(packing: Packing, hidden: int, pool: ThreadPool) -> tuple[list[Share], list[slice]]:
-    """Return the share of each worker, and the unit shards."""
+def share_work(packing: Packing, hidden: int, pool: ThreadPool) -> tuple[list[Share], list[slice]]:
+    """Return the share of each worker, and the unit shards: one of all units, or one per worker."""
     if len(packing.shards) == pool.size:
         every = slice(0, hidden)
         return [Share(worker, 0, every) for worker in range(pool.size)], [every]
@@ -158,7 +158,7 @@ def _shares(packing: Packing, hidden: int, pool: ThreadPool) -> tuple[list[Share
     return [Share(0, worker, u) for worker, u in enumerate(units)], units
 
 
-def _recurrent_matrices(W: Array, units: list[slice], packing: Packing, pool: ThreadPool) -> list[BlockedMatrix]:
+def recurrent_matrices(W: Array, units: list[slice], packing: Packing, pool: ThreadPool) -> list[BlockedMatrix]:
     """Lay out the columns of each unit shard for the products of the longest step.
 
     Shapes: W (G, H, H).
