@@ -50,8 +50,8 @@ def check_attention(loaded: LoadedModel) -> None:
     if isinstance(model, Ensemble) and not model.attends:
         without = [str(number) for number, member in enumerate(model.members, 1) if not member.attends]
         raise CheckpointError(
-            f"attention maps: expected an ensemble of models with attention, but of its {len(model.members)} models "
-            f"number {', '.join(without)} has none; leave it out, or {TRAIN}"
+            f"attention maps: expected models with attention, got none in model {', '.join(without)} of "
+            f"{len(model.members)}; leave out models without attention, or {TRAIN}"
         )
     if not model.attends:
         raise CheckpointError(

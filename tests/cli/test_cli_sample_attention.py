@@ -90,8 +90,8 @@ def test_an_ensemble_has_maps(cli: Callable[..., Any], attention_run: Path, tiny
     mixed = cli("sample", "--ensemble", attention_run, tiny_run, "--attention", "mixed")
     assert (mixed.code, mixed.out) == (1, "")
     assert mixed.err == (
-        "captioner: attention maps: expected an ensemble of models with attention, but of its 2 models number 2 has "
-        "none; leave it out, or train with -o model.attention=adaptive\n"
+        "captioner: attention maps: expected models with attention, got none in model 2 of 2; leave out models without "
+        "attention, or train with -o model.attention=adaptive\n"
     )
     assert not Path("mixed").exists()
 

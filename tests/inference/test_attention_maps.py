@@ -85,13 +85,16 @@ def test_models_without_attention_are_rejected(attention_run: Path, tiny_run: Pa
         f"{tiny_run}/best.h5: attention maps: expected a model with attention, got model.attention none; "
         "train with -o model.attention=adaptive"
     )
-    both = captioner.load([attention_run, tiny_run, attention_run])
+    mixed = captioner.load([attention_run, tiny_run, attention_run])
     with pytest.raises(CheckpointError) as caught:
-        both.caption(features=np.zeros((1, 231)), attention=True)
+        mixed.caption(features=np.zeros((1, 231)), attention=True)
     assert str(caught.value) == (
-        "attention maps: expected an ensemble of models with attention, but of its 3 models number 2 has none; "
-        "leave it out, or train with -o model.attention=adaptive"
+        "attention maps: expected models with attention, got none in model 2 of 3; leave out models without attention, "
+        "or train with -o model.attention=adaptive"
     )
+    mixed = captioner.load([attention_run, tiny_run, tiny_run])
+    with pytest.raises(CheckpointError, match=r"got none in model 2, 3 of 3; leave out models without attention"):
+        mixed.caption(features=np.zeros((1, 231)), attention=True)
 
 
 def test_features_with_regions_are_captioned(attention_run: Path) -> None:
