@@ -52,6 +52,8 @@ _ORIGINALS = re.compile(
     r"|ico|svg|eps|exr|hdr)"
 )
 """Suffixes of other image formats, such as raw files."""
+ATTENTION_PICTURE = ".attention.png"
+"""The end of the names of pictures of attention, which are no photographs."""
 BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """Maximum number of pixels, above which Pillow warns of a decompression bomb."""
@@ -200,7 +202,7 @@ def square(photo: Image.Image, side: int) -> Image.Image:
 def list_photos(
     folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] | None = None
 ) -> list[Path]:
-    """List the photographs in a folder and its subfolders, sorted, without hidden files.
+    """List the photographs in a folder and its subfolders, sorted, without hidden files and pictures of attention.
 
     `unread` is called with the error of each folder that cannot be read, and of each link to a folder elsewhere: it
     could lead to the whole disk. `suffixes` are by default those of the formats that can be read.
@@ -215,6 +217,8 @@ def list_photos(
             if not os.path.join(os.path.realpath(link), "").startswith(inside):
                 unread(OSError(errno.ELOOP, LINK, link))
         found += [
-            Path(where, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in suffixes
+            Path(where, name)
+            for name in names
+            if Path(name).suffix.lower() in suffixes and not (name.startswith(".") or name.endswith(ATTENTION_PICTURE))
         ]
     return sorted(found)

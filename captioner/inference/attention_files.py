@@ -14,7 +14,7 @@ from typing import NamedTuple
 from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, UsageError
 from captioner.images.attention_picture import Picture, draw, open_picture, to_png
-from captioner.images.photo import is_photo_suffix
+from captioner.images.photo import ATTENTION_PICTURE, is_photo_suffix
 from captioner.inference.attention import Attention
 from captioner.inference.caption import Caption
 from captioner.preparation.find_photos import find_below
@@ -23,8 +23,8 @@ from captioner.text.strict_json import to_json
 
 MAX_STEM = 150
 """The longest name of an image that names its files, in bytes: file systems allow 255, with a digest and a suffix."""
-SUFFIXES = (".attention.png", ".attention.json")
-"""No photograph has such a name, so `overwrite` replaces none."""
+SUFFIXES = (ATTENTION_PICTURE, ".attention.json")
+"""Distinct from the usual names of photographs, so that `overwrite` does not replace them."""
 DECIMALS = 6
 UNSAFE = frozenset('/\\:*?"<>|')
 RESERVED = frozenset(("con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(10))))
