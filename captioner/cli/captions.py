@@ -47,8 +47,8 @@ def write_captions(
         exist = "sidecars exist" if sidecars.kept > 1 else "sidecar exists"
         output.problem(f"{sidecars.kept:,} {exist} already, not replaced; --overwrite replaces existing files")
     if maps is not None and maps.kept:
-        exist = "attention maps exist" if maps.kept > 1 else "attention map exists"
-        output.problem(f"{maps.kept:,} {exist} already, not replaced; --overwrite replaces existing files")
+        kept = f"attention maps of {maps.kept:,} image{'s' * (maps.kept > 1)} exist already, not replaced"
+        output.problem(f"{kept}; --overwrite replaces existing files")
     if maps is not None and maps.written:
         output.note(f"{maps.folder}: attention maps of {maps.written:,} image{'s' * (maps.written > 1)} written")
     return code

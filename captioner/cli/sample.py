@@ -161,17 +161,17 @@ def sample(
         from captioner.inference.attention import check_attention
 
         check_attention(loaded)
-    maps, corpus = attention is not None, None
+    with_attention, corpus = attention is not None, None
     captions: Iterable[Caption | Unreadable]
     if photos:
-        captions = captions_of_photos(loaded, photos, encoder, encoder_option, number, n_best, maps)
+        captions = captions_of_photos(loaded, photos, encoder, encoder_option, number, n_best, with_attention)
     elif features is not None:
-        captions = captions_of_features(loaded, features, number, n_best, maps)
+        captions = captions_of_features(loaded, features, number, n_best, with_attention)
     else:
         from captioner.inference.load import open_corpus
 
         corpus = open_corpus(loaded, data)
-        captions = captions_of_split(loaded, corpus, split or "val", data is None, number, n_best, maps)
+        captions = captions_of_split(loaded, corpus, split or "val", data is None, number, n_best, with_attention)
     from captioner.cli.captions import write_captions
 
     if attention is None:
@@ -182,6 +182,6 @@ def sample(
     files = AttentionFiles(attention, find, loaded.meta.encoder, overwrite)
     code = write_captions(captions, as_json, write_sidecar, coco, overwrite, files)
     if corpus is not None and files.without_picture:
-        missing = f"{files.without_picture:,} of {files.written:,} photographs not found"
+        missing = f"{files.without_picture:,} of {files.written:,} photographs not found or unreadable"
         output.problem(f"{missing}; {images_hint(corpus.about, images)}")
     return code

@@ -53,7 +53,7 @@ def test_json_lines_name_the_files(cli: Callable[..., Any], attention_run: Path)
     kept = cli(*command, "--attention", "maps")
     assert [json.loads(line)["attention"] for line in kept.out.splitlines()] == [None, None]
     assert (kept.code, kept.err) == (
-        0, "captioner: 2 attention maps exist already, not replaced; --overwrite replaces existing files\n"
+        0, "captioner: attention maps of 2 images exist already, not replaced; --overwrite replaces existing files\n"
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_existing_files_are_replaced_with_overwrite(cli: Callable[..., Any], att
     done = cli(*command)
     assert (done.code, done.err) == (
         0,
-        "captioner: 1 attention map exists already, not replaced; --overwrite replaces existing files\n"
+        "captioner: attention maps of 1 image exist already, not replaced; --overwrite replaces existing files\n"
         "maps: attention maps of 1 image written\n",
     )
     assert Path("maps/val-00001.attention.json").read_text() == "precious"
@@ -212,7 +212,7 @@ def test_photographs_of_a_split_are_found_in_their_folder(
     assert (done.code, done.err) == (
         0,
         "maps: attention maps of 4 images written\n"
-        "captioner: 2 of 4 photographs not found; set their folder with --images\n",
+        "captioner: 2 of 4 photographs not found or unreadable; set their folder with --images\n",
     )
     with_photo = {path.name for path in Path("maps").glob("*.png") if red_pixels(path)}
     assert len(with_photo) == 2
@@ -223,5 +223,6 @@ def test_unknown_photographs_are_reported(cli: Callable[..., Any], attention_run
     done = cli("sample", attention_run, "-n", 2, "--attention", "maps", *SHORT)
     assert done.code == 0
     assert done.err.endswith(
-        "captioner: 2 of 2 photographs not found; set their folder with --images, such as --images 'my photos'\n"
+        "captioner: 2 of 2 photographs not found or unreadable; set their folder with --images, such as --images "
+        "'my photos'\n"
     )
