@@ -109,6 +109,8 @@ def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | 
         from captioner.images import open_encoder
 
         encoder = open_encoder(job.options.encoder, job.encoder_options)
+        if job.options.regions and encoder.regions is None:
+            raise UsageError(f"--regions: encoder {job.options.encoder} has no regions; omit --regions")
         _compare(encoder, features, regions, rows, job.folder, path)
         identity = encoder.identity
     dtype = np.dtype(job.options.dtype)

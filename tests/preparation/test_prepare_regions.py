@@ -100,6 +100,10 @@ def test_an_encoder_without_regions_is_rejected(photos: Path, monkeypatch: pytes
     assert message == "--regions: encoder scenes has no regions; use efficientnet-lite0, or omit --regions"
     assert (photos.parent / "out.h5").read_bytes() == before
     assert not (photos.parent / "out.h5.part").exists()
+    file = given(photos.parent, EXPECTED, REGIONS)
+    message = refusal(photos, UsageError, regions=True, features=file, overwrite=True)
+    assert message == "--regions: encoder scenes has no regions; omit --regions"
+    assert (photos.parent / "out.h5").read_bytes() == before
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (2, 64)])
