@@ -6,6 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -75,9 +76,10 @@ def caches() -> dict[str, int]:
     """Return the bytes of the data caches of the first core, such as L2, smallest first; empty if unknown."""
     sizes = {}
     for folder in sorted(CACHES.glob("index*")):
-        level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
-        if kind != "Instruction":
-            sizes[f"L{level}"] = int(size.removesuffix("K")) << 10
+        with suppress(OSError):  # the kernel does not know the size of some caches
+            level, type_, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
+            if type_ != "Instruction":
+                sizes[f"L{level}"] = int(size.removesuffix("K")) << 10
     return sizes
 
 

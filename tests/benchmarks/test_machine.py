@@ -43,6 +43,8 @@ def test_caches_are_read_from_the_kernel(tmp_path: Path, monkeypatch: pytest.Mon
         folder.mkdir()
         for name, text in zip(("level", "type", "size"), texts, strict=True):
             (folder / name).write_text(f"{text}\n")
+    (tmp_path / "index3").mkdir()
+    (tmp_path / "index3" / "level").write_text("3\n")
     monkeypatch.setattr(machine, "CACHES", tmp_path)
     assert machine.caches() == {"L1": 32 << 10, "L2": 1 << 20}
     monkeypatch.setattr(machine, "CACHES", tmp_path / "none")
