@@ -1,4 +1,4 @@
-"""Encoders made of encoders: the mean over an image and its mirror image, and the features of several encoders."""
+"""Composite encoders: the mean over an image and its mirror image, and the features of several encoders."""
 
 from __future__ import annotations
 

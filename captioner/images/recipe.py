@@ -1,8 +1,8 @@
 """Recipes of encoders, `PART+PART...`, and the identities of the encoders that they open.
 
-A part is `NAME:OPTION...`, or `onnx:FILE:OPTION...`. FILE ends with the first `.onnx` that a colon, a plus sign or the
-end follows; a name without it is the rest of the recipe. The values of options may be percent-encoded. An identity has
-the same form, but a version or the digest of the weights after each name.
+A part is `NAME:OPTION...`, or `onnx:FILE:OPTION...`. FILE ends with the first `.onnx` that is followed by a colon, a
+plus sign or the end of the recipe; a file name without `.onnx` extends to the end of the recipe. The values of options
+may be percent-encoded. An identity has the same form, but a version or the digest of the weights after each name.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ def parse_recipe(recipe: str) -> list[Part]:
 
 
 def with_options(parts: Sequence[Part], options: Mapping[str, str]) -> list[Part]:
-    """Add options to the only part of a recipe, or to its only `onnx` part.
+    """Add options to the only part of a recipe, or to its only part with a file.
 
     Raises: UsageError if there are several such parts.
     """
-    chosen = parts if len(parts) == 1 else [part for part in parts if part.name == "onnx"]
+    chosen = parts if len(parts) == 1 else [part for part in parts if part.file]
     if options and len(chosen) != 1:
         raise UsageError(
             f"encoder {'+'.join(map(str, parts))}: --encoder-option needs exactly one encoder onnx:FILE, got "

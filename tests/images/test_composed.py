@@ -1,4 +1,4 @@
-"""Encoders made of encoders: the mean over mirror images, and concatenated features."""
+"""Composite encoders: the mean over mirror images, and concatenated features."""
 
 import threading
 from pathlib import Path

@@ -80,7 +80,12 @@ def test_separate_options_belong_to_the_only_part_or_the_only_model_file() -> No
     parts = parse_recipe("scenes+onnx:a.onnx:size=3:mirror")
     assert with_options(parts, options) == parse_recipe("scenes+onnx:a.onnx:size=64:mirror")
     assert with_options(parts * 2, {}) == parts * 2
-    for recipe, count in ((f"scenes+{LITE0}", 0), ("onnx:a.onnx+onnx:b.onnx", 2), ("onnx:a.onnx+onnx:a.onnx", 2)):
+    for recipe, count in (
+        (f"scenes+{LITE0}", 0),
+        ("onnx+scenes", 0),
+        ("onnx:a.onnx+onnx:b.onnx", 2),
+        ("onnx:a.onnx+onnx:a.onnx", 2),
+    ):
         with pytest.raises(UsageError) as caught:
             with_options(parse_recipe(recipe), options)
         assert str(caught.value) == (
