@@ -134,7 +134,7 @@ def check_simd() -> Finding:
 
 
 def check_matrix_products() -> Finding:
-    """Measure the recurrent products of 32 and 64 captions on one thread, and report the fastest block width of each."""
+    """Measure the recurrent products of 32 and 64 captions on one thread, and report the fastest block width."""
     import numpy as np
 
     from captioner.layers.block_width import fastest, measure
