@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from benchmarks.results import Results
-from benchmarks.targets import over
+from benchmarks.results import Results, over
 
 Row: TypeAlias = tuple[str, ...]
 
@@ -21,14 +20,19 @@ def milliseconds(took: Results) -> str:
     return f"{1e3 * took['median']:.4g}"
 
 
+def each(values: Iterable[float], form: str) -> str:
+    """Return a cell with one value per number of threads, each in this format."""
+    return " / ".join(format(value, form) for value in values)
+
+
 def times(races: Results, name: str, unit: float = 1e3) -> str:
     """Return a contender's median for each number of threads in which it was measured."""
-    return " / ".join(f"{unit * race[name]['median']:.4g}" for race in races.values() if name in race)
+    return each((unit * race[name]["median"] for race in races.values() if name in race), ".4g")
 
 
 def ratios(races: Results, ours: str, theirs: str) -> str:
     """Return the ratio of two medians for each number of threads in which both were measured."""
-    return " / ".join(f"{over(race, ours, theirs):.2f}" for race in races.values() if ours in race and theirs in race)
+    return each((over(race, ours, theirs) for race in races.values() if ours in race and theirs in race), ".2f")
 
 
 def pair(title: str, races: Results, ours: str, theirs: str, unit: float = 1e3) -> Row:

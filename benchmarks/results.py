@@ -10,6 +10,17 @@ Results: TypeAlias = dict[str, Any]
 """`kind` of CPU, `measured` with machine and notes of each benchmark, and the results of each benchmark by name."""
 
 
+def over(race: Results, ours: str, theirs: str) -> float:
+    """Return the ratio of two median times of one race."""
+    return float(race[ours]["median"] / race[theirs]["median"])
+
+
+def with_best(race: Results) -> Results:
+    """Add the fastest float32 variant of PyTorch, if any was measured, as `best`."""
+    variants = [took for name, took in race.items() if name.startswith("torch")]
+    return race | {"best": min(variants, key=lambda took: took["median"])} if variants else race
+
+
 def path_of(folder: Path, kind: str) -> Path:
     """Return the file of a kind of CPU."""
     return folder / f"results-{kind}.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.markdown import Row, table
+from benchmarks.markdown import Row, each, table
 from benchmarks.results import Results
 
 GIGA = 1e9
@@ -15,7 +15,7 @@ def roofline(results: Results) -> Iterator[str]:
     peaks = results["peaks"]
     names = [("product", "GFLOP/s"), *((level, "GB/s") for level in results["levels"])]
     head = (f"{name}, {unit}" for name, unit in names)
-    measured = (" / ".join(f"{rates[name] / GIGA:.0f}" for rates in peaks.values()) for name, _ in names)
+    measured = (each((rates[name] / GIGA for rates in peaks.values()), ".0f") for name, _ in names)
     yield table(" | ".join(("peaks", *head)), [("of the machine", *measured)])
     yield table("part of a step | MFLOP | MB | ms | GFLOP/s | GB/s | peak | share of the peak", _rows(results))
 
@@ -30,26 +30,26 @@ def _rows(results: Results) -> Iterator[Row]:
             name,
             f"{part['flops'] / 1e6:,.0f}" if part["flops"] else "",
             f"{part['bytes'] / 1e6:.1f}",
-            " / ".join(f"{1e3 * took:.3g}" for took in seconds.values()),
-            " / ".join(f"{part['flops'] / took / GIGA:.0f}" for took in seconds.values()) if part["flops"] else "",
-            " / ".join(f"{part['bytes'] / took / GIGA:.0f}" for took in seconds.values()),
+            each((1e3 * took for took in seconds.values()), ".3g"),
+            each((part["flops"] / took / GIGA for took in seconds.values()), ".0f") if part["flops"] else "",
+            each((part["bytes"] / took / GIGA for took in seconds.values()), ".0f"),
             peak,
-            " / ".join(f"{share:.0%}" for share in shares),
+            each(shares, ".0%"),
         )
     whole = {count: race["ours"]["median"] for count, race in races.items()}
     parts = {count: sum(race[name]["median"] for name in results["parts"]) for count, race in races.items()}
     flops = sum(part["flops"] for part in results["parts"].values())
     shares = (flops / took / results["peaks"][count]["product"] for count, took in whole.items())
-    yield ("sum of the parts", "", "", " / ".join(f"{1e3 * took:.3g}" for took in parts.values()), "", "", "", "")
+    yield ("sum of the parts", "", "", each((1e3 * took for took in parts.values()), ".3g"), "", "", "", "")
     yield (
         "whole step",
         f"{flops / 1e6:,.0f}",
         "",
-        " / ".join(f"{1e3 * took:.3g}" for took in whole.values()),
-        " / ".join(f"{flops / took / GIGA:.0f}" for took in whole.values()),
+        each((1e3 * took for took in whole.values()), ".3g"),
+        each((flops / took / GIGA for took in whole.values()), ".0f"),
         "",
         "product",
-        " / ".join(f"{share:.0%}" for share in shares),
+        each(shares, ".0%"),
     )
 
 

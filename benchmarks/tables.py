@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from benchmarks import targets
 from benchmarks.markdown import Row, milliseconds, pair, ratios, table, times
-from benchmarks.results import Results
+from benchmarks.results import Results, over, with_best
 from benchmarks.roofline_table import roofline
-from benchmarks.targets import over, with_best
 
 
 class Table(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from statistics import geometric_mean
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from benchmarks import shapes
+from benchmarks.results import Results, over, with_best
 
-Results: TypeAlias = dict[str, Any]
 Target: TypeAlias = tuple[str, Callable[[Results], float], str, float]
 """A name, how to read its value from the results, a comparison sign and a bound."""
 
@@ -40,17 +40,6 @@ class Checked(NamedTuple):
     bound: str
     got: float | None
     reached: bool | None
-
-
-def over(race: Results, ours: str, theirs: str) -> float:
-    """Return the ratio of two median times of one race."""
-    return float(race[ours]["median"] / race[theirs]["median"])
-
-
-def with_best(race: Results) -> Results:
-    """Add the fastest float32 variant of PyTorch, if any was measured, as `best`."""
-    variants = [took for name, took in race.items() if name.startswith("torch")]
-    return race | {"best": min(variants, key=lambda took: took["median"])} if variants else race
 
 
 def with_threads(count: str, bounds: Bounds) -> list[Target]:
