@@ -32,9 +32,8 @@ def peak() -> float:
 def measure(session: Session) -> dict[str, Any]:
     """Measure the LSTM with V = 1,004: all contenders at N = 64, and captioner's linear fit over words for larger N."""
     usual, *others = (8, 4, 16) if session.quick else (64, 16, 32, 128, 256, 512)
-    names = [name for name in learners(session.has_torch) if name not in ("loops", "bfloat16")][
-        : 2 if session.quick else None
-    ]
+    names = [name for name in learners(session.has_torch) if name not in ("loops", "bfloat16")]
+    names = names[:2] if session.quick else names
     peaks = {name: peak_of(name, usual) for name in names}
     growth = [(shapes.batch(shape_of(n)).words, peak_of("ours", n)) for n in sorted((usual, *others))]
     words, megabytes = np.array(growth).T
