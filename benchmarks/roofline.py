@@ -178,7 +178,7 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
              partial(start_backward, dh0, start_cache, pool)),
         part("x Wx", 2 * U * D * G * H, U * D + D * G * H + U * G * H,
              partial(project_inputs, cell, scan.inputs, p["Wx"], p["b"], pool)),
-        part("laying out Wh and Whᵀ", 0, 4 * G * H * H,
+        part("copying Wh and Whᵀ into blocks", 0, 4 * G * H * H,
              *(partial(recurrent_matrices, W, units, packing, pool) for W in (Wh, WhT))),
         part("h Wh", recurrent, steps * G * H * H + P * H + P * G * H,
              each_step(products)),
