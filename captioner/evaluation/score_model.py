@@ -44,8 +44,8 @@ def score_model(
     loss = None
     if corpus.vocab == loaded.vocab:
         loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
-    points = split.pointing_game is not None and loaded.model.attends
-    decoded = list(captioner.decode(split.features, regions=split.regions, attention=points))
+    with_attention = split.pointing_game is not None and loaded.model.attends
+    decoded = list(captioner.decode(split.features, regions=split.regions, attention=with_attention))
     every = [one.candidates[0].text for one in decoded]
     captions = [every[row] for row in rows]
     true = None
