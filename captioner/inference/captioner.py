@@ -69,14 +69,13 @@ class Captioner:
         n_best: int = 1,
         attention: bool = False,
     ) -> Caption | list[Caption]:
-        """Caption a photograph, a list of photographs, or rows of image features, with regions if the model attends.
+        """Caption a photograph, a list of photographs, or rows of image features and, for attention, regions.
 
         A photograph is encoded by the encoder of the training images. A row of features is named by its number. With
-        `attention`, each caption has the attention weights of its words; further candidates have none.
+        `attention`, each caption has the attention weights of its words; further candidates have none. A model of
+        generated scenes warns if it is given photographs.
 
         Shapes: features (N, F) and regions (N, rows, columns, R), or (F,) and (rows, columns, R) for one image.
-        A model of generated scenes warns if it is given photographs.
-
         Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
         for features or regions of another shape, and for `attention` of a model without it; UsageError for an encoder
         that is not found, or `n_best` outside 1 to 100; TypeError for arguments of another type.
@@ -131,18 +130,6 @@ class Captioner:
         if regions is not None and self.loaded.meta.region_dim:
             check_region_values(regions, features, f"{where}: regions", limit)
             check_regions(self.loaded, regions.shape[-1], regions.shape[1:-1])
-
-    def candidates(
-        self,
-        features: Features,
-        n_best: int = 1,
-        limit: int | None = None,
-        image_ids: Array | None = None,
-        regions: Features | None = None,
-    ) -> Iterator[list[Candidate]]:
-        """Decode rows of features: the `n_best` captions of each, as `decode`."""
-        for decoded in self.decode(features, n_best, limit, image_ids, regions):
-            yield decoded.candidates
 
     def decode(
         self,

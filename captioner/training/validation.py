@@ -66,9 +66,8 @@ class Validation:
     def scores(self, loaded: LoadedModel) -> dict[str, float]:
         """Score the captions that a model generates, by name of the metric."""
         evaluation_set, rows = self._evaluation_set
-        captioner = Captioner(loaded, self._reranker)
-        found = captioner.candidates(self._split.features, regions=self._split.regions)
-        captions = [candidates[0].text for candidates in found]
+        found = Captioner(loaded, self._reranker).decode(self._split.features, regions=self._split.regions)
+        captions = [one.candidates[0].text for one in found]
         scored = score_captions(evaluation_set, "model", [captions[row] for row in rows]).scores
         return {name: scored[name] for name in NAMES}
 

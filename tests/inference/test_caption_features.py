@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from captioning import best_captions
+from captioning import best_captions, candidates
 
 from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
@@ -202,21 +202,22 @@ def test_candidates_are_the_n_best_of_the_beam(tiny_run: Path, val) -> None:
     wide = open_run(tiny_run, ["decode.beam_width=4"])
     best = [text for text, _ in best_captions(wide, val.features)]
     for count in (1, 3, 4):
-        found = list(captioner_of(wide).candidates(val.features, n_best=count))
+        found = candidates(captioner_of(wide), val.features, n_best=count)
         assert [captions[0][0] for captions in found] == best
         assert {len(captions) for captions in found} == {count}
         for captions in found:
             log_probs = [log_prob for _, log_prob in captions]
             assert log_probs == sorted(log_probs, reverse=True)
             assert len({text for text, _ in captions}) == count
-    wider = list(captioner_of(open_run(tiny_run)).candidates(val.features, n_best=4))
+    wider = candidates(captioner_of(open_run(tiny_run)), val.features, n_best=4)
     assert [[text for text, _ in one] for one in wider] == [[text for text, _ in one] for one in found]
-    assert len(list(captioner_of(wide).candidates(val.features, limit=2, n_best=3))) == 2
+    assert len(candidates(captioner_of(wide), val.features, limit=2, n_best=3)) == 2
 
 
 def test_there_may_be_fewer_candidates_than_n_best(own_run: Path, val) -> None:
     path = constant_run(own_run, "<END>")
-    (found,) = captioner_of(restore(path, ["decode.max_length=1"])).candidates(val.features, limit=1, n_best=100)
+    one_word = captioner_of(restore(path, ["decode.max_length=1"]))
+    (found,) = candidates(one_word, val.features, limit=1, n_best=100)
     texts = [text for text, _ in found]
     assert texts[:2] == ["", "a"]
     assert len(texts) == len(set(texts)) == len(restore(path).vocab) - 3
@@ -250,21 +251,22 @@ def test_samples_do_not_depend_on_batches_threads_or_order(
     restored: Restored, val, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = sampling(restored, top_p=0.9)
-    whole = texts(list(captioner_of(drawn).candidates(val.features, n_best=3)))
+    whole = texts(candidates(captioner_of(drawn), val.features, n_best=3))
     assert len({text for one in whole for text in one}) > 15
     for threads, batch in ((1, 256), (3, 5)):
         monkeypatch.setattr(captioner, "BATCH", batch)
         config = dataclasses.replace(drawn.config, threads=threads)
         other = dataclasses.replace(drawn, config=config)
-        assert texts(list(captioner_of(other).candidates(val.features, n_best=3))) == whole
+        assert texts(candidates(captioner_of(other), val.features, n_best=3)) == whole
     order = np.arange(10)[::-1]
-    turned = captioner_of(drawn).candidates(val.features[order], n_best=3, image_ids=order)
-    assert texts(list(turned)) == whole[::-1]
-    assert texts(list(captioner_of(sampling(restored, top_p=0.9, seed=1)).candidates(val.features, n_best=3))) != whole
+    turned = candidates(captioner_of(drawn), val.features[order], n_best=3, image_ids=order)
+    assert texts(turned) == whole[::-1]
+    assert texts(candidates(captioner_of(sampling(restored, top_p=0.9, seed=1)), val.features, n_best=3)) != whole
 
 
 def test_samples_are_sorted_by_the_models_log_probability(restored: Restored, val) -> None:
-    for row, found in enumerate(captioner_of(sampling(restored, temperature=2.0)).candidates(val.features, n_best=4)):
+    drawn = captioner_of(sampling(restored, temperature=2.0))
+    for row, found in enumerate(candidates(drawn, val.features, n_best=4)):
         log_probs = [log_prob for _, log_prob in found]
         assert len(found) == 4
         assert log_probs == sorted(log_probs, reverse=True)

@@ -49,9 +49,9 @@ def packed(monkeypatch: pytest.MonkeyPatch) -> list[CaptioningRNN]:
 
 def test_weights_are_packed_once_per_captioner(restored: Restored, packed: list[CaptioningRNN]) -> None:
     val, captioner = open_corpus(restored).split("val"), captioner_of(restored)
-    first = list(captioner.candidates(val.features))
-    assert list(captioner.candidates(val.features)) == first
-    list(captioner.candidates(val.features, 5))
+    first = list(captioner.decode(val.features))
+    assert list(captioner.decode(val.features)) == first
+    list(captioner.decode(val.features, 5))
     list(caption_split(captioner, val))
     assert packed == [restored.model] * restored.config.threads
 
@@ -59,9 +59,9 @@ def test_weights_are_packed_once_per_captioner(restored: Restored, packed: list[
 def test_rows_of_a_split_are_read_only_for_decoding(restored: Restored) -> None:
     val = open_corpus(restored).split("val")
     watched = RecordingFeatures(np.asarray(val.features))
-    list(captioner_of(restored).candidates(watched, limit=1))
+    list(captioner_of(restored).decode(watched, limit=1))
     assert watched.read == [0]
-    list(captioner_of(restored).candidates(watched))
+    list(captioner_of(restored).decode(watched))
     assert watched.read == [0, *range(10)]
 
 
@@ -94,4 +94,4 @@ def test_the_kernel_is_inverted_once_for_all_splits(
 def test_suppressed_words_must_be_in_the_vocabulary(tiny_run: Path) -> None:
     captioner = captioner_of(open_run(tiny_run, ["decode.suppress_words=unheard"]))
     with pytest.raises(ConfigError, match=r"decode\.suppress_words: expected words of the vocabulary, got unheard"):
-        next(captioner.candidates(np.zeros((1, captioner.loaded.meta.feature_dim))))
+        next(captioner.decode(np.zeros((1, captioner.loaded.meta.feature_dim))))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from captioning import best_captions
+from captioning import best_captions, candidates
 
 from captioner.decode import Ensemble
 from captioner.errors import CheckpointError
@@ -55,11 +55,11 @@ def test_ensemble_log_probability_is_that_of_the_mean_probability(
     config = dataclasses.replace(first.config, decode=dataclasses.replace(first.config.decode, **override))
     models = [dataclasses.replace(first, config=config), *models[1:]]
     val = open_corpus(first).split("val")
-    candidates = list(captioner_of(ensemble_of(models)).candidates(val.features, 2))
+    several = candidates(captioner_of(ensemble_of(models)), val.features, 2)
     assert [caption for caption, _ in best_captions(models, val.features)] != [
         caption for caption, _ in best_captions(models[0], val.features)
     ]
-    for row, found in enumerate(candidates):
+    for row, found in enumerate(several):
         for caption, log_prob in found:
             words = caption.split()
             (ids,) = first.vocab.encode([words])

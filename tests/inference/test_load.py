@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from captioning import candidates
 
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
@@ -30,13 +31,13 @@ def without_reranking(restored: Restored, **changes: object) -> Restored:
 
 
 def captions(restored: Restored, corpus: Corpus) -> list[Any]:
-    return list(captioner_of(restored).candidates(corpus.split("val").features, 6))
+    return candidates(captioner_of(restored), corpus.split("val").features, 6)
 
 
 def test_candidates_are_ordered_by_consensus_score(reranked_run: Restored, corpus: Corpus, index: Index) -> None:
     val, vocab, most = corpus.split("val"), reranked_run.vocab, reranked_run.config.decode.max_length
-    ranked = list(captioner_of(reranked_run, corpus).candidates(val.features, 6))
-    plain = list(captioner_of(without_reranking(reranked_run)).candidates(val.features, 6))
+    ranked = candidates(captioner_of(reranked_run, corpus), val.features, 6)
+    plain = candidates(captioner_of(without_reranking(reranked_run)), val.features, 6)
     assert ranked != plain
     for row, (before, after) in enumerate(zip(plain, ranked, strict=True)):
         tokens = [vocab.encode([text.split()])[0, 1:].tolist() for text, _ in before]
@@ -62,15 +63,12 @@ def test_the_index_replaces_the_data_set(
 
 def test_an_ensemble_uses_the_index_of_its_first_run(reranked_run: Restored, corpus: Corpus, index: Index) -> None:
     other = dataclasses.replace(reranked_run, path=reranked_run.path.parent / "elsewhere" / "best.h5")
-    expected = list(
-        captioner_of(ensemble_of([reranked_run, other]), corpus).candidates(corpus.split("val").features, 6)
-    )
+    features, both = corpus.split("val").features, ensemble_of([reranked_run, other])
+    expected = candidates(captioner_of(both, corpus), features, 6)
     save(reranked_run.path.parent / RERANKER, index)
     other.path.parent.mkdir()
     (other.path.parent / RERANKER).write_bytes(b"damaged")
-    assert (
-        list(captioner_of(ensemble_of([reranked_run, other])).candidates(corpus.split("val").features, 6)) == expected
-    )
+    assert candidates(captioner_of(both), features, 6) == expected
     with pytest.raises(DataError, match=r"elsewhere/reranker\.h5"):
         captioner_of(ensemble_of([other, reranked_run]))
 
@@ -87,8 +85,8 @@ def test_without_index_and_data_set_there_is_a_warning(coco_run: Path, tmp_path:
         "ranked by log-probability / length^0.5 alone; try -o data.root=NEW, or -o decode.consensus=0"
     )
     assert captioner.warnings == (warning,)
-    plain = list(captioner_of(without_reranking(moved)).candidates(features, 2))
-    assert list(captioner.candidates(features, 2)) == plain
+    plain = candidates(captioner_of(without_reranking(moved)), features, 2)
+    assert candidates(captioner, features, 2) == plain
     options = ["decode.consensus=1", "decode.beam_width=2", "decode.length_penalty=0.5", f"data.root={root}"]
     with pytest.warns(UserWarning, match="neither") as caught:
         loaded = load_captioner(coco_run, options)
@@ -192,9 +190,7 @@ def test_a_data_set_that_gained_a_split_is_accepted(reranked_run: Restored, corp
     more = dataclasses.replace(corpus, splits={**corpus.splits, "extra": corpus.split("val")})
     assert more.fingerprint() != corpus.fingerprint()
     val = corpus.split("val").features
-    assert list(captioner_of(reranked_run, more).candidates(val)) == list(
-        captioner_of(reranked_run, corpus).candidates(val)
-    )
+    assert candidates(captioner_of(reranked_run, more), val) == candidates(captioner_of(reranked_run, corpus), val)
 
 
 def other_captions(corpus: Corpus) -> Corpus:

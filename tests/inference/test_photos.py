@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from captioning import best_captions
+from captioning import best_captions, candidates
 
 from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
@@ -135,8 +135,8 @@ def test_the_reranker_is_built_once_for_all_batches(
     found = texts(one.candidates for one in caption_photos(captioner, SCENES, new, n_best=5))  # type: ignore[union-attr]
     assert len(inversions) == 1
     pictures = np.stack([read_photo(photo, 64) for photo in new])
-    assert found == texts(captioner.candidates(encode(pictures), 5))
-    assert found != texts(captioner_of(restored).candidates(encode(pictures), 5))
+    assert found == texts(candidates(captioner, encode(pictures), 5))
+    assert found != texts(candidates(captioner_of(restored), encode(pictures), 5))
 
 
 def test_non_finite_features_are_rejected(restored: Restored, new: list[Path]) -> None:
@@ -168,7 +168,7 @@ def test_candidates_are_sorted_and_the_first_is_the_caption(best: int, restored:
         assert log_probs == sorted(log_probs, reverse=True)
         assert np.isfinite(log_probs).all()
         assert len(set(one.candidates)) == len(one.candidates) == best
-    (again, *_) = captioner_of(restored).candidates(encode(np.asarray(read_photo(new[0], 64))[None]), best)
+    (again, *_) = candidates(captioner_of(restored), encode(np.asarray(read_photo(new[0], 64))[None]), best)
     (first, *_) = caption_photos(captioner_of(restored), SCENES, new, best)
     assert [text for text, _ in again] == [text for text, _ in first.candidates or ()]
 

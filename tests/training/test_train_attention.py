@@ -110,7 +110,7 @@ def test_an_ensemble_of_models_with_and_without_attention(go: Callable[..., Path
     ensemble = ensemble_of([attending, plain])
     corpus = open_corpus(ensemble)
     val = corpus.split("val")
-    assert len(list(captioner_of(ensemble, corpus).candidates(val.features, regions=val.regions))) == 10
+    assert len(list(captioner_of(ensemble, corpus).decode(val.features, regions=val.regions))) == 10
     with pytest.raises(CheckpointError, match=r"expected 77 numbers per region, got 0; name a model with attention"):
         ensemble_of([plain, attending])
 

@@ -145,7 +145,8 @@ def test_features_are_captioned_with_their_regions(
 ) -> None:
     val, loaded = prepared(photos.data, regions=True).split("val"), captioner.load(trained)
     found = loaded.caption(features=val.features, regions=val.regions)
-    assert [one.text for one in found] == [one[0].text for one in loaded.candidates(val.features, regions=val.regions)]
+    decoded = loaded.decode(val.features, regions=val.regions)
+    assert [one.text for one in found] == [one.candidates[0].text for one in decoded]
     (alone,) = loaded.caption(features=val.features[0], regions=val.regions[0])
     assert alone.text == found[0].text
     with h5py.File(tmp_path / "new.h5", "w") as file:
