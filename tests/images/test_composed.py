@@ -1,6 +1,5 @@
 """Composite encoders: the mean over mirror images, and concatenated features."""
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from onnx_models import model as onnx_model
 from PIL import Image, ImageOps
+from thread_safety import check_thread_safety
 
 from captioner.images import encoding, open_encoder
 from captioner.images.encoder import Encoder
@@ -80,15 +80,4 @@ def test_a_photograph_is_decoded_once_for_all_parts(tmp_path: Path, monkeypatch:
 
 def test_a_recipe_is_thread_safe() -> None:
     recipe = open_encoder("efficientnet-lite0:size=32:mirror+scenes")
-    expected, wrong = encoded(recipe), []
-
-    def work() -> None:
-        for _ in range(10):
-            wrong.extend(1 for got, right in zip(encoded(recipe), expected, strict=True) if not (got == right).all())
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    check_thread_safety(lambda: encoded(recipe), calls=10)

@@ -1,7 +1,6 @@
 """ONNX models: features equal to NumPy's; invalid models are rejected."""
 
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, POOL, SIDE, TWO, error_of, features, model
 from PIL import Image
+from thread_safety import check_thread_safety
 
 from captioner.errors import DataError, UsageError
 from captioner.images import onnx, open_encoder
@@ -58,17 +58,7 @@ def test_a_model_of_a_user_has_no_regions() -> None:
 def test_an_encoder_is_thread_safe() -> None:
     encoder = OnnxEncoder(model(), "m.onnx", {})
     batch = encoder.prepare(PHOTO)[None]
-    expected, wrong = encoder.encode(batch), []
-
-    def work() -> None:
-        wrong.extend(1 for _ in range(50) if not np.array_equal(encoder.encode(batch), expected))
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    check_thread_safety(lambda: encoder.encode(batch), calls=50)
 
 
 def half(content: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkpoint_arrays import assert_same_arrays
 
 from captioner.config.yaml_io import parse
 from captioner.errors import CheckpointError, ConfigError
@@ -44,14 +45,6 @@ def go(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Callab
 @pytest.fixture(scope="module")
 def trained(go: Callable[..., Path]) -> Path:
     return go(*OPTIONS, "train.max_steps=14")
-
-
-def assert_same_arrays(one: Path, other: Path) -> None:
-    arrays, others = (checkpoint.load(run / "last.h5").groups() for run in (one, other))
-    assert arrays.keys() == others.keys()
-    for group, some in arrays.items():
-        for name, array in some.items():
-            np.testing.assert_array_equal(array, others[group][name], err_msg=f"{group}/{name}")
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(go: Callable[..., Path], trained: Path) -> None:

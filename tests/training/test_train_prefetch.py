@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from checkpoint_arrays import assert_same_arrays
 
 from captioner.arrays import Batch
 from captioner.config.yaml_io import parse
@@ -71,12 +72,8 @@ def in_memory(options: Callable[..., list[str]], tmp_path_factory: pytest.TempPa
 
 def assert_same_training(run: Path, other: Path) -> None:
     assert lines(run) == lines(other)
-    one, two = (checkpoint.load(folder / "last.h5") for folder in (run, other))
-    assert one.meta.step == two.meta.step == TOTAL
-    assert one.groups().keys() == two.groups().keys()
-    for group, arrays in one.groups().items():
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(array, two.groups()[group][name], err_msg=f"{group}/{name}")
+    assert all(checkpoint.load(folder / "last.h5").meta.step == TOTAL for folder in (run, other))
+    assert_same_arrays(run, other)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pytest
+from checkpoint_arrays import assert_same_arrays
 
 import captioner
 from captioner.config.options import Prepare
@@ -73,14 +74,6 @@ def go(photos: Photos, small: Sequence[str], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def trained(go: Callable[..., Path]) -> Path:
     return go("train.max_steps=6")
-
-
-def assert_same_arrays(one: Path, other: Path) -> None:
-    arrays, others = (checkpoint.load(run / "last.h5").groups() for run in (one, other))
-    assert arrays.keys() == others.keys()
-    for group, some in arrays.items():
-        for name, array in some.items():
-            np.testing.assert_array_equal(array, others[group][name], err_msg=f"{group}/{name}")
 
 
 @pytest.fixture
