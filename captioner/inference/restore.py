@@ -83,7 +83,8 @@ class Restored(LoadedModel):
 def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True) -> Restored:
     """Restore a model from a checkpoint file; `overrides` change its config, except the options in `FIXED`.
 
-    If it is not for training, the slots of the optimizer, two thirds of the file with Adam, are not read.
+    Unless `for_training`, the optimizer's slots are not read, except the EMA: with Adam, they are two thirds of the
+    file.
 
     Raises: CheckpointError for a file that is damaged or whose parts do not fit together; ConfigError for overrides.
     """
