@@ -44,7 +44,7 @@ class Reranker:
         references: Sequence[Sequence[Sequence[int]]],
         standardizer: Standardizer,
     ) -> None:
-        from captioner.metrics import CiderD  # decoding without a re-ranker does without the metrics
+        from captioner.metrics import CiderD  # not needed to decode without a re-ranker
 
         self._cider, self._standardizer = CiderD(references), standardizer
         self._directions, self._inverse = directions, inverse

@@ -32,7 +32,7 @@ FAINT = 0.14
 """The opacity of a region without weight: low, but its content can be recognized."""
 NO_PICTURE = (90, 90, 90)
 LEGEND = "Each panel shows the regions to which the model attends when it predicts the word; the others are faint."
-SENTINEL = "The sentinel is the choice to predict the word without the image. All weights of a word sum to 1."
+SENTINEL = "The sentinel is the alternative to all regions. The weights of a word, including the sentinel's, sum to 1."
 
 
 def open_picture(picture: Picture) -> Image.Image | None:

@@ -19,8 +19,9 @@ from captioner.images.protobuf import model, node, value_info
 
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 """Stride of the first block per stage; widths and kernel sizes follow from the weights."""
-REDUCTION, LARGEST_SIDE = 32, 1024
-"""Pixels of a side per region, so the smallest side; and the largest side."""
+REDUCTION = 32
+"""Pixels of a side per region; also the smallest input side."""
+LARGEST_SIDE = 1024
 EPSILON = 1e-3
 SETTINGS = {"mean": "127", "scale": "128", "layout": "nchw", "output": "features"}
 

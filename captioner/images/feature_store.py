@@ -111,7 +111,7 @@ class FeatureStore:
     def features(self) -> Array:
         """Memory-map all features; the file stays locked as long as the map exists.
 
-        Shapes: (rows, F).
+        Shapes: (images, F).
         """
         features: Array = self._mapped(self._count)["features"]
         return features

@@ -29,9 +29,9 @@ UNASSIGNED = "\uffff"
 
 
 def choose_font(text: str, size: int) -> tuple[str, Font]:
-    """Choose the first font with the most characters of a text, and return the text to draw with it.
+    """Choose the font that has the most characters of a text, and return the text to draw with it.
 
-    Characters that the font lacks are escaped.
+    Of equal ones, it is the first. Characters that the font lacks are escaped.
     """
     shown = printable(text)
     lacking: list[str] = []

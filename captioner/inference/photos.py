@@ -30,9 +30,9 @@ def open_encoder_of(
 ) -> Encoder:
     """Open the encoder of the training images.
 
-    `given` is a recipe with the locations of its files, or that of features from another program, whose encoder the
-    checkpoint does not name. Options of encoders that the checkpoint also names are those in the checkpoint, plus
-    `given_options`.
+    `given` is a recipe that replaces the one in the checkpoint: with the paths of ONNX files, or for features of an
+    encoder that the checkpoint does not identify. If its encoders have the names of those in the checkpoint, they keep
+    the checkpoint's options. `given_options` are added.
 
     Raises: CheckpointError for another encoder, UsageError when the encoder is not found.
     """

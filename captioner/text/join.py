@@ -20,7 +20,7 @@ def join(words: Iterable[str]) -> str:
 def _attaches(text: str, word: str) -> bool:
     if word.isascii() and "'" not in word:
         return False
-    from captioner.text.tokenizer import CLITICS, is_cjk, tokenize  # most captions do without its large patterns
+    from captioner.text.tokenizer import CLITICS, is_cjk, tokenize  # most captions do not need its large patterns
 
     if is_cjk(word):
         return is_cjk(text[-1]) is not None and tokenize(text[-1] + word) == [text[-1], word]

@@ -117,7 +117,7 @@ class RunFolder:
         return sorted((run / EVENT_FILES).glob(EVENT_FILE))
 
     def previous_run_note(self) -> str:
-        """Say where the overwritten run is, if it still exists."""
+        """Return a note with the path of the overwritten run, if it still exists."""
         return f"; the previous run is in {self.previous}" if self._has_previous() else ""
 
     def _has_previous(self) -> bool:
@@ -207,7 +207,7 @@ class RunFolder:
 
 
 def _move_back(moves: Sequence[tuple[Path, Path]]) -> str:
-    """Undo moves, and say where the files are."""
+    """Undo moves, and return where the files are."""
     stuck = []
     for file, target in reversed(moves):
         try:
