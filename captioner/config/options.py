@@ -154,8 +154,8 @@ class Prepare:
     encoder: Annotated[
         str | None,
         "image encoder: efficientnet-lite0, efficientnet-lite2, onnx:FILE, or scenes for generated scenes, with "
-        "options such as :size=PIXELS and :mirror; the features of encoders joined by + are concatenated; richer is "
-        f"short for a recipe of three.  [default: {ENCODER}]",
+        "options such as :size=PIXELS and :mirror; the features of encoders joined by + are concatenated; richer is a "
+        f"recipe of three encoders.  [default: {ENCODER}]",
     ] = None
     features: Annotated[
         Path | None,
