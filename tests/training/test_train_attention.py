@@ -127,7 +127,9 @@ def test_a_data_set_without_regions_is_rejected(
     assert not (tmp_path / "run").exists()
 
 
-def test_images_of_scenes_are_captioned_with_their_regions(cli: Callable[..., Any], trained: Path, photo_run: Path) -> None:
+def test_images_of_scenes_are_captioned_with_their_regions(
+    cli: Callable[..., Any], trained: Path, photo_run: Path
+) -> None:
     done = cli("sample", trained, photo_run.parent / "photos" / "000.png")
     assert done.code == 0, done.err
     assert done.out.startswith(f"{photo_run.parent / 'photos' / '000.png'}\t")
