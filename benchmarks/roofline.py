@@ -20,7 +20,7 @@ from benchmarks.shapes import Shape
 from benchmarks.timing import Call, Contender
 from captioner.layers.cell import project_inputs, split_gates
 from captioner.layers.embedding import word_embedding_backward
-from captioner.layers.scan import recurrent_matrices, share_work
+from captioner.layers.scan import recurrent_matrix
 from captioner.layers.softmax import cross_entropy
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import IMAGE_INPUTS, start_backward, start_forward
@@ -111,15 +111,11 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
 
     _, start_cache = start_forward(IMAGE_INPUTS["init"], cell, p, batch.features, pool)
     ax = project_inputs(cell, scan.inputs, p["Wx"], p["b"], pool)
+    states = tuple(state.copy() for state in scan.states)
+    saved, ah, dah = scan.saved.copy(), np.zeros((G, P, H), np.float32), np.zeros((G, P, H), np.float32)
     Wh, WhT = split_gates(p["Wh"], G), split_gates(p["Wh"], G).swapaxes(1, 2)
-    shares, units = share_work(packing, H, pool)
-    forward, backward = (recurrent_matrices(W, units, packing, pool) for W in (Wh, WhT))
-    # For each part of the hidden units, as in the scan.
-    inputs, saved = [np.ascontiguousarray(ax[:, :, u]) for u in units], [one.copy() for one in scan.saved]
-    states = [tuple(np.zeros((N + P, u.stop - u.start), np.float32) for _ in range(cell.states)) for u in units]
-    ah = [np.zeros((G, P, u.stop - u.start), np.float32) for u in units]
-    dstates = [tuple(np.zeros((N, u.stop - u.start), np.float32) for _ in range(cell.states)) for u in units]
-    dah, dh0 = np.zeros((G, P, H), np.float32), (np.zeros((N, H), np.float32),)
+    forward, backward = (recurrent_matrix(W, packing, pool) for W in (Wh, WhT))
+    dstate = tuple(np.zeros((N, H), np.float32) for _ in states)
     by_row, scores, dh = dah.swapaxes(0, 1), dscores.copy(), np.zeros((P, H), np.float32)
     dprojected = np.zeros((U, G * H), np.float32)
     out = {name: np.empty_like(p[name]) for name in ("Wx", "Wh", "W_vocab")} | {"x": np.empty_like(scan.inputs)}
@@ -128,38 +124,27 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
     slots = initial_slots(rule, weights)
 
     def each_step(work: Callable[[int, int, int], object], reverse: bool = False) -> Call:
-        """Return a call of `work(worker, first row, end row)` for each time step of the worker's share."""
+        """Return a call of `work(worker, first row, end row)` for each time step, in the worker of its shard."""
 
         def loop(worker: int) -> None:
-            of_share = packing.steps[shares[worker].captions]
-            for first, end in reversed(of_share) if reverse else of_share:
+            for first, end in reversed(packing.steps[worker]) if reverse else packing.steps[worker]:
                 work(worker, first, end)
 
         return partial(pool.map, loop)
 
     def gates(worker: int, first: int, end: int) -> None:
-        part, before = shares[worker].part, int(packing.previous[first])
-        rows = slice(before, before + end - first), slice(N + first, N + end)
-        previous, new = (tuple(s[some] for s in states[part]) for some in rows)
-        ax_t = inputs[part].take(scan.ids[first:end], axis=1)
-        cell.forward(ax_t, ah[part][:, first:end], previous, new, saved[part][:, first:end])
+        before, rows = int(packing.previous[first]), slice(N + first, N + end)
+        previous, new = (tuple(s[some] for s in states) for some in (slice(before, before + end - first), rows))
+        cell.forward(ax.take(scan.ids[first:end], axis=1), ah[:, first:end], previous, new, saved[:, first:end])
 
     def gates_backward(worker: int, first: int, end: int) -> None:
-        captions, part, u = shares[worker]
-        live = tuple(d[packing.shards[captions]][: end - first] for d in dstates[part])
-        live[0][...] += dh[first:end, u]
-        da = dah[:, first:end, u]
-        cell.backward(live, saved[part][:, first:end], da, da)
-        of_gates = ah[part][:, first:end]
-        live[0][...] = of_gates[0]
-        for dh_prev in of_gates[1:]:
-            live[0][...] += dh_prev
-
-    def products(worker: int, first: int, end: int) -> None:
-        forward[shares[worker].part].product(scan.hidden[first:end], worker)
-
-    def products_backward(worker: int, first: int, end: int) -> None:
-        backward[shares[worker].part].product(dah[:, None, first:end], worker)
+        live = tuple(d[packing.shards[worker]][: end - first] for d in dstate)
+        live[0][...] += dh[first:end]
+        cell.backward(live, saved[:, first:end], dah[:, first:end], dah[:, first:end])
+        products = ah[:, first:end]
+        live[0][...] = products[0]
+        for product in products[1:]:
+            live[0][...] += product
 
     def entropy(worker: int) -> None:
         rows = shards[worker]
@@ -175,13 +160,13 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
     return [
         part("image to h0, and back", 4 * N * F * H, 2 * (N * F + F * H + N * H),
              partial(start_forward, IMAGE_INPUTS["init"], cell, p, batch.features, pool),
-             partial(start_backward, dh0, start_cache, pool)),
+             partial(start_backward, dstate, start_cache, pool)),
         part("x Wx", 2 * U * D * G * H, U * D + D * G * H + U * G * H,
              partial(project_inputs, cell, scan.inputs, p["Wx"], p["b"], pool)),
-        part("copying Wh and Whᵀ into blocks", 0, 4 * G * H * H,
-             *(partial(recurrent_matrices, W, units, packing, pool) for W in (Wh, WhT))),
+        part("Wh and Whᵀ to blocks", 0, 4 * G * H * H,
+             *(partial(recurrent_matrix, W, packing, pool) for W in (Wh, WhT))),
         part("h Wh", recurrent, steps * G * H * H + P * H + P * G * H,
-             each_step(products)),
+             each_step(lambda worker, first, end: forward.product(states[0][first:end], worker))),
         part("gates", 0, P * H * (4 * G + (cell.states - 1) + cell.states + cell.saved), each_step(gates)),
         part("h W_vocab", 2 * P * H * V, P * H + H * V + P * V, partial(matmul, hidden, p["W_vocab"], scores)),
         part("softmax and cross-entropy", 0, 2 * P * V, partial(pool.map, entropy)),
@@ -189,15 +174,15 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
              partial(matmul, dscores, p["W_vocab"].T, dh), partial(matmul, hidden.T, dscores, out["W_vocab"])),
         part("gates, backward", 0, P * H * (2 + 2 * cell.states + cell.saved + 2 * G), each_step(gates_backward, True)),
         part("da Whᵀ", recurrent, steps * G * H * H + P * H + P * G * H,
-             each_step(products_backward, True)),
+             each_step(lambda worker, first, end: backward.product(dah[:, None, first:end], worker), True)),
         part("dWh", recurrent, P * H + P * G * H + H * G * H,
-             lambda: matmul(scan.hidden[packing.previous].T, dah, split_gates(out["Wh"], G))),
+             lambda: matmul(states[0][packing.previous].T, dah, split_gates(out["Wh"], G))),
         part("sums by word", 0, P * G * H + U * G * H + U * D + V * D,
              partial(word_embedding_backward, by_row, (scan.ids, (U, G, H))),
              partial(word_embedding_backward, out["x"], forced.words)),
         part("dx and dWx", 4 * U * D * G * H, 2 * (U * D + D * G * H + U * G * H),
              partial(matmul, dprojected, p["Wx"].T, out["x"]), partial(matmul, scan.inputs.T, dprojected, out["Wx"])),
         part("norms of gradients and parameters", 0, 2 * size,
-             partial(global_norm, grads, pool), partial(global_norm, weights, pool)),
+             partial(global_norm, grads), partial(global_norm, weights)),
         part("Adam", 0, 7 * size, partial(pool.map, adam)),
     ]  # fmt: skip

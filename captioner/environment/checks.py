@@ -137,17 +137,17 @@ def check_matrix_products() -> Finding:
     """Measure the recurrent products of 32 and 64 captions on one thread, and report the fastest block width."""
     import numpy as np
 
-    from captioner.layers.block_width import fastest, measure
+    from captioner.layers.autotune import fastest
+    from captioner.layers.block_width import DEFAULT, measure
     from captioner.parallel import blas
-    from captioner.parallel.thread_pool import SERIAL
 
     blas.set_threads(1)
     data, texts = {}, []
     for rows in (32, 64):
-        times = measure(rows, 512, 512, np.dtype(np.float32), SERIAL)
+        times = measure(rows, 512, 512, np.dtype(np.float32))
         gflops = {name: round(2e-9 * rows * 512 * 512 / seconds, 1) for name, seconds in times.items()}
-        data[rows] = {"choice": fastest(times), "gflops": gflops}
-        texts.append(f"{rows} rows: {fastest(times)}, {gflops[fastest(times)]:.0f} GFLOP/s")
+        data[rows] = {"choice": fastest(times, DEFAULT), "gflops": gflops}
+        texts.append(f"{rows} rows: {fastest(times, DEFAULT)}, {gflops[fastest(times, DEFAULT)]:.0f} GFLOP/s")
     return Finding("; ".join(texts), data)
 
 

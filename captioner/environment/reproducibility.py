@@ -1,4 +1,4 @@
-"""What results depend on bit by bit: thread count, NumPy, BLAS, and choices by measurement."""
+"""The settings that bit-identical results depend on: thread count, NumPy, BLAS and autotuned choices."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from captioner.layers.choices import CHOICES
+from captioner.layers.autotune import CHOICES
 from captioner.parallel import blas
 
 CHOICE = "choice: "
-"""Prefix of the keys of choices by measurement."""
+"""Prefix of the keys of autotuned choices."""
 LABELS = {"threads": "threads", "numpy": "NumPy", "blas": "BLAS"}
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return the thread count, library versions and choices of this process; equal ones give bit-identical results."""
+    """Return thread count, library versions and autotuned choices; results are bit-identical if all are equal."""
     choices = {CHOICE + name: choice for name, choice in CHOICES.made().items()}
     return {"threads": str(threads), "numpy": np.__version__, "blas": blas.name(), **choices}
 
 
 def reuse_choices(before: Mapping[str, str]) -> None:
-    """Use the choices of a checkpoint's environment, if its BLAS is that of this process."""
+    """Use the autotuned choices of a checkpoint's environment, if its BLAS is that of this process."""
     if before.get("blas") == blas.name():
         CHOICES.restore({key.removeprefix(CHOICE): value for key, value in before.items() if key.startswith(CHOICE)})
 

@@ -3,7 +3,7 @@
 For few rows x, most of the time of x W goes into packing W for the BLAS kernel, in every call. On CPUs with AVX-512,
 OpenBLAS has small-matrix kernels for products of at most `SMALL` multiplications, which read their operands in place.
 So W is copied once into blocks of columns, and x W is computed by small products. Where one call for the whole of W is
-faster, W is copied with a better distance between its rows.
+faster, W is copied with padded rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WIDTH = 64
 SMALL = 100**3
 """OpenBLAS, kernel/x86_64/sgemm_small_kernel_permit_skylakex.c."""
 PADDING = 16
-"""Rows whose distance is a power of two compete for the same cache lines when columns are read; padding avoids that."""
+"""Rows at a distance of a power of two map to the same cache sets; padding avoids that."""
 
 
 class BlockedMatrix:

@@ -17,7 +17,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.layers.affine import affine_backward
-from captioner.layers.block_width import TunedMatrix
+from captioner.layers.tuned_matrix import TunedMatrix
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 CellState: TypeAlias = tuple[Array, ...]

@@ -6,10 +6,10 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.layers.attention import attend
-from captioner.layers.block_width import TunedMatrix
 from captioner.layers.blocked_matmul import BlockedMatrix
 from captioner.layers.cell import Cell, inference_step, split_gates
 from captioner.layers.softmax import log_softmax
+from captioner.layers.tuned_matrix import TunedMatrix
 from captioner.model.interface import State
 
 

@@ -11,7 +11,6 @@ from captioner.layers.cell import Cell
 from captioner.layers.embedding import EmbeddingCache, word_embedding_backward, word_embedding_forward
 from captioner.layers.packing import Packing, pack
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
-from captioner.layers.sharding import caption_shards
 from captioner.model.attention import RegionsCache, regions_backward, regions_forward
 from captioner.model.dropout import Dropout, row_dropout_backward, row_dropout_forward
 from captioner.model.image_input import ImageInput, StartCache, start_backward, start_forward
@@ -65,8 +64,7 @@ def teacher_forced_forward(
     # A caption's steps end with its last target; a masked target before it is a step without a loss.
     ends = np.arange(1, captions.shape[1]) * (captions[:, 1:] != null)
     lengths = ends.max(axis=1, initial=0)
-    W = p["Wh"]
-    packing = pack(lengths, caption_shards(len(captions), cell.gates, len(W), W.dtype, pool))
+    packing = pack(lengths, pool.size)
     tokens = captions[packing.caption, packing.time]
     targets = captions[packing.caption, packing.time + 1]
     # Noise is drawn caption by caption, so that it does not depend on the number of threads.

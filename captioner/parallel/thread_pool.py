@@ -6,7 +6,7 @@ import itertools
 import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
-from threading import Barrier, BrokenBarrierError, Thread
+from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -59,24 +59,6 @@ class ThreadPool:
             if outcome.error is not None:
                 raise outcome.error
         return [first, *(outcome.result for outcome in others)]
-
-    def map_in_step(self, work: Callable[[int, Callable[[], object]], None]) -> None:
-        """Run work(worker, wait) on all workers; `wait()` returns when all workers have called it.
-
-        An exception of a worker ends all of them, and is re-raised.
-        """
-        barrier = Barrier(self.size)
-
-        def guarded(worker: int) -> None:
-            try:
-                work(worker, barrier.wait)
-            except BrokenBarrierError:  # another worker failed, and `map` raises its exception
-                return
-            except BaseException:
-                barrier.abort()
-                raise
-
-        self.map(guarded)
 
     def shards(self, count: int) -> list[slice]:
         """Split 0 .. count - 1 into one contiguous shard per worker."""

@@ -26,7 +26,7 @@ SEAL = Seal("checkpoint", version=2, writer="`captioner train`", max_bytes=8 << 
 class Meta:
     """Metadata of a checkpoint: the config as YAML, the vocabulary, the feature encoder, the digest and probe of the
     data set and the digest of its training split, the step, the best validation, the number of validations without
-    improvement since, and the environment (threads, library versions and choices by measurement, which affect
+    improvement since, and the environment (threads, library versions and autotuned choices, which affect
     floating-point rounding).
     With attention, `region_dim` is the width of a region and `grid` the rows and columns of an image's regions;
     without, and in files written before these fields existed, they are 0 and empty.

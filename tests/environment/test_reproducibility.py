@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from captioner.environment.reproducibility import changes, environment, reuse_choices
-from captioner.layers.choices import CHOICES
+from captioner.layers.autotune import CHOICES
 from captioner.parallel import blas
 from captioner.storage import checkpoint
 
@@ -26,7 +26,7 @@ def test_environment() -> None:
 
 
 def test_choices_of_a_checkpoint_are_reused_with_the_same_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = {"64 x 512 by 512 x 512, float32, threads 2": "one call"}
+    chosen = {"64 x 512 by 512 x 512, float32": "one call"}
     monkeypatch.setattr(CHOICES, "_made", chosen)
     saved = environment(2)
     monkeypatch.setattr(CHOICES, "_made", {})

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.layers import block_width as module
-from captioner.layers.block_width import DEFAULT, WIDTHS, TunedMatrix, block_width, fastest, measure
+from captioner.layers.autotune import Choices, fastest
+from captioner.layers.block_width import DEFAULT, WIDTHS, block_width, measure
 from captioner.layers.blocked_matmul import BlockedMatrix
-from captioner.layers.choices import Choices
-from captioner.parallel.thread_pool import SERIAL, ThreadPool
+from captioner.layers.tuned_matrix import TunedMatrix
+from captioner.parallel.thread_pool import SERIAL
 
 FLOAT32 = np.dtype(np.float32)
 SHAPE = 4, 512, 512
@@ -48,52 +49,51 @@ def test_all_widths_agree_in_float32(rows: int, depth: int, columns: int, width:
 
 def test_a_clearly_faster_width_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = plant(monkeypatch, one_call=0.7, blocks_of_32_columns=0.8)
-    assert block_width(64, SHAPE, FLOAT32, SERIAL) is None
-    assert block_width(60, SHAPE, FLOAT32, SERIAL) is None  # the same class of shapes
-    assert calls == [(64, 512, 512, FLOAT32, SERIAL)]
+    assert block_width(64, SHAPE, FLOAT32) is None
+    assert block_width(60, SHAPE, FLOAT32) is None  # the same class of shapes
+    assert calls == [(64, 512, 512, FLOAT32)]
     assert set(module.CHOICES.made().values()) == {"one call"}
 
 
 def test_a_slightly_faster_width_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, one_call=0.92, blocks_of_32_columns=0.95)
-    assert block_width(64, SHAPE, FLOAT32, SERIAL) == WIDTHS[DEFAULT]
+    assert block_width(64, SHAPE, FLOAT32) == WIDTHS[DEFAULT]
 
 
-@pytest.mark.parametrize(("rows", "shape"), [(1, SHAPE), (16, SHAPE), (128, (4, 32, 32))])
+@pytest.mark.parametrize(("rows", "shape"), [(1, SHAPE), (22, SHAPE), (128, (4, 32, 32))])
 def test_small_products_are_not_measured(
     monkeypatch: pytest.MonkeyPatch, rows: int, shape: tuple[int, int, int]
 ) -> None:
     calls = plant(monkeypatch, one_call=0.1)
-    assert block_width(rows, shape, FLOAT32, SERIAL) == WIDTHS[DEFAULT]
+    assert block_width(rows, shape, FLOAT32) == WIDTHS[DEFAULT]
     assert not calls
     assert not module.CHOICES.made()
 
 
-def test_rows_workers_and_types_are_measured_separately(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_and_types_are_measured_separately(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = plant(monkeypatch)
-    block_width(32, SHAPE, FLOAT32, SERIAL)
-    block_width(300, SHAPE, FLOAT32, SERIAL)
-    block_width(32, SHAPE, np.dtype(np.float64), SERIAL)
-    block_width(32, SHAPE, FLOAT32, ThreadPool(2))
-    block_width(32, (1, 512, 10_000), FLOAT32, SERIAL)  # as many columns as measured at most: no new class
-    assert len(calls) == len(module.CHOICES.made()) == 4
+    block_width(32, SHAPE, FLOAT32)
+    block_width(300, SHAPE, FLOAT32)
+    block_width(32, SHAPE, np.dtype(np.float64))
+    block_width(32, (1, 512, 10_000), FLOAT32)  # as many columns as measured at most: no new class
+    assert len(calls) == len(module.CHOICES.made()) == 3
 
 
 def test_choices_of_an_earlier_process_are_used_without_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, one_call=0.5)
-    block_width(64, SHAPE, FLOAT32, SERIAL)
+    block_width(64, SHAPE, FLOAT32)
     earlier = module.CHOICES.made()
     monkeypatch.setattr(module, "CHOICES", Choices())
     calls = plant(monkeypatch)
     module.CHOICES.restore(earlier)
-    assert block_width(64, SHAPE, FLOAT32, SERIAL) is None
+    assert block_width(64, SHAPE, FLOAT32) is None
     assert not calls
 
 
 def test_an_unknown_choice_of_a_checkpoint_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = plant(monkeypatch)
-    module.CHOICES.restore({"64 x 512 by 512 x 512, float32, threads 1": "blocks of 7 columns"})
-    assert block_width(64, SHAPE, FLOAT32, SERIAL) == WIDTHS[DEFAULT]
+    module.CHOICES.restore({"64 x 512 by 512 x 512, float32": "blocks of 7 columns"})
+    assert block_width(64, SHAPE, FLOAT32) == WIDTHS[DEFAULT]
     assert not calls
 
 
@@ -107,9 +107,9 @@ def test_the_fastest_product_is_found_by_real_measurement(monkeypatch: pytest.Mo
         return out
 
     monkeypatch.setattr(BlockedMatrix, "product", slow)
-    times = measure(32, 64, 256, FLOAT32, SERIAL)
+    times = measure(32, 64, 256, FLOAT32)
     assert times.keys() == WIDTHS.keys()
-    assert fastest(times) != DEFAULT
+    assert fastest(times, DEFAULT) != DEFAULT
 
 
 def test_a_tuned_matrix_computes_products_for_any_rows(monkeypatch: pytest.MonkeyPatch) -> None:

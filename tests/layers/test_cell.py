@@ -4,7 +4,6 @@ It is an example of a new cell: pointwise equations and a row in `CELLS`.
 """
 
 import dataclasses
-import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +22,6 @@ from captioner.layers.padded import sequence_backward, sequence_forward
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
-from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 Array = np.ndarray
 
@@ -207,45 +205,7 @@ def test_inference_computes_the_same_states(cell: Cell) -> None:
     p = problem(cell, [4, 0, 3])
     h, cache = scan_forward(cell, p.inputs, p.ids, p.initial, p.Wx, p.Wh, p.b, pack(p.lengths), save_for_backward=False)
     assert (h == scan(cell, p)[0]).all()
-    assert all(saved.size == 0 for saved in cache.saved)
-
-
-@every_cell
-@pytest.mark.parametrize("with_context", [False, True])
-@pytest.mark.parametrize("workers", [2, 3])
-def test_workers_may_share_captions_or_hidden_units(cell: Cell, with_context: bool, workers: int) -> None:
-    """With one shard of captions, each worker computes a part of the hidden units."""
-    p = problem(cell, [4, 0, 3, 3, 1])
-    if with_context:
-        context = np.random.default_rng(5).standard_normal((5, cell.gates, p.Wh.shape[0]))
-        p = p._replace(initial=(*p.initial, context))
-    results = []
-    for packing, pool in ((pack(p.lengths), SERIAL), (pack(p.lengths), ThreadPool(workers))):
-        h, cache = scan_forward(cell, p.inputs, p.ids, p.initial, p.Wx, p.Wh, p.b, packing, pool=pool)
-        dinputs, dinitial, *dweights = scan_backward(cell, p.dh, cache, pool)
-        results.append([h, dinputs, *dweights, *dinitial])
-    for alone, shared in zip(*results, strict=True):
-        np.testing.assert_allclose(shared, alone, atol=1e-12)
-
-
-@every_cell
-def test_an_error_of_one_worker_ends_a_scan(cell: Cell) -> None:
-    p, threads = problem(cell, [4, 3, 3]), []
-
-    def forward(*arguments: object) -> None:
-        threads.append(threading.current_thread())
-        if threading.current_thread() is not threading.main_thread():
-            raise FloatingPointError("planted")
-        cell.forward(*arguments)  # type: ignore[arg-type]
-
-    with pytest.raises(FloatingPointError, match="planted"):
-        scan_forward(
-            cell._replace(forward=forward),
-            *(p.inputs, p.ids, p.initial, p.Wx, p.Wh, p.b),
-            pack(p.lengths),
-            pool=ThreadPool(2),
-        )
-    assert len(set(threads)) == 2
+    assert cache.saved.size == 0
 
 
 @every_cell

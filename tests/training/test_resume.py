@@ -11,7 +11,7 @@ import pytest
 from checkpoint_arrays import assert_same_arrays
 
 from captioner.config.yaml_io import parse
-from captioner.layers.choices import CHOICES
+from captioner.layers.autotune import CHOICES
 from captioner.storage import checkpoint
 from captioner.training.train import train
 
@@ -128,13 +128,13 @@ def test_a_run_resumed_after_a_signal_equals_an_uninterrupted_one(
 def test_a_resumed_run_uses_the_choices_of_its_checkpoint(
     cli: Callable[..., Any], options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without them, a measurement could choose otherwise, and the last bits of results would differ."""
-    run, choice = tmp_path / "run", {"64 captions, 4 x 512 units, float32, threads 2": "hidden units"}
+    """Without them, a measurement could choose otherwise, and results would not be bit-identical."""
+    run, choice = tmp_path / "run", {"64 x 512 by 512 x 512, float32": "one call"}
     monkeypatch.setattr(CHOICES, "_made", choice)
     assert cli("train", *options, f"--set=train.max_steps={HALF}", "--run", run).code == 0
     monkeypatch.setattr(CHOICES, "_made", {})
     assert cli("train", "--resume", run, "-o", f"train.max_steps={TOTAL}").code == 0
     assert CHOICES.made() == choice
     assert checkpoint.load(run / "last.h5").meta.environment.items() >= {
-        ("choice: 64 captions, 4 x 512 units, float32, threads 2", "hidden units")
+        ("choice: 64 x 512 by 512 x 512, float32", "one call")
     }
