@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import TypeAlias
 
 import numpy as np
@@ -19,17 +20,18 @@ def parallel_decoder(model: CaptionModel, pool: ThreadPool) -> Callable[..., tup
     """Return a function that decodes captions for a batch of images, sharded over the workers of a pool.
 
     `run(decode, features, *row_arrays, regions=regions)` passes each worker its rows of the further arrays. Each worker
-    prepares the model for inference once, at its first call.
+    prepares the model for inference once, at its first call. Calls from several threads run one after the other,
+    because the workers reuse their buffers.
 
     Shapes: features (N, F), row_arrays (N, ...), regions of N rows -> tokens (N, K, T), scores (N, K).
     """
     models: list[StepModel] = []
+    lock = Lock()
 
     def run(
         decode: Decoder, features: Array, *row_arrays: Array, regions: SharedRows | None = None
     ) -> tuple[Array, Array]:
         shards = np.array_split(np.arange(len(features)), min(pool.size, len(features)))
-        models.extend(model.for_inference() for _ in shards[len(models) :])
 
         def work(worker: int) -> tuple[Array, Array] | None:
             if worker >= len(shards):
@@ -38,7 +40,9 @@ def parallel_decoder(model: CaptionModel, pool: ThreadPool) -> Callable[..., tup
             state = model.start(features[rows], None if regions is None else regions[rows])
             return decode(models[worker].step, state, *(array[rows] for array in row_arrays))
 
-        tokens, scores = zip(*filter(None, pool.map(work)), strict=True)
+        with lock:
+            models.extend(model.for_inference() for _ in shards[len(models) :])
+            tokens, scores = zip(*filter(None, pool.map(work)), strict=True)
         return np.concatenate(tokens), np.concatenate(scores)
 
     return run
