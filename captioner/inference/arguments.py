@@ -54,6 +54,13 @@ def whole_number(value: Any, where: str) -> int:
         raise TypeError(f"{where}: expected an integer, got {described(value)}") from None
 
 
+def flag(value: Any, where: str) -> bool:
+    """Check a boolean. Raises: TypeError."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{where}: expected True or False, got {described(value)}")
+    return value
+
+
 def described(value: Any) -> str:
     """Describe a value by its content and type, or an array by its type and shape."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):

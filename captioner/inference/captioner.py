@@ -15,7 +15,7 @@ from captioner.data.corpus import Features, check_features, check_region_values,
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.inference.arguments import described, several_paths, whole_number
+from captioner.inference.arguments import described, flag, several_paths, whole_number
 from captioner.inference.attention import Attention, attention_of, check_attention
 from captioner.inference.caption import Candidate, Caption, Decoded
 from captioner.inference.decoder import build_decoder
@@ -87,7 +87,7 @@ class Captioner:
             raise UsageError("caption: expected photographs or features=, one of them")
         if regions is not None and features is None:
             raise UsageError("caption: regions= needs features=; photographs have the regions of their encoder")
-        if attention:
+        if flag(attention, "caption: attention"):
             check_attention(self.loaded)
         if features is not None:
             rows, grids = _batch(features, "features"), None if regions is None else _batch(regions, "regions")
