@@ -118,6 +118,11 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         TypeError,
         r"caption: n_best: expected an integer, got 2.0 \(float\)",
     ),
+    "caption: attention": (
+        lambda model: model.caption("a.jpg", attention="maps"),
+        TypeError,
+        r"caption: attention: expected True or False, got 'maps' \(str\)",
+    ),
     "features: three axes": (
         lambda model: model.caption(features=np.zeros((2, 3, 4))),
         DataError,
