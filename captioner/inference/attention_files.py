@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import unicodedata
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from captioner.inference.attention import Attention
 from captioner.inference.caption import Caption
 from captioner.preparation.find_photos import find_below
 from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically
+from captioner.storage.files import read_text
 from captioner.text.strict_json import to_json
 
 MAX_STEM = 150
@@ -161,6 +163,14 @@ class AttentionFiles:
         digest = hashlib.sha256(image.encode("utf-8", "surrogateescape")).hexdigest()
         for candidate in (*([stem] if is_safe else []), *(f"{stem}-{digest[:length]}" for length in (8, 64))):
             key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", candidate).casefold())
-            if self._names.setdefault(key, image) == image:
+            if self._names.setdefault(key, self._image_of(candidate) or image) == image:
                 break
         return candidate
+
+    def _image_of(self, stem: str) -> str | None:
+        """Return the image that existing files of this name belong to; None if unknown."""
+        try:
+            record = json.loads(read_text(self.folder / f"{stem}{SUFFIXES[1]}"))
+        except (CaptionerError, ValueError, RecursionError):
+            return None
+        return record["image"] if isinstance(record, dict) and isinstance(record.get("image"), str) else None

@@ -106,6 +106,20 @@ UNSAFE = ["..", "", "../../etc/passwd", "a\nb.png", "\x1b[2J.png", "con.png", "n
           "\udcff.png", "猫" * 80, "a" * 300, "x/" * 90 + "y.png", 'q"?.png']  # fmt: skip
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_an_earlier_command_are_not_those_of_another_image(tmp_path: Path, overwrite: bool) -> None:
+    first = AttentionFiles(tmp_path, no_picture, "e").write(caption_of("one/a.jpg"))
+    assert first is not None
+    content = first.weights.read_bytes()
+    second = AttentionFiles(tmp_path, no_picture, "e", overwrite).write(caption_of("two/a.jpg"))
+    assert second is not None
+    assert first.weights.read_bytes() == content
+    assert json.loads(second.weights.read_text())["image"] == "two/a.jpg"
+    again = AttentionFiles(tmp_path, no_picture, "e", overwrite)
+    assert again.write(caption_of("two/a.jpg")) == (second if overwrite else None)
+    assert len(names(tmp_path)) == 4
+
+
 def test_unsafe_names_are_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "maps"
     maps = AttentionFiles(folder, no_picture, "e")
