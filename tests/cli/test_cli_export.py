@@ -63,6 +63,12 @@ def test_wrong_exports(
     assert not (tmp_path / "o").exists()
 
 
+def test_a_missing_format_is_one_line(tiny_run: Path, cli: Callable[..., Any]) -> None:
+    done = cli("export", tiny_run, "--output", "o")
+    assert done.code == 2
+    assert "Missing option '--format'. Choose from: onnx, safetensors, npz; see captioner export --help" in done.err
+
+
 def test_wrong_imports(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
     for file, expected in ((tmp_path / "no.npz", "not found"), (tiny_run / "best.h5", "got another file")):
         done = cli("import", file, "--output", tmp_path / "o")
