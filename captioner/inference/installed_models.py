@@ -38,11 +38,21 @@ def find_installed(name: str) -> Path | None:
         raise CheckpointError(
             f"model {name}: expected one installed package, got {', '.join(map(quoted, values))}; uninstall one"
         )
-    # `find_spec` would import the parent of a dotted name
-    spec = find_spec(values[0]) if values[0].isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
+    folders = _locate(values[0])
+    if not folders:
         raise CheckpointError(f"model {name}: package {quoted(values[0])} not found; install it anew")
-    return Path(spec.submodule_search_locations[0])
+    return Path(folders[0])
+
+
+def _locate(module: str) -> list[str]:
+    """Return the folders of a package, which is not imported; an empty list if it is not found."""
+    if not module.isidentifier():  # `find_spec` would import the parent of a dotted name
+        return []
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return []
+    return [] if spec is None else list(spec.submodule_search_locations or ())
 
 
 def describe_installed() -> Iterator[tuple[str, Path, PackageInfo] | CheckpointError]:

@@ -55,6 +55,11 @@ def _summary(facts: CardFacts) -> Iterator[str]:
 def _use(facts: CardFacts) -> Iterator[str]:
     name = facts.name if facts.version is not None else f"runs/{facts.name}"
     install = "pip install .  # in the folder of the package\n" if facts.version is not None else ""
+    if parse_identity(facts.model.meta.encoder) is None:
+        yield from code("console", f"{install}captioner sample {name} --features new.h5")
+        yield ""
+        yield "captioner cannot compute these image features: the model captions files of features, not photographs."
+        return
     yield from code("console", f"{install}captioner sample {name} photo.jpg")
     yield ""
     yield from code("python", f'import captioner\n\nprint(captioner.load("{name}").caption("photo.jpg").text)')
@@ -79,9 +84,6 @@ def _model(facts: CardFacts) -> Iterator[str]:
         "decoding": how,
     }
     yield from table(("property", "value"), values.items())
-    if parse_identity(meta.encoder) is None:
-        yield ""
-        yield "captioner cannot compute these image features: the model captions files of features, not photographs."
 
 
 def _data(facts: CardFacts) -> Iterator[str]:
@@ -173,6 +175,6 @@ def _reproduce(facts: CardFacts) -> Iterator[str]:
         lines.append(f"captioner package {run} --output models/{facts.name} --scores scores.json")
     else:
         lines.append(f"captioner card {run} --scores scores.json")
-    yield "Save the options above as `config.yaml`. DATA is the data set."
+    yield f"Save the options above as `config.yaml`.{' DATA is the data set.' if data else ''}"
     yield ""
     yield from code("console", "\n".join(lines))

@@ -15,6 +15,7 @@ from captioner.inference.restore import Restored
 from captioner.packaging.scores_file import SplitScores, read_scores
 from captioner.printable import printable
 from captioner.storage.files import read_text
+from captioner.text.vocabulary import SPECIAL
 
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -79,7 +80,7 @@ class CardFacts:
     @property
     def description(self) -> str:
         """One line about the model, as plain text."""
-        cell, words = self.model.config.model.cell.upper(), len(self.model.vocab)
+        cell, words = self.model.config.model.cell.upper(), len(self.model.vocab) - len(SPECIAL)
         on = f", trained on {self.dataset}" if self.options.dataset else ""
         return printable(f"{cell} image captioner{on}; {words:,} words, {self.parameters:,} parameters", LONGEST)
 

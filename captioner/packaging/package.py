@@ -40,6 +40,9 @@ from captioner.storage.checkpoint import MODEL, Checkpoint
 
 VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}((a|b|rc)[0-9]{1,9})?(\.post[0-9]{1,9})?")
 
+TEMPORARY = ".captioner-package-"
+"""Start of the names of temporary folders."""
+
 
 @dataclass(frozen=True)
 class Package:
@@ -91,9 +94,9 @@ def package(
         }
         folder = output / module_name(name)
         folder.mkdir(exist_ok=True)
-        os.replace(weights, folder / WEIGHTS)
-        for file, text in texts.items():
+        for file, text in texts.items():  # the description first: by it, an incomplete package can be replaced
             write_atomically(folder / file, (text.encode(),))
+        os.replace(weights, folder / WEIGHTS)
         write_atomically(output / "README.md", (texts[CARD].encode(),))
         write_atomically(output / "pyproject.toml", (pyproject(info).encode(),))
     return Package(output, info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
@@ -131,7 +134,9 @@ def _half(model: Restored) -> Checkpoint:
         if one is not None
         for name in ("mean", "std")
     }
-    meta = dataclasses.replace(model.meta, config=dump(model.config), environment={})
+    # the autotuned choices of another machine are of no use
+    environment = {name: text for name, text in model.meta.environment.items() if name == "numpy"}
+    meta = dataclasses.replace(model.meta, config=dump(model.config), environment=environment)
     return Checkpoint(meta, params, {}, arrays)
 
 
@@ -159,7 +164,7 @@ def _check_output(output: Path, name: str, overwrite: bool) -> None:
     if not output.is_dir():
         raise UsageError(f"{output}: expected a folder, got a file; name another folder")
     try:
-        if not any(output.iterdir()):
+        if all(path.name.startswith(TEMPORARY) for path in output.iterdir()):
             return
     except OSError as error:
         raise UsageError(f"{output}: cannot be read: {error.strerror}") from error
@@ -180,9 +185,11 @@ def _folder(output: Path) -> Iterator[Path]:
 
     Raises: CaptionerError when a file cannot be written.
     """
-    temporary = output / f".captioner-package-{os.getpid()}"
+    temporary = output / f"{TEMPORARY}{os.getpid()}"
     is_new = not output.exists()
     try:
+        for stale in output.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(stale, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
     except OSError as error:

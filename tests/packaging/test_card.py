@@ -149,7 +149,6 @@ def test_a_hostile_checkpoint_adds_no_lines(tiny_run: Path) -> None:
     assert re.findall(r"^# .*$", card, re.MULTILINE) == ["# birds"]
     assert re.findall(r"^```(\w*)$", card, re.MULTILINE) == [
         *("console", ""),
-        *("python", ""),
         *("yaml", ""),
         *("console", ""),
     ]

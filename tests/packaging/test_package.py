@@ -201,3 +201,22 @@ def test_a_package_cannot_be_resumed_or_hold_another_kind(bird_package: Path, ti
         checkpoint.load(find_checkpoint(bird_package))
     with pytest.raises(CheckpointError, match="not a captioner model"):
         checkpoint.load(tiny_run / "best.h5", seal=MODEL)
+
+
+def test_the_rest_of_a_killed_writer_is_replaced(tiny_run: Path, tmp_path: Path) -> None:
+    rest = tmp_path / "model" / ".captioner-package-1"
+    rest.mkdir(parents=True)
+    (rest / WEIGHTS).touch()
+    module = packaged(tiny_run, tmp_path / "model")
+    assert not rest.exists()
+    (module / WEIGHTS).unlink()  # stopped before the last step
+    packaged(tiny_run, tmp_path / "model", overwrite=True)
+    assert open_run(tmp_path / "model").path == module / WEIGHTS
+
+
+def test_training_can_start_from_a_package(tiny_run: Path, small: tuple[str, ...], tmp_path: Path) -> None:
+    module = packaged(tiny_run, tmp_path / "model")
+    overrides = (*small, f"train.init_from={module.parent}", "train.max_steps=1")
+    captioner.train(None, tmp_path / "tuned", overrides)
+    with pytest.raises(CaptionerError):
+        captioner.resume(module.parent)

@@ -77,7 +77,9 @@ def entry_point(birds: Path, line: str, distribution: str = "captioner_birds-1.0
     (folder / "entry_points.txt").write_text(f"[captioner.models]\n{line}\n")
 
 
-@pytest.mark.parametrize("value", ["nowhere", "captioner_birds.inner", "captioner_birds:load", "json", "os.path"])
+@pytest.mark.parametrize(
+    "value", ["nowhere", "captioner_birds.inner", "captioner_birds:load", "email.mime", "os", "__main__"]
+)
 def test_an_entry_point_without_a_package_is_an_error(value: str, birds: Path) -> None:
     entry_point(birds, f"birds = {value}")
     (error,) = describe_installed()
