@@ -36,7 +36,8 @@ photo:
 
 $(VENV)/model: setup.cfg pyproject.toml $(wildcard $(MODEL)/pyproject.toml $(MODEL)/*/model.*)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[images]' "$$(realpath "$$MODEL")"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[images]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(realpath "$$MODEL")"
 	@touch $@ $(VENV)/installed
 
 test: $(VENV)/dev ## all tests

@@ -25,6 +25,11 @@ Examples:
 )
 @click.option("--name", metavar="NAME", help="Name of the model.  [default: that of the run folder]")
 @click.option("--version", default="1.0.0", show_default=True, metavar="V", help="Version of the package.")
+@click.option(
+    "--encoder",
+    metavar="RECIPE",
+    help="Image encoder of the training images, if the run has features of an encoder that it does not identify.",
+)
 @card_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing package of the same model.")
 @example_override_option("decode.beam_width=5")
@@ -33,6 +38,7 @@ def package(
     folder: Path,
     name: str | None,
     version: str,
+    encoder: str | None,
     overwrite: bool,
     overrides: tuple[str, ...],
     **options: str | Path | None,
@@ -47,7 +53,7 @@ def package(
     """
     from captioner.packaging.package import package as write
 
-    written = write(run, folder, build_card_options(options), name, version, overrides, overwrite)
+    written = write(run, folder, build_card_options(options), name, version, overrides, overwrite, encoder)
     output.warnings(written.notes)
     info = written.info
     output.result(f"{folder}: {info.name} {info.version}, {info.parameters:,} parameters, {written.size / 1e6:.1f} MB")

@@ -29,6 +29,7 @@ from captioner.inference.package_info import (
     module_name,
     read_info,
 )
+from captioner.inference.photos import open_encoder_of
 from captioner.inference.restore import Restored
 from captioner.packaging.card import model_card
 from captioner.packaging.card_facts import CardFacts, CardOptions, collect_facts, default_name
@@ -62,14 +63,17 @@ def package(
     version: str = "1.0.0",
     overrides: Sequence[str] = (),
     overwrite: bool = False,
+    encoder: str | None = None,
 ) -> Package:
     """Write the model of a run, or of another package, as a Python package into the folder `output`.
 
     The weights are float16. Consensus re-ranking is switched off, because it needs the training captions. Paths of the
-    machine are removed from the config.
+    machine are removed from the config. `encoder` is the recipe of the encoder of the training images, for a run that
+    does not identify it.
 
-    Raises: CheckpointError for a model that cannot be stored, UsageError for a name, version or folder that cannot be
-    used, DataError for a file of scores, CaptionerError when a file cannot be written.
+    Raises: CheckpointError for a model that cannot be stored, or another encoder than that of the run; UsageError for a
+    name, version, folder or encoder that cannot be used; DataError for a file of scores; CaptionerError when a file
+    cannot be written.
     """
     if not VERSION.fullmatch(version):
         raise UsageError(f"--version {version}: expected a version such as 1.0.0")
@@ -80,6 +84,9 @@ def package(
     _check_output(output, name, overwrite)
     config, notes = _portable(restored.config)
     model = dataclasses.replace(restored, config=config)
+    if encoder is not None:
+        identity = open_encoder_of(restored, encoder).identity
+        model = dataclasses.replace(model, meta=dataclasses.replace(model.meta, encoder=identity))
     facts = collect_facts(model, name, options, version)
     with _folder(output) as temporary:
         weights = temporary / WEIGHTS

@@ -120,7 +120,9 @@ def test_make_caption_installs_the_package_and_captions_the_photograph(bird_pack
     done = make("caption", f"MODEL={bird_package}", "PHOTO=my photo.jpg", f"VENV={tmp_path / 'venv'}")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert any("pip install" in line and '\'.[images]\' "$(realpath "$MODEL")"' in line for line in lines)
+    first, second = (line for line in lines if "pip install" in line)
+    assert first.endswith("--editable '.[images]'")
+    assert second.endswith('"$(realpath "$MODEL")"')
     assert lines[-1] == f'{tmp_path / "venv"}/bin/captioner sample "$MODEL" "$PHOTO"'
 
 

@@ -220,3 +220,20 @@ def test_training_can_start_from_a_package(tiny_run: Path, small: tuple[str, ...
     captioner.train(None, tmp_path / "tuned", overrides)
     with pytest.raises(CaptionerError):
         captioner.resume(module.parent)
+
+
+def test_an_unknown_encoder_can_be_named(tiny_run: Path, own_run: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(own_run / "best.h5")
+    unknown = dataclasses.replace(saved.meta, encoder="cs231n:vgg16_fc7")
+    checkpoint.save(own_run / "best.h5", dataclasses.replace(saved, meta=unknown))
+    module = packaged(own_run, tmp_path / "unknown")
+    assert '"captioner>=' in (module.parent / "pyproject.toml").read_text()
+    assert "captioner cannot compute these image features" in (module / "card.md").read_text()
+    module = packaged(own_run, tmp_path / "model", encoder="scenes")
+    assert open_run(module.parent).meta.encoder == "scenes-1"
+    assert '"captioner[images]>=' in (module.parent / "pyproject.toml").read_text()
+    with pytest.raises(CheckpointError, match="expected 231 numbers per image, got 1280"):
+        packaged(own_run, tmp_path / "other", encoder="efficientnet-lite0")
+    with pytest.raises(CheckpointError, match="expected encoder scenes-1, got efficientnet-lite0-1"):
+        packaged(tiny_run, tmp_path / "other", encoder="efficientnet-lite0")
+    assert not (tmp_path / "other").exists()
