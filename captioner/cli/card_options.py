@@ -36,8 +36,8 @@ def card_options(command: Command) -> Command:
 
 
 def build_card_options(values: dict[str, str | Path | None]) -> CardOptions:
-    """Build the options of a card from those that were given."""
+    """Build the options of a card from those that were given; blank texts count as not given."""
     from captioner.packaging.card_facts import CardOptions
 
-    given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in values.items() if str(value or "").strip()}
     return CardOptions(**given)

@@ -84,7 +84,7 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
         return corpus
     root = loaded.config.data.root
     if root is not None and root.name == NOT_PACKAGED.name:
-        raise DataError(f"{loaded.path}: a model package has no data set; try --data FILE, or -o data.root=FOLDER")
+        raise DataError(f"{loaded.path}: a model package has no data set; name it with -o data.root=PATH")
     if root is not None and not root.exists():
         raise DataError(f"{root}: data set not found; if it has moved, try -o data.root=NEW")
     corpus = build_corpus(loaded.config)

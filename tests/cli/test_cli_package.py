@@ -55,7 +55,7 @@ def test_an_installed_model_is_evaluated_on_a_data_set(
     for command in ("evaluate", "sample"):
         failed = cli(command, "birds")
         assert failed.code == 1
-        assert failed.err.endswith("a model package has no data set; try --data FILE, or -o data.root=FOLDER\n")
+        assert failed.err.endswith("a model package has no data set; name it with -o data.root=PATH\n")
 
 
 def test_models_are_listed(cli: Callable[..., Any], birds: Path) -> None:
@@ -87,6 +87,13 @@ def test_the_card_of_a_package_is_printed_as_packaged(cli: Callable[..., Any], b
     assert "birds: a model package has its card; to change it, use captioner package" in failed.err
     (birds / "card.md").unlink()
     assert "card.md: not found" in cli("card", "birds").err
+
+
+def test_blank_options_of_a_card_count_as_not_given(cli: Callable[..., Any], tiny_run: Path) -> None:
+    plain = cli("card", tiny_run)
+    assert (plain.code, plain.err) == (0, "")
+    assert cli("card", tiny_run, "--data-terms", "", "--dataset", " ") == plain
+    assert "Terms: CC BY 4.0" in cli("card", tiny_run, "--data-terms", "CC BY 4.0").out
 
 
 def test_overrides_of_decoding_are_packaged_and_others_refused(
