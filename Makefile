@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test smoke newcomer lint types gradcheck bench faults docs build clean
+.PHONY: help install demo caption photo test smoke newcomer lint types gradcheck bench faults docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,6 +23,22 @@ demo: install ## train on the generated pictures and caption ten of them (under 
 	$(BIN)/captioner train -c scenes-lstm --run runs/demo --overwrite
 	$(BIN)/captioner sample runs/demo --split val -n 10
 	$(BIN)/captioner evaluate runs/demo --split val --split heldout
+
+export MODEL ?= models/flickr8k
+caption: photo $(VENV)/model ## caption a photograph with a packaged model (PHOTO=my.jpg; MODEL=models/flickr8k)
+	$(BIN)/captioner sample "$$MODEL" "$$PHOTO"
+
+photo:
+	@test -n "$$PHOTO" || { echo 'make caption: expected a photograph; try make caption PHOTO=my.jpg' >&2; exit 2; }
+	@test -f "$$PHOTO" || { echo "make caption: $$PHOTO: not found; expected a photograph" >&2; exit 2; }
+	@test -f "$$MODEL/pyproject.toml" || { echo "make caption: $$MODEL: not found; expected the folder of a model" \
+		"package, as captioner package writes it; try MODEL=FOLDER" >&2; exit 2; }
+
+$(VENV)/model: setup.cfg pyproject.toml $(wildcard $(MODEL)/pyproject.toml $(MODEL)/*/model.*)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[images]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(realpath "$$MODEL")"
+	@touch $@ $(VENV)/installed
 
 test: $(VENV)/dev ## all tests
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
@@ -65,4 +81,4 @@ build: $(VENV)/dev ## a source archive, and a wheel built from it, in dist/
 	$(BIN)/uv build --quiet --out-dir dist
 
 clean: ## remove .venv, runs/ and caches
-	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) runs build dist *.egg-info models/*/build models/*/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -60,7 +60,8 @@ class Sandbox:
         self.attention_run = attention_run or run
 
     def run(self, words: list[str]) -> None:
-        if "--help" in words or "--version" in words:
+        words, target = (words[: words.index(">")], Path(words[-1])) if ">" in words else (words, None)
+        if "--help" in words or words[1] == "--version":
             assert self.cli(*words[1:]).code == 0
             return
         params = parsed(words)
@@ -94,6 +95,8 @@ class Sandbox:
         # every element takes ten times as long, and tests/gradcheck checks them
         done = self.cli(*(word for word in words[1:] if word != "--full"), *small, *overfit)
         assert done.code == (1 if overfit else 0), f"{shlex.join(words)}: {done.err}"
+        if target is not None:
+            target.write_text(done.out)
 
     def provide_data(self, params: dict[str, Any]) -> None:
         """Provide the input of `prepare` and `data`: captions with photographs, or a prepared data set."""

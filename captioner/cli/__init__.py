@@ -25,6 +25,7 @@ DEBUG = "--debug"
 COMPLETION = "_CAPTIONER_COMPLETE"
 """The environment variable with which a shell asks for completions."""
 COMMANDS = {
+    "card": "Print a model card.",
     "config": "List, write, print and check config files.",
     "data": "Check, summarize and show data sets.",
     "doctor": "Check the installation and describe the machine.",
@@ -33,6 +34,8 @@ COMMANDS = {
     "gradcheck": "Check the gradients of every layer and of the configured model.",
     "import": "Make a checkpoint of exported parameters.",
     "inspect": "Analyze a trained model.",
+    "models": "List the installed models.",
+    "package": "Write a model as a Python package.",
     "prepare": "Build a data set from photographs and captions.",
     "sample": "Write captions for images.",
     "train": "Train a captioning model.",

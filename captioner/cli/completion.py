@@ -1,4 +1,4 @@
-"""Shell completion of `-o KEY=VALUE` and of run folders."""
+"""Shell completion of `-o KEY=VALUE`, of run folders and of installed models."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ def complete_override(context: click.Context, parameter: click.Parameter, incomp
 
 
 def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Complete run folders; if there are none, let the shell complete files."""
-    return [*map(CompletionItem, _runs(incomplete))] or [CompletionItem(incomplete, type="file")]
+    """Complete run folders and installed models; if there are none, let the shell complete files."""
+    from captioner.inference.installed_models import installed_names
+
+    models = (name for name in installed_names() if name.startswith(incomplete))
+    return [*map(CompletionItem, (*_runs(incomplete), *models))] or [CompletionItem(incomplete, type="file")]
 
 
 def _runs(incomplete: str) -> Iterator[str]:

@@ -81,10 +81,10 @@ def evaluate(
 ) -> None:
     """Score captions against reference captions.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. Several runs are compared:
-    each writes its own captions, and all are scored on the images and references of one data set. --worst applies to
-    the first run. With --ensemble, the word probabilities of all runs are averaged, and the options of the first are
-    used.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
+    (`captioner models`). Several runs are compared: each writes its own captions, and all are scored on the images and
+    references of one data set. --worst applies to the first run. With --ensemble, the word probabilities of all runs
+    are averaged, and the options of the first are used.
 
     Caption files have COCO's results format, [{"image_id": ..., "caption": ...}], or are the output of `captioner
     sample --json`. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a table with the columns

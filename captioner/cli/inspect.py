@@ -48,10 +48,11 @@ Examples:
 def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Print gradient norms by time step, as a bar chart.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. The loss of word T, which is
-    -log P(word T), is differentiated with respect to the hidden states before it. Line k contains the norm of the
-    gradient for the hidden state k time steps earlier, averaged over the captions with at least T words. Bars have a
-    log scale: if the gradient vanishes exponentially, each bar is shorter than the one above by the same length.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
+    (`captioner models`). The loss of word T, which is -log P(word T), is differentiated with respect to the hidden
+    states before it. Line k contains the norm of the gradient for the hidden state k time steps earlier, averaged over
+    the captions with at least T words. Bars have a log scale: if the gradient vanishes exponentially, each bar is
+    shorter than the one above by the same length.
     """
     from captioner.gradcheck.gradient_norms import gradient_norms
     from captioner.inference.load import open_corpus, open_run

@@ -112,11 +112,11 @@ def sample(
 ) -> int:
     """Write captions for images.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. With --ensemble, the word
-    probabilities of several runs are averaged, and the options of the first are used. All models of an ensemble must
-    have the same vocabulary and encoder. PHOTO_OR_FOLDER is a photograph, a folder of photographs, or -,
-    which reads names of photographs and folders from stdin, one per line. Photographs must follow all runs. Without
-    photographs, the images of a split are captioned.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
+    (`captioner models`). With --ensemble, the word probabilities of several runs are averaged, and the options of the
+    first are used. All models of an ensemble must have the same vocabulary and encoder. PHOTO_OR_FOLDER is a
+    photograph, a folder of photographs, or -, which reads names of photographs and folders from stdin, one per line.
+    Photographs must follow all runs. Without photographs, the images of a split are captioned.
 
     The first line for each image contains its name, the caption, its log-probability (natural logarithm) and, for
     generated scenes, whether the caption is true. Tabs separate them. Further candidates and the references

@@ -23,6 +23,7 @@ USED_BY: Mapping[str, Sequence[str]] = {
     "captioner.load": TRAINED,
     "captioner.evaluate": TRAINED,
     "export": ("decode",),
+    "package": ("decode",),
     "inspect gradients": ("data",),
     "data summary": ("seed", "data"),
     "data show": ("seed", "data"),

@@ -12,6 +12,7 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.find_checkpoint import BEST, LAST
 from captioner.inference.load import Run, captioner_of, open_corpus, open_run
+from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel, check_encoder, is_training_split
 
 
@@ -51,10 +52,10 @@ def _captioner(model: LoadedModel, corpus: Corpus) -> Captioner:
 def short_names(checkpoints: Sequence[Path]) -> list[str]:
     """Name checkpoints by their run folders, or by the shortest ends of their paths that differ.
 
-    `best.h5` is omitted, and `last.h5` has at least its folder before it.
+    `best.h5` and the weights of a model package are omitted, and `last.h5` has at least its folder before it.
     """
     paths = [Path(os.path.abspath(path)) for path in checkpoints]
-    paths = [path.parent if path.name == BEST else path for path in paths]
+    paths = [path.parent if path.name == BEST or in_package(path) else path for path in paths]
     names, length = [""] * len(paths), 0
     while "" in names or len(set(names)) < len(set(paths)):
         length += 1

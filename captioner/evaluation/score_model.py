@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from captioner.arrays import Array
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus
@@ -60,4 +62,5 @@ def score_model(
         perplexity=None if loss is None else perplexity(loss),
         true=true,
         pointing=pointing_accuracy(split, [one.attention for one in decoded]),
+        decode=asdict(loaded.config.decode),
     )

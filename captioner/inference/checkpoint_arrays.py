@@ -23,6 +23,11 @@ def check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tuple
             raise CheckpointError(f"{path}: array {group}/{name}: expected {dtype} {shape}, got {got}")
 
 
+def to_dtype(arrays: Params, dtype: str) -> Params:
+    """Convert the float16 arrays of a model package to the dtype of the model; others are returned as they are."""
+    return {name: w.astype(dtype) if w.dtype == np.float16 else w for name, w in arrays.items()}
+
+
 def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> tuple[Standardizer | None, Standardizer | None]:
     """Return the standardizers of features and of regions, each None without standardization.
 

@@ -15,6 +15,7 @@ from captioner.inference.arguments import override_list, run_list
 from captioner.inference.captioner import Captioner
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
+from captioner.inference.package_info import NOT_PACKAGED
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, check_encoder, restore
 from captioner.parallel.blas import set_threads
 
@@ -25,7 +26,9 @@ Run = str | os.PathLike[str]
 
 
 def load(runs: Run | Sequence[Run], overrides: Sequence[str] = ()) -> Captioner:
-    """Load a Captioner from a run folder (its best checkpoint) or a checkpoint file; several runs form an ensemble.
+    """Load a Captioner from a run folder (its best checkpoint), a checkpoint file or an installed model.
+
+    An existing path takes precedence over the name of an installed model. Several runs form an ensemble.
 
     `overrides` set options, such as `decode.beam_width=5`.
 
@@ -43,7 +46,7 @@ def load(runs: Run | Sequence[Run], overrides: Sequence[str] = ()) -> Captioner:
 
 
 def open_run(path: Run, overrides: Sequence[str] = ()) -> Restored:
-    """Restore the model of a run folder (its best checkpoint) or of a checkpoint file.
+    """Restore the model of a run folder (its best checkpoint), a checkpoint file or a model package.
 
     If the folder has no best checkpoint, its last one is used, with a warning unless the first validation was not due
     yet. Sets BLAS to one thread for the whole process.
@@ -80,6 +83,8 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
         check_encoder(loaded, corpus)
         return corpus
     root = loaded.config.data.root
+    if root is not None and root.name == NOT_PACKAGED.name:
+        raise DataError(f"{loaded.path}: a model package has no data set; name it with -o data.root=PATH")
     if root is not None and not root.exists():
         raise DataError(f"{root}: data set not found; if it has moved, try -o data.root=NEW")
     corpus = build_corpus(loaded.config)

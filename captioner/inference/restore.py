@@ -16,11 +16,11 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.images.recipe import same_encoder
 from captioner.inference.build_model import assemble, build_sizes
-from captioner.inference.checkpoint_arrays import check_arrays, standardizers_of
+from captioner.inference.checkpoint_arrays import check_arrays, standardizers_of, to_dtype
+from captioner.inference.packaged_weights import load_checkpoint
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.interface import CaptionModel
 from captioner.optim.ema import EMA
-from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Meta
 from captioner.text.vocabulary import Vocab
 
@@ -81,14 +81,14 @@ class Restored(LoadedModel):
 
 
 def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True) -> Restored:
-    """Restore a model from a checkpoint file; `overrides` change its config, except the options in `FIXED`.
+    """Restore a model from a checkpoint or a model package; `overrides` change its config, except options in `FIXED`.
 
     Unless `for_training`, the optimizer's slots are not read, except the EMA: with Adam, they are two thirds of the
     file.
 
     Raises: CheckpointError for a file that is damaged or whose parts do not fit together; ConfigError for overrides.
     """
-    saved = checkpoint.load(path, None if for_training else (EMA,))
+    saved = load_checkpoint(path, None if for_training else (EMA,))
     meta = saved.meta
     where = f"the config in {path}"
     try:
@@ -118,12 +118,13 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
             f"{path}: meta: region_dim: expected {expected} for model.attention {sizes.attention}, "
             f"got {meta.region_dim}"
         )
-    check_arrays(path, "params", saved.params, sizes.shapes(), config.model.dtype)
+    params = to_dtype(saved.params, config.model.dtype)
+    check_arrays(path, "params", params, sizes.shapes(), config.model.dtype)
     for slot, arrays in saved.slots.items():
         check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
     standardizers = standardizers_of(path, saved.standardizer, sizes)
-    model = assemble(config, sizes, saved.slots.get(EMA, saved.params), vocab.null, standardizers)
-    return Restored(path, config, vocab, model, meta, saved.params, saved.slots)
+    model = assemble(config, sizes, saved.slots.get(EMA, params), vocab.null, standardizers)
+    return Restored(path, config, vocab, model, meta, params, saved.slots)
 
 
 SHAPING = (

@@ -20,6 +20,15 @@ from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
 
 SEAL = Seal("checkpoint", version=2, writer="`captioner train`", max_bytes=8 << 30, error=CheckpointError)
+MODEL = Seal(
+    "model",
+    version=1,
+    writer="`captioner package`",
+    max_bytes=1 << 30,
+    error=CheckpointError,
+    remedy="install it anew",
+)
+"""The file of a model package: a checkpoint with float16 parameters and without optimizer state."""
 
 
 @dataclass(frozen=True)
@@ -106,19 +115,21 @@ class Checkpoint:
         }
 
 
-def save(path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda: None) -> None:
-    """Write a checkpoint atomically, after the new file has been read back and compared.
+def save(
+    path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda: None, seal: Seal | None = None
+) -> None:
+    """Write a checkpoint, or with `MODEL` a model, atomically, after the new file has been read back and compared.
 
     `check` is called as in `replacing`.
 
     Raises: CheckpointError with the old file unchanged.
     """
     arrays = {f"{group}/{name}": array for group, some in checkpoint.groups().items() for name, array in some.items()}
-    write(SEAL, path, arrays, asdict(checkpoint.meta), "f", check)
+    write(seal or SEAL, path, arrays, asdict(checkpoint.meta), "f", check)
 
 
-def load(path: Path, slots: Collection[str] | None = None) -> Checkpoint:
-    """Read a checkpoint after verifying its seal; `slots` are the names of the slots to read, by default all.
+def load(path: Path, slots: Collection[str] | None = None, seal: Seal | None = None) -> Checkpoint:
+    """Read a checkpoint, or with `MODEL` a model, after verifying its seal, with the named `slots`, by default all.
 
     Raises: CheckpointError that names the file and, after the seal, the array.
     """
@@ -127,7 +138,7 @@ def load(path: Path, slots: Collection[str] | None = None) -> Checkpoint:
         group, _, slot = name.rpartition("/")[0].partition("/")
         return slots is None or group != "slots" or slot in slots
 
-    return read(SEAL, path, "f", lambda tree, meta: _parse(tree, meta, path), wanted)
+    return read(seal or SEAL, path, "f", lambda tree, meta: _parse(tree, meta, path), wanted)
 
 
 def _parse(tree: dict[str, Array], meta: str, path: Path) -> Checkpoint:

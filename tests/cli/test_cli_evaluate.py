@@ -23,6 +23,7 @@ KEYS = [
     "perplexity",
     "true",
     "pointing",
+    "decode",
     *NAMES,
     "mean_length",
     "vocabulary",

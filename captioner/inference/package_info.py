@@ -1,0 +1,120 @@
+"""Model packages: the folder that `captioner package` writes, and `model.json`, which describes the model.
+
+This module imports no NumPy: `captioner models` lists models without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import MISSING, asdict, dataclass, fields
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from captioner.errors import CheckpointError
+from captioner.printable import quoted
+from captioner.storage.files import read_bytes
+from captioner.text.strict_json import to_json
+
+INFO, WEIGHTS, CARD = "model.json", "weights.h5", "card.md"
+FORMAT = 1
+"""The version of the layout of model packages."""
+INFO_LIMIT, CARD_LIMIT = 1 << 16, 1 << 20
+MAX_ENTRIES = 100
+NOT_PACKAGED = Path("not-in-the-package")
+"""What paths of the training machine are replaced with in the config of a packaged model."""
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+"""The names of models: lower-case letters, digits and single hyphens."""
+MAX_NAME = 60
+
+
+@dataclass(frozen=True)
+class PackageInfo:
+    """The content of `model.json`; `sha256` is the digest in the seal of the weights."""
+
+    name: str
+    version: str
+    description: str
+    license: str
+    encoder: str
+    words: int
+    parameters: int
+    captioner: str
+    sha256: str
+    format: int = FORMAT
+
+    def json(self) -> str:
+        """Encode as JSON."""
+        return to_json(asdict(self), indent=2) + "\n"
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be the name of a model."""
+    return len(text) <= MAX_NAME and NAME.fullmatch(text) is not None
+
+
+def module_name(name: str) -> str:
+    """Return the name of the Python package of a model."""
+    return f"captioner_{name.replace('-', '_')}"
+
+
+def read_info(folder: Path) -> PackageInfo:
+    """Read `model.json` of the Python package in a folder.
+
+    Raises: CheckpointError when it is missing or damaged, or of another format.
+    """
+    file = folder / INFO
+    content = read_bytes(file, INFO_LIMIT, CheckpointError, expected="the description of a model package")
+    try:
+        values: Any = json.loads(content)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{file}: damaged: expected a JSON object; install the package anew")
+    if values.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{file}: expected model package format {FORMAT}, got {quoted(values.get('format'), 20)}; "
+            "use the version of captioner that wrote it"
+        )
+    kinds: dict[str, type] = {"words": int, "parameters": int, "format": int}
+    for one in fields(PackageInfo):
+        value = values.get(one.name, MISSING)
+        if not isinstance(value, kinds.get(one.name, str)) or isinstance(value, bool):
+            got = "nothing" if value is MISSING else quoted(value, 40)
+            expected = "an integer" if one.name in kinds else "a text"
+            raise CheckpointError(f"{file}: {one.name}: expected {expected}, got {got}; install the package anew")
+    if not is_name(values["name"]):
+        raise CheckpointError(f"{file}: name: expected the name of a model, got {quoted(values['name'])}")
+    return PackageInfo(**{one.name: values[one.name] for one in fields(PackageInfo)})
+
+
+def in_package(path: Path) -> bool:
+    """Return whether a file is the weights of a model package."""
+    return path.name == WEIGHTS and os.path.isfile(path.parent / INFO)
+
+
+def find_package(folder: Path) -> Path | None:
+    """Return the Python package of a model: the folder, or the only folder in it with `model.json`; None without."""
+    if os.path.isfile(folder / INFO):
+        return folder
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, MAX_ENTRIES) if entry.name.startswith("captioner_")]
+    except (OSError, ValueError):
+        return None
+    found = [folder / name for name in names if os.path.isfile(folder / name / INFO)]
+    return found[0] if len(found) == 1 else None
+
+
+def read_card(folder: Path) -> str:
+    """Read the model card of the Python package in a folder.
+
+    Raises: CheckpointError when it is missing or not UTF-8.
+    """
+    content = read_bytes(folder / CARD, CARD_LIMIT, CheckpointError, expected="the card of a model package")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{folder / CARD}: damaged: expected UTF-8 text; install the package anew") from None

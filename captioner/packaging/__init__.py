@@ -1,0 +1,1 @@
+"""Model cards, and model packages that can be installed."""

@@ -1,0 +1,52 @@
+"""The front matter of a model card, which Hugging Face reads: license, language, library, task, data set, scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from captioner.packaging.card_facts import CardFacts, one_line
+from captioner.packaging.config_differences import yaml_text
+
+METRICS = {
+    "bleu1": ("bleu", "BLEU-1"),
+    "bleu2": ("bleu", "BLEU-2"),
+    "bleu3": ("bleu", "BLEU-3"),
+    "bleu4": ("bleu", "BLEU-4"),
+    "rouge_l": ("rouge", "ROUGE-L"),
+    "cider_d": ("cider", "CIDEr-D"),
+}
+"""The type of each metric on Hugging Face, and its name."""
+
+
+def front_matter(facts: CardFacts) -> str:
+    """Return the front matter between its two fences."""
+    config, options = facts.model.config, facts.options
+    tags = ["captioner", "image-captioning", config.model.cell, "numpy"]
+    values: dict[str, Any] = {
+        "license": options.license,
+        "language": [options.language],
+        "library_name": "captioner",
+        "pipeline_tag": "image-to-text",
+        "tags": [*tags, "attention"] if facts.model.model.attends else tags,
+    }
+    if options.dataset is not None:
+        values["datasets"] = [one_line(options.dataset)]
+    if facts.scores:
+        values["metrics"] = list(dict.fromkeys(kind for kind, _ in METRICS.values()))
+        values["model-index"] = [{"name": facts.name, "results": _results(facts)}]
+    return f"---\n{yaml_text(values)}---\n"
+
+
+def _results(facts: CardFacts) -> list[dict[str, Any]]:
+    name = facts.dataset
+    return [
+        {
+            "task": {"type": "image-to-text", "name": "Image captioning"},
+            "dataset": {"type": name, "name": name, "split": one_line(one.split)},
+            "metrics": [
+                {"type": kind, "name": title, "value": round(100 * one.scores[key], 1)}
+                for key, (kind, title) in METRICS.items()
+            ],
+        }
+        for one in facts.scores
+    ]

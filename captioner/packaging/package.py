@@ -1,0 +1,207 @@
+"""Write a trained model as a Python package that can be installed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import captioner
+from captioner.config.options import Config
+from captioner.config.yaml_io import dump
+from captioner.errors import CaptionerError, CheckpointError, UsageError
+from captioner.inference.load import Run, open_run
+from captioner.inference.package_info import (
+    CARD,
+    INFO,
+    NOT_PACKAGED,
+    WEIGHTS,
+    PackageInfo,
+    find_package,
+    is_name,
+    module_name,
+    read_info,
+)
+from captioner.inference.photos import open_encoder_of
+from captioner.inference.restore import Restored
+from captioner.packaging.card import model_card
+from captioner.packaging.card_facts import CardFacts, CardOptions, collect_facts, default_name
+from captioner.packaging.pyproject import init_module, pyproject
+from captioner.printable import quoted
+from captioner.storage import checkpoint
+from captioner.storage.atomic import write_atomically
+from captioner.storage.checkpoint import MODEL, Checkpoint
+
+VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}((a|b|rc)[0-9]{1,9})?(\.post[0-9]{1,9})?")
+
+TEMPORARY = ".captioner-package-"
+"""Start of the names of temporary folders."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A written model package; `notes` are what differs from the run, `size` is that of the weights in bytes."""
+
+    folder: Path
+    info: PackageInfo
+    size: int
+    notes: tuple[str, ...]
+
+
+def package(
+    run: Run,
+    output: Path,
+    options: CardOptions,
+    name: str | None = None,
+    version: str = "1.0.0",
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    encoder: str | None = None,
+) -> Package:
+    """Write the model of a run, or of another package, as a Python package into the folder `output`.
+
+    The weights are float16. Consensus re-ranking is switched off, because it needs the training captions. Paths of the
+    machine are removed from the config. `encoder` is the recipe of the encoder of the training images, for a run that
+    does not identify it.
+
+    Raises: CheckpointError for a model that cannot be stored, or another encoder than that of the run; UsageError for a
+    name, version, folder or encoder that cannot be used; DataError for a file of scores; CaptionerError when a file
+    cannot be written.
+    """
+    if not VERSION.fullmatch(version):
+        raise UsageError(f"--version {version}: expected a version such as 1.0.0")
+    if name is not None and not is_name(name):
+        raise UsageError(f"--name {name}: expected at most 60 lower-case letters and digits, joined by single hyphens")
+    restored = open_run(run, overrides)
+    name = name or default_name(restored.path)
+    _check_output(output, name, overwrite)
+    config, notes = _portable(restored.config)
+    model = dataclasses.replace(restored, config=config)
+    if encoder is not None:
+        identity = open_encoder_of(restored, encoder).identity
+        model = dataclasses.replace(model, meta=dataclasses.replace(model.meta, encoder=identity))
+    facts = collect_facts(model, name, options, version)
+    with _folder(output) as temporary:
+        weights = temporary / WEIGHTS
+        checkpoint.save(weights, _half(model), seal=MODEL)
+        with MODEL.open(weights) as (_, digest):
+            pass
+        info = _info(facts, version, digest)
+        texts = {
+            INFO: info.json(),
+            CARD: model_card(facts),
+            "__init__.py": init_module(info),
+        }
+        folder = output / module_name(name)
+        folder.mkdir(exist_ok=True)
+        for file, text in texts.items():  # the description first: by it, an incomplete package can be replaced
+            write_atomically(folder / file, (text.encode(),))
+        os.replace(weights, folder / WEIGHTS)
+        write_atomically(output / "README.md", (texts[CARD].encode(),))
+        write_atomically(output / "pyproject.toml", (pyproject(info).encode(),))
+    return Package(output, info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
+
+
+def _portable(config: Config) -> tuple[Config, list[str]]:
+    """Return a config without paths of the machine and without consensus re-ranking, and notes about the changes."""
+    data, train, decode, notes = config.data, config.train, config.decode, []
+    if data.root is not None:
+        data = dataclasses.replace(data, root=NOT_PACKAGED)
+    if train.init_from is not None:
+        train = dataclasses.replace(train, init_from=NOT_PACKAGED)
+    if decode.consensus:
+        notes.append(
+            f"decode.consensus: set to 0, got {decode.consensus:g}; re-ranking needs the training captions, which a "
+            "package does not contain"
+        )
+        decode = dataclasses.replace(decode, consensus=0.0)
+    return dataclasses.replace(config, data=data, train=train, decode=decode), notes
+
+
+def _half(model: Restored) -> Checkpoint:
+    """Return the model with float16 parameters (the moving average, if there is one), without optimizer state.
+
+    Raises: CheckpointError for a parameter that is too large for float16.
+    """
+    with np.errstate(over="ignore"):
+        params = {name: w.astype(np.float16) for name, w in model.model.params.items()}
+    if large := [name for name, w in params.items() if not np.isfinite(w).all()]:
+        raise CheckpointError(f"{model.path}: array params/{large[0]}: a parameter is too large for float16")
+    standardizers = {"": model.model.standardizer, "region_": model.model.region_standardizer}
+    arrays = {
+        f"{part}{name}": getattr(one, name)
+        for part, one in standardizers.items()
+        if one is not None
+        for name in ("mean", "std")
+    }
+    # the autotuned choices of another machine are of no use
+    environment = {name: text for name, text in model.meta.environment.items() if name == "numpy"}
+    meta = dataclasses.replace(model.meta, config=dump(model.config), environment=environment)
+    return Checkpoint(meta, params, {}, arrays)
+
+
+def _info(facts: CardFacts, version: str, digest: str) -> PackageInfo:
+    return PackageInfo(
+        name=facts.name,
+        version=version,
+        description=facts.description,
+        license=facts.options.license,
+        encoder=facts.model.meta.encoder,
+        words=len(facts.model.vocab),
+        parameters=facts.parameters,
+        captioner=captioner.__version__,
+        sha256=digest,
+    )
+
+
+def _check_output(output: Path, name: str, overwrite: bool) -> None:
+    """Check that a package can be written into a folder: a new or empty one, or one with a package of the same model.
+
+    Raises: UsageError.
+    """
+    if not os.path.lexists(output):
+        return
+    if not output.is_dir():
+        raise UsageError(f"{output}: expected a folder, got a file; name another folder")
+    try:
+        if all(path.name.startswith(TEMPORARY) for path in output.iterdir()):
+            return
+    except OSError as error:
+        raise UsageError(f"{output}: cannot be read: {error.strerror}") from error
+    if not overwrite:
+        raise UsageError(f"{output}: exists already and is not empty; name another folder, or try --overwrite")
+    found = find_package(output)
+    try:
+        got = "no model package" if found is None or found == output else quoted(read_info(found).name)
+    except CheckpointError:
+        got = quoted(name) if found == output / module_name(name) else "a damaged one"
+    if got != quoted(name):
+        raise UsageError(f"{output}: expected the model package {name} to replace, got {got}; name another folder")
+
+
+@contextlib.contextmanager
+def _folder(output: Path) -> Iterator[Path]:
+    """Create the folder of a package, and a temporary folder in it; if the block raises, remove both if they are new.
+
+    Raises: CaptionerError when a file cannot be written.
+    """
+    temporary = output / f"{TEMPORARY}{os.getpid()}"
+    is_new = not output.exists()
+    try:
+        for stale in output.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+    except OSError as error:
+        raise CaptionerError(f"{error.filename or output}: cannot write: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if is_new and not (output / "pyproject.toml").exists():
+            shutil.rmtree(output, ignore_errors=True)

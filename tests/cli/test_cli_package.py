@@ -1,0 +1,150 @@
+"""captioner package, card and models."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaged import bird_package, birds, install
+
+from captioner.inference.find_checkpoint import find_checkpoint
+
+__all__ = ["bird_package", "birds"]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.smoke
+def test_a_packaged_model_captions_photographs_by_name(
+    cli: Callable[..., Any], photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli("package", photo_run, "--output", "birds", "--name", "my-birds", "--version", "1.2")
+    assert done.code == 0
+    assert done.out.startswith("birds: my-birds 1.2, ")
+    assert done.err == "try: pip install birds && captioner sample my-birds photo.jpg\n"
+    photo = photo_run.parent / "photos" / "000.png"
+    expected = cli("sample", photo_run, photo)
+    assert cli("sample", "birds", photo) == expected
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    install(tmp_path / "birds", tmp_path / "site")
+    assert cli("sample", "my-birds", photo) == expected
+    ensemble = cli("sample", "--ensemble", "my-birds", photo_run, photo)
+    assert (ensemble.code, ensemble.out.split("\t")[0]) == (0, str(photo))
+    listed = json.loads(cli("models", "--json").out)
+    assert (listed["name"], listed["version"], listed["encoder"]) == ("my-birds", "1.2", "scenes-1")
+    assert listed["size"] == find_checkpoint(Path("birds")).stat().st_size
+
+
+def test_an_installed_model_is_evaluated_on_a_data_set(
+    cli: Callable[..., Any], photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli("package", photo_run, "--output", "model", "--name", "birds")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    install(tmp_path / "model", tmp_path / "site")
+    data = photo_run.parent / "data.h5"
+    done = cli("evaluate", "birds", "--data", data, "--json")
+    record, own = json.loads(done.out), json.loads(cli("evaluate", photo_run, "--json").out)
+    assert record["name"] == "captioner_birds"
+    assert record["bleu1"] == own["bleu1"]
+    assert cli("evaluate", "birds", "-o", f"data.root={data}", "--json").out == done.out
+    assert cli("inspect", "gradients", "birds", "-o", f"data.root={data}", "--word", "2").code == 0
+    for command in ("evaluate", "sample"):
+        failed = cli(command, "birds")
+        assert failed.code == 1
+        assert failed.err.endswith("a model package has no data set; name it with -o data.root=PATH\n")
+
+
+def test_models_are_listed(cli: Callable[..., Any], birds: Path) -> None:
+    done = cli("models")
+    assert (done.code, done.err) == (0, "")
+    name, version, encoder, size, description = done.out.rstrip("\n").split("\t")
+    assert (name, version, encoder, size) == ("birds", "1.0.0", "scenes-1", "0.0 MB")
+    assert description.startswith("LSTM image captioner; ")
+    (birds / "model.json").write_text("{}")
+    damaged = cli("models")
+    assert (damaged.code, damaged.out) == (1, "")
+    assert damaged.err.startswith("captioner: model birds: ")
+    assert damaged.err.count("\n") == 1
+
+
+def test_without_models_the_list_is_empty(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.inference.installed_models.installed_names", list)
+    done = cli("models")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith("no models are installed; ")
+
+
+def test_the_card_of_a_package_is_printed_as_packaged(cli: Callable[..., Any], birds: Path) -> None:
+    done = cli("card", "birds")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (birds / "card.md").read_text()
+    failed = cli("card", "birds", "--license", "mit")
+    assert failed.code == 2
+    assert "birds: a model package has its card; to change it, use captioner package" in failed.err
+    (birds / "card.md").unlink()
+    assert "card.md: not found" in cli("card", "birds").err
+
+
+def test_blank_options_of_a_card_count_as_not_given(cli: Callable[..., Any], tiny_run: Path) -> None:
+    plain = cli("card", tiny_run)
+    assert (plain.code, plain.err) == (0, "")
+    assert cli("card", tiny_run, "--data-terms", "", "--dataset", " ") == plain
+    assert "Terms: CC BY 4.0" in cli("card", tiny_run, "--data-terms", "CC BY 4.0").out
+
+
+def test_overrides_of_decoding_are_packaged_and_others_refused(
+    cli: Callable[..., Any], tiny_run: Path, tmp_path: Path
+) -> None:
+    done = cli("package", tiny_run, "--output", tmp_path / "model", "-o", "model.cell=rnn")
+    assert done.code == 2
+    assert "model.cell has no effect on package" in done.err
+    options = ("-o", "decode.beam_width=4", "-o", "decode.consensus=3")
+    done = cli("package", tiny_run, "--output", tmp_path / "model", *options)
+    assert done.code == 0
+    assert done.err.startswith("captioner: warning: decode.consensus: set to 0, got 3; ")
+    assert "beam search of width 4" in cli("card", tmp_path / "model").out
+
+
+def test_an_unknown_name_is_answered_in_one_line(cli: Callable[..., Any], birds: Path) -> None:
+    for words in (("sample", "birdz"), ("evaluate", "birdz"), ("card", "birdz"), ("package", "birdz", "--output", "x")):
+        done = cli(*words)
+        assert done.code == 1
+        assert done.err.endswith("or an installed model (birds); did you mean birds?\n")
+        assert done.err.count("\n") == 1
+
+
+def make(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--dry-run", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_caption_installs_the_package_and_captions_the_photograph(bird_package: Path, tmp_path: Path) -> None:
+    done = make("caption", f"MODEL={bird_package}", "PHOTO=my photo.jpg", f"VENV={tmp_path / 'venv'}")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    first, second = (line for line in lines if "pip install" in line)
+    assert first.endswith("--editable '.[images]'")
+    assert second.endswith('"$(realpath "$MODEL")"')
+    assert lines[-1] == f'{tmp_path / "venv"}/bin/captioner sample "$MODEL" "$PHOTO"'
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected a photograph; try make caption PHOTO=my.jpg"),
+        (["PHOTO=nowhere.jpg"], "nowhere.jpg: not found; expected a photograph"),
+        (["PHOTO=README.md", "MODEL=nowhere"], "nowhere: not found; expected the folder of a model package"),
+    ],
+)
+def test_make_caption_checks_its_arguments_first(words: list[str], message: str, tmp_path: Path) -> None:
+    command = ["make", "--silent", "caption", f"VENV={tmp_path / 'venv'}", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "venv").exists()

@@ -1,0 +1,110 @@
+"""Installed models are found by name without importing their packages."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaged import install
+
+import captioner
+from captioner.errors import CheckpointError
+from captioner.inference.find_checkpoint import find_checkpoint, is_run
+from captioner.inference.installed_models import describe_installed, find_installed, installed_names
+from captioner.inference.load import open_run
+
+LISTING = """
+import sys
+from captioner.cli import cli
+assert not cli.main(["models"], standalone_mode=False)
+loaded = {"numpy", "h5py", "yaml", "captioner_birds"} & set(sys.modules)
+print("loaded:", sorted(loaded))
+"""
+
+
+def test_an_installed_model_is_a_run(birds: Path) -> None:
+    assert installed_names() == ["birds"]
+    assert find_installed("birds") == birds
+    assert is_run(Path("birds"))
+    assert not is_run(Path("cats"))
+    assert open_run("birds").path == birds / "weights.h5"
+    assert "birds" in repr(captioner.load("birds"))
+
+
+def test_code_of_a_package_never_runs(birds: Path, shell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    (birds / "__init__.py").write_text("raise SystemExit('the package was imported')\n")
+    monkeypatch.setenv("PYTHONPATH", str(birds.parent))
+    done = shell(code=LISTING)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+    open_run("birds")
+    assert "captioner_birds" not in sys.modules
+
+
+def test_an_existing_path_takes_precedence(birds: Path, tiny_run: Path) -> None:
+    Path("birds").mkdir()
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(Path("birds"))
+    assert str(caught.value).endswith("the installed model of this name is used only if no such path exists")
+    shutil.copytree(tiny_run, "birds", dirs_exist_ok=True)
+    assert find_checkpoint(Path("birds")) == Path("birds", "best.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("bird", "(birds); did you mean birds?"),
+        ("zzz", "(birds)"),
+        ("runs/birds", "(birds); did you mean birds?"),
+        ("Birds", "birds?"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_installed_names(name: str, end: str, birds: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(Path(name))
+    start = f"{name}: not found; expected a run folder or a checkpoint from `captioner train`, or an installed model "
+    assert str(caught.value).startswith(start)
+    assert str(caught.value).endswith(end)
+
+
+def entry_point(birds: Path, line: str, distribution: str = "captioner_birds-1.0.0.dist-info") -> None:
+    folder = birds.parent / distribution
+    folder.mkdir(exist_ok=True)
+    if not (folder / "METADATA").exists():
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
+    (folder / "entry_points.txt").write_text(f"[captioner.models]\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    "value", ["nowhere", "captioner_birds.inner", "captioner_birds:load", "email.mime", "os", "__main__"]
+)
+def test_an_entry_point_without_a_package_is_an_error(value: str, birds: Path) -> None:
+    entry_point(birds, f"birds = {value}")
+    (error,) = describe_installed()
+    assert isinstance(error, CheckpointError)
+    assert str(error).startswith("model birds: ")
+
+
+def test_an_entry_point_of_another_model_is_an_error(birds: Path) -> None:
+    entry_point(birds, "cats = captioner_birds")
+    (error,) = describe_installed()
+    assert str(error).endswith("expected the model cats, got birds")
+
+
+def test_two_packages_with_one_name_are_an_error(birds: Path) -> None:
+    entry_point(birds, "birds = captioner_other", "other-1.dist-info")
+    with pytest.raises(CheckpointError, match="model birds: expected one installed package, got 'captioner_birds', "):
+        open_run("birds")
+
+
+def test_one_damaged_package_does_not_hide_others(birds: Path, bird_package: Path) -> None:
+    other = shutil.copytree(bird_package, birds.parents[1] / "other")
+    project = other / "pyproject.toml"
+    project.write_text(project.read_text().replace("captioner-birds", "captioner-cats").replace("birds = ", "cats = "))
+    shutil.rmtree(birds)
+    install(other, birds.parent)
+    first, second = describe_installed()
+    assert isinstance(first, tuple)
+    assert isinstance(second, CheckpointError)

@@ -1,0 +1,196 @@
+"""Model cards: what they state, and what they must not contain."""
+
+import dataclasses
+import json
+import platform
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import captioner
+from captioner.config import yaml_io
+from captioner.errors import DataError
+from captioner.inference.load import open_run
+from captioner.packaging.card import model_card
+from captioner.packaging.card_facts import CardOptions, collect_facts
+
+HOSTILE = "a|b `c` <script>*x*</script> [l](http://x)\n---\n# title\x1b[31m\u202e"
+
+
+def card_of(run: Path, version: str | None = None, **options: Any) -> str:
+    return model_card(collect_facts(open_run(run), "birds", CardOptions(**options), version))
+
+
+def front_matter(card: str) -> dict[str, Any]:
+    start, text, body = card.split("---\n", 2)
+    assert start == ""
+    assert body.startswith("\n# birds\n")
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
+
+
+@pytest.fixture
+def scores(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> Path:
+    """The output of `captioner evaluate` for two splits, with the worst captions."""
+    out = cli("evaluate", tiny_run, "--split", "val", "--split", "heldout", "--worst", "2", "--json").out
+    (tmp_path / "scores.json").write_text(out)
+    return tmp_path / "scores.json"
+
+
+def test_the_front_matter_of_a_run_without_scores(tiny_run: Path) -> None:
+    assert front_matter(card_of(tiny_run)) == {
+        "license": "unknown",
+        "language": ["en"],
+        "library_name": "captioner",
+        "pipeline_tag": "image-to-text",
+        "tags": ["captioner", "image-captioning", "lstm", "numpy"],
+    }
+
+
+def test_the_front_matter_with_scores(tiny_run: Path, attention_run: Path, scores: Path) -> None:
+    card = card_of(tiny_run, license="mit", language="de", dataset="flickr8k", scores=scores)
+    values = front_matter(card)
+    assert (values["license"], values["language"], values["datasets"]) == ("mit", ["de"], ["flickr8k"])
+    assert values["metrics"] == ["bleu", "rouge", "cider"]
+    (model,) = values["model-index"]
+    assert [one["dataset"]["split"] for one in model["results"]] == ["val", "heldout"]
+    measured = json.loads(scores.read_text().splitlines()[0])
+    assert model["results"][0]["metrics"][3] == {
+        "type": "bleu",
+        "name": "BLEU-4",
+        "value": round(100 * measured["bleu4"], 1),
+    }
+    assert "attention" in front_matter(card_of(attention_run))["tags"]
+
+
+def test_the_scores_have_intervals(tiny_run: Path, scores: Path) -> None:
+    card, measured = card_of(tiny_run, scores=scores), json.loads(scores.read_text().splitlines()[0])
+    value, (low, high) = measured["cider_d"], measured["intervals"]["cider_d"]
+    assert f"| CIDEr-D | {100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f}) |" in card
+    assert "|  | val (10 images) | heldout (5 images) |" in card
+    assert f"| captions that are true | {measured['true']:.1%} |" in card
+    assert measured["worst"][0]["references"][0] in card
+    assert "Not measured" not in card
+
+
+def test_the_card_describes_model_and_training(tiny_run: Path) -> None:
+    card, run = card_of(tiny_run), open_run(tiny_run)
+    count = sum(w.size for w in run.model.params.values())
+    for text in (
+        f"| parameters | {count:,} (float32) |",
+        "| image encoder | scenes-1 (231 numbers per image) |",
+        f"Trained for {run.meta.step} steps with captioner {captioner.__version__}, Python {platform.python_version()}",
+        "Terms: not stated.",
+        "captioner train -c config.yaml --run runs/birds\n",
+    ):
+        assert text in card
+    assert "Packaged" not in card
+    assert "Packaged with captioner" in card_of(tiny_run, version="1.2")
+
+
+def test_the_options_of_the_card_are_a_config(tiny_run: Path, attention_run: Path) -> None:
+    for run in (tiny_run, attention_run):
+        (text,) = re.findall(r"^```yaml\n(.*?)^```$", card_of(run), re.MULTILINE | re.DOTALL)
+        assert yaml_io.parse(text, "card") == open_run(run).config
+
+
+def test_the_python_and_console_blocks_use_the_name(tiny_run: Path) -> None:
+    assert 'captioner.load("birds")' in card_of(tiny_run, version="1.0")
+    assert "captioner sample birds photo.jpg" in card_of(tiny_run, version="1.0")
+    assert "captioner sample runs/birds photo.jpg" in card_of(tiny_run)
+
+
+def test_no_path_or_host_name_of_the_machine_is_in_the_card(
+    photo_run: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    """The paths of the run, of its data set and of the run that it started from are planted."""
+    secret = tmp_path / "secret-place"
+    run = Path(shutil.copytree(photo_run, secret / "birds"))
+    overrides = (f"train.init_from={run}", "train.max_steps=1", f"data.root={photo_run.parent / 'data.h5'}")
+    own = open_run(photo_run).config
+    captioner.train(own, secret / "tuned", overrides)
+    assert "secret-place" in (secret / "tuned" / "config.yaml").read_text()
+    done = cli("card", secret / "tuned")
+    assert (done.code, done.err) == (0, "")
+    assert "train.init_from" in done.out
+    for planted in ("secret-place", str(tmp_path), str(photo_run.parent), "data.h5", platform.node()):
+        assert not planted or planted not in done.out
+
+
+def test_texts_are_escaped(tiny_run: Path, scores: Path) -> None:
+    record = json.loads(scores.read_text().splitlines()[0])
+    record["split"] = HOSTILE
+    record["worst"] = [{"caption": HOSTILE, "references": [HOSTILE]}]
+    scores.write_text(json.dumps(record))
+    card = card_of(tiny_run, dataset=HOSTILE, data_terms=HOSTILE, scores=scores)
+    values = front_matter(card)
+    body = card.split("---\n", 2)[2]
+    assert "<script>" not in body
+    assert not re.search(r"(?<!\\)\]\(", body)
+    assert not {"\x1b", "\u202e"} & set(card)
+    assert re.findall(r"^# .*$", body, re.MULTILINE) == ["# birds"]
+    assert values["datasets"] == values["model-index"][0]["results"][0]["dataset"]["name"].splitlines()
+    columns = {line.replace("\\|", "").count("|") for line in body.splitlines() if line.startswith("|")}
+    assert columns == {3}
+
+
+def test_a_hostile_checkpoint_adds_no_lines(tiny_run: Path) -> None:
+    restored = open_run(tiny_run)
+    validate = dataclasses.replace(restored.config.validate, split=HOSTILE)
+    config = dataclasses.replace(restored.config, validate=validate)
+    meta = dataclasses.replace(restored.meta, encoder=HOSTILE)
+    hostile = dataclasses.replace(restored, config=config, meta=meta)
+    card = model_card(collect_facts(hostile, "birds", CardOptions()))
+    assert re.findall(r"^# .*$", card, re.MULTILINE) == ["# birds"]
+    assert re.findall(r"^```(\w*)$", card, re.MULTILINE) == [
+        *("console", ""),
+        *("yaml", ""),
+        *("console", ""),
+    ]
+    assert "captioner cannot compute these image features" in card
+
+
+def test_scores_of_other_decoding_options_are_refused(tiny_run: Path, scores: Path, cli: Callable[..., Any]) -> None:
+    scores.write_text(cli("evaluate", tiny_run, "-o", "decode.beam_width=3", "--json").out)
+    with pytest.raises(DataError) as caught:
+        card_of(tiny_run, scores=scores)
+    assert str(caught.value) == (
+        f"{scores}:1: measured with decode.beam_width 3, but the model has 1; "
+        "try captioner evaluate -o decode.beam_width=1"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "\n", "nonsense", "[]", "{}", '{"split": "val", "images": 3, "intervals": {}}', "[" * 100_000, "\\ud800"],
+)
+def test_other_files_of_scores_are_refused(content: str, tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text(content)
+    with pytest.raises(DataError, match=r"scores\.json"):
+        card_of(tiny_run, scores=tmp_path / "scores.json")
+
+
+@pytest.mark.parametrize("value", [None, "x", True, float("nan"), -1, 1e9, [1]])
+def test_other_values_of_scores_are_refused(value: Any, tiny_run: Path, scores: Path) -> None:
+    whole = [json.loads(line) for line in scores.read_text().splitlines()]
+    scores.write_text(json.dumps({**whole[0], "bleu4": value}))
+    with pytest.raises(DataError, match=r"scores\.json:1: bleu4: expected a number from 0 to 10"):
+        card_of(tiny_run, scores=scores)
+    scores.write_text("\n".join(json.dumps(whole[0]) for _ in range(2)))
+    with pytest.raises(DataError, match="split val: given twice"):
+        card_of(tiny_run, scores=scores)
+
+
+def test_a_missing_or_odd_summary_leaves_out_the_versions(own_run: Path) -> None:
+    for content in (None, "[]", "{", '{"versions": {"python": 3, "captioner": "<b>"}}'):
+        (own_run / "summary.json").unlink(missing_ok=True)
+        if content is not None:
+            (own_run / "summary.json").write_text(content)
+        card = card_of(own_run)
+        assert "Trained for" in card
+        assert "<b>" not in card

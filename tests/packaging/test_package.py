@@ -1,0 +1,239 @@
+"""A model package contains what decoding needs, in half the precision, and nothing of the machine."""
+
+import dataclasses
+import json
+import os
+import tomllib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packaged import packaged
+
+import captioner
+from captioner.errors import CaptionerError, CheckpointError, UsageError
+from captioner.inference.find_checkpoint import find_checkpoint
+from captioner.inference.load import open_run
+from captioner.inference.package_info import INFO, NOT_PACKAGED, WEIGHTS
+from captioner.inference.restore import Restored
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.parameters import Sizes, initial_params
+from captioner.packaging import package as packaging
+from captioner.packaging.card_facts import CardOptions
+from captioner.packaging.package import package
+from captioner.storage import checkpoint
+from captioner.storage.checkpoint import MODEL
+
+
+def test_a_package_has_the_files_of_a_python_project(tiny_run: Path, tmp_path: Path) -> None:
+    module = packaged(tiny_run, tmp_path / "deep" / "model", version="2.0rc1")
+    files = {str(path.relative_to(module.parent)) for path in module.parent.rglob("*") if path.is_file()}
+    names = ("__init__.py", "card.md", "weights.h5", "model.json")
+    assert files == {"README.md", "pyproject.toml", *(os.path.join(module.name, name) for name in names)}
+    project = tomllib.loads((module.parent / "pyproject.toml").read_text())
+    assert (project["project"]["name"], project["project"]["version"]) == ("captioner-birds", "2.0rc1")
+    assert project["project"]["entry-points"] == {"captioner.models": {"birds": "captioner_birds"}}
+    assert project["project"]["dependencies"] == [f"captioner[images]>={captioner.__version__}"]
+    assert project["build-system"]["requires"] == ["setuptools>=61"]
+    assert (module / "card.md").read_text() == (module.parent / "README.md").read_text()
+
+
+def test_the_weights_are_float16_without_optimizer_state(tiny_run: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(packaged(tiny_run, tmp_path / "model") / WEIGHTS, seal=MODEL)
+    assert saved.slots == {}
+    assert {w.dtype for w in saved.params.values()} == {np.dtype(np.float16)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_package_is_loaded_in_the_dtype_of_the_model(dtype: str, small: tuple[str, ...], tmp_path: Path) -> None:
+    overrides = (*small, f"model.dtype={dtype}", "data.standardize=true", "train.ema_decay=0.5", "train.max_steps=3")
+    captioner.train(None, tmp_path / "run", overrides)
+    before, after = open_run(tmp_path / "run"), open_run(packaged(tmp_path / "run", tmp_path / "model").parent)
+    assert {w.dtype for w in after.model.params.values()} == {np.dtype(dtype)}
+    for name, w in before.model.params.items():  # with the moving average
+        assert np.array_equal(after.model.params[name], w.astype(np.float16).astype(dtype))
+    assert before.model.standardizer is not None
+    assert after.model.standardizer is not None
+    assert np.array_equal(after.model.standardizer.mean, before.model.standardizer.mean)
+    assert after.vocab == before.vocab
+    assert after.meta.encoder == before.meta.encoder
+
+
+@pytest.mark.parametrize("fixture", ["photo_run", "attention_run"])
+def test_captions_equal_those_of_the_run(fixture: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    run: Path = request.getfixturevalue(fixture)
+    folder = packaged(run, tmp_path / "model").parent
+    before, after = captioner.load(run), captioner.load(folder)
+    sizes = before.loaded.meta
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((5, sizes.feature_dim)).astype(np.float32)
+    regions = rng.standard_normal((5, *sizes.grid, sizes.region_dim)).astype(np.float32) if sizes.grid else None
+    pairs = zip(*(one.caption(features=features, regions=regions) for one in (before, after)), strict=True)
+    for one, other in pairs:
+        assert one.text == other.text
+        assert one.log_prob == pytest.approx(other.log_prob, rel=0.01)
+
+
+def test_seven_million_parameters_fit_into_16_mb(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = open_run(tiny_run)
+    sizes = Sizes(3000, 3840, 256, 512, "lstm", "every")
+    rng = np.random.default_rng(0)
+    model = CaptioningRNN(sizes, initial_params(sizes, rng.standard_normal), 0)
+    meta = dataclasses.replace(tiny.meta, words=[*tiny.vocab.words, *map(str, range(3000 - len(tiny.vocab)))])
+    large = dataclasses.replace(tiny, model=model, meta=meta)
+    monkeypatch.setattr(packaging, "open_run", lambda *_: large)
+    written = package("run", tmp_path / "model", CardOptions(), "large")
+    assert written.info.parameters > 7_000_000
+    assert written.size == (tmp_path / "model" / "captioner_large" / WEIGHTS).stat().st_size <= 16_000_000
+
+
+def test_no_file_contains_a_path_of_the_machine(photo_run: Path, tmp_path: Path) -> None:
+    """The config of the run contains the path of the data set."""
+    assert str(photo_run.parent) in (photo_run / "config.yaml").read_text()
+    folder = packaged(photo_run, tmp_path / "model").parent
+    for file in folder.rglob("*"):
+        assert file.is_dir() or str(photo_run.parent).encode() not in file.read_bytes(), file
+    root = open_run(folder).config.data.root
+    assert root is not None
+    assert root.name == NOT_PACKAGED.name
+
+
+def test_consensus_is_switched_off_with_a_note(own_run: Path, tmp_path: Path) -> None:
+    overrides = ["decode.beam_width=3", "decode.consensus=5"]
+    written = package(own_run, tmp_path / "model", CardOptions(), "birds", overrides=overrides)
+    (note,) = written.notes
+    assert note.startswith("decode.consensus: set to 0, got 5; ")
+    decode = open_run(tmp_path / "model").config.decode
+    assert (decode.consensus, decode.beam_width) == (0, 3)
+
+
+def test_a_package_can_be_packaged_again_without_loss(bird_package: Path, tmp_path: Path) -> None:
+    again = packaged(bird_package, tmp_path / "again", version="1.0.1")
+    first, second = (open_run(folder).model.params for folder in (bird_package, again.parent))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_parameter_that_is_too_large_for_float16_is_refused(own_run: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(own_run / "best.h5")
+    saved.params["b"][0] = 1e6
+    checkpoint.save(own_run / "best.h5", saved)
+    with pytest.raises(CheckpointError, match=r"array params/b: a parameter is too large for float16$"):
+        packaged(own_run, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_name_is_that_of_the_run_folder(own_run: Path, tmp_path: Path) -> None:
+    other = own_run.rename(tmp_path / "My Birds_2")
+    assert package(other, tmp_path / "model", CardOptions()).info.name == "my-birds-2"
+    nameless = other.rename(tmp_path / "猫")
+    with pytest.raises(UsageError, match="name it with --name"):
+        package(nameless, tmp_path / "other", CardOptions())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "../x"}, "--name ../x: expected"),
+        ({"name": "Birds"}, "--name Birds: expected"),
+        ({"name": "a" * 61}, "--name a"),
+        ({"version": "1.0; import os"}, "--version 1.0; import os: expected"),
+        ({"version": "one"}, "--version one: expected"),
+    ],
+)
+def test_invalid_names_and_versions_are_refused(
+    options: dict[str, str], message: str, tiny_run: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        package(tiny_run, tmp_path / "model", CardOptions(), **options)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(message)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("options", [CardOptions(license="a b"), CardOptions(language="<x>")])
+def test_invalid_identifiers_are_refused(options: CardOptions, tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected an identifier such as"):
+        package(tiny_run, tmp_path / "model", options, "birds")
+
+
+def test_only_a_package_of_the_same_model_is_replaced(tiny_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    module = packaged(tiny_run, folder)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="exists already and is not empty"):
+        packaged(tiny_run, folder, version="2.0")
+    with pytest.raises(UsageError, match="expected the model package cats to replace, got 'birds'"):
+        packaged(tiny_run, folder, "cats", version="2.0", overwrite=True)
+    assert json.loads((module / INFO).read_text())["version"] == "1.0.0"
+    packaged(tiny_run, folder, version="2.0", overwrite=True)
+    assert json.loads((module / INFO).read_text())["version"] == "2.0"
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert sorted(os.listdir(folder)) == ["README.md", "captioner_birds", "notes.txt", "pyproject.toml"]
+    (module / INFO).write_text("{")
+    packaged(tiny_run, folder, overwrite=True)
+    assert open_run(folder).path == find_checkpoint(folder)
+
+
+def test_other_folders_and_files_are_never_replaced(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine.txt").touch()
+    (tmp_path / "file").touch()
+    for name, got in (("folder", "no model package"), ("file", "a file")):
+        with pytest.raises(UsageError, match=got):
+            packaged(tiny_run, tmp_path / name, overwrite=True)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(
+    tiny_run: Path, tmp_path: Path, files_of_at_most: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    with files_of_at_most(2000), pytest.raises(CaptionerError, match="cannot write"):
+        packaged(tiny_run, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_package_cannot_be_resumed_or_hold_another_kind(bird_package: Path, tiny_run: Path) -> None:
+    assert isinstance(open_run(bird_package), Restored)
+    with pytest.raises(CheckpointError, match="not a captioner checkpoint"):
+        checkpoint.load(find_checkpoint(bird_package))
+    with pytest.raises(CheckpointError, match="not a captioner model"):
+        checkpoint.load(tiny_run / "best.h5", seal=MODEL)
+
+
+def test_the_rest_of_a_killed_writer_is_replaced(tiny_run: Path, tmp_path: Path) -> None:
+    rest = tmp_path / "model" / ".captioner-package-1"
+    rest.mkdir(parents=True)
+    (rest / WEIGHTS).touch()
+    module = packaged(tiny_run, tmp_path / "model")
+    assert not rest.exists()
+    (module / WEIGHTS).unlink()  # stopped before the last step
+    packaged(tiny_run, tmp_path / "model", overwrite=True)
+    assert open_run(tmp_path / "model").path == module / WEIGHTS
+
+
+def test_training_can_start_from_a_package(tiny_run: Path, small: tuple[str, ...], tmp_path: Path) -> None:
+    module = packaged(tiny_run, tmp_path / "model")
+    overrides = (*small, f"train.init_from={module.parent}", "train.max_steps=1")
+    captioner.train(None, tmp_path / "tuned", overrides)
+    with pytest.raises(CaptionerError):
+        captioner.resume(module.parent)
+
+
+def test_an_unknown_encoder_can_be_named(tiny_run: Path, own_run: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(own_run / "best.h5")
+    unknown = dataclasses.replace(saved.meta, encoder="cs231n:vgg16_fc7")
+    checkpoint.save(own_run / "best.h5", dataclasses.replace(saved, meta=unknown))
+    module = packaged(own_run, tmp_path / "unknown")
+    assert '"captioner>=' in (module.parent / "pyproject.toml").read_text()
+    assert "captioner cannot compute these image features" in (module / "card.md").read_text()
+    module = packaged(own_run, tmp_path / "model", encoder="scenes")
+    assert open_run(module.parent).meta.encoder == "scenes-1"
+    assert '"captioner[images]>=' in (module.parent / "pyproject.toml").read_text()
+    with pytest.raises(CheckpointError, match="expected 231 numbers per image, got 1280"):
+        packaged(own_run, tmp_path / "other", encoder="efficientnet-lite0")
+    with pytest.raises(CheckpointError, match="expected encoder scenes-1, got efficientnet-lite0-1"):
+        packaged(tiny_run, tmp_path / "other", encoder="efficientnet-lite0")
+    assert not (tmp_path / "other").exists()
