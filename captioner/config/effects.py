@@ -22,6 +22,7 @@ USED_BY: Mapping[str, Sequence[str]] = {
     "evaluate": TRAINED,
     "captioner.load": TRAINED,
     "captioner.evaluate": TRAINED,
+    "export": ("decode",),
     "inspect gradients": ("data",),
     "data summary": ("seed", "data"),
     "data show": ("seed", "data"),
