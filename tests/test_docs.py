@@ -135,8 +135,8 @@ def test_commands_page_equals_the_help() -> None:
 def test_the_tutorial_states_the_parameter_count() -> None:
     guide = (ROOT / "docs" / "own-photos.md").read_text()
     (words,), (stated,) = re.findall(r"captions; ([\d,]+) words", guide), re.findall(r"([\d,]+) parameters", guide)
-    config = yaml_io.load(Path("photos"), [])
-    shapes = build_sizes(config, int(words.replace(",", "")) + len(SPECIAL), 1280).shapes()
+    config = yaml_io.load(Path("photos-attention"), [])
+    shapes = build_sizes(config, int(words.replace(",", "")) + len(SPECIAL), 1280, 320).shapes()
     assert stated == f"{sum(math.prod(shape) for shape in shapes.values()):,}"
 
 

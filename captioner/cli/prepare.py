@@ -91,8 +91,8 @@ def prepare(
 
 def _next(prepared: Prepared) -> list[str]:
     """Return the command that trains on the data set, after a warning if there is no validation split."""
-    attention = " -o model.attention=adaptive" if "regions" in prepared.summary else ""
-    command = f"next: captioner train -c photos --data {shlex.quote(str(prepared.path))}{attention}"
+    config = "photos-attention" if "regions" in prepared.summary else "photos"
+    command = f"next: captioner train -c {config} --data {shlex.quote(str(prepared.path))}"
     if "val" in prepared.summary["splits"]:
         return [command]
     return [

@@ -25,6 +25,8 @@ METRICS = {
 }
 """Metrics of a step shown in the progress bar, by their names in history.jsonl."""
 
+INITIALIZED = "initialized from {checkpoint}: {shared_words:,} of {words:,} words shared"
+
 
 def show(events: Iterator[Event], profile: bool = False) -> dict[str, Any]:
     """Consume the events of a training run with a progress bar, and return the summary.
@@ -76,10 +78,12 @@ def _started(event: Started) -> list[str]:
     )
     plural = "s" if event.total_steps != 1 else ""
     resumed = f", from step {event.step:,}" if event.step else ""
+    initial = event.initialization if not event.step else None
     return [
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",
         f"{config.model.cell}: {event.parameters:,} parameters; {event.total_steps:,} step{plural} of "
         f"{config.train.batch_size} captions, {event.steps_per_epoch:,} per epoch{resumed} -> {event.folder}",
+        *([INITIALIZED.format(**initial)] if initial else []),
     ]
 
 

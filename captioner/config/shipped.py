@@ -18,7 +18,7 @@ FOLDER = (PACKAGE if (PACKAGE / "configs").is_dir() else REPOSITORY) / "configs"
 
 def shipped() -> Mapping[str, Path]:
     """Return the file of each shipped config by name."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def description(path: Path) -> str:

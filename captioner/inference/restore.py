@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
-
 from captioner.arrays import Params
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
@@ -125,44 +123,6 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
     standardizers = standardizers_of(path, saved.standardizer, sizes)
     model = assemble(config, sizes, saved.slots.get(EMA, params), vocab.null, standardizers)
     return Restored(path, config, vocab, model, meta, params, saved.slots)
-
-
-SHAPING = (
-    "model.cell",
-    "model.wordvec_dim",
-    "model.hidden_dim",
-    "model.image_input",
-    "model.attention",
-    "model.attention_dim",
-    "data.standardize",
-)
-"""Options that determine the parameters' names and shapes, and the scale of the features."""
-
-
-def initialize_from(model: CaptioningRNN, config: Config, restored: Restored, corpus: Corpus) -> CaptioningRNN:
-    """Initialize a model with the parameters and the standardizer of a restored one.
-
-    Raises: CheckpointError when vocabulary or encoder differ, or a parameter is too large for the dtype; ConfigError
-    when an option in `SHAPING` differs.
-    """
-    values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
-    other = [
-        f"{option}: expected {had} as in {restored.path} (train.init_from), got {given}; change it"
-        for option, had, given in values
-        if had != given
-    ]
-    if other:
-        raise ConfigError(other)
-    check_corpus(restored, corpus)
-    with np.errstate(over="ignore"):
-        params = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
-    if large := [name for name, w in params.items() if not np.isfinite(w).all()]:
-        raise CheckpointError(
-            f"{restored.path}: array params/{large[0]}: a parameter is too large for model.dtype {config.model.dtype}; "
-            f"set it to {restored.config.model.dtype}"
-        )
-    standardizers = restored.model.standardizer, restored.model.region_standardizer
-    return assemble(config, model.sizes, params, model.null, standardizers)
 
 
 def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:

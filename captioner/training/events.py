@@ -12,7 +12,10 @@ from captioner.training.solver import Step
 
 
 class Started(NamedTuple):
-    """The start of training, after loading: from `step` to `total_steps`."""
+    """The start of training, after loading: from `step` to `total_steps`.
+
+    `initialization` has the checkpoint of `train.init_from` and the numbers of shared words and words.
+    """
 
     folder: Path
     config: Config
@@ -21,6 +24,7 @@ class Started(NamedTuple):
     step: int
     total_steps: int
     steps_per_epoch: int
+    initialization: dict[str, Any] | None
 
 
 class Validated(NamedTuple):

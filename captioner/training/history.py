@@ -1,10 +1,18 @@
-"""history.jsonl: one JSON object per logged step, validation or warning."""
+"""history.jsonl: one JSON object per logged step, validation or warning; first one for `train.init_from`."""
 
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
+from typing import Any
 
-KINDS = ("step", "validation", "warning")
+from captioner.errors import CaptionerError
+from captioner.storage.files import regular_file
+
+INIT_FROM = "init_from"
+KINDS = (INIT_FROM, "step", "validation", "warning")
+LINE_LIMIT = 1 << 16
 AT_END = "at_end"
 """Marks records that exist only because the run ended; `resume` removes them."""
 
@@ -21,3 +29,22 @@ def is_kept(line: str, step: int) -> bool:
         return float(record["step"]) <= step and AT_END not in record
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def first_record(path: Path) -> dict[str, Any] | None:
+    """Return the first record of a history, or None if the file is missing or does not begin like one."""
+    try:
+        with regular_file(path) as descriptor:
+            line = os.read(descriptor, LINE_LIMIT).partition(b"\n")[0]
+        record = json.loads(line)
+    except (CaptionerError, ValueError, RecursionError):
+        return None
+    is_record = isinstance(record, dict) and record.get("kind") in KINDS and "step" in record
+    return record if is_record else None
+
+
+def initialization(path: Path) -> dict[str, Any] | None:
+    """Return the checkpoint of `train.init_from` and the numbers of shared words and words, if a history has them."""
+    record = first_record(path) or {}
+    names = ("checkpoint", "shared_words", "words")
+    return {name: record.get(name) for name in names} if record.get("kind") == INIT_FROM else None

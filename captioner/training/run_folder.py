@@ -50,6 +50,10 @@ class RunFolder:
         self.before_end = path / BEST_BEFORE_END
         self._lock: FolderLock | None = None
 
+    def initialization(self) -> dict[str, Any] | None:
+        """Return what the history has about `train.init_from`."""
+        return history.initialization(self.history)
+
     def files(self) -> tuple[Path, ...]:
         return self.config, self.history, self.last, self.best, self.before_end, self.reranker, self.summary
 

@@ -27,8 +27,9 @@ def summarize(
     words: int,
     threads: int,
     parameters: int,
+    init_from: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Summarize training from step `first` to `step`."""
+    """Summarize training from step `first` to `step`; `init_from` is the initialization from a checkpoint, if any."""
     profile = {part: spent[part] for part in PARTS}
     profile["other"] = seconds - sum(profile.values())
     return {
@@ -41,6 +42,7 @@ def summarize(
         "profile": {part: round(spent, 3) for part, spent in profile.items()},
         "threads": threads,
         "parameters": parameters,
+        **({"init_from": init_from} if init_from else {}),
         "versions": {
             "captioner": captioner.__version__,
             "python": platform.python_version(),

@@ -17,7 +17,7 @@ from captioner.inference.build_reranker_index import is_current
 from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.reranker_index import save as save_index
-from captioner.inference.restore import initialize_from, restore
+from captioner.inference.restore import restore
 from captioner.optim.ema import EMA
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
@@ -27,6 +27,8 @@ from captioner.text.strict_json import to_json
 from captioner.training import tensorboard
 from captioner.training.build import build_batches, build_model, build_plan
 from captioner.training.events import Ended, Event, Started, Validated, Warned
+from captioner.training.history import INIT_FROM
+from captioner.training.initialize import initialize_from
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder
 from captioner.training.same_data import check_same_data
@@ -53,14 +55,17 @@ def train(
     """
     run = RunFolder(Path(folder))
     corpus = build_corpus(config)
+    initial: dict[str, Any] = {}
     model = build_model(config, corpus)
     if config.train.init_from is not None:
-        model = initialize_from(model, config, open_run(config.train.init_from), corpus)
+        model, initial = initialize_from(model, config, open_run(config.train.init_from), corpus)
     start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
     recorder = Recorder(config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start)
     training = (kind or Training)(recorder)
     run.create(overwrite)
     run.write(run.config, dump(config))
+    if initial:
+        recorder.log(INIT_FROM, {"step": 0, **initial}, at_end=False)
     yield from training.events(stop)
 
 
@@ -152,15 +157,8 @@ class Training:
 
     def _started(self) -> Started:
         span = self.plan.span
-        return Started(
-            self.run.path,
-            self.config,
-            self.corpus,
-            self._size(),
-            self.state.step,
-            span.total_steps,
-            span.steps_per_epoch,
-        )
+        steps = self.state.step, span.total_steps, span.steps_per_epoch
+        return Started(self.run.path, self.config, self.corpus, self._size(), *steps, self.run.initialization())
 
     def _run(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated | Warned, None, str]:
         """Train, and return the reason for the end."""
@@ -242,6 +240,7 @@ class Training:
                 words=self.words,
                 threads=self.pool.size,
                 parameters=self._size(),
+                init_from=self.run.initialization(),
             )
             | self.outcome
         )

@@ -189,7 +189,7 @@ def test_regions_suggest_training_with_attention(cli: Callable[..., Any], small_
     assert done.code == 0
     assert "\n  regions: 3 x 3 per image, 77-d\n" in done.out
     command = done.err.splitlines()[-1].removeprefix("next: captioner ").split()
-    assert command[-2:] == ["-o", "model.attention=adaptive"]
+    assert command == ["train", "-c", "photos-attention", "--data", "birds.h5"]
     assert cli(*command, *small_options, "-o", "train.max_steps=1").code == 0
     assert json.loads(cli("data", "summary", "birds.h5", "--json").out)["regions"] == [3, 3, 77]
 

@@ -1,16 +1,19 @@
 """Shipped configs run, and the choices of options match the tables of the code."""
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from captioner.config.options import ENCODER, Prepare
 from captioner.config.shipped import FOLDER, description, shipped
 from captioner.config.yaml_io import OPTIONS, load
+from captioner.data.corpus import Corpus
 from captioner.data.features import MEMORY_MIB
 from captioner.data.prepared import write_prepared
 from captioner.data.readers import Columns
@@ -47,6 +50,13 @@ DATA = (
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 
 
+def with_regions(corpus: Corpus) -> Corpus:
+    """The same data set with 2 x 2 regions per image."""
+    regions = {name: np.zeros((len(split.image_ids), 2, 2, 3), np.float32) for name, split in corpus.splits.items()}
+    splits = {name: dataclasses.replace(split, regions=regions[name]) for name, split in corpus.splits.items()}
+    return dataclasses.replace(corpus, splits=splits)
+
+
 def test_configs_are_shipped() -> None:
     assert shipped().keys() >= {"photos", "scenes-lstm", "scenes-rnn"}
 
@@ -59,7 +69,7 @@ def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tm
     if load(path).data.source == "cs231n":
         overrides.append(f"data.root={folder}")
     if load(path).data.source == "prepared":
-        write_prepared(folder / "data.h5", SOURCES["cs231n"](folder), {})
+        write_prepared(folder / "data.h5", with_regions(SOURCES["cs231n"](folder)), {})
         overrides.append(f"data.root={folder / 'data.h5'}")
     if load(path, overrides).train.init_from is not None:
         start = ("train.objective=cross_entropy", "train.init_from=null")

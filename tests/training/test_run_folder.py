@@ -13,7 +13,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.inference.find_checkpoint import find_checkpoint, is_run
-from captioner.training.detect_run import is_history
+from captioner.training.history import first_record
 from captioner.training.run_folder import RunFolder
 
 
@@ -68,7 +68,7 @@ DAMAGED = [b"", b"[]", b"\xff", b"[" * 60_000, b'{"kind": []}', b'{"kind": "step
 @pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
 def test_damaged_histories_are_no_run(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").write_bytes(content)
-    assert not is_history(tmp_path / "history.jsonl")
+    assert first_record(tmp_path / "history.jsonl") is None
 
 
 def test_a_pipe_is_not_read(tmp_path: Path) -> None:

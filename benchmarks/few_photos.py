@@ -1,0 +1,118 @@
+"""python -m benchmarks.few_photos CAPTIONS IMAGES WORK: recipes for 290 photographs, scored on other photographs.
+
+For each seed, 290 training photographs of Flickr8k are drawn at random. A tenth of them is `val`; the 1,000 validation
+photographs of Flickr8k are `test`. Everything runs through the command line; data sets and runs that exist are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from benchmarks.markdown import Row, table
+from benchmarks.report import insert
+from benchmarks.session import ROOT
+
+PAGE = ROOT / "docs" / "own-photos.md"
+SEEDS = (0, 1, 2)
+PHOTOS, VAL = 290, 29
+SCORES = {"perplexity": (1, 1), "bleu4": (100, 1), "cider_d": (100, 1)}
+"""Scores of the table, each with the factor and the digits to print it."""
+
+
+class Recipe(NamedTuple):
+    """A row of the table: the encoder, whether it stores regions, and the config."""
+
+    encoder: str
+    regions: bool
+    config: str
+
+
+RECIPES = (
+    Recipe("efficientnet-lite0", False, "photos"),
+    Recipe("efficientnet-lite0", True, "photos-attention"),
+    Recipe("richer", True, "photos-attention"),
+)
+
+
+def captioner(*args: object) -> str:
+    command = [sys.executable, "-m", "captioner", *map(str, args)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def subset(images: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """Draw 290 training images as `train` and `val`; all validation images are `test`."""
+    train = [image for image in images if image["split"] == "train"]
+    drawn = [train[i] for i in np.random.default_rng(seed).permutation(len(train))[:PHOTOS]]
+    parts = {"val": drawn[:VAL], "train": drawn[VAL:], "test": [image for image in images if image["split"] == "val"]}
+    return [{**image, "split": split} for split, part in parts.items() for image in part]
+
+
+def prepare(captions: Path, photos: Path, work: Path, recipe: Recipe, seed: int) -> Path:
+    """Write the data set of a recipe and a seed, unless it exists."""
+    source, regions = work / f"captions-{seed}.json", ["--regions"] * recipe.regions
+    data = work / f"{recipe.encoder}{''.join(regions)}-{seed}.h5"
+    source.write_text(json.dumps({"images": subset(json.loads(captions.read_text())["images"], seed)}))
+    if not data.exists():
+        options = ["--encoder", recipe.encoder, "--min-count", 2, *regions]
+        captioner("prepare", source, "--images", photos, "--output", data, *options)
+    return data
+
+
+def score(data: Path, config: str, run: Path, seed: int) -> dict[str, float]:
+    """Train, unless the run is finished, and score the captions of `test`."""
+    if not (run / "summary.json").exists():
+        options = "-o", f"seed={seed}", "-o", "threads=1"
+        captioner("train", "-c", ROOT / "configs" / f"{config}.yaml", "--data", data, "--run", run, *options)
+    found = json.loads(captioner("evaluate", run, "--split", "test", "--json"))
+    return {name: found[name] for name in SCORES}
+
+
+def rows(found: Mapping[Recipe, Sequence[Mapping[str, float]]]) -> list[Row]:
+    """Return the rows of the table: means over seeds ± half the range."""
+    return [
+        (
+            f"`{recipe.encoder}`{', `--regions`' * recipe.regions}",
+            f"`{recipe.config}`",
+            *(_mean([one[score] for one in many], *form) for score, form in SCORES.items()),
+        )
+        for recipe, many in found.items()
+    ]
+
+
+def _mean(values: Sequence[float], factor: int, digits: int) -> str:
+    spread = (max(values) - min(values)) / 2
+    return f"{factor * statistics.mean(values):.{digits}f} ±{factor * spread:.{digits}f}"
+
+
+@click.command()
+@click.argument("captions", type=click.Path(path_type=Path, exists=True))
+@click.argument("images", type=click.Path(path_type=Path, exists=True))
+@click.argument("work", type=click.Path(path_type=Path))
+def main(captions: Path, images: Path, work: Path) -> None:
+    """Train and score; write the table of docs/own-photos.md.
+
+    CAPTIONS is Flickr8k's dataset_flickr8k.json, IMAGES the folder of its photographs, and WORK a folder for data sets
+    and runs.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    found: dict[Recipe, list[dict[str, float]]] = {}
+    for recipe in RECIPES:
+        found[recipe] = []
+        for seed in SEEDS:
+            data = prepare(captions, images, work, recipe, seed)
+            run = work / f"{recipe.encoder}-{recipe.config}-{seed}"
+            found[recipe].append(score(data, recipe.config, run, seed))
+    PAGE.write_text(insert(PAGE.read_text(), table("encoder | config | perplexity | BLEU-4 | CIDEr-D", rows(found))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Initial parameters from a checkpoint, of the same or another vocabulary (train.init_from)."""
+
+from __future__ import annotations
+
+import os
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.config.options import Config
+from captioner.data.corpus import Corpus
+from captioner.errors import CheckpointError, ConfigError
+from captioner.inference.build_model import assemble
+from captioner.inference.restore import Restored, check_encoder
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.text.vocabulary import SPECIAL, Vocab
+
+SHAPING = (
+    "model.cell",
+    "model.wordvec_dim",
+    "model.hidden_dim",
+    "model.image_input",
+    "model.attention",
+    "model.attention_dim",
+    "data.standardize",
+)
+"""Options that determine the parameters' names and shapes, and the scale of the features."""
+WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}
+"""The axis of the words in each parameter that has one."""
+
+
+def initialize_from(
+    model: CaptioningRNN, config: Config, restored: Restored, corpus: Corpus
+) -> tuple[CaptioningRNN, dict[str, Any]]:
+    """Initialize a model with the parameters and the standardizer of a restored one.
+
+    Of the parameters in `WORD_AXES`, only the parts of shared words are copied; other words keep those of `model`.
+    Return also the checkpoint and the number of shared words and of all words, without special tokens.
+
+    Raises: CheckpointError when the encoder differs, or a parameter is too large for the dtype; ConfigError when an
+    option in `SHAPING` differs.
+    """
+    values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
+    other = [
+        f"{option}: expected {had} as in {restored.path} (train.init_from), got {given}; change it"
+        for option, had, given in values
+        if had != given
+    ]
+    if other:
+        raise ConfigError(other)
+    check_encoder(restored, corpus)
+    with np.errstate(over="ignore"):
+        trained = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
+    if large := [name for name, w in trained.items() if not np.isfinite(w).all()]:
+        raise CheckpointError(
+            f"{restored.path}: array params/{large[0]}: a parameter is too large for model.dtype {config.model.dtype}; "
+            f"set it to {restored.config.model.dtype}"
+        )
+    shared = shared_words(corpus.vocab, restored.vocab)
+    params = {name: _with_words(name, model.params[name], w, *shared) for name, w in trained.items()}
+    standardizers = restored.model.standardizer, restored.model.region_standardizer
+    record = {
+        "checkpoint": os.fspath(restored.path),
+        "shared_words": len(shared[0]) - len(SPECIAL),
+        "words": len(corpus.vocab) - len(SPECIAL),
+    }
+    return assemble(config, model.sizes, params, model.null, standardizers), record
+
+
+def shared_words(vocab: Vocab, other: Vocab) -> tuple[Array, Array]:
+    """Return the ids of the words that are in both vocabularies, special tokens included, in each of them.
+
+    Shapes: (S,) and (S,), S shared words in the order of `vocab`.
+    """
+    pairs = [(i, other.word_to_idx[word]) for i, word in enumerate(vocab.words) if word in other.word_to_idx]
+    ids: Array = np.array(pairs).T
+    return ids[0], ids[1]
+
+
+def _with_words(name: str, fresh: Array, trained: Array, ids: Array, trained_ids: Array) -> Array:
+    """Return the trained parameter, or for one with an axis of words a copy of `fresh` with those of shared words."""
+    if name not in WORD_AXES:
+        return trained
+    copy, axis = fresh.copy(), WORD_AXES[name]
+    np.moveaxis(copy, axis, 0)[ids] = np.moveaxis(trained, axis, 0)[trained_ids]
+    return copy

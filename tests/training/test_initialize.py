@@ -1,0 +1,206 @@
+"""Initial parameters from a checkpoint of another vocabulary: shared words, standardization, resumption, messages."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from checkpoint_arrays import assert_same_arrays
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from captioner.config.options import Prepare
+from captioner.config.yaml_io import parse
+from captioner.inference.load import open_run
+from captioner.preparation.load_corpus import build_corpus
+from captioner.preparation.prepare import prepare
+from captioner.storage import checkpoint
+from captioner.text.vocabulary import SPECIAL, Vocab
+from captioner.training.build import build_model
+from captioner.training.initialize import SHAPING, WORD_AXES, initialize_from
+from captioner.training.train import resume, train
+
+STANDARD = ("data.standardize=true", "model.output_bias=log_frequency")
+SCST = ("train.objective=self_critical", "decode.max_length=8")
+ATTENTION = ("model.attention=adaptive", "model.attention_dim=8", "data.standardize=true")
+
+
+class Albums(NamedTuple):
+    """Two data sets of different photographs and words, with regions, and the first one without regions."""
+
+    old: Path
+    new: Path
+    plain: Path
+
+
+@pytest.fixture(scope="module")
+def albums(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Albums:
+    folder = tmp_path_factory.mktemp("albums")
+    tables = {"old": album(folder / "old"), "new": album(folder / "new", 8, 30), "plain": folder / "old/captions.csv"}
+    for name, table in tables.items():
+        options = Prepare(encoder="scenes", val=0.25, min_count=1, regions=name != "plain")
+        list(prepare([str(table)], folder / f"{name}.h5", options))
+    return Albums(*(folder / f"{name}.h5" for name in tables))
+
+
+@pytest.fixture
+def go(small: Sequence[str], tmp_path: Path) -> Callable[..., Path]:
+    def run(name: str, data: Path, *overrides: str) -> Path:
+        where = "data.source=prepared", f"data.root={data}"
+        for _ in train(parse("", "", [*small, *where, *STANDARD, *overrides]), tmp_path / name):
+            pass
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture
+def start(go: Callable[..., Path], albums: Albums) -> Path:
+    return go("start", albums.old, "train.max_steps=3")
+
+
+def words_of(data: Path) -> tuple[str, ...]:
+    return build_corpus(parse("", "", ["data.source=prepared", f"data.root={data}"])).vocab.words
+
+
+def test_shared_words_keep_their_parameters_and_new_words_those_of_a_new_model(
+    go: Callable[..., Path], albums: Albums, start: Path
+) -> None:
+    tiny = ("train.max_steps=1", "train.learning_rate=1e-12")
+    tuned = checkpoint.load(go("tuned", albums.new, *tiny, f"train.init_from={start}") / "last.h5")
+    fresh, before = (checkpoint.load(run / "last.h5") for run in (go("fresh", albums.new, *tiny), start))
+    words, old = tuned.meta.words, before.meta.words
+    shared = [word for word in words if word in old]
+    assert len(SPECIAL) < len(shared) < len(words) != len(old)
+    for name, w in tuned.params.items():
+        if name not in WORD_AXES:
+            np.testing.assert_allclose(w, before.params[name], atol=1e-6)
+            continue
+        axis = WORD_AXES[name]
+        for i, word in enumerate(words):
+            source, at = (before, old.index(word)) if word in shared else (fresh, i)
+            np.testing.assert_allclose(w.take(i, axis), source.params[name].take(at, axis), atol=1e-6)
+
+
+def test_the_standardization_of_the_checkpoint_is_kept(go: Callable[..., Path], albums: Albums, start: Path) -> None:
+    """The projection was trained on features standardized with it."""
+    tuned = checkpoint.load(go("tuned", albums.new, "train.max_steps=1", f"train.init_from={start}") / "last.h5")
+    fresh, before = (checkpoint.load(run / "last.h5") for run in (go("new", albums.new, "train.max_steps=1"), start))
+    for name, array in tuned.standardizer.items():
+        np.testing.assert_array_equal(array, before.standardizer[name])
+        assert not np.array_equal(array, fresh.standardizer[name])
+
+
+@pytest.mark.parametrize("options", [(), SCST, ATTENTION])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    options: tuple[str, ...], go: Callable[..., Path], albums: Albums, start: Path
+) -> None:
+    if options == ATTENTION:
+        start = go("attending", albums.old, *options, "train.max_steps=2")
+    options = (*options, f"train.init_from={start}")
+    whole = go("whole", albums.new, *options, "train.max_steps=4")
+    half = go("half", albums.new, *options, "train.max_steps=2")
+    for _ in resume(half, ["train.max_steps=4"]):
+        pass
+    assert_same_arrays(half, whole)
+    summaries = [json.loads((run / "summary.json").read_text())["init_from"] for run in (half, whole)]
+    assert summaries[0] == summaries[1]
+
+
+def test_the_shared_words_are_printed_and_recorded(
+    cli: Callable[..., Any], small_options: Sequence[str], albums: Albums, start: Path, tmp_path: Path
+) -> None:
+    overrides = [f"-o{option}" for option in (*STANDARD, "train.max_steps=1", f"train.init_from={start}")]
+    done = cli("train", *small_options, *overrides, "--data", albums.new, "--run", tmp_path / "run")
+    assert done.code == 0, done.err
+    words, old = words_of(albums.new), words_of(albums.old)
+    shared, count = len({*words} & {*old} - {*SPECIAL}), len(words) - len(SPECIAL)
+    assert f"\ninitialized from {start / 'best.h5'}: {shared} of {count} words shared\n" in done.err
+    record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count}
+    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    assert json.loads(lines[0]) == {"kind": "init_from", "step": 0, **record}
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["init_from"] == record
+    resumed = cli("train", "--resume", tmp_path / "run", "-otrain.max_steps=2")
+    assert "initialized" not in resumed.err
+
+
+def test_a_run_on_scenes_is_trained_further_on_photographs(
+    tiny_run: Path, small: Sequence[str], albums: Albums, tmp_path: Path
+) -> None:
+    overrides = "data.source=prepared", f"data.root={albums.plain}", f"train.init_from={tiny_run}", "train.max_steps=1"
+    list(train(parse("", "", [*small, *overrides]), tmp_path / "run"))
+    assert open_run(tmp_path / "run").vocab.words == words_of(albums.plain)
+
+
+def test_a_run_on_the_assignments_layout_is_trained_further_on_other_words(
+    coco_run: Path, write_coco: Callable[..., Path], small: Sequence[str], tmp_path: Path
+) -> None:
+    data = write_coco(tmp_path / "data", words=(*SPECIAL, "猫", "dog", "a"))
+    overrides = "data.source=cs231n", f"data.root={data}", f"train.init_from={coco_run}", "train.max_steps=1"
+    list(train(parse("", "", [*small, *overrides]), tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["init_from"]["shared_words"] == 2
+
+
+LETTERS = st.lists(st.sampled_from([*SPECIAL, *"abcdefgh"]), unique=True)
+
+
+@given(words=LETTERS, seed=st.integers(0, 3))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_words_are_mapped_by_name_whatever_their_ids(words: list[str], seed: int, tiny_run: Path) -> None:
+    """Special tokens may have any ids, and no word needs to be shared."""
+    restored = open_run(tiny_run)
+    config = parse(restored.meta.config, "", [f"seed={seed}"])
+    corpus = build_corpus(config)
+    known = [f"{word}-new" if word not in SPECIAL else word for word in words[::2]]
+    vocab = Vocab(dict.fromkeys([*known, *reversed(restored.vocab.words[:9]), *SPECIAL]))
+    corpus = dataclasses.replace(corpus, vocab=vocab)
+    fresh = build_model(config, corpus)
+    model, record = initialize_from(fresh, config, restored, corpus)
+    assert model.null == vocab.null
+    assert record["words"] == len(vocab) - len(SPECIAL)
+    assert record["shared_words"] == len({*vocab.words} & {*restored.vocab.words} - {*SPECIAL})
+    for name, axis in WORD_AXES.items():
+        for i, word in enumerate(vocab.words):
+            ids = restored.vocab.word_to_idx
+            source, at = (restored.model, ids[word]) if word in ids else (fresh, i)
+            np.testing.assert_array_equal(model.params[name].take(i, axis), source.params[name].take(at, axis))
+
+
+OTHERS = {
+    "model.cell=gru": "model.cell: expected lstm as in {start} (train.init_from), got gru; change it",
+    "model.wordvec_dim=9": "model.wordvec_dim: expected 16 as in {start} (train.init_from), got 9; change it",
+    "model.hidden_dim=9": "model.hidden_dim: expected 16 as in {start} (train.init_from), got 9; change it",
+    "model.image_input=every": "model.image_input: expected init as in {start} (train.init_from), got every; change it",
+    "model.attention=adaptive": "model.attention: expected none as in {start} (train.init_from), got adaptive; "
+    "change it",
+    "data.standardize=false": "data.standardize: expected True as in {start} (train.init_from), got False; change it",
+}
+
+
+@pytest.mark.parametrize("override", OTHERS)
+def test_another_model_is_rejected_in_one_line(
+    override: str, cli: Callable[..., Any], small_options: Sequence[str], albums: Albums, start: Path, tmp_path: Path
+) -> None:
+    options = [f"-o{option}" for option in (*STANDARD, f"train.init_from={start}", override)]
+    done = cli("train", *small_options, *options, "--data", albums.new, "--run", tmp_path / "run")
+    assert done.code == 2
+    assert done.err == f"captioner: {OTHERS[override].format(start=start / 'best.h5')}\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_option_that_shapes_the_model_is_checked() -> None:
+    assert {option.partition("=")[0] for option in OTHERS} | {"model.attention_dim"} == {*SHAPING}
+
+
+def test_another_encoder_is_rejected_in_one_line(
+    cli: Callable[..., Any], small_options: Sequence[str], coco_run: Path, albums: Albums, tmp_path: Path
+) -> None:
+    options = "-otrain.init_from=" + str(coco_run), "--data", albums.new, "--run", tmp_path / "run"
+    done = cli("train", *small_options, *options)
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "features: expected encoder" in done.err
+    assert not (tmp_path / "run").exists()
