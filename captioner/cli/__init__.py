@@ -27,6 +27,7 @@ COMPLETION = "_CAPTIONER_COMPLETE"
 COMMANDS = {
     "config": "List, write, print and check config files.",
     "data": "Check, summarize and show data sets.",
+    "distill": "Train a model on the captions of teachers.",
     "doctor": "Check the installation and describe the machine.",
     "evaluate": "Score captions against reference captions.",
     "gradcheck": "Check the gradients of every layer and of the configured model.",

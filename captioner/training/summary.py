@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -27,8 +27,9 @@ def summarize(
     words: int,
     threads: int,
     parameters: int,
+    teachers: Sequence[Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
-    """Summarize training from step `first` to `step`."""
+    """Summarize training from step `first` to `step`; `teachers` are those of a distillation."""
     profile = {part: spent[part] for part in PARTS}
     profile["other"] = seconds - sum(profile.values())
     return {
@@ -41,6 +42,7 @@ def summarize(
         "profile": {part: round(spent, 3) for part, spent in profile.items()},
         "threads": threads,
         "parameters": parameters,
+        **({"teachers": teachers} if teachers else {}),
         "versions": {
             "captioner": captioner.__version__,
             "python": platform.python_version(),
