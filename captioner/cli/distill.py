@@ -15,9 +15,9 @@ from captioner.cli.train import stop_signals
 @click.command(
     epilog="""\b
 Examples:
-  captioner distill runs/scenes --run runs/student --teacher-set decode.beam_width=10
-  captioner distill runs/one runs/two --run runs/student -o distill.captions_per_image=5
-  captioner distill runs/one --captions runs/student --run runs/other -o train.learning_rate=1e-3
+  captioner distill runs/scenes --run runs/scenes-student --teacher-set decode.beam_width=10
+  captioner distill runs/one runs/two --run runs/student --teacher-set decode.beam_width=30
+  captioner distill runs/one --captions runs/student --run runs/other -o distill.captions_per_image=5
 """
 )
 @click.argument("teachers", nargs=-1, required=True, type=PATH, metavar="TEACHER...", shell_complete=complete_run)
