@@ -27,6 +27,7 @@ from captioner.training import teacher_captions
 from captioner.training.distill import distill
 from captioner.training.events import Captioned, Event
 from captioner.training.run_folder import RunFolder
+from captioner.training.solver import Step
 from captioner.training.train import resume, train
 from captioner.training.training_corpus import build_training_corpus
 
@@ -200,6 +201,26 @@ def test_a_resumed_student_equals_an_uninterrupted_one(
     drain(resume(stopped))
     assert_same_arrays(stopped, whole)
     assert (stopped / "captions.h5").read_bytes() == (whole / "captions.h5").read_bytes()
+
+
+def test_a_student_killed_between_checkpoints_equals_an_uninterrupted_one(
+    student: Callable[..., Path], teacher: Path, tmp_path: Path
+) -> None:
+    whole, killed = student("whole", "train.save_every=2"), tmp_path / "killed"
+    events = distill([teacher], killed, (*STUDENT, "train.save_every=2"), BEAM)
+    for event in events:
+        if isinstance(event, Step) and event.step == 5:
+            events.close()  # type: ignore[attr-defined]
+            break
+    assert checkpoint.load(killed / "last.h5").meta.step == 4
+    drain(resume(killed))
+    assert_same_arrays(killed, whole)
+    steps = [[line for line in read_history(run) if line["kind"] == "step"] for run in (killed, whole)]
+    assert steps[0] == steps[1]
+
+
+def read_history(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.usefixtures("small_batches")
