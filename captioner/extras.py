@@ -18,6 +18,8 @@ LIBRARIES: Mapping[str, str] = {
     "onnxruntime": "images",
     "pillow_heif": "heic",
     "tensorboardX": "tensorboard",
+    "onnx": "export",
+    "safetensors": "export",
 }
 """Modules that captioner imports only when they are needed, and their extras."""
 

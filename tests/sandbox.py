@@ -79,6 +79,8 @@ class Sandbox:
             self.provide_results(params["captions"], params["references"], params["splits"])
         if params.get("features") and run is not None:
             self.provide_features(params["features"], run)
+        if words[1] == "import":
+            self.provide_tensors(params["file"])
         if words[1] in ("train", "gradcheck"):
             config = yaml_io.load(params["config_file"], params["overrides"])
             if config.data.source == "cs231n" and words[1] == "train":
@@ -134,6 +136,11 @@ class Sandbox:
         folder = run.parent if run.suffix == ".h5" else run
         if not folder.exists():
             shutil.copytree(self.attention_run if "attention" in folder.name else self.run_folder, folder)
+
+    def provide_tensors(self, path: Path) -> None:
+        """Provide an exported model, whose suffix is its format."""
+        if not path.exists():
+            assert self.cli("export", self.run_folder, "--format", path.suffix[1:], "--output", path).code == 0
 
     def provide_features(self, path: Path, run: Path) -> None:
         width = checkpoint.load(find_checkpoint(run)).meta.feature_dim

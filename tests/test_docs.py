@@ -5,6 +5,7 @@ import re
 import runpy
 import shlex
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,14 @@ def test_python_blocks_run_in_one_namespace_per_page(page: Path, sandbox: Sandbo
         sandbox.provide_run(Path("runs/birds"))
         sandbox.provide_photo(Path("new.jpg"))
         sandbox.provide_photo(Path("holiday/beach.jpg"))
+    if page.name == "export.md":
+        for words in page_commands(page):
+            if words[:2] == ["captioner", "export"]:
+                sandbox.run(words)
     names: dict[str, Any] = {}
     for number, block in enumerate(blocks(page, "python"), 1):
+        if "import torch" in block and find_spec("torch") is None:
+            continue
         exec(compile(block, f"{page.name}, python block {number}", "exec"), names)
 
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import Iterable, Mapping
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
 
 
 class LazyCommands(UserDict[str, Any]):
-    """Commands by name, each imported on first use from the module of its name in `captioner.cli`."""
+    """Commands by name, each imported on first use from the module of its name in `captioner.cli`.
+
+    The module and function of a command whose name is a keyword of Python end in `_`.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__(dict.fromkeys(names))
 
     def __getitem__(self, name: str) -> click.Command:
         if self.data[name] is None:
-            self.data[name] = getattr(import_module(f"captioner.cli.{name}"), name)
+            module = f"{name}_" if iskeyword(name) else name
+            self.data[name] = getattr(import_module(f"captioner.cli.{module}"), module)
         command: click.Command = self.data[name]
         return command
 

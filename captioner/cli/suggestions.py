@@ -28,7 +28,7 @@ TRAIN_OPTIONS = dict.fromkeys((".yaml", ".yml"), "-c") | dict.fromkeys(DATA_SETS
 def message(error: click.ClickException, words: Sequence[str]) -> str:
     """Return the message of a usage error, with a suggestion if there is one; `words` are the command line."""
     context: click.Context | None = getattr(error, "ctx", None)
-    said = error.format_message().rstrip(".")
+    said = error.format_message().rstrip(".").replace("\n\t", " ")  # click lists choices line by line
     if context is None or isinstance(context.command, click.Group):
         return said
     path = context.command_path.split()[1:]

@@ -27,6 +27,7 @@ USED_BY: Mapping[str, Sequence[str]] = {
     "the teachers": ("decode",),
     "captioner.load": TRAINED,
     "captioner.evaluate": TRAINED,
+    "export": ("decode",),
     "inspect gradients": ("data",),
     "data summary": ("seed", "data"),
     "data show": ("seed", "data"),

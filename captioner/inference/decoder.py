@@ -30,11 +30,19 @@ def build_decoder(options: Decode, vocab: Vocab, n_best: int = 1) -> Decoder:
 
     Raises: ConfigError for banned words that the vocabulary lacks.
     """
-    banned = [vocab.null, vocab.start, *_banned_ids(options.suppress_words, vocab)]
+    arguments = decoding_arguments(vocab, options.max_length, build_constraints(options, vocab))
+    return METHODS[options.method](options, n_best, arguments)
+
+
+def build_constraints(options: Decode, vocab: Vocab) -> Constraints:
+    """Build the constraints on the words of a caption.
+
+    Raises: ConfigError for banned words that the vocabulary lacks.
+    """
+    banned = [vocab.null, vocab.start, *_suppressed_ids(options.suppress_words, vocab)]
     if options.suppress_unk:
         banned.append(vocab.unk)
-    constraints = Constraints(banned, options.min_length, options.no_repeat_ngram or 0)
-    return METHODS[options.method](options, n_best, decoding_arguments(vocab, options.max_length, constraints))
+    return Constraints(banned, options.min_length, options.no_repeat_ngram or 0)
 
 
 def decoding_arguments(vocab: Vocab, max_length: int, constraints: Constraints) -> dict[str, Any]:
@@ -62,7 +70,7 @@ def _sampling(options: Decode, n_best: int, arguments: dict[str, Any]) -> Decode
 METHODS: Mapping[str, Callable[[Decode, int, dict[str, Any]], Decoder]] = {"beam": _search, "sampling": _sampling}
 
 
-def _banned_ids(text: str | None, vocab: Vocab) -> list[int]:
+def _suppressed_ids(text: str | None, vocab: Vocab) -> list[int]:
     words = [word for part in (text or "").split(",") if (word := part.strip())]
     known = [word for word in vocab.words if word not in SPECIAL]
     if unknown := sorted(set(words) - set(known)):

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-HIDDEN = ("PIL", "pillow_heif", "onnxruntime", "threadpoolctl", "tensorboardX")
+HIDDEN = ("PIL", "pillow_heif", "onnxruntime", "threadpoolctl", "tensorboardX", "onnx", "safetensors")
 COMMANDS = (
     ("sample", "run"),
     ("sample", "run", "--json", "--coco", "captions.json"),
     ("evaluate", "run", "--baseline", "nn"),
     ("inspect", "gradients", "run", "--word", "2"),
     ("data", "show", "scenes", "-o", "data.scenes.train=9", "-n", "1"),
+    ("export", "run", "--format", "npz", "--output", "run.npz"),
+    ("import", "run.npz", "--output", "imported.h5"),
     ("train", "--resume", "run", "-o", "train.epochs=3"),
 )
 

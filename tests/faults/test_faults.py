@@ -35,7 +35,18 @@ from faults import (
 from faults.session import ROOT, Session, row
 from faults.watch import ESCAPED, Outcome, Tally, classify
 
-IN_PROCESS = ("sealed", "resealed", "users", "texts", "captions", "models", "photographs", "numbers", "resumed")
+IN_PROCESS = (
+    "sealed",
+    "resealed",
+    "users",
+    "texts",
+    "captions",
+    "tensors",
+    "models",
+    "photographs",
+    "numbers",
+    "resumed",
+)
 """Parts that start no command-line subprocess."""
 
 

@@ -1,0 +1,59 @@
+"""captioner export: write a model for other libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from captioner.cli import output as out
+from captioner.cli.completion import complete_run
+from captioner.cli.options import PATH, example_override_option
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  captioner export runs/scenes --format onnx --output scenes-onnx
+  captioner export runs/scenes --format safetensors --output scenes.safetensors
+  captioner export runs/scenes --format npz --output scenes.npz --dtype float16
+"""
+)
+@click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
+@click.option(
+    "--format",
+    "name",
+    type=click.Choice(["onnx", "safetensors", "npz"]),
+    required=True,
+    help="onnx: graphs that other programs run; safetensors, npz: the parameters. onnx and safetensors need the extra "
+    "`export`.",
+)
+@click.option(
+    "--output",
+    type=PATH,
+    required=True,
+    metavar="PATH",
+    help="Write to PATH: a folder for onnx, otherwise a file.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    help="Floating-point precision of the parameters; onnx has no float16.  [default: model.dtype]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
+@example_override_option("decode.max_length=20")
+def export(run: Path, name: str, output: Path, dtype: str | None, overwrite: bool, overrides: tuple[str, ...]) -> None:
+    """Write a model for other libraries.
+
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. The files contain the
+    vocabulary, the options of model and decoding, and the identity of the image encoder as JSON, and no paths.
+
+    The format onnx writes start.onnx (image features to initial state), step.onnx (word and state to log-probabilities
+    and next state) and greedy.onnx (image features to word ids). Standardization of the features is part of the graphs.
+    """
+    from captioner.export.export_run import export_run
+
+    restored, files = export_run(run, name, output, dtype, overwrite, overrides)
+    out.warnings(restored.warnings)
+    for file in files:
+        out.result(file)

@@ -1,0 +1,186 @@
+"""The graphs of a captioner in ONNX's text syntax; the weights are initializers with the names of the parameters.
+
+A graph is made of three parts: `start_nodes` computes the initial state of images, `step_nodes` one decoding step, and
+the functions in `CELLS` the recurrent cell. `{word}`, `{h}` and such are names of values that a part is connected to.
+
+Letters: N captions, F image feature, H hidden, G gates, V vocabulary, L regions, R numbers per region, A per key.
+Source: https://onnx.ai/onnx/repo-docs/Syntax.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from captioner.model.parameters import Sizes
+
+OPSET = 17
+IR_VERSION = 8
+DOMAIN = "captioner"
+"""The domain of the functions in `CELLS`."""
+
+CELLS: Mapping[str, str] = {
+    "rnn": """
+rnn (ax, ah, h) => (h_next) {
+    a = Add(ax, ah)
+    h_next = Tanh(a)
+}""",
+    "lstm": """
+lstm (ax, ah, h, c) => (h_next, c_next) {
+    a = Add(ax, ah)
+    a_i, a_f, a_o, a_g = Split<axis = 1>(a)
+    i = Sigmoid(a_i)
+    f = Sigmoid(a_f)
+    o = Sigmoid(a_o)
+    g = Tanh(a_g)
+    kept = Mul(f, c)
+    added = Mul(i, g)
+    c_next = Add(kept, added)
+    activation = Tanh(c_next)
+    h_next = Mul(o, activation)
+}""",
+    "gru": """
+gru (ax, ah, h) => (h_next) {
+    ax_r, ax_z, ax_n = Split<axis = 1>(ax)
+    ah_r, ah_z, ah_n = Split<axis = 1>(ah)
+    a_r = Add(ax_r, ah_r)
+    a_z = Add(ax_z, ah_z)
+    r = Sigmoid(a_r)
+    z = Sigmoid(a_z)
+    reset = Mul(r, ah_n)
+    a_n = Add(ax_n, reset)
+    n = Tanh(a_n)
+    difference = Sub(h, n)
+    kept = Mul(z, difference)
+    h_next = Add(n, kept)
+}""",
+}
+"""The equations of each cell in `captioner.layers`: `(ax, ah, state) => (next state)`."""
+
+STATES: Mapping[str, tuple[str, ...]] = {"rnn": ("h",), "lstm": ("h", "c"), "gru": ("h",)}
+"""The arrays (N, H) of the state of each cell."""
+
+IMAGE_INPUTS: Mapping[str, str] = {
+    "init": "",
+    "first": """
+    image_vector_0 = MatMul(image, W_image)
+    image_vector = Add(image_vector_0, b_image)
+    image_x = MatMul(image_vector, Wx)
+    image_ax = Add(image_x, b)
+    image_ah = MatMul(h_0, Wh)
+    {first} = captioner.{cell}(image_ax, image_ah, {projected})""",
+    "every": """
+    image_vector_0 = MatMul(image, W_image)
+    image_vector = Add(image_vector_0, b_image)
+    image_ax = MatMul(image_vector, Wx_image)""",
+}
+"""What each image input adds to the initial state; `image_ax` is constant over time."""
+
+KEYS = """
+    region_values = Cast<to = {type_number}>(regions)
+    region_centred = Sub(region_values, region_mean)
+    region_standardized = Div(region_centred, region_std)
+    key_products = MatMul(region_standardized, W_key)
+    key_sums = Add(key_products, b_key)
+    keys = Relu(key_sums)"""
+
+ATTENTION = """
+    query_product = MatMul(h_next, W_query)
+    query = Div(query_product, root_of_keys)
+    query_column = Unsqueeze(query, axis_2)
+    sentinel_product = MatMul(h_next, W_sentinel)
+    sentinel_sum = Add(sentinel_product, b_sentinel)
+    sentinel = Tanh(sentinel_sum)
+    sentinel_row = Unsqueeze(sentinel, axis_1)
+    values = Concat<axis = 1>(keys, sentinel_row)
+    attention_scores = MatMul(values, query_column)
+    attention_column = Softmax<axis = 1>(attention_scores)
+    attention = Transpose<perm = [0, 2, 1]>(attention_column)
+    context_row = MatMul(attention, values)
+    context = Squeeze(context_row, axis_1)
+    attended = MatMul(context, W_context)
+    output = Add(h_next, attended)"""
+"""The equations of `captioner.layers.attention`; the sentinel is one more key."""
+
+
+class Shape(NamedTuple):
+    """What determines the text of the graphs: the sizes of the model, and its float type in ONNX."""
+
+    sizes: Sizes
+    float_type: str
+    type_number: int
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The names of the arrays of the state."""
+        return STATES[self.sizes.cell]
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """The names of what decoding needs of an image besides the state."""
+        return (*(("image_ax",) if self.sizes.image == "every" else ()), *(("keys",) if self.sizes.attends else ()))
+
+    def declare(self, names: Sequence[str]) -> str:
+        """Declare values with their types."""
+        types = {"image_ax": "[N, GH]", "keys": "[N, L, A]"}
+        return ", ".join(f"{self.float_type}{types.get(name, '[N, H]')} {name}" for name in names)
+
+    @property
+    def inputs(self) -> str:
+        """Declare what an encoder returns."""
+        s = self.sizes
+        regions = f", float[N, L, {s.region}] regions" if s.attends else ""
+        return f"float[N, {s.feature}] features{regions}"
+
+
+def start_nodes(shape: Shape) -> str:
+    """Compute `h_start` (and `c_start`), `image_ax` and `keys` of features and regions."""
+    projected, started = ([f"{name}_{end}" for name in shape.states] for end in ("0", "start"))
+    to_start = "".join(f"\n    {name} = Identity({before})" for name, before in zip(started, projected, strict=True))
+    names = {"cell": shape.sizes.cell, "first": ", ".join(started), "projected": ", ".join(projected)}
+    return (
+        f"""
+    image_values = Cast<to = {shape.type_number}>(features)
+    image_centred = Sub(image_values, feature_mean)
+    image = Div(image_centred, feature_std)
+    image_product = MatMul(image, W_proj)
+    h_0 = Add(image_product, b_proj)"""
+        + ("\n    c_0 = Sub(h_0, h_0)" if "c" in shape.states else "")
+        + IMAGE_INPUTS[shape.sizes.image].format(**names)
+        + ("" if shape.sizes.image == "first" else to_start)
+        + (KEYS.format(type_number=shape.type_number) if shape.sizes.attends else "")
+    )
+
+
+def step_nodes(shape: Shape) -> str:
+    """Compute `log_probs` and `h_next` (and `c_next`) of `word` and the state."""
+    next_state, state = (", ".join(f"{name}{end}" for name in shape.states) for end in ("_next", ""))
+    return (
+        """
+    x = Gather(W_embed, word)
+    x_product = MatMul(x, Wx)
+    ax_word = Add(x_product, b)
+    ah = MatMul(h, Wh)"""
+        + f"\n    ax = {'Add(ax_word, image_ax)' if shape.sizes.image == 'every' else 'Identity(ax_word)'}"
+        + f"\n    {next_state} = captioner.{shape.sizes.cell}(ax, ah, {state})"
+        + (ATTENTION if shape.sizes.attends else "\n    output = Identity(h_next)")
+        + """
+    score_product = MatMul(output, W_vocab)
+    scores = Add(score_product, b_vocab)
+    log_probs = LogSoftmax<axis = 1>(scores)"""
+    )
+
+
+def start_graph(shape: Shape) -> str:
+    """The graph of the initial state: (features, regions) -> (h, c, image_ax, keys)."""
+    ends = "".join(f"\n    {name} = Identity({name}_start)" for name in shape.states)
+    outputs = shape.declare((*shape.states, *shape.constants))
+    return f"start ({shape.inputs}) => ({outputs}) {{{start_nodes(shape)}{ends}\n}}"
+
+
+def step_graph(shape: Shape) -> str:
+    """The graph of a decoding step: (word, h, c, image_ax, keys) -> (log_probs, h_next, c_next)."""
+    inputs = shape.declare((*shape.states, *shape.constants))
+    outputs = shape.declare([f"{name}_next" for name in shape.states])
+    log_probs = f"{shape.float_type}[N, {shape.sizes.vocab}] log_probs"
+    return f"step (int64[N] word, {inputs}) => ({log_probs}, {outputs}) {{{step_nodes(shape)}\n}}"

@@ -1,0 +1,75 @@
+"""Checkpoints with random parameters, for every kind of model."""
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioner.arrays import SharedRows
+from captioner.config.yaml_io import dump, parse
+from captioner.inference.build_model import build_sizes
+from captioner.inference.load import open_run
+from captioner.inference.restore import Restored
+from captioner.layers import CELLS
+from captioner.model.attention import ATTENTIONS
+from captioner.model.image_input import IMAGE_INPUTS
+from captioner.storage import checkpoint
+from captioner.storage.checkpoint import Checkpoint, Meta
+
+KINDS = list(product(CELLS, IMAGE_INPUTS, ATTENTIONS))
+"""Every cell, image input and attention."""
+WORDS = ("<NULL>", "<START>", "<END>", "<UNK>", *(f"w{number}" for number in range(12)), "café", "猫")
+FEATURE, REGION, REGIONS, IMAGES = 6, 5, 4, 20
+
+
+def random_run(
+    folder: Path,
+    cell: str = "lstm",
+    image: str = "init",
+    attention: str = "none",
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+) -> Path:
+    """Write a run folder with a best checkpoint, and return the folder."""
+    kind = f"model.cell={cell}", f"model.image_input={image}", f"model.attention={attention}"
+    small = ["model.wordvec_dim=4", "model.hidden_dim=7", "data.standardize=true"]
+    small += ["model.attention_dim=3"] if attention != "none" else []
+    config = parse("", "", [*kind, *small, *overrides])
+    region = REGION if attention != "none" else 0
+    sizes = build_sizes(config, len(WORDS), FEATURE, region)
+    rng = np.random.default_rng(seed)
+    # 0.6: float32 rounds log-probabilities of large models by more than 1e-5
+    params = {
+        name: (0.6 * rng.standard_normal(shape)).astype(config.model.dtype) for name, shape in sizes.shapes().items()
+    }
+    params["b_vocab"][WORDS.index("<END>")] += 1
+    standardizer = {}
+    for prefix, width in (("", FEATURE), *([("region_", REGION)] if region else [])):
+        standardizer |= {f"{prefix}mean": 5 + rng.standard_normal(width), f"{prefix}std": 1 + rng.random(width)}
+    meta = Meta(
+        config=dump(config), words=list(WORDS), feature_dim=FEATURE, encoder="drawn", fingerprint="ab" * 32,
+        probe=[0.5], step=7, best={"step": 5, "epoch": 1, "loss": 2.5}, since_best=1, environment={"cpu": "a machine"},
+        train_fingerprint="cd" * 32, region_dim=region, grid=[2, 2] if region else [],
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = Checkpoint(meta, params, {}, standardizer if config.data.standardize else {})
+    checkpoint.save(folder / "best.h5", saved)
+    return folder
+
+
+def random_model(folder: Path, *kind: str, **options: Any) -> Restored:
+    return open_run(random_run(folder / "run", *kind, **options))
+
+
+def images(attends: bool, count: int = IMAGES, seed: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return features, and with attention regions, as an encoder returns them: not standardized."""
+    rng = np.random.default_rng(seed)
+    features = (5 + 2 * rng.standard_normal((count, FEATURE))).astype(np.float32)
+    regions = (5 + 2 * rng.standard_normal((count, REGIONS, REGION))).astype(np.float32)
+    return features, regions if attends else None
+
+
+def shared(regions: np.ndarray | None) -> SharedRows | None:
+    return None if regions is None else SharedRows.separate(regions)
