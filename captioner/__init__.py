@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from captioner.api import evaluate, load, prepare, resume, train
+    from captioner.api import distill, evaluate, load, prepare, resume, train
     from captioner.config.options import Config
     from captioner.errors import CaptionerError
     from captioner.inference.caption import Caption
@@ -25,6 +25,7 @@ __all__ = [
     "CaptioningRNN",
     "Config",
     "Vocab",
+    "distill",
     "evaluate",
     "load",
     "prepare",
@@ -39,6 +40,7 @@ _HOMES = {
     "CaptioningRNN": "captioner.model.captioning_rnn",
     "Config": "captioner.config.options",
     "Vocab": "captioner.text.vocabulary",
+    "distill": "captioner.api",
     "evaluate": "captioner.api",
     "load": "captioner.api",
     "prepare": "captioner.api",

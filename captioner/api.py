@@ -1,4 +1,4 @@
-"""The Python API: `load`, `train`, `resume`, `evaluate` and `prepare` do what the commands of the same name do."""
+"""The Python API: functions that do what the commands of the same name do."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from captioner.inference.arguments import described, one_path, override_list, ru
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, load
 from captioner.preparation import prepare as preparation
+from captioner.training import distill as distillation
 from captioner.training import train as training
 from captioner.training.events import Event
 
-__all__ = ["evaluate", "load", "prepare", "resume", "train"]
+__all__ = ["distill", "evaluate", "load", "prepare", "resume", "train"]
 
 
 def train(
@@ -58,6 +59,30 @@ def resume(folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Cap
     """
     folder, overrides = one_path(folder, "resume: folder"), override_list(overrides, "resume")
     return _finish(training.resume(folder, overrides), folder)
+
+
+def distill(
+    teachers: Run | Sequence[Run],
+    folder: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    teacher_overrides: Sequence[str] = (),
+    captions: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Captioner:
+    """Train a student on the captions of teachers, and return a Captioner of its best checkpoint.
+
+    Several teachers form an ensemble. `overrides` set options of the student, `teacher_overrides` decoding options of
+    the teachers. `captions` is a run or a file with captions of these teachers, to use again.
+
+    Raises: as `train`.
+    """
+    folder, overrides = one_path(folder, "distill: folder"), override_list(overrides, "distill")
+    teacher_overrides = override_list(teacher_overrides, "distill")
+    check_used(overrides, "distill")
+    check_used(teacher_overrides, "the teachers")
+    given = None if captions is None else Path(one_path(captions, "distill: captions"))
+    runs = run_list(teachers, "distill: teachers")
+    return _finish(distillation.distill(runs, folder, overrides, teacher_overrides, given, overwrite), folder)
 
 
 def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> Captioner:

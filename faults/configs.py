@@ -65,6 +65,8 @@ SAMPLERS: Mapping[str, Sampler] = {
     "train.save_every": choice(None, None, 1, 4),
     "train.patience": choice(None, 1, 2, 3),
     "train.tensorboard": choice(False, False, False, True),
+    "distill.captions_per_image": choice(3),  # only `captioner distill` uses them
+    "distill.references": choice(0),
     "validate.every": choice(1, 1, 2, 3),
     "validate.split": choice("val", "val", "train", "heldout"),
     "validate.max_captions": choice(None, 5),

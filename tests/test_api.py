@@ -63,6 +63,15 @@ def test_features_are_captioned_like_their_photographs(model: captioner.Captione
     assert alone.text == by_features[1].text
 
 
+def test_a_student_is_distilled_from_a_run(photographs: Path, model: captioner.Captioner) -> None:
+    teacher = photographs.parent / "run"
+    first, again = photographs.parent / "first", photographs.parent / "again"
+    captioner.distill(teacher, first, ["train.max_steps=2"], ["decode.beam_width=3"])
+    student = captioner.distill([teacher], again, ["distill.captions_per_image=2", "train.max_steps=1"], captions=first)
+    assert student.loaded.vocab == model.loaded.vocab
+    assert student.loaded.config.decode.beam_width == 10
+
+
 @pytest.mark.parametrize("arguments", [{}, {"images": "a.png", "features": np.zeros((1, 4))}])
 def test_photographs_or_features(arguments: dict[str, object], model: captioner.Captioner) -> None:
     with pytest.raises(UsageError, match=r"^caption: expected photographs or features"):

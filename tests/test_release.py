@@ -13,6 +13,7 @@ from captioner.data.prepared import SEAL as PREPARED
 from captioner.inference.reranker_index import SEAL as INDEX
 from captioner.storage.checkpoint import MODEL
 from captioner.storage.checkpoint import SEAL as CHECKPOINT
+from captioner.training.teacher_captions import SEAL as CAPTIONS
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
@@ -58,7 +59,8 @@ def test_every_link_to_the_repository_has_the_same_address() -> None:
 def test_the_compatibility_page_lists_the_format_versions() -> None:
     page = (ROOT / "docs" / "compatibility.md").read_text()
     stated = re.findall(r"^\| (\w[\w -]*?)(?: \(.*\))? \| `captioner \w+` \| (\d+) \|$", page, re.MULTILINE)
-    assert stated == [(seal.kind, str(seal.version)) for seal in (CHECKPOINT, INDEX, PREPARED, MODEL)]
+    seals = CHECKPOINT, INDEX, CAPTIONS, PREPARED, MODEL
+    assert stated == [(seal.kind, str(seal.version)) for seal in seals]
 
 
 @pytest.mark.parametrize("path", [path for path in FORMS if path.stem != "config"], ids=lambda path: path.stem)

@@ -28,6 +28,7 @@ COMMANDS = {
     "card": "Print a model card.",
     "config": "List, write, print and check config files.",
     "data": "Check, summarize and show data sets.",
+    "distill": "Train a model on the captions of teachers.",
     "doctor": "Check the installation and describe the machine.",
     "evaluate": "Score captions against reference captions.",
     "export": "Write a model for other libraries.",

@@ -47,6 +47,27 @@ def override_option(command: Command) -> Command:
     return example_override_option("model.cell=rnn")(command)
 
 
+def teacher_override_option(command: Command) -> Command:
+    """Add a repeatable `--teacher-set`, as the argument `teacher_overrides`."""
+
+    def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
+        if overrides:
+            from captioner.config.effects import check_used
+
+            check_used(overrides, "the teachers")
+        return overrides
+
+    return click.option(
+        "--teacher-set",
+        "teacher_overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=check,
+        shell_complete=complete_override,
+        help="Override a decoding option of the teachers, such as decode.beam_width=30; may be repeated.",
+    )(command)
+
+
 def example_override_option(example: str) -> Callable[[Command], Command]:
     """Return a decorator that adds `-o/--set`, with an example in its help."""
 

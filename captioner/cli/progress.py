@@ -13,7 +13,7 @@ from tqdm import tqdm
 from captioner.cli import output
 from captioner.metrics import NAMES
 from captioner.text.vocabulary import SPECIAL
-from captioner.training.events import Ended, Event, Started, Validated, Warned
+from captioner.training.events import Captioned, Ended, Event, Started, Validated, Warned
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
 
@@ -39,7 +39,10 @@ def show(events: Iterator[Event], profile: bool = False) -> dict[str, Any]:
     try:
         for event in events:
             match event:
+                case Captioned():
+                    bar = _captioned(bar, event)
                 case Started():
+                    bar.close()
                     output.note(*_started(event))
                     bar = output.progress(event.total_steps, "step", event.step)
                 case Step():
@@ -60,6 +63,17 @@ def show(events: Iterator[Event], profile: bool = False) -> dict[str, Any]:
     finally:
         bar.close()
     return summary
+
+
+def _captioned(bar: tqdm[Any], event: Captioned) -> tqdm[Any]:
+    """Show the progress of the teachers in a progress bar, which the first event starts."""
+    if bar.total is None:
+        done = "captioned already" if event.images == event.total else f"to caption, {event.images:,} done"
+        names = ", ".join(event.teachers)
+        output.note(f"teacher {names}: {event.total:,} training images {done}; beam width {event.beam_width}")
+        return output.progress(event.total, "image", event.images)
+    bar.update(event.images - bar.n)
+    return bar
 
 
 def _advance(bar: tqdm[Any], step: Step, words: int) -> None:

@@ -100,15 +100,15 @@ CONSTRAINTS = (
         "train.objective",
         "train.init_from",
         "self_critical needs a trained model (set train.init_from to its run)",
-        {"train.objective": {"const": "cross_entropy"}},
+        {"train.objective": {"not": {"const": "self_critical"}}},
         {"train.init_from": NOT_NULL},
     ),
     _any_of(
         "train.label_smoothing",
         "train.objective",
-        "has no effect without train.objective cross_entropy (set that, or leave this at 0)",
+        "has no effect with train.objective self_critical (set another, or leave this at 0)",
         {"train.label_smoothing": {"const": 0}},
-        {"train.objective": {"const": "cross_entropy"}},
+        {"train.objective": {"not": {"const": "self_critical"}}},
     ),
     Constraint(
         "validate.score_every",

@@ -20,6 +20,11 @@ TRAINED = ("threads", "data", "decode")
 USED_BY: Mapping[str, Sequence[str]] = {
     "sample": TRAINED,
     "evaluate": TRAINED,
+    "distill": (
+        *("seed", "threads", "data", "model", "distill", "validate", "decode"),
+        *(path for path in DEFAULTS if path.startswith("train.") and path != "train.objective"),
+    ),
+    "the teachers": ("decode",),
     "captioner.load": TRAINED,
     "captioner.evaluate": TRAINED,
     "export": ("decode",),
@@ -51,6 +56,8 @@ USED_WITH: Mapping[str, tuple[str, Sequence[str]]] = {
     "model.dropout_regions": ("model.attention", ("adaptive",)),
     "model.dropout_keys": ("model.attention", ("adaptive",)),
     "model.forget_bias": ("model.cell", ("lstm",)),
+    "distill.captions_per_image": ("train.objective", ("distillation",)),
+    "distill.references": ("train.objective", ("distillation",)),
     "train.momentum": ("train.update_rule", ("sgd_momentum",)),
     "train.decay_rate": ("train.update_rule", ("rmsprop",)),
     "train.beta1": ("train.update_rule", ADAM),

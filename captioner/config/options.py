@@ -69,9 +69,10 @@ class Model:
 class Train:
     """Optimization."""
 
-    objective: Annotated[Literal["cross_entropy", "self_critical"], "cross-entropy, or self-critical (SCST)"] = (
-        "cross_entropy"
-    )
+    objective: Annotated[
+        Literal["cross_entropy", "self_critical", "distillation"],
+        "cross-entropy, SCST or teacher captions",
+    ] = "cross_entropy"
     init_from: Annotated[Path | None, "run or checkpoint with initial parameters; relative to this file"] = None
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
     max_steps: Annotated[int | None, "maximum number of steps within `epochs`; null: no maximum", ">= 1"] = None
@@ -95,6 +96,14 @@ class Train:
     save_every: Annotated[int | None, "steps between checkpoints; null: only after each epoch", ">= 1"] = None
     patience: Annotated[int | None, "stop after N validations without improvement; null: never", ">= 1"] = None
     tensorboard: Annotated[bool, "write TensorBoard event files into the run folder (extra tensorboard)"] = False
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Sequence-level knowledge distillation (`captioner distill`)."""
+
+    captions_per_image: Annotated[int, "train on the N best teacher captions of each image", ">= 1", "<= 1000"] = 3
+    references: Annotated[int, "also train on the first N reference captions of each image", ">= 0"] = 0
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,7 @@ class Config:
     data: Data = Data()
     model: Model = Model()
     train: Train = Train()
+    distill: Distill = Distill()
     validate: Validate = Validate()
     decode: Decode = Decode()
 

@@ -55,6 +55,7 @@ _NAMES: Mapping[str, str] = {
     "beam": "beam_search greedy",
     "cosine": "cosine_annealing",
     "cross_entropy": "ce crossentropy likelihood mle nll xe xent",
+    "distillation": "distil kd knowledge_distillation seq_kd teacher",
     "float32": "float fp32 single",
     "float64": "double fp64",
     "log_frequency": "frequency log_freq",

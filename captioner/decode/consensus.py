@@ -49,13 +49,16 @@ class Reranker:
         self._cider, self._standardizer = CiderD(references), standardizer
         self._directions, self._inverse = directions, inverse
 
-    def weights(self, features: Array) -> Array:
-        """Return the regression weights α of the n images for other images.
+    def weights(self, features: Array, own: Array | None = None) -> Array:
+        """Return the regression weights α of the n images for other images, or for some of the n images themselves.
 
-        Shapes: (N, F) -> (N, n).
+        `own` is the row of each image among the n, or -1: exactly this row is left out. Without it, copies are
+        detected by their features.
+
+        Shapes: (N, F), own (N,) -> (N, n).
         """
         cosines = unit_features(features, self._standardizer) @ self._directions.T
-        duplicates = cosines > DUPLICATE
+        duplicates = cosines > DUPLICATE if own is None else own[:, None] == np.arange(len(self._directions))
         weights = _kernel(cosines) @ self._inverse
         left_out: dict[bytes, Array] = {}
         for row in np.flatnonzero(duplicates.any(axis=1)):
@@ -71,14 +74,16 @@ class Reranker:
         weights[copies] = 0
         return weights
 
-    def expected_cider(self, features: Array, captions: Sequence[Sequence[Sequence[int]]]) -> list[Array]:
-        """Predict the CIDEr-D of the candidate captions of each image.
+    def expected_cider(
+        self, features: Array, captions: Sequence[Sequence[Sequence[int]]], own: Array | None = None
+    ) -> list[Array]:
+        """Predict the CIDEr-D of the candidate captions of each image; `own` as in `weights`.
 
-        Shapes: features (N, F), N lists of K captions -> N arrays (K,).
+        Shapes: features (N, F), N lists of K captions, own (N,) -> N arrays (K,).
         """
         return [
             self._cider.expected(candidates, weights)
-            for candidates, weights in zip(captions, self.weights(features), strict=True)
+            for candidates, weights in zip(captions, self.weights(features, own), strict=True)
         ]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from captioner.data.corpus import Corpus
+from captioner.arrays import Array
+from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.decode.consensus import inverse_kernel, normalize_rows, unit_features
 from captioner.errors import CheckpointError
@@ -26,7 +27,7 @@ def build_index(corpus: Corpus) -> Index:
     """
     train = corpus.split("train")
     images, references = train.reference_ids(corpus.vocab)
-    some = np.unique(np.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).astype(int))
+    some = _sample(len(images))
     features = train.features[images[some]]
     standardizer = Standardizer(*standardization(features))
     directions = unit_features(features, standardizer).astype(np.float16)
@@ -40,13 +41,29 @@ def build_index(corpus: Corpus) -> Index:
         "counts": np.array(list(map(len, captions)), np.int32),
         **standardizer._asdict(),
     }
-    return Index(_origin(corpus), arrays)
+    return Index(origin_of(corpus), arrays)
+
+
+def index_rows(train: Split) -> Array:
+    """Return the row of each image of a training split in its index, or -1 for an image that is not in it.
+
+    Shapes: -> (M,).
+    """
+    rows = np.full(train.features.shape[0], -1)
+    indexed = train.captioned_images[_sample(len(train.captioned_images))]
+    rows[indexed] = np.arange(len(indexed))
+    return rows
+
+
+def _sample(images: int) -> Array:
+    """Return which of the images with captions are in an index: all, or an even sample."""
+    return np.unique(np.linspace(0, images - 1, min(MAX_IMAGES, images)).astype(int))
 
 
 def is_current(path: Path, corpus: Corpus) -> bool:
     """Whether a file is an undamaged index of a data set."""
     try:
-        return load(path).origin == _origin(corpus)
+        return load(path).origin == origin_of(corpus)
     except CheckpointError:
         return False
 
@@ -84,7 +101,8 @@ def check_train(loaded: LoadedModel, corpus: Corpus) -> None:
         )
 
 
-def _origin(corpus: Corpus) -> Origin:
+def origin_of(corpus: Corpus) -> Origin:
+    """Return the digests of a data set's training split and vocabulary, and its encoder."""
     return Origin(corpus.fingerprint(["train"]), _digest(corpus.vocab), corpus.encoder)
 
 

@@ -6,11 +6,11 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, SharedRows
 from captioner.data.corpus import Features, check_features, check_region_values, read_regions
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
@@ -32,6 +32,19 @@ BATCH = 256
 MAX_N_BEST = 100
 Photo = str | os.PathLike[str]
 Photos = list[Photo] | tuple[Photo, ...]
+
+
+class Candidates(NamedTuple):
+    """A batch of images, with their candidate captions, best first.
+
+    Shapes: rows (N,), features (N, F), regions of N rows, tokens (N, K, T), log_probs (N, K); -inf if there is none.
+    """
+
+    rows: Array
+    features: Array
+    regions: SharedRows | None
+    tokens: Array
+    log_probs: Array
 
 
 class Captioner:
@@ -150,6 +163,34 @@ class Captioner:
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
         not finite, or a model with attention without regions.
         """
+        vocab, rows = self.loaded.vocab, np.arange(min(features.shape[0], limit or features.shape[0]))
+        for found in self.search(features, rows, n_best, image_ids, regions):
+            maps: list[Attention | None] = [None] * len(found.rows)
+            if attention and regions is not None:
+                grid, best = regions.shape[1:3], found.tokens[:, 0]
+                maps[:] = attention_of(self.loaded, found.features, found.regions, grid, best, self._pool)
+            for captions, scores, one in zip(found.tokens.tolist(), found.log_probs.tolist(), maps, strict=True):
+                pairs = zip(captions[:n_best], scores, strict=False)
+                candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
+                yield Decoded(candidates, one)
+
+    def search(
+        self,
+        features: Features,
+        rows: Array,
+        n_best: int = 1,
+        image_ids: Array | None = None,
+        regions: Features | None = None,
+        own: Array | None = None,
+    ) -> Iterator[Candidates]:
+        """Decode some rows of features, in ascending order, a batch at a time: all candidates of each, best first.
+
+        `own`, if given, has the row of each image among the images of the re-ranker, or -1: its captions take no part
+        in the consensus. The other arguments are those of `decode`.
+
+        Shapes: rows (R,) below N, own (N,).
+        Raises: as `decode`.
+        """
         if regions is None and self.loaded.meta.region_dim:
             raise CheckpointError(
                 f"{self.loaded.path}: model.attention {self.loaded.config.model.attention}: expected features with "
@@ -157,29 +198,23 @@ class Captioner:
             )
         options, vocab = self.loaded.config.decode, self.loaded.vocab
         decode, width = build_decoder(options, vocab, n_best)
-        count, size = min(features.shape[0], limit or features.shape[0]), self._pool.size * max(1, BATCH // width)
-        for first in range(0, count, size):
-            rows = np.arange(first, min(first + size, count))
-            batch = features[rows]
-            ids = rows if image_ids is None else image_ids[rows]
-            own = read_regions(regions, rows)
-            tokens, log_probs = self._decode(decode, batch, ids, regions=own)
+        size = self._pool.size * max(1, BATCH // width)
+        for first in range(0, len(rows), size):
+            some = rows[first : first + size]
+            batch, grids = features[some], read_regions(regions, some)
+            ids = some if image_ids is None else image_ids[some]
+            tokens, log_probs = self._decode(decode, batch, ids, regions=grids)
             if not np.isfinite(log_probs[:, 0]).all():
                 raise CheckpointError(
                     f"{self.loaded.path}: expected finite log-probabilities from the model, got others: "
                     "its parameters are too large; use another checkpoint"
                 )
             if self.reranker is not None:
-                expected = self.reranker.expected_cider(batch, list(map(vocab.unpadded, tokens)))
+                captions, left_out = list(map(vocab.unpadded, tokens)), None if own is None else own[some]
+                expected = self.reranker.expected_cider(batch, captions, left_out)
                 weight, penalty = options.consensus, options.length_penalty
                 tokens, log_probs = rerank(tokens, log_probs, expected, vocab.null, weight, penalty)
-            maps: list[Attention | None] = [None] * len(rows)
-            if attention and regions is not None:
-                maps[:] = attention_of(self.loaded, batch, own, regions.shape[1:3], tokens[:, 0], self._pool)
-            for captions, scores, one in zip(tokens.tolist(), log_probs.tolist(), maps, strict=True):
-                pairs = zip(captions[:n_best], scores, strict=False)
-                found = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
-                yield Decoded(found, one)
+            yield Candidates(some, batch, grids, tokens, log_probs)
 
 
 AXES = {"features": "images, feature", "regions": "images, rows, columns, numbers"}

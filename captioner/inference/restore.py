@@ -42,6 +42,8 @@ FIXED = (
     "train.objective",
     "train.init_from",
     "train.update_rule",
+    "distill.captions_per_image",
+    "distill.references",
     "validate.split",
     "validate.max_captions",
     "validate.best_metric",

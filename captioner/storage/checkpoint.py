@@ -141,6 +141,12 @@ def load(path: Path, slots: Collection[str] | None = None, seal: Seal | None = N
     return read(seal or SEAL, path, "f", lambda tree, meta: _parse(tree, meta, path), wanted)
 
 
+def digest(path: Path) -> str:
+    """Return the SHA-256 digest in the seal of a checkpoint. Raises: CheckpointError for another file."""
+    with SEAL.open(path) as (_, found):
+        return found
+
+
 def _parse(tree: dict[str, Array], meta: str, path: Path) -> Checkpoint:
     arrays: dict[str, Params] = {}
     for name, array in tree.items():

@@ -92,8 +92,9 @@ def _self_critical(
 OBJECTIVES: dict[str, Callable[..., AbstractContextManager[Batches]]] = {
     "cross_entropy": _cross_entropy,
     "self_critical": _self_critical,
+    "distillation": _cross_entropy,
 }
-"""Training objectives: cross-entropy of the references, or rewards of sampled captions."""
+"""Training objectives: cross-entropy of the references or of teacher captions, or rewards of sampled captions."""
 
 
 def build_plan(config: Config, train: Split) -> Plan:

@@ -11,6 +11,16 @@ from captioner.model.perplexity import perplexity
 from captioner.training.solver import Step
 
 
+class Captioned(NamedTuple):
+    """The progress of distillation: teachers with this beam width have captioned `images` of all training images."""
+
+    folder: Path
+    images: int
+    total: int
+    teachers: list[str]
+    beam_width: int
+
+
 class Started(NamedTuple):
     """The start of training, after loading: from `step` to `total_steps`.
 
@@ -55,4 +65,4 @@ class Ended(NamedTuple):
     summary: dict[str, Any]
 
 
-Event = Started | Step | Validated | Warned | Ended
+Event = Captioned | Started | Step | Validated | Warned | Ended

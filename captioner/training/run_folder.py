@@ -25,6 +25,8 @@ PREVIOUS = "before"
 EVENT_FILES, EVENT_FILE = "tensorboard", "events.out.tfevents.*"
 """The folder of the TensorBoard event files, and the pattern of their names."""
 HISTORY_LIMIT = 1 << 32
+CAPTIONS = "captions.h5"
+"""The captions of the teachers that a run is distilled from."""
 BEST_BEFORE_END = "best-before-end.h5"
 """The best checkpoint of the scheduled validations, if the validation at the end of the run is better."""
 
@@ -44,6 +46,7 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.history = path / "history.jsonl"
         self.reranker = path / RERANKER
+        self.captions = path / CAPTIONS
         self.summary = path / "summary.json"
         self.event_files = path / EVENT_FILES
         self.previous = path / PREVIOUS
@@ -55,7 +58,8 @@ class RunFolder:
         return history.initialization(self.history)
 
     def files(self) -> tuple[Path, ...]:
-        return self.config, self.history, self.last, self.best, self.before_end, self.reranker, self.summary
+        checkpoints = self.last, self.best, self.before_end
+        return self.config, self.history, *checkpoints, self.reranker, self.captions, self.summary
 
     def create(self, overwrite: bool) -> None:
         """Prepare the folder for a new run; an overwritten run is kept in a subfolder until `discard_previous`.

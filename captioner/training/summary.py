@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -28,8 +28,12 @@ def summarize(
     threads: int,
     parameters: int,
     init_from: Mapping[str, Any] | None,
+    teachers: Sequence[Mapping[str, str]] | None,
 ) -> dict[str, Any]:
-    """Summarize training from step `first` to `step`; `init_from` is the initialization from a checkpoint, if any."""
+    """Summarize training from step `first` to `step`.
+
+    `init_from` is the initialization from a checkpoint, `teachers` are those of a distillation, if any.
+    """
     profile = {part: spent[part] for part in PARTS}
     profile["other"] = seconds - sum(profile.values())
     return {
@@ -43,6 +47,7 @@ def summarize(
         "threads": threads,
         "parameters": parameters,
         **({"init_from": init_from} if init_from else {}),
+        **({"teachers": teachers} if teachers else {}),
         "versions": {
             "captioner": captioner.__version__,
             "python": platform.python_version(),

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
+from captioner.data.corpus import Corpus
 from captioner.environment.reproducibility import changes, environment, reuse_choices
-from captioner.errors import CheckpointError, DivergenceError, UsageError
+from captioner.errors import ConfigError, DivergenceError
 from captioner.inference.build_reranker_index import is_current
-from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import restore
-from captioner.optim.ema import EMA
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
 from captioner.parallel.thread_pool import ThreadPool
@@ -30,11 +29,13 @@ from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.history import INIT_FROM
 from captioner.training.initialize import initialize_from
 from captioner.training.recorder import Recorder
+from captioner.training.resumable import check_slots, find_run
 from captioner.training.run_folder import RunFolder
 from captioner.training.same_data import check_same_data
-from captioner.training.solver import Batches, Step, TrainState, check_loss, recheck_loss, steps
+from captioner.training.solver import Batches, Plan, Step, TrainState, check_loss, recheck_loss, steps
 from captioner.training.stopwatch import Stopwatch
 from captioner.training.summary import summarize
+from captioner.training.training_corpus import TEACHERS, build_training_corpus
 from captioner.training.validation import Validation
 
 
@@ -43,7 +44,7 @@ def train(
     folder: str | os.PathLike[str],
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    kind: type[Training] | None = None,
+    kind: Callable[[Recorder], Training] | None = None,
 ) -> Iterator[Event]:
     """Train a new model in a new run folder.
 
@@ -51,8 +52,10 @@ def train(
     of the iterator, `resume` continues from the last checkpoint. BLAS is limited to one thread in the whole process.
     `kind` is the class that trains, `Training` if None.
 
-    Raises: UsageError, DataError, DivergenceError, CheckpointError.
+    Raises: UsageError, DataError, DivergenceError, CheckpointError, ConfigError.
     """
+    if kind is None and config.train.objective == "distillation":
+        raise ConfigError(["train.objective: distillation needs a teacher; try `captioner distill TEACHER`"])
     run = RunFolder(Path(folder))
     corpus = build_corpus(config)
     initial: dict[str, Any] = {}
@@ -76,23 +79,13 @@ def resume(
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
-    run = RunFolder(Path(folder))
-    parent = os.path.dirname(folder) or "."
-    if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
-        raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
-    if not run.last.exists():
-        raise CheckpointError(
-            f"{folder}: {run.last.name} not found; expected a folder written by `captioner train`"
-            f"{nearest_runs(run.path)}"
-        )
+    run = find_run(folder)
     restored = restore(run.last, overrides)
     config = restored.config
     corpus = open_corpus(restored)
-    expected, got = [*UPDATE_RULES[config.train.update_rule].slots], restored.slots.keys()
-    expected += [EMA] if config.train.ema_decay is not None else []
-    if set(expected) != got:
-        raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
-    fingerprint, probe = corpus.fingerprint(), corpus.probe()
+    check_slots(restored)
+    fingerprint = build_training_corpus(config, corpus, run.captions).fingerprint()
+    probe = corpus.probe()
     check_same_data(run.last, restored.meta, fingerprint, probe)
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, restored.meta.step)
@@ -101,7 +94,7 @@ def resume(
     reuse_choices(restored.meta.environment)
     training = Training(recorder, changes(restored.meta.environment, environment(config.threads)))
     run.claim()
-    if training.is_finished:
+    if state.step >= training.plan.span.total_steps:
         recorder.load_best_at_end()
     else:
         if restored.meta.config != dump(config):
@@ -119,8 +112,6 @@ class Training:
         self.recorder, self.warnings = recorder, warnings
         self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
         self.model, self.state = recorder.model, recorder.state
-        self.plan = build_plan(self.config, self.corpus.split("train"))
-        self.is_finished = self.state.step >= self.plan.span.total_steps
         if self.config.train.tensorboard:
             tensorboard.check_installed()
         set_threads(1)
@@ -128,6 +119,15 @@ class Training:
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool)
         self.outcome: dict[str, Any] = {}
+
+    @cached_property
+    def training_corpus(self) -> Corpus:
+        """The data set whose training split the batches are taken from."""
+        return build_training_corpus(self.config, self.corpus, self.run.captions)
+
+    @cached_property
+    def plan(self) -> Plan:
+        return build_plan(self.config, self.training_corpus.split("train"))
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         """Train, and yield the events; `stop()` is called after every step."""
@@ -141,7 +141,8 @@ class Training:
         yield self._started()
         yield from (Warned(first, warning) for warning in self.warnings)
         try:
-            with build_batches(self.config, self.corpus, self.model, self.plan.span.total_steps, self.pool) as batches:
+            total = self.plan.span.total_steps
+            with build_batches(self.config, self.training_corpus, self.model, total, self.pool) as batches:
                 reason = yield from self._run(batches, stop)
         except DivergenceError as error:
             self._summarize("diverged", began, first)
@@ -157,8 +158,8 @@ class Training:
 
     def _started(self) -> Started:
         span = self.plan.span
-        steps = self.state.step, span.total_steps, span.steps_per_epoch
-        return Started(self.run.path, self.config, self.corpus, self._size(), *steps, self.run.initialization())
+        counts = self._size(), self.state.step, span.total_steps, span.steps_per_epoch
+        return Started(self.run.path, self.config, self.training_corpus, *counts, self.run.initialization())
 
     def _run(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated | Warned, None, str]:
         """Train, and return the reason for the end."""
@@ -184,7 +185,7 @@ class Training:
                 return "stopped"
             if self._out_of_patience() and not at_end:
                 return "early stopping"
-        return "nothing left to do" if self.is_finished else "done"
+        return "done" if self.words else "nothing left to do"
 
     def _out_of_patience(self) -> bool:
         patience = self.config.train.patience
@@ -229,21 +230,20 @@ class Training:
                     save_index(self.run.reranker, self.validation.index, check)
 
     def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
-        summary = (
-            summarize(
-                ended=reason,
-                step=self.state.step,
-                first=first,
-                best=self.recorder.best_at_end or self.recorder.best,
-                seconds=time.perf_counter() - began,
-                spent=self.watch.seconds,
-                words=self.words,
-                threads=self.pool.size,
-                parameters=self._size(),
-                init_from=self.run.initialization(),
-            )
-            | self.outcome
+        summary = summarize(
+            ended=reason,
+            step=self.state.step,
+            first=first,
+            best=self.recorder.best_at_end or self.recorder.best,
+            seconds=time.perf_counter() - began,
+            spent=self.watch.seconds,
+            words=self.words,
+            threads=self.pool.size,
+            parameters=self._size(),
+            init_from=self.run.initialization(),
+            teachers=self.training_corpus.about.get(TEACHERS),
         )
+        summary |= self.outcome
         if self.state.step > first or not self.run.summary.exists():
             self.run.write(self.run.summary, to_json(summary, indent=2) + "\n")
         return summary

@@ -27,7 +27,7 @@ from captioner.model.attention import ATTENTIONS
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.optim.schedules import SCHEDULES
 from captioner.optim.update_rules import UPDATE_RULES
-from captioner.training.build import OUTPUT_BIASES
+from captioner.training.build import OBJECTIVES, OUTPUT_BIASES
 from captioner.training.events import Ended
 from captioner.training.train import train
 
@@ -41,7 +41,7 @@ TABLES = {
     "decode.method": METHODS,
     "model.image_input": IMAGE_INPUTS,
     "model.attention": ATTENTIONS,
-    "train.objective": ("cross_entropy", "self_critical"),
+    "train.objective": OBJECTIVES,
     "validate.best_metric": ("loss", *NAMES),
 }
 DATA = (

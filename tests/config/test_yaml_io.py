@@ -134,7 +134,10 @@ def test_aliases_are_rejected_before_they_expand() -> None:
         ("", "expected key=value, such as model.cell=rnn"),
         ("lr=0.1", "unknown option (did you mean train.learning_rate?)"),
         ("decode.num_beams=3", "unknown option (did you mean decode.beam_width?)"),
-        ("train.objective=scst", "expected cross_entropy or self_critical, got scst (did you mean self_critical?)"),
+        (
+            "train.objective=scst",
+            "expected cross_entropy, self_critical or distillation, got scst (did you mean self_critical?)",
+        ),
         ("=1", "unknown option (captioner config show prints all options)"),
         ("seed=&x 1", "expected an integer >= 0, got &x 1"),
         ('seed="1"', 'expected an integer >= 0, got "1"'),

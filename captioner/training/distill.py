@@ -1,0 +1,226 @@
+"""Sequence-level knowledge distillation: train a student on the captions that teachers write for the training images.
+
+loss = -1/N Σ_n log P_student(w_n | image n),   w_n one of the k best candidates of the teacher for image n
+
+Source: Kim and Rush 2016, "Sequence-Level Knowledge Distillation", section 3.2; with the k best candidates instead of
+one, ranked by consensus re-ranking.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from captioner.arrays import Array
+from captioner.config.options import Config
+from captioner.config.yaml_io import dump, parse
+from captioner.data.corpus import Corpus
+from captioner.errors import CheckpointError, ConfigError, UsageError
+from captioner.evaluation.runs import short_names
+from captioner.inference.build_reranker_index import origin_of
+from captioner.inference.captioner import Captioner
+from captioner.inference.ensemble import ensemble_of
+from captioner.inference.load import Run, captioner_of, open_run
+from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
+from captioner.preparation.load_corpus import build_corpus
+from captioner.storage import checkpoint
+from captioner.training import teacher_captions
+from captioner.training.events import Captioned, Event, Warned
+from captioner.training.recorder import Recorder
+from captioner.training.run_folder import RunFolder
+from captioner.training.teacher_captions import Provenance, TeacherCaptions, check_data, none_yet
+from captioner.training.train import Training, train
+from captioner.training.training_corpus import check_beam
+
+SETTINGS = (
+    "train.objective=distillation",
+    "train.epochs=3",
+    "train.max_steps=null",
+    "train.learning_rate=5e-4",
+    "train.ema_decay=0.99",
+    "validate.every=1",
+    "validate.score_every=1",
+    "validate.best_metric=cider_d",  # the perplexity of the references gets worse while the captions get better
+    "decode.method=beam",
+    "decode.beam_width=10",
+    "decode.consensus=0",
+)
+"""Options of a student that are not its first teacher's."""
+Given = tuple[Path, TeacherCaptions]
+"""Captions of an earlier distillation, and their file."""
+SAVE_SECONDS = 30.0
+"""Time between two saves of the captions during their generation."""
+
+
+def distill(
+    teachers: Sequence[Run],
+    folder: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    teacher_overrides: Sequence[str] = (),
+    captions: Path | None = None,
+    overwrite: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Caption the training images with the teachers, an ensemble if several, and train a student on the captions.
+
+    The student has the options of the first teacher, `SETTINGS` and `overrides`, and its initial parameters.
+    `teacher_overrides` are decoding options of the teachers. With `captions`, a run or a file, the captions of an
+    earlier distillation are used. Captions in the run folder are used too, if they are the same; so repeating an
+    interrupted call continues it.
+
+    Raises: as `train`.
+    """
+    if captions is not None and teacher_overrides:
+        raise UsageError("--teacher-set has no effect with --captions, which are generated already; remove one of them")
+    models = [open_run(teacher, teacher_overrides) for teacher in teachers]
+    teacher = ensemble_of(models)
+    given = None if captions is None else _open(captions)
+    if given is None:
+        _check_method(teacher)
+    else:
+        _check_teachers(given, models)
+    config, run = student_config(teacher, teachers[0], overrides), RunFolder(Path(folder))
+    kind = partial(Distilling, models=models, teacher=teacher, given=given)
+    yield from train(config, folder, overwrite or _is_unfinished(run, models, teacher, given), stop, kind)
+
+
+def student_config(teacher: LoadedModel, path: Run, overrides: Sequence[str]) -> Config:
+    """Return the config of a student. Raises: ConfigError for overrides."""
+    initial = f"train.init_from={os.path.join('.', path)}"  # null and ~ have other meanings in a config
+    return parse(dump(teacher.config), f"the config in {teacher.path}", (*SETTINGS, initial, *overrides))
+
+
+class Distilling(Training):
+    """Training that first captions the training images with the teachers, or takes over the captions `given`."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        *,
+        models: Sequence[Restored],
+        teacher: LoadedModel,
+        given: Given | None,
+    ) -> None:
+        super().__init__(recorder)
+        self._data = self.corpus
+        if given is not None:
+            check_data(*given, self.corpus)
+            self.captions = given[1]
+            check_beam(self.config, self.captions.provenance)
+            return
+        if teacher.meta.region_dim and not self.corpus.region_dim:  # the student has no attention
+            self._data = build_corpus(self.config, regions=True)
+        for model in models:
+            check_corpus(model, self._data)
+        self._teacher = _captioner(teacher, self.config.threads, self._data)
+        provenance = _provenance(models, teacher, self._data)
+        check_beam(self.config, provenance)
+        self.captions = none_yet(provenance, self.corpus.split("train"))
+        earlier = _captions_in(self.run)
+        if earlier is not None and earlier.provenance == provenance:
+            self.captions = earlier
+
+    def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        yield from self._generate(stop)
+        if self.captions.done < self.captions.total:
+            return
+        self.recorder.fingerprint = self.training_corpus.fingerprint()
+        yield from super()._events(stop)
+
+    def _generate(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        """Generate the missing captions, and save the captions at intervals, when stopped, and at the end."""
+        parts: list[dict[str, Array]] = []
+        self._save(parts)
+        yield self._progress(0)
+        if self.captions.done == self.captions.total:
+            return
+        yield from (Warned(0, warning) for warning in self._teacher.warnings)
+        saved = time.perf_counter()
+        for part in teacher_captions.generate(self._teacher, self._data, self.captions.done):
+            parts.append(part)
+            count = sum(len(one["images"]) for one in parts)
+            should_stop = stop()
+            if should_stop or time.perf_counter() - saved >= SAVE_SECONDS:
+                self._save(parts)
+                parts, count, saved = [], 0, time.perf_counter()
+            yield self._progress(count)
+            if should_stop:
+                return
+        self._save(parts)
+
+    def _progress(self, unsaved: int) -> Captioned:
+        provenance = self.captions.provenance
+        width = int(provenance.decode["beam_width"])
+        return Captioned(self.run.path, self.captions.done + unsaved, self.captions.total, provenance.teachers, width)
+
+    def _save(self, parts: Sequence[dict[str, Array]]) -> None:
+        self.captions = self.captions.extended(parts)
+        if self.captions.done:
+            with self.run.writing(self.run.captions) as check:
+                teacher_captions.save(self.run.captions, self.captions, check)
+
+
+def _captioner(teacher: LoadedModel, threads: int, corpus: Corpus) -> Captioner:
+    """The teacher's Captioner, which decodes with the threads of the student's config."""
+    config = dataclasses.replace(teacher.config, threads=threads)
+    known = corpus if is_training_split(teacher, corpus) else None
+    return captioner_of(dataclasses.replace(teacher, config=config), known)
+
+
+def _provenance(models: Sequence[Restored], teacher: LoadedModel, corpus: Corpus) -> Provenance:
+    decode = dataclasses.asdict(teacher.config.decode)
+    return Provenance(short_names([one.path for one in models]), _digests(models), decode, origin_of(corpus))
+
+
+def _digests(models: Sequence[Restored]) -> list[str]:
+    return [checkpoint.digest(model.path) for model in models]
+
+
+def _check_method(teacher: LoadedModel) -> None:
+    if teacher.config.decode.method != "beam":
+        raise ConfigError(
+            [
+                f"decode.method: expected beam for a teacher, got {teacher.config.decode.method} in {teacher.path}; "
+                "try --teacher-set decode.method=beam --teacher-set decode.beam_width=10"
+            ]
+        )
+
+
+def _open(path: Path) -> Given:
+    """Read the captions of a run folder or a file. Raises: CheckpointError."""
+    file = RunFolder(path).captions if path.is_dir() else path
+    return file, teacher_captions.load(file)
+
+
+def _check_teachers(given: Given, models: Sequence[Restored]) -> None:
+    """Raises: CheckpointError when a model is not one of the teachers of the captions."""
+    path, captions = given
+    for model, digest in zip(models, _digests(models), strict=True):
+        if digest not in captions.provenance.checkpoints:
+            raise CheckpointError(
+                f"{path}: expected captions of {model.path}, got those of {', '.join(captions.provenance.teachers)}; "
+                "name one of these as the teacher (-o train.init_from sets other initial parameters)"
+            )
+
+
+def _captions_in(run: RunFolder) -> TeacherCaptions | None:
+    """Return the captions in a run folder; None if there are none, or if they are damaged."""
+    try:
+        return teacher_captions.load(run.captions)
+    except CheckpointError:
+        return None
+
+
+def _is_unfinished(run: RunFolder, models: Sequence[Restored], teacher: LoadedModel, given: Given | None) -> bool:
+    """Whether a folder has the captions that a call would write, and no checkpoint: an interrupted distillation."""
+    found = None if run.last.exists() or run.best.exists() else _captions_in(run)
+    if found is None:
+        return False
+    if given is not None:
+        return found.provenance == given[1].provenance
+    expected = _digests(models), dataclasses.asdict(teacher.config.decode)
+    return (found.provenance.checkpoints, found.provenance.decode) == expected

@@ -1,0 +1,177 @@
+"""The file of teacher captions: the candidates of one or several teachers for each training image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.data.corpus import Corpus, Split
+from captioner.errors import CheckpointError
+from captioner.inference.build_reranker_index import index_rows, origin_of
+from captioner.inference.captioner import Candidates, Captioner
+from captioner.inference.reranker_index import Origin
+from captioner.inference.restore import is_training_split
+from captioner.storage.sealed import Seal
+from captioner.storage.sealed_arrays import read, write
+from captioner.text.vocabulary import Vocab
+
+SEAL = Seal(
+    "teacher caption set",
+    version=1,
+    writer="`captioner distill`",
+    max_bytes=8 << 30,
+    error=CheckpointError,
+    remedy="`captioner distill` writes it again",
+)
+TYPES = {"images": "int32", "counts": "int32", "lengths": "int32", "words": "int32", "log_probs": "float32"}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What determines the captions: the teachers' checkpoints, the decoding options, and the data set.
+
+    `teachers` are names for readers; `checkpoints` are the SHA-256 digests of the checkpoints' contents.
+    """
+
+    teachers: list[str] = field(compare=False)
+    checkpoints: list[str]
+    decode: dict[str, Any]
+    data: Origin
+
+
+@dataclass(frozen=True)
+class TeacherCaptions:
+    """The distinct candidates of the first training images, of `total` in all, best first.
+
+    Shapes of the arrays: `images` (n,) rows of the training split, ascending; `counts` (n,) captions of each image;
+    `lengths` (C,) words of each caption; `words` (W,) ids of all captions, without `<START>` and `<END>`; `log_probs`
+    (C,) float32, the teacher's log-probabilities. The others are int32.
+    """
+
+    provenance: Provenance
+    total: int
+    arrays: dict[str, Array]
+
+    @property
+    def done(self) -> int:
+        """The number of images with captions."""
+        return len(self.arrays["images"])
+
+    def extended(self, parts: Sequence[dict[str, Array]]) -> TeacherCaptions:
+        """Return these captions followed by those of more images."""
+        every = [self.arrays, *parts]
+        return TeacherCaptions(
+            self.provenance, self.total, {name: np.concatenate([one[name] for one in every]) for name in TYPES}
+        )
+
+
+def none_yet(provenance: Provenance, train: Split) -> TeacherCaptions:
+    """Return the captions of no image of a training split."""
+    return TeacherCaptions(
+        provenance, len(train.captioned_images), {name: np.empty(0, dtype) for name, dtype in TYPES.items()}
+    )
+
+
+def generate(captioner: Captioner, corpus: Corpus, done: int = 0) -> Iterator[dict[str, Array]]:
+    """Caption the training images after the first `done`, a batch at a time, and yield the arrays of each batch.
+
+    Leave-one-out: the captions of an image take no part in its own consensus re-ranking.
+
+    Raises: as `Captioner.decode`.
+    """
+    train = corpus.split("train")
+    # Of a model with another training split, the re-ranker recognizes its images by their features.
+    own = index_rows(train) if captioner.reranker and is_training_split(captioner.loaded, corpus) else None
+    images = train.captioned_images[done:]
+    for found in captioner.search(train.features, images, regions=train.regions, own=own):
+        yield _distinct(found, captioner.loaded.vocab)
+
+
+def _distinct(found: Candidates, vocab: Vocab) -> dict[str, Array]:
+    """Return the distinct captions of each image that have at least one word, best first."""
+    counts: list[int] = []
+    captions: list[tuple[int, ...]] = []
+    log_probs: list[float] = []
+    for candidates, scores in zip(found.tokens.tolist(), found.log_probs.tolist(), strict=True):
+        unique: dict[tuple[int, ...], float] = {}
+        for ids, score in zip(candidates, scores, strict=True):
+            words = tuple(word for word in ids if word not in (vocab.null, vocab.end))
+            if words and score > -np.inf:
+                unique.setdefault(words, score)
+        counts.append(len(unique))
+        captions += unique
+        log_probs += unique.values()
+    columns: dict[str, Any] = {
+        "images": found.rows,
+        "counts": counts,
+        "lengths": list(map(len, captions)),
+        "words": [word for words in captions for word in words],
+        "log_probs": log_probs,
+    }
+    return {name: np.array(columns[name], dtype) for name, dtype in TYPES.items()}
+
+
+def save(path: Path, captions: TeacherCaptions, check: Callable[[], None] = lambda: None) -> None:
+    """Write the captions atomically; `check` is called as in `atomic.replacing`.
+
+    Raises: CheckpointError when the file cannot be written; the previous file is kept.
+    """
+    write(SEAL, path, captions.arrays, {**asdict(captions.provenance), "total": captions.total}, "fi", check)
+
+
+def load(path: Path) -> TeacherCaptions:
+    """Read teacher captions.
+
+    Raises: CheckpointError when the file is damaged or contains something else.
+    """
+    return read(SEAL, path, "fi", _parse)
+
+
+def _parse(arrays: dict[str, Array], meta: str) -> TeacherCaptions:
+    """Raises: ValueError for arrays or metadata that do not fit together."""
+    values = json.loads(meta)
+    total = values.pop("total")
+    provenance = Provenance(**{**values, "data": Origin(**values["data"])})
+    texts = [*provenance.teachers, *provenance.checkpoints, *asdict(provenance.data).values()]
+    if not all(isinstance(text, str) and text.isprintable() for text in texts) or not provenance.teachers:
+        raise ValueError("meta: expected printable texts")
+    if type(total) is not int or type(provenance.decode["beam_width"]) is not int:
+        raise ValueError("meta: expected integers for total and beam_width")
+    found = {name: f"{array.dtype} {array.ndim}" for name, array in arrays.items()}
+    if found != {name: f"{dtype} 1" for name, dtype in TYPES.items()}:
+        raise ValueError(f"expected the arrays {', '.join(TYPES)} with one axis, got {', '.join(arrays)}")
+    if min(arrays[name].min(initial=0) for name in ("counts", "lengths", "words")) < 0:
+        raise ValueError("expected no negative numbers")
+    captions, words = (int(arrays[name].sum()) for name in ("counts", "lengths"))
+    sizes = {"counts": len(arrays["images"]), "lengths": captions, "log_probs": captions, "words": words}
+    if other := [name for name, size in sizes.items() if len(arrays[name]) != size]:
+        raise ValueError(f"{other[0]}: expected {sizes[other[0]]} numbers, got {len(arrays[other[0]])}")
+    return TeacherCaptions(provenance, total, arrays)
+
+
+def check_data(path: Path, captions: TeacherCaptions, corpus: Corpus) -> None:
+    """Check that captions are complete and of the training images of a data set.
+
+    Raises: CheckpointError when they are not.
+    """
+    expected, got = origin_of(corpus), captions.provenance.data
+    for what, is_same in {
+        "vocabulary": expected.vocabulary == got.vocabulary,
+        "training split": expected.train == got.train,
+    }.items():
+        if not is_same:
+            raise CheckpointError(
+                f"{path}: expected captions for the {what} of the data set, got those for another; "
+                "use the data set and the data options that they were generated with, or generate captions again"
+            )
+    if captions.done < captions.total:
+        raise CheckpointError(
+            f"{path}: expected the captions of all {captions.total:,} training images, got {captions.done:,}; "
+            "repeat the interrupted `captioner distill` command first"
+        )
