@@ -26,16 +26,29 @@ CONFIGS = {
     "lstm": "plain LSTM",
     "best": "LSTM, image at every step",
     "scst": "self-critical training",
+    "richer": "richer features",
+    "distilled": "distilled from the ensemble, richer features",
 }
+"""Row titles; all but `distilled` are names of configs, without `flickr8k-`."""
 GRADIENTS = ("rnn", "lstm")
-ENSEMBLES = {"best": "ensemble of 3, image at every step", "scst": "ensemble of 3, self-critical"}
+ENSEMBLES = {
+    "best": "ensemble of 3, image at every step",
+    "scst": "ensemble of 3, self-critical",
+    "richer": "ensemble of 3, richer features",
+}
+PREPARED = ("richer", "distilled")
+"""Rows of models that are trained on a data set with the features of the encoder `richer`, not on CS231n's layout."""
 GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", "decode.consensus=0")
 BEAM = ("decode.beam_width=10", "decode.length_penalty=0.7", "decode.no_repeat_ngram=2", "decode.consensus=0")
+STUDENT: tuple[str, ...] = ()
+"""Options of `captioner distill`."""
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
 
 
 def decodings(name: str) -> dict[str, tuple[str, ...]]:
     """Return greedy decoding, beam search without consensus, and the decoding of the current config file."""
+    if name == "distilled":  # a student is decoded without consensus
+        return {"greedy": GREEDY, "beam": BEAM}
     decode = load(ROOT / "configs" / f"flickr8k-{name}.yaml").decode
     options = ("beam_width", "length_penalty", "no_repeat_ngram", "consensus")
     configured = tuple(f"decode.{option}={getattr(decode, option)}" for option in options)
@@ -59,13 +72,30 @@ class Workspace:
         summary = run / "summary.json"
         if summary.exists() and json.loads(summary.read_text())["ended"] == "done":
             return run
+        options = "-o", f"seed={seed}", "--run", run, "--overwrite"
+        if name == "distilled":
+            self.distill(seed, options)
+            return run
         start = ("-o", f"train.init_from={self.runs / f'best-{seed}'}") if name == "scst" else ()
-        where = "-o", f"data.root={self.data / 'cs231n'}"
-        self.captioner(
-            "train", "-c", ROOT / "configs" / f"flickr8k-{name}.yaml", *where, "-o", f"seed={seed}", *start,
-            "--run", run, "--overwrite",
-        )  # fmt: skip
+        where = ("--data", self.prepared()) if name in PREPARED else ("-o", f"data.root={self.data / 'cs231n'}")
+        self.captioner("train", "-c", ROOT / "configs" / f"flickr8k-{name}.yaml", *where, *start, *options)
         return run
+
+    def distill(self, seed: int, options: Sequence[object]) -> None:
+        """Train a student from the model with this seed on the captions of the ensemble, which are generated once."""
+        if seed == SEEDS[0]:
+            self.captioner("distill", *(self.train("richer", one) for one in SEEDS), *STUDENT, *options)
+        else:
+            captions = "--captions", self.train("distilled", SEEDS[0])
+            self.captioner("distill", self.train("richer", seed), *captions, *STUDENT, *options)
+
+    def prepared(self) -> Path:
+        """Return the data set with the features of the encoder `richer`; write it if it is missing."""
+        output = self.runs / "flickr8k-richer.h5"
+        if not output.exists():
+            captions, images = self.data / "dataset_flickr8k.json", self.data / "images"
+            self.captioner("prepare", captions, "--images", images, "--encoder", "richer", "--output", output)
+        return output
 
     def score(self, runs: Sequence[Path], *options: str) -> dict[str, Any]:
         """Score against the raw references, not the truncated captions of the assignment's layout."""
