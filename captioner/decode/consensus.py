@@ -9,8 +9,8 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.model.standardizer import Standardizer
 
-GAMMA, RIDGE = 3.0, 0.5
-"""Kernel coefficient γ and regularization λ, chosen on Flickr8k."""
+GAMMA, RIDGE = 2.0, 0.3
+"""Kernel coefficient γ and regularization λ, chosen on the validation images of Flickr8k for two image encoders."""
 DUPLICATE = 1 - 1e-4
 """Minimum cosine similarity of two copies of an image; float16 rounding of features stays above it."""
 

@@ -23,7 +23,7 @@ from captioner.storage.sealed_arrays import read, write
 T = TypeVar("T")
 SEAL = Seal(
     "re-ranking index",
-    version=1,
+    version=2,
     writer="`captioner train`",
     max_bytes=8 << 30,
     error=CheckpointError,

@@ -123,7 +123,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "cut short": lambda whole: whole[:-1],
     "in the seal": lambda whole: whole[:20] + b"x" + whole[21:],
     "in the numbers": lambda whole: whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:],
-    "another version": lambda whole: whole.replace(SEAL.magic + b" 1 ", SEAL.magic + b" 2 "),
+    "another version": lambda whole: whole.replace(SEAL.magic + b" 2 ", SEAL.magic + b" 1 "),
 }
 
 
