@@ -116,7 +116,7 @@ def test_the_inverse_kernel(count: int) -> None:
     directions = np.random.default_rng(count).standard_normal((count, 8))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     kernel = np.exp(GAMMA * (directions @ directions.T - 1)) + RIDGE * np.eye(count)
-    # Close to singular, since there are only 8 features; indexes store the inverse in float16, which is no more precise.
+    # Close to singular with only 8 features; indexes store the inverse in float16, which is no more precise.
     found = _inverse(kernel.astype(np.float32))
     np.testing.assert_allclose(found, np.linalg.inv(kernel), rtol=0, atol=1e-3)
     whole = inverse_kernel(directions.astype(np.float32))
