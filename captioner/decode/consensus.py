@@ -108,14 +108,14 @@ def normalize_rows(vectors: Array) -> Array:
 def inverse_kernel(directions: Array) -> Array:
     """Return (K + λI)^-1 for images with these unit features, exactly symmetric.
 
-    Averaging with the transpose reduces the rounding error 40-fold: asymmetric errors add up over all images.
+    L Lᵀ = K + λI,   (K + λI)^-1 = L^-T L^-1
 
     Shapes: (n, F) -> (n, n).
     """
     kernel = _kernel(directions @ directions.T)
     kernel[np.diag_indices_from(kernel)] += RIDGE
-    inverse = _inverse(kernel)
-    return np.asarray((inverse + inverse.T) / 2)
+    inverse = _inverse_lower(np.linalg.cholesky(kernel))
+    return np.asarray(inverse.T @ inverse)  # NumPy computes one triangle of xᵀ x and copies it
 
 
 def _kernel(cosines: Array) -> Array:
@@ -125,23 +125,20 @@ def _kernel(cosines: Array) -> Array:
     return np.asarray(np.exp(cosines, out=cosines))
 
 
-def _inverse(matrix: Array) -> Array:
-    """Invert a symmetric positive definite matrix recursively by 2 x 2 blocks, so that most of the work is GEMM.
+def _inverse_lower(lower: Array) -> Array:
+    """Invert a lower triangular matrix recursively by 2 x 2 blocks, so that most of the work is GEMM.
 
-    [A B; Bᵀ C]^-1 = [A^-1 + X S^-1 Xᵀ, -X S^-1; -S^-1 Xᵀ, S^-1],   X = A^-1 B,   S = C - Bᵀ X
+    [A 0; B C]^-1 = [A^-1 0; -C^-1 B A^-1, C^-1]
 
     Shapes: (n, n) -> (n, n).
     """
-    if len(matrix) <= DIRECT:
-        return np.asarray(np.linalg.inv(matrix))
-    half = len(matrix) // 2
-    out = np.empty_like(matrix)
-    corner = _inverse(matrix[:half, :half])
-    X = corner @ matrix[:half, half:]
-    out[half:, half:] = _inverse(matrix[half:, half:] - matrix[half:, :half] @ X)
-    out[:half, half:] = -X @ out[half:, half:]
-    out[half:, :half] = out[:half, half:].T
-    out[:half, :half] = corner - out[:half, half:] @ X.T
+    if len(lower) <= DIRECT:
+        return np.asarray(np.linalg.inv(lower))
+    half = len(lower) // 2
+    out = np.zeros_like(lower)
+    out[:half, :half] = _inverse_lower(lower[:half, :half])
+    out[half:, half:] = _inverse_lower(lower[half:, half:])
+    out[half:, :half] = -(out[half:, half:] @ lower[half:, :half]) @ out[:half, :half]
     return out
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from captioner.data.features import standardization
 from captioner.decode import Reranker, rerank
-from captioner.decode.consensus import GAMMA, RIDGE, _inverse, inverse_kernel, unit_features
+from captioner.decode.consensus import GAMMA, RIDGE, inverse_kernel, unit_features
 from captioner.errors import DataError
 from captioner.metrics import CiderD
 from captioner.model.standardizer import Standardizer
@@ -116,11 +116,8 @@ def test_the_inverse_kernel(count: int) -> None:
     directions = np.random.default_rng(count).standard_normal((count, 8))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     kernel = np.exp(GAMMA * (directions @ directions.T - 1)) + RIDGE * np.eye(count)
-    # Close to singular with only 8 features; indexes store the inverse in float16, which is no more precise.
-    found = _inverse(kernel.astype(np.float32))
-    np.testing.assert_allclose(found, np.linalg.inv(kernel), rtol=0, atol=1e-3)
     whole = inverse_kernel(directions.astype(np.float32))
-    np.testing.assert_allclose(whole, np.linalg.inv(kernel), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(whole, np.linalg.inv(kernel), rtol=0, atol=1e-4)
     np.testing.assert_array_equal(whole, whole.T)
 
 
