@@ -36,10 +36,15 @@ def library_of(error: ImportError) -> str | None:
 
 def install_command(extra: str = "images", *options: str) -> str:
     """Return the shell command that installs the libraries of an extra into the running Python."""
+    return pip_command(*options, *_requirements(extra))
+
+
+def pip_command(*arguments: str) -> str:
+    """Return the shell command that installs packages into the running Python."""
     # a bare `pip` may be that of another Python; an environment of uv contains no pip
     of_uv = ("uv", "pip", "install", "--python", sys.executable)
     pip = (sys.executable, "-m", "pip", "install") if find_spec("pip") else of_uv
-    return shlex.join([*pip, *options, *_requirements(extra)])
+    return shlex.join([*pip, *arguments])
 
 
 def _requirements(extra: str) -> list[str]:

@@ -62,11 +62,11 @@ def test_the_installed_metadata_declares_the_extra() -> None:
 
 
 def test_messages_name_the_running_python() -> None:
-    """A bare `pip` may be that of another Python."""
+    """A bare `pip` may be that of another Python. Model cards are read on other machines."""
     package = Path(captioner.__file__).parent
     bare = [
         path
         for path in package.rglob("*.py")
-        if path.name != "extras.py" and "pip install" in path.read_text(encoding="utf-8")
+        if path.name not in ("extras.py", "card.py") and "pip install" in path.read_text(encoding="utf-8")
     ]
     assert bare == []

@@ -22,7 +22,7 @@ def models(as_json: bool) -> int:
     """List the installed models.
 
     Each line contains the name, the version, the image encoder, the size of the weights and a description, separated by
-    tabs. `captioner package` writes a model as a Python package, and pip installs it. A damaged package is reported,
+    tabs. `captioner package` writes a model as a Python package, which pip can install. A damaged package is reported,
     and the exit code is 1.
     """
     from captioner.inference.installed_models import describe_installed
@@ -43,5 +43,5 @@ def models(as_json: bool) -> int:
         else:
             output.result(name, info.version, info.encoder, f"{size / 1e6:.1f} MB", info.description)
     if not listed and not code:
-        output.note("no models are installed; captioner package writes one, and pip install FOLDER installs it")
+        output.note("no models are installed; captioner package writes one")
     return code

@@ -10,6 +10,7 @@ from captioner.cli import output
 from captioner.cli.card_options import build_card_options, card_options
 from captioner.cli.completion import complete_run
 from captioner.cli.options import PATH, example_override_option
+from captioner.extras import pip_command
 
 
 @click.command(
@@ -49,7 +50,7 @@ def package(
 
     The package contains the weights in float16 with a checksum, the vocabulary, the options, and the model card
     (`captioner card`). It needs neither the training data nor the run. Consensus re-ranking needs the training
-    captions, so decode.consensus is set to 0. After `pip install FOLDER`, the commands accept NAME instead of a run.
+    captions, so decode.consensus is set to 0. Once pip has installed FOLDER, the commands accept NAME instead of a run.
     """
     from captioner.packaging.package import package as write
 
@@ -57,4 +58,4 @@ def package(
     output.warnings(written.notes)
     info = written.info
     output.result(f"{folder}: {info.name} {info.version}, {info.parameters:,} parameters, {written.size / 1e6:.1f} MB")
-    output.note(f"try: pip install {folder} && captioner sample {info.name} photo.jpg")
+    output.note(f"try: {pip_command(str(folder))} && captioner sample {info.name} photo.jpg")

@@ -41,7 +41,7 @@ def test_new_results_replace_those_of_the_same_config_only() -> None:
     assert list(found["single"]) == list(quality.CONFIGS)
     assert found["single"]["lstm"] == {"greedy": []}
     assert found["single"]["rnn"] == FOUND["single"]["rnn"]
-    assert found["ensemble"] == {"best": {}, "scst": FOUND["ensemble"]["scst"]}
+    assert found["ensemble"] == FOUND["ensemble"] | {"best": {}}
     assert found["curves"] == FOUND["curves"]
     assert found["machine"] == {"rnn": "old", "lstm": "new"}
     assert found["neighbours"] == {}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from packaged import bird_package, birds, install
 
+from captioner.extras import pip_command
 from captioner.inference.find_checkpoint import find_checkpoint
 
 __all__ = ["bird_package", "birds"]
@@ -24,7 +25,7 @@ def test_a_packaged_model_captions_photographs_by_name(
     done = cli("package", photo_run, "--output", "birds", "--name", "my-birds", "--version", "1.2")
     assert done.code == 0
     assert done.out.startswith("birds: my-birds 1.2, ")
-    assert done.err == "try: pip install birds && captioner sample my-birds photo.jpg\n"
+    assert done.err == f"try: {pip_command('birds')} && captioner sample my-birds photo.jpg\n"
     photo = photo_run.parent / "photos" / "000.png"
     expected = cli("sample", photo_run, photo)
     assert cli("sample", "birds", photo) == expected
