@@ -30,6 +30,8 @@ CONFIGS = {
     "distilled": "distilled from the ensemble, richer features",
 }
 """Row titles; all but `distilled` are names of configs, without `flickr8k-`."""
+BASELINE = "lstm"
+"""The row with whose data set the nearest-neighbour baseline is scored."""
 GRADIENTS = ("rnn", "lstm")
 ENSEMBLES = {
     "best": "ensemble of 3, image at every step",
@@ -40,7 +42,7 @@ PREPARED = ("richer", "distilled")
 """Rows of models that are trained on a data set with the features of the encoder `richer`, not on CS231n's layout."""
 GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", "decode.consensus=0")
 BEAM = ("decode.beam_width=10", "decode.length_penalty=0.7", "decode.no_repeat_ngram=2", "decode.consensus=0")
-STUDENT: tuple[str, ...] = ()
+STUDENT = ("-o", "distill.captions_per_image=5")
 """Options of `captioner distill`."""
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
 
@@ -126,9 +128,9 @@ def measure(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
         if name in GRADIENTS:
             norms = workspace.captioner("inspect", "gradients", runs[0], "--word", 14, "--json")
             found["gradients"][name] = json.loads(norms)["norms"]
-    run = workspace.runs / f"{names[0]}-0"
-    baseline = json.loads(workspace.captioner("evaluate", run, "--baseline", "nn", "--json"))
-    found["neighbours"] = {score: baseline["others"]["nn"][score] for score in SCORES}
+        if name == BASELINE:
+            baseline = json.loads(workspace.captioner("evaluate", runs[0], "--baseline", "nn", "--json"))
+            found["neighbours"] = {score: baseline["others"]["nn"][score] for score in SCORES}
     return found | {"machine": dict.fromkeys(names, machine.describe())}
 
 

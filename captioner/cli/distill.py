@@ -46,9 +46,10 @@ def distill(
     is then trained on the distill.captions_per_image best captions of each image. The word probabilities of several
     teachers are averaged, and the options of the first are used.
 
-    The student starts from the first teacher (-o train.init_from=null: from scratch) and has its options, except: 3
-    epochs, learning rate 5e-4, EMA decay 0.99, best checkpoint by CIDEr-D, and decoding with beam width 10 without
-    consensus. -o overrides the options of the student, --teacher-set the decoding options of the teachers.
+    The student starts from the first teacher (-o train.init_from=null: from scratch) and has its options, except: 5
+    epochs, learning rate 1e-3 after 50 warm-up steps, EMA decay 0.99, no label smoothing, best checkpoint by CIDEr-D,
+    and decoding with beam width 10 without consensus. -o overrides the options of the student, --teacher-set the
+    decoding options of the teachers.
 
     All candidates of the beam are written to captions.h5 in the run folder, for `captioner train --resume` and
     --captions. After an interruption, the same command continues.

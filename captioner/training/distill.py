@@ -38,9 +38,11 @@ from captioner.training.training_corpus import check_beam
 
 SETTINGS = (
     "train.objective=distillation",
-    "train.epochs=3",
+    "train.epochs=5",
     "train.max_steps=null",
-    "train.learning_rate=5e-4",
+    "train.learning_rate=1e-3",
+    "train.warmup_steps=50",
+    "train.label_smoothing=0",
     "train.ema_decay=0.99",
     "validate.every=1",
     "validate.score_every=1",
