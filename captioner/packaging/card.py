@@ -168,13 +168,18 @@ def _reproduce(facts: CardFacts) -> Iterator[str]:
     config, run = facts.model.config, f"runs/{facts.name}"
     data = "" if config.data.source == "scenes" else " -o data.root=DATA"
     start = "" if config.train.init_from is None else " -o train.init_from=RUN"
+    train = f"captioner train -c config.yaml --run {run}{data}{start}"
+    source = f"Save the options above as `config.yaml`.{' DATA is the data set.' if data else ''}"
+    if config.train.objective == "distillation":
+        k = config.distill.captions_per_image
+        train = f"captioner distill TEACHER --run {run} -o distill.captions_per_image={k}"
+        source = "TEACHER is the run, or are the runs, whose captions the model was trained on."
     split = shlex.quote(printable(config.validate.split, LONGEST))
-    lines = [f"captioner train -c config.yaml --run {run}{data}{start}"]
-    lines += [f"captioner evaluate {run} --split {split} --json > scores.json"]
+    lines = [train, f"captioner evaluate {run} --split {split} --json > scores.json"]
     if facts.version is not None:
         lines.append(f"captioner package {run} --output models/{facts.name} --scores scores.json")
     else:
         lines.append(f"captioner card {run} --scores scores.json")
-    yield f"Save the options above as `config.yaml`.{' DATA is the data set.' if data else ''}"
+    yield source
     yield ""
     yield from code("console", "\n".join(lines))

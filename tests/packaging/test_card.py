@@ -105,6 +105,15 @@ def test_the_python_and_console_blocks_use_the_name(tiny_run: Path) -> None:
     assert "captioner sample runs/birds photo.jpg" in card_of(tiny_run)
 
 
+def test_a_student_is_reproduced_by_distillation(tiny_run: Path) -> None:
+    model = open_run(tiny_run)
+    train = dataclasses.replace(model.config.train, objective="distillation")
+    student = dataclasses.replace(model, config=dataclasses.replace(model.config, train=train))
+    card = model_card(collect_facts(student, "birds", CardOptions(), None))
+    assert "captioner distill TEACHER --run runs/birds -o distill.captions_per_image=3\n" in card
+    assert "captioner train" not in card
+
+
 def test_no_path_or_host_name_of_the_machine_is_in_the_card(
     photo_run: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
