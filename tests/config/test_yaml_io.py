@@ -18,6 +18,7 @@ from captioner.config.synonyms import SYNONYMS
 from captioner.config.values import write
 from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, dump, load, parse
 from captioner.errors import ConfigError
+from captioner.printable import JOINERS
 
 LOADERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
 
@@ -397,7 +398,8 @@ def outcome(text: str, overrides: list[str]) -> Config | None:
     except ConfigError as error:
         config, found = None, error.problems
     assert (config is None) == bool(found)
-    assert all(problem.isprintable() and len(problem) < 400 for problem in found)
+    without_joiners = dict.fromkeys(map(ord, JOINERS))
+    assert all(problem.translate(without_joiners).isprintable() and len(problem) < 400 for problem in found)
     assert config is None or parse(dump(config), "") == config
     return config
 
