@@ -119,7 +119,7 @@ def test_an_unknown_name_is_answered_in_one_line(cli: Callable[..., Any], birds:
 
 
 def make(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = ["make", "--dry-run", *map(str, words)]
+    command = ["make", "--no-print-directory", "--dry-run", *map(str, words)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
 
 
