@@ -1,4 +1,4 @@
-"""python -m benchmarks.few_photos CAPTIONS IMAGES WORK: recipes for 290 photographs, scored on other photographs.
+"""python -m benchmarks.few_photos CAPTIONS IMAGES WORK: train on 290 photographs, score on others.
 
 For each seed, 290 training photographs of Flickr8k are drawn at random. A tenth of them is `val`; the 1,000 validation
 photographs of Flickr8k are `test`. Everything runs through the command line; data sets and runs that exist are kept.

@@ -41,10 +41,10 @@ def distill(
 ) -> int:
     """Train a model on the captions of teachers.
 
-    Sequence-level knowledge distillation: TEACHER, a run or a checkpoint, captions the training images by beam search,
-    with the consensus re-ranking of its options; the captions of an image take no part in its own consensus. A student
-    is then trained on the distill.captions_per_image best captions of each image. The word probabilities of several
-    teachers are averaged, and the options of the first are used.
+    Sequence-level knowledge distillation: TEACHER (a run, a checkpoint or a model) captions the training images by beam
+    search, with consensus re-ranking if its decode.consensus is set; the references of an image are left out of the
+    re-ranking of that image (leave-one-out). A student is then trained on the distill.captions_per_image best captions
+    of each image. The word probabilities of several teachers are averaged, and the options of the first are used.
 
     The student starts from the first teacher (-o train.init_from=null: from scratch) and has its options, except: 5
     epochs, learning rate 1e-3 after 50 warm-up steps, EMA decay 0.99, no label smoothing, best checkpoint by CIDEr-D,

@@ -38,15 +38,15 @@ Examples:
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),
-    help="Floating-point precision of the parameters; onnx has no float16.  [default: model.dtype]",
+    help="Floating-point precision of the parameters; float16 not with onnx.  [default: model.dtype]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @example_override_option("decode.max_length=20")
 def export(run: Path, name: str, output: Path, dtype: str | None, overwrite: bool, overrides: tuple[str, ...]) -> None:
     """Write a model for other libraries.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, or a checkpoint file. The files contain the
-    vocabulary, the options of model and decoding, and the identity of the image encoder as JSON, and no paths.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file or a model. The files contain
+    the vocabulary, the options of model and decoding, and the identity of the image encoder as JSON, and no paths.
 
     The format onnx writes start.onnx (image features to initial state), step.onnx (word and state to log-probabilities
     and next state) and greedy.onnx (image features to word ids). Standardization of the features is part of the graphs.

@@ -29,7 +29,7 @@ Examples:
 @click.option(
     "--encoder",
     metavar="RECIPE",
-    help="Image encoder of the training images, if the run has features of an encoder that it does not identify.",
+    help="Image encoder of the training images, if the data set of the run does not name it.",
 )
 @card_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing package of the same model.")
@@ -46,7 +46,7 @@ def package(
 ) -> None:
     """Write a model as a Python package.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or a model package.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file or a model.
 
     The package contains the weights in float16 with a checksum, the vocabulary, the options, and the model card
     (`captioner card`). It needs neither the training data nor the run. Consensus re-ranking needs the training

@@ -17,6 +17,16 @@ from captioner.printable import printable
 DEFAULTS: Mapping[str, object] = {option.path: option.default for option in options()}
 TRAINED = ("threads", "data", "decode")
 """What can change for a trained model: where its data set is, and how captions are decoded."""
+SHAPING = (
+    "data.standardize",
+    "model.cell",
+    "model.wordvec_dim",
+    "model.hidden_dim",
+    "model.image_input",
+    "model.attention",
+    "model.attention_dim",
+)
+"""Options that determine the parameters' names and shapes, and the scale of the features."""
 USED_BY: Mapping[str, Sequence[str]] = {
     "sample": TRAINED,
     "evaluate": TRAINED,
@@ -34,13 +44,7 @@ USED_BY: Mapping[str, Sequence[str]] = {
     "data show": ("seed", "data"),
     "gradcheck": (
         "seed",
-        "data.standardize",
-        "model.cell",
-        "model.wordvec_dim",
-        "model.hidden_dim",
-        "model.image_input",
-        "model.attention",
-        "model.attention_dim",
+        *SHAPING,
         *(path for path in DEFAULTS if path.startswith("model.dropout_")),
         "train.label_smoothing",
     ),

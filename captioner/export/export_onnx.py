@@ -16,7 +16,7 @@ from captioner.storage.files import check_output
 
 
 def export_onnx(restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False) -> list[Path]:
-    """Write start.onnx, step.onnx and greedy.onnx into a folder; greedy.onnx decodes as the options of the model say.
+    """Write start.onnx, step.onnx and greedy.onnx into a folder; greedy.onnx has the decoding constraints of the model.
 
     Raises: UsageError when a file exists and `overwrite` is not set, or for options that the graphs do not have;
     CaptionerError when a file cannot be written.

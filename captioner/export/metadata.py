@@ -26,7 +26,7 @@ SECTIONS = ("data", "model", "decode")
 FIELDS = ("words", "encoder", "feature_dim", "region_dim", "grid", "step", "train_fingerprint")
 """The fields that a file has in common with the metadata of a checkpoint."""
 DATA_SET = Path("DATA_SET")
-"""Stands for the path of the data set; `-o data.root=FILE` replaces it."""
+"""Placeholder for `data.root` in exported files; `-o data.root=FILE` sets the path."""
 MAX_BYTES = 1 << 26
 
 

@@ -19,6 +19,7 @@ from captioner.errors import DataError
 from captioner.export.metadata import KEY
 from captioner.export.metadata import MAX_BYTES as MAX_METADATA
 from captioner.export.tensor_file import MAX_BYTES, Tensor, TensorFile
+from captioner.printable import printable
 from captioner.storage.files import regular_file
 
 MAX_MEMBERS = 100
@@ -97,7 +98,10 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.ge
     version = np.lib.format.read_magic(file)
     if version not in VERSIONS:
         raise DataError(f"expected npy format 1.0 or 2.0, got {'.'.join(map(str, version))}")
-    header: tuple[tuple[int, ...], bool, np.dtype[np.generic]] = VERSIONS[version](file)
+    try:
+        header: tuple[tuple[int, ...], bool, np.dtype[np.generic]] = VERSIONS[version](file)
+    except Exception as error:  # NumPy evaluates the header as Python: almost any exception is possible
+        raise DataError(f"damaged header: {type(error).__name__}: {printable(error, 80)}") from error
     return header
 
 

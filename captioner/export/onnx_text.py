@@ -1,7 +1,8 @@
 """The graphs of a captioner in ONNX's text syntax; the weights are initializers with the names of the parameters.
 
 A graph is made of three parts: `start_nodes` computes the initial state of images, `step_nodes` one decoding step, and
-the functions in `CELLS` the recurrent cell. `{word}`, `{h}` and such are names of values that a part is connected to.
+the functions in `CELLS` the recurrent cell. Placeholders such as `{cell}` are replaced by the
+float type, the cell and the names of values.
 
 Letters: N captions, F image feature, H hidden, G gates, V vocabulary, L regions, R numbers per region, A per key.
 Source: https://onnx.ai/onnx/repo-docs/Syntax.html

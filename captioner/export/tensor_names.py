@@ -67,7 +67,7 @@ def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
 def to_tensors(model: CaptioningRNN) -> dict[str, Array]:
     """Return the tensors of a model.
 
-    Standardization by mean 0 and deviation 1 stands for none.
+    Without standardization, the mean is 0 and the standard deviation is 1.
     """
     order, sizes = GATE_ORDER[model.sizes.cell], model.sizes
     tensors = {}
@@ -88,9 +88,9 @@ def to_tensors(model: CaptioningRNN) -> dict[str, Array]:
 def to_params(tensors: Mapping[str, Array], sizes: Sizes) -> Params:
     """Return the parameters of a model from its tensors, which have the shapes of `tensor_shapes`.
 
-    The two biases of the recurrent layer are added, as the cell has one.
+    The two biases of the recurrent layer are summed, as the cell has one.
 
-    Raises: DataError if the second bias of a GRU cannot be added to the first.
+    Raises: DataError if the second bias cannot be added to the first.
     """
     order = np.argsort(GATE_ORDER[sizes.cell])
     second, inside = tensors[SECOND_BIAS], SECOND_BIAS_INSIDE[sizes.cell] * sizes.hidden
@@ -99,7 +99,10 @@ def to_params(tensors: Mapping[str, Array], sizes: Sizes) -> Params:
             f"{SECOND_BIAS}: expected 0 for the gate n of the GRU (the last {inside:,} numbers), since captioner's GRU "
             "has no bias inside the reset gate"
         )
-    sums = {**tensors, BIAS: tensors[BIAS] + second}
+    with np.errstate(over="ignore"):
+        sums = {**tensors, BIAS: tensors[BIAS] + second}
+    if not np.isfinite(sums[BIAS]).all():
+        raise DataError(f"{BIAS}: expected a finite sum with {SECOND_BIAS}, got others")
     params = {name: sums[NAMES[name]] if name == "W_embed" else sums[NAMES[name]].T for name in sizes.shapes()}
     return {name: np.ascontiguousarray(_reorder(w, tuple(order)) if name in GATED else w) for name, w in params.items()}
 

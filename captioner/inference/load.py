@@ -20,6 +20,7 @@ from captioner.inference.restore import LoadedModel, Restored, check_corpus, che
 from captioner.parallel.blas import set_threads
 
 if TYPE_CHECKING:
+    from captioner.config.options import Config
     from captioner.inference.reranker_index import Index
 
 Run = str | os.PathLike[str]
@@ -90,6 +91,13 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
     corpus = build_corpus(loaded.config)
     check_corpus(loaded, corpus)
     return corpus
+
+
+def check_root(config: Config) -> None:
+    """Raises: DataError when the data set of a trained model is missing."""
+    root = config.data.root
+    if root is not None and not root.exists():
+        raise DataError(f"{root}: data set not found; if it has moved, try -o data.root=NEW")
 
 
 def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner:

@@ -33,8 +33,7 @@ def load_packaged(path: Path) -> Checkpoint:
     """
     info = read_info(path.parent)
     try:
-        with MODEL.open(path) as (_, digest):
-            pass
+        digest = checkpoint.digest(path)
         if digest != info.sha256:
             raise CheckpointError(
                 f"{path}: expected the weights with SHA-256 {printable(info.sha256, 12)}, got {printable(digest, 12)}: "

@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from captioner.arrays import Params
+from captioner.config.effects import SHAPING
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
@@ -24,16 +25,10 @@ from captioner.text.vocabulary import Vocab
 
 FIXED = (
     "seed",
+    *SHAPING,
     "data.source",
-    "data.standardize",
     "data.max_captions_per_image",
     "data.max_train",
-    "model.cell",
-    "model.wordvec_dim",
-    "model.hidden_dim",
-    "model.image_input",
-    "model.attention",
-    "model.attention_dim",
     "model.dtype",
     "model.forget_bias",
     "model.output_bias",

@@ -12,21 +12,14 @@ import captioner
 from captioner.images.recipe import parse_identity
 from captioner.model.perplexity import perplexity
 from captioner.packaging.card_facts import SOURCES, CardFacts
-from captioner.packaging.config_differences import config_differences
+from captioner.packaging.config_differences import config_differences, student_overrides
 from captioner.packaging.front_matter import METRICS, front_matter
 from captioner.packaging.markdown import code, escaped, table
+from captioner.packaging.scores_file import STATISTICS
 from captioner.printable import printable
 from captioner.text.vocabulary import SPECIAL
 
 LIBRARIES = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
-STATISTICS = {
-    "perplexity": ("perplexity of the references", ".2f"),
-    "true": ("captions that are true", ".1%"),
-    "pointing": ("pointing accuracy", ".1%"),
-    "distinct": ("distinct captions", ",.0f"),
-    "novel": ("captions that are not in the training split", ".1%"),
-    "repeats": ("captions that repeat two words in a row", ".1%"),
-}
 MAX_WORST = 5
 LONGEST = 200
 
@@ -71,15 +64,15 @@ def _model(facts: CardFacts) -> Iterator[str]:
     dtype = f"float16, computed in {m.dtype}" if facts.version is not None else m.dtype
     how = f"beam search of width {decode.beam_width}" if decode.beam_width > 1 else "greedy decoding"
     how = how if decode.method == "beam" else f"sampling with temperature {decode.temperature:g}"
-    attention = f"{m.attention}, {m.attention_dim} numbers per key" if facts.model.model.attends else "none"
+    attention = f"{m.attention}, keys of {m.attention_dim} dimensions" if facts.model.model.attends else "none"
     values = {
         "recurrent cell": f"{m.cell}, {m.hidden_dim:,} units",
-        "word embedding": f"{m.wordvec_dim:,} numbers",
+        "word embedding": f"{m.wordvec_dim:,} dimensions",
         "image input": m.image_input,
         "attention": attention,
         "vocabulary": f"{len(facts.model.vocab) - len(SPECIAL):,} words and {len(SPECIAL)} special tokens",
         "parameters": f"{facts.parameters:,} ({dtype})",
-        "image encoder": f"{escaped(meta.encoder, LONGEST)} ({meta.feature_dim:,} numbers per image)",
+        "image encoder": f"{escaped(meta.encoder, LONGEST)} ({meta.feature_dim:,} dimensions)",
         "features": "standardized" if facts.model.model.standardizer is not None else "not standardized",
         "decoding": how,
     }
@@ -134,9 +127,9 @@ def _limits(facts: CardFacts) -> Iterator[str]:
     else:
         yield "- Photographs unlike the training images get captions of what is in the training images."
         yield "- Objects may be invented or missed; numbers, colours, positions and actions are often wrong."
-        yield "- Captions repeat the assumptions of the training captions about people, such as gender and age."
-    yield f"- The model knows {words:,} words. It has no other names, and does not read text in images."
-    yield "- A caption has no measure of its truth; its log-probability is not one. Do not rely on captions for safety."
+        yield "- Captions reproduce biases of the training captions about people, such as gender and age."
+    yield f"- The vocabulary has {words:,} words. The model writes no other words, and does not read text in images."
+    yield "- The log-probability of a caption does not measure its truth. Do not rely on captions for safety."
     worst = [pair for one in facts.scores for pair in one.worst][:MAX_WORST]
     if worst:
         yield ""
@@ -171,9 +164,9 @@ def _reproduce(facts: CardFacts) -> Iterator[str]:
     train = f"captioner train -c config.yaml --run {run}{data}{start}"
     source = f"Save the options above as `config.yaml`.{' DATA is the data set.' if data else ''}"
     if config.train.objective == "distillation":
-        k = config.distill.captions_per_image
-        train = f"captioner distill TEACHER --run {run} -o distill.captions_per_image={k}"
-        source = "TEACHER is the run, or are the runs, whose captions the model was trained on."
+        given = "".join(f" -o {shlex.quote(override)}" for override in student_overrides(config))
+        train = f"captioner distill TEACHER --run {run}{given}"
+        source = "Replace TEACHER by the run or runs that generated the training captions."
     split = shlex.quote(printable(config.validate.split, LONGEST))
     lines = [train, f"captioner evaluate {run} --split {split} --json > scores.json"]
     if facts.version is not None:

@@ -31,6 +31,7 @@ from captioner.inference.package_info import (
 )
 from captioner.inference.photos import open_encoder_of
 from captioner.inference.restore import Restored
+from captioner.model.standardizer import standardizer_arrays
 from captioner.packaging.card import model_card
 from captioner.packaging.card_facts import CardFacts, CardOptions, collect_facts, default_name
 from captioner.packaging.pyproject import init_module, pyproject
@@ -91,9 +92,7 @@ def package(
     with _folder(output) as temporary:
         weights = temporary / WEIGHTS
         checkpoint.save(weights, _half(model), seal=MODEL)
-        with MODEL.open(weights) as (_, digest):
-            pass
-        info = _info(facts, version, digest)
+        info = _info(facts, version, checkpoint.digest(weights))
         texts = {
             INFO: info.json(),
             CARD: model_card(facts),
@@ -134,13 +133,7 @@ def _half(model: Restored) -> Checkpoint:
         params = {name: w.astype(np.float16) for name, w in model.model.params.items()}
     if large := [name for name, w in params.items() if not np.isfinite(w).all()]:
         raise CheckpointError(f"{model.path}: array params/{large[0]}: a parameter is too large for float16")
-    standardizers = {"": model.model.standardizer, "region_": model.model.region_standardizer}
-    arrays = {
-        f"{part}{name}": getattr(one, name)
-        for part, one in standardizers.items()
-        if one is not None
-        for name in ("mean", "std")
-    }
+    arrays = standardizer_arrays(model.model.standardizer, model.model.region_standardizer)
     # the autotuned choices of another machine are of no use
     environment = {name: text for name, text in model.meta.environment.items() if name == "numpy"}
     meta = dataclasses.replace(model.meta, config=dump(model.config), environment=environment)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +14,15 @@ from captioner.metrics import NAMES
 from captioner.printable import printable, quoted
 from captioner.storage.files import read_text
 
-STATISTICS = ("perplexity", "true", "pointing", "distinct", "repeats", "novel")
-"""Statistics that a card shows if they are known."""
+STATISTICS = {
+    "perplexity": ("perplexity of the references", ".2f"),
+    "true": ("captions that are true", ".1%"),
+    "pointing": ("pointing accuracy", ".1%"),
+    "distinct": ("distinct captions", ",.0f"),
+    "novel": ("captions that are not in the training split", ".1%"),
+    "repeats": ("captions with a repeated bigram", ".1%"),
+}
+"""Statistics that a card shows if they are known: their titles and formats."""
 MAX_SCORE = 10.0
 """The maximum of CIDEr-D as a fraction; the other metrics have the maximum 1."""
 
@@ -96,7 +102,7 @@ def _parse(values: Mapping[str, Any], where: str) -> SplitScores:
 
 def _number(value: Any, where: str, maximum: float) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not 0 <= value <= maximum:
+    if not is_number or not 0 <= value <= maximum:
         raise DataError(f"{where}: expected a number from 0 to {maximum:g}, got {quoted(value, 40)}")
     return float(value)
 

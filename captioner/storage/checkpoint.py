@@ -142,8 +142,8 @@ def load(path: Path, slots: Collection[str] | None = None, seal: Seal | None = N
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 digest in the seal of a checkpoint. Raises: CheckpointError for another file."""
-    with SEAL.open(path) as (_, found):
+    """Return the SHA-256 digest in the seal of a checkpoint or a model. Raises: CheckpointError for another file."""
+    with (MODEL if MODEL.matches(path) else SEAL).open(path) as (_, found):
         return found
 
 

@@ -1,6 +1,6 @@
 """Sequence-level knowledge distillation: train a student on the captions that teachers write for the training images.
 
-loss = -1/N Σ_n log P_student(w_n | image n),   w_n one of the k best candidates of the teacher for image n
+loss = -1/N Σ_n log P_student(w_n | image of w_n),   N training captions w_n: the k best candidates for every image
 
 Source: Kim and Rush 2016, "Sequence-Level Knowledge Distillation", section 3.2; with the k best candidates instead of
 one, ranked by consensus re-ranking.
@@ -24,7 +24,7 @@ from captioner.evaluation.runs import short_names
 from captioner.inference.build_reranker_index import origin_of
 from captioner.inference.captioner import Captioner
 from captioner.inference.ensemble import ensemble_of
-from captioner.inference.load import Run, captioner_of, open_run
+from captioner.inference.load import Run, captioner_of, check_root, open_run
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
@@ -32,7 +32,7 @@ from captioner.training import teacher_captions
 from captioner.training.events import Captioned, Event, Warned
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder
-from captioner.training.teacher_captions import Provenance, TeacherCaptions, check_data, none_yet
+from captioner.training.teacher_captions import Provenance, TeacherCaptions, check_data, check_images, none_yet
 from captioner.training.train import Training, train
 from captioner.training.training_corpus import check_beam
 
@@ -71,8 +71,8 @@ def distill(
 
     The student has the options of the first teacher, `SETTINGS` and `overrides`, and its initial parameters.
     `teacher_overrides` are decoding options of the teachers. With `captions`, a run or a file, the captions of an
-    earlier distillation are used. Captions in the run folder are used too, if they are the same; so repeating an
-    interrupted call continues it.
+    earlier distillation are used. Captions in the run folder are used too, if they have the same teachers, decoding
+    options and data set; so repeating an interrupted call continues it.
 
     Raises: as `train`.
     """
@@ -86,8 +86,9 @@ def distill(
     else:
         _check_teachers(given, models)
     config, run = student_config(teacher, teachers[0], overrides), RunFolder(Path(folder))
-    kind = partial(Distilling, models=models, teacher=teacher, given=given)
-    yield from train(config, folder, overwrite or _is_unfinished(run, models, teacher, given), stop, kind)
+    check_root(config)
+    kind = partial(Distilling, models=models, teacher=teacher, given=given, overwrite=overwrite)
+    yield from train(config, folder, overwrite or _is_unfinished(run), stop, kind)
 
 
 def student_config(teacher: LoadedModel, path: Run, overrides: Sequence[str]) -> Config:
@@ -106,6 +107,7 @@ class Distilling(Training):
         models: Sequence[Restored],
         teacher: LoadedModel,
         given: Given | None,
+        overwrite: bool,
     ) -> None:
         super().__init__(recorder)
         self._data = self.corpus
@@ -113,6 +115,7 @@ class Distilling(Training):
             check_data(*given, self.corpus)
             self.captions = given[1]
             check_beam(self.config, self.captions.provenance)
+            self._earlier(self.captions.provenance, overwrite)
             return
         if teacher.meta.region_dim and not self.corpus.region_dim:  # the student has no attention
             self._data = build_corpus(self.config, regions=True)
@@ -121,10 +124,25 @@ class Distilling(Training):
         self._teacher = _captioner(teacher, self.config.threads, self._data)
         provenance = _provenance(models, teacher, self._data)
         check_beam(self.config, provenance)
-        self.captions = none_yet(provenance, self.corpus.split("train"))
+        self.captions = self._earlier(provenance, overwrite) or none_yet(provenance, self.corpus.split("train"))
+
+    def _earlier(self, provenance: Provenance, overwrite: bool) -> TeacherCaptions | None:
+        """Return the captions in the run folder, or None if there are none with this provenance.
+
+        Raises: UsageError when others would be lost that no run was trained on; CheckpointError for other images.
+        """
         earlier = _captions_in(self.run)
-        if earlier is not None and earlier.provenance == provenance:
-            self.captions = earlier
+        if earlier is None:
+            return None
+        if earlier.provenance == provenance:
+            check_images(self.run.captions, earlier, self.corpus.split("train"))
+            return earlier
+        if _is_unfinished(self.run) and not overwrite:
+            raise UsageError(
+                f"{self.run.captions}: contains captions of other teachers, decoding options or data; "
+                "choose another folder with --run, or replace them with --overwrite"
+            )
+        return None
 
     def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         yield from self._generate(stop)
@@ -217,12 +235,6 @@ def _captions_in(run: RunFolder) -> TeacherCaptions | None:
         return None
 
 
-def _is_unfinished(run: RunFolder, models: Sequence[Restored], teacher: LoadedModel, given: Given | None) -> bool:
-    """Whether a folder has the captions that a call would write, and no checkpoint: an interrupted distillation."""
-    found = None if run.last.exists() or run.best.exists() else _captions_in(run)
-    if found is None:
-        return False
-    if given is not None:
-        return found.provenance == given[1].provenance
-    expected = _digests(models), dataclasses.asdict(teacher.config.decode)
-    return (found.provenance.checkpoints, found.provenance.decode) == expected
+def _is_unfinished(run: RunFolder) -> bool:
+    """Whether a folder has captions but no checkpoint: an interrupted distillation."""
+    return not run.last.exists() and not run.best.exists() and _captions_in(run) is not None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.config.effects import SHAPING
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError
@@ -17,16 +18,6 @@ from captioner.inference.restore import Restored, check_encoder
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.text.vocabulary import SPECIAL, Vocab
 
-SHAPING = (
-    "model.cell",
-    "model.wordvec_dim",
-    "model.hidden_dim",
-    "model.image_input",
-    "model.attention",
-    "model.attention_dim",
-    "data.standardize",
-)
-"""Options that determine the parameters' names and shapes, and the scale of the features."""
 WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}
 """The axis of the words in each parameter that has one."""
 

@@ -47,7 +47,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class TeacherCaptions:
-    """The distinct candidates of the first training images, of `total` in all, best first.
+    """The distinct candidates, best first, of the training images captioned so far; `total` images are to be captioned.
 
     Shapes of the arrays: `images` (n,) rows of the training split, ascending; `counts` (n,) captions of each image;
     `lengths` (C,) words of each caption; `words` (W,) ids of all captions, without `<START>` and `<END>`; `log_probs`
@@ -72,7 +72,7 @@ class TeacherCaptions:
 
 
 def none_yet(provenance: Provenance, train: Split) -> TeacherCaptions:
-    """Return the captions of no image of a training split."""
+    """Return an empty teacher caption set for a training split."""
     return TeacherCaptions(
         provenance, len(train.captioned_images), {name: np.empty(0, dtype) for name, dtype in TYPES.items()}
     )
@@ -141,6 +141,8 @@ def _parse(arrays: dict[str, Array], meta: str) -> TeacherCaptions:
     texts = [*provenance.teachers, *provenance.checkpoints, *asdict(provenance.data).values()]
     if not all(isinstance(text, str) and text.isprintable() for text in texts) or not provenance.teachers:
         raise ValueError("meta: expected printable texts")
+    if len(provenance.teachers) != len(provenance.checkpoints):
+        raise ValueError("meta: expected one checkpoint of each teacher")
     if type(total) is not int or type(provenance.decode["beam_width"]) is not int:
         raise ValueError("meta: expected integers for total and beam_width")
     found = {name: f"{array.dtype} {array.ndim}" for name, array in arrays.items()}
@@ -170,8 +172,22 @@ def check_data(path: Path, captions: TeacherCaptions, corpus: Corpus) -> None:
                 f"{path}: expected captions for the {what} of the data set, got those for another; "
                 "use the data set and the data options that they were generated with, or generate captions again"
             )
+    check_images(path, captions, corpus.split("train"))
     if captions.done < captions.total:
         raise CheckpointError(
             f"{path}: expected the captions of all {captions.total:,} training images, got {captions.done:,}; "
             "repeat the interrupted `captioner distill` command first"
+        )
+
+
+def check_images(path: Path, captions: TeacherCaptions, train: Split) -> None:
+    """Check that captions belong to the first images of a training split.
+
+    Raises: CheckpointError when they do not.
+    """
+    images = train.captioned_images
+    if captions.total != len(images) or not np.array_equal(captions.arrays["images"], images[: captions.done]):
+        raise CheckpointError(
+            f"{path}: expected captions of the first of {len(images):,} training images, got those of other rows; "
+            "generate captions again"
         )

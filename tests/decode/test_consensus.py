@@ -117,7 +117,7 @@ def test_the_inverse_kernel(count: int) -> None:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     kernel = np.exp(GAMMA * (directions @ directions.T - 1)) + RIDGE * np.eye(count)
     whole = inverse_kernel(directions.astype(np.float32))
-    np.testing.assert_allclose(whole, np.linalg.inv(kernel), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(whole, np.linalg.inv(kernel), rtol=0, atol=1e-5)
     np.testing.assert_array_equal(whole, whole.T)
 
 

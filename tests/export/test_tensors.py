@@ -86,6 +86,15 @@ def test_a_bias_inside_the_reset_gate_is_an_error(tmp_path: Path) -> None:
         to_params({**tensors, "rnn.bias_hh_l0": second}, model.sizes)
 
 
+@pytest.mark.filterwarnings("error")
+def test_biases_with_an_infinite_sum_are_an_error(tmp_path: Path) -> None:
+    model = random_model(tmp_path, "lstm").model
+    tensors = to_tensors(model)
+    large = np.full_like(tensors["rnn.bias_ih_l0"], 3e38)
+    with pytest.raises(DataError, match=r"rnn\.bias_ih_l0: expected a finite sum with rnn\.bias_hh_l0"):
+        to_params({**tensors, "rnn.bias_ih_l0": large, "rnn.bias_hh_l0": large}, model.sizes)
+
+
 @every_format
 def test_float16_halves_the_file(name: str, tmp_path: Path) -> None:
     run = random_run(tmp_path / "run", overrides=["model.hidden_dim=64"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoint_arrays import assert_same_arrays
+from packaged import bird_package
 from reranking import corpus, reranked_run
 
 from captioner.cli.progress import show
@@ -18,6 +19,7 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, UsageError
 from captioner.inference.build_reranker_index import build_index, index_rows
 from captioner.inference.captioner import Captioner
+from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.restore import Restored
 from captioner.storage import checkpoint
@@ -31,7 +33,7 @@ from captioner.training.solver import Step
 from captioner.training.train import resume, train
 from captioner.training.training_corpus import build_training_corpus
 
-__all__ = ["corpus", "reranked_run"]
+__all__ = ["bird_package", "corpus", "reranked_run"]
 BEAM = ("decode.beam_width=6", "decode.consensus=300", "decode.max_length=8")
 STUDENT = ("train.batch_size=16", "train.log_every=1", "train.epochs=2", "validate.score_every=null")
 STUDENT += ("validate.best_metric=loss",)
@@ -257,6 +259,42 @@ def test_an_interrupted_generation_continues_with_the_same_command(
     assert captions_of(other, open_run(whole).vocab) == captions_of(whole, open_run(whole).vocab)
 
 
+@pytest.mark.usefixtures("small_batches")
+def test_an_interrupted_generation_is_not_lost_to_other_options(student: Callable[..., Path]) -> None:
+    run = student("other", stop=stopper(1))
+    content = (run / "captions.h5").read_bytes()
+    for change in (["data.max_train=60"], []):
+        options = BEAM if change else ("decode.beam_width=4",)
+        with pytest.raises(
+            UsageError, match=r"captions\.h5: contains captions of other teachers, decoding options or da"
+        ):
+            student("other", *change, teacher_overrides=options)
+        assert (run / "captions.h5").read_bytes() == content
+    student("other", "data.max_train=60", overwrite=True)
+    found = teacher_captions.load(run / "captions.h5")
+    assert found.done == found.total < 40
+
+
+def test_a_model_package_is_a_teacher(bird_package: Path, student: Callable[..., Path]) -> None:
+    run = student("student", teachers=[bird_package], teacher_overrides=["decode.beam_width=3"])
+    weights = find_checkpoint(bird_package)
+    assert teacher_captions.load(run / "captions.h5").provenance.checkpoints == [checkpoint.digest(weights)]
+
+
+def test_captions_of_other_rows_are_rejected(student: Callable[..., Path], tmp_path: Path) -> None:
+    file = student("run1") / "captions.h5"
+    found = teacher_captions.load(file)
+    for change in (1, 10**6):
+        moved = dataclasses.replace(found, arrays={**found.arrays, "images": found.arrays["images"] + np.int32(change)})
+        teacher_captions.save(tmp_path / "moved.h5", moved)
+        with pytest.raises(CheckpointError, match="expected captions of the first of 40 training images"):
+            student(f"moved-{change}", captions=tmp_path / "moved.h5")
+    twice = dataclasses.replace(found.provenance, teachers=["a", "b"])
+    teacher_captions.save(tmp_path / "twice.h5", dataclasses.replace(found, provenance=twice))
+    with pytest.raises(CheckpointError, match="expected one checkpoint of each teacher"):
+        teacher_captions.load(tmp_path / "twice.h5")
+
+
 def test_captions_of_an_earlier_distillation_are_used_again(
     student: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,7 +406,7 @@ def test_wrong_input_is_one_line(
         drain(train(parse("", "", ["train.objective=distillation"]), tmp_path / "wrong"))
     missing = cli("distill", coco_run, "--run", tmp_path / "wrong", "-o", "data.root=nowhere")
     assert missing.err.count("\n") == 1
-    assert "nowhere" in missing.err
+    assert "nowhere: data set not found; if it has moved, try -o data.root=NEW" in missing.err
     for words, message in (
         (["-o", "train.objective=cross_entropy"], "train.objective has no effect on distill"),
         (["--teacher-set", "train.epochs=3"], "train.epochs has no effect on the teachers; it uses decode.*"),
