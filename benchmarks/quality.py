@@ -103,7 +103,8 @@ class Workspace:
         """Score against the raw references, not the truncated captions of the assignment's layout."""
         overrides = [word for option in options for word in ("-o", option)]
         captions = self.runs / "captions.json"
-        metrics = json.loads(self.captioner("evaluate", "--ensemble", *runs, "--coco", captions, "--json", *overrides))
+        written = "--coco", captions, "--overwrite", "--json"
+        metrics = json.loads(self.captioner("evaluate", "--ensemble", *runs, *written, *overrides))
         references = self.data / "dataset_flickr8k.json"
         scores = self.captioner(
             "evaluate", "--captions", captions, "--references", references, "--split", "val", "--json"
