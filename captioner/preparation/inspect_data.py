@@ -103,7 +103,7 @@ def write_page(
 
     Raises: UsageError when the file exists, CaptionerError when it cannot be written.
     """
-    from captioner.images.html_page import Entry, write
+    from captioner.pages.data_page import Entry, write
 
     split = corpus.split(name)
     photos: dict[str, Path] = {}

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.images.html_page import SIDE, Entry, write
+from captioner.pages.data_page import SIDE, Entry, write
 
 HOSTILE = "<script>alert('1')</script> & \"quoted\" onerror=x"
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
@@ -67,7 +67,7 @@ def test_names_and_captions_are_escaped(tmp_path: Path) -> None:
     assert page.tags.count("script") == 0
     assert page.texts["h2"] == [HOSTILE, HOSTILE]
     assert page.texts["p"] == [HOSTILE, "café 猫", HOSTILE]
-    assert [sorted(image) for image in page.images] == [["alt", "src"]]
+    assert [sorted(image) for image in page.images] == [["alt", "class", "src"]]
     assert page.images[0]["alt"] == HOSTILE
 
 
@@ -75,7 +75,9 @@ def test_the_page_has_no_external_resources_or_scripts(tmp_path: Path) -> None:
     page = written(tmp_path / "a.html", Entry("one", PIXELS, ["a"]))
     text = (tmp_path / "a.html").read_text()
     assert not re.search(r"https?:|url\(|@import", text)
-    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not {"script", "iframe", "object"} & set(page.tags)
+    assert re.findall(r"<link[^>]*>", text) == ['<link rel="icon" href="data:,">'], "no request for a favicon either"
+    assert "default-src 'none'" in text
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_large_photographs_are_scaled_down(tmp_path: Path, size: tuple[int, int]
     page = written(tmp_path / "a.html", Entry("one", tmp_path / "a.png", ["a"]))
     image = picture(page.images[0]["src"])
     assert image.size == expected
-    assert max(image.size) <= 2 * SIDE
+    assert max(image.size) <= SIDE
     assert image.convert("RGB").getpixel((0, 0))[0] > 190  # type: ignore[index]
 
 
