@@ -50,6 +50,25 @@ class Done(NamedTuple):
     err: str
 
 
+@pytest.fixture(scope="session")
+def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser for all tests of a worker."""
+    from browser import AVAILABLE, started
+
+    if not AVAILABLE:
+        pytest.skip("Chromium and its driver are not installed")
+    with started(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(one_browser: Any) -> Any:
+    """The browser with its default view: 1,200 pixels wide, light, with scripts."""
+    one_browser.view()
+    one_browser.console()
+    return one_browser
+
+
 @pytest.fixture
 def unreadable_shut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make folders named `shut` unreadable, also for root, whom permissions do not stop."""
