@@ -30,6 +30,8 @@ caption: photo $(VENV)/model ## caption a photograph with a packaged model (PHOT
 
 photo:
 	@test -n "$$PHOTO" || { echo 'make caption: expected a photograph; try make caption PHOTO=my.jpg' >&2; exit 2; }
+	@test ! -d "$$PHOTO" || { echo "make caption: $$PHOTO: expected one photograph, got a folder; try" \
+		"$(BIN)/captioner sample $$MODEL $$PHOTO" >&2; exit 2; }
 	@test -f "$$PHOTO" || { echo "make caption: $$PHOTO: not found; expected a photograph" >&2; exit 2; }
 	@test -f "$$MODEL/pyproject.toml" || { echo "make caption: $$MODEL: not found; expected the folder of a model" \
 		"package, as captioner package writes it; try MODEL=FOLDER" >&2; exit 2; }

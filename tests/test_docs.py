@@ -88,7 +88,7 @@ def test_page_commands_run(page: Path, sandbox: Sandbox) -> None:
 @pytest.mark.filterwarnings("ignore:.*was trained on generated scenes")  # the sandbox has no other run
 @every_page
 def test_python_blocks_run_in_one_namespace_per_page(page: Path, sandbox: Sandbox) -> None:
-    if page.name in ("README.md", "models.md"):
+    if page.name in ("README.md", "models.md", "export.md"):
         sandbox.provide_run(Path("runs/birds"))
         sandbox.provide_photo(Path("new.jpg"))
         sandbox.provide_photo(Path("holiday/beach.jpg"))

@@ -12,7 +12,7 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.find_checkpoint import BEST, LAST
 from captioner.inference.load import Run, captioner_of, open_corpus, open_run
-from captioner.inference.package_info import in_package
+from captioner.inference.package_info import in_package, read_info
 from captioner.inference.restore import LoadedModel, check_encoder, is_training_split
 
 
@@ -49,13 +49,19 @@ def _captioner(model: LoadedModel, corpus: Corpus) -> Captioner:
     return captioner_of(model, corpus if is_training_split(model, corpus) else None)
 
 
+def _folder(checkpoint: Path) -> Path:
+    """Return what names a checkpoint: its folder, `last.h5` in it, or the folder of the package named as the model."""
+    if in_package(checkpoint):
+        return checkpoint.parent.with_name(read_info(checkpoint.parent).name)
+    return checkpoint.parent if checkpoint.name == BEST else checkpoint
+
+
 def short_names(checkpoints: Sequence[Path]) -> list[str]:
     """Name checkpoints by their run folders, or by the shortest ends of their paths that differ.
 
-    `best.h5` and the weights of a model package are omitted, and `last.h5` has at least its folder before it.
+    `best.h5` is omitted, `last.h5` has at least its folder before it, and a model package has the name of the model.
     """
-    paths = [Path(os.path.abspath(path)) for path in checkpoints]
-    paths = [path.parent if path.name == BEST or in_package(path) else path for path in paths]
+    paths = [_folder(Path(os.path.abspath(path))) for path in checkpoints]
     names, length = [""] * len(paths), 0
     while "" in names or len(set(names)) < len(set(paths)):
         length += 1

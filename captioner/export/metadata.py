@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError, DataError
+from captioner.inference.package_info import DATA_SET
 from captioner.inference.restore import Restored
 from captioner.printable import quoted
 from captioner.storage.checkpoint import Meta
@@ -25,8 +25,6 @@ SECTIONS = ("data", "model", "decode")
 """The sections of the config that a file contains: those that captioning uses."""
 FIELDS = ("words", "encoder", "feature_dim", "region_dim", "grid", "step", "train_fingerprint")
 """The fields that a file has in common with the metadata of a checkpoint."""
-DATA_SET = Path("DATA_SET")
-"""Placeholder for `data.root` in exported files; `-o data.root=FILE` sets the path."""
 MAX_BYTES = 1 << 26
 
 

@@ -80,8 +80,8 @@ def nearest_runs(path: Path) -> str:
     def similarity(run: Path) -> float:
         return SequenceMatcher(None, path.name[:MAX_ENTRIES], run.name).ratio()
 
-    runs = _runs_in(path) or dict.fromkeys([*_runs_in(path.parent), *_runs_in(RUNS)])
-    nearest = sorted(runs, key=lambda run: (-similarity(run), run))[:MAX_NAMED]
+    runs = set(_runs_in(path)) or {*_runs_in(path.parent), *_runs_in(RUNS)}
+    nearest = sorted(runs - {path}, key=lambda run: (-similarity(run), run))[:MAX_NAMED]
     if nearest and similarity(nearest[0]) >= SIMILARITY:
         return f"; did you mean {nearest[0]}?"
     return f"; existing runs: {', '.join(map(str, nearest))}" if nearest else ""

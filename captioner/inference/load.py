@@ -15,7 +15,7 @@ from captioner.inference.arguments import override_list, run_list
 from captioner.inference.captioner import Captioner
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
-from captioner.inference.package_info import NOT_PACKAGED
+from captioner.inference.package_info import PLACEHOLDERS
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, check_encoder, restore
 from captioner.parallel.blas import set_threads
 
@@ -84,8 +84,11 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
         check_encoder(loaded, corpus)
         return corpus
     root = loaded.config.data.root
-    if root is not None and root.name == NOT_PACKAGED.name:
-        raise DataError(f"{loaded.path}: a model package has no data set; name it with -o data.root=PATH")
+    if root is not None and root.name in PLACEHOLDERS:
+        raise DataError(
+            f"{loaded.path}: packaged and imported models have no data set; "
+            "name it with --data FILE, or give photographs"
+        )
     if root is not None and not root.exists():
         raise DataError(f"{root}: data set not found; if it has moved, try -o data.root=NEW")
     corpus = build_corpus(loaded.config)
@@ -118,9 +121,10 @@ def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner
         raise DataError(f"decode.consensus: {error}; or -o decode.consensus=0") from error
     if index is not None:
         return Captioner(loaded, index.reranker(), loaded.warnings)
+    data = "its data set" if root is None or root.name in PLACEHOLDERS else f"the data set {root}"
     missing = (
-        f"decode.consensus: neither {file} nor the data set {root} was found, so captions are ranked by "
-        f"log-probability / length^{options.length_penalty:g} alone; try -o data.root=NEW, or -o decode.consensus=0"
+        f"decode.consensus: neither {file} nor {data} was found, so captions are ranked by "
+        f"log-probability / length^{options.length_penalty:g} alone; try -o data.root=FILE, or -o decode.consensus=0"
     )
     return Captioner(loaded, warnings=[*loaded.warnings, missing])
 

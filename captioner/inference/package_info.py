@@ -25,6 +25,10 @@ INFO_LIMIT, CARD_LIMIT = 1 << 16, 1 << 20
 MAX_ENTRIES = 100
 NOT_PACKAGED = Path("not-in-the-package")
 """What paths of the training machine are replaced with in the config of a packaged model."""
+DATA_SET = Path("DATA_SET")
+"""Placeholder for `data.root` in exported files; `-o data.root=FILE` sets the path."""
+PLACEHOLDERS = (NOT_PACKAGED.name, DATA_SET.name)
+"""Names of data sets that are none."""
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """The names of models: lower-case letters, digits and single hyphens."""
 MAX_NAME = 60

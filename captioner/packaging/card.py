@@ -88,6 +88,13 @@ def _data(facts: CardFacts) -> Iterator[str]:
         yield f"Terms: {escaped(options.data_terms)}"
     else:
         yield "Terms: not stated. Ask the author of the model before you use it for more than tests."
+    if (name := facts.origin.get("model")) is not None:
+        license = facts.origin.get("license", "unknown")
+        yield ""
+        yield (
+            f"Training started from the model {escaped(name, LONGEST)} (license: {escaped(license, LONGEST)}), so the "
+            "terms of that model and of its training data apply too."
+        )
     yield ""
     yield "The model contains the words of the training captions, but no images and no captions."
 
@@ -143,7 +150,9 @@ def _training(facts: CardFacts) -> Iterator[str]:
     named = {LIBRARIES[name]: version for name, version in facts.versions.items() if name in LIBRARIES}
     versions = ", ".join(f"{name} {escaped(version, 40)}" for name, version in named.items())
     yield f"Trained for {model.meta.step:,} steps with {versions}."
-    if model.config.train.init_from is not None:
+    if facts.teachers:
+        yield f"The training captions were written by teachers: {', '.join(map(escaped, facts.teachers))}."
+    if model.config.train.init_from is not None and "model" not in facts.origin:
         yield "The initial parameters are those of another run (`train.init_from`)."
     if facts.version is not None:
         yield f"Packaged with captioner {captioner.__version__}, as version {facts.version}."

@@ -51,7 +51,7 @@ class CardOptions:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """A restored model with its name, scores, and the versions of the libraries that trained it.
+    """A restored model with its name, scores, and the content of its run's summary.json (empty if there is none).
 
     `version` is that of the model package, None for a run.
     """
@@ -60,13 +60,31 @@ class CardFacts:
     model: Restored
     options: CardOptions
     scores: list[SplitScores]
-    versions: Mapping[str, str]
+    summary: Mapping[str, Any]
     version: str | None = None
 
     @property
     def parameters(self) -> int:
         """The number of parameters."""
         return sum(w.size for w in self.model.model.params.values())
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of the libraries that trained the model, by the summary and the checkpoint."""
+        numpy = self.model.meta.environment.get("numpy")
+        return {**_texts(self.summary.get("versions")), **({"numpy": numpy} if numpy else {})}
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """The name and the license of the model package that training started from, if any (`model`, `license`)."""
+        return _texts(self.summary.get("init_from"))
+
+    @property
+    def teachers(self) -> list[str]:
+        """The names of the teachers of a student."""
+        teachers = self.summary.get("teachers")
+        names = [_texts(one).get("name", "") for one in teachers] if isinstance(teachers, list) else []
+        return [one_line(name) for name in names if name]
 
     @property
     def dataset(self) -> str:
@@ -97,7 +115,7 @@ def collect_facts(model: Restored, name: str, options: CardOptions, version: str
     """
     options.check()
     scores = [] if options.scores is None else read_scores(options.scores, model.config.decode)
-    return CardFacts(name, model, options, scores, _versions(model), version)
+    return CardFacts(name, model, options, scores, _summary(model), version)
 
 
 def default_name(checkpoint: Path) -> str:
@@ -112,12 +130,15 @@ def default_name(checkpoint: Path) -> str:
     return name
 
 
-def _versions(model: Restored) -> dict[str, str]:
-    """Return the versions in the summary of the run and in the checkpoint."""
+def _summary(model: Restored) -> dict[str, Any]:
+    """Read the summary of the run, which may be missing or damaged."""
     try:
         summary: Any = json.loads(read_text(model.path.parent / "summary.json"))
-        found = {name: value for name, value in summary["versions"].items() if isinstance(value, str)}
-    except (CaptionerError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        found = {}
-    numpy = model.meta.environment.get("numpy")
-    return {**found, **({"numpy": numpy} if numpy else {})}
+    except (CaptionerError, ValueError, RecursionError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
+def _texts(values: object) -> dict[str, str]:
+    """Return the texts of a JSON object by name; an empty dict for any other value."""
+    return {name: value for name, value in values.items() if isinstance(value, str)} if isinstance(values, dict) else {}

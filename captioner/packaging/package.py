@@ -33,7 +33,7 @@ from captioner.inference.photos import open_encoder_of
 from captioner.inference.restore import Restored
 from captioner.model.standardizer import standardizer_arrays
 from captioner.packaging.card import model_card
-from captioner.packaging.card_facts import CardFacts, CardOptions, collect_facts, default_name
+from captioner.packaging.card_facts import CardFacts, CardOptions, collect_facts, default_name, one_line
 from captioner.packaging.pyproject import init_module, pyproject
 from captioner.printable import quoted
 from captioner.storage import checkpoint
@@ -105,6 +105,9 @@ def package(
         os.replace(weights, folder / WEIGHTS)
         write_atomically(output / "README.md", (texts[CARD].encode(),))
         write_atomically(output / "pyproject.toml", (pyproject(info).encode(),))
+    if "model" in facts.origin:
+        origin = one_line(facts.origin["model"])
+        notes.append(f"trained from the model {origin}; its terms apply too, and the card says so: check --license")
     return Package(output, info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
 
 
@@ -117,7 +120,7 @@ def _portable(config: Config) -> tuple[Config, list[str]]:
         train = dataclasses.replace(train, init_from=NOT_PACKAGED)
     if decode.consensus:
         notes.append(
-            f"decode.consensus: set to 0, got {decode.consensus:g}; re-ranking needs the training captions, which a "
+            f"decode.consensus: set to 0 (was {decode.consensus:g}); re-ranking needs the training captions, which a "
             "package does not contain"
         )
         decode = dataclasses.replace(decode, consensus=0.0)

@@ -13,6 +13,8 @@ from captioner.storage.files import regular_file
 INIT_FROM = "init_from"
 KINDS = (INIT_FROM, "step", "validation", "warning")
 LINE_LIMIT = 1 << 16
+PACKAGE = ("model", "license")
+"""What the first record has about a model package that training starts from."""
 AT_END = "at_end"
 """Marks records that exist only because the run ended; `resume` removes them."""
 
@@ -44,7 +46,9 @@ def first_record(path: Path) -> dict[str, Any] | None:
 
 
 def initialization(path: Path) -> dict[str, Any] | None:
-    """Return the checkpoint of `train.init_from` and the numbers of shared words and words, if a history has them."""
+    """Return what `initialize_from` recorded about `train.init_from`, if a history has it."""
     record = first_record(path) or {}
-    names = ("checkpoint", "shared_words", "words")
-    return {name: record.get(name) for name in names} if record.get("kind") == INIT_FROM else None
+    if record.get("kind") != INIT_FROM:
+        return None
+    names = "checkpoint", "shared_words", "words"
+    return {name: record.get(name) for name in names} | {name: record[name] for name in PACKAGE if name in record}

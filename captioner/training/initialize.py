@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from captioner.config.options import Config
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.build_model import assemble
+from captioner.inference.load import open_run
+from captioner.inference.package_info import in_package, read_info
 from captioner.inference.restore import Restored, check_encoder
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.text.vocabulary import SPECIAL, Vocab
@@ -22,16 +25,28 @@ WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}
 """The axis of the words in each parameter that has one."""
 
 
+def open_initial(path: Path) -> Restored:
+    """Restore the model of `train.init_from`: a run, a checkpoint, or a model package by its folder or name.
+
+    Options contain absolute paths, so a name is a path of the current folder where nothing exists.
+
+    Raises: as `open_run`.
+    """
+    is_name = not os.path.lexists(path) and path.parent == Path(os.path.realpath("."))
+    return open_run(path.name if is_name else path)
+
+
 def initialize_from(
     model: CaptioningRNN, config: Config, restored: Restored, corpus: Corpus
 ) -> tuple[CaptioningRNN, dict[str, Any]]:
     """Initialize a model with the parameters and the standardizer of a restored one.
 
     Of the parameters in `WORD_AXES`, only the parts of shared words are copied; other words keep those of `model`.
-    Return also the checkpoint and the number of shared words and of all words, without special tokens.
+    Return also what to record: the checkpoint, the number of shared words and of all words, without special tokens,
+    and the name and license of a model package.
 
-    Raises: CheckpointError when the encoder differs, or a parameter is too large for the dtype; ConfigError when an
-    option in `SHAPING` differs.
+    Raises: CheckpointError when a parameter is too large for the dtype; ConfigError when the encoder or an option in
+    `SHAPING` differs.
     """
     values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
     other = [
@@ -39,9 +54,12 @@ def initialize_from(
         for option, had, given in values
         if had != given
     ]
+    try:
+        check_encoder(restored, corpus)
+    except CheckpointError as error:
+        other.append(f"{error} (captioner prepare --encoder)")
     if other:
         raise ConfigError(other)
-    check_encoder(restored, corpus)
     with np.errstate(over="ignore"):
         trained = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
     if large := [name for name, w in trained.items() if not np.isfinite(w).all()]:
@@ -52,11 +70,14 @@ def initialize_from(
     shared = shared_words(corpus.vocab, restored.vocab)
     params = {name: _with_words(name, model.params[name], w, *shared) for name, w in trained.items()}
     standardizers = restored.model.standardizer, restored.model.region_standardizer
-    record = {
+    record: dict[str, Any] = {
         "checkpoint": os.fspath(restored.path),
         "shared_words": len(shared[0]) - len(SPECIAL),
         "words": len(corpus.vocab) - len(SPECIAL),
     }
+    if in_package(restored.path):
+        info = read_info(restored.path.parent)
+        record |= {"model": info.name, "license": info.license}
     return assemble(config, model.sizes, params, model.null, standardizers), record
 
 

@@ -22,6 +22,11 @@ def find_run(folder: str | os.PathLike[str]) -> RunFolder:
         raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
     if run.last.exists():
         return run
+    if run.best.exists():
+        raise CheckpointError(
+            f"{folder}: {run.last.name} not found: an imported model cannot be resumed; "
+            "start a new run from it with -o train.init_from"
+        )
     if run.captions.exists():
         raise CheckpointError(
             f"{folder}: {run.last.name} not found; an interrupted `captioner distill` left captions alone: "

@@ -15,7 +15,7 @@ from captioner.data.corpus import Corpus
 from captioner.environment.reproducibility import changes, environment, reuse_choices
 from captioner.errors import ConfigError, DivergenceError
 from captioner.inference.build_reranker_index import is_current
-from captioner.inference.load import open_corpus, open_run
+from captioner.inference.load import open_corpus
 from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import restore
 from captioner.optim.update_rules import UPDATE_RULES
@@ -27,7 +27,7 @@ from captioner.training import tensorboard
 from captioner.training.build import build_batches, build_model, build_plan
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.history import INIT_FROM
-from captioner.training.initialize import initialize_from
+from captioner.training.initialize import initialize_from, open_initial
 from captioner.training.recorder import Recorder
 from captioner.training.resumable import check_slots, find_run
 from captioner.training.run_folder import RunFolder
@@ -61,7 +61,7 @@ def train(
     initial: dict[str, Any] = {}
     model = build_model(config, corpus)
     if config.train.init_from is not None:
-        model, initial = initialize_from(model, config, open_run(config.train.init_from), corpus)
+        model, initial = initialize_from(model, config, open_initial(config.train.init_from), corpus)
     start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
     recorder = Recorder(config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start)
     training = (kind or Training)(recorder)

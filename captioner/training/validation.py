@@ -86,8 +86,8 @@ class Validation:
         return dataclasses.replace(evaluation_set, train_captions=None), rows
 
     def collapse(self, model: CaptioningRNN, step: Step) -> Iterator[Collapse]:
-        """Yield the kinds of caption collapse, from epoch `FIRST_EPOCH` on."""
-        if step.epoch >= FIRST_EPOCH:
+        """Yield the kinds of caption collapse, from epoch `FIRST_EPOCH` and the end of the warm-up on."""
+        if step.epoch >= FIRST_EPOCH and step.step > self._config.train.warmup_steps:
             yield from find_collapse(model, self._split, self._corpus.vocab, self._config)
 
 

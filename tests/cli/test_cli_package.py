@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,14 @@ def test_an_installed_model_is_evaluated_on_a_data_set(
     data = photo_run.parent / "data.h5"
     done = cli("evaluate", "birds", "--data", data, "--json")
     record, own = json.loads(done.out), json.loads(cli("evaluate", photo_run, "--json").out)
-    assert record["name"] == "captioner_birds"
+    assert record["name"] == "birds"
     assert record["bleu1"] == own["bleu1"]
     assert cli("evaluate", "birds", "-o", f"data.root={data}", "--json").out == done.out
     assert cli("inspect", "gradients", "birds", "-o", f"data.root={data}", "--word", "2").code == 0
     for command in ("evaluate", "sample"):
         failed = cli(command, "birds")
         assert failed.code == 1
-        assert failed.err.endswith("a model package has no data set; name it with -o data.root=PATH\n")
+        assert failed.err.endswith("models have no data set; name it with --data FILE, or give photographs\n")
 
 
 def test_models_are_listed(cli: Callable[..., Any], birds: Path) -> None:
@@ -106,7 +106,7 @@ def test_overrides_of_decoding_are_packaged_and_others_refused(
     options = ("-o", "decode.beam_width=4", "-o", "decode.consensus=3")
     done = cli("package", tiny_run, "--output", tmp_path / "model", *options)
     assert done.code == 0
-    assert done.err.startswith("captioner: warning: decode.consensus: set to 0, got 3; ")
+    assert done.err.startswith("captioner: warning: decode.consensus: set to 0 (was 3); ")
     assert "beam search of width 4" in cli("card", tmp_path / "model").out
 
 
@@ -149,3 +149,28 @@ def test_make_caption_checks_its_arguments_first(words: list[str], message: str,
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_a_run_that_starts_from_a_model_names_it_in_its_card(
+    cli: Callable[..., Any],
+    small_options: Sequence[str],
+    tiny_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli("package", tiny_run, "--output", "model", "--name", "birds", "--license", "cc-by-nc-4.0")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    install(tmp_path / "model", tmp_path / "site")
+    done = cli("train", *small_options, "-otrain.max_steps=2", "-otrain.init_from=birds", "--run", "fine")
+    assert done.code == 0, done.err
+    assert "initialized from " in done.err
+    packaged = cli("package", "fine", "--output", "shop", "--license", "mit")
+    assert "trained from the model birds; its terms apply too" in packaged.err
+    for card in (cli("card", "fine").out, (tmp_path / "shop" / "README.md").read_text()):
+        assert "Training started from the model birds (license: cc-by-nc-4.0), so the terms of that model" in card
+        assert str(tmp_path) not in card
+    (tmp_path / "birds").mkdir()  # an existing path takes precedence, also if it is no model
+    failed = cli("train", *small_options, "-otrain.init_from=birds", "--run", "other")
+    assert (failed.code, failed.err.count("\n")) == (1, 1)
+    assert "birds: no checkpoint found" in failed.err

@@ -71,7 +71,8 @@ def test_without_data_set_and_index_a_warning_is_printed(kind: str, moved: Path,
     assert len(done.out.splitlines()) > 5
     assert done.err == (
         f"captioner: warning: decode.consensus: neither run/reranker.h5 nor the data set {moved}/data.h5 was found, "
-        "so captions are ranked by log-probability / length^0.5 alone; try -o data.root=NEW, or -o decode.consensus=0\n"
+        "so captions are ranked by log-probability / length^0.5 alone; "
+        "try -o data.root=FILE, or -o decode.consensus=0\n"
     )
 
 

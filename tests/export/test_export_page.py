@@ -14,7 +14,7 @@ from captioner.layers import CELLS
 from captioner.model.image_input import IMAGE_INPUTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
-GREEDY, SAMPLING, MODULE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+GREEDY, _, SAMPLING, MODULE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("image", IMAGE_INPUTS)

@@ -82,7 +82,7 @@ def test_without_index_and_data_set_there_is_a_warning(coco_run: Path, tmp_path:
     captioner = captioner_of(moved)
     warning = (
         f"decode.consensus: neither {coco_run}/reranker.h5 nor the data set {root} was found, so captions are "
-        "ranked by log-probability / length^0.5 alone; try -o data.root=NEW, or -o decode.consensus=0"
+        "ranked by log-probability / length^0.5 alone; try -o data.root=FILE, or -o decode.consensus=0"
     )
     assert captioner.warnings == (warning,)
     plain = candidates(captioner_of(without_reranking(moved)), features, 2)

@@ -106,7 +106,7 @@ def test_consensus_is_switched_off_with_a_note(own_run: Path, tmp_path: Path) ->
     overrides = ["decode.beam_width=3", "decode.consensus=5"]
     written = package(own_run, tmp_path / "model", CardOptions(), "birds", overrides=overrides)
     (note,) = written.notes
-    assert note.startswith("decode.consensus: set to 0, got 5; ")
+    assert note.startswith("decode.consensus: set to 0 (was 5); ")
     decode = open_run(tmp_path / "model").config.decode
     assert (decode.consensus, decode.beam_width) == (0, 3)
 
