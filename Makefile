@@ -26,7 +26,7 @@ demo: install ## train on the generated pictures and caption ten of them (under 
 
 export MODEL ?= models/flickr8k
 caption: photo $(VENV)/model ## caption a photograph with a packaged model (PHOTO=my.jpg; MODEL=models/flickr8k)
-	$(BIN)/captioner sample "$$MODEL" "$$PHOTO"
+	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner sample "$$MODEL" "$$PHOTO"
 
 photo:
 	@test -n "$$PHOTO" || { echo 'make caption: expected a photograph; try make caption PHOTO=my.jpg' >&2; exit 2; }

@@ -32,12 +32,13 @@ def card(run: Path, **options: str | Path | None) -> None:
     limits and options, and how to train it again. It contains no paths of this machine.
     """
     from captioner.inference.find_checkpoint import find_checkpoint
-    from captioner.inference.package_info import in_package, read_card
+    from captioner.inference.package_info import in_package, read_card, read_info
 
     file = find_checkpoint(run)
     if in_package(file):
         if any(value is not None for value in options.values()):
             raise UsageError(f"{run}: a model package has its card; to change it, use captioner package")
+        read_info(file.parent)  # a package of another format is refused
         output.text(read_card(file.parent))
         return
     from captioner.inference.load import open_run

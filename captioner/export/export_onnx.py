@@ -8,7 +8,7 @@ from captioner.errors import UsageError
 from captioner.export.metadata import write_metadata
 from captioner.export.onnx_greedy import Decoding
 from captioner.export.onnx_models import GRAPHS, build_model
-from captioner.export.output import check_folder, create_folder, write
+from captioner.export.output import check_folder, output_folder, write
 from captioner.export.tensor_names import convert
 from captioner.inference.decoder import build_constraints
 from captioner.inference.restore import Restored
@@ -34,7 +34,7 @@ def export_onnx(restored: Restored, output: Path, dtype: str | None = None, over
     decoding = Decoding(vocab.start, vocab.end, vocab.null, options.max_length, build_constraints(options, vocab))
     metadata = write_metadata(restored)
     contents = [build_model(name, model, decoding, metadata).SerializeToString() for name in files]
-    create_folder(output)
-    for file, content in zip(files.values(), contents, strict=True):
-        write(file, content)
+    with output_folder(output):
+        for file, content in zip(files.values(), contents, strict=True):
+            write(file, content)
     return list(files.values())

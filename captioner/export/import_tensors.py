@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from captioner.arrays import Array, Params
 from captioner.config.options import Config
 from captioner.errors import DataError, UsageError
 from captioner.export.metadata import read_metadata
-from captioner.export.output import check_folder, create_folder
+from captioner.export.output import check_folder, output_folder
 from captioner.export.tensor_file import TensorFile
 from captioner.export.tensor_formats import format_of
 from captioner.export.tensor_names import STATISTICS, tensor_shapes, to_params
@@ -18,8 +19,9 @@ from captioner.inference.build_model import build_sizes
 from captioner.inference.find_checkpoint import BEST
 from captioner.model.parameters import Sizes
 from captioner.storage import checkpoint
-from captioner.storage.checkpoint import SEAL, Checkpoint, Meta
+from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.storage.files import check_output
+from captioner.storage.seals import SEAL
 
 FLOATS = ("float16", "float32", "float64")
 SUFFIX = Path(BEST).suffix
@@ -36,9 +38,8 @@ def import_tensors(path: Path, output: Path, overwrite: bool = False) -> Path:
     target = output if output.suffix == SUFFIX else output / BEST
     _check_target(output, target, overwrite)
     model = read_model(path)
-    if target != output:
-        create_folder(output)
-    checkpoint.save(target, model)
+    with nullcontext() if target == output else output_folder(output):
+        checkpoint.save(target, model)
     return target
 
 

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from captioner.errors import CheckpointError
-from captioner.inference.package_info import PackageInfo, is_name, read_info
+from captioner.inference.package_info import WEIGHTS, PackageInfo, check_seal, is_name, read_info
 from captioner.printable import quoted
 
 GROUP = "captioner.models"
@@ -21,7 +21,22 @@ MAX_NAMED = 10
 
 def installed_names() -> list[str]:
     """List the names of the installed models in alphabetical order."""
-    return sorted({entry.name for entry in metadata.entry_points(group=GROUP) if is_name(entry.name)})
+    return sorted({entry.name for entry in _entries() if is_name(entry.name)})
+
+
+def _entries() -> list[metadata.EntryPoint]:
+    """Return the entry points of the group, without those of distributions whose file of entry points is damaged."""
+    try:
+        return list(metadata.entry_points(group=GROUP))
+    except (TypeError, ValueError):  # one damaged file, of any distribution, makes this function fail
+        return [entry for distribution in metadata.distributions() for entry in _entries_of(distribution)]
+
+
+def _entries_of(distribution: metadata.Distribution) -> list[metadata.EntryPoint]:
+    try:
+        return list(distribution.entry_points.select(group=GROUP))
+    except (TypeError, ValueError):
+        return []
 
 
 def find_installed(name: str) -> Path | None:
@@ -31,7 +46,7 @@ def find_installed(name: str) -> Path | None:
     """
     if not is_name(name):
         return None
-    values = sorted({entry.value for entry in metadata.entry_points(group=GROUP) if entry.name == name})
+    values = sorted({entry.value for entry in _entries() if entry.name == name})
     if not values:
         return None
     if len(values) > 1:
@@ -62,6 +77,7 @@ def describe_installed() -> Iterator[tuple[str, Path, PackageInfo] | CheckpointE
             folder = find_installed(name)
             assert folder is not None
             info = read_info(folder)
+            check_seal(folder / WEIGHTS, info)
             if info.name != name:
                 raise CheckpointError(f"{folder}: expected the model {name}, got {info.name}")
             yield name, folder, info

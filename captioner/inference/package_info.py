@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from captioner.errors import CheckpointError
-from captioner.printable import quoted
+from captioner.printable import printable, quoted
 from captioner.storage.files import read_bytes
+from captioner.storage.seals import digest
 from captioner.text.strict_json import to_json
 
 INFO, WEIGHTS, CARD = "model.json", "weights.h5", "card.md"
@@ -92,6 +93,19 @@ def read_info(folder: Path) -> PackageInfo:
     if not is_name(values["name"]):
         raise CheckpointError(f"{file}: name: expected the name of a model, got {quoted(values['name'])}")
     return PackageInfo(**{one.name: values[one.name] for one in fields(PackageInfo)})
+
+
+def check_seal(path: Path, info: PackageInfo) -> None:
+    """Check that the seal of the weights is valid, and that its digest is that of the description.
+
+    Raises: CheckpointError.
+    """
+    found = digest(path)
+    if found != info.sha256:
+        raise CheckpointError(
+            f"{path}: expected the weights with SHA-256 {printable(info.sha256, 12)}, got {printable(found, 12)}: "
+            "they belong to another package; install it anew"
+        )
 
 
 def in_package(path: Path) -> bool:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from captioner.errors import CheckpointError
 from captioner.images.recipe import same_encoder
-from captioner.inference.package_info import in_package, read_info
+from captioner.inference.package_info import check_seal, in_package, read_info
 from captioner.printable import printable
 from captioner.storage import checkpoint
-from captioner.storage.checkpoint import MODEL, Checkpoint
+from captioner.storage.checkpoint import Checkpoint
+from captioner.storage.seals import MODEL
 
 LONGEST = 100
 """Maximum characters of the identity of an encoder in a message."""
@@ -33,12 +34,7 @@ def load_packaged(path: Path) -> Checkpoint:
     """
     info = read_info(path.parent)
     try:
-        digest = checkpoint.digest(path)
-        if digest != info.sha256:
-            raise CheckpointError(
-                f"{path}: expected the weights with SHA-256 {printable(info.sha256, 12)}, got {printable(digest, 12)}: "
-                "they belong to another package; install it anew"
-            )
+        check_seal(path, info)
         saved = checkpoint.load(path, (), MODEL)
         meta = saved.meta
         if not same_encoder(meta.encoder, info.encoder):

@@ -12,7 +12,7 @@ import captioner
 from captioner.images.recipe import parse_identity
 from captioner.model.perplexity import perplexity
 from captioner.packaging.card_facts import SOURCES, CardFacts
-from captioner.packaging.config_differences import config_differences, student_overrides
+from captioner.packaging.config_differences import config_differences, student_overrides, teacher_overrides
 from captioner.packaging.front_matter import METRICS, front_matter
 from captioner.packaging.markdown import code, escaped, table
 from captioner.packaging.scores_file import STATISTICS
@@ -173,8 +173,9 @@ def _reproduce(facts: CardFacts) -> Iterator[str]:
     train = f"captioner train -c config.yaml --run {run}{data}{start}"
     source = f"Save the options above as `config.yaml`.{' DATA is the data set.' if data else ''}"
     if config.train.objective == "distillation":
-        given = "".join(f" -o {shlex.quote(override)}" for override in student_overrides(config))
-        train = f"captioner distill TEACHER --run {run}{given}"
+        decode = [f"--teacher-set {shlex.quote(override)}" for override in teacher_overrides(facts.teacher_decode)]
+        given = [f"-o {shlex.quote(override)}" for override in student_overrides(config)]
+        train = " ".join((f"captioner distill TEACHER --run {run}{data}", *decode, *given))
         source = "Replace TEACHER by the run or runs that generated the training captions."
     split = shlex.quote(printable(config.validate.split, LONGEST))
     lines = [train, f"captioner evaluate {run} --split {split} --json > scores.json"]

@@ -82,9 +82,17 @@ class CardFacts:
     @property
     def teachers(self) -> list[str]:
         """The names of the teachers of a student."""
+        return [one_line(name) for one in self._teachers if (name := _texts(one).get("name", ""))]
+
+    @property
+    def teacher_decode(self) -> object:
+        """The decoding options of the teachers by name, as far as they are known."""
+        return self._teachers[0].get("decode") if self._teachers else None
+
+    @property
+    def _teachers(self) -> list[dict[str, Any]]:
         teachers = self.summary.get("teachers")
-        names = [_texts(one).get("name", "") for one in teachers] if isinstance(teachers, list) else []
-        return [one_line(name) for name in names if name]
+        return [one for one in teachers if isinstance(one, dict)] if isinstance(teachers, list) else []
 
     @property
     def dataset(self) -> str:

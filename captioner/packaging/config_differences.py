@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
+from captioner.config.effects import SHAPING
 from captioner.config.options import Config
 from captioner.config.schema import Option, options
+from captioner.config.student import STUDENT
 from captioner.config.values import write
 
 
@@ -25,13 +27,27 @@ def differing_options(config: Config) -> Iterator[tuple[Option, Any]]:
 def student_overrides(config: Config) -> list[str]:
     """Return the overrides of `captioner distill` that make a student with the options of a config.
 
-    They include only options that differ from their defaults.
+    A student has the options of its teacher, except those that `captioner distill` sets. So these are given in any
+    case, and those that shape the model too. Of the others, only those that differ from their defaults are given.
     """
-    sections = "train", "distill", "decode"
+    always = {*SHAPING, *(override.partition("=")[0] for override in STUDENT)}
+    differing = dict(differing_options(config))
+    given = [
+        f"{option.path}={write(option, attrgetter(option.path)(config))}"
+        for option in options()
+        if (option in differing or option.path in always) and option.path != "train.objective"
+    ]
+    return given if config.train.init_from is not None else [*given, "train.init_from=null"]
+
+
+def teacher_overrides(decode: object) -> list[str]:
+    """Return the overrides of a teacher with these decoding options, by name: those that differ from their defaults."""
+    known = {option.path.removeprefix("decode."): option for option in options() if option.path.startswith("decode.")}
+    values = decode.items() if isinstance(decode, dict) else ()
     return [
-        f"{option.path}={write(option, value)}"
-        for option, value in differing_options(config)
-        if option.path.split(".")[0] in sections and option.path != "train.objective"
+        f"{known[name].path}={write(known[name], value)}"
+        for name, value in values
+        if name in known and value != known[name].default and (value is None or isinstance(value, known[name].kind))
     ]
 
 

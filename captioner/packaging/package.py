@@ -36,9 +36,10 @@ from captioner.packaging.card import model_card
 from captioner.packaging.card_facts import CardFacts, CardOptions, collect_facts, default_name, one_line
 from captioner.packaging.pyproject import init_module, pyproject
 from captioner.printable import quoted
-from captioner.storage import checkpoint
+from captioner.storage import checkpoint, seals
 from captioner.storage.atomic import write_atomically
-from captioner.storage.checkpoint import MODEL, Checkpoint
+from captioner.storage.checkpoint import Checkpoint
+from captioner.storage.seals import MODEL
 
 VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}((a|b|rc)[0-9]{1,9})?(\.post[0-9]{1,9})?")
 
@@ -92,7 +93,7 @@ def package(
     with _folder(output) as temporary:
         weights = temporary / WEIGHTS
         checkpoint.save(weights, _half(model), seal=MODEL)
-        info = _info(facts, version, checkpoint.digest(weights))
+        info = _info(facts, version, seals.digest(weights))
         texts = {
             INFO: info.json(),
             CARD: model_card(facts),

@@ -18,17 +18,7 @@ from captioner.errors import CheckpointError
 from captioner.printable import printable
 from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
-
-SEAL = Seal("checkpoint", version=2, writer="`captioner train`", max_bytes=8 << 30, error=CheckpointError)
-MODEL = Seal(
-    "model",
-    version=1,
-    writer="`captioner package`",
-    max_bytes=1 << 30,
-    error=CheckpointError,
-    remedy="install it anew",
-)
-"""The file of a model package: a checkpoint with float16 parameters and without optimizer state."""
+from captioner.storage.seals import SEAL
 
 
 @dataclass(frozen=True)
@@ -139,12 +129,6 @@ def load(path: Path, slots: Collection[str] | None = None, seal: Seal | None = N
         return slots is None or group != "slots" or slot in slots
 
     return read(seal or SEAL, path, "f", lambda tree, meta: _parse(tree, meta, path), wanted)
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 digest in the seal of a checkpoint or a model. Raises: CheckpointError for another file."""
-    with (MODEL if MODEL.matches(path) else SEAL).open(path) as (_, found):
-        return found
 
 
 def _parse(tree: dict[str, Array], meta: str, path: Path) -> Checkpoint:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from captioner.arrays import Array
 from captioner.config.options import Config
+from captioner.config.student import STUDENT
 from captioner.config.yaml_io import dump, parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, UsageError
@@ -27,7 +28,7 @@ from captioner.inference.ensemble import ensemble_of
 from captioner.inference.load import Run, captioner_of, check_root, open_run
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage import checkpoint
+from captioner.storage import seals
 from captioner.training import teacher_captions
 from captioner.training.events import Captioned, Event, Warned
 from captioner.training.recorder import Recorder
@@ -36,22 +37,6 @@ from captioner.training.teacher_captions import Provenance, TeacherCaptions, che
 from captioner.training.train import Training, train
 from captioner.training.training_corpus import check_beam
 
-SETTINGS = (
-    "train.objective=distillation",
-    "train.epochs=5",
-    "train.max_steps=null",
-    "train.learning_rate=1e-3",
-    "train.warmup_steps=50",
-    "train.label_smoothing=0",
-    "train.ema_decay=0.99",
-    "validate.every=1",
-    "validate.score_every=1",
-    "validate.best_metric=cider_d",  # the perplexity of the references gets worse while the captions get better
-    "decode.method=beam",
-    "decode.beam_width=10",
-    "decode.consensus=0",
-)
-"""Options of a student that are not its first teacher's."""
 Given = tuple[Path, TeacherCaptions]
 """Captions of an earlier distillation, and their file."""
 SAVE_SECONDS = 30.0
@@ -69,7 +54,7 @@ def distill(
 ) -> Iterator[Event]:
     """Caption the training images with the teachers, an ensemble if several, and train a student on the captions.
 
-    The student has the options of the first teacher, `SETTINGS` and `overrides`, and its initial parameters.
+    The student has the options of the first teacher, `STUDENT` and `overrides`, and its initial parameters.
     `teacher_overrides` are decoding options of the teachers. With `captions`, a run or a file, the captions of an
     earlier distillation are used. Captions in the run folder are used too, if they have the same teachers, decoding
     options and data set; so repeating an interrupted call continues it.
@@ -86,6 +71,7 @@ def distill(
     else:
         _check_teachers(given, models)
     config, run = student_config(teacher, teachers[0], overrides), RunFolder(Path(folder))
+    _check_folder(run, models)
     check_root(config)
     kind = partial(Distilling, models=models, teacher=teacher, given=given, overwrite=overwrite)
     yield from train(config, folder, overwrite or _is_unfinished(run), stop, kind)
@@ -94,7 +80,7 @@ def distill(
 def student_config(teacher: LoadedModel, path: Run, overrides: Sequence[str]) -> Config:
     """Return the config of a student. Raises: ConfigError for overrides."""
     initial = f"train.init_from={os.path.join('.', path)}"  # null and ~ have other meanings in a config
-    return parse(dump(teacher.config), f"the config in {teacher.path}", (*SETTINGS, initial, *overrides))
+    return parse(dump(teacher.config), f"the config in {teacher.path}", (*STUDENT, initial, *overrides))
 
 
 class Distilling(Training):
@@ -191,13 +177,20 @@ def _captioner(teacher: LoadedModel, threads: int, corpus: Corpus) -> Captioner:
     return captioner_of(dataclasses.replace(teacher, config=config), known)
 
 
+def _check_folder(run: RunFolder, models: Sequence[Restored]) -> None:
+    """Raises: UsageError when the run folder is that of a teacher, which the student would replace."""
+    for model in models:
+        if os.path.realpath(run.path) == os.path.realpath(model.path.parent):
+            raise UsageError(f"{run.path}: is the folder of the teacher {model.path}; choose another folder with --run")
+
+
 def _provenance(models: Sequence[Restored], teacher: LoadedModel, corpus: Corpus) -> Provenance:
     decode = dataclasses.asdict(teacher.config.decode)
     return Provenance(short_names([one.path for one in models]), _digests(models), decode, origin_of(corpus))
 
 
 def _digests(models: Sequence[Restored]) -> list[str]:
-    return [checkpoint.digest(model.path) for model in models]
+    return [seals.digest(model.path) for model in models]
 
 
 def _check_method(teacher: LoadedModel) -> None:

@@ -28,7 +28,7 @@ def summarize(
     threads: int,
     parameters: int,
     init_from: Mapping[str, Any] | None,
-    teachers: Sequence[Mapping[str, str]] | None,
+    teachers: Sequence[Mapping[str, Any]] | None,
 ) -> dict[str, Any]:
     """Summarize training from step `first` to `step`.
 

@@ -27,7 +27,7 @@ SEAL = Seal(
     writer="`captioner distill`",
     max_bytes=8 << 30,
     error=CheckpointError,
-    remedy="`captioner distill` writes it again",
+    remedy="`captioner distill --overwrite` writes it again",
 )
 TYPES = {"images": "int32", "counts": "int32", "lengths": "int32", "words": "int32", "log_probs": "float32"}
 

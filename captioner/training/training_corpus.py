@@ -54,9 +54,10 @@ TRAINING_CORPORA: Mapping[str, Callable[[Config, Corpus, Path], Corpus]] = {
 
 
 def about(captions: TeacherCaptions) -> dict[str, object]:
-    """Return the identities of the teachers, for readers."""
-    pairs = zip(captions.provenance.teachers, captions.provenance.checkpoints, strict=True)
-    return {TEACHERS: [{"name": name, "checkpoint": digest} for name, digest in pairs]}
+    """Return the identities and decoding options of the teachers, for readers."""
+    known = captions.provenance
+    pairs = zip(known.teachers, known.checkpoints, strict=True)
+    return {TEACHERS: [{"name": name, "checkpoint": digest, "decode": known.decode} for name, digest in pairs]}
 
 
 def check_beam(config: Config, provenance: Provenance) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from captioner.errors import CheckpointError
 from captioner.inference.find_checkpoint import find_checkpoint, is_run
 from captioner.inference.installed_models import describe_installed, find_installed, installed_names
 from captioner.inference.load import open_run
+from captioner.inference.package_info import WEIGHTS
 
 LISTING = """
 import sys
@@ -108,3 +110,36 @@ def test_one_damaged_package_does_not_hide_others(birds: Path, bird_package: Pat
     first, second = describe_installed()
     assert isinstance(first, tuple)
     assert isinstance(second, CheckpointError)
+
+
+@pytest.mark.parametrize("content", [b"[console_scripts]\nfoo\n", b"[x]\na = b\xff\n"], ids=["no value", "not UTF-8"])
+def test_damaged_entry_points_of_another_distribution_change_nothing(
+    content: bytes, birds: Path, cli: Callable[..., Any]
+) -> None:
+    other = birds.parent / "unrelated-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: unrelated\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_bytes(content)
+    with pytest.raises((TypeError, ValueError)):
+        metadata.entry_points()
+    assert "birds" in installed_names()
+    assert find_installed("birds") == birds
+    done = cli("sample", "nowhere", "photo.jpg")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "foreign"])
+def test_weights_that_do_not_fit_are_reported_in_the_list(
+    damage: str, birds: Path, tiny_run: Path, cli: Callable[..., Any]
+) -> None:
+    weights = birds / WEIGHTS
+    content = weights.read_bytes()
+    weights.unlink()
+    if damage == "truncated":
+        weights.write_bytes(content[:5000])
+    elif damage == "foreign":
+        shutil.copy(find_checkpoint(tiny_run), weights)
+    done = cli("models")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("captioner: model birds: ")
+    assert done.err.count("\n") == 1

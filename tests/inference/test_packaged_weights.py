@@ -12,7 +12,8 @@ from captioner.errors import CheckpointError
 from captioner.inference.load import open_run
 from captioner.inference.package_info import INFO, WEIGHTS
 from captioner.storage import checkpoint
-from captioner.storage.checkpoint import MODEL, Checkpoint
+from captioner.storage.checkpoint import Checkpoint
+from captioner.storage.seals import MODEL
 
 
 def refusal() -> str:

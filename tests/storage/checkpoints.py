@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from captioner.errors import CheckpointError
-from captioner.storage.checkpoint import SEAL, Checkpoint, Meta, load
+from captioner.storage.checkpoint import Checkpoint, Meta, load
+from captioner.storage.seals import SEAL
 
 META = Meta(
     config="seed: 3\n",

@@ -12,8 +12,9 @@ from checkpoints import PARAMS, WHOLE
 
 from captioner.errors import CheckpointError
 from captioner.storage import checkpoint, sealed_arrays
-from captioner.storage.checkpoint import SEAL, save
+from captioner.storage.checkpoint import save
 from captioner.storage.sealed import SIZE
+from captioner.storage.seals import SEAL
 
 Write = Callable[..., object]
 """A function of a path, arrays by name, and the text of `meta`."""

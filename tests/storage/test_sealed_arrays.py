@@ -12,8 +12,9 @@ import pytest
 from checkpoints import META, error_of, image_of, replace, sealed
 
 from captioner.storage import checkpoint
-from captioner.storage.checkpoint import SEAL, load
+from captioner.storage.checkpoint import load
 from captioner.storage.sealed_arrays import MAX_OBJECTS
+from captioner.storage.seals import SEAL
 
 
 def virtual(file: h5py.File) -> None:

@@ -22,7 +22,7 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.restore import Restored
-from captioner.storage import checkpoint
+from captioner.storage import checkpoint, seals
 from captioner.text.vocabulary import Vocab
 from captioner.training import distill as distillation
 from captioner.training import teacher_captions
@@ -186,7 +186,8 @@ def test_the_run_records_its_teachers_and_trains_like_any_other(
     assert open_run(run).config.train.init_from == teacher
     digest = (teacher / "best.h5").read_bytes().partition(b"\n")[0].split()[-1].decode()
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["teachers"] == [{"name": "run", "checkpoint": digest}]
+    (teacher,) = summary["teachers"]
+    assert (teacher["name"], teacher["checkpoint"], teacher["decode"]["beam_width"]) == ("run", digest, 6)
     assert str(teacher).encode() not in (run / "captions.h5").read_bytes()
     evaluated = cli("evaluate", run, "--json")
     assert evaluated.code == 0
@@ -278,7 +279,7 @@ def test_an_interrupted_generation_is_not_lost_to_other_options(student: Callabl
 def test_a_model_package_is_a_teacher(bird_package: Path, student: Callable[..., Path]) -> None:
     run = student("student", teachers=[bird_package], teacher_overrides=["decode.beam_width=3"])
     weights = find_checkpoint(bird_package)
-    assert teacher_captions.load(run / "captions.h5").provenance.checkpoints == [checkpoint.digest(weights)]
+    assert teacher_captions.load(run / "captions.h5").provenance.checkpoints == [seals.digest(weights)]
 
 
 def test_captions_of_other_rows_are_rejected(student: Callable[..., Path], tmp_path: Path) -> None:
@@ -427,5 +428,16 @@ def test_other_captions_are_rejected(student: Callable[..., Path], tmp_path: Pat
     content = bytearray(file.read_bytes())
     content[-9] ^= 1
     file.write_bytes(content)
-    with pytest.raises(CheckpointError, match="damaged: its content does not match its seal; `captioner distill` wr"):
+    with pytest.raises(CheckpointError, match="damaged: its content does not match its seal; `captioner distill --overwrite` wr"):
         drain(resume(run, ["train.epochs=3"]))
+
+
+@pytest.mark.parametrize("way", ["folder", "link", "checkpoint"])
+def test_a_student_never_replaces_its_teacher(way: str, teacher: Path, tmp_path: Path) -> None:
+    run = teacher
+    (tmp_path / "link").symlink_to(run)
+    folder = tmp_path / "link" if way == "link" else run
+    before = {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
+    with pytest.raises(UsageError, match="is the folder of the teacher .*; choose another folder with --run"):
+        drain(distill([run / "best.h5" if way == "checkpoint" else run], folder, overwrite=True))
+    assert {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()} == before
