@@ -42,14 +42,22 @@ class MissingLibraryError(UsageError):
         super().__init__(f"{where}needs {library}, which {problem}; try {install}")
 
 
-class ConfigError(CaptionerError):
-    """One or more invalid options; `problems` has one line for each."""
-
-    exit_code = 2
+class ProblemsError(CaptionerError):
+    """One or more problems that are reported together; `problems` has one line for each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(printable(problem, LONGEST) for problem in problems)
         Exception.__init__(self, "\n".join(self.problems))
+
+
+class ConfigError(ProblemsError):
+    """One or more invalid options."""
+
+    exit_code = 2
+
+
+class MergeError(ProblemsError):
+    """One or more data sets that cannot be merged."""
 
 
 class DataError(CaptionerError):

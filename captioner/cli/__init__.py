@@ -18,7 +18,7 @@ import click
 import captioner
 from captioner.cli import interrupts, output
 from captioner.cli.lazy_group import LazyGroup
-from captioner.errors import CaptionerError, ConfigError, MissingLibraryError
+from captioner.errors import CaptionerError, MissingLibraryError, ProblemsError
 from captioner.extras import library_of
 
 DEBUG = "--debug"
@@ -27,7 +27,7 @@ COMPLETION = "_CAPTIONER_COMPLETE"
 COMMANDS = {
     "card": "Print a model card.",
     "config": "List, write, print and check config files.",
-    "data": "Check, summarize and show data sets.",
+    "data": "Check, summarize, show and merge data sets.",
     "distill": "Train a model on the captions of teachers.",
     "doctor": "Check the installation and describe the machine.",
     "evaluate": "Score captions against reference captions.",
@@ -126,7 +126,7 @@ def _run(args: list[str], debug: bool) -> int:
 
             output.note(*traceback.format_exc().splitlines())
         else:
-            for problem in failure.problems if isinstance(failure, ConfigError) else (failure,):
+            for problem in failure.problems if isinstance(failure, ProblemsError) else (failure,):
                 output.problem(problem)
         return failure.exit_code
 

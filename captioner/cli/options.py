@@ -136,6 +136,19 @@ def list_option(command: Command) -> Command:
     )(command)
 
 
+def shard_option(purpose: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `--shard`, as a `Shard` or None, with its purpose in its help."""
+
+    def parse(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
+        from captioner.data.shard import Shard
+
+        return Shard.parse(value)
+
+    return click.option("--shard", metavar="I/N", callback=parse, help=purpose)
+
+
 def strict_option(command: Command) -> Command:
     """Add `--strict`."""
     return click.option("--strict", is_flag=True, help="Stop at the first problem instead of skipping it.")(command)

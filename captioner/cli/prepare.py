@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.options import PATH, encoder_options, list_option, strict_option
+from captioner.cli.options import PATH, encoder_options, list_option, shard_option, strict_option
 from captioner.cli.prepare_options import prepare_config, prepare_options
 
 if TYPE_CHECKING:
+    from captioner.data.shard import Shard
     from captioner.preparation.prepare import Event, Prepared
 
 MAX_LINES = 20
@@ -26,6 +27,7 @@ SCENES = "warning: encoder scenes is for generated scenes; for photographs, try 
 Examples:
   captioner prepare photos/captions.csv --output birds.h5
   captioner prepare dataset.json --features features.h5 --encoder efficientnet-lite0 --output flickr8k.h5
+  captioner prepare photos/captions.csv --shard 2/4 --output part2.h5
 """
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
@@ -40,6 +42,7 @@ Examples:
 @prepare_options
 @list_option
 @encoder_options
+@shard_option("Prepare only part I of N parts of the photographs; `captioner data merge` joins the parts.")
 @strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing data set.")
@@ -48,6 +51,7 @@ def prepare(
     file: Path,
     lists: tuple[str, ...],
     encoder_option: dict[str, str],
+    shard: Shard | None,
     strict: bool,
     as_json: bool,
     overwrite: bool,
@@ -72,6 +76,7 @@ def prepare(
         prepare_config(values),
         lists=lists,
         encoder_options=encoder_option,
+        shard=shard,
         strict=strict,
         overwrite=overwrite,
     )
@@ -85,11 +90,11 @@ def prepare(
     if prepare_config(values).encoder == "scenes":
         output.problem(SCENES)
     if not as_json:
-        output.note(*_next(prepared))
+        output.note(*(next_command(prepared) if shard is None else _next_of_shard(shard)))
     return 1 if counts["missing"] or counts["unreadable"] else 0
 
 
-def _next(prepared: Prepared) -> list[str]:
+def next_command(prepared: Prepared) -> list[str]:
     """Return the command that trains on the data set, after a warning if there is no validation split."""
     config = "photos-attention" if "regions" in prepared.summary else "photos"
     command = f"next: captioner train -c {config} --data {shlex.quote(str(prepared.path))}"
@@ -100,6 +105,10 @@ def _next(prepared: Prepared) -> list[str]:
         "or a split column",
         f"{command} -o validate.split=train",
     ]
+
+
+def _next_of_shard(shard: Shard) -> list[str]:
+    return [f"next: prepare all shards from 1/{shard.parts} to {shard.parts}/{shard.parts}, then captioner data merge"]
 
 
 def show(events: Iterator[Event]) -> Prepared:

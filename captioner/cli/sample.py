@@ -20,10 +20,12 @@ from captioner.cli.options import (
     example_override_option,
     images_hint,
     images_option,
+    shard_option,
 )
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
+    from captioner.data.shard import Shard
     from captioner.inference.caption import Caption
     from captioner.preparation.find_photos import Unreadable
 
@@ -36,6 +38,7 @@ Examples:
   captioner sample runs/scenes/last.h5 --features new.h5 --json
   captioner sample runs/scenes-attention -n 10 --attention maps
   captioner sample --ensemble runs/birds runs/birds-2 new.jpg -o decode.beam_width=5 -o decode.length_penalty=0.7
+  captioner sample runs/birds photos/ --json --shard 1/4
   captioner sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9
 """
 )
@@ -56,6 +59,7 @@ Examples:
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
 )
+@shard_option("Caption only part I of N parts of the images; all outputs in order equal the output without --shard.")
 @click.option(
     "--n-best",
     type=click.IntRange(min=1, max=100),
@@ -99,6 +103,7 @@ def sample(
     split: str | None,
     features: Path | None,
     number: int | None,
+    shard: Shard | None,
     n_best: int,
     as_json: bool,
     write_sidecar: str | None,
@@ -164,14 +169,16 @@ def sample(
     with_attention, corpus = attention is not None, None
     captions: Iterable[Caption | Unreadable]
     if photos:
-        captions = captions_of_photos(loaded, photos, encoder, encoder_option, number, n_best, with_attention)
+        captions = captions_of_photos(loaded, photos, encoder, encoder_option, number, n_best, with_attention, shard)
     elif features is not None:
-        captions = captions_of_features(loaded, features, number, n_best, with_attention)
+        captions = captions_of_features(loaded, features, number, n_best, with_attention, shard)
     else:
         from captioner.inference.load import open_corpus
 
         corpus = open_corpus(loaded, data)
-        captions = captions_of_split(loaded, corpus, split or "val", data is None, number, n_best, with_attention)
+        captions = captions_of_split(
+            loaded, corpus, split or "val", data is None, number, n_best, with_attention, shard
+        )
     from captioner.cli.captions import write_captions
 
     if attention is None:

@@ -9,6 +9,12 @@
     SPLIT/image_idxs     (K,)   int32: the row of features that a caption describes
     SPLIT/texts          (K,)   raw captions
 
+A shard of a data set (`captioner prepare --shard`) is a data set that also has
+
+    meta                 `shard`: its number, the number of shards, and a digest of the captions of all of them
+    SPLIT/positions      (M,)   int32: the position of each image in the sequence of all photographs
+    SPLIT/words          (K,)   words of the captions, if a caption file with tokens has others than the tokenizer
+
 Texts are fixed-length UTF-8, padded with NULs. The file has no filters, links, attributes or references.
 """
 
@@ -29,8 +35,10 @@ from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Features, Split, validate
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.read_back import VerifyingWriter
+from captioner.data.shard import PreparedShard, shard_of_meta
 from captioner.errors import DataError
 from captioner.storage.atomic import replacing
+from captioner.storage.deferred_errors import DeferredErrorFile
 from captioner.storage.hdf5 import FILE_LIMIT, open_dataset
 from captioner.storage.hdf5_writer import new_file
 from captioner.storage.sealed import SIZE, Seal, digest_of
@@ -54,7 +62,16 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
 
     Raises: DataError when `captioner prepare` did not write the file, or it is damaged.
     """
-    path = Path(root or ".")
+    return prepared_shard(Path(root or "."), memory_mib=memory_mib, regions=regions)[0]
+
+
+def prepared_shard(
+    path: Path, *, memory_mib: int = MEMORY_MIB, regions: bool = False
+) -> tuple[Corpus, PreparedShard | None]:
+    """Load a prepared data set as `prepared`, and what it stores in addition if it is a shard.
+
+    Raises: as `prepared`.
+    """
     splits: dict[str, Split] = {}
     with _verified(path) as file:
         meta = _meta(file)
@@ -62,7 +79,8 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
         for name in meta["splits"]:
             splits[name] = split = _read_split(file, name, memory_mib, regions and meta.get("regions", False))
             memory_mib = max(0, memory_mib - memory_of(split.features, split.regions))
-    return validate(Corpus(vocab, splits, meta["encoder"], meta["about"]), str(path))
+        shard = _read_shard(file, meta["shard"], splits) if isinstance(meta.get("shard"), dict) else None
+    return validate(Corpus(vocab, splits, meta["encoder"], meta["about"]), str(path)), shard
 
 
 @contextmanager
@@ -88,17 +106,18 @@ def _meta(file: _Verified) -> dict[str, Any]:
             raise DataError(f"{path}: meta: expected encoder, splits and about, got {text!r:.80}")
 
 
-def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None:
-    """Write a data set atomically: on failure, the previous file at `path` is unchanged.
+def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any], shard: PreparedShard | None = None) -> None:
+    """Write a data set, or a shard, atomically: on failure, the previous file at `path` is unchanged.
 
     Raises: DataError when it cannot be written.
     """
     check_names(list(corpus.splits), str(path))
     meta: dict[str, Any] = {"encoder": corpus.encoder, "splits": list(corpus.splits), "about": dict(about)}
     meta |= {"regions": True} if corpus.grid else {}
+    meta |= {} if shard is None else {"shard": shard.meta()}
     try:
         with replacing(path) as temporary:
-            difference = _write_and_verify(temporary, path, corpus, meta)
+            difference = _write_and_verify(temporary, path, corpus, meta, shard)
             if difference:
                 kept = "the previous data set is kept" if path.exists() else "there is no previous data set"
                 raise DataError(
@@ -110,15 +129,21 @@ def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None
         raise DataError(f"{path}: cannot write the data set: {error.strerror or error}{kept}") from error
 
 
-def _write_and_verify(temporary: Path, path: Path, corpus: Corpus, meta: Mapping[str, Any]) -> str:
+def _write_and_verify(
+    temporary: Path, path: Path, corpus: Corpus, meta: Mapping[str, Any], shard: PreparedShard | None
+) -> str:
     """Write and seal a file, read it back, and return the first difference, or "" if there is none."""
-    with _DeferredErrorFile(temporary) as target:
+    with DeferredErrorFile(temporary) as target:
         with new_file(target, corpus.splits, userblock=SIZE) as file:
             writer = VerifyingWriter(file)
             writer.add("meta", np.array(json.dumps(meta, allow_nan=False).encode()))
             writer.add("vocabulary", _bytes(corpus.vocab.words, f"{path}: vocabulary"))
             for name, split in corpus.splits.items():
                 _write_split(writer, name, split, corpus.vocab, f"{path}: {name}")
+                if shard is not None:
+                    writer.add(f"{name}/positions", shard.positions[name])
+                if shard is not None and shard.words:
+                    writer.add(f"{name}/words", _bytes(shard.words[name], f"{path}: {name} words"))
         _seal(target)
     try:
         with _verified(temporary) as verified:
@@ -149,35 +174,6 @@ def _write_split(writer: VerifyingWriter, name: str, split: Split, vocab: Vocab,
         writer.add_rows(f"{name}/regions", split.regions)
 
 
-class _DeferredErrorFile(io.FileIO):
-    """File that delays its first write error to the end of the `with` block, since HDF5 crashes on a full disk."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "w+")
-        self._failure: OSError | None = None
-
-    def write(self, content: Any, /) -> int:
-        rest = memoryview(content).cast("B")
-        try:
-            while rest and self._failure is None:
-                rest = rest[super().write(rest) :]
-        except OSError as failure:
-            self._failure = failure
-        return len(content)
-
-    def truncate(self, size: int | None = None, /) -> int:
-        try:
-            return super().truncate(size)
-        except OSError as failure:
-            self._failure = self._failure or failure
-            return size or 0
-
-    def __exit__(self, *problem: object) -> None:
-        self.close()
-        if self._failure is not None:
-            raise self._failure
-
-
 def _seal(file: io.FileIO) -> None:
     length = file.seek(0, os.SEEK_END) - SIZE
     file.seek(SIZE)
@@ -197,6 +193,16 @@ def _read_split(file: _Verified, name: str, memory_mib: int, regions: bool) -> S
         texts=_texts(file, f"{name}/texts"),
         regions=open_features(file.path, f"{name}/regions", left, file.descriptor, ndim=4) if regions else None,
     )
+
+
+def _read_shard(file: _Verified, meta: Mapping[str, Any], splits: Mapping[str, Split]) -> PreparedShard:
+    positions = {name: _integers(file, f"{name}/positions", ndim=1) for name in splits}
+    words = {name: _texts(file, f"{name}/words") for name in splits} if meta.get("words") else {}
+    for name, split in splits.items():
+        for array, count in ((positions[name], len(split.image_ids)), (words.get(name), len(split.image_idxs))):
+            if array is not None and len(array) != count:
+                raise DataError(f"{file.path}: {name} positions or words: expected {count} rows, got {len(array)}")
+    return shard_of_meta(meta, positions, words, str(file.path))
 
 
 def _vocabulary(file: _Verified) -> Vocab:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from captioner.data.blocks import blocks
-from captioner.data.corpus import Corpus, Split
+from captioner.data.corpus import Corpus, Features, Split
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 EXAMPLES = 10
@@ -46,15 +47,23 @@ def _split(split: Split, vocab: Vocab) -> dict[str, Any]:
 
 def duplicates(corpus: Corpus) -> dict[str, Any]:
     """Find images with the same features in two splits: their number, and example pairs of names."""
+    return duplicates_between((name, split.image_ids, split.features) for name, split in corpus.splits.items())
+
+
+def duplicates_between(groups: Iterable[tuple[str, Sequence[str], Features]]) -> dict[str, Any]:
+    """Find images with the same features in two groups, each with its name, the names of its images and their features.
+
+    Return their number, and example pairs of names.
+    """
     seen: dict[bytes, tuple[str, str]] = {}
     examples: list[list[str]] = []
     count = 0
-    for name, split in corpus.splits.items():
-        for first, rows in blocks(split.features):
-            for row, numbers in enumerate(np.ascontiguousarray(rows), first):
+    for name, images, features in groups:
+        for first, rows in blocks(features):
+            for image, numbers in zip(images[first : first + len(rows)], np.ascontiguousarray(rows), strict=True):
                 digest = hashlib.blake2b(numbers, digest_size=16).digest()
-                other, image = seen.setdefault(digest, (name, split.image_ids[row]))
+                other, earlier = seen.setdefault(digest, (name, image))
                 if other != name:
                     count += 1
-                    examples += [[f"{other}: {image}", f"{name}: {split.image_ids[row]}"]][: EXAMPLES - len(examples)]
+                    examples += [[f"{other}: {earlier}", f"{name}: {image}"]][: EXAMPLES - len(examples)]
     return {"images": count, "examples": examples}

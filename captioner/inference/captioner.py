@@ -152,18 +152,21 @@ class Captioner:
         image_ids: Array | None = None,
         regions: Features | None = None,
         attention: bool = False,
+        rows: Array | None = None,
     ) -> Iterator[Decoded]:
-        """Decode rows of features, or the first `limit` of them, a batch at a time: the `n_best` captions of each.
+        """Decode rows of features, a batch at a time: the `n_best` captions of each.
 
-        The beam is widened to `n_best` if needed. Log-probabilities are the model's own, whatever ranks the captions.
-        `image_ids` seed the random numbers of sampling per image, by default the row numbers. With `attention`, the
-        attention weights of each best caption are computed too. The features are not checked here.
+        Without `rows`, which are in ascending order, all rows are decoded, or the first `limit` of them. The beam is
+        widened to `n_best` if needed. Log-probabilities are the model's own, whatever ranks the captions. `image_ids`
+        seed the random numbers of sampling per image, by default the row numbers. With `attention`, the attention
+        weights of each best caption are computed too. The features are not checked here.
 
-        Shapes: features (N, F), image_ids (N,), regions (N, rows, columns, R) for a model with attention.
+        Shapes: features (N, F), image_ids (N,), regions (N, rows, columns, R) for a model with attention, rows (R,).
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
         not finite, or a model with attention without regions.
         """
-        vocab, rows = self.loaded.vocab, np.arange(min(features.shape[0], limit or features.shape[0]))
+        vocab = self.loaded.vocab
+        rows = np.arange(min(features.shape[0], limit or features.shape[0])) if rows is None else rows
         for found in self.search(features, rows, n_best, image_ids, regions):
             maps: list[Attention | None] = [None] * len(found.rows)
             if attention and regions is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from captioner.data.shard import Shard
 from captioner.errors import CheckpointError, UsageError
 from captioner.images import heic, open_parts
 from captioner.images.encoder import Encoder
@@ -98,6 +99,17 @@ def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Unre
             yield Unreadable(os.fspath(unknown[0]), f"{unknown[0]}{others}: HEIC is not supported; {heic.remedy()}")
         elif not found and not unread:
             yield Unreadable(os.fspath(path), f"{path}: expected photographs in this folder, got none")
+
+
+def photo_shard(photos: Iterable[Path | Unreadable], limit: int | None, shard: Shard) -> Iterator[Path | Unreadable]:
+    """Select a shard of the photographs, or of the first `limit` of them; what is not a photograph is in every shard.
+
+    Raises: UsageError if there are more shards than photographs.
+    """
+    listed = list(photos)
+    paths = [one for one in listed if not isinstance(one, Unreadable)][:limit]
+    yield from paths[shard.rows(len(paths))]
+    yield from (one for one in listed if isinstance(one, Unreadable))
 
 
 def caption_photos(

@@ -53,9 +53,13 @@ class DiscardedFeatures(NamedTuple):
 
 
 class EncodingJob(NamedTuple):
-    """Images to encode with their options, and the photographs that were left out."""
+    """Images to encode with their options, and the photographs that were left out.
+
+    `names` are those of all images of the data set, if `images` are only a part of them: a shard.
+    """
 
     images: Sequence[ImageRecord]
+    names: Sequence[str] | None
     options: Prepare
     encoder_options: Mapping[str, str]
     folder: Path
@@ -132,7 +136,7 @@ def encode_images(
         raise UsageError(
             f"--regions: encoder {job.options.encoder or ENCODER} has no regions; use {ENCODER}, or omit --regions"
         )
-    found, missing = locate_photos(job.folder, [one.image for one in job.images])
+    found, missing = locate_photos(job.folder, [one.image for one in job.images], job.names)
     for image, problem in missing:
         yield job.leave_out(image, problem)
     names, paths = list(found), list(found.values())

@@ -13,13 +13,14 @@ import numpy as np
 
 import captioner
 from captioner.config.options import Prepare
-from captioner.data.corpus import Corpus, Split, validate
-from captioner.data.features import SelectedFeatures
+from captioner.data.corpus import validate
 from captioner.data.prepared import SEAL, write_prepared
 from captioner.data.readers import Issue
+from captioner.data.shard import Shard
 from captioner.data.summary import summarize
-from captioner.errors import DataError, UsageError
+from captioner.errors import UsageError
 from captioner.parallel.blas import set_threads
+from captioner.preparation.assemble import assemble
 from captioner.preparation.encode import (
     DiscardedFeatures,
     EncodingJob,
@@ -31,10 +32,10 @@ from captioner.preparation.encode import (
     sha256_of,
 )
 from captioner.preparation.find_photos import Unreadable, photo_folder
-from captioner.preparation.image_records import SplitRecords, caption_words, parse_source, read_records, usable_splits
+from captioner.preparation.image_records import SplitRecords, parse_source, read_records
+from captioner.preparation.shard_records import photo_part
 from captioner.storage.atomic import remove_temporary_files
 from captioner.storage.files import check_output
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 
 class Prepared(NamedTuple):
@@ -54,16 +55,20 @@ def prepare(
     *,
     lists: Sequence[str] = (),
     encoder_options: Mapping[str, str] | None = None,
+    shard: Shard | None = None,
     strict: bool = False,
     overwrite: bool = False,
 ) -> Iterator[Event]:
     """Read captions, encode photographs (or read a feature file), write a data set, and yield events.
 
-    Features are stored next to the output until it is written, so that an interrupted run continues.
+    With `shard`, the data set has only that part of the photographs, and `merge` joins all parts. Features are stored
+    next to the output until it is written, so that an interrupted run continues.
 
     Raises: UsageError, DataError; with `strict` also for the first issue or unreadable photograph.
     """
     options = options or Prepare()
+    if shard is not None and options.features is not None:
+        raise UsageError(f"--shard {shard}: does not apply to --features, which encodes no photographs; omit --shard")
     store = output.with_name(f"{output.name}.part")
     remove_temporary_files(output)
     if not overwrite and remove_obsolete_store(store, output):
@@ -75,11 +80,12 @@ def prepare(
     records = read_records(sources, lists, options, strict)
     yield from records.issues
     set_threads(1)
-    images = list(chain(*records.splits.values()))
-    job = EncodingJob(images, options, encoder_options or {}, photo_folder(sources, options), strict, [])
+    part = photo_part(records, shard)
+    folder = photo_folder(sources, options)
+    job = EncodingJob(part.images, part.names, options, encoder_options or {}, folder, strict, [])
     found = yield from (read_features(job, options.features) if options.features else encode_images(job, store))
-    corpus, counts = _corpus(records, found, options)
-    unreadable = len(images) - len(found.rows) - found.missing
+    corpus, counts = assemble(records, found, options, part.others)
+    unreadable = len(job.images) - len(found.rows) - found.missing
     counts |= {"skipped": len(records.issues), "omitted": records.omitted}
     counts |= {"missing": found.missing, "unreadable": unreadable}
     about = {
@@ -88,47 +94,20 @@ def prepare(
         "images": Path(os.path.abspath(job.folder)).as_posix(),
         "options": {k: v.as_posix() if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
         "counts": counts,
+        **({} if shard is None else {"shard": str(shard)}),
     }
     check_output(output, overwrite, "a data set", SEAL.matches)  # again: encoding may take hours
-    write_prepared(output, validate(corpus, str(output)), about)
-    summary = {**summarize(corpus), "counts": counts, "problems": [str(one) for one in job.problems]}
+    write_prepared(output, validate(corpus, str(output)), about, part.record(records, corpus))
+    summary = {**summarize(corpus), **shard_of(about), "counts": counts, "problems": [str(one) for one in job.problems]}
     del corpus, found  # unmaps the feature store: Windows cannot delete a mapped file
     store.unlink(missing_ok=True)
     yield Prepared(output, summary)
 
 
-def _corpus(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
-    """Build the corpus of the images with features, and count its words and truncated captions."""
-    usable = usable_splits(records, found.rows, options)
-    words = {
-        name: [caption_words(caption) for one in images for caption in one.captions] for name, images in usable.items()
-    }
-    vocab = Vocab.build(words["train"], options.min_count, options.max_words)
-    if len(vocab) == len(SPECIAL):
-        raise DataError(
-            f"vocabulary: expected words that occur at least {options.min_count:,} times in train, got none; "
-            "try a smaller --min-count"
-        )
-    truncated = sum(len(caption) > options.max_length for captions in words.values() for caption in captions)
-    splits = {}
-    for name, captions in words.items():
-        images = usable[name]
-        rows = np.array([found.rows[one.image] for one in images])
-        regions = None if found.regions is None else SelectedFeatures(found.regions, rows, found.dtype)
-        splits[name] = Split(
-            captions=vocab.encode([caption[: options.max_length] for caption in captions]),
-            image_idxs=np.repeat(np.arange(len(images), dtype=np.int32), [len(one.captions) for one in images]),
-            features=SelectedFeatures(found.features, rows, found.dtype),
-            image_ids=[one.image for one in images],
-            texts=[caption.text for one in images for caption in one.captions],
-            regions=regions,
-        )
-    distinct_words = len({word for caption in words["train"] for word in caption})
-    return Corpus(vocab, splits, found.encoder), {
-        "truncated": truncated,
-        "distinct_words": distinct_words,
-        "min_count": options.min_count,
-    }
+def shard_of(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the entry `shard` of the summary of a shard; nothing for a complete data set."""
+    shard = about.get("shard")
+    return {"shard": shard} if isinstance(shard, str) else {}
 
 
 def summarize_records(records: SplitRecords, options: Prepare, without: Container[str] = ()) -> dict[str, Any]:
@@ -139,7 +118,7 @@ def summarize_records(records: SplitRecords, options: Prepare, without: Containe
     images = [one.image for one in chain(*records.splits.values()) if one.image not in without]
     names = {image: row for row, image in enumerate(images)}
     blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "", np.dtype(np.float32), 0)
-    corpus, counts = _corpus(records, blank, options)
+    corpus, counts = assemble(records, blank, options)
     summary = summarize(corpus)
     return {
         "vocabulary": summary["vocabulary"],

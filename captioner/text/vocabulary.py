@@ -53,6 +53,10 @@ class Vocab:
         frequent = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
         return cls((*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))[:max_words]))
 
+    def ids(self, words: Sequence[str]) -> list[int]:
+        """Encode one caption as `<START> w1 .. wn <END>`; unknown words become `<UNK>`."""
+        return [self.start, *(self.word_to_idx.get(word, self.unk) for word in words), self.end]
+
     def encode(self, captions: Sequence[Sequence[str]]) -> NDArray[np.int32]:
         """Encode each caption as `<START> w1 .. wn <END> <NULL> ...`; unknown words become `<UNK>`.
 
@@ -60,8 +64,7 @@ class Vocab:
         """
         rows = np.full((len(captions), 2 + max(map(len, captions), default=0)), self.null, np.int32)
         for row, words in zip(rows, captions, strict=True):
-            ids = [self.start, *(self.word_to_idx.get(word, self.unk) for word in words), self.end]
-            row[: len(ids)] = ids
+            row[: len(words) + 2] = self.ids(words)
         return rows
 
     def unpadded(self, captions: NDArray[np.integer]) -> list[list[int]]:

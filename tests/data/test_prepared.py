@@ -19,6 +19,7 @@ from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import ContiguousFeatures, SelectedFeatures, open_features
 from captioner.data.prepared import MAX_SPLITS, prepared, write_prepared
 from captioner.errors import DataError
+from captioner.storage.deferred_errors import DeferredErrorFile
 from captioner.storage.sealed import SIZE
 from captioner.text.vocabulary import SPECIAL, Vocab
 
@@ -193,7 +194,7 @@ def test_a_full_disk_keeps_the_old_file(
 
 def test_a_partial_write_is_an_error(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
     def write() -> None:
-        with MODULE._DeferredErrorFile(tmp_path / "a") as file:
+        with DeferredErrorFile(tmp_path / "a") as file:
             assert file.write(b"x" * 100) == 100
             assert file.write(b"y" * 100) == 100
             assert file.seek(0) == 0
