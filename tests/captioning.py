@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from captioner.data.corpus import Features
 from captioner.inference.caption import Candidate
 from captioner.inference.captioner import Captioner
@@ -21,4 +23,4 @@ def best_captions(
 ) -> list[Candidate]:
     """The best caption of each row."""
     loaded = models if isinstance(models, LoadedModel) else ensemble_of(models)
-    return [found[0] for found in candidates(captioner_of(loaded), features, limit=limit)]
+    return [found[0] for found in candidates(captioner_of(loaded), features, rows=np.arange(features.shape[0])[:limit])]

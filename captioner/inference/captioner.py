@@ -148,7 +148,6 @@ class Captioner:
         self,
         features: Features,
         n_best: int = 1,
-        limit: int | None = None,
         image_ids: Array | None = None,
         regions: Features | None = None,
         attention: bool = False,
@@ -156,17 +155,17 @@ class Captioner:
     ) -> Iterator[Decoded]:
         """Decode rows of features, a batch at a time: the `n_best` captions of each.
 
-        Without `rows`, which are in ascending order, all rows are decoded, or the first `limit` of them. The beam is
-        widened to `n_best` if needed. Log-probabilities are the model's own, whatever ranks the captions. `image_ids`
-        seed the random numbers of sampling per image, by default the row numbers. With `attention`, the attention
-        weights of each best caption are computed too. The features are not checked here.
+        Without `rows`, which are in ascending order, all rows are decoded. The beam is widened to `n_best` if needed.
+        Log-probabilities are the model's own, whatever ranks the captions. `image_ids` seed the random numbers of
+        sampling per image, by default the row numbers. With `attention`, the attention weights of each best caption are
+        computed too. The features are not checked here.
 
         Shapes: features (N, F), image_ids (N,), regions (N, rows, columns, R) for a model with attention, rows (R,).
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
         not finite, or a model with attention without regions.
         """
         vocab = self.loaded.vocab
-        rows = np.arange(min(features.shape[0], limit or features.shape[0])) if rows is None else rows
+        rows = np.arange(features.shape[0]) if rows is None else rows
         for found in self.search(features, rows, n_best, image_ids, regions):
             maps: list[Attention | None] = [None] * len(found.rows)
             if attention and regions is not None:

@@ -59,7 +59,7 @@ def test_weights_are_packed_once_per_captioner(restored: Restored, packed: list[
 def test_rows_of_a_split_are_read_only_for_decoding(restored: Restored) -> None:
     val = open_corpus(restored).split("val")
     watched = RecordingFeatures(np.asarray(val.features))
-    list(captioner_of(restored).decode(watched, limit=1))
+    list(captioner_of(restored).decode(watched, rows=np.arange(1)))
     assert watched.read == [0]
     list(captioner_of(restored).decode(watched))
     assert watched.read == [0, *range(10)]
