@@ -211,13 +211,13 @@ def test_candidates_are_the_n_best_of_the_beam(tiny_run: Path, val) -> None:
             assert len({text for text, _ in captions}) == count
     wider = candidates(captioner_of(open_run(tiny_run)), val.features, n_best=4)
     assert [[text for text, _ in one] for one in wider] == [[text for text, _ in one] for one in found]
-    assert len(candidates(captioner_of(wide), val.features, limit=2, n_best=3)) == 2
+    assert len(candidates(captioner_of(wide), val.features, rows=np.arange(2), n_best=3)) == 2
 
 
 def test_there_may_be_fewer_candidates_than_n_best(own_run: Path, val) -> None:
     path = constant_run(own_run, "<END>")
     one_word = captioner_of(restore(path, ["decode.max_length=1"]))
-    (found,) = candidates(one_word, val.features, limit=1, n_best=100)
+    (found,) = candidates(one_word, val.features, rows=np.arange(1), n_best=100)
     texts = [text for text, _ in found]
     assert texts[:2] == ["", "a"]
     assert len(texts) == len(set(texts)) == len(restore(path).vocab) - 3
