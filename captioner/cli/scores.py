@@ -5,28 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from captioner.evaluation.titles import SCORES, STATISTICS
 from captioner.printable import printable
 
-SCORES = {
-    "bleu1": "BLEU-1",
-    "bleu2": "BLEU-2",
-    "bleu3": "BLEU-3",
-    "bleu4": "BLEU-4",
-    "rouge_l": "ROUGE-L",
-    "cider_d": "CIDEr-D",
-}
-"""Metrics that are shown times 100, with confidence intervals if there are any."""
-STATISTICS = {
-    "perplexity": ("perplexity", ".2f"),
-    "true": ("captions true", ".1%"),
-    "pointing": ("pointing accuracy", ".1%"),
-    "mean_length": ("words per caption", ".1f"),
-    "vocabulary": ("distinct words", ",d"),
-    "distinct": ("distinct captions", ",d"),
-    "novel": ("captions not in train", ".1%"),
-    "repeats": ("with repeated bigram", ".1%"),
-    "unk": ("<UNK> words", ".1%"),
-}
 IN_HEADING = ("perplexity", "true")
 """Statistics in the heading instead, if there is one column."""
 WIDTH = 22

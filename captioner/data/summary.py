@@ -25,12 +25,13 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
         "dtype": str(first.features.dtype),
         **regions,
         "vocabulary": len(corpus.vocab) - len(SPECIAL),
-        "splits": {name: _split(split, corpus.vocab) for name, split in corpus.splits.items()},
+        "splits": {name: summarize_split(split, corpus.vocab) for name, split in corpus.splits.items()},
         "duplicates": duplicates(corpus),
     }
 
 
-def _split(split: Split, vocab: Vocab) -> dict[str, Any]:
+def summarize_split(split: Split, vocab: Vocab) -> dict[str, Any]:
+    """Summarize a split: numbers of images, captions and words, caption lengths, and the `<UNK>` rate."""
     words = ~np.isin(split.captions, (vocab.null, vocab.start, vocab.end))
     lengths = words.sum(axis=1)
     total = int(lengths.sum())

@@ -95,6 +95,15 @@ def draw(picture: Image.Image | None, caption: str, words: Sequence[str], maps: 
     return page
 
 
+def visibility(map_: Array, sentinel: float) -> Array:
+    """Return the opacity of each region: relative to the strongest one, and low if the sentinel has most of the weight.
+
+    Shapes: map_ (rows, columns) -> (rows, columns), from 0 to 1.
+    """
+    opacity: Array = FAINT + (1 - FAINT) * (1 - sentinel) * map_ / max(float(map_.max()), 1e-12)
+    return opacity.clip(0, 1)
+
+
 def _draw_word(
     page: Image.Image,
     pen: ImageDraw.ImageDraw,
@@ -105,8 +114,7 @@ def _draw_word(
 ) -> None:
     x, y = place
     largest = float(map_.max())
-    opacity = FAINT + (1 - FAINT) * (1 - sentinel) * map_ / max(largest, 1e-12)
-    page.paste(image, place, Image.fromarray(np.uint8(255 * _cells(opacity).clip(0, 1))))
+    page.paste(image, place, Image.fromarray(np.uint8(255 * _cells(visibility(map_, sentinel)))))
     rows, columns = map_.shape
     for row in _bounds(rows)[1:-1]:
         pen.line((x, y + row, x + SIDE - 1, y + row), FRAME)

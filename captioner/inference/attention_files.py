@@ -52,8 +52,8 @@ def no_picture(number: int, caption: Caption) -> Picture:
     return None
 
 
-def split_pictures(corpus: Corpus, name: str, images: Path | None) -> Callable[[int, Caption], Picture]:
-    """Return a function that finds the picture of a caption, for the captions of a split in file order.
+def pictures_of_split(corpus: Corpus, name: str, images: Path | None) -> Callable[[int], Picture]:
+    """Return a function that finds the picture of an image of a split by its row.
 
     Generated scenes have pictures. Photographs are read only from the folder `images`, as by `data show`.
 
@@ -61,12 +61,21 @@ def split_pictures(corpus: Corpus, name: str, images: Path | None) -> Callable[[
     """
     if images is not None and not os.path.isdir(images):
         raise UsageError(f"{images}: folder not found; name the folder of the photographs with --images")
-    generate = corpus.split(name).picture
-    if generate is not None:
-        return lambda number, caption: generate(number)
-    names = [one for split in corpus.splits.values() for one in split.image_ids]
+    split = corpus.split(name)
+    if split.picture is not None:
+        return split.picture
+    names = [one for each in corpus.splits.values() for one in each.image_ids]
     found = {} if images is None else find_below(images, names)
-    return lambda number, caption: found.get(caption.image)
+    return lambda row: found.get(split.image_ids[row])
+
+
+def split_pictures(corpus: Corpus, name: str, images: Path | None) -> Callable[[int, Caption], Picture]:
+    """Return a function that finds the picture of a caption, for the captions of a split in file order.
+
+    Raises: as `pictures_of_split`.
+    """
+    find = pictures_of_split(corpus, name, images)
+    return lambda number, caption: find(number)
 
 
 class MapFiles(NamedTuple):

@@ -9,10 +9,11 @@ import shlex
 from collections.abc import Iterator
 
 import captioner
+from captioner.config.differences import config_differences, student_overrides, teacher_overrides
 from captioner.images.recipe import parse_identity
+from captioner.inference.model_properties import model_properties
 from captioner.model.perplexity import perplexity
 from captioner.packaging.card_facts import SOURCES, CardFacts
-from captioner.packaging.config_differences import config_differences, student_overrides, teacher_overrides
 from captioner.packaging.front_matter import METRICS, front_matter
 from captioner.packaging.markdown import code, escaped, table
 from captioner.packaging.scores_file import STATISTICS
@@ -59,23 +60,8 @@ def _use(facts: CardFacts) -> Iterator[str]:
 
 
 def _model(facts: CardFacts) -> Iterator[str]:
-    config, meta = facts.model.config, facts.model.meta
-    m, decode = config.model, config.decode
-    dtype = f"float16, computed in {m.dtype}" if facts.version is not None else m.dtype
-    how = f"beam search of width {decode.beam_width}" if decode.beam_width > 1 else "greedy decoding"
-    how = how if decode.method == "beam" else f"sampling with temperature {decode.temperature:g}"
-    attention = f"{m.attention}, keys of {m.attention_dim} dimensions" if facts.model.model.attends else "none"
-    values = {
-        "recurrent cell": f"{m.cell}, {m.hidden_dim:,} units",
-        "word embedding": f"{m.wordvec_dim:,} dimensions",
-        "image input": m.image_input,
-        "attention": attention,
-        "vocabulary": f"{len(facts.model.vocab) - len(SPECIAL):,} words and {len(SPECIAL)} special tokens",
-        "parameters": f"{facts.parameters:,} ({dtype})",
-        "image encoder": f"{escaped(meta.encoder, LONGEST)} ({meta.feature_dim:,} dimensions)",
-        "features": "standardized" if facts.model.model.standardizer is not None else "not standardized",
-        "decoding": how,
-    }
+    properties = model_properties(facts.model, is_packaged=facts.version is not None)
+    values = {name: escaped(value, LONGEST) for name, value in properties.items()}
     yield from table(("property", "value"), values.items())
 
 

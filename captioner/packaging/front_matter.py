@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from captioner.config.differences import yaml_text
 from captioner.packaging.card_facts import CardFacts, one_line
-from captioner.packaging.config_differences import yaml_text
 
 METRICS = {
     "bleu1": ("bleu", "BLEU-1"),

@@ -5,24 +5,46 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from captioner.images.photo import read_photo
+from captioner.images.photo import read_photo, square
 
 
-def to_data_uri(picture: NDArray[np.uint8] | Path, side: int) -> str:
-    """Return a picture as a data URI: pixels as PNG, a photograph as JPEG with sides of at most `side` pixels.
+class Embedded(NamedTuple):
+    """A picture as a data URI, and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def embed(picture: NDArray[np.uint8] | Path, side: int, is_square: bool = False) -> Embedded:
+    """Embed a picture: pixels as PNG, a photograph as JPEG with sides of at most `side` pixels.
+
+    With `is_square`, a photograph is cropped like for an encoder, whose regions then form a grid over it.
 
     Raises: DataError for a photograph that cannot be read.
     """
     if isinstance(picture, Path):
-        kind, image = "jpeg", read_photo(picture, side // 2)
-        image.thumbnail((side, side))
+        kind, image = "jpeg", read_photo(picture, side if is_square else side // 2)
+        if is_square:
+            image = square(image.convert("RGB"), side)
+        else:
+            image.thumbnail((side, side))
     else:
         kind, image = "png", Image.fromarray(picture)
     buffer = io.BytesIO()
     image.save(buffer, kind)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Embedded(f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", *image.size)
+
+
+def to_data_uri(picture: NDArray[np.uint8] | Path, side: int) -> str:
+    """Return a picture as a data URI, as `embed`.
+
+    Raises: DataError for a photograph that cannot be read.
+    """
+    return embed(picture, side).uri

@@ -48,6 +48,8 @@ class RunFolder:
         self.reranker = path / RERANKER
         self.captions = path / CAPTIONS
         self.summary = path / "summary.json"
+        self.report = path / "report.html"
+        self.speed = path / "speed.jsonl"
         self.event_files = path / EVENT_FILES
         self.previous = path / PREVIOUS
         self.before_end = path / BEST_BEFORE_END
@@ -59,7 +61,8 @@ class RunFolder:
 
     def files(self) -> tuple[Path, ...]:
         checkpoints = self.last, self.best, self.before_end
-        return self.config, self.history, *checkpoints, self.reranker, self.captions, self.summary
+        others = self.reranker, self.captions, self.summary, self.report, self.speed
+        return self.config, self.history, *checkpoints, *others
 
     def create(self, overwrite: bool) -> None:
         """Prepare the folder for a new run; an overwritten run is kept in a subfolder until `discard_previous`.
@@ -162,9 +165,9 @@ class RunFolder:
                 os.replace(self.before_end, self.best)
             elif not has_best:
                 self.best.unlink(missing_ok=True)
-        if self.history.exists():
-            lines = read_bytes(self.history, HISTORY_LIMIT).decode("utf-8", errors="replace")
-            self.write(self.history, history.truncate(lines, step))
+        for file in filter(Path.exists, (self.history, self.speed)):
+            lines = read_bytes(file, HISTORY_LIMIT).decode("utf-8", errors="replace")
+            self.write(file, history.truncate(lines, step))
 
     def claim(self) -> None:
         """Lock the folder, and remove temporary files of killed writers.
@@ -207,9 +210,13 @@ class RunFolder:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append a record to the history."""
-        with self.writing(self.history) as check:
+        self.append(self.history, record)
+
+    def append(self, path: Path, record: dict[str, Any]) -> None:
+        """Append a record to a file of JSON lines."""
+        with self.writing(path) as check:
             check()  # before opening, which may create a file in another run
-            with open(self.history, "a", encoding="utf-8", newline="\n") as file:
+            with open(path, "a", encoding="utf-8", newline="\n") as file:
                 check()  # again: now the open file is known to be in this folder
                 file.write(to_json(record) + "\n")
 

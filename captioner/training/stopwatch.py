@@ -1,4 +1,4 @@
-"""A stopwatch that adds up wall-clock time by part."""
+"""A stopwatch that adds up wall-clock time by part, and a meter of words per second."""
 
 from __future__ import annotations
 
@@ -21,3 +21,20 @@ class Stopwatch:
             yield
         finally:
             self.seconds[part] += perf_counter() - start
+
+
+class SpeedMeter:
+    """Words per second of wall-clock time since the last restart."""
+
+    def __init__(self) -> None:
+        self._words, self._since = 0, perf_counter()
+
+    def add(self, words: int) -> None:
+        """Count words."""
+        self._words += words
+
+    def restart(self) -> float:
+        """Return the words per second, and count anew."""
+        rate = self._words / max(perf_counter() - self._since, 1e-9)
+        self._words, self._since = 0, perf_counter()
+        return rate

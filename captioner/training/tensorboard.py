@@ -17,6 +17,7 @@ from captioner.errors import MissingLibraryError
 from captioner.extras import library_of
 from captioner.training.events import Event, Validated, Warned
 from captioner.training.solver import Step
+from captioner.training.stopwatch import SpeedMeter
 
 
 def check_installed() -> None:
@@ -80,21 +81,19 @@ def with_event_file(events: Iterator[Event], folder: Path, log_every: int, first
     not stop training.
     """
     file, failed = EventFile(folder, first), False
-    words, since = 0, time.perf_counter()
+    speed = SpeedMeter()
     try:
         for event in events:
             yield event
             scalars: dict[str, float] = {}
             match event:
                 case Step(step=step):
-                    words += event.words
+                    speed.add(event.words)
                     if step % log_every == 0:
-                        rate = words / max(time.perf_counter() - since, 1e-9)
-                        scalars = {**_of_step(event), "train/words_per_second": rate}
-                        words, since = 0, time.perf_counter()
+                        scalars = {**_of_step(event), "train/words_per_second": speed.restart()}
                 case Validated(step=step):
                     scalars = _of_validation(event)
-                    words, since = 0, time.perf_counter()
+                    speed.restart()
             if scalars and not failed:
                 try:
                     file.add(step, scalars)

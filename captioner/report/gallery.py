@@ -1,0 +1,163 @@
+"""The gallery of a report: images with their captions, candidates, references and attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath, PureWindowsPath
+from typing import NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.data.corpus import Corpus
+from captioner.errors import DataError
+from captioner.images.attention_picture import Picture
+from captioner.inference.caption import Candidate
+from captioner.inference.captioner import Captioner
+from captioner.pages.picture import Embedded, embed
+from captioner.printable import printable
+from captioner.report.attention import WordMap, word_maps
+from captioner.report.thinning import evenly
+
+SIDE = 320
+"""The longest side of a photograph in pixels."""
+MAX_NAME, MAX_TEXT = 80, 400
+"""Maximum characters of a name, and of a caption or reference: longer ones are shortened in the middle."""
+MAX_REFERENCES = 10
+
+
+class Entry(NamedTuple):
+    """An image of the gallery. `mark` is `best`, `worst` or empty; `cider` is None if it was not measured."""
+
+    row: int
+    name: str
+    picture: Embedded | None
+    caption: str
+    log_prob: float
+    candidates: list[Candidate]
+    references: list[str]
+    true: bool | None
+    cider: float | None
+    mark: str
+    words: list[WordMap]
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images of a split: those shown, best first if they are scored, and how many there are."""
+
+    split: str
+    entries: Sequence[Entry]
+    total: int
+    missing: int
+
+    @property
+    def note(self) -> str:
+        """What the gallery shows, in sentences."""
+        shown = f"{len(self.entries):,} of {self.total:,} images of {printable(self.split, MAX_NAME)}"
+        order = ", the best and the worst and some between them, by CIDEr-D" if self.is_scored else ""
+        attention = (
+            " The small pictures show where the model attends when it predicts the word: the rest is hidden. The bar "
+            "below each is the weight of the sentinel, the alternative to all regions."
+            if self.attends
+            else ""
+        )
+        return f"{shown}{order}. log p is the log-probability of the caption.{attention}"
+
+    @property
+    def is_scored(self) -> bool:
+        return any(entry.cider is not None for entry in self.entries)
+
+    @property
+    def attends(self) -> bool:
+        return any(entry.words for entry in self.entries)
+
+
+class Scored(NamedTuple):
+    """What is known of an image: its score, and its mark."""
+
+    cider: float
+    mark: str
+
+
+def choose(scores: Array, count: int) -> dict[int, Scored]:
+    """Choose the best and the worst images, and between them images at even distances; best first.
+
+    Shapes: scores (N,) -> at most `count` numbers below N.
+    """
+    order = np.argsort(-scores, kind="stable").tolist()
+    ends = min(count // 3, len(order) // 3) or min(1, len(order) // 2)
+    shown = order
+    if len(order) > count:
+        last = len(order) - ends
+        shown = [*order[:ends], *evenly(order[ends:last], count - 2 * ends), *order[last:]] if count > 1 else order[:1]
+    marks = {**dict.fromkeys(order[:ends], "best"), **dict.fromkeys(order[len(order) - ends :], "worst")}
+    return {number: Scored(float(scores[number]), marks.get(number, "")) for number in shown}
+
+
+def build_gallery(
+    captioner: Captioner,
+    corpus: Corpus,
+    name: str,
+    rows: Sequence[int],
+    pictures: Callable[[int], Picture],
+    n_best: int,
+    scored: Mapping[int, Scored] | None = None,
+    captions: Mapping[int, str] | None = None,
+) -> Gallery:
+    """Caption some images of a split, in the order of `rows`, with `n_best` candidates and the attention.
+
+    `scored` has the scores of these rows, and `captions` those that were scored; attention is omitted where the
+    caption is another one.
+    """
+    split, attends = corpus.split(name), captioner.loaded.model.attends
+    ordered = np.array(sorted(rows), int)
+    features = split.features[ordered]
+    regions = None if split.regions is None else split.regions[ordered]
+    first = captioner.decode(features, image_ids=ordered, regions=regions, attention=attends)
+    more = captioner.decode(features, n_best, image_ids=ordered, regions=regions)
+    entries: dict[int, Entry] = {}
+    for row, one, several in zip(ordered.tolist(), first, more, strict=True):
+        (text, log_prob), attention = one.candidates[0], one.attention
+        if captions is not None and captions[row] != text:
+            text, log_prob, attention = captions[row], float("nan"), None
+        entries[row] = Entry(
+            row,
+            shown_name(split.image_ids[row]),
+            find_picture(pictures(row), attends),
+            printable(text, MAX_TEXT),
+            log_prob,
+            [Candidate(printable(other, MAX_TEXT), score) for other, score in several.candidates],
+            [shown_text(one) for one in split.references(row, corpus.vocab)[:MAX_REFERENCES]],
+            None if split.is_true is None else split.is_true(row, text.split()),
+            None if scored is None else scored[row].cider,
+            "" if scored is None else scored[row].mark,
+            [] if attention is None else word_maps(attention),
+            (1, 1) if attention is None else attention.grid,
+        )
+    shown = [entries[row] for row in rows]
+    missing = sum(entry.picture is None for entry in shown)
+    return Gallery(name, shown, len(split.captioned_images), missing)
+
+
+def find_picture(picture: Picture, is_square: bool) -> Embedded | None:
+    """Embed a picture, or return None if there is none or it cannot be read."""
+    if picture is None:
+        return None
+    try:
+        return embed(picture, SIDE, is_square)
+    except DataError:
+        return None
+
+
+def shown_name(name: str) -> str:
+    """Return the name of an image without an absolute path, which is that of a machine, and of limited length."""
+    absolute = next((kind(name) for kind in (PurePath, PureWindowsPath) if kind(name).is_absolute()), None)
+    return printable(name if absolute is None else absolute.name, MAX_NAME)
+
+
+def shown_text(text: str) -> str:
+    """Return a caption or reference as one line of limited length."""
+    return printable(" ".join(text[: 4 * MAX_TEXT].split()), MAX_TEXT)

@@ -1,0 +1,86 @@
+"""Read the measurements of a run: history.jsonl and speed.jsonl."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captioner.errors import CaptionerError
+from captioner.storage.files import regular_file
+from captioner.training.run_folder import HISTORY_LIMIT, RunFolder
+
+Points = list[tuple[float, float]]
+"""Pairs of a step and a value, by ascending step."""
+
+
+@dataclass(frozen=True)
+class History:
+    """The records of a run by kind, in file order: logged steps, validations, warnings and speeds."""
+
+    steps: list[dict[str, Any]]
+    validations: list[dict[str, Any]]
+    warnings: list[dict[str, Any]]
+    speeds: list[dict[str, Any]]
+
+    @property
+    def last_step(self) -> int:
+        """The last step of any record, 0 without records."""
+        return max((int(record["step"]) for records in vars(self).values() for record in records), default=0)
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch of the last logged step or validation, 0 without records."""
+        epochs = (record.get("epoch") for record in (*self.steps[-1:], *self.validations[-1:]))
+        return max((epoch for epoch in epochs if isinstance(epoch, int)), default=0)
+
+
+def read_history(folder: Path) -> History:
+    """Read the measurements of a run folder. Missing files count as empty, and lines that are no records are skipped.
+
+    A run that is being trained may end with half a line.
+    """
+    run = RunFolder(folder)
+    kinds: dict[str, list[dict[str, Any]]] = {"step": [], "validation": [], "warning": []}
+    for record in _records(run.history):
+        kinds.get(str(record.get("kind")), []).append(record)
+    return History(kinds["step"], kinds["validation"], kinds["warning"], list(_records(run.speed)))
+
+
+def points(records: list[dict[str, Any]], *path: str) -> Points:
+    """Return the finite numbers at a path of keys, such as `("scores", "cider_d")`; of a step, the last record counts."""
+    found: dict[float, float] = {}
+    for record in records:
+        value: Any = record
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if _is_number(value):
+            found[float(record["step"])] = float(value)
+    return sorted(found.items())
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file that have a step."""
+    try:
+        with regular_file(path, HISTORY_LIMIT) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            for line in file:
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue
+                if isinstance(record, dict) and _is_number(record.get("step")):
+                    yield record
+    except CaptionerError:  # missing, or no regular file: there is nothing to show
+        return
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False

@@ -1,0 +1,130 @@
+"""What a report states about a run: facts from the files of its folder, without paths and names of the machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from captioner.config.differences import config_differences
+from captioner.config.options import Config
+from captioner.config.yaml_io import parse
+from captioner.errors import CaptionerError
+from captioner.evaluation.scoring import distinct
+from captioner.inference.model_properties import model_properties
+from captioner.inference.package_info import in_package
+from captioner.inference.restore import LoadedModel
+from captioner.printable import printable
+from captioner.report.history import History, read_history
+from captioner.storage.files import read_text
+from captioner.training.run_folder import RunFolder
+from captioner.training.summary import PARTS
+
+LONGEST = 80
+"""Maximum characters of a name."""
+VERSIONS = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run: its measurements, the options that differ from the defaults as YAML, and properties as plain text."""
+
+    name: str
+    history: History
+    differences: str
+    model: dict[str, str] = field(default_factory=dict)
+    training: dict[str, str] = field(default_factory=dict)
+    profile: dict[str, float] = field(default_factory=dict)
+    has_ended: bool = False
+
+    @property
+    def warnings(self) -> list[str]:
+        """The problems in the history, each once, with the steps of its first and last occurrence."""
+        steps: dict[str, list[int]] = {}
+        for record in self.history.warnings:
+            steps.setdefault(printable(record.get("problem", ""), 300), []).append(int(record["step"]))
+        return [f"{problem} ({_steps(found)})" for problem, found in steps.items()]
+
+
+def _steps(found: Sequence[int]) -> str:
+    return f"step {found[0]:,}" if len(found) == 1 else f"steps {found[0]:,} to {found[-1]:,}"
+
+
+def run_names(paths: Sequence[Path]) -> list[str]:
+    """Name runs by their folders, without the path; equal names are numbered."""
+    names: list[str] = []
+    for path in paths:
+        folder = path if path.suffix != ".h5" and not in_package(path) else path.absolute().parent
+        name = printable(folder.name or folder.absolute().name, LONGEST)
+        names.append(next(candidate for candidate in distinct(name) if candidate not in names))
+    return names
+
+
+def facts_of_folder(folder: Path, loaded: LoadedModel | None = None) -> RunFacts:
+    """Read the facts of a run folder; files that are missing or damaged are left out. `loaded` is a model of the run.
+
+    Raises: CaptionerError if there is neither a config nor a model.
+    """
+    run = RunFolder(folder)
+    config = loaded.config if loaded is not None else parse(read_text(run.config), str(run.config))
+    return collect_facts(run_names([folder])[0], folder, config, loaded)
+
+
+def collect_facts(name: str, folder: Path, config: Config, loaded: LoadedModel | None) -> RunFacts:
+    """Collect the facts of a run from its folder and its model."""
+    summary = _read_summary(folder)
+    history = read_history(folder)
+    environment = {} if loaded is None else loaded.meta.environment
+    profile = summary.get("profile")
+    return RunFacts(
+        name,
+        history,
+        config_differences(config),
+        {} if loaded is None else model_properties(loaded, in_package(loaded.path)),
+        dict(_training(history, summary, loaded, environment)),
+        {part: profile[part] for part in (*PARTS, "other") if _is_time(profile.get(part))}
+        if isinstance(profile, dict)
+        else {},
+        bool(summary) and summary.get("steps", 0) == history.last_step,
+    )
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < 1e9
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(read_text(RunFolder(folder).summary))
+    except (CaptionerError, ValueError, RecursionError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
+def _training(
+    history: History, summary: dict[str, Any], loaded: LoadedModel | None, environment: dict[str, str]
+) -> Iterator[tuple[str, str]]:
+    step = max(history.last_step, 0 if loaded is None else loaded.meta.step)
+    yield "steps", f"{step:,}" + (f", {history.last_epoch:,} epochs" if history.last_epoch else "")
+    if loaded is not None:
+        yield "checkpoint", f"step {loaded.meta.step:,}"
+    if isinstance(summary.get("ended"), str):
+        yield "ended", printable(summary["ended"], LONGEST)
+    if _is_time(summary.get("seconds")):
+        yield "time", f"{summary['seconds']:,.0f} s"
+    if _is_time(summary.get("words_per_second")):
+        yield "speed", f"{summary['words_per_second']:,.0f} words per second"
+    threads = environment.get("threads", summary.get("threads"))
+    if threads is not None:
+        yield "threads", printable(threads, LONGEST)
+    versions = summary.get("versions")
+    known = versions if isinstance(versions, dict) else {}
+    if numpy := environment.get("numpy"):
+        known = {**known, "numpy": numpy}
+    if known:
+        named = (f"{title} {printable(known[key], 40)}" for key, title in VERSIONS.items() if key in known)
+        yield "versions", ", ".join(named)
+    if blas := environment.get("blas"):
+        yield "BLAS", printable(blas, LONGEST)
