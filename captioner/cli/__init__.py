@@ -38,6 +38,7 @@ COMMANDS = {
     "models": "List the installed models.",
     "package": "Write a model as a Python package.",
     "prepare": "Build a data set from photographs and captions.",
+    "report": "Write a page about runs.",
     "sample": "Write captions for images.",
     "train": "Train a captioning model.",
 }

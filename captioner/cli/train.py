@@ -63,6 +63,10 @@ Examples:
     "--profile", is_flag=True,
     help="At the end, print the time spent on reading, forward and backward passes, updates, validation and saving.",
 )  # fmt: skip
+@click.option(
+    "--report", is_flag=True,
+    help="Write report.html in the run folder, a page about the run, and write it anew after every validation.",
+)  # fmt: skip
 def train(
     config_file: Path | None,
     overrides: tuple[str, ...],
@@ -72,6 +76,7 @@ def train(
     overfit: int | None,
     overwrite: bool,
     profile: bool,
+    report: bool,
 ) -> int:
     """Train a captioning model.
 
@@ -87,11 +92,16 @@ def train(
         overrides = ("data.source=prepared", f"data.root={os.path.join('.', data)}", *overrides)
     if resume is not None and (config_file or data or run or overfit or overwrite):
         hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
-        raise UsageError(f"--resume uses the config and folder of the run; combine it only with -o and --profile{hint}")
+        raise UsageError(
+            f"--resume uses the config and folder of the run; combine it only with -o, --profile and --report{hint}"
+        )
     from captioner.cli.progress import show
     from captioner.config.yaml_io import load
     from captioner.training import overfit as overfitting
     from captioner.training import train as use_case
+
+    if report:
+        from captioner.report.live import with_report
 
     with stop_signals() as caught:
 
@@ -99,7 +109,7 @@ def train(
             return bool(caught)
 
         if resume is not None:
-            events = use_case.resume(resume, overrides, stop)
+            events, folder = use_case.resume(resume, overrides, stop), resume
         else:
             preset = () if overfit is None else overfitting.overfit_settings(overfit)
             config = load(config_file, (*preset, *overrides))
@@ -107,7 +117,7 @@ def train(
             folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
             start = use_case.train if overfit is None else overfitting.overfit
             events = start(config, folder, overwrite, stop)
-        summary = show(events, profile)
+        summary = show(with_report(events, folder) if report else events, profile)
     if caught:
         return 128 + caught[0]
     if overfit is None:

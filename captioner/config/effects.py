@@ -30,6 +30,7 @@ SHAPING = (
 USED_BY: Mapping[str, Sequence[str]] = {
     "sample": TRAINED,
     "evaluate": TRAINED,
+    "report": TRAINED,
     "distill": (
         *("seed", "threads", "data", "model", "distill", "validate", "decode"),
         *(path for path in DEFAULTS if path.startswith("train.") and path != "train.objective"),

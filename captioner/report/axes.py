@@ -38,6 +38,15 @@ def linear(low: float, high: float, count: int = 5) -> Scale:
     return Scale(ticks[0], ticks[-1], False, ticks)
 
 
+def tight(low: float, high: float) -> Scale:
+    """Make a linear axis that ends at `high`, and begins at 0 or `low`; the ticks are inside."""
+    if not high > low:
+        return linear(low - 1, high + 1, 2)
+    low = 0.0 if 0 <= low < high / 2 else low
+    ticks = [tick for tick in linear(low, high).ticks if low <= tick <= high]
+    return Scale(low, high, False, ticks)
+
+
 def logarithmic(low: float, high: float) -> Scale:
     """Make a log axis that contains the positive numbers `low` and `high`, with ticks at powers of ten."""
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from captioner.report.axes import Scale, label, linear, logarithmic
+from captioner.report.axes import Scale, label, linear, logarithmic, tight
 from captioner.report.history import Points
 from captioner.report.thinning import evenly, thinned
 
@@ -85,7 +85,7 @@ def draw(chart: Chart) -> Drawing | None:
         return None
     steps = [x for one in series for x, _ in one.points]
     values = [y for one in series for _, y in one.points]
-    across = linear(min(steps), max(steps)) if max(steps) > min(steps) else linear(min(steps) - 1, max(steps) + 1, 2)
+    across = tight(min(steps), max(steps))
     up = (logarithmic if chart.is_log else linear)(min(values), max(values))
     lines = [_line(one, across, up) for one in series]
     return Drawing(

@@ -43,7 +43,7 @@ PLOTS: tuple[Plot, ...] = (
     ),
     Plot(
         "Perplexity",
-        "perplexity, log scale",
+        "log scale",
         (
             Curve("validations", ("perplexity",), "validation"),
             Curve("steps", ("perplexity",), "training", is_main=False),
@@ -58,10 +58,10 @@ PLOTS: tuple[Plot, ...] = (
             Curve("steps", ("reward",), "sampled captions", is_main=False),
         ),
     ),
-    Plot("CIDEr-D", "CIDEr-D of the validation split", _score("cider_d")),
-    Plot("BLEU-4", "BLEU-4 of the validation split", _score("bleu4")),
-    Plot("ROUGE-L", "ROUGE-L of the validation split", _score("rouge_l")),
-    Plot("Learning rate", "learning rate", (Curve("steps", ("learning_rate",)),)),
+    Plot("CIDEr-D", "validation split", _score("cider_d")),
+    Plot("BLEU-4", "validation split", _score("bleu4")),
+    Plot("ROUGE-L", "validation split", _score("rouge_l")),
+    Plot("Learning rate", "after schedule and warm-up", (Curve("steps", ("learning_rate",)),)),
     Plot("Gradient norm", "global norm, log scale", (Curve("steps", ("grad_norm",), is_main=False),), is_log=True),
     Plot("Speed", "words per second", (Curve("speeds", ("words_per_second",)),)),
 )

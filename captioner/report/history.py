@@ -51,7 +51,10 @@ def read_history(folder: Path) -> History:
 
 
 def points(records: list[dict[str, Any]], *path: str) -> Points:
-    """Return the finite numbers at a path of keys, such as `("scores", "cider_d")`; of a step, the last record counts."""
+    """Return the finite numbers at a path of keys, such as `("scores", "cider_d")`.
+
+    Of several records of a step, the last counts.
+    """
     found: dict[float, float] = {}
     for record in records:
         value: Any = record

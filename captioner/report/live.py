@@ -20,6 +20,7 @@ from captioner.report.curves import curves
 from captioner.report.gallery import Gallery, build_gallery
 from captioner.report.page import Page, render_page
 from captioner.report.run_facts import facts_of_folder
+from captioner.report.scores import figures_of_history
 from captioner.report.thinning import evenly
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.run_folder import RunFolder
@@ -47,7 +48,8 @@ def live_page(
     step, epoch = facts.history.last_step, facts.history.last_epoch
     of = f" of {total_steps:,}" if total_steps is not None else ""
     status = f"training: step {step:,}{of}, epoch {epoch:,}" if not facts.has_ended else ""
-    return render_page(Page(facts.name, [facts], curves({facts.name: facts.history}), status, gallery=gallery))
+    figures = figures_of_history(facts.history)
+    return render_page(Page(facts.name, [facts], curves({facts.name: facts.history}), status, figures, gallery=gallery))
 
 
 def write_live_page(

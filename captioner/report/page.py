@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from captioner.report.compare import Comparison
     from captioner.report.data_facts import DataTable
     from captioner.report.gallery import Gallery
-    from captioner.report.scores import ScoreTable
+    from captioner.report.scores import Figure, ScoreTable
     from captioner.report.vocabulary import WordUse
 
 SECTIONS = {
@@ -40,6 +40,7 @@ class Page:
     runs: Sequence[RunFacts]
     curves: Sequence[Drawing]
     status: str = ""
+    figures: Sequence[Figure] = ()
     data: DataTable | None = None
     scores: ScoreTable | None = None
     gallery: Gallery | None = None
