@@ -60,8 +60,16 @@ def logarithmic(low: float, high: float) -> Scale:
     return Scale(below, above, True, [tick for tick in ticks if below <= tick <= above])
 
 
+def short(value: float) -> str:
+    """Write the label of a tick: `label`, or 200k for 200,000, which is as short as other labels."""
+    for unit, power in (("M", 1e6), ("k", 1e3)):
+        if abs(value) >= max(power, 1e4):
+            return f"{label(value / power)}{unit}"
+    return label(value)
+
+
 def label(value: float) -> str:
-    """Write a tick or a value: at most four significant digits."""
+    """Write a value: at most four significant digits."""
     if value == 0:
         return "0"
     if 1e-3 <= abs(value) < 1e6:

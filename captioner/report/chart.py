@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from captioner.report.axes import Scale, label, linear, logarithmic, tight
+from captioner.report.axes import Scale, label, linear, logarithmic, short, tight
 from captioner.report.history import Points
 from captioner.report.thinning import evenly, thinned
 
@@ -21,13 +21,14 @@ MAX_ROWS = 25
 class Series(NamedTuple):
     """A line: its points, and the number of its run, which determines colour and dashes.
 
-    `is_main` lines are thick and have marks, if their points are few; the others are thin.
+    `is_main` lines are thick. Those with marks show each point, unless there are many.
     """
 
     label: str
     run: int
     points: Points
     is_main: bool = True
+    has_marks: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def draw(chart: Chart) -> Drawing | None:
     return Drawing(
         chart=chart,
         lines=lines,
-        across=[Tick(_x(tick, across), label(tick)) for tick in across.ticks],
-        up=[Tick(_y(tick, up), label(tick)) for tick in up.ticks],
+        across=[Tick(_x(tick, across), short(tick)) for tick in across.ticks],
+        up=[Tick(_y(tick, up), short(tick)) for tick in up.ticks],
         summary="; ".join(map(_describe, series)),
         head=[chart.x, *(one.label for one in series)],
         rows=_rows(series),
@@ -114,7 +115,7 @@ def _y(value: float, scale: Scale) -> float:
 def _line(one: Series, across: Scale, up: Scale) -> Line:
     places = [(_x(x, across), _y(y, up)) for x, y in thinned(one.points, MAX_POINTS)]
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
-    marks = places if (one.is_main or len(places) == 1) and len(places) <= MAX_MARKS else []
+    marks = places if (one.has_marks or len(places) == 1) and len(places) <= MAX_MARKS else []
     return Line(one.label, one.run, one.is_main, path, marks)
 
 

@@ -25,6 +25,8 @@ from captioner.report.scores import figures_of_scores, score_table
 from captioner.report.vocabulary import word_use
 
 DEFAULT_SHOWN, DEFAULT_N_BEST = 24, 5
+MAX_APART = 8
+"""Images at most whose captions by several runs are compared."""
 MAX_RUNS = 6
 """Runs that colours and dashes distinguish."""
 
@@ -73,7 +75,9 @@ def collect(
     same_words = all(one.vocab == corpus.vocab for one in models.values())
     several, comparison = len(names) > 1, None
     if several:
-        comparison = compare(record, names, cider, captions, corpus.split(split), corpus.vocab, pictures, shown)
+        comparison = compare(
+            record, names, cider, captions, corpus.split(split), corpus.vocab, pictures, min(shown, MAX_APART)
+        )
     page = Page(
         title=" and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} other runs",
         runs=facts,

@@ -76,7 +76,7 @@ def curves(histories: Mapping[str, History]) -> list[Drawing]:
 
 def _chart(plot: Plot, histories: Mapping[str, History]) -> Chart:
     lines = [
-        Series(_label(name, curve.label, len(histories)), run, found, curve.is_main)
+        Series(_label(name, curve.label, len(histories)), run, found, curve.is_main, curve.records == "validations")
         for curve in plot.curves
         for run, (name, history) in enumerate(histories.items())
         if (found := _points(history, curve))
