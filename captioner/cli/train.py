@@ -15,7 +15,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.completion import complete_run
-from captioner.cli.options import PATH, config_options
+from captioner.cli.options import PATH, config_options, images_option
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ Examples:
     "--report", is_flag=True,
     help="Write report.html in the run folder, a page about the run, and write it anew after every validation.",
 )  # fmt: skip
+@images_option("--report")
 def train(
     config_file: Path | None,
     overrides: tuple[str, ...],
@@ -77,6 +78,7 @@ def train(
     overwrite: bool,
     profile: bool,
     report: bool,
+    images: Path | None,
 ) -> int:
     """Train a captioning model.
 
@@ -93,13 +95,16 @@ def train(
     if resume is not None and (config_file or data or run or overfit or overwrite):
         hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
         raise UsageError(
-            f"--resume uses the config and folder of the run; combine it only with -o, --profile and --report{hint}"
+            f"--resume uses the config and folder of the run; combine it only with -o, --profile, --report and "
+            f"--images{hint}"
         )
     from captioner.cli.progress import show
     from captioner.config.yaml_io import load
     from captioner.training import overfit as overfitting
     from captioner.training import train as use_case
 
+    if images is not None and not report:
+        raise UsageError("--images needs --report")
     if report:
         from captioner.report.live import with_report
 
@@ -117,7 +122,7 @@ def train(
             folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
             start = use_case.train if overfit is None else overfitting.overfit
             events = start(config, folder, overwrite, stop)
-        summary = show(with_report(events, folder) if report else events, profile)
+        summary = show(with_report(events, folder, images) if report else events, profile)
     if caught:
         return 128 + caught[0]
     if overfit is None:

@@ -7,13 +7,11 @@ import hashlib
 from importlib import resources
 from typing import NamedTuple
 
-from markupsafe import Markup
-
 
 class Script(NamedTuple):
     """A script of this package, as the content of an element, and its source expression for `script-src`."""
 
-    text: Markup
+    text: str
     source: str
 
 
@@ -21,4 +19,4 @@ def load_script(name: str) -> Script:
     """Load a script from the folder of templates."""
     text = resources.files("captioner.pages").joinpath("templates", name).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return Script(Markup(text), f"'sha256-{digest}'")
+    return Script(text, f"'sha256-{digest}'")

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 DECADES = 1.5
 """A log axis that spans fewer powers of ten also has ticks at 2 and 5 times a power of ten."""
+NARROW = 1e-9
+"""Values whose relative difference is smaller are drawn as one value."""
 
 
 class Scale(NamedTuple):
@@ -27,8 +29,8 @@ class Scale(NamedTuple):
 
 def linear(low: float, high: float, count: int = 5) -> Scale:
     """Make a linear axis that contains `low` and `high`, with about `count` intervals of 1, 2 or 5 times 10^k."""
-    if not high > low:
-        pad = abs(low) * 0.1 or 1.0
+    if not high - low > NARROW * max(abs(low), abs(high)):
+        pad = max(abs(low), abs(high)) * 0.1 or 1.0
         low, high = low - pad, high + pad
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
@@ -40,8 +42,8 @@ def linear(low: float, high: float, count: int = 5) -> Scale:
 
 def tight(low: float, high: float) -> Scale:
     """Make a linear axis that ends at `high`, and begins at 0 or `low`; the ticks are inside."""
-    if not high > low:
-        return linear(low - 1, high + 1, 2)
+    if not high - low > NARROW * max(abs(low), abs(high)):
+        return linear(low, high, 2)
     low = 0.0 if 0 <= low < high / 2 else low
     ticks = [tick for tick in linear(low, high).ticks if low <= tick <= high]
     return Scale(low, high, False, ticks)

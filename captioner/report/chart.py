@@ -15,6 +15,8 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 38
 MAX_POINTS = 400
 """Points per line: more than one per pixel cannot be seen."""
 MAX_MARKS = 40
+SMALLEST = 1e-30
+"""The smallest number on a log axis."""
 MAX_ROWS = 25
 
 
@@ -101,7 +103,7 @@ def draw(chart: Chart) -> Drawing | None:
 
 
 def _drawable(points: Points, is_log: bool) -> Points:
-    return [(x, y) for x, y in points if y > 0] if is_log else points
+    return [(x, y) for x, y in points if y > SMALLEST] if is_log else points
 
 
 def _x(value: float, scale: Scale) -> float:

@@ -83,7 +83,7 @@ def collect(
         runs=facts,
         curves=curves({one.name: one.history for one in facts}),
         figures=[] if several else figures_of_scores(record),
-        data=data_table(corpus, models[names[0]].config.data.source if data is None else "--data"),
+        data=data_table(corpus, models[names[0]].config.data.source if data is None else "that of --data"),
         scores=score_table(record, names),
         gallery=gallery,
         words=[

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from captioner.errors import CaptionerError
 from captioner.storage.files import regular_file
 from captioner.training.run_folder import HISTORY_LIMIT, RunFolder
 
+LARGEST = 1e30
+"""Numbers beyond it cannot be drawn; a step is far smaller."""
 Points = list[tuple[float, float]]
 """Pairs of a step and a value, by ascending step."""
 
@@ -51,7 +52,7 @@ def read_history(folder: Path) -> History:
 
 
 def points(records: list[dict[str, Any]], *path: str) -> Points:
-    """Return the finite numbers at a path of keys, such as `("scores", "cider_d")`.
+    """Return the numbers at a path of keys, such as `("scores", "cider_d")`.
 
     Of several records of a step, the last counts.
     """
@@ -83,7 +84,4 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
 def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:
-        return False
+    return -LARGEST < value < LARGEST

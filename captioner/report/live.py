@@ -64,7 +64,7 @@ def write_live_page(
     return path
 
 
-def with_report(events: Iterator[Event], folder: Path) -> Iterator[Event]:
+def with_report(events: Iterator[Event], folder: Path, images: Path | None = None) -> Iterator[Event]:
     """Pass on the events of a training, and rewrite its report after every validation and at the end.
 
     A failure is one warning, and training goes on; the next validation tries again. The speed of training is written
@@ -84,7 +84,7 @@ def with_report(events: Iterator[Event], folder: Path) -> Iterator[Event]:
                     if started is not None and event.step % started.config.train.log_every == 0:
                         run.append(run.speed, {"step": event.step, "words_per_second": round(speed.restart(), 1)})
                 case Validated() | Ended() if started is not None:
-                    write_live_page(folder, started.corpus, started.total_steps)
+                    write_live_page(folder, started.corpus, started.total_steps, images)
                     speed.restart()
         except Exception as error:  # training is worth more than any error of the report
             if not warned:

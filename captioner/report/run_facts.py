@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from captioner.config.differences import config_differences
 from captioner.config.options import Config
@@ -22,8 +22,8 @@ from captioner.storage.files import read_text
 from captioner.training.run_folder import RunFolder
 from captioner.training.summary import PARTS
 
-LONGEST = 80
-"""Maximum characters of a name."""
+LONGEST, MAX_LINE = 80, 200
+"""Maximum characters of a name, and of a property or an option."""
 VERSIONS = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
 
 
@@ -36,7 +36,6 @@ class RunFacts:
     differences: str
     model: dict[str, str] = field(default_factory=dict)
     training: dict[str, str] = field(default_factory=dict)
-    profile: dict[str, float] = field(default_factory=dict)
     has_ended: bool = False
 
     @property
@@ -77,21 +76,29 @@ def collect_facts(name: str, folder: Path, config: Config, loaded: LoadedModel |
     summary = _read_summary(folder)
     history = read_history(folder)
     environment = {} if loaded is None else loaded.meta.environment
-    profile = summary.get("profile")
     return RunFacts(
         name,
         history,
-        config_differences(config),
-        {} if loaded is None else model_properties(loaded, in_package(loaded.path)),
+        "\n".join(printable(line, MAX_LINE) for line in config_differences(config).splitlines()),
+        _shortened({} if loaded is None else model_properties(loaded, in_package(loaded.path))),
         dict(_training(history, summary, loaded, environment)),
-        {part: profile[part] for part in (*PARTS, "other") if _is_time(profile.get(part))}
-        if isinstance(profile, dict)
-        else {},
         bool(summary) and summary.get("steps", 0) == history.last_step,
     )
 
 
-def _is_time(value: object) -> bool:
+def _shortened(properties: dict[str, str]) -> dict[str, str]:
+    return {name: printable(value, MAX_LINE) for name, value in properties.items()}
+
+
+def _time_shares(profile: object) -> str:
+    """Write the shares of the parts of training in the time, without those below 1 %."""
+    parts = {part: profile.get(part) for part in PARTS} if isinstance(profile, dict) else {}
+    spent = {part: float(seconds) for part, seconds in parts.items() if _is_time(seconds)}
+    total = sum(spent.values())
+    return ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in spent.items() if seconds > 0.01 * total)
+
+
+def _is_time(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and 0 <= value < 1e9
 
 
@@ -114,6 +121,8 @@ def _training(
         yield "ended", printable(summary["ended"], LONGEST)
     if _is_time(summary.get("seconds")):
         yield "time", f"{summary['seconds']:,.0f} s"
+    if shares := _time_shares(summary.get("profile")):
+        yield "time spent on", shares
     if _is_time(summary.get("words_per_second")):
         yield "speed", f"{summary['words_per_second']:,.0f} words per second"
     threads = environment.get("threads", summary.get("threads"))

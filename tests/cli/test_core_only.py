@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-HIDDEN = ("PIL", "pillow_heif", "onnxruntime", "threadpoolctl", "tensorboardX", "onnx", "safetensors")
+HIDDEN = ("PIL", "pillow_heif", "onnxruntime", "threadpoolctl", "tensorboardX", "onnx", "safetensors", "jinja2")
 COMMANDS = (
     ("sample", "run"),
     ("sample", "run", "--json", "--coco", "captions.json"),
