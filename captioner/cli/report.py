@@ -15,7 +15,7 @@ from captioner.cli.options import PATH, data_option, example_override_option, im
     epilog="""\b
 Examples:
   captioner report runs/scenes --output report.html
-  captioner report runs/scenes runs/scenes-attention --output compared.html --split test
+  captioner report runs/scenes-attention runs/scenes --output compared.html --split test
   captioner report runs/birds --output birds.html --images photos/ -n 50
 """
 )

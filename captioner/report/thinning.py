@@ -27,7 +27,9 @@ def thinned(points: Points, limit: int) -> Points:
 
 
 def evenly(items: Sequence[T], count: int) -> list[T]:
-    """Return at most `count` items at even distances, the first and the last included."""
+    """Return at most `count` items at even distances, the first and the last included; one is that in the middle."""
     if len(items) <= count:
         return list(items)
+    if count == 1:
+        return [items[len(items) // 2]]
     return [items[round(number * (len(items) - 1) / (count - 1))] for number in range(count)]

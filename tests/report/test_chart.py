@@ -60,6 +60,7 @@ def test_few_points_are_unchanged() -> None:
     assert thinned(points, MAX_POINTS) == points
     assert evenly(range(5), 9) == [0, 1, 2, 3, 4]
     assert evenly(range(9), 3) == [0, 4, 8]
+    assert evenly(range(9), 1) == [4]
 
 
 def test_the_table_has_the_values() -> None:

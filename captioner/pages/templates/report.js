@@ -1,7 +1,7 @@
 "use strict";
 // The page is complete without this script: it sorts and filters the gallery, and enlarges the attention of a word.
 (() => {
-  const gallery = document.querySelector(".gallery");
+  const gallery = document.querySelector(".entries");
   if (!gallery) return;
   const entries = [...gallery.children];
   const controls = document.querySelector(".controls");

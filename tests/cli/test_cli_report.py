@@ -1,0 +1,170 @@
+"""captioner report, and captioner train --report."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FEW = "captioner: warning: 10 images; confidence intervals from fewer than 30 images are unreliable\n"
+WITHOUT = "import sys; sys.modules['jinja2'] = None; from captioner.cli import main; main({!r})"
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """The first table row of each title."""
+    found: dict[str, list[str]] = {}
+    for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL):
+        title, *cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
+        found.setdefault(title, cells)
+    return found
+
+
+def test_the_scores_are_those_of_evaluate(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    path = tmp_path / "report.html"
+    done = cli("report", tiny_run, "--output", path)
+    assert (done.code, done.out, done.err) == (0, "", f"{FEW}{path}: written\n")
+    page = path.read_text()
+    scores = json.loads(cli("evaluate", tiny_run, "--json").out)
+    table = rows(page)
+    for title, key in (("BLEU-4", "bleu4"), ("CIDEr-D", "cider_d")):
+        low, high = scores["intervals"][key]
+        assert table[title] == [f"{100 * scores[key]:.1f}  ({100 * low:.1f} to {100 * high:.1f})"]
+    assert table["perplexity"] == [f"{scores['perplexity']:.2f}"]
+    assert table["val"][:2] == ["10", "50"]
+    assert page.count('<li class="entry"') == 10
+    assert "Gradient norms through time" in page
+    assert "hidden_dim: 16" in page
+    assert "training: step" not in page
+
+
+def test_the_page_has_no_paths_and_names_of_the_machine(
+    photo_run: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    path = tmp_path / "report.html"
+    assert cli("report", photo_run, "--output", path, "--images", photo_run.parent / "photos").code == 0
+    page = path.read_text()
+    assert page.count("data:image/jpeg") == 2
+    for part in (*photo_run.parent.parts[1:], os.uname().nodename, os.path.expanduser("~")):
+        assert not re.search(rf"\b{re.escape(part)}\b", re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)), part
+
+
+def test_photographs_are_named_if_they_are_not_found(photo_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    done = cli("report", photo_run, "--output", tmp_path / "report.html")
+    assert done.code == 0
+    assert "captioner: 2 of 2 photographs not found or unreadable; set their folder with --images" in done.err
+    page = (tmp_path / "report.html").read_text()
+    assert "no picture" in page
+    assert re.search(r"\b00\d\.png\b", page)
+    done = cli("report", photo_run, "--output", tmp_path / "new.html", "--images", tmp_path / "none")
+    assert done.code == 2
+    assert f"{tmp_path / 'none'}: folder not found" in done.err
+    assert not (tmp_path / "new.html").exists()
+
+
+def test_runs_are_compared(tiny_run: Path, attention_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    path = tmp_path / "report.html"
+    other = tmp_path / "other<b>"
+    shutil.copytree(attention_run, other)
+    assert cli("report", other, tiny_run, "--output", path).code == 0
+    page = path.read_text()
+    record = json.loads(cli("evaluate", other, tiny_run, "--json").out)
+    (compared,) = record["others"].values()
+    low, high = compared["difference"]["bleu1"]
+    expected = f"{100 * (record['bleu1'] - compared['bleu1']):+.1f}  ({100 * low:+.1f} to {100 * high:+.1f})"
+    assert expected.replace("-", "−") in page
+    assert "other&lt;b&gt; minus run" in page
+    assert "<b>" not in page
+    assert "Captions that differ most" in page
+    assert page.count('<li class="entry"') == 10
+    assert "other&lt;b&gt;, validation" in page
+
+
+def test_runs_of_the_same_name_are_numbered(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    path = tmp_path / "report.html"
+    assert cli("report", tiny_run, tiny_run / "last.h5", "--output", path).code == 0
+    assert "<h1>run and run (2)</h1>" in path.read_text()
+
+
+def test_options_of_decoding_and_the_number_of_images(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    path = tmp_path / "report.html"
+    options = ("-n", "3", "--n-best", "2", "-o", "decode.beam_width=3", "--overwrite")
+    path.write_text("old")
+    assert cli("report", tiny_run, "--output", path, *options).code == 0
+    page = path.read_text()
+    assert page.count('<li class="entry"') == 3
+    assert page.count("2 candidates") == 3
+    assert "beam search of width 3" in page
+    larger = tmp_path / "larger.html"
+    assert cli("report", tiny_run, "--output", larger).code == 0
+    assert larger.stat().st_size - path.stat().st_size > 7 * 5_000, "images are most of a page"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-o", "train.epochs=3"), "train.epochs has no effect on report"),
+        (("--split", "nowhere"), "split 'nowhere': not found; this data set has train, val, test, heldout"),
+        (("-n", "0"), "Invalid value for '-n' / '--number'"),
+    ],
+)
+def test_mistakes(
+    options: tuple[str, ...], message: str, tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    done = cli("report", tiny_run, "--output", tmp_path / "report.html", *options)
+    assert done.code in (1, 2)
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_an_existing_file_is_kept(tmp_path: Path, tiny_run: Path, cli: Callable[..., Any]) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("mine")
+    done = cli("report", tiny_run, "--output", path)
+    assert (done.code, done.err) == (
+        2, f"captioner: {path}: exists already; name another file, or replace it with --overwrite\n"
+    )  # fmt: skip
+    assert path.read_text() == "mine"
+
+
+def test_at_most_six_runs(tmp_path: Path, tiny_run: Path, cli: Callable[..., Any]) -> None:
+    done = cli("report", *[tiny_run] * 7, "--output", tmp_path / "report.html")
+    assert (done.code, done.err) == (2, "captioner: expected at most 6 runs in a report, got 7; name fewer\n")
+
+
+@pytest.mark.parametrize("command", [("train", "--report", "--run", "new"), ("report", "run", "--output", "a.html")])
+def test_without_jinja2_one_line_says_what_to_install(
+    command: tuple[str, ...], own_run: Path, shell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_run.parent)
+    done = shell(code=WITHOUT.format(list(command)))
+    assert done.returncode == 2
+    assert re.fullmatch(r"captioner: needs jinja2, which .*; try .*'jinja2>=3.1.4'.*\n", done.stderr)
+    assert os.listdir(".") == ["run"], "nothing was trained or written"
+
+
+def test_a_training_with_a_report(small_options: tuple[str, ...], tmp_path: Path, cli: Callable[..., Any]) -> None:
+    run = tmp_path / "run"
+    options = (*small_options, "-o", "train.epochs=1")
+    assert cli("train", "--report", "--run", run, *options).code == 0
+    assert "Validation loss" in (run / "report.html").read_text()
+    done = cli("train", "--resume", run, "--report", "-o", "train.epochs=2")
+    assert done.code == 0
+    assert re.search(r"trained steps: \d+, 2 epochs", (run / "report.html").read_text())
+    assert cli("train", "--run", run, "--overwrite", *options).code == 0
+    assert not (run / "report.html").exists(), "a new run does not keep the report of the old one"
+
+
+def test_overfitting_has_a_report(small_options: tuple[str, ...], tmp_path: Path, cli: Callable[..., Any]) -> None:
+    run = tmp_path / "run"
+    assert cli("train", "--overfit", "3", "--report", "--run", run, *small_options, "-o", "train.max_steps=3").code == 1
+    assert "Training curves" in (run / "report.html").read_text()
+
+
+def test_images_need_a_report(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    done = cli("train", "--images", tmp_path)
+    assert (done.code, done.err) == (2, "captioner: --images needs --report\n")

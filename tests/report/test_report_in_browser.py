@@ -1,0 +1,135 @@
+"""Reports in a real browser: complete without a network, usable by keyboard, and readable without scripts."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from browser import Browser
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+from captioner.report.write import write_report
+
+
+@pytest.fixture(scope="module")
+def page(attention_run: Path, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "page.html"
+    write_report(path, [attention_run, tiny_run], shown=5)
+    return path
+
+
+def texts(browser: Browser, selector: str) -> list[str]:
+    return [one.text for one in browser.driver.find_elements(By.CSS_SELECTOR, selector) if one.is_displayed()]
+
+
+def numbers(browser: Browser, key: str) -> list[float]:
+    entries = browser.driver.find_elements(By.CSS_SELECTOR, "li.entry")
+    return [float(entry.get_attribute(f"data-{key}") or "nan") for entry in entries]
+
+
+def test_the_page_is_complete_without_a_network(page: Path, browser: Browser) -> None:
+    browser.open(page)
+    assert browser.requests() == [page.as_uri()]
+    assert browser.console() == []
+    assert browser.driver.title == "run and run (2)"
+    assert len(texts(browser, "li.entry")) == 5
+    pictures = browser.driver.find_elements(By.CSS_SELECTOR, ".view image")
+    assert all(picture.size["width"] > 50 for picture in pictures)
+
+
+def test_the_gallery_is_sorted(page: Path, browser: Browser) -> None:
+    browser.open(page)
+    static = texts(browser, "li.entry .meta")
+    assert numbers(browser, "cider") == sorted(numbers(browser, "cider"), reverse=True)
+    sort = Select(browser.driver.find_element(By.TAG_NAME, "select"))
+    sort.select_by_value("worst")
+    assert numbers(browser, "cider") == sorted(numbers(browser, "cider"))
+    sort.select_by_value("likely")
+    assert numbers(browser, "log-prob") == sorted(numbers(browser, "log-prob"), reverse=True)
+    sort.select_by_value("name")
+    names = [text.rpartition(" ")[2] for text in texts(browser, "li.entry .meta")]
+    assert names == sorted(names)
+    sort.select_by_value("page")
+    assert texts(browser, "li.entry .meta") == static
+
+
+def test_the_gallery_is_filtered(page: Path, browser: Browser) -> None:
+    browser.open(page)
+    name = texts(browser, "li.entry .meta")[2].rpartition(" ")[2]
+    field = browser.driver.find_element(By.TAG_NAME, "input")
+    field.send_keys(name.upper())
+    assert [text.rpartition(" ")[2] for text in texts(browser, "li.entry .meta")] == [name]
+    assert texts(browser, "output") == ["1 of 5 images"]
+    field.send_keys(" nothing like this")
+    assert (texts(browser, "li.entry"), texts(browser, "output")) == ([], ["0 of 5 images"])
+    field.clear()
+    field.send_keys(Keys.SPACE)
+    assert len(texts(browser, "li.entry")) == 5
+
+
+def test_a_word_with_the_focus_shows_its_attention(page: Path, browser: Browser) -> None:
+    browser.open(page)
+    entry = browser.driver.find_element(By.CSS_SELECTOR, "li.entry")
+    over, said = (entry.find_element(By.CSS_SELECTOR, f".view {name}") for name in (".over", ".said"))
+    words = entry.find_elements(By.CSS_SELECTOR, ".word")
+    last = entry.find_elements(By.TAG_NAME, "summary")[-1]
+    browser.driver.execute_script("arguments[0].focus()", last)
+    for word in words[:2]:
+        browser.driver.switch_to.active_element.send_keys(Keys.TAB)
+        assert browser.driver.switch_to.active_element == word
+        assert over.get_attribute("innerHTML") == word.find_element(By.CSS_SELECTOR, ".map").get_attribute("innerHTML")
+        assert said.text == word.get_attribute("aria-label")
+        assert "strongest region 0." in said.text
+    browser.driver.execute_script("document.activeElement.blur()")
+    assert (over.get_attribute("innerHTML"), said.text) == ("", "")
+
+
+def test_without_scripts_everything_is_readable(page: Path, browser: Browser) -> None:
+    browser.open(page)
+    expected = {name: texts(browser, name) for name in ("h1", "h2", ".caption", ".meta", ".references", "td", ".word")}
+    browser.view(scripts=False)
+    browser.open(page)
+    assert {name: texts(browser, name) for name in expected} == expected
+    assert texts(browser, ".controls") == []
+    assert all(one.size["width"] > 30 for one in browser.driver.find_elements(By.CSS_SELECTOR, ".word svg"))
+
+
+@pytest.mark.parametrize("width", [320, 380, 700, 1200])
+def test_nothing_is_cut_off(width: int, page: Path, browser: Browser) -> None:
+    browser.view(width=width)
+    browser.open(page)
+    for details in browser.driver.find_elements(By.TAG_NAME, "details"):
+        browser.driver.execute_script("arguments[0].open = true", details)
+    assert not browser.overflows()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_has_contrast_in_both_schemes(dark: bool, page: Path, browser: Browser) -> None:
+    browser.view(dark=dark)
+    browser.open(page)
+    paper = luminance(browser.driver.find_element(By.TAG_NAME, "body").value_of_css_property("background-color"))
+    for selector in ("h1", ".note", ".meta", ".caption", ".mark-best", ".mark-worst", ".name", "td", ".references li"):
+        for element in browser.driver.find_elements(By.CSS_SELECTOR, selector)[:3]:
+            ink = luminance(element.value_of_css_property("color"))
+            contrast = (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05)
+            assert contrast >= 4.5, f"{selector}: {contrast:.1f}"
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of WCAG 2."""
+    parts = [int(part) / 255 for part in colour.strip("rgba()").split(",")[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_headings_form_an_outline_and_controls_have_names(page: Path, browser: Browser) -> None:
+    browser.open(page)
+    levels = [int(one.tag_name[1]) for one in browser.driver.find_elements(By.CSS_SELECTOR, "h1, h2, h3, h4")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in pairwise(levels))
+    for element in browser.driver.find_elements(
+        By.CSS_SELECTOR, "select, input, button, section, [role=region], svg[role=img]"
+    ):
+        assert element.accessible_name or not element.is_displayed(), element.get_attribute("outerHTML")[:200]
