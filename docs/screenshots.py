@@ -1,0 +1,94 @@
+"""Write the pictures of docs/report.md: screenshots of reports of runs on generated scenes, in Chromium.
+
+$ captioner train -c scenes-attention -o validate.score_every=1
+$ captioner train -c scenes-lstm -o validate.score_every=1
+$ python docs/screenshots.py runs/scenes-attention runs/scenes-lstm
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent / "tests"))
+
+from browser import Browser, started  # noqa: E402
+
+from captioner.report.write import write_report  # noqa: E402
+
+WIDTH, GAP, COLOURS = 1040, 14, 160
+FOCUS = """
+const words = document.querySelectorAll(".entries li.entry")[arguments[0]].querySelectorAll(".word");
+const word = [...words].find((one) => one.textContent.trim() === arguments[1]);
+word.focus();
+"""
+HIDE = "for (const one of document.querySelectorAll(arguments[0])) one.style.display = 'none';"
+BOX = """
+const elements = arguments[0].flatMap((one) => [...document.querySelectorAll(one)]);
+const boxes = elements.map((one) => one.getBoundingClientRect());
+return [Math.min(...boxes.map((b) => b.left)), Math.min(...boxes.map((b) => b.top)) + scrollY,
+        Math.max(...boxes.map((b) => b.right)), Math.max(...boxes.map((b) => b.bottom)) + scrollY];
+"""
+
+
+class Shot(NamedTuple):
+    """A picture: the elements that it shows, those hidden before, and how the page is viewed."""
+
+    name: str
+    page: str
+    shown: list[str]
+    hidden: str = ".none"
+    dark: bool = False
+    width: int = WIDTH
+    focus: tuple[int, str] | None = None
+
+
+ENTRIES = ".entries > li:nth-child(n+{}), .controls ~ p"
+SHOTS = (
+    Shot("report", "one", ["header", "section:nth-of-type(2)"], "section:first-of-type"),
+    Shot("report-attention", "one", [".entries > li:nth-child(2)"], ".entries > li:first-child", focus=(1, "square")),
+    Shot("report-captions", "one", ["[aria-labelledby=captions]"], ENTRIES.format(5)),
+    Shot("report-words", "one", ["[aria-labelledby=words]"], "[aria-labelledby=words] tbody tr:nth-child(n+11)"),
+    Shot(
+        "report-comparison", "two", ["header", "[aria-labelledby=comparison]"], ".apart > li:nth-child(n+3), nav", True
+    ),
+    Shot("report-curves", "two", ["[aria-labelledby=curves]"], "nav"),
+    Shot("report-narrow", "one", ["header", "[aria-labelledby=scores]"], "nav", width=380),
+)
+
+
+def main(attention: Path, other: Path) -> None:
+    """Write the reports of two runs, and the pictures of their parts."""
+    with tempfile.TemporaryDirectory() as folder:
+        pages = {"one": Path(folder, "one.html"), "two": Path(folder, "two.html")}
+        write_report(pages["one"], [attention], split="heldout")
+        write_report(pages["two"], [attention, other], split="heldout")
+        with started(Path(folder, "profile")) as browser:
+            for shot in SHOTS:
+                write(browser, pages[shot.page], shot)
+
+
+def write(browser: Browser, page: Path, shot: Shot) -> None:
+    """Write one picture."""
+    browser.view(width=shot.width, height=900, dark=shot.dark)
+    browser.open(page)
+    browser.driver.execute_script(HIDE, shot.hidden)
+    if shot.focus is not None:
+        browser.driver.execute_script(FOCUS, *shot.focus)
+    height = browser.driver.execute_script("return document.documentElement.scrollHeight")
+    browser.view(width=shot.width, height=height, dark=shot.dark)
+    left, top, right, bottom = (round(edge) for edge in browser.driver.execute_script(BOX, shot.shown))
+    box = (max(0, left - GAP), max(0, top - GAP), min(shot.width, right + GAP), bottom + GAP)
+    picture = Image.open(io.BytesIO(browser.driver.get_screenshot_as_png())).convert("RGB").crop(box)
+    few: Any = picture.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(DOCS / f"{shot.name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
