@@ -20,6 +20,7 @@ sys.path.insert(0, str(DOCS.parent / "tests"))
 
 from browser import Browser, started  # noqa: E402
 
+from captioner.report.collect import Selection  # noqa: E402
 from captioner.report.write import write_report  # noqa: E402
 
 WIDTH, GAP, COLOURS = 1040, 14, 160
@@ -67,8 +68,8 @@ def main(attention: Path, other: Path) -> None:
     """Write the reports of two runs, and the pictures of their parts."""
     with tempfile.TemporaryDirectory() as folder:
         pages = {"one": Path(folder, "one.html"), "two": Path(folder, "two.html")}
-        write_report(pages["one"], [attention], split="heldout")
-        write_report(pages["two"], [attention, other], split="heldout")
+        write_report(pages["one"], [attention], Selection(split="heldout"))
+        write_report(pages["two"], [attention, other], Selection(split="heldout"))
         with started(Path(folder, "profile")) as browser:
             for shot in SHOTS:
                 write(browser, pages[shot.page], shot)

@@ -57,9 +57,11 @@ def report(
 
     The page contains no paths of this machine. Generated scenes are drawn; photographs are read only from --images.
     """
+    from captioner.report.collect import Selection
     from captioner.report.write import write_report
 
-    done = write_report(path, runs, overrides, data, split, images, number, n_best, overwrite)
+    selection = Selection(overrides, data, split, images, number, n_best)
+    done = write_report(path, runs, selection, overwrite)
     output.warnings(done.warnings)
     if done.missing:
         hint = images_hint(done.about, images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,6 @@ from captioner.report.run_facts import LONGEST, collect_facts, run_names
 from captioner.report.scores import figures_of_scores, score_table
 from captioner.report.vocabulary import word_use
 
-DEFAULT_SHOWN, DEFAULT_N_BEST = 24, 5
 MAX_APART = 8
 """Images at most whose captions by several runs are compared."""
 MAX_RUNS = 6
@@ -41,25 +41,31 @@ class Report(NamedTuple):
     shown: int
 
 
-def collect(
-    runs: Sequence[Path],
-    overrides: Sequence[str] = (),
-    data: Path | None = None,
-    split: str = "val",
-    images: Path | None = None,
-    shown: int = DEFAULT_SHOWN,
-    n_best: int = DEFAULT_N_BEST,
-) -> Report:
-    """Score the captions of runs on a split of `data`, or else of the data set of the first run, and describe the runs.
+@dataclass(frozen=True)
+class Selection:
+    """What a report shows: a split of `data`, or else of the data set of the first run, and `shown` images of it.
 
-    The gallery has `shown` images and the captions of the first run. Photographs are read only from `images`.
+    `overrides` change how captions are decoded. Photographs are read only from the folder `images`.
+    """
 
-    Raises: CheckpointError, DataError, ConfigError and UsageError, as `open_captioners`.
+    overrides: Sequence[str] = ()
+    data: Path | None = None
+    split: str = "val"
+    images: Path | None = None
+    shown: int = 24
+    n_best: int = 5
+
+
+def collect(runs: Sequence[Path], selection: Selection) -> Report:
+    """Score the captions of runs, and describe the runs. The gallery has the captions of the first run.
+
+    Raises: UsageError for too many runs; CheckpointError, DataError, ConfigError and UsageError, as `open_captioners`.
     """
     if len(runs) > MAX_RUNS:
         raise UsageError(f"expected at most {MAX_RUNS} runs in a report, got {len(runs)}; name fewer")
-    opened, corpus = open_captioners(runs, overrides, False, data)
-    pictures = pictures_of_split(corpus, split, images)
+    opened, corpus = open_captioners(runs, selection.overrides, False, selection.data)
+    split = selection.split
+    pictures = pictures_of_split(corpus, split, selection.images)
     names = run_names([captioner.loaded.path for _, captioner in opened])
     captioners = {name: captioner for name, (_, captioner) in zip(names, opened, strict=True)}
     models = {name: captioner.loaded for name, captioner in captioners.items()}
@@ -69,21 +75,21 @@ def collect(
     captions = [one.captions for one in evaluated.scored]
     rows = corpus.split(split).captioned_images.tolist()
     facts = [collect_facts(name, one.path.parent, one.config, one) for name, one in models.items()]
-    chosen = {rows[number]: scored for number, scored in choose(cider[0], shown).items()}
+    chosen = {rows[number]: scored for number, scored in choose(cider[0], selection.shown).items()}
     said = dict(zip(rows, captions[0], strict=True))
-    gallery = build_gallery(captioners[names[0]], corpus, split, [*chosen], pictures, n_best, chosen, said)
+    gallery = build_gallery(captioners[names[0]], corpus, split, [*chosen], pictures, selection.n_best, chosen, said)
     same_words = all(one.vocab == corpus.vocab for one in models.values())
     several, comparison = len(names) > 1, None
     if several:
         comparison = compare(
-            record, names, cider, captions, corpus.split(split), corpus.vocab, pictures, min(shown, MAX_APART)
+            record, names, cider, captions, corpus.split(split), corpus.vocab, pictures, min(selection.shown, MAX_APART)
         )
     page = Page(
         title=" and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} other runs",
         runs=facts,
         curves=curves({one.name: one.history for one in facts}),
         figures=[] if several else figures_of_scores(record),
-        data=data_table(corpus, models[names[0]].config.data.source if data is None else "that of --data"),
+        data=data_table(corpus, models[names[0]].config.data.source if selection.data is None else "that of --data"),
         scores=score_table(record, names),
         gallery=gallery,
         words=[

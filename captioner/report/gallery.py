@@ -56,8 +56,15 @@ class Gallery:
     @property
     def note(self) -> str:
         """What the gallery shows, in sentences."""
-        shown = f"{len(self.entries):,} of {self.total:,} images of {printable(self.split, MAX_NAME)}"
-        order = ", the best and the worst and some between them, by CIDEr-D" if self.is_scored else ""
+        count, split = len(self.entries), printable(self.split, MAX_NAME)
+        shown = (
+            f"{count:,} of {self.total:,} images of {split}"
+            if count < self.total
+            else f"All {count:,} images of {split}"
+        )
+        order = ", best first by CIDEr-D" if self.is_scored else ""
+        if order and count < self.total:
+            order += ": the best, the worst, and some between them"
         attention = (
             " The small pictures show where the model attends when it predicts the word: the rest is hidden. The bar "
             "below each is the weight of the sentinel, the alternative to all regions."

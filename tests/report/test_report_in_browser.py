@@ -9,13 +9,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
+from captioner.report.collect import Selection
 from captioner.report.write import write_report
 
 
 @pytest.fixture(scope="module")
 def page(attention_run: Path, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "page.html"
-    write_report(path, [attention_run, tiny_run], shown=5)
+    write_report(path, [attention_run, tiny_run], Selection(shown=5))
     return path
 
 
