@@ -1,18 +1,23 @@
 """The report of a training: rewritten after every validation, and never a reason to stop."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
+from captioner.data.corpus import Features
 from captioner.errors import CaptionerError
+from captioner.inference.load import open_corpus, open_run
 from captioner.report import live
 from captioner.report.live import live_page, with_report
+from captioner.report.thinning import evenly
 from captioner.training.events import Validated, Warned
 from captioner.training.train import resume, train
 
@@ -132,3 +137,23 @@ def test_a_resumed_run_has_the_speeds_of_its_steps_once(config: Config, tmp_path
     for _ in with_report(resume(run), run):
         pass
     assert [json.loads(line)["step"] for line in (run / "speed.jsonl").read_text().splitlines()] == [2, 4, 6, 8]
+
+
+class Recorded:
+    """Features that record the rows that are read."""
+
+    def __init__(self, features: Features) -> None:
+        self.features, self.shape, self.dtype = features, features.shape, features.dtype
+        self.read: set[int] = set()
+
+    def __getitem__(self, rows: Any) -> Any:
+        self.read |= set(np.arange(self.shape[0])[rows].tolist())
+        return self.features[rows]
+
+
+def test_only_the_shown_images_are_captioned(tiny_run: Path) -> None:
+    corpus = open_corpus(open_run(tiny_run))
+    features = Recorded(corpus.split("val").features)
+    val = dataclasses.replace(corpus.split("val"), features=features)
+    live_page(tiny_run, dataclasses.replace(corpus, splits={**corpus.splits, "val": val}))
+    assert features.read == set(evenly(range(10), live.SHOWN))
