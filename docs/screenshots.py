@@ -23,7 +23,7 @@ from browser import Browser, started  # noqa: E402
 from captioner.report.collect import Selection  # noqa: E402
 from captioner.report.write import write_report  # noqa: E402
 
-WIDTH, GAP, COLOURS = 1040, 14, 160
+WIDTH, GAP, COLOURS = 1180, 14, 256
 FOCUS = """
 const words = document.querySelectorAll(".entries li.entry")[arguments[0]].querySelectorAll(".word");
 const word = [...words].find((one) => one.textContent.trim() === arguments[1]);
@@ -50,17 +50,15 @@ class Shot(NamedTuple):
     focus: tuple[int, str] | None = None
 
 
-ENTRIES = ".entries > li:nth-child(n+{}), .controls ~ p"
 SHOTS = (
-    Shot("report", "one", ["header", "section:nth-of-type(2)"], "section:first-of-type"),
-    Shot("report-attention", "one", [".entries > li:nth-child(2)"], ".entries > li:first-child", focus=(1, "square")),
-    Shot("report-captions", "one", ["[aria-labelledby=captions]"], ENTRIES.format(5)),
+    Shot("report", "one", ["header", "section:nth-of-type(2)"], "section:first-of-type, .chart:nth-child(n+7)"),
+    Shot("report-attention", "one", [".entries > li:nth-child(2)"], ".entries > li:first-child", focus=(1, "diamond")),
+    Shot("report-captions", "one", ["[aria-labelledby=captions]"], ".entries > li:nth-child(n+3)"),
     Shot("report-words", "one", ["[aria-labelledby=words]"], "[aria-labelledby=words] tbody tr:nth-child(n+11)"),
     Shot(
         "report-comparison", "two", ["header", "[aria-labelledby=comparison]"], ".apart > li:nth-child(n+3), nav", True
     ),
-    Shot("report-curves", "two", ["[aria-labelledby=curves]"], "nav"),
-    Shot("report-narrow", "one", ["header", "[aria-labelledby=scores]"], "nav", width=380),
+    Shot("report-curves", "two", ["[aria-labelledby=curves]"], ".chart:nth-child(n+7)"),
 )
 
 
@@ -87,7 +85,7 @@ def write(browser: Browser, page: Path, shot: Shot) -> None:
     left, top, right, bottom = (round(edge) for edge in browser.driver.execute_script(BOX, shot.shown))
     box = (max(0, left - GAP), max(0, top - GAP), min(shot.width, right + GAP), bottom + GAP)
     picture = Image.open(io.BytesIO(browser.driver.get_screenshot_as_png())).convert("RGB").crop(box)
-    few: Any = picture.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few: Any = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(DOCS / f"{shot.name}.png", optimize=True)
 
 

@@ -80,6 +80,8 @@ class Sandbox:
         run = params.get("resume") or (None if words[1] in ("train", "distill") else params.get("run"))
         if run is not None:
             self.provide_run(run)
+        if words[1] == "report" and params["images"]:
+            self.provide_photo(params["images"])
         if params.get("references"):
             self.provide_results(params["captions"], params["references"], params["splits"])
         if params.get("features") and run is not None:

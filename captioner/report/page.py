@@ -65,7 +65,7 @@ LEAD = {"recurrent cell": "{}", "attention": "attention: {}", "parameters": "par
 
 def _lead(run: RunFacts, is_named: bool) -> str:
     parts = [form.format(run.model[key]) for key, form in LEAD.items() if key in run.model]
-    text = "; ".join([*parts, f"trained steps: {run.training['steps']}"])
+    text = "; ".join([*parts, f"training steps: {run.training['steps']}"])
     return f"{run.name}: {text}" if is_named else text
 
 

@@ -114,7 +114,8 @@ def _training(
     history: History, summary: dict[str, Any], loaded: LoadedModel | None, environment: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
     step = max(history.last_step, 0 if loaded is None else loaded.meta.step)
-    yield "steps", f"{step:,}" + (f", {history.last_epoch:,} epochs" if history.last_epoch else "")
+    epoch = history.last_epoch
+    yield "steps", f"{step:,}" + (f" ({epoch:,} epoch{'s' if epoch != 1 else ''})" if epoch else "")
     if loaded is not None:
         yield "checkpoint", f"step {loaded.meta.step:,}"
     if isinstance(summary.get("ended"), str):

@@ -154,7 +154,7 @@ def test_a_training_with_a_report(small_options: tuple[str, ...], tmp_path: Path
     assert "Validation loss" in (run / "report.html").read_text()
     done = cli("train", "--resume", run, "--report", "-o", "train.epochs=2")
     assert done.code == 0
-    assert re.search(r"trained steps: \d+, 2 epochs", (run / "report.html").read_text())
+    assert re.search(r"training steps: \d+ \(2 epochs\)", (run / "report.html").read_text())
     assert cli("train", "--run", run, "--overwrite", *options).code == 0
     assert not (run / "report.html").exists(), "a new run does not keep the report of the old one"
 
