@@ -91,7 +91,7 @@ def with_report(events: Iterator[Event], folder: Path, images: Path | None = Non
                 warned = True
                 step = getattr(event, "step", 0)
                 reason = str(error) or type(error).__name__
-                yield Warned(step, f"{run.report}: the report cannot be written: {reason}; training continues")
+                yield Warned(step, f"--report: {reason}; training continues")
 
 
 def _last(folder: Path) -> Restored | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -24,6 +25,7 @@ from captioner.training.summary import PARTS
 
 LONGEST, MAX_LINE = 80, 200
 """Maximum characters of a name, and of a property or an option."""
+MAX_WARNINGS = 20
 VERSIONS = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
 
 
@@ -44,7 +46,7 @@ class RunFacts:
         steps: dict[str, list[int]] = {}
         for record in self.history.warnings:
             steps.setdefault(printable(record.get("problem", ""), 300), []).append(int(record["step"]))
-        return [f"{problem} ({_steps(found)})" for problem, found in steps.items()]
+        return [f"{problem} ({_steps(found)})" for problem, found in islice(steps.items(), MAX_WARNINGS)]
 
 
 def _steps(found: Sequence[int]) -> str:
@@ -75,6 +77,9 @@ def collect_facts(name: str, folder: Path, config: Config, loaded: LoadedModel |
     """Collect the facts of a run from its folder and its model."""
     summary = _read_summary(folder)
     history = read_history(folder)
+    has_ended = bool(summary) and summary.get("steps", 0) == history.last_step
+    if not has_ended:  # a resumed run is being trained: its summary is that of the training before
+        summary = {name: summary[name] for name in ("threads", "versions") if name in summary}
     environment = {} if loaded is None else loaded.meta.environment
     return RunFacts(
         name,
@@ -82,7 +87,7 @@ def collect_facts(name: str, folder: Path, config: Config, loaded: LoadedModel |
         "\n".join(printable(line, MAX_LINE) for line in config_differences(config).splitlines()),
         _shortened({} if loaded is None else model_properties(loaded, in_package(loaded.path))),
         dict(_training(history, summary, loaded, environment)),
-        bool(summary) and summary.get("steps", 0) == history.last_step,
+        has_ended,
     )
 
 

@@ -92,7 +92,7 @@ def test_a_failure_is_one_warning(
             warnings.append(event.problem)
         ended = event
     (problem,) = warnings
-    assert problem.startswith(f"{run / 'report.html'}: the report cannot be written: ")
+    assert problem.startswith("--report: ")
     assert problem.endswith("; training continues")
     assert json.loads((run / "summary.json").read_text())["steps"] == 8
     assert ended is not None

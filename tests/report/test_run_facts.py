@@ -1,0 +1,56 @@
+"""What a report states about a run: names without paths, and nothing of an earlier training."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from captioner.inference.load import open_run
+from captioner.report.history import History
+from captioner.report.run_facts import MAX_WARNINGS, RunFacts, facts_of_folder, run_names
+
+
+def test_runs_are_called_like_their_folders() -> None:
+    paths = [Path("/home/someone/runs/a/best.h5"), Path("a"), Path("b/last.h5"), Path("x\u202ey")]
+    assert run_names(paths) == ["a", "a (2)", "b", "x\\u202ey"]
+
+
+def test_the_facts_of_a_finished_run(own_run: Path) -> None:
+    summary = json.loads((own_run / "summary.json").read_text())
+    facts = facts_of_folder(own_run, open_run(own_run))
+    assert facts.has_ended
+    assert facts.training["steps"] == "8 (2 epochs)"
+    assert facts.training["ended"] == "done"
+    assert facts.training["speed"] == f"{summary['words_per_second']:,} words per second"
+    assert facts.training["versions"].startswith(f"captioner {summary['versions']['captioner']}, Python ")
+    assert facts.model["recurrent cell"] == "lstm, 16 units"
+    assert "hidden_dim: 16" in facts.differences
+
+
+def test_a_resumed_run_does_not_state_the_end_of_the_training_before(own_run: Path) -> None:
+    with open(own_run / "history.jsonl", "a") as file:
+        file.write('{"kind": "step", "step": 9, "epoch": 3}\n')
+    facts = facts_of_folder(own_run)
+    assert not facts.has_ended
+    assert facts.training["steps"] == "9 (3 epochs)"
+    assert not {"ended", "time", "speed"} & facts.training.keys()
+    assert "versions" in facts.training
+
+
+@pytest.mark.parametrize(
+    "summary", ["", "[]", "[" * 9999, '{"steps": 8, "seconds": NaN, "profile": [1], "versions": 3, "ended": {}}']
+)
+def test_a_damaged_summary_is_left_out(summary: str, own_run: Path) -> None:
+    (own_run / "summary.json").write_text(summary)
+    facts = facts_of_folder(own_run)
+    assert facts.training["steps"] == "8 (2 epochs)"
+    assert not {"ended", "time", "speed", "versions"} & facts.training.keys()
+
+
+def test_warnings_are_listed_once_and_few() -> None:
+    records = [{"step": step, "problem": "the same"} for step in (3, 5, 9)]
+    many = [{"step": number, "problem": f"{number} " + "x" * 1_000_000} for number in range(2 * MAX_WARNINGS)]
+    facts = RunFacts("a", History([], [], [*records, *many], []), "")
+    assert facts.warnings[0] == "the same (steps 3 to 9)"
+    assert len(facts.warnings) == MAX_WARNINGS
+    assert max(map(len, facts.warnings)) < 400
