@@ -77,7 +77,8 @@ def collect_facts(name: str, folder: Path, config: Config, loaded: LoadedModel |
     """Collect the facts of a run from its folder and its model."""
     summary = _read_summary(folder)
     history = read_history(folder)
-    has_ended = bool(summary) and summary.get("steps", 0) == history.last_step
+    steps = summary.get("steps")
+    has_ended = isinstance(steps, int) and steps >= history.last_step  # the last step may not be a logged one
     if not has_ended:  # a resumed run is being trained: its summary is that of the training before
         summary = {name: summary[name] for name in ("threads", "versions") if name in summary}
     environment = {} if loaded is None else loaded.meta.environment

@@ -27,6 +27,15 @@ def test_the_facts_of_a_finished_run(own_run: Path) -> None:
     assert "hidden_dim: 16" in facts.differences
 
 
+def test_a_run_may_end_at_a_step_that_is_not_logged(own_run: Path) -> None:
+    lines = (own_run / "history.jsonl").read_text().splitlines(keepends=True)
+    (own_run / "history.jsonl").write_text("".join(lines[:-2]))
+    facts = facts_of_folder(own_run, open_run(own_run / "last.h5"))
+    assert facts.history.last_step < 8
+    assert facts.has_ended
+    assert facts.training["steps"].startswith("8 ")
+
+
 def test_a_resumed_run_does_not_state_the_end_of_the_training_before(own_run: Path) -> None:
     with open(own_run / "history.jsonl", "a") as file:
         file.write('{"kind": "step", "step": 9, "epoch": 3}\n')
