@@ -121,10 +121,8 @@ def build_gallery(
     """
     split, attends = corpus.split(name), captioner.loaded.model.attends
     ordered = np.array(sorted(rows), int)
-    features = split.features[ordered]
-    regions = None if split.regions is None else split.regions[ordered]
-    first = captioner.decode(features, image_ids=ordered, regions=regions, attention=attends)
-    more = captioner.decode(features, n_best, image_ids=ordered, regions=regions)
+    first = captioner.decode(split.features, regions=split.regions, attention=attends, rows=ordered)
+    more = captioner.decode(split.features, n_best, regions=split.regions, rows=ordered)
     entries: dict[int, Entry] = {}
     for row, one, several in zip(ordered.tolist(), first, more, strict=True):
         (text, log_prob), attention = one.candidates[0], one.attention

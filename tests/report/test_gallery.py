@@ -76,7 +76,7 @@ def test_an_entry_has_the_captions_of_the_model(tiny_run: Path) -> None:
     captioner = captioner_of(open_run(tiny_run))
     corpus = open_corpus(captioner.loaded)
     split = corpus.split("val")
-    expected = list(captioner.decode(split.features, limit=2))
+    expected = list(captioner.decode(split.features, rows=np.arange(2)))
     for entry, row in zip(shown.entries, (1, 0), strict=True):
         assert (entry.row, entry.name) == (row, f"val-0000{row}")
         assert (entry.caption, entry.log_prob) == pytest.approx(expected[row].candidates[0], abs=1e-5)
