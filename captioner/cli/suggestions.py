@@ -56,7 +56,8 @@ def _for_option(error: click.NoSuchOption, command: click.Command, name: str, wo
     word, equals, value = words[place].partition("=")
     takes_overrides = any(parameter.name == "overrides" for parameter in command.params)
     key = word.lstrip("-").lower().replace("-", "_")
-    path = _option_named(key, name, similar=not error.possibilities) if takes_overrides else None
+    is_misspelt = bool(get_close_matches(flag, error.possibilities or (), 1, SIMILARITY))
+    path = _option_named(key, name, similar=not is_misspelt) if takes_overrides else None
     if path is None:
         return ""
     if not equals and not following.startswith("--"):

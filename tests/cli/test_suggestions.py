@@ -11,6 +11,7 @@ OPTIONS = {
     "train --epochs=3": "No such option '--epochs'; try -o train.epochs=3",
     "train --train.epochs 3": "No such option '--train.epochs'; try -o train.epochs=3",
     "train --epoch 3": "No such option '--epoch'; try -o train.epochs=3",
+    "train --repot": "No such option '--repot'. (Did you mean one of: '--help', '--report', '--set'?)",
     "train --hidden-dim 64": "No such option '--hidden-dim'; try -o model.hidden_dim=64",
     "train --hidden_size 64": "No such option '--hidden_size'; try -o model.hidden_dim=64",
     "train --lr 1e-3": "No such option '--lr'; try -o train.learning_rate=1e-3",
