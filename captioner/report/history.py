@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,22 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class History:
-    """The records of a run by kind, in file order: logged steps, validations, warnings and speeds."""
+    """The records of a run by kind, in file order: logged steps, validations, warnings and speeds.
+
+    `damaged` is the number of whole lines that are no records.
+    """
 
     steps: list[dict[str, Any]]
     validations: list[dict[str, Any]]
     warnings: list[dict[str, Any]]
     speeds: list[dict[str, Any]]
+    damaged: int = 0
 
     @property
     def last_step(self) -> int:
         """The last step of any record, 0 without records."""
-        return max((int(record["step"]) for records in vars(self).values() for record in records), default=0)
+        kinds = self.steps, self.validations, self.warnings, self.speeds
+        return max((int(record["step"]) for records in kinds for record in records), default=0)
 
     @property
     def last_epoch(self) -> int:
@@ -46,9 +50,11 @@ def read_history(folder: Path) -> History:
     """
     run = RunFolder(folder)
     kinds: dict[str, list[dict[str, Any]]] = {"step": [], "validation": [], "warning": []}
-    for record in _records(run.history):
+    records, damaged = _records(run.history)
+    for record in records:
         kinds.get(str(record.get("kind")), []).append(record)
-    return History(kinds["step"], kinds["validation"], kinds["warning"], list(_records(run.speed)))
+    speeds, more = _records(run.speed)
+    return History(kinds["step"], kinds["validation"], kinds["warning"], speeds, damaged + more)
 
 
 def points(records: list[dict[str, Any]], *path: str) -> Points:
@@ -66,19 +72,23 @@ def points(records: list[dict[str, Any]], *path: str) -> Points:
     return sorted(found.items())
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file that have a step."""
+def _records(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the objects of a file that have a step, and the number of its other lines, without an unfinished one."""
+    records, damaged = [], 0
     try:
         with regular_file(path, HISTORY_LIMIT) as descriptor, open(descriptor, "rb", closefd=False) as file:
             for line in file:
                 try:
                     record = json.loads(line)
                 except (ValueError, RecursionError):
-                    continue
+                    record = None
                 if isinstance(record, dict) and _is_number(record.get("step")):
-                    yield record
+                    records.append(record)
+                else:
+                    damaged += line.endswith(b"\n")
     except CaptionerError:  # missing, or no regular file: there is nothing to show
-        return
+        pass
+    return records, damaged
 
 
 def _is_number(value: object) -> bool:

@@ -71,4 +71,4 @@ def _lead(run: RunFacts, is_named: bool) -> str:
 
 def render_page(page: Page) -> bytes:
     """Render a page as HTML."""
-    return render("report.html", title=page.title, page=page, script=load_script("report.js"))
+    return render("report.html", title=page.title, page=page, script=load_script("report.js", "attention.js"))

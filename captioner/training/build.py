@@ -97,16 +97,21 @@ OBJECTIVES: dict[str, Callable[..., AbstractContextManager[Batches]]] = {
 """Training objectives: cross-entropy of the references or of teacher captions, or rewards of sampled captions."""
 
 
+def build_span(config: Config, per_epoch: int) -> Span:
+    """Build the span of a training with `per_epoch` steps per epoch."""
+    options = config.train
+    total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
+    return Span(total, per_epoch, options.lr_decay, options.warmup_steps)
+
+
 def build_plan(config: Config, train: Split) -> Plan:
     """Build the training plan for a split."""
     options = config.train
-    per_epoch = steps_per_epoch(len(train.captions), options.batch_size)
-    total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
     return Plan(
         rule=UPDATE_RULES[options.update_rule],
         hyper=Hyper(**{name: getattr(options, name) for name in Hyper._fields}),
         schedule=SCHEDULES[options.schedule],
-        span=Span(total, per_epoch, options.lr_decay, options.warmup_steps),
+        span=build_span(config, steps_per_epoch(len(train.captions), options.batch_size)),
         clip_norm=options.clip_norm,
         seed=config.seed,
         ema_decay=options.ema_decay,

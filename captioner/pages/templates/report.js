@@ -1,5 +1,5 @@
 "use strict";
-// The page is complete without this script: it sorts and filters the gallery, and enlarges the attention of a word.
+// The page is complete without this script: it sorts and filters the gallery.
 (() => {
   const gallery = document.querySelector(".entries");
   if (!gallery) return;
@@ -29,23 +29,4 @@
     }
     shown.textContent = `${entries.filter((entry) => !entry.hidden).length} of ${entries.length} images`;
   });
-
-  // A word with the pointer or the focus shows its map on the large picture; the pointer wins.
-  const show = (word) => {
-    const view = word.closest("li.entry").querySelector(".view");
-    view.querySelector(".over").replaceChildren(...word.querySelector(".map").cloneNode(true).childNodes);
-    view.querySelector(".said").textContent = word.getAttribute("aria-label");
-  };
-  const clear = (word) => {
-    const view = word.closest("li.entry").querySelector(".view");
-    view.querySelector(".over").replaceChildren();
-    view.querySelector(".said").textContent = "";
-  };
-  const listen = (event, action) =>
-    gallery.addEventListener(event, ({ target }) => {
-      const word = target.closest(".word");
-      if (word) action(word);
-    });
-  for (const event of ["pointerover", "focusin"]) listen(event, show);
-  for (const event of ["pointerout", "focusout"]) listen(event, clear);
 })();
