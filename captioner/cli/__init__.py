@@ -36,6 +36,7 @@ COMMANDS = {
     "import": "Make a checkpoint of exported parameters.",
     "inspect": "Analyze a trained model.",
     "models": "List the installed models.",
+    "monitor": "Follow a training in the browser.",
     "package": "Write a model as a Python package.",
     "prepare": "Build a data set from photographs and captions.",
     "report": "Write a page about runs.",

@@ -1,0 +1,80 @@
+"""captioner monitor: follow a training in the browser."""
+
+from __future__ import annotations
+
+import os
+import webbrowser
+from pathlib import Path
+
+import click
+
+from captioner.cli import output
+from captioner.cli.completion import complete_run
+from captioner.cli.options import PATH, images_option
+from captioner.errors import UsageError
+
+PORT = 8517
+NICE = 10
+"""The priority of training is higher by this number."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  captioner monitor runs/scenes
+  captioner monitor runs/birds --images photos --open
+"""
+)
+@click.argument("run", type=PATH, metavar="RUN", shell_complete=complete_run)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    show_default=True,
+    metavar="N",
+    help="Port of the page on 127.0.0.1; 0 is any free port.",
+)
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
+@images_option("the captions")
+def monitor(run: Path, port: int, open_browser: bool, images: Path | None) -> None:
+    """Follow a training in the browser.
+
+    RUN is a run folder that `captioner train` writes in another process, or that of a training that has ended. The page
+    shows the progress, the remaining time, the curves, and the captions that the newest checkpoint writes for eight
+    images of the validation split. It refreshes itself, and is readable on this machine only. Ctrl-C ends the command;
+    training goes on. Nothing in RUN is written or locked.
+    """
+    _check_folders(run, images)
+    from captioner.monitor.page import Page
+    from captioner.monitor.server import LocalServer
+
+    page = Page(run, images)
+    with LocalServer(port, page.paths()) as server:
+        if hasattr(os, "nice"):
+            os.nice(NICE)
+        page.captions.follow()
+        output.note(f"{run}: {server.url} (Ctrl-C to end)")
+        if open_browser and not webbrowser.open(server.url):
+            output.problem("warning: no browser was found; open the page yourself")
+        server.serve_forever()
+
+
+def _check_folders(run: Path, images: Path | None) -> None:
+    """Raises: UsageError unless `run` is a run folder, or empty because training has just begun."""
+    from captioner.inference.find_checkpoint import nearest_runs
+    from captioner.training.detect_run import holds_run
+    from captioner.training.folder_lock import LOCK
+    from captioner.training.run_folder import RunFolder
+
+    if images is not None and not os.path.isdir(images):
+        raise UsageError(f"{images}: folder not found; name the folder of the photographs with --images")
+    if os.path.isfile(run):
+        raise UsageError(f"{run}: expected a run folder, got a file; try captioner monitor {run.parent}")
+    hint = nearest_runs(run)
+    if not os.path.isdir(run):
+        hint = hint or "; `captioner train` creates it when the data set is loaded"
+        raise UsageError(f"{run}: folder not found; expected a run folder{hint}")
+    files = RunFolder(run)
+    is_run = holds_run((files.last, files.best), files.history, files.config) or files.captions.exists()
+    if not is_run and set(os.listdir(run)) - {LOCK}:
+        raise UsageError(f"{run}: expected a run folder from `captioner train`, got one with other files{hint}")

@@ -1,0 +1,92 @@
+"""Captions of the fixed images from the newest checkpoint of a run, in one thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from captioner.errors import CaptionerError
+from captioner.inference.captioner import Captioner
+from captioner.inference.restore import check_corpus, restore
+from captioner.monitor.fixed_images import FixedImages, open_fixed_images
+from captioner.monitor.follow import pause
+from captioner.monitor.signature import Signature, signature
+from captioner.optim.schedules import Span
+from captioner.parallel.blas import set_threads
+from captioner.report.gallery import Gallery, build_gallery
+from captioner.report.live import N_BEST
+from captioner.storage.files import read_text
+from captioner.training.run_folder import RunFolder
+
+LIGHT = ("threads=1", "decode.consensus=0")
+"""Overrides of the captioning: training needs the cores, and the re-ranking index is written at its end."""
+INTERVAL = 1.0
+"""Seconds between looks at the run folder."""
+
+
+class Current(NamedTuple):
+    """The captions at a step; `problem` says why there are none, or none of a newer checkpoint.
+
+    `span` is the length of the training, None until the data set is loaded.
+    """
+
+    span: Span | None = None
+    step: int | None = None
+    gallery: Gallery | None = None
+    problem: str = ""
+
+
+class CurrentCaptions:
+    """Keeps the captions of a run up to date: `update` looks for a new checkpoint, `follow` does so in a thread."""
+
+    def __init__(self, folder: Path, images: Path | None = None) -> None:
+        self.current = Current()
+        self._run, self._images = RunFolder(folder), images
+        self._seen: tuple[Signature | None, ...] = ()
+        self._config = ""
+        self._fixed: FixedImages | None = None
+
+    def follow(self) -> None:
+        """Update the captions in a daemon thread."""
+        threading.Thread(target=self._follow, name="captions", daemon=True).start()
+
+    def _follow(self) -> None:
+        set_threads(1)
+        while True:
+            start = time.perf_counter()
+            self.update()
+            time.sleep(max(INTERVAL, pause(time.perf_counter() - start)))
+
+    def update(self) -> None:
+        """Caption the images if the config or the checkpoint was replaced since the last call."""
+        checkpoint = self._run.last if signature(self._run.last) else self._run.best
+        seen = signature(self._run.config), signature(checkpoint)
+        if seen == self._seen or seen[0] is None:
+            return
+        try:
+            fixed = self._open()
+            if seen[1] is None:
+                self.current = Current(fixed.span)
+            else:
+                self.current = _caption(checkpoint, fixed)
+        except (CaptionerError, OSError, MemoryError) as error:
+            self.current = self.current._replace(problem=str(error) or type(error).__name__)
+        self._seen = seen
+
+    def _open(self) -> FixedImages:
+        """Return the images, which are loaded again only if the config has another text: `resume` writes it anew."""
+        text = read_text(self._run.config)
+        if self._fixed is None or text != self._config:
+            self._fixed, self._config = open_fixed_images(self._run, text, self._images), text
+        return self._fixed
+
+
+def _caption(checkpoint: Path, fixed: FixedImages) -> Current:
+    restored = restore(checkpoint, LIGHT, for_training=False)
+    check_corpus(restored, fixed.corpus)
+    rows = range(len(fixed.pictures))
+    gallery = build_gallery(Captioner(restored), fixed.corpus, fixed.name, rows, fixed.pictures.__getitem__, N_BEST)
+    return Current(fixed.span, restored.meta.step, replace(gallery, total=fixed.total))

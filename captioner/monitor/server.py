@@ -1,0 +1,146 @@
+"""A read-only HTTP server for the user of this machine: on 127.0.0.1, with a fixed list of paths."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any, NamedTuple
+
+from captioner.errors import UsageError
+
+ADDRESS = "127.0.0.1"
+HOSTS = frozenset((ADDRESS, "localhost"))
+"""Names of this machine. With DNS rebinding, a web site makes its own name lead to 127.0.0.1; a request then has it as
+its host. The port is free, so that the page can be read through a tunnel to another machine."""
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Headers of every response."""
+NO_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'"
+NO_FRAMES = "; frame-ancestors 'none'"
+"""The part of a Content-Security-Policy that works in a header only, not in the page."""
+TIMEOUT = 10
+"""Seconds after which a silent connection is closed."""
+
+
+def is_local(host: str) -> bool:
+    """Return whether a Host header names this machine, with or without a port."""
+    match = re.fullmatch(r"([A-Za-z0-9.-]+)(?::[0-9]{1,5})?", host)
+    return match is not None and match[1].lower() in HOSTS
+
+
+class Content(NamedTuple):
+    """The content of a path. `tag` names its version, `policy` is its Content-Security-Policy."""
+
+    body: bytes
+    kind: str
+    tag: str = ""
+    policy: str = NO_POLICY
+
+
+class LocalServer(ThreadingMixIn, TCPServer):
+    """A server of `paths` on a port of 127.0.0.1; port 0 is any free port. Other paths and methods are refused.
+
+    Raises: UsageError if the port cannot be used.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = os.name != "nt"  # on Windows, the option lets two programs use one port
+    request_queue_size = 32
+
+    def __init__(self, port: int, paths: Mapping[str, Callable[[], Content]]) -> None:
+        try:
+            super().__init__((ADDRESS, port), partial(_Handler, paths))
+        except OSError as error:
+            used = error.errno == errno.EADDRINUSE
+            problem = "another program uses it" if used else f"cannot be used: {error.strerror}"
+            raise UsageError(
+                f"port {port} of {ADDRESS}: {problem}; choose another with --port, or any free one with --port 0"
+            ) from error
+
+    @property
+    def url(self) -> str:
+        """The URL of the path `/`."""
+        return f"http://{ADDRESS}:{self.server_address[1]}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore a connection that the browser has closed; print the traceback of any other error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    timeout = TIMEOUT
+    server_version, sys_version = "captioner", ""
+
+    def __init__(self, paths: Mapping[str, Callable[[], Content]], *arguments: Any) -> None:
+        self._paths = paths
+        super().__init__(*arguments)
+
+    def parse_request(self) -> bool:
+        """Parse a request, and refuse it if it is for another host."""
+        if not super().parse_request():
+            return False
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) == 1 and is_local(hosts[0]):
+            return True
+        self.send_error(HTTPStatus.MISDIRECTED_REQUEST, explain=f"expected a request to {ADDRESS} or localhost")
+        return False
+
+    def do_GET(self) -> None:
+        """Send the content of a path, or 304 if the browser has this version."""
+        content = self._paths.get(self.path)
+        if content is None:
+            self.send_error(HTTPStatus.NOT_FOUND, explain="no such page")
+            return
+        try:
+            found = content()
+        except Exception:
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, explain="an error of this program; its output has it")
+            raise
+        tag = f'"{found.tag}"' if found.tag else ""
+        if tag and self.headers.get("If-None-Match") == tag:
+            self._send(HTTPStatus.NOT_MODIFIED, found._replace(body=b""), {"ETag": tag})
+        else:
+            self._send(HTTPStatus.OK, found, {"ETag": tag} if tag else {})
+
+    def do_HEAD(self) -> None:
+        """Send the headers of a path."""
+        self.do_GET()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Send an error as plain text; a method other than GET and HEAD is 405."""
+        status = HTTPStatus(code)
+        headers = {"Connection": "close"}
+        if status is HTTPStatus.NOT_IMPLEMENTED:
+            status, explain = HTTPStatus.METHOD_NOT_ALLOWED, "expected GET or HEAD"
+            headers["Allow"] = "GET, HEAD"
+        text = f"{status.value} {status.phrase}: {explain or status.description or status.phrase}\n"
+        self._send(status, Content(text.encode(), "text/plain; charset=utf-8"), headers)
+
+    def _send(self, status: HTTPStatus, content: Content, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        policy = {"Content-Security-Policy": content.policy + NO_FRAMES}
+        size = {"Content-Type": content.kind, "Content-Length": str(len(content.body))}
+        for name, value in {**HEADERS, **policy, **size, **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content.body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Print nothing: a page that refreshes itself sends a request every few seconds."""
