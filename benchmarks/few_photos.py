@@ -24,22 +24,33 @@ from benchmarks.session import ROOT
 PAGE = ROOT / "docs" / "own-photos.md"
 SEEDS = (0, 1, 2)
 PHOTOS, VAL = 290, 29
+HEAD = "encoder | config | perplexity | BLEU-4 | CIDEr-D"
 SCORES = {"perplexity": (1, 1), "bleu4": (100, 1), "cider_d": (100, 1)}
 """Scores of the table, each with the factor and the digits to print it."""
 
 
+MODEL = ROOT / "models" / "flickr8k"
+"""The packaged model, which was trained on all training photographs, those of the subsets included."""
+
+
 class Recipe(NamedTuple):
-    """A row of the table: the encoder, whether it stores regions, and the config."""
+    """A row of the table: the encoder, whether it stores regions, the config, and whether training starts from `MODEL`.
+
+    Without a config, `MODEL` is scored as it is.
+    """
 
     encoder: str
     regions: bool
-    config: str
+    config: str | None
+    finetuned: bool = False
 
 
 RECIPES = (
     Recipe("efficientnet-lite0", False, "photos"),
     Recipe("efficientnet-lite0", True, "photos-attention"),
     Recipe("richer", True, "photos-attention"),
+    Recipe("richer", False, None),
+    Recipe("richer", False, "photos-finetune", True),
 )
 
 
@@ -67,28 +78,35 @@ def prepare(captions: Path, photos: Path, work: Path, recipe: Recipe, seed: int)
     return data
 
 
-def score(data: Path, config: str, run: Path, seed: int) -> dict[str, float]:
+def score(data: Path, recipe: Recipe, run: Path, seed: int) -> dict[str, float | None]:
     """Train, unless the run is finished, and score the captions of `test`."""
-    if not (run / "summary.json").exists():
-        options = "-o", f"seed={seed}", "-o", "threads=1"
-        captioner("train", "-c", ROOT / "configs" / f"{config}.yaml", "--data", data, "--run", run, *options)
-    found = json.loads(captioner("evaluate", run, "--split", "test", "--json"))
+    if recipe.config is None:
+        run = MODEL
+    elif not (run / "summary.json").exists():
+        options = ["-o", f"seed={seed}", "-o", "threads=1"]
+        options += ["-o", f"train.init_from={MODEL}"] if recipe.finetuned else []
+        config = ROOT / "configs" / f"{recipe.config}.yaml"
+        captioner("train", "-c", config, "--data", data, "--run", run, *options)
+    found = json.loads(captioner("evaluate", run, "--data", data, "--split", "test", "--json"))
     return {name: found[name] for name in SCORES}
 
 
-def rows(found: Mapping[Recipe, Sequence[Mapping[str, float]]]) -> list[Row]:
+def rows(found: Mapping[Recipe, Sequence[Mapping[str, float | None]]]) -> list[Row]:
     """Return the rows of the table: means over seeds ± half the range."""
     return [
         (
             f"`{recipe.encoder}`{', `--regions`' * recipe.regions}",
-            f"`{recipe.config}`",
+            "`models/flickr8k`" if recipe.config is None else f"`{recipe.config}`",
             *(_mean([one[score] for one in many], *form) for score, form in SCORES.items()),
         )
         for recipe, many in found.items()
     ]
 
 
-def _mean(values: Sequence[float], factor: int, digits: int) -> str:
+def _mean(measured: Sequence[float | None], factor: int, digits: int) -> str:
+    values = [value for value in measured if value is not None]
+    if not values:  # perplexities of another vocabulary cannot be compared
+        return "-"
     spread = (max(values) - min(values)) / 2
     return f"{factor * statistics.mean(values):.{digits}f} ±{factor * spread:.{digits}f}"
 
@@ -97,21 +115,25 @@ def _mean(values: Sequence[float], factor: int, digits: int) -> str:
 @click.argument("captions", type=click.Path(path_type=Path, exists=True))
 @click.argument("images", type=click.Path(path_type=Path, exists=True))
 @click.argument("work", type=click.Path(path_type=Path))
-def main(captions: Path, images: Path, work: Path) -> None:
-    """Train and score; write the table of docs/own-photos.md.
+@click.option("--only", "numbers", type=click.IntRange(1, len(RECIPES)), multiple=True, help="Measure only this row.")
+def main(captions: Path, images: Path, work: Path, numbers: tuple[int, ...]) -> None:
+    """Train and score; write the table of docs/own-photos.md, or with --only print some of its rows.
 
     CAPTIONS is Flickr8k's dataset_flickr8k.json, IMAGES the folder of its photographs, and WORK a folder for data sets
     and runs.
     """
     work.mkdir(parents=True, exist_ok=True)
-    found: dict[Recipe, list[dict[str, float]]] = {}
-    for recipe in RECIPES:
+    found: dict[Recipe, list[dict[str, float | None]]] = {}
+    for recipe in [RECIPES[number - 1] for number in numbers] or RECIPES:
         found[recipe] = []
         for seed in SEEDS:
             data = prepare(captions, images, work, recipe, seed)
             run = work / f"{recipe.encoder}-{recipe.config}-{seed}"
-            found[recipe].append(score(data, recipe.config, run, seed))
-    PAGE.write_text(insert(PAGE.read_text(), table("encoder | config | perplexity | BLEU-4 | CIDEr-D", rows(found))))
+            found[recipe].append(score(data, recipe, run, seed))
+    if numbers:
+        click.echo(table(HEAD, rows(found)))
+        return
+    PAGE.write_text(insert(PAGE.read_text(), table(HEAD, rows(found))))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,10 @@ def test_the_table_has_means_and_half_ranges() -> None:
     many = [dict.fromkeys(few_photos.SCORES, value) for value in (0.1, 0.2, 0.6)]
     rows = few_photos.rows({few_photos.Recipe("richer", True, "photos"): many})
     assert rows == [("`richer`, `--regions`", "`photos`", "0.3 ±0.2", "30.0 ±25.0", "30.0 ±25.0")]
+    of_model = few_photos.rows(
+        {few_photos.Recipe("richer", False, None): [{**one, "perplexity": None} for one in many]}
+    )
+    assert of_model == [("`richer`", "`models/flickr8k`", "-", "30.0 ±25.0", "30.0 ±25.0")]
 
 
 def test_the_page_has_the_marks_of_the_table() -> None:
@@ -44,4 +48,4 @@ def test_the_page_has_the_marks_of_the_table() -> None:
 @pytest.mark.parametrize("recipe", few_photos.RECIPES)
 def test_a_recipe_stores_the_regions_that_its_config_needs(recipe: few_photos.Recipe) -> None:
     parse_recipe(recipe.encoder)
-    assert (load(Path(recipe.config)).model.attention != "none") == recipe.regions
+    assert (load(Path(recipe.config or "photos")).model.attention != "none") == recipe.regions
