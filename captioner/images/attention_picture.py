@@ -57,9 +57,8 @@ def to_png(page: Image.Image) -> bytes:
 def draw(picture: Image.Image | None, caption: str, words: Sequence[str], maps: Array, sentinel: Array) -> Image.Image:
     """Draw one panel for the image and one for each word, with the weights as cells, without interpolation.
 
-    A region's opacity is its weight divided by the largest of the word, times the weight of all regions: it is faint if
-    the sentinel has most of the weight. The picture is cropped like a photograph for an encoder. Without a picture,
-    there is no panel for the image, and the cells are grey.
+    A region is faint if the sentinel has most of the weight. The picture is cropped like a photograph for an encoder.
+    Without a picture, there is no panel for the image, and the cells are grey.
 
     Shapes: maps (T, rows, columns), sentinel (T,).
     """

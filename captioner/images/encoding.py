@@ -44,7 +44,7 @@ def encode_photos(
     Photographs whose digest is in `known` are read but not encoded.
     A photograph that cannot be read is returned with its error and does not stop the others.
     """
-    done, shape = set(known), encoder.regions if regions else None
+    done = set(known)
 
     def work(path: Path) -> Encoded:
         digest = b""
@@ -55,10 +55,8 @@ def encode_photos(
                 return Encoded(path, digest, None)
             prepared = _decode_and_prepare(encoder, content, path)
             with _naming(path):
-                if shape is None:
-                    return Encoded(path, digest, encoder.encode([prepared])[0])
-                features, grid = encoder.encode_with_regions([prepared])
-                return Encoded(path, digest, features[0], regions=np.asarray(grid).reshape(shape))
+                found, grid = encode_prepared(encoder, prepared, regions)
+            return Encoded(path, digest, found, regions=grid)
         except DataError as problem:
             return Encoded(path, digest, None, problem)
 
@@ -73,6 +71,20 @@ def encode_photos(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def encode_prepared(
+    encoder: Encoder, prepared: Any, regions: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Encode one prepared photograph, with `regions` its regions too, if the encoder has any.
+
+    Shapes: features (F,), regions (rows, columns, R).
+    """
+    shape = encoder.regions if regions else None
+    if shape is None:
+        return encoder.encode([prepared])[0], None
+    features, grid = encoder.encode_with_regions([prepared])
+    return features[0], np.asarray(grid).reshape(shape)
 
 
 def _decode_and_prepare(encoder: Encoder, content: bytes, path: Path) -> Any:

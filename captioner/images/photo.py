@@ -75,6 +75,13 @@ _budget = Budget(PIXELS)
 """Pixels that all threads decode at one time."""
 
 
+class PixelLimitError(DataError):
+    """A photograph with too many pixels."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        super().__init__(f"{name}: expected at most {limit:,} pixels; make the photograph smaller")
+
+
 def is_photo_suffix(suffix: str) -> bool:
     """Return whether files with this suffix may be photographs, in a supported format or not."""
     suffix = suffix.lower()
@@ -101,25 +108,27 @@ def decode(content: bytes, name: str, min_side: int) -> Image.Image:
 
 
 @contextmanager
-def decoded(content: bytes, name: str, min_side: int) -> Iterator[Image.Image]:
-    """Decode a photograph, as `decode`, and use it in a `with` block, which should be short.
+def decoded(
+    content: bytes, name: str, min_side: int, limit: int = PIXELS, budget: Budget | None = None
+) -> Iterator[Image.Image]:
+    """Decode a photograph of at most `limit` pixels, as `decode`, and use it in a `with` block, which should be short.
 
-    The photographs of all such blocks have at most `PIXELS` in total: a thread waits for the others, which bounds the
-    memory of many threads.
+    The photographs of all blocks with the same `budget` have at most its total of pixels: a thread waits for the
+    others, which bounds the memory of many threads. By default, the total is `PIXELS`.
 
-    Raises: DataError, as `decode`.
+    Raises: DataError, as `decode`; PixelLimitError for too many pixels.
     """
-    with _converting_errors(content, name):
-        photo, pixels = _open(content, name, min_side)
-    with _budget.reserve(pixels):
-        with _converting_errors(content, name), photo:
+    with _converting_errors(content, name, limit):
+        photo, pixels = _open(content, name, min_side, limit)
+    with (budget or _budget).reserve(pixels):
+        with _converting_errors(content, name, limit), photo:
             photo.load()
             upright_photo = upright(rgb(photo, name), photo)
         del photo  # its memory is not needed in the block
         yield upright_photo
 
 
-def _open(content: bytes, name: str, min_side: int) -> tuple[Image.Image, int]:
+def _open(content: bytes, name: str, min_side: int, limit: int) -> tuple[Image.Image, int]:
     """Read the header of a photograph, choose the reduced size of a JPEG, and return the pixels to keep in memory."""
     formats = FORMATS + heic.formats(content, name)
     with _no_warnings():
@@ -128,6 +137,8 @@ def _open(content: bytes, name: str, min_side: int) -> tuple[Image.Image, int]:
     if scans > MAX_SCANS:
         raise DataError(f"{name}: expected a JPEG with at most {MAX_SCANS} scans, got more; save it again")
     width, height = photo.size
+    if width * height > limit:
+        raise PixelLimitError(name, limit)
     photo.draft("RGB", (2 * min_side, 2 * min_side))
     if scans == 1 and "progressive" not in photo.info:  # otherwise, a JPEG is decoded at full size and then reduced
         width, height = photo.size
@@ -135,14 +146,14 @@ def _open(content: bytes, name: str, min_side: int) -> tuple[Image.Image, int]:
 
 
 @contextmanager
-def _converting_errors(content: bytes, name: str) -> Iterator[None]:
+def _converting_errors(content: bytes, name: str, limit: int) -> Iterator[None]:
     """Convert every exception of a decoder to a DataError that names the photograph."""
     try:
         yield
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{name}: expected at most {PIXELS:,} pixels; make the photograph smaller") from error
+        raise PixelLimitError(name, limit) from error
     except UnidentifiedImageError as error:
         if heic.is_heic(content):
             raise DataError(f"{name}: {heic.problem()}") from error

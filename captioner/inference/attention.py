@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from captioner.inference.restore import LoadedModel
 from captioner.model.ensemble import Ensemble
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
+DECIMALS = 6
 TRAIN = "train with -o model.attention=adaptive"
 
 
@@ -39,6 +41,15 @@ class Attention:
     def sentinel(self) -> Array:
         """The weights of the sentinel. Shapes: (T,)."""
         return self.weights[:, -1]
+
+    def record(self) -> dict[str, Any]:
+        """Return the words, the grid and the rounded weights as a JSON object."""
+        return {
+            "words": list(self.words),
+            "grid": list(self.grid),
+            "weights": self.maps.astype(float).round(DECIMALS).tolist(),
+            "sentinel": self.sentinel.astype(float).round(DECIMALS).tolist(),
+        }
 
 
 def check_attention(loaded: LoadedModel) -> None:

@@ -27,7 +27,6 @@ MAX_STEM = 150
 """The longest name of an image that names its files, in bytes: file systems allow 255, with a digest and a suffix."""
 SUFFIXES = (ATTENTION_PICTURE, ".attention.json")
 """Distinct from the usual names of photographs, so that `overwrite` does not replace them."""
-DECIMALS = 6
 UNSAFE = frozenset('/\\:*?"<>|')
 RESERVED = frozenset(("con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(10))))
 """Names of devices on Windows, with any suffix."""
@@ -150,14 +149,13 @@ class AttentionFiles:
         return to_png(draw(image, caption.text, attention.words, attention.maps, attention.sentinel))
 
     def _describe(self, caption: Caption, attention: Attention) -> bytes:
+        weights = attention.record()
         record = {
             "image": caption.image,
             "caption": caption.text,
-            "words": list(attention.words),
+            "words": weights.pop("words"),
             "encoder": self.encoder,
-            "grid": list(attention.grid),
-            "weights": attention.maps.astype(float).round(DECIMALS).tolist(),
-            "sentinel": attention.sentinel.astype(float).round(DECIMALS).tolist(),
+            **weights,
         }
         return f"{to_json(record)}\n".encode()
 

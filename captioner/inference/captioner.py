@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, overload
 
@@ -25,6 +27,7 @@ from captioner.text.join import join
 from captioner.text.vocabulary import SPECIAL
 
 if TYPE_CHECKING:
+    from captioner.config.options import Decode
     from captioner.images.encoder import Encoder
 
 BATCH = 256
@@ -64,6 +67,13 @@ class Captioner:
         config, meta = self.loaded.config, self.loaded.meta
         words = len(self.loaded.vocab) - len(SPECIAL)
         return f"Captioner({str(self.loaded.path)!r}: {config.model.cell}, {words:,} words, encoder {meta.encoder!r})"
+
+    def with_decoding(self, options: Decode) -> Captioner:
+        """Return a Captioner with other decoding options, which shares the model, its workers and the re-ranker."""
+        other = copy.copy(self)
+        other.loaded = replace(self.loaded, config=replace(self.loaded.config, decode=options))
+        other.reranker = self.reranker if options.consensus else None
+        return other
 
     @overload
     def caption(self, images: Photo, *, n_best: int = 1, attention: bool = False) -> Caption: ...

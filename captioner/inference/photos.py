@@ -14,7 +14,7 @@ from captioner.data.shard import Shard
 from captioner.errors import CheckpointError, UsageError
 from captioner.images import heic, open_parts
 from captioner.images.encoder import Encoder
-from captioner.images.encoding import encode_photos
+from captioner.images.encoding import Encoded, encode_photos
 from captioner.images.photo import list_photos
 from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
 from captioner.inference.caption import Caption, Decoded
@@ -137,19 +137,28 @@ def caption_photos(
     paths = islice(readable(), None if limit is None else min(limit, sys.maxsize))
     encoded = encode_photos(encoder, paths, threads, regions=captioner.loaded.meta.region_dim > 0)
     while some := list(islice(encoded, BATCH * threads)):
-        rows = [one.features for one in some if one.features is not None]
-        grids = [one.regions for one in some if one.regions is not None]
-        # A photograph is identified by its content: its samples depend on neither its name nor the order.
-        digests = [int.from_bytes(one.digest[:8], "little") for one in some if one.features is not None]
-        image_ids = np.array(digests, np.uint64)
-        found: Iterator[Decoded] = iter(())
-        if rows:
-            features, regions = np.stack(rows), np.stack(grids) if grids else None
-            captioner.check_features(features, encoder.identity, regions=regions)
-            found = captioner.decode(features, n_best, image_ids=image_ids, regions=regions, attention=attention)
+        found = caption_encoded(captioner, encoder, some, n_best, attention)
         for one in some:
             if one.features is None:
                 yield Unreadable(os.fspath(one.path), str(one.problem))
             else:
                 yield next(found).caption(os.fspath(one.path))
     yield from failed
+
+
+def caption_encoded(
+    captioner: Captioner, encoder: Encoder, photos: Sequence[Encoded], n_best: int = 1, attention: bool = False
+) -> Iterator[Decoded]:
+    """Caption the encoded photographs that have features, in order, in batches.
+
+    Raises: as `Captioner.check_features` and `Captioner.decode`.
+    """
+    rows = [one.features for one in photos if one.features is not None]
+    grids = [one.regions for one in photos if one.regions is not None]
+    # A photograph is identified by its content: its samples depend on neither its name nor the order.
+    digests = [int.from_bytes(one.digest[:8], "little") for one in photos if one.features is not None]
+    if rows:
+        features, regions = np.stack(rows), np.stack(grids) if grids else None
+        captioner.check_features(features, encoder.identity, regions=regions)
+        image_ids = np.array(digests, np.uint64)
+        yield from captioner.decode(features, n_best, image_ids=image_ids, regions=regions, attention=attention)

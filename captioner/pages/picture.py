@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from captioner.images.photo import read_photo, square
+
+SMALL = 128
+"""The longest side of a picture that is encoded without loss, such as a generated scene."""
 
 
 class Embedded(NamedTuple):
@@ -37,6 +40,23 @@ def embed(picture: NDArray[np.uint8] | Path, side: int, is_square: bool = False)
             image.thumbnail((side, side))
     else:
         kind, image = "png", Image.fromarray(picture)
+    return _encode(image, kind)
+
+
+def image_to_data_uri(image: Image.Image, side: int, is_square: bool = False) -> str:
+    """Return a decoded photograph, or with `is_square` its centre, as a data URI with sides of at most `side` pixels.
+
+    A small one keeps its pixels.
+    """
+    kind = "png" if max(image.size) <= SMALL else "jpeg"
+    if is_square:
+        image = square(image, min(side, *image.size))
+    elif max(image.size) > side:
+        image = ImageOps.contain(image, (side, side))
+    return _encode(image, kind).uri
+
+
+def _encode(image: Image.Image, kind: str) -> Embedded:
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return Embedded(f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", *image.size)

@@ -12,7 +12,7 @@ from photographs import CORNERS, KNOWN, bomb, corners, encoded, error_of, quarte
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.photo import FORMATS, PIXELS, decode, read_photo
+from captioner.images.photo import FORMATS, PIXELS, PixelLimitError, decode, decoded, read_photo
 
 
 def test_modes_without_a_defined_white_are_rejected() -> None:
@@ -157,3 +157,21 @@ def test_a_damaged_file_gives_an_image_or_a_one_line_error(kind: str) -> None:
             outcomes["rejected"] += str(problem).isprintable()
     assert sum(outcomes.values()) == 120
     assert outcomes["rejected"] > 0
+
+
+def test_a_lower_limit_of_pixels() -> None:
+    content = encoded(corners(48, 32))
+    with decoded(content, "a.png", 8, 48 * 32) as photo:
+        assert photo.size == (48, 32)
+    with pytest.raises(PixelLimitError) as caught, decoded(content, "a.png", 8, 48 * 32 - 1):
+        pass
+    assert str(caught.value) == "a.png: expected at most 1,535 pixels; make the photograph smaller"
+
+
+@pytest.mark.parametrize("side", [9460, 60000])
+def test_pillow_s_own_limit_names_the_lower_one(side: int) -> None:
+    with (
+        pytest.raises(PixelLimitError, match="expected at most 1,000 pixels"),
+        decoded(bomb("PNG", side), "a", 8, 1000),
+    ):
+        pass

@@ -1,13 +1,14 @@
 """A captioner packs its weights once and validates features once."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from captioning import best_captions
+from captioning import best_captions, candidates
 
 from captioner.errors import ConfigError, DataError
 from captioner.inference.caption_features import caption_features, caption_split
@@ -95,3 +96,20 @@ def test_suppressed_words_must_be_in_the_vocabulary(tiny_run: Path) -> None:
     captioner = captioner_of(open_run(tiny_run, ["decode.suppress_words=unheard"]))
     with pytest.raises(ConfigError, match=r"decode\.suppress_words: expected words of the vocabulary, got unheard"):
         next(captioner.decode(np.zeros((1, captioner.loaded.meta.feature_dim))))
+
+
+def test_other_decoding_options_share_the_model(
+    tiny_run: Path, restored: Restored, packed: list[CaptioningRNN]
+) -> None:
+    options = {"beam_width": 4, "length_penalty": 0.5, "max_length": 6}
+    features = np.random.default_rng(0).standard_normal((3, restored.meta.feature_dim)).astype(np.float32)
+    own = captioner_of(restored)
+    before = candidates(own, features)
+    other = own.with_decoding(replace(restored.config.decode, **options))
+    expected = captioner_of(open_run(tiny_run, [f"decode.{name}={value}" for name, value in options.items()]))
+    found, count = candidates(other, features, 4), len(packed)
+    assert candidates(expected, features, 4) == found != candidates(own, features, 4)
+    assert candidates(own, features) == before, "the first is unchanged"
+    assert other.loaded.model is own.loaded.model
+    assert packed[:count] == [restored.model] * count
+    assert count <= restored.config.threads, "its weights are packed once, for each thread"
