@@ -21,6 +21,8 @@ LIBRARIES: Mapping[str, str] = {
     "onnx": "export",
     "safetensors": "export",
     "jinja2": "report",
+    "starlette": "web",
+    "uvicorn": "web",
 }
 """Modules that captioner imports only when they are needed, and their extras."""
 

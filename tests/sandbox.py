@@ -4,6 +4,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,9 @@ class Sandbox:
             config = yaml_io.load(params["config_file"], params["overrides"])
             if config.data.source == "cs231n" and words[1] == "train":
                 self.write_coco(config.data.root)
+        if words[1] == "serve":
+            self.serve(words[2:])
+            return
         steps = [f"train.max_steps={4 if params.get('resume') else 2}"]
         has_config = "overrides" in params and not params.get("references")
         command = " ".join(words[1:3]) if isinstance(root.commands[words[1]], click.Group) else words[1]
@@ -115,6 +120,16 @@ class Sandbox:
         options = [word for word in words[2:] if word not in ("--open", str(params["run"]))]
         with monitor(params["run"], *options) as url:
             assert "<h1>Training of " in read(url)
+
+    def serve(self, words: list[str]) -> None:
+        """Start a server on a free port, and stop it when it has printed its address."""
+        command = [sys.executable, "-m", "captioner", "serve", *words, "--host", "127.0.0.1", "--port", "0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            url = process.stdout.readline()
+            process.terminate()
+            _, errors = process.communicate(timeout=60)
+        assert url.startswith("http://127.0.0.1:"), f"{shlex.join(words)}: {errors}"
 
     def provide_data(self, params: dict[str, Any]) -> None:
         """Provide the input of `prepare` and `data`: captions with photographs, or a prepared data set."""

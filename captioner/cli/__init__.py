@@ -41,6 +41,7 @@ COMMANDS = {
     "prepare": "Build a data set from photographs and captions.",
     "report": "Write a page about runs.",
     "sample": "Write captions for images.",
+    "serve": "Caption photographs on a local web page.",
     "train": "Train a captioning model.",
 }
 """The commands, each in the module of its name, and the first sentence of their help."""

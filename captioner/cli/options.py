@@ -172,3 +172,12 @@ def encoder_options(command: Command) -> Command:
         help="Option of the encoder onnx:FILE: size, mean, scale, layout (nchw or nhwc), or output (its name); "
         "may be repeated.",
     )(command)
+
+
+def recipe_options(command: Command) -> Command:
+    """Add `--encoder`, which replaces the encoder in a checkpoint, and `--encoder-option`."""
+    return click.option(
+        "--encoder",
+        metavar="RECIPE",
+        help="Image encoder; needed if the checkpoint's encoder is unknown or its ONNX file is not found.",
+    )(encoder_options(command))

@@ -15,11 +15,11 @@ from captioner.cli.completion import complete_run
 from captioner.cli.options import (
     PATH,
     data_option,
-    encoder_options,
     ensemble_option,
     example_override_option,
     images_hint,
     images_option,
+    recipe_options,
     shard_option,
 )
 from captioner.errors import UsageError
@@ -89,11 +89,7 @@ Examples:
 )
 @images_option("--attention with --split")
 @click.option("--overwrite", is_flag=True, help="Replace existing files of --write-sidecar, --coco and --attention.")
-@click.option(
-    "--encoder", metavar="RECIPE",
-    help="Image encoder; needed if the checkpoint's encoder is unknown or its ONNX file is not found.",
-)  # fmt: skip
-@encoder_options
+@recipe_options
 @example_override_option("decode.beam_width=5")
 def sample(
     run: Path,

@@ -29,6 +29,7 @@ SHAPING = (
 """Options that determine the parameters' names and shapes, and the scale of the features."""
 USED_BY: Mapping[str, Sequence[str]] = {
     "sample": TRAINED,
+    "serve": TRAINED,
     "evaluate": TRAINED,
     "report": TRAINED,
     "distill": (

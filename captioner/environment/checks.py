@@ -26,6 +26,7 @@ PURPOSES: Mapping[str, str] = {
     "images": "encodes photographs",
     "heic": "reads HEIC photographs",
     "report": "writes HTML pages (captioner report and monitor, train --report, data show --html)",
+    "web": "serves a web page and an HTTP API (captioner serve)",
     "export": "writes ONNX and safetensors files (captioner export)",
     "tensorboard": "writes TensorBoard event files (train.tensorboard)",
     "torch": "compares the model with PyTorch in the tests",

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-HIDDEN = ("PIL", "pillow_heif", "onnxruntime", "threadpoolctl", "tensorboardX", "onnx", "safetensors", "jinja2")
+HIDDEN = (
+    "PIL",
+    "pillow_heif",
+    "onnxruntime",
+    "threadpoolctl",
+    "tensorboardX",
+    "onnx",
+    "safetensors",
+    "jinja2",
+    "starlette",
+    "uvicorn",
+)
 COMMANDS = (
     ("sample", "run"),
     ("sample", "run", "--json", "--coco", "captions.json"),

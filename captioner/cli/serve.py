@@ -1,0 +1,99 @@
+"""captioner serve: caption photographs on a local web page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from captioner.cli import output
+from captioner.cli.completion import complete_run
+from captioner.cli.options import PATH, example_override_option, recipe_options
+from captioner.cli.train import stop_signals
+from captioner.serve.limits import MAX_PIXELS, Limits
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  captioner serve runs/birds
+  captioner serve runs/birds --port 8080 -o decode.beam_width=5 -o decode.length_penalty=0.7
+"""
+)
+@click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, metavar="N",
+    help="Port to listen on; 0 is any free one.",
+)  # fmt: skip
+@click.option(
+    "--allow-host", multiple=True, metavar="NAME",
+    help="Accept requests to the host NAME, such as that of a reverse proxy; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--max-bytes", type=click.IntRange(1, 1 << 30), default=Limits.max_bytes, show_default=True, metavar="N",
+    help="Maximum bytes of a photograph.",
+)  # fmt: skip
+@click.option(
+    "--max-pixels", type=click.IntRange(1, MAX_PIXELS), default=Limits.max_pixels, show_default=True, metavar="N",
+    help="Maximum pixels of a photograph.",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=Limits.workers, show_default=True, metavar="N",
+    help="Caption N photographs at the same time.",
+)  # fmt: skip
+@click.option(
+    "--queue", type=click.IntRange(1, 10_000), default=Limits.queue, show_default=True, metavar="N",
+    help="Maximum number of photographs that wait.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=click.FloatRange(0.1, 3600), default=Limits.seconds, show_default=True, metavar="SECONDS",
+    help="Maximum time from a photograph to its caption.",
+)  # fmt: skip
+@recipe_options
+@example_override_option("decode.beam_width=5")
+def serve(
+    run: Path,
+    host: str,
+    port: int,
+    allow_host: tuple[str, ...],
+    max_bytes: int,
+    max_pixels: int,
+    workers: int,
+    queue: int,
+    timeout: float,
+    encoder: str | None,
+    encoder_option: dict[str, str],
+    overrides: tuple[str, ...],
+) -> int:
+    """Caption photographs on a local web page.
+
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
+    (`captioner models`). The page has its address on stdout. POST /caption returns the caption of a photograph as JSON,
+    with the fields of `captioner sample --json`. Photographs are not written to disk. Ctrl-C stops the server.
+
+    Only this machine can reach the server, unless --host is another address: then everyone in the network can. Needs
+    the extras images and web.
+    """
+    from captioner.inference.load import captioner_of, open_runs
+    from captioner.inference.photos import open_encoder_of, photo_warning
+    from captioner.serve import server
+    from captioner.serve.security import is_loopback
+    from captioner.serve.service import Service
+
+    limits = Limits(max_bytes, max_pixels, workers, queue, timeout)
+    with server.bind(host, port) as sock, stop_signals() as caught:
+        loaded = open_runs([run], overrides)
+        opened = open_encoder_of(loaded, encoder, encoder_option)
+        captioner = captioner_of(loaded)
+        warning = photo_warning(loaded)
+        output.warnings([*captioner.warnings, *([warning] if warning else [])])
+        if not is_loopback(host):
+            output.warnings([f"--host {host}: everyone who can reach this machine can use the server, unencrypted"])
+        service = Service(captioner, opened, run.resolve().name, limits)
+        app = server.guarded(service, host, allow_host, output.problem)
+        output.result(server.url(host, sock.getsockname()[1]))
+        output.flush()
+        output.note("Ctrl-C stops the server")
+        server.run(app, sock, limits, lambda: bool(caught))
+    return 128 + caught[0] if caught else 0

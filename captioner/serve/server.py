@@ -1,0 +1,98 @@
+"""Run the server on a socket until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from captioner.errors import CaptionerError, UsageError
+from captioner.serve.app import Site, answer_error
+from captioner.serve.limits import Limits
+from captioner.serve.protocol import with_limits
+from captioner.serve.security import LOOPBACK, App, Guard, host_name, is_loopback
+from captioner.serve.service import Service
+
+GRACE = 5
+"""Seconds for the requests that run when the server is stopped."""
+POLL = 0.05
+BACKLOG = 128
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to its caller."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Open the socket of the server; port 0 is any free one.
+
+    Raises: CaptionerError if the port is taken, UsageError for an unknown host.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"--host {host}: {getattr(error, 'strerror', None) or error}; try --host 127.0.0.1") from error
+    try:
+        if os.name == "posix":  # on Windows, this would take the port away from another server
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)  # now, so that a second server on the same port is an error here
+    except OSError as error:
+        sock.close()
+        reason = {
+            errno.EADDRINUSE: "is in use by another program; try another --port",
+            errno.EACCES: "needs the rights of an administrator; try --port 8000",
+            errno.EADDRNOTAVAIL: "is not an address of this machine; try --host 127.0.0.1",
+        }
+        problem = reason.get(error.errno or 0, f"cannot be opened: {error.strerror}")
+        raise CaptionerError(f"{url(host, port)}: {problem}") from error
+    return sock
+
+
+def url(host: str, port: int) -> str:
+    """Return the address of the page."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def guarded(service: Service, host: str, names: tuple[str, ...], report: Callable[[str], object]) -> App:
+    """Return the application for a server that is bound to `host`, and has further `names`."""
+    hosts = frozenset((*LOOPBACK, host.lower(), *map(host_name, names)))
+    return Guard(Site(service, report).app(), hosts, not is_loopback(host), answer_error)
+
+
+def run(app: App, sock: socket.socket, limits: Limits, stop: Callable[[], bool]) -> None:
+    """Serve an application until `stop` returns true; requests that run then have `GRACE` seconds to end."""
+    config = uvicorn.Config(
+        app,
+        http=with_limits(limits),
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        log_level="critical",  # what a client does wrong is no message for the operator
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE,
+    )
+    server = _Server(config)
+
+    async def serve() -> None:
+        serving = asyncio.ensure_future(server.serve([sock]))
+        while not serving.done():
+            server.should_exit = server.should_exit or stop()
+            await asyncio.wait({serving}, timeout=POLL)
+        await serving
+
+    asyncio.run(serve())

@@ -1,0 +1,195 @@
+"""POST /caption and GET /healthz: the fields of `captioner sample --json`, options, and clear errors."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import Served, encoded, form, picture
+
+from captioner.images.photo import FORMATS, PIXELS
+from captioner.serve.limits import MAX_PIXELS
+
+GIF_BOMB = encoded(picture(), "GIF")[:6] + b"\x60\xea\x60\xea" + encoded(picture(), "GIF")[10:]
+"""A small file that declares 60,000 x 60,000 pixels."""
+
+
+def sampled(cli: Callable[..., Any], run: Path, photo: Path, *options: object) -> dict[str, Any]:
+    done = cli("sample", run, photo, "--json", *options)
+    assert done.code == 0
+    found: dict[str, Any] = json.loads(done.out)
+    return {**found, "image": photo.name}
+
+
+OPTIONS: list[tuple[dict[str, object], tuple[object, ...]]] = [
+    ({}, ()),
+    ({"n_best": 3}, ("--n-best", 3)),
+    (
+        {"n_best": 2, "beam_width": 4, "length_penalty": 0.7, "max_length": 5},
+        ("--n-best", 2, "-o", "decode.beam_width=4", "-o", "decode.length_penalty=0.7", "-o", "decode.max_length=5"),
+    ),
+    ({"method": "sampling", "seed": 7}, ("-o", "decode.method=sampling", "-o", "decode.seed=7")),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), OPTIONS)
+def test_the_answer_is_that_of_sample(
+    given: dict[str, object],
+    words: tuple[object, ...],
+    server: Served,
+    photo_run: Path,
+    photograph: Path,
+    cli: Callable[..., Any],
+) -> None:
+    expected, content = sampled(cli, photo_run, photograph, *words), photograph.read_bytes()
+    answers = [
+        server.caption(content, image=photograph.name, **given),
+        server.send_form("/caption", content, photograph.name, **given),
+    ]
+    for answer in answers:
+        assert (answer.status, answer.json) == (200, expected)
+        assert list(answer.json) == list(expected)
+
+
+def test_the_timings_are_in_a_header(server: Served, photograph: Path) -> None:
+    timing = server.caption(photograph.read_bytes()).headers["server-timing"]
+    assert re.sub("[0-9.]+", "N", timing) == "queue;dur=N, photograph;dur=N, encoder;dur=N, caption;dur=N"
+
+
+def test_attention_is_that_of_the_files(
+    attention_server: Served, attention_run: Path, photograph: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    found = attention_server.caption(photograph.read_bytes(), attention="true").json
+    cli("sample", attention_run, photograph, "--attention", tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    expected = json.loads(file.read_text())
+    assert found["attention"] == {name: expected[name] for name in ("words", "grid", "weights", "sentinel")}
+    assert "attention" not in attention_server.caption(photograph.read_bytes()).json
+
+
+def test_the_name_of_a_photograph_has_no_folders(server: Served, photograph: Path) -> None:
+    content = photograph.read_bytes()
+    names = {
+        "../../etc/x.png": "x.png",
+        "C:\\photos\\y.png": "y.png",
+        "": "photograph",
+        "z\x1b[2J.png": "z\\x1b[2J.png",
+    }
+    for given, name in names.items():
+        assert server.caption(content, image=given).json["image"] == name
+    assert server.send_form("/caption", content, "a/b/猫.png").json["image"] == "猫.png"
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_formats(kind: str, server: Served) -> None:
+    assert server.caption(encoded(picture(), kind)).json["caption"]
+
+
+def test_heic(server: Served) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    assert server.caption(encoded(picture(), "HEIF")).json["caption"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"beam_widht": 5}, "beam_widht: unknown option (did you mean beam_width?)"),
+        ({"beam_width": 0}, "beam_width: expected an integer >= 1 and <= 1000, got 0"),
+        ({"beam_width": 500}, "beam_width: expected at most 100, got 500"),
+        ({"max_length": 999}, "max_length: expected at most 100, got 999"),
+        ({"n_best": 101}, "n_best: expected an integer >= 1 and <= 100, got 101"),
+        ({"n_best": "9" * 5000}, "n_best: expected an integer >= 1 and <= 100, got 999"),
+        ({"attention": "true"}, "attention: this model has no attention; leave this out"),
+        ({"attention": "maybe"}, "attention: expected true or false, got maybe"),
+        ({"temperature": "nan"}, "temperature: expected a number >= 0.01 and <= 100, got nan (must be finite)"),
+        ({"consensus": 4}, "consensus: unknown option"),
+        ({"suppress_words": "abracadabra"}, "suppress_words: expected words of the vocabulary, got abracadabra"),
+        (
+            {"top_p": 0.5},
+            "top_p: has no effect without method sampling (set that, or leave this at 1.0)",
+        ),
+        ({"min_length": 9, "max_length": 3}, "min_length: expected at most max_length"),
+        ({"data.root": "/etc"}, "data.root: unknown option"),
+        ({"beam_width": "\x1b[31m"}, "beam_width: expected an integer >= 1 and <= 1000, got \\x1b[31m"),
+    ],
+)
+def test_an_invalid_option_is_422(options: dict[str, Any], problem: str, server: Served, photograph: Path) -> None:
+    answer = server.caption(photograph.read_bytes(), **options)
+    assert answer.status == 422
+    assert answer.error.startswith(problem)
+
+
+def test_an_empty_option_counts_as_not_given(server: Served, photograph: Path) -> None:
+    assert server.send_form("/caption", photograph.read_bytes(), beam_width="", method=" ").status == 200
+
+
+def test_an_option_that_is_given_twice_is_422(server: Served, photograph: Path) -> None:
+    answer = server.request("POST", "/caption?n_best=1&n_best=2", photograph.read_bytes())
+    assert (answer.status, answer.error) == (422, "n_best: given twice; keep one")
+    answer = server.send_form("/caption?n_best=1", photograph.read_bytes(), n_best=1)
+    assert (answer.status, answer.error) == (422, "n_best: given twice; keep one")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "problem"),
+    [
+        (b"", 422, "expected a photograph, got nothing"),
+        (b"GIF", 422, f"a.jpg: expected a photograph ({', '.join(FORMATS)}), got a file that begins with b'GIF'"),
+        (encoded(picture(200))[:200], 422, "a.jpg: damaged or truncated"),
+        (b"\0\0\0\x18ftypheic" + bytes(20), 422, "a.jpg: cannot be read as HEIC; try JPEG"),
+        (encoded(picture(3000)), 413, "a.jpg: expected at most 5,000,000 pixels; make the photograph smaller"),
+        (GIF_BOMB, 413, "a.jpg: expected at most 5,000,000 pixels; make the photograph smaller"),
+        (bytes(9_000_001), 413, "expected a photograph of at most 9 MB, got more; make it smaller"),
+        (bytes(20_000_000), 413, "expected a photograph of at most 9 MB, got more; make it smaller"),
+    ],
+    ids=["empty", "text", "truncated", "heic", "png", "gif", "bytes", "many bytes"],
+)
+def test_a_photograph_that_cannot_be_used(content: bytes, status: int, problem: str, server: Served) -> None:
+    answer = server.caption(content, image="a.jpg")
+    assert answer.status == status
+    assert answer.error.startswith(problem)
+    assert not re.search(r"0x[0-9a-f]{6}|Traceback|site-packages|/python|File \"", answer.error)
+
+
+def test_a_body_without_a_length_is_bounded_too(server: Served) -> None:
+    chunks = iter([b"x" * 1_000_000] * 12)
+    answer = server.request("POST", "/caption", chunks, {})  # type: ignore[arg-type]
+    assert answer.status == 413
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (form(None, n_best=1), "expected one photograph in the field photo, got none"),
+        (
+            form(b"x").removesuffix(b"--\r\n") + form(b"y").removeprefix(b"--a-boundary"),
+            "expected one photograph in the field photo, got 2",
+        ),
+        (form(b"", ""), "expected a photograph, got nothing"),
+        (form(b"x")[:-20], "expected a form (multipart/form-data), got a damaged one: a part is incomplete"),
+        (form(b"x", seed="1" * 5000), "expected at most 4,096 bytes in an option, got more"),
+    ],
+)
+def test_a_damaged_form_is_422(body: bytes, problem: str, server: Served) -> None:
+    answer = server.request("POST", "/caption", body, {"Content-Type": "multipart/form-data; boundary=a-boundary"})
+    assert answer.status == 422
+    assert answer.error.startswith(problem)
+
+
+def test_other_paths_and_methods(server: Served) -> None:
+    answer = server.request("GET", "/../etc/passwd")
+    assert (answer.status, answer.error) == (404, "not found; expected /, /caption or /healthz")
+    answer = server.request("GET", "/caption")
+    assert (answer.status, answer.error) == (405, "GET: not for /caption")
+    assert answer.headers["allow"] == "POST"
+    assert server.request("HEAD", "/").status == 200
+
+
+def test_the_most_pixels_are_those_of_all_photographs() -> None:
+    assert MAX_PIXELS == PIXELS
+
+
+def test_health(server: Served) -> None:
+    assert server.health() == {"status": "ok", "model": "run", "running": 0, "waiting": 0, "overdue": 0}

@@ -1,0 +1,94 @@
+"""The page without a browser: the form, its answer, and what it escapes."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import Served
+
+from captioner.arrays import Array
+from captioner.images.attention_picture import visibility
+from captioner.inference.attention import Attention
+from captioner.serve.page import SIDE, panels
+
+
+class Parsed(HTMLParser):
+    """The elements of a page, with their attributes."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, Any]]] = []
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, Any]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_the_form_has_the_options_of_sample(server: Served) -> None:
+    page = Parsed(server.request("GET", "/").body)
+    names = [field["name"] for field in (*page.all("input"), *page.all("select"))]
+    assert sorted(names) == [
+        *("beam_width", "length_penalty", "max_length", "method", "min_length", "n_best", "no_repeat_ngram", "photo"),
+        *("seed", "suppress_unk", "suppress_words", "temperature", "top_k", "top_p"),
+    ]
+    labelled = {label.get("for") for label in page.all("label")}
+    assert {field["id"] for field in (*page.all("input"), *page.all("select"))} <= labelled
+
+
+def test_the_answer_to_the_form_is_a_page_with_the_caption(server: Served, photograph: Path) -> None:
+    answer = server.send_form("/", photograph.read_bytes(), "<b>.png", n_best="3", beam_width="4")
+    expected = server.caption(photograph.read_bytes(), n_best=3, beam_width=4).json
+    assert answer.status == 200
+    text = answer.body.decode()
+    assert "&lt;b&gt;.png" in text
+    assert "<b>" not in text
+    assert all(f"<td>{one['caption']}</td>" in text for one in expected["candidates"])
+    page = Parsed(answer.body)
+    (image,) = page.all("img")[:1]
+    assert image["alt"] == expected["caption"]
+    assert image["src"].startswith("data:image/png;base64,")
+    (width,) = [field for field in page.all("input") if field["name"] == "beam_width"]
+    assert width["value"] == "4", "the options stay in the form"
+    assert re.search(r"\d s: waiting [\d.]+, photograph [\d.]+, encoder [\d.]+, caption [\d.]+", text)
+
+
+def test_a_problem_is_a_page_too(server: Served) -> None:
+    answer = server.send_form("/", b"<script>", n_best="<i>")
+    assert answer.status == 422
+    assert answer.headers["content-type"].startswith("text/html")
+    text = answer.body.decode()
+    assert "n_best: expected an integer &gt;= 1 and &lt;= 100, got &lt;i&gt;" in text
+    assert "<i>" not in text
+
+
+def test_attention_is_shown_unless_it_is_switched_off(attention_server: Served, photograph: Path) -> None:
+    content = photograph.read_bytes()
+    with_maps = attention_server.send_form("/", content, attention="on")
+    words = attention_server.caption(content, attention="true").json["attention"]["words"]
+    page = Parsed(with_maps.body)
+    labels = [svg["aria-label"] for svg in page.all("svg") if "aria-label" in svg]
+    assert labels == [f"Attention of {word}" for word in words]
+    assert len(page.all("rect")) == 9 * len(words)
+    (checkbox,) = [field for field in page.all("input") if field["name"] == "attention"]
+    assert "checked" in checkbox
+    without = Parsed(attention_server.send_form("/", content).body)
+    assert not without.all("rect")
+    assert "checked" not in next(field for field in without.all("input") if field["name"] == "attention")
+
+
+def test_a_panel_covers_the_regions_with_little_weight() -> None:
+    import numpy as np
+
+    weights: Array = np.array([[0.6, 0.1, 0.1, 0.0, 0.0, 0.0, 0.2], [0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.9]])
+    first, second = panels(Attention(["a", "b"], weights, (2, 3)))
+    assert (first.word, first.strongest, first.sentinel) == ("a", pytest.approx(0.6), pytest.approx(0.2))
+    covers = [cell.cover for cell in first.cells]
+    assert covers == pytest.approx((1 - visibility(weights[0, :6].reshape(2, 3), 0.2)).ravel())
+    assert min(range(6), key=covers.__getitem__) == 0
+    assert min(cell.cover for cell in second.cells) > min(covers)
+    assert [(cell.x, cell.y) for cell in first.cells][3:5] == [(0, SIDE / 2), (pytest.approx(SIDE / 3), SIDE / 2)]

@@ -1,0 +1,117 @@
+"""Requests of other sites and to other names are refused; a check that is left out would be noticed."""
+
+from typing import Any
+
+import pytest
+from serving import Served
+
+from captioner.serve.limits import RequestError
+from captioner.serve.security import HEADERS, LOOPBACK, Guard, host_name, is_loopback
+
+OWN = "127.0.0.1:8000"
+
+
+def guard(any_address: bool = False, *names: str) -> Guard:
+    def unused(*_: Any) -> Any:
+        raise AssertionError
+
+    return Guard(unused, LOOPBACK | set(names), any_address, unused)
+
+
+def pairs(**headers: str) -> list[tuple[bytes, bytes]]:
+    return [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": OWN},
+        {"host": "localhost:8000", "origin": "http://localhost:8000", "sec_fetch_site": "same-origin"},
+        {"host": "LOCALHOST"},
+        {"host": "localhost.:8000"},
+        {"host": "[::1]:8000", "origin": "http://[::1]:8000"},
+        {"host": OWN, "sec_fetch_site": "none"},
+        {"host": OWN, "origin": "null", "sec_fetch_site": "same-origin"},
+    ],
+)
+def test_own_requests_are_accepted(headers: dict[str, str]) -> None:
+    guard().check("POST", pairs(**headers))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"host": ""},
+        {"host": "evil.example:8000"},
+        {"host": "127.0.0.1.evil.example"},
+        {"host": "192.168.0.7:8000"},
+        {"host": "localhost@evil.example"},
+        {"host": OWN, "origin": "http://evil.example"},
+        {"host": OWN, "origin": "http://127.0.0.1:9000"},
+        {"host": OWN, "origin": "http://localhost:8000"},
+        {"host": OWN, "origin": "null"},
+        {"host": OWN, "origin": "null", "sec_fetch_site": "cross-site"},
+        {"host": OWN, "sec_fetch_site": "cross-site"},
+        {"host": OWN, "sec_fetch_site": "same-site"},
+        {"host": OWN, "sec_fetch_site": "cross-site", "sec_fetch_dest": "document"},
+    ],
+)
+def test_foreign_requests_are_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(RequestError) as caught:
+        guard().check("POST", pairs(**headers))
+    assert caught.value.status == 403
+
+
+def test_a_link_on_another_site_may_open_the_page_but_not_frame_or_fetch_it() -> None:
+    link = {"host": OWN, "sec_fetch_site": "cross-site"}
+    guard().check("GET", pairs(**link, sec_fetch_dest="document"))
+    for kind in ("iframe", "empty", "image"):
+        with pytest.raises(RequestError):
+            guard().check("GET", pairs(**link, sec_fetch_dest=kind))
+
+
+def test_several_hosts_are_refused() -> None:
+    with pytest.raises(RequestError, match="expected one header Host"):
+        guard().check("GET", [*pairs(host=OWN), *pairs(host="evil.example")])
+
+
+def test_a_server_in_the_network_accepts_addresses_and_its_names() -> None:
+    for host in ("192.168.0.7:8000", "[fe80::1]:8000", "captions.example"):
+        guard(True, "captions.example").check("GET", pairs(host=host))
+    with pytest.raises(RequestError):
+        guard(True, "captions.example").check("GET", pairs(host="evil.example"))
+
+
+@pytest.mark.parametrize(
+    ("host", "name"), [("a:1", "a"), ("A", "a"), ("[::1]:8000", "::1"), ("[::1", "::1"), ("", ""), ("a.", "a")]
+)
+def test_the_name_of_a_host(host: str, name: str) -> None:
+    assert host_name(host) == name
+
+
+def test_loopback_addresses() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "127.0.0.2", "localhost", "::1")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.7", "evil.example", "")))
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/nothing"])
+def test_every_answer_has_the_headers(path: str, server: Served) -> None:
+    answer = server.request("GET", path)
+    for name, value in HEADERS.items():
+        if name != "Content-Security-Policy":
+            assert answer.headers[name.lower()] == value
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert policy.endswith("frame-ancestors 'none'")
+    assert "access-control-allow-origin" not in answer.headers
+    assert "server" not in answer.headers
+
+
+def test_the_server_refuses_foreign_requests(server: Served, photograph: Any) -> None:
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        answer = server.request("POST", "/caption", photograph.read_bytes(), headers)
+        assert answer.status == 403
+        assert answer.error
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert server.request("OPTIONS", "/caption", headers={"Origin": "http://evil.example"}).status == 403

@@ -1,0 +1,211 @@
+"""Slow photographs, slow clients and full queues: other requests are answered; nothing is written to disk."""
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from serving import Served, encoded, large_photograph, served, slow_photograph
+
+from captioner.data.scenes import example
+
+IMPATIENT = """
+import sys
+from captioner.serve import limits
+defaults = limits.Limits.__init__.__defaults__
+names = list(limits.Limits.__dataclass_fields__)
+changed = {"receive_seconds": 0.5, "idle_seconds": 0.5, "connections": 8}
+limits.Limits.__init__.__defaults__ = tuple(changed.get(name, value) for name, value in zip(names, defaults))
+from captioner.cli import main
+main()
+"""
+"""The command with short times, which have no options."""
+WATCHED = """
+import os, sys
+from captioner.cli import main
+
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        os.write(2, f"written: {arguments[0]}\\n".encode())
+
+from captioner.serve import server
+run = server.run
+def run_watched(*arguments):
+    sys.addaudithook(watch)
+    run(*arguments)
+server.run = run_watched
+main()
+"""
+"""The command, which reports the files that are opened for writing while it serves."""
+
+
+@pytest.fixture(scope="module")
+def impatient(photo_run: Path) -> Iterator[Served]:
+    with served(photo_run, code=IMPATIENT) as running:
+        yield running
+
+
+def test_a_slow_photograph_is_504_and_blocks_no_other(photo_run: Path, photograph: Path) -> None:
+    with served(photo_run, "--workers", 1, "--timeout", 0.5) as server:
+        answer = server.caption(slow_photograph())
+        assert (answer.status, answer.error) == (504, "no caption within 0.5 s; try a smaller photograph, or later")
+        health = server.wait_until(lambda health: bool(health["overdue"]))
+        assert (health["status"], health["running"]) == ("ok", 1)
+        assert server.send_form("/caption", photograph.read_bytes()).status == 200
+        server.wait_until(lambda health: not health["overdue"] and not health["running"])
+
+
+def test_a_full_queue_is_503_and_an_error_of_the_page(photo_run: Path) -> None:
+    with served(photo_run, "--workers", 1, "--queue", 1) as server, ThreadPoolExecutor(2) as pool:
+        pool.submit(server.caption, slow_photograph())
+        server.wait_until(lambda health: health["running"] == 1)
+        waiting = pool.submit(server.caption, slow_photograph())
+        server.wait_until(lambda health: health["waiting"] == 1)
+        answer = server.caption(b"x")
+        assert (answer.status, answer.error) == (503, "1 photographs are waiting already; try again later")
+        assert answer.headers["retry-after"] == "5"
+        assert b"1 photographs are waiting already" in server.send_form("/", b"x").body
+        assert not waiting.done()
+        server.process.kill()
+
+
+def test_a_photograph_whose_client_is_gone_leaves_the_queue(photo_run: Path) -> None:
+    with served(photo_run, "--workers", 1) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.caption, slow_photograph())
+        server.wait_until(lambda health: health["running"] == 1)
+        client = http.client.HTTPConnection("127.0.0.1", server.port)
+        client.request("POST", "/caption", b"x")
+        server.wait_until(lambda health: health["waiting"] == 1)
+        client.close()
+        assert server.wait_until(lambda health: health["waiting"] == 0)["running"] == 1
+        server.process.kill()
+
+
+def received(client: socket.socket) -> bytes:
+    """Everything until the server closes the connection."""
+    client.settimeout(60)
+    parts = []
+    try:
+        while part := client.recv(65536):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+def send_for_ever(client: socket.socket, request: bytes) -> None:
+    while True:
+        client.sendall(request * 100)
+
+
+def connect(server: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port))
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_a_client_without_complete_headers_is_disconnected(sent: bytes, impatient: Served) -> None:
+    with connect(impatient) as client:
+        client.sendall(sent)
+        assert received(client) == b""
+    assert impatient.health()["status"] == "ok"
+
+
+def test_a_second_request_has_the_same_limit(impatient: Served) -> None:
+    with connect(impatient) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea")
+        answers = received(client)
+    assert answers.count(b"HTTP/1.1") == 1
+
+
+def test_a_slow_body_is_408(impatient: Served) -> None:
+    with connect(impatient) as client:
+        client.sendall(b"POST /caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+        answer = received(client)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"the photograph did not arrive within 0.5 s" in answer
+
+
+def test_a_client_that_does_not_read_its_answer_is_disconnected(impatient: Served) -> None:
+    """Its answers fill the buffers of both sockets, and then wait in the server."""
+    with connect(impatient) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(60)
+        request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with pytest.raises(ConnectionError):
+            send_for_ever(client, request)
+    assert impatient.health()["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000 + b"\r\n\r\n", bytes(100_000)],
+    ids=["nonsense", "headers", "zeros"],
+)
+def test_what_is_no_request_is_400(sent: bytes, server: Served) -> None:
+    with connect(server) as client:
+        try:
+            client.sendall(sent)
+        except ConnectionError:
+            return  # the answer came before everything was sent
+        answer = received(client)
+    if answer:  # the rest that was sent may reset the connection before the answer is read
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(body) == {"error": "expected an HTTP request with headers of at most 16 KiB"}
+
+
+def test_connections_are_bounded(impatient: Served) -> None:
+    clients = [connect(impatient) for _ in range(9)]
+    try:
+        answer = received(clients[-1])
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"8 connections are open already" in answer
+    finally:
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="TMPDIR is of POSIX")
+def test_photographs_are_not_written_to_disk(photo_run: Path, tmp_path: Path) -> None:
+    """Starlette's parser of forms would write this one to a temporary file."""
+    content = large_photograph()
+    assert len(content) > 5_000_000
+    with served(photo_run, code=WATCHED, cwd=tmp_path) as server:
+        for answer in (server.caption(content), server.send_form("/caption", content), server.send_form("/", content)):
+            assert answer.status == 200
+        server.process.terminate()
+        _, errors = server.process.communicate(timeout=60)
+    assert "written" not in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_written_would_be_noticed(tmp_path: Path) -> None:
+    """The watcher itself: with the parser of Starlette's kind, which spools to a file."""
+    spool = (
+        "from captioner.serve import server\nimport tempfile\n"
+        "def run(*_):\n    with tempfile.SpooledTemporaryFile(10) as file: file.write(b'x' * 100)\nserver.run = run\n"
+    )
+    code = spool + WATCHED.replace("main()", "server.run()").replace("from captioner.cli import main\n", "")
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=60)
+    assert "written: " in done.stderr
+
+
+def test_many_threads_get_the_answers_to_their_own_photographs(server: Served) -> None:
+    photos = [encoded(Image.fromarray(example(0, "train", number).picture)) for number in range(8)]
+    alone = [server.caption(photo, image=number).json for number, photo in enumerate(photos)]
+    assert len({one["caption"] for one in alone}) > 1
+    barrier = threading.Barrier(8)
+
+    def ask(number: int) -> object:
+        barrier.wait()
+        return [server.caption(photos[number], image=number).json for _ in range(10)]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8))) == [[one] * 10 for one in alone]
