@@ -30,6 +30,7 @@ from faults import (
     stopped,
     tensors,
     texts,
+    uploads,
     users,
     versions,
 )
@@ -45,6 +46,7 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "models": models.measure,
     "photographs": photographs.measure,
     "bombs": bombs.measure,
+    "uploads": uploads.measure,
     "numbers": numbers.measure,
     "killed": killed.measure,
     "leftovers": leftovers.measure,
