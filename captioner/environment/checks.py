@@ -28,6 +28,7 @@ PURPOSES: Mapping[str, str] = {
     "report": "writes HTML pages (captioner report and monitor, train --report, data show --html)",
     "export": "writes ONNX and safetensors files (captioner export)",
     "tensorboard": "writes TensorBoard event files (train.tensorboard)",
+    "mpi": "trains in several processes (captioner train --mpi)",
     "torch": "compares the model with PyTorch in the tests",
     "eval": "compares the metrics with pycocoevalcap",
     "bench": "runs the benchmarks",
