@@ -17,6 +17,7 @@ from benchmarks import (
     report,
     results,
     roofline,
+    scaling,
     startup,
     steps,
     streaming,
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "roofline": roofline.measure,
     "ideas": ideas.measure,
     "growth": growth.measure,
+    "scaling": scaling.measure,
 }
 
 

@@ -11,6 +11,7 @@ from benchmarks import targets
 from benchmarks.markdown import Row, milliseconds, pair, ratios, table, times
 from benchmarks.results import Results, over, with_best
 from benchmarks.roofline_table import roofline
+from benchmarks.scaling_table import scaling_tables
 
 
 class Table(NamedTuple):
@@ -171,5 +172,6 @@ TABLES = {
     "roofline": Table("Roofline of a step of lstm-64-1004", "one / two threads", roofline),
     "ideas": Table("Contribution of each idea", "one thread", _ideas),
     "growth": Table("Scaling with N, T, H and V", "one thread", _growth),
+    "scaling": Table("Training over MPI", "one thread per rank", scaling_tables),
 }
 """The tables of every benchmark, in the order of the page."""

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from benchmarks import shapes
 from benchmarks.results import Results, over, with_best
+from benchmarks.scaling_table import efficiency
 
 Target: TypeAlias = tuple[str, Callable[[Results], float], str, float]
 """A name, how to read its value from the results, a comparison sign and a bound."""
@@ -83,6 +84,7 @@ FURTHER: list[Target] = [
     ("peak memory with 800 MB of features and memory_mib=256, MB", lambda r: r["streaming"]["peak"], "<=", 629),
     ("waiting for these features / step time", lambda r: r["streaming"]["share"], "<=", 0.1),
     ("captioner --help / import click", lambda r: over(r["startup"], "ours", "import click"), "<=", 1.4),
+    ("efficiency of weak scaling, two ranks", lambda r: efficiency(r["scaling"]), ">=", 0.85),
     ("captioner sample of one image, s", lambda r: r["startup"]["sample"]["median"], "<=", 0.25),
 ]
 """Targets that are the same for all CPUs."""

@@ -45,11 +45,25 @@ class SharedRows:
         return SharedRows(self.values[used], place)
 
 
+class BatchPart(NamedTuple):
+    """Which captions of a batch one of several ranks computes. Dropout noise is drawn for the whole batch.
+
+    Shapes: rows (n,) captions among the N of the batch; lengths (N,) steps of all captions; images (m,) arrays of
+    regions among those of the M = `image_count` different images of the batch.
+    """
+
+    rows: Array
+    lengths: Array
+    images: Array
+    image_count: int
+
+
 class Batch(NamedTuple):
     """The captions of one training step, with the metrics to record for it.
 
     `weights`, if given, multiply the loss of each caption: loss = 1/N Σ_n weights_n loss_n. `metrics` are named values
-    recorded with the step.
+    recorded with the step. If several ranks share the batch, `part` says which captions these are; N in the loss is
+    that of the whole batch.
 
     Shapes: features (N, F), captions (N, T), weights (N,), regions of N rows and values (M, L, R).
     """
@@ -59,3 +73,4 @@ class Batch(NamedTuple):
     weights: Array | None = None
     metrics: Mapping[str, float] = {}
     regions: SharedRows | None = None
+    part: BatchPart | None = None

@@ -20,6 +20,7 @@ LIBRARIES: Mapping[str, str] = {
     "tensorboardX": "tensorboard",
     "onnx": "export",
     "safetensors": "export",
+    "mpi4py": "mpi",
     "jinja2": "report",
     "starlette": "web",
     "uvicorn": "web",

@@ -52,7 +52,7 @@ def _loss(step: int, number: float, rng: np.random.Generator) -> tuple[Any, str,
     def forward(self: CaptioningRNN, *args: Any, **options: Any) -> Any:
         losses, cache = real(self, *args, **options)
         calls[0] += 1
-        return (losses._replace(loss=number, trained=number) if calls[0] == step else losses), cache
+        return (losses._replace(loss=number, trained_sum=number) if calls[0] == step else losses), cache
 
     return CaptioningRNN, "forward", forward, "expected a loss of at most"
 

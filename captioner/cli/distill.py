@@ -9,6 +9,7 @@ import click
 from captioner.cli import output
 from captioner.cli.completion import complete_run
 from captioner.cli.options import PATH, override_option, teacher_override_option
+from captioner.cli.ranks import SharedStop, joined, mpi_option, show
 from captioner.cli.train import stop_signals
 
 
@@ -28,6 +29,7 @@ Examples:
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
 @click.option("--profile", is_flag=True, help="At the end, print the time spent on each part of the training.")
+@mpi_option
 @teacher_override_option
 @override_option
 def distill(
@@ -36,6 +38,7 @@ def distill(
     captions: Path | None,
     overwrite: bool,
     profile: bool,
+    mpi: bool,
     teacher_overrides: tuple[str, ...],
     overrides: tuple[str, ...],
 ) -> int:
@@ -54,12 +57,12 @@ def distill(
     All candidates of the beam are written to captions.h5 in the run folder, for `captioner train --resume` and
     --captions. After an interruption, the same command continues.
     """
-    from captioner.cli.progress import show
     from captioner.training.distill import distill as use_case
 
-    with stop_signals() as caught:
-        events = use_case(teachers, run, overrides, teacher_overrides, captions, overwrite, lambda: bool(caught))
-        summary = show(events, profile)
-    if caught and not summary:
-        output.note("stopped while captioning; the same command continues")
-    return 128 + caught[0] if caught else 0
+    with stop_signals() as caught, joined(mpi) as ranks:
+        stop = SharedStop(ranks, caught)
+        events = use_case(teachers, run, overrides, teacher_overrides, captions, overwrite, stop, ranks)
+        summary = show(events, ranks, profile)
+        if stop() and not summary and ranks.rank == 0:
+            output.note("stopped while captioning; the same command continues")
+    return 128 + stop.signal if stop.signal else 0

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from _thread import interrupt_main
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from captioner.cli import output
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 AGAIN = 0.05
 """Seconds until an ignored interrupt is raised again."""
+
+
+BEFORE_EXIT: list[Callable[[int], None]] = []
+"""Called with the exit code before the process exits with one other than 0."""
 
 
 def raise_again(ignored: UnraisableHookArgs) -> None:
@@ -44,4 +49,6 @@ def exit_at_once(code: int) -> None:
     """Exit without waiting for threads, which may still decode a photograph or run a model."""
     with contextlib.suppress(output.OutputError, OSError):
         output.flush()
+    for last in BEFORE_EXIT:
+        last(code)
     os._exit(code)

@@ -73,9 +73,13 @@ def note(*lines: object) -> None:
         discard(sys.stderr.fileno())
 
 
+PROGRAM = ["captioner"]
+"""The name of this process in its messages."""
+
+
 def problem(message: object) -> None:
     """Print an error or warning to stderr."""
-    note(f"captioner: {message}")
+    note(f"{PROGRAM[0]}: {message}")
 
 
 def warnings(messages: Iterable[str]) -> None:
@@ -119,6 +123,11 @@ def discard(descriptor: int) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)
+
+
+def silence() -> None:
+    """Discard all further messages of this process: another one prints the same."""
+    discard(sys.stderr.fileno())
 
 
 def open_closed_streams() -> None:

@@ -16,6 +16,7 @@ import click
 from captioner.cli import output
 from captioner.cli.completion import complete_run
 from captioner.cli.options import PATH, config_options, images_option
+from captioner.cli.ranks import SharedStop, joined, mpi_option, show
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ Examples:
   captioner train -c scenes-rnn -o train.epochs=3
   captioner train -c photos --data birds.h5
   captioner train --resume runs/scenes -o train.epochs=20
+  captioner train --resume-or-start runs/scenes-lstm -c scenes-lstm
   captioner train --overfit 50          # check model and optimizer, into runs/scenes-overfit
 """
 )
@@ -53,12 +55,20 @@ Examples:
     help="Resume the run in FOLDER from its last checkpoint; train.epochs is the total, including past epochs.",
 )
 @click.option(
+    "--resume-or-start",
+    type=PATH,
+    metavar="FOLDER",
+    help="Resume the run in FOLDER if it has a checkpoint, else start it; if it has ended, do nothing. For schedulers, "
+    "which repeat a command.",
+)
+@click.option(
     "--overfit",
     type=click.IntRange(1),
     metavar="N",
     help="Check that the model can overfit N captions, in the run folder runs/NAME-overfit.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
+@mpi_option
 @click.option(
     "--profile", is_flag=True,
     help="At the end, print the time spent on reading, forward and backward passes, updates, validation and saving.",
@@ -74,8 +84,10 @@ def train(
     data: Path | None,
     run: Path | None,
     resume: Path | None,
+    resume_or_start: Path | None,
     overfit: int | None,
     overwrite: bool,
+    mpi: bool,
     profile: bool,
     report: bool,
     images: Path | None,
@@ -88,47 +100,56 @@ def train(
     --overfit trains on captions of N different images, without regularization and at a constant learning rate. It ends
     when their loss is below 0.1, or after 1,000 steps (-o train.max_steps) with exit code 1. As in CS231n, the loss is
     summed over the words of a caption and averaged over captions.
+
+    With --mpi, several processes train one model, each on its part of every batch: mpiexec -n 4 captioner train --mpi.
     """
     if data is not None:
         # with a folder: null and ~ have other meanings in a config
         overrides = ("data.source=prepared", f"data.root={os.path.join('.', data)}", *overrides)
-    if resume is not None and (config_file or data or run or overfit or overwrite):
-        hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
-        raise UsageError(
-            f"--resume uses the config and folder of the run; combine it only with -o, --profile, --report and "
-            f"--images{hint}"
-        )
-    from captioner.cli.progress import show
     from captioner.config.yaml_io import load
     from captioner.training import overfit as overfitting
     from captioner.training import train as use_case
+    from captioner.training.resume_or_start import resume_or_start as resuming_or_starting
 
-    if images is not None and not report:
-        raise UsageError("--images needs --report")
-    if report:
-        from captioner.report.live import with_report
-
-    with stop_signals() as caught:
-
-        def stop() -> bool:
-            return bool(caught)
-
+    with stop_signals() as caught, joined(mpi) as ranks:
+        stop = SharedStop(ranks, caught)
+        if images is not None and not report:
+            raise UsageError("--images needs --report")
+        if resume_or_start is not None and (resume or run or overfit or overwrite):
+            raise UsageError(
+                "--resume-or-start names the run folder; leave out --run, --resume, --overfit and --overwrite"
+            )
+        if resume is not None and (config_file or data or run or overfit or overwrite):
+            hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
+            raise UsageError(
+                "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, "
+                f"--report and --images{hint}"
+            )
         if resume is not None:
-            events, folder = use_case.resume(resume, overrides, stop), resume
+            events, folder = use_case.resume(resume, overrides, stop, ranks), resume
+        elif resume_or_start is not None:
+            config, folder = load(config_file, overrides), resume_or_start
+            events = resuming_or_starting(config, folder, overrides, stop, ranks)
         else:
             preset = () if overfit is None else overfitting.overfit_settings(overfit)
             config = load(config_file, (*preset, *overrides))
             name = data.stem if data else config_file.stem if config_file else config.data.source
             folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
             start = use_case.train if overfit is None else overfitting.overfit
-            events = start(config, folder, overwrite, stop)
-        summary = show(with_report(events, folder, images) if report else events, profile)
-    if caught:
-        return 128 + caught[0]
+            events = start(config, folder, overwrite, stop, ranks=ranks)
+        if report:
+            from captioner.report.live import with_report  # of all ranks: one that lacks a library would stop alone
+
+            events = with_report(events, folder, images) if ranks.rank == 0 else events
+        summary = show(events, ranks, profile)
+        stop()  # a signal may have arrived after the last step
+    if stop.signal:
+        return 128 + stop.signal
     if overfit is None:
         return 0
     with output.ignoring_a_closed_pipe():
-        output.result(_verdict(summary, config))
+        if ranks.rank == 0:
+            output.result(_verdict(summary, config))
     return 0 if summary["overfit"]["passed"] else 1
 
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from captioner.arrays import Array, Batch
+from captioner.arrays import Array, Batch, BatchPart
 from captioner.data.corpus import Split, read_regions
+from captioner.layers.packing import caption_lengths
+from captioner.parallel.ranks import ALONE, Ranks
 
 
 def steps_per_epoch(captions: int, batch_size: int) -> int:
@@ -22,11 +24,19 @@ class ShuffledBatches:
     """Shuffled batches: every epoch contains each caption once, in an order that depends on (seed, epoch).
 
     At most `captions_per_image` captions of an image follow each other. They are in one batch, unless the end of a
-    batch separates them.
+    batch separates them. Of several ranks, each reads its part of a batch; `null` is the id of `<NULL>`.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, captions_per_image: int = 1) -> None:
-        self.split = split
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        captions_per_image: int = 1,
+        null: int = 0,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.split, self.null, self.ranks = split, null, ranks
         self.batch_size = min(batch_size, len(split.captions))  # a huge batch_size must not overflow products of it
         self.seed = seed
         self.captions_per_image = min(captions_per_image, len(split.captions))
@@ -47,8 +57,25 @@ class ShuffledBatches:
         return self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of a step."""
-        return take(self.split, self.rows(step))
+        """Return the batch of a step, or the part of it that this rank computes."""
+        rows = self.rows(step)
+        part = own_part(self.split.captions[rows], self.split.image_idxs[rows], self.null, self.ranks)
+        return take(self.split, rows if part is None else rows[part.rows])._replace(part=part)
+
+
+def own_part(captions: Array, images: Array, null: int, ranks: Ranks) -> BatchPart | None:
+    """Return which captions of a batch this rank computes; None for one process alone, which computes all.
+
+    Dealing the captions in the order of their lengths balances the words of the ranks.
+
+    Shapes: captions (N, T), images (N,) the image of each.
+    """
+    if ranks.size == 1:
+        return None
+    lengths = caption_lengths(captions, null)
+    rows: Array = ranks.deal(np.argsort(-lengths, kind="stable"))
+    every = np.unique(images)
+    return BatchPart(rows, lengths, np.searchsorted(every, np.unique(images[rows])), len(every))
 
 
 def shuffle(image_idxs: Array, rng: np.random.Generator, per_image: int) -> Array:
@@ -75,8 +102,13 @@ def take(split: Split, rows: Array) -> Batch:
     return Batch(split.features[images], split.captions[rows], regions=read_regions(split.regions, images))
 
 
-def sequential_batches(split: Split, batch_size: int, max_captions: int | None = None) -> Iterator[Batch]:
-    """Yield batches of every caption (or the first `max_captions`) once, in file order, for validation."""
+def sequential_batches(
+    split: Split, batch_size: int, max_captions: int | None = None, ranks: Ranks = ALONE
+) -> Iterator[Batch]:
+    """Yield batches of every caption (or the first `max_captions`) once, in file order, for validation.
+
+    Of several ranks, each gets its share of the captions of each batch.
+    """
     count = min(len(split.captions), max_captions or len(split.captions))
     for first in range(0, count, batch_size):
-        yield take(split, np.arange(first, min(first + batch_size, count)))
+        yield take(split, ranks.deal(np.arange(first, min(first + batch_size, count))))

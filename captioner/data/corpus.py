@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -182,7 +183,8 @@ def read_regions(regions: Features | None, images: NDArray[Any]) -> SharedRows |
     if regions is None:
         return None
     unique, place = np.unique(images, return_inverse=True)
-    return SharedRows(regions[unique].reshape(len(unique), -1, regions.shape[-1]), place)
+    _, *grid, width = regions.shape
+    return SharedRows(regions[unique].reshape(len(unique), math.prod(grid), width), place)
 
 
 def check_captions(captions: NDArray[Any], vocab: Vocab, where: str) -> None:

@@ -29,6 +29,7 @@ PURPOSES: Mapping[str, str] = {
     "web": "serves a web page and an HTTP API (captioner serve)",
     "export": "writes ONNX and safetensors files (captioner export)",
     "tensorboard": "writes TensorBoard event files (train.tensorboard)",
+    "mpi": "trains in several processes (captioner train --mpi)",
     "torch": "compares the model with PyTorch in the tests",
     "eval": "compares the metrics with pycocoevalcap",
     "bench": "runs the benchmarks",

@@ -1,4 +1,4 @@
-"""The settings that bit-identical results depend on: thread count, NumPy, BLAS and autotuned choices."""
+"""The settings that bit-identical results depend on: threads, ranks, NumPy, BLAS and autotuned choices."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ import numpy as np
 
 from captioner.layers.autotune import CHOICES
 from captioner.parallel import blas
+from captioner.parallel.ranks import Ranks
 
 CHOICE = "choice: "
 """Prefix of the keys of autotuned choices."""
-LABELS = {"threads": "threads", "numpy": "NumPy", "blas": "BLAS"}
+LABELS = {"threads": "threads", "ranks": "ranks", "numpy": "NumPy", "blas": "BLAS"}
+EARLIER = {"ranks": "1"}
+"""What a checkpoint does not contain that was written before captioner knew ranks."""
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Return thread count, library versions and autotuned choices; results are bit-identical if all are equal."""
+def environment(threads: int, ranks: int = 1) -> dict[str, str]:
+    """Return threads, ranks, library versions and autotuned choices; results are bit-identical if all are equal."""
     choices = {CHOICE + name: choice for name, choice in CHOICES.made().items()}
-    return {"threads": str(threads), "numpy": np.__version__, "blas": blas.name(), **choices}
+    versions = {"numpy": np.__version__, "blas": blas.name()}
+    return {"threads": str(threads), "ranks": str(ranks), **versions, **choices}
+
+
+def share_choices(ranks: Ranks) -> None:
+    """Use the same autotuned choices on all ranks: of several choices with one name, that of the lowest rank."""
+    for choices in reversed(ranks.gather(CHOICES.made())):
+        CHOICES.restore(choices)
 
 
 def reuse_choices(before: Mapping[str, str]) -> None:
@@ -28,6 +38,7 @@ def reuse_choices(before: Mapping[str, str]) -> None:
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     """Yield a warning if they differ; keys missing from an older checkpoint are ignored."""
+    before = {**EARLIER, **before}
     changed = [
         f"{label} {before[key]} to {now[key]}" for key, label in LABELS.items() if before.get(key, now[key]) != now[key]
     ]

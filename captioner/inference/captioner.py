@@ -186,6 +186,10 @@ class Captioner:
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
                 yield Decoded(candidates, one)
 
+    def batch_size(self, width: int) -> int:
+        """Return how many images are decoded at a time, with `width` captions of each."""
+        return self._pool.size * max(1, BATCH // width)
+
     def search(
         self,
         features: Features,
@@ -210,7 +214,7 @@ class Captioner:
             )
         options, vocab = self.loaded.config.decode, self.loaded.vocab
         decode, width = build_decoder(options, vocab, n_best)
-        size = self._pool.size * max(1, BATCH // width)
+        size = self.batch_size(width)
         for first in range(0, len(rows), size):
             some = rows[first : first + size]
             batch, grids = features[some], read_regions(regions, some)

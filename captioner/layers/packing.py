@@ -43,6 +43,18 @@ class Packing(NamedTuple):
         return out
 
 
+def caption_lengths(captions: Array, null: int) -> Array:
+    """Return the steps of each caption, which end with its last target.
+
+    A masked target before it is a step without a loss.
+
+    Shapes: captions (N, T) -> (N,).
+    """
+    ends = np.arange(1, captions.shape[1]) * (captions[:, 1:] != null)
+    lengths: Array = ends.max(axis=1, initial=0)
+    return lengths
+
+
 def pack(lengths: Array, shards: int = 1) -> Packing:
     """Plan the packed rows of captions; dealing captions in turn balances the rows of the shards.
 

@@ -16,7 +16,7 @@ from captioner.layers.attention import (
     keys_backward,
     keys_forward,
 )
-from captioner.model.dropout import Dropout, row_dropout_backward, row_dropout_forward
+from captioner.model.dropout import Dropout, NoiseRows, row_dropout_backward, row_dropout_forward
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 ATTENTIONS: Mapping[str, tuple[str, ...]] = {
@@ -57,18 +57,21 @@ def regions_forward(
     captions: Array,
     dropout: Dropout,
     rng: np.random.Generator | None,
+    images: NoiseRows,
     pool: ThreadPool,
 ) -> tuple[Array, RegionsCache]:
     """Let the hidden states of captions attend to the regions of their images.
+
+    `images` are the places of the M images in the drawn noise.
 
     Shapes: hidden (P, H), regions of N rows and values (M, L, R), captions (P,) below N -> (P, H).
     """
     values = regions.values
     rows = values.reshape(-1, values.shape[2])
-    every = np.arange(len(rows))
-    rows, _ = row_dropout_forward(rows, dropout.regions, rng, every, pool)
+    noise_rows = images.blocks(values.shape[1])
+    rows, _ = row_dropout_forward(rows, dropout.regions, rng, noise_rows, pool)
     keys, keys_cache = keys_forward(rows.reshape(values.shape), p["W_key"], p["b_key"], pool)
-    dropped, mask = row_dropout_forward(keys.reshape(len(rows), -1), dropout.keys, rng, every, pool)
+    dropped, mask = row_dropout_forward(keys.reshape(len(rows), -1), dropout.keys, rng, noise_rows, pool)
     shared = SharedRows(dropped.reshape(keys.shape), regions.index[captions])
     out, attention = hidden_attention(p, hidden, shared, pool)
     return out, RegionsCache(keys_cache, mask, attention)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from captioner.arrays import Array, Params, SharedRows
+from captioner.arrays import Array, BatchPart, Params, SharedRows
 from captioner.errors import DataError
 from captioner.layers import CELLS
 from captioner.model.attention import image_keys
@@ -111,20 +111,22 @@ class CaptioningRNN:
         pool: ThreadPool = SERIAL,
         weights: Array | None = None,
         regions: SharedRows | None = None,
+        part: BatchPart | None = None,
     ) -> tuple[Losses, LossCache]:
-        """Compute the losses, and the cache for `backward`.
+        """Compute the losses, and the cache for `backward`; with `part`, those of the captions of a rank.
 
         Shapes: features (N, F), captions (N, T), weights (N,) -> losses, cache.
         """
-        states = self._teacher_force(features, captions, rng, True, pool, regions)
+        states = self._teacher_force(features, captions, rng, True, pool, regions, part)
         row_weights = np.ones(len(states.captions), self.dtype) if weights is None else weights[states.captions]
-        scale = (row_weights / len(captions)).astype(self.dtype)
+        count = len(captions if part is None else part.lengths)
+        scale = (row_weights / count).astype(self.dtype)
         losses, nll, dscores, db_vocab = self._cross_entropy(states, scale, self.smoothing, pool)
         result = Losses(
-            loss=float(np.vdot(losses.astype(np.float64), row_weights)) / len(captions),
+            loss=float(np.vdot(losses.astype(np.float64), row_weights)) / count,
             words=len(losses),
-            trained=float(losses.sum(dtype=np.float64)) / max(1, len(losses)),
-            nll=float(nll.sum(dtype=np.float64)) / max(1, len(losses)),
+            trained_sum=float(losses.sum(dtype=np.float64)),
+            nll_sum=float(nll.sum(dtype=np.float64)),
         )
         return result, (dscores, db_vocab, states)
 
@@ -217,6 +219,7 @@ class CaptioningRNN:
         save_for_backward: bool,
         pool: ThreadPool,
         regions: SharedRows | None,
+        part: BatchPart | None = None,
     ) -> TeacherForced:
         return teacher_forced_forward(
             self.cell,
@@ -230,6 +233,7 @@ class CaptioningRNN:
             save_for_backward,
             pool,
             self._regions(regions),
+            part,
         )
 
     def _cross_entropy(

@@ -24,16 +24,33 @@ class Dropout(NamedTuple):
 NO_DROPOUT = Dropout()
 
 
-def row_dropout_forward(
-    x: Array, p: float, rng: np.random.Generator | None, rows: Array, pool: ThreadPool
-) -> tuple[Array, Array | None]:
-    """Apply dropout in which row r uses row rows[r] of the drawn noise; without `rng`, or with p = 0, return x.
+class NoiseRows(NamedTuple):
+    """The rows of drawn noise that some rows of an array use: row r uses row rows[r] of `total`.
 
-    Shapes: x (N, D), rows (N,) -> out, mask like x.
+    Noise is drawn for all captions of a batch in their order. So it does not depend on how threads and ranks share the
+    captions.
+    """
+
+    rows: Array
+    total: int
+
+    def blocks(self, size: int) -> NoiseRows:
+        """Return the rows of noise for `size` rows in place of each."""
+        rows = (self.rows[:, None] * size + np.arange(size)).reshape(-1)
+        return NoiseRows(rows, self.total * size)
+
+
+def row_dropout_forward(
+    x: Array, p: float, rng: np.random.Generator | None, noise_rows: NoiseRows, pool: ThreadPool
+) -> tuple[Array, Array | None]:
+    """Apply dropout with some rows of drawn noise; without `rng`, or with p = 0, return x.
+
+    Shapes: x (N, D), noise_rows of N rows -> out, mask like x.
     """
     if rng is None or not p:
         return x, None
-    noise, shards, out, mask = draw_noise(x.shape, rng), pool.shards(len(x)), np.empty_like(x), np.empty_like(x)
+    rows, noise = noise_rows.rows, draw_noise((noise_rows.total, x.shape[1]), rng)
+    shards, out, mask = pool.shards(len(x)), np.empty_like(x), np.empty_like(x)
 
     def drop(worker: int) -> None:
         some = shards[worker]

@@ -12,16 +12,26 @@ from captioner.parallel.thread_pool import ThreadPool
 
 
 class Losses(NamedTuple):
-    """Losses of a batch.
+    """Losses of a batch, or of the part of a batch that a rank computes: those of the batch are the sums of its parts.
 
-    `loss` is the training objective: weighted, label-smoothed, summed over words and divided by N. `trained` and `nll`
-    are unweighted means per word: the label-smoothed loss, and the negative log-likelihood.
+    `loss` is the training objective: weighted, label-smoothed, summed over words and divided by N. `trained_sum` and
+    `nll_sum` are unweighted sums over words: of the label-smoothed loss, and of the negative log-likelihood.
     """
 
     loss: float
     words: int
-    trained: float
-    nll: float
+    trained_sum: float
+    nll_sum: float
+
+    @property
+    def trained(self) -> float:
+        """The mean label-smoothed loss per word."""
+        return self.trained_sum / max(1, self.words)
+
+    @property
+    def nll(self) -> float:
+        """The mean negative log-likelihood per word."""
+        return self.nll_sum / max(1, self.words)
 
 
 def output_cross_entropy(

@@ -9,6 +9,7 @@ import numpy as np
 
 from captioner.arrays import Batch
 from captioner.model.interface import CaptionModel
+from captioner.parallel.ranks import Reduce, unreduced
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
@@ -18,11 +19,16 @@ def perplexity(word_loss: float) -> float:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def mean_word_loss(model: CaptionModel, batches: Iterable[Batch], pool: ThreadPool = SERIAL) -> float:
-    """Compute the mean teacher-forced loss per word in nats over batches, without dropout."""
-    total, words = 0.0, 0
+def mean_word_loss(
+    model: CaptionModel, batches: Iterable[Batch], pool: ThreadPool = SERIAL, reduce: Reduce = unreduced
+) -> float:
+    """Compute the mean teacher-forced loss per word in nats over the batches of all ranks, without dropout."""
+    total, words = 0.0, 0.0
     for batch in batches:
+        if not len(batch.captions):  # the share of a rank may be empty
+            continue
         losses = model.word_losses(batch.features, batch.captions, pool, batch.regions)
         total += float(losses.sum(dtype=np.float64))
         words += len(losses)
-    return total / max(1, words)
+    total, words = map(float, reduce({"sums": np.array([total, words])})["sums"])
+    return total / max(1.0, words)

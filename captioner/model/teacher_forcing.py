@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Params, SharedRows
+from captioner.arrays import Array, BatchPart, Params, SharedRows
 from captioner.layers.cell import Cell
 from captioner.layers.embedding import EmbeddingCache, word_embedding_backward, word_embedding_forward
-from captioner.layers.packing import Packing, pack
+from captioner.layers.packing import Packing, caption_lengths, pack
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
 from captioner.model.attention import RegionsCache, regions_backward, regions_forward
-from captioner.model.dropout import Dropout, row_dropout_backward, row_dropout_forward
+from captioner.model.dropout import Dropout, NoiseRows, row_dropout_backward, row_dropout_forward
 from captioner.model.image_input import ImageInput, StartCache, start_backward, start_forward
 from captioner.parallel.thread_pool import ThreadPool
 
@@ -53,42 +53,49 @@ def teacher_forced_forward(
     save_for_backward: bool,
     pool: ThreadPool,
     regions: SharedRows | None = None,
+    part: BatchPart | None = None,
 ) -> TeacherForced:
     """Feed each caption's words to the cell, and return the hidden states at its unmasked targets.
 
-    With `regions`, the hidden states attend to them.
+    With `regions`, the hidden states attend to them. With `part`, the captions are part of a batch.
 
     Shapes: image (N, F), captions (N, T), regions of N rows -> S unmasked words.
     """
-    image, _ = row_dropout_forward(image, dropout.features, rng, np.arange(len(image)), pool)
-    # A caption's steps end with its last target; a masked target before it is a step without a loss.
-    ends = np.arange(1, captions.shape[1]) * (captions[:, 1:] != null)
-    lengths = ends.max(axis=1, initial=0)
+    lengths = caption_lengths(captions, null)
+    part = part or _whole(lengths, regions)
+    image, _ = row_dropout_forward(image, dropout.features, rng, NoiseRows(part.rows, len(part.lengths)), pool)
     packing = pack(lengths, pool.size)
     tokens = captions[packing.caption, packing.time]
     targets = captions[packing.caption, packing.time + 1]
-    # Noise is drawn caption by caption, so that it does not depend on the number of threads.
-    rows = (np.cumsum(lengths) - lengths)[packing.caption] + packing.time
+    first = (np.cumsum(part.lengths) - part.lengths)[part.rows]
+    positions = NoiseRows(first[packing.caption] + packing.time, int(part.lengths.sum()))
     if rng is not None and dropout.words:
         # Each position has its own noise, so no two inputs are equal.
         distinct, ids = tokens, None
     else:
         distinct, ids = np.unique(tokens, return_inverse=True)
     inputs, words = word_embedding_forward(distinct, p["W_embed"])
-    inputs, words_mask = row_dropout_forward(inputs, dropout.words, rng, rows, pool)
+    inputs, words_mask = row_dropout_forward(inputs, dropout.words, rng, positions, pool)
 
     initial, start = start_forward(image_input, cell, p, image, pool)
     weights = p["Wx"][: inputs.shape[1]], p["Wh"], p["b"]
     hidden, scan = scan_forward(cell, inputs, ids, initial, *weights, packing, save_for_backward, pool)
     attention = None
     if regions is not None:
-        hidden, attention = regions_forward(p, hidden, regions, packing.caption, dropout, rng, pool)
-    hidden, hidden_mask = row_dropout_forward(hidden, dropout.hidden, rng, rows, pool)
+        images = NoiseRows(part.images, part.image_count)
+        hidden, attention = regions_forward(p, hidden, regions, packing.caption, dropout, rng, images, pool)
+    hidden, hidden_mask = row_dropout_forward(hidden, dropout.hidden, rng, positions, pool)
     is_target, caption = targets != null, packing.caption
     if not is_target.all():
         hidden, targets, caption = hidden[is_target], targets[is_target], caption[is_target]
         hidden_mask = None if hidden_mask is None else hidden_mask[is_target]
     return TeacherForced(hidden, targets, caption, start, words, words_mask, hidden_mask, is_target, scan, attention)
+
+
+def _whole(lengths: Array, regions: SharedRows | None) -> BatchPart:
+    """Return the part of a batch that is all of it."""
+    images = 0 if regions is None else len(regions.values)
+    return BatchPart(np.arange(len(lengths)), lengths, np.arange(images), images)
 
 
 def teacher_forced_backward(cell: Cell, dhidden: Array, cache: TeacherForced, pool: ThreadPool) -> Params:

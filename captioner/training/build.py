@@ -22,6 +22,7 @@ from captioner.model.parameters import add_forget_bias, initial_params, log_freq
 from captioner.model.standardizer import Standardizer
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
+from captioner.parallel.ranks import ALONE, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.self_critical import SelfCritical
 from captioner.training.solver import Batches, Plan
@@ -63,11 +64,17 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
 
 
 def build_batches(
-    config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
+    config: Config,
+    corpus: Corpus,
+    model: CaptioningRNN,
+    total_steps: int,
+    pool: ThreadPool,
+    ranks: Ranks = ALONE,
 ) -> AbstractContextManager[Batches]:
     """Return the batches of the configured objective, as a context that frees their resources."""
+    options, null = config.train, corpus.vocab.null
     shuffled = ShuffledBatches(
-        corpus.split("train"), config.train.batch_size, config.seed, config.train.captions_per_image
+        corpus.split("train"), options.batch_size, config.seed, options.captions_per_image, null, ranks
     )
     return OBJECTIVES[config.train.objective](shuffled, config, corpus, model, total_steps, pool)
 

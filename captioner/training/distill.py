@@ -27,6 +27,7 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.load import Run, captioner_of, check_root, open_run
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
+from captioner.parallel.ranks import ALONE, Ranks
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import seals
 from captioner.training import teacher_captions
@@ -51,13 +52,14 @@ def distill(
     captions: Path | None = None,
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Caption the training images with the teachers, an ensemble if several, and train a student on the captions.
 
     The student has the options of the first teacher, `STUDENT` and `overrides`, and its initial parameters.
     `teacher_overrides` are decoding options of the teachers. With `captions`, a run or a file, the captions of an
     earlier distillation are used. Captions in the run folder are used too, if they have the same teachers, decoding
-    options and data set; so repeating an interrupted call continues it.
+    options and data set; so repeating an interrupted call continues it. `ranks` share the images to caption too.
 
     Raises: as `train`.
     """
@@ -70,11 +72,11 @@ def distill(
         _check_method(teacher)
     else:
         _check_teachers(given, models)
-    config, run = student_config(teacher, teachers[0], overrides), RunFolder(Path(folder))
+    config, run = student_config(teacher, teachers[0], overrides), RunFolder(Path(folder), ranks)
     _check_folder(run, models)
     check_root(config)
     kind = partial(Distilling, models=models, teacher=teacher, given=given, overwrite=overwrite)
-    yield from train(config, folder, overwrite or _is_unfinished(run), stop, kind)
+    yield from train(config, folder, overwrite or _is_unfinished(run), stop, kind, ranks)
 
 
 def student_config(teacher: LoadedModel, path: Run, overrides: Sequence[str]) -> Config:
@@ -145,14 +147,14 @@ class Distilling(Training):
         if self.captions.done == self.captions.total:
             return
         yield from (Warned(0, warning) for warning in self._teacher.warnings)
-        saved = time.perf_counter()
-        for part in teacher_captions.generate(self._teacher, self._data, self.captions.done):
+        saved = self.ranks.lead(time.perf_counter)
+        for part in teacher_captions.generate(self._teacher, self._data, self.captions.done, self.ranks):
             parts.append(part)
             count = sum(len(one["images"]) for one in parts)
-            should_stop = stop()
-            if should_stop or time.perf_counter() - saved >= SAVE_SECONDS:
+            should_stop, seconds = stop(), self.ranks.lead(time.perf_counter) - saved
+            if should_stop or seconds >= SAVE_SECONDS:
                 self._save(parts)
-                parts, count, saved = [], 0, time.perf_counter()
+                parts, count, saved = [], 0, saved + seconds
             yield self._progress(count)
             if should_stop:
                 return
@@ -165,9 +167,13 @@ class Distilling(Training):
 
     def _save(self, parts: Sequence[dict[str, Array]]) -> None:
         self.captions = self.captions.extended(parts)
-        if self.captions.done:
+
+        def write() -> None:
             with self.run.writing(self.run.captions) as check:
                 teacher_captions.save(self.run.captions, self.captions, check)
+
+        if self.captions.done:
+            self.ranks.lead(write)
 
 
 def _captioner(teacher: LoadedModel, threads: int, corpus: Corpus) -> Captioner:

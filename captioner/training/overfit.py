@@ -9,9 +9,8 @@ import numpy as np
 
 from captioner.config.options import Config
 from captioner.config.schema import options
-from captioner.data.batches import sequential_batches
 from captioner.errors import UsageError
-from captioner.model.perplexity import mean_word_loss
+from captioner.parallel.ranks import ALONE, Ranks
 from captioner.training.events import Event, Validated, Warned
 from captioner.training.recorder import Recorder
 from captioner.training.solver import Batches, Step, steps
@@ -48,7 +47,11 @@ def overfit_settings(captions: int) -> tuple[str, ...]:
 
 
 def overfit(
-    config: Config, folder: str | os.PathLike[str], overwrite: bool = False, stop: Callable[[], bool] = lambda: False
+    config: Config,
+    folder: str | os.PathLike[str],
+    overwrite: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Train a new model, as `train`, until its loss per training caption is below `GOAL` or the steps are done.
 
@@ -57,7 +60,7 @@ def overfit(
 
     Raises: as `train`; UsageError when there are fewer training captions than `data.max_train`.
     """
-    return train(config, folder, overwrite, stop, Overfitting)
+    return train(config, folder, overwrite, stop, Overfitting, ranks)
 
 
 class Overfitting(Training):
@@ -74,7 +77,7 @@ class Overfitting(Training):
             )
 
     def _run(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated | Warned, None, str]:
-        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool):
+        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool, self.ranks.sum):
             self.words += step.words
             yield step
             at_end, should_stop = step.step == self.plan.span.total_steps, stop()
@@ -95,8 +98,7 @@ class Overfitting(Training):
         if not always and step.loss >= GOAL:
             return False
         with self.watch("validation"):
-            batches = sequential_batches(self.train_split, self.config.train.batch_size)
-            word_loss = mean_word_loss(self.recorder.eval_model, batches, self.pool)
+            word_loss = self.validation.loss_of(self.train_split, self.recorder.eval_model)
         words = int(np.count_nonzero(self.train_split.captions[:, 1:] != self.corpus.vocab.null))
         loss = word_loss * words / self.captions
         self.outcome = {"overfit": {"captions": self.captions, "loss": loss, "passed": loss < GOAL}}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
-from captioner.environment.reproducibility import environment
+from captioner.environment.reproducibility import environment, share_choices
 from captioner.errors import CheckpointError
+from captioner.inference.build_reranker_index import is_current
+from captioner.inference.reranker_index import Index
+from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.standardizer import standardizer_arrays
@@ -18,6 +22,7 @@ from captioner.optim.ema import EMA
 from captioner.storage import checkpoint
 from captioner.training.events import Validated
 from captioner.training.history import AT_END
+from captioner.training.replicas import synchronize
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step, TrainState
 from captioner.training.validation import is_better
@@ -65,6 +70,7 @@ class Recorder:
         return event
 
     def _save_best(self, best: dict[str, float], at_end: bool) -> None:
+        self._agree()
         if at_end:
             self.run.keep_best()
             self.best_at_end = best
@@ -75,27 +81,44 @@ class Recorder:
 
     def save(self) -> None:
         """Write last.h5."""
+        self._agree()
         self._save(self.run.last, self._meta())
         self.saved = self.state.step
 
+    def _agree(self) -> None:
+        """Let all ranks go on like ranks that are resumed from the checkpoint."""
+        share_choices(self.run.ranks)
+        synchronize(self.state, self.run.ranks)
+
+    def save_reranker(self, index: Callable[[], Index]) -> None:
+        """Write the re-ranking index, which is the same for every step, unless the file is current."""
+
+        def save() -> None:
+            if not is_current(self.run.reranker, self.corpus):
+                with self.run.writing(self.run.reranker) as check:
+                    save_index(self.run.reranker, index(), check)
+
+        self.run.ranks.lead(save)
+
     def load_best_at_end(self) -> None:
         """Read the best validation of a finished run from best.h5, if the file is readable."""
-        try:
-            self.best_at_end = checkpoint.load(self.run.best).meta.best
-        except CheckpointError:
-            self.best_at_end = None
+        best = self.run.ranks.lead(self._read_best)
+        self.best_at_end = None if best is None else best.best
 
     def forget_later_best(self) -> None:
         """Forget the best checkpoint if it is later than the last one, after a kill between the two.
 
         With other options, training may not reach it again.
         """
-        try:
-            later = not self.run.before_end.exists() and checkpoint.load(self.run.best).meta.step > self.state.step
-        except CheckpointError:
-            return
-        if later:
+        best = self.run.ranks.lead(lambda: None if self.run.before_end.exists() else self._read_best())
+        if best is not None and best.step > self.state.step:
             self.best, self.since_best = None, 0
+
+    def _read_best(self) -> checkpoint.Meta | None:
+        try:
+            return checkpoint.load(self.run.best).meta
+        except CheckpointError:
+            return None
 
     def restored(self) -> Restored:
         """Return what `restore` would return for a checkpoint saved now."""
@@ -115,7 +138,7 @@ class Recorder:
             step=self.state.step,
             best=self.best,
             since_best=self.since_best,
-            environment=environment(self.config.threads),
+            environment=environment(self.config.threads, self.run.ranks.size),
             train_fingerprint=self.train_fingerprint,
             region_dim=self.model.sizes.region if self.model.sizes.attends else 0,
             grid=list(self.corpus.grid) if self.model.sizes.attends else [],

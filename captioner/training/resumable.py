@@ -11,12 +11,13 @@ from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.restore import Restored
 from captioner.optim.ema import EMA
 from captioner.optim.update_rules import UPDATE_RULES
+from captioner.parallel.ranks import ALONE, Ranks
 from captioner.training.run_folder import RunFolder
 
 
-def find_run(folder: str | os.PathLike[str]) -> RunFolder:
+def find_run(folder: str | os.PathLike[str], ranks: Ranks = ALONE) -> RunFolder:
     """Return the run folder at a path. Raises: UsageError or CheckpointError when it has no last checkpoint."""
-    run = RunFolder(Path(folder))
+    run = RunFolder(Path(folder), ranks)
     parent = os.path.dirname(folder) or "."
     if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
         raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")

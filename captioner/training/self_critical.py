@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from captioner.arrays import Batch, SharedRows
-from captioner.data.batches import ShuffledBatches
+from captioner.arrays import Array, Batch, SharedRows
+from captioner.data.batches import ShuffledBatches, own_part, take
 from captioner.data.corpus import read_regions
 from captioner.decode import Constraints, greedy, sample
 from captioner.decode.parallel import parallel_decoder
@@ -53,22 +53,17 @@ class SelfCritical:
     def batch(self, step: int, /) -> Batch:
         """Sample the batch of a step, with advantages as weights.
 
-        `metrics` are the mean rewards and the fraction of non-zero advantages.
+        `metrics` are the mean rewards and the fraction of non-zero advantages. Several ranks share the images, and then
+        exchange their captions: all know the whole batch, and each returns its part.
         """
-        split, vocab = self._batches.split, self._vocab
-        images = split.image_idxs[self._batches.rows(step)]
-        unique, inverse = np.unique(images, return_inverse=True)
-        arguments = decoding_arguments(vocab, self._max_length, Constraints([vocab.null, vocab.start]))
-        features, regions = split.features[unique], read_regions(split.regions, images)
+        vocab, ranks, rows = self._vocab, self._batches.ranks, self._batches.rows(step)
+        images = self._batches.split.image_idxs[rows]
+        _, inverse = np.unique(images, return_inverse=True)
+        own = np.flatnonzero(inverse % ranks.size == ranks.rank)
         seed = int(np.random.default_rng((self._seed, 4, step)).integers(1 << 62))
-        decode = parallel_decoder(self._model, self._pool)
-        arrays = features[inverse], np.arange(len(images))
-        sampled = decode(partial(sample, seed=seed, **arguments), *arrays, regions=regions)[0][:, 0]
-        by_image = None if regions is None else SharedRows.separate(regions.values)
-        greedy_captions = decode(partial(greedy, **arguments), features, regions=by_image)[0][:, 0]
-        place = np.searchsorted(self._images, unique)
-        baseline = self._reward.score(place, vocab.unpadded(greedy_captions))[inverse]
-        rewards = self._reward.score(place[inverse], vocab.unpadded(sampled))
+        found = zip(*ranks.gather((own, *self._rewarded(images[own], own, seed))), strict=True)
+        sampled_rows, *columns = map(np.concatenate, found)
+        sampled, rewards, baseline = (column[np.argsort(sampled_rows)] for column in columns)
         weights = rewards - baseline
         starts = np.full((len(sampled), 1), vocab.start, sampled.dtype)
         metrics = {
@@ -77,4 +72,27 @@ class SelfCritical:
             "advantages": float(np.count_nonzero(weights) / len(weights)),
         }
         captions = np.concatenate([starts, sampled], axis=1)
-        return Batch(features[inverse], captions, weights, metrics, regions)
+        part = own_part(captions, images, vocab.null, ranks)
+        places = np.arange(len(rows)) if part is None else part.rows
+        return take(self._batches.split, rows[places])._replace(
+            captions=captions[places], weights=weights[places], metrics=metrics, part=part
+        )
+
+    def _rewarded(self, images: Array, places: Array, seed: int) -> tuple[Array, Array, Array]:
+        """Sample a caption of each image; return the captions, their rewards, and those of the greedy captions.
+
+        Shapes: images (N,), the places (N,) of the captions in the batch -> (N, T), (N,), (N,).
+        """
+        if not len(images):  # more ranks than images
+            return np.empty((0, self._max_length), np.int32), np.empty(0), np.empty(0)
+        split, vocab = self._batches.split, self._vocab
+        unique, inverse = np.unique(images, return_inverse=True)
+        arguments = decoding_arguments(vocab, self._max_length, Constraints([vocab.null, vocab.start]))
+        features, regions = split.features[unique], read_regions(split.regions, images)
+        decode = parallel_decoder(self._model, self._pool)
+        sampled = decode(partial(sample, seed=seed, **arguments), features[inverse], places, regions=regions)[0][:, 0]
+        by_image = None if regions is None else SharedRows.separate(regions.values)
+        greedy_captions = decode(partial(greedy, **arguments), features, regions=by_image)[0][:, 0]
+        place = np.searchsorted(self._images, unique)
+        baseline = self._reward.score(place, vocab.unpadded(greedy_captions))[inverse]
+        return sampled, self._reward.score(place[inverse], vocab.unpadded(sampled)), baseline

@@ -13,20 +13,23 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from captioner.arrays import Array, Batch, Params
+from captioner.arrays import Batch, Params
 from captioner.errors import DivergenceError
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.losses import Losses
 from captioner.model.perplexity import mean_word_loss, perplexity
 from captioner.optim.clipping import clip_scale, global_norm
 from captioner.optim.ema import EMA, update_ema
 from captioner.optim.schedules import Schedule, Span, learning_rate_factor
 from captioner.optim.update_rules import Hyper, Shard, Slots, UpdateRule, initial_slots, update
 from captioner.parallel.memory import keep_freed_memory
+from captioner.parallel.ranks import Reduce, unreduced
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 from captioner.training.stopwatch import Stopwatch
 
 REMEDY = "try a smaller train.learning_rate, or train.clip_norm 1"
-
+LOSSES = "losses"
+"""The name of the losses of a batch among its gradients, while both are summed over ranks."""
 
 DIVERGENCE_FACTOR = 10
 """A loss above this multiple of log V per word, that of guessing, is divergence: a saturated model stays finite."""
@@ -100,11 +103,13 @@ def steps(
     plan: Plan,
     watch: Stopwatch | None = None,
     pool: ThreadPool = SERIAL,
+    reduce: Reduce = unreduced,
 ) -> Iterator[Step]:
     """Train until `plan.span.total_steps`, yielding a record after every update.
 
-    `watch` measures reading, forward, backward and update. The workers of `pool` each process a shard of the batch and
-    of the update.
+    `watch` measures reading, forward, backward, reduction and update. The workers of `pool` each process a shard of the
+    batch and of the update. If several ranks share the batches, `reduce` sums their gradients; each rank then makes the
+    same update.
 
     Raises: DivergenceError before the update, with the state still finite, when a feature, loss or gradient is not
     finite or the loss is too large; and after the update, when a parameter is not finite.
@@ -112,7 +117,7 @@ def steps(
     keep_freed_memory()
     watch = watch or Stopwatch()
     while state.step < plan.span.total_steps:
-        yield _step(model, batches, state, plan, watch, pool)
+        yield _step(model, batches, state, plan, watch, pool, reduce)
 
 
 # Overflow is reported as a DivergenceError that names the array, not as a NumPy warning.
@@ -124,24 +129,23 @@ def _step(
     plan: Plan,
     watch: Stopwatch,
     pool: ThreadPool,
+    reduce: Reduce,
 ) -> Step:
     with watch("reading"):
         batch = batches.batch(state.step)
-    with watch("forward"):
-        rng = np.random.default_rng((plan.seed, 1, state.step))
-        losses, cache = model.forward(batch.features, batch.captions, rng, pool, batch.weights, batch.regions)
-    with watch("backward"):
-        grads = model.backward(cache, pool)
+    part = _gradients(model, batch, np.random.default_rng((plan.seed, 1, state.step)), watch, pool)
+    with watch("reduction"):
+        losses, grads = _reduced(*part, reduce)
     with watch("update"):
         norm = global_norm(grads, pool)
         limit = DIVERGENCE_FACTOR * math.log(model.sizes.vocab)
         if not (losses.trained <= limit and math.isfinite(losses.loss) and math.isfinite(norm)):
-            raise DivergenceError(_diagnosis(state.step + 1, losses.trained, limit, norm, batch.features, grads))
+            raise DivergenceError(_diagnosis(state.step + 1, losses.trained, limit, norm, batch, grads, reduce))
         rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
         hyper = plan.hyper._replace(learning_rate=rate)
         scale = clip_scale(norm, plan.clip_norm)
-        arguments = plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale
-        pool.map(lambda worker: update(*arguments, Shard(worker, pool.size)))
+        update_arguments = plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale
+        pool.map(lambda worker: update(*update_arguments, Shard(worker, pool.size)))
         state.step += 1
         if (decay := plan.ema_decay) is not None:
             ema_arguments = state.params, state.slots[EMA], decay, state.step
@@ -151,12 +155,32 @@ def _step(
         step=state.step,
         epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
         loss=losses.loss,
-        captions=len(batch.captions),
+        captions=len(batch.captions if batch.part is None else batch.part.lengths),
         words=losses.words,
         grad_norm=norm,
         learning_rate=rate,
         metrics=batch.metrics if batch.weights is not None else {**_perplexity_metrics(losses.nll), **batch.metrics},
     )
+
+
+def _gradients(
+    model: CaptioningRNN, batch: Batch, rng: np.random.Generator, watch: Stopwatch, pool: ThreadPool
+) -> tuple[Losses, Params]:
+    """Compute the losses and gradients of a batch, or of the part of this rank, which may be empty."""
+    if not len(batch.captions):
+        return Losses(0.0, 0, 0.0, 0.0), {name: np.zeros_like(w) for name, w in model.params.items()}
+    with watch("forward"):
+        inputs = batch.features, batch.captions, rng, pool, batch.weights, batch.regions, batch.part
+        losses, cache = model.forward(*inputs)
+    with watch("backward"):
+        return losses, model.backward(cache, pool)
+
+
+def _reduced(losses: Losses, grads: Params, reduce: Reduce) -> tuple[Losses, Params]:
+    """Sum the losses and gradients of all parts of a batch."""
+    summed = reduce({**grads, LOSSES: np.array(losses)})
+    loss, words, trained, nll = summed.pop(LOSSES).tolist()
+    return Losses(loss, int(words), trained, nll), summed
 
 
 def _perplexity_metrics(nll: float) -> dict[str, float]:
@@ -172,11 +196,14 @@ def check_finite(state: TrainState, pool: ThreadPool = SERIAL) -> None:
         )
 
 
-def _diagnosis(step: int, loss: float, limit: float, norm: float, features: Array, grads: Params) -> str:
-    images = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    problem, remedy = (f", not finite: gradients {bad}" if (bad := _not_finite(grads)) else ""), REMEDY
-    if len(images):
-        problem = f", not finite: features of {len(images)} of {len(features)} images in the batch"
+def _diagnosis(step: int, loss: float, limit: float, norm: float, batch: Batch, grads: Params, reduce: Reduce) -> str:
+    gradients = _not_finite(grads)  # first: the next reduction may use their memory
+    finite = int(np.isfinite(batch.features).all(axis=1).sum())
+    counts = np.array([len(batch.features) - finite, len(batch.features)], np.float64)
+    bad, images = map(int, reduce({"images": counts})["images"])
+    problem, remedy = (f", not finite: gradients {gradients}" if gradients else ""), REMEDY
+    if bad:
+        problem = f", not finite: features of {bad} of {images} images in the batch"
         remedy = "they were finite when the data set was opened; prepare it again, or try another disk"
     return (
         f"step {step}: training diverged: expected a loss of at most {limit:.1f} per word, got {loss:g}, "
@@ -188,12 +215,14 @@ def _not_finite(arrays: Params) -> str:
     return ", ".join(name for name, array in arrays.items() if not math.isfinite(global_norm({name: array})))
 
 
-def recheck_loss(model: CaptioningRNN, batches: Batches, state: TrainState, pool: ThreadPool = SERIAL) -> None:
+def recheck_loss(
+    model: CaptioningRNN, batches: Batches, state: TrainState, pool: ThreadPool = SERIAL, reduce: Reduce = unreduced
+) -> None:
     """Measure the loss of the last batch after its update, to detect divergence before saving a checkpoint.
 
     Raises: DivergenceError when that loss is not finite or too large.
     """
-    check_loss(model, state.step, mean_word_loss(model, [batches.batch(state.step - 1)], pool))
+    check_loss(model, state.step, mean_word_loss(model, [batches.batch(state.step - 1)], pool, reduce))
 
 
 def check_loss(model: CaptioningRNN, step: int, word_loss: float) -> None:

@@ -12,8 +12,10 @@ import numpy as np
 import captioner
 from captioner.model.perplexity import perplexity
 
-PARTS = ("reading", "forward", "backward", "update", "validation", "saving")
-"""Timed phases of training; `reading` is the time spent waiting for batches."""
+REDUCTION = "reduction"
+PARTS = ("reading", "forward", "backward", REDUCTION, "update", "validation", "saving")
+"""Timed phases of training. `reading` is the time spent waiting for batches; `reduction` is that of waiting for other
+ranks and adding their gradients."""
 
 
 def summarize(
@@ -26,6 +28,7 @@ def summarize(
     spent: Mapping[str, float],
     words: int,
     threads: int,
+    ranks: int,
     parameters: int,
     init_from: Mapping[str, Any] | None,
     teachers: Sequence[Mapping[str, Any]] | None,
@@ -34,7 +37,7 @@ def summarize(
 
     `init_from` is the initialization from a checkpoint, `teachers` are those of a distillation, if any.
     """
-    profile = {part: spent[part] for part in PARTS}
+    profile = {part: spent[part] for part in PARTS if part != REDUCTION or ranks > 1}
     profile["other"] = seconds - sum(profile.values())
     return {
         "ended": ended,
@@ -45,6 +48,7 @@ def summarize(
         "words_per_second": round(words / max(seconds, 1e-9)),
         "profile": {part: round(spent, 3) for part, spent in profile.items()},
         "threads": threads,
+        "ranks": ranks,
         "parameters": parameters,
         **({"init_from": init_from} if init_from else {}),
         **({"teachers": teachers} if teachers else {}),

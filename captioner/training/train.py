@@ -12,14 +12,14 @@ from typing import Any
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
+from captioner.environment.oversubscription import oversubscription
 from captioner.environment.reproducibility import changes, environment, reuse_choices
 from captioner.errors import ConfigError, DivergenceError
-from captioner.inference.build_reranker_index import is_current
 from captioner.inference.load import open_corpus
-from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import restore
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
+from captioner.parallel.ranks import ALONE, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.text.strict_json import to_json
@@ -45,18 +45,20 @@ def train(
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
     kind: Callable[[Recorder], Training] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Train a new model in a new run folder.
 
     `stop()` is called after every step; if it returns true, training saves a checkpoint and ends. After a `break` out
     of the iterator, `resume` continues from the last checkpoint. BLAS is limited to one thread in the whole process.
-    `kind` is the class that trains, `Training` if None.
+    `kind` is the class that trains, `Training` if None. All `ranks` make the same call, and their `stop()` return the
+    same.
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError, ConfigError.
     """
     if kind is None and config.train.objective == "distillation":
         raise ConfigError(["train.objective: distillation needs a teacher; try `captioner distill TEACHER`"])
-    run = RunFolder(Path(folder))
+    run = RunFolder(Path(folder), ranks)
     corpus = build_corpus(config)
     initial: dict[str, Any] = {}
     model = build_model(config, corpus)
@@ -73,13 +75,16 @@ def train(
 
 
 def resume(
-    folder: str | os.PathLike[str], overrides: Sequence[str] = (), stop: Callable[[], bool] = lambda: False
+    folder: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Resume a run from its last checkpoint; the result equals that of an uninterrupted run.
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
-    run = find_run(folder)
+    run = find_run(folder, ranks)
     restored = restore(run.last, overrides)
     config = restored.config
     corpus = open_corpus(restored)
@@ -89,10 +94,10 @@ def resume(
     check_same_data(run.last, restored.meta, fingerprint, probe)
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, restored.meta.step)
-    best, since_best = restored.meta.best, restored.meta.since_best
-    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
+    best = restored.meta.best, restored.meta.since_best
+    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, *best)
     reuse_choices(restored.meta.environment)
-    training = Training(recorder, changes(restored.meta.environment, environment(config.threads)))
+    training = Training(recorder, changes(restored.meta.environment, environment(config.threads, ranks.size)))
     run.claim()
     if state.step >= training.plan.span.total_steps:
         recorder.load_best_at_end()
@@ -109,16 +114,16 @@ class Training:
     """One call of `train` or `resume`: run the solver, log, validate and save."""
 
     def __init__(self, recorder: Recorder, warnings: Iterable[str] = ()) -> None:
-        self.recorder, self.warnings = recorder, warnings
+        self.recorder, self.outcome = recorder, dict[str, Any]()
         self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
-        self.model, self.state = recorder.model, recorder.state
+        self.model, self.state, self.ranks = recorder.model, recorder.state, recorder.run.ranks
+        self.warnings = [*warnings, *oversubscription(self.config.threads, self.ranks.size_here)]
         if self.config.train.tensorboard:
             tensorboard.check_installed()
         set_threads(1)
         self.warned: set[str] = set()
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
-        self.validation = Validation(self.config, self.corpus, self.pool)
-        self.outcome: dict[str, Any] = {}
+        self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
 
     @cached_property
     def training_corpus(self) -> Corpus:
@@ -132,7 +137,7 @@ class Training:
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         """Train, and yield the events; `stop()` is called after every step."""
         events = self._events(stop)
-        if not self.config.train.tensorboard:
+        if not self.config.train.tensorboard or self.ranks.rank != 0:
             return events
         return tensorboard.with_event_file(events, self.run.event_files, self.config.train.log_every, self.state.step)
 
@@ -141,8 +146,8 @@ class Training:
         yield self._started()
         yield from (Warned(first, warning) for warning in self.warnings)
         try:
-            total = self.plan.span.total_steps
-            with build_batches(self.config, self.training_corpus, self.model, total, self.pool) as batches:
+            model, total = self.model, self.plan.span.total_steps
+            with build_batches(self.config, self.training_corpus, model, total, self.pool, self.ranks) as batches:
                 reason = yield from self._run(batches, stop)
         except DivergenceError as error:
             self._summarize("diverged", began, first)
@@ -153,7 +158,9 @@ class Training:
                 else f"{self.run.last} contains step {saved}, before the divergence"
             )
             raise DivergenceError(f"{error}; {note}{self.run.previous_run_note()}") from error
-        self._save_reranker()
+        if self.config.decode.consensus:
+            with self.watch("saving"):
+                self.recorder.save_reranker(lambda: self.validation.index)
         yield Ended(self.run.path, self._summarize(reason, began, first))
 
     def _started(self) -> Started:
@@ -166,7 +173,7 @@ class Training:
         options, span = self.config.train, self.plan.span
         if self._out_of_patience():
             return "early stopping"
-        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool):
+        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool, self.ranks.sum):
             self.words += step.words
             yield step
             epoch_ended, at_end = step.step % span.steps_per_epoch == 0, step.step == span.total_steps
@@ -177,7 +184,7 @@ class Training:
             should_stop = stop()
             if epoch_ended or at_end or should_stop or (options.save_every and step.step % options.save_every == 0):
                 with self.watch("saving"):
-                    recheck_loss(self.model, batches, self.state, self.pool)
+                    recheck_loss(self.model, batches, self.state, self.pool, self.ranks.sum)
                     self.recorder.save()
             # After saving, so that a `break` at these events leaves a run that can be resumed.
             yield from validations
@@ -206,7 +213,7 @@ class Training:
         events += [self._record(step, loss, scored_at_end, at_end=True)] if extra else []
         yield events[-1]._replace(best=any(event.best for event in events))
         with self.watch("validation"):
-            collapse = list(self.validation.collapse(self.recorder.eval_model, step))
+            collapse = self.ranks.lead(lambda: list(self.validation.collapse(self.recorder.eval_model, step)))
         for kind, problem in collapse:
             self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": problem}, at_end=not due)
             if kind not in self.warned:
@@ -222,13 +229,6 @@ class Training:
     def _size(self) -> int:
         return sum(w.size for w in self.model.params.values())
 
-    def _save_reranker(self) -> None:
-        """Write the re-ranking index if consensus re-ranking is enabled; it is the same for every step."""
-        with self.watch("saving"):
-            if self.config.decode.consensus and not is_current(self.run.reranker, self.corpus):
-                with self.run.writing(self.run.reranker) as check:
-                    save_index(self.run.reranker, self.validation.index, check)
-
     def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
         summary = summarize(
             ended=reason,
@@ -239,11 +239,12 @@ class Training:
             spent=self.watch.seconds,
             words=self.words,
             threads=self.pool.size,
+            ranks=self.ranks.size,
             parameters=self._size(),
             init_from=self.run.initialization(),
             teachers=self.training_corpus.about.get(TEACHERS),
         )
         summary |= self.outcome
-        if self.state.step > first or not self.run.summary.exists():
+        if self.state.step > first or not self.ranks.lead(self.run.summary.exists):
             self.run.write(self.run.summary, to_json(summary, indent=2) + "\n")
         return summary

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+
+import numpy as np
 
 from captioner.arrays import Array
 from captioner.config.options import Config
 from captioner.data.batches import sequential_batches
-from captioner.data.corpus import Corpus
+from captioner.data.corpus import Corpus, Split
 from captioner.decode import Reranker
 from captioner.errors import DataError
 from captioner.evaluation.score_model import build_evaluation_set
@@ -22,6 +24,7 @@ from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.perplexity import mean_word_loss
+from captioner.parallel.ranks import ALONE, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.caption_collapse import FIRST_EPOCH, Collapse, find_collapse
 from captioner.training.solver import Step
@@ -31,13 +34,13 @@ LOWER_IS_BETTER = frozenset({"loss"})
 
 
 class Validation:
-    """Measurements on the validation split, and their schedule.
+    """Measurements on the validation split, and their schedule. Several ranks share the captions and images.
 
     Raises: DataError when the data set has no such split, ConfigError for suppressed words that are not in the
     vocabulary.
     """
 
-    def __init__(self, config: Config, corpus: Corpus, pool: ThreadPool) -> None:
+    def __init__(self, config: Config, corpus: Corpus, pool: ThreadPool, ranks: Ranks = ALONE) -> None:
         name = config.validate.split
         if name not in corpus.splits:
             raise DataError(
@@ -45,7 +48,7 @@ class Validation:
                 f"{name}; try -o validate.split=train, or prepare the data set with --val 0.1"
             )
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
-        self._pool = pool
+        self._pool, self._ranks = pool, ranks
         if config.validate.score_every is not None:
             build_decoder(config.decode, corpus.vocab)  # report invalid options now, not after an epoch
 
@@ -60,14 +63,22 @@ class Validation:
 
     def loss(self, model: CaptioningRNN) -> float:
         """Compute the mean word loss in nats."""
-        batches = sequential_batches(self._split, self._config.train.batch_size, self._config.validate.max_captions)
-        return mean_word_loss(model, batches, self._pool)
+        return self.loss_of(self._split, model, self._config.validate.max_captions)
+
+    def loss_of(self, split: Split, model: CaptioningRNN, max_captions: int | None = None) -> float:
+        """Compute the mean word loss of a split in nats."""
+        batches = sequential_batches(split, self._config.train.batch_size, max_captions, self._ranks)
+        return mean_word_loss(model, batches, self._pool, self._ranks.sum)
 
     def scores(self, loaded: LoadedModel) -> dict[str, float]:
         """Score the captions that a model generates, by name of the metric."""
+        split, own = self._split, self._ranks.deal(np.arange(self._split.features.shape[0]))
+        found = Captioner(loaded, self._reranker).decode(split.features, regions=split.regions, rows=own)
+        captions = self._ranks.collect([one.candidates[0].text for one in found])
+        return self._ranks.lead(lambda: self._scored(captions))
+
+    def _scored(self, captions: Sequence[str]) -> dict[str, float]:
         evaluation_set, rows = self._evaluation_set
-        found = Captioner(loaded, self._reranker).decode(self._split.features, regions=self._split.regions)
-        captions = [one.candidates[0].text for one in found]
         scored = score_captions(evaluation_set, "model", [captions[row] for row in rows]).scores
         return {name: scored[name] for name in NAMES}
 

@@ -278,5 +278,5 @@ def test_overfitting_needs_enough_images_and_no_resume(
     assert not Path("runs").exists()
     done = cli("train", "--resume", own_run, "--overfit", 3)
     assert done.code == 2
-    assert "combine it only with -o, --profile, --report and --images" in done.err
+    assert "combine it only with -o, --mpi, --profile, --report and --images" in done.err
     assert cli("train", "--overfit", 0).code == 2

@@ -70,10 +70,14 @@ FAILURES: dict[str, tuple[int, str]] = {
         1, "empty: last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
     ),
     "train --resume run --overwrite": (
-        2, "--resume uses the config and folder of the run; combine it only with -o, --profile, --report and --images"
+        2,
+        "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, --report and "
+        "--images",
     ),
     "train --resume run -c wrong.yaml": (
-        2, "--resume uses the config and folder of the run; combine it only with -o, --profile, --report and --images"
+        2,
+        "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, --report and "
+        "--images",
     ),
     # checkpoints
     "sample nope": (

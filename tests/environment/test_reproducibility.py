@@ -13,7 +13,7 @@ from captioner.layers.autotune import CHOICES
 from captioner.parallel import blas
 from captioner.storage import checkpoint
 
-NOW = {"threads": "2", "numpy": "2.4.6", "blas": "OpenBLAS 0.3.31 (Haswell)"}
+NOW = {"threads": "2", "ranks": "1", "numpy": "2.4.6", "blas": "OpenBLAS 0.3.31 (Haswell)"}
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,8 @@ def _no_choices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_environment() -> None:
-    assert environment(3) == {"threads": "3", "numpy": np.__version__, "blas": blas.name()}
+    assert environment(3, 4) == {"threads": "3", "ranks": "4", "numpy": np.__version__, "blas": blas.name()}
+    assert environment(3)["ranks"] == "1"
 
 
 def test_choices_of_a_checkpoint_are_reused_with_the_same_blas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,9 +48,15 @@ def test_no_warning_without_changes_or_for_an_old_checkpoint() -> None:
     assert list(changes(NOW, NOW)) == list(changes({}, NOW)) == []
 
 
+def test_a_checkpoint_without_a_number_of_ranks_was_written_by_one_process() -> None:
+    (warning,) = changes({}, {**NOW, "ranks": "2"})
+    assert "ranks 1 to 2; training continues" in warning
+
+
 def test_all_changes_are_reported_in_one_warning() -> None:
-    (warning,) = changes(dict.fromkeys(NOW, "1"), NOW)
-    assert warning.startswith("changed since the checkpoint was saved: threads 1 to 2, NumPy 1 to 2.4.6, BLAS 1 to ")
+    (warning,) = changes(dict.fromkeys(NOW, "7"), NOW)
+    begin = "changed since the checkpoint was saved: threads 7 to 2, ranks 7 to 1, NumPy 7 to 2.4.6, BLAS 7 to "
+    assert warning.startswith(begin)
     assert "\n" not in warning
 
 

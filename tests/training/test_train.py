@@ -18,6 +18,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, DataError, DivergenceError, UsageError
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.parallel.ranks import Reduce
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
@@ -225,7 +226,7 @@ def test_a_run_that_stopped_early_resumes_with_more_patience(events, run: Path, 
 def test_validation_options(events, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def record_size(model: CaptioningRNN, batches: Iterator[Batch], pool: ThreadPool) -> float:
+    def record_size(model: CaptioningRNN, batches: Iterator[Batch], pool: ThreadPool, reduce: Reduce) -> float:
         sizes.append(sum(len(batch.captions) for batch in batches))
         return 1.0
 

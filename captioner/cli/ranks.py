@@ -1,0 +1,90 @@
+"""Commands that run as several MPI ranks: one message for all, one exit code, and signals that stop all at one step."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from captioner.cli import interrupts, output
+
+if TYPE_CHECKING:
+    from captioner.parallel.ranks import Ranks
+    from captioner.training.events import Event
+
+mpi_option = click.option(
+    "--mpi", is_flag=True,
+    help="Share each batch among the ranks that mpiexec or srun started; train.batch_size is that of all. Needs the "
+    "extra mpi.",
+)  # fmt: skip
+
+
+@contextmanager
+def joined(mpi: bool) -> Iterator[Ranks]:
+    """Yield the ranks of a command: this process alone, or those that a launcher started.
+
+    A failure of all ranks is reported by rank 0. A failure of a single rank is reported by this rank, which then ends
+    the others, since they wait for it.
+    """
+    from captioner.parallel.ranks import ALONE
+
+    if not mpi:
+        yield ALONE
+        return
+    from captioner.parallel.mpi import start
+
+    ranks = start()
+    interrupts.BEFORE_EXIT.extend([_silence, ranks.leave])
+    sys.excepthook = _exit_after_traceback
+    if ranks.rank != 0:
+        warnings.showwarning = lambda *warning, **more: None  # rank 0 prints the same ones
+    try:
+        yield ranks
+    except BaseException:
+        if not ranks.all_end():
+            output.PROGRAM[0] = f"captioner: rank {ranks.rank}"
+        elif ranks.rank != 0:
+            output.silence()
+        raise
+
+
+def _silence(code: int) -> None:
+    """Discard what MPI prints about its end: the message has been printed."""
+    output.silence()
+
+
+def _exit_after_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a bug, and leave the other ranks: Python's own exit would wait for them."""
+    sys.__excepthook__(kind, error, trace)
+    interrupts.exit_at_once(1)
+
+
+class SharedStop:
+    """The `stop` of a training: whether any rank caught a signal, which is then the `signal` of all."""
+
+    def __init__(self, ranks: Ranks, caught: Sequence[int]) -> None:
+        self._ranks, self._caught = ranks, caught
+        self.signal = 0
+
+    def __call__(self) -> bool:
+        self.signal = self.signal or max(self._ranks.gather(self._caught[0] if self._caught else 0))
+        return self.signal != 0
+
+
+def show(events: Iterator[Event], ranks: Ranks, profile: bool) -> dict[str, Any]:
+    """Consume the events of a training and return its summary; rank 0 alone prints them."""
+    from captioner.cli import progress
+    from captioner.training.events import Ended
+
+    if ranks.rank == 0:
+        return progress.show(events, profile)
+    summary: dict[str, Any] = {}
+    for event in events:
+        if isinstance(event, Ended):
+            summary = event.summary
+    return summary

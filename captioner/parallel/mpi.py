@@ -1,0 +1,157 @@
+"""Ranks over MPI; the only module that imports mpi4py."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from captioner.arrays import Array, Params
+from captioner.errors import MissingLibraryError, UsageError
+from captioner.parallel.ranks import OtherRankError, Ranks
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+T = TypeVar("T")
+COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+"""Environment variables with the number of processes that a launcher started."""
+LAUNCHED = (*COUNTS, "PMIX_RANK", "PMI_RANK")
+"""Environment variables that only launchers set."""
+END_SECONDS, POLL_SECONDS = 2.0, 0.01
+"""How long a rank that ends waits for all others to end too, and how often it looks."""
+LAST_SECONDS = 60.0
+"""How long the other ranks wait for rank 0 to end them."""
+
+
+def start() -> MpiRanks:
+    """Initialize MPI, and return the ranks that the launcher started.
+
+    Raises: MissingLibraryError without mpi4py; UsageError without an MPI library, a launcher, or one that belongs to
+    this library.
+    """
+    try:
+        import mpi4py
+
+        mpi4py.rc.thread_level = "funneled"  # only the main thread communicates
+        from mpi4py import MPI
+    except ImportError as error:
+        raise MissingLibraryError(error, "--mpi ") from None
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"--mpi: mpi4py found no MPI library ({reason}); load the MPI module of the cluster, or install the "
+            "package mpich"
+        ) from None
+    ranks = MpiRanks(MPI)
+    if ranks.size == 1 and not any(map(os.environ.get, LAUNCHED)):
+        raise UsageError(
+            "--mpi: expected several processes, got one without a launcher; "
+            "try mpiexec -n 2 captioner ..., or leave out --mpi"
+        )
+    counts = {name: os.environ.get(name, "1") for name in COUNTS}
+    if ranks.size == 1 and (several := [name for name, count in counts.items() if count.isdigit() and int(count) > 1]):
+        library = " ".join(MPI.Get_library_version().strip("\0\n").splitlines()[0].split())
+        raise UsageError(
+            f"--mpi: expected {counts[several[0]]} ranks from {several[0]}, got separate processes: the launcher "
+            f"belongs to another MPI library than that of mpi4py ({library}); use its mpiexec"
+        )
+    return ranks
+
+
+class MpiRanks(Ranks):
+    """The ranks of MPI's world communicator.
+
+    Sums are bit-identical in every run with the same number of ranks: each rank adds one slice of the arrays of all
+    ranks in the order of the ranks, so the traffic is that of a ring and no MPI library chooses the order.
+    """
+
+    def __init__(self, mpi: Any) -> None:
+        self._world: MPI.Intracomm = mpi.COMM_WORLD
+        self._ends: MPI.Intracomm = self._world.Dup()
+        self.rank, self.size = self._world.rank, self._world.size
+        self.size_here = self._world.Split_type(mpi.COMM_TYPE_SHARED).size
+        self._leading = self._ends_alone = False
+        self._buffers: dict[tuple[Any, int], tuple[Array, Array]] = {}
+
+    def sum(self, arrays: Params) -> Params:
+        if self.size == 1:
+            return arrays
+        by_type = sorted(arrays, key=lambda name: arrays[name].dtype.str)  # stable: the order of the names is kept
+        summed: Params = {}
+        for _, names in groupby(by_type, key=lambda name: arrays[name].dtype.str):
+            summed |= self._sum({name: arrays[name] for name in names})
+        return {name: summed[name] for name in arrays}
+
+    def _sum(self, arrays: Params) -> Params:
+        """Sum arrays of one type, in one buffer."""
+        (dtype,) = {array.dtype for array in arrays.values()}
+        length = -(-sum(array.size for array in arrays.values()) // self.size)
+        flat, parts = self._buffer(dtype, length)
+        views, first = {}, 0
+        for name, array in arrays.items():
+            views[name] = flat[first : first + array.size].reshape(array.shape)
+            views[name][...] = array
+            first += array.size
+        self._world.Alltoall(flat, parts)
+        own = parts[0]
+        for part in parts[1:]:
+            own += part
+        self._world.Allgather(own, flat)
+        return views
+
+    def _buffer(self, dtype: np.dtype[Any], length: int) -> tuple[Array, Array]:
+        """Return the flat array and the slices of all ranks; both are used again, as new memory would be slow."""
+        key = dtype, length
+        if key not in self._buffers:
+            self._buffers[key] = np.zeros(length * self.size, dtype), np.empty((self.size, length), dtype)
+        return self._buffers[key]
+
+    def gather(self, value: T) -> list[T]:
+        found: list[T] = self._world.allgather(value)
+        return found
+
+    def lead(self, work: Callable[[], T]) -> T:
+        if self._leading:  # called by the work of another `lead`
+            return work()
+        self._world.Barrier()
+        if self.rank != 0:
+            result, exit_code = self._world.bcast(None)
+            if exit_code is not None:
+                raise OtherRankError(0, exit_code)
+            return result  # type: ignore[no-any-return]
+        self._leading = True
+        try:
+            done = work()
+        except Exception as error:
+            self._world.bcast((None, getattr(error, "exit_code", 1)))
+            raise
+        finally:
+            self._leading = False
+        self._world.bcast((done, None))
+        return done
+
+    def all_end(self) -> bool:
+        """Wait for a short time, and return whether all ranks end, not only this one."""
+        if self._ends_alone:
+            return False
+        everyone, deadline = self._ends.Ibarrier(), time.monotonic() + END_SECONDS
+        while not everyone.Test():
+            if time.monotonic() > deadline:
+                self._ends_alone = True
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
+
+    def leave(self, exit_code: int) -> None:
+        """End all ranks with an exit code other than 0: by rank 0 if all end, else by this rank.
+
+        If all exited by themselves, the launcher would kill the later ones, and exit with the code of that signal.
+        """
+        if self.all_end() and self.rank != 0:
+            time.sleep(LAST_SECONDS)
+        self._world.Abort(exit_code)

@@ -1,0 +1,66 @@
+"""Ranks: the processes that share one training, and what they exchange. One process alone is the trivial case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from captioner.arrays import Params
+from captioner.errors import CaptionerError
+
+T = TypeVar("T")
+Reduce: TypeAlias = Callable[[Params], Params]
+"""Replaces arrays by their sums over all ranks."""
+
+
+def unreduced(arrays: Params) -> Params:
+    """Return the arrays of a process that has no other ranks."""
+    return arrays
+
+
+class Ranks:
+    """All ranks, as one of them sees them; this class is one process alone.
+
+    Each rank runs the same program, and calls these methods in the same order. Rank 0 alone writes files: `lead`.
+    """
+
+    rank = 0
+    size = 1
+    size_here = 1
+    """The number of ranks on this machine."""
+
+    def sum(self, arrays: Params) -> Params:
+        """Return the sums of arrays over all ranks, with the same bits in each of them."""
+        return unreduced(arrays)
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all ranks, in the order of the ranks."""
+        return [value]
+
+    def lead(self, work: Callable[[], T]) -> T:
+        """Wait for all ranks, call `work` on rank 0 alone, and return its result on all ranks.
+
+        Raises: on rank 0 what `work` raises, on the others `OtherRankError`.
+        """
+        return work()
+
+    def deal(self, items: Any) -> Any:
+        """Return the share of this rank of a sequence or an array: every k-th item of k ranks."""
+        return items[self.rank :: self.size]
+
+    def collect(self, own: Sequence[T]) -> list[T]:
+        """Return the items of all ranks in their order before `deal`."""
+        parts = self.gather(own)
+        return [parts[place % self.size][place // self.size] for place in range(sum(map(len, parts)))]
+
+
+ALONE = Ranks()
+"""One process that shares its training with no other."""
+
+
+class OtherRankError(CaptionerError):
+    """The failure of another rank, which reports it."""
+
+    def __init__(self, rank: int, exit_code: int) -> None:
+        super().__init__(f"rank {rank} failed")
+        self.exit_code = exit_code

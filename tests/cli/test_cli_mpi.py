@@ -1,0 +1,52 @@
+"""Failures of MPI ranks: all ranks end soon, with one line, and the last checkpoint is intact."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from mpi_runs import AT_STEP, mpiexec, needs_mpiexec
+
+from captioner.storage import checkpoint
+
+pytestmark = needs_mpiexec
+SECONDS = 30
+"""A hang is a failure; a failed job ends within a few seconds."""
+FAULTS = {
+    "kill": (1, 9, []),
+    "data": (1, 1, ["captioner: rank 1: data.h5: cannot be read"]),
+    "disk": (
+        0,
+        1,
+        ["captioner: {run}/last.h5: cannot write the checkpoint: File too large; the previous one is kept"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_one_rank_ends_all(fault: str, small_options: Sequence[str], tmp_path: Path) -> None:
+    rank, code, messages = FAULTS[fault]
+    run, options = tmp_path / "run", ["threads=1", "train.save_every=4", "train.epochs=10000", "validate.every=10000"]
+    words = "train", *small_options, *(f"--set={option}" for option in options), "--run", run, "--mpi"
+    done = mpiexec(2, fault, 9, rank, *words, start=("-c", AT_STEP), timeout=SECONDS)
+    assert done.returncode == code
+    lines = done.stderr.splitlines()
+    assert lines[1].endswith(f" -> {run}")
+    if messages:
+        assert lines[2:] == [message.format(run=run) for message in messages]
+    assert "Traceback" not in done.stderr
+    assert checkpoint.load(run / "last.h5").meta.step == 8
+
+
+def test_a_failure_of_all_ranks_is_one_line(tmp_path: Path) -> None:
+    for words in (["-c", "nope"], ["--resume", "nope", "--overwrite"]):
+        done = mpiexec(3, "train", *words, "--mpi", cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith("captioner: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_rank_0_alone_finds_the_run_folder_in_use(own_run: Path, small_options: Sequence[str]) -> None:
+    done = mpiexec(2, "train", *small_options, "--run", own_run, "--mpi")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"captioner: {own_run}: already contains a run; ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,99 @@
+"""Ranks that share a batch: the sums of their losses and gradients are those of the batch, dropout included."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioner.arrays import Array, SharedRows
+from captioner.data.batches import ShuffledBatches, own_part, sequential_batches
+from captioner.data.corpus import Split
+from captioner.layers import CELLS
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.dropout import Dropout
+from captioner.model.losses import Losses
+from captioner.model.parameters import Sizes, initial_params
+from captioner.parallel.ranks import Ranks
+
+
+class Rank(Ranks):
+    """One rank of several, without the others."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+
+
+def model(cell: str) -> CaptioningRNN:
+    sizes = Sizes(9, 4, 3, 5, cell, "every", attention="adaptive", region=3, attention_dim=4)
+    params = initial_params(sizes, np.random.default_rng(0).standard_normal, np.float64)
+    return CaptioningRNN(sizes, params, dropout=Dropout(0.5, 0.5, 0.5, 0.5, 0.5), smoothing=0.1)
+
+
+def regions_of(every: Array, images: Array) -> SharedRows:
+    unique, place = np.unique(images, return_inverse=True)
+    return SharedRows(every[unique], place)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(captions=st.integers(1, 9), size=st.integers(2, 4), weighted=st.booleans(), seed=st.integers(0, 99))
+def test_the_parts_of_a_batch_add_up(cell: str, captions: int, size: int, weighted: bool, seed: int) -> None:
+    rng, one = np.random.default_rng(seed), model(cell)
+    features, ids = rng.standard_normal((captions, 4)), rng.integers(0, 9, (captions, 6))
+    images, every = rng.integers(0, 4, captions), rng.standard_normal((4, 2, 3))
+    weights = rng.standard_normal(captions) if weighted else None
+
+    def noise() -> np.random.Generator:
+        return np.random.default_rng(seed)
+
+    whole, cache = one.forward(features, ids, noise(), weights=weights, regions=regions_of(every, images))
+    expected = one.backward(cache)
+    losses, grads = Losses(0.0, 0, 0.0, 0.0), {name: np.zeros_like(w) for name, w in one.params.items()}
+    dealt: list[int] = []
+    for rank in range(size):
+        part = own_part(ids, images, 0, Rank(rank, size))
+        assert part is not None
+        rows = part.rows
+        dealt += rows.tolist()
+        if not len(rows):
+            continue
+        some = None if weights is None else weights[rows]
+        regions = regions_of(every, images[rows])
+        found, cache = one.forward(features[rows], ids[rows], noise(), weights=some, regions=regions, part=part)
+        losses = Losses(*(a + b for a, b in zip(losses, found, strict=True)))
+        for name, gradient in one.backward(cache).items():
+            grads[name] += gradient
+    assert sorted(dealt) == list(range(captions))
+    assert losses == pytest.approx(whole, rel=1e-9, abs=1e-12)
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(grads[name], gradient, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def split_of(captions: int) -> Split:
+    """Caption k has k % 5 + 1 words after `<START>`."""
+    ids = np.where(np.arange(6) <= np.arange(captions)[:, None] % 5 + 1, 1, 0).astype(np.int32)
+    numbers = np.arange(captions, dtype=np.int32)
+    return Split(ids, numbers, numbers[:, None].astype(np.float32), list(map(str, numbers)))
+
+
+def test_each_rank_reads_its_captions_and_lengths_are_balanced() -> None:
+    split, size = split_of(40), 3
+    whole = ShuffledBatches(split, 30, 7).batch(0)
+    parts = [ShuffledBatches(split, 30, 7, ranks=Rank(rank, size)).batch(0) for rank in range(size)]
+    assert whole.part is None
+    assert sorted(np.concatenate([part.features for part in parts]).tolist()) == sorted(whole.features.tolist())
+    words = [int((part.captions[:, 1:] != 0).sum()) for part in parts]
+    assert max(words) - min(words) <= 5
+    for part in parts:
+        assert part.part is not None
+        np.testing.assert_array_equal(whole.captions[part.part.rows], part.captions)
+        lengths = (part.captions[:, 1:] != 0).sum(axis=1).tolist()
+        assert lengths == sorted(lengths, reverse=True)
+
+
+def test_ranks_share_the_captions_of_a_validation() -> None:
+    split = split_of(11)
+    found = [
+        batch.features[:, 0].tolist() for rank in range(3) for batch in sequential_batches(split, 4, 10, Rank(rank, 3))
+    ]
+    assert [len(rows) for rows in found] == [2, 2, 1, 1, 1, 1, 1, 1, 0]
+    assert sorted(row for rows in found for row in rows) == list(range(10))

@@ -1,0 +1,160 @@
+"""captioner train --resume-or-start: a scheduler repeats the same command until the run has ended."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkpoint_arrays import assert_same_arrays
+
+from captioner.storage import checkpoint
+from captioner.training.folder_lock import FolderLock
+
+OPTIONS = ("train.batch_size=16", "train.log_every=1", "train.learning_rate=0.01", "model.dropout_hidden=0.4")
+TWO_EPOCHS = 26
+
+
+@pytest.fixture
+def repeat(cli: Callable[..., Any], small_options: Sequence[str], tmp_path: Path) -> Callable[..., Any]:
+    """Run the command once more."""
+
+    def run(*more: object) -> Any:
+        options = [*small_options, *(f"--set={option}" for option in OPTIONS), "--set=train.epochs=2"]
+        return cli("train", *options, *more, "--resume-or-start", tmp_path / "run")
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from captioner.config.yaml_io import parse
+    from captioner.training.train import train
+
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
+    for _ in train(parse("", "", [*small, *OPTIONS, "train.epochs=2"]), run):
+        pass
+    return run
+
+
+def modified(run: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
+
+
+def test_it_starts_and_then_does_nothing(repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path) -> None:
+    first = repeat()
+    assert (first.code, first.out) == (0, "")
+    assert_same_arrays(tmp_path / "run", uninterrupted)
+    before = modified(tmp_path / "run")
+    again = repeat()
+    assert (again.code, again.out) == (0, "")
+    assert again.err.startswith(f"done after {TWO_EPOCHS} steps, ")
+    assert again.err.count("\n") == 1
+    assert modified(tmp_path / "run") == before
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(
+    repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(uninterrupted / "config.yaml", run)
+    lines = (uninterrupted / "history.jsonl").read_text().splitlines(keepends=True)
+    (run / "history.jsonl").write_text("".join(lines[:3]) + '{"kind": "st')
+    assert repeat().code == 0
+    assert_same_arrays(run, uninterrupted)
+    assert (run / "history.jsonl").read_text() == "".join(lines)
+
+
+def test_a_run_killed_between_its_first_two_checkpoints_goes_on_from_the_best(
+    repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert repeat("-o", "train.max_steps=13").code == 0
+    shutil.rmtree(run / "before", ignore_errors=True)
+    for name in ("last.h5", "summary.json"):
+        (run / name).unlink()
+    done = repeat("-o", "train.max_steps=null")
+    assert done.code == 0, done.err
+    assert "from step 13" in done.err
+    assert_same_arrays(run, uninterrupted)
+    assert not (run / "before").exists()
+
+
+def test_other_options_continue_a_run_that_has_ended(repeat: Callable[..., Any], tmp_path: Path) -> None:
+    assert repeat().code == 0
+    done = repeat("-o", "train.epochs=3")
+    assert done.code == 0
+    assert f"from step {TWO_EPOCHS}" in done.err
+    assert checkpoint.load(tmp_path / "run" / "last.h5").meta.step == 39
+    assert "the run goes on with its own config" not in done.err
+
+
+def test_a_stopped_run_has_not_ended(repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert repeat("-o", "train.max_steps=20").code == 0
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "ended": "stopped"}))
+    assert "from step 20" in repeat("-o", "train.max_steps=null").err
+    assert_same_arrays(run, uninterrupted)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"ended": "done", "steps": 26}'])
+def test_a_damaged_summary_is_no_end(text: str, repeat: Callable[..., Any], tmp_path: Path) -> None:
+    assert repeat().code == 0
+    (tmp_path / "run" / "summary.json").write_text(text)
+    done = repeat()
+    assert done.code == 0
+    assert "nothing left to do after 26 steps" in done.err
+
+
+def test_another_config_file_is_reported(repeat: Callable[..., Any], tmp_path: Path) -> None:
+    assert repeat().code == 0
+    (tmp_path / "other.yaml").write_text("train: {patience: 9}\ndecode: {beam_width: 4}\n")
+    done = repeat("-c", tmp_path / "other.yaml")
+    assert done.code == 0
+    assert done.err.startswith(
+        f"warning: {tmp_path / 'run'}: the run goes on with its own config, in which train.patience, decode.beam_width "
+        "differ from the given one; options that can change are set with -o\n"
+    )
+
+
+def test_captions_of_an_interrupted_distillation_are_kept(
+    repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(uninterrupted / "config.yaml", run)
+    (run / "captions.h5").write_text("captions")
+    done = repeat()
+    assert done.code == 1
+    assert "an interrupted `captioner distill` left captions alone" in done.err
+    assert (run / "captions.h5").read_text() == "captions"
+
+
+def test_a_folder_in_use_or_with_other_files_is_left_alone(
+    repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "letters.txt").write_text("mine")
+    assert repeat().code == 2
+    assert [file.name for file in run.iterdir()] == ["letters.txt"]
+    shutil.rmtree(run)
+    shutil.copytree(uninterrupted, run)
+    (run / "summary.json").unlink()
+    lock = FolderLock(run)
+    done = repeat("-o", "train.epochs=4")
+    lock.release()
+    assert done.code == 2
+    assert "another process trains in this folder" in done.err
+
+
+@pytest.mark.parametrize("other", [["--run", "x"], ["--resume", "x"], ["--overwrite"], ["--overfit", "5"]])
+def test_it_names_the_run_folder(other: list[str], repeat: Callable[..., Any]) -> None:
+    done = repeat(*other)
+    assert done.code == 2
+    assert done.err == (
+        "captioner: --resume-or-start names the run folder; leave out --run, --resume, --overfit and --overwrite\n"
+    )
