@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -21,6 +21,7 @@ from captioner.text.strict_json import to_json
 from captioner.training import history
 from captioner.training.detect_run import holds_run
 from captioner.training.folder_lock import LOCK, FolderLock
+from captioner.training.move_files import move_all
 
 PREVIOUS = "before"
 """Holds an overwritten run until the new one has a best checkpoint."""
@@ -126,17 +127,7 @@ class RunFolder:
             stale.unlink()
         files = [*filter(Path.exists, self.files()), *self._event_files(self.path)]
         moves = [(file, self.previous / file.relative_to(self.path)) for file in files]
-        for done, (file, target) in enumerate(moves):
-            try:
-                target.parent.mkdir(exist_ok=True)
-                os.replace(file, target)
-            except OSError as error:
-                problem = f"{file}: cannot be moved to {target.parent}: {error.strerror}"
-                state = _move_back(moves[:done])
-                for folder in (target.parent, self.previous):
-                    with contextlib.suppress(OSError):  # not empty
-                        folder.rmdir()
-                raise CaptionerError(f"{problem}; {state}") from error
+        move_all(moves, self.previous)
 
     @staticmethod
     def _event_files(run: Path) -> list[Path]:
@@ -241,14 +232,3 @@ class RunFolder:
             with open(path, "a", encoding="utf-8", newline="\n") as file:
                 check()  # again: now the open file is known to be in this folder
                 file.write(to_json(record) + "\n")
-
-
-def _move_back(moves: Sequence[tuple[Path, Path]]) -> str:
-    """Undo moves, and return where the files are."""
-    stuck = []
-    for file, target in reversed(moves):
-        try:
-            os.replace(target, file)
-        except OSError:
-            stuck.append(str(target))
-    return f"of the run, only {', '.join(stuck)} were moved" if stuck else "the run is unchanged"
