@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo caption photo test smoke newcomer lint types gradcheck bench faults docs build clean
+.PHONY: help install demo caption photo test slow smoke newcomer lint types gradcheck bench faults docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,8 +42,11 @@ $(VENV)/model: setup.cfg pyproject.toml $(wildcard $(MODEL)/pyproject.toml $(MOD
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(realpath "$$MODEL")"
 	@touch $@ $(VENV)/installed
 
-test: $(VENV)/dev ## all tests
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+test: $(VENV)/dev ## the tests that take less than two minutes
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m "not environments and not slow" $(ARGS)
+
+slow: $(VENV)/dev ## the tests that train for long or start many processes, and a short version of `make faults`
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m slow $(ARGS)
 
 smoke: $(VENV)/dev ## the main path of each command with the lowest declared versions of the libraries
 	$(BIN)/python -m pytest -m environments -r s tests/installation/test_lowest_versions.py

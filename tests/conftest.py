@@ -30,6 +30,20 @@ POSIX_ONLY = ["benchmarks", "faults", "images/test_onnx_external_data.py"]
 collect_ignore = [] if find_spec("resource") else POSIX_ONLY
 
 
+SLOW = (
+    "cs231n/test_captioning_solver.py",
+    "faults",
+    "training/test_distill.py",
+    "training/test_end_of_run.py",
+    "training/test_flickr8k.py",
+    "training/test_folder_moved.py",
+    "training/test_mpi_training.py",
+    "training/test_self_critical.py",
+    "training/test_train_prefetch.py",
+)
+"""Folders and files whose tests train for long, or start many processes: `make slow` runs them."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="Write tests/golden/*.txt anew; then read the diff.")
 
@@ -40,6 +54,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # No test measures time: by default, an example that takes longer than 0.2 s fails.
     settings.register_profile("captioner", deadline=None)
     settings.load_profile("captioner")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    for item in items:
+        if any(item.path.is_relative_to(tests / slow) for slow in SLOW):
+            item.add_marker("slow")
 
 
 class Done(NamedTuple):
