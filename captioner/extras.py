@@ -6,12 +6,17 @@ editable install, and needs no published captioner.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+
+# onnxruntime 1.29 and later send usage data to Microsoft and write to the user's cache. Its function that disables this
+# comes too late: only the environment, before the import, prevents both.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 LIBRARIES: Mapping[str, str] = {
     "PIL": "images",
