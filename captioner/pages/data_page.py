@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from captioner.errors import DataError
 from captioner.pages.picture import to_data_uri
-from captioner.pages.template import render, write_page
+from captioner.pages.template import is_page, render, write_page
 from captioner.storage.files import check_output
 
 SIDE = 640
@@ -32,7 +32,7 @@ def write(path: Path, entries: Iterable[Entry], overwrite: bool = False) -> None
 
     Raises: UsageError if the file exists and `overwrite` is not set; CaptionerError if it cannot be written.
     """
-    check_output(path, overwrite)
+    check_output(path, overwrite, "an HTML page", is_page)
     shown = [(entry, *_picture(entry)) for entry in entries]
     write_page(path, render("data.html", title="Images and captions", entries=shown))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import jinja2
 
 from captioner.errors import CaptionerError
 from captioner.storage.atomic import remove_temporary_files, write_atomically
+
+DOCTYPE = b"<!doctype html>"
 
 
 @cache
@@ -27,6 +30,15 @@ def _environment() -> jinja2.Environment:
 def render(template: str, **values: Any) -> bytes:
     """Render a template with values, which are escaped; surrogates of names that are not UTF-8 become `?`."""
     return _environment().get_template(template).render(values).encode("utf-8", "replace")
+
+
+def is_page(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is an HTML page, or empty: what `--overwrite` may replace."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        start = file.read(len(DOCTYPE))
+    return not start or start.lower() == DOCTYPE
 
 
 def write_page(path: Path, page: bytes) -> None:

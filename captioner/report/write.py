@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from captioner.pages.template import write_page
+from captioner.pages.template import is_page, write_page
 from captioner.report.collect import Report, Selection, collect
 from captioner.report.page import render_page
 from captioner.storage.files import check_output
@@ -19,7 +19,7 @@ def write_report(
     Raises: as `collect`; UsageError if the file exists and `overwrite` is not set; CaptionerError if it cannot be
     written.
     """
-    check_output(path, overwrite)
+    check_output(path, overwrite, "an HTML page", is_page)
     report = collect(runs, selection or Selection())
     write_page(path, render_page(report.page))
     return report

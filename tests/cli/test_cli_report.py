@@ -92,7 +92,7 @@ def test_runs_of_the_same_name_are_numbered(tiny_run: Path, tmp_path: Path, cli:
 def test_options_of_decoding_and_the_number_of_images(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
     path = tmp_path / "report.html"
     options = ("-n", "3", "--n-best", "2", "-o", "decode.beam_width=3", "--overwrite")
-    path.write_text("old")
+    path.write_text("<!doctype html>old")
     assert cli("report", tiny_run, "--output", path, *options).code == 0
     page = path.read_text()
     assert page.count('<li class="entry"') == 3
@@ -168,3 +168,10 @@ def test_overfitting_has_a_report(small_options: tuple[str, ...], tmp_path: Path
 def test_images_need_a_report(tmp_path: Path, cli: Callable[..., Any]) -> None:
     done = cli("train", "--images", tmp_path)
     assert (done.code, done.err) == (2, "captioner: --images needs --report\n")
+
+
+def test_a_report_never_replaces_a_checkpoint(own_run: Path, cli: Callable[..., Any]) -> None:
+    before = (own_run / "best.h5").read_bytes()
+    done = cli("report", own_run, "--output", own_run / "best.h5", "--overwrite")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert (own_run / "best.h5").read_bytes() == before

@@ -124,8 +124,11 @@ def test_an_existing_page_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         write(path, entries())
     assert str(caught.value) == f"{path}: exists already; name another file, or replace it with --overwrite"
+    with pytest.raises(UsageError, match="expected an HTML page to replace, got something else; name another file"):
+        write(path, entries(), overwrite=True)
     assert path.read_text() == "mine"
     assert not requested
+    path.write_text("<!DOCTYPE html><p>mine")
     write(path, entries(), overwrite=True)
     assert Parsed(path.read_text()).texts["h2"] == ["one"]
 
@@ -142,7 +145,7 @@ def test_a_write_error_is_reported(tmp_path: Path) -> None:
 
 def test_a_failure_keeps_the_old_page(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
-    path.write_text("mine")
+    path.write_text("<!doctype html>mine")
 
     def entries() -> Any:
         yield Entry("one", PIXELS, [])
@@ -150,7 +153,7 @@ def test_a_failure_keeps_the_old_page(tmp_path: Path) -> None:
 
     with pytest.raises(DataError):
         write(path, entries(), overwrite=True)
-    assert path.read_text() == "mine"
+    assert path.read_text() == "<!doctype html>mine"
     assert os.listdir(tmp_path) == ["a.html"]
 
 
