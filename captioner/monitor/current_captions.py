@@ -16,6 +16,7 @@ from captioner.monitor.follow import pause
 from captioner.monitor.signature import Signature, signature
 from captioner.optim.schedules import Span
 from captioner.parallel.blas import set_threads
+from captioner.printable import printable
 from captioner.report.gallery import Gallery, build_gallery
 from captioner.report.live import N_BEST
 from captioner.storage.files import read_text
@@ -25,6 +26,7 @@ LIGHT = ("threads=1", "decode.consensus=0")
 """Overrides of the captioning: training needs the cores, and the re-ranking index is written at its end."""
 INTERVAL = 1.0
 """Seconds between looks at the run folder."""
+MAX_PROBLEM = 500
 
 
 class Current(NamedTuple):
@@ -48,6 +50,7 @@ class CurrentCaptions:
         self._seen: tuple[Signature | None, ...] = ()
         self._config = ""
         self._fixed: FixedImages | None = None
+        self._loading = 0.0
 
     def follow(self) -> None:
         """Update the captions in a daemon thread."""
@@ -58,10 +61,15 @@ class CurrentCaptions:
         while True:
             start = time.perf_counter()
             self.update()
-            time.sleep(max(INTERVAL, pause(time.perf_counter() - start)))
+            # the data set is loaded once: a pause for it would delay the captions of many checkpoints
+            time.sleep(max(INTERVAL, pause(time.perf_counter() - start - self._loading)))
 
     def update(self) -> None:
-        """Caption the images if the config or the checkpoint was replaced since the last call."""
+        """Caption the images if the config or the checkpoint was replaced since the last call, or if that failed.
+
+        A CaptionerError is a problem of these files, so only other errors are retried.
+        """
+        self._loading = 0.0
         checkpoint = self._run.last if signature(self._run.last) else self._run.best
         seen = signature(self._run.config), signature(checkpoint)
         if seen == self._seen or seen[0] is None:
@@ -72,15 +80,21 @@ class CurrentCaptions:
                 self.current = Current(fixed.span)
             else:
                 self.current = _caption(checkpoint, fixed)
-        except (CaptionerError, OSError, MemoryError) as error:
-            self.current = self.current._replace(problem=str(error) or type(error).__name__)
+        except CaptionerError as error:
+            self.current = self.current._replace(problem=str(error))
+        except Exception as error:  # the thread must not end: the page would show old captions without a reason
+            reason = printable(f"{type(error).__name__}: {error}", MAX_PROBLEM)
+            self.current = self.current._replace(problem=f"{reason}; the monitor tries again")
+            return
         self._seen = seen
 
     def _open(self) -> FixedImages:
-        """Return the images, which are loaded again only if the config has another text: `resume` writes it anew."""
+        """Return the images, which are loaded again only if the config has another text: `resume` writes it again."""
+        start = time.perf_counter()
         text = read_text(self._run.config)
         if self._fixed is None or text != self._config:
             self._fixed, self._config = open_fixed_images(self._run, text, self._images), text
+            self._loading = time.perf_counter() - start
         return self._fixed
 
 

@@ -18,8 +18,8 @@ from captioner.report.history import History, points, read_history
 from captioner.storage.files import read_text
 from captioner.training.run_folder import RunFolder
 
-SHARE, LONGEST = 0.05, 30.0
-"""The share of the time of one core that reading may take, and the longest pause in seconds that follows from it."""
+SHARE = 0.05
+"""The share of the time of one core that reading may take, and that captioning may take."""
 RECENT = 100
 """The number of last steps whose words are averaged."""
 
@@ -63,8 +63,8 @@ def _mean_words(history: History) -> float:
 
 
 def pause(seconds: float) -> float:
-    """Return how long to wait after work of some seconds."""
-    return min(LONGEST, seconds / SHARE)
+    """Return how long to wait after work of some seconds, so that it takes at most `SHARE` of the time."""
+    return seconds / SHARE
 
 
 def _read_config(path: Path) -> Config | None:
