@@ -91,7 +91,7 @@ def serve(
         if not is_loopback(host):
             output.warnings([f"--host {host}: everyone who can reach this machine can use the server, unencrypted"])
         service = Service(captioner, opened, run.resolve().name, limits)
-        app = server.guarded(service, host, allow_host, output.problem)
+        app = server.guarded(service, host, allow_host, output.failure)
         output.result(server.url(host, sock.getsockname()[1]))
         output.flush()
         output.note("Ctrl-C stops the server")

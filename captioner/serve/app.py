@@ -23,13 +23,13 @@ from captioner.serve.workers import Job, WorkerPool
 from captioner.text.strict_json import to_json
 from captioner.text.vocabulary import SPECIAL
 
-FAILURE = "the server failed to caption this photograph; its operator finds the reason in the server's messages"
+FAILURE = "internal error while captioning this photograph; the server's stderr has the reason"
 
 
 class Site:
-    """The endpoints. `report` is called with a line for the operator if the model, or the program, fails."""
+    """The endpoints. `report` is called with the error, for the operator, if the model or the program fails."""
 
-    def __init__(self, service: Service, report: Callable[[str], object]) -> None:
+    def __init__(self, service: Service, report: Callable[[Exception], object]) -> None:
         self.service, self.limits, self.report = service, service.limits, report
         self.pool = WorkerPool(self.limits.workers, self.limits.queue)
         self.memory = Memory(max(self.limits.held_bytes, self.limits.max_request))
@@ -81,7 +81,7 @@ class Site:
         return _json(to_json({**record, "overdue": pool.overdue}))
 
     async def _of_bug(self, request: Request, error: Exception) -> Response:
-        self.report(f"{type(error).__name__}: {error}")
+        self.report(error)
         return answer_error(RequestError(500, FAILURE))
 
     async def _captioned(self, request: Request, with_pictures: bool, given: dict[str, str]) -> Captioned:
@@ -99,7 +99,7 @@ class Site:
             except ClientDisconnect:
                 raise RequestError(400, "the connection was closed") from None  # nobody reads this
             except Exception as error:
-                self.report(f"{type(error).__name__}: {error}")
+                self.report(error)
                 raise RequestError(500, FAILURE) from error
 
     async def _wait(self, request: Request, work: Callable[[], Captioned]) -> Captioned:

@@ -64,7 +64,7 @@ def url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def guarded(service: Service, host: str, names: tuple[str, ...], report: Callable[[str], object]) -> App:
+def guarded(service: Service, host: str, names: tuple[str, ...], report: Callable[[Exception], object]) -> App:
     """Return the application for a server that is bound to `host`, and has further `names`."""
     hosts = frozenset((*LOOPBACK, host.lower(), *map(host_name, names)))
     return Guard(Site(service, report).app(), hosts, not is_loopback(host), answer_error)

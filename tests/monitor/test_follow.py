@@ -97,6 +97,21 @@ def test_texts_are_escaped(own_run: Path) -> None:
         assert "<script>alert" not in text
         assert "<b>" not in text
         assert "<i>" not in text
+        assert "\x1b" not in text
+    assert "&lt;b&gt;\\x1b bad (step 8)" in text_of(page, "/status")
+
+
+def test_warnings_are_merged_and_shortened(own_run: Path) -> None:
+    for step in range(1, 9):
+        RunFolder(own_run).log({"kind": "warning", "step": 10 + step, "problem": "slow"})
+        RunFolder(own_run).log({"kind": "warning", "step": 9, "problem": "old"})
+        RunFolder(own_run).log({"kind": "warning", "step": 20 + step, "problem": f"{step}" + "x" * 9000})
+    text = text_of(Page(own_run), "/status")
+    assert text.count("<li>") == 5
+    assert "old" not in text
+    assert "slow" not in text
+    assert "x" * 300 not in text
+    assert "5 earlier warnings are in history.jsonl" in text
 
 
 def test_the_length_follows_from_the_history_if_the_data_set_is_missing(tiny_run: Path) -> None:
