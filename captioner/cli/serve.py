@@ -77,11 +77,13 @@ def serve(
     """
     from captioner.inference.load import captioner_of, open_runs
     from captioner.inference.photos import open_encoder_of, photo_warning
+    from captioner.pages.address import page_url
+    from captioner.pages.http_headers import is_loopback
     from captioner.serve import server
-    from captioner.serve.security import is_loopback
     from captioner.serve.service import Service
 
     limits = Limits(max_bytes, max_pixels, workers, queue, timeout)
+    server.check_names(allow_host)
     with server.bind(host, port) as sock, stop_signals() as caught:
         loaded = open_runs([run], overrides)
         opened = open_encoder_of(loaded, encoder, encoder_option)
@@ -92,7 +94,7 @@ def serve(
             output.warnings([f"--host {host}: everyone who can reach this machine can use the server, unencrypted"])
         service = Service(captioner, opened, run.resolve().name, limits)
         app = server.guarded(service, host, allow_host, output.failure)
-        output.result(server.url(host, sock.getsockname()[1]))
+        output.result(page_url(host, sock.getsockname()[1]))
         output.flush()
         output.note("Ctrl-C stops the server")
         server.run(app, sock, limits, lambda: bool(caught))

@@ -12,8 +12,9 @@ from typing import Any
 
 from captioner.monitor.current_captions import Current, CurrentCaptions
 from captioner.monitor.follow import Follower
-from captioner.monitor.server import NO_POLICY, Content
+from captioner.monitor.server import Content
 from captioner.monitor.view import facts, find_progress, span_of
+from captioner.pages.http_headers import DENY_ALL
 from captioner.pages.script import load_script
 from captioner.pages.template import render
 from captioner.report.curves import curves
@@ -24,7 +25,7 @@ RELOAD = 10
 WARNINGS = 5
 """The number of different warnings on the page: the last ones, newest first."""
 SCRIPT = load_script("monitor.js", "attention.js")
-POLICY = f"{NO_POLICY}; connect-src 'self'; img-src data:; script-src {SCRIPT.source}; style-src 'unsafe-inline'"
+POLICY = f"{DENY_ALL}; connect-src 'self'; img-src data:; script-src {SCRIPT.source}; style-src 'unsafe-inline'"
 
 
 class Page:

@@ -15,9 +15,9 @@ from captioner.errors import DataError
 from captioner.images.attention_picture import Picture
 from captioner.inference.caption import Candidate
 from captioner.inference.captioner import Captioner
+from captioner.pages.attention import WordMap, word_maps
 from captioner.pages.picture import Embedded, embed
 from captioner.printable import printable
-from captioner.report.attention import WordMap, word_maps
 from captioner.report.thinning import evenly
 
 SIDE = 320
@@ -139,7 +139,7 @@ def build_gallery(
             None if split.is_true is None else split.is_true(row, text.split()),
             None if scored is None else scored[row].cider,
             "" if scored is None else scored[row].mark,
-            [] if attention is None else word_maps(attention),
+            [] if attention is None else word_maps(attention.words, attention.maps, attention.sentinel),
             (1, 1) if attention is None else attention.grid,
         )
     shown = [entries[row] for row in rows]

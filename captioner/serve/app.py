@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from captioner.inference.caption import to_record
+from captioner.pages.http_headers import security_headers
 from captioner.serve.limits import RequestError
-from captioner.serve.page import HEADERS, Page
+from captioner.serve.page import POLICY, Page
 from captioner.serve.security import App
 from captioner.serve.service import Captioned, Service
 from captioner.serve.upload import Memory, receive
@@ -143,4 +144,4 @@ def _json(text: str, status: int = 200, headers: object = None) -> Response:
 
 def _html(page: bytes, refusal: RequestError | None = None) -> Response:
     status, more = (200, {}) if refusal is None else (refusal.status, refusal.headers)
-    return Response(page, status, {**more, **HEADERS}, "text/html")
+    return Response(page, status, {**more, **security_headers(POLICY)}, "text/html")

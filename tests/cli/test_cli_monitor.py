@@ -56,9 +56,9 @@ def test_the_port_is_taken(own_run: Path, cli: Callable[..., Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         done = cli("monitor", own_run, "--port", port)
-    assert (done.code, done.out) == (2, "")
+    assert (done.code, done.out) == (1, "")
     assert done.err == (
-        f"captioner: port {port} of 127.0.0.1: another program uses it; choose another with --port, "
+        f"captioner: http://127.0.0.1:{port}/: port in use by another program; choose another with --port, "
         "or any free one with --port 0\n"
     )
 

@@ -57,8 +57,10 @@ def test_a_port_that_is_taken(photo_run: Path, cli: Callable[..., Any]) -> None:
         port = taken.getsockname()[1]
         done = cli("serve", photo_run, "--port", port)
     assert (done.code, done.out) == (1, "")
-    expected = f"captioner: http://127.0.0.1:{port}/: is in use by another program; try another --port\n"
-    assert done.err == expected
+    assert done.err == (
+        f"captioner: http://127.0.0.1:{port}/: port in use by another program; choose another with --port, "
+        "or any free one with --port 0\n"
+    )
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7", "a" * 80])

@@ -88,5 +88,5 @@ def test_a_narrow_screen_and_attention_by_keyboard(dark: bool, browser: Browser,
         (word, *_) = wait_for(lambda: browser.driver.find_elements(By.CSS_SELECTOR, ".gallery .word"))
         assert not browser.overflows()
         browser.driver.execute_script("arguments[0].focus()", word)
-        assert browser.driver.find_element(By.CSS_SELECTOR, ".said").text == word.get_attribute("aria-label")
+        assert browser.driver.find_element(By.CSS_SELECTOR, ".word-label").text == word.get_attribute("aria-label")
         assert browser.console() == []

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from captioner.inference.caption import Candidate
+from captioner.pages.attention import Overlay, WordMap
 from captioner.pages.picture import Embedded
-from captioner.report.attention import Veil, WordMap
 from captioner.report.chart import Chart, Series, draw
 from captioner.report.compare import Apart, Comparison
 from captioner.report.data_facts import DataTable
@@ -29,7 +29,7 @@ def hostile_page(text: str) -> bytes:
     warning = {"step": 1, "problem": text}
     facts = RunFacts(text, History([], [], [warning], []), text, {"recurrent cell": text}, {"steps": text})
     picture = Embedded("data:image/png;base64,AA==", 64, 64)
-    word = WordMap(text, [Veil(0.5, "M0 0h1v1h-1z")], 0, 0, 0.5, 0.25)
+    word = WordMap(text, [Overlay(0.5, "M0 0h1v1h-1z")], 0, 0, 0.5, 0.25)
     entry = Entry(
         0, text, picture, text, -1.0, [Candidate(text, -1.0)] * 2, [text] * 5, True, 0.5, "best", [word], (1, 1)
     )
