@@ -45,10 +45,10 @@ def monitor(run: Path, port: int, open_browser: bool, images: Path | None) -> No
     training goes on. Nothing in RUN is written or locked.
     """
     _check_folders(run, images)
-    from captioner.monitor.page import Page
+    from captioner.monitor.page import MonitorPage
     from captioner.monitor.server import LocalServer
 
-    page = Page(run, images)
+    page = MonitorPage(run, images)
     with LocalServer(port, page.paths()) as server:
         if hasattr(os, "nice"):
             os.nice(NICE)

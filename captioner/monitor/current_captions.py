@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from captioner.errors import CaptionerError
-from captioner.inference.captioner import Captioner
-from captioner.inference.restore import check_corpus, restore
+from captioner.inference.restore import restore
 from captioner.monitor.fixed_images import FixedImages, open_fixed_images
 from captioner.monitor.follow import pause
 from captioner.monitor.signature import Signature, signature
 from captioner.optim.schedules import Span
 from captioner.parallel.blas import set_threads
 from captioner.printable import printable
-from captioner.report.gallery import Gallery, build_gallery
-from captioner.report.live import N_BEST
+from captioner.report.fixed_images import caption_fixed_images
+from captioner.report.gallery import Gallery
 from captioner.storage.files import read_text
 from captioner.training.run_folder import RunFolder
 
@@ -100,7 +99,6 @@ class CurrentCaptions:
 
 def _caption(checkpoint: Path, fixed: FixedImages) -> Current:
     restored = restore(checkpoint, LIGHT, for_training=False)
-    check_corpus(restored, fixed.corpus)
     rows = range(len(fixed.pictures))
-    gallery = build_gallery(Captioner(restored), fixed.corpus, fixed.name, rows, fixed.pictures.__getitem__, N_BEST)
+    gallery = caption_fixed_images(restored, fixed.corpus, fixed.name, rows, fixed.pictures.__getitem__)
     return Current(fixed.span, restored.meta.step, replace(gallery, total=fixed.total))

@@ -24,7 +24,7 @@ RECENT = 100
 """The number of last steps whose words are averaged."""
 
 
-class Seen(NamedTuple):
+class Snapshot(NamedTuple):
     """What is known of a run."""
 
     state: RunState
@@ -43,7 +43,7 @@ class Follower:
         self._read: tuple[Signature | None, ...] = ()
         self._due = 0.0
 
-    def look(self) -> Seen:
+    def look(self) -> Snapshot:
         """Return what is known of the run now; of a folder that was deleted, what was known last."""
         state = find_state(self._folder, self._activity)
         files = self._run.config, self._run.history, self._run.speed
@@ -54,7 +54,7 @@ class Follower:
             # training records its speed only if it writes a report
             self._history = history if history.speeds else replace(history, speeds=list(self.pace.speeds))
             self._read, self._due = found, start + pause(time.perf_counter() - start)
-        return Seen(state, self._history, self._config)
+        return Snapshot(state, self._history, self._config)
 
 
 def _mean_words(history: History) -> float:

@@ -28,7 +28,7 @@ SCRIPT = load_script("monitor.js", "attention.js")
 POLICY = f"{DENY_ALL}; connect-src 'self'; img-src data:; script-src {SCRIPT.source}; style-src 'unsafe-inline'"
 
 
-class Page:
+class MonitorPage:
     """The page of the run in a folder, and its parts by path. Photographs are read from the folder `images`."""
 
     def __init__(self, folder: Path, images: Path | None = None) -> None:

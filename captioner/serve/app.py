@@ -16,9 +16,9 @@ from starlette.routing import Route
 from captioner.inference.caption import to_record
 from captioner.pages.http_headers import security_headers
 from captioner.serve.limits import RequestError
-from captioner.serve.page import POLICY, Page
+from captioner.serve.page import POLICY, UploadPage
 from captioner.serve.security import App
-from captioner.serve.service import Captioned, Service
+from captioner.serve.service import CaptionResult, Service
 from captioner.serve.upload import Memory, receive
 from captioner.serve.workers import Job, WorkerPool
 from captioner.text.strict_json import to_json
@@ -35,7 +35,7 @@ class Site:
         self.pool = WorkerPool(self.limits.workers, self.limits.queue)
         self.memory = Memory(max(self.limits.held_bytes, self.limits.max_request))
         loaded = service.captioner.loaded
-        self.page = Page(
+        self.page = UploadPage(
             service.name, service.encoder.identity, len(loaded.vocab) - len(SPECIAL), service.options, self.limits
         )
 
@@ -85,7 +85,7 @@ class Site:
         self.report(error)
         return answer_error(RequestError(500, FAILURE))
 
-    async def _captioned(self, request: Request, with_pictures: bool, given: dict[str, str]) -> Captioned:
+    async def _captioned(self, request: Request, with_pictures: bool, given: dict[str, str]) -> CaptionResult:
         """Receive and caption a photograph; `given` gets the options of the request.
 
         Raises: RequestError.
@@ -103,14 +103,14 @@ class Site:
                 self.report(error)
                 raise RequestError(500, FAILURE) from error
 
-    async def _wait(self, request: Request, work: Callable[[], Captioned]) -> Captioned:
-        job: Job[Captioned] = self.pool.submit(work)
+    async def _wait(self, request: Request, work: Callable[[], CaptionResult]) -> CaptionResult:
+        job: Job[CaptionResult] = self.pool.submit(work)
         future: asyncio.Future[Any] = asyncio.wrap_future(job.future)
         gone: asyncio.Future[Any] = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait({future, gone}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
             if future.done():
-                found: Captioned = future.result()
+                found: CaptionResult = future.result()
                 return found._replace(seconds={"queue": job.waited, **found.seconds})
             if gone.done():
                 raise ClientDisconnect

@@ -12,7 +12,7 @@ from captioner.pages.script import load_script
 from captioner.pages.template import render
 from captioner.serve.decoding_options import DecodingOptions
 from captioner.serve.limits import Limits
-from captioner.serve.service import Captioned
+from captioner.serve.service import CaptionResult
 
 SCRIPT = load_script("serve.js")
 POLICY = (
@@ -23,7 +23,7 @@ POLICY = (
 STEPS = {"queue": "waiting", "photograph": "photograph", "encoder": "encoder", "caption": "caption"}
 
 
-class Page:
+class UploadPage:
     """Renders the page of a model."""
 
     def __init__(self, name: str, encoder: str, words: int, options: DecodingOptions, limits: Limits) -> None:
@@ -41,7 +41,7 @@ class Page:
         }
 
     def render(
-        self, given: Mapping[str, str] | None = None, found: Captioned | None = None, problem: str = ""
+        self, given: Mapping[str, str] | None = None, found: CaptionResult | None = None, problem: str = ""
     ) -> bytes:
         """Render the page with the options that were `given`, and the captioned photograph or a problem."""
         shown = None if found is None else _result(found)
@@ -51,7 +51,7 @@ class Page:
         )
 
 
-def _result(found: Captioned) -> dict[str, Any]:
+def _result(found: CaptionResult) -> dict[str, Any]:
     caption = found.caption
     attention = caption.attention
     return {

@@ -15,8 +15,8 @@ from captioner.inference.load import load, open_corpus, open_run
 from captioner.monitor import current_captions
 from captioner.monitor.current_captions import Current, CurrentCaptions
 from captioner.monitor.fixed_images import few_images
+from captioner.report.fixed_images import SHOWN
 from captioner.report.gallery import Gallery
-from captioner.report.live import SHOWN
 from captioner.storage import checkpoint
 
 
