@@ -1,4 +1,4 @@
-"""The speed and the remaining time of a training, from the times at which its steps were recorded."""
+"""The speed and the remaining time of a training run, from the times at which its steps were recorded."""
 
 from __future__ import annotations
 

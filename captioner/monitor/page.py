@@ -45,11 +45,11 @@ class MonitorPage:
         return {"/": self._locked(self._page), **{path: self._locked(part) for path, part in self._parts.items()}}
 
     def _locked(self, content: Callable[[], Content]) -> Callable[[], Content]:
-        def answer() -> Content:
+        def render_locked() -> Content:
             with self._lock:
                 return content()
 
-        return answer
+        return render_locked
 
     def _page(self) -> Content:
         parts = [(path, path[1:].capitalize(), part().body.decode()) for path, part in self._parts.items()]

@@ -56,7 +56,7 @@ class LocalServer(ThreadingMixIn, TCPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one request."""
+    """Handles one request."""
 
     timeout = TIMEOUT
     server_version, sys_version = "captioner", ""

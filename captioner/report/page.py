@@ -34,7 +34,7 @@ IDS = {"gallery": "captions", "runs": "setup"}
 
 @dataclass(frozen=True)
 class ReportPage:
-    """Everything that a report shows; sections without content are omitted. `status` describes a running training."""
+    """Everything that a report shows; sections without content are omitted. `status` describes a run in training."""
 
     title: str
     runs: Sequence[RunFacts]

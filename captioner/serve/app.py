@@ -51,11 +51,11 @@ class Site:
         return Starlette(routes=routes, exception_handlers=handlers)
 
     async def show(self, request: Request) -> Response:
-        """Answer the page."""
+        """Return the page."""
         return _html(self.page.render())
 
     async def submit(self, request: Request) -> Response:
-        """Caption the photograph of the form, and answer the page with it."""
+        """Caption the photograph of the form, and return the page with it."""
         given: dict[str, str] = {}
         try:
             found = await self._captioned(request, True, given)
@@ -64,7 +64,7 @@ class Site:
         return _html(self.page.render(given, found))
 
     async def caption(self, request: Request) -> Response:
-        """Caption a photograph, and answer the JSON object of `captioner sample --json`."""
+        """Caption a photograph, and return the JSON object of `captioner sample --json`."""
         try:
             found = await self._captioned(request, False, {})
         except RequestError as refusal:
@@ -76,7 +76,7 @@ class Site:
         return _json(to_json(record), headers={"Server-Timing": timing})
 
     async def health(self, request: Request) -> Response:
-        """Answer whether the server works, and what it does."""
+        """Return whether the server works, and what it does."""
         pool = self.pool
         record = {"status": "ok", "model": self.service.name, "running": pool.running, "waiting": pool.waiting}
         return _json(to_json({**record, "overdue": pool.overdue}))
@@ -128,12 +128,12 @@ async def _disconnected(request: Request) -> None:
 
 
 def answer_error(refusal: RequestError) -> Response:
-    """Answer a refusal as JSON."""
+    """Return a refusal as JSON."""
     return _json(to_json({"error": refusal.reason}), refusal.status, refusal.headers)
 
 
 async def _of_starlette(request: Request, error: HTTPException) -> Response:
-    """Answer a path or method that does not exist."""
+    """Return the error for an unknown path, or a method that is not allowed."""
     reasons = {404: "not found; expected /, /caption or /healthz", 405: f"{request.method}: not for {request.url.path}"}
     return answer_error(RequestError(error.status_code, reasons.get(error.status_code, error.detail), error.headers))
 

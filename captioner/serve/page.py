@@ -19,7 +19,7 @@ POLICY = (
     f"default-src 'none'; script-src {SCRIPT.source}; style-src 'unsafe-inline'; img-src data: blob:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'"
 )
-"""The page runs its own script alone, and loads nothing but what the server answers to it."""
+"""The page runs its own script alone, and loads nothing but what the server returns to it."""
 STEPS = {"queue": "waiting", "photograph": "photograph", "encoder": "encoder", "caption": "caption"}
 
 

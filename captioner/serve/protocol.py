@@ -11,12 +11,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from captioner.pages.http_headers import security_headers
 from captioner.serve.limits import Limits
 
-HEADERS_OF_REQUEST, READING = "send the headers of a request", "read the answer"
+HEADERS_OF_REQUEST, READING = "send the headers of a request", "read the response"
 STATUS = {400: "Bad Request", 503: "Service Unavailable"}
 
 
 class Protocol(H11Protocol):
-    """A connection with a time limit for the headers of a request, and for a client that does not read its answer.
+    """A connection with a time limit for the headers of a request, and for a client that does not read its response.
 
     The time of a body is limited by `upload.receive`.
     """
@@ -60,7 +60,7 @@ class Protocol(H11Protocol):
         return cycle is not None and not cycle.response_complete
 
     def _refuse(self, status: int, reason: str) -> None:
-        """Answer an error without the application, and close the connection."""
+        """Return an error without the application, and close the connection."""
         body = f"{json.dumps({'error': reason})}\n".encode()
         size = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
         headers = {**size, **security_headers()}

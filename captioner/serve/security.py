@@ -22,7 +22,7 @@ class Guard:
     """An ASGI application that checks the headers of requests before another one sees them.
 
     `hosts` are names of this server. With `any_address`, IP addresses are accepted too: a server that is bound to
-    another address than loopback has several, and DNS rebinding needs a name. `refuse` answers a refused request.
+    another address than loopback has several, and DNS rebinding needs a name. `refuse` returns the response to a refused request.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""captioner monitor: follows real trainings, and ends with Ctrl-C."""
+"""captioner monitor: follows real training runs, and ends with Ctrl-C."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def last_step(run: Path) -> int:
     return int(json.loads((run / "history.jsonl").read_text().splitlines()[-2])["step"])
 
 
-@pytest.mark.skipif(not LOCKS.exists(), reason="elsewhere, a killed training is noticed only after a while")
+@pytest.mark.skipif(not LOCKS.exists(), reason="elsewhere, a killed run is detected only after a while")
 def test_a_training_is_followed_from_its_begin_to_its_end(small_options: tuple[str, ...], tmp_path: Path) -> None:
     run = tmp_path / "my run"
     run.mkdir()

@@ -52,7 +52,7 @@ def test_a_deleted_run_shows_its_last_history(own_run: Path) -> None:
     assert "<svg" in before
 
 
-def test_a_replaced_run_begins_anew(own_run: Path) -> None:
+def test_a_replaced_run_begins_again(own_run: Path) -> None:
     page = MonitorPage(own_run)
     assert "<svg" in text_of(page, "/curves")
     shutil.rmtree(own_run)

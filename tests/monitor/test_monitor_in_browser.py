@@ -61,7 +61,7 @@ def test_progress_is_shown_without_reloading(browser: Browser, small_options: tu
         assert "Time left" not in figures(browser)
         assert browser.console() == []
         assert {sent.removeprefix(url) for sent in browser.requests()} == {"", "status", "curves", "captions"}
-    wait_for(lambda: live.text == "The monitor does not answer any more; this page shows its last answer.")
+    wait_for(lambda: live.text == "The monitor does not respond any more; this page shows its last state.")
     assert step(browser) >= later
 
 

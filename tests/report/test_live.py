@@ -1,4 +1,4 @@
-"""The report of a training: rewritten after every validation, and never a reason to stop."""
+"""The report of a training run: rewritten after every validation, and never a reason to stop."""
 
 import dataclasses
 import json
