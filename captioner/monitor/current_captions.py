@@ -64,9 +64,9 @@ class CurrentCaptions:
             time.sleep(max(INTERVAL, pause(time.perf_counter() - start - self._loading)))
 
     def update(self) -> None:
-        """Caption the images if the config or the checkpoint was replaced since the last call, or if that failed.
+        """Caption the images if the config or the checkpoint was replaced since the last call.
 
-        A CaptionerError is a problem of these files, so only other errors are retried.
+        A CaptionerError is a problem of these files, which are not read again; after another error, they are.
         """
         self._loading = 0.0
         checkpoint = self._run.last if signature(self._run.last) else self._run.best

@@ -9,6 +9,7 @@ LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 """Names of this machine. With DNS rebinding, a web site lets its own name lead to 127.0.0.1; a request then has that
 name in its header `Host`."""
 WRONG_HOST = "Host: not a name of this server; use the address that it printed"
+"""The reason of status 421, with which a request to another name is refused."""
 DENY_ALL = "default-src 'none'; base-uri 'none'; form-action 'none'"
 """The Content-Security-Policy of a response that is no page."""
 _HEADERS = {

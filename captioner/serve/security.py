@@ -22,7 +22,8 @@ class Guard:
     """An ASGI application that checks the headers of requests before another one sees them.
 
     `hosts` are names of this server. With `any_address`, IP addresses are accepted too: a server that is bound to
-    another address than loopback has several, and DNS rebinding needs a name. `refuse` returns the response to a refused request.
+    another address than loopback has several, and DNS rebinding needs a name. `refuse` returns the response to
+    a refused request.
     """
 
     def __init__(
@@ -68,4 +69,4 @@ class Guard:
             raise RequestError(403, "Origin: requests of other web sites are not accepted")
 
     def _is_own(self, name: str) -> bool:
-        return name in self._hosts or (self._any_address and is_address(name))
+        return bool(name) and (name in self._hosts or (self._any_address and is_address(name)))

@@ -87,6 +87,12 @@ def test_a_server_in_the_network_accepts_addresses_and_its_names() -> None:
         guard(True, "captions.example").check("GET", pairs(host="evil.example"))
 
 
+@pytest.mark.parametrize("host", ["", "a b", ":8000"])
+def test_a_malformed_host_is_no_own_name(host: str) -> None:
+    with pytest.raises(RequestError):
+        guard(True, "").check("GET", pairs(host=host))
+
+
 @pytest.mark.parametrize("name", ["", "a b", "*.example", "http://a.example"])
 def test_a_further_name_must_be_one(name: str) -> None:
     with pytest.raises(UsageError, match="expected the name of a host"):
