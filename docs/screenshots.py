@@ -56,7 +56,11 @@ SHOTS = (
     Shot("report-captions", "one", ["[aria-labelledby=captions]"], ".entries > li:nth-child(n+3)"),
     Shot("report-words", "one", ["[aria-labelledby=words]"], "[aria-labelledby=words] tbody tr:nth-child(n+11)"),
     Shot(
-        "report-comparison", "two", ["header", "[aria-labelledby=comparison]"], ".apart > li:nth-child(n+3), nav", True
+        "report-comparison",
+        "two",
+        ["header", "[aria-labelledby=comparison]"],
+        ".differences > li:nth-child(n+3), nav",
+        True,
     ),
     Shot("report-curves", "two", ["[aria-labelledby=curves]"], ".chart:nth-child(n+7)"),
 )

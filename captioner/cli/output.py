@@ -82,6 +82,15 @@ def problem(message: object) -> None:
     note(f"{PROGRAM[0]}: {message}")
 
 
+def failure(error: Exception) -> None:
+    """Print an error to stderr; a bug with its traceback."""
+    problem(error if isinstance(error, CaptionerError) else f"{type(error).__name__}: {error}")
+    if not isinstance(error, CaptionerError):
+        import traceback
+
+        note(*"".join(traceback.format_exception(error)).splitlines())
+
+
 def warnings(messages: Iterable[str]) -> None:
     """Print warnings to stderr."""
     for message in messages:

@@ -53,8 +53,8 @@ def report(
     captions, gradient norms through time, and the options that differ from the defaults.
 
     Several runs are compared: their curves are overlaid, the scores of the first run are compared with those of the
-    others by the paired bootstrap, and the page shows the captions that differ most in CIDEr-D. The
-    images have the captions of the first run.
+    others by the paired bootstrap, and the page shows the captions that differ most in CIDEr-D. The image gallery shows
+    the captions of the first run.
 
     The page contains no paths of this machine. Generated scenes are drawn; photographs are read only from --images.
     """

@@ -69,19 +69,22 @@ def serve(
     """Caption photographs on a local web page.
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
-    (`captioner models`). The page has its address on stdout. POST /caption returns the caption of a photograph as JSON,
-    with the fields of `captioner sample --json`. Photographs are not written to disk. Ctrl-C stops the server.
+    (`captioner models`). The address of the page is printed on stdout. POST /caption returns the caption of a
+    photograph as JSON, with the fields of `captioner sample --json`. Photographs are not written to disk. Ctrl-C stops
+    the server.
 
-    Only this machine can reach the server, unless --host is another address: then everyone in the network can. Needs
-    the extras images and web.
+    By default, only this machine can reach the server. With another --host, everyone on the network can. Needs the
+    extras images and web.
     """
     from captioner.inference.load import captioner_of, open_runs
     from captioner.inference.photos import open_encoder_of, photo_warning
+    from captioner.pages.address import page_url
+    from captioner.pages.http_headers import is_loopback
     from captioner.serve import server
-    from captioner.serve.security import is_loopback
     from captioner.serve.service import Service
 
     limits = Limits(max_bytes, max_pixels, workers, queue, timeout)
+    server.check_names(allow_host)
     with server.bind(host, port) as sock, stop_signals() as caught:
         loaded = open_runs([run], overrides)
         opened = open_encoder_of(loaded, encoder, encoder_option)
@@ -91,8 +94,8 @@ def serve(
         if not is_loopback(host):
             output.warnings([f"--host {host}: everyone who can reach this machine can use the server, unencrypted"])
         service = Service(captioner, opened, run.resolve().name, limits)
-        app = server.guarded(service, host, allow_host, output.problem)
-        output.result(server.url(host, sock.getsockname()[1]))
+        app = server.guarded(service, host, allow_host, output.failure)
+        output.result(page_url(host, sock.getsockname()[1]))
         output.flush()
         output.note("Ctrl-C stops the server")
         server.run(app, sock, limits, lambda: bool(caught))

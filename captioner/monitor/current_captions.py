@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from captioner.errors import CaptionerError
-from captioner.inference.captioner import Captioner
-from captioner.inference.restore import check_corpus, restore
+from captioner.inference.restore import restore
 from captioner.monitor.fixed_images import FixedImages, open_fixed_images
 from captioner.monitor.follow import pause
 from captioner.monitor.signature import Signature, signature
 from captioner.optim.schedules import Span
 from captioner.parallel.blas import set_threads
-from captioner.report.gallery import Gallery, build_gallery
-from captioner.report.live import N_BEST
+from captioner.printable import printable
+from captioner.report.fixed_images import caption_fixed_images
+from captioner.report.gallery import Gallery
 from captioner.storage.files import read_text
 from captioner.training.run_folder import RunFolder
 
@@ -25,6 +25,7 @@ LIGHT = ("threads=1", "decode.consensus=0")
 """Overrides of the captioning: training needs the cores, and the re-ranking index is written at its end."""
 INTERVAL = 1.0
 """Seconds between looks at the run folder."""
+MAX_PROBLEM = 500
 
 
 class Current(NamedTuple):
@@ -48,6 +49,7 @@ class CurrentCaptions:
         self._seen: tuple[Signature | None, ...] = ()
         self._config = ""
         self._fixed: FixedImages | None = None
+        self._loading = 0.0
 
     def follow(self) -> None:
         """Update the captions in a daemon thread."""
@@ -58,10 +60,15 @@ class CurrentCaptions:
         while True:
             start = time.perf_counter()
             self.update()
-            time.sleep(max(INTERVAL, pause(time.perf_counter() - start)))
+            # the data set is loaded once: a pause for it would delay the captions of many checkpoints
+            time.sleep(max(INTERVAL, pause(time.perf_counter() - start - self._loading)))
 
     def update(self) -> None:
-        """Caption the images if the config or the checkpoint was replaced since the last call."""
+        """Caption the images if the config or the checkpoint was replaced since the last call.
+
+        A CaptionerError is a problem of these files, which are not read again; after another error, they are.
+        """
+        self._loading = 0.0
         checkpoint = self._run.last if signature(self._run.last) else self._run.best
         seen = signature(self._run.config), signature(checkpoint)
         if seen == self._seen or seen[0] is None:
@@ -72,21 +79,26 @@ class CurrentCaptions:
                 self.current = Current(fixed.span)
             else:
                 self.current = _caption(checkpoint, fixed)
-        except (CaptionerError, OSError, MemoryError) as error:
-            self.current = self.current._replace(problem=str(error) or type(error).__name__)
+        except CaptionerError as error:
+            self.current = self.current._replace(problem=str(error))
+        except Exception as error:  # the thread must not end: the page would show old captions without a reason
+            reason = printable(f"{type(error).__name__}: {error}", MAX_PROBLEM)
+            self.current = self.current._replace(problem=f"{reason}; the monitor tries again")
+            return
         self._seen = seen
 
     def _open(self) -> FixedImages:
-        """Return the images, which are loaded again only if the config has another text: `resume` writes it anew."""
+        """Return the images, which are loaded again only if the config has another text: `resume` writes it again."""
+        start = time.perf_counter()
         text = read_text(self._run.config)
         if self._fixed is None or text != self._config:
             self._fixed, self._config = open_fixed_images(self._run, text, self._images), text
+            self._loading = time.perf_counter() - start
         return self._fixed
 
 
 def _caption(checkpoint: Path, fixed: FixedImages) -> Current:
     restored = restore(checkpoint, LIGHT, for_training=False)
-    check_corpus(restored, fixed.corpus)
     rows = range(len(fixed.pictures))
-    gallery = build_gallery(Captioner(restored), fixed.corpus, fixed.name, rows, fixed.pictures.__getitem__, N_BEST)
+    gallery = caption_fixed_images(restored, fixed.corpus, fixed.name, rows, fixed.pictures.__getitem__)
     return Current(fixed.span, restored.meta.step, replace(gallery, total=fixed.total))

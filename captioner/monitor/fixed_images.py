@@ -15,8 +15,7 @@ from captioner.images.attention_picture import Picture
 from captioner.inference.attention_files import pictures_of_split
 from captioner.optim.schedules import Span
 from captioner.preparation.load_corpus import build_corpus
-from captioner.report.live import SHOWN
-from captioner.report.thinning import evenly
+from captioner.report.fixed_images import fixed_rows
 from captioner.training.build import build_plan
 from captioner.training.run_folder import RunFolder
 from captioner.training.training_corpus import build_training_corpus
@@ -36,7 +35,7 @@ class FixedImages(NamedTuple):
 
 
 def open_fixed_images(run: RunFolder, text: str, images: Path | None = None) -> FixedImages:
-    """Load the data set of a run, whose config has this text, and keep `SHOWN` images of its validation split.
+    """Load the data set of a run, whose config has this text, and keep the fixed images of its validation split.
 
     Photographs are read from the folder `images` alone, because a data set may name any file.
 
@@ -45,12 +44,14 @@ def open_fixed_images(run: RunFolder, text: str, images: Path | None = None) -> 
     config = parse(text, str(run.config))
     corpus = build_corpus(config)
     name = config.validate.split
-    captioned = corpus.split(name).captioned_images.tolist()
-    rows = evenly(captioned, SHOWN)
+    split = corpus.split(name)
+    rows = fixed_rows(split)
     find = pictures_of_split(corpus, name, images)
     train = build_training_corpus(config, corpus, run.captions).split("train")
-    small = dataclasses.replace(corpus, splits={name: few_images(corpus.split(name), rows)})
-    return FixedImages(small, name, [find(row) for row in rows], build_plan(config, train).span, len(captioned))
+    small = dataclasses.replace(corpus, splits={name: few_images(split, rows)})
+    return FixedImages(
+        small, name, [find(row) for row in rows], build_plan(config, train).span, len(split.captioned_images)
+    )
 
 
 def few_images(split: Split, images: Sequence[int]) -> Split:

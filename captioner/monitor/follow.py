@@ -18,13 +18,13 @@ from captioner.report.history import History, points, read_history
 from captioner.storage.files import read_text
 from captioner.training.run_folder import RunFolder
 
-SHARE, LONGEST = 0.05, 30.0
-"""The share of the time of one core that reading may take, and the longest pause in seconds that follows from it."""
+SHARE = 0.05
+"""The share of the time of one core that reading may take, and that captioning may take."""
 RECENT = 100
 """The number of last steps whose words are averaged."""
 
 
-class Seen(NamedTuple):
+class Snapshot(NamedTuple):
     """What is known of a run."""
 
     state: RunState
@@ -43,7 +43,7 @@ class Follower:
         self._read: tuple[Signature | None, ...] = ()
         self._due = 0.0
 
-    def look(self) -> Seen:
+    def look(self) -> Snapshot:
         """Return what is known of the run now; of a folder that was deleted, what was known last."""
         state = find_state(self._folder, self._activity)
         files = self._run.config, self._run.history, self._run.speed
@@ -54,7 +54,7 @@ class Follower:
             # training records its speed only if it writes a report
             self._history = history if history.speeds else replace(history, speeds=list(self.pace.speeds))
             self._read, self._due = found, start + pause(time.perf_counter() - start)
-        return Seen(state, self._history, self._config)
+        return Snapshot(state, self._history, self._config)
 
 
 def _mean_words(history: History) -> float:
@@ -63,8 +63,8 @@ def _mean_words(history: History) -> float:
 
 
 def pause(seconds: float) -> float:
-    """Return how long to wait after work of some seconds."""
-    return min(LONGEST, seconds / SHARE)
+    """Return how long to wait after work of some seconds, so that it takes at most `SHARE` of the time."""
+    return seconds / SHARE
 
 
 def _read_config(path: Path) -> Config | None:

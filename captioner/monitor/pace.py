@@ -1,4 +1,4 @@
-"""The speed and the remaining time of a training, from the times at which its steps were recorded."""
+"""The speed and the remaining time of a training run, from the times at which its steps were recorded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WINDOW = 200
 MAX_SPEEDS = 2000
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """The time in seconds at which a step was the last one recorded."""
 
     seconds: float
@@ -25,7 +25,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.speeds: deque[dict[str, Any]] = deque(maxlen=MAX_SPEEDS)
-        self._seen: deque[Seen] = deque(maxlen=WINDOW)
+        self._observed: deque[Observation] = deque(maxlen=WINDOW)
         self._session: object = None
 
     def observe(self, seconds: float, step: int, words: float, session: object) -> None:
@@ -33,21 +33,21 @@ class Pace:
 
         Another `session` forgets the times before a break. A later time of the same step ends its validation.
         """
-        if session != self._session or (self._seen and step < self._seen[-1].step):
-            self._seen.clear()
+        if session != self._session or (self._observed and step < self._observed[-1].step):
+            self._observed.clear()
             while self.speeds and self.speeds[-1]["step"] > step:
                 self.speeds.pop()
         self._session = session
-        if self._seen and step > self._seen[-1].step and seconds > self._seen[-1].seconds:
-            speed = words * (step - self._seen[-1].step) / (seconds - self._seen[-1].seconds)
+        if self._observed and step > self._observed[-1].step and seconds > self._observed[-1].seconds:
+            speed = words * (step - self._observed[-1].step) / (seconds - self._observed[-1].seconds)
             self.speeds.append({"step": step, "words_per_second": speed})
-        if not self._seen or self._seen[-1] != (seconds, step):
-            self._seen.append(Seen(seconds, step))
+        if not self._observed or self._observed[-1] != (seconds, step):
+            self._observed.append(Observation(seconds, step))
 
     def remaining(self, total: int, now: float) -> float | None:
         """Return the seconds until step `total`, with pauses for validation, or None if they are not known yet."""
-        if not self._seen or self._seen[-1].step == self._seen[0].step:
+        if not self._observed or self._observed[-1].step == self._observed[0].step:
             return None
-        first, last = self._seen[0], self._seen[-1]
+        first, last = self._observed[0], self._observed[-1]
         seconds_per_step = (last.seconds - first.seconds) / (last.step - first.step)
         return max(0.0, last.seconds + (total - last.step) * seconds_per_step - now)

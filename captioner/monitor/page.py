@@ -12,22 +12,23 @@ from typing import Any
 
 from captioner.monitor.current_captions import Current, CurrentCaptions
 from captioner.monitor.follow import Follower
-from captioner.monitor.server import NO_POLICY, Content
+from captioner.monitor.server import Content
 from captioner.monitor.view import facts, find_progress, span_of
+from captioner.pages.http_headers import DENY_ALL
 from captioner.pages.script import load_script
 from captioner.pages.template import render
 from captioner.report.curves import curves
-from captioner.report.history import History
+from captioner.report.history import History, merged_warnings
 
 RELOAD = 10
 """Seconds between reloads of the page without JavaScript."""
 WARNINGS = 5
-"""The number of warnings on the page: the last ones, newest first."""
+"""The number of different warnings on the page: the last ones, newest first."""
 SCRIPT = load_script("monitor.js", "attention.js")
-POLICY = f"{NO_POLICY}; connect-src 'self'; img-src data:; script-src {SCRIPT.source}; style-src 'unsafe-inline'"
+POLICY = f"{DENY_ALL}; connect-src 'self'; img-src data:; script-src {SCRIPT.source}; style-src 'unsafe-inline'"
 
 
-class Page:
+class MonitorPage:
     """The page of the run in a folder, and its parts by path. Photographs are read from the folder `images`."""
 
     def __init__(self, folder: Path, images: Path | None = None) -> None:
@@ -44,11 +45,11 @@ class Page:
         return {"/": self._locked(self._page), **{path: self._locked(part) for path, part in self._parts.items()}}
 
     def _locked(self, content: Callable[[], Content]) -> Callable[[], Content]:
-        def answer() -> Content:
+        def render_locked() -> Content:
             with self._lock:
                 return content()
 
-        return answer
+        return render_locked
 
     def _page(self) -> Content:
         parts = [(path, path[1:].capitalize(), part().body.decode()) for path, part in self._parts.items()]
@@ -65,6 +66,7 @@ class Page:
         state, history, config = self._follower.look()
         span = self.captions.current.span or (None if config is None else span_of(config, history))
         progress = find_progress(history, span)
+        warnings = sorted(merged_warnings(history), key=lambda warning: -warning.last)
         return _content(
             "monitor_status.html",
             title=self._title,
@@ -72,8 +74,8 @@ class Page:
             progress=progress,
             facts=list(facts(state, progress, history, self._follower.pace, time.time())),
             problems=_problems(history),
-            warnings=[f"Step {one['step']:,}: {one.get('problem')}" for one in history.warnings[: -WARNINGS - 1 : -1]],
-            earlier=max(0, len(history.warnings) - WARNINGS),
+            warnings=[warning.text for warning in warnings[:WARNINGS]],
+            earlier=max(0, len(warnings) - WARNINGS),
         )
 
     def _curves(self) -> Content:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,32 +11,12 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, NamedTuple
 
-from captioner.errors import UsageError
+from captioner.pages.address import address_error, page_url
+from captioner.pages.http_headers import DENY_ALL, LOOPBACK, WRONG_HOST, host_name, security_headers
 
 ADDRESS = "127.0.0.1"
-HOSTS = frozenset((ADDRESS, "localhost"))
-"""Names of this machine. With DNS rebinding, a web site makes its own name lead to 127.0.0.1; a request then has it as
-its host. The port is free, so that the page can be read through a tunnel to another machine."""
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-"""Headers of every response."""
-NO_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'"
-NO_FRAMES = "; frame-ancestors 'none'"
-"""The part of a Content-Security-Policy that works in a header only, not in the page."""
 TIMEOUT = 10
 """Seconds after which a silent connection is closed."""
-
-
-def is_local(host: str) -> bool:
-    """Return whether a Host header names this machine, with or without a port."""
-    match = re.fullmatch(r"([A-Za-z0-9.-]+)(?::[0-9]{1,5})?", host)
-    return match is not None and match[1].lower() in HOSTS
 
 
 class Content(NamedTuple):
@@ -47,13 +25,13 @@ class Content(NamedTuple):
     body: bytes
     kind: str
     tag: str = ""
-    policy: str = NO_POLICY
+    policy: str = DENY_ALL
 
 
 class LocalServer(ThreadingMixIn, TCPServer):
     """A server of `paths` on a port of 127.0.0.1; port 0 is any free port. Other paths and methods are refused.
 
-    Raises: UsageError if the port cannot be used.
+    Raises: CaptionerError if the port cannot be used.
     """
 
     daemon_threads = True
@@ -64,16 +42,12 @@ class LocalServer(ThreadingMixIn, TCPServer):
         try:
             super().__init__((ADDRESS, port), partial(_Handler, paths))
         except OSError as error:
-            used = error.errno == errno.EADDRINUSE
-            problem = "another program uses it" if used else f"cannot be used: {error.strerror}"
-            raise UsageError(
-                f"port {port} of {ADDRESS}: {problem}; choose another with --port, or any free one with --port 0"
-            ) from error
+            raise address_error(ADDRESS, port, error) from error
 
     @property
     def url(self) -> str:
         """The URL of the path `/`."""
-        return f"http://{ADDRESS}:{self.server_address[1]}/"
+        return page_url(ADDRESS, self.server_address[1])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore a connection that the browser has closed; print the traceback of any other error."""
@@ -82,7 +56,7 @@ class LocalServer(ThreadingMixIn, TCPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one request."""
+    """Handles one request."""
 
     timeout = TIMEOUT
     server_version, sys_version = "captioner", ""
@@ -96,9 +70,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not super().parse_request():
             return False
         hosts = self.headers.get_all("Host", [])
-        if len(hosts) == 1 and is_local(hosts[0]):
+        if len(hosts) == 1 and host_name(hosts[0]) in LOOPBACK:
             return True
-        self.send_error(HTTPStatus.MISDIRECTED_REQUEST, explain=f"expected a request to {ADDRESS} or localhost")
+        self.send_error(HTTPStatus.MISDIRECTED_REQUEST, explain=WRONG_HOST)
         return False
 
     def do_GET(self) -> None:
@@ -110,7 +84,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             found = content()
         except Exception:
-            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, explain="an error of this program; its output has it")
+            self.send_error(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                explain="internal error; the stderr of captioner monitor has the reason",
+            )
             raise
         tag = f'"{found.tag}"' if found.tag else ""
         if tag and self.headers.get("If-None-Match") == tag:
@@ -134,9 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: HTTPStatus, content: Content, headers: Mapping[str, str]) -> None:
         self.send_response(status)
-        policy = {"Content-Security-Policy": content.policy + NO_FRAMES}
         size = {"Content-Type": content.kind, "Content-Length": str(len(content.body))}
-        for name, value in {**HEADERS, **policy, **size, **headers}.items():
+        for name, value in {**security_headers(content.policy), **size, **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

@@ -16,7 +16,7 @@ from captioner.training.build import build_span
 
 
 class Progress(NamedTuple):
-    """The progress of a training; `total` steps and `epochs` are None while they are unknown."""
+    """The progress of a training run; `total` steps and `epochs` are None while they are unknown."""
 
     step: int
     total: int | None
@@ -31,7 +31,7 @@ def find_progress(history: History, span: Span | None) -> Progress:
 
 
 def span_of(config: Config, history: History) -> Span | None:
-    """Return the length of a training, or None during its first epoch: the last step of an epoch is always recorded."""
+    """Return the length of a training run, or None in its first epoch: the last step of an epoch is always recorded."""
     for (step, last), (_, first) in pairwise(points(history.steps, "epoch")):
         if first > last > 0:
             return build_span(config, int(step // last))

@@ -19,7 +19,7 @@ SIDE = 640
 MISSING = "photograph not found; give its folder with --images"
 
 
-class Entry(NamedTuple):
+class ImageEntry(NamedTuple):
     """An image, as pixels or the path of a photograph (None if missing), with its captions."""
 
     name: str
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     captions: Sequence[str]
 
 
-def write(path: Path, entries: Iterable[Entry], overwrite: bool = False) -> None:
+def write(path: Path, entries: Iterable[ImageEntry], overwrite: bool = False) -> None:
     """Write a page with escaped text.
 
     Raises: UsageError if the file exists and `overwrite` is not set; CaptionerError if it cannot be written.
@@ -37,7 +37,7 @@ def write(path: Path, entries: Iterable[Entry], overwrite: bool = False) -> None
     write_page(path, render("data.html", title="Images and captions", entries=shown))
 
 
-def _picture(entry: Entry) -> tuple[str | None, str]:
+def _picture(entry: ImageEntry) -> tuple[str | None, str]:
     """Return the data URI of a picture, or None and the reason why there is none."""
     if entry.picture is None:
         return None, MISSING

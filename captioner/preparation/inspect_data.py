@@ -103,7 +103,7 @@ def write_page(
 
     Raises: UsageError when the file exists, CaptionerError when it cannot be written.
     """
-    from captioner.pages.data_page import Entry, write
+    from captioner.pages.data_page import ImageEntry, write
 
     split = corpus.split(name)
     photos: dict[str, Path] = {}
@@ -112,6 +112,6 @@ def write_page(
     entries = []
     for example in shown:
         picture = photos.get(example.image) if split.picture is None else split.picture(example.row)
-        entries.append(Entry(example.image, picture, example.references))
+        entries.append(ImageEntry(example.image, picture, example.references))
     write(path, entries, overwrite)
     return sum(entry.picture is None for entry in entries)

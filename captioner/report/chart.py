@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from captioner.report.axes import Scale, label, linear, logarithmic, short, tight
+from captioner.report.downsampling import downsample, evenly_spaced
 from captioner.report.history import Points
-from captioner.report.thinning import evenly, thinned
 
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 38
@@ -115,7 +115,7 @@ def _y(value: float, scale: Scale) -> float:
 
 
 def _line(one: Series, across: Scale, up: Scale) -> Line:
-    places = [(_x(x, across), _y(y, up)) for x, y in thinned(one.points, MAX_POINTS)]
+    places = [(_x(x, across), _y(y, up)) for x, y in downsample(one.points, MAX_POINTS)]
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
     marks = places if (one.has_marks or len(places) == 1) and len(places) <= MAX_MARKS else []
     return Line(one.label, one.run, one.is_main, path, marks)
@@ -137,5 +137,5 @@ def _rows(series: Sequence[Series]) -> list[list[str]]:
     values = [dict(one.points) for one in series]
     fewest = min(values, key=len)
     steps = sorted(fewest if len(fewest) > 1 else {x for one in values for x in one})
-    shown = evenly(steps, MAX_ROWS)
+    shown = evenly_spaced(steps, MAX_ROWS)
     return [[label(x), *(label(one[x]) if x in one else "" for one in values)] for x in shown]

@@ -18,7 +18,7 @@ from captioner.report.scores import interval, score
 from captioner.text.vocabulary import Vocab
 
 
-class Apart(NamedTuple):
+class CaptionDifference(NamedTuple):
     """An image whose captions differ: its picture, and for each run the name, the caption and its CIDEr-D."""
 
     name: str
@@ -33,7 +33,7 @@ class Comparison(NamedTuple):
     note: str
     head: list[str]
     rows: list[list[str]]
-    entries: list[Apart]
+    entries: list[CaptionDifference]
 
 
 def compare(
@@ -60,17 +60,21 @@ def compare(
         for key, title in SCORES.items()
     ]
     rows = split.captioned_images.tolist()
-    apart = cider.max(axis=0) - cider.min(axis=0)
+    differences = cider.max(axis=0) - cider.min(axis=0)
     entries = []
-    for number in np.argsort(-apart, kind="stable")[:count].tolist():
-        if not apart[number] > 0:
+    for number in np.argsort(-differences, kind="stable")[:count].tolist():
+        if not differences[number] > 0:
             break
-        said = zip(
+        captions_of_runs = zip(
             names, (printable(own[number], MAX_TEXT) for own in captions), cider[:, number].tolist(), strict=True
         )
         row = rows[number]
         references = [shown_text(one) for one in split.references(row, vocab)[:MAX_REFERENCES]]
-        entries.append(Apart(shown_name(split.image_ids[row]), find_picture(pictures(row), False), [*said], references))
+        entries.append(
+            CaptionDifference(
+                shown_name(split.image_ids[row]), find_picture(pictures(row), False), [*captions_of_runs], references
+            )
+        )
     note = (
         f"The scores of {first} minus those of the other runs, on the same images. If an interval does not contain 0, "
         "the choice of the images alone does not explain the difference."

@@ -15,10 +15,10 @@ from captioner.errors import DataError
 from captioner.images.attention_picture import Picture
 from captioner.inference.caption import Candidate
 from captioner.inference.captioner import Captioner
+from captioner.pages.attention import WordMap, word_maps
 from captioner.pages.picture import Embedded, embed
 from captioner.printable import printable
-from captioner.report.attention import WordMap, word_maps
-from captioner.report.thinning import evenly
+from captioner.report.downsampling import evenly_spaced
 
 SIDE = 320
 """The longest side of a photograph in pixels."""
@@ -27,7 +27,7 @@ MAX_NAME, MAX_TEXT = 80, 400
 MAX_REFERENCES = 10
 
 
-class Entry(NamedTuple):
+class GalleryEntry(NamedTuple):
     """An image of the gallery. `mark` is `best`, `worst` or empty; `cider` is None if it was not measured."""
 
     row: int
@@ -49,7 +49,7 @@ class Gallery:
     """Images of a split: those shown, best first if they are scored, and how many there are."""
 
     split: str
-    entries: Sequence[Entry]
+    entries: Sequence[GalleryEntry]
     total: int
     missing: int
 
@@ -99,7 +99,11 @@ def choose(scores: Array, count: int) -> dict[int, Scored]:
     shown = order
     if len(order) > count:
         last = len(order) - ends
-        shown = [*order[:ends], *evenly(order[ends:last], count - 2 * ends), *order[last:]] if count > 1 else order[:1]
+        shown = (
+            [*order[:ends], *evenly_spaced(order[ends:last], count - 2 * ends), *order[last:]]
+            if count > 1
+            else order[:1]
+        )
     marks = {**dict.fromkeys(order[:ends], "best"), **dict.fromkeys(order[len(order) - ends :], "worst")}
     return {number: Scored(float(scores[number]), marks.get(number, "")) for number in shown}
 
@@ -123,12 +127,12 @@ def build_gallery(
     ordered = np.array(sorted(rows), int)
     first = captioner.decode(split.features, regions=split.regions, attention=attends, rows=ordered)
     more = captioner.decode(split.features, n_best, regions=split.regions, rows=ordered)
-    entries: dict[int, Entry] = {}
+    entries: dict[int, GalleryEntry] = {}
     for row, one, several in zip(ordered.tolist(), first, more, strict=True):
         (text, log_prob), attention = one.candidates[0], one.attention
         if captions is not None and captions[row] != text:
             text, log_prob, attention = captions[row], float("nan"), None
-        entries[row] = Entry(
+        entries[row] = GalleryEntry(
             row,
             shown_name(split.image_ids[row]),
             find_picture(pictures(row), attends),
@@ -139,7 +143,7 @@ def build_gallery(
             None if split.is_true is None else split.is_true(row, text.split()),
             None if scored is None else scored[row].cider,
             "" if scored is None else scored[row].mark,
-            [] if attention is None else word_maps(attention),
+            [] if attention is None else word_maps(attention.words, attention.maps, attention.sentinel),
             (1, 1) if attention is None else attention.grid,
         )
     shown = [entries[row] for row in rows]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from captioner.errors import CaptionerError
+from captioner.printable import printable
 from captioner.storage.files import regular_file
 from captioner.training.run_folder import HISTORY_LIMIT, RunFolder
 
 LARGEST = 1e30
 """Numbers beyond it cannot be drawn; a step is far smaller."""
+MAX_WARNING = 300
+"""Maximum characters of a warning."""
 Points = list[tuple[float, float]]
 """Pairs of a step and a value, by ascending step."""
 
@@ -43,6 +46,20 @@ class History:
         return max((epoch for epoch in epochs if isinstance(epoch, int)), default=0)
 
 
+class MergedWarning(NamedTuple):
+    """A warning, shortened and without control characters, and the steps of its first and last occurrence."""
+
+    problem: str
+    first: int
+    last: int
+
+    @property
+    def text(self) -> str:
+        """The warning with its steps."""
+        steps = f"step {self.first:,}" if self.first == self.last else f"steps {self.first:,} to {self.last:,}"
+        return f"{self.problem} ({steps})"
+
+
 def read_history(folder: Path) -> History:
     """Read the measurements of a run folder. Missing files count as empty, and lines that are no records are skipped.
 
@@ -70,6 +87,14 @@ def points(records: list[dict[str, Any]], *path: str) -> Points:
         if _is_number(value):
             found[float(record["step"])] = float(value)
     return sorted(found.items())
+
+
+def merged_warnings(history: History) -> list[MergedWarning]:
+    """Return the different warnings, each once, in the order of their first occurrence."""
+    steps: dict[str, list[int]] = {}
+    for record in history.warnings:
+        steps.setdefault(printable(record.get("problem", ""), MAX_WARNING), []).append(int(record["step"]))
+    return [MergedWarning(problem, found[0], found[-1]) for problem, found in steps.items()]
 
 
 def _records(path: Path) -> tuple[list[dict[str, Any]], int]:

@@ -33,8 +33,8 @@ IDS = {"gallery": "captions", "runs": "setup"}
 
 
 @dataclass(frozen=True)
-class Page:
-    """Everything that a report shows; sections without content are omitted. `status` describes a running training."""
+class ReportPage:
+    """Everything that a report shows; sections without content are omitted. `status` describes a run in training."""
 
     title: str
     runs: Sequence[RunFacts]
@@ -69,6 +69,6 @@ def _lead(run: RunFacts, is_named: bool) -> str:
     return f"{run.name}: {text}" if is_named else text
 
 
-def render_page(page: Page) -> bytes:
+def render_page(page: ReportPage) -> bytes:
     """Render a page as HTML."""
     return render("report.html", title=page.title, page=page, script=load_script("report.js", "attention.js"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -18,7 +17,7 @@ from captioner.inference.model_properties import model_properties
 from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel
 from captioner.printable import printable
-from captioner.report.history import History, read_history
+from captioner.report.history import History, merged_warnings, read_history
 from captioner.storage.files import read_text
 from captioner.training.run_folder import RunFolder
 from captioner.training.summary import PARTS
@@ -42,15 +41,8 @@ class RunFacts:
 
     @property
     def warnings(self) -> list[str]:
-        """The problems in the history, each once, with the steps of its first and last occurrence."""
-        steps: dict[str, list[int]] = {}
-        for record in self.history.warnings:
-            steps.setdefault(printable(record.get("problem", ""), 300), []).append(int(record["step"]))
-        return [f"{problem} ({_steps(found)})" for problem, found in islice(steps.items(), MAX_WARNINGS)]
-
-
-def _steps(found: Sequence[int]) -> str:
-    return f"step {found[0]:,}" if len(found) == 1 else f"steps {found[0]:,} to {found[-1]:,}"
+        """The first `MAX_WARNINGS` different warnings of the history."""
+        return [warning.text for warning in merged_warnings(self.history)[:MAX_WARNINGS]]
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:

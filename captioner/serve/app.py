@@ -14,27 +14,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from captioner.inference.caption import to_record
+from captioner.pages.http_headers import security_headers
 from captioner.serve.limits import RequestError
-from captioner.serve.page import HEADERS, Page
+from captioner.serve.page import POLICY, UploadPage
 from captioner.serve.security import App
-from captioner.serve.service import Captioned, Service
+from captioner.serve.service import CaptionResult, Service
 from captioner.serve.upload import Memory, receive
 from captioner.serve.workers import Job, WorkerPool
 from captioner.text.strict_json import to_json
 from captioner.text.vocabulary import SPECIAL
 
-FAILURE = "the server failed to caption this photograph; its operator finds the reason in the server's messages"
+FAILURE = "internal error while captioning this photograph; the server's stderr has the reason"
 
 
 class Site:
-    """The endpoints. `report` is called with a line for the operator if the model, or the program, fails."""
+    """The endpoints. `report` is called with the error, for the operator, if the model or the program fails."""
 
-    def __init__(self, service: Service, report: Callable[[str], object]) -> None:
+    def __init__(self, service: Service, report: Callable[[Exception], object]) -> None:
         self.service, self.limits, self.report = service, service.limits, report
         self.pool = WorkerPool(self.limits.workers, self.limits.queue)
         self.memory = Memory(max(self.limits.held_bytes, self.limits.max_request))
         loaded = service.captioner.loaded
-        self.page = Page(
+        self.page = UploadPage(
             service.name, service.encoder.identity, len(loaded.vocab) - len(SPECIAL), service.options, self.limits
         )
 
@@ -50,11 +51,11 @@ class Site:
         return Starlette(routes=routes, exception_handlers=handlers)
 
     async def show(self, request: Request) -> Response:
-        """Answer the page."""
+        """Return the page."""
         return _html(self.page.render())
 
     async def submit(self, request: Request) -> Response:
-        """Caption the photograph of the form, and answer the page with it."""
+        """Caption the photograph of the form, and return the page with it."""
         given: dict[str, str] = {}
         try:
             found = await self._captioned(request, True, given)
@@ -63,7 +64,7 @@ class Site:
         return _html(self.page.render(given, found))
 
     async def caption(self, request: Request) -> Response:
-        """Caption a photograph, and answer the JSON object of `captioner sample --json`."""
+        """Caption a photograph, and return the JSON object of `captioner sample --json`."""
         try:
             found = await self._captioned(request, False, {})
         except RequestError as refusal:
@@ -75,16 +76,16 @@ class Site:
         return _json(to_json(record), headers={"Server-Timing": timing})
 
     async def health(self, request: Request) -> Response:
-        """Answer whether the server works, and what it does."""
+        """Return whether the server works, and what it does."""
         pool = self.pool
         record = {"status": "ok", "model": self.service.name, "running": pool.running, "waiting": pool.waiting}
         return _json(to_json({**record, "overdue": pool.overdue}))
 
     async def _of_bug(self, request: Request, error: Exception) -> Response:
-        self.report(f"{type(error).__name__}: {error}")
+        self.report(error)
         return answer_error(RequestError(500, FAILURE))
 
-    async def _captioned(self, request: Request, with_pictures: bool, given: dict[str, str]) -> Captioned:
+    async def _captioned(self, request: Request, with_pictures: bool, given: dict[str, str]) -> CaptionResult:
         """Receive and caption a photograph; `given` gets the options of the request.
 
         Raises: RequestError.
@@ -99,17 +100,17 @@ class Site:
             except ClientDisconnect:
                 raise RequestError(400, "the connection was closed") from None  # nobody reads this
             except Exception as error:
-                self.report(f"{type(error).__name__}: {error}")
+                self.report(error)
                 raise RequestError(500, FAILURE) from error
 
-    async def _wait(self, request: Request, work: Callable[[], Captioned]) -> Captioned:
-        job: Job[Captioned] = self.pool.submit(work)
+    async def _wait(self, request: Request, work: Callable[[], CaptionResult]) -> CaptionResult:
+        job: Job[CaptionResult] = self.pool.submit(work)
         future: asyncio.Future[Any] = asyncio.wrap_future(job.future)
         gone: asyncio.Future[Any] = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait({future, gone}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
             if future.done():
-                found: Captioned = future.result()
+                found: CaptionResult = future.result()
                 return found._replace(seconds={"queue": job.waited, **found.seconds})
             if gone.done():
                 raise ClientDisconnect
@@ -127,12 +128,12 @@ async def _disconnected(request: Request) -> None:
 
 
 def answer_error(refusal: RequestError) -> Response:
-    """Answer a refusal as JSON."""
+    """Return a refusal as JSON."""
     return _json(to_json({"error": refusal.reason}), refusal.status, refusal.headers)
 
 
 async def _of_starlette(request: Request, error: HTTPException) -> Response:
-    """Answer a path or method that does not exist."""
+    """Return the error for an unknown path, or a method that is not allowed."""
     reasons = {404: "not found; expected /, /caption or /healthz", 405: f"{request.method}: not for {request.url.path}"}
     return answer_error(RequestError(error.status_code, reasons.get(error.status_code, error.detail), error.headers))
 
@@ -143,4 +144,4 @@ def _json(text: str, status: int = 200, headers: object = None) -> Response:
 
 def _html(page: bytes, refusal: RequestError | None = None) -> Response:
     status, more = (200, {}) if refusal is None else (refusal.status, refusal.headers)
-    return Response(page, status, {**more, **HEADERS}, "text/html")
+    return Response(page, status, {**more, **security_headers(POLICY)}, "text/html")

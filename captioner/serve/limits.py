@@ -32,7 +32,7 @@ class Limits:
     connections: int = 256
     """Open connections."""
     idle_seconds: float = 10.0
-    """Seconds to wait for the headers of a request, and for a client that does not read its answer."""
+    """Seconds to wait for the headers of a request, and for a client that does not read its response."""
 
     @property
     def max_request(self) -> int:

@@ -8,15 +8,15 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from captioner.pages.http_headers import security_headers
 from captioner.serve.limits import Limits
-from captioner.serve.security import HEADERS
 
-HEADERS_OF_REQUEST, READING = "send the headers of a request", "read the answer"
+HEADERS_OF_REQUEST, READING = "send the headers of a request", "read the response"
 STATUS = {400: "Bad Request", 503: "Service Unavailable"}
 
 
 class Protocol(H11Protocol):
-    """A connection with a time limit for the headers of a request, and for a client that does not read its answer.
+    """A connection with a time limit for the headers of a request, and for a client that does not read its response.
 
     The time of a body is limited by `upload.receive`.
     """
@@ -60,9 +60,10 @@ class Protocol(H11Protocol):
         return cycle is not None and not cycle.response_complete
 
     def _refuse(self, status: int, reason: str) -> None:
-        """Answer an error without the application, and close the connection."""
+        """Return an error without the application, and close the connection."""
         body = f"{json.dumps({'error': reason})}\n".encode()
-        headers = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close", **HEADERS}
+        size = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
+        headers = {**size, **security_headers()}
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(f"HTTP/1.1 {status} {STATUS[status]}\r\n{head}\r\n".encode() + body)
         self.transport.close()

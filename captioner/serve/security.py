@@ -1,4 +1,4 @@
-"""Refuse requests that other web sites start, and add the headers that keep browsers from trusting other content.
+"""Reject cross-site requests (CSRF) and DNS rebinding, and add security headers.
 
 Any web page that a user visits can send requests to a server on the same machine. It can neither forge the headers
 `Origin` and `Sec-Fetch-Site`, nor, with a name that it lets resolve to this machine (DNS rebinding), the header `Host`.
@@ -6,23 +6,12 @@ Any web page that a user visits can send requests to a server on the same machin
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from captioner.pages.http_headers import WRONG_HOST, host_name, is_address, security_headers
 from captioner.serve.limits import RequestError
 
-LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
-HEADERS: Mapping[str, str] = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-"""The headers of every answer; a page has another policy, which allows its own script and pictures."""
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -33,7 +22,8 @@ class Guard:
     """An ASGI application that checks the headers of requests before another one sees them.
 
     `hosts` are names of this server. With `any_address`, IP addresses are accepted too: a server that is bound to
-    another address than loopback has several, and DNS rebinding needs a name. `refuse` answers a refused request.
+    another address than loopback has several, and DNS rebinding needs a name. `refuse` returns the response to
+    a refused request.
     """
 
     def __init__(
@@ -45,7 +35,7 @@ class Guard:
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 present = {name.lower() for name, _ in message["headers"]}
-                more = ((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
+                more = ((name.lower().encode(), value.encode()) for name, value in security_headers().items())
                 message["headers"] = [*message["headers"], *(pair for pair in more if pair[0] not in present)]
             await send(message)
 
@@ -66,7 +56,7 @@ class Guard:
             values[key] = value.decode("latin-1")
         host = values.get("host", "")
         if not self._is_own(host_name(host)):
-            raise RequestError(403, "Host: not a name of this server; use the address that it printed, or --allow-host")
+            raise RequestError(421, f"{WRONG_HOST}, or --allow-host")
         site, origin = values.get("sec-fetch-site"), values.get("origin")
         if site not in (None, "same-origin", "none"):
             # a link to the page on another site is harmless
@@ -79,24 +69,4 @@ class Guard:
             raise RequestError(403, "Origin: requests of other web sites are not accepted")
 
     def _is_own(self, name: str) -> bool:
-        return name in self._hosts or (self._any_address and _is_address(name))
-
-
-def host_name(host: str) -> str:
-    """Return the name or address in a header `Host`, without the port and the brackets of an IPv6 address."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower().rstrip(".")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a name or address to bind to is reached from this machine alone."""
-    return host.lower() in LOOPBACK or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+        return bool(name) and (name in self._hosts or (self._any_address and is_address(name)))

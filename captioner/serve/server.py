@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import uvicorn
 
-from captioner.errors import CaptionerError, UsageError
+from captioner.errors import UsageError
+from captioner.pages.address import address_error
+from captioner.pages.http_headers import LOOPBACK, host_name, is_loopback
 from captioner.serve.app import Site, answer_error
 from captioner.serve.limits import Limits
 from captioner.serve.protocol import with_limits
-from captioner.serve.security import LOOPBACK, App, Guard, host_name, is_loopback
+from captioner.serve.security import App, Guard
 from captioner.serve.service import Service
 
 GRACE = 5
@@ -49,22 +50,18 @@ def bind(host: str, port: int) -> socket.socket:
         sock.listen(BACKLOG)  # now, so that a second server on the same port is an error here
     except OSError as error:
         sock.close()
-        reason = {
-            errno.EADDRINUSE: "is in use by another program; try another --port",
-            errno.EACCES: "needs the rights of an administrator; try --port 8000",
-            errno.EADDRNOTAVAIL: "is not an address of this machine; try --host 127.0.0.1",
-        }
-        problem = reason.get(error.errno or 0, f"cannot be opened: {error.strerror}")
-        raise CaptionerError(f"{url(host, port)}: {problem}") from error
+        raise address_error(host, port, error) from error
     return sock
 
 
-def url(host: str, port: int) -> str:
-    """Return the address of the page."""
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+def check_names(names: Iterable[str]) -> None:
+    """Raises: UsageError for a further name of the server that no header `Host` can have."""
+    for name in names:
+        if not host_name(name):
+            raise UsageError(f"--allow-host {name}: expected the name of a host, such as captions.example")
 
 
-def guarded(service: Service, host: str, names: tuple[str, ...], report: Callable[[str], object]) -> App:
+def guarded(service: Service, host: str, names: tuple[str, ...], report: Callable[[Exception], object]) -> App:
     """Return the application for a server that is bound to `host`, and has further `names`."""
     hosts = frozenset((*LOOPBACK, host.lower(), *map(host_name, names)))
     return Guard(Site(service, report).app(), hosts, not is_loopback(host), answer_error)

@@ -27,7 +27,7 @@ PREVIEW = 960
 """The longest side of the picture on the page, in pixels."""
 
 
-class Captioned(NamedTuple):
+class CaptionResult(NamedTuple):
     """The caption of a photograph, the seconds of each step, and for a page the photograph and its square centre."""
 
     caption: Caption
@@ -46,7 +46,7 @@ class Service:
         # block others that wait for its pixels.
         self._budget = Budget(2 * limits.workers * limits.max_pixels)
 
-    def caption(self, upload: Upload, with_pictures: bool = False) -> Captioned:
+    def caption(self, upload: Upload, with_pictures: bool = False) -> CaptionResult:
         """Caption a photograph, with pictures for a page if asked for.
 
         Raises: RequestError for a photograph that cannot be read, or for its options; CaptionerError for a failure of
@@ -62,7 +62,7 @@ class Service:
         with _timed(seconds, "caption"):
             digest = hashlib.sha256(upload.content).digest()
             caption = self._search(Encoded(Path(), digest, features, regions=grid), upload.name, decoding)
-        return Captioned(caption, seconds, preview, square)
+        return CaptionResult(caption, seconds, preview, square)
 
     def _decode(self, upload: Upload, with_pictures: bool, attention: bool) -> tuple[Any, str, str]:
         """Decode a photograph; return the input of the encoder, and data URIs of the photograph and of its centre."""

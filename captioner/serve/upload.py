@@ -20,7 +20,7 @@ UNNAMED = "photograph"
 TOO_SLOW = 408
 MAX_NAME, MAX_TEXT = 255, 4096
 DISCARDED, DISCARD_SECONDS = 100_000_000, 10.0
-"""Bytes and seconds of a refused body that are still read: most clients read the answer only after they sent it all."""
+"""Bytes and seconds of a refused body that are still read: most clients read a response only after they sent it all."""
 
 
 class Upload(NamedTuple):

@@ -1,4 +1,4 @@
-"""captioner monitor: follows real trainings, and ends with Ctrl-C."""
+"""captioner monitor: follows real training runs, and ends with Ctrl-C."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def last_step(run: Path) -> int:
     return int(json.loads((run / "history.jsonl").read_text().splitlines()[-2])["step"])
 
 
-@pytest.mark.skipif(not LOCKS.exists(), reason="elsewhere, a killed training is noticed only after a while")
+@pytest.mark.skipif(not LOCKS.exists(), reason="elsewhere, a killed run is detected only after a while")
 def test_a_training_is_followed_from_its_begin_to_its_end(small_options: tuple[str, ...], tmp_path: Path) -> None:
     run = tmp_path / "my run"
     run.mkdir()
@@ -56,9 +56,9 @@ def test_the_port_is_taken(own_run: Path, cli: Callable[..., Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         done = cli("monitor", own_run, "--port", port)
-    assert (done.code, done.out) == (2, "")
+    assert (done.code, done.out) == (1, "")
     assert done.err == (
-        f"captioner: port {port} of 127.0.0.1: another program uses it; choose another with --port, "
+        f"captioner: http://127.0.0.1:{port}/: port in use by another program; choose another with --port, "
         "or any free one with --port 0\n"
     )
 

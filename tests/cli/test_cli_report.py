@@ -58,11 +58,19 @@ def test_photographs_are_named_if_they_are_not_found(photo_run: Path, tmp_path: 
     assert "captioner: 2 of 2 photographs not found or unreadable; set their folder with --images" in done.err
     page = (tmp_path / "report.html").read_text()
     assert "no picture" in page
+    assert "Data set: prepared; image features of " in page
     assert re.search(r"\b00\d\.png\b", page)
     done = cli("report", photo_run, "--output", tmp_path / "new.html", "--images", tmp_path / "none")
     assert done.code == 2
     assert f"{tmp_path / 'none'}: folder not found" in done.err
     assert not (tmp_path / "new.html").exists()
+
+
+def test_another_data_set_is_named_by_its_file(photo_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    shutil.copy(photo_run.parent / "data.h5", tmp_path / "<b>.h5")
+    done = cli("report", photo_run, "--output", tmp_path / "report.html", "--data", tmp_path / "<b>.h5")
+    assert done.code == 0
+    assert "Data set: &lt;b&gt;.h5; image features of " in (tmp_path / "report.html").read_text()
 
 
 def test_runs_are_compared(tiny_run: Path, attention_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:

@@ -57,8 +57,10 @@ def test_a_port_that_is_taken(photo_run: Path, cli: Callable[..., Any]) -> None:
         port = taken.getsockname()[1]
         done = cli("serve", photo_run, "--port", port)
     assert (done.code, done.out) == (1, "")
-    expected = f"captioner: http://127.0.0.1:{port}/: is in use by another program; try another --port\n"
-    assert done.err == expected
+    assert done.err == (
+        f"captioner: http://127.0.0.1:{port}/: port in use by another program; choose another with --port, "
+        "or any free one with --port 0\n"
+    )
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7", "a" * 80])
@@ -136,7 +138,7 @@ def test_a_failure_of_the_model_is_reported_to_the_operator_alone(
         process.terminate()
         _, err = process.communicate(timeout=60)
     assert answer.status == 500
-    assert error.startswith("the server failed to caption this photograph")
+    assert error.startswith("internal error while captioning this photograph")
     assert str(tmp_path) not in error
-    assert f"captioner: CheckpointError: {run / 'best.h5'}: expected finite log-probabilities" in err
+    assert f"captioner: {run / 'best.h5'}: expected finite log-probabilities" in err
     assert "Traceback" not in err

@@ -12,10 +12,11 @@ from captioner.data.corpus import Corpus
 from captioner.data.scenes.source import scenes
 from captioner.inference.caption_features import caption_split
 from captioner.inference.load import load, open_corpus, open_run
+from captioner.monitor import current_captions
 from captioner.monitor.current_captions import Current, CurrentCaptions
 from captioner.monitor.fixed_images import few_images
+from captioner.report.fixed_images import SHOWN
 from captioner.report.gallery import Gallery
-from captioner.report.live import SHOWN
 from captioner.storage import checkpoint
 
 
@@ -110,6 +111,31 @@ def test_a_config_that_cannot_be_used_is_reported(content: str, own_run: Path) -
     captions.update()
     assert captions.current.gallery is None
     assert captions.current.problem
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError(), ZeroDivisionError("a bug")])
+def test_other_errors_are_shown_and_retried(error: Exception, own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    captions = CurrentCaptions(own_run)
+    with monkeypatch.context() as broken:
+        broken.setattr(current_captions, "restore", fail)
+        captions.update()
+        assert captions.current.problem == f"{type(error).__name__}: {error}; the monitor tries again"
+    captions.update()
+    assert captions.current.problem == ""
+    assert captions.current.gallery is not None
+
+
+def test_a_damaged_file_is_read_once(own_run: Path) -> None:
+    (own_run / "last.h5").write_bytes(b"damaged")
+    captions = CurrentCaptions(own_run)
+    captions.update()
+    first = captions.current
+    assert first.problem
+    captions.update()
+    assert captions.current is first
 
 
 def test_missing_folders_are_waited_for(own_run: Path, tmp_path: Path) -> None:

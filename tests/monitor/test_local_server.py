@@ -8,14 +8,15 @@ from collections.abc import Iterator
 import pytest
 from monitoring import wait_for
 
-from captioner.errors import UsageError
-from captioner.monitor.server import HEADERS, Content, LocalServer
+from captioner.errors import CaptionerError
+from captioner.monitor.server import Content, LocalServer
+from captioner.pages.http_headers import security_headers
 
 PAGE = Content(b"<p>hello</p>", "text/html; charset=utf-8", "v1", "default-src 'self'")
-LOCAL = ["127.0.0.1", "localhost", "LocalHost:9999"]
+LOCAL = ["127.0.0.1", "localhost", "LocalHost:9999", "[::1]", "localhost."]
 FOREIGN = [
     "evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example/127.0.0.1",
-    "127.0.0.2", "0.0.0.0", "localhost:80:80", "localhost:", "user@localhost", "localhost, evil.example", "", "[::1]",
+    "127.0.0.2", "0.0.0.0", "localhost:80:80", "localhost:", "user@localhost", "localhost, evil.example", "", "[::1",
     "127.1", "local host",
 ]  # fmt: skip
 
@@ -61,7 +62,7 @@ def test_pages_are_sent_with_their_policy(server: LocalServer) -> None:
     assert (status, body) == (200, PAGE.body)
     assert headers["Content-Security-Policy"] == "default-src 'self'; frame-ancestors 'none'"
     assert (headers["Content-Type"], headers["ETag"]) == (PAGE.kind, '"v1"')
-    assert headers.items() >= HEADERS.items()
+    assert headers.items() >= security_headers(PAGE.policy).items()
     assert headers["Cache-Control"] == "no-store"
     assert headers["Server"].strip() == "captioner", "no version of Python"
     assert "ETag" not in request(server, "GET", "/part")[1]
@@ -87,7 +88,7 @@ def test_other_methods_are_refused(method: str, server: LocalServer) -> None:
     status, headers, body = request(server, method, "/", Content_Length="0")
     assert (status, headers["Allow"]) == (405, "GET, HEAD")
     assert body == b"405 Method Not Allowed: expected GET or HEAD\n"
-    assert headers.items() >= HEADERS.items()
+    assert headers.items() >= security_headers().items()
     assert "default-src 'none'" in headers["Content-Security-Policy"]
 
 
@@ -129,8 +130,10 @@ def test_a_bug_is_an_error_of_one_request(server: LocalServer, capsys: pytest.Ca
 
 def test_a_used_port_is_one_clear_line(server: LocalServer) -> None:
     port = server.server_address[1]
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(CaptionerError) as caught:
         LocalServer(port, {})
+    assert caught.value.exit_code == 1
     assert str(caught.value) == (
-        f"port {port} of 127.0.0.1: another program uses it; choose another with --port, or any free one with --port 0"
+        f"http://127.0.0.1:{port}/: port in use by another program; "
+        "choose another with --port, or any free one with --port 0"
     )

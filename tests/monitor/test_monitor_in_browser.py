@@ -61,7 +61,7 @@ def test_progress_is_shown_without_reloading(browser: Browser, small_options: tu
         assert "Time left" not in figures(browser)
         assert browser.console() == []
         assert {sent.removeprefix(url) for sent in browser.requests()} == {"", "status", "curves", "captions"}
-    wait_for(lambda: live.text == "The monitor does not answer any more; this page shows its last answer.")
+    wait_for(lambda: live.text == "The monitor does not respond any more; this page shows its last state.")
     assert step(browser) >= later
 
 
@@ -88,5 +88,5 @@ def test_a_narrow_screen_and_attention_by_keyboard(dark: bool, browser: Browser,
         (word, *_) = wait_for(lambda: browser.driver.find_elements(By.CSS_SELECTOR, ".gallery .word"))
         assert not browser.overflows()
         browser.driver.execute_script("arguments[0].focus()", word)
-        assert browser.driver.find_element(By.CSS_SELECTOR, ".said").text == word.get_attribute("aria-label")
+        assert browser.driver.find_element(By.CSS_SELECTOR, ".word-label").text == word.get_attribute("aria-label")
         assert browser.console() == []

@@ -1,4 +1,4 @@
-"""The remaining time of a training, and how times are written."""
+"""The remaining time of a training run, and how times are written."""
 
 import time
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.pages.data_page import SIDE, Entry, write
+from captioner.pages.data_page import SIDE, ImageEntry, write
 
 HOSTILE = "<script>alert('1')</script> & \"quoted\" onerror=x"
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
@@ -40,7 +40,7 @@ class Parsed(HTMLParser):
             self.texts.setdefault(self.tags[-1], []).append(data)
 
 
-def written(path: Path, *entries: Entry) -> Parsed:
+def written(path: Path, *entries: ImageEntry) -> Parsed:
     write(path, entries)
     return Parsed(path.read_text(encoding="utf-8"))
 
@@ -54,7 +54,9 @@ def picture(source: str | None) -> Image.Image:
 
 
 def test_pixels_are_embedded_losslessly(tmp_path: Path) -> None:
-    page = written(tmp_path / "a.html", Entry("one", PIXELS, ["a dog", "it runs"]), Entry("two", PIXELS[:, :3], []))
+    page = written(
+        tmp_path / "a.html", ImageEntry("one", PIXELS, ["a dog", "it runs"]), ImageEntry("two", PIXELS[:, :3], [])
+    )
     assert [page.texts[tag] for tag in ("h2", "p")] == [["one", "two"], ["a dog", "it runs"]]
     assert [image["alt"] for image in page.images] == ["a dog", ""]
     np.testing.assert_array_equal(np.asarray(picture(page.images[0]["src"])), PIXELS)
@@ -63,7 +65,9 @@ def test_pixels_are_embedded_losslessly(tmp_path: Path) -> None:
 
 
 def test_names_and_captions_are_escaped(tmp_path: Path) -> None:
-    page = written(tmp_path / "a.html", Entry(HOSTILE, PIXELS, [HOSTILE, "café 猫"]), Entry(HOSTILE, None, [HOSTILE]))
+    page = written(
+        tmp_path / "a.html", ImageEntry(HOSTILE, PIXELS, [HOSTILE, "café 猫"]), ImageEntry(HOSTILE, None, [HOSTILE])
+    )
     assert page.tags.count("script") == 0
     assert page.texts["h2"] == [HOSTILE, HOSTILE]
     assert page.texts["p"] == [HOSTILE, "café 猫", HOSTILE]
@@ -72,7 +76,7 @@ def test_names_and_captions_are_escaped(tmp_path: Path) -> None:
 
 
 def test_the_page_has_no_external_resources_or_scripts(tmp_path: Path) -> None:
-    page = written(tmp_path / "a.html", Entry("one", PIXELS, ["a"]))
+    page = written(tmp_path / "a.html", ImageEntry("one", PIXELS, ["a"]))
     text = (tmp_path / "a.html").read_text()
     assert not re.search(r"https?:|url\(|@import", text)
     assert not {"script", "iframe", "object"} & set(page.tags)
@@ -85,7 +89,7 @@ def test_the_page_has_no_external_resources_or_scripts(tmp_path: Path) -> None:
 )
 def test_large_photographs_are_scaled_down(tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
     Image.new("RGB", size, (200, 0, 0)).save(tmp_path / "a.png")
-    page = written(tmp_path / "a.html", Entry("one", tmp_path / "a.png", ["a"]))
+    page = written(tmp_path / "a.html", ImageEntry("one", tmp_path / "a.png", ["a"]))
     image = picture(page.images[0]["src"])
     assert image.size == expected
     assert max(image.size) <= SIDE
@@ -96,10 +100,10 @@ def test_an_unreadable_photograph_is_replaced_by_its_error(tmp_path: Path) -> No
     bad = tmp_path / "<b>.jpg"
     bad.write_bytes(b"<i>no photograph")
     entries = [
-        Entry("a", bad, ["x"]),
-        Entry("b", tmp_path / "no.jpg", ["y"]),
-        Entry("c", None, []),
-        Entry("d", PIXELS, []),
+        ImageEntry("a", bad, ["x"]),
+        ImageEntry("b", tmp_path / "no.jpg", ["y"]),
+        ImageEntry("c", None, []),
+        ImageEntry("d", PIXELS, []),
     ]
     page = written(tmp_path / "a.html", *entries)
     first, second, third = page.texts["div"]
@@ -119,7 +123,7 @@ def test_an_existing_page_is_not_overwritten(tmp_path: Path) -> None:
 
     def entries() -> Any:
         requested.append(1)
-        yield Entry("one", PIXELS, [])
+        yield ImageEntry("one", PIXELS, [])
 
     with pytest.raises(UsageError) as caught:
         write(path, entries())
@@ -148,7 +152,7 @@ def test_a_failure_keeps_the_old_page(tmp_path: Path) -> None:
     path.write_text("<!doctype html>mine")
 
     def entries() -> Any:
-        yield Entry("one", PIXELS, [])
+        yield ImageEntry("one", PIXELS, [])
         raise DataError("cut short")
 
     with pytest.raises(DataError):
@@ -158,6 +162,6 @@ def test_a_failure_keeps_the_old_page(tmp_path: Path) -> None:
 
 
 def test_names_that_are_not_utf8_are_shown(tmp_path: Path) -> None:
-    page = written(tmp_path / "a.html", Entry(os.fsdecode(b"caf\xe9"), PIXELS, ["\ud800"]))
+    page = written(tmp_path / "a.html", ImageEntry(os.fsdecode(b"caf\xe9"), PIXELS, ["\ud800"]))
     assert page.texts["h2"] == ["caf?"]
     assert page.texts["p"] == ["?"]

@@ -1,4 +1,4 @@
-"""Charts: all lines are inside the box, many points are thinned, and a table says the same."""
+"""Charts: all lines are inside the box, many points are downsampled, and a table says the same."""
 
 import re
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from captioner.report.chart import MAX_MARKS, MAX_POINTS, MAX_ROWS, Chart, Drawing, Series, draw
 from captioner.report.curves import PLOTS, curves
+from captioner.report.downsampling import downsample, evenly_spaced
 from captioner.report.history import History
-from captioner.report.thinning import evenly, thinned
 
 VALUES = st.floats(-1e30, 1e30, allow_nan=False)
 
@@ -44,7 +44,7 @@ def test_the_picture_is_true() -> None:
 def test_thousands_of_points_are_thinned_and_a_spike_remains() -> None:
     points = [(float(step), 1.0) for step in range(20_000)]
     points[12_345] = (12_345.0, 9.0)
-    kept = thinned(points, MAX_POINTS)
+    kept = downsample(points, MAX_POINTS)
     assert len(kept) <= MAX_POINTS + 2
     assert {points[0], points[12_345], points[-1]} <= set(kept)
     assert kept == sorted(kept)
@@ -57,10 +57,10 @@ def test_thousands_of_points_are_thinned_and_a_spike_remains() -> None:
 
 def test_few_points_are_unchanged() -> None:
     points = [(float(step), step % 3.0) for step in range(MAX_MARKS)]
-    assert thinned(points, MAX_POINTS) == points
-    assert evenly(range(5), 9) == [0, 1, 2, 3, 4]
-    assert evenly(range(9), 3) == [0, 4, 8]
-    assert evenly(range(9), 1) == [4]
+    assert downsample(points, MAX_POINTS) == points
+    assert evenly_spaced(range(5), 9) == [0, 1, 2, 3, 4]
+    assert evenly_spaced(range(9), 3) == [0, 4, 8]
+    assert evenly_spaced(range(9), 1) == [4]
 
 
 def test_the_table_has_the_values() -> None:

@@ -1,4 +1,4 @@
-"""The report of a training: rewritten after every validation, and never a reason to stop."""
+"""The report of a training run: rewritten after every validation, and never a reason to stop."""
 
 import dataclasses
 import json
@@ -16,8 +16,9 @@ from captioner.data.corpus import Features
 from captioner.errors import CaptionerError
 from captioner.inference.load import open_corpus, open_run
 from captioner.report import live
+from captioner.report.downsampling import evenly_spaced
+from captioner.report.fixed_images import SHOWN
 from captioner.report.live import live_page, with_report
-from captioner.report.thinning import evenly
 from captioner.training.events import Validated, Warned
 from captioner.training.train import resume, train
 
@@ -43,7 +44,7 @@ def test_the_report_is_written_after_every_validation(config: Config, tmp_path: 
     page = (run / "report.html").read_text()
     assert pages == [False, True], "it is written after the event"
     assert not [event for event in events if isinstance(event, Warned)]
-    assert page.count('<li class="entry"') == live.SHOWN
+    assert page.count('<li class="entry"') == SHOWN
     assert "Training curves" in page
     assert "training: step" not in page, "the training has ended"
     speeds = [json.loads(line) for line in (run / "speed.jsonl").read_text().splitlines()]
@@ -114,7 +115,7 @@ def test_a_full_disk_keeps_the_last_report(
         pass
     before = (run / "report.html").read_bytes()
     with files_of_at_most(10_000), pytest.raises(CaptionerError, match=r"report.html: cannot be written: File too"):
-        live.write_live_page(run)
+        live.write_live_page(run, open_corpus(open_run(run)), 8)
     assert (run / "report.html").read_bytes() == before
     assert not list(run.glob(".report*"))
 
@@ -122,11 +123,12 @@ def test_a_full_disk_keeps_the_last_report(
 def test_a_run_without_a_checkpoint_has_a_page(tiny_run: Path, tmp_path: Path) -> None:
     for name in ("config.yaml", "history.jsonl"):
         (tmp_path / name).write_bytes((tiny_run / name).read_bytes())
-    page = live_page(tmp_path).decode()
+    corpus = open_corpus(open_run(tiny_run))
+    page = live_page(tmp_path, corpus, 8).decode()
     assert "Training curves" in page
     assert 'class="entry"' not in page
     with pytest.raises(CaptionerError, match=r"config.yaml: not found"):
-        live_page(tmp_path / "none")
+        live_page(tmp_path / "none", corpus, 8)
 
 
 def test_a_resumed_run_has_the_speeds_of_its_steps_once(config: Config, tmp_path: Path) -> None:
@@ -155,5 +157,5 @@ def test_only_the_shown_images_are_captioned(tiny_run: Path) -> None:
     corpus = open_corpus(open_run(tiny_run))
     features = Recorded(corpus.split("val").features)
     val = dataclasses.replace(corpus.split("val"), features=features)
-    live_page(tiny_run, dataclasses.replace(corpus, splits={**corpus.splits, "val": val}))
-    assert features.read == set(evenly(range(10), live.SHOWN))
+    live_page(tiny_run, dataclasses.replace(corpus, splits={**corpus.splits, "val": val}), 8)
+    assert features.read == set(evenly_spaced(range(10), SHOWN))

@@ -72,7 +72,7 @@ def test_the_gallery_is_filtered(page: Path, browser: Browser) -> None:
 def test_a_word_with_the_focus_shows_its_attention(page: Path, browser: Browser) -> None:
     browser.open(page)
     entry = browser.driver.find_element(By.CSS_SELECTOR, "li.entry")
-    over, said = (entry.find_element(By.CSS_SELECTOR, f".view {name}") for name in (".over", ".said"))
+    over, shown = (entry.find_element(By.CSS_SELECTOR, f".view {name}") for name in (".over", ".word-label"))
     words = entry.find_elements(By.CSS_SELECTOR, ".word")
     last = entry.find_elements(By.TAG_NAME, "summary")[-1]
     browser.driver.execute_script("arguments[0].focus()", last)
@@ -80,10 +80,10 @@ def test_a_word_with_the_focus_shows_its_attention(page: Path, browser: Browser)
         browser.driver.switch_to.active_element.send_keys(Keys.TAB)
         assert browser.driver.switch_to.active_element == word
         assert over.get_attribute("innerHTML") == word.find_element(By.CSS_SELECTOR, ".map").get_attribute("innerHTML")
-        assert said.text == word.get_attribute("aria-label")
-        assert "strongest region 0." in said.text
+        assert shown.text == word.get_attribute("aria-label")
+        assert "strongest region 0." in shown.text
     browser.driver.execute_script("document.activeElement.blur()")
-    assert (over.get_attribute("innerHTML"), said.text) == ("", "")
+    assert (over.get_attribute("innerHTML"), shown.text) == ("", "")
 
 
 def test_without_scripts_everything_is_readable(page: Path, browser: Browser) -> None:

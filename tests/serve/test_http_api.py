@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Served, encoded, form, picture
+from serving import Served, encoded, form, picture, served
 
 from captioner.images.photo import FORMATS, PIXELS
+from captioner.serve.app import FAILURE
 from captioner.serve.limits import MAX_PIXELS
 
 GIF_BOMB = encoded(picture(), "GIF")[:6] + b"\x60\xea\x60\xea" + encoded(picture(), "GIF")[10:]
@@ -193,3 +194,26 @@ def test_the_most_pixels_are_those_of_all_photographs() -> None:
 
 def test_health(server: Served) -> None:
     assert server.health() == {"status": "ok", "model": "run", "running": 0, "waiting": 0, "overdue": 0}
+
+
+BUG = """
+from captioner.serve.service import Service
+def fail(*_):
+    raise ZeroDivisionError("a bug")
+Service._search = fail
+from captioner.cli import main
+main()
+"""
+
+
+def test_the_traceback_of_a_bug_is_for_the_operator_alone(photo_run: Path, photograph: Path, tmp_path: Path) -> None:
+    with (
+        open(tmp_path / "stderr", "w") as file,
+        served(photo_run, code=BUG, stderr=file) as running,
+    ):
+        answer = running.caption(photograph.read_bytes())
+        assert (answer.status, answer.error) == (500, FAILURE)
+        assert running.send_form("/", photograph.read_bytes()).status == 500
+    printed = (tmp_path / "stderr").read_text()
+    assert "captioner: ZeroDivisionError: a bug\nTraceback (most recent call last):\n" in printed
+    assert ", in fail\n" in printed

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 from serving import Served
 
+from captioner.errors import UsageError
+from captioner.pages.http_headers import LOOPBACK, host_name, is_loopback, security_headers
 from captioner.serve.limits import RequestError
-from captioner.serve.security import HEADERS, LOOPBACK, Guard, host_name, is_loopback
+from captioner.serve.security import Guard
+from captioner.serve.server import check_names
 
 OWN = "127.0.0.1:8000"
 
@@ -60,7 +63,8 @@ def test_own_requests_are_accepted(headers: dict[str, str]) -> None:
 def test_foreign_requests_are_refused(headers: dict[str, str]) -> None:
     with pytest.raises(RequestError) as caught:
         guard().check("POST", pairs(**headers))
-    assert caught.value.status == 403
+    is_own = headers.get("host") in (OWN, "localhost:8000")
+    assert caught.value.status == (403 if is_own else 421)
 
 
 def test_a_link_on_another_site_may_open_the_page_but_not_frame_or_fetch_it() -> None:
@@ -83,8 +87,31 @@ def test_a_server_in_the_network_accepts_addresses_and_its_names() -> None:
         guard(True, "captions.example").check("GET", pairs(host="evil.example"))
 
 
+@pytest.mark.parametrize("host", ["", "a b", ":8000"])
+def test_a_malformed_host_is_no_own_name(host: str) -> None:
+    with pytest.raises(RequestError):
+        guard(True, "").check("GET", pairs(host=host))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "*.example", "http://a.example"])
+def test_a_further_name_must_be_one(name: str) -> None:
+    with pytest.raises(UsageError, match="expected the name of a host"):
+        check_names(("captions.example", name))
+
+
 @pytest.mark.parametrize(
-    ("host", "name"), [("a:1", "a"), ("A", "a"), ("[::1]:8000", "::1"), ("[::1", "::1"), ("", ""), ("a.", "a")]
+    ("host", "name"),
+    [
+        ("a:1", "a"),
+        ("A", "a"),
+        ("[::1]:8000", "::1"),
+        ("[::1", ""),
+        ("", ""),
+        ("a.", "a"),
+        ("a b", ""),
+        ("a:b", ""),
+        ("a@b", ""),
+    ],
 )
 def test_the_name_of_a_host(host: str, name: str) -> None:
     assert host_name(host) == name
@@ -98,7 +125,7 @@ def test_loopback_addresses() -> None:
 @pytest.mark.parametrize("path", ["/", "/healthz", "/nothing"])
 def test_every_answer_has_the_headers(path: str, server: Served) -> None:
     answer = server.request("GET", path)
-    for name, value in HEADERS.items():
+    for name, value in security_headers().items():
         if name != "Content-Security-Policy":
             assert answer.headers[name.lower()] == value
     policy = answer.headers["content-security-policy"]
@@ -109,9 +136,14 @@ def test_every_answer_has_the_headers(path: str, server: Served) -> None:
 
 
 def test_the_server_refuses_foreign_requests(server: Served, photograph: Any) -> None:
-    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+    cases = (
+        ({"Host": "evil.example"}, 421),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+    )
+    for headers, status in cases:
         answer = server.request("POST", "/caption", photograph.read_bytes(), headers)
-        assert answer.status == 403
+        assert answer.status == status
         assert answer.error
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert server.request("OPTIONS", "/caption", headers={"Origin": "http://evil.example"}).status == 403

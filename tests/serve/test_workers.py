@@ -112,15 +112,15 @@ def test_threads_are_bounded_however_many_jobs_are_given_up(blocker: Blocker) ->
 
 
 def test_the_thread_of_a_job_that_was_given_up_ends_with_it(blocker: Blocker) -> None:
-    pool, threads = WorkerPool(1, 10), list[threading.Thread]()
+    pool, threads, began = WorkerPool(1, 10), list[threading.Thread](), threading.Event()
 
     def work() -> None:
         threads.append(threading.current_thread())
+        began.set()
         assert blocker.released.wait(60)
 
     job = pool.submit(work)
-    while not threads:
-        pass
+    assert began.wait(60)
     pool.give_up(job)
     blocker.released.set()
     threads[0].join(60)

@@ -5,12 +5,12 @@
   const show = (word) => {
     const view = word.closest("li.entry").querySelector(".view");
     view.querySelector(".over").replaceChildren(...word.querySelector(".map").cloneNode(true).childNodes);
-    view.querySelector(".said").textContent = word.getAttribute("aria-label");
+    view.querySelector(".word-label").textContent = word.getAttribute("aria-label");
   };
   const clear = (word) => {
     const view = word.closest("li.entry").querySelector(".view");
     view.querySelector(".over").replaceChildren();
-    view.querySelector(".said").textContent = "";
+    view.querySelector(".word-label").textContent = "";
   };
   const listen = (event, action) =>
     document.addEventListener(event, ({ target }) => {

@@ -39,11 +39,11 @@
   async function refresh(part) {
     const path = part.dataset.part;
     const headers = tags.has(path) ? { "If-None-Match": tags.get(path) } : {};
-    const answer = await fetch(path, { headers, cache: "no-store" });
-    if (answer.status === 304) return;
-    if (!answer.ok) throw new Error(answer.statusText);
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    tags.set(path, answer.headers.get("ETag"));
+    const response = await fetch(path, { headers, cache: "no-store" });
+    if (response.status === 304) return;
+    if (!response.ok) throw new Error(response.statusText);
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    tags.set(path, response.headers.get("ETag"));
     changeChildren(part, page.body);
   }
 
@@ -55,7 +55,7 @@
         const state = document.getElementById("state");
         tags.clear();
         state.className = "state silent";
-        state.textContent = "The monitor does not answer any more; this page shows its last answer.";
+        state.textContent = "The monitor does not respond any more; this page shows its last state.";
       }
     }
     setTimeout(refreshAll, SECONDS * 1000);

@@ -1,5 +1,5 @@
-// Without this script, the form works: it is sent, and answered with the page. The script sends the same form for each
-// photograph that is chosen, dropped or pasted, and moves the result from the answer into this page.
+// Without this script, the form works: it is sent, and the server returns the page. The script sends the same form for each
+// photograph that is chosen, dropped or pasted, and moves the result from the response into this page.
 "use strict";
 const form = document.querySelector("form");
 const input = document.getElementById("photo");
@@ -20,7 +20,7 @@ function problem(text) {
   return article;
 }
 
-async function answer(file) {
+async function send(file) {
   if (file.size > Number(form.dataset.maxBytes)) {
     return problem(`${file.name}: ${form.dataset.tooLarge}`);
   }
@@ -29,9 +29,9 @@ async function answer(file) {
   try {
     const response = await fetch(form.action, { method: "POST", body: data });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    return page.querySelector("#results article") || problem(`${file.name}: the server answered ${response.status}`);
+    return page.querySelector("#results article") || problem(`${file.name}: the server returned ${response.status}`);
   } catch {
-    return problem(`${file.name}: the server does not answer; is it running?`);
+    return problem(`${file.name}: the server does not respond; is it running?`);
   }
 }
 
@@ -45,7 +45,7 @@ async function caption(file) {
   results.prepend(pending);
   results.setAttribute("aria-busy", "true");
   live.textContent = `Captioning ${file.name} …`;
-  const article = document.adoptNode(await answer(file));
+  const article = document.adoptNode(await send(file));
   pending.replaceWith(article);
   URL.revokeObjectURL(picture);
   results.removeAttribute("aria-busy");

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from captioner.inference.caption import Candidate
+from captioner.pages.attention import Overlay, WordMap
 from captioner.pages.picture import Embedded
-from captioner.report.attention import Veil, WordMap
 from captioner.report.chart import Chart, Series, draw
-from captioner.report.compare import Apart, Comparison
+from captioner.report.compare import CaptionDifference, Comparison
 from captioner.report.data_facts import DataTable
-from captioner.report.gallery import Entry, Gallery
+from captioner.report.gallery import Gallery, GalleryEntry
 from captioner.report.history import History
-from captioner.report.page import Page, render_page
+from captioner.report.page import ReportPage, render_page
 from captioner.report.run_facts import RunFacts
 from captioner.report.scores import Figure, ScoreTable
 from captioner.report.vocabulary import WordShare, WordUse
@@ -29,14 +29,14 @@ def hostile_page(text: str) -> bytes:
     warning = {"step": 1, "problem": text}
     facts = RunFacts(text, History([], [], [warning], []), text, {"recurrent cell": text}, {"steps": text})
     picture = Embedded("data:image/png;base64,AA==", 64, 64)
-    word = WordMap(text, [Veil(0.5, "M0 0h1v1h-1z")], 0, 0, 0.5, 0.25)
-    entry = Entry(
+    word = WordMap(text, [Overlay(0.5, "M0 0h1v1h-1z")], 0, 0, 0.5, 0.25)
+    entry = GalleryEntry(
         0, text, picture, text, -1.0, [Candidate(text, -1.0)] * 2, [text] * 5, True, 0.5, "best", [word], (1, 1)
     )
     chart = draw(Chart(text, text, [Series(text, 0, [(1, 1)]), Series(text, 1, [(1, 1)])], x=text))
     assert chart is not None
     return render_page(
-        Page(
+        ReportPage(
             title=text,
             runs=[facts, facts],
             curves=[chart],
@@ -47,7 +47,9 @@ def hostile_page(text: str) -> bytes:
             gallery=Gallery(text, [entry, entry._replace(picture=None), entry._replace(words=[])], 1, 0),
             words=[WordUse(text, 0, text, [WordShare(text, 1.0, 1.0)], [[text, text]], [[text, text]])],
             gradients=chart,
-            comparison=Comparison(text, [text], [[text, text]], [Apart(text, None, [(text, text, 1.0)], [text])]),
+            comparison=Comparison(
+                text, [text], [[text, text]], [CaptionDifference(text, None, [(text, text, 1.0)], [text])]
+            ),
         )
     )
 
@@ -90,6 +92,6 @@ def test_nothing_is_loaded(pattern: str) -> None:
 
 def test_sections_without_content_are_omitted() -> None:
     facts = RunFacts("a", History([], [], [], []), "", {}, {"steps": "0"})
-    page = Elements(render_page(Page("a", [facts], [])).decode())
+    page = Elements(render_page(ReportPage("a", [facts], [])).decode())
     assert [attrs["id"] for tag, attrs in page.found if tag == "h2"] == ["setup"]
     assert "All options have their defaults." in page.text

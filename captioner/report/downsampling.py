@@ -1,4 +1,4 @@
-"""Fewer points with the same look."""
+"""Downsample curves: keep the minimum and maximum of each bin."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from captioner.report.history import Points
 T = TypeVar("T")
 
 
-def thinned(points: Points, limit: int) -> Points:
-    """Keep at most about `limit` points: of each of `limit` / 2 shares the lowest and the highest, and both ends.
+def downsample(points: Points, limit: int) -> Points:
+    """Keep at most about `limit` points: the minimum and maximum of each of `limit` / 2 bins, and both ends.
 
     So a spike of a single step remains visible.
     """
     if len(points) <= limit:
         return points
-    shares = limit // 2
+    bins = limit // 2
     kept = {0, len(points) - 1}
-    for share in range(shares):
-        first, end = share * len(points) // shares, (share + 1) * len(points) // shares
+    for number in range(bins):
+        first, end = number * len(points) // bins, (number + 1) * len(points) // bins
         rows = range(first, end)
         kept |= {min(rows, key=lambda row: points[row][1]), max(rows, key=lambda row: points[row][1])}
     return [points[row] for row in sorted(kept)]
 
 
-def evenly(items: Sequence[T], count: int) -> list[T]:
+def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
     """Return at most `count` items at even distances, the first and the last included; one is that in the middle."""
     if len(items) <= count:
         return list(items)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from captioner.arrays import Array
 from captioner.images.attention_picture import visibility
-from captioner.inference.attention import Attention
 from captioner.printable import printable
 
 LEVELS = 20
@@ -16,7 +16,7 @@ LEVELS = 20
 MAX_WORD = 40
 
 
-class Veil(NamedTuple):
+class Overlay(NamedTuple):
     """Cells that hide the picture with one opacity, as SVG path data in units of cells."""
 
     opacity: float
@@ -27,24 +27,29 @@ class WordMap(NamedTuple):
     """The attention of one word: what hides the picture, the strongest cell, and the weights."""
 
     word: str
-    veils: list[Veil]
+    overlays: list[Overlay]
     row: int
     column: int
     strongest: float
     sentinel: float
 
 
-def word_maps(attention: Attention) -> list[WordMap]:
-    """Draw the attention of each word of a caption."""
-    words = zip(attention.words, attention.maps, attention.sentinel.tolist(), strict=True)
-    return [_word_map(printable(word, MAX_WORD), map_, sentinel) for word, map_, sentinel in words]
+def word_maps(words: Sequence[str], maps: Array, sentinel: Array) -> list[WordMap]:
+    """Draw the attention of each word of a caption.
+
+    Shapes: T words, maps (T, rows, columns), sentinel (T,).
+    """
+    return [
+        _word_map(printable(word, MAX_WORD), map_, weight)
+        for word, map_, weight in zip(words, maps, sentinel.tolist(), strict=True)
+    ]
 
 
 def _word_map(word: str, map_: Array, sentinel: float) -> WordMap:
     row, column = np.unravel_index(int(map_.argmax()), map_.shape)
     hidden = np.rint((1 - visibility(map_, sentinel)) * LEVELS).astype(int)
-    veils = [Veil(level / LEVELS, _cells(hidden == level)) for level in np.unique(hidden).tolist() if level > 0]
-    return WordMap(word, veils, int(row), int(column), float(map_.max()), sentinel)
+    overlays = [Overlay(level / LEVELS, _cells(hidden == level)) for level in np.unique(hidden).tolist() if level > 0]
+    return WordMap(word, overlays, int(row), int(column), float(map_.max()), sentinel)
 
 
 def _cells(chosen: Array) -> str:
