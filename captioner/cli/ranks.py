@@ -72,7 +72,9 @@ class SharedStop:
         self.signal = 0
 
     def __call__(self) -> bool:
-        self.signal = self.signal or max(self._ranks.gather(self._caught[0] if self._caught else 0))
+        # always collective, also if the signal is known: no rank exits while rank 0 still writes a report
+        now = max(self._ranks.gather(self._caught[0] if self._caught else 0))
+        self.signal = self.signal or now
         return self.signal != 0
 
 
