@@ -15,11 +15,9 @@ from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError
 from captioner.inference.restore import restore
 from captioner.parallel.ranks import ALONE, Ranks
-from captioner.storage.atomic import write_atomically
 from captioner.storage.files import read_text
 from captioner.training.events import Ended, Event, Warned
-from captioner.training.folder_lock import FolderLock
-from captioner.training.resumable import find_run
+from captioner.training.resumable import find_run, recover_last
 from captioner.training.run_folder import RunFolder
 from captioner.training.train import resume, train
 
@@ -67,17 +65,8 @@ def resume_or_start(
 
 
 def _find(run: RunFolder, config: Config, overrides: Sequence[str]) -> Found | None:
-    """Return the run that has a checkpoint, or None.
-
-    The first best.h5 is written before the first last.h5: after a kill between them, best.h5 is the last checkpoint.
-    """
-    if not run.last.exists() and run.best.exists():
-        lock = FolderLock(run.path)
-        try:
-            with run.writing(run.last):
-                write_atomically(run.last, (run.best.read_bytes(),))
-        finally:
-            lock.release()
+    """Return the run that has a checkpoint, or None."""
+    recover_last(run)
     if not run.last.exists() and not run.captions.exists():
         return None
     restored = restore(find_run(run.path).last, overrides, for_training=False)
