@@ -31,22 +31,22 @@ def joined(mpi: bool) -> Iterator[Ranks]:
     A failure of all ranks is reported by rank 0. A failure of a single rank is reported by this rank, which then ends
     the others, since they wait for it.
     """
-    from captioner.parallel.ranks import ALONE
+    from captioner.parallel.ranks import SINGLE_PROCESS
 
     if not mpi:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     from captioner.parallel.mpi import start
 
     ranks = start()
-    interrupts.BEFORE_EXIT.extend([_silence, ranks.leave])
+    interrupts.BEFORE_EXIT.extend([_silence, ranks.abort_all])
     sys.excepthook = _exit_after_traceback
     if ranks.rank != 0:
         warnings.showwarning = lambda *warning, **more: None  # rank 0 prints the same ones
     try:
         yield ranks
     except BaseException:
-        if not ranks.all_end():
+        if not ranks.all_exiting():
             output.PROGRAM[0] = f"captioner: rank {ranks.rank}"
         elif ranks.rank != 0:
             output.silence()
@@ -73,7 +73,7 @@ class SharedStop:
 
     def __call__(self) -> bool:
         # always collective, also if the signal is known: no rank exits while rank 0 still writes a report
-        now = max(self._ranks.gather(self._caught[0] if self._caught else 0))
+        now = max(self._ranks.all_gather(self._caught[0] if self._caught else 0))
         self.signal = self.signal or now
         return self.signal != 0
 

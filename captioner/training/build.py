@@ -22,7 +22,7 @@ from captioner.model.parameters import add_forget_bias, initial_params, log_freq
 from captioner.model.standardizer import Standardizer
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.self_critical import SelfCritical
 from captioner.training.solver import Batches, Plan
@@ -69,7 +69,7 @@ def build_batches(
     model: CaptioningRNN,
     total_steps: int,
     pool: ThreadPool,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> AbstractContextManager[Batches]:
     """Return the batches of the configured objective, as a context that frees their resources."""
     options, null = config.train, corpus.vocab.null

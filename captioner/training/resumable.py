@@ -12,13 +12,13 @@ from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.restore import Restored, restore
 from captioner.optim.ema import EMA
 from captioner.optim.update_rules import UPDATE_RULES
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage.atomic import write_atomically
 from captioner.training.folder_lock import FolderLock
 from captioner.training.run_folder import RunFolder
 
 
-def find_run(folder: str | os.PathLike[str], ranks: Ranks = ALONE) -> RunFolder:
+def find_run(folder: str | os.PathLike[str], ranks: Ranks = SINGLE_PROCESS) -> RunFolder:
     """Return the run folder at a path; a missing last checkpoint is recovered from the best one.
 
     Raises: UsageError or CheckpointError when it cannot be resumed.
@@ -27,7 +27,7 @@ def find_run(folder: str | os.PathLike[str], ranks: Ranks = ALONE) -> RunFolder:
     parent = os.path.dirname(folder) or "."
     if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
         raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
-    ranks.lead(lambda: recover_last(run))
+    ranks.on_rank_0(lambda: recover_last(run))
     if run.last.exists():
         return run
     if run.captions.exists():

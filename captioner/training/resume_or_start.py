@@ -14,7 +14,7 @@ from captioner.config.schema import options
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError
 from captioner.inference.restore import restore
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage.files import read_text
 from captioner.training.events import Ended, Event, Warned
 from captioner.training.resumable import find_run, recover_last
@@ -38,7 +38,7 @@ def resume_or_start(
     folder: str | os.PathLike[str],
     overrides: Sequence[str] = (),
     stop: Callable[[], bool] = lambda: False,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
     """Resume the run in a folder if it has a checkpoint, else train a new model there.
 
@@ -48,7 +48,7 @@ def resume_or_start(
     Raises: as `train` and `resume`.
     """
     run = RunFolder(Path(folder), ranks)
-    found = ranks.lead(lambda: _find(run, config, overrides))
+    found = ranks.on_rank_0(lambda: _find(run, config, overrides))
     if found is None:
         yield from train(config, folder, overwrite=True, stop=stop, ranks=ranks)
         return

@@ -324,7 +324,7 @@ def test_the_stopwatch_measures_every_phase_of_a_step(monkeypatch: pytest.Monkey
         monkeypatch.setattr(owner, name, with_duration(seconds, getattr(owner, name)))
     for _ in steps(trained, source, state, how, watch):
         clock[0] += 1e6
-    assert watch.seconds == {"reading": 3, "forward": 30, "backward": 300, "reduction": 0, "update": 36_000}
+    assert watch.seconds == {"reading": 3, "forward": 30, "backward": 300, "all-reduce": 0, "update": 36_000}
 
 
 def test_the_stopwatch_does_not_change_training() -> None:
