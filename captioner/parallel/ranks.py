@@ -30,7 +30,10 @@ class Ranks:
     """The number of ranks on this machine."""
 
     def all_reduce(self, arrays: Params) -> Params:
-        """Return the sums of arrays over all ranks, with the same bits in each of them."""
+        """Return the sums of arrays over all ranks, with the same bits in each of them.
+
+        The arrays may be overwritten by the next call.
+        """
         return identity(arrays)
 
     def all_gather(self, value: T) -> list[T]:

@@ -107,9 +107,9 @@ def steps(
 ) -> Iterator[Step]:
     """Train until `plan.span.total_steps`, yielding a record after every update.
 
-    `watch` measures reading, forward, backward, all-reduce and update. The workers of `pool` each process a shard of the
-    batch and of the update. If several ranks share the batches, `reduce` sums their gradients; each rank then makes the
-    same update.
+    `watch` measures reading, forward, backward, all-reduce and update. The workers of `pool` each process a shard of
+    the batch and of the update. If several ranks share the batches, `reduce` sums their gradients; each rank then makes
+    the same update.
 
     Raises: DivergenceError before the update, with the state still finite, when a feature, loss or gradient is not
     finite or the loss is too large; and after the update, when a parameter is not finite.
