@@ -94,8 +94,8 @@ def resume(
     check_same_data(run.last, restored.meta, fingerprint, probe)
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, restored.meta.step)
-    best = restored.meta.best, restored.meta.since_best
-    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, *best)
+    best, since_best = restored.meta.best, restored.meta.since_best
+    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
     reuse_choices(restored.meta.environment)
     training = Training(recorder, changes(restored.meta.environment, environment(config.threads, ranks.size)))
     run.claim()
@@ -114,7 +114,8 @@ class Training:
     """One call of `train` or `resume`: run the solver, log, validate and save."""
 
     def __init__(self, recorder: Recorder, warnings: Iterable[str] = ()) -> None:
-        self.recorder, self.outcome = recorder, dict[str, Any]()
+        self.recorder = recorder
+        self.outcome: dict[str, Any] = {}
         self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
         self.model, self.state, self.ranks = recorder.model, recorder.state, recorder.run.ranks
         self.warnings = [*warnings, *oversubscription(self.config.threads, self.ranks.local_size)]
@@ -151,12 +152,9 @@ class Training:
                 reason = yield from self._run(batches, stop)
         except DivergenceError as error:
             self._summarize("diverged", began, first)
-            saved = self.recorder.saved
-            note = (
-                "no checkpoint yet"
-                if saved is None
-                else f"{self.run.last} contains step {saved}, before the divergence"
-            )
+            saved, note = self.recorder.saved, "no checkpoint yet"
+            if saved is not None:
+                note = f"{self.run.last} contains step {saved}, before the divergence"
             raise DivergenceError(f"{error}; {note}{self.run.previous_run_note()}") from error
         if self.config.decode.consensus:
             with self.watch("saving"):
