@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
@@ -12,10 +11,9 @@ from typing import Any, NamedTuple
 from captioner.config.options import Config
 from captioner.config.schema import options
 from captioner.config.yaml_io import dump
-from captioner.errors import CaptionerError
 from captioner.inference.restore import restore
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.storage.files import read_text
+from captioner.storage.json_object import read_json_object
 from captioner.training.events import Ended, Event, Warned
 from captioner.training.resumable import find_run, recover_last
 from captioner.training.run_folder import RunFolder
@@ -80,9 +78,5 @@ def _find(run: RunFolder, config: Config, overrides: Sequence[str]) -> Found | N
 
 def _summary(run: RunFolder) -> dict[str, Any] | None:
     """Return the summary of a run; None if it is missing or is not one."""
-    try:
-        summary = json.loads(read_text(run.summary))
-    except (CaptionerError, OSError, ValueError):
-        return None
-    needed = {"steps", "ended", "best", "seconds", "words_per_second", "profile"}
-    return summary if isinstance(summary, dict) and needed <= summary.keys() else None
+    summary = read_json_object(run.summary)
+    return summary if {"steps", "ended", "best", "seconds", "words_per_second", "profile"} <= summary.keys() else None
