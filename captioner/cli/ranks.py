@@ -30,6 +30,8 @@ def joined(mpi: bool) -> Iterator[Ranks]:
 
     A failure of all ranks is reported by rank 0. A failure of a single rank is reported by this rank, which then ends
     the others, since they wait for it.
+
+    Raises: MissingLibraryError, UsageError, if MPI cannot start.
     """
     from captioner.parallel.ranks import SINGLE_PROCESS
 

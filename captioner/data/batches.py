@@ -33,7 +33,8 @@ class ShuffledBatches:
         batch_size: int,
         seed: int,
         captions_per_image: int = 1,
-        null: int = 0,
+        *,
+        null: int,
         ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         self.split, self.null, self.ranks = split, null, ranks

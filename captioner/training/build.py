@@ -74,7 +74,7 @@ def build_batches(
     """Return the batches of the configured objective, as a context that frees their resources."""
     options, null = config.train, corpus.vocab.null
     shuffled = ShuffledBatches(
-        corpus.split("train"), options.batch_size, config.seed, options.captions_per_image, null, ranks
+        corpus.split("train"), options.batch_size, config.seed, options.captions_per_image, null=null, ranks=ranks
     )
     return OBJECTIVES[config.train.objective](shuffled, config, corpus, model, total_steps, pool)
 
