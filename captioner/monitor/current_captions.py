@@ -13,11 +13,11 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.restore import check_corpus, restore
 from captioner.monitor.fixed_images import FixedImages, open_fixed_images
 from captioner.monitor.follow import pause
-from captioner.monitor.signature import Signature, signature
 from captioner.optim.schedules import Span
 from captioner.parallel.blas import set_threads
 from captioner.report.gallery import Gallery, build_gallery
 from captioner.report.live import N_BEST
+from captioner.storage.file_version import FileVersion, file_version
 from captioner.storage.files import read_text
 from captioner.training.run_folder import RunFolder
 
@@ -45,7 +45,7 @@ class CurrentCaptions:
     def __init__(self, folder: Path, images: Path | None = None) -> None:
         self.current = Current()
         self._run, self._images = RunFolder(folder), images
-        self._seen: tuple[Signature | None, ...] = ()
+        self._seen: tuple[FileVersion | None, ...] = ()
         self._config = ""
         self._fixed: FixedImages | None = None
 
@@ -62,8 +62,8 @@ class CurrentCaptions:
 
     def update(self) -> None:
         """Caption the images if the config or the checkpoint was replaced since the last call."""
-        checkpoint = self._run.last if signature(self._run.last) else self._run.best
-        seen = signature(self._run.config), signature(checkpoint)
+        checkpoint = self._run.last if file_version(self._run.last) else self._run.best
+        seen = file_version(self._run.config), file_version(checkpoint)
         if seen == self._seen or seen[0] is None:
             return
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from captioner.monitor.activity import Activity
-from captioner.monitor.signature import signature
+from captioner.storage.file_version import file_version
 from captioner.storage.json_object import read_json_object
 from captioner.training.run_folder import RunFolder
 
@@ -48,10 +48,10 @@ def find_state(folder: Path, activity: Activity) -> RunState:
         return RunState(Kind.MISSING, f"{folder}: folder not found; it was moved or deleted.")
     run = RunFolder(folder)
     files = run.config, run.history, run.last, run.best, run.captions
-    changed = max((found.changed for found in map(signature, files) if found), default=0.0)
+    changed = max((found.changed for found in map(file_version, files) if found), default=0.0)
     if not changed:
         return RunState(Kind.WAITING, "Waiting for training: the folder has no run yet.")
-    summary, record = signature(run.summary), signature(run.history)
+    summary, record = file_version(run.summary), file_version(run.history)
     has_ended = summary is not None and summary.changed >= changed
     recorded = record.changed if record else 0.0
     if activity.is_training(folder, changed, has_ended):
