@@ -78,3 +78,21 @@ def test_after_a_signal_all_ranks_wait_for_the_last_report(small_options: Sequen
     assert process.returncode == 128 + signal.SIGTERM
     assert messages.splitlines()[-1].startswith("stopped after ")
     assert (run / "report.html").exists()
+
+
+IN_PROCESS = """
+import sys
+from captioner.cli import interrupts, main, output
+
+before = output.PROGRAM[:], interrupts.BEFORE_EXIT[:], sys.excepthook
+try:
+    main(["train", "--resume", sys.argv[1], "--mpi"])
+except SystemExit as exit:
+    assert exit.code == 1
+assert (output.PROGRAM, interrupts.BEFORE_EXIT, sys.excepthook) == before
+"""
+
+
+def test_a_command_in_a_program_leaves_no_state() -> None:
+    done = mpiexec(2, "missing", start=("-c", IN_PROCESS))
+    assert done.returncode == 0, done.stderr
