@@ -1,4 +1,4 @@
-"""captioner monitor: follow a training in the browser."""
+"""captioner monitor: monitor a training run in the browser."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ Examples:
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
 @images_option("the captions")
 def monitor(run: Path, port: int, open_browser: bool, images: Path | None) -> None:
-    """Follow a training in the browser.
+    """Monitor a training run in the browser.
 
-    RUN is a run folder that `captioner train` writes in another process, or that of a training that has ended. The page
+    RUN is a run folder that `captioner train` writes in another process, or that of a run that has ended. The page
     shows the progress, the remaining time, the curves, and the captions that the newest checkpoint writes for eight
     images of the validation split. It refreshes itself, and is readable on this machine only. Ctrl-C ends the command;
-    training goes on. Nothing in RUN is written or locked.
+    training continues. Nothing in RUN is written or locked.
     """
     _check_folders(run, images)
     from captioner.monitor.page import Page

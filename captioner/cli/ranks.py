@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 mpi_option = click.option(
     "--mpi", is_flag=True,
-    help="Share each batch among the ranks that mpiexec or srun started; train.batch_size is that of all. Needs the "
-    "extra mpi.",
+    help="Data-parallel training: split each batch among the MPI ranks that mpiexec or srun started. train.batch_size "
+    "is the global batch size. Needs the extra mpi.",
 )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def _exit_after_traceback(kind: type[BaseException], error: BaseException, trace
 
 
 class SharedStop:
-    """The `stop` of a training: whether any rank caught a signal, which is then the `signal` of all."""
+    """The `stop` of training: whether any rank caught a signal, which is then the `signal` of all."""
 
     def __init__(self, ranks: Ranks, caught: Sequence[int]) -> None:
         self._ranks, self._caught = ranks, caught
@@ -81,7 +81,7 @@ class SharedStop:
 
 
 def show(events: Iterator[Event], ranks: Ranks, profile: bool) -> dict[str, Any]:
-    """Consume the events of a training and return its summary; rank 0 alone prints them."""
+    """Consume the events of a training run and return its summary; rank 0 alone prints them."""
     from captioner.cli import progress
     from captioner.training.events import Ended
 

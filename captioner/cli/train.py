@@ -69,7 +69,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--report", is_flag=True,
-    help="Write report.html in the run folder, a page about the run, and write it anew after every validation.",
+    help="Write an HTML report to report.html in the run folder, and update it after every validation.",
 )  # fmt: skip
 @images_option("--report")
 def train(

@@ -1,4 +1,4 @@
-"""Ranks: the processes that share one training, and what they exchange. One process alone is the trivial case."""
+"""Ranks: the processes that share one training run, and what they exchange. One process alone is the trivial case."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Ranks:
     """The number of ranks on this machine."""
 
     def all_reduce(self, arrays: Params) -> Params:
-        """Return the sums of arrays over all ranks, with the same bits in each of them.
+        """Return the sums of arrays over all ranks, bit-identical on all of them.
 
         The arrays may be overwritten by the next call.
         """

@@ -105,7 +105,7 @@ OBJECTIVES: dict[str, Callable[..., AbstractContextManager[Batches]]] = {
 
 
 def build_span(config: Config, per_epoch: int) -> Span:
-    """Build the span of a training with `per_epoch` steps per epoch."""
+    """Build the span of a training run with `per_epoch` steps per epoch."""
     options = config.train
     total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
     return Span(total, per_epoch, options.lr_decay, options.warmup_steps)

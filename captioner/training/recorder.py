@@ -86,7 +86,7 @@ class Recorder:
         self.saved = self.state.step
 
     def _synchronize_ranks(self) -> None:
-        """Let all ranks go on like ranks that are resumed from the checkpoint."""
+        """Let all ranks continue like ranks that are resumed from the checkpoint."""
         share_choices(self.run.ranks)
         synchronize(self.state, self.run.ranks)
 

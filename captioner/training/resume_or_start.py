@@ -53,7 +53,7 @@ def resume_or_start(
     if found.other_options:
         yield Warned(
             found.step,
-            f"{run.path}: the run goes on with its own config, in which {', '.join(found.other_options)} differ from "
+            f"{run.path}: the run continues with its own config, in which {', '.join(found.other_options)} differ from "
             "the given one; options that can change are set with -o",
         )
     if found.summary is not None:

@@ -111,7 +111,7 @@ def test_other_options_continue_a_run_that_has_ended(repeat: Callable[..., Any],
     assert done.code == 0
     assert f"from step {TWO_EPOCHS}" in done.err
     assert checkpoint.load(tmp_path / "run" / "last.h5").meta.step == 39
-    assert "the run goes on with its own config" not in done.err
+    assert "the run continues with its own config" not in done.err
 
 
 def test_a_stopped_run_has_not_ended(repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_another_config_file_is_reported(repeat: Callable[..., Any], tmp_path: P
     done = repeat("-c", tmp_path / "other.yaml")
     assert done.code == 0
     assert done.err.startswith(
-        f"warning: {tmp_path / 'run'}: the run goes on with its own config, in which train.patience, decode.beam_width "
-        "differ from the given one; options that can change are set with -o\n"
+        f"warning: {tmp_path / 'run'}: the run continues with its own config, in which train.patience, "
+        "decode.beam_width differ from the given one; options that can change are set with -o\n"
     )
 
 
