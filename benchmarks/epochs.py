@@ -29,7 +29,7 @@ def measure(session: Session) -> dict[str, Any]:
         session.note("Flickr8k was not found (--flickr8k FOLDER); the epoch uses generated scenes")
     config = load(path, options)
     corpus = build_corpus(config)
-    shuffled = ShuffledBatches(corpus.split("train"), config.train.batch_size, config.seed)
+    shuffled = ShuffledBatches(corpus.split("train"), config.train.batch_size, config.seed, null=corpus.vocab.null)
     batches = [Batch(*shuffled.batch(step)[:2]) for step in range(BATCHES)]
     step = training(build_model(config, corpus), batches, ThreadPool(1))
     steps = {"ours": Contender(lambda: [step() for _ in batches], partial(set_library_threads, "pool", 1))}

@@ -1,4 +1,4 @@
-"""Weak and strong scaling of training over MPI ranks of one thread, and the bytes and the time of their reduction."""
+"""Weak and strong scaling of training over MPI ranks of one thread, and the bytes and the time of their all-reduce."""
 
 from __future__ import annotations
 

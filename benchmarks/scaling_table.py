@@ -20,8 +20,8 @@ def efficiency(scaling: Results, case: str = "weak") -> float:
     return float(speed_up if case == "weak" else speed_up / scaling["ranks"])
 
 
-def reduction(ranks: int, nbytes: float, rate: float) -> float:
-    """Return the seconds of a reduction: each rank sends 2 (k - 1) / k of the bytes, in 2 (k - 1) messages."""
+def all_reduce_seconds(ranks: int, nbytes: float, rate: float) -> float:
+    """Return the seconds of an all-reduce: each rank sends 2 (k - 1) / k of the bytes, in 2 (k - 1) messages."""
     return 2 * (ranks - 1) * (nbytes / ranks / rate + LATENCY)
 
 
@@ -34,7 +34,7 @@ def calculated_step(scaling: Results, ranks: int, rate: float, weak: bool) -> fl
     one = scaling["one"]
     shared = one["step"] - one["update"] - one["noise"]
     work = shared + ranks * one["noise"] if weak else shared / ranks + one["noise"]
-    return float(work + one["update"] + reduction(ranks, one["bytes"], rate))
+    return float(work + one["update"] + all_reduce_seconds(ranks, one["bytes"], rate))
 
 
 def scaling_tables(scaling: Results) -> Iterator[str]:
@@ -46,11 +46,11 @@ def scaling_tables(scaling: Results) -> Iterator[str]:
         "strong": (f"{count} ranks, {scaling['captions']} captions (strong)", f"{efficiency(scaling, 'strong'):.2f}"),
     }
     yield table(
-        f"{scaling['shape']}, measured | step, ms | reduction, ms | gradients, MB | efficiency",
+        f"{scaling['shape']}, measured | step, ms | all-reduce, ms | gradients, MB | efficiency",
         (
             (
                 name,
-                *(f"{1e3 * scaling[case][part]:.4g}" for part in ("step", "reduction")),
+                *(f"{1e3 * scaling[case][part]:.4g}" for part in ("step", "all-reduce")),
                 f"{one['bytes'] / 1e6:.1f}",
                 value,
             )
@@ -58,7 +58,7 @@ def scaling_tables(scaling: Results) -> Iterator[str]:
         ),
     )
     yield table(
-        "ranks, **calculated**: reduction in ms, weak efficiency, strong speed-up | " + " | ".join(NETWORKS),
+        "ranks, **calculated**: all-reduce in ms, weak efficiency, strong speed-up | " + " | ".join(NETWORKS),
         _calculated(scaling),
     )
 
@@ -69,5 +69,5 @@ def _calculated(scaling: Results) -> Iterator[Row]:
         cells = []
         for rate in NETWORKS.values():
             weak, strong = (one["step"] / calculated_step(scaling, ranks, rate, kind) for kind in (True, False))
-            cells.append(f"{1e3 * reduction(ranks, one['bytes'], rate):.0f} ms, {weak:.2f}, {strong:.1f}x")
+            cells.append(f"{1e3 * all_reduce_seconds(ranks, one['bytes'], rate):.0f} ms, {weak:.2f}, {strong:.1f}x")
         yield (str(ranks), *cells)

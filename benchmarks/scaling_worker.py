@@ -51,11 +51,11 @@ def main(key: str, captions: int, count: int) -> None:
     nbytes = check(model, dealt, ranks)
     rule, watch = UPDATE_RULES["adam"], Stopwatch()
     plan = Plan(rule, Hyper(ours.RATE), SCHEDULES["constant"], Span(10**9, 10**9), clip_norm=ours.CLIP)
-    records = steps(model, dealt, TrainState.fresh(model, rule), plan, watch, reduce=ranks.sum)
+    records = steps(model, dealt, TrainState.fresh(model, rule), plan, watch, reduce=ranks.all_reduce)
     times: list[dict[str, float]] = []
     for _ in range(WARM_UP + count):
         watch.seconds.clear()
-        ranks.gather(None)  # all begin together, so that the first waits for none
+        ranks.all_gather(None)  # all begin together, so that the first waits for none
         began = time.perf_counter()
         next(records)
         times.append({"step": time.perf_counter() - began, **watch.seconds})
@@ -73,7 +73,7 @@ def check(model: CaptioningRNN, dealt: Dealt, ranks: Ranks) -> int:
     losses, cache = model.forward(own.features, own.captions, np.random.default_rng(0), part=own.part)
     grads = model.backward(cache)
     nbytes = sum(grad.nbytes for grad in grads.values())
-    summed = ranks.sum({**grads, "loss": np.array([losses.loss])})
+    summed = ranks.all_reduce({**grads, "loss": np.array([losses.loss])})
     loss = float(summed.pop("loss")[0])
     if ranks.rank == 0:
         serial = model.loss(dealt.features, dealt.captions, np.random.default_rng(0))

@@ -37,7 +37,7 @@ def train(
     """Train a model into a new run folder, and return a Captioner of its best checkpoint.
 
     `config` is a YAML file, the name of a shipped config, a Config, or None for the defaults; `overrides` set options,
-    such as `train.epochs=3`. For the events of a training, such as the loss of each step, use
+    such as `train.epochs=3`. For the events of training, such as the loss of each step, use
     `captioner.training.train.train`.
 
     Raises: ConfigError, UsageError, DataError, DivergenceError, CheckpointError; TypeError for arguments of another

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
 
 import click
 
@@ -36,10 +37,10 @@ COMMANDS = {
     "import": "Make a checkpoint of exported parameters.",
     "inspect": "Analyze a trained model.",
     "models": "List the installed models.",
-    "monitor": "Follow a training in the browser.",
+    "monitor": "Monitor a training run in the browser.",
     "package": "Write a model as a Python package.",
     "prepare": "Build a data set from photographs and captions.",
-    "report": "Write a page about runs.",
+    "report": "Write an HTML report of runs.",
     "sample": "Write captions for images.",
     "serve": "Caption photographs on a local web page.",
     "train": "Train a captioning model.",
@@ -79,13 +80,25 @@ def main(args: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if COMPLETION in os.environ:
         importlib.import_module("captioner.cli.completion")  # registers the shells
-    code = _run(*_without_debug(sys.argv[1:] if args is None else args))
+    words, debug = _without_debug(sys.argv[1:] if args is None else args)
+    with contextlib.nullcontext() if args is None else _restored():
+        code = _run(words, debug)
     if args is None:
         # During shutdown, Python would print a traceback for an interrupt.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if code:
             interrupts.exit_at_once(code)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _restored() -> Iterator[None]:
+    """Restore what `ranks.joined` sets until the end of the process, whose message and exit need it."""
+    program, before_exit, hook = output.PROGRAM[:], interrupts.BEFORE_EXIT[:], sys.excepthook
+    try:
+        yield
+    finally:
+        output.PROGRAM[:], interrupts.BEFORE_EXIT[:], sys.excepthook = program, before_exit, hook
 
 
 def _without_debug(args: list[str]) -> tuple[list[str], bool]:

@@ -7,15 +7,6 @@ from typing import Any
 
 from captioner.printable import printable, quoted
 
-ROWS = {
-    "images": ("images", ",d"),
-    "captions": ("captions", ",d"),
-    "words": ("words", ",d"),
-    "shortest": ("minimum length", "d"),
-    "mean": ("mean length", ".1f"),
-    "longest": ("maximum length", "d"),
-    "unk": ("<UNK> words", ".2%"),
-}
 COUNTS = {
     "skipped": "skipped lines",
     "omitted": "images omitted: in no list, or in an empty split",
@@ -32,6 +23,8 @@ LONGEST = 200
 
 def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
     """Yield the lines of the summary of the data set `name`."""
+    from captioner.data.summary import ROWS
+
     splits, counts = summary["splits"], summary.get("counts", {})
     yield name
     yield f"{'':<24}" + "".join(f"{split:>12.11}" for split in splits)

@@ -8,9 +8,9 @@ import click
 
 from captioner.cli import output
 from captioner.cli.completion import complete_run
+from captioner.cli.interrupts import stop_signals
 from captioner.cli.options import PATH, override_option, teacher_override_option
 from captioner.cli.ranks import SharedStop, joined, mpi_option, show
-from captioner.cli.train import stop_signals
 
 
 @click.command(

@@ -1,4 +1,4 @@
-"""End the process on Ctrl-C, also if Python ignores the exception or other threads are busy."""
+"""Signals: stop after the current step, or end the process at once, also if Python ignores the exception of Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import signal
 import sys
 import threading
 from _thread import interrupt_main
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from captioner.cli import output
@@ -16,10 +18,10 @@ from captioner.cli import output
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+"""Windows has SIGBREAK (Ctrl-Break) instead of SIGHUP."""
 AGAIN = 0.05
 """Seconds until an ignored interrupt is raised again."""
-
-
 BEFORE_EXIT: list[Callable[[int], None]] = []
 """Called with the exit code before the process exits with one other than 0."""
 
@@ -52,3 +54,23 @@ def exit_at_once(code: int) -> None:
     for last in BEFORE_EXIT:
         last(code)
     os._exit(code)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Catch the first signal of `STOPPING` in a list; a second one terminates at once."""
+    caught: list[int] = []
+
+    def catch(number: int, frame: FrameType | None) -> None:
+        # SIG_DFL is set only here: otherwise Python loses a second signal that arrives before it handles the first.
+        if caught:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        caught.append(number)
+
+    previous = {number: signal.signal(number, catch) for number in STOPPING}
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""captioner monitor: follow a training run in the browser."""
+"""captioner monitor: monitor a training run in the browser."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Examples:
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
 @images_option("the captions")
 def monitor(run: Path, port: int, open_browser: bool, images: Path | None) -> None:
-    """Follow a training run in the browser.
+    """Monitor a training run in the browser.
 
     RUN is a run folder that `captioner train` writes in another process, or one whose training has ended. The page
     shows the progress, the remaining time, the curves, and the captions that the newest checkpoint writes for eight

@@ -120,7 +120,7 @@ def progress(total: int, unit: str, initial: int = 0) -> tqdm[Any]:
 
 @contextlib.contextmanager
 def ignoring_a_closed_pipe() -> Iterator[None]:
-    """Discard the rest of stdout if its reader closed the pipe: the command goes on, and its exit code counts."""
+    """Discard the rest of stdout if its reader closed the pipe: the command continues, and its exit code counts."""
     try:
         yield
     except BrokenPipeError:

@@ -42,7 +42,7 @@ Examples:
 @prepare_options
 @list_option
 @encoder_options
-@shard_option("Prepare only part I of N parts of the photographs; `captioner data merge` joins the parts.")
+@shard_option("Prepare only shard I of N; `captioner data merge` joins the shards.")
 @strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing data set.")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 mpi_option = click.option(
     "--mpi", is_flag=True,
-    help="Share each batch among the ranks that mpiexec or srun started; train.batch_size is that of all. Needs the "
-    "extra mpi.",
+    help="Data-parallel training: split each batch among the MPI ranks that mpiexec or srun started. train.batch_size "
+    "is the global batch size. Needs the extra mpi.",
 )  # fmt: skip
 
 
@@ -30,23 +30,25 @@ def joined(mpi: bool) -> Iterator[Ranks]:
 
     A failure of all ranks is reported by rank 0. A failure of a single rank is reported by this rank, which then ends
     the others, since they wait for it.
+
+    Raises: MissingLibraryError, UsageError, if MPI cannot start.
     """
-    from captioner.parallel.ranks import ALONE
+    from captioner.parallel.ranks import SINGLE_PROCESS
 
     if not mpi:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     from captioner.parallel.mpi import start
 
     ranks = start()
-    interrupts.BEFORE_EXIT.extend([_silence, ranks.leave])
+    interrupts.BEFORE_EXIT.extend([_silence, ranks.abort_all])
     sys.excepthook = _exit_after_traceback
     if ranks.rank != 0:
         warnings.showwarning = lambda *warning, **more: None  # rank 0 prints the same ones
     try:
         yield ranks
     except BaseException:
-        if not ranks.all_end():
+        if not ranks.all_exiting():
             output.PROGRAM[0] = f"captioner: rank {ranks.rank}"
         elif ranks.rank != 0:
             output.silence()
@@ -65,19 +67,21 @@ def _exit_after_traceback(kind: type[BaseException], error: BaseException, trace
 
 
 class SharedStop:
-    """The `stop` of a training: whether any rank caught a signal, which is then the `signal` of all."""
+    """The `stop` of training: whether any rank caught a signal, which is then the `signal` of all."""
 
     def __init__(self, ranks: Ranks, caught: Sequence[int]) -> None:
         self._ranks, self._caught = ranks, caught
         self.signal = 0
 
     def __call__(self) -> bool:
-        self.signal = self.signal or max(self._ranks.gather(self._caught[0] if self._caught else 0))
+        # always collective, also if the signal is known: no rank exits while rank 0 still writes a report
+        now = max(self._ranks.all_gather(self._caught[0] if self._caught else 0))
+        self.signal = self.signal or now
         return self.signal != 0
 
 
 def show(events: Iterator[Event], ranks: Ranks, profile: bool) -> dict[str, Any]:
-    """Consume the events of a training and return its summary; rank 0 alone prints them."""
+    """Consume the events of a training run and return its summary; rank 0 alone prints them."""
     from captioner.cli import progress
     from captioner.training.events import Ended
 

@@ -45,7 +45,7 @@ def report(
     overwrite: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Write a page about runs.
+    """Write an HTML report of runs.
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
     (`captioner models`). The page is one HTML file without references to other files. It contains the scores with 95 %

@@ -59,7 +59,10 @@ Examples:
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
 )
-@shard_option("Caption only part I of N parts of the images; all outputs in order equal the output without --shard.")
+@shard_option(
+    "Caption only shard I of N. The outputs of all shards, concatenated in order, have the same captions as one run "
+    "without --shard."
+)
 @click.option(
     "--n-best",
     type=click.IntRange(min=1, max=100),

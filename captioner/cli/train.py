@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from captioner.cli import output
 from captioner.cli.completion import complete_run
+from captioner.cli.interrupts import stop_signals
 from captioner.cli.options import PATH, config_options, images_option
 from captioner.cli.ranks import SharedStop, joined, mpi_option, show
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
     from captioner.config.options import Config
-
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
-"""Windows has SIGBREAK (Ctrl-Break) instead of SIGHUP."""
 
 
 @click.command(
@@ -75,7 +69,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--report", is_flag=True,
-    help="Write report.html in the run folder, a page about the run, and write it anew after every validation.",
+    help="Write an HTML report to report.html in the run folder, and update it after every validation.",
 )  # fmt: skip
 @images_option("--report")
 def train(
@@ -166,23 +160,3 @@ def _verdict(summary: dict[str, Any], config: Config) -> str:
         f"{config.train.learning_rate:g}, a larger model.hidden_dim than {config.model.hidden_dim}, "
         "a larger train.max_steps, or fewer captions; captioner gradcheck checks the gradients"
     )
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Catch the first signal of `STOPPING` in a list; a second one terminates at once."""
-    caught: list[int] = []
-
-    def catch(number: int, frame: FrameType | None) -> None:
-        # SIG_DFL is set only here: otherwise Python loses a second signal that arrives before it handles the first.
-        if caught:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        caught.append(number)
-
-    previous = {number: signal.signal(number, catch) for number in STOPPING}
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -12,7 +12,7 @@ import numpy as np
 from captioner.arrays import Array, Batch, BatchPart
 from captioner.data.corpus import Split, read_regions
 from captioner.layers.packing import caption_lengths
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 
 
 def steps_per_epoch(captions: int, batch_size: int) -> int:
@@ -33,8 +33,9 @@ class ShuffledBatches:
         batch_size: int,
         seed: int,
         captions_per_image: int = 1,
-        null: int = 0,
-        ranks: Ranks = ALONE,
+        *,
+        null: int,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         self.split, self.null, self.ranks = split, null, ranks
         self.batch_size = min(batch_size, len(split.captions))  # a huge batch_size must not overflow products of it
@@ -66,14 +67,14 @@ class ShuffledBatches:
 def own_part(captions: Array, images: Array, null: int, ranks: Ranks) -> BatchPart | None:
     """Return which captions of a batch this rank computes; None for one process alone, which computes all.
 
-    Dealing the captions in the order of their lengths balances the words of the ranks.
+    Partitioning the captions in the order of their lengths balances the words of the ranks.
 
     Shapes: captions (N, T), images (N,) the image of each.
     """
     if ranks.size == 1:
         return None
     lengths = caption_lengths(captions, null)
-    rows: Array = ranks.deal(np.argsort(-lengths, kind="stable"))
+    rows: Array = ranks.partition(np.argsort(-lengths, kind="stable"))
     every = np.unique(images)
     return BatchPart(rows, lengths, np.searchsorted(every, np.unique(images[rows])), len(every))
 
@@ -103,7 +104,7 @@ def take(split: Split, rows: Array) -> Batch:
 
 
 def sequential_batches(
-    split: Split, batch_size: int, max_captions: int | None = None, ranks: Ranks = ALONE
+    split: Split, batch_size: int, max_captions: int | None = None, ranks: Ranks = SINGLE_PROCESS
 ) -> Iterator[Batch]:
     """Yield batches of every caption (or the first `max_captions`) once, in file order, for validation.
 
@@ -111,4 +112,4 @@ def sequential_batches(
     """
     count = min(len(split.captions), max_captions or len(split.captions))
     for first in range(0, count, batch_size):
-        yield take(split, ranks.deal(np.arange(first, min(first + batch_size, count))))
+        yield take(split, ranks.partition(np.arange(first, min(first + batch_size, count))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,37 +12,29 @@ from captioner.arrays import Array
 from captioner.data.corpus import Features
 from captioner.data.features import open_features
 from captioner.errors import DataError
+from captioner.storage.file_version import FileVersion, file_version
 
 
 class FileFeatures:
     """Rows of a checked HDF5 dataset whose file is open only while rows are read: there may be thousands of files.
 
-    `opened` are the features as they were checked, and `stamp` is the `stamp_of` their file before that.
+    `opened` are the features as they were checked, and `version` is that of their file before that.
 
     Shapes: index of shape S -> S + (F,), or S + (rows, columns, R) for regions.
     Raises: DataError on reading rows of a file that has changed.
     """
 
-    def __init__(self, path: Path, dataset: str, opened: Features, stamp: tuple[int, ...]) -> None:
-        self._path, self._dataset, self._stamp = path, dataset, stamp
+    def __init__(self, path: Path, dataset: str, opened: Features, version: FileVersion | None) -> None:
+        self._path, self._dataset, self._version = path, dataset, version
         self.shape: tuple[int, ...] = tuple(opened.shape)
         self.dtype: np.dtype[Any] = opened.dtype
 
     def __getitem__(self, rows: Any, /) -> Array:
         features = open_features(self._path, self._dataset, memory_mib=0, ndim=len(self.shape))
         found = np.asarray(features[rows])
-        if stamp_of(self._path) != self._stamp:
+        if file_version(self._path) != self._version:
             raise DataError(f"{self._path}: the file was replaced while it was in use; leave it alone, and start again")
         return found
-
-
-def stamp_of(path: Path) -> tuple[int, ...]:
-    """Return what changes if a file is replaced or written to; () if there is none."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return ()
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class ConcatenatedFeatures:

@@ -13,6 +13,16 @@ from captioner.data.corpus import Corpus, Features, Split
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 EXAMPLES = 10
+ROWS = {
+    "images": ("images", ",d"),
+    "captions": ("captions", ",d"),
+    "words": ("words", ",d"),
+    "shortest": ("minimum length", "d"),
+    "mean": ("mean length", ".1f"),
+    "longest": ("maximum length", "d"),
+    "unk": ("<UNK> words", ".2%"),
+}
+"""The titles and formats of the numbers of a split."""
 
 
 def summarize(corpus: Corpus) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def environment(threads: int, ranks: int = 1) -> dict[str, str]:
 
 def share_choices(ranks: Ranks) -> None:
     """Use the same autotuned choices on all ranks: of several choices with one name, that of the lowest rank."""
-    for choices in reversed(ranks.gather(CHOICES.made())):
+    for choices in reversed(ranks.all_gather(CHOICES.made())):
         CHOICES.restore(choices)
 
 

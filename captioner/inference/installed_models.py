@@ -55,7 +55,7 @@ def find_installed(name: str) -> Path | None:
         )
     folders = _locate(values[0])
     if not folders:
-        raise CheckpointError(f"model {name}: package {quoted(values[0])} not found; install it anew")
+        raise CheckpointError(f"model {name}: package {quoted(values[0])} not found; install it again")
     return Path(folders[0])
 
 

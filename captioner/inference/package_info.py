@@ -77,7 +77,7 @@ def read_info(folder: Path) -> PackageInfo:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise CheckpointError(f"{file}: damaged: expected a JSON object; install the package anew")
+        raise CheckpointError(f"{file}: damaged: expected a JSON object; install the package again")
     if values.get("format") != FORMAT:
         raise CheckpointError(
             f"{file}: expected model package format {FORMAT}, got {quoted(values.get('format'), 20)}; "
@@ -89,7 +89,7 @@ def read_info(folder: Path) -> PackageInfo:
         if not isinstance(value, kinds.get(one.name, str)) or isinstance(value, bool):
             got = "nothing" if value is MISSING else quoted(value, 40)
             expected = "an integer" if one.name in kinds else "a text"
-            raise CheckpointError(f"{file}: {one.name}: expected {expected}, got {got}; install the package anew")
+            raise CheckpointError(f"{file}: {one.name}: expected {expected}, got {got}; install the package again")
     if not is_name(values["name"]):
         raise CheckpointError(f"{file}: name: expected the name of a model, got {quoted(values['name'])}")
     return PackageInfo(**{one.name: values[one.name] for one in fields(PackageInfo)})
@@ -104,7 +104,7 @@ def check_seal(path: Path, info: PackageInfo) -> None:
     if found != info.sha256:
         raise CheckpointError(
             f"{path}: expected the weights with SHA-256 {printable(info.sha256, 12)}, got {printable(found, 12)}: "
-            "they belong to another package; install it anew"
+            "they belong to another package; install it again"
         )
 
 
@@ -135,4 +135,4 @@ def read_card(folder: Path) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise CheckpointError(f"{folder / CARD}: damaged: expected UTF-8 text; install the package anew") from None
+        raise CheckpointError(f"{folder / CARD}: damaged: expected UTF-8 text; install the package again") from None

@@ -39,10 +39,10 @@ def load_packaged(path: Path) -> Checkpoint:
         meta = saved.meta
         if not same_encoder(meta.encoder, info.encoder):
             expected, got = (printable(one, LONGEST) for one in (info.encoder, meta.encoder))
-            raise CheckpointError(f"{path}: expected weights for encoder {expected}, got {got}; install it anew")
+            raise CheckpointError(f"{path}: expected weights for encoder {expected}, got {got}; install it again")
         if len(meta.words) != info.words:
             raise CheckpointError(
-                f"{path}: vocabulary: expected {info.words:,} words, got {len(meta.words):,}; install it anew"
+                f"{path}: vocabulary: expected {info.words:,} words, got {len(meta.words):,}; install it again"
             )
     except CheckpointError as error:
         raise CheckpointError(f"model {info.name}: {error}") from error

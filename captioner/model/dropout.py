@@ -29,6 +29,8 @@ class NoiseRows(NamedTuple):
 
     Noise is drawn for all captions of a batch in their order. So it does not depend on how threads and ranks share the
     captions.
+
+    Shapes: rows (N,), each below `total`.
     """
 
     rows: Array

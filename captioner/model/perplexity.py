@@ -9,7 +9,7 @@ import numpy as np
 
 from captioner.arrays import Batch
 from captioner.model.interface import CaptionModel
-from captioner.parallel.ranks import Reduce, unreduced
+from captioner.parallel.ranks import Reduce, identity
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
@@ -20,7 +20,7 @@ def perplexity(word_loss: float) -> float:
 
 @np.errstate(over="ignore", invalid="ignore")
 def mean_word_loss(
-    model: CaptionModel, batches: Iterable[Batch], pool: ThreadPool = SERIAL, reduce: Reduce = unreduced
+    model: CaptionModel, batches: Iterable[Batch], pool: ThreadPool = SERIAL, reduce: Reduce = identity
 ) -> float:
     """Compute the mean teacher-forced loss per word in nats over the batches of all ranks, without dropout."""
     total, words = 0.0, 0.0

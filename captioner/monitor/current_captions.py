@@ -12,12 +12,12 @@ from captioner.errors import CaptionerError
 from captioner.inference.restore import restore
 from captioner.monitor.fixed_images import FixedImages, open_fixed_images
 from captioner.monitor.follow import pause
-from captioner.monitor.signature import Signature, signature
 from captioner.optim.schedules import Span
 from captioner.parallel.blas import set_threads
 from captioner.printable import printable
 from captioner.report.fixed_images import caption_fixed_images
 from captioner.report.gallery import Gallery
+from captioner.storage.file_version import FileVersion, file_version
 from captioner.storage.files import read_text
 from captioner.training.run_folder import RunFolder
 
@@ -46,7 +46,7 @@ class CurrentCaptions:
     def __init__(self, folder: Path, images: Path | None = None) -> None:
         self.current = Current()
         self._run, self._images = RunFolder(folder), images
-        self._seen: tuple[Signature | None, ...] = ()
+        self._seen: tuple[FileVersion | None, ...] = ()
         self._config = ""
         self._fixed: FixedImages | None = None
         self._loading = 0.0
@@ -69,8 +69,8 @@ class CurrentCaptions:
         A CaptionerError is a problem of these files, which are not read again; after another error, they are.
         """
         self._loading = 0.0
-        checkpoint = self._run.last if signature(self._run.last) else self._run.best
-        seen = signature(self._run.config), signature(checkpoint)
+        checkpoint = self._run.last if file_version(self._run.last) else self._run.best
+        seen = file_version(self._run.config), file_version(checkpoint)
         if seen == self._seen or seen[0] is None:
             return
         try:

@@ -13,8 +13,8 @@ from captioner.errors import CaptionerError
 from captioner.monitor.activity import Activity
 from captioner.monitor.pace import Pace
 from captioner.monitor.run_state import Kind, RunState, find_state
-from captioner.monitor.signature import Signature, signature
 from captioner.report.history import History, points, read_history
+from captioner.storage.file_version import FileVersion, file_version
 from captioner.storage.files import read_text
 from captioner.training.run_folder import RunFolder
 
@@ -40,14 +40,14 @@ class Follower:
         self._folder, self._run, self._activity = folder, RunFolder(folder), Activity()
         self._history = History([], [], [], [])
         self._config: Config | None = None
-        self._read: tuple[Signature | None, ...] = ()
+        self._read: tuple[FileVersion | None, ...] = ()
         self._due = 0.0
 
     def look(self) -> Snapshot:
         """Return what is known of the run now; of a folder that was deleted, what was known last."""
         state = find_state(self._folder, self._activity)
         files = self._run.config, self._run.history, self._run.speed
-        found, start = tuple(map(signature, files)), time.perf_counter()
+        found, start = tuple(map(file_version, files)), time.perf_counter()
         if state.kind is not Kind.MISSING and found != self._read and start >= self._due:
             history, self._config = read_history(self._folder), _read_config(self._run.config)
             self.pace.observe(state.changed, history.last_step, _mean_words(history), found[0])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from captioner.errors import CaptionerError
 from captioner.monitor.activity import Activity
-from captioner.monitor.signature import signature
-from captioner.storage.files import read_text
+from captioner.storage.file_version import file_version
+from captioner.storage.json_object import read_json_object
 from captioner.training.run_folder import RunFolder
 
 
@@ -50,10 +48,10 @@ def find_state(folder: Path, activity: Activity) -> RunState:
         return RunState(Kind.MISSING, f"{folder}: folder not found; it was moved or deleted.")
     run = RunFolder(folder)
     files = run.config, run.history, run.last, run.best, run.captions
-    changed = max((found.changed for found in map(signature, files) if found), default=0.0)
+    changed = max((found.changed for found in map(file_version, files) if found), default=0.0)
     if not changed:
         return RunState(Kind.WAITING, "Waiting for training: the folder has no run yet.")
-    summary, record = signature(run.summary), signature(run.history)
+    summary, record = file_version(run.summary), file_version(run.history)
     has_ended = summary is not None and summary.changed >= changed
     recorded = record.changed if record else 0.0
     if activity.is_training(folder, changed, has_ended):
@@ -62,16 +60,7 @@ def find_state(folder: Path, activity: Activity) -> RunState:
         return RunState(Kind.RUNNING, "Training is running.", recorded)
     resume = f"captioner train --resume {shlex.quote(os.fspath(folder))}"
     if has_ended:
-        text = ENDINGS.get(str(read_summary(run.summary).get("ended")), "Training has ended.")
+        text = ENDINGS.get(str(read_json_object(run.summary).get("ended")), "Training has ended.")
         return RunState(Kind.ENDED, text.format(resume=resume), recorded)
     remedy = f"continue with {resume}" if run.last.exists() else "it has no checkpoint to resume from"
     return RunState(Kind.LOST, f"Training was killed, or its process is not visible; {remedy}", recorded)
-
-
-def read_summary(path: Path) -> dict[str, Any]:
-    """Read the summary of a run; a missing or damaged one is empty."""
-    try:
-        summary = json.loads(read_text(path))
-    except (CaptionerError, ValueError, RecursionError):
-        return {}
-    return summary if isinstance(summary, dict) else {}

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captioner.errors import CaptionerError, UsageError
+from captioner.errors import UsageError
 from captioner.inference.package_info import MAX_NAME, is_name
 from captioner.inference.restore import Restored
 from captioner.packaging.scores_file import SplitScores, read_scores
 from captioner.printable import printable
-from captioner.storage.files import read_text
+from captioner.storage.json_object import read_json_object
 from captioner.text.vocabulary import SPECIAL
 
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
@@ -123,7 +122,7 @@ def collect_facts(model: Restored, name: str, options: CardOptions, version: str
     """
     options.check()
     scores = [] if options.scores is None else read_scores(options.scores, model.config.decode)
-    return CardFacts(name, model, options, scores, _summary(model), version)
+    return CardFacts(name, model, options, scores, read_json_object(model.path.parent / "summary.json"), version)
 
 
 def default_name(checkpoint: Path) -> str:
@@ -136,15 +135,6 @@ def default_name(checkpoint: Path) -> str:
     if not is_name(name):
         raise UsageError(f"{checkpoint}: its folder has no name that a model could have; name it with --name")
     return name
-
-
-def _summary(model: Restored) -> dict[str, Any]:
-    """Read the summary of the run, which may be missing or damaged."""
-    try:
-        summary: Any = json.loads(read_text(model.path.parent / "summary.json"))
-    except (CaptionerError, ValueError, RecursionError):
-        return {}
-    return summary if isinstance(summary, dict) else {}
 
 
 def _texts(values: object) -> dict[str, str]:

@@ -16,7 +16,7 @@ GRACE = 5.0
 def call(work: Callable[[], T], seconds: float, cancel: Callable[[], object]) -> T:
     """Return `work()`, run in a new thread; after `seconds`, call `cancel`, which should end the work.
 
-    Raises: TimeoutError after the deadline, also if the work goes on; an exception of `work`.
+    Raises: TimeoutError after the deadline, also if the work continues; an exception of `work`.
     """
     done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 

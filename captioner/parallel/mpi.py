@@ -74,20 +74,20 @@ class MpiRanks(Ranks):
         self._world: MPI.Intracomm = mpi.COMM_WORLD
         self._ends: MPI.Intracomm = self._world.Dup()
         self.rank, self.size = self._world.rank, self._world.size
-        self.size_here = self._world.Split_type(mpi.COMM_TYPE_SHARED).size
+        self.local_size = self._world.Split_type(mpi.COMM_TYPE_SHARED).size
         self._leading = self._ends_alone = False
         self._buffers: dict[tuple[Any, int], tuple[Array, Array]] = {}
 
-    def sum(self, arrays: Params) -> Params:
+    def all_reduce(self, arrays: Params) -> Params:
         if self.size == 1:
             return arrays
         by_type = sorted(arrays, key=lambda name: arrays[name].dtype.str)  # stable: the order of the names is kept
         summed: Params = {}
         for _, names in groupby(by_type, key=lambda name: arrays[name].dtype.str):
-            summed |= self._sum({name: arrays[name] for name in names})
+            summed |= self._all_reduce({name: arrays[name] for name in names})
         return {name: summed[name] for name in arrays}
 
-    def _sum(self, arrays: Params) -> Params:
+    def _all_reduce(self, arrays: Params) -> Params:
         """Sum arrays of one type, in one buffer."""
         (dtype,) = {array.dtype for array in arrays.values()}
         length = -(-sum(array.size for array in arrays.values()) // self.size)
@@ -111,12 +111,12 @@ class MpiRanks(Ranks):
             self._buffers[key] = np.zeros(length * self.size, dtype), np.empty((self.size, length), dtype)
         return self._buffers[key]
 
-    def gather(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         found: list[T] = self._world.allgather(value)
         return found
 
-    def lead(self, work: Callable[[], T]) -> T:
-        if self._leading:  # called by the work of another `lead`
+    def on_rank_0(self, work: Callable[[], T]) -> T:
+        if self._leading:  # called by the work of another `on_rank_0`
             return work()
         self._world.Barrier()
         if self.rank != 0:
@@ -135,7 +135,7 @@ class MpiRanks(Ranks):
         self._world.bcast((done, None))
         return done
 
-    def all_end(self) -> bool:
+    def all_exiting(self) -> bool:
         """Wait for a short time, and return whether all ranks end, not only this one."""
         if self._ends_alone:
             return False
@@ -147,11 +147,11 @@ class MpiRanks(Ranks):
             time.sleep(POLL_SECONDS)
         return True
 
-    def leave(self, exit_code: int) -> None:
+    def abort_all(self, exit_code: int) -> None:
         """End all ranks with an exit code other than 0: by rank 0 if all end, else by this rank.
 
         If all exited by themselves, the launcher would kill the later ones, and exit with the code of that signal.
         """
-        if self.all_end() and self.rank != 0:
+        if self.all_exiting() and self.rank != 0:
             time.sleep(LAST_SECONDS)
         self._world.Abort(exit_code)

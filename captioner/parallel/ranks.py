@@ -1,4 +1,4 @@
-"""Ranks: the processes that share one training, and what they exchange. One process alone is the trivial case."""
+"""Ranks: the processes that share one training run, and what they exchange. One process alone is the trivial case."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Reduce: TypeAlias = Callable[[Params], Params]
 """Replaces arrays by their sums over all ranks."""
 
 
-def unreduced(arrays: Params) -> Params:
+def identity(arrays: Params) -> Params:
     """Return the arrays of a process that has no other ranks."""
     return arrays
 
@@ -21,40 +21,43 @@ def unreduced(arrays: Params) -> Params:
 class Ranks:
     """All ranks, as one of them sees them; this class is one process alone.
 
-    Each rank runs the same program, and calls these methods in the same order. Rank 0 alone writes files: `lead`.
+    Each rank runs the same program, and calls these methods in the same order. Rank 0 alone writes files: `on_rank_0`.
     """
 
     rank = 0
     size = 1
-    size_here = 1
+    local_size = 1
     """The number of ranks on this machine."""
 
-    def sum(self, arrays: Params) -> Params:
-        """Return the sums of arrays over all ranks, with the same bits in each of them."""
-        return unreduced(arrays)
+    def all_reduce(self, arrays: Params) -> Params:
+        """Return the sums of arrays over all ranks, bit-identical on all of them.
 
-    def gather(self, value: T) -> list[T]:
+        The arrays may be overwritten by the next call.
+        """
+        return identity(arrays)
+
+    def all_gather(self, value: T) -> list[T]:
         """Return the values of all ranks, in the order of the ranks."""
         return [value]
 
-    def lead(self, work: Callable[[], T]) -> T:
+    def on_rank_0(self, work: Callable[[], T]) -> T:
         """Wait for all ranks, call `work` on rank 0 alone, and return its result on all ranks.
 
         Raises: on rank 0 what `work` raises, on the others `OtherRankError`.
         """
         return work()
 
-    def deal(self, items: Any) -> Any:
+    def partition(self, items: Any) -> Any:
         """Return the share of this rank of a sequence or an array: every k-th item of k ranks."""
         return items[self.rank :: self.size]
 
-    def collect(self, own: Sequence[T]) -> list[T]:
-        """Return the items of all ranks in their order before `deal`."""
-        parts = self.gather(own)
+    def all_gather_partitions(self, own: Sequence[T]) -> list[T]:
+        """Return the items of all ranks in their order before `partition`."""
+        parts = self.all_gather(own)
         return [parts[place % self.size][place // self.size] for place in range(sum(map(len, parts)))]
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 """One process that shares its training with no other."""
 
 

@@ -90,7 +90,7 @@ def _by_split(inputs: Iterable[MergeInput]) -> dict[str, list[ImageRecord]]:
 def _shard_records(inputs: Sequence[MergeInput]) -> SplitRecords:
     """Rebuild the records of the whole from all its shards.
 
-    Splits at random depend on the names of all images, and on which of them have features: they are made anew.
+    Splits at random depend on the names of all images, and on which of them have features: they are made again.
     """
     numbered: list[tuple[int, ImageRecord]] = []
     random_splits = False

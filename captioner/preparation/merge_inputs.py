@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from captioner.config.options import Prepare
 from captioner.config.schema import Option, build, options
-from captioner.data.concatenated import FileFeatures, stamp_of
+from captioner.data.concatenated import FileFeatures
 from captioner.data.corpus import Corpus, Features
 from captioner.data.prepared import prepared_shard
 from captioner.data.readers import CaptionRecord
 from captioner.data.shard import PreparedShard
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError
+from captioner.storage.file_version import file_version
 from captioner.text.tokenizer import tokenize
 from captioner.text.vocabulary import Vocab
 
@@ -45,7 +46,7 @@ class MergeInput(NamedTuple):
 
 def read_input(path: Path) -> MergeInput:
     """Read and verify a data set. Raises: DataError if it is damaged, or was not written by `captioner prepare`."""
-    stamp = stamp_of(path)
+    version = file_version(path)
     corpus, shard = prepared_shard(path, memory_mib=0, regions=True)
     chosen = _stored_options(corpus.about, path)
     images, unknown = _image_records(corpus, shard, chosen.max_length)
@@ -53,7 +54,7 @@ def read_input(path: Path) -> MergeInput:
     for name, split in corpus.splits.items():
         for kind, opened in (("features", split.features), ("regions", split.regions)):
             if opened is not None:
-                arrays[kind][name] = FileFeatures(path, f"{name}/{kind}", opened, stamp)
+                arrays[kind][name] = FileFeatures(path, f"{name}/{kind}", opened, version)
     return MergeInput(path, corpus.encoder, corpus.about, chosen, shard, images, **arrays, unknown_words=unknown)
 
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from captioner.data.corpus import Corpus
-from captioner.data.summary import summarize_split
+from captioner.data.summary import ROWS, summarize_split
 from captioner.printable import printable
 
-COLUMNS = {
-    "images": "{:,}", "captions": "{:,}", "words": "{:,}", "shortest": "{:,}", "mean": "{:.1f}", "longest": "{:,}",
-    "unk": "{:.1%}",
-}  # fmt: skip
-TITLES = {"shortest": "shortest caption", "mean": "mean", "longest": "longest", "unk": "<UNK>"}
 MAX_NAME = 80
 
 
@@ -29,7 +24,7 @@ def data_table(corpus: Corpus, name: str) -> DataTable:
     rows = []
     for split, one in corpus.splits.items():
         facts = summarize_split(one, corpus.vocab)
-        rows.append([printable(split, MAX_NAME), *(form.format(facts[key]) for key, form in COLUMNS.items())])
+        rows.append([printable(split, MAX_NAME), *(format(facts[key], spec) for key, (_, spec) in ROWS.items())])
     encoder = printable(corpus.encoder, MAX_NAME)
     title = f"Data set: {name}; image features of {encoder} ({corpus.feature_dim:,} dimensions)"
-    return DataTable(title, ["split", *(TITLES.get(key, key) for key in COLUMNS)], rows)
+    return DataTable(title, ["split", *(title for title, _ in ROWS.values())], rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, TypeGuard
 from captioner.config.differences import config_differences
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
-from captioner.errors import CaptionerError
 from captioner.evaluation.scoring import distinct
 from captioner.inference.model_properties import model_properties
 from captioner.inference.package_info import in_package
@@ -19,6 +17,7 @@ from captioner.inference.restore import LoadedModel
 from captioner.printable import printable
 from captioner.report.history import History, merged_warnings, read_history
 from captioner.storage.files import read_text
+from captioner.storage.json_object import read_json_object
 from captioner.training.run_folder import RunFolder
 from captioner.training.summary import PARTS
 
@@ -67,7 +66,7 @@ def facts_of_folder(folder: Path, loaded: LoadedModel | None = None) -> RunFacts
 
 def collect_facts(name: str, folder: Path, config: Config, loaded: LoadedModel | None) -> RunFacts:
     """Collect the facts of a run from its folder and its model."""
-    summary = _read_summary(folder)
+    summary = read_json_object(RunFolder(folder).summary)
     history = read_history(folder)
     steps = summary.get("steps")
     has_ended = isinstance(steps, int) and steps >= history.last_step  # the last step may not be a logged one
@@ -98,14 +97,6 @@ def _time_shares(profile: object) -> str:
 
 def _is_time(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and 0 <= value < 1e9
-
-
-def _read_summary(folder: Path) -> dict[str, Any]:
-    try:
-        summary = json.loads(read_text(RunFolder(folder).summary))
-    except (CaptionerError, ValueError, RecursionError):
-        return {}
-    return summary if isinstance(summary, dict) else {}
 
 
 def _training(

@@ -22,6 +22,7 @@ from h5py import h5d, h5g, h5l, h5o, h5p, h5t, h5z
 
 from captioner.arrays import Array
 from captioner.errors import CaptionerError, DataError
+from captioner.storage.file_version import FileVersion, version_of
 from captioner.storage.files import regular_file
 
 FILE_LIMIT = 1 << 40
@@ -46,15 +47,15 @@ class Descriptor:
 class CheckedDataset:
     """A checked dataset that returns rows in native byte order and keeps its file open.
 
-    `offset` is the position of the numbers in the file, if they are contiguous and in native byte order; `stamp` is
-    the size and modification time of the checked file.
+    `offset` is the position of the numbers in the file, if they are contiguous and in native byte order; `version` is
+    that of the checked file.
     """
 
     where: str
     values: h5py.Dataset
     dtype: np.dtype[Any]
     offset: int | None
-    stamp: tuple[int, int]
+    version: FileVersion
     file: Descriptor
 
     def __getitem__(self, rows: Any, /) -> Array:
@@ -69,7 +70,7 @@ class CheckedDataset:
 
     def check_unchanged(self) -> None:
         """Check after reading. Raises: DataError if the file was written to after it was opened."""
-        if _stamp(os.fstat(self.file.number)) != self.stamp:
+        if version_of(os.fstat(self.file.number)) != self.version:
             raise DataError(
                 f"{self.where}: the file was written to while it was in use; leave it alone, and start again"
             )
@@ -124,7 +125,7 @@ def open_dataset(
             offset = _check_whole(dataset, layout, stored.itemsize, status.st_size, where)
             dtype = stored.newbyteorder("=")
             offset = offset if dtype == stored else None
-            return CheckedDataset(where, h5py.Dataset(dataset), dtype, offset, _stamp(status), own)
+            return CheckedDataset(where, h5py.Dataset(dataset), dtype, offset, version_of(status), own)
     except DataError:
         file.close()  # the traceback keeps its frames alive, and an open file cannot be overwritten
         own.close()
@@ -139,10 +140,6 @@ def _open(source: str) -> h5py.File:
         if isinstance(error, BlockingIOError) or "lock" not in str(error):
             raise
         return h5py.File(source, "r", locking=False)
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
 
 
 def _walk(here: h5g.GroupID, name: str, where: str, cache: int) -> h5d.DatasetID:

@@ -14,7 +14,7 @@ MODEL = Seal(
     writer="`captioner package`",
     max_bytes=1 << 30,
     error=CheckpointError,
-    remedy="install it anew",
+    remedy="install it again",
 )
 """The file of a model package: a checkpoint with float16 parameters and without optimizer state."""
 

@@ -22,7 +22,7 @@ from captioner.model.parameters import add_forget_bias, initial_params, log_freq
 from captioner.model.standardizer import Standardizer
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.self_critical import SelfCritical
 from captioner.training.solver import Batches, Plan
@@ -69,12 +69,12 @@ def build_batches(
     model: CaptioningRNN,
     total_steps: int,
     pool: ThreadPool,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> AbstractContextManager[Batches]:
     """Return the batches of the configured objective, as a context that frees their resources."""
     options, null = config.train, corpus.vocab.null
     shuffled = ShuffledBatches(
-        corpus.split("train"), options.batch_size, config.seed, options.captions_per_image, null, ranks
+        corpus.split("train"), options.batch_size, config.seed, options.captions_per_image, null=null, ranks=ranks
     )
     return OBJECTIVES[config.train.objective](shuffled, config, corpus, model, total_steps, pool)
 
@@ -105,7 +105,7 @@ OBJECTIVES: dict[str, Callable[..., AbstractContextManager[Batches]]] = {
 
 
 def build_span(config: Config, per_epoch: int) -> Span:
-    """Build the span of a training with `per_epoch` steps per epoch."""
+    """Build the span of a training run with `per_epoch` steps per epoch."""
     options = config.train
     total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
     return Span(total, per_epoch, options.lr_decay, options.warmup_steps)

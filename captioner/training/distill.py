@@ -27,7 +27,7 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.load import Run, captioner_of, check_root, open_run
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import seals
 from captioner.training import teacher_captions
@@ -52,7 +52,7 @@ def distill(
     captions: Path | None = None,
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
     """Caption the training images with the teachers, an ensemble if several, and train a student on the captions.
 
@@ -147,11 +147,11 @@ class Distilling(Training):
         if self.captions.done == self.captions.total:
             return
         yield from (Warned(0, warning) for warning in self._teacher.warnings)
-        saved = self.ranks.lead(time.perf_counter)
+        saved = self.ranks.on_rank_0(time.perf_counter)
         for part in teacher_captions.generate(self._teacher, self._data, self.captions.done, self.ranks):
             parts.append(part)
             count = sum(len(one["images"]) for one in parts)
-            should_stop, seconds = stop(), self.ranks.lead(time.perf_counter) - saved
+            should_stop, seconds = stop(), self.ranks.on_rank_0(time.perf_counter) - saved
             if should_stop or seconds >= SAVE_SECONDS:
                 self._save(parts)
                 parts, count, saved = [], 0, saved + seconds
@@ -173,7 +173,7 @@ class Distilling(Training):
                 teacher_captions.save(self.run.captions, self.captions, check)
 
         if self.captions.done:
-            self.ranks.lead(write)
+            self.ranks.on_rank_0(write)
 
 
 def _captioner(teacher: LoadedModel, threads: int, corpus: Corpus) -> Captioner:

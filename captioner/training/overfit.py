@@ -10,7 +10,7 @@ import numpy as np
 from captioner.config.options import Config
 from captioner.config.schema import options
 from captioner.errors import UsageError
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.training.events import Event, Validated, Warned
 from captioner.training.recorder import Recorder
 from captioner.training.solver import Batches, Step, steps
@@ -51,7 +51,7 @@ def overfit(
     folder: str | os.PathLike[str],
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
     """Train a new model, as `train`, until its loss per training caption is below `GOAL` or the steps are done.
 
@@ -77,7 +77,7 @@ class Overfitting(Training):
             )
 
     def _run(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated | Warned, None, str]:
-        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool, self.ranks.sum):
+        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool, self.ranks.all_reduce):
             self.words += step.words
             yield step
             at_end, should_stop = step.step == self.plan.span.total_steps, stop()

@@ -70,7 +70,7 @@ class Recorder:
         return event
 
     def _save_best(self, best: dict[str, float], at_end: bool) -> None:
-        self._agree()
+        self._synchronize_ranks()
         if at_end:
             self.run.keep_best()
             self.best_at_end = best
@@ -81,12 +81,12 @@ class Recorder:
 
     def save(self) -> None:
         """Write last.h5."""
-        self._agree()
+        self._synchronize_ranks()
         self._save(self.run.last, self._meta())
         self.saved = self.state.step
 
-    def _agree(self) -> None:
-        """Let all ranks go on like ranks that are resumed from the checkpoint."""
+    def _synchronize_ranks(self) -> None:
+        """Let all ranks continue like ranks that are resumed from the checkpoint."""
         share_choices(self.run.ranks)
         synchronize(self.state, self.run.ranks)
 
@@ -98,11 +98,11 @@ class Recorder:
                 with self.run.writing(self.run.reranker) as check:
                     save_index(self.run.reranker, index(), check)
 
-        self.run.ranks.lead(save)
+        self.run.ranks.on_rank_0(save)
 
     def load_best_at_end(self) -> None:
         """Read the best validation of a finished run from best.h5, if the file is readable."""
-        best = self.run.ranks.lead(self._read_best)
+        best = self.run.ranks.on_rank_0(self._read_best)
         self.best_at_end = None if best is None else best.best
 
     def forget_later_best(self) -> None:
@@ -110,7 +110,7 @@ class Recorder:
 
         With other options, training may not reach it again.
         """
-        best = self.run.ranks.lead(lambda: None if self.run.before_end.exists() else self._read_best())
+        best = self.run.ranks.on_rank_0(lambda: None if self.run.before_end.exists() else self._read_best())
         if best is not None and best.step > self.state.step:
             self.best, self.since_best = None, 0
 

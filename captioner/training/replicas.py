@@ -21,6 +21,6 @@ def synchronize(state: TrainState, ranks: Ranks) -> None:
     digest = 0
     for array in arrays:
         digest = zlib.crc32(np.ascontiguousarray(array).data, digest)
-    if len(set(ranks.gather(digest))) > 1:
-        for array, first in zip(arrays, ranks.lead(lambda: arrays), strict=True):
+    if len(set(ranks.all_gather(digest))) > 1:
+        for array, first in zip(arrays, ranks.on_rank_0(lambda: arrays), strict=True):
             array[...] = first

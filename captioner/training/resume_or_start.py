@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
@@ -12,14 +11,11 @@ from typing import Any, NamedTuple
 from captioner.config.options import Config
 from captioner.config.schema import options
 from captioner.config.yaml_io import dump
-from captioner.errors import CaptionerError
 from captioner.inference.restore import restore
-from captioner.parallel.ranks import ALONE, Ranks
-from captioner.storage.atomic import write_atomically
-from captioner.storage.files import read_text
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
+from captioner.storage.json_object import read_json_object
 from captioner.training.events import Ended, Event, Warned
-from captioner.training.folder_lock import FolderLock
-from captioner.training.resumable import find_run
+from captioner.training.resumable import find_run, recover_last
 from captioner.training.run_folder import RunFolder
 from captioner.training.train import resume, train
 
@@ -40,7 +36,7 @@ def resume_or_start(
     folder: str | os.PathLike[str],
     overrides: Sequence[str] = (),
     stop: Callable[[], bool] = lambda: False,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
     """Resume the run in a folder if it has a checkpoint, else train a new model there.
 
@@ -50,14 +46,14 @@ def resume_or_start(
     Raises: as `train` and `resume`.
     """
     run = RunFolder(Path(folder), ranks)
-    found = ranks.lead(lambda: _find(run, config, overrides))
+    found = ranks.on_rank_0(lambda: _find(run, config, overrides))
     if found is None:
         yield from train(config, folder, overwrite=True, stop=stop, ranks=ranks)
         return
     if found.other_options:
         yield Warned(
             found.step,
-            f"{run.path}: the run goes on with its own config, in which {', '.join(found.other_options)} differ from "
+            f"{run.path}: the run continues with its own config, in which {', '.join(found.other_options)} differ from "
             "the given one; options that can change are set with -o",
         )
     if found.summary is not None:
@@ -67,17 +63,8 @@ def resume_or_start(
 
 
 def _find(run: RunFolder, config: Config, overrides: Sequence[str]) -> Found | None:
-    """Return the run that has a checkpoint, or None.
-
-    The first best.h5 is written before the first last.h5: after a kill between them, best.h5 is the last checkpoint.
-    """
-    if not run.last.exists() and run.best.exists():
-        lock = FolderLock(run.path)
-        try:
-            with run.writing(run.last):
-                write_atomically(run.last, (run.best.read_bytes(),))
-        finally:
-            lock.release()
+    """Return the run that has a checkpoint, or None."""
+    recover_last(run)
     if not run.last.exists() and not run.captions.exists():
         return None
     restored = restore(find_run(run.path).last, overrides, for_training=False)
@@ -91,9 +78,5 @@ def _find(run: RunFolder, config: Config, overrides: Sequence[str]) -> Found | N
 
 def _summary(run: RunFolder) -> dict[str, Any] | None:
     """Return the summary of a run; None if it is missing or is not one."""
-    try:
-        summary = json.loads(read_text(run.summary))
-    except (CaptionerError, OSError, ValueError):
-        return None
-    needed = {"steps", "ended", "best", "seconds", "words_per_second", "profile"}
-    return summary if isinstance(summary, dict) and needed <= summary.keys() else None
+    summary = read_json_object(run.summary)
+    return summary if {"steps", "ended", "best", "seconds", "words_per_second", "profile"} <= summary.keys() else None

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, write_atomically
 from captioner.storage.checkpoint import Checkpoint
@@ -37,13 +37,13 @@ BEST_BEFORE_END = "best-before-end.h5"
 P = ParamSpec("P")
 
 
-def _led(method: Callable[Concatenate[RunFolder, P], None]) -> Callable[Concatenate[RunFolder, P], None]:
-    """Let rank 0 alone call a method that writes, while the others wait; a failure there is one of all ranks."""
+def rank_0_only(method: Callable[Concatenate[RunFolder, P], None]) -> Callable[Concatenate[RunFolder, P], None]:
+    """Let only rank 0 call a method that writes, while the others wait; a failure there is one of all ranks."""
 
-    def led(self: RunFolder, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        self.ranks.lead(lambda: method(self, *args, **kwargs))
+    def on_rank_0(self: RunFolder, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        self.ranks.on_rank_0(lambda: method(self, *args, **kwargs))
 
-    return update_wrapper(led, method)
+    return update_wrapper(on_rank_0, method)
 
 
 class RunFolder:
@@ -54,7 +54,7 @@ class RunFolder:
     Raises: CaptionerError that names the file when one cannot be written.
     """
 
-    def __init__(self, path: Path, ranks: Ranks = ALONE) -> None:
+    def __init__(self, path: Path, ranks: Ranks = SINGLE_PROCESS) -> None:
         self.path, self.ranks = path, ranks
         self.best = path / BEST
         self.last = path / LAST
@@ -79,7 +79,7 @@ class RunFolder:
         others = self.reranker, self.captions, self.summary, self.report, self.speed
         return self.config, self.history, *checkpoints, *others
 
-    @_led
+    @rank_0_only
     def create(self, overwrite: bool) -> None:
         """Prepare the folder for a new run; an overwritten run is kept in a subfolder until `discard_previous`.
 
@@ -140,7 +140,7 @@ class RunFolder:
     def _has_previous(self) -> bool:
         return any((self.previous / name).exists() for name in (BEST, LAST))
 
-    @_led
+    @rank_0_only
     def discard_previous(self) -> None:
         """Delete the overwritten run, once the new one has a best checkpoint."""
         with contextlib.suppress(OSError):  # a file that cannot be deleted does no harm
@@ -153,14 +153,14 @@ class RunFolder:
                 (self.previous / EVENT_FILES).rmdir()
             self.previous.rmdir()
 
-    @_led
+    @rank_0_only
     def keep_best(self) -> None:
         """Copy the best checkpoint before the validation at the end of the run replaces it."""
         if self.best.exists():
             with self.writing(self.before_end) as check:
                 write_atomically(self.before_end, (self.best.read_bytes(),), check)
 
-    @_led
+    @rank_0_only
     def reopen(self, step: int, has_best: bool = True) -> None:
         """Prepare the folder to resume after a step: undo later records and everything from the end of the run.
 
@@ -178,7 +178,7 @@ class RunFolder:
             lines = read_bytes(file, HISTORY_LIMIT).decode("utf-8", errors="replace")
             self.write(file, history.truncate(lines, step))
 
-    @_led
+    @rank_0_only
     def claim(self) -> None:
         """Lock the folder, and remove temporary files of killed writers.
 
@@ -208,19 +208,19 @@ class RunFolder:
                 raise
             raise CaptionerError(f"{file}: cannot write: {error.strerror}") from error
 
-    @_led
+    @rank_0_only
     def save(self, file: Path, saved: Checkpoint) -> None:
         """Write a checkpoint atomically."""
         with self.writing(file) as check:
             checkpoint.save(file, saved, check)
 
-    @_led
+    @rank_0_only
     def write(self, file: Path, text: str) -> None:
         """Write a text file atomically."""
         with self.writing(file) as check:
             write_atomically(file, (text.encode(),), check)
 
-    @_led
+    @rank_0_only
     def log(self, record: dict[str, Any]) -> None:
         """Append a record to the history."""
         self.append(self.history, record)

@@ -61,7 +61,7 @@ class SelfCritical:
         _, inverse = np.unique(images, return_inverse=True)
         own = np.flatnonzero(inverse % ranks.size == ranks.rank)
         seed = int(np.random.default_rng((self._seed, 4, step)).integers(1 << 62))
-        found = zip(*ranks.gather((own, *self._rewarded(images[own], own, seed))), strict=True)
+        found = zip(*ranks.all_gather((own, *self._rewarded(images[own], own, seed))), strict=True)
         sampled_rows, *columns = map(np.concatenate, found)
         sampled, rewards, baseline = (column[np.argsort(sampled_rows)] for column in columns)
         weights = rewards - baseline

@@ -23,7 +23,7 @@ from captioner.optim.ema import EMA, update_ema
 from captioner.optim.schedules import Schedule, Span, learning_rate_factor
 from captioner.optim.update_rules import Hyper, Shard, Slots, UpdateRule, initial_slots, update
 from captioner.parallel.memory import keep_freed_memory
-from captioner.parallel.ranks import Reduce, unreduced
+from captioner.parallel.ranks import Reduce, identity
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 from captioner.training.stopwatch import Stopwatch
 
@@ -103,13 +103,13 @@ def steps(
     plan: Plan,
     watch: Stopwatch | None = None,
     pool: ThreadPool = SERIAL,
-    reduce: Reduce = unreduced,
+    reduce: Reduce = identity,
 ) -> Iterator[Step]:
     """Train until `plan.span.total_steps`, yielding a record after every update.
 
-    `watch` measures reading, forward, backward, reduction and update. The workers of `pool` each process a shard of the
-    batch and of the update. If several ranks share the batches, `reduce` sums their gradients; each rank then makes the
-    same update.
+    `watch` measures reading, forward, backward, all-reduce and update. The workers of `pool` each process a shard of
+    the batch and of the update. If several ranks share the batches, `reduce` sums their gradients; each rank then makes
+    the same update.
 
     Raises: DivergenceError before the update, with the state still finite, when a feature, loss or gradient is not
     finite or the loss is too large; and after the update, when a parameter is not finite.
@@ -134,7 +134,7 @@ def _step(
     with watch("reading"):
         batch = batches.batch(state.step)
     part = _gradients(model, batch, np.random.default_rng((plan.seed, 1, state.step)), watch, pool)
-    with watch("reduction"):
+    with watch("all-reduce"):
         losses, grads = _reduced(*part, reduce)
     with watch("update"):
         norm = global_norm(grads, pool)
@@ -197,7 +197,7 @@ def check_finite(state: TrainState, pool: ThreadPool = SERIAL) -> None:
 
 
 def _diagnosis(step: int, loss: float, limit: float, norm: float, batch: Batch, grads: Params, reduce: Reduce) -> str:
-    gradients = _not_finite(grads)  # first: the next reduction may use their memory
+    gradients = _not_finite(grads)  # first: the next all-reduce may use their memory
     finite = int(np.isfinite(batch.features).all(axis=1).sum())
     counts = np.array([len(batch.features) - finite, len(batch.features)], np.float64)
     bad, images = map(int, reduce({"images": counts})["images"])
@@ -216,7 +216,7 @@ def _not_finite(arrays: Params) -> str:
 
 
 def recheck_loss(
-    model: CaptioningRNN, batches: Batches, state: TrainState, pool: ThreadPool = SERIAL, reduce: Reduce = unreduced
+    model: CaptioningRNN, batches: Batches, state: TrainState, pool: ThreadPool = SERIAL, reduce: Reduce = identity
 ) -> None:
     """Measure the loss of the last batch after its update, to detect divergence before saving a checkpoint.
 

@@ -34,7 +34,7 @@ class SpeedMeter:
         self._words += words
 
     def restart(self) -> float:
-        """Return the words per second, and count anew."""
+        """Return the words per second, and restart the count."""
         rate = self._words / max(perf_counter() - self._since, 1e-9)
         self._words, self._since = 0, perf_counter()
         return rate

@@ -12,9 +12,9 @@ import numpy as np
 import captioner
 from captioner.model.perplexity import perplexity
 
-REDUCTION = "reduction"
-PARTS = ("reading", "forward", "backward", REDUCTION, "update", "validation", "saving")
-"""Timed phases of training. `reading` is the time spent waiting for batches; `reduction` is that of waiting for other
+ALL_REDUCE = "all-reduce"
+PARTS = ("reading", "forward", "backward", ALL_REDUCE, "update", "validation", "saving")
+"""Timed phases of training. `reading` is the time spent waiting for batches; `all-reduce` is that of waiting for other
 ranks and adding their gradients."""
 
 
@@ -37,7 +37,7 @@ def summarize(
 
     `init_from` is the initialization from a checkpoint, `teachers` are those of a distillation, if any.
     """
-    profile = {part: spent[part] for part in PARTS if part != REDUCTION or ranks > 1}
+    profile = {part: spent[part] for part in PARTS if part != ALL_REDUCE or ranks > 1}
     profile["other"] = seconds - sum(profile.values())
     return {
         "ended": ended,

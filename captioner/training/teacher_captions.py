@@ -17,7 +17,7 @@ from captioner.inference.build_reranker_index import index_rows, origin_of
 from captioner.inference.captioner import Candidates, Captioner
 from captioner.inference.reranker_index import Origin
 from captioner.inference.restore import is_training_split
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
 from captioner.text.vocabulary import Vocab
@@ -79,7 +79,9 @@ def none_yet(provenance: Provenance, train: Split) -> TeacherCaptions:
     )
 
 
-def generate(captioner: Captioner, corpus: Corpus, done: int = 0, ranks: Ranks = ALONE) -> Iterator[dict[str, Array]]:
+def generate(
+    captioner: Captioner, corpus: Corpus, done: int = 0, ranks: Ranks = SINGLE_PROCESS
+) -> Iterator[dict[str, Array]]:
     """Caption the training images after the first `done`, a batch at a time, and yield the arrays of each batch.
 
     Several ranks caption a batch each, and all yield the batches of all.
@@ -95,7 +97,7 @@ def generate(captioner: Captioner, corpus: Corpus, done: int = 0, ranks: Ranks =
     size = captioner.batch_size(captioner.loaded.config.decode.beam_width)
     for first in range(ranks.rank * size, len(images) + ranks.rank * size, ranks.size * size):
         found = captioner.search(train.features, images[first : first + size], regions=train.regions, own=own)
-        for parts in ranks.gather([_distinct(one, captioner.loaded.vocab) for one in found]):
+        for parts in ranks.all_gather([_distinct(one, captioner.loaded.vocab) for one in found]):
             yield from parts
 
 

@@ -19,7 +19,7 @@ from captioner.inference.load import open_corpus
 from captioner.inference.restore import restore
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.text.strict_json import to_json
@@ -45,7 +45,7 @@ def train(
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
     kind: Callable[[Recorder], Training] | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
     """Train a new model in a new run folder.
 
@@ -78,7 +78,7 @@ def resume(
     folder: str | os.PathLike[str],
     overrides: Sequence[str] = (),
     stop: Callable[[], bool] = lambda: False,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
     """Resume a run from its last checkpoint; the result equals that of an uninterrupted run.
 
@@ -94,8 +94,8 @@ def resume(
     check_same_data(run.last, restored.meta, fingerprint, probe)
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, restored.meta.step)
-    best = restored.meta.best, restored.meta.since_best
-    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, *best)
+    best, since_best = restored.meta.best, restored.meta.since_best
+    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
     reuse_choices(restored.meta.environment)
     training = Training(recorder, changes(restored.meta.environment, environment(config.threads, ranks.size)))
     run.claim()
@@ -114,10 +114,11 @@ class Training:
     """One call of `train` or `resume`: run the solver, log, validate and save."""
 
     def __init__(self, recorder: Recorder, warnings: Iterable[str] = ()) -> None:
-        self.recorder, self.outcome = recorder, dict[str, Any]()
+        self.recorder = recorder
+        self.outcome: dict[str, Any] = {}
         self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
         self.model, self.state, self.ranks = recorder.model, recorder.state, recorder.run.ranks
-        self.warnings = [*warnings, *oversubscription(self.config.threads, self.ranks.size_here)]
+        self.warnings = [*warnings, *oversubscription(self.config.threads, self.ranks.local_size)]
         if self.config.train.tensorboard:
             tensorboard.check_installed()
         set_threads(1)
@@ -151,12 +152,9 @@ class Training:
                 reason = yield from self._run(batches, stop)
         except DivergenceError as error:
             self._summarize("diverged", began, first)
-            saved = self.recorder.saved
-            note = (
-                "no checkpoint yet"
-                if saved is None
-                else f"{self.run.last} contains step {saved}, before the divergence"
-            )
+            saved, note = self.recorder.saved, "no checkpoint yet"
+            if saved is not None:
+                note = f"{self.run.last} contains step {saved}, before the divergence"
             raise DivergenceError(f"{error}; {note}{self.run.previous_run_note()}") from error
         if self.config.decode.consensus:
             with self.watch("saving"):
@@ -173,7 +171,7 @@ class Training:
         options, span = self.config.train, self.plan.span
         if self._out_of_patience():
             return "early stopping"
-        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool, self.ranks.sum):
+        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool, self.ranks.all_reduce):
             self.words += step.words
             yield step
             epoch_ended, at_end = step.step % span.steps_per_epoch == 0, step.step == span.total_steps
@@ -184,7 +182,7 @@ class Training:
             should_stop = stop()
             if epoch_ended or at_end or should_stop or (options.save_every and step.step % options.save_every == 0):
                 with self.watch("saving"):
-                    recheck_loss(self.model, batches, self.state, self.pool, self.ranks.sum)
+                    recheck_loss(self.model, batches, self.state, self.pool, self.ranks.all_reduce)
                     self.recorder.save()
             # After saving, so that a `break` at these events leaves a run that can be resumed.
             yield from validations
@@ -213,7 +211,7 @@ class Training:
         events += [self._record(step, loss, scored_at_end, at_end=True)] if extra else []
         yield events[-1]._replace(best=any(event.best for event in events))
         with self.watch("validation"):
-            collapse = self.ranks.lead(lambda: list(self.validation.collapse(self.recorder.eval_model, step)))
+            collapse = self.ranks.on_rank_0(lambda: list(self.validation.collapse(self.recorder.eval_model, step)))
         for kind, problem in collapse:
             self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": problem}, at_end=not due)
             if kind not in self.warned:
@@ -245,6 +243,6 @@ class Training:
             teachers=self.training_corpus.about.get(TEACHERS),
         )
         summary |= self.outcome
-        if self.state.step > first or not self.ranks.lead(self.run.summary.exists):
+        if self.state.step > first or not self.ranks.on_rank_0(self.run.summary.exists):
             self.run.write(self.run.summary, to_json(summary, indent=2) + "\n")
         return summary

@@ -24,7 +24,7 @@ from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.perplexity import mean_word_loss
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.caption_collapse import FIRST_EPOCH, Collapse, find_collapse
 from captioner.training.solver import Step
@@ -40,7 +40,7 @@ class Validation:
     vocabulary.
     """
 
-    def __init__(self, config: Config, corpus: Corpus, pool: ThreadPool, ranks: Ranks = ALONE) -> None:
+    def __init__(self, config: Config, corpus: Corpus, pool: ThreadPool, ranks: Ranks = SINGLE_PROCESS) -> None:
         name = config.validate.split
         if name not in corpus.splits:
             raise DataError(
@@ -68,14 +68,14 @@ class Validation:
     def loss_of(self, split: Split, model: CaptioningRNN, max_captions: int | None = None) -> float:
         """Compute the mean word loss of a split in nats."""
         batches = sequential_batches(split, self._config.train.batch_size, max_captions, self._ranks)
-        return mean_word_loss(model, batches, self._pool, self._ranks.sum)
+        return mean_word_loss(model, batches, self._pool, self._ranks.all_reduce)
 
     def scores(self, loaded: LoadedModel) -> dict[str, float]:
         """Score the captions that a model generates, by name of the metric."""
-        split, own = self._split, self._ranks.deal(np.arange(self._split.features.shape[0]))
+        split, own = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
         found = Captioner(loaded, self._reranker).decode(split.features, regions=split.regions, rows=own)
-        captions = self._ranks.collect([one.candidates[0].text for one in found])
-        return self._ranks.lead(lambda: self._scored(captions))
+        captions = self._ranks.all_gather_partitions([one.candidates[0].text for one in found])
+        return self._ranks.on_rank_0(lambda: self._scored(captions))
 
     def _scored(self, captions: Sequence[str]) -> dict[str, float]:
         evaluation_set, rows = self._evaluation_set

@@ -6,36 +6,36 @@ import pytest
 pytest.importorskip("mpi4py")
 
 from benchmarks import checks, scaling_worker, shapes
-from benchmarks.scaling_table import NETWORKS, calculated_step, efficiency, reduction, scaling_tables
+from benchmarks.scaling_table import NETWORKS, all_reduce_seconds, calculated_step, efficiency, scaling_tables
 from captioner.arrays import Params
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.parallel.ranks import ALONE, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 
-CASE = {"step": 0.3, "update": 0.03, "noise": 0.002, "reduction": 0.0, "bytes": 16e6}
+CASE = {"step": 0.3, "update": 0.03, "noise": 0.002, "all-reduce": 0.0, "bytes": 16e6}
 SCALING = {
     "shape": "lstm",
     "captions": 128,
     "ranks": 2,
     "one": CASE,
-    "weak": {**CASE, "step": 0.32, "reduction": 0.01},
-    "strong": {**CASE, "step": 0.2, "reduction": 0.01},
+    "weak": {**CASE, "step": 0.32, "all-reduce": 0.01},
+    "strong": {**CASE, "step": 0.2, "all-reduce": 0.01},
 }
 
 
 class Doubling(Ranks):
     """A wrong sum: one gradient is added twice."""
 
-    def sum(self, arrays: Params) -> Params:
+    def all_reduce(self, arrays: Params) -> Params:
         return {**arrays, "b": 2 * arrays["b"]}
 
 
 def test_a_wrong_sum_is_not_timed() -> None:
     shape = shapes.QUICK[0]
     model = CaptioningRNN(shape.sizes, shapes.parameters(shape), dropout=shape.dropout)
-    nbytes = scaling_worker.check(model, scaling_worker.Dealt(*shapes.batch(shape), ALONE), ALONE)
+    nbytes = scaling_worker.check(model, scaling_worker.Dealt(*shapes.batch(shape), SINGLE_PROCESS), SINGLE_PROCESS)
     assert nbytes == sum(w.nbytes for w in model.params.values())
     with pytest.raises(checks.WrongResultError, match="gradient of b:"):
-        scaling_worker.check(model, scaling_worker.Dealt(*shapes.batch(shape), ALONE), Doubling())
+        scaling_worker.check(model, scaling_worker.Dealt(*shapes.batch(shape), SINGLE_PROCESS), Doubling())
 
 
 def test_efficiency() -> None:
@@ -44,14 +44,14 @@ def test_efficiency() -> None:
 
 
 def test_an_ideal_ring() -> None:
-    assert reduction(1, 16e6, 1e9) == 0
-    assert reduction(4, 16e6, NETWORKS["1 GbE"]) == pytest.approx(2 * 3 / 4 * 16e6 / 125e6 + 6 * 50e-6)
+    assert all_reduce_seconds(1, 16e6, 1e9) == 0
+    assert all_reduce_seconds(4, 16e6, NETWORKS["1 GbE"]) == pytest.approx(2 * 3 / 4 * 16e6 / 125e6 + 6 * 50e-6)
 
 
 def test_the_calculated_step_of_one_rank_is_the_measured_one() -> None:
     for weak in (True, False):
         assert calculated_step(SCALING, 1, 1e9, weak) == pytest.approx(0.3)
-    exchange = reduction(4, 16e6, 1e9)
+    exchange = all_reduce_seconds(4, 16e6, 1e9)
     assert calculated_step(SCALING, 4, 1e9, True) == pytest.approx(0.3 + 3 * 0.002 + exchange)
     assert calculated_step(SCALING, 4, 1e9, False) == pytest.approx(0.268 / 4 + 0.032 + exchange)
 

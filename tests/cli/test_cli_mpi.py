@@ -1,10 +1,12 @@
 """Failures of MPI ranks: all ranks end soon, with one line, and the last checkpoint is intact."""
 
+import signal
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from mpi_runs import AT_STEP, mpiexec, needs_mpiexec
+from mpi_runs import AT_STEP, command, mpiexec, needs_mpiexec
 
 from captioner.storage import checkpoint
 
@@ -20,6 +22,17 @@ FAULTS = {
         ["captioner: {run}/last.h5: cannot write the checkpoint: File too large; the previous one is kept"],
     ),
 }
+SLOW_REPORT = """
+import time
+from captioner.report import live
+
+def write(*args):
+    time.sleep(3)
+    return real_write(*args)
+
+real_write, live.write_live_page = live.write_live_page, write
+"""
+"""Writing a report takes longer than a rank waits for the others to exit."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -50,3 +63,36 @@ def test_rank_0_alone_finds_the_run_folder_in_use(own_run: Path, small_options: 
     assert done.returncode == 2
     assert done.stderr.startswith(f"captioner: {own_run}: already contains a run; ")
     assert done.stderr.count("\n") == 1
+
+
+def test_after_a_signal_all_ranks_wait_for_the_last_report(small_options: Sequence[str], tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    run, options = tmp_path / "run", ["threads=1", "train.epochs=10000", "validate.every=10000"]
+    words = "train", *small_options, *(f"--set={option}" for option in options), "--run", run, "--report", "--mpi"
+    start = command(2, "slow", 3, 0, *words, start=("-c", SLOW_REPORT + AT_STEP))
+    with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "slow\n"
+        process.send_signal(signal.SIGTERM)
+        _, messages = process.communicate(timeout=SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert messages.splitlines()[-1].startswith("stopped after ")
+    assert (run / "report.html").exists()
+
+
+IN_PROCESS = """
+import sys
+from captioner.cli import interrupts, main, output
+
+before = output.PROGRAM[:], interrupts.BEFORE_EXIT[:], sys.excepthook
+try:
+    main(["train", "--resume", sys.argv[1], "--mpi"])
+except SystemExit as exit:
+    assert exit.code == 1
+assert (output.PROGRAM, interrupts.BEFORE_EXIT, sys.excepthook) == before
+"""
+
+
+def test_a_command_in_a_program_leaves_no_state() -> None:
+    done = mpiexec(2, "missing", start=("-c", IN_PROCESS))
+    assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from captioner.cli import progress
-from captioner.cli.train import STOPPING, stop_signals
+from captioner.cli.interrupts import STOPPING, stop_signals
 from captioner.config.yaml_io import load, parse
 from captioner.storage import checkpoint
 from captioner.training.solver import Step
@@ -206,7 +206,7 @@ def test_the_first_signal_is_caught_and_handlers_are_restored() -> None:
 
 TWICE = """
 import signal, sys
-from captioner.cli.train import stop_signals
+from captioner.cli.interrupts import stop_signals
 
 first, second, blocked = map(int, sys.argv[1:])
 with stop_signals() as caught:

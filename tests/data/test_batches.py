@@ -28,7 +28,7 @@ def split_of(captions: int) -> Split:
 
 @given(counts, sizes, seeds, st.integers(0, 3), per_image)
 def test_every_epoch_contains_each_caption_once(captions: int, size: int, seed: int, epoch: int, together: int) -> None:
-    batches = ShuffledBatches(split_of(captions), size, seed, together)
+    batches = ShuffledBatches(split_of(captions), size, seed, together, null=0)
     assert batches.per_epoch == steps_per_epoch(captions, size)
     rows = [batches.rows(epoch * batches.per_epoch + step) for step in range(batches.per_epoch)]
     assert sorted(np.concatenate(rows)) == list(range(captions))
@@ -41,9 +41,9 @@ def test_a_batch_depends_only_on_seed_and_step(
     captions: int, size: int, seed: int, steps: list[int], together: int
 ) -> None:
     split = split_of(captions)
-    jumping = ShuffledBatches(split, size, seed, together)
+    jumping = ShuffledBatches(split, size, seed, together, null=0)
     for step in steps:
-        fresh = ShuffledBatches(split, size, seed, together).batch(step)
+        fresh = ShuffledBatches(split, size, seed, together, null=0).batch(step)
         for jumped, expected in zip(jumping.batch(step)[:2], fresh[:2], strict=True):
             np.testing.assert_array_equal(jumped, expected)
 
@@ -52,7 +52,9 @@ def test_a_batch_depends_only_on_seed_and_step(
 def test_epochs_and_seeds_differ(together: int) -> None:
     split = split_of(40)
     orders = [
-        ShuffledBatches(split, 40, seed, together).rows(epoch).tolist() for seed in range(5) for epoch in range(5)
+        ShuffledBatches(split, 40, seed, together, null=0).rows(epoch).tolist()
+        for seed in range(5)
+        for epoch in range(5)
     ]
     assert len({tuple(order) for order in orders}) == len(orders)
 
@@ -61,7 +63,7 @@ def test_epochs_and_seeds_differ(together: int) -> None:
 def test_captions_of_an_image_follow_each_other(captions: int, seed: int, together: int) -> None:
     """Each image has three captions, but the last may have fewer."""
     split = split_of(captions)
-    images = split.image_idxs[ShuffledBatches(split, captions, seed, together).rows(0)].tolist()
+    images = split.image_idxs[ShuffledBatches(split, captions, seed, together, null=0).rows(0)].tolist()
     runs = [len(list(run)) for _, run in groupby(images)]
     if together >= 3:
         assert len(runs) == split.features.shape[0]
@@ -71,20 +73,20 @@ def test_captions_of_an_image_follow_each_other(captions: int, seed: int, togeth
 
 def test_every_caption_may_be_the_first_of_its_image() -> None:
     split = split_of(12)
-    orders = [ShuffledBatches(split, 12, seed, 3).rows(0).tolist() for seed in range(120)]
+    orders = [ShuffledBatches(split, 12, seed, 3, null=0).rows(0).tolist() for seed in range(120)]
     assert {order[0] for order in orders} == set(range(12))
 
 
 @given(counts, sizes, seeds)
 def test_features_are_those_of_the_caption(captions: int, size: int, seed: int) -> None:
-    features, batch, *_ = ShuffledBatches(split_of(captions), size, seed).batch(0)
+    features, batch, *_ = ShuffledBatches(split_of(captions), size, seed, null=0).batch(0)
     np.testing.assert_array_equal(features[:, 0], batch[:, 0] // 3)
     np.testing.assert_array_equal(batch[:, 2] - batch[:, 0], 200)
 
 
 @given(counts, sizes, seeds, per_image)
 def test_regions_are_read_once_per_image(captions: int, size: int, seed: int, together: int) -> None:
-    batch = ShuffledBatches(split_of(captions), size, seed, together).batch(0)
+    batch = ShuffledBatches(split_of(captions), size, seed, together, null=0).batch(0)
     assert batch.regions is not None
     assert len(set(batch.regions.values[:, 0, 0].tolist())) == len(batch.regions.values)
     np.testing.assert_array_equal(batch.regions.values[batch.regions.index, 1], batch.features[:, :1])

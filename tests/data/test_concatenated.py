@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.data.blocks import blocks
-from captioner.data.concatenated import ConcatenatedFeatures, FileFeatures, stamp_of
+from captioner.data.concatenated import ConcatenatedFeatures, FileFeatures
 from captioner.data.features import open_features
 from captioner.errors import DataError
+from captioner.storage.file_version import file_version
 
 RNG = np.random.default_rng(0)
 
@@ -21,8 +22,8 @@ RNG = np.random.default_rng(0)
 def stored(path: Path, values: np.ndarray, **options: Any) -> FileFeatures:
     with h5py.File(path, "w") as file:
         file.create_dataset("features", data=values, **options)
-    stamp = stamp_of(path)
-    return FileFeatures(path, "features", open_features(path, memory_mib=0, ndim=values.ndim), stamp)
+    version = file_version(path)
+    return FileFeatures(path, "features", open_features(path, memory_mib=0, ndim=values.ndim), version)
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4), data=st.data())

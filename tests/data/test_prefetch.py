@@ -31,7 +31,7 @@ def split_of(features: Any) -> Split:
 
 
 def plain(features: Any = VALUES) -> ShuffledBatches:
-    return ShuffledBatches(split_of(features), 16, seed=1)
+    return ShuffledBatches(split_of(features), 16, seed=1, null=0)
 
 
 def assert_same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> None:
@@ -182,8 +182,8 @@ def test_validation_can_read_the_same_file_concurrently(tmp_path: Path) -> None:
     entered = SignallingFeatures(rows)
     captions, images = np.ones((2000, 3), np.int32), np.arange(2000, dtype=np.int32)
     own, of_memory = (Split(captions, images, features, []) for features in (rows, values))
-    expected = ShuffledBatches(of_memory, 64, 0)
-    with PrefetchedBatches(ShuffledBatches(Split(captions, images, entered, []), 64, 0), END) as ahead:
+    expected = ShuffledBatches(of_memory, 64, 0, null=0)
+    with PrefetchedBatches(ShuffledBatches(Split(captions, images, entered, []), 64, 0, null=0), END) as ahead:
         for step in range(END):
             batch = ahead.batch(step)
             assert entered.entered.acquire(timeout=PATIENCE)

@@ -83,7 +83,7 @@ def test_a_prepared_file_returns_the_regions_within_any_memory(memory_mib: int, 
     for name, split in corpus.splits.items():
         np.testing.assert_array_equal(split.regions[:], whole.splits[name].regions)
     np.testing.assert_allclose(corpus.probe(), whole.probe())
-    expected, shuffled = (ShuffledBatches(one.split("train"), 7, 0) for one in (whole, corpus))
+    expected, shuffled = (ShuffledBatches(one.split("train"), 7, 0, null=0) for one in (whole, corpus))
     with PrefetchedBatches(shuffled, 10) as batches:
         for step in range(10):
             one, other = batches.batch(step), expected.batch(step)

@@ -68,7 +68,7 @@ def test_another_version_of_the_weights(birds: Path) -> None:
 
 def test_weights_of_another_package(birds: Path) -> None:
     rewrite(birds / WEIGHTS, with_meta(step=99))
-    assert "they belong to another package; install it anew" in refusal()
+    assert "they belong to another package; install it again" in refusal()
 
 
 def test_another_vocabulary(birds: Path) -> None:

@@ -77,8 +77,8 @@ def split_of(captions: int) -> Split:
 
 def test_each_rank_reads_its_captions_and_lengths_are_balanced() -> None:
     split, size = split_of(40), 3
-    whole = ShuffledBatches(split, 30, 7).batch(0)
-    parts = [ShuffledBatches(split, 30, 7, ranks=Rank(rank, size)).batch(0) for rank in range(size)]
+    whole = ShuffledBatches(split, 30, 7, null=0).batch(0)
+    parts = [ShuffledBatches(split, 30, 7, ranks=Rank(rank, size), null=0).batch(0) for rank in range(size)]
     assert whole.part is None
     assert sorted(np.concatenate([part.features for part in parts]).tolist()) == sorted(whole.features.tolist())
     words = [int((part.captions[:, 1:] != 0).sum()) for part in parts]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mpi_runs import mpiexec, needs_mpiexec
 
-from captioner.parallel.ranks import ALONE
+from captioner.parallel.ranks import SINGLE_PROCESS
 
 EXCHANGE = """
 import numpy as np
@@ -17,7 +17,7 @@ from captioner.parallel.mpi import start
 from captioner.parallel.ranks import OtherRankError
 
 ranks = start()
-assert (ranks.size, ranks.size_here) == (3, 3)
+assert (ranks.size, ranks.local_size) == (3, 3)
 
 def of(rank):
     rng = np.random.default_rng(rank)
@@ -26,7 +26,7 @@ def of(rank):
 
 every = [of(rank) for rank in range(3)]
 for _ in range(2):  # buffers are used again
-    summed = ranks.sum(every[ranks.rank])
+    summed = ranks.all_reduce(every[ranks.rank])
     assert list(summed) == ["W", "losses", "b"]
     for name, array in summed.items():
         in_order = (every[0][name] + every[1][name]) + every[2][name]
@@ -34,12 +34,12 @@ for _ in range(2):  # buffers are used again
         assert array.tobytes() == in_order.tobytes(), "the bits of a sum in the order of the ranks"
 assert every[1]["W"].tobytes() == of(1)["W"].tobytes(), "the arrays of a rank do not change"
 
-assert ranks.gather(ranks.rank) == [0, 1, 2]
+assert ranks.all_gather(ranks.rank) == [0, 1, 2]
 for count in range(7):
-    assert ranks.collect(ranks.deal(list(range(count)))) == list(range(count))
+    assert ranks.all_gather_partitions(ranks.partition(list(range(count)))) == list(range(count))
 
 called = []
-assert ranks.lead(lambda: called.append(ranks.rank) or ranks.lead(lambda: "nested")) == "nested"
+assert ranks.on_rank_0(lambda: called.append(ranks.rank) or ranks.on_rank_0(lambda: "nested")) == "nested"
 assert called == [0] * (ranks.rank == 0)
 
 def fail():
@@ -47,12 +47,12 @@ def fail():
 
 for expected in (DataError, OtherRankError)[min(ranks.rank, 1)],:
     try:
-        ranks.lead(fail)
+        ranks.on_rank_0(fail)
     except expected as error:
         assert error.exit_code == 1
     else:
         raise AssertionError("expected an error")
-if ranks.gather("exchanged") == ["exchanged"] * 3 and ranks.rank == 0:
+if ranks.all_gather("exchanged") == ["exchanged"] * 3 and ranks.rank == 0:
     print("all exchanged")
 """
 
@@ -66,10 +66,10 @@ def test_what_ranks_exchange() -> None:
 
 def test_one_process_alone() -> None:
     arrays = {"W": object()}
-    assert ALONE.sum(arrays) is arrays  # type: ignore[arg-type]
-    assert ALONE.gather(3) == [3]
-    assert ALONE.collect(ALONE.deal([1, 2, 3])) == [1, 2, 3]
-    assert ALONE.lead(lambda: 4) == 4
+    assert SINGLE_PROCESS.all_reduce(arrays) is arrays  # type: ignore[arg-type]
+    assert SINGLE_PROCESS.all_gather(3) == [3]
+    assert SINGLE_PROCESS.all_gather_partitions(SINGLE_PROCESS.partition([1, 2, 3])) == [1, 2, 3]
+    assert SINGLE_PROCESS.on_rank_0(lambda: 4) == 4
 
 
 WITHOUT = {

@@ -1,4 +1,4 @@
-"""Merging complete data sets: what is kept, what is built anew, and how the output is written."""
+"""Merging complete data sets: what is kept, what is built again, and how the output is written."""
 
 import json
 import shutil

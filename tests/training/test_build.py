@@ -164,6 +164,6 @@ def test_random_streams_are_independent(config, monkeypatch: pytest.MonkeyPatch)
     del drawn[:-1]  # those of the scenes
     model, train = build_model(few, corpus), corpus.split("train")
     plan = build_plan(few, train)
-    list(steps(model, ShuffledBatches(train, 4, few.seed), TrainState.fresh(model, plan.rule), plan))
+    list(steps(model, ShuffledBatches(train, 4, few.seed, null=0), TrainState.fresh(model, plan.rule), plan))
     assert len(drawn) == 1 + 1 + 4 + 8
     assert len(set(drawn)) == len(drawn)

@@ -105,7 +105,7 @@ def test_two_ranks_agree_with_a_serial_run(serial: Path, two_ranks: Path) -> Non
     assert_same_up_to_rounding(two_ranks, serial)
     summary = json.loads((two_ranks / "summary.json").read_text())
     assert (summary["ranks"], summary["steps"]) == (2, TOTAL)
-    assert summary["profile"]["reduction"] > 0
+    assert summary["profile"]["all-reduce"] > 0
     assert checkpoint.load(two_ranks / "last.h5").meta.environment["ranks"] == "2"
 
 

@@ -67,19 +67,42 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
     assert (run / "history.jsonl").read_text() == "".join(lines)
 
 
-def test_a_run_killed_between_its_first_two_checkpoints_goes_on_from_the_best(
-    repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path
+def test_a_run_killed_between_its_first_two_checkpoints_continues_from_the_best(
+    repeat: Callable[..., Any], cli: Callable[..., Any], uninterrupted: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     assert repeat("-o", "train.max_steps=13").code == 0
     shutil.rmtree(run / "before", ignore_errors=True)
     for name in ("last.h5", "summary.json"):
         (run / name).unlink()
-    done = repeat("-o", "train.max_steps=null")
-    assert done.code == 0, done.err
-    assert "from step 13" in done.err
-    assert_same_arrays(run, uninterrupted)
-    assert not (run / "before").exists()
+    other = shutil.copytree(run, tmp_path / "other")
+    for done in (
+        repeat("-o", "train.max_steps=null"),
+        cli("train", "--resume", other, "-o", "train.max_steps=null"),
+    ):
+        assert done.code == 0, done.err
+        assert "from step 13" in done.err
+    for resumed in (run, other):
+        assert_same_arrays(resumed, uninterrupted)
+        assert not (resumed / "before").exists()
+
+
+@pytest.mark.parametrize("rule", ["adam", "sgd"])
+def test_an_imported_model_is_not_resumed(
+    rule: str, repeat: Callable[..., Any], cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    run, exported = tmp_path / "run", tmp_path / "model.npz"
+    assert repeat("-o", f"train.update_rule={rule}", "-o", "train.ema_decay=null").code == 0
+    assert cli("export", run, "--format", "npz", "--output", exported).code == 0
+    shutil.rmtree(run)
+    assert cli("import", exported, "--output", run).code == 0
+    for done in (repeat(), cli("train", "--resume", run)):
+        assert done.code == 1
+        assert done.err == (
+            f"captioner: {run}: last.h5 not found: an imported model cannot be resumed; "
+            "start a new run from it with -o train.init_from\n"
+        )
+        assert [file.name for file in run.iterdir()] == ["best.h5"]
 
 
 def test_other_options_continue_a_run_that_has_ended(repeat: Callable[..., Any], tmp_path: Path) -> None:
@@ -88,7 +111,7 @@ def test_other_options_continue_a_run_that_has_ended(repeat: Callable[..., Any],
     assert done.code == 0
     assert f"from step {TWO_EPOCHS}" in done.err
     assert checkpoint.load(tmp_path / "run" / "last.h5").meta.step == 39
-    assert "the run goes on with its own config" not in done.err
+    assert "the run continues with its own config" not in done.err
 
 
 def test_a_stopped_run_has_not_ended(repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path) -> None:
@@ -115,8 +138,8 @@ def test_another_config_file_is_reported(repeat: Callable[..., Any], tmp_path: P
     done = repeat("-c", tmp_path / "other.yaml")
     assert done.code == 0
     assert done.err.startswith(
-        f"warning: {tmp_path / 'run'}: the run goes on with its own config, in which train.patience, decode.beam_width "
-        "differ from the given one; options that can change are set with -o\n"
+        f"warning: {tmp_path / 'run'}: the run continues with its own config, in which train.patience, "
+        "decode.beam_width differ from the given one; options that can change are set with -o\n"
     )
 
 

@@ -49,7 +49,7 @@ def model(trained: Path) -> CaptioningRNN:
 
 
 def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, seed: int = 7, threads: int = 1) -> tuple[Any, ...]:
-    batches = ShuffledBatches(corpus.split("train"), 16, seed)
+    batches = ShuffledBatches(corpus.split("train"), 16, seed, null=0)
     return SelfCritical(model, batches, corpus.vocab, seed, 20, ThreadPool(threads)).batch(step)[:4]
 
 
@@ -58,7 +58,7 @@ def test_weights_are_rewards_minus_those_of_the_greedy_captions(
 ) -> None:
     features, captions, weights, figures = batch(model, corpus)
     split, vocab = corpus.split("train"), corpus.vocab
-    rows = ShuffledBatches(split, 16, 7).rows(3)
+    rows = ShuffledBatches(split, 16, 7, null=0).rows(3)
     np.testing.assert_array_equal(features, split.features[split.image_idxs[rows]])
     assert set(captions[:, 0]) == {vocab.start}
 
@@ -167,7 +167,7 @@ def test_training_increases_the_mean_reward(go: Callable[..., Path], trained: Pa
 
     def mean_reward(model: CaptioningRNN) -> float:
         """Average over some thousand sampled captions."""
-        batches, rewards = ShuffledBatches(split, len(split.captions), 0), []
+        batches, rewards = ShuffledBatches(split, len(split.captions), 0, null=0), []
         for seed in range(20):
             captions = SelfCritical(model, batches, corpus.vocab, seed, 20).batch(0).captions
             words = [[token for token in caption if token] for caption in captions[:, 1:].tolist()]
@@ -206,7 +206,7 @@ def test_a_single_image_is_rejected(model: CaptioningRNN, corpus: Corpus) -> Non
     split = corpus.split("train")
     one = dataclasses.replace(split, captions=split.captions[:2], image_idxs=split.image_idxs[:2] * 0)
     with pytest.raises(DataError, match="at least 2 images for a CIDEr-D reward"):
-        SelfCritical(model, ShuffledBatches(one, 2, 0), corpus.vocab, 0, 20)
+        SelfCritical(model, ShuffledBatches(one, 2, 0, null=0), corpus.vocab, 0, 20)
 
 
 def test_init_from_a_model_with_another_standardization_is_rejected(go: Callable[..., Path]) -> None:

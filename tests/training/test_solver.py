@@ -38,7 +38,7 @@ def split() -> Split:
 
 
 def batches(seed: int = 0) -> ShuffledBatches:
-    return ShuffledBatches(split(), 4, seed)
+    return ShuffledBatches(split(), 4, seed, null=0)
 
 
 def model(dropout: Dropout = Dropout(0.2, 0.3, 0.4)) -> CaptioningRNN:  # noqa: B008 - it is immutable
@@ -149,7 +149,7 @@ def test_non_finite_features_stop_before_the_update() -> None:
         DivergenceError,
         match=r"^step 3: .*got nan, .*not finite: features of 4 of 4 images in the batch; they were finite",
     ):
-        list(steps(diverging, NonFiniteFeatures(split(), 4, 0), state, plan()))
+        list(steps(diverging, NonFiniteFeatures(split(), 4, 0, null=0), state, plan()))
     assert state.step == 2
     run(good, plan(2))
     assert_equal(diverging.params, good.params)
@@ -192,7 +192,7 @@ class Weighted(ShuffledBatches):
     """Batches with caption weights and figures."""
 
     def __init__(self, weight: float) -> None:
-        super().__init__(split(), 4, 0)
+        super().__init__(split(), 4, 0, null=0)
         self.weight = weight
 
     def batch(self, step: int) -> Batch:
@@ -324,7 +324,7 @@ def test_the_stopwatch_measures_every_phase_of_a_step(monkeypatch: pytest.Monkey
         monkeypatch.setattr(owner, name, with_duration(seconds, getattr(owner, name)))
     for _ in steps(trained, source, state, how, watch):
         clock[0] += 1e6
-    assert watch.seconds == {"reading": 3, "forward": 30, "backward": 300, "reduction": 0, "update": 36_000}
+    assert watch.seconds == {"reading": 3, "forward": 30, "backward": 300, "all-reduce": 0, "update": 36_000}
 
 
 def test_the_stopwatch_does_not_change_training() -> None:
