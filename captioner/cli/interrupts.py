@@ -57,6 +57,17 @@ def exit_at_once(code: int) -> None:
 
 
 @contextmanager
+def default_actions() -> Iterator[None]:
+    """Let the signals of `STOPPING` end the process at once: a function in C, such as MPI_Init, runs no handler."""
+    previous = {number: signal.signal(number, signal.SIG_DFL) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def stop_signals() -> Iterator[list[int]]:
     """Catch the first signal of `STOPPING` in a list; a second one terminates at once."""
     caught: list[int] = []

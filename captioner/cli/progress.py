@@ -115,8 +115,10 @@ def _ended(event: Ended) -> str:
     value = f"{metric} {100 * best[metric]:.1f}" if metric else f"perplexity {best['perplexity']:.2f}" if best else ""
     at = f"; best {value} in epoch {best['epoch']}" if best else ""
     previous = RunFolder(event.folder).previous_run_note()
+    start, mpi = (f"mpiexec -n {summary['ranks']} ", " --mpi") if summary.get("ranks", 1) > 1 else ("", "")
+    folder = shlex.quote(os.fspath(event.folder))
     hints = {
-        "stopped": f"; continue with captioner train --resume {shlex.quote(os.fspath(event.folder))}{previous}",
+        "stopped": f"; continue with {start}captioner train --resume {folder}{mpi}{previous}",
         "nothing left to do": "; increase train.epochs to continue",
     }
     steps = f"{summary['steps']:,} step{'s' if summary['steps'] != 1 else ''}"

@@ -40,7 +40,8 @@ def joined(mpi: bool) -> Iterator[Ranks]:
         return
     from captioner.parallel.mpi import start
 
-    ranks = start()
+    with interrupts.default_actions():
+        ranks = start()  # it waits for all ranks
     interrupts.BEFORE_EXIT.extend([_silence, ranks.abort_all])
     sys.excepthook = _exit_after_traceback
     if ranks.rank != 0:

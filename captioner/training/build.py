@@ -111,6 +111,16 @@ def build_span(config: Config, per_epoch: int) -> Span:
     return Span(total, per_epoch, options.lr_decay, options.warmup_steps)
 
 
+def long_warmup(config: Config, span: Span) -> list[str]:
+    """Return a warning if the learning rate rises for most of training, unless `train.max_steps` shortens it."""
+    if config.train.max_steps is not None or 2 * span.warmup_steps <= span.total_steps:
+        return []
+    return [
+        f"train.warmup_steps: {span.warmup_steps} of {span.total_steps} steps, so the learning rate is low for most of "
+        f"training; try -o train.warmup_steps={max(1, span.total_steps // 10)}, or more train.epochs"
+    ]
+
+
 def build_plan(config: Config, train: Split) -> Plan:
     """Build the training plan for a split."""
     options = config.train

@@ -24,11 +24,12 @@ from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.text.strict_json import to_json
 from captioner.training import tensorboard
-from captioner.training.build import build_batches, build_model, build_plan
+from captioner.training.build import build_batches, build_model, build_plan, long_warmup
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.history import INIT_FROM
 from captioner.training.initialize import initialize_from, open_initial
 from captioner.training.recorder import Recorder
+from captioner.training.replicas import check_replicas
 from captioner.training.resumable import check_slots, find_run
 from captioner.training.run_folder import RunFolder
 from captioner.training.same_data import check_same_data
@@ -114,6 +115,7 @@ class Training:
     """One call of `train` or `resume`: run the solver, log, validate and save."""
 
     def __init__(self, recorder: Recorder, warnings: Iterable[str] = ()) -> None:
+        check_replicas(recorder.run.ranks, recorder.config, recorder.fingerprint, recorder.probe, recorder.state.step)
         self.recorder = recorder
         self.outcome: dict[str, Any] = {}
         self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
@@ -145,7 +147,7 @@ class Training:
     def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
         yield self._started()
-        yield from (Warned(first, warning) for warning in self.warnings)
+        yield from (Warned(first, one) for one in (*self.warnings, *long_warmup(self.config, self.plan.span)))
         try:
             model, total = self.model, self.plan.span.total_steps
             with build_batches(self.config, self.training_corpus, model, total, self.pool, self.ranks) as batches:

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,3 +97,68 @@ assert (output.PROGRAM, interrupts.BEFORE_EXIT, sys.excepthook) == before
 def test_a_command_in_a_program_leaves_no_state() -> None:
     done = mpiexec(2, "missing", start=("-c", IN_PROCESS))
     assert done.returncode == 0, done.stderr
+
+
+OTHER_OPTION = """
+import os, sys
+
+if os.environ["PMI_RANK"] == "1":
+    sys.argv.append(sys.argv[1])
+del sys.argv[1]
+from captioner.cli import main
+main()
+"""
+"""The command line, with one more word on rank 1."""
+
+
+@pytest.mark.parametrize(
+    ("option", "difference"),
+    [
+        ("seed=5", "seed"),
+        ("model.hidden_dim=17", "model.hidden_dim"),
+        ("validate.every=2", "validate.every"),
+        ("data.scenes.train=41", "data.scenes.train, captions, images or splits"),
+    ],
+)
+def test_ranks_with_other_options_or_data_never_train(
+    option: str, difference: str, small_options: Sequence[str], tmp_path: Path
+) -> None:
+    words = "train", *small_options, "--set=threads=1", "--run", tmp_path / "run", "--mpi"
+    done = mpiexec(2, f"--set={option}", *words, start=("-c", OTHER_OPTION), timeout=SECONDS)
+    assert done.returncode == 2
+    expected = f"captioner: --mpi: rank 1 differs from rank 0 in {difference}; "
+    assert (done.stderr.startswith(expected), done.stderr.count("\n")) == (True, 1), done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_may_have_other_numbers_of_threads(small_options: Sequence[str], tmp_path: Path) -> None:
+    words = "train", *small_options, "--set=threads=1", "--set=train.max_steps=2", "--run", tmp_path / "run", "--mpi"
+    done = mpiexec(2, "--set=threads=2", *words, start=("-c", OTHER_OPTION), timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+
+
+FAILS_BEFORE_MPI = """
+import os, sys
+
+if os.environ["PMI_RANK"] == "0":
+    sys.modules["mpi4py"] = None
+else:
+    print("other", flush=True)
+from captioner.cli import main
+main()
+"""
+"""The command line; rank 0 has no mpi4py."""
+
+
+def test_a_signal_ends_ranks_that_wait_for_one_that_never_starts(small_options: Sequence[str], tmp_path: Path) -> None:
+    words = "train", *small_options, "--run", tmp_path / "run", "--mpi"
+    start = command(2, *words, start=("-c", FAILS_BEFORE_MPI))
+    with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "other\n"
+        assert "needs mpi4py" in process.stderr.readline()
+        time.sleep(1)  # the other rank imports its libraries, then waits in MPI_Init
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=SECONDS)
+    assert process.returncode != 0
