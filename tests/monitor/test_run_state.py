@@ -79,7 +79,7 @@ def test_the_end_of_a_run_is_named(reason: str, own_run: Path) -> None:
     state = find_state(own_run, Activity())
     resume = f"captioner train --resume {own_run}"
     assert (state.kind, state.text) == (Kind.ENDED, ENDINGS.get(reason, "Training has ended.").format(resume=resume))
-    assert state.changed == (own_run / "history.jsonl").stat().st_mtime
+    assert state.changed == (own_run / "history.jsonl").stat().st_mtime_ns / 1e9  # st_mtime may be rounded otherwise
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"ended": ', '{"ended": {}}', "\xff", "[" * 100_000])
