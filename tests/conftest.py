@@ -31,13 +31,27 @@ collect_ignore = [] if find_spec("resource") else POSIX_ONLY
 
 
 SLOW = (
+    "cli/test_cli_monitor.py",
+    "cli/test_cli_mpi.py",
+    "cli/test_closed_streams.py",
+    "cli/test_core_only.py",
+    "cli/test_interrupts.py",
     "cs231n/test_captioning_solver.py",
     "faults",
+    "monitor",
+    "parallel/test_mpi.py",
+    "preparation/test_merge_shards.py",
+    "report/test_report_in_browser.py",
+    "serve/test_serve_in_browser.py",
+    "serve/test_serve_limits.py",
+    "test_docs.py",
+    "test_platforms.py",
     "training/test_distill.py",
     "training/test_end_of_run.py",
     "training/test_flickr8k.py",
     "training/test_folder_moved.py",
     "training/test_mpi_training.py",
+    "training/test_resume_or_start.py",
     "training/test_self_critical.py",
     "training/test_train_prefetch.py",
 )
