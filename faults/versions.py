@@ -184,11 +184,12 @@ def trial(files: str, writer: Path, reader: Path, album: Path, folder: Path) -> 
 
 
 def declared(path: Path = ROOT / "setup.cfg") -> list[Requirement]:
-    """Parse the core and image libraries in setup.cfg."""
+    """Parse the libraries of the core and of the extras for photographs and pages in setup.cfg."""
     parser = configparser.ConfigParser()
     parser.read(path)
-    lines = parser["options"]["install_requires"] + parser["options.extras_require"]["images"]
-    return [Requirement(line) for line in lines.splitlines() if line]
+    extras = "\n".join(parser["options.extras_require"][name] for name in ("images", "report", "web"))
+    lines = f"{parser['options']['install_requires']}\n{extras}".splitlines()
+    return [Requirement(line) for line in dict.fromkeys(lines) if line]
 
 
 def lowest_versions(requirements: Iterable[Requirement], python: str | None = None) -> dict[str, str]:

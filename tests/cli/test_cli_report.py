@@ -23,6 +23,7 @@ def rows(page: str) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.smoke
 def test_the_scores_are_those_of_evaluate(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
     path = tmp_path / "report.html"
     done = cli("report", tiny_run, "--output", path)

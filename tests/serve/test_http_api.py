@@ -54,6 +54,7 @@ def test_the_answer_is_that_of_sample(
         assert list(answer.json) == list(expected)
 
 
+@pytest.mark.smoke
 def test_the_timings_are_in_a_header(server: Served, photograph: Path) -> None:
     timing = server.caption(photograph.read_bytes()).headers["server-timing"]
     assert re.sub("[0-9.]+", "N", timing) == "queue;dur=N, photograph;dur=N, encoder;dur=N, caption;dur=N"
