@@ -54,6 +54,11 @@ def busy(run: Path, photo: bytes, ends: bool, grace: int) -> Iterator[tuple[Serv
         yield server, runs, waits
 
 
+def connect_for_ever(port: int) -> None:
+    while True:  # the socket is closed a moment after the signal
+        socket.create_connection(("127.0.0.1", port)).close()
+
+
 def is_refusal(answer: Answer) -> bool:
     assert answer.headers["retry-after"] == "5"
     assert answer.headers.items() >= {name.lower(): value for name, value in security_headers().items()}.items()
@@ -69,8 +74,7 @@ def test_what_waits_is_refused_at_once_and_what_runs_is_finished(
         assert is_refusal(waits.result(60))
         assert not runs.done()
         with pytest.raises(ConnectionRefusedError):
-            while True:  # the socket is closed a moment later
-                socket.create_connection(("127.0.0.1", server.port)).close()
+            connect_for_ever(server.port)
         assert server.process.stdin is not None
         server.process.stdin.write("x")
         server.process.stdin.flush()
