@@ -39,12 +39,13 @@ Examples:
 def monitor(run: Path, port: int, open_browser: bool, images: Path | None) -> None:
     """Monitor a training run in the browser.
 
-    RUN is a run folder that `captioner train` writes in another process, or one whose training has ended. The page
+    RUN is a run folder that `captioner train` writes in another process or will create, or one whose training has
+    ended. The page
     shows the progress, the remaining time, the curves, and the captions that the newest checkpoint writes for eight
     images of the validation split. It refreshes itself, and is readable on this machine only. Ctrl-C ends the command;
     training continues. Nothing in RUN is written or locked.
     """
-    _check_folders(run, images)
+    waiting = _check_folders(run, images)
     from captioner.monitor.page import MonitorPage
     from captioner.monitor.server import LocalServer
 
@@ -54,13 +55,18 @@ def monitor(run: Path, port: int, open_browser: bool, images: Path | None) -> No
             os.nice(NICE)
         page.captions.follow()
         output.note(f"{run}: {server.url} (Ctrl-C to end)")
+        if waiting:
+            output.note(waiting)
         if open_browser and not webbrowser.open(server.url):
             output.problem("warning: no browser was found; open the page yourself")
         server.serve_forever()
 
 
-def _check_folders(run: Path, images: Path | None) -> None:
-    """Raises: UsageError unless `run` is a run folder, or empty because training has just begun."""
+def _check_folders(run: Path, images: Path | None) -> str:
+    """Return a line for a run folder that does not exist yet, or an empty text.
+
+    Raises: UsageError unless `run` is a run folder, or will be one: an empty folder, or a name in an existing folder.
+    """
     from captioner.inference.find_checkpoint import nearest_runs
     from captioner.training.detect_run import holds_run
     from captioner.training.folder_lock import LOCK
@@ -72,9 +78,11 @@ def _check_folders(run: Path, images: Path | None) -> None:
         raise UsageError(f"{run}: expected a run folder, got a file; try captioner monitor {run.parent}")
     hint = nearest_runs(run)
     if not os.path.isdir(run):
-        hint = hint or "; `captioner train` creates it when the data set is loaded"
-        raise UsageError(f"{run}: folder not found; expected a run folder{hint}")
+        if not os.path.isdir(run.parent):
+            raise UsageError(f"{run}: folder not found; expected a run folder{hint}")
+        return f"{run}: not found yet; waiting for a training run{hint}"
     files = RunFolder(run)
     is_run = holds_run((files.last, files.best), files.history, files.config) or files.captions.exists()
     if not is_run and set(os.listdir(run)) - {LOCK}:
         raise UsageError(f"{run}: expected a run folder from `captioner train`, got one with other files{hint}")
+    return ""

@@ -81,6 +81,7 @@ def serve(
     from captioner.pages.address import page_url
     from captioner.pages.http_headers import is_loopback
     from captioner.serve import server
+    from captioner.serve.app import Site
     from captioner.serve.service import Service
 
     limits = Limits(max_bytes, max_pixels, workers, queue, timeout)
@@ -94,9 +95,10 @@ def serve(
         if not is_loopback(host):
             output.warnings([f"--host {host}: everyone who can reach this machine can use the server, unencrypted"])
         service = Service(captioner, opened, run.resolve().name, limits)
-        app = server.guarded(service, host, allow_host, output.failure)
+        site = Site(service, output.failure)
+        app = server.guarded(site, host, allow_host)
         output.result(page_url(host, sock.getsockname()[1]))
         output.flush()
         output.note("Ctrl-C stops the server")
-        server.run(app, sock, limits, lambda: bool(caught))
+        server.run(site, app, sock, lambda: bool(caught))
     return 128 + caught[0] if caught else 0

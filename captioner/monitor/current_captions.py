@@ -31,20 +31,22 @@ MAX_PROBLEM = 500
 class Current(NamedTuple):
     """The captions at a step; `problem` says why there are none, or none of a newer checkpoint.
 
-    `span` is the length of the training, None until the data set is loaded.
+    `span` is the length of the training, None until the data set is loaded. With `is_loading`, the first attempt to
+    load it has not ended.
     """
 
     span: Span | None = None
     step: int | None = None
     gallery: Gallery | None = None
     problem: str = ""
+    is_loading: bool = False
 
 
 class CurrentCaptions:
     """Keeps the captions of a run up to date: `update` looks for a new checkpoint, `follow` does so in a thread."""
 
     def __init__(self, folder: Path, images: Path | None = None) -> None:
-        self.current = Current()
+        self.current = Current(is_loading=True)
         self._run, self._images = RunFolder(folder), images
         self._seen: tuple[FileVersion | None, ...] = ()
         self._config = ""
@@ -71,19 +73,24 @@ class CurrentCaptions:
         self._loading = 0.0
         checkpoint = self._run.last if file_version(self._run.last) else self._run.best
         seen = file_version(self._run.config), file_version(checkpoint)
-        if seen == self._seen or seen[0] is None:
+        if seen == self._seen:
+            return
+        if seen[0] is None:
+            problem = f"{self._run.config}: not found; it was moved or deleted" if seen[1] else ""
+            self.current = self.current._replace(problem=problem, is_loading=False)
             return
         try:
             fixed = self._open()
             if seen[1] is None:
                 self.current = Current(fixed.span)
             else:
+                self.current = self.current._replace(span=fixed.span)
                 self.current = _caption(checkpoint, fixed)
         except CaptionerError as error:
-            self.current = self.current._replace(problem=str(error))
+            self.current = self.current._replace(problem=str(error), is_loading=False)
         except Exception as error:  # the thread must not end: the page would show old captions without a reason
             reason = printable(f"{type(error).__name__}: {error}", MAX_PROBLEM)
-            self.current = self.current._replace(problem=f"{reason}; the monitor tries again")
+            self.current = self.current._replace(problem=f"{reason}; the monitor tries again", is_loading=False)
             return
         self._seen = seen
 
@@ -92,6 +99,7 @@ class CurrentCaptions:
         start = time.perf_counter()
         text = read_text(self._run.config)
         if self._fixed is None or text != self._config:
+            self.current = self.current._replace(is_loading=True)
             self._fixed, self._config = open_fixed_images(self._run, text, self._images), text
             self._loading = time.perf_counter() - start
         return self._fixed

@@ -42,10 +42,14 @@ class Follower:
         self._config: Config | None = None
         self._read: tuple[FileVersion | None, ...] = ()
         self._due = 0.0
+        self._existed = False
 
     def look(self) -> Snapshot:
         """Return what is known of the run now; of a folder that was deleted, what was known last."""
         state = find_state(self._folder, self._activity)
+        self._existed = self._existed or state.kind is not Kind.MISSING
+        if not self._existed:
+            state = RunState(Kind.WAITING, "Waiting for training: the folder does not exist yet.")
         files = self._run.config, self._run.history, self._run.speed
         found, start = tuple(map(file_version, files)), time.perf_counter()
         if state.kind is not Kind.MISSING and found != self._read and start >= self._due:

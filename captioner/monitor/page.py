@@ -65,7 +65,7 @@ class MonitorPage:
     def _status(self) -> Content:
         state, history, config = self._follower.look()
         span = self.captions.current.span or (None if config is None else span_of(config, history))
-        progress = find_progress(history, span)
+        progress = find_progress(history, span, config)
         warnings = sorted(merged_warnings(history), key=lambda warning: -warning.last)
         return _content(
             "monitor_status.html",

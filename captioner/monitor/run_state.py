@@ -40,6 +40,8 @@ ENDINGS = {
     "diverged": "Training diverged: the loss, a gradient or a parameter became too large or not finite.",
 }
 """Sentences by the reason in summary.json."""
+UNKNOWN_END = "Training has ended."
+DAMAGED_END = "Training has ended; summary.json is damaged and does not say why."
 
 
 def find_state(folder: Path, activity: Activity) -> RunState:
@@ -60,7 +62,8 @@ def find_state(folder: Path, activity: Activity) -> RunState:
         return RunState(Kind.RUNNING, "Training is running.", recorded)
     resume = f"captioner train --resume {shlex.quote(os.fspath(folder))}"
     if has_ended:
-        text = ENDINGS.get(str(read_json_object(run.summary).get("ended")), "Training has ended.")
+        reason = read_json_object(run.summary).get("ended")
+        text = ENDINGS.get(reason, UNKNOWN_END) if isinstance(reason, str) else DAMAGED_END
         return RunState(Kind.ENDED, text.format(resume=resume), recorded)
     remedy = f"continue with {resume}" if run.last.exists() else "it has no checkpoint to resume from"
     return RunState(Kind.LOST, f"Training was killed, or its process is not visible; {remedy}", recorded)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -15,8 +20,17 @@ from captioner.pages.address import address_error, page_url
 from captioner.pages.http_headers import DENY_ALL, LOOPBACK, WRONG_HOST, host_name, security_headers
 
 ADDRESS = "127.0.0.1"
-TIMEOUT = 10
-"""Seconds after which a silent connection is closed."""
+TIMEOUT = 10.0
+"""Seconds to send a request, and to read its response; the connection is then closed."""
+CONNECTIONS = 64
+"""Open connections, each of which has a thread."""
+
+
+BUSY = (
+    "HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\n"
+    + "".join(f"{name}: {value}\r\n" for name, value in security_headers().items())
+    + f"\r\n503 Service Unavailable: {CONNECTIONS} connections are open already\n"
+).encode()
 
 
 class Content(NamedTuple):
@@ -39,6 +53,7 @@ class LocalServer(ThreadingMixIn, TCPServer):
     request_queue_size = 32
 
     def __init__(self, port: int, paths: Mapping[str, Callable[[], Content]]) -> None:
+        self._free = threading.BoundedSemaphore(CONNECTIONS)
         try:
             super().__init__((ADDRESS, port), partial(_Handler, paths))
         except OSError as error:
@@ -49,21 +64,63 @@ class LocalServer(ThreadingMixIn, TCPServer):
         """The URL of the path `/`."""
         return page_url(ADDRESS, self.server_address[1])
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Handle a connection in a thread of its own, or refuse it if there are too many."""
+        if not self._free.acquire(blocking=False):
+            with suppress(OSError):
+                request.setblocking(False)  # the thread that accepts connections must not wait for a client
+                request.send(BUSY)
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()  # the thread was not started
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Handle a connection, in its thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore a connection that the browser has closed; print the traceback of any other error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
+class _UntilDeadline(io.RawIOBase):
+    """The bytes of a connection until a deadline for all of them: a timeout of each read would start anew."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        self._connection, self._end = connection, time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Handles one request."""
 
-    timeout = TIMEOUT
     server_version, sys_version = "captioner", ""
 
     def __init__(self, paths: Mapping[str, Callable[[], Content]], *arguments: Any) -> None:
         self._paths = paths
         super().__init__(*arguments)
+
+    def setup(self) -> None:
+        """Set the deadline of a request."""
+        super().setup()
+        self.rfile = io.BufferedReader(_UntilDeadline(self.connection, TIMEOUT))
 
     def parse_request(self) -> bool:
         """Parse a request, and refuse it if it is for another host."""
@@ -110,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, Content(text.encode(), "text/plain; charset=utf-8"), headers)
 
     def _send(self, status: HTTPStatus, content: Content, headers: Mapping[str, str]) -> None:
+        self.connection.settimeout(TIMEOUT)
         self.send_response(status)
         size = {"Content-Type": content.kind, "Content-Length": str(len(content.body))}
         for name, value in {**security_headers(content.policy), **size, **headers}.items():

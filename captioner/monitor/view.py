@@ -24,9 +24,13 @@ class Progress(NamedTuple):
     epochs: int | None
 
 
-def find_progress(history: History, span: Span | None) -> Progress:
-    """Return the progress of a run; `span` is the length of its training, None if it is unknown."""
-    epochs = None if span is None else -(-span.total_steps // span.steps_per_epoch)
+def find_progress(history: History, span: Span | None, config: Config | None = None) -> Progress:
+    """Return the progress of a run; `span` is the length of its training, None if it is unknown.
+
+    Without it, the config has the number of epochs, unless the number of steps is limited too.
+    """
+    known = None if config is None or config.train.max_steps else config.train.epochs
+    epochs = known if span is None else -(-span.total_steps // span.steps_per_epoch)
     return Progress(history.last_step, None if span is None else span.total_steps, history.last_epoch, epochs)
 
 
@@ -53,7 +57,7 @@ def facts(state: RunState, progress: Progress, history: History, pace: Pace, now
     if state.kind is Kind.RUNNING:
         left = None if progress.total is None else pace.remaining(progress.total, now)
         yield (
-            Fact("Time left", "…", "not known yet")
+            Fact("Time left", "…", "measured from the next records on")
             if left is None
             else Fact("Time left", duration(left), f"until {clock(now + left, now)}")
         )

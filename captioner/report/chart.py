@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from captioner.report.history import Points
 
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 38
+DIGIT, GAP = 7.5, 12
+"""The width of a character of a label, and that of the space beside it; the margin `LEFT` grows with long labels."""
 MAX_POINTS = 400
 """Points per line: more than one per pixel cannot be seen."""
 MAX_MARKS = 40
@@ -75,6 +78,7 @@ class Drawing:
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
+    digit: float = DIGIT
     right: int = WIDTH - RIGHT
     top: int = TOP
     bottom: int = HEIGHT - BOTTOM
@@ -90,15 +94,18 @@ def draw(chart: Chart) -> Drawing | None:
     values = [y for one in series for _, y in one.points]
     across = tight(min(steps), max(steps))
     up = (logarithmic if chart.is_log else linear)(min(values), max(values))
-    lines = [_line(one, across, up) for one in series]
+    labels = [short(tick) for tick in up.ticks]
+    left = max(LEFT, math.ceil(GAP + DIGIT * max(map(len, labels))))
+    lines = [_line(one, across, up, left) for one in series]
     return Drawing(
         chart=chart,
         lines=lines,
-        across=[Tick(_x(tick, across), short(tick)) for tick in across.ticks],
-        up=[Tick(_y(tick, up), short(tick)) for tick in up.ticks],
+        across=[Tick(_x(tick, across, left), short(tick)) for tick in across.ticks],
+        up=[Tick(_y(tick, up), text) for tick, text in zip(up.ticks, labels, strict=True)],
         summary="; ".join(map(_describe, series)),
         head=[chart.x, *(one.label for one in series)],
         rows=_rows(series),
+        left=left,
     )
 
 
@@ -106,16 +113,16 @@ def _drawable(points: Points, is_log: bool) -> Points:
     return [(x, y) for x, y in points if y > SMALLEST] if is_log else points
 
 
-def _x(value: float, scale: Scale) -> float:
-    return round(LEFT + scale.place(value) * (WIDTH - LEFT - RIGHT), 1)
+def _x(value: float, scale: Scale, left: int) -> float:
+    return round(left + scale.place(value) * (WIDTH - left - RIGHT), 1)
 
 
 def _y(value: float, scale: Scale) -> float:
     return round(HEIGHT - BOTTOM - scale.place(value) * (HEIGHT - BOTTOM - TOP), 1)
 
 
-def _line(one: Series, across: Scale, up: Scale) -> Line:
-    places = [(_x(x, across), _y(y, up)) for x, y in downsample(one.points, MAX_POINTS)]
+def _line(one: Series, across: Scale, up: Scale, left: int) -> Line:
+    places = [(_x(x, across, left), _y(y, up)) for x, y in downsample(one.points, MAX_POINTS)]
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
     marks = places if (one.has_marks or len(places) == 1) and len(places) <= MAX_MARKS else []
     return Line(one.label, one.run, one.is_main, path, marks)

@@ -31,7 +31,15 @@ def gradient_chart(models: Mapping[str, LoadedModel], split: Split) -> Drawing |
         except CaptionerError:  # not finite: nothing to draw
             continue
         series.append(Series(name, run, [(float(back), norm) for back, norm in enumerate(norms)]))
-    return draw(Chart(f"Gradient of the loss of word {word}", "norm, log scale", series, True, "steps back"))
+    return draw(
+        Chart(
+            f"Gradient of the loss of word {word}",
+            f"norm, log scale; word {WORD}, or the last that {ENOUGH} captions have",
+            series,
+            True,
+            "steps back",
+        )
+    )
 
 
 def _word(split: Split, null: int) -> int:

@@ -79,8 +79,8 @@ def score_table(record: Mapping[str, Any], names: Sequence[str]) -> ScoreTable:
     ]
     few = f" Intervals from fewer than {FEW_IMAGES} images are unreliable." if record["images"] < FEW_IMAGES else ""
     note = (
-        f"Scores of {record['images']:,} images of {record['split']}, multiplied by 100, with 95 % bootstrap intervals "
-        f"over the images.{few}"
+        f"Scores of {record['images']:,} images of {record['split']}, multiplied by 100 (CIDEr-D has no maximum of "
+        f"100), with 95 % bootstrap intervals over the images.{few}"
     )
     return ScoreTable(note, ["", *names], rows, statistics)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from starlette.routing import Route
 
 from captioner.inference.caption import to_record
 from captioner.pages.http_headers import security_headers
-from captioner.serve.limits import RequestError
+from captioner.serve.limits import RequestError, stopping
 from captioner.serve.page import POLICY, UploadPage
 from captioner.serve.security import App
 from captioner.serve.service import CaptionResult, Service
@@ -34,6 +35,7 @@ class Site:
         self.service, self.limits, self.report = service, service.limits, report
         self.pool = WorkerPool(self.limits.workers, self.limits.queue)
         self.memory = Memory(max(self.limits.held_bytes, self.limits.max_request))
+        self._pending: set[asyncio.Timeout] = set()
         loaded = service.captioner.loaded
         self.page = UploadPage(
             service.name, service.encoder.identity, len(loaded.vocab) - len(SPECIAL), service.options, self.limits
@@ -48,7 +50,18 @@ class Site:
             Route("/healthz", self.health, methods=["GET"]),
         ]
         handlers: dict[Any, Any] = {HTTPException: _of_starlette, Exception: self._of_bug}
-        return Starlette(routes=routes, exception_handlers=handlers)
+        app = Starlette(routes=routes, exception_handlers=handlers)
+        app.router.redirect_slashes = False  # the redirection would have an absolute URL with the scheme http
+        return app
+
+    def stop(self) -> None:
+        """Refuse the photographs that wait, and those that would have to wait."""
+        self.pool.stop()
+
+    def end(self) -> None:
+        """Refuse the photographs that have no caption yet."""
+        for pending in self._pending:
+            pending.reschedule(0)
 
     async def show(self, request: Request) -> Response:
         """Return the page."""
@@ -92,9 +105,10 @@ class Site:
         """
         with self.memory.body() as body:
             try:
-                upload = await receive(request, body, self.limits)
-                given.update(upload.options)
-                return await self._wait(request, partial(self.service.caption, upload, with_pictures))
+                async with self._until_end():
+                    upload = await receive(request, body, self.limits)
+                    given.update(upload.options)
+                    return await self._wait(request, partial(self.service.caption, upload, with_pictures))
             except RequestError:
                 raise
             except ClientDisconnect:
@@ -102,6 +116,21 @@ class Site:
             except Exception as error:
                 self.report(error)
                 raise RequestError(500, FAILURE) from error
+
+    @asynccontextmanager
+    async def _until_end(self) -> AsyncIterator[None]:
+        """Raises: RequestError when the server ends."""
+        pending = asyncio.timeout(None)
+        self._pending.add(pending)
+        try:
+            async with pending:
+                yield
+        except TimeoutError:
+            if pending.expired():
+                raise stopping() from None
+            raise
+        finally:
+            self._pending.discard(pending)
 
     async def _wait(self, request: Request, work: Callable[[], CaptionResult]) -> CaptionResult:
         job: Job[CaptionResult] = self.pool.submit(work)

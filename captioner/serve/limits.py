@@ -53,6 +53,11 @@ def busy(reason: str) -> RequestError:
     return RequestError(503, f"{reason}; try again later", {"Retry-After": "5"})
 
 
+def stopping() -> RequestError:
+    """Return the refusal of a server that was stopped."""
+    return busy("the server is stopping")
+
+
 def megabytes(count: int) -> str:
     """Write a number of bytes, such as `20 MB`."""
     return f"{count / 1e6:.3g} MB"

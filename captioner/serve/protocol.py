@@ -53,7 +53,7 @@ class Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "expected an HTTP request with headers of at most 16 KiB")
+        self._refuse(400, "invalid HTTP request")
 
     def _in_request(self) -> bool:
         cycle: Any = self.cycle  # None before the first request

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from captioner.pages.http_headers import WRONG_HOST, host_name, is_address, security_headers
+from captioner.pages.http_headers import LOOPBACK, WRONG_HOST, host_name, is_address, security_headers
 from captioner.serve.limits import RequestError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+MAX_HEADERS = 16 * 1024
+"""Bytes of the URL and the headers of a request. The HTTP parser has this limit for those that arrive in parts only."""
 
 
 class Guard:
@@ -41,6 +45,8 @@ class Guard:
 
         app = self._app
         try:
+            if len(scope["raw_path"]) + len(scope["query_string"]) + _size(scope["headers"]) > MAX_HEADERS:
+                raise RequestError(431, f"expected a URL and headers of at most {MAX_HEADERS:,} bytes, got more")
             self.check(scope["method"], scope["headers"])
         except RequestError as refusal:
             app = self._refuse(refusal)
@@ -65,8 +71,17 @@ class Guard:
                 raise RequestError(403, "requests of other web sites are not accepted")
         # With the policy no-referrer, a form of the page itself has the origin null; a browser vouches for it.
         is_own_form = origin == "null" and site == "same-origin"
-        if origin is not None and not is_own_form and origin.partition("://")[2].lower() != host.lower():
+        if origin is not None and not is_own_form and origin.lower() not in self._origins(host.lower()):
             raise RequestError(403, "Origin: requests of other web sites are not accepted")
+
+    def _origins(self, host: str) -> set[str]:
+        """Return the origins of pages of this server, which has no TLS; a reverse proxy in front may have it."""
+        is_proxied = host_name(host) in self._hosts - LOOPBACK
+        return {f"{scheme}://{host}" for scheme in (("http", "https") if is_proxied else ("http",))}
 
     def _is_own(self, name: str) -> bool:
         return bool(name) and (name in self._hosts or (self._any_address and is_address(name)))
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)

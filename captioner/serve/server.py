@@ -14,13 +14,13 @@ from captioner.errors import UsageError
 from captioner.pages.address import address_error
 from captioner.pages.http_headers import LOOPBACK, host_name, is_loopback
 from captioner.serve.app import Site, answer_error
-from captioner.serve.limits import Limits
 from captioner.serve.protocol import with_limits
 from captioner.serve.security import App, Guard
-from captioner.serve.service import Service
 
 GRACE = 5
 """Seconds for the requests that run when the server is stopped."""
+LAST = 2
+"""Seconds for the responses to requests that did not end in time."""
 POLL = 0.05
 BACKLOG = 128
 
@@ -61,17 +61,17 @@ def check_names(names: Iterable[str]) -> None:
             raise UsageError(f"--allow-host {name}: expected the name of a host, such as captions.example")
 
 
-def guarded(service: Service, host: str, names: tuple[str, ...], report: Callable[[Exception], object]) -> App:
+def guarded(site: Site, host: str, names: tuple[str, ...]) -> App:
     """Return the application for a server that is bound to `host`, and has further `names`."""
     hosts = frozenset((*LOOPBACK, host.lower(), *map(host_name, names)))
-    return Guard(Site(service, report).app(), hosts, not is_loopback(host), answer_error)
+    return Guard(site.app(), hosts, not is_loopback(host), answer_error)
 
 
-def run(app: App, sock: socket.socket, limits: Limits, stop: Callable[[], bool]) -> None:
-    """Serve an application until `stop` returns true; requests that run then have `GRACE` seconds to end."""
+def run(site: Site, app: App, sock: socket.socket, stop: Callable[[], bool]) -> None:
+    """Serve the application of a site until `stop` returns true; requests that run then have `GRACE` seconds to end."""
     config = uvicorn.Config(
         app,
-        http=with_limits(limits),
+        http=with_limits(site.limits),
         ws="none",
         lifespan="off",
         loop="asyncio",
@@ -81,15 +81,18 @@ def run(app: App, sock: socket.socket, limits: Limits, stop: Callable[[], bool])
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=GRACE + LAST,  # it cancels requests without a useful response
     )
     server = _Server(config)
 
     async def serve() -> None:
         serving = asyncio.ensure_future(server.serve([sock]))
-        while not serving.done():
-            server.should_exit = server.should_exit or stop()
+        while not serving.done() and not stop():
             await asyncio.wait({serving}, timeout=POLL)
+        server.should_exit = True
+        site.stop()
+        await asyncio.wait({serving}, timeout=GRACE)
+        site.end()
         await serving
 
     asyncio.run(serve())

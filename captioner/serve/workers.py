@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from captioner.parallel.blas import limit_worker
-from captioner.serve.limits import busy
+from captioner.serve.limits import busy, stopping
 
 T = TypeVar("T")
 
@@ -54,6 +54,7 @@ class WorkerPool:
         self._waiting: deque[Job[object]] = deque()
         self._running: set[Job[object]] = set()
         self._changed = threading.Condition()
+        self._stopping = False
         for _ in range(size):
             self._start()
 
@@ -70,10 +71,12 @@ class WorkerPool:
     def submit(self, work: Callable[[], T]) -> Job[T]:
         """Put a job into the queue.
 
-        Raises: RequestError if the queue is full.
+        Raises: RequestError if the queue is full, or if the pool was stopped and all threads are busy.
         """
         job: Job[T] = Job(work)
         with self._changed:
+            if self._stopping and len(self._waiting) + len(self._running) - self.overdue >= self.size:
+                raise stopping()
             if len(self._waiting) >= self.queue:
                 raise busy(f"{self.queue} photographs are waiting already")
             self._waiting.append(job)  # type: ignore[arg-type]
@@ -91,6 +94,15 @@ class WorkerPool:
                 job.replaced = True
                 self.overdue += 1
                 self._start()
+
+    def stop(self) -> None:
+        """Refuse the jobs that wait, and further ones that would have to wait; jobs that run are not affected."""
+        with self._changed:
+            self._stopping = True
+            while self._waiting:
+                future = self._waiting.popleft().future
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(stopping())
 
     def _start(self) -> None:
         # a daemon, so that the program does not wait for it at its end

@@ -86,7 +86,7 @@ def test_signals_end_it_at_once(number: int, own_run: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["gone"], "gone: folder not found; expected a run folder; did you mean done?"),
+        (["no/gone"], "no/gone: folder not found; expected a run folder"),
         (["done/last.h5"], "done/last.h5: expected a run folder, got a file; try captioner monitor done"),
         (["photos"], "photos: expected a run folder from `captioner train`, got one with other files"),
         (["done", "--images", "x"], "x: folder not found; name the folder of the photographs with --images"),
@@ -100,6 +100,18 @@ def test_a_folder_that_is_no_run(words: list[str], message: str, own_run: Path, 
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"captioner: {message}")
     assert done.err.count("\n") == 1
+
+
+def test_a_folder_that_does_not_exist_yet_is_waited_for(small_options: tuple[str, ...], tmp_path: Path) -> None:
+    run = tmp_path / "later"
+    with process("monitor", run, "--port", 0) as started:
+        assert started.stderr is not None
+        url = started.stderr.readline().split()[1]
+        assert started.stderr.readline() == f"{run}: not found yet; waiting for a training run\n"
+        assert "Waiting for training: the folder does not exist yet." in read(url)
+        with training(*small_options, *ENDLESS, "--run", run):
+            wait_for(lambda: "Training is running." in read(url))
+        stop(started)
 
 
 BROWSER = """#!/bin/sh

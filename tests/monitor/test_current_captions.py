@@ -128,6 +128,14 @@ def test_other_errors_are_shown_and_retried(error: Exception, own_run: Path, mon
     assert captions.current.gallery is not None
 
 
+def test_the_first_attempt_is_loading_and_a_missing_config_is_reported(own_run: Path) -> None:
+    captions = CurrentCaptions(own_run)
+    assert captions.current == Current(is_loading=True)
+    (own_run / "config.yaml").unlink()
+    captions.update()
+    assert captions.current == Current(problem=f"{own_run / 'config.yaml'}: not found; it was moved or deleted")
+
+
 def test_a_damaged_file_is_read_once(own_run: Path) -> None:
     (own_run / "last.h5").write_bytes(b"damaged")
     captions = CurrentCaptions(own_run)

@@ -9,7 +9,8 @@ import pytest
 from monitoring import wait_for
 
 from captioner.errors import CaptionerError
-from captioner.monitor.server import Content, LocalServer
+from captioner.monitor import server as server_module
+from captioner.monitor.server import CONNECTIONS, Content, LocalServer
 from captioner.pages.http_headers import security_headers
 
 PAGE = Content(b"<p>hello</p>", "text/html; charset=utf-8", "v1", "default-src 'self'")
@@ -137,3 +138,46 @@ def test_a_used_port_is_one_clear_line(server: LocalServer) -> None:
         f"http://127.0.0.1:{port}/: port in use by another program; "
         "choose another with --port, or any free one with --port 0"
     )
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little time, which the server reads for each connection."""
+    monkeypatch.setattr(server_module, "TIMEOUT", 0.5)
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("begin", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_a_client_that_dribbles_is_disconnected(begin: bytes, server: LocalServer) -> None:
+    with socket.create_connection(server.server_address, timeout=60) as client:  # type: ignore[arg-type]
+        client.sendall(begin)
+        client.settimeout(0.05)
+        with pytest.raises((ConnectionError, EOFError)):
+            dribble(client)
+    assert request(server, "GET", "/")[0] == 200
+
+
+def dribble(client: socket.socket) -> None:
+    """Send a byte every moment, until the server closes the connection."""
+    while True:
+        client.sendall(b"G")
+        try:
+            if not client.recv(1000):
+                raise EOFError
+        except TimeoutError:
+            pass
+
+
+def test_connections_are_bounded(server: LocalServer) -> None:
+    clients = [socket.create_connection(server.server_address, timeout=60) for _ in range(CONNECTIONS)]  # type: ignore[arg-type]
+    try:
+        with socket.create_connection(server.server_address, timeout=60) as other:  # type: ignore[arg-type]
+            answer = b"".join(iter(lambda: other.recv(65536), b""))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.0 503 ")
+        assert b"\r\nX-Content-Type-Options: nosniff\r\n" in head
+        assert body == b"503 Service Unavailable: 64 connections are open already\n"
+    finally:
+        for client in clients:
+            client.close()
+    wait_for(lambda: send(server, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.0 200 "))

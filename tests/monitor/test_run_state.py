@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from captioner.monitor.activity import LOCKS, QUIET, Activity, is_locked
-from captioner.monitor.run_state import ENDINGS, Kind, find_state
+from captioner.monitor.run_state import DAMAGED_END, ENDINGS, Kind, find_state
 from captioner.training.run_folder import RunFolder
 
 needs_locks = pytest.mark.skipif(not LOCKS.exists(), reason="the platform does not list locks")
@@ -85,7 +85,7 @@ def test_the_end_of_a_run_is_named(reason: str, own_run: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[1]", '{"ended": ', '{"ended": {}}', "\xff", "[" * 100_000])
 def test_a_damaged_summary_is_an_unknown_end(content: str, own_run: Path) -> None:
     (own_run / "summary.json").write_text(content, encoding="latin-1")
-    assert find_state(own_run, Activity())[:2] == (Kind.ENDED, "Training has ended.")
+    assert find_state(own_run, Activity())[:2] == (Kind.ENDED, DAMAGED_END)
 
 
 @needs_locks

@@ -183,6 +183,9 @@ def test_a_damaged_form_is_422(body: bytes, problem: str, server: Served) -> Non
 def test_other_paths_and_methods(server: Served) -> None:
     answer = server.request("GET", "/../etc/passwd")
     assert (answer.status, answer.error) == (404, "not found; expected /, /caption or /healthz")
+    for path in ("/caption/", "/healthz/"):
+        answer = server.request("GET", path)
+        assert (answer.status, answer.error) == (404, "not found; expected /, /caption or /healthz"), "no redirection"
     answer = server.request("GET", "/caption")
     assert (answer.status, answer.error) == (405, "GET: not for /caption")
     assert answer.headers["allow"] == "POST"

@@ -53,6 +53,8 @@ def test_own_requests_are_accepted(headers: dict[str, str]) -> None:
         {"host": OWN, "origin": "http://evil.example"},
         {"host": OWN, "origin": "http://127.0.0.1:9000"},
         {"host": OWN, "origin": "http://localhost:8000"},
+        {"host": OWN, "origin": f"https://{OWN}"},
+        {"host": OWN, "origin": f"ftp://{OWN}"},
         {"host": OWN, "origin": "null"},
         {"host": OWN, "origin": "null", "sec_fetch_site": "cross-site"},
         {"host": OWN, "sec_fetch_site": "cross-site"},
@@ -85,6 +87,18 @@ def test_a_server_in_the_network_accepts_addresses_and_its_names() -> None:
         guard(True, "captions.example").check("GET", pairs(host=host))
     with pytest.raises(RequestError):
         guard(True, "captions.example").check("GET", pairs(host="evil.example"))
+
+
+def test_a_reverse_proxy_may_have_tls() -> None:
+    guard(True, "captions.example").check("POST", pairs(host="captions.example", origin="https://captions.example"))
+    with pytest.raises(RequestError):
+        guard(True, "captions.example").check("POST", pairs(host="192.168.0.7", origin="https://192.168.0.7"))
+
+
+def test_large_headers_are_refused_although_they_arrive_at_once(server: Served) -> None:
+    for path, headers in (("/healthz", {"X": "x" * 17_000}), (f"/healthz?{'x' * 17_000}", {})):
+        answer = server.request("GET", path, headers=headers)
+        assert (answer.status, answer.error) == (431, "expected a URL and headers of at most 16,384 bytes, got more")
 
 
 @pytest.mark.parametrize("host", ["", "a b", ":8000"])

@@ -57,7 +57,7 @@ def test_a_photograph_is_dropped_or_pasted(
     hand_over(browser, photograph, how, "one.png", "two.png")
     assert captions(browser, 2) == [expected] * 2
     names = [line.text for line in browser.driver.find_elements(By.CSS_SELECTOR, "article h2 + p")]
-    assert names == ["two.png", "one.png"], "the last is first"
+    assert names == ["one.png", "two.png"], "in the order in which they were chosen"
     assert browser.driver.find_element(By.CSS_SELECTOR, "[role=status]").get_property("textContent") == (
         f"two.png: {expected}"
     )

@@ -35,14 +35,14 @@ async function send(file) {
   }
 }
 
-async function caption(file) {
+async function caption(file, end) {
   const pending = document.querySelector("template").content.cloneNode(true).firstElementChild;
   const image = pending.querySelector("img");
   const picture = URL.createObjectURL(file);
   image.addEventListener("error", () => image.remove());  // a format that the browser cannot show
   image.src = picture;
   pending.querySelector(".name").textContent = `${file.name} …`;
-  results.prepend(pending);
+  results.insertBefore(pending, end);
   results.setAttribute("aria-busy", "true");
   live.textContent = `Captioning ${file.name} …`;
   const article = document.adoptNode(await send(file));
@@ -54,8 +54,10 @@ async function caption(file) {
 }
 
 function captionAll() {
+  const end = document.createComment("");  // photographs that are chosen together keep their order, newer ones are above
+  results.prepend(end);
   for (const file of input.files) {
-    queue = queue.then(() => caption(file));
+    queue = queue.then(() => caption(file, end));
   }
 }
 
