@@ -31,8 +31,11 @@ collect_ignore = [] if find_spec("resource") else POSIX_ONLY
 
 
 SLOW = (
+    "benchmarks",
     "cli/test_cli_monitor.py",
     "cli/test_cli_mpi.py",
+    "cli/test_cli_report.py",
+    "cli/test_cli_serve.py",
     "cli/test_closed_streams.py",
     "cli/test_core_only.py",
     "cli/test_interrupts.py",
@@ -41,9 +44,9 @@ SLOW = (
     "monitor",
     "parallel/test_mpi.py",
     "preparation/test_merge_shards.py",
+    "report/test_live.py",
     "report/test_report_in_browser.py",
-    "serve/test_serve_in_browser.py",
-    "serve/test_serve_limits.py",
+    "serve",
     "test_docs.py",
     "test_platforms.py",
     "training/test_distill.py",
