@@ -92,7 +92,7 @@ class LocalServer(ThreadingMixIn, TCPServer):
 
 
 class _UntilDeadline(io.RawIOBase):
-    """The bytes of a connection until a deadline for all of them: a timeout of each read would start anew."""
+    """The bytes of a connection until a deadline for all of them: a timeout of each read would start again."""
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         self._connection, self._end = connection, time.monotonic() + seconds
