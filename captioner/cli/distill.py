@@ -59,7 +59,7 @@ def distill(
     """
     from captioner.training.distill import distill as use_case
 
-    with stop_signals() as caught, joined(mpi) as ranks:
+    with joined(mpi) as ranks, stop_signals() as caught:
         stop = SharedStop(ranks, caught)
         events = use_case(teachers, run, overrides, teacher_overrides, captions, overwrite, stop, ranks)
         summary = show(events, ranks, profile)

@@ -68,21 +68,27 @@ def _check_folders(run: Path, images: Path | None) -> str:
     Raises: UsageError unless `run` is a run folder, or will be one: an empty folder, or a name in an existing folder.
     """
     from captioner.inference.find_checkpoint import nearest_runs
-    from captioner.training.detect_run import holds_run
     from captioner.training.folder_lock import LOCK
-    from captioner.training.run_folder import RunFolder
 
     if images is not None and not os.path.isdir(images):
         raise UsageError(f"{images}: folder not found; name the folder of the photographs with --images")
     if os.path.isfile(run):
-        raise UsageError(f"{run}: expected a run folder, got a file; try captioner monitor {run.parent}")
+        remedy = f"; try captioner monitor {run.parent}" if _is_run(run.parent) else ""
+        raise UsageError(f"{run}: expected a run folder, got a file{remedy}")
     hint = nearest_runs(run)
     if not os.path.isdir(run):
         if not os.path.isdir(run.parent):
             raise UsageError(f"{run}: folder not found; expected a run folder{hint}")
         return f"{run}: not found yet; waiting for a training run{hint}"
-    files = RunFolder(run)
-    is_run = holds_run((files.last, files.best), files.history, files.config) or files.captions.exists()
-    if not is_run and set(os.listdir(run)) - {LOCK}:
+    if not _is_run(run) and set(os.listdir(run)) - {LOCK}:
         raise UsageError(f"{run}: expected a run folder from `captioner train`, got one with other files{hint}")
     return ""
+
+
+def _is_run(path: Path) -> bool:
+    """Return whether a folder has the files of a run, or the captions of a distillation that has not trained yet."""
+    from captioner.training.detect_run import holds_run
+    from captioner.training.run_folder import RunFolder
+
+    files = RunFolder(path)
+    return holds_run((files.last, files.best), files.history, files.config) or files.captions.exists()

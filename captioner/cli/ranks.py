@@ -38,9 +38,9 @@ def joined(mpi: bool) -> Iterator[Ranks]:
     if not mpi:
         yield SINGLE_PROCESS
         return
-    from captioner.parallel.mpi import start
-
     with interrupts.default_actions():
+        from captioner.parallel.mpi import start
+
         ranks = start()  # it waits for all ranks
     interrupts.BEFORE_EXIT.extend([_silence, ranks.abort_all])
     sys.excepthook = _exit_after_traceback

@@ -105,7 +105,7 @@ def train(
     from captioner.training import train as use_case
     from captioner.training.resume_or_start import resume_or_start as resuming_or_starting
 
-    with stop_signals() as caught, joined(mpi) as ranks:
+    with joined(mpi) as ranks, stop_signals() as caught:
         stop = SharedStop(ranks, caught)
         if images is not None and not report:
             raise UsageError("--images needs --report")

@@ -65,7 +65,7 @@ class LocalServer(ThreadingMixIn, TCPServer):
         return page_url(ADDRESS, self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Handle a connection in a thread of its own, or refuse it if there are too many."""
+        """Handle a connection in a new thread, or refuse it if there are too many."""
         if not self._free.acquire(blocking=False):
             with suppress(OSError):
                 request.setblocking(False)  # the thread that accepts connections must not wait for a client

@@ -5,17 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from captioner.config.differences import yaml_text
+from captioner.evaluation.titles import SCORES
 from captioner.packaging.card_facts import CardFacts, one_line
 
-METRICS = {
-    "bleu1": ("bleu", "BLEU-1"),
-    "bleu2": ("bleu", "BLEU-2"),
-    "bleu3": ("bleu", "BLEU-3"),
-    "bleu4": ("bleu", "BLEU-4"),
-    "rouge_l": ("rouge", "ROUGE-L"),
-    "cider_d": ("cider", "CIDEr-D"),
-}
-"""The type of each metric on Hugging Face, and its name."""
+METRICS = {key: (title.partition("-")[0].lower(), title) for key, title in SCORES.items()}
+"""The type of each metric on Hugging Face (bleu, rouge or cider), and its title."""
 
 
 def front_matter(facts: CardFacts) -> str:
