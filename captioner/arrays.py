@@ -1,4 +1,4 @@
-"""Array types for all signatures, and the training batch."""
+"""Array types for all signatures, the training batch, and conversion between float types."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Array: TypeAlias = NDArray[Any]
 """A NumPy array; the docstring of each function gives its shape and dtype."""
 
 Params: TypeAlias = dict[str, Array]
 """Parameters of a model, or their gradients, by name."""
+
+
+def cast(array: Array, dtype: DTypeLike) -> Array | None:
+    """Convert an array to a float type; return None if a number is not finite in this type."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted: Array = array.astype(dtype)
+    return converted if np.isfinite(converted).all() else None
 
 
 @dataclass(frozen=True)

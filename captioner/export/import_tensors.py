@@ -5,9 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
-
-from captioner.arrays import Array, Params
+from captioner.arrays import Array, Params, cast
 from captioner.config.options import Config
 from captioner.errors import DataError, UsageError
 from captioner.export.metadata import read_metadata
@@ -100,9 +98,8 @@ def _check_headers(file: TensorFile, sizes: Sizes) -> None:
 
 def _read(file: TensorFile, name: str, dtype: str) -> Array:
     """Read a tensor as the type of the parameters, or as float64 for standardization."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        array: Array = file.read(name).astype("float64" if name.endswith(STATISTICS) else dtype)
-    if not np.isfinite(array).all():
+    array = cast(file.read(name), "float64" if name.endswith(STATISTICS) else dtype)
+    if array is None:
         raise DataError(f"tensor {name}: expected finite numbers of {dtype}, got others")
     return array
 

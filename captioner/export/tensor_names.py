@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from captioner.arrays import Array, Params
+from captioner.arrays import Array, Params, cast
 from captioner.errors import DataError
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
@@ -112,9 +112,8 @@ def convert(name: str, array: Array, dtype: str) -> Array:
 
     Raises: DataError if a number is too large for the type.
     """
-    with np.errstate(over="ignore"):
-        converted: Array = array.astype(dtype)
-    if not np.isfinite(converted).all():
+    converted = cast(array, dtype)
+    if converted is None:
         largest = np.abs(array).max()
         raise DataError(f"{name}: a parameter is too large for {dtype}: {largest:g}; export another dtype")
     return converted

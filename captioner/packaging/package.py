@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import captioner
+from captioner.arrays import Params, cast
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, CheckpointError, UsageError
@@ -133,10 +134,12 @@ def _half(model: Restored) -> Checkpoint:
 
     Raises: CheckpointError for a parameter that is too large for float16.
     """
-    with np.errstate(over="ignore"):
-        params = {name: w.astype(np.float16) for name, w in model.model.params.items()}
-    if large := [name for name, w in params.items() if not np.isfinite(w).all()]:
-        raise CheckpointError(f"{model.path}: array params/{large[0]}: a parameter is too large for float16")
+    params: Params = {}
+    for name, w in model.model.params.items():
+        half = cast(w, np.float16)
+        if half is None:
+            raise CheckpointError(f"{model.path}: array params/{name}: a parameter is too large for float16")
+        params[name] = half
     arrays = standardizer_arrays(model.model.standardizer, model.model.region_standardizer)
     # the autotuned choices of another machine are of no use
     environment = {name: text for name, text in model.meta.environment.items() if name == "numpy"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, Params, cast
 from captioner.config.effects import SHAPING
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus
@@ -60,15 +60,16 @@ def initialize_from(
         other.append(f"{error} (captioner prepare --encoder)")
     if other:
         raise ConfigError(other)
-    with np.errstate(over="ignore"):
-        trained = {name: w.astype(model.dtype) for name, w in restored.model.params.items()}
-    if large := [name for name, w in trained.items() if not np.isfinite(w).all()]:
-        raise CheckpointError(
-            f"{restored.path}: array params/{large[0]}: a parameter is too large for model.dtype {config.model.dtype}; "
-            f"set it to {restored.config.model.dtype}"
-        )
     shared = shared_words(corpus.vocab, restored.vocab)
-    params = {name: _with_words(name, model.params[name], w, *shared) for name, w in trained.items()}
+    params: Params = {}
+    for name, w in restored.model.params.items():
+        trained = cast(w, model.dtype)
+        if trained is None:
+            raise CheckpointError(
+                f"{restored.path}: array params/{name}: a parameter is too large for model.dtype "
+                f"{config.model.dtype}; set it to {restored.config.model.dtype}"
+            )
+        params[name] = _with_words(name, model.params[name], trained, *shared)
     standardizers = restored.model.standardizer, restored.model.region_standardizer
     record: dict[str, Any] = {
         "checkpoint": os.fspath(restored.path),
