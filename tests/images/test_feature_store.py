@@ -1,4 +1,4 @@
-"""The store of features: it survives an interruption, and rejects what it cannot store."""
+"""The store of features survives interruptions, and rejects what it cannot store."""
 
 import errno
 import hashlib
@@ -24,6 +24,12 @@ DIGESTS = [hashlib.sha256(bytes([i])).digest() for i in range(4)]
 SIZE = 32 + 4 + 5 * 4
 
 
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The file of a store."""
+    return tmp_path / "a.part"
+
+
 def fill(path: Path, dtype: np.dtype[Any] = F4) -> int:
     """Write four records; return the length of the header."""
     with FeatureStore(path, "colours", 5, dtype) as store:
@@ -33,8 +39,7 @@ def fill(path: Path, dtype: np.dtype[Any] = F4) -> int:
 
 
 @pytest.mark.parametrize("dtype", [F4, F2])
-def test_a_store_is_reopened_with_its_features(tmp_path: Path, dtype: np.dtype[Any]) -> None:
-    path = tmp_path / "a.part"
+def test_a_store_is_reopened_with_its_features(path: Path, dtype: np.dtype[Any]) -> None:
     fill(path, dtype)
     with FeatureStore(path, "colours", 5, dtype) as store:
         assert store.rows == {name: row for row, name in enumerate(DIGESTS)}
@@ -52,15 +57,14 @@ def test_a_store_is_reopened_with_its_features(tmp_path: Path, dtype: np.dtype[A
         assert len(store.rows) == 5
 
 
-def test_an_empty_store_has_no_rows(tmp_path: Path) -> None:
+def test_an_empty_store_has_no_rows(path: Path) -> None:
     for _ in range(2):
-        with FeatureStore(tmp_path / "a.part", "colours", 5, F4) as store:
+        with FeatureStore(path, "colours", 5, F4) as store:
             assert store.rows == {}
             assert store.features().shape == (0, 5)
 
 
-def test_a_record_is_written_when_added(tmp_path: Path) -> None:
-    path = tmp_path / "a.part"
+def test_a_record_is_written_when_added(path: Path) -> None:
     with FeatureStore(path, "colours", 5, F4) as store:
         before = path.stat().st_size
         store.add(DIGESTS[0], ROWS[0])
@@ -68,8 +72,7 @@ def test_a_record_is_written_when_added(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 1, 35, 36, SIZE - 1])
-def test_an_incomplete_record_is_truncated(tmp_path: Path, left: int) -> None:
-    path = tmp_path / "a.part"
+def test_an_incomplete_record_is_truncated(path: Path, left: int) -> None:
     head = fill(path)
     os.truncate(path, head + 3 * SIZE + left)
     with FeatureStore(path, "colours", 5, F4) as store:
@@ -82,8 +85,7 @@ def test_an_incomplete_record_is_truncated(tmp_path: Path, left: int) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 31, 32, 35, 36, SIZE - 1])
-def test_records_from_a_flipped_bit_on_are_discarded(tmp_path: Path, offset: int) -> None:
-    path = tmp_path / "a.part"
+def test_records_from_a_flipped_bit_on_are_discarded(path: Path, offset: int) -> None:
     head = fill(path)
     content = bytearray(path.read_bytes())
     content[head + 2 * SIZE + offset] ^= 4
@@ -94,8 +96,7 @@ def test_records_from_a_flipped_bit_on_are_discarded(tmp_path: Path, offset: int
     assert path.stat().st_size == head + 2 * SIZE
 
 
-def test_zeros_after_a_power_loss_are_not_a_record(tmp_path: Path) -> None:
-    path = tmp_path / "a.part"
+def test_zeros_after_a_power_loss_are_not_a_record(path: Path) -> None:
     head = fill(path)
     os.truncate(path, head + SIZE)
     os.truncate(path, head + 3 * SIZE)
@@ -104,8 +105,7 @@ def test_zeros_after_a_power_loss_are_not_a_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [("drawn", 5, F4), ("colours", 4, F4), ("colours", 5, F2)])
-def test_features_of_another_encoder_are_discarded(tmp_path: Path, other: tuple[str, int, Any]) -> None:
-    path = tmp_path / "a.part"
+def test_features_of_another_encoder_are_discarded(path: Path, other: tuple[str, int, Any]) -> None:
     fill(path)
     with FeatureStore(path, *other) as store:
         assert store.rows == {}
@@ -117,8 +117,7 @@ def test_features_of_another_encoder_are_discarded(tmp_path: Path, other: tuple[
 
 
 @pytest.mark.parametrize("length", [1, 20, 80])
-def test_a_truncated_header_is_rewritten(tmp_path: Path, length: int) -> None:
-    path = tmp_path / "a.part"
+def test_a_truncated_header_is_rewritten(path: Path, length: int) -> None:
     assert fill(path) > 80
     os.truncate(path, length)
     with FeatureStore(path, "colours", 5, F4) as store:
@@ -128,8 +127,7 @@ def test_a_truncated_header_is_rewritten(tmp_path: Path, length: int) -> None:
         assert list(store.rows) == DIGESTS
 
 
-def test_a_second_writer_is_rejected(tmp_path: Path) -> None:
-    path = tmp_path / "a.part"
+def test_a_second_writer_is_rejected(path: Path) -> None:
     with FeatureStore(path, "colours", 5, F4) as store:
         store.add(DIGESTS[0], ROWS[0])
         for who in ("colours", "drawn"):
@@ -141,9 +139,8 @@ def test_a_second_writer_is_rejected(tmp_path: Path) -> None:
         assert list(store.rows) == DIGESTS[:2]
 
 
-def test_a_file_system_without_locks_causes_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_causes_a_warning(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock.fcntl, "flock", failing(errno.ENOLCK))
-    path = tmp_path / "a.part"
     with pytest.warns(UserWarning, match=rf"^{path}: cannot be locked \(No locks available\); make sure that no other"):
         store = FeatureStore(path, "colours", 5, F4)
     with store:
@@ -151,11 +148,11 @@ def test_a_file_system_without_locks_causes_a_warning(tmp_path: Path, monkeypatc
         assert list(store.rows) == DIGESTS[:1]
 
 
-def test_a_failed_lock_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_lock_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock.fcntl, "flock", failing(errno.EIO))
     before = len(os.listdir("/dev/fd"))
     with pytest.raises(OSError, match="Input/output error"):
-        FeatureStore(tmp_path / "a.part", "colours", 5, F4)
+        FeatureStore(path, "colours", 5, F4)
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -167,24 +164,21 @@ def failing(code: int) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize(("dtype", "number"), [(F2, 70000), (F2, -1e30), (F4, np.inf), (F4, np.nan)])
-def test_features_out_of_range_are_rejected(tmp_path: Path, dtype: np.dtype[Any], number: float) -> None:
-    path = tmp_path / "a.part"
-    head = fill(path, dtype)
+def test_features_out_of_range_are_rejected(path: Path, dtype: np.dtype[Any], number: float) -> None:
+    fill(path, dtype)
     length = path.stat().st_size
     with FeatureStore(path, "colours", 5, dtype) as store:
         with pytest.raises(DataError) as caught:
             store.add(b"x" * 32, np.array([0, 0, number, 0, 0], np.float32))
-        got = f"{abs(number):g}"
-        assert str(caught.value) == f"features: expected numbers in the range of {dtype}, got {got}; try float32"
+        expected = f"features: expected numbers in the range of {dtype}, got {abs(number):g}; try float32"
+        assert str(caught.value) == expected
         assert list(store.rows) == DIGESTS
     assert path.stat().st_size == length
-    assert head < length
 
 
 def test_a_full_disk_loses_only_the_last_record(
-    tmp_path: Path, files_of_at_most: Callable[[int], AbstractContextManager[None]]
+    path: Path, files_of_at_most: Callable[[int], AbstractContextManager[None]]
 ) -> None:
-    path = tmp_path / "a.part"
     head = fill(path)
     full = files_of_at_most(head + 4 * SIZE + 10)
     with pytest.raises(OSError, match="too large"), full, FeatureStore(path, "colours", 5, F4) as store:
@@ -197,8 +191,8 @@ def test_a_full_disk_loses_only_the_last_record(
 
 
 @pytest.mark.parametrize("dtype", [F4, F2])
-def test_a_store_is_reopened_with_its_regions(tmp_path: Path, dtype: np.dtype[Any]) -> None:
-    path, grids = tmp_path / "a.part", RNG.standard_normal((4, 2, 3, 2)).astype(np.float32)
+def test_a_store_is_reopened_with_its_regions(path: Path, dtype: np.dtype[Any]) -> None:
+    grids = RNG.standard_normal((4, 2, 3, 2)).astype(np.float32)
     with FeatureStore(path, "colours", 5, dtype, (2, 3, 2)) as store:
         for name, row, grid in zip(DIGESTS, ROWS, grids, strict=True):
             store.add(name, row, grid)
@@ -209,8 +203,7 @@ def test_a_store_is_reopened_with_its_regions(tmp_path: Path, dtype: np.dtype[An
         np.testing.assert_array_equal(store.regions(), grids[:3].astype(dtype))
 
 
-def test_a_flipped_bit_of_a_region_is_detected(tmp_path: Path) -> None:
-    path = tmp_path / "a.part"
+def test_a_flipped_bit_of_a_region_is_detected(path: Path) -> None:
     with FeatureStore(path, "colours", 5, F4, (2, 3, 2)) as store:
         store.add(DIGESTS[0], ROWS[0], np.ones((2, 3, 2)))
     content = bytearray(path.read_bytes())
@@ -222,9 +215,8 @@ def test_a_flipped_bit_of_a_region_is_detected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(None, (2, 3, 2)), ((2, 3, 2), None), ((2, 3, 2), (3, 2, 2))])
 def test_features_with_other_regions_are_discarded(
-    before: tuple[int, ...] | None, after: tuple[int, ...] | None, tmp_path: Path
+    before: tuple[int, ...] | None, after: tuple[int, ...] | None, path: Path
 ) -> None:
-    path = tmp_path / "a.part"
     with FeatureStore(path, "colours", 5, F4, before) as store:
         store.add(DIGESTS[0], ROWS[0], np.ones(before) if before else None)
     with FeatureStore(path, "colours", 5, F4, after) as store:
@@ -232,16 +224,16 @@ def test_features_with_other_regions_are_discarded(
         assert (store.regions() is None) == (after is None)
 
 
-def test_regions_out_of_range_are_rejected(tmp_path: Path) -> None:
-    with FeatureStore(tmp_path / "a.part", "colours", 5, F2, (2, 3, 2)) as store:
+def test_regions_out_of_range_are_rejected(path: Path) -> None:
+    with FeatureStore(path, "colours", 5, F2, (2, 3, 2)) as store:
         with pytest.raises(DataError) as caught:
             store.add(DIGESTS[0], ROWS[0], np.full((2, 3, 2), 7e4))
         assert str(caught.value) == "regions: expected numbers in the range of float16, got 70000; try float32"
         assert store.rows == {}
 
 
-def test_encoding_is_resumed_after_an_interruption(tmp_path: Path) -> None:
-    paths, path = write(tmp_path, 12), tmp_path / "a.part"
+def test_encoding_is_resumed_after_an_interruption(tmp_path: Path, path: Path) -> None:
+    paths = write(tmp_path, 12)
     calls = []
     for stop in (5, 12):
         encoder = Colours()
