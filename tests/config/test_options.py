@@ -10,7 +10,7 @@ from typing import Annotated
 import pytest
 
 from captioner.config.constraints import CONSTRAINTS
-from captioner.config.options import Config
+from captioner.config.options import Config, Prepare
 from captioner.config.schema import NOUNS, Option, build, options, sections
 
 TABLE = {option.path: option for option in options()}
@@ -39,6 +39,16 @@ def test_bounds_choices_and_null_are_checked(option: Option) -> None:
         assert option.admits(choice)
         assert choice in option.expected()
     assert not (option.choices and option.admits("gru2"))
+
+
+@pytest.mark.parametrize("option", options(Prepare), ids=lambda option: option.path)
+def test_every_option_has_a_default_bounds_and_documentation(option: Option) -> None:
+    assert option.admits(getattr(Prepare(), option.path))
+    assert getattr(Prepare(), option.path) == option.default
+    assert type(option.default) is (type(None) if option.nullable else option.kind)
+    assert option.bounds or option.kind not in (int, float)
+    assert option.doc
+    assert "\n" not in option.doc
 
 
 def test_a_number_has_a_bound() -> None:

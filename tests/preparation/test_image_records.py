@@ -1,4 +1,4 @@
-"""Captions from files to images by split: every issue is reported."""
+"""Captions of files become images by split, and every issue is reported."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.config.options import Prepare
-from captioner.config.schema import options
 from captioner.data.readers import CaptionRecord
 from captioner.errors import DataError, UsageError
 from captioner.preparation.image_records import MAX_TEXT, caption_words, parse_source, read_records
@@ -241,16 +240,6 @@ def test_every_line_is_a_caption_or_an_issue(rows):
     without = {f"c.csv:{number}" for number, (_, _, split) in enumerate(rows, 3) if not split}
     assert lost <= without
     assert bool(lost) <= bool(records.omitted)
-
-
-@pytest.mark.parametrize("option", options(Prepare), ids=lambda option: option.path)
-def test_every_option_has_a_default_bounds_and_documentation(option):
-    assert option.admits(getattr(Prepare(), option.path))
-    assert getattr(Prepare(), option.path) == option.default
-    assert type(option.default) is (type(None) if option.nullable else option.kind)
-    assert option.bounds or option.kind not in (int, float)
-    assert option.doc
-    assert "\n" not in option.doc
 
 
 def test_table_captions_are_tokenized_from_their_text():
