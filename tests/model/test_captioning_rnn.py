@@ -1,4 +1,4 @@
-"""CaptioningRNN against a loss computed word by word, for edge cases of captions."""
+"""The loss and steps of CaptioningRNN equal a loss computed word by word, for edge cases of captions."""
 
 import math
 from itertools import pairwise
@@ -6,42 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from captioning_models import CAPTIONS, H, V, every_caption, every_cell, features, model
 from cells import cell_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.gradcheck.numeric import Case, check
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import NO_DROPOUT, Dropout
-from captioner.model.parameters import Sizes
+from captioner.model.dropout import Dropout
 from captioner.model.standardizer import Standardizer
 
 Array = np.ndarray
-every_cell = pytest.mark.parametrize("cell", CELLS)
-V, F, D, H = 7, 4, 3, 5
-
-
-def sizes(cell: str) -> Sizes:
-    return Sizes(vocab=V, feature=F, wordvec=D, hidden=H, cell=cell)
-
-
-def model(
-    cell: str = "lstm",
-    dtype: type = np.float64,
-    dropout: Dropout = NO_DROPOUT,
-    standardizer: Standardizer | None = None,
-    null: int = 0,
-) -> CaptioningRNN:
-    """A model with parameters of order 1, so that each affects the loss."""
-    rng = np.random.default_rng(5)
-    params = {name: 0.7 * rng.standard_normal(shape) for name, shape in sizes(cell).shapes().items()}
-    params = {name: w.astype(dtype) for name, w in params.items()}
-    return CaptioningRNN(sizes(cell), params, null, dropout, standardizer)
-
-
-def features(count: int) -> Array:
-    return np.random.default_rng(6).standard_normal((count, F))
 
 
 def reference(m: CaptioningRNN, images: Array, captions: Array) -> list[float]:
@@ -58,16 +33,6 @@ def reference(m: CaptioningRNN, images: Array, captions: Array) -> list[float]:
     return losses
 
 
-CAPTIONS = {
-    "usual": [[1, 4, 5, 2, 0, 0], [1, 6, 2, 0, 0, 0], [1, 4, 4, 4, 3, 2]],
-    "one caption": [[1, 4, 5, 2]],
-    "one word": [[1, 2], [4, 5], [1, 6]],
-    "equal lengths": [[1, 4, 2], [1, 5, 2], [1, 4, 2]],
-    "null inside": [[1, 0, 5, 2], [0, 4, 0, 0], [0, 0, 0, 3], [5, 0, 0, 2]],
-    "toy": [[0, 1, 2, 0], [1, 2, 0, 1], [2, 0, 1, 2]],
-    "one without words": [[1, 4, 5, 2], [1, 0, 0, 0], [3, 0, 0, 0]],
-}
-every_caption = pytest.mark.parametrize("captions", [np.array(c) for c in CAPTIONS.values()], ids=CAPTIONS)
 NO_TARGETS = {"all null": np.zeros((3, 4), int), "only starts": np.array([[1, 0], [1, 0]]), "T=1": np.array([[1]])}
 
 
@@ -115,34 +80,6 @@ def test_without_targets_loss_and_gradients_are_0(cell: str, captions: Array) ->
     assert {name: grad.shape for name, grad in grads.items()} == m.sizes.shapes()
     assert all((grad == 0).all() for grad in grads.values())
     assert m.word_losses(images, captions).shape == (0,)
-
-
-def failed_checks(m: CaptioningRNN, captions: Array, noise: int | None = None) -> list[Any]:
-    images = features(len(captions))
-
-    def run() -> tuple[float, dict[str, Array]]:
-        return m.loss(images, captions, None if noise is None else np.random.default_rng(noise))
-
-    case = Case("model", m.params, lambda: run()[0], lambda: run()[1])
-    return [row for row in check(case, np.random.default_rng(0), full=True) if not row.passed]
-
-
-@every_cell
-@every_caption
-def test_gradients_match_numeric_gradients(cell: str, captions: Array) -> None:
-    assert failed_checks(model(cell), captions) == []
-
-
-@every_cell
-@pytest.mark.parametrize("captions", [CAPTIONS["usual"], CAPTIONS["null inside"]], ids=["usual", "null inside"])
-@pytest.mark.parametrize(
-    "dropout",
-    [Dropout(features=0.5), Dropout(words=0.5), Dropout(hidden=0.5), Dropout(0.3, 0.3, 0.3)],
-    ids=["features", "words", "hidden", "all"],
-)
-def test_gradients_with_dropout_match_numeric_gradients(cell: str, captions: list[list[int]], dropout: Dropout) -> None:
-    standardizer = Standardizer(np.linspace(-1, 1, F), np.linspace(0.5, 2, F))
-    assert failed_checks(model(cell, dropout=dropout, standardizer=standardizer), np.array(captions), noise=3) == []
 
 
 @every_cell
@@ -213,24 +150,6 @@ def test_loss_is_deterministic_and_pure(cell: str) -> None:
         np.testing.assert_array_equal(again[name], kept[name])
     np.testing.assert_array_equal(images, features(3))
     np.testing.assert_array_equal(captions, CAPTIONS["usual"])
-
-
-@every_cell
-@pytest.mark.parametrize("given_type", [np.float16, np.float32, np.float64, int])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_gradients_have_the_dtype_of_the_parameters(cell: str, given_type: type, dtype: type, dropout: float) -> None:
-    standardizer = Standardizer(np.zeros(F), np.ones(F))
-    m = model(cell, dtype, Dropout(dropout, dropout, dropout), standardizer)
-    images, captions = (4 * features(4)).astype(given_type), np.array(CAPTIONS["null inside"], np.int32)
-    loss, grads = m.loss(images, captions, np.random.default_rng(0))
-    assert {grad.dtype for grad in grads.values()} == {np.dtype(dtype)} == {m.dtype}
-    assert m.word_losses(images, captions).dtype == dtype
-    assert {a.dtype for a in m.start(images)} == {np.dtype(dtype)}
-    log_probs, state = m.step(captions[:, 0], m.start(images))
-    assert {a.dtype for a in (log_probs, *state)} == {np.dtype(dtype)}
-    exact = model(cell, np.float64, m.dropout, standardizer)
-    assert loss == pytest.approx(exact.loss(images, captions, np.random.default_rng(0))[0], rel=1e-5)
 
 
 @every_cell
