@@ -1,7 +1,6 @@
-"""captioner train: messages, run folder, progress bar and signals."""
+"""captioner train: messages, run folders, exit codes and --overfit."""
 
 import dataclasses
-import io
 import json
 import re
 import shutil
@@ -15,11 +14,8 @@ from typing import Any
 import pytest
 
 from captioner.cli import progress
-from captioner.cli.interrupts import STOPPING, stop_signals
-from captioner.config.yaml_io import load, parse
+from captioner.config.yaml_io import load
 from captioner.storage import checkpoint
-from captioner.training.solver import Step
-from captioner.training.train import train
 
 
 @pytest.fixture(autouse=True)
@@ -58,17 +54,6 @@ def test_the_profile_is_printed_with_profile(
     summary = json.loads((tmp_path / "new1" / "summary.json").read_text())
     assert [(row[1], row[2]) for row in table if row] == [
         (part, f"{seconds:,.1f}") for part, seconds in {**summary["profile"], "total": summary["seconds"]}.items()
-    ]
-
-
-def test_the_table_of_the_profile() -> None:
-    profile = {"reading": 0.104, "forward": 20.25, "validation": 33.0, "other": 1234.567}
-    assert progress._profile({"profile": profile, "seconds": 1287.921}) == [
-        "reading          0.1 s   0.0 %",
-        "forward         20.2 s   1.6 %",
-        "validation      33.0 s   2.6 %",
-        "other        1,234.6 s  95.9 %",
-        "total        1,287.9 s 100.0 %",
     ]
 
 
@@ -155,87 +140,6 @@ def test_divergence_is_one_line_and_exit_code_1(
     *progress_lines, last = done.err.splitlines()
     assert re.fullmatch(r"captioner: step \d+: .*; try a smaller train.learning_rate.*; no checkpoint yet", last)
     assert len(progress_lines) == 2
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.smoke
-@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_the_progress_bar_needs_a_terminal(
-    stream: type[io.StringIO], small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stderr", shown := stream())
-    monkeypatch.setenv("NO_COLOR", "1")
-    progress.show(train(parse("", "", [*small, "train.epochs=2"]), tmp_path / "new"))
-    assert ("\r" in shown.getvalue()) is (stream is Terminal)
-    assert "\x1b" not in shown.getvalue().replace("\x1b[A", "")
-    assert re.search(r"[\r\n]epoch 1  validation loss ", shown.getvalue())
-    if stream is Terminal:
-        assert re.search(r"8/8 .*step/s", shown.getvalue())
-
-
-@pytest.mark.parametrize(
-    ("metrics", "expected"),
-    [
-        ({"word_loss": 2.34567, "perplexity": 10.4}, "loss 2.346 per word, "),
-        (
-            {"reward": 0.81234, "greedy_reward": 0.75, "advantages": 0.9375},
-            "reward 0.812, greedy 0.750, 94% with nonzero advantage, ",
-        ),
-    ],
-)
-def test_the_progress_bar_shows_the_metrics_of_the_objective(
-    metrics: dict[str, float], expected: str, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stderr", shown := Terminal())
-    events = train(parse("", "", [*small, "train.epochs=1"]), tmp_path / "new")
-    progress.show(event._replace(metrics=metrics) if isinstance(event, Step) else event for event in events)
-    assert re.search(rf"{re.escape(expected)}[\d,]+ words/s", shown.getvalue())
-
-
-def test_the_first_signal_is_caught_and_handlers_are_restored() -> None:
-    before = [signal.getsignal(number) for number in STOPPING]
-    with stop_signals() as caught:
-        signal.raise_signal(signal.SIGTERM)
-        assert caught == [signal.SIGTERM]
-    assert [signal.getsignal(number) for number in STOPPING] == before
-
-
-TWICE = """
-import signal, sys
-from captioner.cli.interrupts import stop_signals
-
-first, second, blocked = map(int, sys.argv[1:])
-with stop_signals() as caught:
-    if blocked:  # both arrive before Python can handle either
-        signal.pthread_sigmask(signal.SIG_BLOCK, {first, second})
-    signal.raise_signal(first)
-    signal.raise_signal(second)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {first, second})
-print("continues", caught)
-"""
-
-
-@pytest.mark.parametrize("blocked", [0, 1])
-@pytest.mark.parametrize(
-    "pair",
-    [("SIGINT", "SIGINT"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGHUP"), ("SIGHUP", "SIGINT")],
-)
-def test_a_second_signal_terminates_at_once(pair: tuple[str, str], blocked: int, shell) -> None:
-    first, second = (int(getattr(signal, name)) for name in pair)
-    done = shell(first, second, blocked, code=TWICE)
-    merged = blocked and first == second  # a pending signal is not queued twice
-    assert done.returncode in ((0,) if merged else (-first, -second))
-    assert done.stderr == ""
-
-
-def test_handlers_are_restored_after_an_error(cli: Callable[..., Any]) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert cli("train", "--resume", "nowhere").code == 1
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_resuming_a_finished_run_prints_a_hint(cli: Callable[..., Any], own_run: Path) -> None:
