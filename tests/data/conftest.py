@@ -1,9 +1,12 @@
-"""A prepared data set."""
+"""Fixtures of data sets."""
 
 import pytest
+from cs231n_folders import cs231n_folder
 from sealed_sets import ABOUT, WHOLE
 
 from captioner.data.prepared import write_prepared
+
+__all__ = ["cs231n_folder"]
 
 
 @pytest.fixture(scope="module")

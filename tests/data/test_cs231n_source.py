@@ -1,68 +1,23 @@
-import json
+"""The source cs231n reads a data set in the assignment's layout and rejects invalid files."""
+
 import os
 from importlib import import_module
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from cs231n_folders import CAPTIONS, FEATURES, WORDS, change, refusal, write_h5
 
 from captioner.data.cs231n import cs231n, read_folder
 from captioner.data.features import ChunkedFeatures
 from captioner.errors import DataError
 
-WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "cat"]
-FLICKR8K = Path(__file__).parents[2] / "../shared/data/flickr8k/cs231n"
 FILES = "coco2014_captions.h5, coco2014_vocab.json, train2014_vgg16_fc7{0}.h5, val2014_vgg16_fc7{0}.h5"
-
-CAPTIONS = {
-    "train_captions": np.array([[1, 4, 5, 2], [1, 5, 2, 0], [1, 3, 2, 0]], np.int32),
-    "train_image_idxs": np.array([0, 1, 1], np.int32),
-    "val_captions": np.array([[1, 4, 3, 2]], np.int32),
-    "val_image_idxs": np.array([2], np.int32),
-}
-FEATURES = {
-    "train2014_vgg16_fc7_pca.h5": np.arange(8, dtype=np.float32).reshape(2, 4),
-    "val2014_vgg16_fc7_pca.h5": np.arange(12, dtype=np.float32).reshape(3, 4),
-}
+FLICKR8K = Path(__file__).parents[2] / "../shared/data/flickr8k/cs231n"
 
 
-def write_h5(path, options=(), **datasets):
-    with h5py.File(path, "w") as file:
-        for name, values in datasets.items():
-            file.create_dataset(name, data=values, **dict(options))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    write_h5(tmp_path / "coco2014_captions.h5", **CAPTIONS)
-    for name, values in FEATURES.items():
-        write_h5(tmp_path / name, features=values)
-    write_vocab(tmp_path, WORDS)
-    (tmp_path / "train2014_urls.txt").write_text("http://a/0.jpg\r\nhttp://a/1.jpg\r\n")
-    (tmp_path / "val2014_urls.txt").write_text("http://b/0.jpg\nhttp://b/1.jpg\nhttp://b/2.jpg")
-    return tmp_path
-
-
-def write_vocab(folder, words, **more):
-    inverse = {"word_to_idx": {word: i for i, word in enumerate(words)}}
-    (folder / "coco2014_vocab.json").write_text(json.dumps({"idx_to_word": words, **inverse, **more}))
-
-
-def change(folder, **captions):
-    write_h5(folder / "coco2014_captions.h5", **{**CAPTIONS, **captions})
-
-
-def refusal(folder, **options):
-    with pytest.raises(DataError) as caught:
-        cs231n(folder, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message.replace(f"{folder}/", "").replace(str(folder), "here")
-
-
-def test_the_folder_is_read_as_a_corpus(folder):
-    corpus = cs231n(str(folder))
+def test_the_folder_is_read_as_a_corpus(cs231n_folder):
+    corpus = cs231n(str(cs231n_folder))
     assert corpus.vocab.words == tuple(WORDS)
     assert corpus.encoder == "cs231n:vgg16_fc7_pca"
     assert list(corpus.splits) == ["train", "val"]
@@ -76,8 +31,8 @@ def test_the_folder_is_read_as_a_corpus(folder):
     assert corpus.splits["val"].image_ids == ["http://b/0.jpg", "http://b/1.jpg", "http://b/2.jpg"]
 
 
-def test_the_folder_is_read_as_the_assignment_dict(folder):
-    data = read_folder(folder)
+def test_the_folder_is_read_as_the_assignment_dict(cs231n_folder):
+    data = read_folder(cs231n_folder)
     assert sorted(data) == sorted(
         [*CAPTIONS, "train_features", "train_urls", "val_features", "val_urls", "idx_to_word", "word_to_idx"]
     )
@@ -89,21 +44,21 @@ def test_the_folder_is_read_as_the_assignment_dict(folder):
     assert data["word_to_idx"] == {word: i for i, word in enumerate(WORDS)}
 
 
-def test_without_urls_an_image_is_named_by_its_row(folder):
-    (folder / "train2014_urls.txt").unlink()
-    corpus = cs231n(folder)
+def test_without_urls_an_image_is_named_by_its_row(cs231n_folder):
+    (cs231n_folder / "train2014_urls.txt").unlink()
+    corpus = cs231n(cs231n_folder)
     assert corpus.splits["train"].image_ids == ["train-00000", "train-00001"]
     assert corpus.splits["val"].image_ids[0] == "http://b/0.jpg"
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4"])
 @pytest.mark.parametrize("options", [{}, {"chunks": (8, 64)}, {"chunks": (8, 64), "compression": "gzip"}])
-def test_unreduced_features_of_any_precision_and_storage(folder, dtype, options):
+def test_unreduced_features_of_any_precision_and_storage(cs231n_folder, dtype, options):
     features = np.random.default_rng(0).standard_normal((500, 1280)).astype(dtype)
     for split in ("train", "val"):
-        write_h5(folder / f"{split}2014_vgg16_fc7.h5", options, features=features)
-        (folder / f"{split}2014_urls.txt").unlink()
-    corpus = cs231n(folder, pca=False, memory_mib=1)
+        write_h5(cs231n_folder / f"{split}2014_vgg16_fc7.h5", options, features=features)
+        (cs231n_folder / f"{split}2014_urls.txt").unlink()
+    corpus = cs231n(cs231n_folder, pca=False, memory_mib=1)
     assert corpus.encoder == "cs231n:vgg16_fc7"
     got = corpus.splits["val"].features
     assert isinstance(got, ChunkedFeatures) == (bool(options) or dtype == ">f4")
@@ -112,18 +67,20 @@ def test_unreduced_features_of_any_precision_and_storage(folder, dtype, options)
 
 
 @pytest.mark.parametrize("dtype", ["<i8", ">i2", "<u8"])
-def test_ids_of_any_integer_type_become_int32(folder, dtype):
-    change(folder, **{name: values.astype(dtype) for name, values in CAPTIONS.items()})
-    data = read_folder(folder)
+def test_ids_of_any_integer_type_become_int32(cs231n_folder, dtype):
+    change(cs231n_folder, **{name: values.astype(dtype) for name, values in CAPTIONS.items()})
+    data = read_folder(cs231n_folder)
     for name, values in CAPTIONS.items():
         assert data[name].dtype == np.int32
         assert np.array_equal(data[name], values)
 
 
 @pytest.mark.parametrize("value", [(1 << 32) + 4, -(1 << 32) + 4])
-def test_ids_outside_int32_are_reported(folder, value):
-    change(folder, val_captions=np.array([[1, value, 3, 2]]))
-    assert refusal(folder) == (f"here: val captions: row 0: an id outside 0..5 (1 such rows): [1, {value}, 3, 2]")
+def test_ids_outside_int32_are_reported(cs231n_folder, value):
+    change(cs231n_folder, val_captions=np.array([[1, value, 3, 2]]))
+    assert refusal(cs231n_folder) == (
+        f"here: val captions: row 0: an id outside 0..5 (1 such rows): [1, {value}, 3, 2]"
+    )
 
 
 HOLDS = f"expected a folder with {FILES.format('_pca')}"
@@ -137,137 +94,83 @@ def test_an_invalid_folder_error_lists_the_expected_files(root):
 
 
 @pytest.mark.parametrize("name", ["coco2014_captions.h5", "coco2014_vocab.json", *FEATURES])
-def test_a_missing_file_is_named(folder, name):
-    (folder / name).unlink()
-    assert refusal(folder) == f"here: {HOLDS}; missing: {name}"
+def test_a_missing_file_is_named(cs231n_folder, name):
+    (cs231n_folder / name).unlink()
+    assert refusal(cs231n_folder) == f"here: {HOLDS}; missing: {name}"
 
 
-def test_features_of_the_other_kind_are_pointed_out(folder):
+def test_features_of_the_other_kind_are_pointed_out(cs231n_folder):
     missing = "train2014_vgg16_fc7.h5, val2014_vgg16_fc7.h5"
-    assert refusal(folder, pca=False) == (
+    assert refusal(cs231n_folder, pca=False) == (
         f"here: expected a folder with {FILES.format('')}; missing: {missing} "
         "(features vgg16_fc7_pca found: try -o data.cs231n.pca=true)"
     )
 
 
-def test_captions_and_images_must_match(folder):
-    change(folder, train_image_idxs=np.array([0, 2, 1]))
-    assert refusal(folder) == "here: train image_idxs: row 1: expected 0..1, got 2"
-    change(folder, train_image_idxs=np.array([0, 1]))
-    assert refusal(folder) == "here: train image_idxs: expected integers (3,), one per caption, got int32 (2,)"
-    change(folder, val_captions=np.array([[1, 4, 6, 2]]))
-    assert refusal(folder) == "here: val captions: row 0: an id outside 0..5 (1 such rows): [1, 4, 6, 2]"
-    change(folder, val_captions=np.ones((1, 4), np.float32))
-    assert refusal(folder) == (
+def test_captions_and_images_must_match(cs231n_folder):
+    change(cs231n_folder, train_image_idxs=np.array([0, 2, 1]))
+    assert refusal(cs231n_folder) == "here: train image_idxs: row 1: expected 0..1, got 2"
+    change(cs231n_folder, train_image_idxs=np.array([0, 1]))
+    assert refusal(cs231n_folder) == "here: train image_idxs: expected integers (3,), one per caption, got int32 (2,)"
+    change(cs231n_folder, val_captions=np.array([[1, 4, 6, 2]]))
+    assert refusal(cs231n_folder) == "here: val captions: row 0: an id outside 0..5 (1 such rows): [1, 4, 6, 2]"
+    change(cs231n_folder, val_captions=np.ones((1, 4), np.float32))
+    assert refusal(cs231n_folder) == (
         "coco2014_captions.h5: dataset 'val_captions': expected integers (rows, columns), got float32 (1, 4)"
     )
-    change(folder, val_image_idxs=np.array([[2]]))
-    assert refusal(folder) == (
+    change(cs231n_folder, val_image_idxs=np.array([[2]]))
+    assert refusal(cs231n_folder) == (
         "coco2014_captions.h5: dataset 'val_image_idxs': expected integers (rows,), got int64 (1, 1)"
     )
-    write_h5(folder / "coco2014_captions.h5", train_captions=CAPTIONS["train_captions"])
-    assert refusal(folder) == (
+    write_h5(cs231n_folder / "coco2014_captions.h5", train_captions=CAPTIONS["train_captions"])
+    assert refusal(cs231n_folder) == (
         "coco2014_captions.h5: dataset 'train_image_idxs': dataset not found; this file has 'train_captions'"
     )
 
 
-def test_captions_above_the_limit_are_rejected_before_reading(folder, monkeypatch):
+def test_captions_above_the_limit_are_rejected_before_reading(cs231n_folder, monkeypatch):
     monkeypatch.setattr(import_module("captioner.data.cs231n"), "CAPTIONS_LIMIT", 47)
-    assert refusal(folder) == "coco2014_captions.h5: dataset 'train_captions': expected at most 47 bytes, got 48"
+    assert refusal(cs231n_folder) == "coco2014_captions.h5: dataset 'train_captions': expected at most 47 bytes, got 48"
 
 
-def test_features_must_be_finite_floats_of_one_width(folder):
+def test_features_must_be_finite_floats_of_one_width(cs231n_folder):
     name = "val2014_vgg16_fc7_pca.h5"
     bad = FEATURES[name].copy()
     bad[1, 3] = np.nan
-    write_h5(folder / name, features=bad)
-    assert refusal(folder) == "here: val features: row 1: a number is not finite (NaN or infinity)"
-    write_h5(folder / name, features=bad[:, :3])
-    assert refusal(folder) == (
+    write_h5(cs231n_folder / name, features=bad)
+    assert refusal(cs231n_folder) == "here: val features: row 1: a number is not finite (NaN or infinity)"
+    write_h5(cs231n_folder / name, features=bad[:, :3])
+    assert refusal(cs231n_folder) == (
         "here: expected one feature dimension in all splits, got {'train': (4,), 'val': (3,)}; use one encoder"
     )
-    write_h5(folder / name, features=np.ones((3, 4), np.int32))
-    assert refusal(folder) == f"{name}: dataset 'features': expected floats (rows, columns), got int32 (3, 4)"
-    write_h5(folder / name, feats=np.ones((3, 4)))
-    assert refusal(folder) == f"{name}: dataset 'features': dataset not found; this file has 'feats'"
+    write_h5(cs231n_folder / name, features=np.ones((3, 4), np.int32))
+    assert refusal(cs231n_folder) == f"{name}: dataset 'features': expected floats (rows, columns), got int32 (3, 4)"
+    write_h5(cs231n_folder / name, feats=np.ones((3, 4)))
+    assert refusal(cs231n_folder) == f"{name}: dataset 'features': dataset not found; this file has 'feats'"
 
 
-def test_non_hdf5_files_are_rejected_without_blocking(folder):
+def test_non_hdf5_files_are_rejected_without_blocking(cs231n_folder):
     name = "train2014_vgg16_fc7_pca.h5"
-    path = folder / name
+    path = cs231n_folder / name
     path.write_text("1.0, 2.0, 3.0, 4.0\n")
-    assert refusal(folder) == f"{name}: expected an HDF5 file, got one that begins with b'1.0, 2.0, 3.0, 4'"
+    assert refusal(cs231n_folder) == f"{name}: expected an HDF5 file, got one that begins with b'1.0, 2.0, 3.0, 4'"
     path.unlink()
     os.mkfifo(path)
-    assert refusal(folder) == f"{name}: expected a regular file, got a named pipe"
+    assert refusal(cs231n_folder) == f"{name}: expected a regular file, got a named pipe"
     path.unlink()
     path.mkdir()
-    assert refusal(folder) == f"{name}: expected a regular file, got a folder"
+    assert refusal(cs231n_folder) == f"{name}: expected a regular file, got a folder"
 
 
-def test_there_must_be_one_url_per_row(folder):
-    urls = folder / "val2014_urls.txt"
+def test_there_must_be_one_url_per_row(cs231n_folder):
+    urls = cs231n_folder / "val2014_urls.txt"
     urls.write_text("http://b/0.jpg\nhttp://b/1.jpg\n")
-    assert refusal(folder) == "val2014_urls.txt: expected 3 lines, one per row of the features, got 2"
+    assert refusal(cs231n_folder) == "val2014_urls.txt: expected 3 lines, one per row of the features, got 2"
     urls.write_bytes(b"a\n\xff\nb\n")
-    assert refusal(folder) == "val2014_urls.txt: expected UTF-8 text, got b'\\xff' at byte 2"
+    assert refusal(cs231n_folder) == "val2014_urls.txt: expected UTF-8 text, got b'\\xff' at byte 2"
     urls.unlink()
     os.mkfifo(urls)
-    assert refusal(folder) == "val2014_urls.txt: expected a regular file, got a named pipe"
-
-
-WORD = "expected a word without spaces, got "
-BAD_VOCABS = {
-    "not json": ("words:\n  - a\n", "invalid JSON: Expecting value: line 1 column 1 (char 0)"),
-    "a list": (json.dumps(WORDS[:1]), "expected an object with the list idx_to_word, got ['<NULL>']"),
-    "no list": ('{"idx_to_word": 3}', "expected an object with the list idx_to_word, got {'idx_to_word': 3}"),
-    "a number": (json.dumps({"idx_to_word": [*WORDS, 7]}), "idx_to_word[6]: " + WORD + "7"),
-    "nothing": (json.dumps({"idx_to_word": ["", *WORDS]}), "idx_to_word[0]: " + WORD + "''"),
-    "two words": (json.dumps({"idx_to_word": [*WORDS, "a b"]}), "idx_to_word[6]: " + WORD + "'a b'"),
-    "a line end": (json.dumps({"idx_to_word": [*WORDS, "a\n"]}), "idx_to_word[6]: " + WORD + "'a\\n'"),
-    "half a letter": (json.dumps({"idx_to_word": [*WORDS, "\ud800"]}), "idx_to_word[6]: " + WORD + "'\\ud800'"),
-    "a word twice": (
-        json.dumps({"idx_to_word": [*WORDS, "cat"]}),
-        "vocabulary: duplicate word 'cat'; each word needs one id",
-    ),
-    "no end": (
-        json.dumps({"idx_to_word": [word for word in WORDS if word != "<END>"]}),
-        "vocabulary: <END> is missing; expected all of <NULL> <START> <END> <UNK>",
-    ),
-    "no inverse": (
-        json.dumps({"idx_to_word": WORDS, "word_to_idx": WORDS}),
-        f"word_to_idx: expected an object, got {WORDS!r:.60}",
-    ),
-    "another id": (
-        json.dumps({"idx_to_word": WORDS, "word_to_idx": {**{w: i for i, w in enumerate(WORDS)}, "cat": 4}}),
-        "word_to_idx: 'cat': expected 5 as in idx_to_word, got 4",
-    ),
-    "a word too few": (
-        json.dumps({"idx_to_word": WORDS, "word_to_idx": {w: i for i, w in enumerate(WORDS[:-1])}}),
-        "word_to_idx: 'cat': expected 5 as in idx_to_word, got None",
-    ),
-    "a word too many": (
-        json.dumps({"idx_to_word": WORDS, "word_to_idx": {**{w: i for i, w in enumerate(WORDS)}, "dog": 6}}),
-        "word_to_idx: 'dog': expected None as in idx_to_word, got 6",
-    ),
-}
-
-
-@pytest.mark.parametrize(("text", "problem"), BAD_VOCABS.values(), ids=BAD_VOCABS)
-def test_an_invalid_vocabulary_is_rejected(folder, text, problem):
-    (folder / "coco2014_vocab.json").write_text(text)
-    assert refusal(folder) == f"coco2014_vocab.json: {problem}"
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"idx_to_word": ' + "9" * 5000 + "}"])
-def test_unparsable_json_is_rejected(folder, text):
-    (folder / "coco2014_vocab.json").write_text(text)
-    assert refusal(folder).startswith("coco2014_vocab.json: invalid JSON: ")
-
-
-def test_the_inverse_vocabulary_is_optional(folder):
-    (folder / "coco2014_vocab.json").write_text(json.dumps({"idx_to_word": WORDS}))
-    assert cs231n(folder).vocab.words == tuple(WORDS)
+    assert refusal(cs231n_folder) == "val2014_urls.txt: expected a regular file, got a named pipe"
 
 
 @pytest.mark.skipif(not FLICKR8K.is_dir(), reason="needs Flickr8k in the assignment's layout")
