@@ -1,0 +1,99 @@
+"""Any bytes give captions, issues or one error, and no line of a table is dropped."""
+
+import json
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from captioner.data.readers import CaptionRecord, Issue, read_captions
+from captioner.errors import DataError
+
+PIECES = st.sampled_from(
+    [
+        b'image,caption\n', b"image\tcaption\tsplit\n", b"image;caption\r\n", b"a.jpg#0\tx\n", b"a,b\n", b'a,"b\n',
+        b'"', b'""', b",", b"\t", b"\n", b"\r", b"\r\n", b" ", b"\0", b"\xff", b"\xff\xfe", b"\xfe\xff",
+        b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xd8\0", b"{", b"}", b"[", b"]", b":", b'"\\ud800"',
+        b'{"image": "a", "caption": "b"}',
+        b'{"images": [', b'], "annotations": [', b"]}", b'{"id": 1, "file_name": "a"}',
+        b'{"image_id": 1, "caption": "x"}',
+        b'{"filename": "a", "split": "val", "sentences": [{"raw": "x"}]}', b"1e999", b"NaN", b"9" * 5000, b"[" * 2000,
+        b"#0\t", b"null", b"true", b'"caption": [', b'"image": ', b"\xe2\x80\xa8", b"\x1c",
+    ]
+)  # fmt: skip
+KEYS = [
+    "images",
+    "annotations",
+    "id",
+    "file_name",
+    "image_id",
+    "caption",
+    "filename",
+    "split",
+    "sentences",
+    "raw",
+    "imgid",
+]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just("\ud800"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(KEYS),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+DOCUMENTS = st.builds(
+    lambda images, annotations: json.dumps({"images": images, "annotations": annotations}).encode(),
+    st.lists(VALUES, max_size=4),
+    st.lists(VALUES, max_size=4) | st.none(),
+)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+@settings(deadline=None, max_examples=250, derandomize=True)
+@given(
+    st.lists(PIECES, max_size=12).map(b"".join) | st.binary(max_size=40) | DOCUMENTS, st.sampled_from(["c", "c.jsonl"])
+)
+@example(b'"abc', "c")
+@example(b'{"image": ' + b"[" * 985 + b"]" * 985 + b"}", "c")
+@example(b'{"images": [], "annotations": [{"image_id": []}]}', "c")
+def test_any_bytes_give_records_issues_or_an_error(scratch, content, name):
+    path = scratch / name
+    path.write_bytes(content)
+    records, message = [], ""
+    try:
+        records += read_captions(path)
+    except DataError as error:
+        message = str(error)
+    assert "\n" not in message
+    for one in records:
+        assert isinstance(one, CaptionRecord | Issue)
+        assert one.line.startswith(name)
+        if isinstance(one, Issue):
+            assert "\n" not in str(one)
+        else:
+            assert one.image == one.image.strip() != ""
+            assert one.text == one.text.strip() != ""
+            "".join([one.image, one.text, one.split or "", one.words or ""]).encode()
+
+
+@settings(deadline=None, max_examples=200, derandomize=True)
+@given(st.lists(st.sampled_from(['a,"b"', 'a,"b', 'a,b"', "a,b,c", '"a,b', "", 'a,"""b"""', "c"]), max_size=8))
+def test_no_line_of_a_table_is_dropped_silently(scratch, lines):
+    """Every line that is not blank has a caption or an issue, or is inside a quoted caption that begins above."""
+    path = scratch / "t.csv"
+    path.write_text("\n".join(["image,caption", *lines]))
+    covered = {1}
+    for one in read_captions(path):
+        first = int(one.line.partition(":")[2])
+        assert first not in covered
+        covered |= set(range(first, first + (one.text.count("\n") if isinstance(one, CaptionRecord) else 0) + 1))
+    assert {number for number, line in enumerate(lines, 2) if line} <= covered
