@@ -1,42 +1,19 @@
+"""Features of any storage are read as the rows of an array, and damaged files are reported."""
+
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
 import pytest
+from feature_files import CHUNKED, index_of, write
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from captioner.data import blocks as blocks_module
 from captioner.data import features as module
-from captioner.data.features import (
-    ChunkedFeatures,
-    ContiguousFeatures,
-    SelectedFeatures,
-    open_features,
-    standardization,
-)
+from captioner.data.features import ChunkedFeatures, ContiguousFeatures, open_features
 from captioner.errors import DataError
-
-CHUNKED = {"chunks": (7, 2), "compression": "gzip", "shuffle": True}
-
-
-def write(path, values, **options):
-    with h5py.File(path, "w") as file:
-        file.create_dataset("features", data=values, **options)
-    return path
-
-
-def index_of(rows):
-    """Anything that takes rows of an array: numbers in any order and shape, slices, masks, one number."""
-    numbers = st.integers(-rows, rows - 1)
-    return st.one_of(
-        hnp.arrays(np.int64, hnp.array_shapes(min_dims=1, max_dims=2, min_side=0, max_side=9), elements=numbers),
-        st.slices(rows),
-        hnp.arrays(bool, rows),
-        numbers,
-    )
 
 
 @given(data=st.data(), rows=st.integers(1, 40), columns=st.integers(2, 5), dtype=st.sampled_from(["f2", "f4", "f8"]))
@@ -109,10 +86,11 @@ def test_rows_of_a_modified_file_are_rejected(chunks, tmp_path):
 
 
 def test_a_replaced_file_keeps_its_old_rows(tmp_path):
-    path = write(tmp_path / "a.h5", np.ones((100, 50), np.float32))
+    values = np.random.default_rng(0).random((100, 50), np.float32)
+    path = write(tmp_path / "a.h5", values)
     features = open_features(path, memory_mib=0)
-    os.replace(write(tmp_path / "b.h5", np.zeros((100, 50), np.float32)), path)
-    assert features[:].sum() == 100 * 50
+    os.replace(write(tmp_path / "b.h5", -values), path)
+    assert np.array_equal(features[:], values)
 
 
 def test_partial_reads_are_completed(tmp_path, monkeypatch):
@@ -151,14 +129,6 @@ def test_a_system_error_is_one_line(tmp_path, monkeypatch):
         features[:]
 
 
-def test_rows_are_read_after_the_file_is_renamed(tmp_path):
-    values = np.random.default_rng(0).random((9, 5), np.float32)
-    path = write(tmp_path / "a.h5", values)
-    features = open_features(path, memory_mib=0)
-    write(tmp_path / "b.h5", -values).replace(path)
-    assert np.array_equal(features[:], values)
-
-
 def test_concurrent_threads_read_their_requested_rows(tmp_path):
     values = np.arange(400, dtype=np.float32).repeat(64).reshape(400, 64)
     features = open_features(write(tmp_path / "a.h5", values), memory_mib=0)
@@ -166,31 +136,6 @@ def test_concurrent_threads_read_their_requested_rows(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         for order, got in zip(orders, pool.map(features.__getitem__, orders), strict=True):
             assert np.array_equal(got, values[order])
-
-
-@given(
-    data=st.data(), rows=st.integers(1, 20), dtype=st.sampled_from(["f2", "f4", None]), source=st.sampled_from("efd")
-)
-def test_selected_rows_equal_a_cast_array(data, rows, dtype, source):
-    values = np.random.default_rng(rows).standard_normal((12, 3)).astype(source)
-    order = data.draw(hnp.arrays(np.int64, rows, elements=st.integers(0, 11)))
-    selected = SelectedFeatures(values, order, dtype and np.dtype(dtype))
-    expected = values[order].astype(dtype or source)
-    assert (selected.shape, selected.dtype) == (expected.shape, expected.dtype)
-    index = data.draw(index_of(rows))
-    got = selected[index]
-    assert (got.dtype, got.shape) == (expected.dtype, expected[index].shape)
-    assert np.array_equal(got, expected[index])
-
-
-def test_overflow_of_a_cast_is_reported_on_reading():
-    values = np.array([[1, 2], [3, -7e4], [5, 6]], np.float32)
-    selected = SelectedFeatures(values, np.array([2, 1, 0]), np.dtype(np.float16))
-    assert selected[[0, 2]].tolist() == [[5, 6], [1, 2]]
-    with pytest.raises(DataError) as caught:
-        selected[:]
-    assert str(caught.value) == "features: expected values in the range of float16, got 70000; try float32"
-    assert np.isnan(SelectedFeatures(np.array([[np.nan, 7e4]]), np.array([0]), np.dtype(np.float16))[0][0])
 
 
 def test_the_budget_of_chunked_features_counts_decompressed_chunks(tmp_path):
@@ -256,58 +201,3 @@ def test_a_damaged_chunk_is_reported_on_reading(tmp_path):
     for index in (slice(7, 9), [0, 13]):
         with pytest.raises(DataError, match=r"a\.h5: dataset 'features': cannot be read \(.+\); it may be"):
             features[index]
-
-
-@given(
-    rows=st.integers(1, 50),
-    columns=st.integers(1, 4),
-    block=st.integers(1, 64),
-    scale=st.sampled_from([1e-3, 1.0, 1e3]),
-    shift=st.sampled_from([0.0, -7.0, 1e4]),
-    dtype=st.sampled_from(["f2", "f4", "f8"]),
-)
-def test_standardization_is_independent_of_block_size(rows, columns, block, scale, shift, dtype):
-    values = (np.random.default_rng(rows).standard_normal((rows, columns)) * scale + shift).astype(dtype)
-    exact = values.astype(np.longdouble)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks_module, "BLOCK_VALUES", block)
-        mean, std = standardization(values)
-    assert (mean.dtype, mean.shape, std.dtype, std.shape) == (np.float64, (columns,), np.float64, (columns,))
-    expected = exact.std(axis=0)
-    assert np.allclose(mean, exact.mean(axis=0), rtol=1e-12, atol=1e-12 * scale)
-    assert np.allclose(std, np.where(np.ptp(values, axis=0) == 0, 1, expected), rtol=1e-9, atol=0)
-
-
-@given(
-    value=st.floats(-1e4, 1e4, width=16),
-    rows=st.integers(1, 60),
-    block=st.integers(1, 20),
-    dtype=st.sampled_from("efd"),
-)
-def test_a_constant_column_has_deviation_one(value, rows, block, dtype):
-    values = np.full((rows, 2), value + 0.1, dtype)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks_module, "BLOCK_VALUES", block)
-        mean, std = standardization(values)
-    assert std.tolist() == [1.0, 1.0]
-    assert mean.tolist() == values[0].tolist()
-
-
-def test_standardization_of_regions_is_over_all_images_and_regions():
-    values = np.random.default_rng(0).gamma(2.0, 3.0, (7, 3, 2, 5))
-    for block in (1, 30, 1000):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(blocks_module, "BLOCK_VALUES", block)
-            mean, std = standardization(values)
-        assert np.allclose(mean, values.reshape(-1, 5).mean(axis=0), rtol=1e-12)
-        assert np.allclose(std, values.reshape(-1, 5).std(axis=0), rtol=1e-12)
-
-
-def test_standardized_columns_have_mean_zero_and_deviation_one(tmp_path):
-    values = np.random.default_rng(0).gamma(2.0, 3.0, (500, 6))
-    features = open_features(write(tmp_path / "a.h5", values, chunks=(64, 6)), memory_mib=0)
-    assert isinstance(features, ChunkedFeatures)
-    mean, std = standardization(features)
-    scaled = (values - mean) / std
-    assert np.allclose(scaled.mean(axis=0), 0, atol=1e-12)
-    assert np.allclose(scaled.std(axis=0), 1, atol=1e-12)
