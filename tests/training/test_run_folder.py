@@ -1,7 +1,6 @@
-"""Run folders: creation, overwriting, locking, and reopening to resume."""
+"""Run folders are created, overwritten, locked, and reopened to resume."""
 
 import gc
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -11,9 +10,8 @@ import pytest
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
-from captioner.errors import CaptionerError, CheckpointError, UsageError
-from captioner.inference.find_checkpoint import find_checkpoint, is_run
-from captioner.training.history import first_record
+from captioner.errors import CaptionerError, UsageError
+from captioner.inference.find_checkpoint import is_run
 from captioner.training.run_folder import RunFolder
 
 
@@ -60,15 +58,6 @@ def test_files_of_other_programs_are_no_run(name: str, overwrite: bool, tmp_path
     with pytest.raises(UsageError, match=rf"^{tmp_path}: {expected} or empty folder, got one with other files; choose"):
         RunFolder(tmp_path).create(overwrite)
     assert (tmp_path / name).read_bytes() == OTHERS[name]
-
-
-DAMAGED = [b"", b"[]", b"\xff", b"[" * 60_000, b'{"kind": []}', b'{"kind": "step"}', b"nul\n"]
-
-
-@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
-def test_damaged_histories_are_no_run(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "history.jsonl").write_bytes(content)
-    assert first_record(tmp_path / "history.jsonl") is None
 
 
 def test_a_pipe_is_not_read(tmp_path: Path) -> None:
@@ -175,46 +164,6 @@ def test_a_file_at_the_path_is_an_error(tmp_path: Path) -> None:
             RunFolder(path).create(overwrite=False)
 
 
-def history(folder: Path, *lines: str) -> str:
-    run = RunFolder(folder)
-    run.history.write_text("".join(lines))
-    run.reopen(4)
-    return run.history.read_text()
-
-
-def test_reopening_truncates_the_history_after_the_checkpoint(tmp_path: Path) -> None:
-    lines = [json.dumps({"kind": "step", "step": step}) + "\n" for step in (2, 4, 6)]
-    validation = '{"kind": "validation", "step": 4}\n'
-    assert history(tmp_path, lines[0], lines[1], validation, lines[2]) == lines[0] + lines[1] + validation
-
-
-@pytest.mark.parametrize("torn", ['{"kind": "st', '{"kind": "step", "ste', "{}", "[]", "7", '{"step": null}', "\x00"])
-def test_reopening_removes_a_line_cut_short_by_a_kill(torn: str, tmp_path: Path) -> None:
-    assert history(tmp_path, '{"step": 2}\n', torn) == '{"step": 2}\n'
-
-
-def test_reopening_removes_undecodable_lines(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    run.history.write_bytes(b'{"step": 2}\n\xff\xfe\x80\n')
-    run.reopen(4)
-    assert run.history.read_bytes() == b'{"step": 2}\n'
-
-
-def test_reopening_without_a_history(tmp_path: Path) -> None:
-    RunFolder(tmp_path).claim()
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_log_line_is_one_json_object(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    for step in (1, 2):
-        run.log({"step": step, "loss": 0.5})
-    assert [json.loads(line) for line in run.history.read_text().splitlines()] == [
-        {"step": 1, "loss": 0.5},
-        {"step": 2, "loss": 0.5},
-    ]
-
-
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, files_of_at_most: Callable) -> None:
     run = RunFolder(tmp_path)
     run.write(run.summary, "old")
@@ -249,17 +198,6 @@ def test_reopening_restores_the_best_scheduled_checkpoint(
     assert os.listdir(tmp_path) == (["best.h5"] if expected else [])
 
 
-def test_a_run_folder_means_its_best_checkpoint_or_else_the_last(own_run: Path) -> None:
-    assert find_checkpoint(own_run) == own_run / "best.h5"
-    assert find_checkpoint(own_run / "last.h5") == own_run / "last.h5"
-    (own_run / "best.h5").unlink()
-    assert find_checkpoint(own_run) == own_run / "last.h5"
-    (own_run / "last.h5").unlink()
-    with pytest.raises(CheckpointError) as caught:
-        find_checkpoint(own_run)
-    assert str(caught.value) == (f"{own_run}: no checkpoint found; expected best.h5 or last.h5 from `captioner train`")
-
-
 def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
     run = tmp_path / "run"
     first, config = RunFolder(run), dump(Config())
@@ -277,22 +215,3 @@ def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
     del first
     gc.collect()
     RunFolder(run).create(overwrite=True)
-
-
-def test_is_run(own_run: Path, tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photo.png").write_bytes(b"x")
-    renamed = (own_run / "last.h5").rename(tmp_path / "model")
-    os.mkfifo(tmp_path / "pipe.h5")
-    runs = [own_run, own_run / "best.h5", renamed]
-    others = [
-        tmp_path / "photos",
-        tmp_path / "photo.png",
-        tmp_path / "pipe.h5",
-        tmp_path / "nope",
-        Path("-"),
-        Path("\0"),
-    ]
-    assert [is_run(path) for path in (*runs, *others)] == [True] * 3 + [False] * 6
-    (own_run / "best.h5").unlink()
-    assert not is_run(own_run), "a run without a checkpoint cannot caption"
