@@ -1,6 +1,31 @@
-"""Fixtures of consensus re-ranking and of model packages."""
+"""Fixtures of captioning, consensus re-ranking and model packages."""
 
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
 from packaged import bird_package, birds
 from reranking import corpus, index, inversions, reranked_run
 
+from captioner.data.corpus import Split
+from captioner.inference.load import open_corpus, open_run
+from captioner.inference.restore import Restored
+from captioner.model.captioning_rnn import CaptioningRNN
+
 __all__ = ["bird_package", "birds", "corpus", "index", "inversions", "reranked_run"]
+
+
+@pytest.fixture(scope="module")
+def varied_model(tiny_run: Path) -> Restored:
+    """The tiny run with large random parameters, so that captions differ after little training."""
+    tiny, rng = open_run(tiny_run), np.random.default_rng(0)
+    params = {name: rng.standard_normal(w.shape) for name, w in sorted(tiny.model.params.items())}
+    params["b_vocab"][tiny.vocab.end] += 3
+    return dataclasses.replace(tiny, model=CaptioningRNN(tiny.model.sizes, params, tiny.vocab.null))
+
+
+@pytest.fixture(scope="module")
+def val_split(varied_model: Restored) -> Split:
+    """The validation split of its data set."""
+    return open_corpus(varied_model).split("val")
