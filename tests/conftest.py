@@ -1,9 +1,7 @@
-"""Shared by all tests: one BLAS thread, the command line, a tiny trained run, golden files."""
+"""Shared by all tests: one BLAS thread, the slow suite, the command line, runs, golden files."""
 
 import contextlib
-import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,21 +12,23 @@ from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import settings
+from trained_runs import album, attention_run, coco_run, own_run, photo_run, small, small_options, tiny_run, write_coco
+
+__all__ = [
+    "album",
+    "attention_run",
+    "coco_run",
+    "own_run",
+    "photo_run",
+    "small",
+    "small_options",
+    "tiny_run",
+    "write_coco",
+]
 
 GOLDEN = Path(__file__).parent / "golden"
-SMALL = (
-    "data.scenes.train=40",
-    "data.scenes.val=10",
-    "data.scenes.test=5",
-    "data.scenes.heldout=5",
-    "model.hidden_dim=16",
-    "model.wordvec_dim=16",
-)
-WORDS = ("<NULL>", "<START>", "<END>", "<UNK>", "a", "café", "猫")
-
 POSIX_ONLY = ["benchmarks", "faults", "images/test_onnx_external_data.py"]
 collect_ignore = [] if find_spec("resource") else POSIX_ONLY
-
 
 SLOW = (
     "benchmarks",
@@ -148,140 +148,6 @@ def shell() -> Callable[..., subprocess.CompletedProcess[Any]]:
         return subprocess.run([sys.executable, *start, *map(str, args)], **options)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def small() -> tuple[str, ...]:
-    """Overrides that make any config fit into half a second."""
-    return SMALL
-
-
-@pytest.fixture(scope="session")
-def small_options() -> tuple[str, ...]:
-    """The same, as words of a command."""
-    return tuple(f"--set={override}" for override in SMALL)
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of two epochs, to be read alone."""
-    from captioner.config.yaml_io import parse
-    from captioner.training.train import train
-
-    folder = tmp_path_factory.mktemp("tiny") / "run"
-    overrides = [*SMALL, "train.epochs=2", "train.learning_rate=0.01", "train.log_every=1"]
-    for _ in train(parse("", "", overrides), folder):
-        pass
-    return folder
-
-
-@pytest.fixture
-def own_run(tiny_run: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny run, to be changed."""
-    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
-
-
-@pytest.fixture(scope="session")
-def attention_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run with attention, to be read alone."""
-    from captioner.config.yaml_io import parse
-    from captioner.training.train import train
-
-    folder = tmp_path_factory.mktemp("attention") / "run"
-    overrides = [*SMALL, "model.attention=adaptive", "model.attention_dim=8", "train.max_steps=2"]
-    for _ in train(parse("", "", overrides), folder):
-        pass
-    return folder
-
-
-@pytest.fixture(scope="session")
-def write_coco() -> Callable[..., Path]:
-    """Writes a tiny data set in the assignment's layout."""
-    import h5py
-    import numpy as np
-
-    def write(folder: Path, width: int = 8, words: tuple[str, ...] = WORDS) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "coco2014_vocab.json").write_text(json.dumps({"idx_to_word": words}))
-        rng = np.random.default_rng(0)
-        with h5py.File(folder / "coco2014_captions.h5", "w") as file:
-            for split, count in (("train", 12), ("val", 6)):
-                file[f"{split}_captions"] = np.array([[1, 4, 5, 6, 2], [1, 4, 6, 2, 0], [1, 3, 2, 0, 0]] * (count // 3))
-                file[f"{split}_image_idxs"] = np.arange(count) // 3
-                for kind in ("vgg16_fc7", "vgg16_fc7_pca"):
-                    with h5py.File(folder / f"{split}2014_{kind}.h5", "w") as features:
-                        features["features"] = rng.standard_normal((count // 3, width)).astype(np.float32)
-        return folder
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def coco_run(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on the assignment's layout that says `a` for ever, as likely on every machine."""
-    from captioner.config.yaml_io import parse
-    from captioner.storage import checkpoint
-    from captioner.training.train import train
-
-    folder = tmp_path_factory.mktemp("coco")
-    overrides = ["data.source=cs231n", f"data.root={write_coco(folder / 'data')}", "train.max_steps=2"]
-    for _ in train(parse("", "", [*SMALL, *overrides]), folder / "run"):
-        pass
-    saved = checkpoint.load(folder / "run" / "best.h5")
-    for array in saved.params.values():
-        array[...] = 0
-    saved.params["b_vocab"][WORDS.index("a")] = 1
-    checkpoint.save(folder / "run" / "best.h5", saved)
-    return folder / "run"
-
-
-@pytest.fixture(scope="session")
-def album() -> Callable[..., Path]:
-    """Paints photographs of generated scenes into a folder, 000.png and so on, and a table of their captions."""
-    import csv
-
-    from PIL import Image
-
-    from captioner.data.scenes import example
-
-    def paint(folder: Path, count: int = 8, first: int = 0) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "captions.csv", "w", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(("image", "caption"))
-            for index in range(first, first + count):
-                one = example(0, "train", index)
-                Image.fromarray(one.picture).save(folder / f"{index:03}.png")
-                table.writerows((f"{index:03}.png", " ".join(words)) for words in one.captions[:2])
-        return folder / "captions.csv"
-
-    return paint
-
-
-@pytest.fixture(scope="session")
-def photo_run(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on photographs in `photos` beside it and their data set `data.h5`, which says random words of each."""
-    import numpy as np
-
-    from captioner.config.options import Prepare
-    from captioner.config.yaml_io import parse
-    from captioner.preparation.prepare import prepare
-    from captioner.storage import checkpoint
-    from captioner.training.train import train
-
-    folder = tmp_path_factory.mktemp("photographs")
-    options = Prepare(encoder="scenes", val=0.25, min_count=1)
-    list(prepare([str(album(folder / "photos"))], folder / "data.h5", options))
-    overrides = ["data.source=prepared", f"data.root={folder / 'data.h5'}", "train.max_steps=2"]
-    for _ in train(parse("", "", [*SMALL, *overrides]), folder / "run"):
-        pass
-    saved = checkpoint.load(folder / "run" / "best.h5")
-    rng = np.random.default_rng(0)
-    for array in saved.params.values():
-        array[...] = rng.standard_normal(array.shape)
-    saved.params["b_vocab"][2] += 3  # <END>
-    checkpoint.save(folder / "run" / "best.h5", saved)
-    return folder / "run"
 
 
 @pytest.fixture
