@@ -5,12 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.layers.affine import (
-    affine_backward,
-    affine_forward,
-    temporal_affine_backward,
-    temporal_affine_forward,
-)
+from captioner.layers.affine import affine_backward, affine_forward, temporal_affine_backward, temporal_affine_forward
 
 SIZES = st.integers(1, 5)
 

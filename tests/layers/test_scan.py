@@ -1,0 +1,129 @@
+"""The scan of all cells equals their steps, and computes only real positions."""
+
+import numpy as np
+import pytest
+from cell_problems import every_cell, problem, scan, step_by_step
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captioner.gradcheck.numeric import Case, check
+from captioner.layers.cell import Cell, CellState
+from captioner.layers.packing import pack
+from captioner.layers.scan import scan_backward, scan_forward
+
+Array = np.ndarray
+
+
+@every_cell
+@settings(deadline=None, max_examples=30)
+@given(
+    lengths=st.lists(st.integers(0, 6), min_size=1, max_size=6),
+    hidden=st.integers(1, 4),
+    width=st.integers(1, 4),
+    words=st.integers(1, 5),
+    seed=st.integers(0, 999),
+)
+def test_the_scan_equals_the_steps(
+    cell: Cell, lengths: list[int], hidden: int, width: int, words: int, seed: int
+) -> None:
+    p = problem(cell, lengths, hidden, width, words, seed)
+    h, grads = scan(cell, p)
+    h_steps, grads_steps = step_by_step(cell, p)
+    np.testing.assert_allclose(h, h_steps, rtol=1e-12, atol=1e-12)
+    for grad, grad_steps in zip(grads, grads_steps, strict=True):
+        assert grad.shape == grad_steps.shape
+        np.testing.assert_allclose(grad, grad_steps, rtol=1e-12, atol=1e-12 * max(1, np.abs(grad_steps).max(initial=0)))
+
+
+@every_cell
+@pytest.mark.parametrize("lengths", [[0, 0], [0], [3, 3, 3], [1], [0, 5, 0, 2]], ids=str)
+def test_empty_and_equal_lengths(cell: Cell, lengths: list[int]) -> None:
+    p = problem(cell, lengths)
+    h, grads = scan(cell, p)
+    h_steps, grads_steps = step_by_step(cell, p)
+    np.testing.assert_allclose(h, h_steps, atol=1e-12)
+    for grad, grad_steps in zip(grads, grads_steps, strict=True):
+        np.testing.assert_allclose(grad, grad_steps, atol=1e-12)
+
+
+@every_cell
+def test_hidden_sizes_above_the_block_width(cell: Cell) -> None:
+    p = problem(cell, [3, 1], hidden=70)
+    p = p._replace(Wh=p.Wh / 8)
+    h, grads = scan(cell, p)
+    h_steps, grads_steps = step_by_step(cell, p)
+    np.testing.assert_allclose(h, h_steps, atol=1e-12)
+    for grad, grad_steps in zip(grads, grads_steps, strict=True):
+        np.testing.assert_allclose(grad, grad_steps, atol=1e-11)
+
+
+@every_cell
+def test_shared_inputs_equal_separate_inputs(cell: Cell) -> None:
+    p = problem(cell, [4, 2, 3])
+    h, (dinputs, *others) = scan(cell, p)
+    packing = pack(p.lengths)
+    h_separate, cache = scan_forward(cell, p.inputs[p.ids], None, p.initial, p.Wx, p.Wh, p.b, packing)
+    drows, dinitial, *dweights = scan_backward(cell, p.dh, cache)
+    np.testing.assert_allclose(h_separate, h, atol=1e-14)
+    np.testing.assert_allclose([drows[p.ids == word].sum(axis=0) for word in range(len(p.inputs))], dinputs, atol=1e-12)
+    for a, b in zip([*dweights, *dinitial], others, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+@every_cell
+def test_padded_steps_have_no_influence(cell: Cell) -> None:
+    """Values beyond the length of a sequence do not change a bit of the result."""
+    p = problem(cell, [4, 2, 3])
+    packing = pack(p.lengths)
+    padded = np.full((3, 6, p.inputs.shape[1]), np.nan)
+    padded[packing.caption, packing.time] = p.inputs[p.ids]
+    results = []
+    for beyond in (np.nan, 7.0):
+        x = np.where(np.isnan(padded), beyond, padded)
+        h, cache = scan_forward(cell, x[packing.caption, packing.time], None, p.initial, p.Wx, p.Wh, p.b, packing)
+        dinputs, dinitial, *dweights = scan_backward(cell, p.dh, cache)
+        results.append([h, dinputs, *dweights, *dinitial])
+    for first, second in zip(*results, strict=True):
+        assert np.isfinite(first).all()
+        np.testing.assert_array_equal(first, second)
+
+
+@every_cell
+def test_only_real_steps_are_computed(cell: Cell) -> None:
+    rows = {"forward": 0, "backward": 0}
+
+    def forward(ax: Array, *rest: object) -> None:
+        rows["forward"] += ax.shape[1]
+        cell.forward(ax, *rest)  # type: ignore[arg-type]
+
+    def backward(dstate: CellState, *rest: object) -> Array | None:
+        rows["backward"] += len(dstate[0])
+        return cell.backward(dstate, *rest)  # type: ignore[arg-type]
+
+    p = problem(cell, [5, 0, 1, 2])
+    scan(cell._replace(forward=forward, backward=backward), p)
+    assert rows == {"forward": 8, "backward": 8}
+
+
+@every_cell
+def test_inference_computes_the_same_states(cell: Cell) -> None:
+    p = problem(cell, [4, 0, 3])
+    h, cache = scan_forward(cell, p.inputs, p.ids, p.initial, p.Wx, p.Wh, p.b, pack(p.lengths), save_for_backward=False)
+    assert (h == scan(cell, p)[0]).all()
+    assert cache.saved.size == 0
+
+
+@every_cell
+def test_scans_pass_the_gradient_check(cell: Cell) -> None:
+    p = problem(cell, [0, 3, 1, 3])
+    states = {f"s{k}": s for k, s in enumerate(p.initial)}
+    arrays = {"inputs": p.inputs, "Wx": p.Wx, "Wh": p.Wh, "b": p.b, **states}
+    case = Case(
+        "scan",
+        arrays,
+        lambda: float(np.vdot(scan(cell, p)[0], p.dh)),
+        lambda: dict(zip(arrays, scan(cell, p)[1], strict=True)),
+    )
+    rows = list(check(case, np.random.default_rng(0), full=True))
+    assert len(rows) == 4 + cell.states
+    assert all(row.passed for row in rows), rows
