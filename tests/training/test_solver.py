@@ -1,63 +1,21 @@
-"""The training loop: step records, exact resumption, and divergence before an update."""
+"""The training loop: step records, updates and exact resumption."""
 
 import copy
 import math
-import warnings
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from solving import PER_EPOCH, SIZES, Weighted, assert_equal, batches, model, plan, run
 
-import captioner.training.solver
-from captioner.arrays import Batch
-from captioner.data.batches import ShuffledBatches, sequential_batches
-from captioner.data.corpus import Split
-from captioner.errors import DivergenceError
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.dropout import Dropout
-from captioner.model.parameters import Sizes, initial_params
-from captioner.model.perplexity import mean_word_loss, perplexity
 from captioner.optim.clipping import clip_scale, global_norm
-from captioner.optim.schedules import SCHEDULES, Span
-from captioner.optim.update_rules import UPDATE_RULES, Hyper, initial_slots, update
-from captioner.training.solver import Plan, Step, TrainState, recheck_loss, steps
-from captioner.training.stopwatch import Stopwatch
-
-SIZES = Sizes(vocab=9, feature=5, wordvec=4, hidden=6)
-PER_EPOCH = 4
-WORDS = np.array([[1, 4, 5, 2, 0, 0], [1, 6, 7, 8, 5, 2], [1, 2, 0, 0, 0, 0]])
-
-
-def split() -> Split:
-    rng = np.random.default_rng(5)
-    captions = WORDS[np.arange(14) % 3].astype(np.int32)
-    return Split(captions, np.arange(14, dtype=np.int32) % 7, rng.standard_normal((7, 5)), [str(i) for i in range(7)])
-
-
-def batches(seed: int = 0) -> ShuffledBatches:
-    return ShuffledBatches(split(), 4, seed, null=0)
-
-
-def model(dropout: Dropout = Dropout(0.2, 0.3, 0.4)) -> CaptioningRNN:  # noqa: B008 - it is immutable
-    return CaptioningRNN(SIZES, initial_params(SIZES, np.random.default_rng(1).standard_normal), 0, dropout)
-
-
-def plan(total: int = 10, rule: str = "adam", schedule: str = "constant", warmup: int = 0, **options) -> Plan:
-    hyper = Hyper(learning_rate=options.pop("learning_rate", 0.01))
-    return Plan(UPDATE_RULES[rule], hyper, SCHEDULES[schedule], Span(total, PER_EPOCH, 0.5, warmup), **options)
-
-
-def run(model: CaptioningRNN, plan: Plan) -> list[Step]:
-    return list(steps(model, batches(), TrainState.fresh(model, plan.rule), plan))
-
-
-def assert_equal(one: dict, other: dict) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name])
+from captioner.optim.schedules import SCHEDULES
+from captioner.optim.update_rules import UPDATE_RULES, initial_slots, update
+from captioner.training.solver import TrainState, steps
 
 
 def test_records_count_steps_epochs_captions_and_words() -> None:
@@ -134,72 +92,6 @@ def test_dropout_and_order_depend_on_seed_and_step() -> None:
     assert len({record.loss for record in run(model(), frozen)}) == PER_EPOCH * 3
 
 
-class NonFiniteFeatures(ShuffledBatches):
-    """Batches with NaN features at step 3."""
-
-    def batch(self, step: int) -> Batch:
-        batch = super().batch(step)
-        return batch._replace(features=batch.features * np.nan) if step == 2 else batch
-
-
-def test_non_finite_features_stop_before_the_update() -> None:
-    diverging, good = model(), model()
-    state = TrainState.fresh(diverging, UPDATE_RULES["adam"])
-    with pytest.raises(
-        DivergenceError,
-        match=r"^step 3: .*got nan, .*not finite: features of 4 of 4 images in the batch; they were finite",
-    ):
-        list(steps(diverging, NonFiniteFeatures(split(), 4, 0, null=0), state, plan()))
-    assert state.step == 2
-    run(good, plan(2))
-    assert_equal(diverging.params, good.params)
-
-
-def test_a_non_finite_gradient_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    diverging = model()
-    _, grads = diverging.loss(*batches().batch(0)[:2])
-    grads["Wh"].flat[0] = np.inf
-    monkeypatch.setattr(diverging, "backward", lambda *_, **__: grads)
-    with pytest.raises(
-        DivergenceError, match=r"^step 1: .* not finite: gradients Wh; try a smaller train.learning_rate"
-    ):
-        run(diverging, plan())
-
-
-@pytest.mark.parametrize("name", model().params)
-def test_a_parameter_that_an_update_makes_infinite_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Including one that the next batch does not read, such as the embedding of another word."""
-    diverging, real = model(), captioner.training.solver.update
-
-    def corrupt(*args: Any) -> None:
-        real(*args)
-        if args[5] == 3:
-            diverging.params[name].flat[-1] = np.inf
-
-    monkeypatch.setattr(captioner.training.solver, "update", corrupt)
-    with pytest.raises(DivergenceError, match=rf"^step 3: .* after the update: parameters {name}; try a smaller"):
-        run(diverging, plan())
-
-
-def test_a_loss_far_above_log_v_is_divergence() -> None:
-    diverging = model()
-    diverging.params["b_vocab"][5] = -1e4
-    with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 per word, got [1-9]"):
-        run(diverging, plan())
-
-
-class Weighted(ShuffledBatches):
-    """Batches with caption weights and figures."""
-
-    def __init__(self, weight: float) -> None:
-        super().__init__(split(), 4, 0, null=0)
-        self.weight = weight
-
-    def batch(self, step: int) -> Batch:
-        batch = super().batch(step)
-        return batch._replace(weights=np.full(len(batch.captions), self.weight), metrics={"reward": 0.5 + step})
-
-
 def test_a_weighted_loss_has_no_perplexity() -> None:
     trained, plain, how = model(Dropout()), model(Dropout()), plan(2)
     weighted = list(steps(trained, Weighted(-0.5), TrainState.fresh(trained, how.rule), how))
@@ -217,20 +109,6 @@ def test_a_weighted_loss_has_no_perplexity() -> None:
     }
 
 
-@pytest.mark.parametrize("weight", [-1.0, 0.0, 1e-6])
-def test_weights_do_not_hide_divergence(weight: float) -> None:
-    diverging = model()
-    diverging.params["b_vocab"][5] = -1e4
-    with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 per word, got [1-9]"):
-        list(steps(diverging, Weighted(weight), TrainState.fresh(diverging, UPDATE_RULES["adam"]), plan()))
-
-
-def test_an_infinite_weight_is_divergence() -> None:
-    trained = model()
-    with pytest.raises(DivergenceError, match=r"^step 1: training diverged: .* not finite: gradients "):
-        list(steps(trained, Weighted(-math.inf), TrainState.fresh(trained, UPDATE_RULES["adam"]), plan()))
-
-
 def test_label_smoothing_does_not_change_perplexity() -> None:
     smooth, plain = model(Dropout()), model(Dropout())
     smooth.smoothing = 0.3
@@ -239,98 +117,6 @@ def test_label_smoothing_does_not_change_perplexity() -> None:
     assert one.loss != other.loss
 
 
-def test_a_large_smoothed_loss_is_divergence() -> None:
-    """The target words are likely, but another word is so unlikely that its smoothed target dominates the loss."""
-    diverging = model()
-    diverging.smoothing = 0.5
-    diverging.params["b_vocab"][3] = -1e4
-    with pytest.raises(DivergenceError, match=r"^step 1: .*at most 22\.0 per word, got [1-9]"):
-        run(diverging, plan())
-
-
-@pytest.mark.parametrize(("rule", "rate"), [("sgd", 1e30), ("adam", 1e39)])
-def test_overflow_raises_an_error_without_numpy_warnings(rule: str, rate: float) -> None:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        with pytest.raises(DivergenceError):
-            run(model(), plan(10, rule, learning_rate=rate))
-    assert [str(warning.message) for warning in caught] == []
-
-
-def test_mean_word_loss_does_not_depend_on_batch_size() -> None:
-    trained = model()
-    features, captions = np.asarray(split().features)[split().image_idxs], split().captions
-    for most in (None, 2):
-        mean = trained.word_losses(features[:most], captions[:most]).mean()
-        for size in (1, 3, 14):
-            assert mean_word_loss(trained, sequential_batches(split(), size, most)) == pytest.approx(mean, rel=1e-6)
-
-
-def test_a_uniform_model_has_loss_log_v() -> None:
-    uniform = model()
-    for w in uniform.params.values():
-        w[...] = 0
-    assert mean_word_loss(uniform, sequential_batches(split(), 4)) == pytest.approx(math.log(9))
-
-
-def test_measuring_the_loss_does_not_change_parameters() -> None:
-    trained = model()
-    before = copy.deepcopy(trained.params)
-    mean_word_loss(trained, sequential_batches(split(), 4))
-    assert_equal(trained.params, before)
-
-
-def test_perplexity_does_not_overflow() -> None:
-    assert perplexity(0.0) == 1.0
-    assert perplexity(math.log(45)) == pytest.approx(45)
-    assert perplexity(1e4) == math.inf
-
-
 def test_training_reduces_perplexity() -> None:
     records = run(model(Dropout()), plan(120, learning_rate=0.02))
     assert records[-1].metrics["perplexity"] < 1.5 < 4 < records[0].metrics["perplexity"]
-
-
-def test_recheck_loss_detects_divergence_of_the_last_update() -> None:
-    trained, how = model(), plan(3)
-    state = TrainState.fresh(trained, how.rule)
-    list(steps(trained, batches(), state, how))
-    recheck_loss(trained, batches(), state)
-    trained.params["b_vocab"][0] = 1e9
-    with pytest.raises(DivergenceError, match=r"^step 3: training diverged: expected a loss of at most 22.0 per word"):
-        recheck_loss(trained, batches(), state)
-
-
-def test_the_stopwatch_measures_every_phase_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-
-    def with_duration(seconds: float, work):
-        def timed(*args, **options):
-            clock[0] += seconds
-            return work(*args, **options)
-
-        return timed
-
-    monkeypatch.setattr("captioner.training.stopwatch.perf_counter", lambda: clock[0])
-    trained, source, how, watch = model(), batches(), plan(3, clip_norm=1.0), Stopwatch()
-    state = TrainState.fresh(trained, how.rule)
-    for owner, name, seconds in (
-        (source, "batch", 1),
-        (trained, "forward", 10),
-        (trained, "backward", 100),
-        (captioner.training.solver, "global_norm", 1000),
-        (captioner.training.solver, "update", 10_000),
-    ):
-        monkeypatch.setattr(owner, name, with_duration(seconds, getattr(owner, name)))
-    for _ in steps(trained, source, state, how, watch):
-        clock[0] += 1e6
-    assert watch.seconds == {"reading": 3, "forward": 30, "backward": 300, "all-reduce": 0, "update": 36_000}
-
-
-def test_the_stopwatch_does_not_change_training() -> None:
-    timed, untimed = model(), model()
-    watch, how = Stopwatch(), plan(5)
-    records = list(steps(timed, batches(), TrainState.fresh(timed, how.rule), how, watch))
-    assert records == run(untimed, how)
-    assert_equal(timed.params, untimed.params)
-    assert all(seconds > 0 for seconds in watch.seconds.values())
