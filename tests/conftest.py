@@ -50,12 +50,15 @@ SLOW = (
     "test_docs.py",
     "test_platforms.py",
     "training/test_distill.py",
+    "training/test_distill_errors.py",
+    "training/test_distill_resume.py",
     "training/test_end_of_run.py",
     "training/test_flickr8k.py",
     "training/test_folder_moved.py",
     "training/test_mpi_training.py",
     "training/test_resume_or_start.py",
     "training/test_self_critical.py",
+    "training/test_teacher_captions.py",
     "training/test_train_prefetch.py",
 )
 """Folders and files whose tests train for long, or start many processes: `make slow` runs them."""
