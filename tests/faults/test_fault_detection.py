@@ -1,0 +1,146 @@
+"""The fault suite detects crashes, hangs, disabled safeguards and wrong files."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captioner.errors import ConfigError, DataError
+from captioner.storage import hdf5 as h5
+from faults import materials, numbers, photographs, replaced, resealed, sealed, texts, users, watch
+from faults.session import Session
+from faults.watch import ESCAPED, Outcome, classify
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A trial whose outcome depends on its number."""
+
+    def __call__(self, number: int) -> Outcome:
+        match number:
+            case 1:
+                import os
+
+                os._exit(3)
+            case 3:
+                time.sleep(60)
+            case 4:
+                raise RuntimeError("a bug in the suite")
+            case 5:
+                return Outcome("refused", str(bytearray(600 << 20)[:1]))
+        return Outcome("refused")
+
+
+def test_crashes_hangs_and_high_memory_are_counted_and_other_trials_run() -> None:
+    tally = watch.run(Bad(), 8, workers=2, patience=2.0)
+    assert tally.counts == {"crashed": 1, "hung": 1, "traceback": 1, "greedy": 1, "refused": 4}
+    assert tally.escaped == 4
+    assert len(tally.notes) == 4
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def act() -> object:
+        raise error
+
+    return act
+
+
+def with_invalid_message(error: Exception) -> Exception:
+    """Give the error a two-line message, which captioner never produces."""
+    error.args = ("a: two\nlines",)
+    return error
+
+
+def test_a_decoder_that_raises_other_errors_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs, "decode", lambda *_: raising(ValueError("of a decoder"))())
+    assert photographs.Damaged(("PNG",), 0)(1).kind == "traceback"
+
+
+ATTEMPTS = {
+    "refused": raising(DataError("a: one line")),
+    "messy": raising(with_invalid_message(DataError())),
+    "traceback": raising(ValueError("of a library")),
+    "silent": lambda: "changed",
+    "harmless": lambda: "same",
+}
+
+
+@pytest.mark.parametrize("kind", ATTEMPTS)
+def test_outcome_is_classified(kind: str) -> None:
+    assert classify(ATTEMPTS[kind], lambda value: value == "same", DataError).kind == kind
+
+
+def test_unexpected_error_type_is_a_traceback() -> None:
+    assert classify(ATTEMPTS["refused"], lambda value: True, ConfigError).kind == "traceback"
+
+
+def test_disabled_seal_check_is_detected(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = session.folder("files")
+    one, other = (materials.make_prepared(folder / f"{seed}.h5", seed) for seed in (0, 1))
+    read, content, _ = sealed.READERS["data set"]
+    trial = sealed.Damaged("data set", one, (other,), content(read(one)), 0)
+    monkeypatch.setattr("captioner.storage.sealed.Seal.raise_damaged", lambda seal, path: None)
+    assert "silent" in {trial(number).kind for number in range(60)}
+
+
+def test_disabled_external_storage_check_is_detected(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(h5, "_check_storage", lambda plan, where: h5.h5d.CHUNKED + 1)
+    monkeypatch.setattr(h5, "_check_whole", lambda *_: None)
+    assert users.Hostile(session.scratch, 0)(list(users.CHANGES).index("external storage")).kind == "silent"
+
+
+def test_misread_yaml_integer_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.config.values.INTEGER", texts.re.compile(r"[-+]?[0-9]+"))
+    assert texts.attempt(b"seed: 017", tmp_path / "a.yaml").kind == "silent"
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "disabled"),
+    [
+        ("a gradient", "_not_finite", lambda arrays: ""),
+        ("a parameter", "_not_finite", lambda arrays: ""),
+        ("a parameter", "check_finite", lambda *arguments: None),
+        ("a feature", "_diagnosis", lambda step, *_: f"step {step}: diverged; try"),
+    ],
+)
+def test_missing_divergence_check_or_message_is_detected(
+    name: str, check: str, disabled: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"captioner.training.solver.{check}", disabled)
+    assert numbers.Planted(tmp_path, 0)(list(numbers.PLANTS).index(name)).kind in ESCAPED
+
+
+NO_LOCK_CHECK = """
+from captioner.training.folder_lock import FolderLock
+FolderLock.check_not_moved = lambda *_: None
+from captioner.cli import main
+main()
+"""
+
+
+def test_disabled_folder_lock_check_is_detected(tmp_path: Path) -> None:
+    expected = replaced.uninterrupted(tmp_path / "uninterrupted", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
+    every = replaced.SAVE_EVERY[-1]
+    outcome = replaced.replaced("moved", tmp_path / "run", expected, every, np.random.default_rng(0), NO_LOCK_CHECK)
+    assert outcome.kind in ESCAPED, outcome
+
+
+def test_every_hostile_change_modifies_the_file(session: Session) -> None:
+    folder = session.folder("files")
+    files = {
+        "checkpoint": materials.make_run(folder / "run") / "last.h5",
+        "data set": materials.make_prepared(folder / "d.h5"),
+    }
+    for kind, whole in files.items():
+        image = whole.read_bytes()[resealed.SIZE :]
+        for name, (change, floats) in resealed.CHANGES[kind].items():
+            made = resealed.hostile.apply(image, change, np.random.default_rng(0), str(folder / "victim"), floats)
+            assert made != image, name
+        again = folder / "again.h5"
+        same = resealed.hostile.apply(image, lambda target: None, np.random.default_rng(0), "")
+        again.write_bytes(resealed.sealed(same, resealed.SEALS[kind]))
+        read, content, _ = sealed.READERS[kind]
+        assert content(read(again)) == content(read(whole)), "resealing without a change must preserve the content"

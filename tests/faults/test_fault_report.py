@@ -1,0 +1,45 @@
+"""The report of the fault suite, its exit code and its figures of costs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import faults.__main__ as program
+from faults import costs, report
+from faults.session import ROOT, Session, row
+from faults.watch import Outcome, Tally
+
+
+def test_reliability_page_matches_the_results() -> None:
+    results = json.loads((ROOT / "faults" / "results.json").read_text())
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    assert f"{report.BEGIN}\n{report.render(results)}\n{report.END}" in page, "run `make faults`"
+    assert results["share"] == 1
+    assert not report.escaped(results)
+
+
+@pytest.mark.parametrize(("kind", "code"), [("refused", 0), ("silent", 1)])
+def test_exit_code_is_1_if_a_fault_escapes(
+    kind: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tally = Tally()
+    tally.add(7, Outcome(kind, "so"))
+    monkeypatch.setitem(program.PARTS, "sealed", lambda session: iter([row("a", "b", tally)]))
+    output = tmp_path / "results.json"
+    done = CliRunner().invoke(program.main, ["--only", "sealed", "--share", "0.01", "--output", str(output)])
+    assert done.exit_code == code
+    assert json.loads(output.read_text())["rows"][0]["trials"] == 1
+    assert ("Escaped: a: trial 7: silent: so" in done.output) == bool(code)
+
+
+def test_figure_above_its_bound_is_reported() -> None:
+    figure = {"what": "a", "got": 2.0, "most": 1.0, "unit": "s"}
+    assert report.escaped({"rows": [figure]})
+    assert "**missed**" in report.line(figure)  # type: ignore[arg-type]
+
+
+def test_cost_figures_are_positive(session: Session) -> None:
+    figures = list(costs.measure(session))
+    assert [figure["got"] > 0 for figure in figures] == [True] * 3
