@@ -1,0 +1,133 @@
+"""No wrong loss, gradient or caption is timed."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import checks, decoding, loops, shapes, steps
+from benchmarks.session import Session
+from benchmarks.timing import Timer
+from captioner.arrays import Params
+
+SHAPE = shapes.QUICK[0]
+FAULTS: dict[str, Callable[[float, Params], tuple[float, Params]]] = {
+    "loss": lambda loss, grads: (loss * (1 + 2e-5), grads),
+    "NaN": lambda loss, grads: (loss, grads | {"b": grads["b"] * np.nan}),
+    "missing": lambda loss, grads: (loss, {name: grad for name, grad in grads.items() if name != "Wx"}),
+    **{
+        name: lambda loss, grads, name=name: (loss, grads | {name: grads[name] * 1.001})
+        for name in SHAPE.sizes.shapes()
+    },
+}
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replace the return value of one method of one contender."""
+    makers = steps.learners(Session.has_torch)
+
+    def change(contender: str, method: str, fault: Callable[[Any], Any]) -> None:
+        def make(*arguments: Any) -> Any:
+            learner = makers[contender](*arguments)
+            true = getattr(learner, method)
+            setattr(learner, method, lambda: fault(true()))
+            return learner
+
+        monkeypatch.setattr(steps, "learners", lambda with_torch, threads: makers | {contender: make})
+        monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
+
+    return change
+
+
+FLOAT32 = [name for name in steps.learners(Session.has_torch) if name != "bfloat16"]
+every_contender = pytest.mark.parametrize("contender", FLOAT32)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@every_contender
+def test_a_wrong_loss_or_gradient_is_not_timed(
+    contender: str, fault: Any, session: Session, plant: Callable[..., None]
+) -> None:
+    plant(contender, "gradients", lambda true: fault(*true))
+    with pytest.raises(checks.WrongResultError):
+        steps.measure_shape(session, SHAPE)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS][1:], ids=str)
+def test_a_wrong_bfloat16_gradient_is_not_timed(fault: str, session: Session, plant: Callable[..., None]) -> None:
+    if "bfloat16" not in steps.learners(Session.has_torch):
+        pytest.skip("needs PyTorch and a CPU with products of bfloat16 numbers")
+    plant("bfloat16", "gradients", lambda true: _far(*FAULTS[fault](*true)))
+    with pytest.raises(checks.WrongResultError, match="bfloat16"):
+        steps.measure_shape(session, SHAPE)
+
+
+def _far(loss: float, grads: Params) -> tuple[float, Params]:
+    """Scale a planted error of 0.1 % to one above the tolerance of bfloat16."""
+    return loss, {name: grad * 1.2 for name, grad in grads.items()}
+
+
+@every_contender
+def test_the_timed_step_has_the_checked_loss(contender: str, session: Session, plant: Callable[..., None]) -> None:
+    plant(contender, "step", lambda loss: loss * (1 + 2e-5))
+    with pytest.raises(checks.WrongResultError, match=f"{contender}, in training"):
+        steps.measure_shape(session, SHAPE)
+
+
+def test_a_contender_that_does_not_update_is_found(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "adam", lambda w, dw, config: w)
+    with pytest.raises(checks.WrongResultError, match="loops: expected a loss below"):
+        steps.measure_shape(session, SHAPE)
+
+
+def test_gates_in_another_order_are_found(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    torch_peer = pytest.importorskip("benchmarks.torch_peer")
+    monkeypatch.setitem(torch_peer.LAYERS, "lstm", (torch_peer.LAYERS["lstm"][0], [0, 1, 2, 3]))
+    with pytest.raises(checks.WrongResultError, match="torch"):
+        steps.measure_shape(session, SHAPE)
+
+
+CAPTIONS = np.array([[4, 5, 2, 0], [6, 7, 2, 0]])
+
+
+def test_captions_may_differ_only_after_a_tie() -> None:
+    other = np.array([[4, 5, 2, 0], [6, 8, 9, 2]])
+
+    def score(difference: float, images: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        assert images.tolist() == [1], "the caption that differs"
+        assert tokens.tolist() == [[[6, 7], [6, 8]]], "up to the first different word"
+        return np.array([[-3.0, -3.0 + difference]])
+
+    assert checks.same_captions("ours", CAPTIONS, CAPTIONS, partial(score, 1.0)) == 0
+    assert checks.same_captions("ours", CAPTIONS, other, partial(score, 5e-5)) == 1
+    for difference in (2e-4, -2e-4, np.nan):
+        with pytest.raises(checks.WrongResultError, match="word 2 of caption 1"):
+            checks.same_captions("ours", CAPTIONS, other, partial(score, difference))
+
+
+def test_only_scores_of_found_captions_are_compared() -> None:
+    scores = np.array([[-3.0, -np.inf]])
+    checks.same_scores("beam", scores, np.array([[-3.0005, 0.0]]))
+    for wrong in (-3.002, np.nan):
+        with pytest.raises(checks.WrongResultError):
+            checks.same_scores("beam", scores, np.array([[wrong, 0.0]]))
+
+
+@pytest.mark.parametrize("decoder", ["ours", "ours beam 3", "ours beam 5"])
+def test_a_wrong_decoder_is_not_timed(decoder: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    true = decoding.decoders
+
+    def wrong(*arguments: Any) -> Any:
+        table = true(*arguments)
+        decode = table[decoder]
+        return table | {decoder: lambda images: (lambda ids, scores: (ids, scores - 0.002))(*decode(images))}
+
+    monkeypatch.setattr(decoding, "decoders", wrong)
+    monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
+    with pytest.raises(checks.WrongResultError, match=decoder):
+        decoding.measure_cell(session, SHAPE)
