@@ -148,3 +148,9 @@ def test_completion_loads_nothing_heavy(shell: Callable[..., Any], monkeypatch: 
         "print(len(found), sorted({'numpy', 'h5py', 'yaml', 'tqdm'} & set(sys.modules)))"
     )
     assert shell(code=code).stdout == "3 []\n"
+
+
+def test_the_shell_completes_commands(shell: Callable[..., Any]) -> None:
+    environment = {"_CAPTIONER_COMPLETE": "bash_complete", "COMP_WORDS": "captioner tr", "COMP_CWORD": "1"}
+    done = shell(code="from captioner.cli import main; main()", env={**os.environ, **environment})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "plain,train\n", "")
