@@ -1,5 +1,5 @@
-"""Fixtures of commands: photographs in the current folder."""
+"""Fixtures of photographs in the current folder."""
 
-from scene_photos import photos_here
+from scene_photos import new_captions, new_folder, photos_here
 
-__all__ = ["photos_here"]
+__all__ = ["new_captions", "new_folder", "photos_here"]

@@ -1,0 +1,175 @@
+"""captioner sample of photographs: folders, names on stdin, unreadable files and encoders."""
+
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scene_photos import by_image
+
+from captioner.images import protobuf
+from captioner.storage import checkpoint
+
+
+def test_a_model_of_scenes_warns_once_about_photographs(
+    cli: Callable[..., Any], tiny_run: Path, new_folder: Path
+) -> None:
+    done = cli("sample", tiny_run, "new")
+    assert (done.code, len(done.out.splitlines())) == (0, 5)
+    assert done.err == (
+        f"captioner: warning: {tiny_run}/best.h5 was trained on generated scenes of coloured shapes, so its captions "
+        "do not describe photographs; train on photographs with captions: captioner prepare --help\n"
+    )
+
+
+@pytest.mark.smoke
+def test_a_folder_is_captioned_in_order(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
+    done = cli("sample", photo_run, "new")
+    assert (done.code, done.err) == (0, "")
+    assert list(by_image(done.out).items()) == list(new_captions.items())
+    several = cli("sample", photo_run, "new/074.png", "new", "new/070.png")
+    assert [line.split("\t")[0] for line in several.out.splitlines()] == ["new/074.png", *new_captions, "new/070.png"]
+    assert list(by_image(cli("sample", photo_run, "new", "-n", 2).out)) == list(new_captions)[:2]
+
+
+def test_an_unreadable_photograph_is_skipped(
+    cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]
+) -> None:
+    Path("new/072.png").write_bytes(b"no photograph")
+    Path("empty").mkdir()
+    done = cli("sample", photo_run, "empty", "new", "no\n.png")
+    assert done.code == 1
+    assert list(by_image(done.out).items()) == [
+        (path, text) for path, text in new_captions.items() if "072" not in path
+    ]
+    lines = done.err.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("captioner: new/072.png: expected a photograph")
+    assert lines[1:] == [
+        rf"captioner: no\n.png: not found; expected a photograph; relative names start at {Path.cwd()}",
+        "captioner: empty: expected photographs in this folder, got none",
+    ]
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    def give(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    return give
+
+
+def test_names_from_stdin(
+    cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str], stdin: Callable[[bytes], None]
+) -> None:
+    unusual = os.fsencode("new/ a b ") + b"\xff.png"
+    shutil.copy("new/070.png", unusual)
+    stdin(b"new/073.png\n\n" + unusual + b"\r\nnew/071.png")
+    done = cli("sample", photo_run, "-", "new/074.png")
+    assert (done.code, done.err) == (0, "")
+    assert list(by_image(done.out).items()) == [
+        ("new/073.png", new_captions["new/073.png"]),
+        (r"new/ a b \udcff.png", new_captions["new/070.png"]),
+        ("new/071.png", new_captions["new/071.png"]),
+        ("new/074.png", new_captions["new/074.png"]),
+    ]
+    stdin(b"\n")
+    nothing = "captioner: -: expected names of photographs on stdin, one per line, got none\n"
+    assert cli("sample", photo_run, "-") == (2, "", nothing)
+
+
+def test_unusual_names_are_escaped(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
+    names = ["new/a\nb.png", "new/a\tb.png", "new/\x1b[2J.png", "new/\udcff.png", "new/猫 .png"]
+    for name in names:
+        shutil.copy("new/070.png", name)
+    done = cli("sample", photo_run, *names)
+    assert (done.code, done.err) == (0, "")
+    shown = [r"new/a\nb.png", r"new/a\tb.png", r"new/\x1b[2J.png", r"new/\udcff.png", "new/猫 .png"]
+    assert by_image(done.out) == dict.fromkeys(shown, new_captions["new/070.png"])
+    lines = cli("sample", photo_run, *names, "--json").out.splitlines()
+    assert [json.loads(line)["image"] for line in lines] == names
+
+
+def test_candidates_follow_the_caption(cli: Callable[..., Any], photo_run: Path, new_folder: Path) -> None:
+    done = cli("sample", photo_run, "new", "--n-best", 3)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    records = [json.loads(line) for line in cli("sample", photo_run, "new", "--n-best", 3, "--json").out.splitlines()]
+    assert len(lines) == 3 * len(records) == 15
+    for record, first, *others in zip(records, lines[::3], lines[1::3], lines[2::3], strict=True):
+        candidates = record["candidates"]
+        assert candidates[0] == {"caption": record["caption"], "log_prob": record["log_prob"]}
+        assert [one["log_prob"] for one in candidates] == sorted((one["log_prob"] for one in candidates), reverse=True)
+        shown = [f"{one['caption']}\t{one['log_prob']:.2f}" for one in candidates]
+        assert [first, *others] == [f"{record['image']}\t{shown[0]}", f"\t{shown[1]}", f"\t{shown[2]}"]
+    assert "candidates" not in json.loads(cli("sample", photo_run, "new/070.png", "--json").out)
+
+
+def test_runs_come_before_the_photographs(
+    cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]
+) -> None:
+    done = cli("sample", "--ensemble", photo_run, photo_run / "best.h5", "new")
+    assert (done.code, done.err) == (0, "")
+    assert list(by_image(done.out).items()) == list(new_captions.items())
+    late = cli("sample", photo_run, "new/070.png", photo_run)
+    assert late == (
+        2,
+        "",
+        f"captioner: {photo_run}: run after a photograph; put all runs before the photographs\n",
+    )
+    Path("empty").mkdir()
+    assert cli("sample", photo_run, "empty", "new", "-n", 1).code == 1, (
+        "a folder without a checkpoint is a folder of photographs"
+    )
+
+
+def test_another_encoder_is_an_error(cli: Callable[..., Any], photo_run: Path, new_folder: Path) -> None:
+    run = Path(shutil.copytree(photo_run, "run"))
+    saved = checkpoint.load(run / "best.h5")
+    saved.meta.__dict__["encoder"] = "scenes-0"
+    checkpoint.save(run / "best.h5", saved)
+    done = cli("sample", run, "new")
+    assert (done.code, done.out) == (1, "")
+    assert re.fullmatch(
+        r"captioner: run/best\.h5: expected encoder scenes-0, got scenes-\d+; use the encoder of the training images\n",
+        done.err,
+    )
+
+
+def test_photographs_need_a_known_encoder(cli: Callable[..., Any], coco_run: Path, new_folder: Path) -> None:
+    done = cli("sample", coco_run, "new")
+    assert (done.code, done.out) == (2, "")
+    assert "was trained on features of cs231n:vgg16_fc7_pca, which is not a known encoder; try --encoder" in done.err
+    other = cli("sample", coco_run, "new", "--encoder", "scenes")
+    assert (other.code, other.out) == (1, "")
+    assert "features: expected 8 numbers per image, got " in other.err
+
+
+@pytest.mark.smoke
+def test_a_users_onnx_encoder(
+    cli: Callable[..., Any], small_options: tuple[str, ...], album: Callable[..., Path], new_folder: Path
+) -> None:
+    """The ONNX file is found beside the data set from any current folder."""
+    nodes = [protobuf.node("GlobalAveragePool", ["x"], "mean"), protobuf.node("Flatten", ["mean"], "y")]
+    shapes = [protobuf.value_info("x", ["n", 3, 8, 8])], [protobuf.value_info("y", ["n", 3])]
+    home = Path("home")
+    table = album(home / "photos")
+    (home / "net.onnx").write_bytes(protobuf.model(nodes, {}, *shapes, {}))
+    settings = ("--encoder-option", "mean=127.5", "--encoder-option", "scale=127.5")
+    net = ("--encoder", "onnx:home/net.onnx", *settings, "--min-count", "1")
+    assert cli("prepare", table, "--output", "home/birds.h5", *net).code == 0
+    trained = cli("train", "--data", "home/birds.h5", *small_options, "-o", "train.epochs=1")
+    assert trained.code == 0
+    done = cli("sample", "runs/birds", "new")
+    assert (done.code, done.err) == (0, "")
+    assert len(by_image(done.out)) == 5
+    (home / "net.onnx").rename("moved.onnx")
+    lost = cli("sample", "runs/birds", "new")
+    assert (lost.code, lost.out) == (2, "")
+    assert lost.err == ("captioner: runs/birds/best.h5: encoder onnx:net.onnx not found; try --encoder onnx:FILE\n")
