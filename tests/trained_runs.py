@@ -30,17 +30,21 @@ def small_options() -> tuple[str, ...]:
     return tuple(f"--set={override}" for override in SMALL)
 
 
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of two epochs, to be read alone."""
+def trained(folder: Path, *overrides: str) -> Path:
+    """Train a small run in a folder, and return the folder."""
     from captioner.config.yaml_io import parse
     from captioner.training.train import train
 
-    folder = tmp_path_factory.mktemp("tiny") / "run"
-    overrides = [*SMALL, "train.epochs=2", "train.learning_rate=0.01", "train.log_every=1"]
-    for _ in train(parse("", "", overrides), folder):
+    for _ in train(parse("", "", [*SMALL, *overrides]), folder):
         pass
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of two epochs, to be read alone."""
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    return trained(folder, "train.epochs=2", "train.learning_rate=0.01", "train.log_every=1")
 
 
 @pytest.fixture
@@ -52,14 +56,8 @@ def own_run(tiny_run: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def attention_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with attention, to be read alone."""
-    from captioner.config.yaml_io import parse
-    from captioner.training.train import train
-
     folder = tmp_path_factory.mktemp("attention") / "run"
-    overrides = [*SMALL, "model.attention=adaptive", "model.attention_dim=8", "train.max_steps=2"]
-    for _ in train(parse("", "", overrides), folder):
-        pass
-    return folder
+    return trained(folder, "model.attention=adaptive", "model.attention_dim=8", "train.max_steps=2")
 
 
 @pytest.fixture(scope="session")
@@ -87,20 +85,17 @@ def write_coco() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def coco_run(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the assignment's layout that says `a` for ever, as likely on every machine."""
-    from captioner.config.yaml_io import parse
     from captioner.storage import checkpoint
-    from captioner.training.train import train
 
     folder = tmp_path_factory.mktemp("coco")
-    overrides = ["data.source=cs231n", f"data.root={write_coco(folder / 'data')}", "train.max_steps=2"]
-    for _ in train(parse("", "", [*SMALL, *overrides]), folder / "run"):
-        pass
-    saved = checkpoint.load(folder / "run" / "best.h5")
+    data = write_coco(folder / "data")
+    run = trained(folder / "run", "data.source=cs231n", f"data.root={data}", "train.max_steps=2")
+    saved = checkpoint.load(run / "best.h5")
     for array in saved.params.values():
         array[...] = 0
     saved.params["b_vocab"][WORDS.index("a")] = 1
-    checkpoint.save(folder / "run" / "best.h5", saved)
-    return folder / "run"
+    checkpoint.save(run / "best.h5", saved)
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -132,21 +127,17 @@ def photo_run(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
     import numpy as np
 
     from captioner.config.options import Prepare
-    from captioner.config.yaml_io import parse
     from captioner.preparation.prepare import prepare
     from captioner.storage import checkpoint
-    from captioner.training.train import train
 
     folder = tmp_path_factory.mktemp("photographs")
     options = Prepare(encoder="scenes", val=0.25, min_count=1)
     list(prepare([str(album(folder / "photos"))], folder / "data.h5", options))
-    overrides = ["data.source=prepared", f"data.root={folder / 'data.h5'}", "train.max_steps=2"]
-    for _ in train(parse("", "", [*SMALL, *overrides]), folder / "run"):
-        pass
-    saved = checkpoint.load(folder / "run" / "best.h5")
+    run = trained(folder / "run", "data.source=prepared", f"data.root={folder / 'data.h5'}", "train.max_steps=2")
+    saved = checkpoint.load(run / "best.h5")
     rng = np.random.default_rng(0)
     for array in saved.params.values():
         array[...] = rng.standard_normal(array.shape)
     saved.params["b_vocab"][2] += 3  # <END>
-    checkpoint.save(folder / "run" / "best.h5", saved)
-    return folder / "run"
+    checkpoint.save(run / "best.h5", saved)
+    return run
