@@ -124,6 +124,7 @@ class Distilling(Training):
             return None
         if earlier.provenance == provenance:
             check_images(self.run.captions, earlier, self.corpus.split("train"))
+            self.run.reused = (self.run.captions,)
             return earlier
         if _is_unfinished(self.run) and not overwrite:
             raise UsageError(

@@ -68,6 +68,8 @@ class RunFolder:
         self.event_files = path / EVENT_FILES
         self.previous = path / PREVIOUS
         self.before_end = path / BEST_BEFORE_END
+        self.reused: tuple[Path, ...] = ()
+        """Files that a new run in this folder uses, so `create` does not delete them."""
         self._lock: FolderLock | None = None
 
     def initialization(self) -> dict[str, Any] | None:
@@ -106,7 +108,8 @@ class RunFolder:
             if self.best.exists() or (self.last.exists() and not self._has_previous()):
                 self._put_away()
             for file in (*self.files(), *self._event_files(self.path)):
-                file.unlink(missing_ok=True)
+                if file not in self.reused:
+                    file.unlink(missing_ok=True)
             remove_temporary_files(*self.files())
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error

@@ -113,3 +113,15 @@ def test_an_interrupted_generation_is_not_lost_to_other_options(student: Callabl
     student("other", "data.max_train=60", overwrite=True)
     found = teacher_captions.load(run / "captions.h5")
     assert found.done == found.total < 40
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_the_captions_are_kept_while_the_folder_is_prepared_again(
+    student: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = student("other", stop=stopper(1))
+    content = (run / "captions.h5").read_bytes()
+    monkeypatch.setattr(RunFolder, "write", lambda *_: pytest.fail("killed before the captions are written again"))
+    with pytest.raises(pytest.fail.Exception, match="killed"):
+        student("other")
+    assert (run / "captions.h5").read_bytes() == content
