@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from captioner.errors import CheckpointError
 from captioner.printable import printable, quoted
@@ -35,9 +36,19 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 MAX_NAME = 60
 
 
+class Origin(NamedTuple):
+    """A model package that another model was trained from; its terms apply to the other model too."""
+
+    name: str
+    license: str
+
+
 @dataclass(frozen=True)
 class PackageInfo:
-    """The content of `model.json`; `sha256` is the digest in the seal of the weights."""
+    """The content of `model.json`; `sha256` is the digest in the seal of the weights.
+
+    `origins` are the model packages that training started from, directly or through other models, nearest first.
+    """
 
     name: str
     version: str
@@ -49,10 +60,30 @@ class PackageInfo:
     captioner: str
     sha256: str
     format: int = FORMAT
+    origins: tuple[Origin, ...] = ()
 
     def json(self) -> str:
         """Encode as JSON."""
-        return to_json(asdict(self), indent=2) + "\n"
+        return to_json({**asdict(self), "origins": origin_records(self.origins)}, indent=2) + "\n"
+
+
+def origin_records(origins: Iterable[Origin]) -> list[dict[str, str]]:
+    """Return origins as JSON objects."""
+    return [origin._asdict() for origin in origins]
+
+
+def read_origins(records: Any) -> tuple[Origin, ...] | None:
+    """Return the origins in a list of JSON objects, or None if it contains anything else."""
+    if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
+        return None
+    found = tuple(Origin(one.get("name"), one.get("license")) for one in records)
+    return found if all(isinstance(text, str) for one in found for text in one) else None
+
+
+def recorded_origins(summary: Mapping[str, Any]) -> tuple[Origin, ...]:
+    """Return the origins in the summary of a run; none if it records none, or is damaged."""
+    initial = summary.get("init_from")
+    return (read_origins(initial.get("origins")) if isinstance(initial, dict) else None) or ()
 
 
 def is_name(text: str) -> bool:
@@ -83,8 +114,15 @@ def read_info(folder: Path) -> PackageInfo:
             f"{file}: expected model package format {FORMAT}, got {quoted(values.get('format'), 20)}; "
             "use the version of captioner that wrote it"
         )
+    origins = read_origins(values.get("origins", []))  # packages of earlier versions have none
+    if origins is None:
+        raise CheckpointError(
+            f"{file}: origins: expected a list of names and licenses, got {quoted(values['origins'], 40)}; "
+            "install the package again"
+        )
     kinds: dict[str, type] = {"words": int, "parameters": int, "format": int}
-    for one in fields(PackageInfo):
+    plain = [one for one in fields(PackageInfo) if one.name != "origins"]
+    for one in plain:
         value = values.get(one.name, MISSING)
         if not isinstance(value, kinds.get(one.name, str)) or isinstance(value, bool):
             got = "nothing" if value is MISSING else quoted(value, 40)
@@ -92,7 +130,7 @@ def read_info(folder: Path) -> PackageInfo:
             raise CheckpointError(f"{file}: {one.name}: expected {expected}, got {got}; install the package again")
     if not is_name(values["name"]):
         raise CheckpointError(f"{file}: name: expected the name of a model, got {quoted(values['name'])}")
-    return PackageInfo(**{one.name: values[one.name] for one in fields(PackageInfo)})
+    return PackageInfo(**{one.name: values[one.name] for one in plain}, origins=origins)
 
 
 def check_seal(path: Path, info: PackageInfo) -> None:

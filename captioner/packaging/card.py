@@ -74,12 +74,12 @@ def _data(facts: CardFacts) -> Iterator[str]:
         yield f"Terms: {escaped(options.data_terms)}"
     else:
         yield "Terms: not stated. Ask the author of the model before you use it for more than tests."
-    if (name := facts.origin.get("model")) is not None:
-        license = facts.origin.get("license", "unknown")
+    if facts.origins:
+        named = (f"{escaped(one.name, LONGEST)} (license: {escaped(one.license, LONGEST)})" for one in facts.origins)
         yield ""
         yield (
-            f"Training started from the model {escaped(name, LONGEST)} (license: {escaped(license, LONGEST)}), so the "
-            "terms of that model and of its training data apply too."
+            f"Training started from the model {', which was trained from '.join(named)}. The terms of every model "
+            "named here, and of its training data, apply too."
         )
     yield ""
     yield "The model contains the words of the training captions, but no images and no captions."
@@ -138,7 +138,7 @@ def _training(facts: CardFacts) -> Iterator[str]:
     yield f"Trained for {model.meta.step:,} steps with {versions}."
     if facts.teachers:
         yield f"The training captions were written by teachers: {', '.join(map(escaped, facts.teachers))}."
-    if model.config.train.init_from is not None and "model" not in facts.origin:
+    if model.config.train.init_from is not None and not facts.origins:
         yield "The initial parameters are those of another run (`train.init_from`)."
     if facts.version is not None:
         yield f"Packaged with captioner {captioner.__version__}, as version {facts.version}."

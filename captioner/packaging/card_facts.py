@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.errors import UsageError
-from captioner.inference.package_info import MAX_NAME, is_name
+from captioner.inference.package_info import MAX_NAME, Origin, in_package, is_name, read_info, recorded_origins
 from captioner.inference.restore import Restored
 from captioner.packaging.scores_file import SplitScores, read_scores
 from captioner.printable import printable
@@ -74,9 +74,14 @@ class CardFacts:
         return {**_texts(self.summary.get("versions")), **({"numpy": numpy} if numpy else {})}
 
     @property
-    def origin(self) -> dict[str, str]:
-        """The name and the license of the model package that training started from, if any (`model`, `license`)."""
-        return _texts(self.summary.get("init_from"))
+    def origins(self) -> tuple[Origin, ...]:
+        """The model packages that training started from, directly or through other models, nearest first.
+
+        Those of a package are in its description, because it has no summary.
+        """
+        if in_package(self.model.path):
+            return read_info(self.model.path.parent).origins
+        return recorded_origins(self.summary)
 
     @property
     def teachers(self) -> list[str]:

@@ -107,9 +107,9 @@ def package(
         os.replace(weights, folder / WEIGHTS)
         write_atomically(output / "README.md", (texts[CARD].encode(),))
         write_atomically(output / "pyproject.toml", (pyproject(info).encode(),))
-    if "model" in facts.origin:
-        origin = one_line(facts.origin["model"])
-        notes.append(f"trained from the model {origin}; its terms apply too, and the card says so: check --license")
+    if facts.origins:
+        named = ", ".join(one_line(origin.name) for origin in facts.origins)
+        notes.append(f"trained from the model {named}; its terms apply too, and the card says so: check --license")
     return Package(output, info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
 
 
@@ -153,6 +153,7 @@ def _info(facts: CardFacts, version: str, digest: str) -> PackageInfo:
         version=version,
         description=facts.description,
         license=facts.options.license,
+        origins=facts.origins,
         encoder=facts.model.meta.encoder,
         words=len(facts.model.vocab),
         parameters=facts.parameters,

@@ -13,8 +13,8 @@ from captioner.storage.files import regular_file
 INIT_FROM = "init_from"
 KINDS = (INIT_FROM, "step", "validation", "warning")
 LINE_LIMIT = 1 << 16
-PACKAGE = ("model", "license")
-"""What the first record has about a model package that training starts from."""
+ORIGINS = "origins"
+"""The key of the model packages that training starts from, if any."""
 AT_END = "at_end"
 """Marks records that exist only because the run ended; `resume` removes them."""
 
@@ -51,4 +51,4 @@ def initialization(path: Path) -> dict[str, Any] | None:
     if record.get("kind") != INIT_FROM:
         return None
     names = "checkpoint", "shared_words", "words"
-    return {name: record.get(name) for name in names} | {name: record[name] for name in PACKAGE if name in record}
+    return {name: record.get(name) for name in names} | {name: record[name] for name in (ORIGINS,) if name in record}

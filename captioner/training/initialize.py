@@ -16,9 +16,10 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.build_model import assemble
 from captioner.inference.load import open_run
-from captioner.inference.package_info import in_package, read_info
+from captioner.inference.package_info import Origin, in_package, origin_records, read_info, recorded_origins
 from captioner.inference.restore import Restored, check_encoder
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.storage.json_object import read_json_object
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}
@@ -43,7 +44,7 @@ def initialize_from(
 
     Of the parameters in `WORD_AXES`, only the parts of shared words are copied; other words keep those of `model`.
     Return also what to record: the checkpoint, the number of shared words and of all words, without special tokens,
-    and the name and license of a model package.
+    and the model packages that it comes from.
 
     Raises: CheckpointError when a parameter is too large for the dtype; ConfigError when the encoder or an option in
     `SHAPING` differs.
@@ -76,10 +77,17 @@ def initialize_from(
         "shared_words": len(shared[0]) - len(SPECIAL),
         "words": len(corpus.vocab) - len(SPECIAL),
     }
-    if in_package(restored.path):
-        info = read_info(restored.path.parent)
-        record |= {"model": info.name, "license": info.license}
+    if origins := origins_of(restored.path):
+        record["origins"] = origin_records(origins)
     return assemble(config, model.sizes, params, model.null, standardizers), record
+
+
+def origins_of(checkpoint: Path) -> tuple[Origin, ...]:
+    """Return the model packages that a checkpoint comes from: its own, and those that its training started from."""
+    if in_package(checkpoint):
+        info = read_info(checkpoint.parent)
+        return (Origin(info.name, info.license), *info.origins)
+    return recorded_origins(read_json_object(checkpoint.parent / "summary.json"))
 
 
 def shared_words(vocab: Vocab, other: Vocab) -> tuple[Array, Array]:

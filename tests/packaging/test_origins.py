@@ -1,0 +1,52 @@
+"""A model package names the model packages that its training started from, with their licenses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from packaged import packaged
+
+import captioner
+from captioner.errors import CheckpointError
+from captioner.inference.package_info import INFO, read_info
+from captioner.packaging.card_facts import CardOptions
+from captioner.packaging.package import package
+
+
+@pytest.mark.parametrize("way", ["through a package", "through a run"])
+def test_a_package_names_every_model_that_it_comes_from(
+    way: str, tiny_run: Path, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    package(tiny_run, tmp_path / "birds", CardOptions(license="cc-by-nc-4.0"), "birds")
+    options = (*small, "train.max_steps=1")
+    captioner.train(None, tmp_path / "tuned", (*options, f"train.init_from={tmp_path / 'birds'}"))
+    start, nearest = tmp_path / "tuned", []
+    if way == "through a package":
+        package(start, tmp_path / "shop", CardOptions(license="mit"), "shop")
+        start, nearest = tmp_path / "shop", [{"name": "shop", "license": "mit"}]
+    captioner.train(None, tmp_path / "again", (*options, f"train.init_from={start}"))
+    module = packaged(tmp_path / "again", tmp_path / "last")
+    origins = [*nearest, {"name": "birds", "license": "cc-by-nc-4.0"}]
+    assert json.loads((module / INFO).read_text())["origins"] == origins
+    named = ", which was trained from ".join(f"{one['name']} (license: {one['license']})" for one in origins)
+    assert f"Training started from the model {named}. The terms" in (module / "card.md").read_text()
+    again = packaged(module.parent, tmp_path / "copy")  # a package of a package
+    assert json.loads((again / INFO).read_text())["origins"] == origins
+
+
+@pytest.mark.parametrize(
+    "origins", [None, "birds", {}, ["birds"], [{"name": "birds"}], [{"name": 1, "license": "mit"}]]
+)
+def test_damaged_origins_are_one_line(origins: object, tiny_run: Path, tmp_path: Path) -> None:
+    info = packaged(tiny_run, tmp_path / "model") / INFO
+    info.write_text(json.dumps({**json.loads(info.read_text()), "origins": origins}))
+    with pytest.raises(CheckpointError, match=r"model\.json: origins: expected a list of names and licenses, got "):
+        read_info(info.parent)
+
+
+def test_a_package_without_origins_is_read(tiny_run: Path, tmp_path: Path) -> None:
+    info = packaged(tiny_run, tmp_path / "model") / INFO
+    values = json.loads(info.read_text())
+    del values["origins"]
+    info.write_text(json.dumps(values))
+    assert read_info(info.parent).origins == ()
