@@ -1,8 +1,8 @@
 """Installed model packages, found by the entry points of the group `captioner.models`.
 
 An entry point names a model and its Python package. The package is located, but never imported: it contains data, and
-its code does not run. `importlib.metadata` is imported only for a name of a model: it takes a tenth of the start-up
-time of `captioner sample`.
+its code does not run. `importlib.metadata` is imported only for a name of a model: other commands start faster
+without it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioner.errors import CheckpointError
-from captioner.inference.package_info import WEIGHTS, PackageInfo, check_seal, is_name, read_info
+from captioner.inference.origins import is_name
+from captioner.inference.package_info import WEIGHTS, PackageInfo, check_seal, read_info
 from captioner.printable import quoted
 
 if TYPE_CHECKING:

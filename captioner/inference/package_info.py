@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from captioner.errors import CheckpointError
+from captioner.inference.origins import LICENSE, MAX_ORIGINS, ORIGINS, Origin, is_name, parse_origins, recorded_origins
 from captioner.printable import printable, quoted
 from captioner.storage.files import read_bytes
 from captioner.storage.seals import digest
@@ -31,16 +30,6 @@ DATA_SET = Path("DATA_SET")
 """Placeholder for `data.root` in exported files; `-o data.root=FILE` sets the path."""
 PLACEHOLDERS = (NOT_PACKAGED.name, DATA_SET.name)
 """Names of data sets that are none."""
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-"""The names of models: lower-case letters, digits and single hyphens."""
-MAX_NAME = 60
-
-
-class Origin(NamedTuple):
-    """A model package that another model was trained from; its terms apply to the other model too."""
-
-    name: str
-    license: str
 
 
 @dataclass(frozen=True)
@@ -64,31 +53,7 @@ class PackageInfo:
 
     def json(self) -> str:
         """Encode as JSON."""
-        return to_json({**asdict(self), "origins": origin_records(self.origins)}, indent=2) + "\n"
-
-
-def origin_records(origins: Iterable[Origin]) -> list[dict[str, str]]:
-    """Return origins as JSON objects."""
-    return [origin._asdict() for origin in origins]
-
-
-def read_origins(records: Any) -> tuple[Origin, ...] | None:
-    """Return the origins in a list of JSON objects, or None if it contains anything else."""
-    if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
-        return None
-    found = tuple(Origin(one.get("name"), one.get("license")) for one in records)
-    return found if all(isinstance(text, str) for one in found for text in one) else None
-
-
-def recorded_origins(summary: Mapping[str, Any]) -> tuple[Origin, ...]:
-    """Return the origins in the summary of a run; none if it records none, or is damaged."""
-    initial = summary.get("init_from")
-    return (read_origins(initial.get("origins")) if isinstance(initial, dict) else None) or ()
-
-
-def is_name(text: str) -> bool:
-    """Return whether a text can be the name of a model."""
-    return len(text) <= MAX_NAME and NAME.fullmatch(text) is not None
+        return to_json(asdict(self), indent=2) + "\n"
 
 
 def module_name(name: str) -> str:
@@ -114,14 +79,14 @@ def read_info(folder: Path) -> PackageInfo:
             f"{file}: expected model package format {FORMAT}, got {quoted(values.get('format'), 20)}; "
             "use the version of captioner that wrote it"
         )
-    origins = read_origins(values.get("origins", []))  # packages of earlier versions have none
+    origins = parse_origins(values.get(ORIGINS, []))  # a package without any may omit them
     if origins is None:
         raise CheckpointError(
-            f"{file}: origins: expected a list of names and licenses, got {quoted(values['origins'], 40)}; "
-            "install the package again"
+            f"{file}: {ORIGINS}: expected a list of at most {MAX_ORIGINS} models with name and license, got "
+            f"{quoted(values[ORIGINS], 40)}; install the package again"
         )
     kinds: dict[str, type] = {"words": int, "parameters": int, "format": int}
-    plain = [one for one in fields(PackageInfo) if one.name != "origins"]
+    plain = [one for one in fields(PackageInfo) if one.name != ORIGINS]
     for one in plain:
         value = values.get(one.name, MISSING)
         if not isinstance(value, kinds.get(one.name, str)) or isinstance(value, bool):
@@ -130,6 +95,8 @@ def read_info(folder: Path) -> PackageInfo:
             raise CheckpointError(f"{file}: {one.name}: expected {expected}, got {got}; install the package again")
     if not is_name(values["name"]):
         raise CheckpointError(f"{file}: name: expected the name of a model, got {quoted(values['name'])}")
+    if not LICENSE.fullmatch(values["license"]):
+        raise CheckpointError(f"{file}: license: expected an identifier, got {quoted(values['license'], 40)}")
     return PackageInfo(**{one.name: values[one.name] for one in plain}, origins=origins)
 
 
@@ -149,6 +116,14 @@ def check_seal(path: Path, info: PackageInfo) -> None:
 def in_package(path: Path) -> bool:
     """Return whether a file is the weights of a model package."""
     return path.name == WEIGHTS and os.path.isfile(path.parent / INFO)
+
+
+def origins_of(checkpoint: Path) -> tuple[Origin, ...]:
+    """Return the model packages that the training of a model started from, directly or through others, nearest first.
+
+    Raises: CheckpointError for a damaged description of a package.
+    """
+    return read_info(checkpoint.parent).origins if in_package(checkpoint) else recorded_origins(checkpoint.parent)
 
 
 def find_package(folder: Path) -> Path | None:

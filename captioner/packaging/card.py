@@ -78,8 +78,8 @@ def _data(facts: CardFacts) -> Iterator[str]:
         named = (f"{escaped(one.name, LONGEST)} (license: {escaped(one.license, LONGEST)})" for one in facts.origins)
         yield ""
         yield (
-            f"Training started from the model {', which was trained from '.join(named)}. The terms of every model "
-            "named here, and of its training data, apply too."
+            f"Fine-tuned, directly or through other models, from: {', '.join(named)}. The terms of every model named "
+            "here, and of its training data, apply too."
         )
     yield ""
     yield "The model contains the words of the training captions, but no images and no captions."
@@ -138,8 +138,8 @@ def _training(facts: CardFacts) -> Iterator[str]:
     yield f"Trained for {model.meta.step:,} steps with {versions}."
     if facts.teachers:
         yield f"The training captions were written by teachers: {', '.join(map(escaped, facts.teachers))}."
-    if model.config.train.init_from is not None and not facts.origins:
-        yield "The initial parameters are those of another run (`train.init_from`)."
+    if model.config.train.init_from is not None:
+        yield "The initial parameters are those of another model (`train.init_from`)."
     if facts.version is not None:
         yield f"Packaged with captioner {captioner.__version__}, as version {facts.version}."
     differences = config_differences(model.config)

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from captioner.errors import UsageError
-from captioner.inference.package_info import MAX_NAME, Origin, in_package, is_name, read_info, recorded_origins
+from captioner.inference.origins import LICENSE, MAX_NAME, Origin, is_name
+from captioner.inference.package_info import origins_of
 from captioner.inference.restore import Restored
 from captioner.packaging.scores_file import SplitScores, read_scores
 from captioner.printable import printable
 from captioner.storage.json_object import read_json_object
 from captioner.text.vocabulary import SPECIAL
 
-LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 LONGEST = 200
 """Maximum characters of a name or description."""
@@ -52,7 +52,7 @@ class CardOptions:
 class CardFacts:
     """A restored model with its name, scores, and the content of its run's summary.json (empty if there is none).
 
-    `version` is that of the model package, None for a run.
+    `origins` are the model packages that training started from. `version` is that of the model package, None for a run.
     """
 
     name: str
@@ -60,6 +60,7 @@ class CardFacts:
     options: CardOptions
     scores: list[SplitScores]
     summary: Mapping[str, Any]
+    origins: tuple[Origin, ...]
     version: str | None = None
 
     @property
@@ -72,16 +73,6 @@ class CardFacts:
         """The versions of the libraries that trained the model, by the summary and the checkpoint."""
         numpy = self.model.meta.environment.get("numpy")
         return {**_texts(self.summary.get("versions")), **({"numpy": numpy} if numpy else {})}
-
-    @property
-    def origins(self) -> tuple[Origin, ...]:
-        """The model packages that training started from, directly or through other models, nearest first.
-
-        Those of a package are in its description, because it has no summary.
-        """
-        if in_package(self.model.path):
-            return read_info(self.model.path.parent).origins
-        return recorded_origins(self.summary)
 
     @property
     def teachers(self) -> list[str]:
@@ -127,7 +118,8 @@ def collect_facts(model: Restored, name: str, options: CardOptions, version: str
     """
     options.check()
     scores = [] if options.scores is None else read_scores(options.scores, model.config.decode)
-    return CardFacts(name, model, options, scores, read_json_object(model.path.parent / "summary.json"), version)
+    summary = read_json_object(model.path.parent / "summary.json")
+    return CardFacts(name, model, options, scores, summary, origins_of(model.path), version)
 
 
 def default_name(checkpoint: Path) -> str:

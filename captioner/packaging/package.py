@@ -19,6 +19,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.inference.load import Run, open_run
+from captioner.inference.origins import is_name
 from captioner.inference.package_info import (
     CARD,
     INFO,
@@ -26,7 +27,6 @@ from captioner.inference.package_info import (
     WEIGHTS,
     PackageInfo,
     find_package,
-    is_name,
     module_name,
     read_info,
 )
@@ -34,7 +34,7 @@ from captioner.inference.photos import open_encoder_of
 from captioner.inference.restore import Restored
 from captioner.model.standardizer import standardizer_arrays
 from captioner.packaging.card import model_card
-from captioner.packaging.card_facts import CardFacts, CardOptions, collect_facts, default_name, one_line
+from captioner.packaging.card_facts import CardFacts, CardOptions, collect_facts, default_name
 from captioner.packaging.pyproject import init_module, pyproject
 from captioner.printable import quoted
 from captioner.storage import checkpoint, seals
@@ -42,6 +42,8 @@ from captioner.storage.atomic import write_atomically
 from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.seals import MODEL
 
+MAX_BEAM = 10
+"""The widest beam of a packaged model that was decoded with consensus re-ranking."""
 VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}((a|b|rc)[0-9]{1,9})?(\.post[0-9]{1,9})?")
 
 TEMPORARY = ".captioner-package-"
@@ -108,8 +110,8 @@ def package(
         write_atomically(output / "README.md", (texts[CARD].encode(),))
         write_atomically(output / "pyproject.toml", (pyproject(info).encode(),))
     if facts.origins:
-        named = ", ".join(one_line(origin.name) for origin in facts.origins)
-        notes.append(f"trained from the model {named}; its terms apply too, and the card says so: check --license")
+        named = ", ".join(origin.name for origin in facts.origins)
+        notes.append(f"fine-tuned from {named}: these terms apply too, and the card says so; check --license")
     return Package(output, info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
 
 
@@ -125,7 +127,12 @@ def _portable(config: Config) -> tuple[Config, list[str]]:
             f"decode.consensus: set to 0 (was {decode.consensus:g}); re-ranking needs the training captions, which a "
             "package does not contain"
         )
-        decode = dataclasses.replace(decode, consensus=0.0)
+        if decode.beam_width > MAX_BEAM:
+            notes.append(
+                f"decode.beam_width: set to {MAX_BEAM} (was {decode.beam_width}); a wider beam improves captions only "
+                "with re-ranking"
+            )
+        decode = dataclasses.replace(decode, consensus=0.0, beam_width=min(decode.beam_width, MAX_BEAM))
     return dataclasses.replace(config, data=data, train=train, decode=decode), notes
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from captioner.errors import CaptionerError
-from captioner.storage.files import regular_file
+from captioner.inference.origins import ORIGINS
+from captioner.storage.json_object import read_first_json_object
 
 INIT_FROM = "init_from"
 KINDS = (INIT_FROM, "step", "validation", "warning")
-LINE_LIMIT = 1 << 16
-ORIGINS = "origins"
-"""The key of the model packages that training starts from, if any."""
 AT_END = "at_end"
 """Marks records that exist only because the run ended; `resume` removes them."""
 
@@ -35,14 +31,8 @@ def is_kept(line: str, step: int) -> bool:
 
 def first_record(path: Path) -> dict[str, Any] | None:
     """Return the first record of a history, or None if the file is missing or does not begin like one."""
-    try:
-        with regular_file(path) as descriptor:
-            line = os.read(descriptor, LINE_LIMIT).partition(b"\n")[0]
-        record = json.loads(line)
-    except (CaptionerError, ValueError, RecursionError):
-        return None
-    is_record = isinstance(record, dict) and record.get("kind") in KINDS and "step" in record
-    return record if is_record else None
+    record = read_first_json_object(path)
+    return record if record.get("kind") in KINDS and "step" in record else None
 
 
 def initialization(path: Path) -> dict[str, Any] | None:
@@ -51,4 +41,4 @@ def initialization(path: Path) -> dict[str, Any] | None:
     if record.get("kind") != INIT_FROM:
         return None
     names = "checkpoint", "shared_words", "words"
-    return {name: record.get(name) for name in names} | {name: record[name] for name in (ORIGINS,) if name in record}
+    return {name: record.get(name) for name in names} | ({ORIGINS: record[ORIGINS]} if ORIGINS in record else {})

@@ -16,10 +16,10 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.build_model import assemble
 from captioner.inference.load import open_run
-from captioner.inference.package_info import Origin, in_package, origin_records, read_info, recorded_origins
+from captioner.inference.origins import MAX_ORIGINS, ORIGINS, Origin, origin_records
+from captioner.inference.package_info import in_package, origins_of, read_info
 from captioner.inference.restore import Restored, check_encoder
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.storage.json_object import read_json_object
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}
@@ -77,17 +77,18 @@ def initialize_from(
         "shared_words": len(shared[0]) - len(SPECIAL),
         "words": len(corpus.vocab) - len(SPECIAL),
     }
-    if origins := origins_of(restored.path):
-        record["origins"] = origin_records(origins)
+    if origins := origins_from(restored.path):
+        record[ORIGINS] = origin_records(origins)
     return assemble(config, model.sizes, params, model.null, standardizers), record
 
 
-def origins_of(checkpoint: Path) -> tuple[Origin, ...]:
-    """Return the model packages that a checkpoint comes from: its own, and those that its training started from."""
+def origins_from(checkpoint: Path) -> tuple[Origin, ...]:
+    """Return the origins of a model whose training starts from a checkpoint: its package, if any, and its origins."""
+    own: tuple[Origin, ...] = ()
     if in_package(checkpoint):
         info = read_info(checkpoint.parent)
-        return (Origin(info.name, info.license), *info.origins)
-    return recorded_origins(read_json_object(checkpoint.parent / "summary.json"))
+        own = (Origin(info.name, info.license),)
+    return tuple(dict.fromkeys((*own, *origins_of(checkpoint))))[:MAX_ORIGINS]
 
 
 def shared_words(vocab: Vocab, other: Vocab) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from functools import update_wrapper
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
+from captioner.inference.origins import HISTORY
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, write_atomically
@@ -59,7 +61,7 @@ class RunFolder:
         self.best = path / BEST
         self.last = path / LAST
         self.config = path / "config.yaml"
-        self.history = path / "history.jsonl"
+        self.history = path / HISTORY
         self.reranker = path / RERANKER
         self.captions = path / CAPTIONS
         self.summary = path / "summary.json"
@@ -69,7 +71,7 @@ class RunFolder:
         self.previous = path / PREVIOUS
         self.before_end = path / BEST_BEFORE_END
         self.reused: tuple[Path, ...] = ()
-        """Files that a new run in this folder uses, so `create` does not delete them."""
+        """Files that a new run in this folder uses, so `create` leaves them there."""
         self._lock: FolderLock | None = None
 
     def initialization(self) -> dict[str, Any] | None:
@@ -97,7 +99,8 @@ class RunFolder:
                 f"{self.path}: already contains a run; {remedy}, "
                 "choose another folder with --run, or replace the run with --overwrite"
             )
-        if not has_run and self.path.is_dir() and any(file.name != LOCK for file in self.path.iterdir()):
+        known = {LOCK, *(file.name for file in self.reused)}
+        if not has_run and self.path.is_dir() and any(file.name not in known for file in self.path.iterdir()):
             expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
             raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
         try:
@@ -131,6 +134,9 @@ class RunFolder:
         files = [*filter(Path.exists, self.files()), *self._event_files(self.path)]
         moves = [(file, self.previous / file.relative_to(self.path)) for file in files]
         move_all(moves, self.previous)
+        for file in self.reused:
+            if (self.previous / file.name).exists():
+                shutil.copyfile(self.previous / file.name, file)
 
     @staticmethod
     def _event_files(run: Path) -> list[Path]:

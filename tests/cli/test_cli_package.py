@@ -166,9 +166,9 @@ def test_a_run_that_starts_from_a_model_names_it_in_its_card(
     assert done.code == 0, done.err
     assert "initialized from " in done.err
     packaged = cli("package", "fine", "--output", "shop", "--license", "mit")
-    assert "trained from the model birds; its terms apply too" in packaged.err
+    assert "fine-tuned from birds: these terms apply too" in packaged.err
     for card in (cli("card", "fine").out, (tmp_path / "shop" / "README.md").read_text()):
-        assert "Training started from the model birds (license: cc-by-nc-4.0). The terms of every model named" in card
+        assert "Fine-tuned, directly or through other models, from: birds (license: cc-by-nc-4.0). The terms" in card
         assert str(tmp_path) not in card
     (tmp_path / "birds").mkdir()  # an existing path takes precedence, also if it is no model
     failed = cli("train", *small_options, "-otrain.init_from=birds", "--run", "other")

@@ -28,19 +28,41 @@ def test_a_package_names_every_model_that_it_comes_from(
     module = packaged(tmp_path / "again", tmp_path / "last")
     origins = [*nearest, {"name": "birds", "license": "cc-by-nc-4.0"}]
     assert json.loads((module / INFO).read_text())["origins"] == origins
-    named = ", which was trained from ".join(f"{one['name']} (license: {one['license']})" for one in origins)
-    assert f"Training started from the model {named}. The terms" in (module / "card.md").read_text()
+    named = ", ".join(f"{one['name']} (license: {one['license']})" for one in origins)
+    assert f"Fine-tuned, directly or through other models, from: {named}. The terms" in (module / "card.md").read_text()
     again = packaged(module.parent, tmp_path / "copy")  # a package of a package
     assert json.loads((again / INFO).read_text())["origins"] == origins
 
 
+def test_a_killed_training_has_recorded_its_origins(bird_package: Path, small: tuple[str, ...], tmp_path: Path) -> None:
+    captioner.train(None, tmp_path / "tuned", (*small, "train.max_steps=1", f"train.init_from={bird_package}"))
+    (tmp_path / "tuned" / "summary.json").unlink()  # written at the end
+    module = packaged(tmp_path / "tuned", tmp_path / "model")
+    assert json.loads((module / INFO).read_text())["origins"] == [{"name": "birds", "license": "unknown"}]
+
+
+ORIGIN = {"name": "birds", "license": "mit"}
+
+
 @pytest.mark.parametrize(
-    "origins", [None, "birds", {}, ["birds"], [{"name": "birds"}], [{"name": 1, "license": "mit"}]]
+    "origins",
+    [
+        None,
+        "birds",
+        {},
+        ["birds"],
+        [{"name": "birds"}],
+        [ORIGIN, {**ORIGIN, "license": 1}],
+        [{**ORIGIN, "name": "two\nlines"}],
+        [{**ORIGIN, "license": "x), cats (license: mit"}],
+        [{**ORIGIN, "license": "m" * 62}],
+        [ORIGIN] * 21,
+    ],
 )
 def test_damaged_origins_are_one_line(origins: object, tiny_run: Path, tmp_path: Path) -> None:
     info = packaged(tiny_run, tmp_path / "model") / INFO
     info.write_text(json.dumps({**json.loads(info.read_text()), "origins": origins}))
-    with pytest.raises(CheckpointError, match=r"model\.json: origins: expected a list of names and licenses, got "):
+    with pytest.raises(CheckpointError, match=r"model\.json: origins: expected a list of at most 20 models with "):
         read_info(info.parent)
 
 
@@ -50,3 +72,11 @@ def test_a_package_without_origins_is_read(tiny_run: Path, tmp_path: Path) -> No
     del values["origins"]
     info.write_text(json.dumps(values))
     assert read_info(info.parent).origins == ()
+
+
+@pytest.mark.parametrize("license", ["", "two words", "<b>"])
+def test_a_license_of_another_form_is_one_line(license: str, tiny_run: Path, tmp_path: Path) -> None:
+    info = packaged(tiny_run, tmp_path / "model") / INFO
+    info.write_text(json.dumps({**json.loads(info.read_text()), "license": license}))
+    with pytest.raises(CheckpointError, match=r"model\.json: license: expected an identifier, got "):
+        read_info(info.parent)

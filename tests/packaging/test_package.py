@@ -102,13 +102,17 @@ def test_no_file_contains_a_path_of_the_machine(photo_run: Path, tmp_path: Path)
     assert root.name == NOT_PACKAGED.name
 
 
-def test_consensus_is_switched_off_with_a_note(own_run: Path, tmp_path: Path) -> None:
-    overrides = ["decode.beam_width=3", "decode.consensus=5"]
+@pytest.mark.parametrize(("width", "packaged_width"), [(3, 3), (10, 10), (60, 10)])
+def test_consensus_and_its_wide_beam_are_switched_off_with_notes(
+    width: int, packaged_width: int, own_run: Path, tmp_path: Path
+) -> None:
+    overrides = [f"decode.beam_width={width}", "decode.consensus=5"]
     written = package(own_run, tmp_path / "model", CardOptions(), "birds", overrides=overrides)
-    (note,) = written.notes
+    note, *others = written.notes
     assert note.startswith("decode.consensus: set to 0 (was 5); ")
+    assert [other.partition(";")[0] for other in others] == ["decode.beam_width: set to 10 (was 60)"] * (width > 10)
     decode = open_run(tmp_path / "model").config.decode
-    assert (decode.consensus, decode.beam_width) == (0, 3)
+    assert (decode.consensus, decode.beam_width) == (0, packaged_width)
 
 
 def test_a_package_can_be_packaged_again_without_loss(bird_package: Path, tmp_path: Path) -> None:

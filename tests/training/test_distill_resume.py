@@ -116,12 +116,24 @@ def test_an_interrupted_generation_is_not_lost_to_other_options(student: Callabl
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_the_captions_are_kept_while_the_folder_is_prepared_again(
-    student: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("earlier", ["interrupted", "finished"])
+def test_a_kill_while_the_folder_is_prepared_again_loses_no_captions(
+    earlier: str, student: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = student("other", stop=stopper(1))
-    content = (run / "captions.h5").read_bytes()
-    monkeypatch.setattr(RunFolder, "write", lambda *_: pytest.fail("killed before the captions are written again"))
-    with pytest.raises(pytest.fail.Exception, match="killed"):
-        student("other")
-    assert (run / "captions.h5").read_bytes() == content
+    options = {"overwrite": True} if earlier == "finished" else {}
+    run = student("other") if options else student("other", stop=stopper(1))
+    captions = teacher_captions.load(run / "captions.h5")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write", lambda *_: pytest.fail("killed before config.yaml is written"))
+        with pytest.raises(pytest.fail.Exception, match="killed"):
+            student("other", **options)
+    assert teacher_captions.load(run / "captions.h5").done == captions.done
+    real = teacher_captions.generate
+
+    def generate(teacher: Any, data: Any, done: int, ranks: Any) -> Iterator[Any]:
+        assert done == captions.done
+        yield from real(teacher, data, done, ranks)
+
+    monkeypatch.setattr(teacher_captions, "generate", generate)
+    student("other")
+    assert (run / "best.h5").exists()
