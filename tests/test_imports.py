@@ -1,6 +1,7 @@
 """What is light stays light, and what is public is there."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import captioner
@@ -31,3 +32,9 @@ def test_every_public_name_can_be_had() -> None:
         assert getattr(captioner, name).__name__ == name
         assert name in dir(captioner)
     assert not hasattr(captioner, "nonsense")
+
+
+def test_captions_of_a_run_load_no_package_metadata(tiny_run: Path, shell: Callable[..., Any]) -> None:
+    code = f"import sys, captioner\ncaptioner.load({str(tiny_run)!r})\nprint('importlib.metadata' in sys.modules)"
+    done = shell(code=code)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

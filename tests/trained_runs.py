@@ -84,7 +84,7 @@ def write_coco() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def coco_run(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on the assignment's layout that says `a` for ever, as likely on every machine."""
+    """A run on the assignment's layout that always generates `a`, as likely on every machine."""
     from captioner.storage import checkpoint
 
     folder = tmp_path_factory.mktemp("coco")
@@ -123,7 +123,7 @@ def album() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def photo_run(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on photographs in `photos` beside it and their data set `data.h5`, which says random words of each."""
+    """A run on photographs in `photos` beside it and their data set `data.h5`, which generates random words."""
     import numpy as np
 
     from captioner.config.options import Prepare

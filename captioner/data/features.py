@@ -109,11 +109,11 @@ class SelectedFeatures:
     def __getitem__(self, rows: Any, /) -> Array:
         found = self._features[self._rows[rows]]
         with np.errstate(over="ignore"):
-            cast = np.asarray(found, self.dtype)
-        if np.isinf(cast).any() and np.isfinite(found).all():
+            converted = np.asarray(found, self.dtype)
+        if np.isinf(converted).any() and np.isfinite(found).all():
             largest = np.abs(found).max()
             raise DataError(f"features: expected values in the range of {self.dtype}, got {largest:g}; try float32")
-        return cast
+        return converted
 
 
 def open_features(

@@ -4,14 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from contenders import FLOAT32, SHAPE
 
 from benchmarks import decoding, shapes, steps
 from benchmarks.floor import Floor
 from benchmarks.session import Session
 from captioner.model.dropout import Dropout
-
-SHAPE = shapes.QUICK[0]
-FLOAT32 = [name for name in steps.learners(Session.has_torch) if name != "bfloat16"]
 
 
 @pytest.mark.parametrize("cell", shapes.CELLS)
@@ -45,7 +43,7 @@ def test_dropout_is_applied_in_the_step_but_not_in_the_gradient_check(contender:
 
 
 def test_the_gemm_floor_computes_the_products_of_a_step_and_stays_finite() -> None:
-    shape = shapes.QUICK[0]
+    shape = SHAPE
     params, batch = shapes.parameters(shape), shapes.batch(shape)
     floor = Floor(shape, params, batch)
     assert len(floor.h) == batch.words

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contenders import FLOAT32, SHAPE
 
-from benchmarks import checks, decoding, loops, shapes, steps
+from benchmarks import checks, decoding, loops, steps
 from benchmarks.session import Session
 from benchmarks.timing import Timer
 from captioner.arrays import Params
 
-SHAPE = shapes.QUICK[0]
 FAULTS: dict[str, Callable[[float, Params], tuple[float, Params]]] = {
     "loss": lambda loss, grads: (loss * (1 + 2e-5), grads),
     "NaN": lambda loss, grads: (loss, grads | {"b": grads["b"] * np.nan}),
@@ -42,7 +42,6 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return change
 
 
-FLOAT32 = [name for name in steps.learners(Session.has_torch) if name != "bfloat16"]
 every_contender = pytest.mark.parametrize("contender", FLOAT32)
 
 
@@ -60,14 +59,14 @@ def test_a_wrong_loss_or_gradient_is_not_timed(
 def test_a_wrong_bfloat16_gradient_is_not_timed(fault: str, session: Session, plant: Callable[..., None]) -> None:
     if "bfloat16" not in steps.learners(Session.has_torch):
         pytest.skip("needs PyTorch and a CPU with products of bfloat16 numbers")
-    plant("bfloat16", "gradients", lambda true: _far(*FAULTS[fault](*true)))
+    plant("bfloat16", "gradients", lambda true: _far(*true, *FAULTS[fault](*true)))
     with pytest.raises(checks.WrongResultError, match="bfloat16"):
         steps.measure_shape(session, SHAPE)
 
 
-def _far(loss: float, grads: Params) -> tuple[float, Params]:
-    """Scale a planted error of 0.1 % to one above the tolerance of bfloat16."""
-    return loss, {name: grad * 1.2 for name, grad in grads.items()}
+def _far(_: float, true: Params, loss: float, planted: Params) -> tuple[float, Params]:
+    """Scale the planted error, of 0.1 %, to one above the tolerance of bfloat16."""
+    return loss, {name: true[name] + 200 * (grad - true[name]) for name, grad in planted.items()}
 
 
 @every_contender

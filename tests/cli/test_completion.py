@@ -141,7 +141,7 @@ def _read_until(terminal: int, text: str) -> None:
     assert text in shown, shown
 
 
-def test_completion_loads_nothing_heavy(shell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_loads_nothing_heavy(shell: Callable[..., Any]) -> None:
     code = (
         "import sys; from captioner.cli import cli; from click.shell_completion import ZshComplete\n"
         "found = ZshComplete(cli, {}, 'captioner', '').get_completions(['train', '-o'], 'model.cell=')\n"

@@ -42,7 +42,7 @@ def test_bounds_choices_and_null_are_checked(option: Option) -> None:
 
 
 @pytest.mark.parametrize("option", options(Prepare), ids=lambda option: option.path)
-def test_every_option_has_a_default_bounds_and_documentation(option: Option) -> None:
+def test_every_option_of_prepare_has_a_default_bounds_and_documentation(option: Option) -> None:
     assert option.admits(getattr(Prepare(), option.path))
     assert getattr(Prepare(), option.path) == option.default
     assert type(option.default) is (type(None) if option.nullable else option.kind)

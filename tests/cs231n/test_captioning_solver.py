@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_vocabulary import WORD_TO_IDX, WORDS
 
 from captioner.cs231n.captioning_solver import CaptioningSolver
 from captioner.cs231n.classifiers.rnn import CaptioningRNN
 from captioner.cs231n.coco_utils import decode_captions, load_coco_data, sample_coco_minibatch
 
 Array = np.ndarray
-WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "red", "ball", "near", "dog"]
-WORD_TO_IDX = {word: i for i, word in enumerate(WORDS)}
 V = len(WORDS)
 FLICKR8K = Path(__file__).parents[2] / "../shared/data/flickr8k/cs231n"
 every_cell = pytest.mark.parametrize("cell", ["rnn", "lstm"])

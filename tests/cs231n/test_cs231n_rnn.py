@@ -4,12 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from small_vocabulary import WORD_TO_IDX, WORDS
 
 from captioner import cs231n
 from captioner.cs231n.classifiers.rnn import CaptioningRNN
 
-WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "red", "ball", "near", "dog"]
-WORD_TO_IDX = {word: i for i, word in enumerate(WORDS)}
 V = len(WORDS)
 every_cell = pytest.mark.parametrize("cell", ["rnn", "lstm"])
 

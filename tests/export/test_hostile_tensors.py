@@ -180,8 +180,8 @@ def test_a_header_of_safetensors_that_is_larger_than_the_file(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("open_file", [npz_file.open_file, safetensors_file.open_file])
-def test_opening_reads_headers_only(
-    open_file: Callable[..., Any], content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_opened_file_has_the_shapes_and_the_arrays(
+    open_file: Callable[..., Any], content: Content, tmp_path: Path
 ) -> None:
     name = "npz" if open_file is npz_file.open_file else "safetensors"
     (tmp_path / "a").write_bytes(FORMATS[name].encode(content[0], json.dumps(content[1])))

@@ -1,4 +1,4 @@
-"""A run folder stands for its best checkpoint, or else its last one."""
+"""A run folder resolves to its best checkpoint, or else its last one."""
 
 import os
 from pathlib import Path

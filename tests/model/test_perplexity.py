@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from solving import assert_equal, model, split
+from small_solver import assert_equal, model, split
 
 from captioner.data.batches import sequential_batches
 from captioner.model.perplexity import mean_word_loss, perplexity

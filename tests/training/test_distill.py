@@ -28,8 +28,8 @@ def test_the_run_records_its_teachers_and_trains_like_any_other(
     assert open_run(run).config.train.init_from == teacher
     digest = (teacher / "best.h5").read_bytes().partition(b"\n")[0].split()[-1].decode()
     summary = json.loads((run / "summary.json").read_text())
-    (teacher,) = summary["teachers"]
-    assert (teacher["name"], teacher["checkpoint"], teacher["decode"]["beam_width"]) == ("run", digest, 6)
+    (recorded,) = summary["teachers"]
+    assert (recorded["name"], recorded["checkpoint"], recorded["decode"]["beam_width"]) == ("run", digest, 6)
     assert str(teacher).encode() not in (run / "captions.h5").read_bytes()
     evaluated = cli("evaluate", run, "--json")
     assert evaluated.code == 0
@@ -55,7 +55,7 @@ def test_captions_of_an_earlier_distillation_are_used_again(
 
 
 def test_an_ensemble_of_two_writes_its_own_captions(
-    student: Callable[..., Path], teacher: Path, tmp_path: Path, cli: Callable[..., Any]
+    student: Callable[..., Path], teacher: Path, tmp_path: Path
 ) -> None:
     other = randomize(Path(shutil.copytree(teacher, tmp_path / "other-teacher")), seed=1)
     alone, both = student("alone"), student("both", teachers=[teacher, other])

@@ -69,7 +69,7 @@ def test_wrong_input_is_one_line(
         assert message in done.err
 
 
-def test_other_captions_are_rejected(student: Callable[..., Path], tmp_path: Path) -> None:
+def test_other_captions_are_rejected(student: Callable[..., Path]) -> None:
     run, other = student("run1"), student("other", "data.max_train=60")
     file = run / "captions.h5"
     with pytest.raises(CheckpointError, match="expected captions for the training split of the data set"):

@@ -34,9 +34,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("calls", [2, 5])
-def test_a_resumed_student_equals_an_uninterrupted_one(
-    calls: int, student: Callable[..., Path], teacher: Path, tmp_path: Path
-) -> None:
+def test_a_resumed_student_equals_an_uninterrupted_one(calls: int, student: Callable[..., Path], teacher: Path) -> None:
     whole = student("whole")
     stopped = student("stopped", stop=stopper(calls), captions=whole, teacher_overrides=())
     shutil.rmtree(teacher)

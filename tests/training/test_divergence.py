@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from solving import Weighted, assert_equal, batches, model, plan, run, split
+from small_solver import Weighted, assert_equal, batches, model, plan, run, split
 
 import captioner.training.solver
 from captioner.arrays import Batch

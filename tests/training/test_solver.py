@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from solving import PER_EPOCH, SIZES, Weighted, assert_equal, batches, model, plan, run
+from small_solver import PER_EPOCH, SIZES, Weighted, assert_equal, batches, model, plan, run
 
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.dropout import Dropout

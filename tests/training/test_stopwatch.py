@@ -1,7 +1,7 @@
 """The stopwatch measures the seconds of each part of a training, and changes nothing."""
 
 import pytest
-from solving import assert_equal, batches, model, plan, run
+from small_solver import assert_equal, batches, model, plan, run
 
 import captioner.training.solver
 from captioner.training.solver import TrainState, steps

@@ -1,4 +1,4 @@
-"""JSON lines: every line gives captions or an issue."""
+"""Tables (CSV, TSV, Flickr8k.token.txt): every line gives captions or an issue."""
 
 import pytest
 from shown_captions import shown
