@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,11 @@ from typing import Any
 import click
 
 from benchmarks import machine
+from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace
 from benchmarks.report import insert
 from benchmarks.session import ROOT
 from captioner.config.yaml_io import load
 
-SEEDS = (0, 1, 2)
 CONFIGS = {
     "rnn": "plain RNN",
     "lstm": "plain LSTM",
@@ -38,12 +36,9 @@ ENSEMBLES = {
     "scst": "ensemble of 3, self-critical",
     "richer": "ensemble of 3, richer features",
 }
-PREPARED = ("richer", "distilled")
-"""Rows of models that are trained on a data set with the features of the encoder `richer`, not on CS231n's layout."""
-GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", "decode.consensus=0")
-BEAM = ("decode.beam_width=10", "decode.length_penalty=0.7", "decode.no_repeat_ngram=2", "decode.consensus=0")
-STUDENT = ("-o", "distill.captions_per_image=5")
-"""Options of `captioner distill`."""
+STUDENT_OPTIONS = ("-o", "distill.captions_per_image=5")
+TEACHER_OPTIONS = ("--teacher-set", "decode.beam_width=30")
+"""Options of `captioner distill`; a wider beam of the teachers was not tried."""
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
 
 
@@ -59,64 +54,36 @@ def decodings(name: str) -> dict[str, tuple[str, ...]]:
     return {"greedy": GREEDY, "beam": configured}
 
 
-class Workspace:
-    """The folders of the data and the runs, and the command line."""
+def train(workspace: Workspace, name: str, seed: int) -> Path:
+    """Train a model, unless its run is finished."""
+    if name == "distilled":
+        return distill(workspace, seed)
+    if name == "richer":
+        return workspace.train(name, seed, "--data", workspace.prepared("richer", "richer"))
+    start = ("-o", f"train.init_from={workspace.run('best', seed)}") if name == "scst" else ()
+    return workspace.train(name, seed, "-o", f"data.root={workspace.data / 'cs231n'}", *start)
 
-    def __init__(self, data: Path, runs: Path) -> None:
-        self.data, self.runs = data, runs
 
-    def captioner(self, *args: object) -> str:
-        command = [sys.executable, "-m", "captioner", *map(str, args)]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-    def train(self, name: str, seed: int) -> Path:
-        run = self.runs / f"{name}-{seed}"
-        summary = run / "summary.json"
-        if summary.exists() and json.loads(summary.read_text())["ended"] == "done":
-            return run
-        options = "-o", f"seed={seed}", "--run", run, "--overwrite"
-        if name == "distilled":
-            self.distill(seed, options)
-            return run
-        start = ("-o", f"train.init_from={self.runs / f'best-{seed}'}") if name == "scst" else ()
-        where = ("--data", self.prepared()) if name in PREPARED else ("-o", f"data.root={self.data / 'cs231n'}")
-        self.captioner("train", "-c", ROOT / "configs" / f"flickr8k-{name}.yaml", *where, *start, *options)
+def distill(workspace: Workspace, seed: int) -> Path:
+    """Train a student from the model with this seed on the captions of the ensemble, which are generated once."""
+    run = workspace.run("distilled", seed)
+    if workspace.is_finished("distilled", seed):
         return run
-
-    def distill(self, seed: int, options: Sequence[object]) -> None:
-        """Train a student from the model with this seed on the captions of the ensemble, which are generated once."""
-        if seed == SEEDS[0]:
-            self.captioner("distill", *(self.train("richer", one) for one in SEEDS), *STUDENT, *options)
-        else:
-            captions = "--captions", self.train("distilled", SEEDS[0])
-            self.captioner("distill", self.train("richer", seed), *captions, *STUDENT, *options)
-
-    def prepared(self) -> Path:
-        """Return the data set with the features of the encoder `richer`; write it if it is missing."""
-        output = self.runs / "flickr8k-richer.h5"
-        if not output.exists():
-            captions, images = self.data / "dataset_flickr8k.json", self.data / "images"
-            self.captioner("prepare", captions, "--images", images, "--encoder", "richer", "--output", output)
-        return output
-
-    def score(self, runs: Sequence[Path], *options: str) -> dict[str, Any]:
-        """Score against the raw references, not the truncated captions of the assignment's layout."""
-        overrides = [word for option in options for word in ("-o", option)]
-        captions = self.runs / "captions.json"
-        written = "--coco", captions, "--overwrite", "--json"
-        metrics = json.loads(self.captioner("evaluate", "--ensemble", *runs, *written, *overrides))
-        references = self.data / "dataset_flickr8k.json"
-        scores = self.captioner(
-            "evaluate", "--captions", captions, "--references", references, "--split", "val", "--json"
-        )
-        return {"perplexity": metrics["perplexity"], "novel": metrics["novel"]} | json.loads(scores)
+    seeds, options = SEEDS, TEACHER_OPTIONS
+    if seed != SEEDS[0]:
+        seeds, options = (seed,), ("--captions", str(distill(workspace, SEEDS[0])))
+    teachers = [train(workspace, "richer", one) for one in seeds]
+    workspace.captioner(
+        "distill", *teachers, *options, *STUDENT_OPTIONS, "-o", f"seed={seed}", "--run", run, "--overwrite"
+    )
+    return run
 
 
 def measure(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     """Score all seeds, ensembles and the nearest-neighbour baseline; collect learning curves and gradient norms."""
     found: dict[str, Any] = {"single": {}, "ensemble": {}, "curves": {}, "gradients": {}}
     for name in names:
-        runs = [workspace.train(name, seed) for seed in SEEDS]
+        runs = [train(workspace, name, seed) for seed in SEEDS]
         ways = decodings(name)
         found["single"][name] = {
             way: [workspace.score([run], *options) for run in runs] for way, options in ways.items()
@@ -216,7 +183,7 @@ def main(data: Path, runs: Path, names: tuple[str, ...]) -> None:
     DATA is Flickr8k with cs231n/ and dataset_flickr8k.json, see docs/data.md; RUNS is the folder of the runs.
     """
     figures = ROOT / "benchmarks" / "quality.json"
-    found = measure(Workspace(data.absolute(), runs.absolute()), names or tuple(CONFIGS))
+    found = measure(Workspace(data, runs), names or tuple(CONFIGS))
     found = merged(json.loads(figures.read_text()) if names else {}, found)
     figures.write_text(json.dumps(found, indent=1) + "\n")
     page = ROOT / "docs" / "results.md"

@@ -10,13 +10,18 @@ from benchmarks.results import Results, measured_on
 
 PAGE = "docs/performance.md"
 """The page with the tables."""
-BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
 
 
-def insert(page: str, text: str) -> str:
-    """Return the page with `text` between its marks; a page without marks is unchanged."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def marks(part: str = "benchmark") -> tuple[str, str]:
+    """Return the comments that begin and end a part of a page."""
+    return f"<!-- {part}:begin -->", f"<!-- {part}:end -->"
+
+
+def insert(page: str, text: str, part: str = "benchmark") -> str:
+    """Return the page with `text` between the marks of a part; a page without these marks is unchanged."""
+    begins, ends = marks(part)
+    before, begin, rest = page.partition(begins)
+    _, end, after = rest.partition(ends)
     return f"{before}{begin}\n{text}\n{end}{after}" if end else page
 
 

@@ -33,7 +33,8 @@ def test_each_benchmark_runs_and_is_reported(name: str, tmp_path: Path) -> None:
 
 def test_the_page_shows_the_results() -> None:
     page, block = (ROOT / report.PAGE).read_text(), report.render(results.load_all(ROOT / "benchmarks"))
-    assert f"{report.BEGIN}\n{block}\n{report.END}" in page, f"{report.PAGE}: run `python -m benchmarks --page`"
+    begin, end = report.marks()
+    assert f"{begin}\n{block}\n{end}" in page, f"{report.PAGE}: run `python -m benchmarks --page`"
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setitem(tables.TABLES, name, tables.TABLES[name]._replace(write=lambda found: iter([str(found)])))
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "docs").mkdir()
-    (tmp_path / report.PAGE).write_text(f"before\n{report.BEGIN}\n{report.END}\nafter\n")
+    (tmp_path / report.PAGE).write_text("\n".join(("before", *report.marks(), "after", "")))
     return tmp_path
 
 
@@ -106,6 +107,7 @@ def test_another_cpu_has_its_own_file_and_keeps_the_table_of_steps(
 
 
 def test_insert_replaces_only_the_text_between_the_marks() -> None:
-    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    begin, end = report.marks()
+    page = f"before\n{begin}\nold\n{end}\nafter\n"
     assert report.insert(page, "new") == page.replace("old", "new")
     assert report.insert("no marks\n", "new") == "no marks\n"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks import few_photos
-from benchmarks.report import BEGIN, END
+from benchmarks.report import marks
 from captioner.config.yaml_io import load
 from captioner.images.recipe import parse_recipe
 
@@ -42,7 +42,7 @@ def test_the_table_has_means_and_half_ranges() -> None:
 
 def test_the_page_has_the_marks_of_the_table() -> None:
     page = few_photos.PAGE.read_text()
-    assert page.count(BEGIN) == page.count(END) == 1
+    assert [page.count(mark) for mark in marks()] == [1, 1]
 
 
 @pytest.mark.parametrize("recipe", few_photos.RECIPES)

@@ -1,10 +1,12 @@
 """The table of Flickr8k scores: means over seeds, decoding options from the configs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from benchmarks import quality
+from benchmarks.flickr8k import Workspace
 from benchmarks.session import ROOT
 
 SCORES = dict.fromkeys(quality.SCORES, 0.2) | {"perplexity": 16.0, "distinct": 800}
@@ -58,3 +60,19 @@ def test_every_config_uses_beam_search(name: str) -> None:
 def test_the_page_has_the_table_of_the_results() -> None:
     found = json.loads((ROOT / "benchmarks" / "quality.json").read_text())
     assert quality.table(found) in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_teachers_write_their_captions_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(Workspace, "captioner", lambda _, *args: commands.append([*map(str, args)]) or "{}")
+    monkeypatch.setattr(
+        Workspace, "is_finished", lambda _, name, seed: any(f"{name}-{seed}" in c[-2] for c in commands)
+    )
+    workspace = Workspace(tmp_path, tmp_path)
+    runs = [quality.train(workspace, "distilled", seed) for seed in quality.SEEDS]
+    first, *others = (command for command in commands if command[0] == "distill")
+    assert first[1:4] == [str(tmp_path / f"richer-{seed}") for seed in quality.SEEDS]
+    assert "--captions" not in first
+    for seed, command in zip(quality.SEEDS[1:], others, strict=True):
+        assert command[1:4] == [str(tmp_path / f"richer-{seed}"), "--captions", str(runs[0])]
+    assert sum(command[0] == "train" for command in commands) == 3
