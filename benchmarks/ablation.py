@@ -1,0 +1,98 @@
+"""python -m benchmarks.ablation FLICKR8K RUNS: an ablation of the image features of flickr8k-richer.
+
+All models are trained with the options of flickr8k-richer and three seeds; only their image features differ. Everything
+runs through the command line. Finished runs are not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import click
+
+from benchmarks import machine
+from benchmarks.flickr8k import SEEDS, Workspace
+from benchmarks.markdown import Row, table
+from benchmarks.quality import decodings
+from benchmarks.report import insert
+from benchmarks.session import ROOT
+
+PAGE = ROOT / "docs" / "results.md"
+FIGURES = ROOT / "benchmarks" / "ablation.json"
+PART = "ablation"
+"""The name of the table in the marks of the page."""
+SCORES = {"bleu4": "BLEU-4", "cider_d": "CIDEr-D"}
+
+Scored: TypeAlias = Mapping[str, Sequence[Mapping[str, float]]]
+"""The scores of each seed, by way of decoding."""
+
+
+class Variant(NamedTuple):
+    """A row of the table: its title, and the encoder of the image features."""
+
+    title: str
+    encoder: str
+
+
+VARIANTS = {
+    "lite0": Variant("EfficientNet-Lite0", "efficientnet-lite0"),
+    "mirror": Variant("+ mirror images", "efficientnet-lite0:mirror"),
+    "mirror288": Variant("+ 288 x 288 pixels", "efficientnet-lite0:mirror+efficientnet-lite0:size=288"),
+    "richer": Variant("+ EfficientNet-Lite2 (`richer`)", "richer"),
+}
+"""Each row adds something to the one above."""
+NO_REPEAT = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=2", "decode.consensus=0")
+DECODINGS = {"greedy, no-repeat 2": NO_REPEAT, **decodings("richer")}
+
+
+def measure(workspace: Workspace, name: str) -> Scored:
+    """Train and score the models of a row."""
+    data = workspace.prepared(name, VARIANTS[name].encoder)
+    runs = [workspace.train(name, seed, "--data", data, config="richer") for seed in SEEDS]
+    return {way: [workspace.score([run], *options) for run in runs] for way, options in DECODINGS.items()}
+
+
+def render(found: Mapping[str, Scored]) -> str:
+    """Return the table."""
+    heads = [f"{title}, {way}" for way in DECODINGS for title in SCORES.values()]
+    return table(" | ".join(("image features", "perplexity", *heads)), _rows(found))
+
+
+def _rows(found: Mapping[str, Scored]) -> Iterator[Row]:
+    """Yield means over seeds ± half the range; scores in percent."""
+    for name, variant in VARIANTS.items():
+        if name in found:
+            cells = [_mean([100 * one[score] for one in found[name][way]]) for way in DECODINGS for score in SCORES]
+            yield variant.title, _mean([one["perplexity"] for one in found[name]["beam"]]), *cells
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.1f} ±{(max(values) - min(values)) / 2:.1f}"
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option(
+    "--only", "names", type=click.Choice(list(VARIANTS)), multiple=True, help="Measure only this row (repeatable)."
+)
+def main(data: Path, runs: Path, names: tuple[str, ...]) -> None:
+    """Train and score; write the table of the ablation in docs/results.md.
+
+    DATA is Flickr8k with images/ and dataset_flickr8k.json, see docs/data.md; RUNS is the folder of the runs.
+    """
+    workspace = Workspace(data, runs)
+    for name in names or VARIANTS:
+        scored = {name: measure(workspace, name), "machine": machine.describe()}
+        earlier: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+        found = earlier | scored
+        FIGURES.write_text(json.dumps(found, indent=1) + "\n")
+        PAGE.write_text(insert(PAGE.read_text(), render(found), PART))
+
+
+if __name__ == "__main__":
+    main()
