@@ -7,7 +7,6 @@ runs through the command line. Finished runs are not trained again.
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -16,7 +15,7 @@ import click
 
 from benchmarks import machine
 from benchmarks.flickr8k import SEEDS, Workspace
-from benchmarks.markdown import Row, table
+from benchmarks.markdown import Row, mean_and_spread, table
 from benchmarks.quality import decodings
 from benchmarks.report import insert
 from benchmarks.session import ROOT
@@ -66,12 +65,10 @@ def _rows(found: Mapping[str, Scored]) -> Iterator[Row]:
     """Yield means over seeds ± half the range; scores in percent."""
     for name, variant in VARIANTS.items():
         if name in found:
-            cells = [_mean([100 * one[score] for one in found[name][way]]) for way in DECODINGS for score in SCORES]
-            yield variant.title, _mean([one["perplexity"] for one in found[name]["beam"]]), *cells
-
-
-def _mean(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.1f} ±{(max(values) - min(values)) / 2:.1f}"
+            cells = [
+                mean_and_spread([100 * one[score] for one in found[name][way]]) for way in DECODINGS for score in SCORES
+            ]
+            yield variant.title, mean_and_spread([one["perplexity"] for one in found[name]["beam"]]), *cells
 
 
 @click.command()

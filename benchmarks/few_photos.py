@@ -7,7 +7,6 @@ photographs of Flickr8k are `test`. Everything runs through the command line; da
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from benchmarks.markdown import Row, table
+from benchmarks.markdown import Row, mean_and_spread, table
 from benchmarks.report import insert
 from benchmarks.session import ROOT
 
@@ -107,8 +106,7 @@ def _mean(measured: Sequence[float | None], factor: int, digits: int) -> str:
     values = [value for value in measured if value is not None]
     if not values:  # perplexities of another vocabulary cannot be compared
         return "-"
-    spread = (max(values) - min(values)) / 2
-    return f"{factor * statistics.mean(values):.{digits}f} ±{factor * spread:.{digits}f}"
+    return mean_and_spread([factor * value for value in values], digits)
 
 
 @click.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from benchmarks.results import Results, over
@@ -14,6 +15,12 @@ def table(head: str, rows: Iterable[Row]) -> str:
     """Return a table, or an empty text without rows."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join((f"| {head} |", "|---" * (head.count(" | ") + 1) + "|", *lines)) if lines else ""
+
+
+def mean_and_spread(values: Sequence[float], digits: int = 1) -> str:
+    """Return the mean, and ± half the range if there are several values."""
+    spread = f" ±{(max(values) - min(values)) / 2:.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):,.{digits}f}{spread}"
 
 
 def milliseconds(took: Results) -> str:

@@ -6,7 +6,6 @@ Everything runs through the command line. Finished runs are not trained again.
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import click
 
 from benchmarks import machine
 from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace
+from benchmarks.markdown import mean_and_spread
 from benchmarks.report import insert
 from benchmarks.session import ROOT
 from captioner.config.yaml_io import load
@@ -131,7 +131,7 @@ def table(found: dict[str, Any]) -> str:
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, label in CONFIGS.items():
         for decoding, many in found["single"].get(name, {}).items():
-            yield (label, decoding, _mean([s["perplexity"] for s in many], 2), *_scores(many))
+            yield (label, decoding, mean_and_spread([s["perplexity"] for s in many], 2), *_scores(many))
     for name, label in ENSEMBLES.items():
         for decoding, one in found["ensemble"].get(name, {}).items():
             yield (label, decoding, f"{one['perplexity']:.2f}", *_scores([one]))
@@ -141,13 +141,8 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _scores(many: Sequence[dict[str, Any]]) -> Iterator[str]:
     for score in SCORES:
-        yield _mean([100 * one[score] for one in many], 1)
-    yield _mean([one["distinct"] for one in many], 0)
-
-
-def _mean(values: Sequence[float], digits: int) -> str:
-    spread = f" ±{(max(values) - min(values)) / 2:.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):,.{digits}f}{spread}"
+        yield mean_and_spread([100 * one[score] for one in many], 1)
+    yield mean_and_spread([one["distinct"] for one in many], 0)
 
 
 def draw(found: dict[str, Any], file: Path) -> None:

@@ -12,7 +12,7 @@ from captioner.inference.installed_models import find_installed, installed_names
 from captioner.inference.package_info import WEIGHTS, find_package
 from captioner.storage.seals import SEAL
 
-BEST, LAST, RERANKER = "best.h5", "last.h5", "reranker.h5"
+BEST, LAST, RERANKER, HISTORY = "best.h5", "last.h5", "reranker.h5", "history.jsonl"
 RUNS = Path("runs")
 """The default folder of runs."""
 MAX_NAMED = 5

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioner.errors import CheckpointError
-from captioner.inference.origins import is_name
-from captioner.inference.package_info import WEIGHTS, PackageInfo, check_seal, read_info
+from captioner.inference.package_info import WEIGHTS, PackageInfo, check_seal, is_name, read_info
 from captioner.printable import quoted
 
 if TYPE_CHECKING:

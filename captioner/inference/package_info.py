@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import MISSING, asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from captioner.errors import CheckpointError
-from captioner.inference.origins import LICENSE, MAX_ORIGINS, ORIGINS, Origin, is_name, parse_origins, recorded_origins
 from captioner.printable import printable, quoted
 from captioner.storage.files import read_bytes
 from captioner.storage.seals import digest
@@ -30,13 +30,27 @@ DATA_SET = Path("DATA_SET")
 """Placeholder for `data.root` in exported files; `-o data.root=FILE` sets the path."""
 PLACEHOLDERS = (NOT_PACKAGED.name, DATA_SET.name)
 """Names of data sets that are none."""
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+"""The names of models: lower-case letters, digits and single hyphens."""
+MAX_NAME = 60
+LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
+BASE_MODELS = "base_models"
+MAX_BASE_MODELS = 20
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A model package that another model was fine-tuned from."""
+
+    name: str
+    license: str
 
 
 @dataclass(frozen=True)
 class PackageInfo:
     """The content of `model.json`; `sha256` is the digest in the seal of the weights.
 
-    `origins` are the model packages that training started from, directly or through other models, nearest first.
+    `base_models` are the model packages that it was fine-tuned from, directly or through other models, nearest first.
     """
 
     name: str
@@ -49,11 +63,30 @@ class PackageInfo:
     captioner: str
     sha256: str
     format: int = FORMAT
-    origins: tuple[Origin, ...] = ()
+    base_models: tuple[BaseModel, ...] = ()
 
     def json(self) -> str:
         """Encode as JSON."""
         return to_json(asdict(self), indent=2) + "\n"
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be the name of a model."""
+    return len(text) <= MAX_NAME and NAME.fullmatch(text) is not None
+
+
+def parse_base_models(records: Any) -> tuple[BaseModel, ...] | None:
+    """Return the base models in a list of JSON objects; None for anything else, or more than `MAX_BASE_MODELS`."""
+    if not isinstance(records, list) or len(records) > MAX_BASE_MODELS or not all(map(_is_base_model, records)):
+        return None
+    return tuple(BaseModel(one["name"], one["license"]) for one in records)
+
+
+def _is_base_model(record: Any) -> bool:
+    if not isinstance(record, dict):
+        return False
+    name, license = record.get("name"), record.get("license")
+    return isinstance(name, str) and is_name(name) and isinstance(license, str) and bool(LICENSE.fullmatch(license))
 
 
 def module_name(name: str) -> str:
@@ -79,14 +112,14 @@ def read_info(folder: Path) -> PackageInfo:
             f"{file}: expected model package format {FORMAT}, got {quoted(values.get('format'), 20)}; "
             "use the version of captioner that wrote it"
         )
-    origins = parse_origins(values.get(ORIGINS, []))  # a package without any may omit them
-    if origins is None:
+    base_models = parse_base_models(values.get(BASE_MODELS, []))  # a package without any may omit them
+    if base_models is None:
         raise CheckpointError(
-            f"{file}: {ORIGINS}: expected a list of at most {MAX_ORIGINS} models with name and license, got "
-            f"{quoted(values[ORIGINS], 40)}; install the package again"
+            f"{file}: {BASE_MODELS}: expected a list of at most {MAX_BASE_MODELS} models with name and license, got "
+            f"{quoted(values[BASE_MODELS], 40)}; install the package again"
         )
     kinds: dict[str, type] = {"words": int, "parameters": int, "format": int}
-    plain = [one for one in fields(PackageInfo) if one.name != ORIGINS]
+    plain = [one for one in fields(PackageInfo) if one.name != BASE_MODELS]
     for one in plain:
         value = values.get(one.name, MISSING)
         if not isinstance(value, kinds.get(one.name, str)) or isinstance(value, bool):
@@ -96,8 +129,11 @@ def read_info(folder: Path) -> PackageInfo:
     if not is_name(values["name"]):
         raise CheckpointError(f"{file}: name: expected the name of a model, got {quoted(values['name'])}")
     if not LICENSE.fullmatch(values["license"]):
-        raise CheckpointError(f"{file}: license: expected an identifier, got {quoted(values['license'], 40)}")
-    return PackageInfo(**{one.name: values[one.name] for one in plain}, origins=origins)
+        raise CheckpointError(
+            f"{file}: license: expected an identifier such as mit, got {quoted(values['license'], 40)}; "
+            "install the package again"
+        )
+    return PackageInfo(**{one.name: values[one.name] for one in plain}, base_models=base_models)
 
 
 def check_seal(path: Path, info: PackageInfo) -> None:
@@ -116,14 +152,6 @@ def check_seal(path: Path, info: PackageInfo) -> None:
 def in_package(path: Path) -> bool:
     """Return whether a file is the weights of a model package."""
     return path.name == WEIGHTS and os.path.isfile(path.parent / INFO)
-
-
-def origins_of(checkpoint: Path) -> tuple[Origin, ...]:
-    """Return the model packages that the training of a model started from, directly or through others, nearest first.
-
-    Raises: CheckpointError for a damaged description of a package.
-    """
-    return read_info(checkpoint.parent).origins if in_package(checkpoint) else recorded_origins(checkpoint.parent)
 
 
 def find_package(folder: Path) -> Path | None:

@@ -74,8 +74,8 @@ def _data(facts: CardFacts) -> Iterator[str]:
         yield f"Terms: {escaped(options.data_terms)}"
     else:
         yield "Terms: not stated. Ask the author of the model before you use it for more than tests."
-    if facts.origins:
-        named = (f"{escaped(one.name, LONGEST)} (license: {escaped(one.license, LONGEST)})" for one in facts.origins)
+    if facts.base_models:
+        named = (f"{escaped(one.name)} (license: {escaped(one.license)})" for one in facts.base_models)
         yield ""
         yield (
             f"Fine-tuned, directly or through other models, from: {', '.join(named)}. The terms of every model named "

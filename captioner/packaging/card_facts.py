@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from captioner.errors import UsageError
-from captioner.inference.origins import LICENSE, MAX_NAME, Origin, is_name
-from captioner.inference.package_info import origins_of
+from captioner.inference.base_models import base_models_of
+from captioner.inference.package_info import LICENSE, MAX_NAME, BaseModel, is_name
 from captioner.inference.restore import Restored
 from captioner.packaging.scores_file import SplitScores, read_scores
 from captioner.printable import printable
@@ -52,7 +52,8 @@ class CardOptions:
 class CardFacts:
     """A restored model with its name, scores, and the content of its run's summary.json (empty if there is none).
 
-    `origins` are the model packages that training started from. `version` is that of the model package, None for a run.
+    `base_models` are the model packages that it was fine-tuned from. `version` is that of the model package, None for a
+    run.
     """
 
     name: str
@@ -60,7 +61,7 @@ class CardFacts:
     options: CardOptions
     scores: list[SplitScores]
     summary: Mapping[str, Any]
-    origins: tuple[Origin, ...]
+    base_models: tuple[BaseModel, ...]
     version: str | None = None
 
     @property
@@ -119,7 +120,7 @@ def collect_facts(model: Restored, name: str, options: CardOptions, version: str
     options.check()
     scores = [] if options.scores is None else read_scores(options.scores, model.config.decode)
     summary = read_json_object(model.path.parent / "summary.json")
-    return CardFacts(name, model, options, scores, summary, origins_of(model.path), version)
+    return CardFacts(name, model, options, scores, summary, base_models_of(model.path), version)
 
 
 def default_name(checkpoint: Path) -> str:

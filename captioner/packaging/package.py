@@ -19,7 +19,6 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.inference.load import Run, open_run
-from captioner.inference.origins import is_name
 from captioner.inference.package_info import (
     CARD,
     INFO,
@@ -27,6 +26,7 @@ from captioner.inference.package_info import (
     WEIGHTS,
     PackageInfo,
     find_package,
+    is_name,
     module_name,
     read_info,
 )
@@ -109,8 +109,8 @@ def package(
         os.replace(weights, folder / WEIGHTS)
         write_atomically(output / "README.md", (texts[CARD].encode(),))
         write_atomically(output / "pyproject.toml", (pyproject(info).encode(),))
-    if facts.origins:
-        named = ", ".join(origin.name for origin in facts.origins)
+    if facts.base_models:
+        named = ", ".join(one.name for one in facts.base_models)
         notes.append(f"fine-tuned from {named}: these terms apply too, and the card says so; check --license")
     return Package(output, info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
 
@@ -129,8 +129,8 @@ def _portable(config: Config) -> tuple[Config, list[str]]:
         )
         if decode.beam_width > MAX_BEAM:
             notes.append(
-                f"decode.beam_width: set to {MAX_BEAM} (was {decode.beam_width}); a wider beam improves captions only "
-                "with re-ranking"
+                f"decode.beam_width: set to {MAX_BEAM} (was {decode.beam_width}); without re-ranking, a wider beam is "
+                "slower and hardly better"
             )
         decode = dataclasses.replace(decode, consensus=0.0, beam_width=min(decode.beam_width, MAX_BEAM))
     return dataclasses.replace(config, data=data, train=train, decode=decode), notes
@@ -160,7 +160,7 @@ def _info(facts: CardFacts, version: str, digest: str) -> PackageInfo:
         version=version,
         description=facts.description,
         license=facts.options.license,
-        origins=facts.origins,
+        base_models=facts.base_models,
         encoder=facts.model.meta.encoder,
         words=len(facts.model.vocab),
         parameters=facts.parameters,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from captioner.inference.origins import ORIGINS
+from captioner.inference.package_info import BASE_MODELS
 from captioner.storage.json_object import read_first_json_object
 
 INIT_FROM = "init_from"
@@ -40,5 +40,4 @@ def initialization(path: Path) -> dict[str, Any] | None:
     record = first_record(path) or {}
     if record.get("kind") != INIT_FROM:
         return None
-    names = "checkpoint", "shared_words", "words"
-    return {name: record.get(name) for name in names} | ({ORIGINS: record[ORIGINS]} if ORIGINS in record else {})
+    return {name: record.get(name) for name in ("checkpoint", "shared_words", "words", BASE_MODELS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from captioner.config.effects import SHAPING
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError
+from captioner.inference.base_models import base_models_after
 from captioner.inference.build_model import assemble
 from captioner.inference.load import open_run
-from captioner.inference.origins import MAX_ORIGINS, ORIGINS, Origin, origin_records
-from captioner.inference.package_info import in_package, origins_of, read_info
+from captioner.inference.package_info import BASE_MODELS
 from captioner.inference.restore import Restored, check_encoder
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.text.vocabulary import SPECIAL, Vocab
@@ -44,7 +45,7 @@ def initialize_from(
 
     Of the parameters in `WORD_AXES`, only the parts of shared words are copied; other words keep those of `model`.
     Return also what to record: the checkpoint, the number of shared words and of all words, without special tokens,
-    and the model packages that it comes from.
+    and the base models.
 
     Raises: CheckpointError when a parameter is too large for the dtype; ConfigError when the encoder or an option in
     `SHAPING` differs.
@@ -76,19 +77,9 @@ def initialize_from(
         "checkpoint": os.fspath(restored.path),
         "shared_words": len(shared[0]) - len(SPECIAL),
         "words": len(corpus.vocab) - len(SPECIAL),
+        BASE_MODELS: [asdict(one) for one in base_models_after(restored.path)],
     }
-    if origins := origins_from(restored.path):
-        record[ORIGINS] = origin_records(origins)
     return assemble(config, model.sizes, params, model.null, standardizers), record
-
-
-def origins_from(checkpoint: Path) -> tuple[Origin, ...]:
-    """Return the origins of a model whose training starts from a checkpoint: its package, if any, and its origins."""
-    own: tuple[Origin, ...] = ()
-    if in_package(checkpoint):
-        info = read_info(checkpoint.parent)
-        own = (Origin(info.name, info.license),)
-    return tuple(dict.fromkeys((*own, *origins_of(checkpoint))))[:MAX_ORIGINS]
 
 
 def shared_words(vocab: Vocab, other: Vocab) -> tuple[Array, Array]:

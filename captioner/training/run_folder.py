@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 from captioner.errors import CaptionerError, CheckpointError, UsageError
-from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
-from captioner.inference.origins import HISTORY
+from captioner.inference.find_checkpoint import BEST, HISTORY, LAST, RERANKER
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, write_atomically

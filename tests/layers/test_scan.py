@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cell_problems import every_cell, problem, scan, step_by_step
+from cell_problems import Problem, every_cell, problem, scan, step_by_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +12,15 @@ from captioner.layers.packing import pack
 from captioner.layers.scan import scan_backward, scan_forward
 
 Array = np.ndarray
+
+
+def assert_equals_steps(cell: Cell, p: Problem) -> None:
+    h, grads = scan(cell, p)
+    h_steps, grads_steps = step_by_step(cell, p)
+    np.testing.assert_allclose(h, h_steps, rtol=1e-12, atol=1e-12)
+    for grad, grad_steps in zip(grads, grads_steps, strict=True):
+        assert grad.shape == grad_steps.shape
+        np.testing.assert_allclose(grad, grad_steps, rtol=1e-12, atol=1e-12 * max(1, np.abs(grad_steps).max(initial=0)))
 
 
 @every_cell
@@ -26,35 +35,19 @@ Array = np.ndarray
 def test_the_scan_equals_the_steps(
     cell: Cell, lengths: list[int], hidden: int, width: int, words: int, seed: int
 ) -> None:
-    p = problem(cell, lengths, hidden, width, words, seed)
-    h, grads = scan(cell, p)
-    h_steps, grads_steps = step_by_step(cell, p)
-    np.testing.assert_allclose(h, h_steps, rtol=1e-12, atol=1e-12)
-    for grad, grad_steps in zip(grads, grads_steps, strict=True):
-        assert grad.shape == grad_steps.shape
-        np.testing.assert_allclose(grad, grad_steps, rtol=1e-12, atol=1e-12 * max(1, np.abs(grad_steps).max(initial=0)))
+    assert_equals_steps(cell, problem(cell, lengths, hidden, width, words, seed))
 
 
 @every_cell
 @pytest.mark.parametrize("lengths", [[0, 0], [0], [3, 3, 3], [1], [0, 5, 0, 2]], ids=str)
 def test_empty_and_equal_lengths(cell: Cell, lengths: list[int]) -> None:
-    p = problem(cell, lengths)
-    h, grads = scan(cell, p)
-    h_steps, grads_steps = step_by_step(cell, p)
-    np.testing.assert_allclose(h, h_steps, atol=1e-12)
-    for grad, grad_steps in zip(grads, grads_steps, strict=True):
-        np.testing.assert_allclose(grad, grad_steps, atol=1e-12)
+    assert_equals_steps(cell, problem(cell, lengths))
 
 
 @every_cell
 def test_hidden_sizes_above_the_block_width(cell: Cell) -> None:
     p = problem(cell, [3, 1], hidden=70)
-    p = p._replace(Wh=p.Wh / 8)
-    h, grads = scan(cell, p)
-    h_steps, grads_steps = step_by_step(cell, p)
-    np.testing.assert_allclose(h, h_steps, atol=1e-12)
-    for grad, grad_steps in zip(grads, grads_steps, strict=True):
-        np.testing.assert_allclose(grad, grad_steps, atol=1e-11)
+    assert_equals_steps(cell, p._replace(Wh=p.Wh / 8))
 
 
 @every_cell

@@ -119,7 +119,7 @@ def test_the_shared_words_are_printed_and_recorded(
     words, old = words_of(albums.new), words_of(albums.old)
     shared, count = len({*words} & {*old} - {*SPECIAL}), len(words) - len(SPECIAL)
     assert f"\ninitialized from {start / 'best.h5'}: {shared} of {count} words shared\n" in done.err
-    record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count}
+    record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count, "base_models": []}
     lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
     assert json.loads(lines[0]) == {"kind": "init_from", "step": 0, **record}
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["init_from"] == record

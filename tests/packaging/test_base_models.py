@@ -26,57 +26,57 @@ def test_a_package_names_every_model_that_it_comes_from(
         start, nearest = tmp_path / "shop", [{"name": "shop", "license": "mit"}]
     captioner.train(None, tmp_path / "again", (*options, f"train.init_from={start}"))
     module = packaged(tmp_path / "again", tmp_path / "last")
-    origins = [*nearest, {"name": "birds", "license": "cc-by-nc-4.0"}]
-    assert json.loads((module / INFO).read_text())["origins"] == origins
-    named = ", ".join(f"{one['name']} (license: {one['license']})" for one in origins)
+    base_models = [*nearest, {"name": "birds", "license": "cc-by-nc-4.0"}]
+    assert json.loads((module / INFO).read_text())["base_models"] == base_models
+    named = ", ".join(f"{one['name']} (license: {one['license']})" for one in base_models)
     assert f"Fine-tuned, directly or through other models, from: {named}. The terms" in (module / "card.md").read_text()
     again = packaged(module.parent, tmp_path / "copy")  # a package of a package
-    assert json.loads((again / INFO).read_text())["origins"] == origins
+    assert json.loads((again / INFO).read_text())["base_models"] == base_models
 
 
-def test_a_killed_training_has_recorded_its_origins(bird_package: Path, small: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_killed_training_has_recorded_them(bird_package: Path, small: tuple[str, ...], tmp_path: Path) -> None:
     captioner.train(None, tmp_path / "tuned", (*small, "train.max_steps=1", f"train.init_from={bird_package}"))
     (tmp_path / "tuned" / "summary.json").unlink()  # written at the end
     module = packaged(tmp_path / "tuned", tmp_path / "model")
-    assert json.loads((module / INFO).read_text())["origins"] == [{"name": "birds", "license": "unknown"}]
+    assert json.loads((module / INFO).read_text())["base_models"] == [{"name": "birds", "license": "unknown"}]
 
 
-ORIGIN = {"name": "birds", "license": "mit"}
+BIRDS = {"name": "birds", "license": "mit"}
 
 
 @pytest.mark.parametrize(
-    "origins",
+    "base_models",
     [
         None,
         "birds",
         {},
         ["birds"],
         [{"name": "birds"}],
-        [ORIGIN, {**ORIGIN, "license": 1}],
-        [{**ORIGIN, "name": "two\nlines"}],
-        [{**ORIGIN, "license": "x), cats (license: mit"}],
-        [{**ORIGIN, "license": "m" * 62}],
-        [ORIGIN] * 21,
+        [BIRDS, {**BIRDS, "license": 1}],
+        [{**BIRDS, "name": "two\nlines"}],
+        [{**BIRDS, "license": "x), cats (license: mit"}],
+        [{**BIRDS, "license": "m" * 62}],
+        [BIRDS] * 21,
     ],
 )
-def test_damaged_origins_are_one_line(origins: object, tiny_run: Path, tmp_path: Path) -> None:
+def test_damaged_base_models_are_one_line(base_models: object, tiny_run: Path, tmp_path: Path) -> None:
     info = packaged(tiny_run, tmp_path / "model") / INFO
-    info.write_text(json.dumps({**json.loads(info.read_text()), "origins": origins}))
-    with pytest.raises(CheckpointError, match=r"model\.json: origins: expected a list of at most 20 models with "):
+    info.write_text(json.dumps({**json.loads(info.read_text()), "base_models": base_models}))
+    with pytest.raises(CheckpointError, match=r"model\.json: base_models: expected a list of at most 20 models with "):
         read_info(info.parent)
 
 
-def test_a_package_without_origins_is_read(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_package_without_base_models_is_read(tiny_run: Path, tmp_path: Path) -> None:
     info = packaged(tiny_run, tmp_path / "model") / INFO
     values = json.loads(info.read_text())
-    del values["origins"]
+    del values["base_models"]
     info.write_text(json.dumps(values))
-    assert read_info(info.parent).origins == ()
+    assert read_info(info.parent).base_models == ()
 
 
 @pytest.mark.parametrize("license", ["", "two words", "<b>"])
 def test_a_license_of_another_form_is_one_line(license: str, tiny_run: Path, tmp_path: Path) -> None:
     info = packaged(tiny_run, tmp_path / "model") / INFO
     info.write_text(json.dumps({**json.loads(info.read_text()), "license": license}))
-    with pytest.raises(CheckpointError, match=r"model\.json: license: expected an identifier, got "):
+    with pytest.raises(CheckpointError, match=r"model\.json: license: expected an identifier such as mit, got "):
         read_info(info.parent)
