@@ -22,19 +22,21 @@ from captioner.storage.json_object import read_first_json_object
 def base_models_of(checkpoint: Path) -> tuple[BaseModel, ...]:
     """Return the base models of the model in a checkpoint, nearest first.
 
-    A run without history, or with a damaged one, has none.
+    A checkpoint without a history beside it has none.
 
-    Raises: CheckpointError for a damaged description of a package.
+    Raises: CheckpointError for a damaged description of a package, or damaged base models in a history.
     """
     if in_package(checkpoint):
         return read_info(checkpoint.parent).base_models
-    return parse_base_models(read_first_json_object(checkpoint.parent / HISTORY).get(BASE_MODELS)) or ()
+    history = checkpoint.parent / HISTORY
+    records = read_first_json_object(history).get(BASE_MODELS, [])
+    return parse_base_models(records, history, "restore the file from a copy")
 
 
 def base_models_after(checkpoint: Path) -> tuple[BaseModel, ...]:
     """Return the base models of a model that is fine-tuned from a checkpoint: its package, if any, and its own.
 
-    Raises: CheckpointError for a damaged description of a package.
+    Raises: as `base_models_of`.
     """
     package: tuple[BaseModel, ...] = ()
     if in_package(checkpoint):

@@ -75,10 +75,16 @@ def is_name(text: str) -> bool:
     return len(text) <= MAX_NAME and NAME.fullmatch(text) is not None
 
 
-def parse_base_models(records: Any) -> tuple[BaseModel, ...] | None:
-    """Return the base models in a list of JSON objects; None for anything else, or more than `MAX_BASE_MODELS`."""
+def parse_base_models(records: Any, file: Path, remedy: str) -> tuple[BaseModel, ...]:
+    """Return the base models in a list of JSON objects that a file contains.
+
+    Raises: CheckpointError for anything else, or more than `MAX_BASE_MODELS`: their licenses must not get lost.
+    """
     if not isinstance(records, list) or len(records) > MAX_BASE_MODELS or not all(map(_is_base_model, records)):
-        return None
+        raise CheckpointError(
+            f"{file}: {BASE_MODELS}: expected a list of at most {MAX_BASE_MODELS} models with name and license, got "
+            f"{quoted(records, 40)}; {remedy}"
+        )
     return tuple(BaseModel(one["name"], one["license"]) for one in records)
 
 
@@ -112,12 +118,8 @@ def read_info(folder: Path) -> PackageInfo:
             f"{file}: expected model package format {FORMAT}, got {quoted(values.get('format'), 20)}; "
             "use the version of captioner that wrote it"
         )
-    base_models = parse_base_models(values.get(BASE_MODELS, []))  # a package without any may omit them
-    if base_models is None:
-        raise CheckpointError(
-            f"{file}: {BASE_MODELS}: expected a list of at most {MAX_BASE_MODELS} models with name and license, got "
-            f"{quoted(values[BASE_MODELS], 40)}; install the package again"
-        )
+    # a package without any may omit them
+    base_models = parse_base_models(values.get(BASE_MODELS, []), file, "install the package again")
     kinds: dict[str, type] = {"words": int, "parameters": int, "format": int}
     plain = [one for one in fields(PackageInfo) if one.name != BASE_MODELS]
     for one in plain:

@@ -115,7 +115,7 @@ def one_line(text: str) -> str:
 def collect_facts(model: Restored, name: str, options: CardOptions, version: str | None = None) -> CardFacts:
     """Collect what a card states about a restored model.
 
-    Raises: UsageError for options of another form, DataError for the file of scores.
+    Raises: UsageError for options of another form, DataError for the file of scores, CheckpointError for base models.
     """
     options.check()
     scores = [] if options.scores is None else read_scores(options.scores, model.config.decode)

@@ -80,3 +80,13 @@ def test_a_license_of_another_form_is_one_line(license: str, tiny_run: Path, tmp
     info.write_text(json.dumps({**json.loads(info.read_text()), "license": license}))
     with pytest.raises(CheckpointError, match=r"model\.json: license: expected an identifier such as mit, got "):
         read_info(info.parent)
+
+
+def test_damaged_base_models_of_a_run_are_not_lost(own_run: Path, tmp_path: Path) -> None:
+    record = {"kind": "init_from", "step": 0, "base_models": [{**BIRDS, "name": "two\nlines"}]}
+    (own_run / "history.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(
+        CheckpointError, match=r"history\.jsonl: base_models: expected a list of at most 20 models with "
+    ):
+        packaged(own_run, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
