@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from captioner.data.prepared import SEAL as DATA_SET
+from captioner.storage.sealed import SEAL as CHECKPOINT
 from captioner.storage.sealed import SIZE, Seal
-from captioner.storage.seals import SEAL as CHECKPOINT
 from faults import hostile, inconsistent, materials, watch
 from faults.damage import mutated
 from faults.hostile import Change

@@ -11,8 +11,8 @@ import yaml
 import captioner
 from captioner.data.prepared import SEAL as PREPARED
 from captioner.inference.reranker_index import SEAL as INDEX
-from captioner.storage.seals import MODEL
-from captioner.storage.seals import SEAL as CHECKPOINT
+from captioner.storage.sealed import MODEL
+from captioner.storage.sealed import SEAL as CHECKPOINT
 from captioner.training.teacher_captions import SEAL as CAPTIONS
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from captioner.arrays import Array
 from captioner.data.corpus import Features
 from captioner.data.features import open_features
 from captioner.errors import DataError
-from captioner.storage.file_version import FileVersion, file_version
+from captioner.storage.files import FileVersion, file_version
 
 
 class FileFeatures:

@@ -38,9 +38,7 @@ from captioner.data.read_back import VerifyingWriter
 from captioner.data.shard import PreparedShard, shard_of_meta
 from captioner.errors import DataError
 from captioner.storage.atomic import replacing
-from captioner.storage.deferred_errors import DeferredErrorFile
-from captioner.storage.hdf5 import FILE_LIMIT, open_dataset
-from captioner.storage.hdf5_writer import new_file
+from captioner.storage.hdf5 import FILE_LIMIT, DeferredErrorFile, new_file, open_dataset
 from captioner.storage.sealed import SIZE, Seal, digest_of
 from captioner.text.vocabulary import Vocab
 

@@ -19,7 +19,7 @@ from captioner.model.parameters import Sizes
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.storage.files import check_output
-from captioner.storage.seals import SEAL
+from captioner.storage.sealed import SEAL
 
 FLOATS = ("float16", "float32", "float64")
 SUFFIX = Path(BEST).suffix

@@ -16,7 +16,7 @@ from captioner.inference.package_info import (
     parse_base_models,
     read_info,
 )
-from captioner.storage.json_object import read_first_json_object
+from captioner.storage.files import read_first_json_object
 
 
 def base_models_of(checkpoint: Path) -> tuple[BaseModel, ...]:

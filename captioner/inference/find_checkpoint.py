@@ -10,7 +10,7 @@ from pathlib import Path
 from captioner.errors import CheckpointError
 from captioner.inference.installed_models import find_installed, installed_names, named_models
 from captioner.inference.package_info import WEIGHTS, find_package
-from captioner.storage.seals import SEAL
+from captioner.storage.sealed import SEAL
 
 BEST, LAST, RERANKER, HISTORY = "best.h5", "last.h5", "reranker.h5", "history.jsonl"
 RUNS = Path("runs")

@@ -16,7 +16,7 @@ from typing import Any
 from captioner.errors import CheckpointError
 from captioner.printable import printable, quoted
 from captioner.storage.files import read_bytes
-from captioner.storage.seals import digest
+from captioner.storage.sealed import digest
 from captioner.text.strict_json import to_json
 
 INFO, WEIGHTS, CARD = "model.json", "weights.h5", "card.md"

@@ -11,7 +11,7 @@ from captioner.inference.package_info import check_seal, in_package, read_info
 from captioner.printable import printable
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.seals import MODEL
+from captioner.storage.sealed import MODEL
 
 LONGEST = 100
 """Maximum characters of the identity of an encoder in a message."""

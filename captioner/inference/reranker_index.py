@@ -28,6 +28,7 @@ SEAL = Seal(
     max_bytes=8 << 30,
     error=CheckpointError,
     remedy="`captioner train --resume RUN` writes it again",
+    dtype_kinds="fi",
 )
 """A change of the kernel's constants in `decode.consensus` needs a new version: the inverse depends on them."""
 MAX_IMAGES = 8192
@@ -109,7 +110,7 @@ def save(path: Path, index: Index, check: Callable[[], None] = lambda: None) -> 
 
     Raises: CheckpointError when the file cannot be written; the previous file is kept.
     """
-    write(SEAL, path, index.arrays, asdict(index.origin), "fi", check)
+    write(SEAL, path, index.arrays, asdict(index.origin), check)
 
 
 def load(path: Path) -> Index:
@@ -117,7 +118,7 @@ def load(path: Path) -> Index:
 
     Raises: CheckpointError when the file is damaged or not an index.
     """
-    return read(SEAL, path, "fi", _parse)
+    return read(SEAL, path, _parse)
 
 
 def _parse(arrays: dict[str, Array], meta: str) -> Index:

@@ -17,8 +17,7 @@ from captioner.parallel.blas import set_threads
 from captioner.printable import printable
 from captioner.report.fixed_images import caption_fixed_images
 from captioner.report.gallery import Gallery
-from captioner.storage.file_version import FileVersion, file_version
-from captioner.storage.files import read_text
+from captioner.storage.files import FileVersion, file_version, read_text
 from captioner.training.run_folder import RunFolder
 
 LIGHT = ("threads=1", "decode.consensus=0")

@@ -14,8 +14,7 @@ from captioner.monitor.activity import Activity
 from captioner.monitor.pace import Pace
 from captioner.monitor.run_state import Kind, RunState, find_state
 from captioner.report.history import History, points, read_history
-from captioner.storage.file_version import FileVersion, file_version
-from captioner.storage.files import read_text
+from captioner.storage.files import FileVersion, file_version, read_text
 from captioner.training.run_folder import RunFolder
 
 SHARE = 0.05

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from captioner.monitor.activity import Activity
-from captioner.storage.file_version import file_version
-from captioner.storage.json_object import read_json_object
+from captioner.storage.files import file_version, read_json_object
 from captioner.training.run_folder import RunFolder
 
 

@@ -14,7 +14,7 @@ from captioner.inference.package_info import LICENSE, MAX_NAME, BaseModel, is_na
 from captioner.inference.restore import Restored
 from captioner.packaging.scores_file import SplitScores, read_scores
 from captioner.printable import printable
-from captioner.storage.json_object import read_json_object
+from captioner.storage.files import read_json_object
 from captioner.text.vocabulary import SPECIAL
 
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")

@@ -37,10 +37,10 @@ from captioner.packaging.card import model_card
 from captioner.packaging.card_facts import CardFacts, CardOptions, collect_facts, default_name
 from captioner.packaging.pyproject import init_module, pyproject
 from captioner.printable import quoted
-from captioner.storage import checkpoint, seals
+from captioner.storage import checkpoint, sealed
 from captioner.storage.atomic import write_atomically
 from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.seals import MODEL
+from captioner.storage.sealed import MODEL
 
 MAX_BEAM = 10
 """The widest beam of a packaged model that was decoded with consensus re-ranking."""
@@ -96,7 +96,7 @@ def package(
     with _folder(output) as temporary:
         weights = temporary / WEIGHTS
         checkpoint.save(weights, _half(model), seal=MODEL)
-        info = _info(facts, version, seals.digest(weights))
+        info = _info(facts, version, sealed.digest(weights))
         texts = {
             INFO: info.json(),
             CARD: model_card(facts),

@@ -15,7 +15,7 @@ from captioner.data.readers import CaptionRecord
 from captioner.data.shard import PreparedShard
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError
-from captioner.storage.file_version import file_version
+from captioner.storage.files import file_version
 from captioner.text.tokenizer import tokenize
 from captioner.text.vocabulary import Vocab
 

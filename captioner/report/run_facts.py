@@ -16,8 +16,7 @@ from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel
 from captioner.printable import printable
 from captioner.report.history import History, merged_warnings, read_history
-from captioner.storage.files import read_text
-from captioner.storage.json_object import read_json_object
+from captioner.storage.files import read_json_object, read_text
 from captioner.training.run_folder import RunFolder
 from captioner.training.summary import PARTS
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from captioner.arrays import Array, Params
 from captioner.errors import CheckpointError
 from captioner.printable import printable
-from captioner.storage.sealed import Seal
+from captioner.storage.sealed import SEAL, Seal
 from captioner.storage.sealed_arrays import read, write
-from captioner.storage.seals import SEAL
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class Meta:
             "since_best": int,
             "environment": dict,
         }
-        names = {one.name for one in fields(cls)}
-        optional = {one.name for one in fields(cls) if (one.default, one.default_factory) != (MISSING, MISSING)}
+        names = {column.name for column in fields(cls)}
+        optional = {column.name for column in fields(cls) if column.default_factory is list or column.default == 0}
         if not isinstance(values, dict):
             raise ValueError(f"expected the fields {', '.join(sorted(names))}")
         if other := sorted((optional | values.keys()) ^ names):
@@ -105,20 +104,19 @@ class Checkpoint:
         }
 
 
-def save(
-    path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda: None, seal: Seal | None = None
-) -> None:
+def save(path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda: None, seal: Seal = SEAL) -> None:
     """Write a checkpoint, or with `MODEL` a model, atomically, after the new file has been read back and compared.
 
     `check` is called as in `replacing`.
 
     Raises: CheckpointError with the old file unchanged.
     """
-    arrays = {f"{group}/{name}": array for group, some in checkpoint.groups().items() for name, array in some.items()}
-    write(seal or SEAL, path, arrays, asdict(checkpoint.meta), "f", check)
+    groups = checkpoint.groups()
+    arrays = {f"{group}/{name}": array for group in groups for name, array in groups[group].items()}
+    write(seal, path, arrays, asdict(checkpoint.meta), check)
 
 
-def load(path: Path, slots: Collection[str] | None = None, seal: Seal | None = None) -> Checkpoint:
+def load(path: Path, slots: Collection[str] | None = None, seal: Seal = SEAL) -> Checkpoint:
     """Read a checkpoint, or with `MODEL` a model, after verifying its seal, with the named `slots`, by default all.
 
     Raises: CheckpointError that names the file and, after the seal, the array.
@@ -128,7 +126,7 @@ def load(path: Path, slots: Collection[str] | None = None, seal: Seal | None = N
         group, _, slot = name.rpartition("/")[0].partition("/")
         return slots is None or group != "slots" or slot in slots
 
-    return read(seal or SEAL, path, "f", lambda tree, meta: _parse(tree, meta, path), wanted)
+    return read(seal, path, lambda tree, meta: _parse(tree, meta, path), wanted)
 
 
 def _parse(tree: dict[str, Array], meta: str, path: Path) -> Checkpoint:

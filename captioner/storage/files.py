@@ -1,17 +1,24 @@
-"""Safe opening of files that a user names: regular files of a bounded size only."""
+"""Safe access to files that a user names: regular files of a bounded size, remedies for missing ones, file versions."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any, NamedTuple
 
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.storage.missing import remedy
 
-TEXT_LIMIT = 1 << 26
+TEXT_LIMIT, LINE_LIMIT = 1 << 26, 1 << 16
+MAX_ENTRIES, MAX_NAME = 1000, 255
+"""The number of names in a folder that are compared with a missing one, and the characters of each."""
+NUMBERS = re.compile(r"\d+")
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 # without O_NONBLOCK, opening a named pipe would block until another process writes to it
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -42,7 +49,7 @@ def regular_file(
     try:
         descriptor = os.open(path, FLAGS)
     except FileNotFoundError as problem:
-        raise error(f"{path}: not found; expected {expected}; {remedy(path)}") from problem
+        raise error(f"{path}: not found; expected {expected}; {missing_remedy(path)}") from problem
     except (OSError, ValueError) as problem:
         what = f"cannot open the {kind}" if kind else "cannot be opened"
         raise error(f"{path}: {what}: {getattr(problem, 'strerror', problem)}") from problem
@@ -123,3 +130,86 @@ def read_text(path: str | os.PathLike[str], expected: str = "a file") -> str:
     except UnicodeDecodeError as problem:
         bad = content[problem.start : problem.start + 1]
         raise DataError(f"{path}: expected UTF-8 text, got {bad!r} at byte {problem.start}") from problem
+
+
+def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the JSON object in a file; return {} if the file is missing, damaged or contains another value."""
+    try:
+        return _object(read_text(path))
+    except CaptionerError:
+        return {}
+
+
+def read_first_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the JSON object in the first line of a file, of at most `LINE_LIMIT` bytes; {} as for `read_json_object`."""
+    try:
+        with regular_file(path) as descriptor:
+            return _object(os.read(descriptor, LINE_LIMIT).partition(b"\n")[0])
+    except CaptionerError:
+        return {}
+
+
+def _object(text: str | bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def missing_remedy(path: str | os.PathLike[str]) -> str:
+    """Return what to try for a missing file: a similar name in its folder, or where to look."""
+    try:
+        return _missing_remedy(os.fspath(path))
+    except OSError:  # such as a deleted current folder
+        return "check the name"
+
+
+def _missing_remedy(name: str) -> str:
+    if os.path.islink(name):
+        return f"it is a broken link to {os.readlink(name)}"
+    folder, base = os.path.split(name)
+    if folder and not os.path.isdir(folder):
+        while (parent := os.path.dirname(folder)) not in ("", folder) and not os.path.isdir(parent):
+            folder = parent
+        return f"folder not found: {folder}"
+    for similar in _similar(folder or ".", base):
+        return f"did you mean {os.path.join(folder, similar)}?"
+    if os.path.isabs(name):
+        return "check the name"
+    return f"relative names start at {os.path.realpath('.')}"
+
+
+def _similar(folder: str, name: str) -> list[str]:
+    """Find the most similar name in a folder, up to case; photo-2.jpg is another photograph than photo-1.jpg."""
+    with os.scandir(folder) as entries:
+        others = [entry.name for entry in islice(entries, MAX_ENTRIES)]
+    names = {other.lower(): other for other in others if NUMBERS.findall(other) == NUMBERS.findall(name)}
+    return [names[similar] for similar in get_close_matches(name[:MAX_NAME].lower(), names, 1, 0.75)]
+
+
+class FileVersion(NamedTuple):
+    """What changes when a file is replaced or written to."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @property
+    def changed(self) -> float:
+        """The time of the last modification in seconds."""
+        return self.mtime_ns / 1e9
+
+
+def version_of(status: os.stat_result) -> FileVersion:
+    """Return the version of a file with this status."""
+    return FileVersion(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def file_version(path: str | os.PathLike[str]) -> FileVersion | None:
+    """Return the version of a file, or None if it does not exist or its name is invalid."""
+    try:
+        return version_of(os.stat(path))
+    except (OSError, ValueError):
+        return None

@@ -1,4 +1,4 @@
-"""Safe reading of datasets in untrusted HDF5 files.
+"""Safe reading of datasets in untrusted HDF5 files, and reproducible writing.
 
 An HDF5 file can refer to other files (external links and storage, virtual datasets) and declare more data than it
 contains. Only numbers and fixed-length strings are accepted, reached through hard links, stored completely in this
@@ -7,14 +7,16 @@ file, with known filters.
 
 from __future__ import annotations
 
+import io
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -22,8 +24,7 @@ from h5py import h5d, h5g, h5l, h5o, h5p, h5t, h5z
 
 from captioner.arrays import Array
 from captioner.errors import CaptionerError, DataError
-from captioner.storage.file_version import FileVersion, version_of
-from captioner.storage.files import regular_file
+from captioner.storage.files import FileVersion, regular_file, version_of
 
 FILE_LIMIT = 1 << 40
 CHUNK_LIMIT = 1 << 28
@@ -204,3 +205,52 @@ def _check_whole(dataset: h5d.DatasetID, layout: int, itemsize: int, size: int, 
     if count != chunks or stored > limit:
         raise DataError(f"{where}: expected {chunks} chunks of at most {nbytes} bytes, got {count} of {stored} in all")
     return None
+
+
+def new_file(target: BinaryIO, groups: Iterable[str], userblock: int = 0) -> h5py.File:
+    """Create an HDF5 file with these groups, parents first; equal contents give equal bytes.
+
+    Timestamps, which h5py before 3.15 stores, are switched off.
+    """
+    access, plan = h5p.create(h5p.FILE_ACCESS), h5p.create(h5p.FILE_CREATE)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_libver_bounds(h5py.h5f.LIBVER_LATEST, h5py.h5f.LIBVER_LATEST)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, target)
+    plan.set_userblock(userblock)
+    plan.set_obj_track_times(False)
+    file = h5py.File(h5py.h5f.create(b"new", h5py.h5f.ACC_TRUNC, plan, access))
+    plan, link = h5p.create(h5p.GROUP_CREATE), h5p.create(h5p.LINK_CREATE)
+    plan.set_obj_track_times(False)
+    link.set_char_encoding(h5t.CSET_UTF8)
+    for name in groups:
+        h5g.create(file.id, name.encode(), None if name.isascii() else link, plan)
+    return file
+
+
+class DeferredErrorFile(io.FileIO):
+    """File that delays its first write error to the end of the `with` block, since HDF5 crashes on a full disk."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self._failure: OSError | None = None
+
+    def write(self, content: Any, /) -> int:
+        rest = memoryview(content).cast("B")
+        try:
+            while rest and self._failure is None:
+                rest = rest[super().write(rest) :]
+        except OSError as failure:
+            self._failure = failure
+        return len(content)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as failure:
+            self._failure = self._failure or failure
+            return size or 0
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+        if self._failure is not None:
+            raise self._failure

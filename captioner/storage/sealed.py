@@ -1,7 +1,8 @@
-"""Sealed files: a 512-byte header (the seal) with kind, version, length and SHA-256, followed by an HDF5 image.
+"""Sealed files, such as checkpoints and models: a 512-byte header (the seal) with kind, version, length and
+SHA-256, followed by an HDF5 image.
 
 HDF5 may miss damage or crash on it, so the seal is verified before the HDF5 library parses a byte. Other HDF5 tools
-read the seal as a user block and open the file normally.
+read the seal as a user block and open the file normally. This module needs neither NumPy nor HDF5.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NoReturn
 
-from captioner.errors import CaptionerError, DataError
+from captioner.errors import CaptionerError, CheckpointError, DataError
 from captioner.storage.files import regular_file
 
 SIZE = 512
@@ -25,7 +26,7 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Seal:
-    """A kind of sealed files: its name, version, writer, maximum image size, and error."""
+    """A kind of sealed files: its name, version, writer, maximum image size, error, and NumPy kinds of its arrays."""
 
     kind: str
     version: int
@@ -33,6 +34,7 @@ class Seal:
     max_bytes: int
     error: type[CaptionerError]
     remedy: str = ""
+    dtype_kinds: str = "f"
 
     @property
     def magic(self) -> bytes:
@@ -100,3 +102,21 @@ def digest_of(file: FileIO) -> str:
     while block := file.read(BLOCK):
         digest.update(block)
     return digest.hexdigest()
+
+
+SEAL = Seal("checkpoint", version=2, writer="`captioner train`", max_bytes=8 << 30, error=CheckpointError)
+MODEL = Seal(
+    "model",
+    version=1,
+    writer="`captioner package`",
+    max_bytes=1 << 30,
+    error=CheckpointError,
+    remedy="install it again",
+)
+"""The file of a model package: a checkpoint with float16 parameters and without optimizer state."""
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 digest in the seal of a checkpoint or a model. Raises: CheckpointError for another file."""
+    with (MODEL if MODEL.matches(path) else SEAL).open(path) as (_, content_digest):
+        return content_digest

@@ -15,13 +15,13 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.printable import printable
 from captioner.storage.atomic import replacing
-from captioner.storage.hdf5_writer import new_file
+from captioner.storage.hdf5 import new_file
 from captioner.storage.sealed import SIZE, Seal
 
 T = TypeVar("T")
 MAX_OBJECTS = 1000
 KINDS = {"f": "floats", "fi": "numbers"}
-"""NumPy dtype kinds of the arrays of a file, and their name in messages."""
+"""The name of the arrays of a file in messages, by `Seal.dtype_kinds`."""
 
 
 def write(
@@ -29,13 +29,12 @@ def write(
     path: Path,
     arrays: Mapping[str, Array],
     meta: Mapping[str, Any],
-    kinds: str,
     check: Callable[[], None] = lambda: None,
 ) -> None:
     """Write arrays, by full name, and `meta` as JSON atomically.
 
     The new file is read back and compared bit by bit before it replaces the old one. `check` is called as in
-    `atomic.replacing`; `kinds` is a key of `KINDS`.
+    `atomic.replacing`.
 
     Raises: the seal's error, with the old file unchanged.
     """
@@ -46,7 +45,7 @@ def write(
     try:
         with replacing(path, check) as temporary:
             _write(temporary, arrays, text)
-            if difference := _check_and_seal(temporary, seal, arrays, text, kinds):
+            if difference := _check_and_seal(temporary, seal, arrays, text):
                 kept = f"the previous {seal.kind} is kept" if path.exists() else f"there is no previous {seal.kind}"
                 raise seal.error(
                     f"{path}: the new {seal.kind} does not read back as saved: {difference}; {kept}; "
@@ -60,24 +59,20 @@ def write(
 def read(
     seal: Seal,
     path: Path,
-    kinds: str,
     parse: Callable[[dict[str, Array], str], T],
     wanted: Callable[[str], bool] = lambda name: True,
 ) -> T:
     """Verify the seal of a file and return `parse(arrays, meta)`, with the wanted arrays only.
 
-    `kinds` is a key of `KINDS`.
-
     Raises: the seal's error with the file and, after the seal, the array.
     """
-    return parse_image(seal, path, _unsealed(seal, path), kinds, parse, wanted)
+    return parse_image(seal, path, _unsealed(seal, path), parse, wanted)
 
 
 def parse_image(
     seal: Seal,
     path: Path,
     image: bytes,
-    kinds: str,
     parse: Callable[[dict[str, Array], str], T],
     wanted: Callable[[str], bool] = lambda name: True,
 ) -> T:
@@ -87,7 +82,7 @@ def parse_image(
     """
     try:
         with h5py.File(io.BytesIO(image), "r") as file:  # in place; `open_file_image` would copy the image
-            tree = _walk(file, kinds, seal, path, wanted)
+            tree = _walk(file, seal, path, wanted)
         meta = tree.pop("meta", None)
         if meta is None or meta.dtype.kind != "S":
             got = "nothing" if meta is None else meta.dtype
@@ -116,7 +111,7 @@ def _write(path: Path, arrays: Mapping[str, Array], meta: str) -> None:
         target.write(image.getbuffer())
 
 
-def _check_and_seal(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: str, kinds: str) -> str:
+def _check_and_seal(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: str) -> str:
     """Seal a new file if it reads back bit-identical; otherwise return the difference.
 
     The digest is computed once, from the bytes read back.
@@ -124,7 +119,7 @@ def _check_and_seal(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: s
     with open(path, "r+b", buffering=0) as file:
         file.seek(SIZE)
         image = file.readall()
-        if difference := _difference(path, seal, image, arrays, meta, kinds):
+        if difference := _difference(path, seal, image, arrays, meta):
             return difference
         header = seal.of(len(image), hashlib.sha256(image).hexdigest())
         file.seek(0)
@@ -133,11 +128,11 @@ def _check_and_seal(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: s
         return "" if file.read(SIZE) == header else "its seal differs"
 
 
-def _difference(path: Path, seal: Seal, image: bytes, arrays: Mapping[str, Array], meta: str, kinds: str) -> str:
+def _difference(path: Path, seal: Seal, image: bytes, arrays: Mapping[str, Array], meta: str) -> str:
     if len(image) > seal.max_bytes:
         return f"expected at most {seal.max_bytes:,} bytes, got {len(image):,}"
     try:
-        found, text = parse_image(seal, path, image, kinds, lambda tree, text: (tree, text))
+        found, text = parse_image(seal, path, image, lambda tree, text: (tree, text))
     except seal.error as error:
         return str(error).removeprefix(f"{path}: ")
     for name in sorted(arrays.keys() ^ found.keys()):
@@ -166,7 +161,7 @@ def _unsealed(seal: Seal, path: Path) -> bytes:
     return image
 
 
-def _walk(file: h5py.File, kinds: str, seal: Seal, path: Path, wanted: Callable[[str], bool]) -> Params:
+def _walk(file: h5py.File, seal: Seal, path: Path, wanted: Callable[[str], bool]) -> Params:
     """Return the wanted arrays by full name, after checks against hostile files with a valid seal.
 
     Allowed are hard links, each object once, a bounded depth and number of objects, and contiguous arrays of numbers
@@ -193,21 +188,23 @@ def _walk(file: h5py.File, kinds: str, seal: Seal, path: Path, wanted: Callable[
             if isinstance(item, h5py.Group):
                 pending.append((f"{name}/", item))
             elif wanted(name):
-                found[name] = _array(item, kinds, f"{path}: array {printable(name, 80)}", seal)
+                found[name] = _array(item, f"{path}: array {printable(name, 80)}", seal)
     return found
 
 
-def _array(item: Any, kinds: str, where: str, seal: Seal) -> Array:
+def _array(item: Any, where: str, seal: Seal) -> Array:
     plain = (
         isinstance(item, h5py.Dataset)
-        and item.dtype.kind in kinds + "S"
+        and item.dtype.kind in seal.dtype_kinds + "S"
         and h5py.check_vlen_dtype(item.dtype) is None
         and item.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
         and item.id.get_create_plist().get_external_count() == 0
         and item.id.get_storage_size() == item.size * item.dtype.itemsize
     )
     if not plain:
-        raise seal.error(f"{where}: expected a plain array of {KINDS[kinds]}, got {printable(str(item), 80)}")
+        raise seal.error(
+            f"{where}: expected a plain array of {KINDS[seal.dtype_kinds]}, got {printable(str(item), 80)}"
+        )
     array: Array = np.asarray(item[()])
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise seal.error(f"{where}: a number is not finite (NaN or infinity)")

@@ -8,7 +8,7 @@ from pathlib import Path
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError
 from captioner.storage.files import read_text
-from captioner.storage.seals import SEAL
+from captioner.storage.sealed import SEAL
 from captioner.training.history import first_record
 
 

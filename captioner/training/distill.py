@@ -29,7 +29,7 @@ from captioner.inference.load import Run, captioner_of, check_root, open_run
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage import seals
+from captioner.storage import sealed
 from captioner.training import teacher_captions
 from captioner.training.events import Captioned, Event, Warned
 from captioner.training.recorder import Recorder
@@ -197,7 +197,7 @@ def _provenance(models: Sequence[Restored], teacher: LoadedModel, corpus: Corpus
 
 
 def _digests(models: Sequence[Restored]) -> list[str]:
-    return [seals.digest(model.path) for model in models]
+    return [sealed.digest(model.path) for model in models]
 
 
 def _check_method(teacher: LoadedModel) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.inference.package_info import BASE_MODELS
-from captioner.storage.json_object import read_first_json_object
+from captioner.storage.files import read_first_json_object
 
 INIT_FROM = "init_from"
 KINDS = (INIT_FROM, "step", "validation", "warning")

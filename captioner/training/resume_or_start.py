@@ -13,7 +13,7 @@ from captioner.config.schema import options
 from captioner.config.yaml_io import dump
 from captioner.inference.restore import restore
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.storage.json_object import read_json_object
+from captioner.storage.files import read_json_object
 from captioner.training.events import Ended, Event, Warned
 from captioner.training.resumable import find_run, recover_last
 from captioner.training.run_folder import RunFolder

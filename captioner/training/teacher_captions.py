@@ -29,6 +29,7 @@ SEAL = Seal(
     max_bytes=8 << 30,
     error=CheckpointError,
     remedy="`captioner distill --overwrite` writes it again",
+    dtype_kinds="fi",
 )
 TYPES = {"images": "int32", "counts": "int32", "lengths": "int32", "words": "int32", "log_probs": "float32"}
 
@@ -130,7 +131,7 @@ def save(path: Path, captions: TeacherCaptions, check: Callable[[], None] = lamb
 
     Raises: CheckpointError when the file cannot be written; the previous file is kept.
     """
-    write(SEAL, path, captions.arrays, {**asdict(captions.provenance), "total": captions.total}, "fi", check)
+    write(SEAL, path, captions.arrays, {**asdict(captions.provenance), "total": captions.total}, check)
 
 
 def load(path: Path) -> TeacherCaptions:
@@ -138,7 +139,7 @@ def load(path: Path) -> TeacherCaptions:
 
     Raises: CheckpointError when the file is damaged or contains something else.
     """
-    return read(SEAL, path, "fi", _parse)
+    return read(SEAL, path, _parse)
 
 
 def _parse(arrays: dict[str, Array], meta: str) -> TeacherCaptions:

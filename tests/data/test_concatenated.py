@@ -14,7 +14,7 @@ from captioner.data.blocks import blocks
 from captioner.data.concatenated import ConcatenatedFeatures, FileFeatures
 from captioner.data.features import open_features
 from captioner.errors import DataError
-from captioner.storage.file_version import file_version
+from captioner.storage.files import file_version
 
 RNG = np.random.default_rng(0)
 

@@ -19,7 +19,7 @@ from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import ContiguousFeatures, SelectedFeatures, open_features
 from captioner.data.prepared import MAX_SPLITS, prepared, write_prepared
 from captioner.errors import DataError
-from captioner.storage.deferred_errors import DeferredErrorFile
+from captioner.storage.hdf5 import DeferredErrorFile
 from captioner.storage.sealed import SIZE
 from captioner.text.vocabulary import SPECIAL, Vocab
 

@@ -13,7 +13,7 @@ from captioner.inference.load import open_run
 from captioner.inference.package_info import INFO, WEIGHTS
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.seals import MODEL
+from captioner.storage.sealed import MODEL
 
 
 def refusal() -> str:

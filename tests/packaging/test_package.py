@@ -24,7 +24,7 @@ from captioner.packaging import package as packaging
 from captioner.packaging.card_facts import CardOptions
 from captioner.packaging.package import package
 from captioner.storage import checkpoint
-from captioner.storage.seals import MODEL
+from captioner.storage.sealed import MODEL
 
 
 def test_a_package_has_the_files_of_a_python_project(tiny_run: Path, tmp_path: Path) -> None:

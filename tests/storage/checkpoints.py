@@ -13,7 +13,7 @@ import pytest
 
 from captioner.errors import CheckpointError
 from captioner.storage.checkpoint import Checkpoint, Meta, load
-from captioner.storage.seals import SEAL
+from captioner.storage.sealed import SEAL
 
 META = Meta(
     config="seed: 3\n",

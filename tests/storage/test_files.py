@@ -1,11 +1,23 @@
+"""Files that a user names: regular files of a bounded size, remedies for missing ones, optional JSON, versions."""
+
 import os
 import re
+from pathlib import Path
 
 import pytest
 
 from captioner.errors import DataError
 from captioner.storage import files
-from captioner.storage.files import read_bytes, read_text, regular_file
+from captioner.storage.files import (
+    MAX_ENTRIES,
+    file_version,
+    missing_remedy,
+    read_bytes,
+    read_json_object,
+    read_text,
+    regular_file,
+    version_of,
+)
 
 
 def error_of(call, *args):
@@ -65,3 +77,93 @@ def test_the_descriptor_is_closed_afterwards(tmp_path):
         assert os.read(descriptor, 2) == b"1"
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+@pytest.fixture
+def _photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    Path("photos/Beach.jpg").touch()
+    Path("photos/IMG_0012.jpg").touch()
+    Path("link.jpg").symlink_to("gone.jpg")
+
+
+MISSING = {
+    "photos/beach.jpg": "did you mean photos/Beach.jpg?",
+    "photos/Beach.JPG": "did you mean photos/Beach.jpg?",
+    "photos/beach.jpeg": "did you mean photos/Beach.jpg?",
+    "photos/beech.jpg": "did you mean photos/Beach.jpg?",
+    "photos/IMG_0013.jpg": "relative names start at {here}",
+    "photos/IMG-0012.JPG": "did you mean photos/IMG_0012.jpg?",
+    "foto/more/beach.jpg": "folder not found: foto",
+    "photos/more/beach.jpg": "folder not found: photos/more",
+    "/no/such/beach.jpg": "folder not found: /no",
+    "link.jpg": "it is a broken link to gone.jpg",
+    "market.png": "relative names start at {here}",
+    "{here}/market.png": "check the name",
+}
+
+
+@pytest.mark.usefixtures("_photos")
+@pytest.mark.parametrize(("name", "expected"), MISSING.items())
+def test_what_to_try_for_a_missing_file(name: str, expected: str, tmp_path: Path) -> None:
+    here = tmp_path.resolve()
+    assert missing_remedy(name.format(here=here)) == expected.format(here=here)
+
+
+def test_a_deleted_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert missing_remedy("market.png") == "check the name"
+
+
+@pytest.mark.usefixtures("_photos")
+def test_the_number_of_compared_names_is_bounded() -> None:
+    for number in range(MAX_ENTRIES + 5):
+        Path("photos", f"{number:08}").touch()
+    assert missing_remedy("photos/market.png") == f"relative names start at {Path.cwd()}"
+
+
+@pytest.mark.usefixtures("_photos")
+def test_the_message_has_what_was_expected() -> None:
+    with pytest.raises(DataError, match=r"^photos/beach\.jpg: not found; expected a photograph; did you mean photos/B"):
+        read_bytes("photos/beach.jpg", 9, expected="a photograph")
+
+
+def test_an_object_is_read(tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text('{"steps": 3}')
+    assert read_json_object(tmp_path / "one.json") == {"steps": 3}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff", b"[" * 200_000, b'{"a": ' * 200_000])
+def test_a_damaged_file_is_empty(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_bytes(content)
+    assert read_json_object(tmp_path / "one.json") == {}
+
+
+def test_a_missing_file_and_a_folder_are_empty(tmp_path: Path) -> None:
+    assert read_json_object(tmp_path / "none.json") == {}
+    assert read_json_object(tmp_path) == {}
+
+
+def test_a_version_changes_with_the_file(tmp_path: Path) -> None:
+    file, other = tmp_path / "file", tmp_path / "other"
+    for path in (file, other):
+        path.write_text("text")
+        os.utime(path, ns=(10**18, 10**18))
+    first = file_version(file)
+    assert first is not None
+    assert first == file_version(file) == version_of(os.stat(file))
+    assert first.changed == 1e9
+    os.utime(file, ns=(10**18, 10**18 + 1))
+    assert file_version(file) != first
+    os.utime(file, ns=(10**18, 10**18))
+    assert file_version(file) == first
+    os.replace(other, file)  # of the same size and time
+    assert file_version(file) != first
+
+
+def test_a_missing_file_has_no_version(tmp_path: Path) -> None:
+    assert file_version(tmp_path / "none") is None
+    assert file_version("a\0b") is None

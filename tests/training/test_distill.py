@@ -14,7 +14,7 @@ from captioner.config.yaml_io import parse
 from captioner.errors import CheckpointError
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_run
-from captioner.storage import seals
+from captioner.storage import sealed
 from captioner.training import teacher_captions
 from captioner.training.distill import distill
 from captioner.training.events import Captioned
@@ -39,7 +39,7 @@ def test_the_run_records_its_teachers_and_trains_like_any_other(
 def test_a_model_package_is_a_teacher(bird_package: Path, student: Callable[..., Path]) -> None:
     run = student("student", teachers=[bird_package], teacher_overrides=["decode.beam_width=3"])
     weights = find_checkpoint(bird_package)
-    assert teacher_captions.load(run / "captions.h5").provenance.checkpoints == [seals.digest(weights)]
+    assert teacher_captions.load(run / "captions.h5").provenance.checkpoints == [sealed.digest(weights)]
 
 
 def test_captions_of_an_earlier_distillation_are_used_again(
