@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.environment import hardware
-from captioner.parallel import blas
+from captioner.parallel import blas, hardware
 
 BFLOAT16 = ("amx_bf16", "avx512_bf16")
 """CPU features with products of bfloat16 numbers."""

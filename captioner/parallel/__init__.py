@@ -1,1 +1,1 @@
-"""Parallel computation: the thread pool, BLAS threads and memory allocation."""
+"""Parallel computation: the thread pool, BLAS threads, hardware and memory allocation."""

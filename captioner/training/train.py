@@ -12,13 +12,13 @@ from typing import Any
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
-from captioner.environment.oversubscription import oversubscription
 from captioner.environment.reproducibility import changes, environment, reuse_choices
 from captioner.errors import ConfigError, DivergenceError
 from captioner.inference.load import open_corpus
 from captioner.inference.restore import restore
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
+from captioner.parallel.hardware import oversubscription
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus

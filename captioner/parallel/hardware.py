@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,20 @@ def cores() -> tuple[int, int]:
     """Return the number of logical cores that this process may use, and their total."""
     total = os.cpu_count() or 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total, total
+
+
+def oversubscription(threads: int, processes: int) -> Iterator[str]:
+    """Yield a warning if several processes of `threads` threads have too few cores on this machine.
+
+    They would take turns, and ranks that wait for each other's gradients would wait for a core too. A process that may
+    use only some cores is assumed to have them for itself.
+    """
+    usable, total = cores()
+    available, wanted = (usable, threads) if usable < total else (total, threads * processes)
+    if processes > 1 and wanted > available:
+        fitting = available if usable < total else max(1, total // processes)
+        remedy = f"-o threads={fitting}" if fitting < threads else "fewer ranks on this machine"
+        yield f"{wanted} threads share {available} cores of this machine, which slows all ranks down; try {remedy}"
 
 
 def memory() -> Memory:
