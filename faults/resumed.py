@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from captioner.cli.interrupts import stop_signals
+from captioner.cli.processes import stop_signals
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse
 from captioner.data.prepared import write_prepared

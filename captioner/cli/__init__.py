@@ -1,4 +1,4 @@
-"""The command line, one file per command: results on stdout, progress and messages on stderr.
+"""The command line, one file per group of commands: results on stdout, progress and messages on stderr.
 
 Exceptions become messages and exit codes here: 0 done, 1 failed or a check failed, 2 invalid usage or config, 129, 130
 and 143 stopped by a signal after saving.
@@ -12,45 +12,91 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections import UserDict
+from collections.abc import Iterator, Mapping
+from keyword import iskeyword
+from typing import Any
 
 import click
 
 import captioner
-from captioner.cli import interrupts, output
-from captioner.cli.lazy_group import LazyGroup
+from captioner.cli import output, processes
 from captioner.errors import CaptionerError, MissingLibraryError, ProblemsError
 from captioner.extras import library_of
 
 DEBUG = "--debug"
 COMPLETION = "_CAPTIONER_COMPLETE"
 """The environment variable with which a shell asks for completions."""
-COMMANDS = {
-    "card": "Print a model card.",
-    "config": "List, write, print and check config files.",
-    "data": "Check, summarize, show and merge data sets.",
-    "distill": "Train a model on the captions of teachers.",
-    "doctor": "Check the installation and describe the machine.",
-    "evaluate": "Score captions against reference captions.",
-    "export": "Write a model for other libraries.",
-    "gradcheck": "Check the gradients of every layer and of the configured model.",
-    "import": "Make a checkpoint of exported parameters.",
-    "inspect": "Analyze a trained model.",
-    "models": "List the installed models.",
-    "monitor": "Monitor a training run in the browser.",
-    "package": "Write a model as a Python package.",
-    "prepare": "Build a data set from photographs and captions.",
-    "report": "Write an HTML report of runs.",
-    "sample": "Write captions for images.",
-    "serve": "Caption photographs on a local web page.",
-    "train": "Train a captioning model.",
+COMMANDS: Mapping[str, Mapping[str, str]] = {
+    "Train and caption": {
+        "train": "Train a captioning model.",
+        "sample": "Write captions for images.",
+        "evaluate": "Score captions against reference captions.",
+        "gradcheck": "Check the gradients of every layer and of the configured model.",
+    },
+    "Own photographs": {
+        "prepare": "Build a data set from photographs and captions.",
+        "data": "Check, summarize, show and merge data sets.",
+        "serve": "Caption photographs on a local web page.",
+    },
+    "Share": {
+        "package": "Write a model as a Python package.",
+        "models": "List the installed models.",
+        "card": "Print a model card.",
+        "export": "Write a model for other libraries.",
+        "import": "Make a checkpoint of exported parameters.",
+        "distill": "Train a model on the captions of teachers.",
+    },
+    "Look inside": {
+        "report": "Write an HTML report of runs.",
+        "inspect": "Analyze a trained model.",
+        "monitor": "Monitor a training run in the browser.",
+    },
+    "Set up": {
+        "config": "List, write, print and check config files.",
+        "doctor": "Check the installation and describe the machine.",
+    },
 }
-"""The commands, each in the module of its name, and the first sentence of their help."""
+"""The headings of the help, and below each its commands with the first sentence of their help."""
+MODULES = {"distill": "train", "gradcheck": "inspect", "import": "import_"}
+"""The module in `captioner.cli` of each command that is not in the module of its name."""
+
+
+class LazyCommands(UserDict[str, Any]):
+    """Commands by name, each imported on first use from its module in `captioner.cli`.
+
+    The function of a command has its name, with a `_` if that is a keyword of Python.
+    """
+
+    def __getitem__(self, name: str) -> click.Command:
+        if self.data[name] is None:
+            module = importlib.import_module(f"captioner.cli.{MODULES.get(name, name)}")
+            self.data[name] = getattr(module, f"{name}_" if iskeyword(name) else name)
+        command: click.Command = self.data[name]
+        return command
+
+
+class LazyGroup(click.Group):
+    """The commands of `COMMANDS` under their headings; the list of them imports none."""
+
+    def __init__(self, **options: Any) -> None:
+        names = (name for commands in COMMANDS.values() for name in commands)
+        super().__init__(commands=LazyCommands(dict.fromkeys(names)), **options)
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names of the commands in the order of the help."""
+        return [*self.commands]
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under their headings, with all summaries in one column."""
+        width = max(map(len, self.commands))
+        for heading, commands in COMMANDS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:<{width}}", summary) for name, summary in commands.items()])
 
 
 @click.group(
     cls=LazyGroup,
-    summaries=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:
@@ -71,7 +117,7 @@ def main(args: list[str] | None = None) -> None:
     output.open_closed_streams()
     warnings.showwarning = output.warn
     if args is None:
-        sys.unraisablehook = interrupts.raise_again
+        sys.unraisablehook = processes.raise_again
         # Matrix products use one BLAS thread each; starting others would add 20 ms to the import of NumPy.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
@@ -87,18 +133,18 @@ def main(args: list[str] | None = None) -> None:
         # During shutdown, Python would print a traceback for an interrupt.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if code:
-            interrupts.exit_at_once(code)
+            processes.exit_at_once(code)
     sys.exit(code)
 
 
 @contextlib.contextmanager
 def _restored() -> Iterator[None]:
-    """Restore what `ranks.joined` sets until the end of the process, whose message and exit need it."""
-    program, before_exit, hook = output.PROGRAM[:], interrupts.BEFORE_EXIT[:], sys.excepthook
+    """Restore what `processes.joined` sets until the end of the process, whose message and exit need it."""
+    program, before_exit, hook = output.PROGRAM[:], processes.BEFORE_EXIT[:], sys.excepthook
     try:
         yield
     finally:
-        output.PROGRAM[:], interrupts.BEFORE_EXIT[:], sys.excepthook = program, before_exit, hook
+        output.PROGRAM[:], processes.BEFORE_EXIT[:], sys.excepthook = program, before_exit, hook
 
 
 def _without_debug(args: list[str]) -> tuple[list[str], bool]:

@@ -1,4 +1,4 @@
-"""captioner inspect: analyze a trained model."""
+"""captioner inspect and gradcheck: gradients of a trained model, and checks of those of every layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.completion import complete_run
-from captioner.cli.options import PATH, example_override_option
+from captioner.cli.options import PATH, config_options, example_override_option
 
 WIDTH = 36
 DECADES = 6
@@ -74,3 +74,39 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
         if len(reach.norms) > 1 and reach.norms[0] and reach.norms[-1]:
             factor = (reach.norms[-1] / reach.norms[0]) ** (1 / (len(reach.norms) - 1))
             output.result(f"    mean factor per step: {factor:.2f}")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  captioner gradcheck
+  captioner gradcheck -c scenes-rnn -o model.dropout_hidden=0.5 --full
+"""
+)
+@config_options
+@click.option("--full", is_flag=True, help="Compare every element instead of one random direction.")
+def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) -> int:
+    """Check the gradients of every layer and of the configured model.
+
+    Each analytic gradient is compared with central differences along a random direction, in float64. If they differ,
+    or with --full, every element is compared. The layers and the model are scaled down. The exit code is 1 if a
+    gradient is wrong.
+    """
+    from captioner.config.yaml_io import load
+    from captioner.gradcheck import check
+    from captioner.gradcheck.numeric import TOLERANCE
+
+    config = load(config_file, overrides)
+    rows = []
+    output.result(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
+    for row in check.gradcheck(config, full):
+        verdict = "PASS" if row.passed else "FAIL"
+        output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
+        rows.append(row)
+    failed = [f"{row.case} {row.array}" for row in rows if not row.passed]
+    worst = max(row.error for row in rows)
+    if failed:
+        output.result(f"FAIL: {len(failed)} of {len(rows)} gradients are wrong: {', '.join(failed)}")
+        return 1
+    output.result(f"PASS: {len(rows)} gradients, maximum relative error {worst:.1e} (tolerance {TOLERANCE:.0e})")
+    return 0

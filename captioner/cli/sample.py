@@ -1,16 +1,18 @@
-"""captioner sample: write captions for images."""
+"""captioner sample: write captions for images: photographs, the rows of a feature file, or a split."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from captioner.cli import output
-from captioner.cli.caption_inputs import captions_of_features, captions_of_photos, captions_of_split
 from captioner.cli.completion import complete_run
 from captioner.cli.options import (
     PATH,
@@ -22,12 +24,19 @@ from captioner.cli.options import (
     recipe_options,
     shard_option,
 )
-from captioner.errors import UsageError
+from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from captioner.data.corpus import Corpus
     from captioner.data.shard import Shard
+    from captioner.inference.attention_files import AttentionFiles
     from captioner.inference.caption import Caption
+    from captioner.inference.captioner import Captioner
+    from captioner.inference.restore import LoadedModel
     from captioner.preparation.find_photos import Unreadable
+
+
+TRUE = {True: ("true",), False: ("not true",), None: ()}
 
 
 @click.command(
@@ -168,26 +177,198 @@ def sample(
     with_attention, corpus = attention is not None, None
     captions: Iterable[Caption | Unreadable]
     if photos:
-        captions = captions_of_photos(loaded, photos, encoder, encoder_option, number, n_best, with_attention, shard)
+        captions = _captions_of_photos(loaded, photos, encoder, encoder_option, number, n_best, with_attention, shard)
     elif features is not None:
-        captions = captions_of_features(loaded, features, number, n_best, with_attention, shard)
+        from captioner.inference.caption_features import caption_features
+
+        captions = caption_features(_open_captioner(loaded), features, number, n_best, with_attention, shard)
     else:
+        from captioner.inference.caption_features import caption_split
         from captioner.inference.load import open_corpus
 
         corpus = open_corpus(loaded, data)
-        captions = captions_of_split(
-            loaded, corpus, split or "val", data is None, number, n_best, with_attention, shard
-        )
-    from captioner.cli.captions import write_captions
-
+        of_split = corpus.split(split or "val")
+        captioner = _open_captioner(loaded, corpus if data is None else None)
+        captions = caption_split(captioner, of_split, number, n_best, corpus.vocab, with_attention, shard)
     if attention is None:
-        return write_captions(captions, as_json, write_sidecar, coco, overwrite)
+        return _write_captions(captions, as_json, write_sidecar, coco, overwrite)
     from captioner.inference.attention_files import AttentionFiles, no_picture, photograph, split_pictures
 
     find = photograph if photos else no_picture if corpus is None else split_pictures(corpus, split or "val", images)
     files = AttentionFiles(attention, find, loaded.meta.encoder, overwrite)
-    code = write_captions(captions, as_json, write_sidecar, coco, overwrite, files)
+    code = _write_captions(captions, as_json, write_sidecar, coco, overwrite, files)
     if corpus is not None and files.without_picture:
         missing = f"{files.without_picture:,} of {files.written:,} photographs not found or unreadable"
         output.problem(f"{missing}; {images_hint(corpus.about, images)}")
     return code
+
+
+def _captions_of_photos(
+    loaded: LoadedModel,
+    photos: tuple[Path, ...],
+    encoder: str | None,
+    encoder_option: dict[str, str],
+    number: int | None,
+    n_best: int,
+    attention: bool,
+    shard: Shard | None,
+) -> Iterable[Caption | Unreadable]:
+    """Caption photographs, or one shard of them, with a warning for a model of generated scenes."""
+    from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths, photo_shard, photo_warning
+
+    opened = open_encoder_of(loaded, encoder, encoder_option)
+    paths = photo_paths(_photo_names(photos))
+    paths = paths if shard is None else photo_shard(paths, number, shard)
+    captions = caption_photos(_open_captioner(loaded), opened, paths, n_best, number, attention)
+    warning = photo_warning(loaded)
+    return captions if warning is None else _with_warning(captions, warning)
+
+
+def _open_captioner(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner:
+    from captioner.inference.load import captioner_of
+
+    captioner = captioner_of(loaded, corpus)
+    output.warnings(captioner.warnings)
+    return captioner
+
+
+def _with_warning(captions: Iterable[Caption | Unreadable], warning: str) -> Iterator[Caption | Unreadable]:
+    """Print a warning before the first caption of a photograph."""
+    from captioner.inference.caption import Caption
+
+    first = True
+    for caption in captions:
+        if first and isinstance(caption, Caption):
+            output.warnings([warning])
+            first = False
+        yield caption
+
+
+def _write_captions(
+    captions: Iterable[Caption | Unreadable],
+    as_json: bool,
+    suffix: str | None,
+    coco: Path | None,
+    overwrite: bool,
+    maps: AttentionFiles | None = None,
+) -> int:
+    """Print captions, and write them to sidecar files and to a file in COCO's format; return the exit code.
+
+    Their attention is written to the files `maps`.
+    """
+    written: dict[str, Caption] = {}
+    sidecars = None
+    keep: list[Callable[[Caption], None]] = []
+    if coco is not None:
+        keep.append(lambda caption: written.update({caption.image: caption}))  # a photograph may be given twice
+    if suffix is not None:
+        from captioner.inference.sidecars import Sidecars  # needs Pillow
+
+        sidecars = Sidecars(suffix, overwrite)
+        keep.append(sidecars.write)
+    code = _print(captions, as_json, keep, maps)
+    if coco is not None:
+        from captioner.evaluation.caption_files import write_results
+
+        write_results(coco, list(written), [one.text for one in written.values()], overwrite)
+    if sidecars is not None and sidecars.kept:
+        exist = "sidecars exist" if sidecars.kept > 1 else "sidecar exists"
+        output.problem(f"{sidecars.kept:,} {exist} already, not replaced; --overwrite replaces existing files")
+    if maps is not None and maps.kept:
+        kept = f"attention maps of {maps.kept:,} image{'s' * (maps.kept > 1)} exist already, not replaced"
+        output.problem(f"{kept}; --overwrite replaces existing files")
+    if maps is not None and maps.written:
+        output.note(f"{maps.folder}: attention maps of {maps.written:,} image{'s' * (maps.written > 1)} written")
+    return code
+
+
+def _print(
+    captions: Iterable[Caption | Unreadable],
+    as_json: bool,
+    keep: Sequence[Callable[[Caption], None]],
+    maps: AttentionFiles | None,
+) -> int:
+    """Print captions, write their attention, pass each to the functions `keep`, and report failures.
+
+    Return the exit code. If captions are also written to files, all are, even if the reader of stdout closes the pipe.
+    """
+    from captioner.inference.caption import Caption
+
+    code = 0
+    for caption in captions:
+        try:
+            if not isinstance(caption, Caption):
+                raise CaptionerError(str(caption))
+            files, failure = (None, None) if maps is None else _write_maps(maps, caption)
+            with output.ignoring_a_closed_pipe() if keep or maps is not None else nullcontext():
+                _print_caption(caption, as_json, {} if maps is None else {"attention": files})
+            if failure is not None:
+                output.problem(failure)
+                code = 1
+            for save in keep:
+                save(caption)
+        except output.OutputError:
+            raise
+        except CaptionerError as error:
+            output.problem(error)
+            code = 1
+    return code
+
+
+def _write_maps(maps: AttentionFiles, caption: Caption) -> tuple[dict[str, str] | None, CaptionerError | None]:
+    """Write the attention of a caption; return the names of the files, if they were written, and the error, if not."""
+    try:
+        files = maps.write(caption)
+    except CaptionerError as error:
+        return None, error
+    return None if files is None else {name: str(path) for name, path in files._asdict().items()}, None
+
+
+def _print_caption(caption: Caption, as_json: bool, more: dict[str, Any]) -> None:
+    from captioner.inference.caption import to_record
+
+    if as_json:
+        output.record(to_record(caption) | more)
+        return
+    for cells in _cells(caption):
+        output.result(*cells)
+
+
+def _cells(caption: Caption) -> Iterator[tuple[str, ...]]:
+    yield caption.image, caption.text, f"{caption.log_prob:.2f}", *TRUE[caption.true]
+    for text, log_prob in caption.candidates[1:]:
+        yield "", text, f"{log_prob:.2f}"
+    for reference in caption.references:
+        yield "", f"  {' '.join(reference.split())}"
+
+
+def _photo_names(photos: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the names of photographs and folders; `-` yields those on stdin, one per line.
+
+    Raises: UsageError if stdin has no names or is closed, DataError if it cannot be read.
+    """
+    for photo in photos:
+        if os.fspath(photo) != "-":
+            yield photo
+            continue
+        names = _stdin()
+        if (first := next(names, None)) is None:
+            raise UsageError("-: expected names of photographs on stdin, one per line, got none")
+        yield first
+        yield from names
+
+
+def _stdin() -> Iterator[Path]:
+    if sys.stdin is None:
+        raise UsageError("-: expected names of photographs on stdin, one per line, but stdin is closed")
+    try:
+        yield from (Path(_decode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
+    except OSError as error:
+        raise DataError(f"-: cannot read stdin: {error.strerror}") from error
+
+
+def _decode(name: bytes) -> str:
+    try:
+        return os.fsdecode(name)
+    except UnicodeDecodeError:  # on Windows, if another program writes names in the code page of the console
+        return name.decode(sys.stdin.encoding, "backslashreplace")

@@ -8,8 +8,8 @@ import click
 
 from captioner.cli import output
 from captioner.cli.completion import complete_run
-from captioner.cli.interrupts import stop_signals
 from captioner.cli.options import PATH, example_override_option, recipe_options
+from captioner.cli.processes import stop_signals
 from captioner.serve.limits import MAX_PIXELS, Limits
 
 

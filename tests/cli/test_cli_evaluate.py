@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from captioner.cli.scores import score_lines
+from captioner.cli.evaluate import score_lines
 from captioner.evaluation.score_model import build_evaluation_set, score_model
 from captioner.evaluation.scoring import to_dict
 from captioner.inference.load import captioner_of, open_corpus, open_run

@@ -83,14 +83,14 @@ def test_after_a_signal_all_ranks_wait_for_the_last_report(small_options: Sequen
 
 IN_PROCESS = """
 import sys
-from captioner.cli import interrupts, main, output
+from captioner.cli import main, output, processes
 
-before = output.PROGRAM[:], interrupts.BEFORE_EXIT[:], sys.excepthook
+before = output.PROGRAM[:], processes.BEFORE_EXIT[:], sys.excepthook
 try:
     main(["train", "--resume", sys.argv[1], "--mpi"])
 except SystemExit as exit:
     assert exit.code == 1
-assert (output.PROGRAM, interrupts.BEFORE_EXIT, sys.excepthook) == before
+assert (output.PROGRAM, processes.BEFORE_EXIT, sys.excepthook) == before
 """
 
 

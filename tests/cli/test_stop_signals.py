@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from captioner.cli.interrupts import STOPPING, stop_signals
+from captioner.cli.processes import STOPPING, stop_signals
 
 
 def test_the_first_signal_is_caught_and_handlers_are_restored() -> None:
@@ -19,7 +19,7 @@ def test_the_first_signal_is_caught_and_handlers_are_restored() -> None:
 
 TWICE = """
 import signal, sys
-from captioner.cli.interrupts import stop_signals
+from captioner.cli.processes import stop_signals
 
 first, second, blocked = map(int, sys.argv[1:])
 with stop_signals() as caught:

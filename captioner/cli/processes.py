@@ -1,4 +1,4 @@
-"""Signals: stop after the current step, or end the process at once, also if Python ignores the exception of Ctrl-C."""
+"""How a process ends: signals, also if Python ignores the exception of Ctrl-C, and several MPI ranks as one program."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from _thread import interrupt_main
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
 from captioner.cli import output
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
+
+    from captioner.parallel.ranks import Ranks
+
 
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 """Windows has SIGBREAK (Ctrl-Break) instead of SIGHUP."""
@@ -85,3 +89,60 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def joined(mpi: bool) -> Iterator[Ranks]:
+    """Yield the ranks of a command: this process alone, or those that a launcher started.
+
+    A failure of all ranks is reported by rank 0. A failure of a single rank is reported by this rank, which then ends
+    the others, since they wait for it.
+
+    Raises: MissingLibraryError, UsageError, if MPI cannot start.
+    """
+    from captioner.parallel.ranks import SINGLE_PROCESS
+
+    if not mpi:
+        yield SINGLE_PROCESS
+        return
+    with default_actions():
+        from captioner.parallel.mpi import start
+
+        ranks = start()  # it waits for all ranks
+    BEFORE_EXIT.extend([_silence, ranks.abort_all])
+    sys.excepthook = _exit_after_traceback
+    if ranks.rank != 0:
+        warnings.showwarning = lambda *warning, **more: None  # rank 0 prints the same ones
+    try:
+        yield ranks
+    except BaseException:
+        if not ranks.all_exiting():
+            output.PROGRAM[0] = f"captioner: rank {ranks.rank}"
+        elif ranks.rank != 0:
+            output.silence()
+        raise
+
+
+def _silence(code: int) -> None:
+    """Discard what MPI prints about its end: the message has been printed."""
+    output.silence()
+
+
+def _exit_after_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a bug, and leave the other ranks: Python's own exit would wait for them."""
+    sys.__excepthook__(kind, error, trace)
+    exit_at_once(1)
+
+
+class SharedStop:
+    """The `stop` of training: whether any rank caught a signal, which is then the `signal` of all."""
+
+    def __init__(self, ranks: Ranks, caught: Sequence[int]) -> None:
+        self._ranks, self._caught = ranks, caught
+        self.signal = 0
+
+    def __call__(self) -> bool:
+        # always collective, also if the signal is known: no rank exits while rank 0 still writes a report
+        now = max(self._ranks.all_gather(self._caught[0] if self._caught else 0))
+        self.signal = self.signal or now
+        return self.signal != 0
