@@ -11,8 +11,7 @@ import numpy as np
 
 from captioner.errors import DataError
 from captioner.export.export_run import export_run
-from captioner.export.import_tensors import read_model
-from captioner.export.tensor_formats import FORMATS
+from captioner.export.safetensors_file import read_model
 from faults import materials, watch
 from faults.damage import mutated
 from faults.session import Row, Session, row
@@ -32,18 +31,18 @@ class Damaged:
         path.write_bytes(mutated(self.whole.read_bytes(), rng))
         return classify(
             lambda: read_model(path),
-            lambda model: all(np.isfinite(array).all() for some in model.groups().values() for array in some.values()),
+            lambda model: all(
+                np.isfinite(array).all() for group in model.groups().values() for array in group.values()
+            ),
             DataError,
         )
 
 
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("tensors")
-    run = materials.make_run(folder / "run")
-    for name in FORMATS:
-        export_run(run, name, folder / name)
-        yield row(
-            f"{name} files damaged, for import",
-            "no crash, hang or traceback",
-            watch.run(Damaged(folder / name, session.seed), session.count(4_000)),
-        )
+    export_run(materials.make_run(folder / "run"), "safetensors", whole := folder / "safetensors")
+    yield row(
+        "safetensors files damaged, for import",
+        "no crash, hang or traceback",
+        watch.run(Damaged(whole, session.seed), session.count(4_000)),
+    )

@@ -15,25 +15,23 @@ from captioner.cli.options import PATH, example_override_option
     epilog="""\b
 Examples:
   captioner export runs/scenes --format onnx --output scenes-onnx
-  captioner export runs/scenes --format safetensors --output scenes.safetensors
-  captioner export runs/scenes --format npz --output scenes.npz --dtype float16
+  captioner export runs/scenes --format safetensors --output scenes.safetensors --dtype float16
 """
 )
 @click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
 @click.option(
     "--format",
     "name",
-    type=click.Choice(["onnx", "safetensors", "npz"]),
+    type=click.Choice(["onnx", "safetensors"]),
     required=True,
-    help="onnx: graphs that other programs run; safetensors, npz: the parameters. onnx and safetensors need the extra "
-    "`export`.",
+    help="onnx: graphs that other programs run; safetensors: the parameters. Both need the extra `export`.",
 )
 @click.option(
     "--output",
     type=PATH,
     required=True,
     metavar="PATH",
-    help="Write to PATH: a folder for onnx, otherwise a file.",
+    help="Write to PATH: a folder for onnx, a file for safetensors.",
 )
 @click.option(
     "--dtype",

@@ -14,7 +14,7 @@ from captioner.cli.options import PATH
     "import",
     epilog="""\b
 Examples:
-  captioner import scenes.npz --output runs/imported
+  captioner import scenes.safetensors --output runs/imported
   captioner import scenes.safetensors --output imported.h5
 """,
 )
@@ -30,10 +30,10 @@ Examples:
 def import_(file: Path, output: Path, overwrite: bool) -> None:
     """Make a checkpoint of exported parameters.
 
-    FILE is a safetensors or npz file from `captioner export`, or one of another program with the same names, shapes and
+    FILE is a safetensors file from `captioner export`, or one of another program with the same names, shapes and
     metadata. `sample` and `evaluate` use the checkpoint, and train.init_from trains it further. It contains no
     optimizer state, so it cannot be resumed.
     """
-    from captioner.export.import_tensors import import_tensors
+    from captioner.export.safetensors_file import import_safetensors
 
-    out.result(import_tensors(file, output, overwrite))
+    out.result(import_safetensors(file, output, overwrite))

@@ -1,1 +1,1 @@
-"""Models in the file formats of other libraries: ONNX graphs, and tensors in safetensors and npz files."""
+"""Models in the file formats of other libraries: ONNX graphs, and tensors in safetensors files."""

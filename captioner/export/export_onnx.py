@@ -1,18 +1,34 @@
-"""Export a trained model as ONNX graphs."""
+"""Export a trained model as ONNX graphs with their weights and metadata."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from captioner.errors import UsageError
-from captioner.export.metadata import write_metadata
-from captioner.export.onnx_greedy import Decoding
-from captioner.export.onnx_models import GRAPHS, build_model
-from captioner.export.output import check_folder, output_folder, write
-from captioner.export.tensor_names import convert
+import numpy as np
+
+import captioner
+from captioner.arrays import Params
+from captioner.errors import CaptionerError, UsageError
+from captioner.export.metadata import KEY, write_metadata
+from captioner.export.onnx_graphs import CELLS, DOMAIN, GRAPHS, IR_VERSION, OPSET, Decoding, Shape
+from captioner.export.output_folder import check_folder, output_folder
+from captioner.export.tensor_names import STATISTICS, convert, to_tensors
 from captioner.inference.decoder import build_constraints
 from captioner.inference.restore import Restored
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.storage.atomic import write_file
 from captioner.storage.files import check_output
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+TYPES: Mapping[str, tuple[str, int]] = {"float32": ("float", 1), "float64": ("double", 11)}
+"""The name of a type in ONNX's text syntax, and its number."""
+LARGEST = (1 << 31) - 1
+"""The maximum size of an ONNX file in bytes, as of every protobuf message."""
 
 
 def export_onnx(restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False) -> list[Path]:
@@ -36,5 +52,52 @@ def export_onnx(restored: Restored, output: Path, dtype: str | None = None, over
     contents = [build_model(name, model, decoding, metadata).SerializeToString() for name in files]
     with output_folder(output):
         for file, content in zip(files.values(), contents, strict=True):
-            write(file, content)
+            write_file(file, content)
     return list(files.values())
+
+
+def build_model(name: str, model: CaptioningRNN, decoding: Decoding, metadata: str) -> ModelProto:
+    """Build the ONNX model of a graph, with its weights.
+
+    Raises: CaptionerError if it is too large for an ONNX file.
+    """
+    from onnx import checker, numpy_helper, parser
+
+    text = GRAPHS[name](Shape(model.sizes, *TYPES[str(model.dtype)]), decoding)
+    versions = f'"" : {OPSET}, "{DOMAIN}" : 1'
+    cell = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>{CELLS[model.sizes.cell]}'
+    header = (
+        f'<ir_version: {IR_VERSION}, opset_import: [{versions}], producer_name: "captioner", '
+        f'producer_version: "{captioner.__version__}">'
+    )
+    built = parser.parse_model(f"{header}\n{text}\n{cell}")
+    weights = _weights(model) | decoding.constants(model.sizes.vocab, model.dtype)
+    inputs = _inputs(built.graph)
+    used = {name: w for name, w in sorted(weights.items()) if name in inputs}
+    if (size := sum(w.nbytes for w in used.values()) + len(metadata)) > LARGEST:
+        raise CaptionerError(f"{name}.onnx: expected at most {LARGEST:,} bytes, got {size:,}; export safetensors")
+    built.graph.initializer.extend(numpy_helper.from_array(w, name) for name, w in used.items())
+    built.metadata_props.add(key=KEY, value=metadata)
+    checker.check_model(built, full_check=True)
+    return built
+
+
+def _weights(model: CaptioningRNN) -> Params:
+    """Return the initializers that any graph may use."""
+    p, D = model.params, model.sizes.wordvec
+    tensors = to_tensors(model)
+    statistics = {name: tensors[name].astype(model.dtype) for name in tensors if name.endswith(STATISTICS)}
+    return {
+        **p,
+        **statistics,
+        "Wx": p["Wx"][:D],
+        "Wx_image": p["Wx"][D:],
+        "root_of_keys": np.array(math.sqrt(model.sizes.attention_dim or 1), model.dtype),
+        **{f"axis_{axis}": np.array([axis], np.int64) for axis in range(3)},
+    }
+
+
+def _inputs(graph: Any) -> set[str]:
+    """Return the names of all inputs of the nodes of a graph, also within loops."""
+    inner = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    return {name for node in graph.node for name in node.input}.union(*map(_inputs, inner))

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from captioner.export.export_onnx import export_onnx
-from captioner.export.export_tensors import export_tensors
-from captioner.export.tensor_formats import FORMATS
+from captioner.export.safetensors_file import export_safetensors
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored
 
 Exporter = Callable[[Restored, Path, str | None, bool], list[Path]]
-EXPORTERS: Mapping[str, Exporter] = {
-    "onnx": export_onnx,
-    **{name: partial(export_tensors, name) for name in FORMATS},
-}
+EXPORTERS: Mapping[str, Exporter] = {"onnx": export_onnx, "safetensors": export_safetensors}
 """All formats: functions `(restored, output, dtype, overwrite) -> written files`."""
 
 

@@ -38,7 +38,7 @@ def write_metadata(restored: Restored) -> str:
     return json.dumps({"format_version": VERSION, "config": sections, **fields}, allow_nan=False)
 
 
-def read_metadata(text: str | bytes, where: str) -> tuple[Config, Meta]:
+def read_metadata(text: str, where: str) -> tuple[Config, Meta]:
     """Parse and check the JSON text of a file, which may be hostile; `where` names the file.
 
     Raises: DataError.

@@ -80,8 +80,8 @@ def to_tensors(model: CaptioningRNN) -> dict[str, Array]:
         ("region", model.region_standardizer, sizes.region),
     ):
         if part == "feature" or sizes.attends:
-            some = standardizer or Standardizer(np.zeros(width), np.ones(width))
-            tensors |= {f"{part}_{name}": array for name, array in some._asdict().items()}
+            statistics = standardizer or Standardizer(np.zeros(width), np.ones(width))
+            tensors |= {f"{part}_{name}": array for name, array in statistics._asdict().items()}
     return tensors
 
 

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from captioner.errors import CaptionerError
+
 Chunk = bytes | memoryview
 MAX_NAME = 240
 """The longest name, in bytes, to which a temporary name can add 15 within the limit of file systems."""
@@ -32,6 +34,18 @@ def write_atomically(path: Path, chunks: Iterable[Chunk], check: Callable[[], No
     with replacing(path, check) as temporary, open(temporary, "wb") as file:
         for chunk in chunks:
             file.write(chunk)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write an output file atomically, and remove temporary files that killed processes left behind.
+
+    Raises: CaptionerError, with an existing file unchanged.
+    """
+    remove_temporary_files(path)
+    try:
+        write_atomically(path, (content,))
+    except OSError as error:
+        raise CaptionerError(f"{path}: cannot write: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -24,8 +24,6 @@ COMMANDS = (
     ("evaluate", "run", "--baseline", "nn"),
     ("inspect", "gradients", "run", "--word", "2"),
     ("data", "show", "scenes", "-o", "data.scenes.train=9", "-n", "1"),
-    ("export", "run", "--format", "npz", "--output", "run.npz"),
-    ("import", "run.npz", "--output", "imported.h5"),
     ("train", "--resume", "run", "-o", "train.epochs=3"),
 )
 

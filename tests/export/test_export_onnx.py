@@ -11,10 +11,10 @@ from random_models import IMAGES, KINDS, WORDS, images, random_model, random_run
 
 from captioner.decode import greedy
 from captioner.errors import CaptionerError, UsageError
-from captioner.export import onnx_models
+from captioner.export import export_onnx as onnx_export
 from captioner.export.export_onnx import export_onnx
 from captioner.export.export_run import export_run
-from captioner.export.onnx_text import CELLS, STATES
+from captioner.export.onnx_graphs import CELLS, STATES
 from captioner.inference.decoder import build_constraints
 from captioner.inference.restore import Restored
 from captioner.layers import CELLS as LAYERS
@@ -29,9 +29,9 @@ def session(file: Path) -> Any:
 
 
 def run(file: Path, **inputs: np.ndarray | None) -> dict[str, np.ndarray]:
-    one = session(file)
-    found = one.run(None, {name: array for name, array in inputs.items() if array is not None})
-    return dict(zip((output.name for output in one.get_outputs()), found, strict=True))
+    graph = session(file)
+    arrays = graph.run(None, {name: array for name, array in inputs.items() if array is not None})
+    return dict(zip((output.name for output in graph.get_outputs()), arrays, strict=True))
 
 
 def decoded(restored: Restored, features: np.ndarray, regions: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -62,8 +62,7 @@ def test_graphs_equal_the_model(cell: str, image: str, attention: str, tmp_path:
     features, regions = images(attends)
     state = restored.model.start(features, shared(regions))
     values = run(tmp_path / "onnx" / "start.onnx", features=features, regions=regions)
-    own = [*state[: len(STATES[cell])]]
-    for name, expected in zip(STATES[cell], own, strict=True):
+    for name, expected in zip(STATES[cell], state, strict=False):
         np.testing.assert_allclose(values[name], expected, atol=1e-5)
     step = session(tmp_path / "onnx" / "step.onnx")
     words, rng = np.full(IMAGES, restored.vocab.start), np.random.default_rng(2)
@@ -127,7 +126,7 @@ def test_every_cell_has_equations() -> None:
 def test_a_wrong_equation_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison finds a cell that uses another order of gates."""
     swapped = CELLS["lstm"].replace("a_i, a_f, a_o, a_g", "a_i, a_f, a_g, a_o")
-    monkeypatch.setattr(onnx_models, "CELLS", {**CELLS, "lstm": swapped})
+    monkeypatch.setattr(onnx_export, "CELLS", {**CELLS, "lstm": swapped})
     with pytest.raises(AssertionError):
         test_graphs_equal_the_model("lstm", "init", "none", tmp_path)
 
@@ -172,7 +171,7 @@ def test_float16_is_unsupported(tmp_path: Path) -> None:
 
 
 def test_too_large_a_model_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_models, "LARGEST", 1000)
+    monkeypatch.setattr(onnx_export, "LARGEST", 1000)
     with pytest.raises(CaptionerError, match="at most 1,000 bytes"):
         export_onnx(random_model(tmp_path), tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()

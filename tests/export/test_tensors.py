@@ -9,38 +9,32 @@ from random_models import FEATURE, KINDS, WORDS, images, random_model, random_ru
 
 from captioner.errors import DataError, UsageError
 from captioner.export.export_run import export_run
-from captioner.export.export_tensors import export_tensors
-from captioner.export.import_tensors import import_tensors
-from captioner.export.tensor_formats import FORMATS
+from captioner.export.safetensors_file import export_safetensors, import_safetensors
 from captioner.export.tensor_names import GATE_ORDER, tensor_shapes, to_params, to_tensors
 from captioner.inference.load import load, open_run
 from captioner.layers import CELLS
 from captioner.storage import checkpoint
 
-safetensors = pytest.importorskip("safetensors.numpy")
-every_format = pytest.mark.parametrize("name", FORMATS)
+safe_open = pytest.importorskip("safetensors").safe_open
 every_kind = pytest.mark.parametrize(("cell", "image", "attention"), KINDS)
 
 
-@every_format
 @every_kind
-def test_an_imported_model_is_the_exported_one(
-    name: str, cell: str, image: str, attention: str, tmp_path: Path
-) -> None:
+def test_an_imported_model_is_the_exported_one(cell: str, image: str, attention: str, tmp_path: Path) -> None:
     run = random_run(tmp_path / "run", cell, image, attention)
-    export_run(run, name, tmp_path / "tensors")
-    import_tensors(tmp_path / "tensors", tmp_path / "imported")
+    export_run(run, "safetensors", tmp_path / "tensors")
+    import_safetensors(tmp_path / "tensors", tmp_path / "imported")
     before, after = (checkpoint.load(folder / "best.h5") for folder in (run, tmp_path / "imported"))
-    for group, some in before.groups().items():
-        assert after.groups()[group].keys() == some.keys()
-        for one, array in some.items():
-            assert after.groups()[group][one].dtype == array.dtype
-            np.testing.assert_array_equal(after.groups()[group][one], array)
+    for group, arrays in before.groups().items():
+        assert after.groups()[group].keys() == arrays.keys()
+        for name, array in arrays.items():
+            assert after.groups()[group][name].dtype == array.dtype
+            np.testing.assert_array_equal(after.groups()[group][name], array)
     assert (after.meta.words, after.meta.encoder, after.meta.step) == (list(WORDS), "drawn", 7)
     features, regions = images(attention != "none")
     grid = None if regions is None else regions.reshape(len(regions), 2, 2, -1)
     captions = [
-        [(one.text, one.log_prob) for one in load(path).caption(features=features, regions=grid)]
+        [(caption.text, caption.log_prob) for caption in load(path).caption(features=features, regions=grid)]
         for path in (run, tmp_path / "imported")
     ]
     assert captions[0] == captions[1]
@@ -95,13 +89,12 @@ def test_biases_with_an_infinite_sum_are_an_error(tmp_path: Path) -> None:
         to_params({**tensors, "rnn.bias_ih_l0": large, "rnn.bias_hh_l0": large}, model.sizes)
 
 
-@every_format
-def test_float16_halves_the_file(name: str, tmp_path: Path) -> None:
+def test_float16_halves_the_file(tmp_path: Path) -> None:
     run = random_run(tmp_path / "run", overrides=["model.hidden_dim=64"])
-    files = [export_run(run, name, tmp_path / str(dtype), dtype)[1][0] for dtype in (None, "float16")]
+    files = [export_run(run, "safetensors", tmp_path / str(dtype), dtype)[1][0] for dtype in (None, "float16")]
     large, small = (file.stat().st_size for file in files)
     assert small < 0.6 * large
-    import_tensors(files[1], tmp_path / "small.h5")
+    import_safetensors(files[1], tmp_path / "small.h5")
     before, after = open_run(run).model, open_run(tmp_path / "small.h5").model
     assert after.dtype == np.float32
     for name in before.params:
@@ -113,8 +106,8 @@ def test_float16_halves_the_file(name: str, tmp_path: Path) -> None:
 
 def test_float64_parameters_are_kept(tmp_path: Path) -> None:
     run = random_run(tmp_path / "run", overrides=["model.dtype=float64", "data.standardize=false"])
-    export_run(run, "npz", tmp_path / "a.npz")
-    import_tensors(tmp_path / "a.npz", tmp_path / "b.h5")
+    export_run(run, "safetensors", tmp_path / "a")
+    import_safetensors(tmp_path / "a", tmp_path / "b.h5")
     before, after = open_run(run).model, open_run(tmp_path / "b.h5").model
     assert after.standardizer is None
     np.testing.assert_array_equal(after.params["Wx"], before.params["Wx"])
@@ -124,63 +117,63 @@ def test_too_large_a_parameter_for_float16_is_an_error(tmp_path: Path) -> None:
     restored = random_model(tmp_path)
     restored.model.params["b_vocab"][3] = 1e6
     with pytest.raises(DataError, match=r"output\.bias: a parameter is too large for float16: 1e\+06"):
-        export_tensors("npz", restored, tmp_path / "a.npz", "float16")
-    assert not (tmp_path / "a.npz").exists()
+        export_safetensors(restored, tmp_path / "a", "float16")
+    assert not (tmp_path / "a").exists()
 
 
-@every_format
-def test_files_contain_options_and_no_path(name: str, tmp_path: Path) -> None:
+def test_files_contain_options_and_no_path(tmp_path: Path) -> None:
     options = ["data.source=prepared", "data.root=private/photos.h5", "decode.suppress_words=w1, 猫"]
     run = random_run(tmp_path / "private", overrides=options)
-    _, (file,) = export_run(run, name, tmp_path / "tensors", overrides=["decode.max_length=9"])
+    _, (file,) = export_run(run, "safetensors", tmp_path / "tensors", overrides=["decode.max_length=9"])
     content = file.read_bytes()
     for private in ("photos", "private", "a machine", str(tmp_path)):
         assert private.encode() not in content
-    import_tensors(file, tmp_path / "imported.h5")
+    import_safetensors(file, tmp_path / "imported.h5")
     config = open_run(tmp_path / "imported.h5").config
     assert (config.decode.max_length, config.decode.suppress_words) == (9, "w1, 猫")
     assert config.data.root is not None
     assert config.data.root.name == "DATA_SET"
 
 
-def test_npz_files_open_with_numpy_alone(tmp_path: Path) -> None:
+def test_the_metadata_is_json(tmp_path: Path) -> None:
     restored = random_model(tmp_path)
-    export_tensors("npz", restored, tmp_path / "a.npz")
-    with np.load(tmp_path / "a.npz") as file:
-        metadata = json.loads(file["captioner"].tobytes())
-        np.testing.assert_array_equal(file["output.weight"], restored.model.params["W_vocab"].T)
+    export_safetensors(restored, tmp_path / "a")
+    with safe_open(tmp_path / "a", "np") as file:
+        metadata = json.loads(file.metadata()["captioner"])
+        np.testing.assert_array_equal(file.get_tensor("output.weight"), restored.model.params["W_vocab"].T)
     assert metadata["format_version"] == 1
     assert metadata["config"]["model"]["hidden_dim"] == 7
 
 
 def test_an_existing_file_needs_overwrite(tmp_path: Path) -> None:
     restored, file = random_model(tmp_path), tmp_path / "a"
-    export_tensors("npz", restored, file)
+    export_safetensors(restored, file)
     with pytest.raises(UsageError, match="exists already"):
-        export_tensors("npz", restored, file)
-    with pytest.raises(UsageError, match="expected a file of the format safetensors to replace"):
-        export_tensors("safetensors", restored, file, overwrite=True)
-    export_tensors("npz", restored, file, overwrite=True)
-    target = import_tensors(file, tmp_path / "a.h5")
+        export_safetensors(restored, file)
+    export_safetensors(restored, file, overwrite=True)
+    (other := tmp_path / "other").write_text("PK an npz file")
+    with pytest.raises(UsageError, match="expected a safetensors file to replace"):
+        export_safetensors(restored, other, overwrite=True)
+    target = import_safetensors(file, tmp_path / "a.h5")
     with pytest.raises(UsageError, match="exists already"):
-        import_tensors(file, target)
-    assert import_tensors(file, target, overwrite=True) == target
+        import_safetensors(file, target)
+    assert import_safetensors(file, target, overwrite=True) == target
 
 
 def test_import_writes_into_a_new_folder_only(tmp_path: Path) -> None:
     restored, file = random_model(tmp_path), tmp_path / "a"
-    export_tensors("npz", restored, file)
+    export_safetensors(restored, file)
     folder = tmp_path / "folder"
     folder.mkdir()
-    import_tensors(file, folder)
+    import_safetensors(file, folder)
     with pytest.raises(UsageError, match=r"best\.h5: exists already"):
-        import_tensors(file, folder)
-    import_tensors(file, folder, overwrite=True)
+        import_safetensors(file, folder)
+    import_safetensors(file, folder, overwrite=True)
     (folder / "last.h5").write_text("")
     with pytest.raises(UsageError, match="got one with other files"):
-        import_tensors(file, folder, overwrite=True)
+        import_safetensors(file, folder, overwrite=True)
     with pytest.raises(UsageError, match="exists already"):
-        import_tensors(file, file)
+        import_safetensors(file, file)
     with pytest.raises(UsageError, match="folder not found"):
-        import_tensors(file, tmp_path / "missing" / "run.h5")
-    assert import_tensors(file, tmp_path / "new" / "run").exists()
+        import_safetensors(file, tmp_path / "missing" / "run.h5")
+    assert import_safetensors(file, tmp_path / "new" / "run").exists()

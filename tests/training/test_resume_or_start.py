@@ -91,9 +91,9 @@ def test_a_run_killed_between_its_first_two_checkpoints_continues_from_the_best(
 def test_an_imported_model_is_not_resumed(
     rule: str, repeat: Callable[..., Any], cli: Callable[..., Any], tmp_path: Path
 ) -> None:
-    run, exported = tmp_path / "run", tmp_path / "model.npz"
+    run, exported = tmp_path / "run", tmp_path / "model.safetensors"
     assert repeat("-o", f"train.update_rule={rule}", "-o", "train.ema_decay=null").code == 0
-    assert cli("export", run, "--format", "npz", "--output", exported).code == 0
+    assert cli("export", run, "--format", "safetensors", "--output", exported).code == 0
     shutil.rmtree(run)
     assert cli("import", exported, "--output", run).code == 0
     for done in (repeat(), cli("train", "--resume", run)):

@@ -1,4 +1,4 @@
-"""Folders and files of exported and imported models."""
+"""Output folders of exports and imports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from captioner.errors import CaptionerError, UsageError
-from captioner.storage.atomic import remove_temporary_files, write_atomically
 
 
 def check_folder(path: Path) -> None:
@@ -37,15 +36,3 @@ def output_folder(path: Path) -> Iterator[None]:
             if before is None:
                 path.rmdir()
         raise
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file atomically.
-
-    Raises: CaptionerError, with an existing file unchanged.
-    """
-    remove_temporary_files(path)
-    try:
-        write_atomically(path, (content,))
-    except OSError as error:
-        raise CaptionerError(f"{path}: cannot write: {error.strerror or error}") from error
