@@ -124,7 +124,6 @@ def checks() -> dict[str, Callable[[], Finding]]:
         **{name: partial(check_package, core.get(name, Requirement(name, "", ""))) for name in CORE},
         "blas": check_blas,
         "numpy_simd": check_simd,
-        "matrix_products": check_matrix_products,
         "cpu": check_cpu,
         "cpu_features": check_cpu_features,
         "cores": check_cores,
@@ -187,24 +186,6 @@ def check_simd() -> Finding:
     groups: Any = np.show_config(mode="dicts")["SIMD Extensions"]
     used = [name for group in ("baseline", "found") for name in groups.get(group, ())]
     return Finding(" ".join(used) or "none", used)
-
-
-def check_matrix_products() -> Finding:
-    """Measure the recurrent products of 32 and 64 captions on one thread, and report the fastest block width."""
-    import numpy as np
-
-    from captioner.layers.autotune import fastest
-    from captioner.layers.block_width import DEFAULT, measure
-    from captioner.parallel import blas
-
-    blas.set_threads(1)
-    data, texts = {}, []
-    for rows in (32, 64):
-        times = measure(rows, 512, 512, np.dtype(np.float32))
-        gflops = {name: round(2e-9 * rows * 512 * 512 / seconds, 1) for name, seconds in times.items()}
-        data[rows] = {"choice": fastest(times, DEFAULT), "gflops": gflops}
-        texts.append(f"{rows} rows: {fastest(times, DEFAULT)}, {gflops[fastest(times, DEFAULT)]:.0f} GFLOP/s")
-    return Finding("; ".join(texts), data)
 
 
 def check_cpu() -> Finding:

@@ -2,25 +2,41 @@
 
 For few rows x, most of the time of x W goes into packing W for the BLAS kernel, in every call. On CPUs with AVX-512,
 OpenBLAS has small-matrix kernels for products of at most `SMALL` multiplications, which read their operands in place.
-So W is copied once into blocks of columns, and x W is computed by small products. Where one call for the whole of W is
-faster, W is copied with padded rows.
+With these kernels, W is copied once into blocks of columns, and x W is computed by small products; with all others,
+one call is faster, and W is copied with padded rows.
+
+The width depends only on the kernels, never on a measurement, because the ways differ by rounding: equal runs on one
+machine are bit-identical, whatever else the machine computes. Within a training step, wider blocks are not faster: the
+matrices of all gates exceed the L2 cache.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import cache
 
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.parallel import blas
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
-WIDTH = 64
-"""Default width of the blocks."""
+WIDTH = 32
+"""Width of the blocks."""
 SMALL = 100**3
 """OpenBLAS, kernel/x86_64/sgemm_small_kernel_permit_skylakex.c."""
+SMALL_KERNELS = ("skylakex", "cooperlake", "sapphirerapids")
+"""Kernels of OpenBLAS for AVX-512, by the names of openblas_get_corename in lower case."""
 PADDING = 16
 """Rows at a distance of a power of two map to the same cache sets; padding avoids that."""
+
+
+@cache
+def block_width() -> int | None:
+    """Return the block width for the BLAS kernels of this process; None is one call for all of W."""
+    library = blas.describe()
+    has_small_kernels = library.name == blas.OPENBLAS and (library.kernel or "").lower() in SMALL_KERNELS
+    return WIDTH if has_small_kernels else None
 
 
 class BlockedMatrix:
@@ -29,7 +45,7 @@ class BlockedMatrix:
     Shapes: W (G, K, M).
     """
 
-    def __init__(self, W: Array, pool: ThreadPool = SERIAL, width: int | None = WIDTH) -> None:
+    def __init__(self, W: Array, width: int | None, pool: ThreadPool = SERIAL) -> None:
         gates, rows, self._columns = W.shape
         if width is None:
             whole = np.empty((gates, 1, rows, self._columns + PADDING), W.dtype)
@@ -66,14 +82,6 @@ class BlockedMatrix:
         padding = PADDING if self._columns % width else 0
         out = np.empty((gates, rows, count * width + padding), self._blocks.dtype)
         return out, out[:, :, : count * width].reshape(gates, rows, count, width).swapaxes(1, 2)
-
-    def matrix(self) -> Array:
-        """Return a copy of W.
-
-        Shapes: (G, K, M).
-        """
-        gates, count, rows, width = self._blocks.shape
-        return self._blocks.swapaxes(1, 2).reshape(gates, rows, count * width)[:, :, : self._columns]
 
     def product(self, x: Array, worker: int = 0) -> Array:
         """Compute x W for each gate, in an array that the worker's next product overwrites.

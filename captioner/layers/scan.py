@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.layers.block_width import block_width
-from captioner.layers.blocked_matmul import BlockedMatrix
+from captioner.layers.blocked_matmul import BlockedMatrix, block_width
 from captioner.layers.cell import Cell, CellState, project_inputs, split_gates
 from captioner.layers.embedding import word_embedding_backward
 from captioner.layers.packing import Packing
@@ -56,7 +55,7 @@ def scan_forward(
     # In packed order, gate by gate.
     contexts = [np.ascontiguousarray(context[packing.order].swapaxes(0, 1)) for context in initial[cell.states :]]
     saved = np.empty((cell.saved, rows if save_for_backward else 0, hidden), dtype)
-    recurrent = recurrent_matrix(split_gates(Wh, cell.gates), packing, pool)
+    recurrent = BlockedMatrix(split_gates(Wh, cell.gates), block_width(), pool)
 
     def loop(worker: int) -> None:
         offset = packing.shards[worker].start
@@ -89,7 +88,7 @@ def scan_backward(
     dah = dax if cell.additive else np.empty_like(dax)
     dstate = tuple(np.zeros((count, hidden), dtype) for _ in states)
     dcontexts = [np.zeros((cell.gates, count, hidden), dtype)] if has_context else []
-    recurrent = recurrent_matrix(split_gates(Wh, cell.gates).swapaxes(1, 2), packing, pool)
+    recurrent = BlockedMatrix(split_gates(Wh, cell.gates).swapaxes(1, 2), block_width(), pool)
 
     def loop(worker: int) -> None:
         shard, offset = tuple(d[packing.shards[worker]] for d in dstate), packing.shards[worker].start
@@ -118,9 +117,3 @@ def scan_backward(
     dinputs = pool.matmul(dprojected, Wx.T, np.empty(inputs.shape, dtype))
     dWx = pool.matmul(inputs.T, dprojected, np.empty(Wx.shape, dtype))
     return dinputs, dinitial, dWx, dWh, dprojected.sum(axis=0)
-
-
-def recurrent_matrix(W: Array, packing: Packing, pool: ThreadPool) -> BlockedMatrix:
-    """Lay out the recurrent weights for the products of the longest steps."""
-    rows = max((end - start for steps in packing.steps for start, end in steps[:1]), default=0)
-    return BlockedMatrix(W, pool, block_width(rows, W.shape, W.dtype))

@@ -6,10 +6,9 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.layers.attention import attend
-from captioner.layers.blocked_matmul import BlockedMatrix
+from captioner.layers.blocked_matmul import BlockedMatrix, block_width
 from captioner.layers.cell import Cell, inference_step, split_gates
 from captioner.layers.softmax import log_softmax
-from captioner.layers.tuned_matrix import TunedMatrix
 from captioner.model.interface import State
 
 
@@ -22,15 +21,15 @@ class InferenceModel:
     def __init__(self, cell: Cell, params: Params, attends: bool = False) -> None:
         self._cell = cell
         self._params = {name: params[name].copy() for name in ("W_embed", "b", "b_vocab")}
-        # Not tuned: a step has few new words.
-        self._Wx = BlockedMatrix(split_gates(params["Wx"][: params["W_embed"].shape[1]], cell.gates))
-        self._Wh = TunedMatrix(split_gates(params["Wh"], cell.gates))
-        self._W_vocab = TunedMatrix(params["W_vocab"][None])
+        width = block_width()
+        self._Wx = BlockedMatrix(split_gates(params["Wx"][: params["W_embed"].shape[1]], cell.gates), width)
+        self._Wh = BlockedMatrix(split_gates(params["Wh"], cell.gates), width)
+        self._W_vocab = BlockedMatrix(params["W_vocab"][None], width)
         self._attends = attends
         if attends:
             self._b_sentinel = params["b_sentinel"].copy()
-            self._W_queries = TunedMatrix(np.stack([params["W_query"], params["W_sentinel"]]))
-            self._W_context = TunedMatrix(params["W_context"][None])
+            self._W_queries = BlockedMatrix(np.stack([params["W_query"], params["W_sentinel"]]), width)
+            self._W_context = BlockedMatrix(params["W_context"][None], width)
         vocab, hidden = len(params["W_embed"]), len(params["Wh"])
         self._projections = np.empty((cell.gates, vocab, hidden), params["Wh"].dtype)
         self._is_projected = np.zeros(vocab, bool)

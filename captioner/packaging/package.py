@@ -148,7 +148,7 @@ def _half(model: Restored) -> Checkpoint:
             raise CheckpointError(f"{model.path}: array params/{name}: a parameter is too large for float16")
         params[name] = half
     arrays = standardizer_arrays(model.model.standardizer, model.model.region_standardizer)
-    # the autotuned choices of another machine are of no use
+    # of the environment, only what a loaded model can depend on
     environment = {name: text for name, text in model.meta.environment.items() if name == "numpy"}
     meta = dataclasses.replace(model.meta, config=dump(model.config), environment=environment)
     return Checkpoint(meta, params, {}, arrays)

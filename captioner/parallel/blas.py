@@ -19,7 +19,8 @@ import numpy as np
 
 from captioner.extras import install_command
 
-NAMES = {"openblas": "OpenBLAS", "mkl": "MKL", "blis": "BLIS", "flexiblas": "FlexiBLAS"}
+OPENBLAS = "OpenBLAS"
+NAMES = {"openblas": OPENBLAS, "mkl": "MKL", "blis": "BLIS", "flexiblas": "FlexiBLAS"}
 """Names of the libraries that threadpoolctl knows."""
 MODULE = "*core/_multiarray_umath.*.so"
 """NumPy's module that is linked with the library: on Linux and macOS, it gives access to the library's functions."""

@@ -24,8 +24,7 @@ from captioner.storage.sealed_arrays import read, write
 class Meta:
     """Metadata of a checkpoint: the config as YAML, the vocabulary, the feature encoder, the digest and probe of the
     data set and the digest of its training split, the step, the best validation, the number of validations without
-    improvement since, and the environment (threads, library versions and autotuned choices, which affect
-    floating-point rounding).
+    improvement since, and the environment (threads and library versions, which affect floating-point rounding).
     With attention, `region_dim` is the width of a region and `grid` the rows and columns of an image's regions;
     without, and in files written before these fields existed, they are 0 and empty.
     """

@@ -10,7 +10,7 @@ from typing import Any
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
-from captioner.environment.reproducibility import environment, share_choices
+from captioner.environment.reproducibility import environment
 from captioner.errors import CheckpointError
 from captioner.inference.build_reranker_index import is_current
 from captioner.inference.reranker_index import Index
@@ -70,7 +70,7 @@ class Recorder:
         return event
 
     def _save_best(self, best: dict[str, float], at_end: bool) -> None:
-        self._synchronize_ranks()
+        synchronize(self.state, self.run.ranks)
         if at_end:
             self.run.keep_best()
             self.best_at_end = best
@@ -81,14 +81,9 @@ class Recorder:
 
     def save(self) -> None:
         """Write last.h5."""
-        self._synchronize_ranks()
+        synchronize(self.state, self.run.ranks)  # all ranks continue like ranks that resume
         self._save(self.run.last, self._meta())
         self.saved = self.state.step
-
-    def _synchronize_ranks(self) -> None:
-        """Let all ranks continue like ranks that are resumed from the checkpoint."""
-        share_choices(self.run.ranks)
-        synchronize(self.state, self.run.ranks)
 
     def save_reranker(self, index: Callable[[], Index]) -> None:
         """Write the re-ranking index, which is the same for every step, unless the file is current."""

@@ -12,7 +12,7 @@ from typing import Any
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
-from captioner.environment.reproducibility import changes, environment, reuse_choices
+from captioner.environment.reproducibility import changes, environment
 from captioner.errors import ConfigError, DivergenceError
 from captioner.inference.load import open_corpus
 from captioner.inference.restore import restore
@@ -97,7 +97,6 @@ def resume(
     state = TrainState(model.params, restored.slots, restored.meta.step)
     best, since_best = restored.meta.best, restored.meta.since_best
     recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
-    reuse_choices(restored.meta.environment)
     training = Training(recorder, changes(restored.meta.environment, environment(config.threads, ranks.size)))
     run.claim()
     if state.step >= training.plan.span.total_steps:

@@ -67,7 +67,7 @@ WITHOUT = "import sys; sys.modules[{!r}] = None; from captioner.cli import main;
         (
             "numpy",
             {"numpy", "h5py", "extra_images", "extra_tensorboard", "extra_export"},
-            {"blas", "numpy_simd", "matrix_products", "weights", "weights_lite2"},
+            {"blas", "numpy_simd", "weights", "weights_lite2"},
         ),
         ("yaml", {"pyyaml"}, set()),
         ("onnxruntime", {"extra_images"}, set()),

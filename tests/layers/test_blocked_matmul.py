@@ -1,12 +1,49 @@
-"""Blocked products against plain ones, for any size and memory layout."""
+"""Blocked products against plain ones, for any size and memory layout; and the choice of the block width."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.layers.blocked_matmul import SMALL, WIDTH, BlockedMatrix
+from captioner.layers.blocked_matmul import SMALL, WIDTH, BlockedMatrix, block_width
+from captioner.parallel import blas
+from captioner.parallel.blas import Blas
 from captioner.parallel.thread_pool import ThreadPool
+
+TOLERANCE = {np.float64: 1e-12, np.float32: 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("library", "width"),
+    [
+        (Blas("OpenBLAS", "0.3.31", "SkylakeX", 1), WIDTH),
+        (Blas("OpenBLAS", "0.3.31", "Cooperlake", 1), WIDTH),
+        (Blas("OpenBLAS", "0.3.31", "SAPPHIRERAPIDS", 2), WIDTH),
+        (Blas("OpenBLAS", "0.3.31", "Haswell", 1), None),
+        (Blas("OpenBLAS", "0.3.31", None, 1), None),
+        (Blas("MKL", "2025.0", "SkylakeX", 1), None),
+        (Blas("accelerate", "unknown", None, None), None),
+    ],
+)
+def test_blocks_are_for_openblas_with_avx512(library: Blas, width: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas, "describe", lambda: library)
+    assert block_width.__wrapped__() == width
+
+
+@pytest.mark.parametrize(("coretype", "width"), [("SkylakeX", WIDTH), ("Haswell", None)])
+def test_the_width_is_that_of_the_kernels_in_use(
+    coretype: str, width: int | None, shell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OPENBLAS_CORETYPE selects kernels; a CPU without AVX-512 does not get those for it."""
+    monkeypatch.setenv("OPENBLAS_CORETYPE", coretype)
+    code = "from captioner.layers.blocked_matmul import block_width, blas; print(blas.describe().kernel, block_width())"
+    kernel, chosen = shell(code=code).stdout.split()
+    if kernel != coretype:
+        pytest.skip(f"the BLAS library has {kernel}, not {coretype}")
+    assert chosen == str(width)
 
 
 @settings(deadline=None, max_examples=40)
@@ -19,6 +56,7 @@ from captioner.parallel.thread_pool import ThreadPool
     by_gate=st.booleans(),
     pool=st.sampled_from([ThreadPool(1), ThreadPool(2)]),
     width=st.sampled_from([8, WIDTH, 96, None]),
+    dtype=st.sampled_from([*TOLERANCE]),
 )
 def test_blocked_product_is_the_product(
     gates: int,
@@ -29,38 +67,33 @@ def test_blocked_product_is_the_product(
     by_gate: bool,
     pool: ThreadPool,
     width: int | None,
+    dtype: type[np.floating],
 ) -> None:
-    rng = np.random.default_rng(0)
-    W = rng.standard_normal((gates, rows, columns))
+    rng, tolerance = np.random.default_rng(0), TOLERANCE[dtype]
+    W = rng.standard_normal((gates, rows, columns)).astype(dtype)
     if layout == "column-major":
         W = W.swapaxes(1, 2).copy().swapaxes(1, 2)
     if layout == "gates innermost":
         W = W.swapaxes(0, 1).copy().swapaxes(0, 1)
-    blocked, products = BlockedMatrix(W, pool, width), []
+    blocked, products = BlockedMatrix(W, width, pool), []
     for number, count in enumerate(counts):
-        x = rng.standard_normal((gates, 1, count, rows) if by_gate else (count, rows))
+        x = rng.standard_normal((gates, 1, count, rows) if by_gate else (count, rows)).astype(dtype)
         expected = (x[:, 0] if by_gate else x) @ W
-        np.testing.assert_allclose(blocked.product(x, number % pool.size), expected, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(blocked.product(x, number % pool.size), expected, rtol=tolerance, atol=tolerance)
         products = [(blocked.product(x, number % pool.size), expected), *products][: pool.size]
         for got, want in products:
-            np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("rows", [512, SMALL // WIDTH // 4 + 1])
 def test_more_rows_than_one_small_product(rows: int) -> None:
     rng = np.random.default_rng(0)
     W, x = rng.standard_normal((1, rows, 70)), rng.standard_normal((101, rows))
-    np.testing.assert_allclose(BlockedMatrix(W).product(x)[0], x @ W[0], rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(BlockedMatrix(W, WIDTH).product(x)[0], x @ W[0], rtol=1e-10, atol=1e-10)
 
 
 def test_the_packed_matrix_is_a_copy() -> None:
     W = np.ones((1, 3, 5))
-    blocked = BlockedMatrix(W)
+    blocked = BlockedMatrix(W, WIDTH)
     W *= 7
     assert (blocked.product(np.ones((2, 3))) == 3).all()
-
-
-@pytest.mark.parametrize("width", [2, 8, None])
-def test_the_matrix_is_returned(width: int | None) -> None:
-    W = np.random.default_rng(0).standard_normal((2, 3, 5))
-    np.testing.assert_array_equal(BlockedMatrix(W, width=width).matrix(), W)

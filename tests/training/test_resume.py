@@ -11,7 +11,6 @@ import pytest
 from checkpoint_arrays import assert_same_arrays
 
 from captioner.config.yaml_io import parse
-from captioner.layers.autotune import CHOICES
 from captioner.storage import checkpoint
 from captioner.training.train import train
 
@@ -123,18 +122,3 @@ def test_a_run_resumed_after_a_signal_equals_an_uninterrupted_one(
     assert (run / "best.h5").exists()
     one, other = (checkpoint.load(folder / "last.h5").meta for folder in (run, uninterrupted))
     assert (one.best, one.since_best) == (other.best, other.since_best)
-
-
-def test_a_resumed_run_uses_the_choices_of_its_checkpoint(
-    cli: Callable[..., Any], options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without them, a measurement could choose otherwise, and results would not be bit-identical."""
-    run, choice = tmp_path / "run", {"64 x 512 by 512 x 512, float32": "one call"}
-    monkeypatch.setattr(CHOICES, "_made", choice)
-    assert cli("train", *options, f"--set=train.max_steps={HALF}", "--run", run).code == 0
-    monkeypatch.setattr(CHOICES, "_made", {})
-    assert cli("train", "--resume", run, "-o", f"train.max_steps={TOTAL}").code == 0
-    assert CHOICES.made() == choice
-    assert checkpoint.load(run / "last.h5").meta.environment.items() >= {
-        ("choice: 64 x 512 by 512 x 512, float32", "one call")
-    }
