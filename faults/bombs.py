@@ -18,8 +18,7 @@ from PIL import Image
 
 from captioner.errors import DataError
 from captioner.images import onnx
-from captioner.images.jpeg_scans import MAX_SCANS
-from captioner.images.photo import decode
+from captioner.images.photo import MAX_SCANS, decode
 from captioner.images.protobuf import message, node, value_info
 from faults import watch
 from faults.models import POOL, SHAPE
@@ -180,11 +179,12 @@ MEMORY = """
 import sys
 from pathlib import Path
 from captioner.images import open_encoder
-from captioner.images.encoding import encode_photos
+from captioner.images.encoder import Encoded, encode_photos
 from faults.watch import peak_kib
 
 threads = int(sys.argv[2])
-assert all(one.problem is None for one in encode_photos(open_encoder("scenes"), [Path(sys.argv[1])] * threads, threads))
+paths = [Path(sys.argv[1])] * threads
+assert all(isinstance(photo, Encoded) for photo in encode_photos(open_encoder("scenes"), paths, threads))
 print(peak_kib())
 """
 

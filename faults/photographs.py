@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images import heic
-from captioner.images.photo import FORMATS, decode
+from captioner.images.photo import FORMATS, can_read_heic, decode
 from faults import watch
 from faults.damage import damaged
 from faults.session import Row, Session, row
@@ -68,7 +67,7 @@ def measure(session: Session) -> Iterator[Row]:
         must,
         watch.run(Damaged(FORMATS, session.seed), session.count(4_000)),
     )
-    if not heic.is_installed():
+    if not can_read_heic():
         session.note("photographs: HEIC was skipped, since pillow-heif is not installed.")
         return
     yield row("photographs damaged: HEIC", must, watch.run(Damaged(("HEIF",), session.seed), session.count(1_000)))

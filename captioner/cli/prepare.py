@@ -12,6 +12,7 @@ import click
 from captioner.cli import output
 from captioner.cli.options import PATH, encoder_options, list_option, shard_option, strict_option
 from captioner.cli.prepare_options import prepare_config, prepare_options
+from captioner.errors import DataError
 
 if TYPE_CHECKING:
     from captioner.data.shard import Shard
@@ -116,7 +117,6 @@ def show(events: Iterator[Event]) -> Prepared:
     from tqdm import tqdm
 
     from captioner.preparation.encode import DiscardedFeatures, EncodingProgress
-    from captioner.preparation.find_photos import Unreadable
     from captioner.preparation.prepare import Prepared
 
     bar: tqdm[Any] = tqdm(disable=True)
@@ -135,7 +135,7 @@ def show(events: Iterator[Event]) -> Prepared:
                     return event
                 case DiscardedFeatures():
                     output.problem(event)
-                case Unreadable():
+                case DataError():
                     unreadable.append(event)
                 case _:
                     issues.append(event)

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from captioner.inference.caption import Caption
     from captioner.inference.captioner import Captioner
     from captioner.inference.restore import LoadedModel
-    from captioner.preparation.find_photos import Unreadable
-
 
 TRUE = {True: ("true",), False: ("not true",), None: ()}
 
@@ -175,7 +173,7 @@ def sample(
 
         check_attention(loaded)
     with_attention, corpus = attention is not None, None
-    captions: Iterable[Caption | Unreadable]
+    captions: Iterable[Caption | DataError]
     if photos:
         captions = _captions_of_photos(loaded, photos, encoder, encoder_option, number, n_best, with_attention, shard)
     elif features is not None:
@@ -212,14 +210,14 @@ def _captions_of_photos(
     n_best: int,
     attention: bool,
     shard: Shard | None,
-) -> Iterable[Caption | Unreadable]:
+) -> Iterable[Caption | DataError]:
     """Caption photographs, or one shard of them, with a warning for a model of generated scenes."""
-    from captioner.inference.photos import caption_photos, open_encoder_of, photo_paths, photo_shard, photo_warning
+    from captioner.inference.photographs import open_encoder_of, photo_paths, photo_shard, photo_warning
 
     opened = open_encoder_of(loaded, encoder, encoder_option)
     paths = photo_paths(_photo_names(photos))
     paths = paths if shard is None else photo_shard(paths, number, shard)
-    captions = caption_photos(_open_captioner(loaded), opened, paths, n_best, number, attention)
+    captions = _open_captioner(loaded).caption_photos(paths, opened, n_best, number, attention)
     warning = photo_warning(loaded)
     return captions if warning is None else _with_warning(captions, warning)
 
@@ -232,20 +230,18 @@ def _open_captioner(loaded: LoadedModel, corpus: Corpus | None = None) -> Captio
     return captioner
 
 
-def _with_warning(captions: Iterable[Caption | Unreadable], warning: str) -> Iterator[Caption | Unreadable]:
+def _with_warning(captions: Iterable[Caption | DataError], warning: str) -> Iterator[Caption | DataError]:
     """Print a warning before the first caption of a photograph."""
-    from captioner.inference.caption import Caption
-
     first = True
     for caption in captions:
-        if first and isinstance(caption, Caption):
+        if first and not isinstance(caption, DataError):
             output.warnings([warning])
             first = False
         yield caption
 
 
 def _write_captions(
-    captions: Iterable[Caption | Unreadable],
+    captions: Iterable[Caption | DataError],
     as_json: bool,
     suffix: str | None,
     coco: Path | None,
@@ -283,7 +279,7 @@ def _write_captions(
 
 
 def _print(
-    captions: Iterable[Caption | Unreadable],
+    captions: Iterable[Caption | DataError],
     as_json: bool,
     keep: Sequence[Callable[[Caption], None]],
     maps: AttentionFiles | None,
@@ -292,13 +288,11 @@ def _print(
 
     Return the exit code. If captions are also written to files, all are, even if the reader of stdout closes the pipe.
     """
-    from captioner.inference.caption import Caption
-
     code = 0
     for caption in captions:
         try:
-            if not isinstance(caption, Caption):
-                raise CaptionerError(str(caption))
+            if isinstance(caption, DataError):
+                raise caption
             files, failure = (None, None) if maps is None else _write_maps(maps, caption)
             with output.ignoring_a_closed_pipe() if keep or maps is not None else nullcontext():
                 _print_caption(caption, as_json, {} if maps is None else {"attention": files})

@@ -77,7 +77,7 @@ def serve(
     extras images and web.
     """
     from captioner.inference.load import captioner_of, open_runs
-    from captioner.inference.photos import open_encoder_of, photo_warning
+    from captioner.inference.photographs import open_encoder_of, photo_warning
     from captioner.pages.address import page_url
     from captioner.pages.http_headers import is_loopback
     from captioner.serve import server

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from captioner.errors import MissingLibraryError, UsageError
 from captioner.extras import library_of
-from captioner.images.encoder import Encoder
 from captioner.images.recipe import SHORT_NAMES, Part, parse_recipe, with_options
+
+if TYPE_CHECKING:  # needs Pillow, and open_encoder reports a missing one
+    from captioner.images.encoder import Encoder
 
 ENCODERS: dict[str, tuple[str, str]] = {
     "scenes": ("captioner.images.scenes_encoder", "open_scenes"),
@@ -39,7 +42,7 @@ def open_parts(parts: Sequence[Part]) -> Encoder:
     encoders = [_open_part(part) for part in parts]
     if len(encoders) == 1:
         return encoders[0]
-    from captioner.images.composed import ConcatenatedEncoder  # needs Pillow
+    from captioner.images.encoder import ConcatenatedEncoder  # needs Pillow
 
     return ConcatenatedEncoder(encoders)
 
@@ -60,6 +63,6 @@ def _open_part(part: Part) -> Encoder:
     encoder = opener(part.name, part.file, {key: value for key, value in part.options.items() if key != "mirror"})
     if "mirror" not in part.options:
         return encoder
-    from captioner.images.composed import MirroredEncoder  # needs Pillow
+    from captioner.images.encoder import MirroredEncoder  # needs Pillow
 
     return MirroredEncoder(encoder)

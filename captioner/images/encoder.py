@@ -1,15 +1,30 @@
-"""Interface of image encoders: photograph -> model input -> feature vector, and features of regions."""
+"""Image encoders: photograph -> model input -> feature vector and regions; composites, and many photographs.
+
+An encoder opens with `captioner.images.open_encoder`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+import hashlib
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageOps
+from PIL.Image import Image
 
-if TYPE_CHECKING:  # open_encoder reports a missing Pillow
-    from PIL.Image import Image
+from captioner.errors import DataError
+from captioner.images.photo import BYTES, decoded, square
+from captioner.parallel.blas import limit_worker
+from captioner.storage.files import read_bytes
+
+AHEAD = 4
+"""Maximum number of photographs per thread read ahead of the output."""
+HALF = np.float32(0.5)
 
 
 class Encoder(Protocol):
@@ -39,3 +54,120 @@ class Encoder(Protocol):
 
         Shapes: N prepared photographs -> features (N, F), regions (N, L, R) with L = rows x columns.
         """
+
+
+class MirroredEncoder:
+    """The mean of an encoder's features of the image and of its mirror image; the regions are those of the image."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.identity = f"{encoder.identity}:mirror"
+        self.width, self.side, self.regions = encoder.width, encoder.side, encoder.regions
+
+    def prepare(self, photo: Image) -> Any:
+        pixels = square(photo, self.side)
+        return self._encoder.prepare(pixels), self._encoder.prepare(ImageOps.mirror(pixels))
+
+    def encode(self, batch: Sequence[Any] | NDArray[Any]) -> NDArray[np.float32]:
+        return self.encode_with_regions(batch)[0]
+
+    def encode_with_regions(
+        self, batch: Sequence[Any] | NDArray[Any]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        images, mirrored = zip(*batch, strict=True)
+        features, regions = self._encoder.encode_with_regions(images)
+        return HALF * features + HALF * self._encoder.encode(mirrored), regions
+
+
+class ConcatenatedEncoder:
+    """The features of several encoders, concatenated in order; the regions are those of the first that has any."""
+
+    def __init__(self, parts: Sequence[Encoder]) -> None:
+        self._parts = parts
+        self.identity = "+".join(part.identity for part in parts)
+        self.width = sum(part.width for part in parts)
+        self.side = max(part.side for part in parts)
+        self.regions = next((part.regions for part in parts if part.regions), None)
+
+    def prepare(self, photo: Image) -> Any:
+        return [part.prepare(photo) for part in self._parts]
+
+    def encode(self, batch: Sequence[Any] | NDArray[Any]) -> NDArray[np.float32]:
+        return self.encode_with_regions(batch)[0]
+
+    def encode_with_regions(
+        self, batch: Sequence[Any] | NDArray[Any]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        inputs = zip(*batch, strict=True)
+        found = [part.encode_with_regions(one) for part, one in zip(self._parts, inputs, strict=True)]
+        regions = next((regions for _, regions in found if regions is not None), None)
+        return np.concatenate([features for features, _ in found], axis=1), regions
+
+
+class Encoded(NamedTuple):
+    """A photograph with the digest of its file and its features (F,), which are None if the digest was known before.
+
+    With regions, `regions` has those of the photograph (rows, columns, R).
+    """
+
+    path: Path
+    digest: bytes
+    features: NDArray[np.float32] | None
+    regions: NDArray[np.float32] | None = None
+
+
+def encode_photos(
+    encoder: Encoder, paths: Iterable[Path], threads: int = 1, known: Iterable[bytes] = (), regions: bool = False
+) -> Generator[Encoded | DataError, None, None]:
+    """Encode photographs in order with several threads, with `regions` their regions too, if the encoder has any.
+
+    Photographs whose digest is in `known` are read but not encoded.
+    The error of a photograph that cannot be read or encoded is yielded in its place; it names the photograph.
+    """
+    done = set(known)
+
+    def work(path: Path) -> Encoded | DataError:
+        try:
+            content = read_bytes(path, BYTES, expected="a photograph")
+            digest = hashlib.sha256(content).digest()
+            if digest in done:
+                return Encoded(path, digest, None)
+            prepared = _decode_and_prepare(encoder, content, path)
+        except DataError as error:
+            return error
+        try:
+            return Encoded(path, digest, *encode_prepared(encoder, prepared, regions))
+        except DataError as error:  # of the encoder, which does not know the photograph
+            return DataError(f"{path}: {error}")
+
+    waiting: deque[Future[Encoded | DataError]] = deque()
+    pool = ThreadPoolExecutor(threads, "encode", limit_worker)
+    try:
+        for path in paths:
+            waiting.append(pool.submit(work, path))
+            if len(waiting) > AHEAD * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def encode_prepared(
+    encoder: Encoder, prepared: Any, regions: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Encode one prepared photograph, with `regions` its regions too, if the encoder has any.
+
+    Shapes: features (F,), regions (rows, columns, R).
+    """
+    shape = encoder.regions if regions else None
+    if shape is None:
+        return encoder.encode([prepared])[0], None
+    features, grid = encoder.encode_with_regions([prepared])
+    return features[0], np.asarray(grid).reshape(shape)
+
+
+def _decode_and_prepare(encoder: Encoder, content: bytes, path: Path) -> Any:
+    # a function, so that the decoded photograph is deleted when it no longer counts against the budget of pixels
+    with decoded(content, str(path), encoder.side) as photo:
+        return encoder.prepare(photo)

@@ -1,8 +1,15 @@
-"""Safe decoding of photographs to upright RGB images."""
+"""Safe decoding of photographs to upright RGB images; HEIC with the optional library pillow-heif.
+
+Each scan of a progressive JPEG is one more pass over all pixels, so a small file with thousands of scans would take
+minutes to decode: scans are counted first, without decoding.
+
+Source: ITU-T T.81, Annex B (JPEG).
+"""
 
 from __future__ import annotations
 
 import errno
+import importlib.util
 import io
 import logging
 import os
@@ -11,14 +18,14 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from captioner.errors import DataError
-from captioner.images import heic
-from captioner.images.jpeg_scans import MAX_SCANS, count_scans
+from captioner.extras import install_command
 from captioner.parallel.budget import Budget
 from captioner.storage.files import read_bytes
 
@@ -26,7 +33,7 @@ Image.init()
 # glibc keeps freed blocks of up to 32 MiB for each thread; larger ones are returned to the system
 Image.core.set_block_size(1 << 26)  # type: ignore[attr-defined]
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # a decoder's log message does not name the photograph
-FORMATS = tuple(one for one in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM") if one in Image.OPEN)
+FORMATS = tuple(name for name in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM") if name in Image.OPEN)
 """Allowed formats; other formats of Pillow are excluded, as one of them starts Ghostscript."""
 SUFFIXES = frozenset(
     (
@@ -47,6 +54,10 @@ SUFFIXES = frozenset(
         ".pnm",
     )
 )
+HEIC_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+PILLOW_HEIF = (1, 4)
+"""The version of pillow-heif from which on no more pixels are decoded than the header declares."""
+_HEIC_BRAND = re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL)
 _ORIGINALS = re.compile(
     r"\.(avifs|jxl|jp2|j2k|jp[fx]|apng|dng|cr[23w]|nef|nrw|arw|sr[2fw]|raf|orf|rw2|pef|raw|3fr|iiq|x3f|psd|xcf|tga"
     r"|ico|svg|eps|exr|hdr)"
@@ -54,6 +65,11 @@ _ORIGINALS = re.compile(
 """Suffixes of other image formats, such as raw files."""
 ATTENTION_PICTURE = ".attention.png"
 """The end of the names of pictures of attention, which are no photographs."""
+MAX_SCANS = 100
+"""As in libtiff. Encoders write about 10 scans; the decoding time of a file grows with their number."""
+END_OF_IMAGE, START_OF_SCAN = 0xD9, 0xDA
+_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])", re.DOTALL)
+"""A marker that ends the image or begins a segment with a length."""
 BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """Maximum number of pixels, above which Pillow warns of a decompression bomb."""
@@ -85,7 +101,7 @@ class PixelLimitError(DataError):
 def is_photo_suffix(suffix: str) -> bool:
     """Return whether files with this suffix may be photographs, in a supported format or not."""
     suffix = suffix.lower()
-    return suffix in SUFFIXES | heic.SUFFIXES or _ORIGINALS.fullmatch(suffix) is not None
+    return suffix in SUFFIXES | HEIC_SUFFIXES or _ORIGINALS.fullmatch(suffix) is not None
 
 
 def read_photo(path: str | os.PathLike[str], min_side: int) -> Image.Image:
@@ -130,7 +146,7 @@ def decoded(
 
 def _open(content: bytes, name: str, min_side: int, limit: int) -> tuple[Image.Image, int]:
     """Read the header of a photograph, choose the reduced size of a JPEG, and return the pixels to keep in memory."""
-    formats = FORMATS + heic.formats(content, name)
+    formats = FORMATS + _heic_formats(content, name)
     with _no_warnings():
         photo = Image.open(io.BytesIO(content), formats=formats)
     scans = count_scans(content) if photo.format in ("JPEG", "MPO") else 1
@@ -155,8 +171,8 @@ def _converting_errors(content: bytes, name: str, limit: int) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PixelLimitError(name, limit) from error
     except UnidentifiedImageError as error:
-        if heic.is_heic(content):
-            raise DataError(f"{name}: {heic.problem()}") from error
+        if is_heic(content):
+            raise DataError(f"{name}: {heic_problem()}") from error
         known, got = ", ".join(FORMATS), f"a file that begins with {content[:12]!r}" if content else "an empty file"
         raise DataError(f"{name}: expected a photograph ({known}), got {got}") from error
     except MemoryError as error:
@@ -219,12 +235,12 @@ def list_photos(
     could lead to the whole disk. `suffixes` are by default those of the formats that can be read.
     """
     if suffixes is None:
-        suffixes = SUFFIXES | heic.SUFFIXES if heic.is_installed() else SUFFIXES
+        suffixes = SUFFIXES | HEIC_SUFFIXES if can_read_heic() else SUFFIXES
     found: list[Path] = []
     inside = os.path.join(os.path.realpath(folder), "")
     for where, folders, names in os.walk(folder, onerror=unread):
-        folders[:] = [one for one in folders if not one.startswith(".")]
-        for link in filter(os.path.islink, (os.path.join(where, one) for one in folders)):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for link in filter(os.path.islink, (os.path.join(where, name) for name in folders)):
             if not os.path.join(os.path.realpath(link), "").startswith(inside):
                 unread(OSError(errno.ELOOP, LINK, link))
         found += [
@@ -233,3 +249,68 @@ def list_photos(
             if Path(name).suffix.lower() in suffixes and not (name.startswith(".") or name.endswith(ATTENTION_PICTURE))
         ]
     return sorted(found)
+
+
+def count_scans(content: bytes) -> int:
+    """Count the scans of the first image of a JPEG file, up to `MAX_SCANS` + 1."""
+    scans, at = 0, 0
+    while scans <= MAX_SCANS and (marker := _MARKER.search(content, at)):
+        code, at = marker[1][0], marker.end()
+        if code == END_OF_IMAGE:
+            break
+        scans += code == START_OF_SCAN
+        at += max(2, int.from_bytes(content[at : at + 2], "big"))
+    return scans
+
+
+def is_heic(content: bytes) -> bool:
+    """Return whether a file begins like HEIC; an AVIF file may begin in the same way."""
+    return _HEIC_BRAND.match(content) is not None
+
+
+def can_read_heic() -> bool:
+    """Return whether pillow-heif is installed."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def _heic_formats(content: bytes, name: str) -> tuple[str, ...]:
+    """Return the formats of Pillow, in addition to its own, that may read the photograph `name`.
+
+    Raises: DataError when pillow-heif is installed, but cannot be imported or is too old.
+    """
+    if not is_heic(content) or not can_read_heic():
+        return ()
+    try:
+        version = _register_heif()
+    except ImportError as error:
+        raise DataError(
+            f"{name}: needs pillow-heif, which cannot be imported ({error}); {heic_remedy('--upgrade')}"
+        ) from error
+    if tuple(map(int, version.split(".")[:2])) < PILLOW_HEIF:
+        needed = ".".join(map(str, PILLOW_HEIF))
+        raise DataError(f"{name}: needs pillow-heif {needed} or later, got {version}; {heic_remedy('--upgrade')}")
+    return ("HEIF",)
+
+
+def heic_problem() -> str:
+    """Return the problem of a HEIC file that could not be read."""
+    if can_read_heic():
+        return "damaged or truncated: cannot be read as HEIC; try a new copy"
+    return f"expected a photograph of another format, got HEIC; {heic_remedy()}"
+
+
+def heic_remedy(*options: str) -> str:
+    """Return what to try if pillow-heif is missing, with options of the install command."""
+    return f"try {install_command('heic', *options)}, or convert it to JPEG"
+
+
+@cache
+def _register_heif() -> str:
+    """Register the format, and return the version of pillow-heif.
+
+    Each photograph is decoded by one thread, since several are decoded at a time.
+    """
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
+    return str(pillow_heif.__version__)

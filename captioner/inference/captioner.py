@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
@@ -28,10 +31,12 @@ from captioner.text.vocabulary import SPECIAL
 
 if TYPE_CHECKING:
     from captioner.config.options import Decode
-    from captioner.images.encoder import Encoder
+    from captioner.images.encoder import Encoded, Encoder
 
 BATCH = 256
 """Captions per thread that are decoded at a time."""
+PHOTO_BATCH = 16
+"""Photographs per thread that are decoded together: few, so that the first captions appear soon."""
 MAX_N_BEST = 100
 Photo = str | os.PathLike[str]
 Photos = list[Photo] | tuple[Photo, ...]
@@ -115,21 +120,54 @@ class Captioner:
         if features is not None:
             rows, grids = _batch(features, "features"), None if regions is None else _batch(regions, "regions")
             self.check_features(rows, "caption", regions=grids)
-            found = self.decode(rows, n_best, regions=grids, attention=attention)
-            return [one.caption(str(row)) for row, one in enumerate(found)]
+            decoded = self.decode(rows, n_best, regions=grids, attention=attention)
+            return [image.caption(str(row)) for row, image in enumerate(decoded)]
         paths = several_paths(images, "caption: images")
-        from captioner.inference.photos import caption_photos, photo_paths, photo_warning
-        from captioner.preparation.find_photos import Unreadable
+        from captioner.inference.photographs import photo_paths, photo_warning
 
-        one = isinstance(images, str | os.PathLike)
         if paths and (warning := photo_warning(self.loaded)) is not None:
             warnings.warn(warning, stacklevel=2)
         captions: list[Caption] = []
-        for caption in caption_photos(self, self.encoder, photo_paths(paths), n_best, attention=attention):
-            if isinstance(caption, Unreadable):
-                raise DataError(str(caption))
+        for caption in self.caption_photos(photo_paths(paths), self.encoder, n_best, attention=attention):
+            if isinstance(caption, DataError):
+                raise caption
             captions.append(caption)
-        return captions[0] if one else captions
+        return captions[0] if isinstance(images, str | os.PathLike) else captions
+
+    def caption_photos(
+        self,
+        photos: Iterable[Path | DataError],
+        encoder: Encoder,
+        n_best: int = 1,
+        limit: int | None = None,
+        attention: bool = False,
+    ) -> Iterator[Caption | DataError]:
+        """Caption photographs, or the first `limit` of them, in order, as `decode`.
+
+        The error of a photograph that cannot be read is yielded in its place, and those among `photos` last.
+
+        Raises: as `check_features` and `decode`.
+        """
+        from captioner.images.encoder import encode_photos  # needs Pillow
+
+        failed: list[DataError] = []
+
+        def paths() -> Iterator[Path]:
+            for photo in photos:
+                if isinstance(photo, DataError):
+                    failed.append(photo)
+                else:
+                    yield photo
+
+        threads, regions = self.loaded.config.threads, self.loaded.meta.region_dim > 0
+        limited = islice(paths(), None if limit is None else min(limit, sys.maxsize))
+        encoded = encode_photos(encoder, limited, threads, regions=regions)
+        while batch := list(islice(encoded, PHOTO_BATCH * threads)):
+            readable = [photo for photo in batch if not isinstance(photo, DataError)]
+            decoded = self.decode_photos(readable, encoder.identity, n_best, attention)
+            for photo in batch:
+                yield photo if isinstance(photo, DataError) else next(decoded).caption(os.fspath(photo.path))
+        yield from failed
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -137,7 +175,7 @@ class Captioner:
 
         Raises: UsageError when it is not found.
         """
-        from captioner.inference.photos import open_encoder_of
+        from captioner.inference.photographs import open_encoder_of
 
         return open_encoder_of(self.loaded)
 
@@ -176,15 +214,32 @@ class Captioner:
         """
         vocab = self.loaded.vocab
         rows = np.arange(features.shape[0]) if rows is None else rows
-        for found in self.search(features, rows, n_best, image_ids, regions):
-            maps: list[Attention | None] = [None] * len(found.rows)
+        for batch in self.search(features, rows, n_best, image_ids, regions):
+            maps: list[Attention | None] = [None] * len(batch.rows)
             if attention and regions is not None:
-                grid, best = regions.shape[1:3], found.tokens[:, 0]
-                maps[:] = attention_of(self.loaded, found.features, found.regions, grid, best, self._pool)
-            for captions, scores, one in zip(found.tokens.tolist(), found.log_probs.tolist(), maps, strict=True):
+                grid, best = regions.shape[1:3], batch.tokens[:, 0]
+                maps[:] = attention_of(self.loaded, batch.features, batch.regions, grid, best, self._pool)
+            for captions, scores, weights in zip(batch.tokens.tolist(), batch.log_probs.tolist(), maps, strict=True):
                 pairs = zip(captions[:n_best], scores, strict=False)
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
-                yield Decoded(candidates, one)
+                yield Decoded(candidates, weights)
+
+    def decode_photos(
+        self, photos: Sequence[Encoded], encoder: str, n_best: int = 1, attention: bool = False
+    ) -> Iterator[Decoded]:
+        """Decode encoded photographs with features, as `decode`; `encoder` is the identity of their encoder.
+
+        Raises: as `check_features` and `decode`.
+        """
+        if not photos:
+            return
+        features = np.stack([photo.features for photo in photos if photo.features is not None])
+        grids = [photo.regions for photo in photos if photo.regions is not None]
+        regions = np.stack(grids) if grids else None
+        self.check_features(features, encoder, regions=regions)
+        # A photograph is identified by its content: its samples depend on neither its name nor the order.
+        image_ids = np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64)
+        yield from self.decode(features, n_best, image_ids=image_ids, regions=regions, attention=attention)
 
     def batch_size(self, width: int) -> int:
         """Return how many images are decoded at a time, with `width` captions of each."""

@@ -30,7 +30,7 @@ from captioner.inference.package_info import (
     module_name,
     read_info,
 )
-from captioner.inference.photos import open_encoder_of
+from captioner.inference.photographs import open_encoder_of
 from captioner.inference.restore import Restored
 from captioner.model.standardizer import standardizer_arrays
 from captioner.packaging.card import model_card

@@ -19,7 +19,7 @@ from captioner.data.prepared import SEAL
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
 from captioner.images.feature_store import FeatureStore, is_feature_store
-from captioner.preparation.find_photos import Unreadable, find_all, locate_photos
+from captioner.preparation.find_photos import find_all, locate_photos
 from captioner.storage.files import regular_file
 from captioner.storage.hdf5 import FILE_LIMIT
 
@@ -64,14 +64,14 @@ class EncodingJob(NamedTuple):
     encoder_options: Mapping[str, str]
     folder: Path
     strict: bool
-    problems: list[Unreadable]
+    problems: list[DataError]
 
-    def leave_out(self, image: str, problem: str) -> Unreadable:
-        """Record a photograph without features. Raises: DataError if `strict`."""
+    def leave_out(self, error: DataError) -> DataError:
+        """Record the error of a photograph without features, and return it; raise it if `strict`."""
         if self.strict:
-            raise DataError(f"{problem}; without --strict, it is left out and counted")
-        self.problems.append(Unreadable(image, problem))
-        return self.problems[-1]
+            raise DataError(f"{error}; without --strict, it is left out and counted") from error
+        self.problems.append(error)
+        return error
 
 
 class ImageFeatures(NamedTuple):
@@ -87,7 +87,7 @@ class ImageFeatures(NamedTuple):
     regions: Features | None = None
 
 
-def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | Unreadable, None, ImageFeatures]:
+def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | DataError, None, ImageFeatures]:
     """Use the rows of a feature file."""
     if job.encoder_options and job.options.encoder is None:
         raise UsageError(f"{path}: --encoder-option needs an encoder; name that of the features with --encoder")
@@ -99,7 +99,8 @@ def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | 
     rows = {one.image: one.row for one in job.images if one.row < count}
     for one in job.images:
         if one.row >= count:
-            yield job.leave_out(one.image, f"{one.image}: expected a row of {path} below {count:,}, got {one.row:,}")
+            problem = f"{one.image}: expected a row of {path} below {count:,}, got {one.row:,}"
+            yield job.leave_out(DataError(problem))
     if not rows:
         raise DataError(f"{path}: expected a row for each image, got {count:,} rows, none of them of an image")
     if len(set(rows.values())) < len(rows):
@@ -123,13 +124,13 @@ def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | 
 
 def encode_images(
     job: EncodingJob, store: Path
-) -> Generator[EncodingProgress | Unreadable | DiscardedFeatures, None, ImageFeatures]:
+) -> Generator[EncodingProgress | DataError | DiscardedFeatures, None, ImageFeatures]:
     """Encode the photographs, except those that an interrupted run has encoded."""
     from captioner.images import open_encoder
     from captioner.images.recipe import without_file_name
 
     encoder = open_encoder(job.options.encoder or ENCODER, job.encoder_options)
-    from captioner.images.encoding import encode_photos  # needs Pillow; open_encoder reports a missing one
+    from captioner.images.encoder import encode_photos  # needs Pillow; open_encoder reports a missing one
 
     regions = job.options.regions
     if regions and encoder.regions is None:
@@ -137,8 +138,8 @@ def encode_images(
             f"--regions: encoder {job.options.encoder or ENCODER} has no regions; use {ENCODER}, or omit --regions"
         )
     found, missing = locate_photos(job.folder, [one.image for one in job.images], job.names)
-    for image, problem in missing:
-        yield job.leave_out(image, problem)
+    for error in missing.values():
+        yield job.leave_out(error)
     names, paths = list(found), list(found.values())
     dtype = np.dtype(job.options.dtype)
     rows: dict[str, int] = {}
@@ -150,8 +151,8 @@ def encode_images(
             before = 0
             with closing(encode_photos(encoder, paths, job.options.threads, list(stored.rows), regions)) as encodings:
                 for done, (name, one) in enumerate(zip(names, encodings, strict=True), 1):
-                    if one.problem is not None:
-                        yield job.leave_out(name, str(one.problem))
+                    if isinstance(one, DataError):
+                        yield job.leave_out(one)
                     else:
                         before += one.features is None
                         if one.features is not None and one.digest not in stored.rows:
@@ -185,7 +186,7 @@ def _compare(
     encoder: Encoder, features: Features, regions: Features | None, rows: Mapping[str, int], folder: Path, path: Path
 ) -> None:
     """Compare a sample of features and regions with those of the encoder. Raises: DataError when they differ."""
-    from captioner.images.encoding import encode_photos
+    from captioner.images.encoder import encode_photos
 
     if features.shape[1] != encoder.width:
         raise DataError(
@@ -198,6 +199,8 @@ def _compare(
     found = ((photo, name) for name, photo in find_all(folder, list(rows)).items() if photo)
     photos = dict(islice(found, COMPARED))
     for one in encode_photos(encoder, photos, regions=regions is not None):
+        if isinstance(one, DataError):
+            continue
         for name, given, computed in (("features", features, one.features), ("regions", regions, one.regions)):
             if given is None or computed is None:
                 continue

@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path, PurePath
-from typing import NamedTuple
 
 from captioner.config.options import Prepare
 from captioner.errors import DataError
@@ -23,16 +22,6 @@ MAX_FOLDERS = 1000
 """The maximum number of folders to search for missing photographs."""
 
 
-class Unreadable(NamedTuple):
-    """A missing or unreadable photograph, or a folder without photographs, and the reason."""
-
-    image: str
-    problem: str
-
-    def __str__(self) -> str:
-        return self.problem
-
-
 def photo_folder(sources: Sequence[str], options: Prepare) -> Path:
     """Return the folder of the photographs: `options.images`, or else the folder of the first source."""
     return options.images or parse_source(sources[0])[1].parent
@@ -40,8 +29,8 @@ def photo_folder(sources: Sequence[str], options: Prepare) -> Path:
 
 def locate_photos(
     folder: Path, names: Sequence[str], among: Sequence[str] | None = None
-) -> tuple[dict[str, Path], list[Unreadable]]:
-    """Find the photographs of image names; for missing ones, suggest photographs in subfolders.
+) -> tuple[dict[str, Path], dict[str, DataError]]:
+    """Find the photographs of image names, and the errors of missing ones, which suggest photographs in subfolders.
 
     `among`, if given, are the names of all images, as in `find_all`.
 
@@ -60,7 +49,7 @@ def locate_photos(
             f"{folder}: expected photographs, found none of {len(found):,}, such as {first}; "
             f"name their folder with --images{hint}"
         )
-    unreadable: list[Unreadable] = []
+    errors: dict[str, DataError] = {}
     for name in missing:
         hint = hints.get(name, f"; {REMEDY}")
         problem = f"{folder / name}: photograph not found{hint}"
@@ -68,16 +57,16 @@ def locate_photos(
             problem = f"{folder / name}: broken link to {os.readlink(folder / name)}; restore the photograph"
         if is_url(name):
             problem = f"{name}: addresses are unsupported; download the photograph, and use its file name"
-        unreadable.append(Unreadable(name, problem))
-    return {name: path for name, path in found.items() if path is not None}, unreadable
+        errors[name] = DataError(problem)
+    return {name: path for name, path in found.items() if path is not None}, errors
 
 
-def missing_photos(records: SplitRecords, folder: Path) -> list[Unreadable]:
-    """Return the images whose photographs are missing.
+def missing_photos(records: SplitRecords, folder: Path) -> dict[str, DataError]:
+    """Return the images whose photographs are missing, with the errors.
 
     Raises: as `locate_photos`.
     """
-    return locate_photos(folder, [one.image for one in chain(*records.splits.values())])[1]
+    return locate_photos(folder, [record.image for record in chain(*records.splits.values())])[1]
 
 
 def _below(folder: Path, names: Sequence[str]) -> dict[str, str]:

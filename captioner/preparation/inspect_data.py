@@ -15,7 +15,7 @@ from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
-from captioner.preparation.find_photos import Unreadable, find_below, missing_photos, photo_folder
+from captioner.preparation.find_photos import find_below, missing_photos, photo_folder
 from captioner.preparation.image_records import read_records, reporting_issues
 from captioner.preparation.load_corpus import build_corpus, source_kind
 from captioner.preparation.prepare import shard_of, summarize_records
@@ -58,15 +58,16 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
         return [], summarize_corpus(build_corpus(load(None, source_overrides(first)), regions=True))
     records = read_records(sources, lists, options)
     folder = photo_folder(sources, options)
-    missing: Sequence[Unreadable] = ()
-    unreadable: Sequence[object] = ()
+    missing: dict[str, DataError] = {}
+    unreadable: list[DataError] = []
     if not options.features:
         try:
-            unreadable = missing = missing_photos(records, folder)
+            missing = missing_photos(records, folder)
+            unreadable = list(missing.values())
         except DataError as error:  # all photographs are missing: check the captions anyway
             unreadable = [error]
     with reporting_issues(records.issues):
-        summary = summarize_records(records, options, {one.image for one in missing})
+        summary = summarize_records(records, options, missing)
     images = sum(split["images"] for split in summary["splits"].values())
     summary["counts"]["missing"] = len(missing) or (images if unreadable else 0)
     return [*records.issues, *unreadable], summary

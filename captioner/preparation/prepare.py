@@ -18,7 +18,7 @@ from captioner.data.prepared import SEAL, write_prepared
 from captioner.data.readers import Issue
 from captioner.data.shard import Shard
 from captioner.data.summary import summarize
-from captioner.errors import UsageError
+from captioner.errors import DataError, UsageError
 from captioner.parallel.blas import set_threads
 from captioner.preparation.assemble import assemble
 from captioner.preparation.encode import (
@@ -31,7 +31,7 @@ from captioner.preparation.encode import (
     remove_obsolete_store,
     sha256_of,
 )
-from captioner.preparation.find_photos import Unreadable, photo_folder
+from captioner.preparation.find_photos import photo_folder
 from captioner.preparation.image_records import SplitRecords, parse_source, read_records
 from captioner.preparation.shard_records import photo_part
 from captioner.storage.atomic import remove_temporary_files
@@ -45,7 +45,7 @@ class Prepared(NamedTuple):
     summary: dict[str, Any]
 
 
-Event = Issue | EncodingProgress | Unreadable | DiscardedFeatures | Prepared
+Event = Issue | EncodingProgress | DataError | DiscardedFeatures | Prepared
 
 
 def prepare(

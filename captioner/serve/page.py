@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from captioner.images.heic import SUFFIXES
+from captioner.images.photo import HEIC_SUFFIXES
 from captioner.pages.attention import word_maps
 from captioner.pages.script import load_script
 from captioner.pages.template import render
@@ -37,7 +37,7 @@ class UploadPage:
             "limits": limits,
             "fields": options.fields(),
             "has_attention": options.has_attention,
-            "accept": ",".join(("image/*", *sorted(SUFFIXES))),
+            "accept": ",".join(("image/*", *sorted(HEIC_SUFFIXES))),
         }
 
     def render(

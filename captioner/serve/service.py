@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from captioner.errors import ConfigError, DataError
-from captioner.images import heic
-from captioner.images.encoder import Encoder
-from captioner.images.encoding import Encoded, encode_prepared
-from captioner.images.photo import PixelLimitError, decoded
+from captioner.images.encoder import Encoded, Encoder, encode_prepared
+from captioner.images.photo import PixelLimitError, decoded, is_heic
 from captioner.inference.caption import Caption
 from captioner.inference.captioner import Captioner
-from captioner.inference.photos import caption_encoded
 from captioner.pages.picture import image_to_data_uri
 from captioner.parallel.budget import Budget
 from captioner.serve.decoding_options import Decoding, DecodingOptions, invalid
@@ -61,7 +58,7 @@ class Service:
             features, grid = encode_prepared(self.encoder, prepared, regions)
         with _timed(seconds, "caption"):
             digest = hashlib.sha256(upload.content).digest()
-            caption = self._search(Encoded(Path(), digest, features, regions=grid), upload.name, decoding)
+            caption = self._search(Encoded(Path(), digest, features, grid), upload.name, decoding)
         return CaptionResult(caption, seconds, preview, square)
 
     def _decode(self, upload: Upload, with_pictures: bool, attention: bool) -> tuple[Any, str, str]:
@@ -76,15 +73,15 @@ class Service:
         except PixelLimitError as error:
             raise RequestError(413, str(error)) from None
         except DataError as error:
-            if heic.is_heic(upload.content):  # its message names the command that installs a library
+            if is_heic(upload.content):  # its message names the command that installs a library
                 raise RequestError(422, f"{name}: cannot be read as HEIC; try JPEG") from None
             raise RequestError(422, str(error)) from None
 
     def _search(self, photo: Encoded, name: str, decoding: Decoding) -> Caption:
         captioner = self.captioner.with_decoding(decoding.decode)
         try:
-            found = caption_encoded(captioner, self.encoder, [photo], decoding.n_best, decoding.attention)
-            return next(found).caption(name)
+            decoded = captioner.decode_photos([photo], self.encoder.identity, decoding.n_best, decoding.attention)
+            return next(decoded).caption(name)
         except ConfigError as error:  # words that the vocabulary lacks
             raise invalid(error) from None
 

@@ -9,9 +9,9 @@ from onnx_models import model as onnx_model
 from PIL import Image, ImageOps
 from thread_safety import check_thread_safety
 
-from captioner.images import encoding, open_encoder
-from captioner.images.encoder import Encoder
-from captioner.images.encoding import encode_photos
+from captioner.images import encoder as encoder_module
+from captioner.images import open_encoder
+from captioner.images.encoder import Encoder, encode_photos
 from captioner.images.photo import square
 
 RNG = np.random.default_rng(0)
@@ -69,8 +69,8 @@ def test_the_regions_are_those_of_the_first_part_that_has_any(channels: str) -> 
 
 
 def test_a_photograph_is_decoded_once_for_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, original = [], encoding.decoded
-    monkeypatch.setattr(encoding, "decoded", lambda *args: calls.append(args[2]) or original(*args))
+    calls, original = [], encoder_module.decoded
+    monkeypatch.setattr(encoder_module, "decoded", lambda *args: calls.append(args[2]) or original(*args))
     PHOTOS[0].save(tmp_path / "a.png")
     recipe = open_encoder("scenes+scenes:mirror+efficientnet-lite0:size=32")
     (one,) = encode_photos(recipe, [tmp_path / "a.png"])

@@ -14,7 +14,7 @@ from PIL import Image
 
 from captioner.errors import DataError, UsageError
 from captioner.images import photo
-from captioner.images.encoding import AHEAD, encode_photos
+from captioner.images.encoder import AHEAD, Encoded, encode_photos
 from captioner.parallel.budget import Budget
 
 
@@ -35,10 +35,8 @@ def test_photographs_are_encoded_in_order(tmp_path: Path, threads: int) -> None:
     paths, encoder = write(tmp_path, 25), Colours()
     encoder.gate = lambda photo: time.sleep(0.002 if photo.getpixel((0, 0))[0] % 3 == 0 else 0)
     found = list(encode_photos(encoder, iter(paths), threads))
-    assert [one.path for one in found] == paths
-    assert [one.digest for one in found] == [digest(path) for path in paths]
-    assert [one.features.tolist() for one in found if one.features is not None] == [[i, 0, 2 * i] for i in range(25)]
-    assert all(one.problem is None for one in found)
+    assert [(photo.path, photo.digest) for photo in found] == [(path, digest(path)) for path in paths]
+    assert [photo.features.tolist() for photo in found] == [[i, 0, 2 * i] for i in range(25)]
     assert encoder.calls == 25
 
 
@@ -51,32 +49,30 @@ def test_unreadable_photographs_are_skipped(tmp_path: Path) -> None:
     paths[1].write_bytes(b"a dog")
     paths[1:1] = [tmp_path / "no.png", tmp_path]
     found = list(encode_photos(Colours(), paths, 2))
-    assert [one.features is None for one in found] == [False, True, True, True, False]
-    assert [str(one.problem) for one in found[1:3]] == [
+    assert [type(photo) for photo in found] == [Encoded, DataError, DataError, DataError, Encoded]
+    assert [str(error) for error in found[1:3]] == [
         f"{tmp_path / 'no.png'}: not found; expected a photograph; check the name",
         f"{tmp_path}: expected a regular file, got a folder",
     ]
-    assert str(found[3].problem).startswith(f"{paths[3]}: expected a photograph (")
-    assert [one.digest for one in found[1:3]] == [b"", b""]
-    assert found[3].digest == digest(paths[3])
+    assert str(found[3]).startswith(f"{paths[3]}: expected a photograph (")
 
 
 def test_an_encoder_error_names_the_photograph(tmp_path: Path) -> None:
-    def fails(photo: Any) -> None:
-        raise DataError("m.onnx: output f: a number is not finite")
+    class Failing(Colours):
+        def encode(self, batch: Any) -> Any:
+            raise DataError("m.onnx: output f: a number is not finite")
 
-    (path,), encoder = write(tmp_path, 1), Colours()
-    encoder.gate = fails
-    (one,) = encode_photos(encoder, [path])
-    assert str(one.problem) == f"{path}: m.onnx: output f: a number is not finite"
-    assert one.digest == digest(path)
+    (path,) = write(tmp_path, 1)
+    (error,) = encode_photos(Failing(), [path])
+    assert isinstance(error, DataError)
+    assert str(error) == f"{path}: m.onnx: output f: a number is not finite"
 
 
 def test_known_photographs_are_not_encoded_again(tmp_path: Path) -> None:
     paths, encoder = write(tmp_path, 6), Colours()
     found = list(encode_photos(encoder, paths, 2, (digest(path) for path in paths[::2])))
-    assert [one.features is None for one in found] == [True, False] * 3
-    assert [(one.digest, one.problem) for one in found] == [(digest(path), None) for path in paths]
+    assert [photo.features is None for photo in found] == [True, False] * 3
+    assert [photo.digest for photo in found] == [digest(path) for path in paths]
     assert encoder.calls == 3
 
 
@@ -101,8 +97,7 @@ def test_other_exceptions_are_raised(tmp_path: Path, problem: Exception) -> None
     encoder.gate = fails
     with pytest.raises(type(problem)):
         got.extend(encode_photos(encoder, write(tmp_path, 30), 2))
-    for one in encode_photos(Colours(), write(tmp_path, 2)):
-        assert one.problem is None
+    assert all(isinstance(photo, Encoded) for photo in encode_photos(Colours(), write(tmp_path, 2)))
 
 
 def test_an_exception_of_the_iterator_is_raised(tmp_path: Path) -> None:
@@ -168,7 +163,7 @@ def test_threads_share_a_budget_of_pixels(
     Image.new("RGB", (6, 4)).save(paths[5])
     encoder.gate = largest
     monkeypatch.setattr(photo, "_budget", Budget(pixels))
-    assert [one.problem for one in encode_photos(encoder, paths, 4)] == [None] * 12
+    assert all(isinstance(photo, Encoded) for photo in encode_photos(encoder, paths, 4))
     assert largest.number <= expected
     assert largest.number == expected or expected > 2  # more depend on the scheduling of threads
 

@@ -14,7 +14,7 @@ import pytest
 from encoded_photos import F2, F4, Colours, digest, write
 
 from captioner.errors import DataError, UsageError
-from captioner.images.encoding import Encoded, encode_photos
+from captioner.images.encoder import encode_photos
 from captioner.images.feature_store import FeatureStore
 from captioner.storage import lock
 
@@ -238,7 +238,7 @@ def test_encoding_is_resumed_after_an_interruption(tmp_path: Path, path: Path) -
     for stop in (5, 12):
         encoder = Colours()
         with FeatureStore(path, encoder.identity, 3, F4) as store:
-            found: Iterator[Encoded] = encode_photos(encoder, paths, 2, list(store.rows))
+            found: Iterator[Any] = encode_photos(encoder, paths, 2, list(store.rows))
             for _, one in zip(range(stop), found, strict=False):
                 if one.features is not None:
                     store.add(one.digest, one.features)

@@ -13,12 +13,20 @@ from PIL import ExifTags, Image
 
 from captioner.errors import DataError
 from captioner.extras import install_command
-from captioner.images import heic
-from captioner.images.photo import PIXELS, decode, is_photo_suffix, list_photos
+from captioner.images import photo as photo_module
+from captioner.images.photo import (
+    HEIC_SUFFIXES,
+    PIXELS,
+    can_read_heic,
+    decode,
+    heic_problem,
+    is_photo_suffix,
+    list_photos,
+)
 
 HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 COLOURS = {"R": (255, 0, 0), "G": (0, 255, 0), "B": (0, 0, 255), "x": (128, 128, 128)}
-installed = pytest.mark.skipif(not heic.is_installed(), reason="needs pillow-heif")
+installed = pytest.mark.skipif(not can_read_heic(), reason="needs pillow-heif")
 
 
 def corners(width: int = 96, height: int = 64) -> Image.Image:
@@ -85,7 +93,7 @@ def test_a_decompression_bomb_is_rejected(side: int) -> None:
         decode(bytes(content), "a.heic", 8)
     assert str(caught.value) in (
         f"a.heic: expected at most {PIXELS:,} pixels; make the photograph smaller",
-        f"a.heic: {heic.problem()}",
+        f"a.heic: {heic_problem()}",
     )
 
 
@@ -135,7 +143,7 @@ def test_photographs_in_a_folder_are_listed_and_captioned(
 
 
 def without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heic, "is_installed", lambda: False)
+    monkeypatch.setattr(photo_module, "can_read_heic", lambda: False)
 
 
 def test_without_pillow_heif_the_photograph_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,20 +159,20 @@ def test_without_pillow_heif_a_folder_omits_heic(monkeypatch: pytest.MonkeyPatch
     for name in ("a.jpg", "b.heic"):
         (tmp_path / name).touch()
     assert list_photos(tmp_path, pytest.fail) == [tmp_path / "a.jpg"]
-    assert list_photos(tmp_path, pytest.fail, heic.SUFFIXES) == [tmp_path / "b.heic"]
+    assert list_photos(tmp_path, pytest.fail, HEIC_SUFFIXES) == [tmp_path / "b.heic"]
 
 
 def test_a_library_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heic, "is_installed", lambda: True)
+    monkeypatch.setattr(photo_module, "can_read_heic", lambda: True)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    heic._register.cache_clear()
+    photo_module._register_heif.cache_clear()
     with pytest.raises(DataError, match=r"^a\.jpg: needs pillow-heif, which cannot be imported \("):
         decode(HEAD, "a.jpg", 8)
 
 
 def test_an_old_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heic, "is_installed", lambda: True)
-    monkeypatch.setattr(heic, "_register", lambda: "1.3.0")
+    monkeypatch.setattr(photo_module, "can_read_heic", lambda: True)
+    monkeypatch.setattr(photo_module, "_register_heif", lambda: "1.3.0")
     with pytest.raises(DataError) as caught:
         decode(HEAD, "a.jpg", 8)
     upgrade = install_command("heic", "--upgrade")
@@ -174,4 +182,4 @@ def test_an_old_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sidecars_may_not_have_the_suffix_of_heic() -> None:
-    assert all(map(is_photo_suffix, heic.SUFFIXES))
+    assert all(map(is_photo_suffix, HEIC_SUFFIXES))

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.jpeg_scans import MAX_SCANS, count_scans
-from captioner.images.photo import decode
+from captioner.images.photo import MAX_SCANS, count_scans, decode
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
 SCAN = b"\xff\xda"

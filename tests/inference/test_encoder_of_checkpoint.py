@@ -14,7 +14,7 @@ from captioner.extras import install_command
 from captioner.images import efficientnet_weights, open_encoder, protobuf
 from captioner.images.onnx import open_onnx
 from captioner.images.recipe import same_encoder
-from captioner.inference.photos import open_encoder_of
+from captioner.inference.photographs import open_encoder_of
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.training.train import resume, train

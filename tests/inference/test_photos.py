@@ -14,13 +14,11 @@ from captioner.data.scenes.encoder import ENCODER, encode
 from captioner.errors import DataError
 from captioner.images.photo import read_photo
 from captioner.images.scenes_encoder import ScenesEncoder
-from captioner.inference import photos as use_case
+from captioner.inference import captioner as captioner_module
 from captioner.inference.caption import Caption
 from captioner.inference.load import captioner_of
-from captioner.inference.photos import caption_photos
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.preparation.find_photos import Unreadable
 
 SCENES = ScenesEncoder()
 
@@ -31,7 +29,7 @@ def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
 
 
 def test_captions_of_photographs_equal_those_of_their_features(photo_model: Restored, new_photos: list[Path]) -> None:
-    captions = list(caption_photos(captioner_of(photo_model), SCENES, new_photos))
+    captions = list(captioner_of(photo_model).caption_photos(new_photos, SCENES))
     assert [caption.image for caption in captions] == [str(path) for path in new_photos]
     predicted = expected(photo_model, new_photos)
     assert [caption.text for caption in captions] == [text for text, _ in predicted]
@@ -45,11 +43,11 @@ def test_captions_of_photographs_equal_those_of_their_features(photo_model: Rest
 def test_an_unreadable_photograph_is_skipped(
     at_once: int, photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(use_case, "BATCH", at_once)
+    monkeypatch.setattr(captioner_module, "PHOTO_BATCH", at_once)
     new_photos[1].write_bytes(b"no photograph")
     new_photos[4].unlink()
-    found = list(caption_photos(captioner_of(photo_model), SCENES, new_photos))
-    assert [type(one) for one in found] == [Caption, Unreadable, Caption, Caption, Unreadable, Caption]
+    found = list(captioner_of(photo_model).caption_photos(new_photos, SCENES))
+    assert [type(one) for one in found] == [Caption, DataError, Caption, Caption, DataError, Caption]
     whole = [path for path in new_photos if path not in (new_photos[1], new_photos[4])]
     texts = [one.text for one in found if isinstance(one, Caption)]
     assert texts == [text for text, _ in expected(photo_model, whole)]
@@ -64,7 +62,7 @@ def test_samples_depend_only_on_the_content_of_the_photograph(
     sampling_run = dataclasses.replace(photo_model, config=dataclasses.replace(photo_model.config, decode=decode))
 
     def sampled(photos: list[Path]) -> dict[str, list[str]]:
-        found = caption_photos(captioner_of(sampling_run), SCENES, photos, n_best=3)
+        found = captioner_of(sampling_run).caption_photos(photos, SCENES, n_best=3)
         return {Path(one.image).name: [text for text, _ in one.candidates or ()] for one in found}  # type: ignore[union-attr]
 
     whole = sampled(new_photos)
@@ -84,9 +82,9 @@ def test_weights_are_packed_once_for_all_batches(
         return for_inference(self)
 
     monkeypatch.setattr(CaptioningRNN, "for_inference", counted)
-    monkeypatch.setattr(use_case, "BATCH", 1)
+    monkeypatch.setattr(captioner_module, "PHOTO_BATCH", 1)
     two = dataclasses.replace(photo_model, config=dataclasses.replace(photo_model.config, threads=2))
-    assert len(list(caption_photos(captioner_of(two), SCENES, new_photos))) == 6
+    assert len(list(captioner_of(two).caption_photos(new_photos, SCENES))) == 6
     assert made == [two.model] * 2, "one for each thread"
 
 
@@ -95,13 +93,13 @@ def test_the_reranker_is_built_once_for_all_batches(
 ) -> None:
     decode = dataclasses.replace(photo_model.config.decode, beam_width=5, consensus=300.0)
     reranked_run = dataclasses.replace(photo_model, config=dataclasses.replace(photo_model.config, decode=decode))
-    monkeypatch.setattr(use_case, "BATCH", 1)
+    monkeypatch.setattr(captioner_module, "PHOTO_BATCH", 1)
 
     def texts(several: Iterable[Any]) -> list[list[str]]:
         return [[text for text, _ in one] for one in several]
 
     captioner = captioner_of(reranked_run)
-    found = texts(one.candidates for one in caption_photos(captioner, SCENES, new_photos, n_best=5))  # type: ignore[union-attr]
+    found = texts(one.candidates for one in captioner.caption_photos(new_photos, SCENES, n_best=5))  # type: ignore[union-attr]
     assert len(inversions) == 1
     pictures = np.stack([read_photo(photo, 64) for photo in new_photos])
     assert found == texts(candidates(captioner, encode(pictures), 5))
@@ -114,26 +112,26 @@ def test_non_finite_features_are_rejected(photo_model: Restored, new_photos: lis
             return super().encode(batch) * np.float32(np.nan)
 
     with pytest.raises(DataError, match=rf"^{ENCODER}: features: row 0: a number is not finite"):
-        list(caption_photos(captioner_of(photo_model), Broken(), new_photos))
+        list(captioner_of(photo_model).caption_photos(new_photos, Broken()))
 
 
 def test_the_limit_counts_photographs(photo_model: Restored, new_photos: list[Path]) -> None:
-    whole = list(caption_photos(captioner_of(photo_model), SCENES, new_photos))
+    whole = list(captioner_of(photo_model).caption_photos(new_photos, SCENES))
     for most in (1, 4, 100):
         found = [
             one
-            for one in caption_photos(captioner_of(photo_model), SCENES, new_photos, limit=most)
+            for one in captioner_of(photo_model).caption_photos(new_photos, SCENES, limit=most)
             if isinstance(one, Caption)
         ]
         assert [(one.image, one.text) for one in found] == [(one.image, one.text) for one in whole[:most]]
-    assert list(caption_photos(captioner_of(photo_model), SCENES, [])) == []
+    assert list(captioner_of(photo_model).caption_photos([], SCENES)) == []
 
 
 @pytest.mark.parametrize("best", [2, 5, 100])
 def test_candidates_are_sorted_and_the_first_is_the_caption(
     best: int, photo_model: Restored, new_photos: list[Path]
 ) -> None:
-    for one in caption_photos(captioner_of(photo_model), SCENES, new_photos, best):
+    for one in captioner_of(photo_model).caption_photos(new_photos, SCENES, best):
         assert isinstance(one, Caption)
         assert one.candidates is not None
         assert one.candidates[0] == (one.text, one.log_prob)
@@ -142,7 +140,7 @@ def test_candidates_are_sorted_and_the_first_is_the_caption(
         assert np.isfinite(log_probs).all()
         assert len(set(one.candidates)) == len(one.candidates) == best
     (again, *_) = candidates(captioner_of(photo_model), encode(np.asarray(read_photo(new_photos[0], 64))[None]), best)
-    (first, *_) = caption_photos(captioner_of(photo_model), SCENES, new_photos, best)
+    (first, *_) = captioner_of(photo_model).caption_photos(new_photos, SCENES, best)
     assert [text for text, _ in again] == [text for text, _ in first.candidates or ()]
 
 

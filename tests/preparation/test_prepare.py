@@ -242,6 +242,6 @@ def test_missing_photographs_are_reported_without_decoding(photos: Path) -> None
     (photos / "000.png").write_bytes(b"no photograph")
     (photos / "001.png").unlink()
     records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))
-    assert [str(one) for one in missing_photos(records, photos)] == [
+    assert [str(one) for one in missing_photos(records, photos).values()] == [
         f"{photos / '001.png'}: photograph not found; {REMEDY}"
     ]

@@ -7,7 +7,8 @@ import pytest
 from preparing import COUNT, EXPECTED, features_by_name, made, refusal
 
 from captioner.data.prepared import prepared
-from captioner.preparation.find_photos import REMEDY, Unreadable, find_all, find_photo, locate_photos
+from captioner.errors import DataError
+from captioner.preparation.find_photos import REMEDY, find_all, find_photo, locate_photos
 
 
 def test_unreadable_photographs_are_skipped_and_reported(photos: Path) -> None:
@@ -15,9 +16,9 @@ def test_unreadable_photographs_are_skipped_and_reported(photos: Path) -> None:
     (photos / "004.png").unlink()
     corpus, events = made(photos)
     assert sorted(features_by_name(corpus)) == [f"{index:03}.png" for index in (0, 1, 3, 5, 6, 7)]
-    unreadable = [event for event in events if isinstance(event, Unreadable)]
-    assert [event.image for event in unreadable] == ["004.png", "002.png"]
+    unreadable = [event for event in events if isinstance(event, DataError)]
     assert str(unreadable[0]) == f"{photos / '004.png'}: photograph not found; {REMEDY}"
+    assert len(unreadable) == 2
     assert str(unreadable[1]).startswith(f"{photos / '002.png'}: expected a photograph")
     counts = events[-1].summary["counts"]  # type: ignore[union-attr]
     assert (counts["missing"], counts["unreadable"]) == (1, 1)
@@ -93,7 +94,7 @@ def test_photographs_in_subfolders_are_suggested(photos: Path) -> None:
     (photos / "2020").mkdir()
     (photos / "003.png").rename(photos / "2020" / "003.png")
     _, events = made(photos)
-    assert [event.problem for event in events if isinstance(event, Unreadable)] == [
+    assert [str(event) for event in events if isinstance(event, DataError)] == [
         f"{photos}/003.png: photograph not found; found 2020/003.png: names must include subfolders"
     ]
 
@@ -102,7 +103,7 @@ def test_a_url_is_unsupported(photos: Path) -> None:
     with open(photos / "captions.csv", "a") as file:
         file.write("https://h.org/a.jpg,a dog\n")
     _, events = made(photos)
-    assert [event.problem for event in events if isinstance(event, Unreadable)] == [
+    assert [str(event) for event in events if isinstance(event, DataError)] == [
         "https://h.org/a.jpg: addresses are unsupported; download the photograph, and use its file name"
     ]
 
@@ -167,8 +168,8 @@ def test_two_names_cannot_share_one_photograph(photos: Path) -> None:
     assert find_all(photos, names[1:2]) == {"dogs/000.png": photos / "000.png"}
     (photos / "captions.csv").write_text("image,caption\n" + "".join(f"{name},a dog\n" for name in names))
     corpus, events = made(photos, val=0)
-    assert [event.image for event in events if isinstance(event, Unreadable)] == [
-        name for name, place in expected.items() if place is None
+    assert [str(event) for event in events if isinstance(event, DataError)] == [
+        f"{photos / name}: photograph not found; {REMEDY}" for name, place in expected.items() if place is None
     ]
     np.testing.assert_allclose(features_by_name(corpus)["cats/000.png"], EXPECTED[3], atol=1e-5)
 
@@ -177,7 +178,7 @@ def test_swapped_columns_report_missing_photographs(photos: Path) -> None:
     with open(photos / "captions.csv", "a") as file:
         file.write(f"{'a long story ' * 40},a dog\n.,a cat\n")
     _, events = made(photos)
-    unreadable = [event.problem for event in events if isinstance(event, Unreadable)]
+    unreadable = [str(event) for event in events if isinstance(event, DataError)]
     assert len(unreadable) == 2
     assert all(problem.endswith(f": photograph not found; {REMEDY}") for problem in unreadable)
 
@@ -185,5 +186,5 @@ def test_swapped_columns_report_missing_photographs(photos: Path) -> None:
 def test_a_broken_link_is_reported(photos: Path) -> None:
     (photos / "003.png").unlink()
     (photos / "003.png").symlink_to("gone.png")
-    _, [lost] = locate_photos(photos, ["000.png", "003.png"])
-    assert str(lost) == f"{photos / '003.png'}: broken link to gone.png; restore the photograph"
+    _, errors = locate_photos(photos, ["000.png", "003.png"])
+    assert str(errors["003.png"]) == f"{photos / '003.png'}: broken link to gone.png; restore the photograph"

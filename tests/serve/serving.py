@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 
 from PIL import Image
 
-from captioner.images.jpeg_scans import MAX_SCANS
+from captioner.images.photo import MAX_SCANS
 from faults.bombs import with_scans
 
 BOUNDARY = "a-boundary"

@@ -1,0 +1,102 @@
+"""The photographs to caption, and the encoder of the training images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from captioner.data.shard import Shard
+from captioner.errors import CheckpointError, DataError, UsageError
+from captioner.images import open_parts
+from captioner.images.encoder import Encoder
+from captioner.images.photo import HEIC_SUFFIXES, can_read_heic, heic_remedy, list_photos
+from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
+from captioner.inference.restore import LoadedModel, check_regions, check_width
+from captioner.preparation.find_photos import is_url
+
+
+def open_encoder_of(
+    loaded: LoadedModel, given: str | None = None, given_options: Mapping[str, str] | None = None
+) -> Encoder:
+    """Open the encoder of the training images.
+
+    `given` is a recipe that replaces the one in the checkpoint: with the paths of ONNX files, or for features of an
+    encoder that the checkpoint does not identify. If its encoders have the names of those in the checkpoint, they keep
+    the checkpoint's options. `given_options` are added.
+
+    Raises: CheckpointError for another encoder, UsageError when the encoder is not found.
+    """
+    where, identity = loaded.path, loaded.meta.encoder
+    known = parse_identity(identity)
+    if known is None and given is None:
+        raise UsageError(f"{where}: was trained on features of {identity}, which is not a known encoder; try --encoder")
+    chosen = _find_files(known or [], loaded) if given is None else parse_recipe(given)
+    if known is not None and [part.name for part in chosen] == [part.name for part in known]:
+        pairs = zip(chosen, known, strict=True)
+        chosen = [part._replace(options={**same.options, **part.options}) for part, same in pairs]
+    encoder = open_parts(with_options(chosen, given_options or {}))
+    if known is not None and not same_encoder(encoder.identity, identity):
+        raise CheckpointError(
+            f"{where}: expected encoder {identity}, got {encoder.identity}; use the encoder of the training images"
+        )
+    check_width(loaded, encoder.width, f"encoder {encoder.identity}")
+    *grid, width = encoder.regions or (0,)
+    check_regions(loaded, width, grid, hint="use an encoder with regions")
+    return encoder
+
+
+def _find_files(parts: Sequence[Part], loaded: LoadedModel) -> list[Part]:
+    """Find the files of `onnx:FILE`: in the current folder, the run folder, or the folder of the data set."""
+    root = loaded.config.data.root
+    folders = [Path(), loaded.path.parent, *([root if root.is_dir() else root.parent] if root else [])]
+    found = []
+    for part in parts:
+        path = next((path for folder in folders if (path := folder / part.file).is_file()), None)
+        if part.file and path is None:
+            recipe = "+".join(f"{each.name}:FILE" if each.file else each.name for each in parts)
+            raise UsageError(f"{loaded.path}: encoder {part.label} not found; try --encoder {recipe}")
+        found.append(part if path is None else part._replace(file=str(path)))
+    return found
+
+
+def photo_warning(loaded: LoadedModel) -> str | None:
+    """Return a warning if photographs are given to a model of generated scenes."""
+    if loaded.config.data.source != "scenes":
+        return None
+    return (
+        f"{loaded.path} was trained on generated scenes of coloured shapes, so its captions do not describe "
+        "photographs; train on photographs with captions: captioner prepare --help"
+    )
+
+
+def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | DataError]:
+    """List photographs: files by name, folders by their photographs in order, and errors of names without any."""
+    for path in map(Path, names):
+        if is_url(path) and not os.path.lexists(path):
+            yield DataError(f"{path}: URLs are not supported; download the photograph first")
+            continue
+        if not os.path.isdir(path):  # unlike Path.is_dir, it takes any name
+            yield path
+            continue
+        unread: list[OSError] = []
+        found = list_photos(path, unread.append)
+        yield from found
+        for error in unread:
+            yield DataError(f"{error.filename}: cannot be read: {error.strerror}")
+        if not can_read_heic() and (unknown := list_photos(path, lambda error: None, HEIC_SUFFIXES)):
+            others = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
+            yield DataError(f"{unknown[0]}{others}: HEIC is not supported; {heic_remedy()}")
+        elif not found and not unread:
+            yield DataError(f"{path}: expected photographs in this folder, got none")
+
+
+def photo_shard(photos: Iterable[Path | DataError], limit: int | None, shard: Shard) -> Iterator[Path | DataError]:
+    """Select a shard of the photographs, or of the first `limit` of them; what is not a photograph is in every shard.
+
+    Raises: UsageError if there are more shards than photographs.
+    """
+    listed = list(photos)
+    paths = [photo for photo in listed if not isinstance(photo, DataError)][:limit]
+    yield from paths[shard.rows(len(paths))]
+    yield from (photo for photo in listed if isinstance(photo, DataError))
