@@ -32,7 +32,6 @@ collect_ignore = [] if find_spec("resource") else POSIX_ONLY
 
 SLOW = (
     "benchmarks",
-    "cli/test_cli_monitor.py",
     "cli/test_cli_mpi.py",
     "cli/test_cli_report.py",
     "cli/test_cli_serve.py",
@@ -41,7 +40,6 @@ SLOW = (
     "cli/test_interrupts.py",
     "cs231n/test_captioning_solver.py",
     "faults",
-    "monitor",
     "parallel/test_mpi.py",
     "preparation/test_merge_shards.py",
     "report/test_live.py",

@@ -13,7 +13,6 @@ from typing import Any
 import click
 import h5py
 import numpy as np
-from monitoring import monitor, read
 from PIL import Image
 
 from captioner.cli import cli as root
@@ -89,9 +88,6 @@ class Sandbox:
             self.provide_results(params["captions"], params["references"], params["splits"])
         if params.get("features") and run is not None:
             self.provide_features(params["features"], run)
-        if words[1] == "monitor":
-            self.follow(words, params)
-            return
         if words[1] == "import":
             self.provide_tensors(params["file"])
         if words[1] in ("train", "gradcheck"):
@@ -112,14 +108,6 @@ class Sandbox:
         assert done.code == (1 if overfit else 0), f"{shlex.join(words)}: {done.err}"
         if target is not None:
             target.write_text(done.out)
-
-    def follow(self, words: list[str], params: dict[str, Any]) -> None:
-        """Start `captioner monitor` on a free port without a browser, read its page, and end it with Ctrl-C."""
-        if params["images"]:
-            self.provide_photo(params["images"])
-        options = [word for word in words[2:] if word not in ("--open", str(params["run"]))]
-        with monitor(params["run"], *options) as url:
-            assert "<h1>Training of " in read(url)
 
     def serve(self, words: list[str]) -> None:
         """Start a server on a free port, and stop it when it has printed its address."""

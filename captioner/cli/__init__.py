@@ -50,7 +50,6 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Look inside": {
         "report": "Write an HTML report of runs.",
         "inspect": "Analyze a trained model.",
-        "monitor": "Monitor a training run in the browser.",
     },
     "Set up": {
         "config": "List, write, print and check config files.",

@@ -138,7 +138,9 @@ def show(
     if overwrite and html is None:
         raise UsageError("--overwrite needs --html")
     if html is not None:
-        missing = use_case.write_page(html, corpus, split, examples, images, overwrite)
+        from captioner.report.data_page import write_examples
+
+        missing = write_examples(html, corpus, split, examples, images, overwrite)
         if missing:
             output.problem(
                 f"{missing:,} of {len(examples):,} photographs not found; {images_hint(corpus.about, images)}"

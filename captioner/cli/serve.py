@@ -78,10 +78,9 @@ def serve(
     """
     from captioner.inference.load import captioner_of, open_runs
     from captioner.inference.photographs import open_encoder_of, photo_warning
-    from captioner.pages.address import page_url
-    from captioner.pages.http_headers import is_loopback
     from captioner.serve import server
     from captioner.serve.app import Site
+    from captioner.serve.http_headers import is_loopback, page_url
     from captioner.serve.service import Service
 
     limits = Limits(max_bytes, max_pixels, workers, queue, timeout)

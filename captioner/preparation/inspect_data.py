@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
-from captioner.preparation.find_photos import find_below, missing_photos, photo_folder
+from captioner.preparation.find_photos import missing_photos, photo_folder
 from captioner.preparation.image_records import read_records, reporting_issues
 from captioner.preparation.load_corpus import build_corpus, source_kind
 from captioner.preparation.prepare import shard_of, summarize_records
@@ -92,27 +91,3 @@ def examples(corpus: Corpus, name: str, count: int, seed: int) -> list[Example]:
     split = corpus.split(name)
     rows = np.random.default_rng(seed).permutation(split.features.shape[0])[:count]
     return [Example(row, split.image_ids[row], split.references(row, corpus.vocab)) for row in sorted(rows.tolist())]
-
-
-def write_page(
-    path: Path, corpus: Corpus, name: str, shown: Sequence[Example], images: Path | None, overwrite: bool
-) -> int:
-    """Write examples as a self-contained HTML page; return the number of missing images.
-
-    Photographs are read only from the folder `images`: a data set may be untrusted and the page may be shared, so
-    neither the folder that the data set names nor a path outside `images` is read.
-
-    Raises: UsageError when the file exists, CaptionerError when it cannot be written.
-    """
-    from captioner.pages.data_page import ImageEntry, write
-
-    split = corpus.split(name)
-    photos: dict[str, Path] = {}
-    if images is not None and split.picture is None:
-        photos = find_below(images, [one for s in corpus.splits.values() for one in s.image_ids])
-    entries = []
-    for example in shown:
-        picture = photos.get(example.image) if split.picture is None else split.picture(example.row)
-        entries.append(ImageEntry(example.image, picture, example.references))
-    write(path, entries, overwrite)
-    return sum(entry.picture is None for entry in entries)

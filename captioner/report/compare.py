@@ -11,8 +11,8 @@ from captioner.arrays import Array
 from captioner.data.corpus import Split
 from captioner.evaluation.titles import SCORES
 from captioner.images.attention_picture import Picture
-from captioner.pages.picture import Embedded
 from captioner.printable import printable
+from captioner.report.embedded_picture import Embedded
 from captioner.report.gallery import MAX_REFERENCES, MAX_TEXT, find_picture, shown_name, shown_text
 from captioner.report.scores import interval, score
 from captioner.text.vocabulary import Vocab

@@ -15,10 +15,10 @@ from captioner.errors import DataError
 from captioner.images.attention_picture import Picture
 from captioner.inference.caption import Candidate
 from captioner.inference.captioner import Captioner
-from captioner.pages.attention import WordMap, word_maps
-from captioner.pages.picture import Embedded, embed
 from captioner.printable import printable
+from captioner.report.attention_picture import WordMap, word_maps
 from captioner.report.downsampling import evenly_spaced
+from captioner.report.embedded_picture import Embedded, embed
 
 SIDE = 320
 """The longest side of a photograph in pixels."""

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from captioner.pages.script import load_script
-from captioner.pages.template import render
 from captioner.report.chart import Drawing
 from captioner.report.run_facts import RunFacts
+from captioner.report.template import load_script, render
 
 if TYPE_CHECKING:
     from captioner.report.compare import Comparison

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from captioner.pages.template import is_page, write_page
 from captioner.report.collect import Report, Selection, collect
 from captioner.report.page import render_page
+from captioner.report.template import is_page, write_page
 from captioner.storage.files import check_output
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from captioner.inference.caption import to_record
-from captioner.pages.http_headers import security_headers
+from captioner.serve.http_headers import security_headers
 from captioner.serve.limits import RequestError, stopping
 from captioner.serve.page import POLICY, UploadPage
 from captioner.serve.security import App

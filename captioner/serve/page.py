@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from captioner.images.photo import HEIC_SUFFIXES
-from captioner.pages.attention import word_maps
-from captioner.pages.script import load_script
-from captioner.pages.template import render
+from captioner.report.attention_picture import word_maps
+from captioner.report.template import load_script, render
 from captioner.serve.decoding_options import DecodingOptions
 from captioner.serve.limits import Limits
 from captioner.serve.service import CaptionResult

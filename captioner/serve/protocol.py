@@ -8,7 +8,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from captioner.pages.http_headers import security_headers
+from captioner.serve.http_headers import security_headers
 from captioner.serve.limits import Limits
 
 HEADERS_OF_REQUEST, READING = "send the headers of a request", "read the response"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from captioner.pages.http_headers import LOOPBACK, WRONG_HOST, host_name, is_address, security_headers
+from captioner.serve.http_headers import LOOPBACK, WRONG_HOST, host_name, is_address, security_headers
 from captioner.serve.limits import RequestError
 
 Scope = MutableMapping[str, Any]

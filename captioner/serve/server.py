@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 import uvicorn
 
 from captioner.errors import UsageError
-from captioner.pages.address import address_error
-from captioner.pages.http_headers import LOOPBACK, host_name, is_loopback
 from captioner.serve.app import Site, answer_error
+from captioner.serve.http_headers import LOOPBACK, address_error, host_name, is_loopback
 from captioner.serve.protocol import with_limits
 from captioner.serve.security import App, Guard
 

@@ -16,7 +16,7 @@ URL = "https://github.com/captioner-developers/captioner"
 def test_the_wheel_contains_the_package_and_the_configs(archives: Archives) -> None:
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / "captioner").rglob("*.py")}
     expected |= {f"captioner/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
-    expected |= {f"captioner/pages/templates/{path.name}" for path in (ROOT / "captioner/pages/templates").iterdir()}
+    expected |= {f"captioner/report/templates/{path.name}" for path in (ROOT / "captioner/report/templates").iterdir()}
     assert modules(archives.wheel) == expected | {"captioner/py.typed"}
 
 

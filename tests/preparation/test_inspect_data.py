@@ -20,8 +20,9 @@ from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
 from captioner.preparation import inspect_data as use_case
 from captioner.preparation.find_photos import REMEDY
-from captioner.preparation.inspect_data import check, examples, source_overrides, summarize_corpus, write_page
+from captioner.preparation.inspect_data import check, examples, source_overrides, summarize_corpus
 from captioner.preparation.load_corpus import build_corpus
+from captioner.report.data_page import write_examples
 
 SCENES = Prepare(encoder="scenes", val=0.25, min_count=1)
 
@@ -186,28 +187,28 @@ def test_a_page_contains_photographs_of_the_given_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     page, shown = tmp_path / "a.html", examples(corpus, "val", 2, 0)
-    assert write_page(page, corpus, "val", shown, Path(str(corpus.about["images"])), overwrite=False) == 0
+    assert write_examples(page, corpus, "val", shown, Path(str(corpus.about["images"])), overwrite=False) == 0
     assert len(pictures_in(page)) == 2
     for example in shown:
         assert example.image in page.read_text()
         assert all(reference in page.read_text() for reference in example.references)
     with pytest.raises(UsageError, match=r"a\.html: exists already"):
-        write_page(page, corpus, "val", shown, None, overwrite=False)
+        write_examples(page, corpus, "val", shown, None, overwrite=False)
     for folder in (tmp_path, None):
-        assert write_page(page, corpus, "val", shown, folder, overwrite=True) == 2
+        assert write_examples(page, corpus, "val", shown, folder, overwrite=True) == 2
         assert pictures_in(page) == []
     assert page.read_text().count("photograph not found; give its folder with --images") == 2
 
 
 def test_a_page_contains_generated_images(tmp_path: Path, small: tuple[str, ...]) -> None:
     scenes = build_corpus(load(None, ["data.source=scenes", *small]))
-    write_page(tmp_path / "a.html", scenes, "train", examples(scenes, "train", 3, 0), None, False)
+    write_examples(tmp_path / "a.html", scenes, "train", examples(scenes, "train", 3, 0), None, False)
     assert pictures_in(tmp_path / "a.html") == ["png"] * 3
 
 
 def test_an_unwritable_page_is_reported(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="folder not found"):
-        write_page(tmp_path / "absent" / "a.html", corpus, "val", [], None, False)
+        write_examples(tmp_path / "absent" / "a.html", corpus, "val", [], None, False)
 
 
 def test_files_outside_the_folder_are_not_embedded_in_a_page(data: Path, corpus: Corpus, tmp_path: Path) -> None:
@@ -229,9 +230,9 @@ def test_files_outside_the_folder_are_not_embedded_in_a_page(data: Path, corpus:
         hostile = dataclasses.replace(corpus, splits={"val": dataclasses.replace(whole, image_ids=ids)})
         shown = [one for one in examples(hostile, "val", 99, 0) if one.image == name]
         page = tmp_path / "a.html"
-        missing = write_page(page, hostile, "val", shown, folder, overwrite=True)
+        missing = write_examples(page, hostile, "val", shown, folder, overwrite=True)
         text = page.read_text()
         assert (missing, pictures_in(page)) == (1, []), name
         assert "root:" not in text
     shown = examples(corpus, "val", 1, 0)
-    assert write_page(tmp_path / "a.html", corpus, "val", shown, folder / "deep" / "..", overwrite=True) == 0
+    assert write_examples(tmp_path / "a.html", corpus, "val", shown, folder / "deep" / "..", overwrite=True) == 0

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from captioner.inference.caption import Candidate
-from captioner.pages.attention import Overlay, WordMap
-from captioner.pages.picture import Embedded
+from captioner.report.attention_picture import Overlay, WordMap
 from captioner.report.chart import Chart, Series, draw
 from captioner.report.compare import CaptionDifference, Comparison
 from captioner.report.data_facts import DataTable
+from captioner.report.embedded_picture import Embedded
 from captioner.report.gallery import Gallery, GalleryEntry
 from captioner.report.history import History
 from captioner.report.page import ReportPage, render_page

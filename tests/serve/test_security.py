@@ -6,7 +6,7 @@ import pytest
 from serving import Served
 
 from captioner.errors import UsageError
-from captioner.pages.http_headers import LOOPBACK, host_name, is_loopback, security_headers
+from captioner.serve.http_headers import LOOPBACK, host_name, is_loopback, security_headers
 from captioner.serve.limits import RequestError
 from captioner.serve.security import Guard
 from captioner.serve.server import check_names

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from serving import Answer, Served, served
 
-from captioner.pages.http_headers import security_headers
+from captioner.serve.http_headers import security_headers
 from captioner.serve.limits import RequestError
 from captioner.serve.workers import WorkerPool
 

@@ -1,11 +1,14 @@
-"""Render the HTML templates of this package, with escaped text."""
+"""Render the HTML templates of this package, with escaped text and inline scripts."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from functools import cache
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 
@@ -19,7 +22,7 @@ DOCTYPE = b"<!doctype html>"
 def _environment() -> jinja2.Environment:
     # autoescape=True rather than select_autoescape, which depends on the name of a template
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("captioner.pages"),
+        loader=jinja2.PackageLoader("captioner.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -30,6 +33,21 @@ def _environment() -> jinja2.Environment:
 def render(template: str, **values: Any) -> bytes:
     """Render a template with values, which are escaped; surrogates of names that are not UTF-8 become `?`."""
     return _environment().get_template(template).render(values).encode("utf-8", "replace")
+
+
+class Script(NamedTuple):
+    """Scripts as the content of an inline element, and its source expression for `script-src`: no other may run."""
+
+    text: str
+    source: str
+
+
+def load_script(*names: str) -> Script:
+    """Load scripts from the folder of templates, as one."""
+    folder = resources.files("captioner.report").joinpath("templates")
+    text = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Script(text, f"'sha256-{digest}'")
 
 
 def is_page(path: str | os.PathLike[str]) -> bool:

@@ -1,9 +1,12 @@
-"""HTTP headers of pages on this machine: those that protect a response, and the names that a request may be sent to."""
+"""HTTP headers that protect a response, and the addresses and names of the server."""
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
+
+from captioner.errors import CaptionerError
 
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 """Names of this machine. With DNS rebinding, a web site lets its own name lead to 127.0.0.1; a request then has that
@@ -19,6 +22,11 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
+}
+REASONS = {
+    errno.EADDRINUSE: "port in use by another program; choose another with --port, or any free one with --port 0",
+    errno.EACCES: "port needs the rights of an administrator; choose one above 1023 with --port",
+    errno.EADDRNOTAVAIL: "not an address of this machine; try --host 127.0.0.1",
 }
 # the port is not checked, so that a page can be read through a tunnel to another machine
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
@@ -48,3 +56,14 @@ def is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def page_url(host: str, port: int) -> str:
+    """Return the address of a page."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def address_error(host: str, port: int, error: OSError) -> CaptionerError:
+    """Return the error for an address that cannot be bound."""
+    reason = REASONS.get(error.errno or 0, f"cannot be opened: {error.strerror}")
+    return CaptionerError(f"{page_url(host, port)}: {reason}")

@@ -7,7 +7,7 @@ import pytest
 from browser import Browser
 from selenium.webdriver.common.by import By
 
-from captioner.pages.data_page import ImageEntry, write
+from captioner.report.data_page import ImageEntry, write_entries
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 LONG = "a" * 300
@@ -16,7 +16,7 @@ LONG = "a" * 300
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     path = tmp_path / "page.html"
-    write(
+    write_entries(
         path, [ImageEntry(LONG, PIXELS, ["a dog", LONG]), ImageEntry("<script>document.title = 1</script>", None, [])]
     )
     return path

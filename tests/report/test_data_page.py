@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.pages.data_page import SIDE, ImageEntry, write
+from captioner.report.data_page import SIDE, ImageEntry, write_entries
 
 HOSTILE = "<script>alert('1')</script> & \"quoted\" onerror=x"
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
@@ -41,7 +41,7 @@ class Parsed(HTMLParser):
 
 
 def written(path: Path, *entries: ImageEntry) -> Parsed:
-    write(path, entries)
+    write_entries(path, entries)
     return Parsed(path.read_text(encoding="utf-8"))
 
 
@@ -126,14 +126,14 @@ def test_an_existing_page_is_not_overwritten(tmp_path: Path) -> None:
         yield ImageEntry("one", PIXELS, [])
 
     with pytest.raises(UsageError) as caught:
-        write(path, entries())
+        write_entries(path, entries())
     assert str(caught.value) == f"{path}: exists already; name another file, or replace it with --overwrite"
     with pytest.raises(UsageError, match="expected an HTML page to replace, got something else; name another file"):
-        write(path, entries(), overwrite=True)
+        write_entries(path, entries(), overwrite=True)
     assert path.read_text() == "mine"
     assert not requested
     path.write_text("<!DOCTYPE html><p>mine")
-    write(path, entries(), overwrite=True)
+    write_entries(path, entries(), overwrite=True)
     assert Parsed(path.read_text()).texts["h2"] == ["one"]
 
 
@@ -143,7 +143,7 @@ def test_a_write_error_is_reported(tmp_path: Path) -> None:
         (tmp_path, "expected the name of a file, got a folder"),
     ):
         with pytest.raises(CaptionerError) as caught:
-            write(path, [], overwrite=True)
+            write_entries(path, [], overwrite=True)
         assert str(caught.value) == f"{path}: {reason}"
 
 
@@ -156,7 +156,7 @@ def test_a_failure_keeps_the_old_page(tmp_path: Path) -> None:
         raise DataError("cut short")
 
     with pytest.raises(DataError):
-        write(path, entries(), overwrite=True)
+        write_entries(path, entries(), overwrite=True)
     assert path.read_text() == "<!doctype html>mine"
     assert os.listdir(tmp_path) == ["a.html"]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from captioner.images.attention_picture import visibility
 from captioner.inference.attention import Attention
-from captioner.pages.attention import LEVELS, WordMap, word_maps
+from captioner.report.attention_picture import LEVELS, WordMap, word_maps
 
 
 def maps_of(attention: Attention) -> list[WordMap]:

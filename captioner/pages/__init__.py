@@ -1,1 +1,0 @@
-"""Self-contained HTML pages: templates, style and embedded pictures; the only code that needs jinja2."""
