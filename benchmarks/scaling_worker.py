@@ -23,8 +23,7 @@ from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.parallel.blas import set_threads
 from captioner.parallel.mpi import start
 from captioner.parallel.ranks import Ranks
-from captioner.training.solver import Plan, TrainState, steps
-from captioner.training.stopwatch import Stopwatch
+from captioner.training.solver import Plan, Stopwatch, TrainState, steps
 
 WARM_UP = 3
 

@@ -22,6 +22,7 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, load
 from captioner.preparation import prepare as preparation
 from captioner.training import distill as distillation
+from captioner.training import resume as resuming
 from captioner.training import train as training
 from captioner.training.events import Event
 
@@ -58,7 +59,7 @@ def resume(folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Cap
     Raises: as `train`.
     """
     folder, overrides = one_path(folder, "resume: folder"), override_list(overrides, "resume")
-    return _finish(training.resume(folder, overrides), folder)
+    return _finish(resuming.resume(folder, overrides), folder)
 
 
 def distill(

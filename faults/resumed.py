@@ -23,9 +23,10 @@ from captioner.errors import DivergenceError
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.training.events import Started
+from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
-from captioner.training.train import resume, train
+from captioner.training.train import train
 from faults import configs, watch
 from faults.processes import difference
 from faults.session import Row, Session, row

@@ -112,8 +112,8 @@ def train(
         overrides = ("data.source=prepared", f"data.root={os.path.join('.', data)}", *overrides)
     from captioner.config.yaml_io import load
     from captioner.training import overfit as overfitting
-    from captioner.training import train as use_case
-    from captioner.training.resume_or_start import resume_or_start as resuming_or_starting
+    from captioner.training import resume as resuming
+    from captioner.training.train import train
 
     with joined(mpi) as ranks, stop_signals() as caught:
         stop = SharedStop(ranks, caught)
@@ -130,16 +130,16 @@ def train(
                 f"--report and --images{hint}"
             )
         if resume is not None:
-            events, folder = use_case.resume(resume, overrides, stop, ranks), resume
+            events, folder = resuming.resume(resume, overrides, stop, ranks), resume
         elif resume_or_start is not None:
             config, folder = load(config_file, overrides), resume_or_start
-            events = resuming_or_starting(config, folder, overrides, stop, ranks)
+            events = resuming.resume_or_start(config, folder, overrides, stop, ranks)
         else:
             preset = () if overfit is None else overfitting.overfit_settings(overfit)
             config = load(config_file, (*preset, *overrides))
             name = data.stem if data else config_file.stem if config_file else config.data.source
             folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
-            start = use_case.train if overfit is None else overfitting.overfit
+            start = train if overfit is None else overfitting.overfit
             events = start(config, folder, overwrite, stop, ranks=ranks)
         if report:
             from captioner.report.live import with_report  # of all ranks: one that lacks a library would stop alone

@@ -21,10 +21,9 @@ from captioner.report.page import ReportPage, render_page
 from captioner.report.run_facts import facts_of_folder
 from captioner.report.scores import figures_of_history
 from captioner.report.template import write_page
-from captioner.training.events import Ended, Event, Started, Validated, Warned
+from captioner.training.events import Ended, Event, SpeedMeter, Started, Validated, Warned
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
-from captioner.training.stopwatch import SpeedMeter
 
 
 def live_page(folder: Path, corpus: Corpus, total_steps: int, images: Path | None = None) -> bytes:

@@ -18,7 +18,7 @@ from captioner.printable import printable
 from captioner.report.history import History, merged_warnings, read_history
 from captioner.storage.files import read_json_object, read_text
 from captioner.training.run_folder import RunFolder
-from captioner.training.summary import PARTS
+from captioner.training.train import PARTS
 
 LONGEST, MAX_LINE = 80, 200
 """Maximum characters of a name, and of a property or an option."""

@@ -34,9 +34,15 @@ from captioner.training import teacher_captions
 from captioner.training.events import Captioned, Event, Warned
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder
-from captioner.training.teacher_captions import Provenance, TeacherCaptions, check_data, check_images, none_yet
+from captioner.training.teacher_captions import (
+    Provenance,
+    TeacherCaptions,
+    check_beam,
+    check_data,
+    check_images,
+    none_yet,
+)
 from captioner.training.train import Training, train
-from captioner.training.training_corpus import check_beam
 
 Given = tuple[Path, TeacherCaptions]
 """Captions of an earlier distillation, and their file."""

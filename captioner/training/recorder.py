@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
@@ -19,11 +22,10 @@ from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.standardizer import standardizer_arrays
 from captioner.optim.ema import EMA
+from captioner.parallel.ranks import Ranks
 from captioner.storage import checkpoint
 from captioner.training.events import Validated
-from captioner.training.history import AT_END
-from captioner.training.replicas import synchronize
-from captioner.training.run_folder import RunFolder
+from captioner.training.run_folder import AT_END, RunFolder
 from captioner.training.solver import Step, TrainState
 from captioner.training.validation import is_better
 
@@ -143,3 +145,19 @@ class Recorder:
         standardizers = standardizer_arrays(self.model.standardizer, self.model.region_standardizer)
         arrays = self.state.params, self.state.slots, standardizers
         self.run.save(path, checkpoint.Checkpoint(meta, *arrays))
+
+
+def synchronize(state: TrainState, ranks: Ranks) -> None:
+    """Give all ranks the parameters and slots of rank 0, if they differ.
+
+    Called before a checkpoint is saved: a run that is resumed from it starts on all ranks with those of rank 0.
+    """
+    if ranks.size == 1:
+        return
+    arrays = [array for part in (state.params, *state.slots.values()) for array in part.values()]
+    digest = 0
+    for array in arrays:
+        digest = zlib.crc32(np.ascontiguousarray(array).data, digest)
+    if len(set(ranks.all_gather(digest))) > 1:
+        for array, first in zip(arrays, ranks.on_rank_0(lambda: arrays), strict=True):
+            array[...] = first

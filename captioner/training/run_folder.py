@@ -1,28 +1,33 @@
-"""A run folder: effective config, history, checkpoints and summary."""
+"""A run folder: effective config, history, checkpoints and summary, and the lock that one training process holds.
+
+`history.jsonl` has one JSON object per logged step, validation or warning; first one for `train.init_from`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
+from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.inference.find_checkpoint import BEST, HISTORY, LAST, RERANKER
+from captioner.inference.package_info import BASE_MODELS
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, write_atomically
 from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.files import read_bytes
+from captioner.storage.files import read_bytes, read_first_json_object, read_text
+from captioner.storage.lock import lock, locks_folders
+from captioner.storage.sealed import SEAL
 from captioner.text.strict_json import to_json
-from captioner.training import history
-from captioner.training.detect_run import holds_run
-from captioner.training.folder_lock import LOCK, FolderLock
-from captioner.training.move_files import move_all
 
 PREVIOUS = "before"
 """Holds an overwritten run until the new one has a best checkpoint."""
@@ -33,7 +38,13 @@ CAPTIONS = "captions.h5"
 """The captions of the teachers that a run is distilled from."""
 BEST_BEFORE_END = "best-before-end.h5"
 """The best checkpoint of the scheduled validations, if the validation at the end of the run is better."""
-
+LOCK = ".lock"
+"""The locked file in a run folder, on platforms that cannot lock folders."""
+INIT_FROM = "init_from"
+KINDS = (INIT_FROM, "step", "validation", "warning")
+"""The kinds of records in the history."""
+AT_END = "at_end"
+"""Marks records that exist only because the run ended; `resume` removes them."""
 
 P = ParamSpec("P")
 
@@ -74,8 +85,11 @@ class RunFolder:
         self._lock: FolderLock | None = None
 
     def initialization(self) -> dict[str, Any] | None:
-        """Return what the history has about `train.init_from`."""
-        return history.initialization(self.history)
+        """Return what `initialize_from` recorded about `train.init_from`, if the history has it."""
+        record = _first_record(self.history) or {}
+        if record.get("kind") != INIT_FROM:
+            return None
+        return {name: record.get(name) for name in ("checkpoint", "shared_words", "words", BASE_MODELS)}
 
     def files(self) -> tuple[Path, ...]:
         checkpoints = self.last, self.best, self.before_end
@@ -89,7 +103,7 @@ class RunFolder:
         Raises: UsageError when another process trains in it, when it contains a run and `overwrite` is not set, or when
         it contains only other files; CaptionerError when a file cannot be moved or created.
         """
-        has_run = self._holds_run()
+        has_run = self.holds_run()
         if has_run and not overwrite:
             FolderLock(self.path).release()  # report a running training first
             path = shlex.quote(os.fspath(self.path))
@@ -116,9 +130,14 @@ class RunFolder:
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
 
-    def _holds_run(self) -> bool:
+    def holds_run(self) -> bool:
+        """Return whether a file in the folder is one of a run, finished or not.
+
+        The contents decide, since other programs may use the names of the files.
+        """
         checkpoints = [folder / name for folder in (self.path, self.previous) for name in (LAST, BEST)]
-        return holds_run([*checkpoints, self.before_end], self.history, self.config)
+        is_checkpoint = any(map(SEAL.matches, [*checkpoints, self.before_end]))
+        return is_checkpoint or _first_record(self.history) is not None or _is_run_config(self.config)
 
     def _put_away(self) -> None:
         """Move the files of an overwritten run into its subfolder: all of them, or none if one cannot be moved.
@@ -131,8 +150,7 @@ class RunFolder:
         for stale in self._event_files(self.previous):
             stale.unlink()
         files = [*filter(Path.exists, self.files()), *self._event_files(self.path)]
-        moves = [(file, self.previous / file.relative_to(self.path)) for file in files]
-        move_all(moves, self.previous)
+        _move_all([(file, self.previous / file.relative_to(self.path)) for file in files], self.previous)
         for file in self.reused:
             if (self.previous / file.name).exists():
                 shutil.copyfile(self.previous / file.name, file)
@@ -184,7 +202,8 @@ class RunFolder:
                 self.best.unlink(missing_ok=True)
         for file in filter(Path.exists, (self.history, self.speed)):
             lines = read_bytes(file, HISTORY_LIMIT).decode("utf-8", errors="replace")
-            self.write(file, history.truncate(lines, step))
+            kept = (line for line in lines.splitlines(keepends=True) if is_kept(line, step))
+            self.write(file, "".join(kept))
 
     @rank_0_only
     def claim(self) -> None:
@@ -240,3 +259,115 @@ class RunFolder:
             with open(path, "a", encoding="utf-8", newline="\n") as file:
                 check()  # again: now the open file is known to be in this folder
                 file.write(to_json(record) + "\n")
+
+
+def is_kept(line: str, step: int) -> bool:
+    """Return whether a line is a whole record of a step up to `step`, and not marked `at_end`."""
+    try:
+        record = json.loads(line)
+        return float(record["step"]) <= step and AT_END not in record
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _first_record(path: Path) -> dict[str, Any] | None:
+    """Return the first record of a history, or None if the file is missing or does not begin like one."""
+    record = read_first_json_object(path)
+    return record if record.get("kind") in KINDS and "step" in record else None
+
+
+def _is_run_config(path: Path) -> bool:
+    """Return whether a file is a config as `captioner train` writes it: every option, without comments."""
+    try:
+        text = read_text(path)
+        return dump(parse(text, str(path))) == text
+    except CaptionerError:
+        return False
+
+
+def _move_all(moves: Sequence[tuple[Path, Path]], folder: Path) -> None:
+    """Move files to paths below `folder`: all of them, or none if one cannot be moved.
+
+    Raises: CaptionerError that names this file, and the moved files that cannot be moved back.
+    """
+    for done, (file, target) in enumerate(moves):
+        try:
+            target.parent.mkdir(exist_ok=True)
+            os.replace(file, target)
+        except OSError as error:
+            problem = f"{file}: cannot be moved to {target.parent}: {error.strerror}"
+            state = _move_back(moves[:done])
+            for place in (target.parent, folder):
+                with contextlib.suppress(OSError):  # not empty
+                    place.rmdir()
+            raise CaptionerError(f"{problem}; {state}") from error
+
+
+def _move_back(moves: Sequence[tuple[Path, Path]]) -> str:
+    """Undo moves, and return where the files are."""
+    stuck = []
+    for file, target in reversed(moves):
+        try:
+            os.replace(target, file)
+        except OSError:
+            stuck.append(str(target))
+    return f"of the run, only {', '.join(stuck)} were moved" if stuck else "the run is unchanged"
+
+
+class FolderLock:
+    """A lock on a run folder, held until this object is deleted or its process ends.
+
+    It also detects that the folder was moved or replaced.
+
+    Raises: UsageError when another process holds the lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        file = None if locks_folders() else path / LOCK
+        self._path, self._flags = (path, os.O_RDONLY) if file is None else (file, os.O_RDWR)
+        self._descriptor = os.open(self._path, self._flags | (0 if file is None else os.O_CREAT))
+        try:
+            lock(self._descriptor, path)
+        except BaseException as error:
+            os.close(self._descriptor)
+            if isinstance(error, BlockingIOError):
+                raise UsageError(
+                    f"{path}: another process trains in this folder; wait for it, or choose another folder with --run"
+                ) from None
+            raise
+        self.release = weakref.finalize(self, _release, self._descriptor, file)
+
+    def check_not_moved(self, file: Path) -> None:
+        """Raises: CaptionerError that names `file` when the path no longer leads to the locked folder."""
+        if not self._is_in_place():
+            raise CaptionerError(f"{file}: cannot write: {_moved_message(self._descriptor)}")
+
+    def _is_in_place(self) -> bool:
+        try:
+            descriptor = os.open(self._path, self._flags)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        try:
+            return os.path.sameopenfile(descriptor, self._descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _release(descriptor: int, file: Path | None) -> None:
+    os.close(descriptor)
+    if file is not None:
+        with contextlib.suppress(OSError):  # Windows keeps a file that another process has opened
+            file.unlink()
+
+
+def _moved_message(descriptor: int) -> str:
+    """Say where the folder is now, and what to try."""
+    moved = "the run folder was moved or replaced during the training"
+    try:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+    except OSError:  # not on Linux
+        return f"{moved}; its files are where it was moved to: resume from there, or train again in another folder"
+    if not path.exists():
+        return f"{moved}, and its files were removed; train again, with --run and another folder"
+    remedy = f"try --resume {shlex.quote(os.fspath(path))}" if (path / LAST).exists() else "it has no checkpoint yet"
+    return f"{moved}; its files are in {path}: {remedy}"

@@ -7,8 +7,11 @@ start from a saved state; to stop, leave the loop.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,7 +28,6 @@ from captioner.optim.update_rules import Hyper, Shard, Slots, UpdateRule, initia
 from captioner.parallel.memory import keep_freed_memory
 from captioner.parallel.ranks import Reduce, identity
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
-from captioner.training.stopwatch import Stopwatch
 
 REMEDY = "try a smaller train.learning_rate, or train.clip_norm 1"
 LOSSES = "losses"
@@ -94,6 +96,21 @@ class Step(NamedTuple):
         record = self._asdict()
         del record["metrics"]
         return {**record, **self.metrics}
+
+
+class Stopwatch:
+    """Wall-clock seconds spent in `with watch("part"):`, added up in `seconds` by part; parts must not be nested."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] += perf_counter() - start
 
 
 def steps(

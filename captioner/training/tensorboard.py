@@ -15,9 +15,8 @@ from typing import Any
 
 from captioner.errors import MissingLibraryError
 from captioner.extras import library_of
-from captioner.training.events import Event, Validated, Warned
+from captioner.training.events import Event, SpeedMeter, Validated, Warned
 from captioner.training.solver import Step
-from captioner.training.stopwatch import SpeedMeter
 
 
 def check_installed() -> None:

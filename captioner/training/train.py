@@ -1,21 +1,27 @@
-"""Train or resume a run in a run folder, as an iterator of events."""
+"""Train a model in a run folder, as an iterator of events."""
 
 from __future__ import annotations
 
+import math
 import os
+import platform
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+
+import captioner
+from captioner.config import schema
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
-from captioner.environment.reproducibility import changes, environment
-from captioner.errors import ConfigError, DivergenceError
-from captioner.inference.load import open_corpus
-from captioner.inference.restore import restore
+from captioner.errors import ConfigError, DivergenceError, UsageError
+from captioner.model.perplexity import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
 from captioner.parallel.hardware import oversubscription
@@ -26,18 +32,19 @@ from captioner.text.strict_json import to_json
 from captioner.training import tensorboard
 from captioner.training.build import build_batches, build_model, build_plan, long_warmup
 from captioner.training.events import Ended, Event, Started, Validated, Warned
-from captioner.training.history import INIT_FROM
 from captioner.training.initialize import initialize_from, open_initial
 from captioner.training.recorder import Recorder
-from captioner.training.replicas import check_replicas
-from captioner.training.resumable import check_slots, find_run
-from captioner.training.run_folder import RunFolder
-from captioner.training.same_data import check_same_data
-from captioner.training.solver import Batches, Plan, Step, TrainState, check_loss, recheck_loss, steps
-from captioner.training.stopwatch import Stopwatch
-from captioner.training.summary import summarize
-from captioner.training.training_corpus import TEACHERS, build_training_corpus
+from captioner.training.run_folder import INIT_FROM, RunFolder
+from captioner.training.solver import Batches, Plan, Step, Stopwatch, TrainState, check_loss, recheck_loss, steps
+from captioner.training.teacher_captions import TEACHERS, build_training_corpus
 from captioner.training.validation import Validation
+
+ALL_REDUCE = "all-reduce"
+PARTS = ("reading", "forward", "backward", ALL_REDUCE, "update", "validation", "saving")
+"""Timed phases of training. `reading` is the time spent waiting for batches; `all-reduce` is that of waiting for other
+ranks and adding their gradients."""
+LOCAL = ("threads",)
+"""Options that may differ between ranks, in addition to paths."""
 
 
 def train(
@@ -72,41 +79,6 @@ def train(
     run.write(run.config, dump(config))
     if initial:
         recorder.log(INIT_FROM, {"step": 0, **initial}, at_end=False)
-    yield from training.events(stop)
-
-
-def resume(
-    folder: str | os.PathLike[str],
-    overrides: Sequence[str] = (),
-    stop: Callable[[], bool] = lambda: False,
-    ranks: Ranks = SINGLE_PROCESS,
-) -> Iterator[Event]:
-    """Resume a run from its last checkpoint; the result equals that of an uninterrupted run.
-
-    Raises: UsageError, DataError, DivergenceError, CheckpointError.
-    """
-    run = find_run(folder, ranks)
-    restored = restore(run.last, overrides)
-    config = restored.config
-    corpus = open_corpus(restored)
-    check_slots(restored)
-    fingerprint = build_training_corpus(config, corpus, run.captions).fingerprint()
-    probe = corpus.probe()
-    check_same_data(run.last, restored.meta, fingerprint, probe)
-    model = restored.model.with_params(restored.params)
-    state = TrainState(model.params, restored.slots, restored.meta.step)
-    best, since_best = restored.meta.best, restored.meta.since_best
-    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
-    training = Training(recorder, changes(restored.meta.environment, environment(config.threads, ranks.size)))
-    run.claim()
-    if state.step >= training.plan.span.total_steps:
-        recorder.load_best_at_end()
-    else:
-        if restored.meta.config != dump(config):
-            recorder.forget_later_best()
-            recorder.save()  # first: after a kill during the rest, `resume` continues with the new options
-        run.reopen(restored.meta.step, has_best=recorder.best is not None)
-        run.write(run.config, dump(config))
     yield from training.events(stop)
 
 
@@ -146,7 +118,7 @@ class Training:
     def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
         yield self._started()
-        yield from (Warned(first, one) for one in (*self.warnings, *long_warmup(self.config, self.plan.span)))
+        yield from (Warned(first, warning) for warning in (*self.warnings, *long_warmup(self.config, self.plan.span)))
         try:
             model, total = self.model, self.plan.span.total_steps
             with build_batches(self.config, self.training_corpus, model, total, self.pool, self.ranks) as batches:
@@ -164,7 +136,7 @@ class Training:
 
     def _started(self) -> Started:
         span = self.plan.span
-        counts = self._size(), self.state.step, span.total_steps, span.steps_per_epoch
+        counts = self._parameters(), self.state.step, span.total_steps, span.steps_per_epoch
         return Started(self.run.path, self.config, self.training_corpus, *counts, self.run.initialization())
 
     def _run(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated | Warned, None, str]:
@@ -225,25 +197,58 @@ class Training:
         with self.watch("saving"):
             return self.recorder.record_validation(step, loss, scores, at_end)
 
-    def _size(self) -> int:
+    def _parameters(self) -> int:
         return sum(w.size for w in self.model.params.values())
 
     def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
-        summary = summarize(
-            ended=reason,
-            step=self.state.step,
-            first=first,
-            best=self.recorder.best_at_end or self.recorder.best,
-            seconds=time.perf_counter() - began,
-            spent=self.watch.seconds,
-            words=self.words,
-            threads=self.pool.size,
-            ranks=self.ranks.size,
-            parameters=self._size(),
-            init_from=self.run.initialization(),
-            teachers=self.training_corpus.about.get(TEACHERS),
-        )
-        summary |= self.outcome
+        """Return the content of summary.json, and write it unless nothing was left to do."""
+        seconds, best = time.perf_counter() - began, self.recorder.best_at_end or self.recorder.best
+        profile = {part: self.watch.seconds[part] for part in PARTS if part != ALL_REDUCE or self.ranks.size > 1}
+        profile["other"] = seconds - sum(profile.values())
+        origins = {INIT_FROM: self.run.initialization(), TEACHERS: self.training_corpus.about.get(TEACHERS)}
+        summary = {
+            "ended": reason,
+            "steps": self.state.step,
+            "best": best and {**best, "perplexity": perplexity(best["loss"])},
+            "seconds": round(seconds, 3),
+            "steps_this_time": self.state.step - first,
+            "words_per_second": round(self.words / max(seconds, 1e-9)),
+            "profile": {part: round(spent, 3) for part, spent in profile.items()},
+            "threads": self.pool.size,
+            "ranks": self.ranks.size,
+            "parameters": self._parameters(),
+            **{name: origin for name, origin in origins.items() if origin},
+            "versions": {
+                "captioner": captioner.__version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "h5py": h5py.__version__,
+            },
+            **self.outcome,
+        }
         if self.state.step > first or not self.ranks.on_rank_0(self.run.summary.exists):
             self.run.write(self.run.summary, to_json(summary, indent=2) + "\n")
         return summary
+
+
+def check_replicas(ranks: Ranks, config: Config, fingerprint: str, probe: list[float], step: int) -> None:
+    """Check that all ranks have the same options and data: otherwise they would hang, or train on a mixture.
+
+    Raises: UsageError, on all ranks.
+    """
+    values = {option.path: attrgetter(option.path)(config) for option in schema.options() if option.kind is not Path}
+    shared = {path: value for path, value in values.items() if path not in LOCAL}
+    state = {"captions, images or splits": fingerprint, "training step": step, "version": captioner.__version__}
+    (first, first_probe), *others = ranks.all_gather(({**shared, **state}, probe))
+    for rank, (other, other_probe) in enumerate(others, 1):
+        different = [name for name, value in first.items() if other[name] != value]
+        if different or not same_probe(other_probe, first_probe):
+            raise UsageError(
+                f"--mpi: rank {rank} differs from rank 0 in {', '.join(different or ['features'])}; "
+                "start all ranks with the same command, files and version"
+            )
+
+
+def same_probe(probe: Sequence[float], other: Sequence[float]) -> bool:
+    """Return whether two probes are of the same features; CPUs may round them differently."""
+    return all(math.isclose(*pair, rel_tol=1e-3, abs_tol=1e-9) for pair in zip(probe, other, strict=False))

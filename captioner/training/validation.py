@@ -1,18 +1,24 @@
-"""Validation between epochs: loss, scores of generated captions, and caption collapse."""
+"""Validation between epochs: loss, scores of generated captions, and caption collapse.
+
+In caption collapse, most images get the same caption, or captions are mostly `<UNK>`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from captioner.arrays import Array
 from captioner.config.options import Config
+from captioner.config.schema import either
 from captioner.data.batches import sequential_batches
-from captioner.data.corpus import Corpus, Split
-from captioner.decode import Reranker
+from captioner.data.corpus import Corpus, Split, read_regions
+from captioner.decode import Reranker, greedy
 from captioner.errors import DataError
 from captioner.evaluation.score_model import build_evaluation_set
 from captioner.evaluation.scoring import EvaluationSet, score_captions
@@ -26,11 +32,22 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.perplexity import mean_word_loss
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.training.caption_collapse import FIRST_EPOCH, Collapse, find_collapse
+from captioner.text.vocabulary import UNK, Vocab
 from captioner.training.solver import Step
 
 LOWER_IS_BETTER = frozenset({"loss"})
 """Metrics where lower is better; for all others higher is better."""
+COLLAPSE_IMAGES = 64
+"""Validation images to caption: enough to estimate the fractions of caption collapse, at little cost."""
+FIRST_EPOCH = 3
+"""Earlier, a model that will be good may still write the same caption for every image."""
+MAX_IDENTICAL, MAX_UNK = 0.5, 0.1
+UNK_REMEDIES: Mapping[str, str] = {
+    "scenes": "more data.scenes.train",
+    "cs231n": "a data set with a larger vocabulary, or more captions",
+    "prepared": "a data set prepared with a smaller --min-count, or more captions",
+}
+"""What may help against `<UNK>`, by data source."""
 
 
 class Validation:
@@ -72,9 +89,9 @@ class Validation:
 
     def scores(self, loaded: LoadedModel) -> dict[str, float]:
         """Score the captions that a model generates, by name of the metric."""
-        split, own = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
-        found = Captioner(loaded, self._reranker).decode(split.features, regions=split.regions, rows=own)
-        captions = self._ranks.all_gather_partitions([one.candidates[0].text for one in found])
+        split, rows = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
+        decoded = Captioner(loaded, self._reranker).decode(split.features, regions=split.regions, rows=rows)
+        captions = self._ranks.all_gather_partitions([image.candidates[0].text for image in decoded])
         return self._ranks.on_rank_0(lambda: self._scored(captions))
 
     def _scored(self, captions: Sequence[str]) -> dict[str, float]:
@@ -107,3 +124,57 @@ def is_better(name: str, scored: Mapping[str, float], best: Mapping[str, float] 
     if name not in scored or best is None:
         return name in scored
     return scored[name] < best[name] if name in LOWER_IS_BETTER else scored[name] > best[name]
+
+
+class Collapse(NamedTuple):
+    """A kind of caption collapse, and its description with what to try."""
+
+    kind: str
+    problem: str
+
+
+def find_collapse(model: CaptioningRNN, split: Split, vocab: Vocab, config: Config) -> Iterator[Collapse]:
+    """Yield each kind of collapse in greedy captions of some images, unless the references have it too."""
+    images = np.unique(np.linspace(0, split.features.shape[0] - 1, COLLAPSE_IMAGES).astype(int))
+    state = model.start(split.features[images], read_regions(split.regions, images))
+    length = config.decode.max_length
+    tokens, _ = greedy(
+        model.for_inference().step, state, start=vocab.start, end=vocab.end, null=vocab.null, max_length=length
+    )
+    captions = [vocab.decode(ids) for ids in tokens[:, 0].tolist()]
+    _, first = np.unique(split.image_idxs, return_index=True)
+    references = [vocab.decode(ids) for ids in split.captions[first].tolist()]
+    identical, unk = _identical(captions), _unk(captions)
+    if len(images) > 1 and identical > max(MAX_IDENTICAL, 2 * _identical(references)):
+        yield Collapse(
+            "identical",
+            f"{identical:.0%} of {len(images)} validation images get the same caption: the model ignores the image; "
+            f"try {either(remedies(config))}",
+        )
+    if unk > max(MAX_UNK, 2 * _unk(references)):
+        yield Collapse(
+            "unk",
+            f"{unk:.0%} of the words in captions of validation images are {UNK}: "
+            f"try {UNK_REMEDIES[config.data.source]}",
+        )
+
+
+def remedies(config: Config) -> list[str]:
+    """Return what may help a model that ignores the image, without what the config has already."""
+    helpful = {
+        "a smaller train.learning_rate": True,
+        "data.standardize true": not config.data.standardize,
+        "model.image_input every": config.model.image_input != "every",
+        "features of another encoder": config.data.source != "scenes",
+    }
+    return [remedy for remedy, is_new in helpful.items() if is_new]
+
+
+def _identical(captions: Sequence[Sequence[str]]) -> float:
+    """Return the relative frequency of the most common caption."""
+    return max(Counter(map(tuple, captions)).values()) / len(captions)
+
+
+def _unk(captions: Sequence[Sequence[str]]) -> float:
+    words = [word for caption in captions for word in caption]
+    return words.count(UNK) / max(1, len(words))

@@ -114,7 +114,7 @@ def test_missing_divergence_check_or_message_is_detected(
 
 
 NO_LOCK_CHECK = """
-from captioner.training.folder_lock import FolderLock
+from captioner.training.run_folder import FolderLock
 FolderLock.check_not_moved = lambda *_: None
 from captioner.cli import main
 main()

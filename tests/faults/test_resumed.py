@@ -127,7 +127,7 @@ def test_injected_difference_is_detected(name: str, tiny_run: Path, own_run: Pat
 
 
 def test_stale_history_lines_at_the_end_are_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.training.history.is_kept", lambda line, step: json.loads(line)["step"] <= step)
+    monkeypatch.setattr("captioner.training.run_folder.is_kept", lambda line, step: json.loads(line)["step"] <= step)
     outcomes = (resumed.Resumed(tmp_path, SEED)(trial) for trial in range(20))
     assert any(outcome.kind == "wrong" and "history.jsonl: line" in outcome.note for outcome in outcomes)
 

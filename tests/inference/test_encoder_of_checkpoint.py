@@ -17,7 +17,8 @@ from captioner.images.recipe import same_encoder
 from captioner.inference.photographs import open_encoder_of
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.training.train import resume, train
+from captioner.training.resume import resume
+from captioner.training.train import train
 
 
 def identity(restored: Restored, encoder: str, width: int | None = None) -> Restored:

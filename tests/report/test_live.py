@@ -20,7 +20,8 @@ from captioner.report.downsampling import evenly_spaced
 from captioner.report.fixed_images import SHOWN
 from captioner.report.live import live_page, with_report
 from captioner.training.events import Validated, Warned
-from captioner.training.train import resume, train
+from captioner.training.resume import resume
+from captioner.training.train import train
 
 OPTIONS = ("train.epochs=2", "train.log_every=2", "validate.score_every=1", "train.learning_rate=0.01")
 

@@ -14,9 +14,9 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
 from captioner.text.vocabulary import Vocab
 from captioner.training import validation
-from captioner.training.caption_collapse import IMAGES, Collapse, find_collapse, remedies
 from captioner.training.events import Warned
 from captioner.training.train import train
+from captioner.training.validation import COLLAPSE_IMAGES, Collapse, find_collapse, remedies
 
 VOCAB = Vocab.build([["a", "cat", "dog", "bird"]])
 
@@ -87,7 +87,7 @@ def test_the_number_of_captioned_images_is_bounded(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(CaptioningRNN, "start", counted)
     warnings(constant_model(408, cat=1.0), [["a"]] * 400)
-    assert counts == [IMAGES]
+    assert counts == [COLLAPSE_IMAGES]
 
 
 @pytest.mark.parametrize(

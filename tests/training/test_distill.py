@@ -18,7 +18,8 @@ from captioner.storage import sealed
 from captioner.training import teacher_captions
 from captioner.training.distill import distill
 from captioner.training.events import Captioned
-from captioner.training.train import resume, train
+from captioner.training.resume import resume
+from captioner.training.train import train
 
 
 def test_the_run_records_its_teachers_and_trains_like_any_other(

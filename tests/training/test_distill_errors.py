@@ -13,7 +13,8 @@ from captioner.config.yaml_io import parse
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, UsageError
 from captioner.training import teacher_captions
 from captioner.training.distill import distill
-from captioner.training.train import resume, train
+from captioner.training.resume import resume
+from captioner.training.train import train
 
 
 def test_captions_of_other_rows_are_rejected(student: Callable[..., Path], tmp_path: Path) -> None:

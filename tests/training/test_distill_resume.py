@@ -16,9 +16,9 @@ from captioner.storage import checkpoint
 from captioner.training import distill as distillation
 from captioner.training import teacher_captions
 from captioner.training.distill import distill
+from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
-from captioner.training.train import resume
 
 
 def stopper(calls: int) -> Callable[[], bool]:

@@ -14,8 +14,9 @@ from captioner.training import train as use_case
 from captioner.training import validation
 from captioner.training.events import Ended, Event, Validated
 from captioner.training.recorder import Recorder
+from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
-from captioner.training.train import resume, train
+from captioner.training.train import train
 from captioner.training.validation import Validation
 
 PER_EPOCH = 4

@@ -21,7 +21,8 @@ from captioner.storage import checkpoint
 from captioner.text.vocabulary import SPECIAL, Vocab
 from captioner.training.build import build_model
 from captioner.training.initialize import SHAPING, WORD_AXES, initialize_from
-from captioner.training.train import resume, train
+from captioner.training.resume import resume
+from captioner.training.train import train
 
 STANDARD = ("data.standardize=true", "model.output_bias=log_frequency")
 SCST = ("train.objective=self_critical", "decode.max_length=8")

@@ -152,7 +152,7 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_bits(
 REPLICAS = """
 import numpy as np
 from captioner.parallel.mpi import start
-from captioner.training.replicas import synchronize
+from captioner.training.recorder import synchronize
 from captioner.training.solver import TrainState
 
 ranks, slot = start(), np.arange(3.0)

@@ -15,8 +15,8 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.storage import checkpoint
 from captioner.training.events import Ended, Event, Started, Validated
 from captioner.training.overfit import GOAL, overfit, overfit_settings
+from captioner.training.resume import resume
 from captioner.training.solver import Step
-from captioner.training.train import resume
 
 SMALL = ("model.hidden_dim=24", "model.wordvec_dim=12", "train.learning_rate=0.02", "data.scenes.train=12")
 SCENES = ("data.scenes.val=1", "data.scenes.test=1", "data.scenes.heldout=1")

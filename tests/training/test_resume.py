@@ -1,5 +1,6 @@
 """A run that ended, was interrupted or killed, and was resumed, is bit-identical to an uninterrupted run."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -7,11 +8,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from checkpoint_arrays import assert_same_arrays
+from training_events import FILES, kinds
 
 from captioner.config.yaml_io import parse
+from captioner.data.corpus import Corpus
+from captioner.data.prepared import write_prepared
+from captioner.errors import CaptionerError, CheckpointError, ConfigError, UsageError
+from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
+from captioner.storage.atomic import write_atomically
+from captioner.training import resume as resuming
+from captioner.training.resume import resume
 from captioner.training.train import train
 
 TOTAL, HALF = 20, 10
@@ -122,3 +132,152 @@ def test_a_run_resumed_after_a_signal_equals_an_uninterrupted_one(
     assert (run / "best.h5").exists()
     one, other = (checkpoint.load(folder / "last.h5").meta for folder in (run, uninterrupted))
     assert (one.best, one.since_best) == (other.best, other.since_best)
+
+
+def test_resuming_removes_a_half_written_checkpoint(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", lambda source, target: None)
+        write_atomically(own_run / "last.h5", (b"half a checkpoint",))
+    assert len(list(own_run.iterdir())) == len(FILES) + 1
+    list(resume(own_run, ["train.epochs=3"]))
+    assert sorted(path.name for path in own_run.iterdir()) == FILES
+
+
+def test_resuming_requires_a_checkpoint(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(CaptionerError, match=rf"^{path}: last.h5 not found; expected a folder written by"):
+            next(resume(path))
+
+
+@pytest.mark.parametrize(("kind", "overrides"), [(Path, []), (str, ["train.learning_rate=0.5"])])
+def test_resuming_a_finished_run_changes_no_file(kind: type, overrides: list[str], own_run: Path) -> None:
+    before = {path.name: path.read_bytes() for path in own_run.iterdir()}
+    events = list(resume(kind(own_run), overrides))
+    assert kinds(events) == "<>"
+    assert events[-1].summary["ended"] == "nothing left to do"
+    assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
+
+
+def test_resuming_with_other_captions_is_rejected(own_run: Path) -> None:
+    before = {path.name: path.read_bytes() for path in own_run.iterdir()}
+    with pytest.raises(
+        UsageError, match=rf"^{own_run}/last.h5: the captions, images or splits have changed since training began"
+    ):
+        next(resume(own_run, ["data.scenes.seed=1"]))
+    assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
+
+
+def test_resuming_without_optimizer_slots_is_rejected(own_run: Path) -> None:
+    saved = checkpoint.load(own_run / "last.h5")
+    checkpoint.save(own_run / "last.h5", dataclasses.replace(saved, slots={"m": saved.slots["m"]}))
+    with pytest.raises(CheckpointError, match=rf"^{own_run}/last.h5: slots: expected m, v, got m$"):
+        next(resume(own_run))
+
+
+def test_resuming_with_another_update_rule_is_rejected(own_run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^-o train.update_rule: expected adam as in .*, got sgd; "):
+        next(resume(own_run, ["train.update_rule=sgd"]))
+
+
+def test_resuming_with_another_standardization_is_rejected(own_run: Path) -> None:
+    with pytest.raises(CaptionerError, match=r"data.standardize"):
+        next(resume(own_run, ["data.standardize=true"]))
+
+
+def test_resuming_with_other_features_is_rejected(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = build_corpus(parse((own_run / "config.yaml").read_text(), "saved"))
+    train_split = corpus.split("train")
+    for factor, message in ((1 + 1e-6, None), (1.01, "the features have changed since training began")):
+        features = train_split.features[:] * np.float32(factor)
+        changed = {**corpus.splits, "train": dataclasses.replace(train_split, features=features)}
+        monkeypatch.setattr(resuming, "open_corpus", lambda _, s=changed: dataclasses.replace(corpus, splits=s))
+        if message is None:
+            assert kinds(list(resume(own_run))) == "<>"
+        else:
+            with pytest.raises(UsageError, match=message):
+                next(resume(own_run))
+
+
+@pytest.mark.parametrize("epochs", [2, 3], ids=["finished", "unfinished"])
+def test_resuming_removes_temporary_files_of_a_killed_run(epochs: int, cli: Callable[..., Any], own_run: Path) -> None:
+    for name in (".summary.json.999999999.tmp", ".last.h5.999999999.tmp"):
+        (own_run / name).touch()
+    assert cli("train", "--resume", own_run, "-o", f"train.epochs={epochs}").code == 0
+    assert list(own_run.glob(".*")) == []
+
+
+@pytest.fixture
+def corpus(small: Sequence[str]) -> Corpus:
+    whole = build_corpus(parse("", "", small))
+    return dataclasses.replace(whole, splits={name: whole.splits[name] for name in ("train", "val", "test")})
+
+
+@pytest.fixture
+def run(corpus: Corpus, cli: Callable[..., Any], small_options: Sequence[str], tmp_path: Path) -> Path:
+    """A run on a prepared data set, which the test may replace."""
+    write_prepared(tmp_path / "data.h5", corpus, {})
+    more = ("-o", "train.max_steps=2", "--run", tmp_path / "run")
+    done = cli("train", *small_options, "--data", tmp_path / "data.h5", *more)
+    assert done.code == 0, done.err
+    return tmp_path / "run"
+
+
+def without(corpus: Corpus, name: str) -> Corpus:
+    return dataclasses.replace(corpus, splits={key: split for key, split in corpus.splits.items() if key != name})
+
+
+CHANGED: dict[str, Callable[[Corpus], Corpus]] = {
+    "added split": lambda c: dataclasses.replace(c, splits={**c.splits, "more": c.splits["val"]}),
+    "removed split": lambda c: without(c, "test"),
+    "removed validation split": lambda c: without(c, "val"),
+    "reordered splits": lambda c: dataclasses.replace(c, splits=dict(reversed(c.splits.items()))),
+    "removed caption": lambda c: dataclasses.replace(
+        c,
+        splits={
+            **c.splits,
+            "val": dataclasses.replace(
+                c.splits["val"],
+                captions=c.splits["val"].captions[:-1],
+                image_idxs=c.splits["val"].image_idxs[:-1],
+                texts=None,
+            ),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_changed_data_set_is_rejected_and_the_run_stays_unchanged(
+    name: str, corpus: Corpus, run: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    write_prepared(tmp_path / "data.h5", CHANGED[name](corpus), {})
+    done = cli("train", "--resume", run, "-o", "train.max_steps=4")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"captioner: {run}/last.h5: the captions, images or splits have changed since training began, so the run "
+        "cannot be resumed; restore them, or start a new run\n"
+    )
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    write_prepared(tmp_path / "data.h5", corpus, {})
+    assert cli("train", "--resume", run, "-o", "train.max_steps=4").code == 0
+
+
+@pytest.mark.parametrize(
+    ("probe", "code", "expected"),
+    [
+        ([], 1, "meta: probe: expected 3 numbers, got 0"),
+        ([0.5], 1, "meta: probe: expected 3 numbers, got 1"),
+        ([0.5] * 7, 1, "meta: probe: expected 3 numbers, got 7"),
+        ([1e308, -1e308, 0.0], 2, "the features have changed since training began"),
+    ],
+)
+def test_an_invalid_or_different_probe_is_rejected(
+    probe: list[float], code: int, expected: str, run: Path, cli: Callable[..., Any], recwarn: pytest.WarningsRecorder
+) -> None:
+    saved = checkpoint.load(run / "last.h5")
+    checkpoint.save(run / "last.h5", dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, probe=probe)))
+    done = cli("train", "--resume", run, "-o", "train.max_steps=4")
+    assert (done.code, done.out, done.err.count("\n")) == (code, "", 1)
+    assert done.err.startswith(f"captioner: {run}/last.h5: {expected}")
+    assert not recwarn.list

@@ -10,7 +10,7 @@ import pytest
 from checkpoint_arrays import assert_same_arrays
 
 from captioner.storage import checkpoint
-from captioner.training.folder_lock import FolderLock
+from captioner.training.run_folder import FolderLock
 
 OPTIONS = ("train.batch_size=16", "train.log_every=1", "train.learning_rate=0.01", "model.dropout_hidden=0.4")
 TWO_EPOCHS = 26

@@ -22,8 +22,9 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
+from captioner.training.resume import resume
 from captioner.training.self_critical import SelfCritical
-from captioner.training.train import resume, train
+from captioner.training.train import train
 
 SCST = ("train.objective=self_critical", "train.learning_rate=0.003", "train.log_every=1")
 

@@ -15,7 +15,7 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.restore import Restored
 from captioner.training import teacher_captions
-from captioner.training.training_corpus import build_training_corpus
+from captioner.training.teacher_captions import build_training_corpus
 
 
 def test_the_captions_are_the_distinct_candidates_of_the_beam(student: Callable[..., Path], teacher: Path) -> None:

@@ -17,8 +17,9 @@ from captioner.config.yaml_io import parse
 from captioner.errors import MissingLibraryError
 from captioner.training import tensorboard
 from captioner.training.events import Ended, Event, Validated, Warned
+from captioner.training.resume import resume
 from captioner.training.solver import Step
-from captioner.training.train import resume, train
+from captioner.training.train import train
 
 TRAIN = ["loss", "grad_norm", "learning_rate", "word_loss", "perplexity", "words_per_second"]
 

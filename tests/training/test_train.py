@@ -20,8 +20,9 @@ from captioner.storage import checkpoint
 from captioner.training import train as use_case
 from captioner.training import validation
 from captioner.training.events import Ended, Started, Validated
+from captioner.training.resume import resume
 from captioner.training.solver import Step
-from captioner.training.train import resume, train
+from captioner.training.train import train
 
 
 def saved_steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
@@ -112,7 +113,7 @@ def test_the_profile_separates_the_phases(small_config, new_run: Path, monkeypat
 
         monkeypatch.setattr(owner, name, timed)
 
-    monkeypatch.setattr("captioner.training.stopwatch.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("captioner.training.solver.perf_counter", lambda: clock[0])
     monkeypatch.setattr("captioner.training.train.time.perf_counter", lambda: clock[0])
     with_duration(ShuffledBatches, "batch", 1)
     with_duration(CaptioningRNN, "forward", 10)

@@ -14,7 +14,8 @@ from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.ensemble import ensemble_of
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.storage import checkpoint
-from captioner.training.train import resume, train
+from captioner.training.resume import resume
+from captioner.training.train import train
 
 OPTIONS = (
     "model.attention=adaptive",

@@ -13,7 +13,8 @@ from training_events import scripted_losses
 from captioner.errors import CheckpointError, DataError, DivergenceError, UsageError
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.storage import checkpoint
-from captioner.training.train import resume, train
+from captioner.training.resume import resume
+from captioner.training.train import train
 
 EARLY_ERRORS = {
     "unknown_split": (["validate.split=dev"], DataError, r"\(train, val, test, heldout\), got dev; try -o validate"),

@@ -16,7 +16,7 @@ from captioner.data.features import ContiguousFeatures
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoder import ENCODER
 from captioner.storage import checkpoint
-from captioner.training.train import resume
+from captioner.training.resume import resume
 
 
 @pytest.fixture

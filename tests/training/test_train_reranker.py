@@ -15,8 +15,9 @@ from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.reranker_index import load
 from captioner.storage import checkpoint
+from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
-from captioner.training.train import resume, train
+from captioner.training.train import train
 
 RERANKING = ("decode.beam_width=2", "decode.consensus=5")
 

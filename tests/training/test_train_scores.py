@@ -14,7 +14,8 @@ from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES
 from captioner.storage import checkpoint
 from captioner.training.events import Validated
-from captioner.training.train import resume, train
+from captioner.training.resume import resume
+from captioner.training.train import train
 from captioner.training.validation import Validation
 
 

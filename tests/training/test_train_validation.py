@@ -14,7 +14,8 @@ from captioner.parallel.thread_pool import ThreadPool
 from captioner.storage import checkpoint
 from captioner.training import validation
 from captioner.training.events import Validated
-from captioner.training.train import resume, train
+from captioner.training.resume import resume
+from captioner.training.train import train
 
 
 def test_the_best_checkpoint_has_the_lowest_validation_loss(train_small, new_run: Path, monkeypatch) -> None:

@@ -1,0 +1,203 @@
+"""Resume a run, or the run that a scheduler repeats after every interruption; the result is bit-identical."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from captioner.config.options import Config
+from captioner.config.schema import options
+from captioner.config.yaml_io import dump
+from captioner.environment.reproducibility import changes, environment
+from captioner.errors import CheckpointError, UsageError
+from captioner.inference.find_checkpoint import nearest_runs
+from captioner.inference.load import open_corpus
+from captioner.inference.restore import Restored, restore
+from captioner.optim.ema import EMA
+from captioner.optim.update_rules import UPDATE_RULES
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
+from captioner.storage.atomic import write_atomically
+from captioner.storage.checkpoint import Meta
+from captioner.storage.files import read_json_object
+from captioner.training.events import Ended, Event, Warned
+from captioner.training.recorder import Recorder
+from captioner.training.run_folder import FolderLock, RunFolder
+from captioner.training.solver import TrainState
+from captioner.training.teacher_captions import build_training_corpus
+from captioner.training.train import Training, same_probe, train
+
+FINAL = ("done", "early stopping", "nothing left to do")
+"""The ends after which nothing is left to do, as in summary.json."""
+
+
+def resume(
+    folder: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = SINGLE_PROCESS,
+) -> Iterator[Event]:
+    """Resume a run from its last checkpoint; the result equals that of an uninterrupted run.
+
+    Raises: UsageError, DataError, DivergenceError, CheckpointError.
+    """
+    run = find_run(folder, ranks)
+    restored = restore(run.last, overrides)
+    config = restored.config
+    corpus = open_corpus(restored)
+    check_slots(restored)
+    fingerprint = build_training_corpus(config, corpus, run.captions).fingerprint()
+    probe = corpus.probe()
+    check_same_data(run.last, restored.meta, fingerprint, probe)
+    model = restored.model.with_params(restored.params)
+    state = TrainState(model.params, restored.slots, restored.meta.step)
+    best, since_best = restored.meta.best, restored.meta.since_best
+    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
+    training = Training(recorder, changes(restored.meta.environment, environment(config.threads, ranks.size)))
+    run.claim()
+    if state.step >= training.plan.span.total_steps:
+        recorder.load_best_at_end()
+    else:
+        if restored.meta.config != dump(config):
+            recorder.forget_later_best()
+            recorder.save()  # first: after a kill during the rest, `resume` continues with the new options
+        run.reopen(restored.meta.step, has_best=recorder.best is not None)
+        run.write(run.config, dump(config))
+    yield from training.events(stop)
+
+
+class ExistingRun(NamedTuple):
+    """The run in a folder: its step, the summary if it has ended, and the options that a new run would have instead."""
+
+    step: int
+    summary: dict[str, Any] | None
+    other_options: list[str]
+
+
+def resume_or_start(
+    config: Config,
+    folder: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = SINGLE_PROCESS,
+) -> Iterator[Event]:
+    """Resume the run in a folder if it has a checkpoint, else train a new model there.
+
+    `config` is that of a new run. A run that has a checkpoint keeps its own config, with `overrides`. If it has ended,
+    that is the only event.
+
+    Raises: as `train` and `resume`.
+    """
+    run = RunFolder(Path(folder), ranks)
+    existing = ranks.on_rank_0(lambda: _existing_run(run, config, overrides))
+    if existing is None:
+        yield from train(config, folder, overwrite=True, stop=stop, ranks=ranks)
+        return
+    if existing.other_options:
+        names = ", ".join(existing.other_options)
+        yield Warned(
+            existing.step,
+            f"{run.path}: the run continues with its own config, in which {names} differ from the given one; "
+            "options that can change are set with -o",
+        )
+    if existing.summary is not None:
+        yield Ended(run.path, existing.summary)
+        return
+    yield from resume(folder, overrides, stop, ranks)
+
+
+def _existing_run(run: RunFolder, config: Config, overrides: Sequence[str]) -> ExistingRun | None:
+    """Return the run that has a checkpoint, or None."""
+    recover_last(run)
+    if not run.last.exists() and not run.captions.exists():
+        return None
+    restored = restore(find_run(run.path).last, overrides, for_training=False)
+    summary = _summary(run) if dump(restored.config) == restored.meta.config else None
+    has_ended = summary is not None and summary["steps"] == restored.meta.step and summary["ended"] in FINAL
+    values = ((option.path, attrgetter(option.path)) for option in options())
+    names = [path for path, value in values if value(restored.config) != value(config)]
+    return ExistingRun(restored.meta.step, summary if has_ended else None, names)
+
+
+def _summary(run: RunFolder) -> dict[str, Any] | None:
+    """Return the summary of a run; None if it is missing or is not one."""
+    summary = read_json_object(run.summary)
+    return summary if {"steps", "ended", "best", "seconds", "words_per_second", "profile"} <= summary.keys() else None
+
+
+def find_run(folder: str | os.PathLike[str], ranks: Ranks = SINGLE_PROCESS) -> RunFolder:
+    """Return the run folder at a path; a missing last checkpoint is recovered from the best one.
+
+    Raises: UsageError or CheckpointError when it cannot be resumed.
+    """
+    run = RunFolder(Path(folder), ranks)
+    parent = os.path.dirname(folder) or "."
+    if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
+        raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
+    ranks.on_rank_0(lambda: recover_last(run))
+    if run.last.exists():
+        return run
+    if run.captions.exists():
+        raise CheckpointError(
+            f"{folder}: {run.last.name} not found; an interrupted `captioner distill` left captions alone: "
+            "repeat that command to continue"
+        )
+    raise CheckpointError(
+        f"{folder}: {run.last.name} not found; expected a folder written by `captioner train`{nearest_runs(run.path)}"
+    )
+
+
+def recover_last(run: RunFolder) -> None:
+    """Copy best.h5 to a missing last.h5: the first best.h5 is written before the first last.h5, so a kill between them
+    leaves best.h5 alone.
+
+    Raises: CheckpointError for an imported model, which has no optimizer state, or a damaged best.h5; UsageError when
+    another process trains in the folder.
+    """
+    if run.last.exists() or not run.best.exists():
+        return
+    best = restore(run.best)
+    # An update rule without slots leaves none in any checkpoint, but an imported model has no history either.
+    if not best.slots and (expected_slots(best.config) or not run.history.exists()):
+        raise CheckpointError(
+            f"{run.path}: {run.last.name} not found: an imported model cannot be resumed; "
+            "start a new run from it with -o train.init_from"
+        )
+    lock = FolderLock(run.path)
+    try:
+        with run.writing(run.last):
+            write_atomically(run.last, (run.best.read_bytes(),))
+    finally:
+        lock.release()
+
+
+def expected_slots(config: Config) -> list[str]:
+    """Return the names of the slots of a run: those of its update rule, and the EMA if it has one."""
+    rule = UPDATE_RULES[config.train.update_rule]
+    return [*rule.slots, *([EMA] if config.train.ema_decay is not None else [])]
+
+
+def check_slots(restored: Restored) -> None:
+    """Raises: CheckpointError when the slots are not those of the update rule and the EMA."""
+    expected, got = expected_slots(restored.config), restored.slots.keys()
+    if set(expected) != got:
+        raise CheckpointError(f"{restored.path}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
+
+
+def check_same_data(where: Path, meta: Meta, fingerprint: str, probe: Sequence[float]) -> None:
+    """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError for an invalid probe."""
+    changed = "captions, images or splits" if fingerprint != meta.fingerprint else ""
+    if meta.region_dim and not meta.grid:  # written before the probe included regions
+        probe = probe[: len(probe) // 2]
+    if not changed and len(probe) != len(meta.probe):
+        raise CheckpointError(f"{where}: meta: probe: expected {len(probe)} numbers, got {len(meta.probe)}")
+    if not changed and not same_probe(probe, meta.probe):
+        changed = "features or regions" if meta.region_dim else "features"
+    if changed:
+        raise UsageError(
+            f"{where}: the {changed} have changed since training began, so the run cannot be resumed; "
+            "restore them, or start a new run"
+        )
