@@ -9,7 +9,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.options import PATH, config_options, override_option
-from captioner.errors import CaptionerError, UsageError
+from captioner.errors import UsageError
 from captioner.printable import printable
 
 HEADER = "# Every option with its default. Keep the lines that you change and delete the rest.\n"
@@ -85,14 +85,11 @@ def _write(file: Path | None, text: str) -> None:
     if file is None or file == Path("-"):
         output.text(text)
         return
-    try:
-        with open(file, "x", encoding="utf-8") as out:
-            out.write(text)
-    except FileExistsError:
-        raise UsageError(f"{file}: exists already; name a new file") from None
-    except OSError as error:
-        file.unlink(missing_ok=True)  # an incomplete file
-        raise CaptionerError(f"{file}: cannot write: {error.strerror}") from None
+    if os.path.lexists(file):
+        raise UsageError(f"{file}: exists already; name a new file")
+    from captioner.storage.atomic import write_file
+
+    write_file(file, text.encode())
     output.note(f"{file}: written")
 
 

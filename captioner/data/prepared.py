@@ -28,7 +28,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 
 from captioner.arrays import Array
@@ -37,8 +36,8 @@ from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.read_back import VerifyingWriter
 from captioner.data.shard import PreparedShard, shard_of_meta
 from captioner.errors import DataError
-from captioner.storage.atomic import replacing
-from captioner.storage.hdf5 import FILE_LIMIT, DeferredErrorFile, new_file, open_dataset
+from captioner.storage.atomic import replacing, writing
+from captioner.storage.hdf5 import FILE_LIMIT, DeferredErrorFile, new_file, not_as_written, open_dataset
 from captioner.storage.sealed import SIZE, Seal, digest_of
 from captioner.text.vocabulary import Vocab
 
@@ -113,18 +112,9 @@ def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any], shard: 
     meta: dict[str, Any] = {"encoder": corpus.encoder, "splits": list(corpus.splits), "about": dict(about)}
     meta |= {"regions": True} if corpus.grid else {}
     meta |= {} if shard is None else {"shard": shard.meta()}
-    try:
-        with replacing(path) as temporary:
-            difference = _write_and_verify(temporary, path, corpus, meta, shard)
-            if difference:
-                kept = "the previous data set is kept" if path.exists() else "there is no previous data set"
-                raise DataError(
-                    f"{path}: the new data set does not read back as written: {difference}; {kept}; "
-                    f"try another version of h5py (this is {h5py.__version__}), or check the disk and the memory"
-                )
-    except OSError as error:
-        kept = "; the previous data set is kept" if path.exists() else ""
-        raise DataError(f"{path}: cannot write the data set: {error.strerror or error}{kept}") from error
+    with writing(path, "data set", DataError), replacing(path) as temporary:
+        if difference := _write_and_verify(temporary, path, corpus, meta, shard):
+            raise not_as_written(path, "data set", difference, DataError)
 
 
 def _write_and_verify(

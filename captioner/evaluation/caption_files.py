@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from captioner.data.readers.records import parse_json
-from captioner.errors import CaptionerError, DataError
+from captioner.errors import DataError
 from captioner.evaluation.image_ids import Id, image_id
 from captioner.printable import quoted
-from captioner.storage.atomic import remove_temporary_files, write_atomically
+from captioner.storage.atomic import write_file
 from captioner.storage.files import check_output, read_bytes
 
 LIMIT = 1 << 30
@@ -31,11 +31,7 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str], ov
         if image_id(image) in entries:
             raise DataError(f"{path}: expected unique image ids, got {image_id(image)!r:.80} twice")
         entries[image_id(image)] = json.dumps({"image_id": image_id(image), "caption": caption})
-    remove_temporary_files(path)
-    try:
-        write_atomically(path, (("[" + ",\n".join(entries.values()) + "]\n").encode(),))
-    except OSError as error:
-        raise CaptionerError(f"{path}: cannot write: {error.strerror}") from error
+    write_file(path, ("[" + ",\n".join(entries.values()) + "]\n").encode())
 
 
 def check_results_output(path: Path, overwrite: bool) -> None:

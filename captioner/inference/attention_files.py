@@ -19,8 +19,8 @@ from captioner.images.photo import ATTENTION_PICTURE, is_photo_suffix
 from captioner.inference.attention import Attention
 from captioner.inference.caption import Caption
 from captioner.preparation.find_photos import find_below
-from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically
-from captioner.storage.files import read_text
+from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, writing
+from captioner.storage.files import check_images_folder, read_text
 from captioner.text.strict_json import to_json
 
 MAX_STEM = 150
@@ -58,8 +58,7 @@ def pictures_of_split(corpus: Corpus, name: str, images: Path | None) -> Callabl
 
     Raises: UsageError if there is no such folder.
     """
-    if images is not None and not os.path.isdir(images):
-        raise UsageError(f"{images}: folder not found; name the folder of the photographs with --images")
+    check_images_folder(images)
     split = corpus.split(name)
     if split.picture is not None:
         return split.picture
@@ -132,14 +131,12 @@ class AttentionFiles:
         contents = self._draw(number, caption, caption.attention), self._describe(caption, caption.attention)
         for file, content in zip(files, contents, strict=True):
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                write_atomically(file, (content,))
-            except OSError as error:
+                with writing(file):
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    write_atomically(file, (content,))
+            except CaptionerError as error:
                 self._failed = True
-                reason = error.strerror or error
-                raise CaptionerError(
-                    f"{file}: cannot write: {reason}; no further attention maps are written"
-                ) from error
+                raise CaptionerError(f"{error}; no further attention maps are written") from error
         self._own[caption.image] = files
         return files
 

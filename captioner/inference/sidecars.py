@@ -10,7 +10,7 @@ from pathlib import Path
 from captioner.errors import CaptionerError, UsageError
 from captioner.images.photo import is_photo_suffix
 from captioner.inference.caption import Caption
-from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically
+from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, writing
 
 SEPARATORS = frozenset("/\\:")
 """Characters that separate parts of a path; on Windows, a colon separates the name of a data stream."""
@@ -55,7 +55,5 @@ class Sidecars:
         if os.path.lexists(path) and not self.overwrite:
             self.kept += 1
             return
-        try:
+        with writing(path):
             write_atomically(path, (f"{caption.text}\n".encode(),))
-        except OSError as error:
-            raise CaptionerError(f"{path}: cannot write: {error.strerror or error}") from error

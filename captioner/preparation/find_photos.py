@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from captioner.config.options import Prepare
 from captioner.errors import DataError
 from captioner.preparation.image_records import SplitRecords, parse_source
+from captioner.storage.files import check_images_folder
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes to try for a name without one."""
@@ -36,8 +37,7 @@ def locate_photos(
 
     Raises: DataError when the folder or all photographs are missing.
     """
-    if not os.path.isdir(folder):
-        raise DataError(f"{folder}: folder not found; name the folder of the photographs with --images")
+    check_images_folder(folder, DataError)
     found = find_all(folder, names, among)
     missing = [name for name, path in found.items() if path is None]
     below = _below(folder, missing) if missing else {}

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from captioner.errors import CaptionerError
-from captioner.storage.atomic import remove_temporary_files, write_atomically
+from captioner.storage.atomic import write_file
 
 DOCTYPE = b"<!doctype html>"
 
@@ -64,8 +63,4 @@ def write_page(path: Path, page: bytes) -> None:
 
     Raises: CaptionerError if it cannot be written.
     """
-    remove_temporary_files(path)
-    try:
-        write_atomically(path, (page,))
-    except OSError as error:
-        raise CaptionerError(f"{path}: cannot be written: {error.strerror}") from error
+    write_file(path, page)

@@ -37,15 +37,26 @@ def write_atomically(path: Path, chunks: Iterable[Chunk], check: Callable[[], No
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write an output file atomically, and remove temporary files that killed processes left behind.
+    """Write a file atomically, and remove temporary files that killed processes left behind.
 
-    Raises: CaptionerError, with an existing file unchanged.
+    Raises: CaptionerError, with the old file unchanged.
     """
     remove_temporary_files(path)
-    try:
+    with writing(path):
         write_atomically(path, (content,))
-    except OSError as error:
-        raise CaptionerError(f"{path}: cannot write: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def writing(
+    path: str | os.PathLike[str], kind: str = "", error: Callable[[str], CaptionerError] = CaptionerError
+) -> Iterator[None]:
+    """Convert a failure of the block to an error that names the file and, if there is one, its kind."""
+    try:
+        yield
+    except OSError as problem:
+        what = f"cannot write the {kind}" if kind else "cannot write"
+        kept = "; the previous one is kept" if kind and os.path.isfile(path) else ""
+        raise error(f"{path}: {what}: {problem.strerror or problem}{kept}") from problem
 
 
 @contextlib.contextmanager

@@ -88,6 +88,14 @@ def check_output(
         raise UsageError(f"{path}: expected {kind} to replace, got something else; name another file")
 
 
+def check_images_folder(
+    folder: str | os.PathLike[str] | None, error: Callable[[str], CaptionerError] = UsageError
+) -> None:
+    """Raises: `error` if a folder of photographs is set but does not exist."""
+    if folder is not None and not os.path.isdir(folder):
+        raise error(f"{folder}: folder not found; name the folder of the photographs with --images")
+
+
 def read_bytes(
     path: str | os.PathLike[str],
     limit: int,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -205,6 +205,15 @@ def _check_whole(dataset: h5d.DatasetID, layout: int, itemsize: int, size: int, 
     if count != chunks or stored > limit:
         raise DataError(f"{where}: expected {chunks} chunks of at most {nbytes} bytes, got {count} of {stored} in all")
     return None
+
+
+def not_as_written(path: Path, kind: str, difference: str, error: Callable[[str], CaptionerError]) -> CaptionerError:
+    """Return the error for a new file of a kind that differs from what was written."""
+    kept = f"the previous {kind} is kept" if path.exists() else f"there is no previous {kind}"
+    return error(
+        f"{path}: the new {kind} does not read back as written: {difference}; {kept}; "
+        f"try another version of h5py (this is {h5py.__version__}), or check the disk and the memory"
+    )
 
 
 def new_file(target: BinaryIO, groups: Iterable[str], userblock: int = 0) -> h5py.File:

@@ -14,8 +14,8 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.printable import printable
-from captioner.storage.atomic import replacing
-from captioner.storage.hdf5 import new_file
+from captioner.storage.atomic import replacing, writing
+from captioner.storage.hdf5 import new_file, not_as_written
 from captioner.storage.sealed import SIZE, Seal
 
 T = TypeVar("T")
@@ -42,18 +42,10 @@ def write(
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise seal.error(f"{path}: array {name}: not saved, since a number is not finite")
     text = json.dumps(dict(meta), allow_nan=False)
-    try:
-        with replacing(path, check) as temporary:
-            _write(temporary, arrays, text)
-            if difference := _check_and_seal(temporary, seal, arrays, text):
-                kept = f"the previous {seal.kind} is kept" if path.exists() else f"there is no previous {seal.kind}"
-                raise seal.error(
-                    f"{path}: the new {seal.kind} does not read back as saved: {difference}; {kept}; "
-                    f"try another version of h5py (this is {h5py.__version__}), or check the disk and the memory"
-                )
-    except OSError as error:
-        kept = "; the previous one is kept" if path.is_file() else ""
-        raise seal.error(f"{path}: cannot write the {seal.kind}: {error.strerror or error}{kept}") from error
+    with writing(path, seal.kind, seal.error), replacing(path, check) as temporary:
+        _write(temporary, arrays, text)
+        if difference := _check_and_seal(temporary, seal, arrays, text):
+            raise not_as_written(path, seal.kind, difference, seal.error)
 
 
 def read(

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 from captioner.config.yaml_io import dump, parse
-from captioner.errors import CaptionerError, CheckpointError, UsageError
+from captioner.errors import CaptionerError, UsageError
 from captioner.inference.find_checkpoint import BEST, HISTORY, LAST, RERANKER
 from captioner.inference.package_info import BASE_MODELS
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
-from captioner.storage.atomic import remove_temporary_files, write_atomically
+from captioner.storage.atomic import remove_temporary_files, write_atomically, writing
 from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.files import read_bytes, read_first_json_object, read_text
 from captioner.storage.lock import lock, locks_folders
@@ -227,13 +227,12 @@ class RunFolder:
             self._check_not_moved(file)
 
         try:
-            yield check
-        except (OSError, CheckpointError) as error:
+            with writing(file):
+                yield check
+        except CaptionerError:
             with contextlib.suppress(OSError):
                 check()  # a moved folder explains any other failure
-            if isinstance(error, CheckpointError):
-                raise
-            raise CaptionerError(f"{file}: cannot write: {error.strerror}") from error
+            raise
 
     @rank_0_only
     def save(self, file: Path, saved: Checkpoint) -> None:

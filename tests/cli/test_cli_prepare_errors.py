@@ -112,7 +112,7 @@ def test_a_full_disk(cli: Callable[..., Any], files_of_at_most: Callable[[int], 
     with files_of_at_most(100_000):
         done = cli("prepare", "photos/captions.csv", "--output", "out.h5", "--features", "given.h5", "--overwrite")
     assert (done.code, done.out) == (1, "")
-    assert done.err == ("captioner: out.h5: cannot write the data set: File too large; the previous data set is kept\n")
+    assert done.err == ("captioner: out.h5: cannot write the data set: File too large; the previous one is kept\n")
     assert Path("out.h5").read_bytes() == old
     assert sorted(os.listdir()) == ["given.h5", "out.h5", "photos"]
 

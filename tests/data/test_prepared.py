@@ -185,7 +185,7 @@ def test_a_full_disk_keeps_the_old_file(
     larger = corpus_of(train=split_of(100, [["a"]], width=1000))
     with files_of_at_most(most):
         assert re.fullmatch(
-            rf"{path}: cannot write the data set: [^/]*File too large[^/]*; the previous data set is kept",
+            rf"{path}: cannot write the data set: [^/]*File too large[^/]*; the previous one is kept",
             failure(path, larger),
         ), failure(path, larger)
     write_prepared(path, larger, ABOUT)  # nothing of the failure is left in the HDF5 library

@@ -115,7 +115,7 @@ def test_a_full_disk_keeps_the_last_report(
     for _ in with_report(train(config, run), run):
         pass
     before = (run / "report.html").read_bytes()
-    with files_of_at_most(10_000), pytest.raises(CaptionerError, match=r"report.html: cannot be written: File too"):
+    with files_of_at_most(10_000), pytest.raises(CaptionerError, match=r"report.html: cannot write: File too"):
         live.write_live_page(run, open_corpus(open_run(run)), 8)
     assert (run / "report.html").read_bytes() == before
     assert not list(run.glob(".report*"))

@@ -226,7 +226,7 @@ def test_a_checkpoint_that_reads_back_differently_does_not_replace_the_old_one(
     with pytest.raises(CheckpointError) as caught:
         save(path, WHOLE)
     message = str(caught.value)
-    assert message.startswith(f"{path}: the new checkpoint does not read back as saved: {difference}")
+    assert message.startswith(f"{path}: the new checkpoint does not read back as written: {difference}")
     kept = "the previous checkpoint is kept" if before else "there is no previous checkpoint"
     assert f"; {kept}; try another version of h5py (this is {h5py.__version__}), or check" in message
     assert message.isprintable()
@@ -239,7 +239,7 @@ def test_a_checkpoint_above_the_maximum_size_is_not_saved(tmp_path: Path) -> Non
     path = tmp_path / "last.h5"
     save(path, WHOLE)
     whole = path.read_bytes()
-    with pytest.raises(CheckpointError, match="does not read back as saved: expected at most 100 bytes"):
+    with pytest.raises(CheckpointError, match="does not read back as written: expected at most 100 bytes"):
         save(path, WHOLE, seal=dataclasses.replace(SEAL, max_bytes=100))
     assert path.read_bytes() == whole
 
