@@ -8,8 +8,8 @@ from benchmarks.checks import FLOAT32
 from benchmarks.shapes import Batch, Shape
 from captioner import arrays
 from captioner.arrays import Params
+from captioner.layers.dropout import NO_DROPOUT
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import NO_DROPOUT
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.parallel.thread_pool import ThreadPool

@@ -24,8 +24,7 @@ from captioner.layers.scan import recurrent_matrix
 from captioner.layers.softmax import cross_entropy
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import IMAGE_INPUTS, start_backward, start_forward
-from captioner.optim.clipping import global_norm
-from captioner.optim.update_rules import UPDATE_RULES, Hyper, Shard, initial_slots, update
+from captioner.optim.update_rules import UPDATE_RULES, Hyper, Shard, global_norm, initial_slots, update
 from captioner.parallel.thread_pool import ThreadPool
 
 SHAPE = Shape("lstm", 64, 1004)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.arrays import Array, Params
-from captioner.model.dropout import NO_DROPOUT, Dropout
+from captioner.layers.dropout import NO_DROPOUT, Dropout
 from captioner.model.parameters import Sizes, initial_params
 
 NULL, START, END, WORDS = 0, 1, 2, 4

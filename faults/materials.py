@@ -13,7 +13,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import write_prepared
 from captioner.inference.restore import Restored
-from captioner.model.standardizer import standardizer_arrays
+from captioner.model.image_input import standardizer_arrays
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage.checkpoint import Checkpoint
 from captioner.training.train import train

@@ -5,8 +5,8 @@ import numpy as np
 from captioner.arrays import Batch
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Split
+from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import Dropout
 from captioner.model.parameters import Sizes, initial_params
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper

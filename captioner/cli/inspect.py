@@ -93,13 +93,13 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) 
     gradient is wrong.
     """
     from captioner.config.yaml_io import load
-    from captioner.gradcheck import check
+    from captioner.gradcheck.cases import check_gradients
     from captioner.gradcheck.numeric import TOLERANCE
 
     config = load(config_file, overrides)
     rows = []
     output.result(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
-    for row in check.gradcheck(config, full):
+    for row in check_gradients(config, full):
         verdict = "PASS" if row.passed else "FAIL"
         output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
         rows.append(row)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.model.standardizer import Standardizer
+from captioner.model.image_input import Standardizer
 
 GAMMA, RIDGE = 2.0, 0.3
 """Kernel coefficient γ and regularization λ, chosen on the validation images of Flickr8k for two image encoders."""

@@ -1,13 +1,81 @@
-"""Sampling with temperature, top-k and nucleus (top-p) truncation, reproducible for each image."""
+"""Greedy decoding and sampling: an autoregressive loop with one caption per row."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.decode.autoregressive import autoregressive_loop
 from captioner.decode.constraints import UNCONSTRAINED, Constraints
 from captioner.model.interface import State, StepFunction, count_rows, take_rows
+
+ChooseWords: TypeAlias = Callable[[Array, Array, int], Array]
+"""`choose(log_probs (R, V), rows (R,), t)` -> next words (R,); `rows` are the indices of the unfinished captions."""
+
+
+def autoregressive_loop(
+    step: StepFunction,
+    state: State,
+    choose: ChooseWords,
+    *,
+    start: int,
+    end: int,
+    null: int,
+    max_length: int,
+    constraints: Constraints,
+) -> tuple[Array, Array]:
+    """Generate one caption per row until `<END>` or `max_length` words; finished captions leave the batch.
+
+    Shapes: state arrays (R, ...) -> tokens (R, max_length) int32, log-probabilities (R,).
+    """
+    rows = count_rows(state)
+    tokens = np.full((rows, max_length), null, np.int32)
+    scores = np.zeros(rows)
+    live = np.arange(rows)
+    words = np.full(rows, start)
+    for t in range(max_length):
+        log_probs, state = step(words, state)
+        constraints.apply(log_probs, tokens[live, :t], end)
+        words = choose(log_probs, live, t)
+        tokens[live, t] = words
+        scores[live] += log_probs[np.arange(len(live)), words]
+        unfinished = words != end
+        if not unfinished.all():
+            live, words, state = live[unfinished], words[unfinished], take_rows(state, unfinished)
+        if not len(live):
+            break
+    return tokens, scores
+
+
+def greedy(
+    step: StepFunction,
+    state: State,
+    *,
+    start: int,
+    end: int,
+    null: int,
+    max_length: int,
+    constraints: Constraints = UNCONSTRAINED,
+) -> tuple[Array, Array]:
+    """Decode greedily: choose the most probable word at each step, until `<END>` or `max_length` words.
+
+    word_t = argmax over the allowed words of log P(word | words before);   score = Σ_t log P(word_t)
+
+    The score includes `<END>`; tokens after it are `<NULL>`. Finished captions leave the batch.
+
+    Shapes: state arrays (N, ...) -> tokens (N, 1, max_length) int32, scores (N, 1).
+    """
+    tokens, scores = autoregressive_loop(
+        step, state, _argmax, start=start, end=end, null=null, max_length=max_length, constraints=constraints
+    )
+    return tokens[:, None], scores[:, None]
+
+
+def _argmax(log_probs: Array, rows: Array, t: int) -> Array:
+    words: Array = log_probs.argmax(axis=1)
+    return words
 
 
 def sample(

@@ -12,7 +12,7 @@ from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_ca
 from captioner.inference.captioner import BATCH, Captioner
 from captioner.inference.restore import is_training_split
 from captioner.metrics import fraction
-from captioner.model.perplexity import mean_word_loss, perplexity
+from captioner.model.losses import mean_word_loss, perplexity
 from captioner.parallel.thread_pool import ThreadPool
 
 

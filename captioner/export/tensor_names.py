@@ -24,8 +24,8 @@ import numpy as np
 from captioner.arrays import Array, Params, cast
 from captioner.errors import DataError
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
-from captioner.model.standardizer import Standardizer
 
 NAMES: Mapping[str, str] = {
     "W_embed": "embed.weight",

@@ -18,7 +18,7 @@ from PIL.Image import Image
 from captioner.errors import DataError, UsageError
 from captioner.images.onnx_external_data import refuse_external_data
 from captioner.images.photo import square
-from captioner.parallel import deadline
+from captioner.parallel.thread_pool import call_with_deadline
 from captioner.printable import printable
 from captioner.storage.files import read_bytes
 
@@ -75,7 +75,7 @@ class OnnxEncoder:
         # a second guard: no weights from external files, which `identity` would not cover
         setup.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
         try:
-            self._session = deadline.call(
+            self._session = call_with_deadline(
                 # the fallback to another provider would print
                 lambda: onnxruntime.InferenceSession(
                     model, setup, providers=["CPUExecutionProvider"], enable_fallback=False
@@ -134,7 +134,7 @@ class OnnxEncoder:
         options = onnxruntime.RunOptions()
         options.log_severity_level = SILENT
         try:
-            out, *maps = deadline.call(
+            out, *maps = call_with_deadline(
                 lambda: self._session.run(self._outputs, {self._input: batch}, options),
                 SECONDS,
                 lambda: setattr(options, "terminate", True),  # between two operators, also inside a Loop

@@ -26,7 +26,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from captioner.errors import DataError
 from captioner.extras import install_command
-from captioner.parallel.budget import Budget
+from captioner.parallel.memory import Budget
 from captioner.storage.files import read_bytes
 
 Image.init()

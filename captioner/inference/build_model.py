@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from captioner.arrays import Params
 from captioner.config.options import Config
+from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import Dropout
+from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
-from captioner.model.standardizer import Standardizer
 
 
 def build_sizes(config: Config, vocab: int, feature: int, region: int = 0) -> Sizes:

@@ -16,7 +16,7 @@ from captioner.errors import CheckpointError
 from captioner.images.recipe import same_encoder
 from captioner.inference.reranker_index import MAX_IMAGES, Index, Origin, fold, load
 from captioner.inference.restore import LoadedModel
-from captioner.model.standardizer import Standardizer
+from captioner.model.image_input import Standardizer
 from captioner.text.vocabulary import Vocab
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from captioner.arrays import Params
 from captioner.errors import CheckpointError
+from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
-from captioner.model.standardizer import Standardizer
 
 
 def check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:

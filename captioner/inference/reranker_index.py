@@ -16,7 +16,7 @@ from captioner.data.corpus import MAX_FEATURE
 from captioner.decode import Reranker
 from captioner.decode.consensus import normalize_rows
 from captioner.errors import CheckpointError
-from captioner.model.standardizer import Standardizer
+from captioner.model.image_input import Standardizer
 from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
 

@@ -19,7 +19,7 @@ from captioner.inference.checkpoint_arrays import check_arrays, standardizers_of
 from captioner.inference.packaged_weights import load_checkpoint
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.interface import CaptionModel
-from captioner.optim.ema import EMA
+from captioner.optim.update_rules import EMA
 from captioner.storage.checkpoint import Meta
 from captioner.text.vocabulary import Vocab
 

@@ -6,8 +6,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.layers.cell import Cell, CellState, StepCache, step_backward, step_forward
-from captioner.layers.padded import sequence_backward, sequence_forward
-from captioner.layers.scan import ScanCache
+from captioner.layers.scan import ScanCache, sequence_backward, sequence_forward
 
 
 def sigmoid(x: Array) -> Array:

@@ -8,9 +8,9 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.layers.blocked_matmul import BlockedMatrix, block_width
-from captioner.layers.cell import Cell, CellState, project_inputs, split_gates
+from captioner.layers.cell import Cell, CellState, project_inputs, promote, split_gates
 from captioner.layers.embedding import word_embedding_backward
-from captioner.layers.packing import Packing
+from captioner.layers.packing import Packing, pack
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
@@ -117,3 +117,27 @@ def scan_backward(
     dinputs = pool.matmul(dprojected, Wx.T, np.empty(inputs.shape, dtype))
     dWx = pool.matmul(inputs.T, dprojected, np.empty(Wx.shape, dtype))
     return dinputs, dinitial, dWx, dWh, dprojected.sum(axis=0)
+
+
+def sequence_forward(
+    cell: Cell, x: Array, initial: CellState, Wx: Array, Wh: Array, b: Array
+) -> tuple[Array, ScanCache]:
+    """Run `scan_forward` over N sequences of T steps.
+
+    Shapes: x (N, T, D), initial arrays (N, H) -> h (N, T, H).
+    """
+    x, Wx, Wh, b, *initial_arrays = promote(x, Wx, Wh, b, *initial)
+    packing = pack(np.full(len(x), x.shape[1]))
+    rows = x[packing.caption, packing.time]
+    h, cache = scan_forward(cell, rows, None, tuple(initial_arrays), Wx, Wh, b, packing)
+    return packing.unpack(h, x.shape[1]), cache
+
+
+def sequence_backward(cell: Cell, dh: Array, cache: ScanCache) -> tuple[Array, CellState, Array, Array, Array]:
+    """Run `scan_backward` over N sequences of T steps.
+
+    Shapes: dh (N, T, H) -> dx (N, T, D), dinitial arrays (N, H), dWx (D, G H), dWh (H, G H), db (G H,).
+    """
+    packing = cache.packing
+    dx, dinitial, dWx, dWh, db = scan_backward(cell, dh[packing.caption, packing.time], cache)
+    return packing.unpack(dx, dh.shape[1]), dinitial, dWx, dWh, db

@@ -1,12 +1,14 @@
 """Caption metrics (BLEU, ROUGE-L, CIDEr-D) in NumPy, equal to those of pycocoevalcap 1.2."""
 
 from captioner.metrics.cider import CiderD
-from captioner.metrics.diversity import diversity, fraction, novelty
 from captioner.metrics.ptb import tokenize
 from captioner.metrics.scores import (
     NAMES,
     confidence_interval,
     corpus_scores,
+    diversity,
+    fraction,
+    novelty,
     score_rows,
     scores_by_name,
     scores_from_sums,

@@ -16,7 +16,7 @@ from captioner.layers.attention import (
     keys_backward,
     keys_forward,
 )
-from captioner.model.dropout import Dropout, NoiseRows, row_dropout_backward, row_dropout_forward
+from captioner.layers.dropout import Dropout, NoiseRows, row_dropout_backward, row_dropout_forward
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 ATTENTIONS: Mapping[str, tuple[str, ...]] = {

@@ -1,7 +1,4 @@
-"""Image inputs: the image as initial state alone, or also as an input of the first step or of every step.
-
-Each is a layer pair: forward computes the state before `<START>`, backward the gradients of the parameters.
-"""
+"""Standardization of image features and regions."""
 
 from __future__ import annotations
 
@@ -14,6 +11,27 @@ from captioner.arrays import Array, Params
 from captioner.layers.affine import affine_backward, affine_forward
 from captioner.layers.cell import Cell, CellState, step_backward, step_forward
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
+
+
+class Standardizer(NamedTuple):
+    """Mean and standard deviation (F,) of the training features, or (R,) of their regions."""
+
+    mean: Array
+    std: Array
+
+    def apply(self, x: Array) -> None:
+        """Standardize rows in place: x = (x - mean) / std.
+
+        Shapes: x (..., F).
+        """
+        x -= self.mean.astype(x.dtype)
+        x /= self.std.astype(x.dtype)
+
+
+def standardizer_arrays(features: Standardizer | None, regions: Standardizer | None) -> Params:
+    """Name the arrays of both standardizers, for a checkpoint."""
+    arrays = {} if features is None else features._asdict()
+    return arrays if regions is None else arrays | {f"region_{name}": a for name, a in regions._asdict().items()}
 
 
 class ImageInput(NamedTuple):

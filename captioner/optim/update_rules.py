@@ -1,4 +1,4 @@
-"""Update rules of the optimizers: SGD, momentum, RMSProp, Adam and AdamW."""
+"""Update rules of the optimizers (SGD, momentum, RMSProp, Adam, AdamW), the global norm of gradients, and the EMA."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.arrays import Array, Params
+from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 CHUNK = 1 << 16
 """Elements updated at a time: few enough to stay in the CPU cache over the passes of a rule."""
@@ -161,3 +162,46 @@ def _chunks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
     flat = [a.reshape(-1) for a in arrays]
     for first in range(0, flat[0].size, CHUNK):
         yield tuple(a[first : first + CHUNK] for a in flat)
+
+
+def global_norm(grads: Params, pool: ThreadPool = SERIAL) -> float:
+    """Return the global norm of the gradients: √ Σ g².
+
+    The sums of the chunks are added in the order of the names, so the result is bit-identical for any order of the dict
+    and any number of workers.
+    """
+    chunks = [chunk for _, (chunk,) in aligned_chunks([dict(sorted(grads.items()))])]
+    squares = [0.0] * len(chunks)
+
+    def work(worker: int) -> None:
+        for number in range(worker, len(chunks), pool.size):
+            squares[number] = float(np.vdot(chunks[number], chunks[number]))
+
+    pool.map(work)
+    return math.sqrt(sum(squares))
+
+
+def clip_scale(norm: float, limit: float | None) -> float:
+    """Return the factor that clips gradients to a maximum norm: min(1, limit / norm).
+
+    Source: Pascanu et al. 2013, algorithm 1.
+    """
+    return 1.0 if limit is None or norm <= limit else limit / norm
+
+
+EMA = "average"
+"""Name of the optimizer slot that stores the EMA of the parameters."""
+
+
+def update_ema(params: Params, ema: Params, decay: float, t: int, shard: Shard = UNSHARDED) -> None:
+    """Update the EMA of the parameters in place, after update t = 1, 2, ...
+
+    a += (1 - d) (w - a),   d = min(decay, t / (t + 9))
+
+    The decay is smaller in the first steps, so that the initial parameters are soon forgotten.
+
+    Source: Polyak & Juditsky 1992; the warm-up is that of TensorFlow's ExponentialMovingAverage.
+    """
+    rate = 1 - min(decay, t / (t + 9))
+    for _, (w, a) in aligned_chunks([params, ema], shard):
+        a += rate * (w - a)

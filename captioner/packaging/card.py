@@ -12,7 +12,7 @@ import captioner
 from captioner.config.differences import config_differences, student_overrides, teacher_overrides
 from captioner.images.recipe import parse_identity
 from captioner.inference.model_properties import model_properties
-from captioner.model.perplexity import perplexity
+from captioner.model.losses import perplexity
 from captioner.packaging.card_facts import SOURCES, CardFacts
 from captioner.packaging.front_matter import METRICS, front_matter
 from captioner.packaging.markdown import code, escaped, table

@@ -32,7 +32,7 @@ from captioner.inference.package_info import (
 )
 from captioner.inference.photographs import open_encoder_of
 from captioner.inference.restore import Restored
-from captioner.model.standardizer import standardizer_arrays
+from captioner.model.image_input import standardizer_arrays
 from captioner.packaging.card import model_card
 from captioner.packaging.card_facts import CardFacts, CardOptions, collect_facts, default_name
 from captioner.packaging.pyproject import init_module, pyproject

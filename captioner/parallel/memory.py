@@ -1,8 +1,11 @@
-"""Memory allocation: keep freed memory in the process."""
+"""Memory: keep freed memory in the process, and budgets that threads share."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition, Lock
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's `mallopt`, malloc.h."""
@@ -21,3 +24,27 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the maximum
         mallopt(M_TRIM_THRESHOLD, 1 << 30)
+
+
+class Budget:
+    """A total amount that concurrent threads reserve parts of, in order of their requests."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._free = total
+        self._freed = Condition()
+        self._turn = Lock()
+
+    @contextmanager
+    def reserve(self, amount: int) -> Iterator[None]:
+        """Wait until `amount` is free, and reserve it for the `with` block; more than the total counts as the total."""
+        amount = min(amount, self.total)
+        with self._turn, self._freed:  # one thread waits at a time, so that small requests do not overtake a large one
+            self._freed.wait_for(lambda: self._free >= amount)
+            self._free -= amount
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._free += amount
+                self._freed.notify()

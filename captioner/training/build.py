@@ -18,8 +18,8 @@ from captioner.errors import ConfigError, UsageError
 from captioner.inference.build_model import assemble, build_sizes
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.image_input import Standardizer
 from captioner.model.parameters import add_forget_bias, initial_params, log_frequency_bias
-from captioner.model.standardizer import Standardizer
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks

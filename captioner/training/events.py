@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus
-from captioner.model.perplexity import perplexity
+from captioner.model.losses import perplexity
 from captioner.training.solver import Step
 
 

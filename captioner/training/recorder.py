@@ -20,8 +20,8 @@ from captioner.inference.reranker_index import Index
 from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.standardizer import standardizer_arrays
-from captioner.optim.ema import EMA
+from captioner.model.image_input import standardizer_arrays
+from captioner.optim.update_rules import EMA
 from captioner.parallel.ranks import Ranks
 from captioner.storage import checkpoint
 from captioner.training.events import Validated

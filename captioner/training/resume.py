@@ -17,8 +17,7 @@ from captioner.errors import CheckpointError, UsageError
 from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus
 from captioner.inference.restore import Restored, restore
-from captioner.optim.ema import EMA
-from captioner.optim.update_rules import UPDATE_RULES
+from captioner.optim.update_rules import EMA, UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage.atomic import write_atomically
 from captioner.storage.checkpoint import Meta

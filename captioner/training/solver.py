@@ -19,12 +19,20 @@ import numpy as np
 from captioner.arrays import Batch, Params
 from captioner.errors import DivergenceError
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.losses import Losses
-from captioner.model.perplexity import mean_word_loss, perplexity
-from captioner.optim.clipping import clip_scale, global_norm
-from captioner.optim.ema import EMA, update_ema
+from captioner.model.losses import Losses, mean_word_loss, perplexity
 from captioner.optim.schedules import Schedule, Span, learning_rate_factor
-from captioner.optim.update_rules import Hyper, Shard, Slots, UpdateRule, initial_slots, update
+from captioner.optim.update_rules import (
+    EMA,
+    Hyper,
+    Shard,
+    Slots,
+    UpdateRule,
+    clip_scale,
+    global_norm,
+    initial_slots,
+    update,
+    update_ema,
+)
 from captioner.parallel.memory import keep_freed_memory
 from captioner.parallel.ranks import Reduce, identity
 from captioner.parallel.thread_pool import SERIAL, ThreadPool

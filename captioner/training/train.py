@@ -21,7 +21,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import ConfigError, DivergenceError, UsageError
-from captioner.model.perplexity import perplexity
+from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
 from captioner.parallel.hardware import oversubscription

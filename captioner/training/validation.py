@@ -29,7 +29,7 @@ from captioner.inference.reranker_index import Index
 from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.perplexity import mean_word_loss
+from captioner.model.losses import mean_word_loss
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.vocabulary import UNK, Vocab

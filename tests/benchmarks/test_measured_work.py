@@ -9,7 +9,7 @@ from contenders import FLOAT32, SHAPE
 from benchmarks import decoding, shapes, steps
 from benchmarks.floor import Floor
 from benchmarks.session import Session
-from captioner.model.dropout import Dropout
+from captioner.layers.dropout import Dropout
 
 
 @pytest.mark.parametrize("cell", shapes.CELLS)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from captioner.gradcheck.layer_cases import LAYERS
+from captioner.gradcheck.cases import LAYERS
 
 SMALL = ("-o", "model.hidden_dim=4", "-o", "model.wordvec_dim=3")
 

@@ -39,7 +39,6 @@ import sys, time
 from pathlib import Path
 from captioner.images import onnx
 from captioner.images.scenes_encoder import ScenesEncoder
-from captioner.parallel import deadline
 
 def announced(call):
     def announce(*args):
@@ -47,7 +46,7 @@ def announced(call):
         return call(*args)
     return announce
 
-onnx.deadline.call = announced(deadline.call)
+onnx.call_with_deadline = announced(onnx.call_with_deadline)
 ScenesEncoder.encode = announced(lambda *args: time.sleep(60))
 from captioner.cli import main
 main()

@@ -10,7 +10,7 @@ from captioner.decode import Reranker, rerank
 from captioner.decode.consensus import GAMMA, RIDGE, inverse_kernel, unit_features
 from captioner.errors import DataError
 from captioner.metrics import CiderD
-from captioner.model.standardizer import Standardizer
+from captioner.model.image_input import Standardizer
 
 REFERENCES = [[[4, 5, 6, 2], [4, 6, 2]], [[7, 8, 2]], [[4, 5, 9, 10, 2]], [[11, 2], [12, 13, 2]], [[5, 6, 2]]]
 N, F = len(REFERENCES), 6

@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 
 from captioner.config.options import Config, Data, Model
-from captioner.gradcheck.check import gradcheck
-from captioner.gradcheck.layer_cases import LAYERS, layer_case
-from captioner.gradcheck.model_cases import VARIANTS, model_case
+from captioner.gradcheck.cases import LAYERS, VARIANTS, check_gradients, layer_case, model_case
 from captioner.gradcheck.numeric import CheckResult, check
 from captioner.layers import CELLS
+from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import Dropout
 from captioner.model.parameters import Sizes
 
 Array = np.ndarray
@@ -132,7 +130,7 @@ def test_a_layer_returns_one_gradient_per_input(name: str) -> None:
     ids=["rnn", "lstm with dropout", "rnn with dropout, full", "lstm with 1 hidden unit", "gru"],
 )
 def test_all_gradients_pass(cell: str, options: dict[str, Any], full: bool) -> None:
-    results = list(gradcheck(config(cell=cell, **options), full))
+    results = list(check_gradients(config(cell=cell, **options), full))
     assert failed(results) == []
     assert [(result.case, result.array) for result in results] == [*GRADIENTS, *model_gradients(cell)]
     assert {result.check for result in results} == ({"elements"} if full else {"direction"})
@@ -144,7 +142,7 @@ def test_the_model_is_checked_with_the_configured_options(standardize: bool, mon
     loss = CaptioningRNN.loss
     monkeypatch.setattr(CaptioningRNN, "loss", lambda self, *a, **k: models.append(self) or loss(self, *a, **k))
     chosen = dataclasses.replace(config(dropout_embedding=0.4, **SMALL), data=Data(standardize=standardize))
-    assert failed(gradcheck(chosen)) == []
+    assert failed(check_gradients(chosen)) == []
     assert {m.dropout for m in models} == {Dropout(words=0.4), *(variant.dropout for variant in VARIANTS.values())}
     assert {m.smoothing for m in models} == {0.0, 0.1}
     images = {"init", "first", "every"}
@@ -182,7 +180,7 @@ def test_a_fault_is_detected_in_every_variant_of_the_model(
 ) -> None:
     plant_in_model(monkeypatch, array, FAULTS["scaled"])
     expected = [(case, name) for case, name in model_gradients(cell) if name == array]
-    assert failed(gradcheck(config(cell=cell, **SMALL))) == expected
+    assert failed(check_gradients(config(cell=cell, **SMALL))) == expected
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
@@ -200,4 +198,4 @@ def test_a_fault_in_the_layer_functions_is_detected(
 
     monkeypatch.setattr(module, inner, zeros)
     name = f"{cell}{suffix}"
-    assert failed(gradcheck(config(**SMALL))) == [(name, array) for array in LAYERS[name].shapes]
+    assert failed(check_gradients(config(**SMALL))) == [(name, array) for array in LAYERS[name].shapes]

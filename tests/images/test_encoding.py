@@ -15,7 +15,7 @@ from PIL import Image
 from captioner.errors import DataError, UsageError
 from captioner.images import photo
 from captioner.images.encoder import AHEAD, Encoded, encode_photos
-from captioner.parallel.budget import Budget
+from captioner.parallel.memory import Budget
 
 
 def worker_threads() -> list[threading.Thread]:

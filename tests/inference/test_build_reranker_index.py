@@ -13,7 +13,7 @@ from captioner.errors import DataError
 from captioner.inference import build_reranker_index
 from captioner.inference.build_reranker_index import build_index
 from captioner.inference.reranker_index import Index
-from captioner.model.standardizer import Standardizer
+from captioner.model.image_input import Standardizer
 
 
 def test_float16_rounding_changes_expected_cider_little(corpus: Corpus, index: Index) -> None:

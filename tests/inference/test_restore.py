@@ -13,7 +13,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.restore import Restored, check_corpus, check_width, restore
-from captioner.optim.ema import EMA
+from captioner.optim.update_rules import EMA
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.arrays import SharedRows
-from captioner.layers.attention import attention_backward, attention_forward, keys_backward, keys_forward
-from captioner.layers.row_groups import group_rows
+from captioner.layers.attention import attention_backward, attention_forward, group_rows, keys_backward, keys_forward
 from captioner.layers.softmax import softmax
 from captioner.parallel.thread_pool import ThreadPool
 

@@ -8,11 +8,11 @@ from cell_problems import every_cell, problem
 from minimal_gated_unit import MGU
 
 from captioner.config.options import Config, Model
-from captioner.gradcheck.check import gradcheck
+from captioner.gradcheck.cases import check_gradients
 from captioner.gradcheck.numeric import Case, check
 from captioner.layers import CELLS
 from captioner.layers.cell import Cell, step_backward, step_forward
-from captioner.layers.padded import sequence_backward, sequence_forward
+from captioner.layers.scan import sequence_backward, sequence_forward
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
 
@@ -44,12 +44,12 @@ def test_steps_pass_the_gradient_check(cell: Cell) -> None:
 def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model trains, decodes and passes the gradient check with it."""
     monkeypatch.setitem(CELLS, "mgu", MGU)
-    monkeypatch.setattr("captioner.gradcheck.check.LAYERS", {})
-    monkeypatch.setattr("captioner.gradcheck.check.VARIANTS", {})
+    monkeypatch.setattr("captioner.gradcheck.cases.LAYERS", {})
+    monkeypatch.setattr("captioner.gradcheck.cases.VARIANTS", {})
     config = dataclasses.replace(
         Config(), model=Model(cell="mgu", wordvec_dim=3, hidden_dim=4, dropout_embedding=0.3, dropout_hidden=0.3)
     )  # type: ignore[arg-type]
-    rows = [row for row in gradcheck(config, full=True) if row.case == "model (mgu)"]
+    rows = [row for row in check_gradients(config, full=True) if row.case == "model (mgu)"]
     assert len(rows) == 8
     assert all(row.passed for row in rows), rows
 

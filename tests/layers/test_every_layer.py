@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.gradcheck.layer_cases import LAYERS, layer_case
+from captioner.gradcheck.cases import LAYERS, layer_case
 from captioner.gradcheck.numeric import check
 from captioner.layers import CELLS
 from captioner.model.parameters import Sizes

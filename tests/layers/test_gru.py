@@ -6,7 +6,7 @@ import pytest
 from captioner.layers.cell import step_forward
 from captioner.layers.gru import GRU
 from captioner.layers.lstm import sigmoid
-from captioner.layers.padded import sequence_backward, sequence_forward
+from captioner.layers.scan import sequence_backward, sequence_forward
 
 N, T, D, H = 3, 4, 5, 6
 rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ import pytest
 
 from captioner.layers import CELLS
 from captioner.layers.cell import Cell, CellState
-from captioner.layers.padded import sequence_backward, sequence_forward
+from captioner.layers.scan import sequence_backward, sequence_forward
 
 every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 D, H = 3, 4

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from captioner.layers import CELLS
+from captioner.layers.dropout import NO_DROPOUT, Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import NO_DROPOUT, Dropout
+from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
-from captioner.model.standardizer import Standardizer
 
 Array = np.ndarray
 every_cell = pytest.mark.parametrize("cell", CELLS)

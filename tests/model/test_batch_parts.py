@@ -9,8 +9,8 @@ from captioner.arrays import Array, SharedRows
 from captioner.data.batches import ShuffledBatches, own_part, sequential_batches
 from captioner.data.corpus import Split
 from captioner.layers import CELLS
+from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import Dropout
 from captioner.model.losses import Losses
 from captioner.model.parameters import Sizes, initial_params
 from captioner.parallel.ranks import Ranks

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.layers import CELLS
+from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import Dropout
-from captioner.model.standardizer import Standardizer
+from captioner.model.image_input import Standardizer
 
 Array = np.ndarray
 

@@ -7,9 +7,9 @@ import pytest
 from captioning_models import CAPTIONS, F, every_caption, every_cell, features, model
 
 from captioner.gradcheck.numeric import Case, check
+from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import Dropout
-from captioner.model.standardizer import Standardizer
+from captioner.model.image_input import Standardizer
 
 Array = np.ndarray
 

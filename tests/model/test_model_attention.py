@@ -14,10 +14,10 @@ from captioner.decode import Constraints, Ensemble, beam, greedy, sample
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import DataError
 from captioner.layers import CELLS
+from captioner.layers.dropout import NO_DROPOUT, Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import NO_DROPOUT, Dropout
+from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
-from captioner.model.standardizer import Standardizer
 from captioner.parallel.thread_pool import ThreadPool
 
 Array = np.ndarray

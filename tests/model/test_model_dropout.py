@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from captioner.layers.dropout import NO_DROPOUT, Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import NO_DROPOUT, Dropout
 from captioner.model.parameters import Sizes, initial_params
 
 SIZES = Sizes(vocab=7, feature=4, wordvec=3, hidden=5)

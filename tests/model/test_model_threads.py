@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from captioner.layers import CELLS
+from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import Dropout
 from captioner.model.parameters import Sizes, initial_params
 from captioner.parallel.thread_pool import ThreadPool
 

@@ -8,7 +8,7 @@ import pytest
 from small_solver import assert_equal, model, split
 
 from captioner.data.batches import sequential_batches
-from captioner.model.perplexity import mean_word_loss, perplexity
+from captioner.model.losses import mean_word_loss, perplexity
 
 
 def test_mean_word_loss_does_not_depend_on_batch_size() -> None:

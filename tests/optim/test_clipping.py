@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.optim.clipping import clip_scale, global_norm
-from captioner.optim.update_rules import CHUNK, UPDATE_RULES, Hyper, update
+from captioner.optim.update_rules import CHUNK, UPDATE_RULES, Hyper, clip_scale, global_norm, update
 from captioner.parallel.thread_pool import ThreadPool
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from captioner.optim.ema import update_ema
-from captioner.optim.update_rules import CHUNK, Shard
+from captioner.optim.update_rules import CHUNK, Shard, update_ema
 
 SIZES = [(3, 5), (2 * CHUNK + 7,), (4,), (0, 3), (CHUNK,)]
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from captioner.parallel.budget import Budget
+from captioner.parallel.memory import Budget
 
 
 def test_reservations_of_many_threads_never_exceed_the_total() -> None:

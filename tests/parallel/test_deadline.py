@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from captioner.parallel import deadline
-from captioner.parallel.deadline import call
+from captioner.parallel import thread_pool
+from captioner.parallel.thread_pool import call_with_deadline
 
 
 @pytest.fixture
@@ -20,14 +20,14 @@ def stopped() -> Iterator[threading.Event]:
 
 
 def test_the_result_is_returned(stopped: threading.Event) -> None:
-    assert call(lambda: 7, 60, stopped.set) == 7
-    assert call(lambda: None, 60, stopped.set) is None
+    assert call_with_deadline(lambda: 7, 60, stopped.set) == 7
+    assert call_with_deadline(lambda: None, 60, stopped.set) is None
     assert not stopped.is_set()
 
 
 def test_an_exception_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
-        call(lambda: 1 / 0, 60, lambda: None)
+        call_with_deadline(lambda: 1 / 0, 60, lambda: None)
 
 
 def test_late_work_is_cancelled(stopped: threading.Event) -> None:
@@ -38,21 +38,21 @@ def test_late_work_is_cancelled(stopped: threading.Event) -> None:
         ended.set()
 
     with pytest.raises(TimeoutError, match=r"^not finished after 0\.05 s$"):
-        call(work, 0.05, stopped.set)
+        call_with_deadline(work, 0.05, stopped.set)
     assert ended.is_set()
 
 
 def test_work_that_ignores_its_cancellation_is_left_alone(
     stopped: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deadline, "GRACE", 0.05)
+    monkeypatch.setattr(thread_pool, "GRACE", 0.05)
     with pytest.raises(TimeoutError):
-        call(stopped.wait, 0.05, lambda: None)
+        call_with_deadline(stopped.wait, 0.05, lambda: None)
 
 
 def test_a_signal_ends_the_wait_and_cancels_the_work(stopped: threading.Event) -> None:
     timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        call(stopped.wait, 60, stopped.set)
+        call_with_deadline(stopped.wait, 60, stopped.set)
     assert stopped.is_set()

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from small_solver import PER_EPOCH, SIZES, Weighted, assert_equal, batches, model, plan, run
 
 import captioner.training.solver
+from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.dropout import Dropout
-from captioner.optim.clipping import clip_scale, global_norm
 from captioner.optim.schedules import SCHEDULES
-from captioner.optim.update_rules import UPDATE_RULES, initial_slots, update
+from captioner.optim.update_rules import UPDATE_RULES, clip_scale, global_norm, initial_slots, update
 from captioner.training.solver import Stopwatch, TrainState, steps
 
 

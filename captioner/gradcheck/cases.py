@@ -1,15 +1,18 @@
-"""Gradient-check cases of every layer, at small sizes."""
+"""Gradient checks of every layer and of the configured model, at small sizes."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from captioner.arrays import Array, Params, SharedRows
-from captioner.gradcheck.numeric import Case
+from captioner.config.options import Config
+from captioner.gradcheck.numeric import Case, CheckResult, check
+from captioner.inference.build_model import build_dropout
 from captioner.layers import CELLS
 from captioner.layers.affine import (
     affine_backward,
@@ -19,7 +22,7 @@ from captioner.layers.affine import (
 )
 from captioner.layers.attention import attention_backward, attention_forward, keys_backward, keys_forward
 from captioner.layers.cell import Cell, step_backward, step_forward
-from captioner.layers.dropout import draw_noise, dropout_backward, dropout_forward
+from captioner.layers.dropout import NO_DROPOUT, Dropout, draw_noise, dropout_backward, dropout_forward
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
 from captioner.layers.gru import GRU
 from captioner.layers.lstm import lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
@@ -27,7 +30,9 @@ from captioner.layers.packing import pack
 from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import temporal_softmax_loss
-from captioner.model.parameters import Sizes
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.image_input import Standardizer
+from captioner.model.parameters import Sizes, initial_params
 
 # Large enough to exercise every index and block, small enough for element-wise checks in seconds.
 CAPTIONS, STEPS, LONG, MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, MAX_HIDDEN = 4, 5, 20, 11, 7, 6, 17
@@ -166,3 +171,70 @@ def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) 
 
 def _tuple(x: Any) -> tuple[Any, ...]:
     return x if isinstance(x, tuple) else (x,)
+
+
+class Variant(NamedTuple):
+    """A model to check: sizes that differ from the configured ones, and the options of the loss."""
+
+    sizes: dict[str, Any]
+    dropout: Dropout = NO_DROPOUT
+    smoothing: float = 0.0
+    weighted: bool = False
+
+
+ATTENTION = {"attention": "adaptive", "region": REGION, "attention_dim": KEY}
+
+VARIANTS: dict[str, Variant] = {
+    "model, dropout": Variant({}, Dropout(0.2, 0.3, 0.4)),
+    "model, image first": Variant({"image": "first"}),
+    "model, image every": Variant({"image": "every"}, Dropout(0.2, 0.3, 0.4)),
+    "model, smoothing": Variant({}, smoothing=0.1),
+    "model, weights": Variant({}, weighted=True),
+    "model, attention": Variant(ATTENTION, Dropout(regions=0.2, keys=0.3)),
+    "model, attention, image first": Variant({**ATTENTION, "image": "first"}),
+    "model, attention, image every": Variant({**ATTENTION, "image": "every"}, Dropout(0.2, 0.3, 0.4, 0.2, 0.3)),
+}
+"""Every image input, attention and option of the loss, checked even if the config does not use it."""
+
+
+def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: np.random.Generator) -> Case:
+    """Build the case of a small model: its loss on captions of all lengths, one with an inner `<NULL>`."""
+    sizes = dataclasses.replace(sizes, **variant.sizes)
+    params = initial_params(sizes, rng.standard_normal, np.float64)
+    for w in params.values():
+        w += 0.1 * rng.standard_normal(w.shape)
+    standardizers: list[Standardizer | None] = [None, None]
+    if config.data.standardize:
+        standardizers = [Standardizer(rng.standard_normal(n), 0.5 + rng.random(n)) for n in (sizes.feature, REGION)]
+    model = CaptioningRNN(sizes, params, 0, variant.dropout, standardizers[0], variant.smoothing, standardizers[1])
+    features = rng.standard_normal((CAPTIONS, sizes.feature))
+    captions = rng.integers(1, sizes.vocab, (CAPTIONS, STEPS))
+    for n, caption in enumerate(captions):
+        caption[2 + n % (STEPS - 1) :] = 0
+    captions[-1, 2] = 0
+    weights = rng.standard_normal(CAPTIONS) if variant.weighted else None
+    regions = None
+    if sizes.attends:
+        # Captions share images, and one image has no caption.
+        values = rng.standard_normal((IMAGES, REGIONS, sizes.region))
+        regions = SharedRows(values, np.arange(CAPTIONS) % (IMAGES - 1))
+
+    def run() -> tuple[float, Params]:
+        return model.loss(features, captions, np.random.default_rng(0), weights=weights, regions=regions)
+
+    return Case(name, params, lambda: run()[0], lambda: run()[1])
+
+
+def check_gradients(config: Config, full: bool = False) -> Iterator[CheckResult]:
+    """Check every layer, then the configured model and every variant of it, in float64."""
+    options = config.model
+    hidden = min(options.hidden_dim, MAX_HIDDEN)
+    wordvec = min(options.wordvec_dim, MAX_WORDVEC)
+    names = options.cell, options.image_input, options.attention
+    sizes = Sizes(MAX_VOCAB, MAX_FEATURE, wordvec, hidden, *names, REGION, min(options.attention_dim, KEY))
+    rng = np.random.default_rng(config.seed)
+    for name, layer in LAYERS.items():
+        yield from check(layer_case(name, layer, sizes, rng), rng, full)
+    configured = Variant({}, build_dropout(config), config.train.label_smoothing)
+    for name, variant in {"model": configured, **VARIANTS}.items():
+        yield from check(model_case(f"{name} ({sizes.cell})", config, variant, sizes, rng), rng, full)
