@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from captioner.export.card import CardOptions
+from captioner.export.package import write_package
 from captioner.inference.package_info import module_name
-from captioner.packaging.card_facts import CardOptions
-from captioner.packaging.package import package
 
 NAME = "birds"
 
 
 def packaged(run: Path, folder: Path, name: str = NAME, **options: object) -> Path:
     """Write a package, and return the folder of its Python package."""
-    package(run, folder, CardOptions(), name, **options)  # type: ignore[arg-type]
+    write_package(run, folder, CardOptions(), name, **options)  # type: ignore[arg-type]
     return folder / module_name(name)
 
 

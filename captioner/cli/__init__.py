@@ -57,7 +57,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """The headings of the help, and below each its commands with the first sentence of their help."""
-MODULES = {"distill": "train", "gradcheck": "inspect", "import": "import_"}
+MODULES = {"card": "package", "distill": "train", "gradcheck": "inspect", "import": "export", "models": "package"}
 """The module in `captioner.cli` of each command that is not in the module of its name."""
 
 

@@ -12,7 +12,7 @@ from captioner.cli import output
 from captioner.cli.completion import complete_run
 from captioner.cli.options import PATH, data_option, ensemble_option, example_override_option
 from captioner.errors import UsageError
-from captioner.evaluation.titles import SCORES, STATISTICS
+from captioner.evaluation.titles import SCORES, format_interval, format_score, statistic_rows
 from captioner.printable import printable
 
 if TYPE_CHECKING:
@@ -183,9 +183,8 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
     rows: list[Row] = [("", names)] if others else []
     for key, title in SCORES.items():
         rows.append((title, [_score(one[key], one["intervals"][key]) for one in columns]))
-    for key, (title, spec) in STATISTICS.items():
-        if any(one.get(key) is not None for one in columns) and (others or key not in IN_HEADING):
-            rows.append((title, [_statistic(one.get(key), spec) for one in columns]))
+    statistics = statistic_rows(columns, missing="-")
+    rows += (row for key, row in statistics.items() if others or key not in IN_HEADING)
     if others:
         rows.append((f"{printable(record['name'], LONGEST // 2)} minus", ["", *names[1:]]))
         for key, title in SCORES.items():
@@ -212,13 +211,7 @@ def _heading(record: dict[str, Any], is_alone: bool) -> str:
 
 
 def _score(value: float, bounds: Sequence[float], sign: str = "") -> str:
-    # + 0.0 turns -0.0 into 0.0
-    first, *interval = (f"{round(100 * number, 1) + 0.0:{sign}.1f}" for number in (value, *bounds))
-    return f"{first}  ({' to '.join(interval)})"
-
-
-def _statistic(value: float | None, spec: str) -> str:
-    return "-" if value is None else f"{value:{spec}}"
+    return f"{format_score(value, sign)}  ({format_interval(bounds, sign)})"
 
 
 def _aligned(rows: Sequence[Row]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""captioner export: write a model for other libraries."""
+"""captioner export and captioner import: models for other libraries, and back."""
 
 from __future__ import annotations
 
@@ -55,3 +55,32 @@ def export(run: Path, name: str, output: Path, dtype: str | None, overwrite: boo
     out.warnings(restored.warnings)
     for file in files:
         out.result(file)
+
+
+@click.command(
+    "import",
+    epilog="""\b
+Examples:
+  captioner import scenes.safetensors --output runs/imported
+  captioner import scenes.safetensors --output imported.h5
+""",
+)
+@click.argument("file", type=PATH, metavar="FILE")
+@click.option(
+    "--output",
+    type=PATH,
+    required=True,
+    metavar="RUN_OR_CHECKPOINT",
+    help="Write the checkpoint to this file, whose name ends in .h5, or into this new run folder.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint.")
+def import_(file: Path, output: Path, overwrite: bool) -> None:
+    """Make a checkpoint of exported parameters.
+
+    FILE is a safetensors file from `captioner export`, or one of another program with the same names, shapes and
+    metadata. `sample` and `evaluate` use the checkpoint, and train.init_from trains it further. It contains no
+    optimizer state, so it cannot be resumed.
+    """
+    from captioner.export.safetensors_file import import_safetensors
+
+    out.result(import_safetensors(file, output, overwrite))

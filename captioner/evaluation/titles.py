@@ -1,8 +1,9 @@
-"""The titles and formats of scores in tables."""
+"""Scores and statistics as text: titles and formats, for the command line, reports and model cards."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 SCORES: Mapping[str, str] = {
     "bleu1": "BLEU-1",
@@ -18,10 +19,29 @@ STATISTICS: Mapping[str, tuple[str, str]] = {
     "true": ("captions true", ".1%"),
     "pointing": ("pointing accuracy", ".1%"),
     "mean_length": ("words per caption", ".1f"),
-    "vocabulary": ("distinct words", ",d"),
-    "distinct": ("distinct captions", ",d"),
+    "vocabulary": ("distinct words", ",.0f"),
+    "distinct": ("distinct captions", ",.0f"),
     "novel": ("captions not in train", ".1%"),
     "repeats": ("with repeated bigram", ".1%"),
     "unk": ("<UNK> words", ".1%"),
 }
 """Statistics of captions: their titles and formats."""
+
+
+def format_score(value: float, sign: str = "") -> str:
+    """Write a score times 100; with the sign `+`, a difference."""
+    return f"{round(100 * value, 1) + 0.0:{sign}.1f}"  # + 0.0 turns -0.0 into 0.0
+
+
+def format_interval(bounds: Sequence[float], sign: str = "") -> str:
+    """Write the interval of a score."""
+    return " to ".join(format_score(bound, sign) for bound in bounds)
+
+
+def statistic_rows(columns: Sequence[Mapping[str, Any]], missing: str = "") -> dict[str, tuple[str, list[str]]]:
+    """Return the title and the cells of each statistic that is known for any column, by its key."""
+    return {
+        key: (title, [missing if column.get(key) is None else f"{column[key]:{form}}" for column in columns])
+        for key, (title, form) in STATISTICS.items()
+        if any(column.get(key) is not None for column in columns)
+    }

@@ -1,1 +1,1 @@
-"""Models in the file formats of other libraries: ONNX graphs, and tensors in safetensors files."""
+"""Trained models for others: ONNX graphs, safetensors files, model cards, and packages that can be installed."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from captioner.evaluation.scoring import FEW_IMAGES
-from captioner.evaluation.titles import SCORES, STATISTICS
+from captioner.evaluation.titles import SCORES, STATISTICS, format_interval, format_score, statistic_rows
 from captioner.report.history import History
 
 HEADLINES = ("cider_d", "bleu4", "rouge_l")
@@ -72,11 +72,7 @@ def score_table(record: Mapping[str, Any], names: Sequence[str]) -> ScoreTable:
         [title, *(f"{score(one[key])}  ({interval(one['intervals'][key])})" for one in columns)]
         for key, title in SCORES.items()
     ]
-    statistics = [
-        [title, *("" if one.get(key) is None else f"{one[key]:{form}}" for one in columns)]
-        for key, (title, form) in STATISTICS.items()
-        if any(one.get(key) is not None for one in columns)
-    ]
+    statistics = [[title, *cells] for title, cells in statistic_rows(columns).values()]
     few = f" Intervals from fewer than {FEW_IMAGES} images are unreliable." if record["images"] < FEW_IMAGES else ""
     note = (
         f"Scores of {record['images']:,} images of {record['split']}, multiplied by 100 (CIDEr-D has no maximum of "
@@ -87,9 +83,9 @@ def score_table(record: Mapping[str, Any], names: Sequence[str]) -> ScoreTable:
 
 def score(value: float, sign: str = "") -> str:
     """Write a score times 100; with the sign `+`, a difference."""
-    return f"{round(100 * value, 1) + 0.0:{sign}.1f}".replace("-", MINUS)
+    return format_score(value, sign).replace("-", MINUS)
 
 
 def interval(bounds: Sequence[float], sign: str = "") -> str:
     """Write an interval of a score."""
-    return " to ".join(score(bound, sign) for bound in bounds)
+    return format_interval(bounds, sign).replace("-", MINUS)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from archives import ROOT, Archives, modules, run, user_environment
 
-from captioner.packaging.card_facts import CardOptions
-from captioner.packaging.package import package
+from captioner.export.card import CardOptions
+from captioner.export.package import write_package
 
 pytestmark = pytest.mark.environments
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.environments
 @pytest.fixture
 def model(photo_run: Path, tmp_path: Path) -> Path:
     """The folder of a model package of scenes photographs."""
-    package(photo_run, tmp_path / "birds", CardOptions(), "birds")
+    write_package(photo_run, tmp_path / "birds", CardOptions(), "birds")
     return tmp_path / "birds"
 
 

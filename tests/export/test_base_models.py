@@ -8,21 +8,21 @@ from packaged import packaged
 
 import captioner
 from captioner.errors import CheckpointError
+from captioner.export.card import CardOptions
+from captioner.export.package import write_package
 from captioner.inference.package_info import INFO, read_info
-from captioner.packaging.card_facts import CardOptions
-from captioner.packaging.package import package
 
 
 @pytest.mark.parametrize("way", ["through a package", "through a run"])
 def test_a_package_names_every_model_that_it_comes_from(
     way: str, tiny_run: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    package(tiny_run, tmp_path / "birds", CardOptions(license="cc-by-nc-4.0"), "birds")
+    write_package(tiny_run, tmp_path / "birds", CardOptions(license="cc-by-nc-4.0"), "birds")
     options = (*small, "train.max_steps=1")
     captioner.train(None, tmp_path / "tuned", (*options, f"train.init_from={tmp_path / 'birds'}"))
     start, nearest = tmp_path / "tuned", []
     if way == "through a package":
-        package(start, tmp_path / "shop", CardOptions(license="mit"), "shop")
+        write_package(start, tmp_path / "shop", CardOptions(license="mit"), "shop")
         start, nearest = tmp_path / "shop", [{"name": "shop", "license": "mit"}]
     captioner.train(None, tmp_path / "again", (*options, f"train.init_from={start}"))
     module = packaged(tmp_path / "again", tmp_path / "last")

@@ -1,10 +1,10 @@
 """Model cards: what they state, and what they must not contain."""
 
 import dataclasses
+import html
 import json
 import platform
 import re
-import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 import captioner
 from captioner.config import yaml_io
-from captioner.config.student import STUDENT
 from captioner.errors import DataError
+from captioner.export.card import CardOptions, collect_facts, escaped, model_card, table
 from captioner.inference.load import open_run
-from captioner.packaging.card import model_card
-from captioner.packaging.card_facts import CardOptions, collect_facts
+from captioner.printable import printable
 
 HOSTILE = "a|b `c` <script>*x*</script> [l](http://x)\n---\n# title\x1b[31m\u202e"
 
@@ -75,7 +76,7 @@ def test_the_scores_have_intervals(tiny_run: Path, scores: Path) -> None:
     value, (low, high) = measured["cider_d"], measured["intervals"]["cider_d"]
     assert f"| CIDEr-D | {100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f}) |" in card
     assert "|  | val (10 images) | heldout (5 images) |" in card
-    assert f"| captions that are true | {measured['true']:.1%} |" in card
+    assert f"| captions true | {measured['true']:.1%} |" in card
     assert measured["worst"][0]["references"][0] in card
     assert "Not measured" not in card
 
@@ -107,35 +108,54 @@ def test_the_python_and_console_blocks_use_the_name(tiny_run: Path) -> None:
     assert "captioner sample runs/birds photo.jpg" in card_of(tiny_run)
 
 
-def test_a_student_is_reproduced_by_distillation(tiny_run: Path) -> None:
-    model = open_run(tiny_run)
-    config = yaml_io.parse(
-        yaml_io.dump(model.config), "", ["train.objective=distillation", "train.epochs=4", "distill.references=1"]
-    )
-    card = model_card(collect_facts(dataclasses.replace(model, config=config), "birds", CardOptions(), None))
-    (command,) = re.findall(r"^captioner distill TEACHER --run runs/birds (.*)$", card, re.MULTILINE)
-    given = shlex.split(command)
-    assert given[::2] == ["-o"] * (len(given) // 2)
-    assert not any(override.startswith("train.objective") for override in given)
-    assert "captioner train" not in card
-    # A teacher that differs in these options, and what distillation sets, do not matter.
-    teacher = yaml_io.parse(yaml_io.dump(model.config), "", ["model.cell=gru", "model.hidden_dim=32"])
-    again = yaml_io.parse(yaml_io.dump(teacher), "", [*STUDENT, *given[1::2]])
-    paths = dataclasses.replace(again.data, root=config.data.root)
-    assert dataclasses.replace(again, data=paths) == config
-
-
-def test_the_card_of_a_student_names_its_teachers_and_their_decoding(tiny_run: Path, tmp_path: Path) -> None:
+def test_the_card_of_a_student_names_its_teachers_and_no_command(tiny_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "birds"))
     summary = json.loads((run / "summary.json").read_text())
-    decode = {"beam_width": 7, "consensus": 0.0, "unknown": 1, "length_penalty": "x; y"}
-    teachers = [{"name": "one|two", "checkpoint": "0", "decode": decode}, 3, {"name": 4}]
+    teachers = [{"name": "one|two", "checkpoint": "0"}, 3, {"name": 4}]
     (run / "summary.json").write_text(json.dumps({**summary, "teachers": teachers}))
     config = yaml_io.parse(yaml_io.dump(open_run(run).config), "", ["train.objective=distillation"])
     card = model_card(collect_facts(dataclasses.replace(open_run(run), config=config), "birds", CardOptions(), None))
+    assert "The model is distilled: it was trained on captions that other models, its teachers, wrote." in card
     assert "The training captions were written by teachers: one\\|two." in card
-    assert " --teacher-set decode.beam_width=7 " in card
-    assert "unknown" not in card.partition("## Reproduce")[2]
+    assert card.partition("## Reproduce")[2].count("\n") == 3
+
+
+COMMANDS = """# two steps
+captioner train -c scenes-lstm --run runs/a
+
+captioner distill runs/a --run runs/birds \\
+    -o distill.references=1"""
+
+
+@pytest.mark.parametrize("fence", ["```", "````python", "    ~~~"])
+def test_the_commands_that_made_the_model_are_one_code_block(fence: str, tiny_run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "commands.txt"
+    file.write_bytes(f"\ufeff\r\n{COMMANDS}  \r\n{fence}\n# <b>猫</b>\n\n".encode())
+    section = card_of(tiny_run, made_with=file).partition("## Reproduce\n\n")[2]
+    title, _, start, *lines, end, last = section.split("\n")
+    assert (title, last) == ("The commands that made the model:", "")
+    assert (start, "\n".join(lines)) == (f"{end}console", f"{COMMANDS}\n{fence}\n# <b>猫</b>")
+    assert set(end) == {"`"}
+    assert len(end) == (5 if "````" in fence else 4 if "`" in fence else 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b" \n\n", "commands.txt: expected commands in 1 to 20,000 characters, got 0"),
+        (b"a" * 20_001, "commands.txt: expected commands in 1 to 20,000 characters, got 20,001"),
+        (b"captioner\nrm \x1b[31m", r"commands.txt:2: expected printable text, got the character '\x1b'; remove it"),
+        ("a\u202eb".encode(), r"commands.txt:1: expected printable text, got the character '\u202e'; remove it"),
+        (b"\x89HDF\r\n", r"commands.txt: expected UTF-8 text, got b'\x89' at byte 0"),
+    ],
+)
+def test_other_files_of_commands_are_refused(content: bytes, problem: str, tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "commands.txt").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        card_of(tiny_run, made_with=tmp_path / "commands.txt")
+    assert str(caught.value) == f"{tmp_path}/{problem}"
+    with pytest.raises(DataError, match="not found; expected a text file with the commands that made the model"):
+        card_of(tiny_run, made_with=tmp_path / "none")
 
 
 def test_no_path_or_host_name_of_the_machine_is_in_the_card(
@@ -227,3 +247,17 @@ def test_a_missing_or_odd_summary_leaves_out_the_versions(own_run: Path) -> None
         card = card_of(own_run)
         assert "Trained for" in card
         assert "<b>" not in card
+
+
+@given(st.text() | st.text("\\`*_[]|~$<>&\n\r\x1b# -"))
+def test_an_escaped_text_is_one_line_without_markdown(text: str) -> None:
+    shown = escaped(text)
+    assert "".join(shown.splitlines()) == shown
+    assert not set("<>") & set(shown)
+    without_pairs = re.sub(r"\\.", "", shown)
+    assert not set("`*_[]|~$\\") & set(without_pairs)
+    assert re.sub(r"\\(.)", r"\1", html.unescape(shown)) == printable(" ".join(text.split()), 2000)
+
+
+def test_tables() -> None:
+    assert table(("a", "b"), [("1", "2")]) == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,9 @@ from captioner.arrays import Params, cast
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, CheckpointError, UsageError
+from captioner.export.card import CardFacts, CardOptions, collect_facts, default_name, model_card
+from captioner.images.recipe import parse_identity
+from captioner.inference.installed_models import GROUP
 from captioner.inference.load import Run, open_run
 from captioner.inference.package_info import (
     CARD,
@@ -33,9 +37,6 @@ from captioner.inference.package_info import (
 from captioner.inference.photographs import open_encoder_of
 from captioner.inference.restore import Restored
 from captioner.model.image_input import standardizer_arrays
-from captioner.packaging.card import model_card
-from captioner.packaging.card_facts import CardFacts, CardOptions, collect_facts, default_name
-from captioner.packaging.pyproject import init_module, pyproject
 from captioner.printable import quoted
 from captioner.storage import checkpoint, sealed
 from captioner.storage.atomic import write_atomically
@@ -48,6 +49,32 @@ VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}((a|b|rc)[0-9]{1,9})?(\.post
 
 TEMPORARY = ".captioner-package-"
 """Start of the names of temporary folders."""
+PYPROJECT = """\
+# Written by `captioner package`.
+[build-system]
+requires = ["setuptools>=61"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "captioner-{name}"
+version = "{version}"
+description = {description}
+readme = "README.md"
+requires-python = ">=3.11"
+dependencies = ["captioner{extra}>={captioner}"]
+
+[project.entry-points."{group}"]
+{name} = "{module}"
+
+[tool.setuptools]
+packages = ["{module}"]
+zip-safe = false
+
+[tool.setuptools.package-data]
+{module} = {files}
+"""
+INIT = '"""The captioner model {name}: data only. `captioner.load("{name}")` loads it."""\n'
+"""The text of `__init__.py`, which captioner never imports."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +87,7 @@ class Package:
     notes: tuple[str, ...]
 
 
-def package(
+def write_package(
     run: Run,
     output: Path,
     options: CardOptions,
@@ -77,8 +104,8 @@ def package(
     does not identify it.
 
     Raises: CheckpointError for a model that cannot be stored, or another encoder than that of the run; UsageError for a
-    name, version, folder or encoder that cannot be used; DataError for a file of scores; CaptionerError when a file
-    cannot be written.
+    name, version, folder or encoder that cannot be used; DataError for a file of scores or commands; CaptionerError
+    when a file cannot be written.
     """
     if not VERSION.fullmatch(version):
         raise UsageError(f"--version {version}: expected a version such as 1.0.0")
@@ -100,7 +127,7 @@ def package(
         texts = {
             INFO: info.json(),
             CARD: model_card(facts),
-            "__init__.py": init_module(info),
+            "__init__.py": INIT.format(name=name),
         }
         folder = output / module_name(name)
         folder.mkdir(exist_ok=True)
@@ -108,9 +135,9 @@ def package(
             write_atomically(folder / file, (text.encode(),))
         os.replace(weights, folder / WEIGHTS)
         write_atomically(output / "README.md", (texts[CARD].encode(),))
-        write_atomically(output / "pyproject.toml", (pyproject(info).encode(),))
+        write_atomically(output / "pyproject.toml", (_pyproject(info).encode(),))
     if facts.base_models:
-        named = ", ".join(one.name for one in facts.base_models)
+        named = ", ".join(base.name for base in facts.base_models)
         notes.append(f"fine-tuned from {named}: these terms apply too, and the card says so; check --license")
     return Package(output, info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
 
@@ -169,6 +196,21 @@ def _info(facts: CardFacts, version: str, digest: str) -> PackageInfo:
     )
 
 
+def _pyproject(info: PackageInfo) -> str:
+    """Return the text of pyproject.toml: a static description for setuptools, without code."""
+    return PYPROJECT.format(
+        name=info.name,
+        version=info.version,
+        # a one-line JSON text without surrogates is a TOML text
+        description=json.dumps(info.description, ensure_ascii=False),
+        extra="[images]" if parse_identity(info.encoder) is not None else "",
+        captioner=info.captioner,
+        group=GROUP,
+        module=module_name(info.name),
+        files=json.dumps([INFO, WEIGHTS, CARD]),
+    )
+
+
 def _check_output(output: Path, name: str, overwrite: bool) -> None:
     """Check that a package can be written into a folder: a new or empty one, or one with a package of the same model.
 
@@ -185,11 +227,11 @@ def _check_output(output: Path, name: str, overwrite: bool) -> None:
         raise UsageError(f"{output}: cannot be read: {error.strerror}") from error
     if not overwrite:
         raise UsageError(f"{output}: exists already and is not empty; name another folder, or try --overwrite")
-    found = find_package(output)
+    existing = find_package(output)
     try:
-        got = "no model package" if found is None or found == output else quoted(read_info(found).name)
+        got = "no model package" if existing is None or existing == output else quoted(read_info(existing).name)
     except CheckpointError:
-        got = quoted(name) if found == output / module_name(name) else "a damaged one"
+        got = quoted(name) if existing == output / module_name(name) else "a damaged one"
     if got != quoted(name):
         raise UsageError(f"{output}: expected the model package {name} to replace, got {got}; name another folder")
 

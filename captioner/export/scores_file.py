@@ -14,15 +14,8 @@ from captioner.metrics import NAMES
 from captioner.printable import printable, quoted
 from captioner.storage.files import read_text
 
-STATISTICS = {
-    "perplexity": ("perplexity of the references", ".2f"),
-    "true": ("captions that are true", ".1%"),
-    "pointing": ("pointing accuracy", ".1%"),
-    "distinct": ("distinct captions", ",.0f"),
-    "novel": ("captions that are not in the training split", ".1%"),
-    "repeats": ("captions with a repeated bigram", ".1%"),
-}
-"""Statistics that a card shows if they are known: their titles and formats."""
+STATISTICS = ("perplexity", "true", "pointing", "distinct", "novel", "repeats")
+"""Statistics that a card shows if they are known."""
 MAX_SCORE = 10.0
 """The maximum of CIDEr-D as a fraction; the other metrics have the maximum 1."""
 
@@ -48,7 +41,7 @@ def read_scores(path: Path, decode: Decode) -> list[SplitScores]:
     Raises: DataError for a file that is no such output, or for scores of other decoding options.
     """
     text = read_text(path, "the output of `captioner evaluate --json`")
-    found: dict[str, SplitScores] = {}
+    splits: dict[str, SplitScores] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -60,13 +53,13 @@ def read_scores(path: Path, decode: Decode) -> list[SplitScores]:
         if not isinstance(values, dict):
             raise DataError(f"{where}: expected a line of `captioner evaluate --json`, got {quoted(line, 40)}")
         _check_decode(values.get("decode"), decode, where)
-        one = _parse(values, where)
-        if one.split in found:
-            raise DataError(f"{where}: split {printable(one.split, 60)}: given twice; keep one line per split")
-        found[one.split] = one
-    if not found:
+        scores = _parse(values, where)
+        if scores.split in splits:
+            raise DataError(f"{where}: split {printable(scores.split, 60)}: given twice; keep one line per split")
+        splits[scores.split] = scores
+    if not splits:
         raise DataError(f"{path}: expected scores, got an empty file; write it with `captioner evaluate --json`")
-    return list(found.values())
+    return list(splits.values())
 
 
 def _check_decode(measured: Any, decode: Decode, where: str) -> None:

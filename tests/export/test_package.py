@@ -14,15 +14,15 @@ from packaged import packaged
 
 import captioner
 from captioner.errors import CaptionerError, CheckpointError, UsageError
+from captioner.export import package
+from captioner.export.card import CardOptions
+from captioner.export.package import write_package
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_run
 from captioner.inference.package_info import INFO, NOT_PACKAGED, WEIGHTS
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
-from captioner.packaging import package as packaging
-from captioner.packaging.card_facts import CardOptions
-from captioner.packaging.package import package
 from captioner.storage import checkpoint
 from captioner.storage.sealed import MODEL
 
@@ -85,8 +85,8 @@ def test_seven_million_parameters_fit_into_16_mb(
     model = CaptioningRNN(sizes, initial_params(sizes, rng.standard_normal), 0)
     meta = dataclasses.replace(tiny.meta, words=[*tiny.vocab.words, *map(str, range(3000 - len(tiny.vocab)))])
     large = dataclasses.replace(tiny, model=model, meta=meta)
-    monkeypatch.setattr(packaging, "open_run", lambda *_: large)
-    written = package("run", tmp_path / "model", CardOptions(), "large")
+    monkeypatch.setattr(package, "open_run", lambda *_: large)
+    written = write_package("run", tmp_path / "model", CardOptions(), "large")
     assert written.info.parameters > 7_000_000
     assert written.size == (tmp_path / "model" / "captioner_large" / WEIGHTS).stat().st_size <= 16_000_000
 
@@ -107,7 +107,7 @@ def test_consensus_and_its_wide_beam_are_switched_off_with_notes(
     width: int, packaged_width: int, own_run: Path, tmp_path: Path
 ) -> None:
     overrides = [f"decode.beam_width={width}", "decode.consensus=5"]
-    written = package(own_run, tmp_path / "model", CardOptions(), "birds", overrides=overrides)
+    written = write_package(own_run, tmp_path / "model", CardOptions(), "birds", overrides=overrides)
     note, *others = written.notes
     assert note.startswith("decode.consensus: set to 0 (was 5); ")
     assert [other.partition(";")[0] for other in others] == ["decode.beam_width: set to 10 (was 60)"] * (width > 10)
@@ -132,10 +132,10 @@ def test_a_parameter_that_is_too_large_for_float16_is_refused(own_run: Path, tmp
 
 def test_the_name_is_that_of_the_run_folder(own_run: Path, tmp_path: Path) -> None:
     other = own_run.rename(tmp_path / "My Birds_2")
-    assert package(other, tmp_path / "model", CardOptions()).info.name == "my-birds-2"
+    assert write_package(other, tmp_path / "model", CardOptions()).info.name == "my-birds-2"
     nameless = other.rename(tmp_path / "猫")
     with pytest.raises(UsageError, match="name it with --name"):
-        package(nameless, tmp_path / "other", CardOptions())
+        write_package(nameless, tmp_path / "other", CardOptions())
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_invalid_names_and_versions_are_refused(
     options: dict[str, str], message: str, tiny_run: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        package(tiny_run, tmp_path / "model", CardOptions(), **options)  # type: ignore[arg-type]
+        write_package(tiny_run, tmp_path / "model", CardOptions(), **options)  # type: ignore[arg-type]
     assert str(caught.value).startswith(message)
     assert not (tmp_path / "model").exists()
 
@@ -160,7 +160,7 @@ def test_invalid_names_and_versions_are_refused(
 @pytest.mark.parametrize("options", [CardOptions(license="a b"), CardOptions(language="<x>")])
 def test_invalid_identifiers_are_refused(options: CardOptions, tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected an identifier such as"):
-        package(tiny_run, tmp_path / "model", options, "birds")
+        write_package(tiny_run, tmp_path / "model", options, "birds")
 
 
 def test_only_a_package_of_the_same_model_is_replaced(tiny_run: Path, tmp_path: Path) -> None:

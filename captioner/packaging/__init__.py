@@ -1,1 +1,0 @@
-"""Model cards, and model packages that can be installed."""
