@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from captioner.errors import DataError, UsageError
-from captioner.images.onnx_external_data import refuse_external_data
 from captioner.images.photo import square
+from captioner.images.protobuf import refuse_external_data
 from captioner.parallel.thread_pool import call_with_deadline
 from captioner.printable import printable
 from captioner.storage.files import read_bytes
@@ -151,7 +151,7 @@ class OnnxEncoder:
                 f"{where}: expected one vector per image, got {shape}; choose a pooled output with the option output"
             )
         vectors: NDArray[np.float32] = np.asarray(out, np.float32).reshape(len(batch), -1)
-        if not all(np.isfinite(one).all() for one in (vectors, *maps)):
+        if not all(np.isfinite(array).all() for array in (vectors, *maps)):
             raise DataError(f"{where}: a number is not finite; check mean and scale")
         return [vectors, *maps]
 
@@ -172,7 +172,7 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
         raise UsageError(f"{name}: option {_line(min(unknown))}: unknown; expected {', '.join((*OPTIONS, 'mirror'))}")
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in FLOATS:
-        got = _line("; ".join(f"{one.name} {one.type} {one.shape}" for one in inputs) or "none")
+        got = _line("; ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs) or "none")
         raise DataError(f"{name}: expected one input of floats (images, channels, height, width), got {got}")
     given = {**session.get_modelmeta().custom_metadata_map, **options}
     shape = inputs[0].shape
@@ -197,11 +197,10 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     mean, scale = (_numbers(name, key, given.get(key)) for key in ("mean", "scale"))
     if 0 in np.array(scale, np.float32):
         raise UsageError(f"{name}: scale: expected numbers other than 0, got {_line(given['scale'])}")
-    outputs = [one.name for one in session.get_outputs() if one.type in FLOATS]
+    outputs = [entry.name for entry in session.get_outputs() if entry.type in FLOATS]
     if not outputs:
-        raise DataError(
-            f"{name}: expected an output of floats, got {_line([one.type for one in session.get_outputs()])}"
-        )
+        types = [entry.type for entry in session.get_outputs()]
+        raise DataError(f"{name}: expected an output of floats, got {_line(types)}")
     output = given.get("output", outputs[0] if len(outputs) == 1 else None)
     if output is None or output not in outputs:
         raise UsageError(

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from captioner.errors import DataError
-from captioner.images import onnx
-from captioner.images import onnx_external_data as external
+from captioner.images import onnx, protobuf
 from captioner.images.onnx import OnnxEncoder
-from captioner.images.onnx_external_data import refuse_external_data
-from captioner.images.protobuf import message, node
+from captioner.images.protobuf import message, node, refuse_external_data
 from faults.models import PLACES, POOL, TRICKS, External, entries, model, nested, tensor
 
 
@@ -64,7 +62,7 @@ def test_the_name_of_a_tensor_is_printed_on_one_line() -> None:
 
 def test_depth_and_size_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "nested deeper than 100" in error_of(model([(1, nested(60, 6, tensor()))]))
-    monkeypatch.setattr(external, "MAX_FIELDS", 50)
+    monkeypatch.setattr(protobuf, "MAX_FIELDS", 50)
     assert "more than 50 fields" in error_of(model([(99, ["x"] * 60)]))
     assert "more than 50 fields" in error_of(model([(5, tensor((99, ["x"] * 60)))]))
 
