@@ -8,8 +8,7 @@ import numpy as np
 from captioner.data.corpus import Features
 from captioner.inference.caption import Candidate
 from captioner.inference.captioner import Captioner
-from captioner.inference.ensemble import ensemble_of
-from captioner.inference.load import captioner_of
+from captioner.inference.load import captioner_of, ensemble_of
 from captioner.inference.restore import LoadedModel
 
 

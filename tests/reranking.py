@@ -8,10 +8,9 @@ import pytest
 
 from captioner.data.corpus import Corpus
 from captioner.decode.consensus import inverse_kernel
-from captioner.inference import build_reranker_index
-from captioner.inference.build_reranker_index import build_index
+from captioner.inference import reranker_index
 from captioner.inference.load import open_corpus, open_run
-from captioner.inference.reranker_index import Index
+from captioner.inference.reranker_index import Index, build_index
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 
@@ -27,7 +26,7 @@ def inversions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(directions))
         return inverse_kernel(directions)
 
-    monkeypatch.setattr(build_reranker_index, "inverse_kernel", invert)
+    monkeypatch.setattr(reranker_index, "inverse_kernel", invert)
     return counts
 
 

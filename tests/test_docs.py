@@ -15,7 +15,7 @@ from sandbox import Sandbox
 
 from captioner.cli import cli as root
 from captioner.config import yaml_io
-from captioner.inference.build_model import build_sizes
+from captioner.inference.restore import build_sizes
 from captioner.text.vocabulary import SPECIAL
 
 ROOT = Path(__file__).parents[1]

@@ -34,7 +34,7 @@ def complete_override(context: click.Context, parameter: click.Parameter, incomp
 
 def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Complete run folders and installed models; if there are none, let the shell complete files."""
-    from captioner.inference.installed_models import installed_names
+    from captioner.inference.find_checkpoint import installed_names
 
     models = (name for name in installed_names() if name.startswith(incomplete))
     return [*map(CompletionItem, (*_runs(incomplete), *models))] or [CompletionItem(incomplete, type="file")]

@@ -153,7 +153,7 @@ def models(as_json: bool) -> int:
     tabs. `captioner package` writes a model as a Python package, which pip can install. A damaged package is reported,
     and the exit code is 1.
     """
-    from captioner.inference.installed_models import describe_installed
+    from captioner.inference.find_checkpoint import describe_installed
     from captioner.inference.package_info import WEIGHTS
 
     code, listed = 0, 0

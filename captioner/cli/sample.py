@@ -169,7 +169,7 @@ def sample(
 
     loaded = open_runs(runs, overrides)
     if attention is not None:
-        from captioner.inference.attention import check_attention
+        from captioner.inference.caption import check_attention
 
         check_attention(loaded)
     with_attention, corpus = attention is not None, None

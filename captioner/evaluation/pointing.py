@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from captioner.data.corpus import Split
-from captioner.inference.attention import Attention
+from captioner.inference.caption import Attention
 from captioner.metrics import fraction
 
 

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from captioner.data.corpus import Corpus
 from captioner.inference.captioner import Captioner
-from captioner.inference.ensemble import ensemble_of
 from captioner.inference.find_checkpoint import BEST, LAST
-from captioner.inference.load import Run, captioner_of, open_corpus, open_run
+from captioner.inference.load import Run, captioner_of, ensemble_of, open_corpus, open_run
 from captioner.inference.package_info import in_package, read_info
 from captioner.inference.restore import LoadedModel, check_encoder, is_training_split
 

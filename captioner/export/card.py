@@ -20,10 +20,8 @@ from captioner.errors import DataError, UsageError
 from captioner.evaluation.titles import SCORES, format_interval, format_score, statistic_rows
 from captioner.export.scores_file import SplitScores, read_scores
 from captioner.images.recipe import parse_identity
-from captioner.inference.base_models import base_models_of
-from captioner.inference.model_properties import model_properties
-from captioner.inference.package_info import LICENSE, MAX_NAME, BaseModel, is_name
-from captioner.inference.restore import Restored
+from captioner.inference.package_info import LICENSE, MAX_NAME, BaseModel, base_models_of, is_name
+from captioner.inference.restore import Restored, model_properties
 from captioner.model.losses import perplexity
 from captioner.printable import printable, quoted
 from captioner.storage.files import read_json_object, read_text

@@ -21,7 +21,7 @@ from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.export.card import CardFacts, CardOptions, collect_facts, default_name, model_card
 from captioner.images.recipe import parse_identity
-from captioner.inference.installed_models import GROUP
+from captioner.inference.find_checkpoint import GROUP
 from captioner.inference.load import Run, open_run
 from captioner.inference.package_info import (
     CARD,

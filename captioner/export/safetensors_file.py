@@ -18,9 +18,8 @@ from captioner.errors import DataError, UsageError
 from captioner.export.metadata import KEY, read_metadata, write_metadata
 from captioner.export.output_folder import check_folder, output_folder
 from captioner.export.tensor_names import STATISTICS, convert, tensor_shapes, to_params, to_tensors
-from captioner.inference.build_model import build_sizes
 from captioner.inference.find_checkpoint import BEST
-from captioner.inference.restore import Restored
+from captioner.inference.restore import Restored, build_sizes
 from captioner.model.parameters import Sizes
 from captioner.storage import checkpoint
 from captioner.storage.atomic import write_file

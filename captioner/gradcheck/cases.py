@@ -12,7 +12,7 @@ import numpy as np
 from captioner.arrays import Array, Params, SharedRows
 from captioner.config.options import Config
 from captioner.gradcheck.numeric import Case, CheckResult, check
-from captioner.inference.build_model import build_dropout
+from captioner.inference.restore import build_dropout
 from captioner.layers import CELLS
 from captioner.layers.affine import (
     affine_backward,

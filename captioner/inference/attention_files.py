@@ -16,8 +16,7 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, UsageError
 from captioner.images.attention_picture import Picture, draw, open_picture, to_png
 from captioner.images.photo import ATTENTION_PICTURE, is_photo_suffix
-from captioner.inference.attention import Attention
-from captioner.inference.caption import Caption
+from captioner.inference.caption import Attention, Caption
 from captioner.preparation.find_photos import find_below
 from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, writing
 from captioner.storage.files import check_images_folder, read_text

@@ -21,8 +21,7 @@ from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.inference.arguments import described, flag, several_paths, whole_number
-from captioner.inference.attention import Attention, attention_of, check_attention
-from captioner.inference.caption import Candidate, Caption, Decoded
+from captioner.inference.caption import Attention, Candidate, Caption, Decoded, attention_of, check_attention
 from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.parallel.thread_pool import ThreadPool

@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING
 
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError
+from captioner.images.recipe import same_encoder
 from captioner.inference.arguments import override_list, run_list
 from captioner.inference.captioner import Captioner
-from captioner.inference.ensemble import ensemble_of
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
 from captioner.inference.package_info import PLACEHOLDERS
-from captioner.inference.restore import LoadedModel, Restored, check_corpus, check_encoder, restore
+from captioner.inference.restore import (
+    LoadedModel,
+    Restored,
+    check_corpus,
+    check_encoder,
+    check_regions,
+    check_width,
+    restore,
+    vocabulary_difference,
+)
+from captioner.model.ensemble import Ensemble
 from captioner.parallel.blas import set_threads
 
 if TYPE_CHECKING:
@@ -69,6 +79,32 @@ def open_runs(paths: Sequence[Run], overrides: Sequence[str] = ()) -> LoadedMode
     Raises: as `open_run`; CheckpointError when the models do not fit together.
     """
     return ensemble_of([open_run(path, overrides) for path in paths])
+
+
+def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
+    """Combine models into an ensemble, with the options of the first; a single model is returned as it is.
+
+    Raises: CheckpointError when the vocabulary, encoder, feature width or regions of a model differ from the first's.
+    """
+    first, *others = models
+    for other in others:
+        if other.vocab != first.vocab:
+            raise CheckpointError(
+                f"{other.path}: vocabulary: expected the {len(first.vocab)} words of {first.path}, "
+                f"got {vocabulary_difference(first.vocab, other.vocab)}; an ensemble needs one shared vocabulary"
+            )
+        if not same_encoder(other.meta.encoder, first.meta.encoder):
+            raise CheckpointError(
+                f"{other.path}: features: expected encoder {first.meta.encoder} as in {first.path}, "
+                f"got {other.meta.encoder}; an ensemble needs one shared encoder"
+            )
+        check_width(first, other.meta.feature_dim, str(other.path))
+        check_regions(other, first.meta.region_dim, first.meta.grid)
+    if not others:
+        return first
+    ensemble = Ensemble([loaded.model for loaded in models])
+    warnings = tuple(warning for loaded in models for warning in loaded.warnings)
+    return LoadedModel(first.path, first.config, first.vocab, ensemble, first.meta, warnings=warnings)
 
 
 def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
@@ -130,7 +166,7 @@ def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner
 
 
 def _find_index(file: Path, loaded: LoadedModel, corpus: Corpus | None) -> Index | None:
-    from captioner.inference.build_reranker_index import build_index, check_index, check_train
+    from captioner.inference.reranker_index import build_index, check_index, check_train
     from captioner.inference.reranker_index import load as load_index
 
     if os.path.lexists(file):

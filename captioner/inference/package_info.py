@@ -1,5 +1,8 @@
 """Model packages: the folder that `captioner package` writes, and `model.json`, which describes the model.
 
+The base models of a model are the model packages that it was fine-tuned from; their terms apply to it too.
+`train.init_from` records them in the first line of the run's history.jsonl, and `captioner package` in model.json.
+
 This module imports no NumPy: `captioner models` lists models without it.
 """
 
@@ -15,7 +18,7 @@ from typing import Any
 
 from captioner.errors import CheckpointError
 from captioner.printable import printable, quoted
-from captioner.storage.files import read_bytes
+from captioner.storage.files import read_bytes, read_first_json_object
 from captioner.storage.sealed import digest
 from captioner.text.strict_json import to_json
 
@@ -35,6 +38,8 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 MAX_NAME = 60
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
 BASE_MODELS = "base_models"
+HISTORY = "history.jsonl"
+"""The file of a run whose first line has the base models."""
 MAX_BASE_MODELS = 20
 
 
@@ -85,7 +90,7 @@ def parse_base_models(records: Any, file: Path, remedy: str) -> tuple[BaseModel,
             f"{file}: {BASE_MODELS}: expected a list of at most {MAX_BASE_MODELS} models with name and license, got "
             f"{quoted(records, 40)}; {remedy}"
         )
-    return tuple(BaseModel(one["name"], one["license"]) for one in records)
+    return tuple(BaseModel(record["name"], record["license"]) for record in records)
 
 
 def _is_base_model(record: Any) -> bool:
@@ -121,13 +126,13 @@ def read_info(folder: Path) -> PackageInfo:
     # a package without any may omit them
     base_models = parse_base_models(values.get(BASE_MODELS, []), file, "install the package again")
     kinds: dict[str, type] = {"words": int, "parameters": int, "format": int}
-    plain = [one for one in fields(PackageInfo) if one.name != BASE_MODELS]
-    for one in plain:
-        value = values.get(one.name, MISSING)
-        if not isinstance(value, kinds.get(one.name, str)) or isinstance(value, bool):
+    names = [field.name for field in fields(PackageInfo) if field.name != BASE_MODELS]
+    for name in names:
+        value = values.get(name, MISSING)
+        if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
             got = "nothing" if value is MISSING else quoted(value, 40)
-            expected = "an integer" if one.name in kinds else "a text"
-            raise CheckpointError(f"{file}: {one.name}: expected {expected}, got {got}; install the package again")
+            expected = "an integer" if name in kinds else "a text"
+            raise CheckpointError(f"{file}: {name}: expected {expected}, got {got}; install the package again")
     if not is_name(values["name"]):
         raise CheckpointError(f"{file}: name: expected the name of a model, got {quoted(values['name'])}")
     if not LICENSE.fullmatch(values["license"]):
@@ -135,7 +140,7 @@ def read_info(folder: Path) -> PackageInfo:
             f"{file}: license: expected an identifier such as mit, got {quoted(values['license'], 40)}; "
             "install the package again"
         )
-    return PackageInfo(**{one.name: values[one.name] for one in plain}, base_models=base_models)
+    return PackageInfo(**{name: values[name] for name in names}, base_models=base_models)
 
 
 def check_seal(path: Path, info: PackageInfo) -> None:
@@ -179,3 +184,29 @@ def read_card(folder: Path) -> str:
         return content.decode()
     except UnicodeDecodeError:
         raise CheckpointError(f"{folder / CARD}: damaged: expected UTF-8 text; install the package again") from None
+
+
+def base_models_of(checkpoint: Path) -> tuple[BaseModel, ...]:
+    """Return the base models of the model in a checkpoint, nearest first.
+
+    A checkpoint without a history beside it has none.
+
+    Raises: CheckpointError for a damaged description of a package, or damaged base models in a history.
+    """
+    if in_package(checkpoint):
+        return read_info(checkpoint.parent).base_models
+    history = checkpoint.parent / HISTORY
+    records = read_first_json_object(history).get(BASE_MODELS, [])
+    return parse_base_models(records, history, "restore the file from a copy")
+
+
+def base_models_after(checkpoint: Path) -> tuple[BaseModel, ...]:
+    """Return the base models of a model that is fine-tuned from a checkpoint: its package, if any, and its own.
+
+    Raises: as `base_models_of`.
+    """
+    package: tuple[BaseModel, ...] = ()
+    if in_package(checkpoint):
+        info = read_info(checkpoint.parent)
+        package = (BaseModel(info.name, info.license),)
+    return tuple(dict.fromkeys((*package, *base_models_of(checkpoint))))[:MAX_BASE_MODELS]

@@ -1,11 +1,13 @@
-"""Restore a model from a checkpoint, and check that its parts fit together."""
+"""Restore a model from a checkpoint or a model package, check that its parts fit together, and describe it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
+
+import numpy as np
 
 from captioner.arrays import Params
 from captioner.config.effects import SHAPING
@@ -14,14 +16,18 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.images.recipe import same_encoder
-from captioner.inference.build_model import assemble, build_sizes
-from captioner.inference.checkpoint_arrays import check_arrays, standardizers_of, to_dtype
-from captioner.inference.packaged_weights import load_checkpoint
+from captioner.inference.package_info import check_seal, in_package, read_info
+from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.image_input import Standardizer
 from captioner.model.interface import CaptionModel
+from captioner.model.parameters import Sizes
 from captioner.optim.update_rules import EMA
-from captioner.storage.checkpoint import Meta
-from captioner.text.vocabulary import Vocab
+from captioner.printable import printable
+from captioner.storage import checkpoint
+from captioner.storage.checkpoint import Checkpoint, Meta
+from captioner.storage.sealed import MODEL
+from captioner.text.vocabulary import SPECIAL, Vocab
 
 FIXED = (
     "seed",
@@ -44,6 +50,9 @@ FIXED = (
     "validate.best_metric",
 )
 """Options that cannot change after training has started: they determine parameters, slots, steps or losses."""
+
+LONGEST = 100
+"""Maximum characters of the identity of an encoder in a message."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,97 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
     return Restored(path, config, vocab, model, meta, params, saved.slots)
 
 
+def load_checkpoint(path: Path, slots: Collection[str] | None) -> Checkpoint:
+    """Read a checkpoint, as `checkpoint.load`, or the weights of a model package.
+
+    Raises: CheckpointError.
+    """
+    if in_package(path) or MODEL.matches(path):
+        return _load_packaged(path)
+    return checkpoint.load(path, slots)
+
+
+def _load_packaged(path: Path) -> Checkpoint:
+    """Read the weights of a model package, in float16, after checking them against its description.
+
+    Raises: CheckpointError, which names the model, for a damaged file, or a description of other weights.
+    """
+    info = read_info(path.parent)
+    try:
+        check_seal(path, info)
+        saved = checkpoint.load(path, (), MODEL)
+        meta = saved.meta
+        if not same_encoder(meta.encoder, info.encoder):
+            expected, got = (printable(identity, LONGEST) for identity in (info.encoder, meta.encoder))
+            raise CheckpointError(f"{path}: expected weights for encoder {expected}, got {got}; install it again")
+        if len(meta.words) != info.words:
+            raise CheckpointError(
+                f"{path}: vocabulary: expected {info.words:,} words, got {len(meta.words):,}; install it again"
+            )
+    except CheckpointError as error:
+        raise CheckpointError(f"model {info.name}: {error}") from error
+    return saved
+
+
+def build_sizes(config: Config, vocab: int, feature: int, region: int = 0) -> Sizes:
+    m = config.model
+    sizes = m.wordvec_dim, m.hidden_dim, m.cell, m.image_input, m.attention
+    return Sizes(vocab, feature, *sizes, region, m.attention_dim)
+
+
+def build_dropout(config: Config) -> Dropout:
+    m = config.model
+    return Dropout(m.dropout_features, m.dropout_embedding, m.dropout_hidden, m.dropout_regions, m.dropout_keys)
+
+
+def assemble(
+    config: Config,
+    sizes: Sizes,
+    params: Params,
+    null: int,
+    standardizers: tuple[Standardizer | None, Standardizer | None],
+) -> CaptioningRNN:
+    """The configured model with these parameters, and the standardizers of features and regions."""
+    features, regions = standardizers
+    return CaptioningRNN(sizes, params, null, build_dropout(config), features, config.train.label_smoothing, regions)
+
+
+def check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
+    """Raises: CheckpointError for an array that is unknown or missing, or has another shape or type."""
+    if extra := arrays.keys() - shapes.keys():
+        raise CheckpointError(f"{path}: array {group}/{min(extra)}: unknown; expected {', '.join(shapes)}")
+    for name, shape in shapes.items():
+        array = arrays.get(name)
+        if array is None or array.shape != shape or array.dtype != np.dtype(dtype):
+            got = "nothing" if array is None else f"{array.dtype} {array.shape}"
+            raise CheckpointError(f"{path}: array {group}/{name}: expected {dtype} {shape}, got {got}")
+
+
+def to_dtype(arrays: Params, dtype: str) -> Params:
+    """Convert the float16 arrays of a model package to the dtype of the model; others are returned as they are."""
+    return {name: w.astype(dtype) if w.dtype == np.float16 else w for name, w in arrays.items()}
+
+
+def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> tuple[Standardizer | None, Standardizer | None]:
+    """Return the standardizers of features and of regions, each None without standardization.
+
+    Raises: CheckpointError, as `check_arrays`, and for deviations that are not above 0.
+    """
+    if not arrays:
+        return None, None
+    widths = {"": sizes.feature} | ({"region_": sizes.region} if sizes.attends else {})
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part, width in widths.items():
+        shapes |= {f"{part}mean": (width,), f"{part}std": (width,)}
+    check_arrays(path, "standardizer", arrays, shapes, "float64")
+    for name in shapes:
+        if name.endswith("std") and not (arrays[name] > 0).all():
+            least = arrays[name].min()
+            raise CheckpointError(f"{path}: array standardizer/{name}: expected numbers above 0, got {least:g}")
+    features, *regions = (Standardizer(arrays[f"{part}mean"], arrays[f"{part}std"]) for part in widths)
+    return features, regions[0] if regions else None
+
+
 def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:
     """Check that a data set has the vocabulary, encoder and feature width of the model.
 
@@ -166,7 +266,7 @@ def check_regions(
             f"{loaded.path}: regions: expected {meta.region_dim} numbers per region, got {width}; {hint}"
         )
     if meta.grid and grid and meta.grid != list(grid):
-        expected, got = (" x ".join(map(str, one)) for one in (meta.grid, grid))
+        expected, got = (" x ".join(map(str, sides)) for sides in (meta.grid, grid))
         raise CheckpointError(
             f"{loaded.path}: regions: expected a grid of {expected}, got {got}; use the encoder of the training images"
         )
@@ -194,3 +294,24 @@ def check_width(loaded: LoadedModel, width: int, where: str) -> None:
             f"{where}: features: expected {loaded.meta.feature_dim} numbers per image, got {width}; "
             f"{loaded.path} was trained on features of another width"
         )
+
+
+def model_properties(loaded: LoadedModel, is_packaged: bool = False) -> dict[str, str]:
+    """Describe a model by property. The encoder is untrusted text; the weights of a package are float16."""
+    m, decode, model = loaded.config.model, loaded.config.decode, loaded.model
+    dtype = f"float16, computed in {m.dtype}" if is_packaged else m.dtype
+    how = f"beam search of width {decode.beam_width}" if decode.beam_width > 1 else "greedy decoding"
+    how = how if decode.method == "beam" else f"sampling with temperature {decode.temperature:g}"
+    parameters = f"{sum(w.size for w in model.params.values()):,}" if isinstance(model, CaptioningRNN) else ""
+    is_standardized = isinstance(model, CaptioningRNN) and model.standardizer is not None
+    return {
+        "recurrent cell": f"{m.cell}, {m.hidden_dim:,} units",
+        "word embedding": f"{m.wordvec_dim:,} dimensions",
+        "image input": m.image_input,
+        "attention": f"{m.attention}, keys of {m.attention_dim} dimensions" if model.attends else "none",
+        "vocabulary": f"{len(loaded.vocab) - len(SPECIAL):,} words and {len(SPECIAL)} special tokens",
+        "parameters": f"{parameters} ({dtype})",
+        "image encoder": f"{loaded.meta.encoder} ({loaded.meta.feature_dim:,} dimensions)",
+        "features": "standardized" if is_standardized else "not standardized",
+        "decoding": how,
+    }

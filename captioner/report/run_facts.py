@@ -11,9 +11,8 @@ from captioner.config.differences import config_differences
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.evaluation.scoring import distinct
-from captioner.inference.model_properties import model_properties
 from captioner.inference.package_info import in_package
-from captioner.inference.restore import LoadedModel
+from captioner.inference.restore import LoadedModel, model_properties
 from captioner.printable import printable
 from captioner.report.history import History, merged_warnings, read_history
 from captioner.storage.files import read_json_object, read_text

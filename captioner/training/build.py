@@ -15,7 +15,7 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.data.prefetch import PrefetchedBatches, in_memory
 from captioner.errors import ConfigError, UsageError
-from captioner.inference.build_model import assemble, build_sizes
+from captioner.inference.restore import assemble, build_sizes
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import Standardizer

@@ -22,10 +22,9 @@ from captioner.config.yaml_io import dump, parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.evaluation.runs import short_names
-from captioner.inference.build_reranker_index import origin_of
 from captioner.inference.captioner import Captioner
-from captioner.inference.ensemble import ensemble_of
-from captioner.inference.load import Run, captioner_of, check_root, open_run
+from captioner.inference.load import Run, captioner_of, check_root, ensemble_of, open_run
+from captioner.inference.reranker_index import origin_of
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.load_corpus import build_corpus

@@ -15,11 +15,9 @@ from captioner.config.effects import SHAPING
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError
-from captioner.inference.base_models import base_models_after
-from captioner.inference.build_model import assemble
 from captioner.inference.load import open_run
-from captioner.inference.package_info import BASE_MODELS
-from captioner.inference.restore import Restored, check_encoder
+from captioner.inference.package_info import BASE_MODELS, base_models_after
+from captioner.inference.restore import Restored, assemble, check_encoder
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.text.vocabulary import SPECIAL, Vocab
 

@@ -15,8 +15,7 @@ from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.environment.reproducibility import environment
 from captioner.errors import CheckpointError
-from captioner.inference.build_reranker_index import is_current
-from captioner.inference.reranker_index import Index
+from captioner.inference.reranker_index import Index, is_current
 from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN

@@ -18,8 +18,8 @@ from typing import Any, Concatenate, ParamSpec
 
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError, UsageError
-from captioner.inference.find_checkpoint import BEST, HISTORY, LAST, RERANKER
-from captioner.inference.package_info import BASE_MODELS
+from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
+from captioner.inference.package_info import BASE_MODELS, HISTORY
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, write_atomically, writing

@@ -15,9 +15,8 @@ from captioner.arrays import Array
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus, Split, check_captions, check_image_idxs
 from captioner.errors import CheckpointError, ConfigError, DataError
-from captioner.inference.build_reranker_index import index_rows, origin_of
 from captioner.inference.captioner import Candidates, Captioner
-from captioner.inference.reranker_index import Origin
+from captioner.inference.reranker_index import Origin, index_rows, origin_of
 from captioner.inference.restore import is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage.sealed import Seal

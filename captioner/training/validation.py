@@ -22,10 +22,9 @@ from captioner.decode import Reranker, greedy
 from captioner.errors import DataError
 from captioner.evaluation.score_model import build_evaluation_set
 from captioner.evaluation.scoring import EvaluationSet, score_captions
-from captioner.inference.build_reranker_index import build_index
 from captioner.inference.captioner import Captioner
 from captioner.inference.decoder import build_decoder
-from captioner.inference.reranker_index import Index
+from captioner.inference.reranker_index import Index, build_index
 from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
 from captioner.model.captioning_rnn import CaptioningRNN

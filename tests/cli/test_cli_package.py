@@ -73,7 +73,7 @@ def test_models_are_listed(cli: Callable[..., Any], birds: Path) -> None:
 
 
 def test_without_models_the_list_is_empty(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.inference.installed_models.installed_names", list)
+    monkeypatch.setattr("captioner.inference.find_checkpoint.installed_names", list)
     done = cli("models")
     assert (done.code, done.out) == (0, "")
     assert done.err.startswith("no models are installed; ")

@@ -8,9 +8,8 @@ import pytest
 
 from captioner.evaluation.pointing import pointing_accuracy
 from captioner.evaluation.score_model import build_evaluation_set, score_model
-from captioner.inference.attention import Attention
-from captioner.inference.ensemble import ensemble_of
-from captioner.inference.load import captioner_of, open_corpus, open_run
+from captioner.inference.caption import Attention
+from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 
 
 def test_the_words_of_all_images_count(attention_run: Path) -> None:

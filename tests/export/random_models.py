@@ -9,9 +9,8 @@ import numpy as np
 
 from captioner.arrays import SharedRows
 from captioner.config.yaml_io import dump, parse
-from captioner.inference.build_model import build_sizes
 from captioner.inference.load import open_run
-from captioner.inference.restore import Restored
+from captioner.inference.restore import Restored, build_sizes
 from captioner.layers import CELLS
 from captioner.model.attention import ATTENTIONS
 from captioner.model.image_input import IMAGE_INPUTS

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from captioner.errors import CaptionerError, UsageError
-from captioner.inference.attention import Attention
 from captioner.inference.attention_files import AttentionFiles, MapFiles, check_folder, no_picture, photograph
-from captioner.inference.caption import Caption
+from captioner.inference.caption import Attention, Caption
 from captioner.printable import printable
 
 

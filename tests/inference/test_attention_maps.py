@@ -10,8 +10,7 @@ import captioner
 from captioner.data.corpus import read_regions
 from captioner.errors import CaptionerError, CheckpointError
 from captioner.inference.caption_features import caption_split
-from captioner.inference.ensemble import ensemble_of
-from captioner.inference.load import captioner_of, open_corpus, open_run
+from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 
 METHODS = {
     "greedy": [],

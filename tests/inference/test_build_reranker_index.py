@@ -10,9 +10,8 @@ from captioner.data.features import standardization
 from captioner.decode import Reranker
 from captioner.decode.consensus import inverse_kernel, unit_features
 from captioner.errors import DataError
-from captioner.inference import build_reranker_index
-from captioner.inference.build_reranker_index import build_index
-from captioner.inference.reranker_index import Index
+from captioner.inference import reranker_index
+from captioner.inference.reranker_index import Index, build_index
 from captioner.model.image_input import Standardizer
 
 
@@ -31,7 +30,7 @@ def test_float16_rounding_changes_expected_cider_little(corpus: Corpus, index: I
 
 
 def test_a_large_training_split_is_sampled(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_reranker_index, "MAX_IMAGES", 7)
+    monkeypatch.setattr(reranker_index, "MAX_IMAGES", 7)
     weights = build_index(corpus).reranker().weights(corpus.split("train").features[:])
     assert weights.shape == (40, 7)
     own = np.flatnonzero((weights == 0).any(axis=1)).tolist()

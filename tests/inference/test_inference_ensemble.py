@@ -11,8 +11,7 @@ from captioner.decode import Ensemble
 from captioner.errors import CheckpointError
 from captioner.evaluation.score_model import build_evaluation_set, score_model
 from captioner.inference.caption_features import caption_split
-from captioner.inference.ensemble import ensemble_of
-from captioner.inference.load import captioner_of, open_corpus, open_runs
+from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_runs
 from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes

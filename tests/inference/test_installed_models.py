@@ -12,8 +12,13 @@ from packaged import install
 
 import captioner
 from captioner.errors import CheckpointError
-from captioner.inference.find_checkpoint import find_checkpoint, is_run
-from captioner.inference.installed_models import describe_installed, find_installed, installed_names
+from captioner.inference.find_checkpoint import (
+    describe_installed,
+    find_checkpoint,
+    find_installed,
+    installed_names,
+    is_run,
+)
 from captioner.inference.load import open_run
 from captioner.inference.package_info import WEIGHTS
 

@@ -13,12 +13,10 @@ from captioning import candidates
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError
-from captioner.inference.build_reranker_index import is_current
-from captioner.inference.ensemble import ensemble_of
 from captioner.inference.find_checkpoint import RERANKER
-from captioner.inference.load import captioner_of, open_corpus, open_run
+from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.inference.load import load as load_captioner
-from captioner.inference.reranker_index import SEAL, Index, load, save
+from captioner.inference.reranker_index import SEAL, Index, is_current, load, save
 from captioner.inference.restore import Restored
 from captioner.storage import checkpoint
 

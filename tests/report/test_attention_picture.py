@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.images.attention_picture import visibility
-from captioner.inference.attention import Attention
+from captioner.inference.caption import Attention
 from captioner.report.attention_picture import LEVELS, WordMap, word_maps
 
 

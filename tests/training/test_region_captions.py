@@ -15,8 +15,7 @@ import captioner
 from captioner.data.prepared import prepared
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images.scenes_encoder import ScenesEncoder
-from captioner.inference.ensemble import ensemble_of
-from captioner.inference.load import captioner_of, open_corpus, open_run
+from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.storage import checkpoint
 
 

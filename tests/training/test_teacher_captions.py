@@ -10,9 +10,9 @@ import pytest
 from distilling import BEAM, captions_of
 
 from captioner.data.corpus import Corpus
-from captioner.inference.build_reranker_index import build_index, index_rows
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import open_corpus, open_run
+from captioner.inference.reranker_index import build_index, index_rows
 from captioner.inference.restore import Restored
 from captioner.training import teacher_captions
 from captioner.training.teacher_captions import build_training_corpus
@@ -82,7 +82,7 @@ def test_the_generation_leaves_each_image_out(
 
 
 def test_index_rows_are_the_places_of_the_images(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.inference.build_reranker_index.MAX_IMAGES", 7)
+    monkeypatch.setattr("captioner.inference.reranker_index.MAX_IMAGES", 7)
     split = corpus.split("train")
     kept = np.flatnonzero(split.image_idxs != 5)
     train_split = dataclasses.replace(split, captions=split.captions[kept], image_idxs=split.image_idxs[kept])

@@ -11,8 +11,7 @@ from checkpoint_arrays import assert_same_arrays
 
 from captioner.config.yaml_io import parse
 from captioner.errors import CheckpointError, ConfigError
-from captioner.inference.ensemble import ensemble_of
-from captioner.inference.load import captioner_of, open_corpus, open_run
+from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.storage import checkpoint
 from captioner.training.resume import resume
 from captioner.training.train import train

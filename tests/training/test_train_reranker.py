@@ -10,10 +10,9 @@ import pytest
 
 from captioner.config.yaml_io import parse
 from captioner.errors import CheckpointError
-from captioner.inference.build_reranker_index import is_current
 from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, open_corpus, open_run
-from captioner.inference.reranker_index import load
+from captioner.inference.reranker_index import is_current, load
 from captioner.storage import checkpoint
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
