@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captioner.config.effects import check_used
+from captioner.config.checks import check_used
 from captioner.config.options import Config, Prepare
 from captioner.config.schema import options as option_table
 from captioner.config.yaml_io import dump, parse

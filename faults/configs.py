@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.config.constraints import CONSTRAINTS
+from captioner.config.checks import CONSTRAINTS
 from captioner.config.options import Config
 from captioner.config.schema import build
 from captioner.config.yaml_io import dump, parse

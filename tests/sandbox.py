@@ -17,7 +17,7 @@ from PIL import Image
 
 from captioner.cli import cli as root
 from captioner.config import yaml_io
-from captioner.config.effects import is_used
+from captioner.config.checks import is_used
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.storage import checkpoint
 

@@ -16,7 +16,7 @@ CHECKPOINTS = ("best.h5", "last.h5")
 
 def complete_override(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Complete the key of an override that the command uses, or the value after its `=`."""
-    from captioner.config.effects import is_used
+    from captioner.config.checks import is_used
     from captioner.config.schema import options
 
     key, equals, _ = incomplete.partition("=")

@@ -52,7 +52,7 @@ def teacher_override_option(command: Command) -> Command:
 
     def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
         if overrides:
-            from captioner.config.effects import check_used
+            from captioner.config.checks import check_used
 
             check_used(overrides, "the teachers")
         return overrides
@@ -73,7 +73,7 @@ def example_override_option(example: str) -> Callable[[Command], Command]:
 
     def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
         if overrides:
-            from captioner.config.effects import check_used
+            from captioner.config.checks import check_used
 
             check_used(overrides, context.command_path.partition(" ")[2])
         return overrides

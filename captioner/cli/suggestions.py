@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
-from captioner.config.effects import is_used
+from captioner.config.checks import is_used
 from captioner.config.options import Prepare
 from captioner.config.schema import Option, options
-from captioner.config.synonyms import SYNONYMS
+from captioner.config.values import nearest_option
+from captioner.printable import similar
 
 OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
 PREPARE = frozenset(option.path for option in options(Prepare))
@@ -56,8 +56,8 @@ def _for_option(error: click.NoSuchOption, command: click.Command, name: str, wo
     word, equals, value = words[place].partition("=")
     takes_overrides = any(parameter.name == "overrides" for parameter in command.params)
     key = word.lstrip("-").lower().replace("-", "_")
-    is_misspelt = bool(get_close_matches(flag, error.possibilities or (), 1, SIMILARITY))
-    path = _option_named(key, name, similar=not is_misspelt) if takes_overrides else None
+    is_misspelt = bool(similar(flag, error.possibilities or (), SIMILARITY))
+    path = _option_named(key, name, or_similar=not is_misspelt) if takes_overrides else None
     if path is None:
         return ""
     if not equals and not following.startswith("--"):
@@ -71,15 +71,10 @@ def _is_flag(word: str, flag: str) -> bool:
     return word == flag or word.startswith(f"{flag}=") or (len(flag) == 2 and word.startswith(flag))
 
 
-def _option_named(name: str, command: str, similar: bool) -> str | None:
-    """Find the config option of a name, a synonym or, with `similar`, a similar name, among those a command uses."""
-    used = {path: path.rpartition(".")[2] for path in OPTIONS if is_used(path, command)}
-    same = [path for path, last in used.items() if name in (path, last)]
-    same += [path for path in (SYNONYMS.get(name),) if path in used]
-    if not same and similar:
-        close = get_close_matches(name, used.values(), 1, SIMILARITY)
-        same = [path for path, last in used.items() if last in close]
-    return min(same, key=lambda path: path.count("."), default=None)
+def _option_named(name: str, command: str, or_similar: bool) -> str | None:
+    """Find the config option of a name, a synonym or, with `or_similar`, a similar name, among those a command uses."""
+    used = [path for path in OPTIONS if is_used(path, command)]
+    return nearest_option(name, used, SIMILARITY if or_similar else 1)
 
 
 def _prepare_option(value: str) -> str:

@@ -1,4 +1,4 @@
-"""The table of options, derived from the dataclasses in `config.options`."""
+"""The table of options, derived from the dataclasses in `config.options`, and as JSON Schema."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
 }
 NOUNS: Mapping[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a name", Path: "a path"}
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+TYPES: Mapping[type, Mapping[str, Any]] = {
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    str: {"type": "string", "minLength": 1},
+    Path: {"type": "string", "minLength": 1},
+}
+BOUNDS = {">": "exclusiveMinimum", ">=": "minimum", "<": "exclusiveMaximum", "<=": "maximum"}
+"""Types and bounds as JSON Schema."""
 
 
 class Bound(NamedTuple):
@@ -107,3 +117,30 @@ def build(values: Mapping[str, Any], section: Any = Config, prefix: str = "") ->
         elif path in values:
             given[field.name] = values[path]
     return section(**given)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a config file.
+
+    It contains the types, choices and bounds of the options; only the loader checks constraints between options.
+    """
+    # null: every option below the section is commented out
+    schemas: dict[str, dict[str, Any]] = {
+        path: {"description": doc, "type": ["object", "null"], "additionalProperties": False, "properties": {}}
+        for path, doc in {"": str(Config.__doc__), **sections()}.items()
+    }
+    root = schemas[""]
+    for path, schema in [*schemas.items(), *((option.path, _option(option)) for option in options())]:
+        section, _, name = path.rpartition(".")
+        if path:
+            schemas[section]["properties"][name] = schema
+    return {"$schema": DRAFT, "title": "Config file of captioner", **root}
+
+
+def _option(option: Option) -> dict[str, Any]:
+    """Return the schema of one option: type or choices, bounds, description and default."""
+    values = {"enum": list(option.choices)} if option.choices else dict(TYPES[option.kind])
+    if option.nullable:
+        values = {"enum": [*values["enum"], None]} if option.choices else {**values, "type": [values["type"], "null"]}
+    limits = {BOUNDS[bound.sign]: option.kind(bound.limit) for bound in option.bounds}
+    return {"description": f"{option.doc}; {option.expected()}", **values, **limits, "default": option.default}

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from captioner.config.constraints import CONSTRAINTS
-from captioner.config.effects import unused
+from captioner.config.checks import CONSTRAINTS, unused
 from captioner.config.options import Config
 from captioner.config.schema import Option, build, options, sections
 from captioner.config.shipped import locate, not_found
@@ -116,6 +115,27 @@ def dump(config: Config, *, comments: bool = False) -> str:
         value = write(option, attrgetter(path)(config))
         lines.append((f"{'  ' * len(parents)}{name}: {value}", f"{option.doc}; {option.expected()}"))
     return "".join(f"{line:<32} # {comment}\n" if comments else f"{line}\n" for line, comment in lines)
+
+
+def config_differences(config: Config) -> str:
+    """Return the options that differ from their defaults, as a config file. File paths are omitted."""
+    tree: dict[str, Any] = {}
+    for option in options():
+        value = attrgetter(option.path)(config)
+        if option.kind is Path or value == option.default:
+            continue
+        *sections, name = option.path.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return yaml_text(tree) if tree else ""
+
+
+def yaml_text(tree: dict[str, Any]) -> str:
+    """Write YAML with one line per value, in the given order."""
+    text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=float("inf"))
+    return text
 
 
 def _read_file(path: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import captioner
-from captioner.config.differences import config_differences, yaml_text
+from captioner.config.yaml_io import config_differences, yaml_text
 from captioner.errors import DataError, UsageError
 from captioner.evaluation.titles import SCORES, format_interval, format_score, statistic_rows
 from captioner.export.scores_file import SplitScores, read_scores

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from difflib import SequenceMatcher, get_close_matches
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from captioner.errors import CheckpointError
 from captioner.inference.package_info import WEIGHTS, PackageInfo, check_seal, find_package, is_name, read_info
-from captioner.printable import quoted
+from captioner.printable import quoted, similar
 from captioner.storage.sealed import SEAL
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ GROUP = "captioner.models"
 """The group of entry points of model packages."""
 MAX_ENTRIES = 1000
 """The number of entries of a folder that are examined."""
-SIMILARITY = 0.6
 
 
 def is_run(path: Path) -> bool:
@@ -81,8 +79,8 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def _nearest_model(path: Path) -> str:
-    similar = get_close_matches(str(path)[:MAX_ENTRIES], installed_names(), 1, SIMILARITY)
-    return f"; did you mean {similar[0]}?" if similar else ""
+    nearest = similar(str(path), installed_names())
+    return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
 def nearest_runs(path: Path) -> str:
@@ -90,15 +88,12 @@ def nearest_runs(path: Path) -> str:
 
     Return the end of a message, or an empty text if there are none.
     """
-
-    def similarity(run: Path) -> float:
-        return SequenceMatcher(None, path.name[:MAX_ENTRIES], run.name).ratio()
-
-    runs = set(_runs_in(path)) or {*_runs_in(path.parent), *_runs_in(RUNS)}
-    nearest = sorted(runs - {path}, key=lambda run: (-similarity(run), run))[:MAX_NAMED]
-    if nearest and similarity(nearest[0]) >= SIMILARITY:
-        return f"; did you mean {nearest[0]}?"
-    return f"; existing runs: {', '.join(map(str, nearest))}" if nearest else ""
+    runs = sorted({*(_runs_in(path) or [*_runs_in(path.parent), *_runs_in(RUNS)])} - {path})
+    ranked = similar(path.name, [run.name for run in runs], 0)
+    runs.sort(key=lambda run: ranked.index(run.name))
+    if similar(path.name, ranked[:1]):
+        return f"; did you mean {runs[0]}?"
+    return f"; existing runs: {', '.join(map(str, runs[:MAX_NAMED]))}" if runs else ""
 
 
 def _runs_in(folder: Path) -> list[Path]:

@@ -46,7 +46,7 @@ def load(runs: Run | Sequence[Run], overrides: Sequence[str] = ()) -> Captioner:
     Raises: CheckpointError for a damaged checkpoint or runs that do not fit together, ConfigError for overrides, also
     for those without effect, DataError for a damaged re-ranking index, TypeError for arguments of another type.
     """
-    from captioner.config.effects import check_used
+    from captioner.config.checks import check_used
 
     overrides = override_list(overrides, "load")
     check_used(overrides, "captioner.load")

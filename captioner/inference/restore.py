@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from captioner.arrays import Params
-from captioner.config.effects import SHAPING
+from captioner.config.checks import SHAPING
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus

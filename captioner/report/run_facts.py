@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from captioner.config.differences import config_differences
 from captioner.config.options import Config
-from captioner.config.yaml_io import parse
+from captioner.config.yaml_io import config_differences, parse
 from captioner.evaluation.scoring import distinct
 from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel, model_properties

@@ -9,15 +9,15 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any, NamedTuple
 
 from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.printable import similar
 
 TEXT_LIMIT, LINE_LIMIT = 1 << 26, 1 << 16
-MAX_ENTRIES, MAX_NAME = 1000, 255
-"""The number of names in a folder that are compared with a missing one, and the characters of each."""
+MAX_ENTRIES = 1000
+"""The number of names in a folder that are compared with a missing one."""
 NUMBERS = re.compile(r"\d+")
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 # without O_NONBLOCK, opening a named pipe would block until another process writes to it
@@ -181,8 +181,8 @@ def _missing_remedy(name: str) -> str:
         while (parent := os.path.dirname(folder)) not in ("", folder) and not os.path.isdir(parent):
             folder = parent
         return f"folder not found: {folder}"
-    for similar in _similar(folder or ".", base):
-        return f"did you mean {os.path.join(folder, similar)}?"
+    for other in _similar(folder or ".", base):
+        return f"did you mean {os.path.join(folder, other)}?"
     if os.path.isabs(name):
         return "check the name"
     return f"relative names start at {os.path.realpath('.')}"
@@ -193,7 +193,7 @@ def _similar(folder: str, name: str) -> list[str]:
     with os.scandir(folder) as entries:
         others = [entry.name for entry in islice(entries, MAX_ENTRIES)]
     names = {other.lower(): other for other in others if NUMBERS.findall(other) == NUMBERS.findall(name)}
-    return [names[similar] for similar in get_close_matches(name[:MAX_NAME].lower(), names, 1, 0.75)]
+    return [names[lower] for lower in similar(name.lower(), names, 0.75)]
 
 
 class FileVersion(NamedTuple):

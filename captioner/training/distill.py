@@ -17,7 +17,6 @@ from pathlib import Path
 
 from captioner.arrays import Array
 from captioner.config.options import Config
-from captioner.config.student import STUDENT
 from captioner.config.yaml_io import dump, parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, UsageError
@@ -42,6 +41,23 @@ from captioner.training.teacher_captions import (
     none_yet,
 )
 from captioner.training.train import Training, train
+
+STUDENT = (
+    "train.objective=distillation",
+    "train.epochs=5",
+    "train.max_steps=null",
+    "train.learning_rate=1e-3",
+    "train.warmup_steps=50",
+    "train.label_smoothing=0",
+    "train.ema_decay=0.99",
+    "validate.every=1",
+    "validate.score_every=1",
+    "validate.best_metric=cider_d",  # the perplexity of the references gets worse while the captions get better
+    "decode.method=beam",
+    "decode.beam_width=10",
+    "decode.consensus=0",
+)
+"""Options of a student that are not its first teacher's."""
 
 Given = tuple[Path, TeacherCaptions]
 """Captions of an earlier distillation, and their file."""

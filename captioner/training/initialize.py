@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array, Params, cast
-from captioner.config.effects import SHAPING
+from captioner.config.checks import SHAPING
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError

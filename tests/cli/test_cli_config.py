@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from captioner.cli.config import config
-from captioner.config.json_schema import json_schema
 from captioner.config.options import Config
+from captioner.config.schema import json_schema
 from captioner.config.shipped import shipped
 from captioner.config.yaml_io import load, parse
 from captioner.errors import CaptionerError, ConfigError, UsageError

@@ -3,7 +3,7 @@
 import pytest
 from config_texts import problems
 
-from captioner.config.constraints import CONSTRAINTS
+from captioner.config.checks import CONSTRAINTS
 from captioner.config.options import Decode
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError

@@ -4,7 +4,7 @@ import pytest
 from config_texts import problems
 
 from captioner.config import yaml_io as configio
-from captioner.config.synonyms import SYNONYMS
+from captioner.config.values import SYNONYMS
 from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS
 
 

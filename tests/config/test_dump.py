@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.config.constraints import CONSTRAINTS
+from captioner.config.checks import CONSTRAINTS
 from captioner.config.options import Config
 from captioner.config.schema import Option, build, options
 from captioner.config.yaml_io import dump, parse

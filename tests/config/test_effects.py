@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.config.effects import DEFAULTS, USED_BY, USED_WITH, check_used, is_used
+from captioner.config.checks import DEFAULTS, USED_BY, USED_WITH, check_used, is_used
 from captioner.config.options import Config
 from captioner.config.schema import sections
 from captioner.config.yaml_io import OPTIONS, dump, parse

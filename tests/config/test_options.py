@@ -9,7 +9,7 @@ from typing import Annotated
 
 import pytest
 
-from captioner.config.constraints import CONSTRAINTS
+from captioner.config.checks import CONSTRAINTS
 from captioner.config.options import Config, Prepare
 from captioner.config.schema import NOUNS, Option, build, options, sections
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from captioner.config.synonyms import SYNONYMS
-from captioner.config.values import closest
+from captioner.config.values import SYNONYMS, closest
 from captioner.config.yaml_io import OPTIONS
 
 CHOICES = {choice for option in OPTIONS.values() for choice in option.choices}

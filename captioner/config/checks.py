@@ -1,12 +1,14 @@
-"""Options without effect: an override that changes nothing is an error, because its user expects a change.
+"""Checks across options: constraints, and overrides without effect.
 
-In a config file such an option is accepted: one file serves several commands.
+A violated constraint is an error everywhere. An option without effect is an error in an override, because its user
+expects a change; in a config file it is accepted, since one file serves several commands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
+from typing import Any, NamedTuple
 
 from captioner.config.options import Config
 from captioner.config.schema import either, options
@@ -14,7 +16,99 @@ from captioner.config.values import MAX_SHOWN
 from captioner.errors import ConfigError
 from captioner.printable import printable
 
-DEFAULTS: Mapping[str, object] = {option.path: option.default for option in options()}
+DEFAULTS: Mapping[str, Any] = {option.path: option.default for option in options()}
+
+
+class Constraint(NamedTuple):
+    """A condition on two options; if it does not hold, `problem` is reported for `option`.
+
+    With `reset`, an `option` that an override of `other` makes ineffective is set to its default instead.
+    """
+
+    option: str
+    other: str
+    holds: Callable[[Config], bool]
+    problem: str
+    reset: bool = False
+
+
+def _only_with(option: str, other: str, value: str) -> Constraint:
+    """Require the default of `option` unless `other` has `value`."""
+    default = DEFAULTS[option]
+    return Constraint(
+        option,
+        other,
+        lambda config: attrgetter(option)(config) == default or attrgetter(other)(config) == value,
+        f"has no effect without {other} {value} (set that, or leave this at {'null' if default is None else default})",
+        reset=option.startswith("decode."),
+    )
+
+
+def _only_with_a_beam(option: str) -> Constraint:
+    """Require 0 for an option that ranks the candidates of a beam unless there is more than one."""
+    return Constraint(
+        option,
+        "decode.beam_width",
+        lambda c: attrgetter(option)(c) == 0 or (c.decode.method == "beam" and c.decode.beam_width >= 2),
+        "has no effect without decode.method beam and decode.beam_width >= 2 (set those, or leave this at 0)",
+        reset=True,
+    )
+
+
+def _needs_root(source: str, expected: str) -> Constraint:
+    """Require `data.root` for a data source."""
+    return Constraint(
+        "data.root",
+        "data.source",
+        lambda c: c.data.source != source or c.data.root is not None,
+        f"required by data.source {source} ({expected})",
+    )
+
+
+CONSTRAINTS = (
+    _needs_root("cs231n", "the folder with coco2014_captions.h5"),
+    _needs_root("prepared", "a file written by `captioner prepare`"),
+    _only_with("train.lr_decay", "train.schedule", "exponential"),
+    _only_with("train.weight_decay", "train.update_rule", "adamw"),
+    Constraint(
+        "train.objective",
+        "train.init_from",
+        lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
+        "self_critical needs a trained model (set train.init_from to its run)",
+    ),
+    Constraint(
+        "train.label_smoothing",
+        "train.objective",
+        lambda c: c.train.label_smoothing == 0 or c.train.objective != "self_critical",
+        "has no effect with train.objective self_critical (set another, or leave this at 0)",
+    ),
+    Constraint(
+        "validate.score_every",
+        "validate.every",
+        lambda c: c.validate.score_every is None or c.validate.score_every % c.validate.every == 0,
+        "expected a multiple of validate.every",
+    ),
+    Constraint(
+        "validate.best_metric",
+        "validate.score_every",
+        lambda c: c.validate.best_metric == "loss" or c.validate.score_every is not None,
+        "is never measured (set validate.score_every 1, or leave this at loss)",
+    ),
+    Constraint(
+        "decode.min_length",
+        "decode.max_length",
+        lambda c: c.decode.min_length <= c.decode.max_length,
+        "expected at most decode.max_length",
+    ),
+    _only_with("decode.beam_width", "decode.method", "beam"),
+    _only_with_a_beam("decode.length_penalty"),
+    _only_with_a_beam("decode.consensus"),
+    _only_with("decode.temperature", "decode.method", "sampling"),
+    _only_with("decode.top_k", "decode.method", "sampling"),
+    _only_with("decode.top_p", "decode.method", "sampling"),
+    _only_with("decode.seed", "decode.method", "sampling"),
+)
+
 TRAINED = ("threads", "data", "decode")
 """What can change for a trained model: where its data set is, and how captions are decoded."""
 SHAPING = (
@@ -72,7 +166,7 @@ USED_WITH: Mapping[str, tuple[str, Sequence[str]]] = {
 }
 """Options that have an effect only with some values of another option.
 
-`config.constraints` has those that are an error in a config file too.
+`CONSTRAINTS` has those that are an error in a config file too.
 """
 
 
