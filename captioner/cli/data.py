@@ -138,7 +138,7 @@ def show(
     if overwrite and html is None:
         raise UsageError("--overwrite needs --html")
     if html is not None:
-        from captioner.report.data_page import write_examples
+        from captioner.report.image_pages import write_examples
 
         missing = write_examples(html, corpus, split, examples, images, overwrite)
         if missing:

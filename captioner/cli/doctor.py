@@ -32,7 +32,7 @@ CORE = ("numpy", "click", "h5py", "tqdm", "pyyaml")
 PURPOSES: Mapping[str, str] = {
     "images": "encodes photographs",
     "heic": "reads HEIC photographs",
-    "report": "writes HTML pages (captioner report, train --report, data show --html)",
+    "report": "writes HTML pages (report, train --report, data show --html, sample --attention)",
     "web": "serves a web page and an HTTP API (captioner serve)",
     "export": "writes ONNX and safetensors files (captioner export)",
     "tensorboard": "writes TensorBoard event files (train.tensorboard)",

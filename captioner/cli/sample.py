@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from captioner.inference.caption import Caption
     from captioner.inference.captioner import Captioner
     from captioner.inference.restore import LoadedModel
+    from captioner.report.image_pages import AttentionPage
 
+PAGES = (".html", ".htm")
+"""Suffixes with which --attention writes a page."""
 TRUE = {True: ("true",), False: ("not true",), None: ()}
 
 
@@ -43,7 +46,7 @@ Examples:
   captioner sample runs/birds new.jpg holiday/
   captioner sample runs/scenes --split val -n 10
   captioner sample runs/scenes/last.h5 --features new.h5 --json
-  captioner sample runs/scenes-attention -n 10 --attention maps
+  captioner sample runs/scenes-attention -n 10 --attention maps.html
   captioner sample --ensemble runs/birds runs/birds-2 new.jpg -o decode.beam_width=5 -o decode.length_penalty=0.7
   captioner sample runs/birds photos/ --json --shard 1/4
   captioner sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9
@@ -93,11 +96,11 @@ Examples:
 @click.option(
     "--attention",
     type=PATH,
-    metavar="FOLDER",
-    help="Also write the attention maps of each image's first caption to FOLDER: a picture and a JSON file. The model "
-    "must have attention.",
+    metavar="FILE|FOLDER",
+    help="Also write the attention maps of each image's first caption: with the pictures to one page FILE.html, or to "
+    "FOLDER, one JSON file per image. The model must have attention.",
 )
-@images_option("--attention with --split")
+@images_option("--attention FILE.html with --split")
 @click.option("--overwrite", is_flag=True, help="Replace existing files of --write-sidecar, --coco and --attention.")
 @recipe_options
 @example_override_option("decode.beam_width=5")
@@ -135,6 +138,7 @@ def sample(
     """
     from captioner.inference.find_checkpoint import is_run
 
+    is_page = attention is not None and attention.suffix.lower() in PAGES
     runs = [run, *takewhile(is_run, names)]
     photos = names[len(runs) - 1 :]
     if late := [name for name in photos if is_run(name)]:
@@ -148,8 +152,8 @@ def sample(
          "--write-sidecar, --encoder and --encoder-option need photographs"),
         (overwrite and write_sidecar is None and coco is None and attention is None,
          "--overwrite needs --write-sidecar, --coco or --attention"),
-        (images is not None and (attention is None or photos or features is not None),
-         "--images needs --attention and the images of a split"),
+        (images is not None and (not is_page or photos or features is not None),
+         "--images needs --attention FILE.html and the images of a split"),
     ):  # fmt: skip
         if wrong:
             raise UsageError(message)
@@ -161,7 +165,12 @@ def sample(
         from captioner.evaluation.caption_files import check_results_output
 
         check_results_output(coco, overwrite)
-    if attention is not None:
+    page = files = None
+    if attention is not None and is_page:
+        from captioner.report.image_pages import AttentionPage
+
+        page = AttentionPage(attention, overwrite)
+    elif attention is not None:
         from captioner.inference.attention_files import check_folder
 
         check_folder(attention)
@@ -172,7 +181,8 @@ def sample(
         from captioner.inference.caption import check_attention
 
         check_attention(loaded)
-    with_attention, corpus = attention is not None, None
+    with_attention = attention is not None
+    corpus: Corpus | None = None
     captions: Iterable[Caption | DataError]
     if photos:
         captions = _captions_of_photos(loaded, photos, encoder, encoder_option, number, n_best, with_attention, shard)
@@ -188,15 +198,19 @@ def sample(
         of_split = corpus.split(split or "val")
         captioner = _open_captioner(loaded, corpus if data is None else None)
         captions = caption_split(captioner, of_split, number, n_best, corpus.vocab, with_attention, shard)
-    if attention is None:
-        return _write_captions(captions, as_json, write_sidecar, coco, overwrite)
-    from captioner.inference.attention_files import AttentionFiles, no_picture, photograph, split_pictures
+    if page is not None and photos:
+        page.find = lambda caption: Path(caption.image)
+    elif page is not None and corpus is not None:
+        from captioner.report.image_pages import pictures_by_name
 
-    find = photograph if photos else no_picture if corpus is None else split_pictures(corpus, split or "val", images)
-    files = AttentionFiles(attention, find, loaded.meta.encoder, overwrite)
-    code = _write_captions(captions, as_json, write_sidecar, coco, overwrite, files)
-    if corpus is not None and files.without_picture:
-        missing = f"{files.without_picture:,} of {files.written:,} photographs not found or unreadable"
+        page.find = pictures_by_name(corpus, split or "val", images)
+    elif attention is not None and page is None:
+        from captioner.inference.attention_files import AttentionFiles
+
+        files = AttentionFiles(attention, loaded.meta.encoder, overwrite)
+    code = _write_captions(captions, as_json, write_sidecar, coco, overwrite, files, page)
+    if page is not None and corpus is not None and page.missing:
+        missing = f"{page.missing:,} of {page.shown:,} photographs not found or unreadable"
         output.problem(f"{missing}; {images_hint(corpus.about, images)}")
     return code
 
@@ -247,10 +261,11 @@ def _write_captions(
     coco: Path | None,
     overwrite: bool,
     maps: AttentionFiles | None = None,
+    page: AttentionPage | None = None,
 ) -> int:
     """Print captions, and write them to sidecar files and to a file in COCO's format; return the exit code.
 
-    Their attention is written to the files `maps`.
+    Their attention is written to the files `maps` or to a page.
     """
     written: dict[str, Caption] = {}
     sidecars = None
@@ -262,6 +277,8 @@ def _write_captions(
 
         sidecars = Sidecars(suffix, overwrite)
         keep.append(sidecars.write)
+    if page is not None:
+        keep.append(page.add)
     code = _print(captions, as_json, keep, maps)
     if coco is not None:
         from captioner.evaluation.caption_files import write_results
@@ -270,6 +287,10 @@ def _write_captions(
     if sidecars is not None and sidecars.kept:
         exist = "sidecars exist" if sidecars.kept > 1 else "sidecar exists"
         output.problem(f"{sidecars.kept:,} {exist} already, not replaced; --overwrite replaces existing files")
+    if page is not None:
+        page.write()
+        number = f"{page.shown:,}" if page.shown == page.captions else f"the first {page.shown:,} of {page.captions:,}"
+        output.note(f"{page.path}: attention maps of {number} image{'s' * (page.captions != 1)} written")
     if maps is not None and maps.kept:
         kept = f"attention maps of {maps.kept:,} image{'s' * (maps.kept > 1)} exist already, not replaced"
         output.problem(f"{kept}; --overwrite replaces existing files")
@@ -310,12 +331,12 @@ def _print(
 
 
 def _write_maps(maps: AttentionFiles, caption: Caption) -> tuple[dict[str, str] | None, CaptionerError | None]:
-    """Write the attention of a caption; return the names of the files, if they were written, and the error, if not."""
+    """Write the attention of a caption; return the name of the file, if it was written, and the error, if not."""
     try:
-        files = maps.write(caption)
+        file = maps.write(caption)
     except CaptionerError as error:
         return None, error
-    return None if files is None else {name: str(path) for name, path in files._asdict().items()}, None
+    return None if file is None else {"weights": str(file)}, None
 
 
 def _print_caption(caption: Caption, as_json: bool, more: dict[str, Any]) -> None:

@@ -63,8 +63,6 @@ _ORIGINALS = re.compile(
     r"|ico|svg|eps|exr|hdr)"
 )
 """Suffixes of other image formats, such as raw files."""
-ATTENTION_PICTURE = ".attention.png"
-"""The end of the names of pictures of attention, which are no photographs."""
 MAX_SCANS = 100
 """As in libtiff. Encoders write about 10 scans; the decoding time of a file grows with their number."""
 END_OF_IMAGE, START_OF_SCAN = 0xD9, 0xDA
@@ -244,9 +242,7 @@ def list_photos(
             if not os.path.join(os.path.realpath(link), "").startswith(inside):
                 unread(OSError(errno.ELOOP, LINK, link))
         found += [
-            Path(where, name)
-            for name in names
-            if Path(name).suffix.lower() in suffixes and not (name.startswith(".") or name.endswith(ATTENTION_PICTURE))
+            Path(where, name) for name in names if Path(name).suffix.lower() in suffixes and not name.startswith(".")
         ]
     return sorted(found)
 

@@ -15,8 +15,6 @@ from captioner.errors import UsageError
 from captioner.evaluation.evaluate import evaluate_split
 from captioner.evaluation.runs import NamedCaptioner, open_captioners
 from captioner.evaluation.scoring import ScoredCaptions
-from captioner.images.attention_picture import Picture
-from captioner.inference.attention_files import pictures_of_split
 from captioner.inference.captioner import Captioner
 from captioner.metrics import NAMES, scores_from_sums
 from captioner.printable import printable
@@ -26,6 +24,7 @@ from captioner.report.data_facts import DataTable, data_table
 from captioner.report.gallery import Gallery, build_gallery, choose
 from captioner.report.gradients import gradient_chart
 from captioner.report.page import ReportPage
+from captioner.report.pictures import Picture, pictures_of_split
 from captioner.report.run_facts import LONGEST, RunFacts, collect_facts, run_names
 from captioner.report.scores import figures_of_scores, score_table
 from captioner.report.vocabulary import word_use

@@ -10,10 +10,9 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import Split
 from captioner.evaluation.titles import SCORES
-from captioner.images.attention_picture import Picture
 from captioner.printable import printable
-from captioner.report.embedded_picture import Embedded
-from captioner.report.gallery import MAX_REFERENCES, MAX_TEXT, find_picture, shown_name, shown_text
+from captioner.report.gallery import MAX_REFERENCES, MAX_TEXT, SIDE, shown_name, shown_text
+from captioner.report.pictures import Embedded, Picture, embed_or_none
 from captioner.report.scores import interval, score
 from captioner.text.vocabulary import Vocab
 
@@ -70,11 +69,8 @@ def compare(
         )
         row = rows[number]
         references = [shown_text(one) for one in split.references(row, vocab)[:MAX_REFERENCES]]
-        entries.append(
-            CaptionDifference(
-                shown_name(split.image_ids[row]), find_picture(pictures(row), False), [*captions_of_runs], references
-            )
-        )
+        picture = embed_or_none(pictures(row), SIDE, False)
+        entries.append(CaptionDifference(shown_name(split.image_ids[row]), picture, [*captions_of_runs], references))
     note = (
         f"The scores of {first} minus those of the other runs, on the same images. If an interval does not contain 0, "
         "the choice of the images alone does not explain the difference."

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from captioner.data.corpus import Corpus, Split
-from captioner.images.attention_picture import Picture
 from captioner.inference.captioner import Captioner
 from captioner.inference.restore import Restored, check_corpus
 from captioner.report.downsampling import evenly_spaced
 from captioner.report.gallery import Gallery, build_gallery
+from captioner.report.pictures import Picture
 
 SHOWN = 8
 N_BEST = 3

@@ -11,14 +11,11 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
-from captioner.errors import DataError
-from captioner.images.attention_picture import Picture
-from captioner.inference.caption import Candidate
+from captioner.inference.caption import Candidate, Caption
 from captioner.inference.captioner import Captioner
 from captioner.printable import printable
-from captioner.report.attention_picture import WordMap, word_maps
 from captioner.report.downsampling import evenly_spaced
-from captioner.report.embedded_picture import Embedded, embed
+from captioner.report.pictures import Embedded, Picture, WordMap, embed_or_none, word_maps
 
 SIDE = 320
 """The longest side of a photograph in pixels."""
@@ -54,24 +51,25 @@ class Gallery:
     missing: int
 
     @property
-    def note(self) -> str:
-        """What the gallery shows, in sentences."""
-        count, split = len(self.entries), printable(self.split, MAX_NAME)
-        shown = (
-            f"{count:,} of {self.total:,} images of {split}"
-            if count < self.total
-            else f"All {count:,} images of {split}"
-        )
+    def counts(self) -> str:
+        """How many images are shown, and in which order."""
+        count, split = len(self.entries), f" of {printable(self.split, MAX_NAME)}" if self.split else ""
         order = ", best first by CIDEr-D" if self.is_scored else ""
-        if order and count < self.total:
-            order += ": the best, the worst, and some between them"
+        if count == self.total:
+            return f"All {count:,} images{split}{order}"
+        between = ": the best, the worst, and some between them" if order else ""
+        return f"{count:,} of {self.total:,} images{split}{order}{between}"
+
+    @property
+    def legend(self) -> str:
+        """What the numbers and the small pictures mean, in sentences."""
         attention = (
             " The small pictures show where the model attends when it predicts the word: the rest is hidden. The bar "
             "below each is the weight of the sentinel, the alternative to all regions."
             if self.attends
             else ""
         )
-        return f"{shown}{order}. log p is the log-probability of the caption.{attention}"
+        return f"log p is the log-probability of the caption.{attention}"
 
     @property
     def is_scored(self) -> bool:
@@ -128,37 +126,38 @@ def build_gallery(
     first = captioner.decode(split.features, regions=split.regions, attention=attends, rows=ordered)
     more = captioner.decode(split.features, n_best, regions=split.regions, rows=ordered)
     entries: dict[int, GalleryEntry] = {}
-    for row, one, several in zip(ordered.tolist(), first, more, strict=True):
-        (text, log_prob), attention = one.candidates[0], one.attention
-        if captions is not None and captions[row] != text:
-            text, log_prob, attention = captions[row], float("nan"), None
-        entries[row] = GalleryEntry(
-            row,
-            shown_name(split.image_ids[row]),
-            find_picture(pictures(row), attends),
-            printable(text, MAX_TEXT),
-            log_prob,
-            [Candidate(printable(other, MAX_TEXT), score) for other, score in several.candidates],
-            [shown_text(one) for one in split.references(row, corpus.vocab)[:MAX_REFERENCES]],
-            None if split.is_true is None else split.is_true(row, text.split()),
-            None if scored is None else scored[row].cider,
-            "" if scored is None else scored[row].mark,
-            [] if attention is None else word_maps(attention.words, attention.maps, attention.sentinel),
-            (1, 1) if attention is None else attention.grid,
-        )
+    for row, decoded, several in zip(ordered.tolist(), first, more, strict=True):
+        caption = decoded.caption(split.image_ids[row], split.references(row, corpus.vocab))
+        if captions is not None and captions[row] != caption.text:
+            caption = caption._replace(text=captions[row], log_prob=float("nan"), attention=None)
+        true = None if split.is_true is None else split.is_true(row, caption.text.split())
+        picture = embed_or_none(pictures(row), SIDE, attends)
+        caption = caption._replace(true=true, candidates=several.candidates)
+        entries[row] = gallery_entry(row, caption, picture, None if scored is None else scored[row])
     shown = [entries[row] for row in rows]
     missing = sum(entry.picture is None for entry in shown)
     return Gallery(name, shown, len(split.captioned_images), missing)
 
 
-def find_picture(picture: Picture, is_square: bool) -> Embedded | None:
-    """Embed a picture, or return None if there is none or it cannot be read."""
-    if picture is None:
-        return None
-    try:
-        return embed(picture, SIDE, is_square)
-    except DataError:
-        return None
+def gallery_entry(
+    number: int, caption: Caption, picture: Embedded | None, scored: Scored | None = None
+) -> GalleryEntry:
+    """Return the entry of a caption, with texts of limited length; `number` distinguishes the entries of a page."""
+    attention = caption.attention
+    return GalleryEntry(
+        number,
+        shown_name(caption.image),
+        picture,
+        printable(caption.text, MAX_TEXT),
+        caption.log_prob,
+        [Candidate(printable(text, MAX_TEXT), score) for text, score in caption.candidates],
+        [shown_text(reference) for reference in caption.references[:MAX_REFERENCES]],
+        caption.true,
+        None if scored is None else scored.cider,
+        "" if scored is None else scored.mark,
+        [] if attention is None else word_maps(attention.words, attention.maps, attention.sentinel),
+        (1, 1) if attention is None else attention.grid,
+    )
 
 
 def shown_name(name: str) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from captioner.data.corpus import Corpus
-from captioner.inference.attention_files import pictures_of_split
 from captioner.inference.find_checkpoint import LAST
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored
@@ -18,6 +17,7 @@ from captioner.report.curves import curves
 from captioner.report.fixed_images import caption_fixed_images, fixed_rows
 from captioner.report.gallery import Gallery
 from captioner.report.page import ReportPage, render_page
+from captioner.report.pictures import pictures_of_split
 from captioner.report.run_facts import facts_of_folder
 from captioner.report.scores import figures_of_history
 from captioner.report.template import write_page

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from captioner.images.photo import HEIC_SUFFIXES
-from captioner.report.attention_picture import word_maps
+from captioner.report.pictures import word_maps
 from captioner.report.template import load_script, render
 from captioner.serve.decoding_options import DecodingOptions
 from captioner.serve.limits import Limits

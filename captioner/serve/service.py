@@ -15,7 +15,7 @@ from captioner.images.photo import PixelLimitError, decoded, is_heic
 from captioner.inference.caption import Caption
 from captioner.inference.captioner import Captioner
 from captioner.parallel.memory import Budget
-from captioner.report.embedded_picture import image_to_data_uri
+from captioner.report.pictures import image_to_data_uri
 from captioner.serve.decoding_options import Decoding, DecodingOptions, invalid
 from captioner.serve.limits import Limits, RequestError
 from captioner.serve.upload import Upload

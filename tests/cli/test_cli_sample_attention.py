@@ -1,17 +1,21 @@
-"""captioner sample --attention: pictures and JSON files, of splits, photographs and ensembles."""
+"""captioner sample --attention: JSON files or one page, of splits, photographs and ensembles."""
 
+import base64
 import dataclasses
+import io
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.inference.load import open_corpus
+from captioner.inference.load import open_corpus, open_run
 
 SHORT = ("-o", "decode.min_length=2", "-o", "decode.max_length=3")
 
@@ -32,8 +36,7 @@ def test_the_images_of_a_split_have_maps(cli: Callable[..., Any], attention_run:
     assert (done.code, done.out) == (0, plain.out)
     assert done.err == "new/maps: attention maps of 3 images written\n"
     names = [f"val-{number:05}" for number in range(3)]
-    files = [f"{name}.attention.{kind}" for name in names for kind in ("json", "png")]
-    assert sorted(os.listdir("new/maps")) == files
+    assert sorted(os.listdir("new/maps")) == [f"{name}.attention.json" for name in names]
     for name, record in zip(names, records("new/maps"), strict=True):
         assert (record["image"], record["encoder"], record["grid"]) == (name, "scenes-1", [3, 3])
         assert record["caption"].split() == record["words"]
@@ -48,7 +51,7 @@ def test_json_lines_name_the_files(cli: Callable[..., Any], attention_run: Path)
     lines = [json.loads(line) for line in cli(*command, "--attention", "maps").out.splitlines()]
     for number, (before, line) in enumerate(zip(plain, lines, strict=True)):
         path = f"maps/val-{number:05}.attention"
-        assert line.pop("attention") == {"picture": f"{path}.png", "weights": f"{path}.json"}
+        assert line.pop("attention") == {"weights": f"{path}.json"}
         assert line == before
     kept = cli(*command, "--attention", "maps")
     assert [json.loads(line)["attention"] for line in kept.out.splitlines()] == [None, None]
@@ -108,9 +111,14 @@ def test_a_model_without_attention_is_rejected(cli: Callable[..., Any], tiny_run
 
 INVALID = {
     "--attention file": "file: expected a folder for attention maps, got a file; name another folder",
-    "--attention maps --images no": "no: folder not found; name the folder of the photographs with --images",
-    "--images .": "--images needs --attention and the images of a split",
-    "a.png --attention maps --images .": "--images needs --attention and the images of a split",
+    "--attention a.html --images no": "no: folder not found; name the folder of the photographs with --images",
+    "--attention old.html": "old.html: exists already; name another file, or replace it with --overwrite",
+    "--attention file.HTM --overwrite": "file.HTM: expected an HTML page to replace, got something else; name another "
+    "file",
+    "--attention no/a.html": "no/a.html: folder not found: no",
+    "--images .": "--images needs --attention FILE.html and the images of a split",
+    "--attention maps --images .": "--images needs --attention FILE.html and the images of a split",
+    "a.png --attention a.html --images .": "--images needs --attention FILE.html and the images of a split",
     "--overwrite": "--overwrite needs --write-sidecar, --coco or --attention",
 }
 
@@ -118,6 +126,8 @@ INVALID = {
 @pytest.mark.parametrize("words", INVALID)
 def test_invalid_options(words: str, cli: Callable[..., Any], attention_run: Path) -> None:
     Path("file").touch()
+    Path("old.html").touch()
+    Path("file.HTM").write_text("mine")
     assert cli("sample", attention_run, *words.split()) == (2, "", f"captioner: {INVALID[words]}\n")
 
 
@@ -126,16 +136,17 @@ def test_a_failed_write_is_reported_once(
 ) -> None:
     """All captions are printed, and the exit code is 1."""
     plain = cli("sample", attention_run, *SHORT)
-    with files_of_at_most(2000):
+    with files_of_at_most(100):
         done = cli("sample", attention_run, "--attention", "maps", *SHORT)
     assert (done.code, done.out) == (1, plain.out)
     assert done.err == (
-        "captioner: maps/val-00000.attention.png: cannot write: File too large; no further attention maps are written\n"
+        "captioner: maps/val-00000.attention.json: cannot write: File too large; no further attention maps are "
+        "written\n"
     )
     Path("file").touch()
     inside = cli("sample", attention_run, "--json", "--attention", "file/maps", *SHORT)
     assert inside.code == 1
-    assert inside.err.startswith("captioner: file/maps/val-00000.attention.png: cannot write: Not a directory; no")
+    assert inside.err.startswith("captioner: file/maps/val-00000.attention.json: cannot write: Not a directory; no")
     assert {json.loads(line)["attention"] for line in inside.out.splitlines()} == {None}
 
 
@@ -148,46 +159,93 @@ def test_all_maps_are_written_after_the_reader_of_stdout_left(shell: Callable[..
     assert len(records()) == 10
 
 
-def test_pillow_is_needed(shell: Callable[..., Any], attention_run: Path) -> None:
+def test_a_page_needs_jinja2(shell: Callable[..., Any], attention_run: Path) -> None:
     code = (
-        "import sys; sys.modules['PIL'] = None\n"
+        "import sys; sys.modules['jinja2'] = None\n"
         "from captioner.cli import main\n"
-        f"main(['sample', {str(attention_run)!r}, '--attention', 'maps'])"
+        f"main(['sample', {str(attention_run)!r}, '--attention', 'maps.html'])"
     )
     done = shell(code=code)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "pip install" in done.stderr
-    assert "pillow" in done.stderr
-    assert not Path("maps").exists()
+    assert "jinja2" in done.stderr
+    assert not Path("maps.html").exists()
 
 
-# --- photographs
+# --- pages
 
 
-def red_pixels(path: Path) -> int:
-    with Image.open(path) as page:
-        return int((np.asarray(page) == (200, 0, 0)).all(axis=2).sum())
+def shades(page: Path) -> list[tuple[int, ...]]:
+    """The mean colours of the photographs in a page, in its order."""
+    sources = re.findall(r'href="data:image/(?:jpeg|png);base64,([^"]+)"', page.read_text())
+    images = [Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB") for data in sources]
+    return [tuple(int(shade) for shade in np.asarray(image).mean(axis=(0, 1)).round(-1)) for image in images]
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two red photographs of one name, in folders."""
-    for name in ("cats", "dogs"):
+    """A red and a blue photograph of one name, in folders."""
+    for name, colour in (("cats", (200, 0, 0)), ("dogs", (0, 0, 200))):
         (tmp_path / name).mkdir()
-        Image.new("RGB", (90, 60), (200, 0, 0)).save(tmp_path / name / "a.png")
+        Image.new("RGB", (90, 60), colour).save(tmp_path / name / "a.png")
     return tmp_path
 
 
-def test_photographs_have_maps(cli: Callable[..., Any], attention_run: Path, photos: Path) -> None:
-    done = cli("sample", attention_run, "cats", "dogs", "cats/a.png", "no.png", "--attention", "maps", *SHORT)
+def test_a_page_has_all_images_with_a_map_of_every_word(cli: Callable[..., Any], attention_run: Path) -> None:
+    options = ("sample", attention_run, "-n", 3, "--json", *SHORT)
+    plain = cli(*options)
+    done = cli(*options, "--attention", "maps.html")
+    assert (done.code, done.out, done.err) == (0, plain.out, "maps.html: attention maps of 3 images written\n")
+    page = Path("maps.html").read_text()
+    words = [word for line in plain.out.splitlines() for word in json.loads(line)["caption"].split()]
+    assert re.findall(r'aria-label="([^":]+): strongest region', page) == words
+    assert [page.count('<li class="entry"'), len(shades(Path("maps.html")))] == [3, 3]
+    assert "All 3 images. log p is" in page
+    assert os.listdir(".") == ["maps.html"]
+    one = cli("sample", attention_run, "-n", 1, "--attention", "maps.html", "--overwrite", *SHORT)
+    assert (one.code, one.err) == (0, "maps.html: attention maps of 1 image written\n")
+
+
+def test_a_page_has_the_photographs(cli: Callable[..., Any], attention_run: Path, photos: Path) -> None:
+    done = cli("sample", attention_run, "cats", "dogs", "cats/a.png", "no.png", "--attention", "a.html", *SHORT)
     assert (done.code, len(done.out.splitlines())) == (1, 3), "one photograph was not found"
-    assert done.err.endswith("maps: attention maps of 2 images written\n")
-    names = [record["image"] for record in records()]
-    assert sorted(names) == ["cats/a.png", "dogs/a.png"]
-    assert all(red_pixels(path) >= 180**2 for path in Path("maps").glob("*.png"))
-    with Image.open("cats/a.png") as photo:
-        assert photo.size == (90, 60)
+    assert done.err.endswith("a.html: attention maps of 3 images written\n")
+    assert shades(photos / "a.html") == [(200, 0, 0), (0, 0, 200), (200, 0, 0)]
+
+
+def test_photographs_have_files(cli: Callable[..., Any], attention_run: Path, photos: Path) -> None:
+    done = cli("sample", attention_run, "cats", "dogs", "cats/a.png", "--attention", "maps", *SHORT)
+    assert (done.code, done.err.splitlines()[-1]) == (0, "maps: attention maps of 2 images written")
+    assert sorted(record["image"] for record in records()) == ["cats/a.png", "dogs/a.png"]
+
+
+def test_a_page_is_bounded(cli: Callable[..., Any], attention_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.report.image_pages.MAX_CAPTIONS", 2)
+    done = cli("sample", attention_run, "-n", 4, "--attention", "a.html", *SHORT)
+    assert (done.code, done.err) == (0, "a.html: attention maps of the first 2 of 4 images written\n")
+    assert "2 of 4 images. log p is" in Path("a.html").read_text()
+
+
+def test_rows_of_features_have_maps_without_pictures(
+    cli: Callable[..., Any], attention_run: Path, tmp_path: Path
+) -> None:
+    val = open_corpus(open_run(attention_run)).split("val")
+    with h5py.File("rows.h5", "w") as file:
+        file["features"], file["regions"] = val.features[:2], val.regions[:2]
+    done = cli("sample", attention_run, "--features", "rows.h5", "--attention", "a.html", *SHORT)
+    assert (done.code, done.err) == (0, "a.html: attention maps of 2 images written\n")
+    assert shades(tmp_path / "a.html") == []
+    assert Path("a.html").read_text().count('<li class="entry"') == 2
+
+
+def test_a_page_that_cannot_be_written_is_an_error_after_the_captions(
+    cli: Callable[..., Any], attention_run: Path, files_of_at_most: Callable[[int], Any]
+) -> None:
+    plain = cli("sample", attention_run, "-n", 2, *SHORT)
+    with files_of_at_most(2000):
+        done = cli("sample", attention_run, "-n", 2, "--attention", "a.html", *SHORT)
+    assert (done.code, done.out, done.err) == (1, plain.out, "captioner: a.html: cannot be written: File too large\n")
 
 
 @pytest.fixture
@@ -207,20 +265,18 @@ def split_of_photos(photos: Path, attention_run: Path, monkeypatch: pytest.Monke
 def test_photographs_of_a_split_are_found_in_their_folder(
     cli: Callable[..., Any], attention_run: Path, photos: Path, split_of_photos: None
 ) -> None:
-    Image.new("RGB", (90, 60), (200, 0, 0)).save(photos.parent / "secret.png")
-    done = cli("sample", attention_run, "-n", 4, "--attention", "maps", "--images", photos, *SHORT)
+    Image.new("RGB", (90, 60), (0, 200, 0)).save(photos.parent / "secret.png")
+    done = cli("sample", attention_run, "-n", 4, "--attention", "a.html", "--images", photos, *SHORT)
     assert (done.code, done.err) == (
         0,
-        "maps: attention maps of 4 images written\n"
+        "a.html: attention maps of 4 images written\n"
         "captioner: 2 of 4 photographs not found or unreadable; set their folder with --images\n",
     )
-    with_photo = {path.name for path in Path("maps").glob("*.png") if red_pixels(path)}
-    assert len(with_photo) == 2
-    assert "secret.attention.png" not in with_photo
+    assert shades(photos / "a.html") == [(200, 0, 0), (0, 0, 200)]
 
 
 def test_unknown_photographs_are_reported(cli: Callable[..., Any], attention_run: Path, split_of_photos: None) -> None:
-    done = cli("sample", attention_run, "-n", 2, "--attention", "maps", *SHORT)
+    done = cli("sample", attention_run, "-n", 2, "--attention", "a.html", *SHORT)
     assert done.code == 0
     assert done.err.endswith(
         "captioner: 2 of 2 photographs not found or unreadable; set their folder with --images, such as --images "

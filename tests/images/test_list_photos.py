@@ -18,7 +18,6 @@ def test_photographs_in_a_folder_are_sorted(tmp_path: Path) -> None:
         "sub/.x/e.png",
         "sub/f",
         "g.jpg/h.gif",
-        "sub/c.attention.png",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")

@@ -5,9 +5,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.images.attention_picture import visibility
 from captioner.inference.caption import Attention
-from captioner.report.attention_picture import LEVELS, WordMap, word_maps
+from captioner.report.pictures import LEVELS, WordMap, visibility, word_maps
 
 
 def maps_of(attention: Attention) -> list[WordMap]:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.inference.attention_files import pictures_of_split
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.report.gallery import (
     MAX_NAME,
@@ -18,6 +17,7 @@ from captioner.report.gallery import (
     shown_name,
     shown_text,
 )
+from captioner.report.pictures import pictures_of_split
 
 SCORES = np.random.default_rng(0).permutation(100) / 100
 

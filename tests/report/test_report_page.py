@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from captioner.inference.caption import Candidate
-from captioner.report.attention_picture import Overlay, WordMap
 from captioner.report.chart import Chart, Series, draw
 from captioner.report.compare import CaptionDifference, Comparison
 from captioner.report.data_facts import DataTable
-from captioner.report.embedded_picture import Embedded
 from captioner.report.gallery import Gallery, GalleryEntry
 from captioner.report.history import History
 from captioner.report.page import ReportPage, render_page
+from captioner.report.pictures import Embedded, Overlay, WordMap
 from captioner.report.run_facts import RunFacts
 from captioner.report.scores import Figure, ScoreTable
 from captioner.report.vocabulary import WordShare, WordUse

@@ -7,7 +7,7 @@ import pytest
 from browser import Browser
 from selenium.webdriver.common.by import By
 
-from captioner.report.data_page import ImageEntry, write_entries
+from captioner.report.image_pages import ImageEntry, write_entries
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 LONG = "a" * 300

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.report.data_page import SIDE, ImageEntry, write_entries
+from captioner.report.image_pages import LARGE_SIDE, ImageEntry, write_entries
 
 HOSTILE = "<script>alert('1')</script> & \"quoted\" onerror=x"
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
@@ -92,7 +92,7 @@ def test_large_photographs_are_scaled_down(tmp_path: Path, size: tuple[int, int]
     page = written(tmp_path / "a.html", ImageEntry("one", tmp_path / "a.png", ["a"]))
     image = picture(page.images[0]["src"])
     assert image.size == expected
-    assert max(image.size) <= SIDE
+    assert max(image.size) <= LARGE_SIDE
     assert image.convert("RGB").getpixel((0, 0))[0] > 190  # type: ignore[index]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.report.embedded_picture import SMALL, image_to_data_uri
+from captioner.report.pictures import SMALL, image_to_data_uri
 
 
 def opened(uri: str) -> Image.Image:
