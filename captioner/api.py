@@ -15,8 +15,7 @@ from captioner.config.schema import options as option_table
 from captioner.config.yaml_io import dump, parse
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError
-from captioner.evaluation.evaluate import check_baseline, evaluate_split
-from captioner.evaluation.runs import open_captioners
+from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
 from captioner.inference.arguments import described, one_path, override_list, run_list, several_paths
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, load

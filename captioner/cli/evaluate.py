@@ -135,8 +135,7 @@ def _evaluate_runs(
     baseline: str | None,
     against: Path | None,
 ) -> Iterator[Evaluated]:
-    from captioner.evaluation.evaluate import evaluate_split
-    from captioner.evaluation.runs import open_captioners
+    from captioner.evaluation.evaluate import evaluate_split, open_captioners
 
     captioners, corpus = open_captioners(runs, overrides, ensemble, data)
     for _, captioner in captioners:

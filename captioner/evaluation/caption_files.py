@@ -1,22 +1,31 @@
-"""Read and write caption files: COCO's results format, and the JSON lines of `captioner sample --json`."""
+"""Caption files and reference files: read, write, and match the captions to the images.
+
+Caption files have COCO's results format, or are the JSON lines of `captioner sample --json`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, TypeAlias
 
-from captioner.data.readers.records import parse_json
+from captioner.data.readers import CaptionRecord, Issue, read_captions
+from captioner.data.readers.records import image_name, parse_json
+from captioner.data.splits import group_by_image
 from captioner.errors import DataError
-from captioner.evaluation.image_ids import Id, image_id
+from captioner.evaluation.scoring import EvaluationSet
 from captioner.printable import quoted
 from captioner.storage.atomic import write_file
 from captioner.storage.files import check_output, read_bytes
 
+Id: TypeAlias = int | str
 LIMIT = 1 << 30
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+_IN_NAME = re.compile(r"(?:^|.*[^0-9])([0-9]{12})")
 
 
 def write_results(path: Path, images: Sequence[str], captions: Sequence[str], overwrite: bool = False) -> None:
@@ -83,9 +92,9 @@ def is_encodable(caption: str) -> bool:
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the location and the value of each entry."""
-    text = read_text_file(path)
+    text = _read_text(path)
     if text.lstrip()[:1] != "{":
-        content = parse(text, str(path))
+        content = _parse(text, str(path))
         if not isinstance(content, list):
             raise DataError(
                 f'{path}: expected a list of {{"image_id", "caption"}}, or JSON lines as `captioner sample --json` '
@@ -95,10 +104,10 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
         return
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         if line.strip():
-            yield f"{path}:{number}", parse(line, f"{path}:{number}")
+            yield f"{path}:{number}", _parse(line, f"{path}:{number}")
 
 
-def read_text_file(path: Path) -> str:
+def _read_text(path: Path) -> str:
     """Read a UTF-8 file. Raises: DataError."""
     try:
         return read_bytes(path, LIMIT, expected="a caption file").decode("utf-8-sig")
@@ -106,9 +115,122 @@ def read_text_file(path: Path) -> str:
         raise DataError(f"{path}: expected JSON, got something else: {error}") from error
 
 
-def parse(text: str, where: str) -> Any:
+def _parse(text: str, where: str) -> Any:
     """Parse JSON. Raises: DataError."""
     try:
         return parse_json(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: expected JSON, got something else: {error}") from error
+
+
+def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[str, int]]:
+    """Read the reference captions of a file, or of one split of it, and the numeric image ids if the file has them.
+
+    Raises: DataError when the file cannot be read, contains an error, or has no such split.
+    """
+    images, issues = group_by_image(_raise_issues(read_captions(path)))
+    for issue in issues:
+        raise DataError(str(issue))
+    splits = {image.split for image in images}
+    chosen = [image for image in images if split is None or image.split == split]
+    if not chosen:
+        got = ", ".join(sorted(name or "images without a split" for name in splits)) or "no captions"
+        raise DataError(f"{path}: expected captions of {f'split {split}' if split else 'images'}, got {got}")
+    references = [[record.text for record in image.captions] for image in chosen]
+    return EvaluationSet([image.image for image in chosen], references), _numbers(path)
+
+
+def _raise_issues(records: Iterator[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
+    for record in records:
+        if isinstance(record, Issue):
+            raise DataError(str(record))
+        yield record
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """Return the numeric image ids of a COCO or Karpathy file, by file name without its folder."""
+    try:
+        content = _parse(_read_text(path), str(path))
+    except DataError:  # a table of captions, which has no numeric ids
+        return {}
+    numbers = {}
+    listed = content.get("images") if isinstance(content, dict) else None
+    for image in listed if isinstance(listed, list) else ():
+        if not isinstance(image, dict):
+            continue
+        name = image.get("file_name", image.get("filename"))
+        number = image.get("id", image.get("cocoid", image.get("imgid")))
+        if type(number) is int and isinstance(name, str):
+            numbers[PurePath(image_name(name)).name] = number
+    return numbers
+
+
+def image_id(image: str) -> Id:
+    """Return the COCO id of an image if its name is a number or ends in 12 digits, else the name."""
+    stem = PurePath(image).stem
+    if digits := _IN_NAME.fullmatch(stem):
+        return int(digits[1])
+    return int(image) if _NUMBER.fullmatch(image) else image
+
+
+def match_images(
+    captions: Mapping[Id, str], where: Path, images: Sequence[str], numbers: Mapping[str, int]
+) -> list[str]:
+    """Return the captions in the order of the images; `numbers` are known ids by name without its folder.
+
+    An image is identified by its number or its name. Folders may be missing at the start of either name.
+
+    Raises: DataError when an image has no caption or two, or a caption matches no image.
+    """
+    index = _Index(images, numbers)
+    by_place: dict[int, str] = {}
+    for name, caption in captions.items():
+        place = index.find(name)
+        if place is None:
+            raise DataError(
+                f"{where}: image {name!r:.80}: expected one of the {len(images):,} images of the references, "
+                f"such as {image_id(images[0])!r:.80}; try --split with the split of the captions, or leave it out"
+            )
+        if place in by_place:
+            raise DataError(f"{where}: image {name!r:.80}: image {images[place]:.80} has two captions; expected one")
+        by_place[place] = caption
+    missing = [image for place, image in enumerate(images) if place not in by_place]
+    if missing:
+        raise DataError(
+            f"{where}: expected one caption for each of {len(images):,} images, {len(missing):,} missing, "
+            f"such as {missing[0]:.80}; add the captions, or select a split with --split"
+        )
+    return [by_place[place] for place in range(len(images))]
+
+
+class _Index:
+    """The places of images by every unambiguous name or number."""
+
+    def __init__(self, images: Sequence[str], numbers: Mapping[str, int]) -> None:
+        bare = [PurePath(image).name for image in images]
+        kinds: tuple[Sequence[Id], ...] = (
+            [numbers.get(name, image) for name, image in zip(bare, images, strict=True)],
+            images,
+            bare,
+            list(map(image_id, images)),
+        )
+        self._images, self._places = images, dict[Id, int]()
+        for names in kinds:
+            counts = Counter(names)
+            for place, name in enumerate(names):
+                if counts[name] == 1:
+                    self._places.setdefault(name, place)
+        self._by_bare: dict[str, list[int]] = {}
+        for place, name in enumerate(bare):
+            self._by_bare.setdefault(name, []).append(place)
+
+    def find(self, name: Id) -> int | None:
+        """Return the place of an image, or None."""
+        if isinstance(name, int):
+            return self._places.get(name)
+        name = image_name(name)
+        if name in self._places:
+            return self._places[name]
+        # a name with more folders, as of a photograph: the longest image name at its end
+        ends = [at for at in self._by_bare.get(PurePath(name).name, ()) if name.endswith(f"/{self._images[at]}")]
+        return max(ends, key=lambda at: len(self._images[at]), default=None)

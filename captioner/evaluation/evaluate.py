@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,16 +10,25 @@ from typing import Any, NamedTuple
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
 from captioner.errors import UsageError
-from captioner.evaluation.caption_files import read_caption_file
-from captioner.evaluation.image_ids import match
+from captioner.evaluation.caption_files import match_images, read_caption_file, read_references
 from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
-from captioner.evaluation.references import read_references
-from captioner.evaluation.runs import NamedCaptioner
 from captioner.evaluation.score_model import build_evaluation_set, score_model
 from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions, to_dict
+from captioner.inference.captioner import Captioner
+from captioner.inference.find_checkpoint import BEST, LAST
+from captioner.inference.load import Run, captioner_of, ensemble_of, open_corpus, open_run
+from captioner.inference.package_info import in_package, read_info
+from captioner.inference.restore import LoadedModel, check_encoder, is_training_split
 
 BASELINES: Mapping[str, Callable[[Corpus, str, Array], list[str]]] = {"nn": nearest_neighbour_captions}
 """Functions (data set, split, rows) -> captions."""
+
+
+class NamedCaptioner(NamedTuple):
+    """A Captioner and the name of its scores."""
+
+    name: str
+    captioner: Captioner
 
 
 class Evaluated(NamedTuple):
@@ -70,10 +80,56 @@ def evaluate_split(
     others = [] if against is None else [_score_file(against, evaluation_set, {})]  # first: it may be invalid
     if baseline is not None:
         others.insert(0, score_captions(evaluation_set, baseline, BASELINES[baseline](corpus, split, rows)))
-    models = [score_model(one, corpus, split, evaluation_set, rows, name) for name, one in captioners]
+    models = [score_model(captioner, corpus, split, evaluation_set, rows, name) for name, captioner in captioners]
     return Evaluated(split, evaluation_set, [*models, *others])
 
 
 def _score_file(path: Path, evaluation_set: EvaluationSet, numbers: Mapping[str, int]) -> ScoredCaptions:
-    captions = match(read_caption_file(path), path, evaluation_set.images, numbers)
+    captions = match_images(read_caption_file(path), path, evaluation_set.images, numbers)
     return score_captions(evaluation_set, path.name, captions)
+
+
+def open_captioners(
+    runs: Sequence[Captioner | Run], overrides: Sequence[str], ensemble: bool, data: Path | None
+) -> tuple[list[NamedCaptioner], Corpus]:
+    """Open runs and the data set to score them on: `data`, or else that of the first run.
+
+    The vocabularies of the runs may differ. With `ensemble`, all runs form one Captioner.
+
+    Raises: CheckpointError, also for features of another encoder than a model's; DataError; ConfigError for overrides;
+    UsageError when `data` is no data set.
+    """
+    captioners = [run if isinstance(run, Captioner) else None for run in runs]
+    models = [run.loaded if isinstance(run, Captioner) else open_run(run, overrides) for run in runs]
+    names = short_names([model.path for model in models])
+    if ensemble and len(models) > 1:
+        captioners, models, names = [None], [ensemble_of(models)], [f"ensemble of {len(models)}"]
+    corpus = open_corpus(models[0], data)
+    for model in models[1:]:
+        check_encoder(model, corpus)
+    opened = [captioner or _captioner(model, corpus) for captioner, model in zip(captioners, models, strict=True)]
+    return list(map(NamedCaptioner, names, opened)), corpus
+
+
+def _captioner(model: LoadedModel, corpus: Corpus) -> Captioner:
+    return captioner_of(model, corpus if is_training_split(model, corpus) else None)
+
+
+def _folder(checkpoint: Path) -> Path:
+    """Return what names a checkpoint: its folder, `last.h5` in it, or the folder of the package named as the model."""
+    if in_package(checkpoint):
+        return checkpoint.parent.with_name(read_info(checkpoint.parent).name)
+    return checkpoint.parent if checkpoint.name == BEST else checkpoint
+
+
+def short_names(checkpoints: Sequence[Path]) -> list[str]:
+    """Name checkpoints by their run folders, or by the shortest ends of their paths that differ.
+
+    `best.h5` is omitted, `last.h5` has at least its folder before it, and a model package has the name of the model.
+    """
+    paths = [_folder(Path(os.path.abspath(path))) for path in checkpoints]
+    names, length = [""] * len(paths), 0
+    while "" in names or len(set(names)) < len(set(paths)):
+        length += 1
+        names = [str(Path(*path.parts[-length - (path.name == LAST) :])) for path in paths]
+    return names

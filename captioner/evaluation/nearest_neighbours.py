@@ -48,11 +48,11 @@ def nearest(features: Features, rows: Array, others: Features, allowed: Array, c
     Shapes: features (M, F), rows (N,), others (L, F), allowed (K,) -> (N, min(count, K)).
     """
     directions = _unit(others, allowed)
-    found = [
+    order = [
         np.argsort(-(_unit(features, rows[first : first + ROWS]) @ directions.T), axis=1, kind="stable")[:, :count]
         for first in range(0, len(rows), ROWS)
     ]
-    return allowed[np.concatenate(found)]
+    return allowed[np.concatenate(order)]
 
 
 def _unit(features: Features, rows: Array) -> Array:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from captioner.arrays import Array
 from captioner.data.batches import sequential_batches
-from captioner.data.corpus import Corpus
-from captioner.evaluation.pointing import pointing_accuracy
+from captioner.data.corpus import Corpus, Split
 from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions
+from captioner.inference.caption import Attention
 from captioner.inference.captioner import BATCH, Captioner
 from captioner.inference.restore import is_training_split
 from captioner.metrics import fraction
@@ -64,3 +65,19 @@ def score_model(
         pointing=pointing_accuracy(split, [one.attention for one in decoded]),
         decode=asdict(loaded.config.decode),
     )
+
+
+def pointing_accuracy(split: Split, attention: Iterable[Attention | None]) -> float | None:
+    """Compute the fraction of words that name an object of the image, and whose strongest region contains the object.
+
+    None for a data set that does not know the positions of objects, and for a model without attention. `attention` is
+    that of the captions of all images of the split.
+    """
+    if split.pointing_game is None:
+        return None
+    hits: list[bool] = []
+    for image, attended in enumerate(attention):
+        if attended is None:
+            return None
+        hits += split.pointing_game(image, attended.words, attended.weights)
+    return fraction(sum(hits), hits)

@@ -12,8 +12,7 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
 from captioner.errors import UsageError
-from captioner.evaluation.evaluate import evaluate_split
-from captioner.evaluation.runs import NamedCaptioner, open_captioners
+from captioner.evaluation.evaluate import NamedCaptioner, evaluate_split, open_captioners
 from captioner.evaluation.scoring import ScoredCaptions
 from captioner.inference.captioner import Captioner
 from captioner.metrics import NAMES, scores_from_sums

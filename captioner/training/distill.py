@@ -20,7 +20,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, UsageError
-from captioner.evaluation.runs import short_names
+from captioner.evaluation.evaluate import short_names
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, captioner_of, check_root, ensemble_of, open_run
 from captioner.inference.reranker_index import origin_of

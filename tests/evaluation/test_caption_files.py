@@ -1,15 +1,21 @@
-"""Caption files are read in COCO's results format and as JSON lines, and written in the former."""
+"""Caption files and reference files are read, and captions are matched to the images by ids and by names."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.errors import DataError, UsageError
-from captioner.evaluation.caption_files import parse, read_caption_file, write_results
-from captioner.evaluation.image_ids import match
+from captioner.evaluation.caption_files import (
+    image_id,
+    match_images,
+    read_caption_file,
+    read_references,
+    write_results,
+)
 from captioner.inference.caption import Candidate, Caption, to_record
 from captioner.text.strict_json import to_json
 
@@ -19,7 +25,7 @@ def test_results_round_trip(tmp_path: Path) -> None:
     write_results(path, images, ["a «dog»", ""])
     assert json.loads(path.read_text())[1] == {"image_id": 7, "caption": ""}
     assert read_caption_file(path) == {"a/b.jpg": "a «dog»", 7: ""}
-    assert match(read_caption_file(path), path, images, {}) == ["a «dog»", ""]
+    assert match_images(read_caption_file(path), path, images, {}) == ["a «dog»", ""]
     with pytest.raises(DataError, match="expected unique image ids, got 7 twice"):
         write_results(tmp_path / "new.json", ["7", "000000000007.png"], ["a", "b"])
     with pytest.raises(UsageError, match="folder not found"):
@@ -30,10 +36,8 @@ def test_results_round_trip(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         ("{", "expected JSON, got something else"),
-        (
-            '"a"',
-            r"expected a list of {\"image_id\", \"caption\"}, or JSON lines as `captioner sample",
-        ),
+        pytest.param("[" * 100_000, "expected JSON, got something else", id="nested"),
+        ('"a"', r"expected a list of {\"image_id\", \"caption\"}, or JSON lines as `captioner sample"),
         ('{"a": 1}', r":1: expected an object with image_id \(or image\) and caption, got {'a': 1}"),
         ('{"image": "a", "caption": "b"}\n\n{"image": 3, "caption": "b"}', ":3: expected an object with image_id"),
         ('{"image": "a", "caption": "b"}\r\nx', ":2: expected JSON, got something else"),
@@ -83,12 +87,135 @@ def test_the_output_of_sample_is_recognized(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "captions.json"
     captions = [caption._replace(image=f"{number}.jpg") for number in range(count)]
-    path.write_text("".join(to_json(to_record(one)) + "\n" for one in captions))
-    assert read_caption_file(path) == {one.image: one.text for one in captions}
-    path.write_text("\ufeff" + json.dumps([to_record(one) for one in captions]))
-    assert read_caption_file(path) == {one.image: one.text for one in captions}
+    path.write_text("".join(to_json(to_record(caption)) + "\n" for caption in captions))
+    assert read_caption_file(path) == {caption.image: caption.text for caption in captions}
+    path.write_text("\ufeff" + json.dumps([to_record(caption) for caption in captions]))
+    assert read_caption_file(path) == {caption.image: caption.text for caption in captions}
 
 
-def test_nested_json_is_an_error() -> None:
-    with pytest.raises(DataError, match=r"^x: expected JSON"):
-        parse("[" * 100_000, "x")
+def write(path: Path, content: Any) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_coco_annotations_have_numeric_ids(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "captions_val2014.json",
+        {
+            "images": [{"id": 30, "file_name": "x.jpg"}, {"id": 20, "file_name": "COCO_val_000000000030.jpg"}],
+            "annotations": [
+                {"image_id": 20, "caption": "a dog"},
+                {"image_id": 30, "caption": "A cat."},
+                {"image_id": 20, "caption": "dogs"},
+            ],
+        },
+    )
+    references, numbers = read_references(path, None)
+    assert references.images == ["COCO_val_000000000030.jpg", "x.jpg"]
+    assert references.references == [["a dog", "dogs"], ["A cat."]]
+    assert match_images({20: "two", 30: "one"}, path, references.images, numbers) == ["two", "one"]
+    assert match_images({20: "two", "x.jpg": "one"}, path, references.images, numbers) == ["two", "one"]
+    assert read_references(path, "val")[0] == references
+    with pytest.raises(DataError, match="expected captions of split test, got val"):
+        read_references(path, "test")
+
+
+def test_karpathy_splits_ids_and_folders(tmp_path: Path) -> None:
+    images = [
+        {
+            "filepath": "v",
+            "filename": f"{n}.jpg",
+            "split": split,
+            "imgid": n,
+            "cocoid": 100 + n,
+            "sentences": [{"raw": "a"}],
+        }
+        for n, split in enumerate(("restval", "val", "val"))
+    ]
+    path = write(tmp_path / "dataset.json", {"images": images})
+    references, numbers = read_references(path, "val")
+    assert references.images == ["v/1.jpg", "v/2.jpg"]
+    for names in ((101, 102), ("1.jpg", "v/2.jpg"), ("v\\1.jpg", 102)):
+        assert match_images(dict(zip(names, "ab", strict=True)), path, references.images, numbers) == ["a", "b"]
+    assert read_references(path, "train")[0].images == ["v/0.jpg"]
+
+
+def test_a_table_has_no_numeric_ids_and_errors_are_reported_with_line_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    path.write_text("image,caption\na.jpg,a dog\na.jpg,dogs\nb.jpg,a cat\n")
+    references, numbers = read_references(path, None)
+    assert (references.references, numbers) == ([["a dog", "dogs"], ["a cat"]], {})
+    path.write_text("image,caption\na.jpg,a dog\na.jpg,\n")
+    with pytest.raises(DataError, match=r"captions.csv:3: caption: expected text"):
+        read_references(path, None)
+
+
+@pytest.mark.parametrize("name", [3, None, ["a.jpg"], {"a": 1}, 1.5, True])
+def test_an_image_with_a_non_string_file_name_has_no_numeric_id(name: object, tmp_path: Path) -> None:
+    image = {"filename": "a.jpg", "split": "val", "imgid": 0, "file_name": name, "sentences": [{"raw": "a dog"}]}
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"images": [image]}))
+    references, numbers = read_references(path, "val")
+    assert (references.images, numbers) == (["a.jpg"], {})
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("COCO_val2014_000000391895.jpg", 391895),
+        ("val2017/000000000139.jpg", 139),
+        ("139", 139),
+        ("0139", "0139"),
+        ("1000268201_693b08cb0e.jpg", "1000268201_693b08cb0e.jpg"),
+        ("1234567890123.jpg", "1234567890123.jpg"),
+        ("val-00006", "val-00006"),
+        ("١٢", "١٢"),
+    ],
+)
+def test_image_id_is_the_coco_id_in_the_name_or_the_name(image: str, expected: int | str) -> None:
+    assert image_id(image) == expected
+
+
+def test_images_and_captions_match_one_to_one() -> None:
+    images, where = ["a/x.jpg", "b/x.jpg", "b/y.jpg"], Path("results.json")
+    every = {"a/x.jpg": "1", "b/x.jpg": "2", "y.jpg": "3"}
+    assert match_images(every, where, images, {}) == ["1", "2", "3"]
+    with pytest.raises(DataError, match=r"^results.json: image 'x.jpg': expected one of the 3 images"):
+        match_images({**every, "x.jpg": "4"}, where, images, {})
+    with pytest.raises(DataError, match=r"^results.json: image 'b/y.jpg': image b/y.jpg has two captions"):
+        match_images({**every, "b/y.jpg": "4"}, where, images, {})
+    del every["b/x.jpg"]
+    with pytest.raises(DataError, match="expected one caption for each of 3 images, 1 missing, such as b/x"):
+        match_images(every, where, images, {})
+
+
+@pytest.mark.parametrize("digits", [18, 19, 4_300, 4_301, 50_000])
+def test_a_long_digit_string_is_a_name(digits: int) -> None:
+    name = "9" * digits
+    assert image_id(name) == (int(name) if digits == 18 else name)
+    assert image_id(f"0{name}") == f"0{name}"
+
+
+def test_a_name_may_have_more_folders_than_the_references() -> None:
+    images, where = ["x.jpg", "a/x.jpg", "a/y.jpg"], Path("captions.jsonl")
+    captions = {"home/x.jpg": "1", "home/a/x.jpg": "2", "./home/a/y.jpg": "3"}
+    assert match_images(captions, where, images, {}) == ["1", "2", "3"]
+    with pytest.raises(DataError, match=r"^captions.jsonl: image 'b/y.jpg': expected one of the 3 images"):
+        match_images({"b/y.jpg": "4"}, where, images, {})
+
+
+FOLDER = st.text("ab", min_size=1, max_size=2)
+
+
+@settings(deadline=None)
+@given(
+    names=st.sets(FOLDER, min_size=1, max_size=5),
+    folder=st.lists(FOLDER, max_size=3),
+    base=st.lists(FOLDER, max_size=2),
+)
+def test_captions_match_whichever_side_has_more_folders(names: set[str], folder: list[str], base: list[str]) -> None:
+    images = ["/".join([*base, name]) for name in sorted(names)]
+    for prefix in ("/".join([*folder, ""]), ""):
+        captions = {prefix + image: image for image in reversed(images)}
+        assert match_images(captions, Path("x"), images, {}) == images
+    assert match_images(dict(zip(sorted(names), images, strict=True)), Path("x"), images, {}) == images

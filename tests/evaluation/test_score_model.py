@@ -1,4 +1,4 @@
-"""Scores of a model on a split: those of its captions, and the perplexity of the references."""
+"""Scores of a model on a split: those of its captions, the perplexity of the references, and pointing accuracy."""
 
 import dataclasses
 import math
@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.evaluation.score_model import build_evaluation_set, score_model
-from captioner.inference.caption import Candidate, Decoded
+from captioner.evaluation.score_model import build_evaluation_set, pointing_accuracy, score_model
+from captioner.inference.caption import Attention, Candidate, Decoded
 from captioner.inference.caption_features import caption_split
 from captioner.inference.captioner import Captioner
-from captioner.inference.load import captioner_of, open_corpus, open_run
+from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.metrics import NAMES, corpus_scores, tokenize
 from captioner.text.vocabulary import Vocab
 
@@ -86,3 +86,38 @@ def test_another_training_split_has_no_perplexity_and_no_novelty(tiny_run: Path)
     only = dataclasses.replace(corpus, splits={"val": corpus.split("val")})
     found = score_model(captioner_of(restored), only, "val", *build_evaluation_set(only, "val")).scores
     assert found == {**own, "novel": None}
+
+
+def test_pointing_accuracy_counts_the_words_of_all_images(attention_run: Path) -> None:
+    """With weights that point at the true region for every other image."""
+    loaded = open_run(attention_run)
+    val = open_corpus(loaded).split("val")
+    every, expected = [], []
+    for image in range(10):
+        words = val.references(image, loaded.vocab)[0].split()
+        weights = np.random.default_rng(image).dirichlet(np.ones(10), len(words))
+        expected += val.pointing_game(image, words, weights)
+        every.append(Attention(words, weights, (3, 3)))
+    assert pointing_accuracy(val, every) == pytest.approx(np.mean(expected))
+    assert len(expected) >= 20
+
+
+def test_pointing_accuracy_uses_the_attention_maps(attention_run: Path) -> None:
+    loaded = open_run(attention_run)
+    corpus = open_corpus(loaded)
+    val = corpus.split("val")
+    for model in (loaded, ensemble_of([loaded, loaded])):
+        captioner = captioner_of(model, corpus)
+        maps = [decoded.attention for decoded in captioner.decode(val.features, regions=val.regions, attention=True)]
+        scored = score_model(captioner, corpus, "val", *build_evaluation_set(corpus, "val"))
+        assert scored.scores["pointing"] == pointing_accuracy(val, maps) is not None
+
+
+def test_other_models_and_data_sets_have_no_pointing_accuracy(attention_run: Path, tiny_run: Path) -> None:
+    plain, loaded = open_run(tiny_run), open_run(attention_run)
+    corpus = open_corpus(loaded)
+    val = corpus.split("val")
+    unknown = dataclasses.replace(corpus, splits={"val": dataclasses.replace(val, pointing_game=None)})
+    for model, data in ((plain, corpus), (ensemble_of([loaded, plain]), corpus), (loaded, unknown)):
+        scored = score_model(captioner_of(model), data, "val", *build_evaluation_set(data, "val"))
+        assert scored.scores["pointing"] is None
