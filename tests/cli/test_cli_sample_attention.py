@@ -245,7 +245,7 @@ def test_a_page_that_cannot_be_written_is_an_error_after_the_captions(
     plain = cli("sample", attention_run, "-n", 2, *SHORT)
     with files_of_at_most(2000):
         done = cli("sample", attention_run, "-n", 2, "--attention", "a.html", *SHORT)
-    assert (done.code, done.out, done.err) == (1, plain.out, "captioner: a.html: cannot be written: File too large\n")
+    assert (done.code, done.out, done.err) == (1, plain.out, "captioner: a.html: cannot write: File too large\n")
 
 
 @pytest.fixture
