@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from captioner.config.yaml_io import dump, parse
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError
 from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
-from captioner.inference.arguments import described, one_path, override_list, run_list, several_paths
+from captioner.inference.arguments import argument, option_value, override_list, path_list, run_list
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, load
 from captioner.preparation import prepare as preparation
@@ -43,13 +42,14 @@ def train(
     Raises: ConfigError, UsageError, DataError, DivergenceError, CheckpointError; TypeError for arguments of another
     type.
     """
-    folder, overrides = one_path(folder, "train: folder"), override_list(overrides, "train")
+    folder, overrides = argument(folder, Path, "train: folder"), override_list(overrides, "train")
     if isinstance(config, Config):
         options = parse(dump(config), "config", overrides)
     else:
-        file = None if config is None else Path(one_path(config, "train: config"))
+        file = None if config is None else argument(config, Path, "train: config")
         options = load_config(file, overrides)
-    return _finish(training.train(options, folder, overwrite), folder)
+    replace = argument(overwrite, bool, "train: overwrite")
+    return _finish(training.train(options, folder, replace), folder)
 
 
 def resume(folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Captioner:
@@ -57,7 +57,7 @@ def resume(folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Cap
 
     Raises: as `train`.
     """
-    folder, overrides = one_path(folder, "resume: folder"), override_list(overrides, "resume")
+    folder, overrides = argument(folder, Path, "resume: folder"), override_list(overrides, "resume")
     return _finish(resuming.resume(folder, overrides), folder)
 
 
@@ -76,13 +76,13 @@ def distill(
 
     Raises: as `train`.
     """
-    folder, overrides = one_path(folder, "distill: folder"), override_list(overrides, "distill")
+    folder, overrides = argument(folder, Path, "distill: folder"), override_list(overrides, "distill")
     teacher_overrides = override_list(teacher_overrides, "distill")
     check_used(overrides, "distill")
     check_used(teacher_overrides, "the teachers")
-    given = None if captions is None else Path(one_path(captions, "distill: captions"))
-    runs = run_list(teachers, "distill: teachers")
-    return _finish(distillation.distill(runs, folder, overrides, teacher_overrides, given, overwrite), folder)
+    given = None if captions is None else argument(captions, Path, "distill: captions")
+    runs, replace = run_list(teachers, "distill: teachers"), argument(overwrite, bool, "distill: overwrite")
+    return _finish(distillation.distill(runs, folder, overrides, teacher_overrides, given, replace), folder)
 
 
 def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> Captioner:
@@ -119,9 +119,10 @@ def evaluate(
     if overrides and any(isinstance(one, Captioner) for one in given):
         raise UsageError("evaluate: overrides need a run; load the Captioner with them instead")
     check_used(overrides, "captioner.evaluate")
+    split, ensemble = argument(split, str, "evaluate: split"), argument(ensemble, bool, "evaluate: ensemble")
     check_baseline(baseline, [split])
-    folder = None if data is None else Path(one_path(data, "evaluate: data"))
-    file = None if against is None else Path(one_path(against, "evaluate: against"))
+    folder = None if data is None else argument(data, Path, "evaluate: data")
+    file = None if against is None else argument(against, Path, "evaluate: against")
     captioners, corpus = open_captioners(given, overrides, ensemble, folder)
     for warning in (warning for one in captioners if one.captioner not in given for warning in one.captioner.warnings):
         warnings.warn(warning, stacklevel=2)
@@ -141,17 +142,14 @@ def prepare(
     Raises: DataError for captions or photographs that cannot be used, UsageError for options, TypeError for arguments
     of another type.
     """
-    names = [os.fspath(name) for name in several_paths(sources, "prepare: sources")]
+    names = [*map(os.fspath, path_list(sources, "prepare: sources"))]
     if not names:
         raise UsageError("prepare: sources: expected at least one caption file, got an empty list")
     chosen = _prepare_options(options)
-    *_, prepared = preparation.prepare(names, Path(one_path(output, "prepare: output")), chosen, overwrite=overwrite)
+    file, replace = argument(output, Path, "prepare: output"), argument(overwrite, bool, "prepare: overwrite")
+    *_, prepared = preparation.prepare(names, file, chosen, overwrite=replace)
     assert isinstance(prepared, preparation.Prepared)
     return prepared.summary
-
-
-KINDS: Mapping[type, Any] = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str, Path: (str, os.PathLike)}
-"""The Python types of an option's values."""
 
 
 def _prepare_options(values: Mapping[str, Any]) -> Prepare:
@@ -162,15 +160,4 @@ def _prepare_options(values: Mapping[str, Any]) -> Prepare:
     known = {option.path: option for option in option_table(Prepare)}
     if unknown := sorted(values.keys() - known.keys()):
         raise UsageError(f"prepare: {unknown[0]}: unknown option; expected one of {', '.join(sorted(known))}")
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        option = known[name]
-        if value is not None or not option.nullable:
-            problem = f"prepare: {name}: expected {option.expected()}, got {described(value)}"
-            if not isinstance(value, KINDS[option.kind]) or (isinstance(value, bool) and option.kind is not bool):
-                raise TypeError(problem)
-            value = option.kind(value)
-            if not option.admits(value):
-                raise UsageError(problem)
-        checked[name] = value
-    return Prepare(**checked)
+    return Prepare(**{name: option_value(known[name], value, f"prepare: {name}") for name, value in values.items()})

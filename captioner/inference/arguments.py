@@ -1,37 +1,53 @@
-"""Types of arguments of the Python API: a wrong one is a TypeError that names the argument."""
+"""Arguments of the Python API, with the types of options: a wrong one is a TypeError that names the argument."""
 
 from __future__ import annotations
 
-import operator
+import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from captioner.config.schema import NOUNS, Option
 from captioner.errors import UsageError
 from captioner.printable import quoted
 
-PathLike = str | os.PathLike[str]
+TYPES: Mapping[type, Any] = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str, Path: (str, os.PathLike)}
+"""The Python types of the values of an option; a boolean is not a number."""
 
 
-def one_path(value: Any, where: str) -> PathLike:
-    """Check a path. Raises: TypeError."""
-    if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{where}: expected a path, got {described(value)}")
-    return value
+def argument(value: Any, kind: type, where: str, expected: str = "") -> Any:
+    """Convert a value to bool, int, float, str or Path. Raises: TypeError."""
+    if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{where}: expected {expected or NOUNS[kind]}, got {described(value)}")
+    return kind(value)
 
 
-def several_paths(value: Any, where: str, *others: type) -> list[Any]:
-    """Convert a path, or paths, to a list, which may have objects of `others` too. Raises: TypeError."""
+def option_value(option: Option, value: Any, where: str) -> Any:
+    """Convert a value of an option. Raises: TypeError, UsageError for one out of bounds or not among the choices."""
+    if value is None and option.nullable:
+        return None
+    converted = argument(value, option.kind, where, option.expected())
+    if not option.admits(converted):
+        raise UsageError(f"{where}: expected {option.expected()}, got {described(value)}")
+    return converted
+
+
+def path_list(value: Any, where: str, *others: type) -> list[Any]:
+    """Convert a path, or several, to a list, which may have objects of `others` too. Raises: TypeError."""
     if isinstance(value, (str, os.PathLike, *others)):
-        return [value]
+        value = [value]
     if not _is_list(value):
         raise TypeError(f"{where}: expected a path or a list of paths, got {described(value)}")
-    return [one if isinstance(one, others) else one_path(one, f"{where}[{place}]") for place, one in enumerate(value)]
+    return [
+        item if isinstance(item, others) else argument(item, Path, f"{where}[{place}]")
+        for place, item in enumerate(value)
+    ]
 
 
 def run_list(value: Any, where: str, *others: type) -> list[Any]:
-    """Convert a run, or several, to a list, as `several_paths`. Raises: TypeError, UsageError for an empty list."""
-    runs = several_paths(value, where, *others)
+    """Convert a run, or several, to a list, as `path_list`. Raises: TypeError, UsageError for an empty list."""
+    runs = path_list(value, where, *others)
     if not runs:
         raise UsageError(f"{where}: expected at least one run, got an empty list")
     return runs
@@ -40,25 +56,10 @@ def run_list(value: Any, where: str, *others: type) -> list[Any]:
 def override_list(value: Any, where: str) -> list[str]:
     """Convert overrides to a list. Raises: TypeError, also for a single text, which is a sequence of letters."""
     texts: list[Any] = list(value) if _is_list(value) else [None]
-    if all(isinstance(one, str) for one in texts):
+    if all(isinstance(text, str) for text in texts):
         return texts
     expected = 'expected a list of texts such as ["decode.beam_width=5"]'
     raise TypeError(f"{where}: overrides: {expected}, got {described(value)}")
-
-
-def whole_number(value: Any, where: str) -> int:
-    """Convert an integer of any type. Raises: TypeError."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{where}: expected an integer, got {described(value)}") from None
-
-
-def flag(value: Any, where: str) -> bool:
-    """Check a boolean. Raises: TypeError."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{where}: expected True or False, got {described(value)}")
-    return value
 
 
 def described(value: Any) -> str:

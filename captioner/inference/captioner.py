@@ -20,7 +20,7 @@ from captioner.data.corpus import Features, check_features, check_region_values,
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.inference.arguments import described, flag, several_paths, whole_number
+from captioner.inference.arguments import argument, described, path_list
 from captioner.inference.caption import Attention, Candidate, Caption, Decoded, attention_of, check_attention
 from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import LoadedModel, check_regions, check_width
@@ -107,21 +107,21 @@ class Captioner:
         for features or regions of another shape, and for `attention` of a model without it; UsageError for an encoder
         that is not found, or `n_best` outside 1 to 100; TypeError for arguments of another type.
         """
-        n_best = whole_number(n_best, "caption: n_best")
+        n_best = argument(n_best, int, "caption: n_best")
         if not 1 <= n_best <= MAX_N_BEST:
             raise UsageError(f"caption: n_best: expected 1 to {MAX_N_BEST}, got {n_best}")
         if (images is None) == (features is None):
             raise UsageError("caption: expected photographs or features=, one of them")
         if regions is not None and features is None:
             raise UsageError("caption: regions= needs features=; photographs have the regions of their encoder")
-        if flag(attention, "caption: attention"):
+        if argument(attention, bool, "caption: attention"):
             check_attention(self.loaded)
         if features is not None:
             rows, grids = _batch(features, "features"), None if regions is None else _batch(regions, "regions")
             self.check_features(rows, "caption", regions=grids)
             decoded = self.decode(rows, n_best, regions=grids, attention=attention)
             return [image.caption(str(row)) for row, image in enumerate(decoded)]
-        paths = several_paths(images, "caption: images")
+        paths = path_list(images, "caption: images")
         from captioner.inference.photographs import photo_paths, photo_warning
 
         if paths and (warning := photo_warning(self.loaded)) is not None:

@@ -61,6 +61,26 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         TypeError,
         r"train: overrides: expected a list of texts .*, got \[3\] \(list\)",
     ),
+    "train: overwrite": (
+        lambda model: captioner.train(None, "x", overwrite="no"),  # type: ignore[arg-type]
+        TypeError,
+        r"train: overwrite: expected true or false, got 'no' \(str\)",
+    ),
+    "distill: overwrite": (
+        lambda model: captioner.distill("x", "y", overwrite=0),  # type: ignore[arg-type]
+        TypeError,
+        r"distill: overwrite: expected true or false, got 0 \(int\)",
+    ),
+    "evaluate: ensemble": (
+        lambda model: captioner.evaluate("x", ensemble="yes"),  # type: ignore[arg-type]
+        TypeError,
+        r"evaluate: ensemble: expected true or false, got 'yes' \(str\)",
+    ),
+    "prepare: overwrite": (
+        lambda model: captioner.prepare("a.csv", "x.h5", overwrite="no"),  # type: ignore[arg-type]
+        TypeError,
+        r"prepare: overwrite: expected true or false, got 'no' \(str\)",
+    ),
     "resume: folder": (lambda model: captioner.resume(3), TypeError, r"resume: folder: expected a path, got 3"),  # type: ignore[arg-type]
     "prepare: sources": (
         lambda model: captioner.prepare(3, "x.h5"),  # type: ignore[arg-type]
@@ -121,7 +141,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "caption: attention": (
         lambda model: model.caption("a.jpg", attention="maps"),
         TypeError,
-        r"caption: attention: expected True or False, got 'maps' \(str\)",
+        r"caption: attention: expected true or false, got 'maps' \(str\)",
     ),
     "features: three axes": (
         lambda model: model.caption(features=np.zeros((2, 3, 4))),
