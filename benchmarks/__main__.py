@@ -14,7 +14,6 @@ from benchmarks import (
     ideas,
     machine,
     memory,
-    report,
     results,
     roofline,
     scaling,
@@ -78,8 +77,8 @@ def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, fl
         elif not quick:
             results.save(ROOT / "benchmarks", new)
     if page or not (output or quick):
-        file = ROOT / report.PAGE
-        file.write_text(report.insert(file.read_text(), report.render(results.load_all(ROOT / "benchmarks"))))
+        file = ROOT / tables.PAGE
+        file.write_text(results.insert(file.read_text(), tables.render_page(results.load_all(ROOT / "benchmarks"))))
 
 
 def measure(session: Session, names: list[str]) -> results.Results:

@@ -15,9 +15,8 @@ import click
 
 from benchmarks import machine
 from benchmarks.flickr8k import SEEDS, Workspace
-from benchmarks.markdown import Row, mean_and_spread, table
 from benchmarks.quality import decodings
-from benchmarks.report import insert
+from benchmarks.results import Row, insert, mean_and_spread, table
 from benchmarks.session import ROOT
 
 PAGE = ROOT / "docs" / "results.md"

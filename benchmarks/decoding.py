@@ -94,13 +94,12 @@ def measure_cell(session: Session, shape: Shape) -> dict[str, Any]:
     ours, theirs = decoders(shape, params), {}
     results: dict[str, Any] = {"words": mean_length(ours["ours"](images)[0]), "threads": {}, "image": {}}
     if session.has_torch:
-        from benchmarks import torch_decoding
-        from benchmarks.torch_peer import Model
+        from benchmarks import torch_peer
 
-        peer = Model(shape, params).eval()
-        theirs["torch"] = partial(torch_decoding.greedy, peer, max_length=MAX_LENGTH)
-        theirs["torch beam 5"] = partial(torch_decoding.beam, peer, width=5, max_length=MAX_LENGTH)
-        results["ties"] = check(ours | theirs, images, partial(torch_decoding.log_probabilities, peer))
+        peer = torch_peer.Model(shape, params).eval()
+        theirs["torch"] = partial(torch_peer.greedy, peer, max_length=MAX_LENGTH)
+        theirs["torch beam 5"] = partial(torch_peer.beam, peer, width=5, max_length=MAX_LENGTH)
+        results["ties"] = check(ours | theirs, images, partial(torch_peer.log_probabilities, peer))
     for count in session.threads:
         table = {name: ("pool", decode) for name, decode in decoders(shape, params, count).items()}
         table |= {name: ("torch", decode) for name, decode in theirs.items()}

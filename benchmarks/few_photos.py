@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from benchmarks.markdown import Row, mean_and_spread, table
-from benchmarks.report import insert
+from benchmarks.results import Row, insert, mean_and_spread, table
 from benchmarks.session import ROOT
 
 PAGE = ROOT / "docs" / "own-photos.md"

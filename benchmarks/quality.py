@@ -14,8 +14,7 @@ import click
 
 from benchmarks import machine
 from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace
-from benchmarks.markdown import mean_and_spread
-from benchmarks.report import insert
+from benchmarks.results import insert, mean_and_spread
 from benchmarks.session import ROOT
 from captioner.config.yaml_io import load
 

@@ -18,9 +18,9 @@ from benchmarks.ours import RATE, Ours
 from benchmarks.session import Session, set_library_threads
 from benchmarks.shapes import Shape
 from benchmarks.timing import Call, Contender
+from captioner.layers.blocked_matmul import BlockedMatrix, block_width
 from captioner.layers.cell import project_inputs, split_gates
 from captioner.layers.embedding import word_embedding_backward
-from captioner.layers.blocked_matmul import BlockedMatrix, block_width
 from captioner.layers.softmax import cross_entropy
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import IMAGE_INPUTS, start_backward, start_forward

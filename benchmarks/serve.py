@@ -26,8 +26,7 @@ from PIL import Image
 
 from benchmarks.epochs import TINY
 from benchmarks.machine import describe
-from benchmarks.markdown import Row, table
-from benchmarks.report import insert
+from benchmarks.results import Row, insert, table
 from benchmarks.session import ROOT, run
 
 PAGE = ROOT / "docs" / "serve.md"

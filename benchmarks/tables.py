@@ -1,17 +1,138 @@
-"""The results of one CPU as Markdown tables, each with the command that prints it."""
+"""The results as Markdown tables, each with the command that prints it, and the block of docs/performance.md."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from benchmarks import targets
-from benchmarks.markdown import Row, milliseconds, pair, ratios, table, times
-from benchmarks.results import Results, over, with_best
-from benchmarks.roofline_table import roofline
-from benchmarks.scaling_table import scaling_tables
+from benchmarks.results import (
+    Results,
+    Row,
+    each,
+    efficiency,
+    measured_on,
+    milliseconds,
+    over,
+    pair,
+    ratios,
+    table,
+    times,
+    with_best,
+)
+
+RANKS = (4, 8, 16, 32, 64)
+NETWORKS = {"1 GbE": 1e9 / 8, "10 GbE": 1e10 / 8, "25 GbE": 25e9 / 8}
+"""Bytes per second at line rate."""
+LATENCY = 50e-6
+"""Seconds of one message over TCP."""
+
+
+def all_reduce_seconds(ranks: int, nbytes: float, rate: float) -> float:
+    """Return the seconds of an all-reduce: each rank sends 2 (k - 1) / k of the bytes, in 2 (k - 1) messages."""
+    return 2 * (ranks - 1) * (nbytes / ranks / rate + LATENCY)
+
+
+def calculated_step(scaling: Results, ranks: int, rate: float, weak: bool) -> float:
+    """Return the seconds of a step of several ranks, from that of one rank.
+
+    The update takes as long on every rank, the dropout noise is drawn for the whole batch on every rank, and the other
+    work is shared.
+    """
+    one = scaling["one"]
+    shared = one["step"] - one["update"] - one["noise"]
+    work = shared + ranks * one["noise"] if weak else shared / ranks + one["noise"]
+    return float(work + one["update"] + all_reduce_seconds(ranks, one["bytes"], rate))
+
+
+def scaling_tables(scaling: Results) -> Iterator[str]:
+    """Yield the table of the measurement and that of the model."""
+    one, count = scaling["one"], scaling["ranks"]
+    batches = {
+        "one": (f"1 rank, {scaling['captions']} captions", ""),
+        "weak": (f"{count} ranks, {count * scaling['captions']} captions (weak)", f"{efficiency(scaling):.2f}"),
+        "strong": (f"{count} ranks, {scaling['captions']} captions (strong)", f"{efficiency(scaling, 'strong'):.2f}"),
+    }
+    yield table(
+        f"{scaling['shape']}, measured | step, ms | all-reduce, ms | gradients, MB | efficiency",
+        (
+            (
+                name,
+                *(f"{1e3 * scaling[case][part]:.4g}" for part in ("step", "all-reduce")),
+                f"{one['bytes'] / 1e6:.1f}",
+                value,
+            )
+            for case, (name, value) in batches.items()
+        ),
+    )
+    yield table(
+        "ranks, **calculated**: all-reduce in ms, weak efficiency, strong speed-up | " + " | ".join(NETWORKS),
+        _calculated(scaling),
+    )
+
+
+def _calculated(scaling: Results) -> Iterator[Row]:
+    one = scaling["one"]
+    for ranks in RANKS:
+        cells = []
+        for rate in NETWORKS.values():
+            weak, strong = (one["step"] / calculated_step(scaling, ranks, rate, kind) for kind in (True, False))
+            cells.append(f"{1e3 * all_reduce_seconds(ranks, one['bytes'], rate):.0f} ms, {weak:.2f}, {strong:.1f}x")
+        yield (str(ranks), *cells)
+
+
+GIGA = 1e9
+
+
+def roofline(results: Results) -> Iterator[str]:
+    """Yield the table of the peaks and that of the parts of a step."""
+    peaks = results["peaks"]
+    names = [("product", "GFLOP/s"), *((level, "GB/s") for level in results["levels"])]
+    head = (f"{name}, {unit}" for name, unit in names)
+    measured = (each((rates[name] / GIGA for rates in peaks.values()), ".0f") for name, _ in names)
+    yield table(" | ".join(("peaks", *head)), [("of the machine", *measured)])
+    yield table("part of a step | MFLOP | MB | ms | GFLOP/s | GB/s | peak | share of the peak", _roofline_rows(results))
+
+
+def _roofline_rows(results: Results) -> Iterator[Row]:
+    races = results["threads"]
+    for name, part in results["parts"].items():
+        peak, amount = ("product", part["flops"]) if part["flops"] else (_level(results, part["bytes"]), part["bytes"])
+        seconds = {count: race[name]["median"] for count, race in races.items()}
+        shares = (amount / took / results["peaks"][count][peak] for count, took in seconds.items())
+        yield (
+            name,
+            f"{part['flops'] / 1e6:,.0f}" if part["flops"] else "",
+            f"{part['bytes'] / 1e6:.1f}",
+            each((1e3 * took for took in seconds.values()), ".3g"),
+            each((part["flops"] / took / GIGA for took in seconds.values()), ".0f") if part["flops"] else "",
+            each((part["bytes"] / took / GIGA for took in seconds.values()), ".0f"),
+            peak,
+            each(shares, ".0%"),
+        )
+    whole = {count: race["ours"]["median"] for count, race in races.items()}
+    parts = {count: sum(race[name]["median"] for name in results["parts"]) for count, race in races.items()}
+    flops = sum(part["flops"] for part in results["parts"].values())
+    shares = (flops / took / results["peaks"][count]["product"] for count, took in whole.items())
+    yield ("sum of the parts", "", "", each((1e3 * took for took in parts.values()), ".3g"), "", "", "", "")
+    yield (
+        "whole step",
+        f"{flops / 1e6:,.0f}",
+        "",
+        each((1e3 * took for took in whole.values()), ".3g"),
+        each((flops / took / GIGA for took in whole.values()), ".0f"),
+        "",
+        "product",
+        each(shares, ".0%"),
+    )
+
+
+def _level(results: Results, size: int) -> str:
+    """Return the smallest level that holds so many bytes."""
+    levels: dict[str, int] = results["levels"]
+    return next((level for level, limit in levels.items() if size <= limit), "memory")
 
 
 class Table(NamedTuple):
@@ -175,3 +296,27 @@ TABLES = {
     "scaling": Table("Training over MPI", "one thread per rank", scaling_tables),
 }
 """The tables of every benchmark, in the order of the page."""
+
+
+PAGE = "docs/performance.md"
+"""The page with the tables."""
+
+
+def render_page(every: Sequence[Results]) -> str:
+    """Return all tables of the first CPU, which was measured last, and those of the training steps of the others."""
+    parts = [table("CPU | measured on | benchmarks | file in `benchmarks/`", _cpus(every))]
+    for results in every:
+        tabled = render(results) if results is every[0] else render(results, ("steps",), False)
+        parts.append(f"### {results['kind']}\n\n{tabled}")
+    return "\n\n".join(parts)
+
+
+def _cpus(every: Sequence[Results]) -> Iterator[Row]:
+    for results in every:
+        measured = ", ".join(results["measured"])
+        yield (
+            f"[{results['kind']}](#{results['kind']})",
+            measured_on(results),
+            measured,
+            f"results-{results['kind']}.json",
+        )

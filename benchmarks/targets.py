@@ -8,8 +8,7 @@ from statistics import geometric_mean
 from typing import NamedTuple, TypeAlias
 
 from benchmarks import shapes
-from benchmarks.results import Results, over, with_best
-from benchmarks.scaling_table import efficiency
+from benchmarks.results import Results, efficiency, over, with_best
 
 Target: TypeAlias = tuple[str, Callable[[Results], float], str, float]
 """A name, how to read its value from the results, a comparison sign and a bound."""

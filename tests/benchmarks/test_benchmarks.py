@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import benchmarks.__main__ as program
-from benchmarks import report, results, tables
+from benchmarks import results, tables
 from benchmarks.session import ROOT
 
 BENCHMARKS = tuple(program.BENCHMARKS)
@@ -32,9 +32,9 @@ def test_each_benchmark_runs_and_is_reported(name: str, tmp_path: Path) -> None:
 
 
 def test_the_page_shows_the_results() -> None:
-    page, block = (ROOT / report.PAGE).read_text(), report.render(results.load_all(ROOT / "benchmarks"))
-    begin, end = report.marks()
-    assert f"{begin}\n{block}\n{end}" in page, f"{report.PAGE}: run `python -m benchmarks --page`"
+    page, block = (ROOT / tables.PAGE).read_text(), tables.render_page(results.load_all(ROOT / "benchmarks"))
+    begin, end = results.marks()
+    assert f"{begin}\n{block}\n{end}" in page, f"{tables.PAGE}: run `python -m benchmarks --page`"
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setitem(tables.TABLES, name, tables.TABLES[name]._replace(write=lambda found: iter([str(found)])))
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "docs").mkdir()
-    (tmp_path / report.PAGE).write_text("\n".join(("before", *report.marks(), "after", "")))
+    (tmp_path / tables.PAGE).write_text("\n".join(("before", *results.marks(), "after", "")))
     return tmp_path
 
 
@@ -64,10 +64,10 @@ def test_a_wrong_option_ends_before_anything_is_measured(words: tuple[str, ...],
 
 
 def test_a_quick_run_is_not_saved(project: Path) -> None:
-    before = (project / report.PAGE).read_text()
+    before = (project / tables.PAGE).read_text()
     run("--quick")
     assert not list((project / "benchmarks").iterdir())
-    assert (project / report.PAGE).read_text() == before
+    assert (project / tables.PAGE).read_text() == before
 
 
 def test_results_of_benchmarks_that_did_not_run_are_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_results_of_benchmarks_that_did_not_run_are_kept(project: Path, monkeypa
     assert found.keys() == found["measured"].keys() | {"kind", "measured"}
     assert found["measured"].keys() == set(BENCHMARKS)
     assert [found[name]["of"] for name in ("steps", "growth")] == ["steps, again", "growth"]
-    page = (project / report.PAGE).read_text()
+    page = (project / tables.PAGE).read_text()
     assert page.startswith("before\n")
     assert page.endswith("\nafter\n")
     assert all(str(found[name]) in page for name in BENCHMARKS)
@@ -96,18 +96,18 @@ def test_another_cpu_has_its_own_file_and_keeps_the_table_of_steps(
         monkeypatch.setitem(program.BENCHMARKS, name, lambda session, name=name: {"on Intel": name})
     run()
     assert json.loads(file.read_text()) == earlier
-    page = (project / report.PAGE).read_text()
+    page = (project / tables.PAGE).read_text()
     intel, amd = page.partition("### amd-epyc-zen4")[::2]
     assert all(str({"on Intel": name}) in intel for name in BENCHMARKS), "all tables of the CPU measured last"
     assert str({"of": "steps"}) in amd
     assert str({"of": "growth"}) not in amd
     monkeypatch.setattr(program, "measure", lambda session, names: pytest.fail("measured"))
     run("--page")
-    assert (project / report.PAGE).read_text() == page
+    assert (project / tables.PAGE).read_text() == page
 
 
 def test_insert_replaces_only_the_text_between_the_marks() -> None:
-    begin, end = report.marks()
+    begin, end = results.marks()
     page = f"before\n{begin}\nold\n{end}\nafter\n"
-    assert report.insert(page, "new") == page.replace("old", "new")
-    assert report.insert("no marks\n", "new") == "no marks\n"
+    assert results.insert(page, "new") == page.replace("old", "new")
+    assert results.insert("no marks\n", "new") == "no marks\n"

@@ -1,12 +1,12 @@
 """The scaling benchmark: no wrong sum is timed, and what is calculated follows from what was measured."""
 
-import numpy as np
 import pytest
 
 pytest.importorskip("mpi4py")
 
-from benchmarks import checks, scaling_worker, shapes
-from benchmarks.scaling_table import NETWORKS, all_reduce_seconds, calculated_step, efficiency, scaling_tables
+from benchmarks import checks, scaling, shapes
+from benchmarks.results import efficiency
+from benchmarks.tables import NETWORKS, all_reduce_seconds, calculated_step, scaling_tables
 from captioner.arrays import Params
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -32,10 +32,10 @@ class Doubling(Ranks):
 def test_a_wrong_sum_is_not_timed() -> None:
     shape = shapes.QUICK[0]
     model = CaptioningRNN(shape.sizes, shapes.parameters(shape), dropout=shape.dropout)
-    nbytes = scaling_worker.check(model, scaling_worker.Dealt(*shapes.batch(shape), SINGLE_PROCESS), SINGLE_PROCESS)
+    nbytes = scaling.check(model, scaling.Dealt(*shapes.batch(shape), SINGLE_PROCESS), SINGLE_PROCESS)
     assert nbytes == sum(w.nbytes for w in model.params.values())
     with pytest.raises(checks.WrongResultError, match="gradient of b:"):
-        scaling_worker.check(model, scaling_worker.Dealt(*shapes.batch(shape), SINGLE_PROCESS), Doubling())
+        scaling.check(model, scaling.Dealt(*shapes.batch(shape), SINGLE_PROCESS), Doubling())
 
 
 def test_efficiency() -> None:
@@ -61,8 +61,3 @@ def test_the_second_table_is_marked_as_calculated() -> None:
     assert "| 2 ranks, 256 captions (weak) | 320 | 10 | 16.0 | 0.94 |" in measured
     assert calculated.startswith("| ranks, **calculated**")
     assert calculated.count("\n") == 6
-
-
-def test_the_noise_of_a_batch_takes_time() -> None:
-    shape = shapes.FLICKR8K[0]
-    assert scaling_worker.noise_seconds(shape, np.ones((20, 5), int)) > 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import serve
-from benchmarks.report import marks
+from benchmarks.results import marks
 
 
 def test_every_request_is_measured_and_answered(tiny_run: Path) -> None:
