@@ -99,17 +99,12 @@ def write(path: Path, content: Any) -> Path:
 
 
 def test_coco_annotations_have_numeric_ids(tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "captions_val2014.json",
-        {
-            "images": [{"id": 30, "file_name": "x.jpg"}, {"id": 20, "file_name": "COCO_val_000000000030.jpg"}],
-            "annotations": [
-                {"image_id": 20, "caption": "a dog"},
-                {"image_id": 30, "caption": "A cat."},
-                {"image_id": 20, "caption": "dogs"},
-            ],
-        },
-    )
+    captions = ((20, "a dog"), (30, "A cat."), (20, "dogs"))
+    content = {
+        "images": [{"id": 30, "file_name": "x.jpg"}, {"id": 20, "file_name": "COCO_val_000000000030.jpg"}],
+        "annotations": [{"image_id": image, "caption": text} for image, text in captions],
+    }
+    path = write(tmp_path / "captions_val2014.json", content)
     references, numbers = read_references(path, None)
     assert references.images == ["COCO_val_000000000030.jpg", "x.jpg"]
     assert references.references == [["a dog", "dogs"], ["A cat."]]
@@ -121,15 +116,9 @@ def test_coco_annotations_have_numeric_ids(tmp_path: Path) -> None:
 
 
 def test_karpathy_splits_ids_and_folders(tmp_path: Path) -> None:
+    common = {"filepath": "v", "sentences": [{"raw": "a"}]}
     images = [
-        {
-            "filepath": "v",
-            "filename": f"{n}.jpg",
-            "split": split,
-            "imgid": n,
-            "cocoid": 100 + n,
-            "sentences": [{"raw": "a"}],
-        }
+        {**common, "filename": f"{n}.jpg", "split": split, "imgid": n, "cocoid": 100 + n}
         for n, split in enumerate(("restval", "val", "val"))
     ]
     path = write(tmp_path / "dataset.json", {"images": images})
@@ -153,9 +142,7 @@ def test_a_table_has_no_numeric_ids_and_errors_are_reported_with_line_numbers(tm
 @pytest.mark.parametrize("name", [3, None, ["a.jpg"], {"a": 1}, 1.5, True])
 def test_an_image_with_a_non_string_file_name_has_no_numeric_id(name: object, tmp_path: Path) -> None:
     image = {"filename": "a.jpg", "split": "val", "imgid": 0, "file_name": name, "sentences": [{"raw": "a dog"}]}
-    path = tmp_path / "dataset.json"
-    path.write_text(json.dumps({"images": [image]}))
-    references, numbers = read_references(path, "val")
+    references, numbers = read_references(write(tmp_path / "dataset.json", {"images": [image]}), "val")
     assert (references.images, numbers) == (["a.jpg"], {})
 
 

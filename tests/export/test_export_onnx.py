@@ -116,6 +116,8 @@ def test_dtype_converts_a_model(tmp_path: Path) -> None:
     got = run(tmp_path / "onnx" / "start.onnx", features=features)
     assert got["h"].dtype == np.float32
     np.testing.assert_allclose(got["h"], restored.model.start(features)[0], atol=1e-5)
+    with pytest.raises(UsageError, match="float16"):
+        export_onnx(restored, tmp_path / "half", "float16")
 
 
 def test_every_cell_has_equations() -> None:
@@ -163,11 +165,6 @@ def test_existing_files_are_kept(tmp_path: Path) -> None:
     with pytest.raises(CaptionerError, match="cannot create the folder"):
         export_onnx(restored, folder / "step.onnx" / "onnx")
     assert export_onnx(restored, tmp_path / "new" / "onnx")[0].exists()
-
-
-def test_float16_is_unsupported(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="float16"):
-        export_onnx(random_model(tmp_path), tmp_path / "onnx", "float16")
 
 
 def test_too_large_a_model_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
