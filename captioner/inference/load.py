@@ -125,8 +125,7 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
             f"{loaded.path}: packaged and imported models have no data set; "
             "name it with --data FILE, or give photographs"
         )
-    if root is not None and not root.exists():
-        raise DataError(f"{root}: data set not found; if it has moved, try -o data.root=NEW")
+    check_root(loaded.config)
     corpus = build_corpus(loaded.config)
     check_corpus(loaded, corpus)
     return corpus

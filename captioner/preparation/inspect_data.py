@@ -16,7 +16,7 @@ from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
 from captioner.preparation.find_photos import missing_photos, photo_folder
 from captioner.preparation.image_records import read_records, reporting_issues
-from captioner.preparation.load_corpus import build_corpus, source_kind
+from captioner.preparation.load_corpus import build_corpus, source_kind, source_of
 from captioner.preparation.prepare import shard_of, summarize_records
 
 
@@ -33,12 +33,7 @@ def source_overrides(source: str) -> list[str]:
 
     Raises: UsageError for anything else.
     """
-    kind = source_kind(source) or (None if os.path.exists(source) else "prepared")
-    if kind is None:
-        raise UsageError(
-            f"{source}: expected a file written by `captioner prepare`, a folder of CS231n's assignment 3, or scenes; "
-            "to check caption files, use `captioner data check`"
-        )
+    kind = source_of(source, "to check caption files, use `captioner data check`")
     return [f"data.source={kind}", *([] if kind == "scenes" else [f"data.root={os.path.join('.', source)}"])]
 
 

@@ -25,6 +25,8 @@ REGIONS_REMEDIES: Mapping[str, str] = {
 }
 """What to try if a data source has no regions."""
 
+Source = Literal["scenes", "cs231n", "prepared"]
+
 
 def build_corpus(config: Config, regions: bool = False) -> Corpus:
     """Load or generate the configured data set, with its regions if the model attends to them or `regions` is set.
@@ -70,19 +72,28 @@ def build_corpus_at(path: Path, config: Config) -> Corpus:
 
     Raises: UsageError when the path is no data set, DataError for an invalid one.
     """
-    kind = source_kind(os.fspath(path)) or (None if os.path.exists(path) else "prepared")
-    if kind is None:
-        raise UsageError(
-            f"{path}: expected a file written by `captioner prepare`, a folder of CS231n's assignment 3, or scenes; "
-            "to use caption files, prepare a data set from them"
-        )
+    kind = source_of(os.fspath(path), "to use caption files, prepare a data set from them")
     root = None if kind == "scenes" else path
     options = config.data
     data = Data(kind, root, memory_mib=options.memory_mib, scenes=options.scenes, cs231n=options.cs231n)
     return build_corpus(dataclasses.replace(config, data=data))
 
 
-def source_kind(source: str) -> Literal["scenes", "cs231n", "prepared"] | None:
+def source_of(source: str, remedy: str) -> Source:
+    """Return the source type of a data set; a missing file is a prepared one, which the reader reports.
+
+    Raises: UsageError, which ends with `remedy`, for anything else.
+    """
+    kind = source_kind(source) or (None if os.path.exists(source) else "prepared")
+    if kind is None:
+        raise UsageError(
+            f"{source}: expected a file written by `captioner prepare`, a folder of CS231n's assignment 3, or scenes; "
+            + remedy
+        )
+    return kind
+
+
+def source_kind(source: str) -> Source | None:
     """Return the source type of an existing data set, or None for caption files and missing paths."""
     if source == "scenes":
         return "scenes"

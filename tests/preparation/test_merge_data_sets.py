@@ -186,7 +186,7 @@ def test_a_full_disk_keeps_the_old_file(most: int, shops: list[Path], files_of_a
     with files_of_at_most(most):
         (message,) = refusals(shops, DataError, overwrite=True)
     assert message.startswith("merged.h5: cannot write the data set: ")
-    assert message.endswith("; the previous data set is kept")
+    assert message.endswith("; the previous one is kept")
     assert (shops[0].parent / "merged.h5").read_bytes() == before
     assert list(shops[0].parent.glob(".*.tmp")) == []
 
