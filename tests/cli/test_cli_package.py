@@ -39,13 +39,23 @@ def test_a_packaged_model_captions_photographs_by_name(
     assert listed["size"] == find_checkpoint(Path("birds")).stat().st_size
 
 
-def test_an_installed_model_is_evaluated_on_a_data_set(
-    cli: Callable[..., Any], photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def install_run(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Package a run as the model `birds`, and install it; the current folder is temporary."""
     monkeypatch.chdir(tmp_path)
-    cli("package", photo_run, "--output", "model", "--name", "birds")
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    install(tmp_path / "model", tmp_path / "site")
+
+    def call(run: Path, *options: str) -> None:
+        cli("package", run, "--output", "model", "--name", "birds", *options)
+        monkeypatch.syspath_prepend(tmp_path / "site")
+        install(tmp_path / "model", tmp_path / "site")
+
+    return call
+
+
+def test_an_installed_model_is_evaluated_on_a_data_set(
+    cli: Callable[..., Any], photo_run: Path, install_run: Callable[..., None]
+) -> None:
+    install_run(photo_run)
     data = photo_run.parent / "data.h5"
     done = cli("evaluate", "birds", "--data", data, "--json")
     record, own = json.loads(done.out), json.loads(cli("evaluate", photo_run, "--json").out)
@@ -90,11 +100,14 @@ def test_the_card_of_a_package_is_printed_as_packaged(cli: Callable[..., Any], b
     assert "card.md: not found" in cli("card", "birds").err
 
 
-def test_blank_options_of_a_card_count_as_not_given(cli: Callable[..., Any], tiny_run: Path) -> None:
+def test_options_of_a_card_and_blank_ones(cli: Callable[..., Any], tiny_run: Path, tmp_path: Path) -> None:
     plain = cli("card", tiny_run)
     assert (plain.code, plain.err) == (0, "")
     assert cli("card", tiny_run, "--data-terms", "", "--dataset", " ") == plain
-    assert "Terms: CC BY 4.0" in cli("card", tiny_run, "--data-terms", "CC BY 4.0").out
+    (tmp_path / "commands.txt").write_text("captioner train --run runs/birds\n")
+    card = cli("card", tiny_run, "--data-terms", "CC BY 4.0", "--made-with", tmp_path / "commands.txt").out
+    assert "Terms: CC BY 4.0" in card
+    assert "```console\ncaptioner train --run runs/birds\n```" in card
 
 
 def test_overrides_of_decoding_are_packaged_and_others_refused(
@@ -118,14 +131,13 @@ def test_an_unknown_name_is_answered_in_one_line(cli: Callable[..., Any], birds:
         assert done.err.count("\n") == 1
 
 
-def make(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = ["make", "--no-print-directory", "--dry-run", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", "--silent", "caption", *words], cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_caption_installs_the_package_and_captions_the_photograph(bird_package: Path, tmp_path: Path) -> None:
-    done = make("caption", f"MODEL={bird_package}", "PHOTO=my photo.jpg", f"VENV={tmp_path / 'venv'}")
+    done = make("--dry-run", f"MODEL={bird_package}", "PHOTO=my photo.jpg", f"VENV={tmp_path / 'venv'}")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     first, second = (line for line in lines if "pip install" in line)
@@ -144,24 +156,16 @@ def test_make_caption_installs_the_package_and_captions_the_photograph(bird_pack
     ],
 )
 def test_make_caption_checks_its_arguments_first(words: list[str], message: str, tmp_path: Path) -> None:
-    command = ["make", "--silent", "caption", f"VENV={tmp_path / 'venv'}", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = make(f"VENV={tmp_path / 'venv'}", *words)
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "venv").exists()
 
 
 def test_a_run_can_start_from_an_installed_model(
-    cli: Callable[..., Any],
-    small_options: Sequence[str],
-    tiny_run: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    cli: Callable[..., Any], small_options: Sequence[str], tiny_run: Path, install_run: Callable[..., None]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    cli("package", tiny_run, "--output", "model", "--name", "birds", "--license", "cc-by-nc-4.0")
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    install(tmp_path / "model", tmp_path / "site")
+    install_run(tiny_run, "--license", "cc-by-nc-4.0")
     done = cli("train", *small_options, "-otrain.max_steps=2", "-otrain.init_from=birds", "--run", "fine")
     assert done.code == 0, done.err
     assert "initialized from " in done.err
@@ -169,7 +173,7 @@ def test_a_run_can_start_from_an_installed_model(
     assert "fine-tuned from birds: these terms apply too" in packaged.err
     card = cli("card", "fine").out
     assert "Fine-tuned, directly or through other models, from: birds (license: cc-by-nc-4.0). The terms" in card
-    (tmp_path / "birds").mkdir()  # an existing path takes precedence, also if it is no model
+    Path("birds").mkdir()  # an existing path takes precedence, also if it is no model
     failed = cli("train", *small_options, "-otrain.init_from=birds", "--run", "other")
     assert (failed.code, failed.err.count("\n")) == (1, 1)
     assert "birds: no checkpoint found" in failed.err

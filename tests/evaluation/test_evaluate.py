@@ -10,17 +10,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.evaluation.evaluate import check_baseline, evaluate_files, evaluate_split, open_captioners, short_names
+from captioner.evaluation.evaluate import (
+    NamedCaptioner,
+    check_baseline,
+    evaluate_files,
+    evaluate_split,
+    open_captioners,
+    short_names,
+)
 from captioner.evaluation.scoring import intervals
 from captioner.inference.caption_features import caption_split
+from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, load, open_corpus, open_run
 from captioner.model.ensemble import Ensemble
 from captioner.storage import checkpoint
 
 
+def opened(
+    *runs: Captioner | Path, ensemble: bool = False, data: Path | None = None
+) -> tuple[list[NamedCaptioner], Corpus]:
+    return open_captioners(runs, (), ensemble, data)
+
+
 def test_every_run_writes_its_own_captions(tiny_run: Path, photo_run: Path) -> None:
-    captioners, corpus = open_captioners([tiny_run, photo_run], (), ensemble=False, data=None)
+    captioners, corpus = opened(tiny_run, photo_run)
     evaluated = evaluate_split(captioners, corpus, "val", baseline="nn")
     for run, scored in zip((tiny_run, photo_run), evaluated.scored, strict=False):
         alone = list(caption_split(captioner_of(open_run(run)), corpus.split("val"), vocab=corpus.vocab))
@@ -38,19 +53,17 @@ def test_every_run_writes_its_own_captions(tiny_run: Path, photo_run: Path) -> N
 
 
 def test_a_run_does_not_differ_from_itself(tiny_run: Path) -> None:
-    captioners, corpus = open_captioners([tiny_run, tiny_run], (), ensemble=False, data=None)
+    captioners, corpus = opened(tiny_run, tiny_run)
     record = evaluate_split(captioners, corpus, "val").record()
     ((name, other),) = record["others"].items()
     assert name == f"{record['name']} (2)"
     assert set(map(tuple, other["difference"].values())) == {(0, 0)}
-    assert {key: other[key] for key in other if key != "difference"} == {
-        key: record[key] for key in other if key != "difference"
-    }
+    assert all(other[key] == record[key] for key in other if key != "difference")
 
 
 def test_an_invalid_file_is_reported_before_captions_are_generated(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps([{"image_id": "val-000000", "caption": "a"}]))
-    _, corpus = open_captioners([tiny_run], (), ensemble=False, data=None)
+    _, corpus = opened(tiny_run)
     with pytest.raises(DataError, match=r"x\.json: "):
         evaluate_split([], corpus, "val", against=tmp_path / "x.json")
 
@@ -99,50 +112,47 @@ def test_different_checkpoints_have_different_names(paths: list[list[str]]) -> N
 
 
 def test_an_ensemble_is_one_captioner(tiny_run: Path) -> None:
-    runs = [tiny_run, tiny_run / "last.h5"]
-    captioners, _ = open_captioners(runs, (), ensemble=True, data=None)
-    ((name, captioner),) = captioners
+    runs = tiny_run, tiny_run / "last.h5"
+    ((name, captioner),), _ = opened(*runs, ensemble=True)
     assert name == "ensemble of 2"
     assert isinstance(captioner.loaded.model, Ensemble)
-    apart, _ = open_captioners(runs, (), ensemble=False, data=None)
-    assert [name for name, _ in apart] == ["run", "run/last.h5"]
-    (alone,), _ = open_captioners(runs[:1], (), ensemble=True, data=None)
-    assert alone.name == "run"
+    assert [name for name, _ in opened(*runs)[0]] == ["run", "run/last.h5"]
+    assert [name for name, _ in opened(tiny_run, ensemble=True)[0]] == ["run"]
 
 
 def test_opened_captioners_are_used(tiny_run: Path) -> None:
     greedy, wide = load(tiny_run), load(tiny_run, ["decode.beam_width=3"])
-    captioners, corpus = open_captioners([greedy, wide], (), ensemble=False, data=None)
+    captioners, corpus = opened(greedy, wide)
     assert [captioner for _, captioner in captioners] == [greedy, wide]
     assert set(corpus.splits) == {"train", "val", "test", "heldout"}
 
 
 def test_runs_with_another_vocabulary_are_scored_on_the_data_set_of_the_first(tiny_run: Path, photo_run: Path) -> None:
     assert open_run(photo_run).vocab != open_run(tiny_run).vocab
-    captioners, corpus = open_captioners([tiny_run, photo_run], (), ensemble=False, data=None)
+    captioners, corpus = opened(tiny_run, photo_run)
     assert [captioner.loaded.vocab == corpus.vocab for _, captioner in captioners] == [True, False]
-    _, other = open_captioners([tiny_run], (), ensemble=False, data=photo_run.parent / "data.h5")
+    _, other = opened(tiny_run, data=photo_run.parent / "data.h5")
     assert other.fingerprint() == open_corpus(open_run(photo_run)).fingerprint()
 
 
 def test_a_data_set_may_be_a_folder_of_cs231n(coco_run: Path) -> None:
-    _, corpus = open_captioners([coco_run], (), ensemble=False, data=coco_run.parent / "data")
+    _, corpus = opened(coco_run, data=coco_run.parent / "data")
     assert corpus.fingerprint() == open_corpus(open_run(coco_run)).fingerprint()
 
 
 def test_a_run_with_another_encoder_or_feature_width_is_rejected(tiny_run: Path, coco_run: Path, own_run: Path) -> None:
-    for runs, data in ([tiny_run, coco_run], None), ([coco_run], "scenes"):
-        with pytest.raises(CheckpointError) as caught:
-            open_captioners(runs, (), ensemble=False, data=data and Path(data))
-        message = str(caught.value)
-        assert message.startswith(f"{coco_run}/best.h5: features: expected encoder cs231n:vgg16_fc7_pca, got scenes-")
+    expected = f"^{coco_run}/best.h5: features: expected encoder cs231n:vgg16_fc7_pca, got scenes-"
+    with pytest.raises(CheckpointError, match=expected):
+        opened(tiny_run, coco_run)
+    with pytest.raises(CheckpointError, match=expected):
+        opened(coco_run, data=Path("scenes"))
     saved = checkpoint.load(coco_run / "best.h5")
     encoder = dataclasses.replace(saved.meta, encoder=open_run(tiny_run).meta.encoder)
     shutil.rmtree(own_run)
     own_run.mkdir()
     checkpoint.save(own_run / "best.h5", dataclasses.replace(saved, meta=encoder))
     with pytest.raises(CheckpointError, match=r"^the data set: features: expected 8 numbers per image, got \d+; "):
-        open_captioners([tiny_run, own_run], (), ensemble=False, data=None)
+        opened(tiny_run, own_run)
 
 
 def test_a_path_that_is_no_data_set_is_an_error(tiny_run: Path, tmp_path: Path) -> None:
@@ -150,6 +160,6 @@ def test_a_path_that_is_no_data_set_is_an_error(tiny_run: Path, tmp_path: Path) 
     table.write_text("image,caption\n")
     for path in tmp_path, table:
         with pytest.raises(UsageError, match=rf"^{path}: expected a file written by `captioner prepare`"):
-            open_captioners([tiny_run], (), ensemble=False, data=path)
+            opened(tiny_run, data=path)
     with pytest.raises(DataError, match=r"none\.h5: not found; expected a data set from `captioner prepare`"):
-        open_captioners([tiny_run], (), ensemble=False, data=tmp_path / "none.h5")
+        opened(tiny_run, data=tmp_path / "none.h5")

@@ -122,9 +122,9 @@ def test_wrong_options(options: dict[str, Any], expected: str, content: Content,
 
 
 def test_a_path_in_the_metadata_is_not_used(content: Content, path: Path) -> None:
-    config = content[1]["config"]
-    config = {**config, "data": {**config["data"], "source": "prepared", "root": "/etc/passwd"}}
-    write(path, content[0], {**content[1], "config": config})
+    tensors, metadata = content
+    data = {**metadata["config"]["data"], "source": "prepared", "root": "/etc/passwd"}
+    write(path, tensors, {**metadata, "config": {**metadata["config"], "data": data}})
     assert "passwd" not in read_model(path).meta.config
 
 
