@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 GOLDEN = Path(__file__).parent / "golden"
-POSIX_ONLY = ["benchmarks", "faults", "images/test_onnx_external_data.py"]
+POSIX_ONLY = ["benchmarks", "faults", "images/test_protobuf.py"]
 collect_ignore = [] if find_spec("resource") else POSIX_ONLY
 
 SLOW = (

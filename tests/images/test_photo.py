@@ -1,18 +1,141 @@
-"""Photographs of all supported formats decode to upright RGB."""
+"""Photographs of all supported formats decode to upright RGB; HEIC needs a library; JPEG scans are counted."""
 
 import io
+import re
 import struct
+import sys
 import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from photographs import BLUE, CORNERS, GREEN, GREY, RED, WHITE, alike, corners, encoded, png, quarters, tiff
 from PIL import ExifTags, Image
 
-from captioner.images.photo import FORMATS, decode, square
+from captioner.errors import DataError
+from captioner.extras import install_command
+from captioner.images import photo as photo_module
+from captioner.images.photo import (
+    FORMATS,
+    HEIC_SUFFIXES,
+    MAX_SCANS,
+    PIXELS,
+    can_read_heic,
+    count_scans,
+    decode,
+    heic_problem,
+    is_photo_suffix,
+    list_photos,
+    square,
+)
+
+HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+installed = pytest.mark.skipif(not can_read_heic(), reason="needs pillow-heif")
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def heic(image: Image.Image, **options: Any) -> bytes:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
+    return encoded(image, "HEIF", quality=95, **options)
+
+
+@installed
+def test_alpha_of_heic_is_blended_with_white() -> None:
+    clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    assert np.asarray(decode(heic(clear), "a.heic", 100)).min() >= 250
+
+
+@installed
+def test_the_primary_image_of_a_heic_file_is_used() -> None:
+    content = heic(corners(), save_all=True, append_images=[Image.new("RGB", (48, 32), WHITE)])
+    assert alike(quarters(decode(content, "a.heic", 100)), CORNERS)
+
+
+@installed
+@pytest.mark.parametrize("side", [9460, 20000, 60000])
+def test_a_decompression_bomb_in_heic_is_rejected(side: int) -> None:
+    content = bytearray(heic(corners(96, 64)))
+    place = content.index(b"ispe") + 8
+    content[place : place + 8] = side.to_bytes(4, "big") * 2
+    with pytest.raises(DataError) as caught:
+        decode(bytes(content), "a.heic", 8)
+    assert str(caught.value) in (
+        f"a.heic: expected at most {PIXELS:,} pixels; make the photograph smaller",
+        f"a.heic: {heic_problem()}",
+    )
+
+
+@installed
+def test_no_more_pixels_are_decoded_than_the_header_declares() -> None:
+    content = bytearray(heic(Image.new("RGB", (1024, 1024), "red")))
+    place = content.index(b"ispe") + 8
+    content[place : place + 8] = (64).to_bytes(4, "big") * 2
+    with pytest.raises(DataError, match=r"^a\.heic: damaged or truncated: "):
+        decode(bytes(content), "a.heic", 8)
+
+
+@installed
+def test_photographs_in_a_folder_are_listed_and_captioned(
+    cli: Callable[..., Any], photo_run: Path, album: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = album(tmp_path / "new", 2, first=70).parent
+    for name in ("070", "071"):
+        with Image.open(folder / f"{name}.png") as picture:
+            (folder / f"{name}.HEIC").write_bytes(heic(picture))
+        (folder / f"{name}.png").unlink()
+    assert list_photos(folder, pytest.fail) == [folder / "070.HEIC", folder / "071.HEIC"]
+    done = cli("sample", photo_run, folder)
+    assert (done.code, done.err) == (0, "")
+    assert [line.split("\t")[0] for line in done.out.splitlines()] == [f"{folder}/070.HEIC", f"{folder}/071.HEIC"]
+
+
+def without_heic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photo_module, "can_read_heic", lambda: False)
+
+
+def test_without_pillow_heif_the_photograph_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_heic(monkeypatch)
+    with pytest.raises(DataError) as caught:
+        decode(HEAD, "a.jpg", 8)
+    install = f"try {install_command('heic')}, or convert it to JPEG"
+    assert str(caught.value) == f"a.jpg: expected a photograph of another format, got HEIC; {install}"
+
+
+def test_without_pillow_heif_a_folder_omits_heic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    without_heic(monkeypatch)
+    for name in ("a.jpg", "b.heic"):
+        (tmp_path / name).touch()
+    assert list_photos(tmp_path, pytest.fail) == [tmp_path / "a.jpg"]
+    assert list_photos(tmp_path, pytest.fail, HEIC_SUFFIXES) == [tmp_path / "b.heic"]
+
+
+def test_a_library_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photo_module, "can_read_heic", lambda: True)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    photo_module._register_heif.cache_clear()
+    with pytest.raises(DataError, match=r"^a\.jpg: needs pillow-heif, which cannot be imported \("):
+        decode(HEAD, "a.jpg", 8)
+
+
+def test_an_old_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photo_module, "can_read_heic", lambda: True)
+    monkeypatch.setattr(photo_module, "_register_heif", lambda: "1.3.0")
+    with pytest.raises(DataError) as caught:
+        decode(HEAD, "a.jpg", 8)
+    upgrade = install_command("heic", "--upgrade")
+    assert str(caught.value) == (
+        f"a.jpg: needs pillow-heif 1.4 or later, got 1.3.0; try {upgrade}, or convert it to JPEG"
+    )
+
+
+def test_sidecars_may_not_have_the_suffix_of_heic() -> None:
+    assert all(map(is_photo_suffix, HEIC_SUFFIXES))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", pytest.param("HEIF", marks=installed)])
 @pytest.mark.parametrize(
     ("orientation", "order"),
     [(1, "RGBx"), (2, "GRxB"), (3, "xBGR"), (4, "BxRG"), (5, "RBGx"), (6, "BRxG"), (7, "xGBR"), (8, "GxRB")],
@@ -20,7 +143,8 @@ from captioner.images.photo import FORMATS, decode, square
 def test_the_exif_orientation_is_applied(kind: str, orientation: int, order: str) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    photo = decode(encoded(corners(), kind, exif=exif), "a", 100)
+    content = heic(corners(), exif=exif.tobytes()) if kind == "HEIF" else encoded(corners(), kind, exif=exif)
+    photo = decode(content, "a", 100)
     expected = [dict(zip("RGBx", CORNERS, strict=True))[letter] for letter in order]
     assert alike(quarters(photo), expected)
     assert photo.size == ((48, 32) if orientation < 5 else (32, 48))
@@ -164,3 +288,66 @@ def test_the_centre_is_cropped() -> None:
     assert np.asarray(square(image, 10)).tolist() == np.full((10, 10, 3), GREEN).tolist()
     assert square(corners(16, 16), 16).tobytes() == corners(16, 16).tobytes()
     assert square(corners(7, 300), 16).size == (16, 16)
+
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+SCAN = b"\xff\xda"
+
+
+def jpeg(**options: Any) -> bytes:
+    buffer = io.BytesIO()
+    NOISE.save(buffer, **{"format": "JPEG", "quality": 95, **options})
+    return buffer.getvalue()
+
+
+def with_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated."""
+    content = jpeg(progressive=True)
+    last = content.rindex(SCAN)
+    repeats = count - count_scans(content)
+    return content[:-2] + content[last:-2] * repeats + content[-2:]
+
+
+def test_scans_are_counted() -> None:
+    assert count_scans(jpeg()) == 1
+    assert count_scans(jpeg(restart_marker_rows=1)) == 1
+    assert count_scans(jpeg(progressive=True)) == 10  # the default script of libjpeg for colours
+    assert count_scans(with_scans(30)) == 30
+
+
+def test_only_scans_of_the_first_image_are_counted() -> None:
+    assert count_scans(jpeg() + SCAN * 200) == 1
+    assert count_scans(jpeg(format="MPO", save_all=True, append_images=[NOISE] * 3)) == 1
+    assert count_scans(jpeg(exif=b"Exif\0\0" + with_scans(50)[:60_000])) == 1
+    assert count_scans(jpeg(comment=SCAN * 200)) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"\xff\xd8", SCAN, SCAN + b"\0", b"\xff" * 10_000])
+def test_truncated_files_have_a_count(content: bytes) -> None:
+    assert count_scans(content) == content.count(SCAN)
+
+
+def test_bytes_between_segments_hide_no_scan() -> None:
+    """libjpeg skips such bytes, reserved markers in entropy-coded data and lengths below 2."""
+    scans = with_scans(MAX_SCANS + 1)
+    for between in (b"junk", b"\xff\x02\xff\xff", b"\xff\0", b"\xff\xd0", b"\xff\xff", b"\xff\xe0\0\0", b"\xff\xd8"):
+        assert count_scans(scans.replace(SCAN, between + SCAN)) > MAX_SCANS
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_too_many_scans_are_refused(kind: str) -> None:
+    content = with_scans(MAX_SCANS + 1)
+    if kind == "MPO":
+        content = re.sub(rb"^\xff\xd8", lambda found: found[0] + MPO, content)
+    with pytest.raises(DataError) as caught:
+        decode(content, "a.jpg", 8)
+    assert str(caught.value) == "a.jpg: expected a JPEG with at most 100 scans, got more; save it again"
+
+
+MPO = jpeg(format="MPO", save_all=True, append_images=[NOISE])
+MPO = MPO[2 : MPO.index(b"\xff\xdb")]
+"""The segments of an MPO file before its tables."""
+
+
+def test_the_maximum_number_of_scans_is_decoded() -> None:
+    assert decode(with_scans(MAX_SCANS), "a.jpg", 64).size == NOISE.size

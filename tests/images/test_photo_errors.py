@@ -1,10 +1,15 @@
-"""Files that are no photographs, or too large, damaged or unreadable, are rejected with a one-line error."""
+"""Files that are no photographs, too large, damaged or unreadable; folders are listed; threads share Pillow's state."""
 
 import os
 import subprocess
+import threading
+import time
 import tracemalloc
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +17,7 @@ from photographs import CORNERS, KNOWN, bomb, corners, encoded, error_of, quarte
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.photo import FORMATS, PIXELS, PixelLimitError, decode, decoded, read_photo
+from captioner.images.photo import FORMATS, LINK, PIXELS, PixelLimitError, decode, decoded, list_photos, read_photo
 
 
 def test_modes_without_a_defined_white_are_rejected() -> None:
@@ -175,3 +180,99 @@ def test_pillow_s_own_limit_names_the_lower_one(side: int) -> None:
         decoded(bomb("PNG", side), "a", 8, 1000),
     ):
         pass
+
+
+def test_threads_restore_the_warning_filters() -> None:
+    contents = [encoded(corners()), bomb("PNG", 9460), bomb("GIF", 14000)] * 30
+    start = threading.Barrier(6)
+
+    def work(worker: int) -> list[bool]:
+        start.wait()
+        outcomes = []
+        for content in contents[worker:]:
+            try:
+                outcomes.append(decode(content, "a", 8).mode == "RGB")
+            except DataError as problem:
+                outcomes.append("pixels" not in str(problem))
+        return outcomes
+
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(work, range(6)))
+    assert found == [([True, False, False] * 30)[worker:] for worker in range(6)]
+    assert list(warnings.filters) == before
+
+
+def test_only_one_thread_changes_the_warning_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    content, inside, peak, start = encoded(corners()), 0, 0, threading.Barrier(4)
+    real_open = Image.open
+
+    def slow_open(*args: Any, **options: Any) -> Any:
+        nonlocal inside, peak
+        inside += 1
+        peak = max(peak, inside)
+        time.sleep(0.01)
+        inside -= 1
+        return real_open(*args, **options)
+
+    def work(_: int) -> str:
+        start.wait()
+        return decode(content, "a", 8).mode
+
+    monkeypatch.setattr(Image, "open", slow_open)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == ["RGB"] * 4
+    assert peak == 1
+
+
+def test_photographs_in_a_folder_are_sorted(tmp_path: Path) -> None:
+    for name in (
+        "b.JPG",
+        "a.png",
+        "notes.txt",
+        ".hidden.png",
+        "sub/c.webp",
+        ".git/d.png",
+        "sub/.x/e.png",
+        "sub/f",
+        "g.jpg/h.gif",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path)
+    found = [str(path.relative_to(tmp_path)) for path in list_photos(tmp_path, pytest.fail)]
+    assert found == ["a.png", "b.JPG", "g.jpg/h.gif", "sub/c.webp"]
+
+
+def test_a_link_to_a_folder_elsewhere_is_reported_and_not_followed(tmp_path: Path) -> None:
+    for name in ("album/a.png", "album/more/b.png", "other/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for link, folder in (("x", "other"), ("y", "album/more"), ("z", "album"), ("up", "."), ("gone", "nowhere")):
+        (tmp_path / "album" / link).symlink_to(tmp_path / folder)
+    errors: list[OSError] = []
+    assert list_photos(tmp_path / "album", errors.append) == [
+        tmp_path / "album" / "a.png",
+        tmp_path / "album" / "more" / "b.png",
+    ]
+    assert sorted(error.filename for error in errors) == [str(tmp_path / "album" / link) for link in ("up", "x")]
+    assert {error.strerror for error in errors} == {LINK}
+
+
+def test_a_hidden_folder_given_by_name_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".photos").mkdir()
+    (tmp_path / ".photos" / "a.png").write_bytes(b"")
+    assert list_photos(tmp_path / ".photos", pytest.fail) == [tmp_path / ".photos" / "a.png"]
+    monkeypatch.chdir(tmp_path / ".photos")
+    assert list_photos(Path(), pytest.fail) == [Path("a.png")]
+    assert list_photos(Path("../.photos"), pytest.fail) == [Path("../.photos/a.png")]
+
+
+@pytest.mark.usefixtures("unreadable_shut")
+def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
+    for name in ("a.png", "shut/b.png", "z/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    errors: list[OSError] = []
+    assert list_photos(tmp_path, errors.append) == [tmp_path / "a.png", tmp_path / "z" / "c.png"]
+    assert [error.filename for error in errors] == [str(tmp_path / "shut")]

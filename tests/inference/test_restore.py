@@ -1,6 +1,9 @@
-"""Restoring a model from a checkpoint: its parts must match each other and the data set."""
+"""Restored models: the parts of a checkpoint or package must match each other and the data set, and be finite."""
 
+import copy
 import dataclasses
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,16 @@ from captioner.arrays import Params
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError
+from captioner.inference.load import open_run
+from captioner.inference.package_info import INFO, WEIGHTS
 from captioner.inference.restore import Restored, check_corpus, check_width, restore
 from captioner.optim.update_rules import EMA
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint
+from captioner.storage.sealed import MODEL
 from captioner.text.vocabulary import Vocab
+from captioner.training.train import train
 
 
 def test_everything_saved_is_restored(tiny_run: Path) -> None:
@@ -165,3 +172,143 @@ def test_another_feature_width_is_rejected(restored: Restored) -> None:
     check_width(restored, width, "new.h5")
     with pytest.raises(CheckpointError, match=rf"^new.h5: .*features: expected {width} numbers per image, got 8"):
         check_width(restored, 8, "new.h5")
+
+
+def refusal() -> str:
+    with pytest.raises(CheckpointError) as caught:
+        open_run("birds")
+    message = str(caught.value)
+    assert message.isprintable()
+    assert "birds" in message
+    return message
+
+
+def rewrite(file: Path, change: Callable[[Checkpoint], Checkpoint], fix_digest: bool = False) -> None:
+    """Change the weights, with a valid seal, and with `fix_digest` their digest in the description."""
+    checkpoint.save(file, change(checkpoint.load(file, seal=MODEL)), seal=MODEL)
+    if fix_digest:
+        with MODEL.open(file) as (_, digest):
+            describe(file.parent, sha256=digest)
+
+
+def describe(folder: Path, **values: Any) -> None:
+    (folder / INFO).write_text(json.dumps({**json.loads((folder / INFO).read_text()), **values}))
+
+
+@pytest.mark.parametrize("place", [20, 600, -1])
+def test_a_package_with_a_flipped_byte(place: int, birds: Path) -> None:
+    content = bytearray((birds / WEIGHTS).read_bytes())
+    content[place] ^= 1
+    (birds / WEIGHTS).write_bytes(content)
+    assert refusal().startswith(f"model birds: {birds / WEIGHTS}: ")
+
+
+@pytest.mark.parametrize("length", [0, 100, 512, 5000])
+def test_a_package_with_a_truncated_file(length: int, birds: Path) -> None:
+    (birds / WEIGHTS).write_bytes((birds / WEIGHTS).read_bytes()[:length])
+    assert refusal().startswith(f"model birds: {birds / WEIGHTS}: ")
+
+
+def test_a_package_with_another_format(birds: Path) -> None:
+    describe(birds, format=2)
+    assert "expected model package format 1, got 2; use the version of captioner that wrote it" in refusal()
+
+
+def test_a_package_with_another_version_of_the_weights(birds: Path) -> None:
+    content = (birds / WEIGHTS).read_bytes().replace(b"captioner model 1 ", b"captioner model 7 ", 1)
+    (birds / WEIGHTS).write_bytes(content)
+    assert "expected model version 1, got 7" in refusal()
+
+
+def test_a_package_with_weights_of_another_package(birds: Path) -> None:
+    rewrite(birds / WEIGHTS, with_meta(step=99))
+    assert "they belong to another package; install it again" in refusal()
+
+
+def test_a_package_with_another_vocabulary(birds: Path) -> None:
+    words = json.loads((birds / INFO).read_text())["words"]
+    other = ["<NULL>", "<START>", "<END>", "<UNK>", *(f"word{number}" for number in range(words - 4))]
+    rewrite(birds / WEIGHTS, with_meta(words=other))
+    assert "they belong to another package" in refusal()
+    rewrite(birds / WEIGHTS, with_meta(words=other[:-1]), fix_digest=True)
+    assert f"vocabulary: expected {words} words, got {words - 1}" in refusal()
+    describe(birds, words=words - 1)
+    assert "array params/W_embed: expected float32" in refusal()
+
+
+def test_a_package_with_another_encoder(birds: Path) -> None:
+    rewrite(birds / WEIGHTS, with_meta(encoder="efficientnet-lite0-1"), fix_digest=True)
+    assert "expected weights for encoder scenes-1, got efficientnet-lite0-1" in refusal()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", "[" * 100_000, '"\\ud800"', '{"format": true}', '{"format": 1}', "x" * 70_000]
+)
+def test_a_package_with_a_description_of_another_form(content: str, birds: Path) -> None:
+    (birds / INFO).write_text(content)
+    assert INFO in refusal()
+
+
+@pytest.mark.parametrize("values", [{"name": "../x"}, {"words": "many"}, {"words": True}, {"sha256": None}])
+def test_a_package_with_a_description_with_another_value(values: dict[str, Any], birds: Path) -> None:
+    describe(birds, **values)
+    assert f": {next(iter(values))}: expected" in refusal()
+
+
+@pytest.mark.parametrize("name", [INFO, WEIGHTS])
+def test_a_package_with_a_missing_file(name: str, birds: Path) -> None:
+    (birds / name).unlink()
+    assert f"{name}: not found" in refusal()
+
+
+@pytest.fixture(scope="module")
+def saved(small: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    folder = tmp_path_factory.mktemp("standardized") / "run"
+    for _ in train(parse("", "", [*small, "train.max_steps=2", "data.standardize=true"]), folder):
+        pass
+    return checkpoint.load(folder / "best.h5")
+
+
+def std(value: float) -> Callable[[Checkpoint], None]:
+    return lambda one: one.standardizer["std"].fill(value)
+
+
+def mean(value: float) -> Callable[[Checkpoint], None]:
+    return lambda one: one.standardizer["mean"].fill(value)
+
+
+def weights(value: float) -> Callable[[Checkpoint], None]:
+    return lambda one: [array.fill(value) for array in one.params.values()] and None
+
+
+POSITIVE = "array standardizer/std: expected numbers above 0, got"
+FINITE = "(expected finite log-probabilities|the gradients of this model are not finite)"
+CHANGES: dict[str, tuple[Callable[[Checkpoint], None], str]] = {
+    "std 0": (std(0.0), POSITIVE),
+    "std below 0": (std(-1.0), POSITIVE),
+    "std below float32": (std(1e-308), FINITE),
+    "std 1e-50": (std(1e-50), FINITE),
+    "mean beyond float32": (mean(1e300), FINITE),
+    "weights 3e38": (weights(3e38), FINITE),
+}
+
+
+@pytest.mark.parametrize("command", ["sample {}", "evaluate {}", "inspect gradients {} --word 2"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_non_finite_log_probabilities_are_one_error_line(
+    name: str, command: str, saved: Checkpoint, shell: Callable[..., Any], tmp_path: Path
+) -> None:
+    change, message = CHANGES[name]
+    changed = copy.deepcopy(saved)
+    change(changed)
+    path = tmp_path / "odd.h5"
+    checkpoint.save(path, changed)
+    done = shell(*(str(path) if word == "{}" else word for word in command.split()))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"captioner: [^\n]*{message}[^\n]*\n", done.stderr), done.stderr
+
+
+def test_the_unmodified_checkpoint_works(saved: Checkpoint, shell: Callable[..., Any], tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "sound.h5", saved)
+    assert shell("sample", tmp_path / "sound.h5").returncode == 0
+    assert np.isfinite(saved.standardizer["std"]).all()

@@ -1,0 +1,371 @@
+"""Encoders: the registry, composites, and the encoding of many photographs in order, with errors and bounded memory."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from encoded_photos import Colours, check_thread_safety, digest, write
+from onnx_models import model as onnx_model
+from PIL import Image, ImageOps
+
+from captioner.data.scenes.encoder import ENCODER, SIDE, encode, encode_regions
+from captioner.errors import DataError, UsageError
+from captioner.extras import install_command
+from captioner.images import ENCODERS, MAX_PARTS, open_encoder, photo
+from captioner.images import encoder as encoder_module
+from captioner.images.encoder import AHEAD, Encoded, Encoder, encode_photos
+from captioner.images.photo import square
+from captioner.images.recipe import SHORT_NAMES
+from captioner.parallel.memory import Budget
+
+
+def error_of(name: str, **options: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        open_encoder(name, options)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+def test_every_encoder_is_a_function() -> None:
+    for module, function in ENCODERS.values():
+        assert callable(getattr(import_module(module), function))
+
+
+def test_an_unknown_encoder_is_rejected_with_the_available_ones() -> None:
+    expected = "expected scenes, efficientnet-lite0, efficientnet-lite2, onnx:FILE, richer, got "
+    assert error_of("vgg16") == f"encoder vgg16: {expected}vgg16"
+    assert error_of("vgg16:a.onnx") == f"encoder vgg16:a.onnx: {expected}vgg16"
+    assert (
+        error_of("scenes+vgg16+") == "encoder scenes+vgg16+: expected an encoder before and after each +, got nothing"
+    )
+    assert error_of("scenes+vgg16:mirror") == f"encoder vgg16:mirror: {expected}vgg16"
+
+
+def test_the_number_of_encoders_is_bounded() -> None:
+    assert open_encoder("+".join(["scenes"] * MAX_PARTS)).width == 231 * MAX_PARTS
+    message = "encoder: expected at most 16 encoders joined by +, got 17"
+    assert error_of("+".join(["scenes"] * (MAX_PARTS + 1))) == message
+
+
+def test_unsupported_arguments_are_rejected() -> None:
+    unknown = "unknown; expected mirror"
+    assert error_of("scenes:a.onnx") == f"encoder scenes: option a.onnx: {unknown}"
+    assert error_of("scenes", size="3") == f"encoder scenes: option size: {unknown}"
+    unknown = "unknown; expected size or mirror; use onnx:FILE for other models"
+    assert error_of("efficientnet-lite0:a.pth") == f"encoder efficientnet-lite0: option a.pth: {unknown}"
+    assert error_of("efficientnet-lite2", size="3", mean="0") == f"encoder efficientnet-lite2: option mean: {unknown}"
+    assert error_of("scenes:mirror=no") == "encoder scenes:mirror=no: option mirror: expected no value, got no"
+    assert error_of("onnx") == error_of("onnx:") == "encoder onnx: expected onnx:FILE, got no file"
+
+
+@pytest.mark.parametrize(("name", "missing"), [("onnx:a.onnx", "onnxruntime"), ("efficientnet-lite0", "onnxruntime")])
+def test_a_missing_library_is_reported(name: str, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("captioner.images.onnx", "captioner.images.efficientnet"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    message = error_of(name)
+    assert message == f"encoder {name}: needs {missing}, which is not installed; try {install_command()}"
+
+
+def test_a_missing_pillow_is_reported(
+    shell: Callable[..., subprocess.CompletedProcess[Any]],
+) -> None:
+    code = (
+        "import sys; sys.modules['PIL'] = None\n"
+        "from captioner.images import open_encoder\n"
+        "from captioner.errors import UsageError\n"
+        "try: open_encoder('scenes')\n"
+        "except UsageError as error: print(error)\n"
+    )
+    done = shell(code=code)
+    pattern = r"encoder scenes: needs PIL(\.\w+)?, which is not installed; try "
+    assert re.fullmatch(pattern + re.escape(f"{install_command()}\n"), done.stdout)
+    assert done.stderr == ""
+
+
+BROKEN = "raise ImportError('numpy.core.multiarray failed to import\\n\\x1b[31m')\n"
+
+
+@pytest.mark.parametrize(("name", "library"), [("scenes", "PIL"), ("onnx:a.onnx", "onnxruntime")])
+def test_a_broken_library_is_reported(
+    name: str, library: str, shell: Callable[..., subprocess.CompletedProcess[Any]], tmp_path: Path
+) -> None:
+    """As for onnxruntime 1.17 with NumPy 2: installed, but the import fails."""
+    (tmp_path / library).mkdir()
+    (tmp_path / library / "__init__.py").write_text(BROKEN)
+    code = f"from captioner.images import open_encoder\nopen_encoder({name!r})"
+    done = shell(code=code, env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), *sys.path))})
+    assert done.stderr.splitlines()[-1] == (
+        f"captioner.errors.MissingLibraryError: encoder {name}: needs {library}, which cannot be imported "
+        f"(numpy.core.multiarray failed to import\\n\\x1b[31m); try {install_command('images', '--upgrade')}"
+    )
+
+
+def test_an_import_error_inside_captioner_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENCODERS, "odd", ("captioner.images.nothing", "open"))
+    with pytest.raises(ModuleNotFoundError, match=r"captioner\.images\.nothing"):
+        open_encoder("odd")
+
+
+def test_the_scenes_encoder() -> None:
+    encoder = open_encoder("scenes")
+    assert (encoder.identity, encoder.width, encoder.side) == (ENCODER, 231, SIDE)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
+    batch = np.stack([encoder.prepare(Image.fromarray(one)) for one in pixels])
+    np.testing.assert_array_equal(batch, pixels)
+    np.testing.assert_array_equal(encoder.encode(batch), encode(pixels))
+    features, regions = encoder.encode_with_regions(list(batch))
+    np.testing.assert_array_equal(features, encode(pixels))
+    np.testing.assert_array_equal(regions, encode_regions(pixels))
+    assert encoder.regions == (3, 3, 77)
+    photo = Image.fromarray(pixels[0]).resize((100, 70))
+    np.testing.assert_array_equal(encoder.prepare(photo), np.asarray(square(photo, SIDE)))
+
+
+def test_the_help_lists_all_encoders() -> None:
+    from captioner.config.options import Prepare
+
+    hint = Prepare.__annotations__["encoder"]
+    assert all(re.search(rf"\b{name}\b", str(hint)) for name in (*ENCODERS, *SHORT_NAMES))
+
+
+RNG = np.random.default_rng(0)
+PHOTOS = [Image.fromarray(pixels) for pixels in RNG.integers(0, 256, (3, 9, 12, 3), np.uint8)]
+
+
+@pytest.fixture
+def channels(tmp_path: Path) -> str:
+    """A model that returns the mean of each channel, of 4 x 4 pixels."""
+    (tmp_path / "a+b.onnx").write_bytes(onnx_model())
+    return f"onnx:{tmp_path / 'a+b.onnx'}"
+
+
+def encoded(encoder: Encoder, photos: list[Image.Image] = PHOTOS) -> tuple[Any, Any]:
+    features, regions = encoder.encode_with_regions([encoder.prepare(photo) for photo in photos])
+    np.testing.assert_array_equal(encoder.encode([encoder.prepare(photo) for photo in photos]), features)
+    assert (features.shape, features.dtype) == ((len(photos), encoder.width), np.float32)
+    if encoder.regions is None:
+        assert regions is None
+    else:
+        rows, columns, width = encoder.regions
+        assert regions.shape == (len(photos), rows * columns, width)
+    return features, regions
+
+
+@pytest.mark.parametrize("name", ["scenes", "efficientnet-lite0", "efficientnet-lite2:size=64"])
+def test_mirror_is_the_mean_of_an_image_and_its_mirror_image(name: str) -> None:
+    encoder = open_encoder(name)
+    features, regions = encoded(encoder)
+    turned, _ = encoded(encoder, [ImageOps.mirror(square(photo, encoder.side)) for photo in PHOTOS])
+    assert np.abs(features - turned).max() > 0.01
+    mirror = open_encoder(f"{name}:mirror")
+    mean, unmirrored = encoded(mirror)
+    np.testing.assert_allclose(mean, (features + turned) / 2, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(unmirrored, regions)
+    assert (mirror.identity, mirror.width, mirror.side) == (f"{encoder.identity}:mirror", encoder.width, encoder.side)
+
+
+def test_features_are_concatenated_in_the_order_of_the_recipe(channels: str) -> None:
+    parts = [f"{channels}:size=4:mirror", "efficientnet-lite2:size=64", "scenes", "efficientnet-lite0:size=32"]
+    for order in (parts, parts[::-1]):
+        encoders = [open_encoder(part) for part in order]
+        recipe = open_encoder("+".join(order))
+        features, _ = encoded(recipe)
+        np.testing.assert_array_equal(features, np.concatenate([encoded(one)[0] for one in encoders], axis=1))
+        assert recipe.identity == "+".join(one.identity for one in encoders)
+        assert (recipe.width, recipe.side) == (3 + 1280 + 231 + 1280, 64)
+
+
+def test_the_regions_are_those_of_the_first_part_that_has_any(channels: str) -> None:
+    recipe = open_encoder(f"{channels}+efficientnet-lite0:size=64:mirror+scenes")
+    assert recipe.regions == (2, 2, 320)
+    np.testing.assert_array_equal(encoded(recipe)[1], encoded(open_encoder("efficientnet-lite0:size=64"))[1])
+    assert encoded(open_encoder(f"{channels}+{channels}:mirror"))[1] is None
+
+
+def test_a_photograph_is_decoded_once_for_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, original = [], encoder_module.decoded
+    monkeypatch.setattr(encoder_module, "decoded", lambda *args: calls.append(args[2]) or original(*args))
+    PHOTOS[0].save(tmp_path / "a.png")
+    recipe = open_encoder("scenes+scenes:mirror+efficientnet-lite0:size=32")
+    (one,) = encode_photos(recipe, [tmp_path / "a.png"])
+    np.testing.assert_array_equal(one.features, encoded(recipe)[0][0])
+    assert calls == [64]
+
+
+def test_a_recipe_is_thread_safe() -> None:
+    recipe = open_encoder("efficientnet-lite0:size=32:mirror+scenes")
+    check_thread_safety(lambda: encoded(recipe), calls=10)
+
+
+def worker_threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("encode")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_remains() -> Iterator[None]:
+    yield
+    for thread in worker_threads():
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_photographs_are_encoded_in_order(tmp_path: Path, threads: int) -> None:
+    paths, encoder = write(tmp_path, 25), Colours()
+    encoder.gate = lambda photo: time.sleep(0.002 if photo.getpixel((0, 0))[0] % 3 == 0 else 0)
+    found = list(encode_photos(encoder, iter(paths), threads))
+    assert [(photo.path, photo.digest) for photo in found] == [(path, digest(path)) for path in paths]
+    assert [photo.features.tolist() for photo in found] == [[i, 0, 2 * i] for i in range(25)]
+    assert encoder.calls == 25
+
+
+def test_no_photographs_yield_nothing() -> None:
+    assert list(encode_photos(Colours(), [], 3)) == []
+
+
+def test_unreadable_photographs_are_skipped(tmp_path: Path) -> None:
+    paths = write(tmp_path, 3)
+    paths[1].write_bytes(b"a dog")
+    paths[1:1] = [tmp_path / "no.png", tmp_path]
+    found = list(encode_photos(Colours(), paths, 2))
+    assert [type(photo) for photo in found] == [Encoded, DataError, DataError, DataError, Encoded]
+    assert [str(error) for error in found[1:3]] == [
+        f"{tmp_path / 'no.png'}: not found; expected a photograph; check the name",
+        f"{tmp_path}: expected a regular file, got a folder",
+    ]
+    assert str(found[3]).startswith(f"{paths[3]}: expected a photograph (")
+
+
+def test_an_encoder_error_names_the_photograph(tmp_path: Path) -> None:
+    class Failing(Colours):
+        def encode(self, batch: Any) -> Any:
+            raise DataError("m.onnx: output f: a number is not finite")
+
+    (path,) = write(tmp_path, 1)
+    (error,) = encode_photos(Failing(), [path])
+    assert isinstance(error, DataError)
+    assert str(error) == f"{path}: m.onnx: output f: a number is not finite"
+
+
+def test_known_photographs_are_not_encoded_again(tmp_path: Path) -> None:
+    paths, encoder = write(tmp_path, 6), Colours()
+    found = list(encode_photos(encoder, paths, 2, (digest(path) for path in paths[::2])))
+    assert [photo.features is None for photo in found] == [True, False] * 3
+    assert [photo.digest for photo in found] == [digest(path) for path in paths]
+    assert encoder.calls == 3
+
+
+def test_the_same_photograph_twice_has_the_same_features(tmp_path: Path) -> None:
+    (path,) = write(tmp_path, 1)
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(path.read_bytes())
+    one, two, three = encode_photos(Colours(), [path, path, copy], 2)
+    assert one.digest == two.digest == three.digest
+    for other in (two, three):
+        assert one.features is not None
+        np.testing.assert_array_equal(one.features, other.features)
+
+
+@pytest.mark.parametrize("problem", [ZeroDivisionError(), UsageError("no")])
+def test_other_exceptions_are_raised(tmp_path: Path, problem: Exception) -> None:
+    def fails(photo: Any) -> None:
+        if photo.getpixel((0, 0))[0] == 2:
+            raise problem
+
+    encoder, got = Colours(), []
+    encoder.gate = fails
+    with pytest.raises(type(problem)):
+        got.extend(encode_photos(encoder, write(tmp_path, 30), 2))
+    assert all(isinstance(photo, Encoded) for photo in encode_photos(Colours(), write(tmp_path, 2)))
+
+
+def test_an_exception_of_the_iterator_is_raised(tmp_path: Path) -> None:
+    def paths() -> Iterator[Path]:
+        yield from write(tmp_path, 2)
+        raise KeyError("list")
+
+    with pytest.raises(KeyError, match="list"):
+        list(encode_photos(Colours(), paths(), 2))
+
+
+def test_closing_the_generator_cancels_pending_work(tmp_path: Path) -> None:
+    encoder, stopped = Colours(), threading.Event()
+    paths = write(tmp_path, 40)
+    found = encode_photos(encoder, paths, 2)
+    next(found)
+    encoder.gate = lambda photo: stopped.wait(10)
+    found.close()
+    before = encoder.calls
+    stopped.set()
+    for thread in worker_threads():
+        thread.join(10)
+    assert not worker_threads()
+    assert encoder.calls <= before + 2
+    assert encoder.calls <= AHEAD * 2 + 3
+
+
+def test_read_ahead_is_bounded(tmp_path: Path) -> None:
+    (path,), requested = write(tmp_path, 1), []
+
+    def paths() -> Iterator[Path]:
+        for number in range(100):
+            requested.append(number)
+            yield path
+
+    found = encode_photos(Colours(), paths(), 2)
+    next(found)
+    assert len(requested) == AHEAD * 2 + 1
+    found.close()
+
+
+class Largest:
+    """The largest number of photographs that are decoded and prepared at one time."""
+
+    def __init__(self) -> None:
+        self.number, self.now, self.lock = 0, 0, threading.Lock()
+
+    def __call__(self, photo: Any) -> None:
+        with self.lock:
+            self.now += 1
+            self.number = max(self.number, self.now)
+        time.sleep(0.01)
+        with self.lock:
+            self.now -= 1
+
+
+@pytest.mark.parametrize(("pixels", "expected"), [(6, 1), (17, 2), (1000, 4)])
+def test_threads_share_a_budget_of_pixels(
+    pixels: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photographs have 6 pixels, one of them has 24."""
+    paths, encoder, largest = write(tmp_path, 12), Colours(), Largest()
+    Image.new("RGB", (6, 4)).save(paths[5])
+    encoder.gate = largest
+    monkeypatch.setattr(photo, "_budget", Budget(pixels))
+    assert all(isinstance(photo, Encoded) for photo in encode_photos(encoder, paths, 4))
+    assert largest.number <= expected
+    assert largest.number == expected or expected > 2  # more depend on the scheduling of threads
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {}])
+def test_a_progressive_jpeg_counts_at_full_size(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved: list[int] = []
+    budget = Budget(1 << 30)
+    monkeypatch.setattr(photo, "_budget", budget)
+    monkeypatch.setattr(budget, "reserve", lambda pixels: reserved.append(pixels) or nullcontext())
+    Image.new("RGB", (800, 400)).save(tmp_path / "a.jpg", **options)
+    list(encode_photos(Colours(), [tmp_path / "a.jpg"]))
+    assert reserved == [800 * 400 if options else 100 * 50]

