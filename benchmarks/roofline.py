@@ -113,7 +113,7 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
     states = tuple(state.copy() for state in scan.states)
     saved, ah, dah = scan.saved.copy(), np.zeros((G, P, H), np.float32), np.zeros((G, P, H), np.float32)
     Wh, WhT = split_gates(p["Wh"], G), split_gates(p["Wh"], G).swapaxes(1, 2)
-    forward, backward = (BlockedMatrix(W, block_width(), pool) for W in (Wh, WhT))
+    forward, backward = (BlockedMatrix(W, block_width(packing.max_rows), pool) for W in (Wh, WhT))
     dstate = tuple(np.zeros((N, H), np.float32) for _ in states)
     by_row, scores, dh = dah.swapaxes(0, 1), dscores.copy(), np.zeros((P, H), np.float32)
     dprojected = np.zeros((U, G * H), np.float32)
@@ -163,7 +163,7 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
         part("x Wx", 2 * U * D * G * H, U * D + D * G * H + U * G * H,
              partial(project_inputs, cell, scan.inputs, p["Wx"], p["b"], pool)),
         part("Wh and Whᵀ to blocks", 0, 4 * G * H * H,
-             *(partial(BlockedMatrix, W, block_width(), pool) for W in (Wh, WhT))),
+             *(partial(BlockedMatrix, W, block_width(packing.max_rows), pool) for W in (Wh, WhT))),
         part("h Wh", recurrent, steps * G * H * H + P * H + P * G * H,
              each_step(lambda worker, first, end: forward.product(states[0][first:end], worker))),
         part("gates", 0, P * H * (4 * G + (cell.states - 1) + cell.states + cell.saved), each_step(gates)),

@@ -2,12 +2,11 @@
 
 For few rows x, most of the time of x W goes into packing W for the BLAS kernel, in every call. On CPUs with AVX-512,
 OpenBLAS has small-matrix kernels for products of at most `SMALL` multiplications, which read their operands in place.
-With these kernels, W is copied once into blocks of columns, and x W is computed by small products; with all others,
-one call is faster, and W is copied with padded rows.
+With these kernels, W is copied once into blocks of columns, and x W is computed by small products. For many rows, and
+with all other kernels, one call is faster, and W is copied with padded rows.
 
-The width depends only on the kernels, never on a measurement, because the ways differ by rounding: equal runs on one
-machine are bit-identical, whatever else the machine computes. Within a training step, wider blocks are not faster: the
-matrices of all gates exceed the L2 cache.
+The width depends only on the kernels and on the number of rows, never on a measurement, because the ways differ by
+rounding: equal runs on one machine are bit-identical, whatever else the machine computes.
 """
 
 from __future__ import annotations
@@ -31,12 +30,20 @@ PADDING = 16
 """Rows at a distance of a power of two map to the same cache sets; padding avoids that."""
 
 
+MANY_ROWS = 128
+"""From this number of rows on, one call is faster: packing W is a small part of it."""
+
+
 @cache
-def block_width() -> int | None:
-    """Return the block width for the BLAS kernels of this process; None is one call for all of W."""
+def has_small_kernels() -> bool:
+    """Whether the BLAS library of this process has small-matrix kernels."""
     library = blas.describe()
-    has_small_kernels = library.name == blas.OPENBLAS and (library.kernel or "").lower() in SMALL_KERNELS
-    return WIDTH if has_small_kernels else None
+    return library.name == blas.OPENBLAS and (library.kernel or "").lower() in SMALL_KERNELS
+
+
+def block_width(rows: int) -> int | None:
+    """Return the block width for products of at most `rows` rows; None is one call for all of W."""
+    return WIDTH if rows < MANY_ROWS and has_small_kernels() else None
 
 
 class BlockedMatrix:
@@ -96,3 +103,33 @@ class BlockedMatrix:
             rows = slice(first, min(first + self._max_rows, count))
             np.matmul(x[..., rows, :], self._blocks, out=by_block[:, :, rows])
         return out[:, :count, : self._columns]
+
+    def matrix(self) -> Array:
+        """Return a view of W, if it is one block.
+
+        Shapes: (G, K, M).
+        """
+        return self._blocks[:, 0]
+
+
+class InferenceMatrix:
+    """A copy of G matrices W for repeated products x W of any number of rows; a second copy is in blocks if needed.
+
+    Shapes: W (G, K, M).
+    """
+
+    def __init__(self, W: Array) -> None:
+        self._whole = BlockedMatrix(W, None)
+        self._blocked: BlockedMatrix | None = None
+
+    def product(self, x: Array) -> Array:
+        """Compute x W for each gate, in an array that the next product of the same layout overwrites.
+
+        Shapes: x (N, K) -> (G, N, M).
+        """
+        width = block_width(len(x))
+        if width is None:
+            return self._whole.product(x)
+        if self._blocked is None:
+            self._blocked = BlockedMatrix(self._whole.matrix(), width)
+        return self._blocked.product(x)

@@ -17,7 +17,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.layers.affine import affine_backward
-from captioner.layers.blocked_matmul import BlockedMatrix
+from captioner.layers.blocked_matmul import InferenceMatrix
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 CellState: TypeAlias = tuple[Array, ...]
@@ -129,7 +129,7 @@ def project_inputs(cell: Cell, x: Array, Wx: Array, b: Array, pool: ThreadPool =
     return ax
 
 
-def inference_step(cell: Cell, ax: Array, ids: Array, prev: CellState, Wh: BlockedMatrix) -> CellState:
+def inference_step(cell: Cell, ax: Array, ids: Array, prev: CellState, Wh: InferenceMatrix) -> CellState:
     """Compute one time step without saving anything for a backward pass; caption n has the input ax[:, ids[n]].
 
     Shapes: ax (G, U, H), ids (N,), prev arrays (N, H), Wh (G, H, H) -> state arrays (N, H).

@@ -33,6 +33,11 @@ class Packing(NamedTuple):
     shards: list[slice]
     """For each shard, the slice of `order` with its captions."""
 
+    @property
+    def max_rows(self) -> int:
+        """The largest number of rows of a step."""
+        return max((end - start for steps in self.steps for start, end in steps[:1]), default=0)
+
     def unpack(self, rows: Array, steps: int) -> Array:
         """Scatter packed rows into a padded array of zeros.
 

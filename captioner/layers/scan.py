@@ -55,7 +55,7 @@ def scan_forward(
     # In packed order, gate by gate.
     contexts = [np.ascontiguousarray(context[packing.order].swapaxes(0, 1)) for context in initial[cell.states :]]
     saved = np.empty((cell.saved, rows if save_for_backward else 0, hidden), dtype)
-    recurrent = BlockedMatrix(split_gates(Wh, cell.gates), block_width(), pool)
+    recurrent = BlockedMatrix(split_gates(Wh, cell.gates), block_width(packing.max_rows), pool)
 
     def loop(worker: int) -> None:
         offset = packing.shards[worker].start
@@ -88,7 +88,7 @@ def scan_backward(
     dah = dax if cell.additive else np.empty_like(dax)
     dstate = tuple(np.zeros((count, hidden), dtype) for _ in states)
     dcontexts = [np.zeros((cell.gates, count, hidden), dtype)] if has_context else []
-    recurrent = BlockedMatrix(split_gates(Wh, cell.gates).swapaxes(1, 2), block_width(), pool)
+    recurrent = BlockedMatrix(split_gates(Wh, cell.gates).swapaxes(1, 2), block_width(packing.max_rows), pool)
 
     def loop(worker: int) -> None:
         shard, offset = tuple(d[packing.shards[worker]] for d in dstate), packing.shards[worker].start

@@ -6,7 +6,7 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.layers.attention import attend
-from captioner.layers.blocked_matmul import BlockedMatrix, block_width
+from captioner.layers.blocked_matmul import InferenceMatrix
 from captioner.layers.cell import Cell, inference_step, split_gates
 from captioner.layers.softmax import log_softmax
 from captioner.model.interface import State
@@ -21,15 +21,14 @@ class InferenceModel:
     def __init__(self, cell: Cell, params: Params, attends: bool = False) -> None:
         self._cell = cell
         self._params = {name: params[name].copy() for name in ("W_embed", "b", "b_vocab")}
-        width = block_width()
-        self._Wx = BlockedMatrix(split_gates(params["Wx"][: params["W_embed"].shape[1]], cell.gates), width)
-        self._Wh = BlockedMatrix(split_gates(params["Wh"], cell.gates), width)
-        self._W_vocab = BlockedMatrix(params["W_vocab"][None], width)
+        self._Wx = InferenceMatrix(split_gates(params["Wx"][: params["W_embed"].shape[1]], cell.gates))
+        self._Wh = InferenceMatrix(split_gates(params["Wh"], cell.gates))
+        self._W_vocab = InferenceMatrix(params["W_vocab"][None])
         self._attends = attends
         if attends:
             self._b_sentinel = params["b_sentinel"].copy()
-            self._W_queries = BlockedMatrix(np.stack([params["W_query"], params["W_sentinel"]]), width)
-            self._W_context = BlockedMatrix(params["W_context"][None], width)
+            self._W_queries = InferenceMatrix(np.stack([params["W_query"], params["W_sentinel"]]))
+            self._W_context = InferenceMatrix(params["W_context"][None])
         vocab, hidden = len(params["W_embed"]), len(params["Wh"])
         self._projections = np.empty((cell.gates, vocab, hidden), params["Wh"].dtype)
         self._is_projected = np.zeros(vocab, bool)

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.layers.blocked_matmul import SMALL, WIDTH, BlockedMatrix, block_width
+from captioner.layers.blocked_matmul import (
+    MANY_ROWS,
+    SMALL,
+    WIDTH,
+    BlockedMatrix,
+    InferenceMatrix,
+    block_width,
+    has_small_kernels,
+)
 from captioner.parallel import blas
 from captioner.parallel.blas import Blas
 from captioner.parallel.thread_pool import ThreadPool
@@ -30,7 +38,11 @@ TOLERANCE = {np.float64: 1e-12, np.float32: 1e-4}
 )
 def test_blocks_are_for_openblas_with_avx512(library: Blas, width: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blas, "describe", lambda: library)
-    assert block_width.__wrapped__() == width
+    has_small_kernels.cache_clear()
+    try:
+        assert [block_width(rows) for rows in (1, MANY_ROWS - 1, MANY_ROWS)] == [width, width, None]
+    finally:
+        has_small_kernels.cache_clear()
 
 
 @pytest.mark.parametrize(("coretype", "width"), [("SkylakeX", WIDTH), ("Haswell", None)])
@@ -39,7 +51,9 @@ def test_the_width_is_that_of_the_kernels_in_use(
 ) -> None:
     """OPENBLAS_CORETYPE selects kernels; a CPU without AVX-512 does not get those for it."""
     monkeypatch.setenv("OPENBLAS_CORETYPE", coretype)
-    code = "from captioner.layers.blocked_matmul import block_width, blas; print(blas.describe().kernel, block_width())"
+    code = (
+        "from captioner.layers.blocked_matmul import block_width, blas; print(blas.describe().kernel, block_width(1))"
+    )
     kernel, chosen = shell(code=code).stdout.split()
     if kernel != coretype:
         pytest.skip(f"the BLAS library has {kernel}, not {coretype}")
@@ -97,3 +111,17 @@ def test_the_packed_matrix_is_a_copy() -> None:
     blocked = BlockedMatrix(W, WIDTH)
     W *= 7
     assert (blocked.product(np.ones((2, 3))) == 3).all()
+
+
+@pytest.mark.parametrize("small_kernels", [False, True])
+def test_inference_computes_products_of_any_number_of_rows(
+    small_kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("captioner.layers.blocked_matmul.has_small_kernels", lambda: small_kernels)
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((2, 130, 70))
+    matrix, copy = InferenceMatrix(W), W.copy()
+    W[...] = 0
+    for rows in (1, 200, 40, MANY_ROWS, 3):
+        x = rng.standard_normal((rows, 130))
+        np.testing.assert_allclose(matrix.product(x), x @ copy, rtol=1e-10, atol=1e-10)
