@@ -1,8 +1,16 @@
-"""The YAML parsers, and the problems of a config text."""
+"""The YAML parsers, the problems of a config text, and random configs."""
+
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from hypothesis import strategies as st
 
+from captioner.config.checks import CONSTRAINTS
+from captioner.config.options import Config
+from captioner.config.schema import Option, build, options
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
 
@@ -15,3 +23,40 @@ def problems(text: str, *overrides: str) -> list[str]:
         parse(text, "my.yaml", overrides)
     assert str(caught.value).splitlines() == list(caught.value.problems)
     return list(caught.value.problems)
+
+
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def names() -> st.SearchStrategy[str]:
+    writable = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Cn"), exclude_characters=f"\ufeff{BIDI}")
+    return st.text(writable, min_size=1)
+
+
+def values(option: Option) -> st.SearchStrategy[Any]:
+    low, high = (max((b.limit for b in option.bounds if b.sign[0] == sign), default=None) for sign in "><")
+    signs = {bound.sign for bound in option.bounds}
+    of_kind: dict[type, Any] = {
+        bool: st.booleans,
+        int: lambda: st.integers(int(low or 0), 2**63 - 1 if high is None else int(high)),
+        float: lambda: st.floats(
+            low, high, exclude_min=">" in signs, exclude_max="<" in signs, allow_nan=False, allow_infinity=False
+        ),
+        str: names,
+        Path: lambda: names().map(lambda name: Path("/", name)),
+    }
+    one = st.sampled_from(option.choices) if option.choices else of_kind[option.kind]()
+    return st.none() | one if option.nullable else one
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    """Configs with random values of some options, without violated constraints."""
+    some = draw(st.lists(st.sampled_from(options()), unique=True))
+    config: Config = build({option.path: draw(values(option)) for option in some})
+    fixes = {option.path: option.default for option in options()} | {"data.root": Path("/x")}
+    for constraint in CONSTRAINTS:
+        if not constraint.holds(config):
+            current = {option.path: attrgetter(option.path)(config) for option in options()}
+            config = build(current | {constraint.option: fixes[constraint.option]})
+    return config

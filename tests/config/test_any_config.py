@@ -1,9 +1,11 @@
-"""Any text gives a config or an error, the same with both YAML parsers, in a few short lines."""
+"""A written config is read back as an equal one, and any text gives a config or an error, with both YAML parsers."""
 
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
-from config_texts import LOADERS, problems
+import yaml
+from config_texts import LOADERS, configs, problems
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,44 +16,44 @@ from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, dump, parse
 from captioner.errors import ConfigError
 from captioner.printable import JOINERS
 
+
+def named(split: str) -> Config:
+    config: Config = build({"validate.split": split})
+    return config
+
+
+@given(configs(), st.booleans())
+def test_a_dumped_config_is_parsed_to_an_equal_one(config: Config, comments: bool) -> None:
+    assert parse(dump(config, comments=comments), "my.yaml") == config
+
+
+@given(configs() | st.sampled_from(["null", "True", "no", "on", "1e3", "017", "~", "", " "]).map(named))
+def test_a_yaml_1_1_reader_reads_the_same_values(config: Config) -> None:
+    tree = yaml.safe_load(dump(config))
+    for option in options():
+        value = tree
+        for name in option.path.split("."):
+            value = value[name]
+        expected = attrgetter(option.path)(config)
+        assert value == (str(expected) if isinstance(expected, Path) else expected)
+        assert not isinstance(expected, int | float) or type(value) is type(expected)
+
+
+def test_a_comment_documents_every_option_in_one_line() -> None:
+    text = dump(Config(), comments=True)
+    assert all(len(line) <= 120 for line in text.splitlines())
+    for option in options():
+        assert f"# {option.doc}; {option.expected()}\n" in text
+
+
 VALID = dump(build({"data.root": Path("/a b"), "train.patience": 3}))
 SYNTAX = [
-    "\n",
-    "  ",
-    ": ",
-    "- ",
-    "[",
-    "{",
-    "}",
-    "]",
-    "&a ",
-    "*a",
-    "!!int ",
-    "<<: ",
-    "'",
-    '"',
-    "|",
-    ">",
-    "#",
-    "---\n",
-    "%TAG",
-]
+    "\n", "  ", ": ", "- ", "[", "{", "}", "]", "&a ", "*a", "!!int ", "<<: ", "'", '"', "|", ">", "#", "---\n", "%TAG",
+]  # fmt: skip
 VALUES = [
-    "1e400",
-    ".nan",
-    "0x1",
-    "017",
-    "1:30",
-    "yes",
-    "~",
-    "9" * 5000,
-    "\\Uffffffff",
-    "\0",
-    "\t",
-    "\ufeff",
-    "\u2028",
+    "1e400", ".nan", "0x1", "017", "1:30", "yes", "~", "9" * 5000, "\\Uffffffff", "\0", "\t", "\ufeff", "\u2028",
     "model",
-]
+]  # fmt: skip
 PIECES = st.sampled_from(SYNTAX + VALUES) | st.text(max_size=4)
 
 
