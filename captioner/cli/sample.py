@@ -29,9 +29,9 @@ from captioner.errors import CaptionerError, DataError, UsageError
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
     from captioner.data.shard import Shard
-    from captioner.inference.attention_files import AttentionFiles
     from captioner.inference.caption import Caption
     from captioner.inference.captioner import Captioner
+    from captioner.inference.output_files import AttentionFiles
     from captioner.inference.restore import LoadedModel
     from captioner.report.image_pages import AttentionPage
 
@@ -158,7 +158,7 @@ def sample(
         if wrong:
             raise UsageError(message)
     if write_sidecar is not None:
-        from captioner.inference.sidecars import check_suffix
+        from captioner.inference.output_files import check_suffix
 
         check_suffix(write_sidecar)
     if coco is not None:
@@ -171,7 +171,7 @@ def sample(
 
         page = AttentionPage(attention, overwrite)
     elif attention is not None:
-        from captioner.inference.attention_files import check_folder
+        from captioner.inference.output_files import check_folder
 
         check_folder(attention)
     from captioner.inference.load import open_runs
@@ -205,7 +205,7 @@ def sample(
 
         page.find = pictures_by_name(corpus, split or "val", images)
     elif attention is not None and page is None:
-        from captioner.inference.attention_files import AttentionFiles
+        from captioner.inference.output_files import AttentionFiles
 
         files = AttentionFiles(attention, loaded.meta.encoder, overwrite)
     code = _write_captions(captions, as_json, write_sidecar, coco, overwrite, files, page)
@@ -273,7 +273,7 @@ def _write_captions(
     if coco is not None:
         keep.append(lambda caption: written.update({caption.image: caption}))  # a photograph may be given twice
     if suffix is not None:
-        from captioner.inference.sidecars import Sidecars  # needs Pillow
+        from captioner.inference.output_files import Sidecars  # needs Pillow
 
         sidecars = Sidecars(suffix, overwrite)
         keep.append(sidecars.write)

@@ -1,4 +1,4 @@
-"""Attention maps in files: for each caption, a JSON file with the weights."""
+"""Files of captions: sidecars beside photographs (photo.jpg -> photo.txt), and attention weights in a folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import unicodedata
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePath
@@ -17,12 +18,23 @@ from captioner.storage.atomic import stale_temporary_files, temporary_stem, writ
 from captioner.storage.files import read_text
 from captioner.text.strict_json import to_json
 
+SEPARATORS = frozenset("/\\:")
+"""Characters that separate parts of a path; on Windows, a colon separates the name of a data stream."""
 MAX_STEM = 150
 """The longest name of an image that names its file, in bytes: file systems allow 255, with a digest and a suffix."""
-SUFFIX = ".attention.json"
+ATTENTION_SUFFIX = ".attention.json"
 UNSAFE = frozenset('/\\:*?"<>|')
 RESERVED = frozenset(("con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(10))))
 """Names of devices on Windows, with any suffix."""
+
+
+def check_suffix(suffix: str) -> None:
+    """Check the suffix of sidecar files: that of a photograph would replace photographs.
+
+    Raises: UsageError.
+    """
+    if len(suffix) < 2 or not suffix.startswith(".") or set(suffix) & SEPARATORS or is_photo_suffix(suffix):
+        raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
 
 
 def check_folder(folder: Path) -> None:
@@ -32,6 +44,38 @@ def check_folder(folder: Path) -> None:
     """
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise UsageError(f"{folder}: expected a folder for attention maps, got a file; name another folder")
+
+
+class Sidecars:
+    """Writes one text file per photograph. An existing file is kept unless `overwrite` is set."""
+
+    def __init__(self, suffix: str, overwrite: bool = False) -> None:
+        self.suffix = suffix
+        self.overwrite = overwrite
+        self.kept = 0
+        """The number of existing files that were kept."""
+        self._owners: dict[str, str] = {}
+        self._stale = cache(stale_temporary_files)  # a folder of photographs may be large: list it once
+
+    def write(self, caption: Caption) -> None:
+        """Write the caption of a photograph.
+
+        Raises: CaptionerError when another photograph has the same sidecar, or the file cannot be written.
+        """
+        photo = Path(caption.image)
+        path = photo.with_suffix(self.suffix)
+        if path == photo:
+            raise CaptionerError(f"{path}: is the photograph itself; try another suffix")
+        place = os.path.join(os.path.realpath(path.parent), path.name)
+        owner = self._owners.setdefault(place, caption.image)
+        if os.path.realpath(owner) != os.path.realpath(photo):
+            raise CaptionerError(f"{path}: {owner} and {photo} have the same sidecar; rename one of the photographs")
+        _remove_stale(path, self._stale)
+        if os.path.lexists(path) and not self.overwrite:
+            self.kept += 1
+            return
+        with writing(path):
+            write_atomically(path, (f"{caption.text}\n".encode(),))
 
 
 class AttentionFiles:
@@ -64,10 +108,8 @@ class AttentionFiles:
             return None
         if caption.image in self._files:  # a photograph may be given twice
             return self._files[caption.image]
-        file = self.folder / f"{self._stem(caption.image)}{SUFFIX}"
-        for stale in self._stale(self.folder).pop(temporary_stem(file), ()):
-            with suppress(OSError):
-                stale.unlink()
+        file = self.folder / f"{self._stem(caption.image)}{ATTENTION_SUFFIX}"
+        _remove_stale(file, self._stale)
         if not self.overwrite and os.path.lexists(file):
             self.kept += 1
             return None
@@ -110,7 +152,14 @@ class AttentionFiles:
     def _image_of(self, stem: str) -> str | None:
         """Return the image that existing files of this name belong to; None if unknown."""
         try:
-            record = json.loads(read_text(self.folder / f"{stem}{SUFFIX}"))
+            record = json.loads(read_text(self.folder / f"{stem}{ATTENTION_SUFFIX}"))
         except (CaptionerError, ValueError, RecursionError):
             return None
         return record["image"] if isinstance(record, dict) and isinstance(record.get("image"), str) else None
+
+
+def _remove_stale(file: Path, list_stale: Callable[[Path], dict[str, list[Path]]]) -> None:
+    """Remove the temporary files of a file that killed processes left behind, with a list of those of its folder."""
+    for stale in list_stale(file.parent).pop(temporary_stem(file), ()):
+        with suppress(OSError):
+            stale.unlink()

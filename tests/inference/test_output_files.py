@@ -1,0 +1,236 @@
+"""Files of captions: sidecars beside photographs, and attention weights in a folder; existing files are kept."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioner.errors import CaptionerError, UsageError
+from captioner.images import photo
+from captioner.inference.caption import Attention, Caption
+from captioner.inference.output_files import AttentionFiles, Sidecars, check_folder, check_suffix
+from captioner.printable import printable
+
+
+def caption_of(path: Path) -> Caption:
+    return Caption(str(path), "a café 猫", -1.0, [], None, [])
+
+
+@pytest.mark.parametrize("name", ["a.png", "a", "a.b.jpg", ".hidden", "a\nb.png"])
+def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> None:
+    Sidecars(".txt").write(caption_of(tmp_path / name))
+    written = (tmp_path / name).with_suffix(".txt")
+    assert os.listdir(tmp_path) == [written.name]
+    assert written.read_text(encoding="utf-8") == "a café 猫\n"
+
+
+def test_an_existing_sidecar_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("precious")
+    (tmp_path / "b.txt").symlink_to("not/yet/there")
+    sidecars = Sidecars(".txt")
+    for name in ("a.png", "b.png", "c.png"):
+        sidecars.write(caption_of(tmp_path / name))
+    assert sidecars.kept == 2
+    assert (tmp_path / "a.txt").read_text() == "precious"
+    assert not (tmp_path / "not").exists()
+    Sidecars(".txt", overwrite=True).write(caption_of(tmp_path / "a.png"))
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a café 猫\n"
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+def test_two_photographs_cannot_share_a_sidecar(overwrite: bool, before: bool, tmp_path: Path) -> None:
+    if before:
+        (tmp_path / "a.txt").write_text("precious")
+    sidecars = Sidecars(".txt", overwrite)
+    sidecars.write(caption_of(tmp_path / "a.png"))
+    sidecars.write(caption_of(tmp_path / "." / "a.png"))
+    (tmp_path / "again").symlink_to(tmp_path)
+    sidecars.write(caption_of(tmp_path / "again" / "a.png"))
+    with pytest.raises(CaptionerError) as caught:
+        sidecars.write(caption_of(tmp_path / "a.jpg")._replace(text="another"))
+    assert str(caught.value) == (
+        f"{tmp_path}/a.txt: {tmp_path}/a.png and {tmp_path}/a.jpg have the same sidecar; rename one of the photographs"
+    )
+    whole = "precious" if before and not overwrite else "a café 猫\n"
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == whole
+
+
+def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"the photograph")
+    with pytest.raises(CaptionerError) as caught:
+        Sidecars(".txt", overwrite=True).write(caption_of(path))
+    assert str(caught.value) == f"{path}: is the photograph itself; try another suffix"
+    assert path.read_bytes() == b"the photograph"
+
+
+def test_an_unwritable_sidecar_is_reported(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
+    with pytest.raises(CaptionerError, match=r"\.txt: cannot write: No such file or directory$"):
+        Sidecars(".txt").write(caption_of(tmp_path / "absent/a.png"))
+    with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.txt: cannot write: File too large$"):
+        Sidecars(".txt").write(caption_of(tmp_path / "a.png"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_longest_name_has_a_sidecar(tmp_path: Path) -> None:
+    name = "a" * 251
+    Sidecars(".txt").write(caption_of(tmp_path / f"{name}.png"))
+    assert os.listdir(tmp_path) == [f"{name}.txt"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".", "txt", "./x", ".a/b", *sorted(photo.SUFFIXES), ".JPG"])
+def test_invalid_sidecar_suffixes_are_rejected(suffix: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--write-sidecar {re.escape(suffix)}: expected a suffix such as \.txt$"):
+        check_suffix(suffix)
+
+
+def test_valid_sidecar_suffixes_are_accepted() -> None:
+    for suffix in (".txt", ".caption", ".jpg.txt", ".TXT"):
+        check_suffix(suffix)
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_temporary_files_of_killed_processes_are_removed(overwrite: bool, tmp_path: Path) -> None:
+    ended, running = 999_999_999, os.getpid()
+    kept = {f".b.txt.{ended}.tmp", f".a.caption.{ended}.tmp", f".a.txt.{running}0.tmp~", f".a.png.{ended}.tmp"}
+    for name in {"a.txt", f".a.txt.{ended}.tmp", *kept}:
+        (tmp_path / name).touch()
+    Sidecars(".txt", overwrite).write(caption_of(tmp_path / "a.png"))
+    assert set(os.listdir(tmp_path)) == {"a.txt", *kept}
+
+
+def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed, listdir = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or listdir(folder))
+    sidecars = Sidecars(".txt")
+    for name in ("a.png", "b.png", "sub/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        sidecars.write(caption_of(tmp_path / name))
+    assert listed == [tmp_path, tmp_path / "sub"]
+
+
+def attended_caption(image: object, words: str = "a red cross") -> Caption:
+    own = words.split()
+    weights = np.random.default_rng(0).dirichlet(np.ones(7), len(own)).astype(np.float32)
+    return Caption(str(image), words, -1.0, [], None, [], Attention(own, weights, (2, 3)))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def test_the_json_file_has_the_weights_as_grids(tmp_path: Path) -> None:
+    caption = attended_caption("val-00000")
+    file = AttentionFiles(tmp_path / "new" / "maps", "scenes-1").write(caption)
+    assert file == tmp_path / "new/maps/val-00000.attention.json"
+    record = json.loads(file.read_text())
+    weights, sentinel = np.array(record.pop("weights")), np.array(record.pop("sentinel"))
+    assert record == {
+        "image": "val-00000",
+        "caption": "a red cross",
+        "words": ["a", "red", "cross"],
+        "encoder": "scenes-1",
+        "grid": [2, 3],
+    }
+    np.testing.assert_allclose(weights, caption.attention.maps, atol=1e-6)
+    np.testing.assert_allclose(sentinel, caption.attention.sentinel, atol=1e-6)
+    np.testing.assert_allclose(weights.sum(axis=(1, 2)) + sentinel, 1, atol=1e-5)
+
+
+def test_existing_files_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.attention.json").write_text("precious")
+    (tmp_path / "b.attention.json").symlink_to("not/yet/there")
+    maps = AttentionFiles(tmp_path, "e")
+    assert [maps.write(attended_caption(name)) is None for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, True, False]
+    assert (maps.kept, maps.written) == (2, 1)
+    assert (tmp_path / "a.attention.json").read_text() == "precious"
+    assert names(tmp_path) == ["a.attention.json", "b.attention.json", "c.attention.json"]
+    again = AttentionFiles(tmp_path, "e", overwrite=True)
+    again.write(attended_caption("a.jpg"))
+    assert json.loads((tmp_path / "a.attention.json").read_text())["image"] == "a.jpg"
+
+
+def test_images_of_one_name_have_different_files(tmp_path: Path) -> None:
+    maps, images = AttentionFiles(tmp_path, "e"), ["cats/a.jpg", "dogs/a.jpg", "a.png", "A.JPG", "dogs/a"]
+    files = [maps.write(attended_caption(image)) for image in images]
+    assert [json.loads(file.read_text())["image"] for file in files] == images
+    assert len({str(file).casefold() for file in files}) == 5
+    assert files[0].name == "a.attention.json"
+    assert maps.write(attended_caption("dogs/a.jpg")) == files[1], "a photograph may be given twice"
+    assert maps.written == 5
+
+
+UNSAFE = ["..", "", "../../etc/passwd", "a\nb.png", "\x1b[2J.png", "con.png", "nul", " a ", ".hidden.png", "a:b.jpg",
+          "\udcff.png", "猫" * 80, "a" * 300, "x/" * 90 + "y.png", 'q"?.png']  # fmt: skip
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_an_earlier_command_are_not_those_of_another_image(tmp_path: Path, overwrite: bool) -> None:
+    first = AttentionFiles(tmp_path, "e").write(attended_caption("one/a.jpg"))
+    assert first is not None
+    content = first.read_bytes()
+    second = AttentionFiles(tmp_path, "e", overwrite).write(attended_caption("two/a.jpg"))
+    assert second is not None
+    assert first.read_bytes() == content
+    assert json.loads(second.read_text())["image"] == "two/a.jpg"
+    again = AttentionFiles(tmp_path, "e", overwrite)
+    assert again.write(attended_caption("two/a.jpg")) == (second if overwrite else None)
+    assert len(names(tmp_path)) == 2
+
+
+def test_unsafe_names_are_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "maps"
+    maps = AttentionFiles(folder, "e")
+    for image in UNSAFE:
+        file = maps.write(attended_caption(image))
+        assert file.parent == folder
+        assert printable(file.name) == file.name
+        assert json.loads(file.read_text())["image"] == image
+    assert len(names(folder)) == len(UNSAFE)
+    assert names(tmp_path) == ["maps"]
+
+
+def test_the_first_failure_is_reported_and_written_files_are_kept(
+    tmp_path: Path, files_of_at_most: Callable[[int], Any]
+) -> None:
+    maps = AttentionFiles(tmp_path, "e")
+    maps.write(attended_caption("a"))
+    with files_of_at_most(100):
+        with pytest.raises(CaptionerError) as caught:
+            maps.write(attended_caption("b"))
+        assert maps.write(attended_caption("c")) is None
+    reason = "cannot write: File too large; no further attention maps are written"
+    assert str(caught.value) == f"{tmp_path}/b.attention.json: {reason}"
+    assert names(tmp_path) == ["a.attention.json"]
+    assert maps.written == 1
+
+
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CaptionerError, match=r"file/maps/a\.attention\.json: cannot write: Not a directory; no"):
+        AttentionFiles(tmp_path / "file" / "maps", "e").write(attended_caption("a"))
+    with pytest.raises(UsageError, match=r"file: expected a folder for attention maps, got a file; name another"):
+        check_folder(tmp_path / "file")
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(UsageError, match=r"link: expected a folder for attention maps"):
+        check_folder(tmp_path / "link")
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "folder")
+    assert names(tmp_path) == ["file", "link"]
+
+
+def test_temporary_attention_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".a.attention.json.999999999.tmp").touch()
+    AttentionFiles(tmp_path, "e").write(attended_caption("a"))
+    assert names(tmp_path) == ["a.attention.json"]
+
+
+def test_a_caption_without_words(tmp_path: Path) -> None:
+    file = AttentionFiles(tmp_path, "e").write(attended_caption("a", ""))
+    assert json.loads(file.read_text())["weights"] == []
