@@ -187,17 +187,14 @@ def sample(
     if photos:
         captions = _captions_of_photos(loaded, photos, encoder, encoder_option, number, n_best, with_attention, shard)
     elif features is not None:
-        from captioner.inference.caption_features import caption_features
-
-        captions = caption_features(_open_captioner(loaded), features, number, n_best, with_attention, shard)
+        captions = _open_captioner(loaded).caption_features(features, number, n_best, with_attention, shard)
     else:
-        from captioner.inference.caption_features import caption_split
         from captioner.inference.load import open_corpus
 
         corpus = open_corpus(loaded, data)
         of_split = corpus.split(split or "val")
         captioner = _open_captioner(loaded, corpus if data is None else None)
-        captions = caption_split(captioner, of_split, number, n_best, corpus.vocab, with_attention, shard)
+        captions = captioner.caption_split(of_split, number, n_best, corpus.vocab, with_attention, shard)
     if page is not None and photos:
         page.find = lambda caption: Path(caption.image)
     elif page is not None and corpus is not None:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 import numpy as np
 
 from captioner.arrays import Array, SharedRows
-from captioner.data.corpus import Features, check_features, check_region_values, read_regions
+from captioner.data.corpus import Features, Split, check_features, check_region_values, read_regions
+from captioner.data.features import memory_of, open_features
+from captioner.data.shard import Shard
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
@@ -26,7 +28,7 @@ from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.join import join
-from captioner.text.vocabulary import SPECIAL
+from captioner.text.vocabulary import SPECIAL, Vocab
 
 if TYPE_CHECKING:
     from captioner.config.options import Decode
@@ -168,6 +170,53 @@ class Captioner:
                 yield photo if isinstance(photo, DataError) else next(decoded).caption(os.fspath(photo.path))
         yield from failed
 
+    def caption_split(
+        self,
+        split: Split,
+        limit: int | None = None,
+        n_best: int = 1,
+        vocab: Vocab | None = None,
+        attention: bool = False,
+        shard: Shard | None = None,
+    ) -> Iterator[Caption]:
+        """Caption the images of a split, the first `limit` of them, or one `shard` of these, in file order.
+
+        `vocab` is the vocabulary of the data set, by default that of the model. With `attention`, each caption has its
+        attention weights.
+
+        Raises: UsageError if there are more shards than images.
+        """
+        rows = _rows(split.features, limit, shard)
+        decoded = self.decode(split.features, n_best, regions=split.regions, attention=attention, rows=rows)
+        for image, best in zip(rows.tolist(), decoded, strict=True):
+            references = split.references(image, vocab or self.loaded.vocab)
+            true = None if split.is_true is None else split.is_true(image, best.candidates[0].text.split())
+            yield best.caption(split.image_ids[image], references, true)
+
+    def caption_features(
+        self,
+        path: Path,
+        limit: int | None = None,
+        n_best: int = 1,
+        attention: bool = False,
+        shard: Shard | None = None,
+    ) -> Iterator[Caption]:
+        """Caption the rows of `features` in an HDF5 file, with `regions` for attention: the first `limit` of them, or
+        one `shard` of these.
+
+        Raises: UsageError if there are more shards than rows, DataError, or CheckpointError when the rows have another
+        shape than the model expects.
+        """
+        memory_mib = self.loaded.config.data.memory_mib
+        features, regions = open_features(path, memory_mib=memory_mib), None
+        if self.loaded.meta.region_dim:
+            regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
+        self.check_features(features, str(path), limit, regions)
+        rows = _rows(features, limit, shard)
+        decoded = self.decode(features, n_best, regions=regions, attention=attention, rows=rows)
+        for row, best in zip(rows.tolist(), decoded, strict=True):
+            yield best.caption(str(row))
+
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder of the training images.
@@ -297,3 +346,8 @@ def _batch(values: Array, name: str) -> Array:
     except ValueError:  # a ragged list
         raise TypeError(f"caption: {name}: expected an array ({AXES[name]}), got {described(values)}") from None
     return array[None] if array.ndim == AXES[name].count(",") else array
+
+
+def _rows(features: Features, limit: int | None, shard: Shard | None) -> Array:
+    rows = np.arange(features.shape[0])[:limit]
+    return rows if shard is None else rows[shard.rows(len(rows))]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from captioner.inference.caption import Caption, to_record
-from captioner.inference.caption_features import caption_split
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.storage import checkpoint
 
@@ -45,7 +44,7 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
     done = cli("sample", coco_run, "--json", "--split", "train", "-n", "2", *SHORT)
     assert (done.code, done.err) == (0, "")
     restored = open_run(coco_run, ["decode.max_length=3"])
-    captions = caption_split(captioner_of(restored), open_corpus(restored).split("train"), 2)
+    captions = captioner_of(restored).caption_split(open_corpus(restored).split("train"), 2)
     assert [json.loads(line) for line in done.out.splitlines()] == [to_record(caption) for caption in captions]
     assert list(json.loads(done.out.splitlines()[0])) == ["image", "caption", "log_prob", "references", "true"]
 

@@ -21,7 +21,6 @@ from captioner.evaluation.evaluate import (
     short_names,
 )
 from captioner.evaluation.scoring import intervals
-from captioner.inference.caption_features import caption_split
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, load, open_corpus, open_run
 from captioner.model.ensemble import Ensemble
@@ -38,7 +37,7 @@ def test_every_run_writes_its_own_captions(tiny_run: Path, photo_run: Path) -> N
     captioners, corpus = opened(tiny_run, photo_run)
     evaluated = evaluate_split(captioners, corpus, "val", baseline="nn")
     for run, scored in zip((tiny_run, photo_run), evaluated.scored, strict=False):
-        alone = list(caption_split(captioner_of(open_run(run)), corpus.split("val"), vocab=corpus.vocab))
+        alone = list(captioner_of(open_run(run)).caption_split(corpus.split("val"), vocab=corpus.vocab))
         assert scored.captions == [caption.text for caption in alone]
         assert evaluated.evaluation_set.references == [caption.references for caption in alone]
     first, second, baseline = evaluated.scored

@@ -12,7 +12,6 @@ from captioner.data.corpus import Corpus, Split
 from captioner.evaluation.score_model import build_evaluation_set, pointing_accuracy, score_model
 from captioner.evaluation.scoring import ScoredCaptions
 from captioner.inference.caption import Attention, Candidate, Decoded
-from captioner.inference.caption_features import caption_split
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.inference.restore import LoadedModel, Restored
@@ -39,7 +38,7 @@ def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
     restored, corpus, val = opened(tiny_run)
     evaluation_set, _ = build_evaluation_set(corpus, "val")
     name, texts, _, scores = dataclasses.astuple(scored(restored, corpus))
-    captions = list(caption_split(captioner_of(restored), val))
+    captions = list(captioner_of(restored).caption_split(val))
     assert (name, texts) == ("model", [caption.text for caption in captions])
     assert (evaluation_set.images, evaluation_set.references) == ([*val.image_ids], [c.references for c in captions])
     losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
@@ -72,7 +71,7 @@ def test_images_without_references_are_not_scored(tiny_run: Path) -> None:
     part = dataclasses.replace(val, captions=val.captions[kept], image_idxs=val.image_idxs[kept])
     corpus = with_splits(corpus, val=part)
     np.testing.assert_array_equal(build_evaluation_set(corpus, "val")[1], [0, 1, 2, 4, 5, 6, 7, 8, 9])
-    captions = [caption.text for caption in caption_split(captioner_of(restored), val)]
+    captions = [caption.text for caption in captioner_of(restored).caption_split(val)]
     assert scored(restored, corpus).captions == [*captions[:3], *captions[4:]]
 
 

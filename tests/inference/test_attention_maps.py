@@ -9,7 +9,6 @@ import pytest
 import captioner
 from captioner.data.corpus import read_regions
 from captioner.errors import CaptionerError, CheckpointError
-from captioner.inference.caption_features import caption_split
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 
 METHODS = {
@@ -26,7 +25,7 @@ def test_weights_are_those_of_the_decoded_words(name: str, attention_run: Path) 
     """For each image alone, by teacher forcing with the words of its caption."""
     loaded = open_run(attention_run, ["decode.max_length=6", *METHODS[name]])
     val = open_corpus(loaded).split("val")
-    found = list(caption_split(captioner_of(loaded), val, n_best=2, attention=True))
+    found = list(captioner_of(loaded).caption_split(val, n_best=2, attention=True))
     assert len(found) == 10
     for image, caption in enumerate(found):
         one = caption.attention
@@ -49,7 +48,7 @@ def test_weights_are_those_of_the_decoded_words(name: str, attention_run: Path) 
 def test_captions_are_the_same_without_attention(attention_run: Path) -> None:
     loaded = open_run(attention_run)
     val = open_corpus(loaded).split("val")
-    plain, attended = (list(caption_split(captioner_of(loaded), val, n_best=2, attention=on)) for on in (False, True))
+    plain, attended = (list(captioner_of(loaded).caption_split(val, n_best=2, attention=on)) for on in (False, True))
     assert [one._replace(attention=None) for one in attended] == plain
 
 
@@ -63,7 +62,7 @@ def test_an_ensemble_has_the_mean_weights(attention_run: Path) -> None:
     loaded = open_run(attention_run)
     second = dataclasses.replace(loaded, model=other(attention_run))
     ensemble, val = ensemble_of([loaded, second]), open_corpus(loaded).split("val")
-    for image, caption in enumerate(caption_split(captioner_of(ensemble), val, attention=True)):
+    for image, caption in enumerate(captioner_of(ensemble).caption_split(val, attention=True)):
         one = caption.attention
         assert one is not None
         ids, rows = loaded.vocab.encode([one.words]), np.array([image])
@@ -99,7 +98,7 @@ def test_models_without_attention_are_rejected(attention_run: Path, tiny_run: Pa
 def test_features_with_regions_are_captioned(attention_run: Path) -> None:
     model = captioner.load(attention_run)
     val = open_corpus(model.loaded).split("val")
-    expected = list(caption_split(model, val, 3, attention=True))
+    expected = list(model.caption_split(val, 3, attention=True))
     found = model.caption(features=val.features[:3], regions=val.regions[:3], attention=True)
     for caption, one in zip(found, expected, strict=True):
         assert (caption.text, caption.image) == (one.text, one.image[-1])

@@ -16,7 +16,6 @@ from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.inference import captioner
 from captioner.inference.caption import to_record
-from captioner.inference.caption_features import caption_features, caption_split
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -59,7 +58,7 @@ def test_weights_are_packed_once_per_captioner(restored: Restored, packed: list[
     first = list(captioner.decode(val.features))
     assert list(captioner.decode(val.features)) == first
     list(captioner.decode(val.features, 5))
-    list(caption_split(captioner, val))
+    list(captioner.caption_split(val))
     assert packed == [restored.model] * restored.config.threads
 
 
@@ -84,9 +83,9 @@ def test_unchecked_features_are_validated_up_to_the_limit(restored: Restored, tm
     with h5py.File(tmp_path / "new.h5", "w") as file:
         file["features"] = rows
     captioner = captioner_of(restored)
-    assert len(list(caption_features(captioner, tmp_path / "new.h5", 2))) == 2
+    assert len(list(captioner.caption_features(tmp_path / "new.h5", 2))) == 2
     with pytest.raises(DataError, match=r"new\.h5: features: row 2: a number is not finite"):
-        list(caption_features(captioner, tmp_path / "new.h5", 3))
+        list(captioner.caption_features(tmp_path / "new.h5", 3))
 
 
 def test_the_kernel_is_inverted_once_for_all_splits(
@@ -283,19 +282,19 @@ def test_samples_are_sorted_by_the_models_log_probability(varied_model: Restored
 
 
 def test_captions_of_a_split_have_names_references_and_truth(varied_model: Restored, val_split) -> None:
-    captions = list(caption_split(captioner_of(varied_model), val_split))
+    captions = list(captioner_of(varied_model).caption_split(val_split))
     assert [c.image for c in captions] == list(val_split.image_ids)
     assert [c.text for c in captions] == [caption for caption, _ in best_captions(varied_model, val_split.features)]
     for image, caption in enumerate(captions):
         assert len(caption.references) == 5
         assert all(val_split.is_true(image, reference.split()) for reference in caption.references)
         assert caption.true is val_split.is_true(image, caption.text.split())
-    assert len(list(caption_split(captioner_of(varied_model), val_split, 3))) == 3
+    assert len(list(captioner_of(varied_model).caption_split(val_split, 3))) == 3
 
 
 def test_truth_is_none_without_a_truth_function(coco_run: Path) -> None:
     restored = open_run(coco_run)
-    captions = list(caption_split(captioner_of(restored), open_corpus(restored).split("val")))
+    captions = list(captioner_of(restored).caption_split(open_corpus(restored).split("val")))
     assert [c.true for c in captions] == [None, None]
     assert captions[0].references == ["a café 猫", "a 猫", "<UNK>"]
 
@@ -308,17 +307,17 @@ def write_features(path: Path, values: np.ndarray) -> Path:
 
 def test_features_from_a_file_give_the_same_captions(varied_model: Restored, val_split, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val_split.features))
-    captions = list(caption_features(captioner_of(varied_model), path))
+    captions = list(captioner_of(varied_model).caption_features(path))
     assert [c.image for c in captions] == [str(row) for row in range(10)]
     assert [c.text for c in captions] == [caption for caption, _ in best_captions(varied_model, val_split.features)]
     assert {(c.true, *c.references) for c in captions} == {(None,)}
-    assert len(list(caption_features(captioner_of(varied_model), path, 2))) == 2
+    assert len(list(captioner_of(varied_model).caption_features(path, 2))) == 2
 
 
 def test_features_of_another_width_are_rejected(varied_model: Restored, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.zeros((2, 8), np.float32))
     with pytest.raises(CheckpointError, match=r"expected \d+ numbers per image, got 8") as caught:
-        list(caption_features(captioner_of(varied_model), path))
+        list(captioner_of(varied_model).caption_features(path))
     assert str(path) in str(caught.value)
 
 
@@ -327,7 +326,7 @@ def test_non_finite_features_are_rejected(varied_model: Restored, tmp_path: Path
     values[1, 0] = np.nan
     path = write_features(tmp_path / "new.h5", values)
     with pytest.raises(DataError, match=rf"^{path}: features: row 1: a number is not finite"):
-        list(caption_features(captioner_of(varied_model), path))
+        list(captioner_of(varied_model).caption_features(path))
 
 
 def test_a_data_set_with_another_vocabulary_is_rejected(
@@ -355,12 +354,12 @@ def test_a_data_set_of_another_feature_width_is_rejected(
 def test_captions_have_n_best_candidates(varied_model: Restored, val_split, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val_split.features))
     one = captioner_of(varied_model)
-    for several in (list(caption_split(one, val_split, 3, 2)), list(caption_features(one, path, 3, 2))):
+    for several in (list(one.caption_split(val_split, 3, 2)), list(one.caption_features(path, 3, 2))):
         for caption in several:
             assert caption.candidates is not None
             assert (caption.text, caption.log_prob) == caption.candidates[0]
             (first, second) = to_record(caption)["candidates"]
             assert (first["caption"], first["log_prob"]) == caption.candidates[0]
             assert (second["caption"], second["log_prob"]) == caption.candidates[1]
-    (alone,) = caption_split(captioner_of(varied_model), val_split, 1)
+    (alone,) = captioner_of(varied_model).caption_split(val_split, 1)
     assert list(to_record(alone)) == ["image", "caption", "log_prob", "references", "true"]

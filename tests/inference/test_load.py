@@ -15,7 +15,6 @@ from captioner.data.corpus import Corpus
 from captioner.decode import Ensemble
 from captioner.errors import CheckpointError, DataError
 from captioner.evaluation.score_model import build_evaluation_set, score_model
-from captioner.inference.caption_features import caption_split
 from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run, open_runs
 from captioner.inference.load import load as load_captioner
@@ -281,7 +280,7 @@ def test_ensemble_log_probability_is_that_of_the_mean_probability(
 
 def test_an_ensemble_captions_and_scores_a_split(models: list[Restored]) -> None:
     ensemble, val = ensemble_of(models), open_corpus(ensemble_of(models)).split("val")
-    captions = [caption.text for caption in caption_split(captioner_of(ensemble), val)]
+    captions = [caption.text for caption in captioner_of(ensemble).caption_split(val)]
     corpus = open_corpus(ensemble)
     measured = score_model(captioner_of(ensemble), corpus, "val", *build_evaluation_set(corpus, "val")).scores
     losses = [one.model.word_losses(val.features[val.image_idxs], val.captions) for one in models]
