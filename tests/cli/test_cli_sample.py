@@ -51,7 +51,7 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
 
 def test_text_marks_true_captions(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     captions = [Caption("x", "a b", -1.234, ["c", "d"], true, []) for true in (True, False, None)]
-    monkeypatch.setattr("captioner.inference.caption_features.caption_split", lambda *_: iter(captions))
+    monkeypatch.setattr("captioner.inference.captioner.Captioner.caption_split", lambda *_: iter(captions))
     lines = cli("sample", tiny_run).out.splitlines()
     assert lines[::3] == ["x\ta b\t-1.23\ttrue", "x\ta b\t-1.23\tnot true", "x\ta b\t-1.23"]
     assert lines[1:3] == ["\t  c", "\t  d"]
@@ -134,7 +134,7 @@ def test_references_of_several_lines_are_printed_in_one(
     cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captions = [Caption("a\nb", "c", -1.0, ["two\n lines", "an\x1b[2J escape"], None, [("c", -1.0), ("d", -2.5)])]
-    monkeypatch.setattr("captioner.inference.caption_features.caption_split", lambda *_: iter(captions))
+    monkeypatch.setattr("captioner.inference.captioner.Captioner.caption_split", lambda *_: iter(captions))
     assert cli("sample", tiny_run).out.splitlines() == [
         r"a\nb	c	-1.00", "\td\t-2.50", "\t  two lines", "\t  an\\x1b[2J escape"
     ]  # fmt: skip

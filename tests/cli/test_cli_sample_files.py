@@ -60,7 +60,7 @@ def test_an_interruption_leaves_no_partial_results(
         yield Caption("x", "a", -1.0, [], None, [])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("captioner.inference.caption_features.caption_split", interrupted)
+    monkeypatch.setattr("captioner.inference.captioner.Captioner.caption_split", interrupted)
     assert cli("sample", tiny_run, "--coco", tmp_path / "results.json").code == 130
     assert os.listdir(tmp_path) == []
 
