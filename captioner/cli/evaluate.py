@@ -181,13 +181,13 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
     names = [printable(name, LONGEST) for name in (record["name"], *others)]
     rows: list[Row] = [("", names)] if others else []
     for key, title in SCORES.items():
-        rows.append((title, [_score(one[key], one["intervals"][key]) for one in columns]))
+        rows.append((title, [_score(column[key], column["intervals"][key]) for column in columns]))
     statistics = statistic_rows(columns, missing="-")
     rows += (row for key, row in statistics.items() if others or key not in IN_HEADING)
     if others:
         rows.append((f"{printable(record['name'], LONGEST // 2)} minus", ["", *names[1:]]))
         for key, title in SCORES.items():
-            differences = (_score(record[key] - one[key], one["difference"][key], "+") for one in others.values())
+            differences = (_score(record[key] - other[key], other["difference"][key], "+") for other in others.values())
             rows.append((title, ["", *differences]))
     yield from _aligned(rows)
 

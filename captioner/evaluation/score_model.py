@@ -49,7 +49,7 @@ def score_model(
         loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
     with_attention = split.pointing_game is not None and loaded.model.attends
     decoded = list(captioner.decode(split.features, regions=split.regions, attention=with_attention))
-    every = [one.candidates[0].text for one in decoded]
+    every = [caption.candidates[0].text for caption in decoded]
     captions = [every[row] for row in rows]
     true = None
     if split.is_true is not None:
@@ -62,7 +62,7 @@ def score_model(
         loss=loss,
         perplexity=None if loss is None else perplexity(loss),
         true=true,
-        pointing=pointing_accuracy(split, [one.attention for one in decoded]),
+        pointing=pointing_accuracy(split, [caption.attention for caption in decoded]),
         decode=asdict(loaded.config.decode),
     )
 

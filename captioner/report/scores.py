@@ -69,7 +69,7 @@ def score_table(record: Mapping[str, Any], names: Sequence[str]) -> ScoreTable:
     """Tabulate the record of an evaluation; `names` are those of the runs."""
     columns = [record, *record["others"].values()]
     rows = [
-        [title, *(f"{score(one[key])}  ({interval(one['intervals'][key])})" for one in columns)]
+        [title, *(f"{score(column[key])}  ({interval(column['intervals'][key])})" for column in columns)]
         for key, title in SCORES.items()
     ]
     statistics = [[title, *cells] for title, cells in statistic_rows(columns).values()]
