@@ -1,4 +1,4 @@
-"""captioner prepare: its summary, warnings and output file."""
+"""captioner prepare: summary, warnings, errors and resuming, and the way from photographs to captions."""
 
 import gc
 import json
@@ -6,14 +6,26 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
+from captioning import best_captions
+from PIL import Image, ImageOps
 from scene_photos import SCENES
 
 from captioner.data.prepared import SEAL, prepared
+from captioner.data.scenes import example
+from captioner.data.scenes.encoder import encode
+from captioner.extras import install_command
+from captioner.inference.load import open_run
 
 pytestmark = pytest.mark.usefixtures("photos_here")
 
@@ -133,3 +145,256 @@ def test_overwrite_replaces_the_output(cli: Callable[..., Any]) -> None:
     assert Path("out.h5").read_bytes() == old
     assert cli("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES, "--overwrite").code == 0
     assert len(prepared("out.h5").split("train").image_ids) == 6
+
+
+FAILURES: dict[str, tuple[int, str]] = {
+    "photos/none.csv --output x.h5": (1, "photos/none.csv: not found; expected a caption file; "),
+    "photos --output x.h5": (1, "photos: expected a caption file, got a folder; did you mean photos/captions.csv?"),
+    "photos/captions.csv --output file": (2, "file: exists already; name another file, or replace it with --overwrite"),
+    "photos/captions.csv --output no/out.h5": (2, "no/out.h5: folder not found: no"),
+    "photos/captions.csv --output x.h5 --images .": (
+        1, ".: expected photographs, found none of 8, such as 000.png; name their folder with --images"
+    ),
+    "photos/captions.csv --output x.h5 --images nofolder": (
+        1, "nofolder: folder not found; name the folder of the photographs with --images"
+    ),
+    "photos/captions.csv --output x.h5 --min-count 1000 --encoder scenes": (
+        1, "vocabulary: expected words that occur at least 1,000 times in train, got none; try a smaller --min-count"
+    ),
+    "photos/captions.csv --output x.h5 --encoder nonsense": (
+        2, "encoder nonsense: expected scenes, efficientnet-lite0, "
+    ),
+    "photos/captions.csv --output x.h5 --encoder scenes++scenes": (
+        2, "encoder scenes++scenes: expected an encoder before and after each +, got nothing"
+    ),
+    "photos/captions.csv --output x.h5 --encoder scenes+efficientnet-lite2:size=big": (
+        2, "encoder efficientnet-lite2: size: expected the pixels of a side (32 to 1,024), got big; the default is 260"
+    ),
+    "photos/captions.csv --output x.h5 --encoder scenes:flip+scenes": (
+        2, "encoder scenes: option flip: unknown; expected mirror"
+    ),
+    "photos/captions.csv --output x.h5 --encoder scenes+scenes --encoder-option size=4": (
+        2, "encoder scenes+scenes: --encoder-option needs exactly one encoder onnx:FILE, got 0; write the options"
+    ),
+    "photos/captions.csv --output x.h5 --encoder onnx": (
+        2, "encoder onnx: expected onnx:FILE, got no file"
+    ),
+    "photos/captions.csv --output x.h5 --encoder-option size": (
+        2, "--encoder-option size: expected KEY=VALUE, such as size=224"
+    ),
+    "photos/captions.csv --output x.h5 --val 0.9 --test 0.9": (
+        1, "expected images for train in addition to "
+    ),
+    "photos/captions.csv --output x.h5 --val 1": (
+        2, "Invalid value for '--val': expected a number >= 0 and < 1, got 1.0;"
+    ),
+    "photos/captions.csv --output x.h5 --val nan": (
+        2, "Invalid value for '--val': expected a number >= 0 and < 1, got"
+    ),
+    "photos/captions.csv --output x.h5 --min-count 0": (
+        2, "Invalid value for '--min-count': expected an integer >= 1, got 0; see captioner prepare --help"
+    ),
+    "photos/captions.csv --output x.h5 --dtype float64": (
+        2, "Invalid value for '--dtype': 'float64' is not one of"
+    ),
+    "photos/captions.csv --output x.h5 --list val": (
+        2, "--list val: expected SPLIT=FILE, such as val=val.txt"
+    ),
+    "photos/captions.csv --output x.h5 --features file": (
+        1, "file: expected an HDF5 file, got one that begins with"
+    ),
+    "photos/captions.csv --output x.h5 --image-column name": (
+        1, "captions.csv:1: expected a header with the columns name"
+    ),
+    "--output out.h5": (2, "Missing argument 'SOURCE...'"),
+    "photos/captions.csv": (2, "Missing option '--output'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", FAILURES)
+def test_an_error_is_one_line(command: str, cli: Callable[..., Any]) -> None:
+    Path("file").write_text("content")
+    code, problem = FAILURES[command]
+    encoder = () if "--encoder " in command else ("--encoder", "scenes")
+    if "--features" in command:
+        encoder = ()
+    done = cli("prepare", *command.split(), *encoder)
+    assert done.err.startswith(f"captioner: {problem}")
+    assert done.err.count("\n") == 1
+    assert (done.code, done.out) == (code, "")
+    assert {*os.listdir()} - {"x.h5.part"} == {"file", "photos"}
+    assert Path("file").read_text() == "content"
+
+
+def test_strict_stops_at_the_first_issue(cli: Callable[..., Any]) -> None:
+    Path("photos/001.png").unlink()
+    done = cli("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES, "--strict")
+    assert done == (
+        1, "", "captioner: photos/001.png: photograph not found; add it, or correct its name in the caption file; "
+        "without --strict, it is left out and counted\n",
+    )  # fmt: skip
+    assert not Path("out.h5").exists()
+
+
+def test_a_full_disk(cli: Callable[..., Any], files_of_at_most: Callable[[int], Any]) -> None:
+    with h5py.File("given.h5", "w") as file:
+        file["features"] = np.ones((8, 10_000), np.float16)
+    Path("out.h5").write_bytes(old := SEAL.magic + b" of old")
+    with files_of_at_most(100_000):
+        done = cli("prepare", "photos/captions.csv", "--output", "out.h5", "--features", "given.h5", "--overwrite")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == ("captioner: out.h5: cannot write the data set: File too large; the previous one is kept\n")
+    assert Path("out.h5").read_bytes() == old
+    assert sorted(os.listdir()) == ["given.h5", "out.h5", "photos"]
+
+
+def test_without_pillow(shell: Callable[..., Any]) -> None:
+    code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
+    commands = [
+        ("prepare", "photos/captions.csv", "--output", "out.h5", "--encoder", "scenes"),
+        ("data", "check", "photos/captions.csv", "--min-count", "1"),
+    ]
+    failed, checked = (shell(*command, code=code) for command in commands)
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert re.fullmatch(
+        rf"captioner: .*needs PIL[\w.]*, which is not installed; try {re.escape(install_command())}\n", failed.stderr
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+WAITING = """
+import os, sys, time
+from captioner.images.scenes_encoder import ScenesEncoder
+encode = ScenesEncoder.encode
+
+def waiting(self, batch):
+    with open("encoded", "ab") as log:
+        log.write(b".")
+    while os.path.getsize("encoded") > 3 and not os.path.exists("go"):
+        time.sleep(0.005)
+    return encode(self, batch)
+
+ScenesEncoder.encode = waiting
+from captioner.cli import main
+main(sys.argv[1:])
+"""
+COMMAND = ("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES, "--dtype", "float32", "--threads", "1")
+RECORD = 36 + 4 * encode(np.zeros((1, 64, 64, 3), np.uint8)).shape[1]
+
+
+def records() -> int:
+    part = Path("out.h5.part")
+    return max(0, part.stat().st_size - 1) // RECORD if part.exists() else 0
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_an_interrupted_command_resumes(name: str, shell: Callable[..., Any]) -> None:
+    number = getattr(signal, name)
+    command = [sys.executable, "-c", WAITING, *COMMAND]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and records() < 3:
+            time.sleep(0.005)
+        process.send_signal(number)
+        Path("go").touch()
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert out == ""
+    if number == signal.SIGINT:
+        assert re.search(r"^captioner: run the same command again to resume", err, re.MULTILINE)
+        assert "Traceback" not in err
+    assert not Path("out.h5").exists()
+    kept = records()
+    assert 3 <= kept < 8
+    Path("encoded").unlink()
+    done = shell(*COMMAND, code=WAITING)
+    assert done.returncode == 0
+    assert f"resumed: {kept} of 8 photographs are already encoded\n" in done.stderr
+    assert Path("encoded").stat().st_size == 8 - kept
+    assert sorted(os.listdir()) == ["encoded", "go", "out.h5", "photos"]
+    corpus = prepared("out.h5")
+    for split in corpus.splits.values():
+        for row, image in enumerate(split.image_ids):
+            picture = example(0, "train", int(image[:3])).picture
+            np.testing.assert_allclose(split.features[row], encode(picture[None])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["scenes", "scenes:mirror+scenes"])
+def test_from_photographs_to_captions(
+    recipe: str, cli: Callable[..., Any], album: Callable[..., Path], small_options: tuple[str, ...]
+) -> None:
+    chosen = (*SCENES, "--encoder", recipe, "--threads", "2")
+    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *chosen).code == 0
+    trained = cli("train", "--data", "birds.h5", *small_options, "-o", "train.epochs=3", "-o", "data.standardize=true")
+    assert (trained.code, trained.out) == (0, "")
+    assert cli("evaluate", "runs/birds", "--split", "val").code == 0
+    new = album(Path("new"), 3, first=90).parent
+    done = cli("sample", "runs/birds", "new", "--json")
+    assert (done.code, done.err) == (0, "")
+    captions = [json.loads(line) for line in done.out.splitlines()]
+    paths = sorted(new.glob("*.png"))
+    assert [one["image"] for one in captions] == [str(path) for path in paths]
+    features = encode(np.stack([np.asarray(Image.open(path)) for path in paths]))
+    if recipe != "scenes":
+        turned = encode(np.stack([np.asarray(ImageOps.mirror(Image.open(path))) for path in paths]))
+        features = np.concatenate([(features + turned) / 2, features], axis=1)
+    expected = best_captions(open_run("runs/birds"), features)
+    assert [one["caption"] for one in captions] == [caption for caption, _ in expected]
+    np.testing.assert_allclose([one["log_prob"] for one in captions], [log_prob for _, log_prob in expected], rtol=1e-4)
+    of_split = cli("sample", "runs/birds", "--split", "val", "--json").out.splitlines()
+    assert all(json.loads(line)["references"] for line in of_split)
+
+
+@pytest.mark.parametrize("name", ["null", "~", "x "])
+def test_a_data_set_may_have_a_name_with_a_meaning_in_a_config(
+    name: str, cli: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    assert cli("prepare", "photos/captions.csv", "--output", name, *SCENES).code == 0
+    for command in (("train", "--data", name, *small_options, "-o", "train.max_steps=1"), ("data", "summary", name)):
+        done = cli(*command)
+        assert done.code == 0, done.err
+
+
+def test_another_data_set_is_an_error(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES).code == 0
+    assert cli("train", "--data", "birds.h5", *small_options, "-o", "train.epochs=1").code == 0
+    assert (
+        cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--overwrite", "--min-count", 9).code
+        == 0
+    )
+    done = cli("sample", "runs/birds", "--split", "val")
+    assert (done.code, done.out) == (1, "")
+    assert "vocabulary: expected the " in done.err
+
+
+def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+    with h5py.File("given.h5", "w") as file:
+        file["features"] = encode(np.stack([example(0, "train", index).picture for index in range(8)]))
+    nameless = ("--features", "given.h5", "--min-count", "1", "--val", "0.25")
+    assert cli("prepare", "photos/captions.csv", "--output", "nameless.h5", *nameless).code == 0
+    assert cli("train", "--data", "nameless.h5", *small_options, "-o", "train.epochs=1").code == 0
+    done = cli("sample", "runs/nameless", "photos/000.png")
+    assert (done.code, done.out) == (2, "")
+    assert re.search(r"features:given\.h5,sha256=\w+, which is not a known encoder; try --encoder\n$", done.err)
+    named = cli("sample", "runs/nameless", "photos/000.png", "--encoder", "scenes")
+    assert (named.code, named.err) == (0, "")
+    assert cli("prepare", "photos/captions.csv", "--output", "named.h5", *nameless, "--encoder", "scenes").code == 0
+    assert cli("train", "--data", "named.h5", *small_options, "-o", "train.epochs=1").code == 0
+    assert cli("sample", "runs/named", "photos/000.png").out == named.out
+
+
+def test_a_config_sets_the_data_set(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES).code == 0
+    Path("my.yaml").write_text("data:\n  source: prepared\n  root: birds.h5\n")
+    assert cli("train", "-c", "my.yaml", *small_options, "-o", "train.epochs=1").code == 0
+    assert cli("sample", "runs/my", "--split", "val").code == 0
+    done = cli("train", "-o", "data.source=prepared")
+    assert (done.code, done.out) == (2, "")
+    assert "data.root: required by data.source prepared" in done.err
+    failed = cli("train", "--data", "photos/captions.csv")
+    assert (failed.code, failed.err) == (
+        1,
+        f"captioner: {Path.cwd() / 'photos/captions.csv'}: not a captioner data set; expected a file that "
+        "`captioner prepare` wrote\n",
+    )
+    alone = cli("train", "--resume", "runs/my", "--data", "birds.h5")
+    assert (alone.code, alone.out) == (2, "")

@@ -1,4 +1,4 @@
-"""The command line: usage errors, help, version, --debug, and exceptions as one line."""
+"""The command line: usage errors, help, version, --debug, exceptions as one line, and commands without the extras."""
 
 import os
 import re
@@ -117,3 +117,38 @@ def test_huge_numbers(cli: Callable[..., Any], photo_run: Path, small_options: t
     assert done.err == (
         "captioner: -o data.scenes.train=1000000000000: expected an integer >= 1 and <= 100000, got 1000000000000\n"
     )
+
+
+HIDDEN = (
+    "PIL",
+    "pillow_heif",
+    "onnxruntime",
+    "threadpoolctl",
+    "tensorboardX",
+    "onnx",
+    "safetensors",
+    "jinja2",
+    "starlette",
+    "uvicorn",
+)
+COMMANDS = (
+    ("sample", "run"),
+    ("sample", "run", "--json", "--coco", "captions.json"),
+    ("evaluate", "run", "--baseline", "nn"),
+    ("inspect", "gradients", "run", "--word", "2"),
+    ("data", "show", "scenes", "-o", "data.scenes.train=9", "-n", "1"),
+    ("train", "--resume", "run", "-o", "train.epochs=3"),
+)
+
+
+def test_commands_need_no_extra(shell: Callable[..., Any], own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own_run.parent)
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({HIDDEN})\n"
+        "from captioner.cli import cli\n"
+        f"for command in {COMMANDS}:\n"
+        "    assert not cli.main([*command], standalone_mode=False), command"
+    )
+    done = shell(code=code)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "rror" in line]) == (0, [])
+    assert Path("captions.json").exists()
