@@ -9,7 +9,6 @@ from minimal_gated_unit import MGU
 
 from captioner.config.options import Config, Model
 from captioner.gradcheck.cases import check_gradients
-from captioner.gradcheck.numeric import Case, check
 from captioner.layers import CELLS
 from captioner.layers.cell import Cell, step_backward, step_forward
 from captioner.layers.scan import sequence_backward, sequence_forward
@@ -17,28 +16,6 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
 
 Array = np.ndarray
-
-
-@every_cell
-def test_steps_pass_the_gradient_check(cell: Cell) -> None:
-    p = problem(cell, [1, 1, 1])
-    states = {f"s{k}": s for k, s in enumerate(p.initial)}
-    douts = [np.random.default_rng(k).standard_normal(s.shape) for k, s in enumerate(p.initial)]
-    x = p.inputs[:3].copy()
-
-    def loss() -> float:
-        state, _ = step_forward(cell, x, tuple(states.values()), p.Wx, p.Wh, p.b)
-        return float(sum(np.vdot(s, d) for s, d in zip(state, douts, strict=True)))
-
-    def grads() -> dict[str, Array]:
-        _, cache = step_forward(cell, x, tuple(states.values()), p.Wx, p.Wh, p.b)
-        dx, dprev, *dweights = step_backward(cell, tuple(douts), cache)
-        return dict(zip(arrays, (dx, *dweights, *dprev), strict=True))
-
-    arrays = {"x": x, "Wx": p.Wx, "Wh": p.Wh, "b": p.b, **states}
-    rows = list(check(Case("step", arrays, loss, grads), np.random.default_rng(0), full=True))
-    assert len(rows) == 4 + cell.states
-    assert all(row.passed for row in rows), rows
 
 
 def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
+from captioner.layers.rnn import rnn_step_backward, rnn_step_forward
 
 rng = np.random.default_rng(0)
 N, T, D, H = 3, 4, 2, 5
@@ -22,24 +22,6 @@ def test_the_equation_and_its_derivative() -> None:
         (dx, dprev_h, dWx, dWh, db), (da @ WX.T, da @ WH.T, x.T @ da, H0.T @ da, da.sum(axis=0)), strict=True
     ):
         np.testing.assert_allclose(grad, by_hand, atol=1e-13)
-
-
-def test_the_sequence_equals_the_steps() -> None:
-    h, cache = rnn_forward(X, H0, WX, WH, B)
-    dh = np.random.default_rng(1).standard_normal(h.shape)
-    grads = rnn_backward(dh, cache)
-
-    state, caches = H0, []
-    for t in range(T):
-        state, step = rnn_step_forward(X[:, t], state, WX, WH, B)
-        caches.append(step)
-        np.testing.assert_allclose(h[:, t], state, atol=1e-14)
-    dx, dprev, totals = np.zeros_like(X), np.zeros((N, H)), [np.zeros_like(w) for w in (WX, WH, B)]
-    for t in reversed(range(T)):
-        dx[:, t], dprev, *step_grads = rnn_step_backward(dh[:, t] + dprev, caches[t])
-        totals = [total + grad for total, grad in zip(totals, step_grads, strict=True)]
-    for grad, by_steps in zip(grads, (dx, dprev, *totals), strict=True):
-        np.testing.assert_allclose(grad, by_steps, atol=1e-12)
 
 
 def test_saturated_units_have_no_gradient() -> None:

@@ -1,4 +1,4 @@
-"""The loss and steps of CaptioningRNN equal a loss computed word by word, for edge cases of captions."""
+"""CaptioningRNN equals a loss computed word by word and numeric gradients, for edge cases of captions."""
 
 import math
 from itertools import pairwise
@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from captioning_models import CAPTIONS, H, V, every_caption, every_cell, features, model
+from captioning_models import CAPTIONS, F, H, V, every_caption, every_cell, features, model
 from cells import cell_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captioner.gradcheck.numeric import Case, check
 from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -193,3 +194,49 @@ def test_the_standardizer_standardises_features(cell: str) -> None:
     for name, grad in grads.items():
         np.testing.assert_allclose(grad, grads_expected[name], atol=1e-13)
     np.testing.assert_allclose(inside.start(images)[0], outside.start(reference_images)[0], atol=1e-13)
+
+
+def failed_checks(m: CaptioningRNN, captions: Array, noise: int | None = None) -> list[Any]:
+    images = features(len(captions))
+
+    def run() -> tuple[float, dict[str, Array]]:
+        return m.loss(images, captions, None if noise is None else np.random.default_rng(noise))
+
+    case = Case("model", m.params, lambda: run()[0], lambda: run()[1])
+    return [row for row in check(case, np.random.default_rng(0), full=True) if not row.passed]
+
+
+@every_cell
+@every_caption
+def test_gradients_match_numeric_gradients(cell: str, captions: Array) -> None:
+    assert failed_checks(model(cell), captions) == []
+
+
+@every_cell
+@pytest.mark.parametrize("captions", [CAPTIONS["usual"], CAPTIONS["null inside"]], ids=["usual", "null inside"])
+@pytest.mark.parametrize(
+    "dropout",
+    [Dropout(features=0.5), Dropout(words=0.5), Dropout(hidden=0.5), Dropout(0.3, 0.3, 0.3)],
+    ids=["features", "words", "hidden", "all"],
+)
+def test_gradients_with_dropout_match_numeric_gradients(cell: str, captions: list[list[int]], dropout: Dropout) -> None:
+    standardizer = Standardizer(np.linspace(-1, 1, F), np.linspace(0.5, 2, F))
+    assert failed_checks(model(cell, dropout=dropout, standardizer=standardizer), np.array(captions), noise=3) == []
+
+
+@every_cell
+@pytest.mark.parametrize("given_type", [np.float16, np.float32, np.float64, int])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_gradients_have_the_dtype_of_the_parameters(cell: str, given_type: type, dtype: type, dropout: float) -> None:
+    standardizer = Standardizer(np.zeros(F), np.ones(F))
+    m = model(cell, dtype, Dropout(dropout, dropout, dropout), standardizer)
+    images, captions = (4 * features(4)).astype(given_type), np.array(CAPTIONS["null inside"], np.int32)
+    loss, grads = m.loss(images, captions, np.random.default_rng(0))
+    assert {grad.dtype for grad in grads.values()} == {np.dtype(dtype)} == {m.dtype}
+    assert m.word_losses(images, captions).dtype == dtype
+    assert {a.dtype for a in m.start(images)} == {np.dtype(dtype)}
+    log_probs, state = m.step(captions[:, 0], m.start(images))
+    assert {a.dtype for a in (log_probs, *state)} == {np.dtype(dtype)}
+    exact = model(cell, np.float64, m.dropout, standardizer)
+    assert loss == pytest.approx(exact.loss(images, captions, np.random.default_rng(0))[0], rel=1e-5)

@@ -1,9 +1,13 @@
-"""Ranks that share a batch: the sums of their losses and gradients are those of the batch, dropout included."""
+"""Losses: those of the parts of a batch add up, dropout included; the mean over a split, and its perplexity."""
+
+import copy
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_solver import assert_equal, model, split
 
 from captioner.arrays import Array, SharedRows
 from captioner.data.batches import ShuffledBatches, own_part, sequential_batches
@@ -11,7 +15,7 @@ from captioner.data.corpus import Split
 from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.losses import Losses
+from captioner.model.losses import Losses, mean_word_loss, perplexity
 from captioner.model.parameters import Sizes, initial_params
 from captioner.parallel.ranks import Ranks
 
@@ -23,7 +27,7 @@ class Rank(Ranks):
         self.rank, self.size = rank, size
 
 
-def model(cell: str) -> CaptioningRNN:
+def attending_model(cell: str) -> CaptioningRNN:
     sizes = Sizes(9, 4, 3, 5, cell, "every", attention="adaptive", region=3, attention_dim=4)
     params = initial_params(sizes, np.random.default_rng(0).standard_normal, np.float64)
     return CaptioningRNN(sizes, params, dropout=Dropout(0.5, 0.5, 0.5, 0.5, 0.5), smoothing=0.1)
@@ -37,7 +41,7 @@ def regions_of(every: Array, images: Array) -> SharedRows:
 @pytest.mark.parametrize("cell", CELLS)
 @given(captions=st.integers(1, 9), size=st.integers(2, 4), weighted=st.booleans(), seed=st.integers(0, 99))
 def test_the_parts_of_a_batch_add_up(cell: str, captions: int, size: int, weighted: bool, seed: int) -> None:
-    rng, one = np.random.default_rng(seed), model(cell)
+    rng, one = np.random.default_rng(seed), attending_model(cell)
     features, ids = rng.standard_normal((captions, 4)), rng.integers(0, 9, (captions, 6))
     images, every = rng.integers(0, 4, captions), rng.standard_normal((4, 2, 3))
     weights = rng.standard_normal(captions) if weighted else None
@@ -97,3 +101,32 @@ def test_ranks_share_the_captions_of_a_validation() -> None:
     ]
     assert [len(rows) for rows in found] == [2, 2, 1, 1, 1, 1, 1, 1, 0]
     assert sorted(row for rows in found for row in rows) == list(range(10))
+
+
+def test_mean_word_loss_does_not_depend_on_batch_size() -> None:
+    trained = model()
+    features, captions = np.asarray(split().features)[split().image_idxs], split().captions
+    for most in (None, 2):
+        mean = trained.word_losses(features[:most], captions[:most]).mean()
+        for size in (1, 3, 14):
+            assert mean_word_loss(trained, sequential_batches(split(), size, most)) == pytest.approx(mean, rel=1e-6)
+
+
+def test_a_uniform_model_has_loss_log_v() -> None:
+    uniform = model()
+    for w in uniform.params.values():
+        w[...] = 0
+    assert mean_word_loss(uniform, sequential_batches(split(), 4)) == pytest.approx(math.log(9))
+
+
+def test_measuring_the_loss_does_not_change_parameters() -> None:
+    trained = model()
+    before = copy.deepcopy(trained.params)
+    mean_word_loss(trained, sequential_batches(split(), 4))
+    assert_equal(trained.params, before)
+
+
+def test_perplexity_does_not_overflow() -> None:
+    assert perplexity(0.0) == 1.0
+    assert perplexity(math.log(45)) == pytest.approx(45)
+    assert perplexity(1e4) == math.inf
