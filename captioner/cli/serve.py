@@ -80,7 +80,7 @@ def serve(
     from captioner.inference.photographs import open_encoder_of, photo_warning
     from captioner.serve import server
     from captioner.serve.app import Site
-    from captioner.serve.http_headers import is_loopback, page_url
+    from captioner.serve.security import is_loopback
     from captioner.serve.service import Service
 
     limits = Limits(max_bytes, max_pixels, workers, queue, timeout)
@@ -95,9 +95,8 @@ def serve(
             output.warnings([f"--host {host}: everyone who can reach this machine can use the server, unencrypted"])
         service = Service(captioner, opened, run.resolve().name, limits)
         site = Site(service, output.failure)
-        app = server.guarded(site, host, allow_host)
-        output.result(page_url(host, sock.getsockname()[1]))
+        output.result(server.page_url(host, sock.getsockname()[1]))
         output.flush()
         output.note("Ctrl-C stops the server")
-        server.run(site, app, sock, lambda: bool(caught))
+        server.run(site, sock, host, allow_host, lambda: bool(caught))
     return 128 + caught[0] if caught else 0

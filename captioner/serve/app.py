@@ -1,10 +1,11 @@
-"""The routes of the server: the page, `POST /caption` and `GET /healthz`."""
+"""The routes of the server: the page and its form, `POST /caption` and `GET /healthz`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import secrets
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,18 +15,25 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from captioner.images.photo import HEIC_SUFFIXES
 from captioner.inference.caption import to_record
-from captioner.serve.http_headers import security_headers
+from captioner.report.pictures import word_maps
+from captioner.report.template import load_script, render
 from captioner.serve.limits import RequestError, stopping
-from captioner.serve.page import POLICY, UploadPage
-from captioner.serve.security import App
-from captioner.serve.service import CaptionResult, Service
+from captioner.serve.security import App, security_headers
+from captioner.serve.service import CaptionResult, Service, Workers
 from captioner.serve.upload import Memory, receive
-from captioner.serve.workers import Job, WorkerPool
 from captioner.text.strict_json import to_json
 from captioner.text.vocabulary import SPECIAL
 
 FAILURE = "internal error while captioning this photograph; the server's stderr has the reason"
+SCRIPT = load_script("serve.js")
+POLICY = (
+    f"default-src 'none'; script-src {SCRIPT.source}; style-src 'unsafe-inline'; img-src data: blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'"
+)
+"""The page runs its own script alone, and loads nothing but what the server returns to it."""
+STEPS = {"queue": "waiting", "photograph": "photograph", "encoder": "encoder", "caption": "caption"}
 
 
 class Site:
@@ -33,13 +41,8 @@ class Site:
 
     def __init__(self, service: Service, report: Callable[[Exception], object]) -> None:
         self.service, self.limits, self.report = service, service.limits, report
-        self.pool = WorkerPool(self.limits.workers, self.limits.queue)
+        self.workers = Workers(self.limits.workers, self.limits.queue)
         self.memory = Memory(max(self.limits.held_bytes, self.limits.max_request))
-        self._pending: set[asyncio.Timeout] = set()
-        loaded = service.captioner.loaded
-        self.page = UploadPage(
-            service.name, service.encoder.identity, len(loaded.vocab) - len(SPECIAL), service.options, self.limits
-        )
 
     def app(self) -> App:
         """Return the application."""
@@ -54,101 +57,116 @@ class Site:
         app.router.redirect_slashes = False  # the redirection would have an absolute URL with the scheme http
         return app
 
-    def stop(self) -> None:
-        """Refuse the photographs that wait, and those that would have to wait."""
-        self.pool.stop()
-
-    def end(self) -> None:
-        """Refuse the photographs that have no caption yet."""
-        for pending in self._pending:
-            pending.reschedule(0)
-
     async def show(self, request: Request) -> Response:
         """Return the page."""
-        return _html(self.page.render())
+        return self._page()
 
     async def submit(self, request: Request) -> Response:
         """Caption the photograph of the form, and return the page with it."""
-        given: dict[str, str] = {}
+        options: dict[str, str] = {}
         try:
-            found = await self._captioned(request, True, given)
+            result = await self._captioned(request, True, options)
         except RequestError as refusal:
-            return _html(self.page.render(given, problem=refusal.reason), refusal)
-        return _html(self.page.render(given, found))
+            return self._page(options, refusal=refusal)
+        return self._page(options, result)
 
     async def caption(self, request: Request) -> Response:
         """Caption a photograph, and return the JSON object of `captioner sample --json`."""
         try:
-            found = await self._captioned(request, False, {})
+            result = await self._captioned(request, False, {})
         except RequestError as refusal:
             return answer_error(refusal)
-        record, attention = to_record(found.caption), found.caption.attention
+        record, attention = to_record(result.caption), result.caption.attention
         if attention is not None:
             record["attention"] = attention.record()
-        timing = ", ".join(f"{step};dur={1e3 * seconds:.1f}" for step, seconds in found.seconds.items())
-        return _json(to_json(record), headers={"Server-Timing": timing})
+        timing = ", ".join(f"{step};dur={1e3 * seconds:.1f}" for step, seconds in result.seconds.items())
+        return _json(record, headers={"Server-Timing": timing})
 
     async def health(self, request: Request) -> Response:
         """Return whether the server works, and what it does."""
-        pool = self.pool
-        record = {"status": "ok", "model": self.service.name, "running": pool.running, "waiting": pool.waiting}
-        return _json(to_json({**record, "overdue": pool.overdue}))
+        return _json({"status": "ok", "model": self.service.name, **self.workers.counts()})
 
     async def _of_bug(self, request: Request, error: Exception) -> Response:
         self.report(error)
         return answer_error(RequestError(500, FAILURE))
 
-    async def _captioned(self, request: Request, with_pictures: bool, given: dict[str, str]) -> CaptionResult:
-        """Receive and caption a photograph; `given` gets the options of the request.
+    async def _captioned(self, request: Request, with_pictures: bool, options: dict[str, str]) -> CaptionResult:
+        """Receive and caption a photograph, and put the options of the request into `options`.
 
         Raises: RequestError.
         """
         with self.memory.body() as body:
             try:
-                async with self._until_end():
-                    upload = await receive(request, body, self.limits)
-                    given.update(upload.options)
-                    return await self._wait(request, partial(self.service.caption, upload, with_pictures))
+                upload = await receive(request, body, self.limits)
+                options.update(upload.options)
+                submitted = time.perf_counter()
+                return await self._wait(request, partial(self.service.caption, upload, with_pictures, submitted))
             except RequestError:
                 raise
+            except asyncio.CancelledError:  # by uvicorn, at the end of the time for graceful shutdown
+                raise stopping() from None
             except ClientDisconnect:
                 raise RequestError(400, "the connection was closed") from None  # nobody reads this
             except Exception as error:
                 self.report(error)
                 raise RequestError(500, FAILURE) from error
 
-    @asynccontextmanager
-    async def _until_end(self) -> AsyncIterator[None]:
-        """Raises: RequestError when the server ends."""
-        pending = asyncio.timeout(None)
-        self._pending.add(pending)
-        try:
-            async with pending:
-                yield
-        except TimeoutError:
-            if pending.expired():
-                raise stopping() from None
-            raise
-        finally:
-            self._pending.discard(pending)
-
     async def _wait(self, request: Request, work: Callable[[], CaptionResult]) -> CaptionResult:
-        job: Job[CaptionResult] = self.pool.submit(work)
-        future: asyncio.Future[Any] = asyncio.wrap_future(job.future)
-        gone: asyncio.Future[Any] = asyncio.ensure_future(_disconnected(request))
+        job = asyncio.ensure_future(self.workers.run(work))
+        gone = asyncio.ensure_future(_disconnected(request))
         try:
-            await asyncio.wait({future, gone}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
-            if future.done():
-                found: CaptionResult = future.result()
-                return found._replace(seconds={"queue": job.waited, **found.seconds})
+            await asyncio.wait({job, gone}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if job.done():
+                return job.result()
             if gone.done():
                 raise ClientDisconnect
             raise RequestError(504, f"no caption within {self.limits.seconds:g} s; try a smaller photograph, or later")
         finally:
             gone.cancel()
-            if not future.done():
-                future.cancel()
-                self.pool.give_up(job)
+            job.cancel()
+
+    def _page(
+        self,
+        given: Mapping[str, str] | None = None,
+        result: CaptionResult | None = None,
+        refusal: RequestError | None = None,
+    ) -> Response:
+        """Return the page with the options that were `given`, and the captioned photograph or a problem."""
+        service = self.service
+        page = render(
+            "serve.html",
+            title="Caption photographs",
+            policy=POLICY,
+            script=SCRIPT.text,
+            model=service.name,
+            words=len(service.captioner.loaded.vocab) - len(SPECIAL),
+            limits=self.limits,
+            fields=service.options.fields(),
+            has_attention=service.options.has_attention,
+            accept=",".join(("image/*", *sorted(HEIC_SUFFIXES))),
+            given=given or {},
+            attention=service.options.has_attention and (given is None or "attention" in given),
+            result=None if result is None else _values(result),
+            problem="" if refusal is None else refusal.reason,
+        )
+        status, headers = (200, {}) if refusal is None else (refusal.status, refusal.headers)
+        return Response(page, status, {**headers, **security_headers(POLICY)}, "text/html")
+
+
+def _values(result: CaptionResult) -> dict[str, Any]:
+    """Return the values of the template for a captioned photograph."""
+    attention = result.caption.attention
+    return {
+        "caption": result.caption,
+        "total": sum(result.seconds.values()),
+        "steps": [(STEPS[step], seconds) for step, seconds in result.seconds.items()],
+        "preview": result.preview,
+        "square": result.square,
+        "is_small": result.preview.startswith("data:image/png"),
+        "attention": None if attention is None else word_maps(attention.words, attention.maps, attention.sentinel),
+        "grid": None if attention is None else attention.grid,
+        "id": f"square-{secrets.token_hex(4)}",  # a page shows several photographs
+    }
 
 
 async def _disconnected(request: Request) -> None:
@@ -158,7 +176,7 @@ async def _disconnected(request: Request) -> None:
 
 def answer_error(refusal: RequestError) -> Response:
     """Return a refusal as JSON."""
-    return _json(to_json({"error": refusal.reason}), refusal.status, refusal.headers)
+    return _json({"error": refusal.reason}, refusal.status, refusal.headers)
 
 
 async def _of_starlette(request: Request, error: HTTPException) -> Response:
@@ -167,10 +185,5 @@ async def _of_starlette(request: Request, error: HTTPException) -> Response:
     return answer_error(RequestError(error.status_code, reasons.get(error.status_code, error.detail), error.headers))
 
 
-def _json(text: str, status: int = 200, headers: object = None) -> Response:
-    return Response(f"{text}\n", status, headers, "application/json")  # type: ignore[arg-type]
-
-
-def _html(page: bytes, refusal: RequestError | None = None) -> Response:
-    status, more = (200, {}) if refusal is None else (refusal.status, refusal.headers)
-    return Response(page, status, {**more, **security_headers(POLICY)}, "text/html")
+def _json(record: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(f"{to_json(record)}\n", status, headers, "application/json")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from captioner.config.options import Decode
-from captioner.config.schema import Option, options
+from captioner.config.schema import Bound, Option, options
 from captioner.config.values import MAX_SHOWN, Scalar, closest, read, write
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import ConfigError
@@ -22,10 +22,10 @@ _PLACE = re.compile(rf"^(-o .*?|{MODEL}:[0-9]+): (?={re.escape(SECTION)})")
 """The place of an option in a message."""
 CAPS = {"beam_width": 100, "max_length": 100}
 """Maximum values, unless the model's own is larger: the time of a caption grows with their product."""
+N_BEST = Option("n_best", int, False, 1, (Bound(">=", 1), Bound("<=", MAX_N_BEST)), (), "number of captions")
+ATTENTION = Option("attention", bool, False, False, (), (), "attention weights of the caption")
 KEYBOARDS: Mapping[type, str] = {int: "numeric", float: "decimal"}
 """Values of the HTML attribute `inputmode`."""
-FLAGS = {"true": True, "false": False, "on": True}
-"""Values of `attention`; a checkbox of a form has the value `on`."""
 
 
 class Decoding(NamedTuple):
@@ -42,8 +42,8 @@ class Field(NamedTuple):
     name: str
     doc: str
     default: str
-    choices: tuple[str, ...] = ()
-    keyboard: str = "text"
+    choices: tuple[str, ...]
+    keyboard: str
 
 
 class DecodingOptions:
@@ -53,58 +53,49 @@ class DecodingOptions:
         config = captioner.loaded.config
         self.own = config.decode
         self.has_attention = captioner.loaded.meta.region_dim > 0
+        of_decoding = (option for option in options() if option.path.startswith(SECTION))
         self.options: Mapping[str, Option] = {
             option.path.removeprefix(SECTION): option
-            for option in options()
-            if option.path.startswith(SECTION) and (captioner.reranker or option.path != "decode.consensus")
+            for option in (N_BEST, ATTENTION, *of_decoding)
+            if captioner.reranker or option.path != "decode.consensus"
         }
         self._caps = {name: max(cap, getattr(self.own, name)) for name, cap in CAPS.items()}
         text = dump(config)
         self._parse = lru_cache(256)(lambda overrides: parse(text, MODEL, overrides).decode)
 
-    def decoding(self, given: Mapping[str, str]) -> Decoding:
-        """Return the options of a request; an empty value counts as not given.
+    def decoding(self, texts: Mapping[str, str]) -> Decoding:
+        """Return the options of a request; an empty text counts as not given.
 
         Raises: RequestError for an option that is unknown, invalid or without effect.
         """
-        given = {name: text.strip() for name, text in given.items() if text.strip()}
-        n_best, attention = given.pop("n_best", "1"), given.pop("attention", "false")
-        if not n_best.isascii() or not n_best.isdigit() or not 1 <= int(n_best[:9]) <= MAX_N_BEST:
-            expected = f"expected an integer >= 1 and <= {MAX_N_BEST}"
-            raise RequestError(422, f"n_best: {expected}, got {printable(n_best, MAX_SHOWN)}")
-        if attention not in FLAGS:
-            raise RequestError(422, f"attention: expected true or false, got {printable(attention, MAX_SHOWN)}")
-        if FLAGS[attention] and not self.has_attention:
-            raise RequestError(422, "attention: this model has no attention; leave this out")
-        for name, text in given.items():
-            self._check(name, text)
+        texts = {name: text.strip() for name, text in texts.items() if text.strip()}
+        values = {name: self._value(name, text) for name, text in texts.items()}
+        overrides = (f"{SECTION}{name}={texts[name]}" for name in sorted(texts.keys() - {"n_best", "attention"}))
         try:
-            decode = self._parse(tuple(f"{SECTION}{name}={text}" for name, text in sorted(given.items())))
+            decode = self._parse(tuple(overrides))
         except ConfigError as error:
             raise invalid(error) from None
-        return Decoding(decode, int(n_best), FLAGS[attention])
+        return Decoding(decode, values.get("n_best", 1), values.get("attention", False))
 
-    def _check(self, name: str, text: str) -> None:
+    def _value(self, name: str, text: str) -> Any:
         if name not in self.options:
-            known = (*self.options, "n_best", "attention")
-            raise RequestError(422, f"{printable(name, MAX_SHOWN)}: unknown option{closest(name, known)}")
+            raise RequestError(422, f"{printable(name, MAX_SHOWN)}: unknown option{closest(name, self.options)}")
         value, problem = read(self.options[name], Scalar(text))
+        if problem is None and name in self._caps and value > self._caps[name]:
+            problem = f"expected at most {self._caps[name]}, got {value}"
+        if name == "attention" and value and not self.has_attention:
+            problem = "this model has no attention; leave this out"
         if problem is not None:
             raise RequestError(422, f"{name}: {problem}")
-        if name in self._caps and value > self._caps[name]:
-            raise RequestError(422, f"{name}: expected at most {self._caps[name]}, got {value}")
+        return value
 
     def fields(self) -> list[Field]:
-        """Return the fields of the form."""
-        return [
-            Field("n_best", "number of captions", "1", keyboard=KEYBOARDS[int]),
-            *map(self._field, self.options),
-        ]
+        """Return the fields of the form, apart from the checkbox for attention."""
+        return [self._field(name, option) for name, option in self.options.items() if option is not ATTENTION]
 
-    def _field(self, name: str) -> Field:
-        option = self.options[name]
+    def _field(self, name: str, option: Option) -> Field:
         choices = ("true", "false") if option.kind is bool else option.choices
-        default = write(option, getattr(self.own, name))
+        default = write(option, getattr(self.own, name, option.default))
         return Field(name, option.doc, default, choices, KEYBOARDS.get(option.kind, "text"))
 
 

@@ -1,4 +1,4 @@
-"""Reject cross-site requests (CSRF) and DNS rebinding, and add security headers.
+"""Reject cross-site requests (CSRF) and DNS rebinding, and add security headers; the names of the server.
 
 Any web page that a user visits can send requests to a server on the same machine. It can neither forge the headers
 `Origin` and `Sec-Fetch-Site`, nor, with a name that it lets resolve to this machine (DNS rebinding), the header `Host`.
@@ -6,20 +6,34 @@ Any web page that a user visits can send requests to a server on the same machin
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from captioner.serve.http_headers import LOOPBACK, WRONG_HOST, host_name, is_address, security_headers
 from captioner.serve.limits import RequestError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
 MAX_HEADERS = 16 * 1024
 """Bytes of the URL and the headers of a request. The HTTP parser has this limit for those that arrive in parts only."""
+LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
+"""Names of this machine. With DNS rebinding, a web site lets its own name lead to 127.0.0.1; a request then has that
+name in its header `Host`."""
+DENY_ALL = "default-src 'none'; base-uri 'none'; form-action 'none'"
+"""The Content-Security-Policy of a response that is no page."""
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+# the port is not checked, so that a page can be read through a tunnel to another machine
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 
 
 class Guard:
@@ -62,7 +76,7 @@ class Guard:
             values[key] = value.decode("latin-1")
         host = values.get("host", "")
         if not self._is_own(host_name(host)):
-            raise RequestError(421, f"{WRONG_HOST}, or --allow-host")
+            raise RequestError(421, "Host: not a name of this server; use the address that it printed, or --allow-host")
         site, origin = values.get("sec-fetch-site"), values.get("origin")
         if site not in (None, "same-origin", "none"):
             # a link to the page on another site is harmless
@@ -85,3 +99,29 @@ class Guard:
 
 def _size(headers: list[tuple[bytes, bytes]]) -> int:
     return sum(len(name) + len(value) for name, value in headers)
+
+
+def security_headers(policy: str = DENY_ALL) -> dict[str, str]:
+    """Return the security headers of a response with this Content-Security-Policy."""
+    # frame-ancestors works in a header only, not in a page
+    return {"Content-Security-Policy": f"{policy}; frame-ancestors 'none'", **_HEADERS}
+
+
+def host_name(host: str) -> str:
+    """Return the name or address in a header `Host`, without the port, or an empty string if it is malformed."""
+    match = _HOST.fullmatch(host)
+    return "" if match is None else (match[1] or match[2]).lower().rstrip(".")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a name or address to bind to is reached from this machine alone."""
+    return host.lower() in LOOPBACK or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def is_address(name: str) -> bool:
+    """Return whether a name is an IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,4 +1,10 @@
-"""Receive a photograph and its options: the whole body, in memory, with limits on bytes and time."""
+"""Receive a photograph and its options: the whole body, in memory, with limits on bytes and time.
+
+Forms are parsed here, because Starlette's parser writes files over 1 MB to temporary files, and photographs must not
+reach the disk.
+
+Source: RFC 7578; RFC 2046, section 5.1.1; for the escapes in names, the HTML standard, "Multipart form data".
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,6 @@ from typing import NamedTuple
 from starlette.requests import ClientDisconnect, Request
 
 from captioner.printable import printable
-from captioner.serve import multipart
 from captioner.serve.limits import Limits, RequestError, busy, megabytes
 
 PHOTO, NAME = "photo", "image"
@@ -19,16 +24,31 @@ PHOTO, NAME = "photo", "image"
 UNNAMED = "photograph"
 TOO_SLOW = 408
 MAX_NAME, MAX_TEXT = 255, 4096
+MAX_PARTS, MAX_PART_HEADERS = 40, 4096
+"""Maximum number of fields of a form, and bytes of the headers of one."""
 DISCARDED, DISCARD_SECONDS = 100_000_000, 10.0
 """Bytes and seconds of a refused body that are still read: most clients read a response only after they sent it all."""
+_BOUNDARY = re.compile(
+    r"""multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))\s*(?:;|$)""", re.IGNORECASE
+)
+_PARAMETER = re.compile(r';\s*(name|filename)="([^"\r\n]*)"', re.IGNORECASE)
+_ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n"}
 
 
 class Upload(NamedTuple):
-    """A photograph with the name of its file, and the options that were given."""
+    """A photograph with the name of its file, and the options of its request."""
 
     content: bytes
     name: str
     options: Mapping[str, str]
+
+
+class Part(NamedTuple):
+    """A field of a form; `file` is the name of a file, or None for a text."""
+
+    name: str
+    file: str | None
+    content: bytes
 
 
 class Memory:
@@ -44,15 +64,15 @@ class Memory:
         try:
             yield body
         finally:
-            self.used -= body.size
+            body.release()
 
 
 class Body:
-    """The part of a body that has arrived."""
+    """The part of a body that has arrived; it counts in the memory until `release`."""
 
     def __init__(self, memory: Memory) -> None:
-        self.size, self.is_complete = 0, False
-        self._memory, self._content = memory, bytearray()
+        self.content, self.is_complete, self.size = bytearray(), False, 0
+        self._memory = memory
 
     def add(self, chunk: bytes) -> None:
         """Add what follows. Raises: RequestError if all bodies together are too large."""
@@ -60,12 +80,12 @@ class Body:
             raise busy("the photographs of other requests use all memory")
         self._memory.used += len(chunk)
         self.size += len(chunk)
-        self._content += chunk
+        self.content += chunk
 
-    def take(self) -> bytes:
-        """Return the bytes, and keep no copy of them; they count until the end of the `with` block."""
-        content, self._content = bytes(self._content), bytearray()
-        return content
+    def release(self) -> None:
+        """Drop the content."""
+        self._memory.used -= self.size
+        self.content, self.size = bytearray(), 0
 
 
 async def receive(request: Request, body: Body, limits: Limits) -> Upload:
@@ -76,12 +96,14 @@ async def receive(request: Request, body: Body, limits: Limits) -> Upload:
     try:
         await _read(request, body, limits)
     except RequestError as error:
+        body.release()
         # a slow client had its time, and one that sent `Expect` waits for permission to send
         if not body.is_complete and error.status != TOO_SLOW and not request.headers.get("expect"):
             with suppress(TimeoutError):
                 await asyncio.wait_for(_discard(request), DISCARD_SECONDS)
         raise
-    return _parse(request, body.take(), limits)
+    content, body.content = bytes(body.content), bytearray()  # one copy, which counts until the release
+    return _parse(request, content, limits)
 
 
 async def _read(request: Request, body: Body, limits: Limits) -> None:
@@ -116,14 +138,14 @@ async def _next(request: Request) -> tuple[bytes, bool]:
 
 
 def _parse(request: Request, body: bytes, limits: Limits) -> Upload:
-    given = request.query_params.multi_items()
-    boundary = multipart.boundary_of(request.headers.get("content-type", ""))
+    query = request.query_params.multi_items()
+    boundary = boundary_of(request.headers.get("content-type", ""))
     if boundary is None:
-        options = _unique(given)
+        options = _unique(query)
         name, content = options.pop(NAME, ""), body
     else:
         photo, texts = _split(body, boundary)
-        options = _unique([*given, *texts])
+        options = _unique([*query, *texts])
         name, content = photo.file or "", photo.content
     if len(content) > limits.max_bytes:
         raise _too_large(limits)
@@ -132,10 +154,10 @@ def _parse(request: Request, body: bytes, limits: Limits) -> Upload:
     return Upload(content, printable(re.split(r"[\\/]", name)[-1], MAX_NAME) or UNNAMED, options)
 
 
-def _split(body: bytes, boundary: bytes) -> tuple[multipart.Part, list[tuple[str, str]]]:
+def _split(body: bytes, boundary: bytes) -> tuple[Part, list[tuple[str, str]]]:
     """Return the photograph of a form, and its other fields."""
     try:
-        parts = list(multipart.parse(body, boundary))
+        parts = list(parse_form(body, boundary))
     except ValueError as error:
         raise RequestError(422, f"expected a form (multipart/form-data), got a damaged one: {error}") from None
     photos, texts = [part for part in parts if part.name == PHOTO], [part for part in parts if part.name != PHOTO]
@@ -148,15 +170,63 @@ def _split(body: bytes, boundary: bytes) -> tuple[multipart.Part, list[tuple[str
 
 def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return options by name. Raises: RequestError for one that is given twice."""
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for name, value in pairs:
-        if name in found:
+        if name in options:
             raise RequestError(422, f"{printable(name, 60)}: given twice; keep one")
-        found[name] = value
-    return found
+        options[name] = value
+    return options
 
 
 def _too_large(limits: Limits) -> RequestError:
     return RequestError(
         413, f"expected a photograph of at most {megabytes(limits.max_bytes)}, got more; make it smaller"
     )
+
+
+def boundary_of(content_type: str) -> bytes | None:
+    """Return the boundary of a multipart form, or None for another type of body."""
+    match = _BOUNDARY.match(content_type)
+    return None if match is None else (match[1] or match[2]).encode("latin-1")
+
+
+def parse_form(body: bytes, boundary: bytes) -> Iterator[Part]:
+    """Yield the parts of a form.
+
+    Raises: ValueError for a body that is incomplete or not a form, or has too many parts.
+    """
+    delimiter, at = b"--" + boundary, 0
+    if not body.startswith(delimiter):
+        at = body.find(b"\r\n" + delimiter) + 2
+        if at < 2:
+            raise ValueError("the boundary is missing")
+    for number in range(MAX_PARTS + 1):
+        at += len(delimiter)
+        if body[at : at + 2] == b"--":
+            return
+        start = body.find(b"\r\n", at, at + MAX_PART_HEADERS) + 2
+        middle = body.find(b"\r\n\r\n", start - 2, start + MAX_PART_HEADERS)
+        end = body.find(b"\r\n" + delimiter, max(middle + 2, 0))
+        if start < 2 or middle < 0 or end < 0:
+            raise ValueError("a part is incomplete")
+        if number == MAX_PARTS:
+            raise ValueError(f"it has more than {MAX_PARTS} parts")
+        yield Part(*_disposition(body[start:middle]), body[middle + 4 : end])
+        at = end + 2
+
+
+def _disposition(headers: bytes) -> tuple[str, str | None]:
+    """Return the name of a part, and of its file."""
+    for line in headers.decode("utf-8", "replace").split("\r\n"):
+        header, _, value = line.partition(":")
+        if header.strip().lower() == "content-disposition" and value.strip().lower().startswith("form-data"):
+            parameters = {name.lower(): _unescaped(text) for name, text in _PARAMETER.findall(value)}
+            if "name" in parameters:
+                return parameters["name"], parameters.get("filename")
+    raise ValueError("a part has no name")
+
+
+def _unescaped(text: str) -> str:
+    for escape, character in _ESCAPES.items():
+        text = text.replace(escape, character)
+    return text

@@ -102,6 +102,7 @@ def test_heic(server: Served) -> None:
         ({"beam_width": 500}, "beam_width: expected at most 100, got 500"),
         ({"max_length": 999}, "max_length: expected at most 100, got 999"),
         ({"n_best": 101}, "n_best: expected an integer >= 1 and <= 100, got 101"),
+        ({"n_best": "000000100999"}, "n_best: expected an integer >= 1 and <= 100, got 000000100999"),
         ({"n_best": "9" * 5000}, "n_best: expected an integer >= 1 and <= 100, got 999"),
         ({"attention": "true"}, "attention: this model has no attention; leave this out"),
         ({"attention": "maybe"}, "attention: expected true or false, got maybe"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import BOUNDARY, form
 
-from captioner.serve.multipart import MAX_PARTS, Part, boundary_of, parse
+from captioner.serve.upload import MAX_PARTS, Part, boundary_of, parse_form
 
 LIMIT = BOUNDARY.encode()
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters='"\r\n%'), min_size=1, max_size=20)
@@ -19,7 +19,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters='"\r\n%'), min_s
 def test_fields_and_files_are_those_of_the_form(content: bytes, name: str, fields: dict[str, str]) -> None:
     if b"--" + LIMIT in content:
         return
-    *texts, file = parse(form(content, name, **fields), LIMIT)
+    *texts, file = parse_form(form(content, name, **fields), LIMIT)
     assert texts == [Part(key, None, value.encode()) for key, value in fields.items()]
     assert file == Part("photo", name, content)
 
@@ -30,23 +30,23 @@ def test_the_parts_are_those_of_the_standard_library(content: bytes) -> None:
     head = f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n".encode()
     parsed: Any = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
     expected = [part.get_param("name", header="content-disposition") for part in parsed.iter_parts()]
-    assert [part.name for part in parse(body, LIMIT)] == expected
+    assert [part.name for part in parse_form(body, LIMIT)] == expected
 
 
 def test_browsers_escape_quotes_and_line_ends_in_names() -> None:
-    (part,) = parse(form(b"x", "a%22b%0D%0A.jpg"), LIMIT)
+    (part,) = parse_form(form(b"x", "a%22b%0D%0A.jpg"), LIMIT)
     assert part.file == 'a"b\r\n.jpg'
 
 
 def test_text_before_the_first_part_is_ignored() -> None:
-    assert list(parse(b"preamble\r\n" + form(b"x"), LIMIT)) == [Part("photo", "photo.png", b"x")]
+    assert list(parse_form(b"preamble\r\n" + form(b"x"), LIMIT)) == [Part("photo", "photo.png", b"x")]
 
 
 def test_every_truncation_is_an_error() -> None:
     whole = form(b"content", beam_width=5)
     for end in range(len(whole) - len("--\r\n")):
         with pytest.raises(ValueError, match=r"incomplete|missing"):
-            list(parse(whole[:end], LIMIT))
+            list(parse_form(whole[:end], LIMIT))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_every_truncation_is_an_error() -> None:
 )
 def test_a_damaged_form_is_an_error(body: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        list(parse(body, LIMIT))
+        list(parse_form(body, LIMIT))
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ import pytest
 from serving import Served
 
 from captioner.errors import UsageError
-from captioner.serve.http_headers import LOOPBACK, host_name, is_loopback, security_headers
 from captioner.serve.limits import RequestError
-from captioner.serve.security import Guard
+from captioner.serve.security import LOOPBACK, Guard, host_name, is_loopback, security_headers
 from captioner.serve.server import check_names
 
 OWN = "127.0.0.1:8000"

@@ -4,7 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,9 +12,7 @@ from pathlib import Path
 import pytest
 from serving import Answer, Served, served
 
-from captioner.serve.http_headers import security_headers
-from captioner.serve.limits import RequestError
-from captioner.serve.workers import WorkerPool
+from captioner.serve.security import security_headers
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -95,17 +92,3 @@ def test_what_runs_longer_is_refused_too(photo_run: Path, photograph: Path) -> N
         assert server.process.wait(60) == 143
         assert server.process.stderr is not None
         assert "Traceback" not in server.process.stderr.read()
-
-
-def test_a_stopped_pool_takes_what_need_not_wait() -> None:
-    pool = WorkerPool(1, 8)
-    pool.stop()
-    assert pool.submit(lambda: 5).future.result(60) == 5
-    while pool.running:  # the thread is free a moment after the result
-        time.sleep(0.001)
-    gate: Future[int] = Future()
-    running = pool.submit(lambda: gate.result(60))
-    with pytest.raises(RequestError, match="the server is stopping"):
-        pool.submit(lambda: 6)
-    gate.set_result(7)
-    assert running.future.result(60) == 7

@@ -62,7 +62,7 @@ def test_a_problem_is_a_page_too(server: Served) -> None:
 
 def test_attention_is_shown_unless_it_is_switched_off(attention_server: Served, photograph: Path) -> None:
     content = photograph.read_bytes()
-    with_maps = attention_server.send_form("/", content, attention="on")
+    with_maps = attention_server.send_form("/", content, attention="true")
     words = attention_server.caption(content, attention="true").json["attention"]["words"]
     page = Parsed(with_maps.body)
     labels = [svg["aria-label"] for svg in page.all("svg") if "aria-label" in svg]
