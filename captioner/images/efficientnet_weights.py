@@ -62,10 +62,10 @@ NETWORKS = {
 
 def weights_file(name: str) -> Path:
     """Find the file of a network's weights. Raises: UsageError if their package is not installed."""
-    found = importlib.util.find_spec(NETWORKS[name].package)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(NETWORKS[name].package)
+    if spec is None or not spec.submodule_search_locations:
         raise UsageError(f"encoder {name}: its weights are not installed; try {install_command()}")
-    return Path(found.submodule_search_locations[0], NETWORKS[name].file)
+    return Path(spec.submodule_search_locations[0], NETWORKS[name].file)
 
 
 def read_weights(name: str, path: Path) -> Params:

@@ -99,9 +99,9 @@ class ConcatenatedEncoder:
         self, batch: Sequence[Any] | NDArray[Any]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         inputs = zip(*batch, strict=True)
-        found = [part.encode_with_regions(images) for part, images in zip(self._parts, inputs, strict=True)]
-        regions = next((regions for _, regions in found if regions is not None), None)
-        return np.concatenate([features for features, _ in found], axis=1), regions
+        encoded = [part.encode_with_regions(images) for part, images in zip(self._parts, inputs, strict=True)]
+        regions = next((regions for _, regions in encoded if regions is not None), None)
+        return np.concatenate([features for features, _ in encoded], axis=1), regions
 
 
 class Encoded(NamedTuple):

@@ -174,16 +174,16 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in FLOATS:
         got = _line("; ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs) or "none")
         raise DataError(f"{name}: expected one input of floats (images, channels, height, width), got {got}")
-    given = {**session.get_modelmeta().custom_metadata_map, **options}
+    settings = {**session.get_modelmeta().custom_metadata_map, **options}
     shape = inputs[0].shape
     detected = {3: "nhwc", 1: "nchw"}.get(3 if shape[3] == 3 else 1 if shape[1] == 3 else 0)
-    layout = given.get("layout", detected)
+    layout = settings.get("layout", detected)
     if layout not in ("nchw", "nhwc"):
         raise UsageError(
             f"{name}: layout: expected nchw or nhwc, got {_line(layout)}; use --encoder-option layout=nchw"
         )
     height, width = shape[2:] if layout == "nchw" else shape[1:3]
-    size = given.get("size", height if isinstance(height, int) else None)
+    size = settings.get("size", height if isinstance(height, int) else None)
     if not re.fullmatch("[0-9]{1,9}", str(size)) or not 1 <= int(str(size)) <= LARGEST_SIDE:
         raise UsageError(
             f"{name}: size: expected the pixels of a side (1 to {LARGEST_SIDE}), got {_line(size)}; "
@@ -194,14 +194,14 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
         raise UsageError(f"{name}: size: expected {height} x {width} as in the model, a square, got {side}")
     if isinstance(shape[0], int) and shape[0] != 1:
         raise DataError(f"{name}: expected an input batch size of 1 or any, got {shape[0]}")
-    mean, scale = (_numbers(name, key, given.get(key)) for key in ("mean", "scale"))
+    mean, scale = (_numbers(name, key, settings.get(key)) for key in ("mean", "scale"))
     if 0 in np.array(scale, np.float32):
-        raise UsageError(f"{name}: scale: expected numbers other than 0, got {_line(given['scale'])}")
+        raise UsageError(f"{name}: scale: expected numbers other than 0, got {_line(settings['scale'])}")
     outputs = [entry.name for entry in session.get_outputs() if entry.type in FLOATS]
     if not outputs:
         types = [entry.type for entry in session.get_outputs()]
         raise DataError(f"{name}: expected an output of floats, got {_line(types)}")
-    output = given.get("output", outputs[0] if len(outputs) == 1 else None)
+    output = settings.get("output", outputs[0] if len(outputs) == 1 else None)
     if output is None or output not in outputs:
         raise UsageError(
             f"{name}: output: expected {_line(' or '.join(outputs))}, got {_line(output)}; "

@@ -234,17 +234,17 @@ def list_photos(
     """
     if suffixes is None:
         suffixes = SUFFIXES | HEIC_SUFFIXES if can_read_heic() else SUFFIXES
-    found: list[Path] = []
+    photos: list[Path] = []
     inside = os.path.join(os.path.realpath(folder), "")
     for where, folders, names in os.walk(folder, onerror=unread):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for link in filter(os.path.islink, (os.path.join(where, name) for name in folders)):
             if not os.path.join(os.path.realpath(link), "").startswith(inside):
                 unread(OSError(errno.ELOOP, LINK, link))
-        found += [
+        photos += [
             Path(where, name) for name in names if Path(name).suffix.lower() in suffixes and not name.startswith(".")
         ]
-    return sorted(found)
+    return sorted(photos)
 
 
 def count_scans(content: bytes) -> int:

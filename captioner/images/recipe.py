@@ -60,23 +60,23 @@ def parse_recipe(recipe: str) -> list[Part]:
     """
     parts, at = [], -1
     while at < len(recipe):
-        found = _PART.match(recipe, at + 1)
-        assert found
-        at = found.end()
-        if recipe_of_name := SHORT_NAMES.get(found["name"]):
-            if found["options"]:
-                raise UsageError(f"encoder {found[0]}: expected no options, as it is short for {recipe_of_name}")
+        match = _PART.match(recipe, at + 1)
+        assert match
+        at = match.end()
+        if recipe_of_name := SHORT_NAMES.get(match["name"]):
+            if match["options"]:
+                raise UsageError(f"encoder {match[0]}: expected no options, as it is short for {recipe_of_name}")
             parts += parse_recipe(recipe_of_name)
             continue
-        if not found[0]:
+        if not match[0]:
             raise UsageError(f"encoder {recipe}: expected an encoder before and after each +, got nothing")
         options: dict[str, str] = {}
-        for option in found["options"].split(":")[1:]:
+        for option in match["options"].split(":")[1:]:
             key, _, value = option.partition("=")
             if key in options:
-                raise UsageError(f"encoder {found[0]}: option {key}: expected at most one, got several")
+                raise UsageError(f"encoder {match[0]}: option {key}: expected at most one, got several")
             options[key] = unquote(value, errors="surrogateescape")
-        parts.append(Part(found["onnx"] or found["name"], found["file"] or "", options))
+        parts.append(Part(match["onnx"] or match["name"], match["file"] or "", options))
     return parts
 
 
@@ -98,11 +98,11 @@ def parse_identity(identity: str) -> list[Part] | None:
     """Parse an identity into the parts of a recipe; None if it is unknown, as for features from a file."""
     parts = []
     for text in re.split(r"\+(?=[a-z])", identity):
-        if not (found := next(filter(None, (pattern.fullmatch(text) for pattern in IDENTITIES)), None)):
+        if not (match := next(filter(None, (pattern.fullmatch(text) for pattern in IDENTITIES)), None)):
             return None
-        given = {key: value for key, value in found.groupdict().items() if value is not None}
-        values = {key: unquote(value, errors="surrogateescape") for key, value in given.items() if key != "mirror"}
-        mirror = {"mirror": ""} if "mirror" in given else {}
+        groups = {key: value for key, value in match.groupdict().items() if value is not None}
+        values = {key: unquote(value, errors="surrogateescape") for key, value in groups.items() if key != "mirror"}
+        mirror = {"mirror": ""} if "mirror" in groups else {}
         parts.append(Part(values.pop("name"), values.pop("file", ""), {**values, **mirror}))
     return parts
 

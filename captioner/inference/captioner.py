@@ -300,14 +300,14 @@ class Captioner:
         n_best: int = 1,
         image_ids: Array | None = None,
         regions: Features | None = None,
-        own: Array | None = None,
+        index_rows: Array | None = None,
     ) -> Iterator[Candidates]:
         """Decode some rows of features, in ascending order, a batch at a time: all candidates of each, best first.
 
-        `own`, if given, has the row of each image among the images of the re-ranker, or -1: its captions take no part
+        `index_rows` has the row of each image among the images of the re-ranker, or -1: its captions take no part
         in the consensus. The other arguments are those of `decode`.
 
-        Shapes: rows (R,) below N, own (N,).
+        Shapes: rows (R,) below N, index_rows (N,).
         Raises: as `decode`.
         """
         if regions is None and self.loaded.meta.region_dim:
@@ -319,9 +319,9 @@ class Captioner:
         decode, width = build_decoder(options, vocab, n_best)
         size = self.batch_size(width)
         for first in range(0, len(rows), size):
-            some = rows[first : first + size]
-            batch, grids = features[some], read_regions(regions, some)
-            ids = some if image_ids is None else image_ids[some]
+            chosen = rows[first : first + size]
+            batch, grids = features[chosen], read_regions(regions, chosen)
+            ids = chosen if image_ids is None else image_ids[chosen]
             tokens, log_probs = self._decode(decode, batch, ids, regions=grids)
             if not np.isfinite(log_probs[:, 0]).all():
                 raise CheckpointError(
@@ -329,11 +329,12 @@ class Captioner:
                     "its parameters are too large; use another checkpoint"
                 )
             if self.reranker is not None:
-                captions, left_out = list(map(vocab.unpadded, tokens)), None if own is None else own[some]
+                captions = list(map(vocab.unpadded, tokens))
+                left_out = None if index_rows is None else index_rows[chosen]
                 expected = self.reranker.expected_cider(batch, captions, left_out)
                 weight, penalty = options.consensus, options.length_penalty
                 tokens, log_probs = rerank(tokens, log_probs, expected, vocab.null, weight, penalty)
-            yield Candidates(some, batch, grids, tokens, log_probs)
+            yield Candidates(chosen, batch, grids, tokens, log_probs)
 
 
 AXES = {"features": "images, feature", "regions": "images, rows, columns, numbers"}

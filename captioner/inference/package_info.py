@@ -148,10 +148,10 @@ def check_seal(path: Path, info: PackageInfo) -> None:
 
     Raises: CheckpointError.
     """
-    found = digest(path)
-    if found != info.sha256:
+    sha256 = digest(path)
+    if sha256 != info.sha256:
         raise CheckpointError(
-            f"{path}: expected the weights with SHA-256 {printable(info.sha256, 12)}, got {printable(found, 12)}: "
+            f"{path}: expected the weights with SHA-256 {printable(info.sha256, 12)}, got {printable(sha256, 12)}: "
             "they belong to another package; install it again"
         )
 
@@ -170,8 +170,8 @@ def find_package(folder: Path) -> Path | None:
             names = [entry.name for entry in islice(entries, MAX_ENTRIES) if entry.name.startswith("captioner_")]
     except (OSError, ValueError):
         return None
-    found = [folder / name for name in names if os.path.isfile(folder / name / INFO)]
-    return found[0] if len(found) == 1 else None
+    packages = [folder / name for name in names if os.path.isfile(folder / name / INFO)]
+    return packages[0] if len(packages) == 1 else None
 
 
 def read_card(folder: Path) -> str:

@@ -17,25 +17,25 @@ from captioner.preparation.find_photos import is_url
 
 
 def open_encoder_of(
-    loaded: LoadedModel, given: str | None = None, given_options: Mapping[str, str] | None = None
+    loaded: LoadedModel, recipe: str | None = None, options: Mapping[str, str] | None = None
 ) -> Encoder:
     """Open the encoder of the training images.
 
-    `given` is a recipe that replaces the one in the checkpoint: with the paths of ONNX files, or for features of an
+    `recipe` replaces that of the checkpoint: with the paths of ONNX files, or for features of an
     encoder that the checkpoint does not identify. If its encoders have the names of those in the checkpoint, they keep
-    the checkpoint's options. `given_options` are added.
+    the checkpoint's options. `options` are added.
 
     Raises: CheckpointError for another encoder, UsageError when the encoder is not found.
     """
     where, identity = loaded.path, loaded.meta.encoder
     known = parse_identity(identity)
-    if known is None and given is None:
+    if known is None and recipe is None:
         raise UsageError(f"{where}: was trained on features of {identity}, which is not a known encoder; try --encoder")
-    chosen = _find_files(known or [], loaded) if given is None else parse_recipe(given)
+    chosen = _find_files(known or [], loaded) if recipe is None else parse_recipe(recipe)
     if known is not None and [part.name for part in chosen] == [part.name for part in known]:
         pairs = zip(chosen, known, strict=True)
         chosen = [part._replace(options={**same.options, **part.options}) for part, same in pairs]
-    encoder = open_parts(with_options(chosen, given_options or {}))
+    encoder = open_parts(with_options(chosen, options or {}))
     if known is not None and not same_encoder(encoder.identity, identity):
         raise CheckpointError(
             f"{where}: expected encoder {identity}, got {encoder.identity}; use the encoder of the training images"
@@ -50,14 +50,14 @@ def _find_files(parts: Sequence[Part], loaded: LoadedModel) -> list[Part]:
     """Find the files of `onnx:FILE`: in the current folder, the run folder, or the folder of the data set."""
     root = loaded.config.data.root
     folders = [Path(), loaded.path.parent, *([root if root.is_dir() else root.parent] if root else [])]
-    found = []
+    located = []
     for part in parts:
         path = next((path for folder in folders if (path := folder / part.file).is_file()), None)
         if part.file and path is None:
             recipe = "+".join(f"{each.name}:FILE" if each.file else each.name for each in parts)
             raise UsageError(f"{loaded.path}: encoder {part.label} not found; try --encoder {recipe}")
-        found.append(part if path is None else part._replace(file=str(path)))
-    return found
+        located.append(part if path is None else part._replace(file=str(path)))
+    return located
 
 
 def photo_warning(loaded: LoadedModel) -> str | None:
@@ -80,14 +80,14 @@ def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Data
             yield path
             continue
         unread: list[OSError] = []
-        found = list_photos(path, unread.append)
-        yield from found
+        photos = list_photos(path, unread.append)
+        yield from photos
         for error in unread:
             yield DataError(f"{error.filename}: cannot be read: {error.strerror}")
         if not can_read_heic() and (unknown := list_photos(path, lambda error: None, HEIC_SUFFIXES)):
             others = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
             yield DataError(f"{unknown[0]}{others}: HEIC is not supported; {heic_remedy()}")
-        elif not found and not unread:
+        elif not photos and not unread:
             yield DataError(f"{path}: expected photographs in this folder, got none")
 
 

@@ -102,9 +102,9 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
     config = parse(meta.config, where, overrides) if overrides else as_saved
     values = ((option, attrgetter(option)(as_saved), attrgetter(option)(config)) for option in FIXED)
     settled = [
-        f"-o {option}: expected {saved} as in {path}, got {given}; start a new run to change it"
-        for option, saved, given in values
-        if saved != given
+        f"-o {option}: expected {saved} as in {path}, got {value}; start a new run to change it"
+        for option, saved, value in values
+        if saved != value
     ]
     if (as_saved.train.ema_decay is None) != (config.train.ema_decay is None):
         had = "no EMA" if as_saved.train.ema_decay is None else "an EMA"

@@ -98,7 +98,7 @@ def generate(
     images = train.captioned_images[done:]
     size = captioner.batch_size(captioner.loaded.config.decode.beam_width)
     for first in range(ranks.rank * size, len(images) + ranks.rank * size, ranks.size * size):
-        found = captioner.search(train.features, images[first : first + size], regions=train.regions, own=own)
+        found = captioner.search(train.features, images[first : first + size], regions=train.regions, index_rows=own)
         for parts in ranks.all_gather([_distinct(one, captioner.loaded.vocab) for one in found]):
             yield from parts
 

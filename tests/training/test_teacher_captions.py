@@ -51,7 +51,7 @@ def test_the_captions_of_an_image_take_no_part_in_its_consensus(reranked_run: Re
             reranked_run.config, decode=dataclasses.replace(reranked_run.config.decode, consensus=1000)
         )
         judged = Captioner(dataclasses.replace(reranked_run, config=config), index.reranker())
-        return next(judged.search(features, np.array([3]), own=own)).tokens[0, 0].tolist()
+        return next(judged.search(features, np.array([3]), index_rows=own)).tokens[0, 0].tolist()
 
     own, nobody = index_rows(split), np.full(len(split.features), -1)
     unlike = np.array(split.features)
@@ -71,9 +71,9 @@ def test_the_generation_leaves_each_image_out(
     captioner = Captioner(reranked_run, build_index(corpus).reranker())
     search = captioner.search
 
-    def spied(*args: Any, own: np.ndarray, **more: Any) -> Any:
-        seen.append(own)
-        return search(*args, own=own, **more)
+    def spied(*args: Any, index_rows: np.ndarray, **more: Any) -> Any:
+        seen.append(index_rows)
+        return search(*args, index_rows=index_rows, **more)
 
     monkeypatch.setattr(captioner, "search", spied)
     parts = list(teacher_captions.generate(captioner, corpus, done=7))
