@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output as out
-from captioner.cli.completion import complete_run
-from captioner.cli.options import PATH, example_override_option
+from captioner.cli.options import PATH, example_override_option, run_argument
 
 
 @click.command(
@@ -18,7 +17,7 @@ Examples:
   captioner export runs/scenes --format safetensors --output scenes.safetensors --dtype float16
 """
 )
-@click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
+@run_argument
 @click.option(
     "--format",
     "name",

@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.completion import complete_run
-from captioner.cli.options import PATH, config_options, example_override_option
+from captioner.cli.options import config_options, example_override_option, runs_argument
 
 WIDTH = 36
 DECADES = 6
@@ -33,7 +32,7 @@ Examples:
   captioner inspect gradients runs/scenes runs/other --word 5 --json
 """
 )
-@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run)
+@runs_argument
 @click.option(
     "--word",
     type=click.IntRange(1),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from captioner.cli.completion import complete_override
+from captioner.cli.completion import complete_override, complete_run
 from captioner.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -26,6 +26,10 @@ class PathType(click.Path):
 
 
 PATH = PathType(path_type=Path)
+run_argument = click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
+runs_argument = click.argument(
+    "runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run
+)
 
 
 def config_options(command: Command) -> Command:
@@ -47,46 +51,30 @@ def override_option(command: Command) -> Command:
     return example_override_option("model.cell=rnn")(command)
 
 
-def teacher_override_option(command: Command) -> Command:
-    """Add a repeatable `--teacher-set`, as the argument `teacher_overrides`."""
-
-    def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
-        if overrides:
-            from captioner.config.checks import check_used
-
-            check_used(overrides, "the teachers")
-        return overrides
-
-    return click.option(
-        "--teacher-set",
-        "teacher_overrides",
-        multiple=True,
-        metavar="KEY=VALUE",
-        callback=check,
-        shell_complete=complete_override,
-        help="Override a decoding option of the teachers, such as decode.beam_width=30; may be repeated.",
-    )(command)
-
-
 def example_override_option(example: str) -> Callable[[Command], Command]:
     """Return a decorator that adds `-o/--set`, with an example in its help."""
+    what = f"Override a config option, such as {example}; may be repeated. The last value of a key is used."
+    return _overrides("-o", "--set", "overrides", help=what)
+
+
+def teacher_override_option(command: Command) -> Command:
+    """Add a repeatable `--teacher-set`, as the argument `teacher_overrides`."""
+    what = "Override a decoding option of the teachers, such as decode.beam_width=30; may be repeated."
+    return _overrides("--teacher-set", "teacher_overrides", used_by="the teachers", help=what)(command)
+
+
+def _overrides(*names: str, used_by: str = "", help: str) -> Callable[[Command], Command]:
+    """Return an option for overrides, which must be used by the command, or by `used_by`."""
 
     def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
         if overrides:
             from captioner.config.checks import check_used
 
-            check_used(overrides, context.command_path.partition(" ")[2])
+            check_used(overrides, used_by or context.command_path.partition(" ")[2])
         return overrides
 
     return click.option(
-        "-o",
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="KEY=VALUE",
-        callback=check,
-        shell_complete=complete_override,
-        help=f"Override a config option, such as {example}; may be repeated. The last value of a key is used.",
+        *names, multiple=True, metavar="KEY=VALUE", callback=check, shell_complete=complete_override, help=help
     )
 
 

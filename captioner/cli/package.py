@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from captioner.cli import output
-from captioner.cli.completion import complete_run
-from captioner.cli.options import PATH, example_override_option
+from captioner.cli.options import PATH, example_override_option, run_argument
 from captioner.errors import CheckpointError, UsageError
 from captioner.extras import pip_command
 
@@ -61,7 +60,7 @@ Examples:
   captioner package runs/birds --output birds --name birds --version 1.1.0 --license cc-by-4.0 -o decode.beam_width=5
 """
 )
-@click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
+@run_argument
 @click.option(
     "--output", "folder", type=PATH, required=True, metavar="FOLDER", help="Folder of the package, a new or empty one."
 )
@@ -109,7 +108,7 @@ Examples:
   captioner card runs/scenes --dataset "generated scenes" --license mit
 """
 )
-@click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
+@run_argument
 @card_options
 def card(run: Path, **options: str | Path | None) -> None:
     """Print a model card.

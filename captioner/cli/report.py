@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.completion import complete_run
-from captioner.cli.options import PATH, data_option, example_override_option, images_hint, images_option
+from captioner.cli.options import PATH, data_option, example_override_option, images_hint, images_option, runs_argument
 
 
 @click.command(
@@ -19,7 +18,7 @@ Examples:
   captioner report runs/birds --output birds.html --images photos/ -n 50
 """
 )
-@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run)
+@runs_argument
 @click.option("--output", "path", required=True, type=PATH, metavar="FILE", help="Write the HTML page to FILE.")
 @data_option("Score on the data set FILE instead of that of the first run")
 @click.option("--split", default="val", show_default=True, metavar="SPLIT", help="Score the captions of SPLIT.")

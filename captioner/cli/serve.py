@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.completion import complete_run
-from captioner.cli.options import PATH, example_override_option, recipe_options
+from captioner.cli.options import example_override_option, recipe_options, run_argument
 from captioner.cli.processes import stop_signals
 from captioner.serve.limits import MAX_PIXELS, Limits
 
@@ -20,7 +19,7 @@ Examples:
   captioner serve runs/birds --port 8080 -o decode.beam_width=5 -o decode.length_penalty=0.7
 """
 )
-@click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
+@run_argument
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, metavar="N",
