@@ -13,7 +13,6 @@ import numpy as np
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
-from captioner.environment.reproducibility import environment
 from captioner.errors import CheckpointError
 from captioner.inference.reranker_index import Index, is_current
 from captioner.inference.reranker_index import save as save_index
@@ -21,6 +20,7 @@ from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import standardizer_arrays
 from captioner.optim.update_rules import EMA
+from captioner.parallel.environment import environment
 from captioner.parallel.ranks import Ranks
 from captioner.storage import checkpoint
 from captioner.training.events import Validated

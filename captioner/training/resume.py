@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 from captioner.config.options import Config
 from captioner.config.schema import options
 from captioner.config.yaml_io import dump
-from captioner.environment.reproducibility import changes, environment
 from captioner.errors import CheckpointError, UsageError
 from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus
 from captioner.inference.restore import Restored, restore
 from captioner.optim.update_rules import EMA, UPDATE_RULES
+from captioner.parallel.environment import changes, environment
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage.atomic import write_atomically
 from captioner.storage.checkpoint import Meta

@@ -1,1 +1,0 @@
-"""The settings that bit-identical results depend on."""
