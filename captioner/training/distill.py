@@ -18,10 +18,8 @@ from pathlib import Path
 from captioner.arrays import Array
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse
-from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.evaluation.evaluate import short_names
-from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, captioner_of, check_root, ensemble_of, open_run
 from captioner.inference.reranker_index import origin_of
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
@@ -59,8 +57,6 @@ STUDENT = (
 )
 """Options of a student that are not its first teacher's."""
 
-Given = tuple[Path, TeacherCaptions]
-"""Captions of an earlier distillation, and their file."""
 SAVE_SECONDS = 30.0
 """Time between two saves of the captions during their generation."""
 
@@ -88,15 +84,23 @@ def distill(
         raise UsageError("--teacher-set has no effect with --captions, which are generated already; remove one of them")
     models = [open_run(teacher, teacher_overrides) for teacher in teachers]
     teacher = ensemble_of(models)
-    given = None if captions is None else _open(captions)
-    if given is None:
-        _check_method(teacher)
-    else:
-        _check_teachers(given, models)
+    file = captions and (RunFolder(captions).captions if captions.is_dir() else captions)
+    earlier = None if file is None else (file, teacher_captions.load(file))
+    if earlier is not None:
+        _check_teachers(*earlier, models)
+    elif teacher.config.decode.method != "beam":
+        raise ConfigError(
+            [
+                f"decode.method: expected beam for a teacher, got {teacher.config.decode.method} in {teacher.path}; "
+                "try --teacher-set decode.method=beam --teacher-set decode.beam_width=10"
+            ]
+        )
     config, run = student_config(teacher, teachers[0], overrides), RunFolder(Path(folder), ranks)
-    _check_folder(run, models)
+    for model in models:
+        if os.path.realpath(run.path) == os.path.realpath(model.path.parent):
+            raise UsageError(f"{run.path}: is the folder of the teacher {model.path}; choose another folder with --run")
     check_root(config)
-    kind = partial(Distilling, models=models, teacher=teacher, given=given, overwrite=overwrite)
+    kind = partial(Distilling, models=models, teacher=teacher, earlier=earlier, overwrite=overwrite)
     yield from train(config, folder, overwrite or _is_unfinished(run), stop, kind, ranks)
 
 
@@ -107,7 +111,10 @@ def student_config(teacher: LoadedModel, path: Run, overrides: Sequence[str]) ->
 
 
 class Distilling(Training):
-    """Training that first captions the training images with the teachers, or takes over the captions `given`."""
+    """Training that first captions the training images with the teachers, or uses captions of an earlier distillation.
+
+    `earlier` are these captions and their file.
+    """
 
     def __init__(
         self,
@@ -115,38 +122,41 @@ class Distilling(Training):
         *,
         models: Sequence[Restored],
         teacher: LoadedModel,
-        given: Given | None,
+        earlier: tuple[Path, TeacherCaptions] | None,
         overwrite: bool,
     ) -> None:
         super().__init__(recorder)
         self._data = self.corpus
-        if given is not None:
-            check_data(*given, self.corpus)
-            self.captions = given[1]
+        if earlier is not None:
+            check_data(*earlier, self.corpus)
+            self.captions = earlier[1]
             check_beam(self.config, self.captions.provenance)
-            self._earlier(self.captions.provenance, overwrite)
+            self._reusable(self.captions.provenance, overwrite)
             return
         if teacher.meta.region_dim and not self.corpus.region_dim:  # the student has no attention
             self._data = build_corpus(self.config, regions=True)
         for model in models:
             check_corpus(model, self._data)
-        self._teacher = _captioner(teacher, self.config.threads, self._data)
-        provenance = _provenance(models, teacher, self._data)
+        config = dataclasses.replace(teacher.config, threads=self.config.threads)
+        index_corpus = self._data if is_training_split(teacher, self._data) else None
+        self._teacher = captioner_of(dataclasses.replace(teacher, config=config), index_corpus)
+        names, decode = short_names([model.path for model in models]), dataclasses.asdict(teacher.config.decode)
+        provenance = Provenance(names, _digests(models), decode, origin_of(self._data))
         check_beam(self.config, provenance)
-        self.captions = self._earlier(provenance, overwrite) or none_yet(provenance, self.corpus.split("train"))
+        self.captions = self._reusable(provenance, overwrite) or none_yet(provenance, self.corpus.split("train"))
 
-    def _earlier(self, provenance: Provenance, overwrite: bool) -> TeacherCaptions | None:
+    def _reusable(self, provenance: Provenance, overwrite: bool) -> TeacherCaptions | None:
         """Return the captions in the run folder, or None if there are none with this provenance.
 
         Raises: UsageError when others would be lost that no run was trained on; CheckpointError for other images.
         """
-        earlier = _captions_in(self.run)
-        if earlier is None:
+        captions = _captions_in(self.run)
+        if captions is None:
             return None
-        if earlier.provenance == provenance:
-            check_images(self.run.captions, earlier, self.corpus.split("train"))
+        if captions.provenance == provenance:
+            check_images(self.run.captions, captions, self.corpus.split("train"))
             self.run.reused = (self.run.captions,)
-            return earlier
+            return captions
         if _is_unfinished(self.run) and not overwrite:
             raise UsageError(
                 f"{self.run.captions}: contains captions of other teachers, decoding options or data; "
@@ -172,7 +182,7 @@ class Distilling(Training):
         saved = self.ranks.on_rank_0(time.perf_counter)
         for part in teacher_captions.generate(self._teacher, self._data, self.captions.done, self.ranks):
             parts.append(part)
-            count = sum(len(one["images"]) for one in parts)
+            count = sum(len(part["images"]) for part in parts)
             should_stop, seconds = stop(), self.ranks.on_rank_0(time.perf_counter) - saved
             if should_stop or seconds >= SAVE_SECONDS:
                 self._save(parts)
@@ -198,48 +208,12 @@ class Distilling(Training):
             self.ranks.on_rank_0(write)
 
 
-def _captioner(teacher: LoadedModel, threads: int, corpus: Corpus) -> Captioner:
-    """The teacher's Captioner, which decodes with the threads of the student's config."""
-    config = dataclasses.replace(teacher.config, threads=threads)
-    known = corpus if is_training_split(teacher, corpus) else None
-    return captioner_of(dataclasses.replace(teacher, config=config), known)
-
-
-def _check_folder(run: RunFolder, models: Sequence[Restored]) -> None:
-    """Raises: UsageError when the run folder is that of a teacher, which the student would replace."""
-    for model in models:
-        if os.path.realpath(run.path) == os.path.realpath(model.path.parent):
-            raise UsageError(f"{run.path}: is the folder of the teacher {model.path}; choose another folder with --run")
-
-
-def _provenance(models: Sequence[Restored], teacher: LoadedModel, corpus: Corpus) -> Provenance:
-    decode = dataclasses.asdict(teacher.config.decode)
-    return Provenance(short_names([one.path for one in models]), _digests(models), decode, origin_of(corpus))
-
-
 def _digests(models: Sequence[Restored]) -> list[str]:
     return [sealed.digest(model.path) for model in models]
 
 
-def _check_method(teacher: LoadedModel) -> None:
-    if teacher.config.decode.method != "beam":
-        raise ConfigError(
-            [
-                f"decode.method: expected beam for a teacher, got {teacher.config.decode.method} in {teacher.path}; "
-                "try --teacher-set decode.method=beam --teacher-set decode.beam_width=10"
-            ]
-        )
-
-
-def _open(path: Path) -> Given:
-    """Read the captions of a run folder or a file. Raises: CheckpointError."""
-    file = RunFolder(path).captions if path.is_dir() else path
-    return file, teacher_captions.load(file)
-
-
-def _check_teachers(given: Given, models: Sequence[Restored]) -> None:
+def _check_teachers(path: Path, captions: TeacherCaptions, models: Sequence[Restored]) -> None:
     """Raises: CheckpointError when a model is not one of the teachers of the captions."""
-    path, captions = given
     for model, digest in zip(models, _digests(models), strict=True):
         if digest not in captions.provenance.checkpoints:
             raise CheckpointError(

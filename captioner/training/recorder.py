@@ -71,7 +71,6 @@ class Recorder:
         return event
 
     def _save_best(self, best: dict[str, float], at_end: bool) -> None:
-        synchronize(self.state, self.run.ranks)
         if at_end:
             self.run.keep_best()
             self.best_at_end = best
@@ -82,7 +81,6 @@ class Recorder:
 
     def save(self) -> None:
         """Write last.h5."""
-        synchronize(self.state, self.run.ranks)  # all ranks continue like ranks that resume
         self._save(self.run.last, self._meta())
         self.saved = self.state.step
 
@@ -118,10 +116,8 @@ class Recorder:
 
     def restored(self) -> Restored:
         """Return what `restore` would return for a checkpoint saved now."""
-        state = self.state
-        return Restored(
-            self.run.path, self.config, self.corpus.vocab, self.eval_model, self._meta(), state.params, state.slots
-        )
+        arrays = self.state.params, self.state.slots
+        return Restored(self.run.path, self.config, self.corpus.vocab, self.eval_model, self._meta(), *arrays)
 
     def _meta(self) -> checkpoint.Meta:
         return checkpoint.Meta(
@@ -141,9 +137,9 @@ class Recorder:
         )
 
     def _save(self, path: Path, meta: checkpoint.Meta) -> None:
+        synchronize(self.state, self.run.ranks)  # all ranks continue like ranks that resume
         standardizers = standardizer_arrays(self.model.standardizer, self.model.region_standardizer)
-        arrays = self.state.params, self.state.slots, standardizers
-        self.run.save(path, checkpoint.Checkpoint(meta, *arrays))
+        self.run.save(path, checkpoint.Checkpoint(meta, self.state.params, self.state.slots, standardizers))
 
 
 def synchronize(state: TrainState, ranks: Ranks) -> None:

@@ -15,7 +15,7 @@ from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, UsageError
 from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus
-from captioner.inference.restore import Restored, restore
+from captioner.inference.restore import restore
 from captioner.optim.update_rules import EMA, UPDATE_RULES
 from captioner.parallel.environment import changes, environment
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -47,14 +47,16 @@ def resume(
     restored = restore(run.last, overrides)
     config = restored.config
     corpus = open_corpus(restored)
-    check_slots(restored)
+    expected, got = expected_slots(config), restored.slots.keys()
+    if set(expected) != got:
+        raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     fingerprint = build_training_corpus(config, corpus, run.captions).fingerprint()
     probe = corpus.probe()
     check_same_data(run.last, restored.meta, fingerprint, probe)
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, restored.meta.step)
-    best, since_best = restored.meta.best, restored.meta.since_best
-    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, best, since_best)
+    validated = restored.meta.best, restored.meta.since_best
+    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, *validated)
     training = Training(recorder, changes(restored.meta.environment, environment(config.threads, ranks.size)))
     run.claim()
     if state.step >= training.plan.span.total_steps:
@@ -139,14 +141,10 @@ def find_run(folder: str | os.PathLike[str], ranks: Ranks = SINGLE_PROCESS) -> R
     ranks.on_rank_0(lambda: recover_last(run))
     if run.last.exists():
         return run
+    expected = f"expected a folder written by `captioner train`{nearest_runs(run.path)}"
     if run.captions.exists():
-        raise CheckpointError(
-            f"{folder}: {run.last.name} not found; an interrupted `captioner distill` left captions alone: "
-            "repeat that command to continue"
-        )
-    raise CheckpointError(
-        f"{folder}: {run.last.name} not found; expected a folder written by `captioner train`{nearest_runs(run.path)}"
-    )
+        expected = "an interrupted `captioner distill` left captions alone: repeat that command to continue"
+    raise CheckpointError(f"{folder}: {run.last.name} not found; {expected}")
 
 
 def recover_last(run: RunFolder) -> None:
@@ -177,13 +175,6 @@ def expected_slots(config: Config) -> list[str]:
     """Return the names of the slots of a run: those of its update rule, and the EMA if it has one."""
     rule = UPDATE_RULES[config.train.update_rule]
     return [*rule.slots, *([EMA] if config.train.ema_decay is not None else [])]
-
-
-def check_slots(restored: Restored) -> None:
-    """Raises: CheckpointError when the slots are not those of the update rule and the EMA."""
-    expected, got = expected_slots(restored.config), restored.slots.keys()
-    if set(expected) != got:
-        raise CheckpointError(f"{restored.path}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
 
 
 def check_same_data(where: Path, meta: Meta, fingerprint: str, probe: Sequence[float]) -> None:

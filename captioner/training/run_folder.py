@@ -123,9 +123,9 @@ class RunFolder:
             # A run without a best checkpoint does not replace a previous one.
             if self.best.exists() or (self.last.exists() and not self._has_previous()):
                 self._put_away()
-            for file in (*self.files(), *self._event_files(self.path)):
+            for file in self._existing(self.path):
                 if file not in self.reused:
-                    file.unlink(missing_ok=True)
+                    file.unlink()
             remove_temporary_files(*self.files())
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
@@ -145,19 +145,18 @@ class RunFolder:
         Raises: CaptionerError that names this file, and the moved files that cannot be moved back.
         """
         self.previous.mkdir(exist_ok=True)
-        for file in self.files():
-            (self.previous / file.name).unlink(missing_ok=True)
-        for stale in self._event_files(self.previous):
-            stale.unlink()
-        files = [*filter(Path.exists, self.files()), *self._event_files(self.path)]
-        _move_all([(file, self.previous / file.relative_to(self.path)) for file in files], self.previous)
+        for file in self._existing(self.previous):
+            file.unlink()
+        moves = [(file, self.previous / file.relative_to(self.path)) for file in self._existing(self.path)]
+        _move_all(moves, self.previous)
         for file in self.reused:
             if (self.previous / file.name).exists():
                 shutil.copyfile(self.previous / file.name, file)
 
-    @staticmethod
-    def _event_files(run: Path) -> list[Path]:
-        return sorted((run / EVENT_FILES).glob(EVENT_FILE))
+    def _existing(self, folder: Path) -> list[Path]:
+        """Return the existing files of the run in its folder or in the subfolder of an overwritten run."""
+        files = [folder / file.name for file in self.files()]
+        return [*filter(os.path.lexists, files), *sorted((folder / EVENT_FILES).glob(EVENT_FILE))]
 
     def previous_run_note(self) -> str:
         """Return a note with the path of the overwritten run, if it still exists."""
@@ -171,9 +170,7 @@ class RunFolder:
         """Delete the overwritten run, once the new one has a best checkpoint."""
         with contextlib.suppress(OSError):  # a file that cannot be deleted does no harm
             self._check_not_moved(self.previous)
-            for file in self.files():
-                (self.previous / file.name).unlink(missing_ok=True)
-            for file in self._event_files(self.previous):
+            for file in self._existing(self.previous):
                 file.unlink()
             with contextlib.suppress(FileNotFoundError):
                 (self.previous / EVENT_FILES).rmdir()

@@ -141,51 +141,45 @@ def steps(
     """
     keep_freed_memory()
     watch = watch or Stopwatch()
+    limit = _divergence_limit(model)
     while state.step < plan.span.total_steps:
-        yield _step(model, batches, state, plan, watch, pool, reduce)
+        # Overflow is reported as a DivergenceError that names the array, not as a NumPy warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            with watch("reading"):
+                batch = batches.batch(state.step)
+            part, grads = _gradients(model, batch, np.random.default_rng((plan.seed, 1, state.step)), watch, pool)
+            with watch("all-reduce"):
+                grads = reduce({**grads, LOSSES: np.array(part)})
+                losses = Losses(*grads.pop(LOSSES).tolist())
+            with watch("update"):
+                norm = global_norm(grads, pool)
+                if not (losses.trained <= limit and math.isfinite(losses.loss) and math.isfinite(norm)):
+                    raise DivergenceError(_diagnosis(state.step + 1, losses.trained, limit, norm, batch, grads, reduce))
+                rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
+                _update(state, grads, plan, rate, clip_scale(norm, plan.clip_norm), pool)
+                check_finite(state, pool)
+        metrics = {} if batch.weights is not None else {"word_loss": losses.nll, "perplexity": perplexity(losses.nll)}
+        yield Step(
+            step=state.step,
+            epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
+            loss=losses.loss,
+            captions=len(batch.captions if batch.part is None else batch.part.lengths),
+            words=int(losses.words),
+            grad_norm=norm,
+            learning_rate=rate,
+            metrics={**metrics, **batch.metrics},
+        )
 
 
-# Overflow is reported as a DivergenceError that names the array, not as a NumPy warning.
-@np.errstate(over="ignore", invalid="ignore")
-def _step(
-    model: CaptioningRNN,
-    batches: Batches,
-    state: TrainState,
-    plan: Plan,
-    watch: Stopwatch,
-    pool: ThreadPool,
-    reduce: Reduce,
-) -> Step:
-    with watch("reading"):
-        batch = batches.batch(state.step)
-    part = _gradients(model, batch, np.random.default_rng((plan.seed, 1, state.step)), watch, pool)
-    with watch("all-reduce"):
-        losses, grads = _reduced(*part, reduce)
-    with watch("update"):
-        norm = global_norm(grads, pool)
-        limit = DIVERGENCE_FACTOR * math.log(model.sizes.vocab)
-        if not (losses.trained <= limit and math.isfinite(losses.loss) and math.isfinite(norm)):
-            raise DivergenceError(_diagnosis(state.step + 1, losses.trained, limit, norm, batch, grads, reduce))
-        rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
-        hyper = plan.hyper._replace(learning_rate=rate)
-        scale = clip_scale(norm, plan.clip_norm)
-        update_arguments = plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale
-        pool.map(lambda worker: update(*update_arguments, Shard(worker, pool.size)))
-        state.step += 1
-        if (decay := plan.ema_decay) is not None:
-            ema_arguments = state.params, state.slots[EMA], decay, state.step
-            pool.map(lambda worker: update_ema(*ema_arguments, Shard(worker, pool.size)))
-        check_finite(state, pool)
-    return Step(
-        step=state.step,
-        epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
-        loss=losses.loss,
-        captions=len(batch.captions if batch.part is None else batch.part.lengths),
-        words=losses.words,
-        grad_norm=norm,
-        learning_rate=rate,
-        metrics=batch.metrics if batch.weights is not None else {**_perplexity_metrics(losses.nll), **batch.metrics},
-    )
+def _update(state: TrainState, grads: Params, plan: Plan, rate: float, scale: float, pool: ThreadPool) -> None:
+    """Update the parameters, the slots and the exponential moving average."""
+    hyper = plan.hyper._replace(learning_rate=rate)
+    update_arguments = plan.rule, state.params, grads, state.slots, hyper, state.step + 1, scale
+    pool.map(lambda worker: update(*update_arguments, Shard(worker, pool.size)))
+    state.step += 1
+    if (decay := plan.ema_decay) is not None:
+        ema_arguments = state.params, state.slots[EMA], decay, state.step
+        pool.map(lambda worker: update_ema(*ema_arguments, Shard(worker, pool.size)))
 
 
 def _gradients(
@@ -201,15 +195,8 @@ def _gradients(
         return losses, model.backward(cache, pool)
 
 
-def _reduced(losses: Losses, grads: Params, reduce: Reduce) -> tuple[Losses, Params]:
-    """Sum the losses and gradients of all parts of a batch."""
-    summed = reduce({**grads, LOSSES: np.array(losses)})
-    loss, words, trained, nll = summed.pop(LOSSES).tolist()
-    return Losses(loss, int(words), trained, nll), summed
-
-
-def _perplexity_metrics(nll: float) -> dict[str, float]:
-    return {"word_loss": nll, "perplexity": perplexity(nll)}
+def _divergence_limit(model: CaptioningRNN) -> float:
+    return DIVERGENCE_FACTOR * math.log(model.sizes.vocab)
 
 
 def check_finite(state: TrainState, pool: ThreadPool = SERIAL) -> None:
@@ -252,7 +239,7 @@ def recheck_loss(
 
 def check_loss(model: CaptioningRNN, step: int, word_loss: float) -> None:
     """Raises: DivergenceError when a mean word loss is not finite or too large."""
-    limit = DIVERGENCE_FACTOR * math.log(model.sizes.vocab)
+    limit = _divergence_limit(model)
     if not word_loss <= limit:
         raise DivergenceError(
             f"step {step}: training diverged: expected a loss of at most {limit:.1f} per word after the update, "

@@ -1,4 +1,5 @@
-"""The file of teacher captions: the candidates of one or several teachers for each training image."""
+"""Teacher captions: the candidates of one or several teachers for each training image, their file, and the training
+split made of them, which replaces the references in distillation."""
 
 from __future__ import annotations
 
@@ -33,6 +34,8 @@ SEAL = Seal(
     dtype_kinds="fi",
 )
 TYPES = {"images": "int32", "counts": "int32", "lengths": "int32", "words": "int32", "log_probs": "float32"}
+TEACHERS = "teachers"
+"""The key of the teachers' identities in `Corpus.about`."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,8 @@ class TeacherCaptions:
 
     def extended(self, parts: Sequence[dict[str, Array]]) -> TeacherCaptions:
         """Return these captions followed by those of more images."""
-        every = [self.arrays, *parts]
-        return TeacherCaptions(
-            self.provenance, self.total, {name: np.concatenate([one[name] for one in every]) for name in TYPES}
-        )
+        arrays = {name: np.concatenate([part[name] for part in (self.arrays, *parts)]) for name in TYPES}
+        return dataclasses.replace(self, arrays=arrays)
 
 
 def none_yet(provenance: Provenance, train: Split) -> TeacherCaptions:
@@ -94,21 +95,22 @@ def generate(
     """
     train = corpus.split("train")
     # Of a model with another training split, the re-ranker recognizes its images by their features.
-    own = index_rows(train) if captioner.reranker and is_training_split(captioner.loaded, corpus) else None
+    own_rows = index_rows(train) if captioner.reranker and is_training_split(captioner.loaded, corpus) else None
     images = train.captioned_images[done:]
     size = captioner.batch_size(captioner.loaded.config.decode.beam_width)
     for first in range(ranks.rank * size, len(images) + ranks.rank * size, ranks.size * size):
-        found = captioner.search(train.features, images[first : first + size], regions=train.regions, index_rows=own)
-        for parts in ranks.all_gather([_distinct(one, captioner.loaded.vocab) for one in found]):
+        rows = images[first : first + size]
+        batches = captioner.search(train.features, rows, regions=train.regions, index_rows=own_rows)
+        for parts in ranks.all_gather([_distinct(batch, captioner.loaded.vocab) for batch in batches]):
             yield from parts
 
 
-def _distinct(found: Candidates, vocab: Vocab) -> dict[str, Array]:
+def _distinct(batch: Candidates, vocab: Vocab) -> dict[str, Array]:
     """Return the distinct captions of each image that have at least one word, best first."""
     counts: list[int] = []
     captions: list[tuple[int, ...]] = []
     log_probs: list[float] = []
-    for candidates, scores in zip(found.tokens.tolist(), found.log_probs.tolist(), strict=True):
+    for candidates, scores in zip(batch.tokens.tolist(), batch.log_probs.tolist(), strict=True):
         unique: dict[tuple[int, ...], float] = {}
         for ids, score in zip(candidates, scores, strict=True):
             words = tuple(word for word in ids if word not in (vocab.null, vocab.end))
@@ -118,7 +120,7 @@ def _distinct(found: Candidates, vocab: Vocab) -> dict[str, Array]:
         captions += unique
         log_probs += unique.values()
     columns: dict[str, Any] = {
-        "images": found.rows,
+        "images": batch.rows,
         "counts": counts,
         "lengths": list(map(len, captions)),
         "words": [word for words in captions for word in words],
@@ -155,8 +157,8 @@ def _parse(arrays: dict[str, Array], meta: str) -> TeacherCaptions:
         raise ValueError("meta: expected one checkpoint of each teacher")
     if type(total) is not int or type(provenance.decode["beam_width"]) is not int:
         raise ValueError("meta: expected integers for total and beam_width")
-    found = {name: f"{array.dtype} {array.ndim}" for name, array in arrays.items()}
-    if found != {name: f"{dtype} 1" for name, dtype in TYPES.items()}:
+    types = {name: f"{array.dtype} {array.ndim}" for name, array in arrays.items()}
+    if types != {name: f"{dtype} 1" for name, dtype in TYPES.items()}:
         raise ValueError(f"expected the arrays {', '.join(TYPES)} with one axis, got {', '.join(arrays)}")
     if min(arrays[name].min(initial=0) for name in ("counts", "lengths", "words")) < 0:
         raise ValueError("expected no negative numbers")
@@ -203,10 +205,6 @@ def check_images(path: Path, captions: TeacherCaptions, train: Split) -> None:
         )
 
 
-TEACHERS = "teachers"
-"""The key of the teachers' identities in `Corpus.about`."""
-
-
 def build_training_corpus(config: Config, corpus: Corpus, captions: Path) -> Corpus:
     """Return a data set with the training captions of the configured objective.
 
@@ -218,34 +216,25 @@ def build_training_corpus(config: Config, corpus: Corpus, captions: Path) -> Cor
     return TRAINING_CORPORA[config.train.objective](config, corpus, captions)
 
 
-def _references(config: Config, corpus: Corpus, captions: Path) -> Corpus:
-    return corpus
-
-
-def _distilled(config: Config, corpus: Corpus, captions: Path) -> Corpus:
-    found = load(captions)
-    check_data(captions, found, corpus)
-    check_beam(config, found.provenance)
-    options = config.distill
-    train = distilled_split(
-        corpus.split("train"), found, corpus.vocab, options.captions_per_image, options.references, str(captions)
-    )
-    return dataclasses.replace(corpus, splits={**corpus.splits, "train": train}, about={**corpus.about, **about(found)})
+def _distilled(config: Config, corpus: Corpus, path: Path) -> Corpus:
+    captions, options = load(path), config.distill
+    check_data(path, captions, corpus)
+    check_beam(config, captions.provenance)
+    best, references = options.captions_per_image, options.references
+    train = distilled_split(corpus.split("train"), captions, corpus.vocab, best, references, str(path))
+    made_by = captions.provenance
+    pairs = zip(made_by.teachers, made_by.checkpoints, strict=True)
+    teachers = [{"name": name, "checkpoint": digest, "decode": made_by.decode} for name, digest in pairs]
+    splits, about = {**corpus.splits, "train": train}, {**corpus.about, TEACHERS: teachers}
+    return dataclasses.replace(corpus, splits=splits, about=about)
 
 
 TRAINING_CORPORA: Mapping[str, Callable[[Config, Corpus, Path], Corpus]] = {
-    "cross_entropy": _references,
-    "self_critical": _references,
+    "cross_entropy": lambda config, corpus, path: corpus,
+    "self_critical": lambda config, corpus, path: corpus,
     "distillation": _distilled,
 }
-"""Training captions by objective."""
-
-
-def about(captions: TeacherCaptions) -> dict[str, object]:
-    """Return the identities and decoding options of the teachers, for readers."""
-    known = captions.provenance
-    pairs = zip(known.teachers, known.checkpoints, strict=True)
-    return {TEACHERS: [{"name": name, "checkpoint": digest, "decode": known.decode} for name, digest in pairs]}
+"""The data set to train on by objective."""
 
 
 def check_beam(config: Config, provenance: Provenance) -> None:
@@ -278,7 +267,11 @@ def distilled_split(
     idxs = image_idxs[kept]
     if rows:
         width = max(encoded.shape[1], train.captions.shape[1])
-        encoded = np.concatenate([_padded(some, width, vocab.null) for some in (encoded, train.captions[rows])])
+        padded = [
+            np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=vocab.null)
+            for part in (encoded, train.captions[rows])
+        ]
+        encoded = np.concatenate(padded)
         idxs = np.concatenate([idxs, train.image_idxs[rows]]).astype(np.int32)
     split = dataclasses.replace(train, captions=encoded, image_idxs=idxs, texts=None)
     check_captions(split.captions, vocab, where)
@@ -292,14 +285,6 @@ def _rank(counts: Array) -> Array:
     Shapes: (n,) -> (C,).
     """
     return np.asarray(np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts))
-
-
-def _padded(captions: Array, width: int, null: int) -> Array:
-    """Pad captions to a width.
-
-    Shapes: (N, T) -> (N, width).
-    """
-    return np.pad(captions, ((0, 0), (0, width - captions.shape[1])), constant_values=null)
 
 
 def _encode(words: Array, lengths: Array, kept: Array, vocab: Vocab) -> Array:

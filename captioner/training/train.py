@@ -117,27 +117,22 @@ class Training:
 
     def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
-        yield self._started()
+        counts = self._parameters(), first, self.plan.span.total_steps, self.plan.span.steps_per_epoch
+        yield Started(self.run.path, self.config, self.training_corpus, *counts, self.run.initialization())
         yield from (Warned(first, warning) for warning in (*self.warnings, *long_warmup(self.config, self.plan.span)))
         try:
-            model, total = self.model, self.plan.span.total_steps
-            with build_batches(self.config, self.training_corpus, model, total, self.pool, self.ranks) as batches:
+            arguments = self.config, self.training_corpus, self.model, self.plan.span.total_steps, self.pool, self.ranks
+            with build_batches(*arguments) as batches:
                 reason = yield from self._run(batches, stop)
         except DivergenceError as error:
             self._summarize("diverged", began, first)
-            saved, note = self.recorder.saved, "no checkpoint yet"
-            if saved is not None:
-                note = f"{self.run.last} contains step {saved}, before the divergence"
+            saved = self.recorder.saved
+            note = f"{self.run.last} contains step {saved}, before the divergence" if saved else "no checkpoint yet"
             raise DivergenceError(f"{error}; {note}{self.run.previous_run_note()}") from error
         if self.config.decode.consensus:
             with self.watch("saving"):
                 self.recorder.save_reranker(lambda: self.validation.index)
         yield Ended(self.run.path, self._summarize(reason, began, first))
-
-    def _started(self) -> Started:
-        span = self.plan.span
-        counts = self._parameters(), self.state.step, span.total_steps, span.steps_per_epoch
-        return Started(self.run.path, self.config, self.training_corpus, *counts, self.run.initialization())
 
     def _run(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated | Warned, None, str]:
         """Train, and return the reason for the end."""

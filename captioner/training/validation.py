@@ -91,12 +91,13 @@ class Validation:
         split, rows = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
         decoded = Captioner(loaded, self._reranker).decode(split.features, regions=split.regions, rows=rows)
         captions = self._ranks.all_gather_partitions([image.candidates[0].text for image in decoded])
-        return self._ranks.on_rank_0(lambda: self._scored(captions))
 
-    def _scored(self, captions: Sequence[str]) -> dict[str, float]:
-        evaluation_set, rows = self._evaluation_set
-        scored = score_captions(evaluation_set, "model", [captions[row] for row in rows]).scores
-        return {name: scored[name] for name in NAMES}
+        def score() -> dict[str, float]:
+            evaluation_set, rows = self._evaluation_set
+            scored = score_captions(evaluation_set, "model", [captions[row] for row in rows]).scores
+            return {name: scored[name] for name in NAMES}
+
+        return self._ranks.on_rank_0(score)
 
     @cached_property
     def index(self) -> Index:
