@@ -13,47 +13,40 @@ import click
 
 from benchmarks import machine
 from faults import (
-    bombs,
     captions,
     costs,
     disks,
-    killed,
-    leftovers,
     models,
     numbers,
     photographs,
-    replaced,
-    report,
-    resealed,
     resumed,
     sealed,
-    stopped,
-    tensors,
+    signals,
     texts,
     uploads,
     users,
     versions,
 )
-from faults.session import ROOT, Figure, Row, Session
+from faults.session import ROOT, Figure, Results, Row, Session, has_escaped, insert, render, table_line
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "sealed": sealed.measure,
-    "resealed": resealed.measure,
+    "resealed": sealed.measure_resealed,
     "users": users.measure,
     "texts": texts.measure,
     "captions": captions.measure,
-    "tensors": tensors.measure,
+    "tensors": users.measure_tensors,
     "models": models.measure,
     "photographs": photographs.measure,
-    "bombs": bombs.measure,
+    "bombs": photographs.measure_bombs,
     "uploads": uploads.measure,
     "numbers": numbers.measure,
-    "killed": killed.measure,
-    "leftovers": leftovers.measure,
-    "stopped": stopped.measure,
+    "killed": signals.measure_killed,
+    "leftovers": signals.measure_leftovers,
+    "stopped": signals.measure_stopped,
     "resumed": resumed.measure,
     "disks": disks.measure,
-    "replaced": replaced.measure,
+    "replaced": disks.measure_replaced,
     "versions": versions.measure,
     "costs": costs.measure,
 }
@@ -80,11 +73,11 @@ def main(share: float, only: tuple[str, ...], seed: int, output: Path | None) ->
         for name, measure in PARTS.items():
             if name in (only or PARTS):
                 started = time.perf_counter()
-                for found in measure(session):
-                    rows.append(found)
-                    session.log("\n".join((report.line(found), *found.get("notes", ()))))
+                for result in measure(session):
+                    rows.append(result)
+                    session.log("\n".join((table_line(result), *result.get("notes", ()))))
                 seconds[name] = round(time.perf_counter() - started, 1)
-    results: report.Results = {
+    results: Results = {
         "command": "make faults" if whole else " ".join(("python -m faults", *sys.argv[1:])),
         "share": share,
         "seed": seed,
@@ -93,13 +86,13 @@ def main(share: float, only: tuple[str, ...], seed: int, output: Path | None) ->
         "seconds": seconds,
         "notes": session.notes,
     }
-    print(report.render(results))
+    print(render(results))
     if output or whole:
         (output or ROOT / "faults" / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     if whole:
         page = ROOT / "docs" / "reliability.md"
-        page.write_text(report.insert(page.read_text(), report.render(results)))
-    sys.exit(1 if report.escaped(results) else 0)
+        page.write_text(insert(page.read_text(), render(results)))
+    sys.exit(1 if has_escaped(results) else 0)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""ONNX models with external data references, in every field that can contain a tensor."""
+"""ONNX models with external data references in every field that can contain a tensor, or that never end."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import numpy as np
 
 from captioner.errors import DataError
 from captioner.images import onnx
@@ -93,21 +96,84 @@ TRICKS: Mapping[str, Callable[[str], bytes]] = {
 """Encodings of an external data reference, including ones that parsers may read differently."""
 
 
-@dataclass(frozen=True)
-class External:
+def open_external(folder: Path, number: int) -> Outcome:
     """Trial k opens a model with one trick in one place; it must be refused before onnxruntime opens it."""
+    place, trick = list(PLACES)[number % len(PLACES)], list(TRICKS)[number // len(PLACES) % len(TRICKS)]
+    victim = folder / "victim.bin"
+    content = PLACES[place](TRICKS[trick](str(victim)))
+    with mock.patch.object(onnx.onnxruntime, "InferenceSession") as opened:
+        outcome = classify(lambda: onnx.OnnxEncoder(content, "m.onnx", {}), lambda encoder: False, DataError)
+    if opened.called:
+        return Outcome("wrong", f"{place}, {trick}: onnxruntime opened it")
+    return outcome._replace(note=f"{place}, {trick}: {outcome.note}")
 
-    folder: Path
 
-    def __call__(self, number: int) -> Outcome:
-        place, trick = list(PLACES)[number % len(PLACES)], list(TRICKS)[number // len(PLACES) % len(TRICKS)]
-        victim = self.folder / "victim.bin"
-        content = PLACES[place](TRICKS[trick](str(victim)))
-        with mock.patch.object(onnx.onnxruntime, "InferenceSession") as opened:
-            outcome = classify(lambda: onnx.OnnxEncoder(content, "m.onnx", {}), lambda encoder: False, DataError)
-        if opened.called:
-            return Outcome("wrong", f"{place}, {trick}: onnxruntime opened it")
-        return outcome._replace(note=f"{place}, {trick}: {outcome.note}")
+INT64, BOOL = 7, 9
+INT_MAX = (1 << 63) - 1
+
+
+def scalar(name: str, kind: int) -> bytes:
+    """Encode a ValueInfoProto of a scalar."""
+    return message([(1, name), (2, message([(1, message([(1, kind), (2, b"")]))]))])
+
+
+def constant(name: str, kind: int, raw: bytes) -> bytes:
+    """Encode a scalar TensorProto."""
+    return message([(2, kind), (8, name), (9, raw)])
+
+
+def loop(count: str, start: str, body: bytes) -> bytes:
+    """Encode a Loop node from f to g."""
+    return message([(1, [count, start, "f"]), (2, "g"), (4, "Loop"), (5, message([(1, "body"), (6, body), (20, 5)]))])
+
+
+def endless_model(above: float | None = None, turns: int | None = None) -> bytes:
+    """Build a model that averages the pixels, and then repeats the identity for ever, or `turns` times.
+
+    It ends at once if the largest average is not above `above`.
+    """
+    body = message(
+        [
+            (1, [node("Identity", ["again"], "go_on"), node("Identity", ["kept"], "same")]),
+            (2, "body"),
+            (11, [scalar("turn", INT64), scalar("again", BOOL), value_info("kept", ("N", 3))]),
+            (12, [scalar("go_on", BOOL), value_info("same", ("N", 3))]),
+        ]
+    )
+    first: list[bytes] = []
+    tensors = [
+        constant("turns", INT64, struct.pack("<q", turns or 0)),
+        constant("limit", 1, struct.pack("<f", above or 0)),
+    ]
+    if above is None:
+        tensors.append(constant("start", BOOL, b"\1"))
+    else:
+        first = [node("ReduceMax", ["f"], "most", keepdims=0), node("Greater", ["most", "limit"], "start")]
+    ends = [(11, value_info("x", SHAPE)), (12, value_info("g", ("N", 3)))]
+    settings = [message([(1, key), (2, text)]) for key, text in {"mean": "0", "scale": "1"}.items()]
+    graph = message(
+        [(1, [*POOL, *first, loop("turns" if turns else "", "start", body)]), (2, "endless"), (5, tensors), *ends]
+    )
+    return message([(1, 8), (7, graph), (8, message([(1, ""), (2, 17)])), (14, settings)])
+
+
+ENDLESS: Mapping[str, Callable[[], bytes]] = {
+    "no condition": endless_model,
+    "for some images": lambda: endless_model(above=-1.0),
+    "a number of turns": lambda: endless_model(turns=INT_MAX),
+}
+IMAGE = np.ones((1, 3, 4, 4), np.float32)
+
+
+def run_endless(number: int) -> Outcome:
+    """Trial k opens and runs a model, which must be stopped."""
+    name = list(ENDLESS)[number % len(ENDLESS)]
+
+    def run() -> object:
+        return onnx.OnnxEncoder(ENDLESS[name](), "m.onnx", {}).encode(IMAGE)
+
+    with mock.patch.object(onnx, "SECONDS", 0.5):
+        return classify(run, lambda features: False, DataError)._replace(note=name)
 
 
 def measure(session: Session) -> Iterator[Row]:
@@ -117,5 +183,5 @@ def measure(session: Session) -> Iterator[Row]:
     yield row(
         "ONNX models with data outside of their file",
         "refused with a one-line error, before onnxruntime opens them",
-        watch.run(External(folder), max(every, session.count(every))),
+        watch.run(partial(open_external, folder), max(every, session.count(every))),
     )

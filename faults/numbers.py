@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -97,42 +97,36 @@ def planted(plant: Plant, step: int, number: float, rng: np.random.Generator) ->
         yield message
 
 
-@dataclass(frozen=True)
-class Planted:
+def train_planted(folder: Path, seed: int, trial: int) -> Outcome:
     """Trial k injects a non-finite number at a random step."""
-
-    folder: Path
-    seed: int
-
-    def __call__(self, trial: int) -> Outcome:
-        rng = np.random.default_rng((self.seed, trial, 6))
-        name, step = list(PLANTS)[trial % len(PLANTS)], int(rng.integers(1, STEPS + 1))
-        number = float(rng.choice((np.nan, np.inf, -np.inf)))
-        if name == "the loss" and number < 0:
-            number = np.nan  # below every bound
-        run = self.folder / f"planted-{os.getpid()}"
-        shutil.rmtree(run, ignore_errors=True)
-        config = parse("", "", [*SMALL, "train.save_every=1", f"train.max_steps={STEPS}"])
-        try:
-            with planted(PLANTS[name], step, number, rng) as message:
-                for _ in train(config, run):
-                    pass
-        except DivergenceError as error:
-            kept = f"{run / LAST} contains step {step - 1}, before the divergence" if step > 1 else "no checkpoint yet"
-            text = str(error)
-            if not (text.startswith(f"step {step}: ") and message in text and text.endswith(f"; {kept}")):
-                return Outcome("wrong", f"{name}, {number} at step {step}: {text}")
-            if not re.search("; (try|they were finite)", text):
-                return Outcome("wrong", f"suggests nothing: {text}")
-        else:
-            return Outcome("silent", f"{name}, {number} at step {step}")
-        if step > 1 and checkpoint.load(run / LAST).meta.step != step - 1:
-            return Outcome("wrong", f"{name}: not the checkpoint of the step before")
-        return Outcome("stopped at that step")
+    rng = np.random.default_rng((seed, trial, 6))
+    name, step = list(PLANTS)[trial % len(PLANTS)], int(rng.integers(1, STEPS + 1))
+    number = float(rng.choice((np.nan, np.inf, -np.inf)))
+    if name == "the loss" and number < 0:
+        number = np.nan  # below every bound
+    run = folder / f"planted-{os.getpid()}"
+    shutil.rmtree(run, ignore_errors=True)
+    config = parse("", "", [*SMALL, "train.save_every=1", f"train.max_steps={STEPS}"])
+    try:
+        with planted(PLANTS[name], step, number, rng) as message:
+            for _ in train(config, run):
+                pass
+    except DivergenceError as error:
+        kept = f"{run / LAST} contains step {step - 1}, before the divergence" if step > 1 else "no checkpoint yet"
+        text = str(error)
+        if not (text.startswith(f"step {step}: ") and message in text and text.endswith(f"; {kept}")):
+            return Outcome("wrong", f"{name}, {number} at step {step}: {text}")
+        if not re.search("; (try|they were finite)", text):
+            return Outcome("wrong", f"suggests nothing: {text}")
+    else:
+        return Outcome("silent", f"{name}, {number} at step {step}")
+    if step > 1 and checkpoint.load(run / LAST).meta.step != step - 1:
+        return Outcome("wrong", f"{name}: not the checkpoint of the step before")
+    return Outcome("stopped at that step")
 
 
 def measure(session: Session) -> Iterator[Row]:
-    tally = watch.run(Planted(session.folder("numbers"), session.seed), session.count(400))
+    tally = watch.run(partial(train_planted, session.folder("numbers"), session.seed), session.count(400))
     yield row(
         "a feature, loss, gradient or parameter not finite",
         "stopped at that step, naming it; previous checkpoint kept",

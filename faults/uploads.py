@@ -15,9 +15,8 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
-from faults.bombs import write_flat
-from faults.damage import damaged
-from faults.photographs import photograph
+from faults.materials import damaged
+from faults.photographs import photograph, write_flat
 from faults.session import ROOT, SMALL, Figure, Row, Session, captioner, row, settings
 from faults.watch import Outcome, Tally
 

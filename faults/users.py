@@ -1,4 +1,4 @@
-"""Damaged or malicious user HDF5 files without a seal: feature files and the CS231n assignment's data folder.
+"""Damaged or malicious files of others without a seal: features, the CS231n assignment's data folder, safetensors.
 
 A changed number cannot be detected. A crash, a hang, a traceback, or a number that is not in the file is a failure.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -17,9 +17,11 @@ import numpy as np
 from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
 from captioner.data.features import open_features
 from captioner.errors import CaptionerError, DataError
-from faults import hostile, watch
-from faults.damage import mutated
+from captioner.export.export_run import export_run
+from captioner.export.safetensors_file import read_model
+from faults import hostile, materials, watch
 from faults.hostile import Change
+from faults.materials import mutated
 from faults.session import Figure, Row, Session, row
 from faults.watch import Outcome, classify
 
@@ -63,82 +65,58 @@ def read_all(path: Path, memory_mib: int) -> bytes:
     return features[:].tobytes() + features[np.arange(features.shape[0])[::3]].tobytes()
 
 
-@dataclass(frozen=True)
-class Hostile:
+def read_hostile(folder: Path, seed: int, number: int) -> Outcome:
     """Trial k replaces the features array with malicious content."""
-
-    folder: Path
-    seed: int
-
-    def __call__(self, number: int) -> Outcome:
-        rng = np.random.default_rng((self.seed, number, 2))
-        name, libver = list(CHANGES)[number % len(CHANGES)], LIBVERS[number // len(CHANGES) % 2]
-        whole = write_features(self.folder / f"whole-{os.getpid()}.h5", "contiguous", libver)
-        victim, path = (self.folder / f"{what}-{os.getpid()}" for what in ("victim", "hostile"))
-        victim.write_bytes(VICTIM)
-        path.write_bytes(hostile.apply(whole.read_bytes(), CHANGES[name], rng, str(victim), libver=libver))
-        outcome = classify(lambda: read_all(path, 64), lambda found: False, DataError)
-        if victim.read_bytes() != VICTIM:
-            return Outcome("wrong", f"{name}: the victim was written")
-        return outcome._replace(note=f"{name}, {libver}: {outcome.note}")
+    rng = np.random.default_rng((seed, number, 2))
+    name, libver = list(CHANGES)[number % len(CHANGES)], LIBVERS[number // len(CHANGES) % 2]
+    whole = write_features(folder / f"whole-{os.getpid()}.h5", "contiguous", libver)
+    victim, path = (folder / f"{what}-{os.getpid()}" for what in ("victim", "hostile"))
+    victim.write_bytes(VICTIM)
+    path.write_bytes(hostile.apply(whole.read_bytes(), CHANGES[name], rng, str(victim), libver=libver))
+    outcome = classify(lambda: read_all(path, 64), lambda found: False, DataError)
+    if victim.read_bytes() != VICTIM:
+        return Outcome("wrong", f"{name}: the victim was written")
+    return outcome._replace(note=f"{name}, {libver}: {outcome.note}")
 
 
-@dataclass(frozen=True)
-class Noise:
+def read_noise(folder: Path, seed: int, number: int) -> Outcome:
     """Trial k damages a file, mostly in its HDF5 structure, and reads all of it."""
-
-    folder: Path
-    seed: int
-
-    def __call__(self, number: int) -> Outcome:
-        rng = np.random.default_rng((self.seed, number, 3))
-        layout, libver = list(LAYOUTS)[number % len(LAYOUTS)], LIBVERS[number // len(LAYOUTS) % 2]
-        whole = write_features(self.folder / f"whole-{os.getpid()}.h5", layout, libver).read_bytes()
-        path = self.folder / f"noise-{os.getpid()}.h5"
-        path.write_bytes(mutated(whole, rng))
-        return classify(lambda: read_all(path, 64), lambda found: True, DataError)._replace(note=f"{layout}, {libver}")
+    rng = np.random.default_rng((seed, number, 3))
+    layout, libver = list(LAYOUTS)[number % len(LAYOUTS)], LIBVERS[number // len(LAYOUTS) % 2]
+    whole = write_features(folder / f"whole-{os.getpid()}.h5", layout, libver).read_bytes()
+    path = folder / f"noise-{os.getpid()}.h5"
+    path.write_bytes(mutated(whole, rng))
+    return classify(lambda: read_all(path, 64), lambda found: True, DataError)._replace(note=f"{layout}, {libver}")
 
 
-@dataclass(frozen=True)
-class Folder:
+def read_folder(scratch: Path, seed: int, number: int) -> Outcome:
     """Trial k damages one file of the assignment's folder, and reads the folder."""
-
-    folder: Path
-    seed: int
-
-    def __call__(self, number: int) -> Outcome:
-        rng = np.random.default_rng((self.seed, number, 4))
-        folder = self.folder / f"cs231n-{os.getpid()}-{number % 2}"
-        if not folder.exists():
-            write_folder(folder, LIBVERS[number % 2])
-        files = sorted(folder.iterdir())
-        chosen = files[int(rng.integers(len(files)))]
-        whole = chosen.read_bytes()
-        chosen.write_bytes(mutated(whole, rng))
-        try:
-            return classify(lambda: cs231n(folder, memory_mib=64), lambda found: True, CaptionerError)
-        finally:
-            chosen.write_bytes(whole)
+    rng = np.random.default_rng((seed, number, 4))
+    folder = scratch / f"cs231n-{os.getpid()}-{number % 2}"
+    if not folder.exists():
+        write_folder(folder, LIBVERS[number % 2])
+    files = sorted(folder.iterdir())
+    chosen = files[int(rng.integers(len(files)))]
+    whole = chosen.read_bytes()
+    chosen.write_bytes(mutated(whole, rng))
+    try:
+        return classify(lambda: cs231n(folder, memory_mib=64), lambda found: True, CaptionerError)
+    finally:
+        chosen.write_bytes(whole)
 
 
-@dataclass(frozen=True)
-class Overwritten:
+def read_overwritten(folder: Path, seed: int, number: int) -> Outcome:
     """Trial k overwrites part of an open feature file, then reads from it."""
-
-    folder: Path
-    seed: int
-
-    def __call__(self, number: int) -> Outcome:
-        rng = np.random.default_rng((self.seed, number, 7))
-        layout = list(LAYOUTS)[number % len(LAYOUTS)]
-        path = write_features(self.folder / f"open-{os.getpid()}.h5", layout, "latest", rows=20_000)
-        features = open_features(path, memory_mib=1)
-        before = features[:100].tobytes()
-        time.sleep(0.01)  # longer than the resolution of file timestamps
-        with open(path, "r+b") as file:
-            file.seek(int(rng.integers(path.stat().st_size - 4096)))
-            file.write(rng.bytes(4096))
-        return classify(lambda: features[:100], lambda found: found.tobytes() == before, DataError)
+    rng = np.random.default_rng((seed, number, 7))
+    layout = list(LAYOUTS)[number % len(LAYOUTS)]
+    path = write_features(folder / f"open-{os.getpid()}.h5", layout, "latest", rows=20_000)
+    features = open_features(path, memory_mib=1)
+    before = features[:100].tobytes()
+    time.sleep(0.01)  # longer than the resolution of file timestamps
+    with open(path, "r+b") as file:
+        file.seek(int(rng.integers(path.stat().st_size - 4096)))
+        file.write(rng.bytes(4096))
+    return classify(lambda: features[:100], lambda found: found.tobytes() == before, DataError)
 
 
 def seconds_for_groups(folder: Path, groups: int) -> float:
@@ -159,19 +137,46 @@ def seconds_for_groups(folder: Path, groups: int) -> float:
 
 def measure(session: Session) -> Iterator[Row | Figure]:
     folder = session.folder("users")
-    most = max(session.count(2_000), len(CHANGES))
-    held = watch.run(Hostile(folder, session.seed), most)
-    fault = "users' HDF5 files with links, external storage, unknown filters or unsupported types"
-    yield row(fault, "refused with a one-line error", held)
-    must = "no crash, hang or traceback"
-    yield row(
-        "users' HDF5 files with a damaged structure", must, watch.run(Noise(folder, session.seed), session.count(8_000))
-    )
-    yield row(
-        "CS231n's folder with a file damaged", must, watch.run(Folder(folder, session.seed), session.count(2_000))
-    )
-    changed = watch.run(Overwritten(folder, session.seed), session.count(500))
-    yield row("an open feature file is overwritten", "refused with a one-line error, or the same numbers", changed)
+    refused, no_crash = "refused with a one-line error", "no crash, hang or traceback"
+    for fault, must, trial, count in (
+        (
+            "users' HDF5 files with links, external storage, unknown filters or unsupported types",
+            refused,
+            read_hostile,
+            max(session.count(2_000), len(CHANGES)),
+        ),
+        ("users' HDF5 files with a damaged structure", no_crash, read_noise, session.count(8_000)),
+        ("CS231n's folder with a file damaged", no_crash, read_folder, session.count(2_000)),
+        (
+            "an open feature file is overwritten",
+            f"{refused}, or the same numbers",
+            read_overwritten,
+            session.count(500),
+        ),
+    ):
+        yield row(fault, must, watch.run(partial(trial, folder, session.seed), count))
     few, many = (min(seconds_for_groups(folder, count) for _ in range(3)) for count in (1_000, 4_000))
     what = "time to check a users' HDF5 file with 4,000 groups / with 1,000"
     yield {"what": what, "got": round(many / few, 2), "most": 8.0, "unit": "times"}
+
+
+def read_tensors(whole: Path, seed: int, number: int) -> Outcome:
+    """Trial k damages a tensor file and reads the model; its arrays must be finite and have the same shapes."""
+    rng = np.random.default_rng((seed, number))
+    path = whole.with_name(f"damaged-{os.getpid()}")
+    path.write_bytes(mutated(whole.read_bytes(), rng))
+    return classify(
+        lambda: read_model(path),
+        lambda model: all(np.isfinite(array).all() for group in model.groups().values() for array in group.values()),
+        DataError,
+    )
+
+
+def measure_tensors(session: Session) -> Iterator[Row]:
+    folder = session.folder("tensors")
+    export_run(materials.make_run(folder / "run"), "safetensors", whole := folder / "safetensors")
+    yield row(
+        "safetensors files damaged, for import",
+        "no crash, hang or traceback",
+        watch.run(partial(read_tensors, whole, session.seed), session.count(4_000)),
+    )

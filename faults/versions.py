@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import csv
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,12 +14,12 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from faults.materials import make_album
 from faults.session import ENVIRONMENT, ROOT, SMALL, Row, Session, row, settings
 from faults.watch import Outcome, Tally
 
 LOWEST_PYTHON = (3, 11)
 """Minimum of python_requires: the lowest library versions may lack wheels for later Python versions."""
-PHOTOS = 8
 SECONDS = 300.0
 PREPARE = ("--val", "0.25", "--min-count", "1")
 CONTENT = """
@@ -82,27 +81,6 @@ def run(python: Path, *words: object, code: str = "", exit_code: int = 0) -> str
 
 def content(python: Path, kind: str, path: Path) -> str:
     return run(python, kind, path, code=CONTENT)
-
-
-def make_album(folder: Path) -> Path:
-    """Write generated images, a CSV file of captions, and a small ONNX model that computes mean colours."""
-    from PIL import Image
-
-    from captioner.data.scenes import example
-    from captioner.images.protobuf import model, node, value_info
-
-    folder.mkdir()
-    with open(folder / "captions.csv", "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(("image", "caption"))
-        for index in range(PHOTOS):
-            one = example(0, "train", index)
-            Image.fromarray(one.picture).save(folder / f"{index}.png")
-            table.writerows((f"{index}.png", " ".join(words)) for words in one.captions[:2])
-    nodes = (node("GlobalAveragePool", ["x"], "p"), node("Flatten", ["p"], "f"))
-    inputs, outputs = [value_info("x", ("N", 3, 16, 16))], [value_info("f", ("N", 3))]
-    (folder / "mean.onnx").write_bytes(model(nodes, {}, inputs, outputs, {"mean": "0", "scale": "1"}))
-    return folder
 
 
 def prepare_args(album: Path, encoder: str, output: Path) -> list[object]:

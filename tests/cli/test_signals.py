@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from captioner.cli.processes import STOPPING, stop_signals
-from faults.bombs import endless_model
+from faults.models import endless_model
 
 IN_A_CALLBACK = """
 import signal, time, weakref

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from faults.bombs import TOO_MANY_PIXELS, Model, Photograph, write_flat
+from faults.models import run_endless
+from faults.photographs import TOO_MANY_PIXELS, Photograph, write_flat
 
 SCANS = len(TOO_MANY_PIXELS)
 """The number of the trial with too many scans."""
@@ -27,4 +28,4 @@ def test_a_photograph_with_too_many_pixels_is_refused(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_an_endless_model_is_stopped(number: int) -> None:
-    assert Model()(number).kind == "refused"
+    assert run_endless(number).kind == "refused"

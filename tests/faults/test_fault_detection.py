@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from captioner.errors import ConfigError, DataError
 from captioner.storage import hdf5 as h5
-from faults import materials, numbers, photographs, replaced, resealed, sealed, texts, users, watch
+from faults import disks, materials, numbers, photographs, sealed, texts, users, watch
 from faults.session import Session
 from faults.watch import ESCAPED, Outcome, classify
 
@@ -56,7 +57,7 @@ def with_invalid_message(error: Exception) -> Exception:
 
 def test_a_decoder_that_raises_other_errors_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photographs, "decode", lambda *_: raising(ValueError("of a decoder"))())
-    assert photographs.Damaged(("PNG",), 0)(1).kind == "traceback"
+    assert photographs.decode_damaged(("PNG",), 0, 1).kind == "traceback"
 
 
 ATTEMPTS = {
@@ -81,7 +82,7 @@ def test_disabled_seal_check_is_detected(session: Session, monkeypatch: pytest.M
     folder = session.folder("files")
     one, other = (materials.make_prepared(folder / f"{seed}.h5", seed) for seed in (0, 1))
     read, content, _ = sealed.READERS["data set"]
-    trial = sealed.Damaged("data set", one, (other,), content(read(one)), 0)
+    trial = partial(sealed.read_damaged, "data set", one, (other,), content(read(one)), 0)
     monkeypatch.setattr("captioner.storage.sealed.Seal.raise_damaged", lambda seal, path: None)
     assert "silent" in {trial(number).kind for number in range(60)}
 
@@ -89,7 +90,7 @@ def test_disabled_seal_check_is_detected(session: Session, monkeypatch: pytest.M
 def test_disabled_external_storage_check_is_detected(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(h5, "_check_storage", lambda plan, where: h5.h5d.CHUNKED + 1)
     monkeypatch.setattr(h5, "_check_whole", lambda *_: None)
-    assert users.Hostile(session.scratch, 0)(list(users.CHANGES).index("external storage")).kind == "silent"
+    assert users.read_hostile(session.scratch, 0, list(users.CHANGES).index("external storage")).kind == "silent"
 
 
 def test_misread_yaml_integer_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +111,7 @@ def test_missing_divergence_check_or_message_is_detected(
     name: str, check: str, disabled: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"captioner.training.solver.{check}", disabled)
-    assert numbers.Planted(tmp_path, 0)(list(numbers.PLANTS).index(name)).kind in ESCAPED
+    assert numbers.train_planted(tmp_path, 0, list(numbers.PLANTS).index(name)).kind in ESCAPED
 
 
 NO_LOCK_CHECK = """
@@ -122,9 +123,9 @@ main()
 
 
 def test_disabled_folder_lock_check_is_detected(tmp_path: Path) -> None:
-    expected = replaced.uninterrupted(tmp_path / "uninterrupted", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
-    every = replaced.SAVE_EVERY[-1]
-    outcome = replaced.replaced("moved", tmp_path / "run", expected, every, np.random.default_rng(0), NO_LOCK_CHECK)
+    expected = disks.uninterrupted(tmp_path / "uninterrupted", disks.SECOND_STEPS, (*disks.OPTIONS, disks.SECOND))
+    every = disks.SAVE_EVERY[-1]
+    outcome = disks.replaced("moved", tmp_path / "run", expected, every, np.random.default_rng(0), NO_LOCK_CHECK)
     assert outcome.kind in ESCAPED, outcome
 
 
@@ -135,12 +136,12 @@ def test_every_hostile_change_modifies_the_file(session: Session) -> None:
         "data set": materials.make_prepared(folder / "d.h5"),
     }
     for kind, whole in files.items():
-        image = whole.read_bytes()[resealed.SIZE :]
-        for name, (change, floats) in resealed.CHANGES[kind].items():
-            made = resealed.hostile.apply(image, change, np.random.default_rng(0), str(folder / "victim"), floats)
+        image = whole.read_bytes()[sealed.SIZE :]
+        for name, (change, floats) in sealed.CHANGES[kind].items():
+            made = sealed.hostile.apply(image, change, np.random.default_rng(0), str(folder / "victim"), floats)
             assert made != image, name
         again = folder / "again.h5"
-        same = resealed.hostile.apply(image, lambda target: None, np.random.default_rng(0), "")
-        again.write_bytes(resealed.sealed(same, resealed.SEALS[kind]))
+        same = sealed.hostile.apply(image, lambda target: None, np.random.default_rng(0), "")
+        again.write_bytes(sealed.seal_image(same, sealed.SEALS[kind]))
         read, content, _ = sealed.READERS[kind]
         assert content(read(again)) == content(read(whole)), "resealing without a change must preserve the content"

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 import faults.__main__ as program
-from faults import costs, report
+from faults import costs
+from faults import session as report
 from faults.session import ROOT, Session, row
 from faults.watch import Outcome, Tally
 
@@ -17,7 +18,7 @@ def test_reliability_page_matches_the_results() -> None:
     page = (ROOT / "docs" / "reliability.md").read_text()
     assert f"{report.BEGIN}\n{report.render(results)}\n{report.END}" in page, "run `make faults`"
     assert results["share"] == 1
-    assert not report.escaped(results)
+    assert not report.has_escaped(results)
 
 
 @pytest.mark.parametrize(("kind", "code"), [("refused", 0), ("silent", 1)])
@@ -36,8 +37,8 @@ def test_exit_code_is_1_if_a_fault_escapes(
 
 def test_figure_above_its_bound_is_reported() -> None:
     figure = {"what": "a", "got": 2.0, "most": 1.0, "unit": "s"}
-    assert report.escaped({"rows": [figure]})
-    assert "**missed**" in report.line(figure)  # type: ignore[arg-type]
+    assert report.has_escaped({"rows": [figure]})
+    assert "**missed**" in report.table_line(figure)  # type: ignore[arg-type]
 
 
 def test_cost_figures_are_positive(session: Session) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import versions
+from faults import materials, versions
 from faults.session import Session
 from faults.watch import Outcome
 
@@ -16,7 +16,7 @@ HERE = Path(sys.executable)
 
 @pytest.mark.parametrize("files", ["checkpoints", "interrupted prepare, encoder onnx"])
 def test_files_are_readable_in_another_environment(files: str, tmp_path: Path) -> None:
-    album = versions.make_album(tmp_path / "album")
+    album = materials.make_album(tmp_path / "album")
     assert versions.trial(files, HERE, HERE, album, tmp_path / "run") == Outcome("read by the other")
 
 
@@ -45,7 +45,7 @@ def test_unreadable_file_of_another_environment_is_detected(
     files, change, message = CHANGED[name]
     write, read = versions.FILES[files]
     monkeypatch.setattr(versions, "FILES", {files: (lambda *args: change(write(*args)), read)})
-    outcome = versions.trial(files, HERE, HERE, versions.make_album(tmp_path / "album"), tmp_path / "run")
+    outcome = versions.trial(files, HERE, HERE, materials.make_album(tmp_path / "album"), tmp_path / "run")
     assert outcome.kind == "wrong"
     assert message in outcome.note
 

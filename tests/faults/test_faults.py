@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import faults.__main__ as program
-from faults import disks, killed, replaced, stopped
+from faults import disks, signals
 from faults.session import Session
 from faults.watch import ESCAPED, Outcome
 
@@ -35,14 +35,16 @@ def test_no_fault_escapes(part: str, session: Session) -> None:
 
 
 def test_killed_and_stopped_runs_resume_bit_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopped, "PROMPT", 60.0)  # the real bound is for `make faults` on an idle machine
+    monkeypatch.setattr(signals, "PROMPT", 60.0)  # the real bound is for `make faults` on an idle machine
     rng = np.random.default_rng(0)
-    expected = killed.uninterrupted(tmp_path / "uninterrupted", killed.STEPS)
-    assert {outcome.kind for outcome in killed.one_run(tmp_path / "killed", expected, rng)} <= {"resumed bit-identical"}
-    expected = stopped.uninterrupted(tmp_path / "again", stopped.STEPS, stopped.SELDOM)
+    expected = signals.uninterrupted(tmp_path / "uninterrupted", signals.STEPS)
+    assert {outcome.kind for outcome in signals.one_run(tmp_path / "killed", expected, rng)} <= {
+        "resumed bit-identical"
+    }
+    expected = signals.uninterrupted(tmp_path / "again", signals.STOP_STEPS, signals.SELDOM)
     for outcome in (
-        stopped.stop_and_resume(tmp_path / "stopped", expected, rng),
-        stopped.stop_at_the_end(tmp_path / "e", rng),
+        signals.stop_and_resume(tmp_path / "stopped", expected, rng),
+        signals.stop_at_the_end(tmp_path / "e", rng),
     ):
         assert outcome.kind not in ESCAPED, outcome
 
@@ -66,8 +68,8 @@ def test_file_system_without_locks_does_not_change_the_result(tmp_path: Path) ->
     assert disks.without_locks(tmp_path / "unlocked", expected) == Outcome("one warning, bit-identical")
 
 
-@pytest.mark.parametrize("how", replaced.CASES)
+@pytest.mark.parametrize("how", disks.REPLACEMENTS)
 def test_replaced_run_folder_stops_training(how: str, tmp_path: Path) -> None:
-    expected = replaced.uninterrupted(tmp_path / "uninterrupted", replaced.STEPS, (*replaced.OPTIONS, replaced.SECOND))
-    outcome = replaced.replaced(how, tmp_path / "run", expected, 1, np.random.default_rng(0))
+    expected = disks.uninterrupted(tmp_path / "uninterrupted", disks.SECOND_STEPS, (*disks.OPTIONS, disks.SECOND))
+    outcome = disks.replaced(how, tmp_path / "run", expected, 1, np.random.default_rng(0))
     assert outcome.kind == "stopped, files not mixed", outcome

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from faults import leftovers
-from faults.leftovers import Inputs, completed, kill_and_repeat, make_inputs
+from faults import signals
+from faults.signals import Inputs, files_of_completed, kill_and_repeat, make_inputs
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +16,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 @pytest.mark.parametrize(
     ("name", "use"), [("prepare", 7), ("prepare --features", 5)], ids=["before features are removed", "before renaming"]
 )
-def test_a_killed_command_is_completed(name: str, use: int, inputs: Inputs, tmp_path: Path) -> None:
-    expected = completed(name, tmp_path / "expected", inputs)
+def test_a_killed_command_is_files_of_completed(name: str, use: int, inputs: Inputs, tmp_path: Path) -> None:
+    expected = files_of_completed(name, tmp_path / "expected", inputs)
     assert list(expected) == ["out.h5"]
     outcome = kill_and_repeat(name, use, tmp_path / "killed", inputs, expected)
     assert outcome.kind == "completed", outcome
@@ -27,5 +27,5 @@ def test_a_file_that_is_left_is_detected(inputs: Inputs, tmp_path: Path, monkeyp
     expected = {"out.h5": b"another data set"}
     outcome = kill_and_repeat("prepare --features", 1, tmp_path / "killed", inputs, expected)
     assert (outcome.kind, "differs: ['out.h5']" in outcome.note) == ("wrong", True)
-    monkeypatch.setattr(leftovers, "KILLED", "import sys; sys.exit(1)")
+    monkeypatch.setattr(signals, "KILLED", "import sys; sys.exit(1)")
     assert kill_and_repeat("prepare", 1, tmp_path / "ended", inputs, expected).kind == "wrong"

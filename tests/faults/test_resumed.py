@@ -13,7 +13,7 @@ from captioner.config.schema import build, options
 from captioner.storage import checkpoint
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder
-from faults import configs, resumed
+from faults import resumed
 from faults.session import SEED
 from faults.watch import ESCAPED
 
@@ -32,19 +32,19 @@ GIVEN = {
 
 def test_every_option_is_sampled() -> None:
     names = {option.path for option in options()}
-    assert configs.SAMPLERS.keys() | GIVEN == names
-    assert not configs.SAMPLERS.keys() & GIVEN
+    assert resumed.SAMPLERS.keys() | GIVEN == names
+    assert not resumed.SAMPLERS.keys() & GIVEN
 
 
 def test_every_value_is_sampled() -> None:
     """Values that violate a constraint are dropped, but every value occurs in some valid config."""
-    rng, seen = np.random.default_rng(0), {name: set() for name in configs.SAMPLERS}
+    rng, seen = np.random.default_rng(0), {name: set() for name in resumed.SAMPLERS}
     for _ in range(150):
-        config = configs.sample_config(rng, resumed.TINY, Path("start"))
+        config = resumed.sample_config(rng, resumed.TINY, Path("start"))
         for name in seen:
             section, _, leaf = name.rpartition(".")
             seen[name].add(getattr(getattr(config, section) if section else config, leaf))
-    for name, choose in configs.SAMPLERS.items():
+    for name, choose in resumed.SAMPLERS.items():
         values = {choose(rng) for _ in range(100)}
         assert seen[name] >= values, name
 

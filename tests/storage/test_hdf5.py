@@ -187,26 +187,6 @@ def test_keyboard_interrupt_is_not_converted():
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("options", [{}, {"chunks": (5, 3), "compression": "gzip", "shuffle": True}])
-def test_a_mutated_file_gives_numbers_or_a_one_line_error(tmp_path, options):
-    path, outcomes = tmp_path / "a.h5", {"numbers": 0, "refused": 0}
-    with h5py.File(path, "w") as file:
-        file.create_dataset("x", data=MATRIX, **options)
-    content = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for _ in range(80):
-        mutated = bytearray(content)
-        mutated[rng.integers(len(content))] ^= int(rng.integers(1, 256))
-        path.write_bytes(mutated)
-        try:
-            got = open_dataset(path, "x", numbers="f", ndim=2)[:4]
-            outcomes["numbers"] += got.ndim == 2
-        except DataError as problem:
-            outcomes["refused"] += "\n" not in str(problem)
-    assert sum(outcomes.values()) == 80
-    assert min(outcomes.values()) > 0
-
-
 STRACE = shutil.which("strace")
 READ_TWICE = """
 import sys

@@ -1,24 +1,35 @@
 """Distillation: teachers, captions of an earlier distillation, and the command."""
 
+import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from checkpoint_arrays import assert_same_arrays
 from distilling import BEAM, STUDENT, captions_of, randomize
 
 from captioner.cli.progress import show
 from captioner.config.yaml_io import parse
-from captioner.errors import CheckpointError
+from captioner.data.corpus import Corpus
+from captioner.errors import CaptionerError, CheckpointError, ConfigError, UsageError
+from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import find_checkpoint
-from captioner.inference.load import open_run
-from captioner.storage import sealed
+from captioner.inference.load import open_corpus, open_run
+from captioner.inference.reranker_index import build_index, index_rows
+from captioner.inference.restore import Restored
+from captioner.storage import checkpoint, sealed
+from captioner.training import distill as distillation
 from captioner.training import teacher_captions
 from captioner.training.distill import distill
 from captioner.training.events import Captioned
 from captioner.training.resume import resume
+from captioner.training.run_folder import RunFolder
+from captioner.training.solver import Step
+from captioner.training.teacher_captions import build_training_corpus
 from captioner.training.train import train
 
 
@@ -123,3 +134,288 @@ def test_progress_of_the_teachers(capsys: pytest.CaptureFixture[str]) -> None:
         "teacher a, b: 4 training images to caption, 0 done; beam width 10",
         "teacher a: 4 training images captioned already; beam width 10",
     ]
+
+
+def test_the_captions_are_the_distinct_candidates_of_the_beam(student: Callable[..., Path], teacher: Path) -> None:
+    options = tuple(one for one in BEAM if "consensus" not in one)
+    run = student("student", teacher_overrides=options)
+    loaded = open_run(teacher, options)
+    data = open_corpus(loaded)
+    found = captions_of(run, data.vocab)
+    assert len(found) == 40
+    assert all(len(set(one)) == len(one) > 0 and "" not in one for one in found)
+    decoded = Captioner(loaded).decode(data.split("train").features, n_best=6)
+    expected = [[text for text, _ in one.candidates if text] for one in decoded]
+    assert found == [list(dict.fromkeys(one)) for one in expected]
+
+
+def test_the_captions_of_an_image_take_no_part_in_its_consensus(reranked_run: Restored, corpus: Corpus) -> None:
+    """Plant references that are exactly the candidates: the image's own must not be recognized."""
+    split = corpus.split("train")
+    captioner = Captioner(reranked_run)
+    candidates = next(captioner.search(split.features, np.array([3]))).tokens[0]
+    vocab, target = corpus.vocab, candidates[-1]  # the worst candidate of the model itself
+    planted = np.full((len(split.captions), len(target) + 1), vocab.null, np.int32)
+    planted[:, :3] = vocab.start, vocab.word_to_idx["a"], vocab.end
+
+    def best(features: np.ndarray, with_target: Sequence[int], own: np.ndarray | None) -> list[int]:
+        captions = planted.copy()
+        for row in np.flatnonzero(np.isin(split.image_idxs, with_target)):
+            captions[row, 1:] = target
+        plant = dataclasses.replace(split, captions=captions, features=features)
+        index = build_index(dataclasses.replace(corpus, splits={**corpus.splits, "train": plant}))
+        # the weights of the consensus outweigh the log-probabilities
+        config = dataclasses.replace(
+            reranked_run.config, decode=dataclasses.replace(reranked_run.config.decode, consensus=1000)
+        )
+        judged = Captioner(dataclasses.replace(reranked_run, config=config), index.reranker())
+        return next(judged.search(features, np.array([3]), index_rows=own)).tokens[0, 0].tolist()
+
+    own, nobody = index_rows(split), np.full(len(split.features), -1)
+    unlike = np.array(split.features)
+    unlike[np.arange(len(unlike)) != 3] = -np.array(split.features)[3]  # its only neighbour is itself
+    assert best(unlike, [3], nobody) == target.tolist(), "its own captions decide if they take part"
+    assert best(unlike, [3], own) != target.tolist()
+    copied = unlike.copy()
+    copied[4] = copied[3]
+    assert best(copied, [3, 4], own) == target.tolist(), "another image takes part, even a copy"
+    assert best(copied, [3, 4], None) != target.tolist(), "unlike in the evaluation of a photograph"
+
+
+def test_the_generation_leaves_each_image_out(
+    reranked_run: Restored, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    captioner = Captioner(reranked_run, build_index(corpus).reranker())
+    search = captioner.search
+
+    def spied(*args: Any, index_rows: np.ndarray, **more: Any) -> Any:
+        seen.append(index_rows)
+        return search(*args, index_rows=index_rows, **more)
+
+    monkeypatch.setattr(captioner, "search", spied)
+    parts = list(teacher_captions.generate(captioner, corpus, done=7))
+    np.testing.assert_array_equal(np.concatenate([part["images"] for part in parts]), np.arange(7, 40))
+    np.testing.assert_array_equal(seen[0], np.arange(40))
+
+
+def test_index_rows_are_the_places_of_the_images(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.inference.reranker_index.MAX_IMAGES", 7)
+    split = corpus.split("train")
+    kept = np.flatnonzero(split.image_idxs != 5)
+    train_split = dataclasses.replace(split, captions=split.captions[kept], image_idxs=split.image_idxs[kept])
+    rows = index_rows(train_split)
+    index = build_index(dataclasses.replace(corpus, splits={"train": train_split}))
+    assert rows[5] == -1
+    assert sorted(rows[rows >= 0]) == list(range(7))
+    weights = index.reranker().weights(np.array(split.features))
+    own = [weights[image, row] for image, row in enumerate(rows.tolist()) if row >= 0]
+    assert own == [0] * 7, "recognized by their features too"
+
+
+def test_the_student_trains_on_the_best_captions_and_some_references(student: Callable[..., Path]) -> None:
+    run = student("student", "distill.captions_per_image=2", "distill.references=1")
+    restored = open_run(run)
+    data = open_corpus(restored)
+    split = build_training_corpus(restored.config, data, run / "captions.h5").split("train")
+    found, original = captions_of(run, data.vocab), data.split("train")
+    assert split.features is original.features
+    for image in range(40):
+        texts = [split.text(row, data.vocab) for row in split.caption_rows(image)]
+        reference = original.captions[original.caption_rows(image)[0]]
+        assert texts == [*found[image][:2], " ".join(data.vocab.decode(reference.tolist()))]
+
+
+def test_captions_of_other_rows_are_rejected(student: Callable[..., Path], tmp_path: Path) -> None:
+    file = student("run1") / "captions.h5"
+    found = teacher_captions.load(file)
+    for change in (1, 10**6):
+        moved = dataclasses.replace(found, arrays={**found.arrays, "images": found.arrays["images"] + np.int32(change)})
+        teacher_captions.save(tmp_path / "moved.h5", moved)
+        with pytest.raises(CheckpointError, match="expected captions of the first of 40 training images"):
+            student(f"moved-{change}", captions=tmp_path / "moved.h5")
+    twice = dataclasses.replace(found.provenance, teachers=["a", "b"])
+    teacher_captions.save(tmp_path / "twice.h5", dataclasses.replace(found, provenance=twice))
+    with pytest.raises(CheckpointError, match="expected one checkpoint of each teacher"):
+        teacher_captions.load(tmp_path / "twice.h5")
+
+
+def test_wrong_input_is_one_line(
+    student: Callable[..., Path], teacher: Path, coco_run: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    def problem(error: type[CaptionerError], *overrides: str, **arguments: Any) -> str:
+        with pytest.raises(error) as caught:
+            student("wrong", *overrides, **arguments)
+        assert not (tmp_path / "wrong").exists()
+        assert str(caught.value).count("\n") == 0
+        return str(caught.value)
+
+    assert "not found; expected a run folder" in problem(CheckpointError, teachers=[tmp_path / "none"])
+    assert "an ensemble needs one shared vocabulary" in problem(CheckpointError, teachers=[teacher, coco_run])
+    assert "got 7; try --teacher-set decode.beam_width=10" in problem(ConfigError, "distill.captions_per_image=7")
+    sampling = problem(ConfigError, teacher_overrides=["decode.method=sampling"])
+    assert sampling.startswith("decode.method: expected beam for a teacher, got sampling in ")
+    assert "(train.init_from), got 9; change it" in problem(ConfigError, "model.hidden_dim=9")
+    another = (f"data.root={coco_run.parent / 'data'}", "data.source=cs231n", "train.init_from=null")
+    assert "vocabulary: expected the 45 words of the checkpoint" in problem(CheckpointError, *another)
+    assert "not found; expected a teacher caption set from `captioner distill`" in problem(
+        CheckpointError, captions=tmp_path / "none"
+    )
+    assert "not a captioner teacher caption set" in problem(CheckpointError, captions=teacher / "best.h5")
+    assert "--teacher-set has no effect with --captions" in problem(
+        UsageError, captions=teacher, teacher_overrides=["decode.beam_width=3"]
+    )
+    with pytest.raises(ConfigError, match="distillation needs a teacher; try `captioner distill TEACHER`"):
+        list(train(parse("", "", ["train.objective=distillation"]), tmp_path / "wrong"))
+    missing = cli("distill", coco_run, "--run", tmp_path / "wrong", "-o", "data.root=nowhere")
+    assert missing.err.count("\n") == 1
+    assert "nowhere: data set not found; if it has moved, try -o data.root=NEW" in missing.err
+    for words, message in (
+        (["-o", "train.objective=cross_entropy"], "train.objective has no effect on distill"),
+        (["--teacher-set", "train.epochs=3"], "train.epochs has no effect on the teachers; it uses decode.*"),
+    ):
+        done = cli("distill", teacher, "--run", tmp_path / "wrong", *words)
+        assert done.code == 2
+        assert message in done.err
+
+
+def test_other_captions_are_rejected(student: Callable[..., Path]) -> None:
+    run, other = student("run1"), student("other", "data.max_train=60")
+    file = run / "captions.h5"
+    with pytest.raises(CheckpointError, match="expected captions for the training split of the data set"):
+        student("third", captions=other)
+    shutil.copy(student("narrow", teacher_overrides=["decode.beam_width=4"]) / "captions.h5", file)
+    with pytest.raises(UsageError, match="the captions, images or splits have changed since training began"):
+        list(resume(run, ["train.epochs=3"]))
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged: its content does not match its seal; `captioner distill --o"):
+        list(resume(run, ["train.epochs=3"]))
+
+
+@pytest.mark.parametrize("way", ["folder", "link", "checkpoint"])
+def test_a_student_never_replaces_its_teacher(way: str, teacher: Path, tmp_path: Path) -> None:
+    run = teacher
+    (tmp_path / "link").symlink_to(run)
+    folder = tmp_path / "link" if way == "link" else run
+    before = {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
+    with pytest.raises(UsageError, match="is the folder of the teacher "):
+        list(distill([run / "best.h5" if way == "checkpoint" else run], folder, overwrite=True))
+    assert {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()} == before
+
+
+def stopper(calls: int) -> Callable[[], bool]:
+    """A `stop` that is true from a number of calls on."""
+    counts = iter(range(10**6))
+    return lambda: next(counts) >= calls
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode a few images at a time, so that a generation can be interrupted."""
+    monkeypatch.setattr("captioner.inference.captioner.BATCH", 24)
+
+
+@pytest.mark.parametrize("calls", [2, 5])
+def test_a_resumed_student_equals_an_uninterrupted_one(calls: int, student: Callable[..., Path], teacher: Path) -> None:
+    whole = student("whole")
+    stopped = student("stopped", stop=stopper(calls), captions=whole, teacher_overrides=())
+    shutil.rmtree(teacher)
+    list(resume(stopped))
+    assert_same_arrays(stopped, whole)
+    assert (stopped / "captions.h5").read_bytes() == (whole / "captions.h5").read_bytes()
+
+
+def test_a_student_killed_between_checkpoints_equals_an_uninterrupted_one(
+    student: Callable[..., Path], teacher: Path, tmp_path: Path
+) -> None:
+    whole, killed = student("whole", "train.save_every=2"), tmp_path / "killed"
+    events = distill([teacher], killed, (*STUDENT, "train.save_every=2"), BEAM)
+    for event in events:
+        if isinstance(event, Step) and event.step == 5:
+            events.close()  # type: ignore[attr-defined]
+            break
+    assert checkpoint.load(killed / "last.h5").meta.step == 4
+    list(resume(killed))
+    assert_same_arrays(killed, whole)
+    steps = [[line for line in read_history(run) if line["kind"] == "step"] for run in (killed, whole)]
+    assert steps[0] == steps[1]
+
+
+def read_history(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("ending", ["stopped", "killed"])
+def test_an_interrupted_generation_continues_with_the_same_command(
+    ending: str, student: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = student("whole")
+    if ending == "killed":
+        monkeypatch.setattr(distillation, "SAVE_SECONDS", 0)
+        monkeypatch.setattr(RunFolder, "discard_previous", lambda self: pytest.fail("no checkpoint yet"))
+        with monkeypatch.context() as patch:
+            real = teacher_captions.generate
+
+            def killed(*args: Any) -> Iterator[Any]:
+                yield from (part for part, _ in zip(real(*args), range(2), strict=False))
+                raise KeyboardInterrupt
+
+            patch.setattr(teacher_captions, "generate", killed)
+            with pytest.raises(KeyboardInterrupt):
+                student("other")
+        monkeypatch.undo()
+        monkeypatch.setattr("captioner.inference.captioner.BATCH", 24)
+    else:
+        student("other", stop=stopper(1))
+    partial = teacher_captions.load(whole.parent / "other" / "captions.h5")
+    assert 0 < partial.done < partial.total == 40
+    with pytest.raises(CheckpointError, match=r"repeat that command to continue$"):
+        list(resume(whole.parent / "other"))
+    with pytest.raises(CheckpointError, match="expected the captions of all 40 training images, got "):
+        student("third", captions=whole.parent / "other", teacher_overrides=())
+    other = student("other")
+    assert_same_arrays(other, whole)
+    assert captions_of(other, open_run(whole).vocab) == captions_of(whole, open_run(whole).vocab)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_an_interrupted_generation_is_not_lost_to_other_options(student: Callable[..., Path]) -> None:
+    run = student("other", stop=stopper(1))
+    content = (run / "captions.h5").read_bytes()
+    for change in (["data.max_train=60"], []):
+        options = BEAM if change else ("decode.beam_width=4",)
+        with pytest.raises(
+            UsageError, match=r"captions\.h5: contains captions of other teachers, decoding options or da"
+        ):
+            student("other", *change, teacher_overrides=options)
+        assert (run / "captions.h5").read_bytes() == content
+    student("other", "data.max_train=60", overwrite=True)
+    found = teacher_captions.load(run / "captions.h5")
+    assert found.done == found.total < 40
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("earlier", ["interrupted", "finished"])
+def test_a_kill_while_the_folder_is_prepared_again_loses_no_captions(
+    earlier: str, student: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"overwrite": True} if earlier == "finished" else {}
+    run = student("other") if options else student("other", stop=stopper(1))
+    captions = teacher_captions.load(run / "captions.h5")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write", lambda *_: pytest.fail("killed before config.yaml is written"))
+        with pytest.raises(pytest.fail.Exception, match="killed"):
+            student("other", **options)
+    assert teacher_captions.load(run / "captions.h5").done == captions.done
+    real = teacher_captions.generate
+
+    def generate(teacher: Any, data: Any, done: int, ranks: Any) -> Iterator[Any]:
+        assert done == captions.done
+        yield from real(teacher, data, done, ranks)
+
+    monkeypatch.setattr(teacher_captions, "generate", generate)
+    student("other")
+    assert (run / "best.h5").exists()

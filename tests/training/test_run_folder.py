@@ -1,16 +1,11 @@
 """Run folders are created, overwritten, locked, and reopened to resume."""
 
-import contextlib
 import errno
 import gc
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +14,10 @@ import pytest
 from platforms import Msvcrt
 
 from captioner.config.options import Config
-from captioner.config.yaml_io import dump, load
+from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, UsageError
 from captioner.inference.find_checkpoint import is_run
-from captioner.storage import checkpoint, lock
+from captioner.storage import lock
 from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.training.run_folder import LOCK, FolderLock, RunFolder
 
@@ -443,63 +438,3 @@ def test_a_folder_moved_away_and_back_is_writable(run: RunFolder, tmp_path: Path
     (tmp_path / "moved").rename(run.path)
     for write in WRITES.values():
         write(run)
-
-
-# Two processes
-
-
-@contextlib.contextmanager
-def training(folder: Path, options: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "captioner", "train", *options, "--run", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-@pytest.mark.parametrize(("how", "save_every"), [("moved", 1), ("removed", 1000)])
-def test_two_processes_never_write_to_one_folder(
-    how: str, save_every: int, small_options: Sequence[str], tmp_path: Path
-) -> None:
-    folder, moved = tmp_path / "run", tmp_path / "moved"
-    options = [*small_options, "--set=train.epochs=100000", "--set=train.log_every=1"]
-    first_options = [*options, "--set=seed=1", f"--set=train.save_every={save_every}"]
-    with training(folder, first_options) as first:
-        until((folder / "last.h5").exists, first)
-        first.send_signal(signal.SIGSTOP)
-        if how == "moved":
-            folder.rename(moved)
-        else:
-            shutil.rmtree(folder)
-        second_options = [*options, "--set=seed=2", "--set=train.max_steps=20", "--set=train.save_every=1"]
-        with training(folder, second_options) as second:
-            until((folder / "last.h5").exists, second)
-            first.send_signal(signal.SIGCONT)
-            stderr = first.communicate(timeout=60)[1]
-            assert (first.returncode, second.communicate(timeout=60)[1].count("\ndone after 20 step")) == (1, 1)
-            assert second.returncode == 0
-    lines = [line for line in stderr.splitlines() if line.startswith("captioner: ")]
-    assert len(lines) == 1
-    assert lines[0].startswith(f"captioner: {folder}/")
-    assert f": cannot write: {MOVED}" in lines[0]
-    assert "Traceback" not in stderr
-    assert load(folder / "config.yaml").seed == 2
-    steps = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in steps if line["kind"] == "step"] == list(range(1, 21))
-    for name in ("last.h5", "best.h5"):
-        assert "seed: 2\n" in checkpoint.load(folder / name).meta.config
-    assert json.loads((folder / "summary.json").read_text())["steps"] == 20
-    assert sorted(os.listdir(folder)) == ["best.h5", "config.yaml", "history.jsonl", "last.h5", "summary.json"]
-    if how == "moved":
-        assert "seed: 1\n" in checkpoint.load(moved / "last.h5").meta.config
-        assert load(moved / "config.yaml").seed == 1

@@ -1,19 +1,25 @@
 """Training in a run folder: events, history, summary and checkpoints."""
 
 import dataclasses
+import hashlib
 import json
 import math
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from checkpoint_arrays import assert_same_arrays
 from training_events import FILES, PER_EPOCH, history, kinds, scripted_losses
 
 import captioner
+from captioner.arrays import Params
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
+from captioner.errors import DataError, DivergenceError, UsageError
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
@@ -194,3 +200,134 @@ def test_a_source_without_a_truth_check_can_be_trained_on(
     splits = {name: dataclasses.replace(split, is_true=None) for name, split in corpus.splits.items()}
     monkeypatch.setattr(use_case, "build_corpus", lambda _: dataclasses.replace(corpus, splits=splits))
     assert kinds(list(train(small_config("train.max_steps=1"), new_run))) == "<sv>"
+
+
+EARLY_ERRORS = {
+    "unknown_split": (["validate.split=dev"], DataError, r"\(train, val, test, heldout\), got dev; try -o validate"),
+    "too_large": (["model.hidden_dim=100000"], UsageError, "expected at most 1,000,000,000 parameters"),
+    "no_data": (["data.source=cs231n", "data.root=/nowhere"], DataError, "/nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", EARLY_ERRORS)
+def test_an_error_before_training_leaves_the_existing_run_unchanged(name: str, own_run: Path, small_config) -> None:
+    overrides, kind, message = EARLY_ERRORS[name]
+    before = {path.name: path.read_bytes() for path in own_run.iterdir()}
+    with pytest.raises(kind, match=message):
+        list(train(small_config(*overrides), own_run, overwrite=True))
+    assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
+
+
+def test_a_run_is_only_overwritten_on_request(train_small, new_run: Path) -> None:
+    train_small("train.max_steps=1")
+    before = {path.name: path.read_bytes() for path in new_run.iterdir()}
+    with pytest.raises(UsageError, match="already contains a run"):
+        train_small("train.max_steps=2")
+    assert {path.name: path.read_bytes() for path in new_run.iterdir()} == before
+    train_small("train.max_steps=2", overwrite=True)
+    assert checkpoint.load(new_run / "last.h5").meta.step == 2
+
+
+def diverge_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    real, calls = CaptioningRNN.forward, []
+
+    def forward(*args: Any, **options: Any) -> tuple[Any, Any]:
+        calls.append(1)
+        losses, cache = real(*args, **options)
+        return (losses._replace(loss=math.nan) if len(calls) == step else losses), cache
+
+    monkeypatch.setattr(CaptioningRNN, "forward", forward)
+
+
+def test_a_diverging_run_keeps_the_checkpoint_before_the_divergence(
+    train_small, new_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diverge_at(monkeypatch, 6)
+    with pytest.raises(
+        DivergenceError, match=rf"^step 6: training diverged: .*{new_run}/last.h5 contains step 4, before"
+    ):
+        train_small("train.epochs=3")
+    assert checkpoint.load(new_run / "last.h5").meta.step == 4
+    summary = json.loads((new_run / "summary.json").read_text())
+    assert (summary["ended"], summary["steps"]) == ("diverged", 5)
+
+
+def test_divergence_before_the_first_checkpoint(train_small, new_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    diverge_at(monkeypatch, 2)
+    with pytest.raises(DivergenceError, match=r"^step 2: .*; no checkpoint yet$"):
+        train_small("train.epochs=3")
+    assert not (new_run / "last.h5").exists()
+
+
+def test_a_non_finite_validation_loss_is_divergence(
+    train_small, new_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted_losses(monkeypatch, 2.0, math.nan)
+    with pytest.raises(DivergenceError, match=r"^step 8: training diverged: .* got nan; try a smaller"):
+        train_small("train.epochs=3")
+    assert checkpoint.load(new_run / "last.h5").meta.step == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in")
+@pytest.mark.parametrize("rate", ["1e20", "1e39"])
+def test_the_checkpoint_of_a_diverging_run_is_finite(rate: str, train_small, new_run: Path) -> None:
+    with pytest.raises(DivergenceError) as caught:
+        train_small(f"train.learning_rate={rate}", "train.save_every=1", "train.clip_norm=null")
+    if (new_run / "last.h5").exists():
+        assert all(np.isfinite(w).all() for w in checkpoint.load(new_run / "last.h5").params.values())
+        assert "last.h5" in str(caught.value)
+    else:
+        assert "no checkpoint yet" in str(caught.value)
+
+
+LARGE = ("model.hidden_dim=192", "model.wordvec_dim=96", "train.batch_size=64", "train.max_steps=6")
+"""Sizes large enough that the thread pool splits the work."""
+BLOCKED = ("model.hidden_dim=512", "model.cell=lstm", "train.batch_size=64", "train.max_steps=4")
+"""Sizes at which several block widths differ in speed, by an amount that load changes."""
+BUSY = "import numpy as np, sys; x = np.ones((600, 600)); print(flush=True)\nwhile True: x @ x"
+
+
+def test_threads_change_results_only_by_rounding(small: Sequence[str], tmp_path: Path) -> None:
+    trained: list[Params] = []
+    for number, threads in enumerate((1, 2, 2)):
+        *_, ended = train(parse("", "", [*small, *LARGE, f"threads={threads}"]), tmp_path / str(number))
+        assert isinstance(ended, Ended)
+        assert ended.summary["threads"] == threads
+        trained.append(checkpoint.load(tmp_path / str(number) / "last.h5").params)
+    one, two, again = trained
+    for name, w in one.items():
+        np.testing.assert_array_equal(again[name], two[name], err_msg=name)
+        np.testing.assert_allclose(two[name], w, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+@pytest.fixture
+def busy_process() -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.usefixtures("busy_process")
+def test_processes_on_a_busy_machine_write_equal_checkpoints(
+    ranks: int, small_options: Sequence[str], shell: Callable[..., Any], tmp_path: Path
+) -> None:
+    options = [*small_options, *(f"--set={option}" for option in BLOCKED)]
+    digests = set()
+    for number in range(3):
+        run = tmp_path / str(number)
+        if ranks == 1:
+            done = shell("train", *options, "--run", run)
+        else:
+            mpi_runs = pytest.importorskip("mpi_runs")
+            if not mpi_runs.MPIEXEC:
+                pytest.skip("needs mpiexec; the package mpich contains one")
+            done = mpi_runs.mpiexec(ranks, "train", *options, "--set=threads=1", "--run", run, "--mpi")
+        assert done.returncode == 0, done.stderr
+        digests.add(hashlib.sha256((run / "last.h5").read_bytes()).hexdigest())
+    assert len(digests) == 1

@@ -1,0 +1,262 @@
+"""SIGKILL, SIGINT and SIGTERM at random times: what was saved is valid, and the same command continues from it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from captioner.errors import CheckpointError
+from captioner.inference.find_checkpoint import LAST
+from captioner.storage import checkpoint
+from faults.materials import make_album, make_run
+from faults.processes import MOST_SECONDS, OPTIONS, Training, difference, run_concurrently, uninterrupted
+from faults.session import Row, Session, captioner, row
+from faults.watch import Outcome
+
+STEPS = 120
+LONGEST = 0.5
+"""Maximum seconds between the first checkpoint of a process and its kill."""
+MOST_KILLS = 12
+"""Maximum number of kills per run."""
+
+
+def one_run(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Generator) -> list[Outcome]:
+    """Kill and resume one run until it finishes; return one outcome per kill, the last for the final checkpoint."""
+    outcomes: list[Outcome] = []
+    for kills in range(MOST_KILLS + 1):
+        training = Training(folder, STEPS)
+        if kills < MOST_KILLS and training.until_it_saves():
+            time.sleep(LONGEST * rng.random())
+            training.process.send_signal(signal.SIGKILL)
+        code = training.end()
+        if code not in (0, -signal.SIGKILL):
+            return [*outcomes, Outcome("wrong", f"exit code {code}: {training.stderr[-200:]}")]
+        if code == 0:
+            break
+        try:
+            checkpoint.load(folder / LAST)
+        except CheckpointError as error:
+            return [*outcomes, Outcome("wrong", str(error))]
+        outcomes.append(Outcome("resumed bit-identical"))
+    left = sorted(path.name for path in folder.glob(".*.tmp"))
+    problem = difference(checkpoint.load(folder / LAST), expected) or (f"left behind: {left}" if left else "")
+    shutil.rmtree(folder)
+    return [*outcomes[:-1], Outcome("wrong", problem)] if problem else outcomes
+
+
+def measure_killed(session: Session) -> Iterator[Row]:
+    folder = session.folder("killed")
+    expected = uninterrupted(folder / "uninterrupted", STEPS)
+    tally = run_concurrently(
+        lambda number, rng: one_run(folder / f"run-{number}", expected, rng), session.count(200), session.seed
+    )
+    yield row("SIGKILL while training", "last checkpoint valid; resumed run ends bit-identical", tally)
+
+
+STOP_STEPS = 250
+PROMPT = 2.0
+"""Maximum seconds to finish a step, save and exit."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SELDOM = tuple(option for option in OPTIONS if "save_every" not in option)
+SLOW = ("model.hidden_dim=512", "train.batch_size=256", "data.scenes.train=100")
+"""Options that make steps slow, so that a second signal arrives within a step."""
+
+
+def stop_and_resume(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Generator) -> Outcome:
+    """Send one signal at a random time, then resume to the end."""
+    number = SIGNALS[int(rng.integers(2))]
+    training = Training(folder, STOP_STEPS, SELDOM)
+    if not training.until_it_trains():
+        return Outcome("wrong", f"did not start: {training.stderr[-200:]}")
+    time.sleep(0.8 * rng.random())
+    training.process.send_signal(number)
+    started = time.monotonic()
+    code, took = training.end(), time.monotonic() - started
+    stderr = training.stderr
+    if code in (0, -number) and "\ndone after" in stderr:
+        return Outcome("was done already")
+    if code != 128 + number or "Traceback" in stderr:
+        return Outcome("wrong", f"{number.name}: exit code {code}: {stderr[-300:]}")
+    if took > PROMPT:
+        return Outcome("wrong", f"{number.name}: took {took:.1f} s")
+    saved = checkpoint.load(folder / LAST).meta.step
+    if f"stopped after {saved:,} step" not in stderr and f"done after {saved:,} step" not in stderr:
+        return Outcome("wrong", f"{number.name}: saved step {saved}: {stderr[-200:]}")
+    if (code := Training(folder, STOP_STEPS).end()) != 0:
+        return Outcome("wrong", f"resumed with exit code {code}")
+    problem = difference(checkpoint.load(folder / LAST), expected)
+    shutil.rmtree(folder)
+    return Outcome("wrong", problem) if problem else Outcome("resumed bit-identical")
+
+
+def stop_twice(folder: Path, rng: np.random.Generator) -> Outcome:
+    """Send a second signal, of either kind, before the current step ends."""
+    first, second = (SIGNALS[int(k)] for k in rng.integers(2, size=2))
+    training = Training(folder, 50, (*OPTIONS, *SLOW))
+    if not training.until_it_saves():
+        return Outcome("wrong", f"did not start: {training.stderr[-200:]}")
+    time.sleep(0.2 * rng.random())
+    training.process.send_signal(first)
+    time.sleep(0.1)
+    training.process.send_signal(second)
+    started = time.monotonic()
+    code, took = training.end(), time.monotonic() - started
+    # subprocess reports death by a signal as -number; a shell reports 128 + number
+    ends = {128 + first: "the step was done already", -second: "at once"}
+    if code not in ends or (code == -second and took > PROMPT) or "Traceback" in training.stderr:
+        return Outcome("wrong", f"{first.name}, {second.name}: {code} after {took:.2f} s: {training.stderr[-200:]}")
+    checkpoint.load(folder / LAST)
+    shutil.rmtree(folder)
+    return Outcome(ends[code])
+
+
+def stop_at_the_end(folder: Path, rng: np.random.Generator) -> Outcome:
+    """Send a signal after training, while the process shuts down."""
+    number = SIGNALS[int(rng.integers(2))]
+    training = Training(folder, 3, SELDOM)
+    while training.process.poll() is None and "done after" not in training.stderr:
+        time.sleep(0.001)
+    time.sleep(0.1 * rng.random())
+    training.process.send_signal(number)
+    code = training.end()
+    if code not in (0, 128 + number, -number) or "Traceback" in training.stderr or "ignored" in training.stderr:
+        return Outcome("wrong", f"{number.name}: exit code {code}: {training.stderr[-300:]}")
+    checkpoint.load(folder / LAST)
+    return Outcome("done" if code == 0 else "stopped")
+
+
+def measure_stopped(session: Session) -> Iterator[Row]:
+    folder = session.folder("stopped")
+    expected = uninterrupted(folder / "uninterrupted", STOP_STEPS, SELDOM)
+    tally = run_concurrently(
+        lambda number, rng: [stop_and_resume(folder / f"run-{number}", expected, rng)],
+        session.count(60),
+        session.seed,
+    )
+    must = "checkpoint saved within 2 s, exit code 130 or 143; resumed run ends bit-identical"
+    yield row("SIGINT or SIGTERM while training", must, tally)
+    tally = run_concurrently(
+        lambda number, rng: [stop_twice(folder / f"twice-{number}", rng)], session.count(20), session.seed + 1
+    )
+    yield row("a second signal", "process ends at once, last checkpoint valid", tally)
+    tally = run_concurrently(
+        lambda number, rng: [stop_at_the_end(folder / f"end-{number}", rng)], session.count(40), session.seed + 2
+    )
+    yield row("a signal while the process shuts down", "exit code 0 or that of the signal; no traceback", tally)
+
+
+KILLED = """
+import os, signal, sys
+folder, before = sys.argv.pop(1), int(sys.argv.pop(1))
+
+def kill(event, args):
+    global before
+    if event in ("open", "os.rename", "os.remove") and str(args[0]).startswith(folder):
+        before -= 1
+        if not before:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+from captioner.cli import main
+sys.addaudithook(kill)
+main()
+"""
+"""Run a command, and kill it before the n-th use of a file in a folder."""
+WIDTH = 8
+
+
+class Inputs(NamedTuple):
+    """What the commands read."""
+
+    album: Path
+    features: Path
+    run: Path
+
+
+COMMANDS: Mapping[str, str] = {
+    "prepare": "prepare {album}/captions.csv --output {folder}/out.h5 --encoder scenes",
+    "prepare --features": "prepare {album}/captions.csv --output {folder}/out.h5 --features {features}",
+    "sample --write-sidecar": "sample {run} {folder} --write-sidecar .txt",
+    "sample --write-sidecar --overwrite": "sample {run} {folder} --write-sidecar .old --overwrite",
+}
+USES = {"prepare": 7, "prepare --features": 6, "sample --write-sidecar": 15, "sample --write-sidecar --overwrite": 15}
+"""The number of times that a command uses a file that it writes."""
+TRIALS = [(name, use) for name, uses in USES.items() for use in range(1, uses + 1)]
+OLD = ".old"
+"""The suffix of existing sidecars."""
+
+
+def make_inputs(folder: Path) -> Inputs:
+    inputs = Inputs(make_album(folder / "album"), folder / "features.h5", make_run(folder / "run"))
+    with h5py.File(inputs.features, "w") as file:
+        file["features"] = np.random.default_rng(0).standard_normal((100, WIDTH)).astype("f4")
+    return inputs
+
+
+def kill_and_repeat(name: str, use: int, folder: Path, inputs: Inputs, expected: Mapping[str, bytes]) -> Outcome:
+    """Kill a command before its use number `use` of a file, repeat it, and compare the files with the expected ones."""
+    command = make_command(name, folder, inputs)
+    killed = captioner(folder, use, *command, code=KILLED)
+    _, stderr = killed.communicate(timeout=MOST_SECONDS)
+    if killed.returncode == 0:
+        return Outcome("was done already")
+    if killed.returncode != -signal.SIGKILL:
+        return Outcome("wrong", f"use {use}: exit code {killed.returncode}: {stderr[-300:]}")
+    repeated = captioner(*command)
+    _, stderr = repeated.communicate(timeout=MOST_SECONDS)
+    # a data set that is complete is not replaced: exit code 2
+    if repeated.returncode not in (0, 2) or "Traceback" in stderr:
+        return Outcome("wrong", f"use {use}: repeated with exit code {repeated.returncode}: {stderr[-300:]}")
+    found = contents(folder)
+    different = sorted(file for file in found.keys() | expected.keys() if found.get(file) != expected.get(file))
+    shutil.rmtree(folder)
+    return Outcome("wrong", f"use {use}: differs: {different}; {stderr[-200:]}") if different else Outcome("completed")
+
+
+def make_command(name: str, folder: Path, inputs: Inputs) -> list[str]:
+    """Make the folder that a command writes into, empty or with photographs, and return its words."""
+    folder.mkdir()
+    if name.startswith("sample"):
+        for photo in sorted(inputs.album.glob("*.png"))[:3]:
+            shutil.copy(photo, folder)
+            (folder / photo.with_suffix(OLD).name).write_text("old")
+    return COMMANDS[name].format(folder=folder, **inputs._asdict()).split()
+
+
+def files_of_completed(name: str, folder: Path, inputs: Inputs) -> dict[str, bytes]:
+    """Return the files after a command that is not killed."""
+    command = make_command(name, folder, inputs)
+    done = captioner(*command)
+    _, stderr = done.communicate(timeout=MOST_SECONDS)
+    if done.returncode:
+        raise RuntimeError(stderr)
+    found = contents(folder)
+    shutil.rmtree(folder)
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def measure_leftovers(session: Session) -> Iterator[Row]:
+    folder = session.folder("leftovers")
+    inputs = make_inputs(folder)
+    expected = {name: files_of_completed(name, folder / "completed", inputs) for name in COMMANDS}
+
+    def trial(number: int, rng: np.random.Generator) -> list[Outcome]:
+        name, use = TRIALS[number % len(TRIALS)]
+        return [kill_and_repeat(name, use, folder / f"{number}", inputs, expected[name])]
+
+    tally = run_concurrently(trial, session.count(len(TRIALS)), session.seed)
+    yield row(
+        "SIGKILL while prepare or sample --write-sidecar writes files",
+        "the same command completes, and leaves no temporary file",
+        tally,
+    )

@@ -1,0 +1,376 @@
+"""Attention over regions: training, resumption, captions of photographs, splits and features, ensembles, errors."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from checkpoint_arrays import assert_same_arrays
+from region_runs import RegionPhotos
+
+import captioner
+from captioner.config.yaml_io import parse
+from captioner.data.corpus import Corpus
+from captioner.data.features import ContiguousFeatures
+from captioner.data.prepared import prepared, write_prepared
+from captioner.data.scenes.encoder import ENCODER
+from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
+from captioner.images.scenes_encoder import ScenesEncoder
+from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
+from captioner.storage import checkpoint
+from captioner.training.resume import resume
+from captioner.training.train import train
+
+OPTIONS = (
+    "model.attention=adaptive",
+    "model.attention_dim=8",
+    "model.dropout_regions=0.2",
+    "model.dropout_keys=0.3",
+    "data.standardize=true",
+    "train.captions_per_image=5",
+    "train.learning_rate=0.01",
+    "train.ema_decay=0.9",
+    "train.log_every=1",
+)
+
+
+@pytest.fixture(scope="module")
+def go(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Trains a run in a new folder."""
+
+    def run(*options: str) -> Path:
+        folder = tmp_path_factory.mktemp("runs") / "run"
+        for _ in train(parse("", "", [*small, *options]), folder):
+            pass
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(go: Callable[..., Path]) -> Path:
+    return go(*OPTIONS, "train.max_steps=14")
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(go: Callable[..., Path], trained: Path) -> None:
+    run = go(*OPTIONS, "train.max_steps=6")
+    list(resume(run, ["train.max_steps=14"]))
+    assert_same_arrays(run, trained)
+
+
+def test_a_checkpoint_has_the_parameters_of_attention(trained: Path) -> None:
+    saved = checkpoint.load(trained / "best.h5")
+    assert (saved.meta.region_dim, saved.meta.grid) == (77, [3, 3])
+    assert {name: saved.params[name].shape for name in ("W_key", "W_query", "W_sentinel", "W_context")} == {
+        "W_key": (77, 8), "W_query": (16, 8), "W_sentinel": (16, 8), "W_context": (8, 16)
+    }  # fmt: skip
+
+
+def test_regions_are_standardized_over_all_images_and_regions_of_train(trained: Path) -> None:
+    loaded = open_run(trained)
+    regions = np.asarray(open_corpus(loaded).split("train").regions, float).reshape(-1, 77)
+    deviation = regions.std(axis=0)
+    mean, std = loaded.model.region_standardizer
+    np.testing.assert_allclose(mean, regions.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(std[deviation > 1e-6], deviation[deviation > 1e-6], rtol=1e-6)
+
+
+def test_a_checkpoint_without_statistics_of_regions_is_rejected(trained: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(trained / "best.h5")
+    del saved.standardizer["region_std"]
+    checkpoint.save(tmp_path / "best.h5", saved)
+    with pytest.raises(CheckpointError, match=r"standardizer/region_std: expected float64 \(77,\), got nothing"):
+        open_run(tmp_path / "best.h5")
+    meta = dataclasses.replace(saved.meta, region_dim=0)
+    checkpoint.save(tmp_path / "best.h5", dataclasses.replace(saved, meta=meta))
+    with pytest.raises(CheckpointError, match=r"region_dim: expected at least 1 for model\.attention adaptive, got 0"):
+        open_run(tmp_path / "best.h5")
+
+
+def test_a_split_is_captioned_and_evaluated(cli: Callable[..., Any], trained: Path) -> None:
+    found = cli("evaluate", trained, "--split", "heldout", "-o", "decode.beam_width=3")
+    assert found.code == 0, found.err
+    assert "perplexity" in found.out
+    lines = cli("sample", trained, "--split", "val", "-n", 2, "--json").out.splitlines()
+    assert len(lines) == 2
+
+
+def test_self_critical_training_starts_from_a_run_with_attention(go: Callable[..., Path], trained: Path) -> None:
+    options = (*OPTIONS, "train.objective=self_critical", f"train.init_from={trained}", "decode.max_length=8")
+    run = go(*options, "train.max_steps=4")
+    half = go(*options, "train.max_steps=2")
+    list(resume(half, ["train.max_steps=4"]))
+    assert_same_arrays(half, run)
+
+
+def test_an_ensemble_of_models_with_and_without_attention(go: Callable[..., Path], trained: Path) -> None:
+    attending, plain = open_run(trained), open_run(go("train.max_steps=2"))
+    ensemble = ensemble_of([attending, plain])
+    corpus = open_corpus(ensemble)
+    val = corpus.split("val")
+    assert len(list(captioner_of(ensemble, corpus).decode(val.features, regions=val.regions))) == 10
+    with pytest.raises(CheckpointError, match=r"expected 77 numbers per region, got 0; name a model with attention"):
+        ensemble_of([plain, attending])
+
+
+@pytest.mark.parametrize("source", ["cs231n", "prepared"])
+def test_a_data_set_without_regions_is_rejected(
+    source: str, cli: Callable[..., Any], coco_run: Path, photo_run: Path, small_options: Sequence[str], tmp_path: Path
+) -> None:
+    root = coco_run.parent / "data" if source == "cs231n" else photo_run.parent / "data.h5"
+    options = (f"-odata.source={source}", f"-odata.root={root}", "-omodel.attention=adaptive")
+    done = cli("train", *small_options, *options, "--run", tmp_path / "run")
+    assert (done.code, done.out) == (1, "")
+    remedy = {
+        "cs231n": "add train2014_regions.h5 and val2014_regions.h5",
+        "prepared": "prepare the data set again with --regions",
+    }[source]
+    assert done.err == (
+        f"captioner: {root}: model.attention adaptive: expected image regions, got none; {remedy}, or use a "
+        "model without attention\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_scenes_are_captioned_with_their_regions(
+    cli: Callable[..., Any], trained: Path, photo_run: Path
+) -> None:
+    done = cli("sample", trained, photo_run.parent / "photos" / "000.png")
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"{photo_run.parent / 'photos' / '000.png'}\t")
+
+
+def test_init_from_a_run_without_attention_is_rejected(go: Callable[..., Path], trained: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.attention: expected adaptive as in .*, got none; change it"):
+        go("data.standardize=true", f"train.init_from={trained}", "train.max_steps=1")
+
+
+@pytest.mark.parametrize("override", ["model.attention=none", "model.attention_dim=9", "train.captions_per_image=1"])
+def test_options_of_attention_are_fixed_after_training_has_started(override: str, trained: Path) -> None:
+    with pytest.raises(ConfigError, match="start a new run to change it"):
+        list(resume(trained, [override, "train.max_steps=20"]))
+
+
+def test_attention_options_need_attention() -> None:
+    for option in ("attention_dim=8", "dropout_regions=0.1", "dropout_keys=0.1"):
+        with pytest.raises(ConfigError, match=r"has no effect with model\.attention none, only with adaptive"):
+            parse("", "", [f"model.{option}"])
+
+
+@pytest.fixture
+def by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing fits into the memory: features and regions are read by rows."""
+    monkeypatch.setattr("captioner.data.features.MOST_MIB", 0)
+
+
+@pytest.mark.usefixtures("by_rows")
+def test_reading_by_rows_does_not_change_training(
+    region_photos: RegionPhotos, train_on_regions: Callable[..., Path], region_run: Path
+) -> None:
+    assert isinstance(prepared(region_photos.data, regions=True).split("train").regions, ContiguousFeatures)
+    run = train_on_regions("train.max_steps=6")
+    assert_same_arrays(run, region_run)
+    half = train_on_regions("train.max_steps=2")
+    list(resume(half, ["train.max_steps=6"]))
+    assert_same_arrays(half, region_run)
+
+
+def test_a_checkpoint_has_the_grid_and_the_statistics_of_the_regions(
+    region_photos: RegionPhotos, region_run: Path
+) -> None:
+    saved = checkpoint.load(region_run / "best.h5")
+    assert (saved.meta.region_dim, saved.meta.grid, saved.meta.encoder) == (77, [3, 3], ENCODER)
+    regions = np.asarray(prepared(region_photos.data, regions=True).split("train").regions[:], float).reshape(-1, 77)
+    np.testing.assert_allclose(saved.standardizer["region_mean"], regions.mean(axis=0), atol=1e-9)
+
+
+@pytest.mark.usefixtures("by_rows")
+def test_self_critical_training_reads_regions_by_rows(train_on_regions: Callable[..., Path], region_run: Path) -> None:
+    options = ("train.objective=self_critical", f"train.init_from={region_run}")
+    run, half = train_on_regions(*options, "train.max_steps=2"), train_on_regions(*options, "train.max_steps=1")
+    list(resume(half, ["train.max_steps=2"]))
+    assert_same_arrays(half, run)
+
+
+def changed(corpus: Corpus, change: Callable[[np.ndarray], np.ndarray], **others: Any) -> Corpus:
+    splits = {
+        name: dataclasses.replace(split, regions=change(split.regions[:])) for name, split in corpus.splits.items()
+    }
+    return dataclasses.replace(corpus, splits=splits, **others)
+
+
+CHANGES: dict[str, tuple[Callable[[Corpus], Corpus], str]] = {
+    "other numbers": (
+        lambda c: changed(c, lambda r: 2 * r), "the features or regions have changed since training began"
+    ),
+    "another grid": (
+        lambda c: changed(c, lambda r: r.reshape(-1, 9, 1, 77)), "regions: expected a grid of 3 x 3, got 9 x 1"
+    ),
+    "another width": (
+        lambda c: changed(c, lambda r: r[..., :9]), "regions: expected 77 numbers per region, got 9; use the encoder"
+    ),
+    "another encoder": (
+        lambda c: changed(c, lambda r: r, encoder="scenes-0"), f"features: expected encoder {ENCODER}, got scenes-0"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_run_is_not_resumed_on_other_regions(
+    name: str, region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    change, expected = CHANGES[name]
+    write_prepared(tmp_path / "data.h5", change(prepared(region_photos.data, regions=True)), {})
+    before = (region_run / "last.h5").read_bytes()
+    done = cli("train", "--resume", region_run, "-o", f"data.root={tmp_path / 'data.h5'}", "-o", "train.max_steps=9")
+    assert done.code in (1, 2)
+    assert (done.out, done.err.count("\n")) == ("", 1)
+    assert expected in done.err
+    assert (region_run / "last.h5").read_bytes() == before
+
+
+def test_a_checkpoint_from_before_grids_is_resumed(train_on_regions: Callable[..., Path]) -> None:
+    run = train_on_regions("train.max_steps=1")
+    saved = checkpoint.load(run / "last.h5")
+    meta = dataclasses.replace(saved.meta, grid=[], probe=saved.meta.probe[:3])
+    checkpoint.save(run / "last.h5", dataclasses.replace(saved, meta=meta))
+    list(resume(run, ["train.max_steps=2"]))
+    assert checkpoint.load(run / "last.h5").meta.grid == [3, 3]
+
+
+def test_regions_of_the_layout_of_cs231n_are_attended(
+    train_on_regions: Callable[..., Path], write_coco: Callable[..., Path], cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = write_coco(tmp_path / "coco")
+    for split, images in (("train", 4), ("val", 2)):
+        with h5py.File(folder / f"{split}2014_regions.h5", "w") as file:
+            file["regions"] = np.random.default_rng(0).standard_normal((images, 2, 3, 5)).astype(np.float16)
+    options = ("data.source=cs231n", f"data.root={folder}", "train.max_steps=3")
+    run = train_on_regions(*options)
+    assert checkpoint.load(run / "best.h5").meta.grid == [2, 3]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("captioner.data.features.MOST_MIB", 0)
+        assert_same_arrays(run, train_on_regions(*options))
+    done = cli("evaluate", run, "--split", "val")
+    assert done.code == 0, done.err
+
+
+def test_captions_of_photographs_equal_those_of_the_data_set(
+    region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any]
+) -> None:
+    stored = captioner_of(open_run(region_run))
+    for name, split in open_corpus(stored.loaded).splits.items():
+        done = cli("sample", region_run, "--split", name, "--json")
+        assert done.code == 0, done.err
+        of_split = [json.loads(line) for line in done.out.splitlines()]
+        done = cli("sample", region_run, *(region_photos.folder / image for image in split.image_ids), "--json")
+        assert done.code == 0, done.err
+        for one, other in zip(of_split, map(json.loads, done.out.splitlines()), strict=True):
+            assert (region_photos.folder / one["image"], one["caption"]) == (Path(other["image"]), other["caption"])
+            assert other["log_prob"] == pytest.approx(one["log_prob"], abs=0.02)  # float16 in the data set
+
+
+def test_the_regions_of_a_photograph_matter(
+    region_photos: RegionPhotos, region_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, encode = region_photos.folder / "000.png", ScenesEncoder.encode_with_regions
+    before = captioner.load(region_run).caption(photo)
+    assert before.image == str(photo)
+
+    def reversed_regions(self: ScenesEncoder, batch: Any) -> Any:
+        features, regions = encode(self, batch)
+        return features, 10 * regions
+
+    monkeypatch.setattr(ScenesEncoder, "encode_with_regions", reversed_regions)
+    assert captioner.load(region_run).caption(photo).log_prob != before.log_prob
+
+
+def test_features_are_captioned_with_their_regions(
+    region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    val, loaded = prepared(region_photos.data, regions=True).split("val"), captioner.load(region_run)
+    found = loaded.caption(features=val.features, regions=val.regions)
+    decoded = loaded.decode(val.features, regions=val.regions)
+    assert [one.text for one in found] == [one.candidates[0].text for one in decoded]
+    (alone,) = loaded.caption(features=val.features[0], regions=val.regions[0])
+    assert alone.text == found[0].text
+    with h5py.File(tmp_path / "new.h5", "w") as file:
+        file["features"], file["regions"] = val.features, val.regions
+    lines = cli("sample", region_run, "--features", tmp_path / "new.h5", "--json").out.splitlines()
+    assert [json.loads(line)["caption"] for line in lines] == [one.text for one in found]
+
+
+def test_features_without_their_regions_are_rejected(
+    region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    val, loaded = prepared(region_photos.data, regions=True).split("val"), captioner.load(region_run)
+    with pytest.raises(CheckpointError, match=r"expected features with image regions, got features alone"):
+        loaded.caption(features=val.features)
+    with pytest.raises(CheckpointError, match=r"regions: expected a grid of 3 x 3, got 9 x 1; use the encoder"):
+        loaded.caption(features=val.features, regions=np.reshape(val.regions, (2, 9, 1, 77)))
+    with pytest.raises(DataError, match=r"caption: regions: expected 2 images, one per row of features, got 1"):
+        loaded.caption(features=val.features, regions=val.regions[:1])
+    with pytest.raises(DataError, match=r"caption: regions: row 0: a number is not finite"):
+        loaded.caption(features=val.features, regions=np.full_like(val.regions, np.nan))
+    with pytest.raises(UsageError, match=r"caption: regions= needs features="):
+        loaded.caption(region_photos.folder / "000.png", regions=val.regions)  # type: ignore[call-overload]
+    with h5py.File(tmp_path / "new.h5", "w") as file:
+        file["features"] = val.features
+    done = cli("sample", region_run, "--features", tmp_path / "new.h5")
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "dataset 'regions': dataset not found; this file has 'features'" in done.err
+
+
+def test_all_splits_and_other_data_sets_are_evaluated(
+    region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = cli("evaluate", region_run, "--split", "train", "--split", "val", "--split", "test", "--json")
+    assert done.code == 0, done.err
+    whole = [json.loads(line) for line in done.out.splitlines()]
+    assert [one["split"] for one in whole] == ["train", "val", "test"]
+    moved = tmp_path / "moved.h5"
+    moved.write_bytes(region_photos.data.read_bytes())
+    done = cli("evaluate", region_run, "--data", moved, "--split", "val", "--json", "-o", "data.memory_mib=1")
+    assert json.loads(done.out)["bleu4"] == whole[1]["bleu4"]
+    assert json.loads(done.out)["perplexity"] == pytest.approx(whole[1]["perplexity"])
+    for command in ("evaluate", "sample"):
+        done = cli(command, region_run, "--data", region_photos.plain, "--split", "val")
+        assert (done.code, done.out) == (1, "")
+        assert done.err == (
+            f"captioner: {region_photos.plain}: model.attention adaptive: expected image regions, got none; prepare "
+            "the data set again with --regions, or use a model without attention\n"
+        )
+
+
+def test_an_ensemble_with_and_without_attention_captions_photographs(
+    region_photos: RegionPhotos, train_on_regions: Callable[..., Path], region_run: Path, cli: Callable[..., Any]
+) -> None:
+    plain = train_on_regions(
+        "model.attention=none", "model.attention_dim=256", "model.dropout_regions=0", "train.max_steps=2"
+    )
+    done = cli("sample", region_run, plain, region_photos.folder / "000.png", "--ensemble")
+    assert done.code == 0, done.err
+    done = cli("evaluate", region_run, plain, "--ensemble", "--split", "val")
+    assert done.code == 0, done.err
+    other = train_on_regions("train.max_steps=1")
+    saved = checkpoint.load(other / "best.h5")
+    meta = dataclasses.replace(saved.meta, grid=[1, 9])
+    checkpoint.save(other / "best.h5", dataclasses.replace(saved, meta=meta))
+    with pytest.raises(CheckpointError, match=r"regions: expected a grid of 1 x 9, got 3 x 3"):
+        ensemble_of([open_run(region_run), open_run(other)])
+
+
+def test_an_encoder_without_the_regions_of_the_checkpoint_is_rejected(
+    region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for regions, expected in (
+        (None, "expected 77 numbers per region, got 0; use an encoder with regions"),
+        ((2, 2, 77), "expected a grid of 3 x 3, got 2 x 2; use the encoder of the training images"),
+    ):
+        monkeypatch.setattr(ScenesEncoder, "regions", regions)
+        done = cli("sample", region_run, region_photos.folder / "000.png")
+        assert done == (1, "", f"captioner: {region_run / 'best.h5'}: regions: {expected}\n")
