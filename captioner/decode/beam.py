@@ -111,10 +111,10 @@ def _top_k(log_probs: Array, k: int) -> tuple[Array, Array]:
     scores = np.empty((len(log_probs), k))
     size = max(1, BLOCK // log_probs.shape[1])
     for first in range(0, len(log_probs), size):
-        some, row = log_probs[first : first + size], np.arange(min(size, len(log_probs) - first))
+        block, row = log_probs[first : first + size], np.arange(min(size, len(log_probs) - first))
         for rank in range(k):
-            best = some.argmax(axis=1)
+            best = block.argmax(axis=1)
             words[first + row, rank] = best
-            scores[first + row, rank] = some[row, best]
-            some[row, best] = -np.inf
+            scores[first + row, rank] = block[row, best]
+            block[row, best] = -np.inf
     return words, scores

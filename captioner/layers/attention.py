@@ -44,8 +44,8 @@ class RowGroups(NamedTuple):
     def shard(self, groups: slice) -> RowGroups:
         """Return a contiguous range of groups."""
         bounds = self.bounds[groups.start : groups.stop + 1]
-        some = slice(bounds[0], bounds[-1])
-        return RowGroups(self.rows[some], self.place[some] - groups.start * self.width, bounds - bounds[0], self.width)
+        span = slice(bounds[0], bounds[-1])
+        return RowGroups(self.rows[span], self.place[span] - groups.start * self.width, bounds - bounds[0], self.width)
 
     def pad(self, x: Array) -> Array:
         """Scatter rows in sorted order into an array of zeros.
@@ -103,10 +103,10 @@ def keys_forward(regions: Array, W_key: Array, b_key: Array, pool: ThreadPool = 
     keys, shards = np.empty((len(rows), len(b_key)), rows.dtype), pool.shards(len(rows))
 
     def work(worker: int) -> None:
-        some = keys[shards[worker]]
-        np.matmul(rows[shards[worker]], W_key, out=some)
-        some += b_key
-        np.maximum(some, 0, out=some)
+        out = keys[shards[worker]]
+        np.matmul(rows[shards[worker]], W_key, out=out)
+        out += b_key
+        np.maximum(out, 0, out=out)
 
     pool.map(work)
     return keys.reshape(*regions.shape[:2], -1), (rows, keys)
@@ -134,19 +134,19 @@ def attend(
     groups, shards = group_rows(keys.index, len(values)), pool.shards(len(values))
 
     def work(worker: int) -> None:
-        K, some = values[shards[worker]], groups.shard(shards[worker])
-        q, s = both = queries[:, some.rows]
+        K, group = values[shards[worker]], groups.shard(shards[worker])
+        q, s = both = queries[:, group.rows]
         q *= 1 / math.sqrt(width)
         s += b_sentinel
         np.tanh(s, out=s)
-        queries[:, some.rows] = both
+        queries[:, group.rows] = both
         scores = np.empty((len(q), weights.shape[1]), q.dtype)
-        scores[:, :-1] = some.unpad(some.pad(q) @ K.swapaxes(1, 2))
+        scores[:, :-1] = group.unpad(group.pad(q) @ K.swapaxes(1, 2))
         scores[:, -1] = np.einsum("pa,pa->p", q, s)
         α = softmax(scores)
         s *= α[:, -1:]
-        s += some.unpad(some.pad(α[:, :-1]) @ K)
-        weights[some.rows], context[some.rows] = α, s
+        s += group.unpad(group.pad(α[:, :-1]) @ K)
+        weights[group.rows], context[group.rows] = α, s
 
     pool.map(work)
     return weights, context, groups
@@ -189,23 +189,23 @@ def attention_backward(
     dqueries, dkeys, shards = np.empty_like(queries), np.empty_like(values), pool.shards(len(values))
 
     def work(worker: int) -> None:
-        K, some = values[shards[worker]], groups.shard(shards[worker])
-        (q, s), α, dc = queries[:, some.rows], weights[some.rows], dcontext[some.rows]
-        padded_dc, dα = some.pad(dc), np.empty_like(α)
-        dα[:, :-1] = some.unpad(padded_dc @ K.swapaxes(1, 2))
+        K, group = values[shards[worker]], groups.shard(shards[worker])
+        (q, s), α, dc = queries[:, group.rows], weights[group.rows], dcontext[group.rows]
+        padded_dc, dα = group.pad(dc), np.empty_like(α)
+        dα[:, :-1] = group.unpad(padded_dc @ K.swapaxes(1, 2))
         dα[:, -1] = np.einsum("pa,pa->p", dc, s)
         de = α * (dα - np.einsum("pl,pl->p", α, dα)[:, None])
-        padded_de = some.pad(de[:, :-1])
-        dq = some.unpad(padded_de @ K)
+        padded_de = group.pad(de[:, :-1])
+        dq = group.unpad(padded_de @ K)
         dq += de[:, -1:] * s
         dq *= 1 / math.sqrt(W.shape[2])
         ds = α[:, -1:] * dc
         ds += de[:, -1:] * q
         ds *= 1 - s * s
-        dqueries[:, some.rows] = dq, ds
+        dqueries[:, group.rows] = dq, ds
         dK = dkeys[shards[worker]]
-        np.matmul(padded_de.swapaxes(1, 2), some.pad(q), out=dK)
-        dK += some.pad(α[:, :-1]).swapaxes(1, 2) @ padded_dc
+        np.matmul(padded_de.swapaxes(1, 2), group.pad(q), out=dK)
+        dK += group.pad(α[:, :-1]).swapaxes(1, 2) @ padded_dc
 
     pool.map(work)
     dh = pool.matmul(concatenate_gates(dqueries), concatenate_gates(W).T, np.empty(h.shape, h.dtype))

@@ -134,9 +134,9 @@ def inference_step(cell: Cell, ax: Array, ids: Array, prev: CellState, Wh: Infer
 
     Shapes: ax (G, U, H), ids (N,), prev arrays (N, H), Wh (G, H, H) -> state arrays (N, H).
     """
-    own, context = prev[: cell.states], prev[cell.states :]
-    out, ax_t = tuple(np.empty_like(h) for h in own), ax.take(ids, axis=1)
+    state, context = prev[: cell.states], prev[cell.states :]
+    out, ax_t = tuple(np.empty_like(h) for h in state), ax.take(ids, axis=1)
     for added in context:
         ax_t += added.swapaxes(0, 1)
-    cell.forward(ax_t, Wh.product(own[0]), own, out, None)
+    cell.forward(ax_t, Wh.product(state[0]), state, out, None)
     return *out, *context

@@ -85,8 +85,8 @@ def row_dropout_forward(
     shards, out, mask = pool.shards(len(x)), np.empty_like(x), np.empty_like(x)
 
     def drop(worker: int) -> None:
-        some = shards[worker]
-        out[some], mask[some] = dropout_forward(x[some], p, noise[rows[some]])
+        shard = shards[worker]
+        out[shard], mask[shard] = dropout_forward(x[shard], p, noise[rows[shard]])
 
     pool.map(drop)
     return out, mask

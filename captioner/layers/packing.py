@@ -68,16 +68,16 @@ def pack(lengths: Array, shards: int = 1) -> Packing:
     order = np.argsort(-lengths, kind="stable")
     captions = [order[shard::shards] for shard in range(shards)]
     packed, slices, rows, first = [], [], 0, 0
-    for some in captions:
-        counts = (lengths[some][None, :] > np.arange(lengths.max(initial=0))[:, None]).sum(axis=1)
+    for shard_captions in captions:
+        counts = (lengths[shard_captions][None, :] > np.arange(lengths.max(initial=0))[:, None]).sum(axis=1)
         counts = counts[counts > 0]
         starts = rows + np.r_[0, np.cumsum(counts)]
         time = np.repeat(np.arange(len(counts)), counts)
         column = np.arange(rows, starts[-1]) - starts[time]
         before = np.r_[first, len(lengths) + starts[:-1]]
-        packed.append((some[column], time, before[time] + column, list(itertools.pairwise(starts.tolist()))))
-        slices.append(slice(first, first + len(some)))
-        rows, first = int(starts[-1]), first + len(some)
+        packed.append((shard_captions[column], time, before[time] + column, list(itertools.pairwise(starts.tolist()))))
+        slices.append(slice(first, first + len(shard_captions)))
+        rows, first = int(starts[-1]), first + len(shard_captions)
     *arrays, steps = zip(*packed, strict=True)
     caption, time, previous = map(np.concatenate, arrays)
     return Packing(np.concatenate(captions), caption, time, previous, list(steps), slices)

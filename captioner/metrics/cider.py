@@ -32,8 +32,8 @@ class CiderD:
         flat, image = flatten(references)
         self.ids: dict[Hashable, int] = dict(weights.ids) if weights else {}
         counts = count(flat, self.ids)
-        self.keys, some, gram = np.unique(counts.key, return_index=True, return_inverse=True)
-        self.order = counts.order[some]
+        self.keys, first_entry, gram = np.unique(counts.key, return_index=True, return_inverse=True)
+        self.order = counts.order[first_entry]
         # sort the entries by image and n-gram: one group per pair, with one entry per reference
         pair = image[counts.row] * len(self.keys) + gram
         by = np.argsort(pair, kind="stable")
@@ -64,21 +64,21 @@ class CiderD:
         Shapes: images (N,) and N captions -> (N,).
         """
         image = np.asarray(images, np.int64)
-        found = count(captions, dict(self.ids))
-        idf = self.weights.weigh(found.key)
-        gram, known = _find(self.keys, found.key)
-        norms = _norms(found.row, found.order, found.times * idf, len(captions))
+        counts = count(captions, dict(self.ids))
+        idf = self.weights.weigh(counts.key)
+        gram, known = _find(self.keys, counts.key)
+        norms = _norms(counts.row, counts.order, counts.times * idf, len(captions))
 
         # a match is an n-gram of a caption in one reference of its image
-        place, there = _find(self.pairs, image[found.row] * len(self.keys) + gram)
+        place, there = _find(self.pairs, image[counts.row] * len(self.keys) + gram)
         entry = np.flatnonzero(known & there)
         place = place[entry]
         sizes = self.first[place + 1] - self.first[place]
         entry = np.repeat(entry, sizes)
         match = np.arange(len(entry)) + np.repeat(self.first[place] - (np.cumsum(sizes) - sizes), sizes)
 
-        row, order, reference = found.row[entry], found.order[entry], self.reference[match]
-        product = np.minimum(found.times[entry], self.times[match]) * self.times[match] * idf[entry] ** 2
+        row, order, reference = counts.row[entry], counts.order[entry], self.reference[match]
+        product = np.minimum(counts.times[entry], self.times[match]) * self.times[match] * idf[entry] ** 2
         norm = norms[row, order] * self.norms[reference, order]
         apart = _bigrams(captions)[row] - self.bigrams[reference]
         # if a norm is 0, every n-gram of this order occurs for all images, so the product is 0 too
@@ -95,11 +95,17 @@ class CiderD:
 
         Shapes: N captions, image_weights (images,) -> (N,).
         """
-        found = count(captions, dict(self.ids))
-        idf = self.weights.weigh(found.key)
-        norms = _norms(found.row, found.order, found.times * idf, len(captions))
-        gram, known = _find(self.keys, found.key)
-        row, order, times, gram, idf = found.row[known], found.order[known], found.times[known], gram[known], idf[known]
+        counts = count(captions, dict(self.ids))
+        idf = self.weights.weigh(counts.key)
+        norms = _norms(counts.row, counts.order, counts.times * idf, len(captions))
+        gram, known = _find(self.keys, counts.key)
+        row, order, times, gram, idf = (
+            counts.row[known],
+            counts.order[known],
+            counts.times[known],
+            gram[known],
+            idf[known],
+        )
         # one query per distinct pair of an n-gram and its count in a caption
         base = int(times.max(initial=0)) + 1
         queries, query = np.unique(gram * base + times, return_inverse=True)

@@ -65,6 +65,6 @@ def tokenize(text: str) -> list[str]:
 
     Source: the documented rules of Stanford's PTBTokenizer, and the output of version 3.4.1 for examples.
     """
-    plain = _ENTITY.sub(lambda found: _ENTITIES[found[0]], text.translate(_BEFORE))
+    plain = _ENTITY.sub(lambda match: _ENTITIES[match[0]], text.translate(_BEFORE))
     tokens = (token for token in _TOKENS.findall(plain) if token not in PUNCTUATION)
     return " ".join(tokens).translate(_BRACKETS).lower().split()

@@ -71,8 +71,8 @@ class InferenceEnsemble:
 
         Shapes: tokens (N,) ids, a state per model -> log_probs (N, V), states.
         """
-        results = [model.step(tokens, own) for model, own in zip(self._models, state, strict=True)]
-        return log_mean([log_probs for log_probs, _ in results]), tuple(own for _, own in results)
+        results = [model.step(tokens, member_state) for model, member_state in zip(self._models, state, strict=True)]
+        return log_mean([log_probs for log_probs, _ in results]), tuple(member_state for _, member_state in results)
 
 
 def log_mean(log_probs: Sequence[Array]) -> Array:
@@ -81,11 +81,11 @@ def log_mean(log_probs: Sequence[Array]) -> Array:
     Shapes: M arrays (...) -> (...).
     """
     maximum = log_probs[0].astype(np.result_type(*log_probs))
-    for one in log_probs[1:]:
-        np.maximum(maximum, one, out=maximum)
+    for member in log_probs[1:]:
+        np.maximum(maximum, member, out=maximum)
     total = np.zeros_like(maximum)
-    for one in log_probs:
-        total += np.exp(one - maximum)
+    for member in log_probs:
+        total += np.exp(member - maximum)
     total /= len(log_probs)
     maximum += np.log(total, out=total)
     return maximum

@@ -49,9 +49,9 @@ def output_cross_entropy(
     shards = pool.shards(len(hidden))
 
     def work(worker: int) -> tuple[Array, Array, Array, Array]:
-        some = shards[worker]
-        np.matmul(hidden[some], W, out=scores[some])
-        return cross_entropy(scores[some], targets[some], scale[some], b, smoothing)
+        shard = shards[worker]
+        np.matmul(hidden[shard], W, out=scores[shard])
+        return cross_entropy(scores[shard], targets[shard], scale[shard], b, smoothing)
 
     losses, nll, _, db = zip(*pool.map(work), strict=True)
     return np.concatenate(losses), np.concatenate(nll), scores, sum(db[1:], db[0])

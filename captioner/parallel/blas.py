@@ -130,9 +130,9 @@ def _library() -> Any | None:
 def _find_with_threadpoolctl() -> Any | None:
     from threadpoolctl import ThreadpoolController
 
-    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
     # SciPy, for example, may have loaded another library
-    return min(found, key=lambda one: "numpy" not in Path(one.filepath).parent.name, default=None)
+    return min(libraries, key=lambda library: "numpy" not in Path(library.filepath).parent.name, default=None)
 
 
 def _find_with_ctypes() -> Any | None:

@@ -98,10 +98,10 @@ class MpiRanks(Ranks):
             views[name][...] = array
             first += array.size
         self._world.Alltoall(flat, parts)
-        own = parts[0]
+        total = parts[0]
         for part in parts[1:]:
-            own += part
-        self._world.Allgather(own, flat)
+            total += part
+        self._world.Allgather(total, flat)
         return views
 
     def _buffer(self, dtype: np.dtype[Any], length: int) -> tuple[Array, Array]:
@@ -112,8 +112,8 @@ class MpiRanks(Ranks):
         return self._buffers[key]
 
     def all_gather(self, value: T) -> list[T]:
-        found: list[T] = self._world.allgather(value)
-        return found
+        values: list[T] = self._world.allgather(value)
+        return values
 
     def on_rank_0(self, work: Callable[[], T]) -> T:
         if self._leading:  # called by the work of another `on_rank_0`

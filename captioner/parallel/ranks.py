@@ -51,9 +51,9 @@ class Ranks:
         """Return the share of this rank of a sequence or an array: every k-th item of k ranks."""
         return items[self.rank :: self.size]
 
-    def all_gather_partitions(self, own: Sequence[T]) -> list[T]:
+    def all_gather_partitions(self, items: Sequence[T]) -> list[T]:
         """Return the items of all ranks in their order before `partition`."""
-        parts = self.all_gather(own)
+        parts = self.all_gather(items)
         return [parts[place % self.size][place // self.size] for place in range(sum(map(len, parts)))]
 
 
