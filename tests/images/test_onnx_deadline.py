@@ -8,7 +8,7 @@ import pytest
 from captioner.errors import DataError
 from captioner.images import onnx
 from captioner.images.onnx import OnnxEncoder
-from faults.bombs import endless_model
+from faults.models import endless_model
 
 
 @pytest.fixture(autouse=True)

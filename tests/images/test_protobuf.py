@@ -1,6 +1,7 @@
 """Protocol buffers: encoded as documented; models with external data are rejected before onnxruntime opens them."""
 
 import zlib
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -11,7 +12,7 @@ from captioner.errors import DataError
 from captioner.images import onnx, protobuf
 from captioner.images.onnx import OnnxEncoder
 from captioner.images.protobuf import message, node, refuse_external_data
-from faults.models import PLACES, POOL, TRICKS, External, entries, model, nested, tensor
+from faults.models import PLACES, POOL, TRICKS, entries, model, nested, open_external, tensor
 
 
 def test_varint_encoding() -> None:
@@ -45,7 +46,7 @@ def test_tensors_are_found_in_every_place(place: str) -> None:
 def test_onnxruntime_would_open_a_model_with_external_data(tmp_path: Path) -> None:
     """Control: without the guard, onnxruntime opens the model."""
     (tmp_path / "victim.bin").write_bytes(bytes(36))
-    trial = External(tmp_path)
+    trial = partial(open_external, tmp_path)
     assert trial(0).kind == "refused"
     with mock.patch.object(onnx, "refuse_external_data"):
         assert trial(0).kind == "wrong"

@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 from PIL import Image
 
 from captioner.images.photo import MAX_SCANS
-from faults.bombs import with_scans
+from faults.photographs import with_scans
 
 BOUNDARY = "a-boundary"
 
