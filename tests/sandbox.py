@@ -98,7 +98,7 @@ class Sandbox:
             self.serve(words[2:])
             return
         steps = [f"train.max_steps={4 if params.get('resume') else 2}"]
-        has_config = "overrides" in params and not params.get("references")
+        has_config = "overrides" in params and not params.get("references") and not params.get("follow")
         command = " ".join(words[1:3]) if isinstance(root.commands[words[1]], click.Group) else words[1]
         used = [override for override in (*self.small, *steps) if is_used(override.partition("=")[0], command)]
         small = [f"--set={override}" for override in used] if has_config else []

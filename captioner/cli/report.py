@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from captioner.cli import output
 from captioner.cli.options import PATH, data_option, example_override_option, images_hint, images_option, runs_argument
+from captioner.errors import UsageError
+
+SCORING = {"data": "--data", "split": "--split", "number": "-n", "n_best": "--n-best", "overrides": "-o"}
+"""Options that --follow does not have: it scores nothing, and shows always the same images."""
+NICE = 5
+"""The priority of training is higher by this number."""
 
 
 @click.command(
@@ -16,10 +24,19 @@ Examples:
   captioner report runs/scenes --output report.html
   captioner report runs/scenes-attention runs/scenes --output compared.html --split test
   captioner report runs/birds --output birds.html --images photos/ -n 50
+  captioner report runs/scenes --follow      # while it is trained
 """
 )
 @runs_argument
-@click.option("--output", "path", required=True, type=PATH, metavar="FILE", help="Write the HTML page to FILE.")
+@click.option(
+    "--output", "path", type=PATH, metavar="FILE",
+    help="Write the HTML page to FILE; needed without --follow.  [default with --follow: report.html in RUN]",
+)  # fmt: skip
+@click.option(
+    "--follow", is_flag=True,
+    help="Rewrite the page of one run folder while it is trained, until its training ends. The page shows the progress "
+    "and captions of eight images, and reloads itself in the browser.",
+)  # fmt: skip
 @data_option("Score on the data set FILE instead of that of the first run")
 @click.option("--split", default="val", show_default=True, metavar="SPLIT", help="Score the captions of SPLIT.")
 @images_option("the page")
@@ -33,9 +50,12 @@ Examples:
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing --output file.")
 @example_override_option("decode.beam_width=5")
+@click.pass_context
 def report(
+    context: click.Context,
     runs: tuple[Path, ...],
-    path: Path,
+    path: Path | None,
+    follow: bool,
     data: Path | None,
     split: str,
     images: Path | None,
@@ -55,8 +75,17 @@ def report(
     others by the paired bootstrap, and the page shows the captions that differ most in CIDEr-D. The image gallery shows
     the captions of the first run.
 
+    With --follow, RUN is a folder that `captioner train` writes in another process or will create. Training is not
+    disturbed: apart from the page, nothing in RUN is written or locked, and the command uses a small share of one core.
+    Ctrl-C ends it; training continues.
+
     The page contains no paths of this machine. Generated scenes are drawn; photographs are read only from --images.
     """
+    if follow:
+        _follow(context, runs, path, images, overwrite)
+        return
+    if path is None:
+        raise UsageError("--output: missing; name the file of the page")
     from captioner.report.collect import Selection
     from captioner.report.write import write_report
 
@@ -67,3 +96,59 @@ def report(
         hint = images_hint(done.about, images)
         output.problem(f"{done.missing:,} of {done.shown:,} photographs not found or unreadable; {hint}")
     output.note(f"{path}: written")
+
+
+def _follow(
+    context: click.Context, runs: tuple[Path, ...], path: Path | None, images: Path | None, overwrite: bool
+) -> None:
+    """Rewrite the page of a run until its training ends."""
+    set_by_user = {
+        option for name, option in SCORING.items() if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if set_by_user:
+        raise UsageError(f"--follow shows what validation measures; remove {', '.join(sorted(set_by_user))}")
+    if len(runs) > 1:
+        raise UsageError(f"--follow: expected one run folder, got {len(runs)}")
+    (run,) = runs
+    waiting = _check_run(run)
+    from captioner.parallel.blas import set_threads
+    from captioner.report.live import follow
+    from captioner.report.template import is_page
+    from captioner.storage.files import check_images_folder, check_output
+
+    check_images_folder(images)
+    page = path or run / "report.html"
+    if path is not None or page.exists():  # the page in the run folder is that of `train --report`
+        check_output(page, overwrite or path is None, "an HTML page", is_page)
+    set_threads(1)
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    output.note(f"{waiting or page} (Ctrl-C to end)")
+    for event in follow(run, page, images):
+        if isinstance(event, str):
+            output.problem(f"{event}; the page shows no newer captions")
+        else:
+            output.note(f"{run}: {event.text}")
+    output.note(f"{page}: written")
+
+
+def _check_run(run: Path) -> str:
+    """Return a line for a run folder that does not exist yet, or an empty text.
+
+    Raises: UsageError unless `run` is a run folder, or will be one: an empty folder, or a name in an existing folder.
+    """
+    from captioner.inference.find_checkpoint import nearest_runs
+    from captioner.training.run_folder import LOCK, RunFolder
+
+    if os.path.isfile(run):
+        remedy = f"; try captioner report {run.parent} --follow" if RunFolder(run.parent).holds_run() else ""
+        raise UsageError(f"{run}: expected a run folder, got a file{remedy}")
+    hint = nearest_runs(run)
+    if not os.path.isdir(run):
+        if not os.path.isdir(run.parent):
+            raise UsageError(f"{run}: folder not found; expected a run folder{hint}")
+        return f"{run}: not found yet; waiting for a training run{hint}"
+    folder = RunFolder(run)
+    if not folder.holds_run() and not folder.captions.exists() and set(os.listdir(run)) - {LOCK}:
+        raise UsageError(f"{run}: expected a run folder from `captioner train`, got one with other files{hint}")
+    return ""

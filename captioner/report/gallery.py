@@ -13,6 +13,7 @@ from captioner.arrays import Array
 from captioner.data.corpus import Corpus
 from captioner.inference.caption import Candidate, Caption
 from captioner.inference.captioner import Captioner
+from captioner.inference.restore import Restored, check_corpus
 from captioner.printable import printable
 from captioner.report.downsampling import evenly_spaced
 from captioner.report.pictures import Embedded, Picture, WordMap, embed_or_none, word_maps
@@ -22,6 +23,9 @@ SIDE = 320
 MAX_NAME, MAX_TEXT = 80, 400
 """Maximum characters of a name, and of a caption or reference: longer ones are shortened in the middle."""
 MAX_REFERENCES = 10
+FIXED = 8
+"""Images whose captions are shown during training, always the same ones."""
+FIXED_N_BEST = 3
 
 
 class GalleryEntry(NamedTuple):
@@ -137,6 +141,18 @@ def build_gallery(
     shown = [entries[row] for row in rows]
     missing = sum(entry.picture is None for entry in shown)
     return Gallery(name, shown, len(split.captioned_images), missing)
+
+
+def caption_fixed_images(restored: Restored, corpus: Corpus, name: str, pictures: Callable[[int], Picture]) -> Gallery:
+    """Caption `FIXED` evenly spaced images of a split, of those that have references.
+
+    Consensus re-ranking is left out: its index is expensive, and written after training.
+
+    Raises: CheckpointError if the data set does not fit to the model.
+    """
+    check_corpus(restored, corpus)
+    rows = evenly_spaced(corpus.split(name).captioned_images.tolist(), FIXED)
+    return build_gallery(Captioner(restored), corpus, name, rows, pictures, FIXED_N_BEST)
 
 
 def gallery_entry(

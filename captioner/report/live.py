@@ -1,58 +1,157 @@
 """The report of a run that is being trained: from the files of its folder, with a few fixed images.
 
-Nothing is scored again: the curves contain what validation has measured. `live_page` needs only the
-folder and its data set, so that other programs can follow a training run too.
+Nothing is scored again: the curves contain what validation has measured. `with_report` rewrites the page in the
+training process, `follow` in another one.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
-from captioner.inference.find_checkpoint import LAST
+from captioner.errors import CaptionerError
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored
+from captioner.optim.schedules import Span
+from captioner.preparation.load_corpus import build_corpus
 from captioner.report.curves import curves
-from captioner.report.fixed_images import caption_fixed_images, fixed_rows
-from captioner.report.gallery import Gallery
+from captioner.report.gallery import Gallery, caption_fixed_images
+from captioner.report.history import History, points
 from captioner.report.page import ReportPage, render_page
 from captioner.report.pictures import pictures_of_split
+from captioner.report.progress import Kind, Pace, RunState, RunWatch, clock, duration
 from captioner.report.run_facts import facts_of_folder
-from captioner.report.scores import figures_of_history
-from captioner.report.template import write_page
+from captioner.report.scores import Figure, figures_of_history
+from captioner.storage.atomic import write_file
+from captioner.storage.files import FileVersion, file_version, read_text
+from captioner.training.build import build_plan
 from captioner.training.events import Ended, Event, SpeedMeter, Started, Validated, Warned
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
+from captioner.training.teacher_captions import build_training_corpus
+
+POLL = 2.0
+"""Seconds between looks at a run folder."""
+SHARE = 0.05
+"""The share of the time of one core that writing the page of another process may take."""
+RELOAD = 10
+"""Seconds between reloads of a page in the browser while training runs."""
+RECENT = 100
+"""The number of last steps whose words are averaged."""
 
 
-def live_page(folder: Path, corpus: Corpus, total_steps: int, images: Path | None = None) -> bytes:
-    """Render the report of a run folder while it is trained, from history, config and last checkpoint.
+class LiveReport:
+    """The report of a run folder; its fixed images are captioned again only if the last checkpoint was replaced.
 
-    Images of its data set `corpus` are captioned by the last checkpoint, if there is one. Photographs are read only
-    from the folder `images`.
-
-    Raises: CaptionerError if the folder has neither a config nor a checkpoint, or if a file is damaged.
+    Photographs are read only from the folder `images`. With `threads`, captioning uses that many instead of those of
+    the run. `problem` says why images are not captioned by the last checkpoint, if they are not.
     """
-    loaded = _last(folder)
-    facts = facts_of_folder(folder, loaded)
-    gallery = None if loaded is None else _gallery(loaded, corpus, images)
-    step, epoch = facts.history.last_step, facts.history.last_epoch
-    status = f"training: step {step:,} of {total_steps:,}, epoch {epoch:,}" if not facts.has_ended else ""
-    figures = figures_of_history(facts.history)
-    return render_page(
-        ReportPage(facts.name, [facts], curves({facts.name: facts.history}), status, figures, gallery=gallery)
-    )
 
+    def __init__(self, folder: Path, images: Path | None = None, threads: int | None = None) -> None:
+        self.folder, self.run, self.pace = folder, RunFolder(folder), Pace()
+        self.problem = ""
+        self._images, self._threads = images, threads
+        self._corpus: Corpus | None = None
+        self._span: Span | None = None
+        self._config: FileVersion | None = None
+        self._checkpoint: FileVersion | None = None
+        self._loaded: Restored | None = None
+        self._gallery: Gallery | None = None
 
-def write_live_page(folder: Path, corpus: Corpus, total_steps: int, images: Path | None = None) -> Path:
-    """Write the report of a run folder to report.html in it, atomically, and return its path.
+    def use(self, corpus: Corpus | None, span: Span | None) -> None:
+        """Set the data set of the run and the length of its training."""
+        self._corpus, self._span, self._checkpoint = corpus, span, None
 
-    Raises: as `live_page`; CaptionerError if the file cannot be written.
-    """
-    path = RunFolder(folder).report
-    write_page(path, live_page(folder, corpus, total_steps, images))
-    return path
+    def load(self) -> None:
+        """Load the data set of the run, unless it is that of the same config: `resume` may write another one."""
+        version = file_version(self.run.config)
+        if version == self._config:
+            return
+        self._config = version
+        self.use(None, None)
+        try:
+            config = parse(read_text(self.run.config), str(self.run.config))
+            corpus = build_corpus(config)
+            train = build_training_corpus(config, corpus, self.run.captions).split("train")
+            self.use(corpus, build_plan(config, train).span)
+        except CaptionerError as error:
+            self.problem = str(error)
+
+    def render(self, is_running: bool, ending: str = "", recorded: float = 0.0) -> bytes:
+        """Render the page; `ending` describes a run whose summary does not.
+
+        `recorded` is the time of the last record in seconds, if the history is the only source of the pace.
+
+        Raises: CaptionerError if the folder has neither a config nor a checkpoint.
+        """
+        self._caption()
+        facts = facts_of_folder(self.folder, self._loaded)
+        history, figures = facts.history, figures_of_history(facts.history)
+        if recorded:
+            self.pace.observe(recorded, history.last_step, file_version(self.run.config))
+        if is_running:
+            figures = [*self._speed(history, time.time()), *figures]
+        page = ReportPage(
+            facts.name,
+            [facts],
+            curves({facts.name: history}),
+            self._status(history) if is_running else "" if facts.has_ended else ending,
+            figures=figures,
+            gallery=self._gallery,
+        )
+        if is_running:
+            total = None if self._span is None else self._span.total_steps
+            page = replace(page, progress=None if total is None else (history.last_step, total), reload=RELOAD)
+        return render_page(page)
+
+    def _caption(self) -> None:
+        """Caption the fixed images if the last checkpoint was replaced; one that cannot be read keeps the old ones."""
+        version = file_version(self.run.last)
+        if version == self._checkpoint:
+            return
+        self._checkpoint = version
+        if version is None:
+            self._loaded = self._gallery = None
+            return
+        try:
+            loaded = open_run(self.run.last)
+            gallery = None
+            if self._corpus is not None:
+                light = loaded
+                if self._threads is not None:
+                    light = replace(loaded, config=replace(loaded.config, threads=self._threads))
+                name = loaded.config.validate.split
+                gallery = caption_fixed_images(
+                    light, self._corpus, name, pictures_of_split(self._corpus, name, self._images)
+                )
+                self.problem = ""
+            self._loaded, self._gallery = loaded, gallery
+        except CaptionerError as error:
+            self.problem = str(error)
+
+    def _status(self, history: History) -> str:
+        step, epoch, span = history.last_step, history.last_epoch, self._span
+        if not step:
+            return "training has begun: no step is recorded yet"
+        if span is None:
+            return f"training: step {step:,}, epoch {epoch:,}"
+        total, epochs = span.total_steps, -(-span.total_steps // span.steps_per_epoch)
+        return f"training: step {step:,} of {total:,} ({100 * step / total:.0f} %), epoch {epoch:,} of {epochs:,}"
+
+    def _speed(self, history: History, now: float) -> Iterator[Figure]:
+        """Yield the remaining time and the speed, once they are measured."""
+        left = None if self._span is None else self.pace.remaining(self._span.total_steps, now)
+        if left is not None:
+            yield Figure("Time left", duration(left), f"until {clock(now + left, now)}")
+        words = [float(value) for _, value in points(history.steps[-RECENT:], "words")]
+        if words and self.pace.steps_per_second is not None:
+            speed = self.pace.steps_per_second * sum(words) / len(words)
+            yield Figure("Speed", f"{speed:,.0f}", "words per second")
 
 
 def with_report(events: Iterator[Event], folder: Path, images: Path | None = None) -> Iterator[Event]:
@@ -61,37 +160,79 @@ def with_report(events: Iterator[Event], folder: Path, images: Path | None = Non
     A failure is one warning, and training continues; the next validation tries again. The speed of training is written
     to speed.jsonl, because the history has no times: it equals that of an uninterrupted run.
     """
-    run, speed, warned = RunFolder(folder), SpeedMeter(), False
+    live, speed, warned = LiveReport(folder, images), SpeedMeter(), False
     started: Started | None = None
-    for event in events:
-        yield event
-        try:
-            match event:
-                case Started():
-                    started = event
-                    speed.restart()
-                case Step():
-                    speed.add(event.words)
-                    if started is not None and event.step % started.config.train.log_every == 0:
-                        run.append(run.speed, {"step": event.step, "words_per_second": round(speed.restart(), 1)})
-                case Validated() | Ended() if started is not None:
-                    write_live_page(folder, started.corpus, started.total_steps, images)
-                    speed.restart()
-        except Exception as error:  # training is worth more than any error of the report
-            if not warned:
-                warned = True
-                step = getattr(event, "step", 0)
-                reason = str(error) or type(error).__name__
-                yield Warned(step, f"--report: {reason}; training continues")
+
+    def write(is_running: bool) -> None:
+        write_file(live.run.report, live.render(is_running))
+        if live.problem:
+            raise CaptionerError(live.problem)
+
+    try:
+        for event in events:
+            yield event
+            try:
+                match event:
+                    case Started():
+                        started = event
+                        live.use(event.corpus, Span(event.total_steps, event.steps_per_epoch))
+                        live.pace.observe(time.time(), event.step)
+                        speed.restart()
+                    case Step():
+                        speed.add(event.words)
+                        if started is not None and event.step % started.config.train.log_every == 0:
+                            live.pace.observe(time.time(), event.step)
+                            record = {"step": event.step, "words_per_second": round(speed.restart(), 1)}
+                            live.run.append(live.run.speed, record)
+                    case Validated() | Ended() if started is not None:
+                        write(is_running=isinstance(event, Validated))
+                        if isinstance(event, Validated):
+                            live.pace.observe(time.time(), event.step)
+                        speed.restart()
+            except Exception as error:  # training is worth more than any error of the report
+                if not warned:
+                    warned = True
+                    step = getattr(event, "step", 0)
+                    reason = str(error) or type(error).__name__
+                    yield Warned(step, f"--report: {reason}; training continues")
+    except CaptionerError:  # such as a divergence: the page must not reload itself any more
+        if live.run.report.exists():
+            with suppress(Exception):
+                write(is_running=False)
+        raise
 
 
-def _last(folder: Path) -> Restored | None:
-    """Restore the last checkpoint of a run without its optimizer state, or return None if there is none yet."""
-    path = folder / LAST
-    return open_run(path) if path.exists() else None
+def follow(folder: Path, path: Path, images: Path | None = None, poll: float = POLL) -> Iterator[RunState | str]:
+    """Rewrite the report of a run folder at `path` while another process trains in it, and once more at the end.
 
+    Yield the problems of images that cannot be captioned, and the state at the end.
 
-def _gallery(loaded: Restored, corpus: Corpus, images: Path | None) -> Gallery:
-    name = loaded.config.validate.split
-    pictures = pictures_of_split(corpus, name, images)
-    return caption_fixed_images(loaded, corpus, name, fixed_rows(corpus.split(name)), pictures)
+    Raises: CaptionerError if the folder was deleted, or the page cannot be written.
+    """
+    watch, live = RunWatch(folder), LiveReport(folder, images, threads=1)
+    run, problem, due = live.run, "", 0.0
+    seen: tuple[FileVersion | None, ...] | None = None
+    existed = False
+    while True:
+        state = watch.look()
+        existed = existed or state.kind is not Kind.MISSING
+        if existed and state.kind is Kind.MISSING:
+            raise CaptionerError(f"{folder}: {state.text}")
+        has_ended = state.kind in (Kind.ENDED, Kind.LOST)
+        versions = tuple(map(file_version, (run.config, run.history, run.last)))
+        if versions[0] is not None and (has_ended or (versions != seen and time.perf_counter() >= due)):
+            if seen is None and not has_ended:  # first without captions: to load the data set may take a while
+                write_file(path, live.render(True, recorded=state.changed))
+            live.load()
+            start, seen = time.perf_counter(), versions
+            # without the command to resume, which has a path of this machine
+            write_file(path, live.render(not has_ended, state.text.partition(";")[0], state.changed))
+            due = start + (time.perf_counter() - start) / SHARE
+            if live.problem != problem:
+                problem = live.problem
+                if problem:
+                    yield problem
+        if has_ended:
+            yield state
+            return
+        time.sleep(poll)

@@ -33,12 +33,17 @@ IDS = {"gallery": "captions", "runs": "setup"}
 
 @dataclass(frozen=True)
 class ReportPage:
-    """Everything that a report shows; sections without content are omitted. `status` describes a run in training."""
+    """Everything that a report shows; sections without content are omitted. `status` describes a run in training.
+
+    `progress` has its steps done and in total; the page reloads itself every `reload` seconds, unless that is 0.
+    """
 
     title: str
     runs: Sequence[RunFacts]
     curves: Sequence[Drawing]
     status: str = ""
+    progress: tuple[int, int] | None = None
+    reload: int = 0
     figures: Sequence[Figure] = ()
     data: DataTable | None = None
     scores: ScoreTable | None = None

@@ -4,7 +4,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +189,113 @@ def test_a_report_never_replaces_a_checkpoint(own_run: Path, cli: Callable[..., 
     done = cli("report", own_run, "--output", own_run / "best.h5", "--overwrite")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert (own_run / "best.h5").read_bytes() == before
+
+
+# --- report --follow
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until a condition holds; a hang is a failure."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+@contextmanager
+def process(*words: object) -> Iterator[subprocess.Popen[str]]:
+    """Start a command; end it at the end, if it still runs."""
+    command = [sys.executable, "-m", "captioner", *map(str, words)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def end(started: subprocess.Popen[str], number: int | None = None) -> tuple[int, str]:
+    """Send a signal, if any, and return the exit code and what was printed to stderr."""
+    if number is not None:
+        started.send_signal(number)
+    _, err = started.communicate(timeout=120)
+    return started.returncode, err
+
+
+ENDLESS = ("-o", "train.epochs=1000000", "-o", "train.log_every=1")
+
+
+def test_a_training_is_followed_from_its_start_to_its_end(small_options: tuple[str, ...], tmp_path: Path) -> None:
+    run = tmp_path / "my run"
+    page = run / "report.html"
+
+    def shows(*texts: str) -> bool:
+        return page.exists() and all(text in page.read_text() for text in texts)
+
+    with process("report", run, "--follow") as following:
+        assert following.stderr is not None
+        assert following.stderr.readline() == f"{run}: not found yet; waiting for a training run (Ctrl-C to end)\n"
+        with process("train", *small_options, *ENDLESS, "--run", run) as trained:
+            wait_for(lambda: shows("training: step", 'http-equiv="refresh"', "Time left", "Speed", '<li class="entry"'))
+            assert end(trained, signal.SIGINT)[0] == 130
+        code, err = end(following)
+        resume = f"training was stopped; continue with captioner train --resume '{run}'"
+        assert (code, err) == (0, f"{run}: {resume}\n{page}: written\n")
+    assert shows("Training curves", '<li class="entry"', "stopped")
+    assert not shows('http-equiv="refresh"')
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="elsewhere, a killed run is detected only after a while")
+def test_a_killed_training_ends_it_and_ctrl_c_leaves_the_page(small_options: tuple[str, ...], tmp_path: Path) -> None:
+    run, page = tmp_path / "run", tmp_path / "page.html"
+    with process("train", *small_options, *ENDLESS, "--run", run) as trained:
+        wait_for(lambda: (run / "last.h5").exists())
+        with process("report", run, "--follow", "--output", page) as interrupted:
+            wait_for(page.exists)
+            assert end(interrupted, signal.SIGINT) == (130, f"{page} (Ctrl-C to end)\n\ncaptioner: interrupted\n")
+        assert page.read_text().endswith("</html>")
+        assert not list(tmp_path.glob(".*"))
+        with process("report", run, "--follow", "--output", page, "--overwrite") as following:
+            wait_for(lambda: '<li class="entry"' in page.read_text())
+            trained.kill()
+            code, err = end(following)
+    assert code == 0
+    assert f"{run}: training was killed, or its process is not visible; continue with captioner train" in err
+
+
+def test_a_finished_run_is_written_at_once(own_run: Path, cli: Callable[..., Any]) -> None:
+    page = own_run / "report.html"
+    for _ in range(2):  # the page in the run folder is replaced, as by `train --report`
+        done = cli("report", own_run, "--follow")
+        assert (done.code, done.out) == (0, "")
+        assert done.err == f"{page} (Ctrl-C to end)\n{own_run}: training is done\n{page}: written\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no/gone"], "no/gone: folder not found; expected a run folder"),
+        (["done/last.h5"], "done/last.h5: expected a run folder, got a file; try captioner report done --follow"),
+        (["photos"], "photos: expected a run folder from `captioner train`, got one with other files"),
+        (["done", "--images", "x"], "x: folder not found; name the folder of the photographs with --images"),
+        (["done", "done"], "--follow: expected one run folder, got 2"),
+        (["done", "-n", "3", "--split", "val"], "--follow shows what validation measures; remove --split, -n"),
+        (["done", "--output", "mine.html"], "mine.html: exists already; name another file, or replace it with"),
+        (["done", "--output", "photos/a.png", "--overwrite"], "photos/a.png: expected an HTML page to replace, got"),
+    ],
+)
+def test_mistakes_of_follow(
+    words: list[str], message: str, own_run: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_run.parent)
+    own_run.rename("done")
+    Path("photos").mkdir()
+    Path("photos", "a.png").write_text("mine")
+    Path("mine.html").touch()
+    done = cli("report", *words, "--follow")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"captioner: {message}")
+    assert done.err.count("\n") == 1
+
+
+def test_a_report_needs_a_file(own_run: Path, cli: Callable[..., Any]) -> None:
+    assert cli("report", own_run) == (2, "", "captioner: --output: missing; name the file of the page\n")

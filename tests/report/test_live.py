@@ -3,24 +3,30 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from captioner.inference.caption_features import caption_split
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Features
-from captioner.errors import CaptionerError
-from captioner.inference.load import open_corpus, open_run
-from captioner.report import live
+from captioner.errors import CaptionerError, DivergenceError
+from captioner.inference.load import load, open_corpus, open_run
+from captioner.report import live, progress
 from captioner.report.downsampling import evenly_spaced
-from captioner.report.fixed_images import SHOWN
-from captioner.report.live import live_page, with_report
-from captioner.training.events import Validated, Warned
+from captioner.report.gallery import FIXED
+from captioner.report.live import LiveReport, follow, with_report
+from captioner.report.progress import Kind, RunState
+from captioner.storage import checkpoint
+from captioner.training.events import Event, Validated, Warned
 from captioner.training.resume import resume
+from captioner.training.run_folder import RunFolder
 from captioner.training.train import train
 
 OPTIONS = ("train.epochs=2", "train.log_every=2", "validate.score_every=1", "train.learning_rate=0.01")
@@ -45,9 +51,11 @@ def test_the_report_is_written_after_every_validation(config: Config, tmp_path: 
     page = (run / "report.html").read_text()
     assert pages == [False, True], "it is written after the event"
     assert not [event for event in events if isinstance(event, Warned)]
-    assert page.count('<li class="entry"') == SHOWN
+    assert page.count('<li class="entry"') == FIXED
     assert "Training curves" in page
     assert "training: step" not in page, "the training has ended"
+    assert 'http-equiv="refresh"' not in page
+    assert "<progress" not in page
     speeds = [json.loads(line) for line in (run / "speed.jsonl").read_text().splitlines()]
     assert [one["step"] for one in speeds] == [2, 4, 6, 8]
     assert all(one["words_per_second"] > 0 for one in speeds)
@@ -64,7 +72,29 @@ def test_a_page_during_training_states_the_step(config: Config, tmp_path: Path) 
     for event in with_report(train(config, run), run):
         if isinstance(event, Validated) and event.epoch == 2:
             page = (run / "report.html").read_text()
-    assert "training: step 4 of 8, epoch 1" in page
+    assert "training: step 4 of 8 (50 %), epoch 1 of 2" in page
+    assert '<progress max="8" value="4"' in page
+    assert '<meta http-equiv="refresh" content="10">' in page
+    assert re.search(r"<dt>Time left</dt><dd>\d+ s<small>until \d\d:\d\d</small>", page)
+    assert re.search(r"<dt>Speed</dt><dd>[\d,]+<small>words per second</small>", page)
+
+
+def test_a_diverged_run_does_not_reload_its_page(config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def events() -> Iterator[Event]:
+        for event in train(config, run):
+            yield event
+            if isinstance(event, Validated):
+                break
+        raise DivergenceError("step 5: the loss is not finite")
+
+    with pytest.raises(DivergenceError):
+        for _ in with_report(events(), run):
+            pass
+    page = (run / "report.html").read_text()
+    assert "Training curves" in page
+    assert 'http-equiv="refresh"' not in page
 
 
 def break_rendering(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
@@ -116,7 +146,8 @@ def test_a_full_disk_keeps_the_last_report(
         pass
     before = (run / "report.html").read_bytes()
     with files_of_at_most(10_000), pytest.raises(CaptionerError, match=r"report.html: cannot write: File too"):
-        live.write_live_page(run, open_corpus(open_run(run)), 8)
+        for _ in follow(run, run / "report.html"):
+            pass
     assert (run / "report.html").read_bytes() == before
     assert not list(run.glob(".report*"))
 
@@ -124,12 +155,11 @@ def test_a_full_disk_keeps_the_last_report(
 def test_a_run_without_a_checkpoint_has_a_page(tiny_run: Path, tmp_path: Path) -> None:
     for name in ("config.yaml", "history.jsonl"):
         (tmp_path / name).write_bytes((tiny_run / name).read_bytes())
-    corpus = open_corpus(open_run(tiny_run))
-    page = live_page(tmp_path, corpus, 8).decode()
+    page = LiveReport(tmp_path).render(is_running=True).decode()
     assert "Training curves" in page
     assert 'class="entry"' not in page
     with pytest.raises(CaptionerError, match=r"config.yaml: not found"):
-        live_page(tmp_path / "none", corpus, 8)
+        LiveReport(tmp_path / "none").render(is_running=True)
 
 
 def test_a_resumed_run_has_the_speeds_of_its_steps_once(config: Config, tmp_path: Path) -> None:
@@ -158,5 +188,126 @@ def test_only_the_shown_images_are_captioned(tiny_run: Path) -> None:
     corpus = open_corpus(open_run(tiny_run))
     features = Recorded(corpus.split("val").features)
     val = dataclasses.replace(corpus.split("val"), features=features)
-    live_page(tiny_run, dataclasses.replace(corpus, splits={**corpus.splits, "val": val}), 8)
-    assert features.read == set(evenly_spaced(range(10), SHOWN))
+    report = LiveReport(tiny_run)
+    report.use(dataclasses.replace(corpus, splits={**corpus.splits, "val": val}), None)
+    report.render(is_running=False)
+    assert features.read == set(evenly_spaced(range(10), FIXED))
+
+
+# --- following a run from another process
+
+
+def captioned(run: Path, images: Path | None = None) -> LiveReport:
+    report = LiveReport(run, images, threads=1)
+    report.load()
+    report.render(is_running=True)
+    return report
+
+
+def entries(page: bytes) -> list[tuple[str, str]]:
+    """The names and captions of a page."""
+    text = page.decode()
+    captions = [caption.replace("(no words)", "") for caption in re.findall(r'class="caption"[^>]*>([^<]*)', text)]
+    return [*zip(re.findall(r'data-name="([^"]*)"', text), captions, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["tiny_run", "attention_run"])
+def test_captions_are_those_of_the_last_checkpoint(kind: str, request: pytest.FixtureRequest) -> None:
+    run = request.getfixturevalue(kind)
+    report = captioned(run)
+    assert report.problem == ""
+    split = open_corpus(open_run(run)).split("val")
+    expected = {one.image: one.text for one in caption_split(load(run / "last.h5"), split)}
+    shown = dict(entries(report.render(is_running=True)))
+    assert shown == {name: expected[name] for name in shown}
+    assert len(shown) == FIXED
+    page = report.render(is_running=True).decode()
+    assert ("strongest region" in page) is (kind == "attention_run")
+    total = checkpoint.load(run / "last.h5").meta.step
+    assert f"training: step {total} of {total} (100 %)" in page
+
+
+def test_images_are_captioned_again_only_for_another_checkpoint(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = captioned(own_run)
+    first = report.render(is_running=False)
+    with monkeypatch.context() as counted:
+        counted.setattr(live, "caption_fixed_images", lambda *_: pytest.fail("captioned again"))
+        counted.setattr(live, "build_corpus", lambda *_: pytest.fail("loaded again"))
+        RunFolder(own_run).log({"kind": "step", "step": 99, "epoch": 9})
+        report.load()
+        assert entries(report.render(is_running=False)) == entries(first)
+    calls: list[object] = []
+    monkeypatch.setattr(live, "caption_fixed_images", lambda *_: calls.append(1))
+    shutil.copy(own_run / "last.h5", own_run / "new.h5")
+    os.replace(own_run / "new.h5", own_run / "last.h5")
+    report.render(is_running=False)
+    assert calls == [1]
+
+
+def test_a_damaged_checkpoint_keeps_the_captions_of_the_last_one(own_run: Path) -> None:
+    report, whole = captioned(own_run), (own_run / "last.h5").read_bytes()
+    first = entries(report.render(is_running=True))
+    (own_run / "last.h5").write_bytes(whole[:-100])
+    assert entries(report.render(is_running=True)) == first
+    assert report.problem.startswith(f"{own_run / 'last.h5'}: damaged: expected ")
+    (own_run / "last.h5").write_bytes(whole)
+    assert entries(report.render(is_running=True)) == first
+    assert report.problem == ""
+
+
+def test_without_its_data_set_a_run_has_a_page(own_run: Path) -> None:
+    config = (own_run / "config.yaml").read_text()
+    moved = re.sub("source: scenes(.*)root: [^\n]*", r"source: prepared\1root: gone.h5", config, flags=re.DOTALL)
+    (own_run / "config.yaml").write_text(moved)
+    report = captioned(own_run)
+    assert "gone.h5" in report.problem
+    page = report.render(is_running=True)
+    assert entries(page) == []
+    assert "training: step 8, epoch 2" in page.decode()
+
+
+def test_photographs_are_read_from_the_given_folder_only(photo_run: Path) -> None:
+    without, found = captioned(photo_run), captioned(photo_run, photo_run.parent / "photos")
+    assert b"data:image/jpeg" not in without.render(is_running=True)
+    assert found.render(is_running=True).count(b"data:image/jpeg") == 2
+
+
+def test_an_ended_run_is_written_once(own_run: Path, tmp_path: Path) -> None:
+    def state() -> list[object]:
+        files = sorted(own_run.rglob("*"))
+        return [os.stat(own_run).st_mtime_ns, *((file, file.stat().st_mtime_ns, file.read_bytes()) for file in files)]
+
+    before, path = state(), tmp_path / "page.html"
+    assert list(follow(own_run, path)) == [(Kind.ENDED, "training is done", mtime(own_run))]
+    assert state() == before, "the folder is only read"
+    page = path.read_text()
+    assert 'http-equiv="refresh"' not in page
+    assert page.count('<li class="entry"') == FIXED
+
+
+def mtime(run: Path) -> float:
+    return (run / "history.jsonl").stat().st_mtime_ns / 1e9
+
+
+def test_a_killed_run_has_no_path_of_the_machine_on_its_page(
+    own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_run / "summary.json").unlink()
+    monkeypatch.setattr(progress, "QUIET", -1)
+    path = tmp_path / "page.html"
+    (state,) = follow(own_run, path)
+    assert isinstance(state, RunState)
+    assert state.text.endswith(f"continue with captioner train --resume {own_run}")
+    page = path.read_text()
+    assert "training was killed, or its process is not visible</p>" in page
+    assert str(own_run) not in page
+
+
+def test_a_deleted_run_is_an_error(own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own_run / "summary.json").unlink()
+    for file in own_run.iterdir():
+        os.utime(file)
+    monkeypatch.setattr("time.sleep", lambda seconds: shutil.rmtree(own_run))
+    with pytest.raises(CaptionerError, match=r"run: folder not found; it was moved or deleted"):
+        next(follow(own_run, tmp_path / "page.html"))
+    assert b'http-equiv="refresh"' in (tmp_path / "page.html").read_bytes()
