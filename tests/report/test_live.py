@@ -217,7 +217,7 @@ def test_captions_are_those_of_the_last_checkpoint(kind: str, request: pytest.Fi
     report = captioned(run)
     assert report.problem == ""
     split = open_corpus(open_run(run)).split("val")
-    expected = {one.image: one.text for one in caption_split(load(run / "last.h5"), split)}
+    expected = {one.image: one.text for one in load(run / "last.h5").caption_split(split)}
     shown = dict(entries(report.render(is_running=True)))
     assert shown == {name: expected[name] for name in shown}
     assert len(shown) == FIXED
