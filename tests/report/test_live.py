@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from captioner.inference.caption_features import caption_split
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
