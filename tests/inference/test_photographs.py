@@ -143,22 +143,6 @@ def test_samples_depend_only_on_the_content_of_the_photograph(
     assert sampled([Path(moved)]) == {"moved.png": whole[new_photos[2].name]}
 
 
-def test_weights_are_packed_once_for_all_batches(
-    photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, for_inference = [], CaptioningRNN.for_inference
-
-    def counted(self: CaptioningRNN) -> Any:
-        made.append(self)
-        return for_inference(self)
-
-    monkeypatch.setattr(CaptioningRNN, "for_inference", counted)
-    monkeypatch.setattr(captioner_module, "PHOTO_BATCH", 1)
-    two = dataclasses.replace(photo_model, config=dataclasses.replace(photo_model.config, threads=2))
-    assert len(list(captioner_of(two).caption_photos(new_photos, SCENES))) == 6
-    assert made == [two.model] * 2, "one for each thread"
-
-
 def test_the_reranker_is_built_once_for_all_batches(
     photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch, inversions: list[int]
 ) -> None:
@@ -215,14 +199,6 @@ def test_candidates_are_sorted_and_the_first_is_the_caption(
     assert [text for text, _ in again] == [text for text, _ in first.candidates or ()]
 
 
-def test_a_damaged_photograph_is_one_error_line(new_photos: list[Path]) -> None:
-    content = new_photos[0].read_bytes()
-    new_photos[0].write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError) as caught:
-        read_photo(new_photos[0], 64)
-    assert str(caught.value).isprintable()
-
-
 def identity(restored: Restored, encoder: str, width: int | None = None) -> Restored:
     """A copy of the run whose checkpoint names another encoder."""
     model, meta = restored.model, dataclasses.replace(restored.meta, encoder=encoder)
@@ -258,11 +234,6 @@ def test_an_unknown_training_encoder_requires_the_option(photo_model: Restored) 
     assert open_encoder_of(other, "scenes").identity == ENCODER
     with pytest.raises(CheckpointError, match=rf"^encoder {ENCODER}: features: expected 7 numbers per image, got"):
         open_encoder_of(identity(other, other.meta.encoder, 7), "scenes")
-
-
-def test_an_unknown_encoder_is_rejected(photo_model: Restored) -> None:
-    with pytest.raises(UsageError, match=r"^encoder nonsense: expected scenes, "):
-        open_encoder_of(photo_model, "nonsense")
 
 
 SETTINGS = {"mean": "0", "scale": "255"}
@@ -376,8 +347,3 @@ def test_options_of_an_unknown_encoder_come_from_the_command(photo_model: Restor
     )
     with pytest.raises(UsageError, match="mean"):
         open_encoder_of(trained, f"onnx:{model}")
-
-
-def test_an_encoder_of_another_width_is_rejected(photo_model: Restored) -> None:
-    with pytest.raises(CheckpointError, match=f"expected 7 numbers per image, got {FEATURES}"):
-        open_encoder_of(identity(photo_model, ENCODER, 7))
