@@ -9,8 +9,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.options import PATH, config_options, override_option
-from captioner.errors import UsageError
-from captioner.printable import printable
+from captioner.errors import UsageError, printable
 
 HEADER = "# Every option with its default. Keep the lines that you change and delete the rest.\n"
 

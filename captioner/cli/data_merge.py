@@ -8,7 +8,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.options import PATH
-from captioner.printable import printable
+from captioner.errors import printable
 
 
 @click.command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from captioner.printable import printable, quoted
+from captioner.errors import printable, quoted
 
 COUNTS = {
     "skipped": "skipped lines",

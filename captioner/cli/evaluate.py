@@ -11,9 +11,8 @@ import click
 from captioner.cli import output
 from captioner.cli.completion import complete_run
 from captioner.cli.options import PATH, data_option, ensemble_option, example_override_option
-from captioner.errors import UsageError
+from captioner.errors import UsageError, printable
 from captioner.evaluation.titles import SCORES, format_interval, format_score, statistic_rows
-from captioner.printable import printable
 
 if TYPE_CHECKING:
     from captioner.evaluation.evaluate import Evaluated

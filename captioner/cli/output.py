@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captioner.errors import CaptionerError
-from captioner.printable import printable
+from captioner.errors import CaptionerError, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -13,7 +13,7 @@ from captioner.config.checks import is_used
 from captioner.config.options import Prepare
 from captioner.config.schema import Option, options
 from captioner.config.values import nearest_option
-from captioner.printable import similar
+from captioner.errors import similar
 
 OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
 PREPARE = frozenset(option.path for option in options(Prepare))

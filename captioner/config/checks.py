@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from captioner.config.options import Config
 from captioner.config.schema import either, options
 from captioner.config.values import MAX_SHOWN
-from captioner.errors import ConfigError
-from captioner.printable import printable
+from captioner.errors import ConfigError, printable
 
 DEFAULTS: Mapping[str, Any] = {option.path: option.default for option in options()}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.config.schema import Option
-from captioner.printable import printable, quoted, similar
+from captioner.errors import printable, quoted, similar
 
 NULL = re.compile(r"null|Null|NULL|~|")
 BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}

@@ -22,8 +22,7 @@ from captioner.config.options import Config
 from captioner.config.schema import Option, build, options, sections
 from captioner.config.shipped import locate, not_found
 from captioner.config.values import MAX_SHOWN, Scalar, closest, forbidden, read, write
-from captioner.errors import ConfigError
-from captioner.printable import printable
+from captioner.errors import ConfigError, printable
 from captioner.storage.files import read_bytes
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

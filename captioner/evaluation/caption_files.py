@@ -16,9 +16,8 @@ from typing import Any, TypeAlias
 from captioner.data.readers import CaptionRecord, Issue, read_captions
 from captioner.data.readers.records import image_name, parse_json
 from captioner.data.splits import group_by_image
-from captioner.errors import DataError
+from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
-from captioner.printable import quoted
 from captioner.storage.atomic import write_file
 from captioner.storage.files import check_output, read_bytes
 

@@ -16,14 +16,13 @@ from typing import Any
 
 import captioner
 from captioner.config.yaml_io import config_differences, yaml_text
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError, UsageError, printable, quoted
 from captioner.evaluation.titles import SCORES, format_interval, format_score, statistic_rows
 from captioner.export.scores_file import SplitScores, read_scores
 from captioner.images.recipe import parse_identity
 from captioner.inference.package_info import LICENSE, MAX_NAME, BaseModel, base_models_of, is_name
 from captioner.inference.restore import Restored, model_properties
 from captioner.model.losses import perplexity
-from captioner.printable import printable, quoted
 from captioner.storage.files import read_json_object, read_text
 from captioner.text.vocabulary import SPECIAL
 

@@ -11,10 +11,9 @@ from typing import Any
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse
-from captioner.errors import CaptionerError, DataError
+from captioner.errors import CaptionerError, DataError, quoted
 from captioner.inference.package_info import DATA_SET
 from captioner.inference.restore import Restored
-from captioner.printable import quoted
 from captioner.storage.checkpoint import Meta
 from captioner.text.vocabulary import Vocab
 

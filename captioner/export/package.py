@@ -18,7 +18,7 @@ import captioner
 from captioner.arrays import Params, cast
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
-from captioner.errors import CaptionerError, CheckpointError, UsageError
+from captioner.errors import CaptionerError, CheckpointError, UsageError, quoted
 from captioner.export.card import CardFacts, CardOptions, collect_facts, default_name, model_card
 from captioner.images.recipe import parse_identity
 from captioner.inference.find_checkpoint import GROUP
@@ -37,7 +37,6 @@ from captioner.inference.package_info import (
 from captioner.inference.photographs import open_encoder_of
 from captioner.inference.restore import Restored
 from captioner.model.image_input import standardizer_arrays
-from captioner.printable import quoted
 from captioner.storage import checkpoint, sealed
 from captioner.storage.atomic import write_atomically
 from captioner.storage.checkpoint import Checkpoint

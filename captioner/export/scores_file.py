@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from captioner.config.options import Decode
-from captioner.errors import DataError
+from captioner.errors import DataError, printable, quoted
 from captioner.metrics import NAMES
-from captioner.printable import printable, quoted
 from captioner.storage.files import read_text
 
 STATISTICS = ("perplexity", "true", "pointing", "distinct", "novel", "repeats")

@@ -15,11 +15,10 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError, UsageError, printable
 from captioner.images.photo import square
 from captioner.images.protobuf import refuse_external_data
 from captioner.parallel.thread_pool import call_with_deadline
-from captioner.printable import printable
 from captioner.storage.files import read_bytes
 
 BYTES = 1 << 31

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.errors import DataError
-from captioner.printable import printable
+from captioner.errors import DataError, printable
 
 FLOAT = 1
 OPSET, IR = 13, 7

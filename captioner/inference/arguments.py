@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.config.schema import NOUNS, Option
-from captioner.errors import UsageError
-from captioner.printable import quoted
+from captioner.errors import UsageError, quoted
 
 TYPES: Mapping[type, Any] = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str, Path: (str, os.PathLike)}
 """The Python types of the values of an option; a boolean is not a number."""

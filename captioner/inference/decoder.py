@@ -10,8 +10,7 @@ from captioner.arrays import Array
 from captioner.config.options import Decode
 from captioner.config.values import MAX_SHOWN, closest
 from captioner.decode import Constraints, State, StepFunction, beam, greedy, sample
-from captioner.errors import ConfigError
-from captioner.printable import printable
+from captioner.errors import ConfigError, printable
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 

@@ -14,9 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captioner.errors import CheckpointError
+from captioner.errors import CheckpointError, quoted, similar
 from captioner.inference.package_info import WEIGHTS, PackageInfo, check_seal, find_package, is_name, read_info
-from captioner.printable import quoted, similar
 from captioner.storage.sealed import SEAL
 
 if TYPE_CHECKING:

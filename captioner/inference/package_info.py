@@ -16,8 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from captioner.errors import CheckpointError
-from captioner.printable import printable, quoted
+from captioner.errors import CheckpointError, printable, quoted
 from captioner.storage.files import read_bytes, read_first_json_object
 from captioner.storage.sealed import digest
 from captioner.text.strict_json import to_json

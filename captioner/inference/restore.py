@@ -14,7 +14,7 @@ from captioner.config.checks import SHAPING
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
-from captioner.errors import CaptionerError, CheckpointError, ConfigError
+from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
 from captioner.images.recipe import same_encoder
 from captioner.inference.package_info import check_seal, in_package, read_info
 from captioner.layers.dropout import Dropout
@@ -23,7 +23,6 @@ from captioner.model.image_input import Standardizer
 from captioner.model.interface import CaptionModel
 from captioner.model.parameters import Sizes
 from captioner.optim.update_rules import EMA
-from captioner.printable import printable
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.storage.sealed import MODEL

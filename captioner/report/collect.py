@@ -11,12 +11,11 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
-from captioner.errors import UsageError
+from captioner.errors import UsageError, printable
 from captioner.evaluation.evaluate import NamedCaptioner, evaluate_split, open_captioners
 from captioner.evaluation.scoring import ScoredCaptions
 from captioner.inference.captioner import Captioner
 from captioner.metrics import NAMES, scores_from_sums
-from captioner.printable import printable
 from captioner.report.compare import Comparison, compare
 from captioner.report.curves import curves
 from captioner.report.data_facts import DataTable, data_table

@@ -9,8 +9,8 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Split
+from captioner.errors import printable
 from captioner.evaluation.titles import SCORES
-from captioner.printable import printable
 from captioner.report.gallery import MAX_REFERENCES, MAX_TEXT, SIDE, shown_name, shown_text
 from captioner.report.pictures import Embedded, Picture, embed_or_none
 from captioner.report.scores import interval, score

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from captioner.data.corpus import Corpus
 from captioner.data.summary import ROWS, summarize_split
-from captioner.printable import printable
+from captioner.errors import printable
 
 MAX_NAME = 80
 

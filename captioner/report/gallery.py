@@ -11,10 +11,10 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
+from captioner.errors import printable
 from captioner.inference.caption import Candidate, Caption
 from captioner.inference.captioner import Captioner
 from captioner.inference.restore import Restored, check_corpus
-from captioner.printable import printable
 from captioner.report.downsampling import evenly_spaced
 from captioner.report.pictures import Embedded, Picture, WordMap, embed_or_none, word_maps
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from captioner.errors import CaptionerError
-from captioner.printable import printable
+from captioner.errors import CaptionerError, printable
 from captioner.storage.files import regular_file
 from captioner.training.run_folder import HISTORY_LIMIT, RunFolder
 

@@ -14,10 +14,9 @@ from PIL import Image, ImageOps
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
-from captioner.errors import DataError
+from captioner.errors import DataError, printable
 from captioner.images.photo import read_photo, square
 from captioner.preparation.find_photos import find_below
-from captioner.printable import printable
 from captioner.storage.files import check_images_folder
 
 Picture: TypeAlias = NDArray[np.uint8] | Path | None

@@ -9,10 +9,10 @@ from typing import Any, TypeGuard
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import config_differences, parse
+from captioner.errors import printable
 from captioner.evaluation.scoring import distinct
 from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel, model_properties
-from captioner.printable import printable
 from captioner.report.history import History, merged_warnings, read_history
 from captioner.storage.files import read_json_object, read_text
 from captioner.training.run_folder import RunFolder

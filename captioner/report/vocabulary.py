@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from captioner.data.corpus import Split
-from captioner.printable import printable
+from captioner.errors import printable
 from captioner.text.tokenizer import tokenize
 from captioner.text.vocabulary import SPECIAL, Vocab
 

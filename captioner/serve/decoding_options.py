@@ -11,9 +11,8 @@ from captioner.config.options import Decode
 from captioner.config.schema import Bound, Option, options
 from captioner.config.values import MAX_SHOWN, Scalar, closest, read, write
 from captioner.config.yaml_io import dump, parse
-from captioner.errors import ConfigError
+from captioner.errors import ConfigError, printable
 from captioner.inference.captioner import MAX_N_BEST, Captioner
-from captioner.printable import printable
 from captioner.serve.limits import RequestError
 
 SECTION = "decode."

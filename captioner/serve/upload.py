@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 
-from captioner.printable import printable
+from captioner.errors import printable
 from captioner.serve.limits import Limits, RequestError, busy, megabytes
 
 PHOTO, NAME = "photo", "image"

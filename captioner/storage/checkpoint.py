@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.arrays import Array, Params
-from captioner.errors import CheckpointError
-from captioner.printable import printable
+from captioner.errors import CheckpointError, printable
 from captioner.storage.sealed import SEAL, Seal
 from captioner.storage.sealed_arrays import read, write
 

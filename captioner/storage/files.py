@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 
-from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.printable import similar
+from captioner.errors import CaptionerError, DataError, UsageError, similar
 
 TEXT_LIMIT, LINE_LIMIT = 1 << 26, 1 << 16
 MAX_ENTRIES = 1000

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from captioner.arrays import Array, Params
-from captioner.printable import printable
+from captioner.errors import printable
 from captioner.storage.atomic import replacing, writing
 from captioner.storage.hdf5 import new_file, not_as_written
 from captioner.storage.sealed import SIZE, Seal

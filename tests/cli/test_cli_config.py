@@ -14,8 +14,7 @@ from captioner.config.options import Config
 from captioner.config.schema import json_schema
 from captioner.config.shipped import shipped
 from captioner.config.yaml_io import load, parse
-from captioner.errors import CaptionerError, ConfigError, UsageError
-from captioner.printable import printable
+from captioner.errors import CaptionerError, ConfigError, UsageError, printable
 
 
 def run(*args: str) -> Result:

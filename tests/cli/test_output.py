@@ -14,7 +14,7 @@ import captioner.cli
 from captioner.cli import output
 from captioner.data.corpus import Corpus, Split
 from captioner.data.prepared import write_prepared
-from captioner.printable import LIMIT
+from captioner.errors import LIMIT
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 HOSTILE = {

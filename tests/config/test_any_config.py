@@ -13,8 +13,7 @@ from captioner.config import yaml_io as configio
 from captioner.config.options import Config
 from captioner.config.schema import Option, build, options
 from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, dump, parse
-from captioner.errors import ConfigError
-from captioner.printable import JOINERS
+from captioner.errors import JOINERS, ConfigError
 
 
 def named(split: str) -> Config:

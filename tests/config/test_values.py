@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from captioner.config.schema import Option, options
 from captioner.config.values import MAX_SHOWN, SYNONYMS, Scalar, closest, read, write
 from captioner.config.yaml_io import OPTIONS
-from captioner.printable import JOINERS
+from captioner.errors import JOINERS
 
 TABLE = {option.path: option for option in options()}
 INT, FLOAT, BOOL = TABLE["train.max_steps"], TABLE["train.clip_norm"], TABLE["decode.suppress_unk"]

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, PLAIN, POOL, SIDE, TWO, error_of, features, model
 from PIL import Image
 
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError, UsageError, printable
 from captioner.images import onnx, open_encoder, open_parts, protobuf
 from captioner.images.onnx import OnnxEncoder
 from captioner.images.protobuf import node, value_info
 from captioner.images.recipe import parse_identity
-from captioner.printable import printable
 
 
 @pytest.mark.parametrize(("nodes", "shape"), [(POOL, NCHW), (AVERAGE, NHWC)])

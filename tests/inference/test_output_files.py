@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.errors import CaptionerError, UsageError
+from captioner.errors import CaptionerError, UsageError, printable
 from captioner.images import photo
 from captioner.inference.caption import Attention, Caption
 from captioner.inference.output_files import AttentionFiles, Sidecars, check_folder, check_suffix
-from captioner.printable import printable
 
 
 def caption_of(path: Path) -> Caption:

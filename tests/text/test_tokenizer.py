@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from captioner.printable import JOINERS
+from captioner.errors import JOINERS
 from captioner.text import join as join_module
 from captioner.text import tokenizer
 from captioner.text.join import join

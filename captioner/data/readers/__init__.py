@@ -14,8 +14,7 @@ from captioner.data.readers.annotations import coco, karpathy
 from captioner.data.readers.find_captions import caption_files_hint
 from captioner.data.readers.records import SPLITS, CaptionRecord, Columns, Issue, image_name, parse_json, split_name
 from captioner.data.readers.tables import FORMATS, TOKEN, json_entry
-from captioner.errors import DataError
-from captioner.printable import quoted
+from captioner.errors import DataError, quoted
 from captioner.storage.files import read_bytes, read_text
 
 __all__ = ["CaptionRecord", "Columns", "Issue", "read", "read_list", "split_in_name", "split_name"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from captioner.data.readers.records import CaptionRecord, Issue
-from captioner.printable import quoted
+from captioner.errors import quoted
 
 
 def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Issue]:

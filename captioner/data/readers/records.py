@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from captioner.printable import quoted
+from captioner.errors import quoted
 
 
 class CaptionRecord(NamedTuple):

@@ -10,8 +10,7 @@ from itertools import islice
 from typing import Any
 
 from captioner.data.readers.records import CaptionRecord, Columns, Issue, parse_json
-from captioner.errors import DataError
-from captioner.printable import quoted
+from captioner.errors import DataError, quoted
 
 DELIMITERS = (",", "\t", ";", "|")
 SEPARATOR = re.compile(r"(?P<blank>\s*)sep=(?P<separator>[,\t;|])[^\S\r\n]*(?=[\r\n])", re.IGNORECASE)
