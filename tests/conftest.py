@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -87,6 +88,17 @@ class Done(NamedTuple):
     code: int
     out: str
     err: str
+
+    def succeeded(self) -> "Done":
+        """Assert that the exit code is 0 and that nothing was printed to stderr."""
+        assert (self.code, self.err) == (0, "")
+        return self
+
+    def failed(self, code: int, message: str) -> None:
+        """Assert the exit code, that nothing was printed to stdout, and one line on stderr that contains a text."""
+        assert (self.code, self.out) == (code, "")
+        assert re.fullmatch(r"captioner: [^\n]+\n", self.err), self.err
+        assert message in self.err
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,7 @@ def new_captions(cli: Callable[..., Any], photo_run: Path, new_folder: Path) -> 
     """The captions of the new photographs, each from its own command."""
     found = {}
     for path in sorted(new_folder.iterdir()):
-        done = cli("sample", photo_run, path)
-        assert (done.code, done.err) == (0, "")
+        done = cli("sample", photo_run, path).succeeded()
         found |= by_image(done.out)
     assert len(set(found.values())) > 2
     return found

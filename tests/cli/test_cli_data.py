@@ -42,8 +42,7 @@ def masked(text: str) -> str:
 
 @pytest.mark.smoke
 def test_check_of_captions(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    done = cli("data", "check", "photos/captions.csv", "--min-count", 1)
-    assert (done.code, done.err) == (0, "")
+    done = cli("data", "check", "photos/captions.csv", "--min-count", 1).succeeded()
     Path("photos/003.png").unlink()
     with open("photos/captions.csv", "a") as table:
         table.write('003.png,\n"0\n01.png",a dog\n')
@@ -68,18 +67,15 @@ def test_check_as_json(cli: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("source", ["birds.h5", "coco"])
 def test_check_of_a_data_set_prints_its_summary(source: str, cli: Callable[..., Any]) -> None:
-    done = cli("data", "check", source)
-    assert (done.code, done.err) == (0, "")
+    done = cli("data", "check", source).succeeded()
     assert done.out == cli("data", "summary", source).out
 
 
 def test_a_folder_of_photographs_is_not_a_table(cli: Callable[..., Any]) -> None:
-    done = cli("data", "check", "photos")
-    assert (done.code, done.out) == (1, "")
-    assert done.err == ("captioner: photos: expected a caption file, got a folder; did you mean photos/captions.csv?\n")
-    summary = cli("data", "summary", "photos")
-    assert (summary.code, summary.out) == (2, "")
-    assert summary.err.endswith("; to check caption files, use `captioner data check`\n")
+    cli("data", "check", "photos").failed(
+        1, "photos: expected a caption file, got a folder; did you mean photos/captions.csv?"
+    )
+    cli("data", "summary", "photos").failed(2, "; to check caption files, use `captioner data check`")
 
 
 def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
@@ -97,8 +93,7 @@ def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
 
 @pytest.mark.smoke
 def test_summary_of_a_prepared_file(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    done = cli("data", "summary", "birds.h5")
-    assert (done.code, done.err) == (0, "")
+    done = cli("data", "summary", "birds.h5").succeeded()
     golden("data_summary.txt", masked(done.out))
     counts = json.loads(cli("data", "summary", "birds.h5", "--json").out)
     assert counts.pop("counts")["min_count"] == 1
@@ -106,28 +101,20 @@ def test_summary_of_a_prepared_file(cli: Callable[..., Any], golden: Callable[..
 
 
 def test_summary_of_other_data_sets(cli: Callable[..., Any], small_config: Path) -> None:
-    coco = cli("data", "summary", "coco", "--json")
-    assert (coco.code, coco.err) == (0, "")
+    coco = cli("data", "summary", "coco", "--json").succeeded()
     assert {name: split["images"] for name, split in json.loads(coco.out)["splits"].items()} == {"train": 4, "val": 2}
     for source in (["scenes"], []):
-        done = cli("data", "summary", *source, "-c", small_config)
-        assert (done.code, done.err) == (0, "")
+        done = cli("data", "summary", *source, "-c", small_config).succeeded()
         assert re.search(r"\n  images +40 +10 +5 +5\n", done.out)
     assert done.out.startswith("data set of the config\n")
 
 
 def test_summary_of_a_file_that_is_not_a_data_set(cli: Callable[..., Any]) -> None:
-    done = cli("data", "summary", "photos/captions.csv")
-    assert (done.code, done.out) == (2, "")
-    assert done.err == (
-        "captioner: photos/captions.csv: expected a file written by `captioner prepare`, a folder of CS231n's "
-        "assignment 3, or scenes; to check caption files, use `captioner data check`\n"
+    cli("data", "summary", "photos/captions.csv").failed(
+        2, "photos/captions.csv: expected a file written by `captioner prepare`, a folder of CS231n's "
     )
-    absent = cli("data", "summary", "absent.h5")
-    assert (absent.code, absent.out) == (1, "")
-    assert absent.err == (
-        f"captioner: {Path.cwd() / 'absent.h5'}: not found; "
-        "expected a data set from `captioner prepare`; check the name\n"
+    cli("data", "summary", "absent.h5").failed(
+        1, f"{Path.cwd() / 'absent.h5'}: not found; expected a data set from `captioner prepare`; check the name"
     )
 
 
@@ -135,8 +122,7 @@ def test_a_summary_of_hostile_names_is_escaped(tmp_path: Path, cli: Callable[...
     corpus = prepared("birds.h5")
     hostile = type(corpus)(corpus.vocab, corpus.splits, "x\n\x1b[2J")
     write_prepared(tmp_path / "hostile.h5", hostile, {"counts": {"truncated": "x"}})
-    done = cli("data", "summary", "hostile.h5")
-    assert (done.code, done.err) == (0, "")
+    done = cli("data", "summary", "hostile.h5").succeeded()
     assert all(line.isprintable() for line in done.out.splitlines())
     assert r"of encoder x\n\x1b[2J" in done.out
 
@@ -176,8 +162,7 @@ def test_an_error_is_one_line_for_any_file_name(cli: Callable[..., Any]) -> None
 
 @pytest.mark.smoke
 def test_show(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    done = cli("data", "show", "birds.h5", "-n", 2)
-    assert (done.code, done.err) == (0, "")
+    done = cli("data", "show", "birds.h5", "-n", 2).succeeded()
     golden("data_show.txt", done.out)
     assert cli("data", "show", "birds.h5", "-n", 2, "--seed", 1).out != done.out
     shown = cli("data", "show", "birds.h5", "--split", "val", "-n", 99).out
@@ -204,8 +189,7 @@ def test_show_prints_one_line_per_text(cli: Callable[..., Any], tmp_path: Path) 
 
 
 def test_show_of_other_data_sets(cli: Callable[..., Any], small_config: Path) -> None:
-    coco = cli("data", "show", "coco", "-n", 1, "--seed", 0)
-    assert (coco.code, coco.err) == (0, "")
+    coco = cli("data", "show", "coco", "-n", 1, "--seed", 0).succeeded()
     assert re.fullmatch(r"train-0000\d\n(\t.+\n){3}", coco.out)
     scenes = cli("data", "show", "scenes", "-c", small_config, "--split", "heldout", "-n", 1)
     assert re.fullmatch(r"heldout-0000\d\n(\t.+\n){5}", scenes.out)

@@ -52,10 +52,8 @@ def test_a_shard_is_described(cli: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "x", "1/", "/4", ""])
 @pytest.mark.parametrize("command", ["prepare photos/captions.csv --output x.h5", "sample runs/none photos"])
 def test_invalid_shards(command: str, shard: str, cli: Callable[..., Any]) -> None:
-    done = cli(*command.split(), "--shard", shard)
-    assert (done.code, done.out) == (2, "")
-    assert done.err == (
-        f"captioner: --shard {shard}: expected I/N with I from 1 to N, such as 2/4 for the second of four parts\n"
+    cli(*command.split(), "--shard", shard).failed(
+        2, f"--shard {shard}: expected I/N with I from 1 to N, such as 2/4 for the second of four parts"
     )
 
 

@@ -26,8 +26,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_aligned_line_per_check(cli: Callable[..., Any]) -> None:
-    done = cli("doctor")
-    assert (done.code, done.err) == (0, "")
+    done = cli("doctor").succeeded()
     width = max(map(len, checks()))
     rows = [
         (line[:8], line[9 : 9 + width], line[9 + width : 11 + width], line[11 + width :])
@@ -39,8 +38,7 @@ def test_one_aligned_line_per_check(cli: Callable[..., Any]) -> None:
 
 
 def test_the_json_object(cli: Callable[..., Any]) -> None:
-    done = cli("doctor", "--json")
-    assert (done.code, done.err) == (0, "")
+    done = cli("doctor", "--json").succeeded()
     report = json.loads(done.out)
     assert report.keys() == {"ok", "checks"}
     assert report["ok"] is True

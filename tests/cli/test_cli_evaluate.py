@@ -193,9 +193,7 @@ def test_invalid_combinations_of_options(command: str, problem: str, cli: Callab
 
 
 def test_an_unknown_split_is_reported_before_scoring(cli: Callable[..., Any], tiny_run: Path) -> None:
-    done = cli("evaluate", tiny_run, "--split", "val", "--split", "nope", "--json")
-    assert (done.code, done.out) == (1, "")
-    assert "nope" in done.err
+    cli("evaluate", tiny_run, "--split", "val", "--split", "nope", "--json").failed(1, "nope")
 
 
 def test_existing_results_are_replaced_only_with_overwrite(

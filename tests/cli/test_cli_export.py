@@ -33,8 +33,9 @@ def test_an_imported_model_can_be_trained_further(
 
 def test_onnx_files_are_listed(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    done = cli("export", tiny_run, "--format", "onnx", "--output", tmp_path / "o", "-o", "decode.max_length=5")
-    assert (done.code, done.err) == (0, "")
+    done = cli(
+        "export", tiny_run, "--format", "onnx", "--output", tmp_path / "o", "-o", "decode.max_length=5"
+    ).succeeded()
     assert done.out.splitlines() == [str(tmp_path / "o" / f"{name}.onnx") for name in ("start", "step", "greedy")]
 
 

@@ -34,8 +34,7 @@ every_command = pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 
 @every_command
 def test_help_goes_to_stdout(path: tuple[str, ...], cli: Callable[..., Any]) -> None:
-    done = cli(*path, "--help")
-    assert (done.code, done.err) == (0, "")
+    done = cli(*path, "--help").succeeded()
     assert done.out.startswith(" ".join(["Usage: captioner", *path]))
     assert "Example" in done.out
 

@@ -70,8 +70,7 @@ def test_an_installed_model_is_evaluated_on_a_data_set(
 
 
 def test_models_are_listed(cli: Callable[..., Any], birds: Path) -> None:
-    done = cli("models")
-    assert (done.code, done.err) == (0, "")
+    done = cli("models").succeeded()
     name, version, encoder, size, description = done.out.rstrip("\n").split("\t")
     assert (name, version, encoder, size) == ("birds", "1.0.0", "scenes-1", "0.0 MB")
     assert description.startswith("LSTM image captioner; ")
@@ -90,8 +89,7 @@ def test_without_models_the_list_is_empty(cli: Callable[..., Any], monkeypatch: 
 
 
 def test_the_card_of_a_package_is_printed_as_packaged(cli: Callable[..., Any], birds: Path) -> None:
-    done = cli("card", "birds")
-    assert (done.code, done.err) == (0, "")
+    done = cli("card", "birds").succeeded()
     assert done.out == (birds / "card.md").read_text()
     failed = cli("card", "birds", "--license", "mit")
     assert failed.code == 2
@@ -101,8 +99,7 @@ def test_the_card_of_a_package_is_printed_as_packaged(cli: Callable[..., Any], b
 
 
 def test_options_of_a_card_and_blank_ones(cli: Callable[..., Any], tiny_run: Path, tmp_path: Path) -> None:
-    plain = cli("card", tiny_run)
-    assert (plain.code, plain.err) == (0, "")
+    plain = cli("card", tiny_run).succeeded()
     assert cli("card", tiny_run, "--data-terms", "", "--dataset", " ") == plain
     (tmp_path / "commands.txt").write_text("captioner train --run runs/birds\n")
     card = cli("card", tiny_run, "--data-terms", "CC BY 4.0", "--made-with", tmp_path / "commands.txt").out

@@ -21,8 +21,7 @@ SHORT = ("-o", "decode.max_length=3")
 
 @pytest.mark.smoke
 def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
-    done = cli("sample", coco_run, *SHORT)
-    assert (done.code, done.err) == (0, "")
+    done = cli("sample", coco_run, *SHORT).succeeded()
     golden("sample.txt", done.out)
 
 
@@ -31,8 +30,7 @@ SAMPLING = (*SHORT, "-o", "decode.method=sampling", "-o", "decode.temperature=1.
 
 @pytest.mark.smoke
 def test_samples(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
-    done = cli("sample", coco_run, "--n-best", 3, *SAMPLING)
-    assert (done.code, done.err) == (0, "")
+    done = cli("sample", coco_run, "--n-best", 3, *SAMPLING).succeeded()
     golden("sample_sampling.txt", done.out)
     records = [
         json.loads(line) for line in cli("sample", coco_run, "--n-best", 3, "--json", *SAMPLING).out.splitlines()
@@ -43,8 +41,7 @@ def test_samples(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., 
 
 
 def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
-    done = cli("sample", coco_run, "--json", "--split", "train", "-n", "2", *SHORT)
-    assert (done.code, done.err) == (0, "")
+    done = cli("sample", coco_run, "--json", "--split", "train", "-n", "2", *SHORT).succeeded()
     restored = open_run(coco_run, ["decode.max_length=3"])
     captions = captioner_of(restored).caption_split(open_corpus(restored).split("train"), 2)
     assert [json.loads(line) for line in done.out.splitlines()] == [to_record(caption) for caption in captions]
@@ -163,15 +160,14 @@ def test_an_ensemble_averages_word_probabilities(
     alone = [json.loads(cli("sample", run, "-n", 1, "--json", *SHORT).out) for run in (coco_run, other)]
     assert [one["caption"] for one in alone] == ["a a a", "café café café"]
     for names in ((coco_run, other), (other, coco_run / "best.h5")):
-        done = cli("sample", "--ensemble", *names, "-n", 1, "--json", *SHORT)
-        assert (done.code, done.err) == (0, "")
+        done = cli("sample", "--ensemble", *names, "-n", 1, "--json", *SHORT).succeeded()
         both = json.loads(done.out)
         assert both["caption"] == "café café café"
         chances = 1 / (np.e + 6), np.exp(3) / (np.exp(3) + 6)
         assert both["log_prob"] == pytest.approx(3 * np.log(np.mean(chances)), abs=1e-4)
-    failed = cli("sample", "--ensemble", coco_run, tiny_run)
-    assert (failed.code, failed.out) == (1, "")
-    assert failed.err.startswith(f"captioner: {tiny_run}/best.h5: vocabulary: expected the 7 words of {coco_run}/best")
+    cli("sample", "--ensemble", coco_run, tiny_run).failed(
+        1, f"{tiny_run}/best.h5: vocabulary: expected the 7 words of {coco_run}/best"
+    )
 
 
 def test_several_runs_need_ensemble(cli: Callable[..., Any], tiny_run: Path) -> None:
@@ -182,16 +178,15 @@ def test_several_runs_need_ensemble(cli: Callable[..., Any], tiny_run: Path) -> 
 
 def test_a_split_of_another_data_set(cli: Callable[..., Any], photo_run: Path, tiny_run: Path, tmp_path: Path) -> None:
     data = photo_run.parent / "data.h5"
-    done = cli("sample", tiny_run, "--data", data, "--split", "train", "-n", 2, "--json")
-    assert (done.code, done.err) == (0, "")
+    done = cli("sample", tiny_run, "--data", data, "--split", "train", "-n", 2, "--json").succeeded()
     with h5py.File(data) as file:
         names, texts = file["train/images"][:2], file["train/texts"][:].tolist()
     records = [json.loads(line) for line in done.out.splitlines()]
     assert [record["image"] for record in records] == [name.decode() for name in names]
     assert all(reference.encode() in texts for record in records for reference in record["references"])
-    failed = cli("sample", photo_run, "--data", tmp_path)
-    assert (failed.code, failed.out) == (2, "")
-    assert failed.err.startswith(f"captioner: {tmp_path}: expected a file written by `captioner prepare`, a folder")
+    cli("sample", photo_run, "--data", tmp_path).failed(
+        2, f"{tmp_path}: expected a file written by `captioner prepare`, a folder"
+    )
 
 
 def test_coco_results(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
@@ -258,8 +253,7 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[s
     kept = cli("sample", photo_run, "new", "--write-sidecar", ".txt")
     assert (kept.code, kept.out) == (0, done.out)
     assert kept.err == "captioner: 5 sidecars exist already, not replaced; --overwrite replaces existing files\n"
-    again = cli("sample", photo_run, "new", "--write-sidecar", ".txt", "--overwrite")
-    assert (again.code, again.err) == (0, "")
+    cli("sample", photo_run, "new", "--write-sidecar", ".txt", "--overwrite").succeeded()
     assert Path("new/072.txt").read_text() == f"{new_captions['new/072.png']}\n"
     assert len(os.listdir("new")) == 10
     shutil.copy("new/070.png", "new/071.jpg")

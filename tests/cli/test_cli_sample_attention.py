@@ -90,21 +90,15 @@ def test_an_ensemble_has_maps(cli: Callable[..., Any], attention_run: Path, tiny
     np.testing.assert_allclose(one.pop("weights"), two.pop("weights"), atol=1e-6)
     np.testing.assert_allclose(one.pop("sentinel"), two.pop("sentinel"), atol=1e-6)
     assert one == two
-    mixed = cli("sample", "--ensemble", attention_run, tiny_run, "--attention", "mixed")
-    assert (mixed.code, mixed.out) == (1, "")
-    assert mixed.err == (
-        "captioner: attention maps: expected models with attention, got none in model 2 of 2; leave out models without "
-        "attention, or train with -o model.attention=adaptive\n"
+    cli("sample", "--ensemble", attention_run, tiny_run, "--attention", "mixed").failed(
+        1, "attention maps: expected models with attention, got none in model 2 of 2; leave out models without "
     )
     assert not Path("mixed").exists()
 
 
 def test_a_model_without_attention_is_rejected(cli: Callable[..., Any], tiny_run: Path) -> None:
-    done = cli("sample", tiny_run, "--attention", "maps")
-    assert (done.code, done.out) == (1, "")
-    assert done.err == (
-        f"captioner: {tiny_run}/best.h5: attention maps: expected a model with attention, got model.attention none; "
-        "train with -o model.attention=adaptive\n"
+    cli("sample", tiny_run, "--attention", "maps").failed(
+        1, f"{tiny_run}/best.h5: attention maps: expected a model with attention, got model.attention none; "
     )
     assert not Path("maps").exists()
 

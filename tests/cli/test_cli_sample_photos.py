@@ -30,8 +30,7 @@ def test_a_model_of_scenes_warns_once_about_photographs(
 
 @pytest.mark.smoke
 def test_a_folder_is_captioned_in_order(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
-    done = cli("sample", photo_run, "new")
-    assert (done.code, done.err) == (0, "")
+    done = cli("sample", photo_run, "new").succeeded()
     assert list(by_image(done.out).items()) == list(new_captions.items())
     several = cli("sample", photo_run, "new/074.png", "new", "new/070.png")
     assert [line.split("\t")[0] for line in several.out.splitlines()] == ["new/074.png", *new_captions, "new/070.png"]
@@ -71,8 +70,7 @@ def test_names_from_stdin(
     unusual = os.fsencode("new/ a b ") + b"\xff.png"
     shutil.copy("new/070.png", unusual)
     stdin(b"new/073.png\n\n" + unusual + b"\r\nnew/071.png")
-    done = cli("sample", photo_run, "-", "new/074.png")
-    assert (done.code, done.err) == (0, "")
+    done = cli("sample", photo_run, "-", "new/074.png").succeeded()
     assert list(by_image(done.out).items()) == [
         ("new/073.png", new_captions["new/073.png"]),
         (r"new/ a b \udcff.png", new_captions["new/070.png"]),
@@ -88,8 +86,7 @@ def test_unusual_names_are_escaped(cli: Callable[..., Any], photo_run: Path, new
     names = ["new/a\nb.png", "new/a\tb.png", "new/\x1b[2J.png", "new/\udcff.png", "new/猫 .png"]
     for name in names:
         shutil.copy("new/070.png", name)
-    done = cli("sample", photo_run, *names)
-    assert (done.code, done.err) == (0, "")
+    done = cli("sample", photo_run, *names).succeeded()
     shown = [r"new/a\nb.png", r"new/a\tb.png", r"new/\x1b[2J.png", r"new/\udcff.png", "new/猫 .png"]
     assert by_image(done.out) == dict.fromkeys(shown, new_captions["new/070.png"])
     lines = cli("sample", photo_run, *names, "--json").out.splitlines()
@@ -97,8 +94,7 @@ def test_unusual_names_are_escaped(cli: Callable[..., Any], photo_run: Path, new
 
 
 def test_candidates_follow_the_caption(cli: Callable[..., Any], photo_run: Path, new_folder: Path) -> None:
-    done = cli("sample", photo_run, "new", "--n-best", 3)
-    assert (done.code, done.err) == (0, "")
+    done = cli("sample", photo_run, "new", "--n-best", 3).succeeded()
     lines = done.out.splitlines()
     records = [json.loads(line) for line in cli("sample", photo_run, "new", "--n-best", 3, "--json").out.splitlines()]
     assert len(lines) == 3 * len(records) == 15
@@ -114,8 +110,7 @@ def test_candidates_follow_the_caption(cli: Callable[..., Any], photo_run: Path,
 def test_runs_come_before_the_photographs(
     cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]
 ) -> None:
-    done = cli("sample", "--ensemble", photo_run, photo_run / "best.h5", "new")
-    assert (done.code, done.err) == (0, "")
+    done = cli("sample", "--ensemble", photo_run, photo_run / "best.h5", "new").succeeded()
     assert list(by_image(done.out).items()) == list(new_captions.items())
     late = cli("sample", photo_run, "new/070.png", photo_run)
     assert late == (
@@ -143,12 +138,10 @@ def test_another_encoder_is_an_error(cli: Callable[..., Any], photo_run: Path, n
 
 
 def test_photographs_need_a_known_encoder(cli: Callable[..., Any], coco_run: Path, new_folder: Path) -> None:
-    done = cli("sample", coco_run, "new")
-    assert (done.code, done.out) == (2, "")
-    assert "was trained on features of cs231n:vgg16_fc7_pca, which is not a known encoder; try --encoder" in done.err
-    other = cli("sample", coco_run, "new", "--encoder", "scenes")
-    assert (other.code, other.out) == (1, "")
-    assert "features: expected 8 numbers per image, got " in other.err
+    cli("sample", coco_run, "new").failed(
+        2, "was trained on features of cs231n:vgg16_fc7_pca, which is not a known encoder; try --encoder"
+    )
+    cli("sample", coco_run, "new", "--encoder", "scenes").failed(1, "features: expected 8 numbers per image, got ")
 
 
 @pytest.mark.smoke
@@ -166,10 +159,9 @@ def test_a_users_onnx_encoder(
     assert cli("prepare", table, "--output", "home/birds.h5", *net).code == 0
     trained = cli("train", "--data", "home/birds.h5", *small_options, "-o", "train.epochs=1")
     assert trained.code == 0
-    done = cli("sample", "runs/birds", "new")
-    assert (done.code, done.err) == (0, "")
+    done = cli("sample", "runs/birds", "new").succeeded()
     assert len(by_image(done.out)) == 5
     (home / "net.onnx").rename("moved.onnx")
-    lost = cli("sample", "runs/birds", "new")
-    assert (lost.code, lost.out) == (2, "")
-    assert lost.err == ("captioner: runs/birds/best.h5: encoder onnx:net.onnx not found; try --encoder onnx:FILE\n")
+    cli("sample", "runs/birds", "new").failed(
+        2, "runs/birds/best.h5: encoder onnx:net.onnx not found; try --encoder onnx:FILE"
+    )

@@ -79,15 +79,11 @@ def test_an_unknown_run(cli: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_a_model_without_a_known_encoder(coco_run: Path, cli: Callable[..., Any]) -> None:
-    done = cli("serve", coco_run, "--port", 0)
-    assert (done.code, done.out) == (2, "")
-    assert "which is not a known encoder; try --encoder" in done.err
+    cli("serve", coco_run, "--port", 0).failed(2, "which is not a known encoder; try --encoder")
 
 
 def test_an_option_that_is_not_used(photo_run: Path, cli: Callable[..., Any]) -> None:
-    done = cli("serve", photo_run, "-o", "train.epochs=3")
-    assert (done.code, done.out) == (2, "")
-    assert "has no effect on serve" in done.err
+    cli("serve", photo_run, "-o", "train.epochs=3").failed(2, "has no effect on serve")
 
 
 @pytest.mark.parametrize("module", ["starlette", "uvicorn", "jinja2", "PIL"])

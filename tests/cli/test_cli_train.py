@@ -105,9 +105,9 @@ def test_an_interrupted_overwrite_keeps_the_previous_run(
 
 
 def test_resume_needs_a_folder(cli: Callable[..., Any], own_run: Path) -> None:
-    done = cli("train", "--resume", own_run / "last.h5")
-    assert (done.code, done.out) == (2, "")
-    assert done.err == f"captioner: {own_run}/last.h5: expected a run folder, got a file; try --resume {own_run}\n"
+    cli("train", "--resume", own_run / "last.h5").failed(
+        2, f"{own_run}/last.h5: expected a run folder, got a file; try --resume {own_run}"
+    )
 
 
 def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Path) -> None:
@@ -176,9 +176,7 @@ def test_overfitting_fails_with_exit_code_1_and_what_to_try(
 def test_overfitting_needs_enough_images_and_no_resume(
     cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...]
 ) -> None:
-    done = cli("train", *small_options, "--overfit", 50)
-    assert (done.code, done.out) == (2, "")
-    assert done.err.endswith("got 40; try --overfit 40\n")
+    cli("train", *small_options, "--overfit", 50).failed(2, "got 40; try --overfit 40")
     assert not Path("runs").exists()
     done = cli("train", "--resume", own_run, "--overfit", 3)
     assert done.code == 2
