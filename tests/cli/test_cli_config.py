@@ -5,7 +5,6 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -155,11 +154,3 @@ def test_the_example_in_every_help_runs(name: str | None) -> None:
         program, group, *args = shlex.split(command)
         assert (program, group) == ("captioner", "config")
         assert run(*args).exit_code == 0
-
-
-def test_every_parameter_is_documented() -> None:
-    for command in config.commands.values():
-        for parameter in command.params:
-            is_option = isinstance(parameter, click.Option)
-            documented = parameter.help if is_option else parameter.name in (command.help or "").lower()
-            assert documented, f"{command.name}: {parameter.name}"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import captioner
+from captioner.extras import LIBRARIES
 from captioner.inference.captioner import Captioner
 
 PIECE = r"[^\n]*"
@@ -118,18 +119,7 @@ def test_huge_numbers(cli: Callable[..., Any], photo_run: Path, small_options: t
     )
 
 
-HIDDEN = (
-    "PIL",
-    "pillow_heif",
-    "onnxruntime",
-    "threadpoolctl",
-    "tensorboardX",
-    "onnx",
-    "safetensors",
-    "jinja2",
-    "starlette",
-    "uvicorn",
-)
+HIDDEN = (*LIBRARIES, "threadpoolctl")
 COMMANDS = (
     ("sample", "run"),
     ("sample", "run", "--json", "--coco", "captions.json"),
