@@ -126,13 +126,13 @@ def remove_temporary_files(*paths: Path) -> None:
 
 def stale_temporary_files(folder: Path) -> dict[str, list[Path]]:
     """List the temporary files of processes that have ended, by the stem of the file that they would replace."""
-    found: dict[str, list[Path]] = {}
+    stale: dict[str, list[Path]] = {}
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             match = TEMPORARY.fullmatch(name)
             if match and not _is_running(int(match[2])):
-                found.setdefault(match[1], []).append(folder / name)
-    return found
+                stale.setdefault(match[1], []).append(folder / name)
+    return stale
 
 
 def _is_running(process: int) -> bool:

@@ -117,7 +117,7 @@ def open_dataset(
         if not h5py.is_hdf5(source):
             raise DataError(f"{path}: expected an HDF5 file, got one that begins with {os.read(descriptor, 16)!r}")
         status = os.fstat(descriptor)
-        file, own = _open(source), Descriptor(descriptor)
+        file, duplicate = _open(source), Descriptor(descriptor)
     try:
         with convert_hdf5_errors(where):
             dataset = _walk(file.id, name, where, cache)
@@ -126,10 +126,10 @@ def open_dataset(
             offset = _check_whole(dataset, layout, stored.itemsize, status.st_size, where)
             dtype = stored.newbyteorder("=")
             offset = offset if dtype == stored else None
-            return CheckedDataset(where, h5py.Dataset(dataset), dtype, offset, version_of(status), own)
+            return CheckedDataset(where, h5py.Dataset(dataset), dtype, offset, version_of(status), duplicate)
     except DataError:
         file.close()  # the traceback keeps its frames alive, and an open file cannot be overwritten
-        own.close()
+        duplicate.close()
         raise
 
 

@@ -124,16 +124,16 @@ def _difference(path: Path, seal: Seal, image: bytes, arrays: Mapping[str, Array
     if len(image) > seal.max_bytes:
         return f"expected at most {seal.max_bytes:,} bytes, got {len(image):,}"
     try:
-        found, text = parse_image(seal, path, image, lambda tree, text: (tree, text))
+        read_back, text = parse_image(seal, path, image, lambda tree, text: (tree, text))
     except seal.error as error:
         return str(error).removeprefix(f"{path}: ")
-    for name in sorted(arrays.keys() ^ found.keys()):
+    for name in sorted(arrays.keys() ^ read_back.keys()):
         return f"array {name}: {'missing' if name in arrays else 'not expected'}"
     for name, array in arrays.items():
-        expected, got = (f"{a.dtype} {a.shape}" for a in (array, found[name]))
+        expected, got = (f"{a.dtype} {a.shape}" for a in (array, read_back[name]))
         if expected != got:
             return f"array {name}: expected {expected}, got {got}"
-        if not np.array_equal(_bits(array), _bits(found[name])):
+        if not np.array_equal(_bits(array), _bits(read_back[name])):
             return f"array {name}: the numbers differ"
     return "" if text == meta else "meta differs"
 
@@ -159,7 +159,7 @@ def _walk(file: h5py.File, seal: Seal, path: Path, wanted: Callable[[str], bool]
     Allowed are hard links, each object once, a bounded depth and number of objects, and contiguous arrays of numbers
     or one string.
     """
-    found: Params = {}
+    arrays: Params = {}
     seen: set[object] = set()
     pending: list[tuple[str, h5py.Group]] = [("", file["/"])]
     while pending:
@@ -180,8 +180,8 @@ def _walk(file: h5py.File, seal: Seal, path: Path, wanted: Callable[[str], bool]
             if isinstance(item, h5py.Group):
                 pending.append((f"{name}/", item))
             elif wanted(name):
-                found[name] = _array(item, f"{path}: array {printable(name, 80)}", seal)
-    return found
+                arrays[name] = _array(item, f"{path}: array {printable(name, 80)}", seal)
+    return arrays
 
 
 def _array(item: Any, where: str, seal: Seal) -> Array:

@@ -50,9 +50,9 @@ def initialize_from(
     """
     values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
     other = [
-        f"{option}: expected {had} as in {restored.path} (train.init_from), got {given}; change it"
-        for option, had, given in values
-        if had != given
+        f"{option}: expected {expected} as in {restored.path} (train.init_from), got {got}; change it"
+        for option, expected, got in values
+        if expected != got
     ]
     try:
         check_encoder(restored, corpus)
@@ -75,7 +75,7 @@ def initialize_from(
         "checkpoint": os.fspath(restored.path),
         "shared_words": len(shared[0]) - len(SPECIAL),
         "words": len(corpus.vocab) - len(SPECIAL),
-        BASE_MODELS: [asdict(one) for one in base_models_after(restored.path)],
+        BASE_MODELS: [asdict(base) for base in base_models_after(restored.path)],
     }
     return assemble(config, model.sizes, params, model.null, standardizers), record
 

@@ -59,10 +59,10 @@ class SelfCritical:
         vocab, ranks, rows = self._vocab, self._batches.ranks, self._batches.rows(step)
         images = self._batches.split.image_idxs[rows]
         _, inverse = np.unique(images, return_inverse=True)
-        own = np.flatnonzero(inverse % ranks.size == ranks.rank)
+        places = np.flatnonzero(inverse % ranks.size == ranks.rank)
         seed = int(np.random.default_rng((self._seed, 4, step)).integers(1 << 62))
-        found = zip(*ranks.all_gather((own, *self._rewarded(images[own], own, seed))), strict=True)
-        sampled_rows, *columns = map(np.concatenate, found)
+        parts = ranks.all_gather((places, *self._rewarded(images[places], places, seed)))
+        sampled_rows, *columns = map(np.concatenate, zip(*parts, strict=True))
         sampled, rewards, baseline = (column[np.argsort(sampled_rows)] for column in columns)
         weights = rewards - baseline
         starts = np.full((len(sampled), 1), vocab.start, sampled.dtype)
@@ -73,10 +73,9 @@ class SelfCritical:
         }
         captions = np.concatenate([starts, sampled], axis=1)
         part = own_part(captions, images, vocab.null, ranks)
-        places = np.arange(len(rows)) if part is None else part.rows
-        return take(self._batches.split, rows[places])._replace(
-            captions=captions[places], weights=weights[places], metrics=metrics, part=part
-        )
+        kept = np.arange(len(rows)) if part is None else part.rows
+        batch = take(self._batches.split, rows[kept])
+        return batch._replace(captions=captions[kept], weights=weights[kept], metrics=metrics, part=part)
 
     def _rewarded(self, images: Array, places: Array, seed: int) -> tuple[Array, Array, Array]:
         """Sample a caption of each image; return the captions, their rewards, and those of the greedy captions.
