@@ -20,8 +20,7 @@ sys.path.insert(0, str(DOCS.parent / "tests"))
 
 from browser import Browser, started  # noqa: E402
 
-from captioner.report.collect import Selection  # noqa: E402
-from captioner.report.write import write_report  # noqa: E402
+from captioner.report.report_page import Selection, write_report  # noqa: E402
 
 WIDTH, GAP, COLOURS = 1180, 14, 256
 FOCUS = """

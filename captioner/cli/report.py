@@ -86,8 +86,7 @@ def report(
         return
     if path is None:
         raise UsageError("--output: missing; name the file of the page")
-    from captioner.report.collect import Selection
-    from captioner.report.write import write_report
+    from captioner.report.report_page import Selection, write_report
 
     selection = Selection(overrides, data, split, images, number, n_best)
     done = write_report(path, runs, selection, overwrite)

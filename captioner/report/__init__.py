@@ -1,1 +1,1 @@
-"""Reports of runs as self-contained HTML pages: curves, scores, captions, vocabulary and comparisons."""
+"""HTML pages: runs, also while they are trained, data sets, and captions with attention; templates of serve."""

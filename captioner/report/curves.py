@@ -1,10 +1,17 @@
-"""The curves of runs: what `history.jsonl` and `speed.jsonl` contain, as charts with all runs overlaid."""
+"""The curves of runs as charts with all runs overlaid: measurements of the training, gradient norms through time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from captioner.data.corpus import Split
+from captioner.errors import CaptionerError
+from captioner.gradcheck.gradient_norms import gradient_norms
+from captioner.inference.restore import LoadedModel
+from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.report.chart import Chart, Drawing, Series, draw
 from captioner.report.history import History, Points, points
 
@@ -91,3 +98,38 @@ def _label(run: str, curve: str, runs: int) -> str:
 def _points(history: History, curve: Curve) -> Points:
     records: Sequence[dict[str, object]] = getattr(history, curve.records)
     return [(step, curve.factor * value) for step, value in points(list(records), *curve.path)]
+
+
+WORD = 12
+"""The word whose loss is differentiated, if captions are that long."""
+ENOUGH = 20
+"""Captions to average over: an earlier word is used if fewer are that long."""
+
+
+def gradient_chart(models: Mapping[str, LoadedModel], split: Split) -> Drawing | None:
+    """Draw the gradient norms of models by name; None if they cannot be computed."""
+    series, word = [], 0
+    for run, (name, loaded) in enumerate(models.items()):
+        if not isinstance(loaded.model, CaptioningRNN):
+            continue
+        word = _word(split, loaded.model.null)
+        try:
+            norms = gradient_norms(loaded.model, split, word).norms
+        except CaptionerError:  # not finite: nothing to draw
+            continue
+        series.append(Series(name, run, [(float(back), norm) for back, norm in enumerate(norms)]))
+    return draw(
+        Chart(
+            f"Gradient of the loss of word {word}",
+            f"norm, log scale; word {WORD}, or the last that {ENOUGH} captions have",
+            series,
+            True,
+            "steps back",
+        )
+    )
+
+
+def _word(split: Split, null: int) -> int:
+    """Return `WORD`, or the last word that `ENOUGH` captions have."""
+    lengths = np.sort((split.captions[:, 1:] != null).sum(axis=1))
+    return int(min(WORD, lengths[-min(ENOUGH, len(lengths))]))

@@ -15,7 +15,7 @@ from captioner.errors import printable
 from captioner.inference.caption import Candidate, Caption
 from captioner.inference.captioner import Captioner
 from captioner.inference.restore import Restored, check_corpus
-from captioner.report.downsampling import evenly_spaced
+from captioner.report.chart import evenly_spaced
 from captioner.report.pictures import Embedded, Picture, WordMap, embed_or_none, word_maps
 
 SIDE = 320

@@ -12,7 +12,8 @@ from captioner.inference.caption import Caption
 from captioner.preparation.inspect_data import Example
 from captioner.report.gallery import SIDE, Gallery, GalleryEntry, gallery_entry
 from captioner.report.pictures import Picture, embed, embed_or_none, pictures_of_split
-from captioner.report.template import is_page, load_script, render, write_page
+from captioner.report.template import is_page, load_script, render
+from captioner.storage.atomic import write_file
 from captioner.storage.files import check_output
 
 LARGE_SIDE = 640
@@ -37,7 +38,7 @@ def write_entries(path: Path, entries: Iterable[ImageEntry], overwrite: bool = F
     """
     check_output(path, overwrite, "an HTML page", is_page)
     shown = [(entry, *_embed(entry.picture)) for entry in entries]
-    write_page(path, render("data.html", title="Images and captions", entries=shown))
+    write_file(path, render("data.html", title="Images and captions", entries=shown))
 
 
 def write_examples(
@@ -99,7 +100,7 @@ class AttentionPage:
         """
         gallery = Gallery("", self._entries, self.captions, self.missing)
         script = load_script("report.js", "attention.js")
-        write_page(self.path, render("attention_page.html", title="Attention maps", gallery=gallery, script=script))
+        write_file(self.path, render("attention_page.html", title="Attention maps", gallery=gallery, script=script))
 
 
 def pictures_by_name(corpus: Corpus, name: str, images: Path | None) -> Callable[[Caption], Picture]:

@@ -22,11 +22,11 @@ from captioner.preparation.load_corpus import build_corpus
 from captioner.report.curves import curves
 from captioner.report.gallery import Gallery, caption_fixed_images
 from captioner.report.history import History, points
-from captioner.report.page import ReportPage, render_page
 from captioner.report.pictures import pictures_of_split
-from captioner.report.progress import Kind, Pace, RunState, RunWatch, clock, duration
+from captioner.report.report_page import ReportPage, render_page
+from captioner.report.report_tables import Figure, figures_of_history
 from captioner.report.run_facts import facts_of_folder
-from captioner.report.scores import Figure, figures_of_history
+from captioner.report.training_progress import Kind, Pace, RunState, RunWatch, clock, duration
 from captioner.storage.atomic import write_file
 from captioner.storage.files import FileVersion, file_version, read_text
 from captioner.training.build import build_plan

@@ -7,12 +7,9 @@ import hashlib
 import os
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-
-from captioner.storage.atomic import write_file
 
 DOCTYPE = b"<!doctype html>"
 
@@ -56,11 +53,3 @@ def is_page(path: str | os.PathLike[str]) -> bool:
     with open(path, "rb") as file:
         start = file.read(len(DOCTYPE))
     return not start or start.lower() == DOCTYPE
-
-
-def write_page(path: Path, page: bytes) -> None:
-    """Write a page, or nothing.
-
-    Raises: CaptionerError if it cannot be written.
-    """
-    write_file(path, page)

@@ -1,13 +1,16 @@
-"""Decoded photographs as data URIs."""
+"""Pictures as data URIs, and attention as shapes: the cells of a path are those that the map hides."""
 
 import base64
 import io
+import re
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from captioner.report.pictures import SMALL, image_to_data_uri
+from captioner.inference.caption import Attention
+from captioner.report.pictures import LEVELS, SMALL, WordMap, image_to_data_uri, visibility, word_maps
 
 
 def opened(uri: str) -> Image.Image:
@@ -37,3 +40,44 @@ def test_large_pictures_are_scaled_down_and_cropped(
     shown = opened(image_to_data_uri(image, 960, is_square))
     assert (shown.size, shown.format) == (expected, "JPEG")
     assert image.size == size, "the photograph is unchanged"
+
+
+def maps_of(attention: Attention) -> list[WordMap]:
+    return word_maps(attention.words, attention.maps, attention.sentinel)
+
+
+def hidden(word: WordMap, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Draw the paths of a word into a grid."""
+    grid = np.zeros(shape)
+    for overlay in word.overlays:
+        for column, row, width in re.findall(r"M(\d+) (\d+)h(\d+)v1h-\d+z", overlay.path):
+            cells = grid[int(row), int(column) : int(column) + int(width)]
+            assert not cells.any(), "no cell is hidden twice"
+            cells[:] = overlay.opacity
+    return grid
+
+
+def test_the_shapes_are_the_map() -> None:
+    weights = np.random.default_rng(0).dirichlet(np.ones(7 * 5 + 1) / 5, 6)
+    attention = Attention(["a", "dog", "runs", "x" * 99, "\u202edog", "."], weights, (7, 5))
+    maps = maps_of(attention)
+    for word, grid, sentinel in zip(maps, attention.maps, attention.sentinel, strict=True):
+        np.testing.assert_allclose(hidden(word, (7, 5)), 1 - visibility(grid, sentinel), atol=0.51 / LEVELS)
+        assert grid[word.row, word.column] == grid.max() == word.strongest
+        assert word.sentinel == sentinel
+    assert [word.word for word in maps][:3] == ["a", "dog", "runs"]
+    assert len(maps[3].word) == 40
+    assert maps[4].word == "\\u202edog"
+
+
+def test_a_word_of_the_sentinel_hides_everything() -> None:
+    (word,) = maps_of(Attention(["of"], np.array([[0.0, 0, 0, 0, 1]]), (2, 2)))
+    assert hidden(word, (2, 2)).min() > 0.8
+
+
+def test_a_path_is_short() -> None:
+    weights = np.full((1, 197), 1 / 197)
+    weights[0, 7] = 0.5
+    (word,) = maps_of(Attention(["a"], weights / weights.sum(), (14, 14)))
+    assert len(word.overlays) <= 2
+    assert sum(len(overlay.path) for overlay in word.overlays) < 400

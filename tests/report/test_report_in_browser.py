@@ -9,8 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from captioner.report.collect import Selection
-from captioner.report.write import write_report
+from captioner.report.report_page import Selection, write_report
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,12 @@ import pytest
 
 from captioner.inference.caption import Candidate
 from captioner.report.chart import Chart, Series, draw
-from captioner.report.compare import CaptionDifference, Comparison
-from captioner.report.data_facts import DataTable
 from captioner.report.gallery import Gallery, GalleryEntry
 from captioner.report.history import History
-from captioner.report.page import ReportPage, render_page
 from captioner.report.pictures import Embedded, Overlay, WordMap
+from captioner.report.report_page import CaptionDifference, Comparison, ReportPage, render_page
+from captioner.report.report_tables import DataTable, Figure, ScoreTable, WordShare, WordUse
 from captioner.report.run_facts import RunFacts
-from captioner.report.scores import Figure, ScoreTable
-from captioner.report.vocabulary import WordShare, WordUse
 
 HOSTILE = "</script><script>alert('1')</script>\"><img src=x onerror=alert(2)>'{{ 7 * 7 }}"
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from captioner.data.corpus import Split
-from captioner.report.vocabulary import WordShare, word_use
+from captioner.report.report_tables import WordShare, word_use
 from captioner.text.vocabulary import Vocab
 
 VOCAB = Vocab(["<NULL>", "<START>", "<END>", "<UNK>", "a", "dog", "cat", "runs", "sleeps"])

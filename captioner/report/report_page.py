@@ -1,4 +1,4 @@
-"""Collect the report of runs: restore, score and caption, without writing anything."""
+"""The page of runs: restore, score and caption, compare, and render what was collected."""
 
 from __future__ import annotations
 
@@ -10,22 +10,165 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import Corpus
+from captioner.data.corpus import Corpus, Split
 from captioner.errors import UsageError, printable
 from captioner.evaluation.evaluate import NamedCaptioner, evaluate_split, open_captioners
 from captioner.evaluation.scoring import ScoredCaptions
+from captioner.evaluation.titles import SCORES
 from captioner.inference.captioner import Captioner
 from captioner.metrics import NAMES, scores_from_sums
-from captioner.report.compare import Comparison, compare
-from captioner.report.curves import curves
-from captioner.report.data_facts import DataTable, data_table
-from captioner.report.gallery import Gallery, build_gallery, choose
-from captioner.report.gradients import gradient_chart
-from captioner.report.page import ReportPage
-from captioner.report.pictures import Picture, pictures_of_split
+from captioner.report.chart import Drawing
+from captioner.report.curves import curves, gradient_chart
+from captioner.report.gallery import (
+    MAX_REFERENCES,
+    MAX_TEXT,
+    SIDE,
+    Gallery,
+    build_gallery,
+    choose,
+    shown_name,
+    shown_text,
+)
+from captioner.report.pictures import Embedded, Picture, embed_or_none, pictures_of_split
+from captioner.report.report_tables import (
+    DataTable,
+    Figure,
+    ScoreTable,
+    WordUse,
+    data_table,
+    figures_of_scores,
+    interval,
+    score,
+    score_table,
+    word_use,
+)
 from captioner.report.run_facts import LONGEST, RunFacts, collect_facts, run_names
-from captioner.report.scores import figures_of_scores, score_table
-from captioner.report.vocabulary import word_use
+from captioner.report.template import is_page, load_script, render
+from captioner.storage.atomic import write_file
+from captioner.storage.files import check_output
+from captioner.text.vocabulary import Vocab
+
+SECTIONS = {
+    "scores": "Scores",
+    "comparison": "Differences",
+    "curves": "Training curves",
+    "gallery": "Captions",
+    "words": "Vocabulary",
+    "gradients": "Gradient norms through time",
+    "runs": "Model, data and environment",
+}
+"""The sections by the attribute of their content, in the order of the page."""
+IDS = {"gallery": "captions", "runs": "setup"}
+"""The anchors of sections that are not called like the attribute."""
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """Everything that a report shows; sections without content are omitted. `status` describes a run in training.
+
+    `progress` has its steps done and in total; the page reloads itself every `reload` seconds, unless that is 0.
+    """
+
+    title: str
+    runs: Sequence[RunFacts]
+    curves: Sequence[Drawing]
+    status: str = ""
+    progress: tuple[int, int] | None = None
+    reload: int = 0
+    figures: Sequence[Figure] = ()
+    data: DataTable | None = None
+    scores: ScoreTable | None = None
+    gallery: Gallery | None = None
+    words: Sequence[WordUse] = ()
+    gradients: Drawing | None = None
+    comparison: Comparison | None = None
+
+    @property
+    def sections(self) -> dict[str, str]:
+        """The titles of the sections that have content, by anchor."""
+        return {IDS.get(name, name): title for name, title in SECTIONS.items() if getattr(self, name)}
+
+    @property
+    def lead(self) -> list[str]:
+        """One line about each run: model, size and training."""
+        return [_lead(run, len(self.runs) > 1) for run in self.runs]
+
+
+LEAD = {"recurrent cell": "{}", "attention": "attention: {}", "parameters": "parameters: {}", "decoding": "{}"}
+"""The properties of the model in the first lines of the page."""
+
+
+def _lead(run: RunFacts, is_named: bool) -> str:
+    parts = [form.format(run.model[key]) for key, form in LEAD.items() if key in run.model]
+    text = "; ".join([*parts, f"training steps: {run.training['steps']}"])
+    return f"{run.name}: {text}" if is_named else text
+
+
+def render_page(page: ReportPage) -> bytes:
+    """Render a page as HTML."""
+    return render("report.html", title=page.title, page=page, script=load_script("report.js", "attention.js"))
+
+
+class CaptionDifference(NamedTuple):
+    """An image whose captions differ: its picture, and for each run the name, the caption and its CIDEr-D."""
+
+    name: str
+    picture: Embedded | None
+    captions: list[tuple[str, str, float]]
+    references: list[str]
+
+
+class Comparison(NamedTuple):
+    """The differences of the first run from the others, and images."""
+
+    note: str
+    head: list[str]
+    rows: list[list[str]]
+    entries: list[CaptionDifference]
+
+
+def compare(
+    record: Mapping[str, Any],
+    names: Sequence[str],
+    cider: Array,
+    captions: Sequence[Sequence[str]],
+    split: Split,
+    vocab: Vocab,
+    pictures: Callable[[int], Picture],
+    count: int,
+) -> Comparison:
+    """Compare runs by the record of their evaluation, and find the `count` images whose CIDEr-D differs most.
+
+    Shapes: R names, cider (R, N), R lists of N captions, for the N images of the split that have references.
+    """
+    first, *others = names
+    compared = list(record["others"].values())
+    table = [
+        [
+            title,
+            *(f"{score(record[key] - one[key], '+')}  ({interval(one['difference'][key], '+')})" for one in compared),
+        ]
+        for key, title in SCORES.items()
+    ]
+    rows = split.captioned_images.tolist()
+    differences = cider.max(axis=0) - cider.min(axis=0)
+    entries = []
+    for number in np.argsort(-differences, kind="stable")[:count].tolist():
+        if not differences[number] > 0:
+            break
+        captions_of_runs = zip(
+            names, (printable(own[number], MAX_TEXT) for own in captions), cider[:, number].tolist(), strict=True
+        )
+        row = rows[number]
+        references = [shown_text(one) for one in split.references(row, vocab)[:MAX_REFERENCES]]
+        picture = embed_or_none(pictures(row), SIDE, False)
+        entries.append(CaptionDifference(shown_name(split.image_ids[row]), picture, [*captions_of_runs], references))
+    note = (
+        f"The scores of {first} minus those of the other runs, on the same images. If an interval does not contain 0, "
+        "the choice of the images alone does not explain the difference."
+    )
+    return Comparison(note, ["", *(f"{first} minus {other}" for other in others)], table, entries)
+
 
 Pictures = Callable[[int], Picture]
 MAX_DIFFERENCES = 8
@@ -158,3 +301,17 @@ def _cider(scored: ScoredCaptions) -> Array:
     """Return the CIDEr-D of each image."""
     cider: Array = scores_from_sums(scored.rows)[:, NAMES.index("cider_d")]
     return cider
+
+
+def write_report(
+    path: Path, runs: Sequence[Path], selection: Selection | None = None, overwrite: bool = False
+) -> Report:
+    """Write the report of runs to a file.
+
+    Raises: as `collect`; UsageError if the file exists and `overwrite` is not set; CaptionerError if it cannot be
+    written.
+    """
+    check_output(path, overwrite, "an HTML page", is_page)
+    report = collect(runs, selection or Selection())
+    write_file(path, render_page(report.page))
+    return report

@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from captioner.report.progress import ENDINGS, LOCKS, QUIET, WINDOW, Kind, Pace, RunWatch, clock, duration, is_locked
+from captioner.report.training_progress import (
+    ENDINGS,
+    LOCKS,
+    QUIET,
+    WINDOW,
+    Kind,
+    Pace,
+    RunWatch,
+    clock,
+    duration,
+    is_locked,
+)
 from captioner.training.run_folder import RunFolder
 
 needs_locks = pytest.mark.skipif(not LOCKS.exists(), reason="the platform does not list locks")
