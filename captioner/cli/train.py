@@ -159,11 +159,11 @@ def train(
 
 def _show(events: Iterator[Event], ranks: Ranks, profile: bool) -> dict[str, Any]:
     """Consume the events of a training run and return its summary; rank 0 alone prints them."""
-    from captioner.cli import progress
+    from captioner.cli import training_progress
     from captioner.training.events import Ended
 
     if ranks.rank == 0:
-        return progress.show(events, profile)
+        return training_progress.show(events, profile)
     summary: dict[str, Any] = {}
     for event in events:
         if isinstance(event, Ended):

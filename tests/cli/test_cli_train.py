@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from captioner.cli import progress
+from captioner.cli import training_progress
 from captioner.config.yaml_io import load
 from captioner.storage import checkpoint
 
@@ -58,7 +58,7 @@ def test_the_profile_is_printed_with_profile(
 
 
 def test_the_profile_of_a_run_without_steps(cli: Callable[..., Any], own_run: Path) -> None:
-    assert "total            0.0 s   0.0 %" in progress._profile({"profile": {"other": 0.0}, "seconds": 0.0})
+    assert "total            0.0 s   0.0 %" in training_progress._profile({"profile": {"other": 0.0}, "seconds": 0.0})
     done = cli("train", "--resume", own_run, "--profile")
     assert (done.code, done.out) == (0, "")
     assert re.fullmatch(LINE, done.err.splitlines()[-1])

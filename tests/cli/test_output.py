@@ -165,7 +165,7 @@ PRINTERS = {"print", "echo", "secho", "style", "pprint"}
 STREAMS = {"stdout", "stderr", "__stdout__", "__stderr__"}
 ALLOWED = {
     "__init__.py": {"sys.stdout", "sys.stderr"},  # for `reconfigure` and `discard`
-    "progress.py": {"sys.stderr"},  # for tqdm.external_write_mode
+    "training_progress.py": {"sys.stderr"},  # for tqdm.external_write_mode
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.cli import progress
+from captioner.cli import training_progress
 from captioner.config.yaml_io import parse
 from captioner.training.solver import Step
 from captioner.training.train import train
@@ -14,7 +14,7 @@ from captioner.training.train import train
 
 def test_the_table_of_the_profile() -> None:
     profile = {"reading": 0.104, "forward": 20.25, "validation": 33.0, "other": 1234.567}
-    assert progress._profile({"profile": profile, "seconds": 1287.921}) == [
+    assert training_progress._profile({"profile": profile, "seconds": 1287.921}) == [
         "reading          0.1 s   0.0 %",
         "forward         20.2 s   1.6 %",
         "validation      33.0 s   2.6 %",
@@ -35,7 +35,7 @@ def test_the_progress_bar_needs_a_terminal(
 ) -> None:
     monkeypatch.setattr("sys.stderr", shown := stream())
     monkeypatch.setenv("NO_COLOR", "1")
-    progress.show(train(parse("", "", [*small, "train.epochs=2"]), tmp_path / "new"))
+    training_progress.show(train(parse("", "", [*small, "train.epochs=2"]), tmp_path / "new"))
     assert ("\r" in shown.getvalue()) is (stream is Terminal)
     assert "\x1b" not in shown.getvalue().replace("\x1b[A", "")
     assert re.search(r"[\r\n]epoch 1  validation loss ", shown.getvalue())
@@ -58,5 +58,5 @@ def test_the_progress_bar_shows_the_metrics_of_the_objective(
 ) -> None:
     monkeypatch.setattr("sys.stderr", shown := Terminal())
     events = train(parse("", "", [*small, "train.epochs=1"]), tmp_path / "new")
-    progress.show(event._replace(metrics=metrics) if isinstance(event, Step) else event for event in events)
+    training_progress.show(event._replace(metrics=metrics) if isinstance(event, Step) else event for event in events)
     assert re.search(rf"{re.escape(expected)}[\d,]+ words/s", shown.getvalue())
