@@ -61,10 +61,6 @@ class ConfigError(ProblemsError):
     exit_code = 2
 
 
-class MergeError(ProblemsError):
-    """One or more data sets that cannot be merged."""
-
-
 class DataError(CaptionerError):
     """Invalid images, captions or features."""
 

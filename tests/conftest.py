@@ -34,6 +34,7 @@ collect_ignore = [] if find_spec("resource") else POSIX_ONLY
 SLOW = (
     "benchmarks",
     "cli/test_cli_mpi.py",
+    "cli/test_cli_mpi_photographs.py",
     "cli/test_cli_report.py",
     "cli/test_cli_serve.py",
     "cli/test_closed_streams.py",
@@ -42,7 +43,6 @@ SLOW = (
     "cs231n/test_captioning_solver.py",
     "faults",
     "parallel/test_mpi.py",
-    "preparation/test_merge_shards.py",
     "report/test_live.py",
     "report/test_report_in_browser.py",
     "serve",

@@ -1,7 +1,6 @@
 """A folder in which the commands of the documentation run: small files stand in for those of a user."""
 
 import json
-import re
 import shlex
 import shutil
 import subprocess
@@ -70,15 +69,12 @@ class Sandbox:
         params = parsed(words)
         if words[1] in ("prepare", "data"):
             self.provide_data(params)
-            self.provide_inputs(params.get("files", ()))
         if params.get("data"):
             self.provide_prepared(params["data"])
         for name in params.get("runs", params.get("teachers", ())):
             self.provide_run(name)
         for name in params.get("names", ()):
             (self.provide_run if name.parts[0] == "runs" else self.provide_photo)(name)
-            for number in range(params["shard"].parts if params.get("shard") and not name.suffix else 0):
-                self.provide_photo(name, f"{number}.png")
         run = params.get("resume") or (None if words[1] in ("train", "distill") else params.get("run"))
         if run is not None:
             self.provide_run(run)
@@ -140,21 +136,6 @@ class Sandbox:
             table = Path("provided", "captions.csv")
             self.provide_data({"sources": [table]})
             assert self.cli("prepare", table, "--output", path, "--encoder", "scenes", "--min-count", "1").code == 0
-
-    def provide_inputs(self, paths: tuple[Path, ...]) -> None:
-        """Provide data sets to merge: the shards of one if their names begin with part, else of other photographs."""
-        for number, path in enumerate(paths, 1):
-            is_part = path.name.startswith("part")
-            table = Path("provided" if is_part else path.stem, "captions.csv")
-            self.provide_data({"sources": [table]})
-            if not is_part:
-                for photo in table.parent.glob("?.png"):
-                    photo.rename(photo.with_name(f"{path.stem}-{photo.name}"))
-                table.write_text(re.sub("^(?=[0-9])", f"{path.stem}-", table.read_text(), flags=re.MULTILINE))
-            shard = ("--shard", f"{number}/{len(paths)}") if is_part else ()
-            options = ("--encoder", "scenes", "--min-count", "1", *shard)
-            if not path.exists():
-                assert self.cli("prepare", table, "--output", path, *options).code == 0
 
     def provide_photo(self, path: Path, name: str = "photo.png") -> None:
         """Provide a photograph; a path without a suffix is a folder."""

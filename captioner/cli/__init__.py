@@ -36,7 +36,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
     "Own photographs": {
         "prepare": "Build a data set from photographs and captions.",
-        "data": "Check, summarize, show and merge data sets.",
+        "data": "Check, summarize and show data sets.",
         "serve": "Caption photographs on a local web page.",
     },
     "Share": {
@@ -169,9 +169,10 @@ def _run(args: list[str], debug: bool) -> int:
         message = suggestions.message(error, args)
         output.problem(f"{message}{'' if message.endswith('?') else ';'} see {command} --help")
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
         output.problem("interrupted")
-        return 128 + signal.SIGINT
+        # click raises Abort from the interrupt
+        return 128 + (error.__cause__.number if isinstance(error.__cause__, processes.Stopped) else signal.SIGINT)
     except (BrokenPipeError, SystemExit):
         # The reader closed the pipe; click raises SystemExit for it.
         output.discard(sys.stdout.fileno())

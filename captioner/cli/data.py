@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.data_merge import merge
 from captioner.cli.options import PATH, config_options, images_hint, images_option, list_option
 from captioner.cli.prepare_options import prepare_config, prepare_options
 from captioner.errors import UsageError
@@ -28,10 +27,7 @@ Examples:
 """
 )
 def data() -> None:
-    """Check, summarize, show and merge data sets."""
-
-
-data.add_command(merge)
+    """Check, summarize and show data sets."""
 
 
 @data.command(

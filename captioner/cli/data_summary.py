@@ -39,8 +39,6 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
     if "regions" in summary:
         rows, columns, width = summary["regions"]
         yield f"  regions: {rows} x {columns} per image, {width:,}-d"
-    if "shard" in summary:
-        yield f"  shard {printable(summary['shard'], LONGEST)} of the photographs; join all with captioner data merge"
     for key, title in COUNTS.items():
         if counts.get(key):
             yield f"  {title}: {counts[key]:,}"

@@ -124,19 +124,6 @@ def list_option(command: Command) -> Command:
     )(command)
 
 
-def shard_option(purpose: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds `--shard`, as a `Shard` or None, with its purpose in its help."""
-
-    def parse(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-        if value is None:
-            return None
-        from captioner.data.shard import Shard
-
-        return Shard.parse(value)
-
-    return click.option("--shard", metavar="I/N", callback=parse, help=purpose)
-
-
 def strict_option(command: Command) -> Command:
     """Add `--strict`."""
     return click.option("--strict", is_flag=True, help="Stop at the first problem instead of skipping it.")(command)
@@ -169,3 +156,13 @@ def recipe_options(command: Command) -> Command:
         metavar="RECIPE",
         help="Image encoder; needed if the checkpoint's encoder is unknown or its ONNX file is not found.",
     )(encoder_options(command))
+
+
+def mpi_option(purpose: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `--mpi`, with its purpose in its help."""
+    return click.option("--mpi", is_flag=True, help=f"{purpose} Needs the extra mpi.")
+
+
+photographs_option = mpi_option(
+    "Share the photographs among the MPI ranks that mpiexec or srun started. The output is the same."
+)

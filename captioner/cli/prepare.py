@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.options import PATH, encoder_options, list_option, shard_option, strict_option
+from captioner.cli.options import PATH, encoder_options, list_option, photographs_option, strict_option
 from captioner.cli.prepare_options import prepare_config, prepare_options
+from captioner.cli.processes import sharing_photographs, warn_of_oversubscription
 from captioner.errors import DataError
 
 if TYPE_CHECKING:
-    from captioner.data.shard import Shard
+    from captioner.config.options import Prepare
     from captioner.preparation.prepare import Event, Prepared
 
 MAX_LINES = 20
@@ -28,7 +29,6 @@ SCENES = "warning: encoder scenes is for generated scenes; for photographs, try 
 Examples:
   captioner prepare photos/captions.csv --output birds.h5
   captioner prepare dataset.json --features features.h5 --encoder efficientnet-lite0 --output flickr8k.h5
-  captioner prepare photos/captions.csv --shard 2/4 --output part2.h5
 """
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
@@ -43,7 +43,7 @@ Examples:
 @prepare_options
 @list_option
 @encoder_options
-@shard_option("Prepare only shard I of N; `captioner data merge` joins the shards.")
+@photographs_option
 @strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing data set.")
@@ -52,7 +52,7 @@ def prepare(
     file: Path,
     lists: tuple[str, ...],
     encoder_option: dict[str, str],
-    shard: Shard | None,
+    mpi: bool,
     strict: bool,
     as_json: bool,
     overwrite: bool,
@@ -67,35 +67,50 @@ def prepare(
 
     Skipped lines and photographs are reported and counted in the summary. The exit code is 1 if photographs are missing
     or unreadable; the data set then contains only the other photographs.
+
+    With --mpi, several processes share the photographs: mpiexec -n 4 captioner prepare --mpi.
     """
-    from captioner.cli.data_summary import summary_lines
     from captioner.preparation.prepare import prepare as use_case
 
-    events = use_case(
-        sources,
-        file,
-        prepare_config(values),
-        lists=lists,
-        encoder_options=encoder_option,
-        shard=shard,
-        strict=strict,
-        overwrite=overwrite,
-    )
-    prepared = show(events)
+    options = prepare_config(values)
+    with sharing_photographs(mpi) as ranks:
+        warn_of_oversubscription(ranks, options.threads, "--threads ")
+        events = use_case(
+            sources,
+            file,
+            options,
+            lists=lists,
+            encoder_options=encoder_option,
+            strict=strict,
+            overwrite=overwrite,
+            ranks=ranks,
+        )
+        code = 0
+        if ranks.rank == 0:
+            code = _report(show(events), options, file, as_json)
+        else:
+            list(events)  # there are none: rank 0 has them all
+        return ranks.from_rank_0(code)
+
+
+def _report(prepared: Prepared, options: Prepare, file: Path, as_json: bool) -> int:
+    """Print the summary of a preparation, and return the exit code."""
+    from captioner.cli.data_summary import summary_lines
+
     counts = prepared.summary["counts"]
     if as_json:
         output.record(prepared.summary)
     else:
         for line in summary_lines(prepared.summary, str(file)):
             output.result(line)
-    if prepare_config(values).encoder == "scenes":
+    if options.encoder == "scenes":
         output.problem(SCENES)
     if not as_json:
-        output.note(*(next_command(prepared) if shard is None else _next_of_shard(shard)))
+        output.note(*_next_command(prepared))
     return 1 if counts["missing"] or counts["unreadable"] else 0
 
 
-def next_command(prepared: Prepared) -> list[str]:
+def _next_command(prepared: Prepared) -> list[str]:
     """Return the command that trains on the data set, after a warning if there is no validation split."""
     config = "photos-attention" if "regions" in prepared.summary else "photos"
     command = f"next: captioner train -c {config} --data {shlex.quote(str(prepared.path))}"
@@ -106,10 +121,6 @@ def next_command(prepared: Prepared) -> list[str]:
         "or a split column",
         f"{command} -o validate.split=train",
     ]
-
-
-def _next_of_shard(shard: Shard) -> list[str]:
-    return [f"next: prepare all shards from 1/{shard.parts} to {shard.parts}/{shard.parts}, then captioner data merge"]
 
 
 def show(events: Iterator[Event]) -> Prepared:

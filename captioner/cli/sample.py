@@ -21,18 +21,19 @@ from captioner.cli.options import (
     example_override_option,
     images_hint,
     images_option,
+    photographs_option,
     recipe_options,
-    shard_option,
 )
+from captioner.cli.processes import sharing_photographs, warn_of_oversubscription
 from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
-    from captioner.data.shard import Shard
     from captioner.inference.caption import Caption
     from captioner.inference.captioner import Captioner
     from captioner.inference.output_files import AttentionFiles
     from captioner.inference.restore import LoadedModel
+    from captioner.parallel.ranks import Ranks
     from captioner.report.image_pages import AttentionPage
 
 PAGES = (".html", ".htm")
@@ -48,7 +49,6 @@ Examples:
   captioner sample runs/scenes/last.h5 --features new.h5 --json
   captioner sample runs/scenes-attention -n 10 --attention maps.html
   captioner sample --ensemble runs/birds runs/birds-2 new.jpg -o decode.beam_width=5 -o decode.length_penalty=0.7
-  captioner sample runs/birds photos/ --json --shard 1/4
   captioner sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9
 """
 )
@@ -69,10 +69,7 @@ Examples:
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
 )
-@shard_option(
-    "Caption only shard I of N. The outputs of all shards, concatenated in order, have the same captions as one run "
-    "without --shard."
-)
+@photographs_option
 @click.option(
     "--n-best",
     type=click.IntRange(min=1, max=100),
@@ -112,7 +109,7 @@ def sample(
     split: str | None,
     features: Path | None,
     number: int | None,
-    shard: Shard | None,
+    mpi: bool,
     n_best: int,
     as_json: bool,
     write_sidecar: str | None,
@@ -135,81 +132,91 @@ def sample(
     The first line for each image contains its name, the caption, its log-probability (natural logarithm) and, for
     generated scenes, whether the caption is true. Tabs separate them. Further candidates and the references
     follow on lines that start with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
+
+    With --mpi, several processes share the photographs: mpiexec -n 4 captioner sample --mpi.
     """
-    from captioner.inference.find_checkpoint import is_run
+    with sharing_photographs(mpi) as ranks:
+        from captioner.inference.find_checkpoint import is_run
 
-    is_page = attention is not None and attention.suffix.lower() in PAGES
-    runs = [run, *takewhile(is_run, names)]
-    photos = names[len(runs) - 1 :]
-    if late := [name for name in photos if is_run(name)]:
-        raise UsageError(f"{late[0]}: run after a photograph; put all runs before the photographs")
-    for wrong, message in (
-        (len(runs) > 1 and not ensemble,
-         f"got {len(runs)} runs; name one, or average their word probabilities with --ensemble"),
-        (sum((split is not None or data is not None, features is not None, bool(photos))) > 1,
-         "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
-        ((write_sidecar or encoder or encoder_option) and not photos,
-         "--write-sidecar, --encoder and --encoder-option need photographs"),
-        (overwrite and write_sidecar is None and coco is None and attention is None,
-         "--overwrite needs --write-sidecar, --coco or --attention"),
-        (images is not None and (not is_page or photos or features is not None),
-         "--images needs --attention FILE.html and the images of a split"),
-    ):  # fmt: skip
-        if wrong:
-            raise UsageError(message)
-    if write_sidecar is not None:
-        from captioner.inference.output_files import check_suffix
+        is_page = attention is not None and attention.suffix.lower() in PAGES
+        runs = [run, *takewhile(is_run, names)]
+        photos = names[len(runs) - 1 :]
+        if late := [name for name in photos if is_run(name)]:
+            raise UsageError(f"{late[0]}: run after a photograph; put all runs before the photographs")
+        for wrong, message in (
+            (len(runs) > 1 and not ensemble,
+             f"got {len(runs)} runs; name one, or average their word probabilities with --ensemble"),
+            (sum((split is not None or data is not None, features is not None, bool(photos))) > 1,
+             "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
+            ((write_sidecar or encoder or encoder_option) and not photos,
+             "--write-sidecar, --encoder and --encoder-option need photographs"),
+            (overwrite and write_sidecar is None and coco is None and attention is None,
+             "--overwrite needs --write-sidecar, --coco or --attention"),
+            (images is not None and (not is_page or photos or features is not None),
+             "--images needs --attention FILE.html and the images of a split"),
+            (mpi and not photos, "--mpi shares photographs; name some, or omit --mpi"),
+        ):  # fmt: skip
+            if wrong:
+                raise UsageError(message)
+        if write_sidecar is not None:
+            from captioner.inference.output_files import check_suffix
 
-        check_suffix(write_sidecar)
-    if coco is not None:
-        from captioner.evaluation.caption_files import check_results_output
+            check_suffix(write_sidecar)
+        if coco is not None:
+            from captioner.evaluation.caption_files import check_results_output
 
-        check_results_output(coco, overwrite)
-    page = files = None
-    if attention is not None and is_page:
-        from captioner.report.image_pages import AttentionPage
+            ranks.on_rank_0(lambda: check_results_output(coco, overwrite))
+        page = files = None
+        if attention is not None and is_page:
+            from captioner.report.image_pages import AttentionPage
 
-        page = AttentionPage(attention, overwrite)
-    elif attention is not None:
-        from captioner.inference.output_files import check_folder
+            page = AttentionPage(attention, overwrite)
+        elif attention is not None:
+            from captioner.inference.output_files import check_folder
 
-        check_folder(attention)
-    from captioner.inference.load import open_runs
+            ranks.on_rank_0(lambda: check_folder(attention))
+        from captioner.inference.load import open_runs
 
-    loaded = open_runs(runs, overrides)
-    if attention is not None:
-        from captioner.inference.caption import check_attention
+        loaded = open_runs(runs, overrides)
+        warn_of_oversubscription(ranks, loaded.config.threads, "-o threads=")
+        if attention is not None:
+            from captioner.inference.caption import check_attention
 
-        check_attention(loaded)
-    with_attention = attention is not None
-    corpus: Corpus | None = None
-    captions: Iterable[Caption | DataError]
-    if photos:
-        captions = _captions_of_photos(loaded, photos, encoder, encoder_option, number, n_best, with_attention, shard)
-    elif features is not None:
-        captions = _open_captioner(loaded).caption_features(features, number, n_best, with_attention, shard)
-    else:
-        from captioner.inference.load import open_corpus
+            check_attention(loaded)
+        with_attention = attention is not None
+        corpus: Corpus | None = None
+        captions: Iterable[Caption | DataError]
+        if photos:
+            captions = _captions_of_photos(
+                loaded, photos, encoder, encoder_option, number, n_best, with_attention, ranks
+            )
+        elif features is not None:
+            captions = _open_captioner(loaded).caption_features(features, number, n_best, with_attention)
+        else:
+            from captioner.inference.load import open_corpus
 
-        corpus = open_corpus(loaded, data)
-        of_split = corpus.split(split or "val")
-        captioner = _open_captioner(loaded, corpus if data is None else None)
-        captions = captioner.caption_split(of_split, number, n_best, corpus.vocab, with_attention, shard)
-    if page is not None and photos:
-        page.find = lambda caption: Path(caption.image)
-    elif page is not None and corpus is not None:
-        from captioner.report.image_pages import pictures_by_name
+            corpus = open_corpus(loaded, data)
+            of_split = corpus.split(split or "val")
+            captioner = _open_captioner(loaded, corpus if data is None else None)
+            captions = captioner.caption_split(of_split, number, n_best, corpus.vocab, with_attention)
+        if ranks.rank != 0:
+            list(captions)  # there are none: rank 0 has them all
+            return ranks.from_rank_0(0)
+        if page is not None and photos:
+            page.find = lambda caption: Path(caption.image)
+        elif page is not None and corpus is not None:
+            from captioner.report.image_pages import pictures_by_name
 
-        page.find = pictures_by_name(corpus, split or "val", images)
-    elif attention is not None and page is None:
-        from captioner.inference.output_files import AttentionFiles
+            page.find = pictures_by_name(corpus, split or "val", images)
+        elif attention is not None and page is None:
+            from captioner.inference.output_files import AttentionFiles
 
-        files = AttentionFiles(attention, loaded.meta.encoder, overwrite)
-    code = _write_captions(captions, as_json, write_sidecar, coco, overwrite, files, page)
-    if page is not None and corpus is not None and page.missing:
-        missing = f"{page.missing:,} of {page.shown:,} photographs not found or unreadable"
-        output.problem(f"{missing}; {images_hint(corpus.about, images)}")
-    return code
+            files = AttentionFiles(attention, loaded.meta.encoder, overwrite)
+        code = _write_captions(captions, as_json, write_sidecar, coco, overwrite, files, page)
+        if page is not None and corpus is not None and page.missing:
+            missing = f"{page.missing:,} of {page.shown:,} photographs not found or unreadable"
+            output.problem(f"{missing}; {images_hint(corpus.about, images)}")
+        return ranks.from_rank_0(code)
 
 
 def _captions_of_photos(
@@ -220,24 +227,24 @@ def _captions_of_photos(
     number: int | None,
     n_best: int,
     attention: bool,
-    shard: Shard | None,
+    ranks: Ranks,
 ) -> Iterable[Caption | DataError]:
-    """Caption photographs, or one shard of them, with a warning for a model of generated scenes."""
-    from captioner.inference.photographs import open_encoder_of, photo_paths, photo_shard, photo_warning
+    """Caption photographs, with a warning for a model of generated scenes."""
+    from captioner.inference.photographs import open_encoder_of, photo_paths, photo_warning
 
     opened = open_encoder_of(loaded, encoder, encoder_option)
+    captioner = _open_captioner(loaded, is_first=ranks.rank == 0)
     paths = photo_paths(_photo_names(photos))
-    paths = paths if shard is None else photo_shard(paths, number, shard)
-    captions = _open_captioner(loaded).caption_photos(paths, opened, n_best, number, attention)
+    captions = captioner.caption_photos(paths, opened, n_best, number, attention, ranks)
     warning = photo_warning(loaded)
     return captions if warning is None else _with_warning(captions, warning)
 
 
-def _open_captioner(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner:
+def _open_captioner(loaded: LoadedModel, corpus: Corpus | None = None, is_first: bool = True) -> Captioner:
     from captioner.inference.load import captioner_of
 
     captioner = captioner_of(loaded, corpus)
-    output.warnings(captioner.warnings)
+    output.warnings(captioner.warnings if is_first else ())
     return captioner
 
 

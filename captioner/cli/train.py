@@ -11,7 +11,14 @@ import click
 
 from captioner.cli import output
 from captioner.cli.completion import complete_run
-from captioner.cli.options import PATH, config_options, images_option, override_option, teacher_override_option
+from captioner.cli.options import (
+    PATH,
+    config_options,
+    images_option,
+    mpi_option,
+    override_option,
+    teacher_override_option,
+)
 from captioner.cli.processes import SharedStop, joined, stop_signals
 from captioner.errors import UsageError
 
@@ -23,11 +30,10 @@ if TYPE_CHECKING:
     from captioner.training.events import Event
 
 
-mpi_option = click.option(
-    "--mpi", is_flag=True,
-    help="Data-parallel training: split each batch among the MPI ranks that mpiexec or srun started. train.batch_size "
-    "is the global batch size. Needs the extra mpi.",
-)  # fmt: skip
+training_option = mpi_option(
+    "Data-parallel training: split each batch among the MPI ranks that mpiexec or srun started. train.batch_size is "
+    "the global batch size."
+)
 
 
 @click.command(
@@ -72,7 +78,7 @@ Examples:
     help="Check that the model can overfit N captions, in the run folder runs/NAME-overfit.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
-@mpi_option
+@training_option
 @click.option(
     "--profile", is_flag=True,
     help="At the end, print the time spent on reading, forward and backward passes, updates, validation and saving.",
@@ -202,7 +208,7 @@ Examples:
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
 @click.option("--profile", is_flag=True, help="At the end, print the time spent on each part of the training.")
-@mpi_option
+@training_option
 @teacher_override_option
 @override_option
 def distill(

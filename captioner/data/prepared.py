@@ -9,12 +9,6 @@
     SPLIT/image_idxs     (K,)   int32: the row of features that a caption describes
     SPLIT/texts          (K,)   raw captions
 
-A shard of a data set (`captioner prepare --shard`) is a data set that also has
-
-    meta                 `shard`: its number, the number of shards, and a digest of the captions of all of them
-    SPLIT/positions      (M,)   int32: the position of each image in the sequence of all photographs
-    SPLIT/words          (K,)   words of the captions, if a caption file with tokens has others than the tokenizer
-
 Texts are fixed-length UTF-8, padded with NULs. The file has no filters, links, attributes or references.
 """
 
@@ -34,7 +28,6 @@ from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Features, Split, validate
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.read_back import VerifyingWriter
-from captioner.data.shard import PreparedShard, shard_of_meta
 from captioner.errors import DataError
 from captioner.storage.atomic import replacing, writing
 from captioner.storage.hdf5 import FILE_LIMIT, DeferredErrorFile, new_file, not_as_written, open_dataset
@@ -59,25 +52,14 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
 
     Raises: DataError when `captioner prepare` did not write the file, or it is damaged.
     """
-    return prepared_shard(Path(root or "."), memory_mib=memory_mib, regions=regions)[0]
-
-
-def prepared_shard(
-    path: Path, *, memory_mib: int = MEMORY_MIB, regions: bool = False
-) -> tuple[Corpus, PreparedShard | None]:
-    """Load a prepared data set as `prepared`, and what it stores in addition if it is a shard.
-
-    Raises: as `prepared`.
-    """
-    splits: dict[str, Split] = {}
+    path, splits = Path(root or "."), dict[str, Split]()
     with _verified(path) as file:
         meta = _meta(file)
         vocab = _vocabulary(file)
         for name in meta["splits"]:
             splits[name] = split = _read_split(file, name, memory_mib, regions and meta.get("regions", False))
             memory_mib = max(0, memory_mib - memory_of(split.features, split.regions))
-        shard = _read_shard(file, meta["shard"], splits) if isinstance(meta.get("shard"), dict) else None
-    return validate(Corpus(vocab, splits, meta["encoder"], meta["about"]), str(path)), shard
+    return validate(Corpus(vocab, splits, meta["encoder"], meta["about"]), str(path))
 
 
 @contextmanager
@@ -103,23 +85,20 @@ def _meta(file: _Verified) -> dict[str, Any]:
             raise DataError(f"{path}: meta: expected encoder, splits and about, got {text!r:.80}")
 
 
-def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any], shard: PreparedShard | None = None) -> None:
-    """Write a data set, or a shard, atomically: on failure, the previous file at `path` is unchanged.
+def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None:
+    """Write a data set atomically: on failure, the previous file at `path` is unchanged.
 
     Raises: DataError when it cannot be written.
     """
     check_names(list(corpus.splits), str(path))
     meta: dict[str, Any] = {"encoder": corpus.encoder, "splits": list(corpus.splits), "about": dict(about)}
     meta |= {"regions": True} if corpus.grid else {}
-    meta |= {} if shard is None else {"shard": shard.meta()}
     with writing(path, "data set", DataError), replacing(path) as temporary:
-        if difference := _write_and_verify(temporary, path, corpus, meta, shard):
+        if difference := _write_and_verify(temporary, path, corpus, meta):
             raise not_as_written(path, "data set", difference, DataError)
 
 
-def _write_and_verify(
-    temporary: Path, path: Path, corpus: Corpus, meta: Mapping[str, Any], shard: PreparedShard | None
-) -> str:
+def _write_and_verify(temporary: Path, path: Path, corpus: Corpus, meta: Mapping[str, Any]) -> str:
     """Write and seal a file, read it back, and return the first difference, or "" if there is none."""
     with DeferredErrorFile(temporary) as target:
         with new_file(target, corpus.splits, userblock=SIZE) as file:
@@ -128,10 +107,6 @@ def _write_and_verify(
             writer.add("vocabulary", _bytes(corpus.vocab.words, f"{path}: vocabulary"))
             for name, split in corpus.splits.items():
                 _write_split(writer, name, split, corpus.vocab, f"{path}: {name}")
-                if shard is not None:
-                    writer.add(f"{name}/positions", shard.positions[name])
-                if shard is not None and shard.words:
-                    writer.add(f"{name}/words", _bytes(shard.words[name], f"{path}: {name} words"))
         _seal(target)
     try:
         with _verified(temporary) as verified:
@@ -181,16 +156,6 @@ def _read_split(file: _Verified, name: str, memory_mib: int, regions: bool) -> S
         texts=_texts(file, f"{name}/texts"),
         regions=open_features(file.path, f"{name}/regions", left, file.descriptor, ndim=4) if regions else None,
     )
-
-
-def _read_shard(file: _Verified, meta: Mapping[str, Any], splits: Mapping[str, Split]) -> PreparedShard:
-    positions = {name: _integers(file, f"{name}/positions", ndim=1) for name in splits}
-    words = {name: _texts(file, f"{name}/words") for name in splits} if meta.get("words") else {}
-    for name, split in splits.items():
-        for array, count in ((positions[name], len(split.image_ids)), (words.get(name), len(split.image_idxs))):
-            if array is not None and len(array) != count:
-                raise DataError(f"{file.path}: {name} positions or words: expected {count} rows, got {len(array)}")
-    return shard_of_meta(meta, positions, words, str(file.path))
 
 
 def _vocabulary(file: _Verified) -> Vocab:

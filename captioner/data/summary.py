@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from captioner.data.blocks import blocks
-from captioner.data.corpus import Corpus, Features, Split
+from captioner.data.corpus import Corpus, Split
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 EXAMPLES = 10
@@ -58,20 +57,13 @@ def summarize_split(split: Split, vocab: Vocab) -> dict[str, Any]:
 
 def duplicates(corpus: Corpus) -> dict[str, Any]:
     """Find images with the same features in two splits: their number, and example pairs of names."""
-    return duplicates_between((name, split.image_ids, split.features) for name, split in corpus.splits.items())
-
-
-def duplicates_between(groups: Iterable[tuple[str, Sequence[str], Features]]) -> dict[str, Any]:
-    """Find images with the same features in two groups, each with its name, the names of its images and their features.
-
-    Return their number, and example pairs of names.
-    """
     seen: dict[bytes, tuple[str, str]] = {}
     examples: list[list[str]] = []
     count = 0
-    for name, images, features in groups:
-        for first, rows in blocks(features):
-            for image, numbers in zip(images[first : first + len(rows)], np.ascontiguousarray(rows), strict=True):
+    for name, split in corpus.splits.items():
+        for first, rows in blocks(split.features):
+            images = split.image_ids[first : first + len(rows)]
+            for image, numbers in zip(images, np.ascontiguousarray(rows), strict=True):
                 digest = hashlib.blake2b(numbers, digest_size=16).digest()
                 other, earlier = seen.setdefault(digest, (name, image))
                 if other != name:

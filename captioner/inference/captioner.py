@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
+from captioner import __version__
 from captioner.arrays import Array, SharedRows
 from captioner.data.corpus import Features, Split, check_features, check_region_values, read_regions
 from captioner.data.features import memory_of, open_features
-from captioner.data.shard import Shard
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
@@ -26,6 +26,7 @@ from captioner.inference.arguments import argument, described, path_list
 from captioner.inference.caption import Attention, Candidate, Caption, Decoded, attention_of, check_attention
 from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import LoadedModel, check_regions, check_width
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.text.join import join
 from captioner.text.vocabulary import SPECIAL, Vocab
@@ -142,12 +143,14 @@ class Captioner:
         n_best: int = 1,
         limit: int | None = None,
         attention: bool = False,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> Iterator[Caption | DataError]:
         """Caption photographs, or the first `limit` of them, in order, as `decode`.
 
-        The error of a photograph that cannot be read is yielded in its place, and those among `photos` last.
+        The error of a photograph that cannot be read is yielded in its place, and those among `photos` last. Several
+        ranks share the photographs of rank 0, a batch each, and rank 0 yields all captions.
 
-        Raises: as `check_features` and `decode`.
+        Raises: as `check_features` and `decode`; UsageError, if the ranks have other models or options.
         """
         from captioner.images.encoder import encode_photos  # needs Pillow
 
@@ -161,13 +164,28 @@ class Captioner:
                     yield photo
 
         threads, regions = self.loaded.config.threads, self.loaded.meta.region_dim > 0
+        size = PHOTO_BATCH * threads
+
+        def captions(paths: Iterable[Path]) -> Iterator[Caption | DataError]:
+            encoded = encode_photos(encoder, paths, threads, regions=regions)
+            while batch := list(islice(encoded, size)):
+                readable = [photo for photo in batch if not isinstance(photo, DataError)]
+                decoded = self.decode_photos(readable, encoder.identity, n_best, attention)
+                for photo in batch:
+                    yield photo if isinstance(photo, DataError) else next(decoded).caption(os.fspath(photo.path))
+
+        check_same(
+            ranks,
+            {
+                "checkpoint": self.loaded.meta,
+                "encoder": encoder.identity,
+                "decoding options": (self.loaded.config.decode, n_best, attention),
+                "threads": threads,  # they determine the batches, and so the rounding
+                "version": __version__,
+            },
+        )
         limited = islice(paths(), None if limit is None else min(limit, sys.maxsize))
-        encoded = encode_photos(encoder, limited, threads, regions=regions)
-        while batch := list(islice(encoded, PHOTO_BATCH * threads)):
-            readable = [photo for photo in batch if not isinstance(photo, DataError)]
-            decoded = self.decode_photos(readable, encoder.identity, n_best, attention)
-            for photo in batch:
-                yield photo if isinstance(photo, DataError) else next(decoded).caption(os.fspath(photo.path))
+        yield from ranks.share(captions, limited if ranks.rank == 0 else (), size)
         yield from failed
 
     def caption_split(
@@ -177,16 +195,13 @@ class Captioner:
         n_best: int = 1,
         vocab: Vocab | None = None,
         attention: bool = False,
-        shard: Shard | None = None,
     ) -> Iterator[Caption]:
-        """Caption the images of a split, the first `limit` of them, or one `shard` of these, in file order.
+        """Caption the images of a split, or the first `limit` of them, in file order.
 
         `vocab` is the vocabulary of the data set, by default that of the model. With `attention`, each caption has its
         attention weights.
-
-        Raises: UsageError if there are more shards than images.
         """
-        rows = _rows(split.features, limit, shard)
+        rows = np.arange(split.features.shape[0])[:limit]
         decoded = self.decode(split.features, n_best, regions=split.regions, attention=attention, rows=rows)
         for image, best in zip(rows.tolist(), decoded, strict=True):
             references = split.references(image, vocab or self.loaded.vocab)
@@ -199,20 +214,17 @@ class Captioner:
         limit: int | None = None,
         n_best: int = 1,
         attention: bool = False,
-        shard: Shard | None = None,
     ) -> Iterator[Caption]:
-        """Caption the rows of `features` in an HDF5 file, with `regions` for attention: the first `limit` of them, or
-        one `shard` of these.
+        """Caption the rows of `features` in an HDF5 file, or the first `limit` of them, with `regions` for attention.
 
-        Raises: UsageError if there are more shards than rows, DataError, or CheckpointError when the rows have another
-        shape than the model expects.
+        Raises: DataError, or CheckpointError when the rows have another shape than the model expects.
         """
         memory_mib = self.loaded.config.data.memory_mib
         features, regions = open_features(path, memory_mib=memory_mib), None
         if self.loaded.meta.region_dim:
             regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         self.check_features(features, str(path), limit, regions)
-        rows = _rows(features, limit, shard)
+        rows = np.arange(features.shape[0])[:limit]
         decoded = self.decode(features, n_best, regions=regions, attention=attention, rows=rows)
         for row, best in zip(rows.tolist(), decoded, strict=True):
             yield best.caption(str(row))
@@ -347,8 +359,3 @@ def _batch(values: Array, name: str) -> Array:
     except ValueError:  # a ragged list
         raise TypeError(f"caption: {name}: expected an array ({AXES[name]}), got {described(values)}") from None
     return array[None] if array.ndim == AXES[name].count(",") else array
-
-
-def _rows(features: Features, limit: int | None, shard: Shard | None) -> Array:
-    rows = np.arange(features.shape[0])[:limit]
-    return rows if shard is None else rows[shard.rows(len(rows))]

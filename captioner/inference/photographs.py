@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from captioner.data.shard import Shard
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images import open_parts
 from captioner.images.encoder import Encoder
@@ -89,14 +88,3 @@ def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Data
             yield DataError(f"{unknown[0]}{others}: HEIC is not supported; {heic_remedy()}")
         elif not photos and not unread:
             yield DataError(f"{path}: expected photographs in this folder, got none")
-
-
-def photo_shard(photos: Iterable[Path | DataError], limit: int | None, shard: Shard) -> Iterator[Path | DataError]:
-    """Select a shard of the photographs, or of the first `limit` of them; what is not a photograph is in every shard.
-
-    Raises: UsageError if there are more shards than photographs.
-    """
-    listed = list(photos)
-    paths = [photo for photo in listed if not isinstance(photo, DataError)][:limit]
-    yield from paths[shard.rows(len(paths))]
-    yield from (photo for photo in listed if isinstance(photo, DataError))

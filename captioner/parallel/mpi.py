@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -17,13 +17,14 @@ from captioner.parallel.ranks import OtherRankError, Ranks
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+S = TypeVar("S")
 T = TypeVar("T")
 COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Environment variables with the number of processes that a launcher started."""
 LAUNCHED = (*COUNTS, "PMIX_RANK", "PMI_RANK")
 """Environment variables that only launchers set."""
 END_SECONDS, POLL_SECONDS = 2.0, 0.01
-"""How long a rank that ends waits for all others to end too, and how often it looks."""
+"""How long a rank that ends waits for all others to end too, and how often a rank that waits looks."""
 LAST_SECONDS = 60.0
 """How long the other ranks wait for rank 0 to end them."""
 
@@ -134,6 +135,36 @@ class MpiRanks(Ranks):
             self._leading = False
         self._world.bcast((done, None))
         return done
+
+    def from_rank_0(self, value: T) -> T:
+        self._wait_for_all()
+        received: T = self._world.bcast(value)
+        return received
+
+    def share(self, work: Callable[[Iterable[S]], Iterator[T]], items: Iterable[S] = (), block: int = 1) -> Iterator[T]:
+        listed, block = self.from_rank_0((list(items), block))
+        blocks = [listed[first : first + block] for first in range(0, len(listed), block)]
+        results = work(chain.from_iterable(self.partition(blocks)))
+        for _ in range(0, len(blocks), self.size):
+            part = list(islice(results, block))
+            self._wait_for_all()
+            parts = self._world.gather(part)
+            yield from chain.from_iterable(parts or ())
+
+    def _wait_for_all(self) -> None:
+        """Wait for all ranks, so that a signal is handled soon: a call of MPI that blocks would handle none.
+
+        Raises: OtherRankError, if rank 0 has failed.
+        """
+        everyone = self._world.Ibarrier()
+        while not everyone.Test():
+            if self.rank != 0 and self._ends.iprobe(source=0):
+                raise OtherRankError(0, self._ends.recv(source=0))
+            time.sleep(POLL_SECONDS)
+
+    def announce_failure(self, exit_code: int) -> None:
+        """Tell the ranks that wait for rank 0, which is this one, that it fails."""
+        self._announced = [self._ends.isend(exit_code, rank) for rank in range(1, self.size)]
 
     def all_exiting(self) -> bool:
         """Wait for a short time, and return whether all ranks end, not only this one."""

@@ -1,13 +1,15 @@
-"""Ranks: the processes that share one training run, and what they exchange. One process alone is the trivial case."""
+"""Ranks: the processes that share one job, and what they exchange. One process alone is the trivial case."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import eq
 from typing import Any, TypeAlias, TypeVar
 
 from captioner.arrays import Params
-from captioner.errors import CaptionerError
+from captioner.errors import CaptionerError, UsageError
 
+S = TypeVar("S")
 T = TypeVar("T")
 Reduce: TypeAlias = Callable[[Params], Params]
 """Replaces arrays by their sums over all ranks."""
@@ -47,6 +49,23 @@ class Ranks:
         """
         return work()
 
+    def from_rank_0(self, value: T) -> T:
+        """Wait for rank 0, and return its value on all ranks; unlike `on_rank_0`, also if rank 0 fails before.
+
+        Raises: on the others `OtherRankError`, if rank 0 fails.
+        """
+        return value
+
+    def share(self, work: Callable[[Iterable[S]], Iterator[T]], items: Iterable[S] = (), block: int = 1) -> Iterator[T]:
+        """Share items of rank 0: rank 0 yields the results of `work` for all of them in order, the others none.
+
+        `work` yields one result for each item that it is given. Each of k ranks works on every k-th block of items, and
+        rank 0 receives one block of each rank at a time. One process alone does not collect its items.
+
+        Raises: as `from_rank_0`.
+        """
+        return work(items)
+
     def partition(self, items: Any) -> Any:
         """Return the share of this rank of a sequence or an array: every k-th item of k ranks."""
         return items[self.rank :: self.size]
@@ -58,7 +77,7 @@ class Ranks:
 
 
 SINGLE_PROCESS = Ranks()
-"""One process that shares its training with no other."""
+"""One process that shares its work with no other."""
 
 
 class OtherRankError(CaptionerError):
@@ -67,3 +86,17 @@ class OtherRankError(CaptionerError):
     def __init__(self, rank: int, exit_code: int) -> None:
         super().__init__(f"rank {rank} failed")
         self.exit_code = exit_code
+
+
+def check_same(ranks: Ranks, values: Mapping[str, Any], equal: Callable[[Any, Any], bool] = eq) -> None:
+    """Check that all ranks have equal values: otherwise they would hang, or their results would be a mixture.
+
+    Raises: UsageError, on all ranks.
+    """
+    first, *others = ranks.all_gather(values)
+    for rank, other in enumerate(others, 1):
+        if different := [name for name, value in first.items() if not equal(other[name], value)]:
+            raise UsageError(
+                f"--mpi: rank {rank} differs from rank 0 in {', '.join(different)}; "
+                "start all ranks with the same command, files and version"
+            )

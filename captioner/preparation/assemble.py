@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,22 +15,14 @@ from captioner.preparation.image_records import SplitRecords, caption_words, usa
 from captioner.text.vocabulary import SPECIAL, Vocab
 
 
-def assemble(
-    records: SplitRecords, found: ImageFeatures, options: Prepare, others: Iterable[str] = ()
-) -> tuple[Corpus, dict[str, Any]]:
+def assemble(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
     """Build the corpus of the images with features, and count its words and truncated captions.
-
-    `others` are images that are not in this corpus, and that count for the splits and for the vocabulary: those of
-    other shards, which are assumed to be readable.
 
     Raises: DataError when train is empty, or has no word that is frequent enough.
     """
-    usable = usable_splits(records, {*found.rows, *others}, options)
+    usable = usable_splits(records, found.rows, options)
     words = {
-        one.image: [caption_words(caption) for caption in one.captions]
-        for name, images in usable.items()
-        for one in images
-        if name == "train" or one.image in found.rows
+        one.image: [caption_words(caption) for caption in one.captions] for images in usable.values() for one in images
     }
     train = [caption for one in usable["train"] for caption in words[one.image]]
     vocab = Vocab.build(train, options.min_count, options.max_words)
@@ -41,10 +32,7 @@ def assemble(
             "try a smaller --min-count"
         )
     splits, truncated = {}, 0
-    for name, members in usable.items():
-        images = [one for one in members if one.image in found.rows]
-        if not images:
-            continue
+    for name, images in usable.items():
         captions = [caption for one in images for caption in words[one.image]]
         truncated += sum(len(caption) > options.max_length for caption in captions)
         rows = np.array([found.rows[one.image] for one in images])

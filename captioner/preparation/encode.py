@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+import captioner
 from captioner.config.options import ENCODER, Prepare
 from captioner.data.corpus import Features, check_region_values
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
@@ -19,15 +20,18 @@ from captioner.data.prepared import SEAL
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
 from captioner.images.feature_store import FeatureStore, is_feature_store
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import find_all, locate_photos
 from captioner.storage.files import regular_file
 from captioner.storage.hdf5 import FILE_LIMIT
 
 if TYPE_CHECKING:
-    from captioner.images.encoder import Encoder
+    from captioner.images.encoder import Encoded, Encoder
 
 COMPARED = 16
 """The number of photographs encoded to verify that a feature file comes from the given encoder."""
+BLOCK = 16
+"""The number of photographs per thread that a rank encodes before rank 0 stores their features."""
 TOLERANCE = 1e-2
 """The maximum relative error between the features of a file and those of the encoder."""
 
@@ -53,13 +57,9 @@ class DiscardedFeatures(NamedTuple):
 
 
 class EncodingJob(NamedTuple):
-    """Images to encode with their options, and the photographs that were left out.
-
-    `names` are those of all images of the data set, if `images` are only a part of them: a shard.
-    """
+    """Images to encode with their options, and the photographs that were left out."""
 
     images: Sequence[ImageRecord]
-    names: Sequence[str] | None
     options: Prepare
     encoder_options: Mapping[str, str]
     folder: Path
@@ -123,21 +123,22 @@ def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | 
 
 
 def encode_images(
-    job: EncodingJob, store: Path
+    job: EncodingJob, store: Path, ranks: Ranks = SINGLE_PROCESS
 ) -> Generator[EncodingProgress | DataError | DiscardedFeatures, None, ImageFeatures]:
-    """Encode the photographs, except those that an interrupted run has encoded."""
+    """Encode the photographs, except those that an interrupted run has encoded.
+
+    The other ranks encode their share in `encode_share`.
+    """
     from captioner.images import open_encoder
     from captioner.images.recipe import without_file_name
 
     encoder = open_encoder(job.options.encoder or ENCODER, job.encoder_options)
-    from captioner.images.encoder import encode_photos  # needs Pillow; open_encoder reports a missing one
-
     regions = job.options.regions
     if regions and encoder.regions is None:
         raise UsageError(
             f"--regions: encoder {job.options.encoder or ENCODER} has no regions; use {ENCODER}, or omit --regions"
         )
-    found, missing = locate_photos(job.folder, [one.image for one in job.images], job.names)
+    found, missing = locate_photos(job.folder, [one.image for one in job.images])
     for error in missing.values():
         yield job.leave_out(error)
     names, paths = list(found), list(found.values())
@@ -149,7 +150,8 @@ def encode_images(
             if stored.discarded:
                 yield DiscardedFeatures(store)
             before = 0
-            with closing(encode_photos(encoder, paths, job.options.threads, list(stored.rows), regions)) as encodings:
+            known = ranks.from_rank_0(list(stored.rows))
+            with closing(_share(ranks, encoder, job.options, known, paths)) as encodings:
                 for done, (name, one) in enumerate(zip(names, encodings, strict=True), 1):
                     if isinstance(one, DataError):
                         yield job.leave_out(one)
@@ -164,6 +166,34 @@ def encode_images(
             return ImageFeatures(stored.features(), rows, encoder.identity, dtype, len(missing), stored.regions())
     except OSError as error:
         raise DataError(f"{store}: cannot store features: {error.strerror or error}") from error
+
+
+def encode_share(options: Prepare, encoder_options: Mapping[str, str], ranks: Ranks) -> None:
+    """Encode the share of a rank other than 0, which stores the features.
+
+    Raises: OtherRankError, if rank 0 fails, also if it fails before it has photographs to encode.
+    """
+    from captioner.images import open_encoder
+
+    known = ranks.from_rank_0(list[bytes]())
+    for _ in _share(ranks, open_encoder(options.encoder or ENCODER, encoder_options), options, known):
+        raise AssertionError("rank 0 alone has the features")
+
+
+def _share(
+    ranks: Ranks, encoder: Encoder, options: Prepare, known: Sequence[bytes], paths: Sequence[Path] = ()
+) -> Generator[Encoded | DataError, None, None]:
+    """Encode photographs of rank 0 on all ranks, as `encode_photos`. Raises: UsageError, if the ranks differ."""
+    from captioner.images.encoder import encode_photos  # needs Pillow; open_encoder reports a missing one
+    from captioner.images.recipe import without_file_name
+
+    identity = without_file_name(encoder.identity)
+    check_same(ranks, {"encoder": identity, "regions": options.regions, "version": captioner.__version__})
+
+    def encode(batch: Iterable[Path]) -> Generator[Encoded | DataError, None, None]:
+        return encode_photos(encoder, batch, options.threads, known, options.regions)
+
+    yield from ranks.share(encode, paths, BLOCK * options.threads)
 
 
 def remove_obsolete_store(store: Path, output: Path) -> bool:

@@ -28,17 +28,13 @@ def photo_folder(sources: Sequence[str], options: Prepare) -> Path:
     return options.images or parse_source(sources[0])[1].parent
 
 
-def locate_photos(
-    folder: Path, names: Sequence[str], among: Sequence[str] | None = None
-) -> tuple[dict[str, Path], dict[str, DataError]]:
+def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], dict[str, DataError]]:
     """Find the photographs of image names, and the errors of missing ones, which suggest photographs in subfolders.
-
-    `among`, if given, are the names of all images, as in `find_all`.
 
     Raises: DataError when the folder or all photographs are missing.
     """
     check_images_folder(folder, DataError)
-    found = find_all(folder, names, among)
+    found = find_all(folder, names)
     missing = [name for name, path in found.items() if path is None]
     below = _below(folder, missing) if missing else {}
     hints = {name: f"; found {below[name]}: names must include subfolders" for name in below}
@@ -79,25 +75,20 @@ def _below(folder: Path, names: Sequence[str]) -> dict[str, str]:
     return below
 
 
-def find_all(folder: Path, names: Sequence[str], among: Sequence[str] | None = None) -> dict[str, Path | None]:
+def find_all(folder: Path, names: Sequence[str]) -> dict[str, Path | None]:
     """Find the photograph of every name, or None; a file is never used for two names.
-
-    If `names` are a part of the names `among`, the result is that part of the result for all of them.
 
     A lone 1.jpg is neither cats/1.jpg nor dogs/1.jpg. A name without an exact match may match one file up to case and
     Unicode normalization (which differs between Linux and macOS).
     """
     found = {name: find_photo(folder, name) for name in names}
-    stems = Counter(PurePath(name).stem for name in dict.fromkeys(among or names))
+    stems = Counter(PurePath(name).stem for name in dict.fromkeys(names))
     found = {
         name: path if path is None or stems[PurePath(name).stem] == 1 or path.parent == (folder / name).parent else None
         for name, path in found.items()
     }
     if None not in found.values():
         return found
-    if among is not None:  # whether a similar file is free depends on the files of all names: look for them only now
-        whole = find_all(folder, among)
-        return {name: whole[name] for name in found}
     listing = cache(_listing)
     similar = {name: _find_similar(folder, name, listing) for name, path in found.items() if path is None}
     taken = Counter([*found.values(), *similar.values()])

@@ -17,7 +17,7 @@ from captioner.errors import DataError, UsageError
 from captioner.preparation.find_photos import missing_photos, photo_folder
 from captioner.preparation.image_records import read_records, reporting_issues
 from captioner.preparation.load_corpus import build_corpus, source_kind, source_of
-from captioner.preparation.prepare import shard_of, summarize_records
+from captioner.preparation.prepare import summarize_records
 
 
 class Example(NamedTuple):
@@ -70,7 +70,7 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
 def summarize_corpus(corpus: Corpus) -> dict[str, Any]:
     """Summarize a data set, with the counts of its preparation."""
     counts = corpus.about.get("counts")
-    return {**summarize(corpus), **shard_of(corpus.about), **({"counts": counts} if _are_counts(counts) else {})}
+    return {**summarize(corpus), **({"counts": counts} if _are_counts(counts) else {})}
 
 
 def _are_counts(counts: object) -> bool:

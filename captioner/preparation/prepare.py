@@ -16,10 +16,10 @@ from captioner.config.options import Prepare
 from captioner.data.corpus import validate
 from captioner.data.prepared import SEAL, write_prepared
 from captioner.data.readers import Issue
-from captioner.data.shard import Shard
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
 from captioner.parallel.blas import set_threads
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.assemble import assemble
 from captioner.preparation.encode import (
     DiscardedFeatures,
@@ -27,13 +27,13 @@ from captioner.preparation.encode import (
     EncodingProgress,
     ImageFeatures,
     encode_images,
+    encode_share,
     read_features,
     remove_obsolete_store,
     sha256_of,
 )
 from captioner.preparation.find_photos import photo_folder
 from captioner.preparation.image_records import SplitRecords, parse_source, read_records
-from captioner.preparation.shard_records import photo_part
 from captioner.storage.atomic import remove_temporary_files
 from captioner.storage.files import check_output
 
@@ -55,20 +55,24 @@ def prepare(
     *,
     lists: Sequence[str] = (),
     encoder_options: Mapping[str, str] | None = None,
-    shard: Shard | None = None,
     strict: bool = False,
     overwrite: bool = False,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
     """Read captions, encode photographs (or read a feature file), write a data set, and yield events.
 
-    With `shard`, the data set has only that part of the photographs, and `merge` joins all parts. Features are stored
-    next to the output until it is written, so that an interrupted run continues.
+    Features are stored next to the output until it is written, so that an interrupted run continues. Several ranks
+    share the photographs; rank 0 does all else, and yields all events.
 
     Raises: UsageError, DataError; with `strict` also for the first issue or unreadable photograph.
     """
     options = options or Prepare()
-    if shard is not None and options.features is not None:
-        raise UsageError(f"--shard {shard}: does not apply to --features, which encodes no photographs; omit --shard")
+    if ranks.size > 1 and options.features is not None:
+        raise UsageError("--mpi: does not apply to --features, which encodes no photographs; omit --mpi")
+    set_threads(1)
+    if ranks.rank != 0:
+        encode_share(options, encoder_options or {}, ranks)
+        return
     store = output.with_name(f"{output.name}.part")
     remove_temporary_files(output)
     if not overwrite and remove_obsolete_store(store, output):
@@ -79,12 +83,11 @@ def prepare(
     check_output(output, overwrite, "a data set", SEAL.matches)
     records = read_records(sources, lists, options, strict)
     yield from records.issues
-    set_threads(1)
-    part = photo_part(records, shard)
+    images = records.unsplit or list(chain(*records.splits.values()))
     folder = photo_folder(sources, options)
-    job = EncodingJob(part.images, part.names, options, encoder_options or {}, folder, strict, [])
-    found = yield from (read_features(job, options.features) if options.features else encode_images(job, store))
-    corpus, counts = assemble(records, found, options, part.others)
+    job = EncodingJob(images, options, encoder_options or {}, folder, strict, [])
+    found = yield from (read_features(job, options.features) if options.features else encode_images(job, store, ranks))
+    corpus, counts = assemble(records, found, options)
     unreadable = len(job.images) - len(found.rows) - found.missing
     counts |= {"skipped": len(records.issues), "omitted": records.omitted}
     counts |= {"missing": found.missing, "unreadable": unreadable}
@@ -94,20 +97,13 @@ def prepare(
         "images": Path(os.path.abspath(job.folder)).as_posix(),
         "options": {k: v.as_posix() if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
         "counts": counts,
-        **({} if shard is None else {"shard": str(shard)}),
     }
     check_output(output, overwrite, "a data set", SEAL.matches)  # again: encoding may take hours
-    write_prepared(output, validate(corpus, str(output)), about, part.record(records, corpus))
-    summary = {**summarize(corpus), **shard_of(about), "counts": counts, "problems": [str(one) for one in job.problems]}
+    write_prepared(output, validate(corpus, str(output)), about)
+    summary = {**summarize(corpus), "counts": counts, "problems": [str(one) for one in job.problems]}
     del corpus, found  # unmaps the feature store: Windows cannot delete a mapped file
     store.unlink(missing_ok=True)
     yield Prepared(output, summary)
-
-
-def shard_of(about: Mapping[str, Any]) -> dict[str, str]:
-    """Return the entry `shard` of the summary of a shard; nothing for a complete data set."""
-    shard = about.get("shard")
-    return {"shard": shard} if isinstance(shard, str) else {}
 
 
 def summarize_records(records: SplitRecords, options: Prepare, without: Container[str] = ()) -> dict[str, Any]:

@@ -20,12 +20,12 @@ from captioner.config import schema
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
-from captioner.errors import ConfigError, DivergenceError, UsageError
+from captioner.errors import ConfigError, DivergenceError
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
 from captioner.parallel.hardware import oversubscription
-from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.text.strict_json import to_json
@@ -234,14 +234,8 @@ def check_replicas(ranks: Ranks, config: Config, fingerprint: str, probe: list[f
     values = {option.path: attrgetter(option.path)(config) for option in schema.options() if option.kind is not Path}
     shared = {path: value for path, value in values.items() if path not in LOCAL}
     state = {"captions, images or splits": fingerprint, "training step": step, "version": captioner.__version__}
-    (first, first_probe), *others = ranks.all_gather(({**shared, **state}, probe))
-    for rank, (other, other_probe) in enumerate(others, 1):
-        different = [name for name, value in first.items() if other[name] != value]
-        if different or not same_probe(other_probe, first_probe):
-            raise UsageError(
-                f"--mpi: rank {rank} differs from rank 0 in {', '.join(different or ['features'])}; "
-                "start all ranks with the same command, files and version"
-            )
+    check_same(ranks, {**shared, **state})
+    check_same(ranks, {"features": probe}, same_probe)
 
 
 def same_probe(probe: Sequence[float], other: Sequence[float]) -> bool:
