@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -92,8 +93,10 @@ _budget = Budget(PIXELS)
 class PixelLimitError(DataError):
     """A photograph with too many pixels."""
 
-    def __init__(self, name: str, limit: int) -> None:
-        super().__init__(f"{name}: expected at most {limit:,} pixels; make the photograph smaller")
+    @classmethod
+    def of(cls, name: str, limit: int) -> Self:
+        """Return the error of the photograph `name`; unlike a constructor of two arguments, it can be pickled."""
+        return cls(f"{name}: expected at most {limit:,} pixels; make the photograph smaller")
 
 
 def is_photo_suffix(suffix: str) -> bool:
@@ -152,7 +155,7 @@ def _open(content: bytes, name: str, min_side: int, limit: int) -> tuple[Image.I
         raise DataError(f"{name}: expected a JPEG with at most {MAX_SCANS} scans, got more; save it again")
     width, height = photo.size
     if width * height > limit:
-        raise PixelLimitError(name, limit)
+        raise PixelLimitError.of(name, limit)
     photo.draft("RGB", (2 * min_side, 2 * min_side))
     if scans == 1 and "progressive" not in photo.info:  # otherwise, a JPEG is decoded at full size and then reduced
         width, height = photo.size
@@ -167,7 +170,7 @@ def _converting_errors(content: bytes, name: str, limit: int) -> Iterator[None]:
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PixelLimitError(name, limit) from error
+        raise PixelLimitError.of(name, limit) from error
     except UnidentifiedImageError as error:
         if is_heic(content):
             raise DataError(f"{name}: {heic_problem()}") from error

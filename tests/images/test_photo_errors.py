@@ -1,6 +1,7 @@
 """Files that are no photographs, too large, damaged or unreadable; folders are listed; threads share Pillow's state."""
 
 import os
+import pickle
 import subprocess
 import threading
 import time
@@ -171,6 +172,8 @@ def test_a_lower_limit_of_pixels() -> None:
     with pytest.raises(PixelLimitError) as caught, decoded(content, "a.png", 8, 48 * 32 - 1):
         pass
     assert str(caught.value) == "a.png: expected at most 1,535 pixels; make the photograph smaller"
+    again = pickle.loads(pickle.dumps(caught.value))  # ranks over MPI send it to rank 0
+    assert (type(again), str(again)) == (PixelLimitError, str(caught.value))
 
 
 @pytest.mark.parametrize("side", [9460, 60000])
