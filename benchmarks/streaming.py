@@ -16,7 +16,7 @@ from benchmarks.session import Session, run
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import SelectedFeatures
 from captioner.data.prepared import write_prepared
-from captioner.text.vocabulary import SPECIAL, Vocab
+from captioner.data.vocabulary import SPECIAL, Vocab
 
 ROWS, WIDTH, BUDGET, STEPS = 100_000, 2048, 256, 300
 """Images, float32 numbers per image, `data.memory_mib`, and training steps."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from captioner.api import distill, evaluate, load, prepare, resume, train
     from captioner.config.options import Config
+    from captioner.data.vocabulary import Vocab
     from captioner.errors import CaptionerError
     from captioner.inference.caption import Caption
     from captioner.inference.captioner import Captioner
     from captioner.model.captioning_rnn import CaptioningRNN
-    from captioner.text.vocabulary import Vocab
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,7 +39,7 @@ _HOMES = {
     "CaptionerError": "captioner.errors",
     "CaptioningRNN": "captioner.model.captioning_rnn",
     "Config": "captioner.config.options",
-    "Vocab": "captioner.text.vocabulary",
+    "Vocab": "captioner.data.vocabulary",
     "distill": "captioner.api",
     "evaluate": "captioner.api",
     "load": "captioner.api",

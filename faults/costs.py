@@ -12,6 +12,7 @@ import numpy as np
 
 import captioner.training.solver
 from captioner.arrays import Batch, Params
+from captioner.data.vocabulary import SPECIAL
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
 from captioner.optim.schedules import SCHEDULES, Span
@@ -20,7 +21,6 @@ from captioner.parallel.blas import set_threads
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint, Meta
-from captioner.text.vocabulary import SPECIAL
 from captioner.training.solver import Plan, TrainState, steps
 from faults.session import Figure, Session
 

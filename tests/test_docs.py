@@ -15,8 +15,8 @@ from sandbox import Sandbox
 
 from captioner.cli import cli as root
 from captioner.config import yaml_io
+from captioner.data.vocabulary import SPECIAL
 from captioner.inference.restore import build_sizes
-from captioner.text.vocabulary import SPECIAL
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]

@@ -105,7 +105,7 @@ def schema(file: Path | None) -> None:
       captioner config schema config.schema.json && captioner config init my.yaml --schema config.schema.json
     """
     from captioner.config.schema import json_schema
-    from captioner.text.strict_json import to_json
+    from captioner.storage.strict_json import to_json
 
     _write(file, to_json(json_schema(), indent=2) + "\n")
 

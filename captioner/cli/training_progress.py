@@ -11,8 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 from captioner.cli import output
+from captioner.data.vocabulary import SPECIAL
 from captioner.metrics import NAMES
-from captioner.text.vocabulary import SPECIAL
 from captioner.training.events import Captioned, Ended, Event, Started, Validated, Warned
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step

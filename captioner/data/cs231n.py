@@ -12,10 +12,10 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Features, Split, validate
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
+from captioner.data.vocabulary import Vocab
 from captioner.errors import DataError, quoted
 from captioner.storage.files import read_text
 from captioner.storage.hdf5 import open_dataset
-from captioner.text.vocabulary import Vocab
 
 CAPTIONS, VOCAB = "coco2014_captions.h5", "coco2014_vocab.json"
 SPLITS = ("train", "val")

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.blocks import blocks
-from captioner.data.corpus import Features
+from captioner.data.corpus import Features, blocks
 from captioner.errors import DataError
 from captioner.storage.files import read_at
 from captioner.storage.hdf5 import CheckedDataset, convert_hdf5_errors, open_dataset

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from captioner.data.blocks import blocks
-from captioner.data.corpus import Corpus, Split
-from captioner.text.vocabulary import SPECIAL, Vocab
+from captioner.data.corpus import Corpus, Split, blocks
+from captioner.data.vocabulary import SPECIAL, Vocab
 
 EXAMPLES = 10
 ROWS = {

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.data.vocabulary import UNK
 from captioner.metrics import (
     NAMES,
     confidence_interval,
@@ -22,7 +23,6 @@ from captioner.metrics import (
     scores_from_sums,
     tokenize,
 )
-from captioner.text.vocabulary import UNK
 
 FEW_IMAGES = 30
 """With fewer images than this, a bootstrap interval is unreliable."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import captioner
 from captioner.config.yaml_io import config_differences, yaml_text
+from captioner.data.vocabulary import SPECIAL
 from captioner.errors import DataError, UsageError, printable, quoted
 from captioner.evaluation.titles import SCORES, format_interval, format_score, statistic_rows
 from captioner.export.scores_file import SplitScores, read_scores
@@ -24,7 +25,6 @@ from captioner.inference.package_info import LICENSE, MAX_NAME, BaseModel, base_
 from captioner.inference.restore import Restored, model_properties
 from captioner.model.losses import perplexity
 from captioner.storage.files import read_json_object, read_text
-from captioner.text.vocabulary import SPECIAL
 
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 MAX_COMMANDS = 20_000

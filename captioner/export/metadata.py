@@ -11,11 +11,11 @@ from typing import Any
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse
+from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, DataError, quoted
 from captioner.inference.package_info import DATA_SET
 from captioner.inference.restore import Restored
 from captioner.storage.checkpoint import Meta
-from captioner.text.vocabulary import Vocab
 
 KEY = "captioner"
 """The name of the JSON text in the metadata of a file."""

@@ -19,6 +19,7 @@ from captioner import __version__
 from captioner.arrays import Array, SharedRows
 from captioner.data.corpus import Features, Split, check_features, check_region_values, read_regions
 from captioner.data.features import memory_of, open_features
+from captioner.data.vocabulary import SPECIAL, Vocab, join
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
@@ -28,8 +29,6 @@ from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.text.join import join
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 if TYPE_CHECKING:
     from captioner.config.options import Decode

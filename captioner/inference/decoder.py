@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from captioner.arrays import Array
 from captioner.config.options import Decode
 from captioner.config.values import MAX_SHOWN, closest
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.decode import Constraints, State, StepFunction, beam, greedy, sample
 from captioner.errors import ConfigError, printable
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 
 class Decoder(NamedTuple):

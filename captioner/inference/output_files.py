@@ -16,7 +16,7 @@ from captioner.images.photo import is_photo_suffix
 from captioner.inference.caption import Attention, Caption
 from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, writing
 from captioner.storage.files import read_text
-from captioner.text.strict_json import to_json
+from captioner.storage.strict_json import to_json
 
 SEPARATORS = frozenset("/\\:")
 """Characters that separate parts of a path; on Windows, a colon separates the name of a data stream."""

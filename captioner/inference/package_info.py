@@ -19,7 +19,7 @@ from typing import Any
 from captioner.errors import CheckpointError, printable, quoted
 from captioner.storage.files import read_bytes, read_first_json_object
 from captioner.storage.sealed import digest
-from captioner.text.strict_json import to_json
+from captioner.storage.strict_json import to_json
 
 INFO, WEIGHTS, CARD = "model.json", "weights.h5", "card.md"
 FORMAT = 1

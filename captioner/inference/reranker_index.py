@@ -15,6 +15,7 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import MAX_FEATURE, Corpus, Split
 from captioner.data.features import standardization
+from captioner.data.vocabulary import Vocab
 from captioner.decode import Reranker
 from captioner.decode.consensus import inverse_kernel, normalize_rows, unit_features
 from captioner.errors import CheckpointError
@@ -23,7 +24,6 @@ from captioner.inference.restore import LoadedModel
 from captioner.model.image_input import Standardizer
 from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
-from captioner.text.vocabulary import Vocab
 
 T = TypeVar("T")
 SEAL = Seal(

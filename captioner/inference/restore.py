@@ -14,6 +14,7 @@ from captioner.config.checks import SHAPING
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
 from captioner.images.recipe import same_encoder
 from captioner.inference.package_info import check_seal, in_package, read_info
@@ -26,7 +27,6 @@ from captioner.optim.update_rules import EMA
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.storage.sealed import MODEL
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 FIXED = (
     "seed",

@@ -12,9 +12,9 @@ from captioner.config.options import Prepare
 from captioner.data.prepared import check_names, check_texts
 from captioner.data.readers import CaptionRecord, Columns, Issue, read_captions, read_list, split_name
 from captioner.data.splits import ImageRecord, group_by_image, group_by_split, split_by_lists, split_randomly
+from captioner.data.tokenizer import tokenize
+from captioner.data.vocabulary import SPECIAL
 from captioner.errors import DataError, UsageError, quoted
-from captioner.text.tokenizer import tokenize
-from captioner.text.vocabulary import SPECIAL
 
 MAX_TEXT = 2000
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Split
+from captioner.data.vocabulary import Vocab
 from captioner.errors import UsageError, printable
 from captioner.evaluation.evaluate import NamedCaptioner, evaluate_split, open_captioners
 from captioner.evaluation.scoring import ScoredCaptions
@@ -46,7 +47,6 @@ from captioner.report.run_facts import LONGEST, RunFacts, collect_facts, run_nam
 from captioner.report.template import is_page, load_script, render
 from captioner.storage.atomic import write_file
 from captioner.storage.files import check_output
-from captioner.text.vocabulary import Vocab
 
 SECTIONS = {
     "scores": "Scores",

@@ -11,12 +11,12 @@ import numpy as np
 
 from captioner.data.corpus import Corpus, Split
 from captioner.data.summary import ROWS, summarize_split
+from captioner.data.tokenizer import tokenize
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import printable
 from captioner.evaluation.scoring import FEW_IMAGES
 from captioner.evaluation.titles import SCORES, STATISTICS, format_interval, format_score, statistic_rows
 from captioner.report.history import History
-from captioner.text.tokenizer import tokenize
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 HEADLINES = ("cider_d", "bleu4", "rouge_l")
 """The scores in the header of the page, where there is one run."""

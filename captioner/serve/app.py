@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from captioner.data.vocabulary import SPECIAL
 from captioner.images.photo import HEIC_SUFFIXES
 from captioner.inference.caption import to_record
 from captioner.report.pictures import word_maps
@@ -23,8 +24,7 @@ from captioner.serve.limits import RequestError, stopping
 from captioner.serve.security import App, security_headers
 from captioner.serve.service import CaptionResult, Service, Workers
 from captioner.serve.upload import Memory, receive
-from captioner.text.strict_json import to_json
-from captioner.text.vocabulary import SPECIAL
+from captioner.storage.strict_json import to_json
 
 FAILURE = "internal error while captioning this photograph; the server's stderr has the reason"
 SCRIPT = load_script("serve.js")

@@ -10,10 +10,9 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.config.options import Config
-from captioner.data.batches import ShuffledBatches, steps_per_epoch
+from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory, steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
-from captioner.data.prefetch import PrefetchedBatches, in_memory
 from captioner.errors import ConfigError, UsageError
 from captioner.inference.restore import assemble, build_sizes
 from captioner.layers import CELLS

@@ -14,12 +14,12 @@ from captioner.arrays import Array, Params, cast
 from captioner.config.checks import SHAPING
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.load import open_run
 from captioner.inference.package_info import BASE_MODELS, base_models_after
 from captioner.inference.restore import Restored, assemble, check_encoder
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}
 """The axis of the words in each parameter that has one."""

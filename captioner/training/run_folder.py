@@ -27,7 +27,7 @@ from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.files import read_bytes, read_first_json_object, read_text
 from captioner.storage.lock import lock, locks_folders
 from captioner.storage.sealed import SEAL
-from captioner.text.strict_json import to_json
+from captioner.storage.strict_json import to_json
 
 PREVIOUS = "before"
 """Holds an overwritten run until the new one has a best checkpoint."""

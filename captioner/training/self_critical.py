@@ -9,6 +9,7 @@ import numpy as np
 from captioner.arrays import Array, Batch, SharedRows
 from captioner.data.batches import ShuffledBatches, own_part, take
 from captioner.data.corpus import read_regions
+from captioner.data.vocabulary import Vocab
 from captioner.decode import Constraints, greedy, sample
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import DataError
@@ -16,7 +17,6 @@ from captioner.inference.decoder import decoding_arguments
 from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
-from captioner.text.vocabulary import Vocab
 
 
 class SelfCritical:

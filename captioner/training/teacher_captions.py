@@ -15,6 +15,7 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus, Split, check_captions, check_image_idxs
+from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.inference.captioner import Candidates, Captioner
 from captioner.inference.reranker_index import Origin, index_rows, origin_of
@@ -22,7 +23,6 @@ from captioner.inference.restore import is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
-from captioner.text.vocabulary import Vocab
 
 SEAL = Seal(
     "teacher caption set",

@@ -28,7 +28,7 @@ from captioner.parallel.hardware import oversubscription
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
-from captioner.text.strict_json import to_json
+from captioner.storage.strict_json import to_json
 from captioner.training import tensorboard
 from captioner.training.build import build_batches, build_model, build_plan, long_warmup
 from captioner.training.events import Ended, Event, Started, Validated, Warned

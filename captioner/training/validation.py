@@ -18,6 +18,7 @@ from captioner.config.options import Config
 from captioner.config.schema import either
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split, read_regions
+from captioner.data.vocabulary import UNK, Vocab
 from captioner.decode import Reranker, greedy
 from captioner.errors import DataError
 from captioner.evaluation.score_model import build_evaluation_set
@@ -31,7 +32,6 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.losses import mean_word_loss
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.text.vocabulary import UNK, Vocab
 from captioner.training.solver import Step
 
 LOWER_IS_BETTER = frozenset({"loss"})

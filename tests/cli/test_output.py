@@ -14,8 +14,8 @@ import captioner.cli
 from captioner.cli import output
 from captioner.data.corpus import Corpus, Split
 from captioner.data.prepared import write_prepared
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import LIMIT
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 HOSTILE = {
     "control sequences": "\x1b[31mred\x1b[0m\x1b[2J\x1b[H\x1b]0;owned\x07\x9b2J\x85rm\b\bls\x7f",

@@ -21,7 +21,7 @@ from captioner.config.options import Config, Prepare
 from captioner.config.schema import DRAFT, NOUNS, Option, build, json_schema, options, sections
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import ConfigError
-from captioner.text.strict_json import to_json
+from captioner.storage.strict_json import to_json
 
 TABLE = {option.path: option for option in options()}
 

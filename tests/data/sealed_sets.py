@@ -11,8 +11,8 @@ import pytest
 
 from captioner.data.corpus import Corpus, Split
 from captioner.data.prepared import prepared
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 MODULE = importlib.import_module("captioner.data.prepared")  # in its package the name is the function's
 VOCAB = Vocab((*SPECIAL, "a", "café", "猫"))

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.data import blocks as module
+from captioner.data import corpus as module
 from captioner.data.corpus import Corpus, Split, validate
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 NULL, START, END, UNK, CAT, DOG = range(6)
 VOCAB = Vocab((*SPECIAL, "cat", "dog"))

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded_batches import END, PATIENCE, RecordedBatches
 
-from captioner.data.batches import ShuffledBatches, sequential_batches
+from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory, sequential_batches
 from captioner.data.corpus import Split
 from captioner.data.features import open_features
-from captioner.data.prefetch import PrefetchedBatches, in_memory
 from captioner.errors import DataError
 
 IMAGES, WIDTH = 40, 6

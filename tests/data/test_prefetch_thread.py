@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from recorded_batches import END, PATIENCE, RecordedBatches
 
-from captioner.data.prefetch import PrefetchedBatches
+from captioner.data.batches import PrefetchedBatches
 
 
 def test_the_next_batch_is_read_in_the_background() -> None:
@@ -111,7 +111,7 @@ ENDS = {
 }
 PROCESS = """
 import threading, time
-from captioner.data.prefetch import PrefetchedBatches
+from captioner.data.batches import PrefetchedBatches
 
 class Slow:
     def batch(self, step):

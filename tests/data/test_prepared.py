@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sealed_sets import ABOUT, MODULE, RNG, VOCAB, WHOLE, assert_same, corpus_of, split_of
 
-from captioner.data import blocks as blocks_module
+from captioner.data import corpus as blocks_module
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import ContiguousFeatures, SelectedFeatures, open_features
 from captioner.data.prepared import MAX_SPLITS, prepared, write_prepared
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError
 from captioner.storage.hdf5 import DeferredErrorFile
 from captioner.storage.sealed import SIZE
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 # --- what is written is read
 

@@ -11,8 +11,7 @@ import pytest
 from sealed_sets import ABOUT, MODULE, WHOLE
 
 from captioner.data.corpus import Features
-from captioner.data.prepared import write_prepared
-from captioner.data.read_back import VerifyingWriter
+from captioner.data.prepared import VerifyingWriter, write_prepared
 from captioner.errors import DataError
 from captioner.storage.sealed import SIZE
 

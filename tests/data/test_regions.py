@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sealed_sets import WHOLE, corpus_of, refusal, split_of
 
-from captioner.data.batches import ShuffledBatches
+from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory
 from captioner.data.corpus import Corpus, read_regions, validate
 from captioner.data.cs231n import cs231n
 from captioner.data.features import ChunkedFeatures, ContiguousFeatures, SelectedFeatures, memory_of, open_features
-from captioner.data.prefetch import PrefetchedBatches, in_memory
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.summary import summarize
 from captioner.errors import DataError

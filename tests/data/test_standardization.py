@@ -6,7 +6,7 @@ from feature_files import write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.data import blocks as blocks_module
+from captioner.data import corpus as blocks_module
 from captioner.data.features import ChunkedFeatures, open_features, standardization
 
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from captioner.data import blocks as blocks_module
+from captioner.data import corpus as blocks_module
 from captioner.data.corpus import Corpus, Split
 from captioner.data.summary import duplicates, summarize
-from captioner.text.vocabulary import Vocab
+from captioner.data.vocabulary import Vocab
 
 TRAIN = [["a", "dog"], ["a", "cat"], ["a"], []]
 

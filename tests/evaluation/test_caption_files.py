@@ -17,7 +17,7 @@ from captioner.evaluation.caption_files import (
     write_results,
 )
 from captioner.inference.caption import Candidate, Caption, to_record
-from captioner.text.strict_json import to_json
+from captioner.storage.strict_json import to_json
 
 
 def test_results_round_trip(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from captioner.data.corpus import Corpus, Split
+from captioner.data.vocabulary import Vocab
 from captioner.evaluation.score_model import build_evaluation_set, pointing_accuracy, score_model
 from captioner.evaluation.scoring import ScoredCaptions
 from captioner.inference.caption import Attention, Candidate, Decoded
@@ -16,7 +17,6 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.inference.restore import LoadedModel, Restored
 from captioner.metrics import NAMES, corpus_scores, tokenize
-from captioner.text.vocabulary import Vocab
 
 
 def opened(run: Path) -> tuple[Restored, Corpus, Split]:

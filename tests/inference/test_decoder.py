@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from captioner.config.options import Decode
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.decode import Constraints, beam, greedy, sample
 from captioner.errors import ConfigError
 from captioner.inference.decoder import build_decoder
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 VOCAB = Vocab([*SPECIAL, "a", "cat", "dog", "sat"])
 WORDS: dict[str, Any] = {"start": 1, "end": 2, "null": 0}

@@ -12,6 +12,7 @@ from captioning import best_captions, candidates
 
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
+from captioner.data.vocabulary import Vocab
 from captioner.decode import Ensemble
 from captioner.errors import CheckpointError, DataError
 from captioner.evaluation.score_model import build_evaluation_set, score_model
@@ -23,7 +24,6 @@ from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
 from captioner.storage import checkpoint
-from captioner.text.vocabulary import Vocab
 
 RERANKING = ("decode.beam_width=6", "decode.consensus=300")
 

@@ -14,6 +14,7 @@ import pytest
 from captioner.arrays import Params
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
+from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.load import open_run
 from captioner.inference.package_info import INFO, WEIGHTS
@@ -23,7 +24,6 @@ from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.sealed import MODEL
-from captioner.text.vocabulary import Vocab
 from captioner.training.train import train
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from captioner.data.corpus import Split
+from captioner.data.vocabulary import Vocab
 from captioner.report.report_tables import WordShare, word_use
-from captioner.text.vocabulary import Vocab
 
 VOCAB = Vocab(["<NULL>", "<START>", "<END>", "<UNK>", "a", "dog", "cat", "runs", "sleeps"])
 CAPTIONS = [["a", "dog", "runs"], ["a", "dog"], ["a", "cat", "a", "cat"], ["dog"]]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captioner.data.vocabulary import Vocab
 from captioner.storage import checkpoint
-from captioner.text.vocabulary import Vocab
 from captioner.training import teacher_captions
 from captioner.training.distill import distill
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from captioner.config.options import Prepare
 from captioner.config.yaml_io import parse
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.inference.load import open_run
 from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import prepare
 from captioner.storage import checkpoint
-from captioner.text.vocabulary import SPECIAL, Vocab
 from captioner.training.build import build_model
 from captioner.training.initialize import SHAPING, WORD_AXES, initialize_from
 from captioner.training.resume import resume

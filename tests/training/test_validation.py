@@ -14,6 +14,7 @@ from captioner.arrays import Batch
 from captioner.cli import training_progress
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Split
+from captioner.data.vocabulary import Vocab
 from captioner.errors import ConfigError
 from captioner.evaluation.score_model import build_evaluation_set, score_model
 from captioner.inference.load import captioner_of, open_corpus, open_run
@@ -23,7 +24,6 @@ from captioner.model.parameters import Sizes, initial_params
 from captioner.parallel.ranks import Reduce
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.storage import checkpoint
-from captioner.text.vocabulary import Vocab
 from captioner.training import validation
 from captioner.training.events import Validated, Warned
 from captioner.training.resume import resume

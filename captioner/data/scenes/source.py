@@ -15,7 +15,7 @@ from captioner.data.scenes.pointing import pointing_game
 from captioner.data.scenes.render import render
 from captioner.data.scenes.scene import SPLITS, Scene, sample_scene
 from captioner.data.scenes.truth import is_true
-from captioner.text.vocabulary import Vocab
+from captioner.data.vocabulary import Vocab
 
 
 def scenes(

@@ -7,7 +7,7 @@ from captioner.data.scenes.pointing import pointing_game
 from captioner.data.scenes.scene import CELL, Scene, SceneObject
 from captioner.data.scenes.source import make_split
 from captioner.data.scenes.source import scenes as source
-from captioner.text.vocabulary import Vocab
+from captioner.data.vocabulary import Vocab
 
 RED = SceneObject("circle", "red", "large", 0.5 * CELL, 0.5 * CELL)
 BLUE = SceneObject("ring", "blue", "small", 1.5 * CELL, 2.5 * CELL)

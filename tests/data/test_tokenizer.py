@@ -7,12 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from captioner.data import tokenizer, vocabulary
+from captioner.data.tokenizer import CLITICS, tokenize
+from captioner.data.vocabulary import SPECIAL, Vocab, join
 from captioner.errors import JOINERS
-from captioner.text import join as join_module
-from captioner.text import tokenizer
-from captioner.text.join import join
-from captioner.text.tokenizer import CLITICS, tokenize
-from captioner.text.vocabulary import SPECIAL, Vocab
 
 # plain text hardly ever has a clitic or an accent apart from its letter
 PIECES = (
@@ -25,7 +23,7 @@ TEXTS = st.text(max_size=30) | st.lists(ODD, max_size=12).map("".join)
 
 def test_docstring_examples() -> None:
     assert doctest.testmod(tokenizer) == (0, 1)
-    assert doctest.testmod(join_module) == (0, 1)
+    assert doctest.testmod(vocabulary) == (0, 1)
 
 
 WORDS = {

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captioner.data.vocabulary import END, NULL, SPECIAL, START, UNK, Vocab
 from captioner.errors import DataError
-from captioner.text.vocabulary import END, NULL, SPECIAL, START, UNK, Vocab
 
 WORDS = st.sampled_from(["a", "red", "ball", "near", "straße", "的", "don't", "<b>", "Ball"])
 CAPTIONS = st.lists(st.lists(WORDS, max_size=5), max_size=6)

@@ -1,4 +1,4 @@
-"""Vocabulary: words and their ids, with the four special tokens of CS231n."""
+"""The vocabulary: words and their ids; and words joined to a sentence."""
 
 from __future__ import annotations
 
@@ -82,3 +82,28 @@ class Vocab:
             if i not in (self.null, self.start):
                 words.append(self.words[i])
         return words
+
+
+def join(words: Iterable[str]) -> str:
+    """Join tokens to a text that `tokenize` splits into the same tokens, without spaces before clitics or CJK words.
+
+    >>> join(["the", "dog", "'s", "ball", "is", "n't", "red"])
+    "the dog's ball isn't red"
+    """
+    text = ""
+    for word in words:
+        text += word if not text or _attaches(text, word) else f" {word}"
+    return text
+
+
+def _attaches(text: str, word: str) -> bool:
+    if word.isascii() and "'" not in word:
+        return False
+    from captioner.data.tokenizer import CLITICS, is_cjk, tokenize  # most captions do not need its large patterns
+
+    if is_cjk(word):
+        return is_cjk(text[-1]) is not None and tokenize(text[-1] + word) == [text[-1], word]
+    if word in CLITICS:
+        last = text.rpartition(" ")[2]
+        return tokenize(last + word) == [*tokenize(last), word]
+    return False

@@ -1,8 +1,7 @@
 """Tokenize captions.
 
 >>> tokenize("A man's well-worn hat, isn't it? 猫 😀")
-['a', 'man', "'s", 'well-worn', 'hat', 'is', "n't", 'it', '猫', '😀']
-"""
+['a', 'man', "'s", 'well-worn', 'hat', 'is', "n't", 'it', '猫', '😀']"""
 
 from __future__ import annotations
 

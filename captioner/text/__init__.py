@@ -1,1 +1,0 @@
-"""Text: vocabulary and tokenizer."""
