@@ -193,14 +193,6 @@ def _run(args: list[str], debug: bool) -> int:
         return failure.exit_code
 
 
-def _raised_in(error: BaseException) -> str:
-    """Return the name of the module that raised an exception."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else str(trace.tb_frame.f_globals["__name__"])
-
-
 def _failure(error: BaseException) -> CaptionerError | None:
     """Convert an exception to a CaptionerError, or return None for a bug."""
     match error:
@@ -209,12 +201,13 @@ def _failure(error: BaseException) -> CaptionerError | None:
         case ImportError():
             return MissingLibraryError(error) if library_of(error) else None
         case MemoryError():
-            return CaptionerError(
-                "not enough memory; "
-                "try a smaller train.batch_size, decode.beam_width, data.memory_mib or data.scenes.train"
-            )
+            options = "train.batch_size, decode.beam_width, data.memory_mib or data.scenes.train"
+            return CaptionerError(f"not enough memory; try a smaller {options}")
         case OSError(filename=None):
-            if _raised_in(error) == "click.utils":  # printing the help failed
+            from traceback import walk_tb
+
+            *_, (frame, _) = walk_tb(error.__traceback__)
+            if frame.f_globals["__name__"] == "click.utils":  # printing the help failed
                 return output.OutputError(f"output: {error.strerror}")
             return CaptionerError(f"a system call failed: {error.strerror or error}; try --debug for the traceback")
         case OSError():

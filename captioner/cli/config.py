@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.options import PATH, config_options, override_option
+from captioner.cli.shared_options import PATH, config_options, override_option
 from captioner.errors import UsageError, printable
 
 HEADER = "# Every option with its default. Keep the lines that you change and delete the rest.\n"

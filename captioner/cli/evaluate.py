@@ -10,7 +10,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.completion import complete_run
-from captioner.cli.options import PATH, data_option, ensemble_option, example_override_option
+from captioner.cli.shared_options import PATH, data_option, ensemble_option, example_override_option
 from captioner.errors import UsageError, printable
 from captioner.evaluation.titles import SCORES, format_interval, format_score, statistic_rows
 

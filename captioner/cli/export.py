@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output as out
-from captioner.cli.options import PATH, example_override_option, run_argument
+from captioner.cli.shared_options import PATH, example_override_option, run_argument
 
 
 @click.command(

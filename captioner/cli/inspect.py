@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.options import config_options, example_override_option, runs_argument
+from captioner.cli.shared_options import config_options, example_override_option, runs_argument
 
 WIDTH = 36
 DECADES = 6

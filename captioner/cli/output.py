@@ -54,13 +54,9 @@ def flush() -> None:
 
     Raises: as `result`.
     """
-    try:
+    with _writing():
         if sys.stdout:
             sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"output: {error.strerror}") from None
 
 
 def note(*lines: object) -> None:
@@ -155,8 +151,15 @@ def open_closed_streams() -> None:
 
 
 def _print(line: str) -> None:
-    try:
+    with _writing():
         print(line)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """Raise OutputError for a failed write to stdout, unless its reader closed the pipe."""
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from captioner.cli import output
-from captioner.cli.options import PATH, example_override_option, run_argument
+from captioner.cli.shared_options import PATH, example_override_option, run_argument
 from captioner.errors import CheckpointError, UsageError
 from captioner.extras import pip_command
 

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.options import PATH, encoder_options, list_option, photographs_option, strict_option
-from captioner.cli.prepare_options import prepare_config, prepare_options
 from captioner.cli.processes import sharing_photographs, warn_of_oversubscription
+from captioner.cli.shared_options import (
+    PATH,
+    encoder_options,
+    list_option,
+    photographs_option,
+    prepare_config,
+    prepare_options,
+    strict_option,
+)
 from captioner.errors import DataError
 
 if TYPE_CHECKING:
@@ -95,7 +102,7 @@ def prepare(
 
 def _report(prepared: Prepared, options: Prepare, file: Path, as_json: bool) -> int:
     """Print the summary of a preparation, and return the exit code."""
-    from captioner.cli.data_summary import summary_lines
+    from captioner.cli.data import summary_lines
 
     counts = prepared.summary["counts"]
     if as_json:

@@ -61,9 +61,9 @@ def exit_at_once(code: int) -> None:
 
 
 @contextmanager
-def default_actions() -> Iterator[None]:
-    """Let the signals of `STOPPING` end the process at once: a function in C, such as MPI_Init, runs no handler."""
-    previous = {number: signal.signal(number, signal.SIG_DFL) for number in STOPPING}
+def _handling(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    """Handle the signals of `STOPPING` with one function or action, and restore the handlers at the end."""
+    previous = {number: signal.signal(number, handler) for number in STOPPING}
     try:
         yield
     finally:
@@ -87,12 +87,8 @@ def raised_signals() -> Iterator[None]:
             signal.signal(other, signal.SIG_IGN)
         raise Stopped(number)
 
-    previous = {number: signal.signal(number, stop) for number in STOPPING}
-    try:
+    with _handling(stop):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -107,12 +103,8 @@ def stop_signals() -> Iterator[list[int]]:
             signal.raise_signal(number)
         caught.append(number)
 
-    previous = {number: signal.signal(number, catch) for number in STOPPING}
-    try:
+    with _handling(catch):
         yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -129,11 +121,13 @@ def joined(mpi: bool) -> Iterator[Ranks]:
     if not mpi:
         yield SINGLE_PROCESS
         return
-    with default_actions():
+    # MPI_Init waits for all ranks, and runs no handler of Python: the default action ends the process at once
+    with _handling(signal.SIG_DFL):
         from captioner.parallel.mpi import start
 
-        ranks = start()  # it waits for all ranks
-    BEFORE_EXIT.extend([_silence, ranks.abort_all])
+        ranks = start()
+    # what MPI prints about its end is discarded: the message has been printed
+    BEFORE_EXIT.extend([lambda code: output.silence(), ranks.abort_all])
     sys.excepthook = _exit_after_traceback
     if ranks.rank != 0:
         warnings.showwarning = lambda *warning, **more: None  # rank 0 prints the same ones
@@ -162,11 +156,6 @@ def warn_of_oversubscription(ranks: Ranks, threads: int, option: str) -> None:
 
     if ranks.rank == 0:
         output.warnings(oversubscription(threads, ranks.local_size, option))
-
-
-def _silence(code: int) -> None:
-    """Discard what MPI prints about its end: the message has been printed."""
-    output.silence()
 
 
 def _exit_after_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -9,7 +9,14 @@ import click
 from click.core import ParameterSource
 
 from captioner.cli import output
-from captioner.cli.options import PATH, data_option, example_override_option, images_hint, images_option, runs_argument
+from captioner.cli.shared_options import (
+    PATH,
+    data_option,
+    example_override_option,
+    images_hint,
+    images_option,
+    runs_argument,
+)
 from captioner.errors import UsageError
 
 SCORING = {"data": "--data", "split": "--split", "number": "-n", "n_best": "--n-best", "overrides": "-o"}

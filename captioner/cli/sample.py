@@ -14,7 +14,8 @@ import click
 
 from captioner.cli import output
 from captioner.cli.completion import complete_run
-from captioner.cli.options import (
+from captioner.cli.processes import sharing_photographs, warn_of_oversubscription
+from captioner.cli.shared_options import (
     PATH,
     data_option,
     ensemble_option,
@@ -24,7 +25,6 @@ from captioner.cli.options import (
     photographs_option,
     recipe_options,
 )
-from captioner.cli.processes import sharing_photographs, warn_of_oversubscription
 from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.options import example_override_option, recipe_options, run_argument
 from captioner.cli.processes import stop_signals
+from captioner.cli.shared_options import example_override_option, recipe_options, run_argument
 from captioner.serve.limits import MAX_PIXELS, Limits
 
 

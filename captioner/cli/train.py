@@ -11,7 +11,8 @@ import click
 
 from captioner.cli import output
 from captioner.cli.completion import complete_run
-from captioner.cli.options import (
+from captioner.cli.processes import SharedStop, joined, stop_signals
+from captioner.cli.shared_options import (
     PATH,
     config_options,
     images_option,
@@ -19,7 +20,6 @@ from captioner.cli.options import (
     override_option,
     teacher_override_option,
 )
-from captioner.cli.processes import SharedStop, joined, stop_signals
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import pytest
 
-from captioner.cli.data_summary import summary_lines
+from captioner.cli.data import summary_lines
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.summary import summarize
 from captioner.preparation.find_photos import REMEDY

@@ -1,0 +1,182 @@
+"""Options that several commands share, as decorators."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from captioner.cli.completion import complete_override, complete_run
+from captioner.config.options import Prepare
+from captioner.config.schema import Option, build, options
+from captioner.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class PathType(click.Path):
+    """The type of a path; an empty one is refused, because `Path("")` is the current folder."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("expected a path, got an empty text", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+PATH = PathType(path_type=Path)
+run_argument = click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
+runs_argument = click.argument(
+    "runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run
+)
+
+
+def _overrides(*names: str, used_by: str = "", help: str) -> Callable[[Command], Command]:
+    """Return an option for overrides, which must be used by the command, or by `used_by`."""
+
+    def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
+        if overrides:
+            from captioner.config.checks import check_used
+
+            check_used(overrides, used_by or context.command_path.partition(" ")[2])
+        return overrides
+
+    return click.option(
+        *names, multiple=True, metavar="KEY=VALUE", callback=check, shell_complete=complete_override, help=help
+    )
+
+
+def example_override_option(example: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `-o/--set`, with an example in its help, as the argument `overrides`."""
+    what = f"Override a config option, such as {example}; may be repeated. The last value of a key is used."
+    return _overrides("-o", "--set", "overrides", help=what)
+
+
+override_option = example_override_option("model.cell=rnn")
+teacher_override_option = _overrides(
+    "--teacher-set",
+    "teacher_overrides",
+    used_by="the teachers",
+    help="Override a decoding option of the teachers, such as decode.beam_width=30; may be repeated.",
+)
+
+
+def config_options(command: Command) -> Command:
+    """Add `-c/--config` and `-o/--set`, as the arguments `config_file` and `overrides`."""
+    config_file = click.option(
+        "-c",
+        "--config",
+        "config_file",
+        type=PATH,
+        metavar="CONFIG",
+        help="YAML config file, or the name of a shipped config (`captioner config list`).  "
+        "[default: built-in defaults]",
+    )
+    return config_file(override_option(command))
+
+
+ensemble_option = click.option(
+    "--ensemble", is_flag=True, help="Average the word probabilities of all runs, as one model."
+)
+strict_option = click.option("--strict", is_flag=True, help="Stop at the first problem instead of skipping it.")
+list_option = click.option(
+    "--list",
+    "lists",
+    multiple=True,
+    metavar="SPLIT=FILE",
+    help="Assign the images named in FILE (one name per line) to SPLIT; may be repeated.",
+)
+
+
+def data_option(purpose: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `--data`, with its purpose in its help."""
+    return click.option(
+        "--data",
+        type=PATH,
+        metavar="FILE",
+        help=f"{purpose}: a file written by `captioner prepare`, a folder of CS231n's assignment, or `scenes`. Its "
+        "features must be from the same encoder; its vocabulary may differ.",
+    )
+
+
+def images_option(purpose: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `--images`, the folder of the photographs of a data set."""
+    what = f"Folder of the photographs for {purpose}; files outside it are not read."
+    return click.option("--images", type=PATH, metavar="FOLDER", help=what)
+
+
+def images_hint(about: Mapping[str, Any], images: Path | None) -> str:
+    """Return what to try if photographs of a data set with this metadata are not in `images`."""
+    folder = about.get("images")
+    example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
+    return f"set their folder with --images{example}"
+
+
+def _encoder_option(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        key, equals, setting = value.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--encoder-option {value}: expected KEY=VALUE, such as size=224")
+        pairs[key] = setting
+    return pairs
+
+
+encoder_options = click.option(
+    "--encoder-option",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_encoder_option,
+    help="Option of the encoder onnx:FILE: size, mean, scale, layout (nchw or nhwc), or output (its name); "
+    "may be repeated.",
+)
+
+
+def recipe_options(command: Command) -> Command:
+    """Add `--encoder`, which replaces the encoder in a checkpoint, and `--encoder-option`."""
+    what = "Image encoder; needed if the checkpoint's encoder is unknown or its ONNX file is not found."
+    return click.option("--encoder", metavar="RECIPE", help=what)(encoder_options(command))
+
+
+def mpi_option(purpose: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `--mpi`, with its purpose in its help."""
+    return click.option("--mpi", is_flag=True, help=f"{purpose} Needs the extra mpi.")
+
+
+photographs_option = mpi_option(
+    "Share the photographs among the MPI ranks that mpiexec or srun started. The output is the same."
+)
+
+
+def prepare_options(command: Command) -> Command:
+    """Add the options of `config.options.Prepare`, as arguments of the same names."""
+    for option in reversed(options(Prepare)):
+        command = _prepare_option(option)(command)
+    return command
+
+
+def _prepare_option(option: Option) -> Callable[[Command], Command]:
+    def check(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if not option.admits(value):
+            raise click.BadParameter(f"expected {option.expected()}, got {value}")
+        return value
+
+    return click.option(
+        "--" + option.path.replace("_", "-"),
+        is_flag=option.kind is bool,
+        type=click.Choice(option.choices) if option.choices else PATH if option.kind is Path else option.kind,
+        default=option.default,
+        show_default=option.default is not None and option.kind is not bool,
+        metavar="PATH" if option.kind is Path else "N" if " N " in option.doc else None,
+        callback=check,
+        help=f"{option.doc[0].upper()}{option.doc[1:]}.".replace("].", "]"),
+    )
+
+
+def prepare_config(values: dict[str, Any]) -> Prepare:
+    """Build a `Prepare` from the arguments that `prepare_options` adds."""
+    prepare: Prepare = build(values, Prepare)
+    return prepare
