@@ -16,12 +16,7 @@ EXPORTERS: Mapping[str, Exporter] = {"onnx": export_onnx, "safetensors": export_
 
 
 def export_run(
-    run: Path,
-    name: str,
-    output: Path,
-    dtype: str | None = None,
-    overwrite: bool = False,
-    overrides: Sequence[str] = (),
+    run: Path, name: str, output: Path, dtype: str | None = None, overwrite: bool = False, overrides: Sequence[str] = ()
 ) -> tuple[Restored, list[Path]]:
     """Export the model of a run folder (its best checkpoint) or of a checkpoint file, and return it and the new files.
 

@@ -123,11 +123,7 @@ def write_package(
         weights = temporary / WEIGHTS
         checkpoint.save(weights, _half(model), seal=MODEL)
         info = _info(facts, version, sealed.digest(weights))
-        texts = {
-            INFO: info.json(),
-            CARD: model_card(facts),
-            "__init__.py": INIT.format(name=name),
-        }
+        texts = {INFO: info.json(), CARD: model_card(facts), "__init__.py": INIT.format(name=name)}
         folder = output / module_name(name)
         folder.mkdir(exist_ok=True)
         for file, text in texts.items():  # the description first: by it, an incomplete package can be replaced

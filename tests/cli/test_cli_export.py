@@ -45,11 +45,7 @@ def test_onnx_files_are_listed(tiny_run: Path, cli: Callable[..., Any], tmp_path
         (("--format", "onnx", "-o", "model.cell=rnn"), 2, "model.cell has no effect on export; it uses decode.*"),
         (("--format", "onnx", "--dtype", "float16"), 2, "--dtype float16: unsupported by --format onnx"),
         (("--format", "npz"), 2, "'npz' is not one of 'onnx', 'safetensors'"),
-        (
-            ("--format", "safetensors", "-o", "decode.max_length=0"),
-            2,
-            "expected an integer >= 1 and <= 1000, got 0",
-        ),
+        (("--format", "safetensors", "-o", "decode.max_length=0"), 2, "expected an integer >= 1 and <= 1000, got 0"),
         (("--format", "onnx", "-o", "decode.suppress_words=zebra"), 2, "expected words of the vocabulary, got zebra"),
     ],
 )
@@ -78,12 +74,7 @@ def test_wrong_imports(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) 
 
 @pytest.mark.parametrize(("name", "library"), [("onnx", "onnx"), ("safetensors", "safetensors")])
 def test_a_missing_library_is_named_with_its_extra(
-    name: str,
-    library: str,
-    tiny_run: Path,
-    cli: Callable[..., Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, library: str, tiny_run: Path, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in [one for one in sys.modules if one.partition(".")[0] == library]:
         monkeypatch.delitem(sys.modules, module)

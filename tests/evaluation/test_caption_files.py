@@ -9,13 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.errors import DataError, UsageError
-from captioner.evaluation.caption_files import (
-    image_id,
-    match_images,
-    read_caption_file,
-    read_references,
-    write_results,
-)
+from captioner.evaluation.caption_files import image_id, match_images, read_caption_file, read_references, write_results
 from captioner.inference.caption import Candidate, Caption, to_record
 from captioner.storage.strict_json import to_json
 

@@ -167,13 +167,7 @@ def test_other_files(path: Path) -> None:
         read_model(path)
     with pytest.raises(DataError, match=r"expected a regular file, got a folder|cannot be opened"):
         read_model(path.parent)
-    for content in (
-        b"",
-        b"\x89HDF\r\n\x1a\n",
-        b"\x08\x08\x12\x09captioner",
-        b"\x80\x04pickle",
-        b"PK\x03\x04npz",
-    ):
+    for content in (b"", b"\x89HDF\r\n\x1a\n", b"\x08\x08\x12\x09captioner", b"\x80\x04pickle", b"PK\x03\x04npz"):
         path.write_bytes(content)
         assert error_of(path) == "expected a safetensors file from `captioner export`, got another file"
 

@@ -109,10 +109,7 @@ def test_heic(server: Served) -> None:
         ({"temperature": "nan"}, "temperature: expected a number >= 0.01 and <= 100, got nan (must be finite)"),
         ({"consensus": 4}, "consensus: unknown option"),
         ({"suppress_words": "abracadabra"}, "suppress_words: expected words of the vocabulary, got abracadabra"),
-        (
-            {"top_p": 0.5},
-            "top_p: has no effect without method sampling (set that, or leave this at 1.0)",
-        ),
+        ({"top_p": 0.5}, "top_p: has no effect without method sampling (set that, or leave this at 1.0)"),
         ({"min_length": 9, "max_length": 3}, "min_length: expected at most max_length"),
         ({"data.root": "/etc"}, "data.root: unknown option"),
         ({"beam_width": "\x1b[31m"}, "beam_width: expected an integer >= 1 and <= 1000, got \\x1b[31m"),
@@ -212,10 +209,7 @@ main()
 
 
 def test_the_traceback_of_a_bug_is_for_the_operator_alone(photo_run: Path, photograph: Path, tmp_path: Path) -> None:
-    with (
-        open(tmp_path / "stderr", "w") as file,
-        served(photo_run, code=BUG, stderr=file) as running,
-    ):
+    with open(tmp_path / "stderr", "w") as file, served(photo_run, code=BUG, stderr=file) as running:
         answer = running.caption(photograph.read_bytes())
         assert (answer.status, answer.error) == (500, FAILURE)
         assert running.send_form("/", photograph.read_bytes()).status == 500

@@ -40,10 +40,7 @@ STOPPING = "the server is stopping; try again later"
 def busy(run: Path, photo: bytes, ends: bool, grace: int) -> Iterator[tuple[Served, Future[Answer], Future[Answer]]]:
     """A server with a request that runs and one that waits."""
     code = SLOW.format(ends=ends, grace=grace)
-    with (
-        served(run, "--workers", 1, code=code, stdin=subprocess.PIPE) as server,
-        ThreadPoolExecutor(2) as pool,
-    ):
+    with served(run, "--workers", 1, code=code, stdin=subprocess.PIPE) as server, ThreadPoolExecutor(2) as pool:
         runs = pool.submit(server.caption, photo)
         server.wait_until(lambda health: health["running"] == 1)
         waits = pool.submit(server.caption, photo)
