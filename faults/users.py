@@ -17,8 +17,8 @@ import numpy as np
 from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
 from captioner.data.features import open_features
 from captioner.errors import CaptionerError, DataError
-from captioner.export.export_run import export_run
-from captioner.export.safetensors_file import read_model
+from captioner.export.safetensors_file import export_safetensors, read_model
+from captioner.inference.load import open_run
 from faults import hostile, materials, watch
 from faults.hostile import Change
 from faults.materials import mutated
@@ -174,7 +174,7 @@ def read_tensors(whole: Path, seed: int, number: int) -> Outcome:
 
 def measure_tensors(session: Session) -> Iterator[Row]:
     folder = session.folder("tensors")
-    export_run(materials.make_run(folder / "run"), "safetensors", whole := folder / "safetensors")
+    export_safetensors(open_run(materials.make_run(folder / "run")), whole := folder / "safetensors")
     yield row(
         "safetensors files damaged, for import",
         "no crash, hang or traceback",

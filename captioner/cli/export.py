@@ -48,9 +48,13 @@ def export(run: Path, name: str, output: Path, dtype: str | None, overwrite: boo
     The format onnx writes start.onnx (image features to initial state), step.onnx (word and state to log-probabilities
     and next state) and greedy.onnx (image features to word ids). Standardization of the features is part of the graphs.
     """
-    from captioner.export.export_run import export_run
+    from captioner.export.export_onnx import export_onnx
+    from captioner.export.safetensors_file import export_safetensors
+    from captioner.inference.load import open_run
 
-    restored, files = export_run(run, name, output, dtype, overwrite, overrides)
+    restored = open_run(run, overrides)
+    write = {"onnx": export_onnx, "safetensors": export_safetensors}[name]
+    files = write(restored, output, dtype, overwrite)
     out.warnings(restored.warnings)
     for file in files:
         out.result(file)

@@ -15,7 +15,7 @@ from captioner.errors import CheckpointError, UsageError
 from captioner.extras import pip_command
 
 if TYPE_CHECKING:
-    from captioner.export.card import CardOptions
+    from captioner.export.card_facts import CardOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 CARD_OPTIONS = (
@@ -47,7 +47,7 @@ def card_options(command: Command) -> Command:
 
 def _build_card_options(values: dict[str, str | Path | None]) -> CardOptions:
     """Build the options of a card; blank texts count as not given."""
-    from captioner.export.card import CardOptions
+    from captioner.export.card_facts import CardOptions
 
     stated: dict[str, Any] = {name: value for name, value in values.items() if str(value or "").strip()}
     return CardOptions(**stated)
@@ -129,7 +129,8 @@ def card(run: Path, **options: str | Path | None) -> None:
         read_info(file.parent)  # a package of another format is refused
         output.text(read_card(file.parent))
         return
-    from captioner.export.card import collect_facts, default_name, model_card
+    from captioner.export.card import model_card
+    from captioner.export.card_facts import collect_facts, default_name
     from captioner.inference.load import open_run
 
     model = open_run(run)

@@ -9,164 +9,27 @@ from __future__ import annotations
 import html
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import captioner
 from captioner.config.yaml_io import config_differences, yaml_text
 from captioner.data.vocabulary import SPECIAL
-from captioner.errors import DataError, UsageError, printable, quoted
+from captioner.errors import printable
 from captioner.evaluation.titles import SCORES, format_interval, format_score, statistic_rows
-from captioner.export.scores_file import SplitScores, read_scores
+from captioner.export.card_facts import LINE, SOURCES, CardFacts, SplitScores, one_line
 from captioner.images.recipe import parse_identity
-from captioner.inference.package_info import LICENSE, MAX_NAME, BaseModel, base_models_of, is_name
-from captioner.inference.restore import Restored, model_properties
+from captioner.inference.restore import model_properties
 from captioner.model.losses import perplexity
-from captioner.storage.files import read_json_object, read_text
+from captioner.parallel.environment import describe_versions
 
-LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-MAX_COMMANDS = 20_000
-"""Maximum characters of the commands that made a model."""
 MAX_WORST = 5
-LINE, TEXT = 200, 2000
-"""Maximum characters of a name or description, and of other texts."""
-SOURCES: Mapping[str, str] = {
-    "scenes": "Scenes of coloured shapes that captioner generates",
-    "cs231n": "A data set in the layout of CS231n's assignment 3",
-    "prepared": "Photographs with captions, prepared with `captioner prepare`",
-}
-"""What is known of the training data by `data.source`."""
-LIBRARIES = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
+TEXT = 2000
+"""Maximum characters of a text that is neither a name nor a description."""
 METRICS = {key: (title.partition("-")[0].lower(), title) for key, title in SCORES.items()}
 """The type of each metric on Hugging Face (bleu, rouge or cider), and its title."""
 SYNTAX = re.compile(r"([\\`*_\[\]|~$])")
 """Characters that have a meaning inside a line of Markdown."""
-
-
-@dataclass(frozen=True)
-class CardOptions:
-    """What a user states about a model: license, language of the captions, data set and its terms, files."""
-
-    license: str = "unknown"
-    language: str = "en"
-    dataset: str | None = None
-    data_terms: str | None = None
-    scores: Path | None = None
-    made_with: Path | None = None
-
-    def check(self) -> None:
-        """Raises: UsageError for a license or a language of another form."""
-        for option, value, pattern, example in (
-            ("--license", self.license, LICENSE, "cc-by-4.0"),
-            ("--language", self.language, LANGUAGE, "en"),
-        ):
-            if not pattern.fullmatch(value):
-                raise UsageError(f"{option} {value}: expected an identifier such as {example}")
-
-
-@dataclass(frozen=True)
-class CardFacts:
-    """A restored model with its name, scores, and the content of its run's summary.json (empty if there is none).
-
-    `commands` are those that made the model, None if they are unknown. `base_models` are the model packages that it was
-    fine-tuned from. `version` is that of the model package, None for a run.
-    """
-
-    name: str
-    model: Restored
-    options: CardOptions
-    scores: list[SplitScores]
-    commands: str | None
-    summary: Mapping[str, Any]
-    base_models: tuple[BaseModel, ...]
-    version: str | None = None
-
-    @property
-    def parameters(self) -> int:
-        """The number of parameters."""
-        return sum(w.size for w in self.model.model.params.values())
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """The versions of the libraries that trained the model, by the summary and the checkpoint."""
-        numpy = self.model.meta.environment.get("numpy")
-        return {**_texts(self.summary.get("versions")), **({"numpy": numpy} if numpy else {})}
-
-    @property
-    def is_distilled(self) -> bool:
-        """Whether the model was trained on the captions of teachers."""
-        return self.model.config.train.objective == "distillation"
-
-    @property
-    def teachers(self) -> list[str]:
-        """The names of the teachers of a student."""
-        teachers = self.summary.get("teachers")
-        names = (_texts(teacher).get("name", "") for teacher in (teachers if isinstance(teachers, list) else ()))
-        return [one_line(name) for name in names if name]
-
-    @property
-    def dataset(self) -> str:
-        """The name of the data set, or what is known of it, as one line of plain text."""
-        return one_line(self.options.dataset or SOURCES[self.model.config.data.source].replace("`", ""))
-
-    @property
-    def description(self) -> str:
-        """One line about the model, as plain text."""
-        cell, words = self.model.config.model.cell.upper(), len(self.model.vocab) - len(SPECIAL)
-        on = f", trained on {self.dataset}" if self.options.dataset else ""
-        return printable(f"{cell} image captioner{on}; {words:,} words, {self.parameters:,} parameters", LINE)
-
-
-def collect_facts(model: Restored, name: str, options: CardOptions, version: str | None = None) -> CardFacts:
-    """Collect what a card states about a restored model.
-
-    Raises: UsageError for options of another form, DataError for the files of scores and commands, CheckpointError for
-    base models.
-    """
-    options.check()
-    scores = [] if options.scores is None else read_scores(options.scores, model.config.decode)
-    commands = None if options.made_with is None else read_commands(options.made_with)
-    summary = read_json_object(model.path.parent / "summary.json")
-    return CardFacts(name, model, options, scores, commands, summary, base_models_of(model.path), version)
-
-
-def read_commands(path: Path) -> str:
-    """Read the commands that made a model from a text file.
-
-    Raises: DataError for an empty or long file, and for control characters.
-    """
-    lines = read_text(path, "a text file with the commands that made the model").expandtabs().splitlines()
-    text = "\n".join(line.rstrip() for line in lines).strip("\n")
-    if not 0 < len(text) <= MAX_COMMANDS:
-        raise DataError(f"{path}: expected commands in 1 to {MAX_COMMANDS:,} characters, got {len(text):,}")
-    for number, line in enumerate(lines, 1):
-        if wrong := next((character for character in line if not character.isprintable()), None):
-            raise DataError(f"{path}:{number}: expected printable text, got the character {quoted(wrong)}; remove it")
-    return text
-
-
-def default_name(checkpoint: Path) -> str:
-    """Return the name of a model: that of its run folder, in the form of names of models.
-
-    Raises: UsageError when nothing is left of it.
-    """
-    name = re.sub(r"[^a-z0-9]+", "-", checkpoint.absolute().parent.name.lower().removeprefix("captioner_")).strip("-")
-    name = name[:MAX_NAME].rstrip("-")
-    if not is_name(name):
-        raise UsageError(f"{checkpoint}: its folder has no name that a model could have; name it with --name")
-    return name
-
-
-def one_line(text: str) -> str:
-    """Return a text as one printable line."""
-    return printable(" ".join(text.split()), LINE)
-
-
-def _texts(values: object) -> dict[str, str]:
-    """Return the texts of a JSON object by name; an empty dict for any other value."""
-    return {name: value for name, value in values.items() if isinstance(value, str)} if isinstance(values, dict) else {}
 
 
 def model_card(facts: CardFacts) -> str:
@@ -306,9 +169,8 @@ def _limits(facts: CardFacts) -> Iterator[str]:
 
 def _training(facts: CardFacts) -> Iterator[str]:
     model = facts.model
-    named = {LIBRARIES[name]: version for name, version in facts.versions.items() if name in LIBRARIES}
-    versions = ", ".join(f"{name} {escaped(version, 40)}" for name, version in named.items())
-    yield f"Trained for {model.meta.step:,} steps with {versions}."
+    versions = describe_versions(facts.summary, model.meta.environment)
+    yield f"Trained for {model.meta.step:,} steps with {escaped(versions)}."
     if facts.is_distilled:
         yield "The model is distilled: it was trained on captions that other models, its teachers, wrote."
     if facts.teachers:

@@ -14,13 +14,12 @@ from captioner.arrays import Params
 from captioner.errors import CaptionerError, UsageError
 from captioner.export.metadata import KEY, write_metadata
 from captioner.export.onnx_graphs import CELLS, DOMAIN, GRAPHS, IR_VERSION, OPSET, Decoding, Shape
-from captioner.export.output_folder import check_folder, output_folder
 from captioner.export.tensor_names import STATISTICS, convert, to_tensors
 from captioner.inference.decoder import build_constraints
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.storage.atomic import write_file
-from captioner.storage.files import check_output
+from captioner.storage.files import check_output, output_folder
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -38,7 +37,6 @@ def export_onnx(restored: Restored, output: Path, dtype: str | None = None, over
     CaptionerError when a file cannot be written.
     """
     files = {name: output / f"{name}.onnx" for name in GRAPHS}
-    check_folder(output)
     for file in files.values() if output.is_dir() else ():
         check_output(file, overwrite)
     if dtype == "float16":

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -18,8 +18,9 @@ import captioner
 from captioner.arrays import Params, cast
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
-from captioner.errors import CaptionerError, CheckpointError, UsageError, quoted
-from captioner.export.card import CardFacts, CardOptions, collect_facts, default_name, model_card
+from captioner.errors import CheckpointError, UsageError, quoted
+from captioner.export.card import model_card
+from captioner.export.card_facts import CardFacts, CardOptions, collect_facts, default_name
 from captioner.images.recipe import parse_identity
 from captioner.inference.find_checkpoint import GROUP
 from captioner.inference.load import Run, open_run
@@ -38,8 +39,9 @@ from captioner.inference.photographs import open_encoder_of
 from captioner.inference.restore import Restored
 from captioner.model.image_input import standardizer_arrays
 from captioner.storage import checkpoint, sealed
-from captioner.storage.atomic import write_atomically
+from captioner.storage.atomic import write_atomically, writing
 from captioner.storage.checkpoint import Checkpoint
+from captioner.storage.files import output_folder
 from captioner.storage.sealed import MODEL
 
 MAX_BEAM = 10
@@ -119,8 +121,10 @@ def write_package(
         identity = open_encoder_of(restored, encoder).identity
         model = dataclasses.replace(model, meta=dataclasses.replace(model.meta, encoder=identity))
     facts = collect_facts(model, name, options, version)
-    with _folder(output) as temporary:
-        weights = temporary / WEIGHTS
+    for stale in output.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    with output_folder(output), writing(output), TemporaryDirectory(prefix=TEMPORARY, dir=output) as temporary:
+        weights = Path(temporary, WEIGHTS)
         checkpoint.save(weights, _half(model), seal=MODEL)
         info = _info(facts, version, sealed.digest(weights))
         texts = {INFO: info.json(), CARD: model_card(facts), "__init__.py": INIT.format(name=name)}
@@ -229,24 +233,3 @@ def _check_output(output: Path, name: str, overwrite: bool) -> None:
         got = quoted(name) if existing == output / module_name(name) else "a damaged one"
     if got != quoted(name):
         raise UsageError(f"{output}: expected the model package {name} to replace, got {got}; name another folder")
-
-
-@contextlib.contextmanager
-def _folder(output: Path) -> Iterator[Path]:
-    """Create the folder of a package, and a temporary folder in it; if the block raises, remove both if they are new.
-
-    Raises: CaptionerError when a file cannot be written.
-    """
-    temporary = output / f"{TEMPORARY}{os.getpid()}"
-    is_new = not output.exists()
-    try:
-        for stale in output.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-    except OSError as error:
-        raise CaptionerError(f"{error.filename or output}: cannot write: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if is_new and not (output / "pyproject.toml").exists():
-            shutil.rmtree(output, ignore_errors=True)

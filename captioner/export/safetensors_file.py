@@ -16,7 +16,6 @@ from captioner.arrays import Array, Params, cast
 from captioner.config.options import Config
 from captioner.errors import DataError, UsageError
 from captioner.export.metadata import KEY, read_metadata, write_metadata
-from captioner.export.output_folder import check_folder, output_folder
 from captioner.export.tensor_names import STATISTICS, convert, tensor_shapes, to_params, to_tensors
 from captioner.inference.find_checkpoint import BEST
 from captioner.inference.restore import Restored, build_sizes
@@ -24,7 +23,7 @@ from captioner.model.parameters import Sizes
 from captioner.storage import checkpoint
 from captioner.storage.atomic import write_file
 from captioner.storage.checkpoint import Checkpoint, Meta
-from captioner.storage.files import check_output, regular_file
+from captioner.storage.files import check_output, output_folder, regular_file
 from captioner.storage.sealed import SEAL
 
 MAX_BYTES = 8 << 30
@@ -71,12 +70,10 @@ def import_safetensors(path: Path, output: Path, overwrite: bool = False) -> Pat
 
 def _check_target(output: Path, target: Path, overwrite: bool) -> None:
     """Raises: UsageError when the checkpoint exists and `overwrite` is not set, or its folder has other files."""
-    if target != output:
-        check_folder(output)
-        if not output.is_dir():
-            return
-        if any(file.name != BEST for file in output.iterdir()):
-            raise UsageError(f"{output}: expected a new or empty folder, got one with other files; choose another")
+    if target != output and not output.is_dir():
+        return  # `output_folder` checks it
+    if target != output and any(file.name != BEST for file in output.iterdir()):
+        raise UsageError(f"{output}: expected a new or empty folder, got one with other files; choose another")
     check_output(target, overwrite, "a checkpoint", SEAL.matches)
 
 

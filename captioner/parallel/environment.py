@@ -1,16 +1,37 @@
-"""The settings that bit-identical results depend on: threads, ranks, NumPy and BLAS."""
+"""What a training depends on: the settings for bit-identical results (threads, ranks, NumPy, BLAS), and versions."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+import h5py
 import numpy as np
 
+import captioner
+from captioner.errors import printable
 from captioner.parallel import blas
 
 LABELS = {"threads": "threads", "ranks": "ranks", "numpy": "NumPy", "blas": "BLAS"}
 EARLIER = {"ranks": "1"}
 """What a checkpoint does not contain that was written before captioner knew ranks."""
+
+VERSIONS = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
+"""What summary.json records the versions of."""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that summary.json records."""
+    values = (captioner.__version__, platform.python_version(), np.__version__, h5py.__version__)
+    return dict(zip(VERSIONS, values, strict=True))
+
+
+def describe_versions(summary: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    """List the versions in a summary of a training, with those of its checkpoint, which are newer after a resume."""
+    recorded = summary.get("versions")
+    known = {**recorded, **environment} if isinstance(recorded, dict) else environment
+    return ", ".join(f"{title} {printable(known[key], 40)}" for key, title in VERSIONS.items() if key in known)
 
 
 def environment(threads: int, ranks: int = 1) -> dict[str, str]:

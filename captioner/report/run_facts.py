@@ -13,6 +13,7 @@ from captioner.errors import printable
 from captioner.evaluation.scoring import distinct
 from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel, model_properties
+from captioner.parallel.environment import describe_versions
 from captioner.report.history import History, merged_warnings, read_history
 from captioner.storage.files import read_json_object, read_text
 from captioner.training.run_folder import RunFolder
@@ -21,7 +22,6 @@ from captioner.training.train import PARTS
 LONGEST, MAX_LINE = 80, 200
 """Maximum characters of a name, and of a property or an option."""
 MAX_WARNINGS = 20
-VERSIONS = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,7 @@ def _training(
     threads = environment.get("threads", summary.get("threads"))
     if threads is not None:
         yield "threads", printable(threads, LONGEST)
-    versions = summary.get("versions")
-    known = versions if isinstance(versions, dict) else {}
-    if numpy := environment.get("numpy"):
-        known = {**known, "numpy": numpy}
-    if known:
-        named = (f"{title} {printable(known[key], 40)}" for key, title in VERSIONS.items() if key in known)
-        yield "versions", ", ".join(named)
+    if versions := describe_versions(summary, environment):
+        yield "versions", versions
     if blas := environment.get("blas"):
         yield "BLAS", printable(blas, LONGEST)

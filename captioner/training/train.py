@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
-
-import h5py
-import numpy as np
 
 import captioner
 from captioner.config import schema
@@ -24,6 +20,7 @@ from captioner.errors import ConfigError, DivergenceError
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
+from captioner.parallel.environment import versions
 from captioner.parallel.hardware import oversubscription
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
@@ -213,12 +210,7 @@ class Training:
             "ranks": self.ranks.size,
             "parameters": self._parameters(),
             **{name: origin for name, origin in origins.items() if origin},
-            "versions": {
-                "captioner": captioner.__version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "h5py": h5py.__version__,
-            },
+            "versions": versions(),
             **self.outcome,
         }
         if self.state.step > first or not self.ranks.on_rank_0(self.run.summary.exists):

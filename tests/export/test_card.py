@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import captioner
 from captioner.config import yaml_io
 from captioner.errors import DataError, printable
-from captioner.export.card import CardOptions, collect_facts, escaped, model_card, table
+from captioner.export.card import escaped, model_card, table
+from captioner.export.card_facts import CardOptions, collect_facts
 from captioner.inference.load import open_run
 
 HOSTILE = "a|b `c` <script>*x*</script> [l](http://x)\n---\n# title\x1b[31m\u202e"

@@ -13,9 +13,9 @@ from captioner.decode import greedy
 from captioner.errors import CaptionerError, UsageError
 from captioner.export import export_onnx as onnx_export
 from captioner.export.export_onnx import export_onnx
-from captioner.export.export_run import export_run
 from captioner.export.onnx_graphs import CELLS, STATES
 from captioner.inference.decoder import build_constraints
+from captioner.inference.load import open_run
 from captioner.inference.restore import Restored
 from captioner.layers import CELLS as LAYERS
 
@@ -135,7 +135,7 @@ def test_a_wrong_equation_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_files_contain_vocabulary_encoder_and_no_path(tmp_path: Path) -> None:
     run_folder = random_run(tmp_path / "private", overrides=["data.source=prepared", "data.root=private/photos.h5"])
-    _, files = export_run(run_folder, "onnx", tmp_path / "onnx")
+    files = export_onnx(open_run(run_folder), tmp_path / "onnx")
     assert [file.name for file in files] == ["start.onnx", "step.onnx", "greedy.onnx"]
     for file in files:
         (text,) = session(file).get_modelmeta().custom_metadata_map.values()

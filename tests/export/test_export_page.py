@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_models import images, random_run
+from random_models import images, random_model
 
-from captioner.export.export_run import export_run
+from captioner.export.export_onnx import export_onnx
+from captioner.export.safetensors_file import export_safetensors
 from captioner.inference.load import captioner_of
 from captioner.layers import CELLS
 from captioner.model.image_input import IMAGE_INPUTS
@@ -25,16 +26,17 @@ def test_the_onnxruntime_example_writes_greedy_captions(
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
-    restored, _ = export_run(random_run(tmp_path / "run", cell, image), "onnx", tmp_path / "scenes-onnx")
+    restored = random_model(tmp_path, cell, image)
+    export_onnx(restored, tmp_path / "scenes-onnx")
     features = images(False)[0]
-    names: dict[str, Any] = {"given": features}
-    exec(GREEDY.replace('np.ones((2, metadata["feature_dim"]), np.float32)', "given"), names)
+    names: dict[str, Any] = {"features_of_images": features}
+    exec(GREEDY.replace('np.ones((2, metadata["feature_dim"]), np.float32)', "features_of_images"), names)
     expected = captioner_of(restored).caption(features=features)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "features of drawn"
     without_spaces = [line.rpartition(" ")[0].replace(" ", "") for line in lines[1:]]  # captioner joins 猫 without
-    assert without_spaces == [one.text.replace(" ", "") for one in expected]
-    np.testing.assert_allclose(names["log_probs"], [one.log_prob for one in expected], atol=1e-4)
+    assert without_spaces == [caption.text.replace(" ", "") for caption in expected]
+    np.testing.assert_allclose(names["log_probs"], [caption.log_prob for caption in expected], atol=1e-4)
     assert len(GREEDY.splitlines()) <= 20
     exec(SAMPLING, names)
     assert len(capsys.readouterr().out.splitlines()) == 10
@@ -49,8 +51,8 @@ def test_the_pytorch_module_computes_the_same_log_probabilities(
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")
     monkeypatch.chdir(tmp_path)
-    run = random_run(tmp_path / "run", cell, image, overrides=[f"data.standardize={standardize}"])
-    restored, _ = export_run(run, "safetensors", tmp_path / "scenes.safetensors")
+    restored = random_model(tmp_path, cell, image, overrides=[f"data.standardize={standardize}"])
+    export_safetensors(restored, tmp_path / "scenes.safetensors")
     names: dict[str, Any] = {}
     exec(MODULE, names)
     features = images(False)[0] / 5

@@ -15,7 +15,7 @@ from packaged import packaged
 
 import captioner
 from captioner.errors import CaptionerError, CheckpointError, UsageError
-from captioner.export.card import CardOptions
+from captioner.export.card_facts import CardOptions
 from captioner.export.package import write_package
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_run

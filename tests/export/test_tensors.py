@@ -8,7 +8,6 @@ import pytest
 from random_models import FEATURE, KINDS, WORDS, images, random_model, random_run
 
 from captioner.errors import DataError, UsageError
-from captioner.export.export_run import export_run
 from captioner.export.safetensors_file import export_safetensors, import_safetensors
 from captioner.export.tensor_names import GATE_ORDER, to_params, to_tensors
 from captioner.inference.load import load, open_run
@@ -22,7 +21,7 @@ every_kind = pytest.mark.parametrize(("cell", "image", "attention"), KINDS)
 @every_kind
 def test_an_imported_model_is_the_exported_one(cell: str, image: str, attention: str, tmp_path: Path) -> None:
     run = random_run(tmp_path / "run", cell, image, attention)
-    export_run(run, "safetensors", tmp_path / "tensors")
+    export_safetensors(open_run(run), tmp_path / "tensors")
     import_safetensors(tmp_path / "tensors", tmp_path / "imported")
     before, after = (checkpoint.load(folder / "best.h5") for folder in (run, tmp_path / "imported"))
     for group, arrays in before.groups().items():
@@ -81,7 +80,7 @@ def test_a_bias_inside_the_reset_gate_is_an_error(tmp_path: Path) -> None:
 
 def test_float16_halves_the_file(tmp_path: Path) -> None:
     run = random_run(tmp_path / "run", overrides=["model.hidden_dim=64"])
-    files = [export_run(run, "safetensors", tmp_path / str(dtype), dtype)[1][0] for dtype in (None, "float16")]
+    files = [export_safetensors(open_run(run), tmp_path / str(dtype), dtype)[0] for dtype in (None, "float16")]
     large, small = (file.stat().st_size for file in files)
     assert small < 0.6 * large
     import_safetensors(files[1], tmp_path / "small.h5")
@@ -96,7 +95,7 @@ def test_float16_halves_the_file(tmp_path: Path) -> None:
 
 def test_float64_parameters_are_kept(tmp_path: Path) -> None:
     run = random_run(tmp_path / "run", overrides=["model.dtype=float64", "data.standardize=false"])
-    export_run(run, "safetensors", tmp_path / "a")
+    export_safetensors(open_run(run), tmp_path / "a")
     import_safetensors(tmp_path / "a", tmp_path / "b.h5")
     before, after = open_run(run).model, open_run(tmp_path / "b.h5").model
     assert after.standardizer is None
@@ -114,7 +113,7 @@ def test_too_large_a_parameter_for_float16_is_an_error(tmp_path: Path) -> None:
 def test_files_contain_options_and_no_path(tmp_path: Path) -> None:
     options = ["data.source=prepared", "data.root=private/photos.h5", "decode.suppress_words=w1, 猫"]
     run = random_run(tmp_path / "private", overrides=options)
-    _, (file,) = export_run(run, "safetensors", tmp_path / "tensors", overrides=["decode.max_length=9"])
+    (file,) = export_safetensors(open_run(run, ["decode.max_length=9"]), tmp_path / "tensors")
     for private in ("photos", "private", "a machine", str(tmp_path)):
         assert private.encode() not in file.read_bytes()
     import_safetensors(file, tmp_path / "imported.h5")
