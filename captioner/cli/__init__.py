@@ -21,8 +21,7 @@ import click
 
 import captioner
 from captioner.cli import output, processes
-from captioner.errors import CaptionerError, MissingLibraryError, ProblemsError
-from captioner.extras import library_of
+from captioner.errors import CaptionerError, MissingLibraryError, ProblemsError, library_of
 
 DEBUG = "--debug"
 COMPLETION = "_CAPTIONER_COMPLETE"

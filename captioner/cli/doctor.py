@@ -24,7 +24,7 @@ import click
 
 import captioner
 from captioner.cli import output
-from captioner.extras import LIBRARIES, install_command
+from captioner.errors import LIBRARIES, install_command
 from captioner.parallel import hardware
 
 CORE = ("numpy", "click", "h5py", "tqdm", "pyyaml")

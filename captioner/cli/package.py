@@ -11,8 +11,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.shared_options import PATH, example_override_option, run_argument
-from captioner.errors import CheckpointError, UsageError
-from captioner.extras import pip_command
+from captioner.errors import CheckpointError, UsageError, pip_command
 
 if TYPE_CHECKING:
     from captioner.export.card_facts import CardOptions

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from captioner.errors import MissingLibraryError, UsageError
-from captioner.extras import library_of
+from captioner.errors import MissingLibraryError, UsageError, library_of
 from captioner.images.recipe import SHORT_NAMES, Part, parse_recipe, with_options
 
 if TYPE_CHECKING:  # needs Pillow, and open_encoder reports a missing one

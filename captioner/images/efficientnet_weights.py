@@ -19,8 +19,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from captioner.arrays import Array, Params
-from captioner.errors import DataError, UsageError
-from captioner.extras import install_command
+from captioner.errors import DataError, UsageError, install_command
 from captioner.storage.files import read_bytes
 
 BYTES = 1 << 26

@@ -25,8 +25,7 @@ from typing import Self
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from captioner.errors import DataError
-from captioner.extras import install_command
+from captioner.errors import DataError, install_command
 from captioner.parallel.memory import Budget
 from captioner.storage.files import read_bytes
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from captioner.extras import install_command
+from captioner.errors import install_command
 
 OPENBLAS = "OpenBLAS"
 NAMES = {"openblas": OPENBLAS, "mkl": "MKL", "blis": "BLIS", "flexiblas": "FlexiBLAS"}

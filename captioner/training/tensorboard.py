@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from captioner.errors import MissingLibraryError
-from captioner.extras import library_of
+from captioner.errors import MissingLibraryError, library_of
 from captioner.training.events import Event, SpeedMeter, Validated, Warned
 from captioner.training.solver import Step
 

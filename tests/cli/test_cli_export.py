@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from captioner.extras import LIBRARIES
+from captioner.errors import LIBRARIES
 
 
 def test_an_imported_run_writes_the_same_captions(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from packaged import bird_package, birds, install
 
-from captioner.extras import pip_command
+from captioner.errors import pip_command
 from captioner.inference.find_checkpoint import find_checkpoint
 
 __all__ = ["bird_package", "birds"]

@@ -24,7 +24,7 @@ from scene_photos import SCENES
 from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoder import encode
-from captioner.extras import install_command
+from captioner.errors import install_command
 from captioner.inference.load import open_run
 
 pytestmark = pytest.mark.usefixtures("photos_here")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import captioner
-from captioner.extras import LIBRARIES
+from captioner.errors import LIBRARIES
 from captioner.inference.captioner import Captioner
 
 PIECE = r"[^\n]*"

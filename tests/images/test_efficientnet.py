@@ -17,8 +17,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
-from captioner.errors import DataError, UsageError
-from captioner.extras import install_command
+from captioner.errors import DataError, UsageError, install_command
 from captioner.images import efficientnet, open_encoder
 from captioner.images.efficientnet_weights import NETWORKS, parse_weights, read_weights, weights_file
 from captioner.images.photo import read_photo, square

@@ -19,8 +19,7 @@ from onnx_models import model as onnx_model
 from PIL import Image, ImageOps
 
 from captioner.data.scenes.encoder import ENCODER, SIDE, encode, encode_regions
-from captioner.errors import DataError, UsageError
-from captioner.extras import install_command
+from captioner.errors import DataError, UsageError, install_command
 from captioner.images import ENCODERS, MAX_PARTS, open_encoder, photo
 from captioner.images import encoder as encoder_module
 from captioner.images.encoder import AHEAD, Encoded, Encoder, encode_photos

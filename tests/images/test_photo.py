@@ -14,8 +14,7 @@ import pytest
 from photographs import BLUE, CORNERS, GREEN, GREY, RED, WHITE, alike, corners, encoded, png, quarters, tiff
 from PIL import ExifTags, Image
 
-from captioner.errors import DataError
-from captioner.extras import install_command
+from captioner.errors import DataError, install_command
 from captioner.images import photo as photo_module
 from captioner.images.photo import (
     FORMATS,

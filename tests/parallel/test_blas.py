@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.extras import install_command
+from captioner.errors import install_command
 from captioner.parallel import blas
 from captioner.parallel.thread_pool import ThreadPool
 
