@@ -67,8 +67,8 @@ def _handling(handler: Callable[[int, FrameType | None], None] | signal.Handlers
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, action in previous.items():
+            signal.signal(number, action)
 
 
 class Stopped(KeyboardInterrupt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +30,7 @@ from captioner.errors import CaptionerError, DataError, UsageError
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
     from captioner.inference.caption import Caption
-    from captioner.inference.captioner import Captioner
-    from captioner.inference.output_files import AttentionFiles
-    from captioner.inference.restore import LoadedModel
-    from captioner.parallel.ranks import Ranks
+    from captioner.inference.output_files import AttentionFiles, Sidecars
     from captioner.report.image_pages import AttentionPage
 
 PAGES = (".html", ".htm")
@@ -158,15 +155,16 @@ def sample(
         ):  # fmt: skip
             if wrong:
                 raise UsageError(message)
+        page = maps = sidecars = None
         if write_sidecar is not None:
-            from captioner.inference.output_files import check_suffix
+            from captioner.inference.output_files import Sidecars, check_suffix  # need Pillow
 
             check_suffix(write_sidecar)
+            sidecars = Sidecars(write_sidecar, overwrite)
         if coco is not None:
             from captioner.evaluation.caption_files import check_results_output
 
             ranks.on_rank_0(lambda: check_results_output(coco, overwrite))
-        page = files = None
         if attention is not None and is_page:
             from captioner.report.image_pages import AttentionPage
 
@@ -175,7 +173,7 @@ def sample(
             from captioner.inference.output_files import check_folder
 
             ranks.on_rank_0(lambda: check_folder(attention))
-        from captioner.inference.load import open_runs
+        from captioner.inference.load import captioner_of, open_corpus, open_runs
 
         loaded = open_runs(runs, overrides)
         warn_of_oversubscription(ranks, loaded.config.threads, "-o threads=")
@@ -183,124 +181,64 @@ def sample(
             from captioner.inference.caption import check_attention
 
             check_attention(loaded)
-        with_attention = attention is not None
+        if attention is not None and page is None:
+            from captioner.inference.output_files import AttentionFiles
+
+            maps = AttentionFiles(attention, loaded.meta.encoder, overwrite)
         corpus: Corpus | None = None
         captions: Iterable[Caption | DataError]
         if photos:
-            captions = _captions_of_photos(
-                loaded, photos, encoder, encoder_option, number, n_best, with_attention, ranks
-            )
-        elif features is not None:
-            captions = _open_captioner(loaded).caption_features(features, number, n_best, with_attention)
-        else:
-            from captioner.inference.load import open_corpus
+            from captioner.inference.photographs import open_encoder_of, photo_paths, photo_warning
 
+            opened = open_encoder_of(loaded, encoder, encoder_option)
+            captioner, paths = captioner_of(loaded), photo_paths(_photo_names(photos))
+            captions = captioner.caption_photos(paths, opened, n_best, number, attention is not None, ranks)
+            captions = _with_warning(captions, photo_warning(loaded))
+        elif features is not None:
+            captioner = captioner_of(loaded)
+            captions = captioner.caption_features(features, number, n_best, attention is not None)
+        else:
             corpus = open_corpus(loaded, data)
             of_split = corpus.split(split or "val")
-            captioner = _open_captioner(loaded, corpus if data is None else None)
-            captions = captioner.caption_split(of_split, number, n_best, corpus.vocab, with_attention)
+            captioner = captioner_of(loaded, corpus if data is None else None)
+            captions = captioner.caption_split(of_split, number, n_best, corpus.vocab, attention is not None)
         if ranks.rank != 0:
             list(captions)  # there are none: rank 0 has them all
             return ranks.from_rank_0(0)
+        output.warnings(captioner.warnings)
         if page is not None and photos:
             page.find = lambda caption: Path(caption.image)
         elif page is not None and corpus is not None:
             from captioner.report.image_pages import pictures_by_name
 
             page.find = pictures_by_name(corpus, split or "val", images)
-        elif attention is not None and page is None:
-            from captioner.inference.output_files import AttentionFiles
+        results: dict[str, str] = {}
+        keep: list[Callable[[Caption], None]] = []
+        if coco is not None:  # a photograph may be given twice
+            keep.append(lambda caption: results.update({caption.image: caption.text}))
+        if sidecars is not None:
+            keep.append(sidecars.write)
+        if page is not None:
+            keep.append(page.add)
+        code = _print(captions, as_json, keep, maps)
+        if coco is not None:
+            from captioner.evaluation.caption_files import write_results
 
-            files = AttentionFiles(attention, loaded.meta.encoder, overwrite)
-        code = _write_captions(captions, as_json, write_sidecar, coco, overwrite, files, page)
+            write_results(coco, list(results), list(results.values()), overwrite)
+        _report_files(sidecars, maps, page)
         if page is not None and corpus is not None and page.missing:
             missing = f"{page.missing:,} of {page.shown:,} photographs not found or unreadable"
             output.problem(f"{missing}; {images_hint(corpus.about, images)}")
         return ranks.from_rank_0(code)
 
 
-def _captions_of_photos(
-    loaded: LoadedModel,
-    photos: tuple[Path, ...],
-    encoder: str | None,
-    encoder_option: dict[str, str],
-    number: int | None,
-    n_best: int,
-    attention: bool,
-    ranks: Ranks,
-) -> Iterable[Caption | DataError]:
-    """Caption photographs, with a warning for a model of generated scenes."""
-    from captioner.inference.photographs import open_encoder_of, photo_paths, photo_warning
-
-    opened = open_encoder_of(loaded, encoder, encoder_option)
-    captioner = _open_captioner(loaded, is_first=ranks.rank == 0)
-    paths = photo_paths(_photo_names(photos))
-    captions = captioner.caption_photos(paths, opened, n_best, number, attention, ranks)
-    warning = photo_warning(loaded)
-    return captions if warning is None else _with_warning(captions, warning)
-
-
-def _open_captioner(loaded: LoadedModel, corpus: Corpus | None = None, is_first: bool = True) -> Captioner:
-    from captioner.inference.load import captioner_of
-
-    captioner = captioner_of(loaded, corpus)
-    output.warnings(captioner.warnings if is_first else ())
-    return captioner
-
-
-def _with_warning(captions: Iterable[Caption | DataError], warning: str) -> Iterator[Caption | DataError]:
+def _with_warning(captions: Iterable[Caption | DataError], warning: str | None) -> Iterator[Caption | DataError]:
     """Print a warning before the first caption of a photograph."""
-    first = True
     for caption in captions:
-        if first and not isinstance(caption, DataError):
+        if warning is not None and not isinstance(caption, DataError):
             output.warnings([warning])
-            first = False
+            warning = None
         yield caption
-
-
-def _write_captions(
-    captions: Iterable[Caption | DataError],
-    as_json: bool,
-    suffix: str | None,
-    coco: Path | None,
-    overwrite: bool,
-    maps: AttentionFiles | None = None,
-    page: AttentionPage | None = None,
-) -> int:
-    """Print captions, and write them to sidecar files and to a file in COCO's format; return the exit code.
-
-    Their attention is written to the files `maps` or to a page.
-    """
-    written: dict[str, Caption] = {}
-    sidecars = None
-    keep: list[Callable[[Caption], None]] = []
-    if coco is not None:
-        keep.append(lambda caption: written.update({caption.image: caption}))  # a photograph may be given twice
-    if suffix is not None:
-        from captioner.inference.output_files import Sidecars  # needs Pillow
-
-        sidecars = Sidecars(suffix, overwrite)
-        keep.append(sidecars.write)
-    if page is not None:
-        keep.append(page.add)
-    code = _print(captions, as_json, keep, maps)
-    if coco is not None:
-        from captioner.evaluation.caption_files import write_results
-
-        write_results(coco, list(written), [one.text for one in written.values()], overwrite)
-    if sidecars is not None and sidecars.kept:
-        exist = "sidecars exist" if sidecars.kept > 1 else "sidecar exists"
-        output.problem(f"{sidecars.kept:,} {exist} already, not replaced; --overwrite replaces existing files")
-    if page is not None:
-        page.write()
-        number = f"{page.shown:,}" if page.shown == page.captions else f"the first {page.shown:,} of {page.captions:,}"
-        output.note(f"{page.path}: attention maps of {number} image{'s' * (page.captions != 1)} written")
-    if maps is not None and maps.kept:
-        kept = f"attention maps of {maps.kept:,} image{'s' * (maps.kept > 1)} exist already, not replaced"
-        output.problem(f"{kept}; --overwrite replaces existing files")
-    if maps is not None and maps.written:
-        output.note(f"{maps.folder}: attention maps of {maps.written:,} image{'s' * (maps.written > 1)} written")
-    return code
 
 
 def _print(
@@ -313,52 +251,62 @@ def _print(
 
     Return the exit code. If captions are also written to files, all are, even if the reader of stdout closes the pipe.
     """
-    code = 0
+    failures: list[CaptionerError] = []
     for caption in captions:
-        try:
+        with _reported(failures):
             if isinstance(caption, DataError):
                 raise caption
-            files, failure = (None, None) if maps is None else _write_maps(maps, caption)
+            more: dict[str, Any] = {}
+            if maps is not None:
+                more["attention"] = None
+                with _reported(failures):
+                    file = maps.write(caption)
+                    more["attention"] = None if file is None else {"weights": str(file)}
             with output.ignoring_a_closed_pipe() if keep or maps is not None else nullcontext():
-                _print_caption(caption, as_json, {} if maps is None else {"attention": files})
-            if failure is not None:
-                output.problem(failure)
-                code = 1
+                _print_caption(caption, as_json, more)
             for save in keep:
                 save(caption)
-        except output.OutputError:
-            raise
-        except CaptionerError as error:
-            output.problem(error)
-            code = 1
-    return code
+    return 1 if failures else 0
 
 
-def _write_maps(maps: AttentionFiles, caption: Caption) -> tuple[dict[str, str] | None, CaptionerError | None]:
-    """Write the attention of a caption; return the name of the file, if it was written, and the error, if not."""
+@contextmanager
+def _reported(failures: list[CaptionerError]) -> Iterator[None]:
+    """Report an error of a caption and add it to a list; a failed write to stdout ends the command."""
     try:
-        file = maps.write(caption)
+        yield
+    except output.OutputError:
+        raise
     except CaptionerError as error:
-        return None, error
-    return None if file is None else {"weights": str(file)}, None
+        output.problem(error)
+        failures.append(error)
 
 
 def _print_caption(caption: Caption, as_json: bool, more: dict[str, Any]) -> None:
-    from captioner.inference.caption import to_record
-
     if as_json:
+        from captioner.inference.caption import to_record
+
         output.record(to_record(caption) | more)
         return
-    for cells in _cells(caption):
-        output.result(*cells)
-
-
-def _cells(caption: Caption) -> Iterator[tuple[str, ...]]:
-    yield caption.image, caption.text, f"{caption.log_prob:.2f}", *TRUE[caption.true]
+    output.result(caption.image, caption.text, f"{caption.log_prob:.2f}", *TRUE[caption.true])
     for text, log_prob in caption.candidates[1:]:
-        yield "", text, f"{log_prob:.2f}"
+        output.result("", text, f"{log_prob:.2f}")
     for reference in caption.references:
-        yield "", f"  {' '.join(reference.split())}"
+        output.result("", f"  {' '.join(reference.split())}")
+
+
+def _report_files(sidecars: Sidecars | None, maps: AttentionFiles | None, page: AttentionPage | None) -> None:
+    """Write the page, and print what was written and which existing files were kept."""
+    replaces = "already, not replaced; --overwrite replaces existing files"
+    if sidecars is not None and sidecars.kept:
+        output.problem(f"{sidecars.kept:,} sidecar{'s exist' if sidecars.kept > 1 else ' exists'} {replaces}")
+    if page is not None:
+        page.write()
+        number = f"{page.shown:,}" if page.shown == page.captions else f"the first {page.shown:,} of {page.captions:,}"
+        output.note(f"{page.path}: attention maps of {number} image{'s' * (page.captions != 1)} written")
+    if maps is not None and maps.kept:
+        output.problem(f"attention maps of {maps.kept:,} image{'s' * (maps.kept > 1)} exist {replaces}")
+    if maps is not None and maps.written:
+        output.note(f"{maps.folder}: attention maps of {maps.written:,} image{'s' * (maps.written > 1)} written")
 
 
 def _photo_names(photos: tuple[Path, ...]) -> Iterator[Path]:
@@ -366,24 +314,23 @@ def _photo_names(photos: tuple[Path, ...]) -> Iterator[Path]:
 
     Raises: UsageError if stdin has no names or is closed, DataError if it cannot be read.
     """
+    expected = "-: expected names of photographs on stdin, one per line"
     for photo in photos:
         if os.fspath(photo) != "-":
             yield photo
             continue
-        names = _stdin()
-        if (first := next(names, None)) is None:
-            raise UsageError("-: expected names of photographs on stdin, one per line, got none")
-        yield first
-        yield from names
-
-
-def _stdin() -> Iterator[Path]:
-    if sys.stdin is None:
-        raise UsageError("-: expected names of photographs on stdin, one per line, but stdin is closed")
-    try:
-        yield from (Path(_decode(name)) for line in sys.stdin.buffer if (name := line.rstrip(b"\r\n")))
-    except OSError as error:
-        raise DataError(f"-: cannot read stdin: {error.strerror}") from error
+        if sys.stdin is None:
+            raise UsageError(f"{expected}, but stdin is closed")
+        is_empty = True
+        try:
+            for line in sys.stdin.buffer:
+                if name := line.rstrip(b"\r\n"):
+                    is_empty = False
+                    yield Path(_decode(name))
+        except OSError as error:
+            raise DataError(f"-: cannot read stdin: {error.strerror}") from error
+        if is_empty:
+            raise UsageError(f"{expected}, got none")
 
 
 def _decode(name: bytes) -> str:
