@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.machine import describe
 from benchmarks.timing import Timer
 from captioner.images import open_encoder
-from captioner.images.encoder import Encoder
+from captioner.images.encoders import Encoder
 from captioner.images.recipe import parse_recipe
 
 RECIPES = ("efficientnet-lite0", "efficientnet-lite0:size=288", "efficientnet-lite2", "richer")
@@ -32,8 +32,7 @@ def main(recipes: tuple[str, ...], repeats: int, patience: float) -> None:
     print("| encoder | numbers | resize and crop (ms) | network (ms) |\n|---|---|---|---|")
     for recipe in recipes or RECIPES:
         encoder = open_encoder(recipe)
-        prepared = [encoder.prepare(photo)]
-        encoder.encode(prepared)
+        encoder.encode(encoder.prepare(photo))
         (resize, network), _ = timer.undisturbed(partial(_milliseconds, encoder, photo, repeats))
         name = "+".join(map(str, parse_recipe(recipe)))
         print(f"| `{name}` | {encoder.width:,} | {resize:.1f} | {network:.1f} |")
@@ -46,7 +45,7 @@ def _milliseconds(encoder: Encoder, photo: Image.Image, repeats: int) -> tuple[f
         began = time.perf_counter()
         prepared = encoder.prepare(photo)
         between = time.perf_counter()
-        encoder.encode([prepared])
+        encoder.encode(prepared)
         resize.append(between - began)
         network.append(time.perf_counter() - between)
     return 1e3 * statistics.median(resize), 1e3 * statistics.median(network)

@@ -160,7 +160,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 from captioner.images import open_encoder
-from captioner.images.encoder import Encoded, encode_photos
+from captioner.images.encoders import Encoded, encode_photos
 from faults.watch import peak_kib
 
 threads = int(sys.argv[2])

@@ -10,10 +10,10 @@ from captioner.errors import MissingLibraryError, UsageError, library_of
 from captioner.images.recipe import SHORT_NAMES, Part, parse_recipe, with_options
 
 if TYPE_CHECKING:  # needs Pillow, and open_encoder reports a missing one
-    from captioner.images.encoder import Encoder
+    from captioner.images.encoders import Encoder
 
 ENCODERS: dict[str, tuple[str, str]] = {
-    "scenes": ("captioner.images.scenes_encoder", "open_scenes"),
+    "scenes": ("captioner.images.encoders", "open_scenes"),
     "efficientnet-lite0": ("captioner.images.efficientnet", "open_efficientnet"),
     "efficientnet-lite2": ("captioner.images.efficientnet", "open_efficientnet"),
     "onnx": ("captioner.images.onnx", "open_onnx"),
@@ -41,7 +41,7 @@ def open_parts(parts: Sequence[Part]) -> Encoder:
     encoders = [_open_part(part) for part in parts]
     if len(encoders) == 1:
         return encoders[0]
-    from captioner.images.encoder import ConcatenatedEncoder  # needs Pillow
+    from captioner.images.encoders import ConcatenatedEncoder  # needs Pillow
 
     return ConcatenatedEncoder(encoders)
 
@@ -62,6 +62,6 @@ def _open_part(part: Part) -> Encoder:
     encoder = opener(part.name, part.file, {key: value for key, value in part.options.items() if key != "mirror"})
     if "mirror" not in part.options:
         return encoder
-    from captioner.images.encoder import MirroredEncoder  # needs Pillow
+    from captioner.images.encoders import MirroredEncoder  # needs Pillow
 
     return MirroredEncoder(encoder)

@@ -32,7 +32,7 @@ from captioner.parallel.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
     from captioner.config.options import Decode
-    from captioner.images.encoder import Encoded, Encoder
+    from captioner.images.encoders import Encoded, Encoder
 
 BATCH = 256
 """Captions per thread that are decoded at a time."""
@@ -151,7 +151,7 @@ class Captioner:
 
         Raises: as `check_features` and `decode`; UsageError, if the ranks have other models or options.
         """
-        from captioner.images.encoder import encode_photos  # needs Pillow
+        from captioner.images.encoders import encode_photos  # needs Pillow
 
         failed: list[DataError] = []
 
@@ -162,11 +162,11 @@ class Captioner:
                 else:
                     yield photo
 
-        threads, regions = self.loaded.config.threads, self.loaded.meta.region_dim > 0
+        threads = self.loaded.config.threads
         size = PHOTO_BATCH * threads
 
         def captions(paths: Iterable[Path]) -> Iterator[Caption | DataError]:
-            encoded = encode_photos(encoder, paths, threads, regions=regions)
+            encoded = encode_photos(encoder, paths, threads, regions=True)
             while batch := list(islice(encoded, size)):
                 readable = [photo for photo in batch if not isinstance(photo, DataError)]
                 decoded = self.decode_photos(readable, encoder.identity, n_best, attention)
@@ -286,15 +286,16 @@ class Captioner:
     def decode_photos(
         self, photos: Sequence[Encoded], encoder: str, n_best: int = 1, attention: bool = False
     ) -> Iterator[Decoded]:
-        """Decode encoded photographs with features, as `decode`; `encoder` is the identity of their encoder.
+        """Decode encoded photographs, as `decode`; `encoder` is the identity of their encoder.
 
         Raises: as `check_features` and `decode`.
         """
         if not photos:
             return
         features = np.stack([photo.features for photo in photos if photo.features is not None])
-        grids = [photo.regions for photo in photos if photo.regions is not None]
-        regions = np.stack(grids) if grids else None
+        regions = None
+        if self.loaded.meta.region_dim:
+            regions = np.stack([photo.regions for photo in photos if photo.regions is not None])
         self.check_features(features, encoder, regions=regions)
         # A photograph is identified by its content: its samples depend on neither its name nor the order.
         image_ids = np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64)

@@ -26,7 +26,7 @@ from captioner.storage.files import regular_file
 from captioner.storage.hdf5 import FILE_LIMIT
 
 if TYPE_CHECKING:
-    from captioner.images.encoder import Encoded, Encoder
+    from captioner.images.encoders import Encoded, Encoder
 
 COMPARED = 16
 """The number of photographs encoded to verify that a feature file comes from the given encoder."""
@@ -184,7 +184,7 @@ def _share(
     ranks: Ranks, encoder: Encoder, options: Prepare, known: Sequence[bytes], paths: Sequence[Path] = ()
 ) -> Generator[Encoded | DataError, None, None]:
     """Encode photographs of rank 0 on all ranks, as `encode_photos`. Raises: UsageError, if the ranks differ."""
-    from captioner.images.encoder import encode_photos  # needs Pillow; open_encoder reports a missing one
+    from captioner.images.encoders import encode_photos  # needs Pillow; open_encoder reports a missing one
     from captioner.images.recipe import without_file_name
 
     identity = without_file_name(encoder.identity)
@@ -216,7 +216,7 @@ def _compare(
     encoder: Encoder, features: Features, regions: Features | None, rows: Mapping[str, int], folder: Path, path: Path
 ) -> None:
     """Compare a sample of features and regions with those of the encoder. Raises: DataError when they differ."""
-    from captioner.images.encoder import encode_photos
+    from captioner.images.encoders import encode_photos
 
     if features.shape[1] != encoder.width:
         raise DataError(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from captioner.errors import ConfigError, DataError
-from captioner.images.encoder import Encoded, Encoder, encode_prepared
+from captioner.images.encoders import Encoded, Encoder
 from captioner.images.photo import PixelLimitError, decoded, is_heic
 from captioner.inference.caption import Caption
 from captioner.inference.captioner import Captioner
@@ -127,11 +127,10 @@ class Service:
         with _timed(seconds, "photograph"):
             prepared, preview, square = self._decode(upload, with_pictures, decoding.attention)
         with _timed(seconds, "encoder"):
-            regions = self.captioner.loaded.meta.region_dim > 0
-            features, grid = encode_prepared(self.encoder, prepared, regions)
+            features, regions = self.encoder.encode(prepared)
         with _timed(seconds, "caption"):
             digest = hashlib.sha256(upload.content).digest()
-            caption = self._search(Encoded(Path(), digest, features, grid), upload.name, decoding)
+            caption = self._search(Encoded(Path(), digest, features, regions), upload.name, decoding)
         return CaptionResult(caption, seconds, preview, square)
 
     def _decode(self, upload: Upload, with_pictures: bool, attention: bool) -> tuple[Any, str, str]:

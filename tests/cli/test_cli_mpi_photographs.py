@@ -21,7 +21,7 @@ SECONDS = 60
 AT_PHOTOGRAPH = """
 import os, resource, signal, sys, time
 from captioner.errors import CaptionerError
-from captioner.images.scenes_encoder import ScenesEncoder
+from captioner.images.encoders import ScenesEncoder
 
 def fail():
     raise CaptionerError("the encoder failed")
@@ -46,8 +46,8 @@ def encode(*args):
         FAULTS[what]()
     return real(*args)
 
-what, at, rank, real, count = sys.argv[1], int(sys.argv[2]), sys.argv[3], ScenesEncoder.encode_with_regions, 0
-ScenesEncoder.encode_with_regions = encode
+what, at, rank, real, count = sys.argv[1], int(sys.argv[2]), sys.argv[3], ScenesEncoder.encode, 0
+ScenesEncoder.encode = encode
 sys.argv[1:] = sys.argv[4:]
 from captioner.cli import main
 main()

@@ -261,15 +261,15 @@ def test_without_pillow(shell: Callable[..., Any]) -> None:
 
 WAITING = """
 import os, sys, time
-from captioner.images.scenes_encoder import ScenesEncoder
+from captioner.images.encoders import ScenesEncoder
 encode = ScenesEncoder.encode
 
-def waiting(self, batch):
+def waiting(self, prepared):
     with open("encoded", "ab") as log:
         log.write(b".")
     while os.path.getsize("encoded") > 3 and not os.path.exists("go"):
         time.sleep(0.005)
-    return encode(self, batch)
+    return encode(self, prepared)
 
 ScenesEncoder.encode = waiting
 from captioner.cli import main

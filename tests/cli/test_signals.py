@@ -40,7 +40,7 @@ BUSY = """
 import sys, time
 from pathlib import Path
 from captioner.images import onnx
-from captioner.images.scenes_encoder import ScenesEncoder
+from captioner.images.encoders import ScenesEncoder
 
 def announced(call):
     def announce(*args):

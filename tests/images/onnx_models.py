@@ -35,10 +35,9 @@ def model(
 
 def features(content: bytes, photo: Image.Image = PHOTO, **options: str) -> Any:
     encoder = OnnxEncoder(content, "m.onnx", options)
-    got = encoder.encode(encoder.prepare(photo)[None])
-    assert got.dtype == np.float32
-    assert got.shape == (1, encoder.width)
-    return got[0]
+    got, regions = encoder.encode(encoder.prepare(photo))
+    assert (got.dtype, got.shape, regions) == (np.float32, (encoder.width,), None)
+    return got
 
 
 def error_of(content: bytes, kind: type[CaptionerError] = UsageError, **options: str) -> str:

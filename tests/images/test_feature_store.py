@@ -14,7 +14,7 @@ import pytest
 from encoded_photos import F2, F4, Colours, digest, write
 
 from captioner.errors import DataError, UsageError
-from captioner.images.encoder import encode_photos
+from captioner.images.encoders import encode_photos
 from captioner.images.feature_store import FeatureStore
 from captioner.storage import lock
 

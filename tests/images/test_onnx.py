@@ -12,7 +12,6 @@ from encoded_photos import check_thread_safety
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, PLAIN, POOL, SIDE, TWO, error_of, features, model
-from PIL import Image
 
 from captioner.errors import DataError, UsageError, printable
 from captioner.images import onnx, open_encoder, open_parts, protobuf
@@ -42,28 +41,15 @@ def test_one_number_applies_to_all_channels() -> None:
     np.testing.assert_array_equal(one, features(model(metadata={}), mean="7/7/7", scale="9/9/9"))
 
 
-def test_images_of_a_batch_are_encoded_independently() -> None:
-    rng = np.random.default_rng(1)
-    for batch_size in ("N", 1):
-        encoder = OnnxEncoder(model(shape=(batch_size, 3, SIDE, SIDE)), "m.onnx", {})
-        batch = np.stack([encoder.prepare(Image.fromarray(p)) for p in rng.integers(0, 256, (5, 9, 7, 3), np.uint8)])
-        alone = [encoder.encode(one[None])[0] for one in batch]
-        np.testing.assert_array_equal(encoder.encode(batch), alone)
-
-
 def test_a_model_of_a_user_has_no_regions() -> None:
     encoder = OnnxEncoder(model(outputs=TWO), "m.onnx", {"output": "f"})
-    batch = [encoder.prepare(PHOTO)] * 2
-    features, regions = encoder.encode_with_regions(batch)
-    np.testing.assert_array_equal(features, encoder.encode(batch))
-    assert regions is None
-    assert encoder.regions is None
+    assert encoder.encode(encoder.prepare(PHOTO))[1] is encoder.regions is None
 
 
 def test_an_encoder_is_thread_safe() -> None:
     encoder = OnnxEncoder(model(), "m.onnx", {})
-    batch = encoder.prepare(PHOTO)[None]
-    check_thread_safety(lambda: encoder.encode(batch), calls=50)
+    prepared = encoder.prepare(PHOTO)
+    check_thread_safety(lambda: encoder.encode(prepared)[:1], calls=50)
 
 
 def half(content: bytes) -> bytes:
@@ -80,7 +66,7 @@ def test_float16_models_get_float16() -> None:
 def test_float16_overflow_is_reported() -> None:
     encoder = OnnxEncoder(half(model()), "m.onnx", {"scale": "1e-5"})
     with pytest.raises(DataError) as caught:
-        encoder.encode(encoder.prepare(PHOTO)[None])
+        encoder.encode(encoder.prepare(PHOTO))
     assert str(caught.value) == "m.onnx: output f: a number is not finite; check mean and scale"
 
 
@@ -328,7 +314,7 @@ ENCODE = """
 from PIL import Image
 from captioner.images import open_encoder
 encoder = open_encoder("efficientnet-lite0")
-assert encoder.encode([encoder.prepare(Image.new("RGB", (300, 300)))]).shape == (1, 1280)
+assert encoder.encode(encoder.prepare(Image.new("RGB", (300, 300))))[0].shape == (1280,)
 """
 SUPPRESSED = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY")
 """Variables for which onnxruntime itself has no telemetry."""

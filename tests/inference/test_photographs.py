@@ -16,10 +16,10 @@ from captioner.data.scenes.encoder import ENCODER, FEATURES, encode
 from captioner.errors import CheckpointError, DataError, UsageError, install_command
 from captioner.images import efficientnet_weights, open_encoder, protobuf
 from captioner.images import photo as photo_module
+from captioner.images.encoders import ScenesEncoder
 from captioner.images.onnx import open_onnx
 from captioner.images.photo import heic_remedy, read_photo
 from captioner.images.recipe import same_encoder
-from captioner.images.scenes_encoder import ScenesEncoder
 from captioner.inference import captioner as captioner_module
 from captioner.inference import photographs
 from captioner.inference.caption import Caption
@@ -162,8 +162,9 @@ def test_the_reranker_is_built_once_for_all_batches(
 
 def test_non_finite_features_are_rejected(photo_model: Restored, new_photos: list[Path]) -> None:
     class Broken(ScenesEncoder):
-        def encode(self, batch: np.ndarray) -> np.ndarray:
-            return super().encode(batch) * np.float32(np.nan)
+        def encode(self, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            features, regions = super().encode(prepared)
+            return features * np.float32(np.nan), regions
 
     with pytest.raises(DataError, match=rf"^{ENCODER}: features: row 0: a number is not finite"):
         list(captioner_of(photo_model).caption_photos(new_photos, Broken()))

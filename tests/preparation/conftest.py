@@ -1,14 +1,14 @@
 """Fixtures of data set preparation: photographs, and an encoder that counts calls."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from preparing import COUNT, Counted
 
-from captioner.images.scenes_encoder import ScenesEncoder
+from captioner.images.encoders import ScenesEncoder
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,11 @@ def photos(photo_album: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    counted, original = Counted(), ScenesEncoder.encode_with_regions
+    counted, original = Counted(), ScenesEncoder.encode
 
-    def encode(self: ScenesEncoder, batch: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        counted.number += len(batch)
-        return original(self, batch)
+    def encode(self: ScenesEncoder, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        counted.number += 1
+        return original(self, prepared)
 
-    monkeypatch.setattr(ScenesEncoder, "encode_with_regions", encode)
+    monkeypatch.setattr(ScenesEncoder, "encode", encode)
     return counted

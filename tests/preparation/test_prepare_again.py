@@ -12,8 +12,8 @@ from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, giv
 
 from captioner.data.scenes.encoder import ENCODER, FEATURES
 from captioner.errors import UsageError
+from captioner.images.encoders import ScenesEncoder
 from captioner.images.feature_store import FeatureStore
-from captioner.images.scenes_encoder import ScenesEncoder
 from captioner.preparation import prepare as use_case
 from captioner.preparation.encode import EncodingProgress
 

@@ -16,7 +16,7 @@ from captioner.data.prepared import prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoder import ENCODER, encode_regions
 from captioner.errors import UsageError
-from captioner.images.scenes_encoder import ScenesEncoder
+from captioner.images.encoders import ScenesEncoder
 from captioner.preparation.encode import DiscardedFeatures, EncodingProgress
 from captioner.preparation.prepare import Event
 

@@ -19,7 +19,7 @@ from captioner.data.features import ContiguousFeatures
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoder import ENCODER
 from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
-from captioner.images.scenes_encoder import ScenesEncoder
+from captioner.images.encoders import ScenesEncoder
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.storage import checkpoint
 from captioner.training.resume import resume
@@ -277,15 +277,15 @@ def test_captions_of_photographs_equal_those_of_the_data_set(
 def test_the_regions_of_a_photograph_matter(
     region_photos: RegionPhotos, region_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photo, encode = region_photos.folder / "000.png", ScenesEncoder.encode_with_regions
+    photo, encode = region_photos.folder / "000.png", ScenesEncoder.encode
     before = captioner.load(region_run).caption(photo)
     assert before.image == str(photo)
 
-    def reversed_regions(self: ScenesEncoder, batch: Any) -> Any:
-        features, regions = encode(self, batch)
+    def reversed_regions(self: ScenesEncoder, prepared: Any) -> Any:
+        features, regions = encode(self, prepared)
         return features, 10 * regions
 
-    monkeypatch.setattr(ScenesEncoder, "encode_with_regions", reversed_regions)
+    monkeypatch.setattr(ScenesEncoder, "encode", reversed_regions)
     assert captioner.load(region_run).caption(photo).log_prob != before.log_prob
 
 

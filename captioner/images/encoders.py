@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 from PIL.Image import Image
 
-from captioner.errors import DataError
+from captioner.data.scenes.encoder import ENCODER, FEATURES, GRID, REGION, SIDE, encode_regions, first_objects
+from captioner.errors import DataError, UsageError
 from captioner.images.photo import BYTES, decoded, square
 from captioner.parallel.blas import limit_worker
 from captioner.storage.files import read_bytes
@@ -44,16 +45,37 @@ class Encoder(Protocol):
     def prepare(self, photo: Image) -> Any:
         """Resize, crop and scale one photograph to the model's input."""
 
-    def encode(self, batch: Sequence[Any] | NDArray[Any]) -> NDArray[np.float32]:
-        """Shapes: N prepared photographs -> features (N, F)."""
+    def encode(self, prepared: Any) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the features of one prepared photograph, and its regions from the same pass, if the encoder has any.
 
-    def encode_with_regions(
-        self, batch: Sequence[Any] | NDArray[Any]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the features, and the regions in reading order from the same pass; None for an encoder without them.
-
-        Shapes: N prepared photographs -> features (N, F), regions (N, L, R) with L = rows x columns.
+        Shapes: features (F,), regions (rows, columns, R).
         """
+
+
+class ScenesEncoder:
+    """The encoder of the generated scenes, for 64 x 64 pixels, in NumPy."""
+
+    identity = ENCODER
+    width = FEATURES
+    side = SIDE
+    regions: tuple[int, int, int] | None = (GRID, GRID, REGION)
+
+    def prepare(self, photo: Image) -> NDArray[np.uint8]:
+        return np.asarray(square(photo, SIDE))
+
+    def encode(self, prepared: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        codes = encode_regions(prepared[None])
+        return first_objects(codes)[0], codes.reshape(GRID, GRID, REGION)
+
+
+def open_scenes(name: str, file: str, options: Mapping[str, str]) -> Encoder:
+    """Open the encoder `scenes`.
+
+    Raises: UsageError for options.
+    """
+    if options:
+        raise UsageError(f"encoder {name}: option {min(options)}: unknown; expected mirror")
+    return ScenesEncoder()
 
 
 class MirroredEncoder:
@@ -68,15 +90,9 @@ class MirroredEncoder:
         pixels = square(photo, self.side)
         return self._encoder.prepare(pixels), self._encoder.prepare(ImageOps.mirror(pixels))
 
-    def encode(self, batch: Sequence[Any] | NDArray[Any]) -> NDArray[np.float32]:
-        return self.encode_with_regions(batch)[0]
-
-    def encode_with_regions(
-        self, batch: Sequence[Any] | NDArray[Any]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        images, mirrored = zip(*batch, strict=True)
-        features, regions = self._encoder.encode_with_regions(images)
-        return HALF * features + HALF * self._encoder.encode(mirrored), regions
+    def encode(self, prepared: tuple[Any, Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        (features, regions), (mirrored, _) = map(self._encoder.encode, prepared)
+        return HALF * features + HALF * mirrored, regions
 
 
 class ConcatenatedEncoder:
@@ -92,16 +108,10 @@ class ConcatenatedEncoder:
     def prepare(self, photo: Image) -> Any:
         return [part.prepare(photo) for part in self._parts]
 
-    def encode(self, batch: Sequence[Any] | NDArray[Any]) -> NDArray[np.float32]:
-        return self.encode_with_regions(batch)[0]
-
-    def encode_with_regions(
-        self, batch: Sequence[Any] | NDArray[Any]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        inputs = zip(*batch, strict=True)
-        encoded = [part.encode_with_regions(images) for part, images in zip(self._parts, inputs, strict=True)]
+    def encode(self, prepared: Sequence[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        encoded = [part.encode(image) for part, image in zip(self._parts, prepared, strict=True)]
         regions = next((regions for _, regions in encoded if regions is not None), None)
-        return np.concatenate([features for features, _ in encoded], axis=1), regions
+        return np.concatenate([features for features, _ in encoded]), regions
 
 
 class Encoded(NamedTuple):
@@ -136,9 +146,10 @@ def encode_photos(
         except DataError as error:
             return error
         try:
-            return Encoded(path, digest, *encode_prepared(encoder, prepared, regions))
+            features, grid = encoder.encode(prepared)
         except DataError as error:  # of the encoder, which does not know the photograph
             return DataError(f"{path}: {error}")
+        return Encoded(path, digest, features, grid if regions else None)
 
     waiting: deque[Future[Encoded | DataError]] = deque()
     pool = ThreadPoolExecutor(threads, "encode", limit_worker)
@@ -151,20 +162,6 @@ def encode_photos(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def encode_prepared(
-    encoder: Encoder, prepared: Any, regions: bool = False
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Encode one prepared photograph, with `regions` its regions too, if the encoder has any.
-
-    Shapes: features (F,), regions (rows, columns, R).
-    """
-    shape = encoder.regions if regions else None
-    if shape is None:
-        return encoder.encode([prepared])[0], None
-    features, grid = encoder.encode_with_regions([prepared])
-    return features[0], np.asarray(grid).reshape(shape)
 
 
 def _decode_and_prepare(encoder: Encoder, content: bytes, path: Path) -> Any:

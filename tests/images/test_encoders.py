@@ -21,8 +21,8 @@ from PIL import Image, ImageOps
 from captioner.data.scenes.encoder import ENCODER, SIDE, encode, encode_regions
 from captioner.errors import DataError, UsageError, install_command
 from captioner.images import ENCODERS, MAX_PARTS, open_encoder, photo
-from captioner.images import encoder as encoder_module
-from captioner.images.encoder import AHEAD, Encoded, Encoder, encode_photos
+from captioner.images import encoders as encoder_module
+from captioner.images.encoders import AHEAD, Encoded, Encoder, encode_photos
 from captioner.images.photo import square
 from captioner.images.recipe import SHORT_NAMES
 from captioner.parallel.memory import Budget
@@ -119,15 +119,13 @@ def test_an_import_error_inside_captioner_is_not_converted(monkeypatch: pytest.M
 def test_the_scenes_encoder() -> None:
     encoder = open_encoder("scenes")
     assert (encoder.identity, encoder.width, encoder.side) == (ENCODER, 231, SIDE)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
-    batch = np.stack([encoder.prepare(Image.fromarray(one)) for one in pixels])
-    np.testing.assert_array_equal(batch, pixels)
-    np.testing.assert_array_equal(encoder.encode(batch), encode(pixels))
-    features, regions = encoder.encode_with_regions(list(batch))
-    np.testing.assert_array_equal(features, encode(pixels))
-    np.testing.assert_array_equal(regions, encode_regions(pixels))
-    assert encoder.regions == (3, 3, 77)
-    photo = Image.fromarray(pixels[0]).resize((100, 70))
+    pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    np.testing.assert_array_equal(encoder.prepare(Image.fromarray(pixels)), pixels)
+    features, regions = encoder.encode(pixels)
+    np.testing.assert_array_equal(features, encode(pixels[None])[0])
+    np.testing.assert_array_equal(regions.reshape(9, 77), encode_regions(pixels[None])[0])
+    assert encoder.regions == regions.shape == (3, 3, 77)
+    photo = Image.fromarray(pixels).resize((100, 70))
     np.testing.assert_array_equal(encoder.prepare(photo), np.asarray(square(photo, SIDE)))
 
 
@@ -150,15 +148,10 @@ def channels(tmp_path: Path) -> str:
 
 
 def encoded(encoder: Encoder, photos: list[Image.Image] = PHOTOS) -> tuple[Any, Any]:
-    features, regions = encoder.encode_with_regions([encoder.prepare(photo) for photo in photos])
-    np.testing.assert_array_equal(encoder.encode([encoder.prepare(photo) for photo in photos]), features)
-    assert (features.shape, features.dtype) == ((len(photos), encoder.width), np.float32)
-    if encoder.regions is None:
-        assert regions is None
-    else:
-        rows, columns, width = encoder.regions
-        assert regions.shape == (len(photos), rows * columns, width)
-    return features, regions
+    features, regions = zip(*(encoder.encode(encoder.prepare(photo)) for photo in photos), strict=True)
+    assert {(array.shape, array.dtype) for array in features} == {((encoder.width,), np.dtype(np.float32))}
+    assert {None if array is None else array.shape for array in regions} == {encoder.regions}
+    return np.stack(features), None if encoder.regions is None else np.stack(regions)
 
 
 @pytest.mark.parametrize("name", ["scenes", "efficientnet-lite0", "efficientnet-lite2:size=64"])
@@ -248,7 +241,7 @@ def test_unreadable_photographs_are_skipped(tmp_path: Path) -> None:
 
 def test_an_encoder_error_names_the_photograph(tmp_path: Path) -> None:
     class Failing(Colours):
-        def encode(self, batch: Any) -> Any:
+        def encode(self, prepared: Any) -> Any:
             raise DataError("m.onnx: output f: a number is not finite")
 
     (path,) = write(tmp_path, 1)
