@@ -72,7 +72,7 @@ $(VENV)/bench: setup.cfg pyproject.toml
 
 bench: $(VENV)/bench ## compare with PyTorch; write the tables and the plot of docs/performance.md (20 minutes)
 	$(BIN)/python -m benchmarks $(ARGS)
-	$(BIN)/python -m benchmarks.plot
+	$(BIN)/python -m benchmarks.growth
 
 FAULTS ?= 1
 faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (15 minutes; FAULTS=0.01: one)

@@ -6,22 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import (
-    decoding,
-    epochs,
-    features,
-    growth,
-    ideas,
-    machine,
-    memory,
-    results,
-    roofline,
-    scaling,
-    startup,
-    steps,
-    streaming,
-    tables,
-)
+from benchmarks import commands, decoding, growth, ideas, machine, memory, results, roofline, scaling, steps, tables
 from benchmarks.session import ROOT, Session
 from benchmarks.timing import Timer
 from captioner.config.yaml_io import load
@@ -30,34 +15,26 @@ from captioner.preparation.load_corpus import build_corpus
 BENCHMARKS = {
     "steps": steps.measure,
     "decoding": decoding.measure,
-    "epochs": epochs.measure,
-    "features": features.measure,
-    "streaming": streaming.measure,
-    "memory": memory.measure,
-    "startup": startup.measure,
+    "epochs": commands.measure_epochs,
+    "features": memory.measure_features,
+    "streaming": memory.measure_streaming,
+    "memory": memory.measure_memory,
+    "startup": commands.measure_startup,
     "roofline": roofline.measure,
     "ideas": ideas.measure,
     "growth": growth.measure,
     "scaling": scaling.measure,
 }
+FOLDER = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option(
-    "--only", multiple=True, type=click.Choice(list(BENCHMARKS)), help="Run only this benchmark (repeatable)."
-)
+@click.option("--only", multiple=True, type=click.Choice([*BENCHMARKS]), help="Run only this benchmark (repeatable).")
 @click.option("--quick", is_flag=True, help="Smoke test with tiny sizes; the times mean nothing and are not saved.")
 @click.option("--page", is_flag=True, help="Measure nothing; write the tables of docs/performance.md again.")
 @click.option("--output", type=click.Path(path_type=Path), help="Results file. [default: benchmarks/results-CPU.json]")
-@click.option(
-    "--flickr8k",
-    type=click.Path(path_type=Path),
-    default=Session.flickr8k,
-    help="Folder of Flickr8k, see docs/data.md.",
-)
-@click.option(
-    "--patience", default=Timer.patience, show_default=True, help="Maximum seconds to wait for an idle machine."
-)
+@click.option("--flickr8k", type=FOLDER, default=Session.flickr8k, help="Folder of Flickr8k, see docs/data.md.")
+@click.option("--patience", default=Timer.patience, show_default=True, help="Seconds to wait for an idle machine.")
 def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, flickr8k: Path, patience: float) -> None:
     """Compare captioner with PyTorch, and print the tables.
 
@@ -71,7 +48,7 @@ def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, fl
     if not page:
         session = Session(Timer(1, 0, 0) if quick else Timer(patience=patience), quick, flickr8k.absolute())
         new = measure(session, [name for name in BENCHMARKS if name in (only or BENCHMARKS)])
-        print(tables.render(new, with_targets=not quick))
+        print(tables.render(new))
         if output:
             results.write(output, new)
         elif not quick:
@@ -84,7 +61,7 @@ def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, fl
 def measure(session: Session, names: list[str]) -> results.Results:
     """Run benchmarks; each result has the description of the machine and the notes about its measurement."""
     if "epochs" in names:
-        _, config, options = epochs.configured(session)
+        _, config, options = commands.configured(session)
         build_corpus(load(config, options))  # a wrong folder ends the run now, not after 15 minutes
     new: results.Results = {"kind": machine.kind(machine.this_cpu()), "measured": {}}
     for name in names:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import click
-
 from benchmarks import machine
-from benchmarks.flickr8k import SEEDS, Workspace
+from benchmarks.flickr8k import SEEDS, Workspace, command
 from benchmarks.quality import decodings
 from benchmarks.results import Row, insert, mean_and_spread, table
 from benchmarks.session import ROOT
@@ -50,44 +47,32 @@ DECODINGS = {"greedy, no-repeat 2": NO_REPEAT, **decodings("richer")}
 def measure(workspace: Workspace, name: str) -> Scored:
     """Train and score the models of a row."""
     data = workspace.prepared(name, VARIANTS[name].encoder)
-    runs = [workspace.train(name, seed, "--data", data, config="richer") for seed in SEEDS]
+    runs = [workspace.train(name, seed, "--data", data, config="flickr8k-richer") for seed in SEEDS]
     return {way: [workspace.score([run], *options) for run in runs] for way, options in DECODINGS.items()}
 
 
-def render(found: Mapping[str, Scored]) -> str:
+def render(scored: Mapping[str, Scored]) -> str:
     """Return the table."""
     heads = [f"{title}, {way}" for way in DECODINGS for title in SCORES.values()]
-    return table(" | ".join(("image features", "perplexity", *heads)), _rows(found))
+    return table(" | ".join(("image features", "perplexity", *heads)), _rows(scored))
 
 
-def _rows(found: Mapping[str, Scored]) -> Iterator[Row]:
+def _rows(scored: Mapping[str, Scored]) -> Iterator[Row]:
     """Yield means over seeds ± half the range; scores in percent."""
     for name, variant in VARIANTS.items():
-        if name in found:
-            cells = [
-                mean_and_spread([100 * one[score] for one in found[name][way]]) for way in DECODINGS for score in SCORES
-            ]
-            yield variant.title, mean_and_spread([one["perplexity"] for one in found[name]["beam"]]), *cells
+        if ways := scored.get(name):
+            cells = [mean_and_spread([100 * run[score] for run in ways[way]]) for way in DECODINGS for score in SCORES]
+            yield variant.title, mean_and_spread([run["perplexity"] for run in ways["beam"]]), *cells
 
 
-@click.command()
-@click.argument("data", type=click.Path(path_type=Path, exists=True))
-@click.argument("runs", type=click.Path(path_type=Path))
-@click.option(
-    "--only", "names", type=click.Choice(list(VARIANTS)), multiple=True, help="Measure only this row (repeatable)."
-)
-def main(data: Path, runs: Path, names: tuple[str, ...]) -> None:
-    """Train and score; write the table of the ablation in docs/results.md.
-
-    DATA is Flickr8k with images/ and dataset_flickr8k.json, see docs/data.md; RUNS is the folder of the runs.
-    """
-    workspace = Workspace(data, runs)
+@command(VARIANTS)
+def main(workspace: Workspace, names: tuple[str, ...]) -> None:
+    """Train and score; write the table of the ablation in docs/results.md."""
     for name in names or VARIANTS:
-        scored = {name: measure(workspace, name), "machine": machine.describe()}
-        earlier: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-        found = earlier | scored
-        FIGURES.write_text(json.dumps(found, indent=1) + "\n")
-        PAGE.write_text(insert(PAGE.read_text(), render(found), PART))
+        scored: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+        scored |= {name: measure(workspace, name), "machine": machine.describe()}
+        FIGURES.write_text(json.dumps(scored, indent=1) + "\n")
+        PAGE.write_text(insert(PAGE.read_text(), render(scored), PART))
 
 
 if __name__ == "__main__":

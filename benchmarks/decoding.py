@@ -38,19 +38,14 @@ def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode
     def by(decode: Callable[..., Any], width: int = 1) -> Decode:
         def captions(images: Array) -> tuple[Array, Array]:
             run, batch = parallel_decoder(model, pool), threads * BATCH // width
-            written = [
-                run(partial(decode, **words), images[first : first + batch]) for first in range(0, len(images), batch)
-            ]
-            tokens, scores = zip(*written, strict=True)
+            batches = (images[first : first + batch] for first in range(0, len(images), batch))
+            tokens, scores = zip(*(run(partial(decode, **words), features) for features in batches), strict=True)
             return np.concatenate(tokens), np.concatenate(scores)
 
         return captions
 
-    return {
-        "ours": by(greedy),
-        "ours beam 3": by(partial(beam, width=3), 3),
-        "ours beam 5": by(partial(beam, width=5), 5),
-    }
+    beams = {f"ours beam {width}": by(partial(beam, width=width), width) for width in (3, 5)}
+    return {"ours": by(greedy), **beams}
 
 
 def caption_parameters(shape: Shape, features: Array) -> Params:
@@ -119,11 +114,11 @@ def check(table: dict[str, Decode], images: Array, score: Callable[[Array, Array
     """
     tokens = table["ours"](images)[0][:, 0]
     ties = checks.same_captions("ours", tokens, table["torch"](images), lambda rows, ids: score(images[rows], ids))
-    some = images[:CHECKED]
-    found = {name: decode(some) for name, decode in table.items() if name != "torch"}
-    for name, (ids, scores) in found.items():
-        checks.same_scores(name, scores, score(some, ids))
-    best = {name: float(np.mean(scores[:, 0])) for name, (_, scores) in found.items()}
+    checked = images[:CHECKED]
+    decoded = {name: decode(checked) for name, decode in table.items() if name != "torch"}
+    for name, (ids, scores) in decoded.items():
+        checks.same_scores(name, scores, score(checked, ids))
+    best = {name: float(np.mean(scores[:, 0])) for name, (_, scores) in decoded.items()}
     missed = max(best["ours"], best["torch beam 5"]) - best["ours beam 5"]
     checks.within("ours beam 5: log-probability to find", missed, checks.SCORE)
     return ties

@@ -1,4 +1,4 @@
-"""python -m benchmarks.few_photos CAPTIONS IMAGES WORK: train on 290 photographs, score on others.
+"""python -m benchmarks.few_photos FLICKR8K RUNS: train on 290 photographs, score on others.
 
 For each seed, 290 training photographs of Flickr8k are drawn at random. A tenth of them is `val`; the 1,000 validation
 photographs of Flickr8k are `test`. Everything runs through the command line; data sets and runs that exist are kept.
@@ -7,20 +7,16 @@ photographs of Flickr8k are `test`. Everything runs through the command line; da
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import click
 import numpy as np
 
+from benchmarks.flickr8k import SEEDS, Workspace, command
 from benchmarks.results import Row, insert, mean_and_spread, table
 from benchmarks.session import ROOT
 
 PAGE = ROOT / "docs" / "own-photos.md"
-SEEDS = (0, 1, 2)
 PHOTOS, VAL = 290, 29
 HEAD = "encoder | config | perplexity | BLEU-4 | CIDEr-D"
 SCORES = {"perplexity": (1, 1), "bleu4": (100, 1), "cider_d": (100, 1)}
@@ -32,7 +28,7 @@ MODEL = ROOT / "models" / "flickr8k"
 
 
 class Recipe(NamedTuple):
-    """A row of the table: the encoder, whether it stores regions, the config, and whether training starts from `MODEL`.
+    """A row of the table: the encoder, whether it stores regions, the config, and options of its training.
 
     Without a config, `MODEL` is scored as it is.
     """
@@ -40,21 +36,16 @@ class Recipe(NamedTuple):
     encoder: str
     regions: bool
     config: str | None
-    finetuned: bool = False
+    options: tuple[str, ...] = ()
 
 
-RECIPES = (
-    Recipe("efficientnet-lite0", False, "photos"),
-    Recipe("efficientnet-lite0", True, "photos-attention"),
-    Recipe("richer", True, "photos-attention"),
-    Recipe("richer", False, None),
-    Recipe("richer", False, "photos-finetune", True),
-)
-
-
-def captioner(*args: object) -> str:
-    command = [sys.executable, "-m", "captioner", *map(str, args)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+RECIPES = {
+    "lite0": Recipe("efficientnet-lite0", False, "photos"),
+    "attention": Recipe("efficientnet-lite0", True, "photos-attention"),
+    "richer": Recipe("richer", True, "photos-attention"),
+    "model": Recipe("richer", False, None),
+    "finetuned": Recipe("richer", False, "photos-finetune", ("-o", f"train.init_from={MODEL}")),
+}
 
 
 def subset(images: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
@@ -65,72 +56,43 @@ def subset(images: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any
     return [{**image, "split": split} for split, part in parts.items() for image in part]
 
 
-def prepare(captions: Path, photos: Path, work: Path, recipe: Recipe, seed: int) -> Path:
-    """Write the data set of a recipe and a seed, unless it exists."""
-    source, regions = work / f"captions-{seed}.json", ["--regions"] * recipe.regions
-    data = work / f"{recipe.encoder}{''.join(regions)}-{seed}.h5"
-    source.write_text(json.dumps({"images": subset(json.loads(captions.read_text())["images"], seed)}))
-    if not data.exists():
-        options = ["--encoder", recipe.encoder, "--min-count", 2, *regions]
-        captioner("prepare", source, "--images", photos, "--output", data, *options)
-    return data
+def measure(workspace: Workspace, name: str, seed: int) -> dict[str, float | None]:
+    """Train a recipe on the subset of a seed, unless the run is finished, and score the captions of `test`."""
+    recipe, source = RECIPES[name], workspace.runs / f"captions-{seed}.json"
+    source.write_text(json.dumps({"images": subset(json.loads(workspace.references.read_text())["images"], seed)}))
+    regions = ("--regions",) * recipe.regions
+    features = f"{recipe.encoder}{''.join(regions)}-{seed}"
+    data = workspace.prepared(features, recipe.encoder, "--min-count", "2", *regions, captions=source)
+    run = MODEL
+    if recipe.config is not None:
+        options = "--data", data, "-o", "threads=1", *recipe.options
+        run = workspace.train(f"{recipe.encoder}-{recipe.config}", seed, *options, config=recipe.config)
+    scores = json.loads(workspace.captioner("evaluate", run, "--data", data, "--split", "test", "--json"))
+    return {score: scores[score] for score in SCORES}
 
 
-def score(data: Path, recipe: Recipe, run: Path, seed: int) -> dict[str, float | None]:
-    """Train, unless the run is finished, and score the captions of `test`."""
-    if recipe.config is None:
-        run = MODEL
-    elif not (run / "summary.json").exists():
-        options = ["-o", f"seed={seed}", "-o", "threads=1"]
-        options += ["-o", f"train.init_from={MODEL}"] if recipe.finetuned else []
-        config = ROOT / "configs" / f"{recipe.config}.yaml"
-        captioner("train", "-c", config, "--data", data, "--run", run, *options)
-    found = json.loads(captioner("evaluate", run, "--data", data, "--split", "test", "--json"))
-    return {name: found[name] for name in SCORES}
+def rows(scored: Mapping[str, Sequence[Mapping[str, float | None]]]) -> Iterator[Row]:
+    """Yield the rows of the table: means over seeds ± half the range."""
+    for name, runs in scored.items():
+        recipe = RECIPES[name]
+        features = f"`{recipe.encoder}`{', `--regions`' * recipe.regions}"
+        cells = (_mean([run[score] for run in runs], *form) for score, form in SCORES.items())
+        yield features, f"`{recipe.config or 'models/flickr8k'}`", *cells
 
 
-def rows(found: Mapping[Recipe, Sequence[Mapping[str, float | None]]]) -> list[Row]:
-    """Return the rows of the table: means over seeds ± half the range."""
-    return [
-        (
-            f"`{recipe.encoder}`{', `--regions`' * recipe.regions}",
-            "`models/flickr8k`" if recipe.config is None else f"`{recipe.config}`",
-            *(_mean([one[score] for one in many], *form) for score, form in SCORES.items()),
-        )
-        for recipe, many in found.items()
-    ]
+def _mean(values: Sequence[float | None], factor: int, digits: int) -> str:
+    numbers = [factor * value for value in values if value is not None]
+    return mean_and_spread(numbers, digits) if numbers else "-"  # perplexities of another vocabulary are not comparable
 
 
-def _mean(measured: Sequence[float | None], factor: int, digits: int) -> str:
-    values = [value for value in measured if value is not None]
-    if not values:  # perplexities of another vocabulary cannot be compared
-        return "-"
-    return mean_and_spread([factor * value for value in values], digits)
-
-
-@click.command()
-@click.argument("captions", type=click.Path(path_type=Path, exists=True))
-@click.argument("images", type=click.Path(path_type=Path, exists=True))
-@click.argument("work", type=click.Path(path_type=Path))
-@click.option("--only", "numbers", type=click.IntRange(1, len(RECIPES)), multiple=True, help="Measure only this row.")
-def main(captions: Path, images: Path, work: Path, numbers: tuple[int, ...]) -> None:
-    """Train and score; write the table of docs/own-photos.md, or with --only print some of its rows.
-
-    CAPTIONS is Flickr8k's dataset_flickr8k.json, IMAGES the folder of its photographs, and WORK a folder for data sets
-    and runs.
-    """
-    work.mkdir(parents=True, exist_ok=True)
-    found: dict[Recipe, list[dict[str, float | None]]] = {}
-    for recipe in [RECIPES[number - 1] for number in numbers] or RECIPES:
-        found[recipe] = []
-        for seed in SEEDS:
-            data = prepare(captions, images, work, recipe, seed)
-            run = work / f"{recipe.encoder}-{recipe.config}-{seed}"
-            found[recipe].append(score(data, recipe, run, seed))
-    if numbers:
-        click.echo(table(HEAD, rows(found)))
-        return
-    PAGE.write_text(insert(PAGE.read_text(), table(HEAD, rows(found))))
+@command(RECIPES)
+def main(workspace: Workspace, names: tuple[str, ...]) -> None:
+    """Train and score; write the table of docs/own-photos.md, or with --only print some of its rows."""
+    scored = {name: [measure(workspace, name, seed) for seed in SEEDS] for name in names or RECIPES}
+    if names:
+        print(table(HEAD, rows(scored)))
+    else:
+        PAGE.write_text(insert(PAGE.read_text(), table(HEAD, rows(scored))))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""The folders of Flickr8k and of the runs, and the commands that prepare, train and score through the command line."""
+"""The command of a benchmark on Flickr8k, and the command lines that prepare, train and score for it."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import click
 
 from benchmarks.session import ROOT
 
@@ -31,13 +33,12 @@ class Workspace:
         command = [sys.executable, "-m", "captioner", *map(str, args)]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
-    def prepared(self, name: str, encoder: str, *options: str) -> Path:
-        """Return the data set with the features of an encoder."""
+    def prepared(self, name: str, encoder: str, *options: str, captions: Path | None = None) -> Path:
+        """Return the data set with the features of an encoder, by default with the captions of Flickr8k."""
         output = self.runs / f"flickr8k-{name}.h5"
         if not output.exists():
-            images = self.data / "images"
-            written = "--images", images, "--encoder", encoder, "--output", output
-            self.captioner("prepare", self.references, *written, *options)
+            files = "--images", self.data / "images", "--encoder", encoder, "--output", output
+            self.captioner("prepare", captions or self.references, *files, *options)
         return output
 
     def run(self, name: str, seed: int) -> Path:
@@ -48,10 +49,10 @@ class Workspace:
         return summary.exists() and json.loads(summary.read_text())["ended"] == "done"
 
     def train(self, name: str, seed: int, *args: object, config: str | None = None) -> Path:
-        """Train one of the configs of Flickr8k, whose name is also that of the run by default."""
+        """Train a config, by default that of Flickr8k with the name of the run."""
         run = self.run(name, seed)
         if not self.is_finished(name, seed):
-            file = ROOT / "configs" / f"flickr8k-{config or name}.yaml"
+            file = ROOT / "configs" / f"{config or f'flickr8k-{name}'}.yaml"
             self.captioner("train", "-c", file, *args, "-o", f"seed={seed}", "--run", run, "--overwrite")
         return run
 
@@ -65,3 +66,24 @@ class Workspace:
             scores = self.captioner("evaluate", *scored)
         chosen = ("perplexity", "novel")
         return {name: json.loads(metrics)[name] for name in chosen} | json.loads(scores)
+
+
+def command(names: Collection[str]) -> Callable[[Callable[[Workspace, tuple[str, ...]], None]], click.Command]:
+    """Make a command of a function of the workspace and of the rows to measure, which are all of `names` by default.
+
+    Its arguments are FLICKR8K, with images/, cs231n/ and dataset_flickr8k.json (see docs/data.md), and RUNS, the folder
+    of data sets and runs.
+    """
+
+    def decorate(measure: Callable[[Workspace, tuple[str, ...]], None]) -> click.Command:
+        @click.command(help=measure.__doc__)
+        @click.argument("flickr8k", type=click.Path(path_type=Path, exists=True))
+        @click.argument("runs", type=click.Path(path_type=Path))
+        @click.option("--only", type=click.Choice(list(names)), multiple=True, help="Measure this row (repeatable).")
+        def main(flickr8k: Path, runs: Path, only: tuple[str, ...]) -> None:
+            runs.mkdir(parents=True, exist_ok=True)
+            measure(Workspace(flickr8k, runs), only)
+
+        return main
+
+    return decorate

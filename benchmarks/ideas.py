@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -25,6 +24,9 @@ from captioner.optim import update_rules as optim
 
 WHOLE = 1 << 60
 
+Replacement: TypeAlias = tuple[ModuleType, str, Any]
+"""A module, a name in it and its replacement."""
+
 
 class PlainFactor:
     """A `BlockedMatrix` without the blocks."""
@@ -34,12 +36,6 @@ class PlainFactor:
 
     def product(self, x: Array, worker: int) -> Array:
         return (x[:, 0] if x.ndim == 4 else x) @ self.W
-
-
-class Off(NamedTuple):
-    """How to switch an optimization off: names to replace and their replacements."""
-
-    names: tuple[tuple[ModuleType | type, str, Any], ...]
 
 
 def _padded(lengths: Array, parts: int) -> Packing:
@@ -66,17 +62,17 @@ def _add_at(dout: Array, cache: tuple[Array, tuple[int, ...]]) -> Array:
     return dW
 
 
-IDEAS = {
-    "packed sequences": Off(((model, "pack", _padded),)),
-    "x Wx once per distinct word": Off(
-        ((model, "scan_forward", _every_row), (model, "scan_backward", _every_row_back))
-    ),
-    "rows sorted by word, one sum per word (without it: np.add.at)": Off(
-        ((model, "word_embedding_backward", _add_at), (scan, "word_embedding_backward", _add_at))
-    ),
-    "Adam in cache-sized chunks": Off(((optim, "CHUNK", WHOLE),)),
-    "blocked Wh": Off(((scan, "BlockedMatrix", PlainFactor),)),
+IDEAS: dict[str, list[Replacement]] = {
+    "packed sequences": [(model, "pack", _padded)],
+    "x Wx once per distinct word": [(model, "scan_forward", _every_row), (model, "scan_backward", _every_row_back)],
+    "rows sorted by word, one sum per word (without it: np.add.at)": [
+        (model, "word_embedding_backward", _add_at),
+        (scan, "word_embedding_backward", _add_at),
+    ],
+    "Adam in cache-sized chunks": [(optim, "CHUNK", WHOLE)],
+    "blocked Wh": [(scan, "BlockedMatrix", PlainFactor)],
 }
+"""For each optimization what disables it."""
 SHAPES = tuple(shape for shape in shapes.COCO if (shape.captions, shape.vocab) != (50, 1004))
 """N = 50 is left out: it lies between N = 25 and N = 64."""
 
@@ -89,10 +85,10 @@ def measure(session: Session) -> dict[str, Any]:
 def _measure(session: Session, shape: Shape) -> dict[str, Any]:
     ours = Ours(shape, shapes.parameters(shape), shapes.batch(shape))
     expected = ours.gradients()
-    originals = [(owner, name, getattr(owner, name)) for off in IDEAS.values() for owner, name, _ in off.names]
+    originals = [(module, name, getattr(module, name)) for off in IDEAS.values() for module, name, _ in off]
     contenders = {"ours": Contender(ours.step, partial(_replace, originals))}
     for idea, off in IDEAS.items():
-        contenders[idea] = Contender(ours.step, partial(_replace, [*originals, *off.names]))
+        contenders[idea] = Contender(ours.step, partial(_replace, [*originals, *off]))
         contenders[idea].prepare()
         checks.same_gradients(f"without {idea}", ours.gradients(), expected)
     try:
@@ -101,7 +97,7 @@ def _measure(session: Session, shape: Shape) -> dict[str, Any]:
         _replace(originals)
 
 
-def _replace(names: list[tuple[ModuleType | type, str, Callable[..., Any]]]) -> None:
+def _replace(replacements: list[Replacement]) -> None:
     set_library_threads("pool", 1)
-    for owner, name, value in names:
-        setattr(owner, name, value)
+    for module, name, value in replacements:
+        setattr(module, name, value)

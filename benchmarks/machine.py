@@ -21,8 +21,8 @@ BFLOAT16 = ("amx_bf16", "avx512_bf16")
 """CPU features with products of bfloat16 numbers."""
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 """Description of the caches by the Linux kernel."""
-EXTENSIONS = ("amx_tile", "avx512f", "avx2")
-"""Vector extensions that change which kernels the libraries choose, widest first."""
+EXTENSIONS = {"amx_tile": "amx", "avx512f": "avx512", "avx2": "avx2"}
+"""Features of vector extensions that change which kernels the libraries choose, and their names, widest first."""
 BRANDS = ("epyc", "ryzen", "xeon", "core")
 
 
@@ -38,9 +38,8 @@ class Cpu(NamedTuple):
 
 def this_cpu() -> Cpu:
     """Return the CPU of this machine; vendor and numbers are empty if the system does not list them."""
-    vendor, family, model = (
-        hardware.value_of(hardware.CPUINFO, key) or "" for key in ("vendor_id", "cpu family", "model")
-    )
+    keys = "vendor_id", "cpu family", "model"
+    vendor, family, model = (hardware.value_of(hardware.CPUINFO, key) or "" for key in keys)
     return Cpu(vendor, hardware.cpu_model(), int(family or 0), int(model or 0), hardware.cpu_features())
 
 
@@ -54,8 +53,8 @@ def kind(cpu: Cpu) -> str:
     if cpu.vendor == "AuthenticAMD":
         return "-".join(("amd", *brand, _zen(cpu)))
     if cpu.vendor == "GenuineIntel":
-        extension = next((one.removesuffix("f") for one in EXTENSIONS if one in cpu.features), "sse")
-        return "-".join(("intel", *brand, str(cpu.family), str(cpu.model), extension.removesuffix("_tile")))
+        extension = next((name for feature, name in EXTENSIONS.items() if feature in cpu.features), "sse")
+        return "-".join(("intel", *brand, str(cpu.family), str(cpu.model), extension))
     return "-".join(re.findall(r"[a-z0-9]+", cpu.name.lower())) or "unknown"
 
 

@@ -1,14 +1,23 @@
-"""captioner's training step through its public API: one `next` of the solver."""
+"""captioner's training step, one `next` of the solver, and its GEMM floor.
+
+The floor is the matrix products that every implementation of a step needs, one call each, for unmasked positions and
+distinct words only. Outputs are preallocated, and the recurrent weights have the fastest layout for one call; blocked
+products can be faster.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from benchmarks.checks import FLOAT32
-from benchmarks.shapes import Batch, Shape
+from benchmarks.shapes import NULL, Batch, Shape
 from captioner import arrays
-from captioner.arrays import Params
+from captioner.arrays import Array, Params
+from captioner.layers import CELLS
 from captioner.layers.dropout import NO_DROPOUT
+from captioner.layers.packing import pack
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
@@ -50,3 +59,50 @@ class Ours:
     def gradients(self) -> tuple[float, Params]:
         model = CaptioningRNN(self.shape.sizes, self.params, dropout=NO_DROPOUT)
         return model.loss(*self.batch, pool=self.pool)
+
+
+def spread(weights: Array) -> Array:
+    """Copy a matrix to a row stride that is no power of two, which BLAS packs fastest."""
+    wide = np.empty((len(weights), weights.shape[1] + 16), weights.dtype)[:, : weights.shape[1]]
+    wide[...] = weights
+    return wide
+
+
+class Floor:
+    """The products of one step; the inputs are random and never outputs, so that values cannot grow."""
+
+    def __init__(self, shape: Shape, params: Params, batch: Batch) -> None:
+        rng = np.random.default_rng(2)
+
+        def of(*size: int) -> Array:
+            return rng.standard_normal(size, dtype=np.float32)
+
+        read = batch.captions[:, :-1][batch.captions[:, 1:] != NULL]
+        # With dropout on word vectors, equal words have different inputs.
+        rows, inputs = len(read), len(read) if shape.dropout.words else len(np.unique(read))
+        gates = CELLS[shape.cell].gates * shape.hidden
+        self.packing = pack((batch.captions[:, 1:] != NULL).sum(axis=1))
+        self.params, self.features, self.x = params, batch.features, of(inputs, shape.wordvec)
+        self.h, self.da, self.dax = of(rows, shape.hidden), of(rows, gates), of(inputs, gates)
+        self.dscores, self.dh0 = of(rows, shape.vocab), of(shape.captions, shape.hidden)
+        self.Wh, self.WhT = spread(params["Wh"]), spread(params["Wh"].T)
+        outputs = {f"d{name}": w for name, w in params.items() if w.ndim > 1 and name != "W_embed"}
+        outputs |= {"h0": self.dh0, "ax": self.dax, "ah": self.da, "scores": self.dscores}
+        outputs |= {"dh": self.h, "dh_prev": self.h, "dx": self.x}
+        self.out = {name: np.empty_like(like) for name, like in outputs.items()}
+
+    def step(self) -> None:
+        p, out, steps = self.params, self.out, self.packing.steps[0]
+        np.matmul(self.features, p["W_proj"], out=out["h0"])
+        np.matmul(self.x, p["Wx"], out=out["ax"])
+        for start, end in steps:
+            np.matmul(self.h[start:end], self.Wh, out=out["ah"][start:end])
+        np.matmul(self.h, p["W_vocab"], out=out["scores"])
+        np.matmul(self.h.T, self.dscores, out=out["dW_vocab"])
+        np.matmul(self.dscores, p["W_vocab"].T, out=out["dh"])
+        for start, end in reversed(steps):
+            np.matmul(self.da[start:end], self.WhT, out=out["dh_prev"][start:end])
+        np.matmul(self.h.T, self.da, out=out["dWh"])
+        np.matmul(self.x.T, self.dax, out=out["dWx"])
+        np.matmul(self.dax, p["Wx"].T, out=out["dx"])
+        np.matmul(self.features.T, self.dh0, out=out["dW_proj"])

@@ -10,11 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
-from benchmarks import machine
-from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace
-from benchmarks.results import insert, mean_and_spread
+from benchmarks import machine, results
+from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace, command
+from benchmarks.results import mean_and_spread
 from benchmarks.session import ROOT
 from captioner.config.yaml_io import load
 
@@ -71,80 +69,67 @@ def distill(workspace: Workspace, seed: int) -> Path:
     seeds, options = SEEDS, TEACHER_OPTIONS
     if seed != SEEDS[0]:
         seeds, options = (seed,), ("--captions", str(distill(workspace, SEEDS[0])))
-    teachers = [train(workspace, "richer", one) for one in seeds]
-    workspace.captioner(
-        "distill", *teachers, *options, *STUDENT_OPTIONS, "-o", f"seed={seed}", "--run", run, "--overwrite"
-    )
+    teachers = [train(workspace, "richer", teacher_seed) for teacher_seed in seeds]
+    options = (*options, *STUDENT_OPTIONS, "-o", f"seed={seed}")
+    workspace.captioner("distill", *teachers, *options, "--run", run, "--overwrite")
     return run
 
 
 def measure(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     """Score all seeds, ensembles and the nearest-neighbour baseline; collect learning curves and gradient norms."""
-    found: dict[str, Any] = {"single": {}, "ensemble": {}, "curves": {}, "gradients": {}}
+    scored: dict[str, Any] = {"single": {}, "ensemble": {}, "curves": {}, "gradients": {}}
     for name in names:
         runs = [train(workspace, name, seed) for seed in SEEDS]
         ways = decodings(name)
-        found["single"][name] = {
-            way: [workspace.score([run], *options) for run in runs] for way, options in ways.items()
-        }
+        scored["single"][name] = {way: [workspace.score([run], *opts) for run in runs] for way, opts in ways.items()}
         lines = map(json.loads, (runs[0] / "history.jsonl").read_text().splitlines())
-        found["curves"][name] = [(line["epoch"], line["perplexity"]) for line in lines if line["kind"] == "validation"]
+        scored["curves"][name] = [(line["epoch"], line["perplexity"]) for line in lines if line["kind"] == "validation"]
         if name in ENSEMBLES:
-            scores = {way: workspace.score(runs, *options) for way, options in ways.items() if way != "greedy"}
-            found["ensemble"][name] = scores
+            beams = {way: options for way, options in ways.items() if way != "greedy"}
+            scored["ensemble"][name] = {way: workspace.score(runs, *options) for way, options in beams.items()}
         if name in GRADIENTS:
             norms = workspace.captioner("inspect", "gradients", runs[0], "--word", 14, "--json")
-            found["gradients"][name] = json.loads(norms)["norms"]
+            scored["gradients"][name] = json.loads(norms)["norms"]
         if name == BASELINE:
             baseline = json.loads(workspace.captioner("evaluate", runs[0], "--baseline", "nn", "--json"))
-            found["neighbours"] = {score: baseline["others"]["nn"][score] for score in SCORES}
-    return found | {"machine": dict.fromkeys(names, machine.describe())}
+            scored["neighbours"] = {score: baseline["others"]["nn"][score] for score in SCORES}
+    return scored | {"machine": dict.fromkeys(names, machine.describe())}
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Merge new results of some configs with old results of the others, in the order of the table."""
-    found = old | new
+    scored = old | new
     for part in ("single", "ensemble", "curves", "gradients", "machine"):
         both = old.get(part, {}) | new[part]
-        found[part] = {name: both[name] for name in CONFIGS if name in both}
-    return found
+        scored[part] = {name: both[name] for name in CONFIGS if name in both}
+    return scored
 
 
-def table(found: dict[str, Any]) -> str:
+def table(scored: dict[str, Any]) -> str:
     """Return a Markdown table of means over seeds ± half the range, in percent."""
-    heads = (
-        "",
-        "decoding",
-        "perplexity",
-        "BLEU-1",
-        "BLEU-2",
-        "BLEU-3",
-        "BLEU-4",
-        "ROUGE-L",
-        "CIDEr-D",
-        "distinct",
-    )
-    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ("---",) * len(heads), *_rows(found)))
+    scores = "BLEU-1 | BLEU-2 | BLEU-3 | BLEU-4 | ROUGE-L | CIDEr-D"
+    return results.table(f" | decoding | perplexity | {scores} | distinct", _rows(scored))
 
 
-def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    for name, label in CONFIGS.items():
-        for decoding, many in found["single"].get(name, {}).items():
-            yield (label, decoding, mean_and_spread([s["perplexity"] for s in many], 2), *_scores(many))
-    for name, label in ENSEMBLES.items():
-        for decoding, one in found["ensemble"].get(name, {}).items():
-            yield (label, decoding, f"{one['perplexity']:.2f}", *_scores([one]))
-    neighbours = [f"{100 * found['neighbours'][score]:.1f}" for score in SCORES]
-    yield ("30 nearest neighbours, references with `<UNK>`", "", "", *neighbours, "")
+def _rows(scored: dict[str, Any]) -> Iterator[results.Row]:
+    for name, title in CONFIGS.items():
+        for decoding, runs in scored["single"].get(name, {}).items():
+            yield title, decoding, *_cells(runs)
+    for name, title in ENSEMBLES.items():
+        for decoding, ensemble in scored["ensemble"].get(name, {}).items():
+            yield title, decoding, *_cells([ensemble])
+    neighbours = [f"{100 * scored['neighbours'][score]:.1f}" for score in SCORES]
+    yield "30 nearest neighbours, references with `<UNK>`", "", "", *neighbours, ""
 
 
-def _scores(many: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield mean_and_spread([run["perplexity"] for run in runs], 2)
     for score in SCORES:
-        yield mean_and_spread([100 * one[score] for one in many], 1)
-    yield mean_and_spread([one["distinct"] for one in many], 0)
+        yield mean_and_spread([100 * run[score] for run in runs], 1)
+    yield mean_and_spread([run["distinct"] for run in runs], 0)
 
 
-def draw(found: dict[str, Any], file: Path) -> None:
+def draw(scored: dict[str, Any], file: Path) -> None:
     """Draw validation perplexity over epochs, and gradient norms through time."""
     import matplotlib
 
@@ -154,9 +139,9 @@ def draw(found: dict[str, Any], file: Path) -> None:
     plt.rcParams["svg.hashsalt"] = "captioner"
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
     for name in ("rnn", "lstm", "best"):
-        left.plot(*zip(*found["curves"][name], strict=True), "o-", label=CONFIGS[name])
+        left.plot(*zip(*scored["curves"][name], strict=True), "o-", label=CONFIGS[name])
     left.set(xlabel="epoch", ylabel="validation perplexity", ylim=(14, 36))
-    for name, norms in found["gradients"].items():
+    for name, norms in scored["gradients"].items():
         right.semilogy(range(len(norms)), norms, "o-", label=CONFIGS[name])
     right.set(xlabel="steps back from word 14", ylabel="norm of the loss gradient w.r.t. the state")
     for panel in (left, right):
@@ -165,24 +150,16 @@ def draw(found: dict[str, Any], file: Path) -> None:
     figure.savefig(file, metadata={"Date": None})
 
 
-@click.command()
-@click.argument("data", type=click.Path(path_type=Path, exists=True))
-@click.argument("runs", type=click.Path(path_type=Path))
-@click.option(
-    "--only", "names", type=click.Choice(list(CONFIGS)), multiple=True, help="Run only this config (repeatable)."
-)
-def main(data: Path, runs: Path, names: tuple[str, ...]) -> None:
-    """Train and score; write the table and the plot of docs/results.md.
-
-    DATA is Flickr8k with cs231n/ and dataset_flickr8k.json, see docs/data.md; RUNS is the folder of the runs.
-    """
+@command(CONFIGS)
+def main(workspace: Workspace, names: tuple[str, ...]) -> None:
+    """Train and score; write the table and the plot of docs/results.md."""
     figures = ROOT / "benchmarks" / "quality.json"
-    found = measure(Workspace(data, runs), names or tuple(CONFIGS))
-    found = merged(json.loads(figures.read_text()) if names else {}, found)
-    figures.write_text(json.dumps(found, indent=1) + "\n")
+    scored = measure(workspace, names or tuple(CONFIGS))
+    scored = merged(json.loads(figures.read_text()) if names else {}, scored)
+    figures.write_text(json.dumps(scored, indent=1) + "\n")
     page = ROOT / "docs" / "results.md"
-    page.write_text(insert(page.read_text(), table(found)))
-    draw(found, ROOT / "docs" / "results.svg")
+    page.write_text(results.insert(page.read_text(), table(scored)))
+    draw(scored, ROOT / "docs" / "results.svg")
 
 
 if __name__ == "__main__":

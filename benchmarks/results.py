@@ -23,15 +23,10 @@ def with_best(race: Results) -> Results:
     return race | {"best": min(variants, key=lambda took: took["median"])} if variants else race
 
 
-def path_of(folder: Path, kind: str) -> Path:
-    """Return the file of a kind of CPU."""
-    return folder / f"results-{kind}.json"
-
-
 def load_all(folder: Path) -> list[Results]:
     """Load the results of all CPUs, measured last first."""
-    found: list[Results] = [json.loads(path.read_text()) for path in sorted(folder.glob("results-*.json"))]
-    return sorted(found, key=measured_on, reverse=True)
+    results: list[Results] = [json.loads(path.read_text()) for path in sorted(folder.glob("results-*.json"))]
+    return sorted(results, key=measured_on, reverse=True)
 
 
 def measured_on(results: Results) -> str:
@@ -41,7 +36,7 @@ def measured_on(results: Results) -> str:
 
 def save(folder: Path, new: Results) -> None:
     """Write new results into the file of their CPU; results of other benchmarks in this file are kept."""
-    path = path_of(folder, new["kind"])
+    path = folder / f"results-{new['kind']}.json"
     old: Results = json.loads(path.read_text()) if path.exists() else {}
     measured = {**old.get("measured", {}), **new["measured"]}
     write(path, old | new | {"measured": measured})

@@ -51,10 +51,10 @@ def measure(session: Session) -> dict[str, Any]:
     shape = shapes.QUICK[0] if session.quick else SHAPE
     results: dict[str, Any] = {"levels": levels(session.quick), "parts": {}, "threads": {}, "peaks": {}}
     for count in session.threads:
-        some = parts(shape, ThreadPool(count))
-        results["parts"] = {part.name: {"flops": part.flops, "bytes": part.bytes} for part in some}
+        timed = parts(shape, ThreadPool(count))
+        results["parts"] = {part.name: {"flops": part.flops, "bytes": part.bytes} for part in timed}
         step = Ours(shape, shapes.parameters(shape), shapes.batch(shape), count).step
-        calls = {"ours": step, **{part.name: part.call for part in some}}
+        calls = {"ours": step, **{part.name: part.call for part in timed}}
         contenders = {name: Contender(call, partial(set_library_threads, "pool", 1)) for name, call in calls.items()}
         results["threads"][str(count)] = session.race(f"roofline, threads {count}", contenders)
         results["peaks"][str(count)] = peaks(session, count, results["levels"])
@@ -133,7 +133,7 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
 
     def gates(worker: int, first: int, end: int) -> None:
         before, rows = int(packing.previous[first]), slice(N + first, N + end)
-        previous, new = (tuple(s[some] for s in states) for some in (slice(before, before + end - first), rows))
+        previous, new = (tuple(s[place] for s in states) for place in (slice(before, before + end - first), rows))
         cell.forward(ax.take(scan.ids[first:end], axis=1), ah[:, first:end], previous, new, saved[:, first:end])
 
     def gates_backward(worker: int, first: int, end: int) -> None:

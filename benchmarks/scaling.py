@@ -43,20 +43,16 @@ def measure(session: Session) -> dict[str, Any]:
         raise click.ClickException("scaling: mpiexec not found; install the package mpich")
     shape = shapes.QUICK[0] if session.quick else shapes.FLICKR8K[0]
     rounds, count = (1, 2) if session.quick else (min(ROUNDS, session.timer.bursts), STEPS)
-    cases = {
-        "one": (1, shape.captions),
-        "weak": (RANKS, RANKS * shape.captions),
-        "strong": (RANKS, shape.captions),
-    }
+    captions = shape.captions
+    cases = {"one": (1, captions), "weak": (RANKS, RANKS * captions), "strong": (RANKS, captions)}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in cases}
     for _ in range(rounds):
-        for name, (ranks, captions) in cases.items():
-            words = (ranks, launcher, shape.key, captions, count)
-            runs[name].append(session.timer.undisturbed(partial(_run, *words))[0])
-    found = {name: _medians(several) for name, several in runs.items()}
-    described = ", ".join(f"{name} {1e3 * case['step']:.4g}" for name, case in found.items())
-    session.say(f"scaling, {shape.key}: {described} ms")
-    return {"shape": shape.key, "captions": shape.captions, "ranks": RANKS, **found}
+        for name, (ranks, total) in cases.items():
+            worker = partial(_run, ranks, launcher, shape.key, total, count)
+            runs[name].append(session.timer.undisturbed(worker)[0])
+    medians = {name: _medians(times) for name, times in runs.items()}
+    session.say(f"scaling, {shape.key}: " + ", ".join(f"{n} {1e3 * t['step']:.4g}" for n, t in medians.items()) + " ms")
+    return {"shape": shape.key, "captions": captions, "ranks": RANKS, **medians}
 
 
 def _run(ranks: int, launcher: str, key: str, captions: int, count: int) -> dict[str, float]:
@@ -64,12 +60,12 @@ def _run(ranks: int, launcher: str, key: str, captions: int, count: int) -> dict
     done = subprocess.run([launcher, "-n", str(ranks), *worker], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise click.ClickException(f"scaling: a run of {ranks} ranks failed: {done.stderr.strip()}")
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    times: dict[str, float] = json.loads(done.stdout)
+    return times
 
 
 def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    return {name: statistics.median(run[name] for run in runs) for name in runs[-1]}
 
 
 def shape_of(key: str) -> Shape:
@@ -110,9 +106,8 @@ def main(key: str, captions: int, count: int) -> None:
         began = time.perf_counter()
         next(records)
         times.append({"step": time.perf_counter() - began, **watch.seconds})
-    parts = {name: statistics.median(one[name] for one in times[WARM_UP:]) for name in times[-1]}
     if ranks.rank == 0:
-        print(json.dumps({**parts, "noise": noise_seconds(shape, whole.captions), "bytes": nbytes}))
+        print(json.dumps({**_medians(times[WARM_UP:]), "noise": noise_seconds(shape, whole.captions), "bytes": nbytes}))
 
 
 def check(model: CaptioningRNN, dealt: Dealt, ranks: Ranks) -> int:
@@ -120,8 +115,8 @@ def check(model: CaptioningRNN, dealt: Dealt, ranks: Ranks) -> int:
 
     Raises: WrongResultError if they differ.
     """
-    own = dealt.batch(0)
-    losses, cache = model.forward(own.features, own.captions, np.random.default_rng(0), part=own.part)
+    batch = dealt.batch(0)
+    losses, cache = model.forward(batch.features, batch.captions, np.random.default_rng(0), part=batch.part)
     grads = model.backward(cache)
     nbytes = sum(grad.nbytes for grad in grads.values())
     summed = ranks.all_reduce({**grads, "loss": np.array([losses.loss])})

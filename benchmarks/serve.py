@@ -24,10 +24,11 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks.epochs import TINY
+from benchmarks.commands import SMALL
 from benchmarks.machine import describe
 from benchmarks.results import Row, insert, table
 from benchmarks.session import ROOT, run
+from captioner.arrays import Array
 
 PAGE = ROOT / "docs" / "serve.md"
 CLIENTS = (1, 8, 32)
@@ -56,9 +57,8 @@ class Server(NamedTuple):
     def memory(self) -> float:
         """Return the resident memory in MB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found
-        return int(found[1]) * 1024 / 1e6
+        (kilobytes,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
+        return int(kilobytes) * 1024 / 1e6
 
 
 @contextmanager
@@ -75,26 +75,26 @@ def started(model: Path, photos: Sequence[bytes]) -> Iterator[Server]:
 
 def photographs(count: int = 8) -> list[bytes]:
     """Make JPEG files of the size of photographs, 1,024 x 768, with areas and noise."""
-    found = []
+    files = []
     for seed in range(count):
-        rng, buffer = np.random.default_rng(seed), io.BytesIO()
+        rng = np.random.default_rng(seed)
         areas = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize((1024, 768))
         noisy = np.asarray(areas) + rng.normal(0, 12, (768, 1024, 3))
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
-        found.append(buffer.getvalue())
-    return found
+        files.append(encoded(noisy.clip(0, 255).astype(np.uint8), "JPEG", quality=85))
+    return files
 
 
 def scenes(count: int = 8) -> list[bytes]:
     """Make PNG files of generated scenes."""
     from captioner.data.scenes import example
 
-    found = []
-    for number in range(count):
-        buffer = io.BytesIO()
-        Image.fromarray(example(0, "test", number).picture).save(buffer, "PNG")
-        found.append(buffer.getvalue())
-    return found
+    return [encoded(example(0, "test", number).picture, "PNG") for number in range(count)]
+
+
+def encoded(picture: Array, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def send(server: Server, clients: int, requests: int) -> list[float]:
@@ -124,23 +124,23 @@ def load(server: Server, clients: int, requests: int) -> Load:
     began = time.perf_counter()
     latencies = send(server, clients, requests)
     elapsed = time.perf_counter() - began
-    percentiles = tuple(1e3 * float(np.percentile(latencies, one)) for one in PERCENTILES)
+    percentiles = tuple(1e3 * float(np.percentile(latencies, share)) for share in PERCENTILES)
     return Load(clients, requests / elapsed, percentiles)
 
 
 def growth(server: Server, requests: int) -> list[tuple[int, float]]:
     """Return the memory after each fifth of the requests."""
-    found = []
+    memory = []
     for fifth in range(1, 6):
         send(server, 8, requests // 5)
-        found.append((fifth * requests // 5, server.memory()))
-    return found
+        memory.append((fifth * requests // 5, server.memory()))
+    return memory
 
 
 def rows(name: str, loads: Sequence[Load]) -> Iterator[Row]:
     """Yield the rows of a server."""
-    for one in loads:
-        yield name, str(one.clients), f"{one.rate:.1f}", *(f"{latency:.0f}" for latency in one.latencies)
+    for clients, rate, latencies in loads:
+        yield name, str(clients), f"{rate:.1f}", *(f"{latency:.0f}" for latency in latencies)
 
 
 @click.command()
@@ -148,22 +148,21 @@ def rows(name: str, loads: Sequence[Load]) -> Iterator[Row]:
 @click.option("--quick", is_flag=True, help="Smoke test with few requests; the page is not written.")
 def main(model: Path, quick: bool) -> None:
     """Measure a model of photographs and one of generated scenes; write the tables of docs/serve.md."""
-    found: list[Row] = []
+    measured: list[Row] = []
     clients = CLIENTS[:2] if quick else CLIENTS
     with TemporaryDirectory() as folder:
         small = Path(folder, "run")
-        options = (*TINY, "model.wordvec_dim=256", "model.hidden_dim=512", "train.max_steps=1")
-        run("-m", "captioner", "train", *(f"--set={option}" for option in options), "--run", small)
+        run("-m", "captioner", "train", *(f"--set={option}" for option in SMALL), "--run", small)
         counts = dict.fromkeys(REQUESTS, 16) if quick else REQUESTS
         with started(model, photographs()) as server:
             loads = [load(server, number, counts["photographs"]) for number in clients]
-            found += rows(f"`{model.name}`, 1,024 x 768 pixels", loads)
+            measured += rows(f"`{model.name}`, 1,024 x 768 pixels", loads)
         with started(small, scenes()) as server:
             loads = [load(server, number, counts["scenes"]) for number in clients]
-            found += rows("generated scenes, 64 x 64 pixels", loads)
+            measured += rows("generated scenes, 64 x 64 pixels", loads)
             memory = growth(server, 100 if quick else MANY)
     head = "model and photographs | clients | requests/s | median ms | 95 % ms | 99 % ms"
-    parts = [table(head, found), table("requests | memory in MB", [(f"{n:,}", f"{mb:.1f}") for n, mb in memory])]
+    parts = [table(head, measured), table("requests | memory in MB", [(f"{n:,}", f"{mb:.1f}") for n, mb in memory])]
     about = describe()
     parts.append(f"`python -m benchmarks.serve` on {about['CPU']}, {about['on']}.")
     text = "\n\n".join(parts)

@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from benchmarks import checks, shapes
-from benchmarks.floor import Floor
 from benchmarks.loops import Loops
-from benchmarks.ours import Ours
+from benchmarks.ours import Floor, Ours
 from benchmarks.session import Session, set_library_threads
 from benchmarks.shapes import Batch, Shape
 from benchmarks.timing import Contender
@@ -63,10 +62,11 @@ def measure_shape(session: Session, shape: Shape) -> dict[str, Any]:
             loss = learner.step()
             if not any(shape.dropout):
                 checks.same_loss(f"{name}, in training", loss, first[0], learner.tolerance)
+        calls = {name: (learner.step, learner.library) for name, learner in trained.items()}
         contenders = {
-            name: Contender(one.step, partial(set_library_threads, one.library, count)) for name, one in trained.items()
+            name: Contender(call, partial(set_library_threads, library, count))
+            for name, (call, library) in (calls | {"floor": (floor.step, "numpy")}).items()
         }
-        contenders["floor"] = Contender(floor.step, partial(set_library_threads, "numpy", count))
         # The loops allocate so much memory that they slow down the next contender: they get a separate race.
         separate = {"loops": contenders.pop("loops"), "ours": contenders["ours"]}
         results["threads"][str(count)] = session.race(f"{shape.key}, threads {count}", contenders)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import groupby
+from statistics import geometric_mean
 from typing import NamedTuple
 
-from benchmarks import targets
+from benchmarks import shapes
 from benchmarks.results import (
     Results,
     Row,
@@ -41,46 +42,33 @@ def calculated_step(scaling: Results, ranks: int, rate: float, weak: bool) -> fl
     The update takes as long on every rank, the dropout noise is drawn for the whole batch on every rank, and the other
     work is shared.
     """
-    one = scaling["one"]
-    shared = one["step"] - one["update"] - one["noise"]
-    work = shared + ranks * one["noise"] if weak else shared / ranks + one["noise"]
-    return float(work + one["update"] + all_reduce_seconds(ranks, one["bytes"], rate))
+    alone = scaling["one"]
+    shared = alone["step"] - alone["update"] - alone["noise"]
+    work = shared + ranks * alone["noise"] if weak else shared / ranks + alone["noise"]
+    return float(work + alone["update"] + all_reduce_seconds(ranks, alone["bytes"], rate))
 
 
 def scaling_tables(scaling: Results) -> Iterator[str]:
     """Yield the table of the measurement and that of the model."""
-    one, count = scaling["one"], scaling["ranks"]
-    batches = {
-        "one": (f"1 rank, {scaling['captions']} captions", ""),
-        "weak": (f"{count} ranks, {count * scaling['captions']} captions (weak)", f"{efficiency(scaling):.2f}"),
-        "strong": (f"{count} ranks, {scaling['captions']} captions (strong)", f"{efficiency(scaling, 'strong'):.2f}"),
+    count, captions, megabytes = scaling["ranks"], scaling["captions"], f"{scaling['one']['bytes'] / 1e6:.1f}"
+    cases = {
+        "one": (f"1 rank, {captions} captions", ""),
+        "weak": (f"{count} ranks, {count * captions} captions (weak)", f"{efficiency(scaling):.2f}"),
+        "strong": (f"{count} ranks, {captions} captions (strong)", f"{efficiency(scaling, 'strong'):.2f}"),
     }
-    yield table(
-        f"{scaling['shape']}, measured | step, ms | all-reduce, ms | gradients, MB | efficiency",
-        (
-            (
-                name,
-                *(f"{1e3 * scaling[case][part]:.4g}" for part in ("step", "all-reduce")),
-                f"{one['bytes'] / 1e6:.1f}",
-                value,
-            )
-            for case, (name, value) in batches.items()
-        ),
-    )
-    yield table(
-        "ranks, **calculated**: all-reduce in ms, weak efficiency, strong speed-up | " + " | ".join(NETWORKS),
-        _calculated(scaling),
-    )
+    head = f"{scaling['shape']}, measured | step, ms | all-reduce, ms | gradients, MB | efficiency"
+    times_of = {case: [f"{1e3 * scaling[case][part]:.4g}" for part in ("step", "all-reduce")] for case in cases}
+    yield table(head, ((name, *times_of[case], megabytes, value) for case, (name, value) in cases.items()))
+    head = "ranks, **calculated**: all-reduce in ms, weak efficiency, strong speed-up"
+    yield table(" | ".join((head, *NETWORKS)), ((str(ranks), *_calculated(scaling, ranks)) for ranks in RANKS))
 
 
-def _calculated(scaling: Results) -> Iterator[Row]:
-    one = scaling["one"]
-    for ranks in RANKS:
-        cells = []
-        for rate in NETWORKS.values():
-            weak, strong = (one["step"] / calculated_step(scaling, ranks, rate, kind) for kind in (True, False))
-            cells.append(f"{1e3 * all_reduce_seconds(ranks, one['bytes'], rate):.0f} ms, {weak:.2f}, {strong:.1f}x")
-        yield (str(ranks), *cells)
+def _calculated(scaling: Results, ranks: int) -> Iterator[str]:
+    """Yield a cell for each network."""
+    alone = scaling["one"]
+    for rate in NETWORKS.values():
+        weak, strong = (alone["step"] / calculated_step(scaling, ranks, rate, kind) for kind in (True, False))
+        yield f"{1e3 * all_reduce_seconds(ranks, alone['bytes'], rate):.0f} ms, {weak:.2f}, {strong:.1f}x"
 
 
 GIGA = 1e9
@@ -97,36 +85,32 @@ def roofline(results: Results) -> Iterator[str]:
 
 
 def _roofline_rows(results: Results) -> Iterator[Row]:
-    races = results["threads"]
-    for name, part in results["parts"].items():
-        peak, amount = ("product", part["flops"]) if part["flops"] else (_level(results, part["bytes"]), part["bytes"])
+    races, peaks, parts = results["threads"], results["peaks"], results["parts"]
+
+    def rates(amount: float, seconds: dict[str, float], form: str, of: str = "") -> str:
+        """Return amounts per second for each number of threads, in units of 1e9 or of a peak."""
+        rate = (amount / took / (peaks[count][of] if of else GIGA) for count, took in seconds.items())
+        return each(rate, form) if amount else ""
+
+    for name, part in parts.items():
+        flops, size = part["flops"], part["bytes"]
+        peak, amount = ("product", flops) if flops else (_level(results, size), size)
         seconds = {count: race[name]["median"] for count, race in races.items()}
-        shares = (amount / took / results["peaks"][count][peak] for count, took in seconds.items())
         yield (
             name,
-            f"{part['flops'] / 1e6:,.0f}" if part["flops"] else "",
-            f"{part['bytes'] / 1e6:.1f}",
+            f"{flops / 1e6:,.0f}" if flops else "",
+            f"{size / 1e6:.1f}",
             each((1e3 * took for took in seconds.values()), ".3g"),
-            each((part["flops"] / took / GIGA for took in seconds.values()), ".0f") if part["flops"] else "",
-            each((part["bytes"] / took / GIGA for took in seconds.values()), ".0f"),
+            rates(flops, seconds, ".0f"),
+            rates(size, seconds, ".0f"),
             peak,
-            each(shares, ".0%"),
+            rates(amount, seconds, ".0%", peak),
         )
-    whole = {count: race["ours"]["median"] for count, race in races.items()}
-    parts = {count: sum(race[name]["median"] for name in results["parts"]) for count, race in races.items()}
-    flops = sum(part["flops"] for part in results["parts"].values())
-    shares = (flops / took / results["peaks"][count]["product"] for count, took in whole.items())
-    yield ("sum of the parts", "", "", each((1e3 * took for took in parts.values()), ".3g"), "", "", "", "")
-    yield (
-        "whole step",
-        f"{flops / 1e6:,.0f}",
-        "",
-        each((1e3 * took for took in whole.values()), ".3g"),
-        each((flops / took / GIGA for took in whole.values()), ".0f"),
-        "",
-        "product",
-        each(shares, ".0%"),
-    )
+    sums = (1e3 * sum(race[name]["median"] for name in parts) for race in races.values())
+    yield ("sum of the parts", "", "", each(sums, ".3g"), "", "", "", "")
+    flops, seconds = sum(part["flops"] for part in parts.values()), {n: r["ours"]["median"] for n, r in races.items()}
+    whole = each((1e3 * took for took in seconds.values()), ".3g"), rates(flops, seconds, ".0f")
+    yield ("whole step", f"{flops / 1e6:,.0f}", "", *whole, "", "product", rates(flops, seconds, ".0%", "product"))
 
 
 def _level(results: Results, size: int) -> str:
@@ -143,28 +127,23 @@ class Table(NamedTuple):
     write: Callable[[Results], Iterator[str]]
 
 
-def render(results: Results, names: Collection[str] | None = None, with_targets: bool = True) -> str:
-    """Return the tables of these benchmarks, by default of all that were measured and of the targets, with notes."""
+def render(results: Results, names: Collection[str] | None = None) -> str:
+    """Return the tables of these benchmarks, by default of all that were measured, with notes."""
     chosen = [name for name in TABLES if name in results["measured"] and (names is None or name in names)]
     parts = [_origins(results, chosen)]
     for name in chosen:
         parts += [_caption(results, name), *TABLES[name].write(results[name])]
-    if with_targets:
-        parts += [f"**Targets** for {results['kind']}", table("target | bound | measured | ", _targets(results))]
     parts += [f"Note on {name}: {note}." for name in chosen for note in results["measured"][name]["notes"]]
     return "\n\n".join(filter(None, parts))
 
 
 def _origins(results: Results, names: list[str]) -> str:
     """Return the machine and the libraries, one line for all benchmarks that were measured with the same ones."""
-    groups = [
-        (machine, ", ".join(some))
-        for machine, some in groupby(names, lambda name: results["measured"][name]["machine"])
-    ]
-    described = [" · ".join(f"{key} {value}" for key, value in machine.items()) for machine, _ in groups]
-    if len(groups) == 1:
-        return described[0]
-    return "\\\n".join(f"{some}: {text}" for (_, some), text in zip(groups, described, strict=True))
+    lines = {
+        ", ".join(group): " · ".join(f"{key} {value}" for key, value in machine.items())
+        for machine, group in groupby(names, lambda name: results["measured"][name]["machine"])
+    }
+    return "\\\n".join(f"{group}: {text}" if len(lines) > 1 else text for group, text in lines.items())
 
 
 def _caption(results: Results, name: str) -> str:
@@ -188,8 +167,20 @@ def _steps(steps: Results) -> Iterator[str]:
             compared = [ratios(races, "ours", name) for name in ("best", "torch eager")]
             last = (times(races, "bfloat16"), ratios(races, "ours", "bfloat16")) if bfloat16 else ()
             yield key, *took, *compared, ratios(step["loops"], "loops", "ours"), *last
+        cells = [_mean_ratio(steps, *pair) for pair in (("ours", "best"), ("ours", "torch eager"), ("loops", "ours"))]
+        yield "geometric mean of the first ten", *[""] * 5, *cells, *[""] * len(further)
 
     yield table(" | ".join(("step, ms", *head, *further)), rows())
+
+
+def _mean_ratio(steps: Results, ours: str, theirs: str) -> str:
+    """Return the geometric mean of the ratios of COCO's shapes, for each number of threads."""
+    races: dict[str, list[float]] = {}
+    for shape in shapes.COCO:
+        for count, race in steps.get(shape.key, {}).get("loops" if ours == "loops" else "threads", {}).items():
+            if {ours, theirs} <= with_best(race).keys():
+                races.setdefault(count, []).append(over(with_best(race), ours, theirs))
+    return each((geometric_mean(values) for values in races.values()), ".2f")
 
 
 def _decoding(decoding: Results) -> Iterator[str]:
@@ -238,10 +229,7 @@ def _memory(memory: Results) -> Iterator[str]:
     fit = f"{memory['base']:.0f} MB + {memory['kb_a_word']:.1f} kB per word"
     yield table(
         "peak training memory | captioner | PyTorch's lowest | ratio",
-        [
-            ("lstm-64-1004, MB", f"{ours:.0f}", *other),
-            ("linear fit over the words of a batch", fit, "", ""),
-        ],
+        [("lstm-64-1004, MB", f"{ours:.0f}", *other), ("linear fit over the words of a batch", fit, "", "")],
     )
 
 
@@ -276,12 +264,6 @@ def _growth(growth: Results) -> Iterator[str]:
         )
 
 
-def _targets(results: Results) -> Iterator[Row]:
-    for target in targets.check(results):
-        if target.got is not None:
-            yield target.name, target.bound, f"{target.got:.3g}", "reached" if target.reached else "**missed**"
-
-
 TABLES = {
     "steps": Table("Training steps", "one / two threads", _steps),
     "decoding": Table("Decoding", "one / two threads", _decoding),
@@ -306,17 +288,12 @@ def render_page(every: Sequence[Results]) -> str:
     """Return all tables of the first CPU, which was measured last, and those of the training steps of the others."""
     parts = [table("CPU | measured on | benchmarks | file in `benchmarks/`", _cpus(every))]
     for results in every:
-        tabled = render(results) if results is every[0] else render(results, ("steps",), False)
+        tabled = render(results, None if results is every[0] else ("steps",))
         parts.append(f"### {results['kind']}\n\n{tabled}")
     return "\n\n".join(parts)
 
 
 def _cpus(every: Sequence[Results]) -> Iterator[Row]:
     for results in every:
-        measured = ", ".join(results["measured"])
-        yield (
-            f"[{results['kind']}](#{results['kind']})",
-            measured_on(results),
-            measured,
-            f"results-{results['kind']}.json",
-        )
+        kind, measured = results["kind"], ", ".join(results["measured"])
+        yield f"[{kind}](#{kind})", measured_on(results), measured, f"results-{kind}.json"

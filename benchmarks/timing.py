@@ -78,14 +78,9 @@ class Timer:
                 spent, disturbed = self.undisturbed(partial(self._burst, contender, calls[name]))
                 seconds[name].append(spent)
                 kept[name] += disturbed
-        medians = {name: statistics.median(times) for name, times in seconds.items()}
         return {
-            name: {
-                "median": median,
-                "min": min(seconds[name]),
-                "disturbed": kept[name],
-            }
-            for name, median in medians.items()
+            name: {"median": statistics.median(times), "min": min(times), "disturbed": kept[name]}
+            for name, times in seconds.items()
         }
 
     def undisturbed(self, measure: Callable[[], T]) -> tuple[T, bool]:

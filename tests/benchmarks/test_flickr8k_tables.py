@@ -1,4 +1,4 @@
-"""The tables of Flickr8k's scores: what is trained on which data, and means over seeds."""
+"""The benchmarks on Flickr8k: what is trained on which data, and tables of means over seeds."""
 
 import json
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from benchmarks import ablation, few_photos, quality
-from benchmarks.flickr8k import Workspace
+from benchmarks.flickr8k import SEEDS, Workspace
 from benchmarks.results import marks
 from benchmarks.session import ROOT
 from captioner.config.yaml_io import load
 from captioner.images.recipe import parse_recipe
 
 SCORES = dict.fromkeys(quality.SCORES, 0.2) | {"perplexity": 16.0, "distinct": 800, "novel": 0.5}
-FOUND = {
+SCORED = {
     "single": {name: {"greedy": [SCORES] * 3, "beam": [SCORES] * 3} for name in quality.CONFIGS},
     "ensemble": {name: {"beam": SCORES} for name in quality.ENSEMBLES},
     "curves": {"lstm": [[1, 30.0]]},
@@ -22,13 +22,41 @@ FOUND = {
     "machine": {"rnn": "old"},
     "neighbours": dict.fromkeys(quality.SCORES, 0.151),
 }
+IMAGES = [
+    {"filename": f"{number}.jpg", "split": split}
+    for number, split in enumerate(["train"] * 600 + ["val"] * 20 + ["test"] * 30)
+]
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command lines of a workspace, none of which runs; a run is finished once it was trained."""
+    recorded: list[list[str]] = []
+
+    def record(_: Workspace, *args: object) -> str:
+        recorded.append([str(arg) for arg in args])
+        return json.dumps(SCORES)
+
+    monkeypatch.setattr(Workspace, "captioner", record)
+    monkeypatch.setattr(
+        Workspace, "is_finished", lambda _, name, seed: any(f"{name}-{seed}" in line[-2] for line in recorded)
+    )
+    return recorded
+
+
+def option(line: list[str], name: str) -> str:
+    return line[line.index(name) + 1]
+
+
+def of(command: str, commands: list[list[str]]) -> list[list[str]]:
+    return [line for line in commands if line[0] == command]
 
 
 def test_the_table_of_quality_has_means_and_half_ranges() -> None:
-    found = json.loads(json.dumps(FOUND))
+    scored = json.loads(json.dumps(SCORED))
     for seed, bleu in enumerate((0.19, 0.20, 0.22)):
-        found["single"]["lstm"]["beam"][seed]["bleu4"] = bleu
-    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in quality.table(found).splitlines())
+        scored["single"]["lstm"]["beam"][seed]["bleu4"] = bleu
+    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in quality.table(scored).splitlines())
     (row,) = (row for row in rows if row[:2] == ["plain LSTM", "beam"])
     assert row[head.index("BLEU-4")] == "20.3 ±1.5"
     assert row[head.index("perplexity")] == "16.00 ±0.00"
@@ -36,99 +64,89 @@ def test_the_table_of_quality_has_means_and_half_ranges() -> None:
 
 
 def test_new_results_replace_those_of_the_same_config_only() -> None:
-    old = json.loads(json.dumps(FOUND))
-    new = {part: {} for part in ("single", "ensemble", "curves", "gradients")} | {
-        "neighbours": {},
-        "machine": {"lstm": "new"},
-    }
-    new["single"] = {"lstm": {"greedy": []}}
+    new = {part: {} for part in SCORED} | {"single": {"lstm": {"greedy": []}}, "machine": {"lstm": "new"}}
     new["ensemble"] = {"best": {}}
-    found = quality.merged(old, new)
-    assert list(found["single"]) == list(quality.CONFIGS)
-    assert found["single"]["lstm"] == {"greedy": []}
-    assert found["single"]["rnn"] == FOUND["single"]["rnn"]
-    assert found["ensemble"] == FOUND["ensemble"] | {"best": {}}
-    assert found["curves"] == FOUND["curves"]
-    assert found["machine"] == {"rnn": "old", "lstm": "new"}
-    assert found["neighbours"] == {}
+    scored = quality.merged(json.loads(json.dumps(SCORED)), new)
+    assert list(scored["single"]) == list(quality.CONFIGS)
+    assert scored["single"] == SCORED["single"] | new["single"]
+    assert scored["ensemble"] == SCORED["ensemble"] | {"best": {}}
+    assert scored["curves"] == SCORED["curves"]
+    assert scored["machine"] == {"rnn": "old", "lstm": "new"}
+    assert scored["neighbours"] == {}
 
 
-def test_the_teachers_write_their_captions_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands: list[list[str]] = []
-    monkeypatch.setattr(Workspace, "captioner", lambda _, *args: commands.append([*map(str, args)]) or "{}")
-    monkeypatch.setattr(
-        Workspace, "is_finished", lambda _, name, seed: any(f"{name}-{seed}" in c[-2] for c in commands)
-    )
+def test_the_teachers_write_their_captions_once(tmp_path: Path, commands: list[list[str]]) -> None:
     workspace = Workspace(tmp_path, tmp_path)
-    runs = [quality.train(workspace, "distilled", seed) for seed in quality.SEEDS]
-    first, *others = (command for command in commands if command[0] == "distill")
-    assert first[1:4] == [str(tmp_path / f"richer-{seed}") for seed in quality.SEEDS]
+    runs = [quality.train(workspace, "distilled", seed) for seed in SEEDS]
+    first, *others = of("distill", commands)
+    assert first[1:4] == [str(tmp_path / f"richer-{seed}") for seed in SEEDS]
     assert "--captions" not in first
-    for seed, command in zip(quality.SEEDS[1:], others, strict=True):
-        assert command[1:4] == [str(tmp_path / f"richer-{seed}"), "--captions", str(runs[0])]
-    assert sum(command[0] == "train" for command in commands) == 3
+    for seed, line in zip(SEEDS[1:], others, strict=True):
+        assert line[1:4] == [str(tmp_path / f"richer-{seed}"), "--captions", str(runs[0])]
+    assert len(of("train", commands)) == 3
 
 
 @pytest.mark.parametrize("name", ablation.VARIANTS)
 def test_a_row_prepares_its_encoder_and_trains_the_config_with_every_seed(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, commands: list[list[str]]
 ) -> None:
-    commands: list[list[str]] = []
-
-    def record(_: Workspace, *args: object) -> str:
-        commands.append([str(arg) for arg in args])
-        return json.dumps(SCORES)
-
-    monkeypatch.setattr(Workspace, "captioner", record)
-    found = ablation.measure(Workspace(tmp_path, tmp_path), name)
-    assert {way: len(many) for way, many in found.items()} == dict.fromkeys(ablation.DECODINGS, 3)
-    (prepared,) = (command for command in commands if command[0] == "prepare")
-    encoder = prepared[prepared.index("--encoder") + 1]
-    assert encoder == ablation.VARIANTS[name].encoder
-    parse_recipe(encoder)
-    data = prepared[prepared.index("--output") + 1]
-    trained = [command for command in commands if command[0] == "train"]
-    assert [command[command.index("-o") + 1] for command in trained] == ["seed=0", "seed=1", "seed=2"]
-    for command in trained:
-        assert Path(command[command.index("-c") + 1]).stem == "flickr8k-richer"
-        assert command[command.index("--data") + 1] == data
+    scored = ablation.measure(Workspace(tmp_path, tmp_path), name)
+    assert {way: len(runs) for way, runs in scored.items()} == dict.fromkeys(ablation.DECODINGS, 3)
+    (prepared,) = of("prepare", commands[:1])
+    assert option(prepared, "--encoder") == ablation.VARIANTS[name].encoder
+    parse_recipe(ablation.VARIANTS[name].encoder)
+    trained = of("train", commands)
+    assert [option(line, "-o") for line in trained] == ["seed=0", "seed=1", "seed=2"]
+    for line in trained:
+        assert Path(option(line, "-c")) == ROOT / "configs" / "flickr8k-richer.yaml"
+        assert option(line, "--data") == option(prepared, "--output")
 
 
-def images() -> list[dict[str, Any]]:
-    splits = ["train"] * 600 + ["val"] * 20 + ["test"] * 30
-    return [{"filename": f"{number}.jpg", "split": split} for number, split in enumerate(splits)]
+@pytest.mark.parametrize("name", few_photos.RECIPES)
+def test_a_recipe_is_trained_on_its_subset_and_scored(name: str, tmp_path: Path, commands: list[list[str]]) -> None:
+    recipe = few_photos.RECIPES[name]
+    (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": IMAGES}))
+    assert few_photos.measure(Workspace(tmp_path, tmp_path), name, 1) == {
+        score: SCORES[score] for score in few_photos.SCORES
+    }
+    (prepared,), (evaluated,) = of("prepare", commands), of("evaluate", commands)
+    assert json.loads(Path(prepared[1]).read_text()) == {"images": few_photos.subset(IMAGES, 1)}
+    assert option(evaluated, "--data") == option(prepared, "--output")
+    assert ("--regions" in prepared) == recipe.regions
+    parse_recipe(recipe.encoder)
+    if recipe.config is None:
+        assert evaluated[1] == str(few_photos.MODEL)
+    else:
+        (trained,) = of("train", commands)
+        assert evaluated[1] == option(trained, "--run")
+        assert (load(Path(option(trained, "-c"))).model.attention != "none") == recipe.regions
 
 
 def test_a_subset_has_training_images_and_is_tested_on_validation_images() -> None:
-    every = {image["filename"]: image["split"] for image in images()}
-    drawn = few_photos.subset(images(), 0)
-    names = {split: {image["filename"] for image in drawn if image["split"] == split} for split in every.values()}
-    assert {split: len(some) for split, some in names.items()} == {"train": 261, "val": 29, "test": 20}
-    assert {every[name] for name in names["train"] | names["val"]} == {"train"}
-    assert {every[name] for name in names["test"]} == {"val"}
+    splits = {image["filename"]: image["split"] for image in IMAGES}
+    drawn = few_photos.subset(IMAGES, 0)
+    names: dict[str, set[Any]] = {split: set() for split in splits.values()}
+    for image in drawn:
+        names[image["split"]].add(image["filename"])
+    assert {split: len(files) for split, files in names.items()} == {"train": 261, "val": 29, "test": 20}
+    assert {splits[name] for name in names["train"] | names["val"]} == {"train"}
+    assert {splits[name] for name in names["test"]} == {"val"}
     assert not names["train"] & names["val"]
-    assert few_photos.subset(images(), 1) == few_photos.subset(images(), 1) != drawn
+    assert few_photos.subset(IMAGES, 1) == few_photos.subset(IMAGES, 1) != drawn
 
 
 def test_the_table_of_few_photographs_has_means_and_half_ranges() -> None:
-    many = [dict.fromkeys(few_photos.SCORES, value) for value in (0.1, 0.2, 0.6)]
-    rows = few_photos.rows({few_photos.Recipe("richer", True, "photos"): many})
-    assert rows == [("`richer`, `--regions`", "`photos`", "0.3 ±0.2", "30.0 ±25.0", "30.0 ±25.0")]
-    of_model = few_photos.rows(
-        {few_photos.Recipe("richer", False, None): [{**one, "perplexity": None} for one in many]}
-    )
-    assert of_model == [("`richer`", "`models/flickr8k`", "-", "30.0 ±25.0", "30.0 ±25.0")]
-
-
-@pytest.mark.parametrize("recipe", few_photos.RECIPES)
-def test_a_recipe_stores_the_regions_that_its_config_needs(recipe: few_photos.Recipe) -> None:
-    parse_recipe(recipe.encoder)
-    assert (load(Path(recipe.config or "photos")).model.attention != "none") == recipe.regions
+    runs = [dict.fromkeys(few_photos.SCORES, value) for value in (0.1, 0.2, 0.6)]
+    of_model = [{**run, "perplexity": None} for run in runs]
+    assert list(few_photos.rows({"attention": runs, "model": of_model})) == [
+        ("`efficientnet-lite0`, `--regions`", "`photos-attention`", "0.3 ±0.2", "30.0 ±25.0", "30.0 ±25.0"),
+        ("`richer`", "`models/flickr8k`", "-", "30.0 ±25.0", "30.0 ±25.0"),
+    ]
 
 
 def test_the_pages_have_the_tables() -> None:
-    found = json.loads((ROOT / "benchmarks" / "quality.json").read_text())
-    assert quality.table(found) in (ROOT / "docs" / "results.md").read_text()
+    scored = json.loads((ROOT / "benchmarks" / "quality.json").read_text())
+    assert quality.table(scored) in (ROOT / "docs" / "results.md").read_text()
     begin, end = marks(ablation.PART)
     table = ablation.render(json.loads(ablation.FIGURES.read_text()))
     assert f"{begin}\n{table}\n{end}" in ablation.PAGE.read_text()

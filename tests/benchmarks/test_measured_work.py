@@ -7,7 +7,7 @@ import pytest
 from contenders import FLOAT32, SHAPE
 
 from benchmarks import decoding, shapes, steps
-from benchmarks.floor import Floor
+from benchmarks.ours import Floor
 from benchmarks.session import Session
 from captioner.layers.dropout import Dropout
 
