@@ -98,9 +98,9 @@ def report(
     selection = Selection(overrides, data, split, images, number, n_best)
     done = write_report(path, runs, selection, overwrite)
     output.warnings(done.warnings)
-    if done.missing:
-        hint = images_hint(done.about, images)
-        output.problem(f"{done.missing:,} of {done.shown:,} photographs not found or unreadable; {hint}")
+    if missing := done.gallery.missing:
+        photographs = f"{missing:,} of {len(done.gallery.entries):,} photographs"
+        output.problem(f"{photographs} not found or unreadable; {images_hint(done.about, images)}")
     output.note(f"{path}: written")
 
 

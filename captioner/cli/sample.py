@@ -226,8 +226,9 @@ def sample(
 
             write_results(coco, list(results), list(results.values()), overwrite)
         _report_files(sidecars, maps, page)
-        if page is not None and corpus is not None and page.missing:
-            missing = f"{page.missing:,} of {page.shown:,} photographs not found or unreadable"
+        if page is not None and corpus is not None and page.gallery.missing:
+            gallery = page.gallery
+            missing = f"{gallery.missing:,} of {len(gallery.entries):,} photographs not found or unreadable"
             output.problem(f"{missing}; {images_hint(corpus.about, images)}")
         return ranks.from_rank_0(code)
 
@@ -301,7 +302,8 @@ def _report_files(sidecars: Sidecars | None, maps: AttentionFiles | None, page: 
         output.problem(f"{sidecars.kept:,} sidecar{'s exist' if sidecars.kept > 1 else ' exists'} {replaces}")
     if page is not None:
         page.write()
-        number = f"{page.shown:,}" if page.shown == page.captions else f"the first {page.shown:,} of {page.captions:,}"
+        shown = len(page.gallery.entries)
+        number = f"{shown:,}" if shown == page.captions else f"the first {shown:,} of {page.captions:,}"
         output.note(f"{page.path}: attention maps of {number} image{'s' * (page.captions != 1)} written")
     if maps is not None and maps.kept:
         output.problem(f"attention maps of {maps.kept:,} image{'s' * (maps.kept > 1)} exist {replaces}")

@@ -22,14 +22,13 @@ def downsample(points: Points, limit: int) -> Points:
     bins = limit // 2
     kept = {0, len(points) - 1}
     for number in range(bins):
-        first, end = number * len(points) // bins, (number + 1) * len(points) // bins
-        rows = range(first, end)
+        rows = range(number * len(points) // bins, (number + 1) * len(points) // bins)
         kept |= {min(rows, key=lambda row: points[row][1]), max(rows, key=lambda row: points[row][1])}
     return [points[row] for row in sorted(kept)]
 
 
 def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
-    """Return at most `count` items at even distances, the first and the last included; one is that in the middle."""
+    """Return at most `count` items at even distances with the first and the last; a single one is the middle one."""
     if len(items) <= count:
         return list(items)
     if count == 1:
@@ -138,8 +137,7 @@ class Series(NamedTuple):
     has_marks: bool = True
 
 
-@dataclass(frozen=True)
-class Chart:
+class Chart(NamedTuple):
     """A chart to draw: titles, and lines over `x`."""
 
     title: str
@@ -152,9 +150,7 @@ class Chart:
 class Line(NamedTuple):
     """A drawn line: SVG path data, and the places of its marks."""
 
-    label: str
-    run: int
-    is_main: bool
+    series: Series
     path: str
     marks: list[tuple[float, float]]
 
@@ -168,7 +164,7 @@ class Tick(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart with all places computed; `summary` describes it for screen readers."""
+    """A chart with all places computed; `summary` describes it for screen readers, `rows` are the same numbers."""
 
     chart: Chart
     lines: list[Line]
@@ -177,9 +173,9 @@ class Drawing:
     summary: str
     head: list[str]
     rows: list[list[str]]
+    left: int
     width: int = WIDTH
     height: int = HEIGHT
-    left: int = LEFT
     digit: float = DIGIT
     right: int = WIDTH - RIGHT
     top: int = TOP
@@ -188,63 +184,59 @@ class Drawing:
 
 def draw(chart: Chart) -> Drawing | None:
     """Compute the places of a chart; None if it has no points."""
-    series = [one._replace(points=_drawable(one.points, chart.is_log)) for one in chart.series]
-    series = [one for one in series if one.points]
-    if not series:
+    lines = chart.series
+    if chart.is_log:
+        lines = [line._replace(points=[point for point in line.points if point[1] > SMALLEST]) for line in lines]
+    lines = [line for line in lines if line.points]
+    if not lines:
         return None
-    steps = [x for one in series for x, _ in one.points]
-    values = [y for one in series for _, y in one.points]
+    steps, values = zip(*(point for line in lines for point in line.points), strict=True)
     across = tight(min(steps), max(steps))
     up = (logarithmic if chart.is_log else linear)(min(values), max(values))
     labels = [short(tick) for tick in up.ticks]
     left = max(LEFT, math.ceil(GAP + DIGIT * max(map(len, labels))))
-    lines = [_line(one, across, up, left) for one in series]
+
+    def x_of(step: float) -> float:
+        return round(left + across.place(step) * (WIDTH - left - RIGHT), 1)
+
+    def y_of(value: float) -> float:
+        return round(HEIGHT - BOTTOM - up.place(value) * (HEIGHT - BOTTOM - TOP), 1)
+
+    def drawn(line: Series) -> Line:
+        places = [(x_of(step), y_of(value)) for step, value in downsample(line.points, MAX_POINTS)]
+        path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
+        has_marks = (line.has_marks or len(places) == 1) and len(places) <= MAX_MARKS
+        return Line(line, path, places if has_marks else [])
+
     return Drawing(
-        chart=chart,
-        lines=lines,
-        across=[Tick(_x(tick, across, left), short(tick)) for tick in across.ticks],
-        up=[Tick(_y(tick, up), text) for tick, text in zip(up.ticks, labels, strict=True)],
-        summary="; ".join(map(_describe, series)),
-        head=[chart.x, *(one.label for one in series)],
-        rows=_rows(series),
-        left=left,
+        chart,
+        [drawn(line) for line in lines],
+        [Tick(x_of(tick), short(tick)) for tick in across.ticks],
+        [Tick(y_of(tick), text) for tick, text in zip(up.ticks, labels, strict=True)],
+        "; ".join(map(_describe, lines)),
+        [chart.x, *(line.label for line in lines)],
+        _rows(lines),
+        left,
     )
 
 
-def _drawable(points: Points, is_log: bool) -> Points:
-    return [(x, y) for x, y in points if y > SMALLEST] if is_log else points
-
-
-def _x(value: float, scale: Scale, left: int) -> float:
-    return round(left + scale.place(value) * (WIDTH - left - RIGHT), 1)
-
-
-def _y(value: float, scale: Scale) -> float:
-    return round(HEIGHT - BOTTOM - scale.place(value) * (HEIGHT - BOTTOM - TOP), 1)
-
-
-def _line(one: Series, across: Scale, up: Scale, left: int) -> Line:
-    places = [(_x(x, across, left), _y(y, up)) for x, y in downsample(one.points, MAX_POINTS)]
-    path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
-    marks = places if (one.has_marks or len(places) == 1) and len(places) <= MAX_MARKS else []
-    return Line(one.label, one.run, one.is_main, path, marks)
-
-
-def _describe(one: Series) -> str:
-    (_, first), (step, last) = one.points[0], one.points[-1]
-    low, high = min(y for _, y in one.points), max(y for _, y in one.points)
-    if len(one.points) == 1:
-        return f"{one.label}: {label(last)} at {label(step)}"
+def _describe(line: Series) -> str:
+    (_, first), (step, last) = line.points[0], line.points[-1]
+    if len(line.points) == 1:
+        return f"{line.label}: {label(last)} at {label(step)}"
+    values = [value for _, value in line.points]
     return (
-        f"{one.label}: from {label(first)} to {label(last)} at {label(step)}, "
-        f"minimum {label(low)}, maximum {label(high)}"
+        f"{line.label}: from {label(first)} to {label(last)} at {label(step)}, "
+        f"minimum {label(min(values))}, maximum {label(max(values))}"
     )
 
 
-def _rows(series: Sequence[Series]) -> list[list[str]]:
+def _rows(lines: Sequence[Series]) -> list[list[str]]:
     """Return a table of at most `MAX_ROWS` steps; those of the line with the fewest points are preferred."""
-    values = [dict(one.points) for one in series]
-    fewest = min(values, key=len)
-    steps = sorted(fewest if len(fewest) > 1 else {x for one in values for x in one})
-    shown = evenly_spaced(steps, MAX_ROWS)
-    return [[label(x), *(label(one[x]) if x in one else "" for one in values)] for x in shown]
+    columns = [dict(line.points) for line in lines]
+    fewest = min(columns, key=len)
+    steps = sorted(fewest if len(fewest) > 1 else {step for column in columns for step in column})
+    return [
+        [label(step), *(label(column[step]) if step in column else "" for column in columns)]
+        for step in evenly_spaced(steps, MAX_ROWS)
+    ]

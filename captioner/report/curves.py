@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from captioner.gradcheck.gradient_norms import gradient_norms
 from captioner.inference.restore import LoadedModel
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.report.chart import Chart, Drawing, Series, draw
-from captioner.report.history import History, Points, points
+from captioner.report.history import History, points
 
 
 class Curve(NamedTuple):
@@ -22,8 +22,8 @@ class Curve(NamedTuple):
     records: str
     path: tuple[str, ...]
     label: str = ""
-    factor: float = 1.0
     is_main: bool = True
+    factor: float = 1.0
 
 
 class Plot(NamedTuple):
@@ -35,41 +35,27 @@ class Plot(NamedTuple):
     is_log: bool = False
 
 
+def _step(key: str, label: str = "", is_main: bool = True) -> Curve:
+    return Curve("steps", (key,), label, is_main)
+
+
 def _score(name: str) -> tuple[Curve, ...]:
     return (Curve("validations", ("scores", name), factor=100),)
 
 
+def _loss(validated: str, trained: str) -> tuple[Curve, ...]:
+    return Curve("validations", (validated,), "validation"), _step(trained, "training", False)
+
+
 PLOTS: tuple[Plot, ...] = (
-    Plot(
-        "Loss",
-        "nats per word",
-        (
-            Curve("validations", ("loss",), "validation"),
-            Curve("steps", ("word_loss",), "training", is_main=False),
-        ),
-    ),
-    Plot(
-        "Perplexity",
-        "log scale",
-        (
-            Curve("validations", ("perplexity",), "validation"),
-            Curve("steps", ("perplexity",), "training", is_main=False),
-        ),
-        is_log=True,
-    ),
-    Plot(
-        "Reward",
-        "CIDEr-D",
-        (
-            Curve("steps", ("greedy_reward",), "greedy captions"),
-            Curve("steps", ("reward",), "sampled captions", is_main=False),
-        ),
-    ),
+    Plot("Loss", "nats per word", _loss("loss", "word_loss")),
+    Plot("Perplexity", "log scale", _loss("perplexity", "perplexity"), is_log=True),
+    Plot("Reward", "CIDEr-D", (_step("greedy_reward", "greedy captions"), _step("reward", "sampled captions", False))),
     Plot("CIDEr-D", "validation split", _score("cider_d")),
     Plot("BLEU-4", "validation split", _score("bleu4")),
     Plot("ROUGE-L", "validation split", _score("rouge_l")),
-    Plot("Learning rate", "after schedule and warm-up", (Curve("steps", ("learning_rate",)),)),
-    Plot("Gradient norm", "global norm, log scale", (Curve("steps", ("grad_norm",), is_main=False),), is_log=True),
+    Plot("Learning rate", "after schedule and warm-up", (_step("learning_rate"),)),
+    Plot("Gradient norm", "global norm, log scale", (_step("grad_norm", is_main=False),), is_log=True),
     Plot("Speed", "words per second", (Curve("speeds", ("words_per_second",)),)),
 )
 """The charts, in the order of the page; a chart without points is omitted."""
@@ -82,22 +68,16 @@ def curves(histories: Mapping[str, History]) -> list[Drawing]:
 
 
 def _chart(plot: Plot, histories: Mapping[str, History]) -> Chart:
-    lines = [
-        Series(_label(name, curve.label, len(histories)), run, found, curve.is_main, curve.records == "validations")
-        for curve in plot.curves
-        for run, (name, history) in enumerate(histories.items())
-        if (found := _points(history, curve))
-    ]
+    lines = []
+    for curve in plot.curves:
+        for run, (name, history) in enumerate(histories.items()):
+            values = points(getattr(history, curve.records), *curve.path)
+            if values:
+                scaled = [(step, curve.factor * value) for step, value in values]
+                names = (name, curve.label) if len(histories) > 1 else (curve.label or name,)
+                label = ", ".join(filter(None, names))
+                lines.append(Series(label, run, scaled, curve.is_main, curve.records == "validations"))
     return Chart(plot.title, plot.y, lines, plot.is_log)
-
-
-def _label(run: str, curve: str, runs: int) -> str:
-    return ", ".join(filter(None, (run, curve))) if runs > 1 else curve or run
-
-
-def _points(history: History, curve: Curve) -> Points:
-    records: Sequence[dict[str, object]] = getattr(history, curve.records)
-    return [(step, curve.factor * value) for step, value in points(list(records), *curve.path)]
 
 
 WORD = 12
@@ -112,24 +92,12 @@ def gradient_chart(models: Mapping[str, LoadedModel], split: Split) -> Drawing |
     for run, (name, loaded) in enumerate(models.items()):
         if not isinstance(loaded.model, CaptioningRNN):
             continue
-        word = _word(split, loaded.model.null)
+        lengths = np.sort((split.captions[:, 1:] != loaded.model.null).sum(axis=1))
+        word = int(min(WORD, lengths[-min(ENOUGH, len(lengths))]))
         try:
             norms = gradient_norms(loaded.model, split, word).norms
         except CaptionerError:  # not finite: nothing to draw
             continue
         series.append(Series(name, run, [(float(back), norm) for back, norm in enumerate(norms)]))
-    return draw(
-        Chart(
-            f"Gradient of the loss of word {word}",
-            f"norm, log scale; word {WORD}, or the last that {ENOUGH} captions have",
-            series,
-            True,
-            "steps back",
-        )
-    )
-
-
-def _word(split: Split, null: int) -> int:
-    """Return `WORD`, or the last word that `ENOUGH` captions have."""
-    lengths = np.sort((split.captions[:, 1:] != null).sum(axis=1))
-    return int(min(WORD, lengths[-min(ENOUGH, len(lengths))]))
+    y = f"norm, log scale; word {WORD}, or the last that {ENOUGH} captions have"
+    return draw(Chart(f"Gradient of the loss of word {word}", y, series, True, "steps back"))

@@ -28,21 +28,21 @@ FIXED = 8
 FIXED_N_BEST = 3
 
 
+class Scored(NamedTuple):
+    """What is known of an image: its score, and its mark, which is `best`, `worst` or empty."""
+
+    cider: float
+    mark: str
+
+
 class GalleryEntry(NamedTuple):
-    """An image of the gallery. `mark` is `best`, `worst` or empty; `cider` is None if it was not measured."""
+    """An image of the gallery: its caption with texts of limited length, and the attention of each word."""
 
     row: int
-    name: str
+    caption: Caption
     picture: Embedded | None
-    caption: str
-    log_prob: float
-    candidates: list[Candidate]
-    references: list[str]
-    true: bool | None
-    cider: float | None
-    mark: str
     words: list[WordMap]
-    grid: tuple[int, int]
+    scored: Scored | None
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,11 @@ class Gallery:
     split: str
     entries: Sequence[GalleryEntry]
     total: int
-    missing: int
+
+    @property
+    def missing(self) -> int:
+        """The number of images shown whose picture is unknown or cannot be read."""
+        return sum(entry.picture is None for entry in self.entries)
 
     @property
     def counts(self) -> str:
@@ -70,25 +74,15 @@ class Gallery:
         attention = (
             " The small pictures show where the model attends when it predicts the word: the rest is hidden. The bar "
             "below each is the weight of the sentinel, the alternative to all regions."
-            if self.attends
+            if any(entry.words for entry in self.entries)
             else ""
         )
         return f"log p is the log-probability of the caption.{attention}"
 
     @property
     def is_scored(self) -> bool:
-        return any(entry.cider is not None for entry in self.entries)
-
-    @property
-    def attends(self) -> bool:
-        return any(entry.words for entry in self.entries)
-
-
-class Scored(NamedTuple):
-    """What is known of an image: its score, and its mark."""
-
-    cider: float
-    mark: str
+        """Whether any image has a score."""
+        return any(entry.scored for entry in self.entries)
 
 
 def choose(scores: Array, count: int) -> dict[int, Scored]:
@@ -98,15 +92,9 @@ def choose(scores: Array, count: int) -> dict[int, Scored]:
     """
     order = np.argsort(-scores, kind="stable").tolist()
     ends = min(count // 3, len(order) // 3) or min(1, len(order) // 2)
-    shown = order
-    if len(order) > count:
-        last = len(order) - ends
-        shown = (
-            [*order[:ends], *evenly_spaced(order[ends:last], count - 2 * ends), *order[last:]]
-            if count > 1
-            else order[:1]
-        )
-    marks = {**dict.fromkeys(order[:ends], "best"), **dict.fromkeys(order[len(order) - ends :], "worst")}
+    best, between, worst = order[:ends], order[ends : len(order) - ends], order[len(order) - ends :]
+    shown = [*best, *evenly_spaced(between, count - 2 * ends), *worst][:count]
+    marks = {**dict.fromkeys(best, "best"), **dict.fromkeys(worst, "worst")}
     return {number: Scored(float(scores[number]), marks.get(number, "")) for number in shown}
 
 
@@ -114,16 +102,15 @@ def build_gallery(
     captioner: Captioner,
     corpus: Corpus,
     name: str,
-    rows: Sequence[int],
     pictures: Callable[[int], Picture],
     n_best: int,
-    scored: Mapping[int, Scored] | None = None,
+    rows: Mapping[int, Scored | None],
     captions: Mapping[int, str] | None = None,
 ) -> Gallery:
-    """Caption some images of a split, in the order of `rows`, with `n_best` candidates and the attention.
+    """Caption images of a split, in the order of `rows`, with `n_best` candidates and the attention.
 
-    `scored` has the scores of these rows, and `captions` those that were scored; attention is omitted where the
-    caption is another one.
+    `rows` have the scores of the images, and `captions` those that were scored; attention is omitted where the caption
+    is another one.
     """
     split, attends = corpus.split(name), captioner.loaded.model.attends
     ordered = np.array(sorted(rows), int)
@@ -135,12 +122,10 @@ def build_gallery(
         if captions is not None and captions[row] != caption.text:
             caption = caption._replace(text=captions[row], log_prob=float("nan"), attention=None)
         true = None if split.is_true is None else split.is_true(row, caption.text.split())
-        picture = embed_or_none(pictures(row), SIDE, attends)
         caption = caption._replace(true=true, candidates=several.candidates)
-        entries[row] = gallery_entry(row, caption, picture, None if scored is None else scored[row])
-    shown = [entries[row] for row in rows]
-    missing = sum(entry.picture is None for entry in shown)
-    return Gallery(name, shown, len(split.captioned_images), missing)
+        picture = embed_or_none(pictures(row), SIDE, attends)
+        entries[row] = gallery_entry(row, caption, picture, rows[row])
+    return Gallery(name, [entries[row] for row in rows], len(split.captioned_images))
 
 
 def caption_fixed_images(restored: Restored, corpus: Corpus, name: str, pictures: Callable[[int], Picture]) -> Gallery:
@@ -152,28 +137,21 @@ def caption_fixed_images(restored: Restored, corpus: Corpus, name: str, pictures
     """
     check_corpus(restored, corpus)
     rows = evenly_spaced(corpus.split(name).captioned_images.tolist(), FIXED)
-    return build_gallery(Captioner(restored), corpus, name, rows, pictures, FIXED_N_BEST)
+    return build_gallery(Captioner(restored), corpus, name, pictures, FIXED_N_BEST, dict.fromkeys(rows))
 
 
 def gallery_entry(
     number: int, caption: Caption, picture: Embedded | None, scored: Scored | None = None
 ) -> GalleryEntry:
     """Return the entry of a caption, with texts of limited length; `number` distinguishes the entries of a page."""
-    attention = caption.attention
-    return GalleryEntry(
-        number,
-        shown_name(caption.image),
-        picture,
-        printable(caption.text, MAX_TEXT),
-        caption.log_prob,
-        [Candidate(printable(text, MAX_TEXT), score) for text, score in caption.candidates],
-        [shown_text(reference) for reference in caption.references[:MAX_REFERENCES]],
-        caption.true,
-        None if scored is None else scored.cider,
-        "" if scored is None else scored.mark,
-        [] if attention is None else word_maps(attention.words, attention.maps, attention.sentinel),
-        (1, 1) if attention is None else attention.grid,
+    shown = caption._replace(
+        image=shown_name(caption.image),
+        text=printable(caption.text, MAX_TEXT),
+        candidates=[Candidate(printable(text, MAX_TEXT), log_prob) for text, log_prob in caption.candidates],
+        references=[shown_text(reference) for reference in caption.references[:MAX_REFERENCES]],
     )
+    words = [] if caption.attention is None else word_maps(caption.attention)
+    return GalleryEntry(number, shown, picture, words, scored)
 
 
 def shown_name(name: str) -> str:

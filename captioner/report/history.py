@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from captioner.errors import CaptionerError, printable
 from captioner.storage.files import regular_file
@@ -45,20 +45,6 @@ class History:
         return max((epoch for epoch in epochs if isinstance(epoch, int)), default=0)
 
 
-class MergedWarning(NamedTuple):
-    """A warning, shortened and without control characters, and the steps of its first and last occurrence."""
-
-    problem: str
-    first: int
-    last: int
-
-    @property
-    def text(self) -> str:
-        """The warning with its steps."""
-        steps = f"step {self.first:,}" if self.first == self.last else f"steps {self.first:,} to {self.last:,}"
-        return f"{self.problem} ({steps})"
-
-
 def read_history(folder: Path) -> History:
     """Read the measurements of a run folder. Missing files count as empty, and lines that are no records are skipped.
 
@@ -74,26 +60,28 @@ def read_history(folder: Path) -> History:
 
 
 def points(records: list[dict[str, Any]], *path: str) -> Points:
-    """Return the numbers at a path of keys, such as `("scores", "cider_d")`.
-
-    Of several records of a step, the last counts.
-    """
-    found: dict[float, float] = {}
+    """Return the numbers at a path of keys, such as `("scores", "cider_d")`; the last record of a step counts."""
+    values: dict[float, float] = {}
     for record in records:
         value: Any = record
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
         if _is_number(value):
-            found[float(record["step"])] = float(value)
-    return sorted(found.items())
+            values[float(record["step"])] = float(value)
+    return sorted(values.items())
 
 
-def merged_warnings(history: History) -> list[MergedWarning]:
-    """Return the different warnings, each once, in the order of their first occurrence."""
+def warning_lines(history: History) -> list[str]:
+    """Return the different warnings with the steps of their first and last occurrence, by the first."""
     steps: dict[str, list[int]] = {}
     for record in history.warnings:
         steps.setdefault(printable(record.get("problem", ""), MAX_WARNING), []).append(int(record["step"]))
-    return [MergedWarning(problem, found[0], found[-1]) for problem, found in steps.items()]
+    lines = []
+    for problem, numbers in steps.items():
+        first, last = numbers[0], numbers[-1]
+        where = f"step {first:,}" if first == last else f"steps {first:,} to {last:,}"
+        lines.append(f"{problem} ({where})")
+    return lines
 
 
 def _records(path: Path) -> tuple[list[dict[str, Any]], int]:
@@ -116,6 +104,4 @@ def _records(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return -LARGEST < value < LARGEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST

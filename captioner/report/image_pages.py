@@ -37,7 +37,15 @@ def write_entries(path: Path, entries: Iterable[ImageEntry], overwrite: bool = F
     Raises: UsageError if the file exists and `overwrite` is not set; CaptionerError if it cannot be written.
     """
     check_output(path, overwrite, "an HTML page", is_page)
-    shown = [(entry, *_embed(entry.picture)) for entry in entries]
+    shown = []
+    for entry in entries:
+        uri, problem = None, MISSING
+        if entry.picture is not None:
+            try:
+                uri, problem = embed(entry.picture, LARGE_SIDE).uri, ""
+            except DataError as error:
+                problem = str(error)
+        shown.append((entry, uri, problem))
     write_file(path, render("data.html", title="Images and captions", entries=shown))
 
 
@@ -54,16 +62,6 @@ def write_examples(
     return sum(entry.picture is None for entry in entries)
 
 
-def _embed(picture: Picture) -> tuple[str | None, str]:
-    """Return the data URI of a picture, or None and the reason why there is none."""
-    if picture is None:
-        return None, MISSING
-    try:
-        return embed(picture, LARGE_SIDE).uri, ""
-    except DataError as problem:
-        return None, str(problem)
-
-
 class AttentionPage:
     """The first `MAX_CAPTIONS` captions with their attention, for one page. Set `find` to show their pictures.
 
@@ -77,14 +75,9 @@ class AttentionPage:
         self._entries: list[GalleryEntry] = []
 
     @property
-    def missing(self) -> int:
-        """The number of captions on the page whose picture is unknown or cannot be read."""
-        return sum(entry.picture is None for entry in self._entries)
-
-    @property
-    def shown(self) -> int:
-        """The number of captions on the page."""
-        return len(self._entries)
+    def gallery(self) -> Gallery:
+        """The captions on the page."""
+        return Gallery("", self._entries, self.captions)
 
     def add(self, caption: Caption) -> None:
         """Add a caption, with its picture as it is now."""
@@ -98,9 +91,9 @@ class AttentionPage:
 
         Raises: CaptionerError if it cannot be written.
         """
-        gallery = Gallery("", self._entries, self.captions, self.missing)
         script = load_script("report.js", "attention.js")
-        write_file(self.path, render("attention_page.html", title="Attention maps", gallery=gallery, script=script))
+        page = render("attention_page.html", title="Attention maps", gallery=self.gallery, script=script)
+        write_file(self.path, page)
 
 
 def pictures_by_name(corpus: Corpus, name: str, images: Path | None) -> Callable[[Caption], Picture]:

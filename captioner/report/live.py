@@ -26,7 +26,7 @@ from captioner.report.pictures import pictures_of_split
 from captioner.report.report_page import ReportPage, render_page
 from captioner.report.report_tables import Figure, figures_of_history
 from captioner.report.run_facts import facts_of_folder
-from captioner.report.training_progress import Kind, Pace, RunState, RunWatch, clock, duration
+from captioner.report.run_watch import Kind, Pace, RunState, RunWatch, clock, duration
 from captioner.storage.atomic import write_file
 from captioner.storage.files import FileVersion, file_version, read_text
 from captioner.training.build import build_plan
@@ -89,50 +89,46 @@ class LiveReport:
 
         Raises: CaptionerError if the folder has neither a config nor a checkpoint.
         """
-        self._caption()
+        version = file_version(self.run.last)
+        if version != self._checkpoint:
+            self._checkpoint = version
+            try:
+                self._loaded, self._gallery = (None, None) if version is None else self._caption()
+            except CaptionerError as error:  # the old captions remain
+                self.problem = str(error)
         facts = facts_of_folder(self.folder, self._loaded)
-        history, figures = facts.history, figures_of_history(facts.history)
+        history = facts.history
         if recorded:
             self.pace.observe(recorded, history.last_step, file_version(self.run.config))
-        if is_running:
-            figures = [*self._speed(history, time.time()), *figures]
         page = ReportPage(
             facts.name,
             [facts],
             curves({facts.name: history}),
-            self._status(history) if is_running else "" if facts.has_ended else ending,
-            figures=figures,
+            "" if facts.has_ended else ending,
+            figures=figures_of_history(history),
             gallery=self._gallery,
         )
         if is_running:
-            total = None if self._span is None else self._span.total_steps
-            page = replace(page, progress=None if total is None else (history.last_step, total), reload=RELOAD)
+            page = replace(
+                page,
+                status=self._status(history),
+                progress=None if self._span is None else (history.last_step, self._span.total_steps),
+                reload=RELOAD,
+                figures=[*self._speed(history, time.time()), *page.figures],
+            )
         return render_page(page)
 
-    def _caption(self) -> None:
-        """Caption the fixed images if the last checkpoint was replaced; one that cannot be read keeps the old ones."""
-        version = file_version(self.run.last)
-        if version == self._checkpoint:
-            return
-        self._checkpoint = version
-        if version is None:
-            self._loaded = self._gallery = None
-            return
-        try:
-            loaded = open_run(self.run.last)
-            gallery = None
-            if self._corpus is not None:
-                light = loaded
-                if self._threads is not None:
-                    light = replace(loaded, config=replace(loaded.config, threads=self._threads))
-                name = loaded.config.validate.split
-                gallery = caption_fixed_images(
-                    light, self._corpus, name, pictures_of_split(self._corpus, name, self._images)
-                )
-                self.problem = ""
-            self._loaded, self._gallery = loaded, gallery
-        except CaptionerError as error:
-            self.problem = str(error)
+    def _caption(self) -> tuple[Restored, Gallery | None]:
+        """Return the model of the last checkpoint, and the fixed images with its captions."""
+        loaded = open_run(self.run.last)
+        if self._corpus is None:
+            return loaded, None
+        name, threads = loaded.config.validate.split, self._threads or loaded.config.threads
+        pictures = pictures_of_split(self._corpus, name, self._images)
+        light = replace(loaded, config=replace(loaded.config, threads=threads))
+        gallery = caption_fixed_images(light, self._corpus, name, pictures)
+        self.problem = ""
+        return loaded, gallery
 
     def _status(self, history: History) -> str:
         step, epoch, span = history.last_step, history.last_epoch, self._span
@@ -148,7 +144,7 @@ class LiveReport:
         left = None if self._span is None else self.pace.remaining(self._span.total_steps, now)
         if left is not None:
             yield Figure("Time left", duration(left), f"until {clock(now + left, now)}")
-        words = [float(value) for _, value in points(history.steps[-RECENT:], "words")]
+        words = [value for _, value in points(history.steps[-RECENT:], "words")]
         if words and self.pace.steps_per_second is not None:
             speed = self.pace.steps_per_second * sum(words) / len(words)
             yield Figure("Speed", f"{speed:,.0f}", "words per second")
@@ -160,8 +156,7 @@ def with_report(events: Iterator[Event], folder: Path, images: Path | None = Non
     A failure is one warning, and training continues; the next validation tries again. The speed of training is written
     to speed.jsonl, because the history has no times: it equals that of an uninterrupted run.
     """
-    live, speed, warned = LiveReport(folder, images), SpeedMeter(), False
-    started: Started | None = None
+    live, speed, warned, log_every = LiveReport(folder, images), SpeedMeter(), False, 0
 
     def write(is_running: bool) -> None:
         write_file(live.run.report, live.render(is_running))
@@ -174,21 +169,22 @@ def with_report(events: Iterator[Event], folder: Path, images: Path | None = Non
             try:
                 match event:
                     case Started():
-                        started = event
+                        log_every = event.config.train.log_every
                         live.use(event.corpus, Span(event.total_steps, event.steps_per_epoch))
                         live.pace.observe(time.time(), event.step)
                         speed.restart()
                     case Step():
                         speed.add(event.words)
-                        if started is not None and event.step % started.config.train.log_every == 0:
+                        if event.step % log_every == 0:
                             live.pace.observe(time.time(), event.step)
                             record = {"step": event.step, "words_per_second": round(speed.restart(), 1)}
                             live.run.append(live.run.speed, record)
-                    case Validated() | Ended() if started is not None:
-                        write(is_running=isinstance(event, Validated))
-                        if isinstance(event, Validated):
-                            live.pace.observe(time.time(), event.step)
+                    case Validated():
+                        write(is_running=True)
+                        live.pace.observe(time.time(), event.step)
                         speed.restart()
+                    case Ended() if log_every:  # otherwise, there was nothing left to train
+                        write(is_running=False)
             except Exception as error:  # training is worth more than any error of the report
                 if not warned:
                     warned = True
@@ -202,7 +198,7 @@ def with_report(events: Iterator[Event], folder: Path, images: Path | None = Non
         raise
 
 
-def follow(folder: Path, path: Path, images: Path | None = None, poll: float = POLL) -> Iterator[RunState | str]:
+def follow(folder: Path, path: Path, images: Path | None = None) -> Iterator[RunState | str]:
     """Rewrite the report of a run folder at `path` while another process trains in it, and once more at the end.
 
     Yield the problems of images that cannot be captioned, and the state at the end.
@@ -210,14 +206,13 @@ def follow(folder: Path, path: Path, images: Path | None = None, poll: float = P
     Raises: CaptionerError if the folder was deleted, or the page cannot be written.
     """
     watch, live = RunWatch(folder), LiveReport(folder, images, threads=1)
-    run, problem, due = live.run, "", 0.0
+    run, problem, due, existed = live.run, "", 0.0, False
     seen: tuple[FileVersion | None, ...] | None = None
-    existed = False
     while True:
         state = watch.look()
-        existed = existed or state.kind is not Kind.MISSING
         if existed and state.kind is Kind.MISSING:
             raise CaptionerError(f"{folder}: {state.text}")
+        existed = existed or state.kind is not Kind.MISSING
         has_ended = state.kind in (Kind.ENDED, Kind.LOST)
         versions = tuple(map(file_version, (run.config, run.history, run.last)))
         if versions[0] is not None and (has_ended or (versions != seen and time.perf_counter() >= due)):
@@ -235,4 +230,4 @@ def follow(folder: Path, path: Path, images: Path | None = None, poll: float = P
         if has_ended:
             yield state
             return
-        time.sleep(poll)
+        time.sleep(POLL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -16,6 +16,7 @@ from captioner.arrays import Array
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError, printable
 from captioner.images.photo import read_photo, square
+from captioner.inference.caption import Attention
 from captioner.preparation.find_photos import find_below
 from captioner.storage.files import check_images_folder
 
@@ -45,23 +46,20 @@ def embed(picture: NDArray[np.uint8] | Path, side: int, is_square: bool = False)
 
     Raises: DataError for a photograph that cannot be read.
     """
-    if isinstance(picture, Path):
-        kind, image = "jpeg", read_photo(picture, side if is_square else side // 2)
-        if is_square:
-            image = square(image.convert("RGB"), side)
-        else:
-            image.thumbnail((side, side))
+    if not isinstance(picture, Path):
+        return _encode(Image.fromarray(picture), "png")
+    image = read_photo(picture, side if is_square else side // 2)
+    if is_square:
+        image = square(image.convert("RGB"), side)
     else:
-        kind, image = "png", Image.fromarray(picture)
-    return _encode(image, kind)
+        image.thumbnail((side, side))
+    return _encode(image, "jpeg")
 
 
 def embed_or_none(picture: Picture, side: int, is_square: bool) -> Embedded | None:
     """Embed a picture, or return None if there is none or it cannot be read."""
-    if picture is None:
-        return None
     try:
-        return embed(picture, side, is_square)
+        return None if picture is None else embed(picture, side, is_square)
     except DataError:
         return None
 
@@ -97,7 +95,7 @@ def pictures_of_split(corpus: Corpus, name: str, images: Path | None) -> Callabl
     split = corpus.split(name)
     if split.picture is not None:
         return split.picture
-    names = [image for each in corpus.splits.values() for image in each.image_ids]
+    names = [image for any_split in corpus.splits.values() for image in any_split.image_ids]
     photos = {} if images is None else find_below(images, names)
     return lambda row: photos.get(split.image_ids[row])
 
@@ -120,22 +118,16 @@ class WordMap(NamedTuple):
     sentinel: float
 
 
-def word_maps(words: Sequence[str], maps: Array, sentinel: Array) -> list[WordMap]:
-    """Draw the attention of each word of a caption.
-
-    Shapes: T words, maps (T, rows, columns), sentinel (T,).
-    """
-    return [
-        _word_map(printable(word, MAX_WORD), map_, weight)
-        for word, map_, weight in zip(words, maps, sentinel.tolist(), strict=True)
-    ]
-
-
-def _word_map(word: str, map_: Array, sentinel: float) -> WordMap:
-    row, column = np.unravel_index(int(map_.argmax()), map_.shape)
-    hidden = np.rint((1 - visibility(map_, sentinel)) * LEVELS).astype(int)
-    overlays = [Overlay(level / LEVELS, _cells(hidden == level)) for level in np.unique(hidden).tolist() if level > 0]
-    return WordMap(word, overlays, int(row), int(column), float(map_.max()), sentinel)
+def word_maps(attention: Attention) -> list[WordMap]:
+    """Draw the attention of each word of a caption."""
+    maps = []
+    for word, weights, sentinel in zip(attention.words, attention.maps, attention.sentinel.tolist(), strict=True):
+        row, column = divmod(int(weights.argmax()), weights.shape[1])
+        hidden = np.rint((1 - visibility(weights, sentinel)) * LEVELS).astype(int)
+        levels = [level for level in np.unique(hidden).tolist() if level > 0]
+        overlays = [Overlay(level / LEVELS, _cells(hidden == level)) for level in levels]
+        maps.append(WordMap(printable(word, MAX_WORD), overlays, row, column, float(weights.max()), sentinel))
+    return maps
 
 
 def visibility(map_: Array, sentinel: float) -> Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,10 @@ from captioner.report.history import History
 HEADLINES = ("cider_d", "bleu4", "rouge_l")
 """The scores in the header of the page, where there is one run."""
 MINUS = "\N{MINUS SIGN}"
+MAX_TEXT = 80
+"""Maximum characters of a name, a word and a repeated caption."""
+MAX_WORDS, MAX_CAPTIONS = 25, 10
+"""Maximum rows of the tables of words and of captions."""
 
 
 class Figure(NamedTuple):
@@ -31,13 +34,20 @@ class Figure(NamedTuple):
     interval: str = ""
 
 
-class ScoreTable(NamedTuple):
-    """Scores and statistics of the captions of a split: a row per score, a column per run."""
+class Table(NamedTuple):
+    """A table: its title, its head, and a row of cells for each score, split, word or caption."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class ScoreTables(NamedTuple):
+    """Scores and statistics of the captions of a split, with a column per run."""
 
     note: str
-    head: list[str]
-    rows: list[list[str]]
-    statistics: list[list[str]]
+    scores: Table
+    statistics: Table
 
 
 def figures_of_scores(record: Mapping[str, Any]) -> list[Figure]:
@@ -55,29 +65,26 @@ def figures_of_history(history: History) -> list[Figure]:
         return []
     last = history.validations[-1]
     figures = []
-    if _is(last, "loss"):
+    if isinstance(last.get("loss"), float):
         figures.append(Figure("Validation loss", f"{last['loss']:.3f}", _epoch(last)))
-    if _is(last, "perplexity"):
+    if isinstance(last.get("perplexity"), float):
         figures.append(Figure("Perplexity", f"{last['perplexity']:.2f}"))
     scored = [record for record in history.validations if isinstance(record.get("scores"), dict) and record["scores"]]
-    for key in HEADLINES if scored else ():
-        if _is(scored[-1]["scores"], key):
-            figures.append(Figure(SCORES[key], score(scored[-1]["scores"][key]), _epoch(scored[-1])))
+    for last in scored[-1:]:
+        scores = last["scores"]
+        headlines = [key for key in HEADLINES if isinstance(scores.get(key), float)]
+        figures += [Figure(SCORES[key], score(scores[key]), _epoch(last)) for key in headlines]
     return figures
-
-
-def _is(record: Mapping[str, Any], key: str) -> bool:
-    return isinstance(record.get(key), float)
 
 
 def _epoch(record: Mapping[str, Any]) -> str:
     return f"epoch {record['epoch']:,}" if isinstance(record.get("epoch"), int) else ""
 
 
-def score_table(record: Mapping[str, Any], names: Sequence[str]) -> ScoreTable:
+def score_tables(record: Mapping[str, Any], names: Sequence[str]) -> ScoreTables:
     """Tabulate the record of an evaluation; `names` are those of the runs."""
-    columns = [record, *record["others"].values()]
-    rows = [
+    columns, head = [record, *record["others"].values()], ["", *names]
+    scores = [
         [title, *(f"{score(column[key])}  ({interval(column['intervals'][key])})" for column in columns)]
         for key, title in SCORES.items()
     ]
@@ -87,7 +94,28 @@ def score_table(record: Mapping[str, Any], names: Sequence[str]) -> ScoreTable:
         f"Scores of {record['images']:,} images of {record['split']}, multiplied by 100 (CIDEr-D has no maximum of "
         f"100), with 95 % bootstrap intervals over the images.{few}"
     )
-    return ScoreTable(note, ["", *names], rows, statistics)
+    return ScoreTables(
+        note,
+        Table("Scores with 95 % intervals", head, scores),
+        Table("Statistics of the captions", head, statistics),
+    )
+
+
+def difference_table(record: Mapping[str, Any], names: Sequence[str]) -> Table:
+    """Tabulate the differences of the first run from the others, by the record of their evaluation."""
+    first, *others = names
+    rows = [
+        [
+            title,
+            *(
+                f"{score(record[key] - other[key], '+')}  ({interval(other['difference'][key], '+')})"
+                for other in record["others"].values()
+            ),
+        ]
+        for key, title in SCORES.items()
+    ]
+    title = "Differences with 95 % intervals of the paired bootstrap"
+    return Table(title, ["", *(f"{first} minus {other}" for other in others)], rows)
 
 
 def score(value: float, sign: str = "") -> str:
@@ -100,50 +128,19 @@ def interval(bounds: Sequence[float], sign: str = "") -> str:
     return format_interval(bounds, sign).replace("-", MINUS)
 
 
-MAX_NAME = 80
-
-
-class DataTable(NamedTuple):
-    """The splits of a data set: a title, the head, and a row per split."""
-
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-
-
-def data_table(corpus: Corpus, name: str) -> DataTable:
+def data_table(corpus: Corpus, name: str) -> Table:
     """Tabulate the splits of a data set; `name` is its kind."""
     rows = []
-    for split, one in corpus.splits.items():
-        facts = summarize_split(one, corpus.vocab)
-        rows.append([printable(split, MAX_NAME), *(format(facts[key], spec) for key, (_, spec) in ROWS.items())])
-    encoder = printable(corpus.encoder, MAX_NAME)
+    for split_name, split in corpus.splits.items():
+        facts = summarize_split(split, corpus.vocab)
+        cells = (format(facts[key], spec) for key, (_, spec) in ROWS.items())
+        rows.append([printable(split_name, MAX_TEXT), *cells])
+    encoder = printable(corpus.encoder, MAX_TEXT)
     title = f"Data set: {name}; image features of {encoder} ({corpus.feature_dim:,} dimensions)"
-    return DataTable(title, ["split", *(title for title, _ in ROWS.values())], rows)
+    return Table(title, ["split", *(title for title, _ in ROWS.values())], rows)
 
 
-MAX_WORDS, MAX_CAPTIONS = 25, 10
-MAX_TEXT = 80
-
-
-@dataclass(frozen=True)
-class WordUse:
-    """The words of the captions of a run: a summary, and tables of words and captions.
-
-    `rows` are words with the share of captions and of references that contain them; `never` are words of the vocabulary
-    that the run does not use, with their number in the references.
-    """
-
-    run: str
-    number: int
-    summary: str
-    rows: list[WordShare]
-    never: list[list[str]]
-    repeated: list[list[str]]
-
-
-@dataclass(frozen=True)
-class WordShare:
+class WordShare(NamedTuple):
     """A word, and the shares of the captions and of the references that contain it."""
 
     word: str
@@ -151,39 +148,50 @@ class WordShare:
     references: float
 
 
-def word_use(
-    run: str, number: int, captions: Sequence[str], scores: dict[str, Any], split: Split, vocab: Vocab
-) -> WordUse:
+class WordUse(NamedTuple):
+    """The words of the captions of a run: a summary, and tables of words and captions.
+
+    `rows` are words with the share of captions and of references that contain them; `never` are words of the vocabulary
+    that the run does not use, with their number in the references.
+    """
+
+    summary: str
+    rows: list[WordShare]
+    never: Table
+    repeated: Table
+
+
+def word_use(captions: Sequence[str], scores: dict[str, Any], split: Split, vocab: Vocab) -> WordUse:
     """Count the words of one caption per image; `vocab` is that of the split and of the model."""
-    tokens = [set(tokenize(caption)) for caption in captions]
-    used = Counter(word for words in tokens for word in words)
-    per_caption = _references_with(split, vocab)
+    used = Counter(word for caption in captions for word in dict.fromkeys(tokenize(caption)))
+    in_references = _references_with(split, vocab)
     total = max(len(split.captions), 1)
     rows = [
-        WordShare(printable(word, MAX_TEXT), count / max(len(captions), 1), per_caption.get(word, 0) / total)
+        WordShare(printable(word, MAX_TEXT), count / max(len(captions), 1), in_references.get(word, 0) / total)
         for word, count in used.most_common(MAX_WORDS)
     ]
-    known = [word for word in vocab.words if word not in SPECIAL]
-    unused = sorted((word for word in known if word not in used), key=lambda word: -per_caption.get(word, 0))
-    repeated = [(caption, count) for caption, count in Counter(captions).most_common(MAX_CAPTIONS) if count > 1]
-    missing = [word for word in unused if per_caption.get(word, 0)]
+    unused = [word for word in sorted(in_references, key=lambda word: -in_references[word]) if word not in used]
+    never = [[printable(word, MAX_TEXT), f"{in_references[word]:,}"] for word in unused if in_references[word]]
+    repeated = [
+        [printable(caption or "(no words)", MAX_TEXT), f"{count:,}"]
+        for caption, count in Counter(captions).most_common(MAX_CAPTIONS)
+        if count > 1
+    ]
     summary = (
-        f"{len(known) - len(unused):,} of {len(known):,} words of the vocabulary are used, {len(missing):,} words of "
-        f"the references are not. {scores['unk']:.1%} of the words are <UNK>, and {scores['distinct']:,} of "
-        f"{len(captions):,} captions are distinct."
+        f"{len(in_references) - len(unused):,} of {len(in_references):,} words of the vocabulary are used, "
+        f"{len(never):,} words of the references are not. {scores['unk']:.1%} of the words are <UNK>, and "
+        f"{scores['distinct']:,} of {len(captions):,} captions are distinct."
     )
     return WordUse(
-        run,
-        number,
         summary,
         rows,
-        [[printable(word, MAX_TEXT), f"{per_caption[word]:,}"] for word in missing[:MAX_WORDS]],
-        [[printable(caption or "(no words)", MAX_TEXT), f"{count:,}"] for caption, count in repeated],
+        Table("Words of the references that are never used", ("word", "references"), never[:MAX_WORDS]),
+        Table("Captions written for more than one image", ("caption", "images"), repeated),
     )
 
 
 def _references_with(split: Split, vocab: Vocab) -> dict[str, int]:
-    """Count the references that contain each word of the vocabulary."""
+    """Count the references that contain each word of the vocabulary, in its order, without special words."""
     ids = np.sort(split.captions, axis=1)
     first = np.ones(ids.shape, bool)
     first[:, 1:] = ids[:, 1:] != ids[:, :-1]

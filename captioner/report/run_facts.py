@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from captioner.config.options import Config
 from captioner.config.yaml_io import config_differences, parse
 from captioner.errors import printable
 from captioner.evaluation.scoring import distinct
 from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel, model_properties
 from captioner.parallel.environment import describe_versions
-from captioner.report.history import History, merged_warnings, read_history
+from captioner.report.history import History, read_history, warning_lines
 from captioner.storage.files import read_json_object, read_text
 from captioner.training.run_folder import RunFolder
 from captioner.training.train import PARTS
@@ -38,7 +37,7 @@ class RunFacts:
     @property
     def warnings(self) -> list[str]:
         """The first `MAX_WARNINGS` different warnings of the history."""
-        return [warning.text for warning in merged_warnings(self.history)[:MAX_WARNINGS]]
+        return warning_lines(self.history)[:MAX_WARNINGS]
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
@@ -51,54 +50,33 @@ def run_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def facts_of_folder(folder: Path, loaded: LoadedModel | None = None) -> RunFacts:
+def facts_of_folder(folder: Path, loaded: LoadedModel | None = None, name: str = "") -> RunFacts:
     """Read the facts of a run folder; files that are missing or damaged are left out. `loaded` is a model of the run.
+
+    `name` is by default that of the folder.
 
     Raises: CaptionerError if there is neither a config nor a model.
     """
     run = RunFolder(folder)
     config = loaded.config if loaded is not None else parse(read_text(run.config), str(run.config))
-    return collect_facts(run_names([folder])[0], folder, config, loaded)
-
-
-def collect_facts(name: str, folder: Path, config: Config, loaded: LoadedModel | None) -> RunFacts:
-    """Collect the facts of a run from its folder and its model."""
-    summary = read_json_object(RunFolder(folder).summary)
-    history = read_history(folder)
+    summary, history = read_json_object(run.summary), read_history(folder)
     steps = summary.get("steps")
     has_ended = isinstance(steps, int) and steps >= history.last_step  # the last step may not be a logged one
     if not has_ended:  # a resumed run is being trained: its summary is that of the training before
-        summary = {name: summary[name] for name in ("threads", "versions") if name in summary}
-    environment = {} if loaded is None else loaded.meta.environment
+        summary = {key: summary[key] for key in ("threads", "versions") if key in summary}
+    properties = {} if loaded is None else model_properties(loaded, in_package(loaded.path))
     return RunFacts(
-        name,
+        name or run_names([folder])[0],
         history,
         "\n".join(printable(line, MAX_LINE) for line in config_differences(config).splitlines()),
-        _shortened({} if loaded is None else model_properties(loaded, in_package(loaded.path))),
-        dict(_training(history, summary, loaded, environment)),
+        {title: printable(value, MAX_LINE) for title, value in properties.items()},
+        dict(_training(history, summary, loaded)),
         has_ended,
     )
 
 
-def _shortened(properties: dict[str, str]) -> dict[str, str]:
-    return {name: printable(value, MAX_LINE) for name, value in properties.items()}
-
-
-def _time_shares(profile: object) -> str:
-    """Write the shares of the parts of training in the time, without those below 1 %."""
-    parts = {part: profile.get(part) for part in PARTS} if isinstance(profile, dict) else {}
-    spent = {part: float(seconds) for part, seconds in parts.items() if _is_time(seconds)}
-    total = sum(spent.values())
-    return ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in spent.items() if seconds > 0.01 * total)
-
-
-def _is_time(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and 0 <= value < 1e9
-
-
-def _training(
-    history: History, summary: dict[str, Any], loaded: LoadedModel | None, environment: dict[str, str]
-) -> Iterator[tuple[str, str]]:
+def _training(history: History, summary: dict[str, Any], loaded: LoadedModel | None) -> Iterator[tuple[str, str]]:
+    environment = {} if loaded is None else loaded.meta.environment
     step = max(history.last_step, 0 if loaded is None else loaded.meta.step)
     epoch = history.last_epoch
     yield "steps", f"{step:,}" + (f" ({epoch:,} epoch{'s' if epoch != 1 else ''})" if epoch else "")
@@ -119,3 +97,15 @@ def _training(
         yield "versions", versions
     if blas := environment.get("blas"):
         yield "BLAS", printable(blas, LONGEST)
+
+
+def _time_shares(profile: object) -> str:
+    """Write the shares of the parts of training in the time, without those below 1 %."""
+    parts = {part: profile.get(part) for part in PARTS} if isinstance(profile, dict) else {}
+    spent = {part: float(seconds) for part, seconds in parts.items() if _is_time(seconds)}
+    total = sum(spent.values())
+    return ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in spent.items() if seconds > 0.01 * total)
+
+
+def _is_time(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and 0 <= value < 1e9

@@ -163,7 +163,7 @@ def _values(result: CaptionResult) -> dict[str, Any]:
         "preview": result.preview,
         "square": result.square,
         "is_small": result.preview.startswith("data:image/png"),
-        "attention": None if attention is None else word_maps(attention.words, attention.maps, attention.sentinel),
+        "attention": None if attention is None else word_maps(attention),
         "grid": None if attention is None else attention.grid,
         "id": f"square-{secrets.token_hex(4)}",  # a page shows several photographs
     }

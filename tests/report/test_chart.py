@@ -164,7 +164,7 @@ def history(step: int, loss: float) -> History:
 def test_runs_are_overlaid() -> None:
     drawn = {one.chart.title: one for one in curves({"a": history(5, 2.0), "b": history(7, 1.0)})}
     assert list(drawn) == [plot.title for plot in PLOTS]
-    lines = [(line.label, line.run, line.is_main) for line in drawn["Loss"].lines]
+    lines = [(line.series.label, line.series.run, line.series.is_main) for line in drawn["Loss"].lines]
     assert lines == [
         ("a, validation", 0, True), ("b, validation", 1, True), ("a, training", 0, False), ("b, training", 1, False),
     ]  # fmt: skip

@@ -68,7 +68,7 @@ def gallery(run: Path, images: Path | None = None, captions: dict[int, str] | No
     captioner = captioner_of(open_run(run))
     corpus = open_corpus(captioner.loaded)
     pictures = pictures_of_split(corpus, "val", images)
-    return build_gallery(captioner, corpus, "val", [1, 0], pictures, 3, captions=captions)
+    return build_gallery(captioner, corpus, "val", pictures, 3, {1: None, 0: None}, captions)
 
 
 def test_an_entry_has_the_captions_of_the_model(tiny_run: Path) -> None:
@@ -78,26 +78,28 @@ def test_an_entry_has_the_captions_of_the_model(tiny_run: Path) -> None:
     split = corpus.split("val")
     expected = list(captioner.decode(split.features, rows=np.arange(2)))
     for entry, row in zip(shown.entries, (1, 0), strict=True):
-        assert (entry.row, entry.name) == (row, f"val-0000{row}")
-        assert (entry.caption, entry.log_prob) == pytest.approx(expected[row].candidates[0], abs=1e-5)
-        assert entry.references == split.references(row, corpus.vocab)
-        assert len(entry.candidates) == 3
+        caption = entry.caption
+        assert (entry.row, caption.image) == (row, f"val-0000{row}")
+        assert (caption.text, caption.log_prob) == pytest.approx(expected[row].candidates[0], abs=1e-5)
+        assert caption.references == split.references(row, corpus.vocab)
+        assert len(caption.candidates) == 3
         assert entry.picture is not None
-        assert (entry.picture.width, entry.words, entry.cider, entry.mark) == (64, [], None, "")
-    assert (shown.total, shown.missing, shown.attends, shown.is_scored) == (10, 0, False, False)
+        assert (entry.picture.width, entry.words, entry.scored) == (64, [], None)
+    assert (shown.total, shown.missing, shown.is_scored) == (10, 0, False)
 
 
 def test_attention_has_a_map_for_every_word(attention_run: Path) -> None:
     shown = gallery(attention_run)
-    assert shown.attends
+    assert "small pictures" in shown.legend
     for entry in shown.entries:
-        assert [word.word for word in entry.words] == entry.caption.split()
-        assert entry.grid == (3, 3)
+        assert [word.word for word in entry.words] == entry.caption.text.split()
+        assert entry.caption.attention is not None
+        assert entry.caption.attention.grid == (3, 3)
 
 
 def test_attention_of_another_caption_is_omitted(attention_run: Path) -> None:
     shown = gallery(attention_run, captions={0: "a dog", 1: "two dogs"})
-    assert [(entry.caption, entry.words) for entry in shown.entries] == [("two dogs", []), ("a dog", [])]
+    assert [(entry.caption.text, entry.words) for entry in shown.entries] == [("two dogs", []), ("a dog", [])]
 
 
 def test_photographs_are_read_only_from_the_named_folder(photo_run: Path) -> None:

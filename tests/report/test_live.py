@@ -17,11 +17,11 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Features
 from captioner.errors import CaptionerError, DivergenceError
 from captioner.inference.load import load, open_corpus, open_run
-from captioner.report import live, training_progress
+from captioner.report import live, run_watch
 from captioner.report.chart import evenly_spaced
 from captioner.report.gallery import FIXED
 from captioner.report.live import LiveReport, follow, with_report
-from captioner.report.training_progress import Kind, RunState
+from captioner.report.run_watch import Kind, RunState
 from captioner.storage import checkpoint
 from captioner.training.events import Event, Validated, Warned
 from captioner.training.resume import resume
@@ -292,7 +292,7 @@ def test_a_killed_run_has_no_path_of_the_machine_on_its_page(
     own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (own_run / "summary.json").unlink()
-    monkeypatch.setattr(training_progress, "QUIET", -1)
+    monkeypatch.setattr(run_watch, "QUIET", -1)
     path = tmp_path / "page.html"
     (state,) = follow(own_run, path)
     assert isinstance(state, RunState)

@@ -42,10 +42,6 @@ def test_large_pictures_are_scaled_down_and_cropped(
     assert image.size == size, "the photograph is unchanged"
 
 
-def maps_of(attention: Attention) -> list[WordMap]:
-    return word_maps(attention.words, attention.maps, attention.sentinel)
-
-
 def hidden(word: WordMap, shape: tuple[int, int]) -> NDArray[np.float64]:
     """Draw the paths of a word into a grid."""
     grid = np.zeros(shape)
@@ -60,7 +56,7 @@ def hidden(word: WordMap, shape: tuple[int, int]) -> NDArray[np.float64]:
 def test_the_shapes_are_the_map() -> None:
     weights = np.random.default_rng(0).dirichlet(np.ones(7 * 5 + 1) / 5, 6)
     attention = Attention(["a", "dog", "runs", "x" * 99, "\u202edog", "."], weights, (7, 5))
-    maps = maps_of(attention)
+    maps = word_maps(attention)
     for word, grid, sentinel in zip(maps, attention.maps, attention.sentinel, strict=True):
         np.testing.assert_allclose(hidden(word, (7, 5)), 1 - visibility(grid, sentinel), atol=0.51 / LEVELS)
         assert grid[word.row, word.column] == grid.max() == word.strongest
@@ -71,13 +67,13 @@ def test_the_shapes_are_the_map() -> None:
 
 
 def test_a_word_of_the_sentinel_hides_everything() -> None:
-    (word,) = maps_of(Attention(["of"], np.array([[0.0, 0, 0, 0, 1]]), (2, 2)))
+    (word,) = word_maps(Attention(["of"], np.array([[0.0, 0, 0, 0, 1]]), (2, 2)))
     assert hidden(word, (2, 2)).min() > 0.8
 
 
 def test_a_path_is_short() -> None:
     weights = np.full((1, 197), 1 / 197)
     weights[0, 7] = 0.5
-    (word,) = maps_of(Attention(["a"], weights / weights.sum(), (14, 14)))
+    (word,) = word_maps(Attention(["a"], weights / weights.sum(), (14, 14)))
     assert len(word.overlays) <= 2
     assert sum(len(overlay.path) for overlay in word.overlays) < 400

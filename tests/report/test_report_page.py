@@ -6,15 +6,16 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
 
-from captioner.inference.caption import Candidate
+from captioner.inference.caption import Attention, Candidate, Caption
 from captioner.report.chart import Chart, Series, draw
-from captioner.report.gallery import Gallery, GalleryEntry
+from captioner.report.gallery import Gallery, GalleryEntry, Scored
 from captioner.report.history import History
 from captioner.report.pictures import Embedded, Overlay, WordMap
 from captioner.report.report_page import CaptionDifference, Comparison, ReportPage, render_page
-from captioner.report.report_tables import DataTable, Figure, ScoreTable, WordShare, WordUse
+from captioner.report.report_tables import Figure, ScoreTables, Table, WordShare, WordUse
 from captioner.report.run_facts import RunFacts
 
 HOSTILE = "</script><script>alert('1')</script>\"><img src=x onerror=alert(2)>'{{ 7 * 7 }}"
@@ -26,9 +27,10 @@ def hostile_page(text: str) -> bytes:
     facts = RunFacts(text, History([], [], [warning], []), text, {"recurrent cell": text}, {"steps": text})
     picture = Embedded("data:image/png;base64,AA==", 64, 64)
     word = WordMap(text, [Overlay(0.5, "M0 0h1v1h-1z")], 0, 0, 0.5, 0.25)
-    entry = GalleryEntry(
-        0, text, picture, text, -1.0, [Candidate(text, -1.0)] * 2, [text] * 5, True, 0.5, "best", [word], (1, 1)
-    )
+    attention = Attention([text], np.ones((1, 2)), (1, 1))
+    caption = Caption(text, text, -1.0, [text] * 5, True, [Candidate(text, -1.0)] * 2, attention)
+    entry = GalleryEntry(0, caption, picture, [word], Scored(0.5, "best"))
+    table = Table(text, [text], [[text, text]])
     chart = draw(Chart(text, text, [Series(text, 0, [(1, 1)]), Series(text, 1, [(1, 1)])], x=text))
     assert chart is not None
     return render_page(
@@ -38,14 +40,12 @@ def hostile_page(text: str) -> bytes:
             curves=[chart],
             status=text,
             figures=[Figure(text, text, text)],
-            data=DataTable(text, [text], [[text]]),
-            scores=ScoreTable(text, [text], [[text, text]], [[text, text]]),
-            gallery=Gallery(text, [entry, entry._replace(picture=None), entry._replace(words=[])], 1, 0),
-            words=[WordUse(text, 0, text, [WordShare(text, 1.0, 1.0)], [[text, text]], [[text, text]])],
+            data=table,
+            scores=ScoreTables(text, table, table),
+            gallery=Gallery(text, [entry, entry._replace(picture=None), entry._replace(words=[])], 1),
+            words=[WordUse(text, [WordShare(text, 1.0, 1.0)], table, table)],
             gradients=chart,
-            comparison=Comparison(
-                text, [text], [[text, text]], [CaptionDifference(text, None, [(text, text, 1.0)], [text])]
-            ),
+            comparison=Comparison(text, table, [CaptionDifference(text, None, [(text, text, 1.0)], [text])]),
         )
     )
 

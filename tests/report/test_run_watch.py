@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.report.training_progress import (
+from captioner.report.run_watch import (
     ENDINGS,
     LOCKS,
     QUIET,
