@@ -36,7 +36,6 @@ SLOW = (
     "cli/test_cli_mpi.py",
     "cli/test_cli_mpi_photographs.py",
     "cli/test_cli_report.py",
-    "cli/test_cli_serve.py",
     "cli/test_closed_streams.py",
     "cli/test_core_only.py",
     "cli/test_interrupts.py",

@@ -23,7 +23,7 @@ from captioner.report.template import load_script, render
 from captioner.serve.limits import RequestError, stopping
 from captioner.serve.security import App, security_headers
 from captioner.serve.service import CaptionResult, Service, Workers
-from captioner.serve.upload import Memory, receive
+from captioner.serve.upload import Body, Memory, receive
 from captioner.storage.strict_json import to_json
 
 FAILURE = "internal error while captioning this photograph; the server's stderr has the reason"
@@ -65,10 +65,9 @@ class Site:
         """Caption the photograph of the form, and return the page with it."""
         options: dict[str, str] = {}
         try:
-            result = await self._captioned(request, True, options)
+            return self._page(options, await self._captioned(request, True, options))
         except RequestError as refusal:
             return self._page(options, refusal=refusal)
-        return self._page(options, result)
 
     async def caption(self, request: Request) -> Response:
         """Caption a photograph, and return the JSON object of `captioner sample --json`."""
@@ -95,7 +94,7 @@ class Site:
 
         Raises: RequestError.
         """
-        with self.memory.body() as body:
+        with Body(self.memory) as body:
             try:
                 upload = await receive(request, body, self.limits)
                 options.update(upload.options)
@@ -127,11 +126,11 @@ class Site:
 
     def _page(
         self,
-        given: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
         result: CaptionResult | None = None,
         refusal: RequestError | None = None,
     ) -> Response:
-        """Return the page with the options that were `given`, and the captioned photograph or a problem."""
+        """Return the page with the options of a request, and its captioned photograph or a problem."""
         service = self.service
         page = render(
             "serve.html",
@@ -144,8 +143,8 @@ class Site:
             fields=service.options.fields(),
             has_attention=service.options.has_attention,
             accept=",".join(("image/*", *sorted(HEIC_SUFFIXES))),
-            given=given or {},
-            attention=service.options.has_attention and (given is None or "attention" in given),
+            options=options or {},
+            attention=service.options.has_attention and (options is None or "attention" in options),
             result=None if result is None else _values(result),
             problem="" if refusal is None else refusal.reason,
         )

@@ -50,7 +50,7 @@ class DecodingOptions:
 
     def __init__(self, captioner: Captioner) -> None:
         config = captioner.loaded.config
-        self.own = config.decode
+        self.defaults = config.decode
         self.has_attention = captioner.loaded.meta.region_dim > 0
         of_decoding = (option for option in options() if option.path.startswith(SECTION))
         self.options: Mapping[str, Option] = {
@@ -58,7 +58,7 @@ class DecodingOptions:
             for option in (N_BEST, ATTENTION, *of_decoding)
             if captioner.reranker or option.path != "decode.consensus"
         }
-        self._caps = {name: max(cap, getattr(self.own, name)) for name, cap in CAPS.items()}
+        self._caps = {name: max(cap, getattr(self.defaults, name)) for name, cap in CAPS.items()}
         text = dump(config)
         self._parse = lru_cache(256)(lambda overrides: parse(text, MODEL, overrides).decode)
 
@@ -67,9 +67,9 @@ class DecodingOptions:
 
         Raises: RequestError for an option that is unknown, invalid or without effect.
         """
-        texts = {name: text.strip() for name, text in texts.items() if text.strip()}
+        texts = {name: text.strip() for name, text in sorted(texts.items()) if text.strip()}
         values = {name: self._value(name, text) for name, text in texts.items()}
-        overrides = (f"{SECTION}{name}={texts[name]}" for name in sorted(texts.keys() - {"n_best", "attention"}))
+        overrides = (f"{SECTION}{name}={text}" for name, text in texts.items() if name not in ("n_best", "attention"))
         try:
             decode = self._parse(tuple(overrides))
         except ConfigError as error:
@@ -90,12 +90,17 @@ class DecodingOptions:
 
     def fields(self) -> list[Field]:
         """Return the fields of the form, apart from the checkbox for attention."""
-        return [self._field(name, option) for name, option in self.options.items() if option is not ATTENTION]
-
-    def _field(self, name: str, option: Option) -> Field:
-        choices = ("true", "false") if option.kind is bool else option.choices
-        default = write(option, getattr(self.own, name, option.default))
-        return Field(name, option.doc, default, choices, KEYBOARDS.get(option.kind, "text"))
+        return [
+            Field(
+                name,
+                option.doc,
+                write(option, getattr(self.defaults, name, option.default)),
+                ("true", "false") if option.kind is bool else option.choices,
+                KEYBOARDS.get(option.kind, "text"),
+            )
+            for name, option in self.options.items()
+            if option is not ATTENTION
+        ]
 
 
 def invalid(error: ConfigError) -> RequestError:

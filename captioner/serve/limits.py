@@ -56,8 +56,3 @@ def busy(reason: str) -> RequestError:
 def stopping() -> RequestError:
     """Return the refusal of a server that was stopped."""
     return busy("the server is stopping")
-
-
-def megabytes(count: int) -> str:
-    """Write a number of bytes, such as `20 MB`."""
-    return f"{count / 1e6:.3g} MB"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from itertools import chain
 from typing import Any
 
 from captioner.serve.limits import RequestError
@@ -59,7 +60,8 @@ class Guard:
 
         app = self._app
         try:
-            if len(scope["raw_path"]) + len(scope["query_string"]) + _size(scope["headers"]) > MAX_HEADERS:
+            parts = [scope["raw_path"], scope["query_string"], *chain.from_iterable(scope["headers"])]
+            if sum(map(len, parts)) > MAX_HEADERS:
                 raise RequestError(431, f"expected a URL and headers of at most {MAX_HEADERS:,} bytes, got more")
             self.check(scope["method"], scope["headers"])
         except RequestError as refusal:
@@ -68,37 +70,25 @@ class Guard:
 
     def check(self, method: str, headers: list[tuple[bytes, bytes]]) -> None:
         """Check the headers of a request. Raises: RequestError."""
-        values: dict[str, str] = {}
-        for name, value in headers:
-            key = name.decode("latin-1")
-            if key in ("host", "origin") and key in values:
-                raise RequestError(400, f"expected one header {key.title()}, got several")
-            values[key] = value.decode("latin-1")
-        host = values.get("host", "")
-        if not self._is_own(host_name(host)):
+        names = [name for name, _ in headers]
+        for key in (b"host", b"origin"):
+            if names.count(key) > 1:
+                raise RequestError(400, f"expected one header {key.decode().title()}, got several")
+        values = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        host = values.get("host", "").lower()
+        name = host_name(host)
+        if not name or not (name in self._hosts or (self._any_address and is_address(name))):
             raise RequestError(421, "Host: not a name of this server; use the address that it printed, or --allow-host")
         site, origin = values.get("sec-fetch-site"), values.get("origin")
-        if site not in (None, "same-origin", "none"):
-            # a link to the page on another site is harmless
-            is_link = method == "GET" and values.get("sec-fetch-dest") == "document"
-            if not is_link:
-                raise RequestError(403, "requests of other web sites are not accepted")
-        # With the policy no-referrer, a form of the page itself has the origin null; a browser vouches for it.
-        is_own_form = origin == "null" and site == "same-origin"
-        if origin is not None and not is_own_form and origin.lower() not in self._origins(host.lower()):
+        is_link = method == "GET" and values.get("sec-fetch-dest") == "document"  # on another site; it is harmless
+        if site not in (None, "same-origin", "none") and not is_link:
+            raise RequestError(403, "requests of other web sites are not accepted")
+        # this server has no TLS; a reverse proxy in front may have it
+        schemes = ("http", "https") if name in self._hosts - LOOPBACK else ("http",)
+        # with the policy no-referrer, a form of the page itself has the origin null; a browser vouches for it
+        is_form_of_page = origin == "null" and site == "same-origin"
+        if origin is not None and not is_form_of_page and origin.lower() not in {f"{s}://{host}" for s in schemes}:
             raise RequestError(403, "Origin: requests of other web sites are not accepted")
-
-    def _origins(self, host: str) -> set[str]:
-        """Return the origins of pages of this server, which has no TLS; a reverse proxy in front may have it."""
-        is_proxied = host_name(host) in self._hosts - LOOPBACK
-        return {f"{scheme}://{host}" for scheme in (("http", "https") if is_proxied else ("http",))}
-
-    def _is_own(self, name: str) -> bool:
-        return bool(name) and (name in self._hosts or (self._any_address and is_address(name)))
-
-
-def _size(headers: list[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) for name, value in headers)
 
 
 def security_headers(policy: str = DENY_ALL) -> dict[str, str]:

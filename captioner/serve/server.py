@@ -9,6 +9,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
@@ -31,7 +32,6 @@ REASONS = {
     errno.EADDRNOTAVAIL: "not an address of this machine; try --host 127.0.0.1",
 }
 HEADERS_OF_REQUEST, READING = "send the headers of a request", "read the response"
-STATUS = {400: "Bad Request", 503: "Service Unavailable"}
 
 
 class Protocol(H11Protocol):
@@ -82,10 +82,10 @@ class Protocol(H11Protocol):
     def _refuse(self, status: int, reason: str) -> None:
         """Return an error without the application, and close the connection."""
         body = f"{json.dumps({'error': reason})}\n".encode()
-        size = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
-        headers = {**size, **security_headers()}
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self.transport.write(f"HTTP/1.1 {status} {STATUS[status]}\r\n{head}\r\n".encode() + body)
+        about = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
+        lines = [f"{name}: {value}" for name, value in {**about, **security_headers()}.items()]
+        head = "\r\n".join((f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *lines, "", ""))
+        self.transport.write(head.encode() + body)
         self.transport.close()
 
     def _start(self, what: str) -> None:

@@ -101,8 +101,8 @@ class CaptionResult(NamedTuple):
 
     caption: Caption
     seconds: dict[str, float]
-    preview: str = ""
-    square: str = ""
+    preview: str
+    square: str
 
 
 class Service:
@@ -115,14 +115,13 @@ class Service:
         # block others that wait for its pixels.
         self._budget = Budget(limits.workers * limits.max_pixels)
 
-    def caption(self, upload: Upload, with_pictures: bool = False, submitted: float | None = None) -> CaptionResult:
+    def caption(self, upload: Upload, with_pictures: bool, submitted: float) -> CaptionResult:
         """Caption a photograph that was `submitted` at a time of `time.perf_counter`, with pictures for a page.
 
         Raises: RequestError for a photograph that cannot be read, or for its options; CaptionerError for a failure of
         the model, whose message may contain paths.
         """
-        began = time.perf_counter()
-        seconds = {"queue": began - (submitted or began)}
+        seconds = {"queue": time.perf_counter() - submitted}
         decoding = self.options.decoding(upload.options)
         with _timed(seconds, "photograph"):
             prepared, preview, square = self._decode(upload, with_pictures, decoding.attention)

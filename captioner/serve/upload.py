@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from captioner.errors import printable
-from captioner.serve.limits import Limits, RequestError, busy, megabytes
+from captioner.serve.limits import Limits, RequestError, busy
 
 PHOTO, NAME = "photo", "image"
 """The form field of the photograph, and the option that names a photograph that is the body itself."""
@@ -57,22 +57,18 @@ class Memory:
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0
 
-    @contextmanager
-    def body(self) -> Iterator[Body]:
-        """Count the bytes of one body until the end of a `with` block."""
-        body = Body(self)
-        try:
-            yield body
-        finally:
-            body.release()
-
 
 class Body:
-    """The part of a body that has arrived; it counts in the memory until `release`."""
+    """The part of a body that has arrived; it counts in the memory until `release`, or the end of a `with` block."""
 
     def __init__(self, memory: Memory) -> None:
-        self.content, self.is_complete, self.size = bytearray(), False, 0
-        self._memory = memory
+        self.content, self.size, self._memory = bytearray(), 0, memory
+
+    def __enter__(self) -> Body:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def add(self, chunk: bytes) -> None:
         """Add what follows. Raises: RequestError if all bodies together are too large."""
@@ -93,27 +89,27 @@ async def receive(request: Request, body: Body, limits: Limits) -> Upload:
 
     Raises: RequestError; ClientDisconnect.
     """
+    chunks = request.stream()
     try:
-        await _read(request, body, limits)
+        await _read(request, chunks, body, limits)
     except RequestError as error:
         body.release()
         # a slow client had its time, and one that sent `Expect` waits for permission to send
-        if not body.is_complete and error.status != TOO_SLOW and not request.headers.get("expect"):
+        if error.status != TOO_SLOW and not request.headers.get("expect"):
             with suppress(TimeoutError):
-                await asyncio.wait_for(_discard(request), DISCARD_SECONDS)
+                await asyncio.wait_for(_discard(chunks), DISCARD_SECONDS)
         raise
     content, body.content = bytes(body.content), bytearray()  # one copy, which counts until the release
     return _parse(request, content, limits)
 
 
-async def _read(request: Request, body: Body, limits: Limits) -> None:
+async def _read(request: Request, chunks: AsyncIterator[bytes], body: Body, limits: Limits) -> None:
     length = request.headers.get("content-length", "0")
     if len(length) > 15 or int(length) > limits.max_request:
         raise _too_large(limits)
     try:
         async with asyncio.timeout(limits.receive_seconds):
-            while not body.is_complete:
-                chunk, body.is_complete = await _next(request)
+            async for chunk in chunks:
                 if body.size + len(chunk) > limits.max_request:
                     raise _too_large(limits)
                 body.add(chunk)
@@ -122,19 +118,12 @@ async def _read(request: Request, body: Body, limits: Limits) -> None:
         raise RequestError(TOO_SLOW, f"the photograph did not arrive within {seconds}; try a smaller one") from None
 
 
-async def _discard(request: Request) -> None:
-    left, is_last = DISCARDED, False
-    while left > 0 and not is_last:
-        chunk, is_last = await _next(request)
+async def _discard(chunks: AsyncIterator[bytes]) -> None:
+    left = DISCARDED
+    async for chunk in chunks:
         left -= len(chunk)
-
-
-async def _next(request: Request) -> tuple[bytes, bool]:
-    """Return the next bytes of a body, and whether they are the last."""
-    message = await request.receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    return message.get("body", b""), not message.get("more_body", False)
+        if left <= 0:
+            return
 
 
 def _parse(request: Request, body: bytes, limits: Limits) -> Upload:
@@ -179,9 +168,8 @@ def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _too_large(limits: Limits) -> RequestError:
-    return RequestError(
-        413, f"expected a photograph of at most {megabytes(limits.max_bytes)}, got more; make it smaller"
-    )
+    most = f"{limits.max_bytes / 1e6:.3g} MB"
+    return RequestError(413, f"expected a photograph of at most {most}, got more; make it smaller")
 
 
 def boundary_of(content_type: str) -> bytes | None:
@@ -195,24 +183,19 @@ def parse_form(body: bytes, boundary: bytes) -> Iterator[Part]:
 
     Raises: ValueError for a body that is incomplete or not a form, or has too many parts.
     """
-    delimiter, at = b"--" + boundary, 0
-    if not body.startswith(delimiter):
-        at = body.find(b"\r\n" + delimiter) + 2
-        if at < 2:
-            raise ValueError("the boundary is missing")
-    for number in range(MAX_PARTS + 1):
-        at += len(delimiter)
-        if body[at : at + 2] == b"--":
+    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary, MAX_PARTS + 1)
+    if not parts:
+        raise ValueError("the boundary is missing")
+    for number, part in enumerate(parts):
+        if part.startswith(b"--"):
             return
-        start = body.find(b"\r\n", at, at + MAX_PART_HEADERS) + 2
-        middle = body.find(b"\r\n\r\n", start - 2, start + MAX_PART_HEADERS)
-        end = body.find(b"\r\n" + delimiter, max(middle + 2, 0))
-        if start < 2 or middle < 0 or end < 0:
+        headers, blank_line, content = part.partition(b"\r\n\r\n")
+        if not blank_line or len(headers) > MAX_PART_HEADERS:
             raise ValueError("a part is incomplete")
         if number == MAX_PARTS:
             raise ValueError(f"it has more than {MAX_PARTS} parts")
-        yield Part(*_disposition(body[start:middle]), body[middle + 4 : end])
-        at = end + 2
+        yield Part(*_disposition(headers), content)
+    raise ValueError("a part is incomplete")
 
 
 def _disposition(headers: bytes) -> tuple[str, str | None]:

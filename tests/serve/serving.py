@@ -6,6 +6,8 @@ import http.client
 import io
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +24,8 @@ from captioner.images.photo import MAX_SCANS
 from faults.photographs import with_scans
 
 BOUNDARY = "a-boundary"
+WAYS = ("body", "form")
+"""How a photograph is sent."""
 
 
 class Answer(NamedTuple):
@@ -37,10 +41,10 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
     @property
-    def error(self) -> str:
+    def problem(self) -> tuple[int, str]:
+        """The status and the message of an error."""
         assert self.json.keys() == {"error"}
-        message: str = self.json["error"]
-        return message
+        return self.status, self.json["error"]
 
 
 class Served(NamedTuple):
@@ -55,9 +59,7 @@ class Served(NamedTuple):
         assert port is not None
         return port
 
-    def request(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    def request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, dict(headers or {}))
@@ -67,26 +69,34 @@ class Served(NamedTuple):
         finally:
             connection.close()
 
-    def caption(self, photo: bytes, **options: object) -> Answer:
-        """Send a photograph as the body, with options in the query."""
-        return self.request("POST", f"/caption?{urlencode(options)}", photo)
+    def caption(self, photo: bytes, name: str = "", way: str = "body", **options: object) -> Answer:
+        """Send a photograph as the body, with options in the query, or in a form."""
+        if way == "form":
+            return self.send_form("/caption", photo, name, **options)
+        return self.request("POST", f"/caption?{urlencode({**options, 'image': name})}", photo)
 
     def send_form(self, path: str, photo: bytes | None, name: str = "photo.png", **options: object) -> Answer:
         """Send the form of the page."""
         headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
         return self.request("POST", path, form(photo, name, **options), headers)
 
-    def health(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.request("GET", "/healthz").json
-        return found
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def wait_until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until the answer of /healthz is as expected."""
         deadline = time.monotonic() + 60
-        while not holds(health := self.health()):
+        while not holds(health := self.request("GET", "/healthz").json):
             assert time.monotonic() < deadline, health
             time.sleep(0.01)
         return health
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal; return the exit code, and what was printed to stderr."""
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=60)
+        assert not out
+        return self.process.returncode, err
 
 
 def form(photo: bytes | None, name: str = "photo.png", **options: object) -> bytes:

@@ -13,14 +13,14 @@ class Parsed(HTMLParser):
 
     def __init__(self, page: bytes) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, Any]]] = []
+        self.elements: list[tuple[str, dict[str, Any]]] = []
         self.feed(page.decode())
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
     def all(self, tag: str) -> list[dict[str, Any]]:
-        return [attributes for name, attributes in self.found if name == tag]
+        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def test_the_form_has_the_options_of_sample(server: Served) -> None:
@@ -41,7 +41,7 @@ def test_the_answer_to_the_form_is_a_page_with_the_caption(server: Served, photo
     text = answer.body.decode()
     assert "&lt;b&gt;.png" in text
     assert "<b>" not in text
-    assert all(f"<td>{one['caption']}</td>" in text for one in expected["candidates"])
+    assert all(f"<td>{candidate['caption']}</td>" in text for candidate in expected["candidates"])
     page = Parsed(answer.body)
     (image,) = page.all("img")[:1]
     assert image["alt"] == expected["caption"]

@@ -1,0 +1,175 @@
+"""captioner serve: its address, its messages, and its end by a signal, also while requests are pending."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from serving import Answer, Served, served
+
+from captioner.serve.security import security_headers
+from captioner.storage import checkpoint
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+HALF = b"POST /caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nG"
+"""A request whose body is incomplete."""
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_the_server(number: int, photo_run: Path) -> None:
+    with served(photo_run) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        assert server.stop(number) == (128 + number, "Ctrl-C stops the server\n")
+
+
+def test_a_port_that_is_taken(photo_run: Path, cli: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        cli("serve", photo_run, "--port", port).failed(
+            1,
+            f"captioner: http://127.0.0.1:{port}/: port in use by another program; choose another with --port, "
+            "or any free one with --port 0\n",
+        )
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7", "a" * 80])
+def test_a_host_that_is_none_of_this_machine(host: str, photo_run: Path, cli: Callable[..., Any]) -> None:
+    done = cli("serve", photo_run, "--host", host, "--port", 0)
+    assert done.code in (1, 2)
+    done.failed(done.code, "try --host 127.0.0.1\n")
+
+
+def test_an_unknown_run(cli: Callable[..., Any], tmp_path: Path) -> None:
+    cli("serve", tmp_path / "nothing", "--port", 0).failed(1, f"captioner: {tmp_path / 'nothing'}")
+
+
+def test_a_model_without_a_known_encoder(coco_run: Path, cli: Callable[..., Any]) -> None:
+    cli("serve", coco_run, "--port", 0).failed(2, "which is not a known encoder; try --encoder")
+
+
+def test_an_option_that_is_not_used(photo_run: Path, cli: Callable[..., Any]) -> None:
+    cli("serve", photo_run, "-o", "train.epochs=3").failed(2, "has no effect on serve")
+
+
+@pytest.mark.parametrize("module", ["starlette", "uvicorn", "jinja2", "PIL"])
+def test_a_missing_library(module: str, photo_run: Path, shell: Callable[..., Any]) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None\nfrom captioner.cli import main\nmain()"
+    done = shell("serve", photo_run, "--port", 0, code=code)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"captioner: needs {module}")
+    assert " install " in line
+
+
+def test_a_host_in_the_network_is_warned_of(photo_run: Path) -> None:
+    with served(photo_run, "--host", "0.0.0.0") as server:
+        assert server.url.startswith("http://0.0.0.0:")
+        _, err = server.stop()
+    assert err.splitlines()[0] == (
+        "captioner: warning: --host 0.0.0.0: everyone who can reach this machine can use the server, unencrypted"
+    )
+
+
+def test_a_failure_of_the_model_is_reported_to_the_operator_alone(
+    photo_run: Path, photograph: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(photo_run, tmp_path / "run"))
+    saved = checkpoint.load(run / "best.h5")
+    for name in ("b_vocab", "W_vocab"):
+        saved.params[name][...] = np.float32(3e38)
+    checkpoint.save(run / "best.h5", saved)
+    with served(run) as server:
+        status, error = server.caption(photograph.read_bytes()).problem
+        _, err = server.stop()
+    assert status == 500
+    assert error.startswith("internal error while captioning this photograph")
+    assert str(tmp_path) not in error
+    assert f"captioner: {run / 'best.h5'}: expected finite log-probabilities" in err
+    assert "Traceback" not in err
+
+
+SLOW = """
+import sys, time
+from captioner.serve import server
+from captioner.serve.service import Service
+server.GRACE = {grace}
+caption = Service.caption
+def slow(*arguments):
+    print("begun", file=sys.stderr, flush=True)
+    while not {ends}:
+        time.sleep(0.05)
+    sys.stdin.read(1)
+    return caption(*arguments)
+Service.caption = slow
+from captioner.cli import main
+main()
+"""
+"""The command, whose photographs take until a byte arrives on stdin, or for ever."""
+
+
+@contextmanager
+def busy(run: Path, photo: bytes, ends: bool, grace: int) -> Iterator[tuple[Served, Future[Answer], Future[Answer]]]:
+    """A server with a request that runs and one that waits."""
+    code = SLOW.format(ends=ends, grace=grace)
+    with served(run, "--workers", 1, code=code, stdin=subprocess.PIPE) as server, ThreadPoolExecutor(2) as pool:
+        runs = pool.submit(server.caption, photo)
+        server.wait_until(lambda health: health["running"] == 1)
+        waits = pool.submit(server.caption, photo)
+        server.wait_until(lambda health: health["waiting"] == 1)
+        yield server, runs, waits
+
+
+def connect_for_ever(server: Served) -> None:
+    while True:  # the socket is closed a moment after the signal
+        server.connect().close()
+
+
+def assert_refused(answer: Answer) -> None:
+    assert answer.problem == (503, "the server is stopping; try again later")
+    assert answer.headers["retry-after"] == "5"
+    assert answer.headers.items() >= {name.lower(): value for name, value in security_headers().items()}.items()
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_waits_is_refused_at_once_and_what_runs_is_finished(
+    number: int, photo_run: Path, photograph: Path
+) -> None:
+    with busy(photo_run, photograph.read_bytes(), True, 60) as (server, runs, waits), server.connect() as sender:
+        sender.sendall(HALF)
+        server.wait_until(lambda health: True)  # so that the request has begun
+        server.process.send_signal(number)
+        assert_refused(waits.result(60))
+        assert not runs.done()
+        with pytest.raises(ConnectionRefusedError):
+            connect_for_ever(server)
+        assert server.process.stdin is not None
+        server.process.stdin.write("xx")
+        server.process.stdin.flush()
+        assert runs.result(60).status == 200
+        sender.sendall(b"IF")
+        assert sender.recv(1000).startswith(b"HTTP/1.1 422")
+        assert server.process.wait(60) == 128 + number
+
+
+@POSIX
+def test_what_runs_longer_is_refused_too(photo_run: Path, photograph: Path) -> None:
+    with busy(photo_run, photograph.read_bytes(), False, 1) as (server, runs, waits), server.connect() as sender:
+        sender.sendall(HALF)
+        server.wait_until(lambda health: True)
+        server.process.send_signal(signal.SIGTERM)
+        assert_refused(waits.result(60))
+        assert_refused(runs.result(60))
+        assert sender.recv(1000).startswith(b"HTTP/1.1 503 ")
+        assert server.process.wait(60) == 143
+        assert server.process.stderr is not None
+        assert "Traceback" not in server.process.stderr.read()
