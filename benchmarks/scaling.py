@@ -20,7 +20,7 @@ from benchmarks import checks, ours, shapes
 from benchmarks.session import ROOT, Session
 from benchmarks.shapes import Shape
 from captioner.arrays import Array, Batch
-from captioner.data.batches import own_part
+from captioner.data.batches import part_of_rank
 from captioner.layers.dropout import draw_noise
 from captioner.layers.packing import caption_lengths
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -83,7 +83,7 @@ class Dealt:
         self.features, self.captions, self.ranks = features, captions, ranks
 
     def batch(self, step: int, /) -> Batch:
-        part = own_part(self.captions, np.arange(len(self.captions)), shapes.NULL, self.ranks)
+        part = part_of_rank(self.captions, np.arange(len(self.captions)), shapes.NULL, self.ranks)
         rows = slice(None) if part is None else part.rows
         return Batch(self.features[rows], self.captions[rows], part=part)
 

@@ -109,7 +109,7 @@ def _for_argument(context: click.Context, command: str, words: Sequence[str]) ->
 
 def _for_output(words: Sequence[str]) -> str:
     """Suggest the missing option `--output` of `captioner prepare`."""
-    from captioner.data.readers.find_captions import caption_files, caption_files_hint
+    from captioner.data.readers import caption_files, caption_files_hint
 
     for word in sorted(words, key=lambda word: Path(word).suffix.lower() not in DATA_SETS):
         if Path(word).suffix.lower() in DATA_SETS:
@@ -123,7 +123,7 @@ def _for_output(words: Sequence[str]) -> str:
 
 def _prepare_command(source: str) -> str:
     """Return the command that prepares a caption file, or the first caption file of a folder."""
-    from captioner.data.readers.find_captions import caption_files
+    from captioner.data.readers import caption_files
 
     if os.path.isdir(source) or source.endswith("/"):
         source = next(iter(caption_files(source)), os.path.join(source, "captions.csv"))

@@ -62,11 +62,11 @@ class ShuffledBatches:
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, or the part of it that this rank computes."""
         rows = self.rows(step)
-        part = own_part(self.split.captions[rows], self.split.image_idxs[rows], self.null, self.ranks)
+        part = part_of_rank(self.split.captions[rows], self.split.image_idxs[rows], self.null, self.ranks)
         return take(self.split, rows if part is None else rows[part.rows])._replace(part=part)
 
 
-def own_part(captions: Array, images: Array, null: int, ranks: Ranks) -> BatchPart | None:
+def part_of_rank(captions: Array, images: Array, null: int, ranks: Ranks) -> BatchPart | None:
     """Return which captions of a batch this rank computes; None for one process alone, which computes all.
 
     Partitioning the captions in the order of their lengths balances the words of the ranks.
@@ -132,8 +132,8 @@ class PrefetchedBatches:
 
     def batch(self, step: int, /) -> Batch:
         """Return the batch of a step; an exception of its read, prefetched or not, is raised here."""
-        wanted = [step, step + 1] if step + 1 < self._end else [step]
-        self._reads = {one: self._reads.get(one) or self._thread.submit(self._batches.batch, one) for one in wanted}
+        steps = [step, step + 1] if step + 1 < self._end else [step]
+        self._reads = {n: self._reads.get(n) or self._thread.submit(self._batches.batch, n) for n in steps}
         return self._reads.pop(step).result()
 
     def close(self) -> None:

@@ -92,11 +92,11 @@ def read_vocab(path: Path) -> Vocab:
     return vocab
 
 
-def _check_inverse(given: Any, vocab: Vocab, path: Path) -> None:
-    if not isinstance(given, dict):
-        raise DataError(f"{path}: word_to_idx: expected an object, got {quoted(given)}")
-    for word in [*vocab.words, *given]:
-        expected, got = vocab.word_to_idx.get(word), given.get(word)
+def _check_inverse(word_to_idx: Any, vocab: Vocab, path: Path) -> None:
+    if not isinstance(word_to_idx, dict):
+        raise DataError(f"{path}: word_to_idx: expected an object, got {quoted(word_to_idx)}")
+    for word in [*vocab.words, *word_to_idx]:
+        expected, got = vocab.word_to_idx.get(word), word_to_idx.get(word)
         if expected != got:
             raise DataError(
                 f"{path}: word_to_idx: {quoted(word)}: expected {expected} as in idx_to_word, got {quoted(got)}"

@@ -69,8 +69,8 @@ class ContiguousFeatures:
 
     def __getitem__(self, rows: Any, /) -> Array:
         wanted = np.asarray(self._numbers[rows])
-        found = np.empty((*wanted.shape, *self.shape[1:]), self.dtype)
-        places: Any = found.reshape(-1).view(np.uint8).reshape(wanted.size, self._size)
+        values = np.empty((*wanted.shape, *self.shape[1:]), self.dtype)
+        places: Any = values.reshape(-1).view(np.uint8).reshape(wanted.size, self._size)
         with convert_hdf5_errors(self._stored.where):
             if isinstance(rows, slice) and rows.step in (None, 1) and wanted.size:
                 self._read(int(wanted[0]), memoryview(places.ravel()))
@@ -78,7 +78,7 @@ class ContiguousFeatures:
                 for row, place in zip(wanted.ravel().tolist(), places, strict=True):
                     self._read(row, memoryview(place))
         self._stored.check_unchanged()
-        return found
+        return values
 
     def _read(self, row: int, into: memoryview) -> None:
         start = self._offset + row * self._size
@@ -106,11 +106,11 @@ class SelectedFeatures:
         return len(self._rows), *self._features.shape[1:]
 
     def __getitem__(self, rows: Any, /) -> Array:
-        found = self._features[self._rows[rows]]
+        values = self._features[self._rows[rows]]
         with np.errstate(over="ignore"):
-            converted = np.asarray(found, self.dtype)
-        if np.isinf(converted).any() and np.isfinite(found).all():
-            largest = np.abs(found).max()
+            converted = np.asarray(values, self.dtype)
+        if np.isinf(converted).any() and np.isfinite(values).all():
+            largest = np.abs(values).max()
             raise DataError(f"features: expected values in the range of {self.dtype}, got {largest:g}; try float32")
         return converted
 
@@ -137,7 +137,7 @@ def open_features(
 
 def memory_of(*features: Features | None) -> int:
     """Return the MiB of memory that features use, each rounded down; features on disk use none."""
-    return sum(one.nbytes >> 20 for one in features if isinstance(one, np.ndarray))
+    return sum(array.nbytes >> 20 for array in features if isinstance(array, np.ndarray))
 
 
 def standardization(features: Features) -> tuple[Array, Array]:

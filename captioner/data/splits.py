@@ -36,13 +36,8 @@ def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord]
         if caption.split == record.split:
             record.captions.append(caption)
         else:
-            issues.append(
-                Issue(
-                    caption.line,
-                    f"{caption.image:.80}: expected split {record.split or 'none'} as before, got "
-                    f"{caption.split or 'none'}; skipped",
-                )
-            )
+            splits = f"expected split {record.split or 'none'} as before, got {caption.split or 'none'}"
+            issues.append(Issue(caption.line, f"{caption.image:.80}: {splits}; skipped"))
     return list(images.values()), issues
 
 
@@ -56,7 +51,7 @@ def split_randomly(
 
     Raises: DataError when no image would remain for train.
     """
-    ordered = sorted(one.image for one in images)
+    ordered = sorted(record.image for record in images)
     order = (ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered)))
     names = [name for name in order if usable is None or name in usable]
     counts = {split: max(1, round(fraction * len(names))) for split, fraction in fractions.items() if fraction}
@@ -72,7 +67,7 @@ def split_randomly(
         assigned |= dict.fromkeys(names[first : first + count], split)
         first += count
     assigned |= dict.fromkeys(names[first:], "train")
-    return [dataclasses.replace(one, split=assigned[one.image]) for one in images if one.image in assigned]
+    return [dataclasses.replace(record, split=assigned[record.image]) for record in images if record.image in assigned]
 
 
 def split_by_lists(
@@ -82,32 +77,32 @@ def split_by_lists(
 
     Names match as full paths or without folders. A name in two lists, or matching no image or several, is an issue.
     """
-    by_path = {one.image: [one] for one in images}
+    by_path = {record.image: [record] for record in images}
     by_name: dict[str, list[ImageRecord]] = {}
-    for one in images:
-        by_name.setdefault(PurePath(one.image).name, []).append(one)
+    for record in images:
+        by_name.setdefault(PurePath(record.image).name, []).append(record)
     assigned: dict[str, str] = {}
     issues = []
     for split, names in lists.items():
         for number, name in enumerate(names, 1):
             line = f"list of {split}, image {number}"
-            found = by_path.get(name) or by_name.get(PurePath(name).name, [])
-            if not found:
+            matches = by_path.get(name) or by_name.get(PurePath(name).name, [])
+            if not matches:
                 issues.append(Issue(line, f"{name:.80}: no image of this name in the caption files"))
-            elif len(found) > 1:
-                matches = f"{found[0].image:.80} or {found[1].image:.80}"
-                issues.append(Issue(line, f"{name:.80}: ambiguous name: matches {matches}"))
-            elif assigned.setdefault(found[0].image, split) != split:
-                issues.append(Issue(line, f"{name:.80}: is also in the list of {assigned[found[0].image]}"))
-    return [dataclasses.replace(one, split=assigned.get(one.image, one.split)) for one in images], issues
+            elif len(matches) > 1:
+                first, second = matches[0].image, matches[1].image
+                issues.append(Issue(line, f"{name:.80}: ambiguous name: matches {first:.80} or {second:.80}"))
+            elif assigned.setdefault(matches[0].image, split) != split:
+                issues.append(Issue(line, f"{name:.80}: is also in the list of {assigned[matches[0].image]}"))
+    return [dataclasses.replace(record, split=assigned.get(record.image, record.split)) for record in images], issues
 
 
 def group_by_split(images: Iterable[ImageRecord]) -> Iterator[tuple[str, list[ImageRecord]]]:
     """Yield each split with its images: train, val, test, then others by name; images without a split are dropped."""
     splits: dict[str, list[ImageRecord]] = {}
-    for one in images:
-        if one.split is not None:
-            splits.setdefault(one.split, []).append(one)
+    for record in images:
+        if record.split is not None:
+            splits.setdefault(record.split, []).append(record)
     for name in sorted(splits, key=lambda name: (_ORDER.get(name, len(_ORDER)), name)):
         yield name, splits[name]
 

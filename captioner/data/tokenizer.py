@@ -73,7 +73,7 @@ def _split_clitics(word: str) -> list[str]:
     """Split the clitics off the end of a word: i'd've -> i 'd 've."""
     clitics: list[str] = []
     end = len(word)
-    while clitic := next((one for one in CLITICS if len(one) < end and word.endswith(one, 0, end)), None):
+    while clitic := next((c for c in CLITICS if len(c) < end and word.endswith(c, 0, end)), None):
         clitics.append(clitic)
         end -= len(clitic)
         while end and word[end - 1] in _INNER:

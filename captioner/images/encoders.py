@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 from PIL.Image import Image
 
-from captioner.data.scenes.encoder import ENCODER, FEATURES, GRID, REGION, SIDE, encode_regions, first_objects
+from captioner.data.scenes.encoding import ENCODER, FEATURES, GRID, REGION, SIDE, encode_regions, first_objects
 from captioner.errors import DataError, UsageError
 from captioner.images.photo import BYTES, decoded, square
 from captioner.parallel.blas import limit_worker

@@ -96,10 +96,10 @@ def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | 
     if job.options.regions:
         regions = open_features(path, "regions", max(0, MEMORY_MIB - memory_of(features)), ndim=4)
         check_region_values(regions, features, f"{path}: regions")
-    rows = {one.image: one.row for one in job.images if one.row < count}
-    for one in job.images:
-        if one.row >= count:
-            problem = f"{one.image}: expected a row of {path} below {count:,}, got {one.row:,}"
+    rows = {record.image: record.row for record in job.images if record.row < count}
+    for record in job.images:
+        if record.row >= count:
+            problem = f"{record.image}: expected a row of {path} below {count:,}, got {record.row:,}"
             yield job.leave_out(DataError(problem))
     if not rows:
         raise DataError(f"{path}: expected a row for each image, got {count:,} rows, none of them of an image")
@@ -138,10 +138,9 @@ def encode_images(
         raise UsageError(
             f"--regions: encoder {job.options.encoder or ENCODER} has no regions; use {ENCODER}, or omit --regions"
         )
-    found, missing = locate_photos(job.folder, [one.image for one in job.images])
+    photos, missing = locate_photos(job.folder, [record.image for record in job.images])
     for error in missing.values():
         yield job.leave_out(error)
-    names, paths = list(found), list(found.values())
     dtype = np.dtype(job.options.dtype)
     rows: dict[str, int] = {}
     try:
@@ -151,16 +150,16 @@ def encode_images(
                 yield DiscardedFeatures(store)
             before = 0
             known = ranks.from_rank_0(list(stored.rows))
-            with closing(_share(ranks, encoder, job.options, known, paths)) as encodings:
-                for done, (name, one) in enumerate(zip(names, encodings, strict=True), 1):
-                    if isinstance(one, DataError):
-                        yield job.leave_out(one)
+            with closing(_share(ranks, encoder, job.options, known, list(photos.values()))) as encodings:
+                for done, (name, encoded) in enumerate(zip(photos, encodings, strict=True), 1):
+                    if isinstance(encoded, DataError):
+                        yield job.leave_out(encoded)
                     else:
-                        before += one.features is None
-                        if one.features is not None and one.digest not in stored.rows:
-                            stored.add(one.digest, one.features, one.regions)
-                        rows[name] = stored.rows[one.digest]
-                    yield EncodingProgress(done, len(names), before)
+                        before += encoded.features is None
+                        if encoded.features is not None and encoded.digest not in stored.rows:
+                            stored.add(encoded.digest, encoded.features, encoded.regions)
+                        rows[name] = stored.rows[encoded.digest]
+                    yield EncodingProgress(done, len(photos), before)
             if not rows:
                 raise DataError(f"{job.folder}: expected photographs, got no readable one")
             return ImageFeatures(stored.features(), rows, encoder.identity, dtype, len(missing), stored.regions())
@@ -226,20 +225,20 @@ def _compare(
         raise DataError(
             f"{path}: expected regions {encoder.regions} per image for {encoder.identity}, got {regions.shape[1:]}"
         )
-    found = ((photo, name) for name, photo in find_all(folder, list(rows)).items() if photo)
-    photos = dict(islice(found, COMPARED))
-    for one in encode_photos(encoder, photos, regions=regions is not None):
-        if isinstance(one, DataError):
+    names = dict(islice(((path, name) for name, path in find_all(folder, list(rows)).items() if path), COMPARED))
+    for encoded in encode_photos(encoder, names, regions=regions is not None):
+        if isinstance(encoded, DataError):
             continue
-        for name, given, computed in (("features", features, one.features), ("regions", regions, one.regions)):
-            if given is None or computed is None:
+        row = rows[names[encoded.path]]
+        for name, stored, computed in (("features", features, encoded.features), ("regions", regions, encoded.regions)):
+            if stored is None or computed is None:
                 continue
-            expected = given[rows[photos[one.path]]].astype(np.float64)
+            expected = stored[row].astype(np.float64)
             error = float(np.linalg.norm(expected - computed)) / max(float(np.linalg.norm(computed)), 1e-30)
             if error > TOLERANCE:
                 raise DataError(
                     f"{path}: expected the {name} of {encoder.identity}, got a relative error of {error:.1%} for "
-                    f"{one.path.name}; name the encoder of the features with --encoder"
+                    f"{encoded.path.name}; name the encoder of the features with --encoder"
                 )
 
 

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path, PurePath
 
 from captioner.config.options import Prepare
 from captioner.errors import DataError
-from captioner.preparation.image_records import SplitRecords, parse_source
+from captioner.preparation.image_records import parse_source
 from captioner.storage.files import check_images_folder
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -34,15 +34,15 @@ def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], 
     Raises: DataError when the folder or all photographs are missing.
     """
     check_images_folder(folder, DataError)
-    found = find_all(folder, names)
-    missing = [name for name, path in found.items() if path is None]
+    photos = find_all(folder, names)
+    missing = [name for name, path in photos.items() if path is None]
     below = _below(folder, missing) if missing else {}
     hints = {name: f"; found {below[name]}: names must include subfolders" for name in below}
-    if len(missing) == len(found):
+    if len(missing) == len(photos):
         first = next((name for name in missing if name in below), missing[0])
         hint = f", or include subfolders in the names: found {below[first]}" if below else ""
         raise DataError(
-            f"{folder}: expected photographs, found none of {len(found):,}, such as {first}; "
+            f"{folder}: expected photographs, found none of {len(photos):,}, such as {first}; "
             f"name their folder with --images{hint}"
         )
     errors: dict[str, DataError] = {}
@@ -54,15 +54,7 @@ def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], 
         if is_url(name):
             problem = f"{name}: addresses are unsupported; download the photograph, and use its file name"
         errors[name] = DataError(problem)
-    return {name: path for name, path in found.items() if path is not None}, errors
-
-
-def missing_photos(records: SplitRecords, folder: Path) -> dict[str, DataError]:
-    """Return the images whose photographs are missing, with the errors.
-
-    Raises: as `locate_photos`.
-    """
-    return locate_photos(folder, [record.image for record in chain(*records.splits.values())])[1]
+    return {name: path for name, path in photos.items() if path is not None}, errors
 
 
 def _below(folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -81,18 +73,18 @@ def find_all(folder: Path, names: Sequence[str]) -> dict[str, Path | None]:
     A lone 1.jpg is neither cats/1.jpg nor dogs/1.jpg. A name without an exact match may match one file up to case and
     Unicode normalization (which differs between Linux and macOS).
     """
-    found = {name: find_photo(folder, name) for name in names}
+    exact = {name: find_photo(folder, name) for name in names}
     stems = Counter(PurePath(name).stem for name in dict.fromkeys(names))
-    found = {
+    photos = {
         name: path if path is None or stems[PurePath(name).stem] == 1 or path.parent == (folder / name).parent else None
-        for name, path in found.items()
+        for name, path in exact.items()
     }
-    if None not in found.values():
-        return found
+    if None not in photos.values():
+        return photos
     listing = cache(_listing)
-    similar = {name: _find_similar(folder, name, listing) for name, path in found.items() if path is None}
-    taken = Counter([*found.values(), *similar.values()])
-    return {name: path or (similar[name] if taken[similar[name]] == 1 else None) for name, path in found.items()}
+    similar = {name: _find_similar(folder, name, listing) for name, path in photos.items() if path is None}
+    taken = Counter([*photos.values(), *similar.values()])
+    return {name: path or (similar[name] if taken[similar[name]] == 1 else None) for name, path in photos.items()}
 
 
 def find_photo(folder: Path, name: str) -> Path | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from captioner.config.options import Prepare
@@ -65,7 +67,7 @@ def usable_splits(records: SplitRecords, usable: Container[str], options: Prepar
     images: Iterable[ImageRecord] = (
         split_randomly(records.unsplit, _fractions(options), options.seed, usable)
         if records.unsplit
-        else (one for images in records.splits.values() for one in images if one.image in usable)
+        else (record for record in chain(*records.splits.values()) if record.image in usable)
     )
     splits = dict(group_by_split(images))
     if "train" not in splits:
@@ -88,15 +90,15 @@ def _read_records(
             raise DataError(f"{issue}; without --strict, it is skipped and counted")
         issues.append(issue)
 
-    def valid(found: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
-        for one in map(_validate, found):
-            if isinstance(one, Issue):
-                report(one)
+    def valid(records: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
+        for record in map(_validate, records):
+            if isinstance(record, Issue):
+                report(record)
             else:
-                yield one
+                yield record
 
-    found = (one for split, path in map(parse_source, sources) for one in read_captions(path, columns, split))
-    images, conflicts = group_by_image(valid(found))
+    records = chain.from_iterable(read_captions(path, columns, split) for split, path in map(parse_source, sources))
+    images, conflicts = group_by_image(valid(records))
     for issue in conflicts:
         report(issue)
     if not images:
@@ -109,8 +111,8 @@ def _read_records(
         for issue in conflicts:
             report(issue)
         if "train" not in names:
-            images = [one if one.split else _in_train(one) for one in images]
-    elif not any(one.split for one in images):
+            images = [dataclasses.replace(record, split=record.split or "train") for record in images]
+    elif not any(record.split for record in images):
         unsplit = images
         images = split_randomly(images, _fractions(options), options.seed)
     splits, where = dict(group_by_split(images)), ", ".join(sources)
@@ -119,9 +121,9 @@ def _read_records(
     if "train" not in splits:
         raise DataError(f"{where}: expected images in the split train, got {', '.join(splits) or 'none'}")
     for name, members in splits.items():
-        check_texts([one.image for one in members], f"{where}: {name} images")
-        check_texts([caption.text for one in members for caption in one.captions], f"{where}: {name} texts")
-    return SplitRecords(splits, issues, sum(one.split is None for one in images), unsplit)
+        check_texts([record.image for record in members], f"{where}: {name} images")
+        check_texts([caption.text for record in members for caption in record.captions], f"{where}: {name} texts")
+    return SplitRecords(splits, issues, sum(record.split is None for record in images), unsplit)
 
 
 def caption_words(caption: CaptionRecord) -> list[str]:
@@ -141,11 +143,6 @@ def _validate(record: CaptionRecord | Issue) -> CaptionRecord | Issue:
     if special := set(words) & set(SPECIAL):
         return Issue(record.line, f"caption: {min(special)} is a special token, not a word")
     return record
-
-
-def _in_train(one: ImageRecord) -> ImageRecord:
-    one.split = "train"
-    return one
 
 
 def parse_source(source: str) -> tuple[str | None, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
-from captioner.preparation.find_photos import missing_photos, photo_folder
+from captioner.preparation.find_photos import locate_photos, photo_folder
 from captioner.preparation.image_records import read_records, reporting_issues
 from captioner.preparation.load_corpus import build_corpus, source_kind, source_of
 from captioner.preparation.prepare import summarize_records
@@ -56,7 +57,7 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
     unreadable: list[DataError] = []
     if not options.features:
         try:
-            missing = missing_photos(records, folder)
+            missing = locate_photos(folder, [record.image for record in chain(*records.splits.values())])[1]
             unreadable = list(missing.values())
         except DataError as error:  # all photographs are missing: check the captions anyway
             unreadable = [error]

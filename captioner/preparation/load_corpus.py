@@ -1,10 +1,10 @@
-"""Load the data set that a config describes, or that a path names."""
+"""Load the data set that a config describes, or that a path names, as a `Corpus`."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +13,14 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.config.options import Config, Data
 from captioner.data.corpus import Corpus, Split
-from captioner.data.cs231n import CAPTIONS, VOCAB
-from captioner.data.prepared import SEAL
-from captioner.data.sources import SOURCES
+from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
+from captioner.data.prepared import SEAL, prepared
+from captioner.data.scenes import scenes
 from captioner.errors import DataError, UsageError
 from captioner.model.attention import ATTENTIONS
+
+SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n, "prepared": prepared}
+"""Sources by config name, each a function (root, memory_mib, regions, **options of its config section) -> Corpus."""
 
 REGIONS_REMEDIES: Mapping[str, str] = {
     "prepared": "prepare the data set again with --regions, or use a model without attention",

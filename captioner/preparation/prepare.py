@@ -87,22 +87,24 @@ def prepare(
     images = records.unsplit or list(chain(*records.splits.values()))
     folder = photo_folder(sources, options)
     job = EncodingJob(images, options, encoder_options or {}, folder, strict, [])
-    found = yield from (read_features(job, options.features) if options.features else encode_images(job, store, ranks))
-    corpus, counts = assemble(records, found, options)
-    unreadable = len(job.images) - len(found.rows) - found.missing
+    encoding = read_features(job, options.features) if options.features else encode_images(job, store, ranks)
+    features = yield from encoding
+    corpus, counts = assemble(records, features, options)
+    unreadable = len(images) - len(features.rows) - features.missing
     counts |= {"skipped": len(records.issues), "omitted": records.omitted}
-    counts |= {"missing": found.missing, "unreadable": unreadable}
+    counts |= {"missing": features.missing, "unreadable": unreadable}
+    files = [parse_source(source)[1] for source in sources]
     about = {
         "made_by": f"captioner {captioner.__version__}",
-        "sources": [{"file": os.path.basename(path), "sha256": sha256_of(path)} for path in _files(sources)],
-        "images": Path(os.path.abspath(job.folder)).as_posix(),
+        "sources": [{"file": os.path.basename(path), "sha256": sha256_of(path)} for path in files],
+        "images": Path(os.path.abspath(folder)).as_posix(),
         "options": {k: v.as_posix() if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
         "counts": counts,
     }
     check_output(output, overwrite, "a data set", SEAL.matches)  # again: encoding may take hours
     write_prepared(output, validate(corpus, str(output)), about)
-    summary = {**summarize(corpus), "counts": counts, "problems": [str(one) for one in job.problems]}
-    del corpus, found  # unmaps the feature store: Windows cannot delete a mapped file
+    summary = {**summarize(corpus), "counts": counts, "problems": [str(problem) for problem in job.problems]}
+    del corpus, features  # unmaps the feature store: Windows cannot delete a mapped file
     store.unlink(missing_ok=True)
     yield Prepared(output, summary)
 
@@ -112,7 +114,7 @@ def summarize_records(records: SplitRecords, options: Prepare, without: Containe
 
     Raises: DataError when train is empty.
     """
-    images = [one.image for one in chain(*records.splits.values()) if one.image not in without]
+    images = [record.image for record in chain(*records.splits.values()) if record.image not in without]
     names = {image: row for row, image in enumerate(images)}
     blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "", np.dtype(np.float32), 0)
     corpus, counts = assemble(records, blank, options)
@@ -124,20 +126,14 @@ def summarize_records(records: SplitRecords, options: Prepare, without: Containe
     }
 
 
-def _files(sources: Sequence[str]) -> list[Path]:
-    return [parse_source(source)[1] for source in sources]
-
-
-def assemble(records: SplitRecords, found: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
+def assemble(records: SplitRecords, features: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
     """Build the corpus of the images with features, and count its words and truncated captions.
 
     Raises: DataError when train is empty, or has no word that is frequent enough.
     """
-    usable = usable_splits(records, found.rows, options)
-    words = {
-        one.image: [caption_words(caption) for caption in one.captions] for images in usable.values() for one in images
-    }
-    train = [caption for one in usable["train"] for caption in words[one.image]]
+    usable = usable_splits(records, features.rows, options)
+    words = {record.image: list(map(caption_words, record.captions)) for record in chain(*usable.values())}
+    train = [caption for record in usable["train"] for caption in words[record.image]]
     vocab = Vocab.build(train, options.min_count, options.max_words)
     if len(vocab) == len(SPECIAL):
         raise DataError(
@@ -146,21 +142,20 @@ def assemble(records: SplitRecords, found: ImageFeatures, options: Prepare) -> t
         )
     splits, truncated = {}, 0
     for name, images in usable.items():
-        captions = [caption for one in images for caption in words[one.image]]
+        captions = [caption for record in images for caption in words[record.image]]
         truncated += sum(len(caption) > options.max_length for caption in captions)
-        rows = np.array([found.rows[one.image] for one in images])
-        regions = None if found.regions is None else SelectedFeatures(found.regions, rows, found.dtype)
+        rows = np.array([features.rows[record.image] for record in images])
+        regions = None if features.regions is None else SelectedFeatures(features.regions, rows, features.dtype)
         splits[name] = Split(
             captions=vocab.encode([caption[: options.max_length] for caption in captions]),
-            image_idxs=np.repeat(np.arange(len(images), dtype=np.int32), [len(one.captions) for one in images]),
-            features=SelectedFeatures(found.features, rows, found.dtype),
-            image_ids=[one.image for one in images],
-            texts=[caption.text for one in images for caption in one.captions],
+            image_idxs=np.repeat(np.arange(len(images), dtype=np.int32), [len(record.captions) for record in images]),
+            features=SelectedFeatures(features.features, rows, features.dtype),
+            image_ids=[record.image for record in images],
+            texts=[caption.text for record in images for caption in record.captions],
             regions=regions,
         )
-    distinct_words = len({word for caption in train for word in caption})
-    return Corpus(vocab, splits, found.encoder), {
+    return Corpus(vocab, splits, features.encoder), {
         "truncated": truncated,
-        "distinct_words": distinct_words,
+        "distinct_words": len({word for caption in train for word in caption}),
         "min_count": options.min_count,
     }

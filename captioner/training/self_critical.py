@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from captioner.arrays import Array, Batch, SharedRows
-from captioner.data.batches import ShuffledBatches, own_part, take
+from captioner.data.batches import ShuffledBatches, part_of_rank, take
 from captioner.data.corpus import read_regions
 from captioner.data.vocabulary import Vocab
 from captioner.decode import Constraints, greedy, sample
@@ -72,7 +72,7 @@ class SelfCritical:
             "advantages": float(np.count_nonzero(weights) / len(weights)),
         }
         captions = np.concatenate([starts, sampled], axis=1)
-        part = own_part(captions, images, vocab.null, ranks)
+        part = part_of_rank(captions, images, vocab.null, ranks)
         kept = np.arange(len(rows)) if part is None else part.rows
         batch = take(self._batches.split, rows[kept])
         return batch._replace(captions=captions[kept], weights=weights[kept], metrics=metrics, part=part)

@@ -23,7 +23,7 @@ from scene_photos import SCENES
 
 from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
-from captioner.data.scenes.encoder import encode
+from captioner.data.scenes.encoding import encode
 from captioner.errors import install_command
 from captioner.inference.load import open_run
 

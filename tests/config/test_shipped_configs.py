@@ -17,7 +17,6 @@ from captioner.data.corpus import Corpus
 from captioner.data.features import MEMORY_MIB
 from captioner.data.prepared import write_prepared
 from captioner.data.readers import Columns
-from captioner.data.sources import SOURCES
 from captioner.errors import ConfigError
 from captioner.images import ENCODERS
 from captioner.inference.decoder import METHODS
@@ -27,6 +26,7 @@ from captioner.model.attention import ATTENTIONS
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.optim.schedules import SCHEDULES
 from captioner.optim.update_rules import UPDATE_RULES
+from captioner.preparation.load_corpus import SOURCES
 from captioner.training.build import OBJECTIVES, OUTPUT_BIASES
 from captioner.training.events import Ended
 from captioner.training.train import train

@@ -18,7 +18,7 @@ from encoded_photos import Colours, check_thread_safety, digest, write
 from onnx_models import model as onnx_model
 from PIL import Image, ImageOps
 
-from captioner.data.scenes.encoder import ENCODER, SIDE, encode, encode_regions
+from captioner.data.scenes.encoding import ENCODER, SIDE, encode, encode_regions
 from captioner.errors import DataError, UsageError, install_command
 from captioner.images import ENCODERS, MAX_PARTS, open_encoder, photo
 from captioner.images import encoders as encoder_module

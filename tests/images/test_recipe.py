@@ -2,7 +2,7 @@
 
 import pytest
 
-from captioner.data.scenes.encoder import ENCODER
+from captioner.data.scenes.encoding import ENCODER
 from captioner.errors import UsageError
 from captioner.images import open_encoder
 from captioner.images.recipe import (

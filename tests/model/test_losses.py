@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_solver import assert_equal, model, split
 
 from captioner.arrays import Array, SharedRows
-from captioner.data.batches import ShuffledBatches, own_part, sequential_batches
+from captioner.data.batches import ShuffledBatches, part_of_rank, sequential_batches
 from captioner.data.corpus import Split
 from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
@@ -54,7 +54,7 @@ def test_the_parts_of_a_batch_add_up(cell: str, captions: int, size: int, weight
     losses, grads = Losses(0.0, 0, 0.0, 0.0), {name: np.zeros_like(w) for name, w in one.params.items()}
     dealt: list[int] = []
     for rank in range(size):
-        part = own_part(ids, images, 0, Rank(rank, size))
+        part = part_of_rank(ids, images, 0, Rank(rank, size))
         assert part is not None
         rows = part.rows
         dealt += rows.tolist()

@@ -18,11 +18,11 @@ import captioner
 from captioner.config.options import Prepare
 from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import example
-from captioner.data.scenes.encoder import ENCODER, FEATURES
+from captioner.data.scenes.encoding import ENCODER, FEATURES
 from captioner.data.summary import summarize
 from captioner.errors import UsageError
 from captioner.preparation.encode import EncodingProgress
-from captioner.preparation.find_photos import REMEDY, missing_photos
+from captioner.preparation.find_photos import REMEDY, locate_photos
 from captioner.preparation.image_records import read_records
 from captioner.preparation.prepare import Prepared, summarize_records
 
@@ -242,6 +242,5 @@ def test_missing_photographs_are_reported_without_decoding(photos: Path) -> None
     (photos / "000.png").write_bytes(b"no photograph")
     (photos / "001.png").unlink()
     records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))
-    assert [str(one) for one in missing_photos(records, photos).values()] == [
-        f"{photos / '001.png'}: photograph not found; {REMEDY}"
-    ]
+    missing = locate_photos(photos, [record.image for record in records.splits["train"] + records.splits["val"]])[1]
+    assert list(map(str, missing.values())) == [f"{photos / '001.png'}: photograph not found; {REMEDY}"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, given_features, made, refusal
 
-from captioner.data.scenes.encoder import ENCODER, FEATURES
+from captioner.data.scenes.encoding import ENCODER, FEATURES
 from captioner.errors import UsageError
 from captioner.images.encoders import ScenesEncoder
 from captioner.images.feature_store import FeatureStore

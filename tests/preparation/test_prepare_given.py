@@ -11,7 +11,7 @@ from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, giv
 
 from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
-from captioner.data.scenes.encoder import ENCODER, FEATURES
+from captioner.data.scenes.encoding import ENCODER, FEATURES
 from captioner.errors import DataError, UsageError
 from captioner.preparation.prepare import prepare
 

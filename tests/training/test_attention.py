@@ -17,7 +17,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.features import ContiguousFeatures
 from captioner.data.prepared import prepared, write_prepared
-from captioner.data.scenes.encoder import ENCODER
+from captioner.data.scenes.encoding import ENCODER
 from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
 from captioner.images.encoders import ScenesEncoder
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run

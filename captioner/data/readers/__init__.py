@@ -1,4 +1,4 @@
-"""Read caption files of any supported format as a stream of `CaptionRecord` and `Issue`."""
+"""Read caption files of any supported format as a stream of `CaptionRecord` and `Issue`, and find them in a folder."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from captioner.data.readers.annotations import coco, karpathy
-from captioner.data.readers.find_captions import caption_files_hint
 from captioner.data.readers.records import SPLITS, CaptionRecord, Columns, Issue, image_name, parse_json, split_name
 from captioner.data.readers.tables import FORMATS, TOKEN, json_entry
 from captioner.errors import DataError, quoted
 from captioner.storage.files import read_bytes, read_text
 
-__all__ = ["CaptionRecord", "Columns", "Issue", "read", "read_list", "split_in_name", "split_name"]
+__all__ = ["CaptionRecord", "Columns", "Issue", "caption_files", "read_captions", "read_list", "split_name"]
 
 LIMIT = 1 << 30
 BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
@@ -66,8 +65,8 @@ def read_captions(
 
 def split_in_name(path: Path) -> str | None:
     """Return the split in a file name such as captions_train2014.json, or None without exactly one."""
-    found = {SPLITS.get(split, split) for split in _SPLIT.findall(path.stem.lower())}
-    return found.pop() if len(found) == 1 else None
+    splits = {SPLITS.get(split, split) for split in _SPLIT.findall(path.stem.lower())}
+    return splits.pop() if len(splits) == 1 else None
 
 
 def read_list(path: Path) -> list[str]:
@@ -120,8 +119,9 @@ def _annotations(path: Path, content: Any, columns: Columns, split: str | None) 
         case dict() if columns.image in content:  # JSON lines with one line
             return json_entry(f"{path.name}:1", content, columns)
         case [dict(), *_]:
-            entries = (json_entry(f"{path.name}: [{number}]", one, columns) for number, one in enumerate(content))
-            return chain.from_iterable(entries)
+            return chain.from_iterable(
+                json_entry(f"{path.name}: [{number}]", entry, columns) for number, entry in enumerate(content)
+            )
         case dict():
             keys = ", ".join(map(quoted, list(content)[:8]))
             raise DataError(f"{path}: {EXPECTED}, got a JSON object with {f'the keys {keys}' if keys else 'no keys'}")
@@ -142,3 +142,48 @@ def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
     if "\0" in image or image.endswith("/"):
         return Issue(record.line, f"image: expected a name, got {quoted(image)}")
     return record._replace(image=image)
+
+
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+OTHERS = (".json", ".txt")
+"""Suffixes of files that have captions only if they look like it."""
+BEGINNING = 4096
+MAX_ENTRIES = 10_000
+MAX_NAMED = 5
+EXAMPLE = (
+    "write a table captions.csv with the first line image,caption and then one line per caption, such as "
+    "dog.jpg,A dog runs"
+)
+
+
+def caption_files_hint(folder: str | os.PathLike[str]) -> str:
+    """Return what to try for a folder in place of a caption file: its caption files, or what one looks like."""
+    paths = caption_files(folder)
+    if not paths:
+        return f"it has no caption file: {EXAMPLE}"
+    if len(paths) == 1:
+        return f"did you mean {paths[0]}?"
+    more = f" or {len(paths) - MAX_NAMED:,} others" if len(paths) > MAX_NAMED else ""
+    return f"name one of its caption files: {', '.join(paths[:MAX_NAMED])}{more}"
+
+
+def caption_files(folder: str | os.PathLike[str]) -> list[str]:
+    """List the files in a folder that may have captions; those named after captions come first."""
+    try:
+        with os.scandir(folder) as entries:
+            paths = sorted(entry.path for entry in islice(entries, MAX_ENTRIES) if entry.is_file())
+    except OSError:
+        return []
+    paths = [path for path in paths if path.lower().endswith(TABLES) or (path.lower().endswith(OTHERS) and _has(path))]
+    return sorted(paths, key=lambda path: "caption" not in os.path.basename(path).lower())
+
+
+def _has(path: str) -> bool:
+    """Return whether a file begins like JSON, like Flickr's token.txt, or like a table with a column of captions."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            beginning = file.read(BEGINNING).lstrip()
+    except OSError:
+        return False
+    header = beginning.partition("\n")[0].lower()
+    return beginning[:1] in ("{", "[") or TOKEN.match(beginning) is not None or "caption" in header

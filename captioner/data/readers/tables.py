@@ -93,12 +93,12 @@ def _column_indices(line: str, names: list[str], header: str, columns: Columns) 
     """
     places: dict[str, int] = {}
     for column, key in _keys(columns):
-        found = [place for place, name in enumerate(names) if name == column]
-        found = found or [place for place, name in enumerate(names) if name.lower() == column.lower()]
-        if len(found) > 1:
+        matches = [place for place, name in enumerate(names) if name == column]
+        matches = matches or [place for place, name in enumerate(names) if name.lower() == column.lower()]
+        if len(matches) > 1:
             raise DataError(f"{line}: expected the column {column} once, got {header!r:.80}; rename the others")
-        if found:
-            places[key] = found[0]
+        if matches:
+            places[key] = matches[0]
     required = ["image", "caption"] + (["split"] if columns.split != Columns().split else [])
     if not set(required) <= set(places):
         raise DataError(

@@ -71,13 +71,13 @@ def fill(template: str, scene: Scene, rng: np.random.Generator) -> list[str]:
     for name, obj in zip("abc", scene.objects, strict=False):
         slots[name] = f"a {obj.size} {obj.colour} {obj.shape}"
         slots["p" + name] = PLACES[obj.row][obj.column]
-    for (one, first), (other, second) in permutations(zip("abc", scene.objects, strict=False), 2):
-        slots[one + other] = relation(first, second, rng)
+    for (name, first), (other, second) in permutations(zip("abc", scene.objects, strict=False), 2):
+        slots[name + other] = relation(first, second, rng)
     return template.format_map(slots).split()
 
 
-def relation(one: SceneObject, other: SceneObject, rng: np.random.Generator) -> str:
+def relation(first: SceneObject, second: SceneObject, rng: np.random.Generator) -> str:
     """Choose a spatial relation that holds between two objects, at random if two hold."""
-    across, down = HORIZONTAL[one.column > other.column], VERTICAL[one.row > other.row]
-    words = [across] * (one.column != other.column) + [down] * (one.row != other.row)
+    across, down = HORIZONTAL[first.column > second.column], VERTICAL[first.row > second.row]
+    words = [across] * (first.column != second.column) + [down] * (first.row != second.row)
     return words[rng.integers(len(words))]

@@ -127,6 +127,6 @@ def is_in_place(obj: SceneObject, place: tuple[int | None, int | None]) -> bool:
     return all(expected is None or third == expected for third, expected in zip(thirds, place, strict=True))
 
 
-def is_in_direction(one: SceneObject, direction: tuple[int, int], other: SceneObject) -> bool:
+def is_in_direction(obj: SceneObject, direction: tuple[int, int], other: SceneObject) -> bool:
     right, down = direction
-    return right * (one.x - other.x) + down * (one.y - other.y) > MIN_DISTANCE
+    return right * (obj.x - other.x) + down * (obj.y - other.y) > MIN_DISTANCE

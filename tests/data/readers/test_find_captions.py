@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.data.readers import read_captions
-from captioner.data.readers.find_captions import caption_files, caption_files_hint
+from captioner.data.readers import caption_files, caption_files_hint, read_captions
 from captioner.errors import DataError
 
 FILES = {

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from captioner.data.scenes.pointing import pointing_game
+from captioner.data.scenes import make_split, pointing_game
+from captioner.data.scenes import scenes as source
 from captioner.data.scenes.scene import CELL, Scene, SceneObject
-from captioner.data.scenes.source import make_split
-from captioner.data.scenes.source import scenes as source
 from captioner.data.vocabulary import Vocab
 
 RED = SceneObject("circle", "red", "large", 0.5 * CELL, 0.5 * CELL)

@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.data.scenes.render import RGB, render
-from captioner.data.scenes.scene import COLOURS, SHAPES, SIDE, SIZES, Scene, SceneObject
+from captioner.data.scenes.scene import COLOURS, RGB, SHAPES, SIDE, SIZES, Scene, SceneObject, render
 
 objects = st.builds(
     SceneObject,

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from captioner import data
 from captioner.data.corpus import validate
-from captioner.data.scenes import example, scenes, source
-from captioner.data.scenes.encoder import BATCH, encode, encode_regions
+from captioner.data.scenes import example, scenes
+from captioner.data.scenes.encoding import BATCH, encode, encode_regions
 from captioner.data.scenes.grammar import PARAPHRASES, WORDS
 from captioner.data.scenes.scene import SPLITS
 
@@ -60,7 +61,7 @@ def test_enlarging_a_split_keeps_its_prefix_and_the_other_splits(corpus):
 def test_pictures_are_encoded_a_batch_at_a_time(monkeypatch):
     sizes = []
     monkeypatch.setattr(
-        source, "encode_regions", lambda pictures: sizes.append(len(pictures)) or encode_regions(pictures)
+        data.scenes, "encode_regions", lambda pictures: sizes.append(len(pictures)) or encode_regions(pictures)
     )
     features = scenes(train=2 * BATCH + 5, val=1, test=1, heldout=1).split("train").features
     assert sizes[:3] == [BATCH, BATCH, 5]

@@ -5,8 +5,7 @@ scene has at most one object per window). The code of a window is its position, 
 object's shape; colour and moments pass through Gaussian radial basis functions. A *linear* map can therefore read
 colour and shape independently, also in unseen combinations.
 
-The codes of all nine windows are the regions of the image, for attention.
-"""
+The codes of all nine windows are the regions of the image, for attention."""
 
 from __future__ import annotations
 
