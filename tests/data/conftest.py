@@ -1,8 +1,8 @@
 """Fixtures of data sets."""
 
 import pytest
-from cs231n_folders import cs231n_folder
 from sealed_sets import ABOUT, WHOLE
+from test_cs231n_source import cs231n_folder
 
 from captioner.data.prepared import write_prepared
 

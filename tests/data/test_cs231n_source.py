@@ -1,16 +1,63 @@
-"""The source cs231n reads a data set in the assignment's layout and rejects invalid files."""
+"""The source cs231n reads a data set in the assignment's layout, and rejects invalid files."""
 
+import json
 import os
 from importlib import import_module
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from cs231n_folders import CAPTIONS, FEATURES, WORDS, change, refusal, write_h5
 
 from captioner.data.cs231n import cs231n, read_folder
 from captioner.data.features import ChunkedFeatures
 from captioner.errors import DataError
+
+WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "cat"]
+CAPTIONS = {
+    "train_captions": np.array([[1, 4, 5, 2], [1, 5, 2, 0], [1, 3, 2, 0]], np.int32),
+    "train_image_idxs": np.array([0, 1, 1], np.int32),
+    "val_captions": np.array([[1, 4, 3, 2]], np.int32),
+    "val_image_idxs": np.array([2], np.int32),
+}
+FEATURES = {
+    "train2014_vgg16_fc7_pca.h5": np.arange(8, dtype=np.float32).reshape(2, 4),
+    "val2014_vgg16_fc7_pca.h5": np.arange(12, dtype=np.float32).reshape(3, 4),
+}
+
+
+def write_h5(path, options=(), **datasets):
+    with h5py.File(path, "w") as file:
+        for name, values in datasets.items():
+            file.create_dataset(name, data=values, **dict(options))
+
+
+@pytest.fixture
+def cs231n_folder(tmp_path):
+    """The folder of the data set, to be changed."""
+    write_h5(tmp_path / "coco2014_captions.h5", **CAPTIONS)
+    for name, values in FEATURES.items():
+        write_h5(tmp_path / name, features=values)
+    vocab = {"idx_to_word": WORDS, "word_to_idx": {word: i for i, word in enumerate(WORDS)}}
+    (tmp_path / "coco2014_vocab.json").write_text(json.dumps(vocab))
+    (tmp_path / "train2014_urls.txt").write_text("http://a/0.jpg\r\nhttp://a/1.jpg\r\n")
+    (tmp_path / "val2014_urls.txt").write_text("http://b/0.jpg\nhttp://b/1.jpg\nhttp://b/2.jpg")
+    return tmp_path
+
+
+def change(folder, **captions):
+    """Replace arrays of the captions."""
+    write_h5(folder / "coco2014_captions.h5", **{**CAPTIONS, **captions})
+
+
+def refusal(folder, **options):
+    """Return the error of reading the folder, with names relative to it."""
+    with pytest.raises(DataError) as caught:
+        cs231n(folder, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(f"{folder}/", "").replace(str(folder), "here")
+
 
 FILES = "coco2014_captions.h5, coco2014_vocab.json, train2014_vgg16_fc7{0}.h5, val2014_vgg16_fc7{0}.h5"
 FLICKR8K = Path(__file__).parents[2] / "../shared/data/flickr8k/cs231n"
@@ -183,3 +230,60 @@ def test_flickr8k_is_equal_from_memory_and_from_the_file(pca, width, dtype):
     assert (train.features.shape, train.features.dtype) == ((6000, width), dtype)
     rows = np.array([5999, 0, 77, 77])
     assert np.array_equal(train.features[rows], part.split("train").features[rows])
+
+
+# --- the vocabulary
+
+
+WORD = "expected a word without spaces, got "
+BAD_VOCABS = {
+    "not json": ("words:\n  - a\n", "invalid JSON: Expecting value: line 1 column 1 (char 0)"),
+    "a list": (json.dumps(WORDS[:1]), "expected an object with the list idx_to_word, got ['<NULL>']"),
+    "no list": ('{"idx_to_word": 3}', "expected an object with the list idx_to_word, got {'idx_to_word': 3}"),
+    "a number": (json.dumps({"idx_to_word": [*WORDS, 7]}), "idx_to_word[6]: " + WORD + "7"),
+    "nothing": (json.dumps({"idx_to_word": ["", *WORDS]}), "idx_to_word[0]: " + WORD + "''"),
+    "two words": (json.dumps({"idx_to_word": [*WORDS, "a b"]}), "idx_to_word[6]: " + WORD + "'a b'"),
+    "a line end": (json.dumps({"idx_to_word": [*WORDS, "a\n"]}), "idx_to_word[6]: " + WORD + "'a\\n'"),
+    "half a letter": (json.dumps({"idx_to_word": [*WORDS, "\ud800"]}), "idx_to_word[6]: " + WORD + "'\\ud800'"),
+    "a word twice": (
+        json.dumps({"idx_to_word": [*WORDS, "cat"]}),
+        "vocabulary: duplicate word 'cat'; each word needs one id",
+    ),
+    "no end": (
+        json.dumps({"idx_to_word": [word for word in WORDS if word != "<END>"]}),
+        "vocabulary: <END> is missing; expected all of <NULL> <START> <END> <UNK>",
+    ),
+    "no inverse": (
+        json.dumps({"idx_to_word": WORDS, "word_to_idx": WORDS}),
+        f"word_to_idx: expected an object, got {WORDS!r:.60}",
+    ),
+    "another id": (
+        json.dumps({"idx_to_word": WORDS, "word_to_idx": {**{w: i for i, w in enumerate(WORDS)}, "cat": 4}}),
+        "word_to_idx: 'cat': expected 5 as in idx_to_word, got 4",
+    ),
+    "a word too few": (
+        json.dumps({"idx_to_word": WORDS, "word_to_idx": {w: i for i, w in enumerate(WORDS[:-1])}}),
+        "word_to_idx: 'cat': expected 5 as in idx_to_word, got None",
+    ),
+    "a word too many": (
+        json.dumps({"idx_to_word": WORDS, "word_to_idx": {**{w: i for i, w in enumerate(WORDS)}, "dog": 6}}),
+        "word_to_idx: 'dog': expected None as in idx_to_word, got 6",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "problem"), BAD_VOCABS.values(), ids=BAD_VOCABS)
+def test_an_invalid_vocabulary_is_rejected(cs231n_folder, text, problem):
+    (cs231n_folder / "coco2014_vocab.json").write_text(text)
+    assert refusal(cs231n_folder) == f"coco2014_vocab.json: {problem}"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"idx_to_word": ' + "9" * 5000 + "}"])
+def test_unparsable_json_is_rejected(cs231n_folder, text):
+    (cs231n_folder / "coco2014_vocab.json").write_text(text)
+    assert refusal(cs231n_folder).startswith("coco2014_vocab.json: invalid JSON: ")
+
+
+def test_the_inverse_vocabulary_is_optional(cs231n_folder):
+    (cs231n_folder / "coco2014_vocab.json").write_text(json.dumps({"idx_to_word": WORDS}))
+    assert cs231n(cs231n_folder).vocab.words == tuple(WORDS)

@@ -1,4 +1,4 @@
-"""Features of any storage are read as the rows of an array, and damaged files are reported."""
+"""Features of any storage are read as the rows of an array, selected, converted and standardized."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -6,14 +6,39 @@ from concurrent.futures import ThreadPoolExecutor
 import h5py
 import numpy as np
 import pytest
-from feature_files import CHUNKED, index_of, write
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from captioner.data import corpus as blocks_module
 from captioner.data import features as module
-from captioner.data.features import ChunkedFeatures, ContiguousFeatures, open_features
+from captioner.data.features import (
+    ChunkedFeatures,
+    ContiguousFeatures,
+    SelectedFeatures,
+    open_features,
+    standardization,
+)
 from captioner.errors import DataError
+
+CHUNKED = {"chunks": (7, 2), "compression": "gzip", "shuffle": True}
+
+
+def write(path, values, **options):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("features", data=values, **options)
+    return path
+
+
+def index_of(rows):
+    """Anything that takes rows of an array: numbers in any order and shape, slices, masks, one number."""
+    numbers = st.integers(-rows, rows - 1)
+    return st.one_of(
+        hnp.arrays(np.int64, hnp.array_shapes(min_dims=1, max_dims=2, min_side=0, max_side=9), elements=numbers),
+        st.slices(rows),
+        hnp.arrays(bool, rows),
+        numbers,
+    )
 
 
 @given(data=st.data(), rows=st.integers(1, 40), columns=st.integers(2, 5), dtype=st.sampled_from(["f2", "f4", "f8"]))
@@ -102,19 +127,6 @@ def test_partial_reads_are_completed(tmp_path, monkeypatch):
     assert np.array_equal(features[[8, 0]], values[[8, 0]])
 
 
-def test_rows_are_read_without_positioned_reads(tmp_path, monkeypatch):
-    monkeypatch.delattr(os, "preadv")
-    values = np.arange(400, dtype=np.float32).repeat(64).reshape(400, 64)
-    features = open_features(write(tmp_path / "a.h5", values), memory_mib=0)
-    orders = [np.random.default_rng(seed).permutation(400) for seed in range(40)]
-    with ThreadPoolExecutor(4) as pool:
-        for order, got in zip(orders, pool.map(features.__getitem__, orders), strict=True):
-            assert np.array_equal(got, values[order])
-    os.truncate(tmp_path / "a.h5", 2000)
-    with pytest.raises(DataError, match="the file was truncated"):
-        features[:]
-
-
 def test_a_system_error_is_one_line(tmp_path, monkeypatch):
     path = write(tmp_path / "a.h5", np.ones((9, 5), np.float32))
     features = open_features(path, memory_mib=0)
@@ -129,38 +141,25 @@ def test_a_system_error_is_one_line(tmp_path, monkeypatch):
         features[:]
 
 
-def test_concurrent_threads_read_their_requested_rows(tmp_path):
+@pytest.mark.parametrize("positioned", [True, False])
+def test_concurrent_threads_read_their_requested_rows(positioned, tmp_path, monkeypatch):
+    if not positioned:
+        monkeypatch.delattr(os, "preadv")
     values = np.arange(400, dtype=np.float32).repeat(64).reshape(400, 64)
     features = open_features(write(tmp_path / "a.h5", values), memory_mib=0)
     orders = [np.random.default_rng(seed).permutation(400) for seed in range(40)]
     with ThreadPoolExecutor(4) as pool:
         for order, got in zip(orders, pool.map(features.__getitem__, orders), strict=True):
             assert np.array_equal(got, values[order])
+    os.truncate(tmp_path / "a.h5", 2000)
+    with pytest.raises(DataError, match="the file was truncated"):
+        features[:]
 
 
 def test_the_budget_of_chunked_features_counts_decompressed_chunks(tmp_path):
     path = write(tmp_path / "a.h5", np.ones((600, 512), np.float32), chunks=(64, 512), compression="gzip")
     features = open_features(path, memory_mib=1)
     assert features._stored.values.id.get_access_plist().get_chunk_cache()[1] == 1 << 20
-
-
-def test_float16_features_stay_float16(tmp_path):
-    values = np.random.default_rng(0).random((9, 1280)).astype(np.float16)
-    path = write(tmp_path / "a.h5", values)
-    for memory_mib in (0, 1):
-        features = open_features(path, memory_mib=memory_mib)
-        assert features.dtype == np.float16
-        assert np.array_equal(features[[8, 8, 1]], values[[8, 8, 1]])
-
-
-def test_the_dataset_may_have_another_name(tmp_path):
-    path = tmp_path / "a.h5"
-    with h5py.File(path, "w") as file:
-        file["layers/fc7"] = np.ones((2, 3))
-    assert open_features(path, "layers/fc7").shape == (2, 3)
-    with pytest.raises(DataError) as caught:
-        open_features(path)
-    assert str(caught.value) == f"{path}: dataset 'features': dataset not found; this file has 'layers'"
 
 
 class RecordingDataset:
@@ -201,3 +200,79 @@ def test_a_damaged_chunk_is_reported_on_reading(tmp_path):
     for index in (slice(7, 9), [0, 13]):
         with pytest.raises(DataError, match=r"a\.h5: dataset 'features': cannot be read \(.+\); it may be"):
             features[index]
+
+
+# --- selected rows
+
+
+@given(
+    data=st.data(), rows=st.integers(1, 20), dtype=st.sampled_from(["f2", "f4", None]), source=st.sampled_from("efd")
+)
+def test_selected_rows_equal_a_cast_array(data, rows, dtype, source):
+    values = np.random.default_rng(rows).standard_normal((12, 3)).astype(source)
+    order = data.draw(hnp.arrays(np.int64, rows, elements=st.integers(0, 11)))
+    selected = SelectedFeatures(values, order, dtype and np.dtype(dtype))
+    expected = values[order].astype(dtype or source)
+    assert (selected.shape, selected.dtype) == (expected.shape, expected.dtype)
+    index = data.draw(index_of(rows))
+    got = selected[index]
+    assert (got.dtype, got.shape) == (expected.dtype, expected[index].shape)
+    assert np.array_equal(got, expected[index])
+
+
+def test_overflow_of_a_cast_is_reported_on_reading():
+    values = np.array([[1, 2], [3, -7e4], [5, 6]], np.float32)
+    selected = SelectedFeatures(values, np.array([2, 1, 0]), np.dtype(np.float16))
+    assert selected[[0, 2]].tolist() == [[5, 6], [1, 2]]
+    with pytest.raises(DataError) as caught:
+        selected[:]
+    assert str(caught.value) == "features: expected values in the range of float16, got 70000; try float32"
+    assert np.isnan(SelectedFeatures(np.array([[np.nan, 7e4]]), np.array([0]), np.dtype(np.float16))[0][0])
+
+
+# --- standardization
+
+
+@given(
+    rows=st.integers(1, 50),
+    columns=st.integers(1, 4),
+    block=st.integers(1, 64),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
+    shift=st.sampled_from([0.0, -7.0, 1e4]),
+    dtype=st.sampled_from(["f2", "f4", "f8"]),
+)
+def test_standardization_is_independent_of_block_size(rows, columns, block, scale, shift, dtype):
+    values = (np.random.default_rng(rows).standard_normal((rows, columns)) * scale + shift).astype(dtype)
+    exact = values.astype(np.longdouble)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks_module, "BLOCK_VALUES", block)
+        mean, std = standardization(values)
+    assert (mean.dtype, mean.shape, std.dtype, std.shape) == (np.float64, (columns,), np.float64, (columns,))
+    expected = exact.std(axis=0)
+    assert np.allclose(mean, exact.mean(axis=0), rtol=1e-12, atol=1e-12 * scale)
+    assert np.allclose(std, np.where(np.ptp(values, axis=0) == 0, 1, expected), rtol=1e-9, atol=0)
+
+
+@given(
+    value=st.floats(-1e4, 1e4, width=16),
+    rows=st.integers(1, 60),
+    block=st.integers(1, 20),
+    dtype=st.sampled_from("efd"),
+)
+def test_a_constant_column_has_deviation_one(value, rows, block, dtype):
+    values = np.full((rows, 2), value + 0.1, dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks_module, "BLOCK_VALUES", block)
+        mean, std = standardization(values)
+    assert std.tolist() == [1.0, 1.0]
+    assert mean.tolist() == values[0].tolist()
+
+
+def test_standardization_of_regions_is_over_all_images_and_regions():
+    values = np.random.default_rng(0).gamma(2.0, 3.0, (7, 3, 2, 5))
+    for block in (1, 30, 1000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blocks_module, "BLOCK_VALUES", block)
+            mean, std = standardization(values)
+        assert np.allclose(mean, values.reshape(-1, 5).mean(axis=0), rtol=1e-12)
+        assert np.allclose(std, values.reshape(-1, 5).std(axis=0), rtol=1e-12)

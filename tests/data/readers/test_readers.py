@@ -1,17 +1,36 @@
-"""The format of a caption file is detected from its content, and unsupported files are rejected."""
+"""Caption files: their format, encoding, image names and splits; lists of images; caption files in a folder."""
 
 import json
 import os
 from pathlib import Path
 
 import pytest
-from caption_documents import COCO, KARPATHY
 
 from captioner.data import readers
-from captioner.data.readers import read_captions
+from captioner.data.readers import Columns, caption_files, caption_files_hint, read_captions, read_list, split_in_name
+from captioner.data.readers.records import CaptionRecord, image_name
 from captioner.errors import DataError
 
+KARPATHY = {"images": [{"filename": "a.jpg", "split": "restval", "sentences": [{"tokens": ["a", "dog"]}]}]}
+COCO = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "a dog"}]}
+
+
 LINES = '{"image": "a.jpg", "caption": "a dog"}\n{"image": "b.jpg", "caption": "a cat"}\n'
+
+
+@pytest.fixture
+def reading(tmp_path):
+    """The records and issues of a file with some content, as short strings."""
+
+    def read(content, name="c.csv", **options):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return [
+            f"{item.image}|{item.text}|{item.split}" if isinstance(item, CaptionRecord) else str(item)
+            for item in read_captions(path, **options)
+        ]
+
+    return read
 
 
 @pytest.fixture
@@ -122,3 +141,159 @@ def test_a_list_of_objects_is_one_caption_each(reading):
         "b.jpg|a cat|None",
         "b.jpg|b|None",
     ]
+
+
+# --- encodings
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("text", ["image,caption\r\nä.jpg,Ein Käse 😀 猫\r\n", "ä.jpg#1\tEin Käse 😀 猫\r\n"])
+def test_unicode_is_preserved(reading, text, encoding):
+    assert reading(text.encode(encoding)) == ["ä.jpg|Ein Käse 😀 猫|None"]
+    assert reading(b"\xfe\xff" + text.encode("utf-16-be")) == ["ä.jpg|Ein Käse 😀 猫|None"]
+
+
+def test_invalid_unicode_is_reported_with_its_line(reading):
+    assert reading(b"image,caption,split\na,x,\nb,caf\xe9,\n\xff.jpg,x,\nd,x,\xfc\n,\xfc,\n") == [
+        "a|x|None",
+        "c.csv:3: caption: expected UTF-8 text, got b'\\xe9'; save the file as UTF-8",
+        "c.csv:4: image: expected UTF-8 text, got b'\\xff'; save the file as UTF-8",
+        "c.csv:5: split: expected UTF-8 text, got b'\\xfc'; save the file as UTF-8",
+        "c.csv:6: image: expected text, got nothing",
+    ]
+    assert reading("image,caption\na,x\nb,\ud83d!\n".encode("utf-16", "surrogatepass")) == [
+        "a|x|None",
+        "c.csv:3: caption: expected UTF-8 text, got '\\ud83d'; save the file as UTF-8",
+    ]
+
+
+def test_surrogates_in_json(reading):
+    assert reading(
+        r'{"image": "a", "caption": "\ud83d\ude00 \ud800"}' + "\n" + r'{"image": "b", "caption": "\ud83d\ude00"}'
+    ) == [
+        "c.csv:1: caption: expected UTF-8 text, got '\\ud800'; save the file as UTF-8",
+        "b|😀|None",
+    ]
+
+
+# --- names
+
+
+def test_image_names_are_normalized(reading):
+    text = "image,caption\nimages\\a.jpg,x\n./images/a.jpg,y\n././b.jpg,z\n../b.jpg,z\nhttp://h/b.jpg,z\n"
+    names = [line.partition("|")[0] for line in reading(text)]
+    assert names == ["images/a.jpg", "images/a.jpg", "b.jpg", "../b.jpg", "http://h/b.jpg"]
+    assert [image_name(name) for name in (".hidden", ".\\\\a", " a ", "./", "/a")] == [".hidden", "a", "a", "./", "/a"]
+
+
+def test_an_empty_image_name_is_an_issue(reading):
+    lines = [json.dumps({"image": name, "caption": "x"}) for name in ("a\0.jpg", "images/", "./", "..\\")]
+    assert reading("\n".join(lines), "c.jsonl") == [
+        "c.jsonl:1: image: expected a name, got 'a\\x00.jpg'",
+        "c.jsonl:2: image: expected a name, got 'images/'",
+        "c.jsonl:3: image: expected a name, got './'",
+        "c.jsonl:4: image: expected a name, got '../'",
+    ]
+
+
+def test_split_aliases_and_a_split_for_all_captions(reading):
+    named = ["train", "restval", "valid", "validation", "dev", "test", "x", "Training", "VAL", "Testing", "X"]
+    text = "image,caption,split\n" + "".join(f"{n},x,{split}\n" for n, split in enumerate(named))
+    assert [line.split("|")[2] for line in reading(text)] == [
+        *("train", "train", "val", "val", "val", "test", "x", "train", "val", "test", "X")
+    ]
+    assert {line.split("|")[2] for line in reading(text, split="test")} == {"test"}
+    assert reading(json.dumps(KARPATHY), split="val") == ["a.jpg|a dog|val"]
+    assert reading(text, columns=Columns("caption", "image", "split"))[0] == "x|0|train"
+
+
+def test_the_coco_split_is_detected_from_the_file_name(reading):
+    assert reading(json.dumps(COCO), "captions_val2014.json") == ["a.jpg|a dog|val"]
+    assert reading(json.dumps(COCO), "captions_val2014.json", split="train") == ["a.jpg|a dog|train"]
+    assert reading(json.dumps(KARPATHY), "captions_val2014.json") == ["a.jpg|a dog|train"]
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("captions_train2014.json", "train"),
+        ("VAL.json", "val"),
+        ("my-test-captions.json", "test"),
+        ("coco_restval.json", "train"),
+        ("validation.json", "val"),
+        ("dev.json", "val"),
+        ("train_train2014.json", "train"),
+        ("train_and_val.json", None),
+        ("trainval.json", None),
+        ("latest.json", None),
+        ("interval_strain.json", None),
+        ("captions.json", None),
+    ],
+)
+def test_the_split_is_detected_from_a_name(name, split):
+    assert split_in_name(Path("train/test", name)) == split
+
+
+def test_image_lists_are_read(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbfa.jpg\r\n\n  b\x0bc.jpg \r./d.jpg\nimages\\e.jpg")
+    assert read_list(path) == ["a.jpg", "b\x0bc.jpg", "d.jpg", "images/e.jpg"]
+    path.write_bytes(b"a\n\xe9.jpg\n")
+    with pytest.raises(DataError, match=r"list.txt: expected UTF-8 text, got b'\\xe9' at byte 2$"):
+        read_list(path)
+
+
+# --- caption files in a folder
+
+
+FILES = {
+    "captions.csv": "image,caption\n",
+    "b.tsv": "image\tcaption\n",
+    "Flickr8k.token.txt": "a.jpg#0\tA dog .\n",
+    "all.json": "[]",
+    "notes.txt": "buy milk\n",
+    "table.txt": "image;caption\n",
+    "a.json": "no JSON",
+    "photo.jpg": "",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "folder.csv").mkdir()
+    return tmp_path
+
+
+def test_caption_files_are_found_by_suffix_and_content(folder: Path) -> None:
+    names = [Path(path).name for path in caption_files(folder)]
+    assert names == ["captions.csv", "Flickr8k.token.txt", "all.json", "b.tsv", "table.txt"]
+
+
+def test_one_file_is_suggested(tmp_path: Path) -> None:
+    (tmp_path / "birds.csv").touch()
+    assert caption_files_hint(tmp_path) == f"did you mean {tmp_path / 'birds.csv'}?"
+
+
+def test_several_files_are_named(folder: Path) -> None:
+    for number in range(3):
+        (folder / f"{number}.csv").touch()
+    hint = caption_files_hint(folder)
+    assert hint.startswith(f"name one of its caption files: {folder / 'captions.csv'}, {folder / '0.csv'}, ")
+    assert hint.endswith(" or 3 others")
+
+
+def test_without_a_file_an_example_is_given(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        list(read_captions(tmp_path))
+    assert str(caught.value) == (
+        f"{tmp_path}: expected a caption file, got a folder; it has no caption file: write a table captions.csv with "
+        "the first line image,caption and then one line per caption, such as dog.jpg,A dog runs"
+    )
+
+
+@pytest.mark.usefixtures("unreadable_shut")
+def test_an_unreadable_folder_has_no_caption_file(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir()
+    assert caption_files(tmp_path / "shut") == []

@@ -3,10 +3,11 @@ import pytest
 
 from captioner import data
 from captioner.data.corpus import validate
-from captioner.data.scenes import example, scenes
+from captioner.data.scenes import example, make_split, pointing_game, scenes
 from captioner.data.scenes.encoding import BATCH, encode, encode_regions
 from captioner.data.scenes.grammar import PARAPHRASES, WORDS
-from captioner.data.scenes.scene import SPLITS
+from captioner.data.scenes.scene import CELL, SPLITS, Scene, SceneObject
+from captioner.data.vocabulary import Vocab
 
 SIZES = {"train": 40, "val": 12, "test": 11, "heldout": 10}
 
@@ -80,3 +81,56 @@ def test_examples_are_identical_across_machines():
     assert picture.mean() == pytest.approx(35.046, abs=0.01)
     expected = "a small white ring left of a large red triangle with a small green square on the left"
     assert " ".join(captions[0]) == expected
+
+
+# --- the pointing game and regions
+
+
+RED = SceneObject("circle", "red", "large", 0.5 * CELL, 0.5 * CELL)
+BLUE = SceneObject("ring", "blue", "small", 1.5 * CELL, 2.5 * CELL)
+SCENE = Scene((RED, BLUE))
+CAPTION = ["a", "large", "red", "circle", "above", "a", "small", "blue", "ring"]
+
+
+def looking_at(*regions: int) -> np.ndarray:
+    """Weights of words that each look at one region, and more at the sentinel."""
+    weights = np.zeros((len(regions), 10))
+    weights[np.arange(len(regions)), regions], weights[:, 9] = 0.4, 0.6
+    return weights
+
+
+def test_colours_and_shapes_point_at_their_objects() -> None:
+    assert pointing_game(SCENE, CAPTION, looking_at(8, 8, 0, 0, 8, 8, 8, 7, 7)) == [True] * 4
+    assert pointing_game(SCENE, CAPTION, looking_at(8, 8, 0, 7, 8, 8, 8, 0, 0)) == [True, False, False, False]
+
+
+@pytest.mark.parametrize("text", ["", "red", "a large red ring", "circle red", "above the blue"])
+def test_words_that_name_no_object_do_not_count(text: str) -> None:
+    words = text.split()
+    assert pointing_game(SCENE, words, looking_at(*[0] * len(words))) == []
+
+
+def test_the_regions_of_a_split_are_the_windows_of_its_images() -> None:
+    split = make_split(0, "val", 12, Vocab.build([["a"]]), regions=True)
+    assert split.regions is not None
+    assert split.pointing_game is not None
+    assert split.regions.shape == (12, 3, 3, 77)
+    for image, codes in enumerate(np.asarray(split.regions).reshape(12, 9, 77)):
+        # A window with an object has a presence above 0: the weights of the words point at all of them in turn.
+        present = np.flatnonzero(codes[:, 0] > 0)
+        found = [
+            split.pointing_game(image, [colour, shape], looking_at(region, region))
+            for region in present.tolist()
+            for colour in ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
+            for shape in ("circle", "square", "triangle", "diamond", "cross", "ring")
+        ]
+        assert sum(map(all, filter(None, found))) == len(present)
+
+
+def test_regions_are_loaded_on_request() -> None:
+    counts = {"train": 3, "val": 2, "test": 1, "heldout": 1}
+    without = scenes(**counts)
+    assert (without.region_dim, without.grid) == (0, ())
+    with_regions = scenes(**counts, regions=True)
+    assert (with_regions.region_dim, with_regions.grid) == (77, (3, 3))
+    assert [len(split.regions) for split in with_regions.splits.values()] == [3, 2, 1, 1]
