@@ -119,22 +119,21 @@ def train(
     from captioner.config.yaml_io import load
     from captioner.training import overfit as overfitting
     from captioner.training import resume as resuming
-    from captioner.training.train import train
+    from captioner.training import train as training
 
     with joined(mpi) as ranks, stop_signals() as caught:
         stop = SharedStop(ranks, caught)
-        if images is not None and not report:
-            raise UsageError("--images needs --report")
-        if resume_or_start is not None and (resume or run or overfit or overwrite):
-            raise UsageError(
-                "--resume-or-start names the run folder; leave out --run, --resume, --overfit and --overwrite"
-            )
-        if resume is not None and (config_file or data or run or overfit or overwrite):
-            hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
-            raise UsageError(
-                "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, "
-                f"--report and --images{hint}"
-            )
+        hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
+        for wrong, message in (
+            (images is not None and not report, "--images needs --report"),
+            (resume_or_start is not None and (resume or run or overfit or overwrite),
+             "--resume-or-start names the run folder; leave out --run, --resume, --overfit and --overwrite"),
+            (resume is not None and (config_file or data or run or overfit or overwrite),
+             "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, --report and "
+             f"--images{hint}"),
+        ):  # fmt: skip
+            if wrong:
+                raise UsageError(message)
         if resume is not None:
             events, folder = resuming.resume(resume, overrides, stop, ranks), resume
         elif resume_or_start is not None:
@@ -145,7 +144,7 @@ def train(
             config = load(config_file, (*preset, *overrides))
             name = data.stem if data else config_file.stem if config_file else config.data.source
             folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
-            start = train if overfit is None else overfitting.overfit
+            start = training.train if overfit is None else overfitting.overfit
             events = start(config, folder, overwrite, stop, ranks=ranks)
         if report:
             from captioner.report.live import with_report  # of all ranks: one that lacks a library would stop alone
@@ -165,16 +164,13 @@ def train(
 
 def _show(events: Iterator[Event], ranks: Ranks, profile: bool) -> dict[str, Any]:
     """Consume the events of a training run and return its summary; rank 0 alone prints them."""
-    from captioner.cli import training_progress
+    from captioner.cli import progress
     from captioner.training.events import Ended
 
     if ranks.rank == 0:
-        return training_progress.show(events, profile)
-    summary: dict[str, Any] = {}
-    for event in events:
-        if isinstance(event, Ended):
-            summary = event.summary
-    return summary
+        return progress.show(events, profile)
+    summaries = [event.summary for event in events if isinstance(event, Ended)]
+    return summaries[-1] if summaries else {}
 
 
 def _verdict(summary: dict[str, Any], config: Config) -> str:
@@ -236,11 +232,11 @@ def distill(
     All candidates of the beam are written to captions.h5 in the run folder, for `captioner train --resume` and
     --captions. After an interruption, the same command continues.
     """
-    from captioner.training.distill import distill as use_case
+    from captioner.training import distill as distillation
 
     with joined(mpi) as ranks, stop_signals() as caught:
         stop = SharedStop(ranks, caught)
-        events = use_case(teachers, run, overrides, teacher_overrides, captions, overwrite, stop, ranks)
+        events = distillation.distill(teachers, run, overrides, teacher_overrides, captions, overwrite, stop, ranks)
         summary = _show(events, ranks, profile)
         if stop() and not summary and ranks.rank == 0:
             output.note("stopped while captioning; the same command continues")

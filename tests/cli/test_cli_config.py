@@ -1,156 +1,115 @@
-"""captioner config: init, schema, show and check."""
+"""captioner config: init, list, schema, show and check."""
 
 import json
 import re
-import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from captioner.cli.config import config
 from captioner.config.options import Config
 from captioner.config.schema import json_schema
 from captioner.config.shipped import shipped
 from captioner.config.yaml_io import load, parse
-from captioner.errors import CaptionerError, ConfigError, UsageError, printable
+from captioner.errors import printable
 
 
-def run(*args: str) -> Result:
-    return CliRunner().invoke(config, args)
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def config(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`captioner config` in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-
-def failure(*args: str) -> CaptionerError:
-    result = run(*args)
-    assert result.stdout == ""
-    assert isinstance(result.exception, CaptionerError)
-    return result.exception
+    return lambda *words: cli("config", *words)
 
 
 @pytest.mark.smoke
-def test_init_writes_the_defaults_with_comments() -> None:
-    result = run("init")
-    assert result.exit_code == 0
-    assert parse(result.stdout, "-") == Config()
-    assert result.stdout.count("#") > 40
-
-
-def test_init_replaces_no_file() -> None:
-    assert run("init", "my.yaml").stdout == ""
-    assert Path("my.yaml").read_text() == run("init").stdout
-    Path("my.yaml").write_text("seed: 3")
-    error = failure("init", "my.yaml")
-    assert isinstance(error, UsageError)
-    assert str(error) == "my.yaml: exists already; name a new file"
-    assert Path("my.yaml").read_text() == "seed: 3"
+def test_init_writes_the_defaults_with_comments(config: Callable[..., Any]) -> None:
+    text = config("init").succeeded().out
+    assert parse(text, "-") == Config()
+    assert text.count("#") > 40
+    assert config("init", "-") == (0, text, "")
+    assert config("init", "my.yaml") == (0, "", "my.yaml: written\n")
+    assert Path("my.yaml").read_text() == text
+    assert [path.name for path in Path().iterdir()] == ["my.yaml"]
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_init_copies_a_shipped_config(name: str) -> None:
-    assert run("init", "--from", name, "my.yaml").exit_code == 0
-    assert Path("my.yaml").read_text() == shipped()[name].read_text() == run("init", "--from", name).stdout
+def test_init_copies_a_shipped_config(name: str, config: Callable[..., Any]) -> None:
+    assert config("init", "--from", name, "my.yaml").code == 0
+    assert Path("my.yaml").read_text() == shipped()[name].read_text() == config("init", "--from", name).out
 
 
-def test_init_of_an_unknown_config() -> None:
-    unknown = "not shipped with captioner"
-    assert str(failure("init", "--from", "photo", "my.yaml")) == f"config 'photo': {unknown} (did you mean photos?)"
-    assert str(failure("init", "--from", "")) == f"config '': {unknown} (captioner config list prints the names)"
+UNKNOWN = "not shipped with captioner"
+SCHEMA_NAME = "expected a path without spaces, # and control characters"
+FAILURES = {
+    "init old.yaml": "old.yaml: exists already; name a new file",
+    "schema old.yaml": "old.yaml: exists already; name a new file",
+    "init --from photo my.yaml": f"config 'photo': {UNKNOWN} (did you mean photos?)",
+    "init --from @": f"config '': {UNKNOWN} (captioner config list prints the names)",
+    "init my.yaml --schema absent.json": "--schema absent.json: file not found; write it with captioner config schema "
+    "absent.json",
+    **{f"init my.yaml --schema {name}": f"--schema {printable(name)}: {SCHEMA_NAME}" for name in ("#.json", "\x1b")},
+    "init my.yaml --schema a~b.json": f"--schema a b.json: {SCHEMA_NAME}",
+}
+
+
+@pytest.mark.parametrize("command", FAILURES)
+def test_a_file_that_cannot_be_written_or_copied(command: str, config: Callable[..., Any]) -> None:
+    for name in ("old.yaml", "#.json", "\x1b", "a b.json"):
+        Path(name).write_text("seed: 3")
+    words = [word.replace("@", "").replace("~", " ") for word in command.split(" ")]
+    assert config(*words) == (2, "", f"captioner: {FAILURES[command]}\n")
     assert not Path("my.yaml").exists()
+    assert Path("old.yaml").read_text() == "seed: 3"
 
 
-def test_list_prints_name_and_description_of_each_config() -> None:
-    lines = run("list").stdout.splitlines()
+def test_init_reports_a_failed_write(config: Callable[..., Any]) -> None:
+    config("init", "absent/my.yaml").failed(1, "absent/my.yaml: cannot write: No such file or directory")
+
+
+def test_list_prints_name_and_description_of_each_config(config: Callable[..., Any]) -> None:
+    lines = config("list").succeeded().out.splitlines()
     assert [line.split()[0] for line in lines] == sorted(shipped())
     assert "photos            LSTM for your own photographs and captions, prepared by `captioner prepare`" in lines
 
 
-def test_init_writes_to_stdout_for_a_dash() -> None:
-    assert run("init", "-").stdout == run("init").stdout
-    assert not Path("-").exists()
-
-
-def test_init_reports_a_failed_write() -> None:
-    assert str(failure("init", "absent/my.yaml")) == "absent/my.yaml: cannot write: No such file or directory"
-
-
-def test_schema_is_written_to_a_new_file_or_stdout() -> None:
-    assert run("schema", "config.schema.json").stdout == ""
+def test_schema_is_written_to_a_new_file_or_stdout(config: Callable[..., Any]) -> None:
+    assert config("schema", "config.schema.json").out == ""
     text = Path("config.schema.json").read_text()
-    assert text == run("schema").stdout == run("schema", "-").stdout
+    assert text == config("schema").out == config("schema", "-").out
     assert json.loads(text) == json_schema()
-    assert str(failure("schema", "config.schema.json")) == "config.schema.json: exists already; name a new file"
 
 
-def test_init_names_the_schema_relative_to_the_new_file() -> None:
+def test_init_names_the_schema_relative_to_the_new_file(config: Callable[..., Any]) -> None:
     Path("below").mkdir()
     Path("a.json").touch()
     for file, path in (("my.yaml", "a.json"), ("below/my.yaml", "../a.json"), ("-", "a.json")):
-        written = run("init", file, "--schema", "a.json").stdout or Path(file).read_text()
-        assert written == f"# yaml-language-server: $schema={path}\n{run('init').stdout}"
+        written = config("init", file, "--schema", "a.json").out or Path(file).read_text()
+        assert written == f"# yaml-language-server: $schema={path}\n{config('init').out}"
         assert parse(written, file) == Config()
 
 
-@pytest.mark.parametrize(
-    ("name", "problem"),
-    [
-        ("absent.json", "file not found; write it with captioner config schema absent.json"),
-        *(
-            (name, "expected a path without spaces, # and control characters")
-            for name in ("a b.json", "#.json", "\x1b.json")
-        ),
-    ],
-)
-def test_a_schema_that_cannot_be_named(name: str, problem: str) -> None:
-    if name != "absent.json":
-        Path(name).touch()
-    error = failure("init", "my.yaml", "--schema", name)
-    assert isinstance(error, UsageError)
-    assert str(error) == f"--schema {printable(name)}: {problem}"
-    assert not Path("my.yaml").exists()
-
-
 @pytest.mark.smoke
-def test_show_prints_the_effective_config() -> None:
+def test_show_prints_the_effective_config(config: Callable[..., Any]) -> None:
     Path("my.yaml").write_text("seed: 3\nmodel: {cell: rnn}\n")
-    result = run("show", "-c", "my.yaml", "-o", "train.epochs=2", "--set", "seed=4")
-    Path("shown.yaml").write_text(result.stdout)
+    shown = config("show", "-c", "my.yaml", "-o", "train.epochs=2", "--set", "seed=4").succeeded().out
+    Path("shown.yaml").write_text(shown)
     assert load(Path("shown.yaml")) == load(Path("my.yaml"), ["train.epochs=2", "seed=4"])
-    assert "#" not in result.stdout
-    assert run("show").stdout == "".join(re.sub(r" +#.*", "", line) for line in run("init").stdout.splitlines(True)[1:])
+    assert "#" not in shown
+    defaults = config("init").out.splitlines(True)[1:]
+    assert config("show").out == "".join(re.sub(r" +#.*", "", line) for line in defaults)
 
 
 @pytest.mark.smoke
-def test_check_reports_all_problems_or_ok() -> None:
-    Path("my.yaml").write_text("seed: 3\n")
-    assert run("check", "my.yaml").stdout == "my.yaml: ok\n"
+def test_check_reports_all_problems_or_ok(config: Callable[..., Any]) -> None:
+    for name in ("my.yaml", "caf\udce9.yaml"):
+        Path(name).write_text("seed: 3\n")
+        assert config("check", name) == (0, f"{printable(name)}: ok\n", "")
     Path("my.yaml").write_text("seed: -3\nsede: 3\n")
-    error = failure("check", "my.yaml", "-o", "model.cell=transformer")
-    assert isinstance(error, ConfigError)
-    assert error.exit_code == 2
-    assert error.problems == (
-        "my.yaml:1: seed: expected an integer >= 0, got -3",
-        "my.yaml:2: sede: unknown option (did you mean seed?)",
-        "-o model.cell=transformer: expected rnn, lstm or gru, got transformer",
+    assert config("check", "my.yaml", "-o", "model.cell=transformer") == (
+        2,
+        "",
+        "captioner: my.yaml:1: seed: expected an integer >= 0, got -3\n"
+        "captioner: my.yaml:2: sede: unknown option (did you mean seed?)\n"
+        "captioner: -o model.cell=transformer: expected rnn, lstm or gru, got transformer\n",
     )
-
-
-def test_check_of_a_file_name_that_is_not_utf_8() -> None:
-    name = "caf\udce9.yaml"
-    Path(name).write_text("")
-    assert run("check", name).exit_code == 0
-
-
-@pytest.mark.parametrize("name", [None, *config.commands])
-def test_the_example_in_every_help_runs(name: str | None) -> None:
-    result = run(*filter(None, [name]), "--help")
-    examples = [line.strip() for line in result.stdout.splitlines() if line.strip().startswith("captioner ")]
-    assert examples
-    for command in " && ".join(examples).split(" && "):
-        program, group, *args = shlex.split(command)
-        assert (program, group) == ("captioner", "config")
-        assert run(*args).exit_code == 0

@@ -1,4 +1,4 @@
-"""The help documents every command, argument and option, and that of the program imports no command."""
+"""The help documents every command, argument and option, and imports nothing heavy."""
 
 import importlib
 from collections.abc import Callable, Iterator
@@ -11,12 +11,19 @@ import pytest
 from captioner import cli as command_line
 from captioner.cli import cli as root
 
-LOADED = """
+HEAVY = {"numpy", "h5py", "yaml", "tqdm"}
+LOADED = f"""
 import sys
+import captioner
 from captioner.cli import cli
+
 cli.main(["--help"], standalone_mode=False)
-heavy = ("captioner.config", "numpy", "h5py", "yaml", "tqdm")
-print("loaded:", sorted(name for name in sys.modules if name.startswith(heavy)))
+print("loaded:", sorted({HEAVY | {"captioner.config"}} & set(sys.modules)))
+for words in (*([name] for name in cli.commands), *(["config", name] for name in cli.commands["config"].commands)):
+    cli.main([*words, "--help"], standalone_mode=False)
+assert captioner.__version__ and dir(captioner)
+captioner.Config
+print("loaded:", sorted({HEAVY} & set(sys.modules)))
 """
 
 
@@ -29,19 +36,13 @@ def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 COMMANDS = dict(walk(root))
 SUMMARIES = {name: text for commands in command_line.COMMANDS.values() for name, text in commands.items()}
 MODULES = {path.stem for path in Path(command_line.__file__).parent.glob("[a-z]*.py")}
-every_command = pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 
 
-@every_command
-def test_help_goes_to_stdout(path: tuple[str, ...], cli: Callable[..., Any]) -> None:
-    done = cli(*path, "--help").succeeded()
-    assert done.out.startswith(" ".join(["Usage: captioner", *path]))
-    assert "Example" in done.out
-
-
-@every_command
-def test_every_parameter_is_documented(path: tuple[str, ...], cli: Callable[..., Any]) -> None:
-    command, text = COMMANDS[path], cli(*path, "--help").out
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_help_documents_every_parameter(path: tuple[str, ...], cli: Callable[..., Any]) -> None:
+    command, text = COMMANDS[path], cli(*path, "--help").succeeded().out
+    assert text.startswith(" ".join(["Usage: captioner", *path]))
+    assert "Example" in text
     assert command.help
     for parameter in command.params:
         if isinstance(parameter, click.Option):
@@ -56,10 +57,8 @@ def test_the_help_lists_every_command_once_below_a_heading(cli: Callable[..., An
     assert len(SUMMARIES) == sum(map(len, command_line.COMMANDS.values()))
     text = cli("--help").out
     for heading, commands in command_line.COMMANDS.items():
-        listed = [
-            line.split(maxsplit=1) for line in text.partition(f"\n{heading}:\n")[2].partition("\n\n")[0].splitlines()
-        ]
-        assert listed == [[*item] for item in commands.items()]
+        lines = text.partition(f"\n{heading}:\n")[2].partition("\n\n")[0].splitlines()
+        assert [line.split(maxsplit=1) for line in lines] == [[*item] for item in commands.items()]
 
 
 def test_every_command_is_in_the_table() -> None:
@@ -77,18 +76,14 @@ def test_the_summary_of_a_command_is_the_first_sentence_of_its_help(name: str) -
     assert command.get_short_help_str(limit=200) == SUMMARIES[name]
 
 
-def test_the_help_imports_no_command(shell: Callable[..., Any]) -> None:
-    assert shell(code=LOADED).stdout.splitlines()[-1] == "loaded: []"
-
-
-def test_an_unknown_command_is_not_imported(cli: Callable[..., Any]) -> None:
-    done = cli("output")
-    assert (done.code, done.err) == (2, "captioner: No such command 'output'; see captioner --help\n")
+def test_the_help_loads_nothing_heavy(shell: Callable[..., Any]) -> None:
+    done = shell(code=LOADED)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("loaded:")] == ["loaded: []"] * 2
 
 
 @pytest.mark.parametrize("path", [(), ("config", "init")], ids=" ".join)
-def test_h_is_short_for_help(path: tuple[str, ...], shell: Callable[..., Any]) -> None:
+def test_h_is_short_for_help(path: tuple[str, ...], shell: Callable[..., Any], cli: Callable[..., Any]) -> None:
     """Run in a subprocess, because click caches the help option of a command."""
-    short, long = (shell(*path, option) for option in ("-h", "--help"))
-    assert (short.returncode, short.stdout) == (0, long.stdout)
-    assert short.stdout.startswith(" ".join(["Usage: captioner", *path]))
+    short = shell(*path, "-h")
+    assert (short.returncode, short.stdout) == (0, cli(*path, "--help").out)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ SHORT = ("-o", "decode.min_length=2", "-o", "decode.max_length=3")
 
 
 @pytest.fixture(autouse=True)
-def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -33,8 +34,7 @@ def records(folder: str = "maps") -> list[dict[str, Any]]:
 def test_the_images_of_a_split_have_maps(cli: Callable[..., Any], attention_run: Path) -> None:
     plain = cli("sample", attention_run, "-n", 3, *SHORT)
     done = cli("sample", attention_run, "-n", 3, "--attention", "new/maps", *SHORT)
-    assert (done.code, done.out) == (0, plain.out)
-    assert done.err == "new/maps: attention maps of 3 images written\n"
+    assert done == (0, plain.out, "new/maps: attention maps of 3 images written\n")
     names = [f"val-{number:05}" for number in range(3)]
     assert sorted(os.listdir("new/maps")) == [f"{name}.attention.json" for name in names]
     for name, record in zip(names, records("new/maps"), strict=True):
@@ -45,84 +45,43 @@ def test_the_images_of_a_split_have_maps(cli: Callable[..., Any], attention_run:
         np.testing.assert_allclose(weights.sum(axis=(1, 2)) + record["sentinel"], 1, atol=1e-5)
 
 
-def test_json_lines_name_the_files(cli: Callable[..., Any], attention_run: Path) -> None:
-    command = ("sample", attention_run, "-n", 2, "--json", *SHORT)
+def test_json_lines_name_the_files_of_the_first_candidates(cli: Callable[..., Any], attention_run: Path) -> None:
+    command = ("sample", attention_run, "-n", 2, "--n-best", 3, "--json", *SHORT)
     plain = [json.loads(line) for line in cli(*command).out.splitlines()]
     lines = [json.loads(line) for line in cli(*command, "--attention", "maps").out.splitlines()]
     for number, (before, line) in enumerate(zip(plain, lines, strict=True)):
-        path = f"maps/val-{number:05}.attention"
-        assert line.pop("attention") == {"weights": f"{path}.json"}
+        assert line.pop("attention") == {"weights": f"maps/val-{number:05}.attention.json"}
         assert line == before
-    kept = cli(*command, "--attention", "maps")
-    assert [json.loads(line)["attention"] for line in kept.out.splitlines()] == [None, None]
-    assert (kept.code, kept.err) == (
-        0, "captioner: attention maps of 2 images exist already, not replaced; --overwrite replaces existing files\n"
-    )  # fmt: skip
+    assert [record["caption"] for record in records()] == [line["candidates"][0]["caption"] for line in lines]
 
 
 def test_existing_files_are_replaced_with_overwrite(cli: Callable[..., Any], attention_run: Path) -> None:
     Path("maps").mkdir()
     Path("maps/val-00001.attention.json").write_text("precious")
-    command = ("sample", attention_run, "-n", 2, "--attention", "maps", *SHORT)
-    done = cli(*command)
-    assert (done.code, done.err) == (
-        0,
-        "captioner: attention maps of 1 image exist already, not replaced; --overwrite replaces existing files\n"
-        "maps: attention maps of 1 image written\n",
-    )
-    assert Path("maps/val-00001.attention.json").read_text() == "precious"
+    command = ("sample", attention_run, "-n", 2, "--json", "--attention", "maps", *SHORT)
+    kept = "exist already, not replaced; --overwrite replaces existing files\n"
+    for count, more in ((1, "maps: attention maps of 1 image written\n"), (2, "")):
+        done = cli(*command)
+        message = f"captioner: attention maps of {count} image{'s' * (count > 1)} {kept}{more}"
+        assert (done.code, done.err) == (0, message)
+        assert Path("maps/val-00001.attention.json").read_text() == "precious"
+    assert [json.loads(line)["attention"] for line in done.out.splitlines()] == [None, None]
     again = cli(*command, "--overwrite")
     assert (again.code, again.err) == (0, "maps: attention maps of 2 images written\n")
     assert len(records()) == 2
 
 
-def test_maps_are_those_of_the_first_candidate(cli: Callable[..., Any], attention_run: Path) -> None:
-    done = cli("sample", attention_run, "-n", 2, "--n-best", 3, "--json", "--attention", "maps", *SHORT)
-    assert done.code == 0
-    captions = [json.loads(line)["candidates"][0]["caption"] for line in done.out.splitlines()]
-    assert [record["caption"] for record in records()] == captions
-
-
 def test_an_ensemble_has_maps(cli: Callable[..., Any], attention_run: Path, tiny_run: Path) -> None:
     for folder, runs in (("one", [attention_run]), ("two", ["--ensemble", attention_run, attention_run])):
         assert cli("sample", *runs, "-n", 1, "--attention", folder, *SHORT).code == 0
-    (one,), (two,) = records("one"), records("two")
-    np.testing.assert_allclose(one.pop("weights"), two.pop("weights"), atol=1e-6)
-    np.testing.assert_allclose(one.pop("sentinel"), two.pop("sentinel"), atol=1e-6)
-    assert one == two
+    (alone,), (both,) = records("one"), records("two")
+    for key in ("weights", "sentinel"):
+        np.testing.assert_allclose(alone.pop(key), both.pop(key), atol=1e-6)
+    assert alone == both
     cli("sample", "--ensemble", attention_run, tiny_run, "--attention", "mixed").failed(
         1, "attention maps: expected models with attention, got none in model 2 of 2; leave out models without "
     )
     assert not Path("mixed").exists()
-
-
-def test_a_model_without_attention_is_rejected(cli: Callable[..., Any], tiny_run: Path) -> None:
-    cli("sample", tiny_run, "--attention", "maps").failed(
-        1, f"{tiny_run}/best.h5: attention maps: expected a model with attention, got model.attention none; "
-    )
-    assert not Path("maps").exists()
-
-
-INVALID = {
-    "--attention file": "file: expected a folder for attention maps, got a file; name another folder",
-    "--attention a.html --images no": "no: folder not found; name the folder of the photographs with --images",
-    "--attention old.html": "old.html: exists already; name another file, or replace it with --overwrite",
-    "--attention file.HTM --overwrite": "file.HTM: expected an HTML page to replace, got something else; name another "
-    "file",
-    "--attention no/a.html": "no/a.html: folder not found: no",
-    "--images .": "--images needs --attention FILE.html and the images of a split",
-    "--attention maps --images .": "--images needs --attention FILE.html and the images of a split",
-    "a.png --attention a.html --images .": "--images needs --attention FILE.html and the images of a split",
-    "--overwrite": "--overwrite needs --write-sidecar, --coco or --attention",
-}
-
-
-@pytest.mark.parametrize("words", INVALID)
-def test_invalid_options(words: str, cli: Callable[..., Any], attention_run: Path) -> None:
-    Path("file").touch()
-    Path("old.html").touch()
-    Path("file.HTM").write_text("mine")
-    assert cli("sample", attention_run, *words.split()) == (2, "", f"captioner: {INVALID[words]}\n")
 
 
 def test_a_failed_write_is_reported_once(
@@ -130,17 +89,16 @@ def test_a_failed_write_is_reported_once(
 ) -> None:
     """All captions are printed, and the exit code is 1."""
     plain = cli("sample", attention_run, *SHORT)
+    failed = "maps/val-00000.attention.json: cannot write: {}; no further attention maps are written\n"
+    with files_of_at_most(2000):
+        done = cli("sample", attention_run, "--attention", "a.html", *SHORT)
+        assert done == (1, plain.out, "captioner: a.html: cannot write: File too large\n")
     with files_of_at_most(100):
         done = cli("sample", attention_run, "--attention", "maps", *SHORT)
-    assert (done.code, done.out) == (1, plain.out)
-    assert done.err == (
-        "captioner: maps/val-00000.attention.json: cannot write: File too large; no further attention maps are "
-        "written\n"
-    )
+        assert done == (1, plain.out, f"captioner: {failed.format('File too large')}")
     Path("file").touch()
     inside = cli("sample", attention_run, "--json", "--attention", "file/maps", *SHORT)
-    assert inside.code == 1
-    assert inside.err.startswith("captioner: file/maps/val-00000.attention.json: cannot write: Not a directory; no")
+    assert (inside.code, inside.err) == (1, f"captioner: file/{failed.format('Not a directory')}")
     assert {json.loads(line)["attention"] for line in inside.out.splitlines()} == {None}
 
 
@@ -153,17 +111,13 @@ def test_all_maps_are_written_after_the_reader_of_stdout_left(shell: Callable[..
     assert len(records()) == 10
 
 
-def test_a_page_needs_jinja2(shell: Callable[..., Any], attention_run: Path) -> None:
-    code = (
-        "import sys; sys.modules['jinja2'] = None\n"
-        "from captioner.cli import main\n"
-        f"main(['sample', {str(attention_run)!r}, '--attention', 'maps.html'])"
-    )
-    done = shell(code=code)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
-    assert "pip install" in done.stderr
-    assert "jinja2" in done.stderr
+def test_a_page_needs_jinja2(cli: Callable[..., Any], attention_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "captioner.report.image_pages", raising=False)
+    monkeypatch.delitem(sys.modules, "captioner.report.template", raising=False)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    done = cli("sample", attention_run, "--attention", "maps.html")
+    done.failed(2, "pip install")
+    assert "jinja2" in done.err
     assert not Path("maps.html").exists()
 
 
@@ -190,35 +144,32 @@ def test_a_page_has_all_images_with_a_map_of_every_word(cli: Callable[..., Any],
     options = ("sample", attention_run, "-n", 3, "--json", *SHORT)
     plain = cli(*options)
     done = cli(*options, "--attention", "maps.html")
-    assert (done.code, done.out, done.err) == (0, plain.out, "maps.html: attention maps of 3 images written\n")
+    assert done == (0, plain.out, "maps.html: attention maps of 3 images written\n")
     page = Path("maps.html").read_text()
     words = [word for line in plain.out.splitlines() for word in json.loads(line)["caption"].split()]
     assert re.findall(r'aria-label="([^":]+): strongest region', page) == words
     assert [page.count('<li class="entry"'), len(shades(Path("maps.html")))] == [3, 3]
     assert "All 3 images. log p is" in page
     assert os.listdir(".") == ["maps.html"]
-    one = cli("sample", attention_run, "-n", 1, "--attention", "maps.html", "--overwrite", *SHORT)
-    assert (one.code, one.err) == (0, "maps.html: attention maps of 1 image written\n")
-
-
-def test_a_page_has_the_photographs(cli: Callable[..., Any], attention_run: Path, photos: Path) -> None:
-    done = cli("sample", attention_run, "cats", "dogs", "cats/a.png", "no.png", "--attention", "a.html", *SHORT)
-    assert (done.code, len(done.out.splitlines())) == (1, 3), "one photograph was not found"
-    assert done.err.endswith("a.html: attention maps of 3 images written\n")
-    assert shades(photos / "a.html") == [(200, 0, 0), (0, 0, 200), (200, 0, 0)]
-
-
-def test_photographs_have_files(cli: Callable[..., Any], attention_run: Path, photos: Path) -> None:
-    done = cli("sample", attention_run, "cats", "dogs", "cats/a.png", "--attention", "maps", *SHORT)
-    assert (done.code, done.err.splitlines()[-1]) == (0, "maps: attention maps of 2 images written")
-    assert sorted(record["image"] for record in records()) == ["cats/a.png", "dogs/a.png"]
 
 
 def test_a_page_is_bounded(cli: Callable[..., Any], attention_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captioner.report.image_pages.MAX_CAPTIONS", 2)
-    done = cli("sample", attention_run, "-n", 4, "--attention", "a.html", *SHORT)
-    assert (done.code, done.err) == (0, "a.html: attention maps of the first 2 of 4 images written\n")
-    assert "2 of 4 images. log p is" in Path("a.html").read_text()
+    for number, images in ((4, "the first 2 of 4 images"), (1, "1 image")):
+        done = cli("sample", attention_run, "-n", number, "--attention", "a.html", "--overwrite", *SHORT)
+        assert (done.code, done.err) == (0, f"a.html: attention maps of {images} written\n")
+        assert ("2 of 4 images. log p is" in Path("a.html").read_text()) == (number == 4)
+
+
+def test_photographs_have_a_page_or_files(cli: Callable[..., Any], attention_run: Path, photos: Path) -> None:
+    names = ("cats", "dogs", "cats/a.png")
+    done = cli("sample", attention_run, *names, "no.png", "--attention", "a.html", *SHORT)
+    assert (done.code, len(done.out.splitlines())) == (1, 3), "one photograph was not found"
+    assert done.err.endswith("a.html: attention maps of 3 images written\n")
+    assert shades(photos / "a.html") == [(200, 0, 0), (0, 0, 200), (200, 0, 0)]
+    done = cli("sample", attention_run, *names, "--attention", "maps", *SHORT)
+    assert (done.code, done.err.splitlines()[-1]) == (0, "maps: attention maps of 2 images written")
+    assert sorted(record["image"] for record in records()) == ["cats/a.png", "dogs/a.png"]
 
 
 def test_rows_of_features_have_maps_without_pictures(
@@ -233,19 +184,9 @@ def test_rows_of_features_have_maps_without_pictures(
     assert Path("a.html").read_text().count('<li class="entry"') == 2
 
 
-def test_a_page_that_cannot_be_written_is_an_error_after_the_captions(
-    cli: Callable[..., Any], attention_run: Path, files_of_at_most: Callable[[int], Any]
+def test_photographs_of_a_split_are_found_in_their_folder(
+    cli: Callable[..., Any], attention_run: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = cli("sample", attention_run, "-n", 2, *SHORT)
-    with files_of_at_most(2000):
-        done = cli("sample", attention_run, "-n", 2, "--attention", "a.html", *SHORT)
-    assert (done.code, done.out, done.err) == (1, plain.out, "captioner: a.html: cannot write: File too large\n")
-
-
-@pytest.fixture
-def split_of_photos(photos: Path, attention_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The data set of the run, with photographs in place of generated scenes."""
-
     def of_photos(*args: Any) -> Any:
         corpus = open_corpus(*args)
         val = corpus.split("val")
@@ -254,25 +195,15 @@ def split_of_photos(photos: Path, attention_run: Path, monkeypatch: pytest.Monke
         return dataclasses.replace(corpus, splits=splits, about={"images": "my photos"})
 
     monkeypatch.setattr("captioner.inference.load.open_corpus", of_photos)
-
-
-def test_photographs_of_a_split_are_found_in_their_folder(
-    cli: Callable[..., Any], attention_run: Path, photos: Path, split_of_photos: None
-) -> None:
     Image.new("RGB", (90, 60), (0, 200, 0)).save(photos.parent / "secret.png")
-    done = cli("sample", attention_run, "-n", 4, "--attention", "a.html", "--images", photos, *SHORT)
-    assert (done.code, done.err) == (
-        0,
-        "a.html: attention maps of 4 images written\n"
-        "captioner: 2 of 4 photographs not found or unreadable; set their folder with --images\n",
-    )
+    command = ("sample", attention_run, "-n", 4, "--attention", "a.html", *SHORT)
+    done = cli(*command, "--images", photos)
+    lost = "photographs not found or unreadable; set their folder with --images"
+    written = "a.html: attention maps of 4 images written\n"
+    assert (done.code, done.err) == (0, f"{written}captioner: 2 of 4 {lost}\n")
     assert shades(photos / "a.html") == [(200, 0, 0), (0, 0, 200)]
-
-
-def test_unknown_photographs_are_reported(cli: Callable[..., Any], attention_run: Path, split_of_photos: None) -> None:
-    done = cli("sample", attention_run, "-n", 2, "--attention", "a.html", *SHORT)
-    assert done.code == 0
-    assert done.err.endswith(
-        "captioner: 2 of 2 photographs not found or unreadable; set their folder with --images, such as --images "
-        "'my photos'\n"
+    done = cli(*command, "--overwrite")
+    assert (done.code, done.err) == (0, f"{written}captioner: 4 of 4 {lost}, such as --images 'my photos'\n")
+    cli(*command, "--overwrite", "--images", "no").failed(
+        2, "no: folder not found; name the folder of the photographs with --images"
     )

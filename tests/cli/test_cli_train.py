@@ -1,6 +1,7 @@
-"""captioner train: messages, run folders, exit codes and --overfit."""
+"""captioner train: messages, the progress bar, the profile, run folders, exit codes and --overfit."""
 
 import dataclasses
+import io
 import json
 import re
 import shutil
@@ -13,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from captioner.cli import training_progress
-from captioner.config.yaml_io import load
+from captioner.cli import progress
+from captioner.config.yaml_io import load, parse
 from captioner.storage import checkpoint
+from captioner.training.solver import Step
+from captioner.training.train import train
 
 
 @pytest.fixture(autouse=True)
@@ -31,37 +34,72 @@ def masked(text: str) -> str:
 @pytest.mark.smoke
 def test_messages(cli: Callable[..., Any], small_options: tuple[str, ...], golden: Callable[..., None]) -> None:
     done = cli("train", *small_options, "-o", "train.epochs=1", "--run", "new")
-    assert (done.code, done.out) == (0, "")
     again = cli("train", "--resume", "new", "-o", "train.epochs=2")
-    assert (again.code, again.out) == (0, "")
+    assert (done.code, done.out) == (again.code, again.out) == (0, "")
     golden("train.txt", masked(done.err + again.err))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_the_progress_bar_needs_a_terminal(
+    stream: type[io.StringIO], small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", shown := stream())
+    monkeypatch.setenv("NO_COLOR", "1")
+    progress.show(train(parse("", "", [*small, "train.epochs=2"]), "new"))
+    assert ("\r" in shown.getvalue()) is (stream is Terminal)
+    assert "\x1b" not in shown.getvalue().replace("\x1b[A", "")
+    assert re.search(r"[\r\n]epoch 1  validation loss ", shown.getvalue())
+    if stream is Terminal:
+        assert re.search(r"8/8 .*step/s", shown.getvalue())
+
+
+METRICS = {
+    "loss 2.346 per word, ": {"word_loss": 2.34567, "perplexity": 10.4},
+    "reward 0.812, greedy 0.750, 94% with nonzero advantage, ": {
+        "reward": 0.81234, "greedy_reward": 0.75, "advantages": 0.9375
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("expected", METRICS)
+def test_the_progress_bar_shows_the_metrics_of_the_objective(
+    expected: str, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", shown := Terminal())
+    events = train(parse("", "", [*small, "train.epochs=1"]), "new")
+    progress.show(event._replace(metrics=METRICS[expected]) if isinstance(event, Step) else event for event in events)
+    assert re.search(rf"{re.escape(expected)}[\d,]+ words/s", shown.getvalue())
 
 
 LINE = r"(\w+) +([\d,]+\.\d) s +(\d+\.\d) %"
 
 
-def test_the_profile_is_printed_with_profile(
-    cli: Callable[..., Any], small_options: tuple[str, ...], tmp_path: Path
-) -> None:
-    runs = [
-        cli("train", *small_options, "-o", "train.epochs=1", "--run", f"new{i}", *("--profile",) * i) for i in (0, 1)
+def test_the_profile(cli: Callable[..., Any], small_options: tuple[str, ...], own_run: Path) -> None:
+    profile = {"reading": 0.104, "forward": 20.25, "validation": 33.0, "other": 1234.567}
+    assert progress._profile({"profile": profile, "seconds": 1287.921}) == [
+        "reading          0.1 s   0.0 %",
+        "forward         20.2 s   1.6 %",
+        "validation      33.0 s   2.6 %",
+        "other        1,234.6 s  95.9 %",
+        "total        1,287.9 s 100.0 %",
     ]
-    assert [(done.code, done.out) for done in runs] == [(0, "")] * 2
-    plain, profiled = (done.err.splitlines() for done in runs)
+    command = ("train", *small_options, "-o", "train.epochs=1", "--run")
+    plain, profiled = (cli(*command, *words).err.splitlines() for words in (["new0"], ["new1", "--profile"]))
     assert [masked(line) for line in profiled[: len(plain)]] == [masked(line) for line in plain]
     table = [re.fullmatch(LINE, line) for line in profiled[len(plain) :]]
-    assert all(table)
-    summary = json.loads((tmp_path / "new1" / "summary.json").read_text())
-    assert [(row[1], row[2]) for row in table if row] == [
+    summary = json.loads(Path("new1/summary.json").read_text())
+    assert [row and (row[1], row[2]) for row in table] == [
         (part, f"{seconds:,.1f}") for part, seconds in {**summary["profile"], "total": summary["seconds"]}.items()
     ]
-
-
-def test_the_profile_of_a_run_without_steps(cli: Callable[..., Any], own_run: Path) -> None:
-    assert "total            0.0 s   0.0 %" in training_progress._profile({"profile": {"other": 0.0}, "seconds": 0.0})
-    done = cli("train", "--resume", own_run, "--profile")
-    assert (done.code, done.out) == (0, "")
-    assert re.fullmatch(LINE, done.err.splitlines()[-1])
+    without_steps = cli("train", "--resume", own_run, "--profile").err.splitlines()
+    assert re.fullmatch(LINE, without_steps[-1])
+    assert any(line.endswith(f"-> {own_run}; increase train.epochs to continue") for line in without_steps)
 
 
 def test_the_folder_is_named_after_the_config_or_the_source(
@@ -75,22 +113,16 @@ def test_the_folder_is_named_after_the_config_or_the_source(
 
 def test_overwrite_replaces_the_run(cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...]) -> None:
     before = (own_run / "last.h5").read_bytes()
-    assert (
-        cli("train", *small_options, "-o", "seed=9", "-o", "train.max_steps=2", "--run", own_run, "--overwrite").code
-        == 0
-    )
+    options = ("-o", "seed=9", "-o", "train.max_steps=2", "--run", own_run, "--overwrite")
+    assert cli("train", *small_options, *options).code == 0
     assert load(own_run / "config.yaml").seed == 9
     assert (own_run / "last.h5").read_bytes() != before
 
 
 def test_an_interrupted_overwrite_keeps_the_previous_run(
-    cli: Callable[..., Any],
-    tmp_path: Path,
-    own_run: Path,
-    small_options: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
+    cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = own_run.rename(tmp_path / "my run")
+    run = own_run.rename(own_run.parent / "my run")
     files = {name: (run / name).read_bytes() for name in ("best.h5", "last.h5", "config.yaml")}
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules["captioner.cli.train"], "stop_signals", lambda: nullcontext([signal.SIGINT]))
@@ -104,12 +136,6 @@ def test_an_interrupted_overwrite_keeps_the_previous_run(
     assert not (run / "before").exists()
 
 
-def test_resume_needs_a_folder(cli: Callable[..., Any], own_run: Path) -> None:
-    cli("train", "--resume", own_run / "last.h5").failed(
-        2, f"{own_run}/last.h5: expected a run folder, got a file; try --resume {own_run}"
-    )
-
-
 def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(photo_run, tmp_path / "run"))
     data = shutil.copy(photo_run.parent / "data.h5", tmp_path / "my data.h5")
@@ -118,8 +144,7 @@ def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Pa
         saved = checkpoint.load(run / name)
         meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace(old, lost))
         checkpoint.save(run / name, dataclasses.replace(saved, meta=meta))
-    problem = f"{tmp_path}/gone.h5: data set not found; if it has moved, try -o data.root=NEW"
-    message = f"captioner: {problem}\n"
+    message = f"captioner: {lost}: data set not found; if it has moved, try -o data.root=NEW\n"
     for command in (("train", "--resume", run), ("sample", run, "--split", "val")):
         assert cli(*command) == (1, "", message)
     failed = cli("train", "--resume", run, "--data", data)
@@ -142,43 +167,22 @@ def test_divergence_is_one_line_and_exit_code_1(
     assert len(progress_lines) == 2
 
 
-def test_resuming_a_finished_run_prints_a_hint(cli: Callable[..., Any], own_run: Path) -> None:
-    done = cli("train", "--resume", own_run)
-    assert (done.code, done.out) == (0, "")
-    assert done.err.endswith(f"-> {own_run}; increase train.epochs to continue\n")
-
-
 OVERFIT = ("model.hidden_dim=24", "model.wordvec_dim=12", "train.learning_rate=0.02", "data.scenes.train=12")
 
 
-def test_overfitting_passes(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+def test_overfitting_passes_or_fails_with_what_to_try(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
     done = cli("train", *small_options, "--overfit", 3, *(f"--set={option}" for option in OVERFIT))
     assert done.code == 0
-    assert re.fullmatch(r"PASS: loss 0\.0\d+ per caption on 3 captions after \d+ steps \(below 0\.1\)\n", done.out), (
-        done.out
-    )
+    passed = r"PASS: loss 0\.0\d+ per caption on 3 captions after \d+ steps \(below 0\.1\)\n"
+    assert re.fullmatch(passed, done.out), done.out
     assert load(Path("runs/scenes-overfit/config.yaml")).data.max_train == 3
     assert cli("sample", "runs/scenes-overfit", "--split", "train", "-n", 1).code == 0
-
-
-def test_overfitting_fails_with_exit_code_1_and_what_to_try(
-    cli: Callable[..., Any], small_options: tuple[str, ...]
-) -> None:
     done = cli("train", *small_options, "--overfit", 3, "-o", "train.max_steps=2", "--run", "new")
     assert done.code == 1
-    assert re.fullmatch(
+    failed = (
         r"FAIL: loss \d+\.\d+ per caption on 3 captions after 2 steps, expected below 0\.1; try another "
-        r"train\.learning_rate than 0\.001, a larger model\.hidden_dim than 16, .*\n",
-        done.out,
-    ), done.out
-
-
-def test_overfitting_needs_enough_images_and_no_resume(
-    cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...]
-) -> None:
-    cli("train", *small_options, "--overfit", 50).failed(2, "got 40; try --overfit 40")
-    assert not Path("runs").exists()
-    done = cli("train", "--resume", own_run, "--overfit", 3)
-    assert done.code == 2
-    assert "combine it only with -o, --mpi, --profile, --report and --images" in done.err
-    assert cli("train", "--overfit", 0).code == 2
+        r"train\.learning_rate than 0\.001, a larger model\.hidden_dim than 16, .*\n"
+    )
+    assert re.fullmatch(failed, done.out), done.out
+    cli("train", *small_options, "--overfit", 50, "--run", "other").failed(2, "got 40; try --overfit 40")
+    assert not Path("other").exists()

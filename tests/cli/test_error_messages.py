@@ -14,140 +14,161 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own_run.parent)
     Path("empty").mkdir()
     Path("file").touch()
+    Path("old.html").touch()
+    Path("file.HTM").write_text("mine")
     Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  cell: transformer\n")
     content = Path("run/last.h5").read_bytes()
     Path("damaged.h5").write_bytes(content[:5000] + b"damage" + content[5006:])
 
 
 RUN_FILES = ("best.h5", "config.yaml", "history.jsonl", "last.h5", "summary.json")
-FAILURES: dict[str, tuple[int, str]] = {
-    # config: one line per problem
-    "train -c nope.yaml": (2, "nope.yaml: not found (captioner config init FILE writes a new one)"),
-    "train -c empty": (2, "empty: expected a regular file, got a folder"),
-    "train -c wrong.yaml": (
-        2,
-        "wrong.yaml:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)\n"
-        "wrong.yaml:4: model.cell: expected rnn, lstm or gru, got transformer",
-    ),
-    "train -o model.hiden_dim=7": (2, "-o model.hiden_dim=7: unknown option (did you mean model.hidden_dim?)"),
-    "train -o model.hidden_dim=-2": (2, "-o model.hidden_dim=-2: expected an integer >= 1, got -2"),
-    "gradcheck -o nonsense": (2, "-o nonsense: expected key=value, such as model.cell=rnn"),
-    "sample run -o decode.max_length=0": (2, "-o decode.max_length=0: expected an integer >= 1 and <= 1000, got 0"),
-    "evaluate run -o decode.length=0": (2, "-o decode.length=0: unknown option (did you mean decode.max_length?)"),
-    "train -o data.source=cs231n": (
-        2, "-o data.source=cs231n: data.root: required by data.source cs231n (the folder with coco2014_captions.h5)"
-    ),
-    # train
-    "train --run run": (
-        2,
-        "run: already contains a run; continue it with --resume run, choose another folder with --run, "
-        "or replace the run with --overwrite",
-    ),
-    "train --run file": (1, "file: cannot create the run folder: File exists"),
-    "train --run file/below": (1, "file/below: cannot create the run folder: Not a directory"),
-    "train --run new -o validate.split=dev": (
-        1,
-        "validate.split: expected a split of this data set (train, val, test, heldout), got dev; "
-        "try -o validate.split=train, or prepare the data set with --val 0.1",
-    ),
-    "train --resume nope": (
-        1, "nope: last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
-    ),
-    "train --resume file": (
-        1, "file: last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
-    ),
-    "train --resume empty": (
-        1, "empty: last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
-    ),
-    "train --resume run --overwrite": (
-        2,
-        "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, --report and "
-        "--images",
-    ),
-    "train --resume run -c wrong.yaml": (
-        2,
-        "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, --report and "
-        "--images",
-    ),
-    # checkpoints
-    "sample nope": (
-        1, "nope: not found; expected a run folder or a checkpoint from `captioner train`; existing runs: run"
-    ),
-    "sample runs": (
-        1, "runs: not found; expected a run folder or a checkpoint from `captioner train`; did you mean run?"
-    ),
-    "sample empty": (
-        1, "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`; existing runs: run"
-    ),
-    "sample file": (1, "file: not a captioner checkpoint; expected a file that `captioner train` wrote"),
-    "sample run/config.yaml": (
-        1, "run/config.yaml: not a captioner checkpoint; expected a file that `captioner train` wrote"
-    ),
-    "sample damaged.h5": (1, "damaged.h5: damaged: its content does not match its seal; use another checkpoint"),
-    "evaluate damaged.h5": (1, "damaged.h5: damaged: its content does not match its seal; use another checkpoint"),
-    "sample run -o data.max_train=3": (
-        2, "-o data.max_train: expected None as in run/best.h5, got 3; start a new run to change it"
-    ),
+CONFIG = {
+    "train -c nope.yaml": "nope.yaml: not found (captioner config init FILE writes a new one)",
+    "train -c empty": "empty: expected a regular file, got a folder",
+    "train -c wrong.yaml": "wrong.yaml:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)\n"
+    "wrong.yaml:4: model.cell: expected rnn, lstm or gru, got transformer",
+    "train -o model.hiden_dim=7": "-o model.hiden_dim=7: unknown option (did you mean model.hidden_dim?)",
+    "train -o model.hidden_dim=-2": "-o model.hidden_dim=-2: expected an integer >= 1, got -2",
+    "gradcheck -o nonsense": "-o nonsense: expected key=value, such as model.cell=rnn",
+    "sample run -o decode.max_length=0": "-o decode.max_length=0: expected an integer >= 1 and <= 1000, got 0",
+    "evaluate run -o decode.length=0": "-o decode.length=0: unknown option (did you mean decode.max_length?)",
+    "data summary scenes -o data.scenes.train=1000000000000": "-o data.scenes.train=1000000000000: expected an integer "
+    ">= 1 and <= 100000, got 1000000000000",
+    "train -o data.source=cs231n": "-o data.source=cs231n: data.root: required by data.source cs231n (the folder with "
+    "coco2014_captions.h5)",
+    "sample run -o decode.suppress_words=a,dg": "decode.suppress_words: expected words of the vocabulary, got dg",
+    "sample run -o decode.top_k=5": "-o decode.top_k=5: decode.top_k: has no effect without decode.method sampling "
+    "(set that, or leave this at null)",
+    "sample run -o decode.min_length=31": "-o decode.min_length=31: decode.min_length: expected at most "
+    "decode.max_length",
+    "sample run -o data.max_train=3": "-o data.max_train: expected None as in run/best.h5, got 3; start a new run to "
+    "change it",
     # options without effect
-    "sample run -o train.epochs=2": (
-        2,
-        "-o train.epochs=2: train.epochs has no effect on sample; it uses threads, data.*, decode.*",
-    ),
-    "evaluate run -o model.cell=rnn -o seed=3 -o decode.beam_width=2": (
-        2,
-        "-o model.cell=rnn: model.cell has no effect on evaluate; it uses threads, data.*, decode.*\n"
-        "-o seed=3: seed has no effect on evaluate; did you mean data.scenes.seed or decode.seed?",
-    ),
-    "inspect gradients run -o decode.beam_width=2": (
-        2, "-o decode.beam_width=2: decode.beam_width has no effect on inspect gradients; it uses data.*"
-    ),
-    "data summary scenes -o train.epochs=2": (
-        2, "-o train.epochs=2: train.epochs has no effect on data summary; it uses seed, data.*"
-    ),
-    "train -o data.root=birds.h5": (
-        2,
-        "-o data.root=birds.h5: data.root: has no effect with data.source scenes, only with cs231n or prepared",
-    ),
-    # data
-    "sample run --split dev": (1, "split 'dev': not found; this data set has train, val, test, heldout"),
-    "evaluate run --split dev": (1, "split 'dev': not found; this data set has train, val, test, heldout"),
-    "sample run --features damage.h5": (
-        1, "damage.h5: not found; expected an HDF5 file with the dataset 'features'; did you mean damaged.h5?"
-    ),
-    "sample run --features empty": (1, "empty: expected a regular file, got a folder"),
-    "sample run --features file": (1, "file: expected an HDF5 file, got one that begins with b''"),
-}  # fmt: skip
+    "sample run -o train.epochs=2": "-o train.epochs=2: train.epochs has no effect on sample; it uses threads, data.*, "
+    "decode.*",
+    "evaluate run -o model.cell=rnn -o seed=3 -o decode.beam_width=2": "-o model.cell=rnn: model.cell has no effect on "
+    "evaluate; it uses threads, data.*, decode.*\n"
+    "-o seed=3: seed has no effect on evaluate; did you mean data.scenes.seed or decode.seed?",
+    "inspect gradients run -o decode.beam_width=2": "-o decode.beam_width=2: decode.beam_width has no effect on "
+    "inspect gradients; it uses data.*",
+    "data summary scenes -o train.epochs=2": "-o train.epochs=2: train.epochs has no effect on data summary; it uses "
+    "seed, data.*",
+    "train -o data.root=birds.h5": "-o data.root=birds.h5: data.root: has no effect with data.source scenes, only with "
+    "cs231n or prepared",
+}
+RESUME = "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, --report and "
+ONE_INPUT = "photographs, --split (with or without --data) and --features exclude each other; use one of them"
+NEED_PHOTOGRAPHS = "--write-sidecar, --encoder and --encoder-option need photographs"
+OVERWRITE = "--overwrite needs --write-sidecar, --coco or --attention"
+IMAGES = "--images needs --attention FILE.html and the images of a split"
+USAGE = CONFIG | {
+    "train --run run": "run: already contains a run; continue it with --resume run, choose another folder with --run, "
+    "or replace the run with --overwrite",
+    "train --resume run --overwrite": f"{RESUME}--images",
+    "train --resume run -c wrong.yaml": f"{RESUME}--images",
+    "train --resume run --overfit 3": f"{RESUME}--images",
+    "train --resume run/last.h5": "run/last.h5: expected a run folder, got a file; try --resume run",
+    "train --images empty": "--images needs --report",
+    "sample run run/last.h5": "got 2 runs; name one, or average their word probabilities with --ensemble",
+    "sample run a.png run": "run: run after a photograph; put all runs before the photographs",
+    "sample run --features new.h5 --split train": ONE_INPUT,
+    "sample run a.png --split train": ONE_INPUT,
+    "sample run a.png --features new.h5": ONE_INPUT,
+    "sample run --data new.h5 --features new.h5": ONE_INPUT,
+    "sample run --data new.h5 a.png": ONE_INPUT,
+    "sample run --data empty": "empty: expected a file written by `captioner prepare`, a folder of CS231n's assignment "
+    "3, or scenes; to use caption files, prepare a data set from them",
+    "sample run --write-sidecar .txt": NEED_PHOTOGRAPHS,
+    "sample run --split train --encoder scenes": NEED_PHOTOGRAPHS,
+    **{
+        f"sample run a.png --write-sidecar {suffix}": f"--write-sidecar {suffix}: expected a suffix such as .txt"
+        for suffix in ("txt", ".", ".PNG", ".heic", ".HEIF", ".hif", ".cr2", ".NEF", ".dng", ".jxl", ".raw", ".tif")
+    },
+    "sample run a.png --coco no/results.json": "no/results.json: folder not found: no",
+    "sample run a.png --n-best 0": "Invalid value for '--n-best': 0 is not in the range 1<=x<=100; see captioner "
+    "sample --help",
+    "sample run --overwrite": OVERWRITE,
+    "sample run new/070.png --overwrite": OVERWRITE,
+    "sample run --images .": IMAGES,
+    "sample run --attention maps --images .": IMAGES,
+    "sample run a.png --attention a.html --images .": IMAGES,
+    "sample run --attention file": "file: expected a folder for attention maps, got a file; name another folder",
+    "sample run --attention old.html": "old.html: exists already; name another file, or replace it with --overwrite",
+    "sample run --attention file.HTM --overwrite": "file.HTM: expected an HTML page to replace, got something else; "
+    "name another file",
+    "sample run --attention no/a.html": "no/a.html: folder not found: no",
+}
+NO_RUN = "last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
+NO_CHECKPOINT = "not a captioner checkpoint; expected a file that `captioner train` wrote"
+DAMAGED = "damaged.h5: damaged: its content does not match its seal; use another checkpoint"
+DEV = "split 'dev': not found; this data set has train, val, test, heldout"
+FAILURES = {
+    "train --run file": "file: cannot create the run folder: File exists",
+    "train --run file/below": "file/below: cannot create the run folder: Not a directory",
+    "train --run new -o validate.split=dev": "validate.split: expected a split of this data set (train, val, test, "
+    "heldout), got dev; try -o validate.split=train, or prepare the data set with --val 0.1",
+    "train --resume nope": f"nope: {NO_RUN}",
+    "train --resume file": f"file: {NO_RUN}",
+    "train --resume empty": f"empty: {NO_RUN}",
+    "sample nope": "nope: not found; expected a run folder or a checkpoint from `captioner train`; existing runs: run",
+    "sample runs": "runs: not found; expected a run folder or a checkpoint from `captioner train`; did you mean run?",
+    "sample empty": "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`; existing runs: "
+    "run",
+    "sample file": f"file: {NO_CHECKPOINT}",
+    "sample run/config.yaml": f"run/config.yaml: {NO_CHECKPOINT}",
+    "sample damaged.h5": DAMAGED,
+    "evaluate damaged.h5": DAMAGED,
+    "sample run --split dev": DEV,
+    "evaluate run --split dev": DEV,
+    "sample run --features damage.h5": "damage.h5: not found; expected an HDF5 file with the dataset 'features'; did "
+    "you mean damaged.h5?",
+    "sample run --features empty": "empty: expected a regular file, got a folder",
+    "sample run --features file": "file: expected an HDF5 file, got one that begins with b''",
+    "sample run --attention maps": "run/best.h5: attention maps: expected a model with attention, got model.attention "
+    "none; train with -o model.attention=adaptive",
+}
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("command", FAILURES)
+@pytest.mark.parametrize("command", [*USAGE, *FAILURES])
 def test_an_error_is_one_line(command: str, cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
-    code, message = FAILURES[command]
+    code, message = (2, USAGE[command]) if command in USAGE else (1, FAILURES[command])
     before = {name: Path("run", name).read_bytes() for name in RUN_FILES}
-    fresh = command.startswith("train --run")
-    done = cli(*command.split(), *(small_options if fresh else ()))
+    done = cli(*command.split(), *(small_options if command.startswith("train --run") else ()))
     assert done.err == "".join(f"captioner: {line}\n" for line in message.split("\n"))
     assert (done.code, done.out) == (code, "")
     assert {name: Path("run", name).read_bytes() for name in RUN_FILES} == before
-    assert not Path("new").exists()
+    assert not {"new", "maps", "a.html"} & {path.name for path in Path().iterdir()}
+
+
+CLICK = {
+    "--foo": "--foo",
+    "tran": "tran",
+    "output": "No such command 'output'; see captioner --help\n",  # a module, but no command
+    "train --foo": "--foo",
+    "train more": "more",
+    "train --run": "--run",
+    "train --overfit 0": "--overfit",
+    "sample": "RUN_OR_CHECKPOINT",
+    "sample run -n 0": "-n",
+    "sample run -n many": "many",
+}
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("command", CLICK)
+def test_a_usage_error_is_one_line_that_quotes_the_argument(command: str, cli: Callable[..., Any]) -> None:
+    done = cli(*command.split())
+    done.failed(2, CLICK[command])
+    assert done.err.endswith("--help\n")
 
 
 @pytest.mark.parametrize(
     "command",
-    [
-        ("sample", ""),
-        ("sample", "run", ""),
-        ("sample", "run", "--features", ""),
-        ("evaluate", "run", "--coco", ""),
-        ("train", "--run", ""),
-        ("train", "-c", ""),
-        ("prepare", "photos", "--output", ""),
-        ("config", "check", ""),
-    ],
-)
-def test_an_empty_path_is_not_the_current_folder(command: tuple[str, ...], cli: Callable[..., Any]) -> None:
-    done = cli(*command)
-    assert (done.code, done.out) == (2, "")
-    assert re.fullmatch(
-        r"captioner: Invalid value for .*: expected a path, got an empty text; see .* --help\n", done.err
-    )
+    ["sample @", "sample run @", "sample run --features @", "evaluate run --coco @", "train --run @", "train -c @",
+     "prepare photos --output @", "config check @"],
+)  # fmt: skip
+def test_an_empty_path_is_not_the_current_folder(command: str, cli: Callable[..., Any]) -> None:
+    done = cli(*(word.replace("@", "") for word in command.split()))
+    done.failed(2, ": expected a path, got an empty text; see ")
+    assert re.fullmatch(r"captioner: Invalid value for .* --help\n", done.err)

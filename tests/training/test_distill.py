@@ -12,7 +12,7 @@ import pytest
 from checkpoint_arrays import assert_same_arrays
 from distilling import BEAM, STUDENT, captions_of, randomize
 
-from captioner.cli.training_progress import show
+from captioner.cli.progress import show
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, UsageError

@@ -11,7 +11,7 @@ from checkpoint_arrays import assert_same_arrays
 from training_events import PER_EPOCH, kinds, scripted_losses
 
 from captioner.arrays import Batch
-from captioner.cli import training_progress
+from captioner.cli import progress
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Split
 from captioner.data.vocabulary import Vocab
@@ -292,7 +292,7 @@ def test_a_kind_is_one_event_and_message_and_every_time_a_history_record(
     for step, epoch in ((12, 3), (16, 4)):
         record = f'{{"kind": "warning", "step": {step}, "epoch": {epoch}, "problem": "identical captions"}}'
         assert history.count(record) == 1
-    training_progress.show(iter(events))
+    progress.show(iter(events))
     assert capsys.readouterr().err.count("warning: identical captions\n") == 1
 
 
