@@ -1,7 +1,9 @@
 """The Python API: what the commands do, as functions."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import captioner
 from captioner.config.options import Config
 from captioner.errors import DataError, UsageError
+from captioner.images.photo import read_photo
 
 
 @pytest.fixture(scope="module")
@@ -31,36 +34,69 @@ def photos(table: Path, count: int) -> list[str]:
     return [str(path) for path in sorted(table.parent.glob("*.png"))[:count]]
 
 
-def test_a_photograph_gives_one_caption(model: captioner.Captioner, photographs: Path) -> None:
-    (photo,) = photos(photographs, 1)
-    caption = model.caption(photo)
+def test_every_public_name_exists() -> None:
+    for name in captioner.__all__:
+        assert getattr(captioner, name).__name__ == name
+        assert name in dir(captioner)
+    with pytest.raises(AttributeError, match="no attribute 'describe'"):
+        captioner.describe  # noqa: B018
+
+
+def test_loading_a_run_loads_no_package_metadata(tiny_run: Path, shell: Callable[..., Any]) -> None:
+    code = f"import sys, captioner\ncaptioner.load({str(tiny_run)!r})\nprint('importlib.metadata' in sys.modules)"
+    done = shell(code=code)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
+def test_a_photograph_gives_one_caption_and_a_list_several_with_n_best(
+    model: captioner.Captioner, photographs: Path
+) -> None:
+    paths = photos(photographs, 3)
+    caption = model.caption(paths[0])
     assert isinstance(caption, captioner.Caption)
-    assert (caption.image, caption.references, caption.true) == (photo, [], None)
+    assert (caption.image, caption.references, caption.true) == (paths[0], [], None)
     assert caption.candidates == [(caption.text, caption.log_prob)]
-    assert model.caption(Path(photo)) == caption
-
-
-def test_a_list_gives_a_list_with_n_best(model: captioner.Captioner, photographs: Path) -> None:
-    several = photos(photographs, 3)
-    captions = model.caption(several, n_best=2)
-    assert [caption.image for caption in captions] == several
+    assert model.caption(Path(paths[0])) == caption
+    captions = model.caption(paths, n_best=2)
+    assert [caption.image for caption in captions] == paths
     for caption in captions:
-        assert len(caption.candidates) == 2
-        assert caption.candidates[0] == (caption.text, caption.log_prob)
-        assert caption.candidates[0].log_prob >= caption.candidates[1].log_prob
+        first, second = caption.candidates
+        assert first == (caption.text, caption.log_prob)
+        assert first.log_prob >= second.log_prob
     assert model.caption([]) == []
 
 
 def test_features_are_captioned_like_their_photographs(model: captioner.Captioner, photographs: Path) -> None:
-    several = photos(photographs, 2)
-    from captioner.images.photo import read_photo
-
-    features = model.encoder.encode(np.stack([read_photo(Path(photo), 64) for photo in several]))
+    paths = photos(photographs, 2)
+    features = np.stack([model.encoder.encode(read_photo(Path(path), 64))[0] for path in paths])
     by_features = model.caption(features=features)
     assert [caption.image for caption in by_features] == ["0", "1"]
-    assert [caption.text for caption in by_features] == [caption.text for caption in model.caption(several)]
+    assert [caption.text for caption in by_features] == [caption.text for caption in model.caption(paths)]
     (alone,) = model.caption(features=features[1])
     assert alone.text == by_features[1].text
+
+
+INVALID = {
+    "^caption: expected photographs or features": ({}, {"images": "a.png", "features": np.zeros((1, 4))}),
+    r"^caption: n_best: expected 1 to 100, got 0$": ({"images": "a.png", "n_best": 0},),
+    r"^caption: n_best: expected 1 to 100, got 101$": ({"images": "a.png", "n_best": 101},),
+}
+
+
+@pytest.mark.parametrize("message", INVALID)
+def test_invalid_arguments_of_caption(message: str, model: captioner.Captioner) -> None:
+    for arguments in INVALID[message]:
+        with pytest.raises(UsageError, match=message):
+            model.caption(**arguments)
+
+
+def test_invalid_arguments_of_functions(tiny_run: Path, photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^evaluate: models: expected at least one run, got an empty list$"):
+        captioner.evaluate([])
+    with pytest.raises(UsageError, match=r"^evaluate: overrides need a run"):
+        captioner.evaluate(captioner.load(tiny_run), overrides=["decode.beam_width=2"])
+    with pytest.raises(UsageError, match=r"^prepare: minimum: unknown option; expected one of caption_column, "):
+        captioner.prepare(photographs, tmp_path / "x.h5", minimum=1)
 
 
 def test_a_student_is_distilled_from_a_run(photographs: Path, model: captioner.Captioner) -> None:
@@ -70,12 +106,6 @@ def test_a_student_is_distilled_from_a_run(photographs: Path, model: captioner.C
     student = captioner.distill([teacher], again, ["distill.captions_per_image=2", "train.max_steps=1"], captions=first)
     assert student.loaded.vocab == model.loaded.vocab
     assert student.loaded.config.decode.beam_width == 10
-
-
-@pytest.mark.parametrize("arguments", [{}, {"images": "a.png", "features": np.zeros((1, 4))}])
-def test_photographs_or_features(arguments: dict[str, object], model: captioner.Captioner) -> None:
-    with pytest.raises(UsageError, match=r"^caption: expected photographs or features"):
-        model.caption(**arguments)  # type: ignore[call-overload]
 
 
 def test_a_missing_photograph_is_an_error(model: captioner.Captioner) -> None:
@@ -106,40 +136,29 @@ def test_a_config_object_and_a_file_train_the_same_run(tmp_path: Path, small: tu
 
 
 @pytest.mark.smoke
-def test_evaluate_returns_the_scores_of_the_command(tiny_run: Path, cli: Callable[..., object]) -> None:
-    import json
-
+def test_evaluate_returns_the_scores_of_the_command(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
     scores = captioner.evaluate(tiny_run, split="val")
-    printed = json.loads(cli("evaluate", tiny_run, "--json").out)  # type: ignore[attr-defined]
-    assert {**scores, "split": "val"} == printed
+    assert scores == json.loads(cli("evaluate", tiny_run, "--json").out)
     assert captioner.evaluate(captioner.load(tiny_run)) == scores
-
-
-def test_evaluate_compares_like_the_command(tiny_run: Path, cli: Callable[..., object], tmp_path: Path) -> None:
-    import json
-
-    data = tmp_path / "captions.json"
     runs = [tiny_run, tiny_run / "last.h5"]
-    words = ("evaluate", *runs, "--json", "--baseline", "nn")
-    printed = json.loads(cli(*words).out)  # type: ignore[attr-defined]
+    printed = json.loads(cli("evaluate", *runs, "--json", "--baseline", "nn").out)
     assert captioner.evaluate(runs, baseline="nn") == printed
     assert captioner.evaluate([captioner.load(run) for run in runs], baseline="nn") == printed
     assert list(printed["others"]) == ["run/last.h5", "nn"]
     both = captioner.evaluate(runs, ensemble=True)
     assert (both["name"], both["others"]) == ("ensemble of 2", {})
-    cli("sample", tiny_run, "--coco", data)
-    assert captioner.evaluate(tiny_run, against=data)["others"]["captions.json"]["bleu1"] == printed["bleu1"]
-    with pytest.raises(UsageError, match=r"^evaluate: models: expected at least one run, got an empty list$"):
-        captioner.evaluate([])
+    cli("sample", tiny_run, "--coco", tmp_path / "captions.json")
+    against = captioner.evaluate(tiny_run, against=tmp_path / "captions.json")
+    assert against["others"]["captions.json"]["bleu1"] == scores["bleu1"]
 
 
 def test_evaluate_on_another_data_set(model: captioner.Captioner, tiny_run: Path, photographs: Path) -> None:
     data = photographs.parent / "set.h5"
-    own = captioner.evaluate(model)
-    assert captioner.evaluate(model, data=data) == own
-    found = captioner.evaluate([model, tiny_run], data=data)
-    assert {**found, "others": {}, "name": "run"} == own
-    (other,) = found["others"].values()
+    alone = captioner.evaluate(model)
+    assert captioner.evaluate(model, data=data) == alone
+    compared = captioner.evaluate([model, tiny_run], data=data)
+    assert {**compared, "others": {}, "name": "run"} == alone
+    (other,) = compared["others"].values()
     assert (other["perplexity"], other["novel"]) == (None, None)
 
 
@@ -148,26 +167,3 @@ def test_a_missing_best_checkpoint_is_a_warning(own_run: Path) -> None:
     for call in captioner.load, captioner.evaluate:
         with pytest.warns(UserWarning, match=r"run: no best\.h5; using last\.h5 \(step 8\)$"):
             call(own_run)
-
-
-def test_unknown_options_of_prepare(photographs: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^prepare: minimum: unknown option; expected one of caption_column, "):
-        captioner.prepare(photographs, tmp_path / "x.h5", minimum=1)
-
-
-def test_every_public_name_exists() -> None:
-    for name in captioner.__all__:
-        assert getattr(captioner, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'describe'"):
-        captioner.describe  # noqa: B018
-
-
-def test_overrides_of_a_captioner_are_an_error(tiny_run: Path) -> None:
-    with pytest.raises(UsageError, match=r"^evaluate: overrides need a run"):
-        captioner.evaluate(captioner.load(tiny_run), overrides=["decode.beam_width=2"])
-
-
-@pytest.mark.parametrize("n_best", [0, -1, 101])
-def test_n_best_is_bounded(n_best: int, model: captioner.Captioner) -> None:
-    with pytest.raises(UsageError, match=rf"^caption: n_best: expected 1 to 100, got {n_best}$"):
-        model.caption("a.png", n_best=n_best)

@@ -31,8 +31,8 @@ main()
 """
 
 
-def test_an_interrupt_in_a_weakref_callback_is_not_lost() -> None:
-    done = subprocess.run([sys.executable, "-c", IN_A_CALLBACK, "wait"], capture_output=True, text=True, timeout=30)
+def test_an_interrupt_in_a_weakref_callback_is_not_lost(shell: Callable[..., Any]) -> None:
+    done = shell("wait", code=IN_A_CALLBACK, timeout=30)
     assert (done.returncode, done.stderr) == (130, "\ncaptioner: interrupted\n")
 
 
@@ -75,11 +75,13 @@ def test_ctrl_c_does_not_wait_for_busy_threads(
     assert not Path("out.h5").exists()
 
 
-def test_the_first_signal_is_caught_and_handlers_are_restored() -> None:
+def test_the_first_signal_is_caught_and_handlers_are_restored(cli: Callable[..., Any]) -> None:
     before = [signal.getsignal(number) for number in STOPPING]
     with stop_signals() as caught:
         signal.raise_signal(signal.SIGTERM)
         assert caught == [signal.SIGTERM]
+    assert [signal.getsignal(number) for number in STOPPING] == before
+    assert cli("train", "--resume", "nowhere").code == 1
     assert [signal.getsignal(number) for number in STOPPING] == before
 
 
@@ -109,9 +111,3 @@ def test_a_second_signal_terminates_at_once(pair: tuple[str, str], blocked: int,
     merged = blocked and first == second  # a pending signal is not queued twice
     assert done.returncode in ((0,) if merged else (-first, -second))
     assert done.stderr == ""
-
-
-def test_handlers_are_restored_after_an_error(cli: Callable[..., Any]) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert cli("train", "--resume", "nowhere").code == 1
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

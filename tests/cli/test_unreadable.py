@@ -1,6 +1,7 @@
 """Files that open but fail to read (EIO, EAGAIN): one line names them, and other photographs are still processed."""
 
 import errno
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -36,38 +37,37 @@ def test_reading_the_broken_file_fails() -> None:
     assert caught.value.filename is None
 
 
-INPUTS = {
-    "sample broken.h5": "broken.h5",
-    "sample run --features broken.h5": "broken.h5",
-    "sample run photos --encoder onnx:broken.h5": "broken.h5",
-    "evaluate broken.h5": "broken.h5",
-    "evaluate --captions broken.json --references photos/captions.csv": "broken.json",
-    "evaluate --captions broken.json --references broken.json": "broken.json",
-    "evaluate run --against broken.json": "broken.json",
-    "inspect gradients broken.h5": "broken.h5",
-    "train --data broken.h5 --run new": "broken.h5",
-    "train -c broken.yaml --run new": "broken.yaml",
-    "train -o data.source=cs231n -o data.root=broken --run new": "broken/coco2014_vocab.json",
-    "prepare broken.csv --output new.h5": "broken.csv",
-    "prepare photos/captions.csv --output new.h5 --list val=broken.csv": "broken.csv",
-    "prepare photos/captions.csv --output new.h5 --features broken.h5": "broken.h5",
-    "prepare photos/captions.csv --output new.h5 --encoder onnx:broken.h5": "broken.h5",
-    "data check broken.csv": "broken.csv",
-    "data summary -o data.source=prepared -o data.root=broken.h5": "broken.h5",
-    "data show -o data.source=prepared -o data.root=broken.h5": "broken.h5",
-    "config check broken.yaml": "broken.yaml",
-}
+INPUTS = (
+    "sample broken.h5",
+    "sample run --features broken.h5",
+    "sample run photos --encoder onnx:broken.h5",
+    "evaluate broken.h5",
+    "evaluate --captions broken.json --references photos/captions.csv",
+    "evaluate --captions broken.json --references broken.json",
+    "evaluate run --against broken.json",
+    "inspect gradients broken.h5",
+    "train --data broken.h5 --run new",
+    "train -c broken.yaml --run new",
+    "train -o data.source=cs231n -o data.root=broken --run new",
+    "prepare broken.csv --output new.h5",
+    "prepare photos/captions.csv --output new.h5 --list val=broken.csv",
+    "prepare photos/captions.csv --output new.h5 --features broken.h5",
+    "prepare photos/captions.csv --output new.h5 --encoder onnx:broken.h5",
+    "data check broken.csv",
+    "data summary -o data.source=prepared -o data.root=broken.h5",
+    "data show -o data.source=prepared -o data.root=broken.h5",
+    "config check broken.yaml",
+)
 
 
 @pytest.mark.parametrize("command", INPUTS)
 def test_an_unreadable_file_is_named(command: str, cli: Callable[..., Any]) -> None:
     done = cli(*command.split())
+    (name,) = set(re.findall(r"broken[.\w]*", command))
+    done.failed(done.code, "broken/coco2014_vocab.json" if name == "broken" else name)
     assert done.code in (1, 2)
-    assert done.out == ""
-    (line,) = done.err.splitlines()
-    assert INPUTS[command] in line
-    assert "Input/output error" in line
-    assert not line.startswith("captioner: output")
+    assert "Input/output error" in done.err
+    assert not done.err.startswith("captioner: output")
 
 
 def test_an_unreadable_history_is_named(cli: Callable[..., Any]) -> None:
@@ -119,15 +119,9 @@ def test_a_file_that_blocks_is_rejected(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "/proc/self/mem",
-        "/proc/self/attr/current",
-        "/sys/kernel/notes",
-        "/dev/null",
-        "/proc/self/clear_refs",
-        "/proc/self",
-    ],
-)
+    ["/proc/self/mem", "/proc/self/attr/current", "/sys/kernel/notes", "/dev/null", "/proc/self/clear_refs",
+     "/proc/self"],
+)  # fmt: skip
 def test_special_files_are_not_photographs(name: str, cli: Callable[..., Any]) -> None:
     done = cli("sample", "run", name, "photos/000.png")
     assert done.code == 1
