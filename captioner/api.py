@@ -124,7 +124,7 @@ def evaluate(
     folder = None if data is None else argument(data, Path, "evaluate: data")
     file = None if against is None else argument(against, Path, "evaluate: against")
     captioners, corpus = open_captioners(given, overrides, ensemble, folder)
-    for warning in (warning for one in captioners if one.captioner not in given for warning in one.captioner.warnings):
+    for warning in (warning for _, model in captioners if model not in given for warning in model.warnings):
         warnings.warn(warning, stacklevel=2)
     return evaluate_split(captioners, corpus, split, baseline, file).record()
 

@@ -77,18 +77,14 @@ def doctor(as_json: bool) -> int:
     findings = dict(examine())
     failed = [name for name, finding in findings.items() if finding.status == "error"]
     with output.ignoring_a_closed_pipe():
-        _print(findings, not failed, as_json)
+        if as_json:
+            output.record({"ok": not failed, "checks": {name: finding._asdict() for name, finding in findings.items()}})
+        else:
+            width = max(map(len, findings))
+            for name, finding in findings.items():
+                remedy = f"; try {finding.remedy}" if finding.remedy else ""
+                output.result(f"{finding.status:<8} {name.replace('_', ' '):<{width}}  {finding.value}{remedy}")
     return 1 if failed else 0
-
-
-def _print(findings: Mapping[str, Finding], is_ok: bool, as_json: bool) -> None:
-    if as_json:
-        output.record({"ok": is_ok, "checks": {name: finding._asdict() for name, finding in findings.items()}})
-        return
-    width = max(map(len, findings))
-    for name, finding in findings.items():
-        remedy = f"; try {finding.remedy}" if finding.remedy else ""
-        output.result(f"{finding.status:<8} {name.replace('_', ' '):<{width}}  {finding.value}{remedy}")
 
 
 class Finding(NamedTuple):
@@ -120,12 +116,12 @@ def checks() -> dict[str, Callable[[], Finding]]:
     extras = {name: [*group] for name, group in groupby(declared, attrgetter("extra")) if name}
     return {
         "captioner": check_captioner,
-        "python": check_python,
+        "python": lambda: Finding(f"{platform.python_version()}, {sys.executable}", platform.python_version()),
         **{name: partial(check_package, core.get(name, Requirement(name, "", ""))) for name in CORE},
         "blas": check_blas,
         "numpy_simd": check_simd,
-        "cpu": check_cpu,
-        "cpu_features": check_cpu_features,
+        "cpu": lambda: Finding(hardware.cpu_model(), hardware.cpu_model()),
+        "cpu_features": lambda: Finding(" ".join(hardware.cpu_features()) or "unknown", hardware.cpu_features()),
         "cores": check_cores,
         "memory": check_memory,
         **{f"extra_{name}": partial(check_extra, name, extras[name]) for name in PURPOSES if name in extras},
@@ -139,11 +135,6 @@ def check_captioner() -> Finding:
     """Find the version of captioner."""
     note = "" if version("captioner") else ", not installed as a package: its requirements are unknown"
     return Finding(f"{captioner.__version__}{note}", captioner.__version__)
-
-
-def check_python() -> Finding:
-    """Find the version of Python."""
-    return Finding(f"{platform.python_version()}, {sys.executable}", platform.python_version())
 
 
 def check_package(requirement: Requirement) -> Finding:
@@ -186,17 +177,6 @@ def check_simd() -> Finding:
     groups: Any = np.show_config(mode="dicts")["SIMD Extensions"]
     used = [name for group in ("baseline", "found") for name in groups.get(group, ())]
     return Finding(" ".join(used) or "none", used)
-
-
-def check_cpu() -> Finding:
-    """Find the model of the CPU."""
-    return Finding(hardware.cpu_model(), hardware.cpu_model())
-
-
-def check_cpu_features() -> Finding:
-    """Find the vector and matrix extensions of the CPU."""
-    features = hardware.cpu_features()
-    return Finding(" ".join(features) or "unknown", features)
 
 
 def check_cores() -> Finding:

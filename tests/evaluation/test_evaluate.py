@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.evaluation.evaluate import (
-    NamedCaptioner,
     check_baseline,
     evaluate_files,
     evaluate_split,
@@ -29,7 +28,7 @@ from captioner.storage import checkpoint
 
 def opened(
     *runs: Captioner | Path, ensemble: bool = False, data: Path | None = None
-) -> tuple[list[NamedCaptioner], Corpus]:
+) -> tuple[list[tuple[str, Captioner]], Corpus]:
     return open_captioners(runs, (), ensemble, data)
 
 
