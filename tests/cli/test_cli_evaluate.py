@@ -18,6 +18,8 @@ from captioner.storage import checkpoint
 KEYS = ["split", "name", "images", "loss", "perplexity", "true", "pointing", "decode", *NAMES]
 KEYS += ["mean_length", "vocabulary", "distinct", "repeats", "unk", "novel", "intervals", "others", "warnings"]
 
+OF_FILES = ("--captions", "results.json", "--references", "captions.json", "--against", "other.json")
+
 
 def few(split: str, images: int) -> str:
     """The warning about the confidence intervals of a split."""
@@ -93,19 +95,16 @@ def test_another_data_set(cli: Callable[..., Any], tiny_run: Path, photo_run: Pa
     data = photo_run.parent / "data.h5"
     record = json.loads(cli("evaluate", tiny_run, "--data", data, "--split", "train", "--json").out)
     assert (record["images"], record["perplexity"], record["novel"], record["true"]) == (6, None, None, None)
-    own = json.loads(cli("evaluate", photo_run, "--json").out)
-    again = json.loads(cli("evaluate", photo_run, "--data", data, "--json").out)
-    assert again == own
-    compared = json.loads(cli("evaluate", tiny_run, photo_run, "--data", data, "--json").out)["others"]
-    (found,) = compared.values()
-    assert {name: found[name] for name in NAMES} == {name: own[name] for name in NAMES}
+    alone = json.loads(cli("evaluate", photo_run, "--json").out)
+    assert json.loads(cli("evaluate", photo_run, "--data", data, "--json").out) == alone
+    (other,) = json.loads(cli("evaluate", tiny_run, photo_run, "--data", data, "--json").out)["others"].values()
+    assert {name: other[name] for name in NAMES} == {name: alone[name] for name in NAMES}
 
 
 @pytest.mark.smoke
 @pytest.mark.usefixtures("files")
 def test_text_of_files(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    words = ("--captions", "results.json", "--references", "captions.json", "--against", "other.json", "--worst", "1")
-    done = cli("evaluate", *words)
+    done = cli("evaluate", *OF_FILES, "--worst", 1)
     assert (done.code, done.err) == (0, few("captions.json", 3))
     golden("evaluate_files.txt", done.out)
 
@@ -123,8 +122,7 @@ def test_json_lines(cli: Callable[..., Any], tiny_run: Path) -> None:
 
 @pytest.mark.usefixtures("files")
 def test_json_of_files(cli: Callable[..., Any]) -> None:
-    words = ("--captions", "results.json", "--references", "captions.json", "--against", "other.json", "--worst", "2")
-    record = json.loads(cli("evaluate", *words, "--json").out)
+    record = json.loads(cli("evaluate", *OF_FILES, "--worst", 2, "--json").out)
     assert (record["split"], record["images"]) == ("captions.json", 3)
     assert record["others"]["other.json"]["distinct"] == 1
     assert len(record["worst"]) == 2
@@ -186,10 +184,7 @@ def test_the_fraction_of_true_captions() -> None:
     ],
 )  # fmt: skip
 def test_invalid_combinations_of_options(command: str, problem: str, cli: Callable[..., Any]) -> None:
-    done = cli("evaluate", *command.split())
-    assert (done.code, done.out) == (2, "")
-    assert problem in done.err
-    assert done.err.count("\n") == 1
+    cli("evaluate", *command.split()).failed(2, problem)
 
 
 def test_an_unknown_split_is_reported_before_scoring(cli: Callable[..., Any], tiny_run: Path) -> None:
@@ -201,15 +196,11 @@ def test_existing_results_are_replaced_only_with_overwrite(
 ) -> None:
     path = tmp_path / "my.json"
     path.write_text('["years of work"]')
-    done = cli("evaluate", own_run, "--coco", path)
-    assert done == (
-        2, "", f"captioner: {path}: exists already; name another file, or replace it with --overwrite\n"
-    )  # fmt: skip
+    cli("evaluate", own_run, "--coco", path).failed(2, f"{path}: exists already; name another file, or replace it")
     assert path.read_text() == '["years of work"]'
     assert cli("evaluate", own_run, "--coco", path, "--overwrite").code == 0
     assert json.loads(path.read_text())[0].keys() == {"image_id", "caption"}
     assert cli("evaluate", own_run, "--overwrite").err == "captioner: --overwrite needs --coco\n"
     done = cli("evaluate", own_run, "--coco", own_run / "last.h5", "--overwrite")
-    assert (done.code, done.err.count("expected caption results to replace, got something else")) == (2, 1)
-    done = cli("evaluate", own_run, "--coco", "no/results.json")
-    assert done == (2, "", "captioner: no/results.json: folder not found: no\n")
+    done.failed(2, "expected caption results to replace, got something else")
+    cli("evaluate", own_run, "--coco", "no/results.json").failed(2, "no/results.json: folder not found: no\n")

@@ -26,8 +26,8 @@ def test_nearest_sorts_by_cosine_similarity() -> None:
     rng = np.random.default_rng(0)
     queries, others = rng.standard_normal((5, 3)), rng.standard_normal((700, 3)) * rng.uniform(0.1, 9, (700, 1))
     allowed = np.arange(1, 700, 2)
-    found = nearest(queries, np.array([4, 0]), others, allowed, 7)
-    for row, near in zip((4, 0), found, strict=True):
+    neighbours = nearest(queries, np.array([4, 0]), others, allowed, 7)
+    for row, near in zip((4, 0), neighbours, strict=True):
         cosines = others @ queries[row] / np.linalg.norm(others, axis=1)
         assert near.tolist() == sorted(allowed, key=lambda other: -cosines[other])[:7]
     assert nearest(queries, np.arange(5), np.zeros((2, 3)), np.array([0, 1])).tolist() == [[0, 1]] * 5
