@@ -38,18 +38,15 @@ Examples:
     help="Score the captions of SPLIT; may be repeated.  [default: val; with --references, all images of that file]",
 )  # fmt: skip
 @click.option(
-    "--captions",
-    type=PATH,
-    metavar="FILE",
+    "--captions", type=PATH, metavar="FILE",
     help="Score the captions in FILE instead of generating captions with a model; needs --references.",
-)
+)  # fmt: skip
 @click.option("--references", type=PATH, metavar="FILE", help="File with the reference captions for --captions.")
 @click.option("--against", type=PATH, metavar="FILE", help="Also score the captions in FILE, and compare.")
 @click.option(
-    "--baseline",
-    type=click.Choice(["nn"]),
+    "--baseline", type=click.Choice(["nn"]),
     help="Compare with the nearest-neighbour baseline, which uses the 30 nearest images in train of the data set.",
-)
+)  # fmt: skip
 @click.option("--coco", type=PATH, metavar="FILE", help="Write the captions to FILE in COCO's results format.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing --coco file.")
 @click.option("--worst", type=click.IntRange(min=1), metavar="N", help="Print the N images with the lowest CIDEr-D.")

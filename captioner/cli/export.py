@@ -19,24 +19,17 @@ Examples:
 )
 @run_argument
 @click.option(
-    "--format",
-    "name",
-    type=click.Choice(["onnx", "safetensors"]),
-    required=True,
+    "--format", "name", type=click.Choice(["onnx", "safetensors"]), required=True,
     help="onnx: graphs that other programs run; safetensors: the parameters. Both need the extra `export`.",
-)
+)  # fmt: skip
 @click.option(
-    "--output",
-    type=PATH,
-    required=True,
-    metavar="PATH",
+    "--output", type=PATH, required=True, metavar="PATH",
     help="Write to PATH: a folder for onnx, a file for safetensors.",
-)
+)  # fmt: skip
 @click.option(
-    "--dtype",
-    type=click.Choice(["float16", "float32"]),
+    "--dtype", type=click.Choice(["float16", "float32"]),
     help="Floating-point precision of the parameters; float16 not with onnx.  [default: model.dtype]",
-)
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @example_override_option("decode.max_length=20")
 def export(run: Path, name: str, output: Path, dtype: str | None, overwrite: bool, overrides: tuple[str, ...]) -> None:
@@ -70,12 +63,9 @@ Examples:
 )
 @click.argument("file", type=PATH, metavar="FILE")
 @click.option(
-    "--output",
-    type=PATH,
-    required=True,
-    metavar="RUN_OR_CHECKPOINT",
+    "--output", type=PATH, required=True, metavar="RUN_OR_CHECKPOINT",
     help="Write the checkpoint to this file, whose name ends in .h5, or into this new run folder.",
-)
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint.")
 def import_(file: Path, output: Path, overwrite: bool) -> None:
     """Make a checkpoint of exported parameters.

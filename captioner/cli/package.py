@@ -19,22 +19,18 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 CARD_OPTIONS = (
     click.option(
-        "--scores",
-        type=PATH,
-        metavar="FILE",
+        "--scores", type=PATH, metavar="FILE",
         help="Scores of the model: the output of `captioner evaluate --json`, with --worst also examples of failures.",
     ),
     click.option(
-        "--made-with",
-        type=PATH,
-        metavar="FILE",
+        "--made-with", type=PATH, metavar="FILE",
         help="Text file with the commands that made the model, which the card contains.",
     ),
     click.option("--dataset", metavar="TEXT", help="Name of the training data set, such as flickr8k."),
     click.option("--data-terms", metavar="TEXT", help="Terms of the training data: license, source, restrictions."),
     click.option("--license", metavar="ID", help="License of the model, such as cc-by-4.0.  [default: unknown]"),
     click.option("--language", metavar="CODE", help="Language of the captions.  [default: en]"),
-)
+)  # fmt: skip
 
 
 def card_options(command: Command) -> Command:
@@ -66,10 +62,9 @@ Examples:
 @click.option("--name", metavar="NAME", help="Name of the model.  [default: that of the run folder]")
 @click.option("--version", default="1.0.0", show_default=True, metavar="V", help="Version of the package.")
 @click.option(
-    "--encoder",
-    metavar="RECIPE",
+    "--encoder", metavar="RECIPE",
     help="Image encoder of the training images, if the data set of the run does not name it.",
-)
+)  # fmt: skip
 @card_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing package of the same model.")
 @example_override_option("decode.beam_width=5")

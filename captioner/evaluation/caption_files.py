@@ -24,6 +24,8 @@ from captioner.storage.files import check_output, read_bytes
 Id: TypeAlias = int | str
 LIMIT = 1 << 30
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""A lone surrogate, which JSON allows but UTF-8 cannot encode."""
 _IN_NAME = re.compile(r"(?:^|.*[^0-9])([0-9]{12})")
 
 
@@ -74,19 +76,10 @@ def read_caption_file(path: Path) -> dict[Id, str]:
                 )
         if image in captions:
             raise DataError(f"{where}: duplicate image {image!r:.80}; expected one caption per image")
-        if not is_encodable(caption):
+        if _SURROGATE.search(caption):
             raise DataError(f"{where}: caption: expected UTF-8 text, got {caption!r:.80}")
         captions[image] = caption
     return captions
-
-
-def is_encodable(caption: str) -> bool:
-    """Return False for a lone surrogate, which JSON allows but UTF-8 cannot encode."""
-    try:
-        caption.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:

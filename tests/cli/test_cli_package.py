@@ -58,15 +58,12 @@ def test_an_installed_model_is_evaluated_on_a_data_set(
     install_run(photo_run)
     data = photo_run.parent / "data.h5"
     done = cli("evaluate", "birds", "--data", data, "--json")
-    record, own = json.loads(done.out), json.loads(cli("evaluate", photo_run, "--json").out)
-    assert record["name"] == "birds"
-    assert record["bleu1"] == own["bleu1"]
+    record, of_run = json.loads(done.out), json.loads(cli("evaluate", photo_run, "--json").out)
+    assert (record["name"], record["bleu1"]) == ("birds", of_run["bleu1"])
     assert cli("evaluate", "birds", "-o", f"data.root={data}", "--json").out == done.out
     assert cli("inspect", "gradients", "birds", "-o", f"data.root={data}", "--word", "2").code == 0
     for command in ("evaluate", "sample"):
-        failed = cli(command, "birds")
-        assert failed.code == 1
-        assert failed.err.endswith("models have no data set; name it with --data FILE, or give photographs\n")
+        cli(command, "birds").failed(1, "models have no data set; name it with --data FILE, or give photographs\n")
 
 
 def test_models_are_listed(cli: Callable[..., Any], birds: Path) -> None:
@@ -75,10 +72,7 @@ def test_models_are_listed(cli: Callable[..., Any], birds: Path) -> None:
     assert (name, version, encoder, size) == ("birds", "1.0.0", "scenes-1", "0.0 MB")
     assert description.startswith("LSTM image captioner; ")
     (birds / "model.json").write_text("{}")
-    damaged = cli("models")
-    assert (damaged.code, damaged.out) == (1, "")
-    assert damaged.err.startswith("captioner: model birds: ")
-    assert damaged.err.count("\n") == 1
+    cli("models").failed(1, "captioner: model birds: ")
 
 
 def test_without_models_the_list_is_empty(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,11 +85,10 @@ def test_without_models_the_list_is_empty(cli: Callable[..., Any], monkeypatch: 
 def test_the_card_of_a_package_is_printed_as_packaged(cli: Callable[..., Any], birds: Path) -> None:
     done = cli("card", "birds").succeeded()
     assert done.out == (birds / "card.md").read_text()
-    failed = cli("card", "birds", "--license", "mit")
-    assert failed.code == 2
-    assert "birds: a model package has its card; to change it, use captioner package" in failed.err
+    message = "birds: a model package has its card; to change it, use captioner package"
+    cli("card", "birds", "--license", "mit").failed(2, message)
     (birds / "card.md").unlink()
-    assert "card.md: not found" in cli("card", "birds").err
+    cli("card", "birds").failed(1, "card.md: not found")
 
 
 def test_options_of_a_card_and_blank_ones(cli: Callable[..., Any], tiny_run: Path, tmp_path: Path) -> None:
@@ -110,11 +103,9 @@ def test_options_of_a_card_and_blank_ones(cli: Callable[..., Any], tiny_run: Pat
 def test_overrides_of_decoding_are_packaged_and_others_refused(
     cli: Callable[..., Any], tiny_run: Path, tmp_path: Path
 ) -> None:
-    done = cli("package", tiny_run, "--output", tmp_path / "model", "-o", "model.cell=rnn")
-    assert done.code == 2
-    assert "model.cell has no effect on package" in done.err
-    options = ("-o", "decode.beam_width=4", "-o", "decode.consensus=3")
-    done = cli("package", tiny_run, "--output", tmp_path / "model", *options)
+    words = ("package", tiny_run, "--output", tmp_path / "model")
+    cli(*words, "-o", "model.cell=rnn").failed(2, "model.cell has no effect on package")
+    done = cli(*words, "-o", "decode.beam_width=4", "-o", "decode.consensus=3")
     assert done.code == 0
     assert done.err.startswith("captioner: warning: decode.consensus: set to 0 (was 3); ")
     assert "beam search of width 4" in cli("card", tmp_path / "model").out
@@ -122,10 +113,7 @@ def test_overrides_of_decoding_are_packaged_and_others_refused(
 
 def test_an_unknown_name_is_answered_in_one_line(cli: Callable[..., Any], birds: Path) -> None:
     for words in (("sample", "birdz"), ("evaluate", "birdz"), ("card", "birdz"), ("package", "birdz", "--output", "x")):
-        done = cli(*words)
-        assert done.code == 1
-        assert done.err.endswith("or an installed model (birds); did you mean birds?\n")
-        assert done.err.count("\n") == 1
+        cli(*words).failed(1, "or an installed model (birds); did you mean birds?\n")
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
@@ -172,5 +160,4 @@ def test_a_run_can_start_from_an_installed_model(
     assert "Fine-tuned, directly or through other models, from: birds (license: cc-by-nc-4.0). The terms" in card
     Path("birds").mkdir()  # an existing path takes precedence, also if it is no model
     failed = cli("train", *small_options, "-otrain.init_from=birds", "--run", "other")
-    assert (failed.code, failed.err.count("\n")) == (1, 1)
-    assert "birds: no checkpoint found" in failed.err
+    failed.failed(1, "birds: no checkpoint found")
