@@ -21,7 +21,7 @@ from captioning import best_captions
 from PIL import Image, ImageOps
 from scene_photos import SCENES
 
-from captioner.data.prepared import SEAL, prepared
+from captioner.data.prepared import prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoding import encode
 from captioner.errors import install_command
@@ -135,15 +135,6 @@ def test_discarding_features_of_another_encoder_is_reported(cli: Callable[..., A
     assert cli(*command).err.splitlines()[0] == f"captioner: {message}"
 
 
-def test_overwrite_replaces_the_output(cli: Callable[..., Any]) -> None:
-    old = SEAL.magic + b" of old"
-    Path("out.h5").write_bytes(old)
-    assert cli("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES).code == 2
-    assert Path("out.h5").read_bytes() == old
-    assert cli("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES, "--overwrite").code == 0
-    assert len(prepared("out.h5").split("train").image_ids) == 6
-
-
 FAILURES: dict[str, tuple[int, str]] = {
     "photos/none.csv --output x.h5": (1, "photos/none.csv: not found; expected a caption file; "),
     "photos --output x.h5": (1, "photos: expected a caption file, got a folder; did you mean photos/captions.csv?"),
@@ -233,18 +224,6 @@ def test_strict_stops_at_the_first_issue(cli: Callable[..., Any]) -> None:
     assert not Path("out.h5").exists()
 
 
-def test_a_full_disk(cli: Callable[..., Any], files_of_at_most: Callable[[int], Any]) -> None:
-    with h5py.File("given.h5", "w") as file:
-        file["features"] = np.ones((8, 10_000), np.float16)
-    Path("out.h5").write_bytes(old := SEAL.magic + b" of old")
-    with files_of_at_most(100_000):
-        done = cli("prepare", "photos/captions.csv", "--output", "out.h5", "--features", "given.h5", "--overwrite")
-    assert (done.code, done.out) == (1, "")
-    assert done.err == ("captioner: out.h5: cannot write the data set: File too large; the previous one is kept\n")
-    assert Path("out.h5").read_bytes() == old
-    assert sorted(os.listdir()) == ["given.h5", "out.h5", "photos"]
-
-
 def test_without_pillow(shell: Callable[..., Any]) -> None:
     code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
     commands = [
@@ -326,16 +305,18 @@ def test_from_photographs_to_captions(
     assert cli("evaluate", "runs/birds", "--split", "val").code == 0
     new = album(Path("new"), 3, first=90).parent
     done = cli("sample", "runs/birds", "new", "--json").succeeded()
-    captions = [json.loads(line) for line in done.out.splitlines()]
+    records = [json.loads(line) for line in done.out.splitlines()]
     paths = sorted(new.glob("*.png"))
-    assert [one["image"] for one in captions] == [str(path) for path in paths]
+    assert [record["image"] for record in records] == [str(path) for path in paths]
     features = encode(np.stack([np.asarray(Image.open(path)) for path in paths]))
     if recipe != "scenes":
         turned = encode(np.stack([np.asarray(ImageOps.mirror(Image.open(path))) for path in paths]))
         features = np.concatenate([(features + turned) / 2, features], axis=1)
     expected = best_captions(open_run("runs/birds"), features)
-    assert [one["caption"] for one in captions] == [caption for caption, _ in expected]
-    np.testing.assert_allclose([one["log_prob"] for one in captions], [log_prob for _, log_prob in expected], rtol=1e-4)
+    assert [record["caption"] for record in records] == [caption for caption, _ in expected]
+    np.testing.assert_allclose(
+        [record["log_prob"] for record in records], [log_prob for _, log_prob in expected], rtol=1e-4
+    )
     of_split = cli("sample", "runs/birds", "--split", "val", "--json").out.splitlines()
     assert all(json.loads(line)["references"] for line in of_split)
 

@@ -16,6 +16,7 @@ from captioner.data.prepared import prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoding import encode
 from captioner.errors import DataError
+from captioner.preparation.encode import EncodingProgress
 from captioner.preparation.prepare import Event, prepare
 
 COUNT = 8
@@ -59,11 +60,23 @@ def refusal(photos: Path, kind: type[Exception] = DataError, **options: Any) -> 
     return str(caught.value)
 
 
+def interrupt(photos: Path, encoded: Counted | None = None, after: int = 5, **options: Any) -> None:
+    """Stop a preparation after some photographs are encoded, and reset the counter."""
+    events = events_of(photos, **options)
+    while next(events) != EncodingProgress(after, COUNT, 0):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    if encoded is not None:
+        encoded()
+
+
 def features_by_name(corpus: Corpus) -> dict[str, np.ndarray]:
     return {image: split.features[row] for split in corpus.splits.values() for row, image in enumerate(split.image_ids)}
 
 
-def given_features(folder: Path, values: np.ndarray) -> Path:
+def given_features(folder: Path, values: np.ndarray, regions: np.ndarray | None = None) -> Path:
     with h5py.File(folder / "given.h5", "w") as file:
         file["features"] = values
+        if regions is not None:
+            file["regions"] = regions
     return folder / "given.h5"

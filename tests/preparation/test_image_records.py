@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.config.options import Prepare
-from captioner.data.readers import CaptionRecord
 from captioner.errors import DataError, UsageError
 from captioner.preparation.image_records import MAX_TEXT, caption_words, parse_source, read_records
 
@@ -26,7 +25,7 @@ def write(name, *rows, header="image,caption,split"):
 
 
 def splits_of(records):
-    return {name: [one.image for one in images] for name, images in records.splits.items()}
+    return {name: [record.image for record in images] for name, images in records.splits.items()}
 
 
 def refusal(error, *args, **more):
@@ -40,7 +39,7 @@ def test_splits_of_the_file():
     write("c.csv", "a,one,val", "b,two,train", "a,three,val", "c,four,restval", "d,five,", "e,six,dev2")
     records = read_records(["c.csv"], [], DEFAULTS)
     assert splits_of(records) == {"train": ["b", "c"], "val": ["a"], "dev2": ["e"]}
-    assert [one.text for one in records.splits["val"][0].captions] == ["one", "three"]
+    assert [caption.text for caption in records.splits["val"][0].captions] == ["one", "three"]
     assert (records.issues, records.omitted) == ([], 1)
 
 
@@ -56,15 +55,11 @@ def test_random_splits():
     names = [f"{row}.jpg" for row in range(20)]
     write("c.csv", *(f"{name},a dog" for name in names for _ in range(2)), header="image,caption")
     write("turned.csv", *(f"{name},a dog" for name in names[::-1] for _ in range(2)), header="image,caption")
-    drawn = [read_records([file], [], Prepare(val=0.2, test=0.1, seed=3)) for file in ("c.csv", "turned.csv")]
-    first, second = map(splits_of, drawn)
+    options = Prepare(val=0.2, test=0.1, seed=3)
+    first, second = (splits_of(read_records([file], [], options)) for file in ("c.csv", "turned.csv"))
     assert {split: len(images) for split, images in first.items()} == {"train": 14, "val": 4, "test": 2}
     assert {split: set(images) for split, images in first.items()} == {s: set(images) for s, images in second.items()}
     assert splits_of(read_records(["c.csv"], [], Prepare(val=0.2, test=0.1, seed=4))) != first
-    assert refusal(DataError, ["c.csv"], [], Prepare(val=0.6, test=0.5)) == (
-        "expected images for train in addition to 12 for val and 10 for test, got 20 in total; "
-        "add images, or lower the fractions"
-    )
 
 
 def test_splits_by_lists():
@@ -75,6 +70,10 @@ def test_splits_by_lists():
     assert splits_of(records) == {"train": ["x/b", "d"], "val": ["x/a", "c"]}
     assert list(map(str, records.issues)) == ["list of val, image 3: none: no image of this name in the caption files"]
     assert splits_of(read_records(["c.csv"], ["Dev=1.txt"], DEFAULTS)) == {"train": ["x/b", "c", "d"], "val": ["x/a"]}
+    Path("2.txt").write_text("b\n")
+    val = read_records(["c.csv"], ["val=2.txt"], DEFAULTS)
+    assert splits_of(val) == {"train": ["c", "d"], "val": ["x/b"], "test": ["x/a"]}, "test stays out of train"
+    Path("2.txt").write_text("c\nnone\n")
     records = read_records(["c.csv"], ["train=2.txt"], DEFAULTS)
     assert splits_of(records) == {"train": ["c"], "test": ["x/a"]}
     assert records.omitted == 2
@@ -82,16 +81,6 @@ def test_splits_by_lists():
         "list of val, image 2: none: no image of this name in the caption files; "
         "without --strict, it is skipped and counted"
     )
-
-
-def test_test_images_stay_out_of_train_when_lists_are_given():
-    write("c.csv", "a,one,train", "b,two,test", "c,three,train")
-    Path("val.txt").write_text("c\n")
-    assert splits_of(read_records(["c.csv"], ["val=val.txt"], DEFAULTS)) == {
-        "train": ["a"],
-        "val": ["c"],
-        "test": ["b"],
-    }
 
 
 LONG = "a" * (MAX_TEXT + 1)
@@ -108,20 +97,11 @@ def test_issues_are_reported_and_valid_captions_kept():
     records = read_records(["c.csv"], [], DEFAULTS)
     assert list(map(str, records.issues)) == issues
     assert splits_of(records) == {"train": ["d", "e"]}
+    strict = "; without --strict, it is skipped and counted"
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS, strict=True) == issues[0] + strict
+    write("c.csv", "d,a dog,train", "", "d,a cat,val")
     assert refusal(DataError, ["c.csv"], [], DEFAULTS, strict=True) == (
-        f"{issues[0]}; without --strict, it is skipped and counted"
-    )
-
-
-def test_strict_accepts_valid_captions():
-    write("c.csv", "a,a dog,train", "", "b,a cat,train")
-    assert splits_of(read_records(["c.csv"], [], DEFAULTS, strict=True)) == {"train": ["a", "b"]}
-
-
-def test_strict_stops_at_conflicting_splits():
-    write("c.csv", "d,a dog,train", "d,a cat,val")
-    assert refusal(DataError, ["c.csv"], [], DEFAULTS, strict=True) == (
-        "c.csv:3: d: expected split train as before, got val; skipped; without --strict, it is skipped and counted"
+        f"c.csv:4: d: expected split train as before, got val; skipped{strict}"
     )
 
 
@@ -214,10 +194,7 @@ def test_column_names_can_be_given():
     write("c.csv", "a;val;one", "b;train;two", header="file;set;text")
     columns = Prepare(image_column="file", caption_column="text", split_column="set")
     assert splits_of(read_records(["c.csv"], [], columns)) == {"train": ["b"], "val": ["a"]}
-    assert refusal(DataError, ["c.csv"], [], DEFAULTS) == (
-        "c.csv:1: expected a header with the columns image and caption, got 'file;set;text'; "
-        "rename yours, or name them with --image-column and --caption-column of `captioner prepare`"
-    )
+    assert refusal(DataError, ["c.csv"], [], DEFAULTS).startswith("c.csv:1: expected a header with the columns image ")
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)
@@ -232,16 +209,11 @@ def test_column_names_can_be_given():
 def test_every_line_is_a_caption_or_an_issue(rows):
     write("c.csv", "z,z,train", *map(",".join, rows))
     records = read_records(["c.csv"], [], DEFAULTS)
-    images = [one for images in records.splits.values() for one in images]
-    assert len({one.image for one in images}) == len(images)
-    kept = [caption.line for one in images for caption in one.captions] + [issue.line for issue in records.issues]
+    images = [image for images in records.splits.values() for image in images]
+    assert len({image.image for image in images}) == len(images)
+    kept = [caption.line for image in images for caption in image.captions] + [issue.line for issue in records.issues]
     assert len(set(kept)) == len(kept)
     lost = {f"c.csv:{number}" for number in range(2, len(rows) + 3)} - set(kept)
     without = {f"c.csv:{number}" for number, (_, _, split) in enumerate(rows, 3) if not split}
     assert lost <= without
     assert bool(lost) <= bool(records.omitted)
-
-
-def test_table_captions_are_tokenized_from_their_text():
-    assert caption_words(CaptionRecord("a", "A dog.", None, "c:1")) == ["a", "dog"]
-    assert caption_words(CaptionRecord("a", "A dog.", None, "c:1", words="A dog .")) == ["A", "dog", "."]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, given_features, made, refusal
+from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, given_features, interrupt, made, refusal
 
 from captioner.data.scenes.encoding import ENCODER, FEATURES
 from captioner.errors import UsageError
@@ -19,14 +19,9 @@ from captioner.preparation.encode import EncodingProgress
 
 
 def test_an_interrupted_run_is_resumed(photos: Path, encoded: Counted) -> None:
-    events = events_of(photos, threads=1)
-    for event in events:
-        if event == EncodingProgress(5, COUNT, 0):
-            break
-    events.close()  # type: ignore[attr-defined]
+    interrupt(photos, encoded, threads=1)
     assert os.path.exists(photos.parent / "out.h5.part")
     assert not os.path.exists(photos.parent / "out.h5")
-    encoded()
     corpus, events = made(photos, threads=1)
     assert encoded() == COUNT - 5
     assert events[:-1] == [EncodingProgress(done, COUNT, min(done, 5)) for done in range(1, COUNT + 1)]
@@ -37,11 +32,7 @@ def test_an_interrupted_run_is_resumed(photos: Path, encoded: Counted) -> None:
 
 def test_an_interrupted_run_with_a_recipe_is_resumed(photos: Path, encoded: Counted) -> None:
     options: dict[str, Any] = {"threads": 1, "encoder": "scenes+scenes:mirror"}
-    events = events_of(photos, **options)
-    while next(events) != EncodingProgress(5, COUNT, 0):
-        pass
-    events.close()  # type: ignore[attr-defined]
-    encoded()
+    interrupt(photos, encoded, **options)
     corpus, _ = made(photos, **options)
     assert encoded() == 3 * (COUNT - 5)  # the mirror image is a second pass of its part
     assert corpus.encoder == f"{ENCODER}+{ENCODER}:mirror"
@@ -68,10 +59,7 @@ def test_a_later_failure_keeps_encoded_features(
 
 def test_incomplete_records_are_encoded_again(photos: Path, encoded: Counted) -> None:
     part = photos.parent / "out.h5.part"
-    events = events_of(photos, threads=1)
-    while next(events) != EncodingProgress(5, COUNT, 0):
-        pass
-    events.close()  # type: ignore[attr-defined]
+    interrupt(photos, threads=1)
     os.truncate(part, part.stat().st_size - 100)
     encoded()
     corpus, _ = made(photos)
@@ -132,10 +120,7 @@ def test_obsolete_features_are_removed(photos: Path) -> None:
 
 def test_features_of_an_interrupted_run_with_overwrite_are_kept(photos: Path, encoded: Counted) -> None:
     made(photos)
-    events = events_of(photos, threads=1, overwrite=True)
-    while next(events) != EncodingProgress(5, COUNT, 0):
-        pass
-    events.close()  # type: ignore[attr-defined]
+    interrupt(photos, threads=1, overwrite=True)
     with pytest.raises(UsageError, match="exists already; name another file"):
         list(events_of(photos))
     encoded()
@@ -153,11 +138,7 @@ def test_a_part_file_of_another_program_is_kept(photos: Path) -> None:
 
 
 def test_another_dtype_is_encoded_again(photos: Path, encoded: Counted) -> None:
-    events = events_of(photos, dtype="float16")
-    while next(events) != EncodingProgress(5, COUNT, 0):
-        pass
-    events.close()  # type: ignore[attr-defined]
-    encoded()
+    interrupt(photos, encoded, dtype="float16")
     corpus, _ = made(photos)
     assert encoded() == COUNT
     np.testing.assert_allclose(features_by_name(corpus)["000.png"], EXPECTED[0], atol=1e-5)
@@ -168,21 +149,14 @@ def test_renaming_the_model_keeps_stored_features(
 ) -> None:
     identity = "onnx:{},size=8,mean=0,scale=1,layout=nchw,output=x,sha256=" + 64 * "0"
     monkeypatch.setattr(ScenesEncoder, "identity", identity.format("old.onnx"))
-    events = events_of(photos, threads=1)
-    while next(events) != EncodingProgress(5, COUNT, 0):
-        pass
-    events.close()  # type: ignore[attr-defined]
-    encoded()
+    interrupt(photos, encoded, threads=1)
     monkeypatch.setattr(ScenesEncoder, "identity", identity.format("new.onnx"))
     made(photos)
     assert encoded() == COUNT - 5
 
 
 def test_a_changed_photograph_is_encoded_again(photos: Path, encoded: Counted) -> None:
-    events = events_of(photos, threads=1)
-    while next(events) != EncodingProgress(5, COUNT, 0):
-        pass
-    events.close()  # type: ignore[attr-defined]
+    interrupt(photos, threads=1)
     shutil.copy(photos / "007.png", photos / "001.png")
     encoded()
     corpus, _ = made(photos)

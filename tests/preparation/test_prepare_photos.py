@@ -69,14 +69,6 @@ def test_a_split_without_photographs_is_omitted(photos: Path) -> None:
     assert list(corpus.splits) == ["train"]
 
 
-def test_a_missing_photograph_folder_is_an_error(photos: Path) -> None:
-    absent = photos / "absent"
-    assert (
-        refusal(photos, images=absent)
-        == f"{absent}: folder not found; name the folder of the photographs with --images"
-    )
-
-
 def test_random_splits_contain_only_readable_photographs(photos: Path) -> None:
     whole, _ = made(photos)
     val = whole.split("val").image_ids
@@ -90,21 +82,15 @@ def test_random_splits_contain_only_readable_photographs(photos: Path) -> None:
     assert again.fingerprint() == left.fingerprint()
 
 
-def test_photographs_in_subfolders_are_suggested(photos: Path) -> None:
+def test_photographs_in_subfolders_and_urls_have_hints(photos: Path) -> None:
     (photos / "2020").mkdir()
     (photos / "003.png").rename(photos / "2020" / "003.png")
-    _, events = made(photos)
-    assert [str(event) for event in events if isinstance(event, DataError)] == [
-        f"{photos}/003.png: photograph not found; found 2020/003.png: names must include subfolders"
-    ]
-
-
-def test_a_url_is_unsupported(photos: Path) -> None:
     with open(photos / "captions.csv", "a") as file:
         file.write("https://h.org/a.jpg,a dog\n")
     _, events = made(photos)
     assert [str(event) for event in events if isinstance(event, DataError)] == [
-        "https://h.org/a.jpg: addresses are unsupported; download the photograph, and use its file name"
+        f"{photos}/003.png: photograph not found; found 2020/003.png: names must include subfolders",
+        "https://h.org/a.jpg: addresses are unsupported; download the photograph, and use its file name",
     ]
 
 
@@ -125,8 +111,8 @@ def test_names_match_regardless_of_case_and_unicode_form(tmp_path: Path) -> None
         "both/e.jpg": None,
         "../D.jpg.": None,
     }
-    found = find_all(tmp_path, list(expected))
-    assert found == {name: place and tmp_path / place for name, place in expected.items()}
+    paths = {name: place and tmp_path / place for name, place in expected.items()}
+    assert find_all(tmp_path, list(expected)) == paths
 
 
 PLACES = {
