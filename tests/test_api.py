@@ -68,7 +68,7 @@ def test_a_photograph_gives_one_caption_and_a_list_several_with_n_best(
 
 def test_features_are_captioned_like_their_photographs(model: captioner.Captioner, photographs: Path) -> None:
     paths = photos(photographs, 2)
-    features = np.stack([model.encoder.encode(read_photo(Path(path), 64))[0] for path in paths])
+    features = np.stack([model.encoder.encode(model.encoder.prepare(read_photo(Path(path), 64)))[0] for path in paths])
     by_features = model.caption(features=features)
     assert [caption.image for caption in by_features] == ["0", "1"]
     assert [caption.text for caption in by_features] == [caption.text for caption in model.caption(paths)]
