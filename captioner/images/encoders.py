@@ -69,10 +69,7 @@ class ScenesEncoder:
 
 
 def open_scenes(name: str, file: str, options: Mapping[str, str]) -> Encoder:
-    """Open the encoder `scenes`.
-
-    Raises: UsageError for options.
-    """
+    """Open the encoder `scenes`. Raises: UsageError for options."""
     if options:
         raise UsageError(f"encoder {name}: option {min(options)}: unknown; expected mirror")
     return ScenesEncoder()

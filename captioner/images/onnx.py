@@ -22,7 +22,6 @@ from captioner.parallel.thread_pool import call_with_deadline
 from captioner.storage.files import read_bytes
 
 BYTES = 1 << 31
-OPTIONS = ("size", "mean", "scale", "layout", "output")
 IMAGENET = "mean=123.675/116.28/103.53 and scale=58.395/57.12/57.375"
 LARGEST_SIDE = 4096
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -155,8 +154,9 @@ def open_onnx(name: str, file: str, options: Mapping[str, str]) -> OnnxEncoder:
 
 def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     """Read the settings from the options, the model's metadata or the input shape, in this order."""
-    if unknown := options.keys() - set(OPTIONS):
-        raise UsageError(f"{name}: option {_line(min(unknown))}: unknown; expected {', '.join((*OPTIONS, 'mirror'))}")
+    if unknown := options.keys() - set(Settings._fields):
+        known = ", ".join((*Settings._fields, "mirror"))
+        raise UsageError(f"{name}: option {_line(min(unknown))}: unknown; expected {known}")
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in FLOATS:
         got = _line("; ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs) or "none")

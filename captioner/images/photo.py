@@ -35,25 +35,10 @@ Image.core.set_block_size(1 << 26)  # type: ignore[attr-defined]
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # a decoder's log message does not name the photograph
 FORMATS = tuple(name for name in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM") if name in Image.OPEN)
 """Allowed formats; other formats of Pillow are excluded, as one of them starts Ghostscript."""
-SUFFIXES = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".gif",
-        ".bmp",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".ppm",
-        ".pgm",
-        ".pnm",
-    )
-)
+SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif",
+    ".ppm", ".pgm", ".pnm",
+))  # fmt: skip
 HEIC_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
 PILLOW_HEIF = (1, 4)
 """The version of pillow-heif from which on no more pixels are decoded than the header declares."""
@@ -105,34 +90,25 @@ def is_photo_suffix(suffix: str) -> bool:
 
 
 def read_photo(path: str | os.PathLike[str], min_side: int) -> Image.Image:
-    """Read and decode a photograph, as `decode`.
-
-    Raises: DataError.
-    """
-    return decode(read_bytes(path, BYTES, expected="a photograph"), os.fspath(path), min_side)
-
-
-def decode(content: bytes, name: str, min_side: int) -> Image.Image:
-    """Decode a photograph: apply the EXIF orientation, put it on white, use the first frame of an animation.
-
-    A JPEG may be decoded at a reduced size, with sides of at least 2 `min_side`.
-
-    Raises: DataError if the content is not a complete photograph of a supported format and at most `PIXELS`.
-    """
-    with decoded(content, name, min_side) as pixels:
-        return pixels
+    """Read and decode a photograph, as `decoded`. Raises: DataError."""
+    with decoded(read_bytes(path, BYTES, expected="a photograph"), os.fspath(path), min_side) as photo:
+        return photo
 
 
 @contextmanager
 def decoded(
     content: bytes, name: str, min_side: int, limit: int = PIXELS, budget: Budget | None = None
 ) -> Iterator[Image.Image]:
-    """Decode a photograph of at most `limit` pixels, as `decode`, and use it in a `with` block, which should be short.
+    """Decode a photograph: apply the EXIF orientation, put it on white, use the first frame of an animation.
 
-    The photographs of all blocks with the same `budget` have at most its total of pixels: a thread waits for the
-    others, which bounds the memory of many threads. By default, the total is `PIXELS`.
+    A JPEG may be decoded at a reduced size, with sides of at least 2 `min_side`.
 
-    Raises: DataError, as `decode`; PixelLimitError for too many pixels.
+    The photograph is used in a `with` block, which should be short. The photographs of all blocks with the same
+    `budget` have at most its total of pixels, by default `PIXELS`: a thread waits for the others, which bounds the
+    memory of many threads.
+
+    Raises: DataError if the content is not a complete photograph of a supported format; PixelLimitError if it has more
+    than `limit` pixels.
     """
     with _converting_errors(content, name, limit):
         photo, pixels = _open(content, name, min_side, limit)
@@ -171,8 +147,10 @@ def _converting_errors(content: bytes, name: str, limit: int) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PixelLimitError.of(name, limit) from error
     except UnidentifiedImageError as error:
+        if is_heic(content) and can_read_heic():
+            raise DataError(f"{name}: damaged or truncated: cannot be read as HEIC; try a new copy") from error
         if is_heic(content):
-            raise DataError(f"{name}: {heic_problem()}") from error
+            raise DataError(f"{name}: expected a photograph of another format, got HEIC; {heic_remedy()}") from error
         known, got = ", ".join(FORMATS), f"a file that begins with {content[:12]!r}" if content else "an empty file"
         raise DataError(f"{name}: expected a photograph ({known}), got {got}") from error
     except MemoryError as error:
@@ -288,13 +266,6 @@ def _heic_formats(content: bytes, name: str) -> tuple[str, ...]:
         needed = ".".join(map(str, PILLOW_HEIF))
         raise DataError(f"{name}: needs pillow-heif {needed} or later, got {version}; {heic_remedy('--upgrade')}")
     return ("HEIF",)
-
-
-def heic_problem() -> str:
-    """Return the problem of a HEIC file that could not be read."""
-    if can_read_heic():
-        return "damaged or truncated: cannot be read as HEIC; try a new copy"
-    return f"expected a photograph of another format, got HEIC; {heic_remedy()}"
 
 
 def heic_remedy(*options: str) -> str:

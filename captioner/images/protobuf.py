@@ -27,7 +27,6 @@ MESSAGES: Mapping[str, Mapping[int, str]] = {
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {},
 }
 """For each message that can contain a tensor, the fields that lead to one and their message type."""
 NAME, EXTERNAL_DATA, DATA_LOCATION = 8, 13, 14
@@ -117,36 +116,27 @@ def refuse_external_data(model: bytes, name: str) -> None:
             kind, start, end, depth = pending.pop()
             if depth > MAX_DEPTH:
                 raise _MalformedError(f"messages nested deeper than {MAX_DEPTH}")
-            if kind == "tensor":
-                seen += _check_tensor(view, start, end, name)
-                continue
+            label, is_external = "", False
             for number, wire, first, last in _read_fields(view, start, end):
                 seen += 1
-                if number in MESSAGES[kind] and wire == LENGTH_DELIMITED:
-                    pending.append((MESSAGES[kind][number], first, last, depth + 1))
                 if seen > MAX_FIELDS:
                     raise _MalformedError(f"more than {MAX_FIELDS:,} fields")
+                if kind != "tensor":
+                    if number in MESSAGES[kind] and wire == LENGTH_DELIMITED:
+                        pending.append((MESSAGES[kind][number], first, last, depth + 1))
+                elif number == NAME and wire == LENGTH_DELIMITED:
+                    label = bytes(view[first : min(last, first + 200)]).decode(errors="replace")
+                elif number == DATA_LOCATION and wire == VARINT:
+                    is_external |= any(byte & 0x7F for byte in view[first:last])
+                else:
+                    is_external |= number in (EXTERNAL_DATA, DATA_LOCATION)
+            if is_external:
+                raise DataError(
+                    f"{name}: expected an ONNX model with all weights in this file, got external data for the tensor "
+                    f"'{printable(label, 80)}'; save it again as one file (onnx.save without external data)"
+                )
     except _MalformedError as problem:
         raise DataError(f"{name}: expected an ONNX model, got a damaged or other file: {problem}") from None
-
-
-def _check_tensor(view: memoryview, start: int, end: int, name: str) -> int:
-    """Return the number of fields of a tensor. Raises: DataError if it has external data."""
-    label, external, seen = "", False, 0
-    for number, wire, first, last in _read_fields(view, start, end):
-        seen += 1
-        if number == NAME and wire == LENGTH_DELIMITED:
-            label = bytes(view[first : min(last, first + 200)]).decode(errors="replace")
-        stored_here = number == DATA_LOCATION and wire == VARINT and not any(b & 0x7F for b in view[first:last])
-        external |= number in (EXTERNAL_DATA, DATA_LOCATION) and not stored_here
-        if seen > MAX_FIELDS:
-            raise _MalformedError(f"more than {MAX_FIELDS:,} fields")
-    if external:
-        raise DataError(
-            f"{name}: expected an ONNX model with all weights in this file, got external data for the tensor "
-            f"'{printable(label, 80)}'; save it again as one file (onnx.save without external data)"
-        )
-    return seen
 
 
 def _read_fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:

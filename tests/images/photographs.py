@@ -10,13 +10,17 @@ import pytest
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.photo import FORMATS, decode
+from captioner.images.photo import decoded
 
-KNOWN = ", ".join(FORMATS)
 RED, GREEN, BLUE, WHITE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (128, 128, 128)
 CORNERS = (RED, GREEN, BLUE, GREY)
 """Upper left, upper right, lower left, lower right."""
 NEW = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}, "AVIF": {"quality": 95}}
+
+
+def decode(content: bytes, name: str, min_side: int) -> Image.Image:
+    with decoded(content, name, min_side) as photo:
+        return photo
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -28,68 +28,31 @@ from captioner.images.recipe import SHORT_NAMES
 from captioner.parallel.memory import Budget
 
 
-def error_of(name: str, **options: str) -> str:
-    with pytest.raises(UsageError) as caught:
-        open_encoder(name, options)
-    assert str(caught.value).isprintable()
-    return str(caught.value)
-
-
 def test_every_encoder_is_a_function() -> None:
     for module, function in ENCODERS.values():
         assert callable(getattr(import_module(module), function))
 
 
-def test_an_unknown_encoder_is_rejected_with_the_available_ones() -> None:
-    expected = "expected scenes, efficientnet-lite0, efficientnet-lite2, onnx:FILE, richer, got "
-    assert error_of("vgg16") == f"encoder vgg16: {expected}vgg16"
-    assert error_of("vgg16:a.onnx") == f"encoder vgg16:a.onnx: {expected}vgg16"
-    assert (
-        error_of("scenes+vgg16+") == "encoder scenes+vgg16+: expected an encoder before and after each +, got nothing"
-    )
-    assert error_of("scenes+vgg16:mirror") == f"encoder vgg16:mirror: {expected}vgg16"
-
-
 def test_the_number_of_encoders_is_bounded() -> None:
     assert open_encoder("+".join(["scenes"] * MAX_PARTS)).width == 231 * MAX_PARTS
-    message = "encoder: expected at most 16 encoders joined by +, got 17"
-    assert error_of("+".join(["scenes"] * (MAX_PARTS + 1))) == message
 
 
-def test_unsupported_arguments_are_rejected() -> None:
-    unknown = "unknown; expected mirror"
-    assert error_of("scenes:a.onnx") == f"encoder scenes: option a.onnx: {unknown}"
-    assert error_of("scenes", size="3") == f"encoder scenes: option size: {unknown}"
-    unknown = "unknown; expected size or mirror; use onnx:FILE for other models"
-    assert error_of("efficientnet-lite0:a.pth") == f"encoder efficientnet-lite0: option a.pth: {unknown}"
-    assert error_of("efficientnet-lite2", size="3", mean="0") == f"encoder efficientnet-lite2: option mean: {unknown}"
-    assert error_of("scenes:mirror=no") == "encoder scenes:mirror=no: option mirror: expected no value, got no"
-    assert error_of("onnx") == error_of("onnx:") == "encoder onnx: expected onnx:FILE, got no file"
-
-
-@pytest.mark.parametrize(("name", "missing"), [("onnx:a.onnx", "onnxruntime"), ("efficientnet-lite0", "onnxruntime")])
-def test_a_missing_library_is_reported(name: str, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["onnx:a.onnx", "efficientnet-lite0"])
+def test_a_missing_library_is_reported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("captioner.images.onnx", "captioner.images.efficientnet"):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.setitem(sys.modules, missing, None)
-    message = error_of(name)
-    assert message == f"encoder {name}: needs {missing}, which is not installed; try {install_command()}"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UsageError) as caught:
+        open_encoder(name)
+    missing = f"encoder {name}: needs onnxruntime, which is not installed; try {install_command()}"
+    assert str(caught.value) == missing
 
 
-def test_a_missing_pillow_is_reported(
-    shell: Callable[..., subprocess.CompletedProcess[Any]],
-) -> None:
-    code = (
-        "import sys; sys.modules['PIL'] = None\n"
-        "from captioner.images import open_encoder\n"
-        "from captioner.errors import UsageError\n"
-        "try: open_encoder('scenes')\n"
-        "except UsageError as error: print(error)\n"
-    )
+def test_a_missing_pillow_is_reported(shell: Callable[..., subprocess.CompletedProcess[Any]]) -> None:
+    code = "import sys; sys.modules['PIL'] = None\nfrom captioner.images import open_encoder\nopen_encoder('scenes')"
     done = shell(code=code)
     pattern = r"encoder scenes: needs PIL(\.\w+)?, which is not installed; try "
-    assert re.fullmatch(pattern + re.escape(f"{install_command()}\n"), done.stdout)
-    assert done.stderr == ""
+    assert re.search(pattern + re.escape(f"{install_command()}\n") + r"\Z", done.stderr)
 
 
 BROKEN = "raise ImportError('numpy.core.multiarray failed to import\\n\\x1b[31m')\n"
@@ -173,8 +136,8 @@ def test_features_are_concatenated_in_the_order_of_the_recipe(channels: str) -> 
         encoders = [open_encoder(part) for part in order]
         recipe = open_encoder("+".join(order))
         features, _ = encoded(recipe)
-        np.testing.assert_array_equal(features, np.concatenate([encoded(one)[0] for one in encoders], axis=1))
-        assert recipe.identity == "+".join(one.identity for one in encoders)
+        np.testing.assert_array_equal(features, np.concatenate([encoded(part)[0] for part in encoders], axis=1))
+        assert recipe.identity == "+".join(part.identity for part in encoders)
         assert (recipe.width, recipe.side) == (3 + 1280 + 231 + 1280, 64)
 
 
@@ -190,8 +153,8 @@ def test_a_photograph_is_decoded_once_for_all_parts(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(encoder_module, "decoded", lambda *args: calls.append(args[2]) or original(*args))
     PHOTOS[0].save(tmp_path / "a.png")
     recipe = open_encoder("scenes+scenes:mirror+efficientnet-lite0:size=32")
-    (one,) = encode_photos(recipe, [tmp_path / "a.png"])
-    np.testing.assert_array_equal(one.features, encoded(recipe)[0][0])
+    (only,) = encode_photos(recipe, [tmp_path / "a.png"])
+    np.testing.assert_array_equal(only.features, encoded(recipe)[0][0])
     assert calls == [64]
 
 
@@ -201,7 +164,7 @@ def test_a_recipe_is_thread_safe() -> None:
 
 
 def worker_threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name.startswith("encode")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("encode")]
 
 
 @pytest.fixture(autouse=True)
@@ -216,27 +179,21 @@ def no_thread_remains() -> Iterator[None]:
 def test_photographs_are_encoded_in_order(tmp_path: Path, threads: int) -> None:
     paths, encoder = write(tmp_path, 25), Colours()
     encoder.gate = lambda photo: time.sleep(0.002 if photo.getpixel((0, 0))[0] % 3 == 0 else 0)
-    found = list(encode_photos(encoder, iter(paths), threads))
-    assert [(photo.path, photo.digest) for photo in found] == [(path, digest(path)) for path in paths]
-    assert [photo.features.tolist() for photo in found] == [[i, 0, 2 * i] for i in range(25)]
+    photos = list(encode_photos(encoder, iter(paths), threads))
+    assert [(photo.path, photo.digest) for photo in photos] == [(path, digest(path)) for path in paths]
+    assert [photo.features.tolist() for photo in photos] == [[i, 0, 2 * i] for i in range(25)]
     assert encoder.calls == 25
-
-
-def test_no_photographs_yield_nothing() -> None:
-    assert list(encode_photos(Colours(), [], 3)) == []
+    assert list(encode_photos(encoder, [], threads)) == []
 
 
 def test_unreadable_photographs_are_skipped(tmp_path: Path) -> None:
     paths = write(tmp_path, 3)
     paths[1].write_bytes(b"a dog")
     paths[1:1] = [tmp_path / "no.png", tmp_path]
-    found = list(encode_photos(Colours(), paths, 2))
-    assert [type(photo) for photo in found] == [Encoded, DataError, DataError, DataError, Encoded]
-    assert [str(error) for error in found[1:3]] == [
-        f"{tmp_path / 'no.png'}: not found; expected a photograph; check the name",
-        f"{tmp_path}: expected a regular file, got a folder",
-    ]
-    assert str(found[3]).startswith(f"{paths[3]}: expected a photograph (")
+    photos = list(encode_photos(Colours(), paths, 2))
+    assert [type(photo) for photo in photos] == [Encoded, DataError, DataError, DataError, Encoded]
+    for path, error in zip(paths[1:4], photos[1:4], strict=True):
+        assert str(error).startswith(f"{path}: ")
 
 
 def test_an_encoder_error_names_the_photograph(tmp_path: Path) -> None:
@@ -252,52 +209,36 @@ def test_an_encoder_error_names_the_photograph(tmp_path: Path) -> None:
 
 def test_known_photographs_are_not_encoded_again(tmp_path: Path) -> None:
     paths, encoder = write(tmp_path, 6), Colours()
-    found = list(encode_photos(encoder, paths, 2, (digest(path) for path in paths[::2])))
-    assert [photo.features is None for photo in found] == [True, False] * 3
-    assert [photo.digest for photo in found] == [digest(path) for path in paths]
+    photos = list(encode_photos(encoder, paths, 2, (digest(path) for path in paths[::2])))
+    assert [photo.features is None for photo in photos] == [True, False] * 3
+    assert [photo.digest for photo in photos] == [digest(path) for path in paths]
     assert encoder.calls == 3
-
-
-def test_the_same_photograph_twice_has_the_same_features(tmp_path: Path) -> None:
-    (path,) = write(tmp_path, 1)
-    copy = tmp_path / "copy.png"
-    copy.write_bytes(path.read_bytes())
-    one, two, three = encode_photos(Colours(), [path, path, copy], 2)
-    assert one.digest == two.digest == three.digest
-    for other in (two, three):
-        assert one.features is not None
-        np.testing.assert_array_equal(one.features, other.features)
 
 
 @pytest.mark.parametrize("problem", [ZeroDivisionError(), UsageError("no")])
 def test_other_exceptions_are_raised(tmp_path: Path, problem: Exception) -> None:
-    def fails(photo: Any) -> None:
-        if photo.getpixel((0, 0))[0] == 2:
+    def fail(photo: Any = None) -> Any:
+        if photo is None or photo.getpixel((0, 0))[0] == 2:
             raise problem
 
-    encoder, got = Colours(), []
-    encoder.gate = fails
-    with pytest.raises(type(problem)):
-        got.extend(encode_photos(encoder, write(tmp_path, 30), 2))
-    assert all(isinstance(photo, Encoded) for photo in encode_photos(Colours(), write(tmp_path, 2)))
-
-
-def test_an_exception_of_the_iterator_is_raised(tmp_path: Path) -> None:
-    def paths() -> Iterator[Path]:
+    def failing_paths() -> Iterator[Path]:
         yield from write(tmp_path, 2)
-        raise KeyError("list")
+        fail()
 
-    with pytest.raises(KeyError, match="list"):
-        list(encode_photos(Colours(), paths(), 2))
+    encoder = Colours()
+    with pytest.raises(type(problem)):
+        list(encode_photos(encoder, failing_paths(), 2))
+    encoder.gate = fail
+    with pytest.raises(type(problem)):
+        list(encode_photos(encoder, write(tmp_path, 30), 2))
 
 
 def test_closing_the_generator_cancels_pending_work(tmp_path: Path) -> None:
     encoder, stopped = Colours(), threading.Event()
-    paths = write(tmp_path, 40)
-    found = encode_photos(encoder, paths, 2)
-    next(found)
+    photos = encode_photos(encoder, write(tmp_path, 40), 2)
+    next(photos)
     encoder.gate = lambda photo: stopped.wait(10)
-    found.close()
+    photos.close()
     before = encoder.calls
     stopped.set()
     for thread in worker_threads():
@@ -315,10 +256,10 @@ def test_read_ahead_is_bounded(tmp_path: Path) -> None:
             requested.append(number)
             yield path
 
-    found = encode_photos(Colours(), paths(), 2)
-    next(found)
+    photos = encode_photos(Colours(), paths(), 2)
+    next(photos)
     assert len(requested) == AHEAD * 2 + 1
-    found.close()
+    photos.close()
 
 
 class Largest:

@@ -14,8 +14,9 @@ from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoding import ENCODER, FEATURES, encode
 from captioner.errors import CheckpointError, DataError, UsageError, install_command
-from captioner.images import efficientnet_weights, open_encoder, protobuf
+from captioner.images import open_encoder, protobuf
 from captioner.images import photo as photo_module
+from captioner.images.efficientnet_weights import NETWORKS
 from captioner.images.encoders import ScenesEncoder
 from captioner.images.onnx import open_onnx
 from captioner.images.photo import heic_remedy, read_photo
@@ -40,11 +41,11 @@ def test_photographs_of_a_folder_are_in_order(tmp_path: Path, album: Callable[..
     (folder / ".hidden.png").touch()
     (tmp_path / "a.png").touch()
     (tmp_path / "empty").mkdir()
-    found = list(photo_paths([tmp_path / "a.png", folder, tmp_path / "empty", "no", folder / "captions.csv"]))
     inside = [folder / name for name in ("000.png", "001.png", "002.png", "below/x.JPG")]
     empty = f"{tmp_path / 'empty'}: expected photographs in this folder, got none"
-    assert [str(photo) for photo in found[:5]] == [str(tmp_path / "a.png"), *map(str, inside)]
-    assert [str(photo) for photo in found[5:]] == [empty, "no", str(folder / "captions.csv")]
+    names = [tmp_path / "a.png", folder, tmp_path / "empty", "no", folder / "captions.csv"]
+    expected = [tmp_path / "a.png", *inside, empty, "no", folder / "captions.csv"]
+    assert list(map(str, photo_paths(names))) == list(map(str, expected))
 
 
 def test_unsupported_inputs_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,8 +55,7 @@ def test_unsupported_inputs_are_reported(tmp_path: Path, monkeypatch: pytest.Mon
         (tmp_path / name).touch()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "d.heic").touch()
-    found = [str(one) for one in photo_paths([tmp_path, tmp_path / "b", Path("https://h.org/a.jpg")])]
-    assert found == [
+    assert list(map(str, photo_paths([tmp_path, tmp_path / "b", Path("https://h.org/a.jpg")]))) == [
         f"{tmp_path}/a.jpg",
         f"{tmp_path}/b/d.heic and 2 more: HEIC is not supported; {heic_remedy()}",
         f"{tmp_path}/b/d.heic: HEIC is not supported; {heic_remedy()}",
@@ -72,25 +72,33 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
     assert list(map(str, photo_paths([tmp_path / "shut"]))) == [failed]
 
 
+def caption_photos(restored: Restored, photos: Iterable[Path | DataError], **options: Any) -> list[Any]:
+    return list(captioner_of(restored).caption_photos(photos, SCENES, **options))
+
+
 def test_an_empty_folder_is_reported_last(photo_model: Restored, new_photos: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    found = list(captioner_of(photo_model).caption_photos(photo_paths([tmp_path / "empty", *new_photos]), SCENES))
-    assert [type(one) for one in found] == [Caption] * 6 + [DataError]
+    captions = caption_photos(photo_model, photo_paths([tmp_path / "empty", *new_photos]))
+    assert list(map(type, captions)) == [Caption] * 6 + [DataError]
 
 
 @pytest.mark.parametrize("name", ["a b.png", "a\nb.png", "a\tb.png", "猫.png", "\udcff.png", "-.png", "#.png"])
 def test_any_file_name_is_supported(name: str, photo_model: Restored, new_photos: list[Path]) -> None:
     odd = new_photos[0].rename(new_photos[0].with_name(name))
     assert list(photo_paths([odd])) == [odd]
-    (caption,) = captioner_of(photo_model).caption_photos([odd], SCENES)
-    assert isinstance(caption, Caption)
+    (caption,) = caption_photos(photo_model, [odd])
     assert caption.image == str(odd)
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "a/" * 3000])
 def test_impossible_file_names_are_reported(name: str, photo_model: Restored, new_photos: list[Path]) -> None:
-    found = list(captioner_of(photo_model).caption_photos(photo_paths([name, new_photos[0]]), SCENES))
-    assert [type(one) for one in found] == [DataError, Caption]
+    captions = caption_photos(photo_model, photo_paths([name, new_photos[0]]))
+    assert list(map(type, captions)) == [DataError, Caption]
+
+
+def with_decoding(restored: Restored, **options: Any) -> Restored:
+    decode = dataclasses.replace(restored.config.decode, **options)
+    return dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
 
 
 def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
@@ -99,7 +107,7 @@ def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
 
 
 def test_captions_of_photographs_equal_those_of_their_features(photo_model: Restored, new_photos: list[Path]) -> None:
-    captions = list(captioner_of(photo_model).caption_photos(new_photos, SCENES))
+    captions = caption_photos(photo_model, new_photos)
     assert [caption.image for caption in captions] == [str(path) for path in new_photos]
     predicted = expected(photo_model, new_photos)
     assert [caption.text for caption in captions] == [text for text, _ in predicted]
@@ -116,24 +124,22 @@ def test_an_unreadable_photograph_is_skipped(
     monkeypatch.setattr(captioner_module, "PHOTO_BATCH", at_once)
     new_photos[1].write_bytes(b"no photograph")
     new_photos[4].unlink()
-    found = list(captioner_of(photo_model).caption_photos(new_photos, SCENES))
-    assert [type(one) for one in found] == [Caption, DataError, Caption, Caption, DataError, Caption]
-    whole = [path for path in new_photos if path not in (new_photos[1], new_photos[4])]
-    texts = [one.text for one in found if isinstance(one, Caption)]
-    assert texts == [text for text, _ in expected(photo_model, whole)]
-    assert str(found[1]).startswith(f"{new_photos[1]}: expected a photograph")
-    assert str(found[4]) == f"{new_photos[4]}: not found; expected a photograph; check the name"
+    captions = caption_photos(photo_model, new_photos)
+    assert list(map(type, captions)) == [Caption, DataError, Caption, Caption, DataError, Caption]
+    whole = [new_photos[place] for place in (0, 2, 3, 5)]
+    assert [captions[place].text for place in (0, 2, 3, 5)] == [text for text, _ in expected(photo_model, whole)]
+    assert str(captions[1]).startswith(f"{new_photos[1]}: expected a photograph")
+    assert str(captions[4]) == f"{new_photos[4]}: not found; expected a photograph; check the name"
 
 
 def test_samples_depend_only_on_the_content_of_the_photograph(
     photo_model: Restored, new_photos: list[Path], tmp_path: Path
 ) -> None:
-    decode = dataclasses.replace(photo_model.config.decode, method="sampling", max_length=6)
-    sampling_run = dataclasses.replace(photo_model, config=dataclasses.replace(photo_model.config, decode=decode))
+    sampling_run = with_decoding(photo_model, method="sampling", max_length=6)
 
     def sampled(photos: list[Path]) -> dict[str, list[str]]:
-        found = captioner_of(sampling_run).caption_photos(photos, SCENES, n_best=3)
-        return {Path(one.image).name: [text for text, _ in one.candidates or ()] for one in found}  # type: ignore[union-attr]
+        captions = caption_photos(sampling_run, photos, n_best=3)
+        return {Path(caption.image).name: [text for text, _ in caption.candidates] for caption in captions}
 
     whole = sampled(new_photos)
     assert len({tuple(texts) for texts in whole.values()}) > 3
@@ -145,19 +151,18 @@ def test_samples_depend_only_on_the_content_of_the_photograph(
 def test_the_reranker_is_built_once_for_all_batches(
     photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch, inversions: list[int]
 ) -> None:
-    decode = dataclasses.replace(photo_model.config.decode, beam_width=5, consensus=300.0)
-    reranked_run = dataclasses.replace(photo_model, config=dataclasses.replace(photo_model.config, decode=decode))
     monkeypatch.setattr(captioner_module, "PHOTO_BATCH", 1)
 
     def texts(several: Iterable[Any]) -> list[list[str]]:
-        return [[text for text, _ in one] for one in several]
+        return [[text for text, _ in captions] for captions in several]
 
-    captioner = captioner_of(reranked_run)
-    found = texts(one.candidates for one in captioner.caption_photos(new_photos, SCENES, n_best=5))  # type: ignore[union-attr]
+    captioner = captioner_of(with_decoding(photo_model, beam_width=5, consensus=300.0))
+    captions: Any = captioner.caption_photos(new_photos, SCENES, n_best=5)
+    reranked = texts(caption.candidates for caption in captions)
     assert len(inversions) == 1
-    pictures = np.stack([read_photo(photo, 64) for photo in new_photos])
-    assert found == texts(candidates(captioner, encode(pictures), 5))
-    assert found != texts(candidates(captioner_of(photo_model), encode(pictures), 5))
+    features = encode(np.stack([read_photo(photo, 64) for photo in new_photos]))
+    assert reranked == texts(candidates(captioner, features, 5))
+    assert reranked != texts(candidates(captioner_of(photo_model), features, 5))
 
 
 def test_non_finite_features_are_rejected(photo_model: Restored, new_photos: list[Path]) -> None:
@@ -171,32 +176,25 @@ def test_non_finite_features_are_rejected(photo_model: Restored, new_photos: lis
 
 
 def test_the_limit_counts_photographs(photo_model: Restored, new_photos: list[Path]) -> None:
-    whole = list(captioner_of(photo_model).caption_photos(new_photos, SCENES))
+    whole = [caption[:2] for caption in caption_photos(photo_model, new_photos)]
     for most in (1, 4, 100):
-        found = [
-            one
-            for one in captioner_of(photo_model).caption_photos(new_photos, SCENES, limit=most)
-            if isinstance(one, Caption)
-        ]
-        assert [(one.image, one.text) for one in found] == [(one.image, one.text) for one in whole[:most]]
-    assert list(captioner_of(photo_model).caption_photos([], SCENES)) == []
+        assert [caption[:2] for caption in caption_photos(photo_model, new_photos, limit=most)] == whole[:most]
+    assert caption_photos(photo_model, []) == []
 
 
 @pytest.mark.parametrize("best", [2, 5, 100])
 def test_candidates_are_sorted_and_the_first_is_the_caption(
     best: int, photo_model: Restored, new_photos: list[Path]
 ) -> None:
-    for one in captioner_of(photo_model).caption_photos(new_photos, SCENES, best):
-        assert isinstance(one, Caption)
-        assert one.candidates is not None
-        assert one.candidates[0] == (one.text, one.log_prob)
-        log_probs = [log_prob for _, log_prob in one.candidates]
+    captions = caption_photos(photo_model, new_photos, n_best=best)
+    for caption in captions:
+        assert caption.candidates[0] == (caption.text, caption.log_prob)
+        log_probs = [log_prob for _, log_prob in caption.candidates]
         assert log_probs == sorted(log_probs, reverse=True)
         assert np.isfinite(log_probs).all()
-        assert len(set(one.candidates)) == len(one.candidates) == best
+        assert len(set(caption.candidates)) == len(caption.candidates) == best
     (again, *_) = candidates(captioner_of(photo_model), encode(np.asarray(read_photo(new_photos[0], 64))[None]), best)
-    (first, *_) = captioner_of(photo_model).caption_photos(new_photos, SCENES, best)
-    assert [text for text, _ in again] == [text for text, _ in first.candidates or ()]
+    assert [text for text, _ in again] == [text for text, _ in captions[0].candidates]
 
 
 def identity(restored: Restored, encoder: str, width: int | None = None) -> Restored:
@@ -210,18 +208,13 @@ def identity(restored: Restored, encoder: str, width: int | None = None) -> Rest
 
 
 def test_the_encoder_of_the_checkpoint_is_used(photo_model: Restored) -> None:
-    for given in (None, "scenes"):
-        assert open_encoder_of(photo_model, given).identity == ENCODER
-
-
-def test_another_encoder_is_rejected(photo_model: Restored) -> None:
+    for recipe in (None, "scenes"):
+        assert open_encoder_of(photo_model, recipe).identity == ENCODER
     older = identity(photo_model, "scenes-0")
     with pytest.raises(CheckpointError) as caught:
         open_encoder_of(older)
-    assert (
-        str(caught.value)
-        == f"{older.path}: expected encoder scenes-0, got {ENCODER}; use the encoder of the training images"
-    )
+    hint = "use the encoder of the training images"
+    assert str(caught.value) == f"{older.path}: expected encoder scenes-0, got {ENCODER}; {hint}"
 
 
 def test_an_unknown_training_encoder_requires_the_option(photo_model: Restored) -> None:
@@ -242,11 +235,8 @@ SETTINGS = {"mean": "0", "scale": "255"}
 def onnx_model(path: Path, factor: float = 1.0) -> Path:
     """An ONNX model that returns the mean of each channel."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    nodes = [
-        protobuf.node("Mul", ["x", "factor"], "scaled"),
-        protobuf.node("GlobalAveragePool", ["scaled"], "mean"),
-        protobuf.node("Flatten", ["mean"], "y"),
-    ]
+    operators = ("Mul", ["x", "factor"], "s"), ("GlobalAveragePool", ["s"], "mean"), ("Flatten", ["mean"], "y")
+    nodes = [protobuf.node(*operator) for operator in operators]
     inputs, outputs = [protobuf.value_info("x", ["n", 3, 8, 8])], [protobuf.value_info("y", ["n", 3])]
     path.write_bytes(protobuf.model(nodes, {"factor": np.array([factor], np.float32)}, inputs, outputs, {}))
     return path
@@ -273,15 +263,14 @@ def test_a_model_file_is_found(
     moved = model.rename(tmp_path / "elsewhere" / "mean.onnx")
     with pytest.raises(UsageError) as caught:
         open_encoder_of(trained)
-    assert str(caught.value) == (f"{trained.path}: encoder onnx:mean.onnx not found; try --encoder onnx:FILE")
+    assert str(caught.value) == f"{trained.path}: encoder onnx:mean.onnx not found; try --encoder onnx:FILE"
     assert open_encoder_of(trained, f"onnx:{moved}").identity == encoder.identity
     renamed = moved.rename(moved.with_name("other.onnx"))
     assert same_encoder(open_encoder_of(trained, f"onnx:{renamed}").identity, encoder.identity)
     onnx_model(moved, 2.0)
-    with pytest.raises(CheckpointError, match=r"best\.h5: expected encoder onnx:mean\.onnx,.*, got onnx:mean\.onnx"):
-        open_encoder_of(trained, f"onnx:{moved}")
-    with pytest.raises(CheckpointError, match=rf"best\.h5: expected encoder onnx:mean\.onnx,.*, got {ENCODER}; use"):
-        open_encoder_of(trained, "scenes")
+    for recipe, other in ((f"onnx:{moved}", "onnx:mean.onnx"), ("scenes", ENCODER)):
+        with pytest.raises(CheckpointError, match=rf"best\.h5: expected encoder onnx:mean\.onnx,.*, got {other}"):
+            open_encoder_of(trained, recipe)
 
 
 def test_the_recipe_of_the_checkpoint_is_used(
@@ -309,8 +298,8 @@ def test_a_recipe_whose_weights_are_not_installed(photo_model: Restored, monkeyp
     encoder = open_encoder("scenes+efficientnet-lite2:size=32")
     trained = identity(photo_model, encoder.identity, encoder.width)
     assert open_encoder_of(trained).identity == encoder.identity
-    found = efficientnet_weights.NETWORKS["efficientnet-lite2"]
-    monkeypatch.setitem(efficientnet_weights.NETWORKS, "efficientnet-lite2", found._replace(package="no_such_package"))
+    missing = NETWORKS["efficientnet-lite2"]._replace(package="no_such_package")
+    monkeypatch.setitem(NETWORKS, "efficientnet-lite2", missing)
     with pytest.raises(UsageError) as caught:
         open_encoder_of(trained)
     assert str(caught.value) == f"encoder efficientnet-lite2: its weights are not installed; try {install_command()}"
@@ -327,11 +316,8 @@ def test_resume_accepts_another_file_name_of_the_same_encoder(
             encoder = f"{kind}:{name}{rest},sha256={64 * digest}"
             write_prepared(data, dataclasses.replace(corpus, encoder=encoder), {})
             if name == "old":
-                list(
-                    train(
-                        parse("", "", [*small, "data.source=prepared", f"data.root={data}", "train.max_steps=2"]), run
-                    )
-                )
+                options = [*small, "data.source=prepared", f"data.root={data}", "train.max_steps=2"]
+                list(train(parse("", "", options), run))
             elif digest == "0":
                 assert list(resume(run, [f"train.max_steps={most}"]))[-1].summary["steps"] == most
             else:
@@ -342,8 +328,7 @@ def test_resume_accepts_another_file_name_of_the_same_encoder(
 def test_options_of_an_unknown_encoder_come_from_the_command(photo_model: Restored, tmp_path: Path) -> None:
     model = onnx_model(tmp_path / "mean.onnx")
     trained = identity(photo_model, "features:given.h5,sha256=0", 3)
-    assert (
-        open_encoder_of(trained, f"onnx:{model}", SETTINGS).identity == open_onnx("onnx", str(model), SETTINGS).identity
-    )
+    expected = open_onnx("onnx", str(model), SETTINGS).identity
+    assert open_encoder_of(trained, f"onnx:{model}", SETTINGS).identity == expected
     with pytest.raises(UsageError, match="mean"):
         open_encoder_of(trained, f"onnx:{model}")

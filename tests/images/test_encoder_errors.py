@@ -1,0 +1,113 @@
+"""The messages of errors: recipes, options of encoders, and ONNX models with other options or shapes."""
+
+import numpy as np
+import pytest
+from onnx_models import NCHW, PLAIN, POOL, TWO, error_of, model
+
+from captioner.errors import DataError, UsageError, printable
+from captioner.images import MAX_PARTS, open_encoder, protobuf
+from captioner.images.onnx import IMAGENET
+from captioner.images.protobuf import node, value_info
+from captioner.images.recipe import SHORT_NAMES
+
+LITE0, LITE2 = "efficientnet-lite0", "efficientnet-lite2"
+KNOWN = "expected scenes, efficientnet-lite0, efficientnet-lite2, onnx:FILE, richer, got vgg16"
+EMPTY = "expected an encoder before and after each +, got nothing"
+OTHERS = "unknown; expected size or mirror; use onnx:FILE for other models"
+BEHIND = "write the options behind each encoder, as NAME:KEY=VALUE"
+SEVERAL = f"--encoder-option needs exactly one encoder onnx:FILE, got {{}}; {BEHIND}"
+SIZE = {"size": "64"}
+RECIPES: list[tuple[str, dict[str, str], str]] = [
+    ("vgg16", {}, f"encoder vgg16: {KNOWN}"),
+    ("vgg16:a.onnx", {}, f"encoder vgg16:a.onnx: {KNOWN}"),
+    ("scenes+vgg16:mirror", {}, f"encoder vgg16:mirror: {KNOWN}"),
+    ("scenes:a.onnx", {}, "encoder scenes: option a.onnx: unknown; expected mirror"),
+    ("scenes", SIZE, "encoder scenes: option size: unknown; expected mirror"),
+    ("scenes:mirror=no", {}, "encoder scenes:mirror=no: option mirror: expected no value, got no"),
+    (f"{LITE0}:a.pth", {}, f"encoder {LITE0}: option a.pth: {OTHERS}"),
+    (LITE2, {**SIZE, "mean": "0"}, f"encoder {LITE2}: option mean: {OTHERS}"),
+    ("onnx", {}, "encoder onnx: expected onnx:FILE, got no file"),
+    ("onnx:", {}, "encoder onnx: expected onnx:FILE, got no file"),
+    ("+".join(["scenes"] * (MAX_PARTS + 1)), {}, "encoder: expected at most 16 encoders joined by +, got 17"),
+    *((recipe, {}, f"encoder {recipe}: {EMPTY}")
+      for recipe in ("", "+", "a++b", "+a", "a+", "onnx:a.onnx++b", "richer+", "scenes+vgg16+")),
+    (f"scenes+{LITE0}:size=32:mirror:size=64", {},
+     f"encoder {LITE0}:size=32:mirror:size=64: option size: expected at most one, got several"),
+    ("scenes+richer:mirror", {},
+     f"encoder richer:mirror: expected no options, as it is short for {SHORT_NAMES['richer']}"),
+    *((recipe, SIZE, f"encoder {recipe}: {SEVERAL.format(recipe.count('.onnx'))}")
+      for recipe in (f"scenes+{LITE0}", "onnx+scenes", "onnx:a.onnx+onnx:b.onnx", "onnx:a.onnx+onnx:a.onnx")),
+    *((name, {"size": size},
+       f"encoder {name}: size: expected the pixels of a side (32 to 1,024), got {size or 'nothing'}; "
+       f"the default is {default}")
+      for name, default in ((LITE0, 224), (LITE2, 260))
+      for size in ("", "big", "31", "1025", "-64", "64.0", "1e3", "9" * 30, "224x224")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("recipe", "options", "message"), RECIPES)
+def test_a_recipe_is_rejected(recipe: str, options: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_encoder(recipe, options)
+    assert str(caught.value) == message
+    assert message.isprintable()
+
+
+FREE = model(shape=("N", 3, "h", "w"))
+TORCHVISION = f"for torchvision models use {IMAGENET} with --encoder-option"
+MEAN = f"expected one number, or three separated by /, in units of pixels (0 to 255), got {{}}; {TORCHVISION}"
+SIDE = "size: expected the pixels of a side (1 to 4096), got {}; use --encoder-option size=224"
+OPTIONS: list[tuple[bytes, dict[str, str], str]] = [
+    (model(), {"means": "1"}, "option means: unknown; expected size, mean, scale, layout, output, mirror"),
+    *((model(), {"scale": text}, f"scale: expected numbers other than 0, got {text}")
+      for text in ("0", "1/0/1", "-0.0", "1e-60")),
+    *((FREE, {"size": text}, SIDE.format(printable(text, 160)))
+      for text in ("0", "-4", "4097", "4.5", "4x4", "\u0664", "9" * 5000)),
+    (FREE, {"size": ""}, SIDE.format("")),
+    (FREE, {}, SIDE.format("nothing")),
+    (model(), {"size": "5"}, "size: expected 4 x 4 as in the model, a square, got 5"),
+    (model(shape=("N", 3, 4, 6)), {}, "size: expected 4 x 6 as in the model, a square, got 4"),
+    (model(shape=("N", "c", 4, 4)), {},
+     "layout: expected nchw or nhwc, got nothing; use --encoder-option layout=nchw"),
+    (model(), {"layout": "chw"}, "layout: expected nchw or nhwc, got chw; use --encoder-option layout=nchw"),
+    (model(outputs=TWO), {}, "output: expected p or f, got nothing; use --encoder-option output=p"),
+    (model(outputs=TWO), {"output": "q\nr"}, "output: expected p or f, got q r; use --encoder-option output=p"),
+    (model(), {"output": "p"}, "output: expected f, got p; use --encoder-option output=f"),
+    (model(metadata={"scale": "1"}), {}, f"mean: {MEAN.format('nothing')}"),
+    (model(metadata={"mean": "0"}), {}, f"scale: {MEAN.format('nothing')}"),
+    *((model(), {key: text}, f"{key}: {MEAN.format(' '.join(text.split()))}")
+      for key in ("mean", "scale")
+      for text in ("", "1/2", "1/2/3/4", "a", "1,2,3", "nan", "inf", "1e39", "1//2", "[0.1\n0.2]")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "options", "message"), OPTIONS, ids=range(len(OPTIONS)))
+def test_options_of_an_onnx_model_are_rejected(content: bytes, options: dict[str, str], message: str) -> None:
+    assert error_of(content, **options) == message
+    if options.keys() & {"mean", "scale"}:  # metadata are checked like options
+        assert error_of(model(metadata={**PLAIN, **options})) == message
+
+
+INPUT = "expected one input of floats (images, channels, height, width), got "
+VECTOR = "output f: expected one vector per image, got {}; choose a pooled output with the option output"
+BOTH = [value_info(name, NCHW) for name in "xy"]
+MODELS: dict[str, bytes] = {
+    f"{INPUT}x tensor(float) ['N', 3]": model(shape=("N", 3)),
+    f"{INPUT}x tensor(float) ['N', 3, 4, 4]; y tensor(float) ['N', 3, 4, 4]":
+        protobuf.model([node("Add", ["x", "y"], "f")], {}, BOTH, [value_info("f", NCHW)], PLAIN),
+    f"{INPUT}none":
+        protobuf.model([node("Identity", ["w"], "f")], {"w": np.zeros(3)}, [], [value_info("f", (3,))], PLAIN),
+    "expected an input batch size of 1 or any, got 4": model(shape=(4, 3, 4, 4)),
+    VECTOR.format("(1, 3, 4, 4)"): model((node("Identity", ["x"], "f"),), outputs={"f": NCHW}),
+    VECTOR.format("()"): model((node("ReduceMean", ["x"], "f", keepdims=0),), outputs={"f": ()}),
+    VECTOR.format("(1,)"):
+        model((node("ReduceMean", ["x"], "f", axes=[1, 2, 3], keepdims=0),), outputs={"f": ("N",)}),
+    VECTOR.format("(3, 16)"): model((node("Flatten", ["x"], "f", axis=2),), outputs={"f": ("M", 16)}),
+    "output r: a number is not finite; check mean and scale":
+        model((*POOL, node("Neg", ["f"], "n"), node("Sqrt", ["n"], "r")), outputs={"r": ("N", 3)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", MODELS)
+def test_models_of_other_inputs_or_outputs_are_rejected(message: str) -> None:
+    assert error_of(MODELS[message], DataError) == message
