@@ -307,8 +307,8 @@ def _report_files(sidecars: Sidecars | None, maps: AttentionFiles | None, page: 
         output.note(f"{page.path}: attention maps of {number} image{'s' * (page.captions != 1)} written")
     if maps is not None and maps.kept:
         output.problem(f"attention maps of {maps.kept:,} image{'s' * (maps.kept > 1)} exist {replaces}")
-    if maps is not None and maps.written:
-        output.note(f"{maps.folder}: attention maps of {maps.written:,} image{'s' * (maps.written > 1)} written")
+    if maps is not None and maps.files:
+        output.note(f"{maps.folder}: attention maps of {len(maps.files):,} image{'s' * (len(maps.files) > 1)} written")
 
 
 def _photo_names(photos: tuple[Path, ...]) -> Iterator[Path]:

@@ -49,7 +49,7 @@ def score_model(
         loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
     with_attention = split.pointing_game is not None and loaded.model.attends
     decoded = list(captioner.decode(split.features, regions=split.regions, attention=with_attention))
-    every = [caption.candidates[0].text for caption in decoded]
+    every = [caption.text for caption in decoded]
     captions = [every[row] for row in rows]
     true = None
     if split.is_true is not None:

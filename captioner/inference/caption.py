@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from captioner.arrays import Array, SharedRows
+from captioner.arrays import Array
 from captioner.errors import CheckpointError
 from captioner.inference.restore import LoadedModel
 from captioner.model.ensemble import Ensemble
-from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 DECIMALS = 6
 TRAIN = "train with -o model.attention=adaptive"
@@ -76,62 +73,27 @@ class Caption(NamedTuple):
     attention: Attention | None = None
 
 
-class Decoded(NamedTuple):
-    """The n best captions of an image, best first, and the attention of the first if it was asked for."""
-
-    candidates: list[Candidate]
-    attention: Attention | None = None
-
-    def caption(self, image: str, references: Sequence[str] = (), true: bool | None = None) -> Caption:
-        """Return the best caption, for an image of this name."""
-        return Caption(image, *self.candidates[0], list(references), true, self.candidates, self.attention)
-
-
 def to_record(caption: Caption) -> dict[str, Any]:
-    """The caption as a JSON object without its attention; `candidates` only if there are several."""
-    record = caption._asdict()
-    del record["attention"]
-    record = {"image": record.pop("image"), "caption": record.pop("text"), **record}
-    if len(caption.candidates) > 1:
-        record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in caption.candidates]
-    else:
-        del record["candidates"]
+    """Return the caption as a JSON object without its attention; `candidates` only if there are several."""
+    image, text, log_prob, references, true, candidates, _ = caption
+    record = {"image": image, "caption": text, "log_prob": log_prob, "references": references, "true": true}
+    if len(candidates) > 1:
+        record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in candidates]
     return record
 
 
 def check_attention(loaded: LoadedModel) -> None:
-    """Check that a model, or each model of an ensemble, has attention.
-
-    Raises: CheckpointError.
-    """
+    """Check that a model, or each model of an ensemble, has attention. Raises: CheckpointError."""
     model = loaded.model
-    if isinstance(model, Ensemble) and not model.attends:
-        without = [str(number) for number, member in enumerate(model.members, 1) if not member.attends]
+    if model.attends:
+        return
+    if isinstance(model, Ensemble):
+        without = ", ".join(str(number) for number, member in enumerate(model.members, 1) if not member.attends)
         raise CheckpointError(
-            f"attention maps: expected models with attention, got none in model {', '.join(without)} of "
-            f"{len(model.members)}; leave out models without attention, or {TRAIN}"
+            f"attention maps: expected models with attention, got none in model {without} of {len(model.members)}; "
+            f"leave out models without attention, or {TRAIN}"
         )
-    if not model.attends:
-        raise CheckpointError(
-            f"{loaded.path}: attention maps: expected a model with attention, got model.attention "
-            f"{loaded.config.model.attention}; {TRAIN}"
-        )
-
-
-def attention_of(
-    loaded: LoadedModel,
-    features: Array,
-    regions: SharedRows | None,
-    grid: Sequence[int],
-    tokens: Array,
-    pool: ThreadPool = SERIAL,
-) -> list[Attention]:
-    """Compute the attention of decoded captions in one teacher-forced pass.
-
-    Shapes: features (N, F), regions of N rows that form a grid, tokens (N, T) without `<START>`.
-    """
-    captions = np.insert(tokens, 0, loaded.vocab.start, axis=1)
-    weights = loaded.model.attention_weights(features, captions, regions, pool)
-    height, width = grid
-    words = [loaded.vocab.decode(ids) for ids in tokens.tolist()]
-    return [Attention(line, rows[: len(line)], (height, width)) for line, rows in zip(words, weights, strict=True)]
+    raise CheckpointError(
+        f"{loaded.path}: attention maps: expected a model with attention, got model.attention "
+        f"{loaded.config.model.attention}; {TRAIN}"
+    )

@@ -24,7 +24,7 @@ from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.inference.arguments import argument, described, path_list
-from captioner.inference.caption import Attention, Candidate, Caption, Decoded, attention_of, check_attention
+from captioner.inference.caption import Attention, Candidate, Caption, check_attention
 from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
@@ -65,7 +65,7 @@ class Captioner:
     """
 
     def __init__(self, loaded: LoadedModel, reranker: Reranker | None = None, warnings: Sequence[str] = ()) -> None:
-        self.loaded, self.reranker, self.warnings = loaded, reranker, tuple(warnings)
+        self.loaded, self.reranker, self.warnings = loaded, reranker, (*loaded.warnings, *warnings)
         self._pool = ThreadPool(loaded.config.threads)
         self._decode = parallel_decoder(loaded.model, self._pool)
 
@@ -121,8 +121,7 @@ class Captioner:
         if features is not None:
             rows, grids = _batch(features, "features"), None if regions is None else _batch(regions, "regions")
             self.check_features(rows, "caption", regions=grids)
-            decoded = self.decode(rows, n_best, regions=grids, attention=attention)
-            return [image.caption(str(row)) for row, image in enumerate(decoded)]
+            return list(self.decode(rows, n_best, regions=grids, attention=attention))
         paths = path_list(images, "caption: images")
         from captioner.inference.photographs import photo_paths, photo_warning
 
@@ -171,7 +170,7 @@ class Captioner:
                 readable = [photo for photo in batch if not isinstance(photo, DataError)]
                 decoded = self.decode_photos(readable, encoder.identity, n_best, attention)
                 for photo in batch:
-                    yield photo if isinstance(photo, DataError) else next(decoded).caption(os.fspath(photo.path))
+                    yield photo if isinstance(photo, DataError) else next(decoded)._replace(image=os.fspath(photo.path))
 
         check_same(
             ranks,
@@ -201,18 +200,14 @@ class Captioner:
         attention weights.
         """
         rows = np.arange(split.features.shape[0])[:limit]
-        decoded = self.decode(split.features, n_best, regions=split.regions, attention=attention, rows=rows)
-        for image, best in zip(rows.tolist(), decoded, strict=True):
-            references = split.references(image, vocab or self.loaded.vocab)
-            true = None if split.is_true is None else split.is_true(image, best.candidates[0].text.split())
-            yield best.caption(split.image_ids[image], references, true)
+        captions = self.decode(split.features, n_best, regions=split.regions, attention=attention, rows=rows)
+        for row, caption in zip(rows.tolist(), captions, strict=True):
+            references = split.references(row, vocab or self.loaded.vocab)
+            true = None if split.is_true is None else split.is_true(row, caption.text.split())
+            yield caption._replace(image=split.image_ids[row], references=references, true=true)
 
     def caption_features(
-        self,
-        path: Path,
-        limit: int | None = None,
-        n_best: int = 1,
-        attention: bool = False,
+        self, path: Path, limit: int | None = None, n_best: int = 1, attention: bool = False
     ) -> Iterator[Caption]:
         """Caption the rows of `features` in an HDF5 file, or the first `limit` of them, with `regions` for attention.
 
@@ -224,16 +219,11 @@ class Captioner:
             regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         self.check_features(features, str(path), limit, regions)
         rows = np.arange(features.shape[0])[:limit]
-        decoded = self.decode(features, n_best, regions=regions, attention=attention, rows=rows)
-        for row, best in zip(rows.tolist(), decoded, strict=True):
-            yield best.caption(str(row))
+        yield from self.decode(features, n_best, regions=regions, attention=attention, rows=rows)
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The encoder of the training images.
-
-        Raises: UsageError when it is not found.
-        """
+        """The encoder of the training images. Raises: UsageError when it is not found."""
         from captioner.inference.photographs import open_encoder_of
 
         return open_encoder_of(self.loaded)
@@ -259,13 +249,13 @@ class Captioner:
         regions: Features | None = None,
         attention: bool = False,
         rows: Array | None = None,
-    ) -> Iterator[Decoded]:
-        """Decode rows of features, a batch at a time: the `n_best` captions of each.
+    ) -> Iterator[Caption]:
+        """Decode rows of features, a batch at a time: the best caption of each, with its `n_best` candidates.
 
-        Without `rows`, which are in ascending order, all rows are decoded. The beam is widened to `n_best` if needed.
-        Log-probabilities are the model's own, whatever ranks the captions. `image_ids` seed the random numbers of
-        sampling per image, by default the row numbers. With `attention`, the attention weights of each best caption are
-        computed too. The features are not checked here.
+        An image is named by its row. Without `rows`, which are in ascending order, all rows are decoded. The beam is
+        widened to `n_best` if needed. Log-probabilities are the model's own, whatever ranks the captions. `image_ids`
+        seed the random numbers of sampling per image, by default the row numbers. With `attention`, the attention
+        weights of each best caption are computed too. The features are not checked here.
 
         Shapes: features (N, F), image_ids (N,), regions (N, rows, columns, R) for a model with attention, rows (R,).
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
@@ -276,16 +266,25 @@ class Captioner:
         for batch in self.search(features, rows, n_best, image_ids, regions):
             maps: list[Attention | None] = [None] * len(batch.rows)
             if attention and regions is not None:
-                grid, best = regions.shape[1:3], batch.tokens[:, 0]
-                maps[:] = attention_of(self.loaded, batch.features, batch.regions, grid, best, self._pool)
-            for captions, scores, weights in zip(batch.tokens.tolist(), batch.log_probs.tolist(), maps, strict=True):
+                maps[:] = self._attention(batch, regions.shape[1:3])
+            columns = batch.rows.tolist(), batch.tokens.tolist(), batch.log_probs.tolist(), maps
+            for row, captions, scores, weights in zip(*columns, strict=True):
                 pairs = zip(captions[:n_best], scores, strict=False)
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
-                yield Decoded(candidates, weights)
+                yield Caption(str(row), *candidates[0], [], None, candidates, weights)
+
+    def _attention(self, batch: Candidates, grid: tuple[int, ...]) -> list[Attention]:
+        """Compute the attention of the best captions of a batch in one teacher-forced pass."""
+        vocab, tokens = self.loaded.vocab, batch.tokens[:, 0]
+        captions = np.insert(tokens, 0, vocab.start, axis=1)
+        weights = self.loaded.model.attention_weights(batch.features, captions, batch.regions, self._pool)
+        words = map(vocab.decode, tokens.tolist())
+        height, width = grid
+        return [Attention(line, rows[: len(line)], (height, width)) for line, rows in zip(words, weights, strict=True)]
 
     def decode_photos(
         self, photos: Sequence[Encoded], encoder: str, n_best: int = 1, attention: bool = False
-    ) -> Iterator[Decoded]:
+    ) -> Iterator[Caption]:
         """Decode encoded photographs, as `decode`; `encoder` is the identity of their encoder.
 
         Raises: as `check_features` and `decode`.

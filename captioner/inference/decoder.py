@@ -46,13 +46,8 @@ def build_constraints(options: Decode, vocab: Vocab) -> Constraints:
 
 def decoding_arguments(vocab: Vocab, max_length: int, constraints: Constraints) -> dict[str, Any]:
     """Return the keyword arguments that all decoding methods share."""
-    return {
-        "start": vocab.start,
-        "end": vocab.end,
-        "null": vocab.null,
-        "max_length": max_length,
-        "constraints": constraints,
-    }
+    ids = {"start": vocab.start, "end": vocab.end, "null": vocab.null}
+    return {**ids, "max_length": max_length, "constraints": constraints}
 
 
 def _search(options: Decode, n_best: int, arguments: dict[str, Any]) -> Decoder:
@@ -73,11 +68,7 @@ def _suppressed_ids(text: str | None, vocab: Vocab) -> list[int]:
     words = [word for part in (text or "").split(",") if (word := part.strip())]
     known = [word for word in vocab.words if word not in SPECIAL]
     if unknown := sorted(set(words) - set(known)):
+        got = printable(", ".join(unknown), MAX_SHOWN)
         hint = closest(unknown[0], known) if known else ""
-        raise ConfigError(
-            [
-                "decode.suppress_words: expected words of the vocabulary, "
-                f"got {printable(', '.join(unknown), MAX_SHOWN)}{hint}"
-            ]
-        )
+        raise ConfigError([f"decode.suppress_words: expected words of the vocabulary, got {got}{hint}"])
     return [vocab.word_to_idx[word] for word in words]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -55,31 +56,28 @@ def find_checkpoint(path: Path) -> Path:
     Raises: CheckpointError when there is neither, or no checkpoint in the folder.
     """
     if not os.path.lexists(path):
-        package = find_installed(str(path))
-        if package is not None:
+        if package := find_installed(str(path)):
             return package / WEIGHTS
+        names = installed_names()
+        more = ", ..." if len(names) > MAX_MODELS_NAMED else ""
+        models = f", or an installed model ({', '.join(names[:MAX_MODELS_NAMED])}{more})" if names else ""
+        nearest = similar(str(path), names)
         raise CheckpointError(
-            f"{path}: not found; expected a run folder or a checkpoint from `captioner train`{_named_models()}"
-            f"{_nearest_model(path) or nearest_runs(path)}"
+            f"{path}: not found; expected a run folder or a checkpoint from `captioner train`{models}"
+            f"{f'; did you mean {nearest[0]}?' if nearest else nearest_runs(path)}"
         )
     if not path.is_dir():
         return path
     for file in (path / BEST, path / LAST):
         if file.exists():
             return file
-    package = find_package(path)
-    if package is not None:
+    if package := find_package(path):
         return package / WEIGHTS
     is_model = str(path) in installed_names()
     hides = "; the installed model of this name is used only if no such path exists" if is_model else ""
     raise CheckpointError(
         f"{path}: no checkpoint found; expected {BEST} or {LAST} from `captioner train`{hides or nearest_runs(path)}"
     )
-
-
-def _nearest_model(path: Path) -> str:
-    nearest = similar(str(path), installed_names())
-    return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
 def nearest_runs(path: Path) -> str:
@@ -113,17 +111,11 @@ def _entries() -> list[metadata.EntryPoint]:
     """Return the entry points of the group, without those of distributions whose file of entry points is damaged."""
     from importlib import metadata
 
-    try:
-        return list(metadata.entry_points(group=GROUP))
-    except (TypeError, ValueError):  # one damaged file, of any distribution, makes this function fail
-        return [entry for distribution in metadata.distributions() for entry in _entries_of(distribution)]
-
-
-def _entries_of(distribution: metadata.Distribution) -> list[metadata.EntryPoint]:
-    try:
-        return list(distribution.entry_points.select(group=GROUP))
-    except (TypeError, ValueError):
-        return []
+    entries: list[metadata.EntryPoint] = []
+    for distribution in metadata.distributions():  # `metadata.entry_points` fails if a file of any of them is damaged
+        with suppress(TypeError, ValueError):
+            entries += distribution.entry_points.select(group=GROUP)
+    return entries
 
 
 def find_installed(name: str) -> Path | None:
@@ -140,21 +132,13 @@ def find_installed(name: str) -> Path | None:
         raise CheckpointError(
             f"model {name}: expected one installed package, got {', '.join(map(quoted, values))}; uninstall one"
         )
-    folders = _locate(values[0])
-    if not folders:
+    spec = None
+    with suppress(ImportError, ValueError):
+        if values[0].isidentifier():  # `find_spec` would import the parent of a dotted name
+            spec = find_spec(values[0])
+    if spec is None or not spec.submodule_search_locations:
         raise CheckpointError(f"model {name}: package {quoted(values[0])} not found; install it again")
-    return Path(folders[0])
-
-
-def _locate(module: str) -> list[str]:
-    """Return the folders of a package, which is not imported; an empty list if it is not found."""
-    if not module.isidentifier():  # `find_spec` would import the parent of a dotted name
-        return []
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        return []
-    return [] if spec is None else list(spec.submodule_search_locations or ())
+    return Path(spec.submodule_search_locations[0])
 
 
 def describe_installed() -> Iterator[tuple[str, Path, PackageInfo] | CheckpointError]:
@@ -170,12 +154,3 @@ def describe_installed() -> Iterator[tuple[str, Path, PackageInfo] | CheckpointE
             yield name, folder, info
         except CheckpointError as error:
             yield CheckpointError(str(error) if str(error).startswith("model ") else f"model {name}: {error}")
-
-
-def _named_models() -> str:
-    """Name the installed models, for the message of a missing run; an empty text without any."""
-    names = installed_names()
-    if not names:
-        return ""
-    more = ", ..." if len(names) > MAX_MODELS_NAMED else ""
-    return f", or an installed model ({', '.join(names[:MAX_MODELS_NAMED])}{more})"

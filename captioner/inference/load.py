@@ -148,31 +148,30 @@ def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner
     """
     options, root = loaded.config.decode, loaded.config.data.root
     if options.consensus == 0:
-        return Captioner(loaded, warnings=loaded.warnings)
+        return Captioner(loaded)
     file = loaded.path.parent / RERANKER
     try:
         index = _find_index(file, loaded, corpus)
     except (DataError, CheckpointError) as error:
         raise DataError(f"decode.consensus: {error}; or -o decode.consensus=0") from error
     if index is not None:
-        return Captioner(loaded, index.reranker(), loaded.warnings)
+        return Captioner(loaded, index.reranker())
     data = "its data set" if root is None or root.name in PLACEHOLDERS else f"the data set {root}"
     missing = (
         f"decode.consensus: neither {file} nor {data} was found, so captions are ranked by "
         f"log-probability / length^{options.length_penalty:g} alone; try -o data.root=FILE, or -o decode.consensus=0"
     )
-    return Captioner(loaded, warnings=[*loaded.warnings, missing])
+    return Captioner(loaded, warnings=[missing])
 
 
 def _find_index(file: Path, loaded: LoadedModel, corpus: Corpus | None) -> Index | None:
-    from captioner.inference.reranker_index import build_index, check_index, check_train
-    from captioner.inference.reranker_index import load as load_index
+    from captioner.inference import reranker_index
 
     if os.path.lexists(file):
-        return check_index(file, load_index(file), loaded)
+        return reranker_index.check_index(file, reranker_index.load(file), loaded)
     root = loaded.config.data.root
     if corpus is None and root is not None and not root.exists():
         return None
     corpus = corpus or open_corpus(loaded)
-    check_train(loaded, corpus)
-    return build_index(corpus)
+    reranker_index.check_train(loaded, corpus)
+    return reranker_index.build_index(corpus)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 from captioner.errors import CaptionerError, UsageError
 from captioner.images.photo import is_photo_suffix
-from captioner.inference.caption import Attention, Caption
+from captioner.inference.caption import Caption
 from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, writing
 from captioner.storage.files import read_text
 from captioner.storage.strict_json import to_json
@@ -29,10 +29,7 @@ RESERVED = frozenset(("con", "prn", "aux", "nul", *(f"{device}{n}" for device in
 
 
 def check_suffix(suffix: str) -> None:
-    """Check the suffix of sidecar files: that of a photograph would replace photographs.
-
-    Raises: UsageError.
-    """
+    """Check the suffix of sidecar files: that of a photograph would replace photographs. Raises: UsageError."""
     if len(suffix) < 2 or not suffix.startswith(".") or set(suffix) & SEPARATORS or is_photo_suffix(suffix):
         raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
 
@@ -89,14 +86,10 @@ class AttentionFiles:
         self.kept = 0
         """The number of captions whose files existed and were kept."""
         self._failed = False
+        self.files: dict[str, Path] = {}
+        """The files that were written, by image."""
         self._names: dict[str, str] = {}
-        self._files: dict[str, Path] = {}
         self._stale = cache(stale_temporary_files)
-
-    @property
-    def written(self) -> int:
-        """The number of captions whose files were written."""
-        return len(self._files)
 
     def write(self, caption: Caption) -> Path | None:
         """Write the file of a caption with attention; None if it was kept, or after a failure.
@@ -106,8 +99,8 @@ class AttentionFiles:
         assert caption.attention is not None
         if self._failed:
             return None
-        if caption.image in self._files:  # a photograph may be given twice
-            return self._files[caption.image]
+        if caption.image in self.files:  # a photograph may be given twice
+            return self.files[caption.image]
         file = self.folder / f"{self._stem(caption.image)}{ATTENTION_SUFFIX}"
         _remove_stale(file, self._stale)
         if not self.overwrite and os.path.lexists(file):
@@ -116,23 +109,14 @@ class AttentionFiles:
         try:
             with writing(file):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                write_atomically(file, (self._describe(caption, caption.attention),))
+                weights = caption.attention.record()
+                record = {"image": caption.image, "caption": caption.text, "words": weights.pop("words")}
+                write_atomically(file, (f"{to_json(record | {'encoder': self.encoder} | weights)}\n".encode(),))
         except CaptionerError as error:
             self._failed = True
             raise CaptionerError(f"{error}; no further attention maps are written") from error
-        self._files[caption.image] = file
+        self.files[caption.image] = file
         return file
-
-    def _describe(self, caption: Caption, attention: Attention) -> bytes:
-        weights = attention.record()
-        record = {
-            "image": caption.image,
-            "caption": caption.text,
-            "words": weights.pop("words"),
-            "encoder": self.encoder,
-            **weights,
-        }
-        return f"{to_json(record)}\n".encode()
 
     def _stem(self, image: str) -> str:
         """Return a file name for an image: its name, with a digest if that is unsafe or belongs to another image."""

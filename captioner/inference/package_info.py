@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ BASE_MODELS = "base_models"
 HISTORY = "history.jsonl"
 """The file of a run whose first line has the base models."""
 MAX_BASE_MODELS = 20
+AGAIN = "install the package again"
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,22 @@ class PackageInfo:
         return to_json(asdict(self), indent=2) + "\n"
 
 
-def is_name(text: str) -> bool:
-    """Return whether a text can be the name of a model."""
-    return len(text) <= MAX_NAME and NAME.fullmatch(text) is not None
+def is_name(value: Any) -> bool:
+    """Return whether a value can be the name of a model."""
+    return isinstance(value, str) and len(value) <= MAX_NAME and NAME.fullmatch(value) is not None
+
+
+def _is_license(value: Any) -> bool:
+    return isinstance(value, str) and LICENSE.fullmatch(value) is not None
+
+
+INTEGER: tuple[str, Callable[[Any], bool]] = "an integer", lambda value: type(value) is int
+CHECKS = {
+    "name": ("the name of a model", is_name),
+    "license": ("an identifier such as mit", _is_license),
+    **dict.fromkeys(("words", "parameters", "format"), INTEGER),
+}
+"""What is expected of a value in `model.json`, and its check; other values are texts."""
 
 
 def parse_base_models(records: Any, file: Path, remedy: str) -> tuple[BaseModel, ...]:
@@ -93,10 +108,7 @@ def parse_base_models(records: Any, file: Path, remedy: str) -> tuple[BaseModel,
 
 
 def _is_base_model(record: Any) -> bool:
-    if not isinstance(record, dict):
-        return False
-    name, license = record.get("name"), record.get("license")
-    return isinstance(name, str) and is_name(name) and isinstance(license, str) and bool(LICENSE.fullmatch(license))
+    return isinstance(record, dict) and is_name(record.get("name")) and _is_license(record.get("license"))
 
 
 def module_name(name: str) -> str:
@@ -116,29 +128,20 @@ def read_info(folder: Path) -> PackageInfo:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise CheckpointError(f"{file}: damaged: expected a JSON object; install the package again")
+        raise CheckpointError(f"{file}: damaged: expected a JSON object; {AGAIN}")
     if values.get("format") != FORMAT:
         raise CheckpointError(
             f"{file}: expected model package format {FORMAT}, got {quoted(values.get('format'), 20)}; "
             "use the version of captioner that wrote it"
         )
     # a package without any may omit them
-    base_models = parse_base_models(values.get(BASE_MODELS, []), file, "install the package again")
-    kinds: dict[str, type] = {"words": int, "parameters": int, "format": int}
+    base_models = parse_base_models(values.get(BASE_MODELS, []), file, AGAIN)
     names = [field.name for field in fields(PackageInfo) if field.name != BASE_MODELS]
     for name in names:
-        value = values.get(name, MISSING)
-        if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
-            got = "nothing" if value is MISSING else quoted(value, 40)
-            expected = "an integer" if name in kinds else "a text"
-            raise CheckpointError(f"{file}: {name}: expected {expected}, got {got}; install the package again")
-    if not is_name(values["name"]):
-        raise CheckpointError(f"{file}: name: expected the name of a model, got {quoted(values['name'])}")
-    if not LICENSE.fullmatch(values["license"]):
-        raise CheckpointError(
-            f"{file}: license: expected an identifier such as mit, got {quoted(values['license'], 40)}; "
-            "install the package again"
-        )
+        expected, is_valid = CHECKS.get(name, ("a text", lambda value: isinstance(value, str)))
+        if name not in values or not is_valid(values[name]):
+            got = quoted(values[name], 40) if name in values else "nothing"
+            raise CheckpointError(f"{file}: {name}: expected {expected}, got {got}; {AGAIN}")
     return PackageInfo(**{name: values[name] for name in names}, base_models=base_models)
 
 
@@ -182,7 +185,7 @@ def read_card(folder: Path) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise CheckpointError(f"{folder / CARD}: damaged: expected UTF-8 text; install the package again") from None
+        raise CheckpointError(f"{folder / CARD}: damaged: expected UTF-8 text; {AGAIN}") from None
 
 
 def base_models_of(checkpoint: Path) -> tuple[BaseModel, ...]:
@@ -204,8 +207,7 @@ def base_models_after(checkpoint: Path) -> tuple[BaseModel, ...]:
 
     Raises: as `base_models_of`.
     """
-    package: tuple[BaseModel, ...] = ()
-    if in_package(checkpoint):
-        info = read_info(checkpoint.parent)
-        package = (BaseModel(info.name, info.license),)
-    return tuple(dict.fromkeys((*package, *base_models_of(checkpoint))))[:MAX_BASE_MODELS]
+    if not in_package(checkpoint):
+        return base_models_of(checkpoint)
+    info = read_info(checkpoint.parent)
+    return tuple(dict.fromkeys((BaseModel(info.name, info.license), *info.base_models)))[:MAX_BASE_MODELS]

@@ -39,16 +39,17 @@ SEAL = Seal(
 MAX_IMAGES = 8192
 """Training images in an index; a larger training split is sampled evenly. Memory grows with the square of this number,
 time of the matrix inversion with its cube."""
-SHAPES = {"directions": 2, "inverse": 1, "words": 1, "lengths": 1, "counts": 1, "mean": 1, "std": 1}
-TYPES = {"directions": "float16", "inverse": "float16", "words": "int32", "lengths": "int32", "counts": "int32"}
 BLOCK = 128
-RANGES = {
-    "counts": (1, np.inf),
-    "lengths": (1, np.inf),
-    "words": (-1, np.inf),
-    "mean": (-2 * MAX_FEATURE, 2 * MAX_FEATURE),
-    "std": (1e-100, 2 * MAX_FEATURE),
+ARRAYS = {
+    "directions": ("float16", -np.inf, np.inf),
+    "inverse": ("float16", -np.inf, np.inf),
+    "words": ("int32", -1, np.inf),
+    "lengths": ("int32", 1, np.inf),
+    "counts": ("int32", 1, np.inf),
+    "mean": ("float64", -2 * MAX_FEATURE, 2 * MAX_FEATURE),
+    "std": ("float64", 1e-100, 2 * MAX_FEATURE),
 }
+"""The type and the bounds of each array."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,7 @@ def save(path: Path, index: Index, check: Callable[[], None] = lambda: None) -> 
 
 
 def load(path: Path) -> Index:
-    """Read an index.
-
-    Raises: CheckpointError when the file is damaged or not an index.
-    """
+    """Read an index. Raises: CheckpointError when the file is damaged or not an index."""
     return read(SEAL, path, _parse)
 
 
@@ -131,20 +129,18 @@ def _parse(arrays: dict[str, Array], meta: str) -> Index:
     origin = json.loads(meta)
     if not isinstance(origin, dict) or not all(isinstance(text, str) for text in origin.values()):
         raise ValueError("meta: expected texts")
-    if arrays.keys() != SHAPES.keys():
-        raise ValueError(f"expected the arrays {', '.join(SHAPES)}, got {', '.join(arrays)}")
-    for name, array in arrays.items():
-        if array.ndim != SHAPES[name] or array.dtype != TYPES.get(name, "float64"):
-            raise ValueError(f"{name}: unexpected {array.dtype} {array.shape}")
+    if arrays.keys() != ARRAYS.keys():
+        raise ValueError(f"expected the arrays {', '.join(ARRAYS)}, got {', '.join(arrays)}")
     n, width = arrays["directions"].shape
-    sizes = {"inverse": n * (n + 1) // 2, "counts": n, "mean": width, "std": width}
-    sizes |= {"lengths": int(arrays["counts"].sum()), "words": int(arrays["lengths"].sum())}
-    if other := [name for name, size in sizes.items() if len(arrays[name]) != size]:
-        raise ValueError(f"{other[0]}: expected {sizes[other[0]]} numbers, got {len(arrays[other[0]])}")
     if not 0 < n <= MAX_IMAGES or not width:
         raise ValueError(f"directions: expected 1 to {MAX_IMAGES} images with features, got {n} with {width}")
-    for name, (low, high) in RANGES.items():
-        if not low <= arrays[name].min() <= arrays[name].max() <= high:
+    captions, words = (int(arrays[name].sum()) for name in ("counts", "lengths"))
+    sizes = {"inverse": n * (n + 1) // 2, "words": words, "lengths": captions, "counts": n, "mean": width, "std": width}
+    for name, (dtype, low, high) in ARRAYS.items():
+        array, shape = arrays[name], (sizes[name],) if name in sizes else (n, width)
+        if array.dtype != dtype or array.shape != shape:
+            raise ValueError(f"{name}: expected {dtype} {shape}, got {array.dtype} {array.shape}")
+        if not low <= array.min() <= array.max() <= high:
             raise ValueError(f"{name}: expected numbers from {low:g} to {high:g}")
     return Index(Origin(**origin), arrays)
 
@@ -155,10 +151,7 @@ def _split(items: Sequence[T], sizes: Array) -> list[Sequence[T]]:
 
 
 def build_index(corpus: Corpus) -> Index:
-    """Build the index of a data set.
-
-    Raises: DataError when the data set has no training split.
-    """
+    """Build the index of a data set. Raises: DataError when the data set has no training split."""
     train = corpus.split("train")
     images, references = train.reference_ids(corpus.vocab)
     indexed = _sample(len(images))
@@ -223,10 +216,7 @@ def check_index(path: Path, index: Index, loaded: LoadedModel) -> Index:
 
 
 def check_train(loaded: LoadedModel, corpus: Corpus) -> None:
-    """Check that a data set has the training split of a model.
-
-    Raises: CheckpointError when it has another.
-    """
+    """Check that a data set has the training split of a model. Raises: CheckpointError when it has another."""
     if corpus.fingerprint(["train"]) != loaded.meta.train_fingerprint:
         root = loaded.config.data.root or loaded.config.data.source
         raise CheckpointError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -29,27 +29,16 @@ from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.storage.sealed import MODEL
 
 FIXED = (
-    "seed",
-    *SHAPING,
-    "data.source",
-    "data.max_captions_per_image",
-    "data.max_train",
-    "model.dtype",
-    "model.forget_bias",
-    "model.output_bias",
-    "train.batch_size",
-    "train.captions_per_image",
-    "train.objective",
-    "train.init_from",
-    "train.update_rule",
-    "distill.captions_per_image",
-    "distill.references",
-    "validate.split",
-    "validate.max_captions",
-    "validate.best_metric",
-)
+    "seed", *SHAPING, "data.source", "data.max_captions_per_image", "data.max_train",
+    "model.dtype", "model.forget_bias", "model.output_bias",
+    "train.batch_size", "train.captions_per_image", "train.objective", "train.init_from", "train.update_rule",
+    "distill.captions_per_image", "distill.references",
+    "validate.split", "validate.max_captions", "validate.best_metric",
+)  # fmt: skip
 """Options that cannot change after training has started: they determine parameters, slots, steps or losses."""
 
+Standardizers = tuple[Standardizer | None, Standardizer | None]
+"""The standardizers of features and of regions, each None without standardization."""
 LONGEST = 100
 """Maximum characters of the identity of an encoder in a message."""
 
@@ -91,7 +80,10 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
 
     Raises: CheckpointError for a file that is damaged or whose parts do not fit together; ConfigError for overrides.
     """
-    saved = load_checkpoint(path, None if for_training else (EMA,))
+    if in_package(path) or MODEL.matches(path):
+        saved = _load_packaged(path)
+    else:
+        saved = checkpoint.load(path, None if for_training else (EMA,))
     meta = saved.meta
     where = f"the config in {path}"
     try:
@@ -121,23 +113,14 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
             f"{path}: meta: region_dim: expected {expected} for model.attention {sizes.attention}, "
             f"got {meta.region_dim}"
         )
-    params = to_dtype(saved.params, config.model.dtype)
+    # the arrays of a model package are float16
+    params = {name: w.astype(config.model.dtype) if w.dtype == np.float16 else w for name, w in saved.params.items()}
     check_arrays(path, "params", params, sizes.shapes(), config.model.dtype)
     for slot, arrays in saved.slots.items():
         check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
     standardizers = standardizers_of(path, saved.standardizer, sizes)
     model = assemble(config, sizes, saved.slots.get(EMA, params), vocab.null, standardizers)
     return Restored(path, config, vocab, model, meta, params, saved.slots)
-
-
-def load_checkpoint(path: Path, slots: Collection[str] | None) -> Checkpoint:
-    """Read a checkpoint, as `checkpoint.load`, or the weights of a model package.
-
-    Raises: CheckpointError.
-    """
-    if in_package(path) or MODEL.matches(path):
-        return _load_packaged(path)
-    return checkpoint.load(path, slots)
 
 
 def _load_packaged(path: Path) -> Checkpoint:
@@ -164,8 +147,9 @@ def _load_packaged(path: Path) -> Checkpoint:
 
 def build_sizes(config: Config, vocab: int, feature: int, region: int = 0) -> Sizes:
     m = config.model
-    sizes = m.wordvec_dim, m.hidden_dim, m.cell, m.image_input, m.attention
-    return Sizes(vocab, feature, *sizes, region, m.attention_dim)
+    return Sizes(
+        vocab, feature, m.wordvec_dim, m.hidden_dim, m.cell, m.image_input, m.attention, region, m.attention_dim
+    )
 
 
 def build_dropout(config: Config) -> Dropout:
@@ -173,19 +157,13 @@ def build_dropout(config: Config) -> Dropout:
     return Dropout(m.dropout_features, m.dropout_embedding, m.dropout_hidden, m.dropout_regions, m.dropout_keys)
 
 
-def assemble(
-    config: Config,
-    sizes: Sizes,
-    params: Params,
-    null: int,
-    standardizers: tuple[Standardizer | None, Standardizer | None],
-) -> CaptioningRNN:
-    """The configured model with these parameters, and the standardizers of features and regions."""
+def assemble(config: Config, sizes: Sizes, params: Params, null: int, standardizers: Standardizers) -> CaptioningRNN:
+    """Assemble the configured model with these parameters and standardizers."""
     features, regions = standardizers
     return CaptioningRNN(sizes, params, null, build_dropout(config), features, config.train.label_smoothing, regions)
 
 
-def check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
+def check_arrays(path: Path, group: str, arrays: Params, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
     """Raises: CheckpointError for an array that is unknown or missing, or has another shape or type."""
     if extra := arrays.keys() - shapes.keys():
         raise CheckpointError(f"{path}: array {group}/{min(extra)}: unknown; expected {', '.join(shapes)}")
@@ -196,22 +174,15 @@ def check_arrays(path: Path, group: str, arrays: Params, shapes: dict[str, tuple
             raise CheckpointError(f"{path}: array {group}/{name}: expected {dtype} {shape}, got {got}")
 
 
-def to_dtype(arrays: Params, dtype: str) -> Params:
-    """Convert the float16 arrays of a model package to the dtype of the model; others are returned as they are."""
-    return {name: w.astype(dtype) if w.dtype == np.float16 else w for name, w in arrays.items()}
-
-
-def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> tuple[Standardizer | None, Standardizer | None]:
-    """Return the standardizers of features and of regions, each None without standardization.
+def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> Standardizers:
+    """Check and return the standardizers of a checkpoint.
 
     Raises: CheckpointError, as `check_arrays`, and for deviations that are not above 0.
     """
     if not arrays:
         return None, None
     widths = {"": sizes.feature} | ({"region_": sizes.region} if sizes.attends else {})
-    shapes: dict[str, tuple[int, ...]] = {}
-    for part, width in widths.items():
-        shapes |= {f"{part}mean": (width,), f"{part}std": (width,)}
+    shapes = {f"{part}{name}": (width,) for part, width in widths.items() for name in ("mean", "std")}
     check_arrays(path, "standardizer", arrays, shapes, "float64")
     for name in shapes:
         if name.endswith("std") and not (arrays[name] > 0).all():
@@ -284,10 +255,7 @@ def vocabulary_difference(expected: Vocab, got: Vocab) -> str:
 
 
 def check_width(loaded: LoadedModel, width: int, where: str) -> None:
-    """Check the feature width.
-
-    Raises: CheckpointError when it differs from that of the training features.
-    """
+    """Check the feature width. Raises: CheckpointError when it differs from that of the training features."""
     if width != loaded.meta.feature_dim:
         raise CheckpointError(
             f"{where}: features: expected {loaded.meta.feature_dim} numbers per image, got {width}; "

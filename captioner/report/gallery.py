@@ -117,8 +117,8 @@ def build_gallery(
     first = captioner.decode(split.features, regions=split.regions, attention=attends, rows=ordered)
     more = captioner.decode(split.features, n_best, regions=split.regions, rows=ordered)
     entries: dict[int, GalleryEntry] = {}
-    for row, decoded, several in zip(ordered.tolist(), first, more, strict=True):
-        caption = decoded.caption(split.image_ids[row], split.references(row, corpus.vocab))
+    for row, caption, several in zip(ordered.tolist(), first, more, strict=True):
+        caption = caption._replace(image=split.image_ids[row], references=split.references(row, corpus.vocab))
         if captions is not None and captions[row] != caption.text:
             caption = caption._replace(text=captions[row], log_prob=float("nan"), attention=None)
         true = None if split.is_true is None else split.is_true(row, caption.text.split())

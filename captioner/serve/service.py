@@ -152,7 +152,7 @@ class Service:
         captioner = self.captioner.with_decoding(decoding.decode)
         try:
             captions = captioner.decode_photos([photo], self.encoder.identity, decoding.n_best, decoding.attention)
-            return next(captions).caption(name)
+            return next(captions)._replace(image=name)
         except ConfigError as error:  # words that the vocabulary lacks
             raise invalid(error) from None
 

@@ -90,7 +90,7 @@ class Validation:
         """Score the captions that a model generates, by name of the metric."""
         split, rows = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
         decoded = Captioner(loaded, self._reranker).decode(split.features, regions=split.regions, rows=rows)
-        captions = self._ranks.all_gather_partitions([image.candidates[0].text for image in decoded])
+        captions = self._ranks.all_gather_partitions([caption.text for caption in decoded])
 
         def score() -> dict[str, float]:
             evaluation_set, rows = self._evaluation_set

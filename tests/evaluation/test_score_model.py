@@ -12,7 +12,7 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import Vocab
 from captioner.evaluation.score_model import build_evaluation_set, pointing_accuracy, score_model
 from captioner.evaluation.scoring import ScoredCaptions
-from captioner.inference.caption import Attention, Candidate, Decoded
+from captioner.inference.caption import Attention, Caption
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.inference.restore import LoadedModel, Restored
@@ -52,7 +52,7 @@ def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
 def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     restored, corpus, _ = opened(tiny_run)
     evaluation_set, _ = build_evaluation_set(corpus, "val")
-    decoded = [Decoded([Candidate(references[0], -1.0)]) for references in evaluation_set.references]
+    decoded = [Caption("", references[0], -1.0, [], None, []) for references in evaluation_set.references]
     monkeypatch.setattr(Captioner, "decode", lambda *_, **__: iter(decoded))
     scores = scored(restored, corpus).scores
     assert scores["true"] == 1

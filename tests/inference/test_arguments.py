@@ -16,159 +16,73 @@ def model(tiny_run: Path) -> captioner.Captioner:
     return captioner.load(tiny_run)
 
 
+api: Any = captioner
 CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
-    "load: number": (
-        lambda model: captioner.load(3),  # type: ignore[arg-type]
-        TypeError,
-        r"load: runs: expected a path or a list of paths, got 3 \(int\)",
-    ),
-    "load: none": (lambda model: captioner.load(None), TypeError, r"load: runs: .* got None \(NoneType\)"),  # type: ignore[arg-type]
-    "load: bytes": (lambda model: captioner.load(b"run"), TypeError, r"load: runs: .* got b'run' \(bytes\)"),  # type: ignore[arg-type]
-    "load: numbers": (lambda model: captioner.load([3]), TypeError, r"load: runs\[0\]: expected a path, got 3 \(int\)"),  # type: ignore[list-item]
-    "load: nothing": (lambda model: captioner.load([]), UsageError, r"load: runs: expected at least one run"),
-    "load: a text of overrides": (
-        lambda model: captioner.load("run", "decode.beam_width=5"),
-        TypeError,
-        r'load: overrides: expected a list of texts such as \["decode.beam_width=5"\], got .decode.* \(str\)',
-    ),
-    "load: an override without effect": (
-        lambda model: captioner.load("run", ["train.epochs=2"]),
-        ConfigError,
-        r"-o train.epochs=2: train.epochs has no effect on captioner.load; it uses threads, data\.\*, decode\.\*",
-    ),
+    "load: number": (lambda model: api.load(3), TypeError,
+     r"load: runs: expected a path or a list of paths, got 3 \(int\)"),
+    "load: none": (lambda model: api.load(None), TypeError, r"load: runs: .* got None \(NoneType\)"),
+    "load: bytes": (lambda model: api.load(b"run"), TypeError, r"load: runs: .* got b'run' \(bytes\)"),
+    "load: numbers": (lambda model: api.load([3]), TypeError, r"load: runs\[0\]: expected a path, got 3 \(int\)"),
+    "load: nothing": (lambda model: api.load([]), UsageError, r"load: runs: expected at least one run"),
+    "load: a text of overrides": (lambda model: api.load("run", "decode.beam_width=5"), TypeError,
+     r'load: overrides: expected a list of texts such as \["decode.beam_width=5"\], got .decode.* \(str\)'),
+    "load: an override without effect": (lambda model: api.load("run", ["train.epochs=2"]), ConfigError,
+     r"-o train.epochs=2: train.epochs has no effect on captioner.load; it uses threads, data\.\*, decode\.\*"),
     "evaluate: an override without effect": (
-        lambda model: captioner.evaluate("run", overrides=["train.epochs=2"]),
-        ConfigError,
+        lambda model: api.evaluate("run", overrides=["train.epochs=2"]), ConfigError,
         r"-o train.epochs=2: train.epochs has no effect on captioner.evaluate; ",
     ),
-    "evaluate: number": (
-        lambda model: captioner.evaluate(3),  # type: ignore[arg-type]
-        TypeError,
-        r"evaluate: models: expected a path or a list of paths, got 3",
-    ),
-    "train: config": (
-        lambda model: captioner.train(3, "x"),  # type: ignore[arg-type]
-        TypeError,
-        r"train: config: expected a path, got 3",
-    ),
-    "train: folder": (
-        lambda model: captioner.train(None, None),  # type: ignore[arg-type]
-        TypeError,
-        r"train: folder: expected a path, got None",
-    ),
-    "train: overrides": (
-        lambda model: captioner.train(None, "x", [3]),  # type: ignore[list-item]
-        TypeError,
-        r"train: overrides: expected a list of texts .*, got \[3\] \(list\)",
-    ),
-    "train: overwrite": (
-        lambda model: captioner.train(None, "x", overwrite="no"),  # type: ignore[arg-type]
-        TypeError,
-        r"train: overwrite: expected true or false, got 'no' \(str\)",
-    ),
-    "distill: overwrite": (
-        lambda model: captioner.distill("x", "y", overwrite=0),  # type: ignore[arg-type]
-        TypeError,
-        r"distill: overwrite: expected true or false, got 0 \(int\)",
-    ),
-    "evaluate: ensemble": (
-        lambda model: captioner.evaluate("x", ensemble="yes"),  # type: ignore[arg-type]
-        TypeError,
-        r"evaluate: ensemble: expected true or false, got 'yes' \(str\)",
-    ),
-    "prepare: overwrite": (
-        lambda model: captioner.prepare("a.csv", "x.h5", overwrite="no"),  # type: ignore[arg-type]
-        TypeError,
-        r"prepare: overwrite: expected true or false, got 'no' \(str\)",
-    ),
-    "resume: folder": (lambda model: captioner.resume(3), TypeError, r"resume: folder: expected a path, got 3"),  # type: ignore[arg-type]
-    "prepare: sources": (
-        lambda model: captioner.prepare(3, "x.h5"),  # type: ignore[arg-type]
-        TypeError,
-        r"prepare: sources: expected a path or a list of paths, got 3",
-    ),
-    "prepare: nothing": (
-        lambda model: captioner.prepare([], "x.h5"),
-        UsageError,
-        r"prepare: sources: expected at least one caption file, got an empty list",
-    ),
-    "prepare: output": (
-        lambda model: captioner.prepare("a.csv", None),  # type: ignore[arg-type]
-        TypeError,
-        r"prepare: output: expected a path, got None",
-    ),
-    "prepare: type": (
-        lambda model: captioner.prepare("a.csv", "x.h5", min_count="5"),
-        TypeError,
-        r"prepare: min_count: expected an integer >= 1, got '5' \(str\)",
-    ),
-    "prepare: boolean": (
-        lambda model: captioner.prepare("a.csv", "x.h5", min_count=True),
-        TypeError,
-        r"prepare: min_count: expected an integer >= 1, got True \(bool\)",
-    ),
-    "prepare: bounds": (
-        lambda model: captioner.prepare("a.csv", "x.h5", val=1),
-        UsageError,
-        r"prepare: val: expected a number >= 0 and < 1, got 1 \(int\)",
-    ),
-    "prepare: choice": (
-        lambda model: captioner.prepare("a.csv", "x.h5", dtype="float64"),
-        UsageError,
-        r"prepare: dtype: expected float16 or float32, got 'float64' \(str\)",
-    ),
+    "evaluate: number": (lambda model: api.evaluate(3), TypeError,
+     r"evaluate: models: expected a path or a list of paths, got 3"),
+    "train: config": (lambda model: api.train(3, "x"), TypeError, r"train: config: expected a path, got 3"),
+    "train: folder": (lambda model: api.train(None, None), TypeError, r"train: folder: expected a path, got None"),
+    "train: overrides": (lambda model: api.train(None, "x", [3]), TypeError,
+     r"train: overrides: expected a list of texts .*, got \[3\] \(list\)"),
+    "train: overwrite": (lambda model: api.train(None, "x", overwrite="no"), TypeError,
+     r"train: overwrite: expected true or false, got 'no' \(str\)"),
+    "distill: overwrite": (lambda model: api.distill("x", "y", overwrite=0), TypeError,
+     r"distill: overwrite: expected true or false, got 0 \(int\)"),
+    "evaluate: ensemble": (lambda model: api.evaluate("x", ensemble="yes"), TypeError,
+     r"evaluate: ensemble: expected true or false, got 'yes' \(str\)"),
+    "prepare: overwrite": (lambda model: api.prepare("a.csv", "x.h5", overwrite="no"), TypeError,
+     r"prepare: overwrite: expected true or false, got 'no' \(str\)"),
+    "resume: folder": (lambda model: api.resume(3), TypeError, r"resume: folder: expected a path, got 3"),
+    "prepare: sources": (lambda model: api.prepare(3, "x.h5"), TypeError,
+     r"prepare: sources: expected a path or a list of paths, got 3"),
+    "prepare: nothing": (lambda model: api.prepare([], "x.h5"), UsageError,
+     r"prepare: sources: expected at least one caption file, got an empty list"),
+    "prepare: output": (lambda model: api.prepare("a.csv", None), TypeError,
+     r"prepare: output: expected a path, got None"),
+    "prepare: type": (lambda model: api.prepare("a.csv", "x.h5", min_count="5"), TypeError,
+     r"prepare: min_count: expected an integer >= 1, got '5' \(str\)"),
+    "prepare: boolean": (lambda model: api.prepare("a.csv", "x.h5", min_count=True), TypeError,
+     r"prepare: min_count: expected an integer >= 1, got True \(bool\)"),
+    "prepare: bounds": (lambda model: api.prepare("a.csv", "x.h5", val=1), UsageError,
+     r"prepare: val: expected a number >= 0 and < 1, got 1 \(int\)"),
+    "prepare: choice": (lambda model: api.prepare("a.csv", "x.h5", dtype="float64"), UsageError,
+     r"prepare: dtype: expected float16 or float32, got 'float64' \(str\)"),
     "caption: none": (lambda model: model.caption(None), UsageError, r"caption: expected photographs or features="),
-    "caption: number in a list": (
-        lambda model: model.caption(["a.jpg", 5]),
-        TypeError,
-        r"caption: images\[1\]: expected a path, got 5 \(int\)",
-    ),
-    "caption: pixels": (
-        lambda model: model.caption(np.zeros((4, 4, 3))),
-        TypeError,
-        r"caption: images: expected a path or a list of paths, got an array float64 \(4, 4, 3\)",
-    ),
-    "caption: n_best": (
-        lambda model: model.caption("a.jpg", n_best="x"),
-        TypeError,
-        r"caption: n_best: expected an integer, got 'x' \(str\)",
-    ),
-    "caption: fraction": (
-        lambda model: model.caption("a.jpg", n_best=2.0),
-        TypeError,
-        r"caption: n_best: expected an integer, got 2.0 \(float\)",
-    ),
-    "caption: attention": (
-        lambda model: model.caption("a.jpg", attention="maps"),
-        TypeError,
-        r"caption: attention: expected true or false, got 'maps' \(str\)",
-    ),
-    "features: three axes": (
-        lambda model: model.caption(features=np.zeros((2, 3, 4))),
-        DataError,
-        r"caption: features: expected floats \(images, feature\), got float64 \(2, 3, 4\)",
-    ),
-    "features: integers": (
-        lambda model: model.caption(features=np.zeros((2, 3), int)),
-        DataError,
-        r"caption: features: expected floats \(images, feature\), got int64 \(2, 3\)",
-    ),
-    "features: texts": (
-        lambda model: model.caption(features=[["a"]]),
-        DataError,
-        r"caption: features: expected floats \(images, feature\), got <U1 \(1, 1\)",
-    ),
-    "features: ragged": (
-        lambda model: model.caption(features=[[1.0], [2.0, 3.0]]),
-        TypeError,
-        r"caption: features: expected an array \(images, feature\), got \[\[1.0\], \[2.0, 3.0\]\] \(list\)",
-    ),
-    "features: width": (
-        lambda model: model.caption(features=np.zeros((2, 3))),
-        CheckpointError,
-        r"caption: features: expected \d+ numbers per image, got 3",
-    ),
-}
+    "caption: number in a list": (lambda model: model.caption(["a.jpg", 5]), TypeError,
+     r"caption: images\[1\]: expected a path, got 5 \(int\)"),
+    "caption: pixels": (lambda model: model.caption(np.zeros((4, 4, 3))), TypeError,
+     r"caption: images: expected a path or a list of paths, got an array float64 \(4, 4, 3\)"),
+    "caption: n_best": (lambda model: model.caption("a.jpg", n_best="x"), TypeError,
+     r"caption: n_best: expected an integer, got 'x' \(str\)"),
+    "caption: fraction": (lambda model: model.caption("a.jpg", n_best=2.0), TypeError,
+     r"caption: n_best: expected an integer, got 2.0 \(float\)"),
+    "caption: attention": (lambda model: model.caption("a.jpg", attention="maps"), TypeError,
+     r"caption: attention: expected true or false, got 'maps' \(str\)"),
+    "features: three axes": (lambda model: model.caption(features=np.zeros((2, 3, 4))), DataError,
+     r"caption: features: expected floats \(images, feature\), got float64 \(2, 3, 4\)"),
+    "features: integers": (lambda model: model.caption(features=np.zeros((2, 3), int)), DataError,
+     r"caption: features: expected floats \(images, feature\), got int64 \(2, 3\)"),
+    "features: texts": (lambda model: model.caption(features=[["a"]]), DataError,
+     r"caption: features: expected floats \(images, feature\), got <U1 \(1, 1\)"),
+    "features: ragged": (lambda model: model.caption(features=[[1.0], [2.0, 3.0]]), TypeError,
+     r"caption: features: expected an array \(images, feature\), got \[\[1.0\], \[2.0, 3.0\]\] \(list\)"),
+    "features: width": (lambda model: model.caption(features=np.zeros((2, 3))), CheckpointError,
+     r"caption: features: expected \d+ numbers per image, got 3"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("call", CALLS)

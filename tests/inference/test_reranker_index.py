@@ -28,7 +28,7 @@ def test_float16_rounding_changes_expected_cider_little(corpus: Corpus, index: I
     exact = Reranker(directions, inverse_kernel(directions), references, standardizer)
     for queries in (corpus.split("val").features[:], features):
         candidates = [[several[0] for several in references]] * len(queries)
-        both = [np.array(one.expected_cider(queries, candidates)) for one in (exact, index.reranker())]
+        both = [np.array(reranker.expected_cider(queries, candidates)) for reranker in (exact, index.reranker())]
         assert both[0].std() > 0.1
         np.testing.assert_allclose(both[1], both[0], atol=0.01)
 
@@ -37,8 +37,8 @@ def test_a_large_training_split_is_sampled(corpus: Corpus, monkeypatch: pytest.M
     monkeypatch.setattr(reranker_index, "MAX_IMAGES", 7)
     weights = build_index(corpus).reranker().weights(corpus.split("train").features[:])
     assert weights.shape == (40, 7)
-    own = np.flatnonzero((weights == 0).any(axis=1)).tolist()
-    assert own == [0, 6, 13, 19, 26, 32, 39], "those are not regressed on themselves"
+    indexed = np.flatnonzero((weights == 0).any(axis=1)).tolist()
+    assert indexed == [0, 6, 13, 19, 26, 32, 39], "those are not regressed on themselves"
 
 
 def test_an_index_needs_a_training_split(corpus: Corpus) -> None:
@@ -48,12 +48,12 @@ def test_an_index_needs_a_training_split(corpus: Corpus) -> None:
 
 def test_a_saved_index_loads_unchanged(index: Index, tmp_path: Path) -> None:
     save(tmp_path / "x.h5", index)
-    found = load(tmp_path / "x.h5")
-    assert found.origin == index.origin
-    assert found.arrays.keys() == index.arrays.keys()
+    loaded = load(tmp_path / "x.h5")
+    assert loaded.origin == index.origin
+    assert loaded.arrays.keys() == index.arrays.keys()
     for name, array in index.arrays.items():
-        assert found.arrays[name].dtype == array.dtype
-        np.testing.assert_array_equal(found.arrays[name], array)
+        assert loaded.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(loaded.arrays[name], array)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 128, 129, 400])
