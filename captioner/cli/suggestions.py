@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from captioner.config.checks import is_used
 from captioner.config.options import Prepare
-from captioner.config.schema import Option, options
+from captioner.config.schema import OPTIONS, options
 from captioner.config.values import nearest_option
 from captioner.errors import similar
 
-OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
 PREPARE = frozenset(option.path for option in options(Prepare))
 SIMILARITY = 0.8
 """The minimum similarity of a name to the name that is suggested for it."""

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from captioner.config.options import Config
-from captioner.config.schema import either, options
+from captioner.config.options import SAMPLING, Config
+from captioner.config.schema import OPTIONS, either
 from captioner.config.values import MAX_SHOWN
 from captioner.errors import ConfigError, printable
-
-DEFAULTS: Mapping[str, Any] = {option.path: option.default for option in options()}
 
 
 class Constraint(NamedTuple):
@@ -33,7 +31,7 @@ class Constraint(NamedTuple):
 
 def _only_with(option: str, other: str, value: str) -> Constraint:
     """Require the default of `option` unless `other` has `value`."""
-    default = DEFAULTS[option]
+    default = OPTIONS[option].default
     return Constraint(
         option,
         other,
@@ -69,55 +67,31 @@ CONSTRAINTS = (
     _needs_root("prepared", "a file written by `captioner prepare`"),
     _only_with("train.lr_decay", "train.schedule", "exponential"),
     _only_with("train.weight_decay", "train.update_rule", "adamw"),
-    Constraint(
-        "train.objective",
-        "train.init_from",
-        lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
-        "self_critical needs a trained model (set train.init_from to its run)",
-    ),
-    Constraint(
-        "train.label_smoothing",
-        "train.objective",
-        lambda c: c.train.label_smoothing == 0 or c.train.objective != "self_critical",
-        "has no effect with train.objective self_critical (set another, or leave this at 0)",
-    ),
-    Constraint(
-        "validate.score_every",
-        "validate.every",
-        lambda c: c.validate.score_every is None or c.validate.score_every % c.validate.every == 0,
-        "expected a multiple of validate.every",
-    ),
-    Constraint(
-        "validate.best_metric",
-        "validate.score_every",
-        lambda c: c.validate.best_metric == "loss" or c.validate.score_every is not None,
-        "is never measured (set validate.score_every 1, or leave this at loss)",
-    ),
-    Constraint(
-        "decode.min_length",
-        "decode.max_length",
-        lambda c: c.decode.min_length <= c.decode.max_length,
-        "expected at most decode.max_length",
-    ),
+    Constraint("train.objective", "train.init_from",
+               lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
+               "self_critical needs a trained model (set train.init_from to its run)"),
+    Constraint("train.label_smoothing", "train.objective",
+               lambda c: c.train.label_smoothing == 0 or c.train.objective != "self_critical",
+               "has no effect with train.objective self_critical (set another, or leave this at 0)"),
+    Constraint("validate.score_every", "validate.every",
+               lambda c: c.validate.score_every is None or c.validate.score_every % c.validate.every == 0,
+               "expected a multiple of validate.every"),
+    Constraint("validate.best_metric", "validate.score_every",
+               lambda c: c.validate.best_metric == "loss" or c.validate.score_every is not None,
+               "is never measured (set validate.score_every 1, or leave this at loss)"),
+    Constraint("decode.min_length", "decode.max_length",
+               lambda c: c.decode.min_length <= c.decode.max_length,
+               "expected at most decode.max_length"),
     _only_with("decode.beam_width", "decode.method", "beam"),
-    _only_with_a_beam("decode.length_penalty"),
-    _only_with_a_beam("decode.consensus"),
-    _only_with("decode.temperature", "decode.method", "sampling"),
-    _only_with("decode.top_k", "decode.method", "sampling"),
-    _only_with("decode.top_p", "decode.method", "sampling"),
-    _only_with("decode.seed", "decode.method", "sampling"),
-)
+    *(_only_with_a_beam(f"decode.{name}") for name in ("length_penalty", "consensus")),
+    *(_only_with(f"decode.{name}", "decode.method", "sampling") for name in SAMPLING),
+)  # fmt: skip
 
 TRAINED = ("threads", "data", "decode")
 """What can change for a trained model: where its data set is, and how captions are decoded."""
 SHAPING = (
-    "data.standardize",
-    "model.cell",
-    "model.wordvec_dim",
-    "model.hidden_dim",
-    "model.image_input",
-    "model.attention",
-    "model.attention_dim",
+    *("data.standardize", "model.cell", "model.wordvec_dim", "model.hidden_dim", "model.image_input"),
+    *("model.attention", "model.attention_dim"),
 )
 """Options that determine the parameters' names and shapes, and the scale of the features."""
 USED_BY: Mapping[str, Sequence[str]] = {
@@ -127,7 +101,7 @@ USED_BY: Mapping[str, Sequence[str]] = {
     "report": TRAINED,
     "distill": (
         *("seed", "threads", "data", "model", "distill", "validate", "decode"),
-        *(path for path in DEFAULTS if path.startswith("train.") and path != "train.objective"),
+        *(path for path in OPTIONS if path.startswith("train.") and path != "train.objective"),
     ),
     "the teachers": ("decode",),
     "captioner.load": TRAINED,
@@ -140,7 +114,7 @@ USED_BY: Mapping[str, Sequence[str]] = {
     "gradcheck": (
         "seed",
         *SHAPING,
-        *(path for path in DEFAULTS if path.startswith("model.dropout_")),
+        *(path for path in OPTIONS if path.startswith("model.dropout_")),
         "train.label_smoothing",
     ),
 }
@@ -172,7 +146,7 @@ USED_WITH: Mapping[str, tuple[str, Sequence[str]]] = {
 def is_used(path: str, command: str) -> bool:
     """Return whether a command or function uses an option."""
     used = USED_BY.get(command)
-    return used is None or any(path == one or path.startswith(f"{one}.") for one in used)
+    return used is None or any(path == name or path.startswith(f"{name}.") for name in used)
 
 
 def check_used(overrides: Sequence[str], command: str) -> None:
@@ -184,7 +158,7 @@ def check_used(overrides: Sequence[str], command: str) -> None:
     problems = [
         f"-o {printable(override, MAX_SHOWN)}: {path} has no effect on {command}{_alternative(path, command)}"
         for override, path in paths.items()
-        if path in DEFAULTS and not is_used(path, command)
+        if path in OPTIONS and not is_used(path, command)
     ]
     if problems:
         raise ConfigError(problems)
@@ -193,10 +167,10 @@ def check_used(overrides: Sequence[str], command: str) -> None:
 def _alternative(path: str, command: str) -> str:
     """Name the option of the same name that the command uses, or else all options that it uses."""
     name = path.rpartition(".")[2]
-    same = [other for other in DEFAULTS if other.rpartition(".")[2] == name and is_used(other, command)]
+    same = [other for other in OPTIONS if other.rpartition(".")[2] == name and is_used(other, command)]
     if same:
         return f"; did you mean {either(same)}?"
-    used = [one if one in DEFAULTS else f"{one}.*" for one in USED_BY[command]]
+    used = (name if name in OPTIONS else f"{name}.*" for name in USED_BY[command])
     return f"; it uses {', '.join(used)}"
 
 
@@ -205,5 +179,5 @@ def unused(config: Config, paths: Iterable[str]) -> Iterator[tuple[str, str, str
     for path in filter(USED_WITH.__contains__, paths):
         other, values = USED_WITH[path]
         got = attrgetter(other)(config)
-        if got not in values and attrgetter(path)(config) != DEFAULTS[path]:
+        if got not in values and attrgetter(path)(config) != OPTIONS[path].default:
             yield path, other, f"has no effect with {other} {got}, only with {either(values)}"

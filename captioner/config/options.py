@@ -70,8 +70,7 @@ class Train:
     """Optimization."""
 
     objective: Annotated[
-        Literal["cross_entropy", "self_critical", "distillation"],
-        "cross-entropy, SCST or teacher captions",
+        Literal["cross_entropy", "self_critical", "distillation"], "cross-entropy, SCST or teacher captions"
     ] = "cross_entropy"
     init_from: Annotated[Path | None, "run or checkpoint with initial parameters; relative to this file"] = None
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
@@ -136,6 +135,10 @@ class Decode:
     top_k: Annotated[int | None, "sample from the N most probable words (sampling); null: all", ">= 1"] = None
     top_p: Annotated[float, "nucleus (top-p) sampling: probability mass to keep (sampling)", "> 0", "<= 1"] = 1.0
     seed: Annotated[int, "random seed (sampling)", ">= 0"] = 0
+
+
+SAMPLING = ("temperature", "top_k", "top_p", "seed")
+"""The options of `Decode` that only sampling uses; they are arguments of `decode.sampling.sample`."""
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 from captioner.config.options import Config
 
-COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
+BOUNDS: Mapping[str, tuple[Callable[[Any, Any], bool], str]] = {
+    ">": (operator.gt, "exclusiveMinimum"),
+    ">=": (operator.ge, "minimum"),
+    "<": (operator.lt, "exclusiveMaximum"),
+    "<=": (operator.le, "maximum"),
 }
+"""The comparison of each sign, and its name in JSON Schema."""
 NOUNS: Mapping[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a name", Path: "a path"}
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 TYPES: Mapping[type, Mapping[str, Any]] = {
@@ -26,8 +27,7 @@ TYPES: Mapping[type, Mapping[str, Any]] = {
     str: {"type": "string", "minLength": 1},
     Path: {"type": "string", "minLength": 1},
 }
-BOUNDS = {">": "exclusiveMinimum", ">=": "minimum", "<": "exclusiveMaximum", "<=": "maximum"}
-"""Types and bounds as JSON Schema."""
+"""Types as JSON Schema."""
 
 
 class Bound(NamedTuple):
@@ -56,7 +56,7 @@ class Option:
         """Return whether a value of the right type is within the bounds and one of the choices."""
         if value is None:
             return self.nullable
-        in_bounds = all(COMPARE[bound.sign](value, bound.limit) for bound in self.bounds)
+        in_bounds = all(BOUNDS[bound.sign][0](value, bound.limit) for bound in self.bounds)
         return in_bounds and (not self.choices or value in self.choices)
 
     def expected(self) -> str:
@@ -83,17 +83,9 @@ def options(section: type[Any] = Config, prefix: str = "") -> tuple[Option, ...]
         annotation, doc, *bounds = get_args(hints[field.name])
         parts = get_args(annotation) or (annotation,)
         choices = tuple(part for part in parts if isinstance(part, str))
-        rows.append(
-            Option(
-                path=path,
-                kind=str if choices else parts[0],
-                nullable=NoneType in parts,
-                default=field.default,
-                bounds=tuple(Bound(sign, float(limit)) for sign, limit in map(str.split, bounds)),
-                choices=choices,
-                doc=doc,
-            )
-        )
+        limits = tuple(Bound(sign, float(limit)) for sign, limit in map(str.split, bounds))
+        kind = str if choices else parts[0]
+        rows.append(Option(path, kind, NoneType in parts, field.default, limits, choices, doc))
     return tuple(rows)
 
 
@@ -109,14 +101,18 @@ def sections(section: type[Any] = Config, prefix: str = "") -> Mapping[str, str]
 
 def build(values: Mapping[str, Any], section: Any = Config, prefix: str = "") -> Any:
     """Build a Config from values by path, with defaults for the rest and without checks."""
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for field in fields(section):
         path = prefix + field.name
         if is_dataclass(field.default):
-            given[field.name] = build(values, type(field.default), f"{path}.")
+            arguments[field.name] = build(values, type(field.default), f"{path}.")
         elif path in values:
-            given[field.name] = values[path]
-    return section(**given)
+            arguments[field.name] = values[path]
+    return section(**arguments)
+
+
+OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
+"""The options of a config by path."""
 
 
 def json_schema() -> dict[str, Any]:
@@ -130,7 +126,7 @@ def json_schema() -> dict[str, Any]:
         for path, doc in {"": str(Config.__doc__), **sections()}.items()
     }
     root = schemas[""]
-    for path, schema in [*schemas.items(), *((option.path, _option(option)) for option in options())]:
+    for path, schema in [*schemas.items(), *((path, _option(option)) for path, option in OPTIONS.items())]:
         section, _, name = path.rpartition(".")
         if path:
             schemas[section]["properties"][name] = schema
@@ -142,5 +138,5 @@ def _option(option: Option) -> dict[str, Any]:
     values = {"enum": list(option.choices)} if option.choices else dict(TYPES[option.kind])
     if option.nullable:
         values = {"enum": [*values["enum"], None]} if option.choices else {**values, "type": [values["type"], "null"]}
-    limits = {BOUNDS[bound.sign]: option.kind(bound.limit) for bound in option.bounds}
+    limits = {BOUNDS[bound.sign][1]: option.kind(bound.limit) for bound in option.bounds}
     return {"description": f"{option.doc}; {option.expected()}", **values, **limits, "default": option.default}

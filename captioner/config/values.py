@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from captioner.config.schema import Option
 from captioner.errors import printable, quoted, similar
@@ -50,7 +50,7 @@ class Scalar:
 
 def read(option: Option, scalar: Scalar) -> tuple[Any, str | None]:
     """Convert a scalar to the type of an option; return the value and the problem, or None if there is none."""
-    value = None if scalar.is_null else READERS[option.kind](scalar)
+    value = None if scalar.is_null else KINDS[option.kind].read(scalar)
     if option.admits(value) and (value is not None or scalar.is_null):
         return value, None
     return None, f"expected {option.expected()}, got {scalar}{_hint(option, scalar)}"
@@ -58,7 +58,7 @@ def read(option: Option, scalar: Scalar) -> tuple[Any, str | None]:
 
 def write(option: Option, value: Any) -> str:
     """Write a value as text that `read` converts back to the same value."""
-    return "null" if value is None else WRITERS[option.kind](value)
+    return "null" if value is None else KINDS[option.kind].write(value)
 
 
 def closest(path: str, valid: Collection[str]) -> str:
@@ -97,8 +97,8 @@ def forbidden(text: str) -> str | None:
     """Return the first forbidden character of a text, or None."""
     if text.isascii() and text.isprintable():  # spares most configs the large pattern, which takes 4 ms to compile
         return None
-    found = re.search(FORBIDDEN, text)
-    return found[0] if found else None
+    match = re.search(FORBIDDEN, text)
+    return match[0] if match else None
 
 
 def _read_float(scalar: Scalar) -> float | None:
@@ -125,9 +125,9 @@ def _read_path(scalar: Scalar) -> Path | None:
 def _hint(option: Option, scalar: Scalar) -> str:
     if option.choices:
         return closest(scalar.text, option.choices)
-    if not scalar.plain and READERS[option.kind](Scalar(scalar.text)) is not None:
+    if not scalar.plain and KINDS[option.kind].read(Scalar(scalar.text)) is not None:
         return " (without quotes)"
-    return HINTS[option.kind](option, scalar.text)
+    return KINDS[option.kind].hint(option, scalar.text)
 
 
 def _hint_bool(option: Option, text: str) -> str:
@@ -165,26 +165,20 @@ def _write_text(value: str | Path) -> str:
     return '"' + "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text) + '"'
 
 
-READERS: Mapping[type, Callable[[Scalar], Any]] = {
-    bool: _read_bool,
-    int: _read_int,
-    float: _read_float,
-    str: _read_name,
-    Path: _read_path,
-}
-HINTS: Mapping[type, Callable[[Option, str], str]] = {
-    bool: _hint_bool,
-    int: _hint_number,
-    float: _hint_number,
-    str: _hint_text,
-    Path: _hint_text,
-}
-WRITERS: Mapping[type, Callable[[Any], str]] = {
-    bool: lambda value: str(value).lower(),
-    int: str,
-    float: _write_float,
-    str: _write_text,
-    Path: _write_text,
+class Kind(NamedTuple):
+    """How a value of a type is read from a scalar and written, and the hint at what is wrong with a text."""
+
+    read: Callable[[Scalar], Any]
+    hint: Callable[[Option, str], str]
+    write: Callable[[Any], str]
+
+
+KINDS: Mapping[type, Kind] = {
+    bool: Kind(_read_bool, _hint_bool, lambda value: str(value).lower()),
+    int: Kind(_read_int, _hint_number, str),
+    float: Kind(_read_float, _hint_number, _write_float),
+    str: Kind(_read_name, _hint_text, _write_text),
+    Path: Kind(_read_path, _hint_text, _write_text),
 }
 
 OTHER_NAMES: Mapping[str, str] = {

@@ -8,7 +8,7 @@ shipped config. The last override of an option wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
 from operator import attrgetter
@@ -19,14 +19,13 @@ import yaml
 
 from captioner.config.checks import CONSTRAINTS, unused
 from captioner.config.options import Config
-from captioner.config.schema import Option, build, options, sections
+from captioner.config.schema import OPTIONS, build, sections
 from captioner.config.shipped import locate, not_found
 from captioner.config.values import MAX_SHOWN, Scalar, closest, forbidden, read, write
 from captioner.errors import ConfigError, printable
 from captioner.storage.files import read_bytes
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
 SECTIONS: Mapping[str, str] = sections()
 MAX_CHARS, MAX_DEPTH, MAX_PROBLEMS = 65_536, 8, 50
 # Unsupported YAML features: a test of a parse event, and the name of the feature.
@@ -38,13 +37,13 @@ UNSUPPORTED: Sequence[tuple[Callable[[Any], Any], str]] = (
 )
 
 
-class Given(NamedTuple):
+class Setting(NamedTuple):
     """An option as the user wrote it: its place and label in messages, and its scalar or problem."""
 
     place: str
     label: str
     path: str
-    found: Scalar | str
+    content: Scalar | str
 
 
 def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -73,17 +72,18 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
     places: dict[str, str] = {}
     problems: list[str] = []
     invalid: set[str] = set()
-    for given in chain(_of_text(text, printable(name), folder), map(_of_override, overrides)):
-        value, problem = _value(given)
+    of_overrides = [*map(_of_override, overrides)]
+    for place, label, path, content in chain(_of_text(text, printable(name), folder), of_overrides):
+        value, problem = (None, content) if isinstance(content, str) else read(OPTIONS[path], content)
         if problem is None:
-            values[given.path], places[given.path] = value, given.place
+            values[path], places[path] = value, place
             continue
-        invalid.add(given.path)
-        problems.append(f"{given.label}: {problem}")
+        invalid.add(path)
+        problems.append(f"{label}: {problem}")
         if len(problems) == MAX_PROBLEMS:
             raise ConfigError((*problems, f"stopped after {MAX_PROBLEMS} problems; there may be more"))
     config: Config = build(values)
-    overridden = dict.fromkeys(given.path for given in map(_of_override, overrides))
+    overridden = dict.fromkeys(setting.path for setting in of_overrides)
     for constraint in CONSTRAINTS:
         if not invalid & {constraint.option, constraint.other} and not constraint.holds(config):
             if constraint.reset and constraint.other in overridden and constraint.option not in overridden:
@@ -91,8 +91,8 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
                 overridden[constraint.option] = None
                 config = build(values)
                 continue
-            place = places.get(constraint.option) or places.get(constraint.other)
-            problems.append(": ".join(filter(None, (place, constraint.option, constraint.problem))))
+            where = places.get(constraint.option) or places.get(constraint.other)
+            problems.append(": ".join(filter(None, (where, constraint.option, constraint.problem))))
     for path, other, problem in unused(config, overridden):
         if not invalid & {path, other}:
             problems.append(f"{places[path]}: {path}: {problem}")
@@ -119,13 +119,13 @@ def dump(config: Config, *, comments: bool = False) -> str:
 def config_differences(config: Config) -> str:
     """Return the options that differ from their defaults, as a config file. File paths are omitted."""
     tree: dict[str, Any] = {}
-    for option in options():
-        value = attrgetter(option.path)(config)
+    for path, option in OPTIONS.items():
+        value = attrgetter(path)(config)
         if option.kind is Path or value == option.default:
             continue
-        *sections, name = option.path.split(".")
+        *parents, name = path.split(".")
         place = tree
-        for section in sections:
+        for section in parents:
             place = place.setdefault(section, {})
         place[name] = value
     return yaml_text(tree) if tree else ""
@@ -151,36 +151,25 @@ def _read_file(path: Path) -> str:
         raise ConfigError([f"{path}:{line}: expected UTF-8 text, got the byte 0x{data[error.start]:02x}"]) from None
 
 
-def _value(given: Given) -> tuple[Any, str | None]:
-    return (None, given.found) if isinstance(given.found, str) else read(OPTIONS[given.path], given.found)
-
-
-def _of_text(text: str, name: str, folder: Path | None) -> Iterator[Given]:
-    for line, path, found in _lines(text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")):
+def _of_text(text: str, name: str, folder: Path | None) -> Iterator[Setting]:
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    entries: Iterable[tuple[int, str, Scalar | str]] = [*_syntax_problems(text)]
+    if not entries and (root := yaml.compose(text, LOADER)) is not None:
+        entries = _section(root, "", 1)
+    for line, path, content in entries:
         place = f"{name}:{line}"
         label = f"{place}: {printable(path, MAX_SHOWN)}" if path else place
-        yield Given(place, label, path, found if isinstance(found, str) else replace(found, folder=folder))
+        yield Setting(place, label, path, content if isinstance(content, str) else replace(content, folder=folder))
 
 
-def _lines(text: str) -> Iterator[tuple[int, str, Scalar | str]]:
-    """Yield the line, path, and scalar or problem of every entry of a text."""
-    valid = True
-    for line, problem in _syntax_problems(text):
-        valid = False
-        yield line, "", problem
-    if valid and (root := yaml.compose(text, LOADER)) is not None:
-        yield from _section(root, "", 1)
-
-
-def _syntax_problems(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and problem of everything outside the accepted subset; a text without any is safe to compose."""
+def _syntax_problems(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield all that is outside the accepted subset: line, no path, problem. A text without any is safe to compose."""
     if len(text) > MAX_CHARS:
-        yield 1, f"expected at most {MAX_CHARS} characters, got {len(text)} or more"
+        yield 1, "", f"expected at most {MAX_CHARS} characters, got {len(text)} or more"
         return
     for line, words in enumerate(text.split("\n"), 1):
         if bad := forbidden(words):
-            control = f"control character U+{ord(bad):04X}; remove it"
-            yield line, "tab; use spaces" if bad == "\t" else control
+            yield line, "", "tab; use spaces" if bad == "\t" else f"control character U+{ord(bad):04X}; remove it"
             return
     depth = documents = 0
     event: Any
@@ -189,18 +178,18 @@ def _syntax_problems(text: str) -> Iterator[tuple[int, str]]:
             line = event.start_mark.line + 1
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             documents += isinstance(event, yaml.DocumentStartEvent)
-            yield from ((line, f"unsupported {what}; write plain values") for test, what in UNSUPPORTED if test(event))
+            for test, what in UNSUPPORTED:
+                if test(event):
+                    yield line, "", f"unsupported {what}; write plain values"
             if depth > MAX_DEPTH or documents > 1:
                 deep, second = f"nested deeper than {MAX_DEPTH}", "unsupported second document; keep one"
-                yield line, deep if depth > MAX_DEPTH else second
+                yield line, "", deep if depth > MAX_DEPTH else second
                 return
     # The pure-Python parser raises ValueError or OverflowError for "\Uffffffff".
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
-        yield (
-            mark.line + 1 if mark else 1,
-            f"not YAML: {printable(getattr(error, 'problem', None) or error, MAX_SHOWN)}",
-        )
+        reason = printable(getattr(error, "problem", None) or error, MAX_SHOWN)
+        yield mark.line + 1 if mark else 1, "", f"not YAML: {reason}"
 
 
 def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, str, Scalar | str]]:
@@ -236,20 +225,20 @@ def _content(node: yaml.Node) -> Scalar | str:
     return "a list" if isinstance(node, yaml.SequenceNode) else "a section"
 
 
-def _of_override(text: str) -> Given:
+def _of_override(text: str) -> Setting:
     path, equals, value = text.partition("=")
     path, value = path.strip(), value.lstrip()
     if path not in OPTIONS or OPTIONS[path].kind is not Path:  # the name of a file may end in a space
         value = value.rstrip()
-    found: Scalar | str = Scalar(value)
+    content: Scalar | str = Scalar(value)
     if not equals:
-        found = "expected key=value, such as model.cell=rnn"
+        content = "expected key=value, such as model.cell=rnn"
     elif path not in OPTIONS:
-        found = _unknown(path, path in SECTIONS)
+        content = _unknown(path, path in SECTIONS)
     elif not value:
-        found = f"expected {OPTIONS[path].expected()} after the =, got nothing"
+        content = f"expected {OPTIONS[path].expected()} after the =, got nothing"
     label = f"-o {printable(text, MAX_SHOWN)}"
-    return Given(label, label, path, found)
+    return Setting(label, label, path, content)
 
 
 def _unknown(path: str, is_section: bool) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from captioner.arrays import Array
-from captioner.config.options import Decode
+from captioner.config.options import SAMPLING, Decode
 from captioner.config.values import MAX_SHOWN, closest
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.decode import Constraints, State, StepFunction, beam, greedy, sample
@@ -57,7 +57,7 @@ def _search(options: Decode, n_best: int, arguments: dict[str, Any]) -> Decoder:
 
 
 def _sampling(options: Decode, n_best: int, arguments: dict[str, Any]) -> Decoder:
-    settings: dict[str, Any] = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed")}
+    settings: dict[str, Any] = {name: getattr(options, name) for name in SAMPLING}
     return Decoder(partial(sample, samples=n_best, **settings, **arguments), n_best)
 
 
