@@ -37,26 +37,26 @@ def regressed(train: np.ndarray, queries: np.ndarray, among: np.ndarray) -> np.n
 @given(st.integers(0, 2**32), st.integers(1, 4))
 def test_weights_match_the_textbook_formula(seed: int, queries: int) -> None:
     train, others = images(seed), images(seed + 1, queries)
-    found = reranker(train).weights(others)
-    np.testing.assert_allclose(found, regressed(train, others, train), rtol=0, atol=1e-4)
+    weights = reranker(train).weights(others)
+    np.testing.assert_allclose(weights, regressed(train, others, train), rtol=0, atol=1e-4)
 
 
 @given(st.integers(0, 2**32), st.integers(0, N - 1))
 def test_a_training_image_is_left_out(seed: int, image: int) -> None:
     train = images(seed)
-    (found,) = reranker(train).weights(train[[image]])
+    (weights,) = reranker(train).weights(train[[image]])
     others = np.delete(np.arange(N), image)
-    assert found[image] == 0
-    np.testing.assert_allclose(found[others], regressed(train[others], train[[image]], train)[0], rtol=0, atol=1e-4)
+    assert weights[image] == 0
+    np.testing.assert_allclose(weights[others], regressed(train[others], train[[image]], train)[0], rtol=0, atol=1e-4)
 
 
 def test_copies_of_the_image_are_left_out() -> None:
     train = images()
     train[3] = train[1]
-    (found,) = reranker(train).weights(train[[1]])
-    assert found[[1, 3]].tolist() == [0, 0]
+    (weights,) = reranker(train).weights(train[[1]])
+    assert weights[[1, 3]].tolist() == [0, 0]
     others = [0, 2, 4]
-    np.testing.assert_allclose(found[others], regressed(train[others], train[[1]], train)[0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(weights[others], regressed(train[others], train[[1]], train)[0], rtol=0, atol=1e-4)
 
 
 def test_references_of_similar_images_raise_the_prediction() -> None:
@@ -93,15 +93,15 @@ def test_constant_columns_have_no_influence() -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_a_training_image_is_recognised_in_either_precision(dtype: type) -> None:
     train = np.maximum(np.random.default_rng(0).standard_normal((400, 600)), 0).astype(np.float32)
-    found = reranker(train.astype(dtype), [[[4, 2]]] * 400).weights(train)
-    assert (found.diagonal() == 0).all()
-    assert (found == 0).sum() == 400
+    weights = reranker(train.astype(dtype), [[[4, 2]]] * 400).weights(train)
+    assert (weights.diagonal() == 0).all()
+    assert (weights == 0).sum() == 400
 
 
 def test_large_features() -> None:
     train, queries = images(), images(1, 2)
-    found = reranker((train * 1e29).astype(np.float32)).weights((queries * 1e29).astype(np.float32))
-    np.testing.assert_allclose(found, regressed(train, queries, train), rtol=0, atol=1e-4)
+    weights = reranker((train * 1e29).astype(np.float32)).weights((queries * 1e29).astype(np.float32))
+    np.testing.assert_allclose(weights, regressed(train, queries, train), rtol=0, atol=1e-4)
 
 
 def test_a_single_image_suffices_and_each_needs_a_reference() -> None:
@@ -128,9 +128,9 @@ def test_candidates_are_sorted_by_log_probability_and_prediction() -> None:
 
     def order(weight: float, power: float) -> list[list[int]]:
         ranked, log_probs = rerank(tokens, scores, expected, 0, weight, power)
-        found = [[tokens[n].tolist().index(words) for words in ranked[n].tolist()] for n in range(2)]
-        np.testing.assert_array_equal(log_probs, np.take_along_axis(scores, np.array(found), axis=1))
-        return found
+        places = [[tokens[n].tolist().index(words) for words in ranked[n].tolist()] for n in range(2)]
+        np.testing.assert_array_equal(log_probs, np.take_along_axis(scores, np.array(places), axis=1))
+        return places
 
     assert order(0, 0) == [[1, 0, 2], [0, 1, 2]], "by log-probability"
     assert order(0, 1) == [[0, 1, 2], [0, 1, 2]], "-3 / 3 > -2.4 / 2"

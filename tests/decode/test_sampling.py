@@ -41,8 +41,8 @@ def test_word_frequencies_match_the_probabilities(
     log_probs[:forbidden][: vocab - 1] = -np.inf
     even = (np.arange(count) + 0.5) / count  # a uniform grid: frequencies are exact to 1 / 4000
     words = sample_words(np.tile(log_probs, (count, 1)), even, temperature, top_k, top_p)
-    found = np.bincount(words, minlength=vocab) / count
-    np.testing.assert_allclose(found, probabilities(log_probs, temperature, top_k, top_p), atol=1.01 / count)
+    shares = np.bincount(words, minlength=vocab) / count
+    np.testing.assert_allclose(shares, probabilities(log_probs, temperature, top_k, top_p), atol=1.01 / count)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -129,9 +129,9 @@ def test_captions_do_not_depend_on_the_batch(cut: dict[str, float]) -> None:
     tokens, scores = drawn([0, 1, 2, 3, 4, 5])
     assert len({tuple(row) for row in tokens.reshape(-1, 5).tolist()}) > 6
     for rows in ([3], [5, 0], [4, 3, 2, 1, 0]):
-        some, some_scores = drawn(rows)
-        assert (some == tokens[rows]).all()
-        assert (some_scores == scores[rows]).all()
+        alone, scores_alone = drawn(rows)
+        assert (alone == tokens[rows]).all()
+        assert (scores_alone == scores[rows]).all()
     more = {tuple(row) for row in drawn([0], 5)[0][0].tolist()}
     assert {tuple(row) for row in tokens[0].tolist()} <= more
 

@@ -1,14 +1,32 @@
 """CaptioningRNN equals a loss computed word by word and numeric gradients, for edge cases of captions."""
 
 import math
-from itertools import pairwise
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pytest
-from captioning_models import CAPTIONS, F, H, V, every_caption, every_cell, features, model
-from cells import cell_by_hand
-from hypothesis import given, settings
+from captioning_models import (
+    CAPTIONS,
+    EDGE_CASES,
+    FEATURES,
+    REGIONS,
+    Array,
+    D,
+    F,
+    H,
+    V,
+    assert_grads_equal,
+    by_hand,
+    every_attention,
+    every_caption,
+    every_cell,
+    every_image,
+    features,
+    mean_loss,
+    model,
+)
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from captioner.gradcheck.numeric import Case, check
@@ -16,44 +34,46 @@ from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import Standardizer
-
-Array = np.ndarray
-
-
-def reference(m: CaptioningRNN, images: Array, captions: Array) -> list[float]:
-    """-log P of every unmasked word in reading order, one caption and one word at a time, by log-sum-exp."""
-    p, losses = {name: w.astype(np.float64) for name, w in m.params.items()}, []
-    for image, caption in zip(images, captions.tolist(), strict=True):
-        h, c = image @ p["W_proj"] + p["b_proj"], np.zeros(H)
-        for word, target in pairwise(caption):
-            h, c = cell_by_hand(m.sizes.cell, p, p["W_embed"][word], h, c)
-            scores = (h @ p["W_vocab"] + p["b_vocab"]).tolist()
-            if target != m.null:
-                top = max(scores)
-                losses.append(top + math.log(math.fsum(math.exp(s - top) for s in scores)) - scores[target])
-    return losses
-
+from captioner.parallel.thread_pool import ThreadPool
 
 NO_TARGETS = {"all null": np.zeros((3, 4), int), "only starts": np.array([[1, 0], [1, 0]]), "T=1": np.array([[1]])}
+USUAL, NULL_INSIDE = np.array(EDGE_CASES["usual"]), np.array(EDGE_CASES["null inside"])
+POOLS = [ThreadPool(size) for size in (1, 2, 3)]
 
 
 @every_cell
-@every_caption
-def test_the_loss_matches_the_reference(cell: str, captions: Array) -> None:
-    m, images = model(cell), features(len(captions))
-    loss, grads = m.loss(images, captions)
-    assert type(loss) is float
-    assert loss == pytest.approx(math.fsum(reference(m, images, captions)) / len(captions), abs=1e-12)
+@every_image
+@every_attention
+@pytest.mark.parametrize("pool", POOLS[:2], ids=["1 thread", "2 threads"])
+def test_loss_and_steps_match_the_reference(cell: str, image: str, attention: str, pool: ThreadPool) -> None:
+    m = model(cell, image, attention)
+    expected = mean_loss(by_hand(m)[0])
+    loss, grads = m.loss(FEATURES, CAPTIONS, regions=REGIONS, pool=pool)
+    assert loss == pytest.approx(expected, abs=1e-12)
     assert {name: grad.shape for name, grad in grads.items()} == m.sizes.shapes()
+    assert_grads_equal(grads, m.loss(FEATURES, CAPTIONS, regions=REGIONS)[1])
+    words = m.word_losses(FEATURES, CAPTIONS, pool, REGIONS)
+    assert words.sum() / len(CAPTIONS) == pytest.approx(expected, abs=1e-12)
+
+    state, total, inference = m.start(FEATURES, REGIONS), 0.0, m.for_inference()
+    assert {len(rows) for rows in state} == {len(CAPTIONS)}
+    assert len(state) == CELLS[cell].states + (image == "every") + (attention != "none")
+    for t in range(CAPTIONS.shape[1] - 1):
+        log_probs, state = inference.step(CAPTIONS[:, t], state)
+        np.testing.assert_allclose(np.exp(log_probs).sum(axis=1), 1)
+        total -= sum(log_probs[n, word] for n, word in enumerate(CAPTIONS[:, t + 1]) if word)
+    assert total / len(CAPTIONS) == pytest.approx(expected, abs=1e-12)
 
 
 @every_cell
 @every_caption
-def test_word_losses_are_the_terms_of_the_loss(cell: str, captions: Array) -> None:
+def test_word_losses_of_edge_cases_match_the_reference(cell: str, captions: Array) -> None:
     m, images = model(cell), features(len(captions))
-    words = m.word_losses(images, captions)
-    np.testing.assert_allclose(np.sort(words), np.sort(reference(m, images, captions)), atol=1e-12)
-    assert words.sum() / len(captions) == pytest.approx(m.loss(images, captions)[0], abs=1e-12)
+    losses, _ = by_hand(m, images, captions)
+    loss, _ = m.loss(images, captions)
+    assert type(loss) is float
+    assert loss == pytest.approx(mean_loss(losses), abs=1e-12)
+    np.testing.assert_allclose(np.sort(m.word_losses(images, captions)), sorted(chain(*losses)), atol=1e-12)
 
 
 @every_cell
@@ -66,10 +86,9 @@ def test_word_losses_are_the_terms_of_the_loss(cell: str, captions: Array) -> No
 )
 def test_any_captions_with_any_null(cell: str, captions: list[list[int]], null: int) -> None:
     m, images, ids = model(cell, null=null), features(len(captions)), np.array(captions)
-    expected = reference(m, images, ids)
-    if expected:
-        assert m.loss(images, ids)[0] == pytest.approx(math.fsum(expected) / len(ids), abs=1e-11)
-        assert len(m.word_losses(images, ids)) == len(expected)
+    losses, _ = by_hand(m, images, ids)
+    assert m.loss(images, ids)[0] == pytest.approx(mean_loss(losses), abs=1e-11)
+    assert len(m.word_losses(images, ids)) == sum(map(len, losses))
 
 
 @every_cell
@@ -78,40 +97,37 @@ def test_without_targets_loss_and_gradients_are_0(cell: str, captions: Array) ->
     m, images = model(cell), features(len(captions))
     loss, grads = m.loss(images, captions)
     assert loss == 0
-    assert {name: grad.shape for name, grad in grads.items()} == m.sizes.shapes()
-    assert all((grad == 0).all() for grad in grads.values())
+    assert_grads_equal(grads, {name: np.zeros(shape) for name, shape in m.sizes.shapes().items()}, 0)
     assert m.word_losses(images, captions).shape == (0,)
 
 
 @every_cell
 @pytest.mark.parametrize("scale", [1e4, 1e6])
 def test_large_scores(cell: str, scale: float) -> None:
-    m, captions = model(cell), np.array(CAPTIONS["usual"])
+    m = model(cell)
     m.params["W_vocab"] *= scale
-    loss, grads = m.loss(features(3), captions)
-    assert loss == pytest.approx(math.fsum(reference(m, features(3), captions)) / 3, rel=1e-12)
+    loss, grads = m.loss(features(3), USUAL)
+    assert loss == pytest.approx(mean_loss(by_hand(m, features(3), USUAL)[0]), rel=1e-12)
     assert all(np.isfinite(grad).all() for grad in grads.values())
 
 
 @every_cell
-def test_more_padding_is_bit_identical(cell: str) -> None:
-    m, captions, images = model(cell), np.array(CAPTIONS["usual"]), features(3)
-    padded = np.hstack([captions, np.zeros((3, 4), int)])
-    loss, grads = m.loss(images, captions)
-    again, grads_again = m.loss(images, padded)
-    assert again == loss
+def test_padding_empty_captions_order_and_integer_types(cell: str) -> None:
+    m, images = model(cell), features(4)
+    loss, grads = m.loss(images[:3], USUAL)
+    again, grads_again = m.loss(images[:3], np.hstack([USUAL, np.zeros((3, 4), int)]))
+    assert again == loss, "more padding is bit-identical"
     for name, grad in grads.items():
         np.testing.assert_array_equal(grads_again[name], grad, err_msg=name)
-
-
-@every_cell
-def test_an_empty_caption_counts_in_n_only(cell: str) -> None:
-    m, captions, images = model(cell), np.array(CAPTIONS["usual"]), features(4)
-    loss, grads = m.loss(images[:3], captions)
-    again, grads_again = m.loss(images, np.vstack([captions, [[1, 0, 0, 0, 0, 0]]]))
-    assert again == pytest.approx(loss * 3 / 4, abs=1e-14)
-    for name, grad in grads.items():
-        np.testing.assert_allclose(grads_again[name], grad * 3 / 4, atol=1e-13, err_msg=name)
+    again, grads_again = m.loss(images, np.vstack([USUAL, [[1, 0, 0, 0, 0, 0]]]))
+    assert again == pytest.approx(loss * 3 / 4, abs=1e-14), "an empty caption counts in N only"
+    assert_grads_equal(grads_again, {name: grad * 3 / 4 for name, grad in grads.items()})
+    loss, grads = m.loss(images, NULL_INSIDE)
+    again, grads_again = m.loss(images[::-1], NULL_INSIDE[::-1])
+    assert again == pytest.approx(loss, abs=1e-13), "the order of captions"
+    assert_grads_equal(grads_again, grads)
+    for kind in (np.int32, np.int64, np.uint8, np.uint16):
+        assert m.loss(images, NULL_INSIDE.astype(kind))[0] == loss
 
 
 @every_cell
@@ -128,18 +144,8 @@ def test_masked_positions_are_never_computed(cell: str, monkeypatch: pytest.Monk
 
 
 @every_cell
-def test_the_order_of_captions_does_not_matter(cell: str) -> None:
-    m, captions, images = model(cell), np.array(CAPTIONS["null inside"]), features(4)
-    loss, grads = m.loss(images, captions)
-    again, grads_again = m.loss(images[::-1], captions[::-1])
-    assert again == pytest.approx(loss, abs=1e-13)
-    for name, grad in grads.items():
-        np.testing.assert_allclose(grads_again[name], grad, atol=1e-13)
-
-
-@every_cell
-def test_loss_is_deterministic_and_pure(cell: str) -> None:
-    m, captions, images = model(cell, dropout=Dropout(0.2, 0.2, 0.2)), np.array(CAPTIONS["usual"]), features(3)
+def test_loss_and_step_are_deterministic_and_pure(cell: str) -> None:
+    m, captions, images = model(cell, dropout=Dropout(0.2, 0.2, 0.2)), USUAL.copy(), features(3)
     params = {name: w.copy() for name, w in m.params.items()}
     first, grads = m.loss(images, captions, np.random.default_rng(0))
     kept = {name: grad.copy() for name, grad in grads.items()}
@@ -150,50 +156,23 @@ def test_loss_is_deterministic_and_pure(cell: str) -> None:
         np.testing.assert_array_equal(grads[name], kept[name])
         np.testing.assert_array_equal(again[name], kept[name])
     np.testing.assert_array_equal(images, features(3))
-    np.testing.assert_array_equal(captions, CAPTIONS["usual"])
-
-
-@every_cell
-@pytest.mark.parametrize("kind", [np.int32, np.int64, np.uint8, np.uint16])
-def test_captions_of_any_integer_type(cell: str, kind: type) -> None:
-    captions = np.array(CAPTIONS["null inside"])
-    assert model(cell).loss(features(4), captions.astype(kind))[0] == model(cell).loss(features(4), captions)[0]
-
-
-@every_cell
-def test_steps_match_the_loss(cell: str) -> None:
-    m, images, captions = model(cell), features(2), np.array([[1, 4, 5, 6, 2], [1, 6, 3, 2, 0]])
-    state, total = m.start(images), 0.0
-    assert len(state) == CELLS[cell].states
-    for t in range(4):
-        log_probs, state = m.step(captions[:, t], state)
-        np.testing.assert_allclose(np.exp(log_probs).sum(axis=1), 1)
-        total -= sum(log_probs[n, word] for n, word in enumerate(captions[:, t + 1]) if word)
-    assert total / 2 == pytest.approx(m.loss(images, captions)[0], abs=1e-12)
-
-
-@every_cell
-def test_step_does_not_modify_the_state(cell: str) -> None:
-    m = model(cell)
-    state = m.start(features(3))
-    kept = [rows.copy() for rows in state]
+    np.testing.assert_array_equal(captions, USUAL)
+    state = m.start(images)
+    before = [rows.copy() for rows in state]
     m.step(np.array([1, 2, 3]), state)
-    for rows, before in zip(state, kept, strict=True):
-        np.testing.assert_array_equal(rows, before)
+    np.testing.assert_array_equal(state, before)
 
 
 @every_cell
 def test_the_standardizer_standardises_features(cell: str) -> None:
     mean, std = np.array([1.0, -2, 0, 30]), np.array([0.5, 2, 1, 10])
     inside, outside = model(cell, standardizer=Standardizer(mean, std)), model(cell)
-    images, captions = std * features(3) + mean, np.array(CAPTIONS["usual"])
-    reference_images = (images - mean) / std
-    loss, grads = inside.loss(images, captions)
-    expected, grads_expected = outside.loss(reference_images, captions)
+    images = std * features(3) + mean
+    loss, grads = inside.loss(images, USUAL)
+    expected, grads_expected = outside.loss((images - mean) / std, USUAL)
     assert loss == pytest.approx(expected, abs=1e-13)
-    for name, grad in grads.items():
-        np.testing.assert_allclose(grad, grads_expected[name], atol=1e-13)
-    np.testing.assert_allclose(inside.start(images)[0], outside.start(reference_images)[0], atol=1e-13)
+    assert_grads_equal(grads, grads_expected)
+    np.testing.assert_allclose(inside.start(images)[0], outside.start((images - mean) / std)[0], atol=1e-13)
 
 
 def failed_checks(m: CaptioningRNN, captions: Array, noise: int | None = None) -> list[Any]:
@@ -213,30 +192,159 @@ def test_gradients_match_numeric_gradients(cell: str, captions: Array) -> None:
 
 
 @every_cell
-@pytest.mark.parametrize("captions", [CAPTIONS["usual"], CAPTIONS["null inside"]], ids=["usual", "null inside"])
-@pytest.mark.parametrize(
-    "dropout",
-    [Dropout(features=0.5), Dropout(words=0.5), Dropout(hidden=0.5), Dropout(0.3, 0.3, 0.3)],
-    ids=["features", "words", "hidden", "all"],
-)
-def test_gradients_with_dropout_match_numeric_gradients(cell: str, captions: list[list[int]], dropout: Dropout) -> None:
+def test_gradients_with_dropout_match_numeric_gradients(cell: str) -> None:
     standardizer = Standardizer(np.linspace(-1, 1, F), np.linspace(0.5, 2, F))
-    assert failed_checks(model(cell, dropout=dropout, standardizer=standardizer), np.array(captions), noise=3) == []
+    m = model(cell, dropout=Dropout(0.3, 0.3, 0.3), standardizer=standardizer)
+    assert failed_checks(m, NULL_INSIDE, noise=3) == []
 
 
 @every_cell
-@pytest.mark.parametrize("given_type", [np.float16, np.float32, np.float64, int])
+@pytest.mark.parametrize("captions", [USUAL, NULL_INSIDE], ids=["usual", "null inside"])
+def test_gradients_match_pytorch(cell: str, captions: Array) -> None:
+    """The same parameters in the recurrent layers of PyTorch.
+
+    The gate order of its LSTM is i, f, g, o. The second bias of its layers is 0, as the GRU here has only the first.
+    """
+    torch = pytest.importorskip("torch")
+    m, images = model(cell), features(len(captions))
+    loss, grads = m.loss(images, captions)
+
+    p = {name: torch.tensor(w, requires_grad=True) for name, w in m.params.items()}
+    gates = torch.arange(CELLS[cell].gates * H).reshape(-1, H)
+    order = (gates[[0, 1, 3, 2]] if cell == "lstm" else gates).reshape(-1)
+    layer = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](
+        D, H, batch_first=True, dtype=torch.float64
+    )
+    weights = {
+        "weight_ih_l0": p["Wx"].T[order],
+        "weight_hh_l0": p["Wh"].T[order],
+        "bias_ih_l0": p["b"][order],
+        "bias_hh_l0": torch.zeros(len(order), dtype=torch.float64),
+    }
+    h0 = (torch.tensor(images) @ p["W_proj"] + p["b_proj"])[None]
+    initial = (h0, torch.zeros_like(h0)) if cell == "lstm" else h0
+    words = torch.tensor(captions)
+    hidden, _ = torch.func.functional_call(layer, weights, (p["W_embed"][words[:, :-1]], initial))
+    scores = hidden @ p["W_vocab"] + p["b_vocab"]
+    total = torch.nn.functional.cross_entropy(
+        scores.reshape(-1, V), words[:, 1:].reshape(-1), ignore_index=0, reduction="sum"
+    )
+    (total / len(captions)).backward()
+
+    assert loss == pytest.approx(total.item() / len(captions), abs=1e-12)
+    assert_grads_equal(grads, {name: w.grad.numpy() for name, w in p.items()}, 1e-12)
+
+
+@every_cell
+@pytest.mark.parametrize("input_type", [np.float16, np.float32, np.float64, int])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_gradients_have_the_dtype_of_the_parameters(cell: str, given_type: type, dtype: type, dropout: float) -> None:
-    standardizer = Standardizer(np.zeros(F), np.ones(F))
-    m = model(cell, dtype, Dropout(dropout, dropout, dropout), standardizer)
-    images, captions = (4 * features(4)).astype(given_type), np.array(CAPTIONS["null inside"], np.int32)
+def test_gradients_have_the_dtype_of_the_parameters(cell: str, input_type: type, dtype: type, dropout: float) -> None:
+    options = {"dropout": Dropout(dropout, dropout, dropout), "standardizer": Standardizer(np.zeros(F), np.ones(F))}
+    m, exact = model(cell, dtype=dtype, **options), model(cell, **options)
+    images, captions = (4 * features(4)).astype(input_type), NULL_INSIDE.astype(np.int32)
     loss, grads = m.loss(images, captions, np.random.default_rng(0))
     assert {grad.dtype for grad in grads.values()} == {np.dtype(dtype)} == {m.dtype}
     assert m.word_losses(images, captions).dtype == dtype
-    assert {a.dtype for a in m.start(images)} == {np.dtype(dtype)}
     log_probs, state = m.step(captions[:, 0], m.start(images))
-    assert {a.dtype for a in (log_probs, *state)} == {np.dtype(dtype)}
-    exact = model(cell, np.float64, m.dropout, standardizer)
+    assert {a.dtype for a in (log_probs, *m.start(images), *state)} == {np.dtype(dtype)}
     assert loss == pytest.approx(exact.loss(images, captions, np.random.default_rng(0))[0], rel=1e-5)
+
+
+def test_rows_of_the_state_may_be_reordered() -> None:
+    """As in beam search: the context is a row of the state."""
+    m, words = model(image="every"), np.array([4, 5, 6, 4, 5])
+    order = np.array([3, 0, 0, 4])
+    expected, _ = m.step(words[order], tuple(rows[order] for rows in m.start(FEATURES)))
+    all_rows, _ = m.step(words, m.start(FEATURES))
+    np.testing.assert_allclose(expected, all_rows[order], atol=1e-13)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.9])
+def test_label_smoothing_affects_the_training_loss_only(smoothing: float) -> None:
+    m = model(smoothing=smoothing)
+    smoothed, plain = (len(CAPTIONS) * mean_loss(by_hand(m, smoothing=share)[0]) for share in (smoothing, 0))
+    assert m.word_losses(FEATURES, CAPTIONS).sum() == pytest.approx(plain, abs=1e-12)
+    losses, _ = m.forward(FEATURES, CAPTIONS)
+    assert losses.loss == pytest.approx(smoothed / len(CAPTIONS), abs=1e-12)
+    assert losses.words == np.count_nonzero(CAPTIONS[:, 1:])
+    assert losses.trained * losses.words == pytest.approx(smoothed, abs=1e-12)
+    assert losses.nll * losses.words == pytest.approx(plain, abs=1e-12)
+
+
+@every_cell
+def test_caption_weights(cell: str) -> None:
+    m, weights = model(cell), np.array([0.5, -2.0, 0.0, 3.0, 1.0])
+    loss, grads = m.loss(FEATURES, CAPTIONS, weights=weights)
+    expected = math.fsum(w * math.fsum(losses) for w, losses in zip(weights, by_hand(m)[0], strict=True))
+    assert loss == pytest.approx(expected / len(CAPTIONS), abs=1e-12)
+    alone = [m.loss(FEATURES[[n]], CAPTIONS[[n]])[1] for n in range(len(CAPTIONS))]
+    for name, grad in grads.items():
+        by_caption = sum(w * single[name] for w, single in zip(weights, alone, strict=True)) / len(CAPTIONS)
+        np.testing.assert_allclose(grad, by_caption, atol=1e-13)
+
+
+def test_with_params_keeps_all_options() -> None:
+    m = model(image="every", smoothing=0.1)
+    other = m.with_params({name: 2 * w for name, w in m.params.items()})
+    assert (other.sizes, other.smoothing, other.dropout, other.null) == (m.sizes, m.smoothing, m.dropout, m.null)
+    assert other.loss(FEATURES, CAPTIONS)[0] != m.loss(FEATURES, CAPTIONS)[0]
+
+
+@pytest.fixture
+def _shard_every_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.parallel.thread_pool.MIN_PARALLEL", 0)
+
+
+@pytest.mark.usefixtures("_shard_every_product")
+@every_cell
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    captions=st.integers(1, 7),
+    columns=st.integers(1, 6),
+    attention=st.sampled_from(["none", "adaptive"]),
+    pool=st.sampled_from(POOLS),
+    drop=st.sampled_from([0.0, 0.5]),
+    seed=st.integers(0, 99),
+)
+def test_results_do_not_depend_on_the_number_of_threads(
+    cell: str, captions: int, columns: int, attention: str, pool: ThreadPool, drop: float, seed: int
+) -> None:
+    """With `<NULL>` anywhere, empty captions, dropout, and fewer captions than threads."""
+    rng, images = np.random.default_rng(seed), np.arange(captions) % 5
+    m, regions = model(cell, "every", attention, dropout=Dropout(drop, drop, drop, drop, drop)), REGIONS[images]
+    batch = rng.standard_normal((captions, F)), rng.integers(0, V, (captions, columns))
+    loss, grads = m.loss(*batch, np.random.default_rng(seed), regions=regions)
+    sharded, sharded_grads = m.loss(*batch, np.random.default_rng(seed), pool, regions=regions)
+    assert sharded == pytest.approx(loss, rel=1e-12)
+    assert_grads_equal(sharded_grads, grads)
+    losses = m.word_losses(*batch, pool, regions)
+    np.testing.assert_allclose(np.sort(losses), np.sort(m.word_losses(*batch, regions=regions)), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("_shard_every_product")
+def test_results_are_bit_identical_for_the_same_number_of_threads() -> None:
+    rng, m = np.random.default_rng(0), model(dropout=Dropout(0.5, 0.5, 0.5))
+    batch = rng.standard_normal((40, F)), rng.integers(1, V, (40, 12))
+    first, *others = (m.loss(*batch, np.random.default_rng(1), POOLS[1])[1] for _ in range(6))
+    for grads in others:
+        for name, gradient in grads.items():
+            np.testing.assert_array_equal(gradient, first[name], err_msg=name)
+
+
+@pytest.mark.parametrize("kind", Dropout._fields)
+def test_dropout_draws_noise_from_the_generator(kind: str) -> None:
+    m, plain = model(attention="adaptive", dropout=Dropout(**{kind: 0.5})), model(attention="adaptive")
+
+    def losses(dropping: CaptioningRNN, *seeds: int) -> list[float]:
+        return [dropping.loss(FEATURES, CAPTIONS, np.random.default_rng(s), regions=REGIONS)[0] for s in seeds]
+
+    assert len(set(losses(m, *range(20)))) > 10
+    assert losses(m, 1) == losses(m, 1)
+    without = plain.loss(FEATURES, CAPTIONS, regions=REGIONS)[0]
+    assert m.loss(FEATURES, CAPTIONS, regions=REGIONS)[0] == losses(plain, 1)[0] == without
+    word_losses = [either.word_losses(FEATURES, CAPTIONS, regions=REGIONS) for either in (m, plain)]
+    np.testing.assert_array_equal(*word_losses)
+    starts = m.start(FEATURES, REGIONS), plain.start(FEATURES, REGIONS)
+    np.testing.assert_array_equal(starts[0][0], starts[1][0])
+    np.testing.assert_array_equal(starts[0][-1].values, starts[1][-1].values)

@@ -25,9 +25,9 @@ def mixed() -> list[Any]:
 @given(seed=st.integers(0, 1000), count=st.integers(1, 4), rows=st.integers(0, 3))
 def test_the_log_of_the_mean(seed: int, count: int, rows: int) -> None:
     arrays = [-np.random.default_rng((seed, m)).exponential(5, (rows, 6)) for m in range(count)]
-    given_as = [array.copy() for array in arrays]
+    copies = [array.copy() for array in arrays]
     np.testing.assert_allclose(log_mean(arrays), np.log(np.mean(np.exp(arrays), axis=0)), atol=1e-12)
-    np.testing.assert_array_equal(arrays, given_as)
+    np.testing.assert_array_equal(arrays, copies)
 
 
 def test_log_mean_has_the_widest_dtype_and_does_not_underflow() -> None:
@@ -42,25 +42,24 @@ def test_log_mean_has_the_widest_dtype_and_does_not_underflow() -> None:
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", DECODERS)
 def test_an_ensemble_of_equal_models_is_the_model(name: str, count: int) -> None:
-    one, ensemble = model(3), Ensemble([model(3)] * count)
-    found = [
-        DECODERS[name](either.for_inference().step, either.start(FEATURES), max_length=6, **WORDS)
-        for either in (one, ensemble)
-    ]
-    for got, expected in zip(*found, strict=True):
+    decode = partial(DECODERS[name], max_length=6, **WORDS)
+    single, ensemble = (
+        decode(m.for_inference().step, m.start(FEATURES)) for m in (model(3), Ensemble([model(3)] * count))
+    )
+    for expected, got in zip(single, ensemble, strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
 def test_a_step_averages_the_members_probabilities() -> None:
     members = mixed()
     ensemble = Ensemble(members)
-    inference, states = [one.for_inference() for one in members], [one.start(FEATURES) for one in members]
+    inference, states = [m.for_inference() for m in members], [m.start(FEATURES) for m in members]
     whole, state = ensemble.for_inference(), ensemble.start(FEATURES)
     for tokens in ([1] * 7, [3, 4, 5, 6, 3, 2, 0]):
         averaged, state = whole.step(np.array(tokens), state)
         probabilities = []
-        for m, own in enumerate(inference):
-            log_probs, states[m] = own.step(np.array(tokens), states[m])
+        for m, member in enumerate(inference):
+            log_probs, states[m] = member.step(np.array(tokens), states[m])
             probabilities.append(np.exp(log_probs))
         np.testing.assert_allclose(np.exp(averaged), np.mean(probabilities, axis=0), rtol=1e-6)
         np.testing.assert_allclose(np.exp(averaged).sum(axis=1), 1, rtol=1e-6)
@@ -75,7 +74,7 @@ def test_scores_are_the_log_probabilities_of_the_ensemble(name: str) -> None:
         for words, score in zip(tokens[row].tolist(), scores[row], strict=True):
             expected = log_prob(ensemble, FEATURES[row : row + 1], words)
             assert score == pytest.approx(expected, rel=1e-5)
-            each = [log_prob(one, FEATURES[row : row + 1], words) for one in ensemble.members]
+            each = [log_prob(m, FEATURES[row : row + 1], words) for m in ensemble.members]
             # by Jensen's inequality
             assert expected >= np.mean(each) - 1e-5
 

@@ -25,12 +25,12 @@ def model(cell: str) -> CaptioningRNN:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_inference_steps_match_the_layers(cell: str) -> None:
-    one = model(cell)
-    p, inference, state = one.params, one.for_inference(), one.start(np.random.default_rng(1).standard_normal((6, 4)))
+    m = model(cell)
+    p, inference, state = m.params, m.for_inference(), m.start(np.random.default_rng(1).standard_normal((6, 4)))
     expected = state
     for tokens in ([1, 1, 1, 1, 1, 1], [5, 7, 5, 29, 0, 2], [7, 7, 1, 28, 5, 0]):
         ids = np.array(tokens)
-        expected, _ = step_forward(one.cell, p["W_embed"][ids], expected, p["Wx"], p["Wh"], p["b"])
+        expected, _ = step_forward(m.cell, p["W_embed"][ids], expected, p["Wx"], p["Wh"], p["b"])
         log_probs, state = inference.step(ids, state)
         scores = expected[0] @ p["W_vocab"] + p["b_vocab"]
         np.testing.assert_allclose(log_probs, scores - np.logaddexp.reduce(scores, axis=1, keepdims=True), atol=1e-12)
@@ -39,8 +39,8 @@ def test_inference_steps_match_the_layers(cell: str) -> None:
 
 
 def test_each_word_is_projected_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, projected = model("lstm"), []
-    inference, state = one.for_inference(), one.start(np.zeros((4, 4)))
+    m, projected = model("lstm"), []
+    inference, state = m.for_inference(), m.start(np.zeros((4, 4)))
     product = inference._Wx.product
 
     def counting(x: np.ndarray) -> np.ndarray:
@@ -57,9 +57,9 @@ def test_each_word_is_projected_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("decode", [greedy, partial(beam, width=3)])
 @pytest.mark.parametrize("images", [1, 2, 7])
 def test_parallel_decoding_does_not_depend_on_the_pool(size: int, decode: Any, images: int) -> None:
-    one, features = model("lstm"), np.random.default_rng(1).standard_normal((images, 4))
-    tokens, scores = decode(one.for_inference().step, one.start(features), **WORDS)
-    written, written_scores = parallel_decoder(one, ThreadPool(size))(partial(decode, **WORDS), features)
+    m, features = model("lstm"), np.random.default_rng(1).standard_normal((images, 4))
+    tokens, scores = decode(m.for_inference().step, m.start(features), **WORDS)
+    written, written_scores = parallel_decoder(m, ThreadPool(size))(partial(decode, **WORDS), features)
     np.testing.assert_array_equal(written, tokens)
     np.testing.assert_allclose(written_scores, scores, atol=1e-12)
 
@@ -67,30 +67,30 @@ def test_parallel_decoding_does_not_depend_on_the_pool(size: int, decode: Any, i
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_row_arrays_are_sharded_with_the_images(size: int) -> None:
     def decode(step: Any, state: Any, *rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        assert {len(some) for some in rows} == {len(state[0])}
+        assert {len(array) for array in rows} == {len(state[0])}
         return np.stack(rows, axis=1), state[0][:, :1]
 
-    one, features = model("rnn"), np.random.default_rng(0).standard_normal((4, 4))
-    found, states = parallel_decoder(one, ThreadPool(size))(decode, features, np.arange(4), np.arange(4) + 10)
-    assert found.tolist() == [[0, 10], [1, 11], [2, 12], [3, 13]]
-    np.testing.assert_allclose(states[:, 0], one.start(features)[0][:, 0], atol=1e-12)
+    m, features = model("rnn"), np.random.default_rng(0).standard_normal((4, 4))
+    numbers, states = parallel_decoder(m, ThreadPool(size))(decode, features, np.arange(4), np.arange(4) + 10)
+    assert numbers.tolist() == [[0, 10], [1, 11], [2, 12], [3, 13]]
+    np.testing.assert_allclose(states[:, 0], m.start(features)[0][:, 0], atol=1e-12)
 
 
 def test_the_inference_model_is_a_copy() -> None:
-    one = model("lstm")
-    tokens, state = np.array([5, 7]), one.start(np.ones((2, 4)))
-    expected = one.step(tokens, state)[0].copy()
-    inference = one.for_inference()
-    for w in one.params.values():
+    m = model("lstm")
+    tokens, state = np.array([5, 7]), m.start(np.ones((2, 4)))
+    expected = m.step(tokens, state)[0].copy()
+    inference = m.for_inference()
+    for w in m.params.values():
         w *= 3
     np.testing.assert_array_equal(inference.step(tokens, state)[0], expected)
 
 
 def test_models_are_prepared_once_per_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, made = model("rnn"), []
-    original = one.for_inference
-    monkeypatch.setattr(one, "for_inference", lambda: made.append(1) or original())
-    run = parallel_decoder(one, ThreadPool(3))
+    m, made = model("rnn"), []
+    original = m.for_inference
+    monkeypatch.setattr(m, "for_inference", lambda: made.append(1) or original())
+    run = parallel_decoder(m, ThreadPool(3))
     for images, models in ((1, 1), (1, 1), (5, 3), (2, 3)):
         assert run(partial(greedy, **WORDS), np.ones((images, 4)))[0].shape == (images, 1, 8)
         assert len(made) == models

@@ -41,7 +41,7 @@ def regions_of(every: Array, images: Array) -> SharedRows:
 @pytest.mark.parametrize("cell", CELLS)
 @given(captions=st.integers(1, 9), size=st.integers(2, 4), weighted=st.booleans(), seed=st.integers(0, 99))
 def test_the_parts_of_a_batch_add_up(cell: str, captions: int, size: int, weighted: bool, seed: int) -> None:
-    rng, one = np.random.default_rng(seed), attending_model(cell)
+    rng, m = np.random.default_rng(seed), attending_model(cell)
     features, ids = rng.standard_normal((captions, 4)), rng.integers(0, 9, (captions, 6))
     images, every = rng.integers(0, 4, captions), rng.standard_normal((4, 2, 3))
     weights = rng.standard_normal(captions) if weighted else None
@@ -49,9 +49,9 @@ def test_the_parts_of_a_batch_add_up(cell: str, captions: int, size: int, weight
     def noise() -> np.random.Generator:
         return np.random.default_rng(seed)
 
-    whole, cache = one.forward(features, ids, noise(), weights=weights, regions=regions_of(every, images))
-    expected = one.backward(cache)
-    losses, grads = Losses(0.0, 0, 0.0, 0.0), {name: np.zeros_like(w) for name, w in one.params.items()}
+    whole, cache = m.forward(features, ids, noise(), weights=weights, regions=regions_of(every, images))
+    expected = m.backward(cache)
+    losses, grads = Losses(0.0, 0, 0.0, 0.0), {name: np.zeros_like(w) for name, w in m.params.items()}
     dealt: list[int] = []
     for rank in range(size):
         part = part_of_rank(ids, images, 0, Rank(rank, size))
@@ -60,11 +60,11 @@ def test_the_parts_of_a_batch_add_up(cell: str, captions: int, size: int, weight
         dealt += rows.tolist()
         if not len(rows):
             continue
-        some = None if weights is None else weights[rows]
+        rank_weights = None if weights is None else weights[rows]
         regions = regions_of(every, images[rows])
-        found, cache = one.forward(features[rows], ids[rows], noise(), weights=some, regions=regions, part=part)
-        losses = Losses(*(a + b for a, b in zip(losses, found, strict=True)))
-        for name, gradient in one.backward(cache).items():
+        shard, cache = m.forward(features[rows], ids[rows], noise(), weights=rank_weights, regions=regions, part=part)
+        losses = Losses(*(a + b for a, b in zip(losses, shard, strict=True)))
+        for name, gradient in m.backward(cache).items():
             grads[name] += gradient
     assert sorted(dealt) == list(range(captions))
     assert losses == pytest.approx(whole, rel=1e-9, abs=1e-12)
@@ -96,11 +96,10 @@ def test_each_rank_reads_its_captions_and_lengths_are_balanced() -> None:
 
 def test_ranks_share_the_captions_of_a_validation() -> None:
     split = split_of(11)
-    found = [
-        batch.features[:, 0].tolist() for rank in range(3) for batch in sequential_batches(split, 4, 10, Rank(rank, 3))
-    ]
-    assert [len(rows) for rows in found] == [2, 2, 1, 1, 1, 1, 1, 1, 0]
-    assert sorted(row for rows in found for row in rows) == list(range(10))
+    batches = [batch for rank in range(3) for batch in sequential_batches(split, 4, 10, Rank(rank, 3))]
+    shares = [batch.features[:, 0].tolist() for batch in batches]
+    assert [len(rows) for rows in shares] == [2, 2, 1, 1, 1, 1, 1, 1, 0]
+    assert sorted(row for rows in shares for row in rows) == list(range(10))
 
 
 def test_mean_word_loss_does_not_depend_on_batch_size() -> None:
