@@ -46,10 +46,9 @@ def test_each_row_attends_to_the_keys_of_its_image(index: list[int], images: int
         expected, weights = by_hand(h[row], keys.values[image], p)
         np.testing.assert_allclose(out[row], expected, atol=1e-13)
         np.testing.assert_allclose(cache.weights[row], weights, atol=1e-13)
-    grads, alone = attention_backward(dout, cache, pool), attention_backward(dout, cache)
-    for grad, one in zip(grads, alone, strict=True):
+    for grad, serial in zip(attention_backward(dout, cache, pool), attention_backward(dout, cache), strict=True):
         assert np.isfinite(grad).all()
-        np.testing.assert_allclose(grad, one, atol=1e-13)
+        np.testing.assert_allclose(grad, serial, atol=1e-13)
 
 
 @given(st.lists(st.integers(0, 4)), st.sampled_from(POOLS), st.integers(0, 99))
@@ -58,10 +57,9 @@ def test_gradients_are_the_sum_of_those_of_single_rows(index: list[int], pool: T
     dh, dkeys, *dweights = attention_backward(dout, attention_forward(h, keys, *p.values(), pool)[1], pool)
     expected = [np.zeros_like(dkeys), *(np.zeros_like(w) for w in p.values())]
     for row in range(len(index)):
-        one = slice(row, row + 1)
-        _, cache = attention_forward(h[one], SharedRows(keys.values, keys.index[one]), *p.values())
-        dh_row, *grads = attention_backward(dout[one], cache)
-        np.testing.assert_allclose(dh[one], dh_row, atol=1e-12)
+        _, cache = attention_forward(h[[row]], SharedRows(keys.values, keys.index[[row]]), *p.values())
+        dh_row, *grads = attention_backward(dout[[row]], cache)
+        np.testing.assert_allclose(dh[[row]], dh_row, atol=1e-12)
         for total, grad in zip(expected, grads, strict=True):
             total += grad
     for grad, total in zip((dkeys, *dweights), expected, strict=True):
@@ -95,28 +93,28 @@ def test_the_context_matches_pytorch() -> None:
     out, cache = attention_forward(h, keys, *p.values())
     dh, dkeys, *dweights = attention_backward(dout, cache)
 
-    given_h, values, *weights = (torch.tensor(a, requires_grad=True) for a in (h, keys.values, *p.values()))
+    hidden, values, *weights = (torch.tensor(a, requires_grad=True) for a in (h, keys.values, *p.values()))
     W_query, W_sentinel, b_sentinel, W_context = weights
-    sentinel = torch.tanh(given_h @ W_sentinel + b_sentinel)
+    sentinel = torch.tanh(hidden @ W_sentinel + b_sentinel)
     slots = torch.cat([values[keys.index], sentinel[:, None]], dim=1)
-    context = torch.nn.functional.scaled_dot_product_attention((given_h @ W_query)[:, None], slots, slots)[:, 0]
-    expected = given_h + context @ W_context
+    context = torch.nn.functional.scaled_dot_product_attention((hidden @ W_query)[:, None], slots, slots)[:, 0]
+    expected = hidden + context @ W_context
     (expected * torch.tensor(dout)).sum().backward()
     np.testing.assert_allclose(out, expected.detach().numpy(), atol=1e-13)
-    for grad, tensor in zip((dh, dkeys, *dweights), (given_h, values, *weights), strict=True):
+    for grad, tensor in zip((dh, dkeys, *dweights), (hidden, values, *weights), strict=True):
         np.testing.assert_allclose(grad, tensor.grad.numpy(), atol=1e-12)
 
 
 @given(st.lists(st.integers(0, 5)), st.integers(0, 6), st.integers(0, 6))
 def test_rows_are_padded_by_group_and_gathered_again(index: list[int], start: int, stop: int) -> None:
     groups = group_rows(np.array(index, int), 6)
-    some = groups.shard(slice(start, max(start, stop)))
+    shard = groups.shard(slice(start, max(start, stop)))
     assert sorted(groups.rows) == list(range(len(index)))
-    assert all(start <= index[row] < stop for row in some.rows)
-    x = np.array([[row + 1, index[row]] for row in some.rows.tolist()], float).reshape(-1, 2)
-    padded = some.pad(x)
+    assert all(start <= index[row] < stop for row in shard.rows)
+    x = np.array([[row + 1, index[row]] for row in shard.rows.tolist()], float).reshape(-1, 2)
+    padded = shard.pad(x)
     assert padded.shape == (max(0, stop - start), groups.width, 2)
-    np.testing.assert_array_equal(some.unpad(padded), x)
+    np.testing.assert_array_equal(shard.unpad(padded), x)
     for group, rows in enumerate(padded, start):
         assert {image for row, image in rows.tolist() if row} <= {group}
         assert [row for row, _ in rows.tolist() if row] == [

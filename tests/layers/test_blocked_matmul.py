@@ -106,13 +106,6 @@ def test_more_rows_than_one_small_product(rows: int) -> None:
     np.testing.assert_allclose(BlockedMatrix(W, WIDTH).product(x)[0], x @ W[0], rtol=1e-10, atol=1e-10)
 
 
-def test_the_packed_matrix_is_a_copy() -> None:
-    W = np.ones((1, 3, 5))
-    blocked = BlockedMatrix(W, WIDTH)
-    W *= 7
-    assert (blocked.product(np.ones((2, 3))) == 3).all()
-
-
 @pytest.mark.parametrize("small_kernels", [False, True])
 def test_inference_computes_products_of_any_number_of_rows(
     small_kernels: bool, monkeypatch: pytest.MonkeyPatch

@@ -1,17 +1,14 @@
-"""The steps of all cells, and of a minimal gated unit as an example of a new cell."""
+"""A minimal gated unit (Zhou et al. 2016), as an example of a new cell."""
 
 import dataclasses
 
 import numpy as np
 import pytest
-from cell_problems import every_cell, problem
 from minimal_gated_unit import MGU
 
 from captioner.config.options import Config, Model
 from captioner.gradcheck.cases import check_gradients
 from captioner.layers import CELLS
-from captioner.layers.cell import Cell, step_backward, step_forward
-from captioner.layers.scan import sequence_backward, sequence_forward
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
 
@@ -40,27 +37,3 @@ def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) 
         target = captions[:, t + 1]
         total -= log_probs[np.arange(2), target][target != 0].sum()
     assert model.loss(features, captions)[0] == pytest.approx(total / 2, abs=1e-12)
-
-
-@every_cell
-def test_sequences_equal_the_steps(cell: Cell) -> None:
-    """`sequence_*` is the scan over (N, T, D) arrays of equal lengths."""
-    rng = np.random.default_rng(0)
-    p = problem(cell, [3, 3])
-    x, dh = rng.standard_normal((2, 3, 2)), rng.standard_normal((2, 3, 3))
-    h, cache = sequence_forward(cell, x, p.initial, p.Wx, p.Wh, p.b)
-    dx, dinitial, *dweights = sequence_backward(cell, dh, cache)
-
-    state, caches = p.initial, []
-    for t in range(3):
-        state, step_cache = step_forward(cell, x[:, t], state, p.Wx, p.Wh, p.b)
-        caches.append(step_cache)
-        np.testing.assert_allclose(h[:, t], state[0], atol=1e-12)
-    dstate, totals = tuple(np.zeros_like(s) for s in state), [np.zeros_like(w) for w in dweights]
-    for t in (2, 1, 0):
-        dx_t, dstate, *grads = step_backward(cell, (dstate[0] + dh[:, t], *dstate[1:]), caches[t])
-        np.testing.assert_allclose(dx[:, t], dx_t, atol=1e-12)
-        for total, grad in zip(totals, grads, strict=True):
-            total += grad
-    for a, b in zip([*dweights, *dinitial], [*totals, *dstate], strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-12)

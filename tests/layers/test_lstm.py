@@ -31,28 +31,6 @@ def test_the_equations() -> None:
     np.testing.assert_allclose(next_h, logistic(a_o) * np.tanh(c), atol=1e-14)
 
 
-def test_the_derivatives() -> None:
-    dnext_h, dnext_c = np.random.default_rng(1).standard_normal((2, N, H))
-    _, _, cache = lstm_step_forward(X[:, 0], PREV_H, PREV_C, WX, WH, B)
-    grads = lstm_step_backward(dnext_h, dnext_c, cache)
-
-    a_i, a_f, a_o, a_g = np.split(X[:, 0] @ WX + PREV_H @ WH + B, 4, axis=1)
-    i, f, o, g = logistic(a_i), logistic(a_f), logistic(a_o), np.tanh(a_g)
-    c = f * PREV_C + i * g
-    dc = dnext_c + dnext_h * o * (1 - np.tanh(c) ** 2)
-    da = np.hstack(
-        [
-            dc * g * i * (1 - i),
-            dc * PREV_C * f * (1 - f),
-            dnext_h * np.tanh(c) * o * (1 - o),
-            dc * i * (1 - g**2),
-        ]
-    )
-    by_hand = (da @ WX.T, da @ WH.T, dc * f, X[:, 0].T @ da, PREV_H.T @ da, da.sum(axis=0))
-    for grad, expected in zip(grads, by_hand, strict=True):
-        np.testing.assert_allclose(grad, expected, atol=1e-13)
-
-
 def test_an_open_forget_gate_keeps_the_cell_state_and_its_gradient() -> None:
     _, next_c, cache = lstm_step_forward(
         X[:, 0], PREV_H, PREV_C, 0 * WX, 0 * WH, gates(i=CLOSED, f=OPEN, o=CLOSED, g=3)
