@@ -40,23 +40,12 @@ def _update(name: str, learning_rate: float, options: tuple[str, ...], doc: str,
 
 
 sgd = _update("sgd", 1e-2, (), "Vanilla gradient descent; config: learning_rate.")
-
-
 sgd_momentum = _update("sgd_momentum", 1e-2, ("momentum",), "Momentum; config: learning_rate, momentum, velocity.")
-
-
 rmsprop = _update(
     "rmsprop", 1e-2, ("decay_rate", "epsilon"), "RMSProp; config: learning_rate, decay_rate, epsilon, cache."
 )
-
-
 adam = _update(
-    "adam",
-    1e-3,
-    ("beta1", "beta2", "epsilon"),
-    "Adam; config: learning_rate, beta1, beta2, epsilon, m, v, t.",
-    counts=True,
+    "adam", 1e-3, ("beta1", "beta2", "epsilon"), "Adam; config: learning_rate, beta1, beta2, epsilon, m, v, t.", True
 )
-
 
 UPDATES: dict[str, Update] = {"sgd": sgd, "sgd_momentum": sgd_momentum, "rmsprop": rmsprop, "adam": adam}

@@ -49,16 +49,16 @@ class Reranker:
         self._cider, self._standardizer = CiderD(references), standardizer
         self._directions, self._inverse = directions, inverse
 
-    def weights(self, features: Array, own: Array | None = None) -> Array:
+    def weights(self, features: Array, rows: Array | None = None) -> Array:
         """Return the regression weights α of the n images for other images, or for some of the n images themselves.
 
-        `own` is the row of each image among the n, or -1: exactly this row is left out. Without it, copies are
+        `rows` are the images' places among the n, or -1: exactly this place is left out. Without `rows`, copies are
         detected by their features.
 
-        Shapes: (N, F), own (N,) -> (N, n).
+        Shapes: (N, F), rows (N,) -> (N, n).
         """
         cosines = unit_features(features, self._standardizer) @ self._directions.T
-        duplicates = cosines > DUPLICATE if own is None else own[:, None] == np.arange(len(self._directions))
+        duplicates = cosines > DUPLICATE if rows is None else rows[:, None] == np.arange(len(self._directions))
         weights = _kernel(cosines) @ self._inverse
         left_out: dict[bytes, Array] = {}
         for row in np.flatnonzero(duplicates.any(axis=1)):
@@ -75,16 +75,14 @@ class Reranker:
         return weights
 
     def expected_cider(
-        self, features: Array, captions: Sequence[Sequence[Sequence[int]]], own: Array | None = None
+        self, features: Array, captions: Sequence[Sequence[Sequence[int]]], rows: Array | None = None
     ) -> list[Array]:
-        """Predict the CIDEr-D of the candidate captions of each image; `own` as in `weights`.
+        """Predict the CIDEr-D of the candidate captions of each image; `rows` as in `weights`.
 
-        Shapes: features (N, F), N lists of K captions, own (N,) -> N arrays (K,).
+        Shapes: features (N, F), N lists of K captions, rows (N,) -> N arrays (K,).
         """
-        return [
-            self._cider.expected(candidates, weights)
-            for candidates, weights in zip(captions, self.weights(features, own), strict=True)
-        ]
+        weights = self.weights(features, rows)
+        return [self._cider.expected(*candidates) for candidates in zip(captions, weights, strict=True)]
 
 
 def unit_features(features: Array, standardizer: Standardizer) -> Array:

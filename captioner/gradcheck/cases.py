@@ -14,12 +14,7 @@ from captioner.config.options import Config
 from captioner.gradcheck.numeric import Case, CheckResult, check
 from captioner.inference.restore import build_dropout
 from captioner.layers import CELLS
-from captioner.layers.affine import (
-    affine_backward,
-    affine_forward,
-    temporal_affine_backward,
-    temporal_affine_forward,
-)
+from captioner.layers.affine import affine_backward, affine_forward, temporal_affine_backward, temporal_affine_forward
 from captioner.layers.attention import attention_backward, attention_forward, keys_backward, keys_forward
 from captioner.layers.cell import Cell, step_backward, step_forward
 from captioner.layers.dropout import NO_DROPOUT, Dropout, draw_noise, dropout_backward, dropout_forward

@@ -72,10 +72,9 @@ def group_rows(group: Array, groups: int) -> RowGroups:
     """
     rows = np.argsort(group, kind="stable")
     sizes = np.bincount(group, minlength=groups)
-    bounds = np.append(0, np.cumsum(sizes))
-    of_row = group[rows]
-    width = int(sizes.max(initial=0))
-    return RowGroups(rows, of_row * width + np.arange(len(rows)) - bounds[of_row], bounds, width)
+    bounds, width = np.append(0, np.cumsum(sizes)), int(sizes.max(initial=0))
+    place = group[rows] * width + np.arange(len(rows)) - bounds[group[rows]]
+    return RowGroups(rows, place, bounds, width)
 
 
 KeysCache: TypeAlias = tuple[Array, Array]

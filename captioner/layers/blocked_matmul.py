@@ -28,8 +28,6 @@ SMALL_KERNELS = ("skylakex", "cooperlake", "sapphirerapids")
 """Kernels of OpenBLAS for AVX-512, by the names of openblas_get_corename in lower case."""
 PADDING = 16
 """Rows at a distance of a power of two map to the same cache sets; padding avoids that."""
-
-
 MANY_ROWS = 128
 """From this number of rows on, one call is faster: packing W is a small part of it."""
 

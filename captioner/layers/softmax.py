@@ -42,7 +42,7 @@ def cross_entropy(
     ε is the label smoothing; if it is 0, loss_p is nll_p, and both are one array. Subtracting the maximum m_p avoids
     overflow. `dscores` overwrites `scores`.
 
-    Shapes: scores (P, V), targets (P,) ids, scale (P,) or one, bias (V,) -> losses (P,), nll (P,), dscores (P, V),
+    Shapes: scores (P, V), targets (P,) ids, scale (P,) or a number, bias (V,) -> losses (P,), nll (P,), dscores (P, V),
     dbias (V,).
     Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7 (label smoothing).
     """

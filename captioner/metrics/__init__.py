@@ -5,7 +5,6 @@ from captioner.metrics.ptb import tokenize
 from captioner.metrics.scores import (
     NAMES,
     confidence_interval,
-    corpus_scores,
     diversity,
     fraction,
     novelty,
@@ -18,7 +17,6 @@ __all__ = [
     "NAMES",
     "CiderD",
     "confidence_interval",
-    "corpus_scores",
     "diversity",
     "fraction",
     "novelty",

@@ -83,10 +83,7 @@ class CiderD:
         apart = _bigrams(captions)[row] - self.bigrams[reference]
         # if a norm is 0, every n-gram of this order occurs for all images, so the product is 0 too
         similarity = product / np.where(norm > 0, norm, 1) * np.exp(-(apart**2) / (2 * SIGMA**2))
-        scores: NDArray[np.float64] = (
-            10 / LONGEST * np.bincount(row, similarity, len(captions)) / self.references[image]
-        )
-        return scores
+        return np.asarray(10 / LONGEST * np.bincount(row, similarity, len(captions)) / self.references[image])
 
     def expected(self, captions: Sequence[Words], image_weights: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the weighted sum of the CIDEr-D against every image: Σ_i image_weights_i CIDEr-D(caption, i).
@@ -99,13 +96,8 @@ class CiderD:
         idf = self.weights.weigh(counts.key)
         norms = _norms(counts.row, counts.order, counts.times * idf, len(captions))
         gram, known = _find(self.keys, counts.key)
-        row, order, times, gram, idf = (
-            counts.row[known],
-            counts.order[known],
-            counts.times[known],
-            gram[known],
-            idf[known],
-        )
+        row, order, times = counts.row[known], counts.order[known], counts.times[known]
+        gram, idf = gram[known], idf[known]
         # one query per distinct pair of an n-gram and its count in a caption
         base = int(times.max(initial=0)) + 1
         queries, query = np.unique(gram * base + times, return_inverse=True)

@@ -61,7 +61,7 @@ def flatten(references: Sequence[Sequence[Words]]) -> tuple[list[Words], NDArray
     sizes = lengths(references)
     if not sizes.all():
         raise DataError(f"references: image {int(sizes.argmin())}: expected at least one caption, got none")
-    return [words for several in references for words in several], np.repeat(np.arange(len(references)), sizes)
+    return [words for texts in references for words in texts], np.repeat(np.arange(len(references)), sizes)
 
 
 def _collect(row: NDArray[np.int64], order: NDArray[np.int64], key: NDArray[np.uint64]) -> Counts:

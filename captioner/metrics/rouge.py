@@ -23,22 +23,22 @@ def rouge_l(captions: Sequence[Words], references: Sequence[Sequence[Words]]) ->
     Shapes: N captions and N lists of references -> (N,).
     Source: Lin, "ROUGE", 2004, section 3; beta and the maxima as in pycocoevalcap 1.2.
     """
-    return np.array([_score(words, several) for words, several in zip(captions, references, strict=True)], float)
+    return np.array([_score(*scored) for scored in zip(captions, references, strict=True)], float)
 
 
-def lcs(one: Words, other: Words) -> int:
-    """Return the length of the longest common subsequence, computed bit-parallel over the words of `one`.
+def lcs(a: Words, b: Words) -> int:
+    """Return the length of the longest common subsequence, computed bit-parallel over the words of `a`.
 
     Source: Hyyrö, "Bit-parallel LCS-length computation revisited", 2004.
     """
     places: dict[Hashable, int] = {}
-    for place, word in enumerate(one):
+    for place, word in enumerate(a):
         places[word] = places.get(word, 0) | 1 << place
-    full = unmatched = (1 << len(one)) - 1
-    for word in other:
+    full = unmatched = (1 << len(a)) - 1
+    for word in b:
         match = unmatched & places.get(word, 0)
         unmatched = (unmatched + match | unmatched - match) & full
-    return len(one) - unmatched.bit_count()
+    return len(a) - unmatched.bit_count()
 
 
 def _score(words: Words, references: Sequence[Words]) -> float:

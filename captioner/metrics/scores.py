@@ -39,11 +39,6 @@ def scores_from_sums(totals: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate((bleu(totals[..., :-3]), totals[..., -3:-1] / totals[..., -1:]), axis=-1)
 
 
-def corpus_scores(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> dict[str, float]:
-    """Return the scores of captions, one per image, by the names in `NAMES`."""
-    return scores_by_name(score_rows(captions, references))
-
-
 def scores_by_name(rows: NDArray[np.float64]) -> dict[str, float]:
     """Return the scores of a corpus by the names in `NAMES`.
 

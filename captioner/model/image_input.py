@@ -1,4 +1,4 @@
-"""Standardization of image features and regions."""
+"""Image inputs of the model, and standardization of image features and regions."""
 
 from __future__ import annotations
 

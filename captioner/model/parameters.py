@@ -70,13 +70,12 @@ def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Pa
 
     Source: CS231n, assignment 3, classifiers/rnn.py.
     """
-    divisors = {"W_embed": 100.0}
-    return {
-        name: (normal(shape) / divisors.get(name, np.sqrt(shape[0]))).astype(dtype)
-        if len(shape) > 1
-        else np.zeros(shape, dtype)
-        for name, shape in sizes.shapes().items()
-    }
+
+    def initial(name: str, shape: tuple[int, ...]) -> Array:
+        divisor = 100.0 if name == "W_embed" else np.sqrt(shape[0])
+        return (normal(shape) / divisor).astype(dtype) if len(shape) > 1 else np.zeros(shape, dtype)
+
+    return {name: initial(name, shape) for name, shape in sizes.shapes().items()}
 
 
 def add_forget_bias(params: Params, sizes: Sizes, bias: float) -> None:

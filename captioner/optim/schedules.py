@@ -37,7 +37,6 @@ def cosine(step: int, span: Span) -> float:
 
 Schedule = Callable[[int, Span], float]
 
-
 SCHEDULES: dict[str, Schedule] = {"constant": constant, "exponential": exponential, "cosine": cosine}
 """All schedules by config name: (step, span) -> factor of the learning rate, for step 0, 1, ..."""
 

@@ -106,7 +106,6 @@ UPDATE_RULES: dict[str, UpdateRule] = {
 }
 """All update rules by config name."""
 
-
 Slots = dict[str, Params]
 """Optimizer state: slot -> parameter -> array."""
 

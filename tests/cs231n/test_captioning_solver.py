@@ -1,6 +1,5 @@
 """The assignment's data dict and solver."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +94,6 @@ def test_decode_captions(count: int, steps: int, seed: int) -> None:
         assert decode_captions(ids, words) == [decode_by_hand(row) for row in captions]
         for row in captions:
             assert decode_captions(np.array(row, int), words) == decode_by_hand(row)
-
-
-def test_decode_captions_stops_at_end() -> None:
     assert decode_captions(np.array([1, 4, 2, 99]), WORDS) == "<START> a <END>"
 
 
@@ -130,19 +126,38 @@ def test_the_solvers_bookkeeping(batch: int, epochs: int, iterations: int, capsy
     ]
 
 
-def test_a_quiet_solver_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    CaptioningSolver(model(), coco(), num_epochs=2, verbose=False).train()
-    assert capsys.readouterr().out == ""
+class PlainSgd:
+    def update(self, name: str, w: Array, dw: Array, rate: float, t: int) -> Array:
+        return w - rate * dw
 
 
-Plain = Callable[[str, Array, Array, float, int], Array]
+class PlainAdam:
+    def __init__(self) -> None:
+        self.m: dict[str, Array] = {}
+        self.v: dict[str, Array] = {}
+
+    def update(self, name: str, w: Array, dw: Array, rate: float, t: int) -> Array:
+        m = self.m[name] = 0.9 * self.m.get(name, np.zeros_like(w)) + 0.1 * dw
+        v = self.v[name] = 0.999 * self.v.get(name, np.zeros_like(w)) + 0.001 * dw**2
+        step: Array = (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        return w - rate * step
 
 
-def the_assignments_loop(
-    m: CaptioningRNN, data: dict[str, Any], update: Plain, batch: int, epochs: int, rate: float, decay: float
-) -> list[float]:
-    """The assignment's training loop, with a reference update rule."""
-    losses = []
+def solver_of(m: CaptioningRNN, data: dict[str, Any], rate: float, **options: Any) -> CaptioningSolver:
+    return CaptioningSolver(m, data, optim_config={"learning_rate": rate}, verbose=False, **options)
+
+
+@every_cell
+@pytest.mark.parametrize(("rule", "plain"), [("sgd", PlainSgd), ("adam", PlainAdam)])
+def test_the_solver_matches_the_assignments_loop(cell: str, rule: str, plain: type, capsys: Any) -> None:
+    epochs, batch, rate, decay = 6, 5, 0.02, 0.9
+    np.random.seed(231)
+    solver = solver_of(model(cell), coco(), rate, update_rule=rule, lr_decay=decay, batch_size=batch, num_epochs=epochs)
+    solver.train()
+    assert capsys.readouterr().out == "", "quiet"
+
+    np.random.seed(231)
+    m, data, reference, losses = model(cell), coco(), plain(), []
     per_epoch = max(len(data["train_captions"]) // batch, 1)
     for t in range(epochs * per_epoch):
         rows = np.random.choice(len(data["train_captions"]), batch)
@@ -150,47 +165,8 @@ def the_assignments_loop(
         loss, grads = m.loss(features, data["train_captions"][rows])
         losses.append(loss)
         for name, w in m.params.items():
-            m.params[name] = update(name, w, grads[name], rate, t + 1)
-        if (t + 1) % per_epoch == 0:
-            rate *= decay
-    return losses
-
-
-def plain_sgd() -> Plain:
-    return lambda name, w, dw, rate, t: w - rate * dw
-
-
-def plain_adam() -> Plain:
-    m: dict[str, Array] = {}
-    v: dict[str, Array] = {}
-
-    def update(name: str, w: Array, dw: Array, rate: float, t: int) -> Array:
-        m[name] = 0.9 * m.get(name, np.zeros_like(w)) + 0.1 * dw
-        v[name] = 0.999 * v.get(name, np.zeros_like(w)) + 0.001 * dw**2
-        step: Array = (m[name] / (1 - 0.9**t)) / (np.sqrt(v[name] / (1 - 0.999**t)) + 1e-8)
-        return w - rate * step
-
-    return update
-
-
-@every_cell
-@pytest.mark.parametrize(("rule", "plain"), [("sgd", plain_sgd), ("adam", plain_adam)])
-def test_the_solver_matches_the_assignments_loop(cell: str, rule: str, plain: Callable[[], Plain]) -> None:
-    np.random.seed(231)
-    solver = CaptioningSolver(
-        model(cell),
-        coco(),
-        update_rule=rule,
-        optim_config={"learning_rate": 0.02},
-        lr_decay=0.9,
-        batch_size=5,
-        num_epochs=6,
-        verbose=False,
-    )
-    solver.train()
-    np.random.seed(231)
-    m = model(cell)
-    losses = the_assignments_loop(m, coco(), plain(), batch=5, epochs=6, rate=0.02, decay=0.9)
+            m.params[name] = reference.update(name, w, grads[name], rate, t + 1)
+        rate *= decay if (t + 1) % per_epoch == 0 else 1
     np.testing.assert_allclose(solver.loss_history, losses, rtol=1e-9)
     for name, w in m.params.items():
         np.testing.assert_allclose(solver.model.params[name], w, rtol=1e-7, atol=1e-9, err_msg=name)
@@ -200,16 +176,8 @@ def test_the_solver_matches_the_assignments_loop(cell: str, rule: str, plain: Ca
 def test_overfitting_a_few_captions(cell: str) -> None:
     np.random.seed(231)
     data = coco()
-    solver = CaptioningSolver(
-        model(cell, np.float32, hidden_dim=32),
-        data,
-        update_rule="adam",
-        optim_config={"learning_rate": 1e-2},
-        lr_decay=0.99,
-        batch_size=12,
-        num_epochs=120,
-        verbose=False,
-    )
+    options = {"update_rule": "adam", "lr_decay": 0.99, "batch_size": 12, "num_epochs": 120}
+    solver = solver_of(model(cell, np.float32, hidden_dim=32), data, 1e-2, **options)
     solver.train()
     assert solver.loss_history[0] > 5
     assert max(solver.loss_history[-5:]) < 0.1
@@ -225,16 +193,7 @@ def test_overfitting_50_captions_reaches_the_assignments_goal(cell_type: str, lr
     np.random.seed(231)
     data = load_coco_data(base_dir=FLICKR8K, max_train=50)
     width = data["train_features"].shape[1]
-    model = CaptioningRNN(data["word_to_idx"], width, wordvec_dim=256, hidden_dim=512, cell_type=cell_type)
-    solver = CaptioningSolver(
-        model,
-        data,
-        update_rule="adam",
-        optim_config={"learning_rate": 5e-3},
-        lr_decay=lr_decay,
-        batch_size=25,
-        num_epochs=50,
-        verbose=False,
-    )
+    m = CaptioningRNN(data["word_to_idx"], width, wordvec_dim=256, hidden_dim=512, cell_type=cell_type)
+    solver = solver_of(m, data, 5e-3, update_rule="adam", lr_decay=lr_decay, batch_size=25, num_epochs=50)
     solver.train()
     assert solver.loss_history[-1] < goal

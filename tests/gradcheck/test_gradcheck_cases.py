@@ -20,6 +20,7 @@ from captioner.model.parameters import Sizes
 Array = np.ndarray
 SIZES = Sizes(vocab=7, feature=4, wordvec=3, hidden=4)
 SMALL = {"wordvec_dim": 3, "hidden_dim": 4}
+DROPOUT = {"dropout_features": 0.5, "dropout_embedding": 0.5, "dropout_hidden": 0.5}
 EVERY = "model, attention, image every"
 PARAMS = tuple(dataclasses.replace(SIZES, **VARIANTS[EVERY].sizes).shapes())
 
@@ -88,26 +89,9 @@ def failed(results: Iterable[CheckResult]) -> list[tuple[str, str]]:
 
 
 def test_the_checked_layers() -> None:
-    assert list(LAYERS) == [
-        "affine",
-        "temporal_affine",
-        "word_embedding",
-        "temporal_softmax_loss",
-        "dropout",
-        "attention_keys",
-        "attention",
-        "rnn_step",
-        "lstm_step",
-        "gru_step",
-        "rnn",
-        "lstm",
-        "rnn_scan",
-        "lstm_scan",
-        "gru_scan",
-        "rnn_scan_context",
-        "lstm_scan_context",
-        "gru_scan_context",
-    ]
+    single = "affine temporal_affine word_embedding temporal_softmax_loss dropout attention_keys attention"
+    recurrent = "rnn_step lstm_step gru_step rnn lstm rnn_scan lstm_scan gru_scan"
+    assert list(LAYERS) == f"{single} {recurrent} rnn_scan_context lstm_scan_context gru_scan_context".split()
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -122,8 +106,8 @@ def test_a_layer_returns_one_gradient_per_input(name: str) -> None:
     ("cell", "options", "full"),
     [
         ("rnn", {}, False),
-        ("lstm", {"dropout_features": 0.5, "dropout_embedding": 0.5, "dropout_hidden": 0.5}, False),
-        ("rnn", {"dropout_features": 0.5, "dropout_embedding": 0.5, "dropout_hidden": 0.5, **SMALL}, True),
+        ("lstm", DROPOUT, False),
+        ("rnn", {**DROPOUT, **SMALL}, True),
         ("lstm", {"wordvec_dim": 2, "hidden_dim": 1}, False),
         ("gru", {}, False),
     ],

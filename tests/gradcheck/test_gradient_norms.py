@@ -68,6 +68,6 @@ def test_the_command(cli: Callable[..., Any], tiny_run: Path) -> None:
     assert [line.split()[:3] for line in bars] == [[str(back), "steps", "back"] for back in range(5)]
     assert max(line.count("#") for line in bars) == 36
     assert factor.strip().startswith("mean factor per step: ")
-    found = json.loads(cli("inspect", "gradients", tiny_run, "--word", 5, "--json").out)
-    assert found["cell"] == "lstm"
-    assert [f"{norm:.2e}" for norm in found["norms"]] == [line.split()[3] for line in bars]
+    norms = json.loads(cli("inspect", "gradients", tiny_run, "--word", 5, "--json").out)
+    assert norms["cell"] == "lstm"
+    assert [f"{norm:.2e}" for norm in norms["norms"]] == [line.split()[3] for line in bars]

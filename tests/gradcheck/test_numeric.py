@@ -49,11 +49,8 @@ def test_numeric_gradient_of_a_known_function() -> None:
     case = quadratic()
     for name, x in case.arrays.items():
         np.testing.assert_allclose(numeric_gradient(case.loss, x), case.grads()[name], rtol=1e-9, atol=1e-9)
-
-
-def test_numeric_gradient_of_a_scalar_array() -> None:
     x = np.array(2.0)
-    assert numeric_gradient(lambda: float(x**3), x) == pytest.approx(12)
+    assert numeric_gradient(lambda: float(x**3), x) == pytest.approx(12), "a scalar array"
 
 
 @settings(deadline=None, max_examples=20)
@@ -91,15 +88,12 @@ def test_relative_error(a: Array, b: Array, error: float) -> None:
     assert relative_error(b, a) == relative_error(a, b)
 
 
-def test_correct_gradients_pass_by_directional_derivative() -> None:
-    assert [(row.case, row.array, row.check, row.passed) for row in rows(quadratic())] == [
-        ("quadratic", "x", "direction", True),
-        ("quadratic", "y", "direction", True),
+@pytest.mark.parametrize(("full", "kind"), [(False, "direction"), (True, "elements")])
+def test_correct_gradients_pass(full: bool, kind: str) -> None:
+    assert [(row.case, row.array, row.check, row.passed) for row in rows(quadratic(), full)] == [
+        ("quadratic", "x", kind, True),
+        ("quadratic", "y", kind, True),
     ]
-
-
-def test_full_checks_every_element() -> None:
-    assert [(row.check, row.passed) for row in rows(quadratic(), full=True)] == [("elements", True)] * 2
 
 
 WRONG = {

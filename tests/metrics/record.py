@@ -43,7 +43,7 @@ def corpus(seed: int = 0, images: int = 40) -> tuple[list[list[str]], list[list[
         return [f"w{int(rng.paretovariate(0.8)) % 25}" for _ in range(rng.randint(shortest, 12))]
 
     references = [[caption(1) for _ in range(rng.randint(1, 5))] for _ in range(images)]
-    captions = [rng.choice(several) if rng.random() < 0.2 else caption(0) for several in references]
+    captions = [rng.choice(texts) if rng.random() < 0.2 else caption(0) for texts in references]
     return captions, references
 
 
@@ -54,13 +54,11 @@ def peer_scores(captions: list[list[str]], references: list[list[list[str]]]) ->
     from pycocoevalcap.rouge.rouge import Rouge
 
     results_of = {image: [" ".join(words)] for image, words in enumerate(captions)}
-    references_of = {image: [" ".join(words) for words in several] for image, several in enumerate(references)}
+    references_of = {image: [" ".join(words) for words in texts] for image, texts in enumerate(references)}
     with contextlib.redirect_stdout(io.StringIO()):
         bleus, each = Bleu(4).compute_score(references_of, results_of)
-        results = [
-            *zip(bleus, each, strict=True),
-            *(one.compute_score(references_of, results_of) for one in (Rouge(), Cider())),
-        ]
+        others = [scorer.compute_score(references_of, results_of) for scorer in (Rouge(), Cider())]
+        results = [*zip(bleus, each, strict=True), *others]
     corpus = [float(whole) for whole, _ in results]
     return corpus, [[float(value) for value in row] for row in zip(*(row for _, row in results), strict=True)]
 
@@ -70,7 +68,15 @@ def peer_tokens(texts: list[str]) -> list[list[str]]:
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     captions: dict[int, Any] = {i: [{"caption": text}, {"caption": "A dog"}] for i, text in enumerate(texts)}
-    return [several[0].split() for several in PTBTokenizer().tokenize(captions).values()]
+    return [texts[0].split() for texts in PTBTokenizer().tokenize(captions).values()]
+
+
+def one_item_per_line(content: dict[str, list[Any]]) -> str:
+    parts = (
+        f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(item, ensure_ascii=False) for item in items) + "\n]"
+        for name, items in content.items()
+    )
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 if __name__ == "__main__":
@@ -79,8 +85,8 @@ if __name__ == "__main__":
     content = {
         "tokens": [[text, " ".join(words)] for text, words in zip(TEXTS, peer_tokens(TEXTS), strict=True)],
         "captions": [" ".join(words) for words in captions],
-        "references": [[" ".join(words) for words in several] for several in references],
+        "references": [[" ".join(words) for words in texts] for texts in references],
         "corpus": scores,
         "images": each,
     }
-    FILE.write_text(json.dumps(content, indent=0, ensure_ascii=False) + "\n")
+    FILE.write_text(one_item_per_line(content))

@@ -3,7 +3,9 @@
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +18,10 @@ from captioner.metrics import (
     NAMES,
     CiderD,
     confidence_interval,
-    corpus_scores,
     diversity,
     novelty,
     score_rows,
+    scores_by_name,
     scores_from_sums,
     tokenize,
 )
@@ -29,7 +31,7 @@ from captioner.metrics.rouge import lcs, rouge_l
 
 RECORDED = json.loads(record.FILE.read_text())
 CAPTIONS = [text.split() for text in RECORDED["captions"]]
-REFERENCES = [[text.split() for text in several] for several in RECORDED["references"]]
+REFERENCES = [[text.split() for text in texts] for texts in RECORDED["references"]]
 
 captions_of_few_words = st.lists(st.integers(0, 3), max_size=8)
 corpora = st.lists(
@@ -39,13 +41,17 @@ corpora = st.lists(
 )
 
 
+def scores_of(captions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+    return scores_by_name(score_rows(captions, references))
+
+
 def test_the_recording_is_for_the_random_corpus() -> None:
     assert record.corpus() == (CAPTIONS, REFERENCES)
     assert [text for text, _ in RECORDED["tokens"]] == record.TEXTS
 
 
 def test_scores_equal_the_recorded_ones() -> None:
-    scores = corpus_scores(CAPTIONS, REFERENCES)
+    scores = scores_of(CAPTIONS, REFERENCES)
     assert tuple(scores) == NAMES == ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
     np.testing.assert_allclose(list(scores.values()), RECORDED["corpus"], rtol=0, atol=1e-9)
     np.testing.assert_allclose(
@@ -55,7 +61,7 @@ def test_scores_equal_the_recorded_ones() -> None:
 
 def test_a_changed_word_changes_every_score() -> None:
     changed = [[*words[:-1], "other"] if words else words for words in CAPTIONS]
-    assert (abs(np.subtract(list(corpus_scores(changed, REFERENCES).values()), RECORDED["corpus"])) > 1e-3).all()
+    assert (abs(np.subtract(list(scores_of(changed, REFERENCES).values()), RECORDED["corpus"])) > 1e-3).all()
 
 
 @pytest.mark.parametrize(("text", "words"), RECORDED["tokens"])
@@ -85,17 +91,18 @@ def test_tokens_equal_the_package_on_flickr8k() -> None:
     data = Path(__file__).parents[3] / "shared/data/flickr8k/dataset_flickr8k.json"
     if not data.exists() or shutil.which("java") is None:
         pytest.skip("needs Flickr8k and Java")
-    texts = [one["raw"] for image in json.loads(data.read_text())["images"] for one in image["sentences"]]
+    images = json.loads(data.read_text())["images"]
+    texts = [sentence["raw"] for image in images for sentence in image["sentences"]]
     assert list(map(tokenize, texts)) == record.peer_tokens(texts)
 
 
 @given(corpora)
 def test_scores_depend_on_neither_word_types_nor_image_order(corpus: list) -> None:
     captions, references = zip(*corpus, strict=True)
-    scores = corpus_scores(captions, references)
-    named = corpus_scores(
+    scores = scores_of(captions, references)
+    named = scores_of(
         [[f"w{word}" for word in words] for words in captions[::-1]],
-        [[[f"w{word}" for word in words] for words in several] for several in references[::-1]],
+        [[[f"w{word}" for word in words] for words in texts] for texts in references[::-1]],
     )
     assert named == pytest.approx(scores, abs=1e-12)
     assert all(np.isfinite(list(scores.values())))
@@ -103,29 +110,28 @@ def test_scores_depend_on_neither_word_types_nor_image_order(corpus: list) -> No
 
 @given(corpora)
 def test_a_reference_as_caption_has_the_maximum_score(corpus: list) -> None:
-    references = [several for _, several in corpus]
-    scores = corpus_scores([several[0] for several in references], references)
+    references = [texts for _, texts in corpus]
+    scores = scores_of([texts[0] for texts in references], references)
     assert scores["bleu1"] == pytest.approx(1)
     assert scores["rouge_l"] == pytest.approx(1)
 
 
 @given(captions_of_few_words, captions_of_few_words)
-def test_lcs_equals_dynamic_programming(one: list[int], other: list[int]) -> None:
-    table = np.zeros((len(one) + 1, len(other) + 1), int)
-    for i, a in enumerate(one):
-        for j, b in enumerate(other):
-            table[i + 1, j + 1] = table[i, j] + 1 if a == b else max(table[i, j + 1], table[i + 1, j])
-    assert lcs(one, other) == table[-1, -1]
+def test_lcs_equals_dynamic_programming(a: list[int], b: list[int]) -> None:
+    table = np.zeros((len(a) + 1, len(b) + 1), int)
+    for i, j in np.ndindex(len(a), len(b)):
+        table[i + 1, j + 1] = table[i, j] + 1 if a[i] == b[j] else max(table[i, j + 1], table[i + 1, j])
+    assert lcs(a, b) == table[-1, -1]
 
 
 def test_n_grams_are_counted() -> None:
     ids = {}
-    found = count([["a", "b", "a", "b"], [], ["b"]], ids)
+    counts = count([["a", "b", "a", "b"], [], ["b"]], ids)
     assert ids == {"a": 0, "b": 1}
-    assert sorted(zip(found.row.tolist(), found.order.tolist(), found.times.tolist(), strict=True)) == [
+    assert sorted(zip(counts.row.tolist(), counts.order.tolist(), counts.times.tolist(), strict=True)) == [
         (0, 0, 2), (0, 0, 2), (0, 1, 1), (0, 1, 2), (0, 2, 1), (0, 2, 1), (0, 3, 1), (2, 0, 1),
     ]  # fmt: skip
-    assert found.key[found.row == 2][0] in found.key[found.row == 0]
+    assert counts.key[counts.row == 2][0] in counts.key[counts.row == 0]
 
 
 def test_captions_are_scored_independently() -> None:
@@ -159,18 +165,16 @@ def test_the_expected_score_is_the_weighted_sum_over_images(corpus: list, captio
 
 
 def test_empty_captions_are_allowed_but_missing_references_are_not() -> None:
-    assert corpus_scores([[], []], [[["a"]], [["b"]]]) == pytest.approx(dict.fromkeys(NAMES, 0), abs=1e-9)
+    assert scores_of([[], []], [[["a"]], [["b"]]]) == pytest.approx(dict.fromkeys(NAMES, 0), abs=1e-9)
     assert rouge_l([[]], [[[]]]).tolist() == [1]
     assert cider_d([[]], [[[]]]).tolist() == [0]
     with pytest.raises(DataError, match="image 1: expected at least one caption, got none"):
-        corpus_scores([["a"], ["b"]], [[["a"]], []])
+        scores_of([["a"], ["b"]], [[["a"]], []])
 
 
 def corpus(fraction_right: float, images: int = 200) -> np.ndarray:
     references = [[["a", f"w{image}", "b", "c", "d"]] for image in range(images)]
-    captions = [
-        several[0] if image < fraction_right * images else ["x"] * 5 for image, several in enumerate(references)
-    ]
+    captions = [r[0] if image < fraction_right * images else ["x"] * 5 for image, r in enumerate(references)]
     return score_rows(captions, references)
 
 
