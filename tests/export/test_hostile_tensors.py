@@ -1,14 +1,11 @@
 """Every wrong tensor file is reported in one clear line, and nothing is written."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from random_models import WORDS, random_model
 
 from captioner.errors import CaptionerError, DataError
@@ -128,16 +125,13 @@ def test_a_path_in_the_metadata_is_not_used(content: Content, path: Path) -> Non
     assert "passwd" not in read_model(path).meta.config
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format_version": ' + "9" * 5000 + "}"])
-def test_metadata_that_is_not_a_json_object(text: str, path: Path) -> None:
-    safetensors.save_file({"output.bias": np.zeros(3)}, path, {"captioner": text})
-    assert error_of(path).startswith("metadata: ")
-
-
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_missing_metadata(metadata: dict[str, str] | None, content: Content, path: Path) -> None:
-    safetensors.save_file(content[0], path, metadata)
-    assert error_of(path) == "metadata: missing; expected a file from `captioner export`"
+def test_missing_metadata_and_other_json(path: Path) -> None:
+    for metadata in (None, {"format": "pt"}):
+        safetensors.save_file({"output.bias": np.zeros(3)}, path, metadata)
+        assert error_of(path) == "metadata: missing; expected a file from `captioner export`"
+    for text in ("", "[]", "{", "[" * 100_000, '{"format_version": ' + "9" * 5000 + "}"):
+        safetensors.save_file({"output.bias": np.zeros(3)}, path, {"captioner": text})
+        assert error_of(path).startswith("metadata: ")
 
 
 def test_damaged_files(content: Content, path: Path) -> None:
@@ -146,20 +140,6 @@ def test_damaged_files(content: Content, path: Path) -> None:
     for length in (0, 1, 8, 20, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         assert error_of(path)
-
-
-@given(data=st.data())
-def test_any_change_is_read_or_reported(
-    data: st.DataObject, content: Content, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "changed"
-    write(path, *content)
-    whole = bytearray(path.read_bytes())
-    for _ in range(data.draw(st.integers(1, 3))):
-        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(whole)
-    with contextlib.suppress(DataError):  # anything else is a failure
-        read_model(path)
 
 
 def test_other_files(path: Path) -> None:
@@ -172,12 +152,9 @@ def test_other_files(path: Path) -> None:
         assert error_of(path) == "expected a safetensors file from `captioner export`, got another file"
 
 
-def test_a_header_that_is_larger_than_the_file(path: Path) -> None:
+def test_a_header_or_a_file_that_is_too_large(path: Path) -> None:
     path.write_bytes((1 << 40).to_bytes(8, "little") + b"{" + b" " * 100)
     assert error_of(path).startswith("damaged, or not a safetensors file: ")
-
-
-def test_a_file_that_is_larger_than_the_limit(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate((8 << 30) + 1)  # sparse
     assert error_of(path) == "expected a file of at most 8589934592 bytes, got 8589934593"
