@@ -33,7 +33,7 @@ SYNTAX = re.compile(r"([\\`*_\[\]|~$])")
 
 
 def model_card(facts: CardFacts) -> str:
-    """Write the card of a model."""
+    """Write the card of a model. A section is a sequence of paragraphs, tables and code blocks."""
     sections = {
         f"# {facts.name}": _summary(facts),
         "## Use": _use(facts),
@@ -44,8 +44,8 @@ def model_card(facts: CardFacts) -> str:
         "## How it was made": _training(facts),
         "## Reproduce": _reproduce(facts),
     }
-    lines = [line for title, content in sections.items() for line in ("", title, "", *content)]
-    return front_matter(facts) + "\n".join(lines) + "\n"
+    blocks = [block for title, content in sections.items() for block in (title, *content)]
+    return front_matter(facts) + "\n" + "\n\n".join(blocks) + "\n"
 
 
 def front_matter(facts: CardFacts) -> str:
@@ -91,38 +91,33 @@ def _use(facts: CardFacts) -> Iterator[str]:
     name = facts.name if facts.version is not None else f"runs/{facts.name}"
     install = "pip install .  # in the folder of the package\n" if facts.version is not None else ""
     if parse_identity(facts.model.meta.encoder) is None:
-        yield from code("console", f"{install}captioner sample {name} --features new.h5")
-        yield ""
+        yield code("console", f"{install}captioner sample {name} --features new.h5")
         yield "captioner cannot compute these image features: the model captions files of features, not photographs."
         return
-    yield from code("console", f"{install}captioner sample {name} photo.jpg")
-    yield ""
-    yield from code("python", f'import captioner\n\nprint(captioner.load("{name}").caption("photo.jpg").text)')
+    yield code("console", f"{install}captioner sample {name} photo.jpg")
+    yield code("python", f'import captioner\n\nprint(captioner.load("{name}").caption("photo.jpg").text)')
 
 
 def _model(facts: CardFacts) -> Iterator[str]:
     properties = model_properties(facts.model, is_packaged=facts.version is not None)
     values = {name: escaped(value, LINE) for name, value in properties.items()}
-    yield from table(("property", "value"), values.items())
+    yield table(("property", "value"), values.items())
 
 
 def _data(facts: CardFacts) -> Iterator[str]:
     options = facts.options
     name = "" if options.dataset is None else f" Name: {escaped(options.dataset, LINE)}."
     yield f"{SOURCES[facts.model.config.data.source]}.{name}"
-    yield ""
     if options.data_terms is not None:
         yield f"Terms: {escaped(options.data_terms)}"
     else:
         yield "Terms: not stated. Ask the author of the model before you use it for more than tests."
     if facts.base_models:
         named = (f"{escaped(base.name)} (license: {escaped(base.license)})" for base in facts.base_models)
-        yield ""
         yield (
             f"Fine-tuned, directly or through other models, from: {', '.join(named)}. The terms of every model named "
             "here, and of its training data, apply too."
         )
-    yield ""
     yield "The model contains the words of the training captions, but no images and no captions."
 
 
@@ -135,12 +130,10 @@ def _scores(facts: CardFacts) -> Iterator[str]:
         yield "Not measured."
     if not facts.scores:
         return
-    yield ""
     columns = [f"{escaped(split.split, LINE)} ({split.images:,} images)" for split in facts.scores]
     rows = [(title, *(_score(split, key) for split in facts.scores)) for key, title in SCORES.items()]
     statistics = statistic_rows([split.statistics for split in facts.scores])
-    yield from table(("", *columns), [*rows, *((title, *cells) for title, cells in statistics.values())])
-    yield ""
+    yield table(("", *columns), [*rows, *((title, *cells) for title, cells in statistics.values())])
     yield "Scores are multiplied by 100, with 95 % bootstrap confidence intervals over the images."
 
 
@@ -152,48 +145,48 @@ def _limits(facts: CardFacts) -> Iterator[str]:
     config = facts.model.config
     words = len(facts.model.vocab) - len(SPECIAL)
     if config.data.source == "scenes":
-        yield "- The captions describe generated scenes of coloured shapes. They do not describe photographs."
+        limits = ["The captions describe generated scenes of coloured shapes. They do not describe photographs."]
     else:
-        yield "- Photographs unlike the training images get captions of what is in the training images."
-        yield "- Objects may be invented or missed; numbers, colours, positions and actions are often wrong."
-        yield "- Captions reproduce biases of the training captions about people, such as gender and age."
-    yield f"- The vocabulary has {words:,} words. The model writes no other words, and does not read text in images."
-    yield "- The log-probability of a caption does not measure its truth. Do not rely on captions for safety."
+        limits = [
+            "Photographs unlike the training images get captions of what is in the training images.",
+            "Objects may be invented or missed; numbers, colours, positions and actions are often wrong.",
+            "Captions reproduce biases of the training captions about people, such as gender and age.",
+        ]
+    limits += [
+        f"The vocabulary has {words:,} words. The model writes no other words, and does not read text in images.",
+        "The log-probability of a caption does not measure its truth. Do not rely on captions for safety.",
+    ]
+    yield "\n".join(f"- {limit}" for limit in limits)
     worst = [pair for split in facts.scores for pair in split.worst][:MAX_WORST]
     if worst:
-        yield ""
         yield "The captions with the lowest CIDEr-D:"
-        yield ""
-        yield from table(("caption", "a reference"), ([escaped(text, LINE) for text in pair] for pair in worst))
+        yield table(("caption", "a reference"), ([escaped(text, LINE) for text in pair] for pair in worst))
 
 
 def _training(facts: CardFacts) -> Iterator[str]:
     model = facts.model
     versions = describe_versions(facts.summary, model.meta.environment)
-    yield f"Trained for {model.meta.step:,} steps with {escaped(versions)}."
+    lines = [f"Trained for {model.meta.step:,} steps with {escaped(versions)}."]
     if facts.is_distilled:
-        yield "The model is distilled: it was trained on captions that other models, its teachers, wrote."
+        lines.append("The model is distilled: it was trained on captions that other models, its teachers, wrote.")
     if facts.teachers:
-        yield f"The training captions were written by teachers: {', '.join(map(escaped, facts.teachers))}."
+        lines.append(f"The training captions were written by teachers: {', '.join(map(escaped, facts.teachers))}.")
     if model.config.train.init_from is not None:
-        yield "The initial parameters are those of another model (`train.init_from`)."
+        lines.append("The initial parameters are those of another model (`train.init_from`).")
     if facts.version is not None:
-        yield f"Packaged with captioner {captioner.__version__}, as version {facts.version}."
-    differences = config_differences(model.config)
-    yield ""
-    if not differences:
+        lines.append(f"Packaged with captioner {captioner.__version__}, as version {facts.version}.")
+    yield "\n".join(lines)
+    if differences := config_differences(model.config):
+        yield "Options that differ from the defaults:"
+        yield code("yaml", differences)
+    else:
         yield "All options have their defaults."
-        return
-    yield "Options that differ from the defaults:"
-    yield ""
-    yield from code("yaml", differences)
 
 
 def _reproduce(facts: CardFacts) -> Iterator[str]:
     if facts.commands is not None:
         yield "The commands that made the model:"
-        yield ""
-        yield from code("console", facts.commands)
+        yield code("console", facts.commands)
         return
     if facts.is_distilled:
         yield "Not stated. `captioner distill` trains a student on the captions of its teachers."
@@ -211,8 +204,7 @@ def _reproduce(facts: CardFacts) -> Iterator[str]:
     else:
         lines.append(f"captioner card {run} --scores scores.json")
     yield f"Save the options above as `config.yaml`.{' DATA is the data set.' if data else ''}"
-    yield ""
-    yield from code("console", "\n".join(lines))
+    yield code("console", "\n".join(lines))
 
 
 def escaped(text: object, limit: int = TEXT) -> str:
@@ -221,13 +213,13 @@ def escaped(text: object, limit: int = TEXT) -> str:
     return html.escape(SYNTAX.sub(r"\\\1", line), quote=False)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a table; the cells are Markdown."""
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; the cells are Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
-def code(language: str, text: str) -> list[str]:
-    """Return the lines of a code block, whose fence is longer than all fences in the text."""
+def code(language: str, text: str) -> str:
+    """Return a code block, whose fence is longer than all fences in the text."""
     longest = max(map(len, re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return [f"{fence}{language}", *text.splitlines(), fence]
+    return "\n".join((f"{fence}{language}", *text.splitlines(), fence))

@@ -242,4 +242,4 @@ def test_an_escaped_text_is_one_line_without_markdown(text: str) -> None:
 
 
 def test_tables() -> None:
-    assert table(("a", "b"), [("1", "2")]) == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
+    assert table(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
