@@ -64,7 +64,7 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     issues, contents = use_case.check(sources, lists, prepare_config(values))
     for issue in issues:
         output.problem(issue)
-    _print_summary(contents, " ".join(sources), as_json)
+    print_summary(contents, " ".join(sources), as_json)
     return 1 if issues else 0
 
 
@@ -89,7 +89,7 @@ def summary(source: str | None, config_file: Path | None, overrides: tuple[str, 
     from captioner.preparation import inspect_data as use_case
 
     contents = use_case.summarize_corpus(_open(source, config_file, overrides, regions=True))
-    _print_summary(contents, source or "data set of the config", as_json)
+    print_summary(contents, source or "data set of the config", as_json)
 
 
 @data.command(
@@ -158,7 +158,8 @@ def show(
             output.result("", " ".join(reference.split()))
 
 
-def _print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
+def print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
+    """Print the summary of the data set `name` as text or JSON."""
     if as_json:
         output.record(contents)
         return

@@ -39,14 +39,7 @@ Examples:
 """
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option(
-    "--output",
-    "file",
-    type=PATH,
-    required=True,
-    metavar="FILE",
-    help="Write the data set to FILE.",
-)
+@click.option("--output", "file", type=PATH, required=True, metavar="FILE", help="Write the data set to FILE.")
 @prepare_options
 @list_option
 @encoder_options
@@ -55,16 +48,9 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing data set.")
 def prepare(
-    sources: tuple[str, ...],
-    file: Path,
-    lists: tuple[str, ...],
-    encoder_option: dict[str, str],
-    mpi: bool,
-    strict: bool,
-    as_json: bool,
-    overwrite: bool,
-    **values: Any,
-) -> int:
+    sources: tuple[str, ...], file: Path, lists: tuple[str, ...], encoder_option: dict[str, str], mpi: bool,
+    strict: bool, as_json: bool, overwrite: bool, **values: Any,
+) -> int:  # fmt: skip
     """Build a data set from photographs and captions.
 
     SOURCE is a table (CSV or TSV with a header, JSON lines, Flickr8k's token.txt), Karpathy's dataset.json or COCO's
@@ -77,43 +63,33 @@ def prepare(
 
     With --mpi, several processes share the photographs: mpiexec -n 4 captioner prepare --mpi.
     """
-    from captioner.preparation.prepare import prepare as use_case
+    from captioner.preparation import prepare as preparation
 
     options = prepare_config(values)
     with sharing_photographs(mpi) as ranks:
         warn_of_oversubscription(ranks, options.threads, "--threads ")
-        events = use_case(
-            sources,
-            file,
-            options,
-            lists=lists,
-            encoder_options=encoder_option,
-            strict=strict,
-            overwrite=overwrite,
+        events = preparation.prepare(
+            sources, file, options, lists=lists, encoder_options=encoder_option, strict=strict, overwrite=overwrite,
             ranks=ranks,
-        )
+        )  # fmt: skip
         code = 0
         if ranks.rank == 0:
-            code = _report(show(events), options, file, as_json)
+            code = _report(show(events), options, as_json)
         else:
             list(events)  # there are none: rank 0 has them all
         return ranks.from_rank_0(code)
 
 
-def _report(prepared: Prepared, options: Prepare, file: Path, as_json: bool) -> int:
+def _report(prepared: Prepared, options: Prepare, as_json: bool) -> int:
     """Print the summary of a preparation, and return the exit code."""
-    from captioner.cli.data import summary_lines
+    from captioner.cli.data import print_summary
 
-    counts = prepared.summary["counts"]
-    if as_json:
-        output.record(prepared.summary)
-    else:
-        for line in summary_lines(prepared.summary, str(file)):
-            output.result(line)
+    print_summary(prepared.summary, str(prepared.path), as_json)
     if options.encoder == "scenes":
         output.problem(SCENES)
     if not as_json:
         output.note(*_next_command(prepared))
+    counts = prepared.summary["counts"]
     return 1 if counts["missing"] or counts["unreadable"] else 0
 
 

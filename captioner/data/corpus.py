@@ -159,11 +159,10 @@ def validate(corpus: Corpus, where: str) -> Corpus:
     Raises: DataError that names the split, the array and the first bad row.
     """
     widths = {name: split.features.shape[1:] for name, split in corpus.splits.items()}
-    if len(set(widths.values())) > 1:
-        raise DataError(f"{where}: expected one feature dimension in all splits, got {widths}; use one encoder")
     grids = {name: None if s.regions is None else s.regions.shape[1:] for name, s in corpus.splits.items()}
-    if len(set(grids.values())) > 1:
-        raise DataError(f"{where}: expected one shape of regions in all splits, got {grids}; use one encoder")
+    for what, shapes in (("feature dimension", widths), ("shape of regions", grids)):
+        if len(set(shapes.values())) > 1:
+            raise DataError(f"{where}: expected one {what} in all splits, got {shapes}; use one encoder")
     for name, split in corpus.splits.items():
         check_captions(split.captions, corpus.vocab, f"{where}: {name} captions")
         check_image_idxs(split, f"{where}: {name}")

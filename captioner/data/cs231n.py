@@ -84,10 +84,7 @@ def read_vocab(path: Path) -> Vocab:
     for i, word in enumerate(words):
         if not _is_word(word):
             raise DataError(f"{path}: idx_to_word[{i}]: expected a word without spaces, got {quoted(word)}")
-    try:
-        vocab = Vocab(words)
-    except DataError as problem:
-        raise DataError(f"{path}: {problem}") from problem
+    vocab = Vocab.read(words, path)
     _check_inverse(content.get("word_to_idx", vocab.word_to_idx), vocab, path)
     return vocab
 

@@ -29,16 +29,9 @@ class ChunkedFeatures:
 
     def __init__(self, stored: CheckedDataset) -> None:
         self._stored = stored
-        self._numbers = np.arange(stored.values.shape[0])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        shape: tuple[int, ...] = self._stored.values.shape
-        return shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._stored.dtype
+        self.shape: tuple[int, ...] = stored.values.shape
+        self.dtype = stored.dtype
+        self._numbers = np.arange(self.shape[0])
 
     def __getitem__(self, rows: Any, /) -> Array:
         wanted = np.asarray(self._numbers[rows])
@@ -97,13 +90,9 @@ class SelectedFeatures:
     """
 
     def __init__(self, features: Features, rows: Array, dtype: np.dtype[Any] | None = None) -> None:
-        self._features = features
-        self._rows = rows
+        self._features, self._rows = features, rows
+        self.shape = len(rows), *features.shape[1:]
         self.dtype = dtype or features.dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return len(self._rows), *self._features.shape[1:]
 
     def __getitem__(self, rows: Any, /) -> Array:
         values = self._features[self._rows[rows]]

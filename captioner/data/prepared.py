@@ -56,7 +56,7 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
     path, splits = Path(root or "."), dict[str, Split]()
     with _verified(path) as file:
         meta = _meta(file)
-        vocab = _vocabulary(file)
+        vocab = Vocab.read(_texts(file, "vocabulary"), path)
         for name in meta["splits"]:
             splits[name] = split = _read_split(file, name, memory_mib, regions and meta.get("regions", False))
             memory_mib = max(0, memory_mib - memory_of(split.features, split.regions))
@@ -105,7 +105,7 @@ def _write_and_verify(temporary: Path, path: Path, corpus: Corpus, meta: Mapping
         with new_file(target, corpus.splits, userblock=SIZE) as file:
             writer = VerifyingWriter(file)
             writer.add("meta", np.array(json.dumps(meta, allow_nan=False).encode()))
-            writer.add("vocabulary", _bytes(corpus.vocab.words, f"{path}: vocabulary"))
+            writer.add("vocabulary", np.array(check_texts(corpus.vocab.words, f"{path}: vocabulary")))
             for name, split in corpus.splits.items():
                 _write_split(writer, name, split, corpus.vocab, f"{path}: {name}")
         _seal(target)
@@ -130,9 +130,9 @@ def check_names(splits: Sequence[Any], where: str) -> None:
 def _write_split(writer: VerifyingWriter, name: str, split: Split, vocab: Vocab, where: str) -> None:
     writer.add(f"{name}/captions", np.asarray(split.captions, np.int32))
     writer.add(f"{name}/image_idxs", np.asarray(split.image_idxs, np.int32))
-    writer.add(f"{name}/images", _bytes(split.image_ids, f"{where} images"))
+    writer.add(f"{name}/images", np.array(check_texts(split.image_ids, f"{where} images")))
     texts = split.texts or [" ".join(vocab.decode(row.tolist())) for row in split.captions]
-    writer.add(f"{name}/texts", _bytes(texts, f"{where} texts"))
+    writer.add(f"{name}/texts", np.array(check_texts(texts, f"{where} texts")))
     writer.add_rows(f"{name}/features", split.features)
     if split.regions is not None:
         writer.add_rows(f"{name}/regions", split.regions)
@@ -159,14 +159,6 @@ def _read_split(file: _Verified, name: str, memory_mib: int, regions: bool) -> S
     )
 
 
-def _vocabulary(file: _Verified) -> Vocab:
-    words = _texts(file, "vocabulary")
-    try:
-        return Vocab(words)
-    except DataError as problem:
-        raise DataError(f"{file.path}: {problem}") from problem
-
-
 def _integers(file: _Verified, name: str, ndim: int) -> Array:
     values = _read_limited(file, name, "iu", ndim)
     if values.dtype != np.int32:  # a cast from a wider type could overflow silently
@@ -186,10 +178,6 @@ def _read_limited(file: _Verified, name: str, numbers: str, ndim: int) -> Array:
     return stored[()]
 
 
-def _bytes(texts: Sequence[str], where: str) -> Array:
-    return np.array(check_texts(texts, where))
-
-
 def check_texts(texts: Sequence[str], where: str) -> list[bytes]:
     """Encode texts as UTF-8. Raises: DataError when they exceed the size limit, each padded to the longest."""
     encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
@@ -206,23 +194,17 @@ KINDS = {"f": "f", "i": "iu", "u": "iu", "S": "S"}
 BLOCK = 1 << 24
 
 
-class _Fingerprint(NamedTuple):
-    dtype: np.dtype[np.generic]
-    shape: tuple[int, ...]
-    digest: str
-
-
 class VerifyingWriter:
     """Writer of arrays into an open HDF5 file that keeps the dtype, shape and SHA-256 of each array in memory."""
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
-        self._arrays: dict[str, _Fingerprint] = {}
+        self._arrays: dict[str, tuple[np.dtype[Any], tuple[int, ...], str]] = {}
 
     def add(self, name: str, array: Array) -> None:
         """Write an array."""
         self._file[name] = array
-        self._arrays[name] = _Fingerprint(array.dtype, array.shape, _digest([array]))
+        self._arrays[name] = array.dtype, array.shape, _digest([array])
 
     def add_rows(self, name: str, features: Features) -> None:
         """Write features or regions by blocks of rows.
@@ -238,17 +220,14 @@ class VerifyingWriter:
                 stored[first : first + len(block)] = block
                 yield block
 
-        digest = _digest(written())
-        self._arrays[name] = _Fingerprint(dtype, stored.shape, digest)
+        self._arrays[name] = dtype, stored.shape, _digest(written())
 
     def difference(self, path: Path, descriptor: int) -> str:
         """Read back the file at `descriptor`; return its first difference from the written arrays, or "" if none."""
         for name, (dtype, shape, digest) in self._arrays.items():
             try:
                 stored = open_dataset(path, name, numbers=KINDS[dtype.kind], ndim=len(shape), descriptor=descriptor)
-                expected, got = (
-                    f"{kind} {size}" for kind, size in ((dtype, shape), (stored.dtype, stored.values.shape))
-                )
+                expected, got = f"{dtype} {shape}", f"{stored.dtype} {stored.values.shape}"
                 if expected != got:
                     return f"dataset {name!r}: expected {expected}, got {got}"
                 if _digest(_blocks(stored)) != digest:

@@ -43,6 +43,14 @@ class Vocab:
         return hash(self.words)
 
     @classmethod
+    def read(cls, words: Iterable[str], where: object) -> Vocab:
+        """Return the vocabulary of words from a file, which a DataError names."""
+        try:
+            return cls(words)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+
+    @classmethod
     def build(cls, captions: Iterable[Sequence[str]], min_count: int = 1, max_words: int | None = None) -> Vocab:
         """Build a vocabulary from tokenized captions: special tokens, then words by descending count and code point.
 

@@ -19,7 +19,9 @@ from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.prepared import SEAL
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
+from captioner.images import open_encoder
 from captioner.images.feature_store import FeatureStore, is_feature_store
+from captioner.images.recipe import without_file_name
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import find_all, locate_photos
 from captioner.storage.files import regular_file
@@ -110,16 +112,15 @@ def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | 
             f"{path}: row {row}: expected one image, got {count} ({names:.80}); prepare each caption file separately"
         )
     identity = f"features:{path.name},sha256={sha256_of(path)}"
-    if job.options.encoder is not None:
-        from captioner.images import open_encoder
-
-        encoder = open_encoder(job.options.encoder, job.encoder_options)
-        if job.options.regions and encoder.regions is None:
-            raise UsageError(f"--regions: encoder {job.options.encoder} has no regions; omit --regions")
-        _compare(encoder, features, regions, rows, job.folder, path)
-        identity = encoder.identity
-    dtype = np.dtype(job.options.dtype)
-    return ImageFeatures(features, rows, identity, dtype, len(job.images) - len(rows), regions)
+    missing = len(job.images) - len(rows)
+    stored = ImageFeatures(features, rows, identity, np.dtype(job.options.dtype), missing, regions)
+    if job.options.encoder is None:
+        return stored
+    encoder = open_encoder(job.options.encoder, job.encoder_options)
+    if job.options.regions and encoder.regions is None:
+        raise UsageError(f"--regions: encoder {job.options.encoder} has no regions; omit --regions")
+    _compare(encoder, stored, job.folder, path)
+    return stored._replace(encoder=encoder.identity)
 
 
 def encode_images(
@@ -129,15 +130,10 @@ def encode_images(
 
     The other ranks encode their share in `encode_share`.
     """
-    from captioner.images import open_encoder
-    from captioner.images.recipe import without_file_name
-
-    encoder = open_encoder(job.options.encoder or ENCODER, job.encoder_options)
-    regions = job.options.regions
+    recipe, regions = job.options.encoder or ENCODER, job.options.regions
+    encoder = open_encoder(recipe, job.encoder_options)
     if regions and encoder.regions is None:
-        raise UsageError(
-            f"--regions: encoder {job.options.encoder or ENCODER} has no regions; use {ENCODER}, or omit --regions"
-        )
+        raise UsageError(f"--regions: encoder {recipe} has no regions; use {ENCODER}, or omit --regions")
     photos, missing = locate_photos(job.folder, [record.image for record in job.images])
     for error in missing.values():
         yield job.leave_out(error)
@@ -172,8 +168,6 @@ def encode_share(options: Prepare, encoder_options: Mapping[str, str], ranks: Ra
 
     Raises: OtherRankError, if rank 0 fails, also if it fails before it has photographs to encode.
     """
-    from captioner.images import open_encoder
-
     known = ranks.from_rank_0(list[bytes]())
     for _ in _share(ranks, open_encoder(options.encoder or ENCODER, encoder_options), options, known):
         raise AssertionError("rank 0 alone has the features")
@@ -184,7 +178,6 @@ def _share(
 ) -> Generator[Encoded | DataError, None, None]:
     """Encode photographs of rank 0 on all ranks, as `encode_photos`. Raises: UsageError, if the ranks differ."""
     from captioner.images.encoders import encode_photos  # needs Pillow; open_encoder reports a missing one
-    from captioner.images.recipe import without_file_name
 
     identity = without_file_name(encoder.identity)
     check_same(ranks, {"encoder": identity, "regions": options.regions, "version": captioner.__version__})
@@ -211,33 +204,28 @@ def remove_obsolete_store(store: Path, output: Path) -> bool:
     return True
 
 
-def _compare(
-    encoder: Encoder, features: Features, regions: Features | None, rows: Mapping[str, int], folder: Path, path: Path
-) -> None:
-    """Compare a sample of features and regions with those of the encoder. Raises: DataError when they differ."""
+def _compare(encoder: Encoder, stored: ImageFeatures, folder: Path, path: Path) -> None:
+    """Compare a sample of stored features and regions with the encoder's. Raises: DataError when they differ."""
     from captioner.images.encoders import encode_photos
 
+    features, regions, per_image = stored.features, stored.regions, f"per image for {encoder.identity}"
     if features.shape[1] != encoder.width:
-        raise DataError(
-            f"{path}: expected {encoder.width} features per image for {encoder.identity}, got {features.shape[1]}"
-        )
+        raise DataError(f"{path}: expected {encoder.width} features {per_image}, got {features.shape[1]}")
     if regions is not None and regions.shape[1:] != encoder.regions:
-        raise DataError(
-            f"{path}: expected regions {encoder.regions} per image for {encoder.identity}, got {regions.shape[1:]}"
-        )
-    names = dict(islice(((path, name) for name, path in find_all(folder, list(rows)).items() if path), COMPARED))
+        raise DataError(f"{path}: expected regions {encoder.regions} {per_image}, got {regions.shape[1:]}")
+    names = dict(islice(((path, name) for name, path in find_all(folder, list(stored.rows)).items() if path), COMPARED))
     for encoded in encode_photos(encoder, names, regions=regions is not None):
         if isinstance(encoded, DataError):
             continue
-        row = rows[names[encoded.path]]
-        for name, stored, computed in (("features", features, encoded.features), ("regions", regions, encoded.regions)):
-            if stored is None or computed is None:
+        row = stored.rows[names[encoded.path]]
+        for what, values, computed in (("features", features, encoded.features), ("regions", regions, encoded.regions)):
+            if values is None or computed is None:
                 continue
-            expected = stored[row].astype(np.float64)
+            expected = values[row].astype(np.float64)
             error = float(np.linalg.norm(expected - computed)) / max(float(np.linalg.norm(computed)), 1e-30)
             if error > TOLERANCE:
                 raise DataError(
-                    f"{path}: expected the {name} of {encoder.identity}, got a relative error of {error:.1%} for "
+                    f"{path}: expected the {what} of {encoder.identity}, got a relative error of {error:.1%} for "
                     f"{encoded.path.name}; name the encoder of the features with --encoder"
                 )
 

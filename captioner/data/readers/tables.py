@@ -69,7 +69,7 @@ def json_entry(line: str, content: object, columns: Columns) -> Iterator[Caption
     if not isinstance(content, dict):
         yield Issue(line, f"expected an object with {columns.image} and {columns.caption}, got {quoted(content)}")
         return
-    values = {key: content.get(column) for column, key in _keys(columns)}
+    values = {key: content.get(column) for key, column in columns._asdict().items()}
     captions = values["caption"]
     for caption in captions if isinstance(captions, list) and captions else [captions]:
         yield _record(line, {**values, "caption": caption})
@@ -82,17 +82,13 @@ FORMATS: dict[str, Callable[[str, str, Columns], Iterator[CaptionRecord | Issue]
 }
 
 
-def _keys(columns: Columns) -> tuple[tuple[str, str], ...]:
-    return (columns.image, "image"), (columns.caption, "caption"), (columns.split, "split")
-
-
 def _column_indices(line: str, names: list[str], header: str, columns: Columns) -> dict[str, int]:
     """Find the columns in the header; case is ignored unless two columns differ only by case.
 
     Raises: DataError for a duplicate or missing column; the split column is optional unless its name is configured.
     """
     places: dict[str, int] = {}
-    for column, key in _keys(columns):
+    for key, column in columns._asdict().items():
         matches = [place for place, name in enumerate(names) if name == column]
         matches = matches or [place for place, name in enumerate(names) if name.lower() == column.lower()]
         if len(matches) > 1:
