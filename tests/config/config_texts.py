@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from captioner.config.checks import CONSTRAINTS
 from captioner.config.options import Config
-from captioner.config.schema import Option, build, options
+from captioner.config.schema import OPTIONS, Option, build
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
 
@@ -45,18 +45,18 @@ def values(option: Option) -> st.SearchStrategy[Any]:
         str: names,
         Path: lambda: names().map(lambda name: Path("/", name)),
     }
-    one = st.sampled_from(option.choices) if option.choices else of_kind[option.kind]()
-    return st.none() | one if option.nullable else one
+    strategy = st.sampled_from(option.choices) if option.choices else of_kind[option.kind]()
+    return st.none() | strategy if option.nullable else strategy
 
 
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
     """Configs with random values of some options, without violated constraints."""
-    some = draw(st.lists(st.sampled_from(options()), unique=True))
-    config: Config = build({option.path: draw(values(option)) for option in some})
-    fixes = {option.path: option.default for option in options()} | {"data.root": Path("/x")}
+    paths = draw(st.lists(st.sampled_from([*OPTIONS]), unique=True))
+    config: Config = build({path: draw(values(OPTIONS[path])) for path in paths})
+    fixes = {path: option.default for path, option in OPTIONS.items()} | {"data.root": Path("/x")}
     for constraint in CONSTRAINTS:
         if not constraint.holds(config):
-            current = {option.path: attrgetter(option.path)(config) for option in options()}
+            current = {path: attrgetter(path)(config) for path in OPTIONS}
             config = build(current | {constraint.option: fixes[constraint.option]})
     return config

@@ -53,9 +53,11 @@ def test_a_satisfied_constraint_reports_nothing(overrides: list[str]) -> None:
     parse("", "", overrides)
 
 
-def test_a_constraint_on_an_invalid_option_reports_nothing() -> None:
+def test_an_invalid_option_is_the_only_problem() -> None:
     (problem,) = problems("train: {schedule: exponentail, lr_decay: 0.5}")
     assert "did you mean exponential?" in problem
+    (problem,) = problems("", "train.update_rule=sgdm", "train.momentum=0.5")
+    assert "sgd_momentum" in problem
 
 
 @pytest.mark.parametrize(
@@ -72,10 +74,10 @@ def test_an_override_resets_decoding_options_without_effect(overrides: list[str]
 
 
 def test_only_decoding_options_of_the_file_are_reset() -> None:
-    with pytest.raises(ConfigError, match=r"decode\.beam_width: has no effect without decode.method beam"):
-        parse("decode: {beam_width: 5}", "my.yaml", ["decode.method=sampling", "decode.beam_width=4"])
-    with pytest.raises(ConfigError, match=r"train\.weight_decay: has no effect"):
-        parse("train: {update_rule: adamw, weight_decay: 0.1}", "my.yaml", ["train.update_rule=adam"])
+    (problem,) = problems("decode: {beam_width: 5}", "decode.method=sampling", "decode.beam_width=4")
+    assert "decode.beam_width: has no effect without decode.method beam" in problem
+    (problem,) = problems("train: {update_rule: adamw, weight_decay: 0.1}", "train.update_rule=adam")
+    assert "train.weight_decay: has no effect" in problem
 
 
 def test_the_tables_name_options_and_sections() -> None:
@@ -95,12 +97,9 @@ def test_what_a_command_does_not_use_is_reported(command: str) -> None:
     check_used([f"{path}=1" for path in OPTIONS if path not in unused], command)
 
 
-@pytest.mark.parametrize("command", ["train", "config show", "config check"])
-def test_other_commands_use_every_option(command: str) -> None:
-    check_used([f"{path}=1" for path in OPTIONS], command)
-
-
-def test_unknown_options_are_left_to_the_parser() -> None:
+def test_other_commands_use_every_option_and_unknown_ones_are_left_to_the_parser() -> None:
+    for command in ("train", "config show", "config check"):
+        check_used([f"{path}=1" for path in OPTIONS], command)
     check_used(["no", "model.hiden_dim=3", ""], "sample")
 
 
@@ -116,27 +115,14 @@ def test_an_option_needs_its_other_option(path: str) -> None:
         if choice in values:
             parse("", "", wanted)
             continue
-        with pytest.raises(ConfigError) as caught:
-            parse("", "", wanted)
-        (problem,) = caught.value.problems
+        (problem,) = problems("", *wanted)
         assert problem.startswith(f"-o {path}={value}: {path}: has no effect with {other} {choice}, only with ")
 
 
-def test_the_default_value_is_accepted() -> None:
-    config = parse("", "", ["train.momentum=0.9", "model.cell=rnn", "model.forget_bias=0", "data.root=null"])
-    assert config.train.momentum == 0.9
-
-
-def test_a_file_may_have_options_without_effect() -> None:
+def test_the_default_value_or_a_file_may_have_options_without_effect() -> None:
+    parse("", "", ["train.momentum=0.9", "model.cell=rnn", "model.forget_bias=0", "data.root=null"])
     text = dump(Config()).replace("momentum: 0.9", "momentum: 0.5")
-    assert parse(text, "my.yaml").train.momentum == 0.5
     assert parse(text, "my.yaml", ["train.epochs=3"]).train.momentum == 0.5
-
-
-def test_an_invalid_other_option_is_the_only_problem() -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse("", "", ["train.update_rule=sgdm", "train.momentum=0.5"])
-    assert len(caught.value.problems) == 1
 
 
 def test_gradcheck_uses_every_option_that_changes_the_gradients() -> None:

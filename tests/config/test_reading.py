@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from config_texts import problems
+from config_texts import LOADERS, problems
 
 from captioner.config import yaml_io as configio
 from captioner.config.options import Config
@@ -14,6 +14,12 @@ from captioner.config.schema import Option, build, options
 from captioner.config.values import SYNONYMS, write
 from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, load, parse
 from captioner.errors import ConfigError
+
+
+@pytest.fixture(params=LOADERS, ids=lambda loader: loader.__name__)
+def either_loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both YAML parsers, one after the other."""
+    monkeypatch.setattr(configio, "LOADER", request.param)
 
 
 @pytest.mark.parametrize(
@@ -113,15 +119,9 @@ def test_a_synonym_is_answered_in_a_section_at_the_top_level_and_in_an_override(
     assert problems(text, f"{name}=1", f"train.{name}=1") == [f"{line}: {hint}" for line in lines]
 
 
-def test_an_override_is_shown_in_one_short_line() -> None:
-    (problem,) = problems("", "seed=\n\x1b[31m" + "9" * 5000)
-    assert problem.startswith("-o seed=\\n\\x1b[31m999")
-    assert len(problem) < 200
-
-
 def test_all_problems_are_reported_at_once_in_order() -> None:
-    found = problems("seed: x\nmodel: {cell: transformer}\ntrane: {}\n", "seed=y", "a=b", "data.source=cs231n")
-    assert [problem.split(": expected")[0].split(": unknown")[0] for problem in found] == [
+    lines = problems("seed: x\nmodel: {cell: transformer}\ntrane: {}\n", "seed=y", "a=b", "data.source=cs231n")
+    assert [problem.split(": expected")[0].split(": unknown")[0] for problem in lines] == [
         "my.yaml:1: seed",
         "my.yaml:2: model.cell",
         "my.yaml:3: trane",
@@ -131,10 +131,13 @@ def test_all_problems_are_reported_at_once_in_order() -> None:
     ]
 
 
-def test_the_number_of_reported_problems_is_limited() -> None:
-    found = problems("".join(f"a{i}: 1\n" for i in range(5000)))
-    assert len(found) == MAX_PROBLEMS + 1
-    assert found[-1] == "stopped after 50 problems; there may be more"
+def test_the_number_and_the_length_of_reported_problems_are_limited() -> None:
+    lines = problems("".join(f"a{i}: 1\n" for i in range(5000)))
+    assert len(lines) == MAX_PROBLEMS + 1
+    assert lines[-1] == "stopped after 50 problems; there may be more"
+    (problem,) = problems("", "seed=\n\x1b[31m" + "9" * 5000)
+    assert problem.startswith("-o seed=\\n\\x1b[31m999")
+    assert len(problem) < 200
 
 
 def file_problem(path: Path) -> str:
@@ -145,9 +148,10 @@ def file_problem(path: Path) -> str:
     return problem
 
 
-def test_without_a_file_the_defaults_are_used() -> None:
+def test_the_last_override_wins_over_earlier_ones_the_file_and_the_defaults() -> None:
     assert load(None) == Config()
     assert load(None, ["seed=3"]).seed == 3
+    assert parse("seed: 1", "my.yaml", ["seed=2", "seed=3"]).seed == 3
 
 
 def test_relative_paths_start_at_the_file_or_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,9 +159,8 @@ def test_relative_paths_start_at_the_file_or_current_folder(tmp_path: Path, monk
     (tmp_path / "configs/my.yaml").write_text("data: {root: ../coco}")
     monkeypatch.chdir(tmp_path)
     assert load(Path("configs/my.yaml")).data.root == tmp_path.resolve() / "coco"
-    assert (
-        load(Path("configs/my.yaml"), ["data.source=cs231n", "data.root=here"]).data.root == tmp_path.resolve() / "here"
-    )
+    moved = load(Path("configs/my.yaml"), ["data.source=cs231n", "data.root=here"])
+    assert moved.data.root == tmp_path.resolve() / "here"
 
 
 @pytest.mark.parametrize("data", [b"\xef\xbb\xbfseed: 3\n", b"seed: 3\r\n", b"seed: 3"])
@@ -217,10 +220,6 @@ def test_reads_options_of_every_depth_and_kind() -> None:
         "model.cell": "rnn",
     }
     assert config == build(expected)
-
-
-def test_the_last_override_wins_over_earlier_ones_and_the_text() -> None:
-    assert parse("seed: 1", "my.yaml", ["seed=2", "seed=3"]).seed == 3
 
 
 @pytest.mark.parametrize("option", options(), ids=lambda option: option.path)

@@ -18,27 +18,22 @@ from hypothesis import strategies as st
 
 from captioner.config.checks import CONSTRAINTS
 from captioner.config.options import Config, Prepare
-from captioner.config.schema import DRAFT, NOUNS, Option, build, json_schema, options, sections
+from captioner.config.schema import DRAFT, NOUNS, OPTIONS, Option, build, json_schema, options, sections
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import ConfigError
 from captioner.storage.strict_json import to_json
 
-TABLE = {option.path: option for option in options()}
 
-
-@pytest.mark.parametrize("option", options(), ids=TABLE)
-def test_every_option_is_complete(option: Option) -> None:
-    assert attrgetter(option.path)(Config()) == option.default
+@pytest.mark.parametrize("option", [*options(), *options(Prepare)], ids=lambda option: option.path)
+def test_every_option_is_complete_and_its_bounds_choices_and_null_are_checked(option: Option) -> None:
+    section = Config() if OPTIONS.get(option.path) == option else Prepare()
+    assert attrgetter(option.path)(section) == option.default
     assert option.admits(option.default)
     assert option.kind in NOUNS
     assert type(option.default) is (type(None) if option.default is None else option.kind)
+    assert option.bounds or option.kind not in (int, float)
     assert option.doc
-    assert "\n" not in option.doc
-    assert "#" not in option.doc
-
-
-@pytest.mark.parametrize("option", options(), ids=TABLE)
-def test_bounds_choices_and_null_are_checked(option: Option) -> None:
+    assert not {"\n", "#"} & {*option.doc}
     assert option.admits(None) == option.nullable == ("null" in option.expected())
     for bound in option.bounds:
         outside = bound.limit - 1 if bound.sign.startswith(">") else bound.limit + 1
@@ -49,21 +44,6 @@ def test_bounds_choices_and_null_are_checked(option: Option) -> None:
         assert option.admits(choice)
         assert choice in option.expected()
     assert not (option.choices and option.admits("gru2"))
-
-
-@pytest.mark.parametrize("option", options(Prepare), ids=lambda option: option.path)
-def test_every_option_of_prepare_has_a_default_bounds_and_documentation(option: Option) -> None:
-    assert option.admits(getattr(Prepare(), option.path))
-    assert getattr(Prepare(), option.path) == option.default
-    assert type(option.default) is (type(None) if option.nullable else option.kind)
-    assert option.bounds or option.kind not in (int, float)
-    assert option.doc
-    assert "\n" not in option.doc
-
-
-def test_a_number_has_a_bound() -> None:
-    unbounded = [option.path for option in options() if option.kind in (int, float) and not option.bounds]
-    assert unbounded == []
 
 
 @pytest.mark.parametrize(
@@ -81,14 +61,14 @@ def test_a_number_has_a_bound() -> None:
     ],
 )
 def test_valid_values_are_described(path: str, expected: str) -> None:
-    assert TABLE[path].expected() == expected
+    assert OPTIONS[path].expected() == expected
 
 
 def test_every_section_is_a_parent_of_options_and_has_a_docstring() -> None:
-    parents = {path[: path.rindex(".")] for path in TABLE if "." in path}
+    parents = {path[: path.rindex(".")] for path in OPTIONS if "." in path}
     assert parents | {"data"} == sections().keys()
     assert all(doc and "\n" not in doc for doc in sections().values())
-    assert not sections().keys() & TABLE.keys()
+    assert not sections().keys() & OPTIONS.keys()
 
 
 def test_one_line_adds_an_option() -> None:
@@ -102,23 +82,16 @@ def test_one_line_adds_an_option() -> None:
 
 
 def test_build_sets_values_and_keeps_the_other_defaults() -> None:
-    config = build({"seed": 3, "data.scenes.train": 5, "model.cell": "rnn", "data.root": Path("/x")})
-    assert (config.seed, config.data.scenes.train, config.model.cell) == (3, 5, "rnn")
-    expected = dataclasses.replace(
-        Config(),
-        seed=3,
-        model=dataclasses.replace(Config().model, cell="rnn"),
-        data=dataclasses.replace(
-            Config().data, root=Path("/x"), scenes=dataclasses.replace(Config().data.scenes, train=5)
-        ),
-    )
-    assert config == expected
+    values = {"seed": 3, "data.scenes.train": 5, "model.cell": "rnn", "data.root": Path("/x")}
+    config = build(values)
+    for path, option in OPTIONS.items():
+        assert attrgetter(path)(config) == values.get(path, option.default)
     assert build({}) == Config()
 
 
 def test_constraints_name_options_and_hold_for_the_defaults() -> None:
     for constraint in CONSTRAINTS:
-        assert {constraint.option, constraint.other} <= TABLE.keys()
+        assert {constraint.option, constraint.other} <= OPTIONS.keys()
         assert constraint.other in constraint.problem
         assert constraint.holds(Config())
 
@@ -164,7 +137,7 @@ def loads(document: Any) -> bool:
 def test_the_schema_is_valid_and_has_every_option() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == DRAFT
-    for path, option in TABLE.items():
+    for path, option in OPTIONS.items():
         schema = SCHEMA
         for name in path.split("."):
             assert schema["additionalProperties"] is False
@@ -189,31 +162,19 @@ def test_shipped_configs_validate(file: Path) -> None:
 def mistakes(option: Option) -> st.SearchStrategy[Any]:
     """Values that are wrong for an option."""
     wrong: list[Any] = [[1], {"a": 1}]
-    if option.kind is bool:
-        wrong += [1, "true"]
-    if option.kind in (int, float):
-        wrong += [
-            True,
-            "many",
-            *(bound.limit - 1 if bound.sign[0] == ">" else bound.limit + 1 for bound in option.bounds),
-        ]
-        wrong += [bound.limit for bound in option.bounds if not bound.sign.endswith("=")]
-    if option.kind is int:
-        wrong.append(2.5)
-    if option.choices:
-        wrong.append("gru2")
-    if option.kind in (str, Path):
-        wrong.append("")
-    if not option.nullable:
-        wrong.append(None)
+    wrong += {bool: [1, "true"], int: [True, "many", 2.5], float: [True, "many"]}.get(option.kind, [""])
+    wrong += [bound.limit - 1 if bound.sign[0] == ">" else bound.limit + 1 for bound in option.bounds]
+    wrong += [bound.limit for bound in option.bounds if not bound.sign.endswith("=")]
+    wrong += ["gru2"] if option.choices else []
+    wrong += [] if option.nullable else [None]
     return st.sampled_from(wrong)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_mistake_is_refused_by_both(data: st.DataObject) -> None:
-    path = data.draw(st.sampled_from(sorted(TABLE)))
-    document = nested({path: data.draw(mistakes(TABLE[path]))})
+    path = data.draw(st.sampled_from(sorted(OPTIONS)))
+    document = nested({path: data.draw(mistakes(OPTIONS[path]))})
     assert not loads(document)
     assert not VALIDATOR.is_valid(document)
 
@@ -226,18 +187,13 @@ def test_an_unknown_name_is_refused_by_both(section: str, name: str, value: Any)
     assert not VALIDATOR.is_valid(document)
 
 
-@pytest.mark.parametrize(
-    "document", [None, {}, {"train": None}, {"data": {"scenes": None}}, nested({"model.cell": "rnn"})]
-)
-def test_empty_files_and_sections_are_valid(document: Any) -> None:
-    assert loads(document)
-    VALIDATOR.validate(document)
-
-
-@pytest.mark.parametrize("document", [[], "lstm", {"train": []}, {"model": "lstm"}])
-def test_other_documents_are_refused_by_both(document: Any) -> None:
-    assert not loads(document)
-    assert not VALIDATOR.is_valid(document)
+def test_documents_that_both_accept_or_refuse() -> None:
+    for document in (None, {}, {"train": None}, {"data": {"scenes": None}}, nested({"model.cell": "rnn"})):
+        assert loads(document)
+        VALIDATOR.validate(document)
+    for document in ([], "lstm", {"train": []}, {"model": "lstm"}):
+        assert not loads(document)
+        assert not VALIDATOR.is_valid(document)
 
 
 def test_only_the_loader_checks_constraints_between_options() -> None:
