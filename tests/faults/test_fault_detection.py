@@ -56,7 +56,7 @@ def with_invalid_message(error: Exception) -> Exception:
 
 
 def test_a_decoder_that_raises_other_errors_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photographs, "decode", lambda *_: raising(ValueError("of a decoder"))())
+    monkeypatch.setattr(photographs, "decoded", lambda *_: raising(ValueError("of a decoder"))())
     assert photographs.decode_damaged(("PNG",), 0, 1).kind == "traceback"
 
 
