@@ -88,13 +88,6 @@ def graph(weights: Params, blocks: Sequence[int], side: int) -> bytes:
     last = convolve(x, "_conv_head", "_bn1")
     nodes.append(node("GlobalAveragePool", [last], "pooled"))
     nodes.append(node("Flatten", ["pooled"], "features"))
-    return model(
-        nodes,
-        arrays,
-        [value_info("image", ("N", 3, side, side))],
-        [
-            value_info("features", ("N", channels[last])),
-            value_info("regions", ("N", channels[x], "rows", "columns")),
-        ],
-        SETTINGS,
-    )
+    image, features = value_info("image", ("N", 3, side, side)), value_info("features", ("N", channels[last]))
+    regions = value_info("regions", ("N", channels[x], "rows", "columns"))
+    return model(nodes, arrays, [image], [features, regions], SETTINGS)

@@ -43,7 +43,8 @@ class Settings(NamedTuple):
     output: str
 
     def __str__(self) -> str:
-        mean, scale = ("/".join(map(_shortest, numbers)) for numbers in (self.mean, self.scale))
+        # 127.0 -> 127, without loss of digits, as the numbers are part of the identity
+        mean, scale = ("/".join(repr(x).removesuffix(".0") for x in numbers) for numbers in (self.mean, self.scale))
         return f"size={self.size},mean={mean},scale={scale},layout={self.layout},output={_quoted(self.output)}"
 
 
@@ -163,8 +164,7 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
         raise DataError(f"{name}: expected one input of floats (images, channels, height, width), got {got}")
     settings = {**session.get_modelmeta().custom_metadata_map, **options}
     shape = inputs[0].shape
-    detected = {3: "nhwc", 1: "nchw"}.get(3 if shape[3] == 3 else 1 if shape[1] == 3 else 0)
-    layout = settings.get("layout", detected)
+    layout = settings.get("layout", "nhwc" if shape[3] == 3 else "nchw" if shape[1] == 3 else None)
     if layout not in ("nchw", "nhwc"):
         raise UsageError(
             f"{name}: layout: expected nchw or nhwc, got {_line(layout)}; use --encoder-option layout=nchw"
@@ -209,11 +209,6 @@ def _numbers(name: str, key: str, text: str | None) -> tuple[float, ...]:
             f"got {_line(text)}; for torchvision models use {IMAGENET} with --encoder-option"
         )
     return numbers
-
-
-def _shortest(number: float) -> str:
-    """127.0 -> 127, without loss of digits, as the numbers are part of the identity."""
-    return repr(number).removesuffix(".0")
 
 
 def _quoted(name: str) -> str:

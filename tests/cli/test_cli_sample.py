@@ -179,7 +179,7 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[s
     Path("new/072.txt").write_text("existing")
     done = cli("sample", photo_run, "new", "--write-sidecar", ".txt")
     assert done.code == 0
-    assert done.err == ("captioner: 1 sidecar exists already, not replaced; --overwrite replaces existing files\n")
+    assert done.err == "captioner: 1 sidecar exists already, not replaced; --overwrite replaces existing files\n"
     assert by_image(done.out) == new_captions, "captions without a sidecar are printed too"
     for path, text in new_captions.items():
         expected = "existing" if "072" in path else f"{text}\n"
@@ -192,10 +192,8 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[s
     assert len(os.listdir("new")) == 10
     shutil.copy("new/070.png", "new/071.jpg")
     clash = cli("sample", photo_run, "new", "--write-sidecar", ".txt", "--overwrite")
-    assert clash.code == 1
-    assert clash.err == (
-        "captioner: new/071.txt: new/071.jpg and new/071.png have the same sidecar; rename one of the photographs\n"
-    )
+    assert (clash.code, clash.err.count("\n")) == (1, 1)
+    assert "new/071.jpg and new/071.png have the same sidecar" in clash.err
     assert Path("new/071.txt").read_text() == f"{new_captions['new/070.png']}\n"
 
 

@@ -103,10 +103,10 @@ def test_an_unknown_identity_is_none(identity: str) -> None:
 
 
 def test_file_names_do_not_distinguish_encoders() -> None:
-    one, other = (f"scenes-1+{ONNX.format(name)}:mirror+{ONNX.format(name * 2)}" for name in ("a.onnx", "b.onnx"))
-    assert same_encoder(one, other)
-    assert not same_encoder(one, other.replace("nhwc", "nchw"))
-    assert not same_encoder(one, other.replace(":mirror", ""))
+    first, other = (f"scenes-1+{ONNX.format(name)}:mirror+{ONNX.format(name * 2)}" for name in ("a.onnx", "b.onnx"))
+    assert same_encoder(first, other)
+    assert not same_encoder(first, other.replace("nhwc", "nchw"))
+    assert not same_encoder(first, other.replace(":mirror", ""))
     assert not same_encoder("scenes-1+efficientnet-lite0-1", "efficientnet-lite0-1+scenes-1")
     assert same_encoder("features:a+onnx:b,sha256=0f", "features:c,sha256=0f")
     assert without_file_name("efficientnet-lite0-1:mirror") == "efficientnet-lite0-1:mirror"
