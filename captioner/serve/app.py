@@ -156,11 +156,9 @@ def _values(result: CaptionResult) -> dict[str, Any]:
     """Return the values of the template for a captioned photograph."""
     attention = result.caption.attention
     return {
-        "caption": result.caption,
+        **result._asdict(),
         "total": sum(result.seconds.values()),
         "steps": [(STEPS[step], seconds) for step, seconds in result.seconds.items()],
-        "preview": result.preview,
-        "square": result.square,
         "is_small": result.preview.startswith("data:image/png"),
         "attention": None if attention is None else word_maps(attention),
         "grid": None if attention is None else attention.grid,

@@ -96,7 +96,6 @@ def test_another_data_set(cli: Callable[..., Any], tiny_run: Path, photo_run: Pa
     record = json.loads(cli("evaluate", tiny_run, "--data", data, "--split", "train", "--json").out)
     assert (record["images"], record["perplexity"], record["novel"], record["true"]) == (6, None, None, None)
     alone = json.loads(cli("evaluate", photo_run, "--json").out)
-    assert json.loads(cli("evaluate", photo_run, "--data", data, "--json").out) == alone
     (other,) = json.loads(cli("evaluate", tiny_run, photo_run, "--data", data, "--json").out)["others"].values()
     assert {name: other[name] for name in NAMES} == {name: alone[name] for name in NAMES}
 
@@ -150,13 +149,6 @@ def test_captions_of_a_run_have_the_same_scores_as_a_file(
     assert again["intervals"] == record["intervals"]
 
 
-def test_the_baseline(cli: Callable[..., Any], tiny_run: Path) -> None:
-    record = json.loads(cli("evaluate", tiny_run, "--baseline", "nn", "--json").out)
-    baseline = record["others"]["nn"]
-    assert baseline["novel"] == 0
-    assert baseline["bleu4"] > record["bleu4"], "an untrained model"
-
-
 def test_json_has_no_infinity(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captioner.evaluation.score_model.mean_word_loss", lambda *_: 1000.0)
     line = cli("evaluate", tiny_run, "--json").out
@@ -180,6 +172,7 @@ def test_the_fraction_of_true_captions() -> None:
         *((f"--captions a --references b {option}",
            "--ensemble, --data, --baseline, --coco and -o need a run, not --captions")
           for option in ("--baseline nn", "--ensemble", "--data c", "--coco d", "-o decode.beam_width=2")),
+        ("run --overwrite", "--overwrite needs --coco"),
         ("run --baseline nn --split train", "baseline nn: uses the captions of train and cannot be scored on it"),
     ],
 )  # fmt: skip
@@ -200,7 +193,3 @@ def test_existing_results_are_replaced_only_with_overwrite(
     assert path.read_text() == '["years of work"]'
     assert cli("evaluate", own_run, "--coco", path, "--overwrite").code == 0
     assert json.loads(path.read_text())[0].keys() == {"image_id", "caption"}
-    assert cli("evaluate", own_run, "--overwrite").err == "captioner: --overwrite needs --coco\n"
-    done = cli("evaluate", own_run, "--coco", own_run / "last.h5", "--overwrite")
-    done.failed(2, "expected caption results to replace, got something else")
-    cli("evaluate", own_run, "--coco", "no/results.json").failed(2, "no/results.json: folder not found: no\n")

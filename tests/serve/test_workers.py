@@ -93,19 +93,3 @@ def test_a_function_that_is_given_up_leaves_the_queue_or_keeps_its_thread(capfd:
 
     run(test)
     assert capfd.readouterr().err == ""
-
-
-def test_stopped_workers_refuse_what_waits_and_run_what_need_not_wait() -> None:
-    async def test(gate: Gate) -> None:
-        workers = Workers(1, 8)
-        runs, waits = (asyncio.ensure_future(workers.run(partial(gate.result, number))) for number in range(2))
-        await until(workers, running=1, waiting=1)
-        workers.stop()
-        for refused in (waits, workers.run(lambda: 2)):
-            with pytest.raises(RequestError, match="the server is stopping"):
-                await refused
-        gate.is_open.set()
-        assert await runs == 0
-        assert await workers.run(lambda: 3) == 3
-
-    run(test)
