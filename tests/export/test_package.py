@@ -156,15 +156,9 @@ def test_only_a_package_of_the_same_model_is_replaced(tiny_run: Path, tmp_path: 
     (module / INFO).write_text("{")
     packaged(tiny_run, folder, overwrite=True)
     assert open_run(folder).path == find_checkpoint(folder)
-
-
-def test_other_folders_and_files_are_never_replaced(tiny_run: Path, tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "mine.txt").touch()
-    (tmp_path / "file").touch()
-    for name, got in (("folder", "no model package"), ("file", "a file")):
+    for path, got in ((module / INFO, "a file"), (tmp_path, "no model package")):
         with pytest.raises(UsageError, match=got):
-            packaged(tiny_run, tmp_path / name, overwrite=True)
+            packaged(tiny_run, path, overwrite=True)
 
 
 def test_a_full_disk_is_an_error_and_leaves_nothing(
@@ -247,16 +241,14 @@ DAMAGED: list[Any] = [
 ]
 
 
-def test_damaged_descriptions_are_one_line(tiny_run: Path, tmp_path: Path) -> None:
+def test_damaged_base_models_of_a_package_are_not_lost(tiny_run: Path, tmp_path: Path) -> None:
     info = packaged(tiny_run, tmp_path / "model") / INFO
     values = json.loads(info.read_text())
-    license = r"license: expected an identifier such as mit, got "
-    for name, wrong, message in (
-        *(("base_models", value, "base_models: expected a list of at most 20 models with ") for value in DAMAGED),
-        *(("license", value, license) for value in ("", "two words", "<b>")),
-    ):
-        info.write_text(json.dumps({**values, name: wrong}))
-        with pytest.raises(CheckpointError, match=rf"model\.json: {message}"):
+    for damaged in DAMAGED:
+        info.write_text(json.dumps({**values, "base_models": damaged}))
+        with pytest.raises(
+            CheckpointError, match=r"model\.json: base_models: expected a list of at most 20 models with "
+        ):
             read_info(info.parent)
     del values["base_models"]
     info.write_text(json.dumps(values))
