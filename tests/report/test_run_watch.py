@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -50,13 +49,6 @@ def training_in(folder: Path) -> Iterator[None]:
         assert process.wait(60) == 0
 
 
-def make_old(run: Path, seconds: float) -> None:
-    """Make the files of a run older."""
-    for file in run.iterdir():
-        status = file.stat()
-        os.utime(file, (status.st_atime - seconds, status.st_mtime - seconds))
-
-
 @needs_locks
 def test_a_lock_of_another_process_is_seen(own_run: Path, tmp_path: Path) -> None:
     assert not is_locked(own_run)
@@ -97,26 +89,21 @@ def test_a_resumed_run_is_running_until_it_is_killed(own_run: Path) -> None:
     assert watch.look().text.endswith("; it has no checkpoint to resume from")
 
 
-def test_a_hidden_lock_is_replaced_by_the_time_of_the_last_change(own_run: Path) -> None:
+def test_without_a_listed_lock_the_last_change_and_the_folder_count(own_run: Path) -> None:
     (own_run / "summary.json").unlink()
-    make_old(own_run, -1)
-    assert RunWatch(own_run).look().kind is Kind.RUNNING
-    make_old(own_run, QUIET + 3600)
-    assert RunWatch(own_run).look().kind is Kind.LOST
-
-
-def test_a_run_that_has_just_begun_is_running(own_run: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    assert RunWatch(tmp_path / "empty").look().kind is Kind.WAITING
+    for age, kind in ((-1, Kind.RUNNING), (QUIET + 3600, Kind.LOST)):
+        for file in own_run.iterdir():
+            changed = file.stat().st_mtime - age
+            os.utime(file, (changed, changed))
+        assert RunWatch(own_run).look().kind is kind
     for file in own_run.iterdir():
         if file.name != "config.yaml":
             file.unlink()
     os.utime(own_run / "config.yaml")
-    assert RunWatch(own_run).look() == (Kind.RUNNING, "training", 0.0)
-
-
-def test_a_deleted_folder_is_missing(own_run: Path) -> None:
-    shutil.rmtree(own_run)
+    assert RunWatch(own_run).look() == (Kind.RUNNING, "training", 0.0), "it has just begun"
+    (own_run / "config.yaml").unlink()
+    assert RunWatch(own_run).look().kind is Kind.WAITING
+    own_run.rmdir()
     assert RunWatch(own_run).look().kind is Kind.MISSING
 
 

@@ -1,0 +1,223 @@
+"""Pages in a real browser: complete without a network and without scripts, usable by keyboard, safe with any data."""
+
+import csv
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import Browser
+from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+from captioner.report.image_pages import ImageEntry, write_entries
+from captioner.report.report_page import Selection, write_report
+
+
+@pytest.fixture(scope="module")
+def pages(attention_run: Path, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report of two runs, and a page of images with a long name and a hostile one."""
+    folder = tmp_path_factory.mktemp("pages")
+    pixels, long = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), "a" * 300
+    write_report(folder / "report.html", [attention_run, tiny_run], Selection(shown=5))
+    hostile = ImageEntry("<script>document.title = 1</script>", None, [])
+    write_entries(folder / "images.html", [ImageEntry(long, pixels, ["a dog", long]), hostile])
+    return {"report": folder / "report.html", "images": folder / "images.html"}
+
+
+@pytest.fixture
+def page(pages: dict[str, Path], browser: Browser) -> Path:
+    browser.open(pages["report"])
+    return pages["report"]
+
+
+def texts(browser: Browser, selector: str) -> list[str]:
+    return [
+        element.text for element in browser.driver.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()
+    ]
+
+
+def names(browser: Browser) -> list[str]:
+    return [text.rpartition("· ")[2] for text in texts(browser, "li.entry .meta")]
+
+
+def numbers(browser: Browser, key: str) -> list[float]:
+    entries = browser.driver.find_elements(By.CSS_SELECTOR, "li.entry")
+    return [float(entry.get_attribute(f"data-{key}") or "nan") for entry in entries]
+
+
+@pytest.mark.parametrize(("kind", "title"), [("report", "run and run (2)"), ("images", "Images and captions")])
+def test_a_page_is_complete_without_a_network(kind: str, title: str, pages: dict[str, Path], browser: Browser) -> None:
+    browser.open(pages[kind])
+    assert browser.requests() == [pages[kind].as_uri()]
+    assert browser.console() == []
+    assert browser.driver.title == title
+    if kind == "report":
+        assert len(texts(browser, "li.entry")) == 5
+        pictures = browser.driver.find_elements(By.CSS_SELECTOR, ".view image")
+        assert all(picture.size["width"] > 50 for picture in pictures)
+    else:
+        image = browser.driver.find_element(By.TAG_NAME, "img")
+        assert image.get_property("naturalWidth") == 64, "the picture was decoded"
+        assert image.get_attribute("alt") == "a dog"
+
+
+def test_the_gallery_is_sorted(page: Path, browser: Browser) -> None:
+    static = names(browser)
+    assert numbers(browser, "cider") == sorted(numbers(browser, "cider"), reverse=True)
+    sort = Select(browser.driver.find_element(By.TAG_NAME, "select"))
+    sort.select_by_value("worst")
+    assert numbers(browser, "cider") == sorted(numbers(browser, "cider"))
+    sort.select_by_value("likely")
+    assert numbers(browser, "log-prob") == sorted(numbers(browser, "log-prob"), reverse=True)
+    sort.select_by_value("name")
+    assert names(browser) == sorted(static)
+    sort.select_by_value("page")
+    assert names(browser) == static
+
+
+def test_the_gallery_is_filtered(page: Path, browser: Browser) -> None:
+    name = names(browser)[2]
+    field = browser.driver.find_element(By.TAG_NAME, "input")
+    field.send_keys(name.upper())
+    assert names(browser) == [name]
+    assert texts(browser, "output") == ["1 of 5 images"]
+    field.send_keys(" nothing like this")
+    assert (texts(browser, "li.entry"), texts(browser, "output")) == ([], ["0 of 5 images"])
+    field.clear()
+    field.send_keys(Keys.SPACE)
+    assert len(texts(browser, "li.entry")) == 5
+
+
+def test_a_word_with_the_focus_shows_its_attention(page: Path, browser: Browser) -> None:
+    entry = browser.driver.find_element(By.CSS_SELECTOR, "li.entry")
+    over, shown = (entry.find_element(By.CSS_SELECTOR, f".view {name}") for name in (".over", ".word-label"))
+    words = entry.find_elements(By.CSS_SELECTOR, ".word")
+    last = entry.find_elements(By.TAG_NAME, "summary")[-1]
+    browser.driver.execute_script("arguments[0].focus()", last)
+    for word in words[:2]:
+        browser.driver.switch_to.active_element.send_keys(Keys.TAB)
+        assert browser.driver.switch_to.active_element == word
+        assert over.get_attribute("innerHTML") == word.find_element(By.CSS_SELECTOR, ".map").get_attribute("innerHTML")
+        assert shown.text == word.get_attribute("aria-label")
+        assert "strongest region 0." in shown.text
+    browser.driver.execute_script("document.activeElement.blur()")
+    assert (over.get_attribute("innerHTML"), shown.text) == ("", "")
+
+
+def test_without_scripts_everything_is_readable(page: Path, browser: Browser) -> None:
+    expected = {name: texts(browser, name) for name in ("h1", "h2", ".caption", ".meta", ".references", "td", ".word")}
+    browser.view(scripts=False)
+    browser.open(page)
+    assert {name: texts(browser, name) for name in expected} == expected
+    assert texts(browser, ".controls") == []
+    words = browser.driver.find_elements(By.CSS_SELECTOR, ".word svg")
+    assert all(word.size["width"] > 30 for word in words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"), [("report", 320), ("report", 380), ("report", 700), ("report", 1200), ("images", 380)]
+)
+def test_nothing_is_cut_off(kind: str, width: int, pages: dict[str, Path], browser: Browser) -> None:
+    browser.view(width=width)
+    browser.open(pages[kind])
+    for details in browser.driver.find_elements(By.TAG_NAME, "details"):
+        browser.driver.execute_script("arguments[0].open = true", details)
+    assert not browser.overflows()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_has_contrast_in_both_schemes(dark: bool, pages: dict[str, Path], browser: Browser) -> None:
+    browser.view(dark=dark)
+    report = ("h1", ".note", ".meta", ".caption", ".mark-best", ".mark-worst", ".name", "td", ".references li")
+    for kind, selectors in (("report", report), ("images", ("h1", "h2", "p", ".none"))):
+        browser.open(pages[kind])
+        paper = luminance(browser.driver.find_element(By.TAG_NAME, "body").value_of_css_property("background-color"))
+        for selector in selectors:
+            for element in browser.driver.find_elements(By.CSS_SELECTOR, selector)[:3]:
+                ink = luminance(element.value_of_css_property("color"))
+                assert (paper < ink) is dark
+                contrast = (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05)
+                assert contrast >= 4.5, f"{kind}, {selector}: {contrast:.1f}"
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of WCAG 2."""
+    parts = [int(part) / 255 for part in colour.strip("rgba()").split(",")[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_headings_form_an_outline_and_controls_have_names(page: Path, browser: Browser) -> None:
+    levels = [int(head.tag_name[1]) for head in browser.driver.find_elements(By.CSS_SELECTOR, "h1, h2, h3, h4")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in pairwise(levels))
+    controls = "select, input, button, section, [role=region], svg[role=img]"
+    for element in browser.driver.find_elements(By.CSS_SELECTOR, controls):
+        assert element.accessible_name or not element.is_displayed(), element.get_attribute("outerHTML")[:200]
+
+
+OUTSIDE = """
+return [...document.querySelectorAll(".chart svg text")].filter(text => {
+  const box = text.getBBox(), view = text.ownerSVGElement.viewBox.baseVal;
+  return box.x < 0 || box.x + box.width > view.width || box.y + box.height > view.height;
+}).map(text => text.textContent)
+"""
+
+
+def test_extreme_numbers_and_long_warnings_stay_inside(
+    own_run: Path, browser: Browser, cli: Callable[..., Any]
+) -> None:
+    records: list[dict[str, Any]] = [
+        {"kind": "step", "step": step, "word_loss": loss, "learning_rate": rate, "grad_norm": 1e29, "epoch": 10**25}
+        for step, loss, rate in ((1, -1e29, 0.002995), (7, 1e29, 0.003005))
+    ]
+    records.append({"kind": "validation", "step": int(1e29), "loss": 1e29, "perplexity": 1e29})
+    records.append({"kind": "warning", "step": 5, "problem": "x" * 1_000_000})
+    (own_run / "history.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    page = own_run.parent / "page.html"
+    assert cli("report", own_run, "--output", page).code == 0
+    for width in (380, 1200):
+        browser.view(width=width)
+        browser.open(page)
+        assert browser.driver.execute_script(OUTSIDE) == []
+        assert not browser.overflows()
+
+
+NAMES = ("<script>document.title=1<.png", '"><img src=x onerror=alert(1)>.png', "&lt;b&gt;'.png", "\u202egnp.exe.png")
+CAPTION = "a </ul></li><script>document.title = 'taken'</script> \"dog\" \u202eruns\u202c & 'jumps'"
+
+
+def test_hostile_names_and_captions_are_text(
+    tmp_path: Path, browser: Browser, cli: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    with open(photos / "captions.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("image", "caption", "split"))
+        for number, name in enumerate(NAMES * 2):
+            split = "val" if number < len(NAMES) else "train"
+            Image.new("RGB", (64, 64), (40 * number % 255, 9, 9)).save(photos / f"{split}{name}", "png")
+            table.writerow((f"{split}{name}", CAPTION, split))
+    data, run, path = (tmp_path / name for name in ("data.h5", "<script>run", "report.html"))
+    prepare = ("prepare", photos / "captions.csv", "--output", data, "--encoder", "scenes", "--min-count", "1")
+    assert cli(*prepare).code == 0
+    assert cli("train", "--data", data, "--run", run, *small_options, "-o", "train.max_steps=20", "--report").code == 0
+    assert cli("report", run, "--output", path, "--images", photos).code == 0
+    browser.open(path)
+    assert browser.requests() == [path.as_uri()]
+    assert browser.console() == []
+    assert browser.driver.title == "<script>run"
+    assert len(browser.driver.find_elements(By.TAG_NAME, "script")) == 1
+    assert set(names(browser)) == {f"val{name}".replace("\u202e", "\\u202e") for name in NAMES}
+    expected = CAPTION.replace("\u202e", "\\u202e").replace("\u202c", "\\u202c")
+    assert set(texts(browser, ".references li")) == {expected}
+    pictures = browser.driver.find_elements(By.CSS_SELECTOR, ".view img")
+    assert [picture.get_property("naturalWidth") for picture in pictures] == [64] * len(NAMES)
