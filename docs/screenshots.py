@@ -25,13 +25,13 @@ from captioner.report.report_page import Selection, write_report  # noqa: E402
 WIDTH, GAP, COLOURS = 1180, 14, 256
 FOCUS = """
 const words = document.querySelectorAll(".entries li.entry")[arguments[0]].querySelectorAll(".word");
-const word = [...words].find((one) => one.textContent.trim() === arguments[1]);
+const word = [...words].find((button) => button.textContent.trim() === arguments[1]);
 word.focus();
 """
-HIDE = "for (const one of document.querySelectorAll(arguments[0])) one.style.display = 'none';"
+HIDE = "for (const element of document.querySelectorAll(arguments[0])) element.style.display = 'none';"
 BOX = """
-const elements = arguments[0].flatMap((one) => [...document.querySelectorAll(one)]);
-const boxes = elements.map((one) => one.getBoundingClientRect());
+const elements = arguments[0].flatMap((selector) => [...document.querySelectorAll(selector)]);
+const boxes = elements.map((element) => element.getBoundingClientRect());
 return [Math.min(...boxes.map((b) => b.left)), Math.min(...boxes.map((b) => b.top)) + scrollY,
         Math.max(...boxes.map((b) => b.right)), Math.max(...boxes.map((b) => b.bottom)) + scrollY];
 """
@@ -50,27 +50,27 @@ class Shot(NamedTuple):
 
 
 SHOTS = (
-    Shot("report", "one", ["header", "section:nth-of-type(2)"], "section:first-of-type, .chart:nth-child(n+7)"),
-    Shot("report-attention", "one", [".entries > li:nth-child(2)"], ".entries > li:first-child", focus=(1, "diamond")),
-    Shot("report-captions", "one", ["[aria-labelledby=captions]"], ".entries > li:nth-child(n+3)"),
-    Shot("report-words", "one", ["[aria-labelledby=words]"], "[aria-labelledby=words] tbody tr:nth-child(n+11)"),
+    Shot("report", "run", ["header", "section:nth-of-type(2)"], "section:first-of-type, .chart:nth-child(n+7)"),
+    Shot("report-attention", "run", [".entries > li:nth-child(2)"], ".entries > li:first-child", focus=(1, "diamond")),
+    Shot("report-captions", "run", ["[aria-labelledby=captions]"], ".entries > li:nth-child(n+3)"),
+    Shot("report-words", "run", ["[aria-labelledby=words]"], "[aria-labelledby=words] tbody tr:nth-child(n+11)"),
     Shot(
         "report-comparison",
-        "two",
+        "comparison",
         ["header", "[aria-labelledby=comparison]"],
         ".differences > li:nth-child(n+3), nav",
         True,
     ),
-    Shot("report-curves", "two", ["[aria-labelledby=curves]"], ".chart:nth-child(n+7)"),
+    Shot("report-curves", "comparison", ["[aria-labelledby=curves]"], ".chart:nth-child(n+7)"),
 )
 
 
 def main(attention: Path, other: Path) -> None:
     """Write the reports of two runs, and the pictures of their parts."""
     with tempfile.TemporaryDirectory() as folder:
-        pages = {"one": Path(folder, "one.html"), "two": Path(folder, "two.html")}
-        write_report(pages["one"], [attention], Selection(split="heldout"))
-        write_report(pages["two"], [attention, other], Selection(split="heldout"))
+        pages = {"run": Path(folder, "run.html"), "comparison": Path(folder, "comparison.html")}
+        write_report(pages["run"], [attention], Selection(split="heldout"))
+        write_report(pages["comparison"], [attention, other], Selection(split="heldout"))
         with started(Path(folder, "profile")) as browser:
             for shot in SHOTS:
                 write(browser, pages[shot.page], shot)

@@ -59,9 +59,9 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     Images are not encoded. --encoder, --regions, --dtype and --threads have no effect; they are accepted because
     `captioner prepare` has the same options. If SOURCE is a data set, --json is the only option that applies.
     """
-    from captioner.preparation import inspect_data as use_case
+    from captioner.preparation import inspect_data
 
-    issues, contents = use_case.check(sources, lists, prepare_config(values))
+    issues, contents = inspect_data.check(sources, lists, prepare_config(values))
     for issue in issues:
         output.problem(issue)
     print_summary(contents, " ".join(sources), as_json)
@@ -86,9 +86,9 @@ def summary(source: str | None, config_file: Path | None, overrides: tuple[str, 
     SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated scenes.
     [default: the data set of the config]
     """
-    from captioner.preparation import inspect_data as use_case
+    from captioner.preparation import inspect_data
 
-    contents = use_case.summarize_corpus(_open(source, config_file, overrides, regions=True))
+    contents = inspect_data.summarize_corpus(_open(source, config_file, overrides, regions=True))
     print_summary(contents, source or "data set of the config", as_json)
 
 
@@ -102,28 +102,14 @@ Examples:
 @SOURCE
 @click.option("--split", default="train", show_default=True, metavar="SPLIT", help="Show images of SPLIT.")
 @click.option(
-    "-n",
-    "--number",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    metavar="N",
+    "-n", "--number", type=click.IntRange(min=1), default=5, show_default=True, metavar="N",
     help="Show at most N images.",
-)
+)  # fmt: skip
 @click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    metavar="INTEGER",
-    default=0,
-    show_default=True,
+    "--seed", type=click.IntRange(min=0), metavar="INTEGER", default=0, show_default=True,
     help="Seed for choosing the images.",
-)
-@click.option(
-    "--html",
-    type=PATH,
-    metavar="FILE",
-    help="Write the images and captions to FILE as an HTML page.",
-)
+)  # fmt: skip
+@click.option("--html", type=PATH, metavar="FILE", help="Write the images and captions to FILE as an HTML page.")
 @images_option("--html")
 @click.option("--overwrite", is_flag=True, help="Replace an existing --html file.")
 @config_options
@@ -136,10 +122,10 @@ def show(
     SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated scenes.
     [default: the data set of the config]
     """
-    from captioner.preparation import inspect_data as use_case
+    from captioner.preparation import inspect_data
 
     corpus = _open(source, config_file, overrides)
-    examples = use_case.examples(corpus, split, number, seed)
+    examples = inspect_data.examples(corpus, split, number, seed)
     if overwrite and html is None:
         raise UsageError("--overwrite needs --html")
     if html is not None:
@@ -147,9 +133,8 @@ def show(
 
         missing = write_examples(html, corpus, split, examples, images, overwrite)
         if missing:
-            output.problem(
-                f"{missing:,} of {len(examples):,} photographs not found; {images_hint(corpus.about, images)}"
-            )
+            hint = images_hint(corpus.about, images)
+            output.problem(f"{missing:,} of {len(examples):,} photographs not found; {hint}")
         output.note(f"{html}: written")
         return
     for example in examples:
@@ -169,11 +154,11 @@ def print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
 
 def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...], regions: bool = False) -> Corpus:
     from captioner.config.yaml_io import load
-    from captioner.preparation import inspect_data as use_case
+    from captioner.preparation import inspect_data
     from captioner.preparation.load_corpus import build_corpus
 
-    config = load(config_file, [*([] if source is None else use_case.source_overrides(source)), *overrides])
-    return build_corpus(config, regions)
+    selected = [] if source is None else inspect_data.source_overrides(source)
+    return build_corpus(load(config_file, [*selected, *overrides]), regions)
 
 
 COUNTS = {

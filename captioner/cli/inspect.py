@@ -34,13 +34,9 @@ Examples:
 )
 @runs_argument
 @click.option(
-    "--word",
-    type=click.IntRange(1),
-    default=12,
-    show_default=True,
-    metavar="T",
+    "--word", type=click.IntRange(1), default=12, show_default=True, metavar="T",
     help="Position of the word whose loss is differentiated.",
-)
+)  # fmt: skip
 @click.option("--split", default="val", show_default=True, metavar="SPLIT", help="Use the captions of SPLIT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run.")
 @example_override_option("data.root=birds.h5")
@@ -103,9 +99,9 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) 
         output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
         rows.append(row)
     failed = [f"{row.case} {row.array}" for row in rows if not row.passed]
-    worst = max(row.error for row in rows)
     if failed:
         output.result(f"FAIL: {len(failed)} of {len(rows)} gradients are wrong: {', '.join(failed)}")
         return 1
+    worst = max(row.error for row in rows)
     output.result(f"PASS: {len(rows)} gradients, maximum relative error {worst:.1e} (tolerance {TOLERANCE:.0e})")
     return 0

@@ -108,11 +108,10 @@ def _follow(
     context: click.Context, runs: tuple[Path, ...], path: Path | None, images: Path | None, overwrite: bool
 ) -> None:
     """Rewrite the page of a run until its training ends."""
-    set_by_user = {
-        option for name, option in SCORING.items() if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
-    if set_by_user:
-        raise UsageError(f"--follow shows what validation measures; remove {', '.join(sorted(set_by_user))}")
+    command_line = ParameterSource.COMMANDLINE
+    unused = [option for name, option in SCORING.items() if context.get_parameter_source(name) is command_line]
+    if unused:
+        raise UsageError(f"--follow shows what validation measures; remove {', '.join(sorted(unused))}")
     if len(runs) > 1:
         raise UsageError(f"--follow: expected one run folder, got {len(runs)}")
     (run,) = runs

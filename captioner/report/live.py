@@ -37,7 +37,7 @@ from captioner.training.teacher_captions import build_training_corpus
 
 POLL = 2.0
 """Seconds between looks at a run folder."""
-SHARE = 0.05
+SHARE = 0.03
 """The share of the time of one core that writing the page of another process may take."""
 RELOAD = 10
 """Seconds between reloads of a page in the browser while training runs."""

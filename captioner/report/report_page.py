@@ -45,17 +45,15 @@ from captioner.storage.atomic import write_file
 from captioner.storage.files import check_output
 
 SECTIONS = {
-    "scores": "Scores",
-    "comparison": "Differences",
-    "curves": "Training curves",
-    "gallery": "Captions",
-    "words": "Vocabulary",
-    "gradients": "Gradient norms through time",
-    "runs": "Model, data and environment",
+    "scores": ("scores", "Scores"),
+    "comparison": ("comparison", "Differences"),
+    "curves": ("curves", "Training curves"),
+    "captions": ("gallery", "Captions"),
+    "words": ("words", "Vocabulary"),
+    "gradients": ("gradients", "Gradient norms through time"),
+    "setup": ("runs", "Model, data and environment"),
 }
-"""The sections by the attribute of their content, in the order of the page."""
-IDS = {"gallery": "captions", "runs": "setup"}
-"""The anchors of sections that are not called like the attribute."""
+"""The sections by their anchors, in the order of the page: the attribute with their content, and their titles."""
 DIFFERENCES = (
     "The scores of {} minus those of the other runs, on the same images. If an interval does not contain 0, the choice "
     "of the images alone does not explain the difference."
@@ -90,7 +88,7 @@ class ReportPage:
     @property
     def sections(self) -> dict[str, str]:
         """The titles of the sections that have content, by anchor."""
-        return {IDS.get(name, name): title for name, title in SECTIONS.items() if getattr(self, name)}
+        return {anchor: title for anchor, (name, title) in SECTIONS.items() if getattr(self, name)}
 
     @property
     def lead(self) -> list[str]:

@@ -74,7 +74,10 @@ class RunWatch:
         summary, record = file_version(run.summary), file_version(run.history)
         has_ended = summary is not None and summary.changed >= changed
         recorded = record.changed if record else 0.0
-        if self._is_training(changed, has_ended):
+        is_locked = lock_is_listed(self._folder)
+        self._was_locked = self._was_locked or is_locked
+        is_recent = time.time() - changed <= QUIET
+        if is_locked or (is_recent and not (self._was_locked or has_ended)):
             return RunState(Kind.RUNNING, "training", recorded)
         resume = f"captioner train --resume {shlex.quote(os.fspath(self._folder))}"
         if has_ended:
@@ -84,13 +87,8 @@ class RunWatch:
         remedy = f"continue with {resume}" if run.last.exists() else "it has no checkpoint to resume from"
         return RunState(Kind.LOST, f"training was killed, or its process is not visible; {remedy}", recorded)
 
-    def _is_training(self, changed: float, has_ended: bool) -> bool:
-        locked = is_locked(self._folder)
-        self._was_locked = self._was_locked or locked
-        return locked or not (self._was_locked or has_ended or time.time() - changed > QUIET)
 
-
-def is_locked(folder: Path) -> bool:
+def lock_is_listed(folder: Path) -> bool:
     """Return whether a process is listed that holds the lock of a run folder."""
     try:
         status = os.stat(folder if locks_folders() else folder / LOCK)

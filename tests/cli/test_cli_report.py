@@ -21,11 +21,11 @@ WITHOUT = "import sys; sys.modules['jinja2'] = None; from captioner.cli import m
 
 def rows(page: str) -> dict[str, list[str]]:
     """The first table row of each title."""
-    found: dict[str, list[str]] = {}
+    cells_by_title: dict[str, list[str]] = {}
     for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL):
         title, *cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
-        found.setdefault(title, cells)
-    return found
+        cells_by_title.setdefault(title, cells)
+    return cells_by_title
 
 
 @pytest.mark.smoke
@@ -66,10 +66,6 @@ def test_photographs_are_named_if_they_are_not_found(photo_run: Path, tmp_path: 
     assert "no picture" in page
     assert "Data set: prepared; image features of " in page
     assert re.search(r"\b00\d\.png\b", page)
-    done = cli("report", photo_run, "--output", tmp_path / "new.html", "--images", tmp_path / "none")
-    assert done.code == 2
-    assert f"{tmp_path / 'none'}: folder not found" in done.err
-    assert not (tmp_path / "new.html").exists()
 
 
 def test_another_data_set_is_named_by_its_file(photo_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
@@ -97,12 +93,6 @@ def test_runs_are_compared(tiny_run: Path, attention_run: Path, tmp_path: Path, 
     assert "other&lt;b&gt;, validation" in page
 
 
-def test_runs_of_the_same_name_are_numbered(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
-    path = tmp_path / "report.html"
-    assert cli("report", tiny_run, tiny_run / "last.h5", "--output", path).code == 0
-    assert "<h1>run and run (2)</h1>" in path.read_text()
-
-
 def test_options_of_decoding_and_the_number_of_images(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
     path = tmp_path / "report.html"
     options = ("-n", "3", "--n-best", "2", "-o", "decode.beam_width=3", "--overwrite")
@@ -117,37 +107,38 @@ def test_options_of_decoding_and_the_number_of_images(tiny_run: Path, tmp_path: 
     assert larger.stat().st_size - path.stat().st_size > 7 * 5_000, "images are most of a page"
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("-o", "train.epochs=3"), "train.epochs has no effect on report"),
-        (("--split", "nowhere"), "split 'nowhere': not found; this data set has train, val, test, heldout"),
-        (("-n", "0"), "Invalid value for '-n' / '--number'"),
-    ],
-)
-def test_mistakes(
-    options: tuple[str, ...], message: str, tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]
-) -> None:
-    done = cli("report", tiny_run, "--output", tmp_path / "report.html", *options)
-    assert done.code in (1, 2)
-    assert message in done.err
-    assert len(done.err.splitlines()) == 1
-    assert not (tmp_path / "report.html").exists()
+MISTAKES = {
+    "run": "--output: missing; name the file of the page",
+    "run --output new.html -o train.epochs=3": "-o train.epochs=3: train.epochs has no effect on report",
+    "run --output new.html --split nowhere": "split 'nowhere': not found; this data set has train, val, test, heldout",
+    "run --output new.html -n 0": "Invalid value for '-n' / '--number'",
+    "run --output new.html --images none": "none: folder not found",
+    "run --output mine.html": "mine.html: exists already; name another file, or replace it with --overwrite",
+    "run --output run/best.h5 --overwrite": "run/best.h5: expected an HTML page to replace, got",
+    "run run run run run run run --output new.html": "expected at most 6 runs in a report, got 7; name fewer",
+    "no/gone --follow": "no/gone: folder not found; expected a run folder",
+    "run/last.h5 --follow": "run/last.h5: expected a run folder, got a file; try captioner report run --follow",
+    "photos --follow": "photos: expected a run folder from `captioner train`, got one with other files",
+    "run --follow --images x": "x: folder not found; name the folder of the photographs with --images",
+    "run run --follow": "--follow: expected one run folder, got 2",
+    "run --follow -n 3 --split val": "--follow shows what validation measures; remove --split, -n",
+    "run --follow --output mine.html": "mine.html: exists already; name another file, or replace it with",
+    "run --follow --output photos/a.png --overwrite": "photos/a.png: expected an HTML page to replace, got",
+}
 
 
-def test_an_existing_file_is_kept(tmp_path: Path, tiny_run: Path, cli: Callable[..., Any]) -> None:
-    path = tmp_path / "report.html"
-    path.write_text("mine")
-    done = cli("report", tiny_run, "--output", path)
-    assert (done.code, done.err) == (
-        2, f"captioner: {path}: exists already; name another file, or replace it with --overwrite\n"
-    )  # fmt: skip
-    assert path.read_text() == "mine"
-
-
-def test_at_most_six_runs(tmp_path: Path, tiny_run: Path, cli: Callable[..., Any]) -> None:
-    done = cli("report", *[tiny_run] * 7, "--output", tmp_path / "report.html")
-    assert (done.code, done.err) == (2, "captioner: expected at most 6 runs in a report, got 7; name fewer\n")
+@pytest.mark.parametrize("command", MISTAKES)
+def test_mistakes(command: str, own_run: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own_run.parent)
+    Path("photos").mkdir()
+    Path("photos", "a.png").write_text("mine")
+    Path("mine.html").touch()
+    files = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    done = cli("report", *command.split())
+    assert (done.code, done.out) == (1 if "nowhere" in command else 2, "")
+    assert done.err.startswith(f"captioner: {MISTAKES[command]}")
+    assert done.err.count("\n") == 1
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == files
 
 
 @pytest.mark.parametrize("command", [("train", "--report", "--run", "new"), ("report", "run", "--output", "a.html")])
@@ -184,13 +175,6 @@ def test_images_need_a_report(tmp_path: Path, cli: Callable[..., Any]) -> None:
     assert (done.code, done.err) == (2, "captioner: --images needs --report\n")
 
 
-def test_a_report_never_replaces_a_checkpoint(own_run: Path, cli: Callable[..., Any]) -> None:
-    before = (own_run / "best.h5").read_bytes()
-    done = cli("report", own_run, "--output", own_run / "best.h5", "--overwrite")
-    assert (done.code, done.err.count("\n")) == (2, 1)
-    assert (own_run / "best.h5").read_bytes() == before
-
-
 # --- report --follow
 
 
@@ -224,7 +208,10 @@ def end(started: subprocess.Popen[str], number: int | None = None) -> tuple[int,
 ENDLESS = ("-o", "train.epochs=1000000", "-o", "train.log_every=1")
 
 
-def test_a_training_is_followed_from_its_start_to_its_end(small_options: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_training_is_followed_from_its_start_to_its_end(
+    small_options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the first line names the runs of the current folder
     run = tmp_path / "my run"
     page = run / "report.html"
 
@@ -268,34 +255,3 @@ def test_a_finished_run_is_written_at_once(own_run: Path, cli: Callable[..., Any
         done = cli("report", own_run, "--follow")
         assert (done.code, done.out) == (0, "")
         assert done.err == f"{page} (Ctrl-C to end)\n{own_run}: training is done\n{page}: written\n"
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["no/gone"], "no/gone: folder not found; expected a run folder"),
-        (["done/last.h5"], "done/last.h5: expected a run folder, got a file; try captioner report done --follow"),
-        (["photos"], "photos: expected a run folder from `captioner train`, got one with other files"),
-        (["done", "--images", "x"], "x: folder not found; name the folder of the photographs with --images"),
-        (["done", "done"], "--follow: expected one run folder, got 2"),
-        (["done", "-n", "3", "--split", "val"], "--follow shows what validation measures; remove --split, -n"),
-        (["done", "--output", "mine.html"], "mine.html: exists already; name another file, or replace it with"),
-        (["done", "--output", "photos/a.png", "--overwrite"], "photos/a.png: expected an HTML page to replace, got"),
-    ],
-)
-def test_mistakes_of_follow(
-    words: list[str], message: str, own_run: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(own_run.parent)
-    own_run.rename("done")
-    Path("photos").mkdir()
-    Path("photos", "a.png").write_text("mine")
-    Path("mine.html").touch()
-    done = cli("report", *words, "--follow")
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith(f"captioner: {message}")
-    assert done.err.count("\n") == 1
-
-
-def test_a_report_needs_a_file(own_run: Path, cli: Callable[..., Any]) -> None:
-    assert cli("report", own_run) == (2, "", "captioner: --output: missing; name the file of the page\n")

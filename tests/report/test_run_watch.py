@@ -21,7 +21,7 @@ from captioner.report.run_watch import (
     RunWatch,
     clock,
     duration,
-    is_locked,
+    lock_is_listed,
 )
 from captioner.training.run_folder import RunFolder
 
@@ -51,12 +51,12 @@ def training_in(folder: Path) -> Iterator[None]:
 
 @needs_locks
 def test_a_lock_of_another_process_is_seen(own_run: Path, tmp_path: Path) -> None:
-    assert not is_locked(own_run)
+    assert not lock_is_listed(own_run)
     with training_in(own_run):
-        assert is_locked(own_run)
-        assert not is_locked(tmp_path)
-        assert not is_locked(tmp_path / "none")
-    assert not is_locked(own_run)
+        assert lock_is_listed(own_run)
+        assert not lock_is_listed(tmp_path)
+        assert not lock_is_listed(tmp_path / "none")
+    assert not lock_is_listed(own_run)
 
 
 @pytest.mark.parametrize("reason", [*ENDINGS, "another"])
