@@ -241,6 +241,7 @@ def test_a_killed_training_ends_it_and_ctrl_c_leaves_the_page(small_options: tup
             assert end(interrupted, signal.SIGINT) == (130, f"{page} (Ctrl-C to end)\n\ncaptioner: interrupted\n")
         assert page.read_text().endswith("</html>")
         assert not list(tmp_path.glob(".*"))
+        page.write_text("<!doctype html>")  # so that an entry means that the command below has seen the lock
         with process("report", run, "--follow", "--output", page, "--overwrite") as following:
             wait_for(lambda: '<li class="entry"' in page.read_text())
             trained.kill()
