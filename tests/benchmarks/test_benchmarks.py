@@ -53,64 +53,39 @@ def test_the_last_row_of_the_steps_has_geometric_means_without_bfloat16() -> Non
     ]
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose benchmarks measure nothing and have one table each."""
-    monkeypatch.setattr(program, "ROOT", tmp_path)
-    monkeypatch.setattr(program, "build_corpus", lambda config: None)
-    monkeypatch.setattr(program.machine, "kind", lambda cpu: "amd-epyc-zen4")
-    for name in BENCHMARKS:
-        monkeypatch.setitem(program.BENCHMARKS, name, lambda session, name=name: {"of": name})
-        write = tables.TABLES[name]._replace(write=lambda results: iter([str(results)]))
-        monkeypatch.setitem(tables.TABLES, name, write)
-    (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "docs").mkdir()
-    (tmp_path / tables.PAGE).write_text("\n".join(("before", *results.marks(), "after", "")))
-    return tmp_path
-
-
-def run(*words: str) -> None:
-    assert CliRunner().invoke(program.main, words, catch_exceptions=False).exit_code == 0
-
-
 @pytest.mark.parametrize("words", [("--page", "--only", "steps"), ("--output", "missing/results.json")], ids=" ".join)
 def test_a_wrong_option_ends_before_anything_is_measured(
-    words: tuple[str, ...], project: Path, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "measure", lambda session, names: pytest.fail("measured"))
     assert CliRunner().invoke(program.main, words).exit_code == 2
 
 
-def test_results_are_kept_by_cpu_and_benchmark(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = project / tables.PAGE
-    empty = page.read_text()
-    run("--quick")
-    assert not list((project / "benchmarks").iterdir()), "quick runs are not saved"
-    assert page.read_text() == empty
-    run()
-    monkeypatch.setitem(program.BENCHMARKS, "steps", lambda session: {"of": "steps, again"})
-    run("--only", "steps")
-    file = project / "benchmarks" / "results-amd-epyc-zen4.json"
-    amd = json.loads(file.read_text())
-    assert amd.keys() == {*BENCHMARKS, "kind", "measured"}
-    assert amd["measured"].keys() == set(BENCHMARKS)
-    assert [amd[name]["of"] for name in ("steps", "growth")] == ["steps, again", "growth"]
-    before, _, after = page.read_text().partition(results.marks()[0])
-    assert (before, after[-7:]) == ("before\n", "\nafter\n")
-    assert all(str(amd[name]) in after for name in BENCHMARKS)
-
-    amd = json.loads(file.read_text().replace(program.machine.describe()["on"], "2026-01-01"))
-    results.write(file, amd)
-    monkeypatch.setattr(program.machine, "kind", lambda cpu: "intel-xeon-6-143-amx")
-    for name in BENCHMARKS:
-        monkeypatch.setitem(program.BENCHMARKS, name, lambda session, name=name: {"on Intel": name})
-    run()
-    assert json.loads(file.read_text()) == amd
-    block, _, older = page.read_text().partition("### amd-epyc-zen4")
-    assert all(str({"on Intel": name}) in block for name in BENCHMARKS), "all tables of the CPU measured last"
-    assert str(amd["steps"]) in older
-    assert str(amd["growth"]) not in older
-    monkeypatch.setattr(program, "measure", lambda session, names: pytest.fail("measured"))
-    text = page.read_text()
-    run("--page")
-    assert page.read_text() == text
+def test_results_are_kept_by_cpu_and_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run replaces its own benchmarks on its CPU; the page has all tables of the CPU that was measured last."""
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / tables.PAGE
+    page.write_text("\n".join(("before", *results.marks(), "after", "")))
+    for name in ("steps", "growth"):
+        write = tables.TABLES[name]._replace(write=lambda measured: iter([str(measured)]))
+        monkeypatch.setitem(tables.TABLES, name, write)
+    both = ["steps", "growth"]
+    for kind, names, value in (("amd", both, "first"), ("amd", both[:1], "second"), ("intel", both[:1], "third")):
+        monkeypatch.setattr(program.machine, "kind", lambda cpu, kind=kind: kind)
+        for name in names:
+            monkeypatch.setitem(program.BENCHMARKS, name, lambda session, text=f"{value} {name}": text)
+        only = [word for name in names for word in ("--only", name)]
+        assert CliRunner().invoke(program.main, ["--quick", *only], catch_exceptions=False).exit_code == 0
+        assert value not in page.read_text(), "quick runs are not saved"
+        if kind == "intel":
+            file = tmp_path / "benchmarks" / "results-amd.json"
+            file.write_text(file.read_text().replace(program.machine.describe()["on"], "2026-01-01"))
+        assert CliRunner().invoke(program.main, only, catch_exceptions=False).exit_code == 0
+        assert [text in page.read_text() for text in ("first growth", f"{value} steps")] == [kind == "amd", True]
+    intel, amd = results.load_all(tmp_path / "benchmarks")
+    assert (amd["steps"], amd["growth"], intel["steps"]) == ("second steps", "first growth", "third steps")
+    assert page.read_text().startswith("before\n")
+    assert page.read_text().endswith("\nafter\n")
+    assert "second steps" in page.read_text().partition("### amd")[2], "of older CPUs, the table of steps"
