@@ -11,18 +11,6 @@ LENGTHS = st.lists(st.integers(0, 6), max_size=7).map(lambda lengths: np.array(l
 
 
 @settings(deadline=None, max_examples=40)
-@given(LENGTHS, SHARDS)
-def test_the_rows_are_the_real_steps(lengths: np.ndarray, shards: int) -> None:
-    packing = pack(lengths, shards)
-    places = list(zip(packing.caption.tolist(), packing.time.tolist(), strict=True))
-    assert len(places) == lengths.sum()
-    assert set(places) == {(n, t) for n, length in enumerate(lengths) for t in range(length)}
-    for steps in packing.steps:
-        times = [int(t) for start, end in steps for t in packing.time[start:end]]
-        assert times == sorted(times)
-
-
-@settings(deadline=None, max_examples=40)
 @given(LENGTHS)
 def test_captions_are_sorted_stably_by_length(lengths: np.ndarray) -> None:
     assert pack(lengths).order.tolist() == sorted(range(len(lengths)), key=lambda n: (-lengths[n], n))

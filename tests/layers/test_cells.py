@@ -1,0 +1,116 @@
+"""Every cell against its equations and at its limits, and a minimal gated unit as an example of a new cell."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from cells import cell_by_hand
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from minimal_gated_unit import MGU
+
+from captioner.config.options import Config, Model
+from captioner.gradcheck.cases import check_gradients
+from captioner.layers import CELLS
+from captioner.layers.cell import CellState, StepCache, step_backward, step_forward
+from captioner.layers.lstm import sigmoid
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.parameters import Sizes, initial_params
+
+Array = np.ndarray
+N, D, H = 3, 2, 5
+X, PREV_H, PREV_C = (np.random.default_rng(0).standard_normal((N, size)) for size in (D, H, H))
+CLOSED, OPEN = -1e3, 1e3
+every_cell = pytest.mark.parametrize("cell", CELLS)
+
+
+def weights(cell: str) -> dict[str, Array]:
+    rng, width = np.random.default_rng(1), CELLS[cell].gates * H
+    return {name: rng.standard_normal(s) for name, s in {"Wx": (D, width), "Wh": (H, width), "b": (width,)}.items()}
+
+
+def step(cell: str, x: Array = X, **changed: Array) -> tuple[CellState, StepCache]:
+    p = weights(cell) | changed
+    return step_forward(CELLS[cell], x, (PREV_H, PREV_C)[: CELLS[cell].states], p["Wx"], p["Wh"], p["b"])
+
+
+def backward(cell: str, cache: StepCache, *dstate: Array) -> tuple[Array, ...]:
+    dx, dprev, *dweights = step_backward(CELLS[cell], dstate, cache)
+    return dx, *dprev, *dweights
+
+
+def levels(*gates: float) -> Array:
+    """A bias that sets the pre-activations of each gate."""
+    return np.repeat(np.array(gates, float), H)
+
+
+@every_cell
+def test_a_step_is_its_equations(cell: str) -> None:
+    state, _ = step(cell)
+    for n in range(N):
+        expected = cell_by_hand(cell, weights(cell), X[n], PREV_H[n], PREV_C[n])
+        for rows, row in zip(state, expected, strict=False):
+            np.testing.assert_allclose(rows[n], row, atol=1e-14)
+
+
+@every_cell
+@pytest.mark.parametrize("level", [CLOSED, OPEN, 1e30])
+def test_saturated_gates_are_finite(cell: str, level: float) -> None:
+    state, cache = step(cell, b=np.full_like(weights(cell)["b"], level))
+    grads = backward(cell, cache, *(np.ones_like(rows) for rows in state))
+    assert all(np.isfinite(a).all() for a in (*state, *grads))
+    if cell == "rnn":
+        assert (np.abs(state[0]) == 1).all()
+        assert all((grad == 0).all() for grad in grads)
+
+
+def test_an_open_forget_gate_keeps_the_cell_state_and_its_gradient() -> None:
+    zeros = {name: 0 * w for name, w in weights("lstm").items()}
+    (_, next_c), cache = step("lstm", **zeros | {"b": levels(CLOSED, OPEN, CLOSED, 3)})
+    np.testing.assert_array_equal(next_c, PREV_C)
+    _, _, dprev_c, *_ = backward("lstm", cache, np.zeros((N, H)), np.ones((N, H)))
+    assert (dprev_c == 1).all()
+    (next_h, _), _ = step("lstm", Wh=zeros["Wh"], b=levels(0, 0, CLOSED, 0))
+    assert (next_h == 0).all(), "a closed output gate"
+
+
+def test_an_open_update_gate_keeps_the_hidden_state() -> None:
+    (next_h,), cache = step("gru", b=levels(0, OPEN, 0))
+    np.testing.assert_allclose(next_h, PREV_H, atol=1e-14)
+    _, dprev_h, *dweights = backward("gru", cache, X @ np.ones((D, H)))
+    np.testing.assert_allclose(dprev_h, X @ np.ones((D, H)), atol=1e-14)
+    assert all((grad == 0).all() for grad in dweights)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.floats(-30, 30), min_size=1, max_size=8))
+def test_sigmoid_is_the_logistic_function(values: list[float]) -> None:
+    x = np.array(values)
+    np.testing.assert_allclose(sigmoid(x), 1 / (1 + np.exp(-x)), rtol=0, atol=2e-16 * 4)
+    assert (x == values).all()
+    assert sigmoid(np.array([-1e30, -1e3, 0, 1e3, 1e30])).tolist() == [0, 0, 0.5, 1, 1]
+    assert sigmoid(np.array([-800.0], np.float32)).dtype == np.float32
+
+
+def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model trains, decodes and passes the gradient check with it."""
+    monkeypatch.setitem(CELLS, "mgu", MGU)
+    monkeypatch.setattr("captioner.gradcheck.cases.LAYERS", {})
+    monkeypatch.setattr("captioner.gradcheck.cases.VARIANTS", {})
+    config = dataclasses.replace(
+        Config(), model=Model(cell="mgu", wordvec_dim=3, hidden_dim=4, dropout_embedding=0.3, dropout_hidden=0.3)
+    )  # type: ignore[arg-type]
+    rows = [row for row in check_gradients(config, full=True) if row.case == "model (mgu)"]
+    assert len(rows) == 8
+    assert all(row.passed for row in rows), rows
+
+    sizes = Sizes(vocab=7, feature=4, wordvec=3, hidden=5, cell="mgu")
+    rng = np.random.default_rng(0)
+    model = CaptioningRNN(sizes, initial_params(sizes, rng.standard_normal, np.float64))
+    features, captions = rng.standard_normal((2, 4)), np.array([[1, 4, 5, 2], [1, 6, 2, 0]])
+    state, total = model.start(features), 0.0
+    for t in range(3):
+        log_probs, state = model.step(captions[:, t], state)
+        target = captions[:, t + 1]
+        total -= log_probs[np.arange(2), target][target != 0].sum()
+    assert model.loss(features, captions)[0] == pytest.approx(total / 2, abs=1e-12)
