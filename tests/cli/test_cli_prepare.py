@@ -164,15 +164,11 @@ FAILURES: dict[str, tuple[int, str]] = {
     "photos/captions.csv --output x.h5 --encoder scenes+scenes --encoder-option size=4": (
         2, "encoder scenes+scenes: --encoder-option needs exactly one encoder onnx:FILE, got 0; write the options"
     ),
-    "photos/captions.csv --output x.h5 --encoder onnx": (
-        2, "encoder onnx: expected onnx:FILE, got no file"
-    ),
+    "photos/captions.csv --output x.h5 --encoder onnx": (2, "encoder onnx: expected onnx:FILE, got no file"),
     "photos/captions.csv --output x.h5 --encoder-option size": (
         2, "--encoder-option size: expected KEY=VALUE, such as size=224"
     ),
-    "photos/captions.csv --output x.h5 --val 0.9 --test 0.9": (
-        1, "expected images for train in addition to "
-    ),
+    "photos/captions.csv --output x.h5 --val 0.9 --test 0.9": (1, "expected images for train in addition to "),
     "photos/captions.csv --output x.h5 --val 1": (
         2, "Invalid value for '--val': expected a number >= 0 and < 1, got 1.0;"
     ),
@@ -182,15 +178,9 @@ FAILURES: dict[str, tuple[int, str]] = {
     "photos/captions.csv --output x.h5 --min-count 0": (
         2, "Invalid value for '--min-count': expected an integer >= 1, got 0; see captioner prepare --help"
     ),
-    "photos/captions.csv --output x.h5 --dtype float64": (
-        2, "Invalid value for '--dtype': 'float64' is not one of"
-    ),
-    "photos/captions.csv --output x.h5 --list val": (
-        2, "--list val: expected SPLIT=FILE, such as val=val.txt"
-    ),
-    "photos/captions.csv --output x.h5 --features file": (
-        1, "file: expected an HDF5 file, got one that begins with"
-    ),
+    "photos/captions.csv --output x.h5 --dtype float64": (2, "Invalid value for '--dtype': 'float64' is not one of"),
+    "photos/captions.csv --output x.h5 --list val": (2, "--list val: expected SPLIT=FILE, such as val=val.txt"),
+    "photos/captions.csv --output x.h5 --features file": (1, "file: expected an HDF5 file, got one that begins with"),
     "photos/captions.csv --output x.h5 --image-column name": (
         1, "captions.csv:1: expected a header with the columns name"
     ),

@@ -207,13 +207,6 @@ def test_a_partial_write_is_an_error(tmp_path: Path, files_of_at_most: Callable[
     assert (tmp_path / "a").read_bytes() == b"z" + b"x" * 99 + b"y" * 100
 
 
-def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
-    path = tmp_path / "absent" / "a.h5"
-    with pytest.raises(DataError) as caught:
-        write_prepared(path, WHOLE, ABOUT)
-    assert re.fullmatch(rf"{path}: cannot write the data set: .*No such file or directory", str(caught.value))
-
-
 def test_unreadable_features_keep_the_old_file(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     path.write_bytes(whole)

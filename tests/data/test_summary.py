@@ -55,19 +55,15 @@ def test_summary(corpus):
     assert json.loads(json.dumps(summarize(corpus), allow_nan=False)) == summarize(corpus)
 
 
-def test_summary_with_special_tokens_at_any_id():
+def test_summary_of_empty_captions_and_special_tokens_at_any_id():
     vocab = Vocab(["dog", "<UNK>", "<END>", "<NULL>", "<START>"])
+    empty = summarize(Corpus(vocab, {"train": split_of(vocab, [[]], [[0.0]], "t")}, ""))
+    assert empty["splits"]["train"]["unk"] == 0.0
     summary = summarize(Corpus(vocab, {"train": split_of(vocab, [["dog", "cow"], []], [[0.0]], "t")}, ""))
     assert summary["vocabulary"] == 1
     assert summary["splits"]["train"] | {"images": 0} == {
         "images": 0, "captions": 2, "words": 2, "shortest": 0, "mean": 1.0, "longest": 2, "unk": 0.5,
     }  # fmt: skip
-
-
-def test_empty_captions_have_an_unk_rate_of_zero():
-    vocab = Vocab.build([["a"]])
-    summary = summarize(Corpus(vocab, {"train": split_of(vocab, [[]], [[0.0]], "t")}, ""))
-    assert summary["splits"]["train"]["unk"] == 0.0
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -80,9 +76,9 @@ def test_duplicates_across_splits_are_found_in_any_block(dtype, monkeypatch):
         name: split_of(vocab, [["a"]] * len(features), features, name[0], dtype)
         for name, features in (("train", rows), ("val", others))
     }
-    found = duplicates(Corpus(vocab, splits, ""))
-    assert found["images"] == 15
-    assert found["examples"] == [[f"train: t{row + 25}", f"val: v{row}"] for row in range(10)]
+    repeated = duplicates(Corpus(vocab, splits, ""))
+    assert repeated["images"] == 15
+    assert repeated["examples"] == [[f"train: t{row + 25}", f"val: v{row}"] for row in range(10)]
 
 
 def test_non_contiguous_rows_are_supported():
@@ -92,9 +88,3 @@ def test_non_contiguous_rows_are_supported():
     assert duplicates(Corpus(vocab, splits, "")) == {
         "images": 2, "examples": [["train: t3", "val: v0"], ["train: t1", "val: v1"]],
     }  # fmt: skip
-
-
-def test_duplicates_within_one_split_are_not_counted():
-    vocab = Vocab.build([["a"]])
-    corpus = Corpus(vocab, {"train": split_of(vocab, [["a"]], [[1.0]] * 5, "t")}, "")
-    assert duplicates(corpus) == {"images": 0, "examples": []}

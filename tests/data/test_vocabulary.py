@@ -12,13 +12,6 @@ WORDS = st.sampled_from(["a", "red", "ball", "near", "straße", "的", "don't", 
 CAPTIONS = st.lists(st.lists(WORDS, max_size=5), max_size=6)
 
 
-def test_an_id_is_an_index_into_words() -> None:
-    vocab = Vocab([*SPECIAL, "cat", "dog"])
-    assert len(vocab) == 6
-    assert [vocab.word_to_idx[word] for word in vocab.words] == list(range(6))
-    assert (vocab.null, vocab.start, vocab.end, vocab.unk) == (0, 1, 2, 3)
-
-
 def test_special_tokens_may_have_any_id() -> None:
     vocab = Vocab(["cat", UNK, END, "dog", NULL, START])
     assert (vocab.null, vocab.start, vocab.end, vocab.unk) == (4, 5, 2, 1)
@@ -86,26 +79,13 @@ def test_the_layout_of_a_row(captions: list[list[str]]) -> None:
         assert not np.isin(row[1 : 1 + len(words)], [vocab.null, vocab.start, vocab.end, vocab.unk]).any()
 
 
-@settings(deadline=None, max_examples=30)
-@given(CAPTIONS)
-def test_the_order_of_captions_does_not_matter(captions: list[list[str]]) -> None:
-    vocab = Vocab.build(captions)
-    again = Vocab.build(captions[::-1])
-    assert vocab == again
-    assert hash(vocab) == hash(again)
-
-
 def test_vocabularies_differ_by_their_words_and_order() -> None:
     vocab = Vocab([*SPECIAL, "a", "b"])
+    again = Vocab.build([["b"], ["a", "a"], ["b"]])
+    assert vocab == again
+    assert (len(vocab), hash(vocab)) == (6, hash(again))
     assert vocab != Vocab([*SPECIAL, "b", "a"])
     assert vocab != [*SPECIAL, "a", "b"]
-
-
-def test_an_unknown_word_becomes_unk_and_stays_visible() -> None:
-    vocab = Vocab.build([["a"]])
-    (row,) = vocab.encode([["a", "z"]])
-    assert row.tolist() == [vocab.start, 4, vocab.unk, vocab.end]
-    assert vocab.decode(row) == ["a", UNK]
 
 
 def test_decoding_stops_at_the_first_end() -> None:

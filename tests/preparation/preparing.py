@@ -74,9 +74,9 @@ def features_by_name(corpus: Corpus) -> dict[str, np.ndarray]:
     return {image: split.features[row] for split in corpus.splits.values() for row, image in enumerate(split.image_ids)}
 
 
-def given_features(folder: Path, values: np.ndarray, regions: np.ndarray | None = None) -> Path:
-    with h5py.File(folder / "given.h5", "w") as file:
+def feature_file(folder: Path, values: np.ndarray, regions: np.ndarray | None = None) -> Path:
+    with h5py.File(folder / "features.h5", "w") as file:
         file["features"] = values
         if regions is not None:
             file["regions"] = regions
-    return folder / "given.h5"
+    return folder / "features.h5"

@@ -95,7 +95,7 @@ def test_all_issues_and_missing_photographs_are_reported(photos: Path) -> None:
 
 def test_photographs_are_not_required_with_precomputed_features(photos: Path) -> None:
     (photos / "003.png").unlink()
-    options = Prepare(encoder="scenes", val=0.25, min_count=1, features=Path("given.h5"))
+    options = Prepare(encoder="scenes", val=0.25, min_count=1, features=Path("features.h5"))
     issues, summary = check([str(photos / "captions.csv")], [], options)
     assert (issues, summary["counts"]["missing"]) == ([], 0)
 
@@ -119,12 +119,12 @@ def test_a_data_set_is_checked_as_a_whole(
 
 
 @pytest.mark.parametrize(
-    ("given", "option"),
+    ("changes", "option"),
     [({"min_count": 3}, "min-count"), ({"image_column": "x", "threads": 9}, "image-column"), ({}, "list")],
 )
-def test_caption_options_are_rejected_for_prepared_data_sets(given: dict[str, Any], option: str, data: Path) -> None:
+def test_caption_options_are_rejected_for_prepared_data_sets(changes: dict[str, Any], option: str, data: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        check([str(data)], [] if given else ["val=val.txt"], Prepare(**given))
+        check([str(data)], [] if changes else ["val=val.txt"], Prepare(**changes))
     message = f"{data}: --{option} does not apply to a prepared data set; remove the option"
     assert str(caught.value) == message
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from preparing import COUNT, EXPECTED, SCENES, Counted, events_of, features_by_name, given_features, made, refusal
+from preparing import COUNT, EXPECTED, SCENES, Counted, events_of, feature_file, features_by_name, made, refusal
 
 import captioner
 from captioner.config.options import Prepare
@@ -144,7 +144,7 @@ NO_DATA_SETS: dict[str, Callable[[Path], object]] = {
     "a link to nowhere": lambda path: os.symlink("nowhere", path),
     "the captions by another name": lambda path: os.symlink(path.parent / "photos" / "captions.csv", path),
     "a photograph": lambda path: os.link(path.parent / "photos" / "000.png", path),
-    "given features": lambda path: given_features(path.parent, np.ones((2, 2))).rename(path),
+    "a file of features": lambda path: feature_file(path.parent, np.ones((2, 2))).rename(path),
 }
 
 

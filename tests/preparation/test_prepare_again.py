@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, given_features, interrupt, made, refusal
+from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, features_by_name, interrupt, made, refusal
 
 from captioner.data.scenes.encoding import ENCODER, FEATURES
 from captioner.errors import UsageError
@@ -91,7 +91,7 @@ ENDED = ".out.h5.999999999.tmp"
 
 
 def test_temporary_files_of_killed_processes_are_removed(photos: Path) -> None:
-    for options in ({}, {"features": given_features(photos, EXPECTED), "overwrite": True}):
+    for options in ({}, {"features": feature_file(photos, EXPECTED), "overwrite": True}):
         (photos.parent / ENDED).write_bytes(b"half a data set")
         made(photos, **options)
         assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]

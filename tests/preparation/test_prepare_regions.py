@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from preparing import COUNT, EXPECTED, Counted, events_of, features_by_name, given_features, interrupt, refusal
+from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, features_by_name, interrupt, refusal
 from preparing import made as made_without
 
 from captioner.data.corpus import Corpus
@@ -82,7 +82,7 @@ def test_an_encoder_without_regions_is_rejected(photos: Path, monkeypatch: pytes
     assert message == "--regions: encoder scenes has no regions; use efficientnet-lite0, or omit --regions"
     assert (photos.parent / "out.h5").read_bytes() == before
     assert not (photos.parent / "out.h5.part").exists()
-    file = given_features(photos.parent, EXPECTED, REGIONS)
+    file = feature_file(photos.parent, EXPECTED, REGIONS)
     message = refusal(photos, UsageError, regions=True, features=file, overwrite=True)
     assert message == "--regions: encoder scenes has no regions; omit --regions"
     assert (photos.parent / "out.h5").read_bytes() == before
@@ -96,7 +96,7 @@ def test_a_photograph_smaller_than_a_region_is_enlarged(size: tuple[int, int], p
 
 
 def test_regions_are_read_from_the_file_of_the_features(photos: Path, encoded: Counted) -> None:
-    file = given_features(photos.parent, EXPECTED, REGIONS[:, :, :2, :5])
+    file = feature_file(photos.parent, EXPECTED, REGIONS[:, :, :2, :5])
     corpus, _ = made(photos, features=file, encoder=None)
     assert (corpus.grid, corpus.region_dim) == ((3, 2), 5)
     for name, regions in regions_by_name(corpus).items():
@@ -105,13 +105,13 @@ def test_regions_are_read_from_the_file_of_the_features(photos: Path, encoded: C
 
 
 def test_regions_of_the_declared_encoder_are_compared(photos: Path) -> None:
-    corpus, _ = made(photos, features=given_features(photos.parent, EXPECTED, REGIONS))
+    corpus, _ = made(photos, features=feature_file(photos.parent, EXPECTED, REGIONS))
     assert corpus.encoder == ENCODER
-    file = given_features(photos.parent, EXPECTED, REGIONS[::-1])
+    file = feature_file(photos.parent, EXPECTED, REGIONS[::-1])
     message = refusal(photos, regions=True, features=file, overwrite=True)
     pattern = rf"{file}: expected the regions of {ENCODER}, got a relative error of [\d.]+% for 00\d.png; name .*"
     assert re.fullmatch(pattern, message)
-    file = given_features(photos.parent, EXPECTED, REGIONS[:, :2])
+    file = feature_file(photos.parent, EXPECTED, REGIONS[:, :2])
     assert refusal(photos, regions=True, features=file, overwrite=True) == (
         f"{file}: expected regions (3, 3, 77) per image for {ENCODER}, got (2, 3, 77)"
     )
@@ -130,6 +130,6 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_invalid_regions_of_a_file_are_reported(name: str, photos: Path) -> None:
     values, expected = WRONG[name]
-    file = given_features(photos.parent, EXPECTED, values)
+    file = feature_file(photos.parent, EXPECTED, values)
     message = refusal(photos, regions=True, features=file, encoder=None)
     assert message.removeprefix(f"{file}: ") == expected

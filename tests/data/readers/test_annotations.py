@@ -10,10 +10,10 @@ DEEP = 1 << 70
 
 def shown(captions):
     return [
-        f"{one.line} {one.image}|{one.text}|{one.split}|{one.words}|{one.row}"
-        if isinstance(one, CaptionRecord)
-        else str(one)
-        for one in captions
+        f"{item.line} {item.image}|{item.text}|{item.split}|{item.words}|{item.row}"
+        if isinstance(item, CaptionRecord)
+        else str(item)
+        for item in captions
     ]
 
 
@@ -44,37 +44,37 @@ def test_karpathy_images_are_read():
     ]
 
 
+NOT_IMAGES = [None, {"split": "train"}, 3]
+NOT_NUMBERED = [{"split": 5}, {"split": " "}, {"imgid": -1}, {"imgid": True}, {"imgid": "4"}]
+NOT_SENTENCES = [None, [], {"raw": "x"}]
+NOT_TEXTS = ["A dog", {"raw": " "}, {"raw": 4}]
+NOT_TOKENS = ["a dog", ["a dog"], ["a", ""], ["a", 1], ["\x07"], ["\ud800"], {"a": 1}, [["a"]]]
 KARPATHY_ISSUES = [
-    (None, "", "expected an object with a filename, got None"),
-    ({"split": "train"}, "", "expected an object with a filename, got {'split': 'train'}"),
-    (image(filename=3)["filename"], "", "expected an object with a filename, got 3"),
-    (image(split=5), "", "expected a split and an imgid >= 0, got 5 and 1"),
-    (image(split=" "), "", "expected a split and an imgid >= 0, got ' ' and 1"),
-    (image(imgid=-1), "", "expected a split and an imgid >= 0, got 'train' and -1"),
-    (image(imgid=True), "", "expected a split and an imgid >= 0, got 'train' and True"),
-    (image(imgid="4"), "", "expected a split and an imgid >= 0, got 'train' and '4'"),
-    (image(sentences=None), "", "expected a list of sentences, got None"),
-    (image(sentences=[]), "", "expected a list of sentences, got []"),
-    (image(sentences={"raw": "x"}), "", "expected a list of sentences, got {'raw': 'x'}"),
-    (image(sentences=["A dog"]), ".sentences[0]", "expected raw text or tokens, got 'A dog'"),
-    (image(sentences=[{"raw": " "}]), ".sentences[0]", "expected raw text or tokens, got {'raw': ' '}"),
-    (image(sentences=[{"raw": 4}]), ".sentences[0]", "expected raw text or tokens, got {'raw': 4}"),
+    *((bad, f": expected an object with a filename, got {bad}") for bad in NOT_IMAGES),
+    *(
+        (
+            image(**bad),
+            f": expected a split and an imgid >= 0, got {bad.get('split', 'train')!r} and {bad.get('imgid', 1)!r}",
+        )
+        for bad in NOT_NUMBERED
+    ),
+    *((image(sentences=bad), f": expected a list of sentences, got {bad}") for bad in NOT_SENTENCES),
+    *((image(sentences=[bad]), f".sentences[0]: expected raw text or tokens, got {bad!r}") for bad in NOT_TEXTS),
     *(
         (
             image(sentences=[{"raw": "x", "tokens": tokens}]),
-            ".sentences[0]",
-            f"tokens: expected a list of words, got {tokens!r}",
+            f".sentences[0]: tokens: expected a list of words, got {tokens!r}",
         )
-        for tokens in ("a dog", ["a dog"], ["a", ""], ["a", 1], ["\x07"], ["\ud800"], {"a": 1}, [["a"]])
+        for tokens in NOT_TOKENS
     ),
 ]
 
 
-@pytest.mark.parametrize(("bad", "where", "problem"), KARPATHY_ISSUES, ids=range(len(KARPATHY_ISSUES)))
-def test_an_invalid_image_is_an_issue(bad, where, problem):
+@pytest.mark.parametrize(("bad", "problem"), KARPATHY_ISSUES, ids=range(len(KARPATHY_ISSUES)))
+def test_an_invalid_image_is_an_issue(bad, problem):
     first, issue, last = read_karpathy(image(), bad, image(filename="z.jpg"))
     assert first.startswith("d.json: images[0].sentences[0] a.jpg|")
-    assert issue == f"d.json: images[1]{where}: {problem}"
+    assert issue == f"d.json: images[1]{problem}"
     assert last == "d.json: images[2].sentences[0] z.jpg|A dog.|train|a dog|2"
 
 
@@ -104,15 +104,14 @@ def test_coco_annotations_are_read():
 @pytest.mark.parametrize(
     ("annotation", "problem"),
     [
-        (annotated(9, ""), "expected an object with a caption, got {'image_id': 9, 'caption': '', 'id': 1}"),
-        (annotated(9, None), "expected an object with a caption, got {'image_id': 9, 'caption': None, 'id': 1}"),
-        (annotated(9, 3), "expected an object with a caption, got {'image_id': 9, 'caption': 3, 'id': 1}"),
-        ("x", "expected an object with a caption, got 'x'"),
-        (annotated(5), "image_id: expected the id of an image, got 5"),
-        (annotated(9.0), "image_id: expected the id of an image, got 9.0"),
-        (annotated(True), "image_id: expected the id of an image, got True"),
-        (annotated([9]), "image_id: expected the id of an image, got [9]"),
-        (annotated(DEEP), f"image_id: expected the id of an image, got {DEEP}"),
+        *(
+            (bad, f"expected an object with a caption, got {bad!r}")
+            for bad in (annotated(9, ""), annotated(9, None), annotated(9, 3), "x")
+        ),
+        *(
+            (annotated(number), f"image_id: expected the id of an image, got {number!r}")
+            for number in (5, 9.0, True, [9], DEEP, None)
+        ),
         ({"caption": "x"}, "image_id: expected the id of an image, got None"),
     ],
 )
@@ -126,16 +125,10 @@ def test_an_invalid_annotation_is_an_issue(annotation, problem):
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [
-        (
-            {"id": True, "file_name": "t"},
-            "expected an object with an id and a file_name, got {'id': True, 'file_name': 't'}",
+        *(
+            (bad, f"expected an object with an id and a file_name, got {bad}")
+            for bad in ({"id": True, "file_name": "t"}, {"id": "7", "file_name": "t"}, {"id": 7}, [7])
         ),
-        (
-            {"id": "7", "file_name": "t"},
-            "expected an object with an id and a file_name, got {'id': '7', 'file_name': 't'}",
-        ),
-        ({"id": 7}, "expected an object with an id and a file_name, got {'id': 7}"),
-        ([7], "expected an object with an id and a file_name, got [7]"),
         ({"id": 9, "file_name": "other"}, "duplicate id 9"),
         ({"id": 7, "file_name": "mute.jpg"}, "mute.jpg: has no caption"),
     ],

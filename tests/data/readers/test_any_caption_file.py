@@ -22,28 +22,11 @@ PIECES = st.sampled_from(
     ]
 )  # fmt: skip
 KEYS = [
-    "images",
-    "annotations",
-    "id",
-    "file_name",
-    "image_id",
-    "caption",
-    "filename",
-    "split",
-    "sentences",
-    "raw",
-    "imgid",
-]
+    "images", "annotations", "id", "file_name", "image_id", "caption", "filename", "split", "sentences", "raw", "imgid"
+]  # fmt: skip
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just("\ud800"),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(KEYS),
-            inner,
-            max_size=4,
-        )
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=12,
 )
 DOCUMENTS = st.builds(
@@ -74,15 +57,15 @@ def test_any_bytes_give_records_issues_or_an_error(scratch, content, name):
     except DataError as error:
         message = str(error)
     assert "\n" not in message
-    for one in records:
-        assert isinstance(one, CaptionRecord | Issue)
-        assert one.line.startswith(name)
-        if isinstance(one, Issue):
-            assert "\n" not in str(one)
+    for record in records:
+        assert isinstance(record, CaptionRecord | Issue)
+        assert record.line.startswith(name)
+        if isinstance(record, Issue):
+            assert "\n" not in str(record)
         else:
-            assert one.image == one.image.strip() != ""
-            assert one.text == one.text.strip() != ""
-            "".join([one.image, one.text, one.split or "", one.words or ""]).encode()
+            assert record.image == record.image.strip() != ""
+            assert record.text == record.text.strip() != ""
+            "".join([record.image, record.text, record.split or "", record.words or ""]).encode()
 
 
 @settings(deadline=None, max_examples=200, derandomize=True)
@@ -92,8 +75,9 @@ def test_no_line_of_a_table_is_dropped_silently(scratch, lines):
     path = scratch / "t.csv"
     path.write_text("\n".join(["image,caption", *lines]))
     covered = {1}
-    for one in read_captions(path):
-        first = int(one.line.partition(":")[2])
+    for record in read_captions(path):
+        first = int(record.line.partition(":")[2])
         assert first not in covered
-        covered |= set(range(first, first + (one.text.count("\n") if isinstance(one, CaptionRecord) else 0) + 1))
+        more = record.text.count("\n") if isinstance(record, CaptionRecord) else 0
+        covered |= set(range(first, first + more + 1))
     assert {number for number, line in enumerate(lines, 2) if line} <= covered

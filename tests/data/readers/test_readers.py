@@ -69,11 +69,7 @@ def test_the_format_is_detected_from_the_content(reading, content, split, name, 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_json_lines_by_any_name(reading, name, end):
     lines = (LINES + '{"image": "b.jpg", "caption": 4}\n').replace("\n", end)
-    assert reading(lines, name) == [
-        "a.jpg|a dog|None",
-        "b.jpg|a cat|None",
-        f"{name}:3: caption: expected text, got 4",
-    ]
+    assert reading(lines, name) == ["a.jpg|a dog|None", "b.jpg|a cat|None", f"{name}:3: caption: expected text, got 4"]
 
 
 def test_a_table_may_contain_text_of_another_format(reading):
@@ -170,10 +166,7 @@ def test_invalid_unicode_is_reported_with_its_line(reading):
 def test_surrogates_in_json(reading):
     assert reading(
         r'{"image": "a", "caption": "\ud83d\ude00 \ud800"}' + "\n" + r'{"image": "b", "caption": "\ud83d\ude00"}'
-    ) == [
-        "c.csv:1: caption: expected UTF-8 text, got '\\ud800'; save the file as UTF-8",
-        "b|😀|None",
-    ]
+    ) == ["c.csv:1: caption: expected UTF-8 text, got '\\ud800'; save the file as UTF-8", "b|😀|None"]
 
 
 # --- names

@@ -57,15 +57,11 @@ def true_captions(draw):
 @pytest.mark.parametrize(
     ("scene", "caption"),
     [
-        (ONE, R),
         (ONE, f"{R} in the top left"),
-        (ONE, f"there is {R} at the top"),
         (ONE, f"on the left there is {R}"),
         (ONE, f"nothing but {R}"),
         (TWO, f"{R} and {C}"),
         (TWO, f"{C} and {R}"),
-        (TWO, f"{R} left of {C}"),
-        (TWO, f"{R} is above {C}"),
         (TWO, f"the picture shows {C} right of {R}"),
         (TWO, f"two shapes {C} and {R}"),
         (TWO, f"{C} on the right and {R} at the top"),
@@ -83,35 +79,22 @@ def test_caption_is_true(scene, caption):
     [
         (ONE, "", "empty"),
         (ONE, "a", "a stump"),
-        (ONE, "a small red", "a stump"),
-        (ONE, f"there is {R} in the", "a stump"),
-        (ONE, f"{R} in the top", "a stump"),
         (ONE, "a red ring", "no size"),
         (ONE, "a small ring", "no colour"),
         (ONE, "small red ring", "no article"),
-        (ONE, f"{R} {R}", "repeated"),
         (ONE, f"{R} and {R}", "repeated"),
         (ONE, f"{R} and {C}", "one too many"),
         (ONE, f"{R} in the centre", "elsewhere"),
-        (ONE, f"{R} at the bottom", "elsewhere"),
-        (ONE, f"there is {R} in the top right", "elsewhere"),
         (ONE, f"{R} in the top left in the top left", "word salad"),
         (ONE, "ring red small a", "word salad"),
         (ONE, f"<UNK> {R}", "a word that means nothing"),
         (TWO, R, "one of two"),
         (TWO, f"nothing but {C}", "one of two"),
-        (TWO, f"{R} and", "a stump"),
-        (TWO, f"{R} above", "a stump"),
-        (TWO, f"{R} left of a", "a stump"),
         (TWO, f"{R} below {C}", "the wrong way round"),
-        (TWO, f"{C} is left of {R}", "the wrong way round"),
         (TWO, f"three shapes {R} and {C}", "a wrong count"),
-        (TWO, f"{R} in the centre and {C} on the right", "elsewhere"),
-        (TWO, f"{R} in the top left and {C} at the bottom", "elsewhere"),
         (TWO, f"{C} is right of {C}", "one obj twice"),
         (THREE, f"{R} and {C}", "two of three"),
         (THREE, f"{R} above {C}", "two of three"),
-        (THREE, f"two shapes {R} and {C}", "two of three"),
         (THREE, f"two shapes {R} {C} and {D}", "a wrong count"),
         (THREE, f"{R} above {C} and {D}", "can be read in two ways"),
         (THREE, f"{D} is below {R} and right of {C}", "the second relation"),
@@ -200,20 +183,20 @@ def object_pairs():
 @given(object_pairs(), st.sampled_from(sorted(AT)), st.sampled_from(sorted(AT)))
 def test_places_are_true_only_in_their_part_of_the_image(objects, here, there):
     assert AT.keys() == PLACES.keys()
-    one, other = objects
-    caption = f"{name(one)} {here} and {name(other)} {there}"
-    expected = (one.row, one.column) in AT[here] and (other.row, other.column) in AT[there]
+    first, other = objects
+    caption = f"{name(first)} {here} and {name(other)} {there}"
+    expected = (first.row, first.column) in AT[here] and (other.row, other.column) in AT[there]
     assert is_true(Scene(objects), caption.split()) == expected
 
 
 @given(object_pairs(), st.permutations([0, 1]))
 def test_relations_are_true_when_they_hold(objects, order):
-    one, other = (objects[i] for i in order)
+    first, other = (objects[i] for i in order)
     expected = {
-        "left of": one.column < other.column,
-        "right of": one.column > other.column,
-        "above": one.row < other.row,
-        "below": one.row > other.row,
+        "left of": first.column < other.column,
+        "right of": first.column > other.column,
+        "above": first.row < other.row,
+        "below": first.row > other.row,
     }
     for relation, holds in expected.items():
-        assert is_true(Scene(objects), f"{name(one)} is {relation} {name(other)}".split()) == holds
+        assert is_true(Scene(objects), f"{name(first)} is {relation} {name(other)}".split()) == holds
