@@ -17,18 +17,17 @@ CHECKPOINTS = ("best.h5", "last.h5")
 def complete_override(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Complete the key of an override that the command uses, or the value after its `=`."""
     from captioner.config.checks import is_used
-    from captioner.config.schema import options
+    from captioner.config.schema import OPTIONS
 
     key, equals, _ = incomplete.partition("=")
     command = context.command_path.partition(" ")[2]
-    used = [option for option in options() if is_used(option.path, command)]
+    used = {path: option for path, option in OPTIONS.items() if is_used(path, command)}
     if not equals:
-        return [CompletionItem(f"{option.path}=", help=option.doc) for option in used if option.path.startswith(key)]
-    values: list[str] = []
-    for option in used:
-        if option.path == key:
-            values += option.choices or (("true", "false") if option.kind is bool else ())
-            values += ["null"] if option.nullable else []
+        return [CompletionItem(f"{path}=", help=option.doc) for path, option in used.items() if path.startswith(key)]
+    if key not in used:
+        return []
+    option = used[key]
+    values = (*(option.choices or (("true", "false") if option.kind is bool else ())), *["null"] * option.nullable)
     return [CompletionItem(text) for text in (f"{key}={value}" for value in values) if text.startswith(incomplete)]
 
 
@@ -87,11 +86,10 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
         option, equals, value = incomplete.partition("=")
         word = value if equals and option.startswith("-") else incomplete
-        kept = max(
-            0, len(word) - len(os.environ.get("COMP_WORD", word))
-        )  # the part of the word that bash does not replace
-        found = super().get_completions(args, incomplete)
-        return [CompletionItem(item.value[kept:]) if item.type == "plain" else item for item in found]
+        # bash replaces only the end of the word, which is in COMP_WORD
+        kept = max(0, len(word) - len(os.environ.get("COMP_WORD", word)))
+        items = super().get_completions(args, incomplete)
+        return [CompletionItem(item.value[kept:]) if item.type == "plain" else item for item in items]
 
 
 @add_completion_class

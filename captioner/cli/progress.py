@@ -28,16 +28,20 @@ METRICS = {
 INITIALIZED = "initialized from {checkpoint}: {shared_words:,} of {words:,} words shared"
 
 
-def show(events: Iterator[Event], profile: bool = False) -> dict[str, Any]:
+def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False) -> dict[str, Any]:
     """Consume the events of a training run with a progress bar, and return the summary.
 
-    With `profile`, print the time per phase at the end.
+    With `profile`, print the time per phase at the end; with `is_quiet`, print nothing, as another rank does.
     """
     bar: tqdm[Any] = tqdm(disable=True)
     words = 0
     summary: dict[str, Any] = {}
     try:
         for event in events:
+            if isinstance(event, Ended):
+                summary = event.summary
+            if is_quiet:
+                continue
             match event:
                 case Captioned():
                     bar = _captioned(bar, event)
@@ -55,7 +59,6 @@ def show(events: Iterator[Event], profile: bool = False) -> dict[str, Any]:
                     with tqdm.external_write_mode(file=sys.stderr):
                         output.note(f"warning: {event.problem}")
                 case Ended():
-                    summary = event.summary
                     bar.close()
                     output.note(_ended(event))
                     if profile:

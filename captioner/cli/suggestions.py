@@ -27,36 +27,37 @@ TRAIN_OPTIONS = dict.fromkeys((".yaml", ".yml"), "-c") | dict.fromkeys(DATA_SETS
 def message(error: click.ClickException, words: Sequence[str]) -> str:
     """Return the message of a usage error, with a suggestion if there is one; `words` are the command line."""
     context: click.Context | None = getattr(error, "ctx", None)
-    said = error.format_message().rstrip(".").replace("\n\t", " ")  # click lists choices line by line
+    text = error.format_message().rstrip(".").replace("\n\t", " ")  # click lists choices line by line
     if context is None or isinstance(context.command, click.Group):
-        return said
+        return text
     path = context.command_path.split()[1:]
     command, rest = " ".join(path), words[len(path) :]
     match error:
         case click.NoSuchOption():
-            return _for_option(error, context.command, command, rest) or said
+            return _for_option(error, context.command, command, rest) or text
         case click.MissingParameter(param=click.Option(name="file")) if command == "prepare":
-            return "; ".join(filter(None, (said, _for_output(rest))))
+            return "; ".join(filter(None, (text, _for_output(rest))))
         case _ if type(error) is click.UsageError:
-            return _for_argument(context, command, rest) or said
-    return said
+            return _for_argument(context, command, rest) or text
+    return text
 
 
 def _for_option(error: click.NoSuchOption, command: click.Command, name: str, words: Sequence[str]) -> str:
-    """Suggest `-o` for an unknown option that has the name, or a synonym, of a config option."""
+    """Suggest `-o` for an unknown option that has the name, a synonym or a similar name of a config option."""
     flag = error.option_name
     place = next((place for place, word in enumerate(words) if _is_flag(word, flag)), None)
     if place is None:
         return ""
     following = words[place + 1] if place + 1 < len(words) else ""
     if name == "prepare" and flag == "-o":
-        given = words[place].removeprefix(flag) or following or "FILE"
-        return f"No such option '-o'; did you mean {_prepare_option(given)}?"
+        value = words[place].removeprefix(flag) or following or "FILE"
+        return f"No such option '-o'; did you mean {_prepare_option(value)}?"
     word, equals, value = words[place].partition("=")
     takes_overrides = any(parameter.name == "overrides" for parameter in command.params)
     key = word.lstrip("-").lower().replace("-", "_")
     is_misspelt = bool(similar(flag, error.possibilities or (), SIMILARITY))
-    path = _option_named(key, name, or_similar=not is_misspelt) if takes_overrides else None
+    used = [path for path in OPTIONS if takes_overrides and is_used(path, name)]
+    path = nearest_option(key, used, 1 if is_misspelt else SIMILARITY)
     if path is None:
         return ""
     if not equals and not following.startswith("--"):
@@ -70,14 +71,8 @@ def _is_flag(word: str, flag: str) -> bool:
     return word == flag or word.startswith(f"{flag}=") or (len(flag) == 2 and word.startswith(flag))
 
 
-def _option_named(name: str, command: str, or_similar: bool) -> str | None:
-    """Find the config option of a name, a synonym or, with `or_similar`, a similar name, among those a command uses."""
-    used = [path for path in OPTIONS if is_used(path, command)]
-    return nearest_option(name, used, SIMILARITY if or_similar else 1)
-
-
 def _prepare_option(value: str) -> str:
-    """Return the option of `captioner prepare` for what was given with `-o`."""
+    """Return the option of `captioner prepare` for the value of `-o`."""
     key, equals, rest = value.partition("=")
     if equals and key.replace("-", "_") in PREPARE:
         return f"--{key.replace('_', '-')} {shlex.quote(rest)}"
@@ -89,20 +84,20 @@ def _for_argument(context: click.Context, command: str, words: Sequence[str]) ->
     _, extra, _ = context.command.make_parser(context).parse_args(list(words))
     if not extra:
         return ""
-    given = shlex.quote(extra[0])
-    said = f"Got unexpected extra argument ({extra[0]})"
-    if extra[0].partition("=")[0] in OPTIONS:
-        return f"{said}; did you mean -o {given}?"
+    word, is_folder = extra[0], os.path.isdir(extra[0])
+    problem = f"Got unexpected extra argument ({word})"
+    if word.partition("=")[0] in OPTIONS:
+        return f"{problem}; did you mean -o {shlex.quote(word)}?"
     if command != "train":
         return ""
-    folder = Path(extra[0]) if os.path.isdir(extra[0]) else Path(extra[0]).parent
-    if os.path.exists(extra[0]) and os.path.isfile(folder / "last.h5"):
-        return f"{said}; did you mean --resume {shlex.quote(os.fspath(folder))}?"
-    suffix = Path(extra[0]).suffix.lower()
+    folder = Path(word) if is_folder else Path(word).parent
+    if os.path.exists(word) and os.path.isfile(folder / "last.h5"):
+        return f"{problem}; did you mean --resume {shlex.quote(os.fspath(folder))}?"
+    suffix = Path(word).suffix.lower()
     if suffix in TRAIN_OPTIONS:
-        return f"{said}; did you mean {TRAIN_OPTIONS[suffix]} {given}?"
-    if suffix in CAPTIONS or extra[0].endswith("/") or os.path.isdir(extra[0]):
-        return f"{said}; prepare a data set first: {_prepare_command(extra[0])}"
+        return f"{problem}; did you mean {TRAIN_OPTIONS[suffix]} {shlex.quote(word)}?"
+    if suffix in CAPTIONS or is_folder or word.endswith("/"):
+        return f"{problem}; prepare a data set first: {_prepare_command(word)}"
     return ""
 
 

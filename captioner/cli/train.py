@@ -23,11 +23,7 @@ from captioner.cli.shared_options import (
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from captioner.config.options import Config
-    from captioner.parallel.ranks import Ranks
-    from captioner.training.events import Event
 
 
 training_option = mpi_option(
@@ -116,6 +112,7 @@ def train(
     if data is not None:
         # with a folder: null and ~ have other meanings in a config
         overrides = ("data.source=prepared", f"data.root={os.path.join('.', data)}", *overrides)
+    from captioner.cli import progress
     from captioner.config.yaml_io import load
     from captioner.training import overfit as overfitting
     from captioner.training import resume as resuming
@@ -150,7 +147,7 @@ def train(
             from captioner.report.live import with_report  # of all ranks: one that lacks a library would stop alone
 
             events = with_report(events, folder, images) if ranks.rank == 0 else events
-        summary = _show(events, ranks, profile)
+        summary = progress.show(events, profile, is_quiet=ranks.rank != 0)
         stop()  # a signal may have arrived after the last step
     if stop.signal:
         return 128 + stop.signal
@@ -160,17 +157,6 @@ def train(
         if ranks.rank == 0:
             output.result(_verdict(summary, config))
     return 0 if summary["overfit"]["passed"] else 1
-
-
-def _show(events: Iterator[Event], ranks: Ranks, profile: bool) -> dict[str, Any]:
-    """Consume the events of a training run and return its summary; rank 0 alone prints them."""
-    from captioner.cli import progress
-    from captioner.training.events import Ended
-
-    if ranks.rank == 0:
-        return progress.show(events, profile)
-    summaries = [event.summary for event in events if isinstance(event, Ended)]
-    return summaries[-1] if summaries else {}
 
 
 def _verdict(summary: dict[str, Any], config: Config) -> str:
@@ -232,12 +218,13 @@ def distill(
     All candidates of the beam are written to captions.h5 in the run folder, for `captioner train --resume` and
     --captions. After an interruption, the same command continues.
     """
+    from captioner.cli import progress
     from captioner.training import distill as distillation
 
     with joined(mpi) as ranks, stop_signals() as caught:
         stop = SharedStop(ranks, caught)
         events = distillation.distill(teachers, run, overrides, teacher_overrides, captions, overwrite, stop, ranks)
-        summary = _show(events, ranks, profile)
+        summary = progress.show(events, profile, is_quiet=ranks.rank != 0)
         if stop() and not summary and ranks.rank == 0:
             output.note("stopped while captioning; the same command continues")
     return 128 + stop.signal if stop.signal else 0
