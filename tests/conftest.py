@@ -1,8 +1,11 @@
-"""Shared by all tests: one BLAS thread, the slow suite, the command line, runs, golden files."""
+"""Shared by all tests: one BLAS thread, the slow suite, the command line, golden files, tiny data sets and runs."""
 
 import contextlib
+import csv
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,19 +16,6 @@ from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import settings
-from trained_runs import album, attention_run, coco_run, own_run, photo_run, small, small_options, tiny_run, write_coco
-
-__all__ = [
-    "album",
-    "attention_run",
-    "coco_run",
-    "own_run",
-    "photo_run",
-    "small",
-    "small_options",
-    "tiny_run",
-    "write_coco",
-]
 
 GOLDEN = Path(__file__).parent / "golden"
 POSIX_ONLY = ["benchmarks", "faults", "images/test_protobuf.py"]
@@ -184,3 +174,137 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == file.read_text(), f"{name} differs; if that is meant, pytest --update-golden and read the diff"
 
     return compare
+
+
+SMALL = (
+    "data.scenes.train=40",
+    "data.scenes.val=10",
+    "data.scenes.test=5",
+    "data.scenes.heldout=5",
+    "model.hidden_dim=16",
+    "model.wordvec_dim=16",
+)
+WORDS = ("<NULL>", "<START>", "<END>", "<UNK>", "a", "café", "猫")
+
+
+@pytest.fixture(scope="session")
+def small() -> tuple[str, ...]:
+    """Overrides that make any config fit into half a second."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def small_options() -> tuple[str, ...]:
+    """The same, as words of a command."""
+    return tuple(f"--set={override}" for override in SMALL)
+
+
+def trained(folder: Path, *overrides: str) -> Path:
+    """Train a small run in a folder, and return the folder."""
+    from captioner.config.yaml_io import parse
+    from captioner.training.train import train
+
+    for _ in train(parse("", "", [*SMALL, *overrides]), folder):
+        pass
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of two epochs, to be read alone."""
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    return trained(folder, "train.epochs=2", "train.learning_rate=0.01", "train.log_every=1")
+
+
+@pytest.fixture
+def own_run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny run, to be changed."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def attention_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with attention, to be read alone."""
+    folder = tmp_path_factory.mktemp("attention") / "run"
+    return trained(folder, "model.attention=adaptive", "model.attention_dim=8", "train.max_steps=2")
+
+
+@pytest.fixture(scope="session")
+def write_coco() -> Callable[..., Path]:
+    """Writes a tiny data set in the assignment's layout."""
+    import h5py
+    import numpy as np
+
+    def write(folder: Path, width: int = 8, words: tuple[str, ...] = WORDS) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "coco2014_vocab.json").write_text(json.dumps({"idx_to_word": words}))
+        rng = np.random.default_rng(0)
+        with h5py.File(folder / "coco2014_captions.h5", "w") as file:
+            for split, count in (("train", 12), ("val", 6)):
+                file[f"{split}_captions"] = np.array([[1, 4, 5, 6, 2], [1, 4, 6, 2, 0], [1, 3, 2, 0, 0]] * (count // 3))
+                file[f"{split}_image_idxs"] = np.arange(count) // 3
+                for kind in ("vgg16_fc7", "vgg16_fc7_pca"):
+                    with h5py.File(folder / f"{split}2014_{kind}.h5", "w") as features:
+                        features["features"] = rng.standard_normal((count // 3, width)).astype(np.float32)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def coco_run(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the assignment's layout that always generates `a`, as likely on every machine."""
+    from captioner.storage import checkpoint
+
+    folder = tmp_path_factory.mktemp("coco")
+    data = write_coco(folder / "data")
+    run = trained(folder / "run", "data.source=cs231n", f"data.root={data}", "train.max_steps=2")
+    saved = checkpoint.load(run / "best.h5")
+    for array in saved.params.values():
+        array[...] = 0
+    saved.params["b_vocab"][WORDS.index("a")] = 1
+    checkpoint.save(run / "best.h5", saved)
+    return run
+
+
+@pytest.fixture(scope="session")
+def album() -> Callable[..., Path]:
+    """Paints photographs of generated scenes into a folder, 000.png and so on, and a table of their captions."""
+    from PIL import Image
+
+    from captioner.data.scenes import example
+
+    def paint(folder: Path, count: int = 8, first: int = 0) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "captions.csv", "w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(("image", "caption"))
+            for index in range(first, first + count):
+                scene = example(0, "train", index)
+                Image.fromarray(scene.picture).save(folder / f"{index:03}.png")
+                table.writerows((f"{index:03}.png", " ".join(words)) for words in scene.captions[:2])
+        return folder / "captions.csv"
+
+    return paint
+
+
+@pytest.fixture(scope="session")
+def photo_run(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on photographs in `photos` beside it and their data set `data.h5`, which generates random words."""
+    import numpy as np
+
+    from captioner.config.options import Prepare
+    from captioner.preparation.prepare import prepare
+    from captioner.storage import checkpoint
+
+    folder = tmp_path_factory.mktemp("photographs")
+    options = Prepare(encoder="scenes", val=0.25, min_count=1)
+    list(prepare([str(album(folder / "photos"))], folder / "data.h5", options))
+    run = trained(folder / "run", "data.source=prepared", f"data.root={folder / 'data.h5'}", "train.max_steps=2")
+    saved = checkpoint.load(run / "best.h5")
+    rng = np.random.default_rng(0)
+    for array in saved.params.values():
+        array[...] = rng.standard_normal(array.shape)
+    saved.params["b_vocab"][2] += 3  # <END>
+    checkpoint.save(run / "best.h5", saved)
+    return run

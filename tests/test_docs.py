@@ -104,20 +104,12 @@ def test_python_blocks_run_in_one_namespace_per_page(page: Path, sandbox: Sandbo
 
 
 @every_page
-def test_relative_links_exist(page: Path) -> None:
+def test_links_exist_and_code_blocks_are_of_tested_languages_and_valid_configs(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         assert "://" in link or (page.parent / link).exists(), link
-
-
-@every_page
-def test_every_code_block_has_a_tested_language_or_none(page: Path) -> None:
     fences = re.findall(r"^```(.*)$", page.read_text(), re.MULTILINE)
     assert set(fences[::2]) <= {"", "console", "python", "text", "yaml", "json"}
     assert set(fences[1::2]) <= {""}
-
-
-@every_page
-def test_yaml_blocks_are_valid_configs(page: Path) -> None:
     for block in blocks(page, "yaml"):
         yaml_io.parse(block, page.name)
 

@@ -32,26 +32,20 @@ def repository() -> str:
     return parser["metadata"]["url"]
 
 
-def test_the_changelog_starts_with_unreleased_and_the_version() -> None:
-    sections = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
-    assert sections[0] == "Unreleased"
-    assert re.fullmatch(rf"{re.escape(captioner.__version__)} - \d{{4}}-\d\d-\d\d", sections[1])
-
-
-def test_the_groups_of_the_changelog_are_those_of_keep_a_changelog() -> None:
+def test_the_changelog_starts_with_unreleased_and_the_version_in_the_groups_of_keep_a_changelog() -> None:
+    first, second, *_ = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
+    assert first == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(captioner.__version__)} - \d{{4}}-\d\d-\d\d", second)
     for section in re.split(r"^## .*$", CHANGELOG, flags=re.MULTILINE)[1:]:
         groups = re.findall(r"^### (.*)$", section, re.MULTILINE)
         assert groups == [group for group in GROUPS if group in groups]
 
 
-def test_the_citation_is_that_of_the_version() -> None:
+def test_the_citation_is_that_of_the_version_and_every_link_has_the_same_address() -> None:
     citation = read("CITATION.cff")
     (date,) = re.findall(rf"^## {re.escape(captioner.__version__)} - (.*)$", CHANGELOG, re.MULTILINE)
     assert (citation["version"], str(citation["date-released"])) == (captioner.__version__, date)
     assert citation["repository-code"] == repository()
-
-
-def test_every_link_to_the_repository_has_the_same_address() -> None:
     for path in ("CITATION.cff", ".github/ISSUE_TEMPLATE/config.yml"):
         assert set(re.findall(r"https://github\.com/[\w-]+/[\w-]+", (ROOT / path).read_text())) == {repository()}
 

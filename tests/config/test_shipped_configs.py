@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shutil
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -57,10 +58,6 @@ def with_regions(corpus: Corpus) -> Corpus:
     return dataclasses.replace(corpus, splits=splits)
 
 
-def test_configs_are_shipped() -> None:
-    assert shipped().keys() >= {"photos", "scenes-lstm", "scenes-rnn"}
-
-
 @pytest.mark.smoke
 @every_config
 def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
@@ -93,42 +90,34 @@ def test_a_config_starts_with_its_description_and_command(path: Path) -> None:
 
 
 def test_a_name_is_a_shipped_config_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     Path("photos").mkdir()  # a folder of photographs
     config = load(Path("photos"))
-    assert config.data.root == tmp_path.resolve() / "photos.h5"
+    assert config.data.root == tmp_path.resolve() / "here" / "photos.h5"
     assert config == load(FOLDER / "photos.yaml") == load(Path(os.path.relpath(FOLDER / "photos.yaml")))
+    shutil.copy(FOLDER / "photos.yaml", tmp_path / "my.yaml")
+    assert load(tmp_path / "my.yaml").data.root == tmp_path.resolve() / "photos.h5", "a copy starts at its folder"
+    Path("scenes-rnn").write_text("seed: 3\ndata: {source: prepared, root: here.h5}\n")
+    assert load(Path("scenes-rnn")).seed == 3, "a file is used before a shipped config"
+    assert load(Path("scenes-rnn")).data.root == tmp_path.resolve() / "here" / "here.h5"
 
 
-def test_a_file_is_used_before_a_shipped_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+UNKNOWN = {
+    "flickr8k-bets": "did you mean flickr8k-best?",
+    "configs/photos.yaml": "did you mean photos?",
+    "scenes_rnn": "did you mean scenes-rnn?",
+    "nothing": "captioner config list prints the shipped configs",
+    "nothing.yaml": "captioner config init FILE writes a new one",
+}
+
+
+def test_an_unknown_config_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("photos").write_text("seed: 3\ndata: {source: prepared, root: here.h5}\n")
-    assert load(Path("photos")).seed == 3
-    assert load(Path("photos")).data.root == tmp_path.resolve() / "here.h5"
-
-
-def test_paths_of_a_copied_config_start_at_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "my.yaml").write_text((FOLDER / "photos.yaml").read_text())
-    assert load(tmp_path / "my.yaml").data.root == tmp_path.resolve() / "photos.h5"
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("flickr8k-bets", "flickr8k-bets: not found (did you mean flickr8k-best?)"),
-        ("configs/photos.yaml", "configs/photos.yaml: not found (did you mean photos?)"),
-        ("scenes_rnn", "scenes_rnn: not found (did you mean scenes-rnn?)"),
-        ("nothing", "nothing: not found (captioner config list prints the shipped configs)"),
-        ("nothing.yaml", "nothing.yaml: not found (captioner config init FILE writes a new one)"),
-    ],
-)
-def test_an_unknown_config_is_one_line(
-    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError) as caught:
-        load(Path(name))
-    assert str(caught.value) == message
+    for name, hint in UNKNOWN.items():
+        with pytest.raises(ConfigError) as caught:
+            load(Path(name))
+        assert str(caught.value) == f"{name}: not found ({hint})"
 
 
 @pytest.mark.parametrize("option", [path for path, option in OPTIONS.items() if option.choices])
