@@ -24,12 +24,9 @@ from captioner.serve.security import Guard
 from captioner.serve.server import Protocol
 
 IMPATIENT = """
-from captioner.serve import limits
-defaults = limits.Limits.__init__.__defaults__
-names = list(limits.Limits.__dataclass_fields__)
-changed = {"receive_seconds": 0.5, "idle_seconds": 0.5, "connections": 8}
-limits.Limits.__init__.__defaults__ = tuple(changed.get(name, value) for name, value in zip(names, defaults))
-from captioner.cli import main
+from functools import partial
+from captioner.cli import main, serve
+serve.Limits = partial(serve.Limits, receive_seconds=0.5, idle_seconds=0.5, connections=8)
 main()
 """
 """The command with short times, which have no options."""
