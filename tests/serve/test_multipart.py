@@ -60,16 +60,8 @@ def test_a_damaged_form_is_an_error(body: bytes, problem: str) -> None:
         list(parse_form(body, LIMIT))
 
 
-@pytest.mark.parametrize(
-    ("header", "boundary"),
-    [
-        ("multipart/form-data; boundary=abc", b"abc"),
-        ('Multipart/Form-Data;charset=utf-8; boundary="a b"', b"a b"),
-        ("multipart/form-data", None),
-        ("image/jpeg", None),
-        ("", None),
-        ("multipart/form-data; boundary=" + "x" * 71, None),
-    ],
-)
-def test_the_boundary_is_in_the_content_type(header: str, boundary: bytes | None) -> None:
-    assert boundary_of(header) == boundary
+def test_the_boundary_is_in_the_content_type() -> None:
+    assert boundary_of("multipart/form-data; boundary=abc") == b"abc"
+    assert boundary_of('Multipart/Form-Data;charset=utf-8; boundary="a b"') == b"a b"
+    for header in ("multipart/form-data", "image/jpeg", "", "multipart/form-data; boundary=" + "x" * 71):
+        assert boundary_of(header) is None

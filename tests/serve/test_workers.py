@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -25,6 +25,14 @@ class Gate:
         return value
 
 
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A gate that is opened at the end of the test."""
+    gate = Gate()
+    yield gate
+    gate.is_open.set()
+
+
 async def until(workers: Workers, **expected: int) -> None:
     deadline = time.monotonic() + 60
     while not workers.counts().items() >= expected.items():
@@ -32,21 +40,8 @@ async def until(workers: Workers, **expected: int) -> None:
         await asyncio.sleep(0.001)
 
 
-def run(test: Callable[[Gate], Awaitable[None]]) -> None:
-    """Run the coroutine of a test, and open its gate at the end."""
-
-    async def opened() -> None:
-        gate = Gate()
-        try:
-            await test(gate)
-        finally:
-            gate.is_open.set()
-
-    asyncio.run(opened())
-
-
-def test_results_and_errors_are_those_of_the_functions() -> None:
-    async def test(gate: Gate) -> None:
+def test_results_and_errors_are_those_of_the_functions(gate: Gate) -> None:
+    async def test() -> None:
         workers = Workers(2, 10)
         gate.is_open.set()
         values = [1, error := ZeroDivisionError(), "x"]
@@ -54,11 +49,11 @@ def test_results_and_errors_are_those_of_the_functions() -> None:
         assert await asyncio.gather(*coroutines, return_exceptions=True) == [1, error, "x"]
         assert workers.counts() == {"running": 0, "waiting": 0, "overdue": 0}
 
-    run(test)
+    asyncio.run(test())
 
 
-def test_functions_run_in_order_and_a_bounded_number_waits() -> None:
-    async def test(gate: Gate) -> None:
+def test_functions_run_in_order_and_a_bounded_number_waits(gate: Gate) -> None:
+    async def test() -> None:
         workers, done = Workers(1, 50), list[object]()
         tasks = [
             asyncio.ensure_future(workers.run(lambda number=number: done.append(gate.result(number))))  # type: ignore[misc]
@@ -72,11 +67,13 @@ def test_functions_run_in_order_and_a_bounded_number_waits() -> None:
         await asyncio.gather(*tasks)
         assert done == list(range(51))
 
-    run(test)
+    asyncio.run(test())
 
 
-def test_a_function_that_is_given_up_leaves_the_queue_or_keeps_its_thread(capfd: pytest.CaptureFixture[str]) -> None:
-    async def test(gate: Gate) -> None:
+def test_a_function_that_is_given_up_leaves_the_queue_or_keeps_its_thread(
+    gate: Gate, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def test() -> None:
         workers, done = Workers(1, 2), list[int]()
         runs = asyncio.ensure_future(workers.run(partial(gate.result, ValueError("of no interest"))))
         await until(workers, running=1)
@@ -91,5 +88,5 @@ def test_a_function_that_is_given_up_leaves_the_queue_or_keeps_its_thread(capfd:
         assert done == [1]
         await until(workers, running=0, overdue=0, waiting=0)
 
-    run(test)
+    asyncio.run(test())
     assert capfd.readouterr().err == ""
