@@ -50,10 +50,10 @@ def refusal(path: Path) -> str:
     return message.removeprefix(f"{path}: ")
 
 
-def assert_same(one: Corpus, other: Corpus) -> None:
-    assert (one.vocab, one.encoder, list(one.splits)) == (other.vocab, other.encoder, list(other.splits))
-    assert one.fingerprint() == other.fingerprint()
-    for name, split in one.splits.items():
+def assert_same(corpus: Corpus, other: Corpus) -> None:
+    assert (corpus.vocab, corpus.encoder, list(corpus.splits)) == (other.vocab, other.encoder, list(other.splits))
+    assert corpus.fingerprint() == other.fingerprint()
+    for name, split in corpus.splits.items():
         twin = other.splits[name]
         assert (list(split.image_ids), list(split.texts or ())) == (list(twin.image_ids), list(twin.texts or ()))
         assert (split.features.dtype, split.features.shape) == (twin.features.dtype, twin.features.shape)

@@ -77,16 +77,13 @@ def test_every_caption_may_be_the_first_of_its_image() -> None:
     assert {order[0] for order in orders} == set(range(12))
 
 
-@given(counts, sizes, seeds)
-def test_features_are_those_of_the_caption(captions: int, size: int, seed: int) -> None:
-    features, batch, *_ = ShuffledBatches(split_of(captions), size, seed, null=0).batch(0)
-    np.testing.assert_array_equal(features[:, 0], batch[:, 0] // 3)
-    np.testing.assert_array_equal(batch[:, 2] - batch[:, 0], 200)
-
-
 @given(counts, sizes, seeds, per_image)
-def test_regions_are_read_once_per_image(captions: int, size: int, seed: int, together: int) -> None:
+def test_features_are_of_the_caption_and_regions_read_once_per_image(
+    captions: int, size: int, seed: int, together: int
+) -> None:
     batch = ShuffledBatches(split_of(captions), size, seed, together, null=0).batch(0)
+    np.testing.assert_array_equal(batch.features[:, 0], batch.captions[:, 0] // 3)
+    np.testing.assert_array_equal(batch.captions[:, 2] - batch.captions[:, 0], 200)
     assert batch.regions is not None
     assert len(set(batch.regions.values[:, 0, 0].tolist())) == len(batch.regions.values)
     np.testing.assert_array_equal(batch.regions.values[batch.regions.index, 1], batch.features[:, :1])

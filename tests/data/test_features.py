@@ -41,24 +41,32 @@ def index_of(rows):
     )
 
 
-@given(data=st.data(), rows=st.integers(1, 40), columns=st.integers(2, 5), dtype=st.sampled_from(["f2", "f4", "f8"]))
-def test_all_storage_types_return_the_rows_of_the_array(tmp_path_factory, data, rows, columns, dtype):
-    values = np.random.default_rng(rows).standard_normal((rows, columns)).astype(dtype)
+SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=40) | hnp.array_shapes(min_dims=4, max_dims=4, max_side=5)
+
+
+@given(data=st.data(), shape=SHAPES, dtype=st.sampled_from(["f2", "f4", "f8"]))
+def test_all_storage_types_return_the_rows_of_the_array(tmp_path_factory, data, shape, dtype):
+    """Features have two axes, regions four."""
+    rows, ndim = shape[0], len(shape)
+    values = np.random.default_rng(rows).standard_normal(shape).astype(dtype)
     folder = tmp_path_factory.mktemp("routes")
     plain = write(folder / "plain.h5", values)
     swapped = write(folder / "swapped.h5", values.astype(values.dtype.newbyteorder(">")))
-    chunked = write(folder / "chunked.h5", values, maxshape=(None, None), **CHUNKED)
+    chunks = {**CHUNKED, "chunks": tuple(min(7, side) for side in shape)}
+    chunked = write(folder / "chunked.h5", values, maxshape=(None,) * ndim, **chunks)
     routes = {
-        "array": open_features(plain),
-        "swapped array": open_features(swapped),
-        "unpacked array": open_features(chunked),
-        "pages": open_features(plain, memory_mib=0),
-        "rows of foreign order": open_features(swapped, memory_mib=0),
-        "rows of chunks": open_features(chunked, memory_mib=0),
+        "array": open_features(plain, ndim=ndim),
+        "swapped array": open_features(swapped, ndim=ndim),
+        "unpacked array": open_features(chunked, ndim=ndim),
+        "pages": open_features(plain, memory_mib=0, ndim=ndim),
+        "rows of foreign order": open_features(swapped, memory_mib=0, ndim=ndim),
+        "rows of chunks": open_features(chunked, memory_mib=0, ndim=ndim),
     }
     assert [type(features) for features in routes.values()] == [np.ndarray] * 3 + [ContiguousFeatures] + [
         ChunkedFeatures
     ] * 2
+    order = np.random.default_rng(0).permutation(rows)
+    routes["selected twice"] = SelectedFeatures(SelectedFeatures(routes["pages"], order), np.argsort(order))
     index = data.draw(index_of(rows))
     for route, features in routes.items():
         assert (features.shape, features.dtype) == (values.shape, values.dtype), route

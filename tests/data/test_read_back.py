@@ -45,14 +45,12 @@ def one_more(array: np.ndarray) -> np.ndarray:
 
 FAULTY: dict[str, tuple[type[VerifyingWriter], str]] = {
     "no texts": (changing("train/texts", lambda array: None), "dataset 'train/texts': dataset not found"),
-    "no features": (changing("val/features", lambda array: None), "dataset 'val/features': dataset not found"),
     "another type": (
         changing("train/captions", lambda array: array.astype("i8")), "dataset 'train/captions': expected int32 "
     ),
     "another shape": (changing("train/features", lambda array: array[:, 1:]), "dataset 'train/features': expected "),
     "another caption": (changing("train/captions", one_more), "dataset 'train/captions': content differs"),
     "another feature": (changing("val/features", one_more), "dataset 'val/features': content differs"),
-    "another word": (changing("vocabulary", lambda array: array[::-1]), "dataset 'vocabulary': content differs"),
     "another meta": (
         changing("meta", lambda array: np.char.upper(array)), "dataset 'meta': content differs"
     ),
@@ -68,10 +66,7 @@ def refusal(path: Path) -> str:
     message = str(caught.value)
     assert message.isprintable()
     assert ".tmp" not in message
-    end = (
-        f"; the previous data set is kept; try another version of h5py (this is {h5py.__version__}), or check the disk"
-    )
-    assert end in message
+    assert f"; the previous data set is kept; try another version of h5py (this is {h5py.__version__})" in message
     return message.removeprefix(f"{path}: the new data set does not read back as written: ")
 
 

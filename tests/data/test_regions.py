@@ -8,15 +8,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from sealed_sets import WHOLE, corpus_of, refusal, split_of
 
 from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory
 from captioner.data.corpus import Corpus, read_regions, validate
 from captioner.data.cs231n import cs231n
-from captioner.data.features import ChunkedFeatures, ContiguousFeatures, SelectedFeatures, memory_of, open_features
+from captioner.data.features import memory_of
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.summary import summarize
 from captioner.errors import DataError
@@ -39,28 +36,6 @@ def write(path: Path, values: np.ndarray, **options: Any) -> Path:
     with h5py.File(path, "w") as file:
         file.create_dataset("regions", data=values, **options)
     return path
-
-
-@given(
-    data=st.data(),
-    shape=hnp.array_shapes(min_dims=4, max_dims=4, max_side=5),
-    dtype=st.sampled_from(["f2", "f4", "f8"]),
-)
-def test_all_storage_types_return_the_regions_of_the_array(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, shape: tuple[int, ...], dtype: str
-) -> None:
-    values = RNG.standard_normal(shape).astype(dtype)
-    folder = tmp_path_factory.mktemp("routes")
-    plain, chunked = write(folder / "plain.h5", values), write(folder / "chunked.h5", values, chunks=(1, *shape[1:]))
-    by_rows = [open_features(path, "regions", 0, ndim=4) for path in (plain, chunked)]
-    assert [type(features) for features in by_rows] == [ContiguousFeatures, ChunkedFeatures]
-    order = RNG.permutation(shape[0])
-    by_rows.append(SelectedFeatures(SelectedFeatures(by_rows[0], order), np.argsort(order)))
-    numbers = hnp.arrays(np.int64, st.integers(0, 6), elements=st.integers(0, shape[0] - 1))
-    index = data.draw(st.one_of(numbers, st.slices(shape[0]), st.integers(0, shape[0] - 1)))
-    for features in by_rows:
-        assert (features.shape, features.dtype) == (shape, values.dtype)
-        np.testing.assert_array_equal(features[index], values[index])
 
 
 @pytest.mark.parametrize("memory_mib", [0, 1, 3, 1000])

@@ -20,7 +20,7 @@ def pictures(names, split=None):
 
 
 def splits_of(images):
-    return {one.image: one.split for one in images}
+    return {image.image: image.split for image in images}
 
 
 # --- gather
@@ -29,7 +29,7 @@ def splits_of(images):
 def test_captions_by_image_in_the_order_of_the_file():
     captions = [record("b", number=1), record("a", number=2), record("b", number=3)]
     images, issues = group_by_image(iter(captions))
-    assert [(one.image, one.row, one.captions) for one in images] == [
+    assert [(image.image, image.row, image.captions) for image in images] == [
         ("b", 0, [captions[0], captions[2]]),
         ("a", 1, [captions[1]]),
     ]
@@ -39,21 +39,14 @@ def test_captions_by_image_in_the_order_of_the_file():
 
 def test_rows_that_the_file_has_are_kept():
     images, _ = group_by_image([record("b", row=7), record("a", row=0), record("b", row=7)])
-    assert [(one.image, one.row) for one in images] == [("b", 7), ("a", 0)]
+    assert [(image.image, image.row) for image in images] == [("b", 7), ("a", 0)]
 
 
 def test_a_second_split_of_an_image_is_an_issue():
-    images, issues = group_by_image(
-        [
-            record("a", "train", 1),
-            record("a", "val", 2),
-            record("a", None, 3),
-            record("b", None, 4),
-            record("b", "val", 5),
-        ]
-    )
+    splits = [("a", "train"), ("a", "val"), ("a", None), ("b", None), ("b", "val")]
+    images, issues = group_by_image(record(image, split, n) for n, (image, split) in enumerate(splits, 1))
     assert splits_of(images) == {"a": "train", "b": None}
-    assert [len(one.captions) for one in images] == [1, 1]
+    assert [len(image.captions) for image in images] == [1, 1]
     assert list(map(str, issues)) == [
         "c.csv:2: a: expected split train as before, got val; skipped",
         "c.csv:3: a: expected split train as before, got none; skipped",
@@ -66,10 +59,10 @@ def test_a_second_split_of_an_image_is_an_issue():
 def test_every_caption_is_grouped_or_reported(pairs):
     captions = [record(image, split, number) for number, (image, split) in enumerate(pairs)]
     images, issues = group_by_image(captions)
-    kept = [one.line for image in images for one in image.captions]
-    assert sorted([*kept, *(issue.line for issue in issues)]) == sorted(one.line for one in captions)
-    assert len({one.image for one in images}) == len(images)
-    assert all(one.split == image.split for image in images for one in image.captions)
+    kept = [caption.line for image in images for caption in image.captions]
+    assert sorted([*kept, *(issue.line for issue in issues)]) == sorted(caption.line for caption in captions)
+    assert len({image.image for image in images}) == len(images)
+    assert all(caption.split == image.split for image in images for caption in image.captions)
 
 
 # --- draw
@@ -78,19 +71,16 @@ def test_every_caption_is_grouped_or_reported(pairs):
 def test_random_splits_follow_the_fractions():
     images = pictures(map(str, range(100)))
     drawn = split_randomly(images, {"val": 0.1, "test": 0.25}, seed=0)
-    assert [(one.image, one.row) for one in drawn] == [(one.image, one.row) for one in images]
-    counts = {split: len(some) for split, some in group_by_split(drawn)}
+    assert [(image.image, image.row) for image in drawn] == [(image.image, image.row) for image in images]
+    counts = {split: len(members) for split, members in group_by_split(drawn)}
     assert counts == {"train": 65, "val": 10, "test": 25}
-    assert all(one.split is None for one in images)
+    assert all(image.split is None for image in images)
 
 
 def test_a_positive_fraction_gets_at_least_one_image():
-    assert [split for split, _ in group_by_split(split_randomly(pictures("abc"), {"val": 0.01, "test": 0.01}, 0))] == [
-        "train",
-        "val",
-        "test",
-    ]
-    assert {one.split for one in split_randomly(pictures("a"), {"val": 0.0, "test": 0.0}, 0)} == {"train"}
+    assigned = split_randomly(pictures("abc"), {"val": 0.01, "test": 0.01}, 0)
+    assert [split for split, _ in group_by_split(assigned)] == ["train", "val", "test"]
+    assert {image.split for image in split_randomly(pictures("a"), {"val": 0.0, "test": 0.0}, 0)} == {"train"}
 
 
 @pytest.mark.parametrize(
@@ -124,9 +114,9 @@ def test_a_random_split_depends_only_on_seed_and_names(data, names, seed):
 def test_unusable_images_are_dropped_and_move_few_others(data, names, seed):
     shares = {"val": 0.3, "test": 0.2}
     usable = data.draw(st.sets(st.sampled_from(names), min_size=4))
-    some = splits_of(split_randomly(pictures(names), shares, seed, usable))
-    assert set(some) == usable
-    assert {"train", "val", "test"} == set(some.values())
+    assigned = splits_of(split_randomly(pictures(names), shares, seed, usable))
+    assert set(assigned) == usable
+    assert {"train", "val", "test"} == set(assigned.values())
     assert splits_of(split_randomly(pictures(names), shares, seed, set(names))) == splits_of(
         split_randomly(pictures(names), shares, seed)
     )
@@ -134,7 +124,7 @@ def test_unusable_images_are_dropped_and_move_few_others(data, names, seed):
 
 def test_another_seed_gives_another_split():
     images = pictures(map(str, range(50)))
-    assert len({tuple(one.split for one in split_randomly(images, {"val": 0.3}, seed)) for seed in range(5)}) == 5
+    assert len({tuple(image.split for image in split_randomly(images, {"val": 0.3}, seed)) for seed in range(5)}) == 5
 
 
 # --- lists
@@ -142,22 +132,24 @@ def test_another_seed_gives_another_split():
 
 def test_lists_name_images_whole_or_without_their_folders():
     images = [*pictures(["x/a.jpg", "b.jpg"]), *pictures(["x/c.jpg", "d.jpg"], "test")]
-    given, issues = split_by_lists(images, {"train": ["a.jpg", "b.jpg"], "val": ["y/c.jpg"]})
-    assert splits_of(given) == {"x/a.jpg": "train", "b.jpg": "train", "x/c.jpg": "val", "d.jpg": "test"}
+    assigned, issues = split_by_lists(images, {"train": ["a.jpg", "b.jpg"], "val": ["y/c.jpg"]})
+    assert splits_of(assigned) == {"x/a.jpg": "train", "b.jpg": "train", "x/c.jpg": "val", "d.jpg": "test"}
     assert issues == []
     assert splits_of(images)["x/a.jpg"] is None
 
 
 def test_a_whole_name_comes_before_one_without_its_folder():
-    given, issues = split_by_lists(pictures(["x/a.jpg", "a.jpg"]), {"val": ["a.jpg"]})
-    assert splits_of(given) == {"x/a.jpg": None, "a.jpg": "val"}
+    assigned, issues = split_by_lists(pictures(["x/a.jpg", "a.jpg"]), {"val": ["a.jpg"]})
+    assert splits_of(assigned) == {"x/a.jpg": None, "a.jpg": "val"}
     assert issues == []
 
 
 def test_missing_ambiguous_and_repeated_names_are_issues():
     images = pictures(["x/a.jpg", "y/a.jpg", "z/a.jpg", "b.jpg"])
-    given, issues = split_by_lists(images, {"train": ["a.jpg", "b.jpg", "b.jpg", "x/a.jpg"], "val": ["c.jpg", "b.jpg"]})
-    assert splits_of(given) == {"x/a.jpg": "train", "y/a.jpg": None, "z/a.jpg": None, "b.jpg": "train"}
+    assigned, issues = split_by_lists(
+        images, {"train": ["a.jpg", "b.jpg", "b.jpg", "x/a.jpg"], "val": ["c.jpg", "b.jpg"]}
+    )
+    assert splits_of(assigned) == {"x/a.jpg": "train", "y/a.jpg": None, "z/a.jpg": None, "b.jpg": "train"}
     assert list(map(str, issues)) == [
         "list of train, image 1: a.jpg: ambiguous name: matches x/a.jpg or y/a.jpg",
         "list of val, image 1: c.jpg: no image of this name in the caption files",
@@ -169,6 +161,6 @@ def test_splits_are_ordered_train_val_test():
     order = ["zoo", "test", "val", "train", "art", "test"]
     images = [ImageRecord(str(row), split, row) for row, split in enumerate(order)]
     images.append(ImageRecord("out", None, 9))
-    assert [(split, [one.row for one in some]) for split, some in group_by_split(images)] == [
+    assert [(split, [image.row for image in members]) for split, members in group_by_split(images)] == [
         ("train", [3]), ("val", [2]), ("test", [1, 5]), ("art", [4]), ("zoo", [0])
     ]  # fmt: skip

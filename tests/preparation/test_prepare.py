@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from preparing import COUNT, EXPECTED, SCENES, Counted, events_of, feature_file, features_by_name, made, refusal
+from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, features_by_name, made, refusal
 
 import captioner
 from captioner.config.options import Prepare
@@ -22,9 +21,7 @@ from captioner.data.scenes.encoding import ENCODER, FEATURES
 from captioner.data.summary import summarize
 from captioner.errors import UsageError
 from captioner.preparation.encode import EncodingProgress
-from captioner.preparation.find_photos import REMEDY, locate_photos
-from captioner.preparation.image_records import read_records
-from captioner.preparation.prepare import Prepared, summarize_records
+from captioner.preparation.prepare import Prepared
 
 # --- what is in a data set
 
@@ -101,26 +98,6 @@ def test_words_captions_and_lengths_are_bounded(photos: Path) -> None:
     lengths = [len(words) for index in range(COUNT) for words in example(0, "train", index).captions[:2]]
     assert counts["truncated"] == sum(length > 4 for length in lengths) > 0
     assert counts["min_count"] == 3
-
-
-def test_splits_from_lists(photos: Path) -> None:
-    (photos / "val.txt").write_text("001.png\n005.png\nnobody.png\n")
-    (photos / "train.txt").write_text("000.png\n002.png\n")
-    lists = [f"{split}={photos / split}.txt" for split in ("train", "val")]
-    corpus, events = made(photos, lists=lists)
-    assert list(corpus.split("val").image_ids) == ["001.png", "005.png"]
-    assert list(corpus.split("train").image_ids) == ["000.png", "002.png"]
-    assert str(events[0]) == "list of val, image 3: nobody.png: no image of this name in the caption files"
-    counts = events[-1].summary["counts"]  # type: ignore[union-attr]
-    assert (counts["omitted"], counts["skipped"]) == (COUNT - 4, 1)
-
-
-def test_a_photograph_in_two_splits_is_reported(photos: Path) -> None:
-    shutil.copy(photos / "000.png", photos / "007.png")
-    (photos / "val.txt").write_text("007.png\n")
-    _, events = made(photos, lists=[f"val={photos / 'val.txt'}"])
-    duplicates = events[-1].summary["duplicates"]  # type: ignore[union-attr]
-    assert duplicates == {"images": 1, "examples": [["train: 000.png", "val: 007.png"]]}
 
 
 # --- where to write
@@ -212,24 +189,3 @@ def test_oversized_texts_are_reported_before_encoding(
     message = refusal(photos)
     assert re.search(r"captions\.csv: \w+ texts: expected at most 4000 bytes, got \d+, since each is padded", message)
     assert encoded() == 0
-
-
-# --- captions alone
-
-
-def test_the_summary_of_captions_equals_that_of_the_data_set(photos: Path) -> None:
-    _, events = made(photos)
-    records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))
-    summary = summarize_records(records, Prepare(**SCENES))
-    whole = events[-1].summary  # type: ignore[union-attr]
-    assert summary["splits"] == whole["splits"]
-    assert summary["vocabulary"] == whole["vocabulary"]
-    assert summary["counts"] == {key: n for key, n in whole["counts"].items() if key not in ("missing", "unreadable")}
-
-
-def test_missing_photographs_are_reported_without_decoding(photos: Path) -> None:
-    (photos / "000.png").write_bytes(b"no photograph")
-    (photos / "001.png").unlink()
-    records = read_records([str(photos / "captions.csv")], [], Prepare(**SCENES))
-    missing = locate_photos(photos, [record.image for record in records.splits["train"] + records.splits["val"]])[1]
-    assert list(map(str, missing.values())) == [f"{photos / '001.png'}: photograph not found; {REMEDY}"]
