@@ -17,6 +17,7 @@ from benchmarks.session import ROOT
 SEEDS = (0, 1, 2)
 GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", "decode.consensus=0")
 BEAM = ("decode.beam_width=10", "decode.length_penalty=0.7", "decode.no_repeat_ngram=2", "decode.consensus=0")
+ARGUMENTS = "FLICKR8K has images/, cs231n/ and dataset_flickr8k.json (docs/data.md); RUNS is for data sets and runs."
 
 
 class Workspace:
@@ -69,14 +70,10 @@ class Workspace:
 
 
 def command(names: Collection[str]) -> Callable[[Callable[[Workspace, tuple[str, ...]], None]], click.Command]:
-    """Make a command of a function of the workspace and of the rows to measure, which are all of `names` by default.
-
-    Its arguments are FLICKR8K, with images/, cs231n/ and dataset_flickr8k.json (see docs/data.md), and RUNS, the folder
-    of data sets and runs.
-    """
+    """Make a command of a function of the workspace and of the rows to measure; none means all of `names`."""
 
     def decorate(measure: Callable[[Workspace, tuple[str, ...]], None]) -> click.Command:
-        @click.command(help=measure.__doc__)
+        @click.command(help=measure.__doc__, epilog=ARGUMENTS)
         @click.argument("flickr8k", type=click.Path(path_type=Path, exists=True))
         @click.argument("runs", type=click.Path(path_type=Path))
         @click.option("--only", type=click.Choice(list(names)), multiple=True, help="Measure this row (repeatable).")

