@@ -85,26 +85,19 @@ def test_a_diverged_run_does_not_reload_its_page(config: Config, tmp_path: Path)
     assert 'http-equiv="refresh"' not in page
 
 
-def break_rendering(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
-    monkeypatch.setattr(live, "render_page", None)
+FAULTS: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
+    "rendering": lambda monkeypatch, run: monkeypatch.setattr(live, "render_page", None),
+    "file": lambda monkeypatch, run: (run / "report.html").mkdir(),
+    "checkpoint": lambda monkeypatch, run: (run / "last.h5").write_bytes(b"damaged"),
+}
 
 
-def block_file(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
-    (run / "report.html").mkdir()
-
-
-def damage_checkpoint(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
-    (run / "last.h5").write_bytes(b"damaged")
-
-
-@pytest.mark.parametrize("fault", [break_rendering, block_file, damage_checkpoint])
-def test_a_failure_is_one_warning(
-    fault: Callable[..., None], config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failure_is_one_warning(fault: str, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, warnings = tmp_path / "run", []
     for event in with_report(train(config, run), run):
         if isinstance(event, Validated) and not warnings:
-            fault(monkeypatch, run)
+            FAULTS[fault](monkeypatch, run)
         if isinstance(event, Warned):
             warnings.append(event.problem)
     (problem,) = warnings
@@ -114,25 +107,20 @@ def test_a_failure_is_one_warning(
 
 
 def test_the_next_validation_tries_again(config: Config, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    for event in with_report(train(config, run), run):
+    page = tmp_path / "run" / "report.html"
+    for event in with_report(train(config, page.parent), page.parent):
         if isinstance(event, Validated):
-            (run / "report.html").mkdir() if event.epoch == 1 else (run / "report.html").rmdir()
-    assert (run / "report.html").is_file()
+            page.mkdir() if event.epoch == 1 else page.rmdir()
+    assert page.is_file()
 
 
-def test_a_full_disk_keeps_the_last_report(
-    config: Config, tmp_path: Path, files_of_at_most: Callable[[int], Any]
-) -> None:
-    run = tmp_path / "run"
-    for _ in with_report(train(config, run), run):
-        pass
-    before = (run / "report.html").read_bytes()
+def test_a_full_disk_keeps_the_last_report(own_run: Path, files_of_at_most: Callable[[int], Any]) -> None:
+    page = own_run / "report.html"
+    page.write_text("the last one")
     with files_of_at_most(10_000), pytest.raises(CaptionerError, match=r"report.html: cannot write: File too"):
-        for _ in follow(run, run / "report.html"):
-            pass
-    assert (run / "report.html").read_bytes() == before
-    assert not list(run.glob(".report*"))
+        list(follow(own_run, page))
+    assert page.read_text() == "the last one"
+    assert not list(own_run.glob(".report*"))
 
 
 def test_a_run_without_a_checkpoint_has_a_page(tiny_run: Path, tmp_path: Path) -> None:
