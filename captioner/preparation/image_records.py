@@ -33,6 +33,11 @@ class SplitRecords:
     omitted: int = 0
     unsplit: list[ImageRecord] = field(default_factory=list)
 
+    @property
+    def images(self) -> list[ImageRecord]:
+        """The images of all splits, in the order of the splits."""
+        return list(chain(*self.splits.values()))
+
 
 def read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare, strict: bool = False) -> SplitRecords:
     """Read captions, and split their images by lists, by the splits of the files, or at random.
@@ -67,7 +72,7 @@ def usable_splits(records: SplitRecords, usable: Container[str], options: Prepar
     images: Iterable[ImageRecord] = (
         split_randomly(records.unsplit, _fractions(options), options.seed, usable)
         if records.unsplit
-        else (record for record in chain(*records.splits.values()) if record.image in usable)
+        else (record for record in records.images if record.image in usable)
     )
     splits = dict(group_by_split(images))
     if "train" not in splits:

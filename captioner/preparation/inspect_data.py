@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +56,7 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
     unreadable: list[DataError] = []
     if not options.features:
         try:
-            missing = locate_photos(folder, [record.image for record in chain(*records.splits.values())])[1]
+            missing = locate_photos(folder, [record.image for record in records.images])[1]
             unreadable = list(missing.values())
         except DataError as error:  # all photographs are missing: check the captions anyway
             unreadable = [error]

@@ -84,7 +84,7 @@ def prepare(
     check_output(output, overwrite, "a data set", SEAL.matches)
     records = read_records(sources, lists, options, strict)
     yield from records.issues
-    images = records.unsplit or list(chain(*records.splits.values()))
+    images = records.unsplit or records.images
     folder = photo_folder(sources, options)
     job = EncodingJob(images, options, encoder_options or {}, folder, strict, [])
     encoding = read_features(job, options.features) if options.features else encode_images(job, store, ranks)
@@ -114,7 +114,7 @@ def summarize_records(records: SplitRecords, options: Prepare, without: Containe
 
     Raises: DataError when train is empty.
     """
-    images = [record.image for record in chain(*records.splits.values()) if record.image not in without]
+    images = [record.image for record in records.images if record.image not in without]
     names = {image: row for row, image in enumerate(images)}
     blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "", np.dtype(np.float32), 0)
     corpus, counts = assemble(records, blank, options)
