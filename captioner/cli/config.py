@@ -32,7 +32,7 @@ def list_() -> None:
     Example:
       captioner config list
     """
-    from captioner.config.shipped import description, shipped
+    from captioner.config.yaml_io import description, shipped
 
     configs = shipped()
     width = max(map(len, configs))
@@ -62,8 +62,7 @@ def init(file: Path | None, name: str | None, schema: Path | None) -> None:
       captioner config init --from photos my-photos.yaml
     """
     from captioner.config.options import Config
-    from captioner.config.shipped import read_shipped
-    from captioner.config.yaml_io import dump
+    from captioner.config.yaml_io import dump, read_shipped
 
     comment = "" if schema is None else f"# yaml-language-server: $schema={_schema_path(schema, file)}\n"
     _write(file, comment + (HEADER + dump(Config(), comments=True) if name is None else read_shipped(name)))

@@ -1,4 +1,4 @@
-"""Read a Config from YAML and `-o` overrides, and write one.
+"""Read a Config from YAML and `-o` overrides, write one, and find the configs that are shipped with captioner.
 
 All problems are reported at once, each with its line and a suggestion. The accepted subset of YAML 1.2 is nested
 `name: value` lines without anchors, aliases, tags, directives or tabs, limited in size and depth, so that no text can
@@ -8,6 +8,7 @@ shipped config. The last override of an option wins.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
@@ -20,11 +21,13 @@ import yaml
 from captioner.config.checks import CONSTRAINTS, unused
 from captioner.config.options import Config
 from captioner.config.schema import OPTIONS, build, sections
-from captioner.config.shipped import locate, not_found
 from captioner.config.values import MAX_SHOWN, Scalar, closest, forbidden, read, write
 from captioner.errors import ConfigError, printable
 from captioner.storage.files import read_bytes
 
+PACKAGE, REPOSITORY = Path(__file__).parents[1:3]
+FOLDER = (PACKAGE if (PACKAGE / "configs").is_dir() else REPOSITORY) / "configs"
+"""The shipped configs: a folder of the repository, of which a wheel contains a copy in the package."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SECTIONS: Mapping[str, str] = sections()
 MAX_CHARS, MAX_DEPTH, MAX_PROBLEMS = 65_536, 8, 50
@@ -49,14 +52,16 @@ class Setting(NamedTuple):
 def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read the Config of a file, or the defaults if `path` is None, with `key=value` overrides.
 
-    `path` may also be the name of a shipped config.
+    `path` may also be the name of a shipped config; a file of this name is used before it.
 
     Raises: ConfigError with one line per problem.
     """
     if path is None:
         return parse("", "", overrides)
-    file, folder = locate(path)
-    return parse(_read_file(file), str(path), overrides, folder)
+    configs = shipped()
+    file = path if os.path.isfile(path) else configs.get(str(path), path)
+    is_shipped = os.path.isfile(file) and any(os.path.samefile(file, other) for other in configs.values())
+    return parse(_read_file(file), str(path), overrides, None if is_shipped else file.parent)
 
 
 def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
@@ -141,9 +146,12 @@ def _read_file(path: Path) -> str:
     try:
         data = read_bytes(path, 4 * MAX_CHARS, lambda problem: ConfigError([problem]))
     except ConfigError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise ConfigError([not_found(path)]) from None
-        raise
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        is_name = not path.suffix and len(path.parts) == 1
+        other = "config list prints the shipped configs" if is_name else "config init FILE writes a new one"
+        hint = closest(path.stem, shipped()) or f" (captioner {other})"
+        raise ConfigError([f"{path}: not found{hint}"]) from None
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -251,3 +259,25 @@ def _unknown(path: str, is_section: bool) -> str:
         return f"expected a name without a dot; write {name} below {section}:"
     valid, noun = (SECTIONS, "section") if is_section else (OPTIONS, "option")
     return f"unknown {noun}{closest(path, valid) or ' (captioner config show prints all options)'}"
+
+
+def shipped() -> Mapping[str, Path]:
+    """Return the file of each shipped config by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"), key=lambda path: path.stem)}
+
+
+def description(path: Path) -> str:
+    """Return the first comment of a config."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+
+
+def read_shipped(name: str) -> str:
+    """Return the text of a shipped config.
+
+    Raises: ConfigError for an unknown name.
+    """
+    configs = shipped()
+    if name not in configs:
+        hint = closest(name, configs) or " (captioner config list prints the names)"
+        raise ConfigError([f"config '{name}': not shipped with captioner{hint}"])
+    return configs[name].read_text(encoding="utf-8")

@@ -10,8 +10,7 @@ import pytest
 
 from captioner.config.options import Config
 from captioner.config.schema import json_schema
-from captioner.config.shipped import shipped
-from captioner.config.yaml_io import load, parse
+from captioner.config.yaml_io import load, parse, shipped
 from captioner.errors import printable
 
 

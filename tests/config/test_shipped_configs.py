@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from captioner.config.options import ENCODER, Prepare
-from captioner.config.shipped import FOLDER, description, shipped
-from captioner.config.yaml_io import OPTIONS, load
+from captioner.config.yaml_io import FOLDER, OPTIONS, description, load, shipped
 from captioner.data.corpus import Corpus
 from captioner.data.features import MEMORY_MIB
 from captioner.data.prepared import write_prepared
