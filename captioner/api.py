@@ -80,9 +80,9 @@ def distill(
     teacher_overrides = override_list(teacher_overrides, "distill")
     check_used(overrides, "distill")
     check_used(teacher_overrides, "the teachers")
-    given = None if captions is None else argument(captions, Path, "distill: captions")
+    file = None if captions is None else argument(captions, Path, "distill: captions")
     runs, replace = run_list(teachers, "distill: teachers"), argument(overwrite, bool, "distill: overwrite")
-    return _finish(distillation.distill(runs, folder, overrides, teacher_overrides, given, replace), folder)
+    return _finish(distillation.distill(runs, folder, overrides, teacher_overrides, file, replace), folder)
 
 
 def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> Captioner:
@@ -115,16 +115,16 @@ def evaluate(
     features of another encoder, UsageError for overrides of a Captioner, TypeError for arguments of another type.
     """
     overrides = override_list(overrides, "evaluate")
-    given = run_list(models, "evaluate: models", Captioner)
-    if overrides and any(isinstance(one, Captioner) for one in given):
+    models = run_list(models, "evaluate: models", Captioner)
+    if overrides and any(isinstance(model, Captioner) for model in models):
         raise UsageError("evaluate: overrides need a run; load the Captioner with them instead")
     check_used(overrides, "captioner.evaluate")
     split, ensemble = argument(split, str, "evaluate: split"), argument(ensemble, bool, "evaluate: ensemble")
     check_baseline(baseline, [split])
     folder = None if data is None else argument(data, Path, "evaluate: data")
     file = None if against is None else argument(against, Path, "evaluate: against")
-    captioners, corpus = open_captioners(given, overrides, ensemble, folder)
-    for warning in (warning for _, model in captioners if model not in given for warning in model.warnings):
+    captioners, corpus = open_captioners(models, overrides, ensemble, folder)
+    for warning in (warning for _, model in captioners if model not in models for warning in model.warnings):
         warnings.warn(warning, stacklevel=2)
     return evaluate_split(captioners, corpus, split, baseline, file).record()
 
