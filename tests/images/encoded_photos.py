@@ -1,8 +1,7 @@
-"""Photographs and an encoder for tests, and a check of thread-safety."""
+"""Photographs and an encoder for tests."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +42,3 @@ def write(folder: Path, count: int) -> list[Path]:
 
 def digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
-
-
-THREADS = 4
-
-
-def check_thread_safety(encode: Callable[[], Sequence[Any]], calls: int) -> None:
-    """Check that all results of so many calls in each of several threads are equal to that of a call alone."""
-    expected = encode()
-    with ThreadPoolExecutor(THREADS) as pool:
-        for arrays in pool.map(lambda _: encode(), range(THREADS * calls)):
-            for got, right in zip(arrays, expected, strict=True):
-                np.testing.assert_array_equal(got, right)

@@ -137,28 +137,15 @@ def test_a_second_writer_is_rejected(path: Path) -> None:
         assert list(store.rows) == DIGESTS[:2]
 
 
-def test_a_file_system_without_locks_causes_a_warning(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock.fcntl, "flock", failing(errno.ENOLCK))
-    with pytest.warns(UserWarning, match=rf"^{path}: cannot be locked \(No locks available\); make sure that no other"):
-        store = FeatureStore(path, "colours", 5, F4)
-    with store:
-        store.add(DIGESTS[0], ROWS[0])
-        assert list(store.rows) == DIGESTS[:1]
-
-
 def test_a_failed_lock_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock.fcntl, "flock", failing(errno.EIO))
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(lock.fcntl, "flock", fail)
     before = len(os.listdir("/dev/fd"))
     with pytest.raises(OSError, match="Input/output error"):
         FeatureStore(path, "colours", 5, F4)
     assert len(os.listdir("/dev/fd")) == before
-
-
-def failing(code: int) -> Callable[..., None]:
-    def fail(*_: object) -> None:
-        raise OSError(code, os.strerror(code))
-
-    return fail
 
 
 @pytest.mark.parametrize(("dtype", "number"), [(F2, 70000), (F2, -1e30), (F4, np.inf), (F4, np.nan)])

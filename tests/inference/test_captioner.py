@@ -61,18 +61,8 @@ def packed(monkeypatch: pytest.MonkeyPatch) -> list[CaptioningRNN]:
     return made
 
 
-def test_weights_are_packed_once_per_captioner(restored: Restored, packed: list[CaptioningRNN]) -> None:
-    val, captioner = open_corpus(restored).split("val"), captioner_of(restored)
-    first = list(captioner.decode(val.features))
-    assert list(captioner.decode(val.features)) == first
-    list(captioner.decode(val.features, 5))
-    list(captioner.caption_split(val))
-    assert packed == [restored.model] * restored.config.threads
-
-
 def test_rows_of_a_split_are_read_only_for_decoding(restored: Restored) -> None:
-    val = open_corpus(restored).split("val")
-    watched = RecordingFeatures(np.asarray(val.features))
+    watched = RecordingFeatures(np.asarray(open_corpus(restored).split("val").features))
     list(captioner_of(restored).decode(watched, rows=np.arange(1)))
     assert watched.read == [0]
     list(captioner_of(restored).decode(watched))
@@ -196,12 +186,6 @@ def test_special_tokens_are_banned_and_unk_by_default(own_run: Path, val_split) 
     assert best_texts(plain, val_split, 1) == ["<UNK> <UNK>"]
 
 
-def test_a_caption_may_be_empty(own_run: Path, val_split) -> None:
-    ((caption, log_prob),) = best_captions(restore(constant_run(own_run, "<END>")), val_split.features, 1)
-    assert caption == ""
-    assert -0.1 < log_prob < 0
-
-
 def test_candidates_are_the_n_best_of_the_beam(tiny_run: Path, val_split) -> None:
     wide = open_run(tiny_run, ["decode.beam_width=4"])
     for count in (1, 3, 4):
@@ -215,13 +199,14 @@ def test_candidates_are_the_n_best_of_the_beam(tiny_run: Path, val_split) -> Non
     assert len(candidates(captioner_of(wide), val_split.features, rows=np.arange(2), n_best=3)) == 2
 
 
-def test_there_may_be_fewer_candidates_than_n_best(own_run: Path, val_split) -> None:
+def test_a_caption_may_be_empty_and_there_may_be_fewer_candidates_than_n_best(own_run: Path, val_split) -> None:
     path = constant_run(own_run, "<END>")
     one_word = captioner_of(restore(path, ["decode.max_length=1"]))
     (captions,) = candidates(one_word, val_split.features, rows=np.arange(1), n_best=100)
     assert [text for text, _ in captions[:2]] == ["", "a"]
     assert len(captions) == len({text for text, _ in captions}) == len(restore(path).vocab) - 3
     assert all(math.isfinite(log_prob) for _, log_prob in captions)
+    assert -0.1 < captions[0].log_prob < 0
 
 
 def sampling(varied_model: Restored, **options: object) -> Restored:

@@ -151,21 +151,9 @@ def test_damaged_entry_points_of_another_distribution_change_nothing(
     assert (done.code, done.err.count("\n")) == (1, 1)
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "foreign"])
-def test_weights_that_do_not_fit_are_reported_in_the_list(
-    damage: str, birds: Path, tiny_run: Path, cli: Callable[..., Any]
-) -> None:
-    weights = birds / WEIGHTS
-    content = weights.read_bytes()
-    weights.unlink()
-    if damage == "truncated":
-        weights.write_bytes(content[:5000])
-    elif damage == "foreign":
-        shutil.copy(find_checkpoint(tiny_run), weights)
-    done = cli("models")
-    assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("captioner: model birds: ")
-    assert done.err.count("\n") == 1
+def test_weights_that_do_not_fit_are_reported_in_the_list(birds: Path, tiny_run: Path, cli: Callable[..., Any]) -> None:
+    shutil.copy(find_checkpoint(tiny_run), birds / WEIGHTS)
+    cli("models").failed(1, "captioner: model birds: ")
 
 
 @pytest.fixture
