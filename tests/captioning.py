@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.data.corpus import Features
+from captioner.data.corpus import Features, Split
 from captioner.inference.caption import Candidate
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, ensemble_of
@@ -14,7 +14,7 @@ from captioner.inference.restore import LoadedModel
 
 def candidates(captioner: Captioner, features: Features, n_best: int = 1, **options: Any) -> list[list[Candidate]]:
     """The n best captions of each row."""
-    return [one.candidates for one in captioner.decode(features, n_best, **options)]
+    return [caption.candidates for caption in captioner.decode(features, n_best, **options)]
 
 
 def best_captions(
@@ -22,4 +22,12 @@ def best_captions(
 ) -> list[Candidate]:
     """The best caption of each row."""
     loaded = models if isinstance(models, LoadedModel) else ensemble_of(models)
-    return [found[0] for found in candidates(captioner_of(loaded), features, rows=np.arange(features.shape[0])[:limit])]
+    rows = np.arange(features.shape[0])[:limit]
+    return [best for best, *_ in candidates(captioner_of(loaded), features, rows=rows)]
+
+
+def loss(loaded: LoadedModel, split: Split, row: int, caption: str) -> float:
+    """The teacher-forced loss of a caption, which has no end if it has the maximum length."""
+    ids = loaded.vocab.encode([caption.split()])
+    reference = ids[:, : None if len(caption.split()) < loaded.config.decode.max_length else -1]
+    return float(loaded.model.word_losses(split.features[row : row + 1], reference).sum(dtype=float))

@@ -85,6 +85,7 @@ def _is_license(value: Any) -> bool:
     return isinstance(value, str) and LICENSE.fullmatch(value) is not None
 
 
+TEXT: tuple[str, Callable[[Any], bool]] = "a text", lambda value: isinstance(value, str)
 INTEGER: tuple[str, Callable[[Any], bool]] = "an integer", lambda value: type(value) is int
 CHECKS = {
     "name": ("the name of a model", is_name),
@@ -138,7 +139,7 @@ def read_info(folder: Path) -> PackageInfo:
     base_models = parse_base_models(values.get(BASE_MODELS, []), file, AGAIN)
     names = [field.name for field in fields(PackageInfo) if field.name != BASE_MODELS]
     for name in names:
-        expected, is_valid = CHECKS.get(name, ("a text", lambda value: isinstance(value, str)))
+        expected, is_valid = CHECKS.get(name, TEXT)
         if name not in values or not is_valid(values[name]):
             got = quoted(values[name], 40) if name in values else "nothing"
             raise CheckpointError(f"{file}: {name}: expected {expected}, got {got}; {AGAIN}")

@@ -135,9 +135,12 @@ def _parse(arrays: dict[str, Array], meta: str) -> Index:
     if not 0 < n <= MAX_IMAGES or not width:
         raise ValueError(f"directions: expected 1 to {MAX_IMAGES} images with features, got {n} with {width}")
     captions, words = (int(arrays[name].sum()) for name in ("counts", "lengths"))
-    sizes = {"inverse": n * (n + 1) // 2, "words": words, "lengths": captions, "counts": n, "mean": width, "std": width}
+    shapes: dict[str, tuple[int, ...]] = {
+        "directions": (n, width), "inverse": (n * (n + 1) // 2,), "words": (words,), "lengths": (captions,),
+        "counts": (n,), "mean": (width,), "std": (width,),
+    }  # fmt: skip
     for name, (dtype, low, high) in ARRAYS.items():
-        array, shape = arrays[name], (sizes[name],) if name in sizes else (n, width)
+        array, shape = arrays[name], shapes[name]
         if array.dtype != dtype or array.shape != shape:
             raise ValueError(f"{name}: expected {dtype} {shape}, got {array.dtype} {array.shape}")
         if not low <= array.min() <= array.max() <= high:

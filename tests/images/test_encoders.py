@@ -1,5 +1,6 @@
 """Encoders: the registry, composites, and the encoding of many photographs in order, with errors and bounded memory."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -14,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from encoded_photos import Colours, digest, write
 from onnx_models import model as onnx_model
 from PIL import Image, ImageOps
 
@@ -160,6 +160,39 @@ def test_a_recipe_is_thread_safe(channels: str) -> None:
         for arrays in pool.map(lambda _: encoded(recipe), range(40)):
             for got, right in zip(arrays, expected, strict=True):
                 np.testing.assert_array_equal(got, right)
+
+
+class Colours:
+    """An encoder whose features are the mean colour; it counts encoded images."""
+
+    identity = "colours"
+    width = 3
+    side = 2
+    regions = None
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.gate: Callable[[Any], object] = lambda photo: None
+
+    def prepare(self, photo: Image.Image) -> Any:
+        self.gate(photo)
+        return np.asarray(photo, np.float32)
+
+    def encode(self, prepared: Any) -> Any:
+        self.calls += 1
+        return prepared.mean(axis=(0, 1)), None
+
+
+def write(folder: Path, count: int) -> list[Path]:
+    """Photographs, the i-th of colour (i, 0, 2 i)."""
+    paths = [folder / f"{i:02}.png" for i in range(count)]
+    for i, path in enumerate(paths):
+        Image.new("RGB", (3, 2), (i, 0, 2 * i)).save(path)
+    return paths
+
+
+def digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 def worker_threads() -> list[threading.Thread]:

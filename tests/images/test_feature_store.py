@@ -3,19 +3,15 @@
 import errno
 import hashlib
 import os
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from encoded_photos import F2, F4, Colours, digest, write
 
 from captioner.errors import DataError, UsageError
-from captioner.images.encoders import encode_photos
 from captioner.images.feature_store import FeatureStore
 from captioner.storage import lock
 
@@ -23,6 +19,7 @@ RNG = np.random.default_rng(0)
 ROWS = RNG.standard_normal((4, 5)).astype(np.float32)
 DIGESTS = [hashlib.sha256(bytes([i])).digest() for i in range(4)]
 SIZE = 32 + 4 + 5 * 4
+F4, F2 = np.dtype(np.float32), np.dtype(np.float16)
 
 
 @pytest.fixture
@@ -210,21 +207,3 @@ def test_features_with_other_regions_are_discarded(
     with FeatureStore(path, "colours", 5, F4, after) as store:
         assert (store.rows, store.discarded) == ({}, True)
         assert (store.regions() is None) == (after is None)
-
-
-def test_encoding_is_resumed_after_an_interruption(tmp_path: Path, path: Path) -> None:
-    paths = write(tmp_path, 12)
-    calls = []
-    for stop in (5, 12):
-        encoder = Colours()
-        with FeatureStore(path, encoder.identity, 3, F4) as store:
-            photos: Iterator[Any] = encode_photos(encoder, paths, 2, list(store.rows))
-            for photo in islice(photos, stop):
-                if photo.features is not None:
-                    store.add(photo.digest, photo.features)
-            if stop == 12:
-                rows = store.features()[[store.rows[digest(path)] for path in paths]]
-                assert rows.tolist() == [[i, 0, 2 * i] for i in range(12)]
-        calls.append(encoder.calls)
-    assert calls[1] == 12 - 5
-    assert stat.S_ISREG(path.stat().st_mode)

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from captioning import best_captions, candidates
+from captioning import best_captions, candidates, loss
 
 from captioner.data.corpus import Split
 from captioner.decode import Constraints, beam
@@ -17,7 +17,7 @@ from captioner.errors import CheckpointError, DataError
 from captioner.inference import captioner
 from captioner.inference.caption import Candidate, to_record
 from captioner.inference.load import captioner_of, open_corpus, open_run
-from captioner.inference.restore import LoadedModel, Restored, restore
+from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.storage import checkpoint
 
@@ -124,13 +124,6 @@ def test_greedy_decoding_takes_the_most_probable_allowed_word(varied_model: Rest
     assert best_texts(varied_model, val_split) == expected
     assert len(set(expected)) > 5
     assert {len(text.split()) == most for text in expected} == {False, True}, "some captions end, and some are cut"
-
-
-def loss(loaded: LoadedModel, split: Split, row: int, caption: str) -> float:
-    """The teacher-forced loss of a caption, which has no end if it has the maximum length."""
-    ids = loaded.vocab.encode([caption.split()])
-    reference = ids[:, : None if len(caption.split()) < loaded.config.decode.max_length else -1]
-    return float(loaded.model.word_losses(split.features[row : row + 1], reference).sum(dtype=float))
 
 
 def test_log_probability_equals_the_teacher_forced_loss(varied_model: Restored, val_split) -> None:

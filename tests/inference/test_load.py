@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from captioning import best_captions, candidates
+from captioning import best_captions, candidates, loss
 
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
@@ -243,16 +243,10 @@ def test_ensemble_log_probability_is_that_of_the_mean_probability(
     models = [dataclasses.replace(first, config=config), *models[1:]]
     val = open_corpus(first).split("val")
     several = candidates(captioner_of(ensemble_of(models)), val.features, 2)
-    assert [caption for caption, _ in best_captions(models, val.features)] != [
-        caption for caption, _ in best_captions(models[0], val.features)
-    ]
+    assert [captions[0].text for captions in several] != [text for text, _ in best_captions(models[0], val.features)]
     for row, captions in enumerate(several):
         for caption, log_prob in captions:
-            words = caption.split()
-            (ids,) = first.vocab.encode([words])
-            reference = ids[None, : None if len(words) < 6 else -1]
-            losses = ensemble_of(models).model.word_losses(val.features[row : row + 1], reference)
-            assert log_prob == pytest.approx(-losses.sum(dtype=float), rel=1e-5)
+            assert log_prob == pytest.approx(-loss(ensemble_of(models), val, row, caption), rel=1e-5)
 
 
 def test_an_ensemble_captions_and_scores_a_split(models: list[Restored]) -> None:

@@ -81,45 +81,31 @@ def with_params(change: Callable[[Params], object]) -> Callable[[Checkpoint], Ch
 
 INCONSISTENT: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
     "missing": (with_params(lambda p: p.pop("Wh")), r"array params/Wh: expected float32 \(16, 64\), got nothing"),
-    "unknown": (
-        with_params(lambda p: p.update(W_more=p["Wh"])),
-        "array params/W_more: unknown; expected W_embed, W_proj, b_proj, Wx, Wh, b, W_vocab, b_vocab",
-    ),
-    "shape": (
-        with_params(lambda p: p.update(Wh=p["Wh"].T)),
-        r"array params/Wh: expected float32 \(16, 64\), got float32 \(64, 16\)",
-    ),
-    "dtype": (
-        with_params(lambda p: p.update(b=p["b"].astype(np.float64))),
-        r"array params/b: expected float32 \(64,\), got float64 \(64,\)",
-    ),
+    "unknown": (with_params(lambda p: p.update(W_more=p["Wh"])),
+                "array params/W_more: unknown; expected W_embed, W_proj, b_proj, Wx, Wh, b, W_vocab, b_vocab"),
+    "shape": (with_params(lambda p: p.update(Wh=p["Wh"].T)),
+              r"array params/Wh: expected float32 \(16, 64\), got float32 \(64, 16\)"),
+    "dtype": (with_params(lambda p: p.update(b=p["b"].astype(np.float64))),
+              r"array params/b: expected float32 \(64,\), got float64 \(64,\)"),
     "text": (with_params(lambda p: p.update(b=np.bytes_("b"))), r"array params/b: expected float32 \(64,\), got "),
     "byte_order": (with_params(lambda p: p.update(b=p["b"].astype(">f4"))), "array params/b: expected float32"),
-    "slot": (
-        lambda saved: dataclasses.replace(saved, slots={**saved.slots, "m": {"b": saved.params["b"]}}),
-        r"array slots/m/W_embed: expected float32 \(\d+, 16\), got nothing",
-    ),
-    "standardizer": (
-        lambda saved: dataclasses.replace(saved, standardizer={"mean": np.zeros(saved.meta.feature_dim)}),
-        r"array standardizer/std: expected float64 \(\d+,\), got nothing",
-    ),
-    "words": (lambda saved: with_meta(words=saved.meta.words[:-1])(saved), r"array params/W_embed: expected float32"),
+    "slot": (lambda saved: dataclasses.replace(saved, slots={**saved.slots, "m": {"b": saved.params["b"]}}),
+             r"array slots/m/W_embed: expected float32 \(\d+, 16\), got nothing"),
+    "standardizer": (lambda saved: dataclasses.replace(saved, standardizer={"mean": np.zeros(saved.meta.feature_dim)}),
+                     r"array standardizer/std: expected float64 \(\d+,\), got nothing"),
+    "words": (lambda saved: with_meta(words=saved.meta.words[:-1])(saved), "array params/W_embed: expected float32"),
     "width": (with_meta(feature_dim=3), r"array params/W_proj: expected float32 \(3, 16\), got float32 \(\d+, 16\)"),
-    "word_twice": (
-        lambda saved: with_meta(words=[*saved.meta.words[:-1], "a"])(saved),
-        "meta: vocabulary: duplicate word 'a'",
-    ),
-    "no_end": (
-        lambda saved: with_meta(words=["x", *saved.meta.words[1:]])(saved),
-        "meta: vocabulary: <NULL> is missing",
-    ),
-    "config": (with_meta(config="seed: no\nmodle: 3\n"), r"meta: .*seed: expected .*; .*modle: unknown"),
+    "word_twice": (lambda saved: with_meta(words=[*saved.meta.words[:-1], "a"])(saved),
+                   "meta: vocabulary: duplicate word 'a'"),
+    "no_end": (lambda saved: with_meta(words=["x", *saved.meta.words[1:]])(saved),
+               "meta: vocabulary: <NULL> is missing"),
+    "config": (with_meta(config="seed: no\nmodle: 3\n"), "meta: .*seed: expected .*; .*modle: unknown"),
     "config_out_of_bounds": (
         lambda saved: with_meta(config=saved.meta.config.replace("train: 40", "train: 1000000000000"))(saved),
         r"meta: .*data\.scenes\.train: expected an integer >= 1 and <= 100000, got 1000000000000",
     ),
-    "config_not_yaml": (with_meta(config="{"), r"meta: .*not YAML"),
-}
+    "config_not_yaml": (with_meta(config="{"), "meta: .*not YAML"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", INCONSISTENT)
