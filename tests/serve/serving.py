@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,6 +97,15 @@ class Served(NamedTuple):
         out, err = self.process.communicate(timeout=60)
         assert not out
         return self.process.returncode, err
+
+
+def received(client: socket.socket) -> bytes:
+    """Everything until the server closes the connection."""
+    parts = []
+    with suppress(ConnectionResetError):
+        while part := client.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
 
 
 def form(photo: bytes | None, name: str = "photo.png", **options: object) -> bytes:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from serving import Served
+from serving import Served, received
 
 from captioner.errors import UsageError
 from captioner.serve.limits import RequestError
@@ -122,5 +122,5 @@ def test_the_server_refuses_foreign_requests(name: str, value: str, status: int,
 
 def test_several_hosts_are_refused(server: Served) -> None:
     with server.connect() as client:
-        client.sendall(f"GET / HTTP/1.1\r\nHost: {OWN}\r\nOrigin: a\r\nOrigin: b\r\n\r\n".encode())
-        assert b"expected one header Origin, got several" in client.recv(10_000)
+        client.sendall(f"GET / HTTP/1.1\r\nHost: {OWN}\r\nOrigin: a\r\nOrigin: b\r\nConnection: close\r\n\r\n".encode())
+        assert b"expected one header Origin, got several" in received(client)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 from PIL import Image
-from serving import Served, encoded, large_photograph, served, slow_photograph
+from serving import Served, encoded, large_photograph, received, served, slow_photograph
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -106,15 +106,6 @@ def test_the_internals_of_uvicorn_that_the_time_limits_need() -> None:
         "resume_writing": ["self"],
         "send_400_response": ["self", "msg"],
     }
-
-
-def received(client: socket.socket) -> bytes:
-    """Everything until the server closes the connection."""
-    parts = []
-    with contextlib.suppress(ConnectionResetError):
-        while part := client.recv(65536):
-            parts.append(part)
-    return b"".join(parts)
 
 
 def send_for_ever(client: socket.socket, request: bytes) -> None:
