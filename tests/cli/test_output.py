@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,26 +88,26 @@ def hostile_set(path: Path, name: str) -> None:
     write_prepared(path, Corpus(vocab, {"train": split("t"), "val": split("v")}, f"encoder{name}"), {"images": name})
 
 
-def commands(folder: str) -> Iterator[list[str]]:
-    """Yield every command that prints the content or path of a data set or run."""
-    source = f"{folder}/set.h5"
-    small = ["-o", "model.hidden_dim=4", "-o", "model.wordvec_dim=4", "-o", "train.max_steps=2", "-o", "seed=1"]
-    yield ["data", "check", source]
-    yield ["data", "summary", source]
-    yield ["data", "summary", source, "--json"]
-    yield ["data", "show", source]
-    yield ["data", "show", source, "--html", f"{folder}/page.html"]
-    yield ["config", "init", f"{folder}/my.yaml"]
-    yield ["config", "check", f"{folder}/my.yaml"]
-    yield ["train", "--data", source, "--run", f"{folder}/run", *small]
-    yield ["train", "--resume", f"{folder}/run", "-o", "train.max_steps=3"]
-    yield ["sample", f"{folder}/run", "--n-best", "2"]
-    yield ["sample", f"{folder}/run", "--json"]
-    yield ["sample", f"{folder}/run", f"{folder}/no.jpg", "--encoder", "scenes"]
-    yield ["evaluate", f"{folder}/run", "--worst", "2", "--baseline", "nn", "--coco", f"{folder}/results.json"]
-    yield ["evaluate", f"{folder}/run", "--worst", "2", "--json"]
-    yield ["inspect", "gradients", f"{folder}/run", "--word", "2"]
-    yield ["inspect", "gradients", f"{folder}/run", "--word", "2", "--json"]
+TINY = "-o model.hidden_dim=4 -o model.wordvec_dim=4 -o train.max_steps=2 -o seed=1"
+PRINTING = (
+    "data check {}/set.h5",
+    "data summary {}/set.h5",
+    "data summary {}/set.h5 --json",
+    "data show {}/set.h5",
+    "data show {}/set.h5 --html {}/page.html",
+    "config init {}/my.yaml",
+    "config check {}/my.yaml",
+    f"train --data {{}}/set.h5 --run {{}}/run {TINY}",
+    "train --resume {}/run -o train.max_steps=3",
+    "sample {}/run --n-best 2",
+    "sample {}/run --json",
+    "sample {}/run {}/no.jpg --encoder scenes",
+    "evaluate {}/run --worst 2 --baseline nn --coco {}/results.json",
+    "evaluate {}/run --worst 2 --json",
+    "inspect gradients {}/run --word 2",
+    "inspect gradients {}/run --word 2 --json",
+)
+"""Every command that prints the content or the path of a data set or run in a folder."""
 
 
 @pytest.mark.parametrize("key", HOSTILE)
@@ -118,12 +118,12 @@ def test_hostile_content_and_names_of_files_are_escaped(key: str, cli: Callable[
     place = folder if key == "very long" else os.fspath(tmp_path)
     hostile_set(Path(place, "set.h5"), HOSTILE[key])
     succeeded = 0
-    for args in commands(place):
-        done = cli(*args)
-        check(done, json_lines="--json" in args)
+    for command in PRINTING:
+        done = cli(*(word.replace("{}", place) for word in command.split()))
+        check(done, json_lines="--json" in command)
         succeeded += done.code == 0
-        if args[0] == "config":
-            check(cli(*(word.replace(place, folder) for word in args)))
+        if command.startswith("config"):
+            check(cli(*(word.replace("{}", folder) for word in command.split())))
     assert succeeded >= 13
     os.rename(Path(place, "run"), Path(folder, "moved"))
     for command in ("sample {}", "evaluate {}", "inspect gradients {}", "train --resume {}"):
