@@ -1,6 +1,7 @@
 """Prepared data sets: what is written is read, and what cannot be is not written."""
 
 import contextlib
+import io
 import os
 import re
 from collections.abc import Callable
@@ -241,3 +242,75 @@ def test_texts_beyond_the_size_limit_are_not_written(tmp_path: Path, monkeypatch
     texts = ["short", "long " * 60]
     message = failure(tmp_path / "a.h5", corpus_of(train=split_of(1, [["a"], ["a"]], texts=texts)))
     assert message.startswith(f"{tmp_path / 'a.h5'}: train texts: expected at most 500 bytes, got 600, since each is")
+
+
+# --- reading back
+
+
+def storing(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[io.FileIO], None]:
+    """A damage that stores another array than the one written, or none."""
+
+    def damage(file: io.FileIO) -> None:
+        with h5py.File(file.name, "r+") as stored:
+            changed = change(stored[name][()])
+            del stored[name]
+            if changed is not None:
+                stored[name] = changed
+
+    return damage
+
+
+def one_more(array: np.ndarray) -> np.ndarray:
+    array.flat[-1] += 1
+    return array
+
+
+def cut(file: io.FileIO) -> None:
+    file.truncate(file.seek(0, os.SEEK_END) - 100)
+
+
+def flip(file: io.FileIO) -> None:
+    content = WHOLE.split("val").features[:].tobytes()
+    file.seek(0)
+    at = file.readall().index(content)
+    file.seek(at)
+    file.write(bytes([content[0] ^ 1]))
+
+
+def clear(file: io.FileIO) -> None:
+    file.truncate(SIZE)
+
+
+DAMAGE: dict[str, tuple[Callable[[io.FileIO], None], str]] = {
+    "no texts": (storing("train/texts", lambda array: None), "dataset 'train/texts': dataset not found"),
+    "another type": (
+        storing("train/captions", lambda array: array.astype("i8")), "dataset 'train/captions': expected int32 "
+    ),
+    "another shape": (storing("train/features", lambda array: array[:, 1:]), "dataset 'train/features': expected "),
+    "another caption": (storing("train/captions", one_more), "dataset 'train/captions': content differs"),
+    "another feature": (storing("val/features", one_more), "dataset 'val/features': content differs"),
+    "another meta": (storing("meta", lambda array: np.char.upper(array)), "dataset 'meta': content differs"),
+    "a cut": (cut, ""),
+    "a flipped bit": (flip, "dataset 'val/features': content differs"),
+    "no content": (clear, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("when", ["before it is sealed", "after"])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_file_that_reads_back_otherwise_never_replaces_the_one_before(
+    name: str, when: str, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real, (damage, difference) = tmp_path / "a.h5", MODULE._seal, DAMAGE[name]
+    path.write_bytes(whole)
+
+    def seal(file: io.FileIO) -> None:
+        for step in (damage, real) if when != "after" else (real, damage):
+            step(file)
+
+    monkeypatch.setattr(MODULE, "_seal", seal)
+    message = failure(path, WHOLE)
+    start = f"{path}: the new data set does not read back as written: "
+    assert message.startswith(start + (difference if when != "after" else "damaged: "))
+    assert f"; the previous data set is kept; try another version of h5py (this is {h5py.__version__})" in message
+    assert ".tmp" not in message

@@ -14,7 +14,7 @@ from captioner.data.scenes.encoding import ENCODER, FEATURES
 from captioner.errors import UsageError
 from captioner.images.encoders import ScenesEncoder
 from captioner.images.feature_store import FeatureStore
-from captioner.preparation import prepare as use_case
+from captioner.preparation import prepare as preparation
 from captioner.preparation.encode import EncodingProgress
 
 
@@ -48,7 +48,7 @@ def test_a_later_failure_keeps_encoded_features(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(use_case, "write_prepared", interrupted)
+        patch.setattr(preparation, "write_prepared", interrupted)
         with pytest.raises(KeyboardInterrupt):
             list(events_of(photos))
     encoded()
