@@ -54,10 +54,7 @@ class Part(NamedTuple):
 
 
 def parse_recipe(recipe: str) -> list[Part]:
-    """Parse a recipe.
-
-    Raises: UsageError for an empty part, an option that is given twice, or options of a short name.
-    """
+    """Parse a recipe. Raises: UsageError for an empty part, a repeated option, or options of a short name."""
     parts, at = [], -1
     while at < len(recipe):
         match = _PART.match(recipe, at + 1)

@@ -34,10 +34,7 @@ def build_decoder(options: Decode, vocab: Vocab, n_best: int = 1) -> Decoder:
 
 
 def build_constraints(options: Decode, vocab: Vocab) -> Constraints:
-    """Build the constraints on the words of a caption.
-
-    Raises: ConfigError for banned words that the vocabulary lacks.
-    """
+    """Build the constraints on the words of a caption. Raises: ConfigError for words that the vocabulary lacks."""
     banned = [vocab.null, vocab.start, *_suppressed_ids(options.suppress_words, vocab)]
     if options.suppress_unk:
         banned.append(vocab.unk)

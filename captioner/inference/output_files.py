@@ -35,10 +35,7 @@ def check_suffix(suffix: str) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Check that files can be written to a folder, which is created with the first file.
-
-    Raises: UsageError if it is a file.
-    """
+    """Check that a folder, which is created with the first file, is not a file. Raises: UsageError."""
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise UsageError(f"{folder}: expected a folder for attention maps, got a file; name another folder")
 

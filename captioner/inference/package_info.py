@@ -147,10 +147,7 @@ def read_info(folder: Path) -> PackageInfo:
 
 
 def check_seal(path: Path, info: PackageInfo) -> None:
-    """Check that the seal of the weights is valid, and that its digest is that of the description.
-
-    Raises: CheckpointError.
-    """
+    """Check that the seal of the weights is valid, with the digest of the description. Raises: CheckpointError."""
     sha256 = digest(path)
     if sha256 != info.sha256:
         raise CheckpointError(
@@ -178,10 +175,7 @@ def find_package(folder: Path) -> Path | None:
 
 
 def read_card(folder: Path) -> str:
-    """Read the model card of the Python package in a folder.
-
-    Raises: CheckpointError when it is missing or not UTF-8.
-    """
+    """Read the model card of the Python package in a folder. Raises: CheckpointError, also if it is not UTF-8."""
     content = read_bytes(folder / CARD, CARD_LIMIT, CheckpointError, expected="the card of a model package")
     try:
         return content.decode()

@@ -193,10 +193,7 @@ def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> Standardizers:
 
 
 def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:
-    """Check that a data set has the vocabulary, encoder and feature width of the model.
-
-    Raises: CheckpointError when it has not.
-    """
+    """Check that a data set has the vocabulary, the encoder and the width of the model. Raises: CheckpointError."""
     if corpus.vocab != loaded.vocab:
         raise CheckpointError(
             f"{loaded.path}: vocabulary: expected the {len(loaded.vocab)} words of the checkpoint, "
@@ -206,10 +203,7 @@ def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:
 
 
 def check_encoder(loaded: LoadedModel, corpus: Corpus) -> None:
-    """Check that the features of a data set have the encoder and the width of the model's.
-
-    Raises: CheckpointError when they have not.
-    """
+    """Check that the features of a data set have the encoder and the width of the model's. Raises: CheckpointError."""
     if not same_encoder(corpus.encoder, loaded.meta.encoder):
         raise CheckpointError(
             f"{loaded.path}: features: expected encoder {loaded.meta.encoder}, got {corpus.encoder}; "
