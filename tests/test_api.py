@@ -88,6 +88,8 @@ def test_invalid_arguments_of_caption(message: str, model: captioner.Captioner) 
     for arguments in INVALID[message]:
         with pytest.raises(UsageError, match=message):
             model.caption(**arguments)
+    with pytest.raises(DataError, match=r"nowhere\.png: "):
+        model.caption("nowhere.png")
 
 
 def test_invalid_arguments_of_functions(tiny_run: Path, photographs: Path, tmp_path: Path) -> None:
@@ -106,11 +108,6 @@ def test_a_student_is_distilled_from_a_run(photographs: Path, model: captioner.C
     student = captioner.distill([teacher], again, ["distill.captions_per_image=2", "train.max_steps=1"], captions=first)
     assert student.loaded.vocab == model.loaded.vocab
     assert student.loaded.config.decode.beam_width == 10
-
-
-def test_a_missing_photograph_is_an_error(model: captioner.Captioner) -> None:
-    with pytest.raises(DataError, match=r"nowhere\.png: "):
-        model.caption("nowhere.png")
 
 
 def test_the_repr_names_checkpoint_cell_and_encoder(model: captioner.Captioner) -> None:

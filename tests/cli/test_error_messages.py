@@ -27,10 +27,8 @@ CONFIG = {
     "train -c empty": "empty: expected a regular file, got a folder",
     "train -c wrong.yaml": "wrong.yaml:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)\n"
     "wrong.yaml:4: model.cell: expected rnn, lstm or gru, got transformer",
-    "train -o model.hiden_dim=7": "-o model.hiden_dim=7: unknown option (did you mean model.hidden_dim?)",
     "train -o model.hidden_dim=-2": "-o model.hidden_dim=-2: expected an integer >= 1, got -2",
     "gradcheck -o nonsense": "-o nonsense: expected key=value, such as model.cell=rnn",
-    "sample run -o decode.max_length=0": "-o decode.max_length=0: expected an integer >= 1 and <= 1000, got 0",
     "evaluate run -o decode.length=0": "-o decode.length=0: unknown option (did you mean decode.max_length?)",
     "data summary scenes -o data.scenes.train=1000000000000": "-o data.scenes.train=1000000000000: expected an integer "
     ">= 1 and <= 100000, got 1000000000000",
