@@ -12,21 +12,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import (
-    captions,
-    costs,
-    disks,
-    models,
-    numbers,
-    photographs,
-    resumed,
-    sealed,
-    signals,
-    texts,
-    uploads,
-    users,
-    versions,
-)
+from faults import costs, disks, models, photographs, resumed, sealed, signals, texts, uploads, users, versions
 from faults.session import ROOT, Figure, Results, Row, Session, has_escaped, insert, render, table_line
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
@@ -34,13 +20,11 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "resealed": sealed.measure_resealed,
     "users": users.measure,
     "texts": texts.measure,
-    "captions": captions.measure,
     "tensors": users.measure_tensors,
     "models": models.measure,
     "photographs": photographs.measure,
     "bombs": photographs.measure_bombs,
     "uploads": uploads.measure,
-    "numbers": numbers.measure,
     "killed": signals.measure_killed,
     "leftovers": signals.measure_leftovers,
     "stopped": signals.measure_stopped,
@@ -54,11 +38,7 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
 
 @click.command()
 @click.option(
-    "--share",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Fraction of trials.",
+    "--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Fraction of trials, 1 by default."
 )
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Run only this part (repeatable).")
 @click.option("--seed", type=int, default=Session.seed, show_default=True, help="Random seed of the faults.")

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from captioner.config.yaml_io import load
+from captioner.config.yaml_io import load, parse
 from captioner.errors import CaptionerError, CheckpointError
 from captioner.inference.find_checkpoint import LAST
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint
-from faults.processes import OPTIONS, Training, difference, run_concurrently, uninterrupted
-from faults.session import Row, Session, row
+from faults.processes import OPTIONS, Training, difference, uninterrupted
+from faults.session import Row, Session
 from faults.watch import Outcome
 
 STEPS = 4_000
@@ -221,21 +221,18 @@ def measure(session: Session) -> Iterator[Row]:
         if case is full_disk and not can_mount(folder):
             session.note(f"{name}: not tried, since this user may not mount one")
             continue
-        tally = run_concurrently(
-            lambda number, rng, case=case, index=index: [case(folder / f"{index}-{number}", rng)],
-            session.count(20),
-            session.seed,
+        must = "exit 1, one line with file and reason, last checkpoint valid"
+        yield session.run_in_threads(
+            name, must, lambda number, rng, case=case, index=index: case(folder / f"{index}-{number}", rng), 20
         )
-        yield row(name, "exit 1, one line with file and reason, last checkpoint valid", tally)
     expected = uninterrupted(folder / "uninterrupted", 12)
-    tally = run_concurrently(
-        lambda number, rng: [backwards(folder / f"back-{number}", expected)], session.count(10), session.seed
-    )
-    yield row("a clock that goes backwards", "bit-identical, no time below 0", tally)
-    tally = run_concurrently(
-        lambda number, rng: [without_locks(folder / f"unlocked-{number}", expected)], session.count(10), session.seed
-    )
-    yield row("a file system without locks and without sync of folders", "one warning, bit-identical", tally)
+    for fault, must, trial in (
+        ("a clock that goes backwards", "bit-identical, no time below 0", backwards),
+        ("a file system without locks and without sync of folders", "one warning, bit-identical", without_locks),
+    ):
+        yield session.run_in_threads(
+            fault, must, lambda number, rng, trial=trial: trial(folder / f"{trial.__name__}-{number}", expected), 10
+        )
 
 
 FIRST, SECOND = "seed=1", "seed=2"
@@ -250,17 +247,16 @@ MOST_STEPS = 3_000
 SELDOM = tuple(option for option in OPTIONS if "_every" not in option)
 
 
-def move(folder: Path) -> None:
-    folder.rename(folder.with_suffix(".moved"))
-
-
 def remove(folder: Path) -> None:
     """Remove the folder; retry if a file is written meanwhile."""
     while folder.exists():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-REPLACEMENTS: Mapping[str, Callable[[Path], None]] = {"moved": move, "removed": remove}
+REPLACEMENTS: Mapping[str, Callable[[Path], object]] = {
+    "moved": lambda folder: folder.rename(folder.with_suffix(".moved")),
+    "removed": remove,
+}
 
 
 def replaced(
@@ -304,23 +300,22 @@ def check_second_run(folder: Path, expected: Checkpoint) -> str:
 def check_moved_folder(folder: Path) -> str:
     """Check that the moved folder contains the first training only; return the problem or ""."""
     try:
-        seed = "\n" + checkpoint.load(folder / LAST).meta.config
+        configs = parse(checkpoint.load(folder / LAST).meta.config, "the checkpoint"), load(folder / "config.yaml")
     except CaptionerError as error:
         return str(error)
-    right = f"seed={load(folder / 'config.yaml').seed}" == FIRST and f"\n{FIRST.replace('=', ': ')}\n" in seed
-    return "" if right else "the moved folder holds another training"
+    is_first = all(f"seed={config.seed}" == FIRST for config in configs)
+    return "" if is_first else "the moved folder holds another training"
 
 
 def measure_replaced(session: Session) -> Iterator[Row]:
     folder = session.folder("replaced")
     expected = uninterrupted(folder / "uninterrupted", SECOND_STEPS, (*OPTIONS, SECOND))
     for how in REPLACEMENTS:
-        tally = run_concurrently(
-            lambda number, rng, how=how: [
-                replaced(how, folder / f"{how}-{number}", expected, SAVE_EVERY[number % len(SAVE_EVERY)], rng)
-            ],
-            session.count(60),
-            session.seed,
+        yield session.run_in_threads(
+            f"the run folder {how} while training, and another training under its path",
+            "exit 1 and one line; the files of the second are unaffected",
+            lambda number, rng, how=how: replaced(
+                how, folder / f"{how}-{number}", expected, SAVE_EVERY[number % len(SAVE_EVERY)], rng
+            ),
+            60,
         )
-        fault = f"the run folder {how} while training, and another training under its path"
-        yield row(fault, "exit 1 and one line; the files of the second are unaffected", tally)

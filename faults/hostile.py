@@ -159,9 +159,9 @@ def older(image: bytes) -> bytes:
 
 def names(file: h5py.File) -> list[str]:
     """List the names of all arrays."""
-    found: list[str] = []
-    file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
-    return sorted(found)
+    arrays: list[str] = []
+    file.visititems(lambda name, item: arrays.append(name) if isinstance(item, h5py.Dataset) else None)
+    return sorted(arrays)
 
 
 def apply(
@@ -249,47 +249,4 @@ CHECKPOINT: Mapping[str, Change] = {
     "config: not a number": _config("learning_rate: 0.001", "learning_rate: .nan"),
     "features: another width": _set(feature_dim=7),
     "features: a vast width": _set(feature_dim=1 << 60),
-}
-
-
-def _array(name: str, change: Callable[[np.ndarray, Target], object]) -> Change:
-    """Change one array in place, or replace it with the array that `change` returns."""
-
-    def changed(target: Target) -> None:
-        target = target._replace(name=name)
-        data = target.data
-        found = change(data, target)
-        target.put(data=data if found is None else found)
-
-    return changed
-
-
-def _put(value: int, column: int | None = None) -> Callable[[np.ndarray, Target], None]:
-    """Set a random element, or a random row of a given column, to `value`."""
-
-    def change(data: np.ndarray, target: Target) -> None:
-        place = tuple(target.below(n) for n in data.shape)
-        data[place if column is None else (place[0], column)] = value
-
-    return change
-
-
-DATA_SET: Mapping[str, Change] = {
-    **META,
-    "ids: beyond the vocabulary": _array("train/captions", _put(1 << 30)),
-    "ids: below 0": _array("train/captions", _put(-1)),
-    "ids: a second <START>": _array("train/captions", _put(1, column=1)),
-    "ids: no <START>": _array("train/captions", _put(5, column=0)),
-    "ids: of 64 bits": _array("train/captions", lambda data, target: data.astype("i8")),
-    "ids: floats": _array("train/captions", lambda data, target: data.astype("f4")),
-    "rows: beyond the images": _array("train/image_idxs", _put(1 << 30)),
-    "rows: below 0": _array("train/image_idxs", _put(-5)),
-    "texts: one more": _array("train/texts", lambda data, target: np.concatenate((data, data[:1]))),
-    "images: one less": _array("train/images", lambda data, target: data[1:]),
-    "words: one less": _array("vocabulary", lambda data, target: data[:-1]),
-    "words: one twice": _array("vocabulary", lambda data, target: np.concatenate((data[:-1], data[:1]))),
-    "splits: one that is not there": _meta(lambda content, target: content["splits"].append("dev")),
-    "splits: a path": _meta(lambda content, target: content["splits"].__setitem__(0, "../train")),
-    "splits: one twice": _meta(lambda content, target: content["splits"].append("train")),
-    "splits: thousands": _meta(lambda content, target: content.update(splits=[f"s{i}" for i in range(9999)])),
 }

@@ -14,8 +14,7 @@ import numpy as np
 from captioner.errors import DataError
 from captioner.images import onnx
 from captioner.images.protobuf import message, node, value_info
-from faults import watch
-from faults.session import Row, Session, row
+from faults.session import Row, Session
 from faults.watch import Outcome, classify
 
 SHAPE = ("N", 3, 4, 4)
@@ -23,11 +22,11 @@ POOL = [node("GlobalAveragePool", ["x"], "p"), node("Flatten", ["p"], "f")]
 VICTIM = b"\x00\x00\x80\x3f" * 65_536
 
 
-def model(fields: list[tuple[int, Any]], beside: list[tuple[int, Any]] | None = None) -> bytes:
-    """Build a valid model with extra fields in its graph and next to the graph."""
-    ends = [(11, value_info("x", SHAPE)), (12, value_info("f", ("N", 3)))]
+def model(fields: list[tuple[int, Any]], beside: list[tuple[int, Any]] | None = None, output: str = "f") -> bytes:
+    """Build a valid model that averages pixels, with extra fields in its graph and next to the graph."""
+    ends = [(11, value_info("x", SHAPE)), (12, value_info(output, ("N", 3)))]
     settings = [message([(1, key), (2, text)]) for key, text in {"mean": "0", "scale": "1"}.items()]
-    graph = message([(1, POOL), (2, "g"), *fields, *ends])
+    graph = message([(1, POOL), (2, "graph"), *fields, *ends])
     return message([(1, 8), (7, graph), (8, message([(1, ""), (2, 17)])), (14, settings), *(beside or [])])
 
 
@@ -140,21 +139,15 @@ def endless_model(above: float | None = None, turns: int | None = None) -> bytes
             (12, [scalar("go_on", BOOL), value_info("same", ("N", 3))]),
         ]
     )
+    tensors = [constant("turns", INT64, struct.pack("<q", turns or 0))]
     first: list[bytes] = []
-    tensors = [
-        constant("turns", INT64, struct.pack("<q", turns or 0)),
-        constant("limit", 1, struct.pack("<f", above or 0)),
-    ]
     if above is None:
         tensors.append(constant("start", BOOL, b"\1"))
     else:
+        tensors.append(constant("limit", 1, struct.pack("<f", above)))
         first = [node("ReduceMax", ["f"], "most", keepdims=0), node("Greater", ["most", "limit"], "start")]
-    ends = [(11, value_info("x", SHAPE)), (12, value_info("g", ("N", 3)))]
-    settings = [message([(1, key), (2, text)]) for key, text in {"mean": "0", "scale": "1"}.items()]
-    graph = message(
-        [(1, [*POOL, *first, loop("turns" if turns else "", "start", body)]), (2, "endless"), (5, tensors), *ends]
-    )
-    return message([(1, 8), (7, graph), (8, message([(1, ""), (2, 17)])), (14, settings)])
+    nodes = [*first, loop("turns" if turns else "", "start", body)]
+    return model([(1, nodes), (5, tensors)], output="g")
 
 
 ENDLESS: Mapping[str, Callable[[], bytes]] = {
@@ -179,9 +172,8 @@ def run_endless(number: int) -> Outcome:
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("models")
     (folder / "victim.bin").write_bytes(VICTIM)
+    must = "refused with a one-line error, before onnxruntime opens them"
     every = len(PLACES) * len(TRICKS)
-    yield row(
-        "ONNX models with data outside of their file",
-        "refused with a one-line error, before onnxruntime opens them",
-        watch.run(partial(open_external, folder), max(every, session.count(every))),
+    yield session.run(
+        "ONNX models with data outside of their file", must, partial(open_external, folder), every, least=every
     )

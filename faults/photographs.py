@@ -68,19 +68,12 @@ def decode_damaged(kinds: tuple[str, ...], seed: int, number: int) -> Outcome:
 
 def measure(session: Session) -> Iterator[Row]:
     must = "no crash, hang or traceback"
-    yield row(
-        "photographs damaged: JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF, PPM",
-        must,
-        watch.run(partial(decode_damaged, FORMATS, session.seed), session.count(4_000)),
-    )
+    kinds = "photographs damaged: JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF, PPM"
+    yield session.run(kinds, must, partial(decode_damaged, FORMATS, session.seed), 4_000)
     if not can_read_heic():
         session.note("photographs: HEIC was skipped, since pillow-heif is not installed.")
         return
-    yield row(
-        "photographs damaged: HEIC",
-        must,
-        watch.run(partial(decode_damaged, ("HEIF",), session.seed), session.count(1_000)),
-    )
+    yield session.run("photographs damaged: HEIC", must, partial(decode_damaged, ("HEIF",), session.seed), 1_000)
 
 
 SCAN = b"\xff\xda"
@@ -189,18 +182,18 @@ def measure_bombs(session: Session) -> Iterator[Row | Figure]:
     must = "refused with a one-line error, within 8 s and 512 MiB"
     photographs = Photograph(folder, session.seed)
     photographs.write()
-    tally = watch.run(photographs, max(session.count(140), len(TOO_MANY_PIXELS) + 1))
-    yield row("small photographs with too many pixels or scans", must, tally)
-    yield row("ONNX models that never end", must, watch.run(run_endless, max(session.count(30), len(ENDLESS))))
+    every = len(TOO_MANY_PIXELS) + 1
+    yield session.run("small photographs with too many pixels or scans", must, photographs, 140, least=every)
+    yield session.run("ONNX models that never end", must, run_endless, 30, least=len(ENDLESS))
     tally = watch.Tally()
-    for number in range(max(session.count(20), len(BUSY))):
+    for number in range(session.count(20, least=len(BUSY))):
         tally.add(number, interrupt(list(BUSY)[number % len(BUSY)], folder / f"{number}"))
     yield row("SIGINT while a model or a decoder works", "exit code 130 within 2 s", tally)
     photo = write_flat(folder / "a.webp", LARGEST, "WEBP", lossless=True)
-    one, many = (memory_gib(photo, threads) for threads in (1, 8))
+    alone, many = (memory_gib(photo, threads) for threads in (1, 8))
     yield {
         "what": "memory for WebP photographs of 88 megapixels with 8 threads / with 1",
-        "got": round(many / one, 2),
+        "got": round(many / alone, 2),
         "most": 1.3,
         "unit": "times",
     }

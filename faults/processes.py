@@ -6,17 +6,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from captioner.inference.find_checkpoint import LAST
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint
+from captioner.storage.files import file_version
 from faults.session import SMALL, captioner, settings
-from faults.watch import WORKERS, Outcome, Tally
 
 OPTIONS = (
     *SMALL,
@@ -67,16 +64,12 @@ class Training:
 
     def until_it_trains(self) -> bool:
         """Wait until training starts; return False if the process ends first."""
-        while self.process.poll() is None and self.stderr.count("\n") < 2:
-            self._wait()
-        return self.process.poll() is None
+        return self._wait_until(lambda: self.stderr.count("\n") >= 2)
 
     def until_it_saves(self) -> bool:
         """Wait until this process writes a checkpoint; return False if it ends first."""
-        before = _stamp(self.folder)
-        while self.process.poll() is None and _stamp(self.folder) == before:
-            self._wait()
-        return self.process.poll() is None
+        before = file_version(self.folder / LAST)
+        return self._wait_until(lambda: file_version(self.folder / LAST) != before)
 
     def end(self, seconds: float = MOST_SECONDS) -> int | None:
         """Wait for the exit code; after a timeout, kill the process and return None."""
@@ -89,30 +82,28 @@ class Training:
         self._listener.join()
         return code
 
-    def _wait(self) -> None:
-        if time.monotonic() > self._started + MOST_SECONDS:
-            self.process.kill()
-        time.sleep(0.002)
+    def _wait_until(self, is_true: Callable[[], bool]) -> bool:
+        while self.process.poll() is None and not is_true():
+            if time.monotonic() > self._started + MOST_SECONDS:
+                self.process.kill()
+            time.sleep(0.002)
+        return self.process.poll() is None
 
 
-def _stamp(folder: Path) -> int:
-    try:
-        return (folder / LAST).stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
-
-
-def difference(one: Checkpoint, other: Checkpoint) -> str:
+def difference(checkpoint: Checkpoint, other: Checkpoint) -> str:
     """Compare two checkpoints bit by bit; return the first difference or ""."""
-    if one.meta.step != other.meta.step:
-        return f"step {one.meta.step}, not {other.meta.step}"
-    a, b = one.groups(), other.groups()
-    for group in a.keys() | b.keys():
-        for name in a.get(group, {}).keys() | b.get(group, {}).keys():
-            mine, theirs = a.get(group, {}).get(name), b.get(group, {}).get(name)
-            if mine is None or theirs is None or mine.tobytes() != theirs.tobytes():
-                return f"{group}/{name} differs"
-    return ""
+    if checkpoint.meta.step != other.meta.step:
+        return f"step {checkpoint.meta.step}, not {other.meta.step}"
+    bits, other_bits = (
+        {
+            f"{group}/{name}": array.tobytes()
+            for group, arrays in saved.groups().items()
+            for name, array in arrays.items()
+        }
+        for saved in (checkpoint, other)
+    )
+    different = [name for name in sorted(bits.keys() | other_bits.keys()) if bits.get(name) != other_bits.get(name)]
+    return f"{different[0]} differs" if different else ""
 
 
 def uninterrupted(folder: Path, steps: int, options: Iterable[str] = OPTIONS) -> Checkpoint:
@@ -121,16 +112,3 @@ def uninterrupted(folder: Path, steps: int, options: Iterable[str] = OPTIONS) ->
     if training.end() != 0:
         raise RuntimeError(training.stderr)
     return checkpoint.load(folder / LAST)
-
-
-def run_concurrently(trials: Callable[[int, np.random.Generator], list[Outcome]], count: int, seed: int) -> Tally:
-    """Run numbered trials in parallel threads until there are `count` outcomes."""
-    tally, first = Tally(), 0
-    with ThreadPoolExecutor(WORKERS) as pool:
-        while tally.counts.total() < count:
-            numbers = range(first, first + WORKERS)
-            for outcomes in pool.map(lambda number: trials(number, np.random.default_rng((seed, number))), numbers):
-                for outcome in outcomes[: count - tally.counts.total()]:
-                    tally.add(first, outcome)
-            first += WORKERS
-    return tally

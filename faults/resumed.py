@@ -29,9 +29,8 @@ from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
 from captioner.training.train import train
-from faults import watch
 from faults.processes import difference
-from faults.session import Row, Session, row
+from faults.session import Row, Session
 from faults.watch import Outcome
 
 TINY = {
@@ -128,25 +127,26 @@ def compare(run: RunFolder, uninterrupted: RunFolder, diverged: bool = False) ->
         if mine.exists() != theirs.exists():
             return f"{mine.name}: {'there' if mine.exists() else 'missing'}"
         if mine.exists():
-            one, other = checkpoint.load(mine), checkpoint.load(theirs)
-            if problem := difference(one, other):
+            saved, expected = checkpoint.load(mine), checkpoint.load(theirs)
+            if problem := difference(saved, expected):
                 return f"{mine.name}: {problem}"
             for name in ("best", "since_best", "words", "fingerprint", "probe", "encoder", "environment"):
-                a, b = getattr(one.meta, name), getattr(other.meta, name)
+                a, b = getattr(saved.meta, name), getattr(expected.meta, name)
                 if a != b:
                     return f"{mine.name}: {name}: {a}, not {b}"
-    histories = [one.history.read_text().splitlines() if one.history.exists() else [] for one in (run, uninterrupted)]
-    for number, (got, expected) in enumerate(zip_longest(*histories), 1):
-        if got != expected:
-            return f"history.jsonl: line {number}: {_fields(got, expected)}"
+    files = run.history, uninterrupted.history
+    histories = [file.read_text().splitlines() if file.exists() else [] for file in files]
+    for number, (line, expected_line) in enumerate(zip_longest(*histories), 1):
+        if line != expected_line:
+            return f"history.jsonl: line {number}: {_fields(line, expected_line)}"
     return ""
 
 
-def _fields(one: str | None, other: str | None) -> str:
+def _fields(line: str | None, expected: str | None) -> str:
     """Describe the difference between two history lines."""
-    if one is None or other is None:
-        return f"{one or 'missing'}, not {other or 'missing'}"
-    a, b = json.loads(one), json.loads(other)
+    if line is None or expected is None:
+        return f"{line or 'missing'}, not {expected or 'missing'}"
+    a, b = json.loads(line), json.loads(expected)
     names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
     return ", ".join(f"{name} {a.get(name)}, not {b.get(name)}" for name in names) or "written otherwise"
 
@@ -207,9 +207,8 @@ class Resumed:
 
 def measure(session: Session) -> Iterator[Row]:
     trial = Resumed(session.folder("resumed"), session.seed)
-    tally = watch.run(trial, session.count(200), patience=PATIENCE)
     must = "parameters, optimizer state and history equal those of an uninterrupted run"
-    yield row("random configs, stopped and resumed", must, tally)
+    yield session.run("random configs, stopped and resumed", must, trial, 200, patience=PATIENCE)
 
 
 Sampler = Callable[[np.random.Generator], Any]
@@ -288,12 +287,12 @@ SAMPLERS: Mapping[str, Sampler] = {
 """Sampler of each option. The options of the data set and `train.init_from` are passed in."""
 
 
-def sample_config(rng: np.random.Generator, given: Mapping[str, Any], start: Path) -> Config:
+def sample_config(rng: np.random.Generator, fixed: Mapping[str, Any], start: Path) -> Config:
     """Sample a valid config; options that violate a constraint keep their defaults.
 
     Self-critical training starts from `start`.
     """
-    values = {name: choose(rng) for name, choose in SAMPLERS.items()} | dict(given)
+    values = {name: choose(rng) for name, choose in SAMPLERS.items()} | dict(fixed)
     if values["model.cell"] != "lstm":
         del values["model.forget_bias"]
     if values.get("data.source") == "prepared":

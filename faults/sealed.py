@@ -17,10 +17,10 @@ from captioner.errors import CaptionerError, CheckpointError, DataError
 from captioner.inference.restore import restore
 from captioner.storage.sealed import SEAL as CHECKPOINT
 from captioner.storage.sealed import SIZE, Seal
-from faults import hostile, materials, watch
+from faults import hostile, materials
 from faults.hostile import Change
 from faults.materials import damaged, mutated
-from faults.session import Row, Session, row
+from faults.session import Row, Session
 from faults.watch import Outcome, classify
 
 MUST = "refused with a one-line error, or the same content"
@@ -53,11 +53,7 @@ def measure(session: Session) -> Iterator[Row]:
     ):
         read, content, _ = READERS[kind]
         trial = partial(read_damaged, kind, whole, tuple(others), content(read(whole)), session.seed)
-        yield row(
-            f"{kind}s damaged: flipped bits, replaced blocks, truncated, spliced",
-            MUST,
-            watch.run(trial, session.count(full)),
-        )
+        yield session.run(f"{kind}s damaged: flipped bits, replaced blocks, truncated, spliced", MUST, trial, full)
 
 
 SEALS: Mapping[str, Seal] = {"checkpoint": CHECKPOINT, "data set": DATA_SET}
@@ -67,11 +63,14 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, bool]]] = {
         **{f"floats: {name}": (change, True) for name, change in hostile.CHECKPOINT_FLOATS.items()},
     },
     "data set": {
-        **{name: (change, False) for name, change in {**hostile.ANY, **hostile.DATA_SET}.items()},
+        **{name: (change, False) for name, change in {**hostile.ANY, **hostile.META}.items()},
         **{f"floats: {name}": (change, True) for name, change in hostile.FLOATS.items()},
     },
 }
-"""Changes by kind of file and name, and whether a change applies to float arrays only."""
+"""Changes by kind of file and name, and whether a change applies to float arrays only.
+
+`tests/data/test_prepared_hostile.py` has the changes to the content of a data set.
+"""
 VICTIM = b"\x00\x00\x80\x3f" * 65_536
 """Valid floats, so that a reader of the victim gets numbers."""
 PLACES: Mapping[str, Callable[[Path], object]] = {
@@ -138,11 +137,7 @@ def measure_resealed(session: Session) -> Iterator[Row]:
     for kind, whole in files.items():
         read, content, _ = READERS[kind]
         trial = partial(read_resealed, kind, whole, content(read(whole)), session.seed)
-        most = max(session.count(2_500), len(CHANGES[kind]) + len(PLACES))
-        yield row(f"hostile {kind}s with a matching digest", "refused with a one-line error", watch.run(trial, most))
+        every, must = len(CHANGES[kind]) + len(PLACES), "refused with a one-line error"
+        yield session.run(f"hostile {kind}s with a matching digest", must, trial, 2_500, least=every)
         noise = partial(read_resealed_noise, kind, whole, session.seed)
-        yield row(
-            f"{kind}s damaged, with a matching digest",
-            "no crash, hang or traceback",
-            watch.run(noise, session.count(2_500)),
-        )
+        yield session.run(f"{kind}s damaged, with a matching digest", "no crash, hang or traceback", noise, 2_500)

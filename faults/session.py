@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict
 
-from faults.watch import ESCAPED, Tally
+from faults import watch
+from faults.watch import ESCAPED, Outcome, Tally
 
 ROOT = Path(__file__).parents[1]
 SEED = 20_261_125
@@ -55,14 +56,24 @@ class Session:
     seed: int = SEED
     notes: list[str] = field(default_factory=list)
 
-    def count(self, full: int) -> int:
-        return max(1, round(full * self.share))
+    def count(self, full: int, least: int = 1) -> int:
+        return max(least, round(full * self.share))
 
     def folder(self, name: str) -> Path:
         """A new folder in the scratch folder."""
         made = self.scratch / name
         made.mkdir()
         return made
+
+    def run(
+        self, fault: str, must: str, trial: Callable[[int], Outcome], full: int, least: int = 1, **options: Any
+    ) -> Row:
+        """Run trials in supervised processes, as `watch.run`."""
+        return row(fault, must, watch.run(trial, self.count(full, least), **options))
+
+    def run_in_threads(self, fault: str, must: str, trial: watch.SeededTrial, full: int, seed: int = 0) -> Row:
+        """Run trials that start processes, as `watch.run_in_threads`."""
+        return row(fault, must, watch.run_in_threads(trial, self.count(full), self.seed + seed))
 
     def log(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -109,9 +120,20 @@ def insert(page: str, text: str) -> str:
     return f"{before}{begin}\n{text}\n{end}{after}" if end else page
 
 
-def table_line(found: Row | Figure) -> str:
+def table_line(result: Row | Figure) -> str:
     """One row of the table."""
-    return f"| {' | '.join(_cells(found))} |"
+    if "fault" in result:
+        outcomes, failures = (
+            [f"{count:,} {kind}" for kind, count in result["ended"].items() if (kind in ESCAPED) == is_failure]
+            for is_failure in (False, True)
+        )
+        cells = [result["fault"], result["must"], f"{result['trials']:,}", ", ".join(outcomes)]
+        cells.append(", ".join(f"**{failure}**" for failure in failures) or "0")
+    else:
+        over = "" if result["got"] <= result["most"] else " **missed**"
+        bound, got = f"at most {result['most']:g} {result['unit']}", f"{result['got']:.3g} {result['unit']}{over}"
+        cells = [result["what"], bound, "", got, ""]
+    return f"| {' | '.join(cells)} |"
 
 
 def render(results: Results) -> str:
@@ -123,21 +145,10 @@ def render(results: Results) -> str:
         *map(table_line, results["rows"]),
     ]
     notes = [f"Note: {note}." for note in results["notes"]]
-    notes += [f"Escaped: {found['fault']}: {note}" for found in results["rows"] for note in found.get("notes", ())]
+    notes += [f"Escaped: {row['fault']}: {note}" for row in results["rows"] for note in row.get("notes", ())]
     return "\n\n".join((f"`{results['command']}` · seed {results['seed']} · {machine}", "\n".join(table), *notes))
 
 
 def has_escaped(results: Results) -> bool:
     """Return whether any trial failed or a measurement exceeds its bound."""
-    return any(found["escaped"] if "escaped" in found else found["got"] > found["most"] for found in results["rows"])
-
-
-def _cells(found: Row | Figure) -> Iterator[str]:
-    if "fault" in found:
-        ended = ", ".join(f"{count:,} {kind}" for kind, count in found["ended"].items() if kind not in ESCAPED)
-        failures = ", ".join(f"**{count:,} {kind}**" for kind, count in found["ended"].items() if kind in ESCAPED)
-        yield from (found["fault"], found["must"], f"{found['trials']:,}", ended, failures or "0")
-    else:
-        over = "" if found["got"] <= found["most"] else " **missed**"
-        yield from (found["what"], f"at most {found['most']:g} {found['unit']}", "")
-        yield from (f"{found['got']:.3g} {found['unit']}{over}", "")
+    return any(row["escaped"] if "escaped" in row else row["got"] > row["most"] for row in results["rows"])

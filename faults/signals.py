@@ -16,8 +16,8 @@ from captioner.errors import CheckpointError
 from captioner.inference.find_checkpoint import LAST
 from captioner.storage import checkpoint
 from faults.materials import make_album, make_run
-from faults.processes import MOST_SECONDS, OPTIONS, Training, difference, run_concurrently, uninterrupted
-from faults.session import Row, Session, captioner, row
+from faults.processes import MOST_SECONDS, OPTIONS, Training, difference, uninterrupted
+from faults.session import Row, Session, captioner
 from faults.watch import Outcome
 
 STEPS = 120
@@ -27,7 +27,7 @@ MOST_KILLS = 12
 """Maximum number of kills per run."""
 
 
-def one_run(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Generator) -> list[Outcome]:
+def kill_and_resume(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Generator) -> list[Outcome]:
     """Kill and resume one run until it finishes; return one outcome per kill, the last for the final checkpoint."""
     outcomes: list[Outcome] = []
     for kills in range(MOST_KILLS + 1):
@@ -54,10 +54,13 @@ def one_run(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Genera
 def measure_killed(session: Session) -> Iterator[Row]:
     folder = session.folder("killed")
     expected = uninterrupted(folder / "uninterrupted", STEPS)
-    tally = run_concurrently(
-        lambda number, rng: one_run(folder / f"run-{number}", expected, rng), session.count(200), session.seed
+    must = "last checkpoint valid; resumed run ends bit-identical"
+    yield session.run_in_threads(
+        "SIGKILL while training",
+        must,
+        lambda number, rng: kill_and_resume(folder / f"run-{number}", expected, rng),
+        200,
     )
-    yield row("SIGKILL while training", "last checkpoint valid; resumed run ends bit-identical", tally)
 
 
 STOP_STEPS = 250
@@ -135,21 +138,26 @@ def stop_at_the_end(folder: Path, rng: np.random.Generator) -> Outcome:
 def measure_stopped(session: Session) -> Iterator[Row]:
     folder = session.folder("stopped")
     expected = uninterrupted(folder / "uninterrupted", STOP_STEPS, SELDOM)
-    tally = run_concurrently(
-        lambda number, rng: [stop_and_resume(folder / f"run-{number}", expected, rng)],
-        session.count(60),
-        session.seed,
+    yield session.run_in_threads(
+        "SIGINT or SIGTERM while training",
+        "checkpoint saved within 2 s, exit code 130 or 143; resumed run ends bit-identical",
+        lambda number, rng: stop_and_resume(folder / f"run-{number}", expected, rng),
+        60,
     )
-    must = "checkpoint saved within 2 s, exit code 130 or 143; resumed run ends bit-identical"
-    yield row("SIGINT or SIGTERM while training", must, tally)
-    tally = run_concurrently(
-        lambda number, rng: [stop_twice(folder / f"twice-{number}", rng)], session.count(20), session.seed + 1
+    yield session.run_in_threads(
+        "a second signal",
+        "process ends at once, last checkpoint valid",
+        lambda number, rng: stop_twice(folder / f"twice-{number}", rng),
+        20,
+        seed=1,
     )
-    yield row("a second signal", "process ends at once, last checkpoint valid", tally)
-    tally = run_concurrently(
-        lambda number, rng: [stop_at_the_end(folder / f"end-{number}", rng)], session.count(40), session.seed + 2
+    yield session.run_in_threads(
+        "a signal while the process shuts down",
+        "exit code 0 or that of the signal; no traceback",
+        lambda number, rng: stop_at_the_end(folder / f"end-{number}", rng),
+        40,
+        seed=2,
     )
-    yield row("a signal while the process shuts down", "exit code 0 or that of the signal; no traceback", tally)
 
 
 KILLED = """
@@ -213,8 +221,8 @@ def kill_and_repeat(name: str, use: int, folder: Path, inputs: Inputs, expected:
     # a data set that is complete is not replaced: exit code 2
     if repeated.returncode not in (0, 2) or "Traceback" in stderr:
         return Outcome("wrong", f"use {use}: repeated with exit code {repeated.returncode}: {stderr[-300:]}")
-    found = contents(folder)
-    different = sorted(file for file in found.keys() | expected.keys() if found.get(file) != expected.get(file))
+    files = contents(folder)
+    different = sorted(name for name in files.keys() | expected.keys() if files.get(name) != expected.get(name))
     shutil.rmtree(folder)
     return Outcome("wrong", f"use {use}: differs: {different}; {stderr[-200:]}") if different else Outcome("completed")
 
@@ -236,9 +244,9 @@ def files_of_completed(name: str, folder: Path, inputs: Inputs) -> dict[str, byt
     _, stderr = done.communicate(timeout=MOST_SECONDS)
     if done.returncode:
         raise RuntimeError(stderr)
-    found = contents(folder)
+    files = contents(folder)
     shutil.rmtree(folder)
-    return found
+    return files
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -250,13 +258,13 @@ def measure_leftovers(session: Session) -> Iterator[Row]:
     inputs = make_inputs(folder)
     expected = {name: files_of_completed(name, folder / "completed", inputs) for name in COMMANDS}
 
-    def trial(number: int, rng: np.random.Generator) -> list[Outcome]:
+    def trial(number: int, rng: np.random.Generator) -> Outcome:
         name, use = TRIALS[number % len(TRIALS)]
-        return [kill_and_repeat(name, use, folder / f"{number}", inputs, expected[name])]
+        return kill_and_repeat(name, use, folder / f"{number}", inputs, expected[name])
 
-    tally = run_concurrently(trial, session.count(len(TRIALS)), session.seed)
-    yield row(
+    yield session.run_in_threads(
         "SIGKILL while prepare or sample --write-sidecar writes files",
         "the same command completes, and leaves no temporary file",
-        tally,
+        trial,
+        len(TRIALS),
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import yaml
@@ -23,7 +23,7 @@ from captioner.config.schema import build, options
 from captioner.config.yaml_io import dump, load, parse
 from captioner.errors import ConfigError
 from faults import watch
-from faults.session import ROOT, Row, Session, row
+from faults.session import ROOT, Row, Session
 from faults.watch import Outcome, classify
 
 BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -108,11 +108,9 @@ def attempt(data: bytes, path: Path) -> Outcome:
         return not problems[0]
 
     outcome = classify(lambda: load(path), same, ConfigError)
-    if outcome.kind == "harmless":
-        return Outcome("read as written")
-    return (
-        outcome._replace(note=f"{outcome.note} {problems} {data[:200]!r}") if outcome.kind in watch.ESCAPED else outcome
-    )
+    if outcome.kind in watch.ESCAPED:
+        return outcome._replace(note=f"{outcome.note} {problems} {data[:200]!r}")
+    return Outcome("read as written") if outcome.kind == "harmless" else outcome
 
 
 _TREE = build({"data.root": Path("/a b"), "train.patience": 3, "train.schedule": "exponential", "train.lr_decay": 0.5})
@@ -154,23 +152,20 @@ def load_mutated(folder: Path, seed: int, number: int) -> Outcome:
 
 def load_pitfall(folder: Path, number: int) -> Outcome:
     """Trial k loads the k-th handwritten text."""
-    expected = "refused" if number < len(REFUSED) else "read as written"
-    name, text = (*REFUSED.items(), *TAKEN.items())[number]
+    subject, text, expected = PITFALLS[number]
     data = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
     outcome = attempt(data, folder / f"trap-{os.getpid()}.yaml")
+    note = f"{subject}: {data[:80]!r}: {outcome.note}"
     if outcome.kind in watch.ESCAPED or outcome.kind == expected:
-        return outcome._replace(note=f"{name}: {outcome.note}")
-    return Outcome("wrong", f"{name}: {outcome.kind}, not {expected}")
+        return outcome._replace(note=note)
+    return Outcome("wrong", f"{note}: {outcome.kind}, not {expected}")
 
 
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("texts")
-    must = "refused with a line number, or read as written"
-    pitfalls = watch.run(partial(load_pitfall, folder), len(REFUSED) + len(TAKEN))
-    yield row("config files with YAML pitfalls", must, pitfalls)
-    yield row(
-        "mutated config files", must, watch.run(partial(load_mutated, folder, session.seed), session.count(20_000))
-    )
+    must, every = "refused with a line number, or read as written", len(PITFALLS)
+    yield session.run("config files with YAML pitfalls", must, partial(load_pitfall, folder), every, least=every)
+    yield session.run("mutated config files", must, partial(load_mutated, folder, session.seed), 20_000)
 
 
 PIECES: tuple[bytes, ...] = (
@@ -198,112 +193,72 @@ def _aliases(depth: int) -> str:
     return "\n".join(("a0: &a0 [x]", *levels))
 
 
-REFUSED: Mapping[str, str | bytes] = {
-    "a bomb of aliases": _aliases(12),
-    "an anchor": "seed: &x 1",
-    "an alias": "seed: &x 1\nthreads: *x",
-    "a merge key": "model: &m {cell: rnn}\ntrain:\n  <<: *m",
-    "a merge key without an alias": "train:\n  <<: {epochs: 3}",
-    "a key twice": "seed: 1\nseed: 2",
-    "a section twice": "train: {epochs: 1}\ntrain: {epochs: 2}",
-    "a key twice, quoted once": 'seed: 1\n"seed": 2',
-    "tabs": "train:\n\tepochs: 3",
-    "a tab before a value": "seed:\t1",
-    **{f"seed: {text}": f"seed: {text}" for text in (
+Texts: TypeAlias = tuple[str | bytes, ...]
+REFUSED: Mapping[str, Texts] = {
+    "anchors, aliases and merge keys": (
+        _aliases(12), "seed: &x 1", "seed: &x 1\nthreads: *x", "model: &m {cell: rnn}\ntrain:\n  <<: *m",
+        "train:\n  <<: {epochs: 3}",
+    ),
+    "a key twice": ("seed: 1\nseed: 2", "train: {epochs: 1}\ntrain: {epochs: 2}", 'seed: 1\n"seed": 2'),
+    "tabs": ("train:\n\tepochs: 3", "seed:\t1"),
+    "an integer": tuple(f"seed: {text}" for text in (
         "1.0", "1e3", "017", "0o17", "0x1F", "0b11", "1_000", "1:30", "1:1:1", "'1'", "yes", "true", "on", "~",
-        "null", "", "-1",
-        ".inf", ".nan", "1 2", "2026-11-25", "9223372036854775808", "9" * 4000, "१", "[1]", "{a: 1}", "- 1",
-        "1,000", "+", "1e", "|\n  1",
-    )},
-    **{f"standardize: {text}": f"data: {{standardize: {text}}}" for text in (
+        "null", "", "-1", ".inf", ".nan", "1 2", "2026-11-25", "9223372036854775808", "9" * 4000, "१", "[1]", "{a: 1}",
+        "- 1", "1,000", "+", "1e", "|\n  1",
+    )),
+    "a boolean": tuple(f"data: {{standardize: {text}}}" for text in (
         "yes", "no", "on", "off", "Yes", "NO", "On", "OFF", "y", "n", "1", "0", "'true'", "tRue", "t", "~", "",
-    )},
-    **{f"learning_rate: {text}": f"train: {{learning_rate: {text}}}" for text in (
-        "1e400", "-1e-3", "0", ".inf", "-.inf", ".nan", ".NaN", "nan", "inf", "1:30.5", "1_0.5", "0x1p3",
-        "'1e-3'", "1e-400", "1e",
-        "e3", "0.1.2", "1,5", "12e03.5", "~", "true",
-    )},
-    "not a number of keys": "1: 2",
-    "a key that is true": "on: 1",
-    "a key that is a list": "? [seed]\n: 1",
-    "a key that is a section": "? {seed: 1}\n: 1",
-    "a key that is nothing": ": 1",
-    "a list": "- seed: 1",
-    "a text": "seed",
-    "a number": "3",
-    "two documents": "seed: 1\n---\nseed: 2",
-    "a second document that is empty": "seed: 1\n---\n",
-    "a directive": "%YAML 1.1\n---\nseed: 1",
-    "a tag directive": "%TAG ! tag:x,2026:\n---\nseed: 1",
-    "a tag": "seed: !!int 1",
-    "a tag of Python": "!!python/object/apply:os.system ['true']",
-    "a tag of Python inside": "data: {root: !!python/name:os.system }",
-    "a binary": "data: {root: !!binary aGk=}",
-    "deep lists": "[" * 30_000,
-    "deep sections": "{a: " * 10_000,
-    "deep keys": "? " * 30_000,
-    "deep indents": "\n".join(" " * k + "a:" for k in range(200)),
-    "sexagesimal for ever": "seed: 1" + ":1" * 30_000,
-    "vast": "#" * 100_000,
-    "many keys": "".join(f"k{k}: 1\n" for k in range(5_000)),
-    "UTF-16": "seed: 1".encode("utf-16"),
-    "UTF-16 without a mark": "seed: 1".encode("utf-16-le"),
-    "UTF-32": "seed: 1".encode("utf-32"),
-    "Latin-1": "# café".encode("latin-1"),
-    "two marks": "\ufeff\ufeffseed: 1",
-    "a mark inside": "seed: 1\n\ufeffthreads: 1",
-    "a path that is no UTF-8": b"data: {root: \xff\xfe}",
-    "a path with a NUL": 'data: {root: "a\\0b"}',
-    "a path with a line end": 'data: {root: "a\\nb"}',
-    "a path with an escape": 'data: {root: "\\e[2J"}',
-    "a surrogate": 'data: {root: "\\ud800"}',
-    "beyond Unicode": 'data: {root: "\\Uffffffff"}',
-    "a zero-width name": "se\u200bed: 1",
-    "a name of other letters": "sееd: 1",
-    "a name in capitals": "Seed: 1",
-    "a name with a dot": "train.epochs: 3",
-    "a line separator": "seed: 1 # \u2028threads: 1",
-    "a next line": "seed: 1 # \x85threads: 1",
-    "right to left": "data: {root: \u202etxt}",
-    "an isolate": "seed: 1 # \u2066 x",
-    "an escape": "seed: 1 # \x1b[2J",
-    "control": "seed: 1 \x07",
-    "an option of nothing": "hidden: 3",
-    "a section for an option": "seed: {scenes: 1}",
-    "an option for a section": "train: 3",
-    "half a list": "train: [epochs: 3",
-    "half a quote": "data: {root: 'x}",
-    "an indent gone wrong": "train:\n  epochs: 3\n batch_size: 2",
+    )),
+    "a number": tuple(f"train: {{learning_rate: {text}}}" for text in (
+        "1e400", "-1e-3", "0", ".inf", "-.inf", ".nan", ".NaN", "nan", "inf", "1:30.5", "1_0.5", "0x1p3", "'1e-3'",
+        "1e-400", "1e", "e3", "0.1.2", "1,5", "12e03.5", "~", "true",
+    )),
+    "a key that is no name": ("1: 2", "on: 1", "? [seed]\n: 1", "? {seed: 1}\n: 1", ": 1"),
+    "no section": ("- seed: 1", "seed", "3"),
+    "several documents": ("seed: 1\n---\nseed: 2", "seed: 1\n---\n"),
+    "directives and tags": (
+        "%YAML 1.1\n---\nseed: 1", "%TAG ! tag:x,2026:\n---\nseed: 1", "seed: !!int 1",
+        "!!python/object/apply:os.system ['true']", "data: {root: !!python/name:os.system }",
+        "data: {root: !!binary aGk=}",
+    ),
+    "depth and size": (
+        "[" * 30_000, "{a: " * 10_000, "? " * 30_000, "\n".join(" " * k + "a:" for k in range(200)),
+        "seed: 1" + ":1" * 30_000, "#" * 100_000, "".join(f"k{k}: 1\n" for k in range(5_000)),
+    ),
+    "another encoding": (
+        "seed: 1".encode("utf-16"), "seed: 1".encode("utf-16-le"), "seed: 1".encode("utf-32"),
+        "# café".encode("latin-1"), "\ufeff\ufeffseed: 1", "seed: 1\n\ufeffthreads: 1",
+        b"data: {root: \xff\xfe}",
+    ),
+    "characters of a path": tuple(f'data: {{root: "{text}"}}' for text in (
+        "a\\0b", "a\\nb", "\\e[2J", "\\ud800", "\\Uffffffff",
+    )),
+    "a name": ("se\u200bed: 1", "sееd: 1", "Seed: 1", "train.epochs: 3", "hidden: 3"),
+    "separators, directions and control characters": (
+        "seed: 1 # \u2028threads: 1", "seed: 1 # \x85threads: 1", "data: {root: \u202etxt}", "seed: 1 # \u2066 x",
+        "seed: 1 # \x1b[2J", "seed: 1 \x07",
+    ),
+    "another structure": (
+        "seed: {scenes: 1}", "train: 3", "train: [epochs: 3", "data: {root: 'x}", "train:\n  epochs: 3\n batch_size: 2",
+    ),
 }  # fmt: skip
-TAKEN: Mapping[str, str | bytes] = {
-    "nothing": "",
-    "blank": "\n\n   \n",
-    "a comment": "# nothing",
-    "a document of nothing": "---\n...\n",
-    "a mark": "\ufeffseed: 1",
-    "line ends of Windows": "seed: 1\r\nthreads: 1\r\n",
-    "line ends of old": "seed: 1\rthreads: 1",
-    "1e-3": "train: {learning_rate: 1e-3}",
-    "1.0e-3": "train: {learning_rate: 1.0e-3}",
-    "1E-3": "train: {learning_rate: 1E-3}",
-    ".5": "train: {learning_rate: .5}",
-    "5.": "train: {learning_rate: 5.}",
-    "1e3": "train: {learning_rate: 1e3}",
-    "an integer for a number": "train: {learning_rate: 1}",
-    "True": "data: {standardize: True}",
-    "FALSE": "data: {standardize: FALSE}",
-    "a path `no`": "data: {root: no}",
-    "a path `1.0`": "data: {root: 1.0}",
-    "a path `017`": "data: {root: 017}",
-    "a path `2026-11-25`": "data: {root: 2026-11-25}",
-    "a path at home": "data: {root: ~/x}",
-    "a path in quotes": "data: {root: 'null'}",
-    "a path of other letters": "data: {root: données/猫}",
-    "a name `on`": "validate: {split: on}",
-    "a largest number": f"seed: {2**63 - 1}",
-    "null": "train: {patience: null}",
-    "~": "train: {patience: ~}",
-    "an empty section": "train:\n",
-    "a section of nothing": "train: {}",
-    "quotes around a name": '"seed": 1',
-}
+TAKEN: Mapping[str, Texts] = {
+    "nothing": ("", "\n\n   \n", "# nothing", "---\n...\n"),
+    "a mark and line ends": ("\ufeffseed: 1", "seed: 1\r\nthreads: 1\r\n", "seed: 1\rthreads: 1"),
+    "a number": tuple(f"train: {{learning_rate: {text}}}" for text in (
+        "1e-3", "1.0e-3", "1E-3", ".5", "5.", "1e3", "1",
+    )),
+    "a boolean": ("data: {standardize: True}", "data: {standardize: FALSE}"),
+    "a path": tuple(f"data: {{root: {text}}}" for text in (
+        "no", "1.0", "017", "2026-11-25", "~/x", "'null'", "données/猫",
+    )),
+    "a name": ("validate: {split: on}", '"seed": 1'),
+    "a largest integer": (f"seed: {2**63 - 1}",),
+    "null": ("train: {patience: null}", "train: {patience: ~}", "train:\n", "train: {}"),
+}  # fmt: skip
+PITFALLS = [
+    (subject, text, expected)
+    for table, expected in ((REFUSED, "refused"), (TAKEN, "read as written"))
+    for subject, texts in table.items()
+    for text in texts
+]

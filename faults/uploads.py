@@ -8,9 +8,10 @@ import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import numpy as np
@@ -51,17 +52,18 @@ class Attack:
         except (http.client.HTTPException, OSError):
             return Outcome("disconnected")
 
-    def send(
-        self, body: bytes, headers: Mapping[str, str] | None = None, path: str = "/caption", method: str = "POST"
-    ) -> Outcome:
-        """Send a request, and check that the answer is a caption, or an error without a path or a traceback."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        try:
-            connection.request(method, path, body, dict(headers or {}))
+    def answer(
+        self, body: bytes, headers: Mapping[str, str] | None = None, path: str = "/caption"
+    ) -> tuple[int, bytes]:
+        """Send a request; return the status and the body of the answer."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
+            connection.request("POST", path, body, dict(headers or {}))
             answer = connection.getresponse()
-            return judge(answer.status, answer.read())
-        finally:
-            connection.close()
+            return answer.status, answer.read()
+
+    def send(self, *request: Any, **options: Any) -> Outcome:
+        """Send a request, and check that the answer is a caption, or an error without a path or a traceback."""
+        return judge(*self.answer(*request, **options))
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
@@ -173,8 +175,8 @@ def memory(process: subprocess.Popen[str]) -> float:
     """Return the resident memory of a process in MB; NaN without /proc."""
     with suppress(OSError):
         status = Path(f"/proc/{process.pid}/status").read_text()
-        if found := re.search(r"VmRSS:\s+(\d+) kB", status):
-            return int(found[1]) * 1024 / 1e6
+        if resident := re.search(r"VmRSS:\s+(\d+) kB", status):
+            return int(resident[1]) * 1024 / 1e6
     return float("nan")
 
 
@@ -189,13 +191,13 @@ def measure(session: Session) -> Iterator[Row | Figure]:
         assert server.stdout is not None
         attack = Attack(urlsplit(server.stdout.readline().strip()).port or 0, write_bombs(folder), session.seed)
         good = photograph("PNG")
-        expected, tally, before = _answer(attack, good), Tally(), float("nan")
-        count = max(session.count(1000), len(ATTACKS))
+        expected, tally, before = attack.answer(good), Tally(), float("nan")
+        count = session.count(1000, least=len(ATTACKS))
         for number in range(count):
             tally.add(number, attack(number))
             if number == count // 5:
                 before = memory(server)
-        if _answer(attack, good) != expected:
+        if attack.answer(good) != expected:
             tally.add(count, Outcome("wrong", "another caption than before"))
         if server.poll() is not None:
             tally.add(count, Outcome("crashed", f"exit code {server.returncode}"))
@@ -211,11 +213,3 @@ def measure(session: Session) -> Iterator[Row | Figure]:
     finally:
         server.terminate()
         server.communicate()
-
-
-def _answer(attack: Attack, photo: bytes) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", attack.port, timeout=PATIENCE)
-    connection.request("POST", "/caption", photo)
-    answer = connection.getresponse().read()
-    connection.close()
-    return answer

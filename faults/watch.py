@@ -13,10 +13,13 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
 
 from captioner.errors import CaptionerError
 
@@ -55,6 +58,10 @@ class Tally:
         return sum(self.counts[kind] for kind in ESCAPED)
 
 
+SeededTrial: TypeAlias = Callable[[int, np.random.Generator], Outcome | list[Outcome]]
+"""A trial of a number, with a generator of this number, that has one or several outcomes."""
+
+
 def classify(
     act: Callable[[], Any], same: Callable[[Any], bool], error_type: type[CaptionerError] = CaptionerError
 ) -> Outcome:
@@ -85,6 +92,20 @@ def run(
             worker.listen(tally, worker.pipe in ready, patience)
     for worker in pool:
         worker.end()
+    return tally
+
+
+def run_in_threads(trial: SeededTrial, count: int, seed: int) -> Tally:
+    """Run numbered trials in parallel threads until there are `count` outcomes."""
+    tally, first = Tally(), 0
+    with ThreadPoolExecutor(WORKERS) as pool:
+        while tally.counts.total() < count:
+            numbers = range(first, first + WORKERS)
+            for ended in pool.map(lambda number: trial(number, np.random.default_rng((seed, number))), numbers):
+                outcomes = ended if isinstance(ended, list) else [ended]
+                for outcome in outcomes[: count - tally.counts.total()]:
+                    tally.add(first, outcome)
+            first += WORKERS
     return tally
 
 
@@ -148,6 +169,6 @@ def _work(trial: Callable[[int], Outcome], numbers: range, pipe: Connection) -> 
 def peak_kib() -> int:
     """Return the peak memory in KiB: VmHWM if available, because ru_maxrss of a child starts at its parent's value."""
     status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(found[1])
+    if status.exists() and (peak := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(peak[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

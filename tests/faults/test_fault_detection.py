@@ -1,5 +1,6 @@
 """The fault suite detects crashes, hangs, disabled safeguards and wrong files."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ import pytest
 
 from captioner.errors import ConfigError, DataError
 from captioner.storage import hdf5 as h5
-from faults import disks, materials, numbers, photographs, sealed, texts, users, watch
-from faults.session import Session
+from faults import disks, materials, photographs, sealed, texts, uploads, users, watch
+from faults.models import run_endless
+from faults.photographs import TOO_MANY_PIXELS, Photograph, write_flat
+from faults.session import ROOT, Session
 from faults.watch import ESCAPED, Outcome, classify
 
 
@@ -23,11 +26,9 @@ class Bad:
     def __call__(self, number: int) -> Outcome:
         match number:
             case 1:
-                import os
-
                 os._exit(3)
             case 3:
-                time.sleep(60)
+                time.sleep(600)
             case 4:
                 raise RuntimeError("a bug in the suite")
             case 5:
@@ -36,7 +37,7 @@ class Bad:
 
 
 def test_crashes_hangs_and_high_memory_are_counted_and_other_trials_run() -> None:
-    tally = watch.run(Bad(), 8, workers=2, patience=2.0)
+    tally = watch.run(Bad(), 8, workers=2, patience=6.0)
     assert tally.counts == {"crashed": 1, "hung": 1, "traceback": 1, "greedy": 1, "refused": 4}
     assert tally.escaped == 4
     assert len(tally.notes) == 4
@@ -80,9 +81,9 @@ def test_unexpected_error_type_is_a_traceback() -> None:
 
 def test_disabled_seal_check_is_detected(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = session.folder("files")
-    one, other = (materials.make_prepared(folder / f"{seed}.h5", seed) for seed in (0, 1))
+    whole, other = (materials.make_prepared(folder / f"{seed}.h5", seed) for seed in (0, 1))
     read, content, _ = sealed.READERS["data set"]
-    trial = partial(sealed.read_damaged, "data set", one, (other,), content(read(one)), 0)
+    trial = partial(sealed.read_damaged, "data set", whole, (other,), content(read(whole)), 0)
     monkeypatch.setattr("captioner.storage.sealed.Seal.raise_damaged", lambda seal, path: None)
     assert "silent" in {trial(number).kind for number in range(60)}
 
@@ -96,22 +97,6 @@ def test_disabled_external_storage_check_is_detected(session: Session, monkeypat
 def test_misread_yaml_integer_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captioner.config.values.INTEGER", texts.re.compile(r"[-+]?[0-9]+"))
     assert texts.attempt(b"seed: 017", tmp_path / "a.yaml").kind == "silent"
-
-
-@pytest.mark.parametrize(
-    ("name", "check", "disabled"),
-    [
-        ("a gradient", "_not_finite", lambda arrays: ""),
-        ("a parameter", "_not_finite", lambda arrays: ""),
-        ("a parameter", "check_finite", lambda *arguments: None),
-        ("a feature", "_diagnosis", lambda step, *_: f"step {step}: diverged; try"),
-    ],
-)
-def test_missing_divergence_check_or_message_is_detected(
-    name: str, check: str, disabled: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(f"captioner.training.solver.{check}", disabled)
-    assert numbers.train_planted(tmp_path, 0, list(numbers.PLANTS).index(name)).kind in ESCAPED
 
 
 NO_LOCK_CHECK = """
@@ -145,3 +130,43 @@ def test_every_hostile_change_modifies_the_file(session: Session) -> None:
         again.write_bytes(sealed.seal_image(same, sealed.SEALS[kind]))
         read, content, _ = sealed.READERS[kind]
         assert content(read(again)) == content(read(whole)), "resealing without a change must preserve the content"
+
+
+SCANS = len(TOO_MANY_PIXELS)
+"""The number of the trial with too many scans."""
+
+
+def test_a_jpeg_with_too_many_scans_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_flat(tmp_path / "scans", 64, progressive=True)
+    trial = Photograph(tmp_path, 0)
+    assert trial(SCANS).kind == "refused"
+    monkeypatch.setattr("captioner.images.photo.MAX_SCANS", 10**9)
+    assert trial(SCANS).kind == "silent"
+
+
+def test_a_photograph_with_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_flat(tmp_path / "JPEG", 9500)
+    assert Photograph(tmp_path, 0)(0).kind == "refused"
+    write_flat(tmp_path / "JPEG", 64)
+    assert Photograph(tmp_path, 0)(0).kind == "silent"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_endless_model_is_stopped(number: int) -> None:
+    assert run_endless(number).kind == "refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (200, b'{"caption": "a"}', "captioned"),
+        (200, b'{"error": "a"}', "wrong"),
+        (422, b'{"error": "a"}', "refused"),
+        (500, b'{"error": "a"}', "wrong"),
+        (422, b'{"error": "Traceback"}', "messy"),
+        (422, f'{{"error": "{ROOT}/captioner"}}'.encode(), "messy"),
+        (422, b'{"error": "object at 0x7f0011223344"}', "messy"),
+    ],
+)
+def test_answers_are_judged(status: int, body: bytes, kind: str) -> None:
+    assert uploads.judge(status, body).kind == kind

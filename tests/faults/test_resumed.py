@@ -58,9 +58,8 @@ def test_resumed_run_equals_an_uninterrupted_run(trial: int, tmp_path: Path) -> 
 @pytest.mark.parametrize("kind", resumed.STOPS)
 def test_every_kind_of_stop_is_resumable(kind: str, tmp_path: Path) -> None:
     """Stop in the middle of the second epoch, then resume."""
-    given = {**resumed.TINY, "train.batch_size": 10, "train.epochs": 3, "train.save_every": 3, "train.log_every": 100}
-    config = build(given)
-    small = dataclasses.replace(config, model=dataclasses.replace(config.model, wordvec_dim=4, hidden_dim=4))
+    lengths = {"train.batch_size": 10, "train.epochs": 3, "train.save_every": 3, "train.log_every": 100}
+    small = build({**resumed.TINY, **lengths, "model.wordvec_dim": 4, "model.hidden_dim": 4})
     started, _ = resumed.train_until(tmp_path / "uninterrupted", small, None)
     assert started is not None
     assert (started.steps_per_epoch, started.total_steps) == (6, 18)

@@ -1,6 +1,9 @@
-"""Any bytes give captions, issues or one error, and no line of a table is dropped."""
+"""Valid captions are read exactly; any bytes give captions, issues or one error; no line of a table is dropped."""
 
+import csv
+import io
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given, settings
@@ -81,3 +84,50 @@ def test_no_line_of_a_table_is_dropped_silently(scratch, lines):
         more = record.text.count("\n") if isinstance(record, CaptionRecord) else 0
         covered |= set(range(first, first + more + 1))
     assert {number for number, line in enumerate(lines, 2) if line} <= covered
+
+
+Pairs = list[tuple[str, str]]
+IMAGES = st.from_regex(r"[a-z0-9]{1,8}( [a-z]{1,3})?\.(jpg|png)", fullmatch=True)
+CAPTIONS = (
+    st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from(",;|\t\"'\n\\{}[]"), max_size=60)
+    .map(lambda text: " ".join(text.split()))
+    .filter(bool)
+)
+
+
+def table(pairs: Pairs, **options: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, **options).writerows((("image", "caption"), *pairs))
+    return text.getvalue()
+
+
+def karpathy(pairs: Pairs) -> str:
+    images = [{"filename": image, "split": "train", "sentences": [{"raw": text}]} for image, text in pairs]
+    return json.dumps({"images": images, "dataset": "mine"})
+
+
+def coco(pairs: Pairs) -> str:
+    annotations = [{"image_id": row, "caption": text} for row, (_, text) in enumerate(pairs)]
+    images = [{"id": row, "file_name": image} for row, (image, _) in enumerate(pairs)]
+    return json.dumps({"images": images, "annotations": annotations})
+
+
+FORMATS: dict[str, Callable[[Pairs], str]] = {
+    "captions.csv": table,
+    "captions.tsv": lambda pairs: table(pairs, delimiter="\t"),
+    "captions.jsonl": lambda pairs: "".join(json.dumps({"image": i, "caption": c}) + "\n" for i, c in pairs),
+    "Flickr8k.token.txt": lambda pairs: "".join(f"{i}#{row}\t{c}\n" for row, (i, c) in enumerate(pairs)),
+    "dataset.json": karpathy,
+    "captions_train.json": coco,
+}
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    name=st.sampled_from(sorted(FORMATS)),
+    pairs=st.lists(st.tuples(IMAGES, CAPTIONS), min_size=1, max_size=12),
+    encoding=st.sampled_from(("utf-8", "utf-8-sig")),
+)
+def test_valid_captions_are_read_exactly(scratch, name, pairs, encoding):
+    (scratch / name).write_bytes(FORMATS[name](pairs).encode(encoding))
+    assert [(record.image, record.text) for record in read_captions(scratch / name)] == pairs
