@@ -120,31 +120,21 @@ def test_a_deleted_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("_photos")
 def test_the_number_of_compared_names_is_bounded() -> None:
+    with pytest.raises(DataError, match=r"^photos/beach\.jpg: not found; expected a photograph; did you mean photos/B"):
+        read_bytes("photos/beach.jpg", 9, expected="a photograph")
     for number in range(MAX_ENTRIES + 5):
         Path("photos", f"{number:08}").touch()
     assert missing_remedy("photos/market.png") == f"relative names start at {Path.cwd()}"
 
 
-@pytest.mark.usefixtures("_photos")
-def test_the_message_has_what_was_expected() -> None:
-    with pytest.raises(DataError, match=r"^photos/beach\.jpg: not found; expected a photograph; did you mean photos/B"):
-        read_bytes("photos/beach.jpg", 9, expected="a photograph")
-
-
-def test_an_object_is_read(tmp_path: Path) -> None:
-    (tmp_path / "one.json").write_text('{"steps": 3}')
-    assert read_json_object(tmp_path / "one.json") == {"steps": 3}
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff", b"[" * 200_000, b'{"a": ' * 200_000])
-def test_a_damaged_file_is_empty(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "one.json").write_bytes(content)
-    assert read_json_object(tmp_path / "one.json") == {}
-
-
-def test_a_missing_file_and_a_folder_are_empty(tmp_path: Path) -> None:
-    assert read_json_object(tmp_path / "none.json") == {}
-    assert read_json_object(tmp_path) == {}
+def test_an_object_is_read_and_anything_else_is_empty(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text('{"steps": 3}')
+    assert read_json_object(file) == {"steps": 3}
+    for content in (b"", b"{", b"[]", b"3", b"\xff", b"[" * 200_000, b'{"a": ' * 200_000):
+        file.write_bytes(content)
+        assert read_json_object(file) == {}, content[:9]
+    assert read_json_object(tmp_path / "none.json") == read_json_object(tmp_path) == {}
 
 
 def test_a_version_changes_with_the_file(tmp_path: Path) -> None:
@@ -162,8 +152,5 @@ def test_a_version_changes_with_the_file(tmp_path: Path) -> None:
     assert file_version(file) == first
     os.replace(other, file)  # of the same size and time
     assert file_version(file) != first
-
-
-def test_a_missing_file_has_no_version(tmp_path: Path) -> None:
     assert file_version(tmp_path / "none") is None
     assert file_version("a\0b") is None

@@ -1,10 +1,8 @@
-"""Fixtures of small trainings, distillation, attention over regions and consensus re-ranking."""
+"""Fixtures of small trainings, of a model package and of consensus re-ranking."""
 
-from distilling import student, teacher
 from packaged import bird_package
-from region_runs import region_photos, region_run, train_on_regions
 from reranking import corpus, index, inversions, reranked_run
-from training_events import new_run, small_config, train_small
+from small_runs import new_run, small_config, train_run, train_small
 
-__all__ = ["bird_package", "corpus", "index", "inversions", "new_run", "region_photos", "region_run", "reranked_run"]
-__all__ += ["small_config", "student", "teacher", "train_on_regions", "train_small"]
+__all__ = ["bird_package", "corpus", "index", "inversions", "new_run", "reranked_run", "small_config", "train_run"]
+__all__ += ["train_small"]

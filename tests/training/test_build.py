@@ -98,10 +98,10 @@ def test_the_model_has_the_configured_sizes_type_and_dropout(config) -> None:
 
 
 def test_the_seed_determines_the_initial_parameters(config, corpus) -> None:
-    one, same, other = (build_model(config(f"seed={seed}"), corpus).params for seed in (0, 0, 1))
-    for name in one:
-        np.testing.assert_array_equal(one[name], same[name])
-    assert not np.array_equal(one["Wh"], other["Wh"])
+    params, again, other = (build_model(config(f"seed={seed}"), corpus).params for seed in (0, 0, 1))
+    for name in params:
+        np.testing.assert_array_equal(params[name], again[name])
+    assert not np.array_equal(params["Wh"], other["Wh"])
 
 
 def test_features_are_standardized_with_statistics_of_train(config, corpus) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_arrays import assert_same_arrays
-from distilling import BEAM, STUDENT, captions_of, randomize
+from small_runs import assert_same_arrays, contents, history, summary
 
 from captioner.cli.progress import show
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
+from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, UsageError
 from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import find_checkpoint
@@ -32,6 +32,45 @@ from captioner.training.solver import Step
 from captioner.training.teacher_captions import build_training_corpus
 from captioner.training.train import train
 
+BEAM = ("decode.beam_width=6", "decode.consensus=300", "decode.max_length=8")
+STUDENT = ("train.batch_size=16", "train.log_every=1", "train.epochs=2", "validate.score_every=null")
+STUDENT += ("validate.best_metric=loss",)
+
+
+def randomize(run: Path, seed: int = 0, scale: float = 1) -> Path:
+    """Give a run large random parameters, so that the captions of images differ."""
+    saved, rng = checkpoint.load(run / "best.h5"), np.random.default_rng(seed)
+    for array in saved.params.values():
+        array[...] = scale * rng.standard_normal(array.shape)
+    saved.params["b_vocab"][2] += 3 * scale  # <END>
+    checkpoint.save(run / "best.h5", saved)
+    return run
+
+
+@pytest.fixture
+def teacher(own_run: Path) -> Path:
+    """The folder of a teacher whose captions differ."""
+    return randomize(own_run)
+
+
+@pytest.fixture
+def student(teacher: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Distills a student in a new folder, by default from `teacher`, and returns the folder."""
+
+    def run(name: str, *overrides: str, teachers: Sequence[Path] = (), **arguments: Any) -> Path:
+        arguments.setdefault("teacher_overrides", () if arguments.get("captions") else BEAM)
+        list(distill(teachers or [teacher], tmp_path / name, (*STUDENT, *overrides), **arguments))
+        return tmp_path / name
+
+    return run
+
+
+def captions_of(run: Path, vocab: Vocab) -> list[list[str]]:
+    """The teacher captions of each image, best first."""
+    a = teacher_captions.load(run / "captions.h5").arrays
+    words = iter(np.split(a["words"], np.cumsum(a["lengths"])[:-1]))
+    return [[" ".join(vocab.decode(next(words).tolist())) for _ in range(count)] for count in a["counts"]]
+
 
 def test_the_run_records_its_teachers_and_trains_like_any_other(
     student: Callable[..., Path], teacher: Path, cli: Callable[..., Any]
@@ -39,8 +78,7 @@ def test_the_run_records_its_teachers_and_trains_like_any_other(
     run = student("student")
     assert open_run(run).config.train.init_from == teacher
     digest = (teacher / "best.h5").read_bytes().partition(b"\n")[0].split()[-1].decode()
-    summary = json.loads((run / "summary.json").read_text())
-    (recorded,) = summary["teachers"]
+    (recorded,) = summary(run)["teachers"]
     assert (recorded["name"], recorded["checkpoint"], recorded["decode"]["beam_width"]) == ("run", digest, 6)
     assert str(teacher).encode() not in (run / "captions.h5").read_bytes()
     evaluated = cli("evaluate", run, "--json")
@@ -73,8 +111,7 @@ def test_an_ensemble_of_two_writes_its_own_captions(
     alone, both = student("alone"), student("both", teachers=[teacher, other])
     vocab = open_run(alone).vocab
     assert captions_of(alone, vocab) != captions_of(both, vocab)
-    names = [one["name"] for one in json.loads((both / "summary.json").read_text())["teachers"]]
-    assert names == ["run", "other-teacher"]
+    assert [recorded["name"] for recorded in summary(both)["teachers"]] == ["run", "other-teacher"]
     student("again", captions=both)  # one of the teachers is enough
     with pytest.raises(CheckpointError, match=r"expected captions of .*other-teacher/best.h5, got those of run; name"):
         student("wrong", teachers=[other], captions=alone)
@@ -108,7 +145,7 @@ def test_images_of_another_training_split_are_recognized_by_their_features(stude
 
 def test_the_whole_command(teacher: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
     run = tmp_path / "student"
-    options = [f"--set={one}" for one in STUDENT]
+    options = [f"--set={option}" for option in STUDENT]
     done = cli("distill", teacher, "--run", run, "--teacher-set", "decode.beam_width=4", *options)
     assert done.code == 0
     assert done.err.splitlines()[:2] == [
@@ -137,16 +174,15 @@ def test_progress_of_the_teachers(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_captions_are_the_distinct_candidates_of_the_beam(student: Callable[..., Path], teacher: Path) -> None:
-    options = tuple(one for one in BEAM if "consensus" not in one)
+    options = tuple(option for option in BEAM if "consensus" not in option)
     run = student("student", teacher_overrides=options)
     loaded = open_run(teacher, options)
     data = open_corpus(loaded)
-    found = captions_of(run, data.vocab)
-    assert len(found) == 40
-    assert all(len(set(one)) == len(one) > 0 and "" not in one for one in found)
+    captions = captions_of(run, data.vocab)
+    assert len(captions) == 40
+    assert all(len(set(texts)) == len(texts) > 0 and "" not in texts for texts in captions)
     decoded = Captioner(loaded).decode(data.split("train").features, n_best=6)
-    expected = [[text for text, _ in one.candidates if text] for one in decoded]
-    assert found == [list(dict.fromkeys(one)) for one in expected]
+    assert captions == [list(dict.fromkeys(text for text, _ in image.candidates if text)) for image in decoded]
 
 
 def test_the_captions_of_an_image_take_no_part_in_its_consensus(reranked_run: Restored, corpus: Corpus) -> None:
@@ -158,10 +194,9 @@ def test_the_captions_of_an_image_take_no_part_in_its_consensus(reranked_run: Re
     planted = np.full((len(split.captions), len(target) + 1), vocab.null, np.int32)
     planted[:, :3] = vocab.start, vocab.word_to_idx["a"], vocab.end
 
-    def best(features: np.ndarray, with_target: Sequence[int], own: np.ndarray | None) -> list[int]:
+    def best(features: np.ndarray, with_target: Sequence[int], rows: np.ndarray | None) -> list[int]:
         captions = planted.copy()
-        for row in np.flatnonzero(np.isin(split.image_idxs, with_target)):
-            captions[row, 1:] = target
+        captions[np.isin(split.image_idxs, with_target), 1:] = target
         plant = dataclasses.replace(split, captions=captions, features=features)
         index = build_index(dataclasses.replace(corpus, splits={**corpus.splits, "train": plant}))
         # the weights of the consensus outweigh the log-probabilities
@@ -169,16 +204,16 @@ def test_the_captions_of_an_image_take_no_part_in_its_consensus(reranked_run: Re
             reranked_run.config, decode=dataclasses.replace(reranked_run.config.decode, consensus=1000)
         )
         judged = Captioner(dataclasses.replace(reranked_run, config=config), index.reranker())
-        return next(judged.search(features, np.array([3]), index_rows=own)).tokens[0, 0].tolist()
+        return next(judged.search(features, np.array([3]), index_rows=rows)).tokens[0, 0].tolist()
 
-    own, nobody = index_rows(split), np.full(len(split.features), -1)
+    own_rows, nobody = index_rows(split), np.full(len(split.features), -1)
     unlike = np.array(split.features)
     unlike[np.arange(len(unlike)) != 3] = -np.array(split.features)[3]  # its only neighbour is itself
     assert best(unlike, [3], nobody) == target.tolist(), "its own captions decide if they take part"
-    assert best(unlike, [3], own) != target.tolist()
+    assert best(unlike, [3], own_rows) != target.tolist()
     copied = unlike.copy()
     copied[4] = copied[3]
-    assert best(copied, [3, 4], own) == target.tolist(), "another image takes part, even a copy"
+    assert best(copied, [3, 4], own_rows) == target.tolist(), "another image takes part, even a copy"
     assert best(copied, [3, 4], None) != target.tolist(), "unlike in the evaluation of a photograph"
 
 
@@ -209,8 +244,8 @@ def test_index_rows_are_the_places_of_the_images(corpus: Corpus, monkeypatch: py
     assert rows[5] == -1
     assert sorted(rows[rows >= 0]) == list(range(7))
     weights = index.reranker().weights(np.array(split.features))
-    own = [weights[image, row] for image, row in enumerate(rows.tolist()) if row >= 0]
-    assert own == [0] * 7, "recognized by their features too"
+    own_weights = [weights[image, row] for image, row in enumerate(rows.tolist()) if row >= 0]
+    assert own_weights == [0] * 7, "recognized by their features too"
 
 
 def test_the_student_trains_on_the_best_captions_and_some_references(student: Callable[..., Path]) -> None:
@@ -218,24 +253,25 @@ def test_the_student_trains_on_the_best_captions_and_some_references(student: Ca
     restored = open_run(run)
     data = open_corpus(restored)
     split = build_training_corpus(restored.config, data, run / "captions.h5").split("train")
-    found, original = captions_of(run, data.vocab), data.split("train")
+    captions, original = captions_of(run, data.vocab), data.split("train")
     assert split.features is original.features
     for image in range(40):
         texts = [split.text(row, data.vocab) for row in split.caption_rows(image)]
         reference = original.captions[original.caption_rows(image)[0]]
-        assert texts == [*found[image][:2], " ".join(data.vocab.decode(reference.tolist()))]
+        assert texts == [*captions[image][:2], " ".join(data.vocab.decode(reference.tolist()))]
 
 
 def test_captions_of_other_rows_are_rejected(student: Callable[..., Path], tmp_path: Path) -> None:
     file = student("run1") / "captions.h5"
-    found = teacher_captions.load(file)
+    captions = teacher_captions.load(file)
     for change in (1, 10**6):
-        moved = dataclasses.replace(found, arrays={**found.arrays, "images": found.arrays["images"] + np.int32(change)})
+        images = captions.arrays["images"] + np.int32(change)
+        moved = dataclasses.replace(captions, arrays={**captions.arrays, "images": images})
         teacher_captions.save(tmp_path / "moved.h5", moved)
         with pytest.raises(CheckpointError, match="expected captions of the first of 40 training images"):
             student(f"moved-{change}", captions=tmp_path / "moved.h5")
-    twice = dataclasses.replace(found.provenance, teachers=["a", "b"])
-    teacher_captions.save(tmp_path / "twice.h5", dataclasses.replace(found, provenance=twice))
+    twice = dataclasses.replace(captions.provenance, teachers=["a", "b"])
+    teacher_captions.save(tmp_path / "twice.h5", dataclasses.replace(captions, provenance=twice))
     with pytest.raises(CheckpointError, match="expected one checkpoint of each teacher"):
         teacher_captions.load(tmp_path / "twice.h5")
 
@@ -299,10 +335,10 @@ def test_a_student_never_replaces_its_teacher(way: str, teacher: Path, tmp_path:
     run = teacher
     (tmp_path / "link").symlink_to(run)
     folder = tmp_path / "link" if way == "link" else run
-    before = {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
+    before = contents(run)
     with pytest.raises(UsageError, match="is the folder of the teacher "):
         list(distill([run / "best.h5" if way == "checkpoint" else run], folder, overwrite=True))
-    assert {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()} == before
+    assert contents(run) == before
 
 
 def stopper(calls: int) -> Callable[[], bool]:
@@ -339,12 +375,7 @@ def test_a_student_killed_between_checkpoints_equals_an_uninterrupted_one(
     assert checkpoint.load(killed / "last.h5").meta.step == 4
     list(resume(killed))
     assert_same_arrays(killed, whole)
-    steps = [[line for line in read_history(run) if line["kind"] == "step"] for run in (killed, whole)]
-    assert steps[0] == steps[1]
-
-
-def read_history(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert history(killed, "step") == history(whole, "step")
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -393,8 +424,8 @@ def test_an_interrupted_generation_is_not_lost_to_other_options(student: Callabl
             student("other", *change, teacher_overrides=options)
         assert (run / "captions.h5").read_bytes() == content
     student("other", "data.max_train=60", overwrite=True)
-    found = teacher_captions.load(run / "captions.h5")
-    assert found.done == found.total < 40
+    captions = teacher_captions.load(run / "captions.h5")
+    assert captions.done == captions.total < 40
 
 
 @pytest.mark.usefixtures("small_batches")

@@ -10,12 +10,12 @@ import pytest
 from captioner.config.yaml_io import parse
 from captioner.metrics import NAMES
 from captioner.storage import checkpoint
-from captioner.training import train as use_case
 from captioner.training import validation
 from captioner.training.events import Ended, Event, Validated
 from captioner.training.recorder import Recorder
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
+from captioner.training.solver import steps
 from captioner.training.train import train
 from captioner.training.validation import Validation
 
@@ -27,21 +27,16 @@ BY_STEP = {4: 3.0, 6: 2.9, 8: 2.0, 12: 2.5, 16: 2.4, 20: 1.9, 24: 2.2, 28: 2.3}
 @pytest.fixture
 def losses(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
     """The validation loss after each step, which tests may change."""
-    found, at = dict(BY_STEP), [0]
-
-    def loss(self: Validation, model: Any) -> float:
-        return found[at[0]]
-
-    monkeypatch.setattr(Validation, "loss", loss)
-    steps = use_case.steps
+    by_step, at = dict(BY_STEP), [0]
+    monkeypatch.setattr(Validation, "loss", lambda self, model: by_step[at[0]])
 
     def with_step(*args: Any) -> Iterator[Any]:
         for step in steps(*args):
             at[0] = step.step
             yield step
 
-    monkeypatch.setattr(use_case, "steps", with_step)
-    return found
+    monkeypatch.setattr("captioner.training.train.steps", with_step)
+    return by_step
 
 
 @pytest.fixture
@@ -112,18 +107,13 @@ def test_best_h5_is_from_the_end_of_the_run_until_it_is_resumed(
     assert not (run / "best-before-end.h5").exists()
 
 
-def test_a_worse_validation_at_the_end_is_not_best(
+def test_a_worse_validation_at_the_end_is_not_best_and_its_records_are_marked(
     losses: dict[int, float], go: Callable[..., Any], tmp_path: Path
 ) -> None:
     losses[10] = 2.1
     go("run", "train.epochs=7", "train.max_steps=10")
     assert state(tmp_path / "run" / "best.h5") == (8, {"step": 8, "epoch": 2, "loss": 2.0}, 0)
     assert not (tmp_path / "run" / "best-before-end.h5").exists()
-
-
-def test_records_of_the_end_are_marked(losses: dict[int, float], go: Callable[..., Any], tmp_path: Path) -> None:
-    losses[10] = 2.1
-    go("run", "train.epochs=7", "train.max_steps=10")
     lines = [json.loads(line) for line in history(tmp_path / "run")]
     marked = [(line["kind"], line["step"]) for line in lines if "at_end" in line]
     assert marked == [("step", 10), ("validation", 10)]
@@ -149,7 +139,7 @@ def test_resuming_after_an_end_between_validations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Scores increase with the step, so that the validation at the end is the best so far if it is scored."""
-    monkeypatch.setattr(Validation, "scores", lambda self, one: dict.fromkeys(NAMES, one.meta.step / 100))
+    monkeypatch.setattr(Validation, "scores", lambda self, loaded: dict.fromkeys(NAMES, loaded.meta.step / 100))
     losses |= {9: 1.0}
     go("uninterrupted", *options, "train.epochs=7")
     for end in ends:

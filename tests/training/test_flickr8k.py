@@ -26,8 +26,8 @@ def test_photographs_and_precomputed_features_get_the_same_captions(cli: Callabl
     small = [f"--set={option}" for option in ("model.hidden_dim=32", "model.wordvec_dim=32", "train.max_steps=60")]
     options = ("--set=data.standardize=true", "--set=train.learning_rate=0.01", "--set=validate.max_captions=100")
     assert cli("train", "--data", data, "--run", run, *small, *options).code == 0
-    given = [json.loads(line) for line in cli("sample", run, "--split", "val", "--json").out.splitlines()]
-    by_name = {caption["image"]: caption for caption in given}
+    of_split = [json.loads(line) for line in cli("sample", run, "--split", "val", "--json").out.splitlines()]
+    by_name = {caption["image"]: caption for caption in of_split}
     names = sorted(photo.name for photo in photos.iterdir())[:NUMBER]
     lines = cli("sample", run, *(photos / name for name in names), "--json").out.splitlines()
     for name, caption in zip(names, map(json.loads, lines), strict=True):

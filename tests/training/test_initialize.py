@@ -1,16 +1,15 @@
 """Initial parameters from a checkpoint of another vocabulary: shared words, standardization, resumption, messages."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from checkpoint_arrays import assert_same_arrays
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_runs import TrainRun, assert_same_arrays, history, summary
 
 from captioner.config.options import Prepare
 from captioner.config.yaml_io import parse
@@ -22,7 +21,6 @@ from captioner.storage import checkpoint
 from captioner.training.build import build_model
 from captioner.training.initialize import SHAPING, WORD_AXES, initialize_from
 from captioner.training.resume import resume
-from captioner.training.train import train
 
 STANDARD = ("data.standardize=true", "model.output_bias=log_frequency")
 SCST = ("train.objective=self_critical", "decode.max_length=8")
@@ -47,20 +45,15 @@ def albums(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory)
     return Albums(*(folder / f"{name}.h5" for name in tables))
 
 
-@pytest.fixture
-def go(small: Sequence[str], tmp_path: Path) -> Callable[..., Path]:
-    def run(name: str, data: Path, *overrides: str) -> Path:
-        where = "data.source=prepared", f"data.root={data}"
-        for _ in train(parse("", "", [*small, *where, *STANDARD, *overrides]), tmp_path / name):
-            pass
-        return tmp_path / name
-
-    return run
+@pytest.fixture(scope="module")
+def train_on(train_run: TrainRun) -> TrainRun:
+    """Trains on a prepared data set."""
+    return lambda data, *overrides: train_run("data.source=prepared", f"data.root={data}", *STANDARD, *overrides)
 
 
-@pytest.fixture
-def start(go: Callable[..., Path], albums: Albums) -> Path:
-    return go("start", albums.old, "train.max_steps=3")
+@pytest.fixture(scope="module")
+def start(train_on: TrainRun, albums: Albums) -> Path:
+    return train_on(albums.old, "train.max_steps=3")
 
 
 def words_of(data: Path) -> tuple[str, ...]:
@@ -68,11 +61,11 @@ def words_of(data: Path) -> tuple[str, ...]:
 
 
 def test_shared_words_keep_their_parameters_and_new_words_those_of_a_new_model(
-    go: Callable[..., Path], albums: Albums, start: Path
+    train_on: TrainRun, albums: Albums, start: Path
 ) -> None:
     tiny = ("train.max_steps=1", "train.learning_rate=1e-12")
-    tuned = checkpoint.load(go("tuned", albums.new, *tiny, f"train.init_from={start}") / "last.h5")
-    fresh, before = (checkpoint.load(run / "last.h5") for run in (go("fresh", albums.new, *tiny), start))
+    tuned = checkpoint.load(train_on(albums.new, *tiny, f"train.init_from={start}") / "last.h5")
+    fresh, before = (checkpoint.load(run / "last.h5") for run in (train_on(albums.new, *tiny), start))
     words, old = tuned.meta.words, before.meta.words
     shared = [word for word in words if word in old]
     assert len(SPECIAL) < len(shared) < len(words) != len(old)
@@ -86,10 +79,10 @@ def test_shared_words_keep_their_parameters_and_new_words_those_of_a_new_model(
             np.testing.assert_allclose(w.take(i, axis), source.params[name].take(at, axis), atol=1e-6)
 
 
-def test_the_standardization_of_the_checkpoint_is_kept(go: Callable[..., Path], albums: Albums, start: Path) -> None:
+def test_the_standardization_of_the_checkpoint_is_kept(train_on: TrainRun, albums: Albums, start: Path) -> None:
     """The projection was trained on features standardized with it."""
-    tuned = checkpoint.load(go("tuned", albums.new, "train.max_steps=1", f"train.init_from={start}") / "last.h5")
-    fresh, before = (checkpoint.load(run / "last.h5") for run in (go("new", albums.new, "train.max_steps=1"), start))
+    tuned = checkpoint.load(train_on(albums.new, "train.max_steps=1", f"train.init_from={start}") / "last.h5")
+    fresh, before = (checkpoint.load(run / "last.h5") for run in (train_on(albums.new, "train.max_steps=1"), start))
     for name, array in tuned.standardizer.items():
         np.testing.assert_array_equal(array, before.standardizer[name])
         assert not np.array_equal(array, fresh.standardizer[name])
@@ -97,18 +90,17 @@ def test_the_standardization_of_the_checkpoint_is_kept(go: Callable[..., Path], 
 
 @pytest.mark.parametrize("options", [(), SCST, ATTENTION])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    options: tuple[str, ...], go: Callable[..., Path], albums: Albums, start: Path
+    options: tuple[str, ...], train_on: TrainRun, albums: Albums, start: Path
 ) -> None:
     if options == ATTENTION:
-        start = go("attending", albums.old, *options, "train.max_steps=2")
+        start = train_on(albums.old, *options, "train.max_steps=2")
     options = (*options, f"train.init_from={start}")
-    whole = go("whole", albums.new, *options, "train.max_steps=4")
-    half = go("half", albums.new, *options, "train.max_steps=2")
+    whole = train_on(albums.new, *options, "train.max_steps=4")
+    half = train_on(albums.new, *options, "train.max_steps=2")
     for _ in resume(half, ["train.max_steps=4"]):
         pass
     assert_same_arrays(half, whole)
-    summaries = [json.loads((run / "summary.json").read_text())["init_from"] for run in (half, whole)]
-    assert summaries[0] == summaries[1]
+    assert summary(half)["init_from"] == summary(whole)["init_from"]
 
 
 def test_the_shared_words_are_printed_and_recorded(
@@ -121,28 +113,25 @@ def test_the_shared_words_are_printed_and_recorded(
     shared, count = len({*words} & {*old} - {*SPECIAL}), len(words) - len(SPECIAL)
     assert f"\ninitialized from {start / 'best.h5'}: {shared} of {count} words shared\n" in done.err
     record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count, "base_models": []}
-    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
-    assert json.loads(lines[0]) == {"kind": "init_from", "step": 0, **record}
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["init_from"] == record
+    assert history(tmp_path / "run")[0] == {"kind": "init_from", "step": 0, **record}
+    assert summary(tmp_path / "run")["init_from"] == record
     resumed = cli("train", "--resume", tmp_path / "run", "-otrain.max_steps=2")
     assert "initialized" not in resumed.err
 
 
-def test_a_run_on_scenes_is_trained_further_on_photographs(
-    tiny_run: Path, small: Sequence[str], albums: Albums, tmp_path: Path
-) -> None:
-    overrides = "data.source=prepared", f"data.root={albums.plain}", f"train.init_from={tiny_run}", "train.max_steps=1"
-    list(train(parse("", "", [*small, *overrides]), tmp_path / "run"))
-    assert open_run(tmp_path / "run").vocab.words == words_of(albums.plain)
+def test_a_run_on_scenes_is_trained_further_on_photographs(tiny_run: Path, train_run: TrainRun, albums: Albums) -> None:
+    data = "data.source=prepared", f"data.root={albums.plain}"
+    run = train_run(*data, f"train.init_from={tiny_run}", "train.max_steps=1")
+    assert open_run(run).vocab.words == words_of(albums.plain)
 
 
 def test_a_run_on_the_assignments_layout_is_trained_further_on_other_words(
-    coco_run: Path, write_coco: Callable[..., Path], small: Sequence[str], tmp_path: Path
+    coco_run: Path, write_coco: Callable[..., Path], train_run: TrainRun, tmp_path: Path
 ) -> None:
     data = write_coco(tmp_path / "data", words=(*SPECIAL, "猫", "dog", "a"))
-    overrides = "data.source=cs231n", f"data.root={data}", f"train.init_from={coco_run}", "train.max_steps=1"
-    list(train(parse("", "", [*small, *overrides]), tmp_path / "run"))
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["init_from"]["shared_words"] == 2
+    source = "data.source=cs231n", f"data.root={data}"
+    run = train_run(*source, f"train.init_from={coco_run}", "train.max_steps=1")
+    assert summary(run)["init_from"]["shared_words"] == 2
 
 
 LETTERS = st.lists(st.sampled_from([*SPECIAL, *"abcdefgh"]), unique=True)
@@ -171,29 +160,29 @@ def test_words_are_mapped_by_name_whatever_their_ids(words: list[str], seed: int
 
 
 OTHERS = {
-    "model.cell=gru": "model.cell: expected lstm as in {start} (train.init_from), got gru; change it",
-    "model.wordvec_dim=9": "model.wordvec_dim: expected 16 as in {start} (train.init_from), got 9; change it",
-    "model.hidden_dim=9": "model.hidden_dim: expected 16 as in {start} (train.init_from), got 9; change it",
-    "model.image_input=every": "model.image_input: expected init as in {start} (train.init_from), got every; change it",
-    "model.attention=adaptive": "model.attention: expected none as in {start} (train.init_from), got adaptive; "
-    "change it",
-    "data.standardize=false": "data.standardize: expected True as in {start} (train.init_from), got False; change it",
+    "model.cell": ("gru", "expected lstm", "got gru"),
+    "model.wordvec_dim": ("9", "expected 16", "got 9"),
+    "model.hidden_dim": ("9", "expected 16", "got 9"),
+    "model.image_input": ("every", "expected init", "got every"),
+    "model.attention": ("adaptive", "expected none", "got adaptive"),
+    "data.standardize": ("false", "expected True", "got False"),
 }
 
 
-@pytest.mark.parametrize("override", OTHERS)
+@pytest.mark.parametrize("option", OTHERS)
 def test_another_model_is_rejected_in_one_line(
-    override: str, cli: Callable[..., Any], small_options: Sequence[str], albums: Albums, start: Path, tmp_path: Path
+    option: str, cli: Callable[..., Any], small_options: Sequence[str], albums: Albums, start: Path, tmp_path: Path
 ) -> None:
-    options = [f"-o{option}" for option in (*STANDARD, f"train.init_from={start}", override)]
+    value, expected, got = OTHERS[option]
+    options = [f"-o{option}" for option in (*STANDARD, f"train.init_from={start}", f"{option}={value}")]
     done = cli("train", *small_options, *options, "--data", albums.new, "--run", tmp_path / "run")
-    assert done.code == 2
-    assert done.err == f"captioner: {OTHERS[override].format(start=start / 'best.h5')}\n"
+    message = f"captioner: {option}: {expected} as in {start / 'best.h5'} (train.init_from), {got}; change it\n"
+    assert (done.code, done.err) == (2, message)
     assert not (tmp_path / "run").exists()
 
 
 def test_every_option_that_shapes_the_model_is_checked() -> None:
-    assert {option.partition("=")[0] for option in OTHERS} | {"model.attention_dim"} == {*SHAPING}
+    assert {*OTHERS, "model.attention_dim"} == {*SHAPING}
 
 
 def test_another_encoder_is_rejected_in_one_line(

@@ -1,7 +1,6 @@
 """Training shared by MPI ranks: the same bits for one number of ranks, and those of a serial run up to rounding."""
 
 import dataclasses
-import json
 import shutil
 import signal
 import subprocess
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_arrays import assert_same_arrays
 from mpi_runs import AT_STEP, command, mpiexec, needs_mpiexec
+from small_runs import assert_same_arrays, history, summary
 
 from captioner.config.yaml_io import load
 from captioner.storage import checkpoint
@@ -75,24 +74,19 @@ def two_ranks(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def records(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-
-
 def assert_same_up_to_rounding(run: Path, serial: Path) -> None:
     """Compare the files, the histories, and the parameters and optimizer slots of the last checkpoint."""
     assert {file.name for file in run.iterdir()} == {file.name for file in serial.iterdir()}
-    one, other = (checkpoint.load(folder / "last.h5") for folder in (run, serial))
-    assert one.meta.step == other.meta.step
+    saved, expected = (checkpoint.load(folder / "last.h5") for folder in (run, serial))
     settings = {"environment": {}, "best": None}
-    assert dataclasses.replace(one.meta, **settings) == dataclasses.replace(other.meta, **settings)
-    for group, arrays in one.groups().items():
+    assert dataclasses.replace(saved.meta, **settings) == dataclasses.replace(expected.meta, **settings)
+    for group, arrays in saved.groups().items():
         for name, array in arrays.items():
-            np.testing.assert_allclose(array, other.groups()[group][name], rtol=0, atol=TOLERANCE, err_msg=name)
-    for found, expected in zip(records(run), records(serial), strict=True):
-        assert found.keys() == expected.keys()
-        assert numbers(found) == pytest.approx(numbers(expected), rel=1e-4)
-    assert one.meta.best == pytest.approx(other.meta.best, rel=1e-4)
+            np.testing.assert_allclose(array, expected.groups()[group][name], rtol=0, atol=TOLERANCE, err_msg=name)
+    for record, other in zip(history(run), history(serial), strict=True):
+        assert record.keys() == other.keys()
+        assert numbers(record) == pytest.approx(numbers(other), rel=1e-4)
+    assert saved.meta.best == pytest.approx(expected.meta.best, rel=1e-4)
 
 
 def numbers(record: dict[str, Any]) -> dict[str, float]:
@@ -103,16 +97,16 @@ def numbers(record: dict[str, Any]) -> dict[str, float]:
 
 def test_two_ranks_agree_with_a_serial_run(serial: Path, two_ranks: Path) -> None:
     assert_same_up_to_rounding(two_ranks, serial)
-    summary = json.loads((two_ranks / "summary.json").read_text())
-    assert (summary["ranks"], summary["steps"]) == (2, TOTAL)
-    assert summary["profile"]["all-reduce"] > 0
+    written = summary(two_ranks)
+    assert (written["ranks"], written["steps"]) == (2, TOTAL)
+    assert written["profile"]["all-reduce"] > 0
     assert checkpoint.load(two_ranks / "last.h5").meta.environment["ranks"] == "2"
 
 
 def test_two_runs_of_two_ranks_have_the_same_bits(config: Path, two_ranks: Path, tmp_path: Path) -> None:
     assert mpiexec(2, "train", "-c", config, "--run", tmp_path / "run", "--mpi").returncode == 0
     assert_same_arrays(tmp_path / "run", two_ranks)
-    assert records(tmp_path / "run") == records(two_ranks)
+    assert history(tmp_path / "run") == history(two_ranks)
 
 
 def test_three_ranks_agree_with_a_serial_run(config: Path, serial: Path, tmp_path: Path) -> None:
@@ -141,7 +135,7 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_bits(
     assert f"from step {step} -> {run}" in again.stderr
     assert "warning: changed" not in again.stderr
     assert_same_arrays(run, two_ranks)
-    assert records(run) == records(two_ranks)
+    assert history(run) == history(two_ranks)
     began, ended = time.time(), mpiexec(2, *words)
     assert ended.returncode == 0
     assert ended.stderr.startswith("done after 20 steps")
@@ -194,7 +188,7 @@ def test_self_critical_training_agrees_with_a_serial_run(config: Path, serial: P
     done = mpiexec(3, "train", "-c", config, *more, "--run", tmp_path / "run", "--mpi")
     assert done.returncode == 0, done.stderr
     assert_same_up_to_rounding(tmp_path / "run", tmp_path / "serial")
-    assert any(record.get("advantages", 0) > 0 for record in records(tmp_path / "run"))
+    assert any(record.get("advantages", 0) > 0 for record in history(tmp_path / "run"))
 
 
 def test_distillation_agrees_with_a_serial_run(serial: Path, tmp_path: Path) -> None:

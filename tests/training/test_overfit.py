@@ -1,11 +1,11 @@
 """Overfitting: both cells and every data source reach a loss below 0.1 on a few captions; a wrong model does not."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_runs import summary
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
@@ -26,14 +26,9 @@ def config(count: int, *overrides: str) -> Config:
     return parse("", "", [*overfit_settings(count), *SMALL, *SCENES, *overrides])
 
 
-def summary(events: list[Event]) -> dict[str, object]:
+def outcome_of(events: list[Event]) -> dict[str, object]:
     assert isinstance(events[-1], Ended)
     return events[-1].summary["overfit"]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return tmp_path / "run"
 
 
 @pytest.fixture(params=["scenes", "cs231n", "prepared"])
@@ -48,45 +43,45 @@ def source(request: pytest.FixtureRequest, write_coco: Callable[..., Path], tmp_
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
-def test_every_source_and_cell_can_overfit(cell: str, source: list[str], run: Path) -> None:
-    events = list(overfit(config(4, *source, f"model.cell={cell}"), run))
-    outcome = summary(events)
+def test_every_source_and_cell_can_overfit(cell: str, source: list[str], new_run: Path) -> None:
+    events = list(overfit(config(4, *source, f"model.cell={cell}", "train.batch_size=3"), new_run))
+    outcome = outcome_of(events)
     assert outcome["captions"] == 4
     assert outcome["passed"] is True
     assert outcome["loss"] < GOAL
-    assert json.loads((run / "summary.json").read_text())["overfit"] == outcome
+    assert summary(new_run)["overfit"] == outcome
 
 
-def test_the_loss_is_that_of_the_saved_model_per_caption(run: Path) -> None:
-    events = list(overfit(config(5), run))
-    restored = open_run(run / "last.h5")
+def test_the_loss_is_that_of_the_saved_model_per_caption(new_run: Path) -> None:
+    events = list(overfit(config(5), new_run))
+    restored = open_run(new_run / "last.h5")
     train = open_corpus(restored).split("train")
     loss, _ = restored.model.loss(train.features[train.image_idxs], train.captions)
-    assert summary(events)["loss"] == pytest.approx(loss, rel=1e-3)
+    assert outcome_of(events)["loss"] == pytest.approx(loss, rel=1e-3)
     (validated,) = (event for event in events if isinstance(event, Validated))
     words = np.count_nonzero(train.captions[:, 1:] != restored.vocab.null)
     assert validated.loss * words / 5 == pytest.approx(loss, rel=1e-3)
-    assert checkpoint.load(run / "best.h5").meta.step == restored.meta.step
+    assert checkpoint.load(new_run / "best.h5").meta.step == restored.meta.step
 
 
-def test_the_captions_are_of_different_images(run: Path) -> None:
-    started = next(overfit(config(8), run))
+def test_the_captions_are_of_different_images(new_run: Path) -> None:
+    started = next(overfit(config(8), new_run))
     assert isinstance(started, Started)
     images = started.corpus.split("train").image_idxs
     assert len(images) == len(set(images.tolist())) == 8
 
 
-def test_training_ends_at_the_goal_or_at_the_maximum_of_steps(run: Path, tmp_path: Path) -> None:
-    steps = [event.step for event in overfit(config(3), run) if isinstance(event, Step)]
+def test_training_ends_at_the_goal_or_at_the_maximum_of_steps(new_run: Path, tmp_path: Path) -> None:
+    steps = [event.step for event in overfit(config(3), new_run) if isinstance(event, Step)]
     assert steps == list(range(1, len(steps) + 1))
     assert len(steps) < 1000
     events = list(overfit(config(3, "train.max_steps=7"), tmp_path / "short"))
     assert sum(isinstance(event, Step) for event in events) == 7
-    assert summary(events)["passed"] is False
+    assert outcome_of(events)["passed"] is False
     assert checkpoint.load(tmp_path / "short" / "last.h5").meta.step == 7
 
 
-def test_a_wrong_gradient_is_detected(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_gradient_is_detected(new_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backward = CaptioningRNN.backward
 
     def wrong(self: CaptioningRNN, *args: object) -> dict[str, np.ndarray]:
@@ -94,37 +89,32 @@ def test_a_wrong_gradient_is_detected(run: Path, monkeypatch: pytest.MonkeyPatch
         return {**grads, "W_vocab": -grads["W_vocab"]}
 
     monkeypatch.setattr(CaptioningRNN, "backward", wrong)
-    outcome = summary(list(overfit(config(4, "train.max_steps=60", "train.learning_rate=0.001"), run)))
+    outcome = outcome_of(list(overfit(config(4, "train.max_steps=60", "train.learning_rate=0.001"), new_run)))
     assert outcome["passed"] is False
 
 
-def test_more_captions_than_a_batch(run: Path) -> None:
-    outcome = summary(list(overfit(config(6, "train.batch_size=4"), run)))
-    assert (outcome["captions"], outcome["passed"]) == (6, True)
-
-
-def test_too_few_images(run: Path) -> None:
+def test_too_few_images(new_run: Path) -> None:
     with pytest.raises(UsageError, match="at least 13 training images with captions, got 12; try --overfit 12"):
-        next(overfit(config(13), run))
-    assert not run.exists()
+        next(overfit(config(13), new_run))
+    assert not new_run.exists()
 
 
-def test_stop_saves_a_checkpoint(run: Path) -> None:
+def test_stop_saves_a_checkpoint(new_run: Path) -> None:
     calls: list[int] = []
-    events = list(overfit(config(3), run, stop=lambda: calls.append(1) or len(calls) == 4))
+    events = list(overfit(config(3), new_run, stop=lambda: calls.append(1) or len(calls) == 4))
     assert isinstance(events[-1], Ended)
     assert (events[-1].summary["ended"], events[-1].summary["steps"]) == ("stopped", 4)
-    assert checkpoint.load(run / "last.h5").meta.step == 4
+    assert checkpoint.load(new_run / "last.h5").meta.step == 4
 
 
-def test_a_run_can_be_resumed_with_more_steps(run: Path) -> None:
-    list(overfit(config(3, "train.max_steps=7"), run))
-    (*_, ended) = resume(run, ["train.max_steps=9"])
+def test_a_run_can_be_resumed_with_more_steps(new_run: Path) -> None:
+    list(overfit(config(3, "train.max_steps=7"), new_run))
+    (*_, ended) = resume(new_run, ["train.max_steps=9"])
     assert isinstance(ended, Ended)
     assert ended.summary["steps"] == 9
 
 
-def test_the_settings_switch_off_what_a_config_regularizes(run: Path) -> None:
+def test_the_settings_switch_off_what_a_config_regularizes(new_run: Path) -> None:
     text = (
         "model: {dropout_hidden: 0.5}\n"
         "train: {objective: self_critical, init_from: /no/run, ema_decay: 0.9, patience: 1, schedule: exponential, "
@@ -134,5 +124,5 @@ def test_the_settings_switch_off_what_a_config_regularizes(run: Path) -> None:
     )
     regularized = parse(text, "file", [*overfit_settings(3), *SMALL, *SCENES])
     assert regularized.train.update_rule == "adamw"
-    assert summary(list(overfit(regularized, run)))["passed"] is True
+    assert outcome_of(list(overfit(regularized, new_run)))["passed"] is True
     assert parse(text, "file", [*overfit_settings(3), "model.dropout_hidden=0.1"]).model.dropout_hidden == 0.1

@@ -1,7 +1,6 @@
 """A run that ended, was interrupted or killed, and was resumed, is bit-identical to an uninterrupted run."""
 
 import dataclasses
-import json
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -10,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_arrays import assert_same_arrays
-from training_events import FILES, kinds
+from small_runs import FILES, TrainRun, assert_same_arrays, contents, history, kinds
 
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
@@ -19,17 +17,14 @@ from captioner.data.prepared import write_prepared
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, UsageError
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
-from captioner.storage.atomic import write_atomically
 from captioner.training import resume as resuming
 from captioner.training.resume import resume
-from captioner.training.train import train
 
 TOTAL, HALF = 20, 10
 """An epoch has 13 steps, so the run stops within an epoch."""
 
 OPTIONS = (
     "train.batch_size=16",
-    "train.log_every=1",
     "train.update_rule=adam",
     "train.learning_rate=0.01",
     "train.schedule=constant",
@@ -58,30 +53,23 @@ main(sys.argv[3:])
 
 @pytest.fixture(scope="module")
 def options(small_options: Sequence[str]) -> list[str]:
-    return [*small_options, *(f"--set={option}" for option in OPTIONS)]
+    return [*small_options, *(f"--set={option}" for option in (*OPTIONS, "train.log_every=1"))]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("uninterrupted") / "run"
-    for _ in train(parse("", "", [*small, *OPTIONS, f"train.max_steps={TOTAL}"]), run):
-        pass
-    return run
-
-
-def lines(run: Path, kind: str) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-    return [line for line in records if line["kind"] == kind]
+def uninterrupted(train_run: TrainRun) -> Path:
+    return train_run(*OPTIONS, f"train.max_steps={TOTAL}")
 
 
 def assert_same_training(run: Path, uninterrupted: Path) -> None:
     """Compare parameters, optimizer slots and the records of all steps."""
-    one, other = checkpoint.load(run / "last.h5"), checkpoint.load(uninterrupted / "last.h5")
-    assert one.meta.step == other.meta.step == TOTAL
-    assert one.groups().keys() == {"params", "slots/average", "slots/m", "slots/v", "standardizer"}
+    saved, expected = checkpoint.load(run / "last.h5"), checkpoint.load(uninterrupted / "last.h5")
+    assert saved.meta.step == expected.meta.step == TOTAL
+    assert (saved.meta.best, saved.meta.since_best) == (expected.meta.best, expected.meta.since_best)
+    assert saved.groups().keys() == {"params", "slots/average", "slots/m", "slots/v", "standardizer"}
     assert_same_arrays(run, uninterrupted)
-    assert lines(run, "step") == lines(uninterrupted, "step")
-    assert [line["step"] for line in lines(run, "step")] == list(range(1, TOTAL + 1))
+    assert history(run, "step") == history(uninterrupted, "step")
+    assert [line["step"] for line in history(run, "step")] == list(range(1, TOTAL + 1))
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(
@@ -128,18 +116,15 @@ def test_a_run_resumed_after_a_signal_equals_an_uninterrupted_one(
         assert stopped.stderr.splitlines()[-1].startswith(f"stopped after {at} steps, ")
     assert cli("train", "--resume", run).code == 0
     assert_same_training(run, uninterrupted)
-    assert lines(run, "validation") == lines(uninterrupted, "validation")
+    assert history(run, "validation") == history(uninterrupted, "validation")
     assert (run / "best.h5").exists()
-    one, other = (checkpoint.load(folder / "last.h5").meta for folder in (run, uninterrupted))
-    assert (one.best, one.since_best) == (other.best, other.since_best)
 
 
-def test_resuming_removes_a_half_written_checkpoint(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr("os.replace", lambda source, target: None)
-        write_atomically(own_run / "last.h5", (b"half a checkpoint",))
-    assert len(list(own_run.iterdir())) == len(FILES) + 1
-    list(resume(own_run, ["train.epochs=3"]))
+@pytest.mark.parametrize("epochs", [2, 3], ids=["finished", "unfinished"])
+def test_resuming_removes_temporary_files_of_a_killed_run(epochs: int, own_run: Path) -> None:
+    for name in ("summary.json", "last.h5", "reranker.h5"):
+        (own_run / f".{name}.999999999.tmp").touch()
+    list(resume(own_run, [f"train.epochs={epochs}"]))
     assert sorted(path.name for path in own_run.iterdir()) == FILES
 
 
@@ -151,20 +136,20 @@ def test_resuming_requires_a_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "overrides"), [(Path, []), (str, ["train.learning_rate=0.5"])])
 def test_resuming_a_finished_run_changes_no_file(kind: type, overrides: list[str], own_run: Path) -> None:
-    before = {path.name: path.read_bytes() for path in own_run.iterdir()}
+    before = contents(own_run)
     events = list(resume(kind(own_run), overrides))
     assert kinds(events) == "<>"
     assert events[-1].summary["ended"] == "nothing left to do"
-    assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
+    assert contents(own_run) == before
 
 
 def test_resuming_with_other_captions_is_rejected(own_run: Path) -> None:
-    before = {path.name: path.read_bytes() for path in own_run.iterdir()}
+    before = contents(own_run)
     with pytest.raises(
         UsageError, match=rf"^{own_run}/last.h5: the captions, images or splits have changed since training began"
     ):
         next(resume(own_run, ["data.scenes.seed=1"]))
-    assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
+    assert contents(own_run) == before
 
 
 def test_resuming_without_optimizer_slots_is_rejected(own_run: Path) -> None:
@@ -174,14 +159,16 @@ def test_resuming_without_optimizer_slots_is_rejected(own_run: Path) -> None:
         next(resume(own_run))
 
 
-def test_resuming_with_another_update_rule_is_rejected(own_run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^-o train.update_rule: expected adam as in .*, got sgd; "):
-        next(resume(own_run, ["train.update_rule=sgd"]))
-
-
-def test_resuming_with_another_standardization_is_rejected(own_run: Path) -> None:
-    with pytest.raises(CaptionerError, match=r"data.standardize"):
-        next(resume(own_run, ["data.standardize=true"]))
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("train.update_rule=sgd", "-o train.update_rule: expected adam as in .*, got sgd; "),
+        ("data.standardize=true", "-o data.standardize: expected False as in .*, got True; "),
+    ],
+)
+def test_resuming_with_another_model_or_optimizer_is_rejected(override: str, problem: str, own_run: Path) -> None:
+    with pytest.raises(ConfigError, match=f"^{problem}"):
+        next(resume(own_run, [override]))
 
 
 def test_resuming_with_other_features_is_rejected(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,14 +183,6 @@ def test_resuming_with_other_features_is_rejected(own_run: Path, monkeypatch: py
         else:
             with pytest.raises(UsageError, match=message):
                 next(resume(own_run))
-
-
-@pytest.mark.parametrize("epochs", [2, 3], ids=["finished", "unfinished"])
-def test_resuming_removes_temporary_files_of_a_killed_run(epochs: int, cli: Callable[..., Any], own_run: Path) -> None:
-    for name in (".summary.json.999999999.tmp", ".last.h5.999999999.tmp"):
-        (own_run / name).touch()
-    assert cli("train", "--resume", own_run, "-o", f"train.epochs={epochs}").code == 0
-    assert list(own_run.glob(".*")) == []
 
 
 @pytest.fixture
@@ -226,23 +205,18 @@ def without(corpus: Corpus, name: str) -> Corpus:
     return dataclasses.replace(corpus, splits={key: split for key, split in corpus.splits.items() if key != name})
 
 
+def without_last_caption(corpus: Corpus) -> Corpus:
+    val = corpus.splits["val"]
+    shorter = dataclasses.replace(val, captions=val.captions[:-1], image_idxs=val.image_idxs[:-1], texts=None)
+    return dataclasses.replace(corpus, splits={**corpus.splits, "val": shorter})
+
+
 CHANGED: dict[str, Callable[[Corpus], Corpus]] = {
     "added split": lambda c: dataclasses.replace(c, splits={**c.splits, "more": c.splits["val"]}),
     "removed split": lambda c: without(c, "test"),
     "removed validation split": lambda c: without(c, "val"),
     "reordered splits": lambda c: dataclasses.replace(c, splits=dict(reversed(c.splits.items()))),
-    "removed caption": lambda c: dataclasses.replace(
-        c,
-        splits={
-            **c.splits,
-            "val": dataclasses.replace(
-                c.splits["val"],
-                captions=c.splits["val"].captions[:-1],
-                image_idxs=c.splits["val"].image_idxs[:-1],
-                texts=None,
-            ),
-        },
-    ),
+    "removed caption": without_last_caption,
 }
 
 
@@ -250,7 +224,7 @@ CHANGED: dict[str, Callable[[Corpus], Corpus]] = {
 def test_a_changed_data_set_is_rejected_and_the_run_stays_unchanged(
     name: str, corpus: Corpus, run: Path, cli: Callable[..., Any], tmp_path: Path
 ) -> None:
-    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    before = contents(run)
     write_prepared(tmp_path / "data.h5", CHANGED[name](corpus), {})
     done = cli("train", "--resume", run, "-o", "train.max_steps=4")
     assert (done.code, done.out) == (2, "")
@@ -258,7 +232,7 @@ def test_a_changed_data_set_is_rejected_and_the_run_stays_unchanged(
         f"captioner: {run}/last.h5: the captions, images or splits have changed since training began, so the run "
         "cannot be resumed; restore them, or start a new run\n"
     )
-    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert contents(run) == before
     write_prepared(tmp_path / "data.h5", corpus, {})
     assert cli("train", "--resume", run, "-o", "train.max_steps=4").code == 0
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoint_arrays import assert_same_arrays
+from small_runs import TrainRun, assert_same_arrays, summary
 
 from captioner.storage import checkpoint
 from captioner.training.run_folder import FolderLock
 
-OPTIONS = ("train.batch_size=16", "train.log_every=1", "train.learning_rate=0.01", "model.dropout_hidden=0.4")
+OPTIONS = ("train.batch_size=16", "train.learning_rate=0.01", "model.dropout_hidden=0.4")
 TWO_EPOCHS = 26
 
 
@@ -21,21 +21,15 @@ def repeat(cli: Callable[..., Any], small_options: Sequence[str], tmp_path: Path
     """Run the command once more."""
 
     def run(*more: object) -> Any:
-        options = [*small_options, *(f"--set={option}" for option in OPTIONS), "--set=train.epochs=2"]
+        options = [*small_options, *(f"--set={option}" for option in (*OPTIONS, "train.epochs=2", "train.log_every=1"))]
         return cli("train", *options, *more, "--resume-or-start", tmp_path / "run")
 
     return run
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from captioner.config.yaml_io import parse
-    from captioner.training.train import train
-
-    run = tmp_path_factory.mktemp("uninterrupted") / "run"
-    for _ in train(parse("", "", [*small, *OPTIONS, "train.epochs=2"]), run):
-        pass
-    return run
+def uninterrupted(train_run: TrainRun) -> Path:
+    return train_run(*OPTIONS, "train.epochs=2")
 
 
 def modified(run: Path) -> dict[str, int]:
@@ -117,8 +111,7 @@ def test_other_options_continue_a_run_that_has_ended(repeat: Callable[..., Any],
 def test_a_stopped_run_has_not_ended(repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert repeat("-o", "train.max_steps=20").code == 0
-    summary = json.loads((run / "summary.json").read_text())
-    (run / "summary.json").write_text(json.dumps({**summary, "ended": "stopped"}))
+    (run / "summary.json").write_text(json.dumps({**summary(run), "ended": "stopped"}))
     assert "from step 20" in repeat("-o", "train.max_steps=null").err
     assert_same_arrays(run, uninterrupted)
 

@@ -2,7 +2,6 @@
 
 import errno
 import gc
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -54,6 +53,7 @@ OTHERS = {
     "config.yaml": b"seed: 1\n",
     "history.jsonl": b'{"kind": "visit", "step": 3}\n',
     "summary.json": b"{}",
+    "photo.jpg": b"",
 }
 
 
@@ -117,14 +117,6 @@ def test_files_that_cannot_be_moved_back_are_named(own_run: Path, monkeypatch: p
         f"of the run, only {moved[0]}, {moved[1]} were moved"
     )
     assert all(file.exists() for file in moved)
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_create_rejects_a_folder_of_other_files(overwrite: bool, tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").touch()
-    with pytest.raises(UsageError, match=rf"^{tmp_path}: expected a .*new or empty folder, got one with other files"):
-        RunFolder(tmp_path).create(overwrite)
-    assert os.listdir(tmp_path) == ["photo.jpg"]
 
 
 def test_overwriting_removes_only_the_files_of_the_run(own_run: Path) -> None:
@@ -224,53 +216,28 @@ def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
     RunFolder(run).create(overwrite=True)
 
 
-DAMAGED = [b"", b"[]", b"\xff", b"[" * 60_000, b'{"kind": []}', b'{"kind": "step"}', b"nul\n"]
+def test_damaged_histories_are_no_run(tmp_path: Path) -> None:
+    for content in (b"", b"[]", b"\xff", b"[" * 60_000, b'{"kind": []}', b'{"kind": "step"}', b"nul\n"):
+        (tmp_path / "history.jsonl").write_bytes(content)
+        assert not RunFolder(tmp_path).holds_run(), content
 
 
-@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
-def test_damaged_histories_are_no_run(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "history.jsonl").write_bytes(content)
-    assert not RunFolder(tmp_path).holds_run()
+KEPT = b'{"kind": "step", "step": 2}\n{"kind": "step", "step": 4}\n{"kind": "validation", "step": 4}\n'
+REMOVED = {
+    "a later step": b'{"kind": "step", "step": 6}\n',
+    "a line cut short by a kill": b'{"kind": "step", "ste',
+    "other values": b'{}\n[]\n7\n{"step": null}\n\0\n',
+    "bytes that are not UTF-8": b"\xff\xfe\x80\n",
+    "a record of the end of the run": b'{"kind": "validation", "step": 4, "at_end": true}\n',
+}
 
 
-def history(folder: Path, *lines: str) -> str:
-    run = RunFolder(folder)
-    run.history.write_text("".join(lines))
-    run.reopen(4)
-    return run.history.read_text()
-
-
-def test_reopening_truncates_the_history_after_the_checkpoint(tmp_path: Path) -> None:
-    lines = [json.dumps({"kind": "step", "step": step}) + "\n" for step in (2, 4, 6)]
-    validation = '{"kind": "validation", "step": 4}\n'
-    assert history(tmp_path, lines[0], lines[1], validation, lines[2]) == lines[0] + lines[1] + validation
-
-
-@pytest.mark.parametrize("torn", ['{"kind": "st', '{"kind": "step", "ste', "{}", "[]", "7", '{"step": null}', "\x00"])
-def test_reopening_removes_a_line_cut_short_by_a_kill(torn: str, tmp_path: Path) -> None:
-    assert history(tmp_path, '{"step": 2}\n', torn) == '{"step": 2}\n'
-
-
-def test_reopening_removes_undecodable_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", REMOVED)
+def test_reopening_removes_lines_of_the_history(name: str, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    run.history.write_bytes(b'{"step": 2}\n\xff\xfe\x80\n')
+    run.history.write_bytes(KEPT + REMOVED[name])
     run.reopen(4)
-    assert run.history.read_bytes() == b'{"step": 2}\n'
-
-
-def test_reopening_without_a_history(tmp_path: Path) -> None:
-    RunFolder(tmp_path).claim()
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_log_line_is_one_json_object(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    for step in (1, 2):
-        run.log({"step": step, "loss": 0.5})
-    assert [json.loads(line) for line in run.history.read_text().splitlines()] == [
-        {"step": 1, "loss": 0.5},
-        {"step": 2, "loss": 0.5},
-    ]
+    assert run.history.read_bytes() == KEPT
 
 
 posix = pytest.mark.skipif(lock.fcntl is None, reason="needs POSIX")
@@ -296,11 +263,7 @@ def test_a_lock_file_is_used_if_folders_cannot_be_locked(tmp_path: Path, monkeyp
     gc.collect()
     assert os.listdir(tmp_path) == []
     FolderLock(tmp_path).release()
-
-
-def test_the_lock_file_of_a_killed_process_is_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_lock_file(monkeypatch)
-    (tmp_path / LOCK).touch()
+    (tmp_path / LOCK).touch()  # of a killed process: it is no other file
     RunFolder(tmp_path).create(overwrite=False)
 
 
@@ -326,17 +289,6 @@ def test_a_replaced_folder_is_detected(simulation: str, tmp_path: Path, monkeypa
         run.write(run.config, "seed: 2\n")
     assert not other.config.exists()
     other.write(other.config, "seed: 3\n")
-
-
-@posix
-def test_a_folder_that_cannot_be_locked_causes_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock.fcntl, "flock", no_locks)
-    run = RunFolder(tmp_path / "run")
-    with pytest.warns(UserWarning, match="cannot be locked") as caught:
-        run.create(overwrite=False)
-    assert [str(warning.message) for warning in caught] == [
-        f"{run.path}: cannot be locked (No locks available); make sure that no other process writes there"
-    ]
 
 
 SAVED = Checkpoint(Meta("", [], 1, "", "", [], 3, None, 0, {}, ""), {"w": np.ones(3)}, {}, {})

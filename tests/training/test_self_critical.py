@@ -1,15 +1,14 @@
 """Self-critical training: rewards, the gradient of the surrogate loss, resumption and improvement."""
 
 import dataclasses
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from captioning import best_captions
-from checkpoint_arrays import assert_same_arrays
+from small_runs import TrainRun, assert_same_arrays, history
 
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
@@ -24,9 +23,8 @@ from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.training.resume import resume
 from captioner.training.self_critical import SelfCritical
-from captioner.training.train import train
 
-SCST = ("train.objective=self_critical", "train.learning_rate=0.003", "train.log_every=1")
+SCST = ("train.objective=self_critical", "train.learning_rate=0.003")
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +33,9 @@ def corpus(small: Sequence[str]) -> Corpus:
 
 
 @pytest.fixture(scope="module")
-def trained(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(train_run: TrainRun) -> Path:
     """A run trained until its greedy captions have positive rewards."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    for _ in train(parse("", "", [*small, "train.epochs=30", "train.learning_rate=0.02"]), folder):
-        pass
-    return folder
+    return train_run("train.epochs=30", "train.learning_rate=0.02")
 
 
 @pytest.fixture(scope="module")
@@ -116,49 +111,44 @@ def test_the_gradient_matches_the_surrogate_loss(model: CaptioningRNN, corpus: C
 def test_a_batch_is_a_function_of_seed_step_and_parameters(model: CaptioningRNN, corpus: Corpus) -> None:
     first, again, split = batch(model, corpus), batch(model, corpus), batch(model, corpus, threads=3)
     assert first[3] == again[3] == split[3]
-    for one, two, three in zip(first[:3], again[:3], split[:3], strict=True):
-        np.testing.assert_array_equal(one, two)
-        np.testing.assert_array_equal(one, three)
+    for array, *others in zip(first[:3], again[:3], split[:3], strict=True):
+        for other in others:
+            np.testing.assert_array_equal(array, other)
     assert not np.array_equal(batch(model, corpus, step=4)[1], first[1])
     assert not np.array_equal(batch(model, corpus, seed=8)[1], first[1])
     other = model.with_params({name: 0 * w for name, w in model.params.items()})
     assert not np.array_equal(batch(other, corpus)[1], first[1])
 
 
-@pytest.fixture
-def go(small: Sequence[str], trained: Path, tmp_path: Path) -> Callable[..., Path]:
-    def run(name: str, *overrides: str) -> Path:
-        for _ in train(parse("", "", [*small, *SCST, f"train.init_from={trained}", *overrides]), tmp_path / name):
-            pass
-        return tmp_path / name
-
-    return run
+@pytest.fixture(scope="module")
+def reinforce(train_run: TrainRun, trained: Path) -> TrainRun:
+    """Continues the trained run with self-critical training in a new folder."""
+    return lambda *overrides: train_run(*SCST, f"train.init_from={trained}", *overrides)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(go: Callable[..., Path]) -> None:
-    whole, half = go("whole", "train.max_steps=6"), go("half", "train.max_steps=3")
+def test_a_resumed_run_equals_an_uninterrupted_one(reinforce: TrainRun) -> None:
+    whole, half = reinforce("train.max_steps=6"), reinforce("train.max_steps=3")
     for _ in resume(half, ["train.max_steps=6"]):
         pass
     assert_same_arrays(half, whole)
 
 
-def test_steps_record_rewards_instead_of_perplexity(go: Callable[..., Path]) -> None:
-    lines = [json.loads(line) for line in (go("run", "train.epochs=1") / "history.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if line["kind"] == "step"]
+def test_steps_record_rewards_instead_of_perplexity(reinforce: TrainRun) -> None:
+    run = reinforce("train.epochs=1")
+    steps = history(run, "step")
     assert len(steps) > 2
     for line in steps:
         assert not line.keys() & {"word_loss", "perplexity"}
         assert 0 <= line["advantages"] <= 1
         assert min(line["reward"], line["greedy_reward"]) >= 0
     assert any(line["reward"] != line["greedy_reward"] for line in steps)
-    assert all(line["perplexity"] > 1 for line in lines if line["kind"] == "validation")
+    assert all(line["perplexity"] > 1 for line in history(run, "validation"))
 
 
-def test_training_increases_the_mean_reward(go: Callable[..., Path], trained: Path, corpus: Corpus) -> None:
+def test_training_increases_the_mean_reward(reinforce: TrainRun, trained: Path, corpus: Corpus) -> None:
     """Averaged over more sampled captions than a batch has."""
-    after = open_run(
-        go("trained", "train.epochs=40", "train.batch_size=200", "train.learning_rate=1e-2") / "last.h5"
-    ).model
+    longer = reinforce("train.epochs=40", "train.batch_size=200", "train.learning_rate=1e-2")
+    before, after = open_run(trained).model, open_run(longer / "last.h5").model
     split = corpus.split("train")
     images = np.arange(split.features.shape[0])
     references: list[list[list[int]]] = [[] for _ in images]
@@ -175,23 +165,17 @@ def test_training_increases_the_mean_reward(go: Callable[..., Path], trained: Pa
             rewards.append(reward.score(split.image_idxs[batches.rows(0)], words).mean())
         return float(np.mean(rewards))
 
-    before = open_run(trained).model
     assert mean_reward(after) > 1.05 * mean_reward(before)
 
 
-def test_init_from_copies_the_parameters_of_another_run(go: Callable[..., Path], trained: Path) -> None:
-    run = go("one", "train.max_steps=1", "train.learning_rate=1e-9", "model.dropout_hidden=0.1")
+def test_init_from_copies_the_parameters_of_another_run(reinforce: TrainRun, trained: Path) -> None:
+    run = reinforce("train.max_steps=1", "train.learning_rate=1e-9", "model.dropout_hidden=0.1")
     for name, w in checkpoint.load(trained / "best.h5").params.items():
         np.testing.assert_allclose(checkpoint.load(run / "last.h5").params[name], w, atol=1e-7)
 
 
-def test_init_from_a_model_of_another_size_is_rejected(go: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match=r"^model.hidden_dim: expected 16 as in .*, got 7; change it$"):
-        go("wide", "model.hidden_dim=7")
-
-
 def test_init_from_parameters_that_overflow_the_dtype_is_rejected(
-    go: Callable[..., Path], trained: Path, tmp_path: Path
+    reinforce: TrainRun, trained: Path, tmp_path: Path
 ) -> None:
     saved = checkpoint.load(trained / "best.h5")
     params = {name: w.astype(np.float64) for name, w in saved.params.items()}
@@ -200,19 +184,14 @@ def test_init_from_parameters_that_overflow_the_dtype_is_rejected(
     meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace("dtype: float32", "dtype: float64"))
     checkpoint.save(tmp_path / "large.h5", dataclasses.replace(saved, meta=meta, params=params, slots=slots))
     with pytest.raises(CheckpointError, match=r"params/Wh: a parameter is too large for .* float32; set it to fl"):
-        go("run", f"train.init_from={tmp_path / 'large.h5'}")
+        reinforce(f"train.init_from={tmp_path / 'large.h5'}")
 
 
 def test_a_single_image_is_rejected(model: CaptioningRNN, corpus: Corpus) -> None:
     split = corpus.split("train")
-    one = dataclasses.replace(split, captions=split.captions[:2], image_idxs=split.image_idxs[:2] * 0)
+    single = dataclasses.replace(split, captions=split.captions[:2], image_idxs=split.image_idxs[:2] * 0)
     with pytest.raises(DataError, match="at least 2 images for a CIDEr-D reward"):
-        SelfCritical(model, ShuffledBatches(one, 2, 0, null=0), corpus.vocab, 0, 20)
-
-
-def test_init_from_a_model_with_another_standardization_is_rejected(go: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match=r"^data.standardize: expected False as in .*, got True; change it$"):
-        go("plain", "data.standardize=true")
+        SelfCritical(model, ShuffledBatches(single, 2, 0, null=0), corpus.vocab, 0, 20)
 
 
 def test_self_critical_training_requires_init_from(small: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import math
 import subprocess
 import sys
@@ -12,35 +11,31 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_arrays import assert_same_arrays
-from training_events import FILES, PER_EPOCH, history, kinds, scripted_losses
+from small_runs import (
+    FILES,
+    PER_EPOCH,
+    TrainRun,
+    assert_same_arrays,
+    contents,
+    history,
+    kinds,
+    scripted_losses,
+    summary,
+)
 
 import captioner
-from captioner.arrays import Params
+import captioner.training.train
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.errors import DataError, DivergenceError, UsageError
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
-from captioner.training import train as use_case
 from captioner.training import validation
 from captioner.training.events import Ended, Started, Validated
 from captioner.training.resume import resume
 from captioner.training.solver import Step
 from captioner.training.train import train
-
-
-def saved_steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Return a list that records the file and step of every checkpoint written."""
-    saves, save = [], checkpoint.save
-
-    def recorded(path: Path, saved: checkpoint.Checkpoint, *check: Callable[[], None]) -> None:
-        saves.append((path.name, saved.meta.step))
-        save(path, saved, *check)
-
-    monkeypatch.setattr(checkpoint, "save", recorded)
-    return saves
 
 
 def test_the_order_of_events(train_small, new_run: Path) -> None:
@@ -52,7 +47,7 @@ def test_the_order_of_events(train_small, new_run: Path) -> None:
     assert (started.step, started.total_steps, started.steps_per_epoch) == (0, 2 * PER_EPOCH, PER_EPOCH)
     params = checkpoint.load(new_run / "last.h5").params
     assert started.parameters == ended.summary["parameters"] == sum(w.size for w in params.values())
-    assert ended.summary == json.loads((new_run / "summary.json").read_text())
+    assert ended.summary == summary(new_run)
     assert sorted(path.name for path in new_run.iterdir()) == FILES
 
 
@@ -86,25 +81,18 @@ def test_every_nth_step_and_the_last_of_each_epoch_are_logged(
 
 def test_the_summary(train_small, new_run: Path) -> None:
     train_small("train.epochs=2")
-    summary = json.loads((new_run / "summary.json").read_text())
+    written = summary(new_run)
     best = min(history(new_run, "validation"), key=lambda line: line["loss"])
-    assert summary["best"] == {name: best[name] for name in ("step", "epoch", "loss", "perplexity")}
-    assert (summary["ended"], summary["steps"], summary["steps_this_time"]) == ("done", 8, 8)
-    assert summary["words_per_second"] > 0
-    assert summary["versions"].keys() == {"captioner", "python", "numpy", "h5py"}
-    assert summary["versions"]["captioner"] == captioner.__version__
-
-
-PROFILE = ["reading", "forward", "backward", "update", "validation", "saving", "other"]
-
-
-def test_the_summary_has_a_time_profile(train_small, new_run: Path) -> None:
-    train_small("train.epochs=2")
-    summary = json.loads((new_run / "summary.json").read_text())
-    assert list(summary["profile"]) == PROFILE
-    assert min(summary["profile"].values()) >= 0
-    assert sum(summary["profile"].values()) == pytest.approx(summary["seconds"], abs=0.001 * len(PROFILE))
-    assert all(seconds == round(seconds, 3) for seconds in summary["profile"].values())
+    assert written["best"] == {name: best[name] for name in ("step", "epoch", "loss", "perplexity")}
+    assert (written["ended"], written["steps"], written["steps_this_time"]) == ("done", 8, 8)
+    assert written["words_per_second"] > 0
+    assert written["versions"].keys() == {"captioner", "python", "numpy", "h5py"}
+    assert written["versions"]["captioner"] == captioner.__version__
+    profile = written["profile"]
+    assert list(profile) == ["reading", "forward", "backward", "update", "validation", "saving", "other"]
+    assert min(profile.values()) >= 0
+    assert sum(profile.values()) == pytest.approx(written["seconds"], abs=0.001 * len(profile))
+    assert all(seconds == round(seconds, 3) for seconds in profile.values())
 
 
 def test_the_profile_separates_the_phases(small_config, new_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,12 +113,12 @@ def test_the_profile_separates_the_phases(small_config, new_run: Path, monkeypat
     with_duration(CaptioningRNN, "forward", 10)
     with_duration(CaptioningRNN, "backward", 100)
     with_duration(validation, "mean_word_loss", 1000)
-    with_duration(use_case, "recheck_loss", 10_000)
+    with_duration(captioner.training.train, "recheck_loss", 10_000)
     with_duration(checkpoint, "save", 100_000)
     for event in train(small_config("train.epochs=2"), new_run):
         clock[0] += 0 if isinstance(event, Ended) else 1_000_000
     # recheck_loss also reads; both validations were the best so far
-    assert json.loads((new_run / "summary.json").read_text())["profile"] == {
+    assert summary(new_run)["profile"] == {
         "reading": 8,
         "forward": 80,
         "backward": 800,
@@ -144,28 +132,25 @@ def test_the_profile_separates_the_phases(small_config, new_run: Path, monkeypat
 def test_checkpoints_every_epoch_and_every_few_steps(
     train_small, new_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saves = saved_steps(monkeypatch)
+    saves, save = [], checkpoint.save
+
+    def recorded(path: Path, saved: checkpoint.Checkpoint, *check: Callable[[], None]) -> None:
+        saves.append((path.name, saved.meta.step))
+        save(path, saved, *check)
+
+    monkeypatch.setattr(checkpoint, "save", recorded)
     scripted_losses(monkeypatch, 3.0, 3.5, 2.5)
     train_small("train.max_steps=10", "train.save_every=3")
     assert [step for name, step in saves if name == "last.h5"] == [3, 4, 6, 8, 9, 10]
     assert [step for name, step in saves if name == "best.h5"] == [4, 10]
 
 
-def test_files_are_byte_identical_for_the_same_seed_and_config(
-    train_small, new_run: Path, tmp_path: Path, small_config
-) -> None:
-    options = (
-        "train.max_steps=6",
-        "model.dropout_features=0.3",
-        "model.dropout_embedding=0.3",
-        "model.dropout_hidden=0.3",
-    )
-    train_small(*options)
-    list(train(small_config(*options), tmp_path / "again"))
+def test_files_are_byte_identical_for_the_same_seed_and_config(train_run: TrainRun) -> None:
+    options = ("train.max_steps=6", *(f"model.dropout_{name}=0.3" for name in ("features", "embedding", "hidden")))
+    run, again, other = train_run(*options), train_run(*options), train_run(*options, "seed=1")
     for name in ("best.h5", "last.h5", "history.jsonl", "config.yaml"):
-        assert (new_run / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
-    list(train(small_config(*options, "seed=1"), tmp_path / "other"))
-    assert history(new_run, "step")[0]["loss"] != history(tmp_path / "other", "step")[0]["loss"]
+        assert (run / name).read_bytes() == (again / name).read_bytes()
+    assert history(run, "step")[0]["loss"] != history(other, "step")[0]["loss"]
 
 
 def test_stop_saves_a_checkpoint_and_ends(train_small, new_run: Path) -> None:
@@ -185,12 +170,11 @@ def test_standardization_is_saved_with_the_model(train_small, new_run: Path) -> 
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("rule", ["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"])
-def test_every_update_rule_can_be_resumed(rule: str, train_small, small_config, new_run: Path, tmp_path: Path) -> None:
+def test_every_update_rule_can_be_resumed(rule: str, train_run: TrainRun) -> None:
     options = (f"train.update_rule={rule}", "train.learning_rate=0.01", "model.cell=rnn")
-    train_small(*options, "train.max_steps=2")
-    list(resume(new_run, ["train.max_steps=4"]))
-    list(train(small_config(*options, "train.max_steps=4"), tmp_path / "uninterrupted"))
-    assert_same_arrays(new_run, tmp_path / "uninterrupted")
+    whole, half = train_run(*options, "train.max_steps=4"), train_run(*options, "train.max_steps=2")
+    list(resume(half, ["train.max_steps=4"]))
+    assert_same_arrays(half, whole)
 
 
 def test_a_source_without_a_truth_check_can_be_trained_on(
@@ -198,7 +182,7 @@ def test_a_source_without_a_truth_check_can_be_trained_on(
 ) -> None:
     corpus = build_corpus(small_config())
     splits = {name: dataclasses.replace(split, is_true=None) for name, split in corpus.splits.items()}
-    monkeypatch.setattr(use_case, "build_corpus", lambda _: dataclasses.replace(corpus, splits=splits))
+    monkeypatch.setattr("captioner.training.train.build_corpus", lambda _: dataclasses.replace(corpus, splits=splits))
     assert kinds(list(train(small_config("train.max_steps=1"), new_run))) == "<sv>"
 
 
@@ -212,18 +196,18 @@ EARLY_ERRORS = {
 @pytest.mark.parametrize("name", EARLY_ERRORS)
 def test_an_error_before_training_leaves_the_existing_run_unchanged(name: str, own_run: Path, small_config) -> None:
     overrides, kind, message = EARLY_ERRORS[name]
-    before = {path.name: path.read_bytes() for path in own_run.iterdir()}
+    before = contents(own_run)
     with pytest.raises(kind, match=message):
         list(train(small_config(*overrides), own_run, overwrite=True))
-    assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
+    assert contents(own_run) == before
 
 
 def test_a_run_is_only_overwritten_on_request(train_small, new_run: Path) -> None:
     train_small("train.max_steps=1")
-    before = {path.name: path.read_bytes() for path in new_run.iterdir()}
+    before = contents(new_run)
     with pytest.raises(UsageError, match="already contains a run"):
         train_small("train.max_steps=2")
-    assert {path.name: path.read_bytes() for path in new_run.iterdir()} == before
+    assert contents(new_run) == before
     train_small("train.max_steps=2", overwrite=True)
     assert checkpoint.load(new_run / "last.h5").meta.step == 2
 
@@ -248,24 +232,20 @@ def test_a_diverging_run_keeps_the_checkpoint_before_the_divergence(
     ):
         train_small("train.epochs=3")
     assert checkpoint.load(new_run / "last.h5").meta.step == 4
-    summary = json.loads((new_run / "summary.json").read_text())
-    assert (summary["ended"], summary["steps"]) == ("diverged", 5)
+    assert (summary(new_run)["ended"], summary(new_run)["steps"]) == ("diverged", 5)
 
 
-def test_divergence_before_the_first_checkpoint(train_small, new_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    diverge_at(monkeypatch, 2)
-    with pytest.raises(DivergenceError, match=r"^step 2: .*; no checkpoint yet$"):
-        train_small("train.epochs=3")
-    assert not (new_run / "last.h5").exists()
-
-
-def test_a_non_finite_validation_loss_is_divergence(
+def test_divergence_before_the_first_checkpoint_or_in_a_validation(
     train_small, new_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted_losses(monkeypatch, 2.0, math.nan)
     with pytest.raises(DivergenceError, match=r"^step 8: training diverged: .* got nan; try a smaller"):
         train_small("train.epochs=3")
     assert checkpoint.load(new_run / "last.h5").meta.step == 4
+    diverge_at(monkeypatch, 2)
+    with pytest.raises(DivergenceError, match=r"^step 2: .*; no checkpoint yet; the previous run is in "):
+        train_small("train.epochs=3", overwrite=True)
+    assert not (new_run / "last.h5").exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in")
@@ -287,15 +267,11 @@ BLOCKED = ("model.hidden_dim=512", "model.cell=lstm", "train.batch_size=64", "tr
 BUSY = "import numpy as np, sys; x = np.ones((600, 600)); print(flush=True)\nwhile True: x @ x"
 
 
-def test_threads_change_results_only_by_rounding(small: Sequence[str], tmp_path: Path) -> None:
-    trained: list[Params] = []
-    for number, threads in enumerate((1, 2, 2)):
-        *_, ended = train(parse("", "", [*small, *LARGE, f"threads={threads}"]), tmp_path / str(number))
-        assert isinstance(ended, Ended)
-        assert ended.summary["threads"] == threads
-        trained.append(checkpoint.load(tmp_path / str(number) / "last.h5").params)
-    one, two, again = trained
-    for name, w in one.items():
+def test_threads_change_results_only_by_rounding(train_run: TrainRun) -> None:
+    runs = [train_run(*LARGE, f"threads={threads}") for threads in (1, 2, 2)]
+    assert [summary(run)["threads"] for run in runs] == [1, 2, 2]
+    serial, two, again = (checkpoint.load(run / "last.h5").params for run in runs)
+    for name, w in serial.items():
         np.testing.assert_array_equal(again[name], two[name], err_msg=name)
         np.testing.assert_allclose(two[name], w, rtol=1e-3, atol=1e-4, err_msg=name)
 

@@ -4,15 +4,15 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import pytest
-from checkpoint_arrays import assert_same_arrays
-from region_runs import RegionPhotos
+from small_runs import TrainRun, assert_same_arrays
 
 import captioner
+from captioner.config.options import Prepare
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.features import ContiguousFeatures
@@ -20,62 +20,79 @@ from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoding import ENCODER
 from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
 from captioner.images.encoders import ScenesEncoder
-from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
+from captioner.inference.load import ensemble_of, open_corpus, open_run
+from captioner.preparation.prepare import prepare
 from captioner.storage import checkpoint
 from captioner.training.resume import resume
-from captioner.training.train import train
 
-OPTIONS = (
+ATTENTION = (
     "model.attention=adaptive",
     "model.attention_dim=8",
     "model.dropout_regions=0.2",
-    "model.dropout_keys=0.3",
     "data.standardize=true",
-    "train.captions_per_image=5",
     "train.learning_rate=0.01",
-    "train.ema_decay=0.9",
-    "train.log_every=1",
+)
+OF_SCENES = (*ATTENTION, "model.dropout_keys=0.3", "train.captions_per_image=5", "train.ema_decay=0.9")
+OF_PHOTOS = (
+    *ATTENTION,
+    "data.source=prepared",
+    "train.batch_size=5",
+    "train.captions_per_image=2",
+    "decode.max_length=8",
 )
 
 
 @pytest.fixture(scope="module")
-def go(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Trains a run in a new folder."""
+def trained(train_run: TrainRun) -> Path:
+    return train_run(*OF_SCENES, "train.max_steps=14")
 
-    def run(*options: str) -> Path:
-        folder = tmp_path_factory.mktemp("runs") / "run"
-        for _ in train(parse("", "", [*small, *options]), folder):
-            pass
-        return folder
 
-    return run
+class RegionPhotos(NamedTuple):
+    """A folder of photographs, their data set with regions, and the same without."""
+
+    folder: Path
+    data: Path
+    plain: Path
 
 
 @pytest.fixture(scope="module")
-def trained(go: Callable[..., Path]) -> Path:
-    return go(*OPTIONS, "train.max_steps=14")
+def region_photos(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> RegionPhotos:
+    """Photographs, to be read alone."""
+    folder = tmp_path_factory.mktemp("regions")
+    source = album(folder / "photos")
+    for name, regions in (("data.h5", True), ("plain.h5", False)):
+        options = Prepare(encoder="scenes", val=0.25, test=0.25, min_count=1, regions=regions)
+        list(prepare([str(source)], folder / name, options))
+    return RegionPhotos(folder / "photos", folder / "data.h5", folder / "plain.h5")
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(go: Callable[..., Path], trained: Path) -> None:
-    run = go(*OPTIONS, "train.max_steps=6")
+@pytest.fixture(scope="module")
+def train_on_regions(region_photos: RegionPhotos, train_run: TrainRun) -> TrainRun:
+    return lambda *options: train_run(*OF_PHOTOS, f"data.root={region_photos.data}", *options)
+
+
+@pytest.fixture(scope="module")
+def region_run(train_on_regions: TrainRun) -> Path:
+    """The folder of a run, to be read alone."""
+    return train_on_regions("train.max_steps=6")
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(train_run: TrainRun, trained: Path) -> None:
+    run = train_run(*OF_SCENES, "train.max_steps=6")
     list(resume(run, ["train.max_steps=14"]))
     assert_same_arrays(run, trained)
 
 
-def test_a_checkpoint_has_the_parameters_of_attention(trained: Path) -> None:
-    saved = checkpoint.load(trained / "best.h5")
-    assert (saved.meta.region_dim, saved.meta.grid) == (77, [3, 3])
+def test_a_checkpoint_has_the_parameters_the_grid_and_the_statistics(trained: Path) -> None:
+    saved, loaded = checkpoint.load(trained / "best.h5"), open_run(trained)
+    assert (saved.meta.region_dim, saved.meta.grid, saved.meta.encoder) == (77, [3, 3], ENCODER)
     assert {name: saved.params[name].shape for name in ("W_key", "W_query", "W_sentinel", "W_context")} == {
         "W_key": (77, 8), "W_query": (16, 8), "W_sentinel": (16, 8), "W_context": (8, 16)
     }  # fmt: skip
-
-
-def test_regions_are_standardized_over_all_images_and_regions_of_train(trained: Path) -> None:
-    loaded = open_run(trained)
     regions = np.asarray(open_corpus(loaded).split("train").regions, float).reshape(-1, 77)
     deviation = regions.std(axis=0)
     mean, std = loaded.model.region_standardizer
-    np.testing.assert_allclose(mean, regions.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(mean, regions.mean(axis=0), atol=1e-9, err_msg="over all images and regions of train")
     np.testing.assert_allclose(std[deviation > 1e-6], deviation[deviation > 1e-6], rtol=1e-6)
 
 
@@ -89,32 +106,6 @@ def test_a_checkpoint_without_statistics_of_regions_is_rejected(trained: Path, t
     checkpoint.save(tmp_path / "best.h5", dataclasses.replace(saved, meta=meta))
     with pytest.raises(CheckpointError, match=r"region_dim: expected at least 1 for model\.attention adaptive, got 0"):
         open_run(tmp_path / "best.h5")
-
-
-def test_a_split_is_captioned_and_evaluated(cli: Callable[..., Any], trained: Path) -> None:
-    found = cli("evaluate", trained, "--split", "heldout", "-o", "decode.beam_width=3")
-    assert found.code == 0, found.err
-    assert "perplexity" in found.out
-    lines = cli("sample", trained, "--split", "val", "-n", 2, "--json").out.splitlines()
-    assert len(lines) == 2
-
-
-def test_self_critical_training_starts_from_a_run_with_attention(go: Callable[..., Path], trained: Path) -> None:
-    options = (*OPTIONS, "train.objective=self_critical", f"train.init_from={trained}", "decode.max_length=8")
-    run = go(*options, "train.max_steps=4")
-    half = go(*options, "train.max_steps=2")
-    list(resume(half, ["train.max_steps=4"]))
-    assert_same_arrays(half, run)
-
-
-def test_an_ensemble_of_models_with_and_without_attention(go: Callable[..., Path], trained: Path) -> None:
-    attending, plain = open_run(trained), open_run(go("train.max_steps=2"))
-    ensemble = ensemble_of([attending, plain])
-    corpus = open_corpus(ensemble)
-    val = corpus.split("val")
-    assert len(list(captioner_of(ensemble, corpus).decode(val.features, regions=val.regions))) == 10
-    with pytest.raises(CheckpointError, match=r"expected 77 numbers per region, got 0; name a model with attention"):
-        ensemble_of([plain, attending])
 
 
 @pytest.mark.parametrize("source", ["cs231n", "prepared"])
@@ -134,19 +125,6 @@ def test_a_data_set_without_regions_is_rejected(
         "model without attention\n"
     )
     assert not (tmp_path / "run").exists()
-
-
-def test_images_of_scenes_are_captioned_with_their_regions(
-    cli: Callable[..., Any], trained: Path, photo_run: Path
-) -> None:
-    done = cli("sample", trained, photo_run.parent / "photos" / "000.png")
-    assert done.code == 0, done.err
-    assert done.out.startswith(f"{photo_run.parent / 'photos' / '000.png'}\t")
-
-
-def test_init_from_a_run_without_attention_is_rejected(go: Callable[..., Path], trained: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model\.attention: expected adaptive as in .*, got none; change it"):
-        go("data.standardize=true", f"train.init_from={trained}", "train.max_steps=1")
 
 
 @pytest.mark.parametrize("override", ["model.attention=none", "model.attention_dim=9", "train.captions_per_image=1"])
@@ -169,7 +147,7 @@ def by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("by_rows")
 def test_reading_by_rows_does_not_change_training(
-    region_photos: RegionPhotos, train_on_regions: Callable[..., Path], region_run: Path
+    region_photos: RegionPhotos, train_on_regions: TrainRun, region_run: Path
 ) -> None:
     assert isinstance(prepared(region_photos.data, regions=True).split("train").regions, ContiguousFeatures)
     run = train_on_regions("train.max_steps=6")
@@ -179,17 +157,8 @@ def test_reading_by_rows_does_not_change_training(
     assert_same_arrays(half, region_run)
 
 
-def test_a_checkpoint_has_the_grid_and_the_statistics_of_the_regions(
-    region_photos: RegionPhotos, region_run: Path
-) -> None:
-    saved = checkpoint.load(region_run / "best.h5")
-    assert (saved.meta.region_dim, saved.meta.grid, saved.meta.encoder) == (77, [3, 3], ENCODER)
-    regions = np.asarray(prepared(region_photos.data, regions=True).split("train").regions[:], float).reshape(-1, 77)
-    np.testing.assert_allclose(saved.standardizer["region_mean"], regions.mean(axis=0), atol=1e-9)
-
-
 @pytest.mark.usefixtures("by_rows")
-def test_self_critical_training_reads_regions_by_rows(train_on_regions: Callable[..., Path], region_run: Path) -> None:
+def test_self_critical_training_reads_regions_by_rows(train_on_regions: TrainRun, region_run: Path) -> None:
     options = ("train.objective=self_critical", f"train.init_from={region_run}")
     run, half = train_on_regions(*options, "train.max_steps=2"), train_on_regions(*options, "train.max_steps=1")
     list(resume(half, ["train.max_steps=2"]))
@@ -233,7 +202,7 @@ def test_a_run_is_not_resumed_on_other_regions(
     assert (region_run / "last.h5").read_bytes() == before
 
 
-def test_a_checkpoint_from_before_grids_is_resumed(train_on_regions: Callable[..., Path]) -> None:
+def test_a_checkpoint_from_before_grids_is_resumed(train_on_regions: TrainRun) -> None:
     run = train_on_regions("train.max_steps=1")
     saved = checkpoint.load(run / "last.h5")
     meta = dataclasses.replace(saved.meta, grid=[], probe=saved.meta.probe[:3])
@@ -243,7 +212,7 @@ def test_a_checkpoint_from_before_grids_is_resumed(train_on_regions: Callable[..
 
 
 def test_regions_of_the_layout_of_cs231n_are_attended(
-    train_on_regions: Callable[..., Path], write_coco: Callable[..., Path], cli: Callable[..., Any], tmp_path: Path
+    train_on_regions: TrainRun, write_coco: Callable[..., Path], cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = write_coco(tmp_path / "coco")
     for split, images in (("train", 4), ("val", 2)):
@@ -262,16 +231,16 @@ def test_regions_of_the_layout_of_cs231n_are_attended(
 def test_captions_of_photographs_equal_those_of_the_data_set(
     region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any]
 ) -> None:
-    stored = captioner_of(open_run(region_run))
-    for name, split in open_corpus(stored.loaded).splits.items():
+    for name, split in open_corpus(open_run(region_run)).splits.items():
         done = cli("sample", region_run, "--split", name, "--json")
         assert done.code == 0, done.err
         of_split = [json.loads(line) for line in done.out.splitlines()]
         done = cli("sample", region_run, *(region_photos.folder / image for image in split.image_ids), "--json")
         assert done.code == 0, done.err
-        for one, other in zip(of_split, map(json.loads, done.out.splitlines()), strict=True):
-            assert (region_photos.folder / one["image"], one["caption"]) == (Path(other["image"]), other["caption"])
-            assert other["log_prob"] == pytest.approx(one["log_prob"], abs=0.02)  # float16 in the data set
+        for stored, encoded in zip(of_split, map(json.loads, done.out.splitlines()), strict=True):
+            image = str(region_photos.folder / stored["image"])
+            assert (image, stored["caption"]) == (encoded["image"], encoded["caption"])
+            assert encoded["log_prob"] == pytest.approx(stored["log_prob"], abs=0.02)  # float16 in the data set
 
 
 def test_the_regions_of_a_photograph_matter(
@@ -293,15 +262,15 @@ def test_features_are_captioned_with_their_regions(
     region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     val, loaded = prepared(region_photos.data, regions=True).split("val"), captioner.load(region_run)
-    found = loaded.caption(features=val.features, regions=val.regions)
+    texts = [caption.text for caption in loaded.caption(features=val.features, regions=val.regions)]
     decoded = loaded.decode(val.features, regions=val.regions)
-    assert [one.text for one in found] == [one.text for one in decoded]
+    assert texts == [image.text for image in decoded]
     (alone,) = loaded.caption(features=val.features[0], regions=val.regions[0])
-    assert alone.text == found[0].text
+    assert alone.text == texts[0]
     with h5py.File(tmp_path / "new.h5", "w") as file:
         file["features"], file["regions"] = val.features, val.regions
     lines = cli("sample", region_run, "--features", tmp_path / "new.h5", "--json").out.splitlines()
-    assert [json.loads(line)["caption"] for line in lines] == [one.text for one in found]
+    assert [json.loads(line)["caption"] for line in lines] == texts
 
 
 def test_features_without_their_regions_are_rejected(
@@ -331,7 +300,7 @@ def test_all_splits_and_other_data_sets_are_evaluated(
     done = cli("evaluate", region_run, "--split", "train", "--split", "val", "--split", "test", "--json")
     assert done.code == 0, done.err
     whole = [json.loads(line) for line in done.out.splitlines()]
-    assert [one["split"] for one in whole] == ["train", "val", "test"]
+    assert [record["split"] for record in whole] == ["train", "val", "test"]
     moved = tmp_path / "moved.h5"
     moved.write_bytes(region_photos.data.read_bytes())
     done = cli("evaluate", region_run, "--data", moved, "--split", "val", "--json", "-o", "data.memory_mib=1")
@@ -347,7 +316,7 @@ def test_all_splits_and_other_data_sets_are_evaluated(
 
 
 def test_an_ensemble_with_and_without_attention_captions_photographs(
-    region_photos: RegionPhotos, train_on_regions: Callable[..., Path], region_run: Path, cli: Callable[..., Any]
+    region_photos: RegionPhotos, train_on_regions: TrainRun, region_run: Path, cli: Callable[..., Any]
 ) -> None:
     plain = train_on_regions(
         "model.attention=none", "model.attention_dim=256", "model.dropout_regions=0", "train.max_steps=2"
@@ -356,6 +325,8 @@ def test_an_ensemble_with_and_without_attention_captions_photographs(
     assert done.code == 0, done.err
     done = cli("evaluate", region_run, plain, "--ensemble", "--split", "val")
     assert done.code == 0, done.err
+    with pytest.raises(CheckpointError, match=r"expected 77 numbers per region, got 0; name a model with attention"):
+        ensemble_of([open_run(plain), open_run(region_run)])
     other = train_on_regions("train.max_steps=1")
     saved = checkpoint.load(other / "best.h5")
     meta = dataclasses.replace(saved.meta, grid=[1, 9])

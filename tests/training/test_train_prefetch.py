@@ -1,22 +1,20 @@
 """Training with prefetched features is bit-identical to training in memory, and its thread never blocks an exit."""
 
 import gc
-import json
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from checkpoint_arrays import assert_same_arrays
+from small_runs import TrainRun, assert_same_arrays, history
 
 from captioner.arrays import Batch
-from captioner.config.yaml_io import parse
+from captioner.config.options import Config
 from captioner.data.batches import ShuffledBatches
-from captioner.errors import DataError
 from captioner.storage import checkpoint
 from captioner.training.solver import Step
 from captioner.training.train import train
@@ -28,7 +26,6 @@ OPTIONS = (
     "data.source=cs231n",
     "data.standardize=true",
     "train.batch_size=16",
-    "train.log_every=1",
     f"train.max_steps={TOTAL}",
     "model.dropout_features=0.2",
     "model.dropout_embedding=0.3",
@@ -59,25 +56,19 @@ def data(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def options(data: dict[str, Path], small: Sequence[str]) -> Callable[..., list[str]]:
-    return lambda layout, mib=1: [*small, *OPTIONS, f"data.root={data[layout]}", f"data.memory_mib={mib}"]
+def options(data: dict[str, Path]) -> Callable[..., list[str]]:
+    return lambda layout, mib=1: [*OPTIONS, f"data.root={data[layout]}", f"data.memory_mib={mib}"]
 
 
 @pytest.fixture(scope="module")
-def in_memory(options: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("in_memory") / "run"
-    list(train(parse("", "", options("pages", 64)), run))
-    return run
+def in_memory(options: Callable[..., list[str]], train_run: TrainRun) -> Path:
+    return train_run(*options("pages", 64))
 
 
 def assert_same_training(run: Path, other: Path) -> None:
-    assert lines(run) == lines(other)
+    assert history(run) == history(other)
     assert all(checkpoint.load(folder / "last.h5").meta.step == TOTAL for folder in (run, other))
     assert_same_arrays(run, other)
-
-
-def lines(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
@@ -97,66 +88,40 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> set[threading.Thread]:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_prefetching_is_bit_identical_to_training_in_memory(
-    layout: str, options: Callable[..., list[str]], in_memory: Path, readers: set[threading.Thread], tmp_path: Path
+    layout: str,
+    options: Callable[..., list[str]],
+    in_memory: Path,
+    readers: set[threading.Thread],
+    train_run: TrainRun,
 ) -> None:
-    list(train(parse("", "", options(layout)), tmp_path / "run"))
+    run = train_run(*options(layout))
     (reader,) = readers
     assert reader is not threading.current_thread()
-    assert_same_training(tmp_path / "run", in_memory)
+    assert_same_training(run, in_memory)
 
 
 @pytest.mark.parametrize("source", ["cs231n", "scenes"])
 def test_features_in_memory_are_read_without_a_thread(
-    source: str, options: Callable[..., list[str]], readers: set[threading.Thread], tmp_path: Path
+    source: str, options: Callable[..., list[str]], readers: set[threading.Thread], train_run: TrainRun
 ) -> None:
-    text = (
-        "\n".join(options("pages", 64)[-2:]).replace("data.", "  ").replace("=", ": ")
-    )  # in a file: scenes ignore them
-    overrides = [*options("pages", 64)[:-2], f"data.source={source}", "train.max_steps=2"]
-    list(train(parse(f"data:\n{text}", "my.yaml", overrides), tmp_path / "run"))
+    train_run(*(options("pages", 64) if source == "cs231n" else OPTIONS[1:]), "train.max_steps=2")
     assert readers == {threading.current_thread()}
 
 
-def delete(events: Iterator[Any]) -> None:
-    del events
-    gc.collect()
-
-
-@pytest.mark.parametrize("leave", [lambda events: events.close(), delete], ids=["closed", "deleted"])
 def test_the_thread_ends_when_training_is_abandoned(
-    leave: Callable[[Iterator[Any]], None],
     options: Callable[..., list[str]],
     readers: set[threading.Thread],
-    tmp_path: Path,
+    small_config: Callable[..., Config],
+    new_run: Path,
 ) -> None:
-    def left() -> Iterator[Any]:
-        events = train(parse("", "", options("chunks")), tmp_path / "run")
-        while not isinstance(next(events), Step):
-            pass
-        return events
-
-    leave(left())
+    events = train(small_config(*options("chunks")), new_run)
+    while not isinstance(next(events), Step):
+        pass
+    del events
+    gc.collect()
     (reader,) = readers
     reader.join(TIMEOUT)
     assert not reader.is_alive()
-
-
-def test_a_read_error_ends_training_unchanged(
-    options: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    real = ShuffledBatches.batch
-
-    def batch(self: ShuffledBatches, step: int) -> Batch:
-        if step == 7:
-            raise DataError("features: gone")
-        return real(self, step)
-
-    monkeypatch.setattr(ShuffledBatches, "batch", batch)
-    events: list[Any] = []
-    with pytest.raises(DataError, match=r"^features: gone$"):
-        events.extend(train(parse("", "", options("chunks")), tmp_path / "run"))
-    assert [event.step for event in events if isinstance(event, Step)] == [1, 2, 3, 4, 5, 6, 7]
-    assert checkpoint.load(tmp_path / "run" / "last.h5").meta.step == 5
 
 
 READING = """
@@ -186,10 +151,11 @@ def test_a_run_resumed_after_a_signal_during_prefetching_is_bit_identical(
     in_memory: Path,
     shell: Callable[..., Any],
     cli: Callable[..., Any],
-    tmp_path: Path,
+    small_options: Sequence[str],
+    new_run: Path,
 ) -> None:
-    number, run = signal.Signals[name], tmp_path / "run"
-    words = [f"--set={option}" for option in options(layout)]
+    number, run = signal.Signals[name], new_run
+    words = [*small_options, *(f"--set={option}" for option in (*options(layout), "train.log_every=1"))]
     action = f"os.kill(os.getpid(), {int(number)})"
     stopped = shell(7, action, "train", *words, "--run", run, code=READING, timeout=TIMEOUT)
     assert (stopped.returncode, stopped.stdout) == (128 + number, "")
@@ -208,24 +174,20 @@ time.sleep(0.5)  # Python has handled it and waits for this thread
 os.kill(os.getpid(), signal.SIGTERM)
 """
 ENDS = {
-    "divergence": ("pass", ["train.learning_rate=1e39", "train.clip_norm=null"], 1, "captioner: step "),
-    "an error": (
-        "from captioner.errors import DataError; raise DataError('features: gone')",
-        [],
-        1,
-        "captioner: features: gone",
-    ),
-    "the second signal": (TWICE, [], -signal.SIGTERM, "cs231n: "),
+    "divergence": ("pass", 1, "captioner: step "),
+    "an error": ("from captioner.errors import DataError; raise DataError('gone')", 1, "captioner: gone"),
+    "the second signal": (TWICE, -signal.SIGTERM, "cs231n: "),
 }
 
 
 @pytest.mark.parametrize("name", ENDS)
 def test_the_process_exits_without_waiting_for_the_thread(
-    name: str, options: Callable[..., list[str]], shell: Callable[..., Any], tmp_path: Path
+    name: str, options: Callable[..., list[str]], shell: Callable[..., Any], small_options: Sequence[str], new_run: Path
 ) -> None:
-    action, more, code, line_start = ENDS[name]
-    words = [f"--set={option}" for option in (*options("chunks"), *more)]
-    done = shell(1, action, "train", *words, "--run", tmp_path / "run", code=READING, timeout=TIMEOUT)
+    action, code, line_start = ENDS[name]
+    more = ["train.learning_rate=1e39", "train.clip_norm=null"] if name == "divergence" else []
+    words = [*small_options, *(f"--set={option}" for option in (*options("chunks"), *more))]
+    done = shell(1, action, "train", *words, "--run", new_run, code=READING, timeout=TIMEOUT)
     assert (done.returncode, done.stdout) == (code, "")
     assert any(line.startswith(line_start) for line in done.stderr.splitlines()), done.stderr
     assert "Traceback" not in done.stderr

@@ -1,14 +1,12 @@
 """Validation during training: the best checkpoint, early stopping, scores of captions, and caption collapse."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_arrays import assert_same_arrays
-from training_events import PER_EPOCH, kinds, scripted_losses
+from small_runs import PER_EPOCH, TrainRun, assert_same_arrays, history, kinds, scripted_losses, summary
 
 from captioner.arrays import Batch
 from captioner.cli import progress
@@ -27,7 +25,6 @@ from captioner.storage import checkpoint
 from captioner.training import validation
 from captioner.training.events import Validated, Warned
 from captioner.training.resume import resume
-from captioner.training.train import train
 from captioner.training.validation import COLLAPSE_IMAGES, Collapse, Validation, find_collapse, remedies
 
 
@@ -42,9 +39,6 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss(train_small, new_run
 
 
 def test_evaluate_reproduces_the_validation_loss_of_the_best_checkpoint(tiny_run: Path) -> None:
-    from captioner.evaluation.score_model import build_evaluation_set, score_model
-    from captioner.inference.load import captioner_of, open_corpus, open_run
-
     restored = open_run(tiny_run)
     corpus = open_corpus(restored)
     figures = score_model(captioner_of(restored), corpus, "val", *build_evaluation_set(corpus, "val")).scores
@@ -87,41 +81,43 @@ def test_validation_options(train_small, new_run: Path, monkeypatch: pytest.Monk
     assert sizes[3:] == [25]
 
 
-def test_validation_does_not_change_training(train_small, new_run: Path, tmp_path: Path, small_config) -> None:
-    dropout = ("model.dropout_embedding=0.3", "model.dropout_hidden=0.3", "train.max_steps=8")
-    train_small(*dropout)
-    list(train(small_config(*dropout, "validate.every=100", "validate.split=test"), tmp_path / "other"))
-    assert_same_arrays(new_run, tmp_path / "other")
+def test_validation_and_the_check_for_collapse_do_not_change_training(train_run: TrainRun) -> None:
+    options = ("model.dropout_embedding=0.3", "model.dropout_hidden=0.3", "train.max_steps=16")
+    assert_same_arrays(train_run(*options), train_run(*options, "validate.every=100", "validate.split=test"))
 
 
 @pytest.fixture
-def go(small: Sequence[str], tmp_path: Path) -> Callable[..., list[Validated]]:
-    def run(*overrides: str) -> list[Validated]:
-        config = parse("", "", [*small, "train.learning_rate=0.02", *overrides])
-        return [event for event in train(config, tmp_path / "run") if isinstance(event, Validated)]
+def validate(train_small) -> Callable[..., list[Validated]]:
+    """Trains a small run in `new_run`, and returns its validations."""
+    return lambda *overrides: [
+        event for event in train_small("train.learning_rate=0.02", *overrides) if isinstance(event, Validated)
+    ]
 
-    return run
+
+def scripted_scores(monkeypatch: pytest.MonkeyPatch, *scores: float) -> None:
+    """Replace all scores of the validations."""
+    script = iter(scores)
+    monkeypatch.setattr(Validation, "scores", lambda *_: dict.fromkeys(NAMES, next(script)))
 
 
-def test_captions_are_scored_every_n_epochs_and_at_the_end(go: Callable[..., Any], tmp_path: Path) -> None:
-    events = go("train.epochs=5", "validate.score_every=2")
+def test_captions_are_scored_every_n_epochs_and_at_the_end(validate: Callable[..., Any], new_run: Path) -> None:
+    events = validate("train.epochs=5", "validate.score_every=2")
     assert [bool(event.scores) for event in events] == [False, True, False, True, True]
     assert {tuple(event.scores) for event in events if event.scores} == {NAMES}
-    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
-    scores = [event.scores for event in events]
-    assert [(line["scores"], line.get("at_end", False)) for line in lines if line["kind"] == "validation"] == [
-        *((one, False) for one in scores[:4]),
+    *scores, last = [event.scores for event in events]
+    assert [(line["scores"], line.get("at_end", False)) for line in history(new_run, "validation")] == [
+        *((scored, False) for scored in scores),
         ({}, False),  # as in a longer run, which does not score epoch 5
-        (scores[4], True),
+        (last, True),
     ]
 
 
 @pytest.mark.parametrize("option", ["train.ema_decay=0.5", "decode.consensus=100"])
 def test_the_scores_equal_those_of_evaluate(
-    option: str, go: Callable[..., Any], tmp_path: Path, inversions: list[int]
+    option: str, validate: Callable[..., Any], new_run: Path, inversions: list[int]
 ) -> None:
-    events = go("train.epochs=12", "validate.score_every=6", "decode.beam_width=2", option)
-    restored = open_run(tmp_path / "run" / "last.h5")
+    events = validate("train.epochs=12", "validate.score_every=6", "decode.beam_width=2", option)
+    restored = open_run(new_run / "last.h5")
     corpus = open_corpus(restored)
     scored = score_model(captioner_of(restored, corpus), corpus, "val", *build_evaluation_set(corpus, "val"))
     assert events[-1].scores["bleu1"] > 0.2
@@ -130,50 +126,48 @@ def test_the_scores_equal_those_of_evaluate(
     assert inversions == ([40] if "consensus" in option else []), "once, for all validations and the run folder"
 
 
-def test_best_checkpoint_by_score(go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = iter([0.3, 0.5, 0.4, 0.5, 0.6])
-    monkeypatch.setattr(Validation, "scores", lambda *_: dict.fromkeys(NAMES, next(script)))
-    events = go("train.epochs=5", "validate.score_every=1", "validate.best_metric=cider_d")
+def test_best_checkpoint_by_score(validate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, new_run: Path) -> None:
+    scripted_scores(monkeypatch, 0.3, 0.5, 0.4, 0.5, 0.6)
+    events = validate("train.epochs=5", "validate.score_every=1", "validate.best_metric=cider_d")
     assert [event.best for event in events] == [True, True, False, False, True]
-    best = checkpoint.load(tmp_path / "run" / "best.h5").meta.best
+    best = checkpoint.load(new_run / "best.h5").meta.best
     assert best == {"step": events[4].step, "epoch": 5, "loss": events[4].loss, "cider_d": 0.6}
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["best"]["cider_d"] == 0.6
+    assert summary(new_run)["best"]["cider_d"] == 0.6
 
 
-def test_a_validation_without_scores_is_never_the_best(go: Callable[..., Any], tmp_path: Path) -> None:
-    events = go("train.epochs=3", "validate.score_every=2", "validate.best_metric=bleu4")
+def test_a_validation_without_scores_is_never_the_best(validate: Callable[..., Any], new_run: Path) -> None:
+    events = validate("train.epochs=3", "validate.score_every=2", "validate.best_metric=bleu4")
     assert events[0].best is False
     assert events[1].best is True
-    assert checkpoint.load(tmp_path / "run" / "last.h5").meta.best["epoch"] == 2
-    assert checkpoint.load(tmp_path / "run" / "best.h5").meta.best["epoch"] == (3 if events[2].best else 2)
+    assert checkpoint.load(new_run / "last.h5").meta.best["epoch"] == 2
+    assert checkpoint.load(new_run / "best.h5").meta.best["epoch"] == (3 if events[2].best else 2)
 
 
 def test_a_resumed_run_compares_with_the_saved_best_score(
-    go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    validate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, new_run: Path
 ) -> None:
-    script = iter([0.5, 0.4, 0.6])
-    monkeypatch.setattr(Validation, "scores", lambda *_: dict.fromkeys(NAMES, next(script)))
-    go("train.epochs=1", "validate.score_every=1", "validate.best_metric=cider_d")
-    again = [e for e in resume(tmp_path / "run", ["train.epochs=3"]) if isinstance(e, Validated)]
+    scripted_scores(monkeypatch, 0.5, 0.4, 0.6)
+    validate("train.epochs=1", "validate.score_every=1", "validate.best_metric=cider_d")
+    again = [e for e in resume(new_run, ["train.epochs=3"]) if isinstance(e, Validated)]
     assert [event.best for event in again] == [False, True]
 
 
-def test_patience_counts_only_scored_validations(go: Callable[..., Any]) -> None:
+def test_patience_counts_only_scored_validations(validate: Callable[..., Any]) -> None:
     """Validations without scores do not count."""
-    events = go("train.epochs=6", "validate.score_every=3", "validate.best_metric=cider_d", "train.patience=2")
+    events = validate("train.epochs=6", "validate.score_every=3", "validate.best_metric=cider_d", "train.patience=2")
     assert [event.epoch for event in events] == [1, 2, 3, 4, 5, 6]
 
 
-def test_unknown_suppressed_words_are_rejected_before_training(go: Callable[..., Any], tmp_path: Path) -> None:
+def test_unknown_suppressed_words_are_rejected_before_training(validate: Callable[..., Any], new_run: Path) -> None:
     with pytest.raises(ConfigError, match=r"decode\.suppress"):
-        go("validate.score_every=1", "decode.suppress_words=unheard")
-    assert not (tmp_path / "run").exists()
+        validate("validate.score_every=1", "decode.suppress_words=unheard")
+    assert not (new_run).exists()
 
 
-def test_ema_cannot_be_enabled_by_resume(go: Callable[..., Any], tmp_path: Path) -> None:
-    go("train.epochs=1")
+def test_ema_cannot_be_enabled_by_resume(validate: Callable[..., Any], new_run: Path) -> None:
+    validate("train.epochs=1")
     with pytest.raises(ConfigError, match=r"-o train.ema_decay: the run in .* has no EMA; start a new run"):
-        list(resume(tmp_path / "run", ["train.ema_decay=0.9", "train.epochs=2"]))
+        list(resume(new_run, ["train.ema_decay=0.9", "train.epochs=2"]))
 
 
 def test_best_metric_requires_scores(small: Sequence[str]) -> None:
@@ -181,9 +175,9 @@ def test_best_metric_requires_scores(small: Sequence[str]) -> None:
         parse("", "", [*small, "validate.best_metric=cider_d"])
 
 
-def test_the_message_of_a_validation(cli: Callable[..., Any], small_options: Sequence[str], tmp_path: Path) -> None:
+def test_the_message_of_a_validation(cli: Callable[..., Any], small_options: Sequence[str], new_run: Path) -> None:
     done = cli(
-        "train", *small_options, "--run", tmp_path / "run", "-o", "train.epochs=1", "-o", "validate.score_every=1",
+        "train", *small_options, "--run", new_run, "-o", "train.epochs=1", "-o", "validate.score_every=1",
         "-o", "validate.best_metric=bleu4",
     )  # fmt: skip
     assert done.code == 0
@@ -220,29 +214,26 @@ def constant_model(width: int, **scores: float) -> CaptioningRNN:
 
 def warnings(model: CaptioningRNN, captions: Sequence[Sequence[str]]) -> list[str]:
     config = parse("", "", ["decode.max_length=5"])
-    return [found.problem for found in find_collapse(model, split(captions), VOCAB, config)]
+    return [collapse.problem for collapse in find_collapse(model, split(captions), VOCAB, config)]
 
 
 DISTINCT = [[word] for word in ("a", "cat", "dog", "bird")] * 3
+IDENTICAL = "100% of 12 validation images get the same caption: the model ignores the image; try "
+MOSTLY_UNK = "100% of the words in captions of validation images are <UNK>: try "
+COLLAPSES: dict[str, tuple[str, list[list[str]], list[str]]] = {
+    "identical captions": ("cat", DISTINCT, [IDENTICAL]),
+    "identical references too": ("cat", [["cat"]] * 12, []),
+    "frequent <UNK>": ("UNK", DISTINCT, [IDENTICAL, MOSTLY_UNK]),
+    "references with as many": ("UNK", [["unheard", f"of{k}", "a"] for k in range(12)], []),
+}
 
 
-def test_identical_captions_are_reported() -> None:
-    (warning,) = warnings(constant_model(20, cat=1.0), DISTINCT)
-    assert warning.startswith("100% of 12 validation images get the same caption: ")
-
-
-def test_identical_captions_are_not_reported_if_the_references_are_identical_too() -> None:
-    assert warnings(constant_model(20, cat=1.0), [["cat"]] * 12) == []
-
-
-def test_frequent_unk_is_reported() -> None:
-    found = warnings(constant_model(20, UNK=1.0), DISTINCT)
-    assert len(found) == 2
-    assert found[1].startswith("100% of the words in captions of validation images are <UNK>: ")
-
-
-def test_frequent_unk_is_not_reported_if_the_references_have_as_many() -> None:
-    assert warnings(constant_model(20, UNK=1.0), [["unheard", f"of{k}", "a"] for k in range(12)]) == []
+@pytest.mark.parametrize("name", COLLAPSES)
+def test_collapse_is_reported_unless_the_references_have_it(name: str) -> None:
+    word, references, expected = COLLAPSES[name]
+    reported = warnings(constant_model(20, **{word: 1.0}), references)
+    assert len(reported) == len(expected)
+    assert all(problem.startswith(start) for problem, start in zip(reported, expected, strict=True))
 
 
 def test_varied_captions_give_no_warning() -> None:
@@ -281,26 +272,14 @@ def test_the_advice_has_only_what_the_config_lacks(overrides: tuple[str, ...], e
 
 
 def test_a_kind_is_one_event_and_message_and_every_time_a_history_record(
-    small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    train_small, new_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = [Collapse("identical", "identical captions")]
-    monkeypatch.setattr(validation, "find_collapse", lambda *_: iter(found))
-    events = list(train(parse("", "", [*small, "train.epochs=4"]), tmp_path / "run"))
-    warned = [event for event in events if isinstance(event, Warned)]
-    assert warned == [Warned(12, "identical captions")]
-    history = (tmp_path / "run" / "history.jsonl").read_text()
-    for step, epoch in ((12, 3), (16, 4)):
-        record = f'{{"kind": "warning", "step": {step}, "epoch": {epoch}, "problem": "identical captions"}}'
-        assert history.count(record) == 1
+    problem = "identical captions"
+    monkeypatch.setattr(validation, "find_collapse", lambda *_: iter([Collapse("identical", problem)]))
+    events = train_small("train.epochs=4")
+    assert [event for event in events if isinstance(event, Warned)] == [Warned(12, problem)]
+    assert history(new_run, "warning") == [
+        {"kind": "warning", "step": step, "epoch": epoch, "problem": problem} for step, epoch in ((12, 3), (16, 4))
+    ]
     progress.show(iter(events))
     assert capsys.readouterr().err.count("warning: identical captions\n") == 1
-
-
-def test_checking_for_collapse_does_not_change_training(
-    small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run: Callable[[Path], Any] = lambda folder: list(train(parse("", "", [*small, "train.epochs=4"]), folder))  # noqa: E731
-    run(tmp_path / "checked")
-    monkeypatch.setattr(validation, "find_collapse", lambda *_: iter(()))
-    run(tmp_path / "unchecked")
-    assert (tmp_path / "checked" / "last.h5").read_bytes() == (tmp_path / "unchecked" / "last.h5").read_bytes()
