@@ -111,11 +111,6 @@ def name() -> str:
     return str(describe())
 
 
-def threads() -> int | None:
-    """Return the number of threads of matrix products in the calling thread, or None if it is unknown."""
-    return describe().threads
-
-
 @cache
 def _library() -> Any | None:
     """The controller of the library, or None if the library is unknown."""

@@ -76,7 +76,7 @@ def _physical_memory() -> int | None:
 def value_of(file: Path, name: str) -> str | None:
     """Return the first value of a name in a kernel file of `name: value` lines."""
     try:
-        found = re.search(rf"^(?:{name})\s*:\s*(.+)", file.read_text(errors="replace"), re.MULTILINE)
+        match = re.search(rf"^(?:{name})\s*:\s*(.+)", file.read_text(errors="replace"), re.MULTILINE)
     except OSError:
         return None
-    return found[1].strip() if found else None
+    return match[1].strip() if match else None

@@ -58,7 +58,11 @@ def read(
 
     Raises: the seal's error with the file and, after the seal, the array.
     """
-    return parse_image(seal, path, _unsealed(seal, path), parse, wanted)
+    with seal.open(path) as (file, digest):
+        image = file.read()
+    if hashlib.sha256(image).hexdigest() != digest:
+        seal.raise_damaged(path)
+    return parse_image(seal, path, image, parse, wanted)
 
 
 def parse_image(
@@ -142,15 +146,6 @@ def _bits(array: Array) -> Array:
     """View numbers as integers of the same size, if available, for a bitwise comparison."""
     flat = np.ascontiguousarray(array).reshape(-1)
     return flat.view(f"u{array.itemsize}" if array.itemsize in (2, 4, 8) else np.uint8)
-
-
-def _unsealed(seal: Seal, path: Path) -> bytes:
-    """Return the HDF5 image after the seal, checked against its digest."""
-    with seal.open(path) as (file, digest):
-        image = file.read()
-    if hashlib.sha256(image).hexdigest() != digest:
-        seal.raise_damaged(path)
-    return image
 
 
 def _walk(file: h5py.File, seal: Seal, path: Path, wanted: Callable[[str], bool]) -> Params:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -62,6 +62,14 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
     return assemble(config, sizes, params, corpus.vocab.null, (standardizers[0], standardizers[1]))
 
 
+OBJECTIVES: Mapping[str, type[Batches]] = {
+    "cross_entropy": ShuffledBatches,
+    "self_critical": SelfCritical,
+    "distillation": ShuffledBatches,
+}
+"""Training objectives: cross-entropy of the references or of teacher captions, or rewards of sampled captions."""
+
+
 def build_batches(
     config: Config,
     corpus: Corpus,
@@ -70,37 +78,20 @@ def build_batches(
     pool: ThreadPool,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> AbstractContextManager[Batches]:
-    """Return the batches of the configured objective, as a context that frees their resources."""
-    options, null = config.train, corpus.vocab.null
+    """Return the batches of the configured objective, as a context that frees their resources.
+
+    They are prefetched in a thread if features or regions are read from disk, except for self-critical training, where
+    a batch depends on the parameters at its step.
+    """
+    options, split, vocab = config.train, corpus.split("train"), corpus.vocab
     shuffled = ShuffledBatches(
-        corpus.split("train"), options.batch_size, config.seed, options.captions_per_image, null=null, ranks=ranks
+        split, options.batch_size, config.seed, options.captions_per_image, null=vocab.null, ranks=ranks
     )
-    return OBJECTIVES[config.train.objective](shuffled, config, corpus, model, total_steps, pool)
-
-
-def _cross_entropy(
-    shuffled: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
-) -> AbstractContextManager[Batches]:
-    """Prefetch in a thread only if features or regions are read from disk."""
-    split = shuffled.split
+    if OBJECTIVES[options.objective] is SelfCritical:
+        return nullcontext(SelfCritical(model, shuffled, vocab, config.seed, config.decode.max_length, pool))
     if in_memory(split.features) and in_memory(split.regions):
         return nullcontext(shuffled)
     return PrefetchedBatches(shuffled, total_steps)
-
-
-def _self_critical(
-    shuffled: ShuffledBatches, config: Config, corpus: Corpus, model: CaptioningRNN, total_steps: int, pool: ThreadPool
-) -> AbstractContextManager[Batches]:
-    """Do not prefetch: a batch depends on the parameters at its step."""
-    return nullcontext(SelfCritical(model, shuffled, corpus.vocab, config.seed, config.decode.max_length, pool))
-
-
-OBJECTIVES: dict[str, Callable[..., AbstractContextManager[Batches]]] = {
-    "cross_entropy": _cross_entropy,
-    "self_critical": _self_critical,
-    "distillation": _cross_entropy,
-}
-"""Training objectives: cross-entropy of the references or of teacher captions, or rewards of sampled captions."""
 
 
 def build_span(config: Config, per_epoch: int) -> Span:

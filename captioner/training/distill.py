@@ -30,14 +30,7 @@ from captioner.training import teacher_captions
 from captioner.training.events import Captioned, Event, Warned
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder
-from captioner.training.teacher_captions import (
-    Provenance,
-    TeacherCaptions,
-    check_beam,
-    check_data,
-    check_images,
-    none_yet,
-)
+from captioner.training.teacher_captions import Provenance, TeacherCaptions, check_beam, check_data, check_images
 from captioner.training.train import Training, train
 
 STUDENT = (
@@ -143,7 +136,9 @@ class Distilling(Training):
         names, decode = short_names([model.path for model in models]), dataclasses.asdict(teacher.config.decode)
         provenance = Provenance(names, _digests(models), decode, origin_of(self._data))
         check_beam(self.config, provenance)
-        self.captions = self._reusable(provenance, overwrite) or none_yet(provenance, self.corpus.split("train"))
+        self.captions = self._reusable(provenance, overwrite) or TeacherCaptions.empty(
+            provenance, self.corpus.split("train")
+        )
 
     def _reusable(self, provenance: Provenance, overwrite: bool) -> TeacherCaptions | None:
         """Return the captions in the run folder, or None if there are none with this provenance.

@@ -14,7 +14,7 @@ from captioner.arrays import Array, Params, cast
 from captioner.config.checks import SHAPING
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus
-from captioner.data.vocabulary import SPECIAL, Vocab
+from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.load import open_run
 from captioner.inference.package_info import BASE_MODELS, base_models_after
@@ -60,7 +60,8 @@ def initialize_from(
         other.append(f"{error} (captioner prepare --encoder)")
     if other:
         raise ConfigError(other)
-    shared = shared_words(corpus.vocab, restored.vocab)
+    trained_ids = restored.vocab.word_to_idx  # of shared words, the ids in both vocabularies: (2, S)
+    shared = np.array([(i, trained_ids[word]) for i, word in enumerate(corpus.vocab.words) if word in trained_ids]).T
     params: Params = {}
     for name, w in restored.model.params.items():
         trained = cast(w, model.dtype)
@@ -73,21 +74,11 @@ def initialize_from(
     standardizers = restored.model.standardizer, restored.model.region_standardizer
     record: dict[str, Any] = {
         "checkpoint": os.fspath(restored.path),
-        "shared_words": len(shared[0]) - len(SPECIAL),
+        "shared_words": shared.shape[1] - len(SPECIAL),
         "words": len(corpus.vocab) - len(SPECIAL),
         BASE_MODELS: [asdict(base) for base in base_models_after(restored.path)],
     }
     return assemble(config, model.sizes, params, model.null, standardizers), record
-
-
-def shared_words(vocab: Vocab, other: Vocab) -> tuple[Array, Array]:
-    """Return the ids of the words that are in both vocabularies, special tokens included, in each of them.
-
-    Shapes: (S,) and (S,), S shared words in the order of `vocab`.
-    """
-    pairs = [(i, other.word_to_idx[word]) for i, word in enumerate(vocab.words) if word in other.word_to_idx]
-    ids: Array = np.array(pairs).T
-    return ids[0], ids[1]
 
 
 def _with_words(name: str, fresh: Array, trained: Array, ids: Array, trained_ids: Array) -> Array:

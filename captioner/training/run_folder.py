@@ -335,18 +335,14 @@ class FolderLock:
 
     def check_not_moved(self, file: Path) -> None:
         """Raises: CaptionerError that names `file` when the path no longer leads to the locked folder."""
-        if not self._is_in_place():
-            raise CaptionerError(f"{file}: cannot write: {_moved_message(self._descriptor)}")
-
-    def _is_in_place(self) -> bool:
-        try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             descriptor = os.open(self._path, self._flags)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        try:
-            return os.path.sameopenfile(descriptor, self._descriptor)
-        finally:
-            os.close(descriptor)
+            try:
+                if os.path.sameopenfile(descriptor, self._descriptor):
+                    return
+            finally:
+                os.close(descriptor)
+        raise CaptionerError(f"{file}: cannot write: {_moved_message(self._descriptor)}")
 
 
 def _release(descriptor: int, file: Path | None) -> None:

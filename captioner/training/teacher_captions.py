@@ -69,17 +69,15 @@ class TeacherCaptions:
         """The number of images with captions."""
         return len(self.arrays["images"])
 
+    @classmethod
+    def empty(cls, provenance: Provenance, train: Split) -> TeacherCaptions:
+        arrays: dict[str, Array] = {name: np.empty(0, dtype) for name, dtype in TYPES.items()}
+        return cls(provenance, len(train.captioned_images), arrays)
+
     def extended(self, parts: Sequence[dict[str, Array]]) -> TeacherCaptions:
         """Return these captions followed by those of more images."""
         arrays = {name: np.concatenate([part[name] for part in (self.arrays, *parts)]) for name in TYPES}
         return dataclasses.replace(self, arrays=arrays)
-
-
-def none_yet(provenance: Provenance, train: Split) -> TeacherCaptions:
-    """Return an empty teacher caption set for a training split."""
-    return TeacherCaptions(
-        provenance, len(train.captioned_images), {name: np.empty(0, dtype) for name, dtype in TYPES.items()}
-    )
 
 
 def generate(
@@ -175,15 +173,12 @@ def check_data(path: Path, captions: TeacherCaptions, corpus: Corpus) -> None:
     Raises: CheckpointError when they are not.
     """
     expected, got = origin_of(corpus), captions.provenance.data
-    for what, is_same in {
-        "vocabulary": expected.vocabulary == got.vocabulary,
-        "training split": expected.train == got.train,
-    }.items():
-        if not is_same:
-            raise CheckpointError(
-                f"{path}: expected captions for the {what} of the data set, got those for another; "
-                "use the data set and the data options that they were generated with, or generate captions again"
-            )
+    if (expected.vocabulary, expected.train) != (got.vocabulary, got.train):
+        what = "training split" if expected.vocabulary == got.vocabulary else "vocabulary"
+        raise CheckpointError(
+            f"{path}: expected captions for the {what} of the data set, got those for another; "
+            "use the data set and the data options that they were generated with, or generate captions again"
+        )
     check_images(path, captions, corpus.split("train"))
     if captions.done < captions.total:
         raise CheckpointError(
@@ -213,28 +208,25 @@ def build_training_corpus(config: Config, corpus: Corpus, captions: Path) -> Cor
     Raises: CheckpointError for captions that are missing, damaged, or of another data set; ConfigError for more
     captions than the teacher's beam has; DataError when no image has a caption.
     """
-    return TRAINING_CORPORA[config.train.objective](config, corpus, captions)
+    build = TRAINING_CORPORA.get(config.train.objective)
+    return build(config, corpus, captions) if build else corpus
 
 
 def _distilled(config: Config, corpus: Corpus, path: Path) -> Corpus:
     captions, options = load(path), config.distill
+    provenance = captions.provenance
     check_data(path, captions, corpus)
-    check_beam(config, captions.provenance)
+    check_beam(config, provenance)
     best, references = options.captions_per_image, options.references
     train = distilled_split(corpus.split("train"), captions, corpus.vocab, best, references, str(path))
-    made_by = captions.provenance
-    pairs = zip(made_by.teachers, made_by.checkpoints, strict=True)
-    teachers = [{"name": name, "checkpoint": digest, "decode": made_by.decode} for name, digest in pairs]
+    pairs = zip(provenance.teachers, provenance.checkpoints, strict=True)
+    teachers = [{"name": name, "checkpoint": digest, "decode": provenance.decode} for name, digest in pairs]
     splits, about = {**corpus.splits, "train": train}, {**corpus.about, TEACHERS: teachers}
     return dataclasses.replace(corpus, splits=splits, about=about)
 
 
-TRAINING_CORPORA: Mapping[str, Callable[[Config, Corpus, Path], Corpus]] = {
-    "cross_entropy": lambda config, corpus, path: corpus,
-    "self_critical": lambda config, corpus, path: corpus,
-    "distillation": _distilled,
-}
-"""The data set to train on by objective."""
+TRAINING_CORPORA: Mapping[str, Callable[[Config, Corpus, Path], Corpus]] = {"distillation": _distilled}
+"""The data set to train on by objective, if it is not the configured one."""
 
 
 def check_beam(config: Config, provenance: Provenance) -> None:
@@ -258,13 +250,14 @@ def distilled_split(
     Raises: DataError when no image has a caption, or for invalid captions; `where` is the name of their file.
     """
     a = captions.arrays
-    image_idxs = np.repeat(a["images"], a["counts"])
-    kept = _rank(a["counts"]) < best
+    counts = a["counts"]
+    ranks = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # among the captions of its image
+    kept = ranks < best
     if not kept.any():
         raise DataError(f"{where}: expected teacher captions with words, got empty ones alone; use another teacher")
     encoded = _encode(a["words"], a["lengths"], kept, vocab)
     rows = [row for image in a["images"].tolist() for row in train.caption_rows(image)[:references]]
-    idxs = image_idxs[kept]
+    image_idxs = np.repeat(a["images"], counts)[kept]
     if rows:
         width = max(encoded.shape[1], train.captions.shape[1])
         padded = [
@@ -272,19 +265,11 @@ def distilled_split(
             for part in (encoded, train.captions[rows])
         ]
         encoded = np.concatenate(padded)
-        idxs = np.concatenate([idxs, train.image_idxs[rows]]).astype(np.int32)
-    split = dataclasses.replace(train, captions=encoded, image_idxs=idxs, texts=None)
+        image_idxs = np.concatenate([image_idxs, train.image_idxs[rows]]).astype(np.int32)
+    split = dataclasses.replace(train, captions=encoded, image_idxs=image_idxs, texts=None)
     check_captions(split.captions, vocab, where)
     check_image_idxs(split, where)
     return split
-
-
-def _rank(counts: Array) -> Array:
-    """Return the rank of each caption among those of its image.
-
-    Shapes: (n,) -> (C,).
-    """
-    return np.asarray(np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts))
 
 
 def _encode(words: Array, lengths: Array, kept: Array, vocab: Vocab) -> Array:

@@ -93,6 +93,7 @@ class Training:
             tensorboard.check_installed()
         set_threads(1)
         self.warned: set[str] = set()
+        self.parameters = sum(w.size for w in self.model.params.values())
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
 
@@ -114,7 +115,7 @@ class Training:
 
     def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
-        counts = self._parameters(), first, self.plan.span.total_steps, self.plan.span.steps_per_epoch
+        counts = self.parameters, first, self.plan.span.total_steps, self.plan.span.steps_per_epoch
         yield Started(self.run.path, self.config, self.training_corpus, *counts, self.run.initialization())
         yield from (Warned(first, warning) for warning in (*self.warnings, *long_warmup(self.config, self.plan.span)))
         try:
@@ -189,9 +190,6 @@ class Training:
         with self.watch("saving"):
             return self.recorder.record_validation(step, loss, scores, at_end)
 
-    def _parameters(self) -> int:
-        return sum(w.size for w in self.model.params.values())
-
     def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
         """Return the content of summary.json, and write it unless nothing was left to do."""
         seconds, best = time.perf_counter() - began, self.recorder.best_at_end or self.recorder.best
@@ -208,7 +206,7 @@ class Training:
             "profile": {part: round(spent, 3) for part, spent in profile.items()},
             "threads": self.pool.size,
             "ranks": self.ranks.size,
-            "parameters": self._parameters(),
+            "parameters": self.parameters,
             **{name: origin for name, origin in origins.items() if origin},
             "versions": versions(),
             **self.outcome,
