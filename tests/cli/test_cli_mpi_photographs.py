@@ -256,7 +256,7 @@ def test_files_are_those_of_one_process(attention_run: Path) -> None:
         made, others = (sorted(path for path in Path(root).rglob("*")) for root in (name, f"alone-{name}"))
         assert [path.name for path in made] == [path.name for path in others]
         pairs = zip([Path(name), *made], [Path(f"alone-{name}"), *others], strict=True)
-        assert all(one.is_dir() or one.read_bytes() == other.read_bytes() for one, other in pairs)
+        assert all(made.is_dir() or made.read_bytes() == other.read_bytes() for made, other in pairs)
     assert len(json.loads(Path("all.json").read_text())) == COUNT
 
 
