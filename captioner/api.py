@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from captioner.config.checks import check_used
+from captioner.config.option_table import options as option_table
 from captioner.config.options import Config, Prepare
-from captioner.config.schema import options as option_table
 from captioner.config.yaml_io import dump, parse
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError

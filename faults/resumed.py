@@ -17,8 +17,8 @@ import numpy as np
 
 from captioner.cli.processes import stop_signals
 from captioner.config.checks import CONSTRAINTS
+from captioner.config.option_table import build
 from captioner.config.options import Config
-from captioner.config.schema import build
 from captioner.config.yaml_io import dump, parse
 from captioner.data.prepared import write_prepared
 from captioner.errors import DivergenceError

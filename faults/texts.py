@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import yaml
 
+from captioner.config.option_table import build, options
 from captioner.config.options import Config
-from captioner.config.schema import build, options
 from captioner.config.yaml_io import dump, load, parse
 from captioner.errors import ConfigError
 from faults import watch

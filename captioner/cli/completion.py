@@ -17,7 +17,7 @@ CHECKPOINTS = ("best.h5", "last.h5")
 def complete_override(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Complete the key of an override that the command uses, or the value after its `=`."""
     from captioner.config.checks import is_used
-    from captioner.config.schema import OPTIONS
+    from captioner.config.option_table import OPTIONS
 
     key, equals, _ = incomplete.partition("=")
     command = context.command_path.partition(" ")[2]

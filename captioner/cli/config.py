@@ -103,7 +103,7 @@ def schema(file: Path | None) -> None:
     Example:
       captioner config schema config.schema.json && captioner config init my.yaml --schema config.schema.json
     """
-    from captioner.config.schema import json_schema
+    from captioner.config.option_table import json_schema
     from captioner.storage.strict_json import to_json
 
     _write(file, to_json(json_schema(), indent=2) + "\n")

@@ -12,7 +12,7 @@ from captioner.cli import output
 from captioner.cli.completion import complete_run
 from captioner.cli.shared_options import PATH, data_option, ensemble_option, example_override_option
 from captioner.errors import UsageError, printable
-from captioner.evaluation.titles import SCORES, format_interval, format_score, statistic_rows
+from captioner.evaluation.score_format import SCORES, format_interval, format_score, statistic_rows
 
 if TYPE_CHECKING:
     from captioner.evaluation.evaluate import Evaluated

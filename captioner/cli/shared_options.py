@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from captioner.cli.completion import complete_override, complete_run
+from captioner.config.option_table import Option, build, options
 from captioner.config.options import Prepare
-from captioner.config.schema import Option, build, options
 from captioner.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from captioner.config.checks import is_used
+from captioner.config.option_table import OPTIONS, options
 from captioner.config.options import Prepare
-from captioner.config.schema import OPTIONS, options
 from captioner.config.values import nearest_option
 from captioner.errors import similar
 

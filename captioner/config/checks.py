@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
+from captioner.config.option_table import OPTIONS, either
 from captioner.config.options import SAMPLING, Config
-from captioner.config.schema import OPTIONS, either
 from captioner.config.values import MAX_SHOWN
 from captioner.errors import ConfigError, printable
 

@@ -138,7 +138,7 @@ class Decode:
 
 
 SAMPLING = ("temperature", "top_k", "top_p", "seed")
-"""The options of `Decode` that only sampling uses; they are arguments of `decode.sampling.sample`."""
+"""The options of `Decode` that only sampling uses; they are arguments of `decode.greedy_and_sampling.sample`."""
 
 
 @dataclass(frozen=True)

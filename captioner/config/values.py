@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from captioner.config.schema import Option
+from captioner.config.option_table import Option
 from captioner.errors import printable, quoted, similar
 
 NULL = re.compile(r"null|Null|NULL|~|")

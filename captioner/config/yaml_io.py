@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from captioner.config.checks import CONSTRAINTS, unused
+from captioner.config.option_table import OPTIONS, build, sections
 from captioner.config.options import Config
-from captioner.config.schema import OPTIONS, build, sections
 from captioner.config.values import MAX_SHOWN, Scalar, closest, forbidden, read, write
 from captioner.errors import ConfigError, printable
 from captioner.storage.files import read_bytes

@@ -8,7 +8,7 @@ and truncation affect which words are chosen, not the returned scores.
 from captioner.decode.beam import beam
 from captioner.decode.consensus import Reranker, rerank
 from captioner.decode.constraints import UNCONSTRAINED, Constraints
-from captioner.decode.sampling import greedy, sample
+from captioner.decode.greedy_and_sampling import greedy, sample
 from captioner.model.ensemble import Ensemble
 from captioner.model.interface import State, StepFunction
 

@@ -16,7 +16,7 @@ import captioner
 from captioner.config.yaml_io import config_differences, yaml_text
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import printable
-from captioner.evaluation.titles import SCORES, format_interval, format_score, statistic_rows
+from captioner.evaluation.score_format import SCORES, format_interval, format_score, statistic_rows
 from captioner.export.card_facts import LINE, SOURCES, CardFacts, SplitScores, one_line
 from captioner.images.recipe import parse_identity
 from captioner.inference.restore import model_properties

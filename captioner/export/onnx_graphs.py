@@ -1,7 +1,7 @@
 """The graphs of a captioner in ONNX's text syntax; the weights are initializers with the names of the parameters.
 
 A graph is made of three parts: `start_nodes` computes the initial state of images, `step_nodes` one decoding step, and
-the functions in `CELLS` the recurrent cell. `greedy_graph` is the loop of `captioner.decode.sampling`, with
+the functions in `CELLS` the recurrent cell. `greedy_graph` is the loop of `captioner.decode.greedy_and_sampling`, with
 constraints, over the first two. Placeholders such as `{cell}` are replaced by the float type, the cell and the names of
 values.
 

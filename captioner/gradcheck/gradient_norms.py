@@ -14,9 +14,9 @@ from captioner.layers.attention import attention_backward
 from captioner.layers.packing import pack
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import cross_entropy
-from captioner.model.attention import hidden_attention
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.interface import State
+from captioner.model.region_attention import hidden_attention
 
 MAX_CAPTIONS = 512
 """Captions to average over: enough for two significant digits."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from captioner.config.schema import NOUNS, Option
+from captioner.config.option_table import NOUNS, Option
 from captioner.errors import UsageError, quoted
 
 TYPES: Mapping[type, Any] = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str, Path: (str, os.PathLike)}

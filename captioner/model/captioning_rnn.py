@@ -10,12 +10,12 @@ from captioner.arrays import Array, BatchPart, Params, SharedRows
 from captioner.errors import DataError
 from captioner.layers import CELLS
 from captioner.layers.dropout import NO_DROPOUT, Dropout
-from captioner.model.attention import image_keys
 from captioner.model.image_input import IMAGE_INPUTS, Standardizer, start_forward
 from captioner.model.inference_model import InferenceModel
 from captioner.model.interface import State
 from captioner.model.losses import Losses, output_cross_entropy
 from captioner.model.parameters import Sizes
+from captioner.model.region_attention import image_keys
 from captioner.model.teacher_forcing import TeacherForced, teacher_forced_backward, teacher_forced_forward
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 

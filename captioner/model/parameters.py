@@ -10,8 +10,8 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.layers import CELLS
-from captioner.model.attention import ATTENTIONS
 from captioner.model.image_input import IMAGE_INPUTS
+from captioner.model.region_attention import ATTENTIONS
 
 Normal = Callable[[tuple[int, ...]], Array]
 """A function from a shape to standard normal samples."""

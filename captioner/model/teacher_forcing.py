@@ -12,8 +12,8 @@ from captioner.layers.dropout import Dropout, NoiseRows, row_dropout_backward, r
 from captioner.layers.embedding import EmbeddingCache, word_embedding_backward, word_embedding_forward
 from captioner.layers.packing import Packing, caption_lengths, pack
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
-from captioner.model.attention import RegionsCache, regions_backward, regions_forward
 from captioner.model.image_input import ImageInput, StartCache, start_backward, start_forward
+from captioner.model.region_attention import RegionsCache, regions_backward, regions_forward
 from captioner.parallel.thread_pool import ThreadPool
 
 

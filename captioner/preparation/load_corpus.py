@@ -17,7 +17,7 @@ from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
 from captioner.data.prepared import SEAL, prepared
 from captioner.data.scenes import scenes
 from captioner.errors import DataError, UsageError
-from captioner.model.attention import ATTENTIONS
+from captioner.model.region_attention import ATTENTIONS
 
 SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n, "prepared": prepared}
 """Sources by config name, each a function (root, memory_mib, regions, **options of its config section) -> Corpus."""

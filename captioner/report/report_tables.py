@@ -13,8 +13,8 @@ from captioner.data.summary import ROWS, summarize_split
 from captioner.data.tokenizer import tokenize
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import printable
+from captioner.evaluation.score_format import SCORES, STATISTICS, format_interval, format_score, statistic_rows
 from captioner.evaluation.scoring import FEW_IMAGES
-from captioner.evaluation.titles import SCORES, STATISTICS, format_interval, format_score, statistic_rows
 from captioner.report.history import History
 
 HEADLINES = ("cider_d", "bleu4", "rouge_l")

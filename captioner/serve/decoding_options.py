@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from captioner.config.option_table import Bound, Option, options
 from captioner.config.options import Decode
-from captioner.config.schema import Bound, Option, options
 from captioner.config.values import MAX_SHOWN, Scalar, closest, read, write
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import ConfigError, printable

@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 
 import numpy as np
 
+from captioner.config.option_table import options
 from captioner.config.options import Config
-from captioner.config.schema import options
 from captioner.errors import UsageError
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.training.events import Event, Validated, Warned

@@ -9,8 +9,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from captioner.config.option_table import options
 from captioner.config.options import Config
-from captioner.config.schema import options
 from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, UsageError
 from captioner.inference.find_checkpoint import nearest_runs

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.config.option_table import either
 from captioner.config.options import Config
-from captioner.config.schema import either
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split, read_regions
 from captioner.data.vocabulary import UNK, Vocab

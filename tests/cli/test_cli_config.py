@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from captioner.config.option_table import json_schema
 from captioner.config.options import Config
-from captioner.config.schema import json_schema
 from captioner.config.yaml_io import load, parse, shipped
 from captioner.errors import printable
 

@@ -16,7 +16,7 @@ from click.shell_completion import FishComplete, ShellComplete, ZshComplete, get
 
 from captioner.cli import cli as root
 from captioner.cli.completion import Bash
-from captioner.config.schema import options
+from captioner.config.option_table import options
 
 
 def completed(args: list[str], incomplete: str, kind: type[ShellComplete] = ZshComplete) -> list[str]:

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import strategies as st
 
 from captioner.config.checks import CONSTRAINTS
+from captioner.config.option_table import OPTIONS, Option, build
 from captioner.config.options import Config
-from captioner.config.schema import OPTIONS, Option, build
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
 

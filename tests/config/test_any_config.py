@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.config import yaml_io as configio
+from captioner.config.option_table import Option, build, options
 from captioner.config.options import Config
-from captioner.config.schema import Option, build, options
 from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, dump, parse
 from captioner.errors import JOINERS, ConfigError
 

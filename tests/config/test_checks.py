@@ -6,8 +6,8 @@ import pytest
 from config_texts import problems
 
 from captioner.config.checks import CONSTRAINTS, USED_BY, USED_WITH, check_used, is_used
+from captioner.config.option_table import sections
 from captioner.config.options import Config, Decode
-from captioner.config.schema import sections
 from captioner.config.yaml_io import OPTIONS, dump, parse
 from captioner.errors import ConfigError
 

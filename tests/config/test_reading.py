@@ -9,8 +9,8 @@ import pytest
 from config_texts import LOADERS, problems
 
 from captioner.config import yaml_io as configio
+from captioner.config.option_table import Option, build, options
 from captioner.config.options import Config
-from captioner.config.schema import Option, build, options
 from captioner.config.values import SYNONYMS, write
 from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, load, parse
 from captioner.errors import ConfigError

@@ -22,8 +22,8 @@ from captioner.images import ENCODERS
 from captioner.inference.decoder import METHODS
 from captioner.layers import CELLS
 from captioner.metrics import NAMES
-from captioner.model.attention import ATTENTIONS
 from captioner.model.image_input import IMAGE_INPUTS
+from captioner.model.region_attention import ATTENTIONS
 from captioner.optim.schedules import SCHEDULES
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.preparation.load_corpus import SOURCES

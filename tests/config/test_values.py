@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.config.schema import OPTIONS, Option
+from captioner.config.option_table import OPTIONS, Option
 from captioner.config.values import MAX_SHOWN, SYNONYMS, Scalar, closest, read, write
 from captioner.errors import JOINERS, printable
 

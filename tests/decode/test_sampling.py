@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from trees import END, START, WORDS, allowed, chain, constraints, initial, table
 
 from captioner.decode import Constraints, greedy, sample
-from captioner.decode.sampling import sample_words, uniform_noise
+from captioner.decode.greedy_and_sampling import sample_words, uniform_noise
 
 Array = np.ndarray
 

@@ -12,8 +12,8 @@ from captioner.config.yaml_io import dump, parse
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored, build_sizes
 from captioner.layers import CELLS
-from captioner.model.attention import ATTENTIONS
 from captioner.model.image_input import IMAGE_INPUTS
+from captioner.model.region_attention import ATTENTIONS
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint, Meta
 

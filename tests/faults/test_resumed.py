@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.config.schema import build, options
+from captioner.config.option_table import build, options
 from captioner.storage import checkpoint
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.config.checks import CONSTRAINTS
+from captioner.config.option_table import DRAFT, NOUNS, OPTIONS, Option, build, json_schema, options, sections
 from captioner.config.options import Config, Prepare
-from captioner.config.schema import DRAFT, NOUNS, OPTIONS, Option, build, json_schema, options, sections
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import ConfigError
 from captioner.storage.strict_json import to_json

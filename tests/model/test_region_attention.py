@@ -56,7 +56,8 @@ def test_keys_are_computed_once_per_image(monkeypatch: pytest.MonkeyPatch) -> No
 
     counts = []
     monkeypatch.setattr(
-        "captioner.model.attention.keys_forward", lambda a, *rest: counts.append(len(a)) or keys_forward(a, *rest)
+        "captioner.model.region_attention.keys_forward",
+        lambda a, *rest: counts.append(len(a)) or keys_forward(a, *rest),
     )
     m = model()
     m.loss(FEATURES, CAPTIONS, regions=REGIONS)
