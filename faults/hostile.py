@@ -148,10 +148,10 @@ CHECKPOINT_FLOATS: Mapping[str, Change] = {
 """Changes to float arrays of a checkpoint, which allows a single storage layout."""
 
 
-def older(image: bytes) -> bytes:
+def older(payload: bytes) -> bytes:
     """Convert to the older HDF5 format, which has no metadata checksums."""
     made = io.BytesIO()
-    with h5py.File(io.BytesIO(image), "r") as old, h5py.File(made, "w", libver="earliest") as new:
+    with h5py.File(io.BytesIO(payload), "r") as old, h5py.File(made, "w", libver="earliest") as new:
         for name in old:
             old.copy(name, new)
     return made.getvalue()
@@ -165,10 +165,10 @@ def names(file: h5py.File) -> list[str]:
 
 
 def apply(
-    image: bytes, change: Change, rng: np.random.Generator, victim: str, floats: bool = False, libver: str = "latest"
+    payload: bytes, change: Change, rng: np.random.Generator, victim: str, floats: bool = False, libver: str = "latest"
 ) -> bytes:
-    """Apply a change to a random array, or float array, of an HDF5 image."""
-    content = io.BytesIO(image)
+    """Apply a change to a random array, or float array, of an HDF5 payload."""
+    content = io.BytesIO(payload)
     with h5py.File(content, "r+", libver=libver) as file:
         fit = [name for name in names(file) if not floats or file[name].dtype.kind == "f"]
         change(Target(file, fit[int(rng.integers(len(fit)))], rng, victim))

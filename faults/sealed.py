@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from captioner.data.prepared import SEAL as DATA_SET
-from captioner.data.prepared import prepared
+from captioner.data.prepared import DATA_SET_SEAL, prepared
 from captioner.errors import CaptionerError, CheckpointError, DataError
 from captioner.inference.restore import restore
-from captioner.storage.sealed import SEAL as CHECKPOINT
-from captioner.storage.sealed import SIZE, Seal
+from captioner.storage.sealed import CHECKPOINT_SEAL, SIZE, Seal
 from faults import hostile, materials
 from faults.hostile import Change
 from faults.materials import damaged, mutated
@@ -56,7 +54,7 @@ def measure(session: Session) -> Iterator[Row]:
         yield session.run(f"{kind}s damaged: flipped bits, replaced blocks, truncated, spliced", MUST, trial, full)
 
 
-SEALS: Mapping[str, Seal] = {"checkpoint": CHECKPOINT, "data set": DATA_SET}
+SEALS: Mapping[str, Seal] = {"checkpoint": CHECKPOINT_SEAL, "data set": DATA_SET_SEAL}
 CHANGES: Mapping[str, Mapping[str, tuple[Change, bool]]] = {
     "checkpoint": {
         **{name: (change, False) for name, change in {**hostile.ANY, **hostile.CHECKPOINT}.items()},
@@ -85,8 +83,8 @@ PLACES: Mapping[str, Callable[[Path], object]] = {
 """Special files to create at the path instead of a regular file."""
 
 
-def seal_image(image: bytes, seal: Seal) -> bytes:
-    return seal.of(len(image), hashlib.sha256(image).hexdigest()) + image
+def seal_payload(payload: bytes, seal: Seal) -> bytes:
+    return seal.of(len(payload), hashlib.sha256(payload).hexdigest()) + payload
 
 
 def read_resealed(kind: str, whole: Path, expected: str, seed: int, number: int) -> Outcome:
@@ -105,9 +103,9 @@ def read_resealed(kind: str, whole: Path, expected: str, seed: int, number: int)
         PLACES[name](path)
     else:
         change, floats = chosen
-        # The seal is the HDF5 user block, so addresses in the image are relative to its end.
-        image = hostile.apply(whole.read_bytes()[SIZE:], change, rng, str(victim), floats)
-        path.write_bytes(seal_image(image, SEALS[kind]))
+        # The seal is the HDF5 user block, so addresses in the payload are relative to its end.
+        payload = hostile.apply(whole.read_bytes()[SIZE:], change, rng, str(victim), floats)
+        path.write_bytes(seal_payload(payload, SEALS[kind]))
     read, content, error_type = READERS[kind]
     outcome = classify(lambda: read(path), lambda value: content(value) == expected, error_type)
     if victim.read_bytes() != VICTIM:
@@ -116,14 +114,14 @@ def read_resealed(kind: str, whole: Path, expected: str, seed: int, number: int)
 
 
 def read_resealed_noise(kind: str, whole: Path, seed: int, number: int) -> Outcome:
-    """Trial k damages an HDF5 image, half of them in the older format, reseals it and reads it.
+    """Trial k damages an HDF5 payload, half of them in the older format, reseals it and reads it.
 
     Any content is accepted; a crash, hang or traceback is not.
     """
     rng = np.random.default_rng((seed, number, 1))
     path = whole.with_name(f"noise-{os.getpid()}.h5")
-    image = whole.read_bytes()[SIZE:]
-    path.write_bytes(seal_image(mutated(hostile.older(image) if number % 4 > 1 else image, rng), SEALS[kind]))
+    payload = whole.read_bytes()[SIZE:]
+    path.write_bytes(seal_payload(mutated(hostile.older(payload) if number % 4 > 1 else payload, rng), SEALS[kind]))
     read, content, error_type = READERS[kind]
     return classify(lambda: read(path), lambda value: bool(content(value)), error_type)
 

@@ -9,11 +9,10 @@ import pytest
 import yaml
 
 import captioner
-from captioner.data.prepared import SEAL as PREPARED
-from captioner.inference.reranker_index import SEAL as INDEX
-from captioner.storage.sealed import MODEL
-from captioner.storage.sealed import SEAL as CHECKPOINT
-from captioner.training.teacher_captions import SEAL as CAPTIONS
+from captioner.data.prepared import DATA_SET_SEAL
+from captioner.inference.reranker_index import RERANKER_SEAL
+from captioner.storage.sealed import CHECKPOINT_SEAL, MODEL_SEAL
+from captioner.training.teacher_captions import TEACHER_SEAL
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
@@ -53,7 +52,7 @@ def test_the_citation_is_that_of_the_version_and_every_link_has_the_same_address
 def test_the_compatibility_page_lists_the_format_versions() -> None:
     page = (ROOT / "docs" / "compatibility.md").read_text()
     stated = re.findall(r"^\| (\w[\w -]*?)(?: \(.*\))? \| `captioner \w+` \| (\d+) \|$", page, re.MULTILINE)
-    seals = CHECKPOINT, INDEX, CAPTIONS, PREPARED, MODEL
+    seals = CHECKPOINT_SEAL, RERANKER_SEAL, TEACHER_SEAL, DATA_SET_SEAL, MODEL_SEAL
     assert stated == [(seal.kind, str(seal.version)) for seal in seals]
 
 

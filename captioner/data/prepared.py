@@ -35,7 +35,7 @@ from captioner.storage.atomic import replacing, writing
 from captioner.storage.hdf5 import FILE_LIMIT, CheckedDataset, DeferredErrorFile, new_file, not_as_written, open_dataset
 from captioner.storage.sealed import SIZE, Seal, digest_of
 
-SEAL = Seal("data set", version=1, writer="`captioner prepare`", max_bytes=FILE_LIMIT - SIZE, error=DataError)
+DATA_SET_SEAL = Seal("data set", version=1, writer="`captioner prepare`", max_bytes=FILE_LIMIT - SIZE, error=DataError)
 TEXT_LIMIT = 1 << 31
 MAX_SPLITS = 64
 RESERVED = ("meta", "vocabulary", ".")
@@ -65,9 +65,9 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
 
 @contextmanager
 def _verified(path: Path) -> Iterator[_Verified]:
-    with SEAL.open(path) as (file, digest):
+    with DATA_SET_SEAL.open(path) as (file, digest):
         if digest_of(file) != digest:
-            SEAL.raise_damaged(path)
+            DATA_SET_SEAL.raise_damaged(path)
         yield _Verified(path, file.fileno())
 
 
@@ -141,7 +141,7 @@ def _write_split(writer: VerifyingWriter, name: str, split: Split, vocab: Vocab,
 def _seal(file: io.FileIO) -> None:
     length = file.seek(0, os.SEEK_END) - SIZE
     file.seek(SIZE)
-    seal = SEAL.of(length, digest_of(file))
+    seal = DATA_SET_SEAL.of(length, digest_of(file))
     file.seek(0)
     file.write(seal)
 

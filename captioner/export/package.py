@@ -42,7 +42,7 @@ from captioner.storage import checkpoint, sealed
 from captioner.storage.atomic import write_atomically, writing
 from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.files import output_folder
-from captioner.storage.sealed import MODEL
+from captioner.storage.sealed import MODEL_SEAL
 
 MAX_BEAM = 10
 """The widest beam of a packaged model that was decoded with consensus re-ranking."""
@@ -124,7 +124,7 @@ def write_package(
         shutil.rmtree(stale, ignore_errors=True)
     with output_folder(output), writing(output), TemporaryDirectory(prefix=TEMPORARY, dir=output) as temporary:
         weights = Path(temporary, WEIGHTS)
-        checkpoint.save(weights, _half(model), seal=MODEL)
+        checkpoint.save(weights, _half(model), seal=MODEL_SEAL)
         info = _info(facts, version, sealed.digest(weights))
         texts = {INFO: info.json(), CARD: model_card(facts), "__init__.py": INIT.format(name=name)}
         folder = output / module_name(name)

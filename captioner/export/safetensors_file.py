@@ -24,7 +24,7 @@ from captioner.storage import checkpoint
 from captioner.storage.atomic import write_file
 from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.storage.files import check_output, output_folder, regular_file
-from captioner.storage.sealed import SEAL
+from captioner.storage.sealed import CHECKPOINT_SEAL
 
 MAX_BYTES = 8 << 30
 """The maximum size of a file, as of a checkpoint."""
@@ -74,7 +74,7 @@ def _check_target(output: Path, target: Path, overwrite: bool) -> None:
         return  # `output_folder` checks it
     if target != output and any(file.name != BEST for file in output.iterdir()):
         raise UsageError(f"{output}: expected a new or empty folder, got one with other files; choose another")
-    check_output(target, overwrite, "a checkpoint", SEAL.matches)
+    check_output(target, overwrite, "a checkpoint", CHECKPOINT_SEAL.matches)
 
 
 def read_model(path: Path) -> Checkpoint:

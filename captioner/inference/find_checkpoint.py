@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from captioner.errors import CheckpointError, quoted, similar
 from captioner.inference.package_info import WEIGHTS, PackageInfo, check_seal, find_package, is_name, read_info
-from captioner.storage.sealed import SEAL
+from captioner.storage.sealed import CHECKPOINT_SEAL
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -40,7 +40,7 @@ def is_run(path: Path) -> bool:
     if not os.path.lexists(path):
         return str(path) in installed_names()
     # a pipe is not opened: reading it would consume its content
-    return os.path.isfile(path) and (path.suffix == Path(BEST).suffix or SEAL.matches(path))
+    return os.path.isfile(path) and (path.suffix == Path(BEST).suffix or CHECKPOINT_SEAL.matches(path))
 
 
 def _holds_checkpoint(folder: Path) -> bool:

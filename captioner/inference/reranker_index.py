@@ -26,7 +26,7 @@ from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
 
 T = TypeVar("T")
-SEAL = Seal(
+RERANKER_SEAL = Seal(
     "re-ranking index",
     version=2,
     writer="`captioner train`",
@@ -116,12 +116,12 @@ def save(path: Path, index: Index, check: Callable[[], None] = lambda: None) -> 
 
     Raises: CheckpointError when the file cannot be written; the previous file is kept.
     """
-    write(SEAL, path, index.arrays, asdict(index.origin), check)
+    write(RERANKER_SEAL, path, index.arrays, asdict(index.origin), check)
 
 
 def load(path: Path) -> Index:
     """Read an index. Raises: CheckpointError when the file is damaged or not an index."""
-    return read(SEAL, path, _parse)
+    return read(RERANKER_SEAL, path, _parse)
 
 
 def _parse(arrays: dict[str, Array], meta: str) -> Index:

@@ -26,7 +26,7 @@ from captioner.model.parameters import Sizes
 from captioner.optim.update_rules import EMA
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint, Meta
-from captioner.storage.sealed import MODEL
+from captioner.storage.sealed import MODEL_SEAL
 
 FIXED = (
     "seed", *SHAPING, "data.source", "data.max_captions_per_image", "data.max_train",
@@ -80,7 +80,7 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
 
     Raises: CheckpointError for a file that is damaged or whose parts do not fit together; ConfigError for overrides.
     """
-    if in_package(path) or MODEL.matches(path):
+    if in_package(path) or MODEL_SEAL.matches(path):
         saved = _load_packaged(path)
     else:
         saved = checkpoint.load(path, None if for_training else (EMA,))
@@ -131,7 +131,7 @@ def _load_packaged(path: Path) -> Checkpoint:
     info = read_info(path.parent)
     try:
         check_seal(path, info)
-        saved = checkpoint.load(path, (), MODEL)
+        saved = checkpoint.load(path, (), MODEL_SEAL)
         meta = saved.meta
         if not same_encoder(meta.encoder, info.encoder):
             expected, got = (printable(identity, LONGEST) for identity in (info.encoder, meta.encoder))

@@ -16,7 +16,7 @@ import captioner
 from captioner.config.options import ENCODER, Prepare
 from captioner.data.corpus import Features, check_region_values
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
-from captioner.data.prepared import SEAL
+from captioner.data.prepared import DATA_SET_SEAL
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
 from captioner.images import open_encoder
@@ -196,7 +196,7 @@ def remove_obsolete_store(store: Path, output: Path) -> bool:
     """
     try:
         obsolete = store.stat().st_mtime_ns <= output.stat().st_mtime_ns
-        if not (obsolete and is_feature_store(store) and SEAL.matches(output)):
+        if not (obsolete and is_feature_store(store) and DATA_SET_SEAL.matches(output)):
             return False
         store.unlink()
     except OSError:

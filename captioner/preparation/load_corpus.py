@@ -14,7 +14,7 @@ from captioner.arrays import Array
 from captioner.config.options import Config, Data
 from captioner.data.corpus import Corpus, Split
 from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
-from captioner.data.prepared import SEAL, prepared
+from captioner.data.prepared import DATA_SET_SEAL, prepared
 from captioner.data.scenes import scenes
 from captioner.errors import DataError, UsageError
 from captioner.model.region_attention import ATTENTIONS
@@ -102,4 +102,4 @@ def source_kind(source: str) -> Source | None:
         return "scenes"
     if os.path.isdir(source):  # of CS231n, or of photographs
         return "cs231n" if any(os.path.exists(os.path.join(source, name)) for name in (CAPTIONS, VOCAB)) else None
-    return "prepared" if SEAL.matches(source) else None
+    return "prepared" if DATA_SET_SEAL.matches(source) else None

@@ -15,7 +15,7 @@ import captioner
 from captioner.config.options import Prepare
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import SelectedFeatures
-from captioner.data.prepared import SEAL, write_prepared
+from captioner.data.prepared import DATA_SET_SEAL, write_prepared
 from captioner.data.readers import Issue
 from captioner.data.summary import summarize
 from captioner.data.vocabulary import SPECIAL, Vocab
@@ -81,7 +81,7 @@ def prepare(
             f"{output}: exists already, and is complete: it was written by a run that was killed before it removed "
             f"{store.name}, which is removed now; use this data set, or replace it with --overwrite"
         )
-    check_output(output, overwrite, "a data set", SEAL.matches)
+    check_output(output, overwrite, "a data set", DATA_SET_SEAL.matches)
     records = read_records(sources, lists, options, strict)
     yield from records.issues
     images = records.unsplit or records.images
@@ -101,7 +101,7 @@ def prepare(
         "options": {k: v.as_posix() if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
         "counts": counts,
     }
-    check_output(output, overwrite, "a data set", SEAL.matches)  # again: encoding may take hours
+    check_output(output, overwrite, "a data set", DATA_SET_SEAL.matches)  # again: encoding may take hours
     write_prepared(output, validate(corpus, str(output)), about)
     summary = {**summarize(corpus), "counts": counts, "problems": [str(problem) for problem in job.problems]}
     del corpus, features  # unmaps the feature store: Windows cannot delete a mapped file

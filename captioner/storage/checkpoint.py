@@ -15,7 +15,7 @@ from typing import Any
 
 from captioner.arrays import Array, Params
 from captioner.errors import CheckpointError, printable
-from captioner.storage.sealed import SEAL, Seal
+from captioner.storage.sealed import CHECKPOINT_SEAL, Seal
 from captioner.storage.sealed_arrays import read, write
 
 
@@ -102,8 +102,10 @@ class Checkpoint:
         }
 
 
-def save(path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda: None, seal: Seal = SEAL) -> None:
-    """Write a checkpoint, or with `MODEL` a model, atomically, after the new file has been read back and compared.
+def save(
+    path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda: None, seal: Seal = CHECKPOINT_SEAL
+) -> None:
+    """Write a checkpoint, or a model (`MODEL_SEAL`), atomically, after the new file was read back and compared.
 
     `check` is called as in `replacing`.
 
@@ -114,8 +116,8 @@ def save(path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda:
     write(seal, path, arrays, asdict(checkpoint.meta), check)
 
 
-def load(path: Path, slots: Collection[str] | None = None, seal: Seal = SEAL) -> Checkpoint:
-    """Read a checkpoint, or with `MODEL` a model, after verifying its seal, with the named `slots`, by default all.
+def load(path: Path, slots: Collection[str] | None = None, seal: Seal = CHECKPOINT_SEAL) -> Checkpoint:
+    """Verify and read a checkpoint, or a model (`MODEL_SEAL`), with the named `slots`, by default all.
 
     Raises: CheckpointError that names the file and, after the seal, the array.
     """

@@ -1,5 +1,5 @@
 """Sealed files, such as checkpoints and models: a 512-byte header (the seal) with kind, version, length and
-SHA-256, followed by an HDF5 image.
+SHA-256, followed by an HDF5 payload.
 
 HDF5 may miss damage or crash on it, so the seal is verified before the HDF5 library parses a byte. Other HDF5 tools
 read the seal as a user block and open the file normally. This module needs neither NumPy nor HDF5.
@@ -26,7 +26,7 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Seal:
-    """A kind of sealed files: its name, version, writer, maximum image size, error, and NumPy kinds of its arrays."""
+    """A kind of sealed files: its name, version, writer, maximum payload size, error, and NumPy kinds of its arrays."""
 
     kind: str
     version: int
@@ -41,12 +41,12 @@ class Seal:
         return f"captioner {self.kind}".encode()
 
     def of(self, length: int, digest: str) -> bytes:
-        """Return the seal of an image with this length and SHA-256."""
+        """Return the seal of a payload with this length and SHA-256."""
         return (b"%s %d %d %s\n" % (self.magic, self.version, length, digest.encode())).ljust(SIZE, b"\0")
 
     @contextmanager
     def open(self, path: Path) -> Iterator[tuple[FileIO, str]]:
-        """Open a file with a valid seal; return it, positioned at the image, and the digest of the image.
+        """Open a file with a valid seal; return it, positioned at the payload, and the digest of the payload.
 
         Raises: `error` if the file cannot be opened or read, or has another kind, version or length.
         """
@@ -54,7 +54,7 @@ class Seal:
             regular_file(
                 path, error=self.error, kind=self.kind, expected=f"a {self.kind} from {self.writer}"
             ) as descriptor,
-            # unbuffered: a buffered reader would copy the image once more
+            # unbuffered: a buffered reader would copy the payload once more
             open(descriptor, "rb", buffering=0, closefd=False) as file,
         ):
             yield file, self._digest(file, path)
@@ -80,7 +80,7 @@ class Seal:
         return digest.decode()
 
     def raise_damaged(self, path: Path) -> NoReturn:
-        """Raise `error` for an image with another digest."""
+        """Raise `error` for a payload with another digest."""
         raise self.error(f"{path}: damaged: its content does not match its seal; {self._remedy}")
 
     @property
@@ -104,8 +104,8 @@ def digest_of(file: FileIO) -> str:
     return digest.hexdigest()
 
 
-SEAL = Seal("checkpoint", version=2, writer="`captioner train`", max_bytes=8 << 30, error=CheckpointError)
-MODEL = Seal(
+CHECKPOINT_SEAL = Seal("checkpoint", version=2, writer="`captioner train`", max_bytes=8 << 30, error=CheckpointError)
+MODEL_SEAL = Seal(
     "model",
     version=1,
     writer="`captioner package`",
@@ -118,5 +118,5 @@ MODEL = Seal(
 
 def digest(path: Path) -> str:
     """Return the SHA-256 digest in the seal of a checkpoint or a model. Raises: CheckpointError for another file."""
-    with (MODEL if MODEL.matches(path) else SEAL).open(path) as (_, content_digest):
+    with (MODEL_SEAL if MODEL_SEAL.matches(path) else CHECKPOINT_SEAL).open(path) as (_, content_digest):
         return content_digest

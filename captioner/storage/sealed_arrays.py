@@ -59,25 +59,25 @@ def read(
     Raises: the seal's error with the file and, after the seal, the array.
     """
     with seal.open(path) as (file, digest):
-        image = file.read()
-    if hashlib.sha256(image).hexdigest() != digest:
+        payload = file.read()
+    if hashlib.sha256(payload).hexdigest() != digest:
         seal.raise_damaged(path)
-    return parse_image(seal, path, image, parse, wanted)
+    return parse_payload(seal, path, payload, parse, wanted)
 
 
-def parse_image(
+def parse_payload(
     seal: Seal,
     path: Path,
-    image: bytes,
+    payload: bytes,
     parse: Callable[[dict[str, Array], str], T],
     wanted: Callable[[str], bool] = lambda name: True,
 ) -> T:
-    """Return `parse(arrays, meta)` of an HDF5 image, with the wanted arrays only.
+    """Return `parse(arrays, meta)` of an HDF5 payload, with the wanted arrays only.
 
     Raises: as `read`.
     """
     try:
-        with h5py.File(io.BytesIO(image), "r") as file:  # in place; `open_file_image` would copy the image
+        with h5py.File(io.BytesIO(payload), "r") as file:  # in place; `open_file_image` would copy the payload
             tree = _walk(file, seal, path, wanted)
         meta = tree.pop("meta", None)
         if meta is None or meta.dtype.kind != "S":
@@ -93,18 +93,18 @@ def parse_image(
 
 
 def _write(path: Path, arrays: Mapping[str, Array], meta: str) -> None:
-    """Write the HDF5 image after an empty seal."""
+    """Write the HDF5 payload after an empty seal."""
     # In memory, since HDF5 may crash on a full disk. Not with the core driver: with libver="latest" and h5py before
-    # 3.16, its image is incomplete until the file is closed.
-    image = io.BytesIO()
+    # 3.16, its payload is incomplete until the file is closed.
+    payload = io.BytesIO()
     groups = {parent for name in arrays for parent in (name.partition("/")[0], name.rpartition("/")[0]) if "/" in name}
-    with new_file(image, sorted(groups)) as file:
+    with new_file(payload, sorted(groups)) as file:
         file.create_dataset("meta", data=np.bytes_(meta.encode()))
         for name, array in arrays.items():
             file.create_dataset(name, data=array)
     with open(path, "wb") as target:
         target.write(bytes(SIZE))
-        target.write(image.getbuffer())
+        target.write(payload.getbuffer())
 
 
 def _check_and_seal(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: str) -> str:
@@ -114,21 +114,21 @@ def _check_and_seal(path: Path, seal: Seal, arrays: Mapping[str, Array], meta: s
     """
     with open(path, "r+b", buffering=0) as file:
         file.seek(SIZE)
-        image = file.readall()
-        if difference := _difference(path, seal, image, arrays, meta):
+        payload = file.readall()
+        if difference := _difference(path, seal, payload, arrays, meta):
             return difference
-        header = seal.of(len(image), hashlib.sha256(image).hexdigest())
+        header = seal.of(len(payload), hashlib.sha256(payload).hexdigest())
         file.seek(0)
         file.write(header)
         file.seek(0)
         return "" if file.read(SIZE) == header else "its seal differs"
 
 
-def _difference(path: Path, seal: Seal, image: bytes, arrays: Mapping[str, Array], meta: str) -> str:
-    if len(image) > seal.max_bytes:
-        return f"expected at most {seal.max_bytes:,} bytes, got {len(image):,}"
+def _difference(path: Path, seal: Seal, payload: bytes, arrays: Mapping[str, Array], meta: str) -> str:
+    if len(payload) > seal.max_bytes:
+        return f"expected at most {seal.max_bytes:,} bytes, got {len(payload):,}"
     try:
-        read_back, text = parse_image(seal, path, image, lambda tree, text: (tree, text))
+        read_back, text = parse_payload(seal, path, payload, lambda tree, text: (tree, text))
     except seal.error as error:
         return str(error).removeprefix(f"{path}: ")
     for name in sorted(arrays.keys() ^ read_back.keys()):

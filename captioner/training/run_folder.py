@@ -26,7 +26,7 @@ from captioner.storage.atomic import remove_temporary_files, write_atomically, w
 from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.files import read_bytes, read_first_json_object, read_text
 from captioner.storage.lock import lock, locks_folders
-from captioner.storage.sealed import SEAL
+from captioner.storage.sealed import CHECKPOINT_SEAL
 from captioner.storage.strict_json import to_json
 
 PREVIOUS = "before"
@@ -136,7 +136,7 @@ class RunFolder:
         The contents decide, since other programs may use the names of the files.
         """
         checkpoints = [folder / name for folder in (self.path, self.previous) for name in (LAST, BEST)]
-        is_checkpoint = any(map(SEAL.matches, [*checkpoints, self.before_end]))
+        is_checkpoint = any(map(CHECKPOINT_SEAL.matches, [*checkpoints, self.before_end]))
         return is_checkpoint or _first_record(self.history) is not None or _is_run_config(self.config)
 
     def _put_away(self) -> None:

@@ -24,7 +24,7 @@ from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
 
-SEAL = Seal(
+TEACHER_SEAL = Seal(
     "teacher caption set",
     version=1,
     writer="`captioner distill`",
@@ -132,7 +132,7 @@ def save(path: Path, captions: TeacherCaptions, check: Callable[[], None] = lamb
 
     Raises: CheckpointError when the file cannot be written; the previous file is kept.
     """
-    write(SEAL, path, captions.arrays, {**asdict(captions.provenance), "total": captions.total}, check)
+    write(TEACHER_SEAL, path, captions.arrays, {**asdict(captions.provenance), "total": captions.total}, check)
 
 
 def load(path: Path) -> TeacherCaptions:
@@ -140,7 +140,7 @@ def load(path: Path) -> TeacherCaptions:
 
     Raises: CheckpointError when the file is damaged or contains something else.
     """
-    return read(SEAL, path, _parse)
+    return read(TEACHER_SEAL, path, _parse)
 
 
 def _parse(arrays: dict[str, Array], meta: str) -> TeacherCaptions:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sealed_sets import MODULE, WHOLE, assert_same, refusal
 
-from captioner.data.prepared import SEAL, prepared
+from captioner.data.prepared import DATA_SET_SEAL, prepared
 from captioner.errors import DataError
 from captioner.storage.sealed import SIZE
 
@@ -57,8 +57,8 @@ def resealed(path: Path, content: bytes) -> Iterator[h5py.File]:
     path.write_bytes(content)
     with h5py.File(path, "r+", libver="latest") as file:
         yield file
-    image = path.read_bytes()[SIZE:]
-    path.write_bytes(SEAL.of(len(image), hashlib.sha256(image).hexdigest()) + image)
+    payload = path.read_bytes()[SIZE:]
+    path.write_bytes(DATA_SET_SEAL.of(len(payload), hashlib.sha256(payload).hexdigest()) + payload)
 
 
 def put(file: h5py.File, name: str, **how: Any) -> None:
@@ -137,8 +137,8 @@ def test_a_hostile_file_is_rejected(name: str, whole: bytes, tmp_path: Path) -> 
 
 def test_sealed_content_must_be_hdf5(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    for image in (b"", b"text", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(1000)):
-        path.write_bytes(SEAL.of(len(image), hashlib.sha256(image).hexdigest()) + image)
+    for payload in (b"", b"text", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(1000)):
+        path.write_bytes(DATA_SET_SEAL.of(len(payload), hashlib.sha256(payload).hexdigest()) + payload)
         assert refusal(path)
 
 

@@ -127,7 +127,7 @@ def test_every_hostile_change_modifies_the_file(session: Session) -> None:
             assert made != image, name
         again = folder / "again.h5"
         same = sealed.hostile.apply(image, lambda target: None, np.random.default_rng(0), "")
-        again.write_bytes(sealed.seal_image(same, sealed.SEALS[kind]))
+        again.write_bytes(sealed.seal_payload(same, sealed.SEALS[kind]))
         read, content, _ = sealed.READERS[kind]
         assert content(read(again)) == content(read(whole)), "resealing without a change must preserve the content"
 

@@ -19,7 +19,7 @@ from captioner.evaluation.score_model import build_evaluation_set, score_model
 from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run, open_runs
 from captioner.inference.load import load as load_captioner
-from captioner.inference.reranker_index import SEAL, Index, is_current, load, save
+from captioner.inference.reranker_index import RERANKER_SEAL, Index, is_current, load, save
 from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
@@ -120,7 +120,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "cut short": lambda whole: whole[:-1],
     "in the seal": lambda whole: whole[:20] + b"x" + whole[21:],
     "in the numbers": lambda whole: whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:],
-    "another version": lambda whole: whole.replace(SEAL.magic + b" 2 ", SEAL.magic + b" 1 "),
+    "another version": lambda whole: whole.replace(RERANKER_SEAL.magic + b" 2 ", RERANKER_SEAL.magic + b" 1 "),
 }
 
 

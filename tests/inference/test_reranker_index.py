@@ -14,7 +14,7 @@ from captioner.decode import Reranker
 from captioner.decode.consensus import inverse_kernel, unit_features
 from captioner.errors import CheckpointError, DataError
 from captioner.inference import reranker_index
-from captioner.inference.reranker_index import SEAL, Index, build_index, fold, load, save, unfold
+from captioner.inference.reranker_index import RERANKER_SEAL, Index, build_index, fold, load, save, unfold
 from captioner.model.image_input import Standardizer
 from captioner.storage.sealed_arrays import write
 
@@ -104,13 +104,13 @@ HOSTILE: dict[str, Callable[[dict[str, np.ndarray]], object]] = {
 def test_a_hostile_index_with_a_valid_seal_is_rejected(name: str, index: Index, tmp_path: Path) -> None:
     arrays = dict(index.arrays)
     HOSTILE[name](arrays)
-    write(SEAL, tmp_path / "x.h5", arrays, dataclasses.asdict(index.origin))
+    write(RERANKER_SEAL, tmp_path / "x.h5", arrays, dataclasses.asdict(index.origin))
     with pytest.raises(CheckpointError, match=rf"^{tmp_path}/x.h5: not readable as a re-ranking index: ValueError: "):
         load(tmp_path / "x.h5")
 
 
 @pytest.mark.parametrize("meta", [{}, {"train": "a"}, {"train": 1, "vocabulary": "b", "encoder": "c"}, {"x": "y"}])
 def test_an_index_without_origin_is_rejected(meta: dict[str, Any], index: Index, tmp_path: Path) -> None:
-    write(SEAL, tmp_path / "x.h5", index.arrays, meta)
+    write(RERANKER_SEAL, tmp_path / "x.h5", index.arrays, meta)
     with pytest.raises(CheckpointError, match="not readable as a re-ranking index"):
         load(tmp_path / "x.h5")

@@ -13,7 +13,7 @@ from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, feature
 
 import captioner
 from captioner.config.options import Prepare
-from captioner.data.prepared import SEAL, prepared
+from captioner.data.prepared import DATA_SET_SEAL, prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoding import ENCODER, FEATURES
 from captioner.data.summary import summarize
@@ -106,7 +106,7 @@ def test_an_existing_file_is_kept(photos: Path) -> None:
     message = refusal(photos, UsageError)
     assert message == f"{output}: exists already; name another file, or replace it with --overwrite"
     assert output.read_bytes() == b"precious"
-    output.write_bytes(SEAL.magic + b" of old")
+    output.write_bytes(DATA_SET_SEAL.magic + b" of old")
     list(events_of(photos, overwrite=True))
     assert prepared(output).encoder == ENCODER
 

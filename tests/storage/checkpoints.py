@@ -13,7 +13,7 @@ import pytest
 
 from captioner.errors import CheckpointError
 from captioner.storage.checkpoint import Checkpoint, Meta, load
-from captioner.storage.sealed import SEAL
+from captioner.storage.sealed import CHECKPOINT_SEAL
 
 META = Meta(
     config="seed: 3\n",
@@ -43,20 +43,20 @@ def error_of(path: Path) -> str:
     return message.removeprefix(f"{path}: ")
 
 
-def sealed(image: bytes) -> bytes:
-    """Seal an image with the right digest, as a hostile writer can."""
-    digest = hashlib.sha256(image).hexdigest()
-    return SEAL.of(len(image), digest) + image
+def sealed(payload: bytes) -> bytes:
+    """Seal a payload with the right digest, as a hostile writer can."""
+    digest = hashlib.sha256(payload).hexdigest()
+    return CHECKPOINT_SEAL.of(len(payload), digest) + payload
 
 
 def image_of(change: Callable[[h5py.File], object]) -> bytes:
-    image = io.BytesIO()
-    with h5py.File(image, "w", libver="latest") as file:
+    payload = io.BytesIO()
+    with h5py.File(payload, "w", libver="latest") as file:
         file["meta"] = np.bytes_(json.dumps(vars(META)).encode())
         for name, array in PARAMS.items():
             file[f"params/{name}"] = array
         change(file)
-    return image.getvalue()
+    return payload.getvalue()
 
 
 def replace(file: h5py.File, name: str, **how: Any) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from captioner.errors import CheckpointError
 from captioner.storage import sealed_arrays
 from captioner.storage.checkpoint import Checkpoint, Meta, load, save
-from captioner.storage.sealed import SEAL, SIZE
+from captioner.storage.sealed import CHECKPOINT_SEAL, SIZE
 
 
 def assert_same(saved: Checkpoint, other: Checkpoint) -> None:
@@ -161,13 +161,13 @@ REAL = sealed_arrays._write
 
 
 def faulty(change: Callable[[bytearray], object]) -> Write:
-    """Return a writer that changes the image before it is sealed."""
+    """Return a writer that changes the payload before it is sealed."""
 
     def write(path: Path, arrays: dict[str, np.ndarray], meta: str) -> None:
         REAL(path, arrays, meta)
-        image = bytearray(path.read_bytes()[SIZE:])
-        change(image)
-        path.write_bytes(bytes(SIZE) + image)
+        payload = bytearray(path.read_bytes()[SIZE:])
+        change(payload)
+        path.write_bytes(bytes(SIZE) + payload)
 
     return write
 
@@ -186,9 +186,9 @@ def another_step(path: Path, arrays: dict[str, np.ndarray], meta: str) -> None:
     REAL(path, arrays, meta.replace('"step": 7', '"step": 8'))
 
 
-def flip(image: bytearray) -> None:
-    at = image.index(PARAMS["W_proj"].tobytes())
-    image[at] ^= 1
+def flip(payload: bytearray) -> None:
+    at = payload.index(PARAMS["W_proj"].tobytes())
+    payload[at] ^= 1
 
 
 OTHER = "array params/W_proj: expected float32 (3, 4), got"
@@ -202,9 +202,9 @@ FAULTY: dict[str, tuple[Write, str]] = {
     "sign of a zero": (
         writing({"standardizer/mean": -WHOLE.standardizer["mean"]}), "array standardizer/mean: the numbers differ"
     ),
-    "truncated": (faulty(lambda image: image.__delitem__(slice(-200, None))), "not readable as a checkpoint: "),
+    "truncated": (faulty(lambda payload: payload.__delitem__(slice(-200, None))), "not readable as a checkpoint: "),
     "empty": (faulty(bytearray.clear), "not readable as a checkpoint: "),
-    "no superblock": (faulty(lambda image: image.__setitem__(slice(8), bytes(8))), "not readable as a checkpoint: "),
+    "no superblock": (faulty(lambda data: data.__setitem__(slice(8), bytes(8))), "not readable as a checkpoint: "),
     "wrong step": (another_step, "meta differs"),
     "no HDF5": (lambda path, *_: path.write_bytes(bytes(2000)), "not readable as a checkpoint: "),
     "not written": (lambda path, *_: path.touch(), "not readable as a checkpoint: "),
@@ -239,7 +239,7 @@ def test_a_checkpoint_above_the_maximum_size_is_not_saved(whole: bytes, tmp_path
     path = tmp_path / "last.h5"
     path.write_bytes(whole)
     with pytest.raises(CheckpointError, match="does not read back as written: expected at most 100 bytes"):
-        save(path, WHOLE, seal=dataclasses.replace(SEAL, max_bytes=100))
+        save(path, WHOLE, seal=dataclasses.replace(CHECKPOINT_SEAL, max_bytes=100))
     assert path.read_bytes() == whole
 
 

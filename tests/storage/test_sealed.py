@@ -18,9 +18,9 @@ from captioner.storage.sealed import BLOCK, SIZE, Seal, digest_of
 
 SEAL = Seal("thing", version=3, writer="a test", max_bytes=1000, error=DataError)
 OTHER = Seal("other thing", version=3, writer="a test", max_bytes=1000, error=DataError)
-IMAGE = bytes(range(200))
-DIGEST = hashlib.sha256(IMAGE).hexdigest()
-WHOLE = SEAL.of(len(IMAGE), DIGEST) + IMAGE
+PAYLOAD = bytes(range(200))
+DIGEST = hashlib.sha256(PAYLOAD).hexdigest()
+WHOLE = SEAL.of(len(PAYLOAD), DIGEST) + PAYLOAD
 
 
 def opened(path: Path, seal: Seal = SEAL) -> str:
@@ -80,17 +80,17 @@ KIND = "not a captioner thing; expected a file that a test wrote"
 DAMAGED: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", KIND),
     "a text": (b"seed: 3\n" * 100, KIND),
-    "another kind": (OTHER.of(len(IMAGE), DIGEST) + IMAGE, KIND),
+    "another kind": (OTHER.of(len(PAYLOAD), DIGEST) + PAYLOAD, KIND),
     "the magic word": (SEAL.magic, "damaged: invalid seal; use another thing"),
     "half a seal": (WHOLE[: SIZE - 1], "damaged: invalid seal; use another thing"),
     "a longer word": (WHOLE.replace(b"thing ", b"things "), "damaged: invalid seal; use another thing"),
-    "a negative length": (SEAL.of(-1, DIGEST) + IMAGE, "damaged: invalid seal; use another thing"),
-    "capitals": (SEAL.of(200, DIGEST.upper()) + IMAGE, "damaged: invalid seal; use another thing"),
+    "a negative length": (SEAL.of(-1, DIGEST) + PAYLOAD, "damaged: invalid seal; use another thing"),
+    "capitals": (SEAL.of(200, DIGEST.upper()) + PAYLOAD, "damaged: invalid seal; use another thing"),
     "a later version": (
-        replace(SEAL, version=4).of(200, DIGEST) + IMAGE,
+        replace(SEAL, version=4).of(200, DIGEST) + PAYLOAD,
         "expected thing version 3, got 4; use the version of captioner that wrote it",
     ),
-    "no image": (WHOLE[:SIZE], "damaged: expected 200 bytes after the seal, got 0"),
+    "no payload": (WHOLE[:SIZE], "damaged: expected 200 bytes after the seal, got 0"),
     "cut": (WHOLE[:-1], "damaged: expected 200 bytes after the seal, got 199"),
     "more": (WHOLE + b"0", "damaged: expected 200 bytes after the seal, got 201"),
     "too much": (SEAL.of(1001, DIGEST) + bytes(1001), "expected a thing of at most 1,000 bytes, got 1,001"),

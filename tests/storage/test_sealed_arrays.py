@@ -13,7 +13,7 @@ from checkpoints import META, error_of, image_of, replace, sealed
 
 from captioner.errors import CheckpointError
 from captioner.storage.checkpoint import load
-from captioner.storage.sealed import SEAL
+from captioner.storage.sealed import CHECKPOINT_SEAL
 from captioner.storage.sealed_arrays import MAX_OBJECTS
 
 
@@ -84,8 +84,8 @@ def test_a_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_an_image_that_is_not_hdf5_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
-    for image in (b"", b"text", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(1000)):
-        path.write_bytes(sealed(image))
+    for payload in (b"", b"text", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(1000)):
+        path.write_bytes(sealed(payload))
         assert error_of(path).startswith("not readable as a checkpoint: ")
 
 
@@ -93,4 +93,4 @@ def test_a_file_above_the_maximum_size_is_refused(whole: bytes, tmp_path: Path) 
     path = tmp_path / "last.h5"
     path.write_bytes(whole)
     with pytest.raises(CheckpointError, match="expected a checkpoint of at most 100 bytes, got "):
-        load(path, seal=dataclasses.replace(SEAL, max_bytes=100))
+        load(path, seal=dataclasses.replace(CHECKPOINT_SEAL, max_bytes=100))
