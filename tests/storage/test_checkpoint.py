@@ -243,6 +243,13 @@ def test_a_checkpoint_above_the_maximum_size_is_not_saved(whole: bytes, tmp_path
     assert path.read_bytes() == whole
 
 
+def save_damaged(path: Path) -> None:
+    save(path, WHOLE)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
 OTHER_KIND = "not a captioner checkpoint; expected a file that `captioner train` wrote"
 NOT_CHECKPOINTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "not found; expected a checkpoint from `captioner train`; check the name"),
@@ -250,6 +257,7 @@ NOT_CHECKPOINTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: path.symlink_to("nowhere"),
         "not found; expected a checkpoint from `captioner train`; it is a broken link to nowhere",
     ),
+    "damaged": (save_damaged, "damaged: its content does not match its seal; use another checkpoint"),
     "hdf5": (lambda path: h5py.File(path, "w").close(), OTHER_KIND),
     "pickle": (lambda path: path.write_bytes(b"\x80\x04cos\nsystem\n(S'false'\ntR."), OTHER_KIND),
     "below_a_file": (
