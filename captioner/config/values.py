@@ -131,8 +131,8 @@ def _hint(option: Option, scalar: Scalar) -> str:
 
 
 def _hint_bool(option: Option, text: str) -> str:
-    values = {"yes": True, "on": True, "y": True, "1": True, "no": False, "off": False, "n": False, "0": False}
-    return f" (write {str(values[text.lower()]).lower()})" if text.lower() in values else " (write true or false)"
+    names = {"true": ("yes", "on", "y", "1"), "false": ("no", "off", "n", "0")}
+    return f" (write {next((value for value in names if text.lower() in names[value]), 'true or false')})"
 
 
 def _hint_number(option: Option, text: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from captioner.config.checks import CONSTRAINTS, unused
-from captioner.config.option_table import OPTIONS, build, sections
+from captioner.config.option_table import OPTIONS, Option, build, sections
 from captioner.config.options import Config
 from captioner.config.values import MAX_SHOWN, Scalar, closest, forbidden, read, write
 from captioner.errors import ConfigError, printable
@@ -108,38 +108,31 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
 
 def dump(config: Config, *, comments: bool = False) -> str:
     """Write a Config as YAML that `parse` reads back to an equal Config, optionally with a comment on every option."""
-    lines: list[tuple[str, str]] = []
-    written: set[str] = set()
-    for path, option in OPTIONS.items():
-        *parents, name = path.split(".")
-        for level, section in enumerate(accumulate(parents, "{}.{}".format)):
-            if section not in written:
-                written.add(section)
-                lines.append((f"{'  ' * level}{parents[level]}:", SECTIONS[section]))
-        value = write(option, attrgetter(path)(config))
-        lines.append((f"{'  ' * len(parents)}{name}: {value}", f"{option.doc}; {option.expected()}"))
+    lines = _lines(config, OPTIONS.values())
     return "".join(f"{line:<32} # {comment}\n" if comments else f"{line}\n" for line, comment in lines)
 
 
 def config_differences(config: Config) -> str:
     """Return the options that differ from their defaults, as a config file. File paths are omitted."""
-    tree: dict[str, Any] = {}
-    for path, option in OPTIONS.items():
-        value = attrgetter(path)(config)
-        if option.kind is Path or value == option.default:
-            continue
-        *parents, name = path.split(".")
-        place = tree
-        for section in parents:
-            place = place.setdefault(section, {})
-        place[name] = value
-    return yaml_text(tree) if tree else ""
+    changed = [
+        option
+        for option in OPTIONS.values()
+        if option.kind is not Path and attrgetter(option.path)(config) != option.default
+    ]
+    return "".join(f"{line}\n" for line, _ in _lines(config, changed))
 
 
-def yaml_text(tree: dict[str, Any]) -> str:
-    """Write YAML with one line per value, in the given order."""
-    text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=float("inf"))
-    return text
+def _lines(config: Config, options: Iterable[Option]) -> Iterator[tuple[str, str]]:
+    """Yield the line of each option, after those of its sections, with a comment."""
+    written: set[str] = set()
+    for option in options:
+        *parents, name = option.path.split(".")
+        for level, section in enumerate(accumulate(parents, "{}.{}".format)):
+            if section not in written:
+                written.add(section)
+                yield f"{'  ' * level}{parents[level]}:", SECTIONS[section]
+        value = write(option, attrgetter(option.path)(config))
+        yield f"{'  ' * len(parents)}{name}: {value}", f"{option.doc}; {option.expected()}"
 
 
 def _read_file(path: Path) -> str:

@@ -12,8 +12,10 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import yaml
+
 import captioner
-from captioner.config.yaml_io import config_differences, yaml_text
+from captioner.config.yaml_io import config_differences
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import printable
 from captioner.evaluation.score_format import SCORES, format_interval, format_score, statistic_rows
@@ -64,7 +66,7 @@ def front_matter(facts: CardFacts) -> str:
     if facts.scores:
         values["metrics"] = list(dict.fromkeys(kind for kind, _ in METRICS.values()))
         values["model-index"] = [{"name": facts.name, "results": _results(facts)}]
-    return f"---\n{yaml_text(values)}---\n"
+    return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=float('inf'))}---\n"
 
 
 def _results(facts: CardFacts) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from typing import Any
 
 from captioner.config.options import Config
@@ -30,11 +31,9 @@ MAX_BYTES = 1 << 26
 def write_metadata(restored: Restored) -> str:
     """Describe a model as JSON."""
     config = dataclasses.asdict(_without_path(restored.config))
-    sections = {name: config[name] for name in SECTIONS}
-    root = sections["data"]["root"]
-    sections["data"]["root"] = None if root is None else str(root)
     fields = {name: getattr(restored.meta, name) for name in FIELDS}
-    return json.dumps({"format_version": VERSION, "config": sections, **fields}, allow_nan=False)
+    values = {"format_version": VERSION, "config": {name: config[name] for name in SECTIONS}, **fields}
+    return json.dumps(values, allow_nan=False, default=os.fspath)
 
 
 def read_metadata(text: str, where: str) -> tuple[Config, Meta]:
@@ -60,7 +59,9 @@ def read_metadata(text: str, where: str) -> tuple[Config, Meta]:
         raise DataError(f"{where}: metadata: missing or unknown: {', '.join(map(quoted, other))}")
     try:
         config = _read_config(values.pop("config"), where)
-        meta = Meta.from_json(json.dumps({**values, **_untrained(config)}))
+        # the other fields of a checkpoint, as in a run without data set and validation
+        untrained = {"fingerprint": "", "probe": [], "best": None, "since_best": 0, "environment": {}}
+        meta = Meta.from_json(json.dumps({**values, **untrained, "config": dump(config)}))
         Vocab(meta.words)
     except CaptionerError as error:
         raise DataError(f"{where}: metadata: {'; '.join(str(error).splitlines())}") from error
@@ -81,8 +82,3 @@ def _without_path(config: Config) -> Config:
     """Replace the path of the data set: a private one when writing, one that the file chose when reading."""
     root = None if config.data.root is None else DATA_SET
     return dataclasses.replace(config, data=dataclasses.replace(config.data, root=root))
-
-
-def _untrained(config: Config) -> dict[str, Any]:
-    """Return the fields of a checkpoint that a file does not have, as in a run without data set and validation."""
-    return {"config": dump(config), "fingerprint": "", "probe": [], "best": None, "since_best": 0, "environment": {}}
