@@ -27,8 +27,8 @@ def cast(array: Array, dtype: DTypeLike) -> Array | None:
 class SharedRows:
     """N rows that share M arrays: row n is values[index[n]].
 
-    The captions of an image share its regions, and the beams of an image share its keys. A selection of rows copies the
-    index alone, until it uses at most half of the arrays.
+    The captions of an image share its regions, and the beams of an image share its keys. Selecting rows copies only the
+    index, and also the arrays once at most half of them are used.
 
     Shapes: values (M, ...), index (N,).
     """

@@ -106,7 +106,7 @@ class Corpus:
 
     @property
     def region_dim(self) -> int:
-        """The numbers per region R, or 0 without regions."""
+        """The region dimension R, or 0 without regions."""
         regions = next(iter(self.splits.values())).regions
         return 0 if regions is None else int(regions.shape[-1])
 

@@ -25,7 +25,7 @@ BASELINES: Mapping[str, Callable[[Corpus, str, Array], list[str]]] = {"nn": near
 
 
 class Evaluated(NamedTuple):
-    """Scored captions of one split; the first are compared with all others."""
+    """Scored captions of one split; `scored[0]` is compared with each of the others."""
 
     split: str
     evaluation_set: EvaluationSet

@@ -5,7 +5,7 @@ the functions in `CELLS` the recurrent cell. `greedy_graph` is the loop of `capt
 constraints, over the first two. Placeholders such as `{cell}` are replaced by the float type, the cell and the names of
 values.
 
-Letters: N captions, F image feature, H hidden, G gates, V vocabulary, L regions, R numbers per region, A per key.
+Letters: N captions, F image feature, H hidden, G gates, V vocabulary, L regions, R region dimension, A key dimension.
 Source: https://onnx.ai/onnx/repo-docs/Syntax.html
 """
 

@@ -102,7 +102,7 @@ def to_params(tensors: Mapping[str, Array], sizes: Sizes) -> Params:
     with np.errstate(over="ignore"):
         sums = {**tensors, BIAS: tensors[BIAS] + second}
     if not np.isfinite(sums[BIAS]).all():
-        raise DataError(f"{BIAS}: expected a finite sum with {SECOND_BIAS}, got others")
+        raise DataError(f"{BIAS}: expected a finite sum with {SECOND_BIAS}, got NaN or infinity")
     params = {name: sums[NAMES[name]] if name == "W_embed" else sums[NAMES[name]].T for name in sizes.shapes()}
     return {name: np.ascontiguousarray(_reorder(w, tuple(order)) if name in GATED else w) for name, w in params.items()}
 

@@ -38,7 +38,7 @@ class Layer(NamedTuple):
     """A layer to check: the shapes of its inputs, its forward and its backward function.
 
     Letters of `shapes`: N captions, T steps, U `LONG` steps, D input, H hidden, G pre-activations, V vocabulary;
-    P rows, M images, L regions per image, R numbers per region, A numbers per key.
+    P rows, M images, L regions per image, R region dimension, A key dimension.
     """
 
     shapes: dict[str, str]

@@ -40,7 +40,7 @@ class Encoder(Protocol):
     side: int
     """Side of the square input, in pixels."""
     regions: tuple[int, int, int] | None
-    """Rows and columns of the grid of regions, and the numbers per region (R); None for an encoder without regions."""
+    """Rows and columns of the grid of regions, and the region dimension (R); None for an encoder without regions."""
 
     def prepare(self, photo: Image) -> Any:
         """Resize, crop and scale one photograph to the model's input."""

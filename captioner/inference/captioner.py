@@ -145,8 +145,8 @@ class Captioner:
     ) -> Iterator[Caption | DataError]:
         """Caption photographs, or the first `limit` of them, in order, as `decode`.
 
-        The error of a photograph that cannot be read is yielded in its place, and those among `photos` last. Several
-        ranks share the photographs of rank 0, a batch each, and rank 0 yields all captions.
+        An unreadable photograph yields its error in its place; errors already in `photos` come at the end. With several
+        ranks, batches of the photographs of rank 0 are distributed, and rank 0 yields all captions.
 
         Raises: as `check_features` and `decode`; UsageError, if the ranks have other models or options.
         """
@@ -245,7 +245,7 @@ class Captioner:
         self,
         features: Features,
         n_best: int = 1,
-        image_ids: Array | None = None,
+        noise_keys: Array | None = None,
         regions: Features | None = None,
         attention: bool = False,
         rows: Array | None = None,
@@ -253,17 +253,17 @@ class Captioner:
         """Decode rows of features, a batch at a time: the best caption of each, with its `n_best` candidates.
 
         An image is named by its row. Without `rows`, which are in ascending order, all rows are decoded. The beam is
-        widened to `n_best` if needed. Log-probabilities are the model's own, whatever ranks the captions. `image_ids`
+        widened to `n_best` if needed. Log-probabilities are the model's own, whatever ranks the captions. `noise_keys`
         seed the random numbers of sampling per image, by default the row numbers. With `attention`, the attention
         weights of each best caption are computed too. The features are not checked here.
 
-        Shapes: features (N, F), image_ids (N,), regions (N, rows, columns, R) for a model with attention, rows (R,).
+        Shapes: features (N, F), noise_keys (N,), regions (N, rows, columns, R) for a model with attention, rows (R,).
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
         not finite, or a model with attention without regions.
         """
         vocab = self.loaded.vocab
         rows = np.arange(features.shape[0]) if rows is None else rows
-        for batch in self.search(features, rows, n_best, image_ids, regions):
+        for batch in self.search(features, rows, n_best, noise_keys, regions):
             maps: list[Attention | None] = [None] * len(batch.rows)
             if attention and regions is not None:
                 maps[:] = self._attention(batch, regions.shape[1:3])
@@ -297,8 +297,8 @@ class Captioner:
             regions = np.stack([photo.regions for photo in photos if photo.regions is not None])
         self.check_features(features, encoder, regions=regions)
         # A photograph is identified by its content: its samples depend on neither its name nor the order.
-        image_ids = np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64)
-        yield from self.decode(features, n_best, image_ids=image_ids, regions=regions, attention=attention)
+        noise_keys = np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64)
+        yield from self.decode(features, n_best, noise_keys=noise_keys, regions=regions, attention=attention)
 
     def batch_size(self, width: int) -> int:
         """Return how many images are decoded at a time, with `width` captions of each."""
@@ -309,14 +309,14 @@ class Captioner:
         features: Features,
         rows: Array,
         n_best: int = 1,
-        image_ids: Array | None = None,
+        noise_keys: Array | None = None,
         regions: Features | None = None,
         index_rows: Array | None = None,
     ) -> Iterator[Candidates]:
         """Decode some rows of features, in ascending order, a batch at a time: all candidates of each, best first.
 
-        `index_rows` has the row of each image among the images of the re-ranker, or -1: its captions take no part
-        in the consensus. The other arguments are those of `decode`.
+        `index_rows[i]` is the row of image i in the re-ranking index, which is left out of its own consensus; -1: image
+        i is not in the index. The other arguments are those of `decode`.
 
         Shapes: rows (R,) below N, index_rows (N,).
         Raises: as `decode`.
@@ -332,11 +332,11 @@ class Captioner:
         for first in range(0, len(rows), size):
             chosen = rows[first : first + size]
             batch, grids = features[chosen], read_regions(regions, chosen)
-            ids = chosen if image_ids is None else image_ids[chosen]
-            tokens, log_probs = self._decode(decode, batch, ids, regions=grids)
+            keys = chosen if noise_keys is None else noise_keys[chosen]
+            tokens, log_probs = self._decode(decode, batch, keys, regions=grids)
             if not np.isfinite(log_probs[:, 0]).all():
                 raise CheckpointError(
-                    f"{self.loaded.path}: expected finite log-probabilities from the model, got others: "
+                    f"{self.loaded.path}: expected finite log-probabilities from the model, got NaN or infinity: "
                     "its parameters are too large; use another checkpoint"
                 )
             if self.reranker is not None:

@@ -32,7 +32,7 @@ NOT_PACKAGED = Path("not-in-the-package")
 DATA_SET = Path("DATA_SET")
 """Placeholder for `data.root` in exported files; `-o data.root=FILE` sets the path."""
 PLACEHOLDERS = (NOT_PACKAGED.name, DATA_SET.name)
-"""Names of data sets that are none."""
+"""Placeholder paths for a data set that was removed."""
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """The names of models: lower-case letters, digits and single hyphens."""
 MAX_NAME = 60

@@ -216,10 +216,10 @@ def check_encoder(loaded: LoadedModel, corpus: Corpus) -> None:
 def check_regions(
     loaded: LoadedModel, width: int, grid: Sequence[int], hint: str = "name a model with attention first"
 ) -> None:
-    """Check the numbers per region and the grid of a data set, an encoder, or the model that opened the data set.
+    """Check the region dimension and the grid of a data set, an encoder, or the model that opened the data set.
 
-    The width is 0 and the grid empty without regions, for which `hint` is what to try; the grid is also empty in
-    checkpoints that do not have it.
+    `width` is 0 and `grid` is empty if there are no regions; the error then ends with `hint`. Old checkpoints have no
+    grid.
 
     Raises: CheckpointError when the model attends to other regions.
     """
@@ -227,7 +227,7 @@ def check_regions(
     if meta.region_dim not in (0, width):
         hint = "use the encoder of the training images" if width else hint
         raise CheckpointError(
-            f"{loaded.path}: regions: expected {meta.region_dim} numbers per region, got {width}; {hint}"
+            f"{loaded.path}: regions: expected region dimension {meta.region_dim}, got {width}; {hint}"
         )
     if meta.grid and grid and meta.grid != list(grid):
         expected, got = (" x ".join(map(str, sides)) for sides in (meta.grid, grid))

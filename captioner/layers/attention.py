@@ -12,7 +12,7 @@ q = h W_query / sqrt(A);   s = tanh(h W_sentinel + b_sentinel)
 The keys are also the values. In the paper, the sentinel is the LSTM's memory behind a separate gate; here it is a
 function of h, itself the memory behind the output gate, so every cell has a sentinel, and attention needs h alone.
 
-Letters: P rows, M images, L regions per image, R numbers per region, A numbers per key, H hidden.
+Letters: P rows, M images, L regions per image, R region dimension, A key dimension, H hidden.
 Source: Lu et al. 2017, "Knowing When to Look", sections 2.2 and 2.3; Vaswani et al. 2017, "Attention Is All You Need",
 section 3.2.1 (scaled dot products).
 """

@@ -21,7 +21,7 @@ Normal = Callable[[tuple[int, ...]], Array]
 class Sizes:
     """Sizes V, F, D, H of the model, its cell, image input and attention, which determine the shapes of the parameters.
 
-    With attention, `region` is R, the numbers per region, and `attention_dim` is A; without, both are ignored.
+    With attention, `region` is R, the region dimension, and `attention_dim` is A; without, both are ignored.
     """
 
     vocab: int

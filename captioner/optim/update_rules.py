@@ -116,10 +116,10 @@ def initial_slots(rule: UpdateRule, params: Params) -> Slots:
 
 
 class Shard(NamedTuple):
-    """The chunks of the parameters that one worker updates: numbers worker, worker + of, worker + 2 of, ..."""
+    """The chunks of the parameters that one worker updates: numbers worker + k workers, k = 0, 1, ..."""
 
     worker: int = 0
-    of: int = 1
+    workers: int = 1
 
 
 UNSHARDED = Shard()
@@ -151,7 +151,7 @@ def update(
 def aligned_chunks(arrays: Sequence[Params], shard: Shard = UNSHARDED) -> Iterator[tuple[str, tuple[Array, ...]]]:
     """Yield the chunks of a shard as flat views, aligned over all dicts; non-contiguous arrays are not split."""
     chunks = ((name, chunk) for name in arrays[0] for chunk in _chunks(*(named[name] for named in arrays)))
-    return itertools.islice(chunks, shard.worker, None, shard.of)
+    return itertools.islice(chunks, shard.worker, None, shard.workers)
 
 
 def _chunks(*arrays: Array) -> Iterator[tuple[Array, ...]]:

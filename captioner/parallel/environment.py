@@ -15,7 +15,7 @@ from captioner.parallel import blas
 
 LABELS = {"threads": "threads", "ranks": "ranks", "numpy": "NumPy", "blas": "BLAS"}
 EARLIER = {"ranks": "1"}
-"""What a checkpoint does not contain that was written before captioner knew ranks."""
+"""Defaults for fields missing from old checkpoints."""
 
 VERSIONS = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
 """What summary.json records the versions of."""

@@ -152,7 +152,7 @@ class MpiRanks(Ranks):
             yield from chain.from_iterable(parts or ())
 
     def _wait_for_all(self) -> None:
-        """Wait for all ranks, so that a signal is handled soon: a call of MPI that blocks would handle none.
+        """Barrier that polls, because a blocking MPI call would delay signal handlers.
 
         Raises: OtherRankError, if rank 0 has failed.
         """

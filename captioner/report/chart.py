@@ -1,4 +1,7 @@
-"""Charts as geometry for an inline SVG: axes with ticks at round numbers, lines, marks, and a table of the numbers."""
+"""Charts as geometry for an inline SVG: axes with ticks at round numbers, lines, marks, and a table of the numbers.
+
+Widths and colours of lines are in templates/report.css.
+"""
 
 from __future__ import annotations
 

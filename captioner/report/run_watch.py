@@ -101,7 +101,7 @@ def lock_is_listed(folder: Path) -> bool:
 
 
 class Pace:
-    """The times at which steps were the last ones recorded, since training began or was resumed.
+    """(time, last recorded step) pairs since training started or resumed.
 
     `steps_per_second` is the last measurement, without the time of validation; None before it.
     """

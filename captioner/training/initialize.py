@@ -50,7 +50,7 @@ def initialize_from(
     """
     values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
     other = [
-        f"{option}: expected {expected} as in {restored.path} (train.init_from), got {got}; change it"
+        f"{option}: expected {expected} as in {restored.path} (train.init_from), got {got}; try -o {option}={expected}"
         for option, expected, got in values
         if expected != got
     ]

@@ -50,7 +50,7 @@ P = ParamSpec("P")
 
 
 def rank_0_only(method: Callable[Concatenate[RunFolder, P], None]) -> Callable[Concatenate[RunFolder, P], None]:
-    """Let only rank 0 call a method that writes, while the others wait; a failure there is one of all ranks."""
+    """Let only rank 0 call a method that writes, while the others wait; if it fails, all ranks fail."""
 
     def on_rank_0(self: RunFolder, /, *args: P.args, **kwargs: P.kwargs) -> None:
         self.ranks.on_rank_0(lambda: method(self, *args, **kwargs))

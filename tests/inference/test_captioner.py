@@ -221,7 +221,7 @@ def test_samples_do_not_depend_on_batches_threads_or_order(
         monkeypatch.setattr(captioner, "BATCH", batch)
         assert samples(replace(drawn, config=replace(drawn.config, threads=threads))) == whole
     order = np.arange(10)[::-1]
-    assert samples(drawn, val_split.features[order], image_ids=order) == whole[::-1]
+    assert samples(drawn, val_split.features[order], noise_keys=order) == whole[::-1]
     assert samples(sampling(varied_model, top_p=0.9, seed=1)) != whole
 
 

@@ -291,7 +291,7 @@ def test_wrong_input_is_one_line(
     assert "got 7; try --teacher-set decode.beam_width=10" in problem(ConfigError, "distill.captions_per_image=7")
     sampling = problem(ConfigError, teacher_overrides=["decode.method=sampling"])
     assert sampling.startswith("decode.method: expected beam for a teacher, got sampling in ")
-    assert "(train.init_from), got 9; change it" in problem(ConfigError, "model.hidden_dim=9")
+    assert "(train.init_from), got 9; try -o model.hidden_dim=" in problem(ConfigError, "model.hidden_dim=9")
     another = (f"data.root={coco_run.parent / 'data'}", "data.source=cs231n", "train.init_from=null")
     assert "vocabulary: expected the 45 words of the checkpoint" in problem(CheckpointError, *another)
     assert "not found; expected a teacher caption set from `captioner distill`" in problem(

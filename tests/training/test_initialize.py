@@ -176,8 +176,9 @@ def test_another_model_is_rejected_in_one_line(
     value, expected, got = OTHERS[option]
     options = [f"-o{option}" for option in (*STANDARD, f"train.init_from={start}", f"{option}={value}")]
     done = cli("train", *small_options, *options, "--data", albums.new, "--run", tmp_path / "run")
-    message = f"captioner: {option}: {expected} as in {start / 'best.h5'} (train.init_from), {got}; change it\n"
-    assert (done.code, done.err) == (2, message)
+    right = expected.removeprefix("expected ")
+    problem = f"{option}: {expected} as in {start / 'best.h5'} (train.init_from), {got}; try -o {option}={right}"
+    assert (done.code, done.err) == (2, f"captioner: {problem}\n")
     assert not (tmp_path / "run").exists()
 
 

@@ -180,7 +180,7 @@ CHANGES: dict[str, tuple[Callable[[Corpus], Corpus], str]] = {
         lambda c: changed(c, lambda r: r.reshape(-1, 9, 1, 77)), "regions: expected a grid of 3 x 3, got 9 x 1"
     ),
     "another width": (
-        lambda c: changed(c, lambda r: r[..., :9]), "regions: expected 77 numbers per region, got 9; use the encoder"
+        lambda c: changed(c, lambda r: r[..., :9]), "regions: expected region dimension 77, got 9; use the encoder"
     ),
     "another encoder": (
         lambda c: changed(c, lambda r: r, encoder="scenes-0"), f"features: expected encoder {ENCODER}, got scenes-0"
@@ -325,7 +325,7 @@ def test_an_ensemble_with_and_without_attention_captions_photographs(
     assert done.code == 0, done.err
     done = cli("evaluate", region_run, plain, "--ensemble", "--split", "val")
     assert done.code == 0, done.err
-    with pytest.raises(CheckpointError, match=r"expected 77 numbers per region, got 0; name a model with attention"):
+    with pytest.raises(CheckpointError, match=r"expected region dimension 77, got 0; name a model with attention"):
         ensemble_of([open_run(plain), open_run(region_run)])
     other = train_on_regions("train.max_steps=1")
     saved = checkpoint.load(other / "best.h5")
@@ -339,7 +339,7 @@ def test_an_encoder_without_the_regions_of_the_checkpoint_is_rejected(
     region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for regions, expected in (
-        (None, "expected 77 numbers per region, got 0; use an encoder with regions"),
+        (None, "expected region dimension 77, got 0; use an encoder with regions"),
         ((2, 2, 77), "expected a grid of 3 x 3, got 2 x 2; use the encoder of the training images"),
     ):
         monkeypatch.setattr(ScenesEncoder, "regions", regions)
