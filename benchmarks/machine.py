@@ -91,7 +91,7 @@ def describe() -> dict[str, str]:
     return {
         "CPU": f"{hardware.cpu_model()} ({kind(this_cpu())}), {os.cpu_count()} cores",
         "Python": platform.python_version(),
-        "NumPy": f"{np.__version__} with {blas.name()}",
+        "NumPy": f"{np.__version__} with {blas.describe()}",
         "PyTorch": version("torch") if find_spec("torch") else "not installed",
         "captioner": version("captioner"),
         "on": date.today().isoformat(),

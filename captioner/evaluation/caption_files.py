@@ -174,10 +174,12 @@ def match_images(
 
     Raises: DataError when an image has no caption or two, or a caption matches no image.
     """
-    index = _Index(images, numbers)
+    places, whole = _unambiguous_places(images, numbers), {image: place for place, image in enumerate(images)}
     by_place: dict[int, str] = {}
     for name, caption in captions.items():
-        place = index.find(name)
+        place = places.get(name if isinstance(name, int) else image_name(name))
+        if place is None and isinstance(name, str):  # it may have more folders, as the path of a photograph has
+            place = next((whole[end] for end in _without_folders(image_name(name)) if end in whole), None)
         if place is None:
             raise DataError(
                 f"{where}: image {name!r:.80}: expected one of the {len(images):,} images of the references, "
@@ -195,34 +197,21 @@ def match_images(
     return [by_place[place] for place in range(len(images))]
 
 
-class _Index:
-    """The places of images by every unambiguous name or number."""
+def _unambiguous_places(images: Sequence[str], numbers: Mapping[str, int]) -> dict[Id, int]:
+    """Return the place of each image by every name or number that no other image has."""
+    bare = [PurePath(image).name for image in images]
+    known: list[Id] = [numbers.get(name, image) for name, image in zip(bare, images, strict=True)]
+    places: dict[Id, int] = {}
+    for names in (known, images, bare, list(map(image_id, images))):
+        counts = Counter(names)
+        for place, name in enumerate(names):
+            if counts[name] == 1:
+                places.setdefault(name, place)
+    return places
 
-    def __init__(self, images: Sequence[str], numbers: Mapping[str, int]) -> None:
-        bare = [PurePath(image).name for image in images]
-        kinds: tuple[Sequence[Id], ...] = (
-            [numbers.get(name, image) for name, image in zip(bare, images, strict=True)],
-            images,
-            bare,
-            list(map(image_id, images)),
-        )
-        self._images, self._places = images, dict[Id, int]()
-        for names in kinds:
-            counts = Counter(names)
-            for place, name in enumerate(names):
-                if counts[name] == 1:
-                    self._places.setdefault(name, place)
-        self._by_bare: dict[str, list[int]] = {}
-        for place, name in enumerate(bare):
-            self._by_bare.setdefault(name, []).append(place)
 
-    def find(self, name: Id) -> int | None:
-        """Return the place of an image, or None."""
-        if isinstance(name, int):
-            return self._places.get(name)
-        name = image_name(name)
-        if name in self._places:
-            return self._places[name]
-        # a name with more folders, as of a photograph: the longest image name at its end
-        ends = [at for at in self._by_bare.get(PurePath(name).name, ()) if name.endswith(f"/{self._images[at]}")]
-        return max(ends, key=lambda at: len(self._images[at]), default=None)
+def _without_folders(name: str) -> Iterator[str]:
+    """Yield a name without its first folder, without its first two, and so on."""
+    while "/" in name:
+        name = name.partition("/")[2]
+        yield name

@@ -106,11 +106,6 @@ def describe() -> Blas:
     return Blas(name, library.version or "of unknown version", kernel, library.num_threads)
 
 
-def name() -> str:
-    """Return name and version of the library, with the CPU kernel if it is known."""
-    return str(describe())
-
-
 @cache
 def _library() -> Any | None:
     """The controller of the library, or None if the library is unknown."""
@@ -165,7 +160,7 @@ def _warn(count: int) -> None:
     variables = ("VECLIB_MAXIMUM_THREADS",) if accelerate else VARIABLES
     if not any(os.environ.get(variable) == str(count) for variable in variables):
         warnings.warn(
-            f"the number of BLAS threads cannot be set ({name()}), which can make training slower and its results "
+            f"the number of BLAS threads cannot be set ({describe()}), which can make training slower and its results "
             f"not reproducible; try {remedy} {variables[0]}={count}",
             stacklevel=3,
         )

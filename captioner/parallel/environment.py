@@ -36,7 +36,7 @@ def describe_versions(summary: Mapping[str, Any], environment: Mapping[str, str]
 
 def environment(threads: int, ranks: int = 1) -> dict[str, str]:
     """Return threads, ranks and library versions; results are bit-identical if all are equal."""
-    return {"threads": str(threads), "ranks": str(ranks), "numpy": np.__version__, "blas": blas.name()}
+    return {"threads": str(threads), "ranks": str(ranks), "numpy": np.__version__, "blas": str(blas.describe())}
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ NOW = {"threads": "2", "ranks": "1", "numpy": "2.4.6", "blas": "OpenBLAS 0.3.31 
 
 
 def test_environment() -> None:
-    assert environment(3, 4) == {"threads": "3", "ranks": "4", "numpy": np.__version__, "blas": blas.name()}
+    assert environment(3, 4) == {"threads": "3", "ranks": "4", "numpy": np.__version__, "blas": str(blas.describe())}
     assert environment(3)["ranks"] == "1"
 
 
