@@ -6,7 +6,6 @@ Caption files have COCO's results format, or are the JSON lines of `captioner sa
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from captioner.data.splits import group_by_image
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.storage.atomic import write_file
-from captioner.storage.files import check_output, read_bytes
+from captioner.storage.files import check_output, read_bytes, read_start
 
 Id: TypeAlias = int | str
 LIMIT = 1 << 30
@@ -46,14 +45,7 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str], ov
 
 def check_results_output(path: Path, overwrite: bool) -> None:
     """Raises: UsageError when results cannot be written there, or the file to replace contains something else."""
-    check_output(path, overwrite, "caption results", _may_be_results)
-
-
-def _may_be_results(path: str | os.PathLike[str]) -> bool:
-    try:
-        return read_bytes(path, LIMIT)[:1] in (b"", b"[")
-    except DataError:
-        return False
+    check_output(path, overwrite, "caption results", lambda file: read_start(file, 1) in (b"", b"["))
 
 
 def read_caption_file(path: Path) -> dict[Id, str]:

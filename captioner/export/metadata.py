@@ -60,7 +60,7 @@ def read_metadata(text: str, where: str) -> tuple[Config, Meta]:
     try:
         config = _read_config(values.pop("config"), where)
         # the other fields of a checkpoint, as in a run without data set and validation
-        untrained = {"fingerprint": "", "probe": [], "best": None, "since_best": 0, "environment": {}}
+        untrained: dict[str, Any] = {"fingerprint": "", "probe": [], "best": None, "since_best": 0, "environment": {}}
         meta = Meta.from_json(json.dumps({**values, **untrained, "config": dump(config)}))
         Vocab(meta.words)
     except CaptionerError as error:

@@ -57,15 +57,15 @@ requires = ["setuptools>=61"]
 build-backend = "setuptools.build_meta"
 
 [project]
-name = "captioner-{name}"
-version = "{version}"
+name = "captioner-{info.name}"
+version = "{info.version}"
 description = {description}
 readme = "README.md"
 requires-python = ">=3.11"
-dependencies = ["captioner{extra}>={captioner}"]
+dependencies = ["captioner{extra}>={info.captioner}"]
 
 [project.entry-points."{group}"]
-{name} = "{module}"
+{info.name} = "{module}"
 
 [tool.setuptools]
 packages = ["{module}"]
@@ -197,12 +197,10 @@ def _info(facts: CardFacts, version: str, digest: str) -> PackageInfo:
 def _pyproject(info: PackageInfo) -> str:
     """Return the text of pyproject.toml: a static description for setuptools, without code."""
     return PYPROJECT.format(
-        name=info.name,
-        version=info.version,
+        info=info,
         # a one-line JSON text without surrogates is a TOML text
         description=json.dumps(info.description, ensure_ascii=False),
         extra="[images]" if parse_identity(info.encoder) is not None else "",
-        captioner=info.captioner,
         group=GROUP,
         module=module_name(info.name),
         files=json.dumps([INFO, WEIGHTS, CARD]),

@@ -23,7 +23,7 @@ from captioner.model.parameters import Sizes
 from captioner.storage import checkpoint
 from captioner.storage.atomic import write_file
 from captioner.storage.checkpoint import Checkpoint, Meta
-from captioner.storage.files import check_output, output_folder, regular_file
+from captioner.storage.files import check_output, output_folder, read_start, regular_file
 from captioner.storage.sealed import CHECKPOINT_SEAL
 
 MAX_BYTES = 8 << 30
@@ -43,7 +43,7 @@ def export_safetensors(
     """
     from safetensors.numpy import save
 
-    check_output(output, overwrite, "a safetensors file", _is_safetensors)
+    check_output(output, overwrite, "a safetensors file", lambda file: (read_start(file, 9) or b"")[8:] == b"{")
     tensors = to_tensors(restored.model)
     for tensor, array in tensors.items():
         if dtype is not None and not tensor.endswith(STATISTICS):
@@ -112,14 +112,6 @@ def _check_start(path: str | os.PathLike[str]) -> None:
         start = os.read(descriptor, 9)
     if start[8:] != b"{":
         raise DataError(f"{path}: expected a safetensors file from `captioner export`, got another file")
-
-
-def _is_safetensors(path: str | os.PathLike[str]) -> bool:
-    try:
-        _check_start(path)
-    except DataError:
-        return False
-    return True
 
 
 def _sizes(config: Config, meta: Meta) -> Sizes:

@@ -12,7 +12,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.errors import DataError, UsageError
-from captioner.storage.files import irregular_kind, regular_file
+from captioner.storage.files import irregular_kind, read_start
 from captioner.storage.lock import lock
 
 MAGIC = b"captioner encodings "
@@ -29,17 +29,12 @@ class FeatureStore:
     """
 
     def __init__(
-        self,
-        path: Path,
-        encoder: str,
-        width: int,
-        dtype: np.dtype[np.floating],
-        regions: tuple[int, ...] | None = None,
+        self, path: Path, encoder: str, width: int, dtype: np.dtype[np.floating], regions: tuple[int, ...] | None = None
     ) -> None:
         self.path, self._dtype = path, dtype
-        stored, shapes = dtype.newbyteorder("<"), {"features": (width,), **({"regions": regions} if regions else {})}
+        shapes = {"features": (width,), **({"regions": regions} if regions else {})}
+        numbers = [(name, dtype.newbyteorder("<"), shape) for name, shape in shapes.items()]
         self._numbers = list(shapes)
-        numbers = [(name, stored, shape) for name, shape in shapes.items()]
         self._record = np.dtype([("digest", "V32"), ("check", "<u4"), *numbers])
         grid = f" {regions}" if regions else ""
         encoder_digest = hashlib.sha256(f"{encoder} {width} {dtype}{grid}".encode()).hexdigest()
@@ -138,8 +133,4 @@ class FeatureStore:
 
 def is_feature_store(path: Path) -> bool:
     """Return whether a file is a `FeatureStore`; False if it cannot be read."""
-    try:
-        with regular_file(path) as descriptor:
-            return os.read(descriptor, len(MAGIC)) == MAGIC
-    except DataError:
-        return False
+    return read_start(path, len(MAGIC)) == MAGIC

@@ -141,6 +141,15 @@ def read_bytes(
     return content
 
 
+def read_start(path: str | os.PathLike[str], length: int) -> bytes | None:
+    """Read the first bytes of a regular file, at most `length`; return None if they cannot be read."""
+    try:
+        with regular_file(path) as descriptor:
+            return os.read(descriptor, length)
+    except DataError:
+        return None
+
+
 def read_at(descriptor: int, into: memoryview, offset: int) -> int:
     """Read bytes at an offset of an open file, from any thread; return their number, 0 at the end of the file."""
     if hasattr(os, "preadv"):
@@ -175,11 +184,7 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def read_first_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the JSON object in the first line of a file, of at most `LINE_LIMIT` bytes; {} as for `read_json_object`."""
-    try:
-        with regular_file(path) as descriptor:
-            return _object(os.read(descriptor, LINE_LIMIT).partition(b"\n")[0])
-    except CaptionerError:
-        return {}
+    return _object((read_start(path, LINE_LIMIT) or b"").partition(b"\n")[0])
 
 
 def _object(text: str | bytes) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from io import FileIO
 from pathlib import Path
 from typing import NoReturn
 
-from captioner.errors import CaptionerError, CheckpointError, DataError
-from captioner.storage.files import regular_file
+from captioner.errors import CaptionerError, CheckpointError
+from captioner.storage.files import read_start, regular_file
 
 SIZE = 512
 BLOCK = 1 << 20
@@ -89,11 +89,7 @@ class Seal:
 
     def matches(self, path: str | os.PathLike[str]) -> bool:
         """Return whether a file starts with a seal of this kind; False if it cannot be read."""
-        try:
-            with regular_file(path) as descriptor:
-                return os.read(descriptor, len(self.magic)) == self.magic
-        except DataError:
-            return False
+        return read_start(path, len(self.magic)) == self.magic
 
 
 def digest_of(file: FileIO) -> str:
