@@ -18,10 +18,10 @@ from captioner.metrics import (
     diversity,
     fraction,
     novelty,
+    ptb_tokenize,
     score_rows,
     scores_by_name,
     scores_from_sums,
-    tokenize,
 )
 
 FEW_IMAGES = 30
@@ -39,12 +39,12 @@ class EvaluationSet:
     @cached_property
     def reference_words(self) -> list[list[list[str]]]:
         """The references as tokens of the metrics."""
-        return [list(map(tokenize, references)) for references in self.references]
+        return [list(map(ptb_tokenize, references)) for references in self.references]
 
     @cached_property
     def train_words(self) -> list[list[str]] | None:
         """The training captions as tokens of the metrics."""
-        return None if self.train_captions is None else list(map(tokenize, self.train_captions))
+        return None if self.train_captions is None else list(map(ptb_tokenize, self.train_captions))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def score_captions(
     of captions that repeat a bigram, of words that are `<UNK>`, and of captions that are not in the training split.
     The last is None for captions of a model that was trained on another split: `same_train` is False.
     """
-    tokenized = list(map(tokenize, captions))
+    tokenized = list(map(ptb_tokenize, captions))
     rows = score_rows(tokenized, evaluation_set.reference_words)
     words = [word for caption in tokenized for word in caption]
     scores: dict[str, Any] = {

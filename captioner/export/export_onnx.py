@@ -47,14 +47,14 @@ def export_onnx(restored: Restored, output: Path, dtype: str | None = None, over
     vocab, options = restored.vocab, restored.config.decode
     decoding = Decoding(vocab.start, vocab.end, vocab.null, options.max_length, build_constraints(options, vocab))
     metadata = write_metadata(restored)
-    contents = [build_model(name, model, decoding, metadata).SerializeToString() for name in files]
+    contents = [build_onnx_model(name, model, decoding, metadata).SerializeToString() for name in files]
     with output_folder(output):
         for file, content in zip(files.values(), contents, strict=True):
             write_file(file, content)
     return list(files.values())
 
 
-def build_model(name: str, model: CaptioningRNN, decoding: Decoding, metadata: str) -> ModelProto:
+def build_onnx_model(name: str, model: CaptioningRNN, decoding: Decoding, metadata: str) -> ModelProto:
     """Build the ONNX model of a graph, with its weights.
 
     Raises: CaptionerError if it is too large for an ONNX file.

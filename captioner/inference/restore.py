@@ -119,7 +119,7 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
     for slot, arrays in saved.slots.items():
         check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
     standardizers = standardizers_of(path, saved.standardizer, sizes)
-    model = assemble(config, sizes, saved.slots.get(EMA, params), vocab.null, standardizers)
+    model = assemble_model(config, sizes, saved.slots.get(EMA, params), vocab.null, standardizers)
     return Restored(path, config, vocab, model, meta, params, saved.slots)
 
 
@@ -157,7 +157,9 @@ def build_dropout(config: Config) -> Dropout:
     return Dropout(m.dropout_features, m.dropout_embedding, m.dropout_hidden, m.dropout_regions, m.dropout_keys)
 
 
-def assemble(config: Config, sizes: Sizes, params: Params, null: int, standardizers: Standardizers) -> CaptioningRNN:
+def assemble_model(
+    config: Config, sizes: Sizes, params: Params, null: int, standardizers: Standardizers
+) -> CaptioningRNN:
     """Assemble the configured model with these parameters and standardizers."""
     features, regions = standardizers
     return CaptioningRNN(sizes, params, null, build_dropout(config), features, config.train.label_smoothing, regions)

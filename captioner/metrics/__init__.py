@@ -1,7 +1,7 @@
 """Caption metrics (BLEU, ROUGE-L, CIDEr-D) in NumPy, equal to those of pycocoevalcap 1.2."""
 
 from captioner.metrics.cider import CiderD
-from captioner.metrics.ptb import tokenize
+from captioner.metrics.ptb import ptb_tokenize
 from captioner.metrics.scores import (
     NAMES,
     confidence_interval,
@@ -20,8 +20,8 @@ __all__ = [
     "diversity",
     "fraction",
     "novelty",
+    "ptb_tokenize",
     "score_rows",
     "scores_by_name",
     "scores_from_sums",
-    "tokenize",
 ]

@@ -1,6 +1,6 @@
 """Penn Treebank (PTB) tokenizer of the caption metrics, with lower-casing and without punctuation.
 
->>> tokenize("A man's well-worn hat (red), isn't it?")
+>>> ptb_tokenize("A man's well-worn hat (red), isn't it?")
 ['a', 'man', "'s", 'well-worn', 'hat', '-lrb-', 'red', '-rrb-', 'is', "n't", 'it']
 """
 
@@ -58,7 +58,7 @@ _ENTITY = re.compile("|".join(_ENTITIES))
 _BRACKETS = str.maketrans({"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"})
 
 
-def tokenize(text: str) -> list[str]:
+def ptb_tokenize(text: str) -> list[str]:
     """Tokenize a caption as pycocoevalcap 1.2 does.
 
     A final single letter loses its period, as in pycocoevalcap if the next caption starts with A.

@@ -89,7 +89,7 @@ def prepare(
     job = EncodingJob(images, options, encoder_options or {}, folder, strict, [])
     encoding = read_features(job, options.features) if options.features else encode_images(job, store, ranks)
     features = yield from encoding
-    corpus, counts = assemble(records, features, options)
+    corpus, counts = assemble_corpus(records, features, options)
     unreadable = len(images) - len(features.rows) - features.missing
     counts |= {"skipped": len(records.issues), "omitted": records.omitted}
     counts |= {"missing": features.missing, "unreadable": unreadable}
@@ -117,7 +117,7 @@ def summarize_records(records: SplitRecords, options: Prepare, without: Containe
     images = [record.image for record in records.images if record.image not in without]
     names = {image: row for row, image in enumerate(images)}
     blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "", np.dtype(np.float32), 0)
-    corpus, counts = assemble(records, blank, options)
+    corpus, counts = assemble_corpus(records, blank, options)
     summary = summarize(corpus)
     return {
         "vocabulary": summary["vocabulary"],
@@ -126,7 +126,7 @@ def summarize_records(records: SplitRecords, options: Prepare, without: Containe
     }
 
 
-def assemble(records: SplitRecords, features: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
+def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
     """Build the corpus of the images with features, and count its words and truncated captions.
 
     Raises: DataError when train is empty, or has no word that is frequent enough.

@@ -14,7 +14,7 @@ from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.errors import ConfigError, UsageError
-from captioner.inference.restore import assemble, build_sizes
+from captioner.inference.restore import assemble_model, build_sizes
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import Standardizer
@@ -59,7 +59,7 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
         Standardizer(*standardization(part)) if config.data.standardize and part is not None else None
         for part in (train.features, train.regions)
     ]
-    return assemble(config, sizes, params, corpus.vocab.null, (standardizers[0], standardizers[1]))
+    return assemble_model(config, sizes, params, corpus.vocab.null, (standardizers[0], standardizers[1]))
 
 
 OBJECTIVES: Mapping[str, type[Batches]] = {

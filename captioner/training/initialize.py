@@ -18,7 +18,7 @@ from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.load import open_run
 from captioner.inference.package_info import BASE_MODELS, base_models_after
-from captioner.inference.restore import Restored, assemble, check_encoder
+from captioner.inference.restore import Restored, assemble_model, check_encoder
 from captioner.model.captioning_rnn import CaptioningRNN
 
 WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}
@@ -78,7 +78,7 @@ def initialize_from(
         "words": len(corpus.vocab) - len(SPECIAL),
         BASE_MODELS: [asdict(base) for base in base_models_after(restored.path)],
     }
-    return assemble(config, model.sizes, params, model.null, standardizers), record
+    return assemble_model(config, model.sizes, params, model.null, standardizers), record
 
 
 def _with_words(name: str, fresh: Array, trained: Array, ids: Array, trained_ids: Array) -> Array:

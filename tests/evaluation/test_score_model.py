@@ -16,7 +16,7 @@ from captioner.inference.caption import Attention, Caption
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.inference.restore import LoadedModel, Restored
-from captioner.metrics import NAMES, score_rows, scores_by_name, tokenize
+from captioner.metrics import NAMES, ptb_tokenize, score_rows, scores_by_name
 
 
 def opened(run: Path) -> tuple[Restored, Corpus, Split]:
@@ -45,8 +45,10 @@ def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
     assert scores["loss"] == pytest.approx(losses.mean(), rel=1e-6)
     assert scores["perplexity"] == pytest.approx(math.exp(losses.mean()), rel=1e-6)
     assert scores["true"] == sum(bool(caption.true) for caption in captions) / 10
-    references = [list(map(tokenize, caption.references)) for caption in captions]
-    assert {name: scores[name] for name in NAMES} == scores_by_name(score_rows(list(map(tokenize, texts)), references))
+    references = [list(map(ptb_tokenize, caption.references)) for caption in captions]
+    assert {name: scores[name] for name in NAMES} == scores_by_name(
+        score_rows(list(map(ptb_tokenize, texts)), references)
+    )
 
 
 def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
