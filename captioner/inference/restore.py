@@ -80,10 +80,8 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
 
     Raises: CheckpointError for a file that is damaged or whose parts do not fit together; ConfigError for overrides.
     """
-    if in_package(path) or MODEL_SEAL.matches(path):
-        saved = _load_packaged(path)
-    else:
-        saved = checkpoint.load(path, None if for_training else (EMA,))
+    is_packaged = in_package(path) or MODEL_SEAL.matches(path)
+    saved = _load_packaged(path) if is_packaged else checkpoint.load(path, None if for_training else (EMA,))
     meta = saved.meta
     where = f"the config in {path}"
     try:
@@ -113,9 +111,8 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
             f"{path}: meta: region_dim: expected {expected} for model.attention {sizes.attention}, "
             f"got {meta.region_dim}"
         )
-    # the arrays of a model package are float16
-    params = {name: w.astype(config.model.dtype) if w.dtype == np.float16 else w for name, w in saved.params.items()}
-    check_arrays(path, "params", params, sizes.shapes(), config.model.dtype)
+    check_arrays(path, "params", saved.params, sizes.shapes(), "float16" if is_packaged else config.model.dtype)
+    params = {name: w.astype(config.model.dtype, copy=False) for name, w in saved.params.items()}
     for slot, arrays in saved.slots.items():
         check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
     standardizers = standardizers_of(path, saved.standardizer, sizes)

@@ -87,6 +87,8 @@ INCONSISTENT: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
               r"array params/Wh: expected float32 \(16, 64\), got float32 \(64, 16\)"),
     "dtype": (with_params(lambda p: p.update(b=p["b"].astype(np.float64))),
               r"array params/b: expected float32 \(64,\), got float64 \(64,\)"),
+    "half": (with_params(lambda p: p.update(b=p["b"].astype(np.float16))),
+             r"array params/b: expected float32 \(64,\), got float16 \(64,\)"),
     "text": (with_params(lambda p: p.update(b=np.bytes_("b"))), r"array params/b: expected float32 \(64,\), got "),
     "byte_order": (with_params(lambda p: p.update(b=p["b"].astype(">f4"))), "array params/b: expected float32"),
     "slot": (lambda saved: dataclasses.replace(saved, slots={**saved.slots, "m": {"b": saved.params["b"]}}),
@@ -203,7 +205,12 @@ def test_a_package_with_weights_of_another_package(birds: Path) -> None:
     rewrite(birds / WEIGHTS, with_meta(words=other[:-1]), fix_digest=True)
     assert_refused(f"vocabulary: expected {words} words, got {words - 1}")
     describe(birds, words=words - 1)
-    assert_refused("array params/W_embed: expected float32")
+    assert_refused("array params/W_embed: expected float16")
+
+
+def test_a_package_with_weights_in_another_precision(birds: Path) -> None:
+    rewrite(birds / WEIGHTS, with_params(lambda p: p.update(b=p["b"].astype(np.float32))), fix_digest=True)
+    assert_refused("array params/b: expected float16 (64,), got float32 (64,)")
 
 
 def test_a_package_with_another_encoder(birds: Path) -> None:
