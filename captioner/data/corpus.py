@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,7 +127,7 @@ class Corpus:
         Feature values are compared by `probe`, encoders by `images.same_encoder`: one encoder may have several
         names.
         """
-        digest = hashlib.sha256("\n".join(self.vocab.words).encode())
+        digest = self.vocab.digest()
         for name in self.splits if names is None else names:
             split = self.splits[name]
             digest.update(f"\n{name} {split.captions.shape} {split.features.shape}\n".encode())

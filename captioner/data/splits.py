@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -97,14 +97,11 @@ def split_by_lists(
     return [dataclasses.replace(record, split=assigned.get(record.image, record.split)) for record in images], issues
 
 
-def group_by_split(images: Iterable[ImageRecord]) -> Iterator[tuple[str, list[ImageRecord]]]:
-    """Yield each split with its images: train, val, test, then others by name; images without a split are dropped."""
+def group_by_split(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
+    """Return the images of each split: train, val, test, then others by name; images without a split are dropped."""
     splits: dict[str, list[ImageRecord]] = {}
     for record in images:
         if record.split is not None:
             splits.setdefault(record.split, []).append(record)
-    for name in sorted(splits, key=lambda name: (_ORDER.get(name, len(_ORDER)), name)):
-        yield name, splits[name]
-
-
-_ORDER = {name: place for place, name in enumerate(("train", "val", "test"))}
+    known = [name for name in ("train", "val", "test") if name in splits]
+    return {name: splits[name] for name in (*known, *sorted(splits.keys() - set(known)))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -59,6 +60,10 @@ class Vocab:
         counts = Counter(word for words in captions for word in words)
         frequent = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
         return cls((*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))[:max_words]))
+
+    def digest(self) -> hashlib._Hash:
+        """Return the SHA-256 of the words in the order of their ids."""
+        return hashlib.sha256("\n".join(self.words).encode())
 
     def ids(self, words: Sequence[str]) -> list[int]:
         """Encode one caption as `<START> w1 .. wn <END>`; unknown words become `<UNK>`."""

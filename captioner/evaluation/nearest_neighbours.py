@@ -6,6 +6,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Features
+from captioner.decode.consensus import normalize_rows
 from captioner.metrics import CiderD, ptb_tokenize
 
 NEIGHBOURS = 30
@@ -59,7 +60,4 @@ def _unit(features: Features, rows: Array) -> Array:
     """Normalize rows to unit length; zeros stay zeros. A power of 2 scales them first, since squares may overflow."""
     block = np.concatenate([features[rows[first : first + ROWS]] for first in range(0, len(rows), ROWS)])
     block = block.astype(np.float32)
-    block = np.ldexp(block, -np.frexp(np.abs(block).max(axis=1, keepdims=True))[1])
-    norm = np.sqrt((block**2).sum(axis=1, keepdims=True))
-    unit: Array = block / np.where(norm > 0, norm, 1)
-    return unit
+    return normalize_rows(np.ldexp(block, -np.frexp(np.abs(block).max(axis=1, keepdims=True))[1]))

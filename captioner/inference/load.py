@@ -23,6 +23,7 @@ from captioner.inference.restore import (
     check_encoder,
     check_regions,
     check_width,
+    is_training_split,
     restore,
     vocabulary_difference,
 )
@@ -173,5 +174,9 @@ def _find_index(file: Path, loaded: LoadedModel, corpus: Corpus | None) -> Index
     if corpus is None and root is not None and not root.exists():
         return None
     corpus = corpus or open_corpus(loaded)
-    reranker_index.check_train(loaded, corpus)
+    if not is_training_split(loaded, corpus):
+        raise CheckpointError(
+            f"{root or loaded.config.data.source}: training split: expected the captions that {loaded.path} was "
+            "trained on, got others; use the training data set"
+        )
     return reranker_index.build_index(corpus)

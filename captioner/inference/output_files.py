@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -15,7 +14,7 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.images.photo import is_photo_suffix
 from captioner.inference.caption import Caption
 from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, writing
-from captioner.storage.files import read_text
+from captioner.storage.files import caseless, read_text
 from captioner.storage.strict_json import to_json
 
 SEPARATORS = frozenset("/\\:")
@@ -125,7 +124,7 @@ class AttentionFiles:
         is_safe = stem == name and stem.partition(".")[0].casefold() not in RESERVED
         digest = hashlib.sha256(image.encode("utf-8", "surrogateescape")).hexdigest()
         for candidate in (*([stem] if is_safe else []), *(f"{stem}-{digest[:length]}" for length in (8, 64))):
-            key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", candidate).casefold())
+            key = caseless(candidate)
             if self._names.setdefault(key, self._image_of(candidate) or image) == image:
                 break
         return candidate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,6 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import MAX_FEATURE, Corpus, Split
 from captioner.data.features import standardization
-from captioner.data.vocabulary import Vocab
 from captioner.decode import Reranker
 from captioner.decode.consensus import inverse_kernel, normalize_rows, unit_features
 from captioner.errors import CheckpointError
@@ -205,7 +203,7 @@ def check_index(path: Path, index: Index, loaded: LoadedModel) -> Index:
     """
     meta, origin = loaded.meta, index.origin
     expected = {
-        "vocabulary": origin.vocabulary == _digest(loaded.vocab),
+        "vocabulary": origin.vocabulary == loaded.vocab.digest().hexdigest(),
         "encoder": same_encoder(origin.encoder, meta.encoder),
         "feature width": index.arrays["directions"].shape[1] == meta.feature_dim,
         "training split": meta.train_fingerprint == origin.train,
@@ -218,20 +216,6 @@ def check_index(path: Path, index: Index, loaded: LoadedModel) -> Index:
     return index
 
 
-def check_train(loaded: LoadedModel, corpus: Corpus) -> None:
-    """Check that a data set has the training split of a model. Raises: CheckpointError when it has another."""
-    if corpus.fingerprint(["train"]) != loaded.meta.train_fingerprint:
-        root = loaded.config.data.root or loaded.config.data.source
-        raise CheckpointError(
-            f"{root}: training split: expected the captions that {loaded.path} was trained on, got others; "
-            "use the training data set"
-        )
-
-
 def origin_of(corpus: Corpus) -> Origin:
     """Return the digests of a data set's training split and vocabulary, and its encoder."""
-    return Origin(corpus.fingerprint(["train"]), _digest(corpus.vocab), corpus.encoder)
-
-
-def _digest(vocab: Vocab) -> str:
-    return hashlib.sha256("\n".join(vocab.words).encode()).hexdigest()
+    return Origin(corpus.fingerprint(["train"]), corpus.vocab.digest().hexdigest(), corpus.encoder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pathlib import Path, PurePath
 from captioner.config.options import Prepare
 from captioner.errors import DataError
 from captioner.preparation.image_records import parse_source
-from captioner.storage.files import check_images_folder
+from captioner.storage.files import caseless, check_images_folder
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes to try for a name without one."""
@@ -116,7 +115,7 @@ def _find_similar(folder: Path, name: str, listing: Callable[[Path], dict[str, l
     for suffix in ("", *(SUFFIXES if not PurePath(name).suffix else ())):
         path = folder
         for part in PurePath(f"{name}{suffix}").parts:
-            names = listing(path).get(_normalize(part), [])
+            names = listing(path).get(caseless(part), [])
             if len(names) != 1:
                 break
             path = path / names[0]
@@ -130,12 +129,8 @@ def _listing(folder: Path) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     with suppress(OSError, ValueError):
         for name in os.listdir(folder):
-            names.setdefault(_normalize(name), []).append(name)
+            names.setdefault(caseless(name), []).append(name)
     return names
-
-
-def _normalize(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def is_url(name: str | os.PathLike[str]) -> bool:

@@ -74,7 +74,7 @@ def usable_splits(records: SplitRecords, usable: Container[str], options: Prepar
         if records.unsplit
         else (record for record in records.images if record.image in usable)
     )
-    splits = dict(group_by_split(images))
+    splits = group_by_split(images)
     if "train" not in splits:
         raise DataError("expected images in the split train, got none with a readable photograph")
     return splits
@@ -120,7 +120,7 @@ def _read_records(
     elif not any(record.split for record in images):
         unsplit = images
         images = split_randomly(images, _fractions(options), options.seed)
-    splits, where = dict(group_by_split(images)), ", ".join(sources)
+    splits, where = group_by_split(images), ", ".join(sources)
     if splits:
         check_names(list(splits), where)
     if "train" not in splits:

@@ -91,7 +91,6 @@ def prepare(
     features = yield from encoding
     corpus, counts = assemble_corpus(records, features, options)
     unreadable = len(images) - len(features.rows) - features.missing
-    counts |= {"skipped": len(records.issues), "omitted": records.omitted}
     counts |= {"missing": features.missing, "unreadable": unreadable}
     files = [parse_source(source)[1] for source in sources]
     about = {
@@ -119,15 +118,11 @@ def summarize_records(records: SplitRecords, options: Prepare, without: Containe
     blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "", np.dtype(np.float32), 0)
     corpus, counts = assemble_corpus(records, blank, options)
     summary = summarize(corpus)
-    return {
-        "vocabulary": summary["vocabulary"],
-        "splits": summary["splits"],
-        "counts": {**counts, "skipped": len(records.issues), "omitted": records.omitted},
-    }
+    return {"vocabulary": summary["vocabulary"], "splits": summary["splits"], "counts": counts}
 
 
 def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
-    """Build the corpus of the images with features, and count its words and truncated captions.
+    """Build the corpus of the images with features, and count its words, and truncated, skipped and omitted captions.
 
     Raises: DataError when train is empty, or has no word that is frequent enough.
     """
@@ -158,4 +153,6 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
         "truncated": truncated,
         "distinct_words": len({word for caption in train for word in caption}),
         "min_count": options.min_count,
+        "skipped": len(records.issues),
+        "omitted": records.omitted,
     }

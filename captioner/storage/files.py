@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -24,6 +25,11 @@ KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "
 # without O_NONBLOCK, opening a named pipe would block until another process writes to it
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _positioning = threading.Lock()
+
+
+def caseless(name: str) -> str:
+    """Return a key of a file name that is equal for names that differ in case or Unicode normalization alone."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def irregular_kind(status: os.stat_result) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from captioner.data.readers.annotations import coco, karpathy
 from captioner.data.readers.records import SPLITS, CaptionRecord, Columns, Issue, image_name, parse_json, split_name
-from captioner.data.readers.tables import FORMATS, TOKEN, json_entry
+from captioner.data.readers.tables import TOKEN, json_entry, json_lines, table, token_txt
 from captioner.errors import DataError, quoted
 from captioner.storage.files import read_bytes, read_text
 
@@ -88,12 +88,12 @@ def _parse(path: Path, text: str, columns: Columns, split: str | None) -> Iterat
         if content is not None:
             return _annotations(path, content, columns, split)
     if start == "{":
-        return FORMATS["jsonl"](path.name, text, columns)
+        return json_lines(path.name, text, columns)
     if TOKEN.match(text.lstrip()):
-        return FORMATS["token"](path.name, text, columns)
+        return token_txt(path.name, text)
     if not text.strip():
         raise DataError(f"{path}: {EXPECTED}, got an empty file")
-    return FORMATS["csv"](path.name, text, columns)
+    return table(path.name, text, columns)
 
 
 def _json(path: Path, text: str) -> Any:

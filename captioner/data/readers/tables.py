@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -43,7 +43,7 @@ def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Is
             yield _record(line, {key: cells[place] for key, place in columns_at.items()})
 
 
-def token_txt(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:
+def token_txt(name: str, text: str) -> Iterator[CaptionRecord | Issue]:
     """Read Flickr8k.token.txt: `1000268201.jpg#0<TAB>A child in a pink dress .`"""
     for line, row in _lines(name, text):
         match = TOKEN.fullmatch(row)
@@ -73,13 +73,6 @@ def json_entry(line: str, content: object, columns: Columns) -> Iterator[Caption
     captions = values["caption"]
     for caption in captions if isinstance(captions, list) and captions else [captions]:
         yield _record(line, {**values, "caption": caption})
-
-
-FORMATS: dict[str, Callable[[str, str, Columns], Iterator[CaptionRecord | Issue]]] = {
-    "csv": table,
-    "token": token_txt,
-    "jsonl": json_lines,
-}
 
 
 def _column_indices(line: str, names: list[str], header: str, columns: Columns) -> dict[str, int]:

@@ -60,24 +60,6 @@ def encode_regions(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     Shapes: images (M, 64, 64, 3) -> (M, 9, 77).
     """
-    codes = np.empty((len(images), GRID * GRID, REGION), np.float32)
-    for first in range(0, len(images), BATCH):
-        codes[first : first + BATCH] = encode_batch(images[first : first + BATCH])
-    return codes
-
-
-def first_objects(codes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Concatenate the codes of the first three windows with an object.
-
-    Shapes: codes (M, 9, 77) -> (M, 231).
-    """
-    # The first number of a code is the presence of an object, from 0 to GAIN.
-    empty = codes[:, :, 0] < GAIN / 2
-    first = np.argsort(empty, axis=1, kind="stable")[:, :MAX_OBJECTS, None]
-    return np.take_along_axis(codes, first, axis=1).reshape(len(codes), FEATURES)
-
-
-def encode_batch(images: NDArray[np.uint8]) -> Array:
     count = len(images)
     rgb = np.moveaxis(images, 3, 0).astype(np.float32) / np.float32(255)
     background = np.median(rgb[:, :, 2::4, 2::4].reshape(3, count, -1), axis=2)
@@ -91,6 +73,17 @@ def encode_batch(images: NDArray[np.uint8]) -> Array:
     codes = np.concatenate([np.ones_like(presence), place, colour_code(colour), shape_code(weight)], axis=1)
     by_window: Array = (GAIN * presence * codes).reshape(count, GRID * GRID, -1)
     return by_window
+
+
+def first_objects(codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Concatenate the codes of the first three windows with an object.
+
+    Shapes: codes (M, 9, 77) -> (M, 231).
+    """
+    # The first number of a code is the presence of an object, from 0 to GAIN.
+    empty = codes[:, :, 0] < GAIN / 2
+    first = np.argsort(empty, axis=1, kind="stable")[:, :MAX_OBJECTS, None]
+    return np.take_along_axis(codes, first, axis=1).reshape(len(codes), FEATURES)
 
 
 def windows(planes: Array) -> Array:

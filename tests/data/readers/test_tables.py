@@ -204,7 +204,7 @@ def test_flickr_tokens_are_read(end):
         "#1\tcow",
         "d.jpg#3\t ",
     ]
-    assert shown(token_txt("t.txt", end.join(lines) + end, COLUMNS)) == [
+    assert shown(token_txt("t.txt", end.join(lines) + end)) == [
         "t.txt:1 a.jpg|A dog .|None",
         "t.txt:3 a#1.jpg|A\tcat \u2028 .|None",
         "t.txt:4: expected IMAGE#NUMBER, a tab and a caption, got 'b.jpg\\tA cow'",
