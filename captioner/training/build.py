@@ -94,13 +94,6 @@ def build_batches(
     return PrefetchedBatches(shuffled, total_steps)
 
 
-def build_span(config: Config, per_epoch: int) -> Span:
-    """Build the span of a training run with `per_epoch` steps per epoch."""
-    options = config.train
-    total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
-    return Span(total, per_epoch, options.lr_decay, options.warmup_steps)
-
-
 def long_warmup(config: Config, span: Span) -> list[str]:
     """Return a warning if the learning rate rises for most of training, unless `train.max_steps` shortens it."""
     if config.train.max_steps is not None or 2 * span.warmup_steps <= span.total_steps:
@@ -114,11 +107,13 @@ def long_warmup(config: Config, span: Span) -> list[str]:
 def build_plan(config: Config, train: Split) -> Plan:
     """Build the training plan for a split."""
     options = config.train
+    per_epoch = steps_per_epoch(len(train.captions), options.batch_size)
+    total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
     return Plan(
         rule=UPDATE_RULES[options.update_rule],
         hyper=Hyper(**{name: getattr(options, name) for name in Hyper._fields}),
         schedule=SCHEDULES[options.schedule],
-        span=build_span(config, steps_per_epoch(len(train.captions), options.batch_size)),
+        span=Span(total, per_epoch, options.lr_decay, options.warmup_steps),
         clip_norm=options.clip_norm,
         seed=config.seed,
         ema_decay=options.ema_decay,

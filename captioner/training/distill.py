@@ -11,15 +11,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 from captioner.arrays import Array
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse
+from captioner.data.corpus import Corpus, Split
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.evaluation.evaluate import short_names
+from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, captioner_of, check_root, ensemble_of, open_run
 from captioner.inference.reranker_index import origin_of
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
@@ -28,10 +29,9 @@ from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import sealed
 from captioner.training import teacher_captions
 from captioner.training.events import Captioned, Event, Warned
-from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder
 from captioner.training.teacher_captions import Provenance, TeacherCaptions, check_beam, check_data, check_images
-from captioner.training.train import Training, train
+from captioner.training.train import new_training
 
 STUDENT = (
     "train.objective=distillation",
@@ -93,8 +93,46 @@ def distill(
         if os.path.realpath(run.path) == os.path.realpath(model.path.parent):
             raise UsageError(f"{run.path}: is the folder of the teacher {model.path}; choose another folder with --run")
     check_root(config)
-    kind = partial(Distilling, models=models, teacher=teacher, earlier=earlier, overwrite=overwrite)
-    yield from train(config, folder, overwrite or _is_unfinished(run), stop, kind, ranks)
+    training = new_training(config, run)
+    data, train_split, captioner = training.corpus, training.corpus.split("train"), None
+    if earlier is not None:
+        check_data(*earlier, data)
+        written = earlier[1]
+    else:
+        captioner, data = _open_teacher(teacher, models, config, data)
+        names, decode = short_names([model.path for model in models]), dataclasses.asdict(teacher.config.decode)
+        digests = [sealed.digest(model.path) for model in models]
+        provenance = Provenance(names, digests, decode, origin_of(data))
+        written = TeacherCaptions.empty(provenance, train_split)
+    check_beam(config, written.provenance)
+    reusable = _reusable(run, written.provenance, train_split, overwrite)
+    if earlier is None and reusable is not None:
+        written = reusable
+    training.create(overwrite or _is_unfinished(run))
+    _save(run, written)
+    yield _progress(run, written, written.done)
+    if captioner is not None and written.done < written.total:
+        written = yield from _generate(captioner, data, run, written, stop)
+        if written.done < written.total:
+            return
+    training.recorder.fingerprint = training.training_corpus.fingerprint()
+    yield from training.events(stop)
+
+
+def _open_teacher(
+    teacher: LoadedModel, models: Sequence[Restored], config: Config, corpus: Corpus
+) -> tuple[Captioner, Corpus]:
+    """Return the teacher with the student's threads, and the data set, with regions if the teacher attends to them.
+
+    Raises: CheckpointError for a data set that does not fit a model, DataError for a damaged re-ranking index.
+    """
+    if teacher.meta.region_dim and not corpus.region_dim:  # the student has no attention
+        corpus = build_corpus(config, regions=True)
+    for model in models:
+        check_corpus(model, corpus)
+    teacher_config = dataclasses.replace(teacher.config, threads=config.threads)
+    index_corpus = corpus if is_training_split(teacher, corpus) else None
+    return captioner_of(dataclasses.replace(teacher, config=teacher_config), index_corpus), corpus
 
 
 def student_config(teacher: LoadedModel, path: Run, overrides: Sequence[str]) -> Config:
@@ -103,114 +141,66 @@ def student_config(teacher: LoadedModel, path: Run, overrides: Sequence[str]) ->
     return parse(dump(teacher.config), f"the config in {teacher.path}", (*STUDENT, initial, *overrides))
 
 
-class Distilling(Training):
-    """Training that first captions the training images with the teachers, or uses captions of an earlier distillation.
+def _reusable(run: RunFolder, provenance: Provenance, train_split: Split, overwrite: bool) -> TeacherCaptions | None:
+    """Return the captions in the run folder, which keeps them, or None if there are none with this provenance.
 
-    `earlier` are these captions and their file.
+    Raises: UsageError when others would be lost that no run was trained on; CheckpointError for other images.
     """
-
-    def __init__(
-        self,
-        recorder: Recorder,
-        *,
-        models: Sequence[Restored],
-        teacher: LoadedModel,
-        earlier: tuple[Path, TeacherCaptions] | None,
-        overwrite: bool,
-    ) -> None:
-        super().__init__(recorder)
-        self._data = self.corpus
-        if earlier is not None:
-            check_data(*earlier, self.corpus)
-            self.captions = earlier[1]
-            check_beam(self.config, self.captions.provenance)
-            self._reusable(self.captions.provenance, overwrite)
-            return
-        if teacher.meta.region_dim and not self.corpus.region_dim:  # the student has no attention
-            self._data = build_corpus(self.config, regions=True)
-        for model in models:
-            check_corpus(model, self._data)
-        config = dataclasses.replace(teacher.config, threads=self.config.threads)
-        index_corpus = self._data if is_training_split(teacher, self._data) else None
-        self._teacher = captioner_of(dataclasses.replace(teacher, config=config), index_corpus)
-        names, decode = short_names([model.path for model in models]), dataclasses.asdict(teacher.config.decode)
-        provenance = Provenance(names, _digests(models), decode, origin_of(self._data))
-        check_beam(self.config, provenance)
-        self.captions = self._reusable(provenance, overwrite) or TeacherCaptions.empty(
-            provenance, self.corpus.split("train")
-        )
-
-    def _reusable(self, provenance: Provenance, overwrite: bool) -> TeacherCaptions | None:
-        """Return the captions in the run folder, or None if there are none with this provenance.
-
-        Raises: UsageError when others would be lost that no run was trained on; CheckpointError for other images.
-        """
-        captions = _captions_in(self.run)
-        if captions is None:
-            return None
-        if captions.provenance == provenance:
-            check_images(self.run.captions, captions, self.corpus.split("train"))
-            self.run.reused = (self.run.captions,)
-            return captions
-        if _is_unfinished(self.run) and not overwrite:
-            raise UsageError(
-                f"{self.run.captions}: contains captions of other teachers, decoding options or data; "
-                "choose another folder with --run, or replace them with --overwrite"
-            )
+    captions = _captions_in(run)
+    if captions is None:
         return None
-
-    def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
-        yield from self._generate(stop)
-        if self.captions.done < self.captions.total:
-            return
-        self.recorder.fingerprint = self.training_corpus.fingerprint()
-        yield from super()._events(stop)
-
-    def _generate(self, stop: Callable[[], bool]) -> Iterator[Event]:
-        """Generate the missing captions, and save the captions at intervals, when stopped, and at the end."""
-        parts: list[dict[str, Array]] = []
-        self._save(parts)
-        yield self._progress(0)
-        if self.captions.done == self.captions.total:
-            return
-        yield from (Warned(0, warning) for warning in self._teacher.warnings)
-        saved = self.ranks.on_rank_0(time.perf_counter)
-        for part in teacher_captions.generate(self._teacher, self._data, self.captions.done, self.ranks):
-            parts.append(part)
-            count = sum(len(part["images"]) for part in parts)
-            should_stop, seconds = stop(), self.ranks.on_rank_0(time.perf_counter) - saved
-            if should_stop or seconds >= SAVE_SECONDS:
-                self._save(parts)
-                parts, count, saved = [], 0, saved + seconds
-            yield self._progress(count)
-            if should_stop:
-                return
-        self._save(parts)
-
-    def _progress(self, unsaved: int) -> Captioned:
-        provenance = self.captions.provenance
-        width = int(provenance.decode["beam_width"])
-        return Captioned(self.run.path, self.captions.done + unsaved, self.captions.total, provenance.teachers, width)
-
-    def _save(self, parts: Sequence[dict[str, Array]]) -> None:
-        self.captions = self.captions.extended(parts)
-
-        def write() -> None:
-            with self.run.writing(self.run.captions) as check:
-                teacher_captions.save(self.run.captions, self.captions, check)
-
-        if self.captions.done:
-            self.ranks.on_rank_0(write)
+    if captions.provenance == provenance:
+        check_images(run.captions, captions, train_split)
+        run.reused = (run.captions,)
+        return captions
+    if _is_unfinished(run) and not overwrite:
+        raise UsageError(
+            f"{run.captions}: contains captions of other teachers, decoding options or data; "
+            "choose another folder with --run, or replace them with --overwrite"
+        )
+    return None
 
 
-def _digests(models: Sequence[Restored]) -> list[str]:
-    return [sealed.digest(model.path) for model in models]
+def _generate(
+    captioner: Captioner, data: Corpus, run: RunFolder, captions: TeacherCaptions, stop: Callable[[], bool]
+) -> Generator[Event, None, TeacherCaptions]:
+    """Generate the missing captions, and save all at intervals, when stopped, and at the end; return them."""
+    yield from (Warned(0, warning) for warning in captioner.warnings)
+    parts: list[dict[str, Array]] = []
+    saved = run.ranks.on_rank_0(time.perf_counter)
+    for part in teacher_captions.generate(captioner, data, captions.done, run.ranks):
+        parts.append(part)
+        done = captions.done + sum(len(part["images"]) for part in parts)
+        should_stop, seconds = stop(), run.ranks.on_rank_0(time.perf_counter) - saved
+        if should_stop or seconds >= SAVE_SECONDS:
+            captions, parts, saved = captions.extended(parts), [], saved + seconds
+            _save(run, captions)
+        yield _progress(run, captions, done)
+        if should_stop:
+            return captions
+    captions = captions.extended(parts)
+    _save(run, captions)
+    return captions
+
+
+def _progress(run: RunFolder, captions: TeacherCaptions, done: int) -> Captioned:
+    provenance = captions.provenance
+    return Captioned(run.path, done, captions.total, provenance.teachers, int(provenance.decode["beam_width"]))
+
+
+def _save(run: RunFolder, captions: TeacherCaptions) -> None:
+    def write() -> None:
+        with run.writing(run.captions) as check:
+            teacher_captions.save(run.captions, captions, check)
+
+    if captions.done:
+        run.ranks.on_rank_0(write)
 
 
 def _check_teachers(path: Path, captions: TeacherCaptions, models: Sequence[Restored]) -> None:
     """Raises: CheckpointError when a model is not one of the teachers of the captions."""
-    for model, digest in zip(models, _digests(models), strict=True):
-        if digest not in captions.provenance.checkpoints:
+    for model in models:
+        if sealed.digest(model.path) not in captions.provenance.checkpoints:
             raise CheckpointError(
                 f"{path}: expected captions of {model.path}, got those of {', '.join(captions.provenance.teachers)}; "
                 "name one of these as the teacher (-o train.init_from sets other initial parameters)"

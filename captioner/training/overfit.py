@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -12,9 +13,9 @@ from captioner.config.options import Config
 from captioner.errors import UsageError
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.training.events import Event, Validated, Warned
-from captioner.training.recorder import Recorder
+from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Batches, Step, steps
-from captioner.training.train import Training, train
+from captioner.training.train import Training, new_training
 
 GOAL = 0.1
 """The loss per caption to reach: summed over words and divided by captions, as the assignment prints it."""
@@ -60,21 +61,19 @@ def overfit(
 
     Raises: as `train`; UsageError when there are fewer training captions than `data.max_train`.
     """
-    return train(config, folder, overwrite, stop, Overfitting, ranks)
+    training = new_training(config, RunFolder(Path(folder), ranks), Overfitting)
+    captions, expected = len(training.corpus.split("train").captions), config.data.max_train
+    if expected is not None and captions < expected:
+        raise UsageError(
+            f"overfitting: expected at least {expected:,} training images with captions, got {captions:,}; "
+            f"try --overfit {captions}"
+        )
+    training.create(overwrite)
+    yield from training.events(stop)
 
 
 class Overfitting(Training):
     """Training that measures the loss of all training captions when that of a batch is low, and ends when it is low."""
-
-    def __init__(self, recorder: Recorder, warnings: Iterable[str] = ()) -> None:
-        super().__init__(recorder, warnings)
-        self.train_split = self.corpus.split("train")
-        self.captions, expected = len(self.train_split.captions), self.config.data.max_train
-        if expected is not None and self.captions < expected:
-            raise UsageError(
-                f"overfitting: expected at least {expected:,} training images with captions, got {self.captions:,}; "
-                f"try --overfit {self.captions}"
-            )
 
     def _run(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated | Warned, None, str]:
         for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool, self.ranks.all_reduce):
@@ -97,9 +96,10 @@ class Overfitting(Training):
         """Return whether the loss of all training captions is low; measure it only if that of the batch is."""
         if not always and step.loss >= GOAL:
             return False
+        train = self.corpus.split("train")
         with self.watch("validation"):
-            word_loss = self.validation.loss_of(self.train_split, self.recorder.eval_model)
-        words = int(np.count_nonzero(self.train_split.captions[:, 1:] != self.corpus.vocab.null))
-        loss = word_loss * words / self.captions
-        self.outcome = {"overfit": {"captions": self.captions, "loss": loss, "passed": loss < GOAL}}
+            word_loss = self.validation.loss_of(train, self.recorder.eval_model)
+        words = int(np.count_nonzero(train.captions[:, 1:] != self.corpus.vocab.null))
+        loss = word_loss * words / len(train.captions)
+        self.outcome = {"overfit": {"captions": len(train.captions), "loss": loss, "passed": loss < GOAL}}
         return loss < GOAL

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,8 @@ def save(path: Path, captions: TeacherCaptions, check: Callable[[], None] = lamb
 
     Raises: CheckpointError when the file cannot be written; the previous file is kept.
     """
-    write(TEACHER_SEAL, path, captions.arrays, {**asdict(captions.provenance), "total": captions.total}, check)
+    arrays = {name: captions.arrays[name] for name in TYPES}  # in one order, so that a copy has the same bytes
+    write(TEACHER_SEAL, path, arrays, {**asdict(captions.provenance), "total": captions.total}, check)
 
 
 def load(path: Path) -> TeacherCaptions:
@@ -200,19 +201,16 @@ def check_images(path: Path, captions: TeacherCaptions, train: Split) -> None:
         )
 
 
-def build_training_corpus(config: Config, corpus: Corpus, captions: Path) -> Corpus:
+def build_training_corpus(config: Config, corpus: Corpus, path: Path) -> Corpus:
     """Return a data set with the training captions of the configured objective.
 
-    `captions` is the file of teacher captions, which only distillation needs.
+    `path` is the file of teacher captions, which only distillation needs.
 
     Raises: CheckpointError for captions that are missing, damaged, or of another data set; ConfigError for more
     captions than the teacher's beam has; DataError when no image has a caption.
     """
-    build = TRAINING_CORPORA.get(config.train.objective)
-    return build(config, corpus, captions) if build else corpus
-
-
-def _distilled(config: Config, corpus: Corpus, path: Path) -> Corpus:
+    if config.train.objective != "distillation":
+        return corpus
     captions, options = load(path), config.distill
     provenance = captions.provenance
     check_data(path, captions, corpus)
@@ -223,10 +221,6 @@ def _distilled(config: Config, corpus: Corpus, path: Path) -> Corpus:
     teachers = [{"name": name, "checkpoint": digest, "decode": provenance.decode} for name, digest in pairs]
     splits, about = {**corpus.splits, "train": train}, {**corpus.about, TEACHERS: teachers}
     return dataclasses.replace(corpus, splits=splits, about=about)
-
-
-TRAINING_CORPORA: Mapping[str, Callable[[Config, Corpus, Path], Corpus]] = {"distillation": _distilled}
-"""The data set to train on by objective, if it is not the configured one."""
 
 
 def check_beam(config: Config, provenance: Provenance) -> None:

@@ -49,21 +49,28 @@ def train(
     folder: str | os.PathLike[str],
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    kind: Callable[[Recorder], Training] | None = None,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
     """Train a new model in a new run folder.
 
     `stop()` is called after every step; if it returns true, training saves a checkpoint and ends. After a `break` out
     of the iterator, `resume` continues from the last checkpoint. BLAS is limited to one thread in the whole process.
-    `kind` is the class that trains, `Training` if None. All `ranks` make the same call, and their `stop()` return the
-    same.
+    All `ranks` make the same call, and their `stop()` return the same.
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError, ConfigError.
     """
-    if kind is None and config.train.objective == "distillation":
+    if config.train.objective == "distillation":
         raise ConfigError(["train.objective: distillation needs a teacher; try `captioner distill TEACHER`"])
-    run = RunFolder(Path(folder), ranks)
+    training = new_training(config, RunFolder(Path(folder), ranks))
+    training.create(overwrite)
+    yield from training.events(stop)
+
+
+def new_training(config: Config, run: RunFolder, kind: type[Training] | None = None) -> Training:
+    """Build the data set and the model of a new run, without writing to its folder; `kind` is by default `Training`.
+
+    Raises: as `train`.
+    """
     corpus = build_corpus(config)
     initial: dict[str, Any] = {}
     model = build_model(config, corpus)
@@ -71,20 +78,18 @@ def train(
         model, initial = initialize_from(model, config, open_initial(config.train.init_from), corpus)
     start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
     recorder = Recorder(config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start)
-    training = (kind or Training)(recorder)
-    run.create(overwrite)
-    run.write(run.config, dump(config))
-    if initial:
-        recorder.log(INIT_FROM, {"step": 0, **initial}, at_end=False)
-    yield from training.events(stop)
+    return (kind or Training)(recorder, initial=initial)
 
 
 class Training:
-    """One call of `train` or `resume`: run the solver, log, validate and save."""
+    """One call of `train` or `resume`: run the solver, log, validate and save.
 
-    def __init__(self, recorder: Recorder, warnings: Iterable[str] = ()) -> None:
+    `initial` is what `initialize_from` recorded about the parameters of a new run.
+    """
+
+    def __init__(self, recorder: Recorder, warnings: Iterable[str] = (), initial: dict[str, Any] | None = None) -> None:
         check_replicas(recorder.run.ranks, recorder.config, recorder.fingerprint, recorder.probe, recorder.state.step)
-        self.recorder = recorder
+        self.recorder, self.initial = recorder, initial
         self.outcome: dict[str, Any] = {}
         self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
         self.model, self.state, self.ranks = recorder.model, recorder.state, recorder.run.ranks
@@ -105,6 +110,13 @@ class Training:
     @cached_property
     def plan(self) -> Plan:
         return build_plan(self.config, self.training_corpus.split("train"))
+
+    def create(self, overwrite: bool) -> None:
+        """Create the folder of a new run."""
+        self.run.create(overwrite)
+        self.run.write(self.run.config, dump(self.config))
+        if self.initial:
+            self.recorder.log(INIT_FROM, {"step": 0, **self.initial}, at_end=False)
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         """Train, and yield the events; `stop()` is called after every step."""
