@@ -130,10 +130,10 @@ def write_package(
         folder = output / module_name(name)
         folder.mkdir(exist_ok=True)
         for file, text in texts.items():  # the description first: by it, an incomplete package can be replaced
-            write_atomically(folder / file, (text.encode(),))
+            write_atomically(folder / file, text.encode())
         os.replace(weights, folder / WEIGHTS)
-        write_atomically(output / "README.md", (texts[CARD].encode(),))
-        write_atomically(output / "pyproject.toml", (_pyproject(info).encode(),))
+        write_atomically(output / "README.md", texts[CARD].encode())
+        write_atomically(output / "pyproject.toml", _pyproject(info).encode())
     if facts.base_models:
         named = ", ".join(base.name for base in facts.base_models)
         notes.append(f"fine-tuned from {named}: these terms apply too, and the card says so; check --license")

@@ -43,7 +43,7 @@ def export_safetensors(
     """
     from safetensors.numpy import save
 
-    check_output(output, overwrite, "a safetensors file", lambda file: (read_start(file, 9) or b"")[8:] == b"{")
+    check_output(output, overwrite, "a safetensors file", lambda file: _is_start(read_start(file, 9) or b""))
     tensors = to_tensors(restored.model)
     for tensor, array in tensors.items():
         if dtype is not None and not tensor.endswith(STATISTICS):
@@ -82,7 +82,10 @@ def read_model(path: Path) -> Checkpoint:
 
     Raises: DataError.
     """
-    _check_start(path)
+    with regular_file(path, MAX_BYTES, expected="a safetensors file") as descriptor:
+        start = os.read(descriptor, 9)
+    if not _is_start(start):
+        raise DataError(f"{path}: expected a safetensors file from `captioner export`, got another file")
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -103,15 +106,9 @@ def read_model(path: Path) -> Checkpoint:
     return Checkpoint(meta, params, {}, standardizer)
 
 
-def _check_start(path: str | os.PathLike[str]) -> None:
-    """Check the size and the start of a file: 8 bytes with the length of the JSON header, then the header.
-
-    Raises: DataError.
-    """
-    with regular_file(path, MAX_BYTES, expected="a safetensors file") as descriptor:
-        start = os.read(descriptor, 9)
-    if start[8:] != b"{":
-        raise DataError(f"{path}: expected a safetensors file from `captioner export`, got another file")
+def _is_start(start: bytes) -> bool:
+    """Return whether the JSON header follows its length, as in a safetensors file."""
+    return start[8:] == b"{"
 
 
 def _sizes(config: Config, meta: Meta) -> Sizes:

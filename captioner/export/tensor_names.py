@@ -58,7 +58,7 @@ SECOND_BIAS_INSIDE: Mapping[str, int] = {"rnn": 0, "lstm": 0, "gru": 1}
 
 def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the tensors of a model."""
-    shapes = {NAMES[name]: _transposed(name, shape) for name, shape in sizes.shapes().items()}
+    shapes = {NAMES[name]: shape if name == "W_embed" else shape[::-1] for name, shape in sizes.shapes().items()}
     widths = {"feature": sizes.feature} | ({"region": sizes.region} if sizes.attends else {})
     statistics = {f"{part}_{name}": (width,) for part, width in widths.items() for name in Standardizer._fields}
     return {**shapes, SECOND_BIAS: shapes[BIAS], **statistics}
@@ -117,10 +117,6 @@ def convert(name: str, array: Array, dtype: str) -> Array:
         largest = np.abs(array).max()
         raise DataError(f"{name}: a parameter is too large for {dtype}: {largest:g}; export another dtype")
     return converted
-
-
-def _transposed(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape if name == "W_embed" else shape[::-1]
 
 
 def _reorder(w: Array, order: tuple[int, ...]) -> Array:

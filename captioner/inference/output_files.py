@@ -68,7 +68,7 @@ class Sidecars:
             self.kept += 1
             return
         with writing(path):
-            write_atomically(path, (f"{caption.text}\n".encode(),))
+            write_atomically(path, f"{caption.text}\n".encode())
 
 
 class AttentionFiles:
@@ -107,7 +107,7 @@ class AttentionFiles:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 weights = caption.attention.record()
                 record = {"image": caption.image, "caption": caption.text, "words": weights.pop("words")}
-                write_atomically(file, (f"{to_json(record | {'encoder': self.encoder} | weights)}\n".encode(),))
+                write_atomically(file, f"{to_json(record | {'encoder': self.encoder} | weights)}\n".encode())
         except CaptionerError as error:
             self._failed = True
             raise CaptionerError(f"{error}; no further attention maps are written") from error

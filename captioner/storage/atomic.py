@@ -8,12 +8,11 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from captioner.errors import CaptionerError
 
-Chunk = bytes | memoryview
 MAX_NAME = 240
 """The longest name, in bytes, to which a temporary name can add 15 within the limit of file systems."""
 TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,9})\.tmp", re.DOTALL)
@@ -24,16 +23,13 @@ WAITS = (0.01, 0.1, 1.0) if os.name == "nt" else ()
 """Seconds to wait for programs that have the file open, such as virus scanners: on Windows, they block renaming."""
 
 
-def write_atomically(path: Path, chunks: Iterable[Chunk], check: Callable[[], None] = lambda: None) -> None:
-    """Write a file atomically.
-
-    `check` is called as in `replacing`.
+def write_atomically(path: Path, content: bytes, check: Callable[[], None] = lambda: None) -> None:
+    """Write a file atomically; `check` is called as in `replacing`.
 
     Raises: OSError, as `replacing`.
     """
-    with replacing(path, check) as temporary, open(temporary, "wb") as file:
-        for chunk in chunks:
-            file.write(chunk)
+    with replacing(path, check) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -43,7 +39,7 @@ def write_file(path: Path, content: bytes) -> None:
     """
     remove_temporary_files(path)
     with writing(path):
-        write_atomically(path, (content,))
+        write_atomically(path, content)
 
 
 @contextlib.contextmanager

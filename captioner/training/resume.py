@@ -166,7 +166,7 @@ def recover_last(run: RunFolder) -> None:
     lock = FolderLock(run.path)
     try:
         with run.writing(run.last):
-            write_atomically(run.last, (run.best.read_bytes(),))
+            write_atomically(run.last, run.best.read_bytes())
     finally:
         lock.release()
 

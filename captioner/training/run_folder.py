@@ -181,7 +181,7 @@ class RunFolder:
         """Copy the best checkpoint before the validation at the end of the run replaces it."""
         if self.best.exists():
             with self.writing(self.before_end) as check:
-                write_atomically(self.before_end, (self.best.read_bytes(),), check)
+                write_atomically(self.before_end, self.best.read_bytes(), check)
 
     @rank_0_only
     def reopen(self, step: int, has_best: bool = True) -> None:
@@ -241,7 +241,7 @@ class RunFolder:
     def write(self, file: Path, text: str) -> None:
         """Write a text file atomically."""
         with self.writing(file) as check:
-            write_atomically(file, (text.encode(),), check)
+            write_atomically(file, text.encode(), check)
 
     @rank_0_only
     def log(self, record: dict[str, Any]) -> None:
