@@ -91,11 +91,6 @@ class CardFacts:
     version: str | None = None
 
     @property
-    def parameters(self) -> int:
-        """The number of parameters."""
-        return sum(w.size for w in self.model.model.params.values())
-
-    @property
     def is_distilled(self) -> bool:
         """Whether the model was trained on the captions of teachers."""
         return self.model.config.train.objective == "distillation"
@@ -118,7 +113,9 @@ class CardFacts:
         """One line about the model, as plain text."""
         cell, words = self.model.config.model.cell.upper(), len(self.model.vocab) - len(SPECIAL)
         on = f", trained on {self.dataset}" if self.options.dataset else ""
-        return printable(f"{cell} image captioner{on}; {words:,} words, {self.parameters:,} parameters", LINE)
+        return printable(
+            f"{cell} image captioner{on}; {words:,} words, {self.model.model.parameter_count:,} parameters", LINE
+        )
 
 
 def collect_facts(model: Restored, name: str, options: CardOptions, version: str | None = None) -> CardFacts:

@@ -188,7 +188,7 @@ def _info(facts: CardFacts, version: str, digest: str) -> PackageInfo:
         base_models=facts.base_models,
         encoder=facts.model.meta.encoder,
         words=len(facts.model.vocab),
-        parameters=facts.parameters,
+        parameters=facts.model.model.parameter_count,
         captioner=captioner.__version__,
         sha256=digest,
     )

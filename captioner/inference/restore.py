@@ -262,7 +262,6 @@ def model_properties(loaded: LoadedModel, is_packaged: bool = False) -> dict[str
     dtype = f"float16, computed in {m.dtype}" if is_packaged else m.dtype
     how = f"beam search of width {decode.beam_width}" if decode.beam_width > 1 else "greedy decoding"
     how = how if decode.method == "beam" else f"sampling with temperature {decode.temperature:g}"
-    parameters = f"{sum(w.size for w in model.params.values()):,}" if isinstance(model, CaptioningRNN) else ""
     is_standardized = isinstance(model, CaptioningRNN) and model.standardizer is not None
     return {
         "recurrent cell": f"{m.cell}, {m.hidden_dim:,} units",
@@ -270,7 +269,7 @@ def model_properties(loaded: LoadedModel, is_packaged: bool = False) -> dict[str
         "image input": m.image_input,
         "attention": f"{m.attention}, keys of {m.attention_dim} dimensions" if model.attends else "none",
         "vocabulary": f"{len(loaded.vocab) - len(SPECIAL):,} words and {len(SPECIAL)} special tokens",
-        "parameters": f"{parameters} ({dtype})",
+        "parameters": f"{model.parameter_count:,} ({dtype})",
         "image encoder": f"{loaded.meta.encoder} ({loaded.meta.feature_dim:,} dimensions)",
         "features": "standardized" if is_standardized else "not standardized",
         "decoding": how,

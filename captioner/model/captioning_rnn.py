@@ -77,6 +77,10 @@ class CaptioningRNN:
         return self.params["Wh"].dtype
 
     @property
+    def parameter_count(self) -> int:
+        return sum(w.size for w in self.params.values())
+
+    @property
     def attends(self) -> bool:
         """Whether the model attends to image regions."""
         return self.sizes.attends

@@ -23,6 +23,10 @@ class Ensemble:
         self.members = tuple(members)
 
     @property
+    def parameter_count(self) -> int:
+        return sum(model.parameter_count for model in self.members)
+
+    @property
     def attends(self) -> bool:
         """Whether every model attends to image regions."""
         return all(model.attends for model in self.members)

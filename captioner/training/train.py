@@ -98,7 +98,6 @@ class Training:
             tensorboard.check_installed()
         set_threads(1)
         self.warned: set[str] = set()
-        self.parameters = sum(w.size for w in self.model.params.values())
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
 
@@ -127,7 +126,7 @@ class Training:
 
     def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
-        counts = self.parameters, first, self.plan.span.total_steps, self.plan.span.steps_per_epoch
+        counts = self.model.parameter_count, first, self.plan.span.total_steps, self.plan.span.steps_per_epoch
         yield Started(self.run.path, self.config, self.training_corpus, *counts, self.run.initialization())
         yield from (Warned(first, warning) for warning in (*self.warnings, *long_warmup(self.config, self.plan.span)))
         try:
@@ -218,7 +217,7 @@ class Training:
             "profile": {part: round(spent, 3) for part, spent in profile.items()},
             "threads": self.pool.size,
             "ranks": self.ranks.size,
-            "parameters": self.parameters,
+            "parameters": self.model.parameter_count,
             **{name: origin for name, origin in origins.items() if origin},
             "versions": versions(),
             **self.outcome,
