@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.config.checks import check_used
-from captioner.config.option_table import options as option_table
+from captioner.config.option_table import PREPARE_OPTIONS
 from captioner.config.options import Config, Prepare
 from captioner.config.yaml_io import dump, parse
 from captioner.config.yaml_io import load as load_config
@@ -157,7 +157,8 @@ def _prepare_options(values: Mapping[str, Any]) -> Prepare:
 
     Raises: UsageError for an unknown option or a value out of bounds, TypeError for a value of another type.
     """
-    known = {option.path: option for option in option_table(Prepare)}
-    if unknown := sorted(values.keys() - known.keys()):
-        raise UsageError(f"prepare: {unknown[0]}: unknown option; expected one of {', '.join(sorted(known))}")
-    return Prepare(**{name: option_value(known[name], value, f"prepare: {name}") for name, value in values.items()})
+    if unknown := sorted(values.keys() - PREPARE_OPTIONS.keys()):
+        expected = ", ".join(sorted(PREPARE_OPTIONS))
+        raise UsageError(f"prepare: {unknown[0]}: unknown option; expected one of {expected}")
+    options = ((name, PREPARE_OPTIONS[name], value) for name, value in values.items())
+    return Prepare(**{name: option_value(option, value, f"prepare: {name}") for name, option, value in options})

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from captioner.decode import Constraints, State
+from captioner.decode import Constraints
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.interface import State
 from captioner.model.parameters import Sizes
 
 Array = np.ndarray

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from captioner.cli.completion import complete_override, complete_run
-from captioner.config.option_table import Option, build, options
+from captioner.config.option_table import PREPARE_OPTIONS, Option, build
 from captioner.config.options import Prepare
 from captioner.errors import UsageError
 
@@ -153,7 +153,7 @@ photographs_option = mpi_option(
 
 def prepare_options(command: Command) -> Command:
     """Add the options of `config.options.Prepare`, as arguments of the same names."""
-    for option in reversed(options(Prepare)):
+    for option in reversed(PREPARE_OPTIONS.values()):
         command = _prepare_option(option)(command)
     return command
 

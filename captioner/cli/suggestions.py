@@ -10,12 +10,10 @@ from pathlib import Path
 import click
 
 from captioner.config.checks import is_used
-from captioner.config.option_table import OPTIONS, options
-from captioner.config.options import Prepare
+from captioner.config.option_table import OPTIONS, PREPARE_OPTIONS
 from captioner.config.values import nearest_option
 from captioner.errors import similar
 
-PREPARE = frozenset(option.path for option in options(Prepare))
 SIMILARITY = 0.8
 """The minimum similarity of a name to the name that is suggested for it."""
 DATA_SETS = (".h5", ".hdf5")
@@ -74,7 +72,7 @@ def _is_flag(word: str, flag: str) -> bool:
 def _prepare_option(value: str) -> str:
     """Return the option of `captioner prepare` for the value of `-o`."""
     key, equals, rest = value.partition("=")
-    if equals and key.replace("-", "_") in PREPARE:
+    if equals and key.replace("-", "_") in PREPARE_OPTIONS:
         return f"--{key.replace('_', '-')} {shlex.quote(rest)}"
     return f"--output {shlex.quote(value)}"
 

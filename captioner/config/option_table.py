@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from captioner.config.options import Config
+from captioner.config.options import Config, Prepare
 
 BOUNDS: Mapping[str, tuple[Callable[[Any, Any], bool], str]] = {
     ">": (operator.gt, "exclusiveMinimum"),
@@ -113,6 +113,8 @@ def build(values: Mapping[str, Any], section: Any = Config, prefix: str = "") ->
 
 OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
 """The options of a config by path."""
+PREPARE_OPTIONS: dict[str, Option] = {option.path: option for option in options(Prepare)}
+"""The options of `captioner prepare` by name."""
 
 
 def json_schema() -> dict[str, Any]:

@@ -9,16 +9,11 @@ from captioner.decode.beam import beam
 from captioner.decode.consensus import Reranker, rerank
 from captioner.decode.constraints import UNCONSTRAINED, Constraints
 from captioner.decode.greedy_and_sampling import greedy, sample
-from captioner.model.ensemble import Ensemble
-from captioner.model.interface import State, StepFunction
 
 __all__ = [
     "UNCONSTRAINED",
     "Constraints",
-    "Ensemble",
     "Reranker",
-    "State",
-    "StepFunction",
     "beam",
     "greedy",
     "rerank",

@@ -10,8 +10,9 @@ from captioner.arrays import Array
 from captioner.config.options import SAMPLING, Decode
 from captioner.config.values import MAX_SHOWN, closest
 from captioner.data.vocabulary import SPECIAL, Vocab
-from captioner.decode import Constraints, State, StepFunction, beam, greedy, sample
+from captioner.decode import Constraints, beam, greedy, sample
 from captioner.errors import ConfigError, printable
+from captioner.model.interface import State, StepFunction
 
 
 class Decoder(NamedTuple):

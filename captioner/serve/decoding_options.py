@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from captioner.config.option_table import Bound, Option, options
+from captioner.config.option_table import OPTIONS, Bound, Option
 from captioner.config.options import Decode
 from captioner.config.values import MAX_SHOWN, Scalar, closest, read, write
 from captioner.config.yaml_io import dump, parse
@@ -52,7 +52,7 @@ class DecodingOptions:
         config = captioner.loaded.config
         self.defaults = config.decode
         self.has_attention = captioner.loaded.meta.region_dim > 0
-        of_decoding = (option for option in options() if option.path.startswith(SECTION))
+        of_decoding = (option for path, option in OPTIONS.items() if path.startswith(SECTION))
         self.options: Mapping[str, Option] = {
             option.path.removeprefix(SECTION): option
             for option in (N_BEST, ATTENTION, *of_decoding)

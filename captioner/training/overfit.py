@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captioner.config.option_table import options
+from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.errors import UsageError
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -21,7 +21,7 @@ GOAL = 0.1
 """The loss per caption to reach: summed over words and divided by captions, as the assignment prints it."""
 SETTINGS = (
     "data.max_captions_per_image=1",  # no model can predict two captions of one image
-    *(f"{option.path}=0" for option in options() if option.path.startswith("model.dropout_")),
+    *(f"{path}=0" for path in OPTIONS if path.startswith("model.dropout_")),
     "train.objective=cross_entropy",
     "train.init_from=null",
     "train.epochs=1000000",

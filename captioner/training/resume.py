@@ -9,7 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from captioner.config.option_table import options
+from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, UsageError
@@ -118,7 +118,7 @@ def _existing_run(run: RunFolder, config: Config, overrides: Sequence[str]) -> E
     restored = restore(find_run(run.path).last, overrides, for_training=False)
     summary = _summary(run) if dump(restored.config) == restored.meta.config else None
     has_ended = summary is not None and summary["steps"] == restored.meta.step and summary["ended"] in FINAL
-    values = ((option.path, attrgetter(option.path)) for option in options())
+    values = ((path, attrgetter(path)) for path in OPTIONS)
     names = [path for path, value in values if value(restored.config) != value(config)]
     return ExistingRun(restored.meta.step, summary if has_ended else None, names)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import captioner
-from captioner.config import option_table
+from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
@@ -232,9 +232,7 @@ def check_replicas(ranks: Ranks, config: Config, fingerprint: str, probe: list[f
 
     Raises: UsageError, on all ranks.
     """
-    values = {
-        option.path: attrgetter(option.path)(config) for option in option_table.options() if option.kind is not Path
-    }
+    values = {path: attrgetter(path)(config) for path, option in OPTIONS.items() if option.kind is not Path}
     shared = {path: value for path, value in values.items() if path not in LOCAL}
     state = {"captions, images or splits": fingerprint, "training step": step, "version": captioner.__version__}
     check_same(ranks, {**shared, **state})

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import END, NULL, START, WORDS, allowed, captions, chain, constraints, initial, log_prob, model, table
 
-from captioner.decode import UNCONSTRAINED, Constraints, Ensemble, beam, greedy
+from captioner.decode import UNCONSTRAINED, Constraints, beam, greedy
+from captioner.model.ensemble import Ensemble
 
 Array = np.ndarray
 PENALTIES = st.sampled_from([0.0, 0.5, 1.0, 1.7])

@@ -13,7 +13,6 @@ from captioning import best_captions, candidates, loss
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
-from captioner.decode import Ensemble
 from captioner.errors import CheckpointError, DataError
 from captioner.evaluation.score_model import build_evaluation_set, score_model
 from captioner.inference.find_checkpoint import RERANKER
@@ -22,6 +21,7 @@ from captioner.inference.load import load as load_captioner
 from captioner.inference.reranker_index import RERANKER_SEAL, Index, is_current, load, save
 from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.ensemble import Ensemble
 from captioner.model.parameters import Sizes
 from captioner.storage import checkpoint
 

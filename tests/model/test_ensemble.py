@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import NULL, START, WORDS, log_prob, model
 
-from captioner.decode import Constraints, Ensemble, beam, greedy, sample
+from captioner.decode import Constraints, beam, greedy, sample
 from captioner.decode.parallel import parallel_decoder
-from captioner.model.ensemble import log_mean
+from captioner.model.ensemble import Ensemble, log_mean
 from captioner.parallel.thread_pool import ThreadPool
 
 FEATURES = np.random.default_rng(5).standard_normal((7, 4))

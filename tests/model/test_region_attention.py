@@ -19,10 +19,11 @@ from captioning_models import (
 from captioning_models import model as any_model
 
 from captioner.arrays import SharedRows
-from captioner.decode import Constraints, Ensemble, beam, greedy, sample
+from captioner.decode import Constraints, beam, greedy, sample
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import DataError
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.ensemble import Ensemble
 from captioner.model.image_input import Standardizer
 from captioner.parallel.thread_pool import ThreadPool
 
