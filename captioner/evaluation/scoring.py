@@ -99,8 +99,7 @@ def to_dict(
     compared: dict[str, Any] = {}
     for other in others:
         name = next(name for name in distinct(other.name) if name not in (scored.name, *compared))
-        scores = {**other.scores, "intervals": intervals(other), "difference": intervals(scored, other)}
-        compared[name] = scores
+        compared[name] = {**other.scores, "intervals": intervals(other), "difference": intervals(scored, other)}
     few = f"{count:,} images; confidence intervals from fewer than {FEW_IMAGES} images are unreliable"
     return {
         "name": scored.name,

@@ -20,7 +20,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, UsageError, quoted
 from captioner.export.card import model_card
-from captioner.export.card_facts import CardFacts, CardOptions, collect_facts, default_name
+from captioner.export.card_facts import CardOptions, collect_facts, default_name
 from captioner.images.recipe import parse_identity
 from captioner.inference.find_checkpoint import GROUP
 from captioner.inference.load import Run, open_run
@@ -125,7 +125,18 @@ def write_package(
     with output_folder(output), writing(output), TemporaryDirectory(prefix=TEMPORARY, dir=output) as temporary:
         weights = Path(temporary, WEIGHTS)
         checkpoint.save(weights, _half(model), seal=MODEL_SEAL)
-        info = _info(facts, version, sealed.digest(weights))
+        info = PackageInfo(
+            name=name,
+            version=version,
+            description=facts.description,
+            license=options.license,
+            base_models=facts.base_models,
+            encoder=model.meta.encoder,
+            words=len(model.vocab),
+            parameters=model.model.parameter_count,
+            captioner=captioner.__version__,
+            sha256=sealed.digest(weights),
+        )
         texts = {INFO: info.json(), CARD: model_card(facts), "__init__.py": INIT.format(name=name)}
         folder = output / module_name(name)
         folder.mkdir(exist_ok=True)
@@ -177,21 +188,6 @@ def _half(model: Restored) -> Checkpoint:
     environment = {name: text for name, text in model.meta.environment.items() if name == "numpy"}
     meta = dataclasses.replace(model.meta, config=dump(model.config), environment=environment)
     return Checkpoint(meta, params, {}, arrays)
-
-
-def _info(facts: CardFacts, version: str, digest: str) -> PackageInfo:
-    return PackageInfo(
-        name=facts.name,
-        version=version,
-        description=facts.description,
-        license=facts.options.license,
-        base_models=facts.base_models,
-        encoder=facts.model.meta.encoder,
-        words=len(facts.model.vocab),
-        parameters=facts.model.model.parameter_count,
-        captioner=captioner.__version__,
-        sha256=digest,
-    )
 
 
 def _pyproject(info: PackageInfo) -> str:

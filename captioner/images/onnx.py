@@ -25,7 +25,6 @@ BYTES = 1 << 31
 IMAGENET = "mean=123.675/116.28/103.53 and scale=58.395/57.12/57.375"
 LARGEST_SIDE = 4096
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-NOWHERE = os.devnull
 SILENT = 4
 """The log level of onnxruntime that prints only fatal errors."""
 SECONDS = 120.0
@@ -72,7 +71,7 @@ class OnnxEncoder:
         setup.log_severity_level = SILENT
         setup.add_session_config_entry("session.load_model_format", "ONNX")
         # a second guard: no weights from external files, which `identity` would not cover
-        setup.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
+        setup.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
             self._session = call_with_deadline(
                 # the fallback to another provider would print

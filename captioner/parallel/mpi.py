@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, groupby, islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -82,15 +82,13 @@ class MpiRanks(Ranks):
     def all_reduce(self, arrays: Params) -> Params:
         if self.size == 1:
             return arrays
-        by_type = sorted(arrays, key=lambda name: arrays[name].dtype.str)  # stable: the order of the names is kept
         summed: Params = {}
-        for _, names in groupby(by_type, key=lambda name: arrays[name].dtype.str):
-            summed |= self._all_reduce({name: arrays[name] for name in names})
+        for dtype in sorted({array.dtype for array in arrays.values()}, key=str):
+            summed |= self._all_reduce({name: array for name, array in arrays.items() if array.dtype == dtype}, dtype)
         return {name: summed[name] for name in arrays}
 
-    def _all_reduce(self, arrays: Params) -> Params:
+    def _all_reduce(self, arrays: Params, dtype: np.dtype[Any]) -> Params:
         """Sum arrays of one type, in one buffer."""
-        (dtype,) = {array.dtype for array in arrays.values()}
         length = -(-sum(array.size for array in arrays.values()) // self.size)
         flat, parts = self._buffer(dtype, length)
         views, first = {}, 0

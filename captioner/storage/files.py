@@ -204,24 +204,18 @@ def _object(text: str | bytes) -> dict[str, Any]:
 def missing_remedy(path: str | os.PathLike[str]) -> str:
     """Return what to try for a missing file: a similar name in its folder, or where to look."""
     try:
-        return _missing_remedy(os.fspath(path))
+        if os.path.islink(path):
+            return f"it is a broken link to {os.readlink(path)}"
+        folder, base = os.path.split(os.fspath(path))
+        if folder and not os.path.isdir(folder):
+            while (parent := os.path.dirname(folder)) not in ("", folder) and not os.path.isdir(parent):
+                folder = parent
+            return f"folder not found: {folder}"
+        for other in _similar(folder or ".", base):
+            return f"did you mean {os.path.join(folder, other)}?"
+        return "check the name" if os.path.isabs(path) else f"relative names start at {os.path.realpath('.')}"
     except OSError:  # such as a deleted current folder
         return "check the name"
-
-
-def _missing_remedy(name: str) -> str:
-    if os.path.islink(name):
-        return f"it is a broken link to {os.readlink(name)}"
-    folder, base = os.path.split(name)
-    if folder and not os.path.isdir(folder):
-        while (parent := os.path.dirname(folder)) not in ("", folder) and not os.path.isdir(parent):
-            folder = parent
-        return f"folder not found: {folder}"
-    for other in _similar(folder or ".", base):
-        return f"did you mean {os.path.join(folder, other)}?"
-    if os.path.isabs(name):
-        return "check the name"
-    return f"relative names start at {os.path.realpath('.')}"
 
 
 def _similar(folder: str, name: str) -> list[str]:
