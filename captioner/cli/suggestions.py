@@ -17,7 +17,6 @@ from captioner.errors import similar
 SIMILARITY = 0.8
 """The minimum similarity of a name to the name that is suggested for it."""
 DATA_SETS = (".h5", ".hdf5")
-CAPTIONS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
 TRAIN_OPTIONS = dict.fromkeys((".yaml", ".yml"), "-c") | dict.fromkeys(DATA_SETS, "--data")
 """The option of `captioner train` for a file with a suffix."""
 
@@ -79,6 +78,8 @@ def _prepare_option(value: str) -> str:
 
 def _for_argument(context: click.Context, command: str, words: Sequence[str]) -> str:
     """Suggest an option, or another command, for an unexpected argument."""
+    from captioner.data.readers import CAPTION_SUFFIXES
+
     _, extra, _ = context.command.make_parser(context).parse_args(list(words))
     if not extra:
         return ""
@@ -94,21 +95,21 @@ def _for_argument(context: click.Context, command: str, words: Sequence[str]) ->
     suffix = Path(word).suffix.lower()
     if suffix in TRAIN_OPTIONS:
         return f"{problem}; did you mean {TRAIN_OPTIONS[suffix]} {shlex.quote(word)}?"
-    if suffix in CAPTIONS or is_folder or word.endswith("/"):
+    if suffix in CAPTION_SUFFIXES or is_folder or word.endswith("/"):
         return f"{problem}; prepare a data set first: {_prepare_command(word)}"
     return ""
 
 
 def _for_output(words: Sequence[str]) -> str:
     """Suggest the missing option `--output` of `captioner prepare`."""
-    from captioner.data.readers import caption_files, caption_files_hint
+    from captioner.data.readers import CAPTION_SUFFIXES, caption_files, caption_files_hint
 
     for word in sorted(words, key=lambda word: Path(word).suffix.lower() not in DATA_SETS):
         if Path(word).suffix.lower() in DATA_SETS:
             return f"did you mean --output {shlex.quote(word)}?"
         if os.path.isdir(word) and not caption_files(word):
             return f"{word} is a folder; {caption_files_hint(word)}"
-        if Path(word).suffix.lower() in CAPTIONS or os.path.isdir(word):
+        if Path(word).suffix.lower() in CAPTION_SUFFIXES or os.path.isdir(word):
             return f"try {_prepare_command(word)}"
     return ""
 

@@ -147,6 +147,7 @@ def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 OTHERS = (".json", ".txt")
 """Suffixes of files that have captions only if they look like it."""
+CAPTION_SUFFIXES = (*TABLES, *OTHERS)
 BEGINNING = 4096
 MAX_ENTRIES = 10_000
 MAX_NAMED = 5
