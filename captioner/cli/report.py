@@ -98,8 +98,8 @@ def report(
     selection = Selection(overrides, data, split, images, number, n_best)
     done = write_report(path, runs, selection, overwrite)
     output.warnings(done.warnings)
-    if missing := done.gallery.missing:
-        photographs = f"{missing:,} of {len(done.gallery.entries):,} photographs"
+    if (gallery := done.page.gallery) and gallery.missing:
+        photographs = f"{gallery.missing:,} of {len(gallery.entries):,} photographs"
         output.problem(f"{photographs} not found or unreadable; {images_hint(done.about, images)}")
     output.note(f"{path}: written")
 

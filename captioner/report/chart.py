@@ -55,10 +55,10 @@ class Scale(NamedTuple):
 
     def place(self, value: float) -> float:
         """Return the place of a value: 0 at the low end and 1 at the high end."""
+        low, high = self.low, self.high
         if self.is_log:
-            low, high = math.log10(self.low), math.log10(self.high)
-            return (math.log10(max(value, self.low)) - low) / (high - low)
-        return (value - self.low) / (self.high - self.low)
+            low, high, value = math.log10(low), math.log10(high), math.log10(max(value, low))
+        return (value - low) / (high - low)
 
 
 def linear(low: float, high: float, count: int = 5) -> Scale:
@@ -140,16 +140,6 @@ class Series(NamedTuple):
     has_marks: bool = True
 
 
-class Chart(NamedTuple):
-    """A chart to draw: titles, and lines over `x`."""
-
-    title: str
-    y: str
-    series: Sequence[Series]
-    is_log: bool = False
-    x: str = "step"
-
-
 class Line(NamedTuple):
     """A drawn line: SVG path data, and the places of its marks."""
 
@@ -158,21 +148,19 @@ class Line(NamedTuple):
     marks: list[tuple[float, float]]
 
 
-class Tick(NamedTuple):
-    """A tick: its place in the picture, and its label."""
-
-    place: float
-    label: str
-
-
 @dataclass(frozen=True)
 class Drawing:
-    """A chart with all places computed; `summary` describes it for screen readers, `rows` are the same numbers."""
+    """A chart with all places computed; `summary` describes it for screen readers, `rows` are the same numbers.
 
-    chart: Chart
+    The ticks `across` and `up` are pairs of a place and a label.
+    """
+
+    title: str
+    x: str
+    y: str
     lines: list[Line]
-    across: list[Tick]
-    up: list[Tick]
+    across: list[tuple[float, str]]
+    up: list[tuple[float, str]]
     summary: str
     head: list[str]
     rows: list[list[str]]
@@ -185,19 +173,17 @@ class Drawing:
     bottom: int = HEIGHT - BOTTOM
 
 
-def draw(chart: Chart) -> Drawing | None:
-    """Compute the places of a chart; None if it has no points."""
-    lines = chart.series
-    if chart.is_log:
+def draw(title: str, y: str, lines: Sequence[Series], is_log: bool = False, x: str = "step") -> Drawing | None:
+    """Compute the places of a chart of lines over `x`; None if it has no points."""
+    if is_log:
         lines = [line._replace(points=[point for point in line.points if point[1] > SMALLEST]) for line in lines]
     lines = [line for line in lines if line.points]
     if not lines:
         return None
     steps, values = zip(*(point for line in lines for point in line.points), strict=True)
     across = tight(min(steps), max(steps))
-    up = (logarithmic if chart.is_log else linear)(min(values), max(values))
-    labels = [short(tick) for tick in up.ticks]
-    left = max(LEFT, math.ceil(GAP + DIGIT * max(map(len, labels))))
+    up = (logarithmic if is_log else linear)(min(values), max(values))
+    left = max(LEFT, math.ceil(GAP + DIGIT * max(len(short(tick)) for tick in up.ticks)))
 
     def x_of(step: float) -> float:
         return round(left + across.place(step) * (WIDTH - left - RIGHT), 1)
@@ -212,12 +198,14 @@ def draw(chart: Chart) -> Drawing | None:
         return Line(line, path, places if has_marks else [])
 
     return Drawing(
-        chart,
+        title,
+        x,
+        y,
         [drawn(line) for line in lines],
-        [Tick(x_of(tick), short(tick)) for tick in across.ticks],
-        [Tick(y_of(tick), text) for tick, text in zip(up.ticks, labels, strict=True)],
+        [(x_of(tick), short(tick)) for tick in across.ticks],
+        [(y_of(tick), short(tick)) for tick in up.ticks],
         "; ".join(map(_describe, lines)),
-        [chart.x, *(line.label for line in lines)],
+        [x, *(line.label for line in lines)],
         _rows(lines),
         left,
     )

@@ -12,12 +12,12 @@ from captioner.errors import CaptionerError
 from captioner.gradcheck.gradient_norms import gradient_norms
 from captioner.inference.restore import LoadedModel
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.report.chart import Chart, Drawing, Series, draw
+from captioner.report.chart import Drawing, Series, draw
 from captioner.report.history import History, points
 
 
 class Curve(NamedTuple):
-    """A line of a chart: the kind of records, the keys of the value, its factor, and what it is called."""
+    """A line of a chart for each run: the kind of records, the keys of the value, its factor, and what it is called."""
 
     records: str
     path: tuple[str, ...]
@@ -25,59 +25,49 @@ class Curve(NamedTuple):
     is_main: bool = True
     factor: float = 1.0
 
-
-class Plot(NamedTuple):
-    """A chart of every report: titles, and its curves."""
-
-    title: str
-    y: str
-    curves: tuple[Curve, ...]
-    is_log: bool = False
-
-
-def _step(key: str, label: str = "", is_main: bool = True) -> Curve:
-    return Curve("steps", (key,), label, is_main)
+    def series(self, histories: Mapping[str, History]) -> list[Series]:
+        """Return the line of each run; some may have no points."""
+        lines = []
+        for run, (name, history) in enumerate(histories.items()):
+            values = [(step, self.factor * value) for step, value in points(getattr(history, self.records), *self.path)]
+            label = ", ".join(filter(None, (name, self.label))) if len(histories) > 1 else self.label or name
+            lines.append(Series(label, run, values, self.is_main, self.records == "validations"))
+        return lines
 
 
-def _score(name: str) -> tuple[Curve, ...]:
-    return (Curve("validations", ("scores", name), factor=100),)
+def _score(name: str) -> Curve:
+    return Curve("validations", ("scores", name), factor=100)
 
 
 def _loss(validated: str, trained: str) -> tuple[Curve, ...]:
-    return Curve("validations", (validated,), "validation"), _step(trained, "training", False)
+    return Curve("validations", (validated,), "validation"), Curve("steps", (trained,), "training", False)
 
 
-PLOTS: tuple[Plot, ...] = (
-    Plot("Loss", "nats per word", _loss("loss", "word_loss")),
-    Plot("Perplexity", "log scale", _loss("perplexity", "perplexity"), is_log=True),
-    Plot("Reward", "CIDEr-D", (_step("greedy_reward", "greedy captions"), _step("reward", "sampled captions", False))),
-    Plot("CIDEr-D", "validation split", _score("cider_d")),
-    Plot("BLEU-4", "validation split", _score("bleu4")),
-    Plot("ROUGE-L", "validation split", _score("rouge_l")),
-    Plot("Learning rate", "after schedule and warm-up", (_step("learning_rate"),)),
-    Plot("Gradient norm", "global norm, log scale", (_step("grad_norm", is_main=False),), is_log=True),
-    Plot("Speed", "words per second", (Curve("speeds", ("words_per_second",)),)),
+REWARDS = (
+    Curve("steps", ("greedy_reward",), "greedy captions"),
+    Curve("steps", ("reward",), "sampled captions", False),
 )
-"""The charts, in the order of the page; a chart without points is omitted."""
+CHARTS: tuple[tuple[str, str, bool, tuple[Curve, ...]], ...] = (
+    ("Loss", "nats per word", False, _loss("loss", "word_loss")),
+    ("Perplexity", "log scale", True, _loss("perplexity", "perplexity")),
+    ("Reward", "CIDEr-D", False, REWARDS),
+    ("CIDEr-D", "validation split", False, (_score("cider_d"),)),
+    ("BLEU-4", "validation split", False, (_score("bleu4"),)),
+    ("ROUGE-L", "validation split", False, (_score("rouge_l"),)),
+    ("Learning rate", "after schedule and warm-up", False, (Curve("steps", ("learning_rate",)),)),
+    ("Gradient norm", "global norm, log scale", True, (Curve("steps", ("grad_norm",), is_main=False),)),
+    ("Speed", "words per second", False, (Curve("speeds", ("words_per_second",)),)),
+)
+"""The charts, in the order of the page: title, vertical axis, whether it is a log axis, and curves."""
 
 
 def curves(histories: Mapping[str, History]) -> list[Drawing]:
-    """Draw the curves of runs, by the names of the runs."""
-    drawings = (draw(_chart(plot, histories)) for plot in PLOTS)
+    """Draw the curves of runs, by the names of the runs; a chart without points is omitted."""
+    drawings = (
+        draw(title, y, [line for curve in lines for line in curve.series(histories)], is_log)
+        for title, y, is_log, lines in CHARTS
+    )
     return [drawing for drawing in drawings if drawing is not None]
-
-
-def _chart(plot: Plot, histories: Mapping[str, History]) -> Chart:
-    lines = []
-    for curve in plot.curves:
-        for run, (name, history) in enumerate(histories.items()):
-            values = points(getattr(history, curve.records), *curve.path)
-            if values:
-                scaled = [(step, curve.factor * value) for step, value in values]
-                names = (name, curve.label) if len(histories) > 1 else (curve.label or name,)
-                label = ", ".join(filter(None, names))
-                lines.append(Series(label, run, scaled, curve.is_main, curve.records == "validations"))
-    return Chart(plot.title, plot.y, lines, plot.is_log)
 
 
 WORD = 12
@@ -100,4 +90,4 @@ def gradient_chart(models: Mapping[str, LoadedModel], split: Split) -> Drawing |
             continue
         series.append(Series(name, run, [(float(back), norm) for back, norm in enumerate(norms)]))
     y = f"norm, log scale; word {WORD}, or the last that {ENOUGH} captions have"
-    return draw(Chart(f"Gradient of the loss of word {word}", y, series, True, "steps back"))
+    return draw(f"Gradient of the loss of word {word}", y, series, True, "steps back")

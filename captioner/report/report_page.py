@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from captioner.data.corpus import Split
 from captioner.data.vocabulary import Vocab
 from captioner.errors import UsageError, printable
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
+from captioner.evaluation.scoring import ScoredCaptions
 from captioner.metrics import NAMES, scores_from_sums
 from captioner.report.chart import Drawing
 from captioner.report.curves import curves, gradient_chart
@@ -128,10 +130,9 @@ class Comparison(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The content of a page with its gallery, warnings about the runs, and the metadata of the data set."""
+    """The content of a page, warnings about the runs, and the metadata of the data set."""
 
     page: ReportPage
-    gallery: Gallery
     warnings: list[str]
     about: Mapping[str, Any]
 
@@ -166,22 +167,19 @@ def collect(runs: Sequence[Path], selection: Selection) -> Report:
     evaluated = evaluate_split(list(zip(names, captioners, strict=True)), corpus, selection.split)
     record = {**evaluated.record(), "split": printable(selection.split, LONGEST)}
     split, scored = corpus.split(selection.split), evaluated.scored
-    cider = np.stack([scores_from_sums(captions.rows)[:, NAMES.index("cider_d")] for captions in scored])
     facts = [facts_of_folder(model.path.parent, model, name) for name, model in zip(names, models, strict=True)]
     data = models[0].config.data.source if selection.data is None else printable(selection.data.name, LONGEST)
     rows = split.captioned_images.tolist()
-    chosen = {rows[number]: image for number, image in choose(cider[0], selection.shown).items()}
+    chosen = {rows[number]: image for number, image in choose(_cider(scored[0]), selection.shown).items()}
     captions_by_row = dict(zip(rows, scored[0].captions, strict=True))
-    gallery = build_gallery(captioners[0], corpus, selection.split, pictures, selection.n_best, chosen, captions_by_row)
     words, gradients = [], None
     if all(model.vocab == corpus.vocab for model in models):
         words = [word_use(captions.captions, captions.scores, split, corpus.vocab) for captions in scored]
         gradients = gradient_chart(dict(zip(names, models, strict=True)), split)
     comparison = None
     if len(runs) > 1:
-        texts = [captions.captions for captions in scored]
-        count = min(selection.shown, MAX_DIFFERENCES)
-        entries = caption_differences(names, cider, texts, split, corpus.vocab, pictures, count)
+        differences = caption_differences(scored, split, corpus.vocab, pictures)
+        entries = list(islice(differences, min(selection.shown, MAX_DIFFERENCES)))
         comparison = Comparison(DIFFERENCES.format(names[0]), difference_table(record, names), entries)
     page = ReportPage(
         title=" and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} other runs",
@@ -190,40 +188,37 @@ def collect(runs: Sequence[Path], selection: Selection) -> Report:
         figures=figures_of_scores(record) if len(names) == 1 else [],
         data=data_table(corpus, data),
         scores=score_tables(record, names),
-        gallery=gallery,
+        gallery=build_gallery(
+            captioners[0], corpus, selection.split, pictures, selection.n_best, chosen, captions_by_row
+        ),
         words=words,
         gradients=gradients,
         comparison=comparison,
     )
     warnings = [*(warning for captioner in captioners for warning in captioner.warnings), *record["warnings"]]
-    return Report(page, gallery, warnings, corpus.about)
+    return Report(page, warnings, corpus.about)
+
+
+def _cider(captions: ScoredCaptions) -> Array:
+    """Return the CIDEr-D of each image."""
+    return scores_from_sums(captions.rows)[:, NAMES.index("cider_d")]
 
 
 def caption_differences(
-    names: Sequence[str],
-    cider: Array,
-    captions: Sequence[Sequence[str]],
-    split: Split,
-    vocab: Vocab,
-    pictures: Callable[[int], Picture],
-    count: int,
-) -> list[CaptionDifference]:
-    """Find the `count` images whose CIDEr-D differs most between runs.
-
-    Shapes: R names, cider (R, N), R lists of N captions, for the N images of the split that have references.
-    """
+    runs: Sequence[ScoredCaptions], split: Split, vocab: Vocab, pictures: Callable[[int], Picture]
+) -> Iterator[CaptionDifference]:
+    """Yield the images whose CIDEr-D differs between runs, the largest difference first."""
+    cider = np.stack([_cider(run) for run in runs])
     differences = cider.max(axis=0) - cider.min(axis=0)
-    entries = []
-    for number in np.argsort(-differences, kind="stable")[:count].tolist():
-        if not differences[number] > 0:
-            break
+    for number in np.argsort(-differences, kind="stable")[: np.count_nonzero(differences)].tolist():
         row = int(split.captioned_images[number])
-        texts = [printable(captions_of_run[number], MAX_TEXT) for captions_of_run in captions]
         references = [shown_text(reference) for reference in split.references(row, vocab)[:MAX_REFERENCES]]
         picture = embed_or_none(pictures(row), SIDE, False)
-        by_run = list(zip(names, texts, cider[:, number].tolist(), strict=True))
-        entries.append(CaptionDifference(shown_name(split.image_ids[row]), picture, by_run, references))
-    return entries
+        captions = [
+            (run.name, printable(run.captions[number], MAX_TEXT), value)
+            for run, value in zip(runs, cider[:, number].tolist(), strict=True)
+        ]
+        yield CaptionDifference(shown_name(split.image_ids[row]), picture, captions, references)
 
 
 def write_report(

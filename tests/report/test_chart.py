@@ -12,7 +12,6 @@ from captioner.report.chart import (
     MAX_MARKS,
     MAX_POINTS,
     MAX_ROWS,
-    Chart,
     Drawing,
     Scale,
     Series,
@@ -25,7 +24,7 @@ from captioner.report.chart import (
     short,
     tight,
 )
-from captioner.report.curves import PLOTS, curves
+from captioner.report.curves import CHARTS, curves
 from captioner.report.history import History
 
 VALUES = st.floats(-1e30, 1e30, allow_nan=False)
@@ -96,19 +95,19 @@ def places(drawing: Drawing) -> list[tuple[float, float]]:
 @given(st.dictionaries(st.integers(0, 10**9), VALUES, max_size=30), st.booleans())
 def test_every_point_is_inside_the_box(values: dict[int, float], is_log: bool) -> None:
     points = sorted((float(step), value) for step, value in values.items())
-    drawing = draw(Chart("a", "b", [Series("c", 0, points)], is_log))
+    drawing = draw("a", "b", [Series("c", 0, points)], is_log)
     if drawing is None:
         assert all(is_log and value <= 1e-30 for value in values.values())
         return
     for x, y in (*places(drawing), *(mark for line in drawing.lines for mark in line.marks)):
         assert drawing.left <= x <= drawing.right
         assert drawing.top <= y <= drawing.bottom
-    assert all(drawing.top <= tick.place <= drawing.bottom for tick in drawing.up)
-    assert all(drawing.left <= tick.place <= drawing.right for tick in drawing.across)
+    assert all(drawing.top <= place <= drawing.bottom for place, _ in drawing.up)
+    assert all(drawing.left <= place <= drawing.right for place, _ in drawing.across)
 
 
 def test_the_picture_is_true() -> None:
-    drawing = draw(Chart("a", "b", [Series("c", 0, [(0, 0), (50, 5), (100, 10)])]))
+    drawing = draw("a", "b", [Series("c", 0, [(0, 0), (50, 5), (100, 10)])])
     assert drawing is not None
     (x0, y0), (x1, y1), (x2, y2) = places(drawing)
     assert (x0, y0, x2, y2) == (drawing.left, drawing.bottom, drawing.right, drawing.top)
@@ -122,7 +121,7 @@ def test_thousands_of_points_are_thinned_and_a_spike_remains() -> None:
     assert len(kept) <= MAX_POINTS + 2
     assert {points[0], points[12_345], points[-1]} <= set(kept)
     assert kept == sorted(kept)
-    drawing = draw(Chart("a", "b", [Series("c", 0, points)]))
+    drawing = draw("a", "b", [Series("c", 0, points)])
     assert drawing is not None
     assert len(drawing.lines[0].path) < 20 * MAX_POINTS
     assert (len(drawing.lines[0].marks), len(drawing.rows)) == (0, MAX_ROWS)
@@ -139,7 +138,7 @@ def test_few_points_are_unchanged() -> None:
 
 def test_the_table_has_the_values() -> None:
     lines = [Series("one", 0, [(1, 0.5), (2, 0.25)]), Series("two", 1, [(2, 3000.0)])]
-    drawing = draw(Chart("a", "b", lines))
+    drawing = draw("a", "b", lines)
     assert drawing is not None
     assert drawing.head == ["step", "one", "two"]
     assert drawing.rows == [["1", "0.5", ""], ["2", "0.25", "3,000"]]
@@ -154,8 +153,8 @@ def history(step: int, loss: float) -> History:
 
 
 def test_runs_are_overlaid() -> None:
-    drawn = {drawing.chart.title: drawing for drawing in curves({"a": history(5, 2.0), "b": history(7, 1.0)})}
-    assert list(drawn) == [plot.title for plot in PLOTS]
+    drawn = {drawing.title: drawing for drawing in curves({"a": history(5, 2.0), "b": history(7, 1.0)})}
+    assert list(drawn) == [title for title, *_ in CHARTS]
     lines = [(line.series.label, line.series.run, line.series.is_main) for line in drawn["Loss"].lines]
     assert lines == [
         ("a, validation", 0, True), ("b, validation", 1, True), ("a, training", 0, False), ("b, training", 1, False),
@@ -166,4 +165,4 @@ def test_runs_are_overlaid() -> None:
 def test_a_chart_without_points_is_omitted() -> None:
     assert curves({"a": History([], [], [], [])}) == []
     (drawing,) = curves({"a": History([{"step": 1, "learning_rate": 0.1}], [], [], [])})
-    assert drawing.chart.title == "Learning rate"
+    assert drawing.title == "Learning rate"

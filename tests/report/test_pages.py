@@ -17,7 +17,7 @@ from captioner.data.corpus import Split
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.inference.caption import Attention, Candidate, Caption
-from captioner.report.chart import Chart, Series, draw
+from captioner.report.chart import Series, draw
 from captioner.report.gallery import Gallery, GalleryEntry, Scored
 from captioner.report.history import History
 from captioner.report.image_pages import LARGE_SIDE, ImageEntry, write_entries
@@ -65,7 +65,7 @@ def report_of(text: str) -> bytes:
     caption = Caption(text, text, -1.0, [text] * 5, True, [Candidate(text, -1.0)] * 2, attention)
     entry = GalleryEntry(0, caption, picture, [word], Scored(0.5, "best"))
     table = Table(text, [text], [[text, text]])
-    chart = draw(Chart(text, text, [Series(text, 0, [(1, 1)]), Series(text, 1, [(1, 1)])], x=text))
+    chart = draw(text, text, [Series(text, 0, [(1, 1)]), Series(text, 1, [(1, 1)])], x=text)
     assert chart is not None
     return render_page(
         ReportPage(
