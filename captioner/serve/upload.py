@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from starlette.requests import Request
 
@@ -32,7 +33,7 @@ _BOUNDARY = re.compile(
     r"""multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))\s*(?:;|$)""", re.IGNORECASE
 )
 _PARAMETER = re.compile(r';\s*(name|filename)="([^"\r\n]*)"', re.IGNORECASE)
-_ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n"}
+_ESCAPE = re.compile("%22|%0D|%0A")
 
 
 class Upload(NamedTuple):
@@ -203,13 +204,10 @@ def _disposition(headers: bytes) -> tuple[str, str | None]:
     for line in headers.decode("utf-8", "replace").split("\r\n"):
         header, _, value = line.partition(":")
         if header.strip().lower() == "content-disposition" and value.strip().lower().startswith("form-data"):
-            parameters = {name.lower(): _unescaped(text) for name, text in _PARAMETER.findall(value)}
+            parameters = {
+                name.lower(): _ESCAPE.sub(lambda escape: unquote(escape[0]), text)
+                for name, text in _PARAMETER.findall(value)
+            }
             if "name" in parameters:
                 return parameters["name"], parameters.get("filename")
     raise ValueError("a part has no name")
-
-
-def _unescaped(text: str) -> str:
-    for escape, character in _ESCAPES.items():
-        text = text.replace(escape, character)
-    return text
